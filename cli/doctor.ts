@@ -6,6 +6,8 @@ import { machineFindings } from './doctor/machine.ts';
 import { nodeChapters } from './doctor/node/node.ts';
 import { formatFindings, verdictOf } from './doctor/print.ts';
 import { programFindings } from './doctor/programs.ts';
+import { seedFindings } from './doctor/seeds.ts';
+import { sigstoreSeeds } from '../trust/index.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { packageRoot } from './package-root.ts';
@@ -42,6 +44,7 @@ async function examine({ fix, config, output }: DoctorFlags): Promise<number> {
     { title: 'Machine', findings: machineFindings() },
     { title: 'Programs', findings: programFindings(root) },
     { title: 'Kernel', findings: kernelFindings() },
+    { title: 'Trust', findings: seedFindings(await sigstoreSeeds(), new Date()) },
     ...(await nodeChapters({ packageRoot: root, ...(config !== undefined && { config }) })),
   ];
   const findings = chapters.flatMap((chapter) => chapter.findings);

@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { once } from 'node:events';
-import { ContainerEventType, policyEventsHeader, policyReasons } from '../runtime/index.ts';
+import { ContainerEventType, enforcementEventId, enforcementReasons, policyEventsHeader, policyReasons } from '../runtime/index.ts';
 import type { ContainerEvent, CriClient } from '../runtime/index.ts';
 import { exitCodeOf, withClient, withSocket } from './endpoint.ts';
 import { run, withOutput } from './output.ts';
@@ -62,14 +62,20 @@ const types: readonly (readonly [number, string])[] = [
 ];
 
 /** A policy event, by what its container's status says. */
-const policyTypes: Readonly<Record<string, string>> = { [policyReasons.out]: 'out-of-policy', [policyReasons.in]: 'in-policy' };
+const policyTypes: Readonly<Record<string, string>> = {
+  [policyReasons.out]: 'out-of-policy',
+  [policyReasons.in]: 'in-policy',
+  [enforcementReasons.pass]: 'enforcement-pass',
+  [enforcementReasons.fail]: 'enforcement-fail',
+  [enforcementReasons['could not tell']]: 'enforcement-could-not-tell',
+};
 const typeNames = [...types.map(([, name]) => name), ...Object.values(policyTypes)];
 
 /** An event as it is printed. */
 interface Line {
   readonly time: string;
   readonly type: string;
-  readonly kind: 'pod' | 'container';
+  readonly kind: 'pod' | 'container' | 'node';
   readonly id: string;
   /** Of the container; empty when nobody can say any more. */
   readonly container: string;
@@ -77,7 +83,7 @@ interface Line {
   readonly namespace: string;
   readonly exitCode?: number;
   readonly reason?: string;
-  /** Of a policy event: the rule and the verdict. */
+  /** Of a policy event: the rule and the verdict; of an enforcement event: the codes of what was found. */
   readonly message?: string;
 }
 
@@ -116,7 +122,7 @@ function lineOf(event: ContainerEvent, names: Map<string, string>): Line {
   const line: Line = {
     time: isoTime(event.createdAt),
     type,
-    kind: pod?.id === id ? 'pod' : 'container',
+    kind: id === enforcementEventId ? 'node' : pod?.id === id ? 'pod' : 'container',
     id,
     container: names.get(id) ?? '',
     pod: pod?.metadata?.name ?? '',

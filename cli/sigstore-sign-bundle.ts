@@ -42,15 +42,16 @@ export function register(program: Command): void {
 }
 
 async function sign(file: string, flags: Flags): Promise<number> {
+  const now = new Date();
   const bundle = await signArtifact({
     artifact: await readInputFile(file),
     inToto: flags.inToto,
     identityToken: flags.identityToken,
     signingConfig:
       flags.signingConfig === undefined
-        ? signingConfigOfInstance(flags.staging ? 'staging' : 'public-good')
+        ? await signingConfigOfInstance(flags.staging ? 'staging' : 'public-good', now)
         : await readInputFile(flags.signingConfig),
-    now: new Date(),
+    now,
   });
   await writeFile(flags.bundle, bundle);
   print(flags.output, { bundle: flags.bundle }, `wrote ${flags.bundle}\n`);

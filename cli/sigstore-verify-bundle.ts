@@ -53,15 +53,16 @@ function signerOf({ key, certificateIdentity: identity, certificateOidcIssuer: i
 }
 
 async function verify(name: string, signer: SignerFlags, flags: Flags): Promise<number> {
+  const now = new Date();
   const finding = await verifyArtifact({
     bundle: await readInputFile(flags.bundle),
     artifact: await artifactOf(name),
     signer: 'key' in signer ? { key: (await readInputFile(signer.key)).toString() } : signer,
     trustedRoot:
       flags.trustedRoot === undefined
-        ? await trustedRootOfInstance(flags.staging ? 'staging' : 'public-good')
+        ? await trustedRootOfInstance(flags.staging ? 'staging' : 'public-good', now)
         : await readInputFile(flags.trustedRoot),
-    now: new Date(),
+    now,
   });
   if (finding.verified) {
     const by = finding.identity === undefined ? 'the key' : finding.identity.subjects.join(', ');

@@ -174,6 +174,8 @@ export interface NetworkStatus {
   readonly reason: string;
   readonly message: string;
   readonly networks: readonly string[];
+  /** Absent where nobody could be asked. */
+  readonly policies?: PoliciesInForce;
 }
 
 /** Counts, for metrics. */
@@ -187,6 +189,14 @@ export interface NetworkFigures {
   readonly leases: readonly { readonly network: string; readonly used: number; readonly size?: number }[];
   /** What was found other than recorded, and made right, since the start. */
   readonly repairs: number;
+  readonly policies: PoliciesInForce;
+}
+
+/** Kubernetes' NetworkPolicies, as the files of their folder say them. */
+export interface PoliciesInForce {
+  readonly policies: number;
+  /** Files and objects that are not in force as they are written: one line each, with the place and what holds instead. */
+  readonly problems: readonly string[];
 }
 
 /** The one engine behind our CRI, the CNI binaries and docker's remote driver. Every method may be called again after a crash. */

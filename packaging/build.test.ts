@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, globSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, globSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -47,6 +47,19 @@ describe('the package', () => {
     const { status, text } = portcullis('doctor', '--output', 'json');
     assert.ok(status === 0 || status === 1, text);
     assert.ok('ready' in (JSON.parse(text) as object));
+  });
+
+  it('holds the seeds of sigstore that the installed package has', () => {
+    const seeds = JSON.parse(readFileSync(join(repository, 'node_modules/@sigstore/tuf/seeds.json'), 'utf8')) as Record<
+      string,
+      { 'root.json': string }
+    >;
+    const root = Buffer.from(seeds['https://tuf-repo-cdn.sigstore.dev']?.['root.json'] ?? '', 'base64').toString();
+    const { version, expires } = (JSON.parse(root) as { signed: { version: number; expires: string } }).signed;
+    const { text } = portcullis('doctor', '--output', 'json');
+    const { chapters } = JSON.parse(text) as { chapters: { findings: { topic: string; found: string }[] }[] };
+    const found = chapters.flatMap(({ findings }) => findings).find(({ topic }) => topic === 'sigstore seed public-good')?.found ?? '';
+    assert.match(found, new RegExp(`^TUF root ${version}, .*${expires.slice(0, 10)}`));
   });
 
   it('follows a TUF repository: what is imported when it is needed is there', async (t) => {

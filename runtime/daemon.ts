@@ -45,6 +45,7 @@ import { openInfraProcesses } from './pods/infra/process.ts';
 import { openNamespacePool } from './pods/namespace-pool.ts';
 import type { SandboxRecord } from './pods/record.ts';
 import { createSandboxService } from './pods/service.ts';
+import { startEnforcement } from './enforcement/open.ts';
 import { createEventHub } from './events/hub.ts';
 import { createEventHandlers, encodeEvent } from './services/event-handlers.ts';
 import { writableLayersOf } from './images/writable-layers.ts';
@@ -144,6 +145,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       verifications: bundleVerifications,
       renewals: () => renewals.counts(),
       outOfPolicy: () => ({ containers: redecision.counts(), images: redecision.images() }),
+      enforcement: () => enforcement.state(),
       events: () => events.counts(),
     },
     checks,
@@ -303,6 +305,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     onChange: (container, found) => events.tellPolicy(container, policyChange(found)),
     log: log.child({ room: 'redecision' }),
   });
+  const enforcement = startEnforcement(config, { database, policy, redecision, events, store, containerRecords, sandboxRecords, log });
   const renewals = openRenewals({ policy, images: store, redecision, log });
   const verbose = createVerboseInfo({
     outOfPolicy: redecision.of,
@@ -326,6 +329,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
         report: createReport({
           network,
           policy: { ...policy, trouble: renewals.trouble },
+          enforcement: enforcement.state,
           handlers: [...new Set(handlers.values())],
           features: probe,
           defaultRuntime: config.defaultRuntime,
@@ -368,18 +372,20 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   const manager = openServiceManager({ environment: process.env, pid: process.pid, healthy: createHealth(checks), log });
   const reload = (): void => {
     observability.reopen();
-    void policy.reload();
+    // Also when the files say what they said.
+    void policy.reload().then(enforcement.request);
   };
   process.on('SIGHUP', reload);
   log.info({ socket: config.socket, pid: process.pid, handlers: [...handlers.keys()].filter((name) => name !== '') }, 'serving CRI v1');
   manager.ready();
+  enforcement.request();
 
   return {
     stop: async () => {
       manager.stopping();
       process.off('SIGHUP', reload);
       policy.close();
-      await renewals.close();
+      await Promise.all([enforcement.close(), renewals.close()]);
       await redecision.close();
       events.close();
       await server.close();

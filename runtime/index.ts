@@ -24,6 +24,7 @@ export { formatDaemonConfig } from './config/print.ts';
 export { configFlags } from './config/flags.ts';
 export type { DaemonConfig } from './config/types.ts';
 export type { ImageRecord, PullRequest } from './images/types.ts';
+export type { EnforcementState } from './enforcement/enforcement.ts';
 export { findContainer } from './cri/lookup.ts';
 export { entryBytes } from './cri/log-line.ts';
 export { ContainerEventType, ContainerState, PodSandboxState } from './cri/contract/contract.types.ts';
@@ -44,4 +45,4 @@ export async function startDockerDriver(settings: DockerDriverSettings): Promise
   return (await import('./docker-driver.ts')).startDockerDriver(settings);
 }
 export { endedInDatabase } from './renewal/recorded.ts';
-export { policyEventsHeader, policyReasons } from './events/policy-events.ts';
+export { enforcementEventId, enforcementReasons, policyEventsHeader, policyReasons } from './events/policy-events.ts';

@@ -30,11 +30,13 @@ export async function openOverlay(config: DaemonConfig, control: ServiceControl,
 async function settingsOf({ root, cni, network: { overlay } }: DaemonConfig): Promise<OverlaySettings | undefined> {
   if (overlay === undefined) return undefined;
   const { endpoints, ca, cert, key } = overlay.etcd;
-  const pems = { ca: await textOf(ca), cert: await textOf(cert), key: await textOf(key) };
+  const files = { ...(ca !== undefined && { ca }), ...(cert !== undefined && { cert }), ...(key !== undefined && { key }) };
+  // The thread reads them, and reads them again when they change: here it is only seen that they can be read.
+  for (const file of Object.values(files)) await requireReadable(file);
   return {
     name: overlay.name ?? 'overlay',
     host: overlay.host ?? hostname(),
-    etcd: { endpoints, ...Object.fromEntries(Object.entries(pems).filter(([, pem]) => pem !== undefined)) },
+    etcd: { endpoints, files },
     networks: [
       { prefix: overlay.network, hostLength: overlay.hostPrefix ?? 24 },
       ...(overlay.network6 === undefined ? [] : [{ prefix: overlay.network6, hostLength: overlay.hostPrefix6 ?? 64 }]),
@@ -48,15 +50,15 @@ async function settingsOf({ root, cni, network: { overlay } }: DaemonConfig): Pr
     holdSeconds: overlay.hold ?? 600,
     folder: join(root, 'overlay'),
     databasePath: join(root, 'network.db'),
+    ...(overlay.services !== undefined && { services: overlay.services }),
     confDir: cni.confDir,
     order: overlay.order ?? '10',
   };
 }
 
-async function textOf(file: string | undefined): Promise<string | undefined> {
-  if (file === undefined) return undefined;
+async function requireReadable(file: string): Promise<void> {
   try {
-    return await readFile(file, 'utf8');
+    await readFile(file);
   } catch (thrown) {
     throw new PortcullisError({
       code: 'OVERLAY_CERTIFICATE_UNREADABLE',

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { runConformance } from './house/conformance.ts';
 import { coverageOf } from './house/coverage.ts';
 import { runGates } from './house/gates.ts';
+import { runFuzzing } from './house/fuzzing.ts';
 import { getPeers } from './house/peers.ts';
 import { lasting, leftovers } from './house/leftovers.ts';
 import { add, runAgain } from './house/again.ts';
@@ -29,11 +30,13 @@ const besideTheCode = [
   'bench',
   'test/simulation',
   'test/base-sets',
+  'test/fuzz',
   'test/proof',
   'test/house',
   'test/fixtures',
+  'test/trust-requests',
 ].map((room) => `${room}/**/*.test.ts`);
-const acrossRooms = ['test/e2e/**/*.test.ts', 'test/interop/**/*.test.ts', 'test/chaos/**/*.test.ts'];
+const acrossRooms = ['test/e2e/**/*.test.ts', 'test/cve/**/*.test.ts', 'test/interop/**/*.test.ts', 'test/chaos/**/*.test.ts'];
 
 function filesOf(patterns: readonly string[], paths: readonly string[]): string[] {
   return globSync([...patterns])
@@ -58,6 +61,7 @@ const crossing = await runTests(out, { title: 'tests across rooms', files: files
 delete process.env['NODE_V8_COVERAGE'];
 const { counts, failures, flaky } = await runAgain(out, [units, crossing], whole);
 const coverage = whole ? coverageOf(coverageFolder) : Promise.resolve('');
+const fuzzing = whole ? await runFuzzing(out) : { passed: 0, failed: 0, skipped: 0 };
 const conformance = whole ? await runConformance(out) : { passed: 0, failed: 0, skipped: 0 };
 out.write(await coverage);
 rmSync(coverageFolder, { recursive: true, force: true });
@@ -67,7 +71,7 @@ for (const thing of left) out.write(`left behind: ${thing}\n`);
 for (const one of flaky) out.write(`passed only the second time: ${one}\n`);
 for (const failure of failures) out.write(`failed: ${failure}\n`);
 
-const total = add(peers, counts, conformance);
+const total = add(peers, counts, fuzzing, conformance);
 out.write(`\n${((performance.now() - started) / 1000).toFixed(0)} s`);
 if (gatesFailed.length > 0) out.write(`, gates that failed: ${gatesFailed.join(', ')}`);
 out.write(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);

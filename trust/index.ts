@@ -2,6 +2,7 @@ export { loadPolicy, policyOfKey } from './policy/load.ts';
 export type { LoadedPolicy, OtherDocument } from './policy/load.ts';
 export type { TufRoot } from './policy/building.ts';
 export { mayAdmit } from './policy/matching.ts';
+export { exceptsItself, matchesAnyRegistry, ruleMatchesNamespace, ruleMatchesReference, shadowOf } from './policy/coverage.ts';
 export { standingExceptions } from './policy/break-glass.ts';
 export type { StandingException } from './policy/break-glass.ts';
 export { describePolicy, explainPolicy } from './policy/explain.ts';
@@ -45,6 +46,8 @@ export type { Artifact, ArtifactFinding, VerifyArtifactInput } from './sigstore/
 export { signArtifact } from './sigstore/sign-artifact.ts';
 export type { SignArtifactInput } from './sigstore/sign-artifact.ts';
 export { signingConfigOfInstance, trustedRootOfInstance } from './sigstore/instances.ts';
+export { sigstoreSeeds } from './sigstore/seeds.ts';
+export type { SigstoreSeed } from './sigstore/seeds.ts';
 export { updateTrustedRoot } from './sigstore/update-root.ts';
 export type { UpdateRootOptions, UpdatedRoot } from './sigstore/update-root.ts';
 export { startTrustService } from './notary/service.ts';

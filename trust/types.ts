@@ -260,8 +260,13 @@ export interface PolicyRoot {
   readonly digest: string;
   /** Base64. */
   readonly content: string;
-  /** ISO 8601: of a TUF repository, until when it says that this is its newest. From then on nothing is proven by it. */
+  /**
+   * ISO 8601. Of a TUF repository: until when it says that this is its newest. Of the root that ships: the end of the TUF root that it
+   * came with. From then on nothing is proven by it.
+   */
   readonly expires?: string;
+  /** It came with this version: no update was fetched on this machine. */
+  readonly ships?: true;
 }
 
 /** A public key, as a policy names it. */

@@ -6,9 +6,9 @@ import { record } from './descriptor.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 import type { HostRules } from './hosts.ts';
-import { isLoopback } from './hosts.ts';
-import { discard } from './transport.ts';
-import type { HttpAnswer, HttpRequest, Transport } from './transport.ts';
+import { isHttpError } from '../http/index.ts';
+import type { HttpAnswer } from '../http/index.ts';
+import type { HttpRequest, Transport } from './transport.ts';
 import type { Credentials } from './types.ts';
 
 const answerLimit = 256 * 1024;
@@ -67,7 +67,7 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
     const newer = known(grant);
     if (newer !== undefined && newer !== used) {
       // Another request was answered while this one was on its way.
-      await discard(refused);
+      await refused.discard();
       return newer;
     }
     forget(grant);
@@ -121,8 +121,11 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
         body: Buffer.from(fields.toString()),
       };
     }
-    const signal = AbortSignal.timeout(documentTimeout);
-    const answered = await transport.send({ ...request, signal, task });
+    const answered = await transport.send({ ...request, totalMs: documentTimeout, ledBy: registry, task }).catch((error: unknown) => {
+      const { cause } = error as Error;
+      if (!isHttpError(cause) || cause.code !== 'HTTP_ADDRESS_REFUSED') throw error;
+      throw refuseTokenService(registry, task, `that it may not lead to: ${cause.failure.why}`);
+    });
     if (answered.status >= 400 && answered.status < 500 && answered.status !== 429) {
       throw distributionError(
         'DISTRIBUTION_UNAUTHORIZED',
@@ -131,7 +134,7 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
       );
     }
     const bad = (why: string) => distributionError('DISTRIBUTION_BAD_ANSWER', task, `the token service ${realm.host} ${why}`);
-    const bytes = await readBody(answered, answerLimit, task, signal);
+    const bytes = await readBody(answered, answerLimit, task);
     if (answered.status !== 200) throw bad(`answers ${answered.status}`);
     return readToken(bytes, bad);
   }
@@ -149,17 +152,19 @@ function wholeRegistry(grant: Grant): Grant {
   return { ...grant, repository: '', actions: 'pull' };
 }
 
+function refuseTokenService(registry: URL, task: Task, why: string): Error {
+  return distributionError('DISTRIBUTION_UNAUTHORIZED', task, `${registry.host} names a token service ${why}`, {
+    fix: 'ask the registry’s operator',
+  });
+}
+
 /** Where tokens come from. Credentials go there, so it must be as safe as the registry: https, or plain HTTP where that is allowed and the registry is asked so too. */
 function tokenService(realm: string | undefined, registry: URL, rules: HostRules, task: Task): URL {
   const url = realm === undefined ? null : URL.parse(realm);
-  const refuse = (why: string) =>
-    distributionError('DISTRIBUTION_UNAUTHORIZED', task, `${registry.host} names a token service ${why}`, {
-      fix: 'ask the registry’s operator',
-    });
+  const refuse = (why: string) => refuseTokenService(registry, task, why);
   if (url === null || !['http:', 'https:'].includes(url.protocol)) throw refuse('that is no web address');
   if (url.username !== '' || url.password !== '') throw refuse('with credentials in its address');
   if (!rules.mayAsk(url) || (url.protocol === 'http:' && registry.protocol === 'https:')) throw refuse(`in plain HTTP, ${url.host}`);
-  if (isLoopback(url.hostname) && !isLoopback(registry.hostname)) throw refuse(`at a loopback address, ${url.host}`);
   return url;
 }
 

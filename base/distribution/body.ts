@@ -2,14 +2,8 @@ import { splitDigest, startDigest } from './digest.ts';
 import { distributionError, quoted } from './failure.ts';
 import type { Task } from './failure.ts';
 import { networkFailure } from './network-failure.ts';
-import type { HttpAnswer } from './transport.ts';
+import type { HttpAnswer } from '../http/index.ts';
 import type { Descriptor } from './descriptor.ts';
-
-/** Content-Length as a number, when the server gave a sane one. */
-export function contentLength(answer: HttpAnswer): number | undefined {
-  const text = answer.header('content-length');
-  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
-}
 
 /** Content-Type without its parameters, in lower case; empty when there is none. */
 export function contentType(answer: HttpAnswer): string {
@@ -22,27 +16,11 @@ export function isHtml(answer: HttpAnswer): boolean {
 
 /** At most `limit` bytes; a longer body is left unread and its connection ended. */
 export async function readBody(answer: HttpAnswer, limit: number, task: Task, signal?: AbortSignal): Promise<Uint8Array> {
-  const tooLarge = (what: string) =>
-    distributionError('DISTRIBUTION_TOO_LARGE', task, `${answer.url.host} answers ${what} bytes; at most ${limit} are read`, {
-      details: { limit },
-    });
-  const announced = contentLength(answer);
-  if (announced !== undefined && announced > limit) {
-    answer.body.destroy();
-    throw tooLarge(String(announced));
-  }
-  const chunks: Uint8Array[] = [];
-  let size = 0;
   try {
-    for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
-      size += chunk.length;
-      if (size > limit) throw tooLarge(`more than ${limit}`);
-      chunks.push(chunk);
-    }
+    return await answer.bytes(limit);
   } catch (error) {
     throw networkFailure(error, answer.url, task, signal);
   }
-  return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks, size);
 }
 
 /** The body as it comes, its size and digest checked against the descriptor. */
@@ -56,7 +34,7 @@ export async function* verifiedBody(
   const hash = startDigest(algorithm);
   let seen = 0;
   try {
-    for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
+    for await (const chunk of answer.chunks(Infinity)) {
       seen += chunk.length;
       if (seen > size)
         throw distributionError(

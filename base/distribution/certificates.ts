@@ -2,16 +2,9 @@ import { createHash, X509Certificate, createPrivateKey } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { getCACertificates } from 'node:tls';
-import type { ConnectionOptions } from 'node:tls';
+import type { TlsIdentity } from '../http/index.ts';
 import { reasonOf } from '../errors/index.ts';
 import { distributionError } from './failure.ts';
-
-/** What one host's connections are made with; `id` is a digest of every byte of it. */
-export interface HostCertificates {
-  readonly id: string;
-  readonly connect: Pick<ConnectionOptions, 'ca' | 'cert' | 'key'>;
-}
 
 /**
  * Authorities and client certificates by host, from folders as docker and containers have them: `FOLDER/HOST[:PORT]/` with
@@ -21,14 +14,14 @@ export interface Certificates {
   /** Whether some folder names the host: it is then asked over TLS even where it might be asked in plain HTTP. */
   names(host: string): boolean;
   /** undefined: nothing of its own. @throws PortcullisError DISTRIBUTION_BAD_CERTIFICATES */
-  of(host: string): Promise<HostCertificates | undefined>;
+  of(host: string): Promise<TlsIdentity | undefined>;
 }
 
 /** Files are looked at again after this many milliseconds, so that renewed certificates are found. */
 const rereadAfter = 30_000;
 
 export function createCertificates(folders: readonly string[]): Certificates {
-  const known = new Map<string, { readonly until: number; readonly found: Promise<HostCertificates | undefined> }>();
+  const known = new Map<string, { readonly until: number; readonly found: Promise<TlsIdentity | undefined> }>();
   const folderOf = (host: string): string | undefined =>
     /^\.*$/.test(host)
       ? undefined
@@ -48,7 +41,7 @@ export function createCertificates(folders: readonly string[]): Certificates {
   };
 }
 
-async function readFolder(folder: string): Promise<HostCertificates | undefined> {
+async function readFolder(folder: string): Promise<TlsIdentity | undefined> {
   const refuse = (file: string, why: string) =>
     distributionError('DISTRIBUTION_BAD_CERTIFICATES', { attempted: 'read certificates', on: join(folder, file) }, why);
   const read = async (file: string): Promise<string> => {
@@ -95,9 +88,7 @@ async function readFolder(folder: string): Promise<HostCertificates | undefined>
     id: createHash('sha256')
       .update(JSON.stringify([ca, cert, keys]))
       .digest('base64'),
-    connect: {
-      ...(ca.length === 0 ? {} : { ca: [...getCACertificates('default'), ...ca] }),
-      ...(cert.length === 0 ? {} : { cert, key: keys }),
-    },
+    ...(ca.length === 0 ? {} : { ca }),
+    ...(cert.length === 0 ? {} : { cert, key: keys }),
   };
 }

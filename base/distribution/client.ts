@@ -27,7 +27,12 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
 
   function repositoryAt(endpoint: Endpoint, name: string, credentials: Credentials | undefined): RegistryRepository {
     const repository = `${endpoint.prefix}${name}`;
-    const session = createSession({ origin: endpoint.origin, host: endpoint.host, repository, credentials }, transport, authorisation);
+    const session = createSession(
+      { origin: endpoint.origin, host: endpoint.host, repository, credentials },
+      transport,
+      authorisation,
+      documentTimeout,
+    );
     const pull = createPull(session, documentTimeout);
     return {
       host: endpoint.host,

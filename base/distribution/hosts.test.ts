@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createHostRules, isLoopback } from './hosts.ts';
+import { isLoopback } from '../http/index.ts';
+import { createHostRules } from './hosts.ts';
 
 describe('plain HTTP', () => {
   const rules = createHostRules(['lan.example', 'other.example:5000']);

@@ -1,4 +1,4 @@
-import { isIPv4 } from 'node:net';
+import { isLoopback } from '../http/index.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 import type { Mirror } from './types.ts';
@@ -11,13 +11,6 @@ export interface Endpoint {
   readonly origin: string;
   readonly host: string;
   readonly prefix: string;
-}
-
-/** `hostname` as URL writes it: `localhost`, `127.0.0.1`, `[::1]`. Names that must be looked up never count, but for localhost (RFC 6761, §6.3). */
-export function isLoopback(hostname: string): boolean {
-  return (
-    hostname === 'localhost' || hostname.endsWith('.localhost') || hostname === '[::1]' || (isIPv4(hostname) && hostname.startsWith('127.'))
-  );
 }
 
 /** Plain HTTP is spoken to loopback hosts and to those named; `https` on port 443 of a loopback host, and where certificates are kept for it. */

@@ -8,8 +8,6 @@ export type { ImageIndex, ImageManifest, Manifest } from './manifest.ts';
 export { parseDescriptor } from './descriptor.ts';
 export { createServiceTokens } from './service-tokens.ts';
 export type { ServiceQuestion, ServiceTokens } from './service-tokens.ts';
-export type { HttpAnswer } from './transport.ts';
-export { isLoopback } from './hosts.ts';
 export { fallbackTag } from './referrers.ts';
 export type { DistributionCode } from './failure.ts';
 export type {

@@ -1,11 +1,11 @@
-import { contentLength, contentType, digestMismatch, isHtml, readBody, verifiedBody } from './body.ts';
+import { contentType, digestMismatch, isHtml, readBody, verifiedBody } from './body.ts';
 import { digestOf, splitDigest } from './digest.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 import { manifestByteLimit, mediaTypes, parseManifest } from './manifest.ts';
+import { transferMs } from './session.ts';
 import type { Session } from './session.ts';
-import { discard } from './transport.ts';
-import type { HttpAnswer } from './transport.ts';
+import type { HttpAnswer } from '../http/index.ts';
 import type { FetchedManifest, RegistryRepository } from './types.ts';
 import type { Descriptor } from './descriptor.ts';
 
@@ -36,9 +36,9 @@ export function createPull(
       signal: bounded(signal),
       task,
     });
-    await discard(answer);
+    await answer.discard();
     const digest = answer.header('docker-content-digest') ?? '';
-    const size = contentLength(answer);
+    const size = answer.length;
     const mediaType = contentType(answer);
     if (answer.status === 200 && splitDigest(digest) !== undefined && size !== undefined && manifestTypes.includes(mediaType)) {
       if (splitDigest(wanted) !== undefined && wanted !== digest) throw digestMismatch(task, session.host, wanted, digest);
@@ -101,12 +101,18 @@ export function createPull(
   async function blob(descriptor: Pick<Descriptor, 'digest' | 'size'>, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     const task: Task = { attempted: 'fetch blob', on: nameOf(descriptor.digest) };
     if (splitDigest(descriptor.digest) === undefined) throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'that is no digest');
-    const answer = await session.request({ method: 'GET', path: `blobs/${descriptor.digest}`, signal, task });
+    const answer = await session.request({
+      method: 'GET',
+      path: `blobs/${descriptor.digest}`,
+      totalMs: transferMs(descriptor.size),
+      signal,
+      task,
+    });
     if (answer.status !== 200) return session.unexpected(answer, task);
     refuseHtml(answer, task);
-    const announced = contentLength(answer);
+    const announced = answer.length;
     if (announced !== undefined && announced !== descriptor.size) {
-      answer.body.destroy();
+      answer.destroy();
       throw distributionError(
         'DISTRIBUTION_SIZE_MISMATCH',
         task,
@@ -144,7 +150,7 @@ function checkName(name: string, task: Task): void {
 
 function refuseHtml(answer: HttpAnswer, task: Task): void {
   if (!isHtml(answer)) return;
-  answer.body.destroy();
+  answer.destroy();
   throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} answers with a web page (${contentType(answer)})`);
 }
 

@@ -6,11 +6,11 @@ import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 import { mediaTypes, parseManifest } from './manifest.ts';
 import { fallbackTag } from './referrers.ts';
+import { transferMs } from './session.ts';
 import type { Session } from './session.ts';
 import { addToSharedTag, orAbsent } from './shared-tag.ts';
 import type { TagAccess } from './shared-tag.ts';
-import { discard } from './transport.ts';
-import type { HttpAnswer } from './transport.ts';
+import type { HttpAnswer } from '../http/index.ts';
 import type { RegistryRepository, SharedList } from './types.ts';
 import type { Descriptor } from './descriptor.ts';
 
@@ -47,17 +47,25 @@ export function createPush(
     const task: Task = { attempted: 'push blob', on: `${at}@${digest}` };
     const descriptor: Descriptor = { mediaType, digest, size: bytes.length };
     const present = await session.request({ method: 'HEAD', path: `blobs/${digest}`, signal, task });
-    await discard(present);
+    await present.discard();
     if (present.status === 200) return descriptor;
     const start = await session.request({ method: 'POST', path: 'blobs/uploads/', headers: { 'content-length': '0' }, signal, task });
     if (start.status !== 202) return session.unexpected(start, task);
     const target = uploadTarget(start, task);
-    await discard(start);
+    await start.discard();
     target.searchParams.set('digest', digest);
     const headers = { 'content-type': 'application/octet-stream', 'content-length': String(bytes.length) };
-    const done = await session.request({ method: 'PUT', path: target, headers, body: bytes, signal, task });
+    const done = await session.request({
+      method: 'PUT',
+      path: target,
+      headers,
+      body: bytes,
+      totalMs: transferMs(bytes.length),
+      signal,
+      task,
+    });
     if (done.status !== 201) return session.unexpected(done, task);
-    await discard(done);
+    await done.discard();
     return descriptor;
   };
 
@@ -81,7 +89,7 @@ export function createPush(
   ): Promise<{ readonly digest: string; readonly subject?: string } | undefined> {
     const answer = await session.request({ method: 'PUT', path: `manifests/${name}`, headers, body: bytes, signal, task });
     if (answer.status !== 201 && answer.status !== 200 && answer.status !== 412) return session.unexpected(answer, task);
-    await discard(answer);
+    await answer.discard();
     if (answer.status === 412) return undefined;
     const digest = digestOf(bytes);
     const stored = answer.header('docker-content-digest');

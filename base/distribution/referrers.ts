@@ -6,8 +6,7 @@ import type { Task } from './failure.ts';
 import { isPortcullisError } from '../errors/index.ts';
 import { manifestByteLimit, mediaTypes } from './manifest.ts';
 import type { Session } from './session.ts';
-import { discard } from './transport.ts';
-import type { HttpAnswer } from './transport.ts';
+import type { HttpAnswer } from '../http/index.ts';
 import type { Referrers, RegistryRepository } from './types.ts';
 import type { Descriptor } from './descriptor.ts';
 
@@ -51,14 +50,14 @@ export function createReferrers(
       if (page >= pageLimit) return { via: 'referrers', descriptors: found, complete: false };
       const answer: HttpAnswer = await session.request({ method: 'GET', path, headers: { accept: mediaTypes.ociIndex }, signal, task });
       if (page === 0 && withoutApi.includes(answer.status)) {
-        await discard(answer);
+        await answer.discard();
         const descriptors = await fallback(digest, manifest, signal);
         return { via: 'fallback-tag', complete: take(descriptors), descriptors: found };
       }
       if (answer.status !== 200) return session.unexpected(answer, task);
       const type = contentType(answer);
       if (type !== mediaTypes.ociIndex && type !== 'application/json') {
-        answer.body.destroy();
+        answer.destroy();
         throw distributionError(
           'DISTRIBUTION_BAD_ANSWER',
           task,
@@ -106,7 +105,7 @@ function nextPage(answer: HttpAnswer, task: Task): URL | undefined {
   if (match?.[1] === undefined) return undefined;
   const next = URL.parse(match[1], answer.url.href);
   if (next === null || next.origin !== answer.url.origin) {
-    answer.body.destroy();
+    answer.destroy();
     throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} names a next page at another place`);
   }
   return next;

@@ -4,8 +4,8 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, describe, it } from 'node:test';
-import { request as send } from 'undici';
 import { isPortcullisError } from '../errors/index.ts';
+import { sharedHttpClient } from '../http/index.ts';
 import { createServiceTokens } from './service-tokens.ts';
 import type { ServiceQuestion, ServiceTokens } from './service-tokens.ts';
 import type { RegistryClientOptions } from './types.ts';
@@ -60,9 +60,7 @@ function tokensOf(options: RegistryClientOptions = {}): ServiceTokens {
 
 /** What a 401 of the service is answered with. */
 async function answerTo(tokens: ServiceTokens, question: ServiceQuestion): Promise<string> {
-  const { statusCode: status, headers, body } = await send(question.service);
-  const header = (name: string): string | undefined => headers[name]?.toString();
-  return tokens.answer(question, { status, header, body, url: question.service }, undefined);
+  return tokens.answer(question, await sharedHttpClient().send({ url: question.service, totalMs: 10_000 }), undefined);
 }
 
 const question = (service: string, registry: string, password = 'secret'): ServiceQuestion => ({

@@ -5,8 +5,8 @@ import { parseChallenges } from './challenge.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 import { createHostRules } from './hosts.ts';
-import { createTransport, discard } from './transport.ts';
-import type { HttpAnswer } from './transport.ts';
+import { createTransport } from './transport.ts';
+import type { HttpAnswer } from '../http/index.ts';
 import type { Credentials, RegistryClientOptions } from './types.ts';
 
 /** Reading from a service that stands beside registries and challenges as they do: a trust service. */
@@ -57,10 +57,10 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
       method: 'GET',
       url: new URL('/v2/', origin),
       headers: {},
-      signal: AbortSignal.timeout(answerMs),
+      totalMs: answerMs,
       task,
     });
-    await discard(answered);
+    await answered.discard();
     // What a place that the registry redirects to names is not the registry's word.
     if (answered.status !== 401 || answered.url.origin !== origin) return undefined;
     return realmOf(answered);
@@ -110,7 +110,7 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
     async answer(question, refused, used) {
       const task: Task = { attempted: 'ask trust service', on: `${question.service.host}/${question.repository}` };
       if (!rules.mayAsk(question.service)) {
-        await discard(refused);
+        await refused.discard();
         throw distributionError(
           'DISTRIBUTION_UNAUTHORIZED',
           task,

@@ -2,8 +2,8 @@ import type { Authorisation, Grant } from './authorisation.ts';
 import { errorWords } from './body.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
-import { discard } from './transport.ts';
-import type { HttpAnswer, HttpRequest, Transport } from './transport.ts';
+import type { HttpAnswer } from '../http/index.ts';
+import type { HttpRequest, Transport } from './transport.ts';
 import type { Credentials } from './types.ts';
 
 /** Requests to one repository at one place, with authorisation. */
@@ -22,17 +22,28 @@ export interface SessionRequest {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array;
   readonly signal?: AbortSignal | undefined;
+  /** Milliseconds that it may take in all; those of a document unless given. */
+  readonly totalMs?: number;
   readonly task: Task;
+}
+
+/** Slower than this on average, a transfer ends, however often a few bytes of it come: 16 KiB a second. */
+const leastBytesPerMs = 16.384;
+
+/** Milliseconds that content of a size may take. */
+export function transferMs(bytes: number): number {
+  return 600_000 + bytes / leastBytesPerMs;
 }
 
 export function createSession(
   place: { readonly origin: string; readonly host: string; readonly repository: string; readonly credentials: Credentials | undefined },
   transport: Transport,
   authorisation: Authorisation,
+  documentMs: number,
 ): Session {
   const { origin, host, repository, credentials } = place;
 
-  async function request({ method, path, headers = {}, body, signal, task }: SessionRequest): Promise<HttpAnswer> {
+  async function request({ method, path, headers = {}, body, signal, totalMs = documentMs, task }: SessionRequest): Promise<HttpAnswer> {
     const url = path instanceof URL ? path : new URL(`/v2/${repository}/${path}`, origin);
     const writes = method !== 'GET' && method !== 'HEAD';
     const grant: Grant = { origin, repository, actions: writes ? 'pull,push' : 'pull', credentials };
@@ -44,6 +55,9 @@ export function createSession(
         headers: authorization === undefined || !mine ? headers : { ...headers, authorization },
         ...(body === undefined ? {} : { body }),
         signal,
+        totalMs,
+        // An upload's place or a next page: the registry names it.
+        ...(path instanceof URL ? { ledBy: new URL(origin) } : {}),
         task,
       });
     const used = authorisation.known(grant);
@@ -58,7 +72,7 @@ export function createSession(
   async function unexpected(answer: HttpAnswer, task: Task): Promise<never> {
     const { status, url } = answer;
     const said = `${url.host} answers ${status}${await errorWords(answer)}`;
-    await discard(answer);
+    await answer.discard();
     const details = { host: url.host, status };
     if (status === 401 || status === 403) throw distributionError('DISTRIBUTION_UNAUTHORIZED', task, said, { details });
     if (status === 404) throw distributionError('DISTRIBUTION_NOT_FOUND', task, said, { details });

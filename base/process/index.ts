@@ -1,6 +1,8 @@
 export { startWorker } from './worker.ts';
 export { connectThread, keepThread } from './thread.ts';
 export type { KeptThread, Thread } from './thread.ts';
+export { createThreadPool } from './thread-pool.ts';
+export type { ThreadPool } from './thread-pool.ts';
 export { serveThread } from './serve-thread.ts';
 export type { Blame, Caller } from './exchange.ts';
 export { currentBootId, processIdentity, sameProcess } from './identity.ts';

@@ -7,6 +7,8 @@ import { serveThread } from './index.ts';
 export type Calls = {
   readonly double: (value: number) => number;
   readonly slow: (ms: number) => Promise<string>;
+  /** Holds the thread, which takes no turn meanwhile. */
+  readonly block: (ms: number) => string;
   readonly fail: (how: 'ours' | 'other' | 'uncopied') => unknown;
   /** Asks the owner, and gives back what it said. */
   readonly through: (name: string) => Promise<string>;
@@ -36,6 +38,10 @@ await serveThread<Owner>(
     const offer: Calls = {
       double: (value) => value * 2,
       slow: (ms) => sleep(ms, 'late'),
+      block(ms) {
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+        return 'blocked';
+      },
       fail(how) {
         if (how === 'ours') throw new PortcullisError({ ...blame, code: 'TEST_OURS', attempted: 'fail', why: 'it was asked to' });
         if (how === 'uncopied') return () => undefined;

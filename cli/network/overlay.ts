@@ -71,6 +71,12 @@ async function ask<Value>({ cniSocket }: Flags, question: OverlayQuestion): Prom
   throw answer.failure ?? unanswered(cniSocket, answer.why);
 }
 
+/** What etcd lets the credentials of this host write. */
+const roleOf: Readonly<Record<NonNullable<OverlayStatus['writes']>, string>> = {
+  'this-host': 'this host alone',
+  'every-host': 'WARNING: these credentials may write the keys of every host: give each host a role (docs/overlay.md, Ownership)',
+};
+
 async function status(flags: Flags): Promise<number> {
   const found = await ask<OverlayStatus>(flags, { do: 'status' });
   const lines = [
@@ -82,6 +88,7 @@ async function status(flags: Flags): Promise<number> {
     `encrypted  ${found.publicKey === undefined ? 'no' : `by WireGuard, as ${found.publicKey}`}`,
     `services   ${found.services} spread, ${found.networkServices} joined`,
     `corrected  ${found.corrected}`,
+    ...(found.writes === undefined ? [] : [`role       ${roleOf[found.writes]}`]),
     ...found.refused.map((line) => `refused    ${line}`),
   ];
   const rows = found.peers.map(({ host, underlay, subnets, unreachable, held, tunnel }) => [

@@ -15,8 +15,13 @@ interface Named {
   readonly addresses: readonly string[];
 }
 
-/** As docker: its own name and its short id, and what it is also called. A pod's name also with its namespace behind it. */
-export function namesOf({ containerId, pod, namespace, aliases, addresses }: Named): NetworkName[] {
+/**
+ * As docker: its own name and its short id, and what it is also called. A pod's name also with its namespace behind it. Whoever makes a pod chooses its
+ * name: with a dot in it, it could be that of a place elsewhere (example.com), or of another namespace's pod, and is not told to anybody.
+ */
+export function namesOf({ containerId, pod: podName, namespace: podNamespace, aliases: all, addresses }: Named): NetworkName[] {
+  const [pod, namespace] = [undotted(podName), undotted(podNamespace)];
+  const aliases = all.filter((alias) => undotted(alias) !== '');
   const own = [
     ...(pod === '' ? [] : [pod]),
     ...(pod === '' || namespace === '' ? [] : [`${pod}.${namespace}`]),
@@ -24,6 +29,8 @@ export function namesOf({ containerId, pod, namespace, aliases, addresses }: Nam
   ];
   return [...namesAt(addresses, 'container', own), ...namesAt(addresses, 'alias', aliases)];
 }
+
+const undotted = (name: string): string => (name.includes('.') ? '' : name);
 
 /** Each text that can be a name, for each of the addresses. */
 export function namesAt(addresses: readonly string[], kind: NetworkName['kind'], texts: readonly string[]): NetworkName[] {

@@ -135,7 +135,7 @@ if (inPrivateNetns(import.meta.filename)) {
     client.close();
   });
 
-  test('what leaves for another network is masqueraded', async () => {
+  test('what leaves for another network is masqueraded, also to a port that is a host port here', async () => {
     const outside = join(fixture.folder, 'outside');
     shell(`touch ${outside}; unshare --net=${outside} true; ip link add out0 type veth peer name eth0 netns ${outside}`);
     shell(
@@ -143,6 +143,10 @@ if (inPrivateNetns(import.meta.filename)) {
     );
     const tell = "require('net').createServer(s=>s.end(s.remoteAddress)).listen(9000,'198.51.100.2')";
     fixture.start('nsenter', `--net=${outside}`, process.execPath, '-e', tell);
+    // The port of another pod is of the host's own addresses alone (CVE-2025-67499: it took the port of every destination).
+    const holder = fixture.pod('holder', { portMappings: [{ protocol: 'tcp', containerPort: 1, hostPort: 9000 }] });
+    await engine.attach(holder.request);
+    await engine.setClass(holder.request.id, 'user');
     const pod = fixture.pod('leaving');
     await engine.attach(pod.request);
     assert.equal(pod.run('timeout 1 busybox nc 198.51.100.2 9000 </dev/null'), undefined);

@@ -152,7 +152,8 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
       if (explanation === undefined) throw lost('the answer holds no explanation', 'report this with the daemon log');
       return explanation;
     },
-    figures: async () => (await ask({ do: 'figures' })).figures ?? { attachments: [], leases: [], repairs: 0 },
+    figures: async () =>
+      (await ask({ do: 'figures' })).figures ?? { attachments: [], leases: [], repairs: 0, policies: { policies: 0, problems: [] } },
     linkState: async (id) => (await ask({ do: 'link-state', id })).linkState,
     get: (id) => attachments.get(id),
     list: () => [...attachments.values()],

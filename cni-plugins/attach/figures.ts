@@ -4,7 +4,12 @@ import type { NetworkFigures } from '../types.ts';
 import type { NetworkDatabase } from './database.ts';
 
 /** Counts what the database holds of a realm. */
-export function figuresOf({ db }: NetworkDatabase, realm: string, networks: readonly LoadedNetwork[], repairs: number): NetworkFigures {
+export function figuresOf(
+  { db }: NetworkDatabase,
+  realm: string,
+  networks: readonly LoadedNetwork[],
+  repairs: number,
+): Omit<NetworkFigures, 'policies'> {
   // What further plugins recorded of a pod of our own is no attachment more.
   const attachments = db
     .prepare(

@@ -3,9 +3,20 @@ import { formatIp } from '../spec/address.ts';
 import { readConfigurationJson } from '../spec/json-text.ts';
 import { membershipsOn, readMemberships } from '../spec/memberships.ts';
 import type { Membership } from '../spec/memberships.ts';
+import {
+  noServiceRules,
+  otherOwners,
+  ownerOfPod,
+  readServiceRules,
+  refuseClosedPorts,
+  refuseForeignAddresses,
+} from '../spec/service-rules.ts';
+import type { ServiceRules } from '../spec/service-rules.ts';
 import type { RangeSet } from '../spec/network-config.ts';
 import { namesAt } from './call-names.ts';
 import type { NetworkDatabase } from './database.ts';
+import { isListenedAt } from './host-sockets.ts';
+import type { HostEnd } from './host-sockets.ts';
 import type { NameHolder, NetworkName } from './names.ts';
 import type { PluginCall } from './plugin-call.ts';
 
@@ -14,12 +25,24 @@ import type { PluginCall } from './plugin-call.ts';
  * the caller's transaction.
  */
 export interface MembershipStore {
-  /** In place of what the attachment had. @throws NETWORK_SERVICE_MODE_DIFFERS */
-  put(holder: Required<NameHolder>, joined: Joined): void;
+  /**
+   * In place of what the attachment had.
+   * @param isHeld whether a program of the host has a socket there
+   * @throws NETWORK_SERVICE_MODE_DIFFERS · NETWORK_SERVICE_OTHER_NAMESPACE · NETWORK_SERVICE_INGRESS_CLOSED · NETWORK_SERVICE_VIRTUAL_IP_CLOSED ·
+   * NETWORK_SERVICES_EXHAUSTED
+   */
+  put(holder: MemberHolder, joined: Joined, isHeld?: (end: HostEnd) => boolean): void;
+  /** What the attachment has. */
+  standing(attachment: number): readonly MemberDocument[];
 }
+
+/** Without an owner it is no pod's. */
+export type MemberHolder = Required<Omit<NameHolder, 'owner'>> & Pick<NameHolder, 'owner'>;
 
 /** What one attachment joins. */
 export interface Joined {
+  /** What the network's own file lets its members have; absent: nothing. */
+  readonly rules?: ServiceRules;
   readonly memberships: readonly Membership[];
   /** Of the member, without prefix lengths. */
   readonly addresses: readonly string[];
@@ -31,11 +54,23 @@ export interface Joined {
 export interface MemberDocument extends Membership {
   readonly addresses: readonly string[];
   readonly ipam: unknown;
+  /** Those by which its ingress ports were admitted; absent: it has none. */
+  readonly rules?: ServiceRules;
 }
 
 export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): MembershipStore {
   const remove = db.prepare('DELETE FROM service_member WHERE attachment = ?');
-  const insert = db.prepare('INSERT INTO service_member (attachment, realm, network, service, document) VALUES (?, ?, ?, ?, ?)');
+  const insert = db.prepare('INSERT INTO service_member (attachment, realm, network, service, document, owner) VALUES (?, ?, ?, ?, ?, ?)');
+  const selectOwn = db.prepare('SELECT document FROM service_member WHERE attachment = ?');
+  const selectStranger = db.prepare(
+    `SELECT owner FROM service_member WHERE realm = ?1 AND network = ?2 AND service = ?3 AND owner NOT IN (?4, '') AND attachment <> ?5
+     UNION ALL SELECT owner FROM network_service WHERE realm = ?1 AND network = ?2 AND service = ?3 AND owner NOT IN (?4, '')
+     UNION ALL SELECT json_extract(document, '$.owner') FROM spanned_service JOIN spanned_network USING (network)
+       WHERE realm = ?1 AND network = ?2 AND service = ?3 AND json_extract(document, '$.owner') NOT IN (?4, '') LIMIT 1`,
+  );
+  const countOwned = db.prepare(
+    'SELECT count(DISTINCT service) AS count FROM service_member WHERE realm = ? AND network = ? AND owner = ? AND service <> ?',
+  );
   const selectOther = db.prepare(
     `SELECT container_id FROM service_member JOIN attachment ON number = attachment
      WHERE service_member.realm = ? AND service_member.network = ? AND service = ? AND attachment <> ? AND json_extract(document, '$.mode') <> ? LIMIT 1`,
@@ -45,17 +80,43 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
      FROM spanned_service JOIN spanned_network USING (network)
      WHERE realm = ?1 AND network = ?2 AND service = ?3 AND json_extract(document, '$.mode') <> ?4`,
   );
+  const standing = (attachment: number | bigint): MemberDocument[] =>
+    (selectOwn.all(attachment) as unknown as { document: string }[]).map(({ document }) => JSON.parse(document) as MemberDocument);
   return {
-    put({ realm, network, attachment }, { memberships, addresses, ipam }) {
+    standing,
+    put(
+      { realm, network, attachment, owner = otherOwners.cni },
+      { memberships, addresses, ipam, rules = noServiceRules },
+      isHeld = isListenedAt,
+    ) {
+      const before = standing(attachment).flatMap(({ ingressPorts }) => ingressPorts);
+      const had = new Set(before.map(({ protocol, port }) => `${protocol} ${port}`));
+      // What it has already was free when it joined: a program that came later is told of, and takes nothing away.
+      refuseClosedPorts(
+        rules,
+        owner,
+        memberships,
+        ({ protocol, port }) => !had.has(`${protocol} ${port}`) && isHeld({ protocol, port, hostIp: '' }),
+      );
       remove.run(attachment);
       for (const membership of memberships) {
         const { name, mode } = membership;
+        if (ipam === undefined) refuseForeignAddresses(rules, membership);
+        const isShared = rules.sharedServices.some((shared) => shared === '*' || shared === name);
+        const stranger = isShared
+          ? undefined
+          : (selectStranger.get(realm, network, name, owner, attachment) as { owner: string } | undefined);
+        if (stranger !== undefined) throw otherNamespace(network, name, owner, stranger.owner);
+        const { count } = countOwned.get(realm, network, owner, name) as { count: number };
+        if (count >= rules.servicesPerNamespace) throw servicesExhausted(network, name, owner, rules.servicesPerNamespace);
         const other = selectOther.get(realm, network, name, attachment, mode) as { container_id: string } | undefined;
         if (other !== undefined) throw modeDiffers(network, membership, `its member ${other.container_id.slice(0, 64)} has`);
         const spanned = selectSpanned.get(realm, network, name, mode) as { host: string } | undefined;
         if (spanned !== undefined)
           throw modeDiffers(network, membership, spanned.host === '' ? 'other hosts have' : `its members on the host ${spanned.host} have`);
-        insert.run(attachment, realm, network, name, JSON.stringify({ ...membership, addresses, ipam } satisfies MemberDocument));
+        const admitted = membership.ingressPorts.length > 0 && { rules };
+        const document: MemberDocument = { ...membership, addresses, ipam, ...admitted };
+        insert.run(attachment, realm, network, name, JSON.stringify(document), owner);
       }
     },
   };
@@ -76,14 +137,36 @@ export function memberNames({
  * @throws NETWORK_SERVICE_MEMBERSHIP_INVALID
  */
 export function membershipsOfCall({ key, config, prevResult }: PluginCall): Omit<Joined, 'addresses'> {
-  const none = { memberships: [], ipam: undefined };
+  const none = { memberships: [], ipam: undefined, rules: noServiceRules };
   if (prevResult !== undefined) return none;
   const source = readConfigurationJson(config);
   if ('message' in source) return none;
   const { runtimeConfig, ipam } = source.value as { readonly runtimeConfig?: { readonly services?: unknown }; readonly ipam?: unknown };
   if (runtimeConfig?.services === undefined) return none;
-  return { memberships: membershipsOn(readMemberships(runtimeConfig.services, 'runtimeConfig.services'), key.network), ipam };
+  const memberships = membershipsOn(readMemberships(runtimeConfig.services, 'runtimeConfig.services'), key.network);
+  return { memberships, ipam, rules: rulesOf(source.value as Readonly<Record<string, unknown>>, key.network) };
 }
+
+/** @param config of the network's first plugin @throws NETWORK_CONFIG_INVALID */
+export function rulesOf(config: Readonly<Record<string, unknown>>, network: string): ServiceRules {
+  const rules = readServiceRules(config);
+  if (!('problem' in rules)) return rules;
+  throw new PortcullisError({
+    code: 'NETWORK_CONFIG_INVALID',
+    kind: 'invalid',
+    attempted: 'read what services of the network may have',
+    on: `${network}: ${rules.field}`,
+    why: rules.problem,
+    fix: 'correct the configuration of the network: docs/services.md#ingress-ports',
+  });
+}
+
+/** Whose the attachment is that a plugin is called for. */
+export const ownerOfCall = ({ args }: Pick<PluginCall, 'args'>): string => {
+  const namespace = args['K8S_POD_NAMESPACE'] ?? '';
+  // A caller that says what no namespace can be called is no pod's.
+  return Object.values(otherOwners).some((other) => other === namespace) ? otherOwners.cni : ownerOfPod(namespace);
+};
 
 /** In whose name the virtual addresses of a service are leased, as those of a container are. */
 export const virtualHolder = (service: string): { readonly containerId: string; readonly interface: string } => ({
@@ -106,6 +189,30 @@ export const ipamOf = (rangeSets: readonly RangeSet[]): object => ({
     })),
   ),
 });
+
+function otherNamespace(network: string, name: string, owner: string, other: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_SERVICE_OTHER_NAMESPACE',
+    kind: 'denied',
+    attempted: `join the service ${name} of the network ${network}`,
+    on: `namespace ${owner}`,
+    why: `the service belongs to ${other}, the namespace of its first member`,
+    fix: "take another name for the service; where members of several namespaces are meant, name it in sharedServices of the network's file",
+    details: { service: name, network },
+  });
+}
+
+function servicesExhausted(network: string, name: string, owner: string, most: number): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_SERVICES_EXHAUSTED',
+    kind: 'exhausted',
+    attempted: `join the service ${name} of the network ${network}`,
+    on: `namespace ${owner}`,
+    why: `the namespace has ${most} services of this network, which is as many as it may have`,
+    fix: "end services that are not needed, or raise servicesPerNamespace of the network's file",
+    details: { network, most },
+  });
+}
 
 /** @param who with the verb */
 function modeDiffers(network: string, { name, mode }: Membership, who: string): PortcullisError {

@@ -247,4 +247,24 @@ export const migrations: readonly string[] = [
      document TEXT NOT NULL,
      PRIMARY KEY (network, service, host)
    ) STRICT, WITHOUT ROWID;`,
+
+  // Whose names and services are: the namespace of their pod, or `(docker)`, `(cni)`. Empty: it is not known, because it was not written down when a
+  // plugin made the attachment, and nobody is kept from the service for it. `name.since`: milliseconds since 1970, when the holder first had
+  // the name. `spanned_rules`: what this host's own settings let services of a network over hosts have of it, as JSON.
+  `ALTER TABLE name ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+   ALTER TABLE name ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
+   ALTER TABLE service_member ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+   UPDATE service_member SET owner = coalesce(
+     (SELECT CASE WHEN cnm_endpoint.id IS NOT NULL THEN '(docker)'
+                  WHEN pod.number IS NOT NULL THEN coalesce(nullif(json_extract(pod.spec, '$.pod.namespace'), ''), '(cni)') END
+      FROM attachment AS own
+      LEFT JOIN attachment AS pod ON pod.realm = own.realm AND pod.container_id = own.container_id AND pod.origin = 'pod'
+      LEFT JOIN cnm_endpoint ON cnm_endpoint.id = own.container_id AND cnm_endpoint.realm = own.realm
+      WHERE own.number = attachment LIMIT 1), '');
+   CREATE INDEX service_member_owner ON service_member (realm, network, owner, service);
+   ALTER TABLE network_service ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+   CREATE TABLE spanned_rules (
+     network TEXT PRIMARY KEY REFERENCES spanned_network (network) ON DELETE CASCADE,
+     document TEXT NOT NULL
+   ) STRICT, WITHOUT ROWID;`,
 ];

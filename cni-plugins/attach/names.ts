@@ -28,6 +28,8 @@ export interface NameHolder {
   readonly network: string;
   /** Of an attachment `CONTAINERID/INTERFACE`; of a service what it is called by its maker. */
   readonly holder: string;
+  /** The namespace of the pod, or who else has the names: two owners' names of one text are told apart. Absent: nobody's. */
+  readonly owner?: string;
   /** `attachment.number`: the names end with it. */
   readonly attachment?: number | bigint;
 }
@@ -60,7 +62,10 @@ function addressOf(key: Uint8Array): string {
 export function createNameStore({ db }: Pick<NetworkDatabase, 'db'>): NameStore {
   const remove = db.prepare('DELETE FROM name WHERE realm = ? AND network = ? AND holder = ?');
   const insert = db.prepare(
-    'INSERT INTO name (realm, network, name, address, kind, holder, attachment) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
+    `INSERT INTO name (realm, network, name, address, kind, holder, attachment, owner, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+  );
+  const selectSince = db.prepare(
+    'SELECT name, min(since) AS since FROM name WHERE realm = ? AND network = ? AND holder = ? AND owner = ? GROUP BY name',
   );
   const select = db.prepare('SELECT DISTINCT name, address, kind FROM name WHERE realm = ? AND network = ? ORDER BY name, address');
   const selectNetworks = db.prepare('SELECT DISTINCT network FROM name WHERE realm = ? ORDER BY network');
@@ -68,12 +73,15 @@ export function createNameStore({ db }: Pick<NetworkDatabase, 'db'>): NameStore 
   const selectVersion = db.prepare('PRAGMA data_version');
   const selectChanges = db.prepare('SELECT total_changes() AS changes');
   return {
-    put({ realm, network, holder, attachment = null }, names) {
+    put({ realm, network, holder, attachment = null, owner = '' }, names) {
+      const had = selectSince.all(realm, network, holder, owner) as unknown as { name: string; since: number }[];
+      const sinceOf = new Map(had.map(({ name, since }) => [name, since]));
+      const now = Date.now();
       remove.run(realm, network, holder);
       for (const { name, address, kind } of names) {
         const parsed = parseIp(address);
         if (parsed === undefined) throw new Error(`${JSON.stringify(address)} was given as the address of a name unread`);
-        insert.run(realm, network, name, keyOf(parsed), kind, holder, attachment);
+        insert.run(realm, network, name, keyOf(parsed), kind, holder, attachment, owner, sinceOf.get(name) ?? now);
       }
     },
     take: ({ realm, network, holder }) => void remove.run(realm, network, holder),

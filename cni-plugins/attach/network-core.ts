@@ -6,10 +6,13 @@ import type { Operation } from '../reconcile/plan.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import { membershipsOn, readMemberships } from '../spec/memberships.ts';
 import type { Membership } from '../spec/memberships.ts';
+import { ownerOfPod, refuseClosedPorts } from '../spec/service-rules.ts';
+import { isListenedAt } from './host-sockets.ts';
+import { rulesOf } from './memberships.ts';
 import type { NetworkConfig } from '../spec/network-config.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { ChainJob, ChainLink } from '../invoke/chain.types.ts';
-import type { PolicyFolder } from '../policy/kubernetes/folder.ts';
+import type { PolicyFollower } from '../policy/kubernetes/folder.ts';
 import { denialsOf } from '../policy/denials.ts';
 import { policyPodOf } from '../policy/open-pod.ts';
 import { explainDenial } from '../policy/explanation/explain.ts';
@@ -38,7 +41,8 @@ import { unknownSandbox } from './plugin-errors.ts';
 import type { PluginCore } from './plugin-engine.ts';
 import { claimedLinks, hasUnheldLink, heldLinks, hostInterfaceOf, isByChain, isHeld, linkGroups, pluginInterfaceOf } from './record.ts';
 import type { AttachmentRecord, HeldLink } from './record.ts';
-import { checkedMappings, specOf } from './request.ts';
+import { bareType } from './plugin-type.ts';
+import { checkedMappings, refuseHostPort, specOf } from './request.ts';
 import { addLinks, addPod, changeClass } from './ruleset.ts';
 import { createStandingRules } from './standing-rules.ts';
 import type { Claim, NetworkStore } from './store.ts';
@@ -80,7 +84,7 @@ export type Begun = { readonly record: AttachmentRecord; readonly job?: ChainJob
 
 export interface CoreParts {
   /** Of NetworkPolicies. */
-  readonly policyFolder: PolicyFolder;
+  readonly policies: PolicyFollower;
   readonly store: NetworkStore;
   readonly kernel: HostKernel;
   /** For the plugins of a conflist that come after the bridge. */
@@ -89,8 +93,8 @@ export interface CoreParts {
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-export function createNetworkCore({ store, kernel, plugins, networks, log, policyFolder }: CoreParts): NetworkCore {
-  const rules = createStandingRules({ store, kernel, policyFolder, log });
+export function createNetworkCore({ store, kernel, plugins, networks, log, policies }: CoreParts): NetworkCore {
+  const rules = createStandingRules({ store, kernel, policies, log });
   const departures = createDepartures({ store, kernel, rules });
   const chained = createChainedPlugins(plugins, log);
   const { reap } = departures;
@@ -130,6 +134,24 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     return joined;
   };
 
+  /** Before anything is made, whoever makes the link: a network that would not open an ingress port refuses the pod, and does not only leave it out. */
+  const refuseClosed = (request: AttachRequest, network: LoadedNetwork | undefined): void => {
+    if (network === undefined) return;
+    const joined = membershipsOn(readMemberships(request.capabilities?.['services'] ?? [], 'services'), network.name);
+    if (joined.every(({ ingressPorts }) => ingressPorts.length === 0)) return;
+    const rules = rulesOf(network.list.plugins[0]?.config ?? {}, network.name);
+    refuseClosedPorts(rules, ownerOfPod(request.pod.namespace), joined, (port) => isListenedAt({ ...port, hostIp: '' }));
+  };
+
+  /** A program of the host, as its resolver, keeps its port, unless the network's file says otherwise. */
+  const refuseHostPorts = (request: AttachRequest, network: LoadedNetwork): void => {
+    const portmap = network.list.plugins.find(
+      ({ type, capabilities }) => bareType(type) === 'portmap' && capabilities.includes('portMappings'),
+    );
+    if (portmap === undefined && network.network !== undefined) return;
+    for (const mapping of checkedMappings(request)) refuseHostPort(portmap?.config ?? {}, mapping, isListenedAt);
+  };
+
   const claim = (wanted: Claim): AttachmentRecord => {
     try {
       return store.claim(wanted).record;
@@ -151,6 +173,9 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     }
     const [first, ...others] = networks.current().networks;
     if (first === undefined) throw new Error('a conf folder without a network was taken for one with');
+    refuseHostPorts(request, first);
+    for (const network of [first, ...others]) refuseClosed(request, network);
+    for (const { network } of request.networks ?? []) refuseClosed(request, networks.named(network));
     const further = furtherLinks(
       request,
       (name) => networks.named(name),

@@ -21,7 +21,8 @@ import { openNetworkFolder } from './networks.ts';
 import type { NetworkFolder } from './networks.ts';
 import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
 import { createDenialLog } from '../policy/denial-log.ts';
-import { loadPolicyReader, openPolicyFolder } from '../policy/kubernetes/folder.ts';
+import { openPolicyFolder } from '../policy/kubernetes/folder.ts';
+import type { PolicyReport } from '../policy/kubernetes/folder.ts';
 import { attachmentOf } from './record.ts';
 import { createRemoteStore } from './remote-store.ts';
 import type { RemoteStore } from './remote-store.ts';
@@ -46,7 +47,10 @@ const log = {
 };
 
 // Before the first call: the pods that stand are bound by the policies from the start.
-await loadPolicyReader(settings.policyDir);
+const policyFolder =
+  settings.confDir === undefined
+    ? undefined
+    : await openPolicyFolder({ folder: settings.policyDir, storedAt: `${settings.databasePath}.policies`, log });
 
 interface Parts {
   readonly database: NetworkDatabase;
@@ -75,15 +79,14 @@ function open(): Parts {
     const realms = createDeadRealms(database, hosts.own.route, realm);
     const plugins = createPluginCore({ database, hosts, realms, log });
     const remote = createRemoteStore(database);
-    if (confDir === undefined) return (parts = { database, hosts, remote, plugins, realm, close });
+    if (confDir === undefined || policyFolder === undefined) return (parts = { database, hosts, remote, plugins, realm, close });
     const kernel = openHostKernel();
     opened.push(kernel);
-    const policyFolder = openPolicyFolder(settings.policyDir, log);
     const networks = openNetworkFolder(confDir, settings.choice ?? { plugins: 'auto', maxConfigs: 1 }, (problem) =>
       log.warn({ problem }, 'a CNI configuration file was passed over'),
     );
     const store = createNetworkStore(database, realm);
-    const core = createNetworkCore({ store, kernel, plugins, networks, log, policyFolder });
+    const core = createNetworkCore({ store, kernel, plugins, networks, log, policies: policyFolder.follow() });
     database.exclusively(() => {
       // Killed between the answer to a detach and the rest.
       for (const { id, state } of store.records()) if (state === 'detaching') plugins.release(hosts.own, id);
@@ -129,7 +132,6 @@ function lookAfter(database: NetworkDatabase, core: NetworkCore, realms: DeadRea
   const failed = (thrown: unknown): void =>
     log.error({ why: String(thrown) }, 'the NetworkPolicies could not be brought to the kernel; it is tried again');
   const look = setInterval(() => {
-    loadPolicyReader(settings.policyDir).catch(failed);
     try {
       tellOfNames({ database });
       database.exclusively(() => core.policies());
@@ -294,6 +296,8 @@ function releaseConnections(id: string): void {
   plugins.release(hosts.own, id);
 }
 
+const policiesNow = (): PolicyReport => policyFolder?.report() ?? { policies: 0, problems: [] };
+
 /** A call of our own runtime. */
 function answerOwn(
   call: Exclude<Call, { do: 'check' | 'listen' | 'listen-no-more' | 'plugin' | 'remote-records' | 'remote-write' }>,
@@ -327,7 +331,7 @@ function answerOwn(
     case 'set-class':
       return { changed: [attachmentOf(core.setClass(call.id, call.class, call.rules))] };
     case 'figures':
-      return { figures: figuresOf(database, realm, loadedNetworks(), core.repairs()) };
+      return { figures: { ...figuresOf(database, realm, loadedNetworks(), core.repairs()), policies: policiesNow() } };
     case 'denials':
       return { denials: core.denials() };
     case 'explain':
@@ -341,9 +345,10 @@ function answerOwn(
       core.gc(call.valid);
       return { ...all(), ...core.jobs(call.valid), networks: loadedNetworks() };
     case 'status':
-      return { status: core.status(), networks: loadedNetworks() };
+      return { status: { ...core.status(), policies: policiesNow() }, networks: loadedNetworks() };
     case 'close':
       core.reap(true);
+      policyFolder?.close();
       if (call.removeAll) core.removeAll();
       clearTimeout(timer);
       return {};

@@ -21,10 +21,13 @@ import { alreadyAttached, notAttached, notAvailable, previousResultMissing } fro
 import { readConfiguration as read, sound } from './plugin-reading.ts';
 import type { Reading } from './plugin-reading.ts';
 import { namesOfCall } from './call-names.ts';
-import { createMembershipStore, memberNames, membershipsOfCall } from './memberships.ts';
+import { isListenedAt } from './host-sockets.ts';
+import { createMembershipStore, memberNames, membershipsOfCall, ownerOfCall } from './memberships.ts';
+import type { MemberHolder } from './memberships.ts';
 import { createNameStore } from './names.ts';
-import type { NameHolder } from './names.ts';
+import { otherOwners } from '../spec/service-rules.ts';
 import { pluginInterfaceOf } from './record.ts';
+import { createTakenMacs } from './taken-macs.ts';
 
 /**
  * What a call of one of our CNI plugins does: intent in the database, then the kernel, then the record. Synchronous, for a Worker, but for the
@@ -58,6 +61,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
   const memberships = createMembershipStore(database);
   const restsUntil = new Map<string, number>();
   const addressing: Addressing = createAddressing(database);
+  const takenMacs = createTakenMacs(database);
 
   const remove = (part: Part, kernel: ResourceKernel, { realm }: Host, isUndone = false): void => {
     parts.setState(part, 'removing');
@@ -169,6 +173,15 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
       // It reads the kernel only, and only what no other act can change meanwhile: the lock is held.
       const observed = plugin.observe?.(reading.config, kernel, input);
       const { resources, result } = plugin.plan(reading.config, observed === undefined ? input : { ...input, observed });
+      const mac = chosenMac(reading.config, result, call.prevResult);
+      if (mac !== undefined)
+        takenMacs.refuse(mac, {
+          isPod: ownerOfCall(call) !== otherOwners.cni,
+          realm: host.realm,
+          key: call.key,
+          route: host.route,
+          result,
+        });
       addressing.takeHostPorts(host, resources, { attachment, part: reading.type });
       return parts.begin({ attachment, key: call.key, type: reading.type, netns: call.netns, resources, result });
     });
@@ -185,8 +198,9 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
         parts.setState(planned, 'ready');
         const joined = { ...joins, addresses: planned.result.ips.map(({ address }) => address.replace(/\/\d+$/u, '')) };
         const given = [...namesOfCall(call, planned.result), ...memberNames(joined)];
-        if (given.length > 0) names.put(nameHolder(host, planned), given);
-        if (joined.memberships.length > 0) memberships.put(nameHolder(host, planned), joined);
+        const holder = memberHolder(host, planned, ownerOfCall(call));
+        if (given.length > 0) names.put(holder, given);
+        if (joined.memberships.length > 0) memberships.put(holder, joined, (end) => host.inside(() => isListenedAt(end)));
       });
       return planned.result;
     } catch (thrown) {
@@ -351,6 +365,16 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
   };
 }
 
+/** The MAC address that the caller chose for the interface in the pod; undefined: it chose none, or leaves it as it was. */
+function chosenMac(config: unknown, { interfaces }: CniResult, before: CniResult | undefined): string | undefined {
+  const inPod = ({ interfaces: all }: CniResult): readonly string[] =>
+    all.flatMap(({ mac, sandbox }) => ((sandbox ?? '') === '' || mac === undefined ? [] : [mac.toLowerCase()]));
+  const [own] = inPod({ interfaces } as CniResult);
+  if (own === undefined) return undefined;
+  if (before !== undefined) return inPod(before).includes(own) ? undefined : own;
+  return (config as { readonly mac?: unknown } | undefined)?.mac === undefined ? undefined : own;
+}
+
 /** The host's end of the attachment's link. */
 const linkOf = ({ key }: PluginCall): string => pluginInterfaceOf(key.network, key.containerId, key.interface);
 
@@ -367,8 +391,9 @@ const planInput = (call: PluginCall, host: Host, given: GivenAddresses, hostInte
   host: hostFacts(host.route),
 });
 
-const nameHolder = ({ realm }: Host, { key, attachment }: Part): Required<NameHolder> => ({
+const memberHolder = ({ realm }: Host, { key, attachment }: Part, owner: string): MemberHolder => ({
   realm,
+  owner,
   network: key.network,
   holder: `${key.containerId}/${key.interface}`,
   attachment,

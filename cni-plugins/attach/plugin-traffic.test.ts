@@ -69,12 +69,17 @@ if (inPrivateNetns(import.meta.filename)) {
     );
     const tell = "require('net').createServer(s=>s.end(s.remoteAddress)).listen(9000,'::')";
     start(`nsenter --net=${outside} ${process.execPath} -e "${tell}"`);
+    // The port of another pod is of the host's own addresses alone (CVE-2025-67499: it took the port of every destination).
+    const holder = { id: 'holder', netns: fixture.pin('holder') };
+    const ported = [bridgeConf(), portmapConf({ hostPort: 9000, containerPort: 1 })];
+    await fixture.add(ported, holder);
     const pod = { id: 'leaving', netns: fixture.pin('leaving') };
     await fixture.add([bridgeConf()], pod);
     const seenAs = (address: string): string | undefined => fixture.inside(pod.netns, `timeout 1 busybox nc ${address} 9000 </dev/null`);
     assert.equal(await eventually(() => seenAs('198.51.100.2'), 20_000), '::ffff:198.51.100.1');
     assert.equal(await eventually(() => seenAs('2001:db8::2'), 20_000), '2001:db8::1');
     await fixture.del([bridgeConf()], pod);
+    await fixture.del(ported, holder);
     shell('ip link del out0');
   });
 

@@ -2,6 +2,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { formatIp, ipBytes, parseIp } from '../spec/address.ts';
 import type { ChainedPlugin, NetworkConfig } from '../spec/network-config.ts';
 import type { AttachRequest, PortMapping } from '../types.ts';
+import type { HostEnd } from './host-sockets.ts';
 import type { Choice } from './ipam.ts';
 import { hostInterfaceOf, macOf } from './record.ts';
 import type { AttachmentSpec } from './record.ts';
@@ -32,6 +33,33 @@ export function checkedMappings(request: AttachRequest): PortMapping[] {
     kept.set(key, clean);
   }
   return [...kept.values()];
+}
+
+const firstUnprivileged = 1024;
+
+/**
+ * @param portmap configuration of the network's plugin portmap: `privilegedPorts`, `heldPorts`
+ * @throws NETWORK_HOST_PORT_CLOSED
+ */
+export function refuseHostPort(
+  portmap: Readonly<Record<string, unknown>>,
+  { protocol, hostPort, hostIp = '' }: PortMapping,
+  isHeld: (end: HostEnd) => boolean,
+): void {
+  const isLow = hostPort < firstUnprivileged && portmap['privilegedPorts'] !== true;
+  if (!isLow && (portmap['heldPorts'] === true || !isHeld({ protocol, port: hostPort, hostIp }))) return;
+  const field = isLow ? 'privilegedPorts' : 'heldPorts';
+  throw new PortcullisError({
+    code: 'NETWORK_HOST_PORT_CLOSED',
+    kind: 'denied',
+    attempted: 'take the host port',
+    on: `${hostPort}/${protocol}`,
+    why: isLow
+      ? 'it is below 1024, and the network does not open those to pods'
+      : 'a program of the host has a socket there, which nobody would reach any more',
+    fix: `take another host port, or set "${field}": true at the plugin portmap in the network's file`,
+    details: { port: hostPort, protocol },
+  });
 }
 
 const isPort = (port: number): boolean => Number.isInteger(port) && port >= 1 && port <= 65535;

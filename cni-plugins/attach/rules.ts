@@ -1,4 +1,5 @@
 import {
+  counter,
   destinationIsLocal,
   destinationTranslated,
   differs,
@@ -17,6 +18,7 @@ import {
 } from '../netlink/expressions.ts';
 import { interfaceKey } from '../netlink/nftables.ts';
 import type { Chain, Family, NamedSet, Table } from '../netlink/nftables.ts';
+import { be16 } from '../netlink/wire.ts';
 import { countRules } from '../plugins/interface/constant-rules.ts';
 import type { ConstantRules } from '../plugins/interface/constant-rules.ts';
 import { classChains, classRules, classSets } from './class-rules.ts';
@@ -58,17 +60,56 @@ const r0 = register(0);
 
 const fromGroup = (key: 'iifgroup' | 'oifgroup', of: number): readonly Buffer[] => [meta(key, r0), equals(r0, group(of))];
 
+const notFromPod: readonly Buffer[] = [meta('iifgroup', r0), differs(r0, group(linkGroups.pod))];
+
+const etherTypeIs = (type: number): readonly Buffer[] => [payload('link', 12, 2, r0), equals(r0, be16(type))];
+const [IPV4, ARP, IPV6] = [0x0800, 0x0806, 0x86dd];
+const ICMPV6 = 58;
+const NEIGHBOUR_ADVERTISEMENT = 136;
+
+/**
+ * Other ports of the bridge (an uplink, a tunnel, other runtimes' links) send nothing as a pod, nor say that its address is theirs. A frame's bridge is told
+ * by whom it is for, because not every kernel has the name of the bridge (CONFIG_NFT_BRIDGE_META): guests of another bridge may have the same addresses.
+ */
+const notByOtherPorts: Rules = [
+  [...etherTypeIs(IPV4), payload('network', 12, 4, r0), inSet('pods4', r0)],
+  [...etherTypeIs(ARP), payload('network', 14, 4, r0), inSet('pods4', r0)],
+  [...etherTypeIs(IPV6), payload('network', 8, 16, r0), inSet('pods6', r0)],
+  [
+    ...etherTypeIs(IPV6),
+    meta('l4proto', r0),
+    equals(r0, Buffer.of(ICMPV6)),
+    payload('transport', 0, 1, r0),
+    equals(r0, Buffer.of(NEIGHBOUR_ADVERTISEMENT)),
+    payload('transport', 8, 16, r0),
+    inSet('pods6', r0),
+  ],
+].map((conditions) => ['by_others', ...conditions, counter(), verdict('drop')] as const);
+
 const bridgeDefinition: Definition = {
   table: bridgeTable,
-  sets: classSets('frames'),
+  sets: [
+    ...classSets('frames'),
+    { name: 'pods4', key: ['ipv4_addr'] },
+    { name: 'pods6', key: ['ipv6_addr'] },
+    { name: 'own_macs', key: ['ether_addr'] },
+  ],
   chains: [
     { name: 'prerouting', hook: { type: 'filter', number: 0, priority: -300 } },
     { name: 'input', hook: { type: 'filter', number: 1, priority: -300 } },
+    { name: 'forward', hook: { type: 'filter', number: 2, priority: -300 } },
     { name: 'postrouting', hook: { type: 'filter', number: 4, priority: 0 } },
+    { name: 'by_others' },
     ...classChains,
   ],
   rules: [
     ['prerouting', ...fromGroup('iifgroup', linkGroups.pod), verdict({ goto: 'from_pod' })],
+    // To a pod or its bridge alone: before bridge-netfilter has connection tracking see it.
+    ['prerouting', payload('link', 0, 6, r0), inSet('own_macs', r0), verdict({ jump: 'by_others' })],
+    // What is for several: the host does not take what comes as a pod, whichever bridge it is (`senders`), and no pod does.
+    ['input', ...notFromPod, verdict({ jump: 'by_others' })],
+    ['forward', ...notFromPod, ...fromGroup('oifgroup', linkGroups.pod), verdict({ jump: 'by_others' })],
+    ...notByOtherPorts,
     // Frames to 01:80:c2:00:00:0x (STP, LLDP …) skip the first hook; a pod has no business with them.
     [
       'input',
@@ -146,6 +187,8 @@ function ipDefinition(family: 'ip' | 'ip6'): Definition {
       { name: 'host_ports', key: [address, 'inet_proto', 'inet_service'], data: [address, 'inet_service'] },
       { name: 'any_host_ports', key: ['inet_proto', 'inet_service'], data: [address, 'inet_service'] },
       { name: 'forwarded', key: ['inet_proto', 'inet_service', address, 'inet_service'] },
+      { name: 'held', key: [address] },
+      { name: 'held_links', key: [address, 'ifname'] },
     ],
     chains: [
       { name: 'prerouting', hook: { type: 'nat', number: 0, priority: -100 } },
@@ -153,10 +196,22 @@ function ipDefinition(family: 'ip' | 'ip6'): Definition {
       { name: 'postrouting', hook: { type: 'nat', number: 4, priority: 100 } },
       { name: 'host_ports_of' },
       ...(family === 'ip' ? [{ name: 'loopback', hook: { type: 'filter', number: 0, priority: -300 } } as const] : []),
+      // Before connection tracking, which would take what is forged for an answer or a connection of the pod's.
+      { name: 'senders', hook: { type: 'filter', number: 0, priority: -300 } },
     ],
     rules: [
       // Nor may any other port of the bridge: an uplink or a tunnel that was put there.
       ...(family === 'ip' ? [loopbackFromOutside] : []),
+      // A pod's address comes by the pod's own link alone: by its bridge, or by the link that the host routes to.
+      [
+        'senders',
+        source(register(0)),
+        inSet('held', register(0)),
+        meta('iifname', after(0)),
+        notInSet('held_links', register(0)),
+        counter(),
+        verdict('drop'),
+      ],
       ['prerouting', ...destinationIsLocal(register(0)), verdict({ jump: 'host_ports_of' })],
       ['output', ...destinationIsLocal(register(0)), verdict({ jump: 'host_ports_of' })],
       [

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ipBytes, parseIp } from '../spec/address.ts';
 import type { AttachmentRecord, AttachmentSpec } from './record.ts';
-import { rebuild } from './ruleset.ts';
+import { rebuild, removePod } from './ruleset.ts';
 
 const bytesOf = (ip: string): Buffer => ipBytes(parseIp(ip) ?? assert.fail());
 
@@ -19,4 +19,31 @@ test('a subnet is an interval from its first address to the one after its last; 
   for (const ip of ['10.1.0.0', '10.2.0.0', 'fd00:1::', 'fd00:1:0:1::']) assert.ok(within.includes(bytesOf(ip)), ip);
   const last = written(recordOf('255.255.255.0/24', 'ffff:ffff:ffff:ffff::/64'));
   for (const ip of ['255.255.255.0', 'ffff:ffff:ffff:ffff::']) assert.ok(last.includes(bytesOf(ip)), ip);
+});
+
+test('of pods with one address, the last to go takes what keeps others from sending by it', () => {
+  const held = (id: string, bridge: string, state: AttachmentRecord['state'] = 'ready'): AttachmentRecord => {
+    const record = recordOf('10.1.0.0/16', 'fd00:1::/64');
+    const { bridge: known } = record.spec;
+    const spec: Partial<AttachmentSpec> = {
+      hostInterface: `pc${id}`,
+      bridge: { ...(known ?? assert.fail()), name: bridge, addresses: ['10.1.0.1/16'] },
+      addresses: ['10.1.0.9', 'fd00:1::9'].map((ip) => ({ ip, prefixLength: 64, gateway: '' })),
+    };
+    return { ...record, id, state, spec: { ...record.spec, ...spec } };
+  };
+  /** The sets from which elements with the address are deleted. */
+  const loses = (record: AttachmentRecord, ...all: AttachmentRecord[]): string[] =>
+    removePod(record, all).flatMap(({ body }) => {
+      const bytes = Buffer.from(body);
+      const names = ['held_links', 'held', 'pods4', 'pods6'].filter((name) => bytes.includes(`\0${name}\0`));
+      return ['10.1.0.9', 'fd00:1::9'].some((ip) => bytes.includes(bytesOf(ip))) ? names : [];
+    });
+  const all = ['held', 'held', 'held_links', 'held_links', 'pods4', 'pods6'];
+  const own = held('1', 'br1');
+  assert.deepEqual(loses(own, own).toSorted(), all);
+  // By its own bridge it comes no longer.
+  assert.deepEqual(loses(own, own, held('2', 'br2')), ['held_links', 'held_links']);
+  assert.deepEqual(loses(own, own, held('2', 'br1')), []);
+  assert.deepEqual(loses(own, own, held('2', 'br2', 'detaching')).toSorted(), all);
 });

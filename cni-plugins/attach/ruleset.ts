@@ -57,7 +57,7 @@ function podElements({ spec }: AttachmentRecord): Elements {
   const ports = addresses.flatMap((address) =>
     spec.portMappings.flatMap((mapping) => portElements(mapping, address.family, ipBytes(address), spec.snat)),
   );
-  return [...heldLinks(spec).flatMap(linkElements), ...ports];
+  return [...heldLinks(spec).flatMap((link) => [...linkElements(link), ...senderElements(link)]), ...ports];
 }
 
 /** As whom it may send, and what counts what it may not. */
@@ -73,6 +73,28 @@ function linkElements(link: HeldLink): Elements {
     ...(table === arpTable ? [] : own6).map((address): Elements[number] => [table, 'sources6', { key: concatenated(name, mac, address) }]),
     ...denialSets.map((set): Elements[number] => [table, set, { key: name }]),
   ]);
+}
+
+/**
+ * By which link of the host its addresses come. Not those of a bridge without an address: the host does not route to them, and they are unique on
+ * their own network only.
+ */
+function senderElements({ hostInterface, mac, bridge, addresses }: HeldLink): Elements {
+  if (bridge?.addresses.length === 0) return [];
+  const link = interfaceKey(bridge?.name ?? hostInterface);
+  const macs = bridge === undefined ? [] : [mac, bridge.mac];
+  const own = macs.map((each): Elements[number] => [bridgeTable, 'own_macs', { key: macBytes(each) }]);
+  const held = addresses
+    .flatMap(({ ip }) => parseIp(ip) ?? [])
+    .flatMap((address): Elements => {
+      const [table, key] = [address.family === 4 ? ipTable : ip6Table, ipBytes(address)];
+      return [
+        [table, 'held', { key }],
+        [table, 'held_links', { key: concatenated(key, link) }],
+        ...(bridge === undefined ? [] : [[bridgeTable, `pods${address.family}`, { key }] satisfies Elements[number]]),
+      ];
+    });
+  return [...own, ...held];
 }
 
 function portElements(mapping: PortMapping, family: IpFamily, pod: Buffer, snat: boolean): Elements {
@@ -126,7 +148,7 @@ function intervals(set: string, prefixes: readonly IpPrefix[]): Elements {
 }
 
 function familiesOf(records: readonly AttachmentRecord[]): readonly Family[] {
-  const six = records.some(({ spec }) => spec.subnets.some((subnet) => subnet.includes(':')));
+  const six = needsSix(records);
   return ['bridge', 'ip', ...(six ? (['ip6'] as const) : []), ...(needsRouted(records) ? (['inet', 'arp'] as const) : [])];
 }
 
@@ -149,10 +171,15 @@ const deleting = (elements: Elements): Request[] =>
 /** Whether the tables of routed links must stand. */
 export const needsRouted = (records: readonly AttachmentRecord[]): boolean => records.some(({ spec }) => mayBeRouted(spec));
 
+const needsSix = (records: readonly AttachmentRecord[]): boolean =>
+  records.some(({ spec }) =>
+    [...spec.subnets, ...heldLinks(spec).flatMap(({ addresses }) => addresses.map(({ ip }) => ip))].some((text) => text.includes(':')),
+  );
+
 /** What the tables must know beside the pods' own elements: records with the same outline differ only by {@link addPod} and {@link removePod}. */
 export function outlineOf(records: readonly AttachmentRecord[]): string[] {
   const subnets = records.flatMap(({ spec }) => spec.subnets.map((subnet) => `${subnet} ${spec.masquerade ? 'masqueraded' : 'plain'}`));
-  return needsRouted(records) ? [...subnets, 'routed'] : subnets;
+  return [...subnets, ...(needsRouted(records) ? ['routed'] : []), ...(needsSix(records) ? ['six'] : [])];
 }
 
 /**
@@ -183,11 +210,21 @@ const elementsOf = (record: AttachmentRecord): Elements => [...classElements(hel
 const keysOf = (elements: Elements): Elements => elements.map(([table, set, { key }]) => [table, set, { key }]);
 
 export const addPod = (record: AttachmentRecord): Request[] => adding(elementsOf(record));
-export const removePod = (record: AttachmentRecord): Request[] => deleting(keysOf(elementsOf(record)));
+
+/** @param records all: elements that the links of another one share with this one's (an address, a bridge) stay */
+export function removePod(record: AttachmentRecord, records: readonly AttachmentRecord[]): Request[] {
+  const own = new Map(keysOf(elementsOf(record)).map((element) => [nameOf(element), element]));
+  for (const other of records)
+    if (other.id !== record.id && other.state !== 'detaching')
+      for (const element of heldLinks(other.spec).flatMap(senderElements)) own.delete(nameOf(element));
+  return deleting([...own.values()]);
+}
+
+const nameOf = ([table, set, { key }]: Elements[number]): string => `${table.family} ${set} ${Buffer.from(key).toString('hex')}`;
 
 /** Links of the attachment that were made after the others. */
 export const addLinks = (record: AttachmentRecord, links: readonly HeldLink[]): Request[] =>
-  adding([...classElements(links, record.class), ...links.flatMap(linkElements)]);
+  adding([...classElements(links, record.class), ...links.flatMap((link) => [...linkElements(link), ...senderElements(link)])]);
 
 /** @param record as it is before the change */
 export function changeClass(record: AttachmentRecord, linkClass: LinkClass): Request[] {

@@ -6,7 +6,7 @@ import type { Request } from '../netlink/socket.ts';
 import type { ConstantRules } from '../plugins/interface/constant-rules.ts';
 import { createEnforcer } from '../policy/enforcer.ts';
 import type { Enforcer, OpenPod } from '../policy/enforcer.ts';
-import type { PolicyFolder } from '../policy/kubernetes/folder.ts';
+import type { PolicyFollower } from '../policy/kubernetes/folder.ts';
 import type { PolicySet } from '../policy/kubernetes/network-policy.ts';
 import { openPodOf, policyPodOf } from '../policy/open-pod.ts';
 import type { HostKernel } from './host-kernel.ts';
@@ -42,11 +42,11 @@ export interface StandingRules {
 export interface RulesParts {
   readonly store: Pick<NetworkStore, 'records'>;
   readonly kernel: Pick<HostKernel, 'hasTable' | 'lacksRules' | 'link' | 'rules'>;
-  readonly policyFolder: PolicyFolder;
+  readonly policies: PolicyFollower;
   readonly log: Pick<Logger, 'warn'>;
 }
 
-export function createStandingRules({ store, kernel, policyFolder, log }: RulesParts): StandingRules {
+export function createStandingRules({ store, kernel, policies, log }: RulesParts): StandingRules {
   const policy = createEnforcer();
   /** Subnets that the standing tables know; undefined: no tables. */
   let outline: ReadonlySet<string> | undefined;
@@ -101,7 +101,7 @@ export function createStandingRules({ store, kernel, policyFolder, log }: RulesP
     change,
     forget(record) {
       if (outline === undefined) return false;
-      change(record, removePod(record), policy.close(record.id));
+      change(record, removePod(record, store.records()), policy.close(record.id));
       return true;
     },
     ofPeers(record) {
@@ -109,7 +109,7 @@ export function createStandingRules({ store, kernel, policyFolder, log }: RulesP
       return pod === undefined ? policy.close(record.id) : policy.open(pod);
     },
     followPolicies() {
-      unsent = policyFolder.changed() ?? unsent;
+      unsent = policies.changed() ?? unsent;
       if (unsent === undefined) return;
       const requests = policy.setPolicies(unsent);
       if (outline !== undefined && requests.length > 0) kernel.rules(requests);

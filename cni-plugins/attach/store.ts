@@ -1,10 +1,12 @@
 import type { LinkClass, LinkRules, PortMapping } from '../types.ts';
 import type { Membership } from '../spec/memberships.ts';
 import type { NetworkConfig } from '../spec/network-config.ts';
+import { noServiceRules, ownerOfPod } from '../spec/service-rules.ts';
 import type { NetworkDatabase } from './database.ts';
 import type { Choice } from './ipam.ts';
 import { namesOf } from './call-names.ts';
 import { createLeases } from './leases.ts';
+import { isListenedAt } from './host-sockets.ts';
 import { createMembershipStore, ipamOf, memberNames } from './memberships.ts';
 import { createNameStore } from './names.ts';
 import type { AttachmentRecord, AttachmentSpec, AttachmentState } from './record.ts';
@@ -14,7 +16,7 @@ export interface NetworkStore {
   /**
    * In one BEGIN IMMEDIATE: takes the host ports, leases one address of each set and writes the record, `attaching`, class `deny`.
    * The record that stands already is returned with `created: false`.
-   * @throws NETWORK_ADDRESSES_EXHAUSTED · NETWORK_HOST_PORT_TAKEN
+   * @throws NETWORK_ADDRESSES_EXHAUSTED · NETWORK_HOST_PORT_TAKEN · NETWORK_HOST_PORT_HELD · what joining services throws
    */
   claim(claim: Claim): { readonly record: AttachmentRecord; readonly created: boolean };
   /** Writes the record of an attachment that plugins will make, `attaching`, without taking anything. */
@@ -95,11 +97,11 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
   const putNames = (attachment: number | bigint, { id, network, memberships }: Claim, spec: AttachmentSpec): void => {
     const { interface: name, pod } = spec;
     const addresses = spec.addresses.map(({ ip }) => ip);
-    const holder = { realm, network: spec.network, holder: `${id}/${name}`, attachment };
-    const joined = { memberships, addresses, ipam: ipamOf(network.rangeSets) };
+    const holder = { realm, network: spec.network, holder: `${id}/${name}`, attachment, owner: ownerOfPod(pod.namespace) };
+    const joined = { memberships, addresses, ipam: ipamOf(network.rangeSets), rules: network.serviceRules ?? noServiceRules };
     const own = namesOf({ containerId: id, pod: pod.name, namespace: pod.namespace, aliases: [], addresses });
     names.put(holder, [...own, ...memberNames(joined)]);
-    if (memberships.length > 0) members.put(holder, joined);
+    if (memberships.length > 0) members.put(holder, joined, isListenedAt);
   };
 
   const claimInside = (claim: Claim): AttachmentRecord => {

@@ -7,7 +7,7 @@ import type { PortMapping } from '../types.ts';
 import { choosePorts, takenPorts } from './host-ports.ts';
 import { createEndpointNames } from './endpoint-names.ts';
 import type { EndpointNames } from './endpoint-names.ts';
-import { isListenedAt } from './listeners.ts';
+import { isListenedAt } from '../attach/host-sockets.ts';
 import { createPools } from './pools.ts';
 import type { Pools } from './pools.ts';
 import type { PortBinding, RequestPoolReply, RequestPoolRequest } from './protocol.ts';
@@ -40,6 +40,7 @@ export interface CnmActs extends CnmStore, Omit<Pools, 'requestPool'> {
 export function createActs(database: NetworkDatabase, hosts: Hosts, folder: string): CnmActs {
   const store = createCnmStore(database);
   const pools = createPools(database);
+  const putNames = createEndpointNames(database, store);
   const { open, close, ...staging } = openStaging(folder, hosts);
   return {
     ...store,
@@ -47,7 +48,8 @@ export function createActs(database: NetworkDatabase, hosts: Hosts, folder: stri
     ...staging,
     stage: open,
     unstage: close,
-    putNames: createEndpointNames(database, store),
+    // Containers that docker tells of live where this process does.
+    putNames: (endpoint, called) => putNames(endpoint, called, isListenedAt),
     realm: ({ netnsFd }) => hosts.with(netnsFd === undefined ? {} : { netnsFd }, ({ realm }) => realm),
     claimPorts: ({ id, realm, state, spec }, bindings, { netnsFd }) =>
       database.transaction(() => {

@@ -1,9 +1,12 @@
+import { isPortcullisError } from '../../base/errors/index.ts';
 import { namesAt } from '../attach/call-names.ts';
 import type { NetworkDatabase } from '../attach/database.ts';
-import { createMembershipStore, memberNames } from '../attach/memberships.ts';
+import type { HostEnd } from '../attach/host-sockets.ts';
+import { createMembershipStore, memberNames, rulesOf } from '../attach/memberships.ts';
 import { createNameStore } from '../attach/names.ts';
 import { membershipLabel, membershipsOn, parseMemberships } from '../spec/memberships.ts';
 import type { Membership } from '../spec/memberships.ts';
+import { otherOwners } from '../spec/service-rules.ts';
 import { interfaceName } from './records.ts';
 import type { CnmStore } from './store.ts';
 
@@ -18,19 +21,26 @@ export interface EndpointNames {
 /**
  * As for everything else on a network: where its configuration declares the capability `aliases`, and for as long as the attachment stands
  * that our plugins made. Plugins of others write none down. Synchronous, for a Worker.
- * @returns what writes them; it throws NETWORK_SERVICE_MEMBERSHIP_INVALID · NETWORK_SERVICE_MODE_DIFFERS when the names are written, and no services
+ * @returns what writes them; when it throws, the names are written: with NETWORK_SERVICE_MEMBERSHIP_INVALID and no services, or with what
+ * `MembershipStore.put` throws and the services that the endpoint had
  */
 export function createEndpointNames(
   { db, transaction }: NetworkDatabase,
   store: Pick<CnmStore, 'endpoint' | 'network'>,
-): (endpoint: string, called: EndpointNames) => void {
+): (endpoint: string, called: EndpointNames, isHeld: (end: HostEnd) => boolean) => void {
   const nameStore = createNameStore({ db });
   const membershipStore = createMembershipStore({ db });
   const selectAttachment = db.prepare(
     "SELECT number FROM attachment WHERE realm = ? AND origin = 'plugin' AND network = ? AND container_id = ? AND interface = ?",
   );
 
-  const put = (id: string, { name, aliases }: EndpointNames, all: readonly Membership[]): void =>
+  /** @param all absent: those that it has */
+  const put = (
+    id: string,
+    { name, aliases }: EndpointNames,
+    all: readonly Membership[] | undefined,
+    isHeld: (end: HostEnd) => boolean,
+  ): void =>
     transaction(() => {
       const endpoint = store.endpoint(id);
       const network = endpoint === undefined ? undefined : store.network(endpoint.network);
@@ -41,19 +51,25 @@ export function createEndpointNames(
       if (row === undefined) return;
       const addresses = (endpoint.spec.result?.ips ?? []).map(({ address }) => address.replace(/\/\d+$/u, ''));
       const ipam = network.list.plugins.find(({ ipamType }) => ipamType !== undefined)?.config['ipam'];
-      const joined = { memberships: membershipsOn(all, network.name), addresses, ipam };
+      const joined = {
+        memberships: all === undefined ? membershipStore.standing(row.number) : membershipsOn(all, network.name),
+        addresses,
+        ipam,
+        rules: rulesOf(network.list.plugins[0]?.config ?? {}, network.name),
+      };
       // In place of what the plugins put: the id of an endpoint is nobody's name.
-      const holder = { realm, network: network.name, holder: `${id}/${interfaceName}`, attachment: row.number };
-      membershipStore.put(holder, joined);
+      const holder = { realm, network: network.name, holder: `${id}/${interfaceName}`, attachment: row.number, owner: otherOwners.docker };
+      if (all !== undefined) membershipStore.put(holder, joined, isHeld);
       nameStore.put(holder, [...namesAt(addresses, 'container', [name]), ...namesAt(addresses, 'alias', aliases), ...memberNames(joined)]);
     });
 
-  return (id, called) => {
+  return (id, called, isHeld) => {
     try {
-      put(id, called, called.services === undefined ? [] : parseMemberships(called.services, membershipLabel));
+      put(id, called, called.services === undefined ? [] : parseMemberships(called.services, membershipLabel), isHeld);
     } catch (thrown) {
-      // A label that is wrong takes no name away.
-      put(id, called, []);
+      // A label that is wrong takes no name away. What was admitted once stays, where it is refused when docker's containers are read again.
+      const isWrong = isPortcullisError(thrown) && thrown.code === 'NETWORK_SERVICE_MEMBERSHIP_INVALID';
+      put(id, called, isWrong ? [] : undefined, isHeld);
       throw thrown;
     }
   };

@@ -118,6 +118,8 @@ export function createHttpService({ verbs, onEngine, log }: HttpParts): HttpServ
         engine.calls -= 1;
         release(engine);
       });
+      // A call of the engine hears of it; one that calls nothing must not end the process.
+      ready.catch(() => undefined);
       held.set(socket, Object.assign(engine, { ready }));
       sockets.add(socket);
       socket.once('close', () => {

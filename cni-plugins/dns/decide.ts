@@ -9,8 +9,11 @@ export interface SeenNetwork {
   readonly name: string;
   /** CIDR containment of an address of 4 or 16 bytes. */
   holds(address: Uint8Array): boolean;
-  /** What stands behind a name in lower case; empty: nothing. */
-  endpoints(name: string): readonly Endpoint[];
+  /**
+   * What stands behind a name in lower case; empty: nothing.
+   * @param asked `whole`: the name is all that was asked, so that one with a dot may be a name of elsewhere; absent: the network stood behind it
+   */
+  endpoints(name: string, asked?: 'whole'): readonly Endpoint[];
   /** The name to which an address belongs. */
   nameOf(address: Uint8Array): string | undefined;
 }
@@ -66,7 +69,7 @@ function ownReply(name: string, asked: number, networks: readonly SeenNetwork[],
     return authoritative(rcode.NXDOMAIN, [], ttl, labelsOf(namesDomain));
   }
   for (const network of networks) {
-    const reply = known(network.endpoints(name));
+    const reply = known(network.endpoints(name, 'whole'));
     if (reply !== undefined) return reply;
   }
   for (const network of networks) {

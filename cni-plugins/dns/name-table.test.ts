@@ -71,3 +71,61 @@ test('an address in reverse is the name that people know it by', () => {
   names.put({ realm, network, holder: 'service all' }, namesAt(['10.0.0.77'], 'service', ['all']));
   assert.deepEqual([nameOf('10.0.0.77'), nameOf('10.96.0.1')], ['all', undefined], 'nothing is remembered beyond a change');
 });
+
+test('a name of two namespaces is the asker’s own, to others that of who had it first; one with a dot is never a pod’s', () => {
+  const table = createNameTable(reading);
+  const own = (containerId: string, namespace: string, pod: string, address: string): void => {
+    const key = { network: 'mall', containerId, interface: 'eth0' };
+    const attachment = parts.attachment(realm, key, `pd${containerId.slice(0, 8)}`);
+    parts.begin({ attachment, key, type: 'bridge', netns: '', resources: [], result: { interfaces: [], ips: [], routes: [], dns: {} } });
+    const called = namesOf({ containerId, pod, namespace, aliases: [pod], addresses: [address] });
+    names.put({ realm, network: 'mall', holder: `${containerId}/eth0`, attachment, owner: namespace }, called);
+  };
+  const seen = (asker: string, name: string, asked?: 'whole'): string[] => {
+    table.changed();
+    const served = { realm, name: 'mall', gateways: [], subnets: [] };
+    const from = parseIp(asker);
+    assert.ok(from);
+    const found = table.seenBy(from, served).networks[0]?.endpoints(name, asked) ?? [];
+    return found.map(({ address }) => address.join('.')).toSorted();
+  };
+  own('one-web', 'one', 'web', '10.3.0.2');
+  own('one-other', 'one', 'asker', '10.3.0.3');
+  const late = Date.now() + 2;
+  while (Date.now() < late);
+  own('two-web', 'two', 'web', '10.3.0.4');
+  own('two-more', 'two', 'web', '10.3.0.5');
+  own('three', 'three', 'asks', '10.3.0.6');
+  names.put({ realm, network: 'mall', holder: 'service web', owner: 'evil' }, namesAt(['10.3.9.9'], 'service', ['web', 'tasks.web']));
+  assert.deepEqual(seen('10.3.0.3', 'web'), ['10.3.0.2']);
+  assert.deepEqual(seen('10.3.0.4', 'web'), ['10.3.0.4', '10.3.0.5']);
+  assert.deepEqual(seen('10.3.0.6', 'web'), ['10.3.0.2']);
+  assert.deepEqual(seen('10.3.0.6', 'web.two'), ['10.3.0.4', '10.3.0.5'], 'below the network’s own name');
+  assert.deepEqual(seen('10.3.0.6', 'web.two', 'whole'), [], 'it may be a domain of elsewhere');
+  own('evil', 'evil', 'member', '10.3.0.7');
+  names.put({ realm, network: 'mall', holder: 'service com', owner: 'evil' }, namesAt(['10.3.9.8'], 'service', ['com', 'tasks.com']));
+  names.put({ realm, network: 'mall', holder: 'service all' }, namesAt(['10.3.9.7'], 'service', ['all', 'tasks.all']));
+  for (const [name, address] of [
+    ['tasks.web', '10.3.9.9'],
+    ['tasks.com', '10.3.9.8'],
+  ] as const) {
+    assert.deepEqual(seen('10.3.0.7', name, 'whole'), [address], 'to the owner of the service');
+    assert.deepEqual(seen('10.3.0.6', name), [address], 'below the network’s own name');
+    for (const other of ['10.3.0.6', '10.3.99.99'])
+      assert.deepEqual(seen(other, name, 'whole'), [], 'to others it is a domain of elsewhere');
+  }
+  assert.deepEqual(seen('10.3.0.6', 'tasks.all', 'whole'), ['10.3.9.7'], 'of a service without an owner');
+  for (const [at, pod] of [
+    'example.com',
+    'api.example.com',
+    'kubernetes.default.svc.cluster.local',
+    'Example.COM.',
+    '7.0.3.10.in-addr.arpa',
+    'web.one',
+  ].entries()) {
+    own(`dotted-${at}`, 'evil', pod, `10.3.1.${at}`);
+    const asked = pod.toLowerCase().replace(/\.$/u, '');
+    for (const way of ['whole', undefined] as const)
+      for (const name of [asked, `${asked}.evil`]) assert.equal(seen('10.3.0.6', name, way).includes(`10.3.1.${at}`), false, name);
+  }
+});

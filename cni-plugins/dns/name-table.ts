@@ -58,7 +58,10 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
      FROM attachment JOIN part ON part.attachment = number JOIN json_each(result, '$.ips') AS ip
      WHERE realm = ?1 AND network = ?2 AND origin = 'plugin'`,
   );
-  const selectEndpoints = db.prepare('SELECT DISTINCT address, kind FROM name WHERE realm = ? AND network = ? AND name = ?');
+  const selectEndpoints = db.prepare(
+    'SELECT address, kind, owner, min(since) AS since FROM name WHERE realm = ? AND network = ? AND name = ? GROUP BY address, kind, owner',
+  );
+  const selectOwner = db.prepare("SELECT owner FROM name WHERE attachment = ? AND owner <> '' LIMIT 1");
   // By what people know it: its own name, what else it was called, its id, the service that others may be as well; the shortest, as that of a
   // pod without its namespace.
   const selectName = db.prepare(
@@ -115,14 +118,19 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
     return served;
   };
 
-  const seenNetwork = (realm: string, name: string): SeenNetwork => ({
+  const seenNetwork = (realm: string, name: string, asker: string | undefined): SeenNetwork => ({
     name,
     holds: (address) => servedOf(realm, name).subnets.some((subnet) => contains(subnet, ipFromBytes(address))),
-    endpoints(host) {
-      const key = `${realm}\0${name}\0${host}`;
+    endpoints(host, asked) {
+      // The name may be a domain of elsewhere. Of ours only `tasks.SERVICE` has a dot, and its label is a tenant's choice (`tasks.com`): whole, it
+      // is answered to askers of the service's own owner alone.
+      const isOfElsewhere = asked === 'whole' && host.includes('.');
+      const key = `${realm}\0${name}\0${host}\0${asker ?? ''}\0${isOfElsewhere}`;
       const known = endpointsSeen.get(key);
       if (known !== undefined) return known;
-      const rows = selectEndpoints.all(realm, name, host) as unknown as { address: Uint8Array; kind: Endpoint['kind'] }[];
+      const found = selectEndpoints.all(realm, name, host) as unknown as NamedAddress[];
+      const isOwn = ({ kind, owner }: NamedAddress): boolean => kind === 'service' && (owner === '' || owner === asker);
+      const rows = ofOneOwner(isOfElsewhere ? found.filter(isOwn) : found, asker);
       const endpoints = rows.map(({ address, kind }): Endpoint => ({ address: addressOf(address), kind }));
       endpointsSeen.set(key, endpoints);
       return endpoints;
@@ -144,6 +152,14 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
       ? selectWaysOut.get(realm, name) !== undefined
       : attachments.some((number) => selectWayOut.get(number) !== undefined));
 
+  const ownerOf = (attachments: readonly { readonly number: number }[]): string | undefined => {
+    for (const { number } of attachments) {
+      const row = selectOwner.get(number) as { owner: string } | undefined;
+      if (row !== undefined) return row.owner;
+    }
+    return undefined;
+  };
+
   const lookAt = (asker: IpAddress, network: ServedNetwork): Seen => {
     const { realm, name } = network;
     const rows = selectOthers.all(realm, name, keyOf(ipBytes(asker))) as unknown as { network: string; number: number }[];
@@ -155,7 +171,7 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
         network,
         rows.map(({ number }) => number),
       ),
-      networks: [...names].map((each) => seenNetwork(realm, each)),
+      networks: [...names].map((each) => seenNetwork(realm, each, ownerOf(rows))),
       upstreams: rows
         .flatMap(({ number }) => selectUpstreams.all(number) as unknown as { address: string }[])
         .flatMap(({ address }) => parseIp(address) ?? []),
@@ -190,4 +206,22 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
       return seen;
     },
   };
+}
+
+interface NamedAddress {
+  readonly address: Uint8Array;
+  readonly kind: Endpoint['kind'];
+  readonly owner: string;
+  readonly since: number;
+}
+
+/**
+ * A name that several namespaces gave to something of theirs is, to whoever asks, that of its own namespace; to others that of who had it first. Nobody
+ * takes a name, or a part of what is sent to it, from another namespace by being called the same.
+ */
+function ofOneOwner(rows: readonly NamedAddress[], asker: string | undefined): readonly NamedAddress[] {
+  const [first] = rows.toSorted((a, b) => a.since - b.since || (a.owner < b.owner ? -1 : Number(a.owner > b.owner)));
+  if (first === undefined) return rows;
+  const owner = rows.some((row) => row.owner === asker) ? asker : first.owner;
+  return rows.filter((row) => row.owner === owner);
 }

@@ -1,4 +1,5 @@
-import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { hasLeft, notEncrypted, podsLeft } from './agent-errors.ts';
 import { bridgeName, removeConflist, writeConflist } from './conflist.ts';
 import { openDataPlane } from './data-plane.ts';
 import type { Met } from './data-plane.ts';
@@ -11,9 +12,10 @@ import { openHostKeys } from './keys.ts';
 import { followPrefix } from './etcd/follow.ts';
 import { holdLease } from './etcd/lease.ts';
 import { linkNames, overhead } from './links.ts';
-import { agreeOnNetwork, claimSubnets, leaveNetwork, register, requireName } from './membership.ts';
+import { agreeOnNetwork, claimSubnets, leaveNetwork, mayWriteForOthers, register, requireName } from './membership.ts';
 import { macOf, openMemory } from './memory.ts';
 import { openSpannedServices } from './network-services/agent.ts';
+import { createOwnership } from './ownership.ts';
 import { createPeers } from './peers.ts';
 import type { OverlayQuestion, OverlayStatus, PeerStatus } from './protocol.ts';
 import { answerQuestion } from './questions.ts';
@@ -40,8 +42,14 @@ export interface Agent {
 
 type Meetings = ReadonlyMap<string, Met>;
 
+/** Of how long hosts are held: the clock of the machine may be set meanwhile. */
+const now = (): number => performance.now();
+
 const lookEveryMs = 10_000;
 const writeAfterMs = 500;
+const probeEveryMs = 300_000;
+/** So many are shown. */
+const mostRefused = 100;
 /** How soon a host is followed that met us by its next key, when etcd does not say so, and when it does. */
 const meetingsEveryMs = 2000;
 const meetingSoonMs = 100;
@@ -62,12 +70,16 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   const hostKeys = settings.encryption === 'wireguard' ? await openHostKeys(settings.folder) : undefined;
   const usedKeys = createUsedKeys();
   const dataPlane = openDataPlane(settings.vni, hostKeys);
-  const client = openEtcd(settings.etcd);
+  const client = openEtcd(settings.etcd, (problem) => {
+    if (problem === '') log.info({}, 'the certificates for etcd were read again');
+    else log.warn({ problem }, 'the certificates for etcd changed and cannot be used: the former ones are used until they can');
+  });
   const services = createSpreadServices(control, keys, (problem) =>
     log.warn({ problem }, 'a service of the overlay is refused; the others stand'),
   );
-  const member = { client, keys, host: settings.host, id };
-  const joined = openSpannedServices({ settings, member, networks, link: bridgeName, ownSubnets: () => own.subnets, log });
+  const view = createOwnership(keys);
+  const member = { client, keys, host: settings.host, id, view };
+  const joined = openSpannedServices({ settings, member, networks, link: bridgeName, peers, log });
 
   let own: Own = { record: describe(), subnets: memory.remembered.subnets, networks };
   /** The link is there: what concerns one host can be put on it. */
@@ -84,6 +96,10 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   let meeting: NodeJS.Timeout | undefined;
   let closed = false;
   let left = false;
+  let told: ReadonlySet<string> = new Set();
+  /** Whose keys the credentials may write; undefined: it was not found out yet. */
+  let writes: OverlayStatus['writes'];
+  let probed = now();
 
   function describe(): HostRecord {
     const { address, mtu } = dataPlane.underlay(settings.underlay);
@@ -185,8 +201,31 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     clearTimeout(expiring);
     const next = peers.nextExpiry();
     if (next === undefined || closed) return;
-    expiring = setTimeout(() => follow(peers.expire(Date.now())), Math.max(next - Date.now(), 0) + 1);
+    expiring = setTimeout(() => follow(peers.expire(now())), Math.max(next - now(), 0) + 1);
   }
+
+  /** What hosts may not say: once of each. */
+  const tellRefused = (): void => {
+    const refused = new Set(view.refused.keys());
+    const fresh = [...refused].filter((key) => !told.has(key));
+    told = refused;
+    if (fresh.length > 0)
+      log.warn(
+        { refused: fresh.slice(0, 10).map((key) => `${key}: ${view.refused.get(key) ?? ''}`), count: fresh.length },
+        'what other hosts say in etcd is passed over in part; the rest stands',
+      );
+  };
+
+  /** Told when it is found otherwise than before: roles may be given while this host runs. */
+  const probeRole = async (): Promise<void> => {
+    const found = (await mayWriteForOthers(member)) ? 'every-host' : 'this-host';
+    if (found !== writes && found === 'every-host')
+      log.warn(
+        { endpoints: settings.etcd.endpoints },
+        'the credentials of this host may write what other hosts say in etcd: give each host a role of its own (docs/overlay.md)',
+      );
+    writes = found;
+  };
 
   const away = (what: keyof typeof here, thrown: unknown): void => {
     here[what] = false;
@@ -229,25 +268,30 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
       await joined.register(held);
       await register(member, own.record, held);
       await writeConflist(settings, subnets, own.record.mtu);
+      await probeRole();
     },
     onHeld: () => back('lease'),
     onTrouble: (thrown) => away('lease', thrown),
   });
 
   const unfollow = followPrefix(client, keys.all, {
-    onListing({ pairs }) {
+    onListing({ pairs, revision }) {
       changes += pairs.length;
-      follow(peers.list(pairs, Date.now()));
-      services.list(pairs);
-      joined.list(pairs);
+      const facts = view.list(pairs, revision);
+      follow(peers.list(facts, now()));
+      services.list(facts);
+      joined.list(facts);
       scheduleExpiry();
+      tellRefused();
     },
     onChanges(given) {
       changes += given.length;
-      follow(peers.change(given, Date.now()));
-      services.change(given);
-      joined.change(given);
+      const changed = view.change(given, given.at(-1)?.modRevision ?? 0);
+      follow(peers.change(changed, now()));
+      services.change(changed);
+      joined.change(changed);
       scheduleExpiry();
+      tellRefused();
     },
     onHere: () => back('watch'),
     onAway: (thrown) => away('watch', thrown),
@@ -263,6 +307,10 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
       reconcile();
     });
     joined.tick();
+    if (here.lease && now() - probed > probeEveryMs) {
+      probed = now();
+      void probeRole().catch(() => undefined);
+    }
   }, lookEveryMs);
 
   const meetings = setInterval(() => attempt(followMet), meetingsEveryMs);
@@ -301,7 +349,8 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
       changes,
       services: services.size,
       networkServices: joined.size,
-      refused: joined.refused,
+      ...(writes !== undefined && { writes }),
+      refused: [...[...view.refused].slice(0, mostRefused).map(([key, why]) => `${key}: ${why}`), ...services.refused, ...joined.refused],
     };
   };
 
@@ -316,9 +365,9 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
 
   const leave = async (): Promise<object> => {
     const pods = dataPlane.podsOn(bridgeName);
-    if (pods > 0) throw podsLeft(pods);
+    if (pods > 0) throw podsLeft(bridgeName, pods);
     await joined.leave();
-    await leaveNetwork(member, own.subnets);
+    await leaveNetwork(member);
     stop();
     joined.forget();
     await control.remove('overlay', services.names);
@@ -360,37 +409,4 @@ function tunnelOf(met: Met | undefined): PeerStatus['tunnel'] {
   if (met === undefined) return undefined;
   const { handshakeMs, receivedBytes, sentBytes } = met;
   return { ...(handshakeMs > 0 && { lastHandshake: new Date(handshakeMs).toISOString() }), receivedBytes, sentBytes };
-}
-
-function podsLeft(count: number): PortcullisError {
-  return new PortcullisError({
-    code: 'OVERLAY_PODS_LEFT',
-    kind: 'precondition',
-    attempted: 'leave the overlay',
-    on: bridgeName,
-    why: `it has ${count} ${count === 1 ? 'pod' : 'pods'}`,
-    fix: 'remove the pods of this host first',
-  });
-}
-
-function hasLeft(): PortcullisError {
-  return new PortcullisError({
-    code: 'OVERLAY_LEFT',
-    kind: 'precondition',
-    attempted: 'ask about the overlay',
-    on: '',
-    why: 'this host has left it',
-    fix: 'take `network.overlay` out of the configuration; or start the daemon again, and this host takes part again',
-  });
-}
-
-function notEncrypted(): PortcullisError {
-  return new PortcullisError({
-    code: 'OVERLAY_NOT_ENCRYPTED',
-    kind: 'precondition',
-    attempted: 'change the key of this host',
-    on: '',
-    why: 'this host encrypts nothing, and has no key',
-    fix: 'set `network.overlay.encryption` to wireguard on every host',
-  });
 }

@@ -11,7 +11,7 @@ export const bridgeName = 'portcullis-ov';
  * The network of the conf folder whose pods other hosts reach: our bridge with this host's subnets. Nothing is masqueraded by the bridge: what leaves the
  * network is by the overlay's own rule.
  */
-function conflistOf(settings: Pick<OverlaySettings, 'name'>, subnets: readonly string[], mtu: number): string {
+function conflistOf(settings: Pick<OverlaySettings, 'name' | 'services'>, subnets: readonly string[], mtu: number): string {
   const document = {
     cniVersion: '1.0.0',
     name: settings.name,
@@ -26,6 +26,7 @@ function conflistOf(settings: Pick<OverlaySettings, 'name'>, subnets: readonly s
         mtu,
         ipam: { type: 'portcullis-ipam', ranges: subnets.toSorted((a, b) => familyOf(a) - familyOf(b)).map((subnet) => [{ subnet }]) },
         capabilities: { aliases: true, ips: true, mac: true, services: true },
+        ...settings.services,
       },
       { type: 'portcullis-portmap', capabilities: { portMappings: true } },
     ],
@@ -35,7 +36,7 @@ function conflistOf(settings: Pick<OverlaySettings, 'name'>, subnets: readonly s
 
 /** Writes it where it is not so already; in one act, so that nobody reads half of it. @returns its path */
 export async function writeConflist(
-  settings: Pick<OverlaySettings, 'name' | 'confDir' | 'order'>,
+  settings: Pick<OverlaySettings, 'name' | 'confDir' | 'order' | 'services'>,
   subnets: readonly string[],
   mtu: number,
 ): Promise<string> {

@@ -1,114 +1,183 @@
 import { createHash } from 'node:crypto';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
+import { contains, parsePrefix } from '../spec/address.ts';
 import type { IpFamily } from '../spec/address.ts';
 import type { EtcdClient } from './etcd/client.ts';
-import { encode, readClaim, readHost } from './records.ts';
-import type { HostRecord, Keys, SharedSettings } from './records.ts';
+import { endOf } from './etcd/messages.ts';
+import type { Comparison, Step } from './etcd/messages.ts';
+import type { Ownership } from './ownership.ts';
+import { encode, identitiesOf, objectOf, readClaim, readHost, readShared, readSubnet } from './records.ts';
+import type { Claim, HostRecord, Keys, OwnClaim, SharedSettings } from './records.ts';
 import { familyOf, prefixText, subnetAt, subnetCount } from './settings.ts';
 import type { OverlayNetwork } from './settings.ts';
 
-/** What this host writes into etcd. Each act is one transaction, and one that finds itself done is success. */
+/**
+ * What this host writes into etcd: its own keys alone. Each act is one transaction, and one that finds itself done is success: its answer may have been lost.
+ */
 
 export interface Member {
   readonly client: EtcdClient;
   readonly keys: Keys;
   readonly host: string;
   readonly id: string;
+  /** What all hosts say, as this host has seen it. */
+  readonly view: Ownership;
 }
 
+/** Subnets that are tried, and how often a claim is made that something came between. */
 const attempts = 1000;
+const mostTries = 50;
 
-/** The first host says what the network is; the others must say the same. @throws OVERLAY_SETTINGS_DIFFER · OVERLAY_ETCD_UNREACHABLE */
+const unchanged = (key: string, modRevision: number): Comparison => ({ result: 0, target: 2, key, modRevision });
+/** Nothing below the prefix was written after the revision. */
+const unwrittenSince = (prefix: string, revision: number): Comparison => ({
+  result: 2,
+  target: 2,
+  key: prefix,
+  rangeEnd: endOf(prefix),
+  modRevision: revision + 1,
+});
+
+/**
+ * All hosts must say the same. An administrator says what the network is, or the first host that may.
+ * @throws OVERLAY_SETTINGS_DIFFER · OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED when nobody has said it and this host may not
+ */
 export async function agreeOnNetwork({ client, keys }: Member, shared: SharedSettings): Promise<void> {
   const value = encode(shared);
-  if (await client.transact([{ result: 0, target: 1, key: keys.network, createRevision: 0 }], [{ put: { key: keys.network, value } }]))
-    return;
-  const standing = (await client.get(keys.network))?.value;
-  if (standing === undefined || !standing.equals(value)) throw differing(keys.network, value.toString(), standing?.toString() ?? '');
+  let standing = (await client.get(keys.network))?.value;
+  if (standing === undefined) {
+    if (await client.transact([{ result: 0, target: 1, key: keys.network, createRevision: 0 }], [{ put: { key: keys.network, value } }]))
+      return;
+    standing = (await client.get(keys.network))?.value;
+  }
+  if (standing === undefined || textOf(readShared(standing)) !== textOf(shared))
+    throw differing(keys.network, value.toString(), standing?.toString() ?? '');
 }
+
+const textOf = (shared: SharedSettings | undefined): string | undefined =>
+  shared && JSON.stringify({ networks: shared.networks.map(({ prefix, hostLength }) => [prefix, hostLength]), vni: shared.vni });
 
 /**
  * A subnet of each network that no other host has. Those that this host has are kept; the search begins at a place of the host's own, so that hosts that
- * come at once seldom meet.
+ * come at once seldom meet. A claim is this host's own key: where two hosts claim one subnet, the older key has it, and the other host takes another one.
  * @param wanted claimed again where etcd forgot about them
- * @throws OVERLAY_SUBNETS_EXHAUSTED · OVERLAY_SUBNET_LOST a wanted one is another host's by now
+ * @throws OVERLAY_SUBNETS_EXHAUSTED · OVERLAY_SUBNET_LOST a wanted one is another host's by now · OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED
  */
 export async function claimSubnets(member: Member, networks: readonly OverlayNetwork[], wanted: readonly string[]): Promise<string[]> {
-  const { client, keys, host, id } = member;
-  const folder = `${keys.all}subnets/`;
-  const claims = new Map(
-    (await client.list(folder)).pairs.flatMap(({ key, value, modRevision }) => {
-      const read = keys.read(key);
-      return read.kind === 'subnet' ? [[read.subnet, { claim: readClaim(value), modRevision }] as const] : [];
-    }),
-  );
+  await member.view.reached(0);
   const claimed: string[] = [];
-  for (const network of networks) {
-    const family = network.prefix.address.family;
-    claimed.push(wantedOf(wanted, family) ?? ownOf(claims, host, network) ?? (await claimFree(member, network, new Set(claims.keys()))));
-  }
-  for (const subnet of claimed) await confirm(subnet);
+  for (const network of networks) claimed.push(await claimOne(member, network, wantedOf(wanted, network.prefix.address.family)));
   return claimed;
-
-  /** Ours by this id; taken over from an earlier life of this host, and written again where it is missing. */
-  async function confirm(subnet: string): Promise<void> {
-    const key = keys.subnet(subnet);
-    for (;;) {
-      const standing = await client.get(key);
-      const claim = standing === undefined ? undefined : readClaim(standing.value);
-      if (claim?.host === host && claim.id === id) return;
-      if (standing !== undefined && claim?.host !== host) throw lost(subnet, claim?.host ?? 'somebody');
-      const revision = standing?.modRevision ?? 0;
-      if (await client.transact([{ result: 0, target: 2, key, modRevision: revision }], [{ put: { key, value: encode({ host, id }) } }]))
-        return;
-    }
-  }
 }
 
 const wantedOf = (wanted: readonly string[], family: IpFamily): string | undefined => wanted.find((subnet) => familyOf(subnet) === family);
 
-function ownOf(
-  claims: ReadonlyMap<string, { readonly claim: { host: string } | undefined }>,
-  host: string,
-  network: OverlayNetwork,
-): string | undefined {
-  const suffix = `/${network.hostLength}`;
-  return [...claims].find(
-    ([subnet, { claim }]) => claim?.host === host && subnet.endsWith(suffix) && familyOf(subnet) === network.prefix.address.family,
-  )?.[0];
+async function claimOne(member: Member, network: OverlayNetwork, wanted: string | undefined): Promise<string> {
+  const { client, keys, host, id, view } = member;
+  const own = keys.own(host);
+  const lost = new Set<string>();
+  // A subnet that turns out to be another host's is no failed try: the next one is tried.
+  for (let attempt = 0; attempt < mostTries + lost.size; attempt += 1) {
+    // What etcd has by now, and not what the watch brought: an earlier attempt may have been taken whose answer was lost.
+    const listing = await client.list(own.subnets);
+    const held = listing.pairs
+      .map((pair) => ({ ...pair, subnet: readSubnet(keys.readOwn(pair.key)?.name ?? '') }))
+      .filter(({ subnet }) => subnet !== undefined && familyOf(subnet) === network.prefix.address.family)
+      .toSorted((one, other) => one.createRevision - other.createRevision);
+    const kept = held.find(({ subnet }) => isOf(network, subnet) && !lost.has(subnet ?? ''))?.subnet;
+    const subnet = wanted ?? kept ?? formerOf(member, network, lost) ?? findFree(member, network, lost);
+    const holder = view.subnetHolder(subnet);
+    if (holder !== undefined && holder !== host) {
+      if (subnet === wanted) throw lostTo(subnet, holder);
+      lost.add(subnet);
+    }
+    const isTaken = lost.has(subnet);
+    const steps: Step[] = held.flatMap((each) => (each.subnet === subnet && !isTaken ? [] : [{ deleteRange: { key: each.key } }]));
+    const standing = held.find((each) => each.key === own.subnet(subnet));
+    const compare = [unwrittenSince(own.subnets, listing.revision)];
+    if (!isTaken && (standing === undefined || (objectOf(standing.value) ?? {})['id'] !== id)) {
+      steps.push({ put: { key: own.subnet(subnet), value: encode({ id } satisfies OwnClaim) } });
+      const old = await oldClaim(member, subnet);
+      if ('holder' in old) {
+        if (subnet === wanted) throw lostTo(subnet, old.holder);
+        lost.add(subnet);
+        continue;
+      }
+      compare.push(...old.compare);
+      steps.push(...old.steps);
+    }
+    const { succeeded, revision } =
+      steps.length === 0 ? { succeeded: true, revision: listing.revision } : await client.commit(compare, steps);
+    if (!succeeded || isTaken) continue;
+    await view.reached(steps.length === 0 ? (standing?.modRevision ?? 0) : revision);
+    if (view.subnetHolder(subnet) === host) return subnet;
+    lost.add(subnet);
+    if (subnet === wanted) throw lostTo(subnet, view.subnetHolder(subnet) ?? 'somebody');
+  }
+  throw exhausted(network);
 }
 
-async function claimFree({ client, keys, host, id }: Member, network: OverlayNetwork, taken: Set<string>): Promise<string> {
+/**
+ * Hosts of the former version claim by a key of the subnet: while there are any, both are claimed.
+ * @returns the holder where that key is another host's, or cannot be read
+ */
+async function oldClaim(
+  { client, keys, host, id, view }: Member,
+  subnet: string,
+): Promise<{ readonly compare: readonly Comparison[]; readonly steps: readonly Step[] } | { readonly holder: string }> {
+  const key = keys.subnet(subnet);
+  const standing = await client.get(key);
+  const holder = standing === undefined ? host : (readClaim(standing.value)?.host ?? 'somebody');
+  if (holder !== host) return { holder };
+  return {
+    compare: [unchanged(key, standing?.modRevision ?? 0)],
+    steps: view.oldHosts().length === 0 || standing !== undefined ? [] : [{ put: { key, value: encode({ host, id } satisfies Claim) } }],
+  };
+}
+
+function isOf({ prefix, hostLength }: OverlayNetwork, subnet: string | undefined): boolean {
+  const read = subnet === undefined ? undefined : parsePrefix(subnet);
+  return read?.length === hostLength && read.address.family === prefix.address.family && contains(prefix, read.address);
+}
+
+/** What a daemon of the former version claimed for this host. */
+function formerOf({ host, view }: Member, network: OverlayNetwork, lost: ReadonlySet<string>): string | undefined {
+  return [...view.subnets()].find(([subnet, holder]) => holder === host && isOf(network, subnet) && !lost.has(subnet))?.[0];
+}
+
+function findFree({ host, view }: Member, network: OverlayNetwork, lost: ReadonlySet<string>): string {
   const count = subnetCount(network);
   const start = createHash('sha256').update(host).digest().readUInt32BE(0) % count;
-  let tried = 0;
-  for (let at = 0; at < count && tried < attempts; at += 1) {
+  for (let at = 0; at < count && at < attempts + view.subnets().size; at += 1) {
     const subnet = prefixText(subnetAt(network, (start + at) % count));
-    if (taken.has(subnet)) continue;
-    tried += 1;
-    const key = keys.subnet(subnet);
-    if (await client.transact([{ result: 0, target: 1, key, createRevision: 0 }], [{ put: { key, value: encode({ host, id }) } }]))
-      return subnet;
+    if (view.subnetHolder(subnet) === undefined && !lost.has(subnet)) return subnet;
   }
   throw exhausted(network);
 }
 
 /** Takes out what this host has in etcd, all of it in one act: half of it would be a host that nobody sends to. @throws OVERLAY_ETCD_UNREACHABLE */
-export async function leaveNetwork({ client, keys, host, id }: Member, subnets: readonly string[]): Promise<void> {
-  const keyNames = [keys.host(host), ...subnets.map((subnet) => keys.subnet(subnet))];
+export async function leaveNetwork({ client, keys, host, id }: Member): Promise<void> {
+  const own = keys.own(host);
   for (;;) {
-    const own: { readonly key: string; readonly modRevision: number }[] = [];
-    for (const key of keyNames) {
-      const standing = await client.get(key);
-      const holder = standing && (key === keys.host(host) ? readHost(standing.value) : readClaim(standing.value));
-      // Whoever has the name or the subnet by now keeps it.
-      if (standing !== undefined && holder?.id === id) own.push({ key, modRevision: standing.modRevision });
+    const { pairs, revision } = await client.list(own.all);
+    const idOf = ({ value }: { readonly value: Buffer }): unknown => (objectOf(value) ?? {})['id'];
+    const subnets = pairs.filter(({ key }) => key.startsWith(own.subnets));
+    // Whoever has the name by now keeps what is its own.
+    const isOurs = [...pairs.filter(({ key }) => key === own.record), ...subnets].every((pair) => idOf(pair) === id);
+    const mine = isOurs ? [] : subnets.filter((pair) => idOf(pair) === id);
+    const former = [];
+    for (const subnet of [keys.host(host), ...subnets.flatMap(({ key }) => keys.subnet(keys.readOwn(key)?.name ?? ''))]) {
+      const standing = await client.get(subnet);
+      if (standing !== undefined && idOf(standing) === id) former.push(standing);
     }
-    const compare = own.map(({ key, modRevision }) => ({ result: 0, target: 2, key, modRevision }) as const);
+    const steps: Step[] = [
+      ...(isOurs ? [{ deleteRange: { key: own.all, rangeEnd: endOf(own.all) } }] : []),
+      ...[...mine, ...former].map(({ key }) => ({ deleteRange: { key } })),
+    ];
     if (
       await client.transact(
-        compare,
-        own.map(({ key }) => ({ deleteRange: { key } })),
+        [unwrittenSince(own.all, revision), ...former.map(({ key, modRevision }) => unchanged(key, modRevision))],
+        steps,
       )
     )
       return;
@@ -117,23 +186,82 @@ export async function leaveNetwork({ client, keys, host, id }: Member, subnets: 
 
 /** @throws OVERLAY_HOST_NAME_TAKEN another host of this name is alive */
 export async function requireName({ client, keys, host, id }: Member): Promise<void> {
-  const standing = await client.get(keys.host(host));
-  const other = standing === undefined ? undefined : readHost(standing.value);
-  if (other !== undefined && other.id !== id) throw nameTaken(host, other.underlay);
-}
-
-/**
- * Says what this host is, for as long as the lease lasts.
- * @throws OVERLAY_HOST_NAME_TAKEN another host of this name is alive
- */
-export async function register({ client, keys, host, id }: Member, record: HostRecord, lease: number): Promise<void> {
-  const key = keys.host(host);
-  for (;;) {
+  for (const key of [keys.own(host).record, keys.host(host)]) {
     const standing = await client.get(key);
     const other = standing === undefined ? undefined : readHost(standing.value);
     if (other !== undefined && other.id !== id) throw nameTaken(host, other.underlay);
-    const compare = { result: 0, target: 2, key, modRevision: standing?.modRevision ?? 0 } as const;
-    if (await client.transact([compare], [{ put: { key, value: encode(record), lease } }])) return;
+  }
+}
+
+/**
+ * Says what this host is, for as long as the lease lasts, and that what it says is its own.
+ * @throws OVERLAY_HOST_NAME_TAKEN another host of this name is alive · OVERLAY_IDENTITY_TAKEN another host has this one's address or key
+ */
+export async function register(member: Member, record: HostRecord, lease: number): Promise<void> {
+  const { client, keys, host, id, view } = member;
+  const own = keys.own(host);
+  const wanted = new Set(identitiesOf(record).map((value) => own.identity(value)));
+  for (;;) {
+    const standing = await client.get(own.record);
+    const other = standing === undefined ? undefined : readHost(standing.value);
+    if (other !== undefined && other.id !== id) throw nameTaken(host, other.underlay);
+    const claimed = new Set((await client.list(own.identities)).pairs.map(({ key }) => key));
+    const { succeeded, revision } = await client.commit(
+      [unchanged(own.record, standing?.modRevision ?? 0)],
+      [
+        { put: { key: own.record, value: encode(record), lease } },
+        ...[...wanted].filter((key) => !claimed.has(key)).map((key) => ({ put: { key, value: encode({}) } })),
+        ...[...claimed].filter((key) => !wanted.has(key)).map((key) => ({ deleteRange: { key } })),
+      ],
+    );
+    if (!succeeded) continue;
+    await view.reached(revision);
+    const refusal = view.refusalOf(host);
+    if (refusal !== undefined) throw identityTaken(host, refusal);
+    return bringFormer(member, record, lease);
+  }
+}
+
+/** For hosts of the former version this one's record stands where they look, until there are none; then nothing is left there. */
+async function bringFormer({ client, keys, host, view }: Member, record: HostRecord, lease: number): Promise<void> {
+  const key = keys.host(host);
+  try {
+    if (view.oldHosts().length > 0) await client.transact([], [{ put: { key, value: encode(record), lease } }]);
+    else {
+      const own = [];
+      for (const name of [
+        key,
+        ...(await client.list(keys.own(host).subnets)).pairs.map((pair) => keys.subnet(keys.readOwn(pair.key)?.name ?? '')),
+      ]) {
+        const standing = await client.get(name);
+        if (standing !== undefined && (name === key || readClaim(standing.value)?.host === host)) own.push(standing);
+      }
+      if (own.length > 0)
+        await client.transact(
+          own.map((each) => unchanged(each.key, each.modRevision)),
+          own.map((each) => ({ deleteRange: { key: each.key } })),
+        );
+    }
+  } catch (thrown) {
+    // A role that lets a host write its own keys alone: nobody else can have written there.
+    if (!isPortcullisError(thrown) || thrown.code !== 'OVERLAY_ETCD_DENIED') throw thrown;
+  }
+}
+
+/**
+ * Whether the credentials of this host let it write keys of other hosts: asked by a transaction that is never taken, as no key has its revision.
+ * @throws OVERLAY_ETCD_UNREACHABLE
+ */
+export async function mayWriteForOthers({ client, keys }: Pick<Member, 'client' | 'keys'>): Promise<boolean> {
+  try {
+    await client.transact(
+      [{ result: 0, target: 1, key: keys.network, createRevision: Number.MAX_SAFE_INTEGER }],
+      [{ put: { key: keys.own('(nobody)').record, value: encode({}) } }],
+    );
+    return true;
+  } catch (thrown) {
+    if (isPortcullisError(thrown) && thrown.code === 'OVERLAY_ETCD_DENIED') return false;
+    throw thrown;
   }
 }
 
@@ -152,7 +280,7 @@ function differing(key: string, ours: string, theirs: string): PortcullisError {
   );
 }
 
-function lost(subnet: string, holder: string): PortcullisError {
+function lostTo(subnet: string, holder: string): PortcullisError {
   return failure(
     'OVERLAY_SUBNET_LOST',
     'precondition',
@@ -171,6 +299,17 @@ function exhausted({ prefix, hostLength }: OverlayNetwork): PortcullisError {
     `${prefixText(prefix)} in parts of /${hostLength}`,
     'every one of them is claimed',
     'give back those of hosts that are gone: `portcullis network overlay release HOST`',
+  );
+}
+
+function identityTaken(host: string, why: string): PortcullisError {
+  return failure(
+    'OVERLAY_IDENTITY_TAKEN',
+    'already-exists',
+    'join the overlay',
+    host,
+    why,
+    "see which host has it by `portcullis network overlay status`: give each host its own address and root folder (a copied disk has the other host's keys), or release a host that is gone",
   );
 }
 

@@ -25,6 +25,10 @@ export interface Peers {
   /** Undefined: nothing is sent to that host. */
   peer(host: string): Peer | undefined;
   all(): readonly (Peer & { readonly held: boolean })[];
+  /** Whose the subnet is, as long as it is known: a host, or `(services)`. @param subnet canonical */
+  holderOf(subnet: string): string | undefined;
+  /** Another one whenever a subnet is another's. */
+  readonly claimsChanged: number;
   /** Of keys whose values can not be read. */
   readonly unreadable: ReadonlySet<string>;
 }
@@ -41,9 +45,11 @@ export function createPeers(self: string, keys: Keys, holdMs: number, before: re
   const claims = new Map<string, Known<string>>();
   const subnetsOf = new Map<string, Set<string>>();
   const unreadable = new Set<string>();
+  let claimsChanged = 0;
 
   const claim = (subnet: string, host: string | undefined, touched: Set<string>): void => {
     const former = claims.get(subnet)?.value;
+    if (former !== host) claimsChanged += 1;
     if (former !== undefined && former !== host) {
       subnetsOf.get(former)?.delete(subnet);
       if (subnetsOf.get(former)?.size === 0) subnetsOf.delete(former);
@@ -94,6 +100,10 @@ export function createPeers(self: string, keys: Keys, holdMs: number, before: re
 
   return {
     unreadable,
+    holderOf: (subnet) => claims.get(subnet)?.value,
+    get claimsChanged() {
+      return claimsChanged;
+    },
     list(entries, now) {
       const touched = new Set<string>();
       const present = new Set(entries.map(({ key }) => key));

@@ -41,7 +41,9 @@ export interface OverlayStatus {
   readonly services: number;
   /** That pods of any host joined. */
   readonly networkServices: number;
-  /** What members on this host ask for of them and have not, with the code of why. */
+  /** Whose keys in etcd this host's credentials may write. Absent: it was not found out yet. */
+  readonly writes?: 'this-host' | 'every-host';
+  /** Keys of hosts that are passed over, services that are refused, and what members on this host ask for and have not: each with why. */
   readonly refused: readonly string[];
 }
 

@@ -1,11 +1,11 @@
 import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
 import type { Service } from '../services/model.ts';
 import type { EtcdClient } from './etcd/client.ts';
-import type { Comparison } from './etcd/messages.ts';
-import { addressHolder } from './network-services/records.ts';
+import { endOf } from './etcd/messages.ts';
 import type { OverlayQuestion, OverlayStatus } from './protocol.ts';
 import { readClaim } from './records.ts';
 import type { Keys } from './records.ts';
+import { isHostName } from './settings.ts';
 import { spread, takeBack } from './spreading.ts';
 
 interface Asked {
@@ -19,9 +19,6 @@ interface Asked {
   readonly standing: () => Iterable<Service>;
 }
 
-/** etcd takes 128 operations in one transaction unless it is told otherwise. */
-const mostSteps = 100;
-
 /**
  * Answers a command with plain JSON.
  * @throws OVERLAY_SERVICES_INVALID · OVERLAY_SERVICE_UNKNOWN · OVERLAY_NOT_ENCRYPTED · OVERLAY_PODS_LEFT · OVERLAY_HOST_ALIVE · OVERLAY_HOST_UNKNOWN · OVERLAY_ETCD_UNREACHABLE
@@ -30,9 +27,16 @@ export async function answerQuestion(question: OverlayQuestion, asked: Asked): P
   try {
     return await answer(question, asked);
   } catch (thrown) {
+    if (isPortcullisError(thrown) && thrown.code === 'OVERLAY_ETCD_DENIED') throw unreached(question, thrown, byAdministrator(question));
     throw isPortcullisError(thrown) && thrown.code === 'OVERLAY_ETCD_UNREACHABLE' ? unreached(question, thrown) : thrown;
   }
 }
+
+/** What a host's own role does not let it do. */
+const byAdministrator = ({ do: what }: OverlayQuestion): string =>
+  what === 'release'
+    ? "as an administrator, delete the host's keys with etcdctl: docs/overlay.md, section Ownership"
+    : 'ask on a host whose role may write `services/`, or give this one such a role: docs/overlay.md, section Ownership';
 
 const attempts: Readonly<Record<OverlayQuestion['do'], string>> = {
   status: 'say how this host stands',
@@ -44,11 +48,12 @@ const attempts: Readonly<Record<OverlayQuestion['do'], string>> = {
 };
 
 /** What was asked for, in front of what etcd was asked for in its place. */
-function unreached(question: OverlayQuestion, cause: PortcullisError): PortcullisError {
+function unreached(question: OverlayQuestion, cause: PortcullisError, fix = cause.failure.fix): PortcullisError {
   const { failure } = cause;
   const on = question.do === 'release' ? question.host : question.do === 'spread' ? question.file : '';
   return new PortcullisError({
     ...failure,
+    fix,
     attempted: attempts[question.do],
     on,
     why: `${failure.attempted} ${failure.on}: ${failure.why}`,
@@ -69,47 +74,35 @@ async function answer(question: OverlayQuestion, { status, rotateKey, leave, cli
     case 'take-back':
       return takeBack(question.names, { client, keys, standing });
     case 'release': {
-      if (question.host === host || (await client.get(keys.host(question.host))) !== undefined) throw alive(question.host);
-      const listing = await client.list(`${keys.all}subnets/`);
-      const claims = listing.pairs.filter(({ value }) => readClaim(value)?.host === question.host);
-      if (claims.length === 0 || question.host === addressHolder) throw unknownHost(question.host);
-      const unless = { result: 0, target: 1, key: keys.host(question.host), createRevision: 0 } as const;
-      const compare = claims.map(({ key, modRevision }) => ({ result: 0, target: 2, key, modRevision }) as const);
-      if (!(await releaseHoldings(client, keys, question.host, unless))) throw alive(question.host);
-      const isDone = await client.transact(
-        [unless, ...compare],
-        claims.map(({ key }) => ({ deleteRange: { key } })),
-      );
-      if (!isDone) throw alive(question.host);
-      return {
-        released: claims.flatMap(({ key }) => {
-          const read = keys.read(key);
-          return read.kind === 'subnet' ? [read.subnet] : [];
-        }),
-      };
+      if (!isHostName(question.host)) throw unknownHost(question.host);
+      return question.host === host ? Promise.reject(alive(host)) : release(client, keys, question.host);
     }
   }
 }
 
-/** What members of the host had of services: others let go of them now. @returns false: the host is there */
-async function releaseHoldings(client: EtcdClient, keys: Keys, host: string, unless: Comparison): Promise<boolean> {
-  const { pairs } = await client.list(`${keys.all}holders/`);
-  const held = pairs.filter(({ key }) => {
-    const read = keys.read(key);
-    return read.kind === 'holder' && read.host === host;
-  });
-  let isGone = true;
-  await inSteps(held, async (some) => {
-    isGone &&= await client.transact(
-      [unless],
-      some.map(({ key }) => ({ deleteRange: { key } })),
-    );
-  });
-  return isGone;
-}
-
-async function inSteps<Item>(items: readonly Item[], act: (some: readonly Item[]) => Promise<unknown>): Promise<void> {
-  for (let at = 0; at < items.length; at += mostSteps) await act(items.slice(at, at + mostSteps));
+/** All keys of the host in one act, and what a daemon of the former version wrote for it. */
+async function release(client: EtcdClient, keys: Keys, host: string): Promise<object> {
+  const own = keys.own(host);
+  const { pairs } = await client.list(own.all);
+  const former = (await client.list(`${keys.all}subnets/`)).pairs.filter(({ value }) => readClaim(value)?.host === host);
+  if (pairs.length === 0 && former.length === 0) throw unknownHost(host);
+  const unless = [own.record, keys.host(host)].map((key) => ({ result: 0, target: 1, key, createRevision: 0 }) as const);
+  const isDone = await client.transact(
+    [...unless, ...former.map(({ key, modRevision }) => ({ result: 0, target: 2, key, modRevision }) as const)],
+    [{ deleteRange: { key: own.all, rangeEnd: endOf(own.all) } }, ...former.map(({ key }) => ({ deleteRange: { key } }))],
+  );
+  if (!isDone) throw alive(host);
+  const subnets = new Set([
+    ...pairs.flatMap(({ key }) => {
+      const read = keys.readOwn(key);
+      return read?.kind === 'subnets' ? [read.name] : [];
+    }),
+    ...former.flatMap(({ key }) => {
+      const read = keys.read(key);
+      return read.kind === 'subnet' ? [read.subnet] : [];
+    }),
+  ]);
+  return { released: [...subnets] };
 }
 
 function alive(host: string): PortcullisError {

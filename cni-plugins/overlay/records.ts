@@ -1,7 +1,26 @@
 import { bitsOf, formatIp, networkOf, parseIp, parsePrefix } from '../spec/address.ts';
-import { prefixText } from './settings.ts';
+import { isHostName, prefixText } from './settings.ts';
 
-/** What stands in etcd, below `/portcullis/overlay/NAME/`: values are JSON. Pure. */
+/**
+ * What stands in etcd, below `/portcullis/overlay/NAME/`: values are JSON. Pure.
+ *
+ * `network` and `services/` are an administrator's. All that a host says is below `hosts/HOST/`, where its role may write and no other host's:
+ *
+ * | key below `hosts/HOST/`      | says                                                                         | until                     |
+ * | ---------------------------- | ---------------------------------------------------------------------------- | ------------------------- |
+ * | `record`                     | {@link HostRecord}                                                           | its lease ends            |
+ * | `identity/mac-…`, `key-…`, `underlay-…` | that this MAC address, public key, address is its own             | its record has another    |
+ * | `subnets/10.128.1.0-24`      | {@link OwnClaim}: its subnet                                                 | it leaves, or is released |
+ * | `shared/10.128.9.0-24`       | that virtual addresses of services are of this subnet                        | it leaves, or is released |
+ * | `virtual/SERVICE/RECORD`     | that the service is this one: a VirtualRecord in base64url                   | it has no members of it   |
+ * | `addresses/ADDRESS/SERVICE`  | that the service has the virtual address                                     | it has no members of it   |
+ * | `ports/tcp-30080/SERVICE`    | that the service has the ingress port                                        | it has no members of it   |
+ * | `holders/SERVICE`            | Holding: it has members of the service                                       | it has no members of it   |
+ * | `members/SERVICE`            | HostMembers                                                                  | its lease ends            |
+ *
+ * What two hosts may want stands in the key itself, and belongs to the host whose key was made first (create revision): nobody changes later what it claims.
+ * `ownership.ts` reads all of it into the facts that {@link Keys} names. Hosts of the former version wrote these facts as keys themselves.
+ */
 
 /** What a host says of itself, under `hosts/NAME`, for as long as its lease lasts. */
 export interface HostRecord {
@@ -29,7 +48,12 @@ export interface WireguardEnd {
   readonly port: number;
 }
 
-/** Whose a subnet is, under `subnets/10.128.1.0-24`, until it is given back. */
+/** A host's claim of a subnet. */
+export interface OwnClaim {
+  readonly id: string;
+}
+
+/** Whose a subnet is. */
 export interface Claim {
   readonly host: string;
   readonly id: string;
@@ -49,10 +73,47 @@ export type Key =
   | { readonly kind: 'virtual'; readonly service: string }
   | { readonly kind: 'holder' | 'members'; readonly service: string; readonly host: string }
   | { readonly kind: 'port'; readonly port: string }
+  | { readonly kind: 'address'; readonly address: string }
   | { readonly kind: 'other' };
 
+/** Where a host writes: its own keys, and nobody else's. */
+export interface OwnKeys {
+  /** The beginning of all of them. */
+  readonly all: string;
+  readonly record: string;
+  /** The beginnings of those of a kind. */
+  readonly identities: string;
+  readonly subnets: string;
+  readonly holders: string;
+  identity(value: string): string;
+  /** @param subnet canonical, `10.128.1.0/24` */
+  subnet(subnet: string): string;
+  shared(subnet: string): string;
+  /** @param record as bytes of JSON */
+  virtual(service: string, record: Buffer): string;
+  address(address: string, service: string): string;
+  port(port: string, service: string): string;
+  holder(service: string): string;
+  members(service: string): string;
+}
+
+/** A key below `hosts/HOST/`. */
+export interface OwnKey {
+  readonly host: string;
+  readonly kind: 'record' | 'identity' | 'subnets' | 'shared' | 'virtual' | 'addresses' | 'ports' | 'holders' | 'members';
+  /** What comes after the kind; empty of `record`. */
+  readonly name: string;
+  /** What comes after the name; empty where nothing does. */
+  readonly of: string;
+}
+
+/** Facts by name, as the hosts' keys together say them. `network` and `services/` are keys of etcd; the others were, for hosts of the former version. */
 export interface Keys {
   readonly all: string;
+  /** The keys that a host writes. */
+  own(host: string): OwnKeys;
+  /** Undefined: it is no key of a host. */
+  readOwn(key: string): OwnKey | undefined;
   readonly network: string;
   host(name: string): string;
   /** @param subnet canonical, `10.128.1.0/24` */
@@ -73,6 +134,8 @@ export function keysOf(network: string): Keys {
   const all = `/portcullis/overlay/${network}/`;
   return {
     all,
+    own: (host) => ownKeysOf(`${all}hosts/${host}/`),
+    readOwn: (key) => (key.startsWith(`${all}hosts/`) ? readOwnKey(key.slice(all.length + 'hosts/'.length)) : undefined),
     network: `${all}network`,
     host: (name) => `${all}hosts/${name}`,
     subnet: (subnet) => `${all}subnets/${subnet.replace('/', '-')}`,
@@ -86,11 +149,61 @@ export function keysOf(network: string): Keys {
   };
 }
 
+function ownKeysOf(all: string): OwnKeys {
+  const subnetText = (subnet: string): string => subnet.replace('/', '-');
+  return {
+    all,
+    record: `${all}record`,
+    identities: `${all}identity/`,
+    subnets: `${all}subnets/`,
+    holders: `${all}holders/`,
+    identity: (value) => `${all}identity/${value}`,
+    subnet: (subnet) => `${all}subnets/${subnetText(subnet)}`,
+    shared: (subnet) => `${all}shared/${subnetText(subnet)}`,
+    virtual: (service, record) => `${all}virtual/${service}/${record.toString('base64url')}`,
+    address: (address, service) => `${all}addresses/${address}/${service}`,
+    port: (port, service) => `${all}ports/${port}/${service}`,
+    holder: (service) => `${all}holders/${service}`,
+    members: (service) => `${all}members/${service}`,
+  };
+}
+
+const ownKinds: ReadonlySet<string> = new Set<OwnKey['kind']>([
+  'record',
+  'identity',
+  'subnets',
+  'shared',
+  'virtual',
+  'addresses',
+  'ports',
+  'holders',
+  'members',
+]);
+const named: ReadonlySet<string> = new Set<OwnKey['kind']>(['virtual', 'addresses', 'ports']);
+
+/** @param key after `hosts/` */
+function readOwnKey(key: string): OwnKey | undefined {
+  const [host = '', kind = '', name = '', of = '', ...more] = key.split('/', 5);
+  if (!isHostName(host) || !ownKinds.has(kind) || more.length > 0) return undefined;
+  if ((kind === 'record') !== (name === '') || named.has(kind) !== (of !== '')) return undefined;
+  return { host, kind: kind as OwnKey['kind'], name: kind === 'subnets' || kind === 'shared' ? name.replace(/-(?=\d+$)/u, '/') : name, of };
+}
+
+/** What only one host can have: by these others send to it, and take from it. */
+export function identitiesOf({ underlay, vxlan, wireguard }: HostRecord): string[] {
+  const keyText = (key: string): string => `key-${Buffer.from(key, 'base64').toString('base64url')}`;
+  return [
+    `underlay-${underlay}`,
+    ...(vxlan === undefined ? [] : [`mac-${vxlan.mac}`]),
+    ...(wireguard === undefined ? [] : [keyText(wireguard.publicKey), keyText(wireguard.nextKey)]),
+  ];
+}
+
 function readKey(key: string): Key {
   const [, folder = '', name = ''] = /^([a-z]+)\/(.+)$/su.exec(key) ?? [];
   switch (folder) {
     case 'hosts':
-      return { kind: 'host', host: name };
+      return isHostName(name) ? { kind: 'host', host: name } : { kind: 'other' };
     case 'services':
       return { kind: 'service', name };
     case 'subnets':
@@ -99,6 +212,8 @@ function readKey(key: string): Key {
       return { kind: 'virtual', service: name };
     case 'ports':
       return { kind: 'port', port: name };
+    case 'addresses':
+      return { kind: 'address', address: name };
     case 'holders':
     case 'members': {
       const [, service, host] = /^([^/]+)\/([^/]+)$/su.exec(name) ?? [];
@@ -153,6 +268,16 @@ function readWireguardEnd(value: unknown): { readonly wireguard: WireguardEnd } 
 export function readClaim(bytes: Buffer): Claim | undefined {
   const { host, id } = objectOf(bytes) ?? {};
   return typeof host === 'string' && typeof id === 'string' ? { host, id } : undefined;
+}
+
+/** Undefined: it cannot be read. */
+export function readShared(bytes: Buffer): SharedSettings | undefined {
+  const { networks, vni } = objectOf(bytes) ?? {};
+  if (typeof vni !== 'number' || !Array.isArray(networks)) return undefined;
+  const read = (networks as unknown[]).map((each) => (each ?? {}) as Partial<SharedSettings['networks'][number]>);
+  return read.every(({ prefix, hostLength }) => typeof prefix === 'string' && typeof hostLength === 'number')
+    ? { networks: read as SharedSettings['networks'], vni }
+    : undefined;
 }
 
 /** Canonical; undefined: it is no subnet. */

@@ -27,6 +27,8 @@ export interface OverlaySettings {
   readonly holdSeconds: number;
   /** Its own folder: identity, and what was last known of other hosts. */
   readonly folder: string;
+  /** What services of the network may have of this host, as the first plugin of a conflist has it (`../spec/service-rules.ts`). Absent: nothing. */
+  readonly services?: Readonly<Record<string, unknown>>;
   /** The network's database: who joined which service. */
   readonly databasePath: string;
   /** Where the conflist is written. */
@@ -47,12 +49,12 @@ const mostHostBits = 24;
 /** @throws OVERLAY_SETTINGS_INVALID */
 export function readSettings(settings: OverlaySettings): { readonly networks: readonly OverlayNetwork[] } {
   if (!/^[a-z0-9][a-z0-9-]{0,31}$/u.test(settings.name)) throw invalid('name', settings.name, 'a name is of small letters, digits and -');
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/u.test(settings.host)) throw invalid('host', settings.host, 'it is no host name');
+  if (!isHostName(settings.host)) throw invalid('host', settings.host, 'it is no host name');
   for (const endpoint of settings.etcd.endpoints)
     if (!isEndpoint(endpoint)) throw invalid('etcd.endpoints', endpoint, 'it is no URL like https://192.0.2.10:2379');
   if (settings.etcd.endpoints.length === 0) throw invalid('etcd.endpoints', '', 'no endpoint is given');
-  if ((settings.etcd.cert === undefined) !== (settings.etcd.key === undefined))
-    throw invalid('etcd.cert', '', 'a certificate and its key come together');
+  const { cert, key } = { ...settings.etcd, ...settings.etcd.files };
+  if ((cert === undefined) !== (key === undefined)) throw invalid('etcd.cert', '', 'a certificate and its key come together');
   const networks = settings.networks.map(({ prefix: text, hostLength }): OverlayNetwork => {
     const prefix = parsePrefix(text);
     if (prefix === undefined) throw invalid('network', text, 'it is no network like 10.128.0.0/14');
@@ -71,6 +73,8 @@ export function readSettings(settings: OverlaySettings): { readonly networks: re
   if (new Set(families).size < families.length) throw invalid('network', '', 'two of one family are given');
   return { networks };
 }
+
+export const isHostName = (text: string): boolean => /^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/u.test(text);
 
 export const isEndpoint = (text: string): boolean => /^https?:\/\/[^/?#@]+\/?$/u.test(text) && URL.canParse(text);
 

@@ -11,11 +11,15 @@ export interface SpreadServices {
   readonly size: number;
   readonly names: readonly string[];
   readonly standing: () => Iterable<Service>;
+  /** Services that this host does not have as etcd describes them, each with why. They are asked for again. */
+  readonly refused: readonly string[];
   /** Applies what is left to apply, and ends. */
   close(): Promise<void>;
 }
 
 const source = 'overlay';
+/** How soon what is refused is asked for again: twice as long each time, up to the longest. */
+const soonestMs = 1000;
 const againMs = 10_000;
 
 /** @param tell what is refused, and why */
@@ -26,10 +30,26 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, tell: 
   let applying: Promise<void> | undefined;
   let again: NodeJS.Timeout | undefined;
   let closed = false;
+  /** By name: what could not be read, and what was refused by whoever balances. */
+  const unreadable = new Map<string, string>();
+  const refusals = new Map<string, string>();
+  let waitMs = soonestMs;
+
+  const refuse = (all: Map<string, string>, name: string, why: string): void => {
+    if (all.get(name) !== why) tell(why);
+    all.set(name, why);
+  };
 
   const take = (name: string, value: Buffer | undefined): void => {
     dirty.add(name);
-    if (value === undefined) return void held.delete(name);
+    // What another one had may be free now.
+    for (const each of refusals.keys()) dirty.add(each);
+    waitMs = soonestMs;
+    unreadable.delete(name);
+    if (value === undefined) {
+      refusals.delete(name);
+      return void held.delete(name);
+    }
     const { described, problems } = readServices([{ file: keys.service(name), text: value.toString() }]);
     const [only, ...more] = described;
     const wrong = [
@@ -38,7 +58,7 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, tell: 
         ? [`${keys.service(name)}: it holds another service, or several`]
         : []),
     ];
-    wrong.forEach(tell);
+    if (wrong.length > 0) refuse(unreadable, name, wrong.join('; '));
     // One that can no longer be read stays as it was: it takes nothing away.
     if (only !== undefined && wrong.length === 0) held.set(name, only.service);
   };
@@ -52,7 +72,8 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, tell: 
     try {
       const put = [...(isWhole ? held.keys() : names)].flatMap((name) => held.get(name) ?? []);
       const refused = isWhole ? await control.replace(source, put) : put.length === 0 ? [] : await control.put(source, put);
-      for (const { name, field, why } of refused) tell(`${keys.service(name)}: ${field}: ${why}`);
+      for (const { name } of put) if (!refused.some((each) => each.name === name)) refusals.delete(name);
+      for (const { name, field, why } of refused) refuse(refusals, name, `${keys.service(name)}: ${field}: ${why}`);
       const gone = [...names].filter((name) => !held.has(name));
       if (!isWhole && gone.length > 0) await control.remove(source, gone);
       return true;
@@ -63,14 +84,24 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, tell: 
     }
   };
 
+  const askAgain = (): void => {
+    if (closed || refusals.size === 0) return;
+    again = setTimeout(() => {
+      for (const name of refusals.keys()) dirty.add(name);
+      request();
+    }, waitMs);
+    waitMs = Math.min(waitMs * 2, againMs);
+  };
+
   /** One at a time; what came meanwhile goes together. */
   function request(): void {
     if (closed || applying !== undefined || (!whole && dirty.size === 0)) return;
     clearTimeout(again);
     applying = apply().then((isDone) => {
       applying = undefined;
-      if (isDone) request();
-      else if (!closed) again = setTimeout(request, againMs);
+      if (!isDone) again = closed ? undefined : setTimeout(request, againMs);
+      else if (whole || dirty.size > 0) request();
+      else askAgain();
     });
   }
 
@@ -82,6 +113,9 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, tell: 
       return [...held.keys()];
     },
     standing: () => held.values(),
+    get refused() {
+      return [...unreadable.values(), ...refusals.values()];
+    },
     list(entries) {
       const present = new Map(
         entries.flatMap(({ key, value }) => {
@@ -89,7 +123,7 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, tell: 
           return read.kind === 'service' ? [[read.name, value] as const] : [];
         }),
       );
-      for (const name of held.keys()) if (!present.has(name)) held.delete(name);
+      for (const each of [held, unreadable, refusals]) for (const name of each.keys()) if (!present.has(name)) each.delete(name);
       for (const [name, value] of present) take(name, value);
       whole = true;
       request();

@@ -13,6 +13,7 @@ import type { Service } from '../services/model.ts';
 import { openEtcd } from './etcd/client.ts';
 import type { EtcdClient } from './etcd/client.ts';
 import { leaveNetwork } from './membership.ts';
+import { createOwnership } from './ownership.ts';
 import { encode, keysOf } from './records.ts';
 import { spread, takeBack } from './spreading.ts';
 
@@ -116,21 +117,37 @@ describe('services in a real etcd', { skip: tool.skip }, () => {
   });
 
   test('whoever leaves takes out all that is its own in one act, and nothing of another', async () => {
-    const member = { client, keys, host: 'host-1', id: 'id-1' };
-    const [own, other] = ['10.128.1.0/24', '10.128.2.0/24'];
+    const own = keys.own('host-1');
+    const member = { client, keys, host: 'host-1', id: 'id-1', view: createOwnership(keys) };
     const put = (key: string, value: Parameters<typeof encode>[0]): Promise<boolean> =>
       client.transact([], [{ put: { key, value: encode(value) } }]);
-    await put(keys.host('host-1'), { id: 'id-1', underlay: '192.0.2.1', mtu: 1450, vxlan: { mac: '02:00:00:00:00:01', port: 4789 } });
-    await put(keys.subnet(own), { host: 'host-1', id: 'id-1' });
-    await put(keys.subnet(other), { host: 'host-1', id: 'id-of-a-later-life' });
+    await put(own.record, { id: 'id-1', underlay: '192.0.2.1', mtu: 1450, vxlan: { mac: '02:00:00:00:00:01', port: 4789 } });
+    await put(own.subnet('10.128.1.0/24'), { id: 'id-1' });
+    await put(own.identity('mac-02:00:00:00:00:01'), {});
+    await put(keys.subnet('10.128.1.0/24'), { host: 'host-1', id: 'id-1' });
+    const others = [keys.own('host-10').record, keys.own('host-2').subnet('10.128.2.0/24')];
+    for (const key of others) await put(key, {});
     const revision = async (): Promise<number> => (await client.list(keys.all)).revision;
     const before_ = await revision();
-    await leaveNetwork(member, [own, other]);
+    await leaveNetwork(member);
     assert.equal(await revision(), before_ + 1);
     assert.deepEqual(
       (await client.list(keys.all)).pairs.map(({ key }) => key),
-      [keys.subnet(other)],
+      others,
     );
-    await leaveNetwork(member, [own, other]);
+    await leaveNetwork(member);
+  });
+
+  test('whoever leaves after another host took its name leaves that one’s keys', async () => {
+    const own = keys.own('host-3');
+    const put = (key: string, id: string): Promise<boolean> => client.transact([], [{ put: { key, value: encode({ id }) } }]);
+    await put(own.record, 'id-of-another');
+    await put(own.subnet('10.128.3.0/24'), 'id-3');
+    await put(own.subnet('10.128.4.0/24'), 'id-of-another');
+    await leaveNetwork({ client, keys, host: 'host-3', id: 'id-3', view: createOwnership(keys) });
+    assert.deepEqual(
+      (await client.list(own.all)).pairs.map(({ key }) => key),
+      [own.record, own.subnet('10.128.4.0/24')],
+    );
   });
 });

@@ -142,7 +142,9 @@ function countsOf(image: Image, rules: readonly CountedRule[]): DenialCount[] {
     for (const name of layers)
       for (const direction of ['egress', 'ingress'] as const) {
         const layer = held[name][direction];
-        if (layer !== undefined) known.set(`${hostInterface}_${direction}_${name}`, { id, direction, layer });
+        if (layer === undefined) continue;
+        known.set(`${hostInterface}_${direction}_${name}`, { id, direction, layer });
+        if (name === 'profile' && direction === 'egress') known.set(`${hostInterface}_egress_untracked`, { id, direction, layer });
       }
   return rules.flatMap(({ chain, packets, bytes }) => {
     const found = known.get(chain);

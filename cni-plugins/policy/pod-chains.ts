@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { connection, counter, equals, inSet, meta, register, verdict, within } from '../netlink/expressions.ts';
+import { connection, counter, equals, inSet, meta, payload, register, verdict, within } from '../netlink/expressions.ts';
 import { concatenated, interfaceKey } from '../netlink/nftables.ts';
 import type { Element, NamedSet, Table } from '../netlink/nftables.ts';
 import { be16 } from '../netlink/wire.ts';
@@ -20,6 +20,8 @@ export interface Layer {
   readonly grants: readonly Grant[];
   /** The rule that denies what no grant of the layer has. */
   readonly denies: string;
+  /** Objects that cannot be understood and isolate the pod therefore: why. */
+  readonly unreadable?: readonly string[];
 }
 
 /** In each direction, both layers must grant; a layer that is absent restricts nothing. */
@@ -67,13 +69,21 @@ export function podFragment({ hostInterface, addresses, bridgeMac, rules }: Rule
     if (head !== undefined) heads.push({ direction, all: head, ...(profile === undefined ? {} : { host: name('profile') }) });
   }
   const own = addresses.flatMap((text) => parseIp(text) ?? []);
+  const { egress } = rules.profile;
+  const untracked = egress === undefined ? undefined : `${hostInterface}_egress_untracked`;
+  if (egress !== undefined && untracked !== undefined)
+    chains.push({ name: untracked, rules: layerRules(untracked, 'egress', egress, undefined, sets, 'packet') });
   return {
     chains,
     sets: [...sets.values()],
     elements:
       heads.length === 0
         ? []
-        : [...linkElements(hostInterface, bridgeMac === undefined, heads), ...own.flatMap((address) => addressElements(address, heads))],
+        : [
+            ...linkElements(hostInterface, bridgeMac === undefined, heads),
+            ...own.flatMap((address) => addressElements(address, heads)),
+            ...(untracked === undefined ? [] : own.map((address) => untrackedElement(address, untracked))),
+          ],
   };
 }
 
@@ -103,6 +113,15 @@ function addressElements(
   ];
 }
 
+const untrackedElement = (address: IpAddress, chain: string): PodFragment['elements'][number] => [
+  judgeTable,
+  `untracked${address.family}`,
+  { key: ipBytes(address), value: { jump: chain } },
+];
+
+/** A packet is judged by its connection, or by itself where it has none. */
+type JudgedBy = 'connection' | 'packet';
+
 /** What is granted goes on to the next layer, or back to the judgement; the rest is counted and dropped. */
 function layerRules(
   chain: string,
@@ -110,11 +129,12 @@ function layerRules(
   { grants, denies }: Layer,
   next: string | undefined,
   sets: Map<string, PodFragment['sets'][number]>,
+  by: JudgedBy = 'connection',
 ): PolicyRule[] {
   const granted = verdict(next === undefined ? 'return' : { goto: next });
   return [
     ...grants.flatMap((grant) =>
-      conditionsOf(grant, direction, sets).map((expressions): PolicyRule => ({
+      conditionsOf(grant, direction, sets, by).map((expressions): PolicyRule => ({
         chain,
         expressions: [...expressions, granted],
         ...(grant.name === '' ? {} : { comment: grant.name }),
@@ -128,7 +148,7 @@ const families = [4, 6] as const;
 const nfproto = { 4: 2, 6: 10 } as const;
 
 /** One list of expressions for each nf_tables rule that the grant needs: those of a rule all hold. */
-function conditionsOf(grant: Grant, direction: Direction, sets: Map<string, PodFragment['sets'][number]>): Buffer[][] {
+function conditionsOf(grant: Grant, direction: Direction, sets: Map<string, PodFragment['sets'][number]>, by: JudgedBy): Buffer[][] {
   const { protocol, ports, peers } = grant;
   const ranges: readonly (PortRange | undefined)[] = ports ?? [undefined];
   const wanted = families.map((family) => ({ family, intervals: peers === undefined ? undefined : family === 4 ? peers.four : peers.six }));
@@ -137,17 +157,23 @@ function conditionsOf(grant: Grant, direction: Direction, sets: Map<string, PodF
     return ranges.map((range) => [
       meta('nfproto', r0),
       equals(r0, Buffer.of(nfproto[family])),
-      ...(protocol === undefined ? [] : [connection('protocol', 'original', r0), equals(r0, Buffer.of(protocolNumbers[protocol][family]))]),
-      ...(range === undefined ? [] : portCondition(protocol, range)),
-      ...(intervals === undefined || isEverything(intervals, family) ? [] : peerCondition(direction, family, intervals, sets)),
+      ...(protocol === undefined
+        ? []
+        : [
+            by === 'packet' ? meta('l4proto', r0) : connection('protocol', 'original', r0),
+            equals(r0, Buffer.of(protocolNumbers[protocol][family])),
+          ]),
+      ...(range === undefined ? [] : portCondition(protocol, range, by)),
+      ...(intervals === undefined || isEverything(intervals, family) ? [] : peerCondition(direction, family, intervals, sets, by)),
     ]);
   });
 }
 
 /** The port of whoever answers, after translation; of ICMP the type and code of what was asked. */
-function portCondition(protocol: Grant['protocol'], { low, high }: PortRange): readonly Buffer[] {
+function portCondition(protocol: Grant['protocol'], { low, high }: PortRange, by: JudgedBy): readonly Buffer[] {
+  const ofPacket = payload('transport', protocol === 'icmp' ? 0 : 2, 2, r0);
   const load = protocol === 'icmp' ? connection('portTo', 'original', r0) : connection('portFrom', 'reply', r0);
-  return [load, ...(low === high ? [equals(r0, be16(low))] : within(r0, be16(low), be16(high)))];
+  return [by === 'packet' ? ofPacket : load, ...(low === high ? [equals(r0, be16(low))] : within(r0, be16(low), be16(high)))];
 }
 
 function peerCondition(
@@ -155,6 +181,7 @@ function peerCondition(
   family: 4 | 6,
   intervals: Intervals,
   sets: Map<string, PodFragment['sets'][number]>,
+  by: JudgedBy,
 ): readonly Buffer[] {
   const text = intervals.map(({ low, high }) => `${low.toString(16)}-${high.toString(16)}`).join(' ');
   const name = `peers${family}_${createHash('sha256').update(text).digest('hex').slice(0, 24)}`;
@@ -162,6 +189,7 @@ function peerCondition(
     set: { name, key: [family === 4 ? 'ipv4_addr' : 'ipv6_addr'], interval: true },
     elements: elementsOf(intervals, family),
   });
+  if (by === 'packet') return [payload('network', family === 4 ? 16 : 24, family === 4 ? 4 : 16, r0), inSet(name, r0)];
   // Of egress the peer is whoever answers, of ingress whoever began.
   return [connection(family === 4 ? 'from4' : 'from6', direction === 'egress' ? 'reply' : 'original', r0), inSet(name, r0)];
 }

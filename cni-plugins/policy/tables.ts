@@ -2,6 +2,7 @@ import {
   connection,
   constant,
   counter,
+  destinationIsLocal,
   differs,
   equals,
   inSet,
@@ -13,6 +14,7 @@ import {
   setFrame,
   setMeta,
   sourceIsForeign,
+  sourceIsLocal,
   verdict,
   verdictOf,
   within,
@@ -58,7 +60,8 @@ const r4 = register(4);
 const etherType = { ip: be16(0x0800), arp: be16(0x0806), ip6: be16(0x86dd) };
 const PACKET_HOST = 0;
 const nfproto = { 4: Buffer.of(2), 6: Buffer.of(10) };
-const CT_INVALID_OR_UNTRACKED = 1 | (1 << 6);
+const CT_UNTRACKED = 1 << 6;
+const CT_INVALID_OR_UNTRACKED = 1 | CT_UNTRACKED;
 const CT_RELATED = 1 << 2;
 const ICMPV6 = 58;
 const neighbourTypes = [Buffer.of(135), Buffer.of(136)] as const;
@@ -183,11 +186,30 @@ const judgement = (chain: string, maps: 'all' | 'host'): PolicyRule[] => [
       ],
     })),
   ),
+  ...(maps === 'host' ? [{ chain, expressions: [...stateHas(CT_UNTRACKED), verdict({ jump: 'untracked' })] }] : []),
   { chain, expressions: [...stateHas(CT_INVALID_OR_UNTRACKED), verdict({ goto: 'no_connection' })] },
   { chain, expressions: [...stateHas(CT_RELATED), verdict({ jump: 'errors' })] },
   ...bothFamilies((which) => [
     { chain, expressions: end(which, 'original', `${maps === 'host' ? 'host_' : ''}egress${which}`) },
     { chain, expressions: end(which, 'reply', `${maps === 'host' ? 'host_' : ''}ingress${which}`) },
+  ]),
+];
+
+/**
+ * Between a pod and its node, what connection tracking was told to leave alone (NodeLocal DNSCache). NetworkPolicies do not restrict it, tracked or not.
+ * What the node itself sends passes: it may be an answer. Of what a pod sends, each packet must be granted by the rules of its profiles.
+ */
+const untracked: readonly PolicyRule[] = [
+  ...bothFamilies((which) => ({
+    chain: 'untracked',
+    expressions: [...family(which), address[which].destination(r0), inSet(`ruled${which}`, r0), ...sourceIsLocal(r0), verdict('accept')],
+  })),
+  ...bothFamilies((which) => [
+    { chain: 'untracked', expressions: [...family(which), address[which].source(r0), verdictOf(`untracked${which}`, r0)] },
+    {
+      chain: 'untracked',
+      expressions: [...family(which), address[which].source(r0), inSet(`ruled${which}`, r0), ...destinationIsLocal(r0), verdict('accept')],
+    },
   ]),
 ];
 
@@ -207,7 +229,7 @@ export const judgeDefinition: PolicyDefinition = {
       return [
         { name: `ruled${which}`, key: [type] },
         { name: `self${which}`, key: [type, type] },
-        ...['egress', 'ingress', 'host_egress', 'host_ingress'].map((name): NamedSet => ({
+        ...['egress', 'ingress', 'host_egress', 'host_ingress', 'untracked'].map((name): NamedSet => ({
           name: `${name}${which}`,
           key: [type],
           data: 'verdict',
@@ -226,6 +248,7 @@ export const judgeDefinition: PolicyDefinition = {
     { name: 'to_ruled' },
     { name: 'judge' },
     { name: 'judge_with_host' },
+    { name: 'untracked' },
     { name: 'no_connection' },
     { name: 'errors' },
   ],
@@ -249,6 +272,7 @@ export const judgeDefinition: PolicyDefinition = {
     { chain: 'to_ruled', expressions: [counter(), verdict('drop')], comment: 'not judged' },
     ...judgement('judge', 'all'),
     ...judgement('judge_with_host', 'host'),
+    ...untracked,
     ...bothFamilies((which) =>
       (['destination', 'source'] as const).map((side) => ({
         chain: 'no_connection',

@@ -79,6 +79,8 @@ export interface Service {
   /** How long connections to a backend that drains, was removed or is unwell may go on. */
   readonly drainGraceSeconds: number;
   readonly healthCheck?: HealthCheck;
+  /** Of its object in Kubernetes, milliseconds since 1970: of two that claim one address with the same right the older one has it. */
+  readonly createdAt?: number;
   readonly backends: readonly Backend[];
 }
 

@@ -3,6 +3,7 @@ import type { Fields, Problems } from './fields.ts';
 import { readJson } from './json-text.ts';
 import type { BridgeConfig, ChainedPlugin, NetworkConfig } from './network-config.ts';
 import { readRangeSets, readRoutes } from './ranges.ts';
+import { readServiceRules, serviceRuleFields } from './service-rules.ts';
 
 /**
  * Reads a CNI network configuration list (`.conflist`), or a single plugin's configuration (`.conf`, `.json`) as a list of one.
@@ -65,7 +66,9 @@ export function readConflist(text: string, file: string): ReadConflist {
   const routes = readRoutes(ipam);
   const portMap = readPortMap(plugins.find((entry) => typeOf(entry) === 'portmap'));
   const named = plugin.object('capabilities')?.flag('aliases', false) === true;
-  if (problems.length > 0) return { outcome: 'invalid', name, problems };
+  const serviceRules = readServiceRules(entryOf(source.value, plugins.indexOf(plugin)));
+  if ('problem' in serviceRules) plugin.problem(serviceRules.field.split('.')[0] ?? '', `${serviceRules.field}: ${serviceRules.problem}`);
+  if ('problem' in serviceRules || problems.length > 0) return { outcome: 'invalid', name, problems };
   return {
     outcome: 'ok',
     network: {
@@ -77,9 +80,16 @@ export function readConflist(text: string, file: string): ReadConflist {
       routes,
       ...(portMap === undefined ? {} : { portMap }),
       ...(named && { named }),
+      ...(serviceRuleFields.some((field) => plugin.has(field)) && { serviceRules }),
       chained: chainedIn(source.value, plugins, name, version),
     },
   };
+}
+
+/** The plugin as it is written: of a list the one at the index, else the whole document. */
+function entryOf(document: unknown, index: number): Readonly<Record<string, unknown>> {
+  const { plugins } = document as { readonly plugins?: readonly Record<string, unknown>[] };
+  return plugins?.[index] ?? (document as Record<string, unknown>);
 }
 
 /** Each with the configuration that libcni would pass to it. */
@@ -130,7 +140,8 @@ function readBridge(plugin: Fields): BridgeConfig {
 }
 
 /** As libcni: port mappings reach the plugin only when it declares the capability. */
-function readPortMap(plugin: Fields | undefined): { snat: boolean } | undefined {
+function readPortMap(plugin: Fields | undefined): NetworkConfig['portMap'] {
   if (plugin?.object('capabilities')?.flag('portMappings', false) !== true) return undefined;
-  return { snat: plugin.flag('snat', true) };
+  const [privilegedPorts, heldPorts] = [plugin.flag('privilegedPorts', false), plugin.flag('heldPorts', false)];
+  return { snat: plugin.flag('snat', true), ...(privilegedPorts && { privilegedPorts }), ...(heldPorts && { heldPorts }) };
 }

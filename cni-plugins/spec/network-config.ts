@@ -1,4 +1,5 @@
 import type { IpAddress, IpPrefix } from './address.ts';
+import type { ServiceRules } from './service-rules.ts';
 
 /** A network as a conflist describes it, checked: nothing in it can be wrong any more. */
 export interface NetworkConfig {
@@ -10,11 +11,19 @@ export interface NetworkConfig {
   readonly rangeSets: readonly RangeSet[];
   readonly routes: readonly RouteConfig[];
   /** Absent: no portmap plugin, or one without the capability. */
-  readonly portMap?: { readonly snat: boolean };
+  readonly portMap?: { readonly snat: boolean } & HostPortRules;
   /** Plugins of ours that change the interface once it stands, in their order. */
   /** Its bridge declares the capability `aliases`: pods are found by name on it. */
   readonly named?: boolean;
   readonly chained: readonly ChainedPlugin[];
+  /** What its file lets services of its members have. */
+  readonly serviceRules?: ServiceRules;
+}
+
+/** Which host ports pods may have, beside those from 1024 on that no program of the host has. */
+export interface HostPortRules {
+  readonly privilegedPorts?: boolean;
+  readonly heldPorts?: boolean;
 }
 
 export interface ChainedPlugin {

@@ -8,6 +8,7 @@ import type { Profile } from '../profile/model.ts';
 import { isUnder } from '../profile/paths.ts';
 import { policyAllowing, policyWithout } from '../seccomp/call-set.ts';
 import { decide } from '../seccomp/decision.ts';
+import { policyOfCapability } from '../seccomp/default-policy.ts';
 import { decisionFor, filteredPolicy, joinPolicies, meetPolicies, policyExcess, policyText } from '../seccomp/policy.ts';
 import { isSyscallName } from '../seccomp/syscalls.ts';
 import { CATALOG, entitlementNamed } from './catalog.ts';
@@ -108,7 +109,8 @@ function differsAsSaid(text: string): void {
   assert.deepEqual(profile.capabilities, [...standard.capabilities.filter((name) => !lost.includes(name)), ...gained].sort());
   // Beyond the calls that it names, only those that stand for a default capability it takes away change.
   assert.ok(standard.syscalls.filtered && profile.syscalls.filtered);
-  const named = joinPolicies(policyAllowing(granted.calls), filteredPolicy('errno 1', [], granted.compat));
+  const sockets = gained.includes('NET_ADMIN') ? policyOfCapability('NET_ADMIN') : filteredPolicy('errno 1', []);
+  const named = joinPolicies(joinPolicies(policyAllowing(granted.calls), filteredPolicy('errno 1', [], granted.compat)), sockets);
   assert.equal(policyExcess(joinPolicies(standard.syscalls, named), profile.syscalls), undefined, 'allows no more than it says');
   const chroot = lost.includes('SYS_CHROOT') ? filteredPolicy('allow', [], ['arm', 'x32', 'x86']) : standard.syscalls;
   const expected = joinPolicies(meetPolicies(meetPolicies(standard.syscalls, policyWithout(excluded.calls)), chroot), named);
@@ -123,6 +125,7 @@ function differsAsSaid(text: string): void {
     [profile.nonRoot, excludes.root],
     [profile.hostDevices, grants.hostDevices],
     [profile.hostPaths, grants.hostPaths],
+    [profile.hostPorts, grants.hostPorts],
     [profile.sysctls === 'any', grants.anySysctl],
   ];
   for (const [is, said] of flags) assert.equal(is, said === true);

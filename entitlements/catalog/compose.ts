@@ -4,7 +4,7 @@ import { deviceGrants, withoutDevices } from '../profile/devices.ts';
 import type { FileRules, Profile } from '../profile/model.ts';
 import { pathRestrictions } from '../profile/paths.ts';
 import { policyAllowing, policyWithout } from '../seccomp/call-set.ts';
-import { defaultPolicy } from '../seccomp/default-policy.ts';
+import { CAPABILITIES_WITH_CONDITIONS, defaultPolicy } from '../seccomp/default-policy.ts';
 import { EPERM } from '../seccomp/outcome.ts';
 import { filteredPolicy, joinPolicies, meetPolicies } from '../seccomp/policy.ts';
 import { fileRules } from './part.ts';
@@ -25,6 +25,9 @@ export function composed(part: Part): Profile {
   const kept = base.capabilities.filter((name) => !excludes.capabilities.includes(name));
   const capabilities = either(kept, grants.capabilities);
   const granted = joinPolicies(policyAllowing(grants.calls), filteredPolicy(EPERM, [], grants.compat));
+  // Their calls are granted under conditions, and an exclusion of the whole call outranks them.
+  const conditional = grants.capabilities.filter((name) => CAPABILITIES_WITH_CONDITIONS.includes(name));
+  const usualCalls = meetPolicies(defaultPolicy(either(kept, conditional)), policyWithout(excludes.calls));
   const hostDevices = grants.flags.includes('hostDevices');
   const left = withoutDevices(base.devices, excludes.devices);
   const usual = 'wider' in left ? base.devices : left;
@@ -34,12 +37,13 @@ export function composed(part: Part): Profile {
     ...base,
     capabilities,
     ambient: grants.ambient.filter((name) => capabilities.includes(name)),
-    syscalls: joinPolicies(meetPolicies(defaultPolicy(kept), policyWithout(excludes.calls)), granted),
+    syscalls: joinPolicies(usualCalls, granted),
     noNewPrivileges: excludes.flags.includes('privilegeGain'),
     paths: pathRestrictions([...masked, ...excludes.maskedPaths], [...readonly, ...excludes.readonlyPaths]),
     devices: hostDevices ? topProfile().devices : deviceGrants([...usual, ...grants.devices]),
     hostDevices,
     hostPaths: grants.flags.includes('hostPaths'),
+    hostPorts: grants.flags.includes('hostPorts'),
     hostNamespaces: either(base.hostNamespaces, grants.hostNamespaces),
     ownNamespaces: excludes.ownNamespaces,
     readonlyVolumes: excludes.flags.includes('volumeWrites'),

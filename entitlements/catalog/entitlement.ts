@@ -30,6 +30,8 @@ export interface Grants {
   readonly hostDevices?: true;
   /** Paths of the host as volumes. */
   readonly hostPaths?: true;
+  /** Ports of the host lead to its pod. */
+  readonly hostPorts?: true;
   /** Nothing is masked. */
   readonly unmasked?: true;
   /** Nothing is read-only. */

@@ -76,6 +76,14 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     tests: { allows: ['host paths'], denies: ['host devices'] },
   },
   {
+    name: 'host.ports',
+    title: 'Ports of the host that lead to its pod: host ports, and ingress ports of services',
+    risk: 'high',
+    grants: { hostPorts: true },
+    excludes: {},
+    tests: { allows: ['host ports'], denies: ['host network', 'host paths'] },
+  },
+  {
     name: 'host.processes.none',
     title: 'Sees the processes of its own container or pod only',
     risk: 'low',

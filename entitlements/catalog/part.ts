@@ -16,10 +16,10 @@ import type { Capability, NetworkClass } from '../types.ts';
 import { meetLimits, meetResources } from '../compare/sets.ts';
 import type { Condition, Effects, NamedCall } from './entitlement.ts';
 
-type GrantFlag = 'hostDevices' | 'hostPaths' | 'unmasked' | 'writablePaths' | 'anySysctl';
+type GrantFlag = 'hostDevices' | 'hostPaths' | 'hostPorts' | 'unmasked' | 'writablePaths' | 'anySysctl';
 type ExcludeFlag = 'hostDevices' | 'hostPaths' | 'privilegeGain' | 'rootfsWrites' | 'volumeWrites' | 'root';
 
-const GRANT_FLAGS: readonly GrantFlag[] = ['anySysctl', 'hostDevices', 'hostPaths', 'unmasked', 'writablePaths'];
+const GRANT_FLAGS: readonly GrantFlag[] = ['anySysctl', 'hostDevices', 'hostPaths', 'hostPorts', 'unmasked', 'writablePaths'];
 const EXCLUDE_FLAGS: readonly ExcludeFlag[] = ['hostDevices', 'hostPaths', 'privilegeGain', 'root', 'rootfsWrites', 'volumeWrites'];
 
 /** The rules of {@link import('./entitlement.ts').Rules}, in a simplest form; an absent list does not restrict. */

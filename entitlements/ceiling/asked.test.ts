@@ -212,3 +212,18 @@ describe('the ceiling', () => {
     }
   });
 });
+
+it('ports of the host are held by privileged and by host.ports alone', () => {
+  const pod = { hostNetwork: false, hostPid: false, hostIpc: false, privileged: false, sysctls: [] };
+  const asking = { ...pod, hostPorts: ['8080/tcp', '53/udp'] };
+  for (const name of ['baseline', 'restricted', 'default'] as const)
+    assert.throws(
+      () => boundPod(asking, [ceiling(name)]),
+      { code: 'ENTITLEMENTS_CEILING_EXCEEDED', message: /the host port 8080\/tcp, the host port 53\/udp/u },
+      name,
+    );
+  assert.throws(() => boundPod(asking, [ceiling('privileged'), ceiling('baseline')]), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });
+  boundPod(asking, [ceiling('privileged')]);
+  const baseline = ceiling('baseline');
+  boundPod(asking, [{ ...baseline, profile: { ...baseline.profile, hostPorts: true } }]);
+});

@@ -52,6 +52,8 @@ export interface PodRequest {
   readonly privileged: boolean;
   /** Names of the sysctls it sets. */
   readonly sysctls: readonly string[];
+  /** Ports of the host that lead to it, as `8080/tcp`; absent: none. */
+  readonly hostPorts?: readonly string[];
 }
 
 /**
@@ -66,6 +68,7 @@ export function boundPod(pod: PodRequest, ceilings: readonly Ceiling[]): { netwo
   if (pod.hostNetwork) demands.push({ kind: 'host-namespace', name: 'network' });
   if (pod.hostPid) demands.push({ kind: 'host-namespace', name: 'pid' });
   demands.push(...pod.sysctls.map((name): Demand => ({ kind: 'sysctl', name })));
+  demands.push(...(pod.hostPorts ?? []).map((name): Demand => ({ kind: 'host-port', name })));
   refuse('run pod sandbox', demands, ceilings);
   const lowest = Math.min(...ceilings.map(({ profile }) => networkRank(profile.network)), NETWORK_CLASSES.length - 1);
   return { networkClass: NETWORK_CLASSES[lowest] ?? 'none' };

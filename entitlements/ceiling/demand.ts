@@ -10,7 +10,9 @@ export type Demand =
   | { readonly kind: 'unmasked-proc' }
   | { readonly kind: 'unconfined-apparmor' }
   | { readonly kind: 'selinux'; readonly part: 'user' | 'role' | 'type'; readonly value: string }
-  | { readonly kind: 'sysctl'; readonly name: string };
+  | { readonly kind: 'sysctl'; readonly name: string }
+  /** `8080/tcp` */
+  | { readonly kind: 'host-port'; readonly name: string };
 
 /** The demand in a reader's words. */
 export function demandText(demand: Demand): string {
@@ -31,6 +33,8 @@ export function demandText(demand: Demand): string {
       return `the SELinux ${demand.part} ${demand.value}`;
     case 'sysctl':
       return `the sysctl ${demand.name}`;
+    case 'host-port':
+      return `the host port ${demand.name}`;
   }
 }
 
@@ -75,5 +79,7 @@ export function holds(ceiling: Profile, demand: Demand): boolean {
       return (demand.part === 'type' && CONTAINED_TYPES.has(demand.value)) || holds(ceiling, { kind: 'privileged' });
     case 'sysctl':
       return ceiling.sysctls === 'any' || SAFE_SYSCTLS.has(demand.name.replaceAll('/', '.'));
+    case 'host-port':
+      return ceiling.hostPorts;
   }
 }

@@ -85,6 +85,7 @@ const CHECKS: readonly Check[] = [
   },
   (outer, inner) => flag('hostDevices', inner.hostDevices && !outer.hostDevices, "the host's device nodes"),
   (outer, inner) => flag('hostPaths', inner.hostPaths && !outer.hostPaths, "the host's paths as volumes"),
+  (outer, inner) => flag('hostPorts', inner.hostPorts && !outer.hostPorts, 'ports of the host'),
   (outer, inner) =>
     granted('hostNamespaces', lacking(outer.hostNamespaces, inner.hostNamespaces), (name) => `the host's ${name} namespace`),
   (outer, inner) =>

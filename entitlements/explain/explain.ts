@@ -117,6 +117,7 @@ export function describeProfile(label: string, profile: Profile): string {
     ['host namespaces', listed(profile.hostNamespaces)],
     ['own namespaces', listed(['ipc, mount, network, pid and uts unless shared above', ...profile.ownNamespaces])],
     ['devices', profile.hostDevices ? "all of the host's appear" : `${profile.devices.length} grants; the host's do not appear`],
+    ['host ports', profile.hostPorts ? 'may lead to its pod' : 'lead elsewhere'],
     ['host paths', profile.hostPaths ? 'may be volumes' : 'may not be volumes'],
     ['volumes', profile.readonlyVolumes ? 'read-only' : 'as they are mounted'],
     ['files', profile.files === undefined ? "not restricted beyond the files' own modes" : fileText(profile)],

@@ -79,7 +79,8 @@ export function importAppArmorText(text: string, file: string): Imported {
   for (const statement of statements) readStatement(statement, reading);
   // A profile lets be unmounted what it lets be mounted, in the same places.
   const { mounts, unmounts } = reading;
-  if (mounts.length > 0 && mounts.every(({ target }) => unmounts.some(({ place }) => place === target))) reading.calls.add('umount');
+  const unmounted = new Set(unmounts.map(({ place }) => place));
+  if (mounts.length > 0 && mounts.every(({ target }) => unmounted.has(target))) reading.calls.add('umount');
   else for (const { drop } of unmounts) drop();
   const capabilities = sortedCapabilities([...reading.capabilities].filter((one) => !reading.deniedCapabilities.has(one)));
   const { rules, sockets } = networkMeaning(reading.network, reading.deniedNetwork);
@@ -106,7 +107,7 @@ export function importAppArmorText(text: string, file: string): Imported {
 
 /** Those that the text leaves out are denied as AppArmor does: userns, io_uring and mqueue are mediated from ABI 4.0 on. */
 function deniedCalls({ calls, deniedCalls: denied }: Reading, text: string): Set<CallKind> {
-  const mediated: readonly CallKind[] = /^\s*abi\s+<abi\/[4-9]/m.test(text)
+  const mediated: readonly CallKind[] = text.split('\n').some((line) => /^\s*abi\s+<abi\/[4-9]/.test(line))
     ? ['pivot_root', 'umount', 'userns', 'io_uring', 'mqueue']
     : ['pivot_root', 'umount'];
   return new Set([...denied, ...mediated.filter((kind) => !calls.has(kind))]);
@@ -114,8 +115,18 @@ function deniedCalls({ calls, deniedCalls: denied }: Reading, text: string): Set
 
 /** True for text with the header of an AppArmor profile. */
 export function isAppArmorText(text: string): boolean {
-  return /^\s*(profile\s+\S+|\/\S+)[^\n]*\{\s*(#[^\n]*)?$/m.test(text) && !/^\s*(apiVersion:|\{)/.test(text);
+  return !/^\s*(apiVersion:|\{)/.test(text) && text.split('\n').some(isHeader);
 }
+
+/** In two steps: one expression would try every end of the name with every brace. */
+function isHeader(line: string): boolean {
+  const head = /^\s*(?:profile\s+\S|\/\S)/.exec(line);
+  return head !== null && /\{\s*(#.*)?$/.test(line.slice(head[0].length));
+}
+
+/** The longest header of a profile that is read: its expression would try a longer one too often. */
+const maxHeaderLength = 1024;
+const headerForm = /^(?:profile\s+)?(?:"([^"]+)"|(\S+))(?:\s+(\S*\/\S+))?\s*(?:flags=\(([^)]*)\)|\(([^)]*)\))?\s*\{$/;
 
 function readProfile(
   text: string,
@@ -124,7 +135,9 @@ function readProfile(
   const lines = text.split('\n');
   let header: { readonly name: string; readonly flags: string; readonly line: number } | undefined;
   const statements: Statement[] = [];
-  let pending = '';
+  /** Lines of a rule that has not ended yet. */
+  let pending: string[] = [];
+  let scan = newScan();
   let began = 0;
   let ended = false;
   lines.forEach((raw, at) => {
@@ -134,7 +147,7 @@ function readProfile(
     if (stripped === '') return;
     if (header === undefined || ended) {
       if (include || /^(abi\s|@\{\w+\}\s*\+?=|alias\s)/.test(stripped)) return;
-      const found = /^(?:profile\s+)?(?:"([^"]+)"|(\S+))(?:\s+(\S*\/\S+))?\s*(?:flags=\(([^)]*)\)|\(([^)]*)\))?\s*\{$/.exec(stripped);
+      const found = stripped.length > maxHeaderLength ? null : headerForm.exec(stripped);
       if (found === null) throw bad(`${file}:${line}:1`, `${JSON.stringify(stripped.slice(0, 80))} is no header of a profile`);
       if (ended) throw bad(`${file}:${line}:1`, 'a second profile begins here: give each a file of its own');
       header = { name: found[1] ?? found[2] ?? '', flags: found[4] ?? found[5] ?? '', line };
@@ -144,39 +157,55 @@ function readProfile(
       statements.push({ line, text: stripped });
       return;
     }
-    if (stripped === '}' && pending === '') {
+    if (stripped === '}' && pending.length === 0) {
       ended = true;
       return;
     }
-    if (pending === '') began = line;
-    pending = pending === '' ? stripped : `${pending} ${stripped}`;
-    if (/^(profile\s|\^|hat\s).*\{$/.test(pending)) throw bad(`${file}:${line}:1`, 'a profile within the profile has no counterpart');
+    if (pending.length === 0) began = line;
+    if (/^(profile\s|\^|hat\s)/.test(pending[0] ?? stripped) && stripped.endsWith('{'))
+      throw bad(`${file}:${line}:1`, 'a profile within the profile has no counterpart');
     // A comma ends a rule; those within braces and parentheses are followed by more.
-    for (let end = endOfRule(pending); end >= 0; end = endOfRule(pending)) {
-      statements.push({ line: began, text: pending.slice(0, end).trim() });
-      pending = pending.slice(end + 1).trim();
+    let rest = pending.length === 0 ? stripped : ` ${stripped}`;
+    for (let end = endOfRule(rest, scan); end >= 0; end = endOfRule(rest, scan)) {
+      statements.push({ line: began, text: [...pending, rest.slice(0, end)].join('').trim() });
+      pending = [];
+      scan = newScan();
+      rest = rest.slice(end + 1).trim();
     }
+    if (rest !== '') pending.push(rest);
   });
   // Assigned in a callback, which the checker does not see.
   const found = header as { readonly name: string; readonly flags: string; readonly line: number } | undefined;
   if (found === undefined) throw bad(`${file}:1:1`, 'there is no profile in it');
-  if (pending !== '') throw bad(`${file}:${began}:1`, `the rule ${JSON.stringify(pending.slice(0, 80))} has no comma at its end`);
+  if (pending.length > 0)
+    throw bad(`${file}:${began}:1`, `the rule ${JSON.stringify(pending.join('').slice(0, 80))} has no comma at its end`);
   // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- likewise
   if (!ended) throw bad(`${file}:${found.line}:1`, 'the profile has no closing brace');
   return { name: found.name, flags: found.flags, statements };
 }
 
-function endOfRule(text: string): number {
-  let depth = 0;
-  let quoted = false;
+/** Where the reading of a rule stands between its lines. */
+interface Scan {
+  depth: number;
+  quoted: boolean;
+  escaped: boolean;
+}
+
+function newScan(): Scan {
+  return { depth: 0, quoted: false, escaped: false };
+}
+
+/** The index of the comma that ends the rule; -1: it goes on in the next line. */
+function endOfRule(text: string, scan: Scan): number {
   for (let at = 0; at < text.length; at++) {
     const letter = text[at];
-    if (letter === '\\') at += 1;
-    else if (letter === '"') quoted = !quoted;
-    else if (quoted) continue;
-    else if (letter === '{' || letter === '(' || letter === '[') depth += 1;
-    else if (letter === '}' || letter === ')' || letter === ']') depth -= 1;
-    else if (letter === ',' && depth === 0) return at;
+    if (scan.escaped) scan.escaped = false;
+    else if (letter === '\\') scan.escaped = true;
+    else if (letter === '"') scan.quoted = !scan.quoted;
+    else if (scan.quoted) continue;
+    else if (letter === '{' || letter === '(' || letter === '[') scan.depth += 1;
+    else if (letter === '}' || letter === ')' || letter === ']') scan.depth -= 1;
+    else if (letter === ',' && scan.depth === 0) return at;
   }
   return -1;
 }

@@ -163,6 +163,7 @@ function importContainer(
       ...asked,
       nonRoot: asked.nonRoot || nonRoot,
       hostPaths: asked.hostPaths || mounts.some((mount) => ofHost.includes(fieldsOf(mount)['name'])),
+      hostPorts: asked.hostPorts || namesHostPorts(spec),
       ownNamespaces:
         spec['hostUsers'] !== undefined && spec['hostUsers'] !== null && !flag(spec, 'hostUsers', specPath)
           ? either(asked.ownNamespaces, ['user' as const])
@@ -177,6 +178,17 @@ function importContainer(
     notes,
   };
 }
+
+/** Of whichever container: a pod's ports are asked of each of its ceilings. A pod on the host's network has the host's ports anyhow. */
+const namesHostPorts = (spec: Fields): boolean =>
+  spec['hostNetwork'] !== true &&
+  ['initContainers', 'containers'].some((list) =>
+    listOf(spec[list], list).some((container) =>
+      listOf(fieldsOf(container)['ports'], 'ports').some(
+        (port) => ![undefined, null, 0].some((none) => none === fieldsOf(port)['hostPort']),
+      ),
+    ),
+  );
 
 function readSeccomp(found: Fields, part: string, references: PodReferences, unmapped: Remark[]): SecurityContextRequest['seccomp'] {
   const type = found['type'];

@@ -50,6 +50,7 @@ const PRIVILEGED: Profile = {
   devices: parseDeviceGrants(['b *:* rwm', 'c *:* rwm']),
   hostDevices: true,
   hostPaths: true,
+  hostPorts: true,
   hostNamespaces: ['ipc', 'network', 'pid'],
   ownNamespaces: [],
   readonlyVolumes: false,
@@ -73,6 +74,7 @@ function confinedTo(capabilities: readonly Capability[]): Profile {
     devices: parseDeviceGrants(DEFAULT_DEVICES),
     hostDevices: false,
     hostPaths: false,
+    hostPorts: false,
     hostNamespaces: [],
     ownNamespaces: [],
     readonlyVolumes: false,
@@ -101,7 +103,7 @@ const BUILTIN: ReadonlyMap<string, Profile> = new Map([
 /**
  * The profiles that need no document: `default` (what docker and containerd give) and the Pod Security Standards' levels as
  * ceilings: `privileged`, `baseline`, `restricted` (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
- * What those levels say of host ports and volume types is the admission's business, not the kernel's, and is not part of them here.
+ * `baseline` and `restricted` hold no host port, as the standards say. What they say of volume types is the admission's business, and not part of them here.
  */
 export function builtinProfile(name: string): Profile | undefined {
   return BUILTIN.get(name);

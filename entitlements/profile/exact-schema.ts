@@ -115,6 +115,7 @@ export const exactProfileSchema = {
     devices: texts('As in c 1:3 rwm; * for any number.'),
     hostDevices: flag('All devices of the host appear.'),
     hostPaths: flag('Paths of the host may be volumes.'),
+    hostPorts: flag('Ports of the host may lead to the pod. Without it they do not.'),
     hostNamespaces: { type: 'array', items: { enum: ['ipc', 'network', 'pid'] } },
     ownNamespaces: { type: 'array', items: { enum: ['cgroup', 'time', 'user'] } },
     readonlyVolumes: flag('Volumes are read-only.'),

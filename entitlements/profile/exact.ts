@@ -22,7 +22,9 @@ interface WrittenRule extends Omit<NetworkRule, 'ports'> {
 type Amount = number | string;
 
 /** A valid `kind: ExactProfile` document, by its schema. */
-type ExactDocument = Omit<Profile, 'devices' | 'egress' | 'ingress' | 'limits' | 'resources' | 'syscalls'> & {
+type ExactDocument = Omit<Profile, 'devices' | 'egress' | 'hostPorts' | 'ingress' | 'limits' | 'resources' | 'syscalls'> & {
+  /** Absent of documents of earlier versions: none. */
+  readonly hostPorts?: boolean;
   readonly metadata: { readonly name: string };
   readonly syscalls: WrittenSyscalls;
   readonly devices: readonly string[];
@@ -152,6 +154,7 @@ function readExactProfile(document: Document): {
       devices: deviceGrants(grants),
       hostDevices: value.hostDevices,
       hostPaths: value.hostPaths,
+      hostPorts: value.hostPorts ?? false,
       hostNamespaces: [...new Set(value.hostNamespaces)].sort(),
       ownNamespaces: [...new Set(value.ownNamespaces)].sort(),
       readonlyVolumes: value.readonlyVolumes,

@@ -97,6 +97,8 @@ export interface Profile {
   readonly hostDevices: boolean;
   /** Paths of the host, beyond what the node's agent keeps for the pod itself, may be mounted as volumes. */
   readonly hostPaths: boolean;
+  /** Ports of the host lead to its pod: host ports, and ingress ports of services that it joins. */
+  readonly hostPorts: boolean;
   /** Sorted. */
   readonly hostNamespaces: readonly HostNamespace[];
   /** Sorted: those it must have of its own. */

@@ -63,12 +63,12 @@ describe('the proof of a filter', () => {
     const { oci } = filterOf(standard());
     const found = refused(() => proveFilter(subject, { bpf: generateBpf(wrong('socket'), 'x86_64'), oci }));
     assert.equal(found.code, 'ENTITLEMENTS_MISCOMPILED');
-    assert.equal(found.why, 'x86_64 socket(38): the profile says errno 1, the program answers allow');
+    assert.equal(found.why, 'x86_64 socket(15): the profile says errno 1, the program answers allow');
     assert.deepEqual(found.witness, {
       architecture: 'x86_64',
       name: 'socket',
       nr: 41,
-      args: ['0x26', '0x0', '0x0', '0x0', '0x0', '0x0'],
+      args: ['0xf', '0x0', '0x0', '0x0', '0x0', '0x0'],
       left: 'errno 1',
       right: 'allow',
       sentence: found.why,
@@ -110,7 +110,7 @@ describe('the proof of a filter', () => {
   it('refuses an OCI object that says something else', () => {
     const { bpf } = filterOf(standard());
     const found = refused(() => proveFilter(subject, { bpf, oci: exportOci(wrong('socket'), 'x86_64') }));
-    assert.equal(found.why, 'x86_64 socket(38): the profile says errno 1, the OCI seccomp object answers allow');
+    assert.equal(found.why, 'x86_64 socket(15): the profile says errno 1, the OCI seccomp object answers allow');
   });
 
   it('refuses for a runtime that compiles the OCI object what an older libseccomp would allow', () => {

@@ -40,14 +40,28 @@ sync_file_range syncfs sysinfo tee tgkill time timer_create timer_delete timer_g
 timerfd_gettime timerfd_settime times tkill truncate umask uname unlink unlinkat uretprobe utime utimensat utimes vfork vmsplice
 wait4 waitid write writev`;
 
+/** Of linux/socket.h and linux/netlink.h. */
+const AF_NETLINK = 16n;
+const AF_KEY = 15n;
+const NETLINK_XFRM = 6n;
+
 /**
- * Address families that socket() and socketpair() may name: 0…45 of linux/socket.h without AF_ALG (38, the kernel's cryptography,
- * CVE-2026-31431) and AF_VSOCK (40, reaches across network namespaces). The kernel reads an int: so does the condition.
+ * Address families that socket() and socketpair() may name whatever the protocol is: 0…45 of linux/socket.h without AF_KEY (15: IPsec
+ * keys), AF_NETLINK (16: see {@link NETLINK_PROTOCOLS}), AF_RXRPC (33: CVE-2026-43500, CVE-2026-31635), AF_ALG (38: the kernel's
+ * cryptography, CVE-2026-31431) and AF_VSOCK (40: reaches across network namespaces). The kernel reads an int, and so does the condition.
  */
 const SOCKET_FAMILIES: readonly (readonly [bigint, bigint])[] = [
-  [0n, 37n],
+  [0n, 14n],
+  [17n, 32n],
+  [34n, 37n],
   [39n, 39n],
   [41n, 45n],
+];
+
+/** Protocols of AF_NETLINK: all below MAX_LINKS (32) but NETLINK_XFRM, which configures IPsec (CVE-2026-43284, CVE-2026-46300). */
+const NETLINK_PROTOCOLS: readonly (readonly [bigint, bigint])[] = [
+  [0n, 5n],
+  [7n, 31n],
 ];
 
 /** personality(2): Linux with and without UNAME26, 32-bit address limit off, and "tell me" (0xffffffff). */
@@ -79,11 +93,33 @@ function words(text: string): string[] {
   return text.split(/\s+/).filter((word) => word !== '');
 }
 
+interface Values {
+  readonly low?: bigint;
+  readonly high?: bigint;
+  readonly mask?: bigint;
+  readonly value?: bigint;
+}
+
 /** A clause over one argument of the named call, in the width that the kernel reads. */
-function argument(name: string, index: number, set: { low?: bigint; high?: bigint; mask?: bigint; value?: bigint }): Clause {
+function argument(name: string, index: number, set: Values): Clause {
   const test = argumentTest(index, argumentWidth(name, index), set);
   return test === undefined ? [] : clause([test]);
 }
+
+/** A clause over the family and the protocol (arguments 0 and 2) of socket() or socketpair(). */
+function netlink(name: string, low: bigint, high: bigint): Clause {
+  return clause([...argument(name, 0, { low: AF_NETLINK, high: AF_NETLINK }), ...argument(name, 2, { low, high })]);
+}
+
+const SOCKET_CALLS = ['socket', 'socketpair'] as const;
+
+/** The kernel serves AF_KEY and NETLINK_XFRM only to CAP_NET_ADMIN: with it they are allowed, without it they would be attack surface alone. */
+const IPSEC_SOCKETS: SyscallPolicy = filteredPolicy(
+  EPERM,
+  SOCKET_CALLS.map(
+    (name) => [name, allowIf([argument(name, 0, { low: AF_KEY, high: AF_KEY }), netlink(name, NETLINK_XFRM, NETLINK_XFRM)])] as const,
+  ),
+);
 
 function allowIf(clauses: readonly Clause[]): Decision {
   return decision(
@@ -97,8 +133,12 @@ export function callsOfCapability(name: Capability): string[] {
   return words(BY_CAPABILITY[name] ?? '');
 }
 
-/** The calls that a capability stands for, granted whole. */
+/** Capabilities that grant a call for some of its arguments only: {@link callsOfCapability} does not list these calls. */
+export const CAPABILITIES_WITH_CONDITIONS: readonly Capability[] = ['NET_ADMIN'];
+
+/** The calls that a capability stands for: granted whole, but for the sockets of NET_ADMIN. */
 export function policyOfCapability(name: Capability): SyscallPolicy {
+  if (name === 'NET_ADMIN') return IPSEC_SOCKETS;
   return filteredPolicy(
     EPERM,
     callsOfCapability(name).map((call) => [call, always('allow')] as const),
@@ -110,8 +150,15 @@ let base: SyscallPolicy | undefined;
 function basePolicy(): SyscallPolicy {
   base ??= filteredPolicy(EPERM, [
     ...words(ALLOWED).map((name) => [name, always('allow')] as const),
-    ...['socket', 'socketpair'].map(
-      (name) => [name, allowIf(SOCKET_FAMILIES.map(([low, high]) => argument(name, 0, { low, high })))] as const,
+    ...SOCKET_CALLS.map(
+      (name) =>
+        [
+          name,
+          allowIf([
+            ...SOCKET_FAMILIES.map(([low, high]) => argument(name, 0, { low, high })),
+            ...NETLINK_PROTOCOLS.map(([low, high]) => netlink(name, low, high)),
+          ]),
+        ] as const,
     ),
     ['personality', allowIf(PERSONALITIES.map((value) => argument('personality', 0, { low: value, high: value })))],
     ['clone', allowIf([argument('clone', 0, { mask: NAMESPACE_FLAGS, value: 0n })])],

@@ -1,3 +1,4 @@
+import { ways } from '../enforcement/ways.ts';
 import type { DaemonConfig } from './types.ts';
 
 /** What a schema cannot say: how parts of a configuration must fit each other. One sentence a problem. */
@@ -23,8 +24,18 @@ export function checkConsistency(config: DaemonConfig): string[] {
   if (config.audit.required && config.audit.path === '') problems.push('audit.required: there is no audit.path; give one');
   if (config.tracing.endpoint !== '' && !URL.canParse(config.tracing.endpoint))
     problems.push(`tracing.endpoint: ${config.tracing.endpoint} is not a URL`);
+  problems.push(...enforcementProblems(config.enforcement));
   const port = Number(config.metrics.address.split(':').at(-1));
   if (port > 65_535) problems.push(`metrics.address: ${port} is not a port`);
+  return problems;
+}
+
+function enforcementProblems({ admitted, refused, accept }: DaemonConfig['enforcement']): string[] {
+  const problems: string[] = [];
+  if ((admitted === '') !== (refused === '')) problems.push('enforcement: admitted and refused belong together; give both or none');
+  else if (admitted !== '' && admitted === refused) problems.push('enforcement: admitted and refused name the same image; plant two');
+  for (const code of accept)
+    if (!Object.hasOwn(ways, code)) problems.push(`enforcement.accept: ${code} is no code of a finding; docs/enforcement.md lists them`);
   return problems;
 }
 

@@ -116,6 +116,13 @@ export const networkSchema: ConfigSchema = {
               maxLength: 63,
               description: "The node's label topology.kubernetes.io/zone. Without it hints for zones are not followed.",
             },
+            externalIPs: {
+              type: 'array',
+              items: { type: 'string', minLength: 1, maxLength: 49 },
+              maxItems: 256,
+              description:
+                'Prefixes: of the `externalIPs` of Services only addresses in these are served; an empty list serves none. Without it all are, as with kube-proxy: then who may write a Service can take traffic to any address outside the cluster (CVE-2020-8554).',
+            },
           },
         },
       },

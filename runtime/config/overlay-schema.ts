@@ -75,6 +75,48 @@ export const overlaySchema: ConfigSchema = {
         'Seconds for which this host goes on sending to one that etcd forgot. Silence of etcd itself changes nothing, however long.',
       default: 600,
     },
+    services: {
+      type: 'object',
+      description:
+        'What services that pods join may have of this host: written into the network, and held against members on every host. Without it no port of the host.',
+      additionalProperties: false,
+      properties: {
+        ingress: {
+          type: 'object',
+          additionalProperties: false,
+          description: 'Ingress ports.',
+          properties: {
+            namespaces: {
+              type: 'array',
+              items: { type: 'string', minLength: 1, maxLength: 253 },
+              maxItems: 1024,
+              description: 'Of members; `*` stands for any characters.',
+            },
+            ports: {
+              type: 'array',
+              items: { type: 'string', pattern: '^\\d{1,5}(-\\d{1,5})?$' },
+              maxItems: 1024,
+              description: 'As in `30000-32767`.',
+            },
+            privilegedPorts: { type: 'boolean', description: 'Also ports below 1024.', default: false },
+            heldPorts: { type: 'boolean', description: 'Also ports at which a program of the host has a socket.', default: false },
+          },
+        },
+        sharedServices: {
+          type: 'array',
+          items: { type: 'string', minLength: 1, maxLength: 63 },
+          maxItems: 1024,
+          description: 'Services whose members may be of several namespaces; `*`: all.',
+        },
+        servicesPerNamespace: {
+          type: 'integer',
+          minimum: 0,
+          maximum: 65_536,
+          description: 'Services that one namespace may have at a time.',
+          default: 64,
+        },
+      },
+    },
     order: {
       type: 'string',
       pattern: '^[a-zA-Z0-9_.]{1,16}$',

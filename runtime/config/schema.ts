@@ -1,5 +1,6 @@
 import type { ConfigSchema } from './config-schema.ts';
 import { sizePattern } from './bytes.ts';
+import { enforcementSchema } from './enforcement-schema.ts';
 import { networkSchema } from './network-schema.ts';
 
 export const defaultConfigFile = '/etc/portcullis/config.yaml';
@@ -365,6 +366,7 @@ export const configSchema: ConfigSchema = {
         },
       },
     },
+    enforcement: enforcementSchema,
     logLevel: {
       type: 'string',
       enum: ['debug', 'info', 'warn', 'error', 'silent'],

@@ -56,6 +56,8 @@ export interface DaemonConfig {
         /** Absent: that of the machine. */
         readonly nodeName?: string;
         readonly zone?: string;
+        /** Prefixes. */
+        readonly externalIPs?: readonly string[];
       };
     };
     /** Absent: this host is in no network that spans hosts. */
@@ -114,6 +116,15 @@ export interface DaemonConfig {
   readonly audit: { readonly path: string; readonly reads: boolean; readonly required: boolean };
   /** What becomes of running containers that the policy denies, and for how long verdicts stay replayable. */
   readonly verdicts: { readonly outOfPolicy: 'report' | 'stop'; readonly retentionDays: number };
+  /** The planted pair, and which findings do not count; empty references: there is no pair. */
+  readonly enforcement: {
+    readonly admitted: string;
+    readonly refused: string;
+    readonly namespace: string;
+    /** Seconds. */
+    readonly interval: number;
+    readonly accept: readonly string[];
+  };
   readonly logLevel: LogLevel;
 }
 
@@ -135,5 +146,7 @@ export interface OverlayConfig {
   readonly lease?: number;
   /** Seconds. */
   readonly hold?: number;
+  /** As the first plugin of a conflist has it. */
+  readonly services?: Readonly<Record<string, unknown>>;
   readonly order?: string;
 }

@@ -11,6 +11,10 @@ import { checkedResources } from '../oci/check-resources.ts';
 import type { ResourceSupport } from '../oci/resource-support.ts';
 import type { HandlerFeatures } from '../oci/probe/features.ts';
 import { provideLauncher } from '../oci/launcher.ts';
+import { commandPlace } from '../oci/command-place.ts';
+import { checkDestinations } from '../oci/destinations.ts';
+import { reserveLauncherName } from '../oci/launcher-name.ts';
+import type { ContainerPlan } from '../oci/made-container.ts';
 import { generateSpec, serialiseSpec } from '../oci/spec.ts';
 import { podDirIn } from '../pods/effects.ts';
 import type { SandboxRecord } from '../pods/record.ts';
@@ -62,6 +66,8 @@ export async function writeBundle(input: {
   readonly features: (handler: string) => Promise<HandlerFeatures>;
   /** Called once the request is known to be within its ceilings. */
   readonly accepted: () => void;
+  /** Called with what the runtime is to make, before it is told. */
+  readonly planned: (plan: ContainerPlan) => void;
 }): Promise<Prepared> {
   const { record, sandbox, admitted, handler, bundle } = input;
   const { config } = record;
@@ -73,7 +79,7 @@ export async function writeBundle(input: {
   const asks = config.linux?.resources;
   const resources = asks === undefined ? undefined : checkedResources(asks, input.resourceSupport);
   const host = await hostRequest({ config, sandbox, kubeletRoot: input.kubeletRoot, cdi: input.cdi });
-  const { settings, labels, relabel } = await input.confinement.confine({
+  const { settings, labels, relabel, privilegedCeiling } = await input.confinement.confine({
     config,
     sandbox,
     ceilings: admitted.verdict.ceilings,
@@ -95,6 +101,8 @@ export async function writeBundle(input: {
   ]);
   // A limit that only the configuration names does not hold everywhere, and Status says so; one that a pod names is held or refused.
   if (limit !== undefined && (limit.asked || input.images.limitsWrites)) await input.images.limitWrites(record.id, limit.bytes);
+  // Before any volume that the image declares could be made there.
+  if (settings.landlock !== undefined) reserveLauncherName(rootfs.path);
   const user = resolveUser(rootfs.path, image.user, security);
   if (userNamespace !== undefined) checkUserIn(userNamespace, user);
   const volumes = await mountVolumes(input.images, record.id, admitted.volumes, mapping);
@@ -149,11 +157,18 @@ export async function writeBundle(input: {
       ...(input.cgroup.systemd && systemdAnnotations),
     },
   });
+  const edited = host.edits === undefined ? spec : withEdits(spec, host.edits);
+  const places = await checkDestinations({
+    spec: edited,
+    rootfs: rootfs.path,
+    launcher,
+    privileged: privilegedCeiling,
+    container: record.id,
+  });
+  input.planned({ ...places, maskedPaths: edited.linux.maskedPaths, place: commandPlace(edited) });
   // Only now: a request that is refused leaves nothing on the host.
   await makeMissing(host.sources);
-  await writeFile(join(bundle, 'config.json'), serialiseSpec(host.edits === undefined ? spec : withEdits(spec, host.edits)), {
-    mode: 0o600,
-  });
+  await writeFile(join(bundle, 'config.json'), serialiseSpec(edited), { mode: 0o600 });
   const { uid, gid, additionalGids } = user;
   const past = pastItsLink(settings, userNamespace !== undefined);
   const degraded = past === undefined ? settings.degraded : [...settings.degraded, past];

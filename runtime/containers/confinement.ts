@@ -7,8 +7,9 @@ import type { CeilingDemand, RequestedEntitlements } from '../../trust/index.ts'
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
-import { boundHostAccess } from './host-access.ts';
+import { boundHostAccess, isForPrivileged } from './host-access.ts';
 import type { HostAccess } from './host-access.ts';
+import { hostPortsOf } from '../pods/port-mappings.ts';
 import { dottedSysctl } from '../pods/validate.ts';
 import { checkContainerUserNamespace } from '../pods/user-namespace-options.ts';
 import type { SecurityLabels } from '../oci/spec.ts';
@@ -43,6 +44,8 @@ export interface Confinement {
 export interface Confined {
   readonly settings: Settings;
   readonly labels: SecurityLabels;
+  /** Whether every ceiling is one for privileged containers. */
+  readonly privilegedCeiling: boolean;
   /** Gives files and folders of the host to the container, as far as SELinux keeps them from it. @throws PortcullisError RUNTIME_SELINUX_RELABEL */
   relabel(paths: readonly string[]): Promise<void>;
 }
@@ -117,6 +120,7 @@ export function createConfinement(parts: {
           hostPid: pod?.pid === NamespaceMode.NODE,
           hostIpc: pod?.ipc === NamespaceMode.NODE,
           sysctls: Object.keys(sandbox.config.linux?.sysctls ?? {}).map(dottedSysctl),
+          hostPorts: pod?.network === NamespaceMode.NODE ? [] : hostPortsOf(sandbox.config),
         },
         allBounds,
       );
@@ -127,7 +131,13 @@ export function createConfinement(parts: {
       const apparmor = await parts.apparmor.label(apparmorAsked, settings.apparmor);
       const relabel = (paths: readonly string[]): Promise<void> =>
         selinux === undefined ? Promise.resolve() : parts.selinux.relabel(paths, selinux.mount);
-      return { settings, relabel, labels: { ...(apparmor !== undefined && { apparmor }), ...(selinux !== undefined && { selinux }) } };
+      const privilegedCeiling = allBounds.every(isForPrivileged);
+      return {
+        settings,
+        relabel,
+        privilegedCeiling,
+        labels: { ...(apparmor !== undefined && { apparmor }), ...(selinux !== undefined && { selinux }) },
+      };
     },
   };
 }

@@ -23,8 +23,11 @@ import { emptyCgroup, removeCgroupTree } from '../oci/cgroup-removal.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
 import { cgroupProcesses } from '../oci/cgroups.ts';
 import { createOomLedger } from '../oci/oom-ledger.ts';
+import { checkMadeContainer } from '../oci/made-container.ts';
+import type { ContainerPlan } from '../oci/made-container.ts';
 import { execSync } from '../oci/exec.ts';
 import type { ExecScopes } from '../oci/exec-scope.ts';
+import { commandPlace } from '../oci/command-place.ts';
 import { commandArguments } from '../oci/launched-command.ts';
 import { noQuota, writeCgroupSettings } from '../oci/cgroup-settings.ts';
 import { checkedResources } from '../oci/check-resources.ts';
@@ -122,6 +125,9 @@ function realEffects(parts: EffectParts): ContainerEffects {
     openNamespaces.delete(id);
   };
 
+  // What was checked of a container and is looked at again when the runtime has made it.
+  const plans = new Map<string, ContainerPlan>();
+
   /** With the uppermost folder that had to be made for its log. */
   const monitorOf = async (record: ContainerRecord): Promise<{ readonly monitor: WaitingMonitor; readonly made: string | undefined }> => {
     const { config, logPath } = record;
@@ -174,6 +180,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
         cgroup: placeOf(record),
         resourceSupport,
         pidNamespace,
+        planned: (plan) => void plans.set(record.id, plan),
         accepted: () => {
           // Only on a processor that would be idle; else every pod that waits for its turn would have a monitor that waits.
           if (slots.activeCount + slots.pendingCount + waiting.size >= availableParallelism()) return;
@@ -196,6 +203,10 @@ function realEffects(parts: EffectParts): ContainerEffects {
       });
       closeNamespace(record.id);
       parts.adoptMonitor(made.monitor.pid);
+      const plan = plans.get(record.id);
+      plans.delete(record.id);
+      // Of other runtimes (virtual machines, kernels in user space) the host does not see the mounts.
+      if (plan !== undefined && handlerOf(record).kind !== 'other') checkMadeContainer(record.id, made.init.pid, plan);
       return made;
     },
     raiseNetwork: async (sandbox, containers) => {
@@ -217,6 +228,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
     },
     destroy: async (record) => {
       closeNamespace(record.id);
+      plans.delete(record.id);
       await abandonMonitor(record);
       await killMonitorOf(record);
       const handler = handlers.get(record.runtimeHandler);
@@ -254,7 +266,8 @@ function realEffects(parts: EffectParts): ContainerEffects {
         startProgram: parts.startProgram,
         scopes: parts.execScopes,
         target: { id: record.id, handler: handlerOf(record), conmon: parts.conmon, init: record.init?.pid ?? 0, dir: bundle(record.id) },
-        process: { ...spec.process, terminal: false, args: commandArguments(spec.process, command) },
+        place: commandPlace(spec),
+        process: { ...spec.process, terminal: false, args: commandArguments(spec, command) },
         timeoutMs,
         ...(signal !== undefined && { signal }),
       });

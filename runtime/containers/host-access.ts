@@ -38,11 +38,16 @@ export function boundHostAccess(asked: HostAccess, ceilings: readonly Ceiling[])
   const noPaths = ceilings.filter(({ profile }) => !profile.hostPaths).map(({ name }) => name);
   if (asked.paths.length > 0 && noPaths.length > 0)
     throw refusal('RUNTIME_HOST_PATH_NOT_GRANTED', 'mount host path', asked.paths, noPaths, 'paths of the host (host.paths)');
-  const notPrivileged = ceilings.filter(({ profile }) => profile.syscalls.filtered || !profile.writableSys).map(({ name }) => name);
+  const notPrivileged = ceilings.filter((ceiling) => !isForPrivileged(ceiling)).map(({ name }) => name);
   if (asked.sharedPaths.length > 0 && notPrivileged.length > 0) {
     const what = 'mounts that show on the host (privileged)';
     throw refusal('RUNTIME_HOST_PATH_NOT_GRANTED', 'mount with bidirectional propagation', asked.sharedPaths, notPrivileged, what);
   }
+}
+
+/** Whether a ceiling holds what `privileged` means: no filter of system calls, and the kernel's settings writable. */
+export function isForPrivileged({ profile }: Ceiling): boolean {
+  return !profile.syscalls.filtered && profile.writableSys;
 }
 
 function refusal(code: string, attempted: string, things: readonly string[], ceilings: readonly string[], what: string): PortcullisError {

@@ -1,5 +1,5 @@
 import { readFile, realpath } from 'node:fs/promises';
-import { join, normalize } from 'node:path';
+import { dirname, join, normalize } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { makeFolder } from '../../base/storage/index.ts';
 import { MountPropagation } from '../cri/contract/contract.types.ts';
@@ -76,7 +76,7 @@ export async function checkPropagation(sources: readonly MountSource[], mountinf
   if (spreading.length === 0) return;
   const table = mountTable(mountinfo ?? (await readFile('/proc/self/mountinfo', 'utf8')));
   for (const { mount, path } of spreading) {
-    const below = table.findLast(({ target }) => isWithin(path, target) && table.every((other) => !covers(other.target, target, path)));
+    const below = mountBelow(table, path);
     const both = mount.propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL;
     if (below === undefined || below.shared || (below.receives && !both)) continue;
     throw badMount(
@@ -93,24 +93,27 @@ interface MountEntry {
   readonly receives: boolean;
 }
 
-function mountTable(mountinfo: string): MountEntry[] {
-  return mountinfo
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => {
-      const fields = line.split(' ');
-      const optional = fields.slice(6, fields.indexOf('-', 6));
-      return {
-        target: (fields[4] ?? '/').replaceAll(/\\([0-7]{3})/g, (_all, octal: string) => String.fromCharCode(parseInt(octal, 8))),
-        shared: optional.some((field) => field.startsWith('shared:')),
-        receives: optional.some((field) => field.startsWith('master:')),
-      };
-    });
+/** By target; of several mounts on one target the last covers the others. */
+function mountTable(mountinfo: string): ReadonlyMap<string, MountEntry> {
+  const table = new Map<string, MountEntry>();
+  for (const line of mountinfo.split('\n')) {
+    if (line === '') continue;
+    const fields = line.split(' ');
+    const optional = fields.slice(6, fields.indexOf('-', 6));
+    const target = (fields[4] ?? '/').replaceAll(/\\([0-7]{3})/g, (_all, octal: string) => String.fromCharCode(parseInt(octal, 8)));
+    const shared = optional.some((field) => field.startsWith('shared:'));
+    const receives = optional.some((field) => field.startsWith('master:'));
+    table.set(target, { target, shared, receives });
+  }
+  return table;
 }
 
-/** Whether a deeper mount than `target` holds the path. */
-function covers(other: string, target: string, path: string): boolean {
-  return other.length > target.length && isWithin(path, other);
+/** The mount that holds the path: the deepest one above it, or on it. */
+function mountBelow(table: ReadonlyMap<string, MountEntry>, path: string): MountEntry | undefined {
+  for (let folder = path; ; folder = dirname(folder)) {
+    const found = table.get(folder);
+    if (found !== undefined || folder === dirname(folder)) return found;
+  }
 }
 
 /** Whether `path` is the folder or below it; both clean. */

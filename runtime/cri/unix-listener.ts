@@ -82,6 +82,8 @@ function bind(server: Server, path: string): Promise<void> {
     unseen(() =>
       server.listen(path, () => {
         server.off('error', reject);
+        // An accept that failed: whoever came is gone, and without a listener the process would be, too.
+        server.on('error', () => undefined);
         resolve();
       }),
     );

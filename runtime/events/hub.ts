@@ -1,8 +1,8 @@
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
-import { policyEventType } from './policy-events.ts';
-import type { PolicyChange } from './policy-events.ts';
+import { enforcementEventId, policyEventType } from './policy-events.ts';
+import type { EnforcementChange, PolicyChange } from './policy-events.ts';
 import type { ContainerEventType } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { now } from '../state/identity.ts';
@@ -18,6 +18,8 @@ export interface LifecycleEvent {
   readonly type: ContainerEventType | typeof policyEventType;
   /** Of a policy event. */
   readonly policy?: PolicyChange;
+  /** Of a policy event about the node; no pod has such an id. */
+  readonly enforcement?: EnforcementChange;
   /** Nanoseconds since 1970, decimal; later events have later ones. */
   readonly at: string;
   readonly sandbox: SandboxRecord | undefined;
@@ -34,6 +36,8 @@ export interface EventHub {
   subscribe(signal: AbortSignal, policyEvents?: boolean): AsyncIterable<Uint8Array>;
   /** Tells clients that have asked for policy events that a container is out of policy, or in policy again. */
   tellPolicy(container: ContainerRecord, change: PolicyChange): void;
+  /** Tells the same clients whether the node proves that its policy is enforced. */
+  tellEnforcement(change: EnforcementChange): void;
   /** For metrics. */
   counts(): { readonly clients: number; readonly waiting: number; readonly sent: number; readonly lost: number };
   /** Ends every stream, so that clients look for the daemon that comes next. */
@@ -72,7 +76,7 @@ export function createEventHub(parts: {
     );
   };
   const send = (
-    events: readonly Pick<LifecycleEvent, 'id' | 'type' | 'policy'>[],
+    events: readonly Pick<LifecycleEvent, 'id' | 'type' | 'policy' | 'enforcement'>[],
     sandboxId: string,
     sandbox: SandboxRecord | undefined,
     to: Iterable<ClientQueue>,
@@ -126,6 +130,10 @@ export function createEventHub(parts: {
       const receivers = [...clients].filter((client) => policyClients.has(client));
       if (receivers.length === 0) return;
       send([{ id: container.id, type: policyEventType, policy }], container.sandboxId, sandboxes.get(container.sandboxId), receivers);
+    },
+    tellEnforcement: (enforcement) => {
+      const receivers = [...clients].filter((client) => policyClients.has(client));
+      if (receivers.length > 0) send([{ id: enforcementEventId, type: policyEventType, enforcement }], '', undefined, receivers);
     },
     counts: () => ({ clients: clients.size, waiting: [...clients].reduce((sum, client) => sum + client.length, 0), sent, lost }),
     close: () => {

@@ -13,3 +13,20 @@ export interface PolicyChange {
   /** One sentence for people: the rule and the verdict. */
   readonly message: string;
 }
+
+/** The id that an enforcement event has in the place of a container's: it is about the node. */
+export const enforcementEventId = 'enforcement';
+
+/** Reasons in an enforcement event, by result. */
+export const enforcementReasons = {
+  pass: 'EnforcementPass',
+  fail: 'EnforcementFail',
+  'could not tell': 'EnforcementCouldNotTell',
+} as const;
+
+/** Whether this node refuses what its policy refuses was found to be so, otherwise, or not to be seen. */
+export interface EnforcementChange {
+  readonly reason: (typeof enforcementReasons)[keyof typeof enforcementReasons];
+  /** Codes of the findings, for people. */
+  readonly message: string;
+}

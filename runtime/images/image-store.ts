@@ -14,7 +14,7 @@ import { checkMapping } from './mapped-layers.ts';
 import type { MappedRoots } from './mapped-layers.ts';
 import { defaultLimits } from './limits.ts';
 import type { ImageLimits } from './limits.ts';
-import { pullImage } from './pull.ts';
+import { pullImage, tryPull } from './pull.ts';
 import { openImageRecords } from './records.ts';
 import { reconcileStore } from './reconcile.ts';
 import { evidenceInUse, renewEvidenceOf } from './renew.ts';
@@ -115,6 +115,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
       const { image, verdict } = await pullImage(parts, request);
       return { image: image.record, verdict };
     },
+    tryPull: (request) => tryPull(parts, request),
     list: () => records.list().map((image) => image.record),
     find: (nameOrId) => findImage(records, nameOrId)?.record,
     async remove(nameOrId) {

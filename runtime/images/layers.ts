@@ -34,6 +34,7 @@ export interface LayerShelf {
   /**
    * Unpacks a layer into staging, or joins a pull that is at it.
    * @param lowers holds on the layers below, top-most first; asked for only by a layer that depends on them
+   * @param signal of the pull; its layers take turns with those of other pulls
    */
   unpack(
     position: LayerPosition,
@@ -82,6 +83,7 @@ export function createLayerShelf(options: {
     position: LayerPosition,
     blob: { readonly path: string; readonly digest: string; readonly size: number },
     lowers: readonly Promise<LayerClaim>[],
+    group: object,
   ): Shelved {
     const layer: Shelved = {
       path: `${folders.staging}/${hexOf(position.chainId)}.${randomUUID()}`,
@@ -100,7 +102,7 @@ export function createLayerShelf(options: {
       return handles.map((handle) => `/proc/self/fd/${handle.fd}`);
     };
     layer.ready = pool
-      .unpack(request, roots, layer.abort.signal)
+      .unpack(request, roots, { signal: layer.abort.signal, group })
       .then(
         (unpacked) => {
           layer.row = {
@@ -215,7 +217,7 @@ export function createLayerShelf(options: {
       for (;;) {
         signal.throwIfAborted();
         const known = staged.get(position.chainId);
-        const layer = known ?? begin(position, blob, lowers);
+        const layer = known ?? begin(position, blob, lowers, signal);
         layer.claims++;
         try {
           await orAborted(layer.ready, signal);

@@ -12,7 +12,14 @@ export interface ImageLimits {
   /** A layer may unpack to this many bytes whatever its compressed size, and then to `maxRatio` times that size. */
   readonly ratioFloorBytes: number;
   readonly maxRatio: number;
+  /** Entries of one layer, with the folders that are made because an entry below them needs them. */
   readonly maxEntries: number;
+  /** The sum of the paths of a layer's entries, folders and hard link targets: system calls and the file manifest cost as much. */
+  readonly maxPathBytes: number;
+  /** What stays in memory until the end of a layer, beside its tree: link targets, folders' paths, folders' extended attributes. */
+  readonly maxKeptBytes: number;
+  /** Hard links of one layer to files that only the layers below can hold. */
+  readonly maxPendingLinks: number;
   readonly parallelBlobs: number;
 }
 
@@ -31,5 +38,9 @@ export const defaultLimits: ImageLimits = {
   ratioFloorBytes: gibibyte,
   maxRatio: 200,
   maxEntries: 1_000_000,
+  maxPathBytes: 256 * mebibyte,
+  maxKeptBytes: 64 * mebibyte,
+  // Builders write both names of such a link into the layer; other archives with more than a few are not known.
+  maxPendingLinks: 100_000,
   parallelBlobs: 6,
 };

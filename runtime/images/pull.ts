@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { PortcullisError } from '../../base/errors/index.ts';
-import type { Credentials, RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
+import type { Credentials, RegistryClient, RegistryClientOptions, RegistryRepository } from '../../base/distribution/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { canonicalJson, gather, previousAnswer } from '../../trust/index.ts';
+import { canonicalJson, createAbsences, gather, previousAnswer } from '../../trust/index.ts';
 import type { Absences, Dossier, Platform, SignedReference, TrustPolicy, TrustServices, Verdict } from '../../trust/index.ts';
 import { blobSources } from './blob-sources.ts';
 import type { BlobOrigin } from './blob-sources.ts';
@@ -69,6 +69,18 @@ interface Admitted {
   readonly parsed: ParsedConfig;
 }
 
+/** What was asked for, and what the registry said it stands for. */
+interface Asked {
+  readonly name: ImageName;
+  readonly namespace: string;
+  readonly platform: Platform;
+  readonly policy: TrustPolicy;
+  readonly resolved: ResolvedImage;
+  readonly signed: SignedReference | undefined;
+  readonly credentials: Credentials | undefined;
+  readonly places: readonly RegistryRepository[];
+}
+
 /**
  * Resolves, decides, and only then unpacks. Evidence and blobs are fetched side by side; a verdict other than admit ends the
  * fetches and leaves nothing but itself and its evidence.
@@ -77,14 +89,7 @@ export async function pullImage(
   parts: PullParts,
   request: PullRequest,
 ): Promise<{ readonly image: StoredImage; readonly verdict: Verdict }> {
-  const name = parseImageName(request.reference);
-  const policy = parts.decisions.policy('pull image', name.text);
-  const platform = request.platform ?? parts.platform;
-  const early = parts.decisions.unseen(policy, { reference: name.text, namespace: request.namespace, platform });
-  if (early !== undefined) {
-    await parts.records.append(early.log);
-    throw refusal(early.verdict, 'pull image');
-  }
+  const { name, policy } = await enter(parts, request);
   const stop = new AbortController();
   const signal = request.signal === undefined ? stop.signal : AbortSignal.any([request.signal, stop.signal]);
   const holdings: Holdings = { blobs: new Map(), layers: [] };
@@ -102,6 +107,60 @@ export async function pullImage(
   }
 }
 
+/**
+ * As {@link pullImage} up to the verdict, and then the decision that a container would need: what a pull asks of the policy and the
+ * registry, with evidence gathered afresh. No content is fetched and no image recorded; the verdict log has its verdicts.
+ * @throws PortcullisError what a pull throws, such as IMAGES_DENIED
+ */
+export async function tryPull(parts: PullParts, request: PullRequest): Promise<Verdict> {
+  const { name, policy } = await enter(parts, request);
+  const signal = request.signal ?? new AbortController().signal;
+  try {
+    const asked = await resolveAsked(parts, request, name, policy, signal);
+    const { dossier, decided } = await decideFresh({ ...parts, absences: createAbsences() }, asked, signal, 'try');
+    await parts.records.append(decided.log);
+    parts.decisions.logged(decided.verdict);
+    const question = { dossier, reference: name.text, namespace: request.namespace, platform: asked.platform };
+    const current = parts.decisions.policy('run image', name.text);
+    await parts.decisions.prepare(current, question);
+    const { verdict, log } = parts.decisions.again(current, question);
+    if (log.length > 0) await parts.records.append(log);
+    if (verdict.outcome !== 'admit') throw refusal(verdict, 'run image');
+    return verdict;
+  } catch (thrown) {
+    throw request.signal?.aborted === true ? cancelled(name, request.signal) : pullFailure(thrown, name);
+  }
+}
+
+/** What needs no registry. @throws PortcullisError when nothing that a registry could say would admit the image */
+async function enter(parts: PullParts, request: PullRequest): Promise<{ readonly name: ImageName; readonly policy: TrustPolicy }> {
+  const name = parseImageName(request.reference);
+  const policy = parts.decisions.policy('pull image', name.text);
+  const platform = request.platform ?? parts.platform;
+  const early = parts.decisions.unseen(policy, { reference: name.text, namespace: request.namespace, platform });
+  if (early === undefined) return { name, policy };
+  await parts.records.append(early.log);
+  throw refusal(early.verdict, 'pull image');
+}
+
+async function resolveAsked(
+  parts: PullParts,
+  request: PullRequest,
+  name: ImageName,
+  policy: TrustPolicy,
+  signal: AbortSignal,
+): Promise<Asked> {
+  const credentials = credentialsFor(name, request.credentials);
+  const places = parts.registryClient.repositories(name.reference, credentials);
+  const platform = request.platform ?? parts.platform;
+  const answer = await parts.services.ask({ policy, reference: name.text, signal, ...(credentials === undefined ? {} : { credentials }) });
+  const signed = answer && previousAnswer(answer, recordedUnder(parts, name));
+  // Where a trust service says what the tag means, the registry's is not believed.
+  const wanted = name.reference.digest === undefined ? (signed?.digest ?? name.wanted) : name.wanted;
+  const resolved = await traced('resolve', () => resolveImage(places, wanted, name.text, platform, parts.limits, signal));
+  return { name, namespace: request.namespace, platform, policy, resolved, signed, credentials, places };
+}
+
 async function fetchAndDecide(
   parts: PullParts,
   request: PullRequest,
@@ -111,14 +170,8 @@ async function fetchAndDecide(
   signal: AbortSignal,
   stop: AbortController,
 ): Promise<Admitted> {
-  const credentials = credentialsFor(name, request.credentials);
-  const places = parts.registryClient.repositories(name.reference, credentials);
-  const platform = request.platform ?? parts.platform;
-  const answer = await parts.services.ask({ policy, reference: name.text, signal, ...(credentials === undefined ? {} : { credentials }) });
-  const signed = answer && previousAnswer(answer, recordedUnder(parts, name));
-  // Where a trust service says what the tag means, the registry's is not believed.
-  const wanted = name.reference.digest === undefined ? (signed?.digest ?? name.wanted) : name.wanted;
-  const resolved = await traced('resolve', () => resolveImage(places, wanted, name.text, platform, parts.limits, signal));
+  const asked = await resolveAsked(parts, request, name, policy, signal);
+  const { resolved, signed, credentials, places, platform } = asked;
   const absent = resolved.manifest.layers.filter((layer) => !parts.records.hasBlob(layer.digest));
   // The first to fail ends the others, and all have ended before this function does: nothing runs on behind a failed pull.
   const failures: unknown[] = [];
@@ -127,9 +180,7 @@ async function fetchAndDecide(
     stop.abort(thrown);
     throw thrown;
   };
-  const decided = traced('verify', () =>
-    decideFresh(parts, { name, namespace: request.namespace, platform, policy, resolved, signed, credentials }, signal),
-  ).catch(end);
+  const decided = traced('verify', () => decideFresh(parts, asked, signal)).catch(end);
   const config = fetchConfig(parts, resolved, platform, signal).catch(end);
   const origin: BlobOrigin = { reference: name.reference, credentials, places, ordered: resolved.places };
   const fetchAll = (): Promise<void> => traced('fetch', () => fetchBlobs(parts, absent, origin, holdings, signal));
@@ -141,24 +192,18 @@ async function fetchAndDecide(
   return { name, resolved, origin, ...(await decided), ...(await config) };
 }
 
+/** @param purpose evidence of pulls that began together is shared among those of one purpose */
 async function decideFresh(
   parts: PullParts,
-  asked: {
-    readonly name: ImageName;
-    readonly namespace: string;
-    readonly platform: Platform;
-    readonly policy: TrustPolicy;
-    readonly resolved: ResolvedImage;
-    readonly signed: SignedReference | undefined;
-    readonly credentials: Credentials | undefined;
-  },
+  asked: Omit<Asked, 'places'>,
   signal: AbortSignal,
+  purpose = 'pull',
 ): Promise<{ readonly dossier: Dossier; readonly decided: Decided }> {
   const { name, namespace, platform, policy, resolved, signed } = asked;
   const { digest, manifestDigest, places } = resolved;
   // Evidence that other credentials were given is not this caller's.
   const key = createHash('sha256')
-    .update(canonicalJson([name.text, digest, manifestDigest, policy.revision, asked.credentials, signedKey(signed)]))
+    .update(canonicalJson([name.text, digest, manifestDigest, policy.revision, asked.credentials, signedKey(signed), purpose]))
     .digest('hex');
   const dossier = await parts.gathering.join(key, signal, (shared) =>
     gather({

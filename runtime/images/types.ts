@@ -98,6 +98,8 @@ export interface EvidenceInUse {
 /** The image room's door for the rest of the runtime: the one choke point for content. */
 export interface ImageStore {
   pull(request: PullRequest): Promise<{ readonly image: ImageRecord; readonly verdict: Verdict }>;
+  /** What a pull and a container's creation would decide, from evidence gathered afresh. Fetches no content, records no image. @throws PortcullisError what a pull throws */
+  tryPull(request: PullRequest): Promise<Verdict>;
   /** Images in order of first pull. */
   list(): readonly ImageRecord[];
   /** By id, id prefix of 12 or more hex digits, name, tag or digest; undefined when there is none. */

@@ -1,6 +1,7 @@
 import { standingExceptions } from '../../trust/index.ts';
 import type { Denial, NameFigures, NetworkEngine, NetworkFigures, ServiceFigures } from '../../cni-plugins/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
+import type { EnforcementState } from '../enforcement/enforcement.ts';
 import type { PolicyHolder } from '../policy-watch.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 
@@ -71,6 +72,8 @@ export interface DaemonFacts {
     readonly evidence: { readonly renewed: number; readonly failed: number; readonly ended: number };
     readonly roots: { readonly updated: number; readonly unchanged: number; readonly failed: number; readonly failing: number };
   };
+  /** What is known of enforcement on this node. */
+  enforcement(): EnforcementState;
   events(): { readonly clients: number; readonly waiting: number; readonly sent: number; readonly lost: number };
   auditFailures(): number;
 }

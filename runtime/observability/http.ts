@@ -33,7 +33,11 @@ export async function listenHttp(
   const host = address.slice(0, at).replace(/^\[(.*)\]$/, '$1');
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(Number(address.slice(at + 1)), host, resolve);
+    server.listen(Number(address.slice(at + 1)), host, () => {
+      // An accept that failed: without a listener it would end the process.
+      server.on('error', () => undefined);
+      resolve();
+    });
   }).catch((cause: unknown) => {
     throw new PortcullisError({
       code: 'RUNTIME_METRICS_LISTEN',

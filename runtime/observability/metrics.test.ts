@@ -29,6 +29,7 @@ const facts: DaemonFacts = {
       attachments: [{ network: 'pods', state: 'ready', count: 2 }],
       leases: [{ network: 'pods', used: 2, size: 253 }],
       repairs: 1,
+      policies: { policies: 4, problems: ['a.yaml:1:1: the file is empty'] },
     }),
   nameFigures: () =>
     Promise.resolve({
@@ -52,6 +53,12 @@ const facts: DaemonFacts = {
   networkReady: () => Promise.reject(new Error('no answer')),
   degradedContainers: () => 1,
   verifications: () => 5,
+  enforcement: () => ({
+    result: 'fail',
+    since: '2026-01-01T00:00:00.000Z',
+    triedAt: '2026-01-01T00:00:00.000Z',
+    findings: [{ code: 'REPORT_MODE', effect: 'fail', on: 'rule p.yaml:3', text: '', fix: '' }],
+  }),
   outOfPolicy: () => ({ containers: [{ namespace: 'pay', rule: 'policy.yaml:3', count: 2 }], images: 1 }),
   policy: () => ({
     revision,

@@ -5,6 +5,7 @@ import type { CallObserver } from '../cri/observe.ts';
 import { metricCatalogue } from './catalogue.ts';
 import type { MetricDefinition } from './catalogue.ts';
 import type { DaemonFacts, RuntimeObserver } from './facts.ts';
+import { tellEnforcement } from './enforcement-metrics.ts';
 import { tellServices } from './service-metrics.ts';
 import { statusName } from './status-name.ts';
 
@@ -116,7 +117,7 @@ function readers(
   return async () => {
     const [network, figures, names, services, denials, usage, descriptors] = await Promise.all([
       facts.networkReady().catch(() => false),
-      facts.networkFigures().catch(() => ({ attachments: [], leases: [], repairs: 0 })),
+      facts.networkFigures().catch(() => ({ attachments: [], leases: [], repairs: 0, policies: undefined })),
       facts.nameFigures().catch(() => undefined),
       facts.serviceFigures().catch(() => undefined),
       facts.networkDenials().catch(() => []),
@@ -147,6 +148,10 @@ function readers(
       if (size !== undefined) set(c.networkLeasesSize, size, { network: name });
     }
     set(c.networkRepairs, figures.repairs);
+    if (figures.policies !== undefined) {
+      set(c.networkPolicies, figures.policies.policies);
+      set(c.networkPolicyProblems, figures.policies.problems.length);
+    }
     if (names !== undefined) {
       each(c.dnsQueries, 'result', names.queries);
       each(c.dnsForwards, 'outcome', names.forwards);
@@ -173,6 +178,7 @@ function readers(
     set(c.evidenceEnded, evidence.ended);
     each(c.rootUpdates, 'outcome', { updated: roots.updated, unchanged: roots.unchanged, failed: roots.failed });
     set(c.rootsFailing, roots.failing);
+    tellEnforcement(facts.enforcement(), set);
     set(c.eventClients, events.clients);
     set(c.eventsWaiting, events.waiting);
     set(c.eventsSent, events.sent);

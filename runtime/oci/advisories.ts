@@ -13,7 +13,8 @@ export interface Advisory {
 }
 
 const devCheck = '/dev, /proc and /sys of an image must be plain folders: checked before each create';
-const useCrun = 'needs two containers that race over a shared mount; not guarded in runc itself: crun, the default, is not affected';
+const noVolumes =
+  'no volume, device or link of an image leads to /dev, /proc or /sys unless every ceiling holds `privileged`: resolved before each create';
 
 /** Sources: the projects' security advisories and release notes. */
 export const advisories: Readonly<Record<string, readonly Advisory[]>> = {
@@ -56,19 +57,19 @@ export const advisories: Readonly<Record<string, readonly Advisory[]>> = {
       cve: 'CVE-2025-31133',
       fixedIn: ['1.2.8', '1.3.3', '1.4.0'],
       what: 'a masked path is replaced by a link while it is mounted',
-      guard: useCrun,
+      guard: `${noVolumes}; and a container whose masked paths show files of the kernel is not started`,
     },
     {
       cve: 'CVE-2025-52565',
       fixedIn: ['1.2.8', '1.3.3', '1.4.0'],
       what: '/dev/console is replaced by a link while it is mounted',
-      guard: useCrun,
+      guard: `${noVolumes}; with such a ceiling it is not guarded in runc itself: crun, the default, is not affected`,
     },
     {
       cve: 'CVE-2025-52881',
       fixedIn: ['1.2.8', '1.3.3', '1.4.0'],
       what: 'writes to /proc are led elsewhere, past the LSM label',
-      guard: useCrun,
+      guard: `${noVolumes}; left are containers that share a volume, mount inside it and change it during a create: the one that was changed is not started, and crun, the default, is not affected`,
     },
     {
       cve: 'CVE-2024-45310',
@@ -81,7 +82,7 @@ export const advisories: Readonly<Record<string, readonly Advisory[]>> = {
       fixedIn: ['1.1.12'],
       fixedInDebian: '1.1.5+ds1-1+deb12u1',
       what: 'a leaked file descriptor as working folder leads to the host',
-      guard: 'working folders under /proc are refused',
+      guard: 'a working directory that leads into /proc, through links as well, is refused before create and before each command',
     },
   ],
   conmon: [

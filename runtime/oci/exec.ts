@@ -1,5 +1,6 @@
 import { PortcullisError, asPortcullisError } from '../../base/errors/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
+import type { CommandPlace } from './command-place.ts';
 import { writeExecFiles } from './exec-files.ts';
 import type { ExecFiles } from './exec-files.ts';
 import { openExecScope } from './exec-scope.ts';
@@ -32,12 +33,14 @@ const quietMs = 50;
  * caller gives up, everything that it started is killed with it, also what has left its session; the container's own processes never are.
  * Background processes that hold its output do not keep the answer back.
  * @param input.timeoutMs 0: no limit
- * @throws PortcullisError RUNTIME_EXEC_TIMEOUT (kind deadline), RUNTIME_EXEC_CANCELLED, RUNTIME_EXEC_REFUSED when the runtime could not start it
+ * @throws PortcullisError RUNTIME_EXEC_TIMEOUT (kind deadline), RUNTIME_EXEC_CANCELLED, RUNTIME_EXEC_REFUSED when the runtime could not start it,
+ * RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR when the container has changed what the command depends on
  */
 export async function execSync(input: {
   readonly startProgram: StartProgram;
   readonly scopes: ExecScopes;
   readonly target: ExecTarget;
+  readonly place: CommandPlace;
   readonly process: OciProcess;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
@@ -60,7 +63,7 @@ export async function execSync(input: {
 async function run(
   input: Parameters<typeof execSync>[0] & { readonly files: ExecFiles; readonly scope: ExecScope | undefined },
 ): Promise<ExecResult> {
-  const { startProgram, target, files, scope, timeoutMs, signal } = input;
+  const { startProgram, target, place, files, scope, timeoutMs, signal } = input;
   const { id } = target;
   const room = { bytes: outputLimit };
   const [stdout, stderr] = [openOutput(room), openOutput(room)];
@@ -68,7 +71,7 @@ async function run(
   let timer: NodeJS.Timeout | undefined;
   let cancel: (() => void) | undefined;
   try {
-    const command = await startCommand({ startProgram, target, files, scope, descriptors: [null, stdout.write, stderr.write] });
+    const command = await startCommand({ startProgram, target, place, files, scope, descriptors: [null, stdout.write, stderr.write] });
     stdout.closeWrite();
     stderr.closeWrite();
     let killed: Promise<void> | undefined;

@@ -3,6 +3,9 @@ export interface MountLine {
   readonly target: string;
   /** Of the mount itself, such as `ro` and `idmapped`; not those of its file system. */
   readonly options: readonly string[];
+  /** Unique over all mount namespaces. */
+  readonly id: string;
+  readonly fstype: string;
 }
 
 /** The lines of /proc/PID/mountinfo, in order: proc_pid_mountinfo(5). Pure. */
@@ -13,7 +16,7 @@ export function parseMountinfo(text: string): MountLine[] {
     if (target === undefined || options === undefined) return [];
     // Blanks, line ends and backslashes are octal there.
     const plain = target.replace(/\\([0-7]{3})/g, (_all, digits: string) => String.fromCharCode(parseInt(digits, 8)));
-    return [{ target: plain, options: options.split(',') }];
+    return [{ target: plain, options: options.split(','), id: fields[0] ?? '', fstype: fields[fields.indexOf('-', 6) + 1] ?? '' }];
   });
 }
 

@@ -2,6 +2,8 @@ import { Socket } from 'node:net';
 import { closeFd, openPipe, writeFd } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { readPid } from './exec-files.ts';
+import { checkCommandPlace } from './command-place.ts';
+import type { CommandPlace } from './command-place.ts';
 import type { ExecFiles } from './exec-files.ts';
 import type { ExecScope } from './exec-scope.ts';
 import { killGroup } from './exec-session.ts';
@@ -10,7 +12,7 @@ import type { RuntimeHandler } from './runtime-handler.ts';
 /** A container in which a command is to run. Plain data. */
 export interface ExecTarget {
   readonly id: string;
-  readonly handler: Pick<RuntimeHandler, 'name' | 'program' | 'kind' | 'globalArgs'>;
+  readonly handler: Pick<RuntimeHandler, 'name' | 'program' | 'kind' | 'version' | 'globalArgs'>;
   /** Absolute path of the monitor. */
   readonly conmon: string;
   /** The first process. */
@@ -36,15 +38,18 @@ export function takesCgroup(handler: Pick<RuntimeHandler, 'kind'>): boolean {
 }
 
 /**
- * Starts a command with the container's own confinement. crun stays as its parent. Other runtimes copy a command's output while they
+ * Starts a command with the container's own confinement, after it has checked that the container left its launcher and its working directory
+ * as they must be. crun stays as its parent. Other runtimes copy a command's output while they
  * wait, for as long as anybody holds it; so they start it detached, and conmon is the parent, with the descriptors passed through.
  * The caller's descriptors may be closed once it resolves.
  * @param input.descriptors the command's standard streams; `null` is /dev/null
  * @param input.consoleSocket where the runtime sends the master of the command's terminal
+ * @throws PortcullisError RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR, RUNTIME_CONTAINER_ROOT_UNKNOWN
  */
 export async function startCommand(input: {
   readonly startProgram: StartProgram;
   readonly target: ExecTarget;
+  readonly place: CommandPlace;
   readonly files: ExecFiles;
   readonly scope: ExecScope | undefined;
   readonly descriptors: readonly [number | null, number | null, number | null];
@@ -53,6 +58,7 @@ export async function startCommand(input: {
   const { target, files, scope } = input;
   const console = input.consoleSocket === undefined ? [] : ['--console-socket', input.consoleSocket];
   const options = [...console, ...(scope?.args ?? [])];
+  await checkCommandPlace(target, input.place);
   const parent = target.handler.kind === 'crun' ? await startDirectly(input, options) : await startMonitored(input, options);
   let killed: Promise<void> | undefined;
   const kill = async (spare?: (pid: number) => boolean): Promise<void> => {

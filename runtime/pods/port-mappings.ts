@@ -1,6 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
+import { membershipLabel, parseMemberships } from '../../cni-plugins/index.ts';
 import type { PortMapping as Forward } from '../../cni-plugins/index.ts';
-import type { PortMapping } from '../cri/contract/contract.types.ts';
+import type { PodSandboxConfig, PortMapping } from '../cri/contract/contract.types.ts';
 
 const protocols: readonly (Forward['protocol'] | undefined)[] = ['tcp', 'udp', 'sctp'];
 
@@ -31,6 +32,17 @@ export function toPortMappings(asked: readonly PortMapping[]): Forward[] {
         ...(mapping.hostIp !== '' && { hostIp: mapping.hostIp }),
       };
     });
+}
+
+/** Ports of the host that lead to a pod: its host ports, and ingress ports of the services that it joins. As `8080/tcp`, each once. */
+export function hostPortsOf({
+  portMappings = [],
+  annotations = {},
+}: Partial<Pick<PodSandboxConfig, 'annotations' | 'portMappings'>>): string[] {
+  const services = annotations[membershipLabel];
+  const ingress = services === undefined ? [] : parseMemberships(services, membershipLabel).flatMap(({ ingressPorts }) => ingressPorts);
+  const mapped = toPortMappings(portMappings).map(({ hostPort, protocol }) => ({ port: hostPort, protocol }));
+  return [...new Set([...mapped, ...ingress].map(({ port, protocol }) => `${port}/${protocol}`))];
 }
 
 function isPort(value: number): boolean {

@@ -18,10 +18,13 @@ export function encodeEvent(event: LifecycleEvent): Uint8Array {
     containerEventType: event.type as ContainerEventType,
     createdAt: event.at,
     ...(event.sandbox !== undefined && { podSandboxStatus: sandboxStatus(event.sandbox) }),
-    containersStatuses: event.containers.map((record) => ({
-      ...containerStatus(record),
-      ...(event.policy !== undefined && record.id === event.id && event.policy),
-    })),
+    containersStatuses:
+      event.enforcement === undefined
+        ? event.containers.map((record) => ({
+            ...containerStatus(record),
+            ...(event.policy !== undefined && record.id === event.id && event.policy),
+          }))
+        : [{ id: event.id, ...event.enforcement }],
   });
 }
 

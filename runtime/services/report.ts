@@ -3,6 +3,7 @@ import { standingExceptions } from '../../trust/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
 import type { RuntimeHandler as StatusHandler, StatusResponse } from '../cri/contract/contract.types.ts';
 import type { Init } from '../cri/contract/init.ts';
+import type { EnforcementState } from '../enforcement/enforcement.ts';
 import type { FeatureProbe } from '../oci/probe/feature-probe.ts';
 import { mountOptionsSupported } from '../oci/mount-options.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
@@ -30,6 +31,8 @@ export interface PolicyState {
 export function createReport(parts: {
   readonly network: Pick<NetworkEngine, 'status'>;
   readonly policy: PolicyState;
+  /** What is known of enforcement. */
+  readonly enforcement: () => EnforcementState;
   readonly handlers: readonly RuntimeHandler[];
   readonly features: Pick<FeatureProbe, 'within'>;
   readonly defaultRuntime: string;
@@ -64,6 +67,8 @@ export function createReport(parts: {
         ...(verbose && {
           info: {
             policy: JSON.stringify({ ...policyInfo(policy, problem), ...parts.policy.trouble() }),
+            ...(network.policies !== undefined && { networkPolicies: JSON.stringify(network.policies) }),
+            enforcement: JSON.stringify(parts.enforcement()),
             config: JSON.stringify(
               { ...parts.details(), policyRevision: policy?.revision, defaultRuntime: parts.defaultRuntime },
               // Limits of the kernel have 64 bits.

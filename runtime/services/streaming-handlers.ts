@@ -34,8 +34,9 @@ export function createStreamingHandlers(parts: {
   const target = ({ id, init, runtimeHandler }: ContainerRecord): ExecTarget => {
     const handler = parts.handlers.get(runtimeHandler);
     if (handler === undefined) throw unknownHandler(runtimeHandler);
-    const { name, program, kind, globalArgs } = handler;
-    return { id, handler: { name, program, kind, globalArgs }, conmon: parts.conmon, init: init?.pid ?? 0, dir: parts.bundle(id) };
+    const { name, program, kind, version, globalArgs } = handler;
+    const by = { name, program, kind, version, globalArgs };
+    return { id, handler: by, conmon: parts.conmon, init: init?.pid ?? 0, dir: parts.bundle(id) };
   };
   return {
     exec: async ({ containerId, cmd, ...streams }) => {

@@ -5,6 +5,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { reasonOf } from '../../base/errors/index.ts';
 import { adoptTerminal, closeFd, openPipe, setWindowSize } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
+import { commandPlace } from '../oci/command-place.ts';
+import type { CommandPlace } from '../oci/command-place.ts';
 import { readPid, writeExecFiles } from '../oci/exec-files.ts';
 import type { ExecFiles } from '../oci/exec-files.ts';
 import { openExecScope } from '../oci/exec-scope.ts';
@@ -50,14 +52,20 @@ export async function runExec(plan: ExecPlan, streams: CommandStreams, parts: Ex
   let files: ExecFiles | undefined;
   let scope: ExecScope | undefined;
   try {
-    files = await writeExecFiles(target.dir, 'stream', await describe(plan));
+    const spec = JSON.parse(await readFile(join(target.dir, 'config.json'), 'utf8')) as OciSpec;
+    files = await writeExecFiles(target.dir, 'stream', describe(plan, spec));
     scope = await openExecScope(parts.scopes, {
       container: target.id,
       name: files.name,
       init: target.init,
       takesCgroup: takesCgroup(target.handler),
     });
-    const session = await (plan.streams.tty ? startOnTerminal : startOnPipes)(plan, streams, { ...parts, files, scope });
+    const session = await (plan.streams.tty ? startOnTerminal : startOnPipes)(plan, streams, {
+      ...parts,
+      place: commandPlace(spec),
+      files,
+      scope,
+    });
     return await overseeSession(session, files, streams);
   } catch (cause) {
     return { kind: 'failure', why: `error executing command in container: ${reasonOf(cause)}` };
@@ -96,14 +104,13 @@ async function refused(files: ExecFiles): Promise<Outcome> {
 }
 
 /** The container's own process description (runtime-spec config.md, "process"), with another command. */
-async function describe({ target, command, streams }: ExecPlan): Promise<OciProcess> {
-  const spec = JSON.parse(await readFile(join(target.dir, 'config.json'), 'utf8')) as OciSpec;
+function describe({ command, streams }: ExecPlan, spec: OciSpec): OciProcess {
   const { env } = spec.process;
   const terminal = streams.tty && !env.some((entry) => entry.startsWith('TERM=')) ? ['TERM=xterm'] : [];
-  return { ...spec.process, terminal: streams.tty, args: commandArguments(spec.process, command), env: [...env, ...terminal] };
+  return { ...spec.process, terminal: streams.tty, args: commandArguments(spec, command), env: [...env, ...terminal] };
 }
 
-type StartParts = ExecParts & { readonly files: ExecFiles; readonly scope: ExecScope | undefined };
+type StartParts = ExecParts & { readonly place: CommandPlace; readonly files: ExecFiles; readonly scope: ExecScope | undefined };
 
 async function startOnPipes({ target, streams: asked }: ExecPlan, streams: CommandStreams, parts: StartParts): Promise<Session> {
   const pipe = (wanted: boolean) => (wanted ? openPipe() : undefined);

@@ -185,6 +185,8 @@ export async function startStreamingServer(input: {
   let answer = '';
 
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(options.port, options.address, resolve));
+  // An accept that failed: without a listener it would end the thread, and every session with it.
+  server.on('error', () => undefined);
   return {
     port: (server.address() as { readonly port: number }).port,
     close: async () => {

@@ -38,6 +38,9 @@ const shop = {
       hairpinMode: true,
       ipam: { type: 'portcullis-ipam', ranges: [[{ subnet: '10.150.0.0/24' }], [{ subnet: 'fd00:150::/64' }]] },
       capabilities: { aliases: true, ips: true, mac: true, services: true },
+      ingress: { namespaces: ['*'], ports: ['30000-32767'] },
+      // Containers of docker and pods are members of one service.
+      sharedServices: ['web', 'cache'],
     },
     { type: 'portcullis-portmap', capabilities: { portMappings: true } },
     { type: 'portcullis-firewall', ingressPolicy: 'same-bridge', backend: 'nftables' },

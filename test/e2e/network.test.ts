@@ -36,6 +36,11 @@ async function answers(host: string, port: number): Promise<string> {
   return found;
 }
 
+const said = (words: string): string => {
+  const [program = '', ...given] = words.split(' ');
+  return execFileSync(program, given, { encoding: 'utf8' });
+};
+
 describe('the network of pods', () => {
   let stage: Stage;
   let image = '';
@@ -75,6 +80,28 @@ describe('the network of pods', () => {
     const third = await runPod(stage, 'host-port-too', { portMappings });
     await removePod(stage, third);
     await removePod(stage, pod);
+  });
+
+  it('an annotation that takes ports of the host is refused, and changes nothing outside the pod', async () => {
+    // The bridge notices the end of the last test's pod a moment later: its carrier is not ours to compare.
+    const outside = (): string =>
+      ['nft --stateless list ruleset', 'ip -brief address', 'ip route', 'ss -Hlntu']
+        .map((words) =>
+          said(words)
+            .replaceAll(/ linkdown| (?:UP|DOWN|UNKNOWN)| +$/gmu, '')
+            .replaceAll(/ +/gu, ' '),
+        )
+        .join('\n');
+    const before = outside();
+    const services = [{ name: 'x', ingressPorts: ['22:2222', '10250:8443', '53:5353/udp'] }];
+    const annotations = { 'portcullis.dev/services': JSON.stringify(services) };
+    const failure = await failureOf(runPod(stage, 'taker', { annotations }));
+    assert.deepEqual([failure.code, failure.kind], ['NETWORK_SERVICE_INGRESS_CLOSED', 'denied']);
+    const portMappings = [{ protocol: 1, containerPort: 53, hostPort: 53, hostIp: '' } as const];
+    const port = await failureOf(runPod(stage, 'resolver', { portMappings }));
+    assert.deepEqual([port.code, port.kind], ['NETWORK_HOST_PORT_CLOSED', 'denied']);
+    assert.equal(outside(), before);
+    assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
   });
 
   it('pods reach one another and the host; names, hosts and resolv.conf are theirs', async () => {

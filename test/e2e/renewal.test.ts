@@ -10,7 +10,7 @@ import { chainOf, createAuthority, rootExtensions, signerExtensions } from '../.
 import type { Authority, Issued } from '../../trust/notation/fixtures/authority.ts';
 import { policyKey } from '../../trust/keys/public-key.ts';
 import { serveTufRepository } from '../../trust/sigstore/fixtures/tuf-repository.ts';
-import { embeddedTrustedRoot } from '../../trust/sigstore/public-good.ts';
+import { embeddedTrustedRoot } from '../../trust/sigstore/seeds.ts';
 import { updateTrustedRoot } from '../../trust/sigstore/update-root.ts';
 import { keySigner } from '../../trust/signing/signer.ts';
 import { loadPolicy } from '../../trust/index.ts';

@@ -1,5 +1,5 @@
 import type { EtcdClient } from '../../cni-plugins/overlay/etcd/client.ts';
-import { encode, keysOf } from '../../cni-plugins/overlay/records.ts';
+import { encode, identitiesOf, keysOf } from '../../cni-plugins/overlay/records.ts';
 import type { HostRecord } from '../../cni-plugins/overlay/records.ts';
 
 /** The life of many hosts, as it is seen in etcd: each comes, moves its address, some go and come back, some stay away. */
@@ -43,17 +43,22 @@ export async function crowd(client: EtcdClient, size: number, taken: ReadonlySet
   const subnet6Of = (index: number): string => `fd00:10:128:c${index.toString(16).padStart(3, '0')}::/64`;
   const come = async (index: number, life: number): Promise<void> => {
     const record = recordOf(index, life);
-    await write({ put: { key: keys.host(`crowd-${index}`), value: encode(record), lease } });
+    const own = keys.own(`crowd-${index}`);
+    for (const value of identitiesOf(record)) await write({ put: { key: own.identity(value), value: encode({}) } });
+    await write({ put: { key: own.record, value: encode(record), lease } });
+    const former = identitiesOf(recordOf(index, 1 - life)).filter((value) => !identitiesOf(record).includes(value));
+    for (const value of former) await write({ deleteRange: { key: own.identity(value) } });
     if (record.vxlan !== undefined) expected.set(subnetOf(index), { mac: record.vxlan.mac, underlay: record.underlay });
   };
   for (let index = 0; index < size; index += 1) {
-    const claim = encode({ host: `crowd-${index}`, id: `crowd-${index}` });
-    await write({ put: { key: keys.subnet(subnetOf(index)), value: claim } });
-    await write({ put: { key: keys.subnet(subnet6Of(index)), value: claim } });
+    const claim = encode({ id: `crowd-${index}` });
+    const own = keys.own(`crowd-${index}`);
+    await write({ put: { key: own.subnet(subnetOf(index)), value: claim } });
+    await write({ put: { key: own.subnet(subnet6Of(index)), value: claim } });
     await come(index, 0);
   }
   for (let index = 0; index < size; index += 1) await come(index, 1);
-  for (let index = 0; index < size; index += 4) await write({ deleteRange: { key: keys.host(`crowd-${index}`) } });
+  for (let index = 0; index < size; index += 4) await write({ deleteRange: { key: keys.own(`crowd-${index}`).record } });
   await flush();
   for (let index = 0; index < size; index += 8) await come(index, 0);
   for (let index = 4; index < size; index += 8) expected.delete(subnetOf(index));

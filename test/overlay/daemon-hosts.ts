@@ -107,7 +107,15 @@ function daemonHost(
   const at = (name: string): string => join(folder, name);
   writeFileSync(join(folders.policy, 'k.pub'), readFileSync(publicKey));
   writeFileSync(join(folders.policy, 'policy.yaml'), `${plainPolicy}---\n${profiles}`);
-  const overlay = { host: host.name, etcd: { endpoints: [endpoint] }, ...networks, underlay: 'eth0', lease: 60, hold: 60 };
+  const overlay = {
+    host: host.name,
+    etcd: { endpoints: [endpoint] },
+    ...networks,
+    underlay: 'eth0',
+    lease: 60,
+    hold: 60,
+    services: { ingress: { namespaces: ['*'], ports: ['30000-32767'] } },
+  };
   writeFileSync(
     at('config.yaml'),
     JSON.stringify({ network: { overlay, cacheDir: at('cni-cache'), services: { folder: at('services') } } }),

@@ -158,6 +158,7 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
           confDir: join(own, 'net.d'),
           order: '10',
           databasePath: join(own, 'network.db'),
+          services: { ingress: { namespaces: ['*'], ports: ['30000-32767'] } },
           ...more,
           ...changed,
         };

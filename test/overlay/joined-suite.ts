@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openEtcd } from '../../cni-plugins/overlay/etcd/client.ts';
+import { createOwnership } from '../../cni-plugins/overlay/ownership.ts';
+import { keysOf } from '../../cni-plugins/overlay/records.ts';
 import { endpoint, shell, until } from './hosts.ts';
 import type { Host, Hosts, Pod } from './hosts.ts';
 import type { StreamReport } from './pod.ts';
@@ -47,7 +49,11 @@ export function testJoinedServices(five: () => FiveHosts): void {
     const client = openEtcd({ endpoints: [endpoint] });
     const all = '/portcullis/overlay/shop/';
     try {
-      return await body(async (folder) => (await client.list(`${all}${folder}/`)).pairs.map(({ key }) => key.slice(all.length)));
+      return await body(async (folder) => {
+        const { pairs, revision } = await client.list(all);
+        const facts = createOwnership(keysOf('shop')).list(pairs, revision);
+        return facts.map(({ key }) => key.slice(all.length)).filter((key) => key.startsWith(`${folder}/`));
+      });
     } finally {
       client.close();
     }

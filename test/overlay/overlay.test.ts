@@ -93,8 +93,11 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
     for (const host of all.hosts) await until('no link has the address', () => !host.run('ip address').includes(`${virtual ?? ''}/`));
     const client = openEtcd({ endpoints: [endpoint] });
     try {
-      for (const folder of ['virtual', 'holders', 'members', 'ports', 'addresses'])
-        await until(`${folder}/ is empty`, async () => (await client.list(`/portcullis/overlay/shop/${folder}/`)).pairs.length === 0);
+      const isOfService = (key: string): boolean => /^[^/]+\/(?:virtual|holders|members|ports|addresses)\//u.test(key);
+      const hosts = '/portcullis/overlay/shop/hosts/';
+      await until('no host says anything of a service', async () =>
+        (await client.list(hosts)).pairs.every(({ key }) => !isOfService(key.slice(hosts.length))),
+      );
     } finally {
       client.close();
     }

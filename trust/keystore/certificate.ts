@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Signer } from '../signing/signer.ts';
-import { bits, der, integer, octets, oid, sequence, whole } from './der-writer.ts';
+import { bits, der, integer, octets, oid, sequence, whole } from '../x509/der-writer.ts';
 
 /**
  * A certificate of a key by itself, as Notary's clients demand of root keys: its common name is the collection's, its use is signing

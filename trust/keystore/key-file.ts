@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
 import type { SigningKey } from '../keys/private-key.ts';
 import { policyKey } from '../keys/public-key.ts';
-import { octets, oid, sequence, whole } from './der-writer.ts';
+import { octets, oid, sequence, whole } from '../x509/der-writer.ts';
 
 /** What stands before the key in Notary's files (RFC 1421 headers). */
 export interface KeyFileHeaders {

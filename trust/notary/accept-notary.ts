@@ -145,7 +145,7 @@ function loadTargets(
     return metadata;
   }
   const parent = targets.get(parentOf(role))?.signed.delegations;
-  const delegated = parent?.roles.find(({ name }) => name === role);
+  const delegated = parent?.byName.get(role);
   if (parent === undefined || delegated === undefined) throw new Error(`role does not exist: ${role}`);
   refuseUnsigned(role, metadata, parent.keys, delegated);
   return metadata;

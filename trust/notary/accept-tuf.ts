@@ -6,8 +6,8 @@ import {
   nextRoot,
   refuseExpiredRoot,
   trustRoot,
+  verifiedTargets,
   withSnapshot,
-  withTargets,
   withTimestamp,
 } from '../tuf/trusted-set.ts';
 import type { FileMeta } from '../tuf/metadata/model.ts';
@@ -18,7 +18,7 @@ import { nextTufSnapshot, nextTufTimestamp } from './online-files.ts';
 import { heldKeys } from './online-keys.ts';
 import { invalidUpdate, isRefusal, refuse } from './refusal.ts';
 import type { Refusal, UpdateFault } from './refusal.ts';
-import { isTufRole, shallowFirst } from './roles.ts';
+import { isTufRole, namesByPrefix, shallowFirst } from './roles.ts';
 
 /**
  * An update in TUF's own dialect is accepted when a client that trusts the stored files would take it: what would stand afterwards,
@@ -147,8 +147,11 @@ function judgeTargets(
   stored: ReadonlyMap<string, Buffer>,
   now: Date,
 ): TrustedSet {
-  let set = begun;
+  // One map that grows: a copy for each of thousands of roles would cost the square of them.
+  const targets = new Map(begun.targets);
+  const set: TrustedSet = { ...begun, targets };
   const named = set.snapshot?.signed.meta ?? new Map<string, FileMeta>();
+  const binsOf = namesByPrefix([...named.keys()]);
   const bytesOf = (role: string): Buffer => {
     const bytes = uploads.get(role)?.bytes ?? stored.get(role);
     if (bytes === undefined) throw new Error(`the snapshot names ${role}, which is not in the update and not in the collection`);
@@ -156,18 +159,16 @@ function judgeTargets(
   };
   const queue = [{ name: 'targets', delegator: 'root' }];
   const seen = new Set<string>();
-  for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-    const { name, delegator } = next;
+  // The list grows meanwhile.
+  for (const { name, delegator } of queue) {
     const edge = `${delegator}\n${name}`;
     if (seen.has(edge)) continue;
     seen.add(edge);
-    set = withTargets(set, { name, delegator, bytes: bytesOf(name) }, now);
-    const delegations = set.targets.get(name)?.signed.delegations;
+    const judged = verifiedTargets(set, { name, delegator, bytes: bytesOf(name) }, now);
+    targets.set(name, judged);
+    const { delegations } = judged.signed;
     const succinct = delegations?.succinct;
-    const children =
-      succinct === undefined
-        ? (delegations?.roles ?? []).map((role) => role.name)
-        : [...named.keys()].filter((role: string) => role.startsWith(`${succinct.namePrefix}-`));
+    const children = succinct === undefined ? (delegations?.roles ?? []).map((role) => role.name) : binsOf(`${succinct.namePrefix}-`);
     for (const child of children) if (named.has(child)) queue.push({ name: child, delegator: name });
   }
   for (const role of uploads.keys()) {

@@ -37,35 +37,75 @@ const textType = 'text/plain; charset=utf-8';
 /** utils/http.go and cmd/notary-server/config.go of Notary 0.7.0: files that never change, and those that may. */
 const unchanging = 'public, max-age=2592000, s-maxage=2592000';
 const changing = 'public, max-age=300, s-maxage=300, must-revalidate';
-const mostGunLength = 255;
 
-/** Answers one request; never rejects. */
+/** Answers one request. Never rejects and never throws: what cannot be answered ends its connection, and is reported by `onFailure`. */
 export async function answerRequest(context: AnswerContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const started = performance.now();
   const { method = 'GET', url = '/' } = request;
-  const end = url.indexOf('?');
-  const route = routeOf(method, end === -1 ? url : url.slice(0, end));
-  const query = new URLSearchParams(end === -1 ? '' : url.slice(end + 1));
-  let answer: Answer;
+  // A client that goes away while it is answered is no failure.
+  response.on('error', () => undefined);
+  let operation: Route['operation'] = 'NotFound';
+  let status = 500;
   try {
-    answer = (await refusedAccess(context, route, request)) ?? (await answerTo(context, route, query, request));
+    const end = url.indexOf('?');
+    const route = routeOf(method, end === -1 ? url : url.slice(0, end));
+    operation = route.operation;
+    const answer = await answerOrFailure(context, route, new URLSearchParams(end === -1 ? '' : url.slice(end + 1)), request);
+    status = answer.status;
+    send(request, response, answer);
   } catch (thrown) {
-    context.onFailure?.(failureOf(thrown, url));
-    // server/handlers/default.go of Notary 0.7.0: an update that the storage does not take.
-    answer = refused(refuse(route.operation === 'UpdateTUF' ? 'UPDATING' : 'UNKNOWN'));
+    report(context, thrown, request);
+    status = 500;
+    sendFailure(request, response);
   }
-  const headers = { ...answer.headers, 'Content-Length': Buffer.byteLength(answer.body) };
+  try {
+    context.metrics.observe(operation, method, status, (performance.now() - started) / 1000);
+  } catch (thrown) {
+    report(context, thrown, request);
+  }
+}
+
+async function answerOrFailure(context: AnswerContext, route: Route, query: URLSearchParams, request: IncomingMessage): Promise<Answer> {
+  try {
+    return (await refusedAccess(context, route, request)) ?? (await answerTo(context, route, query, request));
+  } catch (thrown) {
+    report(context, thrown, request);
+    // server/handlers/default.go of Notary 0.7.0: an update that the storage does not take.
+    return refused(refuse(route.operation === 'UpdateTUF' ? 'UPDATING' : 'UNKNOWN'));
+  }
+}
+
+/** @throws TypeError for a header that cannot be sent */
+function send(request: IncomingMessage, response: ServerResponse, { status, headers: own, body }: Answer): void {
+  const headers = { ...own, 'Content-Length': Buffer.byteLength(body) };
   // What is left of an upload that was refused is not read.
-  const rest = request.complete || method === 'GET' ? headers : { ...headers, Connection: 'close' };
-  response.writeHead(answer.status, rest);
-  response.end(answer.body);
-  context.metrics.observe(route.operation, method, answer.status, (performance.now() - started) / 1000);
+  const rest = request.complete || request.method === 'GET' ? headers : { ...headers, Connection: 'close' };
+  response.writeHead(status, rest);
+  response.end(body);
+}
+
+/** The last resort: a status without anything from outside, or, where a head was sent already, the end of the connection. */
+function sendFailure(request: IncomingMessage, response: ServerResponse): void {
+  try {
+    if (response.headersSent) response.destroy();
+    else send(request, response, refused(refuse('UNKNOWN')));
+  } catch {
+    response.destroy();
+  }
+}
+
+function report({ onFailure }: AnswerContext, thrown: unknown, { method = '', url = '' }: IncomingMessage): void {
+  try {
+    onFailure?.(failureOf(thrown, `${method} ${url.slice(0, 256).replace(/[^\x20-\x7e]/gu, '?')}`));
+  } catch {
+    // Whoever is told of failures must not be the next one.
+  }
 }
 
 /** 401 with a challenge, or INVALID_GUN (404 where it is a question). */
 async function refusedAccess({ guard, prefixes }: AnswerContext, route: Route, request: IncomingMessage): Promise<Answer | undefined> {
   const gun = 'gun' in route ? route.gun : undefined;
-  if (gun !== undefined && (gun.length > mostGunLength || (prefixes.length > 0 && !prefixes.some((prefix) => gun.startsWith(prefix))))) {
+  if (gun !== undefined && prefixes.length > 0 && !prefixes.some((prefix) => gun.startsWith(prefix))) {
     const unknown = route.operation !== 'UpdateTUF';
     return refused(unknown ? refuse('METADATA_NOT_FOUND') : refuse('INVALID_GUN', `Require GUNs with prefix: [${prefixes.join(' ')}]`));
   }
@@ -78,9 +118,12 @@ async function refusedAccess({ guard, prefixes }: AnswerContext, route: Route, r
   return { ...answer, headers: { ...answer.headers, 'WWW-Authenticate': challenge } };
 }
 
+/** Answered without a token: they tell nothing about a collection. */
+const openOperations: readonly Route['operation'][] = ['Health', 'Metrics', 'NotAllowed', 'BadName'];
+
 /** Notary's scopes (server/server.go, utils/http.go): what no collection is named in belongs to the registry's catalog. */
 function accessOf(route: Route): Access | undefined {
-  if (route.operation === 'Health' || route.operation === 'Metrics' || route.operation === 'NotAllowed') return undefined;
+  if (openOperations.includes(route.operation)) return undefined;
   const gun = 'gun' in route ? route.gun : undefined;
   if (gun === undefined) return { type: 'registry', name: 'catalog', actions: ['*'] };
   return { type: 'repository', name: gun, actions: actionsOf(route.operation) };
@@ -109,6 +152,8 @@ async function answerTo(context: AnswerContext, route: Route, query: URLSearchPa
       return refused(refuse('METADATA_NOT_FOUND'));
     case 'NotAllowed':
       return { status: 405, headers: {}, body: '' };
+    case 'BadName':
+      return refused(refuse(route.refused, route.why));
     case 'Changefeed': {
       const changes = await readChangefeed(store, route.gun, query);
       return isRefusal(changes) ? refused(changes) : text(changes.body);
@@ -165,11 +210,11 @@ const refused = (refusal: Refusal): Answer => ({
   body: refusalBody(refusal),
 });
 
-const failureOf = (thrown: unknown, url: string): PortcullisError =>
+const failureOf = (thrown: unknown, on: string): PortcullisError =>
   asPortcullisError(thrown, {
     code: 'TRUST_SERVICE_FAILED',
     kind: 'internal',
     attempted: 'answer',
-    on: url,
+    on,
     fix: 'read the reason; report it if it is none of yours',
   });

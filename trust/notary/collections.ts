@@ -108,7 +108,8 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
       }
       const [signedNotary, signedTuf] = [uploads.notary !== undefined, uploads.tuf !== undefined];
       if (signedTuf && after.notary.size > 0) {
-        const path = await judge.differentTarget(bytesOf(after.notary), bytesOf(after.tuf));
+        const path = await judge.differentTarget(gun, bytesOf(after.notary), bytesOf(after.tuf));
+        if (isRefusal(path)) return path;
         if (path !== undefined)
           return invalidUpdate('ErrValidation', `the two dialects sign different digests for ${JSON.stringify(path)}`);
       }

@@ -28,9 +28,9 @@ export function heldKeys(
   keys: ReadonlyMap<string, TufKey>,
   online: readonly OnlineKey[],
 ): { readonly id: string; readonly key: OnlineKey }[] {
+  const byMaterial = new Map(online.map((key) => [materialOf(key), key]));
   return keyids.flatMap((id) => {
-    const material = keys.get(id)?.material;
-    const key = online.find((one) => materialOf(one) === material);
+    const key = byMaterial.get(keys.get(id)?.material ?? '');
     return key === undefined ? [] : [{ id, key }];
   });
 }

@@ -1,3 +1,5 @@
+import { shortened } from '../tuf/failure.ts';
+
 /** The errors of Notary's API (server/errors/errors.go of Notary 0.7.0, and `UNAUTHORIZED` and `UNKNOWN` of the registry's). */
 const known = {
   NO_FILENAME: [400, 'No file/role name provided.'],
@@ -29,7 +31,8 @@ export const refuse = (refused: RefusalCode, detail?: unknown): Refusal => ({ re
 
 /** @param missing the role that is lacking, of `ErrBadHierarchy` */
 export function invalidUpdate(name: UpdateFault, message: string, missing?: string): Refusal {
-  return refuse('INVALID_UPDATE', { Name: name, Error: missing === undefined ? { Msg: message } : { Missing: missing, Msg: message } });
+  const said = shortened(message, 2048);
+  return refuse('INVALID_UPDATE', { Name: name, Error: missing === undefined ? { Msg: said } : { Missing: missing, Msg: said } });
 }
 
 export function isRefusal(value: unknown): value is Refusal {

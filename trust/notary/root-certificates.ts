@@ -1,5 +1,5 @@
-import { X509Certificate } from 'node:crypto';
 import type { Root, TufKey } from '../tuf/metadata/model.ts';
+import { certificatesOfPem, commonNameOf } from '../x509/pem.ts';
 
 /**
  * The keys of a Notary root's own role that count: each a certificate, first in its PEM, of no authority, issued to the collection
@@ -21,12 +21,12 @@ export function rootKeysFor(gun: string, { roles, keys }: Root, bytes: Buffer, n
 
 function isLeafOf(gun: string, pem: Buffer, now: number | undefined): boolean {
   try {
-    const blocks = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/gu) ?? [];
-    const [leaf, ...others] = blocks.map((block) => new X509Certificate(block));
-    if (leaf === undefined || leaf.ca || others.some(({ ca }) => !ca)) return false;
-    if (!matches(commonName(leaf), gun)) return false;
-    if (now !== undefined && Date.parse(leaf.validTo) < now) return false;
-    return !/sha-?1/iu.test(leaf.signatureAlgorithm ?? '');
+    const [leaf, ...others] = certificatesOfPem(pem);
+    if (leaf === undefined || leaf.isAuthority || others.some(({ isAuthority }) => !isAuthority)) return false;
+    if (!matches(commonNameOf(leaf), gun)) return false;
+    if (now !== undefined && leaf.notAfter < now) return false;
+    // SHA-1 and what else does not count.
+    return leaf.signatureAlgorithm !== undefined;
   } catch {
     return false;
   }
@@ -35,12 +35,8 @@ function isLeafOf(gun: string, pem: Buffer, now: number | undefined): boolean {
 /** A name that ends in `*` stands for all collections that begin so. */
 function matches(name: string | undefined, gun: string): boolean {
   if (name === undefined) return false;
-  return name.endsWith('*') ? gun.startsWith(name.replace(/\*+$/u, '')) : name === gun;
-}
-
-function commonName({ subject }: X509Certificate): string | undefined {
-  return subject
-    .split('\n')
-    .find((line) => line.startsWith('CN='))
-    ?.slice('CN='.length);
+  let end = name.length;
+  // Not by a pattern: `\*+$` begins anew at each of a thousand stars that do not stand at the end.
+  while (name[end - 1] === '*') end -= 1;
+  return end === name.length ? name === gun : gun.startsWith(name.slice(0, end));
 }

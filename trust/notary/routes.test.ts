@@ -47,3 +47,48 @@ test('no path holds the service up', () => {
     assert.ok(user < 100_000, `${path.slice(0, 60)}… took ${user} µs`);
   }
 });
+
+test('a name that none can have is refused where the route is read, by which name it is', () => {
+  const guns = [
+    'a%0ab',
+    'a%0d%0aSet-Cookie:x',
+    '%00',
+    'a%7f',
+    '%c2%85',
+    '%E2%82%AC',
+    'caf%C3%A9',
+    'caf\u00e9',
+    '%f0%9f%98%80',
+    'a'.repeat(256),
+  ];
+  for (const gun of guns)
+    for (const [method, path] of [
+      ...['root.json', '1.root.json', 'timestamp.key', `root.${'a'.repeat(64)}.json`].map((file) => [
+        'GET',
+        `/v2/${gun}/_trust/tuf/${file}`,
+      ]),
+      ...['root.json', '1.root.json', 'timestamp.key'].map((file) => ['GET', `/tuf/${gun}/${file}`]),
+      ...['POST', 'DELETE'].flatMap((verb) => [`/v2/${gun}/_trust/tuf/`, `/tuf/${gun}/`].map((path) => [verb, path])),
+      ['GET', `/v2/${gun}/_trust/changefeed`],
+    ] as [string, string][]) {
+      const route = routeOf(method, path);
+      assert.deepEqual([route.operation, 'refused' in route && route.refused], ['BadName', 'INVALID_GUN'], `${method} ${path}`);
+      // What is refused is not repeated.
+      assert.match(JSON.stringify(route), /^[\x20-\x7e]+$/u);
+    }
+  for (const path of ['/v2/%ff/_trust/tuf/root.json', '/v2/%/_trust/tuf/root.json', '/tuf/a%c3/root.json', '/tuf/a/%zz.json'])
+    assert.equal(routeOf('GET', path).operation, 'BadName', path);
+  for (const role of ['%00', 'a%0ab', '1.a%7f', '1.%c2%9f', 'a'.repeat(256)]) {
+    const route = routeOf('GET', `/tuf/a/${role}.json`);
+    assert.deepEqual([route.operation, 'refused' in route && route.refused], ['BadName', 'INVALID_ROLE'], role);
+  }
+});
+
+test('odd names that a header can carry are names', () => {
+  for (const gun of ['a"b', 'a\\b', "a'b", 'a b', 'a,b=c;d', '~!@$&()+', 'a'.repeat(255)]) {
+    const path = `/tuf/${encodeURIComponent(gun)}/root.json`;
+    assert.deepEqual(routeOf('GET', path), { operation: 'GetRole', dialect: 'tuf', gun, role: 'root', which: 'current' });
+  }
+  // A delegated role of TUF has a name of any script.
+  assert.equal(routeOf('GET', '/tuf/a/team%2F%C3%A9.json').operation, 'GetRole');
+});

@@ -5,6 +5,8 @@ import type { OnlineKey } from './online-keys.ts';
 /** What a request asks for. `operation` is the name that metrics have for it. */
 export type Route =
   | { readonly operation: 'Ping' | 'Health' | 'Metrics' | 'NotFound' | 'NotAllowed' }
+  /** It names a collection or a role by a name that none can have: nothing of that name reaches a header, a log or the store. */
+  | { readonly operation: 'BadName'; readonly refused: 'INVALID_GUN' | 'INVALID_ROLE'; readonly why: string }
   | { readonly operation: 'Changefeed'; readonly gun: string | undefined }
   | { readonly operation: 'UpdateTUF' | 'DeleteTUF'; readonly dialect: Dialect; readonly gun: string }
   | {
@@ -32,23 +34,50 @@ const patterns = {
 /** Names of collections and roles have 255 characters at most, each of them three when it is encoded. What is longer is looked at by no pattern. */
 const mostPathLength = 4096;
 
+/** Characters of a collection's name, and of a role's (Notary 0.7.0 keeps both in columns of 255). */
+const mostNameLength = 255;
+/** Space to tilde: what may stand in a header's quoted string (RFC 9110, section 5.6.4) and in a line of a log. */
+const printableAscii = /^[\x20-\x7e]*$/u;
+/** Delegated roles of TUF have names of any script; none of them is part of a header. */
+const controlCharacter = /[\x00-\x1f\x7f-\x9f]/u;
+
 const methods: readonly string[] = ['GET', 'POST', 'PUT', 'HEAD', 'DELETE'];
 
-/** @param path without its query, as it was sent: still percent-encoded */
+/**
+ * A collection's name is printable ASCII, a role's has no control character, each has at most 255 characters and is valid UTF-8: any
+ * other is `BadName`.
+ * @param path without its query, as it was sent: still percent-encoded
+ */
 export function routeOf(method: string, path: string): Route {
-  const plain = method === 'GET' ? plainRoutes[path] : undefined;
+  const plain = method === 'GET' ? plainRoutes.get(path) : undefined;
   if (plain !== undefined) return plain;
-  const decoded = path.length > mostPathLength ? undefined : path.includes('%') ? decodedText(path) : path;
-  const found = decoded === undefined ? undefined : path.startsWith('/tuf/') ? tufRoute(method, path) : notaryRoute(method, decoded);
-  return found ?? (methods.includes(method) ? { operation: 'NotFound' } : { operation: 'NotAllowed' });
+  if (!methods.includes(method)) return { operation: 'NotAllowed' };
+  if (path.length > mostPathLength) return { operation: 'NotFound' };
+  const decoded = path.includes('%') ? decodedText(path) : path;
+  if (decoded === undefined) return badName('INVALID_GUN', 'the path is not percent-encoded UTF-8');
+  const found = path.startsWith('/tuf/') ? tufRoute(method, path) : notaryRoute(method, decoded);
+  if (found === undefined) return { operation: 'NotFound' };
+  return refusedName(found) ?? found;
 }
 
-const plainRoutes: Readonly<Record<string, Route>> = {
-  '/v2/': { operation: 'Ping' },
-  '/_notary_server/health': { operation: 'Health' },
-  '/metrics': { operation: 'Metrics' },
-  '/v2/_trust/changefeed': { operation: 'Changefeed', gun: undefined },
-};
+const plainRoutes: ReadonlyMap<string, Route> = new Map<string, Route>([
+  ['/v2/', { operation: 'Ping' }],
+  ['/_notary_server/health', { operation: 'Health' }],
+  ['/metrics', { operation: 'Metrics' }],
+  ['/v2/_trust/changefeed', { operation: 'Changefeed', gun: undefined }],
+]);
+
+const badName = (refused: 'INVALID_GUN' | 'INVALID_ROLE', why: string): Route => ({ operation: 'BadName', refused, why });
+
+function refusedName(route: Route): Route | undefined {
+  const gun = 'gun' in route ? (route.gun ?? '') : '';
+  const role = 'role' in route ? route.role : '';
+  if (gun.length > mostNameLength) return badName('INVALID_GUN', `the name of the collection is longer than ${mostNameLength} characters`);
+  if (!printableAscii.test(gun)) return badName('INVALID_GUN', 'the name of the collection holds a character that is not printable ASCII');
+  if (role.length > mostNameLength) return badName('INVALID_ROLE', `the name of the role is longer than ${mostNameLength} characters`);
+  if (controlCharacter.test(role)) return badName('INVALID_ROLE', 'the name of the role holds a control character');
+  return undefined;
+}
 
 function notaryRoute(method: string, path: string): Route | undefined {
   if (method === 'GET') return notaryRead(path);

@@ -2,6 +2,7 @@ import { covers, delegatesFor } from '../tuf/delegation.ts';
 import type { TargetFile, Targets } from '../tuf/metadata/model.ts';
 import { readMetadata } from '../tuf/metadata/read.ts';
 import type { Dialect } from '../tuf/metadata/model.ts';
+import { namesByPrefix } from './roles.ts';
 
 /**
  * Whether both dialects' files mean the same: what Notary's clients find under a name is what TUF's find, and TUF's find nothing that nobody has
@@ -12,10 +13,12 @@ export function differentTarget(notary: ReadonlyMap<string, Buffer>, tuf: Readon
   const [theirs, ours] = [reachable('notary', notary), reachable('tuf', tuf)];
   const found = foundByNotary(theirs);
   for (const [path, digest] of found) if (foundByTuf(path, ours) !== digest) return path;
+  const signed = new Set<string>();
+  for (const { targets } of theirs.values()) for (const [path, file] of targets) signed.add(JSON.stringify([path, digestOf(file)]));
   for (const { targets } of ours.values())
     for (const path of targets.keys()) {
       const digest = found.has(path) ? undefined : foundByTuf(path, ours);
-      if (digest !== undefined && ![...theirs.values()].some((role) => digestOf(role.targets.get(path)) === digest)) return path;
+      if (digest !== undefined && !signed.has(JSON.stringify([path, digest]))) return path;
     }
   return undefined;
 }
@@ -24,13 +27,14 @@ export function differentTarget(notary: ReadonlyMap<string, Buffer>, tuf: Readon
 function reachable(dialect: Dialect, files: ReadonlyMap<string, Buffer>): ReadonlyMap<string, Targets> {
   const roles = new Map<string, Targets>();
   const names = new Set(['targets']);
+  const binsOf = namesByPrefix([...files.keys()]);
   for (const name of names) {
     const bytes = files.get(name);
     if (bytes === undefined) continue;
     const { signed } = readMetadata(dialect, 'targets', bytes);
     roles.set(name, signed);
     const succinct = signed.delegations?.succinct;
-    if (succinct !== undefined) for (const bin of files.keys()) if (bin.startsWith(`${succinct.namePrefix}-`)) names.add(bin);
+    if (succinct !== undefined) for (const bin of binsOf(`${succinct.namePrefix}-`)) names.add(bin);
     for (const role of signed.delegations?.roles ?? []) names.add(role.name);
   }
   return roles;
@@ -43,7 +47,7 @@ function foundByNotary(roles: ReadonlyMap<string, Targets>): Map<string, string 
   const found = new Map<string, string | undefined>();
   const top = roles.get('targets');
   for (const [path, file] of top?.targets ?? []) found.set(path, digestOf(file));
-  const scope = top?.delegations?.roles.find(({ name }) => name === 'targets/releases')?.scope;
+  const scope = top?.delegations?.byName.get('targets/releases')?.scope;
   for (const [path, file] of roles.get('targets/releases')?.targets ?? [])
     if (scope !== undefined && covers(scope, path)) found.set(path, digestOf(file));
   return found;
@@ -62,7 +66,8 @@ function foundByTuf(path: string, roles: ReadonlyMap<string, Targets>): string |
     const delegates = delegatesFor(role, path);
     const end = delegates.findIndex(({ terminating }) => terminating);
     if (end !== -1) waiting = [];
-    waiting.push(...(end === -1 ? delegates : delegates.slice(0, end + 1)).map((one) => one.name).reverse());
+    const asked = end === -1 ? delegates : delegates.slice(0, end + 1);
+    for (const { name: delegate } of asked.reverse()) waiting.push(delegate);
   }
   return undefined;
 }

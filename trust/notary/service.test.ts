@@ -422,10 +422,10 @@ describe('the trust service in Notary’s dialect', () => {
     for (const [method, path, status] of [
       ['GET', '/', 404],
       ['GET', `/v2/${gun}/_trust/tuf/mirrors.json`, 404],
-      ['GET', '/v2/%ff/_trust/tuf/root.json', 404],
+      ['GET', '/v2/%ff/_trust/tuf/root.json', 400],
       ['PUT', `/v2/${gun}/_trust/tuf/`, 404],
       ['PATCH', '/v2/', 405],
-      ['GET', `/v2/${'a'.repeat(300)}/_trust/tuf/timestamp.key`, 404],
+      ['GET', `/v2/${'a'.repeat(300)}/_trust/tuf/timestamp.key`, 400],
     ] as const)
       assert.equal((await fetch(`${service.url}${path}`, { method })).status, status, `${method} ${path}`);
   });

@@ -1,7 +1,8 @@
 import { createServer } from 'node:http';
-import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, RequestListener, Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { asPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { lockFolder } from '../../base/storage/index.ts';
@@ -44,7 +45,7 @@ export interface TrustService {
 
 /**
  * Serves collections of signed metadata in Notary v1's dialect and in TUF's.
- * @throws TRUST_SERVICE_KEY · TRUST_SERVICE_LISTEN · STORAGE_IN_USE when another process serves this folder · STORAGE_…
+ * @throws TRUST_SERVICE_KEY · TRUST_SERVICE_LISTEN · TRUST_SERVICE_TOKENS · STORAGE_IN_USE when another process serves this folder · STORAGE_…
  */
 export async function startTrustService(options: TrustServiceOptions): Promise<TrustService> {
   const clock = options.clock ?? Date.now;
@@ -72,10 +73,13 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
       limits: { bytes: options.uploadBytes ?? 100 * 1024 * 1024, parts: 1024 },
       onFailure: options.onFailure,
     };
-    const listener: RequestListener = (request: IncomingMessage, response: ServerResponse) =>
-      void answerRequest(context, request, response);
+    // It never rejects; an answer that did would end the process, and with it every other connection.
+    const listener: RequestListener = (request, response) => void answerRequest(context, request, response).catch(() => response.destroy());
     const server = options.tls === undefined ? createServer(listener) : tlsServer(options.tls, listener);
     server.requestTimeout = 300_000;
+    // Without a listener Node closes the connection and says nothing.
+    server.on('connect', refuseTunnel);
+    server.on('error', (thrown) => options.onFailure?.(acceptFailure(thrown, options.listen)));
     const url = await listen(server, options.listen, options.tls === undefined ? 'http' : 'https');
     return {
       url,
@@ -92,6 +96,22 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
     throw thrown;
   }
 }
+
+/** CONNECT is for proxies (RFC 9110, section 9.3.6). */
+function refuseTunnel(_request: IncomingMessage, socket: Duplex): void {
+  socket.on('error', () => socket.destroy());
+  socket.end('HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
+}
+
+/** Such as EMFILE: Node emits it, and without a listener it would end the process. */
+const acceptFailure = (thrown: unknown, address: string): PortcullisError =>
+  asPortcullisError(thrown, {
+    code: 'TRUST_SERVICE_ACCEPT',
+    kind: 'unavailable',
+    attempted: 'accept a connection',
+    on: address,
+    fix: 'raise the limit of open files (LimitNOFILE) if that is the reason',
+  });
 
 function tlsServer({ certificate, key }: NonNullable<TrustServiceOptions['tls']>, listener: RequestListener): Server {
   try {

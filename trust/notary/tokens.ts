@@ -1,7 +1,8 @@
-import { createHash, X509Certificate } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import type { JSONWebKeySet, JWTHeaderParameters, JWTVerifyOptions } from 'jose';
+import { PortcullisError } from '../../base/errors/index.ts';
 import { recordOf } from '../strict-json.ts';
 import { findPath } from '../x509/path.ts';
 import { readCertificate } from '../x509/certificate.ts';
@@ -34,9 +35,13 @@ export type Guard = (authorization: string | undefined, access: Access) => Promi
 const algorithms = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'];
 const mostTokenBytes = 64 * 1024;
 
-/** @param clock milliseconds since 1970 */
+/**
+ * @param clock milliseconds since 1970
+ * @throws PortcullisError TRUST_SERVICE_TOKENS for a realm or service that cannot stand in a challenge
+ */
 export function tokenGuard(authority: TokenAuthority, clock: () => number): Guard {
   const { realm, service, issuer } = authority;
+  for (const [name, text] of Object.entries({ realm, service })) refuseUnprintable(name, text);
   const keys = keyFinder(authority, clock);
   return async (authorization, access) => {
     const challenge = (fault?: string): string =>
@@ -61,6 +66,20 @@ export function tokenGuard(authority: TokenAuthority, clock: () => number): Guar
   };
 }
 
+/** It would end every challenge: a header takes nothing else. */
+function refuseUnprintable(name: string, text: string): void {
+  if (/^[\x20-\x7e]+$/u.test(text)) return;
+  throw new PortcullisError({
+    code: 'TRUST_SERVICE_TOKENS',
+    kind: 'invalid',
+    attempted: 'demand tokens',
+    on: `the ${name} of the token authority`,
+    why: 'it is empty or holds a character that is not printable ASCII, and stands in a header of each refusal',
+    fix: 'write it in printable ASCII, an address percent-encoded',
+  });
+}
+
+/** A quoted string of a header (RFC 9110, section 5.6.4). */
 const quoted = (text: string): string => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
 
 const scopeOf = ({ type, name, actions }: Access): string => `${type}:${name}:${actions.join(',')}`;
@@ -80,18 +99,18 @@ function keyFinder(
   clock: () => number,
 ): (header: JWTHeaderParameters) => Promise<KeyObject | CryptoKey> {
   const anchors = (certificates?.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/gu) ?? []).map((pem) => {
-    const certificate = new X509Certificate(pem);
-    return { read: readCertificate(certificate.raw), key: certificate.publicKey, validTo: Date.parse(certificate.validTo) };
+    const read = readCertificate(Buffer.from(pem.replace(/-----[^-]+-----|\s/gu, ''), 'base64'));
+    return { read, key: read.key, validTo: read.notAfter };
   });
   const set = jwks === undefined ? undefined : createLocalJWKSet(jwks as unknown as JSONWebKeySet);
   return async (header) => {
     if (header.x5c !== undefined && anchors.length > 0) {
       const chain = header.x5c.slice(0, 8).map((text) => Buffer.from(text, 'base64'));
       const [leaf, ...others] = chain.map((raw) => readCertificate(raw));
-      if (leaf === undefined || chain[0] === undefined) throw new Error('the chain is empty');
+      if (leaf === undefined) throw new Error('the chain is empty');
       const path = findPath(leaf, { anchors: anchors.map(({ read }) => read), intermediates: others }, [clock()]);
       if ('problem' in path) throw new Error(path.problem);
-      return new X509Certificate(chain[0]).publicKey;
+      return leaf.key;
     }
     const valid = anchors.filter(({ validTo }) => validTo > clock());
     const named = valid.find(({ key }) => keyNames(key).includes(header.kid ?? ''));

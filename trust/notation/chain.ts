@@ -1,5 +1,7 @@
-import { describeCertificate, isIssuedBy, isSelfSigned, keyUsageBits } from './certificate.ts';
-import type { Certificate } from './certificate.ts';
+import { describeCertificate, isSelfSigned, isSignedBy, keyUsageBit } from '../x509/certificate.ts';
+import type { Certificate } from '../x509/certificate.ts';
+import { extensionOid } from '../x509/extensions.ts';
+import { pathFlaw } from '../x509/path.ts';
 import { oids } from './names.ts';
 
 export type ChainPurpose = 'code signing' | 'time stamping';
@@ -24,7 +26,9 @@ export function chainProblem(chain: readonly Certificate[], purpose: ChainPurpos
     const problem = authorityProblem(authority, index, purpose);
     if (problem !== undefined) return `the certificate ${describeCertificate(authority)} ${problem}`;
   }
-  return undefined;
+  // What RFC 5280 asks of every path: name constraints, and authorities for another use.
+  const found = pathFlaw(chain, [], purpose === 'code signing' ? oids.codeSigning : oids.timeStamping);
+  return found === undefined ? undefined : `the certificate ${describeCertificate(found.certificate)} ${found.flaw}`;
 }
 
 function aloneProblem(leaf: Certificate): string | undefined {
@@ -40,7 +44,7 @@ function linkProblem(chain: readonly Certificate[]): string | undefined {
       if (!isSelfSigned(certificate)) return `its chain does not end with a self-signed root: ${describeCertificate(certificate)} is none`;
     } else if (isSelfSigned(certificate)) {
       return `the certificate ${describeCertificate(certificate)} is self-signed, and more follow it`;
-    } else if (!isIssuedBy(certificate, parent)) {
+    } else if (!isSignedBy(certificate, parent)) {
       return `the certificate ${describeCertificate(certificate)} is not issued by the next one, ${describeCertificate(parent)}`;
     }
   }
@@ -48,12 +52,12 @@ function linkProblem(chain: readonly Certificate[]): string | undefined {
 }
 
 function leafProblem(leaf: Certificate, purpose: ChainPurpose): string | undefined {
-  if (leaf.basicConstraints?.ca === true) return 'is of an authority and may not sign';
-  const usage = usageProblem(leaf, purpose, keyUsageBits.digitalSignature);
+  if (leaf.isAuthority) return 'is of an authority and may not sign';
+  const usage = usageProblem(leaf, purpose, keyUsageBit.digitalSignature);
   if (usage !== undefined) return usage;
   // contentCommitment (1) beside digitalSignature is allowed; every other use is not.
-  const other = (leaf.keyUsage?.bits ?? []).filter((bit) => bit > 1);
-  if (other.length > 0) return `is for other uses than digital signatures (key usage bits ${other.join(', ')})`;
+  const other = (leaf.keyUsage ?? 0) & ~(keyUsageBit.digitalSignature | keyUsageBit.contentCommitment);
+  if (other !== 0) return `is for other uses than digital signatures (key usage bits ${bitsOf(other).join(', ')})`;
   const extended = purpose === 'code signing' ? codeSigningProblem(leaf) : timeStampingProblem(leaf);
   return extended ?? keyProblem(leaf);
 }
@@ -68,31 +72,40 @@ const foreignPurposes: readonly string[] = [
 ];
 
 function codeSigningProblem({ extendedKeyUsage }: Certificate): string | undefined {
-  const foreign = extendedKeyUsage?.purposes.find((purpose) => foreignPurposes.includes(purpose));
+  const foreign = extendedKeyUsage?.find((purpose) => foreignPurposes.includes(purpose));
   return foreign === undefined ? undefined : `is for another purpose than code signing (extended key usage ${foreign})`;
 }
 
 /** RFC 3161 section 2.3: exactly this purpose, critical. */
-function timeStampingProblem({ extendedKeyUsage }: Certificate): string | undefined {
-  if (extendedKeyUsage?.purposes.length !== 1 || extendedKeyUsage.purposes[0] !== oids.timeStamping)
+function timeStampingProblem(leaf: Certificate): string | undefined {
+  const { extendedKeyUsage } = leaf;
+  if (extendedKeyUsage?.length !== 1 || extendedKeyUsage[0] !== oids.timeStamping)
     return 'is not for time stamping alone (extended key usage)';
-  return extendedKeyUsage.critical ? undefined : 'does not mark its extended key usage as critical';
+  return isCritical(leaf, extensionOid.extendedKeyUsage) ? undefined : 'does not mark its extended key usage as critical';
 }
 
 function authorityProblem(authority: Certificate, below: number, purpose: ChainPurpose): string | undefined {
-  const { basicConstraints } = authority;
-  if (basicConstraints?.ca !== true) return 'is not of an authority, but issues another';
-  if (!basicConstraints.critical) return 'does not mark its basic constraints as critical';
-  if (basicConstraints.pathLength !== undefined && basicConstraints.pathLength < below)
-    return `allows ${basicConstraints.pathLength} authorities below it, and there are ${below}`;
-  return usageProblem(authority, purpose, keyUsageBits.keyCertSign);
+  if (!authority.isAuthority) return 'is not of an authority, but issues another';
+  if (!isCritical(authority, extensionOid.basicConstraints)) return 'does not mark its basic constraints as critical';
+  if (authority.pathLength !== undefined && authority.pathLength < below)
+    return `allows ${authority.pathLength} authorities below it, and there are ${below}`;
+  return usageProblem(authority, purpose, keyUsageBit.keyCertSign);
 }
 
-function usageProblem({ keyUsage }: Certificate, purpose: ChainPurpose, bit: number): string | undefined {
+function usageProblem(certificate: Certificate, purpose: ChainPurpose, bit: number): string | undefined {
+  const { keyUsage } = certificate;
   if (keyUsage === undefined) return 'has no key usage';
-  if (purpose === 'code signing' && !keyUsage.critical) return 'does not mark its key usage as critical';
-  if (keyUsage.bits.includes(bit)) return undefined;
-  return bit === keyUsageBits.keyCertSign ? 'may not issue certificates (key usage)' : 'may not sign (key usage)';
+  if (purpose === 'code signing' && !isCritical(certificate, extensionOid.keyUsage)) return 'does not mark its key usage as critical';
+  if ((keyUsage & bit) !== 0) return undefined;
+  return bit === keyUsageBit.keyCertSign ? 'may not issue certificates (key usage)' : 'may not sign (key usage)';
+}
+
+function isCritical({ extensions }: Certificate, oid: string): boolean {
+  return extensions.get(oid)?.critical === true;
+}
+
+function bitsOf(usage: number): readonly number[] {
+  return Array.from({ length: 9 }, (_, bit) => bit).filter((bit) => (usage & (1 << bit)) !== 0);
 }
 
 /** RSA of 2048, 3072 or 4096 bits, or ECDSA on P-256, P-384 or P-521 (signature-specification.md, "Algorithm Selection"). */

@@ -3,7 +3,7 @@ import { emptyType } from '../evidence/cosign-names.ts';
 import type { Collector, FactsStanding, GatheringContext, LeafRequirement } from '../evidence/collector.ts';
 import { decodeBase64 } from '../strict-json.ts';
 import type { EvidenceItem } from '../types.ts';
-import type { Certificate } from './certificate.ts';
+import type { Certificate } from '../x509/certificate.ts';
 import { openEnvelope } from './envelope.ts';
 import type { Envelope } from './envelope.ts';
 import { envelopeMediaTypes, notationArtifactType } from './names.ts';

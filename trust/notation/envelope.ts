@@ -1,8 +1,8 @@
 import { constants, verify } from 'node:crypto';
 import { countVerifications, createMemory } from '../remembered.ts';
 import { parseStrictJson, recordOf } from '../strict-json.ts';
-import { readCertificate } from './certificate.ts';
-import type { Certificate } from './certificate.ts';
+import { readCertificate } from '../x509/certificate.ts';
+import type { Certificate } from '../x509/certificate.ts';
 import { chainProblem, maximumChain, signingHash } from './chain.ts';
 import { openCose } from './envelope-cose.ts';
 import { openJws } from './envelope-jws.ts';
@@ -56,7 +56,7 @@ function open(mediaType: string, bytes: Uint8Array): Envelope {
     try {
       return readCertificate(one);
     } catch (error) {
-      throw new Error(`certificate ${index + 1} of its chain can not be read: ${(error as Error).message}`, { cause: error });
+      throw new Error(`certificate ${index + 1} of its chain cannot be read: ${(error as Error).message}`, { cause: error });
     }
   });
   const [leaf] = chain;

@@ -5,7 +5,7 @@ import { evaluateAuthority } from '../verdict/authority.ts';
 import type { Evaluation, EvaluationContext, Evidence } from '../verdict/evaluation.ts';
 import { judgeDigests, malformed } from '../verdict/signature-finding.ts';
 import type { SignatureFinding } from '../verdict/signature-finding.ts';
-import { describeCertificate } from './certificate.ts';
+import { describeCertificate } from '../x509/certificate.ts';
 import { openEnvelope, WrongSignature } from './envelope.ts';
 import type { Envelope } from './envelope.ts';
 import { coseMediaType } from './names.ts';

@@ -16,7 +16,7 @@ import { policyKey } from '../keys/public-key.ts';
 import { keySigner } from '../signing/signer.ts';
 import type { EvidenceItem, Verdict } from '../types.ts';
 import { decide } from '../verdict/decide.ts';
-import { readCertificate } from './certificate.ts';
+import { readCertificate } from '../x509/certificate.ts';
 import { openEnvelope } from './envelope.ts';
 import { chainOf, createAuthority, rootExtensions, signerExtensions } from './fixtures/authority.ts';
 import { levels } from './requirement.ts';

@@ -380,6 +380,31 @@ describe('Notary Project signatures', () => {
         if (outcome === 'admit') assert.ok(Date.parse(verdict.validUntil ?? '') < Date.now() + 8 * day);
       });
 
+    it('of the certificate of a time stamping authority counts as well (CVE-2024-56138)', async () => {
+      const asked = await serveOcsp(authority, stampRoot);
+      const extensions = [...stampExtensions, `authorityInfoAccess=OCSP;URI:${asked.url}`];
+      try {
+        for (const [name, outcome] of [
+          ['stamper-good', 'admit'],
+          ['stamper-revoked', 'deny'],
+        ] as const) {
+          const stamper = authority.issue(name, { extensions, by: stampRoot });
+          if (outcome === 'deny') authority.revoke(stampRoot, stamper);
+          const service = await serveTimestamps(authority, stamper, stampRoot);
+          const item = await sign('plain', 'jws', { signer: signerOf('plain', [service.url]) });
+          await service.close();
+          const stores = [storeOf('ca', root), storeOf('tsa', stampRoot)];
+          expect(
+            await decided([item], requirement('strict', { stores })),
+            outcome,
+            outcome === 'deny' ? /was revoked/ : /its time stamp is of/,
+          );
+        }
+      } finally {
+        await asked.close();
+      }
+    });
+
     it('is logged by permissive, and not asked for where it is skipped', async () => {
       for (const name of ['ocsp-revoked', 'unreachable']) {
         const verdict = await decided([await sign(name)], requirement('permissive'));
@@ -396,7 +421,7 @@ describe('Notary Project signatures', () => {
       files.delete('/middle.crl');
       expect(await decided([item], requirement('strict')), 'undecided', /HTTP status 404/);
       files.set('/middle.crl', Buffer.from('nonsense'));
-      expect(await decided([item], requirement('strict')), 'undecided', /can not be used/);
+      expect(await decided([item], requirement('strict')), 'undecided', /cannot be used/);
       files.set('/middle.crl', authority.list(root));
       expect(await decided([item], requirement('strict')), 'undecided', /another authority/);
       if (saved !== undefined) files.set('/middle.crl', saved);

@@ -1,8 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { boundedBytes } from '../signing/bounded-bytes.ts';
-import { childrenOf, derTags, expectTag, readDer, smallIntegerOf } from './der.ts';
-import { der, derAlgorithm, derUnsigned } from './der-write.ts';
+import { sharedHttpClient } from '../../base/http/index.ts';
+import { childrenOf, derTag, expectTag } from '../x509/der.ts';
+import { readStrict } from '../x509/der-strict.ts';
+import { readSmallInteger } from '../x509/der-values.ts';
+import { algorithmWithNull, der, integer, octets, sequence, whole } from '../x509/der-writer.ts';
 
 const sha256Oid = '2.16.840.1.101.3.4.2.1';
 const milliseconds = 20_000;
@@ -28,43 +30,37 @@ export async function requestTimestamp(
       fix: 'check the address of the time stamp authority, and sign again',
       cause,
     });
-  const timeout = AbortSignal.timeout(milliseconds);
   let bytes: Buffer;
   try {
-    const answer = await fetch(url, {
+    const answer = await sharedHttpClient().send({
+      url: new URL(url),
       method: 'POST',
       headers: { 'content-type': 'application/timestamp-query' },
-      body: new Uint8Array(timestampRequest(signature)),
-      redirect: 'error',
-      signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
+      body: timestampRequest(signature),
+      totalMs: milliseconds,
+      signal,
     });
-    if (answer.status !== 200 && answer.status !== 201) throw new Error(`it answered with HTTP status ${answer.status}`);
-    bytes = await boundedBytes(answer, maximumBytes);
+    if (answer.status !== 200 && answer.status !== 201) {
+      await answer.discard();
+      throw new Error(`it answered with HTTP status ${answer.status}`);
+    }
+    bytes = await answer.bytes(maximumBytes);
   } catch (error) {
     throw fails(reasonOf(error), error);
   }
   try {
-    const [status, token] = childrenOf(readDer(bytes, derTags.sequence));
-    const code = smallIntegerOf(childrenOf(expectTag(status, derTags.sequence))[0]);
+    const [status, token] = childrenOf(expectTag(readStrict(bytes), derTag.sequence, 'the answer'));
+    const code = readSmallInteger(childrenOf(expectTag(status, derTag.sequence, 'the status'))[0], 'the status');
     // granted, or granted with changes (RFC 3161 section 2.4.2)
     if (code > 1) throw new Error(`it refuses with status ${code}`);
-    return { response: bytes, token: Buffer.from(expectTag(token, derTags.sequence).raw) };
+    return { response: bytes, token: Buffer.from(expectTag(token, derTag.sequence, 'the token').whole) };
   } catch (error) {
-    throw fails(`its answer can not be used: ${(error as Error).message}`, error);
+    throw fails(`its answer cannot be used: ${(error as Error).message}`, error);
   }
 }
 
 /** TimeStampReq (RFC 3161 section 2.4.1). */
 function timestampRequest(signature: Uint8Array): Buffer {
-  const imprint = der(derTags.sequence, derAlgorithm(sha256Oid), der(derTags.octetString, createHash('sha256').update(signature).digest()));
-  const nonce = randomBytes(8);
-  // The shortest form of an INTEGER: a first byte of zero would have to go.
-  nonce[0] = (nonce[0] ?? 0) | 0x40;
-  return der(
-    derTags.sequence,
-    der(derTags.integer, Buffer.from([1])),
-    imprint,
-    derUnsigned(nonce),
-    der(derTags.boolean, Buffer.from([0xff])),
-  );
+  const imprint = sequence(algorithmWithNull(sha256Oid), octets(createHash('sha256').update(signature).digest()));
+  return sequence(whole(1), imprint, integer(randomBytes(8)), der(derTag.boolean, Buffer.from([0xff])));
 }

@@ -2,10 +2,12 @@ import { Tagged, encode } from 'cborg';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Signer } from '../signing/signer.ts';
 import type { SignatureScheme } from '../signing/signature-scheme.ts';
-import { readCertificate } from './certificate.ts';
-import type { Certificate } from './certificate.ts';
+import { readCertificate } from '../x509/certificate.ts';
+import type { Certificate } from '../x509/certificate.ts';
+import { childrenOf, derTag, expectTag } from '../x509/der.ts';
+import { readStrict } from '../x509/der-strict.ts';
+import { readInteger } from '../x509/der-values.ts';
 import { chainProblem } from './chain.ts';
-import { childrenOf, derTags, expectTag, readDer } from './der.ts';
 import { coseAlgorithms, coseLabels, coseSign1Tag, epochTag, signatureStructure } from './envelope-cose.ts';
 import { algorithmOf, openEnvelope } from './envelope.ts';
 import type { TargetArtifact } from './envelope.ts';
@@ -146,7 +148,7 @@ function readChain(signer: Signer, now: Date): readonly [Certificate, ...Certifi
   if (problem !== undefined) throw fails(problem);
   const time = now.getTime();
   const stale = chain.find(({ notBefore, notAfter }) => time < notBefore || time > notAfter);
-  if (stale !== undefined) throw fails(`the certificate "${stale.subjectText}" is not valid now`);
+  if (stale !== undefined) throw fails(`the certificate "${stale.subjectName.text}" is not valid now`);
   return [leaf, ...rest];
 }
 
@@ -159,8 +161,8 @@ async function signWith(signer: Signer, algorithm: string, message: Buffer): Pro
   const scheme = `${size === undefined ? 'rsa-pss' : 'ecdsa'}-${hash}` as SignatureScheme;
   const signature = await signer.sign(message, scheme);
   if (size === undefined) return signature;
-  const numbers = childrenOf(readDer(signature, derTags.sequence)).map((number) => {
-    const { content } = expectTag(number, derTags.integer);
+  const numbers = childrenOf(expectTag(readStrict(signature), derTag.sequence, 'the signature')).map((number) => {
+    const content = readInteger(number, 'a number of the signature');
     const digits = content[0] === 0 ? content.subarray(1) : content;
     return Buffer.concat([Buffer.alloc(size - digits.length), digits]);
   });

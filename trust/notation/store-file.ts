@@ -1,7 +1,7 @@
-import { readCertificate, isSelfSigned } from './certificate.ts';
-import type { Certificate } from './certificate.ts';
+import { readCertificate, isSelfSigned } from '../x509/certificate.ts';
+import type { Certificate } from '../x509/certificate.ts';
+import { eachDer } from '../x509/der.ts';
 import type { StoreType, TrustStore } from './requirement.ts';
-import { eachDer } from './der.ts';
 
 const maximumCertificates = 100;
 
@@ -16,7 +16,7 @@ export function readStoreFile(file: string, bytes: Buffer, type: StoreType): Tru
     if (certificates.length === 0) return 'it holds no certificate';
     for (const certificate of certificates) {
       const problem = anchorProblem(certificate, type);
-      if (problem !== undefined) return `its certificate "${certificate.subjectText}" ${problem}`;
+      if (problem !== undefined) return `its certificate "${certificate.subjectName.text}" ${problem}`;
     }
     return certificates.map(({ raw }) => ({ file, der: raw.toString('base64') }));
   } catch (error) {
@@ -26,13 +26,13 @@ export function readStoreFile(file: string, bytes: Buffer, type: StoreType): Tru
 
 function anchorProblem(certificate: Certificate, type: StoreType): string | undefined {
   if (type === 'tsa') return isSelfSigned(certificate) ? undefined : 'is not a self-signed root, as time stamping demands';
-  return certificate.basicConstraints?.ca === true || isSelfSigned(certificate) ? undefined : 'is neither of an authority nor self-signed';
+  return certificate.isAuthority || isSelfSigned(certificate) ? undefined : 'is neither of an authority nor self-signed';
 }
 
 /** The certificates of a file in PEM or DER, in order. @throws Error with a sentence */
 export function derOf(bytes: Buffer): readonly Buffer[] {
   const text = bytes.toString('latin1');
-  if (!text.includes('-----BEGIN ')) return bounded([...eachDer(bytes)].map(({ raw }) => raw));
+  if (!text.includes('-----BEGIN ')) return bounded([...eachDer(bytes)].map(({ whole }) => whole));
   if (text.includes('PRIVATE KEY-----')) throw new Error('it holds a private key');
   const blocks = [...text.matchAll(/-----BEGIN ([^-\n]{1,64})-----([A-Za-z0-9+/=\s]*)-----END ([^-\n]{1,64})-----/g)];
   if (blocks.length !== text.split('-----BEGIN ').length - 1) throw new Error('a PEM block is damaged');

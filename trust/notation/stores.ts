@@ -1,5 +1,5 @@
-import { readCertificate } from './certificate.ts';
-import type { Certificate } from './certificate.ts';
+import { readCertificate } from '../x509/certificate.ts';
+import type { Certificate } from '../x509/certificate.ts';
 import type { NotationRequirement, StoreType, TrustStore } from './requirement.ts';
 
 const opened = new WeakMap<TrustStore, readonly Certificate[]>();

@@ -1,5 +1,5 @@
-import { describeCertificate } from './certificate.ts';
-import type { Certificate } from './certificate.ts';
+import { describeCertificate } from '../x509/certificate.ts';
+import type { Certificate } from '../x509/certificate.ts';
 import { isSubset, parseSubject, subjectOf } from './distinguished-name.ts';
 import type { Envelope } from './envelope.ts';
 import type { NotationRequirement, ValidationAction, ValidationType } from './requirement.ts';
@@ -61,13 +61,13 @@ export function authenticity(envelope: Envelope, requirement: NotationRequiremen
   const leads = `its chain leads to ${placeOf(requirement, anchor)}`;
   const { identities } = requirement;
   if (identities === '*') return { outcome: 'passed', says: `${leads}, and the rule trusts whoever that vouches for` };
-  const subject = subjectOf(envelope.leaf.subject);
+  const subject = subjectOf(envelope.leaf.subjectName.attributes);
   if ('problem' in subject) return { outcome: 'failed', says: `its signer can be none of the rule's identities: ${subject.problem}` };
   for (const identity of identities) {
     const wanted = parseSubject(identity);
     if (!('problem' in wanted) && isSubset(wanted, subject)) return { outcome: 'passed', says: `${leads}, and its signer is ${identity}` };
   }
-  return { outcome: 'failed', says: `its signer "${envelope.leaf.subjectText}" is none of the rule's identities` };
+  return { outcome: 'failed', says: `its signer "${envelope.leaf.subjectName.text}" is none of the rule's identities` };
 }
 
 function expiry({ expiry: end }: Envelope, now: number): Outcome {

@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process';
 import { readFile, stat } from 'node:fs/promises';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { isHttpError, isLoopback, sharedHttpClient } from '../../base/http/index.ts';
 import { recordOf } from '../strict-json.ts';
-import { boundedBytes } from './bounded-bytes.ts';
 
 /** Where an OIDC identity token is looked for. It is never an argument of a command: any process may read those. */
 export interface IdentityTokenSource {
@@ -71,26 +71,29 @@ async function fromFile(file: string): Promise<string> {
 /** GitHub's token service: a URL with a query, and a bearer token for it. */
 async function fromGitHub(address: string, bearer: string, audience: string): Promise<string> {
   const url = URL.parse(address);
-  const loopback = url !== null && ['127.0.0.1', '[::1]', 'localhost'].includes(url.hostname);
+  const loopback = url !== null && isLoopback(url.hostname);
   const refuse = (why: string): PortcullisError =>
     fail('GitHub Actions', why, 'give the job `permissions: { id-token: write }`, and run it again');
   if (url === null || (url.protocol !== 'https:' && !loopback)) throw refuse('the address of its token service is not https');
   url.searchParams.append('audience', audience);
   try {
-    const answer = await fetch(url, {
+    const answer = await sharedHttpClient().send({
+      url,
       headers: { accept: 'application/json', authorization: `Bearer ${bearer}` },
-      redirect: 'error',
-      signal: AbortSignal.timeout(20_000),
+      totalMs: 20_000,
     });
-    if (!answer.ok) throw refuse(`its token service answers ${answer.status}`);
-    const value = recordOf(JSON.parse((await boundedBytes(answer, maximumBytes)).toString('utf8')))?.['value'];
+    if (answer.status < 200 || answer.status > 299) {
+      await answer.discard();
+      const isRedirect = answer.status >= 300 && answer.status <= 399;
+      throw refuse(`its token service answers ${answer.status}${isRedirect ? ': a redirect, which is not followed with a token' : ''}`);
+    }
+    const value = recordOf(JSON.parse((await answer.bytes(maximumBytes)).toString('utf8')))?.['value'];
     if (typeof value !== 'string') throw refuse('its token service gives no token');
     return value;
   } catch (error) {
-    if (error instanceof PortcullisError) throw error;
+    if (error instanceof PortcullisError && !isHttpError(error)) throw error;
     // A syntax error's message quotes the text.
-    const cause = error instanceof Error && error.cause !== undefined ? `: ${reasonOf(error.cause)}` : '';
-    throw refuse(error instanceof SyntaxError ? 'its token service does not answer in JSON' : `${reasonOf(error)}${cause}`);
+    throw refuse(error instanceof SyntaxError ? 'its token service does not answer in JSON' : reasonOf(error));
   }
 }
 

@@ -6,7 +6,7 @@ import type { PassphraseSource } from '../keys/passphrase.ts';
 import { loadSigningKey } from '../keys/private-key.ts';
 import { keySigner } from './signer.ts';
 import type { Signer, WitnessUrls } from './signer.ts';
-import { publicGood, readSigningConfig } from './signing-config.ts';
+import { parseSigningConfig, readSigningConfig } from './signing-config.ts';
 import type { SigningServices } from './signing-config.ts';
 
 /** What is to sign, and which services are told of it. */
@@ -60,7 +60,9 @@ export async function openSigner(input: OpenSignerInput): Promise<Signer> {
 
 async function servicesOf({ signingConfig, now }: OpenSignerInput): Promise<SigningServices> {
   if (signingConfig === undefined) return { witnesses: { logs: [], timestamps: [] } };
-  return signingConfig === 'public-good' ? publicGood : readSigningConfig(signingConfig, now);
+  if (signingConfig !== 'public-good') return readSigningConfig(signingConfig, now);
+  const { signingConfigOfInstance } = await import('../sigstore/instances.ts');
+  return parseSigningConfig(await signingConfigOfInstance('public-good', now), signingConfig, now);
 }
 
 async function openKeyless(input: OpenSignerInput, fulcioUrl: string | undefined, witnesses: WitnessUrls): Promise<Signer> {

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { reasonOf } from '../../base/errors/index.ts';
+import { sharedHttpClient } from '../../base/http/index.ts';
+import type { HttpAnswer } from '../../base/http/index.ts';
 import { recordOf } from '../strict-json.ts';
-import { boundedBytes } from './bounded-bytes.ts';
 
 const patienceMs = 30_000;
 const attempts = 3;
@@ -44,23 +45,23 @@ async function repeatedly(url: string, request: Request): Promise<Answered> {
 }
 
 async function once(url: string, request: Request): Promise<Answered | { readonly problem: string; readonly again: boolean }> {
-  let answer: Response;
+  let answer: HttpAnswer;
   let bytes: Buffer;
   try {
-    answer = await fetch(url, {
-      ...request,
-      headers: { 'content-type': 'application/json', accept: 'application/json, application/timestamp-reply', 'user-agent': 'portcullis' },
-      redirect: 'manual',
-      signal: AbortSignal.timeout(patienceMs),
+    answer = await sharedHttpClient().send({
+      url: new URL(url),
+      method: request.method,
+      headers: { 'content-type': 'application/json', accept: 'application/json, application/timestamp-reply' },
+      ...(request.method === 'POST' ? { body: Buffer.from(request.body) } : {}),
+      totalMs: patienceMs,
     });
-    bytes = await boundedBytes(answer, maximumBytes);
+    bytes = await answer.bytes(maximumBytes);
   } catch (error) {
-    const cause = error instanceof Error && error.cause !== undefined ? `: ${reasonOf(error.cause)}` : '';
-    return { problem: `${reasonOf(error)}${cause}`, again: true };
+    return { problem: reasonOf(error), again: true };
   }
-  const location = answer.status === 409 ? URL.parse(answer.headers.get('location') ?? '', url) : null;
+  const location = answer.status === 409 ? URL.parse(answer.header('location') ?? '', url) : null;
   if (location !== null && location.origin === new URL(url).origin) return { present: location.href };
-  if (!answer.ok)
+  if (answer.status < 200 || answer.status > 299)
     return {
       problem: `it answers ${answer.status}${messageIn(bytes)}`,
       again: answer.status >= 500 || [408, 429].includes(answer.status),

@@ -9,12 +9,6 @@ export interface SigningServices {
   readonly witnesses: WitnessUrls;
 }
 
-/** sigstore's public instance, as its signing configuration names it. What is signed with it is public for ever. */
-export const publicGood: SigningServices = {
-  fulcioUrl: 'https://fulcio.sigstore.dev',
-  witnesses: { logs: [{ url: 'https://rekor.sigstore.dev', version: 1 }], timestamps: [] },
-};
-
 interface Service {
   readonly url: string;
   readonly majorApiVersion: number;

@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto';
-import { verifyWith } from '../x509/certificate.ts';
+import { verifyWith } from '../x509/signature-algorithm.ts';
 import type { Certificate } from '../x509/certificate.ts';
-import { childrenOf, derTag, DerError, expectTag, readDer } from '../x509/der.ts';
+import { childrenOf, derTag, DerError, expectTag } from '../x509/der.ts';
+import type { DerElement } from '../x509/der.ts';
+import { readStrict } from '../x509/der-strict.ts';
+import { der } from '../x509/der-writer.ts';
 import { isWithin } from './trusted-root.ts';
 import type { TransparencyLog } from './trusted-root.ts';
 
@@ -32,7 +35,7 @@ export function checkCertificateTimeStamps(
   if (extension === undefined) return { logs: [] };
   let stamps: readonly CertificateTimeStamp[];
   try {
-    stamps = readList(expectTag(readDer(extension.value), derTag.octetString, 'the list of certificate time stamps').content);
+    stamps = readList(expectTag(readStrict(extension.value), derTag.octetString, 'the list of certificate time stamps').content);
   } catch (error) {
     return { problem: (error as Error).message };
   }
@@ -69,20 +72,12 @@ function signedPart(stamp: CertificateTimeStamp, issuerKeyHash: Buffer, precerti
 function withoutExtension(certificate: Certificate, extension: Buffer): Buffer {
   const fields = childrenOf(certificate.tbs).map((field) => {
     if (field.tag !== 0xa3) return field.whole;
-    const kept = childrenOf(childrenOf(field)[0] as ReturnType<typeof readDer>)
+    const kept = childrenOf(childrenOf(field)[0] as DerElement)
       .map(({ whole }) => whole)
       .filter((whole) => !whole.equals(extension));
-    return wrap(0xa3, wrap(derTag.sequence, Buffer.concat(kept)));
+    return der(0xa3, der(derTag.sequence, ...kept));
   });
-  return wrap(derTag.sequence, Buffer.concat(fields));
-}
-
-function wrap(tag: number, content: Buffer): Buffer {
-  const { length } = content;
-  if (length < 0x80) return Buffer.concat([Buffer.of(tag, length), content]);
-  const bytes =
-    length < 0x100 ? [length] : length < 0x10000 ? [length >> 8, length & 0xff] : [length >> 16, (length >> 8) & 0xff, length & 0xff];
-  return Buffer.concat([Buffer.of(tag, 0x80 | bytes.length, ...bytes), content]);
+  return der(derTag.sequence, ...fields);
 }
 
 /** TLS encoding: a list with a length of two bytes, of time stamps with a length of two bytes each. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { decodeBase64 } from '../strict-json.ts';
-import { verifyWith } from '../x509/certificate.ts';
+import { verifyWith } from '../x509/signature-algorithm.ts';
 import type { TransparencyLog } from './trusted-root.ts';
 
 /** What a checkpoint says (C2SP tlog-checkpoint): the log's size and root hash. */

@@ -201,6 +201,28 @@ for (const [what, make] of tricks) {
   });
 }
 
+test('one log named twice is no second log (CVE-2026-49834)', async () => {
+  const file = join(folder, 'two-logs.yaml');
+  const demand = async (log: number): Promise<TrustPolicy> => {
+    const require = JSON.stringify({ sigstore: { issuer: mockIssuer, subject: mockSubject, root: 'root.json', log } });
+    await writeFile(file, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require: ${require}\n`);
+    return (await loadPolicy({ paths: [file] })).policy;
+  };
+  const bundle = await signed();
+  assert.equal(verdictOf(await demand(1), [itemOf(bundle)]).outcome, 'admit');
+  const again = await signed();
+  const entries = bundle.verificationMaterial.tlogEntries;
+  const [entry = {}] = entries;
+  for (const more of [[entry], [entry, entry], [structuredClone(entry)], again.verificationMaterial.tlogEntries]) {
+    const twice = structuredClone(bundle);
+    twice.verificationMaterial.tlogEntries = [...entries, ...more];
+    const verdict = verdictOf(await demand(2), [itemOf(twice)]);
+    assert.equal(verdict.outcome, 'deny', explainVerdict(verdict));
+  }
+  // Two signatures, each in the same log, are not two logs either.
+  assert.equal(verdictOf(await demand(2), [itemOf(bundle), itemOf(again)]).outcome, 'deny');
+});
+
 test('who signs with a certificate that has ended, or is not yet valid, has not signed', async () => {
   for (const hours of [-3, 3]) {
     // Its own clock is another than that of the log: certificates of ten minutes, hours away from what the log says.

@@ -1,5 +1,5 @@
-import { expectTag, childrenOf, derTag, readDer, readOid } from '../x509/der.ts';
-import { extensionOid } from '../x509/certificate.ts';
+import { derTag, expectTag } from '../x509/der.ts';
+import { readStrict } from '../x509/der-strict.ts';
 import type { Certificate } from '../x509/certificate.ts';
 
 /** Who a Fulcio certificate says signed. */
@@ -75,7 +75,7 @@ function rawText(certificate: Certificate, oid: string): string | undefined {
 
 function utf8Text(certificate: Certificate, oid: string): string | undefined {
   const value = certificate.extensions.get(oid)?.value;
-  return value === undefined ? undefined : plainText(expectTag(readDer(value), derTag.utf8String, 'a claim').content);
+  return value === undefined ? undefined : plainText(expectTag(readStrict(value), derTag.utf8String, 'a claim').content);
 }
 
 /** Text that may be compared and shown: UTF-8 without control characters, which could hide what follows (CVE-2009-2408 and kin). */
@@ -85,17 +85,12 @@ function plainText(bytes: Buffer): string {
   return text;
 }
 
-/** GeneralNames (RFC 5280 4.2.1.6): rfc822Name, uniformResourceIdentifier, and Fulcio's otherName. Others name no signer. */
-function readSubjects(certificate: Certificate): string[] {
-  const extension = certificate.extensions.get(extensionOid.subjectAltName);
-  if (extension === undefined) return [];
-  return childrenOf(expectTag(readDer(extension.value), derTag.sequence, 'the subject names')).flatMap((name) => {
-    if (name.tag === 0x81 || name.tag === 0x86) return [plainText(name.content)];
-    if (name.tag !== 0xa0) return [];
-    const [type, value] = childrenOf(name);
-    if (readOid(type) !== otherNameOid) return [];
-    return [plainText(expectTag(childrenOf(expectTag(value, 0xa0, 'the other name'))[0], derTag.utf8String, 'the other name').content)];
-  });
+/** E-mail addresses, URIs, and Fulcio's otherName (RFC 5280 section 4.2.1.6). Others name no signer. */
+function readSubjects({ subjectAltNames: names }: Certificate): string[] {
+  const others = names.others
+    .filter(({ type }) => type === otherNameOid)
+    .map(({ value }) => plainText(expectTag(value, derTag.utf8String, 'the other name').content));
+  return [...names.emails, ...names.uris, ...others];
 }
 
 /** Longer than any identity of a real issuer; bounds the work of matching. */

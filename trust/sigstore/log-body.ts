@@ -1,7 +1,8 @@
-import { createHash, createPublicKey, X509Certificate } from 'node:crypto';
+import { createHash, createPublicKey } from 'node:crypto';
 import { preAuthEncoding } from '../dsse.ts';
 import { readPem } from '../keys/pem.ts';
 import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+import { readCertificate } from '../x509/certificate.ts';
 import type { Bundle, BundleContent, LogEntry } from './bundle.ts';
 import { digestOfHashAlgorithm } from './key-details.ts';
 
@@ -176,7 +177,7 @@ function sameKey(spki: Buffer, signer: LoggedSigner): boolean {
 
 function sameCertificateKey(certificate: Buffer, signer: LoggedSigner): boolean {
   try {
-    return new X509Certificate(certificate).publicKey.export({ format: 'der', type: 'spki' }).equals(signer.spki);
+    return readCertificate(certificate).spki.equals(signer.spki);
   } catch {
     return false;
   }

@@ -1,4 +1,4 @@
-import { verifyWith } from '../x509/certificate.ts';
+import { verifyWith } from '../x509/signature-algorithm.ts';
 import type { LogEntry } from './bundle.ts';
 import { isSignedByLog, readCheckpoint } from './checkpoint.ts';
 import { rootOfProof } from './merkle.ts';

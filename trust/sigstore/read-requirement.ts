@@ -10,7 +10,7 @@ import type { PolicyRoot, Requirement, SigstoreProof } from '../types.ts';
 import { findPath } from '../x509/path.ts';
 import { trustedRootOf } from './policy-root.ts';
 import type { TrustedRoot } from './trusted-root.ts';
-import { embeddedTrustedRoot, publicGoodTufUrl } from './public-good.ts';
+import { embeddedTrustedRoot, embeddedTrustedRootExpires, publicGoodTufUrl } from './seeds.ts';
 import { cachedRootFile, cachedTimestampFile, defaultRootCache, expiryOfMetadata, maximumRootBytes } from './root-cache.ts';
 import { publicGood } from './schema.ts';
 
@@ -146,16 +146,18 @@ async function readRoot(value: unknown, path: readonly PathSegment[], building: 
   if (value !== undefined && value !== publicGood)
     return readRootFile(value, value, path, building, 'name a trusted_root.json, relative to this policy file');
   const file = cachedRootFile(defaultRootCache, publicGoodTufUrl);
-  let read = await readReferenced(building, file, maximumRootBytes);
+  const fix = 'update it: portcullis sigstore-root update';
+  const read = await readReferenced(building, file, maximumRootBytes);
   if ('problem' in read && read.problem === 'there is no such file') {
-    // Never updated on this machine: the root that came with this version holds, is part of the revision, and the file is watched.
+    // Never updated on this machine: the root that ships decides while it holds, is part of the revision, and the file is watched.
     const bytes = embeddedTrustedRoot();
-    read = { bytes, digest: createHash('sha256').update(bytes).digest('hex') };
-    building.references.set(file, read);
-  } else {
-    building.tufRoots?.set(file, { url: publicGoodTufUrl, cache: defaultRootCache });
+    const embedded = { bytes, digest: createHash('sha256').update(bytes).digest('hex') };
+    building.references.set(file, embedded);
+    const root = rootOf(publicGood, embedded, path, building, fix);
+    return root === undefined ? undefined : { ...root, expires: new Date(embeddedTrustedRootExpires()).toISOString(), ships: true };
   }
-  return rootOf(publicGood, read, path, building, 'update it: portcullis sigstore-root update');
+  building.tufRoots?.set(file, { url: publicGoodTufUrl, cache: defaultRootCache });
+  return rootOf(publicGood, read, path, building, fix);
 }
 
 async function readCached(tuf: Json, path: readonly PathSegment[], building: Building): Promise<PolicyRoot | undefined> {

@@ -9,7 +9,7 @@ import { createMerkleLog, inclusionProof } from './fixtures/merkle-log.ts';
 import { isSignedByLog, readCheckpoint } from './checkpoint.ts';
 import { subjectMatches } from './identity.ts';
 import { rootOfProof } from './merkle.ts';
-import { embeddedTrustedRoot } from './public-good.ts';
+import { embeddedTrustedRoot } from './seeds.ts';
 import { readTrustedRoot } from './trusted-root.ts';
 
 type Json = Record<string, unknown>;

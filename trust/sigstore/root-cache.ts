@@ -20,9 +20,22 @@ export function cachedRootFile(cache: string, url: string): string {
   return join(rootFolder(cache, url), 'trusted_root.json');
 }
 
+/** TUF target with the services that sign for an instance (sigstore/root-signing). */
+export const signingConfigTarget = 'signing_config.v0.2.json';
+
+/** The signing configuration that the latest update of that repository has verified, where it has one. */
+export function cachedSigningConfigFile(cache: string, url: string): string {
+  return join(rootFolder(cache, url), signingConfigTarget);
+}
+
+/** TUF metadata of that repository, as the latest update has verified them. */
+export function metadataFolder(cache: string, url: string): string {
+  return join(rootFolder(cache, url), 'metadata');
+}
+
 /** What the latest update knows of that repository ends when this says so (TUF specification, section 5.4: freeze attacks). */
 export function cachedTimestampFile(cache: string, url: string): string {
-  return join(rootFolder(cache, url), 'metadata', 'timestamp.json');
+  return join(metadataFolder(cache, url), 'timestamp.json');
 }
 
 /** Of TUF metadata that was verified when it was fetched, in milliseconds since 1970; undefined when it can not be read. */

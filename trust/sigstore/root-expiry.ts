@@ -3,7 +3,7 @@ import type { Evaluation, EvaluationContext } from '../verdict/evaluation.ts';
 import type { SigstoreAuthority } from './authority.ts';
 
 /**
- * An evaluation by a trusted root that a TUF repository has vouched for until some time: from then on what it says is not known any
+ * An evaluation by a trusted root that a TUF repository has vouched for until some time, or that shipped with this version: from then on what it says is not known any
  * more, since newer roots may have been kept back (TUF specification, section 5.4.4). A no stays one.
  */
 export function holdToRoot(evaluation: Evaluation, authority: SigstoreAuthority, { now }: EvaluationContext): Evaluation {
@@ -14,6 +14,9 @@ export function holdToRoot(evaluation: Evaluation, authority: SigstoreAuthority,
     const validUntil = earliest([evaluation.validUntil, root.expires]);
     return validUntil === undefined ? evaluation : { ...evaluation, validUntil };
   }
-  const text = `what is known of the trusted root ${root.name} held until ${root.expires}, and it could not be updated since`;
+  const text =
+    root.ships === true
+      ? `the trusted root ${root.name} that ships with this version held until ${root.expires}: fetch the current one (portcullis sigstore-root update), or install a newer version`
+      : `what is known of the trusted root ${root.name} held until ${root.expires}, and it could not be updated since`;
   return { answer: 'unknown', reason: { counted: false, text, code: 'TRUST_SIGSTORE_ROOT_EXPIRED', children: [evaluation.reason] } };
 }

@@ -10,7 +10,7 @@ import { decide } from '../verdict/decide.ts';
 import { sealDossier } from '../evidence/dossier.ts';
 import { explainVerdict } from '../verdict/explain.ts';
 import { serveTufRepository } from './fixtures/tuf-repository.ts';
-import { embeddedTrustedRoot } from './public-good.ts';
+import { embeddedTrustedRoot } from './seeds.ts';
 import { cachedRootFile } from './root-cache.ts';
 import { updateTrustedRoot } from './update-root.ts';
 

@@ -1,10 +1,25 @@
 import { cp, mkdir, mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { sha256Digest } from '../canonical-json.ts';
-import { embeddedTufRoot, publicGoodTufUrl } from './public-good.ts';
-import { cachedRootFile, cachedTimestampFile, defaultRootCache, expiryOfMetadata, maximumRootBytes, rootFolder } from './root-cache.ts';
+import { fetchTarget } from '../tuf/client/fetch-target.ts';
+import { initialiseTuf } from '../tuf/client/folder-client.ts';
+import { folderStore } from '../tuf/client/folder-store.ts';
+import { httpSource } from '../tuf/client/http-source.ts';
+import { updateMetadata } from '../tuf/client/update.ts';
+import {
+  cachedRootFile,
+  cachedSigningConfigFile,
+  cachedTimestampFile,
+  defaultRootCache,
+  expiryOfMetadata,
+  maximumRootBytes,
+  metadataFolder,
+  rootFolder,
+  signingConfigTarget,
+} from './root-cache.ts';
+import { embeddedTufRoot, publicGoodTufUrl } from './seeds.ts';
 import { readTrustedRoot } from './trusted-root.ts';
 
 /** Which TUF repository a trusted root comes from, and where it is kept. */
@@ -14,6 +29,8 @@ export interface UpdateRootOptions {
   /** Bytes of the repository's TUF root to begin with, where this version ships none. Later updates go on from what they know. */
   readonly tufRoot?: Uint8Array;
   readonly cache?: string;
+  /** The moment at which metadata must hold; now unless given. */
+  readonly now?: Date;
 }
 
 /** Where the trusted root is, and what it was taken from. */
@@ -28,7 +45,7 @@ export interface UpdatedRoot {
 }
 
 const target = 'trusted_root.json';
-const timeoutMilliseconds = 20_000;
+const deadlineMs = 20_000;
 
 /**
  * Fetches the `trusted_root.json` of a TUF repository into the cache that policies read, verified by the TUF specification's client
@@ -39,7 +56,7 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
   const url = (options.url ?? publicGoodTufUrl).replace(/\/+$/, '');
   const cache = options.cache ?? defaultRootCache;
   const folder = rootFolder(cache, url);
-  const failed = (why: string, fix: string): PortcullisError =>
+  const failed = (why: string, fix: string, cause?: unknown): PortcullisError =>
     new PortcullisError({
       code: 'TRUST_ROOT_UPDATE_FAILED',
       kind: 'unavailable',
@@ -47,8 +64,9 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
       on: url,
       why,
       fix,
+      cause,
     });
-  const kept = join(folder, 'metadata');
+  const kept = metadataFolder(cache, url);
   await mkdir(kept, { recursive: true, mode: 0o700 });
   // The client writes as it goes; only what it ends with becomes ours.
   const work = await mkdtemp(join(folder, 'update-'));
@@ -57,9 +75,9 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
     if (!(await readdir(work)).includes('root.json')) {
       const first = options.tufRoot ?? (await embeddedTufRoot(url));
       if (first === undefined) throw failed('nothing is known of this repository yet', 'name its first TUF root: --root FILE');
-      await writeFileAtomic(join(work, 'root.json'), Buffer.from(first));
+      await initialiseTuf(work, Buffer.from(first));
     }
-    const bytes = await download(url, work);
+    const { trustedRoot: bytes, signingConfig } = await download(url, work, options.now ?? new Date());
     readTrustedRoot(bytes);
     for (const name of ['root.json', 'timestamp.json', 'snapshot.json', 'targets.json'])
       await writeFileAtomic(join(kept, name), await readFile(join(work, name)));
@@ -67,31 +85,35 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
     const before = await readFile(file).catch(() => undefined);
     const changed = before?.equals(bytes) !== true;
     if (changed) await writeFileAtomic(file, bytes);
+    const configFile = cachedSigningConfigFile(cache, url);
+    if (signingConfig === undefined) await rm(configFile, { force: true });
+    else await writeFileAtomic(configFile, signingConfig);
     const expires = expiryOfMetadata(await readFile(cachedTimestampFile(cache, url)));
     return { url, file, digest: sha256Digest(bytes), changed, expires: expires ?? 0 };
   } catch (error) {
-    if (error instanceof PortcullisError) throw error;
-    throw failed(reasonOf(error), 'check the repository and its address; policies go on with the root they have');
+    if (isPortcullisError(error) && error.code === 'TRUST_ROOT_UPDATE_FAILED') throw error;
+    throw failed(reasonOf(error), 'check the repository, its address and the clock; policies go on with the root they have', error);
   } finally {
     await rm(work, { recursive: true, force: true });
   }
 }
 
-async function download(url: string, folder: string): Promise<Buffer> {
-  // By its default: bundled, a CommonJS package that is imported when it is needed has no other names.
-  const { default: tuf } = await import('tuf-js');
-  const targets = join(folder, 'targets');
-  await mkdir(targets, { recursive: true });
-  const updater = new tuf.Updater({
-    metadataDir: folder,
-    metadataBaseUrl: url,
-    targetDir: targets,
-    targetBaseUrl: `${url}/targets`,
-    config: { fetchTimeout: timeoutMilliseconds, fetchRetries: 2 },
-  });
-  await updater.refresh();
-  const found = await updater.getTargetInfo(target);
-  if (found === undefined) throw new Error(`the repository has no ${target}`);
-  if (found.length > maximumRootBytes) throw new Error(`its ${target} is larger than ${maximumRootBytes} bytes`);
-  return readFile(await updater.downloadTarget(found, join(targets, target)));
+interface Targets {
+  readonly trustedRoot: Buffer;
+  /** Instances that nobody signs with need none. */
+  readonly signingConfig?: Buffer;
+}
+
+async function download(url: string, folder: string, now: Date): Promise<Targets> {
+  const update = await updateMetadata({ dialect: 'tuf', source: httpSource(url, { deadlineMs }), store: folderStore(folder), now });
+  const bytesOf = async (path: string): Promise<Buffer | undefined> => {
+    const found = await update.find(path);
+    if (found === undefined) return undefined;
+    if (found.length > maximumRootBytes) throw new Error(`its ${path} is larger than ${maximumRootBytes} bytes`);
+    return fetchTarget(`${url}/targets`, found, update.trusted.root.signed.consistentSnapshot);
+  };
+  const trustedRoot = await bytesOf(target);
+  if (trustedRoot === undefined) throw new Error(`the repository has no ${target}`);
+  const signingConfig = await bytesOf(signingConfigTarget);
+  return { trustedRoot, ...(signingConfig === undefined ? {} : { signingConfig }) };
 }

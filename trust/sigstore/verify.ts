@@ -1,7 +1,8 @@
 import type { KeyObject } from 'node:crypto';
 import { verifyDigestWithKey, verifyWithKey } from '../keys/verify-signature.ts';
-import { extensionOid, keyUsageBit, readCertificate } from '../x509/certificate.ts';
+import { keyUsageBit, readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
+import { extensionOid } from '../x509/extensions.ts';
 import { findPath } from '../x509/path.ts';
 import type { Bundle } from './bundle.ts';
 import { checkCertificateTimeStamps } from './certificate-time-stamp.ts';
@@ -113,7 +114,7 @@ function readSigner(bundle: Bundle): Signer | NotVerified {
     if (certificate === undefined) return no('TRUST_SIGSTORE_CERTIFICATE', 'it was made with a key, and has no certificate');
     return { key: certificate.key, certificate, others, identity: readIdentity(certificate) };
   } catch (error) {
-    return no('TRUST_SIGSTORE_CERTIFICATE', `its certificate can not be used: ${(error as Error).message}`);
+    return no('TRUST_SIGSTORE_CERTIFICATE', `its certificate cannot be used: ${(error as Error).message}`);
   }
 }
 

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { mostPatternLength } from './metadata/limits.ts';
 import type { DelegationScope, Targets } from './metadata/model.ts';
 
 /** A role that may speak for a path. */
@@ -24,7 +25,7 @@ export function delegatesFor({ delegations }: Targets, path: string): Delegate[]
 export function covers(scope: DelegationScope, path: string): boolean {
   switch (scope.kind) {
     case 'patterns':
-      return scope.patterns.some((pattern) => matchesPath(pattern, path));
+      return path.length <= mostPatternLength && scope.patterns.some((pattern) => matchesPath(pattern, path));
     case 'hash-prefixes': {
       const hash = createHash('sha256').update(path).digest('hex');
       return scope.prefixes.some((prefix) => hash.startsWith(prefix.toLowerCase()));
@@ -41,39 +42,56 @@ function binOf(path: string, bits: number): number {
 /** Shell wildcards, folder by folder: a wildcard never crosses a `/` (section 4.5, PATHPATTERN). */
 function matchesPath(pattern: string, path: string): boolean {
   const [wanted, given] = [pattern.split('/'), path.split('/')];
-  return wanted.length === given.length && wanted.every((part, index) => matchesName(Array.from(part), Array.from(given[index] ?? '')));
+  return wanted.length === given.length && wanted.every((part, index) => matchesName(partsOf(part), Array.from(given[index] ?? '')));
 }
 
-/** `*`, `?` and `[set]`, in time linear in pattern times name: it goes back to the last `*` only. */
-function matchesName(pattern: readonly string[], name: readonly string[]): boolean {
+/** One part of a pattern: itself, any character, any run of characters, or one of a set. */
+type Part = string | typeof anyOne | typeof anyRun | readonly string[];
+const anyOne = Symbol('?');
+const anyRun = Symbol('*');
+
+/** A `[` without its `]` is itself. */
+function partsOf(pattern: string): Part[] {
+  const characters = Array.from(pattern);
+  const parts: Part[] = [];
+  let hasEnd = true;
+  for (let at = 0; at < characters.length; at += 1) {
+    const character = characters[at] as string;
+    // Looked for once where there is none: a row of `[` would be walked from each of them.
+    const end = character === '[' && hasEnd ? characters.indexOf(']', characters[at + 1] === '!' ? at + 3 : at + 2) : -1;
+    if (character === '[' && end === -1) hasEnd = false;
+    if (end !== -1) {
+      parts.push(characters.slice(at + 1, end));
+      at = end;
+    } else parts.push(character === '*' ? anyRun : character === '?' ? anyOne : character);
+  }
+  return parts;
+}
+
+/** In time linear in pattern times name: it goes back to the last `*` only. */
+function matchesName(pattern: readonly Part[], name: readonly string[]): boolean {
   let [at, from] = [0, 0];
   let star: { at: number; from: number } | undefined;
   while (from < name.length) {
-    const step = at < pattern.length && pattern[at] !== '*' ? matchOne(pattern, at, name[from] ?? '') : undefined;
-    if (step !== undefined) {
-      at = step;
-      from += 1;
-    } else if (pattern[at] === '*') {
+    const part = pattern[at];
+    if (part === anyRun) {
       star = { at, from };
       at += 1;
+    } else if (part !== undefined && matchesOne(part, name[from] ?? '')) {
+      at += 1;
+      from += 1;
     } else if (star !== undefined) {
       star = { at: star.at, from: star.from + 1 };
       [at, from] = [star.at + 1, star.from];
     } else return false;
   }
-  while (pattern[at] === '*') at += 1;
+  while (pattern[at] === anyRun) at += 1;
   return at === pattern.length;
 }
 
-/** @returns where the pattern goes on, or undefined when the character does not match */
-function matchOne(pattern: readonly string[], at: number, character: string): number | undefined {
-  const wanted = pattern[at];
-  if (wanted === '?') return at + 1;
-  if (wanted === '[') {
-    const end = pattern.indexOf(']', pattern[at + 1] === '!' ? at + 3 : at + 2);
-    if (end !== -1) return inSet(pattern.slice(at + 1, end), character) ? end + 1 : undefined;
-  }
-  return wanted === character ? at + 1 : undefined;
+function matchesOne(part: Exclude<Part, typeof anyRun>, character: string): boolean {
+  if (part === anyOne) return true;
+  return typeof part === 'string' ? part === character : inSet(part, character);
 }
 
 function inSet(set: readonly string[], character: string): boolean {

@@ -49,14 +49,17 @@ export function isUnavailable(code: string): boolean {
   return kinds[code as TufCode] === 'unavailable';
 }
 
+/** Names and lists of metadata are the repository's: a reason is kept in evidence and logs, and may not be as long as the file. */
+export const shortened = (text: string, most: number): string => (text.length <= most ? text : `${text.slice(0, most)} …`);
+
 /** @param on the role or target, as `snapshot` or `target "app:1"` */
 export function tufFailure(code: TufCode, on: string, why: string, cause?: unknown): PortcullisError<TufCode> {
   return new PortcullisError({
     code,
     kind: kinds[code] ?? 'denied',
     attempted: 'trust TUF',
-    on,
-    why,
+    on: shortened(on, 512),
+    why: shortened(why, 2048),
     fix: fixes[code],
     ...(cause === undefined ? {} : { cause }),
   });

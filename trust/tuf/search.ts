@@ -49,7 +49,8 @@ export function* searchTarget(path: string, mostRoles: number, current: Current)
     const end = delegates.findIndex(({ terminating }) => terminating);
     if (end !== -1) waiting = [];
     const asked = end === -1 ? delegates : delegates.slice(0, end + 1);
-    waiting.push(...asked.map(({ name }) => ({ name, delegator: next.name })).reverse());
+    // Not by a spread: a list of hundreds of thousands is more than a call can have arguments.
+    for (const { name } of asked.reverse()) waiting.push({ name, delegator: next.name });
   }
   throw tufFailure('TRUST_TUF_NO_TARGET', `target ${JSON.stringify(path)}`, `it was not found in the first ${mostRoles} roles`);
 }
@@ -74,7 +75,7 @@ function* reachRole(name: string, path: string | undefined, current: Current): S
     const delegator = steps[index - 1] ?? 'root';
     if (delegator !== 'root') {
       const parent = current().targets.get(delegator)?.signed;
-      const listed = parent?.delegations?.roles.some((role) => role.name === step) === true;
+      const listed = parent?.delegations?.byName.has(step) === true;
       const about = path === undefined || (parent !== undefined && delegatesFor(parent, path).some((role) => role.name === step));
       if (!listed || !about) return false;
       if (current().snapshot?.signed.meta.has(step) !== true) return yield { name: step, delegator, unlisted: true };
@@ -97,6 +98,8 @@ export function searchPath(path: string, { roles, mostRoles }: LookUp, current: 
 
 /** Names of one digest that are tried at most. */
 const mostNames = 256;
+/** Characters of a name that is tried: more than a reference with registry, repository and tag has. Patterns are held against each. */
+const mostNameLength = 1024;
 
 /**
  * A name under which a digest is signed now: one that, looked up, gives this digest and no other.
@@ -126,8 +129,8 @@ function* visitAll({ roles, mostRoles }: LookUp, current: Current): Search<void>
   }
   const visited = new Set<string>();
   const waiting: RoleAsked[] = [{ name: 'targets', delegator: 'root' }];
-  // What a role signs that is passed over here, nobody finds: a digest is admitted by a name that is looked up.
-  for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+  // What a role signs that is passed over here, nobody finds: a digest is admitted by a name that is looked up. The list grows meanwhile.
+  for (const next of waiting) {
     if (visited.has(next.name)) continue;
     if (visited.size >= mostRoles) return;
     visited.add(next.name);
@@ -136,7 +139,7 @@ function* visitAll({ roles, mostRoles }: LookUp, current: Current): Search<void>
     const delegator = next.name;
     const delegations = current().targets.get(delegator)?.signed.delegations;
     // Bins are found by a path; by a digest alone they are not.
-    waiting.push(...(delegations?.roles ?? []).map(({ name }) => ({ name, delegator, optional: true as const })));
+    for (const { name } of delegations?.roles ?? []) waiting.push({ name, delegator, optional: true });
   }
 }
 
@@ -144,7 +147,7 @@ function* namesOf(hex: string, about: (path: string) => boolean, { targets }: Tr
   const seen = new Set<string>();
   for (const { signed } of targets.values()) {
     for (const [path, { hashes }] of signed.targets) {
-      if (hashes['sha256'] !== hex || seen.has(path) || !about(path)) continue;
+      if (hashes['sha256'] !== hex || path.length > mostNameLength || seen.has(path) || !about(path)) continue;
       seen.add(path);
       yield path;
     }

@@ -95,6 +95,18 @@ for (const dialect of ['tuf', 'notary'] as const) {
       );
     });
 
+    test('a threshold below 1 is no threshold (CVE-2026-23992)', () => {
+      for (const role of ['root', 'timestamp', 'snapshot', 'targets'] as const)
+        for (const threshold of [0, -1]) {
+          const repository = testRepository(dialect);
+          repository.thresholds[role] = threshold;
+          refused('TRUST_TUF_MALFORMED', 'root', () => trust(dialect, written(repository)));
+          // Nobody has signed the role: it is what a threshold of 0 would let in.
+          repository.signers = { [role]: [] };
+          assert.throws(() => trust(dialect, written(repository)));
+        }
+    });
+
     test('a rollback of timestamp, snapshot or targets is refused', () => {
       const repository = testRepository(dialect);
       const old = written(repository);

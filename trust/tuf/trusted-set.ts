@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { reasonOf } from '../../base/errors/index.ts';
 import { tufFailure } from './failure.ts';
+import { mostHashedBytes } from './metadata/limits.ts';
 import { signedBy } from './metadata/keys.ts';
 import { readMetadata } from './metadata/read.ts';
 import type {
@@ -121,6 +122,11 @@ export function withTargets(
   input: { readonly name: string; readonly delegator: string; readonly bytes: Buffer; readonly former?: Metadata<Targets> },
   now: Date,
 ): TrustedSet {
+  return { ...set, targets: new Map(set.targets).set(input.name, verifiedTargets(set, input, now)) };
+}
+
+/** What {@link withTargets} adds, for whoever adds thousands of roles and copies the set for none. @throws as `withTargets` */
+export function verifiedTargets(set: TrustedSet, input: Parameters<typeof withTargets>[1], now: Date): Metadata<Targets> {
   const { name, delegator, bytes, former } = input;
   const meta = fileMetaOf(set, name);
   verifyFile(name, bytes, meta);
@@ -132,7 +138,7 @@ export function withTargets(
   if (meta.version === undefined && former !== undefined && isSigned(former, keys, role))
     refuseOlder(name, next.signed.version, former.signed.version);
   refuseExpired(name, next.signed, now);
-  return { ...set, targets: new Map(set.targets).set(name, next) };
+  return next;
 }
 
 /** What the trusted snapshot says of a role's file. @throws TRUST_TUF_MIX_AND_MATCH when it does not name it */
@@ -146,7 +152,7 @@ function signersOf(set: TrustedSet, name: string, delegator: string): { keys: Re
   const { keys, roles } = set.root.signed;
   if (name === 'targets') return { keys, role: roles.targets };
   const delegations = set.targets.get(delegator)?.signed.delegations;
-  const role = delegations?.roles.find((one) => one.name === name) ?? delegations?.succinct;
+  const role = delegations?.byName.get(name) ?? delegations?.succinct;
   if (delegations === undefined || role === undefined)
     throw tufFailure('TRUST_TUF_NOT_DELEGATED', name, `${delegator} does not delegate to it`);
   return { keys: delegations.keys, role };
@@ -207,22 +213,38 @@ function verifyRole(name: string, metadata: Metadata, keys: ReadonlyMap<string, 
 }
 
 function otherKeys({ signatures }: Metadata, { keyids }: RoleKeys): string {
-  const others = signatures.filter(({ keyid }) => !keyids.includes(keyid)).length;
+  const own = new Set(keyids);
+  const others = signatures.filter(({ keyid }) => !own.has(keyid)).length;
   return others === 0 ? '' : `; ${others} of another key`;
 }
 
 const isSigned = (metadata: Metadata, keys: ReadonlyMap<string, TufKey>, role: RoleKeys): boolean =>
   signersIn(metadata, keys, role) >= role.threshold;
 
-/** Keys, not ids: one key under two names signs once. */
-export function signersIn({ signatures, message }: Metadata, keys: ReadonlyMap<string, TufKey>, role: RoleKeys): number {
-  const signers = new Set<string>();
+/**
+ * How many keys of the role have signed; it stops at the threshold. Keys, not ids: one key under two names signs once. Each key is
+ * tried once, with the first signature under its name that is one: what a mirror adds costs no more than the role has keys.
+ * @param mostHashed bytes that are hashed at most: each try hashes the whole file. What is not tried does not count.
+ */
+export function signersIn(
+  { signatures, message }: Pick<Metadata, 'signatures' | 'message'>,
+  keys: ReadonlyMap<string, TufKey>,
+  role: RoleKeys,
+  mostHashed = mostHashedBytes,
+): number {
+  const mostTries = Math.max(1, Math.floor(mostHashed / Math.max(1, message.length)));
+  const own = new Set(role.keyids);
+  const tried = new Set<string>();
+  let signers = 0;
   for (const { keyid, bytes } of signatures) {
-    const key = role.keyids.includes(keyid) ? keys.get(keyid) : undefined;
-    if (key !== undefined && !signers.has(key.material) && signedBy(key, message, bytes)) signers.add(key.material);
-    if (signers.size >= role.threshold) break;
+    if (signers >= role.threshold || tried.size >= mostTries) break;
+    // An empty signature is a place holder of an offline signer.
+    const key = bytes.length > 0 && own.has(keyid) ? keys.get(keyid) : undefined;
+    if (key === undefined || tried.has(key.material)) continue;
+    tried.add(key.material);
+    if (signedBy(key, message, bytes)) signers += 1;
   }
-  return signers.size;
+  return signers;
 }
 
 function refuseOlder(name: string, version: number, trusted: number, what = 'version'): void {

@@ -1,16 +1,14 @@
 import type { DecideInput, TrustPolicy, Verdict } from '../types.ts';
 import type { EvaluationContext, Evidence } from './evaluation.ts';
 
-/** What the deciding Worker is asked; a policy goes with the first question under it. */
-export interface Asked {
-  readonly id: number;
-  readonly policy?: TrustPolicy;
-  readonly question:
-    | { readonly kind: 'decide'; readonly input: Omit<DecideInput, 'policy'> }
-    | { readonly kind: 'satisfied'; readonly evidence: Evidence; readonly context: EvaluationContext };
-}
+/** What the deciding thread offers. A policy goes with the first question under it; without one, that of the question before counts. */
+export type DeciderCalls = {
+  readonly decide: (input: Omit<DecideInput, 'policy'>, policy: TrustPolicy | undefined) => Promise<Counted<Verdict>>;
+  readonly satisfied: (evidence: Evidence, context: EvaluationContext, policy: TrustPolicy | undefined) => Promise<Counted<boolean>>;
+};
 
 /** `verifications`: bundles that it took. */
-export type Answered = { readonly id: number; readonly verifications: number } & (
-  { readonly verdict: Verdict } | { readonly satisfied: boolean } | { readonly error: string }
-);
+export interface Counted<T> {
+  readonly answer: T;
+  readonly verifications: number;
+}

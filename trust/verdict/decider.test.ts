@@ -88,6 +88,21 @@ test('what costs hundreds of milliseconds keeps the calling thread from nothing'
   assert.ok(longest < inPlace / 4, `${longest} ms in one turn; deciding in place takes ${inPlace} ms`);
 });
 
+test('a decision that takes longer than it may is an error, never a verdict, and the next one is made', async () => {
+  const own = createDecider({ deadlineMs: 1 });
+  const objects = Array.from({ length: 30_000 }, (_, index) => ({ name: `p${index}` }));
+  const heavy = input(dossierOf([attested(statementText({ objects }))]), demand(['predicate.objects.all(o, o.name.startsWith("p"))']));
+  try {
+    await assert.rejects(
+      own.decide(heavy),
+      (error) => isPortcullisError(error) && error.code === 'TRUST_DECIDER_FAILED' && error.message.includes('no answer within 0.001 s'),
+    );
+  } finally {
+    await own.close();
+  }
+  assert.equal((await decider.decide(heavy)).outcome, 'admit');
+});
+
 test('a Worker that is gone is an error, never a verdict, and the next question starts another', async () => {
   const own = createDecider();
   const asked = input(dossierOf([attested(statementText({}))]), demand());

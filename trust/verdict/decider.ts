@@ -1,9 +1,9 @@
-import type { Worker } from 'node:worker_threads';
-import { PortcullisError } from '../../base/errors/index.ts';
-import { startWorker } from '../../base/process/index.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { createThreadPool, startWorker } from '../../base/process/index.ts';
+import type { Caller } from '../../base/process/index.ts';
 import { countVerifications } from '../remembered.ts';
 import type { DecideInput, EvidenceItem, TrustPolicy, Verdict } from '../types.ts';
-import type { Answered, Asked } from './decider-messages.ts';
+import type { Counted, DeciderCalls } from './decider-messages.ts';
 import { decide } from './decide.ts';
 import type { EvaluationContext, Evidence } from './evaluation.ts';
 import { satisfied } from './satisfied.ts';
@@ -14,14 +14,14 @@ export interface Decider {
   decide(input: DecideInput): Promise<Verdict>;
   /** As `satisfied`. @throws PortcullisError `TRUST_DECIDER_FAILED` */
   satisfied(policy: TrustPolicy, evidence: Evidence, context: EvaluationContext): Promise<boolean>;
-  /** Ends the Worker; what it was asked fails. */
+  /** Ends the threads; what they were asked fails. */
   close(): Promise<void>;
 }
 
 /** Fewer signatures, and fewer bytes of them (in base64), take a few milliseconds all together. */
 const few = 4;
 const smallBytes = 96 * 1024;
-/** No policy and no dossier takes this long: the Worker hangs. */
+/** No policy and no dossier takes this long by itself. Time that a question waits behind others does not count. */
 const longestMs = 60_000;
 /** An isolate costs some 15 MB; unused for so long it is given back. */
 const idleMs = 60_000;
@@ -32,70 +32,46 @@ export function isDear(items: readonly EvidenceItem[]): boolean {
   return items.reduce((sum, { bytes = '', subjectBytes = '' }) => sum + bytes.length + subjectBytes.length, 0) > smallBytes;
 }
 
-/** A running Worker, and who waits for it. */
-interface Running {
-  readonly worker: Worker;
-  /** The policy that it has. */
-  policy: TrustPolicy | undefined;
-  readonly waiting: Map<number, { resolve(answered: Answered): void; reject(error: Error): void }>;
-  idle: NodeJS.Timeout | undefined;
+/** Threads at one time: an image whose evidence takes long does not keep the others waiting. */
+const threads = 2;
+
+export interface DeciderOptions {
+  /** Milliseconds that one decision may run; a minute unless told. */
+  readonly deadlineMs?: number;
 }
 
 /**
- * A decider with a Worker of its own, which starts with the first question that is dear and ends when none has come for a minute.
+ * A decider with threads of its own, which start with the first question that is dear and end when none has come for a minute.
  * Whoever makes it closes it.
  */
-export function createDecider(): Decider {
-  let running: Running | undefined;
-  let asked = 0;
+export function createDecider(options: DeciderOptions = {}): Decider {
+  const { deadlineMs = longestMs } = options;
+  /** @returns the policy that the thread was sent last */
+  const memory = (): { policy: TrustPolicy | undefined } => ({ policy: undefined });
+  const pool = createThreadPool<DeciderCalls, ReturnType<typeof memory>>({
+    start: () => startWorker(import.meta.url, './decide.worker.ts', { resourceLimits: { maxOldGenerationSizeMb: 512 } }),
+    ...{ memory, most: threads, deadlineMs, idleMs },
+    blame: { code: 'TRUST_DECIDER_FAILED', kind: 'internal', attempted: 'decide', on: '', fix: 'try again' },
+  });
 
-  const end = async (ended: Running, why: Error): Promise<void> => {
-    if (running === ended) running = undefined;
-    clearTimeout(ended.idle);
-    for (const { reject } of ended.waiting.values()) reject(why);
-    ended.waiting.clear();
-    await ended.worker.terminate();
-  };
-  const start = (): Running => {
-    const worker = startWorker(import.meta.url, './decide.worker.ts', { resourceLimits: { maxOldGenerationSizeMb: 512 } });
-    const started: Running = { worker, policy: undefined, waiting: new Map(), idle: undefined };
-    worker.unref();
-    worker.on('message', (answered: Answered) => {
-      countVerifications(answered.verifications);
-      started.waiting.get(answered.id)?.resolve(answered);
-    });
-    worker.on('error', (error: Error) => void end(started, error));
-    worker.on('exit', () => void end(started, new Error('its thread has ended')));
-    return started;
-  };
-  const ask = async (policy: TrustPolicy, question: Asked['question'], on: string): Promise<Answered> => {
-    const current = (running ??= start());
-    clearTimeout(current.idle);
-    const id = (asked += 1);
-    const { promise, resolve, reject } = Promise.withResolvers<Answered>();
-    current.waiting.set(id, { resolve, reject });
-    // Somebody waits: the process may not end before the answer.
-    current.worker.ref();
-    const late = setTimeout(() => void end(current, new Error(`there was no answer within ${longestMs / 1000} s`)), longestMs);
+  const ask = async <T>(
+    policy: TrustPolicy,
+    { subject, on }: { readonly subject: string; readonly on: string },
+    put: (caller: Caller<DeciderCalls>, policy: TrustPolicy | undefined) => Promise<Counted<T>>,
+  ): Promise<T> => {
     try {
-      current.worker.postMessage({ id, question, ...(current.policy === policy ? {} : { policy }) } satisfies Asked);
-      current.policy = policy;
-      const answered = await promise;
-      if ('error' in answered) {
-        // It may have been the policy that it could not take: the next question brings it again.
-        current.policy = undefined;
-        throw new Error(answered.error);
-      }
-      return answered;
+      const { answer, verifications } = await pool.ask(subject, async (caller, sent) => {
+        const newer = sent.policy === policy ? undefined : policy;
+        // Only a policy that was taken is left out of the next question.
+        sent.policy = undefined;
+        const counted = await put(caller, newer);
+        sent.policy = policy;
+        return counted;
+      });
+      countVerifications(verifications);
+      return answer;
     } catch (error) {
       throw failed(on, error);
-    } finally {
-      clearTimeout(late);
-      current.waiting.delete(id);
-      if (current.waiting.size === 0 && running === current) {
-        current.worker.unref();
-        current.idle = setTimeout(() => void end(current, new Error('it was not used')), idleMs).unref();
-      }
     }
   };
 
@@ -103,18 +79,16 @@ export function createDecider(): Decider {
     async decide(input) {
       if (!isDear(input.dossier.items)) return decide(input);
       const { policy, ...rest } = input;
-      const answered = await ask(policy, { kind: 'decide', input: rest }, input.reference);
-      if (!('verdict' in answered)) throw failed(input.reference, new Error('it answered something else'));
-      return answered.verdict;
+      const { reference, dossier } = input;
+      return ask(policy, { subject: dossier.digest || reference, on: reference }, (caller, newer) => caller.call('decide', rest, newer));
     },
     async satisfied(policy, evidence, context) {
       if (!isDear(evidence.items)) return satisfied(policy, evidence, context);
-      const answered = await ask(policy, { kind: 'satisfied', evidence, context }, context.reference);
-      return 'satisfied' in answered && answered.satisfied;
+      const { reference } = context;
+      const subject = evidence.digest || reference;
+      return ask(policy, { subject, on: reference }, (caller, newer) => caller.call('satisfied', evidence, context, newer));
     },
-    async close() {
-      if (running !== undefined) await end(running, new Error('it was closed'));
-    },
+    close: () => pool.close(),
   };
 }
 
@@ -124,7 +98,7 @@ function failed(on: string, error: unknown): PortcullisError {
     kind: 'internal',
     attempted: 'decide about image',
     on,
-    why: `the thread that decides gave no answer: ${error instanceof Error ? error.message : String(error)}`,
+    why: `the thread that decides gave no answer: ${isPortcullisError(error) ? error.failure.why : reasonOf(error)}`,
     fix: 'try again; if it repeats, see how much evidence the image has and what the policy asks of it',
     cause: error,
   });

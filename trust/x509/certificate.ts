@@ -1,122 +1,175 @@
-import { constants, createPublicKey, verify } from 'node:crypto';
-import type { KeyObject, VerifyKeyObjectInput } from 'node:crypto';
+import { createHash, createPublicKey } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { policyKey } from '../keys/public-key.ts';
-import {
-  childrenOf,
-  derTag,
-  DerError,
-  expectTag,
-  readBits,
-  readBoolean,
-  readDer,
-  readInteger,
-  readOid,
-  readSmallInteger,
-  readTime,
-} from './der.ts';
+import { childrenOf, contextTag, derTag, DerError, expectTag, onlyChild } from './der.ts';
 import type { DerElement } from './der.ts';
+import { readStrict } from './der-strict.ts';
+import { readBits, readInteger, readNamedBits, readOid, readSmallInteger, readTime, readTrueOrAbsent } from './der-values.ts';
+import { extensionOid, readExtensions } from './extensions.ts';
+import type { Extension } from './extensions.ts';
+import { readName } from './name.ts';
+import type { DistinguishedName } from './name.ts';
+import { readPointUrls, readResponderUrls } from './revocation-urls.ts';
+import { isSignatureBy, readSignatureAlgorithm } from './signature-algorithm.ts';
+import type { SignatureAlgorithm } from './signature-algorithm.ts';
+import { readSubjectNames } from './subject-names.ts';
+import type { SubjectNames } from './subject-names.ts';
 
-/** An X.509 certificate (RFC 5280), read strictly. */
+/** An X.509 certificate (RFC 5280 section 4.1), read strictly. Nothing in it is trusted. */
 export interface Certificate {
   readonly raw: Buffer;
-  /** 1 and 2 have no extensions: as a trusted root they are of an authority all the same, and nowhere else. */
+  /** Lower-case hex of the SHA-256 of `raw`. */
+  readonly thumbprint: string;
+  /** 1 and 2 have no extensions: only a trusted root of these versions may issue. */
   readonly version: 1 | 2 | 3;
   /** The signed part. */
   readonly tbs: DerElement;
-  /** Big-endian bytes of the serial number. */
+  /** Content octets of the serial number: at most 20, not negative, in their shortest form. */
   readonly serial: Buffer;
   /** DER of the names. */
   readonly issuer: Buffer;
   readonly subject: Buffer;
+  readonly subjectName: DistinguishedName;
+  readonly subjectAltNames: SubjectNames;
   /** Milliseconds since 1970; both ends are inside. */
   readonly notBefore: number;
   readonly notAfter: number;
   readonly spki: Buffer;
+  /** The bit string of the SubjectPublicKeyInfo: what OCSP hashes. */
+  readonly keyBits: Buffer;
   readonly key: KeyObject;
-  /** OID; of RSA-PSS `RSA-PSS sha256`, where its parameters are among those that count. */
-  readonly signatureAlgorithm: string;
+  /** Undefined for an algorithm that does not count, such as SHA-1: the certificate can be a trusted root, and nothing else. */
+  readonly signatureAlgorithm: SignatureAlgorithm | undefined;
   readonly signature: Buffer;
-  /** By OID; `value` is the content of extnValue. */
-  readonly extensions: ReadonlyMap<string, CertificateExtension>;
+  /** By OID. */
+  readonly extensions: ReadonlyMap<string, Extension>;
   readonly isAuthority: boolean;
   readonly pathLength: number | undefined;
-  /** Bits of keyUsage, first bit first; undefined when the extension is absent. */
+  /** Bits of {@link keyUsageBit}; undefined when the extension is absent. */
   readonly keyUsage: number | undefined;
   /** OIDs; undefined when the extension is absent. */
   readonly extendedKeyUsage: readonly string[] | undefined;
+  /** http and other URIs of OCSP responders, and of revocation lists. */
+  readonly ocspUrls: readonly string[];
+  readonly crlUrls: readonly string[];
 }
 
-export interface CertificateExtension {
-  readonly critical: boolean;
-  readonly value: Buffer;
-  /** The whole Extension element, to take it out of the signed part (RFC 6962 section 3.2). */
-  readonly element: DerElement;
-}
+/** Bits of {@link Certificate.keyUsage} (RFC 5280 section 4.2.1.3). */
+export const keyUsageBit = { digitalSignature: 1 << 0, contentCommitment: 1 << 1, keyCertSign: 1 << 5, crlSign: 1 << 6 } as const;
 
-export const extensionOid = {
-  subjectKeyIdentifier: '2.5.29.14',
-  keyUsage: '2.5.29.15',
-  subjectAltName: '2.5.29.17',
-  basicConstraints: '2.5.29.19',
-  nameConstraints: '2.5.29.30',
-  authorityKeyIdentifier: '2.5.29.35',
-  extendedKeyUsage: '2.5.29.37',
-} as const;
-
-/** Bits of {@link Certificate.keyUsage}. */
-export const keyUsageBit = { digitalSignature: 0x80, keyCertSign: 0x04 } as const;
-
-/** Extensions that this room understands, so that they may be critical (RFC 5280 4.2). */
-const understood: ReadonlySet<string> = new Set(Object.values(extensionOid));
+/** Extensions that are applied here or in `path.ts`, so that they may be critical (RFC 5280 section 4.2). All are read, critical or not. */
+const understood: ReadonlySet<string> = new Set([
+  extensionOid.subjectKeyIdentifier,
+  extensionOid.keyUsage,
+  extensionOid.subjectAltName,
+  extensionOid.basicConstraints,
+  extensionOid.nameConstraints,
+  extensionOid.authorityKeyIdentifier,
+  extensionOid.extendedKeyUsage,
+]);
 
 const maximumCertificateBytes = 64 * 1024;
 
 /**
  * Reads a DER certificate.
- * @throws DerError when it is not one, or holds something critical that is not understood
+ * @throws DerError when the bytes are not one certificate in DER, a field is not what RFC 5280 says, an extension is there twice, a
+ *   critical extension is not understood, or the key cannot be used
  */
 export function readCertificate(bytes: Uint8Array): Certificate {
   if (bytes.byteLength > maximumCertificateBytes) throw new DerError(`the certificate is larger than ${maximumCertificateBytes} bytes`, 0);
   const raw = Buffer.from(bytes);
-  const [tbs, algorithm, signature, more] = childrenOf(expectTag(readDer(raw), derTag.sequence, 'the certificate'));
-  if (more !== undefined) throw new DerError('something follows the signature', more.offset);
-  const fields = childrenOf(expectTag(tbs, derTag.sequence, 'tbsCertificate'));
-  const version = readVersion(fields[0]?.tag === 0xa0 ? fields.shift() : undefined);
-  const [serial, innerAlgorithm, issuer, validity, subject, spki, ...rest] = fields;
+  const [tbs, algorithm, signature, more] = childrenOf(expectTag(readStrict(raw), derTag.sequence, 'the certificate'));
+  if (more !== undefined) throw new DerError('a field follows the signature', more.offset);
+  const fields = readFields(expectTag(tbs, derTag.sequence, 'tbsCertificate'));
   // RFC 5280 4.1.1.2: both must say the same, or the unsigned one could mislead.
-  if (algorithm === undefined || innerAlgorithm === undefined || !algorithm.whole.equals(innerAlgorithm.whole))
+  if (algorithm === undefined || fields.algorithm?.whole.equals(algorithm.whole) !== true)
     throw new DerError('the two signature algorithms differ', algorithm?.offset ?? 0);
-  const [notBefore, notAfter] = childrenOf(expectTag(validity, derTag.sequence, 'the validity'));
-  const extended = rest.find((field) => field.tag === 0xa3);
-  if (extended !== undefined && version < 3)
-    throw new DerError(`the certificate is of version ${version} and has extensions`, extended.offset);
-  const extensions = readExtensions(extended);
-  const key = readKey(expectTag(spki, derTag.sequence, 'the public key'));
+  const { version, extensions } = fields;
+  const spki = expectTag(fields.spki, derTag.sequence, 'the public key');
+  const subject = expectTag(fields.subject, derTag.sequence, 'the subject');
+  const issuer = expectTag(fields.issuer, derTag.sequence, 'the issuer');
+  readName(issuer);
+  const access = extensions.get(extensionOid.authorityInformation);
+  const points = extensions.get(extensionOid.crlDistributionPoints);
   return {
     raw,
+    thumbprint: createHash('sha256').update(raw).digest('hex'),
     version,
     tbs: tbs as DerElement,
-    serial: readInteger(serial, 'the serial number'),
-    issuer: expectTag(issuer, derTag.sequence, 'the issuer').whole,
-    subject: expectTag(subject, derTag.sequence, 'the subject').whole,
-    notBefore: readTime(notBefore, 'notBefore'),
-    notAfter: readTime(notAfter, 'notAfter'),
-    spki: (spki as DerElement).whole,
-    key,
-    signatureAlgorithm: readSignatureAlgorithm(expectTag(algorithm, derTag.sequence, 'the signature algorithm')),
+    serial: readSerial(fields.serial),
+    issuer: issuer.whole,
+    subject: subject.whole,
+    subjectName: readName(subject),
+    subjectAltNames: readSubjectNames(extensions.get(extensionOid.subjectAltName)),
+    ...readValidity(fields.validity),
+    spki: spki.whole,
+    keyBits: readBits(childrenOf(spki)[1], 'the public key'),
+    key: readKey(spki),
+    signatureAlgorithm: readSignatureAlgorithm(algorithm),
     signature: readBits(signature, 'the signature'),
     extensions,
     ...readConstraints(extensions.get(extensionOid.basicConstraints)),
     keyUsage: readKeyUsage(extensions.get(extensionOid.keyUsage)),
     extendedKeyUsage: readExtendedKeyUsage(extensions.get(extensionOid.extendedKeyUsage)),
+    ocspUrls: access === undefined ? [] : readResponderUrls(access.value),
+    crlUrls: points === undefined ? [] : readPointUrls(points.value),
   };
 }
 
+interface Fields {
+  readonly version: Certificate['version'];
+  readonly serial: DerElement | undefined;
+  readonly algorithm: DerElement | undefined;
+  readonly issuer: DerElement | undefined;
+  readonly validity: DerElement | undefined;
+  readonly subject: DerElement | undefined;
+  readonly spki: DerElement | undefined;
+  readonly extensions: ReadonlyMap<string, Extension>;
+}
+
+/** TBSCertificate: each field once, in order, and nothing else. */
+function readFields(tbs: DerElement): Fields {
+  const fields = childrenOf(tbs);
+  const take = (tag: number): DerElement | undefined => (fields[0]?.tag === tag ? fields.shift() : undefined);
+  const version = readVersion(take(contextTag(0, 'constructed')));
+  const [serial, algorithm, issuer, validity, subject, spki] = fields.splice(0, 6);
+  const issuerId = take(contextTag(1, 'primitive'));
+  const subjectId = take(contextTag(2, 'primitive'));
+  const extended = take(contextTag(3, 'constructed'));
+  const [more] = fields;
+  if (more !== undefined) throw new DerError('the certificate has a field that does not exist', more.offset);
+  if (version === 1 && (issuerId ?? subjectId) !== undefined)
+    throw new DerError('the certificate is of version 1 and has unique identifiers', tbs.offset);
+  if (extended !== undefined && version < 3)
+    throw new DerError(`the certificate is of version ${version} and has extensions`, extended.offset);
+  const extensions = extended === undefined ? new Map<string, Extension>() : readExtensions(onlyChild(extended));
+  for (const [oid, { critical, element, value }] of extensions) {
+    if (understood.has(oid)) readStrict(value);
+    else if (critical) throw new DerError(`the critical extension ${oid} is not understood`, element.offset);
+  }
+  return { version, serial, algorithm, issuer, validity, subject, spki, extensions };
+}
+
+/** Version 1 is the default, which DER leaves out. */
 function readVersion(element: DerElement | undefined): Certificate['version'] {
   if (element === undefined) return 1;
-  const version = readSmallInteger(childrenOf(element)[0], 'the version') + 1;
-  if (version !== 2 && version !== 3) throw new DerError(`the certificate is of version ${version}`, element.offset);
+  const version = readSmallInteger(onlyChild(element), 'the version') + 1;
+  if (version !== 2 && version !== 3) throw new DerError(`the certificate names version ${version}`, element.offset);
   return version;
+}
+
+/** RFC 5280 section 4.1.2.2: at most 20 octets, not negative. Some old roots have zero. */
+function readSerial(element: DerElement | undefined): Buffer {
+  const serial = readInteger(element, 'the serial number');
+  if ((serial[0] ?? 0) >= 0x80) throw new DerError('the serial number is negative', element?.offset ?? 0);
+  if (serial.length > (serial[0] === 0 ? 21 : 20)) throw new DerError('the serial number has more than 20 octets', element?.offset ?? 0);
+  return serial;
+}
+
+function readValidity(element: DerElement | undefined): Pick<Certificate, 'notBefore' | 'notAfter'> {
+  const [from, until, more] = childrenOf(expectTag(element, derTag.sequence, 'the validity'));
+  if (more !== undefined) throw new DerError('the validity has more than two times', more.offset);
+  return { notBefore: readTime(from, 'notBefore'), notAfter: readTime(until, 'notAfter') };
 }
 
 function readKey(spki: DerElement): KeyObject {
@@ -124,127 +177,55 @@ function readKey(spki: DerElement): KeyObject {
   try {
     key = createPublicKey({ key: spki.whole, format: 'der', type: 'spki' });
   } catch {
-    throw new DerError('the public key can not be read', spki.offset);
+    throw new DerError('the public key cannot be read', spki.offset);
   }
+  // What OpenSSL writes is the one encoding of this key: fields beside it, or another form of a point, are not carried along.
+  if (!key.export({ format: 'der', type: 'spki' }).equals(spki.whole))
+    throw new DerError('the public key is not in its one form', spki.offset);
   // Of others a verification is unsafe (short) or takes milliseconds (long): the limits of keys in policies.
   const named = policyKey('certificate', key);
-  if ('problem' in named) throw new DerError(`the public key can not be used: ${named.problem},`, spki.offset);
+  if ('problem' in named) throw new DerError(`the public key cannot be used: ${named.problem},`, spki.offset);
   return key;
 }
 
-function readExtensions(field: DerElement | undefined): ReadonlyMap<string, CertificateExtension> {
-  const extensions = new Map<string, CertificateExtension>();
-  if (field === undefined) return extensions;
-  for (const element of childrenOf(expectTag(childrenOf(field)[0], derTag.sequence, 'the extensions'))) {
-    const parts = childrenOf(expectTag(element, derTag.sequence, 'an extension'));
-    const oid = readOid(parts[0], "an extension's name");
-    const critical = parts.length === 3 ? readBoolean(parts[1] as DerElement) : false;
-    const value = expectTag(parts[parts.length - 1], derTag.octetString, "an extension's value").content;
-    if (parts.length < 2 || parts.length > 3) throw new DerError('an extension is malformed', element.offset);
-    // RFC 5280 4.2: at most one of a kind.
-    if (extensions.has(oid)) throw new DerError(`the extension ${oid} stands twice`, element.offset);
-    if (critical && !understood.has(oid)) throw new DerError(`the critical extension ${oid} is not understood`, element.offset);
-    extensions.set(oid, { critical, value, element });
-  }
-  return extensions;
-}
-
-function readConstraints(extension: CertificateExtension | undefined): Pick<Certificate, 'isAuthority' | 'pathLength'> {
+function readConstraints(extension: Extension | undefined): Pick<Certificate, 'isAuthority' | 'pathLength'> {
   if (extension === undefined) return { isAuthority: false, pathLength: undefined };
-  const parts = childrenOf(expectTag(readDer(extension.value), derTag.sequence, 'basicConstraints'));
-  const flag = parts[0]?.tag === derTag.boolean ? parts.shift() : undefined;
-  return {
-    isAuthority: flag === undefined ? false : readBoolean(flag),
-    pathLength: parts[0] === undefined ? undefined : readSmallInteger(parts[0], 'pathLenConstraint'),
-  };
+  const parts = childrenOf(expectTag(readStrict(extension.value), derTag.sequence, 'basicConstraints'));
+  const isAuthority = readTrueOrAbsent(parts[0]?.tag === derTag.boolean ? parts.shift() : undefined, 'cA');
+  const [length, more] = parts;
+  if (more !== undefined) throw new DerError('basicConstraints are malformed', more.offset);
+  // RFC 5280 4.2.1.9: the length means something of an authority only.
+  if (length !== undefined && !isAuthority) throw new DerError('pathLenConstraint is there, and cA is not', length.offset);
+  return { isAuthority, pathLength: length === undefined ? undefined : readSmallInteger(length, 'pathLenConstraint') };
 }
 
-function readKeyUsage(extension: CertificateExtension | undefined): number | undefined {
+/** RFC 5280 section 4.2.1.3: at least one bit. */
+function readKeyUsage(extension: Extension | undefined): number | undefined {
   if (extension === undefined) return undefined;
-  const { content, offset } = expectTag(readDer(extension.value), derTag.bitString, 'keyUsage');
-  if (content.length < 2 || (content[0] ?? 8) > 7) throw new DerError('keyUsage is malformed', offset);
-  return content[1];
+  const usage = readNamedBits(readStrict(extension.value), 'keyUsage');
+  if (usage === 0) throw new DerError('keyUsage allows nothing', 0);
+  return usage;
 }
 
-function readExtendedKeyUsage(extension: CertificateExtension | undefined): readonly string[] | undefined {
+/** RFC 5280 section 4.2.1.12: at least one purpose. */
+function readExtendedKeyUsage(extension: Extension | undefined): readonly string[] | undefined {
   if (extension === undefined) return undefined;
-  return childrenOf(expectTag(readDer(extension.value), derTag.sequence, 'extendedKeyUsage')).map((usage) => readOid(usage));
+  const purposes = childrenOf(expectTag(readStrict(extension.value), derTag.sequence, 'extendedKeyUsage'), 256);
+  if (purposes.length === 0) throw new DerError('extendedKeyUsage is empty', 0);
+  return purposes.map((usage) => readOid(usage, 'a purpose of extendedKeyUsage'));
 }
-
-const rsaPss = '1.2.840.113549.1.1.10';
-const maskByHash = '1.2.840.113549.1.1.8';
-const pssDigests: Readonly<Record<string, readonly [digest: string, bytes: number]>> = {
-  '2.16.840.1.101.3.4.2.1': ['sha256', 32],
-  '2.16.840.1.101.3.4.2.2': ['sha384', 48],
-  '2.16.840.1.101.3.4.2.3': ['sha512', 64],
-};
-
-function readSignatureAlgorithm(element: DerElement): string {
-  const [name, parameters] = childrenOf(element);
-  const oid = readOid(name);
-  if (oid !== rsaPss || parameters === undefined) return oid;
-  const digest = pssDigest(parameters);
-  return digest === undefined ? oid : `RSA-PSS ${digest}`;
-}
-
-/** The digest, where it is also the mask's and as long as the salt (RFC 4055 section 3.1; so Go's crypto/x509 takes it): the rest is not counted. */
-function pssDigest(parameters: DerElement): string | undefined {
-  const fields = new Map(
-    childrenOf(expectTag(parameters, derTag.sequence, 'the parameters')).map((field) => [field.tag, childrenOf(field)[0]]),
-  );
-  const [hashField, maskField, saltField] = [0xa0, 0xa1, 0xa2].map((tag) => fields.get(tag));
-  // What is absent stands for SHA-1 and its length.
-  if (hashField === undefined || maskField === undefined || saltField === undefined) return undefined;
-  const hash = plainOid(hashField);
-  const [maskName, maskHash] = childrenOf(expectTag(maskField, derTag.sequence, 'the mask'));
-  const salt = readSmallInteger(saltField, 'the length of the salt');
-  const trailer = fields.get(0xa3);
-  const [digest, bytes] = pssDigests[hash ?? ''] ?? [];
-  const plain = readOid(maskName) === maskByHash && plainOid(maskHash) === hash && salt === bytes;
-  return plain && (trailer === undefined || readSmallInteger(trailer, 'the trailer') === 1) ? digest : undefined;
-}
-
-/** Of an algorithm without parameters of its own. */
-function plainOid(algorithm: DerElement | undefined): string | undefined {
-  const [name, none] = childrenOf(expectTag(algorithm, derTag.sequence, 'an algorithm'));
-  return none === undefined || (none.tag === derTag.null && none.content.length === 0) ? readOid(name) : undefined;
-}
-
-/** Digests by signature algorithm; ed25519 has none of its own. SHA-1 is not accepted for certificates. */
-const digestsOf: Readonly<Record<string, string | null>> = {
-  '1.2.840.10045.4.3.2': 'sha256',
-  '1.2.840.10045.4.3.3': 'sha384',
-  '1.2.840.10045.4.3.4': 'sha512',
-  '1.2.840.113549.1.1.11': 'sha256',
-  '1.2.840.113549.1.1.12': 'sha384',
-  '1.2.840.113549.1.1.13': 'sha512',
-  '1.3.101.112': null,
-  'RSA-PSS sha256': 'sha256',
-  'RSA-PSS sha384': 'sha384',
-  'RSA-PSS sha512': 'sha512',
-};
 
 /** Whether `issuer`'s key made the signature of `certificate`, and is named as its issuer. Never throws. */
-export function isSignedBy(certificate: Certificate, issuer: Certificate): boolean {
-  const digest = digestsOf[certificate.signatureAlgorithm];
-  if (digest === undefined || !certificate.issuer.equals(issuer.subject)) return false;
-  if (!certificate.signatureAlgorithm.startsWith('RSA-PSS '))
-    return verifyWith(digest, certificate.tbs.whole, issuer.key, certificate.signature);
-  if (issuer.key.asymmetricKeyType !== 'rsa') return false;
-  const pss = { key: issuer.key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST };
-  return verifyWith(digest, certificate.tbs.whole, pss, certificate.signature);
+export function isSignedBy({ issuer, signatureAlgorithm, tbs, signature }: Certificate, by: Certificate): boolean {
+  return issuer.equals(by.subject) && isSignatureBy(signatureAlgorithm, by.key, tbs.whole, signature);
 }
 
-/** node:crypto's verify, in which a key that does not fit the algorithm is a no. */
-export function verifyWith(
-  digest: string | null,
-  message: Uint8Array,
-  key: KeyObject | VerifyKeyObjectInput,
-  signature: Uint8Array,
-): boolean {
-  try {
-    return verify(digest, message, key, signature);
-  } catch {
-    return false;
-  }
+/** Whether the certificate names itself as its issuer, and its own key signed it. */
+export function isSelfSigned(certificate: Certificate): boolean {
+  return isSignedBy(certificate, certificate);
+}
+
+/** `"CN=builder, O=example.com" (sha256:2cf24dba5fb0)`, for reasons. */
+export function describeCertificate({ subjectName, thumbprint }: Certificate): string {
+  return `"${subjectName.text}" (sha256:${thumbprint.slice(0, 12)})`;
 }

@@ -1,15 +1,15 @@
-/** One element of DER: tag, its content, and the whole of it as it stands. */
+/** One element of DER: its identifier octet, its content, and the bytes of the whole. */
 export interface DerElement {
   /** The identifier octet: class, constructed bit and number. */
   readonly tag: number;
   readonly content: Buffer;
-  /** Tag, length and content. Signatures are over this. */
+  /** Identifier, length and content. Signatures are over these bytes. */
   readonly whole: Buffer;
-  /** Where it begins in the bytes first given to {@link readDer}. */
+  /** Where it begins in the bytes first given to {@link readDer} or {@link readStrict}. */
   readonly offset: number;
 }
 
-/** Tags (X.690 section 8; RFC 5280). Context tags are `0x80 | number`, constructed ones `0xa0 | number`. */
+/** Identifier octets (X.690 section 8; RFC 5280). Context-specific ones are given by {@link contextTag}. */
 export const derTag = {
   boolean: 0x01,
   integer: 0x02,
@@ -17,14 +17,28 @@ export const derTag = {
   octetString: 0x04,
   null: 0x05,
   oid: 0x06,
+  enumerated: 0x0a,
   utf8String: 0x0c,
+  numericString: 0x12,
+  printableString: 0x13,
+  teletexString: 0x14,
+  ia5String: 0x16,
   utcTime: 0x17,
   generalizedTime: 0x18,
+  visibleString: 0x1a,
+  generalString: 0x1b,
+  universalString: 0x1c,
+  bmpString: 0x1e,
   sequence: 0x30,
   set: 0x31,
 } as const;
 
-/** What is not DER, or not what was expected, with the place in bytes. */
+/** The identifier octet of a context-specific element. */
+export function contextTag(number: number, form: 'constructed' | 'primitive'): number {
+  return (form === 'constructed' ? 0xa0 : 0x80) | number;
+}
+
+/** The bytes are not DER, or not what was expected; the message gives the offset in bytes. */
 export class DerError extends Error {
   readonly offset: number;
 
@@ -35,23 +49,24 @@ export class DerError extends Error {
 }
 
 /**
- * Reads one element that fills the bytes. Only definite, shortest lengths and low tag numbers: so each value has one encoding
- * (X.690 section 10.1), and bytes that were signed can not be read in two ways.
+ * Reads the header of one element that fills the bytes: a definite length in its shortest form and a tag number below 31. What it
+ * contains is not looked at; outside data is read with {@link readStrict}.
  * @throws DerError
  */
 export function readDer(bytes: Uint8Array): DerElement {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const element = elementAt(buffer, 0, 0);
-  if (element.whole.length !== buffer.length) throw new DerError('something follows the value', element.whole.length);
+  if (element.whole.length !== buffer.length) throw new DerError('bytes follow the value', element.whole.length);
   return element;
 }
 
-/** The elements that a constructed element (or an octet string that wraps DER) holds. @throws DerError */
-export function childrenOf(element: DerElement): DerElement[] {
-  const { content } = element;
-  const base = element.offset + element.whole.length - content.length;
+/** The elements that a constructed element holds. @throws DerError, also when there are more than `limit` */
+export function childrenOf(element: DerElement, limit = 65_536): DerElement[] {
+  const { content, offset, whole } = element;
+  const base = offset + whole.length - content.length;
   const children: DerElement[] = [];
   for (let at = 0; at < content.length;) {
+    if (children.length >= limit) throw new DerError(`more than ${limit} elements are in one place`, offset);
     const child = elementAt(content, at, base);
     children.push(child);
     at += child.whole.length;
@@ -59,25 +74,50 @@ export function childrenOf(element: DerElement): DerElement[] {
   return children;
 }
 
-function elementAt(bytes: Buffer, at: number, base: number): DerElement {
+/** The elements that a constructed element holds, one by one: a list of a hundred thousand entries makes no tree. @throws DerError */
+export function* eachChild({ content, offset, whole }: DerElement): Generator<DerElement, void> {
+  const base = offset + whole.length - content.length;
+  for (let at = 0; at < content.length;) {
+    const child = elementAt(content, at, base);
+    yield child;
+    at += child.whole.length;
+  }
+}
+
+/** Elements that follow each other without one around them, such as several certificates in one file. @throws DerError */
+export function eachDer(bytes: Buffer): Generator<DerElement, void> {
+  return eachChild({ tag: derTag.sequence, content: bytes, whole: bytes, offset: 0 });
+}
+
+/** The length field of the element at `at`. @throws DerError */
+export function headerAt(
+  bytes: Buffer,
+  at: number,
+  end: number,
+  base: number,
+): { readonly tag: number; readonly start: number; readonly end: number } {
   const tag = bytes[at];
   const first = bytes[at + 1];
-  if (tag === undefined || first === undefined) throw new DerError('the value is cut short', base + at);
+  if (tag === undefined || first === undefined || at + 2 > end) throw new DerError('the value is cut short', base + at);
   if ((tag & 0x1f) === 0x1f) throw new DerError('the tag number is above 30', base + at);
-  let length = first;
-  let header = 2;
-  if (first >= 0x80) {
-    const count = first & 0x7f;
-    // Four bytes are 4 GiB: nothing here is nearly so large.
-    if (count === 0 || count > 4) throw new DerError('the length is indefinite or too large', base + at + 1);
-    if (at + 2 + count > bytes.length) throw new DerError('the length is cut short', base + at + 1);
-    length = bytes.readUIntBE(at + 2, count);
-    if (length < 0x80 || bytes[at + 2] === 0) throw new DerError('the length is not in its shortest form', base + at + 1);
-    header += count;
+  if (first < 0x80) {
+    if (at + 2 + first > end) throw new DerError('the value is cut short', base + at);
+    return { tag, start: at + 2, end: at + 2 + first };
   }
-  const end = at + header + length;
-  if (end > bytes.length) throw new DerError('the value is cut short', base + at);
-  return { tag, content: bytes.subarray(at + header, end), whole: bytes.subarray(at, end), offset: base + at };
+  const count = first & 0x7f;
+  // Four bytes are 4 GiB: nothing here is nearly so large.
+  if (count === 0 || count > 4) throw new DerError('the length is indefinite or too large', base + at + 1);
+  const start = at + 2 + count;
+  if (start > end) throw new DerError('the length is cut short', base + at + 1);
+  const length = bytes.readUIntBE(at + 2, count);
+  if (length < 0x80 || bytes[at + 2] === 0) throw new DerError('the length is not in its shortest form', base + at + 1);
+  if (start + length > end) throw new DerError('the value is cut short', base + at);
+  return { tag, start, end: start + length };
+}
+
+function elementAt(bytes: Buffer, at: number, base: number): DerElement {
+  const { tag, start, end } = headerAt(bytes, at, bytes.length, base);
+  return { tag, content: bytes.subarray(start, end), whole: bytes.subarray(at, end), offset: base + at };
 }
 
 /** The element, when it has that tag. @throws DerError */
@@ -87,73 +127,9 @@ export function expectTag(element: DerElement | undefined, tag: number, what: st
   return element;
 }
 
-/** An object identifier in dots: `1.2.840.113549`. @throws DerError */
-export function readOid(element: DerElement | undefined, what = 'an object identifier'): string {
-  const { content, offset } = expectTag(element, derTag.oid, what);
-  const parts: bigint[] = [];
-  let value = 0n;
-  let fresh = true;
-  for (const byte of content) {
-    if (fresh && byte === 0x80) throw new DerError(`${what} is not in its shortest form`, offset);
-    value = (value << 7n) | BigInt(byte & 0x7f);
-    fresh = byte < 0x80;
-    if (fresh) {
-      parts.push(value);
-      value = 0n;
-    }
-  }
-  const [first] = parts;
-  if (first === undefined || !fresh || content.length > 64) throw new DerError(`${what} is malformed`, offset);
-  const root = first < 40n ? 0n : first < 80n ? 1n : 2n;
-  return [root, first - root * 40n, ...parts.slice(1)].join('.');
-}
-
-/** A non-negative integer's bytes as they stand (RFC 5280 serial numbers have up to 20). @throws DerError */
-export function readInteger(element: DerElement | undefined, what = 'an integer'): Buffer {
-  const { content, offset } = expectTag(element, derTag.integer, what);
-  const padded = content.length > 1 && (content[0] === 0 ? (content[1] ?? 0) < 0x80 : content[0] === 0xff && (content[1] ?? 0) >= 0x80);
-  if (content.length === 0 || padded) throw new DerError(`${what} is not in its shortest form`, offset);
-  return content;
-}
-
-/** An integer from 0 to 2^31. @throws DerError */
-export function readSmallInteger(element: DerElement | undefined, what: string): number {
-  const bytes = readInteger(element, what);
-  if (bytes.length > 4 || (bytes[0] ?? 0) >= 0x80) throw new DerError(`${what} is out of range`, element?.offset ?? 0);
-  return bytes.readUIntBE(0, bytes.length);
-}
-
-/** @throws DerError */
-export function readBoolean(element: DerElement): boolean {
-  const { content, offset } = expectTag(element, derTag.boolean, 'a boolean');
-  if (content.length !== 1 || (content[0] !== 0 && content[0] !== 0xff)) throw new DerError('a boolean is neither 0x00 nor 0xff', offset);
-  return content[0] === 0xff;
-}
-
-/** The bytes of a bit string of whole bytes. @throws DerError */
-export function readBits(element: DerElement | undefined, what: string): Buffer {
-  const { content, offset } = expectTag(element, derTag.bitString, what);
-  if (content[0] !== 0) throw new DerError(`${what} is not of whole bytes`, offset);
-  return content.subarray(1);
-}
-
-/** Milliseconds since 1970 of a UTCTime or GeneralizedTime in UTC, with or without a fraction (RFC 5280 4.1.2.5, RFC 3161). @throws DerError */
-export function readTime(element: DerElement | undefined, what: string): number {
-  if (element === undefined) throw new DerError(`${what} is missing`, 0);
-  const text = element.content.toString('latin1');
-  const short = element.tag === derTag.utcTime;
-  const match =
-    short || element.tag === derTag.generalizedTime
-      ? (short ? /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)()Z$/ : /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\.\d{1,9})?Z$/).exec(text)
-      : null;
-  if (match === null) throw new DerError(`${what} is not a time in UTC`, element.offset);
-  const [, written = '', month, day, hour, minute, second, fraction = ''] = match;
-  // RFC 5280 4.1.2.5.1: two digits below 50 are of this century.
-  const year = short ? (Number(written) < 50 ? `20${written}` : `19${written}`) : written;
-  const iso = `${year}-${month}-${day}T${hour}:${minute}:${second}${fraction.slice(0, 4)}Z`;
-  const time = Date.parse(iso);
-  // Date.parse takes 30 February for 1 March in some forms; the day must come back as it was written.
-  if (Number.isNaN(time) || new Date(time).getUTCDate() !== Number(day))
-    throw new DerError(`${what} is no time that exists`, element.offset);
-  return time;
+/** The one element inside an explicit tag. @throws DerError */
+export function onlyChild(element: DerElement): DerElement {
+  const [inner, more] = childrenOf(element, 2);
+  if (inner === undefined || more !== undefined) throw new DerError('an explicit tag does not hold one value', element.offset);
+  return inner;
 }

@@ -1,107 +1,209 @@
-import { extensionOid } from './certificate.ts';
 import type { Certificate } from './certificate.ts';
-import { childrenOf, derTag, DerError, expectTag, readDer } from './der.ts';
+import { childrenOf, contextTag, derTag, DerError, expectTag, onlyChild } from './der.ts';
 import type { DerElement } from './der.ts';
-import { asciiText, subjectNamesOf } from './subject-names.ts';
-import type { SubjectNames } from './subject-names.ts';
+import { readStrict } from './der-strict.ts';
+import { extensionOid } from './extensions.ts';
+import { emailAttribute, readName } from './name.ts';
+import type { DistinguishedName } from './name.ts';
+import { asciiText, generalName, maximumNames } from './subject-names.ts';
 
-type Form = 'emails' | 'hosts' | 'uris' | 'addresses';
+/** A set of names below one: `excluded` tells whether the subtree rules names out, where doubt counts against the name. */
+type Subtree<T> = (name: T, excluded: boolean) => boolean;
 
-/** One subtree, and the names of its form that are inside. */
-interface Subtree {
-  readonly form: Form;
-  readonly holds: (name: string | Buffer, excluded: boolean) => boolean;
+/** The subtrees of one side, by the form of name they speak about. */
+interface Subtrees {
+  readonly emails: Subtree<string>[];
+  readonly hosts: Subtree<string>[];
+  readonly uris: Subtree<string>[];
+  readonly addresses: Subtree<Buffer>[];
+  readonly directoryNames: Subtree<DistinguishedName>[];
 }
 
-const forms: Readonly<Record<number, Form>> = { 0x81: 'emails', 0x82: 'hosts', 0x86: 'uris', 0x87: 'addresses' };
+/** How many comparisons of a name with a subtree are left, so that n names below n subtrees do not cost n². */
+export interface ConstraintBudget {
+  comparisons: number;
+}
+
+/** As many as ten certificates of a thousand names under ten subtrees need. */
+export const constraintBudget = (): ConstraintBudget => ({ comparisons: 100_000 });
 
 /**
- * Whether an authority may issue for these names (RFC 5280 section 4.2.1.10): held against the subject's other names of every
- * certificate below, whether the extension is critical or not. A form of name that is not known here is refused.
- * @returns what speaks against it, to stand after "an issuing certificate"
+ * Whether an authority may issue for these names (RFC 5280 sections 4.2.1.10 and 6.1.3): its constraints are held against the subject
+ * and the subject's other names of every certificate below, whether the extension is critical or not; a certificate on the way that
+ * its own name has issued (a change of key) is passed over. A form of name that is not known here is refused.
+ * @param below the leaf first
+ * @returns what speaks against it, to follow "an issuing certificate"
  */
-export function nameConstraintFlaw(issuer: Certificate, below: readonly Certificate[]): string | undefined {
+export function nameConstraintFlaw(issuer: Certificate, below: readonly Certificate[], budget: ConstraintBudget): string | undefined {
   const extension = issuer.extensions.get(extensionOid.nameConstraints);
   if (extension === undefined) return undefined;
   try {
-    const parts = childrenOf(expectTag(readDer(extension.value), derTag.sequence, 'nameConstraints'));
-    if (parts.length === 0 || parts.some(({ tag }, index) => (tag !== 0xa0 && tag !== 0xa1) || (tag === 0xa0 && index > 0)))
-      throw new DerError('nameConstraints are malformed', 0);
-    const permitted = parts.filter(({ tag }) => tag === 0xa0).flatMap(readSubtrees);
-    const excluded = parts.filter(({ tag }) => tag === 0xa1).flatMap(readSubtrees);
-    const outside = below.map(subjectNamesOf).find((names) => !isInside(names, permitted, excluded));
+    const { permitted, excluded } = readConstraints(extension.value);
+    const outside = below.find(
+      (certificate, index) =>
+        (index === 0 || !certificate.issuer.equals(certificate.subject)) && !isInside(certificate, permitted, excluded, budget),
+    );
     return outside === undefined ? undefined : 'may not issue for the names of the certificate';
   } catch (error) {
-    return `has constraints of names that can not be judged: ${(error as Error).message}`;
+    return `has constraints of names that cannot be judged: ${(error as Error).message}`;
   }
 }
 
-function isInside(names: SubjectNames, permitted: readonly Subtree[], excluded: readonly Subtree[]): boolean {
-  return (['emails', 'hosts', 'uris', 'addresses'] as const).every((form) => {
-    const within = permitted.filter((subtree) => subtree.form === form);
-    const without = excluded.filter((subtree) => subtree.form === form);
-    return names[form].every(
-      (name) => (within.length === 0 || within.some(({ holds }) => holds(name, false))) && !without.some(({ holds }) => holds(name, true)),
-    );
-  });
+/** @throws DerError when the extension is malformed, or speaks about a form of name that is not known here */
+function readConstraints(value: Buffer): { readonly permitted: Subtrees; readonly excluded: Subtrees } {
+  const parts = childrenOf(expectTag(readStrict(value), derTag.sequence, 'nameConstraints'), 3);
+  const permitted = parts[0]?.tag === contextTag(0, 'constructed') ? parts.shift() : undefined;
+  const excluded = parts[0]?.tag === contextTag(1, 'constructed') ? parts.shift() : undefined;
+  // RFC 5280 4.2.1.10: never empty.
+  if (parts.length > 0 || (permitted ?? excluded) === undefined) throw new DerError('nameConstraints are malformed', 0);
+  return { permitted: readSubtrees(permitted), excluded: readSubtrees(excluded) };
 }
 
-function readSubtrees(list: DerElement): readonly Subtree[] {
-  return childrenOf(list).map((subtree) => {
-    const [base, more] = childrenOf(expectTag(subtree, derTag.sequence, 'a subtree'));
+function isInside(certificate: Certificate, permitted: Subtrees, excluded: Subtrees, budget: ConstraintBudget): boolean {
+  const { subjectAltNames: names, subjectName } = certificate;
+  const own = subjectName.attributes.filter(({ type }) => type === emailAttribute).map(({ value }) => value);
+  // An address in a form that constraints are not compared with (RFC 9598) could be one that they rule out.
+  if (names.hasOtherEmail && permitted.emails.length + excluded.emails.length > 0) return false;
+  const subject = subjectName.attributes.length === 0 ? [] : [subjectName];
+  return (
+    areInside([...names.emails, ...own], permitted.emails, excluded.emails, budget) &&
+    areInside(names.hosts, permitted.hosts, excluded.hosts, budget) &&
+    areInside(names.uris, permitted.uris, excluded.uris, budget) &&
+    areInside(names.addresses, permitted.addresses, excluded.addresses, budget) &&
+    areInside([...subject, ...names.directoryNames], permitted.directoryNames, excluded.directoryNames, budget)
+  );
+}
+
+function areInside<T>(
+  names: readonly T[],
+  permitted: readonly Subtree<T>[],
+  excluded: readonly Subtree<T>[],
+  budget: ConstraintBudget,
+): boolean {
+  budget.comparisons -= names.length * (permitted.length + excluded.length);
+  if (budget.comparisons < 0) throw new DerError('too many names under too many constraints', 0);
+  return names.every(
+    (name) => (permitted.length === 0 || permitted.some((holds) => holds(name, false))) && !excluded.some((holds) => holds(name, true)),
+  );
+}
+
+function readSubtrees(list: DerElement | undefined): Subtrees {
+  const found: Subtrees = { emails: [], hosts: [], uris: [], addresses: [], directoryNames: [] };
+  if (list === undefined) return found;
+  const subtrees = childrenOf(list, maximumNames);
+  if (subtrees.length === 0) throw new DerError('a list of subtrees is empty', list.offset);
+  for (const subtree of subtrees) {
     // RFC 5280: minimum is zero, and is then not written; maximum is absent.
+    const [base, more] = childrenOf(expectTag(subtree, derTag.sequence, 'a subtree'), 3);
     if (base === undefined || more !== undefined) throw new DerError('a subtree is malformed', subtree.offset);
-    const form = forms[base.tag];
-    if (form === undefined) throw new DerError('a subtree is of a form of names that is not known', base.offset);
-    return { form, holds: form === 'addresses' ? addressTree(base.content) : textTree(form, asciiText(base.content)) };
-  });
-}
-
-function addressTree(content: Buffer): Subtree['holds'] {
-  if (content.length !== 8 && content.length !== 32) throw new DerError('a subtree of addresses is malformed', 0);
-  const half = content.length / 2;
-  return (name) =>
-    typeof name !== 'string' &&
-    name.length === half &&
-    name.every((byte, at) => (byte & (content[half + at] ?? 0)) === ((content[at] ?? 0) & (content[half + at] ?? 0)));
-}
-
-function textTree(form: Form, text: string): Subtree['holds'] {
-  return (name, excluded) => {
-    if (typeof name !== 'string') return false;
-    if (form === 'hosts') return hostWithin(name, text, true) || (excluded && wildcardReaches(name, text));
-    if (form === 'uris') {
-      const host = hostOfUri(name);
-      // RFC 5280: a URI without a host name is not permitted by any subtree, and none can rule it out.
-      return host === undefined ? excluded : hostWithin(host, text, excluded || text.startsWith('.'));
+    switch (base.tag) {
+      case generalName.email:
+        found.emails.push(emailTree(asciiText(base)));
+        break;
+      case generalName.host:
+        found.hosts.push(hostTree(hostConstraint(asciiText(base))));
+        break;
+      case generalName.uri:
+        found.uris.push(uriTree(hostConstraint(asciiText(base))));
+        break;
+      case generalName.address:
+        found.addresses.push(addressTree(base.content));
+        break;
+      case generalName.directory:
+        found.directoryNames.push(directoryTree(readName(onlyChild(base))));
+        break;
+      default:
+        throw new DerError('a subtree is of a form of names that is not known', base.offset);
     }
-    const at = name.lastIndexOf('@');
-    const host = name.slice(at + 1);
-    if (at <= 0 || host === '') return excluded;
-    const own = text.lastIndexOf('@');
-    if (own >= 0) return name.slice(0, at) === text.slice(0, own) && host.toLowerCase() === text.slice(own + 1).toLowerCase();
-    // Only a leading dot means hosts below; what is excluded is excluded below as well, as Go's crypto/x509 holds it.
-    return hostWithin(host, text, excluded || text.startsWith('.'));
+  }
+  return found;
+}
+
+/** A network and its mask, whose ones all come first. */
+function addressTree(content: Buffer): Subtree<Buffer> {
+  const half = content.length / 2;
+  if (half !== 4 && half !== 16) throw new DerError('a subtree of addresses is malformed', 0);
+  const mask = content.subarray(half);
+  const binary = [...mask].map((byte) => byte.toString(2).padStart(8, '0')).join('');
+  if (/01/.test(binary)) throw new DerError('the mask of a subtree of addresses has a gap', 0);
+  const network = mask.map((byte, at) => byte & (content[at] ?? 0));
+  const holds = (name: Buffer): boolean => name.length === half && name.every((byte, at) => (byte & (mask[at] ?? 0)) === network[at]);
+  return (name, excluded) => holds(name) || (excluded && holds(otherForm(name)));
+}
+
+const mappedPrefix = Buffer.from('00000000000000000000ffff', 'hex');
+
+/** An IPv4 address as an IPv6 address, and back (RFC 4291 section 2.5.5.2): both reach the same host. */
+function otherForm(address: Buffer): Buffer {
+  if (address.length === 4) return Buffer.concat([mappedPrefix, address]);
+  return address.subarray(0, 12).equals(mappedPrefix) ? address.subarray(12) : address;
+}
+
+/** Every name that begins with the constraint's relative names. */
+function directoryTree({ comparable }: DistinguishedName): Subtree<DistinguishedName> {
+  return (name) => comparable.every((part, index) => name.comparable[index] === part);
+}
+
+/** A host of a constraint: lower case; `.example.com` means only what is below. @throws DerError when it is none */
+function hostConstraint(text: string): string {
+  const lower = text.toLowerCase();
+  if (lower !== '' && !isHost(lower.replace(/^\./, ''))) throw new DerError('a subtree names no host', 0);
+  return lower;
+}
+
+function hostTree(constraint: string): Subtree<string> {
+  return (name, excluded) => {
+    const host = name.toLowerCase().replace(/\.$/, '');
+    // What cannot be read as a host could be taken for any by whoever reads it otherwise.
+    if (!isHost(host.replace(/^\*\./, ''))) return excluded;
+    return isWithin(host, constraint, true) || (excluded && wildcardReaches(host, constraint));
   };
 }
 
+function uriTree(constraint: string): Subtree<string> {
+  return (name, excluded) => {
+    const host = hostOfUri(name);
+    // RFC 5280: a URI without a host name is not permitted by any subtree; none can be shown not to rule it out.
+    return host === undefined ? excluded : isWithin(host, constraint, excluded || constraint.startsWith('.'));
+  };
+}
+
+function emailTree(text: string): Subtree<string> {
+  const own = text.lastIndexOf('@');
+  const constraint = hostConstraint(text.slice(own + 1));
+  const local = own < 0 ? undefined : text.slice(0, own);
+  if (local === '' || (local !== undefined && constraint === '')) throw new DerError('a subtree names no mailbox', 0);
+  return (name, excluded) => {
+    const at = name.lastIndexOf('@');
+    const host = name
+      .slice(at + 1)
+      .toLowerCase()
+      .replace(/\.$/, '');
+    if (at <= 0 || !isHost(host)) return excluded;
+    // Quotes and backslashes write the same mailbox in other ways.
+    if (local !== undefined) return host === constraint && (name.slice(0, at) === local || (excluded && /["\\]/.test(name.slice(0, at))));
+    // Only a leading dot means hosts below; what is excluded is excluded below as well, as Go's crypto/x509 holds it.
+    return isWithin(host, constraint, excluded || constraint.startsWith('.'));
+  };
+}
+
+function isHost(name: string): boolean {
+  return name.length <= 253 && /^[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*$/.test(name);
+}
+
 /** Whether a host is the constraint's, or below it where that is meant. A leading dot means only below. */
-function hostWithin(host: string, constraint: string, below: boolean): boolean {
-  const name = host.toLowerCase().replace(/\.$/, '');
-  const base = constraint.toLowerCase();
-  if (base === '') return true;
-  if (base.startsWith('.')) return name.endsWith(base) && name.length > base.length;
-  return name === base || (below && name.endsWith(`.${base}`));
+function isWithin(host: string, constraint: string, below: boolean): boolean {
+  if (constraint === '') return true;
+  if (constraint.startsWith('.')) return host.endsWith(constraint) && host.length > constraint.length;
+  return host === constraint || (below && host.endsWith(`.${constraint}`));
 }
 
 /** `*.example.com` stands for names that a subtree below excludes. */
-function wildcardReaches(name: string, constraint: string): boolean {
-  if (!name.startsWith('*.')) return false;
-  const parent = name.slice(1).toLowerCase();
-  return constraint.toLowerCase().endsWith(parent);
+function wildcardReaches(host: string, constraint: string): boolean {
+  return host.startsWith('*.') && constraint.endsWith(host.slice(1));
 }
 
 function hostOfUri(uri: string): string | undefined {
-  const host = /^[a-z][a-z0-9+.-]*:\/\/(?:[^/?#@]*@)?([^/?#:@[\]]+)(?::\d*)?(?:[/?#]|$)/i.exec(uri)?.[1];
-  return host === undefined || /^[\d.]+$/.test(host) ? undefined : host;
+  const host = /^[a-z][a-z0-9+.-]*:\/\/(?:[^/?#@]*@)?([^/?#:@[\]]+)(?::\d*)?(?:[/?#]|$)/i.exec(uri)?.[1]?.toLowerCase().replace(/\.$/, '');
+  return host === undefined || !isHost(host) || /^[\d.]+$/.test(host) ? undefined : host;
 }

@@ -1,10 +1,11 @@
 import { isSignedBy, keyUsageBit } from './certificate.ts';
 import type { Certificate } from './certificate.ts';
-import { nameConstraintFlaw } from './name-constraints.ts';
+import { constraintBudget, nameConstraintFlaw } from './name-constraints.ts';
+import type { ConstraintBudget } from './name-constraints.ts';
 
 /** Where a path ends. */
 export interface PathAnchors {
-  /** Trusted as they stand. */
+  /** Trusted as they are. */
   readonly anchors: readonly Certificate[];
   /** Not trusted, but allowed on the way. */
   readonly intermediates: readonly Certificate[];
@@ -34,6 +35,7 @@ export function findPath(
   let problem = 'no trusted authority has issued the certificate';
   // Anybody may bring certificates that look like issuers: so many are tried, each costs a verification.
   let budget = 12;
+  const names = constraintBudget();
   const search = (path: readonly Certificate[], pool: readonly Certificate[]): readonly Certificate[] | undefined => {
     const current = path.at(-1) as Certificate;
     for (const [candidates, trusted] of [
@@ -43,7 +45,7 @@ export function findPath(
       for (const issuer of candidates) {
         if (!current.issuer.equals(issuer.subject) || issuer.raw.equals(current.raw)) continue;
         if ((budget -= 1) < 0) return undefined;
-        const flaw = issuerFlaw(issuer, { trusted, below: path.length - 1 }, times, purpose) ?? nameConstraintFlaw(issuer, path);
+        const flaw = issuerFlaw(issuer, path, { trusted, times, names, ...(purpose === undefined ? {} : { purpose }) });
         if (flaw !== undefined) {
           problem = `an issuing certificate ${flaw}`;
           continue;
@@ -67,6 +69,31 @@ export function findPath(
   return path === undefined ? { problem } : { path };
 }
 
+/**
+ * What speaks against a path that is given, the leaf first and the anchor last, by the rules of {@link findPath}; undefined when
+ * nothing does.
+ * @returns which certificate, and a clause about it, such as `is not of an authority`
+ */
+export function pathFlaw(
+  path: readonly Certificate[],
+  times: readonly number[],
+  purpose?: string,
+): { readonly certificate: Certificate; readonly flaw: string } | undefined {
+  const names = constraintBudget();
+  for (const [index, certificate] of path.entries()) {
+    const below = path.slice(0, index);
+    const last = below.at(-1);
+    const trusted = index === path.length - 1;
+    const flaw =
+      last === undefined
+        ? notValidAt(certificate, times)
+        : (issuerFlaw(certificate, below, { trusted, times, names, ...(purpose === undefined ? {} : { purpose }) }) ??
+          (signedBy(last, certificate) ? undefined : 'did not issue the certificate before it'));
+    if (flaw !== undefined) return { certificate, flaw };
+  }
+  return undefined;
+}
+
 /** Authorities sign each other once: between two certificates that stay in memory the answer is kept. */
 const kept = new WeakMap<Certificate, WeakMap<Certificate, boolean>>();
 
@@ -81,20 +108,29 @@ function signedBy(certificate: Certificate, issuer: Certificate): boolean {
 
 const anyPurpose = '2.5.29.37.0';
 
+interface IssuerRules {
+  readonly trusted: boolean;
+  readonly times: readonly number[];
+  readonly purpose?: string;
+  readonly names: ConstraintBudget;
+}
+
+/** @param below the certificates under the issuer, the leaf first */
 function issuerFlaw(
   issuer: Certificate,
-  { trusted, below }: { readonly trusted: boolean; readonly below: number },
-  times: readonly number[],
-  purpose?: string,
+  below: readonly Certificate[],
+  { trusted, times, purpose, names }: IssuerRules,
 ): string | undefined {
   const uses = issuer.extendedKeyUsage;
   if (purpose !== undefined && uses !== undefined && !uses.includes(purpose) && !uses.includes(anyPurpose))
     return 'is of an authority for another use';
-  // Before version 3 a certificate can not say so: whoever trusts it as a root does (RFC 5280 6.1.4 (k) leaves it to them).
+  // Before version 3 a certificate cannot say so: whoever trusts it as a root does (RFC 5280 6.1.4 (k) leaves it to them).
   if (!issuer.isAuthority && !(trusted && issuer.version < 3)) return 'is not of an authority';
   if (issuer.keyUsage !== undefined && (issuer.keyUsage & keyUsageBit.keyCertSign) === 0) return 'may not sign certificates';
-  if (issuer.pathLength !== undefined && below > issuer.pathLength) return 'allows no path of this length';
-  return notValidAt(issuer, times);
+  // RFC 5280 6.1.4 (l): one that its own name has issued (a change of key) does not count.
+  const authorities = below.slice(1).filter(({ issuer: by, subject }) => !by.equals(subject)).length;
+  if (issuer.pathLength !== undefined && authorities > issuer.pathLength) return 'allows no path of this length';
+  return notValidAt(issuer, times) ?? nameConstraintFlaw(issuer, below, names);
 }
 
 function notValidAt(certificate: Certificate, times: readonly number[]): string | undefined {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { networksIn } from '../../../cni-plugins/index.ts';
 import { createCriClient, endedInDatabase, readHandlerFeatures } from '../../../runtime/index.ts';
-import type { CriClient, DaemonConfig } from '../../../runtime/index.ts';
+import type { CriClient, DaemonConfig, EnforcementState } from '../../../runtime/index.ts';
 import { loadPolicy, standingExceptions } from '../../../trust/index.ts';
 import type { StandingException, TrustPolicy } from '../../../trust/index.ts';
 import type { Finding } from '../finding.ts';
@@ -12,7 +12,10 @@ import type { Finding } from '../finding.ts';
 export interface Answers {
   readonly version: string;
   readonly network: { readonly ready: boolean; readonly message: string };
+  readonly networkPolicies?: { readonly policies: number; readonly problems: readonly string[] };
   readonly policy: PolicyInForce;
+  /** Absent: an older daemon, which does not prove enforcement. */
+  readonly enforcement?: EnforcementState;
   readonly cgroupDriver: 'cgroupfs' | 'systemd';
 }
 
@@ -53,6 +56,10 @@ async function answersOf({ runtime }: CriClient): Promise<Answers | string> {
     version: runtimeVersion,
     network: { ready: network?.status ?? false, message: network?.message ?? '' },
     policy: JSON.parse(info['policy'] ?? '{}') as PolicyInForce,
+    ...(info['networkPolicies'] !== undefined && {
+      networkPolicies: JSON.parse(info['networkPolicies']) as NonNullable<Answers['networkPolicies']>,
+    }),
+    ...(info['enforcement'] !== undefined && { enforcement: JSON.parse(info['enforcement']) as EnforcementState }),
     cgroupDriver: linux?.cgroupDriver === 0 ? 'systemd' : 'cgroupfs',
   };
 }
@@ -74,6 +81,7 @@ export async function daemonFindings(config: DaemonConfig, answers: Answers | st
     running,
     ...policyFindings(told?.policy ?? (await policyOnDisk(config))),
     told === undefined ? networkOnDisk(config) : networkFinding(told, config),
+    ...networkPolicyFindings(told, config),
     ...(await handlerFindings(config)),
   ];
 }
@@ -184,6 +192,17 @@ function networkFinding({ network }: Answers, config: DaemonConfig): Finding {
     meaning: [network.message],
     fix: `correct ${config.cni.confDir}: it is read again at once`,
   };
+}
+
+/** Of a running daemon: what holds depends on what it read before. */
+function networkPolicyFindings(answers: Answers | undefined, { network }: DaemonConfig): readonly Finding[] {
+  const { policies = 0, problems = [] } = answers?.networkPolicies ?? {};
+  if (policies === 0 && problems.length === 0) return [];
+  const topic = 'NetworkPolicies';
+  const found = `${policies} in force, from ${network.policies}`;
+  if (problems.length === 0) return [{ topic, state: 'fine', found }];
+  const fix = 'correct the files: they are read again within two seconds';
+  return [{ topic, state: 'degraded', found, meaning: problems, fix }];
 }
 
 function networkOnDisk(config: DaemonConfig): Finding {

@@ -11,6 +11,7 @@ import type { Finding } from '../finding.ts';
 import { loadDaemonConfig } from '../../../runtime/index.ts';
 import { crictlFindings } from './crictl.ts';
 import { daemonFindings } from './daemon.ts';
+import { enforcementFindings } from './enforcement.ts';
 import { flagsOf, readKubelet } from './kubelet-settings.ts';
 import { kubeletFindings } from './kubelet.ts';
 import { nodeChapters } from './node.ts';
@@ -321,6 +322,27 @@ describe('the daemon, by its configuration while none runs', () => {
     assert.match(found['sigstore root'] ?? '', /it could not be updated: it is malformed/);
   });
 
+  it('names each way in which a running daemon found its policy inert, what is accepted, and that it could not tell', () => {
+    const finding = { on: 'rule p.yaml:3', text: 'It only reports.', fix: 'remove it' };
+    const state = {
+      result: 'fail' as const,
+      since: '2026-11-22T00:00:00.000Z',
+      findings: [
+        { ...finding, code: 'REPORT_MODE' as const, effect: 'fail' as const },
+        { ...finding, code: 'PLAIN_HTTP' as const, effect: 'note' as const },
+        { ...finding, code: 'RULE_NEVER_MATCHED' as const, effect: 'unknown' as const, accepted: true as const },
+      ],
+    };
+    const policy = { inForce: true, revision: '', rules: 1, unverified: [] };
+    const answers = { version: '1', network: { ready: true, message: '' }, policy, cgroupDriver: 'cgroupfs' as const };
+    const found = complaints(enforcementFindings({ ...answers, enforcement: state }));
+    assert.match(found['enforcement'] ?? '', /^fail \| since 2026-11-22.* never tried/);
+    assert.match(found['REPORT_MODE'] ?? '', /rule p\.yaml:3 \| It only reports\. \| remove it/);
+    assert.deepEqual(Object.keys(found), ['enforcement', 'REPORT_MODE']);
+    assert.deepEqual(complaints(enforcementFindings({ ...answers, enforcement: { ...state, result: 'pass', findings: [] } })), {});
+    assert.match(complaints(enforcementFindings('nothing listens'))['enforcement'] ?? '', /^could not tell/);
+  });
+
   it('names each rule that does not refuse: reports only, broken glass, and levels that only log', async (t) => {
     const k = 'require: { cosign: { key: k.pub } }';
     const root = machine(t, {
@@ -363,6 +385,6 @@ describe('the daemon, by its configuration while none runs', () => {
     const found = await look(root, files(root));
     assert.match(found['unverified images'] ?? '', /admits localhost:\*\/dev\/\*\* without any proof/);
     assert.match(found['handler one'] ?? '', /no user namespaces \(hostUsers: false\): too old/);
-    assert.deepEqual(Object.keys(found).toSorted(), ['crictl.yaml', 'daemon', 'handler one', 'unverified images']);
+    assert.deepEqual(Object.keys(found).toSorted(), ['crictl.yaml', 'daemon', 'enforcement', 'handler one', 'unverified images']);
   });
 });

@@ -7,6 +7,7 @@ import type { Chapter, Finding } from '../finding.ts';
 import { crictlFindings } from './crictl.ts';
 import { askDaemon, daemonFindings } from './daemon.ts';
 import type { Answers } from './daemon.ts';
+import { enforcementFindings } from './enforcement.ts';
 import { readKubelet } from './kubelet-settings.ts';
 import { kubeletFindings } from './kubelet.ts';
 import { serviceFindings } from './service.ts';
@@ -46,6 +47,7 @@ export async function nodeChapters(input: NodeInput): Promise<readonly Chapter[]
   };
   return [
     { title: 'Daemon', findings: await daemonFindings(config, answers) },
+    { title: 'Enforcement', findings: enforcementFindings(answers) },
     { title: 'Service', findings: serviceFindings(root, input.packageRoot) },
     { title: 'Kubelet', findings: kubelet === undefined ? [noKubelet] : kubeletFindings(kubelet, side) },
     { title: 'crictl', findings: crictlFindings(root, config.socket) },

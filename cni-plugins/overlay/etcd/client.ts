@@ -1,19 +1,21 @@
 import { randomInt } from 'node:crypto';
-import { isIP } from 'node:net';
-import { checkServerIdentity } from 'node:tls';
-import { ChannelCredentials, Client, Metadata, status } from '@grpc/grpc-js';
+import { Metadata, status } from '@grpc/grpc-js';
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { connectionsAt } from './connections.ts';
+import type { Connections } from './connections.ts';
+import { openCredentials } from './credentials.ts';
+import type { CredentialSource, Credentials } from './credentials.ts';
+import { createMembers } from './members.ts';
 import { endOf, rpcs, streams } from './messages.ts';
-import type { Codec, Comparison, KeyValue, Step, WatchAnswer } from './messages.ts';
+import type { Codec, Comparison, KeyValue, Step, WatchAnswer, WatchAsk } from './messages.ts';
 
-/** Where etcd answers. Certificates and key are PEM texts. */
-export interface EtcdAccess {
+/** Where etcd answers, and what speaks to it: PEM texts, or files that are read again when they change. */
+export interface EtcdAccess extends Credentials {
   /** `https://192.0.2.10:2379`. */
   readonly endpoints: readonly string[];
-  readonly ca?: string;
-  readonly cert?: string;
-  readonly key?: string;
+  /** Paths; they stand for the texts of the same names. */
+  readonly files?: Credentials;
 }
 
 export interface Listing {
@@ -29,170 +31,233 @@ export interface Stream<Ask, Answer> {
   /** Ends with a thrown failure, or silently after `close`. */
   readonly answers: AsyncIterable<Answer>;
   close(): void;
+  /** Ends it with a failure, and leaves its member: it does not answer as it should. */
+  abandon(why: string): void;
 }
 
-/** A client of etcd's API v3 that asks one member at a time and the next one when that fails. It does not try again by itself. */
+/** What became of a transaction. */
+export interface Outcome {
+  /** Whether the comparisons held and the steps were taken. */
+  readonly succeeded: boolean;
+  /** Of etcd afterwards. */
+  readonly revision: number;
+}
+
+/**
+ * A client of etcd's API v3 that asks one member at a time. A call has a deadline; a member that does not answer it, or has no leader, is left for the next
+ * one. A call whose answer was lost is made again: a transaction that fails by its own comparison may have been done by the first attempt.
+ */
 export interface EtcdClient {
-  /** All keys that begin so, of one revision. @throws OVERLAY_ETCD_UNREACHABLE */
-  list(prefix: string): Promise<Listing>;
+  /**
+   * All keys that begin so, of one revision.
+   * @param keysOnly without values @throws OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED, as each of these
+   */
+  list(prefix: string, options?: { readonly keysOnly?: boolean }): Promise<Listing>;
   get(key: string): Promise<KeyValue | undefined>;
-  /** Whether the comparisons held and the steps were taken. @throws OVERLAY_ETCD_UNREACHABLE */
+  /** The revision that etcd has agreed on by now, and its cluster. @param key any that may be read */
+  agreed(key: string): Promise<{ readonly revision: number; readonly cluster: number }>;
+  /** Whether the comparisons held and the steps were taken. */
   transact(compare: readonly Comparison[], steps: readonly Step[]): Promise<boolean>;
+  commit(compare: readonly Comparison[], steps: readonly Step[]): Promise<Outcome>;
   /** A new lease of that many seconds. @returns its id */
   grant(seconds: number): Promise<number>;
   keepAlive(): Stream<{ readonly id: number }, { readonly id: number; readonly ttl: number }>;
   /** From that revision on. */
-  watch(prefix: string, startRevision: number): Stream<never, WatchAnswer>;
+  watch(prefix: string, startRevision: number): Stream<WatchAsk, WatchAnswer>;
   close(): void;
 }
 
 const deadlineMs = 5000;
 const pageSize = 1000;
-/** A member that is cut off from us is noticed after both; etcd refuses pings more often than every 5 s. */
-const pingEveryMs = 10_000;
-const pingTimeoutMs = 5000;
-/** A page of descriptions of services at their largest. */
-const largestAnswer = 64 * 1024 * 1024;
 const idRange = 2 ** 47;
-const nameOfNobody = 'etcd.invalid';
 
-/** @throws OVERLAY_ETCD_UNREACHABLE when certificates or key are none */
-export function openEtcd(access: EtcdAccess): EtcdClient {
-  const members = access.endpoints.map((endpoint) => memberAt(endpoint, access));
-  let turn = 0;
+/** What the request itself deserved: another member would say the same. */
+const ownFaults: ReadonlySet<number> = new Set([
+  status.INVALID_ARGUMENT,
+  status.NOT_FOUND,
+  status.ALREADY_EXISTS,
+  status.PERMISSION_DENIED,
+  status.FAILED_PRECONDITION,
+  status.OUT_OF_RANGE,
+  status.UNAUTHENTICATED,
+]);
+const tooLarge = /larger than max/u;
+
+/** @param tell of credentials whose files changed and cannot be used; '' when they can @throws OVERLAY_ETCD_UNREACHABLE when certificates or key are none */
+export function openEtcd(access: EtcdAccess, tell?: (problem: string) => void): EtcdClient {
+  const credentials = openOrThrow(access, tell);
+  const all = access.endpoints.map((endpoint) => connectionsAt(endpoint, credentials));
+  const members = createMembers(all);
   let closed = false;
-  const current = (): { readonly endpoint: string; readonly client: Client } => {
-    const member = members[turn % members.length];
-    if (member === undefined) throw unreachable('connect to etcd', '', 'no endpoint is given');
-    return member;
-  };
   // A member without a leader would show us the past for as long as it is cut off.
   const withLeader = new Metadata();
   withLeader.set('hasleader', 'true');
 
+  const leave = (member: Connections): void => {
+    members.failed(member);
+    // It may be that it no longer takes our certificate.
+    credentials.check();
+  };
+
   const once = <Ask, Answer>(
+    member: Connections,
     { path, ask, answer }: { path: string; ask: Codec<Ask>; answer: Codec<Answer> },
     value: Ask,
   ): Promise<Answer> =>
     new Promise((resolve, reject) => {
-      const { endpoint, client } = current();
+      const { client, release } = member.take();
       const deadline = Date.now() + deadlineMs;
-      client.makeUnaryRequest(path, ask.encode, answer.decode, value, new Metadata(), { deadline }, (error, found) => {
-        if (found !== undefined && error === null) return resolve(found);
-        turn += 1;
+      client.makeUnaryRequest(path, ask.encode, answer.decode, value, withLeader, { deadline }, (error, found) => {
+        release();
+        if (found !== undefined && error === null) {
+          members.answered(member);
+          return resolve(found);
+        }
+        if (error === null || !isOwnFault(error)) leave(member);
         reject(
-          unreachable(
-            `call ${path.slice(path.lastIndexOf('/') + 1)}`,
-            endpoint,
-            error === null ? 'it answered nothing' : wordsOf(error),
-            error,
-          ),
+          error === null
+            ? unreachable(`call ${path.slice(path.lastIndexOf('/') + 1)}`, member.endpoint, 'it answered nothing')
+            : failureOf(`call ${path.slice(path.lastIndexOf('/') + 1)}`, member.endpoint, error),
         );
       });
     });
 
   const call = async <Ask, Answer>(rpc: { path: string; ask: Codec<Ask>; answer: Codec<Answer> }, value: Ask): Promise<Answer> => {
-    for (let left = members.length; ; left -= 1) {
+    for (let left = members.size; ; left -= 1) {
       try {
-        return await once(rpc, value);
+        return await once(members.current(), rpc, value);
       } catch (thrown) {
-        if (left <= 1 || closed) throw thrown;
+        const { cause } = thrown as Error;
+        if (left <= 1 || closed || (cause !== undefined && isOwnFault(cause as ServiceError))) throw thrown;
       }
     }
   };
 
   const stream = <Ask, Answer>({ path, ask, answer }: { path: string; ask: Codec<Ask>; answer: Codec<Answer> }): Stream<Ask, Answer> => {
-    const { endpoint, client } = current();
-    const call: ClientDuplexStream<Ask, Answer> = client.makeBidiStreamRequest(path, ask.encode, answer.decode, withLeader);
+    const member = members.current();
+    const { client, release } = member.take();
+    const duplex: ClientDuplexStream<Ask, Answer> = client.makeBidiStreamRequest(path, ask.encode, answer.decode, withLeader);
+    const attempted = 'follow etcd';
     let over = false;
     const isOver = (): boolean => over;
+    let abandoned: PortcullisError | undefined;
+    const end = (): void => {
+      if (!over) release();
+      over = true;
+      duplex.on('error', () => undefined);
+      duplex.cancel();
+    };
     return {
-      write: (value) => void call.write(value),
+      write(value) {
+        if (!over) duplex.write(value);
+      },
       answers: (async function* () {
         try {
-          for await (const each of call) yield each as Answer;
-          if (!isOver()) throw unreachable('follow etcd', endpoint, 'it ended the stream');
+          for await (const each of duplex) {
+            members.answered(member);
+            yield each as Answer;
+          }
+          if (!isOver()) throw unreachable(attempted, member.endpoint, 'it ended the stream');
         } catch (thrown) {
-          if (isOver()) return;
-          turn += 1;
-          throw thrown instanceof PortcullisError ? thrown : unreachable('follow etcd', endpoint, wordsOf(thrown as ServiceError), thrown);
+          if (!isOver()) {
+            end();
+            if (!isOwnFault(thrown as ServiceError)) leave(member);
+            throw thrown instanceof PortcullisError ? thrown : failureOf(attempted, member.endpoint, thrown as ServiceError);
+          }
         }
+        if (abandoned !== undefined) throw abandoned;
       })(),
-      close() {
-        over = true;
-        call.on('error', () => undefined);
-        call.cancel();
+      close: end,
+      abandon(why) {
+        if (over) return;
+        abandoned = unreachable(attempted, member.endpoint, why);
+        leave(member);
+        end();
       },
     };
   };
 
+  const page = async (key: string, prefix: string, limit: number, revision: number, keysOnly: boolean) => {
+    for (let most = limit; ; most = Math.ceil(most / 8)) {
+      try {
+        return { most, ...(await call(rpcs.range, { key, rangeEnd: endOf(prefix), limit: most, revision, keysOnly })) };
+      } catch (thrown) {
+        // Values may be so large that fewer fit into one answer.
+        if (most === 1 || !(thrown instanceof PortcullisError) || !tooLarge.test(thrown.failure.why)) throw thrown;
+      }
+    }
+  };
+
+  const commit: EtcdClient['commit'] = async (compare, success) => {
+    const { header, succeeded } = await call(rpcs.transact, { compare, success, failure: [] });
+    return { succeeded, revision: header.revision };
+  };
+
   return {
-    async list(prefix) {
+    async list(prefix, { keysOnly = false } = {}) {
       const pairs: KeyValue[] = [];
       let revision = 0;
+      let limit = pageSize;
       for (let from = prefix; ;) {
-        const page = await call(rpcs.range, { key: from, rangeEnd: endOf(prefix), limit: pageSize, revision });
-        pairs.push(...page.kvs);
-        if (revision === 0) ({ revision } = page.header);
-        const last = page.kvs.at(-1);
-        if (!page.more || last === undefined) return { revision, cluster: page.header.clusterId, pairs };
+        const { header, kvs, more, most } = await page(from, prefix, limit, revision, keysOnly);
+        limit = Math.min(most * 2, pageSize);
+        for (const pair of kvs) pairs.push(pair);
+        if (revision === 0) ({ revision } = header);
+        const last = kvs.at(-1);
+        if (!more || last === undefined) return { revision, cluster: header.clusterId, pairs };
         from = `${last.key}\0`;
       }
     },
     get: async (key) => (await call(rpcs.range, { key })).kvs[0],
-    transact: async (compare, success) => (await call(rpcs.transact, { compare, success, failure: [] })).succeeded,
+    async agreed(key) {
+      const { header } = await call(rpcs.range, { key, keysOnly: true, limit: 1 });
+      return { revision: header.revision, cluster: header.clusterId };
+    },
+    transact: async (compare, steps) => (await commit(compare, steps)).succeeded,
+    commit,
     grant: async (seconds) => (await call(rpcs.grant, { ttl: seconds, id: randomInt(1, idRange) })).id,
     keepAlive: () => stream(streams.keepAlive),
     watch(prefix, startRevision) {
       const opened = stream(streams.watch);
-      opened.write({ create: { key: prefix, rangeEnd: endOf(prefix), startRevision, progressNotify: true } });
+      opened.write({ create: { key: prefix, rangeEnd: endOf(prefix), startRevision, progressNotify: true, fragment: true } });
       return opened;
     },
     close() {
       closed = true;
-      for (const { client } of members) client.close();
+      credentials.close();
+      for (const member of all) member.close();
     },
   };
 }
 
-function memberAt(endpoint: string, { ca, cert, key }: EtcdAccess): { endpoint: string; client: Client } {
-  const { protocol, host, hostname } = new URL(endpoint);
-  const address = hostname.replace(/^\[|\]$/gu, '');
-  const isAddress = protocol === 'https:' && isIP(address) !== 0;
-  const bytes = (pem: string | undefined): Buffer | null => (pem === undefined ? null : Buffer.from(pem));
+const isOwnFault = ({ code, details }: Partial<ServiceError>): boolean =>
+  code !== undefined && (ownFaults.has(code) || tooLarge.test(details ?? ''));
+
+function openOrThrow(access: EtcdAccess, tell: ((problem: string) => void) | undefined): CredentialSource {
+  const { ca, cert, key } = access;
   try {
-    const credentials =
-      protocol === 'https:'
-        ? ChannelCredentials.createSsl(
-            bytes(ca),
-            bytes(key),
-            bytes(cert),
-            isAddress ? { checkServerIdentity: (_, found) => checkServerIdentity(address, found) } : {},
-          )
-        : ChannelCredentials.createInsecure();
-    return {
-      endpoint,
-      client: new Client(host, credentials, {
-        // TLS names no addresses (RFC 6066, section 3), and Node refuses to: a name that says nothing goes in its place, and the address is checked.
-        ...(isAddress && { 'grpc.ssl_target_name_override': nameOfNobody }),
-        'grpc.keepalive_time_ms': pingEveryMs,
-        'grpc.keepalive_timeout_ms': pingTimeoutMs,
-        'grpc.keepalive_permit_without_calls': 1,
-        'grpc.max_receive_message_length': largestAnswer,
-        'grpc.initial_reconnect_backoff_ms': 200,
-        'grpc.max_reconnect_backoff_ms': 2000,
-        'grpc.enable_channelz': 0,
-      }),
-    };
+    return openCredentials(
+      { ...(ca !== undefined && { ca }), ...(cert !== undefined && { cert }), ...(key !== undefined && { key }) },
+      access.files,
+      tell,
+    );
   } catch (thrown) {
-    throw unreachable('read the certificates for etcd', endpoint, reasonOf(thrown), thrown);
+    throw unreachable('read the certificates for etcd', access.endpoints.join(', '), reasonOf(thrown), thrown);
   }
 }
 
-const wordsOf = (error: ServiceError): string =>
-  (error.code as number | undefined) === undefined
-    ? reasonOf(error)
-    : `${status[error.code]}: ${error.details.replace(/ Resolution note: $/u, '')}`;
+/** etcd asks for a user where none has come with the certificate. */
+const noUser = /user name is empty/u;
+
+function failureOf(attempted: string, endpoint: string, error: ServiceError): PortcullisError {
+  const why =
+    (error.code as number | undefined) === undefined
+      ? reasonOf(error)
+      : `${status[error.code]}: ${error.details.replace(/ Resolution note: $/u, '')}`;
+  return error.code === status.PERMISSION_DENIED || error.code === status.UNAUTHENTICATED || noUser.test(why)
+    ? denied(attempted, endpoint, why, error)
+    : unreachable(attempted, endpoint, why, error);
+}
 
 /** @param cause of grpc, whose message names no secret */
 function unreachable(attempted: string, on: string, why: string, cause?: unknown): PortcullisError {
@@ -203,6 +268,18 @@ function unreachable(attempted: string, on: string, why: string, cause?: unknown
     on,
     why,
     fix: 'see that etcd runs and answers this host at `network.overlay.etcd.endpoints`, with these certificates; pods go on meanwhile',
+    cause,
+  });
+}
+
+function denied(attempted: string, on: string, why: string, cause: unknown): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_ETCD_DENIED',
+    kind: 'denied',
+    attempted,
+    on,
+    why,
+    fix: "give the user that this host's certificate names (CN) the role of this host: docs/overlay.md, section Ownership",
     cause,
   });
 }

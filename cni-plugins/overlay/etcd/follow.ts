@@ -1,11 +1,15 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { EtcdClient, Listing } from './client.ts';
+import type { WatchAnswer } from './messages.ts';
 
 /** What became of a key. */
 export interface Change {
   readonly key: string;
   /** Undefined: it is gone, by a deletion or the end of its lease. */
   readonly value: Buffer | undefined;
+  /** Of the write that made the key, and of this one. */
+  readonly createRevision?: number;
+  readonly modRevision?: number;
 }
 
 export interface Follower {
@@ -21,15 +25,22 @@ export interface Follower {
 
 const shortestWaitMs = 200;
 const longestWaitMs = 5000;
-/** etcd answers a watch at once; one that does not is behind something that swallows it. */
-const createdWithinMs = 10_000;
+/** How often etcd is asked for a sign of progress, and how many of these questions may go unanswered before its member is left. */
+const progressEveryMs = 5000;
+const mostUnanswered = 2;
 
 /** The revisions after ours are no longer kept, or etcd is another one: all is to be read again. */
 class Lost extends Error {}
 
+interface Seen {
+  revision: number;
+  cluster: number;
+}
+
 /**
  * Follows all keys that begin with `prefix`: reads them, then watches from the next revision on. A broken watch goes on where it ended; one whose
- * revisions were compacted, or of a cluster that was restored, begins again with a listing.
+ * revisions were compacted, or of a cluster that was restored, begins again with a listing. A watch whose member gives no sign of progress, though it may
+ * answer pings, goes on at another member.
  * @returns ends it
  */
 export function followPrefix(client: EtcdClient, prefix: string, follower: Follower): () => void {
@@ -37,34 +48,67 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
   const isClosed = (): boolean => closed;
   let endWatch = (): void => undefined;
   let wake = (): void => undefined;
-  let seen: { revision: number; cluster: number } | undefined;
+  let seen: Seen | undefined;
 
-  const watch = async (from: { revision: number; cluster: number }): Promise<void> => {
+  /** A restored cluster counts from an older revision: a watch from a later one would hear nothing until it got there. A member may also only lag behind. */
+  const isOther = async (from: Seen, { clusterId, revision }: WatchAnswer['header']): Promise<boolean> => {
+    if (clusterId === from.cluster && revision >= from.revision) return false;
+    const agreed = await client.agreed(prefix);
+    return agreed.cluster !== from.cluster || agreed.revision < from.revision;
+  };
+
+  const watch = async (from: Seen): Promise<void> => {
     const stream = client.watch(prefix, from.revision + 1);
     endWatch = stream.close;
-    let late: NodeJS.Timeout | undefined = setTimeout(stream.close, createdWithinMs);
+    let unanswered = 0;
+    let isCreated = false;
+    let open: WatchAnswer['events'] = [];
+    const asking = setInterval(() => {
+      unanswered += 1;
+      if (unanswered > mostUnanswered) stream.abandon(`it gave no sign of progress for ${(progressEveryMs * mostUnanswered) / 1000} s`);
+      else stream.write({ progress: {} });
+    }, progressEveryMs);
     try {
-      for await (const { header, created, canceled, compactRevision, cancelReason, events } of stream.answers) {
-        clearTimeout(late);
-        late = undefined;
+      for await (const { header, watchId, created, canceled, compactRevision, cancelReason, fragment, events } of stream.answers) {
+        unanswered = 0;
         if (compactRevision > 0) throw new Lost();
         if (canceled) throw cancelled(prefix, cancelReason);
-        // A restored cluster counts from an older revision: a watch from a later one would hear nothing until it got there.
-        if (created && (header.clusterId !== from.cluster || header.revision < from.revision)) throw new Lost();
-        if (created) follower.onHere();
-        const last = events.at(-1);
+        if (created && !isCreated) {
+          if (await isOther(from, header)) throw new Lost();
+          if (isClosed()) return;
+          isCreated = true;
+          follower.onHere();
+        }
+        const [whole, rest] = splitAtRevision([...open, ...events], fragment);
+        open = rest;
+        const last = whole.at(-1);
         if (last !== undefined) {
-          follower.onChanges(events.map(({ type, kv }) => ({ key: kv.key, value: type === 0 ? kv.value : undefined })));
+          follower.onChanges(
+            whole.map(({ type, kv: { key, value, createRevision, modRevision } }) => ({
+              key,
+              value: type === 0 ? value : undefined,
+              createRevision,
+              modRevision,
+            })),
+          );
           // The header may be ahead of what was sent so far.
           from.revision = last.kv.modRevision;
-        } else if (!created) from.revision = header.revision;
+          // An answer to our own question may be ahead of events that were not sent yet (etcd before 3.4.25 and 3.5.8): only what the watch says by itself counts.
+        } else if (!created && !fragment && events.length === 0 && watchId >= 0) from.revision = Math.max(from.revision, header.revision);
       }
       if (!isClosed()) throw cancelled(prefix, 'it did not answer the watch');
     } finally {
-      clearTimeout(late);
+      clearInterval(asking);
       stream.close();
     }
   };
+
+  const pause = (wait: number): Promise<void> =>
+    new Promise((resolve) => {
+      wake = resolve;
+      // Hosts that lost etcd together must not come back together.
+      setTimeout(resolve, wait * (0.5 + Math.random() / 2)).unref();
+    });
 
   const run = async (): Promise<void> => {
     let wait = shortestWaitMs;
@@ -80,17 +124,10 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
         await watch(seen);
       } catch (thrown) {
         if (isClosed()) return;
-        if (thrown instanceof Lost) {
-          seen = undefined;
-          continue;
-        }
-        follower.onAway(thrown);
         if (performance.now() - began > longestWaitMs) wait = shortestWaitMs;
-        // Hosts that lost etcd together must not come back together.
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-          setTimeout(resolve, wait * (0.5 + Math.random() / 2)).unref();
-        });
+        if (thrown instanceof Lost) seen = undefined;
+        else follower.onAway(thrown);
+        await pause(wait);
         wait = Math.min(wait * 2, longestWaitMs);
       }
     }
@@ -102,6 +139,14 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
     endWatch();
     wake();
   };
+}
+
+/** Events of revisions that are whole, and those of a last one of which more may follow. */
+function splitAtRevision(events: WatchAnswer['events'], moreFollows: boolean): [WatchAnswer['events'], WatchAnswer['events']] {
+  if (!moreFollows) return [events, []];
+  const last = events.at(-1)?.kv.modRevision;
+  const end = events.findIndex(({ kv }) => kv.modRevision === last);
+  return end < 0 ? [[], []] : [events.slice(0, end), events.slice(end)];
 }
 
 function cancelled(prefix: string, why: string): PortcullisError {

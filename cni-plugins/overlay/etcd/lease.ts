@@ -19,13 +19,16 @@ export interface HeldLease {
 }
 
 const retryMs = 1000;
-const answerMs = 5000;
+const longestAnswerMs = 5000;
 
 /**
- * Keeps a lease for as long as it runs: kept alive thrice in its time. One that ended meanwhile, as after a partition, is replaced, and all is registered
+ * Keeps a lease for as long as it runs: kept alive thrice in its time. A member that does not answer is left early enough that others can be asked before the
+ * lease ends. One that ended meanwhile, as after a partition, is replaced, and all is registered
  * again. `close` leaves it to end by itself: whoever starts again within its time was never away.
  */
 export function holdLease({ client, seconds, register, onHeld, onTrouble }: LeaseOptions): HeldLease {
+  const answerMs = Math.min(longestAnswerMs, (seconds * 1000) / 6);
+  const againMs = Math.min(retryMs, (seconds * 1000) / 20);
   let closed = false;
   const isClosed = (): boolean => closed;
   let stale = false;
@@ -46,7 +49,7 @@ export function holdLease({ client, seconds, register, onHeld, onTrouble }: Leas
       const answers = stream.answers[Symbol.asyncIterator]();
       for (;;) {
         stream.write({ id });
-        const late = setTimeout(stream.close, answerMs);
+        const late = setTimeout(() => stream.abandon(`it did not keep the lease within ${answerMs / 1000} s`), answerMs);
         const answer = await answers.next().finally(() => clearTimeout(late));
         if (answer.done === true) throw unanswered();
         if (answer.value.ttl <= 0) return false;
@@ -81,7 +84,7 @@ export function holdLease({ client, seconds, register, onHeld, onTrouble }: Leas
         if (isClosed()) return;
         troubled = true;
         onTrouble(thrown);
-        await pause(retryMs * (0.5 + Math.random()));
+        await pause(againMs * (0.5 + Math.random()));
       }
     }
   };

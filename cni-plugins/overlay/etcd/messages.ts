@@ -10,11 +10,17 @@ type Fields = Readonly<Record<string, readonly [type: string, number: number, ru
 const declarations: Readonly<Record<string, Fields>> = {
   // A cluster's id has 64 bits: as a number it is only good for comparison with itself.
   ResponseHeader: { clusterId: ['uint64', 1], revision: ['int64', 3] },
-  KeyValue: { key: ['string', 1], modRevision: ['int64', 3], value: ['bytes', 5], lease: ['int64', 6] },
-  RangeRequest: { key: ['string', 1], rangeEnd: ['string', 2], limit: ['int64', 3], revision: ['int64', 4] },
+  KeyValue: {
+    key: ['string', 1],
+    createRevision: ['int64', 2],
+    modRevision: ['int64', 3],
+    value: ['bytes', 5],
+    lease: ['int64', 6],
+  },
+  RangeRequest: { key: ['string', 1], rangeEnd: ['string', 2], limit: ['int64', 3], revision: ['int64', 4], keysOnly: ['bool', 8] },
   RangeResponse: { header: ['ResponseHeader', 1], kvs: ['KeyValue', 2, 'repeated'], more: ['bool', 3] },
   PutRequest: { key: ['string', 1], value: ['bytes', 2], lease: ['int64', 3] },
-  DeleteRangeRequest: { key: ['string', 1] },
+  DeleteRangeRequest: { key: ['string', 1], rangeEnd: ['string', 2] },
   RequestOp: { range: ['RangeRequest', 1], put: ['PutRequest', 2], deleteRange: ['DeleteRangeRequest', 3] },
   ResponseOp: { range: ['RangeResponse', 1] },
   Compare: {
@@ -27,15 +33,24 @@ const declarations: Readonly<Record<string, Fields>> = {
   },
   TxnRequest: { compare: ['Compare', 1, 'repeated'], success: ['RequestOp', 2, 'repeated'], failure: ['RequestOp', 3, 'repeated'] },
   TxnResponse: { header: ['ResponseHeader', 1], succeeded: ['bool', 2], responses: ['ResponseOp', 3, 'repeated'] },
-  WatchCreateRequest: { key: ['string', 1], rangeEnd: ['string', 2], startRevision: ['int64', 3], progressNotify: ['bool', 4] },
-  WatchRequest: { create: ['WatchCreateRequest', 1] },
+  WatchCreateRequest: {
+    key: ['string', 1],
+    rangeEnd: ['string', 2],
+    startRevision: ['int64', 3],
+    progressNotify: ['bool', 4],
+    fragment: ['bool', 8],
+  },
+  WatchProgressRequest: {},
+  WatchRequest: { create: ['WatchCreateRequest', 1], progress: ['WatchProgressRequest', 3] },
   Event: { type: ['uint32', 1], kv: ['KeyValue', 2] },
   WatchResponse: {
     header: ['ResponseHeader', 1],
+    watchId: ['int64', 2],
     created: ['bool', 3],
     canceled: ['bool', 4],
     compactRevision: ['int64', 5],
     cancelReason: ['string', 6],
+    fragment: ['bool', 7],
     events: ['Event', 11, 'repeated'],
   },
   LeaseGrantRequest: { ttl: ['int64', 1], id: ['int64', 2] },
@@ -79,6 +94,8 @@ interface Header {
 
 export interface KeyValue {
   readonly key: string;
+  /** Of the write that made the key: it stays the same while the key exists, whatever is written there. */
+  readonly createRevision: number;
   readonly modRevision: number;
   readonly value: Buffer;
   readonly lease: number;
@@ -89,6 +106,8 @@ interface Range {
   readonly rangeEnd?: string;
   readonly limit?: number;
   readonly revision?: number;
+  /** Without values. */
+  readonly keysOnly?: boolean;
 }
 
 interface RangeAnswer {
@@ -101,7 +120,7 @@ interface RangeAnswer {
 export interface Step {
   readonly range?: Range;
   readonly put?: { readonly key: string; readonly value: Buffer; readonly lease?: number };
-  readonly deleteRange?: { readonly key: string };
+  readonly deleteRange?: { readonly key: string; readonly rangeEnd?: string };
 }
 
 /**
@@ -126,13 +145,30 @@ interface TransactionAnswer {
 
 export interface WatchAnswer {
   readonly header: Header;
+  /** -1: an answer to a request for progress, which concerns no single watch. */
+  readonly watchId: number;
   readonly created: boolean;
   readonly canceled: boolean;
   /** Above 0: what was asked for is older and is no longer kept. */
   readonly compactRevision: number;
   readonly cancelReason: string;
+  /** More of the same answer follows. */
+  readonly fragment: boolean;
   /** Type 0: put, 1: deleted. */
   readonly events: readonly { readonly type: number; readonly kv: KeyValue }[];
+}
+
+/** Opens a watch, or asks for a sign of progress. */
+export interface WatchAsk {
+  readonly create?: {
+    readonly key: string;
+    readonly rangeEnd: string;
+    readonly startRevision: number;
+    readonly progressNotify: boolean;
+    /** Answers are cut into parts that etcd's own limit of a request bounds. */
+    readonly fragment: boolean;
+  };
+  readonly progress?: object;
 }
 
 interface LeaseTerm {
@@ -154,14 +190,7 @@ export const rpcs = {
 export const streams = {
   watch: {
     path: '/etcdserverpb.Watch/Watch',
-    ask: codec<{
-      readonly create: {
-        readonly key: string;
-        readonly rangeEnd: string;
-        readonly startRevision: number;
-        readonly progressNotify: boolean;
-      };
-    }>('WatchRequest'),
+    ask: codec<WatchAsk>('WatchRequest'),
     answer: codec<WatchAnswer>('WatchResponse'),
   },
   keepAlive: {

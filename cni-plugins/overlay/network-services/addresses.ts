@@ -2,20 +2,21 @@ import { createHash } from 'node:crypto';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { bitsOf, contains, formatIp, lastOf, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
 import type { IpAddress, IpFamily, IpPrefix } from '../../spec/address.ts';
-import type { Member } from '../membership.ts';
-import { encode, readClaim, readSubnet } from '../records.ts';
+import type { Ownership } from '../ownership.ts';
 import { prefixText, subnetAt, subnetCount } from '../settings.ts';
 import type { OverlayNetwork } from '../settings.ts';
-import { addressHolder, readServiceClaim } from './records.ts';
+import { addressHolder } from './records.ts';
 
 /**
- * Virtual addresses of services over hosts: of subnets that no host gets, claimed in etcd like theirs. What is chosen here is taken by the transaction that
- * writes the service: whoever is second there chooses again.
+ * Virtual addresses of services over hosts: of subnets that no host gets. What is chosen here is claimed by the transaction that writes the service; whoever
+ * is second there chooses again. Pure.
  */
 
 const attempts = 1000;
+/** Services have at most this part of the subnets of a network, and one in any case: the others are for hosts. */
+const shareOfSubnets = 16;
 
-/** Subnets and addresses as etcd has them. */
+/** Subnets and addresses as all hosts claim them. */
 interface Taken {
   /** Whose each is. */
   readonly subnets: ReadonlyMap<string, string>;
@@ -23,44 +24,34 @@ interface Taken {
   readonly addresses: ReadonlyMap<string, string>;
 }
 
-async function takenNow({ client, keys }: Member): Promise<Taken> {
-  const folder = keys.address('');
-  const [subnets, addresses] = [await client.list(`${keys.all}subnets/`), await client.list(folder)];
-  return {
-    subnets: new Map(
-      subnets.pairs.flatMap(({ key, value }) => {
-        const read = keys.read(key);
-        const subnet = read.kind === 'subnet' ? readSubnet(read.subnet) : undefined;
-        return subnet === undefined ? [] : [[subnet, readClaim(value)?.host ?? ''] as const];
-      }),
-    ),
-    addresses: new Map(addresses.pairs.map(({ key, value }) => [key.slice(folder.length), readServiceClaim(value)?.service ?? ''])),
-  };
-}
-
 /**
  * An address of each of the networks that no service has.
  * @param wanted by the service's members: these, or none
  * @param former that the service had when etcd forgot it: again, where nobody has them by now
- * @throws NETWORK_ADDRESS_OUT_OF_RANGE · NETWORK_ADDRESS_TAKEN · NETWORK_ADDRESSES_EXHAUSTED · OVERLAY_ETCD_UNREACHABLE
+ * @throws NETWORK_ADDRESS_OUT_OF_RANGE · NETWORK_ADDRESS_TAKEN · NETWORK_ADDRESSES_EXHAUSTED
  */
-export async function chooseAddresses(
-  member: Member,
+export function chooseAddresses(
+  view: Pick<Ownership, 'addresses' | 'subnets'>,
   networks: readonly OverlayNetwork[],
   service: string,
   { wanted, former }: { readonly wanted: readonly string[]; readonly former: readonly string[] },
-): Promise<string[]> {
-  const taken = await takenNow(member);
+): string[] {
+  const taken: Taken = { subnets: view.subnets(), addresses: view.addresses() };
   for (const address of wanted)
     if (networkWith(networks, address) === undefined) throw outOfRange(service, address, 'no network of the overlay has it');
-  const chosen: string[] = [];
-  for (const network of networks) {
+  return networks.map((network) => {
     const { family } = network.prefix.address;
     const asked = wanted.find((address) => familyIn(address) === family);
-    if (asked !== undefined) chosen.push(await askedFor(member, network, service, asked, taken));
-    else chosen.push((await again(member, network, former, taken)) ?? (await free(member, network, service, taken)));
-  }
-  return chosen;
+    if (asked !== undefined) return askedFor(network, service, asked, taken);
+    return again(network, service, former, taken) ?? free(network, service, taken);
+  });
+}
+
+/** The subnet, canonical, that a host or services would claim with this address; undefined: no network has it. */
+export function subnetWith(networks: readonly OverlayNetwork[], text: string): string | undefined {
+  const network = networkWith(networks, text);
+  const address = parseIp(text);
+  return network === undefined || address === undefined ? undefined : prefixText(subnetOf(network, address));
 }
 
 const familyIn = (text: string): IpFamily | undefined => parseIp(text)?.family;
@@ -80,41 +71,61 @@ function isEdge(subnet: IpPrefix, { value }: IpAddress): boolean {
   return value === networkOf(subnet).value || (subnet.address.family === 4 && value === lastOf(subnet).value);
 }
 
-async function askedFor(member: Member, network: OverlayNetwork, service: string, text: string, taken: Taken): Promise<string> {
+function askedFor(network: OverlayNetwork, service: string, text: string, taken: Taken): string {
   const address = parseIp(text);
   if (address === undefined) throw outOfRange(service, text, 'it is none');
   const subnet = subnetOf(network, address);
   if (isEdge(subnet, address)) throw outOfRange(service, text, 'it is the first or last of its subnet');
   const holder = taken.addresses.get(formatIp(address));
   if (holder !== undefined && holder !== service) throw addressTaken(service, text, holder);
-  const host = await claim(member, subnet, taken);
+  if (taken.subnets.get(prefixText(subnet)) === undefined) requireRoom(network, service, taken);
+  const host = hostWith(subnet, taken);
   if (host !== undefined) throw outOfRange(service, text, `it is of the subnet of the host ${host}`);
   return formatIp(address);
 }
 
-async function again(member: Member, network: OverlayNetwork, former: readonly string[], taken: Taken): Promise<string | undefined> {
+/** Subnets of a network that are of services. */
+const subnetsOfServices = (network: OverlayNetwork, { subnets }: Taken): IpPrefix[] =>
+  [...subnets].flatMap(([text, host]) => {
+    const subnet = host === addressHolder ? parsePrefix(text) : undefined;
+    return subnet?.address.family === network.prefix.address.family &&
+      subnet.length === network.hostLength &&
+      contains(network.prefix, subnet.address)
+      ? [subnet]
+      : [];
+  });
+
+/** Addresses that members name, each of another subnet, take none from hosts. @throws NETWORK_ADDRESSES_EXHAUSTED */
+function requireRoom(network: OverlayNetwork, service: string, taken: Taken): void {
+  const most = Math.max(1, Math.floor(subnetCount(network) / shareOfSubnets));
+  if (subnetsOfServices(network, taken).length < most) return;
+  throw failure(
+    'NETWORK_ADDRESSES_EXHAUSTED',
+    'exhausted',
+    service,
+    `services have ${most} subnets of ${prefixText(network.prefix)}, which is as many as they may have`,
+    'name an address of a subnet that services have already, or none; end services that are not needed',
+  );
+}
+
+function again(network: OverlayNetwork, service: string, former: readonly string[], taken: Taken): string | undefined {
   for (const text of former) {
     const address = parseIp(text);
-    if (address?.family !== network.prefix.address.family || !contains(network.prefix, address) || taken.addresses.has(text)) continue;
-    if ((await claim(member, subnetOf(network, address), taken)) === undefined) return text;
+    if (address?.family !== network.prefix.address.family || !contains(network.prefix, address)) continue;
+    const isFree = (taken.addresses.get(text) ?? service) === service;
+    if (isFree && hostWith(subnetOf(network, address), taken) === undefined) return text;
   }
   return undefined;
 }
 
 /** The search begins at a place of the name's own: a service that comes again has its address again, most likely, and another one has not. */
-async function free(member: Member, network: OverlayNetwork, service: string, taken: Taken): Promise<string> {
-  const { family } = network.prefix.address;
-  const own = [...taken.subnets].flatMap(([text, host]) => {
-    const subnet = host === addressHolder ? parsePrefix(text) : undefined;
-    return subnet?.address.family === family && subnet.length === network.hostLength && contains(network.prefix, subnet.address)
-      ? [subnet]
-      : [];
-  });
-  for (const subnet of own) {
+function free(network: OverlayNetwork, service: string, taken: Taken): string {
+  for (const subnet of subnetsOfServices(network, taken)) {
     const found = freeIn(subnet, service, taken.addresses);
     if (found !== undefined) return found;
   }
-  const found = freeIn(await claimAnother(member, network, taken), service, taken.addresses);
+  requireRoom(network, service, taken);
+  const found = freeIn(another(network, taken), service, taken.addresses);
   if (found === undefined) throw exhausted(service, network);
   return found;
 }
@@ -134,28 +145,20 @@ function freeIn(subnet: IpPrefix, service: string, addresses: ReadonlyMap<string
 }
 
 /** Hosts that look for one at once find the same. */
-async function claimAnother(member: Member, network: OverlayNetwork, taken: Taken): Promise<IpPrefix> {
+function another(network: OverlayNetwork, taken: Taken): IpPrefix {
   const count = subnetCount(network);
   const start = placeOf(addressHolder) % count;
-  for (let at = 0, tried = 0; at < count && tried < attempts; at += 1) {
+  for (let at = 0; at < count && at < attempts + taken.subnets.size; at += 1) {
     const subnet = subnetAt(network, (start + at) % count);
-    if (taken.subnets.has(prefixText(subnet))) continue;
-    tried += 1;
-    if ((await claim(member, subnet, taken)) === undefined) return subnet;
+    if (!taken.subnets.has(prefixText(subnet))) return subnet;
   }
   throw exhausted(addressHolder, network);
 }
 
-/** Has the subnet be one of virtual addresses. @returns the host whose it is instead */
-async function claim({ client, keys }: Member, subnet: IpPrefix, taken: Taken): Promise<string | undefined> {
-  const key = keys.subnet(prefixText(subnet));
+/** Undefined: virtual addresses may be of the subnet. */
+function hostWith(subnet: IpPrefix, taken: Taken): string | undefined {
   const holder = taken.subnets.get(prefixText(subnet));
-  if (holder !== undefined) return holder === addressHolder ? undefined : holder;
-  const value = encode({ host: addressHolder, id: '' });
-  if (await client.transact([{ result: 0, target: 1, key, createRevision: 0 }], [{ put: { key, value } }])) return undefined;
-  const standing = await client.get(key);
-  const host = standing === undefined ? '' : (readClaim(standing.value)?.host ?? '');
-  return host === addressHolder ? undefined : host;
+  return holder === addressHolder ? undefined : holder;
 }
 
 function failure(code: string, kind: PortcullisError['kind'], service: string, why: string, fix: string): PortcullisError {

@@ -1,26 +1,31 @@
-import { endOf } from '../etcd/messages.ts';
 import type { Comparison, Step } from '../etcd/messages.ts';
 import type { Member } from '../membership.ts';
 import { encode } from '../records.ts';
-import { readHolding, readServiceClaim, readVirtual } from './records.ts';
-import type { Holding, HostMembers, PublishedMember, ServiceClaim, VirtualRecord } from './records.ts';
+import type { OverlayNetwork } from '../settings.ts';
+import { subnetWith } from './addresses.ts';
+import { readVirtual } from './records.ts';
+import type { Holding, HostMembers, PublishedMember, VirtualRecord } from './records.ts';
 
-/** What this host writes into etcd of services that its pods join. Each act is one transaction, and one that finds itself done is success. */
+/**
+ * What this host writes into etcd of services that its pods join: its own keys alone. What a service is and has is what the oldest key says; each host that
+ * holds the service says the same, so that it stays when the first one leaves. Each act is one transaction, and one that finds itself done is success.
+ */
 
-const absent = (key: string): Comparison => ({ result: 0, target: 1, key, createRevision: 0 });
 const unchanged = (key: string, modRevision: number): Comparison => ({ result: 0, target: 2, key, modRevision });
 
-/** A service in etcd, as of one moment. */
+/** A service as the hosts agree on it. */
 export interface StandingService {
   readonly record: VirtualRecord;
+  /** Of the host that said so first. */
+  readonly key: string;
   readonly revision: number;
 }
 
-/** Undefined: there is none, or none that can be read. @throws OVERLAY_ETCD_UNREACHABLE */
-export async function findService({ client, keys }: Member, service: string): Promise<StandingService | undefined> {
-  const found = await client.get(keys.virtual(service));
+/** Undefined: there is none. */
+export function findService({ view }: Member, service: string): StandingService | undefined {
+  const found = view.virtual(service);
   const record = found && readVirtual(found.value);
-  return found === undefined || record === undefined ? undefined : { record, revision: found.modRevision };
+  return found === undefined || record === undefined ? undefined : { record, key: found.key, revision: found.modRevision };
 }
 
 /** What a host says of its members of a service. */
@@ -31,77 +36,106 @@ export interface Said {
   readonly lease: number;
 }
 
-function saying({ keys, host, id }: Member, service: string, { members, ingressPorts, lease }: Said): Step[] {
-  return [
-    { put: { key: keys.holder(service, host), value: encode({ host, id, ingressPorts } satisfies Holding) } },
-    { put: { key: keys.members(service, host), value: encode({ members } satisfies HostMembers), lease } },
-  ];
-}
-
-/** Creates the service, with this host as the first that holds it. @returns false: it was created meanwhile, or an address of it was taken */
-export function createService(member: Member, service: string, record: VirtualRecord, said: Said): Promise<boolean> {
-  const { client, keys } = member;
-  const addresses = record.addresses.map((address) => keys.address(address));
-  return client.transact([keys.virtual(service), ...addresses].map(absent), [
-    { put: { key: keys.virtual(service), value: encode(record) } },
-    ...addresses.map((key): Step => ({ put: { key, value: encode({ service } satisfies ServiceClaim) } })),
-    ...saying(member, service, said),
-  ]);
-}
-
-/** @returns false: the service is another one by now, or none */
-export function joinService(member: Member, service: string, { revision }: StandingService, said: Said): Promise<boolean> {
-  return member.client.transact([unchanged(member.keys.virtual(service), revision)], saying(member, service, said));
-}
-
-/** Takes an ingress port for a service that this host holds. @returns the service whose it is, which may be another one; undefined: the service is gone */
-export async function takePort(
-  { client, keys }: Member,
+/**
+ * Says that the service is this one, that it has its addresses and ports, and which members of it are here.
+ * @param standing that it agrees with; undefined: there is none yet
+ * @returns the revision; undefined: the service is another one by now. @throws OVERLAY_ETCD_UNREACHABLE
+ */
+export async function sayService(
+  member: Member,
+  networks: readonly OverlayNetwork[],
   service: string,
-  { revision }: StandingService,
-  port: string,
-): Promise<string | undefined> {
-  const key = keys.port(port);
-  const value = encode({ service } satisfies ServiceClaim);
-  if (await client.transact([absent(key), unchanged(keys.virtual(service), revision)], [{ put: { key, value } }])) return service;
-  const found = await client.get(key);
-  return found && readServiceClaim(found.value)?.service;
+  record: VirtualRecord,
+  { standing, said }: { readonly standing: StandingService | undefined; readonly said: Said },
+): Promise<number | undefined> {
+  const { client, keys, host, id, view } = member;
+  const own = keys.own(host);
+  const { members, ingressPorts, lease } = said;
+  const wanted = new Set([
+    own.virtual(service, encode(record)),
+    ...record.addresses.map((address) => own.address(address, service)),
+    ...ingressPorts.map((port) => own.port(port, service)),
+  ]);
+  const shared = record.addresses.flatMap((address) => {
+    const subnet = subnetWith(networks, address);
+    return subnet === undefined ? [] : [own.shared(subnet)];
+  });
+  const written = view.keysOf(host);
+  const claimed = claimsOf(member, service);
+  const steps: Step[] = [
+    ...[...new Set([...wanted, ...shared])].filter((key) => !written.has(key)).map((key) => ({ put: { key, value: encode({}) } })),
+    ...claimed.filter((key) => !wanted.has(key)).map((key) => ({ deleteRange: { key } })),
+    { put: { key: own.holder(service), value: encode({ host, id, ingressPorts } satisfies Holding) } },
+    { put: { key: own.members(service), value: encode({ members } satisfies HostMembers), lease } },
+  ];
+  const { succeeded, revision } = await client.commit(standing === undefined ? [] : [unchanged(standing.key, standing.revision)], steps);
+  return succeeded ? revision : undefined;
 }
 
-/** This host has no member of it any more. */
+/** Keys by which this host claims something for the service. */
+function claimsOf({ keys, host, view }: Member, service: string): string[] {
+  return [...view.keysOf(host)].filter((key) => {
+    const read = keys.readOwn(key);
+    return read?.kind === 'virtual' ? read.name === service : (read?.kind === 'addresses' || read?.kind === 'ports') && read.of === service;
+  });
+}
+
+/** This host lets go of what another service has: it comes again when that is free. @returns the revision; undefined: there was nothing to let go of */
+export async function withdraw({ client, view, host }: Member, claims: readonly string[]): Promise<number | undefined> {
+  const written = view.keysOf(host);
+  const standing = claims.filter((key) => written.has(key));
+  if (standing.length === 0) return undefined;
+  return (
+    await client.commit(
+      [],
+      standing.map((key) => ({ deleteRange: { key } })),
+    )
+  ).revision;
+}
+
+/** This host has no member of it any more. What the service has stays this host's until {@link endService}. */
 export async function leaveService({ client, keys, host }: Member, service: string): Promise<void> {
-  await client.transact([], [{ deleteRange: { key: keys.members(service, host) } }, { deleteRange: { key: keys.holder(service, host) } }]);
+  await client.transact([], [{ deleteRange: { key: keys.own(host).members(service) } }]);
 }
 
 /** Services that etcd says this host holds. */
 export async function heldServices({ client, keys, host }: Member): Promise<string[]> {
-  const { pairs } = await client.list(`${keys.all}holders/`);
-  return pairs.flatMap(({ key }) => {
-    const read = keys.read(key);
-    return read.kind === 'holder' && read.host === host ? [read.service] : [];
-  });
+  const { pairs } = await client.list(keys.own(host).holders);
+  return pairs.flatMap(({ key }) => keys.readOwn(key)?.name ?? []);
 }
 
-/** Gives back what a service has that no host holds. @returns whether it is gone */
-export async function endService(member: Member, service: string): Promise<boolean> {
-  const { client, keys } = member;
-  const standing = await findService(member, service);
-  if (standing === undefined) return true;
-  const holders = keys.holder(service);
-  return client.transact(
-    [unchanged(keys.virtual(service), standing.revision), { ...absent(holders), rangeEnd: endOf(holders) }],
-    [keys.virtual(service), ...standing.record.addresses.map((address) => keys.address(address))].map((key) => ({ deleteRange: { key } })),
+/**
+ * Gives back what this host has of the services, and the subnets in which it has no virtual address any more. Where other hosts hold a service, it
+ * stays what it is: they claim its subnets themselves.
+ * @returns the revision after which it is so. @throws OVERLAY_ETCD_UNREACHABLE
+ */
+export async function endServices(member: Member, networks: readonly OverlayNetwork[], services: readonly string[]): Promise<number> {
+  const { client, keys, host } = member;
+  const own = keys.own(host);
+  const ended = new Set<string>();
+  let reached = 0;
+  for (const service of services) {
+    for (const key of claimsOf(member, service)) ended.add(key);
+    const given = [own.members(service), own.holder(service), ...claimsOf(member, service), ...emptySubnets(member, networks, ended)];
+    ({ revision: reached } = await client.commit(
+      [],
+      given.map((key) => ({ deleteRange: { key } })),
+    ));
+  }
+  return reached;
+}
+
+/** Keys of subnets for virtual addresses that this host claims, and in which it has none but those of `ended`. */
+function emptySubnets({ keys, host, view }: Member, networks: readonly OverlayNetwork[], ended: ReadonlySet<string>): string[] {
+  const written = [...view.keysOf(host)];
+  const used = new Set(
+    written.flatMap((key) => {
+      const read = ended.has(key) ? undefined : keys.readOwn(key);
+      return read?.kind === 'addresses' ? (subnetWith(networks, read.name) ?? []) : [];
+    }),
   );
-}
-
-/** Gives back an ingress port that no holder of its service has. @returns whether it is gone */
-export async function freePort({ client, keys }: Pick<Member, 'client' | 'keys'>, port: string): Promise<boolean> {
-  const key = keys.port(port);
-  const standing = await client.get(key);
-  if (standing === undefined) return true;
-  const holders = keys.holder(readServiceClaim(standing.value)?.service ?? '');
-  const { pairs, revision } = await client.list(holders);
-  if (pairs.some(({ value }) => readHolding(value)?.ingressPorts.includes(port) !== false)) return false;
-  const since: Comparison = { result: 2, target: 2, key: holders, rangeEnd: endOf(holders), modRevision: revision + 1 };
-  return client.transact([unchanged(key, standing.modRevision), since], [{ deleteRange: { key } }]);
+  return written.filter((key) => {
+    const read = keys.readOwn(key);
+    return read?.kind === 'shared' && !used.has(read.name);
+  });
 }

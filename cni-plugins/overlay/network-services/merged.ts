@@ -1,6 +1,6 @@
 import type { Change } from '../etcd/follow.ts';
 import type { Keys } from '../records.ts';
-import { readHolding, readMembers, readServiceClaim, readVirtual, serviceName } from './records.ts';
+import { readMembers, readServiceClaim, readVirtual, serviceName } from './records.ts';
 import type { PublishedMember, VirtualRecord } from './records.ts';
 
 /**
@@ -20,10 +20,12 @@ export interface Merged {
   /** Undefined: etcd knows none of that name. */
   service(name: string): MergedService | undefined;
   names(): readonly string[];
-  /** What nobody has any more: services without a holder, ports that no holder of their service has. */
-  orphans(): { readonly services: readonly string[]; readonly ports: readonly string[] };
+  /** How many services an owner has, but for this one. */
+  countOf(owner: string, except: string): number;
   /** Which service has the ingress port. */
   portHolder(port: string): string | undefined;
+  /** Which service has the virtual address. */
+  addressHolder(address: string): string | undefined;
 }
 
 export interface MergedService extends VirtualRecord {
@@ -47,15 +49,17 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
   const members = new Map<string, Map<string, readonly PublishedMember[]>>();
   /** In the order of time. */
   const held = new Map<string, Held>();
-  const holders = new Map<string, Map<string, readonly string[]>>();
+  /** Of which service each virtual address is. */
+  const addresses = new Map<string, string>();
   const ports = new Map<string, string>();
   /** Services that etcd does not know any more, without a word of their end. */
   const forgotten = new Set<string>();
   let touched = new Set<string>();
 
-  for (const [name, { mode, addresses, ingressPorts, members: given }] of before) {
-    services.set(name, { mode, addresses });
+  for (const [name, { mode, owner, addresses: virtual, ingressPorts, members: given }] of before) {
+    services.set(name, { mode, ...(owner !== undefined && { owner }), addresses: virtual });
     for (const port of ingressPorts) ports.set(port, name);
+    for (const address of virtual) addresses.set(address, name);
     members.set(name, new Map(given));
   }
 
@@ -84,6 +88,10 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
     touched.add(ports.get(port) ?? '');
     ports.delete(port);
   };
+  const releaseAddress = (address: string): void => {
+    touched.add(addresses.get(address) ?? '');
+    addresses.delete(address);
+  };
   const end = (name: string): void => {
     services.delete(name);
     forgotten.delete(name);
@@ -105,9 +113,11 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
       within(members, read.service).set(read.host, record.members);
       held.delete(heldKey(read.service, read.host));
       touched.add(read.service);
-    } else if (read.kind === 'holder') {
-      const record = readHolding(value);
-      if (record !== undefined) within(holders, read.service).set(read.host, record.ingressPorts);
+    } else if (read.kind === 'address') {
+      const claim = readServiceClaim(value);
+      if (claim === undefined) return;
+      touched.add(addresses.get(read.address) ?? '').add(claim.service);
+      addresses.set(read.address, claim.service);
     } else if (read.kind === 'port') {
       const claim = readServiceClaim(value);
       if (claim === undefined) return;
@@ -121,10 +131,9 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
     else if (read.kind === 'members') {
       if (alive.has(read.host)) letGo(read.service, read.host);
       else if (members.get(read.service)?.has(read.host) === true) hold(read.service, read.host, now);
-    } else if (read.kind === 'holder') {
-      without(holders, read.service, read.host);
-      letGo(read.service, read.host);
-    } else if (read.kind === 'port') releasePort(read.port);
+    } else if (read.kind === 'holder') letGo(read.service, read.host);
+    else if (read.kind === 'port') releasePort(read.port);
+    else if (read.kind === 'address') releaseAddress(read.address);
   };
   const hostOf = (key: string): string | undefined => {
     const read = keys.read(key);
@@ -149,7 +158,7 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
         else end(name);
       }
       for (const [port, name] of ports) if (!present.has(keys.port(port)) && !forgotten.has(name)) releasePort(port);
-      holders.clear();
+      for (const [address, name] of addresses) if (!present.has(keys.address(address)) && !forgotten.has(name)) releaseAddress(address);
       for (const { key, value } of pairs) put(key, value);
     },
     change(changes, now) {
@@ -178,6 +187,7 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
         if (members.has(name) || own.has(name)) continue;
         end(name);
         for (const [port, holder] of ports) if (holder === name) releasePort(port);
+        for (const [address, holder] of addresses) if (holder === name) releaseAddress(address);
       }
     },
     nextExpiry() {
@@ -200,12 +210,8 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
       };
     },
     names: () => [...services.keys()],
-    orphans: () => ({
-      services: [...services.keys()].filter((name) => !holders.has(name)),
-      ports: [...ports].flatMap(([port, name]) =>
-        [...(holders.get(name)?.values() ?? [])].some((own) => own.includes(port)) ? [] : [port],
-      ),
-    }),
+    countOf: (owner, except) => [...services].filter(([name, each]) => each.owner === owner && name !== except).length,
     portHolder: (port) => ports.get(port),
+    addressHolder: (address) => addresses.get(address),
   };
 }

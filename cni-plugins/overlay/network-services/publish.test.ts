@@ -9,10 +9,15 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findTool } from '../../../test/fixtures/tools.ts';
 import { parsePrefix } from '../../spec/address.ts';
+import { noServiceRules } from '../../spec/service-rules.ts';
+import type { ServiceRules } from '../../spec/service-rules.ts';
 import { openEtcd } from '../etcd/client.ts';
 import type { EtcdClient } from '../etcd/client.ts';
 import { followPrefix } from '../etcd/follow.ts';
-import { encode, keysOf } from '../records.ts';
+import { createOwnership } from '../ownership.ts';
+import type { Ownership } from '../ownership.ts';
+import { encode, identitiesOf, keysOf } from '../records.ts';
+import type { HostRecord } from '../records.ts';
 import type { OverlayNetwork } from '../settings.ts';
 import { createMerged } from './merged.ts';
 import type { Merged } from './merged.ts';
@@ -27,6 +32,7 @@ const keys = keysOf('shop');
 interface Publishing {
   readonly name: string;
   readonly merged: Merged;
+  readonly view: Ownership;
   readonly publisher: Publisher;
   local: readonly LocalMember[];
   /** Without a word, as by kill -9: etcd hears the end of its lease. */
@@ -42,18 +48,26 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
   const network = (text: string, hostLength: number): OverlayNetwork => ({ prefix: parsePrefix(text)!, hostLength });
   const small = [network('10.128.0.0/22', 24), network('fd00:10:128::/62', 64)];
 
-  function host(number: number, networks: readonly OverlayNetwork[] = small): Publishing {
+  const open: ServiceRules = {
+    ...noServiceRules,
+    ingress: { namespaces: ['*'], ports: [[30_000, 32_767]], privilegedPorts: false, heldPorts: false },
+  };
+
+  function host(number: number, networks: readonly OverlayNetwork[] = small, rules: ServiceRules = open): Publishing {
     const name = `host-${number}`;
     const merged = createMerged(name, keys, 1000);
+    const view = createOwnership(keys);
     const made: Publishing = {
       name,
       merged,
+      view,
       local: [],
       publisher: openPublisher({
-        member: { client, keys, host: name, id: `id-${number}` },
+        member: { client, keys, host: name, id: `id-${number}`, view },
         networks,
         merged,
         readLocal: () => made.local,
+        rules,
         log: { warn: () => undefined },
       }),
       die() {
@@ -67,12 +81,12 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
       if (mine.length > 0) made.publisher.look(new Set(mine));
     };
     const unfollow = followPrefix(client, keys.all, {
-      onListing({ pairs }) {
-        merged.list(pairs, Date.now(), own());
+      onListing({ pairs, revision }) {
+        merged.list(view.list(pairs, revision), Date.now(), own());
         concern();
       },
       onChanges(changes) {
-        merged.change(changes, Date.now());
+        merged.change(view.change(changes, changes.at(-1)!.modRevision!), Date.now());
         concern();
       },
       onHere: () => undefined,
@@ -84,8 +98,24 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
   async function up(made: Publishing, leaseSeconds = 60): Promise<void> {
     const lease = await client.grant(leaseSeconds);
     await made.publisher.register(lease);
-    await client.transact([], [{ put: { key: keys.host(made.name), value: encode({}), lease } }]);
+    const number = Number(made.name.slice('host-'.length));
+    const record: HostRecord = {
+      id: `id-${number}`,
+      underlay: `192.0.2.${number}`,
+      mtu: 1450,
+      vxlan: { mac: `02:00:00:00:00:${number.toString(16).padStart(2, '0')}`, port: 4789 },
+    };
+    const own = keys.own(made.name);
+    await client.transact(
+      [],
+      [
+        { put: { key: own.record, value: encode(record), lease } },
+        ...identitiesOf(record).map((value) => ({ put: { key: own.identity(value), value: encode({}) } })),
+      ],
+    );
   }
+  const claim = (host_: string, subnet: string): Promise<boolean> =>
+    client.transact([], [{ put: { key: keys.own(host_).subnet(subnet), value: encode({ id: 'x' }) } }]);
   const joined = (service: string, on: string, more: Partial<LocalMember> = {}): LocalMember => ({
     service,
     id: `${service}-${on}`,
@@ -100,7 +130,14 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
   });
   const published = (port: number): Partial<LocalMember> => ({ ingressPorts: [{ protocol: 'tcp', port, targetPort: 80 }] });
   const folderOf = async (name: string): Promise<string[]> =>
-    (await client.list(`${keys.all}${name}/`)).pairs.map(({ key }) => key.slice(keys.all.length));
+    (await facts())
+      .map(({ key }) => key.slice(keys.all.length))
+      .filter((key) => key.startsWith(`${name}/`))
+      .toSorted();
+  const facts = async (): Promise<ReturnType<Ownership['list']>> => {
+    const { pairs, revision } = await client.list(keys.all);
+    return createOwnership(keys).list(pairs, revision);
+  };
   const refusals = (made: Publishing): string => [...made.publisher.refused.values()].flat().join('\n');
   async function until(what: string, condition: () => Promise<boolean> | boolean): Promise<void> {
     for (const deadline = Date.now() + 60_000; ; await sleep(20)) {
@@ -173,7 +210,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
   });
 
   test('addresses that members ask for: of no host, and of no other service', async () => {
-    await client.transact([], [{ put: { key: keys.subnet('10.128.1.0/24'), value: encode({ host: 'host-9', id: 'x' }) } }]);
+    await claim('host-9', '10.128.1.0/24');
     const one = host(1);
     const asking = (service: string, address: string): LocalMember => joined(service, 'one', { virtualIPs: [address] });
     one.local = [
@@ -192,35 +229,103 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     assert.deepEqual(await folderOf('virtual'), ['virtual/web']);
   });
 
+  test('a service belongs to the namespace of its first member on any host: of two that claim it at once one has it, and the other is told', async () => {
+    const [one, two] = [host(1), host(2)];
+    one.local = [joined('web', 'one', { owner: 'shop' })];
+    two.local = [joined('web', 'two', { owner: 'evil' })];
+    await Promise.all([up(one), up(two)]);
+    const winner = one.merged.service('web')?.owner ?? two.merged.service('web')?.owner;
+    const [first, loser] = winner === 'shop' ? [one, two] : [two, one];
+    await until('both know whose it is', () => [one, two].every(({ merged }) => merged.service('web')?.owner === winner));
+    assert.match(refusals(loser), /NETWORK_SERVICE_OTHER_NAMESPACE: web-\w+ of \w+ joins, and the service belongs to \w+/u);
+    assert.deepEqual(await folderOf('holders'), [`holders/web/${first.name}`]);
+    assert.deepEqual([first.publisher.refused.size, first.merged.service('web')?.members.size], [0, 0]);
+    // The loser's members are none of it; when the first namespace leaves, it is theirs.
+    first.local = [];
+    first.publisher.look();
+    // It may be asked for again at once, or by the next sweep.
+    await until('the first gave it back', () => loser.merged.service('web')?.owner !== winner);
+    loser.publisher.sweep();
+    await until('it is the other’s', () => loser.merged.service('web')?.owner === loser.local[0]?.owner);
+  });
+
+  test('an ingress port is claimed only where this host opens it to the member', async () => {
+    const one = host(1, small, { ...open, ingress: { ...open.ingress!, namespaces: ['shop'] } });
+    one.local = [
+      joined('web', 'one', { owner: 'shop', ...published(30_080) }),
+      joined('low', 'one', { owner: 'shop', ...published(22) }),
+      joined('evil', 'one', { owner: 'evil', ...published(30_081) }),
+    ];
+    await up(one);
+    assert.deepEqual(await folderOf('ports'), ['ports/tcp-30080']);
+  });
+
+  test('a namespace has so many services and no more; addresses that it names take few subnets from hosts, and give them back', async () => {
+    const wide = [network('10.128.0.0/18', 24)];
+    const one = host(1, wide, { ...open, servicesPerNamespace: 6 });
+    one.local = [
+      ...Array.from({ length: 10 }, (_, at) => joined(`s${at}`, 'one', { owner: 'evil', virtualIPs: [`10.128.${at}.7`] })),
+      joined('web', 'one', { owner: 'shop' }),
+    ];
+    await up(one);
+    await until('it knows what it has', () => one.merged.service('web') !== undefined);
+    assert.equal((await folderOf('subnets')).length, 4, 'of 64 subnets');
+    assert.match(refusals(one), /NETWORK_ADDRESSES_EXHAUSTED/u);
+    one.local = Array.from({ length: 10 }, (_, at) => joined(`n${at}`, 'one', { owner: 'many', mode: 'dnsrr' }));
+    one.publisher.look();
+    await until('as many as it may have', () => one.merged.names().filter((name) => name.startsWith('n')).length === 6);
+    assert.match(refusals(one), /NETWORK_SERVICES_EXHAUSTED: the namespace many has 6 services/u);
+    await until('what is empty is given back', async () => (await folderOf('subnets')).length === 0);
+  });
+
   test('no subnet is left for virtual addresses: refused by name until there is one', async () => {
     const tiny = [network('10.128.0.0/23', 24)];
-    for (const at of [0, 1])
-      await client.transact([], [{ put: { key: keys.subnet(`10.128.${at}.0/24`), value: encode({ host: `h${at}`, id: 'x' }) } }]);
+    for (const at of [0, 1]) await claim(`h${at}`, `10.128.${at}.0/24`);
     const one = host(1, tiny);
     one.local = [joined('web', 'one'), joined('names', 'one', { mode: 'dnsrr' })];
     await up(one);
     assert.match(refusals(one), /NETWORK_ADDRESSES_EXHAUSTED/u);
     assert.deepEqual(await folderOf('virtual'), ['virtual/names']);
-    await client.transact([], [{ deleteRange: { key: keys.subnet('10.128.1.0/24') } }]);
+    await client.transact([], [{ deleteRange: { key: keys.own('h1').subnet('10.128.1.0/24') } }]);
+    await until('it is free', () => one.view.subnetHolder('10.128.1.0/24') === undefined);
     one.publisher.sweep();
     await until('it has an address', () => one.merged.service('web')?.addresses[0]?.startsWith('10.128.1.') === true);
   });
 
-  test('who was killed between leaving a service and ending it leaves nothing: others end it', async () => {
+  test('who was killed between leaving a service and giving it back gives it back when it is there again, or is released', async () => {
     const [one, two] = [host(1), host(2)];
     one.local = [joined('web', 'one', published(30_080))];
     await up(one);
     await up(two);
     one.die();
-    for (const key of [keys.members('web', 'host-1'), keys.holder('web', 'host-1')]) await client.transact([], [{ deleteRange: { key } }]);
-    await until('the other heard', () => two.merged.orphans().services.length === 1);
-    two.publisher.sweep();
-    assert.equal((await folderOf('virtual')).length, 1, 'not before it was seen twice: it may be ending it');
-    two.publisher.sweep();
+    await client.transact([], [{ deleteRange: { key: keys.own('host-1').members('web') } }]);
+    await until('the other heard', () => two.merged.service('web')?.members.size === 0);
+    assert.equal((await folderOf('virtual')).length, 1, 'what it has is kept for it');
+    const again = host(1);
+    await up(again);
     await until('nothing is left', async () => {
       const left = await Promise.all(['virtual', 'holders', 'members', 'ports', 'addresses'].map(folderOf));
       return left.flat().length === 0;
     });
+  });
+
+  test('the first host of a service leaves: the service stays what it is for the others', async () => {
+    const [one, two] = [host(1), host(2)];
+    for (const each of [one, two]) {
+      each.local = [joined('web', each.name, published(30_080))];
+      await up(each);
+    }
+    await until('both are in it', () => two.merged.service('web')?.members.size === 1);
+    const before = await folderOf('addresses');
+    one.local = [];
+    one.publisher.look();
+    await until('all keys of the first are gone', async () => (await client.list(`${keys.own('host-1').all}virtual/`)).pairs.length === 0);
+    assert.deepEqual(await folderOf('addresses'), before);
+    assert.deepEqual(await folderOf('ports'), ['ports/tcp-30080']);
+    assert.deepEqual(
+      two.merged.service('web')?.addresses.map((address) => `addresses/${address}`),
+      before,
+    );
   });
 
   test('a host that comes back under a new lease says what it has by then, and takes back what it left while nobody looked', async () => {
@@ -259,10 +364,11 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
       new Map([['web', { mode: 'vip', addresses: before!, ingressPorts: ['tcp-30080'], members: new Map() }]]),
     );
     const publisher = openPublisher({
-      member: { client, keys, host: 'host-1', id: 'id-1' },
+      member: { client, keys, host: 'host-1', id: 'id-1', view: one.view },
       networks: small,
       merged: restored,
       readLocal: () => one.local,
+      rules: open,
       log: { warn: () => undefined },
     });
     await publisher.register(await client.grant(60));

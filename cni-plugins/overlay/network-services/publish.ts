@@ -1,15 +1,20 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { noServiceRules, ownerOfPod, whyClosed } from '../../spec/service-rules.ts';
+import type { ServiceRules } from '../../spec/service-rules.ts';
 import type { Member as HostMember } from '../membership.ts';
+import { encode } from '../records.ts';
 import type { OverlayNetwork } from '../settings.ts';
-import { chooseAddresses } from './addresses.ts';
-import { createService, endService, findService, freePort, heldServices, joinService, leaveService, takePort } from './claims.ts';
-import type { Said, StandingService } from './claims.ts';
+import { chooseAddresses, subnetWith } from './addresses.ts';
+import { endServices, findService, heldServices, leaveService, sayService, withdraw } from './claims.ts';
+import type { StandingService } from './claims.ts';
 import type { Merged } from './merged.ts';
-import { portText } from './records.ts';
-import type { PublishedMember } from './records.ts';
+import { addressHolder, portText } from './records.ts';
+import type { PublishedMember, VirtualRecord } from './records.ts';
 
 /** A member of a service on this host. */
 export interface LocalMember extends PublishedMember {
+  readonly owner?: string;
   readonly service: string;
   readonly mode: 'vip' | 'dnsrr';
   readonly virtualIPs: readonly string[];
@@ -21,7 +26,7 @@ export interface Publisher {
   register(lease: number): Promise<void>;
   /** Members changed, or what etcd has of these services did. */
   look(concerned?: ReadonlySet<string>): void;
-  /** Looks for what was left by the dead. */
+  /** Asks again for what was refused: it may be free by now. */
   sweep(): void;
   /** Takes out all that this host said. @throws OVERLAY_ETCD_UNREACHABLE */
   leave(): Promise<void>;
@@ -35,6 +40,8 @@ export interface PublisherParts {
   readonly networks: readonly OverlayNetwork[];
   readonly merged: Merged;
   readonly readLocal: () => readonly LocalMember[];
+  /** What this host's settings let services have; absent: nothing of the host. */
+  readonly rules?: ServiceRules;
   /** What is refused is told once. */
   readonly log: { warn(fields: object, message: string): void };
 }
@@ -59,7 +66,8 @@ const endAfterMs = 4000;
 /** So often is a service written that is another one each time. */
 const attempts = 20;
 
-export function openPublisher({ member, networks, merged, readLocal, log }: PublisherParts): Publisher {
+export function openPublisher({ member, networks, merged, readLocal, rules = noServiceRules, log }: PublisherParts): Publisher {
+  const { view, keys } = member;
   let lease: number | undefined;
   /** As it stands in etcd by us, by service. */
   const said = new Map<string, Saying>();
@@ -67,8 +75,6 @@ export function openPublisher({ member, networks, merged, readLocal, log }: Publ
   let ending: Promise<unknown> = Promise.resolve();
   let again: NodeJS.Timeout | undefined;
   const timers = new Set<NodeJS.Timeout>();
-  /** Found twice, some time apart: whoever left it is dead. */
-  let suspects = new Set<string>();
   let closed = false;
 
   const serially = <Value>(act: () => Promise<Value>): Promise<Value> => {
@@ -94,11 +100,10 @@ export function openPublisher({ member, networks, merged, readLocal, log }: Publ
     timers.add(timer);
   };
 
-  /** Nobody else holds it, most likely. */
   const endLater = (service: string): void =>
     later(endAfterMs, async () => {
-      await endService(member, service);
-      await freePorts(service);
+      // Who joined again meanwhile has it.
+      if (!said.has(service)) await view.reached(await endServices(member, networks, [service]));
     });
 
   const leaveOne = async (service: string): Promise<void> => {
@@ -111,42 +116,79 @@ export function openPublisher({ member, networks, merged, readLocal, log }: Publ
   /** Of those that fit to the service; the first says the mode of a new one. */
   const write = async (service: string, local: readonly LocalMember[], held: number): Promise<Written> => {
     for (let attempt = 0; attempt < attempts; attempt += 1) {
-      const standing = await findService(member, service);
+      if (attempt > 0) await pause(Math.random() * 100);
+      const standing = findService(member, service);
       const mode = standing?.record.mode ?? local[0]?.mode ?? 'vip';
-      const fitting = local.filter((each) => each.mode === mode);
-      const refusals = standing === undefined ? [] : misfits(local, standing, hostsOf(merged, service));
-      if (standing !== undefined && fitting.length === 0) {
-        await leaveService(member, service);
-        endLater(service);
+      const owner = standing === undefined ? ownerOf(local[0]) : (standing.record.owner ?? '');
+      const isShared = rules.sharedServices.some((shared) => shared === '*' || shared === service);
+      const isOwn = (each: LocalMember): boolean => isShared || ownerOf(each) === owner;
+      const fitting = local.filter((each) => each.mode === mode && isOwn(each));
+      const refusals = standing === undefined ? [] : misfits(local, standing, { hosts: hostsOf(merged, service), isOwn });
+      if (fitting.length === 0) {
+        // Nobody was connected to members that never were of the service: nothing has to wait.
+        if (said.get(service)?.joined === undefined) await view.reached(await endServices(member, networks, [service]));
+        else {
+          await leaveService(member, service);
+          endLater(service);
+        }
         return { refusals };
       }
-      const ports = [...new Set(fitting.flatMap(({ ingressPorts }) => ingressPorts.map(portText)))].toSorted();
-      const saying: Said = { members: fitting.map(published), ingressPorts: ports, lease: held };
-      if (standing === undefined) {
-        const former = merged.service(service)?.addresses ?? [];
-        const wanted = fitting.find(({ virtualIPs }) => virtualIPs.length > 0)?.virtualIPs ?? [];
-        const addresses = mode === 'vip' ? await chooseAddresses(member, networks, service, { wanted, former }) : [];
-        await createService(member, service, { mode, addresses }, saying);
-        // Written by us or by another host: the next round joins it.
-        continue;
-      }
-      if (!(await joinService(member, service, standing, saying))) continue;
-      const others = await takePorts(service, standing, ports);
-      if (others !== undefined) return { refusals: [...refusals, ...others], joined: { record: JSON.stringify(standing.record), ports } };
+      if (standing === undefined && merged.countOf(owner, service) >= rules.servicesPerNamespace)
+        return {
+          refusals: [`NETWORK_SERVICES_EXHAUSTED: the namespace ${owner} has ${rules.servicesPerNamespace} services of this network`],
+        };
+      // A port that this host does not open to them is not claimed: it is left to services of hosts that do.
+      const open = fitting.flatMap((each) => each.ingressPorts.filter((port) => whyClosed(rules, ownerOf(each), port) === undefined));
+      const ports = [...new Set(open.map(portText))].toSorted();
+      const record = standing?.record ?? { mode, owner, addresses: mode === 'vip' ? choose(service, fitting) : [] };
+      const saying = { members: fitting.map(published), ingressPorts: ports, lease: held };
+      const revision = await sayService(member, networks, service, record, { standing, said: saying });
+      if (revision === undefined) continue;
+      await view.reached(revision);
+      // Another host was first: the next round joins what it said.
+      if (JSON.stringify(findService(member, service)?.record) !== JSON.stringify(record)) continue;
+      if (!(await keepAddresses(service, record))) continue;
+      return { refusals: [...refusals, ...(await keepPorts(service, ports))], joined: { record: JSON.stringify(record), ports } };
     }
     return { refusals: [`it was another one at each of ${attempts} attempts to join it`] };
   };
 
-  /** @returns whose ports they are instead; undefined: the service is gone */
-  const takePorts = async (service: string, standing: StandingService, ports: readonly string[]): Promise<string[] | undefined> => {
-    const lines: string[] = [];
-    for (const port of ports) {
-      const holder = merged.portHolder(port) === service ? service : await takePort(member, service, standing, port);
-      if (holder === undefined) return undefined;
-      if (holder !== service)
-        lines.push(`NETWORK_SERVICE_ADDRESS_TAKEN: the ingress port ${port.replace('-', ' ')} is the service ${holder}'s on all hosts`);
-    }
-    return lines;
+  const choose = (service: string, fitting: readonly LocalMember[]): string[] => {
+    const former = merged.service(service)?.addresses ?? [];
+    const wanted = fitting.find(({ virtualIPs }) => virtualIPs.length > 0)?.virtualIPs ?? [];
+    return chooseAddresses(view, networks, service, { wanted, former });
+  };
+
+  /** @returns false: another service or a host was first; what this host said of it is taken back */
+  const keepAddresses = async (service: string, record: VirtualRecord): Promise<boolean> => {
+    const isOurs = (address: string): boolean =>
+      view.addressHolder(address) === service && view.subnetHolder(subnetWith(networks, address) ?? '') === addressHolder;
+    if (record.addresses.every(isOurs)) return true;
+    const own = keys.own(member.host);
+    const shared = record.addresses.filter((address) => !isOurs(address)).flatMap((address) => subnetWith(networks, address) ?? []);
+    const revision = await withdraw(member, [
+      own.virtual(service, encode(record)),
+      ...record.addresses.map((address) => own.address(address, service)),
+      ...shared.filter((subnet) => view.subnetHolder(subnet) !== addressHolder).map((subnet) => own.shared(subnet)),
+    ]);
+    if (revision !== undefined) await view.reached(revision);
+    return false;
+  };
+
+  /** @returns whose ports they are instead */
+  const keepPorts = async (service: string, ports: readonly string[]): Promise<string[]> => {
+    const others = ports.flatMap((port) => {
+      const holder = view.portHolder(port);
+      return holder === undefined || holder === service ? [] : [{ port, holder }];
+    });
+    await withdraw(
+      member,
+      others.map(({ port }) => keys.own(member.host).port(port, service)),
+    );
+    return others.map(
+      ({ port, holder }) =>
+        `NETWORK_SERVICE_ADDRESS_TAKEN: the ingress port ${port.replace('-', ' ')} is the service ${holder}'s on all hosts`,
+    );
   };
 
   const bring = async (): Promise<void> => {
@@ -163,8 +205,6 @@ export function openPublisher({ member, networks, merged, readLocal, log }: Publ
         const { refusals, joined } = await write(service, members, held);
         refuse(service, refusals);
         said.set(service, { text, ...(joined && { joined }) });
-        if (before?.joined?.ports.some((port) => joined?.ports.includes(port) !== true) === true)
-          later(endAfterMs, () => freePorts(service));
       } catch (thrown) {
         if (!isPortcullisError(thrown) || thrown.code === 'OVERLAY_ETCD_UNREACHABLE') throw thrown;
         refuse(service, [`${thrown.code}: ${thrown.failure.on}: ${thrown.failure.why}; ${thrown.failure.fix}`]);
@@ -172,18 +212,16 @@ export function openPublisher({ member, networks, merged, readLocal, log }: Publ
     }
   };
 
-  /** Of ports that its members had here, and have no more. */
-  const freePorts = async (service: string): Promise<void> => {
-    for (const port of merged.orphans().ports) if (merged.portHolder(port) === service) await freePort(member, port);
-  };
-
   /** Whether etcd still has what this host joined. */
   const stands = (service: string): boolean => {
     const joined = said.get(service)?.joined;
     const found = merged.service(service);
     if (joined === undefined || found === undefined) return false;
-    const { mode, addresses } = found;
-    return joined.record === JSON.stringify({ mode, addresses }) && joined.ports.every((port) => merged.portHolder(port) !== undefined);
+    const { mode, owner, addresses } = found;
+    return (
+      joined.record === JSON.stringify({ mode, ...(owner !== undefined && { owner }), addresses }) &&
+      joined.ports.every((port) => merged.portHolder(port) !== undefined)
+    );
   };
 
   const look: Publisher['look'] = (concerned = new Set()) => {
@@ -204,6 +242,7 @@ export function openPublisher({ member, networks, merged, readLocal, log }: Publ
     refused,
     register: (held) =>
       serially(async () => {
+        await view.reached(0);
         said.clear();
         lease = held;
         const names = new Set(readLocal().map(({ service }) => service));
@@ -213,21 +252,11 @@ export function openPublisher({ member, networks, merged, readLocal, log }: Publ
     look,
     sweep() {
       if (closed || lease === undefined) return;
-      // What was refused may be free by now.
       if (refused.size > 0) look(new Set(refused.keys()));
-      const { services, ports } = merged.orphans();
-      const found = new Set([...services.map((name) => `service ${name}`), ...ports.map((port) => `port ${port}`)]);
-      for (const service of services)
-        if (suspects.has(`service ${service}`)) later(Math.random() * endAfterMs, () => endService(member, service));
-      for (const port of ports) if (suspects.has(`port ${port}`)) later(Math.random() * endAfterMs, () => freePort(member, port));
-      suspects = found;
     },
     leave: () =>
       serially(async () => {
-        for (const service of await heldServices(member)) {
-          await leaveService(member, service);
-          await endService(member, service);
-        }
+        await endServices(member, networks, await heldServices(member));
       }),
     close() {
       closed = true;
@@ -237,8 +266,12 @@ export function openPublisher({ member, networks, merged, readLocal, log }: Publ
   };
 }
 
-const published = ({ id, addresses, isReady, aliases, ports, ingressPorts }: LocalMember): PublishedMember => ({
+/** As the reader of members has it; whose owner is not known is no pod. */
+const ownerOf = (local: Pick<LocalMember, 'owner'> | undefined): string => ownerOfPod(local?.owner ?? '');
+
+const published = ({ id, owner, addresses, isReady, aliases, ports, ingressPorts }: LocalMember): PublishedMember => ({
   id,
+  owner: ownerOf(owner === undefined ? undefined : { owner }),
   addresses,
   isReady,
   aliases,
@@ -248,11 +281,19 @@ const published = ({ id, addresses, isReady, aliases, ports, ingressPorts }: Loc
 
 const hostsOf = (merged: Merged, service: string): string => [...(merged.service(service)?.members.keys() ?? [])].slice(0, 3).join(', ');
 
-function misfits(local: readonly LocalMember[], { record }: StandingService, hosts: string): string[] {
-  return local
-    .filter(({ mode }) => mode !== record.mode)
-    .map(
-      ({ id, mode }) =>
-        `NETWORK_SERVICE_MODE_DIFFERS: ${id.slice(0, 64)} joins with the mode ${mode}, and the service has ${record.mode}${hosts === '' ? '' : ` (${hosts})`}`,
-    );
+function misfits(
+  local: readonly LocalMember[],
+  { record }: StandingService,
+  { hosts, isOwn }: { readonly hosts: string; readonly isOwn: (each: LocalMember) => boolean },
+): string[] {
+  const there = hosts === '' ? '' : ` (${hosts})`;
+  return local.flatMap((each) => {
+    const id = each.id.slice(0, 64);
+    if (!isOwn(each))
+      return [
+        `NETWORK_SERVICE_OTHER_NAMESPACE: ${id} of ${ownerOf(each)} joins, and the service belongs to ${record.owner ?? 'hosts of an earlier version'}${there}`,
+      ];
+    if (each.mode === record.mode) return [];
+    return [`NETWORK_SERVICE_MODE_DIFFERS: ${id} joins with the mode ${each.mode}, and the service has ${record.mode}${there}`];
+  });
 }

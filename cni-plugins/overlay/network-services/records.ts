@@ -4,20 +4,22 @@ import { objectOf, readClaim } from '../records.ts';
 import type { Claim } from '../records.ts';
 
 /**
- * What stands in etcd of services that pods join, below `/portcullis/overlay/NAME/`: values are JSON. Pure.
+ * What hosts say in etcd of services that pods join: `../records.ts` names the keys, and values are JSON. Pure.
  *
- * | key                     | says                                            | until                                        |
- * | ----------------------- | ----------------------------------------------- | -------------------------------------------- |
- * | `virtual/SERVICE`       | {@link VirtualRecord}                           | no host holds the service                    |
- * | `holders/SERVICE/HOST`  | {@link Holding}: the host has members of it     | they left, or the host is released           |
- * | `members/SERVICE/HOST`  | {@link HostMembers}                             | the host's lease ends                        |
- * | `ports/tcp-30080`       | {@link ServiceClaim}: whose this ingress port is | no holder of that service has it             |
- * | `addresses/10.128.9.7`  | {@link ServiceClaim}: whose virtual address     | with `virtual/SERVICE`                       |
+ * | fact                    | says                                                            | until                                        |
+ * | ----------------------- | --------------------------------------------------------------- | -------------------------------------------- |
+ * | `virtual/SERVICE`       | {@link VirtualRecord}, of the host that said so first           | no host holds the service                    |
+ * | `holders/SERVICE/HOST`  | {@link Holding}: the host has members of it                     | they left, or the host is released           |
+ * | `members/SERVICE/HOST`  | {@link HostMembers}                                             | the host's lease ends                        |
+ * | `ports/tcp-30080`       | {@link ServiceClaim}: whose this ingress port is                | no holder of that service has it             |
+ * | `addresses/10.128.9.7`  | {@link ServiceClaim}: whose virtual address                     | no host holds the service                    |
  */
 
-/** One service on all hosts. Written once, by whoever creates it. */
+/** One service on all hosts. Each host that holds it says the same. */
 export interface VirtualRecord {
   readonly mode: 'vip' | 'dnsrr';
+  /** The namespace of the first member. Absent: written by a host of an earlier version, and nobody of this one joins it. */
+  readonly owner?: string;
   /** Virtual ones, one of each family; empty with `dnsrr`. */
   readonly addresses: readonly string[];
 }
@@ -36,6 +38,8 @@ export interface HostMembers {
 export interface PublishedMember {
   /** Of its container or pod. */
   readonly id: string;
+  /** The namespace of its pod; absent: its host has an earlier version, and it is of no service. */
+  readonly owner?: string;
   readonly addresses: readonly string[];
   /** It may be connected to. */
   readonly isReady: boolean;
@@ -55,7 +59,8 @@ export const portText = ({ protocol, port }: Pick<MemberPort, 'port' | 'protocol
 
 /** As names on networks have them; a service's name is one label. */
 export const serviceName = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/u;
-const portName = /^(?:tcp|udp|sctp)-[1-9]\d{0,4}$/u;
+const portName = /^(?:tcp|udp|sctp)-([1-9]\d{0,4})$/u;
+export const isPortText = (text: string): boolean => Number(portName.exec(text)?.[1] ?? 65_536) < 65_536;
 /** More than any host says: what somebody else wrote is not held without end. */
 const most = { members: 1024, aliases: 16, ports: 64, addresses: 8 } as const;
 
@@ -82,16 +87,19 @@ function portIn(value: unknown): MemberPort | undefined {
 
 /** Undefined: it is none. Whatever else stands in it, as of a later version, is passed over. So of the others. */
 export function readVirtual(bytes: Buffer): VirtualRecord | undefined {
-  const { mode, addresses } = objectOf(bytes) ?? {};
+  const { mode, addresses, owner } = objectOf(bytes) ?? {};
   const read = each(addresses, most.addresses, addressIn);
   if ((mode !== 'vip' && mode !== 'dnsrr') || read === undefined || (mode === 'vip') !== read.length > 0) return undefined;
-  return { mode, addresses: read };
+  if (owner !== undefined && !isOwner(owner)) return undefined;
+  return { mode, ...(owner !== undefined && { owner }), addresses: read };
 }
+
+const isOwner = (value: unknown): value is string => typeof value === 'string' && value.length <= 253;
 
 export function readHolding(bytes: Buffer): Holding | undefined {
   const claim = readClaim(bytes);
   const ports = each(objectOf(bytes)?.['ingressPorts'], most.members * most.ports, (port) =>
-    typeof port === 'string' && portName.test(port) ? port : undefined,
+    typeof port === 'string' && isPortText(port) ? port : undefined,
   );
   return claim === undefined || ports === undefined ? undefined : { ...claim, ingressPorts: ports };
 }
@@ -107,7 +115,7 @@ export function readMembers(bytes: Buffer): HostMembers | undefined {
 }
 
 function memberIn(value: unknown): PublishedMember | undefined {
-  const { id, addresses, isReady, aliases, ports, ingressPorts } = (value ?? {}) as Partial<Record<keyof PublishedMember, unknown>>;
+  const { id, owner, addresses, isReady, aliases, ports, ingressPorts } = (value ?? {}) as Partial<Record<keyof PublishedMember, unknown>>;
   const read = {
     addresses: each(addresses, most.addresses, addressIn),
     aliases: each(aliases, most.aliases, (alias) => (typeof alias === 'string' && serviceName.test(alias) ? alias : undefined)),
@@ -115,6 +123,8 @@ function memberIn(value: unknown): PublishedMember | undefined {
     ingressPorts: each(ingressPorts, most.ports, portIn),
   };
   if (typeof id !== 'string' || id.length > 256 || typeof isReady !== 'boolean') return undefined;
+  if (owner !== undefined && !isOwner(owner)) return undefined;
   if (!read.addresses || !read.aliases || !read.ports || !read.ingressPorts) return undefined;
-  return { id, isReady, addresses: read.addresses, aliases: read.aliases, ports: read.ports, ingressPorts: read.ingressPorts };
+  const given = owner !== undefined && { owner };
+  return { id, ...given, isReady, addresses: read.addresses, aliases: read.aliases, ports: read.ports, ingressPorts: read.ingressPorts };
 }

@@ -10,6 +10,7 @@ import { createSpannedReader } from '../../services/network-services/spanned.ts'
 import { parsePrefix } from '../../spec/address.ts';
 import { readMemberships } from '../../spec/memberships.ts';
 import type { MergedService } from './merged.ts';
+import { addressHolder } from './records.ts';
 import type { PublishedMember } from './records.ts';
 import { openSpannedStore } from './store.ts';
 import { createStrangers } from './strangers.ts';
@@ -84,11 +85,34 @@ test('who joins here in another mode than that of other hosts is refused, and to
   assert.throws(join1, /its members on the host two have the other mode/u);
 });
 
-test('addresses of no other host’s pod are left out; a list that did not change stays the same', () => {
-  const without = createStrangers([{ prefix: parsePrefix('10.128.0.0/14')!, hostLength: 24 }]);
-  const given = web([['two', [member('a', ['10.128.2.2', '10.128.1.2', '192.0.2.1', 'fd00::1'])]]]);
-  const first = without(given, ['10.128.1.0/24']);
+test('a member has addresses of its own host’s subnet, and a service those that are its own; what did not change stays the same', () => {
+  const subnets = new Map([
+    ['10.128.1.0/24', 'one'],
+    ['10.128.2.0/24', 'two'],
+    ['10.128.3.0/24', 'three'],
+    ['10.128.9.0/24', addressHolder],
+  ]);
+  let subnetsChanged = 0;
+  const strangers = createStrangers(
+    [{ prefix: parsePrefix('10.128.0.0/14')!, hostLength: 24 }],
+    {
+      subnetHolder: (subnet) => subnets.get(subnet),
+      addressHolder: (address) => (address === '10.128.9.8' ? 'other' : 'web'),
+      subnetsChanged: () => subnetsChanged,
+    },
+    'one',
+  );
+  const addresses = ['10.128.2.2', '10.128.1.2', '10.128.3.2', '10.128.9.2', '10.128.4.2', '192.0.2.1', 'fd00::1', '::ffff:10.128.2.2'];
+  const given = { ...web([['two', [member('a', addresses)]]]), addresses: ['10.128.9.7', '10.128.9.8', '10.128.3.7', '192.0.2.7'] };
+  const first = strangers.without('web', given);
   assert.deepEqual(first.members.get('two')?.[0]?.addresses, ['10.128.2.2']);
-  assert.equal(without(given, ['10.128.1.0/24']).members.get('two'), first.members.get('two'));
-  assert.deepEqual(without(given, []).members.get('two')?.[0]?.addresses, ['10.128.2.2', '10.128.1.2']);
+  assert.deepEqual(first.addresses, ['10.128.9.7'], 'none of another service, of a host or of no network');
+  assert.match(
+    [...strangers.found.values()].join(),
+    /^members of web on two: 10\.128\.1\.2, 10\.128\.3\.2, .* are of no pod of that host$/u,
+  );
+  assert.equal(strangers.without('web', given).members.get('two'), first.members.get('two'));
+  subnets.set('10.128.2.0/24', 'three');
+  subnetsChanged += 1;
+  assert.deepEqual(strangers.without('web', given).members.get('two')?.[0]?.addresses, []);
 });

@@ -1,4 +1,6 @@
 import type { NetworkDatabase } from '../../attach/database.ts';
+import { noServiceRules } from '../../spec/service-rules.ts';
+import type { ServiceRules } from '../../spec/service-rules.ts';
 import type { SpannedMember, SpannedService } from '../../services/network-services/spanned.ts';
 import type { MergedService } from './merged.ts';
 
@@ -15,12 +17,19 @@ export interface SpannedStore {
   forget(): void;
 }
 
-/** @param link that the network's pods have their gateway at. What is known of any other network over hosts is forgotten. */
-export function openSpannedStore({ db, transaction }: NetworkDatabase, realm: string, network: string, link: string): SpannedStore {
+/** @param link that the network's pods have their gateway at @param rules what this host lets services have of it. What is known of any other network over hosts is forgotten. */
+export function openSpannedStore(
+  { db, transaction }: NetworkDatabase,
+  realm: string,
+  network: string,
+  link: string,
+  rules: ServiceRules = noServiceRules,
+): SpannedStore {
   const begin = db.prepare(
     `INSERT INTO spanned_network (network, realm, link) VALUES (?, ?, ?)
      ON CONFLICT (network) DO UPDATE SET realm = excluded.realm, link = excluded.link`,
   );
+  const putRules = db.prepare('INSERT OR REPLACE INTO spanned_rules (network, document) VALUES (?, ?)');
   const forgetOthers = db.prepare('DELETE FROM spanned_network WHERE network <> ?');
   const forget = db.prepare('DELETE FROM spanned_network WHERE network = ?');
   const selectServices = db.prepare('SELECT service, document FROM spanned_service WHERE network = ?');
@@ -33,6 +42,7 @@ export function openSpannedStore({ db, transaction }: NetworkDatabase, realm: st
   transaction(() => {
     forgetOthers.run(network);
     begin.run(network, realm, link);
+    putRules.run(network, JSON.stringify(rules));
   });
   const members = Map.groupBy(
     selectMembers.all(network) as unknown as { service: string; host: string; document: string }[],
@@ -42,7 +52,7 @@ export function openSpannedStore({ db, transaction }: NetworkDatabase, realm: st
     (selectServices.all(network) as unknown as { service: string; document: string }[]).map(({ service, document }) => [
       service,
       {
-        ...(JSON.parse(document) as SpannedService),
+        ...withoutNobody(JSON.parse(document) as SpannedService),
         members: new Map((members.get(service) ?? []).map(({ host, document: text }) => [host, JSON.parse(text) as SpannedMember[]])),
       },
     ]),
@@ -56,9 +66,9 @@ export function openSpannedStore({ db, transaction }: NetworkDatabase, realm: st
       removeService.run(network, name);
       return;
     }
-    const { members: given, mode, addresses, ingressPorts } = service;
+    const { members: given, mode, owner, addresses, ingressPorts } = service;
     if (before === undefined || headOf(before) !== headOf(service))
-      putService.run(network, name, JSON.stringify({ mode, addresses, ingressPorts } satisfies SpannedService));
+      putService.run(network, name, JSON.stringify({ mode, owner: owner ?? nobody, addresses, ingressPorts } satisfies SpannedService));
     for (const [host, each] of given)
       if (before?.members.get(host) !== each) putMembers.run(network, name, host, JSON.stringify(each satisfies readonly SpannedMember[]));
   };
@@ -78,7 +88,14 @@ export function openSpannedStore({ db, transaction }: NetworkDatabase, realm: st
   };
 }
 
-const headOf = ({ mode, addresses, ingressPorts }: MergedService): string => JSON.stringify([mode, addresses, ingressPorts]);
+/** Of a service that a host of an earlier version wrote. */
+const nobody = '';
+
+function withoutNobody({ owner, ...service }: SpannedService): SpannedService {
+  return owner === undefined || owner === nobody ? service : { ...service, owner };
+}
+
+const headOf = ({ mode, owner, addresses, ingressPorts }: MergedService): string => JSON.stringify([mode, owner, addresses, ingressPorts]);
 
 /** Members of a host are the same list as long as nothing became of them. */
 function isSame(before: MergedService | undefined, now: MergedService | undefined): boolean {

@@ -1,38 +1,63 @@
-import { contains, parseIp, parsePrefix } from '../../spec/address.ts';
-import type { IpPrefix } from '../../spec/address.ts';
 import type { OverlayNetwork } from '../settings.ts';
+import { subnetWith } from './addresses.ts';
 import type { MergedService } from './merged.ts';
+import { addressHolder } from './records.ts';
 import type { PublishedMember } from './records.ts';
 
+/** Who has what, also while etcd that was restored does not know it. */
+export interface Holders {
+  /** A host, or `(services)`. @param subnet canonical */
+  subnetHolder(subnet: string): string | undefined;
+  addressHolder(address: string): string | undefined;
+  /** Another one whenever a subnet is another's. */
+  subnetsChanged(): number;
+}
+
+/** Leaves out what leads elsewhere than to a host's own pods. */
+export interface Strangers {
+  /** What did not change is the same object again. */
+  without(name: string, service: MergedService): MergedService;
+  /** What was left out, by service and host. */
+  readonly found: ReadonlyMap<string, string>;
+}
+
 /**
- * Leaves out addresses that no pod of another host has: what is said in etcd leads nowhere but to them. What did not change is the same object again.
- * Pure but for what it remembers.
+ * A member has addresses of the subnet of the host that says so, and a service has virtual addresses that are its own, of a subnet that no host has: what is
+ * said in etcd leads nowhere else. Pure but for what it remembers.
  */
-export function createStrangers(
-  networks: readonly OverlayNetwork[],
-): (service: MergedService, ownSubnets: readonly string[]) => MergedService {
-  let of = '';
+export function createStrangers(networks: readonly OverlayNetwork[], holders: Holders, self: string): Strangers {
+  let of = holders.subnetsChanged();
   let seen = new WeakMap<readonly PublishedMember[], readonly PublishedMember[]>();
-  return (service, ownSubnets) => {
-    if (of !== ownSubnets.join()) seen = new WeakMap();
-    of = ownSubnets.join();
-    const own = ownSubnets.flatMap((text) => parsePrefix(text) ?? []);
-    const isTheirs = (text: string): boolean => {
-      const address = parseIp(text);
-      const isIn = (prefix: IpPrefix): boolean => prefix.address.family === address?.family && contains(prefix, address);
-      return networks.some(({ prefix }) => isIn(prefix)) && !own.some(isIn);
-    };
-    const without = (given: readonly PublishedMember[]): readonly PublishedMember[] => {
-      const before = seen.get(given);
-      if (before !== undefined) return before;
-      const left = given.map((member) => ({ ...member, addresses: member.addresses.filter(isTheirs) }));
-      seen.set(given, left);
-      return left;
-    };
-    return {
-      ...service,
-      addresses: service.addresses.filter(isTheirs),
-      members: new Map([...service.members].map(([host, given]) => [host, without(given)])),
-    };
+  const found = new Map<string, string>();
+  const holderOf = (address: string): string | undefined => {
+    const subnet = subnetWith(networks, address);
+    return subnet === undefined ? undefined : holders.subnetHolder(subnet);
+  };
+  const ofHost = (name: string, host: string, given: readonly PublishedMember[]): readonly PublishedMember[] => {
+    const before = seen.get(given);
+    if (before !== undefined) return before;
+    const strange = new Set(given.flatMap(({ addresses }) => addresses.filter((address) => host === self || holderOf(address) !== host)));
+    const key = `${name} ${host}`;
+    if (strange.size === 0) found.delete(key);
+    else
+      found.set(
+        key,
+        `members of ${name} on ${host}: ${[...strange].slice(0, 3).join(', ')} ${strange.size === 1 ? 'is' : 'are'} of no pod of that host`,
+      );
+    const left = given.map((member) => ({ ...member, addresses: member.addresses.filter((address) => !strange.has(address)) }));
+    seen.set(given, left);
+    return left;
+  };
+  return {
+    found,
+    without(name, service) {
+      if (of !== holders.subnetsChanged()) seen = new WeakMap();
+      of = holders.subnetsChanged();
+      return {
+        ...service,
+        addresses: service.addresses.filter((address) => holders.addressHolder(address) === name && holderOf(address) === addressHolder),
+        members: new Map([...service.members].map(([host, given]) => [host, ofHost(name, host, given)])),
+      };
+    },
   };
 }

@@ -89,7 +89,14 @@ function ofLayer(end: JudgedEnd, seen: Seen, layer: keyof PodRules, problems: st
       why: `${words[layer].rules} grant it`,
       ...(grant !== undefined && grant.name !== '' && { by: grant.name }),
     };
-  return { ...step, says: 'denies', why: `nothing in ${words[layer].rules} grants it`, allow: allowanceOf(layer, end.record, seen) };
+  const unreadable =
+    found?.unreadable === undefined ? '' : `; it is isolated, because these cannot be understood: ${found.unreadable.join(' · ')}`;
+  return {
+    ...step,
+    says: 'denies',
+    why: `nothing in ${words[layer].rules} grants it${unreadable}`,
+    allow: allowanceOf(layer, end.record, seen),
+  };
 }
 
 function grants({ protocol, ports, peers }: Grant, seen: Seen): boolean {

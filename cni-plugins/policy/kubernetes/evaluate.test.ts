@@ -124,8 +124,11 @@ function documented(
   );
   if (isolating.length === 0) return true;
   const answering = podAt(connection.to);
-  const namespaceLabels = (name: string): Labels => ({ ...namespaces.get(name), 'kubernetes.io/metadata.name': name });
-  const peerMatches = (one: Peer, namespace: string): boolean => {
+  const namespaceLabels = (name: string): Labels => ({
+    ...(namespaces.get(name) as Labels | undefined),
+    'kubernetes.io/metadata.name': name,
+  });
+  const peerMatches = (one: Peer, namespace: string | undefined): boolean => {
     if ('cidr' in one) return inBlock(other, one.cidr) && !one.except.some((hole) => inBlock(other, hole));
     const found = podAt(other);
     if (found === undefined) return false;
@@ -179,4 +182,48 @@ test('what can not be read isolates every pod', () => {
   const pods: PolicyPod[] = [{ namespace: 'n1', labels: {}, addresses: ['10.0.0.1'], namedPorts: [] }];
   const [rules] = evaluate({ policies: [], namespaces: new Map(), isolated: 'broken' }, pods);
   assert.deepEqual([rules?.egress?.denies, rules?.ingress?.denies], ['broken', 'broken']);
+});
+
+const single = (namespace: string, podLabels: Labels, index: number): PolicyPod => ({
+  namespace,
+  labels: podLabels,
+  addresses: [`10.0.0.${index}`],
+  namedPorts: [],
+});
+const isolatedBy = (set: PolicySet, pods: readonly PolicyPod[]): (string | undefined)[] =>
+  evaluate(set, pods).map(({ ingress }) => ingress?.denies);
+
+test('an object that cannot be understood isolates the pods that it may select, and no others', () => {
+  const pods = [single('n1', { app: 'a' }, 1), single('n1', { app: 'b' }, 2), single('n2', { app: 'a' }, 3)];
+  const podSelector = [{ key: 'app', operator: 'In', values: ['a'] }] as const;
+  const bad = { name: 'x', ingress: [], egress: [], unreadable: 'x.yaml:1:1: why' };
+  const set = (policy: PolicySet['policies'][number]): PolicySet => ({ policies: [policy], namespaces: new Map() });
+  const rule = 'NetworkPolicy n1/x (cannot be understood)';
+  assert.deepEqual(isolatedBy(set({ ...bad, namespace: 'n1', podSelector }), pods), [rule, undefined, undefined]);
+  assert.deepEqual(isolatedBy(set({ ...bad, namespace: 'n1', podSelector: [] }), pods), [rule, rule, undefined]);
+  const everywhere = 'NetworkPolicy */x (cannot be understood)';
+  assert.deepEqual(isolatedBy(set({ ...bad, podSelector }), pods), [everywhere, undefined, everywhere]);
+  // What other policies allow stays allowed: a policy of the API never takes anything away.
+  const other = { namespace: 'n1', name: 'y', podSelector: [], ingress: [{ peers: [{ cidr: '10.9.0.0/16', except: [] }] }] };
+  const [first] = evaluate({ policies: [{ ...bad, namespace: 'n1', podSelector }, other], namespaces: new Map() }, pods);
+  assert.deepEqual(
+    first?.ingress?.grants.map(({ name }) => name),
+    ['n1/y', 'itself'],
+  );
+  assert.deepEqual(first?.ingress?.unreadable, ['x.yaml:1:1: why']);
+});
+
+test('a namespace whose labels are not known is selected by its name and by a selector of all, and by no other', () => {
+  const pods = [single('n1', {}, 1), single('n2', {}, 2)];
+  const selects = (namespaces: NonNullable<Exclude<Peer, { cidr: string }>['namespaces']>): boolean => {
+    const policy = { namespace: 'n1', name: 'p', podSelector: [], ingress: [{ peers: [{ namespaces }] }] };
+    const [first] = evaluate({ policies: [policy], namespaces: new Map([['n2', 'unknown']]) }, pods);
+    return (
+      first?.ingress?.grants.some(({ peers }) => peers?.four.some(({ low, high }) => low <= 0x0a000002n && 0x0a000002n <= high)) === true
+    );
+  };
+  assert.equal(selects([]), true);
+  assert.equal(selects([{ key: 'kubernetes.io/metadata.name', operator: 'In', values: ['n2'] }]), true);
+  for (const operator of ['DoesNotExist', 'NotIn'] as const)
+    assert.equal(selects([{ key: 'team', operator, values: operator === 'NotIn' ? ['a'] : [] }]), false);
 });

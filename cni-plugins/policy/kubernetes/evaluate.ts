@@ -3,7 +3,7 @@ import type { Grant, Peers } from '../grants.ts';
 import type { NamedPort } from '../../types.ts';
 import { union } from '../intervals.ts';
 import type { Direction, Layer, PodRules } from '../pod-chains.ts';
-import type { Labels, NetworkPolicy, Peer, PolicyPort, PolicyRule, PolicySet } from './network-policy.ts';
+import type { Labels, NetworkPolicy, Peer, PolicyPort, PolicyRule, PolicySet, Selector } from './network-policy.ts';
 import { selects } from './network-policy.ts';
 
 /**
@@ -20,25 +20,32 @@ export interface PolicyPod {
 
 /** The rules of every pod, in the order of `pods`. */
 export function evaluate({ policies, namespaces, isolated }: PolicySet, pods: readonly PolicyPod[]): PodRules['policies'][] {
-  const byNamespace = new Map<string, NetworkPolicy[]>();
-  for (const policy of policies) byNamespace.set(policy.namespace, [...(byNamespace.get(policy.namespace) ?? []), policy]);
+  const byNamespace = Map.groupBy(policies, ({ namespace }) => namespace);
+  const everywhere = byNamespace.get(undefined) ?? [];
   // Every namespace has this label of Kubernetes' own, also one that no file speaks of.
-  const labelsOf = (namespace: string): Labels => ({ ...namespaces.get(namespace), 'kubernetes.io/metadata.name': namespace });
+  const isSelected = (selector: Selector, namespace: string): boolean => {
+    const labels = namespaces.get(namespace);
+    // Of labels that are not known, none may be taken for absent.
+    if (labels === 'unknown') return selector.every((one) => one.key === nameLabel && selects([one], { [nameLabel]: namespace }));
+    return selects(selector, { ...labels, [nameLabel]: namespace });
+  };
   const known = new Map<Peer, readonly PolicyPod[]>();
-  const chosen = (peer: Peer, namespace: string): readonly PolicyPod[] => {
+  const chosen = (peer: Peer, namespace: string | undefined): readonly PolicyPod[] => {
     if ('cidr' in peer) return [];
     const found =
       known.get(peer) ??
       pods.filter(
         (pod) =>
-          (peer.namespaces === undefined ? pod.namespace === namespace : selects(peer.namespaces, labelsOf(pod.namespace))) &&
+          (peer.namespaces === undefined ? pod.namespace === namespace : isSelected(peer.namespaces, pod.namespace)) &&
           (peer.pods === undefined || selects(peer.pods, pod.labels)),
       );
     known.set(peer, found);
     return found;
   };
   return pods.map((pod) => {
-    const selecting = (byNamespace.get(pod.namespace) ?? []).filter(({ podSelector }) => selects(podSelector, pod.labels));
+    const selecting = [...(byNamespace.get(pod.namespace) ?? []), ...everywhere].filter(({ podSelector }) =>
+      selects(podSelector, pod.labels),
+    );
     const layer = (direction: Direction): Layer | undefined => {
       const holding = selecting.filter((policy) => policy[direction] !== undefined);
       if (holding.length === 0 && isolated === undefined) return undefined;
@@ -49,14 +56,22 @@ export function evaluate({ policies, namespaces, isolated }: PolicySet, pods: re
       );
       // "A Pod cannot block access to itself": by way of a port of the host.
       const self: Grant = { peers: peersOf(pod.addresses), name: 'itself' };
-      return { grants: [...grants, self], denies: isolated ?? `NetworkPolicy ${holding.map(nameOf).join(', ')}` };
+      const unreadable = holding.flatMap((policy) => policy.unreadable ?? []);
+      return {
+        grants: [...grants, self],
+        denies: isolated ?? `NetworkPolicy ${holding.map(nameOf).join(', ')}`,
+        ...(unreadable.length > 0 && { unreadable }),
+      };
     };
     const [egress, ingress] = [layer('egress'), layer('ingress')];
     return { ...(egress !== undefined && { egress }), ...(ingress !== undefined && { ingress }) };
   });
 }
 
-const nameOf = ({ namespace, name }: NetworkPolicy): string => `${namespace}/${name}`;
+const nameLabel = 'kubernetes.io/metadata.name';
+
+const nameOf = ({ namespace = '*', name, unreadable }: NetworkPolicy): string =>
+  `${namespace}/${name}${unreadable === undefined ? '' : ' (cannot be understood)'}`;
 
 function ruleGrants(
   { peers, ports }: PolicyRule,

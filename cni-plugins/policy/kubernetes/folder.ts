@@ -1,102 +1,146 @@
-import { readFileSync, readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
-import { reasonOf } from '../../../base/errors/index.ts';
+import { createFileReader } from './file-reader.ts';
+import { createHeldFiles } from './held-files.ts';
+import { join } from './join.ts';
 import type { PolicySet } from './network-policy.ts';
-import type { SourceText, readSet } from './read.ts';
+import { stampsOf } from './stamps.ts';
+import { openSetStore } from './stored-set.ts';
 
-/** The folder of policies, read when it changed. Synchronous, for the network's Worker. */
+/** The folder of policies, followed while the engine runs. */
 export interface PolicyFolder {
-  /** The set of now, when it is another than at the last call. What cannot be read is logged, and the set before stays. */
+  /** A new follower: whoever asks it is told each set once. */
+  follow(): PolicyFollower;
+  report(): PolicyReport;
+  close(): void;
+}
+
+export interface PolicyFollower {
+  /** Looks at the folder. @returns the set in force, when it is another than at the last call; at the first call always */
   changed(): PolicySet | undefined;
 }
 
-const none: PolicySet = { policies: [], namespaces: new Map() };
-
-const isOurs = (name: string): boolean => /\.(?:ya?ml|json)$/u.test(name) && !name.startsWith('.');
-
-let read: typeof readSet | undefined;
-
-/**
- * Loads what reads the files, once the folder has any: YAML and schemas are half of the network thread's program, and most nodes have no files
- * there. Until then `changed` knows of no change: whoever starts waits for this before it asks.
- */
-export async function loadPolicyReader(folder: string): Promise<void> {
-  if (read === undefined && folder !== '' && ![missing, ''].includes(stampOf(folder))) read = (await import('./read.ts')).readSet;
+export interface PolicyReport {
+  /** How many are in force. */
+  readonly policies: number;
+  /** What is not in force as it is written, each with its place and what holds instead. */
+  readonly problems: readonly string[];
 }
 
-/**
- * @param folder may be missing: no policies. One that was there and is gone is not taken for an order to drop them. Without an earlier set
- *   to keep, what can not be read isolates every pod.
- */
-export function openPolicyFolder(
-  folder: string,
-  log: { error(fields: object, message: string): void; info(fields: object, message: string): void },
-): PolicyFolder {
-  let stamp: string | undefined;
-  let current: PolicySet | undefined;
+export interface PolicyFolderOptions {
+  /** Empty: there are no policies. It may be missing: none, unless there were some. */
+  readonly folder: string;
+  /** File that keeps the set in force. */
+  readonly storedAt: string;
+  readonly log: { error(fields: object, message: string): void; info(fields: object, message: string): void };
+  /** A file must have been the same for so long before it is read, in ms. */
+  readonly quietMs?: number;
+}
 
-  const broken = (problems: string): PolicySet | undefined => {
-    log.error(
-      { folder, problems, kept: current?.policies.length ?? 'none: every pod is isolated' },
-      'the NetworkPolicies can not be read; those of before stay in force',
-    );
-    if (current !== undefined) return undefined;
-    return { ...none, isolated: 'NetworkPolicy files that can not be read' };
+const usualQuietMs = 400;
+/** A start waits for files that are being written or read, but no longer. */
+const startMs = 30_000;
+const startLookMs = 25;
+/** A reader corrects the first ones first. */
+const mostProblems = 200;
+const kept = 'the last policies stay in force';
+
+/**
+ * - A file is read when it is quiet, and taken whole: one that is empty, half written or no list of policies is a problem, and its last good version
+ *   stays in force. One that is removed from the folder, and stays away, takes its policies with it.
+ * - A folder that is gone, cannot be listed, holds more than is read, or is another one and empty (nothing is mounted there any more) changes nothing.
+ * - What is in force is kept on disk. While it is not known what was in force (the first start, or what was kept is damaged), every pod is isolated
+ *   until all files can be read. At the first start a file that was empty before has no good version to lose: it isolates no pod.
+ * @returns once all files were looked at, or after 30 s
+ */
+export async function openPolicyFolder(options: PolicyFolderOptions): Promise<PolicyFolder> {
+  const { folder, storedAt, log, quietMs = usualQuietMs } = options;
+  const none: PolicySet = { policies: [], namespaces: new Map() };
+  if (folder === '') return { follow: () => followerOf(() => none), report: () => ({ policies: 0, problems: [] }), close: () => undefined };
+
+  const store = openSetStore(storedAt, log);
+  const stored = store.last();
+  const reader = createFileReader();
+  const files = createHeldFiles(reader, folder, quietMs);
+  let identity = '';
+  /** Why every pod is isolated; undefined: what was in force is known. */
+  let unknown: string | undefined = 'NetworkPolicies that were not read yet';
+  let lost = '';
+  if (stored === 'damaged') {
+    unknown = 'NetworkPolicies that are lost';
+    lost = `${storedAt} is damaged: every pod is isolated until the files of ${folder} are read; remove it if there are to be no policies`;
+  } else if (stored?.folder === folder) {
+    unknown = undefined;
+    ({ identity } = stored);
+    files.load(stored.files);
+  }
+  let set: PolicySet = none;
+  let report: PolicyReport = { policies: 0, problems: [] };
+  let [told, toldProblems] = ['', ''];
+
+  /** @returns why the folder says nothing; undefined: its files were looked at */
+  const look = (): string | undefined => {
+    const found = stampsOf(folder);
+    if (found === 'missing') return files.isEmpty() && lost === '' ? '' : `${folder} is gone; ${kept}`;
+    if ('problem' in found) return `${folder} ${found.problem}; ${kept}`;
+    if (found.files.size === 0 && lost !== '') return lost;
+    if (found.files.size === 0 && !files.isEmpty() && found.identity !== identity)
+      return `${folder} is empty, and another folder than before; ${kept}: write a List with \`items: []\` there to have none`;
+    files.look(found.files);
+    ({ identity } = found);
+    return undefined;
   };
 
+  const settle = (problem: string | undefined): void => {
+    // A folder that was never there has no policies.
+    const areKnown = stored === undefined ? files.areKnown() : files.problems().length === 0;
+    if (problem === '' || (problem === undefined && !files.isWaiting() && areKnown)) [unknown, lost] = [undefined, ''];
+    const joined = join(files.readings());
+    const unread = files.problems();
+    const isolated = unknown === undefined ? undefined : unread.length > 0 ? 'NetworkPolicy files that cannot be read' : unknown;
+    const next: PolicySet = { ...joined.set, ...(isolated !== undefined && { isolated }) };
+    const problems = [...new Set([problem ?? '', lost, ...unread, ...joined.problems])]
+      .filter((each) => each !== '')
+      .slice(0, mostProblems);
+    report = { policies: next.policies.length, problems };
+    if (problems.join('\n') !== toldProblems) {
+      toldProblems = problems.join('\n');
+      if (problems.length > 0) log.error({ folder, problems }, 'NetworkPolicies are not in force as they are written');
+    }
+    const now = JSON.stringify([next.policies, [...next.namespaces], isolated]);
+    if (now !== told) {
+      [told, set] = [now, next];
+      log.info({ folder, policies: next.policies.length, ...(isolated !== undefined && { isolated }) }, 'NetworkPolicies are in force');
+    }
+    if (unknown === undefined) store.keep({ folder, identity, files: files.held() });
+  };
+
+  let revision = -1;
+  const step = (): void => {
+    const problem = look();
+    // Most looks find nothing new.
+    const now = files.revision();
+    if (revision === now && problem === lastProblem && !files.isWaiting() && store.isKept()) return;
+    [revision, lastProblem] = [now, problem];
+    settle(problem);
+  };
+  let lastProblem: string | undefined;
+
+  step();
+  for (const end = performance.now() + startMs; files.isWaiting() && performance.now() < end; step())
+    await new Promise((resolve) => setTimeout(resolve, startLookMs));
+  return {
+    follow: () => followerOf(() => (step(), set)),
+    report: () => report,
+    close: reader.close,
+  };
+}
+
+function followerOf(current: () => PolicySet): PolicyFollower {
+  let last: PolicySet | undefined;
   return {
     changed() {
-      const now = folder === '' ? missing : stampOf(folder);
-      if (now === stamp) return undefined;
-      const isEmpty = now === missing || now === '';
-      if (!isEmpty && read === undefined) return undefined;
-      stamp = now;
-      if (now === missing) {
-        if (current !== undefined && current.policies.length > 0) return broken(`${folder} is gone; leave it there and empty to have none`);
-        current = none;
-        return none;
-      }
-      let sources: SourceText[];
-      try {
-        sources = filesOf(folder).map((file) => ({ file, text: readFileSync(file, 'utf8') }));
-      } catch (thrown) {
-        return broken(reasonOf(thrown));
-      }
-      const reading = read?.(sources) ?? { set: none };
-      if ('problems' in reading) return broken(reading.problems);
-      current = reading.set;
-      log.info({ folder, policies: current.policies.length }, 'NetworkPolicies were read');
-      return current;
+      const now = current();
+      if (now === last) return undefined;
+      return (last = now);
     },
   };
-}
-
-const missing = 'missing';
-
-const filesOf = (folder: string): string[] =>
-  readdirSync(folder)
-    .filter(isOurs)
-    .sort()
-    .map((name) => join(folder, name));
-
-function stampOf(folder: string): string {
-  try {
-    return filesOf(folder)
-      .map((file) => {
-        const { ino, size, mtimeNs, ctimeNs } = statSync(file, { bigint: true });
-        return `${file} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
-      })
-      .join('\n');
-  } catch (thrown) {
-    // A file that vanished in between: another stamp at the next look.
-    return (thrown as NodeJS.ErrnoException).code === 'ENOENT' && !stands(folder) ? missing : `? ${reasonOf(thrown)}`;
-  }
-}
-
-function stands(folder: string): boolean {
-  try {
-    return statSync(folder).isDirectory();
-  } catch {
-    return false;
-  }
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -17,6 +17,9 @@ kind: Namespace
 metadata: { name: project, labels: { project: myproject } }
 ---
 `;
+
+/** An empty file is a mistake. */
+const none = 'apiVersion: v1\nkind: List\nitems: []\n';
 
 /** Columns: who reaches db:80, who reaches db:81, whom db reaches (its name and port). */
 const rows: readonly (readonly [what: string, objects: string, at80: string, at81: string, egress: string])[] = [
@@ -80,7 +83,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   const pods = new Map<string, Pod>();
   const folder = (): string => join(fixture.folder, 'policies');
   const put = (text: string): void => {
-    writeFileSync(join(fixture.folder, 'new.yaml'), text);
+    writeFileSync(join(fixture.folder, 'new.yaml'), text === '' ? none : text);
     renameSync(join(fixture.folder, 'new.yaml'), join(folder(), 'policies.yaml'));
   };
   const podOf = (name: string): Pod => pods.get(name) ?? assert.fail(name);
@@ -167,17 +170,29 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       assert.deepEqual(last, expected);
     });
 
-  test('a file that can not be read keeps what holds, and so does a folder that is gone', async () => {
+  test('a file that is emptied or cannot be read changes nothing, and nor does a folder that is gone, before and after a restart', async () => {
     put('');
     await eventually(() => reaches('client', 'db', 80) || undefined, 20_000);
     put(policy('deny', '{ podSelector: {} }'));
     await eventually(() => !reaches('client', 'db', 80) || undefined, 20_000);
+    const stays = async (): Promise<void> => {
+      await new Promise((resolve) => setTimeout(resolve, 2500));
+      assert.equal(reaches('client', 'db', 80), false);
+    };
     put('kind: NetworkPolicy\nspec: [');
-    await new Promise((resolve) => setTimeout(resolve, 1200));
-    assert.equal(reaches('client', 'db', 80), false);
+    await stays();
+    // As `kubectl get networkpolicies -A -o yaml > policies.yaml` begins.
+    truncateSync(join(folder(), 'policies.yaml'));
+    await stays();
+    const { policies } = await engine.figures();
+    assert.equal(policies.policies, 1);
+    assert.match(policies.problems.join(), /policies\.yaml:1:1: the file is empty.*its last good version stays in force/u);
     rmSync(folder(), { recursive: true });
-    await new Promise((resolve) => setTimeout(resolve, 1200));
-    assert.equal(reaches('client', 'db', 80), false);
+    await stays();
+    await engine.close({ removeAll: false });
+    engine = await fixture.engine();
+    await stays();
+    assert.match((await engine.figures()).policies.problems.join(), /is gone; the last policies stay in force/u);
     const denials = await engine.denials();
     assert.ok(
       denials.some(({ rule, pod, direction }) => rule === 'NetworkPolicy default/deny' && pod.name === 'db' && direction === 'ingress'),
@@ -185,6 +200,41 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.match(shell('nft list table inet portcullis_rules'), /NetworkPolicy default\/deny/u);
     mkdirSync(folder());
     put('');
+    await eventually(() => reaches('client', 'db', 80) || undefined, 20_000);
+  });
+
+  test('a policy that cannot be understood isolates the pods that it may select, is named, and the rest of its file holds', async () => {
+    put('');
+    await eventually(() => reaches('client', 'db', 80) || undefined, 20_000);
+    const bad = policy(
+      'newer',
+      '{ podSelector: { matchLabels: { role: db } }, policyTypes: [Ingress], ingress: [{ from: [{ nodeSelector: {} }] }] }',
+    );
+    put(bad + policy('good', '{ podSelector: { matchLabels: { role: frontend } }, ingress: [{ ports: [{ port: 81 }] }] }'));
+    await eventually(() => !reaches('client', 'db', 80) || undefined, 20_000);
+    await eventually(() => !reaches('client', 'front', 80) || undefined, 20_000);
+    assert.deepEqual([reaches('client', 'front', 81), reaches('host', 'db', 80), reaches('db', 'client', 80)], [true, true, true]);
+    const rule = 'NetworkPolicy default/newer (cannot be understood)';
+    await eventually(() => shell('nft list table inet portcullis_rules').includes(rule) || undefined, 20_000);
+    assert.ok((await engine.denials()).some((denial) => denial.rule === rule && denial.pod.name === 'db'));
+    const connection = { direction: 'ingress', peer: addressOf('client'), protocol: 'tcp', port: 80 } as const;
+    const { outcome, steps } = await engine.explain({ pod: podOf('db').request.id, connection });
+    assert.equal(outcome, 'denied');
+    assert.ok(steps.some((step) => step.rule === rule && step.why.includes('nodeSelector')));
+    assert.match((await engine.status()).policies?.problems.join() ?? '', /policies\.yaml:4:\d+: .*nodeSelector/u);
+  });
+
+  test('host bits of a block are ignored, as the API ignores them', async () => {
+    put(
+      policy(
+        'bits',
+        `{ podSelector: { matchLabels: { role: db } }, ingress: [{ from: [{ ipBlock: { cidr: ${addressOf('front')}/32 } }, { ipBlock: { cidr: 10.99.0.5/24 } }] }] }`,
+      ),
+    );
+    await eventually(() => !reaches('client', 'db', 80) || undefined, 20_000);
+    await eventually(() => reaches('front', 'db', 80) || undefined, 20_000);
+    assert.equal(reaches('client', 'db', 80), false);
+    put(policy('bits', '{ podSelector: { matchLabels: { role: db } }, ingress: [{ from: [{ ipBlock: { cidr: 10.88.0.5/24 } }] }] }'));
     await eventually(() => reaches('client', 'db', 80) || undefined, 20_000);
   });
 

@@ -2,8 +2,8 @@
 
 export interface PolicySet {
   readonly policies: readonly NetworkPolicy[];
-  /** Labels of the namespaces that files speak of. */
-  readonly namespaces: ReadonlyMap<string, Labels>;
+  /** Labels of the namespaces that files speak of; `unknown`: only a selector that selects every namespace selects it. */
+  readonly namespaces: ReadonlyMap<string, Labels | 'unknown'>;
   /** Every pod is isolated in both directions, and this is what denies: there are policies, and nobody knows which. */
   readonly isolated?: string;
 }
@@ -11,8 +11,14 @@ export interface PolicySet {
 export type Labels = Readonly<Record<string, string>>;
 
 export interface NetworkPolicy {
-  readonly namespace: string;
+  /** Absent of an object whose namespace cannot be read: it selects in every namespace. */
+  readonly namespace?: string;
   readonly name: string;
+  /**
+   * Why the object cannot be understood. It then has no rules: it isolates the pods that it may select, and what other policies allow to them stays
+   * allowed. In Kubernetes' API a policy only adds to what is allowed, so that nothing is allowed here that the object would deny.
+   */
+  readonly unreadable?: string;
   readonly podSelector: Selector;
   /** Absent: the policy does not isolate pods in this direction. */
   readonly ingress?: readonly PolicyRule[];

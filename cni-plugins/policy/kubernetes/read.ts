@@ -1,189 +1,123 @@
-import { formatProblems, parseDocuments, validate } from '../../../base/schema/index.ts';
+import { formatProblems, validate } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
-import { networkOf, parsePrefix } from '../../spec/address.ts';
-import { intervalOf } from '../intervals.ts';
-import type { Labels, NetworkPolicy, Peer, PolicyPort, PolicyRule, PolicySet, Requirement, Selector } from './network-policy.ts';
-import { namespaceSchema, networkPolicySchema } from './schema.ts';
+import { documentsIn, limits } from './documents.ts';
+import type { SourceText } from './documents.ts';
+import { join } from './join.ts';
+import type { FileReading } from './join.ts';
+import type { Labels, NetworkPolicy, PolicySet, Selector } from './network-policy.ts';
+import { selectorOf, specOf } from './policy-spec.ts';
+import type { Report, WrittenPolicy, WrittenSelector } from './policy-spec.ts';
+import { namespaceSchema, networkPolicySchema, selectorSchema } from './schema.ts';
 
-/** From the text of files to a set of policies, or every problem of all files at once. Pure. */
+/**
+ * From the text of one file to its policies and namespaces. Pure.
+ *
+ * Two kinds of problems are kept apart. A file that cannot be read as a whole (it is empty, it is no YAML, it has a document of another kind) says
+ * nothing: it may be half written. An object in a whole file that is no valid NetworkPolicy isolates the pods that it may select, and the other
+ * objects of the file hold.
+ */
 
-export interface SourceText {
-  readonly file: string;
-  readonly text: string;
-}
+export type { FileReading, SourceText };
 
-export type Reading = { readonly ok: true; readonly set: PolicySet } | { readonly ok: false; readonly problems: readonly Problem[] };
+/** `unreadable`: why the file says nothing, as lines of text; `isEmpty`: because it has nothing but comments and markers. */
+export type FileResult = FileReading | { readonly unreadable: readonly string[]; readonly isEmpty?: true };
 
-type Path = readonly PathSegment[];
+/** A reader corrects the first ones first. */
+const mostProblems = 100;
 
-/** As {@link readPolicies}, every problem as a line of text. */
-export function readSet(sources: readonly SourceText[]): { readonly set: PolicySet } | { readonly problems: string } {
-  const reading = readPolicies(sources);
-  return reading.ok ? { set: reading.set } : { problems: formatProblems(reading.problems) };
-}
-
-export function readPolicies(sources: readonly SourceText[]): Reading {
+export function readFile(source: SourceText): FileResult {
+  const { documents, problems: unread, isEmpty } = documentsIn(source);
+  const policies: NetworkPolicy[] = [];
+  const namespaces: [string, Labels | 'unknown'][] = [];
   const problems: Problem[] = [];
-  const policies = new Map<string, NetworkPolicy>();
-  const namespaces = new Map<string, Labels>();
-  for (const { file, text } of sources) {
-    const parsed = parseDocuments(text, file);
-    problems.push(...parsed.problems);
-    for (const document of parsed.documents.flatMap((one) => itemsOf(one, problems))) {
-      const { kind } = (document.value ?? {}) as { kind?: unknown };
-      const report = reporter(document, problems);
-      if (kind === 'Namespace') {
-        const found = validate(document, namespaceSchema);
-        problems.push(...found);
-        if (found.length > 0) continue;
-        const { metadata } = document.value as { metadata: { name: string; labels?: Labels } };
-        if (namespaces.has(metadata.name)) report(['metadata', 'name'], `the namespace ${metadata.name} is there twice`, 'take one out');
-        namespaces.set(metadata.name, metadata.labels ?? {});
-      } else if (kind === 'NetworkPolicy') {
-        const found = validate(document, networkPolicySchema);
-        problems.push(...found);
-        if (found.length > 0) continue;
-        const policy = policyOf(document.value as WrittenPolicy, report);
-        const key = `${policy.namespace}/${policy.name}`;
-        if (policies.has(key)) report(['metadata', 'name'], `the NetworkPolicy ${key} is there twice`, 'take one out, or rename it');
-        policies.set(key, policy);
-      } else report(['kind'], 'only NetworkPolicy, Namespace and List are read here', 'move the object to another folder');
-    }
-  }
-  if (problems.length > 0) return { ok: false, problems };
-  return { ok: true, set: { policies: [...policies.values()], namespaces } };
-}
-
-/** A List (as kubectl get -o yaml writes it) is its items. */
-function itemsOf(document: Document, problems: Problem[]): Document[] {
-  const value = document.value as { kind?: unknown; items?: unknown } | null;
-  if (typeof value !== 'object' || value === null || !/List$/u.test(String(value.kind))) return [document];
-  if (!Array.isArray(value.items)) {
-    reporter(document, problems)(['items'], 'a List has a list of items', 'write items: []');
-    return [];
-  }
-  return value.items.map((item: unknown, index) => ({
-    value: item,
-    file: document.file,
-    positionOf: (path, part) => document.positionOf(['items', index, ...path], part),
-  }));
-}
-
-type Report = (path: Path, message: string, fix: string) => void;
-
-function reporter(document: Document, problems: Problem[]): Report {
-  return (path, message, fix) => problems.push({ position: document.positionOf(path), path: path.join('.'), message, fix });
-}
-
-interface WrittenSelector {
-  readonly matchLabels?: Labels;
-  readonly matchExpressions?: readonly {
-    readonly key: string;
-    readonly operator: Requirement['operator'];
-    readonly values?: readonly string[];
-  }[];
-}
-
-interface WrittenPeer {
-  readonly podSelector?: WrittenSelector;
-  readonly namespaceSelector?: WrittenSelector;
-  readonly ipBlock?: { readonly cidr: string; readonly except?: readonly string[] };
-}
-
-interface WrittenRule {
-  readonly from?: readonly WrittenPeer[];
-  readonly to?: readonly WrittenPeer[];
-  readonly ports?: readonly { readonly protocol?: 'TCP' | 'UDP' | 'SCTP'; readonly port?: number | string; readonly endPort?: number }[];
-}
-
-interface WrittenPolicy {
-  readonly metadata: { readonly name: string; readonly namespace?: string };
-  readonly spec: {
-    readonly podSelector?: WrittenSelector;
-    readonly policyTypes?: readonly ('Ingress' | 'Egress')[];
-    readonly ingress?: readonly WrittenRule[];
-    readonly egress?: readonly WrittenRule[];
-  };
-}
-
-function policyOf({ metadata, spec }: WrittenPolicy, report: Report): NetworkPolicy {
-  const rules = (direction: 'ingress' | 'egress'): PolicyRule[] =>
-    (spec[direction] ?? []).map((rule, index) => ruleOf(rule, direction === 'ingress' ? 'from' : 'to', ['spec', direction, index], report));
-  const [ingress, egress] = [rules('ingress'), rules('egress')];
-  // Rules of a direction that is not among them hold nothing, as in Kubernetes. Without policyTypes a policy isolates for ingress always, for egress when it has rules of it.
-  const given = spec.policyTypes ?? [];
-  const types = given.length > 0 ? given : ['Ingress', ...(egress.length > 0 ? ['Egress'] : [])];
-  return {
-    namespace: metadata.namespace ?? 'default',
-    name: metadata.name,
-    podSelector: selectorOf(spec.podSelector ?? {}, ['spec', 'podSelector'], report),
-    ...(types.includes('Ingress') && { ingress }),
-    ...(types.includes('Egress') && { egress }),
-  };
-}
-
-function selectorOf({ matchLabels = {}, matchExpressions = [] }: WrittenSelector, path: Path, report: Report): Selector {
-  matchExpressions.forEach(({ operator, values = [] }, index) => {
-    const needs = operator === 'In' || operator === 'NotIn';
-    if (needs !== values.length > 0)
-      report(
-        [...path, 'matchExpressions', index],
-        `${operator} takes ${needs ? 'at least one value' : 'no values'}`,
-        needs ? 'give values' : 'take values out',
+  for (const document of documents) {
+    if (unread.length > mostProblems) break;
+    const { kind } = document.value as { kind?: unknown };
+    const name = textAt(document.value, 'metadata', 'name');
+    if (kind !== 'NetworkPolicy' && kind !== 'Namespace')
+      unread.push(
+        problemAt(document, ['kind'], 'only NetworkPolicy, Namespace and List are read here', 'move the object to another folder'),
       );
-  });
-  return [
-    ...Object.entries(matchLabels).map(([key, value]): Requirement => ({ key, operator: 'In', values: [value] })),
-    ...matchExpressions.map(({ key, operator, values = [] }) => ({ key, operator, values })),
-  ];
-}
-
-function ruleOf(rule: WrittenRule, field: 'from' | 'to', path: Path, report: Report): PolicyRule {
-  const written = rule[field] ?? [];
-  const peers = written.flatMap((peer, index) => peerOf(peer, [...path, field, index], report) ?? []);
-  const ports = (rule.ports ?? []).map((port, index) => portOf(port, [...path, 'ports', index], report));
-  return { ...(written.length > 0 && { peers }), ...(ports.length > 0 && { ports }) };
-}
-
-function peerOf({ podSelector, namespaceSelector, ipBlock }: WrittenPeer, path: Path, report: Report): Peer | undefined {
-  if (ipBlock === undefined)
-    return {
-      ...(podSelector !== undefined && { pods: selectorOf(podSelector, [...path, 'podSelector'], report) }),
-      ...(namespaceSelector !== undefined && { namespaces: selectorOf(namespaceSelector, [...path, 'namespaceSelector'], report) }),
-    };
-  if (podSelector !== undefined || namespaceSelector !== undefined) {
-    report(path, 'a peer is either an ipBlock or selectors', 'make them two peers');
-    return undefined;
+    else if (name === undefined || (kind === 'NetworkPolicy' && !isObject(memberOf(document.value, 'spec'))))
+      // What is cut off in the middle looks like this.
+      unread.push(problemAt(document, [], `the ${kind} has no ${name === undefined ? 'metadata.name' : 'spec'}`, 'write the whole object'));
+    else if (kind === 'Namespace') namespaces.push([name, labelsOf(document, problems)]);
+    else policies.push(policyOf(document, name, problems));
   }
-  const { cidr, except = [] } = ipBlock;
-  const block = blockAt(cidr, [...path, 'ipBlock', 'cidr'], report);
-  except.forEach((text, index) => {
-    const at = [...path, 'ipBlock', 'except', index];
-    const hole = blockAt(text, at, report);
-    if (block === undefined || hole === undefined) return;
-    if (hole.family !== block.family || hole.interval.low < block.interval.low || hole.interval.high > block.interval.high)
-      report(at, `${text} is not within ${cidr}`, 'write a smaller block within the cidr');
-  });
-  return { cidr, except };
+  if (policies.length + namespaces.length > limits.objects)
+    unread.push(problemIn(source.file, `the file holds more than ${limits.objects} objects`, 'split it'));
+  if (unread.length > 0)
+    return { unreadable: formatProblems(unread.slice(0, mostProblems)).split('\n'), ...(isEmpty !== undefined && { isEmpty }) };
+  return { policies, namespaces, problems: problems.length === 0 ? [] : formatProblems(problems.slice(0, mostProblems)).split('\n') };
 }
 
-function blockAt(text: string, path: Path, report: Report): ReturnType<typeof intervalOf> {
-  const prefix = parsePrefix(text);
-  if (prefix === undefined) report(path, `${JSON.stringify(text)} is not a block`, 'write it as 10.0.0.0/8 or 2001:db8::/32');
-  else if (networkOf(prefix).value !== prefix.address.value)
-    report(path, `${text} has bits set beyond its first ${prefix.length}`, 'set them to zero');
-  return intervalOf(text);
+/** As one set; `problems`: a file cannot be read as a whole. Objects that cannot be understood are in the set as such. */
+export function readSet(sources: readonly SourceText[]): { readonly set: PolicySet } | { readonly problems: string } {
+  const results = sources.map(readFile);
+  const unread = results.flatMap((result) => ('unreadable' in result ? result.unreadable : []));
+  if (unread.length > 0) return { problems: unread.join('\n') };
+  return { set: join(results.flatMap((result) => ('unreadable' in result ? [] : [result]))).set };
 }
 
-function portOf({ protocol = 'TCP', port, endPort }: NonNullable<WrittenRule['ports']>[number], path: Path, report: Report): PolicyPort {
-  const spoken = { protocol: protocol.toLowerCase() as PolicyPort['protocol'] };
-  if (endPort !== undefined && typeof port !== 'number') report([...path, 'endPort'], 'endPort needs a port that is a number', 'give one');
-  if (port === undefined) return spoken;
-  if (typeof port === 'string') {
-    if (!/[a-z]/u.test(port)) report([...path, 'port'], `${JSON.stringify(port)} is no name of a port`, 'write a number without quotes');
-    return { ...spoken, port };
-  }
-  if (endPort !== undefined && endPort < port)
-    report([...path, 'endPort'], `${endPort} is lower than port ${port}`, 'write the higher one');
-  return { ...spoken, port: { low: port, high: endPort ?? port } };
+function policyOf(document: Document, name: string, problems: Problem[]): NetworkPolicy {
+  const found = validate(document, networkPolicySchema);
+  const report: Report = (path, message, fix) => found.push(problemAt(document, path, message, fix));
+  const policy = found.length > 0 ? undefined : specOf(document.value as WrittenPolicy, report);
+  if (policy !== undefined && found.length === 0) return policy;
+  problems.push(...found);
+  return { ...reachOf(document.value), name, unreadable: formatProblems(found.slice(0, 1)) };
 }
+
+/** As much as can be read of which pods the object selects, and in which directions; what cannot be read selects all. */
+function reachOf(value: unknown): Omit<NetworkPolicy, 'name' | 'unreadable'> {
+  const metadata = memberOf(value, 'metadata');
+  const written = memberOf(metadata, 'namespace');
+  const namespace = written === undefined ? 'default' : typeof written === 'string' && /^[a-z0-9.-]+$/u.test(written) ? written : undefined;
+  const spec = memberOf(value, 'spec');
+  const types = memberOf(spec, 'policyTypes');
+  const isKnown = Array.isArray(types) && types.length > 0 && types.every((type) => type === 'Ingress' || type === 'Egress');
+  const isolates = (type: 'Ingress' | 'Egress'): boolean => !isKnown || types.includes(type);
+  return {
+    ...(namespace !== undefined && { namespace }),
+    podSelector: readableSelector(memberOf(spec, 'podSelector')),
+    ...(isolates('Ingress') && { ingress: [] }),
+    ...(isolates('Egress') && { egress: [] }),
+  };
+}
+
+function readableSelector(value: unknown): Selector {
+  const everything: Selector = [];
+  if (value === undefined) return everything;
+  const document: Document = { value, file: '', positionOf: () => ({ file: '', line: 1, column: 1 }) };
+  if (validate(document, selectorSchema).length > 0) return everything;
+  const refused: string[] = [];
+  const selector = selectorOf(value as WrittenSelector, [], (_path, message) => void refused.push(message));
+  return refused.length === 0 ? selector : everything;
+}
+
+function labelsOf(document: Document, problems: Problem[]): Labels | 'unknown' {
+  const found = validate(document, namespaceSchema);
+  problems.push(...found);
+  return found.length > 0 ? 'unknown' : ((document.value as { metadata: { labels?: Labels } }).metadata.labels ?? {});
+}
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const memberOf = (value: unknown, name: string): unknown => (isObject(value) && Object.hasOwn(value, name) ? value[name] : undefined);
+
+function textAt(value: unknown, outer: string, inner: string): string | undefined {
+  const found = memberOf(memberOf(value, outer), inner);
+  return typeof found === 'string' && found !== '' && found.length <= 253 ? found : undefined;
+}
+
+function problemAt(document: Document, path: readonly PathSegment[], message: string, fix: string): Problem {
+  return { position: document.positionOf(path), path: path.join('.'), message, fix };
+}
+
+const problemIn = (file: string, message: string, fix: string): Problem => ({
+  position: { file, line: 1, column: 1 },
+  path: '',
+  message,
+  fix,
+});

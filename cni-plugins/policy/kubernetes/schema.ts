@@ -1,27 +1,36 @@
 import type { JsonSchema } from '../../../base/schema/index.ts';
 
-/** The objects as Kubernetes' API has them (v1.36, networking.k8s.io/v1). An unknown field of `spec` is refused: a misspelt rule would be another rule. */
+/**
+ * The objects as Kubernetes' API has them (v1.36, networking.k8s.io/v1), without members that are null: the API takes those for absent. An unknown
+ * field of `spec` is refused, because a misspelt rule would be another rule.
+ */
 
 const labelValue = { type: 'string', pattern: '^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$', maxLength: 63 };
 const labelKey = '^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$';
 const name = { type: 'string', pattern: '^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$', maxLength: 253 };
-const labels = { type: 'object', additionalProperties: labelValue, propertyNames: { pattern: labelKey } };
+const keyText = { pattern: labelKey, maxLength: 317 };
+const labels = { type: 'object', additionalProperties: labelValue, propertyNames: keyText };
+/** Of a selector: the API keeps policies of older versions whose values no label can have (AllowInvalidLabelValueInSelector). They match none. */
+const selectedValue = { type: 'string' };
 
 const requirement = {
   type: 'object',
   additionalProperties: false,
   required: ['key', 'operator'],
   properties: {
-    key: { type: 'string', pattern: labelKey },
+    key: { type: 'string', ...keyText },
     operator: { enum: ['In', 'NotIn', 'Exists', 'DoesNotExist'] },
-    values: { type: 'array', items: labelValue },
+    values: { type: 'array', items: selectedValue },
   },
 };
 
-const selector = {
+export const selectorSchema = {
   type: 'object',
   additionalProperties: false,
-  properties: { matchLabels: labels, matchExpressions: { type: 'array', items: requirement } },
+  properties: {
+    matchLabels: { type: 'object', additionalProperties: selectedValue, propertyNames: keyText },
+    matchExpressions: { type: 'array', items: requirement },
+  },
 };
 
 const port = {
@@ -44,8 +53,8 @@ const peer = {
   additionalProperties: false,
   minProperties: 1,
   properties: {
-    podSelector: selector,
-    namespaceSelector: selector,
+    podSelector: selectorSchema,
+    namespaceSelector: selectorSchema,
     ipBlock: {
       type: 'object',
       additionalProperties: false,
@@ -64,7 +73,7 @@ const rule = (peers: 'from' | 'to'): object => ({
 const metadata = (namespaced: boolean): object => ({
   type: 'object',
   required: ['name'],
-  properties: { name, labels, ...(namespaced ? { namespace: name } : {}) },
+  properties: { name, ...(namespaced ? { namespace: name } : { labels }) },
 });
 
 export const networkPolicySchema: JsonSchema = {
@@ -79,7 +88,7 @@ export const networkPolicySchema: JsonSchema = {
       type: 'object',
       additionalProperties: false,
       properties: {
-        podSelector: selector,
+        podSelector: selectorSchema,
         policyTypes: { type: 'array', items: { enum: ['Ingress', 'Egress'] } },
         ingress: { type: 'array', items: rule('from') },
         egress: { type: 'array', items: rule('to') },

@@ -291,3 +291,138 @@ test('a change that the kernel did not take is durable and comes about a second 
   tick();
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });
+
+/** As `translate` gives them: `created` in the order of time. */
+const ofCluster = (name: string, created: number, fields: string, backend = '10.0.0.9'): Service => ({
+  ...service(name.replace('.external', ''), `${fields}\nports: [53/udp]\nbackends: [${backend}]`),
+  name,
+  createdAt: created,
+});
+const holderAt = (address: string): string | undefined =>
+  [...kernel.servers.values()].find((server) => server.address === address)?.service;
+
+test('a cluster address beats that of a load balancer, and that an external one, in whichever order they come', () => {
+  const external = ofCluster('aaa/evil.external', 1, 'addresses: []\nexternalAddresses: [10.96.0.10, 192.0.2.8]');
+  const balanced: Service = {
+    ...ofCluster('shop/web.external', 9, 'externalAddresses: [192.0.2.9]'),
+    loadBalancerAddresses: ['192.0.2.8'],
+  };
+  const dns = ofCluster('kube-system/kube-dns', 9, 'addresses: [10.96.0.10]', '10.0.0.2');
+  for (const order of [
+    [external, balanced, dns],
+    [dns, balanced, external],
+    [balanced, external, dns],
+  ]) {
+    for (const each of order) core.apply('kubernetes', [each], false);
+    assert.deepEqual(['10.96.0.10', '192.0.2.8'].map(holderAt), ['kube-system/kube-dns', 'shop/web.external']);
+    assert.match(
+      [...reportServices(core, noChecks, { names: ['aaa/evil.external'] })][0]?.refused ?? '',
+      /10\.96\.0\.10 port 53\/udp belongs to/u,
+    );
+    assert.equal(core.contested(), 1);
+    restart();
+    assert.deepEqual(['10.96.0.10', '192.0.2.8'].map(holderAt), ['kube-system/kube-dns', 'shop/web.external'], 'after a restart');
+    core.remove('kubernetes', ['kube-system/kube-dns']);
+    assert.equal(holderAt('10.96.0.10'), 'aaa/evil.external', 'what was evicted is restored');
+    core.apply('kubernetes', [], true);
+    now += 60_000;
+    tick();
+    assert.deepEqual([kernel.servers.size, core.contested()], [0, 0]);
+  }
+});
+
+test('of one class the oldest has the address, then the first by name; backends of the evicted are cut at once', () => {
+  const at = (name: string, created: number, backend: string): Service =>
+    ofCluster(name, created, 'externalAddresses: [192.0.2.8]', backend);
+  core.apply('kubernetes', [at('b/young', 5, '10.0.0.5')], false);
+  core.apply('kubernetes', [at('c/old', 3, '10.0.0.3')], false);
+  assert.equal(holderAt('192.0.2.8'), 'c/old');
+  now += 1;
+  tick();
+  assert.deepEqual(kernel.shown(), ['192.0.2.8 53 → 10.0.0.3:53=1']);
+  core.apply('kubernetes', [at('a/same', 3, '10.0.0.1')], false);
+  assert.equal(holderAt('192.0.2.8'), 'a/same');
+  core.apply('command', [at('own', 0, '10.0.0.7')], false);
+  assert.equal(holderAt('192.0.2.8'), 'a/same', 'another source evicts nobody');
+});
+
+test('a refused address freezes neither the other ports nor the endpoints of its service', () => {
+  const web = (ports: string, backend: string): Service => ({
+    ...service('web', `externalAddresses: [192.0.2.8, 192.0.2.9]\nports: [${ports}]\nbackends: [${backend}]`),
+    name: 'shop/web.external',
+  });
+  core.apply('files', [service('mine', 'externalAddresses: [192.0.2.9]\nports: [80]\nbackends: [10.0.0.2]')], true);
+  for (const source of ['kubernetes', 'networks']) {
+    const [refused, ...more] = core.apply(source, [web('80', '10.0.0.5')], false);
+    assert.deepEqual([refused?.code, refused?.field, more], ['NETWORK_SERVICE_ADDRESS_TAKEN', 'externalAddresses.1', []], source);
+    assert.equal(core.apply(source, [web('80', '10.0.0.5')], false).length, 1, 'asked again it is told again');
+    core.apply(source, [web('80, 81', '10.0.0.77')], false);
+    now += 60_000;
+    tick();
+    assert.deepEqual(kernel.shown().toSorted(), [
+      '192.0.2.8 80 → 10.0.0.77:80=1',
+      '192.0.2.8 81 → 10.0.0.77:81=1',
+      '192.0.2.9 80 → 10.0.0.2:80=1',
+      '192.0.2.9 81 → 10.0.0.77:81=1',
+    ]);
+    core.apply(source, [], true);
+    now += 60_000;
+    tick();
+  }
+});
+
+const nodePorts: Readonly<Record<string, string>> = { kubernetes: 'default/web.external', networks: 'net/evil', files: 'own' };
+const onNodePort = (source: string, backends: string, port = 30_080): Service => ({
+  ...service('x', `ports: [{ port: 80, nodePort: ${port} }]\nbackends: [${backends}]`),
+  name: nodePorts[source] ?? source,
+  ...(source === 'kubernetes' && { createdAt: 5 }),
+});
+const nodePortOf = (port = 30_080): string[] =>
+  [...kernel.servers.values()].filter((each) => each.kind === 'node' && each.port === port).map((each) => each.service);
+
+for (const [holder, other] of [
+  ['kubernetes', 'networks'],
+  ['networks', 'kubernetes'],
+  ['networks', 'networks'],
+  ['files', 'networks'],
+] as const) {
+  test(`a service of ${holder} keeps its node port from one of ${other} when its endpoints change, and over a restart`, () => {
+    const rival = { ...onNodePort(other, '10.0.0.66'), name: 'aaa/rival' };
+    const name = nodePorts[holder];
+    // The rival is stored first, so that the order of rows speaks for it.
+    core.apply(other, [{ ...rival, ports: onNodePort(other, '10.0.0.66', 30_099).ports }], false);
+    core.apply(holder, [onNodePort(holder, '10.0.0.1')], false);
+    core.apply(other, [rival], false);
+    assert.deepEqual(nodePortOf(), [name]);
+    for (const backends of ['10.0.0.1, 10.0.0.2', '"fd00::1"', '', '10.0.0.3']) {
+      core.apply(holder, [onNodePort(holder, backends)], false);
+      assert.deepEqual([...new Set(nodePortOf())], [name], `backends: ${backends}`);
+      now += 60_000;
+      tick();
+    }
+    core.apply(other, [{ ...rival, backends: [{ address: '10.0.0.67' }] }], false);
+    assert.deepEqual(nodePortOf(), [name], 'the rival changed');
+    restart();
+    assert.deepEqual(nodePortOf(), [name], 'after a restart');
+    core.apply(holder, holder === other ? [rival] : [], true);
+    assert.deepEqual(nodePortOf(), ['aaa/rival'], 'what waits gets it when the holder goes');
+  });
+}
+
+test('a service that takes the place of another one of its source gets its node port, not who waits for it', () => {
+  core.apply('files', [onNodePort('files', '10.0.0.1')], true);
+  core.apply('networks', [onNodePort('networks', '10.0.0.66')], true);
+  assert.deepEqual(core.apply('files', [{ ...onNodePort('files', '10.0.0.1'), name: 'renamed' }], true), []);
+  assert.deepEqual(nodePortOf(), ['renamed']);
+});
+
+test('an address whose holder has a worse claim by now goes to the better one that waits', () => {
+  const first = ofCluster('a/first', 1, 'addresses: [10.96.0.10]');
+  core.apply('kubernetes', [first], false);
+  core.apply('kubernetes', [ofCluster('b/second', 2, 'addresses: [10.96.0.10]')], false);
+  assert.equal(holderAt('10.96.0.10'), 'a/first');
+  core.apply('kubernetes', [{ ...first, addresses: [], externalAddresses: ['10.96.0.10'] }], false);
+  assert.equal(holderAt('10.96.0.10'), 'b/second');
+  core.apply('kubernetes', [first], false);
+  assert.equal(holderAt('10.96.0.10'), 'a/first');
+});

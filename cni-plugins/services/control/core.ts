@@ -4,7 +4,8 @@ import { keyOf } from '../model.ts';
 import type { Backend, Balancer, Refusal, RefusedService, ServerKey, Service, VirtualServer } from '../model.ts';
 import { packServer } from '../packed.ts';
 import { checked } from './checked.ts';
-import { createClaims } from './claims.ts';
+import { claimsOf, contends, createClaims } from './claims.ts';
+import type { Lost } from './claims.ts';
 import { settle, withOver } from './drains.ts';
 import type { Drain, Standing } from './drains.ts';
 import { expand } from './expand.ts';
@@ -13,6 +14,7 @@ import { checkedPortOf, healthIdOf } from './health/checks.ts';
 import type { HealthChecks } from './health/checks.ts';
 import { HeldService, PackedStanding, nothing } from './held.ts';
 import type { Held } from './held.ts';
+import { portTextOf } from './node-ports.ts';
 import type { ServiceStore, StoredChange } from './store.ts';
 
 export interface CoreParts {
@@ -36,6 +38,10 @@ export interface ServiceCore {
   judged(name: string, backend: string, isWell: boolean): void;
   readonly held: ReadonlyMap<string, Held>;
   readonly standings: ReadonlyMap<ServerKey, Standing>;
+  /** What a service that stands does not have, because others have it. */
+  lost(service: Service): readonly string[];
+  /** How many services stand without something that others have. */
+  contested(): number;
   /** Virtual servers where something ends. */
   readonly ending: ReadonlySet<ServerKey>;
   /** All virtual servers, one at a time; what is walked twice is what stands at that time. */
@@ -56,7 +62,13 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
   const held = new Map<string, HeldService>();
   const standings = new Map<ServerKey, PackedStanding>();
   const ending = new Set<ServerKey>();
-  const claims = createClaims((key) => store.nodePorts.holderOf(key));
+  /** Of services that are being admitted and not held yet. */
+  const sources = new Map<string, string>();
+  const sourceOf = (name: string): string | undefined => sources.get(name) ?? held.get(name)?.source;
+  const claims = createClaims(
+    (key) => store.nodePorts.holderOf(key),
+    (...names) => names.every((name) => sourceOf(name) === 'kubernetes'),
+  );
   let balancer = first;
   let behind = false;
 
@@ -73,7 +85,8 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     }
     return undefined;
   };
-  const keysOf = (each: Held | undefined): ServerKey[] => (each === undefined ? [] : expanded(each).map(keyOf));
+  const keysOf = (each: Held | undefined): ServerKey[] =>
+    each === undefined || each.refusal !== undefined ? [] : claimsOf(each.service).map(({ key }) => key);
 
   const setStanding = (key: ServerKey, standing: Standing | undefined): void => {
     if (standing === undefined) standings.delete(key);
@@ -92,10 +105,19 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
       const { service } = each;
       for (const server of expanded(each, service)) {
         const key = keyOf(server);
-        if (keys.has(key)) wanted.set(key, { server, graceSeconds: service.drainGraceSeconds });
+        if (keys.has(key) && claims.holderOf(key) === name) wanted.set(key, { server, graceSeconds: service.drainGraceSeconds });
       }
     }
     return wanted;
+  };
+
+  /** What another service had there ends at once: its backends get nothing of this one's clients. */
+  const settled = (before: Standing | undefined, server: Expanded | undefined, graceSeconds?: number): Standing | undefined => {
+    const isHandedOver = before !== undefined && server !== undefined && before.server.service !== server.service;
+    if (isHandedOver)
+      log.info({ from: before.server.service, to: server.service, at: told(keyOf(server)) }, 'an address passed to another service');
+    const after = settle(before, server, now(), isHandedOver ? 0 : graceSeconds);
+    return after === undefined || graceSeconds === undefined ? after : { ...after, graceSeconds };
   };
 
   /** Computes virtual servers anew, and brings them to the kernel. @param over what is over, by virtual server */
@@ -110,7 +132,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
       const before = standings.get(key);
       const { server, graceSeconds } = wanted.get(key) ?? {};
       const ended = before === undefined ? undefined : withOver(before, over.get(key) ?? []);
-      const after = settle(ended, server, now(), graceSeconds);
+      const after = settled(ended, server, graceSeconds);
       changed.push([key, after]);
       if ((after?.drains.length ?? 0) > 0) durable.push([key, after]);
       else if ((before?.drains.length ?? 0) > 0) durable.push([key, undefined]);
@@ -129,7 +151,17 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     }
   };
 
-  /** Which of these may stand, in their order; what is refused keeps what stood before, where that is still free. */
+  const refusedFor = (name: string, source: string, [first, ...others]: readonly Lost[]): RefusedService | undefined => {
+    if (first === undefined) return undefined;
+    const holder = first.other ?? `the service ${first.holder} of ${sourceOf(first.holder ?? '') ?? source}`;
+    const more = others.length === 0 ? '' : `; so are ${others.length} more of its addresses and ports`;
+    return { name, code: 'NETWORK_SERVICE_ADDRESS_TAKEN', field: first.field, why: `${told(first.key)} belongs to ${holder}${more}` };
+  };
+
+  /**
+   * Which of these may stand, in their order. What is refused keeps what stood before, where that is still free; of a source that contends only what
+   * others have is refused, and the rest stands as it is described now.
+   */
   const admit = (
     source: string,
     services: readonly Service[],
@@ -156,7 +188,16 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
         continue;
       }
       const next = new HeldService(source, JSON.stringify(service));
-      if (before !== undefined && before.refusal === undefined && before.document === next.document) continue;
+      if (
+        before !== undefined &&
+        before.refusal === undefined &&
+        before.document === next.document &&
+        !(contends(source) && claims.canGain(service))
+      ) {
+        const lost = contends(source) ? refusedFor(service.name, source, claims.lost(service)) : undefined;
+        if (lost !== undefined) refused.push(lost);
+        continue;
+      }
       if (before !== undefined) next.drained = before.drained;
       next.unwell = unwellThatStay(before, service);
       const refusal = refusalOf(serversOf(next, service));
@@ -164,14 +205,21 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
       else refuse('NETWORK_SERVICE_UNSUPPORTED', refusal.field, `${refusal.why} (${balancer.kind})`);
     }
 
-    for (const name of gone) claims.remove((held.get(name) as HeldService).service);
+    // Free for all of this source at once, and for nobody else before they all have claimed.
+    const free = gone.flatMap((name) => claims.release((held.get(name) as HeldService).service));
     for (const { service } of fit) {
       const before = held.get(service.name);
-      if (before !== undefined) claims.remove(before.service);
+      if (before !== undefined) free.push(...claims.release(before.service, service));
     }
     const admitted: Admitted[] = [];
     const late: Service[] = [];
+    for (const { service } of fit) sources.set(service.name, source);
     for (const each of fit) {
+      if (contends(source)) {
+        claims.contend(each.service);
+        admitted.push(each);
+        continue;
+      }
       const taken = claims.taken(each.service);
       if (taken === undefined) {
         claims.add(each.service);
@@ -179,17 +227,23 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
         continue;
       }
       const { name } = each.service;
-      const holder = taken.other ?? `the service ${taken.holder} of ${held.get(taken.holder ?? '')?.source ?? source}`;
-      const why = `${told(taken.key)} belongs to ${holder}`;
-      refused.push({ name, code: 'NETWORK_SERVICE_ADDRESS_TAKEN', field: taken.field, why });
+      refused.push(refusedFor(name, source, [taken]) as RefusedService);
       const before = held.get(name);
       if (before !== undefined) late.push(before.service);
     }
     const lost: string[] = [];
     for (const service of late) {
       if (claims.taken(service) === undefined) claims.add(service);
-      else lost.push(service.name);
+      else {
+        free.push(...claims.release(service));
+        lost.push(service.name);
+      }
     }
+    claims.handOver(free);
+    // Once all have claimed: the last one may have taken something from the first.
+    if (contends(source))
+      for (const { service } of admitted) refused.push(...[refusedFor(service.name, source, claims.lost(service)) ?? []].flat());
+    sources.clear();
     return { admitted, lost, refused };
   };
 
@@ -216,8 +270,17 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     const each = new HeldService(source, document);
     const { service } = each;
     held.set(service.name, each);
-    claims.add(service);
+    // What was admitted whole has all of it; the others get what is left, whichever of them came first.
+    if (!contends(source)) claims.add(service);
   }
+  // Whoever had a node port keeps it over a restart, whichever of them came first.
+  const nodePorts = store.nodePorts.services();
+  const had = new Set(nodePorts.values());
+  for (const each of givingMemoryBack(held.values())) {
+    const { name } = each.service;
+    if (contends(each.source) && had.has(name)) claims.contend(each.service, (key) => nodePorts.get(portTextOf(key) ?? '') === name);
+  }
+  for (const each of givingMemoryBack(held.values())) if (contends(each.source)) claims.contend(each.service);
   for (const { service, backend, state } of store.states()) held.get(service)?.mark(state, backend, true);
   for (const [key, standing] of store.standings()) setStanding(key, standing);
 
@@ -236,6 +299,11 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
   return {
     held,
     standings,
+    lost: (service) =>
+      claims
+        .lost(service)
+        .map(({ key, holder, other }) => `${told(key)} belongs to ${other ?? `the service ${holder} of ${sourceOf(holder ?? '')}`}`),
+    contested: () => claims.waiting(),
     ending,
     servers,
     balancer: () => balancer,
@@ -294,8 +362,9 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
         }
         for (const server of all) {
           const key = keyOf(server);
+          if (claims.holderOf(key) !== name) continue;
           standing.add(key);
-          setStanding(key, settle(standings.get(key), server, now(), service.drainGraceSeconds));
+          setStanding(key, settled(standings.get(key), server, service.drainGraceSeconds));
         }
       }
       for (const [key, before] of standings)

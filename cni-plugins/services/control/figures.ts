@@ -33,7 +33,7 @@ export function figuresOf(core: ServiceCore, checks: HealthChecks, upkeep: Upkee
   return {
     balancer: core.balancer().kind,
     services,
-    refused,
+    refused: refused + core.contested(),
     virtualServers: core.standings.size,
     repairs: upkeep.repairs(),
     denied,

@@ -11,6 +11,8 @@ import type { ServerKey } from '../model.ts';
 export interface NodePorts {
   /** Who has the port as its host port, at any address of the host; undefined: nobody, or it is no node port. */
   holderOf(key: ServerKey): string | undefined;
+  /** Which service had each node port when it was last written, by {@link portTextOf}; also of another boot. */
+  services(): ReadonlyMap<string, string>;
   /** All that stand, of this host network namespace and boot. */
   writeAll(standing: Iterable<readonly [ServerKey, { readonly service: string }]>): void;
   /** Inside the caller's transaction. @param service absent: it stands no more */
@@ -21,6 +23,12 @@ const portOf = (key: ServerKey): { readonly protocol: string; readonly port: num
   const [, protocol = '', address, port] = key.split(' ');
   return address === '*' ? { protocol, port: Number(port) } : undefined;
 };
+
+/** `tcp 30080`, whatever the family; undefined: it is the key of no node port. Pure. */
+export function portTextOf(key: ServerKey): string | undefined {
+  const place = portOf(key);
+  return place && `${place.protocol} ${place.port}`;
+}
 
 /** In the network namespace of the calling thread. */
 export function createNodePorts({ db, transaction }: Pick<NetworkDatabase, 'db' | 'transaction'>): NodePorts {
@@ -45,6 +53,13 @@ export function createNodePorts({ db, transaction }: Pick<NetworkDatabase, 'db' 
       const row = place && (holder.get(realm, place.protocol, place.port) as HostPortHolder | undefined);
       return row && hostPortHolderText(row);
     },
+    services: () =>
+      new Map(
+        (list.all() as unknown as { key: string; service: string }[]).flatMap(({ key, service }) => {
+          const text = portTextOf(key);
+          return text === undefined ? [] : [[text, service] as const];
+        }),
+      ),
     writeAll(standing) {
       const wanted = new Map([...standing].map(([key, { service }]) => [key, service]));
       const found = list.all() as unknown as { key: string; realm: string; service: string }[];

@@ -41,7 +41,7 @@ export interface ServiceFigures {
   readonly balancer: Balancer['kind'];
   /** By source. */
   readonly services: Readonly<Record<string, number>>;
-  /** Of these, what the balancer can not do. */
+  /** Of these, what the balancer cannot do, or what has not all of its addresses, because other services have them. */
   readonly refused: number;
   readonly virtualServers: number;
   /** Virtual servers that differed from what was made, since the start. */

@@ -33,7 +33,7 @@ export interface ReportedService {
   /** Absent: removed, and its connections end. */
   readonly source?: string;
   readonly balancer: Balancer['kind'];
-  /** Why it is not balanced. */
+  /** Why it is not balanced, or not at all of its addresses. */
   readonly refused?: string;
   readonly addresses: readonly string[];
   readonly externalAddresses: readonly string[];
@@ -95,7 +95,7 @@ export function* reportServices(
       name,
       ...(held !== undefined && { source: held.source }),
       balancer: balancer.kind,
-      ...(refusal !== undefined && { refused: `${refusal.field}: ${refusal.why}` }),
+      ...refusedOf(service, refusal, core),
       addresses: service?.addresses ?? of('virtual'),
       externalAddresses: service?.externalAddresses ?? of('external'),
       ...(service?.loadBalancerAddresses && { loadBalancerAddresses: service.loadBalancerAddresses }),
@@ -107,6 +107,15 @@ export function* reportServices(
     };
   }
   return names.length < all.length ? names.at(-1) : undefined;
+}
+
+const mostLost = 8;
+
+function refusedOf(service: Service | undefined, refusal: Held['refusal'], core: ServiceCore): Pick<ReportedService, 'refused'> {
+  if (refusal !== undefined) return { refused: `${refusal.field}: ${refusal.why}` };
+  const lost = service === undefined ? [] : core.lost(service);
+  const more = lost.length > mostLost ? `; ${lost.length - mostLost} more` : '';
+  return lost.length === 0 ? {} : { refused: `${lost.slice(0, mostLost).join('; ')}${more}; the rest of it is balanced` };
 }
 
 function deniedOf(

@@ -1,9 +1,8 @@
-import { request as requestPlain, Agent as PlainAgent } from 'node:http';
-import type { IncomingMessage } from 'node:http';
-import { request as requestTls, Agent as TlsAgent } from 'node:https';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { createHttpClient, isHttpError } from '../../../base/http/index.ts';
+import type { HttpAnswer, HttpClient, TlsIdentity } from '../../../base/http/index.ts';
 import type { ApiAccess } from './kubeconfig.ts';
 
 /** Kubernetes' API over HTTP/1.1: one answer, or a stream of events. */
@@ -25,7 +24,7 @@ export interface ApiClient {
 export type Query = Readonly<Record<string, string>>;
 
 interface Opened {
-  readonly answer: IncomingMessage;
+  readonly answer: HttpAnswer;
   readonly host: string;
 }
 
@@ -45,65 +44,47 @@ const probeAfterMs = 10_000;
 
 /** @param readAccess asked before each request: what it names may have been renewed */
 export function createApiClient(readAccess: () => Promise<ApiAccess>, userAgent: string): ApiClient {
-  let connections: { readonly id: string; readonly agent: PlainAgent } | undefined;
+  let connections: { readonly id: string; readonly client: HttpClient } | undefined;
 
-  function agentFor({ id, server, tls }: ApiAccess): PlainAgent {
-    if (connections?.id === id) return connections.agent;
+  function clientFor({ id }: ApiAccess): HttpClient {
+    if (connections?.id === id) return connections.client;
     // Streams under way on the old connections end there, and begin again on new ones.
-    connections?.agent.destroy();
-    const options = { keepAlive: true, maxSockets: 8 };
-    const agent = server.protocol === 'https:' ? new TlsAgent({ ...options, ...tls }) : new PlainAgent(options);
-    connections = { id, agent };
-    return agent;
+    void connections?.client.close();
+    const client = createHttpClient({ userAgent, connections: 8, probeAfterMs, timeouts: { connect: headersMs, headers: headersMs } });
+    connections = { id, client };
+    return client;
   }
 
   /** Resolves with the head of a good answer; the body is the caller's. */
-  async function open(path: string, query: Query, accept: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Opened> {
+  async function open(
+    path: string,
+    query: Query,
+    accept: Readonly<Record<string, string>>,
+    limits: { readonly totalMs: number; readonly silenceMs?: number },
+    signal: AbortSignal,
+  ): Promise<Opened> {
     const access = await readAccess();
-    const { server } = access;
-    const target = `${server.pathname.replace(/\/+$/u, '')}${path}?${new URLSearchParams(query).toString()}`;
-    const send = server.protocol === 'https:' ? requestTls : requestPlain;
-    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
-      const request = send({
-        agent: agentFor(access),
-        hostname: server.hostname.replace(/^\[|\]$/gu, ''),
-        port: server.port === '' ? (server.protocol === 'https:' ? 443 : 80) : server.port,
-        path: target,
-        signal,
-        headers: {
-          'user-agent': userAgent,
-          accept: 'application/json',
-          host: server.host,
-          ...accept,
-          ...(access.authorization !== undefined && { authorization: access.authorization }),
-        },
-      });
-      const late = setTimeout(() => request.destroy(new Error(`no answer began within ${headersMs / 1000} s`)), headersMs);
-      request.on('socket', (socket) => socket.setKeepAlive(true, probeAfterMs));
-      request.once('response', (head) => {
-        clearTimeout(late);
-        resolve(head);
-      });
-      request.on('error', (error) => {
-        clearTimeout(late);
-        reject(unreachable(server.host, path, error));
-      });
-      request.end();
-    });
-    // Whoever gives the body up is told nothing more; whoever reads it gets its failure all the same.
-    answer.on('error', () => undefined);
-    if (answer.statusCode === 200) return { answer, host: server.host };
+    const { server, authorization } = access;
+    const url = new URL(`${server.origin}${server.pathname.replace(/\/+$/u, '')}${path}?${new URLSearchParams(query).toString()}`);
+    const headers = { accept: 'application/json', ...accept, ...(authorization !== undefined && { authorization }) };
+    const tls = (): Promise<TlsIdentity> => Promise.resolve(identityOf(access));
+    let answer: HttpAnswer;
+    try {
+      answer = await clientFor(access).send({ url, headers, tls, signal, ...limits });
+    } catch (thrown) {
+      throw unreachable(server.host, path, thrown);
+    }
+    if (answer.status === 200) return { answer, host: server.host };
     throw await refusal(server.host, path, answer);
   }
 
   return {
     async get(path, query, signal) {
-      const bounded = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
-      const { answer, host } = await open(path, query, { 'accept-encoding': 'gzip' }, bounded);
+      const { answer, host } = await open(path, query, { 'accept-encoding': 'gzip' }, { totalMs: answerMs }, signal);
       try {
         return JSON.parse(await textOf(answer, answerBytes)) as unknown;
       } catch (thrown) {
-        if (isPortcullisError(thrown)) throw thrown;
+        if (isPortcullisError(thrown) && !isHttpError(thrown)) throw thrown;
         throw unreachable(host, path, thrown);
       } finally {
         answer.destroy();
@@ -112,19 +93,25 @@ export function createApiClient(readAccess: () => Promise<ApiAccess>, userAgent:
 
     async watch(path, query, limits, onOpen, onEvent, signal) {
       const begun = performance.now();
-      const { answer, host } = await open(path, { ...query, watch: 'true' }, {}, signal);
+      // A little later than our own timers, whose reasons say more.
+      const bounds = { totalMs: limits.whole + 5_000 };
+      const { answer, host } = await open(path, { ...query, watch: 'true' }, {}, bounds, signal);
       onOpen();
-      const give = (why: string): void => void answer.destroy(new Error(why));
+      let given: Error | undefined;
+      const give = (why: string): void => {
+        given = new Error(why);
+        answer.destroy(given);
+      };
       const whole = setTimeout(give, Math.max(0, limits.whole - (performance.now() - begun)), 'the stream did not end when it should have');
       const silent = setTimeout(give, limits.silence, `nothing came for ${limits.silence / 1000} s`);
       try {
-        for await (const line of linesOf(answer)) {
+        for await (const line of linesOf(answer.chunks(Infinity))) {
           silent.refresh();
           onEvent(JSON.parse(line));
         }
       } catch (thrown) {
-        if (isPortcullisError(thrown)) throw thrown;
-        throw unreachable(host, path, thrown);
+        if (isPortcullisError(thrown) && !isHttpError(thrown)) throw thrown;
+        throw unreachable(host, path, given ?? thrown);
       } finally {
         clearTimeout(whole);
         clearTimeout(silent);
@@ -133,13 +120,13 @@ export function createApiClient(readAccess: () => Promise<ApiAccess>, userAgent:
     },
 
     close() {
-      connections?.agent.destroy();
+      void connections?.client.close();
       connections = undefined;
     },
   };
 }
 
-async function* linesOf(body: Readable): AsyncGenerator<string> {
+async function* linesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   let rest: Buffer[] = [];
   let length = 0;
   for await (const chunk of body as AsyncIterable<Buffer>) {
@@ -159,10 +146,11 @@ async function* linesOf(body: Readable): AsyncGenerator<string> {
   if (length > 0) throw new Error('the stream broke off in the middle of an event');
 }
 
-async function textOf(answer: IncomingMessage, mostBytes: number): Promise<string> {
-  const gzip = answer.headers['content-encoding'] === 'gzip';
-  const body: Readable = gzip ? answer.pipe(createGunzip()) : answer;
-  if (gzip) answer.once('error', (error) => body.destroy(error)).once('close', () => !answer.complete && body.destroy());
+async function textOf(answer: HttpAnswer, mostBytes: number): Promise<string> {
+  if (answer.header('content-encoding') !== 'gzip') return (await answer.bytes(mostBytes)).toString('utf8');
+  const sent = Readable.from(answer.chunks(mostBytes));
+  const body = createGunzip();
+  sent.once('error', (error) => body.destroy(error)).pipe(body);
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of body as AsyncIterable<Buffer>) {
@@ -173,9 +161,15 @@ async function textOf(answer: IncomingMessage, mostBytes: number): Promise<strin
   return Buffer.concat(chunks).toString('utf8');
 }
 
+/** The authority of a kubeconfig is the only one that is believed for its server. */
+function identityOf({ id, tls }: ApiAccess): TlsIdentity {
+  const { ca, ...rest } = tls;
+  return { id, only: true, ...rest, ...(ca !== undefined && { ca: [ca] }) };
+}
+
 /** What a failed answer says of itself: a `Status` of Kubernetes' API, or any text of a proxy before it. */
-async function refusal(host: string, path: string, answer: IncomingMessage): Promise<PortcullisError> {
-  const status = answer.statusCode ?? 0;
+async function refusal(host: string, path: string, answer: HttpAnswer): Promise<PortcullisError> {
+  const { status } = answer;
   const text = await textOf(answer, 64 * 1024).catch(() => '');
   answer.destroy();
   let said = '';
@@ -185,7 +179,7 @@ async function refusal(host: string, path: string, answer: IncomingMessage): Pro
   } catch {
     // Not of the API server itself.
   }
-  const seconds = Number(answer.headers['retry-after'] ?? NaN);
+  const seconds = Number(answer.header('retry-after') ?? NaN);
   return refused(host, path, status, said, Number.isFinite(seconds) ? seconds : undefined);
 }
 
@@ -207,17 +201,13 @@ export function refused(on: string, path: string, status: number, said: string, 
   });
 }
 
-const brokenOff: ReadonlySet<unknown> = new Set(['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE']);
-const codeOf = (error: unknown): unknown => (error instanceof Error && 'code' in error ? error.code : undefined);
-
 function unreachable(on: string, path: string, thrown: unknown): PortcullisError {
-  const error: unknown = thrown instanceof AggregateError ? (thrown.errors[0] ?? thrown) : thrown;
   return new PortcullisError({
     code: 'NETWORK_API_UNREACHABLE',
     kind: 'unavailable',
     attempted: `ask the API server for ${path}`,
     on,
-    why: brokenOff.has(codeOf(error)) ? 'it broke the connection off' : reasonOf(error),
+    why: reasonOf(thrown),
     fix: 'it is asked again; services stand as they were meanwhile',
     cause: thrown,
   });

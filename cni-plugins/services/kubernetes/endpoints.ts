@@ -13,6 +13,10 @@ export interface Place {
   readonly nodeName: string;
   /** Of the node; absent: hints for zones are not followed. */
   readonly zone?: string;
+  /** Prefixes: of `externalIPs` only these are served. Absent: any. */
+  readonly externalRanges?: readonly string[];
+  /** Nobody's Service is served there: the API server. */
+  readonly reserved?: readonly string[];
 }
 
 /** A slice's endpoint with the slice's ports. */

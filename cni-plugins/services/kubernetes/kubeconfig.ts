@@ -1,7 +1,6 @@
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import type { ConnectionOptions } from 'node:tls';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { formatProblems, parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, PathSegment } from '../../../base/schema/index.ts';
@@ -10,7 +9,8 @@ import type { Document, PathSegment } from '../../../base/schema/index.ts';
 export interface ApiAccess {
   /** Its path, where it has one, stands before those of the API. */
   readonly server: URL;
-  readonly tls: Pick<ConnectionOptions, 'ca' | 'cert' | 'key' | 'servername'>;
+  /** PEM; `servername` is the name that the certificate must have, where it is not the host's. */
+  readonly tls: { readonly ca?: string; readonly cert?: string; readonly key?: string; readonly servername?: string };
   /** The value of the header; a secret. */
   readonly authorization?: string;
   /** A digest of all that connections are made with: another id, other connections. */

@@ -20,6 +20,8 @@ export interface KubernetesService {
   readonly externalLocal: boolean;
   readonly internalLocal: boolean;
   readonly healthCheckNodePort?: number;
+  /** Milliseconds since 1970. */
+  readonly createdAt?: number;
   readonly annotations: Readonly<Record<string, string>>;
 }
 
@@ -92,7 +94,8 @@ export function nameOf(object: unknown): string | undefined {
 /** undefined: nothing to balance, as kube-proxy has it: no cluster address (headless, ExternalName), or no port. */
 export function readService(object: unknown): KubernetesService | undefined {
   const { metadata, spec, status } = fieldsOf(object);
-  const { namespace, name, annotations } = fieldsOf(metadata);
+  const { namespace, name, annotations, creationTimestamp } = fieldsOf(metadata);
+  const createdAt = Date.parse(textOf(creationTimestamp));
   const fields = fieldsOf(spec);
   if (nameOf(object) === undefined || fields['type'] === 'ExternalName') return undefined;
   const first = fields['clusterIP'];
@@ -118,6 +121,7 @@ export function readService(object: unknown): KubernetesService | undefined {
     externalLocal,
     internalLocal: fields['internalTrafficPolicy'] === 'Local',
     ...(healthCheckNodePort !== undefined && { healthCheckNodePort }),
+    ...(Number.isFinite(createdAt) && { createdAt }),
     annotations: annotationsOf(fieldsOf(annotations)),
   };
 }

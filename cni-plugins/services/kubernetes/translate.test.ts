@@ -465,3 +465,30 @@ test('no object, whatever it is, breaks what reads it; and order says nothing', 
     }),
   );
 });
+
+test('external addresses are served as far as the node allows them; one that cannot be takes no other away', () => {
+  const spec = { externalIPs: ['192.0.2.1', '198.51.100.1', '127.0.0.1', '203.0.113.7'], type: 'LoadBalancer' };
+  const object = {
+    metadata: { namespace: 'shop', name: 'web', creationTimestamp: '2026-01-02T03:04:05Z' },
+    spec: { clusterIP: '10.96.0.1', ports: [{ port: 80 }], ...spec },
+    status: { loadBalancer: { ingress: [{ ip: '203.0.113.7' }, { ip: '203.0.113.8' }] } },
+  };
+  const read = readService(object);
+  assert.ok(read);
+  const of = (place: object): { services: readonly Service[]; notes: readonly string[] } =>
+    translate(read, [], { nodeName: 'here', ...place });
+  const open = of({});
+  assert.deepEqual(open.services[1]?.externalAddresses, ['192.0.2.1', '198.51.100.1']);
+  assert.deepEqual(
+    open.services.map(({ createdAt }) => createdAt),
+    Array(2).fill(Date.UTC(2026, 0, 2, 3, 4, 5)),
+  );
+  assert.match(open.notes.join(), /127\.0\.0\.1 is not served/u);
+  const some = of({ externalRanges: ['192.0.2.0/24'], reserved: ['203.0.113.7'] });
+  assert.deepEqual([some.services[1]?.externalAddresses, some.services[1]?.loadBalancerAddresses], [['192.0.2.1'], ['203.0.113.8']]);
+  assert.match(
+    some.notes.join(),
+    /198\.51\.100\.1 is not served: network\.services\.kubernetes\.externalIPs[^]*203\.0\.113\.7 is not served: it is the address of the API server|API server[^]*198\.51\.100\.1/u,
+  );
+  assert.deepEqual(of({ externalRanges: [] }).services[1]?.externalAddresses, []);
+});

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
-import { parsePrefix } from '../../spec/address.ts';
+import { contains, formatIp, parseIp, parsePrefix } from '../../spec/address.ts';
+import { wrongAddress } from '../description/parts.ts';
 import type { Scheduler, Service, ServicePort } from '../model.ts';
 import { backendsOf, mostTaking } from './endpoints.ts';
 import type { Candidate, MappedPort, Place } from './endpoints.ts';
@@ -38,6 +39,7 @@ export function translate(service: KubernetesService, slices: Iterable<EndpointS
     clientAffinity: false,
     ...(service.affinitySeconds !== undefined && { persistenceSeconds: service.affinitySeconds }),
     forwarding: 'nat',
+    ...(service.createdAt !== undefined && { createdAt: service.createdAt }),
     drainGraceSeconds: graceOf(service, notes),
   } as const;
   const inside: Service = {
@@ -49,9 +51,10 @@ export function translate(service: KubernetesService, slices: Iterable<EndpointS
     sourceAddress: 'keep',
     backends: backendsOf(mapped, candidates, place, service.internalLocal, crowded),
   };
-  const balanced = loadBalancerOf(service, notes);
+  const ingressIPs = servedOf('status.loadBalancer', service.ingressIPs, place, notes);
+  const balanced = loadBalancerOf({ ...service, ingressIPs }, notes);
   // Restricted as its load balancer is, whatever else it is.
-  const externalAddresses = [...new Set(service.externalIPs)].filter(
+  const externalAddresses = externalOf(service, place, notes).filter(
     (address) => balanced.loadBalancerAddresses?.includes(address) !== true,
   );
   if (
@@ -72,6 +75,33 @@ export function translate(service: KubernetesService, slices: Iterable<EndpointS
     backends: backendsOf(mapped, candidates, place, service.externalLocal, crowded),
   };
   return { services: [inside, outside], notes };
+}
+
+/** Without those at which no Service may be: each would have the whole service refused. */
+function servedOf(field: string, texts: readonly string[], { reserved = [] }: Place, notes: string[]): string[] {
+  const isReserved = (text: string): boolean => reserved.some((each) => canonicalOf(each) === canonicalOf(text));
+  return [...new Set(texts)].filter((text) => {
+    const why = wrongAddress(text, 'virtual') ?? (isReserved(text) ? 'it is the address of the API server' : undefined);
+    if (why !== undefined) notes.push(`${field}: ${text} is not served: ${why}`);
+    return why === undefined;
+  });
+}
+
+const canonicalOf = (text: string): string => {
+  const address = parseIp(text);
+  return address === undefined ? text : formatIp(address);
+};
+
+/** Any author of a Service can write them (CVE-2020-8554), so that a node may be told which ones it serves. */
+function externalOf({ externalIPs }: KubernetesService, place: Place, notes: string[]): string[] {
+  const { externalRanges } = place;
+  const ranges = externalRanges?.flatMap((text) => parsePrefix(text) ?? []);
+  return servedOf('externalIPs', externalIPs, place, notes).filter((text) => {
+    const address = parseIp(text);
+    const isAllowed = ranges === undefined || ranges.some((range) => range.address.family === address?.family && contains(range, address));
+    if (!isAllowed) notes.push(`externalIPs: ${text} is not served: network.services.kubernetes.externalIPs does not allow it`);
+    return isAllowed;
+  });
 }
 
 /** A named target port is what the first of the slices says; a backend that differs says so itself. */

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { giveMemoryBack } from '../memory.ts';
 import type { PortionControl } from '../model.ts';
@@ -8,6 +9,7 @@ import { follow, usualTiming } from './follow.ts';
 import type { FollowTiming, Follower } from './follow.ts';
 import { openHealthChecks } from './health-checks.ts';
 import { readKubeconfig } from './kubeconfig.ts';
+import type { ApiAccess } from './kubeconfig.ts';
 import { labelSelector } from './objects.ts';
 import { createServiceTable } from './table.ts';
 import type { Collection } from './table.ts';
@@ -20,6 +22,8 @@ export interface KubernetesPlace {
   readonly nodeName: string;
   /** Label topology.kubernetes.io/zone of the node; absent: hints for zones are not followed. */
   readonly zone?: string;
+  /** Prefixes: of `externalIPs` only these are served; empty: none. Absent: any, as with kube-proxy. */
+  readonly externalIPs?: readonly string[];
 }
 
 export interface KubernetesServicesOptions extends KubernetesPlace {
@@ -59,12 +63,27 @@ export interface KubernetesFigures {
  * itself: what fails is logged when it begins and when it is over, and services stand as they were meanwhile.
  */
 export function watchKubernetesServices(options: KubernetesServicesOptions): KubernetesServices {
-  const { kubeconfig, nodeName, zone, control, log } = options;
+  const { kubeconfig, nodeName, zone, externalIPs, control, log } = options;
   const timing = { ...usualTiming, ...usualDelivery, ...options.timing };
   const ended = new AbortController();
   const signal = options.signal === undefined ? ended.signal : AbortSignal.any([options.signal, ended.signal]);
-  const table = createServiceTable({ nodeName, ...(zone !== undefined && { zone }) });
-  const client = createApiClient(() => readKubeconfig(kubeconfig), 'portcullis');
+  /** Of the API server, as the kubeconfig had it last. */
+  let apiServer: readonly string[] = [];
+  const table = createServiceTable({
+    nodeName,
+    ...(zone !== undefined && { zone }),
+    ...(externalIPs !== undefined && { externalRanges: externalIPs }),
+    get reserved() {
+      return apiServer;
+    },
+  });
+  const access = async (): Promise<ApiAccess> => {
+    const read = await readKubeconfig(kubeconfig);
+    const host = read.server.hostname.replace(/^\[(.*)\]$/u, '$1');
+    apiServer = isIP(host) === 0 ? [] : [host];
+    return read;
+  };
+  const client = createApiClient(access, 'portcullis');
   const healthChecks = openHealthChecks(log);
   const figures = { synced: false, events: 0, lists: 0, failures: 0 };
   const away = new Map<string, string>();

@@ -8,6 +8,7 @@ import { openHostSide } from './host-side.ts';
 import type { Scoped } from './host-side.ts';
 import { createMemberReader, servicesOf } from './members.ts';
 import type { NetworkService } from './members.ts';
+import { createIngressGuard } from './ingress.ts';
 import { balancedServices, isCrowded, modeOf, mostBalanced, namesOfMember, serviceNameOf, serviceNames } from './plan.ts';
 import { createSpannedReader } from './spanned.ts';
 import { openVirtualAddresses } from './virtual-addresses.ts';
@@ -40,6 +41,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
   const readSpanned = createSpannedReader(database, realm);
   const names = createNameStore(database);
   const host = openHostSide();
+  const ingress = createIngressGuard(database);
   const selectHolders = database.db.prepare("SELECT DISTINCT network, holder FROM name WHERE realm = ? AND holder LIKE 'service/%'");
   const selectNames = database.db.prepare('SELECT count(*) AS count FROM name WHERE realm = ? AND network = ? AND holder = ?');
   const removeName = database.db.prepare("DELETE FROM name WHERE attachment = ? AND name = ? AND kind = 'service'");
@@ -79,13 +81,25 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
     }
   };
 
-  const writeNames = (network: string, holder: string, given: readonly NetworkName[]): void => {
+  /** Nothing waits for it: it stands, or is found free by a later look. */
+  const tellPort = (service: string, why: string): void => {
+    const key = `${service} ${why}`;
+    failing.add(key);
+    if (told.has(key)) return;
+    told.set(key, '');
+    log.warn(
+      { service, why, code: 'NETWORK_SERVICE_INGRESS_CLOSED' },
+      'an ingress port of a service of a network is not as its members ask',
+    );
+  };
+
+  const writeNames = (network: string, holder: string, owner: string, given: readonly NetworkName[]): void => {
     const key = `${network} ${holder}`;
-    const text = JSON.stringify(given);
+    const text = JSON.stringify([owner, given]);
     // A boot, or an end of the namespace, takes names away as well.
     const stands = put.get(key) === text && (selectNames.get(realm, network, holder) as { count: number }).count > 0;
     if (stands) return;
-    database.transaction(() => names.put({ realm, network, holder }, given));
+    database.transaction(() => names.put({ realm, network, holder, owner }, given));
     put.set(key, text);
   };
 
@@ -109,7 +123,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
       return { own, scoped: host.answerRouted(own, spanned.link) };
     });
 
-  /** Who joined a service over hosts in the other mode is no member of it: its name does not lead there. The overlay tells of it. */
+  /** Who joined a service over hosts in the other mode, or of another namespace, is no member of it: its name does not lead there. The overlay tells of it. */
   const unname = ({ spanned }: NetworkService): void => {
     for (const member of spanned?.refused ?? [])
       for (const { name } of namesOfMember(member)) if (member.attachment !== undefined) removeName.run(member.attachment, name);
@@ -145,15 +159,24 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
     const services = servicesOf(readMembers(), readSpanned());
     const balanced: Service[] = [];
     const scoped: Scoped[] = [];
-    const found: { network: string; name: string; of: string; names: readonly NetworkName[] }[] = [];
+    const found: { network: string; name: string; of: string; owner: string; names: readonly NetworkName[] }[] = [];
     for (const service of services) {
       const isVirtual = modeOf(service) === 'vip';
       const made = isVirtual ? await virtual(service) : { own: [], scoped: [] };
       if (made === undefined) continue;
       if (isCrowded(service)) tellCrowded(serviceNameOf(service));
-      balanced.push(...balancedServices(service, made.own, realm));
+      const guard = ingress.of(service);
+      guard.problems.forEach((why) => tellPort(serviceNameOf(service), why));
+      balanced.push(...balancedServices(service, made.own, realm, guard.isOpen));
       scoped.push(...made.scoped);
-      found.push({ network: service.network, name: service.name, of: serviceNameOf(service), names: serviceNames(service, made.own) });
+      const [{ owner = '' }] = service.members;
+      found.push({
+        network: service.network,
+        name: service.name,
+        of: serviceNameOf(service),
+        owner,
+        names: serviceNames(service, made.own),
+      });
     }
     // Before an address is balanced it is out of reach for others, and until it is given back.
     scope(scoped);
@@ -161,7 +184,8 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
     for (const [service, { code, field, why }] of refused) tell(service, `${field}: ${why}`, code);
     const named = found.filter(({ names: given }) => given.length > 0);
     // What is refused stands as it stood before, with the names that it had.
-    for (const { network, name, of, names: given } of named) if (!refused.has(of)) writeNames(network, `service/${name}`, given);
+    for (const { network, name, of, owner, names: given } of named)
+      if (!refused.has(of)) writeNames(network, `service/${name}`, owner, given);
     services.forEach(unname);
     forgetNames(new Set(named.map(({ network, name }) => `${network} service/${name}`)));
     await giveBack(services);

@@ -46,6 +46,7 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
   };
   const conf = (service: string): Conf =>
     bridgeConf({
+      ingress: { namespaces: ['*'], ports: ['30000-32767'] },
       runtimeConfig: { services: [{ name: service, ports: [80], ingressPorts: [`${service === 'a' ? 30_080 : 30_081}:80`] }] },
     });
 

@@ -1,6 +1,8 @@
 import type { MemberDocument } from '../../attach/memberships.ts';
 import type { NetworkDatabase } from '../../attach/database.ts';
 import type { Membership } from '../../spec/memberships.ts';
+import { noServiceRules, ownerOfPod } from '../../spec/service-rules.ts';
+import type { ServiceRules } from '../../spec/service-rules.ts';
 import type { SpannedNetwork, SpannedService } from './spanned.ts';
 
 /** Who is a member of what, in the order in which they joined. */
@@ -11,10 +13,14 @@ export interface Member extends Pick<Membership, 'mode' | 'aliases' | 'ports' | 
   readonly attachment?: number;
   readonly network: string;
   readonly service: string;
+  /** The namespace of its pod, or who else it belongs to (`../../spec/service-rules.ts`). Absent: it is not known, as of a host of an earlier version. */
+  readonly owner?: string;
   /** Without prefix lengths. */
   readonly addresses: readonly string[];
   /** It may be connected to: its link stands and denies not all. */
   readonly isReady: boolean;
+  /** What the network's file let services have when it joined; absent: nothing. */
+  readonly rules?: ServiceRules;
   /** The network's address plugin, as its configuration has it. */
   readonly ipam: unknown;
 }
@@ -32,32 +38,36 @@ export interface NetworkService {
 export interface Spanned extends SpannedService {
   /** That pods of this host have their gateway at. */
   readonly link: string;
-  /** On this host, in the other mode: they are none of its members. */
+  /** What this host's own settings let services have of it. */
+  readonly rules: ServiceRules;
+  /** On this host, in the other mode or of another namespace: they are none of its members. */
   readonly refused: readonly Member[];
 }
 
 /** Members on this host, of networks whose links are in the host network namespace `realm`. Synchronous, for a Worker. */
 export function createMemberReader({ db }: Pick<NetworkDatabase, 'db'>, realm: string): () => readonly Member[] {
   const select = db.prepare(
-    `SELECT number, container_id, service_member.network AS network, service, document,
+    `SELECT number, container_id, service_member.network AS network, service, document, owner,
        (origin <> 'pod' OR (state = 'ready' AND class <> 'deny'))
          AND NOT EXISTS (SELECT 1 FROM part WHERE part.attachment = number AND part.state = 'removing') AS ready
      FROM service_member JOIN attachment ON number = attachment WHERE service_member.realm = ? ORDER BY number, service`,
   );
   return () =>
-    (select.all(realm) as unknown as MemberRow[]).map(({ number, container_id: id, network, service, document, ready }): Member => {
-      const { mode, aliases, ports, ingressPorts, virtualIPs, addresses, ipam } = JSON.parse(document) as MemberDocument;
+    (select.all(realm) as unknown as MemberRow[]).map(({ number, container_id: id, network, service, document, owner, ready }): Member => {
+      const { mode, aliases, ports, ingressPorts, virtualIPs, addresses, rules, ipam } = JSON.parse(document) as MemberDocument;
       return {
         id,
         attachment: number,
         network,
         service,
+        owner,
         mode,
         aliases,
         ports,
         ingressPorts,
         virtualIPs,
         addresses,
+        ...(rules !== undefined && { rules }),
         ipam,
         isReady: ready === 1,
       };
@@ -70,6 +80,7 @@ interface MemberRow {
   readonly network: string;
   readonly service: string;
   readonly document: string;
+  readonly owner: string;
   readonly ready: number;
 }
 
@@ -80,22 +91,31 @@ export const anyMembers =
 /** The tables that it reads. */
 export const memberTables = ['service_member', 'network_service', 'spanned_member'] as const;
 
+/** As hosts tell of a member: one whose owner an earlier version of this host did not write down is no pod's. */
+const ownerAt = ({ owner }: Pick<Member, 'owner'>): string => (owner === undefined ? '' : ownerOfPod(owner));
+
+/** Whether an owner's members may be of a service over hosts. An owner that is not known is that of a host of an earlier version. */
+const isOwn = ({ owner }: SpannedService, member: Pick<Member, 'owner' | 'service'>, { sharedServices }: ServiceRules): boolean =>
+  owner === undefined || owner === ownerAt(member) || sharedServices.some((shared) => shared === '*' || shared === member.service);
+
 /** Pure. @param spanned networks over hosts: a service of one stands once the hosts agreed on it, with the members of all of them */
 export function servicesOf(members: readonly Member[], spanned: ReadonlyMap<string, SpannedNetwork> = new Map()): NetworkService[] {
   const groups = Map.groupBy(members, ({ network, service }) => `${network}/${service}`);
   const own = [...groups.values()].flatMap(([first, ...others]): NetworkService[] =>
     first === undefined || spanned.has(first.network) ? [] : [{ network: first.network, name: first.service, members: [first, ...others] }],
   );
-  const shared = [...spanned].flatMap(([network, { link, services }]) =>
-    [...services].flatMap(([name, { mode, addresses, ingressPorts, members: remote }]): NetworkService[] => {
+  const shared = [...spanned].flatMap(([network, { link, services, rules = noServiceRules }]) =>
+    [...services].flatMap(([name, { members: remote, ...agreed }]): NetworkService[] => {
+      const { mode } = agreed;
       const local = groups.get(`${network}/${name}`) ?? [];
+      const fits = (member: Member): boolean => member.mode === mode && isOwn(agreed, member, rules);
       const [first, ...others] = [
-        ...local.filter((member) => member.mode === mode),
+        ...local,
         ...remote.map((member): Member => ({ ...member, network, service: name, mode, virtualIPs: [], ipam: undefined })),
-      ];
+      ].filter(fits);
       if (first === undefined) return [];
-      const refused = local.filter((member) => member.mode !== mode);
-      return [{ network, name, members: [first, ...others], spanned: { mode, addresses, ingressPorts, link, refused } }];
+      const refused = local.filter((member) => !fits(member));
+      return [{ network, name, members: [first, ...others], spanned: { ...agreed, link, rules, refused } }];
     }),
   );
   return [...own, ...shared];

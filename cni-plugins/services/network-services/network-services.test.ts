@@ -32,6 +32,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       bridge: `br${net}`,
       hairpinMode: true,
       capabilities: { aliases: true, services: true },
+      ingress: { namespaces: ['*'], ports: ['30000-32767'] },
       ipam: { type: 'portcullis-ipam', ranges: [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]] },
       runtimeConfig: { aliases: [], ...(joined !== undefined && { services: joined }) },
     });

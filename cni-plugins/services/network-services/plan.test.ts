@@ -1,15 +1,34 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readMemberships } from '../../spec/memberships.ts';
+import { readServiceRules } from '../../spec/service-rules.ts';
+import type { ServiceRules } from '../../spec/service-rules.ts';
 import { checked } from '../control/checked.ts';
 import { servicesOf } from './members.ts';
 import type { Member } from './members.ts';
 import { balancedServices, isCrowded, serviceNames } from './plan.ts';
 
+const rulesIn = (ingress: object): ServiceRules => {
+  const rules = readServiceRules({ ingress });
+  if ('problem' in rules) throw new Error(rules.problem);
+  return rules;
+};
+const open = rulesIn({ namespaces: ['*'], ports: ['30000-32767'] });
+
 const member = (given: object, addresses: readonly string[], isReady = true): Member => {
   const [read] = readMemberships([{ name: 'web', ...given }], 'test');
   if (read === undefined) throw new Error('a list of one was read as none');
-  return { ...read, id: addresses[0] ?? '', service: read.name, network: 'shop', addresses, isReady, ipam: undefined };
+  return {
+    ...read,
+    id: addresses[0] ?? '',
+    owner: 'team',
+    rules: open,
+    service: read.name,
+    network: 'shop',
+    addresses,
+    isReady,
+    ipam: undefined,
+  };
 };
 const balanced = (members: readonly Member[], addresses = ['10.0.0.9'], host = 'here') => {
   const services = servicesOf(members).flatMap((service) => balancedServices(service, addresses, host));
@@ -114,6 +133,7 @@ test('a service over hosts has the members of all of them, in the mode and at th
       'shop',
       {
         link: 'br0',
+        rules: open,
         services: new Map([
           ['web', { mode: 'vip', addresses: ['10.0.9.7'], ingressPorts: ['tcp-30080'], members: [remote] }],
           ['empty', { mode: 'vip', addresses: ['10.0.9.8'], ingressPorts: [], members: [] }],
@@ -138,4 +158,58 @@ test('a service over hosts has the members of all of them, in the mode and at th
     serviceNames(web, ['10.0.9.7']).map(({ name, address }) => `${name} ${address}`),
     ['web 10.0.9.7', 'front 10.0.9.7', 'edge 10.0.9.7', 'tasks.web 10.0.1.2', 'tasks.web 10.0.2.2'],
   );
+});
+
+test('a host publishes what its own rules open to the owner of a member, wherever that is', () => {
+  const ports = ['22:2222', '10250:8443', '30080:8080'];
+  const asked = (rules: ServiceRules | undefined, owner = 'team'): (number | undefined)[] => {
+    const { rules: _of, ...plain } = member({ ingressPorts: ports }, ['10.0.0.2']);
+    const made: Member = { ...plain, owner, ...(rules !== undefined && { rules }) };
+    return balanced([made]).flatMap((service) => (service.name.endsWith('.ingress') ? service.ports.map(({ nodePort }) => nodePort) : []));
+  };
+  assert.deepEqual(asked(undefined), [], 'a member from before the rules has none');
+  assert.deepEqual(asked(open), [30_080]);
+  assert.deepEqual(asked(rulesIn({ namespaces: ['other'], ports: ['1-65535'] })), []);
+  assert.deepEqual(asked(rulesIn({ namespaces: ['te*'], ports: ['1-65535'] })), [10_250, 30_080]);
+  assert.deepEqual(asked(rulesIn({ namespaces: ['team'], ports: ['1-65535'], privilegedPorts: true })), [22, 10_250, 30_080]);
+  const remote = { id: 'far', host: 'two', addresses: ['10.0.2.2'], isReady: true, aliases: [], ports: [] };
+  const over = (rules: ServiceRules, owner: string): number => {
+    const ingressPorts = [{ protocol: 'tcp', port: 30_080, targetPort: 80 }] as const;
+    const service = {
+      mode: 'vip',
+      owner,
+      addresses: ['10.0.9.7'],
+      ingressPorts: ['tcp-30080'],
+      members: [{ ...remote, owner, ingressPorts }],
+    } as const;
+    const [web] = servicesOf([], new Map([['shop', { link: 'br0', rules, services: new Map([['web', service]]) }]]));
+    return web === undefined ? 0 : balancedServices(web, ['10.0.9.7'], 'here').filter(({ name }) => name.endsWith('.ingress')).length;
+  };
+  assert.deepEqual(
+    [over(open, 'team'), over(rulesIn({ namespaces: ['ours'], ports: ['30080'] }), 'team')],
+    [1, 0],
+    'a claim of another host opens nothing here',
+  );
+});
+
+test('members of another namespace than the service over hosts are none of it, here and elsewhere', () => {
+  const far = { id: 'far', host: 'two', owner: 'team', addresses: ['10.0.2.2'], isReady: true, aliases: [], ports: [], ingressPorts: [] };
+  const service = {
+    mode: 'vip',
+    owner: 'team',
+    addresses: ['10.0.9.7'],
+    ingressPorts: [],
+    members: [far, { ...far, id: 'strange', owner: 'evil' }],
+  } as const;
+  const mine = member({ ports: ['80'] }, ['10.0.1.2']);
+  const stranger: Member = { ...member({ ports: ['80'] }, ['10.0.1.3']), owner: 'evil' };
+  const over = (rules?: ServiceRules): readonly string[] => {
+    const spanned = new Map([['shop', { link: 'br0', ...(rules && { rules }), services: new Map([['web', service]]) }]]);
+    const [web] = servicesOf([mine, stranger], spanned);
+    return web?.members.map(({ addresses }) => addresses.join()) ?? [];
+  };
+  assert.deepEqual(over(), ['10.0.1.2', '10.0.2.2']);
+  assert.equal(over({ ...open, sharedServices: ['web'] }).length, 4);
+  const unknown = new Map([['shop', { link: 'br0', services: new Map([['web', { ...service, owner: '(cni)', members: [] }]]) }]]);
+  assert.equal(servicesOf([{ ...mine, owner: '' }], unknown).length, 1, 'its host tells of a member without a known owner as no pod');
 });

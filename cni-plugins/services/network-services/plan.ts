@@ -1,6 +1,7 @@
 import type { NetworkName } from '../../attach/names.ts';
 import { namesAt } from '../../attach/call-names.ts';
 import type { MemberPort } from '../../spec/memberships.ts';
+import { noServiceRules, whyClosed } from '../../spec/service-rules.ts';
 import type { Backend, Service, ServicePort } from '../model.ts';
 import { inOwnOrder } from '../slots/part.ts';
 import { mostSlots } from '../slots/sizes.ts';
@@ -37,11 +38,17 @@ const byFamily = (addresses: readonly string[]): readonly (readonly string[])[] 
 /**
  * @param addresses the virtual ones
  * @param host what no other host has: it says whose part this host balances, where members are too many
+ * @param isOpen whether this host publishes a port that a member asks for
  */
-export function balancedServices(service: NetworkService, addresses: readonly string[], host: string): Service[] {
+export function balancedServices(
+  service: NetworkService,
+  addresses: readonly string[],
+  host: string,
+  isOpen: (member: Member, port: MemberPort) => boolean = (member, port) => whyNotPublished(service, member, port) === undefined,
+): Service[] {
   if (modeOf(service) !== 'vip') return [];
   const virtual = portsOf(service, virtualPorts);
-  const published = publishedPorts(service);
+  const published = publishedPorts(service, isOpen);
   const ingress = portsOf(service, published);
   return [
     ...(virtual.length === 0 || addresses.length === 0
@@ -71,9 +78,20 @@ export const namesOfMember = ({ service, addresses, ...member }: Member): Networ
   memberNames({ addresses, memberships: [{ ...member, name: service }] });
 
 /** Of those that two services of a network over hosts want, one has each: the same on every host. */
-function publishedPorts({ spanned }: NetworkService): (member: Member) => readonly MemberPort[] {
+function publishedPorts(
+  { spanned }: NetworkService,
+  isOpen: (member: Member, port: MemberPort) => boolean,
+): (member: Member) => readonly MemberPort[] {
   const own = spanned && new Set(spanned.ingressPorts);
-  return ({ ingressPorts }) => (own === undefined ? ingressPorts : ingressPorts.filter((port) => own.has(nameOf(port))));
+  return (member) => member.ingressPorts.filter((port) => own?.has(nameOf(port)) !== false && isOpen(member, port));
+}
+
+/**
+ * Why this host does not publish an ingress port of a member; undefined: it does. The rules are those of the network's file, as it was when the member
+ * joined; of a network over hosts those of this host's own settings, which hold for members on other hosts as well.
+ */
+export function whyNotPublished({ spanned }: NetworkService, { owner, rules }: Member, port: MemberPort): string | undefined {
+  return whyClosed((spanned === undefined ? rules : spanned.rules) ?? noServiceRules, owner ?? '', port);
 }
 
 const common = (name: string): Service => ({

@@ -55,8 +55,8 @@ export function openVirtualAddresses(
   const select = db.prepare('SELECT network, service, document FROM network_service WHERE realm = ? ORDER BY network, service');
   const selectOne = db.prepare('SELECT document FROM network_service WHERE realm = ? AND network = ? AND service = ?');
   const put = db.prepare(
-    `INSERT INTO network_service (realm, network, service, document) VALUES (?, ?, ?, ?)
-     ON CONFLICT (realm, network, service) DO UPDATE SET document = excluded.document`,
+    `INSERT INTO network_service (realm, network, service, document, owner) VALUES (?, ?, ?, ?, ?)
+     ON CONFLICT (realm, network, service) DO UPDATE SET document = excluded.document, owner = excluded.owner`,
   );
   const remove = db.prepare('DELETE FROM network_service WHERE realm = ? AND network = ? AND service = ?');
 
@@ -88,7 +88,8 @@ export function openVirtualAddresses(
     const row = selectOne.get(realm, network, name) as { document: string } | undefined;
     return row && (JSON.parse(row.document) as Document);
   };
-  const write = (network: string, name: string, document: Document): void => void put.run(realm, network, name, JSON.stringify(document));
+  const write = (network: string, name: string, document: Document, owner: string): void =>
+    void put.run(realm, network, name, JSON.stringify(document), owner);
   const release: VirtualAddresses['release'] = async ({ network, name, ipam }) => {
     if (ipam !== undefined) await plugins.call(call('del', network, name, ipam, []));
     remove.run(realm, network, name);
@@ -109,11 +110,13 @@ export function openVirtualAddresses(
       const ipam = known?.ipam ?? leasingPlugin(members);
       if (ipam === undefined && wantedOf(members).length === 0) throw addressUnknown(network, name);
       const intent = ipam === undefined ? {} : { ipam };
-      if (known === undefined) write(network, name, { ...intent, addresses: [] });
+      const owner = members[0].owner ?? '';
+      if (known === undefined) write(network, name, { ...intent, addresses: [] }, owner);
       const addresses = ipam === undefined ? wantedOf(members) : await leased(service, ipam);
-      write(network, name, { ...intent, addresses });
+      write(network, name, { ...intent, addresses }, owner);
       return addresses;
     },
+    // Whose it is the hosts agree on: no owner is written down here.
     async adopt({ network, name, spanned: { addresses } }, silence) {
       const known = documentOf(network, name);
       if (known !== undefined && known.ipam === undefined && known.addresses.join() === addresses.join()) return addresses;
@@ -121,7 +124,7 @@ export function openVirtualAddresses(
       if (former.length > 0) silence(former);
       // Of the time when the network was of this host alone.
       if (known?.ipam !== undefined) await release({ network, name, ...known });
-      write(network, name, { addresses });
+      write(network, name, { addresses }, '');
       return addresses;
     },
     release,

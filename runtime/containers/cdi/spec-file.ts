@@ -32,7 +32,8 @@ export function parseSpec(content: string, path: string): CdiSpec | string {
   const names = spec.devices.map(({ name }) => name);
   const bad = names.find((name) => !isDeviceName(name));
   if (bad !== undefined) return `${path}: ${JSON.stringify(bad)} is no device name`;
-  const twice = names.find((name, at) => names.indexOf(name) !== at);
+  const seen = new Set<string>();
+  const twice = names.find((name) => seen.size === seen.add(name).size);
   if (twice !== undefined) return `${path}: the device ${twice} stands there twice`;
   const needed = neededVersion(spec);
   const said = spec.cdiVersion.replace('v', '');

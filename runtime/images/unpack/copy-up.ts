@@ -3,20 +3,25 @@ import { closeSync, constants, fstatSync, futimesSync, lstatSync, openSync, read
 import { getXattr, listXattr } from '../../../base/kernel/index.ts';
 import { asBytes, createFile, makeNode, nativePath, setAttributes, setLinkAttributes } from './layer-files.ts';
 import { layerError } from './layer-error.ts';
-import { printable } from './layer-tree.ts';
+import { printable } from './printable.ts';
 import type { Node } from './layer-tree.ts';
+import type { LayerBudget } from './layer-budget.ts';
 import type { LowerFolder } from './lower-layers.ts';
 import { isKeptXattr } from './pax.ts';
 
 const chunkBytes = 1024 * 1024;
 
-/** Copies a file, symlink or device of a lower layer to `path`, with owner, mode, times and kept attributes. */
-export function copyUp(from: LowerFolder, path: string | Buffer, scratch: string): Node {
+/**
+ * Copies a file, symlink or device of a lower layer to `path`, with owner, mode, times and kept attributes.
+ * Its bytes count as the layer's: many small links may lead to large files. @throws IMAGES_LAYER_TOO_LARGE
+ */
+export function copyUp(from: LowerFolder, path: string | Buffer, scratch: string, budget: LayerBudget): Node {
   const source = nativePath(from.layer, from.path);
   const stats = lstatSync(source);
   const attributes = { mode: stats.mode & 0o7777, uid: stats.uid, gid: stats.gid, mtime: stats.mtimeMs / 1000 };
   if (stats.isSymbolicLink()) {
     const target = readlinkSync(source, 'latin1');
+    budget.keep(target.length, from.path);
     symlinkSync(asBytes(target), path);
     setLinkAttributes(path, attributes);
     return { kind: 'symlink', target };
@@ -29,10 +34,11 @@ export function copyUp(from: LowerFolder, path: string | Buffer, scratch: string
     setLinkAttributes(path, attributes);
     return { kind: 'device', ...node };
   }
-  return copyFile(source, path);
+  budget.content(stats.size, from.path);
+  return copyFile(source, path, budget);
 }
 
-function copyFile(source: string | Buffer, path: string | Buffer): Node {
+function copyFile(source: string | Buffer, path: string | Buffer, budget: LayerBudget): Node {
   const input = openSync(source, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {
     const stats = fstatSync(input);
@@ -42,6 +48,7 @@ function copyFile(source: string | Buffer, path: string | Buffer): Node {
       const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, Math.max(stats.size, 1)));
       let size = 0;
       for (let read = readSync(input, buffer); read > 0; read = readSync(input, buffer)) {
+        budget.goOn();
         digest.update(buffer.subarray(0, read));
         for (let done = 0; done < read;) done += writeSync(output, buffer, done, read - done);
         size += read;

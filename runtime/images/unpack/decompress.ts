@@ -1,5 +1,5 @@
 import { closeSync, createReadStream, openSync, readSync } from 'node:fs';
-import { pipeline } from 'node:stream';
+import { addAbortSignal, pipeline } from 'node:stream';
 import type { Transform } from 'node:stream';
 import { constants, createGunzip, createZstdDecompress } from 'node:zlib';
 import { layerError } from './layer-error.ts';
@@ -13,12 +13,21 @@ const zstdWindowLog = 27;
 /**
  * The bytes of a layer blob, decompressed: gzip (all members), zstd or plain, told by the first bytes, since media types are
  * often wrong about it and the diff id decides. Throws IMAGES_LAYER_TRUNCATED and IMAGES_LAYER_CORRUPT.
+ * @param signal ends the reading, also of a stream that yields nothing; the generator throws the signal's reason
  */
-export async function* decompress(path: string): AsyncGenerator<Buffer> {
-  const decoder = decoderOf(magicOf(path));
-  const input = createReadStream(path, { highWaterMark: chunkSize });
+export function decompress(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
+  return read(path, decoderOf(magicOf(path)), signal);
+}
+
+async function* read(path: string, decoder: Transform | undefined, signal: AbortSignal): AsyncGenerator<Buffer> {
+  const input = addAbortSignal(signal, createReadStream(path, { highWaterMark: chunkSize }));
   if (decoder === undefined) {
-    yield* input as AsyncIterable<Buffer>;
+    try {
+      yield* input as AsyncIterable<Buffer>;
+    } catch (thrown) {
+      signal.throwIfAborted();
+      throw thrown;
+    }
     return;
   }
   // The loop below sees the pipeline's failure as the decoder's.
@@ -26,6 +35,7 @@ export async function* decompress(path: string): AsyncGenerator<Buffer> {
   try {
     yield* decoder as AsyncIterable<Buffer>;
   } catch (thrown) {
+    signal.throwIfAborted();
     throw decodingError(thrown);
   } finally {
     input.destroy();

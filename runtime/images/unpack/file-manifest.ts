@@ -1,8 +1,11 @@
 import { createHash } from 'node:crypto';
-import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, readlinkSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, readlinkSync, writeSync } from 'node:fs';
 import type { Stats } from 'node:fs';
+import type { LayerBudget } from './layer-budget.ts';
+import { layerError } from './layer-error.ts';
 import { nativePath } from './layer-files.ts';
-import { join, printable } from './layer-tree.ts';
+import { join } from './layer-tree.ts';
+import { printable } from './printable.ts';
 import type { Folder, Node } from './layer-tree.ts';
 
 /**
@@ -18,25 +21,56 @@ type Line =
   | { readonly p: string; readonly t: 'n'; readonly m: number };
 
 export interface FileManifest {
-  readonly text: string;
+  /** sha256, hex, of the file. */
+  readonly sha256: string;
   /** What the files take on disk, in blocks of 4 KiB. */
   readonly bytes: number;
   readonly inodes: number;
 }
 
 const diskBlock = 4096;
+const flushLength = 256 * 1024;
+/** Below the longest string of V8 (512 MiB): a manifest is read whole when its layer is checked. */
+const maxManifestBytes = 400 * 1024 * 1024;
 
-export function fileManifest(root: Folder): FileManifest {
-  const lines: string[] = [];
+/** Writes the manifest of the tree to `path`, which must not exist. @throws IMAGES_LAYER_TOO_LARGE */
+export function writeFileManifest(root: Folder, path: string, budget: LayerBudget): FileManifest {
+  const digest = createHash('sha256');
+  const fd = openSync(path, 'wx', 0o600);
+  try {
+    let text = '';
+    let length = 0;
+    const flush = (): void => {
+      const chunk = Buffer.from(text);
+      text = '';
+      length += chunk.length;
+      if (length > maxManifestBytes)
+        throw layerError('IMAGES_LAYER_TOO_LARGE', 'layer', `the list of its files has more than ${maxManifestBytes} bytes`);
+      digest.update(chunk);
+      for (let done = 0; done < chunk.length;) done += writeSync(fd, chunk, done);
+    };
+    const usage = forEachLine(root, (line) => {
+      budget.goOn();
+      text += `${JSON.stringify(line)}\n`;
+      if (text.length >= flushLength) flush();
+    });
+    flush();
+    return { sha256: digest.digest('hex'), ...usage };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function forEachLine(root: Folder, write: (line: Line) => void): Pick<FileManifest, 'bytes' | 'inodes'> {
   let bytes = 0;
   const inodes = new Set<object>();
   const stack: Folder[] = [root];
-  lines.push(JSON.stringify({ p: '', t: 'd', ...(root.explicit ? { m: root.mode } : {}) } satisfies Line));
+  write({ p: '', t: 'd', ...(root.explicit ? { m: root.mode } : {}) });
   for (let folder = stack.pop(); folder !== undefined; folder = stack.pop()) {
     inodes.add(folder);
     bytes += diskBlock;
     for (const [name, node] of folder.children) {
-      lines.push(JSON.stringify(lineOf(join(folder, name), node)));
+      write(lineOf(join(folder, name), node));
       if (node.kind === 'folder') {
         stack.push(node);
       } else {
@@ -46,7 +80,7 @@ export function fileManifest(root: Folder): FileManifest {
       }
     }
   }
-  return { text: `${lines.join('\n')}\n`, bytes, inodes: inodes.size };
+  return { bytes, inodes: inodes.size };
 }
 
 function lineOf(p: string, node: Node): Line {
@@ -70,9 +104,11 @@ function lineOf(p: string, node: Node): Line {
 export function verifyFiles(layer: string, manifest: string, limit = 20): string[] {
   const bad: string[] = [];
   const buffer = Buffer.allocUnsafe(1024 * 1024);
-  for (const text of manifest.split('\n')) {
-    if (text === '') continue;
-    const line = JSON.parse(text) as Line;
+  for (let at = 0, end = 0; at < manifest.length; at = end + 1) {
+    end = manifest.indexOf('\n', at);
+    if (end === -1) end = manifest.length;
+    if (end === at) continue;
+    const line = JSON.parse(manifest.slice(at, end)) as Line;
     if (!matches(nativePath(layer, line.p), line, buffer)) bad.push(printable(line.p));
     if (bad.length >= limit) break;
   }

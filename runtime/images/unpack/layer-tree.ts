@@ -1,4 +1,6 @@
 import { layerError } from './layer-error.ts';
+import { printable } from './printable.ts';
+import type { LayerBudget } from './layer-budget.ts';
 
 /**
  * The tree of one layer, in memory, as the writer has made it. Because the staging folder starts empty and nobody else
@@ -62,6 +64,9 @@ export interface Place {
 
 const maxSymlinks = 40;
 const maxDepth = 1024;
+/** Linux's NAME_MAX. The mark of a whiteout comes before a whole name. */
+export const maxNameLength = 255;
+const whiteoutMark = '.wh.';
 
 export function newFolder(parent: Folder | undefined, name: string): Folder {
   const path = parent === undefined ? '' : join(parent, name);
@@ -89,15 +94,25 @@ export function splitName(name: string): string[] {
   const parts = name.split('/').filter((part) => part !== '' && part !== '.');
   if (parts.includes('..')) throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'the name climbs with ".."');
   if (parts.length > maxDepth) throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), `the name has more than ${maxDepth} parts`);
+  const last = parts.length - 1;
+  const isTooLong = (part: string, index: number): boolean =>
+    part.length > maxNameLength + (index === last && part.startsWith(whiteoutMark) ? whiteoutMark.length : 0);
+  if (parts.some(isTooLong))
+    throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), `one of its parts has more than ${maxNameLength} bytes`);
   return parts;
 }
 
 /**
  * Where `parts` stands: symlinks in its folders are followed inside the layer's root (absolute ones start there, `..` stops
  * there), the last part is not. Folders that are missing are made by `make`; without it a missing folder gives undefined.
- * Throws IMAGES_LAYER_BAD_NAME when a folder on the way is a file, or when symlinks circle.
+ * Throws IMAGES_LAYER_BAD_NAME when a folder on the way is a file, or when symlinks circle; IMAGES_LAYER_TOO_LARGE from the budget.
  */
-export function resolvePlace(root: Folder, parts: readonly string[], make?: (folder: Folder, name: string) => Folder): Place | undefined {
+export function resolvePlace(
+  root: Folder,
+  parts: readonly string[],
+  budget: Pick<LayerBudget, 'steps'>,
+  make?: (folder: Folder, name: string) => Folder,
+): Place | undefined {
   let folder = root;
   let followed = 0;
   // The parts still to walk, last first.
@@ -117,7 +132,10 @@ export function resolvePlace(root: Folder, parts: readonly string[], make?: (fol
     } else if (node?.kind === 'symlink') {
       if (++followed > maxSymlinks) throw layerError('IMAGES_LAYER_BAD_NAME', printable(parts.join('/')), 'too many symlinks on the way');
       if (node.target.startsWith('/')) folder = root;
-      rest.push(...node.target.split('/').reverse());
+      const target = node.target.split('/').reverse();
+      // The parts of the name itself were paid for by the bytes of the archive; a symlink multiplies them.
+      budget.steps(target.length);
+      rest.push(...target);
       if (rest.length > 4 * maxDepth) throw layerError('IMAGES_LAYER_BAD_NAME', printable(parts.join('/')), 'the name is too deep');
     } else if (node === undefined || node.kind === 'whiteout') {
       if (make === undefined) return undefined;
@@ -126,12 +144,4 @@ export function resolvePlace(root: Folder, parts: readonly string[], make?: (fol
       throw layerError('IMAGES_LAYER_BAD_NAME', printable(parts.join('/')), `${printable(join(folder, name))} on the way is not a folder`);
     }
   }
-}
-
-/** A byte string for a message: UTF-8 where it is, quoted where it would break a line, bounded. */
-export function printable(name: string): string {
-  const decoded = Buffer.from(name, 'latin1').toString('utf8');
-
-  const clean = /[\u0000-\u001f\u007f-\u009f]/.test(decoded) ? JSON.stringify(decoded) : decoded;
-  return clean.length > 256 ? `${clean.slice(0, 256)}…` : clean;
 }

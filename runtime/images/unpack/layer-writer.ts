@@ -1,6 +1,6 @@
 import { createHash, hash } from 'node:crypto';
 import type { Hash } from 'node:crypto';
-import { chmodSync, closeSync, futimesSync, linkSync, rmSync, symlinkSync, unlinkSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, futimesSync, linkSync, rmdirSync, symlinkSync, unlinkSync, writeSync } from 'node:fs';
 import {
   asBytes,
   createFile,
@@ -14,11 +14,12 @@ import {
   withFolder,
 } from './layer-files.ts';
 import { layerError } from './layer-error.ts';
-import { join, newFolder, printable, resolvePlace, splitName } from './layer-tree.ts';
+import { join, maxNameLength, newFolder, resolvePlace, splitName } from './layer-tree.ts';
+import { printable } from './printable.ts';
 import type { File, Folder, Inode, Node, PendingLink, Place } from './layer-tree.ts';
+import type { LayerBudget } from './layer-budget.ts';
 import type { TarEntry, TarSink } from './tar-reader.ts';
-import type { ImageLimits } from '../limits.ts';
-import { wrapImageError } from '../failures.ts';
+import { errnoOf, wrapImageError } from '../failures.ts';
 
 /** Type bits of stat(2). */
 const S_IFIFO = 0o010000;
@@ -26,6 +27,8 @@ const S_IFCHR = 0o020000;
 const S_IFBLK = 0o060000;
 /** uid and gid of all ones mean "unchanged" to chown(2). */
 const maxId = 0xffff_fffe;
+/** What an extended attribute takes in memory beside its bytes. */
+const xattrOverhead = 256;
 const emptySha256 = hash('sha256', '', 'hex');
 
 export interface LayerWriter extends TarSink {
@@ -33,6 +36,8 @@ export interface LayerWriter extends TarSink {
   /** A folder that no entry describes yet. */
   makeFolder(parent: Folder, name: string): Folder;
   makeOpaque(folder: Folder): void;
+  /** Counts a folder's extended attributes, which stay in memory until the end. @throws IMAGES_LAYER_TOO_LARGE */
+  keepXattrs(folder: Folder): void;
   /** Folder attributes last: writing into a folder changes its time. */
   finish(): void;
 }
@@ -43,11 +48,10 @@ export interface LayerWriter extends TarSink {
  * Two things cannot be known from one layer: hard links to files of the layers below, and the attributes of folders
  * that the archive does not list; the tree keeps them as `pending-link` and as folders that are not `explicit`.
  * @param scratch a free path on the same file system, beside `folder`
+ * @param budget what the layer may cost
  */
-export function createLayerWriter(folder: string, scratch: string, limits: ImageLimits): LayerWriter {
+export function createLayerWriter(folder: string, scratch: string, budget: LayerBudget): LayerWriter {
   const root = newFolder(undefined, '');
-  let entries = 0;
-  let bytes = 0;
   let open: { readonly fd: number; readonly entry: TarEntry; readonly inode: Inode; hash: Hash | undefined } | undefined;
   /** Consecutive entries mostly share their folder. */
   let lastParent: { readonly name: string; readonly folder: Folder } | undefined;
@@ -55,11 +59,7 @@ export function createLayerWriter(folder: string, scratch: string, limits: Image
   const at = (place: Place): string | Buffer => nativePath(folder, join(place.folder, place.name));
 
   function begin(entry: TarEntry): void {
-    if (++entries > limits.maxEntries)
-      throw layerError('IMAGES_LAYER_TOO_LARGE', printable(entry.name), `the layer has more than ${limits.maxEntries} entries`);
-    bytes += entry.size;
-    if (bytes > limits.maxLayerBytes)
-      throw layerError('IMAGES_LAYER_TOO_LARGE', printable(entry.name), `the layer unpacks to more than ${limits.maxLayerBytes} bytes`);
+    budget.content(entry.size, entry.name);
     if (entry.uid > maxId || entry.gid > maxId)
       throw layerError('IMAGES_LAYER_UNSUPPORTED', printable(entry.name), 'its owner is out of range');
     try {
@@ -72,10 +72,12 @@ export function createLayerWriter(folder: string, scratch: string, limits: Image
   function write(entry: TarEntry): void {
     const place = placeOf(entry.name);
     if (place === undefined) {
+      budget.entry('');
       if (entry.type !== 'directory') throw layerError('IMAGES_LAYER_BAD_NAME', printable(entry.name), 'only a folder can be the root');
       describe(root, entry);
       return;
     }
+    budget.entry(join(place.folder, place.name));
     if (place.name.startsWith('.wh.')) {
       whiteout(place, entry.name);
       return;
@@ -97,19 +99,26 @@ export function createLayerWriter(folder: string, scratch: string, limits: Image
     // Fast path: a plain name in the folder of the entry before. Entries that replace nodes reset it.
     if (lastParent !== undefined && slash > 0 && slash < name.length - 1 && name.slice(0, slash) === lastParent.name) {
       const last = name.slice(slash + 1);
-      if (last !== '.' && last !== '..') return { folder: lastParent.folder, name: last };
+      if (last !== '.' && last !== '..' && last.length <= maxNameLength) return { folder: lastParent.folder, name: last };
     }
     const parts = splitName(name);
     if (parts.length === 0) return undefined;
-    const place = resolvePlace(root, parts, implicitFolder);
+    const place = resolvePlace(root, parts, budget, listedLater);
     if (place !== undefined && slash > 0 && slash < name.length - 1) lastParent = { name: name.slice(0, slash), folder: place.folder };
     return place;
+  }
+
+  /** A folder on the way to an entry: the archive may describe it later. */
+  function listedLater(parent: Folder, name: string): Folder {
+    budget.folder(join(parent, name));
+    return implicitFolder(parent, name);
   }
 
   function implicitFolder(parent: Folder, name: string): Folder {
     const hides = parent.children.get(name)?.kind === 'whiteout';
     if (hides) unlinkSync(nativePath(folder, join(parent, name)));
     const made = newFolder(parent, name);
+    budget.keep(made.path.length, made.path);
     const path = nativePath(folder, made.path);
     makeFolder(path);
     chmodSync(path, made.mode);
@@ -132,6 +141,11 @@ export function createLayerWriter(folder: string, scratch: string, limits: Image
     target.gid = entry.gid;
     target.mtime = entry.mtime;
     target.xattrs = entry.xattrs;
+    keepXattrs(target);
+  }
+
+  function keepXattrs(target: Folder): void {
+    for (const [name, value] of target.xattrs ?? []) budget.keep(name.length + value.length + xattrOverhead, target.path);
   }
 
   function makeOpaque(target: Folder): void {
@@ -146,12 +160,30 @@ export function createLayerWriter(folder: string, scratch: string, limits: Image
     if (existing === undefined) return;
     if (existing.kind === 'folder') {
       lastParent = undefined;
-      rmSync(at(place), { recursive: true });
+      removeTree(existing);
     } else if (existing.kind !== 'pending-link') {
       if (existing.kind === 'symlink') lastParent = undefined;
       unlinkSync(at(place));
     }
     place.folder.children.delete(place.name);
+  }
+
+  /** Removes a folder with all that this layer wrote there, and can be cancelled meanwhile. */
+  function removeTree(target: Folder): void {
+    const order: Folder[] = [];
+    const stack: Folder[] = [target];
+    for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+      order.push(next);
+      for (const [name, node] of next.children) {
+        budget.goOn();
+        if (node.kind === 'folder') stack.push(node);
+        else if (node.kind !== 'pending-link') unlinkSync(nativePath(folder, join(next, name)));
+      }
+    }
+    for (const each of order.reverse()) {
+      budget.goOn();
+      rmdirSync(nativePath(folder, each.path));
+    }
   }
 
   /** `.wh.NAME` hides NAME of the layers below, never of this one, whichever comes first. */
@@ -210,13 +242,14 @@ export function createLayerWriter(folder: string, scratch: string, limits: Image
   function addSymlink(place: Place, entry: TarEntry): void {
     if (entry.linkName === '') throw layerError('IMAGES_LAYER_BAD_LINK', printable(entry.name), 'the symlink has no target');
     lastParent = undefined;
+    budget.keep(entry.linkName.length, entry.name);
     symlinkSync(asBytes(entry.linkName), at(place));
     setLinkAttributes(at(place), entry);
     place.folder.children.set(place.name, { kind: 'symlink', target: entry.linkName });
   }
 
   function refuseSelfLink(place: Place, entry: TarEntry): void {
-    const target = resolvePlace(root, splitName(entry.linkName));
+    const target = resolvePlace(root, splitName(entry.linkName), budget);
     if (target !== undefined && target.folder === place.folder && target.name === place.name) {
       throw layerError('IMAGES_LAYER_BAD_LINK', printable(entry.name), 'the hard link names itself');
     }
@@ -225,9 +258,11 @@ export function createLayerWriter(folder: string, scratch: string, limits: Image
   /** link(2) does not follow symlinks, and the folders of both names are ours. */
   function addHardLink(place: Place, entry: TarEntry): void {
     const parts = splitName(entry.linkName);
-    const target = resolvePlace(root, parts);
+    const target = resolvePlace(root, parts, budget);
     const node = target?.folder.children.get(target.name);
     if (target === undefined || node === undefined || node.kind === 'pending-link') {
+      budget.pendingLink(entry.name);
+      budget.keep(entry.linkName.length, entry.name);
       const pending: PendingLink = { kind: 'pending-link', target: node?.kind === 'pending-link' ? node.target : parts.join('/') };
       place.folder.children.set(place.name, pending);
       return;
@@ -235,6 +270,7 @@ export function createLayerWriter(folder: string, scratch: string, limits: Image
     if (node.kind === 'folder' || node.kind === 'whiteout') {
       throw layerError('IMAGES_LAYER_BAD_LINK', printable(entry.name), `its target ${printable(entry.linkName)} is a ${node.kind}`);
     }
+    budget.path(join(target.folder, target.name));
     linkSync(at(target), at(place));
     place.folder.children.set(place.name, shared(node));
   }
@@ -266,6 +302,7 @@ export function createLayerWriter(folder: string, scratch: string, limits: Image
       for (const child of next.children.values()) if (child.kind === 'folder') stack.push(child);
     }
     for (const each of order.reverse()) {
+      budget.goOn();
       if (!each.explicit) continue;
       withFolder(nativePath(folder, each.path), (fd) => {
         setAttributes(fd, each);
@@ -275,7 +312,7 @@ export function createLayerWriter(folder: string, scratch: string, limits: Image
     }
   }
 
-  return { root, makeFolder: implicitFolder, makeOpaque, begin, data, end, finish };
+  return { root, makeFolder: listedLater, keepXattrs, makeOpaque, begin, data, end, finish };
 }
 
 function shared(node: Exclude<Node, Folder | PendingLink>): Node {
@@ -283,6 +320,9 @@ function shared(node: Exclude<Node, Folder | PendingLink>): Node {
 }
 
 function unwritable(thrown: unknown, name: string): Error {
+  // The folder of the store comes before it: what the kernel takes is a little less than the limit of a name.
+  if (errnoOf(thrown) === 'ENAMETOOLONG')
+    return layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'its path is too long for the file system');
   return wrapImageError(thrown, {
     code: 'IMAGES_LAYER_UNWRITABLE',
     kind: 'internal',

@@ -1,52 +1,106 @@
-import { lstatSync } from 'node:fs';
+import { closeSync, constants, lstatSync, openSync } from 'node:fs';
 import type { Stats } from 'node:fs';
 import { getXattr } from '../../../base/kernel/index.ts';
 import { errnoOf } from '../failures.ts';
+import type { LayerBudget } from './layer-budget.ts';
 import { nativePath, withFolder } from './layer-files.ts';
 
 /** One folder of one layer on disk. */
 export interface LowerFolder {
-  /** The layer's root. */
+  /** The layer's root, or an open folder of the layer. */
   readonly layer: string;
-  /** Byte string below it. */
+  /** Byte string below that. */
   readonly path: string;
+}
+
+/** The folders that overlayfs merges at one path, top-most first, and what was looked up in them: the layers below do not change. */
+export interface LowerView {
+  readonly folders: readonly LowerFolder[];
+  readonly known: Map<string, LowerNode>;
 }
 
 /** What the layers below show at a name, as overlayfs merges them. */
 export type LowerNode =
   | { readonly kind: 'none' }
-  | { readonly kind: 'folder'; readonly folders: readonly LowerFolder[]; readonly stats: Stats }
-  | { readonly kind: 'other'; readonly at: LowerFolder; readonly stats: Stats };
+  | { readonly kind: 'folder'; readonly view: LowerView }
+  | { readonly kind: 'other'; readonly at: LowerFolder; readonly isSymlink: boolean };
 
-/**
- * Looks up one name in merged folders, top-most first: a whiteout or an opaque folder ends the search, anything that is
- * not a folder hides what is below. Source: overlayfs.rst, "Merged directories". No symlink is followed.
- */
-export function lookUpLower(folders: readonly LowerFolder[], name: string): LowerNode {
-  const merged: LowerFolder[] = [];
-  let first: Stats | undefined;
-  for (const folder of folders) {
-    const at: LowerFolder = { layer: folder.layer, path: folder.path === '' ? name : `${folder.path}/${name}` };
-    const stats = statOf(at);
-    if (stats === undefined) continue;
-    if (stats.isCharacterDevice() && stats.rdev === 0) break;
-    if (!stats.isDirectory()) {
-      if (first === undefined) return { kind: 'other', at, stats };
-      break;
+const none: LowerNode = { kind: 'none' };
+/** Shows nothing. */
+export const emptyView: LowerView = { folders: [], known: new Map() };
+
+export function viewOf(folders: readonly LowerFolder[]): LowerView {
+  return { folders, known: new Map() };
+}
+
+/** Looks names up in the layers below. */
+export interface LowerReader {
+  /**
+   * Looks up one name in merged folders, top-most first: a whiteout or an opaque folder ends the search, anything that is
+   * not a folder hides what is below. Source: overlayfs.rst, "Merged directories". No symlink is followed.
+   * Each name of a view costs system calls once. @throws IMAGES_LAYER_TOO_LARGE from the budget
+   */
+  lookUp(view: LowerView, name: string): LowerNode;
+  close(): void;
+}
+
+/** The kernel walks a path from its start at each call: longer ones begin again at an open folder. */
+const anchorAfter = 128;
+const mostAnchors = 512;
+
+export function createLowerReader(budget: LayerBudget): LowerReader {
+  const anchors: number[] = [];
+
+  function search(folders: readonly LowerFolder[], name: string): LowerNode {
+    const merged: LowerFolder[] = [];
+    for (const folder of folders) {
+      const at: LowerFolder = { layer: folder.layer, path: folder.path === '' ? name : `${folder.path}/${name}` };
+      budget.lookUp(at.path);
+      const stats = statOf(at);
+      if (stats === undefined) continue;
+      if (stats.isCharacterDevice() && stats.rdev === 0) break;
+      if (!stats.isDirectory()) {
+        if (merged.length === 0) return { kind: 'other', at, isSymlink: stats.isSymbolicLink() };
+        break;
+      }
+      const found = anchored(at);
+      merged.push(found);
+      if (isOpaque(found)) break;
     }
-    merged.push(at);
-    first ??= stats;
-    if (isOpaque(at)) break;
+    return merged.length === 0 ? none : { kind: 'folder', view: viewOf(merged) };
   }
-  return first === undefined ? { kind: 'none' } : { kind: 'folder', folders: merged, stats: first };
+
+  function anchored(at: LowerFolder): LowerFolder {
+    if (at.path.length < anchorAfter || anchors.length >= mostAnchors) return at;
+    const fd = openSync(nativePath(at.layer, at.path), constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    anchors.push(fd);
+    // The final dot: the name of a descriptor is a symlink, and folders are opened without following one.
+    return { layer: `/proc/self/fd/${fd}/.`, path: '' };
+  }
+
+  return {
+    lookUp(view, name) {
+      if (view.folders.length === 0) return none;
+      const known = view.known.get(name);
+      if (known !== undefined) return known;
+      const found = search(view.folders, name);
+      view.known.set(name, found);
+      return found;
+    },
+    close() {
+      for (const fd of anchors.splice(0)) closeSync(fd);
+    },
+  };
 }
 
 function statOf(at: LowerFolder): Stats | undefined {
   try {
-    return lstatSync(nativePath(at.layer, at.path));
+    // What is missing is the common case, and throwing costs more than the call.
+    return lstatSync(nativePath(at.layer, at.path), { throwIfNoEntry: false });
   } catch (thrown) {
+    // A path that is too long for the kernel is in no layer.
     const errno = errnoOf(thrown);
-    if (errno === 'ENOENT' || errno === 'ENOTDIR') return undefined;
+    if (errno === 'ENOENT' || errno === 'ENOTDIR' || errno === 'ENAMETOOLONG') return undefined;
     throw thrown;
   }
 }

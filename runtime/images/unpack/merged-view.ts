@@ -1,47 +1,93 @@
 import { readlinkSync } from 'node:fs';
 import { nativePath } from './layer-files.ts';
+import type { LayerBudget } from './layer-budget.ts';
 import { layerError } from './layer-error.ts';
-import { printable } from './layer-tree.ts';
+import { printable } from './printable.ts';
 import type { Folder } from './layer-tree.ts';
-import { lookUpLower } from './lower-layers.ts';
-import type { LowerFolder, LowerNode } from './lower-layers.ts';
+import { emptyView, viewOf } from './lower-layers.ts';
+import type { LowerFolder, LowerNode, LowerReader, LowerView } from './lower-layers.ts';
 
-/** One folder of the merged view: what the layer itself has there, and the folders of the layers below, top-most first. */
+/** One folder of the merged view: what the layer itself has there, and what the layers below show there. */
 export interface Merged {
   readonly own: Folder | undefined;
-  readonly lower: readonly LowerFolder[];
+  readonly lower: LowerView;
   readonly name: string;
   readonly parent: Merged | undefined;
+  /** Steps that were taken from here, where the layer's own folders no longer change: a folder, or a symlink's target. */
+  readonly walked: Map<string, Merged | string> | undefined;
+}
+
+/** What the steps of a walk need. */
+export interface View {
+  readonly top: Merged;
+  readonly lowers: LowerReader;
+  readonly budget: LayerBudget;
 }
 
 const maxSymlinks = 40;
 
 export function mergedRoot(root: Folder, lowers: readonly string[]): Merged {
-  return { own: root, lower: root.opaque ? [] : lowers.map((layer) => ({ layer, path: '' })), name: '', parent: undefined };
+  const lower = root.opaque ? emptyView : viewOf(lowers.map((layer) => ({ layer, path: '' })));
+  return { own: root, lower, name: '', parent: undefined, walked: undefined };
+}
+
+/**
+ * The same view, with its steps kept from here on: only while no folder of the layer is made, moved or removed. What was looked up in
+ * the layers below stays known.
+ */
+export function remembering(root: Merged): Merged {
+  return { ...root, walked: new Map() };
 }
 
 /** What the layers below show at `name` of `here`, when the layer itself does not hide it. */
-export function belowOf(here: Merged, name: string): LowerNode {
+export function belowOf(here: Merged, name: string, lowers: LowerReader): LowerNode {
   const own = here.own?.children.get(name);
   if (own?.kind === 'whiteout' || (own?.kind === 'folder' && own.opaque)) return { kind: 'none' };
-  return lookUpLower(here.lower, name);
+  return lowers.lookUp(here.lower, name);
+}
+
+/** The folder `name` of `here`, with what lies below it. */
+export function descend(here: Merged, name: string, own: Folder | undefined, below: LowerNode): Merged {
+  return {
+    own,
+    lower: below.kind === 'folder' ? below.view : emptyView,
+    name,
+    parent: here,
+    walked: here.walked === undefined ? undefined : new Map(),
+  };
+}
+
+/** The merged view of a folder of the layer. */
+export function mergedAt({ top, lowers, budget }: View, folder: Folder): Merged {
+  const path: Folder[] = [];
+  for (let each = folder; each.parent !== undefined; each = each.parent) path.push(each);
+  budget.steps(path.length);
+  let here = top;
+  for (const each of path.reverse()) {
+    const name = each.path.slice(each.path.lastIndexOf('/') + 1);
+    here = descend(here, name, each, belowOf(here, name, lowers));
+  }
+  return here;
 }
 
 /**
  * Follows `path` from `from`; every symlink is followed inside the root. A folder that stands nowhere is given as an empty one.
  * A folder of the layer that the archive does not list does not hide a symlink below.
+ * @throws IMAGES_LAYER_BAD_NAME; IMAGES_LAYER_TOO_LARGE from the budget
  */
-export function walkMerged(top: Merged, from: Merged, path: string): Merged {
+export function walkMerged({ top, lowers, budget }: View, from: Merged, path: string): Merged {
   let here = path.startsWith('/') ? top : from;
   let followed = 0;
   const rest = path.split('/').reverse();
   for (let name = rest.pop(); name !== undefined; name = rest.pop()) {
+    budget.steps(1);
+    budget.goOn();
     if (name === '' || name === '.') continue;
     if (name === '..') {
       here = here.parent ?? top;
       continue;
     }
-    const next = step(here, name);
+    const next = here.walked?.get(name) ?? step(here, name, lowers);
     if (typeof next !== 'string') {
       here = next;
       continue;
@@ -54,17 +100,23 @@ export function walkMerged(top: Merged, from: Merged, path: string): Merged {
 }
 
 /** One name down: the merged folder, or a symlink's target. */
-function step(here: Merged, name: string): Merged | string {
+function step(here: Merged, name: string, lowers: LowerReader): Merged | string {
+  const next = nextOf(here, name, lowers);
+  here.walked?.set(name, next);
+  return next;
+}
+
+function nextOf(here: Merged, name: string, lowers: LowerReader): Merged | string {
   const own = here.own?.children.get(name);
   if (own?.kind === 'symlink') return own.target;
   if (own !== undefined && own.kind !== 'folder' && own.kind !== 'whiteout') throw notAFolder(name);
   const folder = own?.kind === 'folder' ? own : undefined;
-  const below = belowOf(here, name);
+  const below = belowOf(here, name, lowers);
   if (below.kind === 'other' && folder?.explicit !== true) {
-    if (below.stats.isSymbolicLink()) return readLink(below.at);
+    if (below.isSymlink) return readLink(below.at);
     throw notAFolder(name);
   }
-  return { own: folder, lower: below.kind === 'folder' ? below.folders : [], name, parent: here };
+  return descend(here, name, folder, below);
 }
 
 export function readLink(at: LowerFolder): string {

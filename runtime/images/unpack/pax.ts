@@ -1,4 +1,5 @@
 import { layerError } from './layer-error.ts';
+import { maxPathLength } from './layer-budget.ts';
 
 /** What a pax extended header overrides in the header that follows it. Strings are byte strings (latin1). */
 export interface PaxOverrides {
@@ -12,27 +13,150 @@ export interface PaxOverrides {
   xattrs?: Map<string, Uint8Array>;
 }
 
+export interface PaxReader {
+  /** Feeds the next bytes of the header's body; the buffer may be reused after the call. */
+  push(part: Buffer): void;
+  /** The body has ended. Throws IMAGES_LAYER_CORRUPT inside a record. */
+  finish(): PaxOverrides;
+}
+
+/** Linux's limits of one attribute's name, one value, and the names of one file together (XATTR_NAME_MAX, XATTR_SIZE_MAX, XATTR_LIST_MAX). */
+const maxXattrName = 255;
+const maxXattrValue = 65_536;
+const maxXattrList = 65_536;
+const xattrPrefix = 'SCHILY.xattr.';
+/** The longest keyword that is looked at; tools write far shorter ones. */
+const maxKeyLength = 1024;
+const maxNumberLength = 64;
+
+const space = 32;
+const equals = 61;
+const newline = 10;
+
 /**
- * Parses pax records: `LENGTH KEY=VALUE\n`, LENGTH counting the whole record.
+ * Reads pax records as their bytes arrive: `LENGTH KEY=VALUE\n`, LENGTH counting the whole record. A record that is too large is
+ * refused by its length, before its value is read; values that mean nothing here are skipped and never kept.
  * Values are bytes (a file capability is binary), so nothing is decoded as UTF-8.
- * Source: POSIX.1-2017 pax, "pax Extended Header". Throws IMAGES_LAYER_CORRUPT, IMAGES_LAYER_UNSUPPORTED.
+ * Source: POSIX.1-2017 pax, "pax Extended Header". Throws IMAGES_LAYER_CORRUPT, IMAGES_LAYER_UNSUPPORTED, IMAGES_LAYER_TOO_LARGE.
  */
-export function parsePax(bytes: Buffer): PaxOverrides {
+export function createPaxReader(): PaxReader {
   const overrides: PaxOverrides = {};
-  let at = 0;
-  while (at < bytes.length) {
-    const blank = bytes.indexOf(32, at);
-    const digits = blank === -1 ? '' : bytes.toString('latin1', at, Math.min(blank, at + 12));
-    const length = /^[0-9]{1,10}$/.test(digits) ? Number(digits) : 0;
-    const end = at + length;
-    const equals = bytes.indexOf(61, blank);
-    if (length === 0 || end > bytes.length || bytes[end - 1] !== 10 || equals === -1 || equals >= end) {
-      throw layerError('IMAGES_LAYER_CORRUPT', 'pax header', 'a pax record is malformed');
+  let state: 'length' | 'key' | 'value' | 'newline' = 'length';
+  /** Digits of the length, then the key, as read so far. */
+  let text = '';
+  /** Bytes of the record still to come. */
+  let remaining = 0;
+  let value: Buffer | undefined;
+  let filled = 0;
+  let key = '';
+  let nameBytes = 0;
+
+  function push(part: Buffer): void {
+    let at = 0;
+    while (at < part.length) {
+      if (state === 'length') at = readLength(part, at);
+      else if (state === 'key') at = readKey(part, at);
+      else if (state === 'value') at = readValue(part, at);
+      else at = endRecord(part, at);
     }
-    applyRecord(overrides, bytes.toString('latin1', blank + 1, equals), bytes.subarray(equals + 1, end - 1));
-    at = end;
   }
-  return overrides;
+
+  function readLength(part: Buffer, at: number): number {
+    const byte = part[at] as number;
+    if (byte === space && text !== '') {
+      remaining = Number(text) - text.length - 1;
+      // At least `=` and the newline.
+      if (remaining < 2) throw malformed();
+      text = '';
+      state = 'key';
+    } else {
+      if (byte < 48 || byte > 57 || text.length === 10) throw malformed();
+      text += String.fromCharCode(byte);
+    }
+    return at + 1;
+  }
+
+  function readKey(part: Buffer, at: number): number {
+    const most = Math.min(part.length, at + remaining - 1, at + maxKeyLength + 1 - text.length);
+    const found = part.subarray(at, most).indexOf(equals);
+    const end = found === -1 ? most : at + found;
+    text += part.toString('latin1', at, end);
+    remaining -= end - at;
+    if (text.length > maxKeyLength) throw tooLarge(`a keyword of a pax header has more than ${maxKeyLength} bytes`);
+    if (found === -1) {
+      // Only the newline is left: there is no `=`.
+      if (remaining === 1) throw malformed();
+      return end;
+    }
+    remaining--;
+    startValue();
+    return end + 1;
+  }
+
+  function startValue(): void {
+    key = text;
+    text = '';
+    // The newline comes after it.
+    const size = remaining - 1;
+    const most = checkKey(size);
+    // An attribute is kept, and must not keep a shared pool of buffers with it.
+    if (most === undefined) value = undefined;
+    else value = key.startsWith(xattrPrefix) ? Buffer.alloc(size) : Buffer.allocUnsafe(size);
+    filled = 0;
+    state = size === 0 ? 'newline' : 'value';
+  }
+
+  /** The most bytes that the value of `key` may have; undefined: the record means nothing here. */
+  function checkKey(size: number): number | undefined {
+    const most = valueLimit();
+    if (most !== undefined && size > most)
+      throw tooLarge(`the record ${shownKey()} of a pax header has ${size} bytes; at most ${most} are allowed`);
+    if (!key.startsWith(xattrPrefix)) return most;
+    const attribute = key.slice(xattrPrefix.length);
+    if (attribute.length > maxXattrName)
+      throw tooLarge(`the name of an extended attribute has ${attribute.length} bytes; at most ${maxXattrName} are allowed`);
+    if (!isKeptXattr(attribute)) return undefined;
+    nameBytes += attribute.length + 1;
+    if (nameBytes > maxXattrList)
+      throw tooLarge(`the names of an entry's extended attributes have more than ${maxXattrList} bytes together`);
+    return most;
+  }
+
+  function valueLimit(): number | undefined {
+    if (key === 'path' || key === 'linkpath') return maxPathLength;
+    if (key === 'size' || key === 'uid' || key === 'gid' || key === 'mtime') return maxNumberLength;
+    if (key.startsWith('GNU.sparse.')) throw layerError('IMAGES_LAYER_UNSUPPORTED', 'pax header', 'sparse entries are not supported');
+    return key.startsWith(xattrPrefix) ? maxXattrValue : undefined;
+  }
+
+  function shownKey(): string {
+    return JSON.stringify(key.slice(0, 64));
+  }
+
+  function readValue(part: Buffer, at: number): number {
+    const take = Math.min(remaining - 1, part.length - at);
+    if (value !== undefined) filled += part.copy(value, filled, at, at + take);
+    remaining -= take;
+    if (remaining === 1) state = 'newline';
+    return at + take;
+  }
+
+  function endRecord(part: Buffer, at: number): number {
+    if (part[at] !== newline) throw malformed();
+    if (value !== undefined) applyRecord(overrides, key, value);
+    value = undefined;
+    remaining = 0;
+    state = 'length';
+    return at + 1;
+  }
+
+  return {
+    push,
+    finish() {
+      if (state !== 'length' || text !== '') throw malformed();
+      return overrides;
+    },
+  };
 }
 
 function applyRecord(overrides: PaxOverrides, key: string, value: Buffer): void {
@@ -52,8 +176,8 @@ function applyRecord(overrides: PaxOverrides, key: string, value: Buffer): void 
       overrides.mtime = seconds(value);
       return;
     default:
-      if (key.startsWith('GNU.sparse.')) throw layerError('IMAGES_LAYER_UNSUPPORTED', 'pax header', 'sparse entries are not supported');
-      if (key.startsWith('SCHILY.xattr.')) addXattr(overrides, key.slice('SCHILY.xattr.'.length), value);
+      overrides.xattrs ??= new Map();
+      overrides.xattrs.set(key.slice(xattrPrefix.length), value);
   }
 }
 
@@ -65,11 +189,12 @@ export function isKeptXattr(attribute: string): boolean {
   return attribute === 'security.capability' || (attribute.startsWith('user.') && !attribute.startsWith('user.overlay.'));
 }
 
-function addXattr(overrides: PaxOverrides, attribute: string, value: Buffer): void {
-  if (!isKeptXattr(attribute)) return;
-  overrides.xattrs ??= new Map();
-  // A copy: the buffer is reused by the reader.
-  overrides.xattrs.set(attribute, new Uint8Array(value));
+function malformed(): Error {
+  return layerError('IMAGES_LAYER_CORRUPT', 'pax header', 'a pax record is malformed');
+}
+
+function tooLarge(why: string): Error {
+  return layerError('IMAGES_LAYER_TOO_LARGE', 'pax header', why);
 }
 
 function name(key: string, value: Buffer): string {

@@ -2,6 +2,7 @@ import type { Credentials, Reference, RegistryClientOptions } from '../../../bas
 import type { SerialisedError } from '../../../base/errors/index.ts';
 import type { BlobDescriptor } from '../manifest/json.ts';
 import type { UnpackRequest, UnpackedLayer } from './unpack-layer.ts';
+import type { JobCell } from './work-clock.ts';
 
 /** A blob is linked, not renamed: others may be reading it under its first name, which goes with its last claim. */
 export interface Move {
@@ -30,20 +31,27 @@ export interface BlobFetch {
   readonly path: string;
 }
 
+/** What a Worker of the pool does. */
+export type UnpackTask =
+  | { readonly kind: 'unpack'; readonly request: UnpackRequest }
+  | { readonly kind: 'fetch'; readonly fetch: BlobFetch }
+  | { readonly kind: 'publish'; readonly publication: Publication }
+  | { readonly kind: 'verify'; readonly layer: string; readonly manifestSha256: string };
+
+/** A task, and the memory that the job shares with the main thread. */
+export type UnpackStart = UnpackTask & { readonly job: number; readonly cell: JobCell };
+
 /** From the main thread to an unpack Worker. */
 export type UnpackCommand =
-  | { readonly kind: 'unpack'; readonly job: number; readonly request: UnpackRequest }
-  | { readonly kind: 'fetch'; readonly job: number; readonly fetch: BlobFetch }
+  | UnpackStart
   | { readonly kind: 'lowers'; readonly job: number; readonly lowers: readonly string[] }
-  | { readonly kind: 'cancel'; readonly job: number }
-  | { readonly kind: 'publish'; readonly job: number; readonly publication: Publication }
-  | { readonly kind: 'verify'; readonly job: number; readonly layer: string; readonly manifestSha256: string };
+  | { readonly kind: 'cancel'; readonly job: number };
 
 /** And back. */
 export type UnpackAnswer =
   | { readonly kind: 'unpacked'; readonly job: number; readonly layer: UnpackedLayer }
   | { readonly kind: 'fetched'; readonly job: number }
-  | { readonly kind: 'lowers?'; readonly job: number }
+  | { readonly kind: 'lowers?'; readonly job: number; readonly entries: number }
   | { readonly kind: 'published'; readonly job: number }
   | { readonly kind: 'verified'; readonly job: number; readonly bad: readonly string[] }
   | { readonly kind: 'failed'; readonly job: number; readonly error: SerialisedError };

@@ -2,13 +2,15 @@ import { fstatSync, linkSync, renameSync, rmdirSync } from 'node:fs';
 import { copyUp, keptXattrs } from './copy-up.ts';
 import { nativePath, withFolder } from './layer-files.ts';
 import { layerError } from './layer-error.ts';
-import { join, printable } from './layer-tree.ts';
+import { join } from './layer-tree.ts';
+import { printable } from './printable.ts';
 import type { Folder, Node, PendingLink, Place } from './layer-tree.ts';
+import type { LayerBudget } from './layer-budget.ts';
 import type { LayerWriter } from './layer-writer.ts';
-import { lookUpLower } from './lower-layers.ts';
+import { createLowerReader } from './lower-layers.ts';
 import type { LowerFolder } from './lower-layers.ts';
-import { belowOf, mergedRoot, readLink, walkMerged } from './merged-view.ts';
-import type { Merged } from './merged-view.ts';
+import { belowOf, descend, mergedAt, mergedRoot, readLink, remembering, walkMerged } from './merged-view.ts';
+import type { Merged, View } from './merged-view.ts';
 
 /*
  * Answers what one layer archive leaves open, from the layers below it: attributes of folders that the archive does not
@@ -16,28 +18,29 @@ import type { Merged } from './merged-view.ts';
  * the merged mount; here layers are written side by side and settled afterwards.
  */
 
-/** Moving entries through a symlink below restarts the walk: bounded. */
+/** Folders of one layer that are symlinks below: an honest layer has a few (`/bin`, `/lib`, `/var/run`). */
 const maxRelocations = 1000;
 
 /** A layer with open questions depends on those below it: it is stored by chain id instead of diff id. */
-export function hasOpenQuestions(root: Folder): boolean {
-  return someNode(root, (node) => node.kind === 'pending-link' || (node.kind === 'folder' && !node.explicit));
+export function hasOpenQuestions(root: Folder, budget: LayerBudget): boolean {
+  return someNode(root, budget, (node) => node.kind === 'pending-link' || (node.kind === 'folder' && !node.explicit));
 }
 
 /** The hard links whose target the layer does not hold. */
-function pendingLinks(root: Folder): { readonly place: Place; readonly link: PendingLink }[] {
+function pendingLinks(root: Folder, budget: LayerBudget): { readonly place: Place; readonly link: PendingLink }[] {
   const found: { place: Place; link: PendingLink }[] = [];
-  someNode(root, (link, place) => {
+  someNode(root, budget, (link, place) => {
     if (link.kind === 'pending-link') found.push({ place, link });
     return false;
   });
   return found;
 }
 
-function someNode(root: Folder, test: (node: Node, place: Place) => boolean): boolean {
+function someNode(root: Folder, budget: LayerBudget, test: (node: Node, place: Place) => boolean): boolean {
   const stack: Folder[] = [root];
   for (let folder = stack.pop(); folder !== undefined; folder = stack.pop()) {
     for (const [name, node] of folder.children) {
+      budget.goOn();
       if (test(node, { folder, name })) return true;
       if (node.kind === 'folder') stack.push(node);
     }
@@ -45,39 +48,77 @@ function someNode(root: Folder, test: (node: Node, place: Place) => boolean): bo
   return false;
 }
 
-/**
- * Settles the layer that `writer` has written, before its folders get their attributes.
- * @param lowers roots of the layers below, top-most first; with none, a hard link to a missing file is an error
- */
-export function settle(writer: LayerWriter, layer: string, scratch: string, lowers: readonly string[]): void {
-  const top = mergedRoot(writer.root, lowers);
-  for (let count = 0; settleFolders(writer, layer, top); count++) {
-    if (count === maxRelocations) throw layerError('IMAGES_LAYER_UNSUPPORTED', 'layer', 'too many of its folders are symlinks below');
-  }
-  const copies = new Map<string, Place>();
-  for (const { place, link } of pendingLinks(writer.root)) settleLink(place, link, top, layer, scratch, copies);
+/** What settling a layer works on. */
+interface Settling extends View {
+  readonly writer: LayerWriter;
+  /** The layer's own root on disk. */
+  readonly layer: string;
+  /** A free path beside it. */
+  readonly scratch: string;
 }
 
-/** True when an entry was moved: the tree has changed under the walk, which must begin again. */
-function settleFolders(writer: LayerWriter, layer: string, top: Merged): boolean {
-  const stack: Merged[] = [top];
-  for (let here = stack.pop(); here !== undefined; here = stack.pop()) {
-    for (const [name, node] of here.own?.children ?? []) {
-      if (node.kind !== 'folder') continue;
-      const below = belowOf(here, name);
-      if (!node.explicit && below.kind === 'other' && below.stats.isSymbolicLink()) {
-        relocate(writer, layer, top, here, name, node, readLink(below.at));
-        return true;
+/**
+ * Settles the layer that `writer` has written, before its folders get their attributes.
+ * @param roots of the layers below, top-most first; with none, a hard link to a missing file is an error
+ */
+export function settle(input: Omit<Settling, 'top' | 'lowers'>, roots: readonly string[]): void {
+  const { writer, budget } = input;
+  const lowers = createLowerReader(budget);
+  try {
+    const settling: Settling = { ...input, lowers, top: mergedRoot(writer.root, roots) };
+    settleFolders(settling);
+    // From here on the layer's folders stay as they are.
+    const links: LinkWalk = { ...settling, top: remembering(settling.top), parents: new Map(), copies: new Map() };
+    for (const { place, link } of pendingLinks(writer.root, budget)) settleLink(links, place, link);
+  } finally {
+    lowers.close();
+  }
+}
+
+/** Folders that the archive does not list, and all folders above them: only below these there is a question. */
+function openFolders(root: Folder, budget: LayerBudget): Set<Folder> {
+  const open = new Set<Folder>([root]);
+  someNode(root, budget, (node) => {
+    if (node.kind !== 'folder' || node.explicit) return false;
+    for (let each: Folder | undefined = node; each !== undefined && !open.has(each); each = each.parent) open.add(each);
+    return false;
+  });
+  return open;
+}
+
+/** A folder of the layer to walk: all of it, or the names that were just moved there. */
+interface Walk {
+  readonly here: Merged;
+  readonly names: Iterable<string> | undefined;
+}
+
+function settleFolders(settling: Settling): void {
+  const { writer, budget, lowers, top } = settling;
+  const open = openFolders(writer.root, budget);
+  let relocations = 0;
+  const stack: Walk[] = [{ here: top, names: undefined }];
+  for (let walk = stack.pop(); walk !== undefined; walk = stack.pop()) {
+    const { here } = walk;
+    for (const name of walk.names ?? here.own?.children.keys() ?? []) {
+      const node = here.own?.children.get(name);
+      budget.goOn();
+      if (node?.kind !== 'folder' || (walk.names === undefined && node.explicit && !open.has(node))) continue;
+      budget.steps(1);
+      const below = belowOf(here, name, lowers);
+      if (!node.explicit && below.kind === 'other' && below.isSymlink) {
+        if (++relocations > maxRelocations)
+          throw layerError('IMAGES_LAYER_UNSUPPORTED', 'layer', 'too many of its folders are symlinks in the layers below');
+        stack.push(relocate(settling, here, name, node, readLink(below.at), open));
+        continue;
       }
-      if (below.kind === 'folder') inherit(node, below.folders[0]);
-      stack.push({ own: node, lower: below.kind === 'folder' ? below.folders : [], name, parent: here });
+      if (below.kind === 'folder') inherit(writer, node, below.view.folders[0]);
+      stack.push({ here: descend(here, name, node, below), names: undefined });
     }
   }
-  return false;
 }
 
 /** A folder that the archive does not list has the attributes of the one below. */
-function inherit(folder: Folder, from: LowerFolder | undefined): void {
+function inherit(writer: LayerWriter, folder: Folder, from: LowerFolder | undefined): void {
   if (folder.explicit || from === undefined) return;
   withFolder(nativePath(from.layer, from.path), (fd) => {
     const stats = fstatSync(fd);
@@ -88,21 +129,30 @@ function inherit(folder: Folder, from: LowerFolder | undefined): void {
     folder.mtime = stats.mtimeMs / 1000;
     folder.xattrs = keptXattrs(fd);
   });
+  writer.keepXattrs(folder);
 }
 
-/** Moves what was written below a folder that is a symlink in the layers below to where that symlink leads. */
-function relocate(writer: LayerWriter, layer: string, top: Merged, parent: Merged, name: string, folder: Folder, target: string): void {
-  const destination = ensureOwn(writer, walkMerged(top, parent, target));
+/**
+ * Moves what was written below a folder that is a symlink in the layers below to where that symlink leads.
+ * Returns what to walk: the moved names may again be symlinks below.
+ */
+function relocate(settling: Settling, parent: Merged, name: string, folder: Folder, target: string, open: Set<Folder>): Walk {
+  const { layer } = settling;
+  const destination = ensureOwn(settling, walkMerged(settling, parent, target), open);
   for (let above: Folder | undefined = destination; above !== undefined; above = above.parent) {
     if (above === folder) throw layerError('IMAGES_LAYER_BAD_LINK', printable(folder.path), 'the symlink below leads into itself');
   }
-  moveChildren(writer, layer, folder, destination);
+  const names = [...folder.children.keys()];
+  moveChildren(settling, folder, destination, open);
   rmdirSync(nativePath(layer, folder.path));
   parent.own?.children.delete(name);
+  return { here: mergedAt(settling, destination), names };
 }
 
-function moveChildren(writer: LayerWriter, layer: string, from: Folder, to: Folder): void {
+function moveChildren(settling: Settling, from: Folder, to: Folder, open: Set<Folder>): void {
+  const { writer, layer, budget } = settling;
   for (const [name, node] of [...from.children]) {
+    budget.move();
     const there = to.children.get(name);
     if (there !== undefined && !(there.kind === 'folder' && node.kind === 'folder')) {
       throw layerError(
@@ -112,14 +162,15 @@ function moveChildren(writer: LayerWriter, layer: string, from: Folder, to: Fold
       );
     }
     if (node.kind === 'folder') {
-      // Folders know their path: they are made anew and their content is moved.
+      // A folder knows its path: a new one is made there, and the content moves.
       const made = there?.kind === 'folder' ? there : writer.makeFolder(to, name);
+      open.add(made);
       if (node.explicit) {
         const { explicit, mode, uid, gid, mtime, xattrs } = node;
         Object.assign(made, { explicit, mode, uid, gid, mtime, xattrs });
       }
       if (node.opaque) writer.makeOpaque(made);
-      moveChildren(writer, layer, node, made);
+      moveChildren(settling, node, made, open);
       rmdirSync(nativePath(layer, node.path));
     } else {
       if (node.kind !== 'pending-link') renameSync(nativePath(layer, join(from, name)), nativePath(layer, join(to, name)));
@@ -130,32 +181,54 @@ function moveChildren(writer: LayerWriter, layer: string, from: Folder, to: Fold
 }
 
 /** The layer's own folder at a place of the merged view, made where it is missing. */
-function ensureOwn(writer: LayerWriter, place: Merged): Folder {
+function ensureOwn(settling: Settling, place: Merged, open: Set<Folder>): Folder {
+  const { writer } = settling;
   if (place.own !== undefined) return place.own;
-  const parent = place.parent === undefined ? writer.root : ensureOwn(writer, place.parent);
+  const parent = place.parent === undefined ? writer.root : ensureOwn(settling, place.parent, open);
   const existing = parent.children.get(place.name);
   const folder = existing?.kind === 'folder' ? existing : writer.makeFolder(parent, place.name);
-  inherit(folder, place.lower[0]);
+  open.add(folder);
+  inherit(writer, folder, place.lower.folders[0]);
   return folder;
 }
 
-function settleLink(place: Place, link: PendingLink, top: Merged, layer: string, scratch: string, copies: Map<string, Place>): void {
+/** What is known while hard links are settled. */
+interface LinkWalk extends Settling {
+  /** Folders of targets, by their name as the archive writes it. */
+  readonly parents: Map<string, Merged>;
+  /** Files that were copied from the layers below, by the target's name. */
+  readonly copies: Map<string, Place>;
+}
+
+function settleLink(links: LinkWalk, place: Place, link: PendingLink): void {
+  const { layer, scratch, budget, lowers } = links;
   const path = nativePath(layer, join(place.folder, place.name));
   const slash = link.target.lastIndexOf('/');
   const name = link.target.slice(slash + 1);
-  const parent = walkMerged(top, top, slash === -1 ? '' : link.target.slice(0, slash));
-  const own = copies.get(link.target) ?? (parent.own?.children.has(name) === true ? { folder: parent.own, name } : undefined);
+  const parent = targetFolder(links, slash === -1 ? '' : link.target.slice(0, slash));
+  const own = links.copies.get(link.target) ?? (parent.own?.children.has(name) === true ? { folder: parent.own, name } : undefined);
   const node = own?.folder.children.get(own.name);
   if (own !== undefined && node !== undefined) {
     if (node.kind === 'pending-link' || node.kind === 'whiteout' || node.kind === 'folder') throw dangling(place, link);
+    budget.path(join(own.folder, own.name));
     linkSync(nativePath(layer, join(own.folder, own.name)), path);
     place.folder.children.set(place.name, node.kind === 'file' ? { kind: 'file', inode: node.inode } : node);
     return;
   }
-  const below = lookUpLower(parent.lower, name);
+  const below = lowers.lookUp(parent.lower, name);
   if (below.kind !== 'other') throw dangling(place, link);
-  place.folder.children.set(place.name, copyUp(below.at, path, scratch));
-  copies.set(link.target, place);
+  place.folder.children.set(place.name, copyUp(below.at, path, scratch, budget));
+  links.copies.set(link.target, place);
+}
+
+function targetFolder(links: LinkWalk, path: string): Merged {
+  links.budget.goOn();
+  let folder = links.parents.get(path);
+  if (folder === undefined) {
+    folder = walkMerged(links, links.top, path);
+    links.parents.set(path, folder);
+  }
+  return folder;
 }
 
 function dangling(place: Place, link: PendingLink): Error {

@@ -66,11 +66,9 @@ export function decodeHeader(buffer: Buffer, offset: number): TarHeader | undefi
   const flag = String.fromCharCode(buffer[offset + 156] as number);
   const shortName = text(buffer, offset, 100);
   const name = prefixOf(buffer, offset) + shortName;
-  let type = types[flag];
+  const type = types[flag];
   if (type === undefined) throw layerError('IMAGES_LAYER_UNSUPPORTED', name, `tar entry type ${JSON.stringify(flag)} is not supported`);
   const size = withBody.has(type) ? number(buffer, offset + 124, 12, 'size') : 0;
-  // As old archives wrote folders.
-  if (type === 'file' && size === 0 && name.endsWith('/')) type = 'directory';
   const device = type === 'character-device' || type === 'block-device';
   return {
     name,

@@ -1,8 +1,10 @@
 import { blockSize, decodeHeader } from './tar-header.ts';
 import type { EntryType, TarHeader } from './tar-header.ts';
-import { parsePax } from './pax.ts';
-import type { PaxOverrides } from './pax.ts';
+import { createPaxReader } from './pax.ts';
+import type { PaxOverrides, PaxReader } from './pax.ts';
+import { maxPathLength } from './layer-budget.ts';
 import { layerError } from './layer-error.ts';
+import { printable } from './printable.ts';
 
 /** One entry with every override applied. */
 export interface TarEntry {
@@ -34,8 +36,16 @@ export interface TarReader {
   finish(): void;
 }
 
-/** Extended headers are read into memory: bounded. */
-const maxMetadataBytes = 1024 * 1024;
+/** All records of one pax header. What is kept of them is bounded record by record (`pax.ts`). */
+const maxPaxBytes = 1024 * 1024;
+/** A GNU long name, with the NUL bytes that end and pad it. */
+const maxLongNameBytes = maxPathLength + blockSize;
+
+/** The body of an entry that describes the next one. `global` headers and their like are skipped. */
+type Metadata =
+  | { readonly kind: 'pax'; readonly reader: PaxReader }
+  | { readonly kind: 'gnu-long-name' | 'gnu-long-link'; readonly bytes: Buffer; filled: number }
+  | { readonly kind: 'skipped' };
 
 type State = 'header' | 'body' | 'metadata' | 'padding' | 'after-end';
 
@@ -49,7 +59,7 @@ export function createTarReader(sink: TarSink): TarReader {
   let partialLength = 0;
   let remaining = 0;
   let padding = 0;
-  let metadata: { type: EntryType; bytes: Buffer; filled: number } | undefined;
+  let metadata: Metadata | undefined;
   let pax: PaxOverrides = {};
   let longName: string | undefined;
   let longLink: string | undefined;
@@ -65,9 +75,7 @@ export function createTarReader(sink: TarSink): TarReader {
     // Two blocks of zeros end an archive. Tar programs disagree about a single one: what follows it must not be read by some and skipped by others.
     if (zeroBlocks > 0) throw layerError('IMAGES_LAYER_CORRUPT', found.name, 'an entry follows a block of zeros');
     if (found.type === 'pax' || found.type === 'pax-global' || found.type === 'gnu-long-name' || found.type === 'gnu-long-link') {
-      if (found.size > maxMetadataBytes)
-        throw layerError('IMAGES_LAYER_TOO_LARGE', found.name, `an extended header has ${found.size} bytes`);
-      metadata = { type: found.type, bytes: Buffer.alloc(found.size), filled: 0 };
+      metadata = startMetadata(found.type, found);
       startBody(found.size, 'metadata');
       if (remaining === 0) endMetadata();
       return;
@@ -81,7 +89,7 @@ export function createTarReader(sink: TarSink): TarReader {
 
   function merge(found: Omit<TarHeader, 'type'> & { readonly type: TarEntry['type'] }): TarEntry {
     const path = pax.path ?? longName ?? found.name;
-    // A pax or GNU long name may turn a regular entry into a folder by its final slash, as an old header's name does.
+    // Old archives write a folder as an empty file with a final slash. The whole name decides: that of the header may be cut off at a slash.
     const type = found.type === 'file' && path.endsWith('/') && (pax.size ?? found.size) === 0 ? 'directory' : found.type;
     const entry: TarEntry = {
       name: path,
@@ -117,11 +125,9 @@ export function createTarReader(sink: TarSink): TarReader {
     const done = metadata;
     metadata = undefined;
     state = padding > 0 ? 'padding' : 'header';
-    if (done === undefined) return;
-    if (done.type === 'pax') pax = parsePax(done.bytes);
-    else if (done.type === 'gnu-long-name') longName = cString(done.bytes);
-    else if (done.type === 'gnu-long-link') longLink = cString(done.bytes);
-    // Global pax headers are metadata of the archive (git writes one) and override nothing, as in Go's archive/tar.
+    if (done?.kind === 'pax') pax = done.reader.finish();
+    else if (done?.kind === 'gnu-long-name') longName = longText(done.bytes, 'IMAGES_LAYER_BAD_NAME');
+    else if (done?.kind === 'gnu-long-link') longLink = longText(done.bytes, 'IMAGES_LAYER_BAD_LINK');
   }
 
   function push(chunk: Buffer): void {
@@ -157,7 +163,8 @@ export function createTarReader(sink: TarSink): TarReader {
       at += take;
       remaining -= take;
       if (state === 'metadata') {
-        if (metadata !== undefined) metadata.filled += part.copy(metadata.bytes, metadata.filled);
+        if (metadata?.kind === 'pax') metadata.reader.push(part);
+        else if (metadata !== undefined && metadata.kind !== 'skipped') metadata.filled += part.copy(metadata.bytes, metadata.filled);
         if (remaining === 0) endMetadata();
       } else {
         sink.data(part);
@@ -179,7 +186,21 @@ export function createTarReader(sink: TarSink): TarReader {
   return { push, finish };
 }
 
-function cString(bytes: Buffer): string {
+/** The reader of a body that describes the next entry, refused by its size before any of it is read. */
+function startMetadata(type: Metadata['kind'] | 'pax-global', { name, size }: TarHeader): Metadata {
+  const most = type === 'pax' || type === 'pax-global' ? maxPaxBytes : maxLongNameBytes;
+  if (size > most)
+    throw layerError('IMAGES_LAYER_TOO_LARGE', printable(name), `an extended header has ${size} bytes; at most ${most} are allowed`);
+  if (type === 'pax') return { kind: 'pax', reader: createPaxReader() };
+  // Global pax headers are metadata of the archive (git writes one) and override nothing, as in Go's archive/tar.
+  if (type === 'pax-global' || type === 'skipped') return { kind: 'skipped' };
+  return { kind: type, bytes: Buffer.alloc(size), filled: 0 };
+}
+
+function longText(bytes: Buffer, code: 'IMAGES_LAYER_BAD_NAME' | 'IMAGES_LAYER_BAD_LINK'): string {
   const end = bytes.indexOf(0);
-  return bytes.toString('latin1', 0, end === -1 ? bytes.length : end);
+  const text = bytes.toString('latin1', 0, end === -1 ? bytes.length : end);
+  if (text.length > maxPathLength)
+    throw layerError(code, printable(text), `it has ${text.length} bytes; at most ${maxPathLength} are allowed`);
+  return text;
 }

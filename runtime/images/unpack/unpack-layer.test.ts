@@ -29,6 +29,7 @@ import type { Entry } from '../test-kit.ts';
 import { verifyFiles } from './file-manifest.ts';
 import { unpackLayer } from './unpack-layer.ts';
 import type { UnpackedLayer } from './unpack-layer.ts';
+import { createJobCell, createWorkClock } from './work-clock.ts';
 
 let folder: string;
 let count = 0;
@@ -69,7 +70,8 @@ async function unpack(
   const layer = await unpackLayer(
     request,
     () => Promise.resolve(lowers),
-    () => undefined,
+    createWorkClock(createJobCell(), request.diffId),
+    new AbortController().signal,
   );
   const manifest = readFileSync(`${name}/files.ndjson`, 'utf8');
   assert.equal(createHash('sha256').update(manifest).digest('hex'), layer.manifestSha256);

@@ -1,13 +1,17 @@
-import { createHash, hash } from 'node:crypto';
-import { chmodSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { chmodSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { imageError } from '../failures.ts';
 import type { ImageLimits } from '../limits.ts';
 import { decompress } from './decompress.ts';
-import { fileManifest } from './file-manifest.ts';
+import { writeFileManifest } from './file-manifest.ts';
+import { createLayerBudget } from './layer-budget.ts';
+import type { LayerBudget } from './layer-budget.ts';
 import { createLayerWriter } from './layer-writer.ts';
+import type { LayerWriter } from './layer-writer.ts';
 import { layerError } from './layer-error.ts';
 import { hasOpenQuestions, settle } from './settle.ts';
 import { createTarReader } from './tar-reader.ts';
+import type { WorkClock } from './work-clock.ts';
 
 export interface UnpackRequest {
   /** The compressed layer. */
@@ -32,39 +36,60 @@ export interface UnpackedLayer {
 
 /**
  * Unpacks one layer into a fresh folder, checks its diff id and records every file.
- * @param askLowers roots of the layers below, top-most first; asked only by a layer that depends on them
- * @param cancelled asked between chunks; throwing ends the work
+ * @param askLowers roots of the layers below, top-most first; asked only by a layer that depends on them, with its count of entries
+ * @param clock counts the time of the work, and ends it
+ * @param signal ends the work while it waits for bytes
  */
 export async function unpackLayer(
   request: UnpackRequest,
-  askLowers: () => Promise<readonly string[]>,
-  cancelled: () => void,
+  askLowers: (entries: number) => Promise<readonly string[]>,
+  clock: WorkClock,
+  signal: AbortSignal,
 ): Promise<UnpackedLayer> {
-  const root = `${request.staging}/fs`;
-  const scratch = `${request.staging}/node`;
-  mkdirSync(root, { recursive: true, mode: 0o700 });
-  chmodSync(root, 0o755);
-  const writer = createLayerWriter(root, scratch, request.limits);
+  const { staging } = request;
+  const root = `${staging}/fs`;
+  const scratch = `${staging}/node`;
+  const content = clock.turn(() => {
+    // Left by a Worker that was ended in the middle of this layer.
+    rmSync(staging, { recursive: true, force: true });
+    mkdirSync(root, { recursive: true, mode: 0o700 });
+    chmodSync(root, 0o755);
+    return decompress(request.blob, signal);
+  });
+  const budget = createLayerBudget(request.limits, (progress) => {
+    clock.goOn(progress);
+  });
+  const writer = createLayerWriter(root, scratch, budget);
   const reader = createTarReader(writer);
   const digest = createHash('sha256');
   const most = unpackedLimit(request);
   let total = 0;
-  for await (const chunk of decompress(request.blob)) {
-    cancelled();
-    total += chunk.length;
-    if (total > most) throw layerError('IMAGES_LAYER_TOO_LARGE', request.diffId, `the layer unpacks to more than ${most} bytes`);
-    digest.update(chunk);
-    reader.push(chunk);
+  for await (const chunk of content) {
+    clock.turn(() => {
+      budget.goOn();
+      total += chunk.length;
+      if (total > most) throw layerError('IMAGES_LAYER_TOO_LARGE', request.diffId, `the layer unpacks to more than ${most} bytes`);
+      digest.update(chunk);
+      reader.push(chunk);
+    });
   }
-  reader.finish();
-  checkDiffId(request.diffId, `sha256:${digest.digest('hex')}`);
-  const dependent = hasOpenQuestions(writer.root);
-  if (dependent) settle(writer, root, scratch, request.lowest ? [] : await askLowers());
-  cancelled();
+  const dependent = clock.turn(() => {
+    reader.finish();
+    checkDiffId(request.diffId, `sha256:${digest.digest('hex')}`);
+    return hasOpenQuestions(writer.root, budget);
+  });
+  const lowers = dependent && !request.lowest ? await askLowers(budget.progress.entries) : [];
+  return clock.turn(() => {
+    if (dependent) settle({ writer, layer: root, scratch, budget }, lowers);
+    return finish(writer, `${staging}/files.ndjson`, dependent, budget);
+  });
+}
+
+function finish(writer: LayerWriter, manifest: string, dependent: boolean, budget: LayerBudget): UnpackedLayer {
+  budget.goOn();
   writer.finish();
-  const manifest = fileManifest(writer.root);
-  writeFileSync(`${request.staging}/files.ndjson`, manifest.text, { mode: 0o600 });
-  return { dependent, manifestSha256: hash('sha256', manifest.text, 'hex'), bytes: manifest.bytes, inodes: manifest.inodes };
+  const { sha256, bytes, inodes } = writeFileManifest(writer.root, manifest, budget);
+  return { dependent, manifestSha256: sha256, bytes, inodes };
 }
 
 function unpackedLimit(request: UnpackRequest): number {

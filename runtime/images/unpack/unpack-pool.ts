@@ -3,15 +3,26 @@ import type { Worker } from 'node:worker_threads';
 import { errorFromJson } from '../../../base/errors/index.ts';
 import { startWorker } from '../../../base/process/index.ts';
 import { imageError } from '../failures.ts';
-import type { BlobFetch, Publication, UnpackAnswer, UnpackCommand } from './protocol.ts';
+import { createPending, pickFairly, renew } from './pending-job.ts';
+import type { Pending } from './pending-job.ts';
+import type { LayerProgress } from './layer-budget.ts';
+import type { BlobFetch, Publication, UnpackAnswer, UnpackCommand, UnpackTask } from './protocol.ts';
 import type { UnpackRequest, UnpackedLayer } from './unpack-layer.ts';
+import { cancelledError, overdueError, readWork, stopJob, unpackAllowance } from './work-clock.ts';
 
 /** Unpack Workers: started when there is work, stopped when there has been none for a while. */
 export interface UnpackPool {
   /** Starts a Worker now, so that it is there when the first layer is. */
   warm(): void;
-  /** @param lowers roots of the layers below, top-most first, once they are unpacked; called only for a layer that needs them */
-  unpack(request: UnpackRequest, lowers: () => Promise<readonly string[]>, signal?: AbortSignal): Promise<UnpackedLayer>;
+  /**
+   * @param lowers roots of the layers below, top-most first, once they are unpacked; called only for a layer that needs them
+   * @param options.group layers of one pull: pulls take turns
+   */
+  unpack(
+    request: UnpackRequest,
+    lowers: () => Promise<readonly string[]>,
+    options?: { readonly signal?: AbortSignal; readonly group?: object },
+  ): Promise<UnpackedLayer>;
   /** Fails with the registry client's errors. */
   fetch(fetch: BlobFetch, signal: AbortSignal): Promise<void>;
   publish(publication: Publication): Promise<void>;
@@ -21,26 +32,43 @@ export interface UnpackPool {
   close(): Promise<void>;
 }
 
+export interface UnpackPoolOptions {
+  readonly size?: number;
+  /** Milliseconds that a layer may occupy a Worker, after which the Worker is ended. */
+  readonly allowance?: (progress: LayerProgress) => number;
+  /** Milliseconds until the jobs of an ended Worker are given up, when its thread hangs in a call of the kernel. */
+  readonly exitMs?: number;
+  /** Entries of layers that wait in memory for those below. Beyond it they are dropped, and unpacked again when those are there. */
+  readonly maxWaitingEntries?: number;
+}
+
 const idleMs = 10_000;
 const jobsPerWorker = 2;
+/** How often working Workers are looked at. */
+const watchMs = 500;
+/** The Worker itself keeps the allowance; it is ended when it has not noticed for so long. */
+const overdueGraceMs = 10_000;
+/** A cancelled job stops within milliseconds, unless its Worker is stuck. */
+const cancelGraceMs = 3_000;
+/** A job that was lost with another's Worker so often is not tried again. */
+const mostTries = 4;
 
-interface Pending {
-  readonly start: UnpackCommand;
-  readonly lowers: () => Promise<readonly string[]>;
-  readonly settle: PromiseWithResolvers<UnpackAnswer>;
-  /** It waits for the layers below, and so does not count as work: layers must never wait for each other's turn. */
-  waiting: boolean;
-}
 interface Member {
   readonly worker: Worker;
   readonly jobs: Map<number, Pending>;
 }
 
-export function createUnpackPool(size = Math.min(4, availableParallelism())): UnpackPool {
+export function createUnpackPool(options: UnpackPoolOptions = {}): UnpackPool {
+  const { exitMs = 10_000, maxWaitingEntries = 200_000 } = options;
+  const size = options.size ?? Math.min(4, availableParallelism());
+  const allowance = options.allowance ?? ((progress) => unpackAllowance(progress) + overdueGraceMs);
   const members = new Set<Member>();
+  /** Ended, but not gone yet. */
+  const ending = new Map<Member, NodeJS.Timeout>();
   const queue: Pending[] = [];
   let nextJob = 1;
   let idle: NodeJS.Timeout | undefined;
+  let watching: NodeJS.Timeout | undefined;
   let closed = false;
 
   function startMember(): Member {
@@ -54,7 +82,8 @@ export function createUnpackPool(size = Math.min(4, availableParallelism())): Un
       drop(member, error);
     });
     worker.on('exit', () => {
-      drop(member, new Error('the unpack Worker ended'));
+      if (ending.has(member)) settleEnded(member, true);
+      else drop(member, new Error('the unpack Worker ended'));
     });
     worker.unref();
     return member;
@@ -67,49 +96,137 @@ export function createUnpackPool(size = Math.min(4, availableParallelism())): Un
     schedule();
   }
 
+  /** Ends a Worker that `culprit` does not let go. Its other jobs begin again elsewhere. */
+  function endMember(member: Member, culprit: Pending, reason: Error): void {
+    members.delete(member);
+    culprit.verdict = reason;
+    ending.set(
+      member,
+      setTimeout(() => {
+        settleEnded(member, false);
+      }, exitMs).unref(),
+    );
+    void member.worker.terminate();
+    schedule();
+  }
+
+  /** @param isGone false: the thread still hangs in a call, and whatever its jobs would write again it may be writing */
+  function settleEnded(member: Member, isGone: boolean): void {
+    clearTimeout(ending.get(member));
+    // One that hangs still counts as ending: not every pull may leave another such thread.
+    if (isGone) ending.delete(member);
+    for (const job of member.jobs.values()) {
+      const reason: unknown = job.verdict ?? (job.signal?.aborted === true ? job.signal.reason : undefined);
+      if (reason !== undefined) job.settle.reject(reason);
+      else if (!isGone || job.tries >= mostTries || closed)
+        job.settle.reject(lost(new Error('its Worker was ended because of another layer')));
+      else queue.unshift(renew(job));
+    }
+    member.jobs.clear();
+    schedule();
+  }
+
+  function watch(): void {
+    for (const member of members) {
+      for (const job of member.jobs.values()) {
+        const { isWorking, workedMs, progress } = readWork(job.cell);
+        if (!isWorking) continue;
+        if (workedMs > allowance(progress)) endMember(member, job, overdueError(job.on, workedMs));
+        else if (job.cancelledAt !== undefined && performance.now() - job.cancelledAt > cancelGraceMs)
+          endMember(member, job, cancelledError(job.on));
+        else continue;
+        break;
+      }
+    }
+  }
+
   function receive(member: Member, message: UnpackAnswer): void {
     const job = member.jobs.get(message.job);
     if (job === undefined) return;
     if (message.kind === 'lowers?') {
-      job.lowers().then(
-        (lowers) => {
-          member.worker.postMessage({ kind: 'lowers', job: message.job, lowers } satisfies UnpackCommand);
-        },
-        () => {
-          member.worker.postMessage({ kind: 'cancel', job: message.job } satisfies UnpackCommand);
-        },
-      );
-      job.waiting = true;
-      schedule();
+      answerLowers(member, job, message.entries);
       return;
     }
     member.jobs.delete(message.job);
     if (member.jobs.size === 0) member.worker.unref();
-    if (message.kind === 'failed') job.settle.reject(errorFromJson(message.error));
+    if (job.isAside && message.kind === 'failed') awaitLowers(job);
+    else if (message.kind === 'failed') job.settle.reject(errorFromJson(message.error));
     else job.settle.resolve(message);
     schedule();
+  }
+
+  function answerLowers(member: Member, job: Pending, entries: number): void {
+    job.isWaiting = true;
+    job.entries = entries;
+    if (!job.hasLowers && waitingEntries() > maxWaitingEntries) {
+      job.isAside = true;
+      cancelIn(member, job);
+    } else {
+      job.lowers().then(
+        (lowers) => {
+          member.worker.postMessage({ kind: 'lowers', job: job.id, lowers } satisfies UnpackCommand);
+        },
+        () => {
+          cancelIn(member, job);
+        },
+      );
+    }
+    schedule();
+  }
+
+  function waitingEntries(): number {
+    let sum = 0;
+    for (const member of members) for (const job of member.jobs.values()) if (job.isWaiting && !job.isAside) sum += job.entries;
+    return sum;
+  }
+
+  /** The job holds nothing any more; it begins again when the layers below are there. */
+  function awaitLowers(job: Pending): void {
+    job.lowers().then(
+      () => {
+        if (closed) job.settle.reject(lost(new Error('the image store is closed')));
+        if (job.signal?.aborted === true || closed) return;
+        queue.push({ ...renew(job), hasLowers: true });
+        schedule();
+      },
+      (thrown: unknown) => {
+        job.settle.reject(thrown);
+      },
+    );
+  }
+
+  function cancelIn(member: Member, job: Pending): void {
+    stopJob(job.cell);
+    member.worker.postMessage({ kind: 'cancel', job: job.id } satisfies UnpackCommand);
   }
 
   function schedule(): void {
     while (queue.length > 0 && !closed) {
       const member = freeMember();
       if (member === undefined) break;
-      const job = queue.shift();
+      const job = pickFairly(
+        queue,
+        [...members].flatMap(({ jobs }) => [...jobs.values()]),
+      );
       if (job === undefined) break;
-      member.jobs.set(job.start.job, job);
+      member.jobs.set(job.id, job);
       member.worker.ref();
-      member.worker.postMessage(job.start);
+      member.worker.postMessage({ ...job.task, job: job.id, cell: job.cell } satisfies UnpackCommand);
     }
+    const isIdle = [...members].every((member) => member.jobs.size === 0);
     if (idle !== undefined) clearTimeout(idle);
-    idle = undefined;
-    if (members.size > 0 && [...members].every((member) => member.jobs.size === 0)) idle = setTimeout(retire, idleMs).unref();
+    idle = members.size > 0 && isIdle ? setTimeout(retire, idleMs).unref() : undefined;
+    if (isIdle) clearInterval(watching);
+    watching = isIdle ? undefined : (watching ?? setInterval(watch, watchMs).unref());
   }
 
   /** The least busy Worker, or a new one while there may be more. */
   function freeMember(): Member | undefined {
     let best: Member | undefined;
     for (const member of members) if (best === undefined || load(member) < load(best)) best = member;
-    if ((best === undefined || load(best) > 0) && members.size < size) return startMember();
+    // An ended Worker is replaced at once; threads that hang and do not end are replaced only so often.
+    const mayStart = members.size + Math.max(0, ending.size - size) < size;
+    if ((best === undefined || load(best) > 0) && mayStart) return startMember();
     return best !== undefined && load(best) < jobsPerWorker ? best : undefined;
   }
 
@@ -121,27 +238,44 @@ export function createUnpackPool(size = Math.min(4, availableParallelism())): Un
     }
   }
 
-  async function run(start: UnpackCommand, lowers: () => Promise<readonly string[]>, signal?: AbortSignal): Promise<UnpackAnswer> {
+  function cancel(id: number, signal: AbortSignal): void {
+    const at = queue.findIndex((job) => job.id === id);
+    if (at >= 0) queue.splice(at, 1)[0]?.settle.reject(signal.reason);
+    for (const member of members) {
+      const job = member.jobs.get(id);
+      if (job === undefined) continue;
+      job.cancelledAt ??= performance.now();
+      cancelIn(member, job);
+    }
+  }
+
+  async function run<Kind extends UnpackAnswer['kind']>(
+    kind: Kind,
+    task: UnpackTask,
+    {
+      lowers = noLowers,
+      signal,
+      group = {},
+    }: { readonly lowers?: Pending['lowers']; readonly signal?: AbortSignal | undefined; readonly group?: object | undefined } = {},
+  ): Promise<UnpackAnswer & { readonly kind: Kind }> {
     if (closed) throw lost(new Error('the image store is closed'));
     signal?.throwIfAborted();
-    const job: Pending = { start, lowers, settle: Promise.withResolvers(), waiting: false };
-    const cancel = (): void => {
-      const at = queue.indexOf(job);
-      if (at >= 0) {
-        queue.splice(at, 1);
-        job.settle.reject(signal?.reason);
-      }
-      for (const member of members) {
-        if (member.jobs.has(start.job)) member.worker.postMessage({ kind: 'cancel', job: start.job } satisfies UnpackCommand);
-      }
+    const job = createPending({ id: nextJob++, task, lowers, signal, group });
+    const onAbort = (): void => {
+      if (signal === undefined) return;
+      cancel(job.id, signal);
+      // Set aside until the layers below are there: nobody else knows of it.
+      if (job.isAside) job.settle.reject(signal.reason);
     };
-    signal?.addEventListener('abort', cancel);
+    signal?.addEventListener('abort', onAbort);
     queue.push(job);
     schedule();
     try {
-      return await job.settle.promise;
+      const answer = await job.settle.promise;
+      if (answer.kind !== kind) throw lost(new Error(`unexpected answer ${answer.kind}`));
+      return answer as UnpackAnswer & { readonly kind: Kind };
     } finally {
-      signal?.removeEventListener('abort', cancel);
+      signal?.removeEventListener('abort', onAbort);
     }
   }
 
@@ -150,31 +284,24 @@ export function createUnpackPool(size = Math.min(4, availableParallelism())): Un
       if (members.size === 0 && !closed) startMember();
       schedule();
     },
-    async unpack(request, lowers, signal) {
-      const answer = await run({ kind: 'unpack', job: nextJob++, request }, lowers, signal);
-      if (answer.kind !== 'unpacked') throw lost(new Error(`unexpected answer ${answer.kind}`));
-      return answer.layer;
-    },
+    unpack: async (request, lowers, { signal, group } = {}) =>
+      (await run('unpacked', { kind: 'unpack', request }, { lowers, signal, group })).layer,
     async fetch(fetch, signal) {
-      const answer = await run({ kind: 'fetch', job: nextJob++, fetch }, noLowers, signal);
-      if (answer.kind !== 'fetched') throw lost(new Error(`unexpected answer ${answer.kind}`));
+      await run('fetched', { kind: 'fetch', fetch }, { signal });
     },
     async publish(publication) {
-      const answer = await run({ kind: 'publish', job: nextJob++, publication }, noLowers);
-      if (answer.kind !== 'published') throw lost(new Error(`unexpected answer ${answer.kind}`));
+      await run('published', { kind: 'publish', publication });
     },
-    async verify(layer, manifestSha256) {
-      const answer = await run({ kind: 'verify', job: nextJob++, layer, manifestSha256 }, noLowers);
-      if (answer.kind !== 'verified') throw lost(new Error(`unexpected answer ${answer.kind}`));
-      return answer.bad;
-    },
-    busy: () => queue.length > 0 || [...members].some((member) => member.jobs.size > 0),
+    verify: async (layer, manifestSha256) => (await run('verified', { kind: 'verify', layer, manifestSha256 })).bad,
+    busy: () => queue.length > 0 || [...members, ...ending.keys()].some((member) => member.jobs.size > 0),
     async close() {
       closed = true;
-      if (idle !== undefined) clearTimeout(idle);
-      const ending = [...members];
-      for (const member of ending) drop(member, new Error('the image store is closed'));
-      await Promise.all(ending.map((member) => member.worker.terminate()));
+      clearTimeout(idle);
+      clearInterval(watching);
+      const leaving = [...members];
+      for (const member of leaving) drop(member, new Error('the image store is closed'));
+      for (const member of ending.keys()) settleEnded(member, false);
+      await Promise.all(leaving.map((member) => member.worker.terminate()));
     },
   };
 }
@@ -183,7 +310,7 @@ const noLowers = (): Promise<readonly string[]> => Promise.resolve([]);
 
 function load(member: Member): number {
   let count = 0;
-  for (const job of member.jobs.values()) if (!job.waiting) count++;
+  for (const job of member.jobs.values()) if (!job.isWaiting) count++;
   return count;
 }
 

@@ -1,14 +1,15 @@
 import { hash } from 'node:crypto';
-import { linkSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, linkSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import type { RegistryClient } from '../../../base/distribution/index.ts';
 import { errorToJson } from '../../../base/errors/index.ts';
 import { fsyncDir, syncfs } from '../../../base/kernel/index.ts';
-import { imageError, wrapImageError } from '../failures.ts';
+import { errnoOf, wrapImageError } from '../failures.ts';
 import { verifyFiles } from './file-manifest.ts';
 import { download } from '../download.ts';
-import type { BlobFetch, Publication, UnpackAnswer, UnpackCommand } from './protocol.ts';
+import type { BlobFetch, Publication, UnpackAnswer, UnpackCommand, UnpackStart } from './protocol.ts';
 import { unpackLayer } from './unpack-layer.ts';
+import { cancelledError, createWorkClock } from './work-clock.ts';
 
 /** Unpacks and checks layers off the main thread. Several jobs may be under way; they take turns at each chunk. */
 const port = parentPort;
@@ -28,8 +29,8 @@ port.on('message', (command: UnpackCommand) => {
   const job = jobs.get(command.job);
   switch (command.kind) {
     case 'cancel':
-      job?.abort.abort(cancelledError());
-      job?.lowers.reject(cancelledError());
+      job?.abort.abort(cancelledError(''));
+      job?.lowers.reject(cancelledError(''));
       return;
     case 'lowers':
       job?.lowers.resolve(command.lowers);
@@ -42,7 +43,7 @@ port.on('message', (command: UnpackCommand) => {
   }
 });
 
-async function run(command: UnpackCommand & { readonly kind: 'fetch' | 'unpack' | 'publish' | 'verify' }): Promise<void> {
+async function run(command: UnpackStart): Promise<void> {
   const job: Job = { abort: new AbortController(), lowers: Promise.withResolvers() };
   // Rejected by a cancellation that nobody may be waiting for.
   job.lowers.promise.catch(() => undefined);
@@ -62,13 +63,12 @@ async function run(command: UnpackCommand & { readonly kind: 'fetch' | 'unpack' 
       answer({ kind: 'published', job: command.job });
       return;
     }
-    const askLowers = (): Promise<readonly string[]> => {
-      answer({ kind: 'lowers?', job: command.job });
+    const askLowers = (entries: number): Promise<readonly string[]> => {
+      answer({ kind: 'lowers?', job: command.job, entries });
       return job.lowers.promise;
     };
-    const layer = await unpackLayer(command.request, askLowers, () => {
-      job.abort.signal.throwIfAborted();
-    });
+    const clock = createWorkClock(command.cell, command.request.diffId);
+    const layer = await unpackLayer(command.request, askLowers, clock, job.abort.signal);
     answer({ kind: 'unpacked', job: command.job, layer });
   } catch (thrown) {
     const on = subjectOf(command);
@@ -85,7 +85,7 @@ async function run(command: UnpackCommand & { readonly kind: 'fetch' | 'unpack' 
   }
 }
 
-function subjectOf(command: UnpackCommand & { readonly kind: 'fetch' | 'unpack' | 'publish' | 'verify' }): string {
+function subjectOf(command: UnpackStart): string {
   switch (command.kind) {
     case 'fetch':
       return command.fetch.descriptor.digest;
@@ -118,7 +118,7 @@ function publish({ root, moves, folders }: Publication): void {
   syncfs(root);
   for (const { kind, from, to } of moves) {
     if (kind === 'rename') {
-      renameSync(from, to);
+      renameOnce(from, to);
     } else {
       // What may stand there is of no record.
       rmSync(to, { force: true });
@@ -128,19 +128,17 @@ function publish({ root, moves, folders }: Publication): void {
   for (const folder of folders) fsyncDir(folder);
 }
 
+/** A publication is asked again when its Worker was ended: what was moved already is in its place. */
+function renameOnce(from: string, to: string): void {
+  try {
+    renameSync(from, to);
+  } catch (thrown) {
+    if (errnoOf(thrown) !== 'ENOENT' || existsSync(from) || !existsSync(to)) throw thrown;
+  }
+}
+
 function verify(command: UnpackCommand & { readonly kind: 'verify' }): string[] {
   const manifest = readFileSync(`${command.layer}/files.ndjson`, 'utf8');
   if (hash('sha256', manifest, 'hex') !== command.manifestSha256) return ['files.ndjson'];
   return verifyFiles(`${command.layer}/fs`, manifest);
-}
-
-function cancelledError(): Error {
-  return imageError({
-    code: 'IMAGES_CANCELLED',
-    kind: 'cancelled',
-    attempted: 'unpack layer',
-    on: '',
-    why: 'the pull was cancelled',
-    fix: 'pull again',
-  });
 }

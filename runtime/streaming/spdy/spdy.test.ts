@@ -250,6 +250,29 @@ describe('a connection', () => {
     client.destroy();
   });
 
+  it('counts and lengths that a frame only claims cost nothing (CVE-2026-35469)', async () => {
+    const claims = (...numbers: number[]): Buffer =>
+      Buffer.concat(
+        numbers.map((number) => {
+          const word = Buffer.alloc(4);
+          word.writeUInt32BE(number);
+          return word;
+        }),
+      );
+    // A count of headers, the length of a name, the length of a value.
+    for (const block of [claims(0xffffffff), claims(0x7fffffff, 1), claims(1, 0xffffffff), claims(1, 0, 0x7fffffff), claims(101)])
+      assert.throws(() => parseHeaders(block), /header block/);
+    const { client, frames, connection, until } = await connect();
+    const before = process.memoryUsage();
+    for (let count = 0; count < 1_000; count += 1) client.write(controlFrame(frameTypes.settings, 0, 0xffffffff));
+    client.write(controlFrame(frameTypes.ping, 0, 1));
+    await until(() => frames.some((frame) => frame.kind === 'control' && frame.type === frameTypes.ping));
+    const { heapUsed, arrayBuffers } = process.memoryUsage();
+    assert.ok(heapUsed + arrayBuffers - before.heapUsed - before.arrayBuffers < 64 * 1024 * 1024);
+    assert.equal(connection.closed.aborted, false);
+    client.destroy();
+  });
+
   it('rubbish ends it', async () => {
     for (const bytes of [
       '474554202f20485454502f312e310d0a0d0a',

@@ -4,12 +4,12 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { readCertificate } from '../certificate.ts';
-import type { Certificate } from '../certificate.ts';
-import { contextTag, derTags } from '../der.ts';
-import { der, derOid, derUnsigned } from '../der-write.ts';
+import { readCertificate } from '../../x509/certificate.ts';
+import type { Certificate } from '../../x509/certificate.ts';
+import { contextTag, derTag } from '../../x509/der.ts';
+import { der, integer, oid } from '../../x509/der-writer.ts';
+import { extensionOid } from '../../x509/extensions.ts';
 import { chainOf, createAuthority, rootExtensions, signerExtensions } from '../fixtures/authority.ts';
-import { oids } from '../names.ts';
 import { judgeCrl } from './crl.ts';
 
 const deltaUrl = 'http://127.0.0.1:1/delta.crl';
@@ -32,39 +32,49 @@ describe('revocation lists', () => {
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  const extension = (oid: string, value: Buffer, critical = false): Buffer =>
-    der(derTags.sequence, derOid(oid), ...(critical ? [der(derTags.boolean, Buffer.from([0xff]))] : []), der(derTags.octetString, value));
-  const time = (at: number): Buffer => der(derTags.generalizedTime, Buffer.from(new Date(at).toISOString().replace(/[-:T]|\.\d+/g, '')));
-  const number = (value: number): Buffer => derUnsigned(Buffer.from([value]));
+  const extension = (name: string, value: Buffer, critical = false): Buffer =>
+    der(derTag.sequence, oid(name), ...(critical ? [der(derTag.boolean, Buffer.from([0xff]))] : []), der(derTag.octetString, value));
+  const time = (at: number): Buffer =>
+    der(
+      derTag.utcTime,
+      Buffer.from(
+        new Date(at)
+          .toISOString()
+          .replace(/[-:T]|\.\d+/g, '')
+          .slice(2),
+      ),
+    );
+  const number = (value: number): Buffer => integer(Buffer.from([value]));
   const freshest = (): Buffer => {
     const name = der(contextTag(0, 'constructed'), der(contextTag(6, 'primitive'), Buffer.from(deltaUrl)));
-    return extension(oids.freshestCrl, der(derTags.sequence, der(derTags.sequence, der(contextTag(0, 'constructed'), name))));
+    return extension(extensionOid.freshestCrl, der(derTag.sequence, der(derTag.sequence, der(contextTag(0, 'constructed'), name))));
   };
   const entry = (reason: number, at = Date.now() - hour): Buffer =>
     der(
-      derTags.sequence,
-      derUnsigned(leaf.serial),
+      derTag.sequence,
+      integer(leaf.serial),
       time(at),
-      der(derTags.sequence, extension(oids.reasonCode, der(derTags.enumerated, Buffer.from([reason])))),
+      der(derTag.sequence, extension(extensionOid.reasonCode, der(derTag.enumerated, Buffer.from([reason])))),
     );
   const list = (extensions: readonly Buffer[], entries: readonly Buffer[] = [], until: number | null = Date.now() + hour): Buffer => {
-    const algorithm = der(derTags.sequence, derOid('1.2.840.10045.4.3.2'));
+    const algorithm = der(derTag.sequence, oid('1.2.840.10045.4.3.2'));
     const body = der(
-      derTags.sequence,
+      derTag.sequence,
       number(1),
       algorithm,
-      root.subjectRaw,
+      root.subject,
       time(Date.now() - hour),
       ...(until === null ? [] : [time(until)]),
-      ...(entries.length === 0 ? [] : [der(derTags.sequence, ...entries)]),
-      der(contextTag(0, 'constructed'), der(derTags.sequence, ...extensions)),
+      ...(entries.length === 0 ? [] : [der(derTag.sequence, ...entries)]),
+      der(contextTag(0, 'constructed'), der(derTag.sequence, ...extensions)),
     );
     const signature = sign('sha256', body, createPrivateKey(key));
-    return der(derTags.sequence, body, algorithm, der(derTags.bitString, Buffer.from([0]), signature));
+    return der(derTag.sequence, body, algorithm, der(derTag.bitString, Buffer.from([0]), signature));
   };
-  const base = (entries: readonly Buffer[] = []): Buffer => list([extension(oids.crlNumber, number(5)), freshest()], entries);
+  const plain = [extension(extensionOid.crlNumber, integer(Buffer.from([5])))];
+  const base = (entries: readonly Buffer[] = []): Buffer => list([extension(extensionOid.crlNumber, number(5)), freshest()], entries);
   const delta = (own: number, since: number, entries: readonly Buffer[] = []): Buffer =>
-    list([extension(oids.crlNumber, number(own)), extension(oids.deltaCrlIndicator, number(since), true)], entries);
+    list([extension(extensionOid.crlNumber, number(own)), extension(extensionOid.deltaCrlIndicator, number(since), true)], entries);
   const judged = (bytes: Buffer, changes?: Buffer): string => judgeCrl(bytes, () => changes, leaf, root, Date.now()).status;
 
   for (const [name, judge, status] of [
@@ -77,19 +87,34 @@ describe('revocation lists', () => {
     ['changes that are not at hand', () => judged(base()), 'unknown'],
     ['changes that are older than the list', () => judged(base(), delta(5, 5)), 'unknown'],
     ['changes to a later list', () => judged(base(), delta(7, 6)), 'unknown'],
-    ['changes that are a whole list', () => judged(base(), list([extension(oids.crlNumber, number(6))])), 'unknown'],
+    ['changes that are a whole list', () => judged(base(), list([extension(extensionOid.crlNumber, number(6))])), 'unknown'],
     ['changes alone', () => judged(delta(6, 5)), 'unknown'],
-    ['no end', () => judged(list([extension(oids.crlNumber, number(5))], [], null)), 'unknown'],
-    ['ended', () => judged(list([extension(oids.crlNumber, number(5))], [], Date.now() - 60_000)), 'unknown'],
+    ['no end', () => judged(list([extension(extensionOid.crlNumber, number(5))], [], null)), 'unknown'],
+    ['ended', () => judged(list([extension(extensionOid.crlNumber, number(5))], [], Date.now() - 60_000)), 'unknown'],
     ['an unknown critical extension', () => judged(list([extension('1.2.3.4', number(1), true)])), 'unknown'],
     ['for authorities only', () => judged(list([scope(2)])), 'unknown'],
     ['for users only', () => judged(list([scope(1)])), 'good'],
     ['indirect', () => judged(list([scope(4)])), 'unknown'],
+    ['a scope of 01, which is no boolean', () => judged(list([scope(1, 0x01)])), 'unknown'],
+    ['a serial number that is revoked, with a byte too many', () => judged(list(plain, [padded()])), 'unknown'],
+    ['a critical extension of another entry that is not understood', () => judged(list(plain, [foreign()])), 'unknown'],
+    ['an entry of another certificate', () => judged(list(plain, [foreign(false)])), 'good'],
+    ['bytes after the list', () => judged(Buffer.concat([list(plain), Buffer.from([5, 0])])), 'unknown'],
+    ['an extension twice', () => judged(list([...plain, ...plain])), 'unknown'],
   ] as const)
     it(`${name}: ${status}`, () => assert.equal(judge(), status));
 
-  function scope(part: number): Buffer {
-    const value = der(derTags.sequence, der(contextTag(part, 'primitive'), Buffer.from([0xff])));
-    return extension(oids.issuingDistributionPoint, value, true);
+  function padded(): Buffer {
+    return der(derTag.sequence, der(derTag.integer, Buffer.alloc(1), leaf.serial), time(Date.now() - hour));
+  }
+
+  function foreign(critical = true): Buffer {
+    const unknown = extension('1.2.3.4', integer(Buffer.from([1])), critical);
+    return der(derTag.sequence, integer(Buffer.from([1, 2, 3])), time(Date.now() - hour), der(derTag.sequence, unknown));
+  }
+
+  function scope(part: number, says = 0xff): Buffer {
+    const value = der(derTag.sequence, der(contextTag(part, 'primitive'), Buffer.from([says])));
+    return extension(extensionOid.issuingDistributionPoint, value, true);
   }
 });

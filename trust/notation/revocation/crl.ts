@@ -1,28 +1,35 @@
-import { keyUsageBits, readExtensions, readPointUrls } from '../certificate.ts';
-import type { Certificate } from '../certificate.ts';
-import { bitStringOf, childrenOf, contextTag, derTags, eachChild, expectTag, readDer, timeOf } from '../der.ts';
-import type { Der } from '../der.ts';
-import { oids } from '../names.ts';
-import { readSignatureAlgorithm, verifyWith } from '../signature-algorithm.ts';
+import { keyUsageBit } from '../../x509/certificate.ts';
+import type { Certificate } from '../../x509/certificate.ts';
+import { childrenOf, contextTag, derTag, DerError, eachChild, expectTag, onlyChild } from '../../x509/der.ts';
+import type { DerElement } from '../../x509/der.ts';
+import { readStrict } from '../../x509/der-strict.ts';
+import { readBits, readGeneralizedTime, readInteger, readSmallInteger, readTime, readTrueOrAbsent } from '../../x509/der-values.ts';
+import { extensionOid, readExtensions } from '../../x509/extensions.ts';
+import type { Extension } from '../../x509/extensions.ts';
+import { readPointUrls } from '../../x509/revocation-urls.ts';
+import { isSignatureBy, readSignatureAlgorithm } from '../../x509/signature-algorithm.ts';
+import type { SignatureAlgorithm } from '../../x509/signature-algorithm.ts';
 import { clockSkew, timeText, unknown } from './status.ts';
 import type { RevocationStatus } from './status.ts';
 
 /** A certificate revocation list (RFC 5280 section 5), read and not yet believed. */
 interface RevocationList {
-  readonly issuerRaw: Buffer;
+  readonly issuer: Buffer;
   readonly thisUpdate: number;
   /** Absent in lists that never end, which do not count. */
   readonly nextUpdate?: number;
-  readonly revoked?: Der;
-  readonly extensions: ReturnType<typeof readExtensions>;
-  readonly signed: { readonly bytes: Buffer; readonly algorithm: Der; readonly signature: Buffer };
+  readonly revoked?: DerElement;
+  readonly extensions: ReadonlyMap<string, Extension>;
+  readonly tbs: DerElement;
+  readonly signatureAlgorithm: SignatureAlgorithm | undefined;
+  readonly signature: Buffer;
 }
 
-/** Where the list of changes since a list is to be had (RFC 5280 section 5.2.6); none for a list that can not be read. */
+/** Where the list of changes since a list is to be had (RFC 5280 section 5.2.6); none for a list that cannot be read. */
 export function deltaUrls(bytes: Uint8Array): readonly string[] {
   try {
-    const freshest = readList(bytes).extensions.get(oids.freshestCrl);
-    return freshest === undefined ? [] : readPointUrls(freshest.value.content);
+    const freshest = readList(bytes).extensions.get(extensionOid.freshestCrl);
+    return freshest === undefined ? [] : readPointUrls(freshest.value);
   } catch {
     return [];
   }
@@ -30,7 +37,7 @@ export function deltaUrls(bytes: Uint8Array): readonly string[] {
 
 /**
  * What a revocation list, and the list of changes since where it names one, say of a certificate at `now`.
- * Never throws: what can not be read is unknown.
+ * Never throws: what cannot be read is unknown.
  * @param delta the bytes found for a URL of {@link deltaUrls}
  * @param signingTime of signing authorities only, as in OCSP
  */
@@ -47,9 +54,9 @@ export function judgeCrl(
     const lists = [base];
     const problem = listProblem(base, certificate, issuer, now);
     if (problem !== undefined) return unknown(`its revocation list ${problem}`);
-    if (base.extensions.has(oids.deltaCrlIndicator)) return unknown('its revocation list holds changes only');
+    if (base.extensions.has(extensionOid.deltaCrlIndicator)) return unknown('its revocation list holds changes only');
     const urls = deltaUrls(bytes);
-    if (urls.length === 0 && certificate.hasFreshestCrl)
+    if (urls.length === 0 && certificate.extensions.has(extensionOid.freshestCrl))
       return unknown('it names a list of changes that its revocation list does not name');
     for (const url of urls) {
       const changes = delta(url);
@@ -64,52 +71,72 @@ export function judgeCrl(
     const until = Math.min(...lists.map(({ nextUpdate = now }) => nextUpdate));
     return { status: 'good', says: `its revocation list does not hold it, until ${timeText(until)}`, until };
   } catch (error) {
-    return unknown(`its revocation list can not be used: ${(error as Error).message}`);
+    return unknown(`its revocation list cannot be used: ${(error as Error).message}`);
   }
 }
 
+/** CertificateList: each field once, in order, and nothing else. @throws DerError */
 function readList(bytes: Uint8Array): RevocationList {
-  const [body, algorithm, signature] = childrenOf(readDer(bytes, derTags.sequence));
-  const tbs = expectTag(body, derTags.sequence);
-  const fields = childrenOf(tbs);
-  const [inner, issuer, thisUpdate, ...rest] = fields[0]?.tag === derTags.integer ? fields.slice(1) : fields;
-  const signedWith = expectTag(algorithm, derTags.sequence);
-  if (!expectTag(inner, derTags.sequence).raw.equals(signedWith.raw)) throw new Error('it names two signature algorithms');
-  const isTime = (part: Der): boolean => part.tag === derTags.utcTime || part.tag === derTags.generalizedTime;
-  const next = rest.find(isTime);
-  const revoked = rest.find((part) => part.tag === derTags.sequence);
+  const [tbs, algorithm, signature, more] = childrenOf(expectTag(readStrict(bytes), derTag.sequence, 'the list'), 4);
+  if (more !== undefined) throw new DerError('a field follows the signature', more.offset);
+  const fields = childrenOf(expectTag(tbs, derTag.sequence, 'tbsCertList'), 8);
+  const take = (...tags: readonly number[]): DerElement | undefined =>
+    fields[0] !== undefined && tags.includes(fields[0].tag) ? fields.shift() : undefined;
+  const version = take(derTag.integer);
+  // RFC 5280 5.1.2.1: when it is there, it is version 2.
+  if (version !== undefined && readSmallInteger(version, 'the version') !== 1)
+    throw new DerError('the list is not of version 2', version.offset);
+  const [inner, issuer, thisUpdate] = fields.splice(0, 3);
+  if (algorithm === undefined || inner?.whole.equals(algorithm.whole) !== true)
+    throw new DerError('the two signature algorithms differ', 0);
+  const next = take(derTag.utcTime, derTag.generalizedTime);
+  const revoked = take(derTag.sequence);
+  const extended = take(contextTag(0, 'constructed'));
+  const [unknownField] = fields;
+  if (unknownField !== undefined) throw new DerError('the list has a field that does not exist', unknownField.offset);
+  if (extended !== undefined && version === undefined) throw new DerError('the list is of version 1 and has extensions', extended.offset);
   return {
-    issuerRaw: expectTag(issuer, derTags.sequence).raw,
-    thisUpdate: timeOf(thisUpdate),
-    ...(next === undefined ? {} : { nextUpdate: timeOf(next) }),
+    issuer: expectTag(issuer, derTag.sequence, 'the issuer').whole,
+    thisUpdate: readTime(thisUpdate, 'thisUpdate'),
+    ...(next === undefined ? {} : { nextUpdate: readTime(next, 'nextUpdate') }),
     ...(revoked === undefined ? {} : { revoked }),
-    extensions: readExtensions(rest.find((part) => part.tag === contextTag(0, 'constructed'))),
-    signed: { bytes: tbs.raw, algorithm: signedWith, signature: bitStringOf(signature) },
+    extensions: extended === undefined ? new Map<string, Extension>() : readExtensions(onlyChild(extended)),
+    tbs: tbs as DerElement,
+    signatureAlgorithm: readSignatureAlgorithm(algorithm),
+    signature: readBits(signature, 'the signature'),
   };
 }
 
-const understood: readonly string[] = [oids.issuingDistributionPoint, oids.deltaCrlIndicator];
+const understood: readonly string[] = [extensionOid.issuingDistributionPoint, extensionOid.deltaCrlIndicator];
 
 function listProblem(list: RevocationList, certificate: Certificate, issuer: Certificate, now: number): string | undefined {
-  if (!list.issuerRaw.equals(issuer.subjectRaw)) return "is another authority's than its issuer's";
-  if (issuer.keyUsage !== undefined && !issuer.keyUsage.bits.includes(keyUsageBits.crlSign))
+  if (!list.issuer.equals(issuer.subject)) return "is another authority's than its issuer's";
+  if (issuer.keyUsage !== undefined && (issuer.keyUsage & keyUsageBit.crlSign) === 0)
     return 'is signed by an authority that may not sign such lists';
-  if (!verifyWith(readSignatureAlgorithm(list.signed.algorithm), issuer.key, list.signed.bytes, list.signed.signature))
-    return 'is not signed by its issuer';
+  if (!isSignatureBy(list.signatureAlgorithm, issuer.key, list.tbs.whole, list.signature)) return 'is not signed by its issuer';
   if (list.thisUpdate > now + clockSkew) return `is of ${timeText(list.thisUpdate)}, which is in the future`;
   if (list.nextUpdate === undefined) return 'does not say until when it holds';
   if (list.nextUpdate < now) return `held until ${timeText(list.nextUpdate)}`;
   for (const [oid, { critical }] of list.extensions)
     if (critical && !understood.includes(oid)) return `holds the critical extension ${oid}, which is not understood`;
-  const point = list.extensions.get(oids.issuingDistributionPoint);
-  return point === undefined ? undefined : scopeProblem(point.value.content, certificate);
+  const point = list.extensions.get(extensionOid.issuingDistributionPoint);
+  return point === undefined ? undefined : scopeProblem(point.value, certificate);
 }
 
 /** IssuingDistributionPoint (RFC 5280 section 5.2.5): which certificates the list speaks about at all. */
 function scopeProblem(value: Buffer, certificate: Certificate): string | undefined {
-  const parts = childrenOf(readDer(value, derTags.sequence));
-  const says = (number: number): boolean => parts.some((part) => part.tag === contextTag(number, 'primitive') && part.content[0] !== 0);
-  const isAuthority = certificate.basicConstraints?.ca === true;
+  const parts = childrenOf(expectTag(readStrict(value), derTag.sequence, 'issuingDistributionPoint'), 8);
+  if (parts.some(({ tag }, index) => index > 0 && (tag & 0x1f) <= ((parts[index - 1] as DerElement).tag & 0x1f)))
+    throw new DerError('issuingDistributionPoint is malformed', 0);
+  const says = (number: number): boolean => {
+    const tag = contextTag(number, 'primitive');
+    return readTrueOrAbsent(
+      parts.find((part) => part.tag === tag),
+      'the scope of the list',
+      tag,
+    );
+  };
+  const { isAuthority } = certificate;
   if (says(1) && isAuthority) return 'is about certificates of users only';
   if (says(2) && !isAuthority) return 'is about certificates of authorities only';
   if (parts.some((part) => part.tag === contextTag(3, 'primitive'))) return 'is about some reasons of revocation only';
@@ -120,12 +147,13 @@ function scopeProblem(value: Buffer, certificate: Certificate): string | undefin
 function deltaProblem(delta: RevocationList, base: RevocationList): string | undefined {
   const number = (list: RevocationList, oid: string): bigint | undefined => {
     const extension = list.extensions.get(oid);
-    const { content } = extension === undefined ? { content: undefined } : readDer(extension.value.content, derTags.integer);
-    return content === undefined || content.length === 0 || content.length > 21 ? undefined : BigInt(`0x${content.toString('hex')}`);
+    if (extension === undefined) return undefined;
+    const content = readInteger(readStrict(extension.value), 'the number of the list');
+    return content.length > 21 || (content[0] ?? 0) >= 0x80 ? undefined : BigInt(`0x${content.toString('hex')}`);
   };
-  const baseNumber = number(base, oids.crlNumber);
-  const own = number(delta, oids.crlNumber);
-  const since = number(delta, oids.deltaCrlIndicator);
+  const baseNumber = number(base, extensionOid.crlNumber);
+  const own = number(delta, extensionOid.crlNumber);
+  const since = number(delta, extensionOid.deltaCrlIndicator);
   if (baseNumber === undefined || own === undefined || since === undefined) return 'does not say which list it changes';
   return own <= baseNumber || since > baseNumber ? 'does not belong to that list' : undefined;
 }
@@ -136,30 +164,32 @@ const removed = 8;
 /** When the certificate was revoked, over a list and its changes; a hold that a later entry lifts is none (RFC 5280 section 5.3.1). */
 function findRevocation(lists: readonly RevocationList[], certificate: Certificate, signingTime: number | undefined): number | undefined {
   let held: { readonly time: number; readonly reason: number } | undefined;
+  let revokedAt: number | undefined;
   for (const { revoked } of lists) {
     if (revoked === undefined) continue;
     for (const entry of eachChild(revoked)) {
-      const [serial, time, extensions] = childrenOf(expectTag(entry, derTags.sequence));
-      if (!expectTag(serial, derTags.integer).content.equals(certificate.serial)) continue;
+      const [serial, time, extensions, more] = childrenOf(expectTag(entry, derTag.sequence, 'an entry'), 4);
+      if (more !== undefined) throw new DerError('an entry is malformed', more.offset);
+      // Of every entry: a list with a critical extension that is not understood tells nothing of any certificate (RFC 5280 5.3).
       const { reason, invalidFrom } = entryFacts(extensions);
-      if (signingTime !== undefined && invalidFrom !== undefined && signingTime < invalidFrom) return undefined;
-      const at = timeOf(time);
-      if (reason !== hold && reason !== removed) return at;
-      if (held === undefined || held.time < at) held = { time: at, reason };
+      if (!readInteger(serial, 'a serial number').equals(certificate.serial)) continue;
+      const at = readTime(time, 'the time of a revocation');
+      if (signingTime !== undefined && invalidFrom !== undefined && signingTime < invalidFrom) continue;
+      if (reason !== hold && reason !== removed) revokedAt = Math.min(revokedAt ?? at, at);
+      else if (held === undefined || held.time < at) held = { time: at, reason };
     }
   }
-  return held?.reason === hold ? held.time : undefined;
+  return revokedAt ?? (held?.reason === hold ? held.time : undefined);
 }
 
-function entryFacts(extensions: Der | undefined): { readonly reason: number; readonly invalidFrom?: number } {
-  // The entry's extensions stand without the tag that a certificate's have.
-  const found = extensions === undefined ? new Map() : readExtensions({ ...extensions, content: extensions.raw });
+function entryFacts(extensions: DerElement | undefined): { readonly reason: number; readonly invalidFrom?: number } {
+  if (extensions === undefined) return { reason: 0 };
   let reason = 0;
   let invalidFrom: number | undefined;
-  for (const [oid, { critical, value }] of found as ReturnType<typeof readExtensions>) {
-    if (oid === oids.reasonCode) reason = readDer(value.content, derTags.enumerated).content[0] ?? 0;
-    else if (oid === oids.invalidityDate) invalidFrom = timeOf(readDer(value.content, derTags.generalizedTime));
-    else if (critical) throw new Error(`an entry holds the critical extension ${oid}, which is not understood`);
+  for (const [oid, { critical, value, element }] of readExtensions(extensions)) {
+    if (oid === extensionOid.reasonCode) reason = readSmallInteger(readStrict(value), 'a reason', derTag.enumerated);
+    else if (oid === extensionOid.invalidityDate) invalidFrom = readGeneralizedTime(readStrict(value), 'an invalidity date');
+    else if (critical) throw new DerError(`an entry holds the critical extension ${oid}, which is not understood,`, element.offset);
   }
   return { reason, ...(invalidFrom === undefined ? {} : { invalidFrom }) };
 }

@@ -1,5 +1,5 @@
-import { request } from 'node:http';
 import { reasonOf } from '../../../base/errors/index.ts';
+import { isHttpError, sharedHttpClient } from '../../../base/http/index.ts';
 
 export interface RevocationQuestion {
   readonly url: string;
@@ -20,35 +20,18 @@ export async function askRevocation(question: RevocationQuestion, signal: AbortS
   try {
     parsed = new URL(url);
   } catch {
-    return 'its address can not be read';
+    return 'its address cannot be read';
   }
   if (parsed.protocol !== 'http:' || parsed.username !== '' || parsed.password !== '') return 'its address is not plain http://';
-  const timeout = AbortSignal.any([signal, AbortSignal.timeout(milliseconds)]);
+  const asked = body === undefined ? {} : { method: 'POST' as const, body, headers: { 'content-type': 'application/ocsp-request' } };
   try {
-    return await new Promise<Uint8Array | string>((resolve, reject) => {
-      const headers = body === undefined ? {} : { 'content-type': 'application/ocsp-request', 'content-length': body.byteLength };
-      const asked = request(parsed, { method: body === undefined ? 'GET' : 'POST', headers, agent: false, signal: timeout }, (answer) => {
-        if (answer.statusCode !== 200) {
-          answer.destroy();
-          resolve(`it answered with HTTP status ${answer.statusCode}`);
-          return;
-        }
-        const chunks: Buffer[] = [];
-        let size = 0;
-        answer.on('data', (chunk: Buffer) => {
-          size += chunk.length;
-          chunks.push(chunk);
-          if (size <= maximumBytes) return;
-          answer.destroy();
-          resolve(`its answer is larger than ${maximumBytes} bytes`);
-        });
-        answer.on('end', () => resolve(Buffer.concat(chunks)));
-        answer.on('error', reject);
-      });
-      asked.on('error', reject);
-      asked.end(body);
-    });
+    const answer = await sharedHttpClient().send({ url: parsed, ...asked, totalMs: milliseconds, signal });
+    if (answer.status === 200) return await answer.bytes(maximumBytes);
+    await answer.discard();
+    return `it answered with HTTP status ${answer.status}`;
   } catch (error) {
-    return timeout.aborted && !signal.aborted ? `it did not answer within ${milliseconds} ms` : `it could not be asked: ${reasonOf(error)}`;
+    if (isHttpError(error) && error.code === 'HTTP_TOO_LARGE') return `its answer is larger than ${maximumBytes} bytes`;
+    if (isHttpError(error) && error.code === 'HTTP_TOO_SLOW') return `it did not answer within ${milliseconds} ms`;
+    return `it could not be asked: ${reasonOf(error)}`;
   }
 }

@@ -1,7 +1,7 @@
 import { decodeBase64 } from '../../strict-json.ts';
 import type { EvidenceItem } from '../../types.ts';
-import { describeCertificate } from '../certificate.ts';
-import type { Certificate } from '../certificate.ts';
+import { describeCertificate } from '../../x509/certificate.ts';
+import type { Certificate } from '../../x509/certificate.ts';
 import { judgeCrl } from './crl.ts';
 import { judgeOcsp } from './ocsp.ts';
 import { unknown } from './status.ts';

@@ -1,11 +1,16 @@
 import { createHash } from 'node:crypto';
-import { isIssuedBy, readCertificate, readExtensions } from '../certificate.ts';
-import type { Certificate } from '../certificate.ts';
-import { bitStringOf, childrenOf, contextTag, derTags, expectTag, oidOf, readDer, smallIntegerOf, timeOf } from '../der.ts';
-import type { Der } from '../der.ts';
-import { der, derAlgorithm, derUnsigned } from '../der-write.ts';
-import { hashes, oids } from '../names.ts';
-import { readSignatureAlgorithm, verifyWith } from '../signature-algorithm.ts';
+import { isSignedBy, keyUsageBit, readCertificate } from '../../x509/certificate.ts';
+import type { Certificate } from '../../x509/certificate.ts';
+import { childrenOf, contextTag, derTag, DerError, expectTag, onlyChild } from '../../x509/der.ts';
+import type { DerElement } from '../../x509/der.ts';
+import { readStrict } from '../../x509/der-strict.ts';
+import { readBits, readGeneralizedTime, readInteger, readOid, readSmallInteger } from '../../x509/der-values.ts';
+import { algorithmWithNull, integer, octets as octetString, sequence } from '../../x509/der-writer.ts';
+import { extensionOid, readExtensions } from '../../x509/extensions.ts';
+import type { Extension } from '../../x509/extensions.ts';
+import { pathFlaw } from '../../x509/path.ts';
+import { isSignatureBy, readDigest, readPlainAlgorithm, readSignatureAlgorithm } from '../../x509/signature-algorithm.ts';
+import { oids } from '../names.ts';
 import { clockSkew, timeText, unknown } from './status.ts';
 import type { RevocationStatus } from './status.ts';
 
@@ -14,14 +19,13 @@ import type { RevocationStatus } from './status.ts';
  * named by SHA-1, the only digest that every responder knows; it proves nothing here, the answer's signature does.
  */
 export function ocspRequest(certificate: Certificate, issuer: Certificate): Buffer {
-  const certId = der(
-    derTags.sequence,
-    derAlgorithm(oids.sha1),
-    der(derTags.octetString, hashed('sha1', issuer.subjectRaw)),
-    der(derTags.octetString, hashed('sha1', issuer.keyBits)),
-    derUnsigned(certificate.serial),
+  const certId = sequence(
+    algorithmWithNull(oids.sha1),
+    octetString(hashed('sha1', issuer.subject)),
+    octetString(hashed('sha1', issuer.keyBits)),
+    integer(certificate.serial),
   );
-  return der(derTags.sequence, der(derTags.sequence, der(derTags.sequence, der(derTags.sequence, certId))));
+  return sequence(sequence(sequence(sequence(certId))));
 }
 
 const failures: Readonly<Record<number, string>> = {
@@ -34,7 +38,7 @@ const failures: Readonly<Record<number, string>> = {
 
 /**
  * What an OCSP response says of a certificate at `now` (RFC 6960 section 4.2): signed by the issuer or by a responder that it has
- * delegated, for this certificate, and fresh. Never throws: what can not be read is unknown.
+ * delegated, for this certificate, and fresh. Never throws: what cannot be read is unknown.
  * @param signingTime of signing authorities only: a revocation whose invalidity begins later does not hold (milliseconds)
  */
 export function judgeOcsp(
@@ -47,7 +51,7 @@ export function judgeOcsp(
   try {
     return judge(bytes, certificate, issuer, now, signingTime);
   } catch (error) {
-    return unknown(`its OCSP answer can not be used: ${(error as Error).message}`);
+    return unknown(`its OCSP answer cannot be used: ${(error as Error).message}`);
   }
 }
 
@@ -58,79 +62,105 @@ function judge(
   now: number,
   signingTime: number | undefined,
 ): RevocationStatus {
-  const [status, wrapped] = childrenOf(readDer(bytes, derTags.sequence));
-  const code = smallIntegerOf(status, derTags.enumerated);
+  const [status, wrapped] = childrenOf(expectTag(readStrict(bytes), derTag.sequence, 'the response'), 2);
+  const code = readSmallInteger(status, 'the status', derTag.enumerated);
   if (code !== 0) return unknown(`the OCSP responder says: ${failures[code] ?? `error ${code}`}`);
-  const [type, octets] = childrenOf(expectTag(childrenOf(expectTag(wrapped, contextTag(0, 'constructed')))[0], derTags.sequence));
-  if (oidOf(type) !== oids.ocspBasic) throw new Error('it is of another type than basic');
-  const [data, algorithm, signature, certificates] = childrenOf(readDer(expectTag(octets, derTags.octetString).content, derTags.sequence));
-  const responses = expectTag(data, derTags.sequence);
-  const held = certificates === undefined ? [] : childrenOf(expectTag(childrenOf(certificates)[0], derTags.sequence), 8);
-  const signers = [issuer, ...held.map((one) => readCertificate(one.raw)).filter((one) => isResponder(one, issuer, now))];
-  const signedWith = readSignatureAlgorithm(expectTag(algorithm, derTags.sequence));
-  const value = bitStringOf(signature);
-  if (!signers.some((signer) => verifyWith(signedWith, signer.key, responses.raw, value)))
+  const body = onlyChild(expectTag(wrapped, contextTag(0, 'constructed'), 'the response'));
+  const [type, octets] = childrenOf(expectTag(body, derTag.sequence, 'the response'), 2);
+  if (readOid(type, 'the type of the response') !== oids.ocspBasic) throw new Error('it is of another type than basic');
+  const basic = readStrict(expectTag(octets, derTag.octetString, 'the response').content);
+  const [data, algorithm, signature, certificates] = childrenOf(expectTag(basic, derTag.sequence, 'the response'), 4);
+  const responses = expectTag(data, derTag.sequence, 'the response data');
+  const list =
+    certificates === undefined ? undefined : onlyChild(expectTag(certificates, contextTag(0, 'constructed'), 'the certificates'));
+  const held = list === undefined ? [] : childrenOf(expectTag(list, derTag.sequence, 'the certificates'), 8);
+  const signers = [issuer, ...held.map((one) => readCertificate(one.whole)).filter((one) => isResponder(one, issuer, now))];
+  const signedWith = readSignatureAlgorithm(algorithm);
+  const value = readBits(signature, 'the signature');
+  if (!signers.some((signer) => isSignatureBy(signedWith, signer.key, responses.whole, value)))
     return unknown("its OCSP answer is not signed by the certificate's issuer, nor by a responder of his");
   const single = findSingle(responses, certificate, issuer);
   if (single === undefined) return unknown('its OCSP answer is about another certificate');
   return judgeSingle(single, now, signingTime);
 }
 
-/** RFC 6960 section 4.2.2.2: issued by the certificate's issuer himself, for OCSP signing, valid now. */
+/**
+ * RFC 6960 section 4.2.2.2: issued by the certificate's issuer itself, for OCSP signing, valid now. Which uses the issuer may issue for
+ * does not matter: it delegates only what it could answer by itself.
+ */
 function isResponder(responder: Certificate, issuer: Certificate, now: number): boolean {
   return (
-    responder.extendedKeyUsage?.purposes.includes(oids.ocspSigning) === true &&
+    responder.extendedKeyUsage?.includes(oids.ocspSigning) === true &&
+    (responder.keyUsage === undefined || (responder.keyUsage & keyUsageBit.digitalSignature) !== 0) &&
     responder.notBefore <= now &&
     now <= responder.notAfter &&
-    isIssuedBy(responder, issuer)
+    isSignedBy(responder, issuer) &&
+    pathFlaw([responder, issuer], []) === undefined
   );
 }
 
-function findSingle(responses: Der, certificate: Certificate, issuer: Certificate): readonly Der[] | undefined {
-  const parts = childrenOf(responses);
-  const position = parts.findIndex((part) => part.tag === derTags.sequence);
-  const list = parts[position];
-  // The responder's own name, before the list, has the same tag as the extensions after it.
-  refuseCritical(parts.slice(position + 1).find((part) => part.tag === contextTag(1, 'constructed')));
-  return childrenOf(expectTag(list, derTags.sequence), 256)
-    .map((one) => childrenOf(one))
-    .find(([certId]) => isAbout(expectTag(certId, derTags.sequence), certificate, issuer));
+/** ResponseData (RFC 6960 section 4.2.1): each field once, in order. @throws DerError */
+function findSingle(responses: DerElement, certificate: Certificate, issuer: Certificate): readonly DerElement[] | undefined {
+  const fields = childrenOf(responses, 5);
+  const [responder, producedAt, list, extended, more] = fields;
+  // Version 1 is the default, which DER leaves out.
+  if (responder === undefined || ![contextTag(1, 'constructed'), contextTag(2, 'constructed')].includes(responder.tag))
+    throw new DerError('the responder is not named', responses.offset);
+  readGeneralizedTime(producedAt, 'producedAt');
+  if (more !== undefined || (extended !== undefined && extended.tag !== contextTag(1, 'constructed')))
+    throw new DerError('the response data have a field that does not exist', responses.offset);
+  refuseCritical(extended);
+  return childrenOf(expectTag(list, derTag.sequence, 'the responses'), 256)
+    .map((one) => childrenOf(expectTag(one, derTag.sequence, 'a response'), 5))
+    .find(([certId]) => isAbout(expectTag(certId, derTag.sequence, 'the name of a certificate'), certificate, issuer));
 }
 
-function isAbout(certId: Der, certificate: Certificate, issuer: Certificate): boolean {
-  const [algorithm, name, key, serial] = childrenOf(certId);
-  const oid = oidOf(childrenOf(expectTag(algorithm, derTags.sequence))[0]);
-  const hash = oid === oids.sha1 ? 'sha1' : hashes[oid];
+function isAbout(certId: DerElement, certificate: Certificate, issuer: Certificate): boolean {
+  const [algorithm, name, key, serial, more] = childrenOf(certId, 5);
+  if (more !== undefined) throw new DerError('the name of a certificate is malformed', certId.offset);
+  const what = 'the digest of a name';
+  const hash = readPlainAlgorithm(algorithm, what) === oids.sha1 ? 'sha1' : readDigest(algorithm, what);
   return (
     hash !== undefined &&
-    expectTag(serial, derTags.integer).content.equals(certificate.serial) &&
-    expectTag(name, derTags.octetString).content.equals(hashed(hash, issuer.subjectRaw)) &&
-    expectTag(key, derTags.octetString).content.equals(hashed(hash, issuer.keyBits))
+    readInteger(serial, 'a serial number').equals(certificate.serial) &&
+    expectTag(name, derTag.octetString, "the issuer's name").content.equals(hashed(hash, issuer.subject)) &&
+    expectTag(key, derTag.octetString, "the issuer's key").content.equals(hashed(hash, issuer.keyBits))
   );
 }
 
-function judgeSingle([, status, thisUpdate, ...rest]: readonly Der[], now: number, signingTime: number | undefined): RevocationStatus {
-  const from = timeOf(expectTag(thisUpdate, derTags.generalizedTime));
-  const next = rest.find((part) => part.tag === contextTag(0, 'constructed'));
-  const extensions = refuseCritical(rest.find((part) => part.tag === contextTag(1, 'constructed')));
+/** SingleResponse: the status, thisUpdate, then nextUpdate and extensions, each once and in order. @throws DerError */
+function judgeSingle(
+  [, status, thisUpdate, ...rest]: readonly DerElement[],
+  now: number,
+  signingTime: number | undefined,
+): RevocationStatus {
+  const from = readGeneralizedTime(thisUpdate, 'thisUpdate');
+  const next = rest[0]?.tag === contextTag(0, 'constructed') ? rest.shift() : undefined;
+  const extended = rest[0]?.tag === contextTag(1, 'constructed') ? rest.shift() : undefined;
+  if (rest[0] !== undefined) throw new DerError('a response has a field that does not exist', rest[0].offset);
+  const extensions = refuseCritical(extended);
   if (from > now + clockSkew) return unknown(`its OCSP answer is of ${timeText(from)}, which is in the future`);
   // Without nextUpdate an answer holds at the moment it is given only (RFC 6960 section 4.2.2.1); a stored one is older.
   if (next === undefined) return unknown('its OCSP answer does not say until when it holds');
-  const until = timeOf(childrenOf(next)[0]);
+  const until = readGeneralizedTime(onlyChild(next), 'nextUpdate');
   if (until < now) return unknown(`its OCSP answer held until ${timeText(until)}`);
-  if (status?.tag === contextTag(0, 'primitive'))
+  if (status?.tag === contextTag(0, 'primitive')) {
+    if (status.content.length > 0) throw new DerError('the status good has content', status.offset);
     return { status: 'good', says: `its OCSP responder says good, until ${timeText(until)}`, until };
+  }
   if (status?.tag === contextTag(1, 'constructed')) {
-    const invalidity = extensions.get(oids.invalidityDate);
-    if (invalidity !== undefined && signingTime !== undefined && signingTime < timeOf(readDer(invalidity.value.content)))
+    const invalidity = extensions.get(extensionOid.invalidityDate);
+    const invalidFrom = invalidity === undefined ? undefined : readGeneralizedTime(readStrict(invalidity.value), 'the invalidity date');
+    if (invalidFrom !== undefined && signingTime !== undefined && signingTime < invalidFrom)
       return { status: 'good', says: 'it was revoked with an invalidity date after the signing time', until };
-    return { status: 'revoked', says: `its OCSP responder says it was revoked at ${timeText(timeOf(childrenOf(status)[0]))}` };
+    const at = readGeneralizedTime(childrenOf(status, 2)[0], 'the time of the revocation');
+    return { status: 'revoked', says: `its OCSP responder says it was revoked at ${timeText(at)}` };
   }
   return unknown('its OCSP responder does not know it');
 }
 
-function refuseCritical(tagged: Der | undefined): ReturnType<typeof readExtensions> {
-  const extensions = readExtensions(tagged);
+function refuseCritical(tagged: DerElement | undefined): ReadonlyMap<string, Extension> {
+  const extensions = tagged === undefined ? new Map<string, Extension>() : readExtensions(onlyChild(tagged));
   for (const [oid, { critical }] of extensions)
     if (critical) throw new Error(`it holds the critical extension ${oid}, which is not understood`);
   return extensions;

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { Agent } from 'undici';
-import { isLoopback } from '../../../base/distribution/index.ts';
+import { isHttpError, isLoopback, sharedHttpClient } from '../../../base/http/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { FindCredentials } from '../../credentials/find-credentials.ts';
 import { httpSource } from '../client/http-source.ts';
@@ -14,14 +13,12 @@ import { objectAt, textAt } from '../metadata/reading.ts';
 import { authorFailure } from './failure.ts';
 import type { Destination } from './destination.ts';
 
-/** One of its own: the bundle has only this part of undici. */
-const agent = new Agent();
 const deadlineMs = 120_000;
 const mostAnswerBytes = 256 * 1024;
 
 interface Answer {
   readonly status: number;
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly challenge: string;
   readonly text: string;
 }
 
@@ -43,7 +40,7 @@ export function serviceDestination(base: string, name: string, find: FindCredent
     const token = tokens.get(actions);
     const answer = await request(method, url, token, content);
     if (answer.status !== 401 || token !== undefined) return answer;
-    const fresh = await fetchToken(root, String(answer.headers['www-authenticate'] ?? ''), find);
+    const fresh = await fetchToken(root, answer.challenge, find);
     if (fresh === undefined) return answer;
     tokens.set(actions, fresh);
     return request(method, url, fresh, content);
@@ -55,7 +52,7 @@ export function serviceDestination(base: string, name: string, find: FindCredent
   const access: HttpAccess = {
     known: () => (tokens.has('pull') ? `Bearer ${tokens.get('pull') ?? ''}` : undefined),
     async answer(refusal) {
-      await refusal.body.dump({ limit: mostAnswerBytes });
+      await refusal.discard();
       const fresh = await fetchToken(root, refusal.header('www-authenticate') ?? '', find);
       if (fresh === undefined) throw tufFailure('TRUST_TUF_UNAUTHORIZED', refusal.url.href, 'it demands a token, and none could be had');
       tokens.set('pull', fresh);
@@ -105,28 +102,22 @@ async function request(
   url: string,
   token: string | undefined,
   content?: { readonly type: string; readonly body: Buffer },
+  ledBy?: URL,
 ): Promise<Answer> {
-  const { origin, pathname, search } = new URL(url);
   try {
-    const { statusCode, headers, body } = await agent.request({
-      origin,
-      path: `${pathname}${search}`,
+    const answer = await sharedHttpClient().send({
+      url: new URL(url),
       method,
+      ledBy,
       headers: {
         ...(token === undefined ? {} : { authorization: token.startsWith('Basic ') ? token : `Bearer ${token}` }),
         ...(content === undefined ? {} : { 'content-type': content.type }),
       },
       ...(content === undefined ? {} : { body: content.body }),
-      signal: AbortSignal.timeout(deadlineMs),
+      totalMs: deadlineMs,
     });
-    const chunks: Buffer[] = [];
-    let length = 0;
-    for await (const chunk of body as AsyncIterable<Buffer>) {
-      length += chunk.length;
-      if (length > mostAnswerBytes) break;
-      chunks.push(chunk);
-    }
-    return { status: statusCode, headers, text: Buffer.concat(chunks).toString('utf8') };
+    const text = (await answer.bytes(mostAnswerBytes)).toString('utf8');
+    return { status: answer.status, challenge: answer.header('www-authenticate') ?? '', text };
   } catch (thrown) {
     throw tufFailure('TRUST_TUF_UNREACHABLE', url, reasonOf(thrown), thrown);
   }
@@ -161,7 +152,6 @@ function multipart(files: readonly { readonly field: string; readonly role: stri
 
 /** A login goes to nobody in the clear but to the host that asked for it, and from this machine to itself. */
 function mayLogin(realm: URL, service: URL): boolean {
-  if (isLoopback(realm.hostname) && !isLoopback(service.hostname)) return false;
   if (realm.protocol === 'https:') return true;
   const near = realm.hostname === service.hostname || isLoopback(realm.hostname);
   return realm.protocol === 'http:' && service.protocol === 'http:' && near;
@@ -184,8 +174,14 @@ async function fetchToken(root: string, challenge: string, find: FindCredentials
     login?.username === undefined || login.password === undefined
       ? undefined
       : `Basic ${Buffer.from(`${login.username}:${login.password}`).toString('base64')}`;
-  const { status, text } = await request('GET', url.href, basic);
-  return status === 200 ? tokenIn(text) : undefined;
+  try {
+    const { status, text } = await request('GET', url.href, basic, undefined, new URL(root));
+    return status === 200 ? tokenIn(text) : undefined;
+  } catch (thrown) {
+    // As with a place that a login may not go to.
+    if (thrown instanceof Error && isHttpError(thrown.cause) && thrown.cause.code === 'HTTP_ADDRESS_REFUSED') return undefined;
+    throw thrown;
+  }
 }
 
 function tokenIn(text: string): string | undefined {

@@ -1,7 +1,7 @@
-import { rootCertificates } from 'node:tls';
-import { Agent } from 'undici';
+import { createHash } from 'node:crypto';
 import { parseReference } from '../../../base/distribution/index.ts';
 import type { Reference, RegistryRepository } from '../../../base/distribution/index.ts';
+import type { TlsIdentity } from '../../../base/http/index.ts';
 import { tufFailure } from '../failure.ts';
 import { defaultTufTag, ociSource } from './oci-source.ts';
 import { httpSource } from './http-source.ts';
@@ -26,19 +26,11 @@ export interface OpenSourceOptions extends HttpSourceOptions {
 export function openSource(url: string, { authorities, repositories, ...options }: OpenSourceOptions = {}): TufSource {
   if (url.startsWith('oci://') && repositories !== undefined) return lazyOciSource(url, repositories);
   if (!/^https?:\/\//u.test(url)) throw tufFailure('TRUST_TUF_UNREACHABLE', url, 'this kind of address is not known');
-  return httpSource(url, { ...options, ...(authorities === undefined ? {} : { agent: agentOf(authorities) }) });
+  return httpSource(url, { ...options, ...(authorities === undefined ? {} : { tls: believedBy(authorities) }) });
 }
 
-const agents = new Map<string, Agent>();
-
-/** Connections to one service are shared by its files and its updates. */
-function agentOf(authorities: string): Agent {
-  let agent = agents.get(authorities);
-  if (agent === undefined) {
-    agent = new Agent({ connect: { ca: [...rootCertificates, authorities] } });
-    agents.set(authorities, agent);
-  }
-  return agent;
+function believedBy(authorities: string): TlsIdentity {
+  return { id: createHash('sha256').update(authorities).digest('base64'), ca: [authorities] };
 }
 
 /** Metadata in a registry (oci-source.ts). Registries are reached when something is asked for. */

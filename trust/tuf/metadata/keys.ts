@@ -1,5 +1,6 @@
 import { constants, createHash, createPublicKey, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { certificatesOfPem } from '../../x509/pem.ts';
 import { tufCanonicalJson } from './canonical.ts';
 import type { SignatureScheme, TufKey } from './model.ts';
 import { objectAt, textAt } from './reading.ts';
@@ -54,8 +55,30 @@ export function readTufKey(id: string, value: unknown): TufKey {
   const type = textAt(fields['keytype'], `${at}.keytype`);
   const scheme = schemes.get(textAt(fields['scheme'], `${at}.scheme`));
   const text = textAt(objectAt(fields['keyval'], `${at}.keyval`)['public'], `${at}.keyval.public`);
-  const key = scheme === undefined ? undefined : publicKeyOf(type, scheme, text);
-  return { id, scheme: key === undefined ? undefined : scheme, key, material: materialOf(key, [type, text]), entry: fields };
+  return openedLater(id, fields, () => {
+    const key = scheme === undefined ? undefined : publicKeyOf(type, scheme, text);
+    return { scheme: key === undefined ? undefined : scheme, key, material: materialOf(key, [type, text]) };
+  });
+}
+
+type Opened = Pick<TufKey, 'scheme' | 'key' | 'material'>;
+
+function openedLater(id: string, entry: TufKey['entry'], open: () => Opened): TufKey {
+  let opened: Opened | undefined;
+  const now = (): Opened => (opened ??= open());
+  return {
+    id,
+    entry,
+    get scheme() {
+      return now().scheme;
+    },
+    get key() {
+      return now().key;
+    },
+    get material() {
+      return now().material;
+    },
+  };
 }
 
 function publicKeyOf(type: string, scheme: SignatureScheme, text: string): KeyObject | undefined {
@@ -74,7 +97,15 @@ function fits(key: KeyObject, scheme: SignatureScheme): boolean {
   if (scheme.kind === 'ecdsa') return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === curves[scheme.hash];
   if (scheme.kind === 'ed25519') return key.asymmetricKeyType === 'ed25519';
   // One that is marked for PSS alone would count as another than the same key without the mark.
-  return key.asymmetricKeyType === 'rsa' && (key.asymmetricKeyDetails?.modulusLength ?? 0) >= 2048;
+  return key.asymmetricKeyType === 'rsa' && isUsableRsa(key);
+}
+
+/** A public exponent as long as the modulus makes each verification as dear as a signature; Go's crypto/rsa has the same bound. */
+const largestExponent = 2n ** 31n - 1n;
+
+function isUsableRsa({ asymmetricKeyDetails }: KeyObject): boolean {
+  const { modulusLength = 0, publicExponent = largestExponent + 1n } = asymmetricKeyDetails ?? {};
+  return modulusLength >= 2048 && publicExponent <= largestExponent;
 }
 
 /** The schemes of Notary's key types; certificates are keys with a name (tuf/data/keys.go of Notary 0.7). */
@@ -99,12 +130,14 @@ export function readNotaryKey(id: string, value: unknown): TufKey {
   const own = notaryKeyId(type, text);
   if (own !== id) throw new Error(`${at} is listed under an id that is not its own (${own})`);
   const kind = notaryKinds[type];
-  const key = kind === undefined ? undefined : notaryPublicKey(type, kind, Buffer.from(text, 'base64'));
-  const scheme: SignatureScheme | undefined =
-    key === undefined || kind === undefined
-      ? undefined
-      : { kind: kind === 'rsa' ? 'rsa-pss' : kind, hash: 'sha256', form: kind === 'ecdsa' ? 'ieee-p1363' : 'der' };
-  return { id, scheme, key, material: materialOf(key, [type, text]), entry: fields };
+  return openedLater(id, fields, () => {
+    const key = kind === undefined ? undefined : notaryPublicKey(type, kind, Buffer.from(text, 'base64'));
+    const scheme: SignatureScheme | undefined =
+      key === undefined || kind === undefined
+        ? undefined
+        : { kind: kind === 'rsa' ? 'rsa-pss' : kind, hash: 'sha256', form: kind === 'ecdsa' ? 'ieee-p1363' : 'der' };
+    return { scheme, key, material: materialOf(key, [type, text]) };
+  });
 }
 
 /** @param text base64, as `keyval.public` has it */
@@ -117,14 +150,11 @@ export function notaryKeyId(type: string, text: string): string {
 function notaryPublicKey(type: string, kind: 'ed25519' | 'ecdsa' | 'rsa', bytes: Buffer): KeyObject | undefined {
   try {
     if (kind === 'ed25519') return ed25519Key(bytes);
-    // createPublicKey takes a certificate's key out of it.
-    const key = type.endsWith('-x509')
-      ? createPublicKey({ key: bytes, format: 'pem' })
-      : createPublicKey({ key: bytes, format: 'der', type: 'spki' });
+    const key = type.endsWith('-x509') ? certificatesOfPem(bytes)[0]?.key : createPublicKey({ key: bytes, format: 'der', type: 'spki' });
     const expected = kind === 'ecdsa' ? 'ec' : 'rsa';
-    if (key.asymmetricKeyType !== expected) return undefined;
+    if (key?.asymmetricKeyType !== expected) return undefined;
     if (kind === 'ecdsa') return coordinateBytes[key.asymmetricKeyDetails?.namedCurve ?? ''] === undefined ? undefined : key;
-    return (key.asymmetricKeyDetails?.modulusLength ?? 0) < 2048 ? undefined : key;
+    return isUsableRsa(key) ? key : undefined;
   } catch {
     return undefined;
   }

@@ -4,7 +4,7 @@ import type { KeyObject } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
-import { der } from '../../keystore/der-writer.ts';
+import { der } from '../../x509/der-writer.ts';
 import { fileOf, signed, testKey, testRepository, written } from '../fixtures/repository.fixture.ts';
 import { tufCanonicalJson } from './canonical.ts';
 import { notaryKeyId, readNotaryKey, readTufKey, signedBy } from './keys.ts';

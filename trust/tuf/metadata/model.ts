@@ -10,7 +10,7 @@ export type Dialect = 'tuf' | 'notary';
 export const topRoles = ['root', 'timestamp', 'snapshot', 'targets'] as const;
 export type TopRole = (typeof topRoles)[number];
 
-/** A public key as metadata lists it. */
+/** A public key as metadata lists it. It is parsed when a signature is first held against it: most keys of a large file never are. */
 export interface TufKey {
   readonly id: string;
   /** How it signs: `ed25519`, `ecdsa-sha2-nistp256`, `rsassa-pss-sha256` …; undefined: not known here, so it never verifies. */
@@ -96,6 +96,8 @@ export interface Delegations {
   readonly keys: ReadonlyMap<string, TufKey>;
   /** In order of appearance. */
   readonly roles: readonly DelegatedRole[];
+  /** The same roles; each has a name of its own. */
+  readonly byName: ReadonlyMap<string, DelegatedRole>;
   /** 2^bits roles with the same keys, one for each value of the first bits of a path's sha256 (TAP 15). */
   readonly succinct: (RoleKeys & { readonly bits: number; readonly namePrefix: string }) | undefined;
 }

@@ -1,7 +1,7 @@
 import { readNotaryKey } from './keys.ts';
 import { topRoles } from './model.ts';
 import type { DelegatedRole, Delegations, FileMeta, RoleKeys, Signed, TargetFile, TopRole, TufSignature } from './model.ts';
-import { readKeys, readRoleKeys, refuseTwice } from './read-tuf.ts';
+import { readKeys, readRoleKeys, rolesByName } from './read-tuf.ts';
 import { entriesAt, listAt, objectAt, textAt, textsAt, timeAt, wholeAt } from './reading.ts';
 import type { Json } from './reading.ts';
 
@@ -77,8 +77,8 @@ function readHashes(value: unknown, at: string): Record<string, string> {
 
 function readDelegations(fields: Json): Delegations {
   const roles = listAt(fields['roles'] ?? [], 'delegations.roles').map((role, index) => readRole(role, `delegations.roles[${index}]`));
-  refuseTwice(roles.map(({ name }) => name));
-  return { keys: readKeys(fields['keys'] ?? {}, 'delegations.keys', readNotaryKey), roles, succinct: undefined };
+  const keys = readKeys(fields['keys'] ?? {}, 'delegations.keys', readNotaryKey);
+  return { keys, roles, byName: rolesByName(roles), succinct: undefined };
 }
 
 function readRole(value: unknown, at: string): DelegatedRole {

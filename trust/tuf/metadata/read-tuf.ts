@@ -1,4 +1,5 @@
 import { readTufKey } from './keys.ts';
+import { firstTwice, mostKeys, mostKeysOfRole, mostPatternLength, refuseMoreThan } from './limits.ts';
 import { topRoles } from './model.ts';
 import type {
   DelegatedRole,
@@ -47,12 +48,15 @@ export function readTufSigned(type: TopRole, fields: Json): Signed {
 type Body<S extends Signed> = Omit<S, 'dialect' | 'version' | 'expires'>;
 
 export function readKeys(value: unknown, at: string, read: (id: string, value: unknown) => TufKey): Map<string, TufKey> {
-  return new Map(entriesAt(value, at).map(([id, key]) => [id, read(id, key)]));
+  const entries = entriesAt(value, at);
+  refuseMoreThan(mostKeys, entries.length, at);
+  return new Map(entries.map(([id, key]) => [id, read(id, key)]));
 }
 
 export function readRoleKeys(value: unknown, at: string): RoleKeys {
   const fields = objectAt(value, at);
   const keyids = textsAt(fields['keyids'], `${at}.keyids`);
+  refuseMoreThan(mostKeysOfRole, keyids.length, `${at}.keyids`);
   if (new Set(keyids).size !== keyids.length) throw new Error(`${at}.keyids names a key twice`);
   return { keyids, threshold: wholeAt(fields['threshold'], `${at}.threshold`, 1) };
 }
@@ -122,17 +126,20 @@ function readDelegations(fields: Json): Delegations {
   const keys = readKeys(fields['keys'], 'delegations.keys', readTufKey);
   const [roles, succinct] = [fields['roles'], fields['succinct_roles']];
   if ((roles === undefined) === (succinct === undefined)) throw new Error('delegations must hold either roles or succinct_roles');
-  if (succinct !== undefined) return { keys, roles: [], succinct: readSuccinct(objectAt(succinct, 'delegations.succinct_roles')) };
+  if (succinct !== undefined)
+    return { keys, roles: [], byName: new Map(), succinct: readSuccinct(objectAt(succinct, 'delegations.succinct_roles')) };
   const list = listAt(roles, 'delegations.roles').map((role, index) => readDelegatedRole(role, `delegations.roles[${index}]`));
-  refuseTwice(list.map(({ name }) => name));
-  return { keys, roles: list, succinct: undefined };
+  return { keys, roles: list, byName: rolesByName(list), succinct: undefined };
 }
 
-export function refuseTwice(names: readonly string[]): void {
-  const twice = names.find((name, index) => names.indexOf(name) !== index);
+/** @throws Error for a name that two roles have, or that a delegated role cannot have */
+export function rolesByName(roles: readonly DelegatedRole[]): ReadonlyMap<string, DelegatedRole> {
+  const names = roles.map(({ name }) => name);
+  const twice = firstTwice(names);
   if (twice !== undefined) throw new Error(`delegations.roles names ${JSON.stringify(twice)} twice`);
   const top = names.find((name) => name === '' || (topRoles as readonly string[]).includes(name));
   if (top !== undefined) throw new Error(`${JSON.stringify(top)} is no name of a delegated role`);
+  return new Map(roles.map((role) => [role.name, role]));
 }
 
 function readDelegatedRole(value: unknown, at: string): DelegatedRole {
@@ -148,9 +155,11 @@ function readDelegatedRole(value: unknown, at: string): DelegatedRole {
 function readScope(fields: Json, at: string): DelegationScope {
   const [paths, prefixes] = [fields['paths'], fields['path_hash_prefixes']];
   if ((paths === undefined) === (prefixes === undefined)) throw new Error(`${at} must hold either paths or path_hash_prefixes`);
-  return paths === undefined
-    ? { kind: 'hash-prefixes', prefixes: textsAt(prefixes, `${at}.path_hash_prefixes`) }
-    : { kind: 'patterns', patterns: textsAt(paths, `${at}.paths`) };
+  if (paths === undefined) return { kind: 'hash-prefixes', prefixes: textsAt(prefixes, `${at}.path_hash_prefixes`) };
+  const patterns = textsAt(paths, `${at}.paths`);
+  if (patterns.some(({ length }) => length > mostPatternLength))
+    throw new Error(`${at}.paths has a pattern of more than ${mostPatternLength} characters`);
+  return { kind: 'patterns', patterns };
 }
 
 function readSuccinct(fields: Json): NonNullable<Delegations['succinct']> {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { parseStrictJson } from '../../strict-json.ts';
 import { tufCanonicalJson } from './canonical.ts';
+import { firstTwice, mostSignatures, refuseMoreThan } from './limits.ts';
 import type { Dialect, Metadata, Root, Signed, Snapshot, Targets, Timestamp, TopRole } from './model.ts';
 import { readNotarySignature, readNotarySigned } from './read-notary.ts';
 import { readTufSignature, readTufSigned } from './read-tuf.ts';
@@ -24,25 +25,28 @@ const large = new LRUCache<string, Metadata>({ maxSize: 48 * 1024 * 1024, sizeCa
  * @throws Error with a sentence that says what is wrong with it
  */
 export function readMetadata<T extends TopRole>(dialect: Dialect, type: T, bytes: Buffer, parsed?: unknown): Metadata<ByType[T]> {
-  if (bytes.length < largeFrom) return readOnce(dialect, type, bytes, parsed);
+  if (bytes.length < largeFrom) return readUnremembered(dialect, type, bytes, parsed);
   const key = `${dialect} ${type} ${createHash('sha256').update(bytes).digest('hex')}`;
-  const known = large.get(key) ?? readOnce(dialect, type, bytes, parsed);
+  const known = large.get(key) ?? readUnremembered(dialect, type, bytes, parsed);
   large.set(key, known);
   return known as Metadata<ByType[T]>;
 }
 
-function readOnce<T extends TopRole>(dialect: Dialect, type: T, bytes: Buffer, parsed?: unknown): Metadata<ByType[T]> {
+/** As `readMetadata`, and remembers nothing. */
+export function readUnremembered<T extends TopRole>(dialect: Dialect, type: T, bytes: Buffer, parsed?: unknown): Metadata<ByType[T]> {
   const file = objectAt(parsed ?? parseStrictJson(bytes), 'the file');
   const fields = objectAt(file['signed'], 'signed');
   const [readSigned, readSignature] = dialect === 'tuf' ? [readTufSigned, readTufSignature] : [readNotarySigned, readNotarySignature];
+  const list = listAt(file['signatures'], 'signatures');
+  refuseMoreThan(mostSignatures, list.length, 'signatures');
   const signed: Signed = readSigned(type, fields);
-  const signatures = listAt(file['signatures'], 'signatures').map((entry, index) => readSignature(entry, `signatures[${index}]`));
+  const signatures = list.map((entry, index) => readSignature(entry, `signatures[${index}]`));
   if (dialect === 'tuf') refuseTwiceSigned(signatures.map(({ keyid }) => keyid));
   return { signed: signed as ByType[T], signatures, message: tufCanonicalJson(fields), bytes };
 }
 
 /** Specification 1.0.34, section 4.2.1: several signatures with the same key id are not allowed. */
 function refuseTwiceSigned(keyids: readonly string[]): void {
-  const twice = keyids.find((keyid, index) => keyids.indexOf(keyid) !== index);
+  const twice = firstTwice(keyids);
   if (twice !== undefined) throw new Error(`it holds two signatures of key ${twice}`);
 }

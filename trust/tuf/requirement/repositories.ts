@@ -31,9 +31,10 @@ export interface Repositories {
   /**
    * What the service says of a reference now. Never throws for what a service does: that is `refused`.
    * @param credentials of whoever asks, for the reference's registry
+   * @param askedAt as `monotonicMs`; now unless told
    * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`, of storage
    */
-  ask(requirement: TufRequirement, reference: string, credentials?: Credentials): Promise<ServiceAnswer>;
+  ask(requirement: TufRequirement, reference: string, credentials?: Credentials, askedAt?: number): Promise<ServiceAnswer>;
 }
 
 export interface RepositoriesOptions {
@@ -55,6 +56,7 @@ interface Question {
   readonly repository: ImageRepository;
   readonly registry: string;
   readonly credentials?: Credentials;
+  readonly askedAt: number;
 }
 
 /** One refresh, and the searches over what it brought. */
@@ -72,6 +74,9 @@ interface Flight {
   /** Searches load roles into one set: one after another. */
   tail: Promise<unknown>;
 }
+
+/** Milliseconds of a clock that all threads share and nobody sets. */
+export const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n);
 
 /** Parsed metadata of so many repositories stay in memory. */
 const openRepositories = 32;
@@ -119,14 +124,14 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
       .update(JSON.stringify(question.credentials ?? null))
       .digest('base64');
     const known = flights.get(key);
-    if (known !== undefined && known.by === by && performance.now() - known.begun < sharedMs) return known;
+    if (known !== undefined && known.by === by && question.askedAt - known.begun < sharedMs) return known;
     // One after the other: an older refresh must not put its timestamp in the place of a newer one.
     const before = known?.refreshed.then(
       () => undefined,
       () => undefined,
     );
     const refreshed = before === undefined ? refresh(question) : before.then(() => refresh(question));
-    const flight: Flight = { by, begun: performance.now(), refreshed, tail: Promise.resolve() };
+    const flight: Flight = { by, begun: monotonicMs(), refreshed, tail: Promise.resolve() };
     flights.set(key, flight);
     // Whoever asks hears of it below; what failed is tried anew by the next one.
     flight.refreshed.catch(() => {
@@ -182,13 +187,13 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
   };
 
   return {
-    async ask(requirement, text, credentials) {
+    async ask(requirement, text, credentials, askedAt = monotonicMs()) {
       const reference = normaliseReference(text);
       const repository = repositoryOf(requirement, reference);
       if (repository.root === undefined) return { files: [], checkedAt: '' };
       const { registry } = reference;
       try {
-        return await askService({ requirement, repository, registry, ...(credentials === undefined ? {} : { credentials }) });
+        return await askService({ requirement, repository, registry, askedAt, ...(credentials === undefined ? {} : { credentials }) });
       } catch (error) {
         if (!isPortcullisError(error) || !error.code.startsWith('TRUST_TUF_')) throw error;
         const refused = { code: error.code as TufCode, why: whyOf(error) };

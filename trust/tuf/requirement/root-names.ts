@@ -1,5 +1,5 @@
-import { X509Certificate } from 'node:crypto';
 import { recordOf } from '../../strict-json.ts';
+import { certificatesOfPem, commonNameOf } from '../../x509/pem.ts';
 
 /**
  * The names in the certificates of Notary's root keys. A root of Notary is made for one image: the common name of its certificate
@@ -14,8 +14,8 @@ export function rootNames(root: Buffer): string[] {
     const key = recordOf(keys[String(id)]);
     const text = recordOf(key?.['keyval'])?.['public'];
     if (typeof text !== 'string' || !String(key?.['keytype']).endsWith('-x509')) return [];
-    const name = commonName(Buffer.from(text, 'base64'));
-    return name === undefined ? [] : [name];
+    // A certificate whose name cannot be told is made for no image.
+    return [commonName(Buffer.from(text, 'base64')) ?? '(no name)'];
   });
 }
 
@@ -26,7 +26,8 @@ export function mayName(names: readonly string[], image: string): boolean {
 
 function commonName(pem: Buffer): string | undefined {
   try {
-    return /^CN=(.*)$/mu.exec(new X509Certificate(pem).subject)?.[1];
+    const [leaf] = certificatesOfPem(pem);
+    return leaf === undefined ? undefined : commonNameOf(leaf);
   } catch {
     return undefined;
   }

@@ -1,0 +1,200 @@
+import { lookup as systemLookup } from 'node:dns';
+import type { LookupAddress, LookupOptions } from 'node:dns';
+import type { LookupFunction } from 'node:net';
+import { createSecureContext, getCACertificates } from 'node:tls';
+import type { SecureContext } from 'node:tls';
+import { LRUCache } from 'lru-cache';
+import { Agent, Pool, ProxyAgent, buildConnector } from 'undici';
+import type { Dispatcher } from 'undici';
+import { classOfAddress, classOfHost } from './address.ts';
+import type { AddressClass } from './address.ts';
+import { httpError } from './failure.ts';
+import { describeClass, mayReach } from './lead.ts';
+import type { Reach } from './lead.ts';
+import { proxyRulesOf } from './proxy-environment.ts';
+import type { Environment } from './proxy-environment.ts';
+import type { TlsIdentity } from './tls-identity.ts';
+import { sharedTrustAnchors } from './trust-anchors.ts';
+import type { Anchors, TrustAnchors } from './trust-anchors.ts';
+
+export interface ConnectionOptions {
+  /** Milliseconds to look a name up, connect and agree on TLS. */
+  readonly connectMs: number;
+  /** To one origin. */
+  readonly most: number;
+  readonly environment: Environment;
+  readonly lookup?: LookupFunction;
+  readonly anchors?: TrustAnchors;
+  /** After so many silent milliseconds the kernel probes a connection. */
+  readonly probeAfterMs: number;
+}
+
+/** Keeps connections, and knows what they led to. */
+export interface Connections {
+  /** @throws HTTP_ADDRESS_REFUSED · HTTP_BAD_PROXY */
+  dispatcherFor(url: URL, reach: Reach, identity: TlsIdentity | undefined): Promise<Dispatcher>;
+  /** The class of a server: of its address in the URL, else of the addresses that all connections to it had. */
+  classOf(url: URL): AddressClass;
+  close(): Promise<void>;
+}
+
+const headerBytes = 32 * 1024;
+const keepAliveMs = 15_000;
+
+type ConnectedTo = LRUCache<string, ReadonlySet<AddressClass>>;
+
+/** By origin. What is forgotten counts as elsewhere, which allows the least. */
+const newRecord = (): ConnectedTo => new LRUCache({ max: 1000 });
+
+/** Of all clients of this thread: one may be led by a server that another has asked. */
+const connectedBySystem = newRecord();
+
+export function openConnections(options: ConnectionOptions): Connections {
+  const proxies = proxyRulesOf(options.environment);
+  const anchors = options.anchors ?? sharedTrustAnchors(options.environment);
+  const lookup = options.lookup ?? systemLookup;
+  const connected = options.lookup === undefined ? connectedBySystem : newRecord();
+  const contexts = new LRUCache<string, SecureContext>({ max: 16 });
+  const closing = new Set<Promise<unknown>>();
+  const dispatchers = new LRUCache<string, Dispatcher>({
+    max: 64,
+    // What is under way on the old connections ends there.
+    dispose: (old) => {
+      const closed: Promise<unknown> = old
+        .close()
+        .catch(() => undefined)
+        .finally(() => closing.delete(closed));
+      closing.add(closed);
+    },
+  });
+  let isClosed = false;
+
+  const limits = {
+    connections: options.most,
+    maxHeaderSize: headerBytes,
+    keepAliveTimeout: keepAliveMs,
+    allowH2: false,
+  };
+
+  /** undefined: Node's own authorities are enough, which all contexts share. */
+  function contextOf(identity: TlsIdentity | undefined, { id, certificates }: Anchors): { id: string; context?: SecureContext } {
+    const system = identity?.only === true && identity.ca !== undefined ? [] : certificates;
+    if (identity === undefined && system.length === 0) return { id: '' };
+    const key = JSON.stringify([identity?.id ?? '', id]);
+    const kept = contexts.get(key);
+    if (kept !== undefined) return { id: key, context: kept };
+    const { ca = [], cert, key: secret } = identity ?? {};
+    const node = identity?.only === true && identity.ca !== undefined ? [] : getCACertificates('default');
+    const all = [...node, ...system, ...ca];
+    const context = createSecureContext({
+      ca: all,
+      ...(cert === undefined ? {} : { cert: typeof cert === 'string' ? cert : [...cert] }),
+      ...(secret === undefined ? {} : { key: typeof secret === 'string' ? secret : [...secret] }),
+    });
+    contexts.set(key, context);
+    return { id: key, context };
+  }
+
+  function direct(reach: Reach, tls: buildConnector.BuildOptions): Agent {
+    const connect = buildConnector({
+      timeout: options.connectMs,
+      keepAliveInitialDelay: options.probeAfterMs,
+      allowH2: false,
+      lookup: judged(lookup, reach),
+      ...tls,
+    });
+    return new Agent({
+      ...limits,
+      connect: (target, callback) => {
+        connect(target, (error, socket) => {
+          if (error !== null) return callback(error, null);
+          const url = new URL(`${target.protocol}//${target.host ?? target.hostname}`);
+          const found = classOfAddress(socket.remoteAddress ?? '');
+          // Held a second time, on the connection itself: the first look was at what the resolver said.
+          if (!mayReach(reach, found)) {
+            socket.destroy();
+            return callback(refused(url, found), null);
+          }
+          connected.set(url.origin, new Set([...(connected.get(url.origin) ?? []), found]));
+          callback(null, socket);
+        });
+      },
+    });
+  }
+
+  function proxied(proxy: URL, tls: buildConnector.BuildOptions, anchorTls: buildConnector.BuildOptions): ProxyAgent {
+    // undici gives connections to the proxy no limits of their own.
+    const pool = (origin: string | URL, more: object): Pool =>
+      new Pool(origin, { ...limits, headersTimeout: options.connectMs * 2, ...more });
+    const timeout = options.connectMs;
+    return new ProxyAgent({
+      ...limits,
+      uri: proxy.href,
+      factory: pool,
+      clientFactory: pool,
+      proxyTls: { timeout, keepAliveInitialDelay: options.probeAfterMs, ...anchorTls },
+      requestTls: { timeout, allowH2: false, ...tls },
+    });
+  }
+
+  return {
+    async dispatcherFor(url, reach, identity) {
+      const target = classOfHost(url.hostname);
+      if (target !== 'name' && !mayReach(reach, target)) throw refused(url, target);
+      const proxy = proxies.proxyFor(url);
+      const isTls = url.protocol === 'https:' || proxy?.protocol === 'https:';
+      const found = isTls ? await anchors.current() : { id: '', certificates: [] };
+      const own = url.protocol === 'https:' ? identity : undefined;
+      const { id, context } = isTls ? contextOf(own, found) : { id: '' };
+      const key = JSON.stringify([id, own?.id, proxy === undefined ? reach : proxy.href]);
+      if (isClosed) throw httpError('HTTP_UNREACHABLE', url, `${url.host}: the client was closed`);
+      const kept = dispatchers.get(key);
+      if (kept !== undefined) return kept;
+      const tls = {
+        ...(context === undefined ? {} : { secureContext: context }),
+        ...(own?.servername === undefined ? {} : { servername: own.servername }),
+      };
+      const plain = proxy?.protocol === 'https:' ? contextOf(undefined, found).context : undefined;
+      const made = proxy === undefined ? direct(reach, tls) : proxied(proxy, tls, plain === undefined ? {} : { secureContext: plain });
+      dispatchers.set(key, made);
+      return made;
+    },
+
+    classOf(url) {
+      const literal = classOfHost(url.hostname);
+      if (literal !== 'name') return literal;
+      const [only, ...others] = connected.get(url.origin) ?? [];
+      return only === undefined || others.length > 0 ? 'elsewhere' : only;
+    },
+
+    async close() {
+      isClosed = true;
+      await Promise.all([...dispatchers.values()].map((one) => one.destroy()));
+      dispatchers.clear();
+      contexts.clear();
+      await Promise.all(closing);
+    },
+  };
+}
+
+function refused(url: URL, found: AddressClass): Error {
+  return httpError('HTTP_ADDRESS_REFUSED', url, `${url.host} leads to ${describeClass(found)}`, {
+    details: { host: url.host, class: found },
+  });
+}
+
+/** Looks a name up, and gives its addresses only where every one of them may be connected to. */
+function judged(lookup: LookupFunction, reach: Reach): LookupFunction {
+  if (reach === 'any') return lookup;
+  return (hostname, options: LookupOptions, callback) => {
+    lookup(hostname, { ...options, all: true }, (error, addresses) => {
+      const found: readonly LookupAddress[] = Array.isArray(addresses) ? addresses : [];
+      if (error !== null) return callback(error, options.all === true ? [] : '');
+      const bad = found.map(({ address }) => classOfAddress(address)).find((one) => !mayReach(reach, one));
+      if (bad !== undefined) return callback(refused(new URL(`http://${hostname}`), bad), options.all === true ? [] : '');
+      const [first] = found;
+      if (options.all === true || first === undefined) return callback(null, [...found]);
+      callback(null, first.address, first.family);
+    });
+  };
+}

@@ -1,0 +1,90 @@
+import { PortcullisError, isPortcullisError, reasonOf } from '../errors/index.ts';
+import type { Failure } from '../errors/index.ts';
+
+export type HttpCode =
+  | 'HTTP_ADDRESS_REFUSED'
+  | 'HTTP_BAD_ADDRESS'
+  | 'HTTP_BAD_ANSWER'
+  | 'HTTP_BAD_PROXY'
+  | 'HTTP_BAD_REDIRECT'
+  | 'HTTP_CANCELLED'
+  | 'HTTP_TOO_LARGE'
+  | 'HTTP_TOO_SLOW'
+  | 'HTTP_UNREACHABLE';
+
+const catalogue: Readonly<Record<HttpCode, Pick<Failure, 'kind' | 'fix'>>> = {
+  HTTP_ADDRESS_REFUSED: { kind: 'denied', fix: 'ask the operator of the server that names this address' },
+  HTTP_BAD_ADDRESS: { kind: 'invalid', fix: 'write the address as http://HOST[:PORT]/PATH or https://…, without a user' },
+  HTTP_BAD_ANSWER: { kind: 'unavailable', fix: 'check that this host and port are the service that is meant, and what stands before it' },
+  HTTP_BAD_PROXY: { kind: 'precondition', fix: 'set HTTPS_PROXY, HTTP_PROXY and NO_PROXY as docs/configuration.md says' },
+  HTTP_BAD_REDIRECT: { kind: 'denied', fix: 'ask the operator of the server: it sends clients to a place that is not allowed' },
+  HTTP_CANCELLED: { kind: 'cancelled', fix: 'ask again when it is wanted' },
+  HTTP_TOO_LARGE: { kind: 'invalid', fix: 'such an answer is refused: serve a smaller one' },
+  HTTP_TOO_SLOW: { kind: 'unavailable', fix: 'check the server and the network to it, then try again' },
+  HTTP_UNREACHABLE: { kind: 'unavailable', fix: 'check that the server runs and can be reached from here, then try again' },
+};
+
+export function httpError(
+  code: HttpCode,
+  url: URL,
+  why: string,
+  more: Pick<Failure, 'details' | 'cause'> & { readonly fix?: string } = {},
+): PortcullisError<HttpCode> {
+  // A query may hold a signature or a token.
+  const on = `${url.protocol}//${url.host}${url.pathname}`;
+  return new PortcullisError({ code, ...catalogue[code], attempted: 'ask', on, why, ...more });
+}
+
+/** Whether something thrown is a failure of this client. */
+export function isHttpError(thrown: unknown): thrown is PortcullisError<HttpCode> {
+  return isPortcullisError(thrown) && thrown.code in catalogue;
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there',
+  ECONNRESET: 'it broke the connection off',
+  EPIPE: 'it broke the connection off',
+  UND_ERR_SOCKET: 'it broke the connection off',
+  UND_ERR_CLOSED: 'the client was closed',
+  UND_ERR_DESTROYED: 'the client was closed',
+  ENOTFOUND: 'its name is not known',
+  EAI_AGAIN: 'its name cannot be looked up now',
+  EHOSTUNREACH: 'there is no route to it',
+  ENETUNREACH: 'there is no route to it',
+  ETIMEDOUT: 'it did not answer in time',
+  UND_ERR_CONNECT_TIMEOUT: 'it did not accept a connection in time',
+  UND_ERR_HEADERS_TIMEOUT: 'it did not begin an answer in time',
+  UND_ERR_BODY_TIMEOUT: 'it stopped in the middle of its answer',
+};
+
+const tooSlow: ReadonlySet<string> = new Set(['ETIMEDOUT', 'UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
+
+/** Turns what undici or a socket threw into a failure that names the host. @param signal that of the request, its deadline included */
+export function asHttpError(thrown: unknown, url: URL, signal?: AbortSignal): PortcullisError {
+  if (isPortcullisError(thrown)) return thrown;
+  if (signal?.aborted === true) {
+    const late = signal.reason instanceof Error && signal.reason.name === 'TimeoutError';
+    if (late) return httpError('HTTP_TOO_SLOW', url, `${url.host} took longer than allowed`, { cause: thrown });
+    return httpError('HTTP_CANCELLED', url, 'the caller gave up', { cause: thrown });
+  }
+  const inner = deepest(thrown);
+  if (isPortcullisError(inner)) return inner;
+  const code = inner instanceof Error && 'code' in inner ? String(inner.code) : '';
+  if (code === 'UND_ERR_HEADERS_OVERFLOW' || (inner instanceof Error && inner.name === 'HTTPParserError')) {
+    return httpError('HTTP_BAD_ANSWER', url, `${url.host} does not speak HTTP as it should (${reasonOf(inner)})`, { cause: thrown });
+  }
+  const status = /^Proxy response \((\d+)\)|Authentication Required \((407)\)/u.exec(reasonOf(inner));
+  if (status !== null)
+    return httpError('HTTP_BAD_PROXY', url, `the proxy answers ${status[1] ?? status[2]} for ${url.host}`, { cause: thrown });
+  return httpError(tooSlow.has(code) ? 'HTTP_TOO_SLOW' : 'HTTP_UNREACHABLE', url, `${url.host}: ${reasons[code] ?? reasonOf(inner)}`, {
+    details: { host: url.host, code },
+    cause: thrown,
+  });
+}
+
+/** Of several attempts the first; of a wrapped refusal (undici wraps what a connector throws) the refusal. */
+function deepest(thrown: unknown): unknown {
+  if (thrown instanceof AggregateError && thrown.errors[0] instanceof Error) return thrown.errors[0];
+  if (thrown instanceof Error && isPortcullisError(thrown.cause)) return thrown.cause;
+  return thrown;
+}

@@ -1,0 +1,7 @@
+export { createHttpClient, isRedirect, sharedHttpClient } from './client.ts';
+export type { HttpClient, HttpClientOptions, HttpRequest } from './client.ts';
+export type { HttpAnswer } from './answer.ts';
+export type { TlsIdentity } from './tls-identity.ts';
+export { isHttpError } from './failure.ts';
+export type { HttpCode } from './failure.ts';
+export { classOfHost, isLoopback } from './address.ts';

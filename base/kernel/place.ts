@@ -1,0 +1,102 @@
+import { statfsSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import { checked, kernelError } from './errno.ts';
+import { glibc, glibcApart } from './libc.ts';
+import { closeFd, openFile, openInRoot } from './files.ts';
+import { AT_EMPTY_PATH, O_CLOEXEC, O_DIRECTORY, O_PATH, S_IFMT } from './constants.ts';
+
+const c = {
+  statx: glibc('statx', 'int', ['int', 'str', 'int', 'uint', 'void *']),
+  openat2: glibcApart('syscall', 'int64', ['long', 'int', 'str', 'void *', 'size_t']),
+};
+
+const SYS_openat2 = 437;
+const STATX_BASIC_STATS = 0x7ff;
+const STATX_MNT_ID = 0x1000;
+const STATX_ATTR_MOUNT_ROOT = 0x2000n;
+const S_IFREG = 0o100000;
+
+/** Where an open file is, in terms that no other file has at the same time. */
+export interface Place {
+  readonly device: string;
+  readonly inode: bigint;
+  /** The mount that it was reached through, as in proc_pid_mountinfo(5); unique over all mount namespaces. */
+  readonly mountId: bigint;
+  /** Whether it is the root of that mount. */
+  readonly mountRoot: boolean;
+  readonly isFile: boolean;
+}
+
+/** What an open file is (statx(2)); an O_PATH descriptor is enough. Linux 5.8. @throws KERNEL_EOPNOTSUPP on an older kernel */
+export function placeOf(fd: number): Place {
+  const stat = Buffer.alloc(256);
+  checked(c.statx(fd, '', AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, stat), 'statx', `fd ${fd}`);
+  if ((stat.readUInt32LE(0) & STATX_MNT_ID) === 0)
+    throw kernelError('EOPNOTSUPP', 'statx', `fd ${fd}`, 'this kernel does not report the mount of a file');
+  // struct statx: mask u32 at 0, attributes u64 at 8, mode u16 at 28, ino u64 at 32, dev_major and dev_minor u32 at 136, mnt_id u64 at 144
+  return {
+    device: `${stat.readUInt32LE(136)}:${stat.readUInt32LE(140)}`,
+    inode: stat.readBigUInt64LE(32),
+    mountId: stat.readBigUInt64LE(144),
+    mountRoot: (stat.readBigUInt64LE(8) & STATX_ATTR_MOUNT_ROOT) !== 0n,
+    isFile: (stat.readUInt16LE(28) & S_IFMT) === S_IFREG,
+  };
+}
+
+/** linux/magic.h */
+const PROC_SUPER_MAGIC = 0x9fa0;
+const SYSFS_MAGIC = 0x62656572;
+
+/** Which kernel file system an open file belongs to, by the magic number of its file system (statfs(2)). */
+export function kernelFileSystemOf(fd: number): KernelFileSystem | undefined {
+  return kernelFileSystemBy(statfsSync(`/proc/self/fd/${fd}`).type);
+}
+
+/** {@link kernelFileSystemOf} in a thread of libuv's pool: a file system may ask its server, which may not answer. */
+export async function kernelFileSystemApart(fd: number): Promise<KernelFileSystem | undefined> {
+  return kernelFileSystemBy((await statfs(`/proc/self/fd/${fd}`)).type);
+}
+
+type KernelFileSystem = 'proc' | 'sysfs';
+
+const kernelFileSystemBy = (type: number): KernelFileSystem | undefined =>
+  type === PROC_SUPER_MAGIC ? 'proc' : type === SYSFS_MAGIC ? 'sysfs' : undefined;
+
+/** Folders above its root that a process may have; more is taken for an attempt to keep us busy. */
+const deepestRoot = 4096;
+
+/**
+ * Opens the root of the mount namespace of a process, where a program that joins the namespace starts. It differs from the
+ * process's own root after chroot(2). For our process `..` stops only at the top of that namespace: path_resolution(7).
+ * @returns an O_PATH descriptor that the caller closes, and whether the process's own root is the same folder
+ * @throws KERNEL_ENOENT, KERNEL_EACCES when the process is gone; KERNEL_ELOOP when its root lies too deep
+ */
+export function openNamespaceRoot(pid: number): { readonly fd: number; readonly isOwnRoot: boolean } {
+  let fd = openFile(`/proc/${pid}/root`, O_PATH | O_DIRECTORY);
+  try {
+    for (let depth = 0; depth < deepestRoot; depth += 1) {
+      const above = openInRoot(fd, '..', { flags: O_PATH | O_DIRECTORY, resolve: 0 });
+      const [here, there] = [placeOf(fd), placeOf(above)];
+      closeFd(fd);
+      fd = above;
+      if (here.mountId === there.mountId && here.inode === there.inode) return { fd, isOwnRoot: depth === 0 };
+    }
+    throw kernelError('ELOOP', 'open', `/proc/${pid}/root`, 'it lies too deep');
+  } catch (thrown) {
+    closeFd(fd);
+    throw thrown;
+  }
+}
+
+/**
+ * {@link openInRoot} below a descriptor in a thread of libuv's pool, for a path that may lead to a file system that does not answer.
+ * @returns undefined when it failed: the error number of another thread cannot be read
+ */
+export async function openInRootApart(root: number, path: string, flags: number, resolve: number): Promise<number | undefined> {
+  if (path.includes('\0')) return undefined;
+  const how = Buffer.alloc(24);
+  how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
+  how.writeBigUInt64LE(BigInt(resolve), 16);
+  const fd = await c.openat2(SYS_openat2, root, path, how, how.length);
+  return fd < 0 ? undefined : Number(fd);
+}

@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict';
+import { afterEach, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import { createThreadPool } from './index.ts';
+import type { ThreadPool } from './index.ts';
+import type { Calls, Settings } from './thread.worker.fixture.ts';
+
+const blame = { code: 'TEST_OVERDUE', kind: 'unavailable', attempted: 'ask the thread', on: '', fix: 'try again' } as const;
+/** A block that no deadline of these tests awaits: on a loaded machine as well. */
+const forever = 600_000;
+
+interface Limits {
+  readonly most?: number;
+  readonly atOnce?: number;
+  readonly deadlineMs?: number;
+  readonly idleMs?: number;
+  readonly settings?: Settings;
+}
+
+let pool: ThreadPool<Calls, { asked: number }>;
+let started = 0;
+let running = 0;
+
+function open({ settings = {}, ...limits }: Limits = {}): ThreadPool<Calls, { asked: number }> {
+  started = 0;
+  pool = createThreadPool<Calls, { asked: number }>({
+    ...{ blame, memory: () => ({ asked: 0 }), most: 2, deadlineMs: 60_000, idleMs: 60_000, ...limits },
+    start() {
+      started += 1;
+      running += 1;
+      const worker = new Worker(new URL('./thread.worker.fixture.ts', import.meta.url), { workerData: settings });
+      worker.on('exit', () => (running -= 1));
+      return worker;
+    },
+  });
+  return pool;
+}
+
+const double = (subject: string, value: number): Promise<number> => pool.ask(subject, (caller) => caller.call('double', value));
+const block = (subject: string, ms = forever): Promise<string> => pool.ask(subject, (caller) => caller.call('block', ms));
+
+describe('a pool of threads', () => {
+  afterEach(async () => {
+    await pool.close();
+    assert.equal(running, 0);
+  });
+
+  it('answers with one thread what comes one after the other, and remembers what that thread was sent', async () => {
+    open();
+    const counts: number[] = [];
+    for (const subject of ['a', 'b', 'a'])
+      await pool.ask(subject, async (caller, memory) => {
+        counts.push((memory.asked += 1));
+        await caller.call('double', 1);
+      });
+    assert.deepEqual([started, ...counts], [1, 1, 2, 3]);
+  });
+
+  it('ends a thread whose question overruns its time: that one fails, what waits is answered by another thread', async () => {
+    open({ most: 1, deadlineMs: 1500 });
+    const hostile = block('a');
+    const [refused, ...others] = await Promise.allSettled([hostile, double('a', 1), double('b', 2), double('c', 3)]);
+    assert.equal(
+      refused.status === 'rejected' && String(refused.reason),
+      'PortcullisError: ask the thread: there was no answer within 1.5 s; try again [TEST_OVERDUE]',
+    );
+    assert.deepEqual(
+      others.map((other) => other.status === 'fulfilled' && other.value),
+      [2, 4, 6],
+    );
+    assert.equal(started, 2);
+  });
+
+  it('counts a question’s own time alone, not how long it waits behind others', async () => {
+    open({ most: 1, deadlineMs: 4000 });
+    // Each takes less than the deadline, and all together more.
+    assert.deepEqual(
+      await Promise.all(Array.from({ length: 4 }, () => block('a', 1500))),
+      Array.from({ length: 4 }, () => 'blocked'),
+    );
+    assert.equal(started, 1);
+  });
+
+  it('answers about one subject while a question about another holds its thread', async () => {
+    open({ deadlineMs: forever });
+    const hostile = block('a').catch((error: unknown) => error);
+    // More of the same subject wait for its own thread, and take no other.
+    const more = [block('a'), block('a')].map((one) => one.catch((error: unknown) => error));
+    assert.deepEqual(await Promise.all([double('b', 1), double('c', 2), double('b', 3)]), [2, 4, 6]);
+    assert.equal(started, 2);
+    await pool.close();
+    for (const error of await Promise.all([hostile, ...more])) assert.match(String(error), /it was closed/u);
+  });
+
+  it('finds which of several questions that share a thread is to blame: each is asked again by itself', async () => {
+    open({ atOnce: 8, deadlineMs: 2000 });
+    await double('a', 0);
+    const asked = [pool.ask('a', (caller) => caller.call('slow', 200)), block('a'), double('a', 4), double('a', 5)];
+    const outcomes = await Promise.allSettled(asked);
+    assert.deepEqual(
+      outcomes.map(({ status }) => status),
+      ['fulfilled', 'rejected', 'fulfilled', 'fulfilled'],
+    );
+  });
+
+  it('fails the question alone that ends its thread', async () => {
+    open({ atOnce: 8 });
+    const [dies, ...rest] = await Promise.allSettled([
+      pool.ask('a', async (caller) => {
+        await caller.call('die');
+        await caller.call('slow', forever);
+      }),
+      pool.ask('a', (caller) => caller.call('slow', 300)),
+      double('a', 2),
+    ]);
+    assert.match(String(dies.status === 'rejected' && dies.reason), /it was told to die/u);
+    assert.deepEqual(
+      rest.map(({ status }) => status),
+      ['fulfilled', 'fulfilled'],
+    );
+  });
+
+  it('tells what a question throws, and keeps the thread', async () => {
+    open();
+    await assert.rejects(
+      pool.ask('a', (caller) => caller.call('fail', 'ours')),
+      { code: 'TEST_OURS' },
+    );
+    assert.equal(await double('a', 2), 4);
+    assert.equal(started, 1);
+  });
+
+  it('fails what is asked of threads that do not open, and is asked again', async () => {
+    open({ settings: { opening: 'throws' }, atOnce: 4 });
+    const outcomes = await Promise.allSettled([double('a', 1), double('a', 2), double('b', 3)]);
+    for (const outcome of outcomes) assert.match(String(outcome.status === 'rejected' && outcome.reason), /its module does not load/u);
+  });
+
+  it('serves who waits for a thread before more of a subject that has one', async () => {
+    open({ most: 1, atOnce: 2 });
+    await double('a', 0);
+    const order: string[] = [];
+    const ask = (subject: string): Promise<unknown> =>
+      pool.ask(subject, (caller) => caller.call('slow', 100)).then(() => order.push(subject));
+    await Promise.all([ask('a'), ask('b'), ask('a')]);
+    assert.deepEqual(order, ['a', 'b', 'a']);
+  });
+
+  it('ends a thread that nobody asks', async () => {
+    open({ idleMs: 50 });
+    await double('a', 1);
+    while (running > 0) await sleep(20);
+    assert.equal(await double('a', 2), 4);
+    assert.equal(started, 2);
+  });
+});

@@ -1,0 +1,36 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+
+/** Questions that a host of the overlay does not answer as it stands. */
+
+export function podsLeft(bridge: string, count: number): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_PODS_LEFT',
+    kind: 'precondition',
+    attempted: 'leave the overlay',
+    on: bridge,
+    why: `it has ${count} ${count === 1 ? 'pod' : 'pods'}`,
+    fix: 'remove the pods of this host first',
+  });
+}
+
+export function hasLeft(): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_LEFT',
+    kind: 'precondition',
+    attempted: 'ask about the overlay',
+    on: '',
+    why: 'this host has left it',
+    fix: 'take `network.overlay` out of the configuration; or start the daemon again, and this host takes part again',
+  });
+}
+
+export function notEncrypted(): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_NOT_ENCRYPTED',
+    kind: 'precondition',
+    attempted: 'change the key of this host',
+    on: '',
+    why: 'this host encrypts nothing, and has no key',
+    fix: 'set `network.overlay.encryption` to wireguard on every host',
+  });
+}

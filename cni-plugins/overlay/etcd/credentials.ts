@@ -1,0 +1,108 @@
+import { X509Certificate, createPrivateKey } from 'node:crypto';
+import { closeSync, openSync, readSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
+import { reasonOf } from '../../../base/errors/index.ts';
+
+/** PEM texts that speak to etcd, or the files that hold them. */
+export interface Credentials {
+  /** Authorities that etcd's certificate is checked against; absent: those of the system. */
+  readonly ca?: string;
+  /** This host's certificate and its key: both or neither. */
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+/** Credentials as they are now: read again when their files change. */
+export interface CredentialSource {
+  /** Another object whenever the credentials are others. */
+  current(): Credentials;
+  /** Reads the files again, at most once a second. Files that cannot be used leave the credentials as they were. */
+  check(): void;
+  close(): void;
+}
+
+/** How long changed files go unnoticed while nothing fails. */
+const lookEveryMs = 5000;
+const atMostEveryMs = 1000;
+/** Of one file: a bundle of authorities has some hundred kilobytes. */
+const largestFile = 4 * 1024 * 1024;
+const certificatePem = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]*-----END (?:TRUSTED |X509 )?CERTIFICATE-----/gu;
+
+/**
+ * Credentials that are given as texts stay as they are. Those of files follow the files: a certificate that does not belong to the key, as in the middle of a
+ * rotation, changes nothing until the pair is whole.
+ * @param tell is told once of each reason why changed files are not used, and of their use: '' @throws Error when the first credentials cannot be used
+ */
+export function openCredentials(
+  texts: Credentials,
+  files: Credentials = {},
+  tell: (problem: string) => void = () => undefined,
+): CredentialSource {
+  const isFromFiles = Object.values(files).some((file) => file !== undefined);
+  let current: Credentials = { ...texts, ...readAll(files) };
+  requireUsable(current);
+  let checkedAt = performance.now();
+  let told = '';
+  const say = (problem: string): void => {
+    if (told !== problem) tell(problem);
+    told = problem;
+  };
+  const look = (): void => {
+    checkedAt = performance.now();
+    try {
+      const found = { ...texts, ...readAll(files) };
+      if (!isSame(found, current)) {
+        requireUsable(found);
+        current = found;
+      }
+      say('');
+    } catch (thrown) {
+      say(reasonOf(thrown));
+    }
+  };
+  const looking = isFromFiles ? setInterval(look, lookEveryMs).unref() : undefined;
+  return {
+    current: () => current,
+    check() {
+      if (isFromFiles && performance.now() - checkedAt >= atMostEveryMs) look();
+    },
+    close: () => clearInterval(looking),
+  };
+}
+
+const isSame = (one: Credentials, other: Credentials): boolean => one.ca === other.ca && one.cert === other.cert && one.key === other.key;
+
+const readAll = (files: Credentials): Credentials =>
+  Object.fromEntries(
+    Object.entries(files).flatMap(([name, file]: [string, string | undefined]) => (file === undefined ? [] : [[name, readText(file)]])),
+  );
+
+function readText(file: string): string {
+  const descriptor = openSync(file, 'r');
+  try {
+    const chunks: Buffer[] = [];
+    for (let size = 0; ;) {
+      const chunk = Buffer.allocUnsafe(65_536);
+      const read = readSync(descriptor, chunk);
+      if (read === 0) return Buffer.concat(chunks).toString();
+      size += read;
+      if (size > largestFile) throw new Error(`${file} is larger than ${largestFile / 1024 / 1024} MiB`);
+      chunks.push(chunk.subarray(0, read));
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** @throws Error that names what is wrong, and never the key */
+function requireUsable({ ca, cert, key }: Credentials): void {
+  if (ca !== undefined) {
+    const found = ca.match(certificatePem) ?? [];
+    if (found.length === 0 || found.length !== ca.split('-----BEGIN ').length - 1) throw new Error('the file of authorities is not whole');
+    for (const pem of found) new X509Certificate(pem);
+  }
+  if ((cert === undefined) !== (key === undefined)) throw new Error('a certificate and its key come together');
+  if (cert === undefined || key === undefined) return;
+  if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) throw new Error('the certificate does not belong to the key');
+  createSecureContext({ cert, key });
+}

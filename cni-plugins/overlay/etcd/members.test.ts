@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createMembers } from './members.ts';
+
+const made = (): { time: { now: number }; members: ReturnType<typeof createMembers<string>> } => {
+  const time = { now: 0 };
+  return {
+    time,
+    members: createMembers(
+      ['a', 'b', 'c'],
+      () => time.now,
+      () => 1,
+    ),
+  };
+};
+
+test('the member that answers stays; one that failed is left for the next', () => {
+  const { members } = made();
+  assert.equal(members.current(), 'a');
+  members.answered('a');
+  assert.equal(members.current(), 'a');
+  members.failed('a');
+  assert.equal(members.current(), 'b');
+  members.answered('b');
+  assert.equal(members.current(), 'b', 'nobody goes back to a member without need');
+});
+
+test('a member that failed is asked again after a time that doubles with each failure, up to half a minute', () => {
+  const { time, members } = made();
+  const waits: number[] = [];
+  for (let round = 0; round < 8; round += 1) {
+    members.current();
+    members.failed('a');
+    const began = time.now;
+    // `b` answers always; `c` fails, after which it would be the turn of `a`.
+    do {
+      time.now += 100;
+      members.failed('b');
+      members.answered('b');
+      members.failed('c');
+      members.answered('c');
+    } while (members.current() !== 'a');
+    waits.push(time.now - began);
+  }
+  assert.deepEqual(waits, [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
+});
+
+test('calls that were under way together count as one failure', () => {
+  const { time, members } = made();
+  for (let call = 0; call < 50; call += 1) members.failed('a');
+  for (const each of ['b', 'c']) members.failed(each);
+  time.now = 1001;
+  assert.equal(members.current(), 'a');
+});
+
+test('where all are left, the one whose time is over first is asked', () => {
+  const { time, members } = made();
+  members.failed('c');
+  time.now = 10;
+  members.failed('a');
+  time.now = 20;
+  members.failed('b');
+  assert.equal(members.current(), 'c');
+});

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { readHost, readSubnet } from './records.ts';
+
+const key = Buffer.alloc(32, 1).toString('base64');
+const nextKey = Buffer.alloc(32, 2).toString('base64');
+const vxlan = { mac: '02:00:00:00:00:01', port: 4789 };
+const wireguard = { publicKey: key, nextKey, port: 51_820 };
+const host = { id: 'a', underlay: '192.0.2.1', mtu: 1450, vxlan };
+const record = (value: unknown) => readHost(Buffer.from(JSON.stringify(value)));
+
+/** What one host says in etcd is input from outside to all others (CVE-2026-32241: flannel put it into a shell command). */
+describe('records of etcd', () => {
+  it('as a host writes them are read', () => {
+    assert.deepEqual(record(host), host);
+    assert.deepEqual(record({ ...host, vxlan: undefined, wireguard }), { id: 'a', underlay: '192.0.2.1', mtu: 1450, wireguard });
+  });
+
+  const texts: readonly (readonly [what: string, text: string])[] = [
+    ['a command', '$(touch /tmp/x)'],
+    ['a command after the value', '192.0.2.1; touch /tmp/x'],
+    ['a second line', '192.0.2.1\nadd rule inet x y accept'],
+    ['an option', '--help'],
+    ['a path', '/etc/passwd'],
+    ['a zone', 'fe80::1%$(id)'],
+    ['an empty text', ''],
+  ];
+  for (const [what, text] of texts)
+    it(`no text of a record of etcd reaches the kernel or a program: ${what}`, () => {
+      assert.equal(record({ ...host, underlay: text }), undefined);
+      assert.equal(record({ ...host, vxlan: { ...vxlan, mac: text } }), undefined);
+      assert.equal(record({ ...host, vxlan: { ...vxlan, port: text } }), undefined);
+      assert.equal(record({ ...host, mtu: text }), undefined);
+      for (const field of ['publicKey', 'nextKey', 'port'])
+        assert.equal(record({ ...host, vxlan: undefined, wireguard: { ...wireguard, [field]: text } }), undefined, field);
+      assert.equal(readSubnet(text), undefined);
+    });
+
+  it('start no program: the overlay speaks to the kernel by netlink alone', () => {
+    const sources = readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8' }).filter((file) => /(?<!\.test)\.ts$/.test(file));
+    assert.ok(sources.length > 20);
+    const starts = sources.filter((file) => readFileSync(join(import.meta.dirname, file), 'utf8').includes('node:child_process'));
+    assert.deepEqual(starts, []);
+  });
+});

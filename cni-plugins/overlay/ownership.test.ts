@@ -1,0 +1,237 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createOwnership } from './ownership.ts';
+import type { Changed, Ownership, Written } from './ownership.ts';
+import { createPeers } from './peers.ts';
+import { encode, identitiesOf, keysOf } from './records.ts';
+import type { HostRecord } from './records.ts';
+
+const keys = keysOf('shop');
+const [a, b] = [keys.own('host-a'), keys.own('host-b')];
+const record = (number: number, more: Partial<HostRecord> = {}): HostRecord => ({
+  id: `id-${number}`,
+  underlay: `192.0.2.${number}`,
+  vxlan: { mac: `02:00:00:00:00:0${number}`, port: 4789 },
+  mtu: 1450,
+  ...more,
+});
+const wireguard = (number: number): HostRecord => {
+  const key = (at: number): string => Buffer.alloc(32, at).toString('base64');
+  return {
+    id: `id-${number}`,
+    underlay: `192.0.2.${number}`,
+    mtu: 1450,
+    wireguard: { publicKey: key(number), nextKey: key(number + 10), port: 1 },
+  };
+};
+let revision = 100;
+const put = (key: string, value: object | string = {}, createRevision = (revision += 1)): Written => ({
+  key,
+  value: typeof value === 'string' ? Buffer.from(value) : encode(value),
+  createRevision,
+  modRevision: (revision += 1),
+});
+const gone = (key: string): Changed => ({ key, value: undefined, createRevision: 0, modRevision: (revision += 1) });
+const whole = (own: typeof a, said: HostRecord, subnet: string): Written[] => [
+  ...identitiesOf(said).map((value) => put(own.identity(value))),
+  put(own.subnet(subnet), { id: said.id }),
+  put(own.record, said),
+];
+const two = (): Written[] => [...whole(a, record(1), '10.128.1.0/24'), ...whole(b, record(2), '10.128.2.0/24')];
+const opened = (written: readonly Written[]): Ownership => {
+  const view = createOwnership(keys);
+  view.list(written, revision);
+  return view;
+};
+const change = (view: Ownership, ...changes: readonly Changed[]): string[] =>
+  view.change(changes, revision).map(({ key, value }) => `${key.slice(keys.all.length)}${value === undefined ? ' gone' : ''}`);
+const refusals = (view: Ownership): string => [...view.refused].map(([key, why]) => `${key.slice(keys.all.length)}: ${why}`).join('\n');
+
+test('each host speaks for itself: records and subnets are facts, and peers are made of them', () => {
+  const facts = createOwnership(keys).list(two(), revision);
+  const peers = createPeers('host-a', keys, 1000);
+  peers.list(facts, 0);
+  assert.deepEqual(peers.peer('host-b')?.subnets, ['10.128.2.0/24']);
+  assert.equal(peers.peer('host-b')?.record.underlay, '192.0.2.2');
+  assert.equal(peers.holderOf('10.128.1.0/24'), 'host-a');
+});
+
+test('a subnet is the host’s whose key is older, whatever order they come in; the other is refused by its key until the first gives it back', () => {
+  const [first, second] = [put(b.subnet('10.128.9.0/24'), { id: 'id-2' }), put(a.subnet('10.128.9.0/24'), { id: 'id-1' })];
+  for (const order of [
+    [first, second],
+    [second, first],
+  ]) {
+    const view = opened([]);
+    for (const each of order) change(view, each);
+    assert.equal(view.subnetHolder('10.128.9.0/24'), 'host-b');
+    assert.match(refusals(view), /^hosts\/host-a\/subnets\/10\.128\.9\.0-24: 10\.128\.9\.0\/24 is host-b's, whose claim is older$/u);
+    assert.deepEqual(change(view, gone(b.subnet('10.128.9.0/24'))), ['subnets/10.128.9.0/24'.replace('/24', '-24')]);
+    assert.equal(view.subnetHolder('10.128.9.0/24'), 'host-a');
+    assert.equal(refusals(view), '');
+  }
+});
+
+test('a host takes no subnet of another by any text of it, nor by a later word in its older key', () => {
+  const view = opened([...two(), put(b.subnet('fd00:0:0:2::/64'), { id: 'id-2' })]);
+  for (const subnet of ['fd00::2:0:0:0:0/64', 'fd00:0:0:2::0/64', '10.128.2.0/24']) change(view, put(a.subnet(subnet), { id: 'id-1' }));
+  change(view, put(a.subnet('10.128.1.0/24'), { host: 'host-b', id: 'id-2' }, 101));
+  assert.equal(view.subnetHolder('fd00:0:0:2::/64'), 'host-b');
+  assert.equal(view.subnetHolder('10.128.2.0/24'), 'host-b');
+  assert.match(refusals(view), /hosts\/host-a\/subnets\/10\.128\.1\.0-24: it speaks for the host "host-b"/u);
+});
+
+test('of each family the oldest subnet of a host counts: squatting on the others costs nobody anything', () => {
+  const view = opened(two());
+  change(view, put(a.subnet('10.128.3.0/24'), { id: 'id-1' }), put(b.subnet('10.128.4.0/24'), { id: 'id-2' }));
+  change(view, put(keys.own('host-c').subnet('10.128.3.0/24'), { id: 'id-3' }));
+  assert.equal(view.subnetHolder('10.128.3.0/24'), 'host-c');
+  assert.match(refusals(view), /10\.128\.3\.0\/24 is one more than the subnet that the host host-a has/u);
+});
+
+for (const [what, theirs, stolen] of [
+  ['MAC address', record(2), record(1, { vxlan: record(2).vxlan! })],
+  ['underlay address', record(2), record(1, { underlay: '192.0.2.2' })],
+  [
+    'WireGuard key',
+    wireguard(2),
+    { ...wireguard(1), wireguard: { ...wireguard(1).wireguard!, publicKey: wireguard(2).wireguard!.publicKey } },
+  ],
+  [
+    'next WireGuard key',
+    wireguard(2),
+    { ...wireguard(1), wireguard: { ...wireguard(1).wireguard!, nextKey: wireguard(2).wireguard!.publicKey } },
+  ],
+] as const)
+  test(`a record that names another host’s ${what} is refused, with and without a claim of it; the former one stays`, () => {
+    const own = theirs.wireguard === undefined ? record(1) : wireguard(1);
+    const view = opened([...whole(b, theirs, '10.128.2.0/24'), ...whole(a, own, '10.128.1.0/24')]);
+    const before = view.change([], revision);
+    assert.deepEqual(before, []);
+    assert.deepEqual(change(view, put(a.record, stolen)), []);
+    assert.match(refusals(view), /^hosts\/host-a\/record: it names .* which it does not claim$/u);
+    assert.deepEqual(change(view, ...identitiesOf(stolen).map((value) => put(a.identity(value)))), []);
+    assert.match(refusals(view), /^hosts\/host-a\/record: it names .* which is the host host-b's$/u);
+    assert.match(view.refusalOf('host-a')!, /host-b/u);
+    // The other host is away for a while: its record is gone, and what it has stays its own but for the address, which a new machine may have.
+    const taken = change(view, gone(b.record));
+    assert.deepEqual(
+      taken,
+      what === 'underlay address'
+        ? ['hosts/host-a', 'hosts/host-b gone'].toSorted((x, y) => taken.indexOf(x) - taken.indexOf(y))
+        : ['hosts/host-b gone'],
+    );
+    assert.ok(change(view, put(b.record, theirs)).includes('hosts/host-b'), 'it is back');
+    assert.equal(view.refusalOf('host-b'), undefined);
+    assert.match(view.refusalOf('host-a')!, /host-b/u);
+  });
+
+test('what is not a host’s own word is no fact: services’ claims of others, bad names, bad values; each is told by its key, the rest goes on', () => {
+  const view = opened(two());
+  const service = (record_: object): string => a.virtual('web', encode(record_));
+  const bad: readonly Written[] = [
+    put(a.record, 'no JSON'),
+    put(a.subnet('nowhere'), { id: 'x' }),
+    put(a.subnet('10.128.5.0/24'), '{"id":7}'),
+    put(service({ mode: 'both', addresses: [] })),
+    put(`${a.all}virtual/web/%%%`),
+    put(a.address('10.128.9.07', 'web')),
+    put(a.address('10.128.9.7', 'Not-A-Name')),
+    put(a.port('tcp-99999', 'web')),
+    put(a.holder('web'), { host: 'host-b', id: 'id-2', ingressPorts: [] }),
+    put(a.members('web'), { members: [{}] }),
+  ];
+  assert.deepEqual(change(view, ...bad), []);
+  assert.equal(view.refused.size, bad.length, refusals(view));
+  for (const key of [
+    `${keys.all}hosts/`,
+    `${keys.all}hosts/../record`,
+    `${keys.all}hosts/(services)/record`,
+    `${a.all}record/more`,
+    `${a.all}${'/'.repeat(1000)}`,
+  ])
+    assert.deepEqual(change(view, put(key, record(3))), [], key);
+  assert.deepEqual(change(view, put(keys.own('host-c').subnet('10.128.7.0/24'), { id: 'id-3' })), ['subnets/10.128.7.0-24']);
+});
+
+test('a service and what it has are the oldest key’s; another host that holds it keeps it when the first leaves', () => {
+  const web = encode({ mode: 'vip', addresses: ['10.128.9.7'] });
+  const stranger = encode({ mode: 'dnsrr', addresses: [] });
+  const of = (own: typeof a, bytes = web): Written[] => [
+    put(own.virtual('web', bytes)),
+    put(own.address('10.128.9.7', 'web')),
+    put(own.port('tcp-80', 'web')),
+  ];
+  const view = opened([...of(a), ...of(b)]);
+  change(
+    view,
+    ...of(keys.own('host-c'), stranger),
+    put(keys.own('host-c').address('10.128.9.7', 'evil')),
+    put(keys.own('host-c').port('tcp-80', 'evil')),
+  );
+  change(view, gone(a.virtual('web', web)), gone(a.address('10.128.9.7', 'web')), gone(a.port('tcp-80', 'web')));
+  // Whoever was first and says something else by another key is the youngest.
+  change(view, put(a.virtual('web', stranger)), put(a.address('10.128.9.7', 'evil')));
+  assert.equal(view.virtual('web')?.value.toString(), web.toString());
+  assert.equal(view.addressHolder('10.128.9.7'), 'web');
+  assert.equal(view.portHolder('tcp-80'), 'web');
+});
+
+test('keys of the former version count as long as their hosts have no other', () => {
+  const old: Written[] = [put(keys.host('host-o'), record(5)), put(keys.subnet('10.128.5.0/24'), { host: 'host-o', id: 'id-5' })];
+  const view = opened([...old, ...two()]);
+  change(view, put(keys.own('host-c').subnet('10.128.5.0/24'), { id: 'id-3' }));
+  assert.equal(view.subnetHolder('10.128.5.0/24'), 'host-o');
+  assert.deepEqual(view.oldHosts(), ['host-o']);
+  const own = keys.own('host-o');
+  assert.deepEqual(change(view, ...whole(own, record(5), '10.128.5.0/24')), [], 'nothing changes when it becomes one of this version');
+  assert.deepEqual(view.oldHosts(), []);
+  assert.match(refusals(view), /^hosts\/host-c\/subnets\/10\.128\.5\.0-24: 10\.128\.5\.0\/24 is host-o's, whose claim is older$/u);
+  change(view, gone(keys.own('host-c').subnet('10.128.5.0/24')));
+  change(view, gone(keys.subnet('10.128.5.0/24')), gone(keys.host('host-o')));
+  assert.equal(view.subnetHolder('10.128.5.0/24'), 'host-o');
+});
+
+test('one host is not held without end: more keys or bytes than a host may have are passed over, and other hosts go on', () => {
+  const view = opened(two());
+  for (let index = 0; index < 40; index += 1)
+    change(view, put(a.members(`s${index}`), JSON.stringify({ members: [], more: 'x'.repeat(1024 * 1024) })));
+  assert.match(refusals(view), /the host host-a has more keys than a host may have/u);
+  for (let index = 0; index < 50; index += 1) change(view, put(a.identity(`mac-02:00:00:00:01:${index + 10}`)));
+  const c = whole(keys.own('host-c'), record(3, { vxlan: { mac: '02:00:00:00:01:50', port: 4789 } }), '10.128.3.0/24');
+  assert.ok(change(view, ...c).includes('hosts/host-c'), 'it squats on a few identities alone');
+  assert.ok(view.refused.size <= 1000);
+  for (let index = 0; index < 5000; index += 1) change(view, put(a.holder(`s${index}`), 'x'));
+  assert.ok(view.refused.size <= 1000);
+});
+
+test('cost: reading n hosts of which each claims what another has takes time in proportion to n', () => {
+  const made = (count: number): Written[] =>
+    Array.from({ length: count }, (_, index) => {
+      const own = keys.own(`host-${index}`);
+      const said = record(1, { underlay: `10.${index >> 16}.${(index >> 8) & 255}.${index & 255}` });
+      return [
+        ...identitiesOf(said).map((value) => put(own.identity(value))),
+        put(own.shared('10.128.9.0/24')),
+        put(own.subnet(`10.128.${index % 64}.0/24`), { id: said.id }),
+        put(own.virtual('web', encode({ mode: 'vip', addresses: ['10.128.9.7'] }))),
+        put(own.address('10.128.9.7', 'web')),
+        put(own.record, said),
+      ];
+    }).flat();
+  // Of the processor, and the least of several rounds: other programs of the machine do not count.
+  const timeOf = (written: readonly Written[]): number => {
+    const began = process.cpuUsage();
+    const view = createOwnership(keys);
+    view.list([], 0);
+    for (const each of written) view.change([each], revision);
+    const { user, system } = process.cpuUsage(began);
+    return (user + system) / 1000;
+  };
+  const sets = [1500, 3000, 6000].map(made);
+  const least = sets.map(() => Number.POSITIVE_INFINITY);
+  for (let round = 0; round < 9; round += 1)
+    for (const [index, written] of sets.entries()) least[index] = Math.min(least[index]!, timeOf(written));
+  const [first, , last] = least as [number, number, number];
+  assert.ok(last / first < 2.5 ** 2, `1500, 3000 and 6000 hosts: ${least.map((each) => each.toFixed(1)).join(', ')} ms of CPU`);
+});

@@ -1,0 +1,301 @@
+import { parseDocuments } from '../../../base/schema/index.ts';
+import type { Document, Position, Problem } from '../../../base/schema/index.ts';
+
+/** The objects of a text: documents of YAML or JSON, and the items of lists among them. Pure. */
+
+export interface SourceText {
+  readonly file: string;
+  readonly text: string;
+}
+
+/** What 2,000 policies need several times over, with managedFields. A megabyte of YAML takes about 150 MB while it is parsed, so that it is parsed in parts. */
+export const limits = {
+  /** Bytes of a file. */
+  file: 32 * 1024 * 1024,
+  /** Bytes of all files that are not larger than `file`. */
+  folder: 64 * 1024 * 1024,
+  /** Of a folder. */
+  files: 4096,
+  /** Of one file. */
+  objects: 20_000,
+  /** Bytes of one part of a larger file; etcd keeps objects of 1.5 MiB. */
+  part: 2 * 1024 * 1024,
+} as const;
+
+/** Up to this size a text is parsed in one piece. */
+const smallBytes = 256 * 1024;
+/** Of a list that is parsed in parts: as many items as fit. */
+const chunkBytes = 64 * 1024;
+
+export interface FoundDocuments {
+  /** Mappings; of a List its items. Members that are null are left out: the API takes them for absent. */
+  readonly documents: Document[];
+  /** Why the text says nothing as a whole. */
+  readonly problems: Problem[];
+  /** The text has nothing but comments, directives and markers. */
+  readonly isEmpty?: true;
+}
+
+/** Every problem of an empty, half written or foreign text; without one, the text has at least one document, or an empty List. */
+export function documentsIn({ file, text }: SourceText): FoundDocuments {
+  const found: FoundDocuments = { documents: [], problems: [] };
+  const report = (line: number, message: string, fix: string): void =>
+    void found.problems.push({ position: { file, line, column: 1 }, path: '', message, fix });
+  const bytes = Buffer.byteLength(text);
+  if (bytes > limits.file) {
+    report(1, `the file is larger than ${limits.file} bytes`, 'split it');
+    return found;
+  }
+  const isSmall = bytes <= smallBytes;
+  let lists = 0;
+  const separated = textsOf(text);
+  if (separated.every(({ part }) => isEmpty(part))) {
+    report(1, 'the file is empty', emptyFix);
+    return { ...found, isEmpty: true };
+  }
+  for (const [index, { part, line }] of separated.entries()) {
+    if (isEmpty(part)) {
+      // A separator after the last document is customary, and a chart's template that is switched off leaves a comment.
+      if (index < separated.length - 1 && !part.includes('#')) report(line, 'the document is empty', emptyFix);
+      continue;
+    }
+    if (isSmall) lists += addDocuments(found, parseAt(part, file, line, bytes));
+    else if (/^\s*\{/u.test(part)) lists += addDocuments(found, parseJson(part, file, line));
+    else lists += addLargeYaml(found, part, file, line);
+  }
+  if (found.problems.length === 0 && found.documents.length === 0 && lists === 0) report(1, 'the file is empty', emptyFix);
+  return found;
+}
+
+const emptyFix = 'write a List with `items: []` to have no policies, or remove the file';
+
+interface Parsed {
+  readonly documents: readonly Document[];
+  readonly problems: readonly Problem[];
+}
+
+/** @returns how many lists there were, be they empty */
+function addDocuments(found: FoundDocuments, { documents, problems }: Parsed): number {
+  found.problems.push(...problems);
+  let lists = 0;
+  for (const document of documents) {
+    const { value } = document;
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      found.problems.push(problemAt(document, 'the document is no object', 'write a NetworkPolicy, a Namespace or a List'));
+      continue;
+    }
+    if (!isList(value)) found.documents.push({ ...document, value: withoutNulls(value) });
+    else {
+      lists += 1;
+      addItems(found, document, value);
+    }
+  }
+  return lists;
+}
+
+interface WrittenList {
+  readonly kind: string;
+  readonly apiVersion?: unknown;
+  readonly items?: unknown;
+  readonly metadata?: { readonly continue?: unknown } | null;
+}
+
+const isList = (value: object): value is WrittenList => 'kind' in value && typeof value.kind === 'string' && value.kind.endsWith('List');
+
+/** `kubectl get -o yaml` writes a List; the API itself a NetworkPolicyList, whose items have no kind of their own. */
+function addItems(found: FoundDocuments, document: Document, list: WrittenList): void {
+  const itemKind = { List: undefined, NetworkPolicyList: 'NetworkPolicy', NamespaceList: 'Namespace' }[list.kind];
+  if (itemKind === undefined && list.kind !== 'List')
+    return void found.problems.push(
+      problemAt(document, 'only lists of NetworkPolicies and Namespaces are read here', 'move it to another folder'),
+    );
+  if (!Array.isArray(list.items))
+    return void found.problems.push(problemAt(document, 'the List has no list of items', 'write items: [] where there are none'));
+  if (typeof list.metadata?.continue === 'string' && list.metadata.continue !== '')
+    return void found.problems.push(
+      problemAt(document, 'the List is one page of several (metadata.continue)', 'get it whole, without a limit'),
+    );
+  list.items.forEach((item: unknown, index) => {
+    const positionOf: Document['positionOf'] = (path, part) => document.positionOf(['items', index, ...path], part);
+    addItem(
+      found,
+      { value: item, file: document.file, positionOf },
+      itemKind === undefined ? {} : { kind: itemKind, apiVersion: list.apiVersion },
+    );
+  });
+}
+
+function addItem(found: FoundDocuments, document: Document, defaults: object): void {
+  const { value } = document;
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    found.problems.push(problemAt(document, 'the item is no object', 'write a NetworkPolicy or a Namespace'));
+  else found.documents.push({ ...document, value: { ...defaults, ...withoutNulls(value) } });
+}
+
+/**
+ * Members that are null, at any depth. Items of arrays that are null stay: they are refused, because the API takes a rule that is null for one that
+ * allows everything.
+ */
+function withoutNulls(value: object): object {
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([name, member]: [string, unknown]) => (member === null ? [] : [[name, cleaned(member)]])),
+  );
+}
+
+function cleaned(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(cleaned);
+  return typeof value === 'object' && value !== null ? withoutNulls(value) : value;
+}
+
+/** A marker in the first column ends a document wherever it stands, also in a scalar (YAML 1.2.2, section 9.1.2). */
+const separator = /^(?:---|\.\.\.)(?=\s|$)/gmu;
+
+interface TextPart {
+  readonly part: string;
+  /** Of its first line, from 1. */
+  readonly line: number;
+}
+
+/** From one `---` to the next; what stands before the first one only if it is more than comments and directives. */
+function textsOf(text: string): readonly TextPart[] {
+  const body = text.startsWith('\uFEFF') ? text.slice(1) : text;
+  const starts = [0, ...[...body.matchAll(separator)].filter(({ 0: marker }) => marker === '---').map(({ index }) => index)];
+  const parts: TextPart[] = [];
+  let [start, line] = [0, 1];
+  for (const [index, from] of starts.entries()) {
+    const end = starts[index + 1] ?? body.length;
+    // Directives and comments before the first marker belong to it.
+    if (index === 0 && starts.length > 1 && isEmpty(body.slice(from, end))) continue;
+    const part = body.slice(start, end);
+    if (part !== '') parts.push({ part, line });
+    line += linesIn(part);
+    start = end;
+  }
+  return parts.length === 0 ? [{ part: '', line: 1 }] : parts;
+}
+
+/** Nothing but comments, directives and markers. */
+const isEmpty = (part: string): boolean => /^(?:[^\S\n]*(?:(?:---|\.\.\.)[^\S\n]*)?(?:[%#][^\n]*)?(?:\n|$))*$/u.test(part);
+
+function linesIn(text: string): number {
+  let lines = 0;
+  for (let at = text.indexOf('\n'); at !== -1; at = text.indexOf('\n', at + 1)) lines += 1;
+  return lines;
+}
+
+function parseAt(text: string, file: string, line: number, bytes: number): Parsed {
+  const shifted = (position: Position): Position => ({ ...position, line: position.line + line - 1 });
+  const { documents, problems } = parseDocuments(text, file, { bytes: Math.max(bytes, 1) });
+  return {
+    documents: documents.map((document) => ({ ...document, positionOf: (path, part) => shifted(document.positionOf(path, part)) })),
+    problems: problems.map((problem) => ({ ...problem, position: shifted(problem.position) })),
+  };
+}
+
+/** JSON of a large file: places in it are not told. Of a name that is there twice the last counts, as in the API. */
+function parseJson(text: string, file: string, line: number): Parsed {
+  const position: Position = { file, line, column: 1 };
+  try {
+    return { documents: [{ value: JSON.parse(text.replace(/^---/u, '')), file, positionOf: () => position }], problems: [] };
+  } catch (thrown) {
+    const why = thrown instanceof Error ? thrown.message.slice(0, 200) : '';
+    return { documents: [], problems: [{ position, path: '', message: `it is no JSON: ${why}`, fix: 'write it whole' }] };
+  }
+}
+
+/**
+ * A large document of YAML: the items of a List, as kubectl writes them (`items:` and each item at the first column), are parsed some at a time. An
+ * item may not be an alias of something in another one.
+ */
+function addLargeYaml(found: FoundDocuments, text: string, file: string, line: number): number {
+  const frame = framed(text);
+  if (frame === undefined) {
+    addParts(found, text, file, line);
+    return 0;
+  }
+  const head = parseAt(`${frame.before}items: []\n${frame.after}`, file, line, limits.part);
+  const [list] = head.documents;
+  found.problems.push(...head.problems);
+  if (list === undefined || typeof list.value !== 'object' || list.value === null || !isList(list.value)) {
+    if (head.problems.length === 0)
+      found.problems.push({
+        position: { file, line, column: 1 },
+        path: '',
+        message: 'the document is no List',
+        fix: 'write the whole List',
+      });
+    return 0;
+  }
+  const holder: FoundDocuments = { documents: [], problems: found.problems };
+  addItems(holder, list, list.value);
+  const { apiVersion, kind } = list.value;
+  const itemKind = kind === 'NetworkPolicyList' ? 'NetworkPolicy' : kind === 'NamespaceList' ? 'Namespace' : undefined;
+  for (const chunk of chunksOf(frame.items, line + frame.linesBefore)) {
+    if (chunk.part.length > limits.part) {
+      found.problems.push({
+        position: { file, line: chunk.line, column: 1 },
+        path: '',
+        message: `an item is larger than ${limits.part} bytes`,
+        fix: 'split it',
+      });
+      continue;
+    }
+    const parsed = parseAt(chunk.part, file, chunk.line, limits.part);
+    found.problems.push(...parsed.problems);
+    for (const document of parsed.documents)
+      for (const [index, value] of (Array.isArray(document.value) ? (document.value as unknown[]) : [document.value]).entries())
+        addItem(
+          found,
+          { value, file, positionOf: (path, part) => document.positionOf([index, ...path], part) },
+          itemKind === undefined ? {} : { kind: itemKind, apiVersion },
+        );
+  }
+  return 1;
+}
+
+/** One object that is large by itself. */
+function addParts(found: FoundDocuments, text: string, file: string, line: number): void {
+  if (text.length <= limits.part) return void addDocuments(found, parseAt(text, file, line, limits.part));
+  found.problems.push({
+    position: { file, line, column: 1 },
+    path: '',
+    message: `the document is larger than ${limits.part} bytes, and no List with items in the first column`,
+    fix: 'write it as kubectl get -o yaml does, or as JSON',
+  });
+}
+
+interface Frame {
+  readonly before: string;
+  readonly items: string;
+  readonly after: string;
+  /** Of the text, before the items. */
+  readonly linesBefore: number;
+}
+
+/** The text before, of and after the items; undefined: it has none in the first column. */
+function framed(text: string): Frame | undefined {
+  const start = /^items:[^\S\n]*\n(?=- )/mu.exec(text);
+  if (start === null) return undefined;
+  const from = start.index + start[0].length;
+  // The first line that begins with anything but an item, its content or a comment.
+  const rest = /^[^-\s#]/mu.exec(text.slice(from));
+  const end = rest === null ? text.length : from + rest.index;
+  const before = text.slice(0, start.index);
+  return { before, items: text.slice(from, end), after: text.slice(end), linesBefore: linesIn(before) + 1 };
+}
+
+function* chunksOf(items: string, line: number): Generator<TextPart> {
+  let [start, at] = [0, line];
+  for (const { index } of items.matchAll(/^- /gmu)) {
+    if (index - start < chunkBytes) continue;
+    const part = items.slice(start, index);
+    yield { part, line: at };
+    at += linesIn(part);
+    start = index;
+  }
+  yield { part: items.slice(start), line: at };
+}
+
+function problemAt(document: Document, message: string, fix: string): Problem {
+  return { position: document.positionOf([]), path: '', message, fix };
+}

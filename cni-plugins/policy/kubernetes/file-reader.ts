@@ -1,0 +1,93 @@
+import type { Worker } from 'node:worker_threads';
+import { reasonOf } from '../../../base/errors/index.ts';
+import { startWorker } from '../../../base/process/index.ts';
+import type { ReadAnswer, ReadFile, Ready } from './policy-files.worker.ts';
+
+/** Reads files one after another in a Worker that lives while there is something to read. */
+export interface FileReader {
+  /** Never rejects: what went wrong is the file's problem, or why it was not looked at. */
+  read(file: ReadFile): Promise<ReadAnswer>;
+  close(): void;
+}
+
+/** A file of the largest size takes about 20 s on a slow machine. */
+const deadlineMs = 120_000;
+/** What a file of the largest size needs at most; what needs more ends the Worker, and is that file's problem. */
+const heapMiB = 1536;
+/** The modules it has loaded take some 60 MB. */
+const idleMs = 2_000;
+
+/** `why`: what is wrong with the file; `failed`: it was not looked at. */
+type Loss = { readonly why: string } | { readonly failed: string };
+
+const notStarted = (why: string): Loss => ({ failed: `the thread that reads it did not start: ${why}` });
+
+const startReader = (): Worker =>
+  startWorker(import.meta.url, './policy-files.worker.ts', { resourceLimits: { maxOldGenerationSizeMb: heapMiB } });
+
+/** @param make starts the Worker; it may throw */
+export function createFileReader(make: () => Worker = startReader): FileReader {
+  let worker: Worker | undefined;
+  let idle: NodeJS.Timeout | undefined;
+  let last: Promise<unknown> = Promise.resolve();
+  /** Of the one file that is being read. */
+  let settle: ((answer: ReadAnswer | Loss) => void) | undefined;
+
+  const end = (): void => {
+    const ended = worker;
+    worker = undefined;
+    void ended?.terminate();
+  };
+
+  const start = (): Worker => {
+    const started = make();
+    let isReady = false;
+    started.unref();
+    const lost = (why: string): void => {
+      if (worker === started) settle?.(isReady ? { why: `it cannot be read: ${why}` } : notStarted(why));
+    };
+    started.on('message', (answer: ReadAnswer | Ready) => {
+      if (answer === 'ready') isReady = true;
+      else if (worker === started) settle?.(answer);
+    });
+    started.on('error', (error) => lost(reasonOf(error)));
+    started.on('exit', () => lost('the thread that reads it ended'));
+    return started;
+  };
+
+  const ask = (file: ReadFile): Promise<ReadAnswer> =>
+    new Promise((resolve) => {
+      clearTimeout(idle);
+      const deadline = setTimeout(() => settle?.({ why: `reading it took more than ${deadlineMs / 1000} s` }), deadlineMs).unref();
+      settle = (answer) => {
+        settle = undefined;
+        clearTimeout(deadline);
+        const { folder, name, stamp } = file;
+        if ('stamp' in answer) {
+          idle = setTimeout(end, idleMs).unref();
+          return resolve(answer);
+        }
+        end();
+        const told = 'failed' in answer ? answer : { result: { unreadable: [`${folder}/${name}:1:1: ${answer.why}`] } };
+        resolve({ name, stamp, ...told });
+      };
+      try {
+        worker ??= start();
+        worker.postMessage(file);
+      } catch (thrown) {
+        settle(notStarted(reasonOf(thrown)));
+      }
+    });
+
+  return {
+    read(file) {
+      const answer = last.then(() => ask(file));
+      last = answer;
+      return answer;
+    },
+    close() {
+      clearTimeout(idle);
+      end();
+    },
+  };
+}

@@ -1,0 +1,53 @@
+import type { Labels, NetworkPolicy, PolicySet } from './network-policy.ts';
+
+/** From what single files say to one set. Pure, and without what parses them: the network's thread loads this. */
+
+/** What one file says. Plain values: it crosses threads and is kept on disk. */
+export interface FileReading {
+  readonly policies: readonly NetworkPolicy[];
+  readonly namespaces: readonly (readonly [name: string, labels: Labels | 'unknown'])[];
+  /** Objects that cannot be understood, as lines of text with their places. */
+  readonly problems: readonly string[];
+}
+
+/** All that several files say; objects that are there twice and differ are problems. Pure. */
+export function join(readings: readonly FileReading[]): { readonly set: PolicySet; readonly problems: readonly string[] } {
+  const problems = readings.flatMap((reading) => reading.problems);
+  const policies = new Map<string, NetworkPolicy>();
+  for (const policy of readings.flatMap((reading) => reading.policies)) {
+    const key = `${policy.namespace ?? '?'}/${policy.name}`;
+    const before = policies.get(key);
+    if (before === undefined || JSON.stringify(before) === JSON.stringify(policy)) policies.set(key, policy);
+    else {
+      const why = `the NetworkPolicy ${key} is there twice, and the two differ; take one out`;
+      if (before.unreadable === undefined) policies.set(key, isolating(before, why));
+      policies.set(`${key} ${policies.size}`, isolating(policy, why));
+      problems.push(why);
+    }
+  }
+  const namespaces = new Map<string, Labels | 'unknown'>();
+  for (const [name, labels] of readings.flatMap((reading) => reading.namespaces)) {
+    const before = namespaces.get(name);
+    if (before === undefined || JSON.stringify(sorted(before)) === JSON.stringify(sorted(labels))) namespaces.set(name, labels);
+    else {
+      problems.push(`the namespace ${name} is there twice with other labels: no selector of labels selects it; take one out`);
+      namespaces.set(name, 'unknown');
+    }
+  }
+  return { set: { policies: [...policies.values()], namespaces }, problems };
+}
+
+const sorted = (labels: Labels | 'unknown'): unknown => (labels === 'unknown' ? labels : Object.entries(labels).toSorted());
+
+/** In both directions, or in those that the policy is known to isolate in. */
+function isolating(policy: NetworkPolicy, why: string): NetworkPolicy {
+  const { namespace, name, podSelector, ingress, egress } = policy;
+  return {
+    ...(namespace !== undefined && { namespace }),
+    name,
+    podSelector,
+    ...(ingress !== undefined && { ingress: [] }),
+    ...(egress !== undefined && { egress: [] }),
+    unreadable: why,
+  };
+}

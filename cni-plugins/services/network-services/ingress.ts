@@ -1,0 +1,60 @@
+import type { NetworkDatabase } from '../../attach/database.ts';
+import { isListenedAt } from '../../attach/host-sockets.ts';
+import { ownRealm } from '../../attach/realm.ts';
+import type { MemberPort } from '../../spec/memberships.ts';
+import { noServiceRules } from '../../spec/service-rules.ts';
+import type { Member, NetworkService } from './members.ts';
+import { ingressNameOf, whyNotPublished } from './plan.ts';
+
+/** Which ingress ports this host publishes, and why it does not publish the others. Synchronous, for a Worker. */
+export interface IngressGuard {
+  of(service: NetworkService): {
+    readonly isOpen: (member: Member, port: MemberPort) => boolean;
+    /** Ports that are not published, and those that are and that a program of the host has taken since. */
+    readonly problems: readonly string[];
+  };
+}
+
+/** In the network namespace of the calling thread. */
+export function createIngressGuard({ db }: Pick<NetworkDatabase, 'db'>): IngressGuard {
+  const realm = ownRealm();
+  const standing = db.prepare('SELECT 1 FROM service_node_port WHERE realm = ? AND protocol = ? AND port = ? AND service = ? LIMIT 1');
+  return {
+    of(service) {
+      const problems = new Set<string>();
+      const known = new Map<string, boolean>();
+      const stands = ({ protocol, port }: MemberPort): boolean => standing.get(realm, protocol, port, ingressNameOf(service)) !== undefined;
+      const judge = (member: Member, port: MemberPort): boolean => {
+        const text = `${port.port}/${port.protocol}`;
+        const why = whyNotPublished(service, member, port);
+        if (why !== undefined) {
+          problems.add(`${text} of ${member.owner ?? 'a host of an earlier version'}: ${why}`);
+          return false;
+        }
+        const rules = (service.spanned === undefined ? member.rules : service.spanned.rules) ?? noServiceRules;
+        if (rules.ingress?.heldPorts === true || !isListenedAt({ ...port, hostIp: '' })) return true;
+        if (stands(port)) {
+          problems.add(`${text}: a program of the host has taken the port since; connections from outside go to the service`);
+          return true;
+        }
+        problems.add(
+          `${text}: a program of the host has a socket there, and the network's file does not open such ports (ingress.heldPorts)`,
+        );
+        return false;
+      };
+      return {
+        isOpen(member, port) {
+          const key = `${member.owner ?? ''} ${port.protocol} ${port.port}`;
+          const found = known.get(key) ?? judge(member, port);
+          known.set(key, found);
+          return found;
+        },
+        get problems() {
+          // Asked of each port once, whoever balances it.
+          for (const member of service.members) for (const port of member.ingressPorts) this.isOpen(member, port);
+          return [...problems];
+        },
+      };
+    },
+  };
+}

@@ -1,0 +1,164 @@
+import { test } from 'node:test';
+import { assertNearLinear } from '../../test/fixtures/cost.ts';
+import { compile } from '../compile/compile.ts';
+import type { Target } from '../compile/target.ts';
+import { matchesPath } from '../files/automaton.ts';
+import { parsePathPattern } from '../files/path-pattern.ts';
+import { patternOf } from '../files/pattern-of.ts';
+import { defaultProfile } from '../profile/builtin.ts';
+import { checkProfiles } from '../profile/check.ts';
+import { syscallNumbers } from '../seccomp/syscalls.ts';
+import { importAppArmorText, isAppArmorText } from './apparmor-text.ts';
+import { importSeccomp } from './seccomp.ts';
+import { importPod } from './security-context.ts';
+
+/** Profiles of every kind are read and compiled in time that grows with their size. */
+
+const range = <T>(n: number, make: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => make(index));
+const seccompTarget = { architecture: 'x86_64', capabilities: defaultProfile().capabilities } as const;
+const target: Target = { architecture: 'x86_64', runtime: 'crun', kernel: { seccomp: true, apparmor: true, expanded: {} } };
+const quietly = (read: () => unknown): unknown => {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+};
+const appArmor = (body: string): (() => unknown) => {
+  const text = `profile x flags=(attach_disconnected) {\n${body}\n}\n`;
+  return () => quietly(() => importAppArmorText(text, 'x.aa'));
+};
+const profile = (part: string): (() => unknown) => {
+  const text = `apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: p }\n${part}`;
+  return () => checkProfiles([{ file: 'p.yaml', text }]);
+};
+const list = (items: readonly unknown[]): string => JSON.stringify(items);
+const calls = [...syscallNumbers('x86_64').keys()];
+
+const cases: Readonly<Record<string, readonly [n: number, make: (n: number) => () => unknown]>> = {
+  'AppArmor: rules on files': [300, (n) => appArmor(range(n, (index) => `/a/${index}/** r,`).join('\n'))],
+  'AppArmor: rules of one line': [300, (n) => appArmor(range(n, (index) => `/a/${index} r,`).join(' '))],
+  'AppArmor: lines of one rule': [2000, (n) => appArmor('/a\n'.repeat(n))],
+  'AppArmor: mounts and places to unmount': [
+    200,
+    (n) => appArmor(range(n, (index) => `mount fstype=tmpfs -> /m${index}/,\numount /m${index}/,`).join('\n')),
+  ],
+  'AppArmor: networks': [300, (n) => appArmor(range(n, (index) => `network inet${index % 2 === 0 ? '' : '6'} stream,`).join('\n'))],
+  'AppArmor: an alternative of many': [100, (n) => appArmor(`/{${range(n, (index) => `a${index}`).join(',')}} r,`)],
+  ...Object.fromEntries(
+    ['\n', '{', '"'].map((part) => [
+      `AppArmor: a rule of ${JSON.stringify(part)}`,
+      [4000, (n: number) => appArmor(part.repeat(n / part.length))] as const,
+    ]),
+  ),
+  ...Object.fromEntries(
+    ['\n', 'a', '/a', '{', ' /'].map((part) => [
+      `AppArmor: a text of ${JSON.stringify(part)}`,
+      [
+        4000,
+        (n: number) => {
+          const text = `/${part.repeat(n / part.length)}`;
+          return () => [isAppArmorText(text), quietly(() => importAppArmorText(text, 'x.aa'))];
+        },
+      ] as const,
+    ]),
+  ),
+  'seccomp: rules of different calls': [
+    80,
+    (n) => {
+      const json = {
+        defaultAction: 'SCMP_ACT_ERRNO',
+        architectures: ['SCMP_ARCH_X86_64'],
+        syscalls: range(n, (index) => ({ names: [calls[index]], action: 'SCMP_ACT_ALLOW' })),
+      };
+      return () => importSeccomp(json, seccompTarget);
+    },
+  ],
+  'seccomp: rules of calls again and again': [
+    300,
+    (n) => {
+      const json = {
+        defaultAction: 'SCMP_ACT_ERRNO',
+        architectures: ['SCMP_ARCH_X86_64'],
+        syscalls: range(n, (index) => ({ names: [calls[index % 80]], action: 'SCMP_ACT_ALLOW' })),
+      };
+      return () => importSeccomp(json, seccompTarget);
+    },
+  ],
+  'seccomp: conditions on one call': [
+    50,
+    (n) => {
+      const json = {
+        defaultAction: 'SCMP_ACT_ERRNO',
+        syscalls: range(n, (value) => ({
+          names: ['personality'],
+          action: 'SCMP_ACT_ALLOW',
+          args: [{ index: 0, value, op: 'SCMP_CMP_EQ' }],
+        })),
+      };
+      return () => importSeccomp(json, seccompTarget);
+    },
+  ],
+  'pod: containers': [
+    10,
+    (n) => {
+      const pod = {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'p' },
+        spec: { containers: range(n, (index) => ({ name: `c${index}`, securityContext: { capabilities: { drop: ['ALL'] } } })) },
+      };
+      return () => importPod(pod, { profile: () => undefined, seccomp: () => undefined });
+    },
+  ],
+  'profile: file rules': [50, (n) => profile(`files: { read: ${list(range(n, (index) => `/a${index}/**`))} }`)],
+  'profile: system calls with conditions': [
+    40,
+    (n) => profile(`syscalls: { drop: ${list(range(n, (index) => ({ ioctl: { arg1: index } })))} }`),
+  ],
+  'profile: egress blocks': [
+    30,
+    (n) =>
+      profile(`network: { egress: ${list(range(n, (index) => ({ to: `10.${index >> 8}.${index & 255}.0/24`, ports: ['80/tcp'] })))} }`),
+  ],
+  'profile: unknown words': [100, (n) => profile(`capabilities: { add: ${list(range(n, (index) => `NOPE${index}`))} }`)],
+  'profile: characters of a pattern': [500, (n) => () => parsePathPattern(`/${'*a'.repeat(n / 2)}`)],
+  'patterns: a path against many stars': [
+    200,
+    (n) => {
+      const pattern = patternOf(`/${'*a'.repeat(20)}b`);
+      return () => matchesPath(pattern, `/${'a'.repeat(n)}`);
+    },
+  ],
+  'compile: rules on files': [
+    50,
+    (n) => {
+      const made = {
+        ...defaultProfile(),
+        files: [{ allow: range(n, (index) => ({ pattern: `/a${index}/**`, access: ['read'] as const })), deny: [] }],
+      };
+      return () => quietly(() => compile(made, target));
+    },
+  ],
+  'compile: masked paths': [
+    50,
+    (n) => {
+      const made = { ...defaultProfile(), maskedPaths: range(n, (index) => `/proc/m${index}`) };
+      return () => compile(made, target);
+    },
+  ],
+};
+for (const [what, [n, make]] of Object.entries(cases)) {
+  test(`${what}: twice as many cost about twice as much`, async () => {
+    const made = new Map<number, () => unknown>();
+    await assertNearLinear(
+      what,
+      (size) => {
+        const run = made.get(size) ?? make(size);
+        made.set(size, run);
+        return run();
+      },
+      { n },
+    );
+  });
+}

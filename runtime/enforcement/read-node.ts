@@ -1,0 +1,99 @@
+import { access, constants, readFile, readdir, stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { reasonOf } from '../../base/errors/index.ts';
+import { parseDocuments } from '../../base/schema/index.ts';
+import type { DaemonConfig } from '../config/types.ts';
+import type { ClockReading } from './clock.ts';
+import type { NodeFacts } from './node-findings.ts';
+
+type OnDisk = Pick<NodeFacts, 'policyPaths' | 'root' | 'audit' | 'kubeletSocket'>;
+
+/** Less than this on the file system of the state, and verdicts will not be recorded. */
+const leastBytes = 1024 * 1024;
+const longestKubeletFile = 1024 * 1024;
+
+/** Looks at files without reading any policy. Never throws. */
+export async function readNode(config: Pick<DaemonConfig, 'policy' | 'root' | 'audit' | 'kubeletRoot'>): Promise<OnDisk> {
+  const [policyPaths, root, audit, kubeletSocket] = await Promise.all([
+    Promise.all(config.policy.map(policyPath)),
+    rootProblem(config.root),
+    config.audit.path === '' ? undefined : writeProblem(config.audit.path),
+    socketOfKubelet(join(config.kubeletRoot, 'config.yaml')),
+  ]);
+  return {
+    policyPaths,
+    ...(root !== undefined && { root }),
+    ...(audit !== undefined && { audit }),
+    ...(kubeletSocket !== undefined && { kubeletSocket }),
+  };
+}
+
+/** The newest time that a file of the policy has, in milliseconds; 0: none. */
+export async function newestFile(paths: readonly string[]): Promise<number> {
+  const times = await Promise.all(
+    paths.map((path) =>
+      stat(path).then(
+        ({ mtimeMs }) => mtimeMs,
+        () => 0,
+      ),
+    ),
+  );
+  return Math.max(0, ...times);
+}
+
+async function policyPath(path: string): Promise<NodeFacts['policyPaths'][number]> {
+  try {
+    if (!(await stat(path)).isDirectory()) return { path, state: 'there' };
+    const names = await readdir(path);
+    return { path, state: names.some((name) => /^[^.].*\.(ya?ml|json)$/.test(name)) ? 'there' : 'empty' };
+  } catch (cause) {
+    return { path, state: 'gone', why: reasonOf(cause) };
+  }
+}
+
+async function rootProblem(root: string): Promise<string | undefined> {
+  const problem = await writeProblem(root);
+  if (problem !== undefined) return problem;
+  const { bavail, bsize } = await statfs(root);
+  return bavail * bsize < leastBytes ? `${bavail * bsize} bytes are free` : undefined;
+}
+
+async function writeProblem(path: string): Promise<string | undefined> {
+  return access(path, constants.W_OK).then(
+    () => undefined,
+    (cause: unknown) => reasonOf(cause),
+  );
+}
+
+/** KubeletConfiguration v1beta1, `containerRuntimeEndpoint`, where kubeadm writes it. A file that cannot be read says nothing. */
+async function socketOfKubelet(file: string): Promise<string | undefined> {
+  try {
+    const facts = await stat(file);
+    if (!facts.isFile() || facts.size > longestKubeletFile) return undefined;
+    const value = parseDocuments(await readFile(file, 'utf8'), file).documents[0]?.value as { containerRuntimeEndpoint?: unknown } | null;
+    const endpoint = value?.containerRuntimeEndpoint;
+    return typeof endpoint === 'string' && endpoint !== '' ? endpoint.replace(/^unix:(\/\/)?/, '') : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The clocks of this machine: proc_uptime(5), proc_stat(5) `btime`, and the first real-time clock, which is kept in UTC. */
+export async function readClock(): Promise<ClockReading> {
+  const read = (path: string): Promise<string> => readFile(path, 'utf8').catch(() => '');
+  const [uptimeText, statText, hardwareText] = await Promise.all([
+    read('/proc/uptime'),
+    read('/proc/stat'),
+    read('/sys/class/rtc/rtc0/since_epoch'),
+  ]);
+  const uptime = Number(uptimeText.split(' ')[0] ?? '') * 1000;
+  const boot = Number(/^btime (\d+)$/m.exec(statText)?.[1] ?? Number.NaN) * 1000;
+  const hardware = Number(hardwareText.trim() || Number.NaN) * 1000;
+  const known = uptime > 0;
+  return {
+    now: Date.now(),
+    uptime: known ? uptime : performance.now(),
+    ...(known && !Number.isNaN(boot) && { kernel: boot + uptime }),
+    ...(!Number.isNaN(hardware) && { hardware }),
+  };
+}

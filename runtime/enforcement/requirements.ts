@@ -1,0 +1,114 @@
+import { X509Certificate } from 'node:crypto';
+import type { Requirement, TrustRule } from '../../trust/index.ts';
+import { found } from './ways.ts';
+import type { Found } from './ways.ts';
+
+const dayMs = 86_400_000;
+const soonMs = 3 * dayMs;
+/** Beyond this, an exception or a window is not temporary. */
+export const longestMs = 30 * dayMs;
+
+/** What a rule's demand itself gives away. Pure. */
+export function requirementFindings({ name, require }: TrustRule, now: Date): readonly Found[] {
+  if (require === undefined) return [];
+  const parts = leaves(require);
+  return [
+    ...(anyoneMeets(require)
+      ? [found(isAnyone(require) || require.kind === 'all' ? 'IDENTITY_ANYONE' : 'ALTERNATIVE_ANYONE', `rule ${name}`)]
+      : []),
+    ...parts.flatMap((part) => timeFindings(part, name)),
+    ...parts.flatMap((part) => certificateFindings(part, name, now)),
+    ...parts.flatMap((part) => rootFindings(part, name, now)),
+    ...parts.flatMap((part) => serviceFindings(part, name)),
+  ];
+}
+
+type Leaf = Exclude<Requirement, { readonly of: unknown }>;
+
+function leaves(requirement: Requirement): readonly Leaf[] {
+  return 'of' in requirement ? requirement.of.flatMap(leaves) : [requirement];
+}
+
+/** Whether somebody without any relation to the publisher can meet the demand. */
+function anyoneMeets(requirement: Requirement): boolean {
+  switch (requirement.kind) {
+    case 'all':
+      return requirement.of.every(anyoneMeets);
+    case 'any':
+      return requirement.of.some(anyoneMeets);
+    case 'threshold':
+      return requirement.of.filter(anyoneMeets).length >= requirement.count;
+    default:
+      return isAnyone(requirement);
+  }
+}
+
+/** Whether a single demand names nobody. A claim with a real text narrows a wide subject. */
+function isAnyone(requirement: Requirement): boolean {
+  if (requirement.kind === 'attestation') return isAnyone(requirement.by);
+  if (requirement.kind !== 'sigstore') return false;
+  const { subject, claims = {} } = requirement.identity;
+  return [subject, ...Object.values(claims)].every(namesNobody);
+}
+
+/** What is left of a pattern, without wildcards and the site that hosts everybody, names somebody or not. */
+function namesNobody(pattern: string): boolean {
+  if (!pattern.includes('*')) return false;
+  const rest = pattern.replace(/^https?:\/\/(\*|github\.com|gitlab\.com|bitbucket\.org)(?=\/|$)/, '').replace(/@refs\/.*$/, '');
+  return (
+    !/[A-Za-z0-9]/.test(rest.replace(/\/?\.github\/workflows\/.*$/, '').replace(/\*+\.ya?ml$/, '')) ||
+    /^\*+@?(gmail|outlook|hotmail)\.com$/.test(rest)
+  );
+}
+
+function timeFindings(part: Leaf, rule: string): readonly Found[] {
+  const keyless = part.kind === 'attestation' ? part.by : part;
+  if (keyless.kind !== 'sigstore' || keyless.proof.logs > 0 || keyless.proof.timeStamps > 0) return [];
+  return [found('NO_PROVEN_TIME', `rule ${rule}`)];
+}
+
+function certificateFindings(part: Leaf, rule: string, now: Date): readonly Found[] {
+  const groups =
+    part.kind === 'pki'
+      ? [{ name: part.roots.name, certificates: part.roots.certificates }]
+      : part.kind === 'notation'
+        ? part.stores.map(({ name, certificates }) => ({ name, certificates: certificates.map(({ der }) => der) }))
+        : [];
+  return groups.flatMap(({ name, certificates }) => {
+    const read = certificates.flatMap((der) => readCertificate(der));
+    const good = read.filter(({ validFromDate, validToDate }) => validFromDate <= now && now <= validToDate);
+    if (read.length === 0 || good.length > 0) return [];
+    const ends = read.map(({ validFrom, validTo }) => `${validFrom} to ${validTo}`).join('; ');
+    return [found('CERTIFICATE_ENDED', `rule ${rule}`, `${name}: ${ends}`)];
+  });
+}
+
+function readCertificate(
+  der: string,
+): readonly { readonly validFrom: string; readonly validTo: string; validFromDate: Date; validToDate: Date }[] {
+  try {
+    const { validFrom, validTo } = new X509Certificate(Buffer.from(der, 'base64'));
+    return [{ validFrom, validTo, validFromDate: new Date(validFrom), validToDate: new Date(validTo) }];
+  } catch {
+    return [];
+  }
+}
+
+function rootFindings(part: Leaf, rule: string, now: Date): readonly Found[] {
+  const signer = part.kind === 'attestation' ? part.by : part;
+  const root = signer.kind === 'sigstore' ? signer.proof.root : signer.kind === 'cosign-key' ? signer.log?.root : undefined;
+  if (root?.expires === undefined) return [];
+  const left = Date.parse(root.expires) - now.getTime();
+  // A date that cannot be read is past.
+  if (!(left > 0)) return [found('ROOT_ENDED', `rule ${rule}`, `${root.name}: ended at ${root.expires}`)];
+  return left < soonMs ? [found('ROOT_ENDS_SOON', `rule ${rule}`, `${root.name}: ends at ${root.expires}`)] : [];
+}
+
+function serviceFindings(part: Leaf, rule: string): readonly Found[] {
+  if (part.kind !== 'tuf') return [];
+  const { service, root, grace = 0 } = part;
+  return [
+    ...(grace * 1000 > longestMs ? [found('STALE_WINDOW_LONG', `rule ${rule}`, `${service}: ${Math.floor(grace / 86_400)} days`)] : []),
+    ...(root === 'first-use' ? [found('TRUST_ON_FIRST_USE', `rule ${rule}`, service)] : []),
+  ];
+}

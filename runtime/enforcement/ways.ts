@@ -1,0 +1,239 @@
+/**
+ * What a finding says of enforcement. `fail`: something that the policy is there to refuse is not refused, or nothing is admitted any
+ * more. `unknown`: whether it is refused cannot be seen. `note`: nothing is weaker, but somebody should look.
+ */
+export type Effect = 'fail' | 'unknown' | 'note';
+
+interface Way {
+  readonly effect: Effect;
+  /** One sentence for the list of codes in docs/enforcement.md. */
+  readonly text: string;
+  readonly fix: string;
+}
+
+/** Every way to make the control inert that is looked for, by its stable code. */
+export const ways = {
+  PLANTED_UNSIGNED_ADMITTED: {
+    effect: 'fail',
+    text: 'The planted image that nobody signed was admitted.',
+    fix: 'see which rule admits it: portcullis policy explain IMAGE --policy PATH',
+  },
+  PLANTED_SIGNED_REFUSED: {
+    effect: 'fail',
+    text: 'The planted image that is signed as the policy demands was refused.',
+    fix: 'sign it again, or correct the rule: the reasons say which check failed',
+  },
+  PLANTED_SIGNED_UNVERIFIED: {
+    effect: 'fail',
+    text: 'The planted signed image was admitted without any proof of its signature.',
+    fix: 'remove the exception or the `allow: unverified` that admits it',
+  },
+  VERIFIER_REFUSES_ALL: {
+    effect: 'fail',
+    text: 'Both planted images were refused: a verifier that refuses everything looks like one that works.',
+    fix: 'correct keys, roots and the clock of this node: the reasons say which check failed',
+  },
+  MIRROR_LACKS_EVIDENCE: {
+    effect: 'fail',
+    text: 'A mirror serves the planted signed image without its signature, and the registry itself is not asked.',
+    fix: 'copy images with their referrers (portcullis images copy, oras copy -r), or allow the origin of this mirror',
+  },
+  PLANTED_NO_RULE: {
+    effect: 'unknown',
+    text: 'No signature of a planted image was judged: no rule that demands one matches it, or a rule denies it outright.',
+    fix: 'write the pattern as references are normalised (busybox is docker.io/library/busybox), or plant images that a rule names',
+  },
+  PLANTED_NOT_DECIDED: {
+    effect: 'unknown',
+    text: 'A planted image could not be decided about: its registry or a source of evidence could not be asked.',
+    fix: 'let this node reach the registry; it is tried again by itself',
+  },
+  PLANTED_SAME_IMAGE: {
+    effect: 'unknown',
+    text: 'Both planted names stand for the same image.',
+    fix: 'push another image that nobody signs, and name it in enforcement.refused',
+  },
+  NO_PLANTED_PAIR: {
+    effect: 'unknown',
+    text: 'No planted pair is configured: nobody tries whether a refusal happens.',
+    fix: 'push a signed and an unsigned image, and name them in enforcement.admitted and enforcement.refused',
+  },
+  NOT_TRIED: {
+    effect: 'unknown',
+    text: 'The planted pair was not tried yet, or not for more than two intervals.',
+    fix: 'wait for the first try; if this stays, see the log of the daemon',
+  },
+  NO_POLICY: {
+    effect: 'fail',
+    text: 'No policy is in force: everything new is denied.',
+    fix: 'portcullis policy check PATH names every problem',
+  },
+  POLICY_NOT_RELOADED: {
+    effect: 'fail',
+    text: 'The latest policy could not be loaded: an old revision stays in force.',
+    fix: 'portcullis policy check PATH names every problem; it is loaded once it is valid',
+  },
+  POLICY_FOLDER_EMPTY: {
+    effect: 'fail',
+    text: 'A folder of policies holds no policy file: an empty one may be mounted over it.',
+    fix: 'look at the mount and at the files in it',
+  },
+  POLICY_PATH_GONE: {
+    effect: 'fail',
+    text: 'A file or folder of policies is not there or cannot be read.',
+    fix: 'restore it, or correct `policy` in the configuration',
+  },
+  RULE_NEVER_MATCHED: {
+    effect: 'unknown',
+    text: 'A rule has matched no image that this node was asked for.',
+    fix: 'check the pattern (registry, path, tag or digest); where the rule is for other nodes, add the code to enforcement.accept',
+  },
+  RULE_EXCEPTS_ITSELF: {
+    effect: 'fail',
+    text: 'A rule excepts every image that it names.',
+    fix: 'correct `except`',
+  },
+  RULE_SHADOWED: {
+    effect: 'unknown',
+    text: 'A rule has no effect, because another one always decides.',
+    fix: 'remove one of the two, or make the patterns disjoint',
+  },
+  RULE_ALLOWS_ANY: {
+    effect: 'fail',
+    text: 'A rule admits images of any registry without proof.',
+    fix: 'name the registries and repositories, or require a signature',
+  },
+  RULE_DENIES_ANY: {
+    effect: 'fail',
+    text: 'A rule denies the images of every registry.',
+    fix: 'name what is denied',
+  },
+  NAMESPACE_NEVER_SEEN: {
+    effect: 'unknown',
+    text: 'A rule is for namespaces of which this node has seen none.',
+    fix: 'check the spelling; where the rule is for other nodes, add the code to enforcement.accept',
+  },
+  REPORT_MODE: {
+    effect: 'fail',
+    text: 'A rule only reports what it would refuse.',
+    fix: 'remove `mode: report`',
+  },
+  BREAK_GLASS_OPEN: {
+    effect: 'fail',
+    text: 'A waiver admits what a rule would refuse.',
+    fix: 'remove `breakGlass` as soon as it is not needed',
+  },
+  BREAK_GLASS_WITHOUT_END: {
+    effect: 'fail',
+    text: 'A waiver lasts longer than 30 days, or for ever.',
+    fix: 'write an end that is near',
+  },
+  BREAK_GLASS_ENDED: { effect: 'note', text: 'A waiver has ended and is still written down.', fix: 'remove `breakGlass`' },
+  LOGS_ONLY: {
+    effect: 'fail',
+    text: 'A rule only logs who signed: whoever signs is admitted.',
+    fix: 'write `level: strict` or `permissive`',
+  },
+  IDENTITY_ANYONE: {
+    effect: 'fail',
+    text: 'A rule accepts the signature of anybody who has an account at the issuer.',
+    fix: 'name the repository and the workflow, or the address, of who signs',
+  },
+  ALTERNATIVE_ANYONE: {
+    effect: 'fail',
+    text: 'One alternative of a rule accepts the signature of anybody.',
+    fix: 'remove that alternative from `any` or `threshold`',
+  },
+  NO_PROVEN_TIME: {
+    effect: 'fail',
+    text: 'A rule accepts keyless signatures without a proof of when they were made.',
+    fix: 'demand an entry in a transparency log or a time stamp',
+  },
+  CERTIFICATE_ENDED: {
+    effect: 'fail',
+    text: 'All certificates that a demand rests on have ended or are not valid yet.',
+    fix: 'renew the certificates of the policy, or correct the clock',
+  },
+  ROOT_ENDED: {
+    effect: 'fail',
+    text: 'A root that a rule rests on has ended: nothing is proven by it.',
+    fix: 'portcullis sigstore-root update',
+  },
+  ROOT_ENDS_SOON: {
+    effect: 'note',
+    text: 'A root that a rule rests on ends within three days.',
+    fix: 'let this node reach its repository, or: portcullis sigstore-root update',
+  },
+  STALE_WINDOW_LONG: {
+    effect: 'fail',
+    text: 'Without news from its trust service, a rule goes on admitting for more than 30 days.',
+    fix: 'shorten `onStale.previouslyAdmitted.for`',
+  },
+  TRUST_ON_FIRST_USE: {
+    effect: 'unknown',
+    text: 'A rule believes whatever a trust service says the first time.',
+    fix: 'name the root of the service in `tuf.root`',
+  },
+  CEILING_PRIVILEGED: {
+    effect: 'fail',
+    text: 'A rule for any registry lets containers be privileged.',
+    fix: 'give `ceiling: privileged` only to images that need it',
+  },
+  OUT_OF_POLICY_RUNS: {
+    effect: 'fail',
+    text: 'Containers run that the policy in force denies.',
+    fix: 'replace them, or set verdicts.outOfPolicy: stop',
+  },
+  IMAGES_OUT_OF_POLICY: {
+    effect: 'note',
+    text: 'Images of an earlier policy are on this node that the policy in force would not admit; no container gets them.',
+    fix: 'remove them: portcullis images rm',
+  },
+  PLAIN_HTTP: {
+    effect: 'note',
+    text: 'A registry that a rule names is asked in plain HTTP: signatures cannot be forged there, but withheld.',
+    fix: 'give the registry or mirror a certificate',
+  },
+  CLOCK_BEHIND: {
+    effect: 'fail',
+    text: 'The clock is behind what this node has recorded: what has ended counts as valid.',
+    fix: 'set the clock, and run a time service',
+  },
+  CLOCK_JUMPED: { effect: 'unknown', text: 'The clock was moved by more than five minutes.', fix: 'run a time service that slews' },
+  CLOCK_DISAGREES: {
+    effect: 'fail',
+    text: 'The clock that this program sees disagrees with the hardware clock by more than 15 hours, or with the kernel’s by more than five minutes.',
+    fix: 'set the clock, and run a time service',
+  },
+  VERDICT_LOG_UNWRITABLE: {
+    effect: 'fail',
+    text: 'The state folder cannot be written: verdicts are not recorded.',
+    fix: 'make `root` writable, with free space',
+  },
+  AUDIT_LOG_UNWRITABLE: { effect: 'unknown', text: 'The audit log cannot be written.', fix: 'make `audit.path` writable' },
+  KUBELET_ELSEWHERE: {
+    effect: 'fail',
+    text: 'The kubelet of this node runs its pods with another runtime.',
+    fix: 'set containerRuntimeEndpoint in the kubelet’s configuration to the socket of this daemon',
+  },
+} as const satisfies Readonly<Record<string, Way>>;
+
+export type WayCode = keyof typeof ways;
+
+/** One way that was found. */
+export interface Found {
+  readonly code: WayCode;
+  readonly effect: Effect;
+  /** A rule (`FILE:LINE`), a path, a registry, an image. */
+  readonly on: string;
+  readonly text: string;
+  readonly fix: string;
+  /** The operator has accepted the code: it is listed and does not count. */
+  readonly accepted?: boolean;
+}
+
+/** @param detail what exactly, as one or more lines; begins with a lower-case letter */
+export function found(code: WayCode, on: string, detail?: string): Found {
+  const { effect, text, fix } = ways[code];
+  return { code, effect, on, text: detail === undefined ? text : `${text} ${detail}`, fix };
+}

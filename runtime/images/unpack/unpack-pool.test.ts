@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { afterEach, beforeEach, test } from 'node:test';
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { startKernelWorker } from '../../../base/kernel/index.ts';
+import { createLogger } from '../../../base/log/index.ts';
+import { makeStoreFolders, storeFolders } from '../folders.ts';
+import { chainIds, createLayerShelf } from '../layers.ts';
+import type { LayerClaim, LayerPosition } from '../layers.ts';
+import { defaultLimits } from '../limits.ts';
+import { sha256 } from '../test-kit.ts';
+import { createTrash } from '../trash.ts';
+import { createPending, pickFairly } from './pending-job.ts';
+import { rawTar } from './tar.fixture.ts';
+import type { RawEntry } from './tar.fixture.ts';
+import type { UnpackRequest, UnpackedLayer } from './unpack-layer.ts';
+import { createUnpackPool } from './unpack-pool.ts';
+import type { UnpackPool, UnpackPoolOptions } from './unpack-pool.ts';
+import { createJobCell, createWorkClock, stopJob, unpackAllowance } from './work-clock.ts';
+
+let folder: string;
+let pools: UnpackPool[];
+let count = 0;
+beforeEach(() => {
+  folder = mkdtempSync('/dev/shm/portcullis-unpack-pool-');
+  pools = [];
+});
+afterEach(async () => {
+  for (const pool of pools) await pool.close();
+  rmSync(folder, { recursive: true });
+});
+
+function poolOf(options: UnpackPoolOptions): UnpackPool {
+  const pool = createUnpackPool(options);
+  pools.push(pool);
+  return pool;
+}
+
+function requestOf(entries: readonly RawEntry[], lowest = false): UnpackRequest {
+  const name = `${folder}/${count++}`;
+  const tar = rawTar(entries);
+  writeFileSync(`${name}.tar`, tar);
+  return { blob: `${name}.tar`, staging: `${name}.layer`, diffId: sha256(tar), lowest, limits: defaultLimits };
+}
+
+function codeIs(code: string): (thrown: unknown) => boolean {
+  return (thrown) => {
+    assert.ok(isPortcullisError(thrown), String(thrown));
+    assert.equal(thrown.code, code, thrown.message);
+    return true;
+  };
+}
+
+const range = <T>(n: number, make: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => make(index));
+const small: readonly RawEntry[] = [{ name: 'file', body: 'content' }];
+const folders = 10_000;
+const layersBelow = 24;
+/** Some seconds of look-ups in the layers below, in one go. */
+const slow: readonly RawEntry[] = range(folders, (index) => ({ name: `d${index}/f` }));
+const slowBelow: readonly RawEntry[] = range(folders, (index) => ({ name: `d${index}`, type: '5' }));
+
+/** Roots of many layers below, all the same. */
+async function manyLowers(pool: UnpackPool): Promise<readonly string[]> {
+  const below = requestOf(slowBelow, true);
+  await pool.unpack(below, noLowers);
+  return range(layersBelow, () => `${below.staging}/fs`);
+}
+const noLowers = (): Promise<readonly string[]> => Promise.resolve([]);
+
+function isWhole(request: UnpackRequest, layer: UnpackedLayer): void {
+  assert.equal(readFileSync(`${request.staging}/fs/file`, 'utf8'), 'content');
+  assert.equal(layer.manifestSha256, sha256(readFileSync(`${request.staging}/files.ndjson`)).slice('sha256:'.length));
+}
+
+test('a cancelled layer leaves its Worker in the middle of its look-ups', async () => {
+  const pool = poolOf({ size: 1 });
+  const lowers = await manyLowers(pool);
+  const settleTime = async (abort?: AbortController): Promise<number> => {
+    let began = 0;
+    const asked = (): Promise<readonly string[]> => {
+      began = performance.now();
+      // The message with the layers' roots goes first.
+      if (abort !== undefined) setTimeout(() => abort.abort(new Error('the caller has gone')), 20);
+      return Promise.resolve(lowers);
+    };
+    const request = requestOf(slow);
+    const unpacked = pool.unpack(request, asked, abort === undefined ? {} : { signal: abort.signal });
+    if (abort === undefined) await unpacked;
+    else {
+      await assert.rejects(unpacked, codeIs('IMAGES_CANCELLED'));
+      assert.equal(existsSync(`${request.staging}/files.ndjson`), false);
+      // The same Worker takes the next layer.
+      const next = requestOf(small, true);
+      isWhole(next, await pool.unpack(next, noLowers));
+    }
+    return performance.now() - began;
+  };
+  const whole = await settleTime();
+  const cut = await settleTime(new AbortController());
+  assert.ok(cut < whole / 3, `cancelled, it took ${Math.round(cut)} ms; whole, ${Math.round(whole)} ms`);
+});
+
+test('a layer that overruns loses its Worker; layers beside it begin again, and its own pull alone fails and leaves nothing', async () => {
+  const kernel = await startKernelWorker();
+  const store = storeFolders(`${folder}/store`);
+  await makeStoreFolders(store);
+  const trash = createTrash(store.trash, kernel, createLogger({ level: 'silent' }));
+  await trash.empty();
+  const pool = poolOf({ size: 1, allowance: () => 800 });
+  const shelf = createLayerShelf({ folders: store, pool, trash, limits: defaultLimits, recorded: () => undefined, isOwned: () => false });
+  const signal = new AbortController().signal;
+  const unpack = (entries: readonly RawEntry[], position: LayerPosition, below: readonly LayerClaim[] = []): Promise<LayerClaim> => {
+    const { blob } = requestOf(entries);
+    return shelf.unpack(
+      position,
+      { path: blob, digest: 'sha256:0', size: 1 },
+      below.map((claim) => Promise.resolve(claim)),
+      signal,
+    );
+  };
+  // The layer below is made by another pool, which lets it take its time.
+  const patient = createUnpackPool({ size: 1 });
+  const lowers = await manyLowers(patient);
+  await patient.close();
+  const lower: LayerClaim = {
+    row: () => assert.fail('not recorded'),
+    pendingMove: () => undefined,
+    published: () => undefined,
+    release: () => Promise.resolve(),
+    openRoot: () => import('node:fs/promises').then(({ open }) => open(lowers[0] ?? '', 'r')),
+  };
+  const [, above] = chainIds(['sha256:below', sha256(rawTar(slow))]);
+  const [first] = chainIds([sha256(rawTar(small))]);
+  assert.ok(above !== undefined && first !== undefined);
+  const beside = Promise.withResolvers<readonly string[]>();
+  const waiting = requestOf([{ name: 'd1/f' }, ...small]);
+  const waits = pool.unpack(waiting, () => beside.promise);
+  const overruns = unpack(
+    slow,
+    above,
+    range(layersBelow, () => lower),
+  );
+  // Refused while the other is asked: it is not this one's fault.
+  const whole = unpack(small, first);
+  await assert.rejects(overruns, codeIs('IMAGES_UNPACK_OVERDUE'));
+  beside.resolve([lowers[0] ?? '']);
+  isWhole(waiting, await waits);
+  const claim = await whole;
+  const staged = readdirSync(store.staging);
+  assert.equal(staged.length, 1, staged.join(' '));
+  await claim.release();
+  await trash.settled();
+  assert.deepEqual(readdirSync(store.staging), []);
+  await kernel.close();
+});
+
+test('a Worker that hangs in a call of the kernel is replaced', async () => {
+  const pool = poolOf({ size: 1, allowance: () => 200, exitMs: 500 });
+  const hangs = requestOf(small, true);
+  rmSync(hangs.blob);
+  // Nobody writes to it: opening it never returns.
+  execFileSync('mkfifo', [hangs.blob]);
+  await assert.rejects(pool.unpack(hangs, noLowers), codeIs('IMAGES_UNPACK_OVERDUE'));
+  const next = requestOf(small, true);
+  isWhole(next, await pool.unpack(next, noLowers));
+  closeSync(openSync(hangs.blob, 'w'));
+});
+
+test('layers that wait for those below give their memory back beyond a bound, and are unpacked again', async () => {
+  const pool = poolOf({ size: 1, maxWaitingEntries: 3 });
+  const below = requestOf([{ name: 'dir', type: '5' }], true);
+  const ready = Promise.withResolvers<readonly string[]>();
+  const asked = range(4, () => 0);
+  const requests = asked.map(() => requestOf([{ name: 'dir/f' }, ...small]));
+  const waiting = requests.map((request, index) =>
+    pool.unpack(request, () => {
+      asked[index] = (asked[index] ?? 0) + 1;
+      return ready.promise;
+    }),
+  );
+  const gone = new AbortController();
+  const cancelled = pool.unpack(requestOf([{ name: 'dir/f' }, ...small]), () => ready.promise, { signal: gone.signal });
+  await pool.unpack(below, noLowers);
+  gone.abort(new Error('the caller has gone'));
+  await assert.rejects(cancelled);
+  ready.resolve([`${below.staging}/fs`]);
+  for (const [index, request] of requests.entries()) isWhole(request, (await waiting[index]) ?? assert.fail());
+  assert.deepEqual(asked, [1, 2, 2, 2]);
+});
+
+test('pulls take turns, whatever the count of their layers', () => {
+  const many = {};
+  const one = {};
+  const job = (id: number, group: object): ReturnType<typeof createPending> =>
+    createPending({ id, group, task: { kind: 'verify', layer: '', manifestSha256: '' }, lowers: noLowers, signal: undefined });
+  const queue = [...range(500, (id) => job(id, many)), job(1000, one)];
+  const underWay = [job(2000, many)];
+  assert.equal(pickFairly(queue, underWay)?.id, 1000);
+  assert.equal(pickFairly(queue, [...underWay, job(1000, one)])?.id, 0);
+  assert.equal(queue.length, 499);
+});
+
+test('the time that a layer may take grows with its entries and bytes, and only its own turns count', () => {
+  assert.equal(unpackAllowance({ entries: 0, bytes: 0 }), 120_000);
+  assert.equal(unpackAllowance({ entries: 24_000, bytes: 4 * 1024 * 1024 }), 120_000 + 48_000 + 1024);
+  const cell = createJobCell();
+  const clock = createWorkClock(cell, 'layer', () => -1);
+  assert.throws(() => clock.turn(() => clock.goOn({ entries: 1, bytes: 1 })), codeIs('IMAGES_UNPACK_OVERDUE'));
+  const patient = createWorkClock(cell, 'layer');
+  patient.turn(() => patient.goOn({ entries: 1, bytes: 1 }));
+  stopJob(cell);
+  assert.throws(() => patient.turn(() => patient.goOn({ entries: 1, bytes: 1 })), codeIs('IMAGES_CANCELLED'));
+});

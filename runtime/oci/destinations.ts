@@ -1,0 +1,174 @@
+import { lstat, stat } from 'node:fs/promises';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { O_DIRECTORY, O_PATH, closeFd, openFile } from '../../base/kernel/index.ts';
+import { isAtOrBelow, openContainerPaths } from './container-path.ts';
+import type { ContainerPaths, ResolvedPath } from './container-path.ts';
+import { launcherPath } from './launched-command.ts';
+import type { OciDevice, OciMount, OciSpec } from './spec.types.ts';
+import { badWorkingDir } from './working-dir.ts';
+
+/** Mounts whose place another container could change while the runtime makes them: to be found again afterwards. */
+export interface CheckedPlaces {
+  readonly throughVolumes: readonly string[];
+}
+
+/**
+ * Resolves every destination of a container, and its working directory, as the runtime will: through links of the image and of volumes.
+ * What leads to /dev, /proc or /sys is refused, since there a runtime takes what it finds for the kernel's: a volume at /dev whose `null` is a
+ * link leaves masked files readable (CVE-2025-31133), and one at /proc takes the writes that set labels (CVE-2025-52881).
+ *
+ * Without `privileged` stay: /dev/shm, /dev/hugepages, single files, sockets and devices below /dev (a kubelet's termination log, /dev/log), and
+ * folders of the host's own /dev; none of them under a name that the runtime itself uses, but the host's random devices in place of each other.
+ * @param input.rootfs the merged tree; nothing runs in it yet
+ * @param input.launcher the file that is mounted at the launcher's own name
+ * @param input.privileged whether every ceiling holds `privileged`
+ * @throws PortcullisError RUNTIME_DESTINATION_NOT_GRANTED (kind denied), RUNTIME_BAD_MOUNT, RUNTIME_BAD_WORKING_DIR
+ */
+export async function checkDestinations(input: {
+  readonly spec: Pick<OciSpec, 'mounts' | 'linux' | 'process'>;
+  readonly rootfs: string;
+  readonly launcher: string | undefined;
+  readonly privileged: boolean;
+  readonly container: string;
+}): Promise<CheckedPlaces> {
+  const { spec, rootfs, privileged, launcher } = input;
+  const fd = openFile(rootfs, O_PATH | O_DIRECTORY);
+  try {
+    const paths = openContainerPaths({ fd, path: rootfs });
+    const throughVolumes: string[] = [];
+    for (const mount of spec.mounts) {
+      const own = isRuntimes(mount) || (mount.destination === launcherPath && mount.source === launcher);
+      const { path, through, throughVolume } = own ? asWritten(mount) : await resolved(paths, mount.destination);
+      if (!own) {
+        const reserved = reservedPlace(path);
+        if (reserved !== undefined) throw badMount(mount.destination, reserved);
+        if (!privileged && !(await isHarmless(path, through, mount))) throw notGranted('mount at', mount.destination, path, through);
+        if (throughVolume) throughVolumes.push(path);
+      }
+      paths.place({ at: path, ...(mount.type === 'bind' && { source: mount.source }) });
+    }
+    for (const device of privileged ? [] : spec.linux.devices) {
+      const { path, through } = await resolved(paths, device.path);
+      if (through.size > 0 || !isHarmlessDevice(path, device)) throw notGranted('add device at', device.path, path, through);
+    }
+    await checkCwd(paths, spec.process.cwd, input.container);
+    return { throughVolumes };
+  } finally {
+    closeFd(fd);
+  }
+}
+
+async function checkCwd(paths: ContainerPaths, cwd: string, container: string): Promise<void> {
+  const { path, through } = await paths.resolve(cwd).catch((thrown: unknown) => {
+    throw badWorkingDir(container, cwd, reasonOf(thrown));
+  });
+  if (through.has('/proc')) throw badWorkingDir(container, cwd, `it leads through /proc, to ${path}`);
+}
+
+async function resolved(paths: ContainerPaths, destination: string): Promise<ResolvedPath> {
+  return paths.resolve(destination).catch((thrown: unknown) => {
+    throw badMount(destination, `the path in the container cannot be followed: ${reasonOf(thrown)}`);
+  });
+}
+
+/** Kernel file systems that every container has. The image holds no link there: that is checked when its root is mounted. */
+const kernelMounts: ReadonlyMap<string, string> = new Map([
+  ['/proc', 'proc'],
+  ['/dev', 'tmpfs'],
+  ['/dev/pts', 'devpts'],
+  ['/dev/mqueue', 'mqueue'],
+  ['/sys', 'sysfs'],
+  ['/sys/fs/cgroup', 'cgroup'],
+]);
+
+function isRuntimes({ destination, type }: OciMount): boolean {
+  return kernelMounts.get(destination) === type;
+}
+
+function asWritten({ destination }: OciMount): ResolvedPath {
+  return { path: destination, through: new Set(), throughVolume: false };
+}
+
+/** Places that nothing may be mounted on, whatever a ceiling holds. */
+function reservedPlace(path: string): string | undefined {
+  if (path === '/') return 'it leads to the root of the container, and would hide all that is mounted in it';
+  return isAtOrBelow(path, launcherPath)
+    ? `it leads to ${launcherPath}, where the runtime mounts the program that sets up Landlock`
+    : undefined;
+}
+
+/** What a runtime makes in /dev, or takes from it: devices, links and file systems (runtime-spec config-linux.md). */
+const runtimesNames: ReadonlySet<string> = new Set([
+  ...['console', 'core', 'fd', 'full', 'mqueue', 'null', 'ptmx', 'pts', 'random', 'stderr', 'stdin', 'stdout', 'tty', 'urandom', 'zero'],
+]);
+
+async function isHarmless(path: string, through: ReadonlySet<string>, mount: OciMount): Promise<boolean> {
+  if (through.size > 0) return false;
+  if (!isAtOrBelow(path, '/dev')) return true;
+  if (isAtOrBelow(path, '/dev/shm') || /^\/dev\/hugepages[^/]*$/.test(path)) return true;
+  if (randomDevices.has(path)) return mount.type === 'bind' && isRandomDevice(mount.source);
+  if (path === '/dev' || runtimesNames.has(path.split('/')[2] ?? '') || mount.type !== 'bind') return false;
+  // The source has been followed: a link in a volume does not make it one of the host's.
+  if (isAtOrBelow(mount.source, '/dev') && mount.source !== '/dev') return true;
+  return stat(mount.source).then(
+    (facts) => !facts.isDirectory(),
+    // It will be made as a folder.
+    () => false,
+  );
+}
+
+/** Interchangeable: the kernel's random numbers, which no runtime takes for anything else. */
+const randomDevices: ReadonlySet<string> = new Set(['/dev/random', '/dev/urandom']);
+
+/** By name as well as by numbers: no tenant can put something else there before it is mounted. */
+async function isRandomDevice(source: string): Promise<boolean> {
+  if (!randomDevices.has(source)) return false;
+  return lstat(source).then(
+    // The numbers of mem(4), 1:8 and 1:9, as makedev(3) packs them.
+    (facts) => facts.isCharacterDevice() && (facts.rdev === 0x108 || facts.rdev === 0x109),
+    () => false,
+  );
+}
+
+/** The numbers of devices that every container has (runtime-spec config-linux.md, "Default Devices"). */
+const standardDevices: ReadonlyMap<string, string> = new Map([
+  ['null', 'c 1:3'],
+  ['zero', 'c 1:5'],
+  ['full', 'c 1:7'],
+  ['random', 'c 1:8'],
+  ['urandom', 'c 1:9'],
+  ['tty', 'c 5:0'],
+  ['console', 'c 5:1'],
+  ['ptmx', 'c 5:2'],
+]);
+
+function isHarmlessDevice(path: string, { type, major, minor }: OciDevice): boolean {
+  if (path === '/dev' || path === '/' || isAtOrBelow(path, launcherPath)) return false;
+  if (randomDevices.has(path) && type === 'c' && major === 1 && (minor === 8 || minor === 9)) return true;
+  const name = isAtOrBelow(path, '/dev') ? (path.split('/')[2] ?? '') : '';
+  return !runtimesNames.has(name) || standardDevices.get(path.slice('/dev/'.length)) === `${type} ${major}:${minor}`;
+}
+
+function notGranted(attempted: string, destination: string, path: string, through: ReadonlySet<string>): PortcullisError {
+  const way = through.size > 0 && ![...through].some((folder) => isAtOrBelow(path, folder)) ? ` through ${[...through].join(' and ')}` : '';
+  return new PortcullisError({
+    code: 'RUNTIME_DESTINATION_NOT_GRANTED',
+    kind: 'denied',
+    attempted,
+    on: destination.slice(0, 512),
+    why: `it leads to ${path.slice(0, 512)}${way}, where a runtime relies on what the kernel has there, and no ceiling for privileged containers admits it`,
+    fix: 'mount it elsewhere, or let the policy rule that admits this image name a ceiling that holds `privileged`',
+    details: { destination: destination.slice(0, 512), path: path.slice(0, 512) },
+  });
+}
+
+function badMount(on: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_MOUNT',
+    kind: 'invalid',
+    attempted: 'mount',
+    on: on.slice(0, 512),
+    why,
+    fix: 'give a path of the container that exists or can be made',
+  });
+}

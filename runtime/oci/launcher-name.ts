@@ -1,0 +1,98 @@
+import { createHash } from 'node:crypto';
+import { accessSync, constants, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { PortcullisError } from '../../base/errors/index.ts';
+import {
+  O_CREAT,
+  O_EXCL,
+  O_NOFOLLOW,
+  O_PATH,
+  O_WRONLY,
+  RESOLVE_BENEATH,
+  RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_SYMLINKS,
+  closeFd,
+  isErrno,
+  openInRoot,
+  placeOf,
+} from '../../base/kernel/index.ts';
+import { launcherPath } from './launched-command.ts';
+import type { OciSpec } from './spec.types.ts';
+
+const name = launcherPath.slice(1);
+const plainly = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+
+/**
+ * Makes the empty file that the launcher is mounted on. It must be new: a runtime follows a link of the image, and the launcher would then
+ * be mounted where the container can move it away. Nothing of the container runs yet, and the file lies in its root folder itself, so what is
+ * made here is where the runtime mounts.
+ * @throws PortcullisError RUNTIME_LAUNCHER_NAME_TAKEN
+ */
+export function reserveLauncherName(rootfs: string): void {
+  try {
+    closeFd(openInRoot(rootfs, name, { flags: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o400, resolve: plainly }));
+  } catch (thrown) {
+    if (!isErrno(thrown, 'EEXIST') && !isErrno(thrown, 'ELOOP')) throw thrown;
+    throw new PortcullisError({
+      code: 'RUNTIME_LAUNCHER_NAME_TAKEN',
+      kind: 'precondition',
+      attempted: 'reserve the name of the program that sets up Landlock',
+      on: launcherPath,
+      why: 'the image holds a file of this name, and a container could replace the program through it',
+      fix: `build the image without ${launcherPath}`,
+    });
+  }
+}
+
+/** The launcher's file on the host, where the container has one. */
+export function launcherOf({ mounts }: Pick<OciSpec, 'mounts'>): string | undefined {
+  return mounts.find(({ destination }) => destination === launcherPath)?.source;
+}
+
+/**
+ * Checks that a command would go through our launcher: what has its name is a read-only mount of exactly that file, whose content is that of
+ * `launcher`. A mount point cannot be renamed or removed, and no process that Landlock holds can mount or unmount, so that what is found
+ * here is what the runtime executes a moment later.
+ * @param root of the container's mount namespace, open
+ * @param launcher its file on the host, named by its digest
+ * @throws PortcullisError RUNTIME_LAUNCHER_REPLACED
+ */
+export function checkLauncher(root: number, launcher: string, container: string): void {
+  let fd: number;
+  try {
+    fd = openInRoot(root, name, { flags: O_PATH | O_NOFOLLOW, resolve: plainly });
+  } catch {
+    throw replaced(container, 'is gone');
+  }
+  try {
+    const place = placeOf(fd);
+    if (!place.mountRoot || !place.isFile) throw replaced(container, 'is not the mount that the container was created with');
+    const path = `/proc/self/fd/${fd}`;
+    if (isWritable(path)) throw replaced(container, 'is mounted writable');
+    if (createHash('sha256').update(readFileSync(path)).digest('hex') !== basename(launcher))
+      throw replaced(container, 'is another program');
+  } finally {
+    closeFd(fd);
+  }
+}
+
+/** On a read-only mount not even root may write. */
+function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch (thrown) {
+    return (thrown as NodeJS.ErrnoException).code !== 'EROFS';
+  }
+}
+
+function replaced(container: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_LAUNCHER_REPLACED',
+    kind: 'precondition',
+    attempted: 'check the program that sets up Landlock in container',
+    on: container.slice(0, 13),
+    why: `${launcherPath} ${why}; a command would run without the rules on files`,
+    fix: 'delete the pod; find out which process of the node or the pod changed the mounts of this container',
+  });
+}

@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
+import { checkMadeContainer } from './made-container.ts';
+import type { ContainerPlan } from './made-container.ts';
+
+/** A process with a mount namespace of its own that stands where `script` has led it, as a first process that waits for its start. */
+async function processAfter(t: TestContext, script: string, opened = '/tmp'): Promise<number> {
+  const inside = `${script} && echo ready && exec sleep 600`;
+  const command = `exec 5<"${opened}"; exec unshare -m /bin/sh -c '${inside}'`;
+  const child = spawn('/bin/sh', ['-c', command], { cwd: '/', stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => child.kill('SIGKILL'));
+  assert.equal(String((await once(child.stdout, 'data'))[0]), 'ready\n');
+  return child.pid ?? 0;
+}
+
+const plan = (more: Partial<ContainerPlan>): ContainerPlan => ({ throughVolumes: [], maskedPaths: [], place: { cwd: '/' }, ...more });
+
+/** With real processes in mount namespaces; what runtimes make of hostile volumes is in test/e2e/kernel-folders.test.ts. */
+describe('what a runtime has made', () => {
+  it('is accepted where mounts, masks and the working directory are as they must be', async (t) => {
+    const pid = await processAfter(t, 'mount -t tmpfs x /mnt && mount --bind /dev/null /proc/keys && cd /mnt');
+    checkMadeContainer('c', pid, plan({ throughVolumes: ['/mnt'], maskedPaths: ['/proc/keys', '/proc/not-there', '/etc/hostname'] }));
+  });
+
+  it('is refused where a mount is not at its place', async (t) => {
+    const pid = await processAfter(t, 'mount -t tmpfs x /mnt');
+    assert.throws(() => checkMadeContainer('c', pid, plan({ throughVolumes: ['/mnt', '/srv'] })), {
+      code: 'RUNTIME_MADE_OTHERWISE',
+      message: /the mount for \/srv is not there/,
+    });
+  });
+
+  it('is refused where a masked path shows procfs or sysfs, also through another of its files', async (t) => {
+    const pid = await processAfter(t, 'mount --bind /proc/version /proc/keys');
+    for (const path of ['/proc/keys', '/proc/interrupts', '/sys/kernel'])
+      assert.throws(() => checkMadeContainer('c', pid, plan({ maskedPaths: [path] })), {
+        code: 'RUNTIME_MADE_OTHERWISE',
+        message: /is to be masked/,
+      });
+  });
+
+  it('is refused where the working directory is another namespace’s, or in procfs', async (t) => {
+    const outside = await processAfter(t, 'cd /proc/self/fd/5');
+    assert.throws(() => checkMadeContainer('c', outside, plan({})), {
+      code: 'RUNTIME_MADE_OTHERWISE',
+      message: /outside of the container/,
+    });
+    const inProc = await processAfter(t, 'cd /proc/self');
+    assert.throws(() => checkMadeContainer('c', inProc, plan({})), { code: 'RUNTIME_MADE_OTHERWISE', message: /lies in \/proc/ });
+  });
+});

@@ -1,0 +1,98 @@
+import { readFileSync } from 'node:fs';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import {
+  O_DIRECTORY,
+  O_PATH,
+  RESOLVE_IN_ROOT,
+  closeFd,
+  isErrno,
+  kernelFileSystemOf,
+  openFile,
+  openInRoot,
+  placeOf,
+} from '../../base/kernel/index.ts';
+import type { CommandPlace } from './command-place.ts';
+import { isAtOrBelow } from './container-path.ts';
+import { checkLauncher } from './launcher-name.ts';
+import { parseMountinfo } from './mountinfo.ts';
+
+/** What a runtime was told to make, as far as somebody else could have interfered. Plain data. */
+export interface ContainerPlan {
+  /** Destinations, resolved, on whose way a volume lies. */
+  readonly throughVolumes: readonly string[];
+  readonly maskedPaths: readonly string[];
+  readonly place: CommandPlace;
+}
+
+/**
+ * Looks at a container between its creation and its start, when the runtime has made all mounts and nothing of the image runs: whether what
+ * has been checked before is what was made. Other containers that share a volume could have changed it meanwhile.
+ *
+ * - Each mount whose way leads through a volume is where it was meant to be.
+ * - What a masked path shows is neither of procfs nor of sysfs (CVE-2025-31133: its cover was bound from a link).
+ * - The working directory lies in a mount of the container, and not in procfs (CVE-2024-21626).
+ * - The launcher is ours.
+ * @param init the first process, which waits for its start
+ * @throws PortcullisError RUNTIME_MADE_OTHERWISE, RUNTIME_LAUNCHER_REPLACED
+ */
+export function checkMadeContainer(container: string, init: number, plan: ContainerPlan): void {
+  const root = openFile(`/proc/${init}/root`, O_PATH | O_DIRECTORY);
+  try {
+    const mounts = parseMountinfo(readFileSync(`/proc/${init}/mountinfo`, 'utf8'));
+    const targets = new Set(mounts.map(({ target }) => target));
+    for (const destination of plan.throughVolumes)
+      if (!targets.has(destination))
+        throw otherwise(container, `the mount for ${destination} is not there: a volume was changed meanwhile`);
+    for (const path of plan.maskedPaths) {
+      const found = kernelFileSystemAt(root, path);
+      if (found !== undefined) throw otherwise(container, `${path} is to be masked, and shows ${found}`);
+    }
+    checkCwd(container, init, new Set(mounts.map(({ id }) => id)));
+    if (plan.place.launcher !== undefined) checkLauncher(root, plan.place.launcher, container);
+  } finally {
+    closeFd(root);
+  }
+}
+
+/** Undefined where nothing is, and for what the runtime covers elsewhere. */
+function kernelFileSystemAt(root: number, path: string): string | undefined {
+  if (!['/proc', '/sys'].some((folder) => isAtOrBelow(path, folder))) return undefined;
+  let fd: number;
+  try {
+    fd = openInRoot(root, path, { flags: O_PATH, resolve: RESOLVE_IN_ROOT });
+  } catch (thrown) {
+    if (['ENOENT', 'ENOTDIR'].some((name) => isErrno(thrown, name))) return undefined;
+    throw thrown;
+  }
+  try {
+    return kernelFileSystemOf(fd);
+  } finally {
+    closeFd(fd);
+  }
+}
+
+function checkCwd(container: string, init: number, mounts: ReadonlySet<string>): void {
+  let fd: number;
+  try {
+    fd = openFile(`/proc/${init}/cwd`, O_PATH | O_DIRECTORY);
+  } catch (thrown) {
+    throw otherwise(container, `its working directory cannot be looked at: ${reasonOf(thrown)}`);
+  }
+  try {
+    if (!mounts.has(String(placeOf(fd).mountId))) throw otherwise(container, 'its working directory lies outside of the container');
+    if (kernelFileSystemOf(fd) === 'proc') throw otherwise(container, 'its working directory lies in /proc');
+  } finally {
+    closeFd(fd);
+  }
+}
+
+function otherwise(container: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_MADE_OTHERWISE',
+    kind: 'precondition',
+    attempted: 'check what the runtime has made of container',
+    on: container.slice(0, 13),
+    why,
+    fix: 'find out which container of the node changes a volume that this one has, or update the runtime (`portcullis doctor` lists its flaws)',
+  });
+}

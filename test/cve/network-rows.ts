@@ -1,0 +1,161 @@
+import type { Row } from './row.ts';
+
+const spdy = 'runtime/streaming/spdy/spdy.test.ts';
+const versions = 'test/cve/versions.test.ts';
+const node = 'the Node that runs and ships is not older than ${version} (${ids})';
+const packages = "${name} is not older than ${versions.join(' or ')} (${ids})";
+const entry = 'entitlements/compile/kernel-entry-points.test.ts';
+const kernelProof = 'the program that the kernel runs refuses each, beside what ${runtime} itself calls (${architecture})';
+const inContainer = '${runtime}: each fails by the filter';
+const mayNot = '${entry.question}: no program can call it';
+const securityfs = 'guards mounts, the kernel’s files and other containers, by default';
+
+const crackArmor = (id: string): Row => ({
+  id,
+  what: 'AppArmor ("CrackArmor"): an unprivileged writer of the policy files replaces profiles',
+  held: [
+    ['entitlements/apparmor/profile-text.test.ts', securityfs],
+    ['test/e2e/kernel-folders.test.ts', 'a volume is mounted at one only where it can do no harm (${handler})'],
+    [entry, 'no user namespace can be made'],
+  ],
+});
+const pageCache = (id: string, what: string): Row => ({
+  id,
+  what,
+  held: [
+    [entry, mayNot],
+    [entry, kernelProof],
+    [entry, inContainer],
+  ],
+});
+
+/** Streams, HTTP, the kernel, networks and file systems. */
+export const networkRows: readonly Row[] = [
+  {
+    id: 'CVE-2020-8554',
+    what: 'Kubernetes: whoever may write a Service takes traffic to any address by externalIPs',
+    held: [
+      [
+        'cni-plugins/services/kubernetes/translate.test.ts',
+        'external addresses are served as far as the node allows them; one that cannot be takes no other away',
+      ],
+    ],
+  },
+  {
+    id: 'CVE-2026-35469',
+    what: 'spdystream: counts and lengths of SETTINGS and header blocks allocate before they are checked',
+    held: [
+      [spdy, 'counts and lengths that a frame only claims cost nothing (CVE-2026-35469)'],
+      [spdy, 'a bomb is refused'],
+      [spdy, 'of another version, or too large, end it'],
+    ],
+  },
+  { id: 'CVE-2026-48068', what: 'grpc-js: a malformed stream start ends the server', held: [[versions, packages]] },
+  { id: 'CVE-2026-48069', what: 'grpc-js: a malformed compressed message ends the server', held: [[versions, packages]] },
+  { id: 'CVE-2026-41242', what: 'protobufjs: code by a hostile schema', held: [[versions, packages]] },
+  { id: 'CVE-2026-48618', what: 'Node: a wildcard of TLS covers more than one label', held: [[versions, node]] },
+  { id: 'CVE-2026-48928', what: 'Node: TLS server names', held: [[versions, node]] },
+  { id: 'CVE-2026-48930', what: 'Node: TLS server names', held: [[versions, node]] },
+  { id: 'CVE-2026-48934', what: 'Node: TLS server names', held: [[versions, node]] },
+  { id: 'CVE-2026-48619', what: 'Node: HTTP/2 ORIGIN frames', held: [[versions, node]] },
+  { id: 'CVE-2026-21637', what: 'Node: an error in SNICallback ends the process', held: [[versions, node]] },
+  { id: 'CVE-2026-21710', what: 'Node: headersDistinct throws on a hostile name', held: [[versions, node]] },
+  { id: 'CVE-2026-21714', what: 'Node, March 2026', held: [[versions, node]] },
+  { id: 'CVE-2026-21717', what: 'Node, March 2026', held: [[versions, node]] },
+  pageCache('CVE-2026-31431', 'Linux: the page cache is written through AF_ALG'),
+  pageCache('CVE-2026-43284', 'Linux: the page cache is written through xfrm ESP'),
+  pageCache('CVE-2026-46300', 'Linux: the page cache is written through xfrm ESP'),
+  pageCache('CVE-2026-43500', 'Linux: the page cache is written through RxRPC'),
+  pageCache('CVE-2026-31635', 'Linux: the page cache is written through RxRPC'),
+  {
+    id: 'CVE-2022-0185',
+    what: 'Linux: fsconfig overflows, within reach of a user namespace',
+    held: [
+      [entry, 'no user namespace can be made'],
+      [
+        'entitlements/compile/live-kernel.test.ts',
+        '${runtime}: the default filter forbids namespaces and mounts, and answers ENOSYS for calls nobody knows',
+      ],
+    ],
+  },
+  ...['23268', '23269', '23403', '23404', '23405', '23406', '23407', '23408', '23409', '23410', '23411'].map((number) =>
+    crackArmor(`CVE-2026-${number}`),
+  ),
+  {
+    id: 'canonical/k8s-snap#2747',
+    what: 'AppArmor 5 labels executed processes `profile//&unconfined`, and they cannot be signalled',
+    held: [
+      [
+        'test/e2e/apparmor.test.ts',
+        'a container that says nothing carries the default profile, and so does what is executed in it (${handler})',
+      ],
+    ],
+  },
+  {
+    id: 'security-profiles-operator#3364',
+    what: 'apparmor_parser 4 writes a compressed cache that the kernel refuses',
+    absent: 'profiles are loaded by the parser itself; no cache file is written or loaded',
+  },
+  {
+    id: 'CVE-2025-67499',
+    what: 'CNI portmap: the nftables backend takes traffic of the port to every destination',
+    held: [
+      ['cni-plugins/attach/engine.test.ts', 'what leaves for another network is masqueraded, also to a port that is a host port here'],
+      ['cni-plugins/attach/plugin-traffic.test.ts', 'what leaves for another network is masqueraded, in both families'],
+    ],
+  },
+  {
+    id: 'containernetworking/plugins#1235',
+    what: 'CNI portmap: masquerading hides the client',
+    held: [
+      [
+        'cni-plugins/attach/plugin-traffic.test.ts',
+        'whom the pod behind a host port sees: the client; with masqAll the host; without snat always the client',
+      ],
+    ],
+  },
+  {
+    id: 'CVE-2020-8558',
+    what: 'kube-proxy: services on 127.0.0.1 of the host are reached from its network',
+    held: [
+      [
+        'cni-plugins/attach/engine.test.ts',
+        'a pod with all capabilities cannot send as another, reach the host loopback, or speak anything but IP and ARP',
+      ],
+    ],
+  },
+  {
+    id: 'CVE-2026-32241',
+    what: 'flannel: an annotation of a node becomes a shell command',
+    held: [['cni-plugins/overlay/hostile-records.test.ts', 'no text of a record of etcd reaches the kernel or a program: ${what}']],
+  },
+  {
+    id: 'CVE-2025-54388',
+    what: 'moby: a reload of firewalld opens published ports',
+    held: [
+      ['cni-plugins/attach/engine.test.ts', 'rules that another program removed are made anew'],
+      ['cni-plugins/policy/other-ports.test.ts', 'rules that another program flushes come back without anybody asking'],
+    ],
+  },
+  {
+    id: 'CVE-2025-54410',
+    what: 'moby: a reload of firewalld ends the isolation of networks',
+    held: [
+      ['cni-plugins/policy/peers.test.ts', 'rules that another program takes from tables that it leaves standing come back'],
+      [
+        'cni-plugins/policy/routed-links.test.ts',
+        'what holds outlives a restart, rules that are flushed, a link that is lost; a link is closed before its plugins let go of it',
+      ],
+    ],
+  },
+  {
+    id: 'CVE-2026-23224',
+    what: 'Linux: EROFS mounted from a file',
+    absent: 'no image is mounted as EROFS: layers are folders under overlayfs',
+  },
+  {
+    id: 'CVE-2026-46329',
+    what: 'Linux: EROFS mounted from a file',
+    absent: 'no image is mounted as EROFS: layers are folders under overlayfs',
+  },
+];

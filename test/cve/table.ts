@@ -1,0 +1,18 @@
+import { doorRows } from './door-rows.ts';
+import { networkRows } from './network-rows.ts';
+import type { Row } from './row.ts';
+import { runtimeRows } from './runtime-rows.ts';
+import { trustRows } from './trust-rows.ts';
+
+interface Section {
+  readonly title: string;
+  readonly rows: readonly Row[];
+}
+
+/** What docs/security-advisories.md shows, in its order. */
+export const sections: readonly Section[] = [
+  { title: 'Runtimes and container engines', rows: runtimeRows },
+  { title: 'Registries, signatures and metadata', rows: trustRows },
+  { title: 'Streams, kernel, networks and file systems', rows: networkRows },
+  { title: 'Doors through which content or power enters', rows: doorRows },
+];

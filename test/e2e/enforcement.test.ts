@@ -1,0 +1,209 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, rmdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { stringify } from 'yaml';
+import { enforcementEventId, policyEventsHeader } from '../../runtime/index.ts';
+import type { EnforcementState } from '../../runtime/index.ts';
+import { patience } from '../fixtures/daemon.ts';
+import { openStage, plainPolicy, podNamespace, policyOf, registryName } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const port = 30_000 + (process.pid % 20_000);
+const folder = mkdtempSync(join(tmpdir(), 'pc-enforcement-'));
+process.once('exit', () => rmSync(folder, { recursive: true }));
+const signed = `${registryName}/planted/signed:1`;
+const unsigned = `${registryName}/planted/unsigned:1`;
+
+function configFile(name: string, admitted: string, refused: string, more: object = {}): string {
+  const file = join(folder, `${name}.yaml`);
+  const enforcement = { admitted, refused, namespace: podNamespace };
+  writeFileSync(file, stringify({ enforcement, metrics: { address: `127.0.0.1:${port}` }, ...more }));
+  return file;
+}
+
+async function stateOf(stage: Stage): Promise<EnforcementState> {
+  const { info } = await stage.daemon.cri.runtime.status({ verbose: true });
+  return JSON.parse(info['enforcement'] ?? '{}') as EnforcementState;
+}
+
+/** What Status tells once `wanted` is true of it. */
+async function until(stage: Stage, wanted: (state: EnforcementState, codes: readonly string[]) => boolean): Promise<EnforcementState> {
+  const codesOf = ({ findings }: EnforcementState): readonly string[] => findings.map(({ code }) => code);
+  let state = await stateOf(stage);
+  for (const end = performance.now() + 4 * patience; !wanted(state, codesOf(state)); state = await stateOf(stage)) {
+    if (performance.now() > end) assert.fail(`enforcement is never as wanted: ${JSON.stringify(state)}`);
+    await pause(200);
+  }
+  return state;
+}
+
+/** What a pull leaves on the disk. */
+function content(stage: Stage): readonly string[] {
+  const images = join(stage.folders.root, 'images');
+  return ['blobs', 'layers', 'ingest', 'staging'].flatMap((name) => {
+    try {
+      const entries = readdirSync(join(images, name), { recursive: true, withFileTypes: true });
+      return entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
+    } catch {
+      return [];
+    }
+  });
+}
+
+describe('enforcement proves itself', () => {
+  let stage: Stage;
+  const enforcementEvents: { readonly reason: string; readonly message: string }[] = [];
+  before(async () => {
+    stage = await openStage({ flags: ['--config', configFile('pair', signed, unsigned)] });
+    const events = stage.daemon.cri.runtime.getContainerEvents({}, { headers: { [policyEventsHeader]: '1' } });
+    void (async () => {
+      for await (const { containerId, containersStatuses } of events)
+        if (containerId === enforcementEventId)
+          enforcementEvents.push(...containersStatuses.map(({ reason, message }) => ({ reason, message })));
+    })().catch(() => undefined);
+  });
+  after(() => stage.close());
+
+  const change = async (policy: string): Promise<void> => {
+    stage.writePolicy(policy);
+    await stage.daemon.reload();
+  };
+
+  it('cannot tell while the planted images are not there', async () => {
+    const { result } = await until(stage, (_, codes) => codes.includes('PLANTED_NOT_DECIDED'));
+    assert.equal(result, 'could not tell');
+  });
+
+  it('passes at a reload once they are, by status, metric, event, log and doctor, and leaves no image and no content', async () => {
+    await stage.publish('planted/signed:1');
+    await stage.publish('planted/unsigned:1', {}, { sign: false });
+    await stage.daemon.reload();
+    const state = await until(stage, ({ result }) => result === 'pass');
+    assert.deepEqual(state.findings, []);
+    assert.deepEqual((await stage.daemon.cri.image.listImages({})).images, []);
+    assert.deepEqual(content(stage), []);
+    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    assert.match(text, /^portcullis_enforcement\{result="pass"\} 1$/m);
+    assert.match(text, /^portcullis_enforcement\{result="fail"\} 0$/m);
+    // A try is no pull of a workload.
+    assert.doesNotMatch(text, /^portcullis_image_pulls_total\{/m);
+    assert.match(stage.daemon.log(), /"enforcement: pass"/);
+    const { socket, root, state: stateFolder, policy, cniConf } = stage.folders;
+    const config = configFile('doctor', signed, unsigned, {
+      socket,
+      root,
+      state: stateFolder,
+      policy: [policy],
+      cni: { confDir: cniConf },
+    });
+    const main = join(import.meta.dirname, '../../cli/main.ts');
+    const told = await new Promise<string>((resolve) =>
+      execFile(process.execPath, [main, 'doctor', '--config', config, '--output', 'json'], (_, stdout) => resolve(stdout)),
+    );
+    const { chapters } = JSON.parse(told) as { chapters: { findings: { topic: string; state: string; found: string }[] }[] };
+    const found = chapters.flatMap(({ findings }) => findings).find(({ topic }) => topic === 'enforcement');
+    assert.deepEqual([found?.state, found?.found], ['fine', 'pass']);
+    assert.ok(enforcementEvents.some(({ reason }) => reason === 'EnforcementPass'));
+  });
+
+  it('fails when a reload lets the unsigned image in, and says so as an event', async () => {
+    await change(policyOf(`  - images: ["${registryName}/**"]\n    allow: unverified\n`));
+    const { result, findings } = await until(stage, (_, codes) => codes.includes('PLANTED_UNSIGNED_ADMITTED'));
+    assert.equal(result, 'fail');
+    assert.equal(findings.find(({ code }) => code === 'PLANTED_UNSIGNED_ADMITTED')?.on, unsigned);
+    assert.ok(findings.some(({ code }) => code === 'PLANTED_SIGNED_UNVERIFIED'));
+    assert.ok(
+      enforcementEvents.some(({ reason, message }) => reason === 'EnforcementFail' && message.includes('PLANTED_UNSIGNED_ADMITTED')),
+    );
+  });
+
+  it('fails in report mode and with broken glass, and names the rule', async () => {
+    await change(plainPolicy.replace('    require:', '    mode: report\n    require:'));
+    const report = await until(stage, (_, codes) => codes.includes('REPORT_MODE') && codes.includes('PLANTED_UNSIGNED_ADMITTED'));
+    assert.match(report.findings.find(({ code }) => code === 'REPORT_MODE')?.on ?? '', /^rule .*policy\.yaml:\d+$/);
+    await change(plainPolicy.replace('    require:', '    breakGlass: { until: 2999-01-01, reason: outage, by: ann }\n    require:'));
+    const waiver = await until(
+      stage,
+      (_, codes) => codes.includes('BREAK_GLASS_WITHOUT_END') && codes.includes('PLANTED_UNSIGNED_ADMITTED'),
+    );
+    assert.equal(waiver.result, 'fail');
+  });
+
+  it('fails when everything is refused, although nothing unsigned gets in', async () => {
+    writeFileSync(join(stage.folders.policy, 'other.pub'), otherKey());
+    await change(plainPolicy.replace('k.pub', 'other.pub'));
+    const { result } = await until(stage, (_, codes) => codes.includes('VERIFIER_REFUSES_ALL'));
+    assert.equal(result, 'fail');
+  });
+
+  it('cannot tell when no rule matches the pair: a refusal by default proves nothing', async () => {
+    await change(plainPolicy.replace('good.test/**', 'god.test/**'));
+    const { result } = await until(stage, (_, codes) => codes.includes('PLANTED_NO_RULE') && codes.includes('RULE_NEVER_MATCHED'));
+    assert.equal(result, 'could not tell');
+  });
+
+  it('fails within 60 s when the policy folder is replaced by an empty one, without any signal', async () => {
+    await change(plainPolicy);
+    await until(stage, ({ result }) => result === 'pass');
+    const aside = join(stage.folders.folder, 'aside');
+    renameSync(stage.folders.policy, aside);
+    mkdirSync(stage.folders.policy);
+    const { result, findings } = await until(stage, (_, codes) => codes.includes('POLICY_FOLDER_EMPTY'));
+    assert.equal(result, 'fail');
+    assert.equal(findings.find(({ code }) => code === 'POLICY_FOLDER_EMPTY')?.on, stage.folders.policy);
+    rmdirSync(stage.folders.policy);
+    renameSync(aside, stage.folders.policy);
+    await stage.daemon.reload();
+    await until(stage, ({ result: again }) => again === 'pass');
+  });
+
+  it('is crash-only: kill -9 in the middle of a try leaves no image and no content', async () => {
+    let asked = (): void => undefined;
+    const hung = new Promise<void>((resolve) => (asked = resolve));
+    // Answers nothing: whoever asks is in the middle of a try.
+    const server = createServer(() => asked());
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const slow = 'slow.test/planted/unsigned:1';
+    try {
+      stage.writePolicy(plainPolicy.replace('"good.test/**"', '"good.test/**", "slow.test/**"'));
+      const flags = ['--config', configFile('slow', signed, slow), '--registry-mirror', `slow.test=${url}`];
+      await stage.restart({ flags });
+      await hung;
+      await stage.restart({ kill: true });
+      await until(stage, ({ result }) => result === 'pass');
+      assert.deepEqual((await stage.daemon.cri.image.listImages({})).images, []);
+      assert.deepEqual(content(stage), []);
+    } finally {
+      server.close().closeAllConnections();
+    }
+  });
+
+  it('names a mirror that has the image without its signature', async () => {
+    // As a tool leaves it that copies images and not what refers to them.
+    const { reference } = await stage.publish('planted/copied:1', {}, { sign: false });
+    await stage.restart({ flags: ['--config', configFile('copied', reference, unsigned)] });
+    const { result, findings } = await until(stage, (_, codes) => codes.includes('MIRROR_LACKS_EVIDENCE'));
+    assert.equal(result, 'fail');
+    assert.equal(findings.find(({ code }) => code === 'MIRROR_LACKS_EVIDENCE')?.on, stage.registry.url);
+  });
+
+  it('cannot tell when the registry does not answer', async () => {
+    await stage.registry.close();
+    await stage.daemon.reload();
+    const { result } = await until(stage, (_, codes) => codes.includes('PLANTED_NOT_DECIDED'));
+    assert.equal(result, 'could not tell');
+  });
+});
+
+function otherKey(): string {
+  return String(generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ type: 'spki', format: 'pem' }));
+}

@@ -1,0 +1,143 @@
+import { fork } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { usualLimits } from './judge.ts';
+import { readProgress } from './protocol.ts';
+import type { Finding, FuzzMessage, FuzzTask } from './protocol.ts';
+import { loadTarget } from './targets/index.ts';
+
+/** What fuzzing one target gave. */
+export interface Outcome {
+  readonly target: string;
+  readonly inputs: number;
+  /** Blocks of the product's sources that ran. */
+  readonly blocks: number;
+  /** Inputs that ran code which no other ran. */
+  readonly corpus: number;
+  readonly findings: readonly Finding[];
+  /** Inputs beyond the corpus that ran new code. */
+  readonly fresh: readonly Uint8Array[];
+}
+
+/** An input that takes this long by the wall clock, on a machine however busy, does not end. */
+const hangMs = 30_000;
+const mebibyte = 1024 * 1024;
+/** What the sources, the target's seeds and V8 itself take of the heap. */
+const baseMegabytes = 96;
+/**
+ * V8 ends the process now and then while it collects block coverage (SIGSEGV in Coverage::Collect, "unreachable code" when it optimises a
+ * function whose coverage is recorded). Such a child is followed by another, and the input that it was reading is read again without coverage.
+ * Nothing is optimised, which makes it rarer; what seems slow is read again by a child that optimises.
+ */
+const withCoverage = ['--no-opt', '--no-maglev'];
+const mostRestarts = 200;
+
+/**
+ * Fuzzes one target in a child process, or replays its corpus. A child that hangs or ends is a finding of the input that it was reading.
+ * It stops early after `mostFindings`.
+ */
+export async function runTarget(options: {
+  readonly target: string;
+  readonly seed: number;
+  readonly milliseconds: number;
+  readonly mode: 'fuzz' | 'replay';
+  readonly mostFindings?: number;
+}): Promise<Outcome> {
+  const { target, seed, milliseconds, mode, mostFindings = 5 } = options;
+  const { memoryFactor } = (await loadTarget(target)).allows ?? usualLimits;
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-fuzz-'));
+  const findings: Finding[] = [];
+  const fresh: Uint8Array[] = [];
+  const suspects = { time: [] as Uint8Array[], memory: [] as Uint8Array[] };
+  let figures = { inputs: 0, blocks: 0, corpus: 0 };
+  const add = (finding: Finding): void => {
+    if (!findings.some(({ kind, why }) => kind === finding.kind && why === finding.why)) findings.push(finding);
+  };
+  const child = (task: Partial<FuzzTask>, execArgv: readonly string[], hear: (message: FuzzMessage, stop: () => void) => void) =>
+    runChild({ target, seed, milliseconds, mode, progress: join(folder, 'progress'), ...task }, execArgv, hear, add);
+  try {
+    const input = join(folder, 'input');
+    const found = join(folder, 'found');
+    mkdirSync(found);
+    const check = async (bytes: Uint8Array, execArgv: readonly string[] = []): Promise<string | undefined> => {
+      writeFileSync(input, bytes);
+      return (await child({ mode: 'check', input }, execArgv, (message) => message.kind === 'finding' && add(message.finding)))?.how;
+    };
+    const until = performance.now() + milliseconds;
+    for (let start = 0; start <= mostRestarts && findings.length < mostFindings; start++) {
+      const task: Partial<FuzzTask> = { seed: seed + 1_000_003 * start, milliseconds: until - performance.now(), found };
+      const ended = await child(task, mode === 'fuzz' ? withCoverage : [], (message, stop) => {
+        if (message.kind === 'finding') {
+          add(message.finding);
+          if (findings.length >= mostFindings) stop();
+        } else if (message.kind === 'new') {
+          writeFileSync(join(found, String(fresh.length).padStart(6, '0')), message.input);
+          fresh.push(message.input);
+        } else if (message.kind === 'suspect') suspects[message.of].push(message.input);
+        else figures = { ...message, inputs: message.inputs + figures.inputs };
+      });
+      if (ended === undefined) break;
+      const again = await check(ended.input);
+      if (again !== undefined || mode === 'replay') {
+        add({ kind: 'crash', target, why: `the process ended: ${again ?? ended.how}`, input: ended.input });
+        break;
+      }
+      figures = { ...figures, inputs: figures.inputs + ended.count };
+      if (performance.now() > until) break;
+    }
+    const largest = (some: Uint8Array[]): Uint8Array[] => some.sort((a, b) => b.length - a.length).slice(0, 3);
+    for (const bytes of largest(suspects.time)) {
+      const how = await check(bytes);
+      if (how !== undefined) add({ kind: 'crash', target, why: `the process ended: ${how}`, input: bytes });
+    }
+    for (const bytes of largest(suspects.memory)) {
+      const limit = baseMegabytes + Math.ceil((memoryFactor * bytes.length) / mebibyte);
+      if ((await check(bytes, [`--max-old-space-size=${limit}`])) !== undefined)
+        add({ kind: 'memory', target, input: bytes, why: `${bytes.length} bytes took more than ${limit} MiB of heap` });
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+  return { target, ...figures, findings, fresh };
+}
+
+/** Runs one child to its end. Returns what it was reading when it ended by itself before it was done. */
+async function runChild(
+  task: FuzzTask,
+  execArgv: readonly string[],
+  hear: (message: FuzzMessage, stop: () => void) => void,
+  add: (finding: Finding) => void,
+): Promise<{ readonly how: string; readonly input: Buffer; readonly count: number } | undefined> {
+  writeFileSync(task.progress, '');
+  const child = fork(join(import.meta.dirname, 'child.ts'), [JSON.stringify(task)], {
+    execArgv: [...execArgv],
+    serialization: 'advanced',
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  });
+  let said = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-2000)));
+  let isStopped = false;
+  const stop = (): void => {
+    isStopped = true;
+    child.kill('SIGKILL');
+  };
+  let seen = 0;
+  let since = performance.now();
+  const watch = setInterval(() => {
+    const { count, input } = readProgress(task.progress);
+    if (count !== seen) [seen, since] = [count, performance.now()];
+    else if (count > 0 && performance.now() - since > hangMs) {
+      add({ kind: 'hang', target: task.target, input, why: `no answer for ${hangMs / 1000} s` });
+      stop();
+    }
+  }, 1000);
+  child.on('message', (message: FuzzMessage) => hear(message, stop));
+  const how = await new Promise<string>((resolve) => {
+    child.once('close', (code, signal) => resolve(signal ?? `exit ${code ?? '?'}`));
+    child.once('error', (error) => resolve(error.message));
+  });
+  clearInterval(watch);
+  if (isStopped || how === 'exit 0') return undefined;
+  return { how: `${how}: ${said.trim().slice(-600)}`, ...readProgress(task.progress) };
+}

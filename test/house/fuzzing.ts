@@ -1,0 +1,16 @@
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import type { Counts } from './tests.ts';
+
+/** Two minutes of `npm run test:fuzz`: always the same seed, so that a finding is the change's. Only a finding prints more than the last line. */
+export async function runFuzzing(out: NodeJS.WritableStream): Promise<Counts> {
+  out.write('\nfuzzing\n');
+  const script = join(import.meta.dirname, '..', 'fuzz/run.ts');
+  const child = spawn(process.execPath, [script, '--minutes', '2', '--seed', '1'], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (output += text));
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  const passed = code === 0;
+  out.write(passed ? `✔ ${output.trimEnd().split('\n').at(-1) ?? ''}\n` : `${output.trimEnd()}\n✖ fuzzing\n`);
+  return { passed: passed ? 1 : 0, failed: passed ? 0 : 1, skipped: 0 };
+}

@@ -1,0 +1,36 @@
+import { checks } from './mutant.ts';
+
+/** Flaws that were published of similar programs. */
+export const mutants = checks([
+  ['entitlements/seccomp/default-policy.ts', '[0n, 14n],', '[0n, 16n],', 'entitlements/compile/kernel-entry-points.test.ts'],
+  ['entitlements/seccomp/default-policy.ts', '[17n, 32n],', '[17n, 33n],', 'entitlements/compile/kernel-entry-points.test.ts'],
+  ['entitlements/seccomp/default-policy.ts', '[34n, 37n],', '[34n, 38n],', 'entitlements/compile/kernel-entry-points.test.ts'],
+  ['entitlements/seccomp/default-policy.ts', '[0n, 5n],', '[0n, 6n],', 'entitlements/compile/kernel-entry-points.test.ts'],
+  [
+    'entitlements/seccomp/default-policy.ts',
+    'const NAMESPACE_FLAGS = 0x7e020000n;',
+    'const NAMESPACE_FLAGS = 0x0e020000n;',
+    'entitlements/compile/kernel-entry-points.test.ts',
+  ],
+  [
+    'entitlements/seccomp/default-policy.ts',
+    "['clone3', always(ENOSYS)],",
+    "['clone3', always('allow')],",
+    'entitlements/compile/kernel-entry-points.test.ts',
+  ],
+  [
+    'cni-plugins/attach/rules.ts',
+    "['prerouting', ...destinationIsLocal(register(0)), verdict",
+    "['prerouting', verdict",
+    'cni-plugins/attach/engine.test.ts',
+  ],
+  [
+    'cni-plugins/plugins/nat/rules.ts',
+    "['prerouting', ...destinationIsLocal(register(0)), verdict",
+    "['prerouting', verdict",
+    'cni-plugins/attach/plugin-traffic.test.ts',
+  ],
+  ['trust/tuf/metadata/read-tuf.ts', '.threshold`, 1)', '.threshold`, 0)', 'trust/tuf/trusted-set.test.ts'],
+  ['trust/sigstore/verify.ts', 'logs.add(finding.log.id);', 'logs.add(String(logs.size));', 'trust/sigstore/hostile.test.ts'],
+  ['runtime/containers/user.ts', 'id > largestId', 'false', 'runtime/services/image-user.test.ts'],
+]);

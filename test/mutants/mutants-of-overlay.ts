@@ -1,0 +1,81 @@
+import { checks } from './mutant.ts';
+
+/** Networks over hosts: whose a key of etcd is, and which member is asked. */
+export const mutants = checks([
+  [
+    'cni-plugins/overlay/contests.ts',
+    'isOlder(claimant, contest.winner)) contest.winner',
+    '!isOlder(claimant, contest.winner)) contest.winner',
+    'cni-plugins/overlay/ownership.test.ts',
+  ],
+  [
+    'cni-plugins/overlay/identities.ts',
+    'if (claims.get(value)?.has(host) !== true) return',
+    'if ((false as boolean)) return',
+    'cni-plugins/overlay/ownership.test.ts',
+  ],
+  [
+    'cni-plugins/overlay/identities.ts',
+    'if (winner !== undefined && winner.host !== host) return',
+    'if ((false as boolean)) return',
+    'cni-plugins/overlay/ownership.test.ts',
+  ],
+  [
+    'cni-plugins/overlay/ownership.ts',
+    'if (families.has(familyOf(subnet))) {',
+    'if ((false as boolean)) {',
+    'cni-plugins/overlay/ownership.test.ts',
+  ],
+  [
+    'cni-plugins/overlay/ownership.ts',
+    'if (said !== undefined && said !== host) return',
+    'if ((false as boolean)) return',
+    'cni-plugins/overlay/ownership.test.ts',
+  ],
+  ['cni-plugins/overlay/ownership.ts', 'host.bytes - (former ?? 0) + size > most.bytes || ', '', 'cni-plugins/overlay/ownership.test.ts'],
+  [
+    'cni-plugins/overlay/ownership.ts',
+    '(host.keys.size >= most.keys || count >= limit)',
+    'host.keys.size >= most.keys',
+    'cni-plugins/overlay/ownership.test.ts',
+  ],
+  [
+    'cni-plugins/overlay/network-services/strangers.ts',
+    '|| holderOf(address) !== host',
+    '',
+    'cni-plugins/overlay/network-services/store.test.ts',
+  ],
+  [
+    'cni-plugins/overlay/network-services/strangers.ts',
+    'holders.addressHolder(address) === name && ',
+    '',
+    'cni-plugins/overlay/network-services/store.test.ts',
+  ],
+  [
+    'cni-plugins/overlay/network-services/strangers.ts',
+    ' && holderOf(address) === addressHolder',
+    '',
+    'cni-plugins/overlay/network-services/store.test.ts',
+  ],
+  ['cni-plugins/overlay/etcd/members.ts', 'if (health.until > now()) return;', '', 'cni-plugins/overlay/etcd/members.test.ts'],
+  ['cni-plugins/overlay/etcd/members.ts', '2 ** health.failures', '1', 'cni-plugins/overlay/etcd/members.test.ts'],
+  [
+    'cni-plugins/overlay/etcd/follow.ts',
+    'if (unanswered > mostUnanswered) stream.abandon',
+    'if ((false as boolean)) stream.abandon',
+    'cni-plugins/overlay/etcd/failover.test.ts',
+  ],
+  [
+    'cni-plugins/overlay/etcd/lease.ts',
+    'setTimeout(() => stream.abandon(',
+    'setTimeout(() => void (',
+    'cni-plugins/overlay/etcd/failover.test.ts',
+  ],
+  [
+    'cni-plugins/overlay/etcd/credentials.ts',
+    'if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) throw',
+    'if ((false as boolean)) throw',
+    'cni-plugins/overlay/etcd/rotation.test.ts',
+  ],
+  ['cni-plugins/overlay/spread-services.ts', 'else askAgain();', '', 'cni-plugins/overlay/spread-services.test.ts'],
+]);

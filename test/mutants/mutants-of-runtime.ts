@@ -1,0 +1,142 @@
+import type { Mutant } from './mutant.ts';
+
+const oci = 'runtime/oci';
+const launcherName = ['test/e2e/launcher-name.test.ts'];
+const kernelFolders = ['test/e2e/kernel-folders.test.ts'];
+
+/** Where paths of a container lead. */
+export const mutants: readonly Mutant[] = [
+  {
+    file: `${oci}/launcher-name.ts`,
+    removes: 'that the launcher’s name is made exclusively',
+    from: 'O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW',
+    to: 'O_WRONLY | O_CREAT',
+    tests: launcherName,
+  },
+  {
+    file: 'runtime/containers/bundle.ts',
+    removes: 'the reservation of the launcher’s name',
+    from: 'if (settings.landlock !== undefined) reserveLauncherName(rootfs.path);',
+    to: '',
+    tests: launcherName,
+  },
+  {
+    file: `${oci}/start-command.ts`,
+    removes: 'the look at the launcher before each command',
+    from: 'await checkCommandPlace(target, input.place);',
+    to: '',
+    tests: launcherName,
+  },
+  {
+    file: `${oci}/launcher-name.ts`,
+    removes: 'that the launcher’s mount is read-only',
+    from: 'if (isWritable(path))',
+    to: 'if (false as boolean)',
+    tests: launcherName,
+  },
+  {
+    file: `${oci}/launcher-name.ts`,
+    removes: 'that the launcher is our file',
+    from: '!== basename(launcher)',
+    to: "=== ''",
+    tests: launcherName,
+  },
+  {
+    file: `${oci}/launcher-name.ts`,
+    removes: 'that the launcher is a mount of a file',
+    from: '!place.mountRoot || !place.isFile',
+    to: '(false as boolean)',
+    tests: launcherName,
+  },
+  {
+    file: `${oci}/destinations.ts`,
+    removes: 'the refusal of destinations in /proc and /sys',
+    from: 'if (through.size > 0) return false;',
+    to: '',
+    tests: kernelFolders,
+  },
+  {
+    file: `${oci}/destinations.ts`,
+    removes: 'the refusal of a volume at /dev',
+    from: "path === '/dev' || runtimesNames.has",
+    to: 'runtimesNames.has',
+    tests: kernelFolders,
+  },
+  {
+    file: `${oci}/destinations.ts`,
+    removes: 'the refusal of folders below /dev',
+    from: '(facts) => !facts.isDirectory()',
+    to: '() => true',
+    tests: kernelFolders,
+  },
+  {
+    file: `${oci}/destinations.ts`,
+    removes: 'the names that the runtime itself uses',
+    from: 'if (reserved !== undefined) throw',
+    to: 'if (false as boolean) throw',
+    tests: kernelFolders,
+  },
+  {
+    file: `${oci}/destinations.ts`,
+    removes: 'the check of where a device is made',
+    from: 'through.size > 0 || !isHarmlessDevice(path, device)',
+    to: '(false as boolean)',
+    tests: kernelFolders,
+  },
+  {
+    file: `${oci}/destinations.ts`,
+    removes: 'the refusal of a working directory in /proc before create',
+    from: "if (through.has('/proc')) throw",
+    to: 'if (false as boolean) throw',
+    tests: kernelFolders,
+  },
+  {
+    file: `${oci}/made-container.ts`,
+    removes: 'the look at masked files after create',
+    from: 'if (found !== undefined) throw',
+    to: 'if (false as boolean) throw',
+    tests: [`${oci}/made-container.test.ts`],
+  },
+  {
+    file: `${oci}/made-container.ts`,
+    removes: 'the look at mounts through volumes after create',
+    from: 'if (!targets.has(destination))',
+    to: 'if (false as boolean)',
+    tests: [`${oci}/made-container.test.ts`],
+  },
+  {
+    file: `${oci}/working-dir.ts`,
+    removes: 'the refusal of a working directory in /proc before a command',
+    from: "if (kernelFileSystemOf(fd) === 'proc') throw",
+    to: 'if (false as boolean) throw',
+    tests: [`${oci}/working-dir.test.ts`],
+  },
+  {
+    file: `${oci}/working-dir.ts`,
+    removes: 'the refusal of magic links in a working directory',
+    from: 'RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS',
+    to: 'RESOLVE_IN_ROOT',
+    tests: [`${oci}/working-dir.test.ts`],
+  },
+  {
+    file: `${oci}/working-dir.ts`,
+    removes: 'the bound on look-ups that do not answer',
+    from: 'apart.has(container) || apart.size >= mostApart',
+    to: '(false as boolean)',
+    tests: [`${oci}/working-dir.test.ts`],
+  },
+  {
+    file: `${oci}/container-path.ts`,
+    removes: 'the bound on names of a container’s paths',
+    from: 'if (names > mostNames) throw',
+    to: 'if (false as boolean) throw',
+    tests: [`${oci}/container-path.test.ts`],
+  },
+  {
+    file: `${oci}/container-path.ts`,
+    removes: 'the bound on links of a path',
+    from: 'if (links > mostLinks) throw',
+    to: 'if (links > 1e6) throw',
+    tests: [`${oci}/container-path.test.ts`],
+  },
+];

@@ -1,0 +1,87 @@
+/**
+ * `npm run test:mutants -- [--only WORDS] [--list]`
+ *
+ * Takes each check of `mutants/` out of a copy of the sources, one at a time, and runs the tests that hold it. A mutant is killed when one of
+ * these fails. Before, each of these tests must pass on the unchanged copy, and the changed file must still be TypeScript: a test that always
+ * fails, or a file that cannot be loaded, kills nothing. Prints one closing line; exits 1 where a mutant survives or cannot be tried.
+ */
+import { spawn } from 'node:child_process';
+import { cpSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { transformSync } from 'esbuild';
+import { mutants } from './list.ts';
+import { mutated } from './mutant.ts';
+import type { Mutant } from './mutant.ts';
+
+const { values } = parseArgs({ options: { only: { type: 'string' }, list: { type: 'boolean', default: false } } });
+const root = join(import.meta.dirname, '..', '..');
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
+const chosen = mutants.filter(({ file, removes }) => `${file} ${removes}`.includes(values.only ?? ''));
+/** A test that waits for something that never comes is ended, and has failed. */
+const testSeconds = 300;
+
+if (values.list) for (const { file, removes } of chosen) say(`${file}: ${removes}`);
+else await tryAll();
+
+async function tryAll(): Promise<void> {
+  const copy = mkdtempSync(join(tmpdir(), 'portcullis-mutants-'));
+  let [killed, alive, untried] = [0, 0, 0];
+  try {
+    for (const name of readdirSync(root)) {
+      if (['.git', 'node_modules', 'dist', 'coverage'].includes(name)) continue;
+      cpSync(join(root, name), join(copy, name), { recursive: true });
+    }
+    symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+    const sound = new Map<string, boolean>();
+    for (const mutant of chosen) {
+      const outcome = await tryOne(copy, mutant, sound);
+      if (outcome === 'killed') killed++;
+      else if (outcome === 'alive') alive++;
+      else untried++;
+      say(`${outcome === 'killed' ? '✔' : '✖'} ${mutant.file}: ${mutant.removes}: ${outcome}`);
+    }
+  } finally {
+    rmSync(copy, { recursive: true, force: true });
+  }
+  say(`mutants: ${killed} killed, ${alive} alive, ${untried} could not be tried`);
+  process.exitCode = alive + untried > 0 || killed === 0 ? 1 : 0;
+}
+
+async function tryOne(copy: string, mutant: Mutant, sound: Map<string, boolean>): Promise<string> {
+  const file = join(copy, mutant.file);
+  if (!existsSync(file)) return 'the file is not there';
+  const original = readFileSync(file, 'utf8');
+  let changed: string;
+  try {
+    changed = mutated(original, mutant);
+    if (file.endsWith('.ts')) transformSync(changed, { loader: 'ts' });
+  } catch (error) {
+    return `it cannot be made: ${(error as Error).message.split('\n')[0] ?? ''}`;
+  }
+  const key = `${mutant.pattern ?? ''} ${mutant.tests.join(' ')}`;
+  let isSound = sound.get(key);
+  if (isSound === undefined) sound.set(key, (isSound = await passes(copy, mutant)));
+  if (!isSound) return 'its tests fail, or run nothing, without it';
+  writeFileSync(file, changed);
+  try {
+    return (await passes(copy, mutant)) ? 'alive' : 'killed';
+  } finally {
+    writeFileSync(file, original);
+  }
+}
+
+/** Whether the mutant's tests pass, and at least one of them ran. */
+async function passes(copy: string, { tests, pattern }: Mutant): Promise<boolean> {
+  const args = ['--test', '--test-force-exit', `--test-timeout=${testSeconds * 1000}`, '--test-reporter=tap'];
+  if (pattern !== undefined) args.push(`--test-name-pattern=${pattern}`);
+  const environment = { ...process.env };
+  // Set by `node --test` of the caller, it would turn the run below into a part of that one.
+  delete environment['NODE_TEST_CONTEXT'];
+  const child = spawn(process.execPath, [...args, ...tests], { cwd: copy, stdio: ['ignore', 'pipe', 'ignore'], env: environment });
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  return code === 0 && Number(/^# pass (\d+)$/m.exec(output)?.[1] ?? 0) > 0;
+}

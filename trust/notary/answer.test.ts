@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { answerRequest } from './answer.ts';
+import type { AnswerContext } from './answer.ts';
+import { createCollections } from './collections.ts';
+import { createJudge } from './judge.ts';
+import { openKeyVault } from './key-vault.ts';
+import { createServiceMetrics } from './metrics.ts';
+import { openTrustStore } from './store.ts';
+import type { TrustStore } from './store.ts';
+
+/** Each part that an answer needs fails in turn; the connection of the request is the only one that may notice. */
+describe('an answer that fails', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-answer-'));
+  const judge = createJudge();
+  const failures: string[] = [];
+  let store: TrustStore;
+  let context: AnswerContext;
+  before(async () => {
+    store = await openTrustStore(folder);
+    const vault = await openKeyVault(store, join(folder, 'service.key'));
+    context = {
+      ...{ collections: createCollections(store, vault, judge, Date.now), store, metrics: createServiceMetrics(), guard: undefined },
+      ...{ prefixes: [], limits: { bytes: 1024, parts: 2 }, onFailure: (error) => failures.push(error.message) },
+    };
+  });
+  after(async () => {
+    await judge.close();
+    await store.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  /** The status of one request, and whether the answer itself was ever rejected. */
+  async function statusWith(changes: Partial<AnswerContext>, path = '/v2/a/_trust/tuf/root.json'): Promise<number | 'no answer'> {
+    const rejected: unknown[] = [];
+    const server = createServer((request, response) => {
+      answerRequest({ ...context, ...changes }, request, response).catch((thrown: unknown) => rejected.push(thrown));
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    try {
+      const { port } = server.address() as AddressInfo;
+      const status = await fetch(`http://127.0.0.1:${port}${path}`, { signal: AbortSignal.timeout(30_000) }).then(
+        async (answer) => {
+          await answer.arrayBuffer();
+          return answer.status;
+        },
+        () => 'no answer' as const,
+      );
+      assert.deepEqual(rejected, []);
+      return status;
+    } finally {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    }
+  }
+
+  const broken = (): never => {
+    throw new Error('it is broken');
+  };
+
+  it('by a header that cannot be sent is a 500 without that header', async () => {
+    failures.length = 0;
+    for (const challenge of ['a\nb', 'scope="\u20ac"', '\u0000'])
+      assert.equal(await statusWith({ guard: () => Promise.resolve(challenge) }), 500);
+    assert.equal(failures.length, 3);
+    assert.match(failures[0] ?? '', /GET \/v2\/a\/_trust\/tuf\/root\.json/u);
+  });
+
+  it('by a guard, a store or a collection that throws is a 500', async () => {
+    assert.equal(await statusWith({ guard: () => Promise.reject(new Error('it is broken')) }), 500);
+    assert.equal(await statusWith({ guard: broken }), 500);
+    assert.equal(await statusWith({ collections: { ...context.collections, read: () => Promise.reject(new Error('it is broken')) } }), 500);
+    assert.equal(await statusWith({ collections: { ...context.collections, read: broken } }), 500);
+    assert.equal(await statusWith({ store: { ...store, changes: broken } }, '/v2/_trust/changefeed?records=1'), 500);
+    assert.equal(await statusWith({ store: { ...store, flaw: broken } }, '/_notary_server/health'), 500);
+    assert.equal(await statusWith({ metrics: { ...context.metrics, render: broken } }, '/metrics'), 500);
+  });
+
+  it('in what only looks on does not change the answer', async () => {
+    assert.equal(await statusWith({ metrics: { ...context.metrics, observe: broken } }), 404);
+    assert.equal(await statusWith({ onFailure: broken, guard: broken }), 500);
+  });
+});

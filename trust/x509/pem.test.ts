@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { rootNames, mayName } from '../tuf/requirement/root-names.ts';
+import { attribute, buildCertificate, extension, nameOf, signerExtensions } from './fixtures/build-certificate.ts';
+import type { Built } from './fixtures/build-certificate.ts';
+import { pemOf } from './fixtures/carry-certificates.ts';
+
+/** A root of Notary whose one key is this certificate's. */
+const rootOf = (built: Built): Buffer =>
+  Buffer.from(
+    JSON.stringify({
+      signed: {
+        keys: { a: { keytype: 'ecdsa-x509', keyval: { public: pemOf(built).toString('base64') } } },
+        roles: { root: { keyids: ['a'] } },
+      },
+    }),
+  );
+const speaksFor = (built: Built): boolean => mayName(rootNames(rootOf(built)), 'registry.test/app');
+const options = { extensions: signerExtensions() };
+
+test('a root of Notary speaks for the image that its certificate names, and for no other', () => {
+  assert.ok(speaksFor(buildCertificate('registry.test/app', options)));
+  assert.ok(speaksFor(buildCertificate('registry.test/*', options)));
+  assert.ok(!speaksFor(buildCertificate('registry.test/other', options)));
+});
+
+test('a root of Notary whose certificate cannot be read, or has two names or none, speaks for no image', () => {
+  const critical = [...signerExtensions(), extension('1.2.3.4', Buffer.from([5, 0]), true)];
+  assert.ok(!speaksFor(buildCertificate('registry.test/app', { extensions: critical })));
+  const twice = nameOf('registry.test/app', attribute('2.5.4.3', 'registry.test/app'));
+  assert.ok(!speaksFor(buildCertificate('x', { ...options, subject: twice })));
+  assert.ok(!speaksFor(buildCertificate('x', { ...options, subject: Buffer.from([0x30, 0]) })));
+});
