@@ -101,6 +101,8 @@ default: deny
 rules:
   - images: ["${host}/chaos/**"]
     require: { cosign: { key: chaos.pub } }
+    # Its pods take ports of the host.
+    entitlements: { ceiling: privileged }
 `;
 }
 
