@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { closest, editDistance } from './closest.ts';
@@ -180,7 +181,7 @@ describe('a text that cannot be read', () => {
     ['deep dashes', '- '.repeat(300_000), /^f:1:1: nested deeper than 64/],
     ['deep indentation', Array.from({ length: 70 }, (_, n) => `${' '.repeat(n)}a:`).join('\n'), /^f:65:65: nested deeper than 64/],
     ['too many bytes', 'x'.repeat(1024 * 1024 + 1), /^f:1:1: the file is larger than 1048576 bytes; split it$/],
-    ['too many documents', '---\n'.repeat(1500), /^f:1:1: the file holds 1500 documents/],
+    ['too many documents', '---\n'.repeat(1500), /^f:1:1: the file holds more than 1000 documents/],
   ];
   for (const [name, text, first] of table) {
     it(`has ${name}: a problem, not a crash`, () => {
@@ -194,8 +195,20 @@ describe('a text that cannot be read', () => {
     const keys = Array.from({ length: 20_000 }, (_, n) => `k${n}: v`).join('\n');
     const { documents } = parseDocuments(keys, 'f');
     assert.ok(documents[0] !== undefined);
-    assert.equal(validate(documents[0], schema).length, 100, 'the first hundred are told');
+    assert.equal(validate(documents[0], schema).length, 100, 'the first hundred are reported');
     assert.equal(parseDocuments('k: v\n'.repeat(20_000), 'f').problems.length, 100);
+    assert.equal(parseDocuments('--- }]\n'.repeat(900), 'f').problems.length, 100, 'of all documents together');
+  });
+
+  it('reads 256 KiB that are wrong everywhere in a heap of 128 MiB', () => {
+    const script = `
+      import { parseDocuments } from ${JSON.stringify(new URL('./index.ts', import.meta.url).href)};
+      for (const text of ['}]\\n', '--- }\\n', ': ]\\n'])
+        if (parseDocuments(text.repeat(262_144 / text.length), 'f').problems.length === 0) process.exit(2);
+    `;
+    const args = ['--max-old-space-size=128', '--input-type=module-typescript', '--eval', script];
+    const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+    assert.equal(status, 0, stderr.slice(-500));
   });
 
   it('never throws, and every problem has a place in it', () => {
