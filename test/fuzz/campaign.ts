@@ -1,5 +1,5 @@
 import { fork } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { usualLimits } from './judge.ts';
@@ -20,8 +20,10 @@ export interface Outcome {
   readonly fresh: readonly Uint8Array[];
 }
 
-/** An input that takes this long by the wall clock, on a machine however busy, does not end. */
-const hangMs = 30_000;
+/** A reader that uses so much processor time for one input, or waits so long by the wall clock, does not end. */
+const hang = { cpuMs: 30_000, wallMs: 600_000 } as const;
+/** Of the fields utime and stime in /proc/PID/stat (proc(5)): USER_HZ is 100 on every architecture that Node has. */
+const tickMs = 10;
 const mebibyte = 1024 * 1024;
 /** What the sources, the target's seeds and V8 itself take of the heap. */
 const baseMegabytes = 96;
@@ -123,12 +125,16 @@ async function runChild(
     child.kill('SIGKILL');
   };
   let seen = 0;
-  let since = performance.now();
+  const used = (): { cpuMs: number; wallMs: number } => ({ cpuMs: processorMs(child.pid), wallMs: performance.now() });
+  let since = used();
   const watch = setInterval(() => {
     const { count, input } = readProgress(task.progress);
-    if (count !== seen) [seen, since] = [count, performance.now()];
-    else if (count > 0 && performance.now() - since > hangMs) {
-      add({ kind: 'hang', target: task.target, input, why: `no answer for ${hangMs / 1000} s` });
+    const now = used();
+    const spent = { cpuMs: now.cpuMs - since.cpuMs, wallMs: now.wallMs - since.wallMs };
+    if (count !== seen) [seen, since] = [count, now];
+    else if (count > 0 && (spent.cpuMs > hang.cpuMs || spent.wallMs > hang.wallMs)) {
+      const why = `no answer after ${(spent.cpuMs / 1000).toFixed(0)} s of processor time, ${(spent.wallMs / 1000).toFixed(0)} s in all`;
+      add({ kind: 'hang', target: task.target, input, why });
       stop();
     }
   }, 1000);
@@ -140,4 +146,18 @@ async function runChild(
   clearInterval(watch);
   if (isStopped || how === 'exit 0') return undefined;
   return { how: `${how}: ${said.trim().slice(-600)}`, ...readProgress(task.progress) };
+}
+
+/** Processor time of a process with all its threads; 0 when it is gone. */
+function processorMs(pid: number | undefined): number {
+  try {
+    const fields =
+      readFileSync(`/proc/${String(pid)}/stat`, 'utf8')
+        .split(') ')
+        .at(-1)
+        ?.split(' ') ?? [];
+    return (Number(fields[11]) + Number(fields[12])) * tickMs;
+  } catch {
+    return 0;
+  }
 }
