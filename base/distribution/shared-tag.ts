@@ -60,6 +60,8 @@ export async function addToSharedTag(
       await sleep(left, undefined, { signal });
       continue;
     }
+    // What is written again may have the same digest: it has to stand anew.
+    stood = undefined;
     if (wrote >= writeLimit) {
       throw distributionError('DISTRIBUTION_REFUSED', task, `the list was overwritten by others ${writeLimit} times`, {
         fix: 'try again when fewer write to it',

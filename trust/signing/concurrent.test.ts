@@ -25,8 +25,8 @@ function newKey(name: string): SigningKey {
 describe('signers at the same moment', { skip: findRegistry() === undefined ? 'no docker-registry' : false }, () => {
   let registry: TestRegistry;
   const clients: RegistryClient[] = [];
-  const repository = (): RegistryRepository => {
-    const client = createRegistryClient();
+  const repository = (options: { tagSettleMs?: number } = {}): RegistryRepository => {
+    const client = createRegistryClient(options);
     clients.push(client);
     const [first] = client.repositories({ registry: registry.host, repository: 'app' });
     assert.ok(first);
@@ -65,12 +65,22 @@ describe('signers at the same moment', { skip: findRegistry() === undefined ? 'n
       const rude = repository();
       await signImage({ repository: rude, digest, key: newKey('first.pub'), format, now: new Date() });
       const old = await rude.manifest(tag);
-      const signing = signImage({ repository: repository(), digest, key: newKey('ours.pub'), format, now: new Date() });
-      for (let turn = 0; turn < 4; turn++) {
-        await sleep(60);
-        await rude.pushManifest(old.bytes, old.mediaType, { tag });
+      // Ours watches for longer than the other one takes from its read to its write, on a machine however busy.
+      const patient = repository({ tagSettleMs: 1000 });
+      const signing = signImage({ repository: patient, digest, key: newKey('ours.pub'), format, now: new Date() });
+      let isSigned = false;
+      const signed = signing.then(() => (isSigned = true));
+      // It writes as soon as it sees ours, twice: a write that came long after ours had been confirmed could only win.
+      for (let turn = 0; turn < 2 && !isSigned;) {
+        // The registry cannot read a tag while it writes it.
+        const now = await rude.manifest(tag).catch(() => old);
+        if (now.digest === old.digest) await sleep(5);
+        else {
+          await rude.pushManifest(old.bytes, old.mediaType, { tag });
+          turn++;
+        }
       }
-      await signing;
+      await signed;
       assert.equal(await entries(digest, format), 2);
     });
   }
