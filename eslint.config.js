@@ -24,6 +24,7 @@ export default defineConfig(
     linterOptions: { reportUnusedDisableDirectives: 'error' },
     rules: {
       'no-restricted-syntax': ['error', noDefaultExport, noConsole],
+      'no-restricted-properties': ['error', { object: 'JSON', property: 'parse', message: 'parseJson of base/json bounds nesting.' }],
       'no-var': 'error',
       'prefer-const': 'error',
       eqeqeq: 'error',
@@ -59,7 +60,16 @@ export default defineConfig(
   },
   {
     files: ['**/*.test.ts', 'test/**', 'bench/**'],
-    rules: { '@typescript-eslint/no-non-null-assertion': 'off', '@typescript-eslint/no-unnecessary-condition': 'off', 'max-lines': 'off' },
+    rules: {
+      '@typescript-eslint/no-non-null-assertion': 'off',
+      '@typescript-eslint/no-unnecessary-condition': 'off',
+      'max-lines': 'off',
+      'no-restricted-properties': 'off',
+    },
   },
-  { files: ['test/**', 'bench/**', 'packaging/**'], rules: { 'no-restricted-syntax': ['error', noDefaultExport] } },
+  { files: ['**/*.fixture.ts', '**/fixtures/**', 'runtime/cri/contract/generate-types.ts'], rules: { 'no-restricted-properties': 'off' } },
+  {
+    files: ['test/**', 'bench/**', 'packaging/**'],
+    rules: { 'no-restricted-properties': 'off', 'no-restricted-syntax': ['error', noDefaultExport] },
+  },
 );

@@ -1,3 +1,4 @@
+import { parseJson } from '../base/json/index.ts';
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
@@ -90,7 +91,7 @@ function logged(line: string): LoggedDenial {
 
 function parsed(text: string): Readonly<Record<string, unknown>> {
   try {
-    const value: unknown = JSON.parse(text);
+    const value: unknown = parseJson(text);
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
   } catch {
     return {};

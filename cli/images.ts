@@ -1,4 +1,5 @@
 import { text as readAll } from 'node:stream/consumers';
+import { parseJson } from '../base/json/index.ts';
 import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
 import type { CriClient } from '../runtime/index.ts';
@@ -89,7 +90,7 @@ async function remove(client: CriClient, names: readonly string[], output: Outpu
 async function inspect(client: CriClient, name: string, output: OutputFormat): Promise<number> {
   const { image, info } = await client.image.imageStatus({ image: { image: name }, verbose: true });
   if (image === undefined) throw unknown(name, 'inspect image');
-  const details: unknown = JSON.parse(info['info'] ?? '{}');
+  const details: unknown = parseJson(info['info'] ?? '{}');
   const { verdictId, digest, unverified } = factsOf(info);
   const rows = [
     ['id', image.id],
@@ -129,7 +130,7 @@ interface Facts {
 
 /** The daemon's verbose answer; empty texts from another runtime. */
 function factsOf(info: Readonly<Record<string, string>>): Facts {
-  const value: unknown = JSON.parse(info['info'] ?? '{}');
+  const value: unknown = parseJson(info['info'] ?? '{}');
   const fields = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
   const text = (name: string): string => (typeof fields[name] === 'string' ? fields[name] : '');
   return { verdictId: text('verdictId'), digest: text('digest'), unverified: fields['unverified'] === true };

@@ -2,6 +2,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { parseJson } from '../base/json/index.ts';
 import { PortcullisError } from '../base/errors/index.ts';
 import {
   explainVerdict,
@@ -225,7 +226,7 @@ function show(log: LogSource, wanted: string, flags: Flags): number {
 
 function verdictOf(text: string, { verdict: id, decidedAt }: LoggedVerdict['entry']): Verdict {
   try {
-    return { ...(JSON.parse(text) as Omit<Verdict, 'id' | 'decidedAt'>), decidedAt, id };
+    return { ...(parseJson(text) as Omit<Verdict, 'id' | 'decidedAt'>), decidedAt, id };
   } catch {
     throw new PortcullisError({
       code: 'TRUST_LOG_DAMAGED',
@@ -250,8 +251,8 @@ async function replay(log: LogSource, wanted: string | undefined, flags: ReplayF
     verdict: recorded.id,
     equal,
     sameOutcome: recorded.outcome === replayed.outcome,
-    recorded: JSON.parse(recordedBytes) as unknown,
-    replayed: JSON.parse(replayedBytes) as unknown,
+    recorded: parseJson(recordedBytes),
+    replayed: parseJson(replayedBytes),
   };
   const text = equal
     ? `the same bytes: ${recorded.outcome} ${printable(recorded.reference)}, verdict ${recorded.id}\n`

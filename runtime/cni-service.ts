@@ -1,4 +1,5 @@
 import { chmodSync } from 'node:fs';
+import { parseJson } from '../base/json/index.ts';
 import type { AnswerNetwork, DenialQuestion, NetworkEngine } from '../cni-plugins/index.ts';
 import { reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
@@ -23,7 +24,7 @@ export function answerNetworkOf(
     if (question === 'services') return balancing.ask(body);
     if (question === 'overlay') return overlay.ask(body);
     // The command has read it; only root writes here.
-    if (question === 'explain') return network.explain(JSON.parse(body) as DenialQuestion);
+    if (question === 'explain') return network.explain(parseJson(body) as DenialQuestion);
     if (question === 'denials') return { denials: await network.denials() };
     const before = network.list().map(({ id }) => id);
     await network.gc(new Set(attached()));

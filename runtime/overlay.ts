@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseJson } from '../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { startOverlay } from '../cni-plugins/index.ts';
@@ -21,7 +22,7 @@ export async function openOverlay(config: DaemonConfig, control: ServiceControl,
   return {
     async ask(question) {
       if (overlay === undefined) throw notConfigured();
-      return overlay.ask(JSON.parse(question) as OverlayQuestion);
+      return overlay.ask(parseJson(question) as OverlayQuestion);
     },
     close: async () => overlay?.close(),
   };

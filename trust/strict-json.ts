@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { parseJson } from '../base/json/index.ts';
 
 /** Signed payloads are a few hundred bytes; this many levels are more than any of them has. */
 const maximumDepth = 32;
@@ -13,7 +14,7 @@ export function parseStrictJson(bytes: Uint8Array): unknown {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
   refuseDeepOrDouble(text);
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     throw new Error('it is not JSON');
   }
@@ -66,7 +67,7 @@ function addKey(keys: Set<string>, literal: string): void {
   let key: string;
   try {
     // "a" and "\u0061" are the same key. What else a literal must not hold is found when all of it is parsed.
-    key = literal.includes('\\') ? (JSON.parse(literal) as string) : literal.slice(1, -1);
+    key = literal.includes('\\') ? (parseJson(literal) as string) : literal.slice(1, -1);
   } catch {
     throw new Error('it is not JSON');
   }

@@ -1,4 +1,5 @@
 import { createHmac, randomBytes } from 'node:crypto';
+import { parseJson } from '../json/index.ts';
 import { errorWords, readBody } from './body.ts';
 import { parseChallenges } from './challenge.ts';
 import type { Challenge } from './challenge.ts';
@@ -171,7 +172,7 @@ function tokenService(realm: string | undefined, registry: URL, rules: HostRules
 function readToken(bytes: Uint8Array, bad: (why: string) => Error): Kept {
   let fields: Readonly<Record<string, unknown>>;
   try {
-    fields = record(JSON.parse(Buffer.from(bytes).toString('utf8'))) ?? {};
+    fields = record(parseJson(Buffer.from(bytes).toString('utf8'))) ?? {};
   } catch {
     throw bad('does not answer in JSON');
   }

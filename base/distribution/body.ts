@@ -1,3 +1,4 @@
+import { parseJson } from '../json/index.ts';
 import { splitDigest, startDigest } from './digest.ts';
 import { distributionError, quoted } from './failure.ts';
 import type { Task } from './failure.ts';
@@ -72,7 +73,7 @@ export function digestMismatch(task: Task, host: string, expected: string, actua
 export async function errorWords(answer: HttpAnswer): Promise<string> {
   try {
     const bytes = await readBody(answer, 16 * 1024, { attempted: '', on: '' });
-    const { errors } = JSON.parse(Buffer.from(bytes).toString('utf8')) as { errors?: unknown };
+    const { errors } = parseJson(Buffer.from(bytes).toString('utf8')) as { errors?: unknown };
     const first: unknown = Array.isArray(errors) ? errors[0] : undefined;
     if (typeof first !== 'object' || first === null) return '';
     const { code, message } = first as { code?: unknown; message?: unknown };

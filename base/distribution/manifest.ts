@@ -1,3 +1,4 @@
+import { parseJson } from '../json/index.ts';
 import { parseDescriptor, record } from './descriptor.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
@@ -49,7 +50,7 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
     throw distributionError('DISTRIBUTION_TOO_LARGE', task, `a manifest of ${bytes.length} bytes; at most ${manifestByteLimit} are read`);
   let json: unknown;
   try {
-    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    json = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch {
     refuse('its bytes are no JSON in UTF-8');
   }

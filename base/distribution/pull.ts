@@ -1,3 +1,4 @@
+import { parseJson } from '../json/index.ts';
 import { contentType, digestMismatch, isHtml, readBody, verifiedBody } from './body.ts';
 import { digestOf, splitDigest } from './digest.ts';
 import { distributionError } from './failure.ts';
@@ -164,7 +165,7 @@ function manifestType(answer: HttpAnswer, bytes: Uint8Array, task: Task): string
 
 function mediaTypeField(bytes: Uint8Array): string | undefined {
   try {
-    const { mediaType } = JSON.parse(Buffer.from(bytes).toString('utf8')) as { mediaType?: unknown };
+    const { mediaType } = parseJson(Buffer.from(bytes).toString('utf8')) as { mediaType?: unknown };
     return typeof mediaType === 'string' ? mediaType : undefined;
   } catch {
     return undefined;

@@ -1,3 +1,4 @@
+import { parseJson } from '../json/index.ts';
 import { digestMismatch } from './body.ts';
 import { calmly } from './calmly.ts';
 import { record } from './descriptor.ts';
@@ -141,7 +142,7 @@ function checkTag(tag: string, task: Task): void {
 
 /** The index under a fallback tag (distribution-spec, "Referrers Tag Schema"). Entries and fields that we do not know are kept. */
 function fallbackList(entry: Descriptor, task: Task): SharedList {
-  const listOf = (bytes: Uint8Array): unknown => record(JSON.parse(Buffer.from(bytes).toString('utf8')))?.['manifests'];
+  const listOf = (bytes: Uint8Array): unknown => record(parseJson(Buffer.from(bytes).toString('utf8')))?.['manifests'];
   return {
     mediaType: mediaTypes.ociIndex,
     entry,

@@ -1,3 +1,4 @@
+import { parseJson } from '../json/index.ts';
 import { contentType, readBody } from './body.ts';
 import { parseDescriptor, record } from './descriptor.ts';
 import { splitDigest } from './digest.ts';
@@ -89,7 +90,7 @@ async function fallback(digest: string, manifest: RegistryRepository['manifest']
 function readPage(bytes: Uint8Array, host: string, task: Task): Descriptor[] {
   let manifests: unknown;
   try {
-    manifests = record(JSON.parse(Buffer.from(bytes).toString('utf8')))?.['manifests'];
+    manifests = record(parseJson(Buffer.from(bytes).toString('utf8')))?.['manifests'];
   } catch {
     manifests = undefined;
   }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { parseJson } from '../json/index.ts';
 import { isPortcullisError } from '../errors/index.ts';
 import { calmly } from './calmly.ts';
 import { record } from './descriptor.ts';
@@ -79,7 +80,7 @@ export async function addToSharedTag(
 }
 
 function fieldsOf({ bytes }: FetchedManifest): Readonly<Record<string, unknown>> {
-  return record(JSON.parse(Buffer.from(bytes).toString('utf8'))) ?? {};
+  return record(parseJson(Buffer.from(bytes).toString('utf8'))) ?? {};
 }
 
 /** The answer that there is no such tag, as undefined. */

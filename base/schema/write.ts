@@ -1,3 +1,4 @@
+import { parseJson } from '../json/index.ts';
 import { Lexer, isMap, isPair, isScalar, isSeq, parseAllDocuments, stringify } from 'yaml';
 import type { Document as YamlDocument, Pair } from 'yaml';
 import { parseDocuments } from './parse.ts';
@@ -80,7 +81,7 @@ function rank(wanted: readonly string[], key: string): number {
 
 function isJson(text: string): boolean {
   try {
-    JSON.parse(text);
+    parseJson(text);
     return true;
   } catch {
     return false;

@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import type { Command } from 'commander';
 import { CATALOG, describeProfile, exactProfile, writeExactProfile } from '../../entitlements/index.ts';
 import type { Entitlement } from '../../entitlements/index.ts';
@@ -65,7 +66,7 @@ async function show(name: string, flags: OperandFlags & ListFlags): Promise<numb
 function plain({ argument, ...entitlement }: Entitlement): unknown {
   const { name, title, risk, network, grants, excludes, rules } = entitlement;
   const value = { name, title, risk, network, argument: argument?.form, example: argument?.example, grants, excludes, rules };
-  return JSON.parse(JSON.stringify(value, (_key, part: unknown) => (typeof part === 'bigint' ? part.toString() : part))) as unknown;
+  return parseJson(JSON.stringify(value, (_key, part: unknown) => (typeof part === 'bigint' ? part.toString() : part)));
 }
 
 function describe(entitlement: Entitlement): string {

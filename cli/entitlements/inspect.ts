@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseJson } from '../../base/json/index.ts';
 import type { Command } from 'commander';
 import { capabilityNames } from '../../base/kernel/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
@@ -43,15 +44,15 @@ async function inspect(named: string, flags: Flags): Promise<number> {
     const { id, state, podSandboxId } = await findContainer(client, named);
     if (state !== ContainerState.CONTAINER_RUNNING) throw unreadable(named, 'it does not run', 'name a running container');
     const { info } = await client.runtime.containerStatus({ containerId: id, verbose: true });
-    const known = JSON.parse(info['info'] ?? '{}') as { readonly pid?: number; readonly networkClass?: string };
+    const known = parseJson(info['info'] ?? '{}') as { readonly pid?: number; readonly networkClass?: string };
     const { info: ofPod } = await client.runtime.podSandboxStatus({ podSandboxId, verbose: true });
     const { info: ofDaemon } = await client.runtime.status({ verbose: true });
-    const { state: folder = '/run/portcullis' } = JSON.parse(ofDaemon['config'] ?? '{}') as { readonly state?: string };
+    const { state: folder = '/run/portcullis' } = parseJson(ofDaemon['config'] ?? '{}') as { readonly state?: string };
     return {
       told: readTold(join(folder, 'containers', id, 'config.json'), named),
       pid: known.pid ?? 0,
       networkClass: known.networkClass ?? '',
-      link: ofPod['link'] === undefined ? undefined : (JSON.parse(ofPod['link']) as LinkAnswer),
+      link: ofPod['link'] === undefined ? undefined : (parseJson(ofPod['link']) as LinkAnswer),
     };
   });
   const findings = [...heldAgainst(told, readLive(pid, named), capabilityNames), ...linkFindings(networkClass, link)];

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseJson } from '../../base/json/index.ts';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { seccompFilters } from '../../base/kernel/index.ts';
@@ -118,7 +119,7 @@ async function ofContainer(client: CriClient, named: string, flags: Flags): Prom
   const { id, state } = await findContainer(client, named);
   if (state !== ContainerState.CONTAINER_RUNNING) throw unprovable(named, 'it does not run', 'name a running container');
   const { info } = await client.runtime.containerStatus({ containerId: id, verbose: true });
-  const { pid, runtimeHandler } = JSON.parse(info['info'] ?? '{}') as { pid?: number; runtimeHandler?: string };
+  const { pid, runtimeHandler } = parseJson(info['info'] ?? '{}') as { pid?: number; runtimeHandler?: string };
   if (pid === undefined || pid === 0) throw unprovable(named, 'the daemon does not know its process', 'ask the daemon of Portcullis');
   const filters = seccompFilters(pid);
   const subject = `the filter of container ${named}`;
@@ -132,7 +133,7 @@ async function ofContainer(client: CriClient, named: string, flags: Flags): Prom
 /** The OCI seccomp object in the container's bundle, which was proved equal to its profile when the container was made. */
 async function compiledFor(client: CriClient, id: string): Promise<Expected> {
   const { info } = await client.runtime.status({ verbose: true });
-  const { state = '/run/portcullis' } = JSON.parse(info['config'] ?? '{}') as { state?: string };
+  const { state = '/run/portcullis' } = parseJson(info['config'] ?? '{}') as { state?: string };
   const file = join(state, 'containers', id, 'config.json');
   try {
     const spec = parseSeccompJson(await readFile(file, 'utf8')) as { readonly linux?: { readonly seccomp?: unknown } };

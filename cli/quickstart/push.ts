@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import { mediaTypes } from '../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import type { Image } from './image.ts';
@@ -13,7 +14,7 @@ export async function transplantSignature(repository: RegistryRepository, fromDi
   const [subject, { descriptors }] = await Promise.all([repository.resolve(toDigest), repository.referrers(fromDigest)]);
   for (const descriptor of descriptors) {
     const { bytes } = await repository.manifest(descriptor);
-    const manifest = JSON.parse(Buffer.from(bytes).toString()) as Record<string, unknown>;
+    const manifest = parseJson(Buffer.from(bytes).toString()) as Record<string, unknown>;
     manifest['subject'] = { mediaType: subject.mediaType, digest: subject.digest, size: subject.size };
     await repository.pushReferrer(Buffer.from(JSON.stringify(manifest)), mediaTypes.ociManifest);
   }

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseJson } from '../../base/json/index.ts';
 import { cgroupsBelow } from './sweep.ts';
 
 /** Everything in the kernel that a runtime can leave behind, a line each, as seen from our namespaces. */
@@ -32,7 +33,7 @@ function mounts(folder: string): string[] {
 }
 
 function links(): string[] {
-  const all = JSON.parse(execFileSync('ip', ['-json', 'link'], { encoding: 'utf8' })) as { ifname: string }[];
+  const all = parseJson(execFileSync('ip', ['-json', 'link'], { encoding: 'utf8' })) as { ifname: string }[];
   return all.map((link) => `link ${link.ifname}`);
 }
 

@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { startTrustService } from '../../trust/index.ts';
@@ -104,7 +105,7 @@ async function tokensOf(flags: ServeFlags): Promise<TrustServiceOptions['tokens'
 
 function readKeySet(file: string, bytes: Buffer): NonNullable<NonNullable<TrustServiceOptions['tokens']>['jwks']> {
   try {
-    const value = JSON.parse(bytes.toString('utf8')) as { keys?: unknown };
+    const value = parseJson(bytes.toString('utf8')) as { keys?: unknown };
     if (Array.isArray(value.keys)) return value as NonNullable<NonNullable<TrustServiceOptions['tokens']>['jwks']>;
   } catch (thrown) {
     throw misuse(`${file} is no JSON: ${reasonOf(thrown)}`, 'name a JSON Web Key Set');

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { parseJson } from '../../base/json/index.ts';
 import type { Command } from 'commander';
 import { asPortcullisError } from '../../base/errors/index.ts';
 import { readInputFile } from '../input-file.ts';
@@ -102,7 +103,7 @@ export function registerTargets(trust: Command): void {
 async function readJson(file: string): Promise<unknown> {
   const bytes = await readInputFile(file);
   try {
-    return JSON.parse(bytes.toString('utf8')) as unknown;
+    return parseJson(bytes.toString('utf8'));
   } catch (thrown) {
     throw asPortcullisError(thrown, {
       code: 'CLI_FILE_UNREADABLE',

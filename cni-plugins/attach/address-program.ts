@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { O_RDONLY, closeFd, openFile, sealedFile } from '../../base/kernel/index.ts';
 import { fieldsOf } from '../spec/fields.ts';
@@ -140,7 +141,7 @@ function resultOf(type: string, stdout: string, call: PluginCall): CniResult {
 }
 
 function versionOf(config: string): string {
-  const { cniVersion } = JSON.parse(config) as { readonly cniVersion?: unknown };
+  const { cniVersion } = parseJson(config) as { readonly cniVersion?: unknown };
   return typeof cniVersion === 'string' && cniVersion !== '' ? cniVersion : '0.1.0';
 }
 
@@ -154,7 +155,7 @@ function told(
   signal: string | null,
 ): PortcullisError {
   try {
-    const { code, msg, details } = JSON.parse(stdout) as { readonly code?: number; readonly msg?: string; readonly details?: string };
+    const { code, msg, details } = parseJson(stdout) as { readonly code?: number; readonly msg?: string; readonly details?: string };
     if (typeof msg === 'string')
       return failed(
         type,

@@ -1,4 +1,5 @@
 /** Of a row of `host_port`, its attachment. */
+import { parseJson } from '../../base/json/index.ts';
 export interface HostPortHolder {
   readonly container_id: string;
   readonly spec: string;
@@ -7,6 +8,6 @@ export interface HostPortHolder {
 
 /** Who has a host port: `pod default/web, sandbox 0123…`. */
 export function hostPortHolderText({ container_id: id, spec, origin }: HostPortHolder): string {
-  const { pod } = JSON.parse(spec) as { readonly pod?: { readonly name: string; readonly namespace: string } };
+  const { pod } = parseJson(spec) as { readonly pod?: { readonly name: string; readonly namespace: string } };
   return `${pod === undefined ? '' : `pod ${pod.namespace}/${pod.name}, `}${origin === 'pod' ? 'sandbox' : 'container'} ${id}`;
 }

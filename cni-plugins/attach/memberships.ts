@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { formatIp } from '../spec/address.ts';
 import { readConfigurationJson } from '../spec/json-text.ts';
@@ -81,7 +82,7 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
      WHERE realm = ?1 AND network = ?2 AND service = ?3 AND json_extract(document, '$.mode') <> ?4`,
   );
   const standing = (attachment: number | bigint): MemberDocument[] =>
-    (selectOwn.all(attachment) as unknown as { document: string }[]).map(({ document }) => JSON.parse(document) as MemberDocument);
+    (selectOwn.all(attachment) as unknown as { document: string }[]).map(({ document }) => parseJson(document) as MemberDocument);
   return {
     standing,
     put(

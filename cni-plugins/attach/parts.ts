@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import type { Resource } from '../plugins/contract.ts';
 import type { AttachmentKey } from '../spec/attachment-key.ts';
 import type { CniResult } from '../spec/result.ts';
@@ -55,7 +56,7 @@ interface Row {
   readonly result: string;
 }
 
-const resourcesOf = ({ resources }: Row): Resource[] => JSON.parse(resources) as Resource[];
+const resourcesOf = ({ resources }: Row): Resource[] => parseJson(resources) as Resource[];
 
 const partOf = (row: Row): Part => ({
   attachment: row.attachment,
@@ -64,7 +65,7 @@ const partOf = (row: Row): Part => ({
   state: row.state,
   netns: row.netns,
   resources: resourcesOf(row),
-  result: JSON.parse(row.result) as CniResult,
+  result: parseJson(row.result) as CniResult,
 });
 
 export function createPartStore({ db, transaction }: NetworkDatabase): PartStore {

@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import type { NetworkDatabase } from './database.ts';
 import { bootOf } from './realm.ts';
 
@@ -53,7 +54,7 @@ export function createRemoteStore({ db }: Pick<NetworkDatabase, 'db'>): RemoteSt
     read: (realm, network) => ({
       networks: (selectNetworks.all(...standing(realm), network) as unknown as { realm: string; document: string }[]).map((row) => ({
         realm: row.realm,
-        document: JSON.parse(row.document) as unknown,
+        document: parseJson(row.document),
       })),
       endpoints: (
         selectEndpoints.all(...standing(realm), network) as unknown as {
@@ -66,7 +67,7 @@ export function createRemoteStore({ db }: Pick<NetworkDatabase, 'db'>): RemoteSt
         realm: row.realm,
         containerId: row.container_id,
         interface: row.interface,
-        document: JSON.parse(row.document) as unknown,
+        document: parseJson(row.document),
       })),
     }),
     networks: (realm) => (selectNames.all(...standing(realm)) as unknown as { network: string }[]).map(({ network }) => network),

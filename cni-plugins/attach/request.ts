@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { formatIp, ipBytes, parseIp } from '../spec/address.ts';
 import type { ChainedPlugin, NetworkConfig } from '../spec/network-config.ts';
@@ -123,7 +124,7 @@ export function specOf(
 
 /** As libcni: a plugin is told what it declares. */
 function withArguments({ type, config }: ChainedPlugin, given: Readonly<Record<string, unknown>>): ChainedPlugin {
-  const document = JSON.parse(config) as { readonly capabilities?: Readonly<Record<string, unknown>> };
+  const document = parseJson(config) as { readonly capabilities?: Readonly<Record<string, unknown>> };
   const declared = Object.entries(given).filter(([name]) => document.capabilities?.[name] === true);
   return declared.length === 0
     ? { type, config }

@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import type { LinkClass, LinkRules, PortMapping } from '../types.ts';
 import type { Membership } from '../spec/memberships.ts';
 import type { NetworkConfig } from '../spec/network-config.ts';
@@ -57,8 +58,8 @@ const recordOf = (row: Row): AttachmentRecord => ({
   id: row.container_id,
   state: row.state,
   class: row.class,
-  rules: JSON.parse(row.rules) as LinkRules,
-  spec: JSON.parse(row.spec) as AttachmentSpec,
+  rules: parseJson(row.rules) as LinkRules,
+  spec: parseJson(row.spec) as AttachmentSpec,
 });
 
 export function createNetworkStore(database: NetworkDatabase, realm: string): NetworkStore {

@@ -1,4 +1,5 @@
 /** What an installed client was made for. It stands at the end of the file, behind all that the program uses. */
+import { parseJson } from '../../base/json/index.ts';
 export interface Stamp {
   readonly version: string;
   /** The daemon's socket. */
@@ -21,7 +22,7 @@ export function readStamp(file: Buffer): Stamp | undefined {
   if (at < 0 || !file.subarray(0, 4).equals(Buffer.from('\x7fELF', 'latin1'))) return undefined;
   try {
     const text = file.subarray(at + mark.length).toString('utf8');
-    return JSON.parse(text.slice(0, text.indexOf('\n'))) as Stamp;
+    return parseJson(text.slice(0, text.indexOf('\n'))) as Stamp;
   } catch {
     return undefined;
   }

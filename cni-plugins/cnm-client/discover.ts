@@ -1,4 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
+import { parseJson } from '../../base/json/index.ts';
 import { driverPlaceInvalid, driverUnknown } from './failures.ts';
 
 /**
@@ -92,7 +93,7 @@ function placeOf(text: string, tls: DriverTls | undefined, root: string, invalid
 function placeInJson(text: string, root: string, invalid: Invalid): DriverPlace['at'] {
   let document: unknown;
   try {
-    document = JSON.parse(text);
+    document = parseJson(text);
   } catch (thrown) {
     throw invalid(thrown instanceof Error ? thrown.message : String(thrown));
   }

@@ -3,6 +3,7 @@ import { request as httpRequest } from 'node:http';
 import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Socket } from 'node:net';
+import { parseJson } from '../../base/json/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { O_RDONLY, openFile, peerCredentials } from '../../base/kernel/index.ts';
 import { pluginContentType } from '../cnm/protocol.ts';
@@ -112,7 +113,7 @@ function namespaceOf(socket: Socket): number | undefined {
 function replyOf(driver: string, verb: string, status: number, text: string): Readonly<Record<string, unknown>> {
   let value: unknown;
   try {
-    value = text.trim() === '' ? {} : JSON.parse(text);
+    value = text.trim() === '' ? {} : parseJson(text);
   } catch {
     value = undefined;
   }

@@ -1,6 +1,7 @@
 import { request } from 'node:http';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { createInterface } from 'node:readline';
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { peerCredentials } from '../../base/kernel/index.ts';
 
@@ -68,7 +69,7 @@ export function openDockerApi(socketPath: string): DockerApi {
     if (response.statusCode === 404) return undefined;
     if (response.statusCode !== 200) throw refused(path, `${response.statusCode ?? 0} ${text.slice(0, 300)}`);
     try {
-      return JSON.parse(text) as unknown;
+      return parseJson(text);
     } catch {
       throw refused(path, 'the answer is no JSON');
     }
@@ -95,7 +96,7 @@ export function openDockerApi(socketPath: string): DockerApi {
       const lines = createInterface({ input: response });
       lines.on('line', (line) => {
         try {
-          onEvent(JSON.parse(line));
+          onEvent(parseJson(line));
         } catch {
           // Half a line of an engine that was killed.
         }

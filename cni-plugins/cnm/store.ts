@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import type { NetworkDatabase } from '../attach/database.ts';
 import { endpointStands, networkInUse, networkStands, networkUnknown } from './failures.ts';
 import type { CnmEndpoint, CnmNetwork, EndpointSpec, EndpointState } from './records.ts';
@@ -26,8 +27,8 @@ interface Row {
   readonly spec: string;
 }
 
-const endpointOf = ({ spec, ...row }: Row): CnmEndpoint => ({ ...row, spec: JSON.parse(spec) as EndpointSpec });
-const networkOf = ({ spec }: { readonly spec: string }): CnmNetwork => JSON.parse(spec) as CnmNetwork;
+const endpointOf = ({ spec, ...row }: Row): CnmEndpoint => ({ ...row, spec: parseJson(spec) as EndpointSpec });
+const networkOf = ({ spec }: { readonly spec: string }): CnmNetwork => parseJson(spec) as CnmNetwork;
 
 export function createCnmStore({ db, transaction }: NetworkDatabase): CnmStore {
   const selectNetwork = db.prepare('SELECT spec FROM cnm_network WHERE id = ?');

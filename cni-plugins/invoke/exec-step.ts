@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { fieldsOf } from '../spec/fields.ts';
@@ -41,7 +42,7 @@ export async function versionsOf(options: ExecOptions, type: string): Promise<re
       CNI_NETNS: 'dummy',
       CNI_IFNAME: 'dummy',
     });
-    const { supportedVersions } = JSON.parse(stdout) as { readonly supportedVersions?: unknown };
+    const { supportedVersions } = parseJson(stdout) as { readonly supportedVersions?: unknown };
     if (Array.isArray(supportedVersions)) return supportedVersions.map(String);
   } catch (thrown) {
     if (!(thrown instanceof PortcullisError) || thrown.code !== 'NETWORK_PLUGIN_FAILED') throw thrown;
@@ -99,7 +100,7 @@ const mostErrors = 1000;
 /** A plugin tells its error on standard output (section 5, "Error"). */
 function told(type: string, command: string, { stdout, stderr }: Ran, exitCode: number): PortcullisError {
   try {
-    const { code, msg, details } = JSON.parse(stdout) as { readonly code?: unknown; readonly msg?: unknown; readonly details?: unknown };
+    const { code, msg, details } = parseJson(stdout) as { readonly code?: unknown; readonly msg?: unknown; readonly details?: unknown };
     if (typeof msg === 'string' && msg !== '') {
       const more = typeof details === 'string' && details !== '' ? `; ${details}` : '';
       return failed(type, command, `${msg}${more}`.slice(0, mostErrors), typeof code === 'number' ? code : undefined);

@@ -1,5 +1,6 @@
 import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseJson } from '../../base/json/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { readPluginList } from '../spec/plugin-list.ts';
 import { resultAs } from '../spec/result-versions.ts';
@@ -83,7 +84,7 @@ async function readEntry(path: string, name: string, network: string, owner: Cac
   const named = /^(?<id>[0-9a-zA-Z][0-9a-zA-Z_.-]*)-(?<ifname>[^-/]{1,15})$/u.exec(name.slice(network.length + 1))?.groups;
   let content: Content;
   try {
-    content = JSON.parse(await readFile(path, 'utf8')) as Content;
+    content = parseJson(await readFile(path, 'utf8')) as Content;
   } catch {
     return named === undefined ? undefined : { containerId: named['id'] ?? '', interface: named['ifname'] ?? '', ours: false, netns: '' };
   }

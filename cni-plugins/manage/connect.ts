@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
+import { parseJson } from '../../base/json/index.ts';
 import { reasonOf, PortcullisError } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
@@ -263,7 +264,7 @@ function podNamed({ databasePath }: ConnectSource, target: string, wanted: 'any'
     try {
       for (const row of database.each("SELECT container_id, state, class, rules, spec FROM attachment WHERE origin = 'pod'")) {
         if (wanted === 'ready' && row['state'] !== 'ready') continue;
-        const spec = JSON.parse(String(row['spec'])) as AttachmentSpec;
+        const spec = parseJson(String(row['spec'])) as AttachmentSpec;
         rows.push({ id: String(row['container_id']), class: String(row['class']), rules: String(row['rules']), spec });
       }
     } finally {

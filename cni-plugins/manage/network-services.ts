@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import type { MemberDocument } from '../attach/memberships.ts';
 import type { openReadOnly } from '../../base/storage/index.ts';
 import type { SpannedMember, SpannedService } from '../services/network-services/spanned.ts';
@@ -39,7 +40,7 @@ export function readNetworkServices(database: Database): ReadonlyMap<string, rea
   for (const row of database.each('SELECT network, service, document FROM network_service'))
     virtual.set(
       `${String(row['network'])}/${String(row['service'])}`,
-      (JSON.parse(String(row['document'])) as { addresses: string[] }).addresses,
+      (parseJson(String(row['document'])) as { addresses: string[] }).addresses,
     );
   const spanned = hasTables(database, ['spanned_service', 'spanned_member'])
     ? readSpanned(database)
@@ -84,7 +85,7 @@ function membersHere(database: Database): Row[] {
        ORDER BY service_member.network, service, number`,
     ),
   ].map((row): Row => {
-    const { addresses, mode, ingressPorts } = JSON.parse(String(row['document'])) as MemberDocument;
+    const { addresses, mode, ingressPorts } = parseJson(String(row['document'])) as MemberDocument;
     const member = { id: String(row['container_id']), addresses };
     return { network: String(row['network']), service: String(row['service']), member, mode, ingressPorts };
   });
@@ -95,12 +96,12 @@ function readSpanned(database: Database): { readonly services: ReadonlyMap<strin
   const services = new Map(
     [...database.each('SELECT network, service, document FROM spanned_service')].map((row) => [
       `${String(row['network'])}/${String(row['service'])}`,
-      JSON.parse(String(row['document'])) as SpannedService,
+      parseJson(String(row['document'])) as SpannedService,
     ]),
   );
   const members = [...database.each('SELECT network, service, host, document FROM spanned_member ORDER BY network, service, host')].flatMap(
     (row) =>
-      (JSON.parse(String(row['document'])) as SpannedMember[]).map(({ id, addresses, ingressPorts }): Row => {
+      (parseJson(String(row['document'])) as SpannedMember[]).map(({ id, addresses, ingressPorts }): Row => {
         const [network, service] = [String(row['network']), String(row['service'])];
         const mode = services.get(`${network}/${service}`)?.mode ?? 'vip';
         return { network, service, member: { id, addresses, host: String(row['host']) }, mode, ingressPorts };

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { parseJson } from '../../base/json/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { openReadOnly } from '../../base/storage/index.ts';
 import type { SqlRow } from '../../base/storage/index.ts';
@@ -217,7 +218,7 @@ function ofPods(held: readonly Held[]): Held[] {
 
 function heldOf(row: SqlRow): Held[] {
   const text = (name: string): string => String(row[name] ?? '');
-  const spec = JSON.parse(text('spec')) as Partial<AttachmentSpec>;
+  const spec = parseJson(text('spec')) as Partial<AttachmentSpec>;
   const leases = text('addresses')
     .split(',')
     .flatMap((hex) => (hex === '' ? [] : [leasedAddress(hex)]));
@@ -228,7 +229,7 @@ function heldOf(row: SqlRow): Held[] {
     const attachment = { ...base, interface: text('interface'), addresses: leases.map(formatIp), ...connected };
     return [{ network: text('network'), leases, attachment }];
   }
-  const rules = JSON.parse(text('rules')) as object;
+  const rules = parseJson(text('rules')) as object;
   const own: ReportedAttachment = {
     ...base,
     interface: text('interface'),

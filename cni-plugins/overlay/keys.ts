@@ -1,6 +1,7 @@
 import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseJson } from '../../base/json/index.ts';
 import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
 
 /**
@@ -78,7 +79,7 @@ function publicKeyOf(privateKey: Buffer): string {
 /** Undefined: there is none, or what is there is no pair of pairs. Then new ones are made: others hear of them by etcd. */
 function readStored(path: string): Stored | undefined {
   try {
-    const value = JSON.parse(readFileSync(path, 'utf8')) as Partial<Stored> | null;
+    const value = parseJson(readFileSync(path, 'utf8')) as Partial<Stored> | null;
     return isPair(value?.current) && isPair(value.next) ? (value as Stored) : undefined;
   } catch {
     return undefined;

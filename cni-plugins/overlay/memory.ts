@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseJson } from '../../base/json/index.ts';
 import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
 import type { Peer } from './peers.ts';
 
@@ -57,7 +58,7 @@ export async function openMemory(folder: string, network: string): Promise<Memor
 /** A file that a crash left is whole; one that somebody wrote is not trusted beyond its shape. */
 function readRemembered(path: string): Remembered | undefined {
   try {
-    const value = JSON.parse(readFileSync(path, 'utf8')) as Partial<Remembered> | null;
+    const value = parseJson(readFileSync(path, 'utf8')) as Partial<Remembered> | null;
     if (typeof value?.id !== 'string' || !Array.isArray(value.subnets) || !Array.isArray(value.peers)) return undefined;
     return value as Remembered;
   } catch {

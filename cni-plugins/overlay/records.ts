@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import { bitsOf, formatIp, networkOf, parseIp, parsePrefix } from '../spec/address.ts';
 import { isHostName, prefixText } from './settings.ts';
 
@@ -235,7 +236,7 @@ const isMac = (value: unknown): value is string => typeof value === 'string' && 
 /** Undefined: it is no object of JSON. */
 export function objectOf(bytes: Buffer): Record<string, unknown> | undefined {
   try {
-    const value: unknown = JSON.parse(bytes.toString());
+    const value: unknown = parseJson(bytes.toString());
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
   } catch {
     return undefined;

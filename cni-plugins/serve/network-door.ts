@@ -1,4 +1,5 @@
 import { connect } from 'node:net';
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, errorFromJson, errorToJson, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { SerialisedError } from '../../base/errors/index.ts';
 import type { PluginAnswer } from './answer.ts';
@@ -73,9 +74,9 @@ export async function askNetwork<Value>(
   if (exitCode !== 0) {
     const failure = text(0, out ?? 0);
     const why = text(out ?? 0, err ?? 0);
-    return failure === '' ? { why } : { why, failure: errorFromJson(JSON.parse(failure) as SerialisedError) };
+    return failure === '' ? { why } : { why, failure: errorFromJson(parseJson(failure) as SerialisedError) };
   }
-  return { value: JSON.parse(text(0, out ?? 0)) as Value };
+  return { value: parseJson(text(0, out ?? 0)) as Value };
 }
 
 function notRoot(socket: string, cause: Error): PortcullisError {

@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import type { VirtualServer } from './model.ts';
 
 /**
@@ -19,7 +20,7 @@ export function packServer(server: VirtualServer): PackedServer {
 
 /** @param packed by {@link packServer} */
 export function unpackServer(packed: PackedServer): VirtualServer {
-  const server = JSON.parse(packed) as VirtualServer;
+  const server = parseJson(packed) as VirtualServer;
   known.set(server, packed);
   return server;
 }

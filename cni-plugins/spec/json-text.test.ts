@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { assertNearLinear } from '../../test/fixtures/cost.ts';
 import { readJson } from './json-text.ts';
 
 test('any JSON is read as V8 reads it, and knows its places', () => {
@@ -57,4 +58,16 @@ test('a name of the language is a name like others', () => {
   assert.ok(!('message' in read));
   assert.deepEqual(Object.keys(read.value as object), ['__proto__']);
   assert.equal((read.value as { polluted?: boolean }).polluted, undefined);
+});
+
+test('the places of many values cost about twice as much for twice as many', async () => {
+  const made = new Map<number, string>();
+  const read = (n: number): void => {
+    const text = made.get(n) ?? JSON.stringify(Array.from({ length: n }, (_, index) => ({ [`a${index}`]: '\ud800' })), undefined, 1);
+    made.set(n, text);
+    const json = readJson(text);
+    assert.ok('positionOf' in json);
+    for (let index = 0; index < n; index += 1) json.positionOf([index, `a${index}`]);
+  };
+  await assertNearLinear('places', read, { n: 500 });
 });

@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import { LRUCache } from 'lru-cache';
 
 /** JSON with positions: where each value stands, so that an error can name line and column. Pure. */
@@ -53,7 +54,7 @@ export function readJson(text: string): JsonText | JsonFault {
 /** By the engine's own reader, many times as fast as ours, which is needed for what is wrong only. Undefined: it is no JSON. */
 function parsed(text: string): unknown {
   try {
-    return JSON.parse(text) as unknown;
+    return parseJson(text);
   } catch {
     return undefined;
   }
@@ -67,6 +68,7 @@ function isShallow(value: unknown, depth: number): boolean {
 /** Reads it with the place of each value. */
 function readPlaces(text: string): JsonText | JsonFault {
   const offsets = new Map<string, number>();
+  const placeOf = createLineCounter(text);
   let at = 0;
 
   const fail = (message: string, offset = at): never => {
@@ -89,7 +91,7 @@ function readPlaces(text: string): JsonText | JsonFault {
     const start = at;
     const raw = token(/"(?:[^"\\\u0000-\u001f]|\\.)*"/suy, 'a string');
     try {
-      return JSON.parse(raw) as string;
+      return parseJson(raw) as string;
     } catch {
       return fail('the string holds a bad escape', start);
     }
@@ -135,7 +137,7 @@ function readPlaces(text: string): JsonText | JsonFault {
     if (first === '[') return array(path, depth);
     if (first === '"') return string();
     const word = token(/true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/uy, 'a value');
-    return JSON.parse(word) as unknown;
+    return parseJson(word);
   };
 
   try {
@@ -147,13 +149,13 @@ function readPlaces(text: string): JsonText | JsonFault {
       positionOf(path) {
         for (let length = path.length; length > 0; length -= 1) {
           const offset = offsets.get(`/${path.slice(0, length).join('/')}`);
-          if (offset !== undefined) return lineAndColumn(text, offset);
+          if (offset !== undefined) return placeOf(offset);
         }
-        return lineAndColumn(text, offsets.get('') ?? 0);
+        return placeOf(offsets.get('') ?? 0);
       },
     };
   } catch (thrown) {
-    if (thrown instanceof Fault) return { ...lineAndColumn(text, thrown.offset), message: thrown.message };
+    if (thrown instanceof Fault) return { ...placeOf(thrown.offset), message: thrown.message };
     throw thrown;
   }
 }
@@ -166,7 +168,20 @@ class Fault extends Error {
   }
 }
 
-function lineAndColumn(text: string, offset: number): TextPosition {
-  const before = text.slice(0, offset);
-  return { line: before.split('\n').length, column: offset - before.lastIndexOf('\n') };
+/** Of any number of offsets in one text: its lines are counted once. */
+function createLineCounter(text: string): (offset: number) => TextPosition {
+  let starts: number[] | undefined;
+  return (offset) => {
+    if (starts === undefined) {
+      starts = [0];
+      for (let end = text.indexOf('\n'); end !== -1; end = text.indexOf('\n', end + 1)) starts.push(end + 1);
+    }
+    let [low, high] = [0, starts.length - 1];
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if ((starts[middle] ?? 0) <= offset) low = middle;
+      else high = middle - 1;
+    }
+    return { line: low + 1, column: offset - (starts[low] ?? 0) + 1 };
+  };
 }

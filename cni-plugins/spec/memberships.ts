@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { formatIp, parseIp } from './address.ts';
 
@@ -41,7 +42,7 @@ const portForm = /^(?<port>\d{1,5})(?::(?<target>\d{1,5}))?(?:\/(?<protocol>tcp|
 export function parseMemberships(text: string, where: string): readonly Membership[] {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (thrown) {
     throw invalid(where, reasonOf(thrown));
   }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseJson } from '../../base/json/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { entitlementsError } from '../errors.ts';
 import { parseSeccompJson } from '../seccomp/oci-shape.ts';
@@ -77,7 +78,7 @@ async function readBounded(folder: string, name: string, limit: number): Promise
 
 function parse(text: string, folder: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (error) {
     throw bad(folder, reasonOf(error));
   }

@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import { entitlementsError } from '../errors.ts';
 
 const OPERATORS = ['SCMP_CMP_EQ', 'SCMP_CMP_NE', 'SCMP_CMP_LT', 'SCMP_CMP_LE', 'SCMP_CMP_GE', 'SCMP_CMP_GT', 'SCMP_CMP_MASKED_EQ'] as const;
@@ -32,7 +33,7 @@ const MAX_CONDITIONAL = 1024;
  */
 export function parseSeccompJson(text: string): unknown {
   try {
-    return JSON.parse(text, (_key, value: unknown, context?: { source?: string }) => {
+    return parseJson(text, (_key, value: unknown, context?: { source?: string }) => {
       if (typeof value !== 'number' || Number.isSafeInteger(value) || context?.source === undefined) return value;
       return /^\d+$/.test(context.source) ? BigInt(context.source) : value;
     });

@@ -2,6 +2,7 @@ import { mkdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
+import { parseJson } from '../../base/json/index.ts';
 import pLimit from 'p-limit';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
@@ -261,7 +262,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
       return counted || noted;
     },
     exec: async (record, command, timeoutMs, signal) => {
-      const spec = JSON.parse(await readFile(join(bundle(record.id), 'config.json'), 'utf8')) as OciSpec;
+      const spec = parseJson(await readFile(join(bundle(record.id), 'config.json'), 'utf8')) as OciSpec;
       return execSync({
         startProgram: parts.startProgram,
         scopes: parts.execScopes,

@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import type { LinkClass, LinkPolicy, NamedPort } from '../../cni-plugins/index.ts';
 import { joinNetworkRules } from '../../entitlements/index.ts';
 import type { NetworkClass, PeerRules, Settings } from '../../entitlements/index.ts';
@@ -34,7 +35,7 @@ function namedPortsOf(annotation: string | undefined): NamedPort[] {
   if (annotation === undefined) return [];
   let given: unknown;
   try {
-    given = JSON.parse(annotation);
+    given = parseJson(annotation);
   } catch {
     return [];
   }

@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import { findVerdict } from '../../trust/index.ts';
 import type { Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
@@ -80,7 +81,7 @@ export async function judge(
   if (recorded.length > 0 || admission === undefined) return decideAgain(records, decisions, policy, recorded);
   const row = await database.get<{ json: string }>('SELECT json FROM dossier WHERE id = ?', [admission.dossierId]);
   if (row === undefined) return [{ ...admission, outcome: 'undecided' }];
-  const dossier = JSON.parse(row.json) as Dossier;
+  const dossier = parseJson(row.json) as Dossier;
   return decideAgain(records, decisions, policy, [{ dossier, reference: admission.reference, namespace, platform }]);
 }
 

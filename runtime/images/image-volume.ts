@@ -1,4 +1,5 @@
 import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import { parseJson } from '../../base/json/index.ts';
 import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
@@ -113,7 +114,7 @@ async function heldBy(folder: string, log: Logger): Promise<string[]> {
   const all: string[] = [];
   for (const index of await readdir(folder)) {
     try {
-      const value = JSON.parse(await readFile(`${folder}/${index}/layers.json`, 'utf8')) as { layers?: unknown };
+      const value = parseJson(await readFile(`${folder}/${index}/layers.json`, 'utf8')) as { layers?: unknown };
       if (Array.isArray(value.layers)) all.push(...value.layers.filter((layer: unknown) => typeof layer === 'string'));
     } catch (error) {
       log.debug({ folder, index, error: String(error) }, 'a volume has no list of layers');

@@ -1,4 +1,5 @@
 import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { parseJson } from '../../base/json/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { errnoOf, imageError, wrapImageError } from './failures.ts';
@@ -86,7 +87,7 @@ export function withQuotas(rootfs: RootfsShelf, quotas: QuotaShelf): RootfsShelf
 
 async function projectOf(folder: string): Promise<number | undefined> {
   try {
-    const value = JSON.parse(await readFile(`${folder}/quota.json`, 'utf8')) as { project?: unknown };
+    const value = parseJson(await readFile(`${folder}/quota.json`, 'utf8')) as { project?: unknown };
     return typeof value.project === 'number' ? value.project : undefined;
   } catch (thrown) {
     if (errnoOf(thrown) === 'ENOENT' || thrown instanceof SyntaxError) return undefined;

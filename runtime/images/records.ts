@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import type { Database, Statement } from '../../base/storage/index.ts';
 import { withoutParts } from '../../trust/index.ts';
 import type { Dossier } from '../../trust/index.ts';
@@ -139,8 +140,8 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
         manifestDigest: row.manifest_digest,
         digest: row.digest,
         size: row.size,
-        config: JSON.parse(row.config) as ImageConfig,
-        layers: JSON.parse(row.layers) as StoredImage['layers'],
+        config: parseJson(row.config) as ImageConfig,
+        layers: parseJson(row.layers) as StoredImage['layers'],
         seq: row.seq,
         names: kept,
       });
@@ -294,7 +295,7 @@ function layerStatement(row: LayerRow): Statement {
 
 function nameOf(row: NameSqlRow, dossiers: Map<string, Dossier>): NameRow {
   // Names of one pull share their dossier object.
-  const dossier = dossiers.get(row.dossier) ?? (JSON.parse(row.dossier) as Dossier);
+  const dossier = dossiers.get(row.dossier) ?? (parseJson(row.dossier) as Dossier);
   dossiers.set(row.dossier, dossier);
   return {
     name: row.name,

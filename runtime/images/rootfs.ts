@@ -1,4 +1,5 @@
 import { chmod, chown, lstat, mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
+import { parseJson } from '../../base/json/index.ts';
 import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
@@ -154,7 +155,7 @@ function folderOf(folders: StoreFolders, id: string): string {
 
 async function readHeld(folder: string, log: Logger): Promise<Held> {
   try {
-    const value: unknown = JSON.parse(await readFile(`${folder}/layers.json`, 'utf8'));
+    const value: unknown = parseJson(await readFile(`${folder}/layers.json`, 'utf8'));
     if (typeof value === 'object' && value !== null && 'layers' in value && Array.isArray(value.layers)) {
       return { layers: value.layers.filter((layer: unknown) => typeof layer === 'string') };
     }

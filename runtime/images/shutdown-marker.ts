@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { parseJson } from '../../base/json/index.ts';
 import { currentBootId } from '../../base/process/index.ts';
 import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
 import type { StoreFolders } from './folders.ts';
@@ -23,7 +24,7 @@ export async function openShutdownMarker(folders: StoreFolders): Promise<Shutdow
 
 async function read(path: string): Promise<{ readonly bootId: string; readonly clean: boolean } | undefined> {
   try {
-    const value: unknown = JSON.parse(await readFile(path, 'utf8'));
+    const value: unknown = parseJson(await readFile(path, 'utf8'));
     if (typeof value === 'object' && value !== null && 'bootId' in value && 'clean' in value) {
       return { bootId: String(value.bootId), clean: value.clean === true };
     }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Socket } from 'node:net';
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { closeFd, openPipe, writeFd } from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
@@ -135,7 +136,7 @@ async function hear(fd: number, child: Child, id: string): Promise<{ readonly pi
     for await (const chunk of socket) {
       text += chunk as string;
       if (!text.includes('\n')) continue;
-      const line = JSON.parse(text.slice(0, text.indexOf('\n'))) as { pid?: number; data?: number; message?: string };
+      const line = parseJson(text.slice(0, text.indexOf('\n'))) as { pid?: number; data?: number; message?: string };
       // The process that we started writes the pid file of the one that stays, and ends.
       await child.exited;
       return { pid: line.pid ?? line.data ?? -1, message: line.message ?? '' };

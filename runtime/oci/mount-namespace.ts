@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseJson } from '../../base/json/index.ts';
 import { MS_BIND, mount, setPropagation } from '../../base/kernel/index.ts';
 import { currentBootId } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
@@ -50,7 +51,7 @@ export function enterMountNamespace(folders: readonly string[]): void {
 export async function leaveMountNamespace(startProgram: StartProgram): Promise<void> {
   const text = process.env[marker];
   if (text === undefined) return;
-  const { path, own } = JSON.parse(text) as OuterNamespace;
+  const { path, own } = parseJson(text) as OuterNamespace;
   for (const folder of own) {
     await runCommand(startProgram, '/usr/bin/nsenter', [`--mount=${path}`, 'umount', '-l', folder]).catch(() => undefined);
     await rm(join(folder, ownMountFile), { force: true });
@@ -85,7 +86,7 @@ function shareFolder(folder: string): boolean {
 
 function readNote(folder: string): OwnMount | undefined {
   try {
-    return JSON.parse(readFileSync(join(folder, ownMountFile), 'utf8')) as OwnMount;
+    return parseJson(readFileSync(join(folder, ownMountFile), 'utf8')) as OwnMount;
   } catch {
     return undefined;
   }

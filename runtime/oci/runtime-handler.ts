@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
@@ -70,7 +71,7 @@ export async function openRuntimeHandler(input: {
   const observe = async (id: string): Promise<ObservedStatus> => {
     const result = await runCommand(startProgram, program(), [...globalArgs, 'state', id]);
     if (result.exitCode !== 0) return 'absent';
-    return (JSON.parse(result.stdout) as { status: ObservedStatus }).status;
+    return (parseJson(result.stdout) as { status: ObservedStatus }).status;
   };
   return {
     name,

@@ -1,4 +1,5 @@
 import { Socket } from 'node:net';
+import { parseJson } from '../../base/json/index.ts';
 import { closeFd, openPipe, writeFd } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { readPid } from './exec-files.ts';
@@ -144,7 +145,7 @@ async function exitCodeFrom(fd: number): Promise<number | undefined> {
     for await (const chunk of socket.setEncoding('utf8')) {
       text += chunk as string;
       const end = text.indexOf('\n');
-      if (end !== -1) return (JSON.parse(text.slice(0, end)) as { exit_code?: number }).exit_code;
+      if (end !== -1) return (parseJson(text.slice(0, end)) as { exit_code?: number }).exit_code;
     }
   } catch {
     // As if it had ended without a word.

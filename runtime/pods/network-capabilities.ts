@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { membershipLabel, parseMemberships } from '../../cni-plugins/index.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
@@ -29,7 +30,7 @@ export function networkCapabilities(config: PodSandboxConfig, cgroupPath: string
 function servicesOf(text: string | undefined): unknown {
   if (text === undefined) return undefined;
   parseMemberships(text, membershipLabel);
-  return JSON.parse(text);
+  return parseJson(text);
 }
 
 const annotationNames = { ingress: 'kubernetes.io/ingress-bandwidth', egress: 'kubernetes.io/egress-bandwidth' } as const;

@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { FurtherNetwork } from '../../cni-plugins/index.ts';
 
@@ -39,7 +40,7 @@ function shortForm(text: string): Element {
 function inJson(text: string): Element[] {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (thrown) {
     throw badNetworks(reasonOf(thrown));
   }

@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import { openReadOnly } from '../../base/storage/index.ts';
 import { evidenceStanding } from '../../trust/index.ts';
 import type { Dossier, TrustPolicy } from '../../trust/index.ts';
@@ -21,7 +22,7 @@ export async function endedInDatabase(
       const stored = state.get('SELECT json FROM dossier WHERE id = ?', [group[0]?.['dossier_id'] ?? ''])?.['json'];
       if (typeof stored !== 'string') continue;
       const names = group.map(({ name }) => String(name));
-      const dossier = JSON.parse(stored) as Dossier;
+      const dossier = parseJson(stored) as Dossier;
       const standing = await evidenceStanding({ dossier, references: names, policy, now });
       if (standing?.missing === true) ended.push({ names });
     }

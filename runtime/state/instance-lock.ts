@@ -1,4 +1,5 @@
 import { readFile, rm } from 'node:fs/promises';
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
@@ -11,7 +12,7 @@ import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.t
 export async function claimFolder(file: string): Promise<() => Promise<void>> {
   // Not synced when written: a power cut may leave it empty.
   const holder = await readFile(file, 'utf8')
-    .then((text) => JSON.parse(text) as ProcessIdentity)
+    .then((text) => parseJson(text) as ProcessIdentity)
     .catch(() => undefined);
   if (holder !== undefined && holder.pid !== process.pid && sameProcess(holder)) {
     throw new PortcullisError({

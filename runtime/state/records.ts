@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import type { Database, Outlives, Statement } from '../../base/storage/index.ts';
 
 /** What every kept record has. `name` is unique among the living records of one kind. */
@@ -50,7 +51,7 @@ export async function openRecords<T extends Keyed>(database: Database, table: 's
   const byId = new Map<string, T>();
   const idByName = new Map<string, string>();
   for (const row of await database.all<{ record: string }>(`SELECT record FROM ${table} ORDER BY rowid`)) {
-    const record = JSON.parse(row.record, revive) as T;
+    const record = parseJson(row.record, revive) as T;
     byId.set(record.id, record);
     idByName.set(record.name, record.id);
   }

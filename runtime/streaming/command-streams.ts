@@ -1,4 +1,5 @@
 import type { Readable, Writable } from 'node:stream';
+import { parseJson } from '../../base/json/index.ts';
 import type { Outcome } from './outcome.ts';
 
 export interface WindowSize {
@@ -43,7 +44,7 @@ export async function aborted(signal: AbortSignal, ms: number): Promise<void> {
 /** One terminal size as clients send it: `{"Width":80,"Height":24}`. Undefined when it is none. */
 export function parseSize(text: string): WindowSize | undefined {
   try {
-    const { Width: columns, Height: rows } = JSON.parse(text) as { readonly Width?: unknown; readonly Height?: unknown };
+    const { Width: columns, Height: rows } = parseJson(text) as { readonly Width?: unknown; readonly Height?: unknown };
     return isSize(columns) && isSize(rows) ? { columns, rows } : undefined;
   } catch {
     return undefined;

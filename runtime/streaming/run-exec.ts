@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { parseJson } from '../../base/json/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { adoptTerminal, closeFd, openPipe, setWindowSize } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
@@ -52,7 +53,7 @@ export async function runExec(plan: ExecPlan, streams: CommandStreams, parts: Ex
   let files: ExecFiles | undefined;
   let scope: ExecScope | undefined;
   try {
-    const spec = JSON.parse(await readFile(join(target.dir, 'config.json'), 'utf8')) as OciSpec;
+    const spec = parseJson(await readFile(join(target.dir, 'config.json'), 'utf8')) as OciSpec;
     files = await writeExecFiles(target.dir, 'stream', describe(plan, spec));
     scope = await openExecScope(parts.scopes, {
       container: target.id,

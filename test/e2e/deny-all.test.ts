@@ -27,6 +27,14 @@ const given = [
 /** Values for what the schema alone can not tell. */
 const own: Readonly<Record<string, readonly unknown[]>> = {
   'cni.binDirs': [['/usr/lib/cni'], ['/nonexistent']],
+  // Both images of the pair, or none.
+  enforcement: [
+    undefined,
+    {
+      ...{ admitted: 'good.test/app/a:1', refused: 'good.test/app/b:1', namespace: 'planted' },
+      ...{ interval: 60, accept: ['NO_PLANTED_PAIR'] },
+    },
+  ],
   'registries.mirrors': [{}, { 'other.test': { url: 'http://127.0.0.1:9', origin: true } }],
   'registries.insecure': [[], ['good.test']],
   'registries.certificates': [[], ['/nonexistent']],

@@ -1,4 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { recordOf } from '../strict-json.ts';
 import { keyOf } from './registry-key.ts';
@@ -21,7 +22,7 @@ export async function readCredentialFile(file: string): Promise<CredentialFile |
   try {
     const facts = await stat(file);
     if (!facts.isFile() || facts.size > maximumBytes) throw new Error('it is not a file of credentials');
-    json = recordOf(JSON.parse(await readFile(file, 'utf8'))) ?? {};
+    json = recordOf(parseJson(await readFile(file, 'utf8'))) ?? {};
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { parseJson } from '../../base/json/index.ts';
 import type { Credentials } from '../../base/distribution/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { recordOf } from '../strict-json.ts';
@@ -39,7 +40,7 @@ export async function askHelper(
   }
   let answer: Readonly<Record<string, unknown>>;
   try {
-    answer = recordOf(JSON.parse(output)) ?? {};
+    answer = recordOf(parseJson(output)) ?? {};
   } catch {
     throw fail('it does not answer in JSON');
   }

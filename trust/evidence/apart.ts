@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import type { Dossier } from '../types.ts';
 
 /** Bytes that many dossiers share, such as metadata of a service with thousands of targets: their digest, and they as items hold them. */
@@ -30,7 +31,7 @@ export function lackingParts({ items }: Dossier): readonly string[] {
 /** The same of a dossier's stored text; of one that can not be read, nothing. */
 export function partsNamed(text: string): readonly string[] {
   try {
-    return lackingParts(JSON.parse(text) as Dossier);
+    return lackingParts(parseJson(text) as Dossier);
   } catch {
     return [];
   }

@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import type { Root, TufKey } from '../tuf/metadata/model.ts';
 import { certificatesOfPem, commonNameOf } from '../x509/pem.ts';
 
@@ -8,7 +9,7 @@ import { certificatesOfPem, commonNameOf } from '../x509/pem.ts';
  */
 export function rootKeysFor(gun: string, { roles, keys }: Root, bytes: Buffer, now: number | undefined): ReadonlyMap<string, TufKey> {
   const listed = (
-    JSON.parse(bytes.toString('utf8')) as { signed: { keys: Record<string, { keytype: string; keyval: { public: string } }> } }
+    parseJson(bytes.toString('utf8')) as { signed: { keys: Record<string, { keytype: string; keyval: { public: string } }> } }
   ).signed.keys;
   const found = new Map<string, TufKey>();
   for (const id of roles.root.keyids) {

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { parseJson } from '../../base/json/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { Descriptor, RegistryRepository, SharedList } from '../../base/distribution/index.ts';
 import {
@@ -101,7 +102,7 @@ export async function attachToTag(repository: RegistryRepository, tag: string, l
     entry: { mediaType: layer.mediaType, digest, size, annotations: layer.annotations },
     entriesOf({ bytes, content }) {
       // An index under such a tag is nobody's signature: it is replaced.
-      const layers = content.kind === 'manifest' ? recordOf(JSON.parse(Buffer.from(bytes).toString('utf8')))?.['layers'] : [];
+      const layers = content.kind === 'manifest' ? recordOf(parseJson(Buffer.from(bytes).toString('utf8')))?.['layers'] : [];
       return Array.isArray(layers) ? (layers as unknown[]) : [];
     },
     // One payload may be signed by several: the annotations tell their signatures apart.

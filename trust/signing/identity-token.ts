@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { readFile, stat } from 'node:fs/promises';
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { isHttpError, isLoopback, sharedHttpClient } from '../../base/http/index.ts';
 import { recordOf } from '../strict-json.ts';
@@ -87,7 +88,7 @@ async function fromGitHub(address: string, bearer: string, audience: string): Pr
       const isRedirect = answer.status >= 300 && answer.status <= 399;
       throw refuse(`its token service answers ${answer.status}${isRedirect ? ': a redirect, which is not followed with a token' : ''}`);
     }
-    const value = recordOf(JSON.parse((await answer.bytes(maximumBytes)).toString('utf8')))?.['value'];
+    const value = recordOf(parseJson((await answer.bytes(maximumBytes)).toString('utf8')))?.['value'];
     if (typeof value !== 'string') throw refuse('its token service gives no token');
     return value;
   } catch (error) {
@@ -121,7 +122,7 @@ export function readIdentityToken(raw: string, from: string, now: Date): Identit
   if (payload === undefined) throw refuse('it is not a token (JWT)');
   let claims: Readonly<Record<string, unknown>>;
   try {
-    claims = recordOf(JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'))) ?? {};
+    claims = recordOf(parseJson(Buffer.from(payload, 'base64url').toString('utf8'))) ?? {};
   } catch {
     throw refuse('its claims are not JSON');
   }

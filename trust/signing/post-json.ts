@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { parseJson } from '../../base/json/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { sharedHttpClient } from '../../base/http/index.ts';
 import type { HttpAnswer } from '../../base/http/index.ts';
@@ -17,7 +18,7 @@ const maximumBytes = 1024 * 1024;
 export async function postJson(url: string, request: unknown): Promise<unknown> {
   const bytes = await postForBytes(url, request);
   try {
-    return JSON.parse(bytes.toString('utf8'));
+    return parseJson(bytes.toString('utf8'));
   } catch {
     throw new Error('it does not answer in JSON');
   }
@@ -72,7 +73,7 @@ async function once(url: string, request: Request): Promise<Answered | { readonl
 /** What a service says of a refusal (google.rpc.Status), whole: whoever shows it cuts it when no secret can be in it any more. */
 function messageIn(bytes: Buffer): string {
   try {
-    const message = recordOf(JSON.parse(bytes.toString('utf8')))?.['message'];
+    const message = recordOf(parseJson(bytes.toString('utf8')))?.['message'];
     return typeof message === 'string' ? `: ${message}` : '';
   } catch {
     return '';

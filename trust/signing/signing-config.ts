@@ -1,4 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { recordOf } from '../strict-json.ts';
 import type { WitnessUrls } from './signer.ts';
@@ -51,7 +52,7 @@ export function parseSigningConfig(bytes: Uint8Array, on: string, now: Date): Si
   const fail = (why: string): PortcullisError => failed(on, why);
   let config: Readonly<Record<string, unknown>>;
   try {
-    config = recordOf(JSON.parse(Buffer.from(bytes).toString('utf8'))) ?? {};
+    config = recordOf(parseJson(Buffer.from(bytes).toString('utf8'))) ?? {};
   } catch (error) {
     throw fail(reasonOf(error));
   }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { parseJson } from '../../base/json/index.ts';
 import { recordOf } from '../strict-json.ts';
 
 /** Where updated roots are kept unless told otherwise: of the machine, so that daemon and commands see the same. */
@@ -41,7 +42,7 @@ export function cachedTimestampFile(cache: string, url: string): string {
 /** Of TUF metadata that was verified when it was fetched, in milliseconds since 1970; undefined when it can not be read. */
 export function expiryOfMetadata(bytes: Uint8Array): number | undefined {
   try {
-    const { expires } = recordOf(recordOf(JSON.parse(Buffer.from(bytes).toString('utf8')))?.['signed']) ?? {};
+    const { expires } = recordOf(recordOf(parseJson(Buffer.from(bytes).toString('utf8')))?.['signed']) ?? {};
     const time = typeof expires === 'string' ? Date.parse(expires) : Number.NaN;
     return Number.isNaN(time) ? undefined : time;
   } catch {

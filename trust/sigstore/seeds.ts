@@ -1,3 +1,4 @@
+import { parseJson } from '../../base/json/index.ts';
 import seeds from '@sigstore/tuf/seeds.json' with { type: 'json' };
 import { recordOf } from '../strict-json.ts';
 import { expiryOfMetadata } from './root-cache.ts';
@@ -50,7 +51,7 @@ export async function sigstoreSeeds(): Promise<readonly SigstoreSeed[]> {
       ] as const
     ).map(async ([name, url]) => {
       const root = (await embeddedTufRoot(url)) ?? Buffer.alloc(0);
-      const version = recordOf(recordOf(JSON.parse(root.toString('utf8')))?.['signed'])?.['version'];
+      const version = recordOf(recordOf(parseJson(root.toString('utf8')))?.['signed'])?.['version'];
       return { name, url, version: typeof version === 'number' ? version : 0, expires: expiryOfMetadata(root) ?? 0 };
     }),
   );

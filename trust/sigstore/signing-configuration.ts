@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { recordOf } from '../strict-json.ts';
 import { fetchTarget } from '../tuf/client/fetch-target.ts';
@@ -82,7 +83,7 @@ function readingStore(kept: TufStore, first: Uint8Array | undefined): TufStore {
  * root does not tell a log's interface; logs whose host names a year speak version 2 (rekor-tiles), which is taken where no other is left.
  */
 export function servicesOfTrustedRoot(bytes: Uint8Array): Buffer {
-  const root = recordOf(JSON.parse(Buffer.from(bytes).toString('utf8'))) ?? {};
+  const root = recordOf(parseJson(Buffer.from(bytes).toString('utf8'))) ?? {};
   const services = (list: string, address: string, validFor: (entry: Readonly<Record<string, unknown>>) => unknown) =>
     (Array.isArray(root[list]) ? (root[list] as readonly unknown[]) : []).flatMap((value) => {
       const entry = recordOf(value) ?? {};

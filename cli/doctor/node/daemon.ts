@@ -1,5 +1,6 @@
 import { accessSync, constants, existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseJson } from '../../../base/json/index.ts';
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { networksIn } from '../../../cni-plugins/index.ts';
 import { createCriClient, endedInDatabase, readHandlerFeatures } from '../../../runtime/index.ts';
@@ -55,11 +56,11 @@ async function answersOf({ runtime }: CriClient): Promise<Answers | string> {
   return {
     version: runtimeVersion,
     network: { ready: network?.status ?? false, message: network?.message ?? '' },
-    policy: JSON.parse(info['policy'] ?? '{}') as PolicyInForce,
+    policy: parseJson(info['policy'] ?? '{}') as PolicyInForce,
     ...(info['networkPolicies'] !== undefined && {
-      networkPolicies: JSON.parse(info['networkPolicies']) as NonNullable<Answers['networkPolicies']>,
+      networkPolicies: parseJson(info['networkPolicies']) as NonNullable<Answers['networkPolicies']>,
     }),
-    ...(info['enforcement'] !== undefined && { enforcement: JSON.parse(info['enforcement']) as EnforcementState }),
+    ...(info['enforcement'] !== undefined && { enforcement: parseJson(info['enforcement']) as EnforcementState }),
     cgroupDriver: linux?.cgroupDriver === 0 ? 'systemd' : 'cgroupfs',
   };
 }

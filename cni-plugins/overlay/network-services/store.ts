@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import type { NetworkDatabase } from '../../attach/database.ts';
 import { noServiceRules } from '../../spec/service-rules.ts';
 import type { ServiceRules } from '../../spec/service-rules.ts';
@@ -52,8 +53,8 @@ export function openSpannedStore(
     (selectServices.all(network) as unknown as { service: string; document: string }[]).map(({ service, document }) => [
       service,
       {
-        ...withoutNobody(JSON.parse(document) as SpannedService),
-        members: new Map((members.get(service) ?? []).map(({ host, document: text }) => [host, JSON.parse(text) as SpannedMember[]])),
+        ...withoutNobody(parseJson(document) as SpannedService),
+        members: new Map((members.get(service) ?? []).map(({ host, document: text }) => [host, parseJson(text) as SpannedMember[]])),
       },
     ]),
   );

@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import { parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, Position, Problem } from '../../../base/schema/index.ts';
 
@@ -60,7 +61,7 @@ export function documentsIn({ file, text }: SourceText): FoundDocuments {
       continue;
     }
     if (isSmall) lists += addDocuments(found, parseAt(part, file, line, bytes));
-    else if (/^\s*\{/u.test(part)) lists += addDocuments(found, parseJson(part, file, line));
+    else if (/^\s*\{/u.test(part)) lists += addDocuments(found, jsonDocument(part, file, line));
     else lists += addLargeYaml(found, part, file, line);
   }
   if (found.problems.length === 0 && found.documents.length === 0 && lists === 0) report(1, 'the file is empty', emptyFix);
@@ -193,10 +194,10 @@ function parseAt(text: string, file: string, line: number, bytes: number): Parse
 }
 
 /** JSON of a large file: places in it are not told. Of a name that is there twice the last counts, as in the API. */
-function parseJson(text: string, file: string, line: number): Parsed {
+function jsonDocument(text: string, file: string, line: number): Parsed {
   const position: Position = { file, line, column: 1 };
   try {
-    return { documents: [{ value: JSON.parse(text.replace(/^---/u, '')), file, positionOf: () => position }], problems: [] };
+    return { documents: [{ value: parseJson(text.replace(/^---/u, '')), file, positionOf: () => position }], problems: [] };
   } catch (thrown) {
     const why = thrown instanceof Error ? thrown.message.slice(0, 200) : '';
     return { documents: [], problems: [{ position, path: '', message: `it is no JSON: ${why}`, fix: 'write it whole' }] };

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { parseJson } from '../../../base/json/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { dropAbandonedWrites, makeFolderSync, writeFileAtomic } from '../../../base/storage/index.ts';
 import type { FileReading } from './join.ts';
@@ -84,7 +85,7 @@ function read(path: string): StoredSet | 'damaged' | undefined {
   const body = text.slice(end + 1);
   if (end === -1 || text.slice(0, end) !== headOf(body)) return 'damaged';
   try {
-    return JSON.parse(body) as StoredSet;
+    return parseJson(body) as StoredSet;
   } catch {
     return 'damaged';
   }

@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import { packServer, unpackServer } from '../packed.ts';
 import type { PackedServer } from '../packed.ts';
 import type { Refusal, Service, VirtualServer } from '../model.ts';
@@ -37,7 +38,7 @@ export class HeldService implements Held {
   }
 
   get service(): Service {
-    return JSON.parse(this.document) as Service;
+    return parseJson(this.document) as Service;
   }
 
   mark(state: 'drained' | 'unwell', entry: string, is: boolean): void {

@@ -1,4 +1,5 @@
 import { workerData } from 'node:worker_threads';
+import { parseJson } from '../../../base/json/index.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { serveThread } from '../../../base/process/index.ts';
 import type { Caller } from '../../../base/process/index.ts';
@@ -112,7 +113,7 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
       ...control,
       figures: () => ({ ...figuresOf(core, checks, upkeep), ...(cluster && { kubernetes: cluster.figures() }) }),
       ask(text) {
-        const question = JSON.parse(text) as ServiceQuestion;
+        const question = parseJson(text) as ServiceQuestion;
         const answer = orEnd(() => answerQuestion(question, { core, checks, balancer, log, problems: () => files?.problems() ?? [] }));
         if (question.do === 'switch') owner.tell('switched', balancer.kind);
         return answer;

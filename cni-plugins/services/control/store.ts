@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import type { NetworkDatabase } from '../../attach/database.ts';
 import type { ServerKey } from '../model.ts';
 import type { Standing } from './drains.ts';
@@ -60,7 +61,7 @@ export function createServiceStore(database: NetworkDatabase): ServiceStore {
     },
     *standings() {
       for (const row of db.prepare('SELECT key, standing FROM service_drain').iterate())
-        yield [String(row['key']), JSON.parse(String(row['standing'])) as Standing];
+        yield [String(row['key']), parseJson(String(row['standing'])) as Standing];
     },
     write(change) {
       database.transaction(() => {

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
+import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { createHttpClient, isHttpError } from '../../../base/http/index.ts';
 import type { HttpAnswer, HttpClient, TlsIdentity } from '../../../base/http/index.ts';
@@ -82,7 +83,7 @@ export function createApiClient(readAccess: () => Promise<ApiAccess>, userAgent:
     async get(path, query, signal) {
       const { answer, host } = await open(path, query, { 'accept-encoding': 'gzip' }, { totalMs: answerMs }, signal);
       try {
-        return JSON.parse(await textOf(answer, answerBytes)) as unknown;
+        return parseJson(await textOf(answer, answerBytes));
       } catch (thrown) {
         if (isPortcullisError(thrown) && !isHttpError(thrown)) throw thrown;
         throw unreachable(host, path, thrown);
@@ -107,7 +108,7 @@ export function createApiClient(readAccess: () => Promise<ApiAccess>, userAgent:
       try {
         for await (const line of linesOf(answer.chunks(Infinity))) {
           silent.refresh();
-          onEvent(JSON.parse(line));
+          onEvent(parseJson(line));
         }
       } catch (thrown) {
         if (isPortcullisError(thrown) && !isHttpError(thrown)) throw thrown;
@@ -174,7 +175,7 @@ async function refusal(host: string, path: string, answer: HttpAnswer): Promise<
   answer.destroy();
   let said = '';
   try {
-    const { message } = JSON.parse(text) as { message?: unknown };
+    const { message } = parseJson(text) as { message?: unknown };
     if (typeof message === 'string') said = message.slice(0, 500);
   } catch {
     // Not of the API server itself.

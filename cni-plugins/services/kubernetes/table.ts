@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { parseJson } from '../../../base/json/index.ts';
 import { givingMemoryBack } from '../memory.ts';
 import type { Service } from '../model.ts';
 import { localReady } from './endpoints.ts';
@@ -73,15 +74,15 @@ export function createServiceTable(place: Place): ServiceTable {
 
   const serviceAt = (key: string): KubernetesService | undefined => {
     const text = services.get(key);
-    return text === undefined ? undefined : (JSON.parse(text) as KubernetesService);
+    return text === undefined ? undefined : (parseJson(text) as KubernetesService);
   };
   const slicesAt = (key: string): EndpointSlice[] =>
-    (slicesOf.get(key) ?? []).map((each) => JSON.parse(slices.get(each) ?? '') as EndpointSlice);
+    (slicesOf.get(key) ?? []).map((each) => parseJson(slices.get(each) ?? '') as EndpointSlice);
   const ownerOf = ({ namespace, service }: EndpointSlice): string => `${namespace}/${service}`;
 
   function putSlice(key: string, slice: EndpointSlice | undefined): void {
     const former = slices.get(key);
-    const before = former && ownerOf(JSON.parse(former) as EndpointSlice);
+    const before = former && ownerOf(parseJson(former) as EndpointSlice);
     const now = slice && ownerOf(slice);
     if (slice === undefined) slices.delete(key);
     else slices.set(key, JSON.stringify(slice));

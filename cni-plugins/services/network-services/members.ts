@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import type { MemberDocument } from '../../attach/memberships.ts';
 import type { NetworkDatabase } from '../../attach/database.ts';
 import type { Membership } from '../../spec/memberships.ts';
@@ -54,7 +55,7 @@ export function createMemberReader({ db }: Pick<NetworkDatabase, 'db'>, realm: s
   );
   return () =>
     (select.all(realm) as unknown as MemberRow[]).map(({ number, container_id: id, network, service, document, owner, ready }): Member => {
-      const { mode, aliases, ports, ingressPorts, virtualIPs, addresses, rules, ipam } = JSON.parse(document) as MemberDocument;
+      const { mode, aliases, ports, ingressPorts, virtualIPs, addresses, rules, ipam } = parseJson(document) as MemberDocument;
       return {
         id,
         attachment: number,

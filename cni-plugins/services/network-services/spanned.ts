@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import type { NetworkDatabase } from '../../attach/database.ts';
 import { bootOf } from '../../attach/realm.ts';
 import type { Membership } from '../../spec/memberships.ts';
@@ -58,14 +59,14 @@ export function createSpannedReader({ db }: Pick<NetworkDatabase, 'db'>, realm: 
               [
                 service,
                 {
-                  ...(JSON.parse(document) as SpannedService),
+                  ...(parseJson(document) as SpannedService),
                   members: (members.get(service) ?? []).flatMap(({ host, document: text }) =>
-                    (JSON.parse(text) as SpannedMember[]).map((member) => ({ ...member, host })),
+                    (parseJson(text) as SpannedMember[]).map((member) => ({ ...member, host })),
                   ),
                 },
               ] as const,
           );
-          const own = rules === null ? {} : { rules: JSON.parse(rules) as ServiceRules };
+          const own = rules === null ? {} : { rules: parseJson(rules) as ServiceRules };
           return [network, { link, ...own, services: new Map(services) }] as const;
         },
       ),

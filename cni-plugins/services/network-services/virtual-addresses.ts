@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import type { NetworkDatabase } from '../../attach/database.ts';
 import { leasingTypes } from '../../attach/addresses.ts';
 import { openHosts } from '../../attach/caller.ts';
@@ -86,7 +87,7 @@ export function openVirtualAddresses(
 
   const documentOf = (network: string, name: string): Document | undefined => {
     const row = selectOne.get(realm, network, name) as { document: string } | undefined;
-    return row && (JSON.parse(row.document) as Document);
+    return row && (parseJson(row.document) as Document);
   };
   const write = (network: string, name: string, document: Document, owner: string): void =>
     void put.run(realm, network, name, JSON.stringify(document), owner);
@@ -101,7 +102,7 @@ export function openVirtualAddresses(
       (select.all(realm) as unknown as { network: string; service: string; document: string }[]).map(({ network, service, document }) => ({
         network,
         name: service,
-        ...(JSON.parse(document) as Document),
+        ...(parseJson(document) as Document),
       })),
     async ensure(service) {
       const { network, name, members } = service;

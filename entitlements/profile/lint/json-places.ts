@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import type { PathSegment, Position } from '../../../base/schema/index.ts';
 
 /**
@@ -57,7 +58,7 @@ function offsetsOf(text: string): Map<string, number> {
 
 function unquoted(token: string): string {
   try {
-    return String(JSON.parse(token));
+    return String(parseJson(token));
   } catch {
     return token;
   }

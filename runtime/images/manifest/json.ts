@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import type { PortcullisError } from '../../../base/errors/index.ts';
 import { imageError } from '../failures.ts';
 
@@ -30,7 +31,7 @@ export function isObject(value: unknown): value is JsonObject {
 export function parseObject(bytes: Uint8Array, code: ManifestCode, on: string): JsonObject {
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    value = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch {
     throw malformed(code, on, 'it is not JSON in UTF-8');
   }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, readlinkSync, writeSync } from 'node:fs';
 import type { Stats } from 'node:fs';
+import { parseJson } from '../../../base/json/index.ts';
 import type { LayerBudget } from './layer-budget.ts';
 import { layerError } from './layer-error.ts';
 import { nativePath } from './layer-files.ts';
@@ -108,7 +109,7 @@ export function verifyFiles(layer: string, manifest: string, limit = 20): string
     end = manifest.indexOf('\n', at);
     if (end === -1) end = manifest.length;
     if (end === at) continue;
-    const line = JSON.parse(manifest.slice(at, end)) as Line;
+    const line = parseJson(manifest.slice(at, end)) as Line;
     if (!matches(nativePath(layer, line.p), line, buffer)) bad.push(printable(line.p));
     if (bad.length >= limit) break;
   }

@@ -5,6 +5,7 @@ import { closeSync, existsSync, openSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { parseJson } from '../../../base/json/index.ts';
 import { endProcessesWithArgument } from '../../monitor/processes.ts';
 import { readCgroupMounts } from '../cgroups.ts';
 import { leaveHybrid } from '../mount-namespace.ts';
@@ -28,7 +29,7 @@ export async function tryRuntime(input: { readonly runtime: string; readonly con
   const state = join(folder, 'state');
   try {
     await mkdir(state, { mode: 0o700 });
-    const spec = JSON.parse(input.config) as { root: { path: string }; process: { terminal?: boolean } };
+    const spec = parseJson(input.config) as { root: { path: string }; process: { terminal?: boolean } };
     spec.root.path = resolve(input.bundle, spec.root.path);
     // A terminal would want a socket to be handed over; whether there is one says nothing about the configuration.
     spec.process.terminal = false;

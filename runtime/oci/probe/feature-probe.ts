@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
+import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { writeFileAtomic } from '../../../base/storage/index.ts';
@@ -128,7 +129,7 @@ async function keyOf(handler: RuntimeHandler, layers: string): Promise<string> {
 
 async function readKept(file: string): Promise<Readonly<Record<string, Seen | undefined>>> {
   try {
-    return JSON.parse(await readFile(file, 'utf8')) as Record<string, Seen>;
+    return parseJson(await readFile(file, 'utf8')) as Record<string, Seen>;
   } catch {
     return {};
   }

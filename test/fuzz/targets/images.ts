@@ -30,6 +30,8 @@ const index = JSON.stringify({
     { ...descriptor('application/vnd.oci.image.manifest.v1+json'), platform: { os: 'linux', architecture: 'arm64', variant: 'v8' } },
   ],
 });
+/** At this one Node 26.10 ended at the second reading. */
+const deepConfig = `{"architecture":"amd64","os":"linux","config":{"User":"1000:1000",${'"Envtecture":"amd64","os":"linux","config":{"User":"1000:1000",'.repeat(5800)}"a":1`;
 const config = JSON.stringify({
   architecture: 'amd64',
   os: 'linux',
@@ -190,7 +192,12 @@ export const targets: readonly FuzzTarget[] = [
     seeds: () => [index],
     read: (bytes) => chooseManifest(bytes, digest, platform, defaultLimits),
   },
-  { name: 'images-config', group: 'images', seeds: () => [config], read: (bytes) => parseImageConfig(bytes, digest, 2, platform) },
+  {
+    name: 'images-config',
+    group: 'images',
+    seeds: () => [config, deepConfig],
+    read: (bytes) => parseImageConfig(bytes, digest, 2, platform),
+  },
   {
     name: 'images-distribution-manifest',
     group: 'images',

@@ -30,6 +30,11 @@ const ipam = {
   ranges: [[{ subnet: '10.66.0.0/24', rangeStart: '10.66.0.5', gateway: '10.66.0.1' }]],
   routes: [{ dst: '0.0.0.0/0' }],
 };
+/** As many mistakes as fit: the place of each was counted from the start of the text. */
+const wrongRanges = `{"cniVersion":"1.1.0","name":"net","plugins":[{"type":"portcullis-bridge","ipam":{"type":"portcullis-ipam","ranges":[${Array.from(
+  { length: 14_000 },
+  () => '[{"subnet":"..","rangeStart":"\\ud800","gateway":"1//.66.0.1"}]',
+).join(',')}]}}]}`;
 const conflist = JSON.stringify({
   cniVersion: '1.1.0',
   name: 'net',
@@ -201,7 +206,7 @@ export const targets: readonly FuzzTarget[] = [
     name: 'network-conflist',
     group: 'network',
     words: ['portcullis-bridge', 'portmap', 'disableCheck', 'cniVersion', '1.1.0', '::/0', 'ranges', 'capabilities'],
-    seeds: () => [conflist],
+    seeds: () => [conflist, wrongRanges],
     read: (bytes) => readConflist(bytes.toString(), 'file.conflist'),
   },
   {

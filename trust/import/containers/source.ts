@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { formatPath, formatProblems, parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
@@ -83,7 +84,7 @@ export function refuseProblems(sources: readonly Source[]): void {
 
 function jsonComplaint(text: string): string {
   try {
-    JSON.parse(text);
+    parseJson(text);
     return '';
   } catch (error) {
     return (error as Error).message;

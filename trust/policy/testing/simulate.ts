@@ -1,5 +1,6 @@
 import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { canonicalDigest } from '../../canonical-json.ts';
 import type { Platform, TrustPolicy, Verdict } from '../../types.ts';
@@ -124,8 +125,8 @@ function recordingFrom(
   skipped: { name: string; why: string }[],
 ): readonly Recording[] {
   try {
-    const verdict = JSON.parse(texts.verdict) as Verdict;
-    const dossier = withParts(dossierOf(JSON.parse(texts.dossier)), texts.partOf);
+    const verdict = parseJson(texts.verdict) as Verdict;
+    const dossier = withParts(dossierOf(parseJson(texts.dossier)), texts.partOf);
     const { reference, namespace } = verdict;
     const platform: Platform = verdict.platform;
     return [{ name, reference, namespace, platform, dossier, verdict }];

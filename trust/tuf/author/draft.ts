@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import type { Signer } from '../../signing/signer.ts';
 import { tufCanonicalJson } from '../metadata/canonical.ts';
 import { readNotaryKey, readTufKey, signedBy } from '../metadata/keys.ts';
@@ -102,7 +103,7 @@ function rightSignatures(
   const { message } = readMetadata(dialect, type, former);
   if (!message.equals(tufCanonicalJson(signed))) return [];
   const byKey = signersOf(dialect, type, former);
-  const { signatures } = JSON.parse(former.toString('utf8')) as { signatures: Json[] };
+  const { signatures } = parseJson(former.toString('utf8')) as { signatures: Json[] };
   return signatures.flatMap((signature): [string, Json][] => {
     const key = keys.get(String(signature['keyid']));
     return key !== undefined && byKey(key) ? [[key.id, signature]] : [];

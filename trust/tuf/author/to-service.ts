@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { parseJson } from '../../../base/json/index.ts';
 import { isHttpError, isLoopback, sharedHttpClient } from '../../../base/http/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { FindCredentials } from '../../credentials/find-credentials.ts';
@@ -88,7 +89,7 @@ export function serviceDestination(base: string, name: string, find: FindCredent
 
 function keyIn(dialect: Dialect, url: string, text: string): KeyObject | undefined {
   try {
-    const entry = objectAt(JSON.parse(text) as unknown, 'the key');
+    const entry = objectAt(parseJson(text), 'the key');
     if (dialect === 'tuf') return readTufKey('', entry).key;
     const listed = textAt(objectAt(entry['keyval'], 'keyval')['public'], 'public');
     return readNotaryKey(notaryKeyId(textAt(entry['keytype'], 'keytype'), listed), entry).key;
@@ -126,7 +127,7 @@ async function request(
 /** The service's own words for a refusal: `{"errors":[{"code","message","detail"}]}`. */
 function messageOf(text: string): string {
   try {
-    const [first] = (JSON.parse(text) as { errors: { code?: unknown; message?: unknown; detail?: unknown }[] }).errors;
+    const [first] = (parseJson(text) as { errors: { code?: unknown; message?: unknown; detail?: unknown }[] }).errors;
     const detail = first?.detail === undefined || first.detail === null ? '' : ` ${JSON.stringify(first.detail)}`;
     return `${String(first?.code)}: ${String(first?.message)}${detail}`.slice(0, 1000);
   } catch {
@@ -186,7 +187,7 @@ async function fetchToken(root: string, challenge: string, find: FindCredentials
 
 function tokenIn(text: string): string | undefined {
   try {
-    const answer = objectAt(JSON.parse(text) as unknown, 'the token');
+    const answer = objectAt(parseJson(text), 'the token');
     const token = answer['token'] ?? answer['access_token'];
     return typeof token === 'string' ? token : undefined;
   } catch {

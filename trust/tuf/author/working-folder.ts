@@ -1,5 +1,6 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseJson } from '../../../base/json/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { makeFolderSync, writeFileAtomic } from '../../../base/storage/index.ts';
 import type { Dialect, TopRole } from '../metadata/model.ts';
@@ -63,7 +64,7 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
   const at = (...parts: readonly string[]): string => join(path, ...parts);
   const readJson = async (file: string): Promise<unknown> => {
     try {
-      return JSON.parse(await readFile(file, 'utf8')) as unknown;
+      return parseJson(await readFile(file, 'utf8'));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', file, reasonOf(error), error);

@@ -1,5 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseJson } from '../../../base/json/index.ts';
 import { makeFolderSync, writeFileAtomic } from '../../../base/storage/index.ts';
 import { recordOf } from '../../strict-json.ts';
 import { folderStore } from '../client/folder-store.ts';
@@ -64,7 +65,7 @@ export async function openRepositoryStore(
   const kept = folderStore(folder);
   makeFolderSync(folder);
   const readRecord = async (): Promise<StoreRecord> => {
-    const record = recordOf(JSON.parse((await kept.load(recordName))?.toString('utf8') ?? '{}')) ?? {};
+    const record = recordOf(parseJson((await kept.load(recordName))?.toString('utf8') ?? '{}')) ?? {};
     const text = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
     const [checkedAt, firstUse] = [text(record['checkedAt']), text(record['firstUse'])];
     return { ...(checkedAt === undefined ? {} : { checkedAt }), ...(firstUse === undefined ? {} : { firstUse }) };
@@ -126,5 +127,5 @@ async function firstRoot(source: TufSource, dialect: Dialect): Promise<Buffer> {
 }
 
 function versionOf(root: Buffer): number {
-  return Number(recordOf(recordOf(JSON.parse(root.toString('utf8')))?.['signed'])?.['version']);
+  return Number(recordOf(recordOf(parseJson(root.toString('utf8')))?.['signed'])?.['version']);
 }

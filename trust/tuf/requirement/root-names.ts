@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import { recordOf } from '../../strict-json.ts';
 import { certificatesOfPem, commonNameOf } from '../../x509/pem.ts';
 
@@ -7,7 +8,7 @@ import { certificatesOfPem, commonNameOf } from '../../x509/pem.ts';
  * @param root a root that was verified
  */
 export function rootNames(root: Buffer): string[] {
-  const signed = recordOf(recordOf(JSON.parse(root.toString('utf8')))?.['signed']);
+  const signed = recordOf(recordOf(parseJson(root.toString('utf8')))?.['signed']);
   const keys = recordOf(signed?.['keys']) ?? {};
   const own = recordOf(recordOf(signed?.['roles'])?.['root'])?.['keyids'];
   return (Array.isArray(own) ? own : []).flatMap((id) => {

@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import type { Database, Statement } from '../../../base/storage/index.ts';
 import { canonicalJson } from '../../canonical-json.ts';
 import { partsOf, withoutParts } from '../../evidence/apart.ts';
@@ -74,5 +75,5 @@ export async function findVerdict(database: Pick<Database, 'get'>, id: string): 
     "SELECT json, entry ->> '$.decidedAt' AS decided_at FROM verdict_text JOIN verdict_log USING (id) WHERE id = ? ORDER BY seq LIMIT 1",
     [id],
   );
-  return row === undefined ? undefined : { ...(JSON.parse(row.json) as Omit<Verdict, 'decidedAt' | 'id'>), decidedAt: row.decided_at, id };
+  return row === undefined ? undefined : { ...(parseJson(row.json) as Omit<Verdict, 'decidedAt' | 'id'>), decidedAt: row.decided_at, id };
 }

@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import { canonicalJson } from '../../canonical-json.ts';
 import { recordOf } from '../../strict-json.ts';
 
@@ -50,7 +51,7 @@ const numbers: readonly string[] = ['through', 'days'];
 export function parseEntry(text: string): LogEntry | { readonly problem: string } {
   let value: Readonly<Record<string, unknown>> | undefined;
   try {
-    value = recordOf(JSON.parse(text));
+    value = recordOf(parseJson(text));
   } catch {
     return { problem: 'its entry is not JSON' };
   }

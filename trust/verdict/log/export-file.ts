@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { partsNamed } from '../../evidence/apart.ts';
 import { recordOf } from '../../strict-json.ts';
@@ -38,7 +39,7 @@ export function* exportLog(source: LogSource, only?: number): Generator<string> 
 function textsNamed(entry: string): readonly (readonly [TextKind, string])[] {
   let record: Readonly<Record<string, unknown>> | undefined;
   try {
-    record = recordOf(JSON.parse(entry));
+    record = recordOf(parseJson(entry));
   } catch {
     return [];
   }
@@ -84,7 +85,7 @@ export function readExport(name: string, text: string): LogSource {
 
 function parseLine(name: string, number: number, text: string): Readonly<Record<string, unknown>> {
   try {
-    const record = recordOf(JSON.parse(text));
+    const record = recordOf(parseJson(text));
     if (record !== undefined) return record;
   } catch {
     // Said below.

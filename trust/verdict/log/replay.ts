@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { withParts } from '../../evidence/apart.ts';
 import type { Dossier, TrustPolicy, Verdict } from '../../types.ts';
@@ -91,14 +92,14 @@ export async function replayVerdict(input: ReplayInput): Promise<Replay> {
 /** With what the dossier keeps apart: large texts that many verdicts rest on. */
 function withEvidence(text: string, source: LogSource): string {
   try {
-    return JSON.stringify(withParts(JSON.parse(text) as Dossier, (digest) => source.text('evidence', digest)));
+    return JSON.stringify(withParts(parseJson(text) as Dossier, (digest) => source.text('evidence', digest)));
   } catch {
     return text;
   }
 }
 
 function parse(text: string, what: string): object {
-  const value: unknown = JSON.parse(text);
+  const value: unknown = parseJson(text);
   if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new Error(`its ${what} is not a JSON object`);
   return value;
 }

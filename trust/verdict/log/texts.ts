@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { canonicalJson, sha256Digest } from '../../canonical-json.ts';
 import type { TrustPolicy, Verdict } from '../../types.ts';
@@ -20,7 +21,7 @@ export function policyText(policy: TrustPolicy): PolicyText {
   if (known !== undefined) return known;
   const json = canonicalJson(policy);
   // Undefined properties are no difference; a Buffer, a Map or a function is.
-  if (!isDeepStrictEqual(JSON.parse(json), withoutUndefined(policy))) {
+  if (!isDeepStrictEqual(parseJson(json), withoutUndefined(policy))) {
     throw new PortcullisError({
       code: 'TRUST_POLICY_NOT_PORTABLE',
       kind: 'internal',

@@ -1,3 +1,4 @@
+import { parseJson } from '../../../base/json/index.ts';
 import type { Database, Statement } from '../../../base/storage/index.ts';
 import type { Verdict } from '../../types.ts';
 import { appendStatement, verdictTextStatement } from './append.ts';
@@ -61,7 +62,7 @@ function statementsOf(row: OldRow): Statement[] {
 
 function readOld(json: string): { readonly text: string; readonly dossier: string; readonly policyRevision: string } {
   try {
-    const verdict = JSON.parse(json) as Verdict;
+    const verdict = parseJson(json) as Verdict;
     return { text: verdictText(verdict), dossier: String(verdict.dossierId), policyRevision: String(verdict.policyRevision) };
   } catch {
     return { text: json, dossier: '', policyRevision: '' };

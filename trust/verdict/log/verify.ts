@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { parseJson } from '../../../base/json/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { canonicalDigest, sha256Digest } from '../../canonical-json.ts';
 import { partsNamed } from '../../evidence/apart.ts';
@@ -214,7 +215,7 @@ function createWalk(source: LogSource, report: (code: LogProblemCode, text: stri
     const key = canonicalDigest([entry.verdict, outcome, reference, namespace, digest, dossier, policyRevision]);
     if (compared.has(key)) return;
     compared.add(key);
-    const text = recordOf(JSON.parse(source.text('verdict', entry.verdict) ?? 'null'));
+    const text = recordOf(parseJson(source.text('verdict', entry.verdict) ?? 'null'));
     const differs = Object.entries({ outcome, reference, namespace, digest, dossierId: dossier, policyRevision }).find(
       ([name, value]) => text?.[name] !== value,
     );
