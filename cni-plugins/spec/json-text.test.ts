@@ -63,7 +63,13 @@ test('a name of the language is a name like others', () => {
 test('the places of many values cost about twice as much for twice as many', async () => {
   const made = new Map<number, string>();
   const read = (n: number): void => {
-    const text = made.get(n) ?? JSON.stringify(Array.from({ length: n }, (_, index) => ({ [`a${index}`]: '\ud800' })), undefined, 1);
+    const text =
+      made.get(n) ??
+      JSON.stringify(
+        Array.from({ length: n }, (_, index) => ({ [`a${index}`]: '\ud800' })),
+        undefined,
+        1,
+      );
     made.set(n, text);
     const json = readJson(text);
     assert.ok('positionOf' in json);
