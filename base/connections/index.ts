@@ -3,3 +3,5 @@ export type { ConnectionGate, ConnectionLimits, ConnectionPlace } from './gate.t
 export { createGatherer } from './gather.ts';
 export type { Gatherer } from './gather.ts';
 export { networkPeer } from './peer.ts';
+export { connectionsCheckingInterval, openHttpDoor } from './http-door.ts';
+export type { HttpDoor } from './http-door.ts';
