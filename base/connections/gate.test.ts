@@ -77,16 +77,18 @@ test('no flood keeps a newcomer out while any connection of the flood waits, and
       for (const { peer, what, which } of acts) {
         const known = open[which % Math.max(open.length, 1)];
         if (what === 'come') {
-          let place: ConnectionPlace | undefined;
-          const one = { peer: String(peer), place: () => place, busy: false };
+          const held: { place?: ConnectionPlace } = {};
+          const one = { peer: String(peer), place: () => held.place, busy: false };
           const fewest = open.filter((each) => each.peer === one.peer).length === 0;
           const waiting = open.some((each) => !each.busy);
-          place = gate.admit(one.peer, () => {
+          const place = gate.admit(one.peer, () => {
             assert.equal(one.busy, false);
             drop(one);
           });
-          if (place !== undefined) open.push(one);
-          else assert.ok(!(fewest && waiting), 'a newcomer that holds nothing was refused while others waited');
+          if (place !== undefined) {
+            held.place = place;
+            open.push(one);
+          } else assert.ok(!(fewest && waiting), 'a newcomer that holds nothing was refused while others waited');
         } else if (known !== undefined) {
           if (what === 'busy') known.place()?.busy();
           if (what === 'idle') known.place()?.idle();

@@ -55,7 +55,9 @@ export function registerServe(trust: Command): void {
     .addOption(new Option('--max-upload <bytes>', 'largest upload').default('104857600'))
     .addOption(new Option('--max-connections <count>', 'connections at one time').default('4096'))
     .addOption(
-      new Option('--max-connections-per-address <count>', 'of these, of one address; behind a proxy as many as --max-connections').default('256'),
+      new Option('--max-connections-per-address <count>', 'of these, of one address; behind a proxy as many as --max-connections').default(
+        '256',
+      ),
     )
     .option('--gun-prefix <prefix...>', 'serve only collections whose names begin so');
   withOutput(command)

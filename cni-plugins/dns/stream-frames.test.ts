@@ -6,17 +6,21 @@ import { framed, readFrames } from './stream-frames.ts';
 
 test('messages are found whatever pieces they come in', () => {
   fc.assert(
-    fc.property(fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 6 }), fc.array(fc.nat(260), { maxLength: 12 }), (messages, cuts) => {
-      const bytes = Buffer.concat(messages.map((message) => framed(Buffer.from(message))));
-      const found: string[] = [];
-      const read = readFrames((message) => found.push(message.toString('hex')));
-      const marks = [0, ...cuts.filter((cut) => cut < bytes.length).sort((a, b) => a - b), bytes.length];
-      for (const [index, to] of marks.slice(1).entries()) read(bytes.subarray(marks[index], to));
-      assert.deepEqual(
-        found,
-        messages.map((message) => Buffer.from(message).toString('hex')),
-      );
-    }),
+    fc.property(
+      fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 6 }),
+      fc.array(fc.nat(260), { maxLength: 12 }),
+      (messages, cuts) => {
+        const bytes = Buffer.concat(messages.map((message) => framed(Buffer.from(message))));
+        const found: string[] = [];
+        const read = readFrames((message) => found.push(message.toString('hex')));
+        const marks = [0, ...cuts.filter((cut) => cut < bytes.length).sort((a, b) => a - b), bytes.length];
+        for (const [index, to] of marks.slice(1).entries()) read(bytes.subarray(marks[index], to));
+        assert.deepEqual(
+          found,
+          messages.map((message) => Buffer.from(message).toString('hex')),
+        );
+      },
+    ),
   );
 });
 

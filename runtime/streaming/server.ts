@@ -60,7 +60,8 @@ export async function startStreamingServer(input: {
   const { options } = input;
   // Requests are one line and some headers; who does not send them is cut off.
   const limits = { headersTimeout: 10_000, requestTimeout: 10_000, maxHeaderSize: 16 * 1024, connectionsCheckingInterval };
-  const server: Server = options.tls === undefined ? createServer(limits) : createTlsServer({ ...limits, handshakeTimeout: 10_000, ...options.tls });
+  const server: Server =
+    options.tls === undefined ? createServer(limits) : createTlsServer({ ...limits, handshakeTimeout: 10_000, ...options.tls });
   // Everybody may come from one address, that of a kubelet: what has no session gives way to what comes next.
   const most = options.maxSessions + mostWithoutSession;
   const door = openHttpDoor(server, { most, mostOfPeer: most }, options.tls !== undefined);

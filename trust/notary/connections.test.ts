@@ -99,7 +99,11 @@ describe('connections of the trust service', () => {
 
   it('over TLS are bounded before their handshake', async () => {
     const made = makeCertificate(folder, 'localhost');
-    await start({ connections: 6, connectionsOfAddress: 3, tls: { certificate: readFileSync(made.certificate, 'utf8'), key: readFileSync(made.key, 'utf8') } });
+    await start({
+      connections: 6,
+      connectionsOfAddress: 3,
+      tls: { certificate: readFileSync(made.certificate, 'utf8'), key: readFileSync(made.key, 'utf8') },
+    });
     for (let address = 2; address < 5; address += 1) for (let count = 0; count < 5; count += 1) await come(`127.0.0.${address}`, '');
     await until(() => open.filter(({ isOpen }) => isOpen()).length <= 6, 'no more than the limit stay');
     const { port } = new URL(service.url);

@@ -129,7 +129,10 @@ const acceptFailure = (thrown: unknown, address: string): PortcullisError =>
 
 function tlsServer({ certificate, key }: NonNullable<TrustServiceOptions['tls']>, listener: RequestListener): Server {
   try {
-    return createTlsServer({ ...timeLimits, handshakeTimeout: timeLimits.headersTimeout, cert: certificate, key, minVersion: 'TLSv1.2' }, listener);
+    return createTlsServer(
+      { ...timeLimits, handshakeTimeout: timeLimits.headersTimeout, cert: certificate, key, minVersion: 'TLSv1.2' },
+      listener,
+    );
   } catch (thrown) {
     throw asPortcullisError(thrown, {
       code: 'TRUST_SERVICE_TLS',
