@@ -92,9 +92,20 @@ describe('connections of the trust service', () => {
 
   it('that do not read their answers give way as well', async () => {
     await start({ connections: 6, connectionsOfAddress: 6 });
-    for (let count = 0; count < 6; count += 1) (await come('127.0.0.2', '')).socket.pause().write(health.repeat(2000));
+    for (let count = 0; count < 6; count += 1) (await come('127.0.0.2', '')).socket.pause().write(health.repeat(30));
     await pause(300);
     for (let count = 0; count < 10; count += 1) await isAnswered('127.0.0.3');
+  });
+
+  it('that send very many requests before they read are cut off, and their requests are not answered', async () => {
+    await start({});
+    const greedy = await come('127.0.0.2', '');
+    greedy.socket.pause().write(health.repeat(5_000));
+    await pause(100);
+    greedy.socket.resume();
+    await until(() => !greedy.isOpen(), 'it is cut off');
+    assert.ok(greedy.text().split('HTTP/1.1 200').length <= 33);
+    await isAnswered('127.0.0.2');
   });
 
   it('over TLS are bounded before their handshake', async () => {

@@ -3,7 +3,7 @@ import type { IncomingMessage, RequestListener, Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
-import { connectionsCheckingInterval, openHttpDoor } from '../../base/connections/index.ts';
+import { connectionsCheckingInterval, createTurns, openHttpDoor } from '../../base/connections/index.ts';
 import { asPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { lockFolder } from '../../base/storage/index.ts';
@@ -84,9 +84,10 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
       limits: { bytes: uploadBytes, parts: 1024, memory: { free: uploadsAtOnce * uploadBytes } },
       onFailure: options.onFailure,
     };
+    const turns = createTurns();
     // It never rejects; an answer that did would end the process, and with it every other connection.
     const listener: RequestListener = (request, response) =>
-      void answerInTime(context, door.placeOf(request.socket), request, response).catch(() => response.destroy());
+      void answerInTime(context, turns, door.placeOf(request.socket), request, response).catch(() => response.destroy());
     const server = options.tls === undefined ? createServer(timeLimits, listener) : tlsServer(options.tls, listener);
     const { connections: most = 4096, connectionsOfAddress: mostOfPeer = 256 } = options;
     const door = openHttpDoor(server, { most, mostOfPeer }, options.tls !== undefined);
