@@ -8,6 +8,9 @@ import { readInputFile } from '../input-file.ts';
 import { exitCodes, print, run, withOutput } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
 
+/** A process has at most so many descriptors (fs.nr_open). */
+const mostConnections = 1_048_576;
+
 interface ServeFlags {
   readonly listen: string;
   readonly data: string;
@@ -21,6 +24,8 @@ interface ServeFlags {
   readonly authJwks?: string;
   readonly gunPrefix?: readonly string[];
   readonly maxUpload: string;
+  readonly maxConnections: string;
+  readonly maxConnectionsPerAddress: string;
   readonly output: OutputFormat;
 }
 
@@ -49,6 +54,12 @@ export function registerServe(trust: Command): void {
     .option('--auth-certificates <file>', 'PEM certificates of keys that sign tokens, or of their authorities')
     .option('--auth-jwks <file>', 'public keys that sign tokens, as a JSON Web Key Set')
     .addOption(new Option('--max-upload <bytes>', 'largest upload').default('104857600'))
+    .addOption(new Option('--max-connections <count>', 'connections at one time').default('4096'))
+    .addOption(
+      new Option('--max-connections-per-address <count>', 'of these, of one address; behind a proxy as many as --max-connections').default(
+        '256',
+      ),
+    )
     .option('--gun-prefix <prefix...>', 'serve only collections whose names begin so');
   withOutput(command)
     .addHelpText('after', examples)
@@ -74,10 +85,12 @@ async function optionsOf(flags: ServeFlags): Promise<TrustServiceOptions> {
   const uploadBytes = Number(flags.maxUpload);
   if (!Number.isSafeInteger(uploadBytes) || uploadBytes < 1024) throw misuse('--max-upload is not a number of bytes', 'such as 104857600');
   const tokens = await tokensOf(flags);
+  const connections = countOf('--max-connections', flags.maxConnections);
+  const connectionsOfAddress = countOf('--max-connections-per-address', flags.maxConnectionsPerAddress);
   return {
     listen: flags.listen,
     data: flags.data,
-    uploadBytes,
+    ...{ uploadBytes, connections, connectionsOfAddress },
     onFailure: (error) => process.stderr.write(`portcullis: ${error.message}\n`),
     ...(keyFile === undefined ? {} : { keyFile }),
     ...(gunPrefix === undefined ? {} : { prefixes: gunPrefix }),
@@ -86,6 +99,13 @@ async function optionsOf(flags: ServeFlags): Promise<TrustServiceOptions> {
       : { tls: { certificate: (await readInputFile(tlsCert)).toString('utf8'), key: (await readInputFile(tlsKey)).toString('utf8') } }),
     ...(tokens === undefined ? {} : { tokens }),
   };
+}
+
+function countOf(flag: string, text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1 || count > mostConnections)
+    throw misuse(`${flag} is not a number from 1 to ${mostConnections}`, 'such as 4096');
+  return count;
 }
 
 async function tokensOf(flags: ServeFlags): Promise<TrustServiceOptions['tokens']> {

@@ -1,6 +1,8 @@
 import { createServer } from 'node:http';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { connectionsCheckingInterval, createConnectionGate } from '../../base/connections/index.ts';
+import type { ConnectionPlace } from '../../base/connections/index.ts';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
@@ -27,12 +29,14 @@ export interface HttpParts {
   /** Before the first verb of an engine's process. */
   readonly onEngine: (by: Engine) => Promise<void>;
   readonly log: Pick<Logger, 'debug' | 'warn'>;
+  /** In ms: a client that sends half a request holds nothing for longer; 30 s unless told. */
+  readonly silenceMs?: number;
 }
 
 /** More than any request of an engine's. */
 const maxBody = 1024 * 1024;
-/** A client that sends half a request holds nothing for longer. */
-const silenceMs = 30_000;
+/** An engine has a handful. Each holds three descriptors; who holds most gives way. */
+const limits = { most: 512, mostOfPeer: 128 };
 
 /** A connection's engine, held while it is open or one of its calls is under way. */
 interface Held {
@@ -41,12 +45,14 @@ interface Held {
   calls: number;
   open: boolean;
   readonly peer: Peer;
+  readonly place: ConnectionPlace;
 }
 
-export function createHttpService({ verbs, onEngine, log }: HttpParts): HttpService {
+export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: HttpParts): HttpService {
   const held = new WeakMap<Socket, Held>();
   const sockets = new Set<Socket>();
   const underWay = new Set<Promise<void>>();
+  const gate = createConnectionGate(limits);
   let closing = false;
 
   const release = (engine: Held): void => {
@@ -57,11 +63,13 @@ export function createHttpService({ verbs, onEngine, log }: HttpParts): HttpServ
     const engine = held.get(request.socket);
     if (engine === undefined) return void response.destroy();
     engine.calls += 1;
+    engine.place.busy();
     try {
       await engine.ready;
       await answer(request, response, engine.by);
     } finally {
       engine.calls -= 1;
+      if (engine.calls === 0) engine.place.idle();
       release(engine);
     }
   };
@@ -88,7 +96,7 @@ export function createHttpService({ verbs, onEngine, log }: HttpParts): HttpServ
     }
   };
 
-  const server = createServer({ requestTimeout: silenceMs, headersTimeout: silenceMs, keepAliveTimeout: 0 }, (request, response) => {
+  const server = createServer({ ...times(silenceMs), keepAliveTimeout: 0 }, (request, response) => {
     const call = serve(request, response)
       .catch((thrown: unknown) => {
         log.warn({ why: reasonOf(thrown) }, 'a call of the remote driver failed');
@@ -102,6 +110,9 @@ export function createHttpService({ verbs, onEngine, log }: HttpParts): HttpServ
     underWay.add(call);
   });
 
+  // It never listens itself; Node begins to look for half requests when a server does.
+  server.emit('listening');
+
   return {
     accept(socket) {
       socket.on('error', () => undefined);
@@ -111,9 +122,16 @@ export function createHttpService({ verbs, onEngine, log }: HttpParts): HttpServ
         socket.destroy();
         return;
       }
+      const place = gate.admit(String(peer.caller.pid), () => socket.destroy());
+      if (place === undefined) {
+        log.warn({ pid: peer.caller.pid }, 'a caller of the remote driver was refused: too many connections are open');
+        peer.close();
+        socket.destroy();
+        return;
+      }
       const identity = peer.caller.pid === undefined ? undefined : processIdentity(peer.caller.pid);
       const by: Engine = { caller: peer.caller, ...(identity !== undefined && { identity }) };
-      const engine: Held = { by, peer, ready: Promise.resolve(), calls: 1, open: true };
+      const engine: Held = { by, peer, place, ready: Promise.resolve(), calls: 1, open: true };
       const ready = onEngine(by).finally(() => {
         engine.calls -= 1;
         release(engine);
@@ -124,6 +142,7 @@ export function createHttpService({ verbs, onEngine, log }: HttpParts): HttpServ
       sockets.add(socket);
       socket.once('close', () => {
         sockets.delete(socket);
+        place.leave();
         engine.open = false;
         release(engine);
       });
@@ -137,6 +156,12 @@ export function createHttpService({ verbs, onEngine, log }: HttpParts): HttpServ
     },
   };
 }
+
+const times = (silenceMs: number): ServerOptions => ({
+  requestTimeout: silenceMs,
+  headersTimeout: silenceMs,
+  connectionsCheckingInterval: Math.min(connectionsCheckingInterval, silenceMs),
+});
 
 function reply(response: ServerResponse, status: number, content: object | string): void {
   const isText = typeof content === 'string';

@@ -1,6 +1,7 @@
 import type { GateOptions } from './arrival.ts';
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
+import { createConnectionGate } from '../../base/connections/index.ts';
 import { bindTcp, bindUdp, closeFd } from '../../base/kernel/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { formatIp, ipBytes, parseIp } from '../spec/address.ts';
@@ -14,8 +15,8 @@ export interface Gate {
 
 /** A burst of some ten thousand questions: the kernel counts some 768 bytes for each. */
 const receiveBytes = 8 * 1024 * 1024;
-const mostConnections = 256;
-const mostConnectionsOfAsker = 32;
+/** Who holds fewer takes the place of who holds most: no number of askers keeps another one out. */
+const limits = { most: 256, mostOfPeer: 32 };
 /** RFC 7766, section 6.2.3: seconds, not minutes. */
 const idleMs = 10_000;
 /** Questions of one connection under way; more are read when these are answered. */
@@ -52,14 +53,17 @@ export function openGate(options: GateOptions): Gate {
 }
 
 function openStreams(fd: number, { onArrival, onArrivals }: GateOptions, fail: (thrown: unknown) => void): { close(): void } {
-  const open = new Map<Socket, string>();
+  const open = new Set<Socket>();
+  const gate = createConnectionGate(limits);
   const server: Server = createServer({ noDelay: true }, (socket) => {
     const asker = parseIp(socket.remoteAddress ?? '');
-    const name = asker === undefined ? '' : formatIp(asker);
-    const ofAsker = [...open.values()].filter((each) => each === name).length;
-    if (asker === undefined || open.size >= mostConnections || ofAsker >= mostConnectionsOfAsker) return void socket.destroy();
-    open.set(socket, name);
-    socket.on('close', () => open.delete(socket));
+    const place = asker === undefined ? undefined : gate.admit(formatIp(asker), () => socket.destroy());
+    if (asker === undefined || place === undefined) return void socket.destroy();
+    open.add(socket);
+    socket.on('close', () => {
+      open.delete(socket);
+      place.leave();
+    });
     socket.on('error', () => socket.destroy());
     socket.setTimeout(idleMs, () => socket.destroy());
     let underWay = 0;
@@ -70,6 +74,7 @@ function openStreams(fd: number, { onArrival, onArrivals }: GateOptions, fail: (
     socket.on('drain', balance);
     const read = readFrames((message) => {
       underWay += 1;
+      place.busy();
       balance();
       onArrival({
         message,
@@ -77,6 +82,7 @@ function openStreams(fd: number, { onArrival, onArrivals }: GateOptions, fail: (
         byStream: true,
         reply(answer) {
           underWay -= 1;
+          if (underWay === 0) place.idle();
           if (socket.destroyed) return;
           if (answer === undefined) socket.destroy();
           else socket.write(framed(answer));
@@ -94,7 +100,7 @@ function openStreams(fd: number, { onArrival, onArrivals }: GateOptions, fail: (
   return {
     close() {
       server.close();
-      for (const socket of open.keys()) socket.destroy();
+      for (const socket of open) socket.destroy();
     },
   };
 }

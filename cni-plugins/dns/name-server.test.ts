@@ -297,6 +297,37 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.ok(figures !== undefined && figures.queries.malformed > 100 && figures.queries.ignored > 100 && figures.gates === 4);
   });
 
+  /** Addresses of a name, asked by the host itself; `closed` where the connection is not kept. */
+  function askByTcp(name: string): Promise<string[] | 'closed'> {
+    return new Promise((resolve) => {
+      const stream = connect({ port: 53, host: gateway(71), localAddress: gateway(71) });
+      stream.on('error', () => undefined);
+      stream.on('close', () => resolve('closed'));
+      stream.write(packet.streamEncode({ type: 'query', id: 1, questions: [{ name, type: 'A', class: 'IN' }] }));
+      stream.once('data', (bytes: Buffer) => {
+        resolve((packet.streamDecode(bytes).answers ?? []).flatMap((answer) => (answer.type === 'A' ? [answer.data] : [])));
+        stream.destroy();
+      });
+    });
+  }
+
+  test('askers that hold every connection do not keep another one out', async () => {
+    const open: Socket[] = [];
+    const closed = new Set<Socket>();
+    for (let asker = 2; asker < 14; asker += 1)
+      for (let count = 0; count < 30; count += 1) {
+        const stream = connect({ port: 53, host: gateway(71), localAddress: `127.0.0.${asker}` });
+        stream.on('error', () => undefined);
+        stream.on('close', () => closed.add(stream));
+        // Half of a message: it waits for the rest.
+        stream.write(Buffer.of(0, 40, 1));
+        open.push(stream);
+      }
+    await until(() => closed.size >= open.length - 256);
+    for (let count = 0; count < 20; count += 1) assert.deepEqual(await askByTcp('web.front'), webAddresses.slice(0, 1), 'each is answered');
+    open.forEach((stream) => stream.destroy());
+  });
+
   test('with upstreams dead, what is ours is answered at once and the rest in time', digs, async () => {
     const began = performance.now();
     const [dead, own] = await Promise.all([

@@ -12,12 +12,22 @@ export interface ByteReader {
   stop(): void;
 }
 
-/** @param first what was read of it before @param most bytes that are held at once: whoever sends more unasked is cut off */
-export function createByteReader(socket: Socket, first: Buffer, most: number): ByteReader {
+/** What readers may hold together. */
+export interface SharedBytes {
+  free: number;
+}
+
+/**
+ * @param first what was read of it before
+ * @param most bytes that are held at once: whoever sends more unasked is cut off
+ * @param shared given back when the reader is stopped: whoever sends where nothing is left is cut off
+ */
+export function createByteReader(socket: Socket, first: Buffer, most: number, shared: SharedBytes): ByteReader {
   let chunks: Buffer[] = [first];
   let length = first.length;
   let ended = false;
   let stopped = false;
+  let counted = 0;
   let waiting: { readonly count: number; readonly resolve: (bytes: Buffer | undefined) => void } | undefined;
 
   const serve = (): void => {
@@ -39,7 +49,9 @@ export function createByteReader(socket: Socket, first: Buffer, most: number): B
     if (stopped) return;
     chunks.push(chunk);
     length += chunk.length;
-    if (length > most) socket.destroy();
+    counted += chunk.length;
+    shared.free -= chunk.length;
+    if (length > most || shared.free < 0) socket.destroy();
     serve();
   });
   for (const event of ['end', 'close', 'error']) socket.on(event, end);
@@ -54,6 +66,8 @@ export function createByteReader(socket: Socket, first: Buffer, most: number): B
     stop() {
       stopped = true;
       chunks = [];
+      shared.free += counted;
+      counted = 0;
     },
   };
 }

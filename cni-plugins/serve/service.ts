@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { createConnectionGate } from '../../base/connections/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { CallPlugin } from '../attach/plugin-call.ts';
@@ -23,7 +24,7 @@ import type { AnswerNetwork } from './serving.types.ts';
 import { openPeer } from './peer.ts';
 import type { Peer } from './peer.ts';
 import { createByteReader } from './read-bytes.ts';
-import type { ByteReader } from './read-bytes.ts';
+import type { ByteReader, SharedBytes } from './read-bytes.ts';
 
 /** Serves the thin clients of our CNI plugins. */
 export interface PluginService {
@@ -57,10 +58,19 @@ export interface HandedOver {
 
 /** A client that connects and then says nothing holds nothing for longer. */
 const silenceMs = 10_000;
+/**
+ * Each plugin is a process of its own with one connection; each holds three descriptors. Who finds no place works without the daemon. One that has not
+ * sent its call gives way to the next.
+ */
+const limits = { most: 2_048, mostOfPeer: 512 };
+/** Bytes of calls that are still being read, of all clients together: several of the largest. */
+const mostRead = 64 * 1024 * 1024;
 
 export function createPluginService({ callPlugin, answerNetwork, elsewhere, log }: PluginServiceOptions): PluginService {
   const underWay = new Set<Promise<void>>();
   const reading = new Set<Socket>();
+  const gate = createConnectionGate(limits);
+  const memory: SharedBytes = { free: mostRead };
   let closing = false;
 
   const serve = async (socket: Socket, first: Buffer): Promise<void> => {
@@ -69,15 +79,23 @@ export function createPluginService({ callPlugin, answerNetwork, elsewhere, log 
       log.warn({}, 'a caller of a CNI plugin was refused: it is not root, or gone');
       return;
     }
+    const place = gate.admit(String(peer.caller.pid), () => socket.destroy());
     try {
+      if (place === undefined)
+        return log.warn({ pid: peer.caller.pid }, 'a caller of a CNI plugin was refused: too many calls are under way');
       const arrived = Buffer.concat([first, peer.waiting()]);
       const whole = readWhole(arrived);
-      if (whole !== undefined) return await serveWhole(whole, arrived, socket, peer);
-      const reader = createByteReader(socket, arrived, maxHeld);
+      if (whole !== undefined) {
+        place.busy();
+        return await serveWhole(whole, arrived, socket, peer);
+      }
+      const reader = createByteReader(socket, arrived, maxHeld, memory);
       reading.add(socket);
       const raw = await readCallFrom(socket, peer, reader, elsewhere).finally(() => reading.delete(socket));
+      place.busy();
       if (raw !== undefined) await act(raw, socket, peer, () => reader.ended());
     } finally {
+      place?.leave();
       peer.close();
     }
   };

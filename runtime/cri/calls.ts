@@ -134,6 +134,7 @@ async function serveNamed(site: CallSite, rpc: RpcDefinition, call: AnyCall, req
     peer,
     header,
   });
+  site.connections.callBegins(connection);
   let failure: PortcullisError | undefined;
   let response: object | undefined;
   let code = 0;
@@ -148,6 +149,7 @@ async function serveNamed(site: CallSite, rpc: RpcDefinition, call: AnyCall, req
     fail(status);
   } finally {
     clearTimeout(timer);
+    site.connections.callEnds(connection);
     events.off('cancelled', cancel);
     site.closing.removeEventListener('abort', close);
     const milliseconds = Math.round((performance.now() - started) * 10) / 10;

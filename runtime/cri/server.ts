@@ -55,6 +55,8 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     ...messageLimits,
     // Channelz keeps a record of every session: a known leak, and nobody reads it here.
     'grpc.enable_channelz': 0,
+    // A kubelet has some calls for each pod under way; more wait for these at the client.
+    'grpc.max_concurrent_streams': 1_000,
     // A kubelet's connection stays open for weeks; a peer that is gone is noticed by its socket, so pings are rare.
     'grpc.keepalive_time_ms': 2 * 60 * 60 * 1000,
     'grpc.keepalive_timeout_ms': 20_000,

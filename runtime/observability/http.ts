@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { connectionsCheckingInterval, openHttpDoor } from '../../base/connections/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Health } from './health.ts';
 import type { Metrics } from './metrics.ts';
@@ -13,7 +14,7 @@ export interface HttpListener {
 
 /**
  * Serves `/metrics` and `/healthz`, and nothing else, by GET and HEAD. Plain HTTP without a login: it is for loopback or a network of
- * the operator's. Limits: 32 connections, 5 s for a request, 8 KiB of headers.
+ * the operator's. Limits: 32 connections (16 of an address; who holds most gives way), 5 s for a request, 8 KiB of headers.
  * @param address HOST:PORT, IPv6 in brackets
  * @throws PortcullisError RUNTIME_METRICS_LISTEN
  */
@@ -22,12 +23,15 @@ export async function listenHttp(
   parts: { readonly metrics: Pick<Metrics, 'render'>; readonly health: () => Promise<Health> },
 ): Promise<HttpListener> {
   const server = createServer(
-    { maxHeaderSize: 8192, requestTimeout: 5_000, headersTimeout: 5_000, keepAliveTimeout: 60_000 },
+    { maxHeaderSize: 8192, requestTimeout: 5_000, headersTimeout: 5_000, keepAliveTimeout: 60_000, connectionsCheckingInterval },
     (request, response) => {
+      const place = door.placeOf(request.socket);
+      place?.busy();
+      response.once('close', () => place?.idle());
       answer(request, response, parts).catch((cause: unknown) => reply(response, 500, 'text/plain', `${reasonOf(cause)}\n`));
     },
   );
-  server.maxConnections = 32;
+  const door = openHttpDoor(server, { most: 32, mostOfPeer: 16 }, false);
   server.unref();
   const at = address.lastIndexOf(':');
   const host = address.slice(0, at).replace(/^\[(.*)\]$/, '$1');

@@ -47,6 +47,7 @@ export interface StreamingWorkerData {
   readonly port: number;
   readonly tls?: { readonly cert: string; readonly key: string };
   readonly idleTimeoutMs: number;
+  readonly maxSessions: number;
   readonly scopes: ExecScopes;
   /** Folder for console sockets: short, since a socket's path has 107 bytes. */
   readonly socketFolder: string;

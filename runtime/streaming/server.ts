@@ -4,6 +4,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import { WebSocketServer, createWebSocketStream } from 'ws';
 import type { WebSocket } from 'ws';
+import { connectionsCheckingInterval, openHttpDoor } from '../../base/connections/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { hasHungUp } from '../../base/kernel/index.ts';
 import type { CommandStreams } from './command-streams.ts';
@@ -44,18 +45,26 @@ export interface StreamingServer {
 
 const keepAliveMs = 30_000;
 const watchMs = 2_000;
+/** Connections without a session: requests that are still sent, or whose URL is no longer valid. */
+const mostWithoutSession = 1_024;
+/** In ms: how long a refused client may take to read why and to close. */
+const refusedMs = 2_000;
 const largestMessage = 16 * 1024 * 1024;
 
 /** Serves the URLs that the CRI hands out. */
 export async function startStreamingServer(input: {
-  readonly options: Pick<StreamingWorkerData, 'address' | 'port' | 'tls' | 'idleTimeoutMs'>;
+  readonly options: Pick<StreamingWorkerData, 'address' | 'port' | 'tls' | 'idleTimeoutMs' | 'maxSessions'>;
   readonly take: (kind: SessionKind, token: string) => Promise<Taken | Refusal>;
   readonly command: (plan: ExecPlan | AttachPlan, streams: CommandStreams) => Promise<Outcome>;
 }): Promise<StreamingServer> {
   const { options } = input;
   // Requests are one line and some headers; who does not send them is cut off.
-  const limits = { headersTimeout: 10_000, requestTimeout: 10_000, maxHeaderSize: 16 * 1024 };
-  const server: Server = options.tls === undefined ? createServer(limits) : createTlsServer({ ...limits, ...options.tls });
+  const limits = { headersTimeout: 10_000, requestTimeout: 10_000, maxHeaderSize: 16 * 1024, connectionsCheckingInterval };
+  const server: Server =
+    options.tls === undefined ? createServer(limits) : createTlsServer({ ...limits, handshakeTimeout: 10_000, ...options.tls });
+  // Everybody may come from one address, that of a kubelet: what has no session gives way to what comes next.
+  const most = options.maxSessions + mostWithoutSession;
+  const door = openHttpDoor(server, { most, mostOfPeer: most }, options.tls !== undefined);
   // `closeTimeout` is not in the package's types yet.
   const webSocketOptions = {
     noServer: true,
@@ -103,6 +112,7 @@ export async function startStreamingServer(input: {
       return void refuse(socket, { status: 404, why: '404 page not found' });
     const taken = await input.take(kind as SessionKind, token);
     if ('status' in taken) return void refuse(socket, taken);
+    door.placeOf(socket)?.busy();
     const began = performance.now();
     let how = { protocol: '', outcome: 'failed' };
     try {
@@ -233,5 +243,8 @@ function refuse(socket: Socket, { status, why, headers = {} }: Refusal): Omit<Se
       `Content-Length: ${Buffer.byteLength(body)}\r\n${more.join('')}\r\n${body}`,
   );
   socket.resume();
+  // Whoever goes on to send holds nothing either.
+  const late = setTimeout(() => socket.destroy(), refusedMs).unref();
+  socket.once('close', () => clearTimeout(late));
   return { protocol: '', outcome: `refused: ${why}` };
 }

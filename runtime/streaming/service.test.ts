@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { connect } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -56,6 +57,30 @@ describe('the streaming service', () => {
     await assert.rejects(service.open('a', plan()), { code: 'RUNTIME_STREAMING_LIMIT' });
     for (const subject of ['b', 'b', 'b', 'c', 'c', 'c']) await service.open(subject, plan());
     await assert.rejects(service.open('d', plan()), /10 sessions are open/);
+    await service.close();
+  });
+
+  it('connections that ask for nothing keep no client out, and end no session', { timeout: 60_000 }, async () => {
+    const service = await open();
+    const url = await service.open('a', plan());
+    const session = new WebSocket(url.replace('http', 'ws'), ['v4.channel.k8s.io']);
+    await once(session, 'open');
+    const { port } = new URL(url);
+    const flood: Socket[] = [];
+    let closed = 0;
+    for (let count = 0; count < 1_300; count += 1) {
+      const socket = connect(Number(port), '127.0.0.1').on('error', () => undefined);
+      socket.on('close', () => (closed += 1));
+      await once(socket.resume(), 'connect');
+      socket.write(count % 2 === 0 ? 'GET /exec/' : '');
+      flood.push(socket);
+    }
+    for (let round = 0; round < 3; round += 1) assert.match(await page(await service.open('b', plan())), /a page/);
+    for (let waited = 0; closed < 1_300 - 1_034 && waited < 10_000; waited += 20) await pause(20);
+    assert.ok(closed >= 1_300 - 1_034, `${1_300 - closed} connections without a session are open`);
+    assert.equal(session.readyState, WebSocket.OPEN);
+    for (const socket of flood) socket.destroy();
+    session.terminate();
     await service.close();
   });
 

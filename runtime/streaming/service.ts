@@ -126,6 +126,7 @@ export async function openStreamingService(parts: {
       // Read at each start, so that a renewed certificate comes into use.
       ...(secure && { tls: { cert: await readFile(tls.certFile, 'utf8'), key: await readFile(tls.keyFile, 'utf8') } }),
       idleTimeoutMs: options.idleTimeout * 1_000,
+      maxSessions: options.maxSessions,
       scopes: parts.scopes,
       socketFolder,
     };

@@ -26,7 +26,7 @@ describe('an answer that fails', () => {
     const vault = await openKeyVault(store, join(folder, 'service.key'));
     context = {
       ...{ collections: createCollections(store, vault, judge, Date.now), store, metrics: createServiceMetrics(), guard: undefined },
-      ...{ prefixes: [], limits: { bytes: 1024, parts: 2 }, onFailure: (error) => failures.push(error.message) },
+      ...{ prefixes: [], limits: { bytes: 1024, parts: 2, memory: { free: 4096 } }, onFailure: (error) => failures.push(error.message) },
     };
   });
   after(async () => {

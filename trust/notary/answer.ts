@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { asPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
-import type { Upload } from './upload.ts';
+import type { Upload, UploadLimits, Uploads } from './upload.ts';
 import { readChangefeed } from './changefeed.ts';
 import type { Collections } from './collections.ts';
 import type { ServiceMetrics } from './metrics.ts';
@@ -11,8 +11,7 @@ import { routeOf } from './routes.ts';
 import type { Route } from './routes.ts';
 import type { TrustStore } from './store.ts';
 import type { Access, Guard } from './tokens.ts';
-import { readUploads } from './upload.ts';
-import type { UploadLimits } from './upload.ts';
+import { readUploads, releaseUploads } from './upload.ts';
 
 export interface AnswerContext {
   readonly collections: Collections;
@@ -192,6 +191,14 @@ async function publish(
 ): Promise<Answer> {
   const uploads = await readUploads(request, limits);
   if (isRefusal(uploads)) return refused(uploads);
+  try {
+    return await publishUploads(collections, dialect, gun, uploads);
+  } finally {
+    releaseUploads(uploads, limits);
+  }
+}
+
+async function publishUploads(collections: Collections, dialect: 'notary' | 'tuf', gun: string, uploads: Uploads): Promise<Answer> {
   const files = (field: (name: string) => boolean): Upload[] => uploads.filter((one) => field(one.field));
   const notary = files((field) => field === 'notary');
   const posted =

@@ -4,6 +4,8 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 export interface ServiceMetrics {
   /** @param seconds how long it took */
   observe(operation: string, method: string, status: number, seconds: number): void;
+  /** Shows these counts of connections from now on. */
+  watch(counts: () => { readonly open: number; readonly refused: number; readonly ended: number }): void;
   render(): Promise<{ readonly type: string; readonly body: string }>;
 }
 
@@ -44,6 +46,27 @@ export function createServiceMetrics(): ServiceMetrics {
       }
       one.counter.inc();
       one.timer.observe(seconds);
+    },
+    watch(counts) {
+      new Gauge({
+        name: 'portcullis_trust_connections',
+        help: 'Connections that are open.',
+        registers: [registry],
+        collect() {
+          this.set(counts().open);
+        },
+      });
+      new Gauge({
+        name: 'portcullis_trust_connections_refused',
+        help: 'Connections since the start that found no place (reason="full"), or gave theirs to another peer (reason="waiting").',
+        labelNames: ['reason'],
+        registers: [registry],
+        collect() {
+          const { refused, ended } = counts();
+          this.set({ reason: 'full' }, refused);
+          this.set({ reason: 'waiting' }, ended);
+        },
+      });
     },
     render: async () => ({ type: registry.contentType, body: await registry.metrics() }),
   };

@@ -1,6 +1,6 @@
 import { shortened } from '../tuf/failure.ts';
 
-/** The errors of Notary's API (server/errors/errors.go of Notary 0.7.0, and `UNAUTHORIZED` and `UNKNOWN` of the registry's). */
+/** The errors of Notary's API (server/errors/errors.go of Notary 0.7.0, and `UNAUTHORIZED`, `UNAVAILABLE` and `UNKNOWN` of the registry's). */
 const known = {
   NO_FILENAME: [400, 'No file/role name provided.'],
   INVALID_ROLE: [400, 'The role you are attempting to operate on is invalid.'],
@@ -13,6 +13,7 @@ const known = {
   INVALID_GUN: [400, 'The server does not support actions on images of this name.'],
   INVALID_PARAMETERS: [400, 'The parameters provided are not valid.'],
   UNAUTHORIZED: [401, 'authentication required'],
+  UNAVAILABLE: [503, 'service unavailable'],
   UNKNOWN: [500, 'unknown error'],
 } as const;
 

@@ -3,10 +3,11 @@ import type { IncomingMessage, RequestListener, Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
+import { connectionsCheckingInterval, createTurns, openHttpDoor } from '../../base/connections/index.ts';
 import { asPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { lockFolder } from '../../base/storage/index.ts';
-import { answerRequest } from './answer.ts';
+import { answerInTime } from './answer-in-time.ts';
 import { createCollections } from './collections.ts';
 import { createJudge } from './judge.ts';
 import { openKeyVault } from './key-vault.ts';
@@ -31,6 +32,10 @@ export interface TrustServiceOptions {
   readonly prefixes?: readonly string[];
   /** Largest upload, in bytes; 100 MiB unless told. */
   readonly uploadBytes?: number;
+  /** Connections at one time; 4,096 unless told. */
+  readonly connections?: number;
+  /** Of one address (of IPv6, of its first 64 bits); 256 unless told. */
+  readonly connectionsOfAddress?: number;
   /** What went wrong inside while a request was answered. */
   readonly onFailure?: (error: PortcullisError) => void;
   /** Milliseconds since 1970. */
@@ -42,6 +47,11 @@ export interface TrustService {
   readonly url: string;
   close(): Promise<void>;
 }
+
+/** In ms. How long a client may take to send the head of a request, a whole request with its upload, and a next request. */
+const timeLimits = { headersTimeout: 15_000, requestTimeout: 300_000, keepAliveTimeout: 30_000, connectionsCheckingInterval };
+/** What uploads that are being received hold together: so many of the largest. */
+const uploadsAtOnce = 4;
 
 /**
  * Serves collections of signed metadata in Notary v1's dialect and in TUF's.
@@ -64,19 +74,24 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
     const collections = createCollections(store, vault, judge, clock);
     const metrics = createServiceMetrics();
     const guard = options.tokens === undefined ? undefined : tokenGuard(options.tokens, clock);
+    const uploadBytes = options.uploadBytes ?? 100 * 1024 * 1024;
     const context = {
       collections,
       store,
       metrics,
       guard,
       prefixes: options.prefixes ?? [],
-      limits: { bytes: options.uploadBytes ?? 100 * 1024 * 1024, parts: 1024 },
+      limits: { bytes: uploadBytes, parts: 1024, memory: { free: uploadsAtOnce * uploadBytes } },
       onFailure: options.onFailure,
     };
+    const turns = createTurns();
     // It never rejects; an answer that did would end the process, and with it every other connection.
-    const listener: RequestListener = (request, response) => void answerRequest(context, request, response).catch(() => response.destroy());
-    const server = options.tls === undefined ? createServer(listener) : tlsServer(options.tls, listener);
-    server.requestTimeout = 300_000;
+    const listener: RequestListener = (request, response) =>
+      void answerInTime(context, turns, door.placeOf(request.socket), request, response).catch(() => response.destroy());
+    const server = options.tls === undefined ? createServer(timeLimits, listener) : tlsServer(options.tls, listener);
+    const { connections: most = 4096, connectionsOfAddress: mostOfPeer = 256 } = options;
+    const door = openHttpDoor(server, { most, mostOfPeer }, options.tls !== undefined);
+    metrics.watch(door.counts);
     // Without a listener Node closes the connection and says nothing.
     server.on('connect', refuseTunnel);
     server.on('error', (thrown) => options.onFailure?.(acceptFailure(thrown, options.listen)));
@@ -115,7 +130,10 @@ const acceptFailure = (thrown: unknown, address: string): PortcullisError =>
 
 function tlsServer({ certificate, key }: NonNullable<TrustServiceOptions['tls']>, listener: RequestListener): Server {
   try {
-    return createTlsServer({ cert: certificate, key, minVersion: 'TLSv1.2' }, listener);
+    return createTlsServer(
+      { ...timeLimits, handshakeTimeout: timeLimits.headersTimeout, cert: certificate, key, minVersion: 'TLSv1.2' },
+      listener,
+    );
   } catch (thrown) {
     throw asPortcullisError(thrown, {
       code: 'TRUST_SERVICE_TLS',

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { Busboy } from '@fastify/busboy';
 import type { BusboyInstance } from '@fastify/busboy';
 
-import { refuse } from './refusal.ts';
+import { isRefusal, refuse } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 
 /** One file as a publisher posted it. */
@@ -16,6 +16,8 @@ export interface UploadLimits {
   /** Of all parts together. */
   readonly bytes: number;
   readonly parts: number;
+  /** Bytes that uploads may still hold, of all that are being received. */
+  readonly memory: { free: number };
 }
 
 /** Parts by the name of their field: `files` and whatever else; `notary` is told apart by who asked. */
@@ -23,7 +25,8 @@ export type Uploads = readonly (Upload & { readonly field: string })[];
 
 /**
  * Reads multipart/form-data, one file a part, as Notary's clients post it. Nothing is kept on disk, and no more than the limit in memory.
- * @returns MALFORMED_UPLOAD for what is no such body, is cut off or is too large; NO_FILENAME for a part without one
+ * @returns MALFORMED_UPLOAD for what is no such body, is cut off or is too large; NO_FILENAME for a part without one; UNAVAILABLE when other uploads
+ * hold the memory that is left. What is returned holds memory until {@link releaseUploads}
  */
 export function readUploads(request: IncomingMessage, limits: UploadLimits): Promise<Uploads | Refusal> {
   const type = request.headers['content-type'] ?? '';
@@ -35,6 +38,7 @@ export function readUploads(request: IncomingMessage, limits: UploadLimits): Pro
     const end = (outcome: Uploads | Refusal): void => {
       if (done) return;
       done = true;
+      if (isRefusal(outcome)) limits.memory.free += bytes;
       request.unpipe(parser);
       request.resume();
       resolve(outcome);
@@ -48,8 +52,11 @@ export function readUploads(request: IncomingMessage, limits: UploadLimits): Pro
     parser.on('file', (field, stream, name) => {
       const chunks: Buffer[] = [];
       stream.on('data', (chunk: Buffer) => {
+        if (done) return;
         bytes += chunk.length;
+        limits.memory.free -= chunk.length;
         if (bytes > limits.bytes) malformed();
+        else if (limits.memory.free < 0) end(refuse('UNAVAILABLE'));
         else chunks.push(chunk);
       });
       stream.on('error', malformed);
@@ -66,6 +73,11 @@ export function readUploads(request: IncomingMessage, limits: UploadLimits): Pro
     request.on('error', malformed);
     request.pipe(parser);
   });
+}
+
+/** Gives back the memory of uploads that are not used any more. */
+export function releaseUploads(uploads: Uploads, { memory }: UploadLimits): void {
+  memory.free += uploads.reduce((sum, { bytes }) => sum + bytes.length, 0);
 }
 
 function reader(type: string, { bytes, parts }: UploadLimits): BusboyInstance | undefined {

@@ -1,5 +1,6 @@
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
+import { connectionsCheckingInterval, openHttpDoor } from '../../../base/connections/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { HealthCheckPort } from './table.ts';
 
@@ -24,7 +25,7 @@ export function openHealthChecks(log: { warn(fields: object, message: string): v
 
   function listen(port: number): void {
     const server = createServer(
-      { requestTimeout: 5000, headersTimeout: 5000, keepAliveTimeout: 1000, maxHeaderSize: 8192 },
+      { requestTimeout: 5000, headersTimeout: 5000, keepAliveTimeout: 1000, maxHeaderSize: 8192, connectionsCheckingInterval },
       (_request, response) => {
         const check = current.get(port);
         if (check === undefined) return void response.writeHead(503).end();
@@ -38,7 +39,8 @@ export function openHealthChecks(log: { warn(fields: object, message: string): v
         response.end(JSON.stringify({ service: { namespace, name }, localEndpoints, serviceProxyHealthy: true }));
       },
     );
-    server.maxConnections = 64;
+    // Load balancers ask from several addresses, and must not find a node ill because somebody else holds connections.
+    openHttpDoor(server, { most: 128, mostOfPeer: 16 }, false);
     server.on('error', (error) => {
       servers.delete(port);
       const check = current.get(port);

@@ -1,3 +1,5 @@
+import { createGatherer } from '../../../base/connections/index.ts';
+
 /** Control frames: SPDY protocol draft 3, section 2.6. */
 export const frameTypes = {
   synStream: 1,
@@ -33,15 +35,20 @@ export interface DataPart {
 
 /** Control frames of clients have some hundred bytes. Data frames are never held as a whole. */
 const largestControlFrame = 64 * 1024;
+/** Of every frame. */
+const headLength = 8;
 
 /** Cuts a connection's bytes into frames, whatever pieces they come in. @throws on a version other than 3 or a control frame that is too large */
 export function createFrameParser(): (chunk: Buffer) => (ControlFrame | DataPart)[] {
-  let held: Buffer = Buffer.alloc(0);
+  const held = createGatherer();
   let data: { readonly stream: number; readonly fin: boolean; left: number } | undefined;
   return (chunk) => {
     const found: (ControlFrame | DataPart)[] = [];
-    let rest = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
+    let rest = held.add(chunk);
+    if (rest === undefined) return found;
+    let needed: number;
     for (;;) {
+      needed = headLength;
       if (data !== undefined) {
         const bytes = rest.subarray(0, data.left);
         rest = rest.subarray(bytes.length);
@@ -51,21 +58,23 @@ export function createFrameParser(): (chunk: Buffer) => (ControlFrame | DataPart
         if (!complete) break;
         data = undefined;
       }
-      if (rest.length < 8) break;
+      if (rest.length < headLength) break;
       const [head, flags, length] = [rest.readUInt32BE(0), rest.readUInt8(4), rest.readUIntBE(5, 3)];
       if (head < 0x80000000) {
         data = { stream: head, fin: (flags & flagFin) !== 0, left: length };
-        rest = rest.subarray(8);
+        rest = rest.subarray(headLength);
         continue;
       }
       const version = (head >>> 16) & 0x7fff;
       if (version !== 3) throw new Error(`a frame of SPDY version ${version}`);
       if (length > largestControlFrame) throw new Error(`a control frame of ${length} bytes`);
-      if (rest.length < 8 + length) break;
-      found.push({ kind: 'control', type: head & 0xffff, flags, payload: rest.subarray(8, 8 + length) });
-      rest = rest.subarray(8 + length);
+      needed = headLength + length;
+      if (rest.length < needed) break;
+      found.push({ kind: 'control', type: head & 0xffff, flags, payload: rest.subarray(headLength, needed) });
+      rest = rest.subarray(needed);
     }
-    held = rest;
+    // What is left of a data frame was passed on: its next byte counts.
+    held.keep(rest, data === undefined ? needed : 0);
     return found;
   };
 }

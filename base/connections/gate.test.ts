@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { createConnectionGate } from './gate.ts';
+import type { ConnectionPlace } from './gate.ts';
+import { networkPeer } from './peer.ts';
+
+test('a peer has no more than its own places: it gives up what waits longest, and is refused where nothing waits', () => {
+  const gate = createConnectionGate({ most: 100, mostOfPeer: 2 });
+  const ended: string[] = [];
+  const first = gate.admit('a', () => ended.push('first'));
+  const second = gate.admit('a', () => ended.push('second'));
+  assert.ok(gate.admit('a', () => ended.push('third')));
+  assert.deepEqual(ended, ['first']);
+  second?.busy();
+  first?.leave();
+  assert.deepEqual(gate.counts(), { open: 2, refused: 0, ended: 1 });
+  const fourth = gate.admit('a', () => undefined);
+  fourth?.busy();
+  assert.deepEqual(ended, ['first', 'third']);
+  assert.equal(
+    gate.admit('a', () => undefined),
+    undefined,
+  );
+  assert.ok(
+    gate.admit('b', () => undefined),
+    'another peer is not concerned',
+  );
+  assert.deepEqual(gate.counts(), { open: 3, refused: 1, ended: 2 });
+});
+
+test('without a place, one that never asked goes first, and of these one of the peer that has most', () => {
+  const gate = createConnectionGate({ most: 4, mostOfPeer: 4 });
+  const ended: string[] = [];
+  gate.admit('kubelet', () => ended.push('kubelet'))?.busy();
+  for (const name of ['1', '2']) gate.admit('flood', () => ended.push(name));
+  gate.admit('crictl', () => ended.push('crictl'));
+  assert.ok(gate.admit('new', () => undefined));
+  assert.deepEqual(ended, ['1']);
+});
+
+test('an idle connection goes only in favour of a peer that holds fewer', () => {
+  const gate = createConnectionGate({ most: 4, mostOfPeer: 4 });
+  const ended: string[] = [];
+  const served = (peer: string, name: string): void => {
+    const place = gate.admit(peer, () => ended.push(name));
+    place?.busy();
+    place?.idle();
+  };
+  served('kubelet', 'kubelet');
+  for (const name of ['1', '2', '3']) served('flood', name);
+  assert.ok(gate.admit('new', () => ended.push('new')));
+  assert.deepEqual(ended, ['1'], 'of the peer with most, the one that is idle for longest');
+  assert.ok(gate.admit('flood', () => undefined));
+  assert.deepEqual(ended, ['1', '2'], 'who holds more than a newcomer that has not asked yet gives up its own');
+});
+
+test('what is being served is never ended', () => {
+  const gate = createConnectionGate({ most: 2, mostOfPeer: 2 });
+  const ended: string[] = [];
+  for (const name of ['1', '2']) gate.admit('a', () => ended.push(name))?.busy();
+  assert.equal(
+    gate.admit('b', () => undefined),
+    undefined,
+  );
+  assert.deepEqual(ended, []);
+});
+
+test('no flood keeps a newcomer out while any connection of the flood waits, and the bounds always hold', () => {
+  const act = fc.record({ peer: fc.nat(5), what: fc.constantFrom('come', 'come', 'busy', 'idle', 'leave'), which: fc.nat(30) });
+  fc.assert(
+    fc.property(fc.array(act, { maxLength: 200 }), (acts) => {
+      const limits = { most: 12, mostOfPeer: 6 };
+      const gate = createConnectionGate(limits);
+      const open: { readonly peer: string; readonly place: () => ConnectionPlace | undefined; busy: boolean }[] = [];
+      const drop = (one: (typeof open)[number]): void => void open.splice(open.indexOf(one), 1);
+      for (const { peer, what, which } of acts) {
+        const known = open[which % Math.max(open.length, 1)];
+        if (what === 'come') {
+          const held: { place?: ConnectionPlace } = {};
+          const one = { peer: String(peer), place: () => held.place, busy: false };
+          const fewest = open.filter((each) => each.peer === one.peer).length === 0;
+          const waiting = open.some((each) => !each.busy);
+          const place = gate.admit(one.peer, () => {
+            assert.equal(one.busy, false);
+            drop(one);
+          });
+          if (place !== undefined) {
+            held.place = place;
+            open.push(one);
+          } else assert.ok(!(fewest && waiting), 'a newcomer that holds nothing was refused while others waited');
+        } else if (known !== undefined) {
+          if (what === 'busy') known.place()?.busy();
+          if (what === 'idle') known.place()?.idle();
+          if (what === 'leave') known.place()?.leave();
+          if (what === 'leave') drop(known);
+          else known.busy = what === 'busy';
+        }
+        assert.equal(gate.counts().open, open.length);
+        assert.ok(open.length <= limits.most);
+        for (const name of ['0', '1', '2', '3', '4', '5']) assert.ok(open.filter((each) => each.peer === name).length <= limits.mostOfPeer);
+      }
+    }),
+  );
+});
+
+test('one host is one peer, in any spelling of its address', () => {
+  for (const [address, peer] of [
+    ['192.0.2.1', '192.0.2.1'],
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+    ['2001:db8:0:1:aaaa::1', '2001:db8:0:1::/64'],
+    ['2001:DB8::1:0:0:0:1', '2001:db8:0:1::/64'],
+    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+    ['::1', '0:0:0:0::/64'],
+    [undefined, ''],
+  ] as const)
+    assert.equal(networkPeer(address), peer);
+});

@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import type { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { connect as connectTls } from 'node:tls';
+import { makeCertificate } from '../../test/fixtures/certificate.ts';
+import { multipart, multipartType } from './publisher.fixture.ts';
+import { startTrustService } from './service.ts';
+import type { TrustService, TrustServiceOptions } from './service.ts';
+
+/** The service with connections that ask nothing, slowly or without end, from several addresses of loopback. */
+
+let folder: string;
+let service: TrustService;
+const open: { readonly socket: Socket; readonly text: () => string; readonly isOpen: () => boolean }[] = [];
+
+const start = async (options: Partial<TrustServiceOptions>): Promise<void> => {
+  service = await startTrustService({ listen: '127.0.0.1:0', data: join(folder, String(Math.random())), ...options });
+};
+
+/** @param from the address that it connects from */
+async function come(from: string, text: string): Promise<(typeof open)[number]> {
+  const { port } = new URL(service.url);
+  const socket = connect({ port: Number(port), host: '127.0.0.1', localAddress: from });
+  let received = '';
+  let closed = false;
+  socket.on('data', (chunk: Buffer) => (received += chunk.toString('latin1')));
+  socket.on('error', () => undefined);
+  socket.on('close', () => (closed = true));
+  await new Promise((resolve) => socket.once('connect', resolve).once('close', resolve));
+  socket.write(text);
+  const one = { socket, text: () => received, isOpen: () => !closed };
+  open.push(one);
+  return one;
+}
+
+async function until(what: () => boolean, why: string): Promise<void> {
+  for (let waited = 0; !what(); waited += 5) {
+    assert.ok(waited < 10_000, why);
+    await pause(5);
+  }
+}
+
+const health = 'GET /_notary_server/health HTTP/1.1\r\nHost: a\r\n\r\n';
+const half = 'GET /_notary_server/health HTTP/1.1\r\nHost: ';
+
+async function isAnswered(from: string): Promise<void> {
+  const client = await come(from, health.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'));
+  await until(() => client.text().endsWith('{}') || !client.isOpen(), 'neither an answer nor an end');
+  assert.match(client.text(), /^HTTP\/1\.1 200 /u, `a client at ${from}`);
+}
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'portcullis-connections-'));
+});
+afterEach(async () => {
+  for (const { socket } of open.splice(0)) socket.destroy();
+  await service.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+describe('connections of the trust service', () => {
+  it('that hold every place with half requests keep nobody out', async () => {
+    await start({ connections: 40, connectionsOfAddress: 10 });
+    for (let address = 2; address < 8; address += 1) for (let count = 0; count < 20; count += 1) await come(`127.0.0.${address}`, half);
+    await until(() => open.filter(({ isOpen }) => isOpen()).length <= 40, 'no more than the limit stay');
+    for (let count = 0; count < 20; count += 1) await isAnswered('127.0.0.99');
+    // Also one of those who fill the service: its own oldest connection gives way.
+    await isAnswered('127.0.0.2');
+  });
+
+  it('that are idle give way to a peer that holds fewer', async () => {
+    await start({ connections: 8, connectionsOfAddress: 8 });
+    for (let count = 0; count < 8; count += 1) await come('127.0.0.2', health);
+    await until(() => open.every(({ text }) => text().endsWith('{}')), 'each is answered');
+    await isAnswered('127.0.0.3');
+    assert.equal(open.filter(({ isOpen }) => !isOpen()).length, 2, 'the newcomer, which has closed, and the one that gave way');
+    assert.match(await (await fetch(`${service.url}/metrics`)).text(), /portcullis_trust_connections_refused\{reason="waiting"\} [12]\n/u);
+  });
+
+  it('that send an upload slowly give way as well', async () => {
+    await start({ connections: 6, connectionsOfAddress: 6 });
+    const slow = `POST /tuf/a/ HTTP/1.1\r\nHost: a\r\nContent-Type: ${multipartType}\r\nContent-Length: 1000\r\n\r\n--`;
+    for (let count = 0; count < 6; count += 1) await come('127.0.0.2', slow);
+    await pause(100);
+    for (let count = 0; count < 10; count += 1) await isAnswered('127.0.0.3');
+  });
+
+  it('that do not read their answers give way as well', async () => {
+    await start({ connections: 6, connectionsOfAddress: 6 });
+    for (let count = 0; count < 6; count += 1) (await come('127.0.0.2', '')).socket.pause().write(health.repeat(30));
+    await pause(300);
+    for (let count = 0; count < 10; count += 1) await isAnswered('127.0.0.3');
+  });
+
+  it('that send very many requests before they read are cut off, and their requests are not answered', async () => {
+    await start({});
+    const greedy = await come('127.0.0.2', '');
+    greedy.socket.pause().write(health.repeat(5_000));
+    await pause(100);
+    greedy.socket.resume();
+    await until(() => !greedy.isOpen(), 'it is cut off');
+    assert.ok(greedy.text().split('HTTP/1.1 200').length <= 33);
+    await isAnswered('127.0.0.2');
+  });
+
+  it('over TLS are bounded before their handshake', async () => {
+    const made = makeCertificate(folder, 'localhost');
+    await start({
+      connections: 6,
+      connectionsOfAddress: 3,
+      tls: { certificate: readFileSync(made.certificate, 'utf8'), key: readFileSync(made.key, 'utf8') },
+    });
+    for (let address = 2; address < 5; address += 1) for (let count = 0; count < 5; count += 1) await come(`127.0.0.${address}`, '');
+    await until(() => open.filter(({ isOpen }) => isOpen()).length <= 6, 'no more than the limit stay');
+    const { port } = new URL(service.url);
+    for (let count = 0; count < 10; count += 1) {
+      const socket = connectTls({ port: Number(port), host: '127.0.0.1', rejectUnauthorized: false, localAddress: '127.0.0.9' } as object);
+      let text = '';
+      socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
+      socket.on('error', () => undefined);
+      socket.write(health.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'));
+      await new Promise((resolve) => socket.once('close', resolve));
+      assert.match(text, /^HTTP\/1\.1 200 /u);
+    }
+  });
+
+  it('give their descriptors back', async () => {
+    await start({ connections: 50, connectionsOfAddress: 50 });
+    await isAnswered('127.0.0.2');
+    const before = readdirSync('/proc/self/fd').length;
+    for (let count = 0; count < 200; count += 1) await come('127.0.0.2', half);
+    for (const { socket } of open) socket.destroy();
+    await until(() => readdirSync('/proc/self/fd').length <= before, 'descriptors are as many as before');
+  });
+});
+
+describe('uploads of the trust service', () => {
+  it('that come at once hold no more memory than four of the largest: the next is refused, and none once they are gone', async () => {
+    await start({ uploadBytes: 64 * 1024 });
+    const body = multipart([{ name: 'root', bytes: Buffer.alloc(60 * 1024) }]);
+    const head = `POST /tuf/a/ HTTP/1.1\r\nHost: a\r\nContent-Type: ${multipartType}\r\nContent-Length: ${body.length}\r\n\r\n`;
+    for (let count = 0; count < 4; count += 1) (await come('127.0.0.2', head)).socket.write(body.subarray(0, body.length - 100));
+    await pause(200);
+    const post = async (): Promise<number> =>
+      (await fetch(`${service.url}/tuf/a/`, { method: 'POST', headers: { 'content-type': multipartType }, body })).status;
+    assert.equal(await post(), 503);
+    await isAnswered('127.0.0.2');
+    for (const { socket } of open) socket.destroy();
+    await pause(200);
+    assert.equal(await post(), 400, 'what it is said to be invalid for is read');
+  });
+});
