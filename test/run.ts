@@ -18,7 +18,7 @@ import { runTests } from './house/tests.ts';
 const root = join(import.meta.dirname, '..');
 process.chdir(root);
 
-/** Both sorts run two files at a time, and share nothing: those across rooms have namespaces, folders and cgroups of their own, and mostly wait. */
+/** Both sorts run three files at a time, and share nothing: those across rooms have namespaces, folders and cgroups of their own. Many mostly wait. */
 const besideTheCode = [
   'base',
   'trust',
@@ -56,8 +56,8 @@ const peers = whole ? getPeers(out) : { passed: 0, failed: 0, skipped: 0 };
 
 const coverageFolder = mkdtempSync(join(tmpdir(), 'portcullis-coverage-'));
 if (whole) process.env['NODE_V8_COVERAGE'] = coverageFolder;
-const units = await runTests(out, { title: 'tests beside the code', files: filesOf(besideTheCode, paths), concurrency: 2 });
-const crossing = await runTests(out, { title: 'tests across rooms', files: filesOf(acrossRooms, paths), concurrency: 2 });
+const units = await runTests(out, { title: 'tests beside the code', files: filesOf(besideTheCode, paths), concurrency: 3 });
+const crossing = await runTests(out, { title: 'tests across rooms', files: filesOf(acrossRooms, paths), concurrency: 3 });
 delete process.env['NODE_V8_COVERAGE'];
 const { counts, failures, flaky } = await runAgain(out, [units, crossing], whole);
 const coverage = whole ? coverageOf(coverageFolder) : Promise.resolve('');
