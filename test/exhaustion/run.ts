@@ -28,9 +28,13 @@ if (values.list) {
 setPriority(-10);
 const begin = performance.now();
 const failures: string[] = [];
+// The attack that runs is ended as usual, so that nothing of it is left. A second signal ends at once.
+let isEnding = false;
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => (isEnding = true));
 const scene = await openScene();
 try {
   for (const attack of chosen) {
+    if (isEnding) throw new Error('ended by a signal');
     const { lines, failures: found } = await judge(scene, attack, Number(values.seconds));
     console.log(`${found.length === 0 ? '✔' : '✖'} ${attack.name}`);
     for (const line of lines) console.log(`    ${line}`);

@@ -27,8 +27,9 @@ export async function answerInTime(
   response: ServerResponse,
 ): Promise<void> {
   const { socket } = request;
+  const isGone = (): boolean => socket.destroyed;
   // Of a client that was cut off: Node goes on with what it had read of it.
-  if (socket.destroyed) return;
+  if (isGone()) return;
   const atOnce = (asked.get(socket) ?? 0) + 1;
   if (atOnce > mostAtOnce) return void socket.destroy();
   asked.set(socket, atOnce);
@@ -38,7 +39,7 @@ export async function answerInTime(
     asked.set(socket, (asked.get(socket) ?? 1) - 1);
   });
   await turns.take(networkPeer(socket.remoteAddress));
-  if (socket.destroyed) return;
+  if (isGone()) return;
   if (place === undefined) return answerRequest(context, request, response);
   const count = (by: number): number => {
     const now = (underWay.get(place) ?? 0) + by;
