@@ -48,4 +48,23 @@ export const mutants = checks([
     'cni-plugins/policy/kubernetes/folder.test.ts',
   ],
   ['cni-plugins/policy/kubernetes/blocks.ts', 'networkOf(four)', 'four.address', 'cni-plugins/policy/kubernetes/read.test.ts'],
+  ['cni-plugins/attach/rules.ts', "notInSet('held_links', register(0)),", '', 'cni-plugins/policy/forged-senders.test.ts'],
+  [
+    'cni-plugins/attach/rules.ts',
+    "inSet('held', register(0)),",
+    "inSet('masquerade', register(0)),",
+    'cni-plugins/policy/forged-senders.test.ts',
+  ],
+  [
+    'cni-plugins/policy/tables.ts',
+    "(maps === 'host' ? [{ chain, expressions: [...stateHas(CT_UNTRACKED), verdict({ jump: 'untracked' })] }] : [])",
+    '[]',
+    'cni-plugins/policy/untracked.test.ts',
+  ],
+  [
+    'cni-plugins/policy/tables.ts',
+    '{ chain, expressions: [...stateHas(CT_INVALID_OR_UNTRACKED)',
+    '{ chain, expressions: [...stateHas(1)',
+    'cni-plugins/policy/untracked.test.ts',
+  ],
 ]);
