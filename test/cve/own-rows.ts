@@ -200,8 +200,13 @@ export const ownRows: readonly Row[] = [
     what: 'services: a segment of no connection reaches the client from the backend’s own address, and the client resets the connection',
     held: [
       [
-        'cni-plugins/services/nftables/invalid-segments.test.ts',
+        'cni-plugins/services/invalid-segments.fixture.ts',
         'a segment that is none of its connection does not come to the client from the backend’s own address',
+      ],
+      ['cni-plugins/services/invalid-segments.fixture.ts', 'nor to a host that masquerades, which would end the connection'],
+      [
+        'cni-plugins/services/ipvs/tables.test.ts',
+        'segments of no connection that come from a backend are dropped; the backends are known when the tables are built anew',
       ],
     ],
   },

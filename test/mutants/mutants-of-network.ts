@@ -67,4 +67,12 @@ export const mutants = checks([
     '{ chain, expressions: [...stateHas(1)',
     'cni-plugins/policy/untracked.test.ts',
   ],
+  [
+    'cni-plugins/services/unknown-segments/rules.ts',
+    "inSet(backendsSet, r0), verdict('drop')",
+    'inSet(backendsSet, r0)',
+    'cni-plugins/services/nftables/invalid-segments.test.ts',
+    'cni-plugins/services/ipvs/tables.test.ts',
+  ],
+  ['cni-plugins/services/ipvs/tables.ts', "['forward', ...toUnknownSegments],", '', 'cni-plugins/services/ipvs/tables.test.ts'],
 ]);
