@@ -40,10 +40,10 @@ export const mutants = checks([
     'true',
     'cni-plugins/overlay/network-services/publish.test.ts',
   ],
-  ['cni-plugins/policy/kubernetes/held-files.ts', 'now - file.since < quietMs', 'false', 'cni-plugins/policy/kubernetes/folder.test.ts'],
+  ['cni-plugins/followed-files/held-files.ts', 'now - file.since < quietMs', 'false', 'cni-plugins/policy/kubernetes/folder.test.ts'],
   [
-    'cni-plugins/policy/kubernetes/stored-set.ts',
-    'text.slice(0, end) !== headOf(body)',
+    'cni-plugins/followed-files/stored-set.ts',
+    'text.slice(0, end) !== headOf(body, format)',
     'false',
     'cni-plugins/policy/kubernetes/folder.test.ts',
   ],
