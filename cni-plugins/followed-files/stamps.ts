@@ -21,13 +21,14 @@ export type FileStamp =
     }
   | { readonly problem: string };
 
-const isOurs = (name: string): boolean => /\.(?:ya?ml|json)$/u.test(name) && !name.startsWith('.');
+/** Whether a file of this name is read. */
+export const isFollowed = (name: string): boolean => /\.(?:ya?ml|json)$/u.test(name) && !name.startsWith('.');
 
 /** Of what the path leads to: links are followed. @param what the files hold, in words @returns `missing`: nothing is there; `problem`: it cannot be listed, or holds more than is read */
 export function stampsOf(folder: string, limits: FolderLimits, what: string): FolderStamps | 'missing' | { readonly problem: string } {
   try {
     const { dev, ino } = statSync(folder, { bigint: true });
-    const names = readdirSync(folder).filter(isOurs).sort();
+    const names = readdirSync(folder).filter(isFollowed).sort();
     if (names.length > limits.files) return { problem: `holds more than ${limits.files} files of ${what}` };
     const files = new Map(names.map((name) => [name, fileStamp(join(folder, name))]));
     if (bytesOf(files, limits.file) > limits.folder) return { problem: `holds more than ${limits.folder} bytes of ${what}` };

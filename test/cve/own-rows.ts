@@ -6,6 +6,7 @@ const unpackPool = 'runtime/images/unpack/unpack-pool.test.ts';
 const hostDoors = 'cni-plugins/attach/host-doors.test.ts';
 const publish = 'cni-plugins/overlay/network-services/publish.test.ts';
 const policyFiles = 'cni-plugins/policy/kubernetes/folder.test.ts';
+const serviceFiles = 'cni-plugins/services/description/folder.test.ts';
 const policies = 'cni-plugins/policy/kubernetes/read.test.ts';
 const claims = 'cni-plugins/services/control/core.test.ts';
 const failover = 'cni-plugins/overlay/etcd/failover.test.ts';
@@ -151,6 +152,14 @@ export const ownRows: readonly Row[] = [
       [policyFiles, 'a file is read when it is quiet: one that changes all the time keeps its last good version'],
       [policyFiles, 'a folder that is gone, cannot be listed, or is another one and empty keeps all, through a restart too'],
       [policies, 'an empty, half written or foreign file says nothing; an empty List is no policies'],
+    ],
+  },
+  {
+    id: 'emptied file of services',
+    what: 'services: a file that is empty or half written, or a folder that is not mounted any more, removes services',
+    held: [
+      [serviceFiles, 'a file that is emptied or broken keeps its last good version; one that is removed takes its services with it'],
+      [serviceFiles, 'a folder that is gone, cannot be listed, or is another one and empty keeps all, through a restart too'],
     ],
   },
   {

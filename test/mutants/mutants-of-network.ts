@@ -47,6 +47,31 @@ export const mutants = checks([
     'false',
     'cni-plugins/policy/kubernetes/folder.test.ts',
   ],
+  [
+    'cni-plugins/services/description/read.ts',
+    'return found.length > 0 ?',
+    'return found.length > 1e9 ?',
+    'cni-plugins/services/description/read.test.ts',
+  ],
+  [
+    'cni-plugins/services/description/folder.ts',
+    'isWhole: isKnown && !isTooMuch',
+    'isWhole: true',
+    'cni-plugins/services/description/folder.test.ts',
+  ],
+  [
+    'cni-plugins/services/description/folder.ts',
+    'files.load((known?.files ?? [])',
+    'files.load([]',
+    'cni-plugins/services/description/folder.test.ts',
+  ],
+  [
+    'cni-plugins/followed-files/folder-look.ts',
+    'if (found.files.size === 0 && !files.isEmpty() && found.identity !== identity)',
+    'if (false as boolean)',
+    'cni-plugins/services/description/folder.test.ts',
+    'cni-plugins/policy/kubernetes/folder.test.ts',
+  ],
   ['cni-plugins/policy/kubernetes/blocks.ts', 'networkOf(four)', 'four.address', 'cni-plugins/policy/kubernetes/read.test.ts'],
   ['cni-plugins/attach/rules.ts', "notInSet('held_links', register(0)),", '', 'cni-plugins/policy/forged-senders.test.ts'],
   [
