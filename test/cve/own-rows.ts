@@ -43,7 +43,7 @@ export const ownRows: readonly Row[] = [
       [hostDoors, 'a service belongs to the namespace of its first member, which has so many of them'],
       [
         publish,
-        'a service belongs to the namespace of its first member on any host: of two that claim it at once one has it, and the other is told',
+        'a service belongs to the namespace of its first member on any host: of two that claim it at once one has it, and the other is refused',
       ],
     ],
   },
@@ -166,7 +166,7 @@ export const ownRows: readonly Row[] = [
     id: 'one object that stops all others',
     what: 'NetworkPolicies: one object that is not valid, or a large dump, makes the policies of a whole node stale',
     held: [
-      [policies, 'an object that is not valid is told by place and isolates what it may select; the others of its file hold'],
+      [policies, 'an object that is not valid is reported with its place and isolates what it may select; the others of its file hold'],
       [policies, 'what the API takes is understood'],
       [policies, '2,000 policies in one dump are read, each as in a small file, and places are those of the file'],
     ],

@@ -10,7 +10,7 @@ import type { PolicySet } from './network-policy.ts';
 
 /** The folder of policies, followed while the engine runs. */
 export interface PolicyFolder {
-  /** A new follower: whoever asks it is told each set once. */
+  /** A new follower: it returns each set once. */
   follow(): PolicyFollower;
   report(): PolicyReport;
   close(): void;

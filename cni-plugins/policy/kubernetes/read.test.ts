@@ -164,7 +164,7 @@ test('an object of the API with all that the API adds is understood', () => {
   assert.deepEqual(list.namespaces, [['shop', { team: 'a' }]]);
 });
 
-test('an object that is not valid is told by place and isolates what it may select; the others of its file hold', () => {
+test('an object that is not valid is reported with its place and isolates what it may select; the others of its file hold', () => {
   const selected = '{ podSelector: { matchLabels: { app: web } }, ';
   const rows: readonly (readonly [spec: string, said: RegExp])[] = [
     [`${selected}ingres: [] }`, /p\.yaml:9:\d+: spec\.ingres: .*unknown/u],
@@ -238,7 +238,7 @@ test('objects that are there twice: the same once, others isolate; labels of a n
   assert.deepEqual([labels.get('shop'), problems.length], ['unknown', 1]);
 });
 
-test('several files are one set; one that cannot be read is no set, and its place is told', () => {
+test('several files are one set; one that cannot be read is no set, and its place is reported', () => {
   const sources = [policy('{}'), policy('{}', 'b')].map((text, index) => ({ file: `${index}.yaml`, text }));
   const found = readSet(sources);
   assert.ok('set' in found);
