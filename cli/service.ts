@@ -2,7 +2,7 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
 import { formatProblems, writeYaml } from '../base/schema/index.ts';
-import { askNetwork, defaultCniSocket, fieldText, linesOf, readServices } from '../cni-plugins/index.ts';
+import { askNetwork, defaultCniSocket, fieldText, linesOf, positionIn, readServices } from '../cni-plugins/index.ts';
 import type { AppliedServices, RefusedService, Service, ServiceList, ServiceQuestion, SwitchedBalancer } from '../cni-plugins/index.ts';
 import { exitCodes, print, run } from './output.ts';
 import type { OutputFormat } from './output.ts';
@@ -149,7 +149,9 @@ type Described = ReturnType<typeof readServices>['described'][number];
 
 function lineOf({ name, code, field, why }: RefusedService, described: Described | undefined): string {
   if (described === undefined) return `${name}: ${fieldText(field)}: ${why} [${code}]`;
-  return formatProblems([{ position: described.positionOf(field), path: `${name}: ${fieldText(field)}`, message: `${why} [${code}]` }]);
+  return formatProblems([
+    { position: positionIn(described.written, field), path: `${name}: ${fieldText(field)}`, message: `${why} [${code}]` },
+  ]);
 }
 
 function inParts(services: readonly Service[]): Service[][] {

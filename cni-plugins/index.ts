@@ -28,7 +28,7 @@ export { startServices } from './services/control/services.ts';
 export type { Services } from './services/control/services.ts';
 export type { AppliedServices, SwitchedBalancer } from './services/control/questions.ts';
 export { fieldText } from './services/description/parts.ts';
-export { linesOf, readServices } from './services/description/read.ts';
+export { linesOf, positionIn, readServices } from './services/description/read.ts';
 export { readText } from './services/description/source-text.ts';
 export type { RefusedService, Service, ServiceControl } from './services/model.ts';
 export { membershipLabel, parseMemberships } from './spec/memberships.ts';

@@ -1,5 +1,6 @@
 import { test } from 'node:test';
-import { assertNearLinear } from '../../test/fixtures/cost.ts';
+import { assertNearLinearWork, untilRefused } from '../../test/fixtures/cost.ts';
+import type { CostCases } from '../../test/fixtures/cost.ts';
 import { parseChallenges } from './challenge.ts';
 import { mediaTypes, parseManifest } from './manifest.ts';
 import { parseReference } from './reference.ts';
@@ -14,19 +15,12 @@ const descriptor = (index: number, annotations = {}): object => ({
   size: index,
   annotations,
 });
-const quietly = (read: () => unknown): unknown => {
-  try {
-    return read();
-  } catch {
-    return undefined;
-  }
-};
 
 const manifest = (value: object, type: string): (() => unknown) => {
   const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: type, ...value }));
   return () => parseManifest(bytes, type, task);
 };
-const cases: Readonly<Record<string, readonly [n: number, make: (n: number) => () => unknown]>> = {
+const cases: CostCases = {
   'layers of a manifest': [
     100,
     (n) => manifest({ config: descriptor(0), layers: range(n, (index) => descriptor(index)) }, mediaTypes.ociManifest),
@@ -43,7 +37,7 @@ const cases: Readonly<Record<string, readonly [n: number, make: (n: number) => (
   ...Object.fromEntries(
     ['a-', 'a__', 'a.', '/'].map((part) => [
       `characters of a name: ${part}`,
-      [200, (n: number) => () => quietly(() => parseReference(`host.example/${part.repeat(n / part.length)}!`))] as const,
+      [200, (n: number) => () => untilRefused(() => parseReference(`host.example/${part.repeat(n / part.length)}!`))] as const,
     ]),
   ),
   ...Object.fromEntries(
@@ -53,17 +47,5 @@ const cases: Readonly<Record<string, readonly [n: number, make: (n: number) => (
     ]),
   ),
 };
-for (const [what, [n, make]] of Object.entries(cases)) {
-  test(`${what}: twice as many cost about twice as much`, async () => {
-    const made = new Map<number, () => unknown>();
-    await assertNearLinear(
-      what,
-      (size) => {
-        const run = made.get(size) ?? make(size);
-        made.set(size, run);
-        return run();
-      },
-      { n },
-    );
-  });
-}
+for (const [what, [n, make]] of Object.entries(cases))
+  test(`${what}: twice as many cost about twice as much`, () => assertNearLinearWork(what, make, { n }));

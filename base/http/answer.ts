@@ -15,7 +15,7 @@ export interface HttpAnswer {
   bytes(mostBytes: number): Promise<Buffer>;
   /** Reads a small rest, so that the connection can be used again; ends it where there is more. */
   discard(): Promise<void>;
-  /** Ends the connection. @param reason what a reader of the body is told */
+  /** Ends the connection. @param reason the error that a reader of the body gets */
   destroy(reason?: Error): void;
 }
 

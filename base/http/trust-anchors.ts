@@ -42,7 +42,7 @@ interface Found {
 /**
  * The system's store of authorities, as OpenSSL and Go's crypto/x509 find it: SSL_CERT_FILE and SSL_CERT_DIR (folders, separated by `:`) in
  * the place of the usual file and folders. Node's own reader of the same store reads it once, and blocks the thread meanwhile.
- * @param warn is told each problem once
+ * @param warn is called once for each problem
  */
 export function trustAnchorsOf(environment: Environment, warn: (message: string) => void, lookAgainMs = lookAgainAfterMs): TrustAnchors {
   const namedFile = environment['SSL_CERT_FILE'] ?? '';

@@ -9,7 +9,7 @@ import { closeFd, openFile } from './files.ts';
 import { kernelFileSystemApart, kernelFileSystemOf, openInRootApart, openNamespaceRoot, placeOf } from './place.ts';
 import { temporaryFolder } from './temporary.fixture.ts';
 
-test('a file is told from another, and the root of a mount from what lies in it', (t) => {
+test('a file is distinguished from another, and the root of a mount from what lies in it', (t) => {
   const folder = temporaryFolder(t);
   writeFileSync(join(folder, 'a'), '');
   const opened = [join(folder, 'a'), folder, '/proc', '/proc/sys'].map((path) => openFile(path, O_PATH));
@@ -22,7 +22,7 @@ test('a file is told from another, and the root of a mount from what lies in it'
   assert.notEqual(proc?.mountId, parent?.mountId);
 });
 
-test('files of proc and sysfs are told by their file system', async (t) => {
+test('files of proc and sysfs are recognized by their file system', async (t) => {
   const opened = ['/proc/keys', '/sys/kernel', '/dev/null'].map((path) => openFile(path, O_PATH));
   t.after(() => opened.forEach(closeFd));
   assert.deepEqual(opened.map(kernelFileSystemOf), ['proc', 'sysfs', undefined]);

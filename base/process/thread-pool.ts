@@ -122,7 +122,7 @@ export function createThreadPool<Theirs extends Offer, Memory>(options: ThreadPo
       const answer = await question.put(member.thread, member.memory);
       question.settle.resolve(answer);
     } catch (thrown) {
-      // The calls of a thread that ends fail before its end is told; that decides what becomes of the question.
+      // The calls of a thread that ends fail before its end is reported; that decides what becomes of the question.
       await new Promise(setImmediate);
       if (isLost()) return;
       question.settle.reject(thrown);

@@ -24,7 +24,7 @@ for (const name of ['public-good', 'staging']) {
   });
 }
 
-test('seeds that end within 60 days are told of here, too', async (t) => {
+test('seeds that end within 60 days are reported here, too', async (t) => {
   const findings = seedFindings(await sigstoreSeeds(), new Date());
   assert.deepEqual(
     findings.map(({ topic }) => topic),

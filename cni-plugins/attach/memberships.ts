@@ -92,7 +92,7 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
     ) {
       const before = standing(attachment).flatMap(({ ingressPorts }) => ingressPorts);
       const had = new Set(before.map(({ protocol, port }) => `${protocol} ${port}`));
-      // What it has already was free when it joined: a program that came later is told of, and takes nothing away.
+      // What it has already was free when it joined: a program that came later is reported, and takes nothing away.
       refuseClosedPorts(
         rules,
         owner,

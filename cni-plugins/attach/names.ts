@@ -28,7 +28,7 @@ export interface NameHolder {
   readonly network: string;
   /** Of an attachment `CONTAINERID/INTERFACE`; of a service what it is called by its maker. */
   readonly holder: string;
-  /** The namespace of the pod, or who else has the names: two owners' names of one text are told apart. Absent: nobody's. */
+  /** The namespace of the pod, or who else has the names: two owners' names of one text are different names. Absent: nobody's. */
   readonly owner?: string;
   /** `attachment.number`: the names end with it. */
   readonly attachment?: number | bigint;

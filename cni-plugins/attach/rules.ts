@@ -68,7 +68,7 @@ const ICMPV6 = 58;
 const NEIGHBOUR_ADVERTISEMENT = 136;
 
 /**
- * Other ports of the bridge (an uplink, a tunnel, other runtimes' links) send nothing as a pod, nor say that its address is theirs. A frame's bridge is told
+ * Other ports of the bridge (an uplink, a tunnel, other runtimes' links) send nothing as a pod, nor say that its address is theirs. A frame's bridge is found
  * by whom it is for, because not every kernel has the name of the bridge (CONFIG_NFT_BRIDGE_META): guests of another bridge may have the same addresses.
  */
 const notByOtherPorts: Rules = [

@@ -48,7 +48,7 @@ export function createActs(database: NetworkDatabase, hosts: Hosts, folder: stri
     ...staging,
     stage: open,
     unstage: close,
-    // Containers that docker tells of live where this process does.
+    // Containers that docker reports live where this process does.
     putNames: (endpoint, called) => putNames(endpoint, called, isListenedAt),
     realm: ({ netnsFd }) => hosts.with(netnsFd === undefined ? {} : { netnsFd }, ({ realm }) => realm),
     claimPorts: ({ id, realm, state, spec }, bindings, { netnsFd }) =>

@@ -80,6 +80,8 @@ export interface Element {
   readonly comment?: string;
   /** Of a counted set: how many packets it is to have counted from the start, without a value and a comment. Absent: none. */
   readonly packets?: bigint;
+  /** Of a dynamic set, without a value and a comment: how long it stays. */
+  readonly milliseconds?: number;
 }
 
 function layout(types: readonly DataType[]): { type: number; length: number } {
@@ -203,15 +205,20 @@ export function verdictData(verdict: Verdict): Buffer {
     : nested(2, attribute(1, be32(NFT_JUMP)), attribute(2, text(verdict.jump)));
 }
 
+const be64 = (value: bigint): Buffer => {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(value);
+  return bytes;
+};
+
 /** NFTA_SET_ELEM_EXPR: a counter that begins with so many packets. */
-function counted(packets: bigint): Buffer {
-  const number = Buffer.alloc(8);
-  number.writeBigUInt64BE(packets);
-  return nested(7, attribute(1, text('counter')), nested(2, attribute(1, Buffer.alloc(8)), attribute(2, number)));
-}
+const counted = (packets: bigint): Buffer =>
+  nested(7, attribute(1, text('counter')), nested(2, attribute(1, Buffer.alloc(8)), attribute(2, be64(packets))));
 
 function element(entry: Element): Buffer {
   if (entry.packets !== undefined) return nested(1, nested(1, attribute(1, entry.key)), counted(entry.packets));
+  if (entry.milliseconds !== undefined)
+    return nested(1, nested(1, attribute(1, entry.key)), attribute(4, be64(BigInt(entry.milliseconds))));
   if (entry.end !== true && (entry.value === undefined || entry.value instanceof Uint8Array))
     return plainElement(entry.key, entry.value, entry.comment);
   const value =

@@ -126,7 +126,7 @@ for (const [what, theirs, stolen] of [
     assert.match(view.refusalOf('host-a')!, /host-b/u);
   });
 
-test('what is not a host’s own word is no fact: services’ claims of others, bad names, bad values; each is told by its key, the rest goes on', () => {
+test('what is not a host’s own word is no fact: services’ claims of others, bad names, bad values; each is reported by its key, the rest goes on', () => {
   const view = opened(two());
   const service = (record_: object): string => a.virtual('web', encode(record_));
   const bad: readonly Written[] = [

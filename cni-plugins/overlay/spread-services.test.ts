@@ -54,7 +54,7 @@ test('a service that this host refuses is reported, and asked for again until wh
   await services.remove('own', ['mine']);
   await eventually('it stands without a word of etcd', async () => (await standing()).includes('theirs'));
   await eventually('nothing is reported', () => spreading.refused.length === 0);
-  assert.equal(told.length, 1, 'it is told once, however often it is asked for');
+  assert.equal(told.length, 1, 'it is reported once, however often it is asked for');
   await spreading.close();
 });
 

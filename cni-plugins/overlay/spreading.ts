@@ -1,7 +1,7 @@
 import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
 import { parseDocuments, writeYaml } from '../../base/schema/index.ts';
 import { claimsOf } from '../services/control/claims.ts';
-import { linesOf, readServices } from '../services/description/read.ts';
+import { linesOf, positionIn, readServices } from '../services/description/read.ts';
 import type { Described } from '../services/description/read.ts';
 import type { ServerKey, Service } from '../services/model.ts';
 import type { EtcdClient } from './etcd/client.ts';
@@ -108,7 +108,7 @@ function conflictsOf(described: readonly Described[], standing: Iterable<Service
   const names = new Set(described.map(({ service: { name } }) => name));
   const holders = new Map<ServerKey, string>();
   for (const service of standing) if (!names.has(service.name)) for (const { key } of claimsOf(service)) holders.set(key, service.name);
-  return described.flatMap(({ service, positionOf }) => {
+  return described.flatMap(({ service, written }) => {
     const { name } = service;
     const claims = claimsOf(service);
     const taken = claims.find(({ key }) => (holders.get(key) ?? name) !== name);
@@ -117,7 +117,7 @@ function conflictsOf(described: readonly Described[], standing: Iterable<Service
       return [];
     }
     const message = `${told(taken.key)} belongs to the service ${holders.get(taken.key) ?? ''}`;
-    return linesOf([{ position: positionOf(taken.field), path: `${name}: ${taken.field}`, message, fix: 'choose another' }]);
+    return linesOf([{ position: positionIn(written, taken.field), path: `${name}: ${taken.field}`, message, fix: 'choose another' }]);
   });
 }
 

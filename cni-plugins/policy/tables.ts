@@ -196,7 +196,7 @@ const judgement = (chain: string, maps: 'all' | 'host'): PolicyRule[] => [
 ];
 
 /**
- * Between a pod and its node, what connection tracking was told to leave alone (NodeLocal DNSCache). NetworkPolicies do not restrict it, tracked or not.
+ * Between a pod and its node, what connection tracking does not follow (NodeLocal DNSCache). NetworkPolicies do not restrict it, tracked or not.
  * What the node itself sends passes: it may be an answer. Of what a pod sends, each packet must be granted by the rules of its profiles.
  */
 const untracked: readonly PolicyRule[] = [

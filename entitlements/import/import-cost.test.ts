@@ -1,5 +1,6 @@
 import { test } from 'node:test';
-import { assertNearLinear } from '../../test/fixtures/cost.ts';
+import { assertNearLinearWork, untilRefused } from '../../test/fixtures/cost.ts';
+import type { CostCases } from '../../test/fixtures/cost.ts';
 import { compile } from '../compile/compile.ts';
 import type { Target } from '../compile/target.ts';
 import { matchesPath } from '../files/automaton.ts';
@@ -17,16 +18,9 @@ import { importPod } from './security-context.ts';
 const range = <T>(n: number, make: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => make(index));
 const seccompTarget = { architecture: 'x86_64', capabilities: defaultProfile().capabilities } as const;
 const target: Target = { architecture: 'x86_64', runtime: 'crun', kernel: { seccomp: true, apparmor: true, expanded: {} } };
-const quietly = (read: () => unknown): unknown => {
-  try {
-    return read();
-  } catch {
-    return undefined;
-  }
-};
 const appArmor = (body: string): (() => unknown) => {
   const text = `profile x flags=(attach_disconnected) {\n${body}\n}\n`;
-  return () => quietly(() => importAppArmorText(text, 'x.aa'));
+  return () => untilRefused(() => importAppArmorText(text, 'x.aa'));
 };
 const profile = (part: string): (() => unknown) => {
   const text = `apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: p }\n${part}`;
@@ -35,7 +29,7 @@ const profile = (part: string): (() => unknown) => {
 const list = (items: readonly unknown[]): string => JSON.stringify(items);
 const calls = [...syscallNumbers('x86_64').keys()];
 
-const cases: Readonly<Record<string, readonly [n: number, make: (n: number) => () => unknown]>> = {
+const cases: CostCases = {
   'AppArmor: rules on files': [300, (n) => appArmor(range(n, (index) => `/a/${index}/** r,`).join('\n'))],
   'AppArmor: rules of one line': [300, (n) => appArmor(range(n, (index) => `/a/${index} r,`).join(' '))],
   'AppArmor: lines of one rule': [2000, (n) => appArmor('/a\n'.repeat(n))],
@@ -58,7 +52,7 @@ const cases: Readonly<Record<string, readonly [n: number, make: (n: number) => (
         4000,
         (n: number) => {
           const text = `/${part.repeat(n / part.length)}`;
-          return () => [isAppArmorText(text), quietly(() => importAppArmorText(text, 'x.aa'))];
+          return () => [isAppArmorText(text), untilRefused(() => importAppArmorText(text, 'x.aa'))];
         },
       ] as const,
     ]),
@@ -137,7 +131,7 @@ const cases: Readonly<Record<string, readonly [n: number, make: (n: number) => (
         ...defaultProfile(),
         files: [{ allow: range(n, (index) => ({ pattern: `/a${index}/**`, access: ['read'] as const })), deny: [] }],
       };
-      return () => quietly(() => compile(made, target));
+      return () => untilRefused(() => compile(made, target));
     },
   ],
   'compile: masked paths': [
@@ -148,17 +142,5 @@ const cases: Readonly<Record<string, readonly [n: number, make: (n: number) => (
     },
   ],
 };
-for (const [what, [n, make]] of Object.entries(cases)) {
-  test(`${what}: twice as many cost about twice as much`, async () => {
-    const made = new Map<number, () => unknown>();
-    await assertNearLinear(
-      what,
-      (size) => {
-        const run = made.get(size) ?? make(size);
-        made.set(size, run);
-        return run();
-      },
-      { n },
-    );
-  });
-}
+for (const [what, [n, make]] of Object.entries(cases))
+  test(`${what}: twice as many cost about twice as much`, () => assertNearLinearWork(what, make, { n }));

@@ -66,7 +66,7 @@ export async function writeBundle(input: {
   readonly features: (handler: string) => Promise<HandlerFeatures>;
   /** Called once the request is known to be within its ceilings. */
   readonly accepted: () => void;
-  /** Called with what the runtime is to make, before it is told. */
+  /** Called with what the runtime is to make, before the runtime gets it. */
   readonly planned: (plan: ContainerPlan) => void;
 }): Promise<Prepared> {
   const { record, sandbox, admitted, handler, bundle } = input;

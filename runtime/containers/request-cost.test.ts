@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { assertNearLinear } from '../../test/fixtures/cost.ts';
+import { assertNearLinearWork } from '../../test/fixtures/cost.ts';
+import type { CostCases } from '../../test/fixtures/cost.ts';
 import { followContainerLog } from '../cri/log-file.ts';
 import { MountPropagation } from '../cri/contract/contract.types.ts';
 import type { Mount, PodSandboxConfig, PortMapping } from '../cri/contract/contract.types.ts';
@@ -52,7 +53,7 @@ const sandbox = (part: object): PodSandboxConfig => ({
 });
 const platform = { os: 'linux', architecture: 'amd64' };
 
-const cases: Readonly<Record<string, readonly [n: number, make: (n: number) => () => unknown]>> = {
+const cases: CostCases = {
   'users and groups of an image': [
     500,
     (n) => {
@@ -164,17 +165,5 @@ function logOf(name: string, text: string): () => Promise<void> {
   };
 }
 
-for (const [what, [n, make]] of Object.entries(cases)) {
-  test(`${what}: twice as many cost about twice as much`, async () => {
-    const made = new Map<number, () => unknown>();
-    await assertNearLinear(
-      what,
-      (size) => {
-        const run = made.get(size) ?? make(size);
-        made.set(size, run);
-        return run();
-      },
-      { n },
-    );
-  });
-}
+for (const [what, [n, make]] of Object.entries(cases))
+  test(`${what}: twice as many cost about twice as much`, () => assertNearLinearWork(what, make, { n }));

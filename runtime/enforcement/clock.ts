@@ -15,7 +15,7 @@ export interface ClockReading {
 const jumpMs = 5 * 60_000;
 /** A hardware clock may hold local time, up to 14 hours from UTC. */
 const hardwareApartMs = 15 * 3_600_000;
-/** A jump is told for so long. */
+/** A jump is reported for so long. */
 const toldMs = 3_600_000;
 /** Another machine may have written what is recorded here, with a clock of its own. */
 const behindMs = 5 * 60_000;

@@ -5,7 +5,7 @@ import type { Seen } from './policy-findings.ts';
 
 /** Of the verdict log, at each look: the newest that are not known yet. */
 const mostRows = 2_000;
-/** What is kept of the log, and with what is recorded; a rule that only images beyond it match is told as unmatched. */
+/** What is kept of the log, and with what is recorded; a rule that only images beyond it match is reported as unmatched. */
 const mostOfLog = 2_000;
 const mostKept = 4_000;
 

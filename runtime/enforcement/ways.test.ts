@@ -367,7 +367,7 @@ test('tries one at a time, tells a change once, looks again by itself, and gives
   await enforcement.close();
 });
 
-test('an overdue try is told', async () => {
+test('an overdue try is reported', async () => {
   const enforcement = openEnforcement({
     tryPair: () => new Promise(() => undefined),
     look: () => Promise.resolve([]),

@@ -10,7 +10,7 @@ const names = ['root', '+0', '0x0', ' 0', '0 ', '-0', '1000', '00', '1e3', '٣',
 const passwd = parsePasswd(names.map((name) => `${name}:x:0:0::/:\n`).join(''));
 const groups = parseGroup('');
 
-/** What a kubelet is told (verifyRunAsNonRoot, pkg/kubelet/kuberuntime/security_context.go): it starts what has an id other than 0. */
+/** What a kubelet reads of an image's user (verifyRunAsNonRoot, pkg/kubelet/kuberuntime/security_context.go): it starts what has an id other than 0. */
 function told(user: string): { readonly uid?: number; readonly username: string } {
   const message = imageMessage({
     config: { architecture: '', os: '', user, env: [], entrypoint: [], cmd: [], workingDir: '', volumes: [], labels: {}, stopSignal: '' },
@@ -37,7 +37,7 @@ function had(imageUser: string): number | undefined {
 /** A kubelet lets it run as one that is not root, and it runs as root. */
 function evades(user: string): boolean {
   const { uid, username } = told(user);
-  // Neither is told: a kubelet takes it for root. A name is refused where a pod may not run as root.
+  // Neither is reported: a kubelet takes it for root. A name is refused where a pod may not run as root.
   const passes = uid !== undefined && uid !== 0;
   return passes && username === '' && had(user) !== uid && had(user) !== undefined;
 }

@@ -1,7 +1,6 @@
 import type { Row } from './row.ts';
 
 const main = 'test/e2e/main-path.test.ts';
-const folders = 'test/e2e/kernel-folders.test.ts';
 
 /** Each way in, and that it leads past the one place that decides: content past the verdict, power past the ceiling. */
 export const doorRows: readonly Row[] = [
@@ -62,6 +61,35 @@ export const doorRows: readonly Row[] = [
     ],
   },
   {
+    id: 'options',
+    what: 'content: no combination of options skips the verdict',
+    held: [
+      ['test/e2e/deny-all.test.ts', 'takes every option: ${options.length} of them, in ${rows.length} configurations that hold every pair'],
+      ['test/e2e/deny-all.test.ts', "configuration ${index + 1}: ${String(choice.get('the policy'))}"],
+    ],
+  },
+  {
+    id: 'cache',
+    what: 'content: a verdict that is remembered holds for the policy in force, and not after its end',
+    held: [
+      ['runtime/images/decisions.test.ts', 'are by the policy that is in force when they are used'],
+      ['runtime/images/decisions.test.ts', 'that admit are not used after their end, though what they rested on is not at hand'],
+    ],
+  },
+  {
+    id: 'restart',
+    what: 'content: what was admitted before a restart is decided again by today’s policy',
+    held: [['test/e2e/restart.test.ts', 'decides offline, by today’s policy: CreateContainer needs no registry']],
+  },
+  {
+    id: 'error paths',
+    what: 'content: a decision that fails, or ends with its Worker, is never a verdict',
+    held: [
+      ['trust/verdict/decider.test.ts', 'a decision that takes longer than it may is an error, never a verdict, and the next one is made'],
+      ['trust/verdict/decider.test.ts', 'a Worker that is gone is an error, never a verdict, and the next question starts another'],
+    ],
+  },
+  {
     id: 'create',
     what: 'power: CreateContainer is bound by the ceiling',
     held: [
@@ -99,31 +127,4 @@ export const doorRows: readonly Row[] = [
     ],
   },
   { id: 'NRI', what: 'power: plug-ins that change a container', absent: 'there is no plug-in interface for containers' },
-  {
-    id: 'name of the launcher',
-    what: 'power: a link at /.portcullis-launcher of an image puts another program before Landlock',
-    held: [
-      ['test/e2e/launcher-name.test.ts', 'is refused where the image holds ${what} (${handler})'],
-      ['test/e2e/launcher-name.test.ts', 'is looked at before each command: another program there is not run (${handler})'],
-    ],
-  },
-  {
-    id: 'volumes on /dev, /proc and /sys',
-    what: 'power: a volume at a folder of the kernel undoes masks',
-    held: [[folders, 'a volume is mounted at one only where it can do no harm (${handler})']],
-  },
-  {
-    id: 'WORKDIR through a link',
-    what: 'power: the working directory leads to a descriptor',
-    held: [[folders, 'a working directory is followed through volumes, and again before each command (CVE-2024-21626) (${handler})']],
-  },
-  {
-    id: 'redirects',
-    what: 'content: an answer leads the client to addresses of this machine',
-    held: [
-      ['base/distribution/redirects.test.ts', 'does not redirect a blob to ${host}'],
-      ['base/http/client.test.ts', 'to a name that resolves to another address the second time is refused (DNS rebinding)'],
-      ['test/house/outgoing.test.ts', 'goes through base/http, but for the files that are named here'],
-    ],
-  },
 ];

@@ -1,5 +1,6 @@
 import { doorRows } from './door-rows.ts';
 import { networkRows } from './network-rows.ts';
+import { ownRows } from './own-rows.ts';
 import type { Row } from './row.ts';
 import { runtimeRows } from './runtime-rows.ts';
 import { trustRows } from './trust-rows.ts';
@@ -15,4 +16,5 @@ export const sections: readonly Section[] = [
   { title: 'Registries, signatures and metadata', rows: trustRows },
   { title: 'Streams, kernel, networks and file systems', rows: networkRows },
   { title: 'Doors through which content or power enters', rows: doorRows },
+  { title: 'Flaws that were found in Portcullis', rows: ownRows },
 ];

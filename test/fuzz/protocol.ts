@@ -1,7 +1,7 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import type { Flaw } from './judge.ts';
 
-/** What a child is told at its start. */
+/** What a child gets at its start. */
 export interface FuzzTask {
   readonly target: string;
   readonly seed: number;

@@ -97,7 +97,7 @@ function report({ onFailure }: AnswerContext, thrown: unknown, { method = '', ur
   try {
     onFailure?.(failureOf(thrown, `${method} ${url.slice(0, 256).replace(/[^\x20-\x7e]/gu, '?')}`));
   } catch {
-    // Whoever is told of failures must not be the next one.
+    // Whoever gets reports of failures must not be the next one.
   }
 }
 

@@ -31,7 +31,7 @@ const certificatePem = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]*-----
 /**
  * Credentials that are given as texts stay as they are. Those of files follow the files: a certificate that does not belong to the key, as in the middle of a
  * rotation, changes nothing until the pair is whole.
- * @param tell is told once of each reason why changed files are not used, and of their use: '' @throws Error when the first credentials cannot be used
+ * @param tell is called once for each reason why changed files are not used, and with '' when they are used @throws Error when the first credentials cannot be used
  */
 export function openCredentials(
   texts: Credentials,

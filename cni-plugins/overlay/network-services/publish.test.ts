@@ -229,7 +229,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     assert.deepEqual(await folderOf('virtual'), ['virtual/web']);
   });
 
-  test('a service belongs to the namespace of its first member on any host: of two that claim it at once one has it, and the other is told', async () => {
+  test('a service belongs to the namespace of its first member on any host: of two that claim it at once one has it, and the other is refused', async () => {
     const [one, two] = [host(1), host(2)];
     one.local = [joined('web', 'one', { owner: 'shop' })];
     two.local = [joined('web', 'two', { owner: 'evil' })];

@@ -137,7 +137,7 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
         return {
           refusals: [`NETWORK_SERVICES_EXHAUSTED: the namespace ${owner} has ${rules.servicesPerNamespace} services of this network`],
         };
-      // A port that this host does not open to them is not claimed: it is left to services of hosts that do.
+      // A port that this host does not open to them is not claimed: services of hosts that open it may have it.
       const open = fitting.flatMap((each) => each.ingressPorts.filter((port) => whyClosed(rules, ownerOf(each), port) === undefined));
       const ports = [...new Set(open.map(portText))].toSorted();
       const record = standing?.record ?? { mode, owner, addresses: mode === 'vip' ? choose(service, fitting) : [] };

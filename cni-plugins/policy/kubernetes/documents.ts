@@ -1,13 +1,9 @@
 import { parseJson } from '../../../base/json/index.ts';
 import { parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, Position, Problem } from '../../../base/schema/index.ts';
+import type { SourceText } from '../../followed-files/messages.ts';
 
 /** The objects of a text: documents of YAML or JSON, and the items of lists among them. Pure. */
-
-export interface SourceText {
-  readonly file: string;
-  readonly text: string;
-}
 
 /** What 2,000 policies need several times over, with managedFields. A megabyte of YAML takes about 150 MB while it is parsed, so that it is parsed in parts. */
 export const limits = {

@@ -6,9 +6,10 @@ import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { startWorker } from '../../../base/process/index.ts';
-import { createFileReader } from './file-reader.ts';
-import { createHeldFiles } from './held-files.ts';
-import { fileStamp } from './stamps.ts';
+import { createFileReader } from '../../followed-files/file-reader.ts';
+import { createHeldFiles } from '../../followed-files/held-files.ts';
+import { fileStamp } from '../../followed-files/stamps.ts';
+import type { FileReading } from './join.ts';
 
 /** Real Workers; those that cannot start included. */
 
@@ -29,7 +30,7 @@ for (const [what, fail] of failures)
     const onRejection = (why: unknown): void => void rejected.push(why);
     process.on('unhandledRejection', onRejection);
     let starts = 0;
-    const reader = createFileReader(() => {
+    const reader = createFileReader<FileReading>(() => {
       starts += 1;
       return starts === 1 ? fail() : startWorker(import.meta.url, './policy-files.worker.ts');
     });

@@ -1,13 +1,16 @@
-import { createFileReader } from './file-reader.ts';
-import { createHeldFiles } from './held-files.ts';
+import { startWorker } from '../../../base/process/index.ts';
+import { createFileReader, readerLimits } from '../../followed-files/file-reader.ts';
+import { createFolderLook } from '../../followed-files/folder-look.ts';
+import { createHeldFiles } from '../../followed-files/held-files.ts';
+import { openSetStore } from '../../followed-files/stored-set.ts';
+import { limits } from './documents.ts';
 import { join } from './join.ts';
+import type { FileReading } from './join.ts';
 import type { PolicySet } from './network-policy.ts';
-import { stampsOf } from './stamps.ts';
-import { openSetStore } from './stored-set.ts';
 
 /** The folder of policies, followed while the engine runs. */
 export interface PolicyFolder {
-  /** A new follower: whoever asks it is told each set once. */
+  /** A new follower: it returns each set once. */
   follow(): PolicyFollower;
   report(): PolicyReport;
   close(): void;
@@ -41,7 +44,8 @@ const startMs = 30_000;
 const startLookMs = 25;
 /** A reader corrects the first ones first. */
 const mostProblems = 200;
-const kept = 'the last policies stay in force';
+/** Changes with the meaning of {@link FileReading}. */
+const format = 'portcullis-network-policies 1';
 
 /**
  * - A file is read when it is quiet, and taken whole: one that is empty, half written or no list of policies is a problem, and its last good version
@@ -56,9 +60,11 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
   const none: PolicySet = { policies: [], namespaces: new Map() };
   if (folder === '') return { follow: () => followerOf(() => none), report: () => ({ policies: 0, problems: [] }), close: () => undefined };
 
-  const store = openSetStore(storedAt, log);
+  const store = openSetStore<FileReading>({ path: storedAt, format, what: 'NetworkPolicies', log });
   const stored = store.last();
-  const reader = createFileReader();
+  const reader = createFileReader<FileReading>(() =>
+    startWorker(import.meta.url, './policy-files.worker.ts', { resourceLimits: readerLimits }),
+  );
   const files = createHeldFiles(reader, folder, quietMs);
   let identity = '';
   /** Why every pod is isolated; undefined: what was in force is known. */
@@ -76,18 +82,7 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
   let report: PolicyReport = { policies: 0, problems: [] };
   let [told, toldProblems] = ['', ''];
 
-  /** @returns why the folder says nothing; undefined: its files were looked at */
-  const look = (): string | undefined => {
-    const found = stampsOf(folder);
-    if (found === 'missing') return files.isEmpty() && lost === '' ? '' : `${folder} is gone; ${kept}`;
-    if ('problem' in found) return `${folder} ${found.problem}; ${kept}`;
-    if (found.files.size === 0 && lost !== '') return lost;
-    if (found.files.size === 0 && !files.isEmpty() && found.identity !== identity)
-      return `${folder} is empty, and another folder than before; ${kept}: write a List with \`items: []\` there to have none`;
-    files.look(found.files);
-    ({ identity } = found);
-    return undefined;
-  };
+  const whole = createFolderLook(files, { folder, limits, identity, what: 'policies', none: 'write a List with `items: []`' });
 
   const settle = (problem: string | undefined): void => {
     // A folder that was never there has no policies.
@@ -110,12 +105,12 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
       [told, set] = [now, next];
       log.info({ folder, policies: next.policies.length, ...(isolated !== undefined && { isolated }) }, 'NetworkPolicies are in force');
     }
-    if (unknown === undefined) store.keep({ folder, identity, files: files.held() });
+    if (unknown === undefined) store.keep({ folder, identity: whole.identity(), files: files.held() });
   };
 
   let revision = -1;
   const step = (): void => {
-    const problem = look();
+    const problem = whole.look(lost);
     // Most looks find nothing new.
     const now = files.revision();
     if (revision === now && problem === lastProblem && !files.isWaiting() && store.isKept()) return;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { assertNearLinear } from '../../../test/fixtures/cost.ts';
+import { assertNearLinearWork } from '../../../test/fixtures/cost.ts';
 import type { FileReading } from './join.ts';
 import { join } from './join.ts';
 import { readFile, readSet } from './read.ts';
@@ -164,7 +164,7 @@ test('an object of the API with all that the API adds is understood', () => {
   assert.deepEqual(list.namespaces, [['shop', { team: 'a' }]]);
 });
 
-test('an object that is not valid is told by place and isolates what it may select; the others of its file hold', () => {
+test('an object that is not valid is reported with its place and isolates what it may select; the others of its file hold', () => {
   const selected = '{ podSelector: { matchLabels: { app: web } }, ';
   const rows: readonly (readonly [spec: string, said: RegExp])[] = [
     [`${selected}ingres: [] }`, /p\.yaml:9:\d+: spec\.ingres: .*unknown/u],
@@ -238,7 +238,7 @@ test('objects that are there twice: the same once, others isolate; labels of a n
   assert.deepEqual([labels.get('shop'), problems.length], ['unknown', 1]);
 });
 
-test('several files are one set; one that cannot be read is no set, and its place is told', () => {
+test('several files are one set; one that cannot be read is no set, and its place is reported', () => {
   const sources = [policy('{}'), policy('{}', 'b')].map((text, index) => ({ file: `${index}.yaml`, text }));
   const found = readSet(sources);
   assert.ok('set' in found);
@@ -299,14 +299,14 @@ test('2,000 policies in one dump are read, each as in a small file, and places a
   assert.match(unreadable(dump(2000, 'json').slice(0, -30)), /no JSON/u);
 });
 
-for (const form of ['yaml', 'json'] as const) {
-  test(`reading ${form} takes time in proportion to the text`, async () => {
-    const made = new Map<number, string>();
-    const read = (n: number): unknown => {
-      const text = made.get(n) ?? dump(n, form);
-      made.set(n, text);
-      return whole(text);
-    };
-    await assertNearLinear(`a dump of policies as ${form}`, read, { n: 250 });
-  });
-}
+test('reading takes time in proportion to the text', async () => {
+  for (const form of ['yaml', 'json'] as const)
+    await assertNearLinearWork(
+      `NetworkPolicies in ${form}`,
+      (count) => {
+        const text = dump(count, form);
+        return () => whole(text);
+      },
+      { n: 250 },
+    );
+});

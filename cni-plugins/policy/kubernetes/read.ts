@@ -1,7 +1,7 @@
 import { formatProblems, validate } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
+import type { FileResult as ResultOf, SourceText } from '../../followed-files/messages.ts';
 import { documentsIn, limits } from './documents.ts';
-import type { SourceText } from './documents.ts';
 import { join } from './join.ts';
 import type { FileReading } from './join.ts';
 import type { Labels, NetworkPolicy, PolicySet, Selector } from './network-policy.ts';
@@ -19,8 +19,7 @@ import { namespaceSchema, networkPolicySchema, selectorSchema } from './schema.t
 
 export type { FileReading, SourceText };
 
-/** `unreadable`: why the file says nothing, as lines of text; `isEmpty`: because it has nothing but comments and markers. */
-export type FileResult = FileReading | { readonly unreadable: readonly string[]; readonly isEmpty?: true };
+export type FileResult = ResultOf<FileReading>;
 
 /** A reader corrects the first ones first. */
 const mostProblems = 100;

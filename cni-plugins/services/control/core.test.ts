@@ -355,7 +355,7 @@ test('a refused address freezes neither the other ports nor the endpoints of its
   for (const source of ['kubernetes', 'networks']) {
     const [refused, ...more] = core.apply(source, [web('80', '10.0.0.5')], false);
     assert.deepEqual([refused?.code, refused?.field, more], ['NETWORK_SERVICE_ADDRESS_TAKEN', 'externalAddresses.1', []], source);
-    assert.equal(core.apply(source, [web('80', '10.0.0.5')], false).length, 1, 'asked again it is told again');
+    assert.equal(core.apply(source, [web('80', '10.0.0.5')], false).length, 1, 'asked again it is refused again');
     core.apply(source, [web('80, 81', '10.0.0.77')], false);
     now += 60_000;
     tick();

@@ -1,67 +1,73 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { openServiceFolder } from '../description/folder.ts';
+import type { FolderServices, ServiceFolderOptions } from '../description/folder.ts';
 import { fieldText } from '../description/parts.ts';
-import type { Reading } from '../description/read.ts';
 import type { RefusedService, Service } from '../model.ts';
 
 /** The source `files`: a folder of descriptions, followed. */
 export interface FolderSource {
+  /** Resolves when the files that are there at the start were read. */
+  settled(): Promise<void>;
   /** Looks whether it changed, and applies what it says. */
   look(): Promise<void>;
   /** What it says that can not be, with its place; of now. */
   problems(): readonly string[];
+  close(): void;
 }
-
-/** Less than the time between two looks. */
-const quietMs = 250;
 
 /** A reader mends the first ones first. */
 const mostTold = 1000;
 
-/**
- * A file that can not be read as a whole takes nothing away: while there is any problem, services that the folder had and that were not read now
- * stay as they are.
- */
-export function openFolderSource(
-  folder: string,
-  apply: (services: readonly Service[], whole: boolean) => readonly RefusedService[],
-  log: Pick<Logger, 'error' | 'info'>,
-): FolderSource {
-  const files = openServiceFolder(folder, { quietMs });
+interface FolderSourceOptions extends Omit<ServiceFolderOptions, 'log'> {
+  readonly log: Pick<Logger, 'error' | 'info'>;
+  apply(services: readonly Service[], whole: boolean): readonly RefusedService[];
+  /** A service of the files that stands. */
+  standing(name: string): Service | undefined;
+}
+
+export function openFolderSource({ apply, standing, log, ...options }: FolderSourceOptions): FolderSource {
+  const { folder } = options;
+  const files = openServiceFolder({ ...options, log });
   let problems: readonly string[] = [];
-  let again: Reading | undefined;
+  let again: FolderServices | undefined;
   return {
+    settled: files.settled,
     problems: () => problems,
+    close: files.close,
     async look() {
-      const reading = (await files.changed()) ?? again;
-      if (reading === undefined) return;
-      again = reading;
-      const { formatProblems } = await import('../../../base/schema/index.ts');
-      const refused = apply(
-        reading.described.map(({ service }) => service),
-        reading.problems.length === 0,
-      );
+      const found = files.changed() ?? again;
+      if (found === undefined) return;
+      again = found;
+      const { described, kept, isWhole } = found;
+      const refused = apply([...described.map(({ service }) => service), ...kept.flatMap((name) => standing(name) ?? [])], isWhole);
       again = undefined;
-      const describedOf = new Map(refused.length === 0 ? [] : reading.described.map((each) => [each.service.name, each]));
-      const told = [
-        ...reading.problems,
-        ...refused.slice(0, mostTold).map(({ name, field, why }) => {
-          const position = describedOf.get(name)?.positionOf(field) ?? { file: folder, line: 1, column: 1 };
-          return { position, path: `${name}: ${fieldText(field)}`, message: why };
-        }),
-      ];
-      if (refused.length > mostTold)
-        told.push({
-          position: { file: folder, line: 1, column: 1 },
-          path: '',
-          message: `${refused.length - mostTold} more services are refused`,
-        });
-      problems = told.length === 0 ? [] : formatProblems(told).split('\n');
-      for (const problem of problems) log.error({ problem }, 'a service of the files is refused; the others stand');
-      log.info({ folder, services: reading.described.length, refused: refused.length }, 'the files of services were read');
+      problems = [...found.problems.slice(0, mostTold), ...(refused.length === 0 ? [] : await refusals(folder, found, refused))];
+      for (const problem of problems)
+        log.error({ problem }, 'the files of services are not in force as they are written; the others stand');
+      log.info({ folder, services: described.length, refused: refused.length }, 'the files of services were read');
     },
   };
+}
+
+/** With their places. */
+async function refusals(folder: string, { described }: FolderServices, refused: readonly RefusedService[]): Promise<readonly string[]> {
+  // YAML and schemas are most of the thread's program, and few nodes have what is refused.
+  const [{ formatProblems }, { positionIn }] = await Promise.all([
+    import('../../../base/schema/index.ts'),
+    import('../description/read.ts'),
+  ]);
+  const writtenOf = new Map(described.map(({ service, written }) => [service.name, written]));
+  const start = { file: folder, line: 1, column: 1 };
+  const told = refused.slice(0, mostTold).map(({ name, field, why }) => {
+    const written = writtenOf.get(name);
+    return { position: written === undefined ? start : positionIn(written, field), path: `${name}: ${fieldText(field)}`, message: why };
+  });
+  const more = refused.length - mostTold;
+  return formatProblems([
+    ...told,
+    ...(more > 0 ? [{ position: start, path: '', message: `${more} more services are refused` }] : []),
+  ]).split('\n');
 }
 
 /** For a log that does not repeat itself. */

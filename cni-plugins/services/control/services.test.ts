@@ -144,18 +144,27 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     const place = join(files, 'a.yaml');
     writeFileSync(place, `${text('one', '10.96.1.1', '10.2.0.2')}---\n${text('two', '10.96.1.2', '10.2.0.3')}`);
     await comesAbout(async () => (await answering('10.96.1.2', 80, 1))['b2'] === 1);
-    // Two is wrong now, three wants the address of web, one has another backend.
+    // One has another backend, and two is wrong: of the file nothing is in force.
+    const problems = async (): Promise<string> => (await listed()).problems.join('\n');
+    writeFileSync(place, `${text('one', '10.96.1.1', '10.2.0.3')}---\n${text('two', '10.96.1.300', '10.2.0.3')}`);
+    await comesAbout(async () => /a\.yaml:11:13: addresses\[0\]: "10\.96\.1\.300" is not an address/u.test(await problems()));
+    assert.deepEqual([await answering('10.96.1.1', 80, 1), await answering('10.96.1.2', 80, 1)], [{ b1: 1 }, { b2: 1 }]);
+    // Truncated, as a shell does first.
+    writeFileSync(place, '# nothing\n');
+    await comesAbout(async () => /a\.yaml:1:1: the file is empty/u.test(await problems()));
+    assert.deepEqual([await answering('10.96.1.1', 80, 1), await answering('10.96.1.2', 80, 1)], [{ b1: 1 }, { b2: 1 }]);
+    await services.close();
+    await start();
+    assert.match(await problems(), /a\.yaml:1:1: the file is empty.*its last good version stays in force/u);
+    assert.deepEqual([await answering('10.96.1.1', 80, 1), await answering('10.96.1.2', 80, 1)], [{ b1: 1 }, { b2: 1 }], 'after a restart');
+    // Three wants the address of web: it is refused, and the others of the file are not.
     writeFileSync(
       place,
-      `${text('one', '10.96.1.1', '10.2.0.3')}---\n${text('two', '10.96.1.300', '10.2.0.3')}---\n${text('three', '10.96.0.1', '10.2.0.3')}`,
+      `${text('one', '10.96.1.1', '10.2.0.3')}---\n${text('two', '10.96.1.2', '10.2.0.3')}---\n${text('three', '10.96.0.1', '10.2.0.3')}`,
     );
     await comesAbout(async () => (await answering('10.96.1.1', 80, 1))['b2'] === 1);
-    assert.deepEqual(await answering('10.96.1.2', 80, 1), { b2: 1 }, 'two stays as it was');
-    const { problems } = await listed();
-    assert.equal(problems.length, 2);
-    assert.match(problems.join('\n'), /a\.yaml:11:13: addresses\[0\]: "10\.96\.1\.300" is not an address/u);
     assert.match(
-      problems.join('\n'),
+      await problems(),
       /a\.yaml:18:13: three: addresses\[0\]: 10\.96\.0\.1 port 80\/tcp belongs to the service web of command/u,
     );
     writeFileSync(place, text('one', '10.96.1.1', '10.2.0.3'));

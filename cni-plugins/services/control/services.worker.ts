@@ -69,7 +69,18 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
 
   const { folder } = settings;
   const files: FolderSource | undefined =
-    folder === undefined ? undefined : openFolderSource(folder, (services, whole) => core.apply('files', services, whole), log);
+    folder === undefined
+      ? undefined
+      : openFolderSource({
+          folder,
+          storedAt: `${settings.databasePath}.service-files`,
+          log,
+          apply: (services, whole) => core.apply('files', services, whole),
+          standing(name) {
+            const each = core.held.get(name);
+            return each?.source === 'files' ? each.service : undefined;
+          },
+        });
   const notApplied = (thrown: unknown): void => {
     // What the disk did not take is in memory already: the next thread reads what is durable.
     if (isStorages(thrown))
@@ -78,6 +89,7 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
       });
     failed(thrown, 'the files of services could not be applied; it is tried again');
   };
+  await files?.settled();
   await files?.look().catch(notApplied);
   for (const source of settings.ended ?? []) guarded(() => core.apply(source, [], true));
   let looking = false;
@@ -122,6 +134,7 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
     async close() {
       clearInterval(look);
       clearInterval(ticking);
+      files?.close();
       await cluster?.close();
       await networks.close();
       checks.close();

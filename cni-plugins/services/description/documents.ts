@@ -17,6 +17,9 @@ const separator = /^---(?=\s|$)/gmu;
 /** Comments and directives belong to the document after them. */
 const isPreamble = (text: string): boolean => /^(?:[^\S\n]*(?:[%#][^\n]*)?\n)*$/u.test(text);
 
+/** Nothing but comments, directives and markers. */
+export const isEmptyText = (text: string): boolean => /^(?:[^\S\n]*(?:(?:---|\.\.\.)[^\S\n]*)?(?:[%#][^\n]*)?(?:\n|$))*$/u.test(text);
+
 /** A marker in the first column ends a document wherever it stands, also in a scalar (YAML 1.2.2, section 9.1.2). */
 export function* documentsOf(text: string, file: string): Generator<DocumentText> {
   let [start, linesBefore] = [0, 0];

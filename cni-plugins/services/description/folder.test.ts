@@ -1,130 +1,216 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, truncateSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { afterEach, beforeEach, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { hasDescriptions, openServiceFolder } from './folder.ts';
-import type { ServiceFolder } from './folder.ts';
-import { linesOf } from './read.ts';
+import type { FolderServices, ServiceFolder } from './folder.ts';
+
+/** Real files, and the thread that reads them. */
 
 const described = (name: string, address = '10.96.0.1'): string =>
   `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\naddresses: [${address}]\nports: [80]\n`;
+const quietMs = 60;
 
-/** What it says now: names and problems without the folder; undefined: nothing else than before. */
-async function told(folder: ServiceFolder, root: string): Promise<{ names: string[]; problems: string[] } | undefined> {
-  const reading = await folder.changed();
-  return (
-    reading && {
-      names: reading.described.map(({ service }) => service.name),
-      problems: linesOf(reading.problems)
-        .filter((line) => !line.startsWith('  '))
-        .map((line) => line.replaceAll(`${root}/`, '')),
-    }
-  );
-}
+let root: string;
+let folder: string;
+let opened: ServiceFolder | undefined;
+let found: FolderServices;
+const logged: string[] = [];
 
-async function inFolder(body: (root: string) => Promise<void>): Promise<void> {
-  const root = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
-  try {
-    await body(root);
-  } finally {
-    rmSync(root, { recursive: true, force: true });
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
+  folder = join(root, 'services');
+  mkdirSync(folder);
+  logged.length = 0;
+});
+afterEach(() => {
+  opened?.close();
+  rmSync(root, { recursive: true, force: true });
+});
+
+/** As the thread of services does at its start. */
+const open = async (): Promise<void> => {
+  opened?.close();
+  opened = openServiceFolder({
+    folder,
+    storedAt: join(root, 'state', 'files'),
+    log: { error: (fields, message) => void logged.push(`${message} ${JSON.stringify(fields)}`) },
+    quietMs,
+  });
+  await opened.settled();
+  found = opened.changed() ?? assert.fail('the first call tells nothing');
+};
+const write = (name: string, text: string): void => writeFileSync(join(folder, name), text);
+/** `one two (three)`: three is of a file that could not be read since the start; `+`: others stay, too. */
+const services = (): string => {
+  found = opened?.changed() ?? found;
+  const names = [...found.described.map(({ service }) => service.name), ...found.kept.map((name) => `(${name})`)];
+  return [...names, ...(found.isWhole ? [] : ['+'])].join(' ');
+};
+const problems = (): string => {
+  services();
+  return found.problems.join('\n').replaceAll(`${folder}/`, '');
+};
+const becomes = async (tell: () => string, wanted: string | RegExp): Promise<void> => {
+  const is = (): boolean => (typeof wanted === 'string' ? tell() === wanted : wanted.test(tell()));
+  for (const end = performance.now() + 30_000; !is(); await pause(20)) if (performance.now() > end) assert.equal(tell(), wanted);
+};
+/** Longer than anything takes until it is in force. */
+const stays = async (wanted: string): Promise<void> => {
+  for (const end = performance.now() + 10 * quietMs; performance.now() < end; await pause(20)) assert.equal(services(), wanted);
+};
+/** Until what is in force is on disk. */
+const kept = (): Promise<void> => pause(4 * quietMs).then(() => void services());
+
+test('links as Kubernetes mounts a ConfigMap: what they lead to is read, and read again when it is replaced', async () => {
+  const generation = (name: string, service: string): void => {
+    mkdirSync(join(folder, name));
+    write(`${name}/web.yaml`, described(service));
+    symlinkSync(name, join(folder, '..data_tmp'));
+    renameSync(join(folder, '..data_tmp'), join(folder, '..data'));
+  };
+  generation('..2026_01', 'one');
+  symlinkSync('..data/web.yaml', join(folder, 'web.yaml'));
+  await open();
+  assert.equal(hasDescriptions(folder), true);
+  assert.equal(services(), 'one');
+  assert.equal(opened?.changed(), undefined);
+  generation('..2026_02', 'two');
+  await becomes(services, 'two');
+  rmSync(join(folder, '..data'));
+  await becomes(problems, /^web\.yaml:1:1: it cannot be read: ENOENT.* \(its last good version stays in force\)$/u);
+  await stays('two');
+});
+
+test('what is no file, too large, no text or in a circle is told, and the rest is read', async () => {
+  write('a.yaml', described('a'));
+  mkdirSync(join(folder, 'folder.yaml'));
+  execFileSync('mkfifo', [join(folder, 'pipe.yaml')]);
+  symlinkSync('/dev/zero', join(folder, 'endless.yaml'));
+  symlinkSync('circle.yaml', join(folder, 'circle.yaml'));
+  write('large.yaml', '');
+  truncateSync(join(folder, 'large.yaml'), 100 * 1024 * 1024);
+  writeFileSync(join(folder, 'bytes.yaml'), Buffer.of(0x6e, 0xff, 0xfe));
+  write('empty.yaml', '');
+  write('comment.yaml', '# nothing\n');
+  write('z.yaml', described('z', '10.96.0.2'));
+  write('.hidden.yaml', described('hidden'));
+  write('notes.txt', 'text');
+  await open();
+  assert.equal(services(), 'a z +', 'nothing is removed: what these files had is not known');
+  const lines = problems()
+    .split('\n')
+    .filter((line) => !line.startsWith('  '));
+  const expected = [
+    /^bytes\.yaml:1:1: it cannot be read: it is not UTF-8/u,
+    /^circle\.yaml:1:1: it cannot be read: ELOOP/u,
+    /^comment\.yaml:1:1: the file is empty/u,
+    /^empty\.yaml:1:1: the file is empty/u,
+    /^endless\.yaml:1:1: it cannot be read: it is no regular file/u,
+    /^folder\.yaml:1:1: it cannot be read: it is no regular file/u,
+    /^large\.yaml:1:1: the file is larger than 33554432 bytes/u,
+    /^pipe\.yaml:1:1: it cannot be read: it is no regular file/u,
+  ];
+  assert.equal(lines.length, expected.length, lines.join('\n'));
+  for (const [index, line] of expected.entries()) assert.match(lines[index] ?? '', line);
+});
+
+test('a file that is emptied or broken keeps its last good version; one that is removed takes its services with it', async () => {
+  write('a.yaml', described('a'));
+  write('b.yaml', described('b', '10.96.0.2'));
+  await open();
+  assert.equal(services(), 'a b');
+  const forms = ['', '\n', '# nothing\n', '---\n', described('a').slice(0, 50), `${described('a')}---\n${described('c', '10.96.0.300')}`];
+  for (const text of forms) {
+    write('a.yaml', text);
+    await becomes(problems, /^a\.yaml:\d+:\d+: [^]*its last good version stays in force\)$/u);
+    await stays('a b');
+    write('a.yaml', `${described('a')}# ${text.length}\n`);
+    await becomes(problems, '');
   }
-}
+  write('a.yaml', '');
+  rmSync(join(folder, 'b.yaml'));
+  await becomes(services, 'a');
+  rmSync(join(folder, 'a.yaml'));
+  await becomes(services, '');
+});
 
-test('links as Kubernetes mounts a ConfigMap: what they lead to is read, and read again when it is replaced', () =>
-  inFolder(async (root) => {
-    const generation = (name: string, service: string): void => {
-      mkdirSync(join(root, name));
-      writeFileSync(join(root, name, 'web.yaml'), described(service));
-      symlinkSync(name, join(root, '..data_tmp'));
-      renameSync(join(root, '..data_tmp'), join(root, '..data'));
-    };
-    generation('..2026_01', 'one');
-    symlinkSync('..data/web.yaml', join(root, 'web.yaml'));
-    const folder = openServiceFolder(root);
-    assert.equal(hasDescriptions(root), true);
-    assert.deepEqual(await told(folder, root), { names: ['one'], problems: [] });
-    assert.equal(await told(folder, root), undefined);
-    generation('..2026_02', 'two');
-    assert.deepEqual(await told(folder, root), { names: ['two'], problems: [] });
-    rmSync(join(root, '..data'));
-    assert.deepEqual((await told(folder, root))?.problems.length, 1, 'a link that leads nowhere takes nothing away: it is a problem');
-  }));
+test('a file is read when it is quiet, and one of several documents whole', async () => {
+  await open();
+  write('a.yaml', described('one'));
+  await becomes(services, 'one');
+  const both = `${described('one')}---\n${described('two', '10.96.0.2')}`;
+  write('a.yaml', both);
+  await becomes(services, 'one two');
+  for (const end = performance.now() + 10 * quietMs; performance.now() < end; await pause(quietMs / 6)) {
+    write('a.yaml', described('one'));
+    assert.equal(services(), 'one two', 'half of a file that is being written');
+  }
+  write('a.yaml', both);
+  await stays('one two');
+});
 
-test('what is no file, too large, no text or in a circle is told, and the rest is read', () =>
-  inFolder(async (root) => {
-    writeFileSync(join(root, 'a.yaml'), described('a'));
-    mkdirSync(join(root, 'folder.yaml'));
-    execFileSync('mkfifo', [join(root, 'pipe.yaml')]);
-    symlinkSync('/dev/zero', join(root, 'endless.yaml'));
-    symlinkSync('circle.yaml', join(root, 'circle.yaml'));
-    writeFileSync(join(root, 'large.yaml'), '');
-    truncateSync(join(root, 'large.yaml'), 100 * 1024 * 1024);
-    writeFileSync(join(root, 'bytes.yaml'), Buffer.of(0x6e, 0xff, 0xfe));
-    writeFileSync(join(root, 'empty.yaml'), '');
-    writeFileSync(join(root, 'comment.yaml'), '# nothing\n');
-    writeFileSync(join(root, 'z.yaml'), described('z', '10.96.0.2'));
-    writeFileSync(join(root, '.hidden.yaml'), described('hidden'));
-    writeFileSync(join(root, 'notes.txt'), 'text');
-    const reading = await told(openServiceFolder(root), root);
-    assert.deepEqual(reading?.names, ['a', 'z']);
-    const expected = [
-      /^bytes\.yaml:1:1: it is not UTF-8/u,
-      /^circle\.yaml:1:1: it can not be read: ELOOP/u,
-      /^empty\.yaml:1:1: it is empty/u,
-      /^endless\.yaml:1:1: it is not a file/u,
-      /^folder\.yaml:1:1: it is not a file/u,
-      /^large\.yaml:1:1: the file is larger than 33554432 bytes/u,
-      /^pipe\.yaml:1:1: it is not a file/u,
-    ];
-    assert.equal(reading.problems.length, expected.length, reading.problems.join('\n'));
-    for (const [index, line] of expected.entries()) assert.match(reading.problems[index] ?? '', line);
-  }));
+test('a folder that is gone, cannot be listed, or is another one and empty keeps all, through a restart too', async () => {
+  write('a.yaml', described('a'));
+  await open();
+  await kept();
+  renameSync(folder, `${folder}.former`);
+  await becomes(problems, /is gone; the last services stay in force$/u);
+  await stays('a');
+  await open();
+  assert.equal(services(), '(a)', 'after a restart');
+  writeFileSync(folder, 'a file where the folder was');
+  await becomes(problems, /cannot be listed: ENOTDIR/u);
+  await stays('(a)');
+  rmSync(folder);
+  mkdirSync(folder);
+  await becomes(problems, /is empty, and another folder than before/u);
+  await open();
+  assert.equal(services(), '(a)');
+  write('b.yaml', described('b'));
+  await becomes(services, 'b');
+  rmSync(join(folder, 'b.yaml'));
+  await becomes(services, '');
+});
 
-test('a folder that goes is no order; one that takes its place is read', () =>
-  inFolder(async (root) => {
-    const path = join(root, 'services');
-    const folder = openServiceFolder(path);
-    assert.equal(await folder.changed(), undefined);
-    mkdirSync(path);
-    writeFileSync(join(path, 'a.yaml'), described('a'));
-    assert.deepEqual((await told(folder, path))?.names, ['a']);
-    renameSync(path, join(root, 'former'));
-    assert.equal(await folder.changed(), undefined);
-    writeFileSync(path, 'a file where the folder was');
-    assert.equal(await folder.changed(), undefined);
-    unlinkSync(path);
-    mkdirSync(path);
-    writeFileSync(join(path, 'a.yaml'), described('b'));
-    assert.deepEqual((await told(folder, path))?.names, ['b']);
-    rmSync(join(path, 'a.yaml'));
-    assert.deepEqual(await told(folder, path), { names: [], problems: [] });
-  }));
+test('what is emptied while nobody looks keeps what it had; what is removed then is removed', async () => {
+  write('a.yaml', described('a'));
+  write('b.yaml', described('b', '10.96.0.2'));
+  await open();
+  await kept();
+  write('a.yaml', '');
+  rmSync(join(folder, 'b.yaml'));
+  await open();
+  await becomes(services, '(a)');
+  assert.match(problems(), /^a\.yaml:1:1: the file is empty/u);
+  write('a.yaml', described('c'));
+  await becomes(services, 'c');
+});
 
-test('half a file is not taken for all of it: what is being written is read when it is quiet', () =>
-  inFolder(async (root) => {
-    const place = join(root, 'a.yaml');
-    const both = `${described('one')}---\n${described('two', '10.96.0.2')}`;
-    writeFileSync(place, both);
-    const folder = openServiceFolder(root, { quietMs: 60_000 });
-    assert.deepEqual(await told(folder, root), { names: ['one', 'two'], problems: [] }, 'at the start it is read as it is');
-    const age = (path: string): void => utimesSync(path, new Date(0), new Date(0));
-    writeFileSync(place, described('one'));
-    age(root);
-    assert.equal(await told(folder, root), undefined, 'a file was written a moment ago');
-    writeFileSync(place, both);
-    age(place);
-    age(root);
-    assert.deepEqual(await told(folder, root), { names: ['one', 'two'], problems: [] });
-    renameSync(place, join(root, 'a.yaml~'));
-    assert.equal(await told(folder, root), undefined, 'a file went a moment ago, as when an editor keeps the old one');
-    age(root);
-    assert.deepEqual(await told(folder, root), { names: [], problems: [] });
-    writeFileSync(place, both);
-    const looks: unknown[] = [];
-    for (let look = 0; look < 20 && looks.at(-1) === undefined; look += 1) looks.push(await told(folder, root));
-    assert.deepEqual(looks.at(-1), { names: ['one', 'two'], problems: [] }, 'what is written all the time is read, too');
-    assert.ok(looks.length > 5);
-  }));
+test('while it is not known which file had what, nothing is removed', async () => {
+  await open();
+  assert.equal(services(), '+', 'an empty folder at the first start');
+  write('a.yaml', described('a'));
+  await becomes(services, 'a');
+  await kept();
+  writeFileSync(join(root, 'state', 'files'), 'damaged');
+  write('b.yaml', 'half: [');
+  await open();
+  assert.equal(services(), 'a +');
+  assert.match(problems(), /is damaged: no service of files is removed/u);
+  rmSync(join(folder, 'b.yaml'));
+  await becomes(services, 'a');
+  assert.equal(problems(), '');
+});
+
+test('a service that two files have is the first one’s, and a problem of the other', async () => {
+  write('a.yaml', described('web'));
+  write('b.yaml', `${described('other', '10.96.0.2')}---\n${described('web', '10.96.0.3')}`);
+  await open();
+  assert.equal(services(), 'web other');
+  assert.deepEqual(found.described[0]?.service.addresses, ['10.96.0.1']);
+  assert.match(problems(), /^b\.yaml:6:1: the service web is there twice, first at a\.yaml:1; take one out/u);
+});

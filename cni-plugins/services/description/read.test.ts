@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fieldText } from './parts.ts';
-import { linesOf, readServices } from './read.ts';
+import { linesOf, positionIn, readServiceFile, readServices } from './read.ts';
 import { maxBackends, serviceSchema } from './schema.ts';
 
 const head = 'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: web }\n';
@@ -132,7 +132,7 @@ test('what is wrong is refused with its place, and the rest stands', () => {
 test('a field that a balancer refuses is told, and found, as it was written', () => {
   const { described } = read('addresses: [10.96.0.1]\nports: [{ port: 80, nodePort: 30080 }]\npersistence: 3h\ndrainGrace: 2m\n');
   const told = ['persistenceSeconds', 'drainGraceSeconds', 'addresses.0', 'nodePort', 'name'].map((field) => {
-    const { line, column } = described[0]?.positionOf(field) ?? { line: 0, column: 0 };
+    const { line, column } = described[0] === undefined ? { line: 0, column: 0 } : positionIn(described[0].written, field);
     return `${fieldText(field)} ${line}:${column}`;
   });
   assert.deepEqual(told, ['persistence 6:14', 'drainGrace 7:13', 'addresses[0] 4:13', 'nodePort 5:8', 'name 3:11']);
@@ -195,7 +195,7 @@ test('many documents: each with its place; of many problems the first thousand a
   const text = `%YAML 1.2\n# of one author\n---\n${[...Array.from({ length: 1200 }, () => wrong), `${head}addresses: [10.96.0.1]\nports: [80]\n`].join('---\n')}`;
   const { described, problems } = readServices([{ file: 'x.yaml', text }]);
   assert.equal(described.length, 1);
-  const { line, column } = described[0]!.positionOf('addresses.0');
+  const { line, column } = positionIn(described[0]!.written, 'addresses.0');
   assert.deepEqual([line, column], [4 + 1200 * 6 + 3, 13]);
   const lines = linesOf(problems).filter((each) => each.startsWith('x.yaml'));
   assert.equal(lines.length, 1001);
@@ -207,11 +207,30 @@ test('a field of the model has the place where it was written', () => {
   const [found] = read('addresses: [10.96.0.1]\nports: [80]\ndrainGrace: 3s\n').described;
   assert.deepEqual(
     ['drainGraceSeconds', 'addresses.0', 'scheduler', undefined].map((field) => {
-      const { line, column } = found?.positionOf(field) ?? { line: 0, column: 0 };
+      const { line, column } = found === undefined ? { line: 0, column: 0 } : positionIn(found.written, field);
       return `${line}:${column}`;
     }),
     ['6:13', '4:13', '1:1', '1:1'],
   );
+});
+
+test('a file is read whole, or nothing of it: what is empty, cut off or has a problem says nothing', () => {
+  const good = `${head}addresses: [10.96.0.1]\nports: [80]\n`;
+  const other = good.replace('web', 'other').replace('10.96.0.1', '10.96.0.2');
+  const found = (text: string): string => {
+    const result = readServiceFile({ file: 'x.yaml', text });
+    if ('described' in result) return result.described.map(({ service }) => service.name).join();
+    return `${result.isEmpty === true ? 'empty ' : ''}${result.unreadable.filter((line) => !line.startsWith('  ')).join()}`;
+  };
+  for (const text of ['', '\n', '# nothing\n', '---\n', '---\n# nothing\n...\n'])
+    assert.match(found(text), /^empty x\.yaml:1:1: the file is empty;/u, JSON.stringify(text));
+  assert.equal(found(`${good}---\n${other}`), 'web,other');
+  assert.equal(found(`${good}---\n${other}---\n`), 'web,other', 'a separator after the last');
+  assert.equal(found(`---\n# switched off\n---\n${good}`), 'web');
+  assert.match(found(`${good}---\n---\n${other}`), /^x\.yaml:\d+:1: the document is empty;/u);
+  assert.match(found(`${good}---\n${other.replace('10.96.0.2', '10.96.0.300')}`), /^x\.yaml:\d+:\d+: addresses\[0\]/u);
+  assert.match(found(`${good}---\n${other.slice(0, other.indexOf('metadata'))}`), /metadata/u);
+  assert.match(found(`${good}---\n${good}`), /is there twice/u);
 });
 
 test('the published schema is the one that services are checked by', () => {

@@ -1,24 +1,34 @@
 import { formatPath, formatProblems, validate } from '../../../base/schema/index.ts';
 import type { Document, Position, Problem } from '../../../base/schema/index.ts';
 import type { Service } from '../model.ts';
-import { documentsOf, parseDocument } from './documents.ts';
+import type { FileResult, SourceText } from '../../followed-files/messages.ts';
+import { documentsOf, isEmptyText, parseDocument } from './documents.ts';
 import type { DocumentText } from './documents.ts';
 import { writtenField } from './parts.ts';
 import { serviceSchema } from './schema.ts';
 import { serviceOf } from './service.ts';
 import type { Path, Report, WrittenService } from './service.ts';
 import { tooLarge } from './source-text.ts';
-import type { SourceText } from './source-text.ts';
 
 /** From the text of files to services, and every problem of all files at once. Pure. */
 
 export type { SourceText };
 
-/** A service, and where its parts were written. */
+/** A service, and where it was written. Plain values: they cross threads. */
 export interface Described {
   readonly service: Service;
-  /** Of a field of {@link Service} or of the description; of the document without one. */
-  positionOf(field?: string): Position;
+  readonly written: Written;
+}
+
+/** A document of a text. */
+export interface Written {
+  readonly text: DocumentText;
+  readonly index: number;
+}
+
+/** The services of one file. */
+export interface FileServices {
+  readonly described: readonly Described[];
 }
 
 export interface Reading {
@@ -32,17 +42,26 @@ const mostDocuments = 50_000;
 /** A reader mends the first ones first. */
 const mostProblems = 1000;
 
-/** Reads texts of documents `kind: Service`. A document with a problem is left out, and so is a second service of the same name; nothing is thrown. */
-export function readServices(sources: Iterable<SourceText>): Reading {
-  const reading = readInTurns(sources);
-  for (;;) {
-    const { done, value } = reading.next();
-    if (done === true) return value;
-  }
+const emptyFix = 'remove the file where its services are to go';
+
+/** One file of a folder that is followed: whole, or nothing of it. What is empty or cut off may be half written. */
+export function readServiceFile({ file, text }: SourceText): FileResult<FileServices> {
+  const problem = (line: number, message: string): Problem => ({ position: { file, line, column: 1 }, path: '', message, fix: emptyFix });
+  const documents = [...documentsOf(text, file)];
+  if (documents.every((document) => isEmptyText(document.text)))
+    return { unreadable: linesOf([problem(1, 'the file is empty')]), isEmpty: true };
+  const last = documents.length - 1;
+  const empty = documents.filter(
+    // A separator after the last document is customary, and a chart's template that is switched off leaves a comment.
+    (document, index) => index < last && isEmptyText(document.text) && !document.text.includes('#'),
+  );
+  const { described, problems } = readServices([{ file, text }]);
+  const found = [...empty.map(({ linesBefore }) => problem(linesBefore + 1, 'the document is empty')), ...problems];
+  return found.length > 0 ? { unreadable: linesOf(found) } : { described };
 }
 
-/** As {@link readServices}, for a thread that has other work: it stops after each document. */
-export function* readInTurns(sources: Iterable<SourceText>): Generator<undefined, Reading, undefined> {
+/** Reads texts of documents `kind: Service`. A document with a problem is left out, and so is a second service of the same name; nothing is thrown. */
+export function readServices(sources: Iterable<SourceText>): Reading {
   const described: Described[] = [];
   const problems: Problem[] = [];
   const names = new Map<string, Position>();
@@ -62,7 +81,6 @@ export function* readInTurns(sources: Iterable<SourceText>): Generator<undefined
       if (problems.length < mostProblems) problems.push(...read.problems);
       else untold += read.problems.length;
       described.push(...read.described);
-      yield;
     }
   }
   if (untold > 0)
@@ -99,14 +117,18 @@ function readDocument(text: DocumentText, names: Map<string, Position>): Reading
     problems.push(...own);
     if (own.length > 0) continue;
     names.set(service.name, document.positionOf(['metadata', 'name']));
-    // Read again for the few that are asked for: what it is read into takes a hundred times the text.
-    const positionOf = (field?: string): Position => {
-      const again = parseDocument(text).documents[index];
-      return again?.positionOf(writtenPath(again, field)) ?? { file: text.file, line: text.linesBefore + 1, column: 1 };
-    };
-    described.push({ service, positionOf });
+    described.push({ service, written: { text, index } });
   }
   return { described, problems };
+}
+
+/**
+ * Where a field of {@link Service} or of the description stands; the document without one. Reads the document again, for the few that are asked for:
+ * what it is read into takes a hundred times the text.
+ */
+export function positionIn({ text, index }: Written, field?: string): Position {
+  const document = parseDocument(text).documents[index];
+  return document?.positionOf(writtenPath(document, field)) ?? { file: text.file, line: text.linesBefore + 1, column: 1 };
 }
 
 /** As lines of text: `web.yaml:3:5: …`. */

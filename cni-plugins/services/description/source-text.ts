@@ -1,12 +1,11 @@
 import type { Problem } from '../../../base/schema/index.ts';
-
-export interface SourceText {
-  readonly file: string;
-  readonly text: string;
-}
+import type { FolderLimits, SourceText } from '../../followed-files/messages.ts';
 
 /** Thousands of services in one file. */
 const mostBytes = 32 * 1024 * 1024;
+
+/** Of a folder that is followed. */
+export const limits: FolderLimits = { file: mostBytes, folder: 128 * 1024 * 1024, files: 65_536 };
 
 /** @param bytes of the file */
 export function tooLarge(file: string, bytes: number): Problem | undefined {

@@ -16,6 +16,7 @@ import { readDenied } from '../source-ranges/denied.ts';
 import { openOwnAddresses } from '../source-ranges/own-address.ts';
 import type { OwnAddresses } from '../source-ranges/own-address.ts';
 import { restrictedMap } from '../source-ranges/rules.ts';
+import { readBackends } from '../unknown-segments/backends.ts';
 import { openIpvsKernel } from './kernel.ts';
 import type { IpvsKernel } from './kernel.ts';
 import type { IpvsService } from '../../netlink/ipvs.ts';
@@ -128,7 +129,8 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
       rebuild(
         family,
         new Map([...ledger.elements(family), ['links', linkElements(links)], ...hostElementsOf(family, [...ofHost])]),
-        deniedBefore(family),
+        before(() => readDenied(netfilter, tableOf(family))),
+        before(() => readBackends(netfilter, tableOf(family))),
       ),
     );
     transact(netfilter, requests);
@@ -138,13 +140,13 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
     return new Map(bytes.length === 0 ? [] : [['of_host', hostElements(bytes)]]);
   };
 
-  /** By this process or one before it. */
-  const deniedBefore = (family: TableFamily): ReadonlyMap<string, bigint> => {
+  /** Of the tables of this process or of one before it. */
+  const before = <T>(read: () => T): T | undefined => {
     try {
-      return readDenied(netfilter, tableOf(family));
+      return read();
     } catch (thrown) {
-      // There is no table, or one of a version that knew no source ranges.
-      if (isRefusal(thrown, 'ENOENT')) return new Map();
+      // There is no table, or one of a version that did not have the set.
+      if (isRefusal(thrown, 'ENOENT')) return undefined;
       throw thrown;
     }
   };

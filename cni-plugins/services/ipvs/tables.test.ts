@@ -6,10 +6,15 @@ import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
 import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
 import { transact } from '../../netlink/nft-transactions.ts';
 import { openNetlink } from '../../netlink/socket.ts';
+import { concatenated } from '../../netlink/nftables.ts';
+import type { Element } from '../../netlink/nftables.ts';
+import { be16 } from '../../netlink/wire.ts';
 import type { VirtualServer } from '../model.ts';
+import { adoptNoConnection, openSegmentHosts, segments } from '../invalid-segments.fixture.ts';
 import { readDenied } from '../source-ranges/denied.ts';
 import { webServer } from '../virtual-server.fixture.ts';
 import { openLedger } from './ledger.ts';
+import { readBackends } from '../unknown-segments/backends.ts';
 import { addTo, rebuild, tableFamilies, tableOf, takeFrom } from './tables.ts';
 
 /** The table beside IPVS, on any kernel with nf_tables: that it takes every rule, and each change. What packets make of it is test/services. */
@@ -101,4 +106,51 @@ if (inPrivateNetns(import.meta.filename)) {
       netfilter.close();
     }
   });
+
+  test('segments of no connection that come from a backend are dropped; the backends are known when the tables are built anew', async () => {
+    const netfilter = openNetlink(NETLINK_NETFILTER);
+    const hosts = openSegmentHosts();
+    const table = tableOf('ip');
+    const build = (backends: readonly Element[]): void => transact(netfilter, rebuild('ip', new Map(), new Map(), backends));
+    /** From which ports of the backend segments come to the client and to the host itself. */
+    const arrived = async (): Promise<string[]> => {
+      const client = hosts.run('client', listener);
+      const closed = once(client, 'close');
+      let said = '';
+      client.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
+      await once(client.stdout, 'data');
+      await once(hosts.run('backend', sender), 'exit');
+      await closed;
+      return said.trim().split('\n').slice(1);
+    };
+    try {
+      const known = { key: concatenated(Buffer.of(10, 1, 2, 2), Buffer.of(6), be16(8080)), milliseconds: 3_600_000 };
+      build([known]);
+      adoptNoConnection();
+      assert.deepEqual(await arrived(), ['9999']);
+      build(readBackends(netfilter, table));
+      assert.deepEqual(await arrived(), ['9999']);
+      build([]);
+      assert.deepEqual(await arrived(), ['8080', '9999']);
+    } finally {
+      hosts.end();
+      netfilter.close();
+    }
+  });
 }
+
+const listener = `
+import socket
+seen = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+seen.settimeout(10)
+print('listening', flush=True)
+ports = set()
+while 9999 not in ports:
+    packet, kind = seen.recvfrom(200)
+    if packet[9] == 6 and kind[2] != 4: ports.add(int.from_bytes(packet[20:22], 'big'))
+print('\\n'.join(str(port) for port in sorted(ports)))
+`;
+/** The last one is no backend's: when it has come, those before it have come or were dropped. */
+const sender = `${segments}
+for port in 8080, 9999: send_segments('10.1.2.2', port, ('10.1.1.2', 1))
+`;

@@ -25,6 +25,14 @@ import { loopbackIndex } from '../../netlink/links.ts';
 import type { VirtualServer } from '../model.ts';
 import { rangeElementsOf } from '../source-ranges/elements.ts';
 import { deniedSet, rangeSetsOf, restrictedMap, serverOf, sourceRulesOf, sourcesChain } from '../source-ranges/rules.ts';
+import {
+  backendsSet,
+  backendsSetOf,
+  dropOfBackend,
+  rememberBackend,
+  toUnknownSegments,
+  unknownSegmentsChain,
+} from '../unknown-segments/rules.ts';
 import { addressBytes, nodePortMark, nodePortMarks, protocolNumber } from './plan.ts';
 
 /**
@@ -42,7 +50,7 @@ const othersBits = 0xf0000000;
 const markMask = u32((nodePortMarks.mask & ~othersBits) >>> 0);
 const CT_NEW = 1 << 3;
 const [TCP, UDP, SCTP] = [6, 17, 132];
-/** IPVS takes what it serves at NF_IP_PRI_NAT_SRC - 1. */
+/** IPVS takes what it serves at NF_IP_PRI_NAT_SRC - 1, and at `forward` translates answers at NF_IP_PRI_NAT_SRC. */
 const afterIpvs = 110;
 const isNodePort = [meta('mark', r0), masked(r0, markMask), equals(r0, u32(nodePortMarks.first))];
 
@@ -81,16 +89,19 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
       { name: 'node_ports', key: ['inet_proto', 'inet_service'], data: ['mark'] },
       { name: 'masqueraded', key: [address, 'inet_proto', 'inet_service'] },
       { name: 'masqueraded_node_ports', key: ['inet_proto', 'inet_service'] },
+      backendsSetOf(number),
     ],
     chains: [
       { name: 'prerouting', hook: { type: 'filter', number: 0, priority: -150 } },
       { name: 'output', hook: { type: 'filter', number: 3, priority: -150 } },
       { name: 'input', hook: { type: 'filter', number: 1, priority: afterIpvs } },
+      { name: 'forward', hook: { type: 'filter', number: 2, priority: afterIpvs } },
       { name: 'postrouting', hook: { type: 'nat', number: 4, priority: 100 } },
       { name: 'unmark', hook: { type: 'filter', number: 4, priority: 150 } },
       { name: 'unserved' },
       { name: 'balanced' },
       { name: sourcesChain },
+      { name: unknownSegmentsChain },
     ],
     rules: [
       ['prerouting', ...restricted],
@@ -107,6 +118,10 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
         equals(after(0), Buffer.of(protocol)),
         protocol === TCP ? resetTcp() : portUnreachable(family),
       ]),
+      // What IPVS knows it has translated by now, whatever connection tracking makes of it.
+      ['forward', ...toUnknownSegments],
+      ['input', ...toUnknownSegments],
+      [unknownSegmentsChain, ...dropOfBackend(number)],
       ['postrouting', meta('oif', r0), equals(r0, u32(loopbackIndex)), verdict('return')],
       // Sent to a virtual address and now to another one. With direct return the destination stays, and so must the source.
       ['postrouting', firstSent, inSet('addresses', r0), destination(r0), notInSet('addresses', r0), verdict({ jump: 'balanced' })],
@@ -119,6 +134,7 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
         masquerade(),
       ],
       ['postrouting', ...isNodePort, verdict({ jump: 'balanced' })],
+      ['balanced', ...rememberBackend(number)],
       // Out by the link it came in by: the backend would answer the client, or itself, past this host.
       ['balanced', meta('iif', r0), meta('oif', r1), inSet('links', r0), masquerade()],
       // The host's own connections have the virtual address as their source.
@@ -190,8 +206,14 @@ export function takeFrom(family: TableFamily, elements: Elements): Request[] {
 /**
  * In place of whatever stands, in one transaction: the kernel's translation of connections is never without a chain, so none loses its own.
  * @param denied what restricted servers have counted until now, as `readDenied` gives it: they go on from there
+ * @param backends those that are remembered, as `readBackends` gives them
  */
-export function rebuild(family: TableFamily, elements: Elements, denied: ReadonlyMap<string, bigint> = new Map()): Request[] {
+export function rebuild(
+  family: TableFamily,
+  elements: Elements,
+  denied: ReadonlyMap<string, bigint> = new Map(),
+  backends: readonly Element[] = [],
+): Request[] {
   const table = tableOf(family);
   const { sets, chains, rules } = definition(family);
   return [
@@ -201,6 +223,7 @@ export function rebuild(family: TableFamily, elements: Elements, denied: Readonl
     ...sets.map((set, index) => addSet(table, set, index + 1)),
     ...rules.map(([chain, ...expressions]) => addRule(table, chain, expressions)),
     ...addTo(family, new Map([...elements].map(([set, entries]) => [set, set === deniedSet ? goingOn(entries, denied) : entries]))),
+    ...addElements(table, backendsSet, backends),
   ];
 }
 

@@ -123,7 +123,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
       return { own, scoped: host.answerRouted(own, spanned.link) };
     });
 
-  /** Who joined a service over hosts in the other mode, or of another namespace, is no member of it: its name does not lead there. The overlay tells of it. */
+  /** Who joined a service over hosts in the other mode, or of another namespace, is no member of it: its name does not lead there. The overlay reports it. */
   const unname = ({ spanned }: NetworkService): void => {
     for (const member of spanned?.refused ?? [])
       for (const { name } of namesOfMember(member)) if (member.attachment !== undefined) removeName.run(member.attachment, name);

@@ -211,5 +211,5 @@ test('members of another namespace than the service over hosts are none of it, h
   assert.deepEqual(over(), ['10.0.1.2', '10.0.2.2']);
   assert.equal(over({ ...open, sharedServices: ['web'] }).length, 4);
   const unknown = new Map([['shop', { link: 'br0', services: new Map([['web', { ...service, owner: '(cni)', members: [] }]]) }]]);
-  assert.equal(servicesOf([{ ...mine, owner: '' }], unknown).length, 1, 'its host tells of a member without a known owner as no pod');
+  assert.equal(servicesOf([{ ...mine, owner: '' }], unknown).length, 1, 'its host reports a member without a known owner as no pod');
 });

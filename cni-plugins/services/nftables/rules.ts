@@ -22,6 +22,7 @@ import type { Family } from '../model.ts';
 import { maglevSlots } from '../slots/maglev.ts';
 import { slotSizes } from '../slots/sizes.ts';
 import type { SlotSize } from '../slots/sizes.ts';
+import { backendsSetOf, dropOfBackend, rememberBackend, toUnknownSegments, unknownSegmentsChain } from '../unknown-segments/rules.ts';
 import { rangeSetsOf, sourceRulesOf, sourcesChain } from '../source-ranges/rules.ts';
 
 /**
@@ -93,7 +94,6 @@ const host32 = (value: number): Buffer => {
   return bytes;
 };
 const loopback6 = Buffer.from([...Array<number>(15).fill(0), 1]);
-const CT_INVALID = 1;
 const CT_NEW = 1 << 3;
 const [TCP, UDP, SCTP] = [6, 17, 132];
 
@@ -128,9 +128,6 @@ const portTo = (to: number): Buffer => payload('transport', 2, 2, to);
 
 export const slotMap = (size: SlotSize): string => `slots${size}`;
 
-/** Backends to which connections were balanced, for longer than connection tracking keeps an established one without packets (5 days). */
-const backendDays = 7;
-
 /** Elements of clients that are remembered, at most: as many as connection tracking holds by default on a large host. */
 const mostHeld = 262_144;
 
@@ -145,7 +142,7 @@ export function setsOf(family: Family): readonly NamedSet[] {
     ...slotSizes.map((size): NamedSet => ({ name: slotMap(size), key: [...server, 'mark'], data: destination })),
     // The slot, not the destination: when that is lost, the client goes to whoever has its slot.
     { name: 'held', key: [address, ...server], data: ['mark'], dynamic: { atMost: mostHeld } },
-    { name: 'backends', key: [address, 'inet_proto', 'inet_service'], dynamic: { atMost: mostHeld } },
+    backendsSetOf(family),
     { name: 'addresses', key: [address] },
     { name: 'protocols', key: ['inet_proto'] },
     ...rangeSetsOf(family),
@@ -164,7 +161,7 @@ export const baseChains: readonly Chain[] = [
   { name: 'node_ports' },
   { name: 'mode' },
   { name: 'leaving' },
-  { name: 'invalid' },
+  { name: unknownSegmentsChain },
   { name: sourcesChain },
   { name: refuseChain },
   { name: restrictedRefuseChain },
@@ -221,13 +218,10 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
     rule(restrictedRefuseChain, verdict({ jump: sourcesChain })),
     rule(restrictedRefuseChain, verdict({ goto: refuseChain })),
     ...sourceRulesOf(family).map((expressions) => rule(sourcesChain, ...expressions)),
-    // Of no connection that is known, such as a late retransmission: it is not translated back, and whoever gets it from the backend's own address
-    // answers with a reset. Nor is it translated on. What is no service's is left alone.
-    ...['forward', 'input'].map((chain) =>
-      rule(chain, connection('state', undefined, r0), masked(r0, host32(CT_INVALID)), differs(r0, host32(0)), verdict({ jump: 'invalid' })),
-    ),
-    rule('invalid', source(r0), meta('l4proto', register(width)), portFrom(register(width + 1)), inSet('backends', r0), verdict('drop')),
-    rule('invalid', destination(r0), inSet('addresses', r0), verdict('drop')),
+    ...['forward', 'input'].map((chain) => rule(chain, ...toUnknownSegments)),
+    rule(unknownSegmentsChain, ...dropOfBackend(family)),
+    // Nor is one of a client translated on.
+    rule(unknownSegmentsChain, destination(r0), inSet('addresses', r0), verdict('drop')),
     // It leaves by the link that it came in by: the answer would not come back through us (the backend itself, or one beside it).
     rule(
       'forward',
@@ -240,13 +234,7 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
       ...mark(r0, hiddenMark),
     ),
     rule('postrouting', ...has(chosenMark), verdict({ goto: 'leaving' })),
-    rule(
-      'leaving',
-      destination(r0),
-      meta('l4proto', register(width)),
-      portTo(register(width + 1)),
-      remember('refresh', 'backends', { key: r0, milliseconds: backendDays * 86_400_000 }),
-    ),
+    rule('leaving', ...rememberBackend(family)),
     rule('leaving', ...has(hiddenMark), ...unmark(r0), masquerade()),
     ...(family === 4
       ? [rule('leaving', source(r0), masked(r0, Buffer.of(255, 0, 0, 0)), equals(r0, Buffer.of(127, 0, 0, 0)), ...unmark(r0), masquerade())]

@@ -1,12 +1,11 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { after, test } from 'node:test';
-import { assertNearLinear } from '../../../test/fixtures/cost.ts';
+import { assertNearLinearWork } from '../../../test/fixtures/cost.ts';
 import { defaultLimits } from '../limits.ts';
 import { sha256 } from '../test-kit.ts';
 import { rawTar } from './tar.fixture.ts';
 import type { RawEntry } from './tar.fixture.ts';
-import { unpackLayer } from './unpack-layer.ts';
-import { createJobCell, createWorkClock } from './work-clock.ts';
+import { range, unpackHere } from './unpack.fixture.ts';
 
 /** What archives can multiply costs no more than twice as much for twice as much of it. */
 
@@ -32,12 +31,10 @@ function layerOf(entries: readonly RawEntry[]): Layer {
 /** The root of what the layer unpacks to. */
 async function unpack({ blob, diffId }: Layer, lowers: readonly string[] = []): Promise<string> {
   const staging = `${folder}/${count++}`;
-  const request = { blob, staging, diffId, lowest: lowers.length === 0, limits: defaultLimits };
-  await unpackLayer(request, () => Promise.resolve(lowers), createWorkClock(createJobCell(), diffId), new AbortController().signal);
+  await unpackHere({ blob, staging, diffId, lowest: lowers.length === 0, limits: defaultLimits }, lowers);
   return `${staging}/fs`;
 }
 
-const range = <T>(n: number, make: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => make(index));
 const deepPath = (depth: number): string => range(depth, () => 'd').join('/');
 
 interface Case {
@@ -170,21 +167,15 @@ const cases: Readonly<Record<string, Case>> = {
 };
 
 for (const [name, { n, entries, below = () => [] }] of Object.entries(cases)) {
-  test(`${name}: twice as many cost about twice as much`, async () => {
-    const layers = new Map<number, { readonly layer: Layer; readonly lowers: readonly string[] }>();
-    const prepare = async (size: number): Promise<{ readonly layer: Layer; readonly lowers: readonly string[] }> => {
-      const lowers: string[] = [];
-      for (const archive of below(size)) lowers.unshift(await unpack(layerOf(archive)));
-      return { layer: layerOf(entries(size)), lowers };
-    };
-    await assertNearLinear(
+  test(`${name}: twice as many cost about twice as much`, () =>
+    assertNearLinearWork(
       name,
       async (size) => {
-        const made = layers.get(size) ?? (await prepare(size));
-        layers.set(size, made);
-        await unpack(made.layer, made.lowers);
+        const lowers: string[] = [];
+        for (const archive of below(size)) lowers.unshift(await unpack(layerOf(archive)));
+        const layer = layerOf(entries(size));
+        return () => unpack(layer, lowers);
       },
       { n },
-    );
-  });
+    ));
 }

@@ -20,8 +20,8 @@ import {
 import { afterEach, beforeEach, test } from 'node:test';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
-import { getXattr, listXattr, mountOverlay, setXattr, umount } from '../../../base/kernel/index.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
+import { getXattr, listXattr, mountOverlay, setXattr, umount } from '../../../base/kernel/index.ts';
 import { defaultLimits } from '../limits.ts';
 import type { ImageLimits } from '../limits.ts';
 import { sha256, tarOf } from '../test-kit.ts';
@@ -30,6 +30,7 @@ import { verifyFiles } from './file-manifest.ts';
 import { unpackLayer } from './unpack-layer.ts';
 import type { UnpackedLayer } from './unpack-layer.ts';
 import { createJobCell, createWorkClock } from './work-clock.ts';
+import { codeIs } from './unpack.fixture.ts';
 
 let folder: string;
 let count = 0;
@@ -80,14 +81,6 @@ async function unpack(
 }
 const unpackEntries = async (entries: readonly Entry[], lowers?: readonly string[]): Promise<Unpacked> =>
   unpack(await tarOf(entries), lowers === undefined ? {} : { lowers });
-
-function codeIs(code: string): (thrown: unknown) => boolean {
-  return (thrown) => {
-    assert.ok(isPortcullisError(thrown), String(thrown));
-    assert.equal(thrown.code, code, thrown.message);
-    return true;
-  };
-}
 
 /** A header block as no honest tool writes it. */
 function rawHeader(fields: {

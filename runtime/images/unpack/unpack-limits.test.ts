@@ -1,53 +1,26 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { createWriteStream, lstatSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { afterEach, beforeEach, test } from 'node:test';
+import { createWriteStream, lstatSync, readFileSync, statSync } from 'node:fs';
+import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { pipeline } from 'node:stream/promises';
 import { createZstdCompress } from 'node:zlib';
-import { isPortcullisError } from '../../../base/errors/index.ts';
 import { getXattr } from '../../../base/kernel/index.ts';
-import { defaultLimits } from '../limits.ts';
 import type { ImageLimits } from '../limits.ts';
-import { sha256 } from '../test-kit.ts';
 import { endOfArchive, extendedHeader, paxRecord, rawBlock, rawEntry, rawTar } from './tar.fixture.ts';
 import type { RawEntry } from './tar.fixture.ts';
 import { createTarReader } from './tar-reader.ts';
-import { unpackLayer } from './unpack-layer.ts';
-import { createJobCell, createWorkClock } from './work-clock.ts';
+import { codeIs, layerFolderOfEachTest, range, unpackHere } from './unpack.fixture.ts';
 
-let folder: string;
-let count = 0;
-beforeEach(() => {
-  folder = mkdtempSync('/dev/shm/portcullis-unpack-limits-');
-});
-afterEach(() => {
-  rmSync(folder, { recursive: true });
-});
+const layers = layerFolderOfEachTest('unpack-limits');
 
+/** The root of what it unpacks to. */
 async function unpack(tar: Buffer, limits: Partial<ImageLimits> = {}, lowers: readonly string[] = []): Promise<string> {
-  const staging = `${folder}/${count++}`;
-  writeFileSync(`${staging}.tar`, tar);
-  const request = {
-    blob: `${staging}.tar`,
-    staging,
-    diffId: sha256(tar),
-    lowest: lowers.length === 0,
-    limits: { ...defaultLimits, ...limits },
-  };
-  await unpackLayer(request, () => Promise.resolve(lowers), createWorkClock(createJobCell(), ''), new AbortController().signal);
-  return `${staging}/fs`;
+  const request = layers.requestOf(tar, { lowest: lowers.length === 0, limits });
+  await unpackHere(request, lowers);
+  return `${request.staging}/fs`;
 }
 
-function codeIs(code: string): (thrown: unknown) => boolean {
-  return (thrown) => {
-    assert.ok(isPortcullisError(thrown), String(thrown));
-    assert.equal(thrown.code, code, thrown.message);
-    return true;
-  };
-}
-
-const range = <T>(n: number, make: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => make(index));
 const tooLarge = 'IMAGES_LAYER_TOO_LARGE';
 const xattr = 'SCHILY.xattr.';
 
@@ -229,7 +202,7 @@ test('files copied from the layers below count as the layer’s content', async 
 
 /** Compressed as it is made: the archives are larger than what may be kept. */
 async function largeLayer({ header, type, count: entries }: Hoard): Promise<string> {
-  const blob = `${folder}/${count++}.zst`;
+  const blob = `${layers.newPath()}.zst`;
   const parts = function* (): Generator<Buffer> {
     for (let index = 0; index < entries; index++) yield Buffer.concat([header, rawBlock(`e${index}`, type, 0)]);
     yield endOfArchive;

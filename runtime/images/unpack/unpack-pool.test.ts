@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { afterEach, beforeEach, test } from 'node:test';
-import { isPortcullisError } from '../../../base/errors/index.ts';
+import { closeSync, existsSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { afterEach, test } from 'node:test';
 import { startKernelWorker } from '../../../base/kernel/index.ts';
 import { createLogger } from '../../../base/log/index.ts';
 import { makeStoreFolders, storeFolders } from '../folders.ts';
@@ -18,18 +17,15 @@ import type { UnpackRequest, UnpackedLayer } from './unpack-layer.ts';
 import { createUnpackPool } from './unpack-pool.ts';
 import type { UnpackPool, UnpackPoolOptions } from './unpack-pool.ts';
 import { createJobCell, createWorkClock, stopJob, unpackAllowance } from './work-clock.ts';
+import { codeIs, layerFolderOfEachTest, range } from './unpack.fixture.ts';
 
-let folder: string;
-let pools: UnpackPool[];
-let count = 0;
-beforeEach(() => {
-  folder = mkdtempSync('/dev/shm/portcullis-unpack-pool-');
-  pools = [];
-});
+let pools: UnpackPool[] = [];
+// Before the folder of its layers is removed.
 afterEach(async () => {
   for (const pool of pools) await pool.close();
-  rmSync(folder, { recursive: true });
+  pools = [];
 });
+const layers = layerFolderOfEachTest('unpack-pool');
 
 function poolOf(options: UnpackPoolOptions): UnpackPool {
   const pool = createUnpackPool(options);
@@ -37,22 +33,8 @@ function poolOf(options: UnpackPoolOptions): UnpackPool {
   return pool;
 }
 
-function requestOf(entries: readonly RawEntry[], lowest = false): UnpackRequest {
-  const name = `${folder}/${count++}`;
-  const tar = rawTar(entries);
-  writeFileSync(`${name}.tar`, tar);
-  return { blob: `${name}.tar`, staging: `${name}.layer`, diffId: sha256(tar), lowest, limits: defaultLimits };
-}
+const requestOf = (entries: readonly RawEntry[], lowest = false): UnpackRequest => layers.requestOf(rawTar(entries), { lowest });
 
-function codeIs(code: string): (thrown: unknown) => boolean {
-  return (thrown) => {
-    assert.ok(isPortcullisError(thrown), String(thrown));
-    assert.equal(thrown.code, code, thrown.message);
-    return true;
-  };
-}
-
-const range = <T>(n: number, make: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => make(index));
 const small: readonly RawEntry[] = [{ name: 'file', body: 'content' }];
 const folders = 10_000;
 const layersBelow = 24;
@@ -103,7 +85,7 @@ test('a cancelled layer leaves its Worker in the middle of its look-ups', async 
 
 test('a layer that overruns loses its Worker; layers beside it begin again, and its own pull alone fails and leaves nothing', async () => {
   const kernel = await startKernelWorker();
-  const store = storeFolders(`${folder}/store`);
+  const store = storeFolders(layers.newPath());
   await makeStoreFolders(store);
   const trash = createTrash(store.trash, kernel, createLogger({ level: 'silent' }));
   await trash.empty();

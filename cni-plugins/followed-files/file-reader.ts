@@ -1,19 +1,18 @@
 import type { Worker } from 'node:worker_threads';
-import { reasonOf } from '../../../base/errors/index.ts';
-import { startWorker } from '../../../base/process/index.ts';
-import type { ReadAnswer, ReadFile, Ready } from './policy-files.worker.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import type { ReadAnswer, ReadFile, Ready } from './messages.ts';
 
 /** Reads files one after another in a Worker that lives while there is something to read. */
-export interface FileReader {
+export interface FileReader<Reading extends object> {
   /** Never rejects: what went wrong is the file's problem, or why it was not looked at. */
-  read(file: ReadFile): Promise<ReadAnswer>;
+  read(file: ReadFile): Promise<ReadAnswer<Reading>>;
   close(): void;
 }
 
 /** A file of the largest size takes about 20 s on a slow machine. */
 const deadlineMs = 120_000;
-/** What a file of the largest size needs at most; what needs more ends the Worker, and is that file's problem. */
-const heapMiB = 1536;
+/** For the Worker: what a file of the largest size needs at most; what needs more ends the Worker, and is that file's problem. */
+export const readerLimits = { maxOldGenerationSizeMb: 1536 } as const;
 /** The modules it has loaded take some 60 MB. */
 const idleMs = 2_000;
 
@@ -22,16 +21,13 @@ type Loss = { readonly why: string } | { readonly failed: string };
 
 const notStarted = (why: string): Loss => ({ failed: `the thread that reads it did not start: ${why}` });
 
-const startReader = (): Worker =>
-  startWorker(import.meta.url, './policy-files.worker.ts', { resourceLimits: { maxOldGenerationSizeMb: heapMiB } });
-
 /** @param make starts the Worker; it may throw */
-export function createFileReader(make: () => Worker = startReader): FileReader {
+export function createFileReader<Reading extends object>(make: () => Worker): FileReader<Reading> {
   let worker: Worker | undefined;
   let idle: NodeJS.Timeout | undefined;
   let last: Promise<unknown> = Promise.resolve();
   /** Of the one file that is being read. */
-  let settle: ((answer: ReadAnswer | Loss) => void) | undefined;
+  let settle: ((answer: ReadAnswer<Reading> | Loss) => void) | undefined;
 
   const end = (): void => {
     const ended = worker;
@@ -46,7 +42,7 @@ export function createFileReader(make: () => Worker = startReader): FileReader {
     const lost = (why: string): void => {
       if (worker === started) settle?.(isReady ? { why: `it cannot be read: ${why}` } : notStarted(why));
     };
-    started.on('message', (answer: ReadAnswer | Ready) => {
+    started.on('message', (answer: ReadAnswer<Reading> | Ready) => {
       if (answer === 'ready') isReady = true;
       else if (worker === started) settle?.(answer);
     });
@@ -55,7 +51,7 @@ export function createFileReader(make: () => Worker = startReader): FileReader {
     return started;
   };
 
-  const ask = (file: ReadFile): Promise<ReadAnswer> =>
+  const ask = (file: ReadFile): Promise<ReadAnswer<Reading>> =>
     new Promise((resolve) => {
       clearTimeout(idle);
       const deadline = setTimeout(() => settle?.({ why: `reading it took more than ${deadlineMs / 1000} s` }), deadlineMs).unref();

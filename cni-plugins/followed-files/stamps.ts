@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { reasonOf } from '../../../base/errors/index.ts';
-import { limits } from './documents.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import type { FolderLimits } from './messages.ts';
 
 /** What tells whether a folder of files and each of its files changed. Synchronous. */
 
@@ -21,16 +21,17 @@ export type FileStamp =
     }
   | { readonly problem: string };
 
-const isOurs = (name: string): boolean => /\.(?:ya?ml|json)$/u.test(name) && !name.startsWith('.');
+/** Whether a file of this name is read. */
+export const isFollowed = (name: string): boolean => /\.(?:ya?ml|json)$/u.test(name) && !name.startsWith('.');
 
-/** Of what the path leads to: links are followed. @returns `missing`: nothing is there; `problem`: it cannot be listed, or holds more than is read */
-export function stampsOf(folder: string): FolderStamps | 'missing' | { readonly problem: string } {
+/** Of what the path leads to: links are followed. @param what the files hold, in words @returns `missing`: nothing is there; `problem`: it cannot be listed, or holds more than is read */
+export function stampsOf(folder: string, limits: FolderLimits, what: string): FolderStamps | 'missing' | { readonly problem: string } {
   try {
     const { dev, ino } = statSync(folder, { bigint: true });
-    const names = readdirSync(folder).filter(isOurs).sort();
-    if (names.length > limits.files) return { problem: `holds more than ${limits.files} files of policies` };
+    const names = readdirSync(folder).filter(isFollowed).sort();
+    if (names.length > limits.files) return { problem: `holds more than ${limits.files} files of ${what}` };
     const files = new Map(names.map((name) => [name, fileStamp(join(folder, name))]));
-    if (bytesOf(files) > limits.folder) return { problem: `holds more than ${limits.folder} bytes of policies` };
+    if (bytesOf(files, limits.file) > limits.folder) return { problem: `holds more than ${limits.folder} bytes of ${what}` };
     return { identity: `${dev}:${ino}`, files };
   } catch (thrown) {
     return (thrown as NodeJS.ErrnoException).code === 'ENOENT' ? 'missing' : { problem: `cannot be listed: ${reasonOf(thrown)}` };
@@ -38,8 +39,8 @@ export function stampsOf(folder: string): FolderStamps | 'missing' | { readonly 
 }
 
 /** Of what is read: a file that is too large is a problem of its own. */
-function bytesOf(files: ReadonlyMap<string, FileStamp>): number {
-  const sizes = [...files.values()].map((file) => ('stamp' in file && file.bytes <= limits.file ? file.bytes : 0));
+function bytesOf(files: ReadonlyMap<string, FileStamp>, mostBytes: number): number {
+  const sizes = [...files.values()].map((file) => ('stamp' in file && file.bytes <= mostBytes ? file.bytes : 0));
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 

@@ -1,20 +1,19 @@
 import type { FileReader } from './file-reader.ts';
-import type { FileReading } from './join.ts';
-import type { ReadAnswer } from './policy-files.worker.ts';
+import type { ReadAnswer } from './messages.ts';
 import type { FileStamp } from './stamps.ts';
 import type { StoredFile } from './stored-set.ts';
 
 /** The last good version of each file of the folder, and what is wrong with what is there now. */
-export interface HeldFiles {
+export interface HeldFiles<Reading extends object> {
   /** Versions that were kept on disk. */
-  load(files: readonly StoredFile[]): void;
+  load(files: readonly StoredFile<Reading>[]): void;
   /** The files as they are now. Asks for those to be read that changed and are quiet; what was read counts from the next look on. */
   look(stamps: ReadonlyMap<string, FileStamp>): void;
   /** Whether a file waits to be quiet, read or removed. */
   isWaiting(): boolean;
   isEmpty(): boolean;
-  readings(): readonly FileReading[];
-  held(): readonly StoredFile[];
+  readings(): readonly Reading[];
+  held(): readonly StoredFile<Reading>[];
   /** One line each. */
   problems(): readonly string[];
   /** Whether all files can be read, but for those that were empty at the first look already and have no good version. */
@@ -23,9 +22,9 @@ export interface HeldFiles {
   revision(): number;
 }
 
-interface File {
+interface File<Reading> {
   /** The last good version. */
-  good?: { readonly stamp: string; readonly reading: FileReading };
+  good?: { readonly stamp: string; readonly reading: Reading };
   /** What is there now; undefined: nothing, or what has no stamp. */
   seen: string | undefined;
   /** Since when, on the clock of `performance.now`. */
@@ -45,19 +44,23 @@ const retryMs = 2_000;
 /** A file that is removed while others change may be on its way to another name; it is waited for no longer than this. */
 const mostRemovalMs = 5_000;
 
-export function createHeldFiles(reader: Pick<FileReader, 'read'>, folder: string, quietMs: number): HeldFiles {
-  const files = new Map<string, File>();
+export function createHeldFiles<Reading extends object>(
+  reader: Pick<FileReader<Reading>, 'read'>,
+  folder: string,
+  quietMs: number,
+): HeldFiles<Reading> {
+  const files = new Map<string, File<Reading>>();
   let revision = 0;
   let isWaiting = false;
   let isFirst = true;
 
-  const say = (file: File, problems: readonly string[]): void => {
+  const say = (file: File<Reading>, problems: readonly string[]): void => {
     if (problems.join('\n') === file.problems.join('\n')) return;
     file.problems = problems;
     revision += 1;
   };
 
-  const take = (file: File, path: string, { stamp, result, failed }: ReadAnswer): void => {
+  const take = (file: File<Reading>, path: string, { stamp, result, failed }: ReadAnswer<Reading>): void => {
     file.isReading = false;
     if (failed !== undefined) {
       file.since = performance.now() + retryMs;
@@ -77,7 +80,7 @@ export function createHeldFiles(reader: Pick<FileReader, 'read'>, folder: string
 
   /** @returns whether it waits */
   const follow = (name: string, found: FileStamp, now: number): boolean => {
-    const file = files.get(name) ?? { seen: '', since: now, isReading: false, problems: [] };
+    const file: File<Reading> = files.get(name) ?? { seen: '', since: now, isReading: false, problems: [] };
     files.set(name, file);
     if ('problem' in found) {
       if (file.seen !== undefined) Object.assign(file, { seen: undefined, since: now });
@@ -116,8 +119,8 @@ export function createHeldFiles(reader: Pick<FileReader, 'read'>, folder: string
     return ready.length < gone.length;
   };
 
-  const sorted = (): [string, File][] => [...files].toSorted(([a], [b]) => (a < b ? -1 : 1));
-  const held = (): StoredFile[] => sorted().flatMap(([name, { good }]) => (good === undefined ? [] : [{ name, ...good }]));
+  const sorted = (): [string, File<Reading>][] => [...files].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const held = (): StoredFile<Reading>[] => sorted().flatMap(([name, { good }]) => (good === undefined ? [] : [{ name, ...good }]));
 
   return {
     load(stored) {

@@ -1,0 +1,57 @@
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parentPort } from 'node:worker_threads';
+import { reasonOf } from '../../base/errors/index.ts';
+import type { FileResult, ReadAnswer, ReadFile, Ready, SourceText } from './messages.ts';
+import { stampOfStats } from './stamps.ts';
+
+/**
+ * Serves, in a Worker, whoever follows a folder: YAML takes some 700 ms a megabyte, and their threads have other work.
+ * @param read what one file says; pure
+ */
+export function serveFiles<Reading extends object>(
+  read: (source: SourceText) => FileResult<Reading>,
+  limits: { readonly file: number },
+): void {
+  const port = parentPort;
+  if (port === null) throw new Error('files are read in a Worker');
+  port.on('message', (asked: ReadFile) => {
+    port.postMessage(answerTo(asked, read, limits.file) satisfies ReadAnswer<Reading>);
+  });
+  port.postMessage('ready' satisfies Ready);
+}
+
+function answerTo<Reading extends object>(
+  { folder, name, stamp }: ReadFile,
+  read: (source: SourceText) => FileResult<Reading>,
+  mostBytes: number,
+): ReadAnswer<Reading> {
+  const path = join(folder, name);
+  const refused = (why: string): ReadAnswer<Reading> => ({ name, stamp, result: { unreadable: [`${path}:1:1: ${why}`] } });
+  try {
+    const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const stats = fstatSync(descriptor, { bigint: true });
+      if (!isSame(stampOfStats(stats), stamp)) return { name, stamp };
+      if (stats.size > BigInt(mostBytes)) return refused(`the file is larger than ${mostBytes} bytes; split it`);
+      const bytes = readFileSync(descriptor);
+      // It may have been written while it was read.
+      if (!isSame(stampOfStats(fstatSync(descriptor, { bigint: true })), stamp)) return { name, stamp };
+      return { name, stamp, result: read({ file: path, text: textOf(bytes) }) };
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (thrown) {
+    return refused(`it cannot be read: ${reasonOf(thrown)}`);
+  }
+}
+
+const isSame = (found: ReturnType<typeof stampOfStats>, stamp: string): boolean => 'stamp' in found && found.stamp === stamp;
+
+function textOf(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new Error('it is not UTF-8');
+  }
+}

@@ -1,0 +1,104 @@
+import { hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { parseJson } from '../../base/json/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import { dropAbandonedWrites, makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
+
+/** What files said that was last in force, kept on disk: a folder that is gone or emptied by mistake takes nothing away, not after a restart either. */
+
+export interface StoredSet<Reading> {
+  /** The folder that it was read from, by its path. */
+  readonly folder: string;
+  /** Device and inode of that folder; empty: it was never there. */
+  readonly identity: string;
+  readonly files: readonly StoredFile<Reading>[];
+}
+
+export interface StoredFile<Reading> {
+  readonly name: string;
+  /** As the file was when it was read (stamps.ts). */
+  readonly stamp: string;
+  readonly reading: Reading;
+}
+
+export interface SetStore<Reading> {
+  /** @returns undefined: there is none; `damaged`: it is not as it was written, or cannot be read */
+  last(): StoredSet<Reading> | 'damaged' | undefined;
+  /** Writes it, when it is another than the last one: whole or not at all. What fails is logged, and tried again at the next call. */
+  keep(set: StoredSet<Reading>): void;
+  /** Whether the last set that was given is on disk. */
+  isKept(): boolean;
+}
+
+export interface SetStoreOptions {
+  readonly path: string;
+  /** Changes with the meaning of a reading: a set of another format is damaged. */
+  readonly format: string;
+  /** What is kept, for the log. */
+  readonly what: string;
+  readonly log: { error(fields: object, message: string): void };
+}
+
+export function openSetStore<Reading>({ path, format, what, log }: SetStoreOptions): SetStore<Reading> {
+  let [written, wanted, told] = ['', '', ''];
+  let isWriting = false;
+
+  const write = async (set: StoredSet<Reading>, key: string): Promise<void> => {
+    isWriting = true;
+    try {
+      makeFolderSync(dirname(path));
+      await dropAbandonedWrites(path);
+      await writeFileAtomic(path, textOf(set, format));
+      [written, told] = [key, ''];
+    } catch (thrown) {
+      const why = reasonOf(thrown);
+      if (why !== told) log.error({ path, why }, `the ${what} in force could not be kept on disk; it is tried again`);
+      told = why;
+    } finally {
+      isWriting = false;
+    }
+  };
+
+  return {
+    last() {
+      const found = read<Reading>(path, format);
+      if (found !== undefined && found !== 'damaged') written = wanted = keyOf(found);
+      return found;
+    },
+    keep(set) {
+      // Most nodes have no such files, and nothing to keep.
+      if (written === '' && set.files.length === 0 && read(path, format) === undefined) return;
+      wanted = keyOf(set);
+      if (wanted !== written && !isWriting) void write(set, wanted);
+    },
+    isKept: () => wanted === written,
+  };
+}
+
+const keyOf = ({ folder, identity, files }: StoredSet<unknown>): string =>
+  JSON.stringify([folder, identity, files.map(({ name, stamp }) => [name, stamp])]);
+
+function read<Reading>(path: string, format: string): StoredSet<Reading> | 'damaged' | undefined {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (thrown) {
+    return (thrown as NodeJS.ErrnoException).code === 'ENOENT' ? undefined : 'damaged';
+  }
+  const end = text.indexOf('\n');
+  const body = text.slice(end + 1);
+  if (end === -1 || text.slice(0, end) !== headOf(body, format)) return 'damaged';
+  try {
+    return parseJson(body) as StoredSet<Reading>;
+  } catch {
+    return 'damaged';
+  }
+}
+
+function textOf(set: StoredSet<unknown>, format: string): string {
+  const body = JSON.stringify(set);
+  return `${headOf(body, format)}\n${body}`;
+}
+
+const headOf = (body: string, format: string): string => `${format} sha256:${hash('sha256', body)}`;

@@ -1,0 +1,58 @@
+import { remember } from '../../netlink/balancing-expressions.ts';
+import { connection, differs, inSet, masked, meta, payload, register, verdict } from '../../netlink/expressions.ts';
+import type { NamedSet } from '../../netlink/nftables.ts';
+import { u32 } from '../../netlink/wire.ts';
+import type { Family } from '../model.ts';
+
+/**
+ * What keeps a segment of no connection that is known, such as a late retransmission, from a client. Nothing translates it back, and whoever gets it
+ * from the backend's own address answers with a reset, which ends the backend's connection. Values; what is no service's is left alone.
+ */
+export const unknownSegmentsChain = 'invalid';
+
+/** Address, protocol and port of each backend to which a connection was balanced. */
+export const backendsSet = 'backends';
+
+/** For longer than connection tracking keeps an established connection without packets (5 days). */
+const backendDays = 7;
+export const backendMilliseconds = backendDays * 86_400_000;
+
+/** As many as connection tracking holds connections by default on a large host. */
+const mostBackends = 262_144;
+
+const CT_INVALID = 1;
+const r0 = register(0);
+
+export const backendsSetOf = (family: Family): NamedSet => ({
+  name: backendsSet,
+  key: [family === 4 ? 'ipv4_addr' : 'ipv6_addr', 'inet_proto', 'inet_service'],
+  dynamic: { atMost: mostBackends },
+});
+
+/** Address, protocol and port of one end of a packet, from `register(0)` on. */
+function endOf(family: Family, end: 'source' | 'destination'): readonly Buffer[] {
+  const size = family === 4 ? 4 : 16;
+  const first = family === 4 ? 12 : 8;
+  return [
+    payload('network', end === 'source' ? first : first + size, size, r0),
+    meta('l4proto', register(size / 4)),
+    payload('transport', end === 'source' ? 0 : 2, 2, register(size / 4 + 1)),
+  ];
+}
+
+/** Of a packet on its way to a backend that was chosen for it. Nothing happens when the set is full. */
+export const rememberBackend = (family: Family): readonly Buffer[] => [
+  ...endOf(family, 'destination'),
+  remember('refresh', backendsSet, { key: r0, milliseconds: backendMilliseconds }),
+];
+
+/** For chains of `forward` and `input`, where whatever a balancer translates is translated. */
+export const toUnknownSegments: readonly Buffer[] = [
+  connection('state', undefined, r0),
+  masked(r0, u32(CT_INVALID)),
+  differs(r0, u32(0)),
+  verdict({ jump: unknownSegmentsChain }),
+];
+
+/** A rule of {@link unknownSegmentsChain}. */
+export const dropOfBackend = (family: Family): readonly Buffer[] => [...endOf(family, 'source'), inSet(backendsSet, r0), verdict('drop')];
