@@ -36,7 +36,13 @@ const besideTheCode = [
   'test/fixtures',
   'test/trust-requests',
 ].map((room) => `${room}/**/*.test.ts`);
-const acrossRooms = ['test/e2e/**/*.test.ts', 'test/cve/**/*.test.ts', 'test/interop/**/*.test.ts', 'test/chaos/**/*.test.ts'];
+const acrossRooms = [
+  'test/e2e/**/*.test.ts',
+  'test/cve/**/*.test.ts',
+  'test/interop/**/*.test.ts',
+  'test/chaos/**/*.test.ts',
+  'test/tenant/**/*.test.ts',
+];
 
 function filesOf(patterns: readonly string[], paths: readonly string[]): string[] {
   return globSync([...patterns])
