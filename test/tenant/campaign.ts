@@ -98,7 +98,8 @@ async function ownOf(scene: Scene, ids: readonly string[], variant: Variant): Pr
     address,
     ...all.map(({ local }) => local),
   ]);
-  const joined = (variant.services ?? []).flatMap((name) => [`pods/${name}`, `shared/${name}`]);
+  const asked = typeof variant.services === 'function' ? variant.services(scene) : (variant.services ?? []);
+  const joined = asked.flatMap((name) => [`pods/${name}`, `shared/${name}`]);
   const virtual =
     joined.length === 0
       ? []
@@ -232,6 +233,6 @@ export function tableOf(results: readonly Result[]): string {
   return [
     `${'group'.padEnd(26)} variants refused   ran differences  refused by`,
     ...groups.map(([group, rows]) => line(group, rows)),
-    line('all', results).split('  ')[0] === '' ? '' : line('all', results).replace(/ {2}[A-Z].*$/u, ''),
+    line('all', results).replace(/ {2}[A-Z].*$/u, ''),
   ].join('\n');
 }

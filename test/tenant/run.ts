@@ -32,22 +32,24 @@ let failed = 0;
 for (const ceiling of ceilings) {
   const begin = performance.now();
   const scene = await openScene(ceiling);
-  let results: readonly Result[] = [];
+  const results: Result[] = [];
   try {
-    results = await runCampaign(scene, chosen, ({ variant, outcome, differences, milliseconds }) => {
+    await runCampaign(scene, chosen, (result) => {
+      const { variant, outcome, differences, milliseconds } = result;
+      results.push(result);
       if (values.verbose || differences.length > 0)
         console.log(`${differences.length > 0 ? '✖' : '✔'} ${variant.group}: ${variant.name}: ${outcome}, ${milliseconds.toFixed(0)} ms`);
       for (const line of differences.slice(0, 20)) console.log(`    ${line}`);
     });
   } finally {
+    const changed = results.filter(({ differences }) => differences.length > 0).length;
+    failed += changed;
+    const each = results.reduce((sum, { milliseconds }) => sum + milliseconds, 0) / Math.max(1, results.length);
+    console.log(`\nceiling ${ceiling}\n${tableOf(results)}`);
+    console.log(
+      `${results.length} variants, ${changed} with a difference, ${each.toFixed(0)} ms each, ${((performance.now() - begin) / 1000).toFixed(0)} s\n`,
+    );
     await scene.close();
   }
-  const changed = results.filter(({ differences }) => differences.length > 0).length;
-  failed += changed;
-  const each = results.reduce((sum, { milliseconds }) => sum + milliseconds, 0) / Math.max(1, results.length);
-  console.log(`\nceiling ${ceiling}\n${tableOf(results)}`);
-  console.log(
-    `${results.length} variants, ${changed} with a difference, ${each.toFixed(0)} ms each, ${((performance.now() - begin) / 1000).toFixed(0)} s\n`,
-  );
 }
 process.exit(failed === 0 && chosen.length > 0 ? 0 : 1);

@@ -49,7 +49,9 @@ const memberships: readonly Variant[] = [
       'tasks',
     ] as const
   ).flatMap((name) => owned(table('services', [[`called ${name}`, one({}, name)]], annotations), name)),
-  ...owned(table('services', [['called as the victim’s short id', (scene) => one({}, scene.victim.web.id.slice(0, 12))]], annotations)),
+  ...table('services', [['called as the victim’s short id', (scene: Scene) => one({}, scene.victim.web.id.slice(0, 12))]], annotations).map(
+    (row): Variant => ({ ...row, services: (scene) => [scene.victim.web.id.slice(0, 12)] }),
+  ),
   ...table(
     'services',
     [

@@ -11,7 +11,7 @@ export interface Variant {
   /** That it runs would itself be a way out of the tenant's own pods: a mount of the host, its namespaces, another tenant's image. */
   readonly mustRefuse?: true;
   /** Services of networks that the pod joins, whose virtual address is the tenant's own while it has members. */
-  readonly services?: readonly string[];
+  readonly services?: readonly string[] | ((scene: Scene) => readonly string[]);
 }
 
 type Value<T> = T | ((scene: Scene) => T);
