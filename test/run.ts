@@ -42,6 +42,7 @@ const acrossRooms = [
   'test/interop/**/*.test.ts',
   'test/chaos/**/*.test.ts',
   'test/exhaustion/**/*.test.ts',
+  'test/tenant/**/*.test.ts',
 ];
 
 function filesOf(patterns: readonly string[], paths: readonly string[]): string[] {

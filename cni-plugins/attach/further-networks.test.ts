@@ -116,9 +116,21 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         'NETWORK_INTERFACE_INVALID',
       ],
       [[{ network: 'open' }, { network: 'shop', ips: ['10.99.0.1'] }], 'NETWORK_ADDRESS_OUT_OF_RANGE'],
+      // What no plugin can read keeps none from the removal of what the plugins before it made.
+      [
+        [
+          { network: 'open', mac: '02:00:00:00:86:01' },
+          { network: 'shop', ips: ['10.85.0.999'] },
+        ],
+        'NETWORK_CONFIG_INVALID',
+      ],
+      [[{ network: 'open' }, { network: 'shop', mac: 'none' }], 'NETWORK_CONFIG_INVALID'],
     ] as const) {
-      const pod = fixture.pod(`p${code}${networks[0].network}${networks.length}`.toLowerCase().replaceAll('_', '').slice(0, 40));
+      const pod = fixture.pod(
+        `p${code}${networks[0].network}${networks.length}${JSON.stringify(networks).length}`.toLowerCase().replaceAll('_', '').slice(0, 40),
+      );
       assert.equal(await attach(pod, networks), code);
+      await engine?.detach(pod.request.id);
       await eventually(() => (pod.run('ip link show eth0') === undefined ? true : undefined));
       await eventually(() => (tried('ip -o link show type veth') === '' ? true : undefined));
       tried(`umount ${pod.request.netns}`);

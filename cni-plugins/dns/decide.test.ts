@@ -42,6 +42,7 @@ const query = (name: string | undefined, asked: number, more: Partial<Query> = {
 /** What is said: the code, or the addresses. */
 function said(decision: Decision): string {
   if (decision === 'forward') return decision;
+  if ('unlessElsewhere' in decision) return `unless elsewhere ${said(decision.unlessElsewhere)}`;
   if (decision.rcode !== 0) return `rcode ${decision.rcode}`;
   return decision.answers
     .map(({ data }) =>
@@ -85,6 +86,17 @@ test('names of the asker’s networks', () => {
   assert.equal(said(decide(query(undefined, type.A), [front], settings)), 'forward');
 });
 
+test('a bare name of another namespace is told where no other name server has it; localhost is nobody’s', () => {
+  const others = (...addresses: Uint8Array[]): Endpoint[] => container(...addresses).map((endpoint) => ({ ...endpoint, ofOthers: true }));
+  const theirs = network('front', { node1: others(v4(30)), localhost: container(v4(31)), 'a.localhost': container(v4(32)) });
+  assert.equal(ask('node1', type.A, [theirs]), 'unless elsewhere 10.0.0.30');
+  assert.equal(ask('node1', type.AAAA, [theirs]), 'unless elsewhere ');
+  assert.equal(ask('node1', type.A, [theirs, network('back', { node1: container(v4(40)) })]), '10.0.0.40', 'its own goes before');
+  assert.equal(said(decide(query('node1', type.A, { wantsRecursion: false }), [theirs], settings)), '10.0.0.30');
+  assert.equal(ask('node1.front.portcullis.internal', type.A, [theirs]), '10.0.0.30', 'the whole name is the network’s');
+  for (const name of ['localhost', 'a.localhost']) assert.equal(ask(name, type.A, [theirs]), 'forward', name);
+});
+
 test('addresses in reverse', () => {
   assert.equal(ask('2.0.0.10.in-addr.arpa', type.PTR), '\u0003web\u0005front\u000aportcullis\u0008internal\u0000');
   assert.equal(ask('99.0.0.10.in-addr.arpa', type.PTR), `rcode ${rcode.NXDOMAIN}`, 'in the network, unused');
@@ -108,7 +120,7 @@ test('several addresses come in another order each time', () => {
   const first = new Set<string>();
   for (let count = 0; count < 200; count += 1) {
     const decision = decide(query('pool', type.A), [front], settings);
-    assert.ok(decision !== 'forward');
+    assert.ok(decision !== 'forward' && 'answers' in decision);
     first.add(decision.answers[0]?.data.join('.') ?? '');
   }
   assert.equal(first.size, 3);
@@ -116,9 +128,9 @@ test('several addresses come in another order each time', () => {
 
 test('a denial below the domain may be kept, one of a short name may not', () => {
   const denial = decide(query('nobody.front.portcullis.internal', type.A), [front], settings);
-  assert.ok(denial !== 'forward' && denial.zoneLabels === 2);
+  assert.ok(denial !== 'forward' && 'answers' in denial && denial.zoneLabels === 2);
   const nothing = decide(query('old.front.portcullis.internal', type.AAAA), [front], settings);
-  assert.ok(nothing !== 'forward' && nothing.zoneLabels === 3);
+  assert.ok(nothing !== 'forward' && 'answers' in nothing && nothing.zoneLabels === 3);
   const short = decide(query('old', type.AAAA), [front], settings);
-  assert.ok(short !== 'forward' && short.zoneLabels === undefined);
+  assert.ok(short !== 'forward' && 'answers' in short && short.zoneLabels === undefined);
 });

@@ -22,6 +22,8 @@ export interface Endpoint {
   /** 4 or 16 bytes. */
   readonly address: Uint8Array;
   readonly kind: 'container' | 'alias' | 'service';
+  /** Of a bare name that another namespace than the asker's chose: other name servers go before it. */
+  readonly ofOthers?: true;
 }
 
 export interface ZoneSettings {
@@ -29,7 +31,8 @@ export interface ZoneSettings {
   readonly ttl: number;
 }
 
-export type Decision = Reply | 'forward';
+/** `unlessElsewhere`: the reply where no other name server has the name. */
+export type Decision = Reply | 'forward' | { readonly unlessElsewhere: Reply };
 
 /** RFC 6895, section 3.1: types that are about the transfer of a zone or a message, not about a name. */
 const isMetaType = (asked: number): boolean => asked > 128 && asked < type.ANY;
@@ -39,7 +42,7 @@ export function decide(query: Query, networks: readonly SeenNetwork[], settings:
   if (query.edns !== undefined && query.edns.version !== 0) return bare(rcode.BADVERS);
   if (query.class !== classIn || isMetaType(query.type)) return bare(rcode.REFUSED);
   const own = query.name === undefined ? undefined : ownReply(query.name, query.type, networks, settings);
-  if (own !== undefined) return own;
+  if (own !== undefined) return 'unlessElsewhere' in own && !query.wantsRecursion ? own.unlessElsewhere : own;
   // A recursive answer for who did not ask for one would be somebody else's cache, read.
   return query.wantsRecursion ? 'forward' : bare(rcode.REFUSED);
 }
@@ -47,7 +50,12 @@ export function decide(query: Query, networks: readonly SeenNetwork[], settings:
 const bare = (code: number): Reply => ({ rcode: code, answers: [], ttl: 0, authoritative: false });
 
 /** Undefined: it is nothing that these networks could know. */
-function ownReply(name: string, asked: number, networks: readonly SeenNetwork[], settings: ZoneSettings): Reply | undefined {
+function ownReply(
+  name: string,
+  asked: number,
+  networks: readonly SeenNetwork[],
+  settings: ZoneSettings,
+): Exclude<Decision, 'forward'> | undefined {
   const { ttl } = settings;
   const known = (endpoints: readonly Endpoint[], zoneLabels?: number): Reply | undefined =>
     endpoints.length === 0
@@ -68,10 +76,17 @@ function ownReply(name: string, asked: number, networks: readonly SeenNetwork[],
     // Also what other networks have: who is not on them learns nothing, and nobody outside is asked.
     return authoritative(rcode.NXDOMAIN, [], ttl, labelsOf(namesDomain));
   }
+  // RFC 6761, section 6.3: the asker's own, whatever a pod is called.
+  if (name === 'localhost' || name.endsWith('.localhost')) return undefined;
+  let ofOthers: Reply | undefined;
   for (const network of networks) {
-    const reply = known(network.endpoints(name, 'whole'));
-    if (reply !== undefined) return reply;
+    const endpoints = network.endpoints(name, 'whole');
+    const reply = known(endpoints);
+    if (reply === undefined) continue;
+    if (!endpoints.every((endpoint) => endpoint.ofOthers)) return reply;
+    ofOthers ??= reply;
   }
+  if (ofOthers !== undefined) return { unlessElsewhere: ofOthers };
   for (const network of networks) {
     const suffix = `.${network.name.toLowerCase()}`;
     const reply = name.endsWith(suffix) ? known(network.endpoints(name.slice(0, -suffix.length))) : undefined;

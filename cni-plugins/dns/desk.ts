@@ -4,7 +4,7 @@ import { decide } from './decide.ts';
 import type { ZoneSettings } from './decide.ts';
 import type { Forwarder } from './forwarder.ts';
 import type { Arrival } from './arrival.ts';
-import { encodeFailure, encodeReply, extendedError, rcode, readQuery, relayed, roomOf } from './message.ts';
+import { encodeFailure, encodeReply, extendedError, rcode, rcodeOf, readQuery, relayed, roomOf } from './message.ts';
 import type { Query, Reply } from './message.ts';
 import type { NameTable, Seen, ServedNetwork } from './name-table.ts';
 
@@ -49,7 +49,10 @@ export function createDesk(options: DeskOptions): (arrival: Arrival, networks: r
     const decision = decide(asked, seen.networks, settings);
     if (decision === 'forward' && !seen.mayForward) return say('refused', refusal);
     if (decision === 'forward') return forward(arrival, asked, seen, room, say);
-    say(resultOf(decision), decision);
+    if (!('unlessElsewhere' in decision)) return say(resultOf(decision), decision);
+    const { unlessElsewhere: own } = decision;
+    if (!seen.mayForward || serversFor(seen).length === 0) return say(resultOf(own), own);
+    forward(arrival, asked, seen, room, say, own);
   };
 
   /** Those on the network see it, and the host itself, which asks from the gateway's own address. Nobody else gets more than what they sent. */
@@ -59,16 +62,24 @@ export function createDesk(options: DeskOptions): (arrival: Arrival, networks: r
     return seen.find(({ isAttached }) => isAttached) ?? seen[0];
   }
 
+  function serversFor(seen: Seen): readonly IpAddress[] {
+    return (seen.upstreams.length > 0 ? seen.upstreams : options.upstreams()).filter((server) => !options.isOwn(server));
+  }
+
+  /** @param own what is said where other name servers do not have the name, or none of them can be asked */
   function forward(
     { message, asker, byStream, reply }: Arrival,
     asked: Query,
     seen: Seen,
     room: number,
     say: (result: QueryResult, answer: Reply, question: Buffer) => void,
+    own?: Reply,
   ): void {
-    const servers = (seen.upstreams.length > 0 ? seen.upstreams : options.upstreams()).filter((server) => !options.isOwn(server));
     const query = Buffer.from(message);
-    forwarder.ask({ query, asked, asker: formatIp(asker), byStream, servers }, (answer) => {
+    forwarder.ask({ query, asked, asker: formatIp(asker), byStream, servers: serversFor(seen) }, (answer, limited) => {
+      // Whoever has too much under way must not decide by that what a name means.
+      const isElsewhere = limited !== undefined || (answer !== undefined && rcodeOf(answer) === rcode.NOERROR);
+      if (own !== undefined && !isElsewhere) return say(resultOf(own), own, query);
       if (answer === undefined) return say('failed', unreachable, query);
       tell('forwarded');
       reply(relayed(answer, query, asked, room));

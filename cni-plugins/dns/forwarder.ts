@@ -14,8 +14,8 @@ import type { Health } from './upstreams.ts';
  * Askers of one question share it, which also ends a loop over other servers: what comes back here finds itself under way.
  */
 export interface Forwarder {
-  /** @param answered with the server's message; undefined: none could say, or too much is under way */
-  ask(question: ForwardedQuestion, answered: (answer: Buffer | undefined) => void): void;
+  /** @param answered with the server's message; undefined: none could say, or (`limited`) too much is under way */
+  ask(question: ForwardedQuestion, answered: (answer: Buffer | undefined, limited?: 'limited') => void): void;
   /** Sockets that nobody waits at are closed. */
   rest(): void;
   close(): void;
@@ -213,7 +213,7 @@ export function createForwarder(place: Place, limits: ForwardLimits, tell: (outc
       }
       if (waiting >= limits.most || (ofAsker.get(asker) ?? 0) >= limits.mostOfAsker) {
         tell('limited', 0);
-        return answered(undefined);
+        return answered(undefined, 'limited');
       }
       count(asker, 1);
       const text = query.toString('latin1', 2, headerBytes) + query.toString('latin1', headerBytes, asked.questionEnd).toLowerCase();

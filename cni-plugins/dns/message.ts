@@ -252,9 +252,12 @@ export function encodeName(text: string): Buffer {
   return Buffer.concat([...labels.flatMap((label) => [Buffer.of(label.length), Buffer.from(label, 'latin1')]), Buffer.of(0)]);
 }
 
+/** RFC 1035, section 4.1.1. */
+export const rcodeOf = (answer: Buffer): number => (answer[3] ?? 0) & 0xf;
+
 /** Whether an answer of a server that was asked says it could not say: the next one may know. */
 export function isFailure(answer: Buffer): boolean {
-  const code = (answer[3] ?? 0) & 0xf;
+  const code = rcodeOf(answer);
   return code !== rcode.NOERROR && code !== rcode.NXDOMAIN;
 }
 

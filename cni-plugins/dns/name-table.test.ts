@@ -102,6 +102,19 @@ test('a name of two namespaces is the asker’s own, to others that of who had i
   assert.deepEqual(seen('10.3.0.6', 'web'), ['10.3.0.2']);
   assert.deepEqual(seen('10.3.0.6', 'web.two'), ['10.3.0.4', '10.3.0.5'], 'below the network’s own name');
   assert.deepEqual(seen('10.3.0.6', 'web.two', 'whole'), [], 'it may be a domain of elsewhere');
+  const isOfOthers = (asker: string, name: string, asked?: 'whole'): boolean => {
+    table.changed();
+    const from = parseIp(asker);
+    assert.ok(from);
+    const found = table.seenBy(from, { realm, name: 'mall', gateways: [], subnets: [] }).networks[0]?.endpoints(name, asked) ?? [];
+    return found.length > 0 && found.every(({ ofOthers }) => ofOthers);
+  };
+  assert.deepEqual(
+    (['10.3.0.3', '10.3.0.4', '10.3.0.6', '10.3.99.99'] as const).map((asker) => isOfOthers(asker, 'web', 'whole')),
+    [false, false, true, true],
+    'to another namespace, and to the host, other name servers go before it',
+  );
+  assert.equal(isOfOthers('10.3.0.6', 'web'), false, 'below the network’s own name nobody else has it');
   own('evil', 'evil', 'member', '10.3.0.7');
   names.put({ realm, network: 'mall', holder: 'service com', owner: 'evil' }, namesAt(['10.3.9.8'], 'service', ['com', 'tasks.com']));
   names.put({ realm, network: 'mall', holder: 'service all' }, namesAt(['10.3.9.7'], 'service', ['all', 'tasks.all']));

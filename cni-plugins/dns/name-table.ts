@@ -125,13 +125,19 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
       // The name may be a domain of elsewhere. Of ours only `tasks.SERVICE` has a dot, and its label is a tenant's choice (`tasks.com`): whole, it
       // is answered to askers of the service's own owner alone.
       const isOfElsewhere = asked === 'whole' && host.includes('.');
-      const key = `${realm}\0${name}\0${host}\0${asker ?? ''}\0${isOfElsewhere}`;
+      const key = `${realm}\0${name}\0${host}\0${asker ?? ''}\0${asked ?? ''}`;
       const known = endpointsSeen.get(key);
       if (known !== undefined) return known;
       const found = selectEndpoints.all(realm, name, host) as unknown as NamedAddress[];
       const isOwn = ({ kind, owner }: NamedAddress): boolean => kind === 'service' && (owner === '' || owner === asker);
       const rows = ofOneOwner(isOfElsewhere ? found.filter(isOwn) : found, asker);
-      const endpoints = rows.map(({ address, kind }): Endpoint => ({ address: addressOf(address), kind }));
+      // A bare name is a tenant's choice, too: what the host's own name servers say of it stays the same for everybody else.
+      const isOfOthers = (owner: string): boolean => asked === 'whole' && owner !== '' && owner !== asker;
+      const endpoints = rows.map(({ address, kind, owner }): Endpoint => ({
+        address: addressOf(address),
+        kind,
+        ...(isOfOthers(owner) && { ofOthers: true }),
+      }));
       endpointsSeen.set(key, endpoints);
       return endpoints;
     },

@@ -25,9 +25,12 @@ export async function addChain(run: RunStep, link: ChainLink, pod: ChainPod): Pr
 export async function deleteChain(run: RunStep, link: ChainLink, pod: ChainPod): Promise<void> {
   const before = link.result !== undefined && atLeast(link.list, [0, 4, 0]) ? { prevResult: link.result } : {};
   const failures: unknown[] = [];
+  // An address or MAC that was asked for and cannot be read is why ADD was refused, and must not be why DEL is; ours need neither to remove a link.
+  const { ips: _ips, mac: _mac, ...capabilityArgs } = link.capabilityArgs;
+  const removed = link.way === 'in-process' ? { ...link, capabilityArgs } : link;
   for (const plugin of link.list.plugins.toReversed()) {
     try {
-      await run(stepOf('DEL', link, plugin, pod, before));
+      await run(stepOf('DEL', removed, plugin, pod, before));
     } catch (thrown) {
       // An ADD that never came to it has left nothing of it.
       const neverRan = link.result === undefined && isPortcullisError(thrown) && thrown.code === 'NETWORK_PLUGIN_MISSING';

@@ -9,6 +9,7 @@ test('both forms of the annotation are read', () => {
   for (const [text, expected] of [
     ['', []],
     ['shop', [{ network: 'shop' }]],
+    ['[{"name":"shop","ips":["10.0.0.9/24","fd00::9/64"]}]', [{ network: 'shop', ips: ['10.0.0.9/24', 'fd00::9/64'] }]],
     [' shop , team/mail@mail0', [{ network: 'shop' }, { network: 'mail', interface: 'mail0' }]],
     [
       '[{"name":"shop","ips":["10.0.0.9"],"mac":"02:00:00:00:00:01","interface":"net9"},{"name":"mail","namespace":"team"}]',
@@ -27,6 +28,12 @@ test('what is not understood is refused', () => {
     ['other/shop', /own namespace/u],
     ['[{"name":"shop","default-route":["10.0.0.1"]}]', /default-route/u],
     ['[{"name":"shop","ips":"10.0.0.1"}]', /ips must/u],
+    // What only the plugins would refuse, they refuse at the removal of what is half made, too.
+    ['[{"name":"shop","ips":["10.0.0.999"]}]', /10\.0\.0\.999.* no address/u],
+    ['[{"name":"shop","ips":["10.0.0.9/33"]}]', /no address/u],
+    ['[{"name":"shop","ips":[""]}]', /no address/u],
+    ['[{"name":"shop","mac":"02:00:00:00:00"}]', /no MAC/u],
+    ['[{"name":"shop","mac":"x"}]', /no MAC/u],
     ['[{"name":7}]', /name must/u],
     ['[{}]', /no name/u],
     ['[7]', /no object/u],

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { FurtherNetwork } from '../../cni-plugins/index.ts';
@@ -73,12 +74,24 @@ function checked({ name, namespace, interface: ifname, ips, mac }: Element, own:
   if (!networkName.test(name)) throw badNetworks(`${JSON.stringify(name)} is no name of a network`);
   if (namespace !== undefined && namespace !== own)
     throw badNetworks(`${namespace}/${name}: networks are of this node, and can be asked for in the pod's own namespace only`);
+  const odd = ips?.find((ip) => !isAddress(ip));
+  if (odd !== undefined) throw badNetworks(`${JSON.stringify(odd.slice(0, 100))} is no address, nor one with its prefix`);
+  if (mac !== undefined && !macForm.test(mac)) throw badNetworks(`${JSON.stringify(mac.slice(0, 100))} is no MAC address`);
   return {
     network: name,
     ...(ifname !== undefined && { interface: ifname }),
     ...(ips !== undefined && { ips }),
     ...(mac !== undefined && { mac }),
   };
+}
+
+const macForm = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/iu;
+
+/** With or without the length of its prefix: plugins that cannot read an address can neither attach the pod nor detach what is half made of it. */
+function isAddress(text: string): boolean {
+  const [address = '', length, ...more] = text.split('/');
+  const bits = { 0: 0, 4: 32, 6: 128 }[isIP(address)] ?? 0;
+  return bits > 0 && more.length === 0 && (length === undefined || (/^\d{1,3}$/u.test(length) && Number(length) <= bits));
 }
 
 function badNetworks(why: string): PortcullisError {

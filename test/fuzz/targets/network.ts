@@ -163,7 +163,8 @@ export const targets: readonly FuzzTarget[] = [
       const read = readQuery(bytes);
       if (read === undefined || 'rcode' in read) return read;
       const decision = decide(read, [network], { ttl: 5 });
-      const reply = decision === 'forward' ? forwarded(bytes, read, 9) : encodeReply(bytes, read, decision, roomOf(read));
+      const own = decision === 'forward' || !('unlessElsewhere' in decision) ? decision : decision.unlessElsewhere;
+      const reply = own === 'forward' ? forwarded(bytes, read, 9) : encodeReply(bytes, read, own, roomOf(read));
       if (decision !== 'forward') packet.decode(reply);
       return [read, decision, reply.toString('hex')];
     },
