@@ -1,5 +1,5 @@
 /**
- * `npm run test:mutants -- [--only WORDS] [--list]`
+ * `npm run test:mutants -- [--only WORDS] [--from N] [--list]`
  *
  * Takes each check of `mutants/` out of a copy of the sources, one at a time, and runs the tests that hold it. A mutant is killed when one of
  * these fails. Before, each of these tests must pass on the unchanged copy, and the changed file must still be TypeScript: a test that always
@@ -15,12 +15,18 @@ import { mutants } from './list.ts';
 import { mutated } from './mutant.ts';
 import type { Mutant } from './mutant.ts';
 
-const { values } = parseArgs({ options: { only: { type: 'string' }, list: { type: 'boolean', default: false } } });
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    /** Begins at this one of them, from 1. */ from: { type: 'string' },
+    list: { type: 'boolean', default: false },
+  },
+});
 const root = join(import.meta.dirname, '..', '..');
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
-const chosen = mutants.filter(({ file, removes }) => `${file} ${removes}`.includes(values.only ?? ''));
-/** A test that waits for something that never comes is ended, and has failed. */
-const testSeconds = 300;
+const chosen = mutants.filter(({ file, removes }) => `${file} ${removes}`.includes(values.only ?? '')).slice(Number(values.from ?? 1) - 1);
+/** Tests of a mutant that wait for something that never comes are ended, and have failed. */
+const testSeconds = 240;
 
 if (values.list) for (const { file, removes } of chosen) say(`${file}: ${removes}`);
 else await tryAll();
@@ -74,14 +80,31 @@ async function tryOne(copy: string, mutant: Mutant, sound: Map<string, boolean>)
 
 /** Whether the mutant's tests pass, and at least one of them ran. */
 async function passes(copy: string, { tests, pattern }: Mutant): Promise<boolean> {
-  const args = ['--test', '--test-force-exit', `--test-timeout=${testSeconds * 1000}`, '--test-reporter=tap'];
+  const args = ['--test', '--test-force-exit', '--test-reporter=tap'];
   if (pattern !== undefined) args.push(`--test-name-pattern=${pattern}`);
   const environment = { ...process.env };
   // Set by `node --test` of the caller, it would turn the run below into a part of that one.
   delete environment['NODE_TEST_CONTEXT'];
-  const child = spawn(process.execPath, [...args, ...tests], { cwd: copy, stdio: ['ignore', 'pipe', 'ignore'], env: environment });
+  const child = spawn(process.execPath, [...args, ...tests], {
+    cwd: copy,
+    stdio: ['ignore', 'pipe', 'ignore'],
+    env: environment,
+    detached: true,
+  });
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+  const limit = setTimeout(() => endGroup(child.pid), testSeconds * 1000);
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  clearTimeout(limit);
   return code === 0 && Number(/^# pass (\d+)$/m.exec(output)?.[1] ?? 0) > 0;
+}
+
+/** Each test file is a process of its own: they are one process group. */
+function endGroup(leader: number | undefined): void {
+  if (leader === undefined) return;
+  try {
+    process.kill(-leader, 'SIGKILL');
+  } catch {
+    // It has ended meanwhile.
+  }
 }
