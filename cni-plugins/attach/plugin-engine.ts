@@ -1,10 +1,8 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { formatIp } from '../spec/address.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { Attached, PlanInput, Plugin, ResourceKernel } from '../plugins/contract.ts';
+import type { Attached, Plugin, ResourceKernel } from '../plugins/contract.ts';
 import { kindOf } from '../plugins/registry.ts';
-import type { GivenAddresses } from './addresses.ts';
 import { createAddressing } from './addressing.ts';
 import type { Addressing } from './addressing.ts';
 import { createTurns, runSteps } from './address-program-steps.ts';
@@ -13,20 +11,18 @@ import type { Host, Hosts } from './caller.ts';
 import { amendedPart, compareChecks } from './comparison.ts';
 import type { NetworkDatabase } from './database.ts';
 import type { DeadRealms } from './dead-realms.ts';
-import { hostFacts } from './host-facts.ts';
 import { createPartStore } from './parts.ts';
 import type { Part } from './parts.ts';
 import type { PluginCall } from './plugin-call.ts';
+import { addressResult, chosenMac, linkOf, memberHolder, planInput } from './plugin-call-values.ts';
 import { alreadyAttached, notAttached, notAvailable, previousResultMissing } from './plugin-errors.ts';
 import { readConfiguration as read, sound } from './plugin-reading.ts';
 import type { Reading } from './plugin-reading.ts';
 import { namesOfCall } from './call-names.ts';
 import { isListenedAt } from './host-sockets.ts';
 import { createMembershipStore, memberNames, membershipsOfCall, ownerOfCall } from './memberships.ts';
-import type { MemberHolder } from './memberships.ts';
 import { createNameStore } from './names.ts';
 import { otherOwners } from '../spec/service-rules.ts';
-import { pluginInterfaceOf } from './record.ts';
 import { createTakenMacs } from './taken-macs.ts';
 
 /**
@@ -362,55 +358,5 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     },
     repair: (host) => void repair(host),
     release,
-  };
-}
-
-/** The MAC address that the caller chose for the interface in the pod; undefined: it chose none, or leaves it as it was. */
-function chosenMac(config: unknown, { interfaces }: CniResult, before: CniResult | undefined): string | undefined {
-  const inPod = ({ interfaces: all }: CniResult): readonly string[] =>
-    all.flatMap(({ mac, sandbox }) => ((sandbox ?? '') === '' || mac === undefined ? [] : [mac.toLowerCase()]));
-  const [own] = inPod({ interfaces } as CniResult);
-  if (own === undefined) return undefined;
-  if (before !== undefined) return inPod(before).includes(own) ? undefined : own;
-  return (config as { readonly mac?: unknown } | undefined)?.mac === undefined ? undefined : own;
-}
-
-/** The host's end of the attachment's link. */
-const linkOf = ({ key }: PluginCall): string => pluginInterfaceOf(key.network, key.containerId, key.interface);
-
-const planInput = (call: PluginCall, host: Host, given: GivenAddresses, hostInterface = linkOf(call)): PlanInput => ({
-  key: call.key,
-  netns: call.netns,
-  hostInterface,
-  ...(call.bound === true && { bound: true }),
-  args: call.args,
-  ...(call.prevResult === undefined ? {} : { prevResult: call.prevResult }),
-  addresses: given.addresses,
-  ipamRoutes: given.routes,
-  dns: given.dns,
-  host: hostFacts(host.route),
-});
-
-const memberHolder = ({ realm }: Host, { key, attachment }: Part, owner: string): MemberHolder => ({
-  realm,
-  owner,
-  network: key.network,
-  holder: `${key.containerId}/${key.interface}`,
-  attachment,
-});
-
-function addressResult(given: {
-  readonly addresses: PlanInput['addresses'];
-  readonly routes: CniResult['routes'];
-  readonly dns: CniResult['dns'];
-}): CniResult {
-  return {
-    interfaces: [],
-    ips: given.addresses.map(({ address, gateway }) => ({
-      address: `${formatIp(address.address)}/${address.length}`,
-      ...(gateway === undefined ? {} : { gateway: formatIp(gateway) }),
-    })),
-    routes: given.routes,
-    dns: given.dns,
   };
 }

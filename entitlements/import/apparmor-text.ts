@@ -3,10 +3,10 @@ import { entitlementsError } from '../errors.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import { defaultProfile } from '../profile/builtin.ts';
 import type { FileRule, Limit, LimitName, MountRule, Profile } from '../profile/model.ts';
-import type { FileAccess } from '../types.ts';
 import { defaultPolicy } from '../seccomp/default-policy.ts';
 import { meetPolicies } from '../seccomp/policy.ts';
 import type { Capability } from '../types.ts';
+import { byPattern, deniedAccess, grantedAccess } from './apparmor-access.ts';
 import { without } from './apparmor-calls.ts';
 import type { CallKind } from './apparmor-calls.ts';
 import { readLimit } from './apparmor-limits.ts';
@@ -365,36 +365,6 @@ function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Pl
   )
     reading.broader = true;
   if (access.length > 0) (deny ? reading.deny : reading.allow).push({ pattern, access });
-}
-
-function grantedAccess(letters: string, drop: Drop): FileAccess[] {
-  const access: FileAccess[] = [];
-  if (/[pPcCuU]/.test(letters)) drop('running under another profile, or none, has no words here');
-  else if (letters.includes('x')) access.push('execute');
-  if (letters.includes('m') && !letters.includes('r')) drop('mapping as code goes with reading here; it grants nothing');
-  if (letters.includes('r')) access.push('read');
-  if (letters.includes('w')) access.push('write');
-  else if (/[akl]/.test(letters)) drop('appending, locking and linking alone have no words here');
-  return access;
-}
-
-/** A denial may only be wider here. */
-function deniedAccess(letters: string): FileAccess[] {
-  return [
-    ...(letters.includes('x') ? (['execute'] as const) : []),
-    ...(/[rm]/.test(letters) ? (['read'] as const) : []),
-    ...(/[wakl]/.test(letters) ? (['write'] as const) : []),
-  ];
-}
-
-function byPattern(rules: readonly FileRule[]): FileRule[] {
-  const found = new Map<string, Set<FileAccess>>();
-  for (const { pattern, access } of rules) {
-    const set = found.get(pattern) ?? new Set<FileAccess>();
-    for (const name of access) set.add(name);
-    found.set(pattern, set);
-  }
-  return [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([pattern, access]) => ({ pattern, access: [...access].sort() }));
 }
 
 /** A denial that can not be said: without it the profile would grant more than the text. */

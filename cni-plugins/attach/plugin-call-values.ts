@@ -1,0 +1,64 @@
+import { formatIp } from '../spec/address.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { PlanInput } from '../plugins/contract.ts';
+import type { GivenAddresses } from './addresses.ts';
+import type { Host } from './caller.ts';
+import { hostFacts } from './host-facts.ts';
+import type { MemberHolder } from './memberships.ts';
+import type { Part } from './parts.ts';
+import type { PluginCall } from './plugin-call.ts';
+import { pluginInterfaceOf } from './record.ts';
+
+/** Values that follow from a call of one of our CNI plugins. */
+
+/** The MAC address that the caller chose for the interface in the pod; undefined: it chose none, or leaves it as it was. */
+export function chosenMac(config: unknown, { interfaces }: CniResult, before: CniResult | undefined): string | undefined {
+  const inPod = ({ interfaces: all }: CniResult): readonly string[] =>
+    all.flatMap(({ mac, sandbox }) => ((sandbox ?? '') === '' || mac === undefined ? [] : [mac.toLowerCase()]));
+  const [own] = inPod({ interfaces } as CniResult);
+  if (own === undefined) return undefined;
+  if (before !== undefined) return inPod(before).includes(own) ? undefined : own;
+  return (config as { readonly mac?: unknown } | undefined)?.mac === undefined ? undefined : own;
+}
+
+/** The host's end of the attachment's link. */
+export const linkOf = ({ key }: PluginCall): string => pluginInterfaceOf(key.network, key.containerId, key.interface);
+
+/** What a plug-in plans from. @param hostInterface the host's end of the link */
+export const planInput = (call: PluginCall, host: Host, given: GivenAddresses, hostInterface = linkOf(call)): PlanInput => ({
+  key: call.key,
+  netns: call.netns,
+  hostInterface,
+  ...(call.bound === true && { bound: true }),
+  args: call.args,
+  ...(call.prevResult === undefined ? {} : { prevResult: call.prevResult }),
+  addresses: given.addresses,
+  ipamRoutes: given.routes,
+  dns: given.dns,
+  host: hostFacts(host.route),
+});
+
+export const memberHolder = ({ realm }: Host, { key, attachment }: Part, owner: string): MemberHolder => ({
+  realm,
+  owner,
+  network: key.network,
+  holder: `${key.containerId}/${key.interface}`,
+  attachment,
+});
+
+/** What an address plug-in answers. */
+export function addressResult(given: {
+  readonly addresses: PlanInput['addresses'];
+  readonly routes: CniResult['routes'];
+  readonly dns: CniResult['dns'];
+}): CniResult {
+  return {
+    interfaces: [],
+    ips: given.addresses.map(({ address, gateway }) => ({
+      address: `${formatIp(address.address)}/${address.length}`,
+      ...(gateway === undefined ? {} : { gateway: formatIp(gateway) }),
+    })),
+    routes: given.routes,
+    dns: given.dns,
+  };
+}

@@ -1,0 +1,36 @@
+import type { FileRule } from '../profile/model.ts';
+import type { FileAccess } from '../types.ts';
+
+/** The letters of AppArmor's rules on files (apparmor.d(5), access modes) as access of a profile. Pure. */
+
+/** What the letters of a rule that allows grant; `drop` gets what has no words here. */
+export function grantedAccess(letters: string, drop: (why: string) => void): FileAccess[] {
+  const access: FileAccess[] = [];
+  if (/[pPcCuU]/.test(letters)) drop('running under another profile, or none, has no words here');
+  else if (letters.includes('x')) access.push('execute');
+  if (letters.includes('m') && !letters.includes('r')) drop('mapping as code goes with reading here; it grants nothing');
+  if (letters.includes('r')) access.push('read');
+  if (letters.includes('w')) access.push('write');
+  else if (/[akl]/.test(letters)) drop('appending, locking and linking alone have no words here');
+  return access;
+}
+
+/** A denial may only be wider here. */
+export function deniedAccess(letters: string): FileAccess[] {
+  return [
+    ...(letters.includes('x') ? (['execute'] as const) : []),
+    ...(/[rm]/.test(letters) ? (['read'] as const) : []),
+    ...(/[wakl]/.test(letters) ? (['write'] as const) : []),
+  ];
+}
+
+/** One rule for each pattern, in the order of patterns. */
+export function byPattern(rules: readonly FileRule[]): FileRule[] {
+  const found = new Map<string, Set<FileAccess>>();
+  for (const { pattern, access } of rules) {
+    const set = found.get(pattern) ?? new Set<FileAccess>();
+    for (const name of access) set.add(name);
+    found.set(pattern, set);
+  }
+  return [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([pattern, access]) => ({ pattern, access: [...access].sort() }));
+}
