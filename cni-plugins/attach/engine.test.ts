@@ -96,6 +96,13 @@ if (inPrivateNetns(import.meta.filename)) {
     await engine.attach(client.request);
     await serve(web);
     assert.equal(get('http://127.0.0.1:8080/'), undefined);
+    // Whether it may have the port is decided with its containers: until one is started nothing is taken from the host.
+    const leads = (): boolean => ['ip', 'ip6'].some((family) => /\b8080\b/u.test(shell(`nft list table ${family} portcullis`)));
+    assert.equal(leads(), false, 'while the link is closed');
+    await engine.setClass(web.request.id, 'user');
+    assert.equal(leads(), true);
+    await engine.setClass(web.request.id, 'none');
+    assert.equal(leads(), false, 'nor under network.none');
     for (const pod of [web, client]) await engine.setClass(pod.request.id, 'user');
     for (const url of ['http://127.0.0.1:8080/', 'http://10.88.0.1:8080/', 'http://[fd00:88::1]:8080/'])
       await settles(() => get(url), 'ported');

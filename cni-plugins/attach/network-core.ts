@@ -315,6 +315,8 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       rules.ofPeers(record);
       throw thrown;
     }
+    // Its ports of the host may have just begun to lead to it.
+    if (changed.spec.portMappings.length > 0) departures.renewPorts(changed);
     return changed;
   };
 

@@ -52,13 +52,23 @@ export function linkLocalOf(mac: string): Buffer {
   return Buffer.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f);
 }
 
-function podElements({ spec }: AttachmentRecord): Elements {
+const podElements = ({ spec }: AttachmentRecord): Elements =>
+  heldLinks(spec).flatMap((link) => [...linkElements(link), ...senderElements(link)]);
+
+/** Ports of the host that lead to the pod. */
+function hostPortElements({ spec }: Pick<AttachmentRecord, 'spec'>): Elements {
   const addresses = spec.addresses.flatMap(({ ip }) => parseIp(ip) ?? []);
-  const ports = addresses.flatMap((address) =>
+  return addresses.flatMap((address) =>
     spec.portMappings.flatMap((mapping) => portElements(mapping, address.family, ipBytes(address), spec.snat)),
   );
-  return [...heldLinks(spec).flatMap((link) => [...linkElements(link), ...senderElements(link)]), ...ports];
 }
+
+/**
+ * Those of a class: none while the link is closed. That a pod may have ports of the host is decided with its containers, and one whose containers are all
+ * refused must not take connections from whoever has the port otherwise. Links that we do not hold have no class.
+ */
+const openPorts = (record: AttachmentRecord, linkClass: LinkClass): Elements =>
+  open.includes(linkClass) || heldLinks(record.spec).length === 0 ? hostPortElements(record) : [];
 
 /** As whom it may send, and what counts what it may not. */
 function linkElements(link: HeldLink): Elements {
@@ -206,18 +216,25 @@ export function removeTables(routedStand: boolean): Request[] {
   return [...tables, ...(routedStand ? routedTables : [])].flatMap((table) => [addTable(table), deleteTable(table)]);
 }
 
-const elementsOf = (record: AttachmentRecord): Elements => [...classElements(heldLinks(record.spec), record.class), ...podElements(record)];
+const linksOf = (record: AttachmentRecord): Elements => [...classElements(heldLinks(record.spec), record.class), ...podElements(record)];
+const elementsOf = (record: AttachmentRecord): Elements => [...linksOf(record), ...openPorts(record, record.class)];
 const keysOf = (elements: Elements): Elements => elements.map(([table, set, { key }]) => [table, set, { key }]);
 
 export const addPod = (record: AttachmentRecord): Request[] => adding(elementsOf(record));
 
 /** @param records all: elements that the links of another one share with this one's (an address, a bridge) stay */
 export function removePod(record: AttachmentRecord, records: readonly AttachmentRecord[]): Request[] {
-  const own = new Map(keysOf(elementsOf(record)).map((element) => [nameOf(element), element]));
+  const own = new Map(keysOf(linksOf(record)).map((element) => [nameOf(element), element]));
   for (const other of records)
     if (other.id !== record.id && other.state !== 'detaching')
       for (const element of heldLinks(other.spec).flatMap(senderElements)) own.delete(nameOf(element));
-  return deleting([...own.values()]);
+  return [...deleting([...own.values()]), ...removePorts(record)];
+}
+
+/** Whether they stand or not: each is added, if missing, and then deleted. */
+function removePorts(record: AttachmentRecord): Request[] {
+  const ports = hostPortElements(record);
+  return [...adding(ports), ...deleting(keysOf(ports))];
 }
 
 const nameOf = ([table, set, { key }]: Elements[number]): string => `${table.family} ${set} ${Buffer.from(key).toString('hex')}`;
@@ -229,7 +246,12 @@ export const addLinks = (record: AttachmentRecord, links: readonly HeldLink[]): 
 /** @param record as it is before the change */
 export function changeClass(record: AttachmentRecord, linkClass: LinkClass): Request[] {
   const links = heldLinks(record.spec);
-  return [...deleting(keysOf(classElements(links, record.class))), ...adding(classElements(links, linkClass))];
+  const ports = openPorts(record, linkClass);
+  return [
+    ...deleting(keysOf(classElements(links, record.class))),
+    ...adding([...classElements(links, linkClass), ...ports]),
+    ...(ports.length > 0 ? [] : removePorts(record)),
+  ];
 }
 
 /**

@@ -180,7 +180,7 @@ export async function runVariant(scene: Scene, variant: Variant, before: Snapsho
   former.set(scene, gone);
   const mayRemain = (line: string): boolean => gone.some((each) => mayOutlast(line, each));
   if (own !== undefined) {
-    report('while it is there', await changesSince(scene, before, (line) => allowed(line, own) || mayRemain(line)));
+    report('while it is there', await changesSince(scene, before, (line) => allowed(line, own), mayRemain));
     await runtime.removePodSandbox({ podSandboxId: ids[0] ?? '' }, options);
   }
   differences.push(...reached(scene, asked));
@@ -189,7 +189,7 @@ export async function runVariant(scene: Scene, variant: Variant, before: Snapsho
   for (const path of [join(scene.stage.logs, 'tenant'), join(scene.kubeletRoot, 'pods', uid, 'volumes')])
     rmSync(path, { recursive: true, force: true });
   mkdirSync(join(scene.kubeletRoot, 'pods', uid, 'volumes/v'), { recursive: true });
-  report('when it is gone', await changesSince(scene, before, mayRemain));
+  report('when it is gone', await changesSince(scene, before, undefined, mayRemain));
   return { variant, outcome, differences, milliseconds: performance.now() - begin };
 }
 
@@ -198,7 +198,7 @@ export async function restingLook(scene: Scene): Promise<Snapshot> {
   mkdirSync(join(scene.kubeletRoot, 'pods', uid, 'volumes/v'), { recursive: true });
   for (let attempt = 0; attempt < 50; attempt += 1) {
     const before = await look(scene);
-    if ((await changesSince(scene, before, undefined, 0)).length === 0) return before;
+    if ((await changesSince(scene, before, undefined, undefined, 0)).length === 0) return before;
   }
   throw new Error('the host does not come to rest');
 }

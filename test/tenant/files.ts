@@ -16,7 +16,7 @@ interface File {
 function find(folders: readonly string[], words: readonly string[], format: string): File[] {
   let text: string;
   try {
-    text = execFileSync('find', [...folders, '-xdev', ...words, '-printf', `${format}\\t%p\\n`], {
+    text = execFileSync('find', [...folders, '-xdev', ...words, '-printf', `${format}\\t%p\\0`], {
       encoding: 'utf8',
       maxBuffer: 2 ** 26,
       stdio: ['ignore', 'pipe', 'ignore'],
@@ -25,8 +25,9 @@ function find(folders: readonly string[], words: readonly string[], format: stri
     text = (thrown as { readonly stdout?: string }).stdout ?? '';
   }
   return text
-    .split('\n')
+    .split('\0')
     .filter((line) => line !== '')
+    .map((line) => line.replaceAll('\n', '\\n'))
     .map((line) => {
       const [said = '', path = ''] = line.split('\t');
       return { type: said.slice(0, 1), text: said, path };

@@ -7,7 +7,7 @@ import type { Scene } from './scene.ts';
 export type Snapshot = readonly string[];
 
 /** How long what the kernel does later (a link that ends with its namespace, a file that a watcher reads) may take before it is a difference, in ms. */
-const patience = 5000;
+const patience = 15_000;
 
 /** Everything outside the tenant's pods, a line each. */
 export async function look(scene: Scene): Promise<Snapshot> {
@@ -53,17 +53,18 @@ export function differences(before: Snapshot, now: Snapshot): Difference[] {
 
 /**
  * What differs from `before` for longer than the kernel takes to settle, without what is explained. A line that is missing is never explained: a pod adds
- * things of its own, and takes nothing away.
+ * things of its own, and takes nothing away. What comes and goes by itself is passed over.
  */
 export async function changesSince(
   scene: Scene,
   before: Snapshot,
   isExplained: (line: string) => boolean = () => false,
+  comesAndGoes: (line: string) => boolean = () => false,
   within = patience,
 ): Promise<Difference[]> {
   for (const until = performance.now() + within; ; await pause(50)) {
     const found = differences(before, await look(scene));
-    const unexplained = found.filter(({ what, line }) => what === 'missing' || !isExplained(line));
+    const unexplained = found.filter(({ what, line }) => !comesAndGoes(line) && (what === 'missing' || !isExplained(line)));
     if (unexplained.length === 0 || performance.now() > until) return unexplained;
   }
 }

@@ -81,6 +81,10 @@ const table: readonly Allowed[] = [
   },
   { reason: 'its service is listed', holds: (line, own) => about(line, /^service (\S+) /u, own.services) },
   { reason: 'its cgroup', holds: (line, own) => line.startsWith('cgroup ') && has(line, own.ids) },
+  {
+    reason: 'the parents of its cgroup that its kubelet named, and nobody else has',
+    holds: (line) => /^cgroup \/sys\/fs\/cgroup\/(\w+\/)?tenant-suite(?!-[0-9a-f]{8}\b)/u.test(line),
+  },
   { reason: 'its root file system and /dev/shm', holds: (line, own) => line.startsWith('mount ') && has(line, own.ids) },
   {
     reason: 'a set of namespaces from the pool, which the daemon refills',

@@ -112,19 +112,9 @@ const devices: readonly Variant[] = never(
   table(
     'devices',
     [
-      ...[
-        '/dev/kmsg',
-        '/dev/mem',
-        '/dev/fuse',
-        '/dev/kvm',
-        '/dev/net/tun',
-        '/dev',
-        '/dev/vda',
-        '/dev/null',
-        '/dev/../dev/kmsg',
-        'dev/null',
-        '',
-      ].map((path) => [JSON.stringify(path), device(path)] as const),
+      ...['/dev/kmsg', '/dev/mem', '/dev/fuse', '/dev/kvm', '/dev/net/tun', '/dev', '/dev/vda', '/dev/../dev/kmsg', 'dev/null', ''].map(
+        (path) => [JSON.stringify(path), device(path)] as const,
+      ),
       ['to read', device('/dev/kmsg', 'r')],
       ['with odd permissions', device('/dev/kmsg', 'rwmx')],
       ['CDI', { CDIDevices: [{ name: 'vendor.example/disk=whole' }] }],
@@ -144,9 +134,7 @@ const confinement: readonly Variant[] = [
       'privileges',
       [
         ['privileged', { privileged: true }],
-        ['the host’s network', { namespaceOptions: { network: 2, pid: 1, ipc: 0 } }],
         ['the host’s processes', { namespaceOptions: { network: 0, pid: 2, ipc: 0 } }],
-        ['the host’s IPC', { namespaceOptions: { network: 0, pid: 1, ipc: 2 } }],
         ['the victim’s processes', (scene: Scene) => ({ namespaceOptions: joining(scene.victim.web.containerId) })],
         ['the victim’s, by its pod', (scene: Scene) => ({ namespaceOptions: joining(scene.victim.web.id) })],
         ['the victim’s, by a prefix', (scene: Scene) => ({ namespaceOptions: joining(scene.victim.web.containerId.slice(0, 13)) })],
@@ -167,6 +155,16 @@ const confinement: readonly Variant[] = [
       security,
     ),
   ),
+  // The pod decides about both: what its container says of them is not asked for.
+  ...table(
+    'privileges',
+    [
+      ['the host’s network, in a pod with its own', { namespaceOptions: { network: 2, pid: 1, ipc: 0 } }],
+      ['the host’s IPC, in a pod with its own', { namespaceOptions: { network: 0, pid: 1, ipc: 2 } }],
+    ],
+    security,
+  ),
+  ...table('devices', [['"/dev/null"', device('/dev/null')]], containerPart),
   ...table(
     'confinement',
     [
