@@ -7,6 +7,7 @@ import type { CeilingDemand, RequestedEntitlements } from '../../trust/index.ts'
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
+import { askedPaths } from './asked-paths.ts';
 import { boundHostAccess, isForPrivileged } from './host-access.ts';
 import type { HostAccess } from './host-access.ts';
 import { hostPortsOf } from '../pods/port-mappings.ts';
@@ -89,8 +90,9 @@ export function createConfinement(parts: {
         ...(apparmorAsked !== undefined && { apparmor: apparmorAsked.type }),
         ...(selinuxAsked !== undefined && { selinux: selinuxAsked }),
         // Over the wire an empty list and none are one: the profile's own paths stand.
-        ...(security !== undefined && security.maskedPaths.length > 0 && { maskedPaths: security.maskedPaths }),
-        ...(security !== undefined && security.readonlyPaths.length > 0 && { readonlyPaths: security.readonlyPaths }),
+        ...(security !== undefined && security.maskedPaths.length > 0 && { maskedPaths: askedPaths('masked_paths', security.maskedPaths) }),
+        ...(security !== undefined &&
+          security.readonlyPaths.length > 0 && { readonlyPaths: askedPaths('readonly_paths', security.readonlyPaths) }),
         // A kubelet sends its default paths unless procMount is Unmasked, which it takes only from pods with a user namespace.
         unmaskedUnsaid:
           pod?.usernsOptions?.mode === NamespaceMode.POD && security?.maskedPaths.length === 0 && security.readonlyPaths.length === 0,

@@ -11,12 +11,7 @@ const patience = 15_000;
 
 /** Everything outside the tenant's pods, a line each. */
 export async function look(scene: Scene): Promise<Snapshot> {
-  const marks = [
-    scene.stage.cgroupParent,
-    'tenant-suite',
-    ...Object.values(scene.victim).flatMap(({ id, containerId }) => [id, containerId]),
-  ];
-  const isOurs = (path: string): boolean => marks.some((mark) => path.includes(mark));
+  const isOurs = (path: string): boolean => path.includes(scene.stage.cgroupParent) || path.endsWith('/tenant-suite.slice');
   const [kernel, ...others] = await Promise.all([
     lookAtKernel(
       scene.stage.daemon.pid,

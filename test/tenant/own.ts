@@ -83,7 +83,7 @@ const table: readonly Allowed[] = [
   { reason: 'its cgroup', holds: (line, own) => line.startsWith('cgroup ') && has(line, own.ids) },
   {
     reason: 'the parents of its cgroup that its kubelet named, and nobody else has',
-    holds: (line) => /^cgroup \/sys\/fs\/cgroup\/(\w+\/)?tenant-suite(?!-[0-9a-f]{8}\b)/u.test(line),
+    holds: (line) => /^cgroup \/sys\/fs\/cgroup\/(\w+\/)?tenant-suite-[0-9a-f]{8}\.other/u.test(line),
   },
   { reason: 'its root file system and /dev/shm', holds: (line, own) => line.startsWith('mount ') && has(line, own.ids) },
   {

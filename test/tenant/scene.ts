@@ -32,7 +32,7 @@ export interface VictimPod extends Pod {
   readonly address: string;
   readonly containerId: string;
   readonly pid: number;
-  /** `ADDRESS dev LINK lladdr MAC`: what the host rightly knows of its neighbour. */
+  /** Lines of neighbours and of bridges' tables that are true of it: where its addresses are. */
   readonly neighbours: readonly string[];
 }
 
@@ -179,10 +179,23 @@ const serving = (page: string): string[] => [
 /** Of each address of its interfaces, read in its own network namespace. */
 function neighboursOf(pid: number): string[] {
   const text = execFileSync('nsenter', [`--net=/proc/${pid}/ns/net`, 'ip', '-j', 'addr'], { encoding: 'utf8' });
-  const links = JSON.parse(text) as readonly { readonly address: string; readonly addr_info: readonly { readonly local: string }[] }[];
-  return links.flatMap(({ address, addr_info: all }) =>
-    all.flatMap(({ local }) => ['net231', 'net232', 'net233'].map((link) => `neighbour ${local} dev ${link} lladdr ${address}`)),
-  );
+  const links = JSON.parse(text) as readonly {
+    readonly address: string;
+    readonly link_index?: number;
+    readonly addr_info: readonly { readonly local: string }[];
+  }[];
+  const ends = JSON.parse(execFileSync('ip', ['-j', 'link'], { encoding: 'utf8' })) as readonly {
+    readonly ifindex: number;
+    readonly ifname: string;
+  }[];
+  const bridges = ['net231', 'net232', 'net233'];
+  return links.flatMap(({ address, link_index: peer, addr_info: all }) => [
+    ...all.flatMap(({ local }) => bridges.map((link) => `neighbour ${local} dev ${link} lladdr ${address}`)),
+    // Learned by the bridge at the pod's own port.
+    ...ends
+      .filter(({ ifindex }) => ifindex === peer)
+      .flatMap(({ ifname }) => bridges.map((bridge) => `fdb ${address} dev ${ifname} master ${bridge}`)),
+  ]);
 }
 
 async function runVictim(stage: Stage, image: string, name: string, more: Partial<PodConfig>): Promise<VictimPod> {

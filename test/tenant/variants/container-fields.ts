@@ -187,7 +187,12 @@ const confinement: readonly Variant[] = [
       ['SELinux of another level', { selinuxOptions: { user: '', role: '', type: 'container_t', level: 's0:c1,c2' } }],
       ['SELinux by a line feed', { selinuxOptions: { user: 'a\nb', role: '', type: '', level: '' } }],
       ['nothing masked', { maskedPaths: [], readonlyPaths: [] }],
-      ['masked by a climbing path', { maskedPaths: ['/../../etc/shadow', 'x', ''] }],
+      ['masked by a climbing path', { maskedPaths: ['/../../etc/shadow'] }],
+      ['all masked', { maskedPaths: ['/'] }],
+      ['masked by nothing', { maskedPaths: [''] }],
+      ['all read-only', { readonlyPaths: ['/'] }],
+      ['nothing but one path', { maskedPaths: ['/proc/kcore'], readonlyPaths: ['/proc/irq'] }],
+      ['masked above all', { maskedPaths: ['/proc'], readonlyPaths: ['/sys'] }],
       [
         'masks of the host',
         (scene: Scene) => ({ maskedPaths: [join(scene.host, 'etc/shadow')], readonlyPaths: [join(scene.host, 'etc')] }),

@@ -112,16 +112,19 @@ const sysctls: readonly Variant[] = table(
   podLinux,
 );
 
+/** Beside the parent of the stage's pods, and named after it: another run of this suite has another. */
+const beside = (rest: string) => (scene: Scene) => ({ cgroupParent: `${scene.stage.cgroupParent}.other${rest}` });
+
 const cgroupParents: readonly Variant[] = table(
   'cgroup parents',
   [
-    ['climbing', { cgroupParent: '/tenant-suite/../../x' }],
+    ['climbing', beside('/../../x')],
     ['climbing by dots alone', { cgroupParent: '..' }],
-    ['with a NUL', { cgroupParent: '/tenant-suite\0x' }],
+    ['with a NUL', beside('\0x')],
     ['a slice', { cgroupParent: 'tenant-suite.slice' }],
-    ['a line feed', { cgroupParent: '/tenant-suite\nx' }],
-    ['255 letters and more', { cgroupParent: `/tenant-suite${long(300)}` }],
-    ['deep', { cgroupParent: `/tenant-suite${'/a'.repeat(40)}` }],
+    ['a line feed', beside('\nx')],
+    ['255 letters and more', beside(long(300))],
+    ['deep', beside('/a'.repeat(40))],
   ],
   podLinux,
 );
