@@ -1,5 +1,5 @@
 import type { NetConnectOpts } from 'node:net';
-import type { Attack, Scale } from './attacks.ts';
+import type { Attack, Scale } from './attack.ts';
 import { all, flood } from './floods.ts';
 import type { FloodPlan } from './floods.ts';
 import type { Scene } from './scene.ts';

@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { criCodec } from '../../runtime/cri/contract/services.ts';
 import { containerConfig, execute, podConfig, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
-import type { Attack, Outcome, Scale } from './attacks.ts';
+import type { Attack, Outcome, Scale } from './attack.ts';
 import type { Scene } from './scene.ts';
 
 /** Attacks from inside of a container, or by what a pod asks for. */

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import type { Attack, Outcome } from './attacks.ts';
+import type { Attack, Outcome } from './attack.ts';
 import type { Places } from './message-client.ts';
 
 /** Messages that are larger than any that is meant, one after the other for as long as the attack lasts; each must be refused. */

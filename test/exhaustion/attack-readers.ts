@@ -3,7 +3,7 @@ import type { CriClient } from '../../runtime/index.ts';
 import { removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { openCommand } from '../fixtures/stream-client.ts';
 import type { CommandClient } from '../fixtures/stream-client.ts';
-import type { Attack, Outcome, Scale } from './attacks.ts';
+import type { Attack, Outcome, Scale } from './attack.ts';
 import { flood } from './floods.ts';
 import type { Scene } from './scene.ts';
 

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Attack } from './attacks.ts';
+import type { Attack } from './attack.ts';
 import { Samples } from './samples.ts';
 import { gapsOf, sessionAnswers } from './scene.ts';
 import type { Scene } from './scene.ts';
