@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { isPortcullisError } from '../../base/errors/index.ts';
@@ -119,7 +119,8 @@ async function ownOf(scene: Scene, ids: readonly string[], variant: Variant): Pr
 /** What the tenant's own program found, by its log; and what it left in folders of the host that were mounted for it. */
 function reached(scene: Scene, { container }: Asked): string[] {
   const log = join(scene.stage.logs, 'tenant/main/0.log');
-  const said = existsSync(log) ? readFileSync(log, 'utf8') : '';
+  // A variant may have made a folder of that name.
+  const said = statSync(log, { throwIfNoEntry: false })?.isFile() === true ? readFileSync(log, 'utf8') : '';
   const written = (container.mounts ?? [])
     .map(({ hostPath = '' }) => hostPath)
     .filter((path) => path.startsWith('/') && !path.includes('\0') && !path.includes('uid-of-tenant/volumes'))
