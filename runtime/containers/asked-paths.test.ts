@@ -13,6 +13,7 @@ test('paths to mask are clean and absolute: what stands above all others would t
       '/.',
       '/..',
       'x',
+      'proc/kcore',
       'proc',
       '/proc/',
       '/proc//sys',
