@@ -86,7 +86,7 @@ test('names of the asker’s networks', () => {
   assert.equal(said(decide(query(undefined, type.A), [front], settings)), 'forward');
 });
 
-test('a bare name of another namespace is told where no other name server has it; localhost is nobody’s', () => {
+test('a bare name of another namespace is answered where no other name server has it; localhost never is', () => {
   const others = (...addresses: Uint8Array[]): Endpoint[] => container(...addresses).map((endpoint) => ({ ...endpoint, ofOthers: true }));
   const theirs = network('front', { node1: others(v4(30)), localhost: container(v4(31)), 'a.localhost': container(v4(32)) });
   assert.equal(ask('node1', type.A, [theirs]), 'unless elsewhere 10.0.0.30');

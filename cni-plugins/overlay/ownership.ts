@@ -268,7 +268,7 @@ export function createOwnership(keys: Keys): Ownership {
     }
   };
 
-  /** Keys of nobody: what an administrator says, and what hosts of the former version do. Services that those joined are not read. */
+  /** Keys without a host: what an administrator writes, and what hosts of the previous version write. Services that such hosts joined are not read. */
   const putOther = (written: Required<Written>): void => {
     const { key, value, createRevision, modRevision } = written;
     const read = keys.read(key);

@@ -103,7 +103,7 @@ export function openSegmentHosts(): SegmentHosts {
 export const adoptNoConnection = (): void => void shell('sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0');
 
 /**
- * Tests of a balancer in a network namespace of its own: segments that connection tracking takes for none of their connection (INVALID), such as late
+ * Tests of a balancer in a network namespace of its own: segments that connection tracking finds INVALID, such as late
  * retransmissions, whose addresses nothing translates back. A client that gets one from the backend's own address answers with a reset, and so does a
  * host that masquerades; the reset ends the backend's connection (kubernetes#74839).
  */
@@ -136,7 +136,7 @@ export function testInvalidSegments(open: () => Balancer, options: TestOptions =
     return said.trimEnd().split('\n');
   };
 
-  test('a segment that is none of its connection does not come to the client from the backend’s own address', options, async () => {
+  test('no segment outside a known connection reaches the client from the backend’s own address', options, async () => {
     serve('keep');
     // What is no service's is left alone: it may take another way back.
     assert.deepEqual(await connect(), ['hello', 'more', 'from 10.1.2.2 9999, 10.96.0.1 80']);

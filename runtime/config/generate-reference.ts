@@ -42,8 +42,8 @@ the environment of the daemon or command:
 | --- | --- |
 | \`HTTPS_PROXY\`, \`HTTP_PROXY\` | The proxy for https and for plain HTTP: \`http://HOST:PORT\` or \`https://…\`, which may hold a user and a password; \`http://\` may be left out. Other kinds are refused, and nothing is asked. |
 | \`NO_PROXY\` | What is asked directly, separated by commas: \`*\`, an address, a network such as \`10.0.0.0/8\`, a name with all names below it, \`.name\` for those below it alone. Addresses and names may have a port. Networks and addresses are compared with addresses in URLs, not with what names resolve to. |
-| \`SSL_CERT_FILE\` | A file of authorities (PEM) in the place of the system’s, such as \`/etc/ssl/certs/ca-certificates.crt\`. |
-| \`SSL_CERT_DIR\` | Folders of authorities, separated by colons, in the place of \`/etc/ssl/certs\` and \`/etc/pki/tls/certs\`. |
+| \`SSL_CERT_FILE\` | A file of authorities (PEM) instead of the system’s, such as \`/etc/ssl/certs/ca-certificates.crt\`. |
+| \`SSL_CERT_DIR\` | Folders of authorities, separated by colons, instead of \`/etc/ssl/certs\` and \`/etc/pki/tls/certs\`. |
 
 Upper case counts before lower case, as in Kubernetes’ own programs. Loopback is never asked through a proxy. With systemd, set the variables by \`systemctl edit portcullisd\`.
 

@@ -103,7 +103,7 @@ export function countContainers(records: readonly ContainerRecord[]): Record<'cr
   return { created: count('created', 'starting'), running: count('running'), exited: count('exited') };
 }
 
-/** Containers that run and of whose profile the node can not enforce all. Pure. */
+/** Running containers whose profile this node cannot enforce completely. Pure. */
 export function countDegraded(records: readonly ContainerRecord[]): number {
   return records.filter(({ phase, degraded = [] }) => phase === 'running' && degraded.length > 0).length;
 }

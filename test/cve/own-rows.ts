@@ -210,7 +210,7 @@ export const ownRows: readonly Row[] = [
     held: [
       [
         'cni-plugins/services/invalid-segments.fixture.ts',
-        'a segment that is none of its connection does not come to the client from the backend’s own address',
+        'no segment outside a known connection reaches the client from the backend’s own address',
       ],
       ['cni-plugins/services/invalid-segments.fixture.ts', 'nor to a host that masquerades, which would end the connection'],
       [

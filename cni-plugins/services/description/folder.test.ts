@@ -85,7 +85,7 @@ test('links as Kubernetes mounts a ConfigMap: what they lead to is read, and rea
   await stays('two');
 });
 
-test('what is no file, too large, no text or in a circle is told, and the rest is read', async () => {
+test('a path that is no file, too large, no text or a circular link is reported, and the rest is read', async () => {
   write('a.yaml', described('a'));
   mkdirSync(join(folder, 'folder.yaml'));
   execFileSync('mkfifo', [join(folder, 'pipe.yaml')]);

@@ -41,7 +41,7 @@ export interface Spanned extends SpannedService {
   readonly link: string;
   /** What this host's own settings let services have of it. */
   readonly rules: ServiceRules;
-  /** On this host, in the other mode or of another namespace: they are none of its members. */
+  /** On this host, in the other mode or of another namespace: they are not its members. */
   readonly refused: readonly Member[];
 }
 
