@@ -7,7 +7,7 @@ import { describe, it } from 'node:test';
 import type { Counts } from './tests.ts';
 
 /** Runs test files as `npm test` does, in a process of its own: node's runner does not run inside itself. */
-function runTwice(files: Readonly<Record<string, string>>, rerun = true): { counts: Counts; failures: string[]; flaky: string[] } {
+function runTwice(files: Readonly<Record<string, string>>, rerun = true, limitMs = 60_000): { counts: Counts; failures: string[]; flaky: string[] } {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-again-'));
   try {
     for (const [name, text] of Object.entries(files))
@@ -17,7 +17,7 @@ function runTwice(files: Readonly<Record<string, string>>, rerun = true): { coun
       import { runTests } from ${JSON.stringify(join(import.meta.dirname, 'tests.ts'))};
       import { runAgain } from ${JSON.stringify(join(import.meta.dirname, 'again.ts'))};
       const out = new PassThrough().resume();
-      const suite = await runTests(out, { title: 'first', files: ${JSON.stringify(Object.keys(files))}, concurrency: 1 });
+      const suite = await runTests(out, { title: 'first', files: ${JSON.stringify(Object.keys(files))}, concurrency: 1, limitMs: ${limitMs} });
       console.log(JSON.stringify(await runAgain(out, [suite], ${String(rerun)})));`;
     const { NODE_TEST_CONTEXT: _outer, ...env } = process.env;
     writeFileSync(join(folder, 'program.mjs'), program);
@@ -32,6 +32,15 @@ function runTwice(files: Readonly<Record<string, string>>, rerun = true): { coun
 const passing = "test('passes', () => undefined);\n";
 const failing = "test('fails', () => { throw new Error('always'); });\n";
 const unlucky = "test('is unlucky', () => { if (!existsSync('seen')) { writeFileSync('seen', ''); throw new Error('once'); } });\n";
+
+describe('a file whose process does not exit', () => {
+  it('is killed at the time limit, and has failed', () => {
+    const open = "import { createServer } from 'node:http';\ntest('leaves a server open', () => void createServer().listen(0));\n";
+    const { counts, failures } = runTwice({ 'a.test.mjs': passing, 'b.test.mjs': open }, false, 2000);
+    assert.equal(counts.failed, 1);
+    assert.match(failures.join(), /b\.test\.mjs/);
+  });
+});
 
 describe('a file that failed, once more', () => {
   it('passes when it passes then, and is named', () => {

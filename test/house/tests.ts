@@ -1,6 +1,7 @@
 import { run } from 'node:test';
 import { relative } from 'node:path';
 import { inspect } from 'node:util';
+import { watchOverdue } from './overdue.ts';
 
 export interface Counts {
   readonly passed: number;
@@ -13,9 +14,10 @@ export interface Suite {
   readonly files: readonly string[];
   /** Test files that run at once, each in a process of its own. */
   readonly concurrency: number;
+  /** No test file may take longer, in ms: one that hangs fails instead of holding everything up. Absent: {@link fileLimit}. */
+  readonly limitMs?: number;
 }
 
-/** No test file may take longer, in ms: one that hangs fails instead of holding everything up. */
 const fileLimit = 600_000;
 
 export interface Results {
@@ -34,7 +36,11 @@ export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promis
   out.write(`\n${suite.title}\n`);
   const output = new Map<string, string>();
   let counts: Counts = { passed: 0, failed: 0, skipped: 0 };
-  const stream = run({ files: [...suite.files], concurrency: suite.concurrency, timeout: fileLimit });
+  const { limitMs = fileLimit } = suite;
+  const unwatch = watchOverdue(suite.files, limitMs, (file) => {
+    out.write(`  the process of ${file} did not exit within ${limitMs / 1000} s and was killed\n`);
+  });
+  const stream = run({ files: [...suite.files], concurrency: suite.concurrency, timeout: limitMs });
   stream.on('test:stdout', ({ file, message }) => output.set(file, (output.get(file) ?? '') + message));
   stream.on('test:stderr', ({ file, message }) => output.set(file, (output.get(file) ?? '') + message));
   stream.on('test:fail', (event) => {
@@ -64,6 +70,7 @@ export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promis
     output.delete(event.file);
   });
   for await (const _event of stream);
+  unwatch();
   return { counts, failures, failedFiles };
 }
 
