@@ -1,7 +1,7 @@
-import { chmodSync } from 'node:fs';
+import { chmodSync, closeSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { O_CREAT, O_RDWR, closeFd, lockFile, openFile, unlockFile } from '../../base/kernel/index.ts';
+import { lockFile, unlockFile } from '../../base/kernel/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { makeFolderSync, sqliteResult, storageFailure } from '../../base/storage/index.ts';
 import { bootOf } from './realm.ts';
@@ -19,7 +19,7 @@ export interface NetworkDatabase {
   /** One BEGIN IMMEDIATE. @throws STORAGE_DISK_FULL · STORAGE_BUSY · STORAGE_IO · STORAGE_DAMAGED, and what the body throws; nothing of it is kept then */
   transaction<T>(body: () => T): T;
   /**
-   * One act on the kernel at a time over all processes: a lock on a file beside the database. The kernel drops it with its holder,
+   * One act on the kernel at a time over all processes: a lock on a file beside the database. It ends with its holder, thread or process,
    * so whoever holds it knows that what is half made was left by the dead.
    */
   exclusively<T>(body: () => T): T;
@@ -34,7 +34,8 @@ export interface NetworkDatabase {
  */
 export function openNetworkDatabase(path: string): NetworkDatabase {
   makeFolderSync(dirname(path));
-  const lock = openFile(`${path}.lock`, O_RDWR | O_CREAT, 0o600);
+  // By Node, not by open(2) of `base/kernel`: Node closes what a Worker opened when the Worker is ended, wherever it is, and the lock goes with it.
+  const lock = openSync(`${path}.lock`, 'a', 0o600);
   let db: DatabaseSync | undefined;
   let depth = 0;
   const exclusively = <T>(body: () => T): T => {
@@ -58,12 +59,12 @@ export function openNetworkDatabase(path: string): NetworkDatabase {
       checkpoint: () => opened.exec('PRAGMA wal_checkpoint(PASSIVE)'),
       close() {
         opened.close();
-        closeFd(lock);
+        closeSync(lock);
       },
     };
   } catch (thrown) {
     db?.close();
-    closeFd(lock);
+    closeSync(lock);
     throw thrown;
   }
 }

@@ -1,0 +1,11 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { openNetworkDatabase } from './database.ts';
+
+/** Holds the lock of the network database at `workerData`, in the midst of a transaction, until the thread is ended. */
+const database = openNetworkDatabase(workerData as string);
+database.exclusively(() =>
+  database.transaction(() => {
+    parentPort?.postMessage('held');
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  }),
+);
