@@ -72,6 +72,23 @@ test('relative paths of a file are relative to its folder', async () => {
   assert.deepEqual(config.cni, { confDir: '/etc/cni/net.d', binDirs: [join(folder, 'x')] });
 });
 
+test('every path of a file is relative to its folder', async () => {
+  const text = [
+    'network: { cacheDir: c, policies: p, dockerSocket: d, services: { folder: s, kubernetes: { kubeconfig: k } } }',
+    'streaming: { tls: { certFile: t, keyFile: y } }',
+    'registries: { certificates: [e], mirrors: { m.test: { url: "https://m.test", authFile: a } } }',
+    'audit: { path: l }',
+  ].join('\n');
+  const { network, streaming, registries, audit } = await loadDaemonConfig({ file: await written(text) });
+  const { kubernetes, folder: services } = network.services;
+  const paths = [network.cacheDir, network.policies, network.dockerSocket, services, kubernetes?.kubeconfig];
+  paths.push(streaming.tls.certFile, streaming.tls.keyFile, ...registries.certificates, registries.mirrors['m.test']?.authFile, audit.path);
+  assert.deepEqual(
+    paths,
+    ['c', 'p', 'd', 's', 'k', 't', 'y', 'e', 'a', 'l'].map((name) => join(folder, name)),
+  );
+});
+
 test('what is printed loads to the same', async () => {
   const first = await loadDaemonConfig({
     file: await written('strict: true\nnamespacePool: 0\nregistries: { mirrors: { "a:1": { url: "http://b" } } }\n'),

@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises';
-import { dirname, isAbsolute, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { formatProblems, parseDocuments, validate } from '../../base/schema/index.ts';
 import type { Document } from '../../base/schema/index.ts';
+import type { ConfigSchema } from './config-schema.ts';
 import { checkConsistency } from './consistency.ts';
 import { withDefaults } from './defaults.ts';
 import { applyFlags } from './flags.ts';
@@ -27,7 +28,7 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
   const file = resolve(workingFolder, input.file ?? defaultConfigFile);
   const problems: string[] = [];
   const written = await readDocument(file, input.file !== undefined, problems);
-  const complete = withDefaults(configSchema, absolutePaths(written, dirname(file)));
+  const complete = withDefaults(configSchema, absolutePaths(configSchema, written, dirname(file)));
   const flagged = applyFlags(complete, input.flags ?? {}, (path) => resolve(workingFolder, path));
   problems.push(...flagged.problems, ...checkFlagged(flagged.value));
   const config = flagged.value as unknown as DaemonConfig;
@@ -82,33 +83,20 @@ function checkFlagged(value: Record<string, unknown>): string[] {
   );
 }
 
-/** Paths of the file are relative to its folder. */
-function absolutePaths(value: Readonly<Record<string, unknown>>, folder: string): Record<string, unknown> {
-  const absolute = (path: unknown): unknown => (typeof path === 'string' && !isAbsolute(path) ? resolve(folder, path) : path);
-  const changed = structuredClone(value) as Record<string, unknown>;
-  for (const key of ['socket', 'root', 'state', 'kubeletRoot']) if (key in changed) changed[key] = absolute(changed[key]);
-  if (Array.isArray(changed.policy)) changed.policy = changed.policy.map(absolute);
-  const cni = changed.cni as { confDir?: unknown; binDirs?: unknown; socket?: unknown } | undefined;
-  if (cni?.confDir !== undefined) cni.confDir = absolute(cni.confDir);
-  if (Array.isArray(cni?.binDirs)) cni.binDirs = cni.binDirs.map(absolute);
-  if (cni?.socket !== undefined) cni.socket = absolute(cni.socket);
-  const network = changed.network as Record<string, unknown> | undefined;
-  for (const key of ['dockerDriver', 'dockerSocket', 'policies']) if (network && key in network) network[key] = absolute(network[key]);
-  const services = network?.['services'] as { folder?: unknown; kubernetes?: { kubeconfig?: unknown } } | undefined;
-  if (services?.folder !== undefined) services.folder = absolute(services.folder);
-  if (services?.kubernetes?.kubeconfig !== undefined) services.kubernetes.kubeconfig = absolute(services.kubernetes.kubeconfig);
-  const etcd = (network?.['overlay'] as { etcd?: Record<string, unknown> } | undefined)?.etcd;
-  for (const key of ['ca', 'cert', 'key']) if (etcd && key in etcd) etcd[key] = absolute(etcd[key]);
-  const cdi = changed.cdi as { specDirs?: unknown } | undefined;
-  if (Array.isArray(cdi?.specDirs)) cdi.specDirs = cdi.specDirs.map(absolute);
-  const tls = (changed.streaming as { tls?: { certFile?: unknown; keyFile?: unknown } } | undefined)?.tls;
-  if (tls?.certFile) tls.certFile = absolute(tls.certFile);
-  if (tls?.keyFile) tls.keyFile = absolute(tls.keyFile);
-  const registries = changed.registries as { certificates?: unknown; mirrors?: Record<string, { authFile?: unknown }> } | undefined;
-  if (Array.isArray(registries?.certificates)) registries.certificates = registries.certificates.map(absolute);
-  for (const mirror of Object.values(registries?.mirrors ?? {})) if ('authFile' in mirror) mirror.authFile = absolute(mirror.authFile);
-  const audit = changed.audit as { path?: unknown } | undefined;
-  if (audit?.path !== undefined && audit.path !== '') audit.path = absolute(audit.path);
-  for (const handler of Object.values((changed.runtimes ?? {}) as Record<string, { path: unknown }>)) handler.path = absolute(handler.path);
-  return changed;
+/** Paths of the file (`format: path` of the schema) are relative to its folder. A value of a wrong type is left as it is: it has been reported. */
+function absolutePaths(schema: ConfigSchema, value: unknown, folder: string): unknown {
+  if (typeof value === 'string') return schema['format'] === 'path' && value !== '' ? resolve(folder, value) : value;
+  if (Array.isArray(value)) {
+    const items = schema['items'] as ConfigSchema | undefined;
+    return items === undefined ? value : value.map((item) => absolutePaths(items, item, folder));
+  }
+  if (typeof value !== 'object' || value === null) return value;
+  const { additionalProperties } = schema as { readonly additionalProperties?: ConfigSchema | boolean };
+  const entry = typeof additionalProperties === 'object' ? additionalProperties : undefined;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, each]) => {
+      const of = schema.properties?.[key] ?? entry;
+      return [key, of === undefined ? each : absolutePaths(of, each, folder)];
+    }),
+  );
 }

@@ -1,7 +1,7 @@
 import { overlaySchema } from './overlay-schema.ts';
 import type { ConfigSchema } from './config-schema.ts';
 
-const path = { type: 'string', minLength: 1, maxLength: 4096 } as const;
+const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } as const;
 
 /** The key `network` of `config.yaml`. */
 export const networkSchema: ConfigSchema = {

@@ -1,6 +1,6 @@
 import type { ConfigSchema } from './config-schema.ts';
 
-const path = { type: 'string', minLength: 1, maxLength: 4096 } as const;
+const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } as const;
 const port = { type: 'integer', minimum: 1, maximum: 65_535 } as const;
 
 /** The key `network.overlay` of `config.yaml`. */

@@ -5,7 +5,7 @@ import { networkSchema } from './network-schema.ts';
 
 export const defaultConfigFile = '/etc/portcullis/config.yaml';
 
-const path = { type: 'string', minLength: 1, maxLength: 4096 } as const;
+const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } as const;
 const size = { type: 'string', pattern: sizePattern } as const;
 const host = '^(\\[[0-9A-Fa-f:]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]{1,5})?$';
 const address = '^(\\[[0-9A-Fa-f:]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):[0-9]{1,5}$';
@@ -174,11 +174,12 @@ export const configSchema: ConfigSchema = {
           properties: {
             certFile: {
               type: 'string',
+              format: 'path',
               maxLength: 4096,
               description: 'Certificate chain, PEM. Read again whenever the server starts.',
               default: '',
             },
-            keyFile: { type: 'string', maxLength: 4096, description: 'Its private key, PEM.', default: '' },
+            keyFile: { type: 'string', format: 'path', maxLength: 4096, description: 'Its private key, PEM.', default: '' },
           },
         },
         idleTimeout: {
@@ -331,6 +332,7 @@ export const configSchema: ConfigSchema = {
       properties: {
         path: {
           type: 'string',
+          format: 'path',
           maxLength: 4096,
           description: 'The file, mode 0600; opened again at SIGHUP. Empty: no audit log.',
           default: '',

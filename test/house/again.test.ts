@@ -7,7 +7,11 @@ import { describe, it } from 'node:test';
 import type { Counts } from './tests.ts';
 
 /** Runs test files as `npm test` does, in a process of its own: node's runner does not run inside itself. */
-function runTwice(files: Readonly<Record<string, string>>, rerun = true, limitMs = 60_000): { counts: Counts; failures: string[]; flaky: string[] } {
+function runTwice(
+  files: Readonly<Record<string, string>>,
+  rerun = true,
+  limitMs = 60_000,
+): { counts: Counts; failures: string[]; flaky: string[] } {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-again-'));
   try {
     for (const [name, text] of Object.entries(files))
