@@ -3,7 +3,8 @@
  *
  * Takes each check of `mutants/` out of a copy of the sources, one at a time, and runs the tests that hold it. A mutant is killed when one of
  * these fails. Before, each of these tests must pass on the unchanged copy, and the changed file must still be TypeScript: a test that always
- * fails, or a file that cannot be loaded, kills nothing. Prints one closing line; exits 1 where a mutant survives or cannot be tried.
+ * fails, or a file that cannot be loaded, kills nothing. Two mutants are tried at a time, each in a copy of its own. Prints one closing line; exits 1
+ * where a mutant survives or cannot be tried.
  */
 import { spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -25,37 +26,52 @@ const { values } = parseArgs({
 const root = join(import.meta.dirname, '..', '..');
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const chosen = mutants.filter(({ file, removes }) => `${file} ${removes}`.includes(values.only ?? '')).slice(Number(values.from ?? 1) - 1);
-/** Tests of a mutant that wait for something that never comes are ended, and have failed. */
-const testSeconds = 240;
+const lanes = 2;
+/**
+ * Tests of a mutant that wait for something that never comes are ended, and have failed: in ms, and beside it so many times what they took on the
+ * unchanged copy.
+ */
+const patience = { least: 30_000, times: 3 };
+const mostPatience = 300_000;
 
 if (values.list) for (const { file, removes } of chosen) say(`${file}: ${removes}`);
 else await tryAll();
 
+/** What the tests of a mutant do on the unchanged copy: whether they pass, and how long they take, in ms. */
+interface Sound {
+  readonly passed: boolean;
+  readonly took: number;
+}
+
 async function tryAll(): Promise<void> {
-  const copy = mkdtempSync(join(tmpdir(), 'portcullis-mutants-'));
   let [killed, alive, untried] = [0, 0, 0];
-  try {
-    for (const name of readdirSync(root)) {
-      if (['.git', 'node_modules', 'dist', 'coverage'].includes(name)) continue;
-      cpSync(join(root, name), join(copy, name), { recursive: true });
+  const waiting = [...chosen];
+  const sound = new Map<string, Promise<Sound>>();
+  const lane = async (): Promise<void> => {
+    const copy = mkdtempSync(join(tmpdir(), 'portcullis-mutants-'));
+    try {
+      for (const name of readdirSync(root)) {
+        if (['.git', 'node_modules', 'dist', 'coverage'].includes(name)) continue;
+        cpSync(join(root, name), join(copy, name), { recursive: true });
+      }
+      symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+      for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
+        const outcome = await tryOne(copy, mutant, sound);
+        if (outcome === 'killed') killed++;
+        else if (outcome === 'alive') alive++;
+        else untried++;
+        say(`${outcome === 'killed' ? '✔' : '✖'} ${mutant.file}: ${mutant.removes}: ${outcome}`);
+      }
+    } finally {
+      rmSync(copy, { recursive: true, force: true });
     }
-    symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
-    const sound = new Map<string, boolean>();
-    for (const mutant of chosen) {
-      const outcome = await tryOne(copy, mutant, sound);
-      if (outcome === 'killed') killed++;
-      else if (outcome === 'alive') alive++;
-      else untried++;
-      say(`${outcome === 'killed' ? '✔' : '✖'} ${mutant.file}: ${mutant.removes}: ${outcome}`);
-    }
-  } finally {
-    rmSync(copy, { recursive: true, force: true });
-  }
+  };
+  await Promise.all(Array.from({ length: lanes }, lane));
   say(`mutants: ${killed} killed, ${alive} alive, ${untried} could not be tried`);
   process.exitCode = alive + untried > 0 || killed === 0 ? 1 : 0;
 }
 
-async function tryOne(copy: string, mutant: Mutant, sound: Map<string, boolean>): Promise<string> {
+async function tryOne(copy: string, mutant: Mutant, sound: Map<string, Promise<Sound>>): Promise<string> {
   const file = join(copy, mutant.file);
   if (!existsSync(file)) return 'the file is not there';
   const original = readFileSync(file, 'utf8');
@@ -67,19 +83,26 @@ async function tryOne(copy: string, mutant: Mutant, sound: Map<string, boolean>)
     return `it cannot be made: ${(error as Error).message.split('\n')[0] ?? ''}`;
   }
   const key = `${mutant.pattern ?? ''} ${mutant.tests.join(' ')}`;
-  let isSound = sound.get(key);
-  if (isSound === undefined) sound.set(key, (isSound = await passes(copy, mutant)));
-  if (!isSound) return 'its tests fail, or run nothing, without it';
+  let unchanged = sound.get(key);
+  if (unchanged === undefined) sound.set(key, (unchanged = timed(() => passes(copy, mutant, mostPatience))));
+  const { passed, took } = await unchanged;
+  if (!passed) return 'its tests fail, or run nothing, without it';
   writeFileSync(file, changed);
   try {
-    return (await passes(copy, mutant)) ? 'alive' : 'killed';
+    return (await passes(copy, mutant, patience.least + patience.times * took)) ? 'alive' : 'killed';
   } finally {
     writeFileSync(file, original);
   }
 }
 
-/** Whether the mutant's tests pass, and at least one of them ran. */
-async function passes(copy: string, { tests, pattern }: Mutant): Promise<boolean> {
+async function timed(run: () => Promise<boolean>): Promise<Sound> {
+  const started = performance.now();
+  const passed = await run();
+  return { passed, took: performance.now() - started };
+}
+
+/** Whether the mutant's tests pass within `limitMs`, and at least one of them ran. They are ended at the first that fails. */
+async function passes(copy: string, { tests, pattern }: Mutant, limitMs: number): Promise<boolean> {
   const args = ['--test', '--test-force-exit', '--test-reporter=tap'];
   if (pattern !== undefined) args.push(`--test-name-pattern=${pattern}`);
   const environment = { ...process.env };
@@ -92,8 +115,11 @@ async function passes(copy: string, { tests, pattern }: Mutant): Promise<boolean
     detached: true,
   });
   let output = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
-  const limit = setTimeout(() => endGroup(child.pid), testSeconds * 1000);
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    output += text;
+    if (/^\s*not ok /m.test(output)) endGroup(child.pid);
+  });
+  const limit = setTimeout(() => endGroup(child.pid), limitMs);
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
   clearTimeout(limit);
   return code === 0 && Number(/^# pass (\d+)$/m.exec(output)?.[1] ?? 0) > 0;
