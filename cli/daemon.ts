@@ -2,7 +2,7 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { configFlags, formatDaemonConfig, loadDaemonConfig, startDaemon } from '../runtime/index.ts';
 import type { DaemonConfig } from '../runtime/index.ts';
-import { print, run, withOutput } from './output.ts';
+import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 
 type Options = Readonly<Record<string, string | readonly string[] | boolean | undefined>> & { readonly output: OutputFormat };
@@ -22,7 +22,11 @@ export function register(program: Command): void {
       'after',
       '\nFlags win over the file. Examples:\n  portcullis daemon --policy /etc/portcullis/policy\n  portcullis daemon --config my.yaml --print-config\n',
     )
-    .action((options: Options) => run(options.output, () => serve(options)));
+    .action(async (options: Options) => {
+      await run(options.output, () => serve(options));
+      // A part that was started before the one that failed would keep the process, which serves nothing: the service manager starts another.
+      if (process.exitCode !== exitCodes.yes) process.exit();
+    });
 }
 
 async function serve(options: Options): Promise<number> {

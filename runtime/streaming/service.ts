@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { once } from 'node:events';
 import { readFile, readdir, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
@@ -52,7 +53,10 @@ interface Running {
   readonly base: string;
 }
 
-/** Also removes what a killed daemon left in the folder for console sockets, whose path must be short. */
+/**
+ * Also removes what a killed daemon left in the folder for console sockets, whose path must be short.
+ * @throws RUNTIME_STREAMING_LISTEN when the port that is configured is taken
+ */
 export async function openStreamingService(parts: {
   readonly options: StreamingOptions;
   readonly scopes: ExecScopes;
@@ -61,6 +65,7 @@ export async function openStreamingService(parts: {
   readonly idleMs?: number;
 }): Promise<StreamingService> {
   const { options, log, socketFolder } = parts;
+  await requireFreePort(parts.options);
   const left = (await readdir(socketFolder)).filter((name) => consoleSocketName.test(name));
   await Promise.all(left.map((name) => rm(join(socketFolder, name), { force: true })));
   const tokens = createTokens<Pending>(() => performance.now());
@@ -193,6 +198,20 @@ export async function openStreamingService(parts: {
       await stop();
     },
   };
+}
+
+/** The Worker listens with the first session only: an operator learns at the start that its port is taken. */
+async function requireFreePort(options: StreamingOptions): Promise<void> {
+  const { address: host, port } = options;
+  if (port === 0) return;
+  const server = createServer();
+  try {
+    await once(server.listen({ host, port, exclusive: true }), 'listening');
+  } catch (cause) {
+    throw notListening(options, reasonOf(cause));
+  } finally {
+    await new Promise((resolve) => server.close(resolve));
+  }
 }
 
 /** What a client can connect to where the server listens everywhere. */
