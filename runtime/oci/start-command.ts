@@ -8,6 +8,7 @@ import type { CommandPlace } from './command-place.ts';
 import type { ExecFiles } from './exec-files.ts';
 import type { ExecScope } from './exec-scope.ts';
 import { killGroup } from './exec-session.ts';
+import { copyOomScore } from './oom-score.ts';
 import type { RuntimeHandler } from './runtime-handler.ts';
 
 /** A container in which a command is to run. Plain data. */
@@ -95,6 +96,7 @@ async function startDirectly({ startProgram, target, files, scope, descriptors }
     const child = await startProgram({ path: handler.program, argv, env: { ...process.env }, descriptors: [...descriptors, gate.read] });
     // It waits for the description, and so for its cgroup: else, on a busy machine, the command might be there before.
     await scope?.adopt(child.pid).catch(() => undefined);
+    await copyOomScore(target.init, child.pid);
     new Socket({ fd: gate.write, readable: false, writable: true }).on('error', () => undefined).end(files.description);
     return { pid: () => child.pid, exited: child.exited, kill: () => child.kill(SIGKILL) };
   } catch (error) {
@@ -120,6 +122,7 @@ async function startMonitored(input: Start, options: readonly string[]): Promise
     const child = await startProgram({ path: conmon, argv, env, cwd: dir, descriptors: [...descriptors, sync.write, gate.read] });
     // It waits for one byte before it starts anything.
     await scope?.adopt(child.pid).catch(() => undefined);
+    await copyOomScore(target.init, child.pid);
     writeFd(gate.write, Buffer.alloc(1));
   } catch (error) {
     closeFd(sync.read);
