@@ -9,6 +9,8 @@ import { createDecisions } from './decisions.ts';
 import { decideForRun, judge } from './decisions-again.ts';
 import { findImage, gone } from './find-image.ts';
 import { makeStoreFolders, storeFolders } from './folders.ts';
+import { createLayerChecks } from './layer-checks.ts';
+import { createLayerPlaces } from './layer-places.ts';
 import { createLayerShelf } from './layers.ts';
 import { checkMapping } from './mapped-layers.ts';
 import type { MappedRoots } from './mapped-layers.ts';
@@ -54,6 +56,11 @@ export interface ImageStoreOptions {
 }
 
 export interface OpenImageStore extends ImageStore {
+  /**
+   * Compares the layers that nothing vouches for with their file lists, in the background, until all are done or the store is closed.
+   * A layer that is used before its turn is checked first. Never fails: see the log.
+   */
+  checkLayers(): Promise<void>;
   /** Waits for removals in the background, marks the stop as orderly, ends the Workers. Kernel and database stay open. */
   close(): Promise<void>;
 }
@@ -66,7 +73,11 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const platform = options.platform ?? hostPlatform();
   const limits: ImageLimits = { ...defaultLimits, ...options.limits };
   const now = options.now ?? (() => new Date());
-  const [marker, records] = await Promise.all([openShutdownMarker(folders), openImageRecords(database)]);
+  const records = await openImageRecords(database);
+  const marker = await openShutdownMarker(
+    folders,
+    [...records.layers()].map(({ folder }) => folder),
+  );
   const mappedRoots = options.mappedRoots ?? { folder: `${root}/mapped`, open: () => Promise.resolve() };
   const trash = createTrash(folders.trash, kernel, log);
   const volumes = await openVolumeShelf(folders, kernel, trash, log);
@@ -78,6 +89,8 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const blobs = createBlobShelf(folders, records.hasBlob, options.onFetched);
   const isOwned = (folder: string): boolean => records.isLayerOwned(folder) || rootfs.uses(folder);
   const layers = createLayerShelf({ folders, pool, trash, limits, recorded: records.layer, isOwned });
+  const places = createLayerPlaces({ folders, trash, uses: (folder) => rootfs.uses(folder) });
+  const checks = createLayerChecks({ folders, records, layers, places, pool, trash, limits, log, sweep: () => sweep() }, marker.unchecked);
   const parts = {
     folders,
     limits,
@@ -85,6 +98,8 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     records,
     blobs,
     layers,
+    places,
+    checks,
     pool,
     decisions,
     registryClient,
@@ -100,14 +115,25 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   };
   const sweeping = createSerial();
   const sweep = (): Promise<void> => sweeping(() => sweepLayers(parts));
-  let unclean = marker.unclean;
+  /** Calls `use` with the layers of an image, lowest first, in the same turn in which all are known to be whole and the image to be there. */
+  const withLayers = async <T>(attempted: string, imageId: string, use: (layers: readonly string[]) => Promise<T>): Promise<T> => {
+    for (;;) {
+      const stored = records.byId(imageId);
+      if (stored === undefined) throw gone(attempted, imageId);
+      const needed = stored.layers.map((layer) => layer.folder);
+      if (checks.isChecked(needed)) return use(needed);
+      await checks.ensure(needed);
+    }
+  };
   let closed: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     await decisions.close();
     await services.close();
+    const checked = checks.close();
     await pool.close();
+    await checked;
     await trash.settled();
-    await marker.stopped();
+    await marker.stopped(checks.unchecked());
   };
 
   return {
@@ -130,39 +156,19 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     evidence: (imageId) => evidenceInUse(records, imageId),
     services,
     renew: (old, fresh) => renewEvidenceOf({ records, decisions, platform, database }, old, fresh),
-    async mountRootfs(containerId, image, mapping, context) {
-      const stored = records.byId(image.id);
-      if (stored === undefined) throw gone('mount root file system of', image.id);
-      return rootfs.mount(
-        containerId,
-        image.id,
-        stored.layers.map((layer) => layer.folder),
-        mapping,
-        context,
-      );
-    },
+    mountRootfs: (containerId, image, mapping, context) =>
+      withLayers('mount root file system of', image.id, (needed) => rootfs.mount(containerId, image.id, needed, mapping, context)),
     checkMapping: (userNamespace) => checkMapping(kernel, folders, mappedRoots, userNamespace),
-    async mountVolume(containerId, index, image, mapping) {
-      const stored = records.byId(image.id);
-      if (stored === undefined) throw gone('mount as volume', image.id);
-      return volumes.mount(
-        containerId,
-        index,
-        image.id,
-        stored.layers.map((layer) => layer.folder),
-        mapping,
-      );
-    },
+    mountVolume: (containerId, index, image, mapping) =>
+      withLayers('mount as volume', image.id, (needed) => volumes.mount(containerId, index, image.id, needed, mapping)),
     limitsWrites: quotas.enforced,
     limitWrites: quotas.limit,
     async removeRootfs(containerId) {
       await rootfs.remove(containerId);
       await sweep();
     },
-    async reconcile(valid) {
-      await reconcileStore(parts, valid, unclean);
-      unclean = false;
-    },
+    reconcile: (valid) => reconcileStore(parts, valid),
+    checkLayers: checks.all,
     usage() {
       let usedBytes = 0;
       let inodesUsed = 0;

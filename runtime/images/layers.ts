@@ -31,6 +31,8 @@ export interface LayerClaim {
 export interface LayerShelf {
   /** A layer that is recorded already, held; undefined when it must be unpacked. */
   claimRecorded(position: LayerPosition): LayerClaim | undefined;
+  /** A recorded layer folder, held; undefined when there is no record of it. */
+  claimFolder(folder: string): LayerClaim | undefined;
   /**
    * Unpacks a layer into staging, or joins a pull that is at it.
    * @param lowers holds on the layers below, top-most first; asked for only by a layer that depends on them
@@ -212,6 +214,10 @@ export function createLayerShelf(options: {
         return claimOf(hold(row), chainId);
       }
       return undefined;
+    },
+    claimFolder(folder) {
+      const row = recorded(folder);
+      return row && claimOf(hold(row), `sha256:${folder}`);
     },
     async unpack(position, blob, lowers, signal) {
       for (;;) {

@@ -10,7 +10,9 @@ import type { BlobClaim, BlobShelf } from './blobs.ts';
 import { refusal } from './decisions.ts';
 import type { Decided, Decisions } from './decisions.ts';
 import { wrapImageError } from './failures.ts';
+import { hexOf } from './folders.ts';
 import type { StoreFolders } from './folders.ts';
+import type { LayerChecks } from './layer-checks.ts';
 import { chainIds } from './layers.ts';
 import type { LayerClaim, LayerPosition, LayerShelf } from './layers.ts';
 import type { ImageLimits } from './limits.ts';
@@ -22,7 +24,7 @@ import type { ImageName } from './names.ts';
 import type { ImageDocument, ImageRecords, NameRow, StoredImage } from './records.ts';
 import { firstAnswer, resolveImage } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';
-import { forEachLimited } from './serial.ts';
+import { forEachLimited, orAborted } from './serial.ts';
 import type { Serial } from './serial.ts';
 import { traced } from '../observability/spans.ts';
 import type { SharedFlight } from './shared-flight.ts';
@@ -36,6 +38,7 @@ export interface PullParts {
   readonly records: ImageRecords;
   readonly blobs: BlobShelf;
   readonly layers: LayerShelf;
+  readonly checks: Pick<LayerChecks, 'isChecked' | 'ensure'>;
   readonly pool: UnpackPool;
   readonly decisions: Decisions;
   readonly registryClient: Pick<RegistryClient, 'repositories'>;
@@ -324,6 +327,9 @@ async function unpackLayers(
   signal: AbortSignal,
 ): Promise<void> {
   const { manifest } = admitted.resolved;
+  // A layer that is here already is reported as part of a complete image, and layers above are unpacked upon it.
+  const here = positions.flatMap(({ diffId, chainId }) => [hexOf(diffId), hexOf(chainId)]);
+  while (!parts.checks.isChecked(here)) await orAborted(parts.checks.ensure(here), signal);
   const pending: Promise<LayerClaim>[] = [];
   for (const [index, position] of positions.entries()) {
     const descriptor = manifest.layers[index];

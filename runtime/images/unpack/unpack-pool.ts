@@ -317,7 +317,7 @@ function load(member: Member): number {
 function lost(reason: unknown): Error {
   return imageError({
     code: 'IMAGES_STORE_FAILED',
-    kind: 'internal',
+    kind: 'unavailable',
     attempted: 'unpack layer',
     on: '',
     why: reason instanceof Error ? reason.message : String(reason),
