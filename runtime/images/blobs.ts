@@ -103,7 +103,8 @@ export function createBlobShelf(
     await blob.ready.catch(() => undefined);
     const place = placeOf(digest);
     if (blob.path !== place) await rm(blob.path, { force: true });
-    if (blob.state === 'published' && !isOwned(digest) && !shelf.has(digest)) await rm(place, { force: true });
+    // Also where a blob of an image that was removed meanwhile has stayed for this claim.
+    if (!isOwned(digest) && !shelf.has(digest)) await rm(place, { force: true });
   }
 
   function claimOf(blob: Shelved): BlobClaim {

@@ -167,7 +167,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
       await rootfs.remove(containerId);
       await sweep();
     },
-    reconcile: (valid) => reconcileStore(parts, valid),
+    reconcile: (valid) => reconcileStore({ ...parts, sweep }, valid),
     checkLayers: checks.all,
     usage() {
       let usedBytes = 0;

@@ -34,7 +34,7 @@ export interface LayerChecks {
 export interface LayerCheckParts {
   readonly folders: StoreFolders;
   readonly records: ImageRecords;
-  readonly layers: Pick<LayerShelf, 'claimFolder'>;
+  readonly layers: Pick<LayerShelf, 'claimFolder' | 'withdrawing'>;
   readonly places: LayerPlaces;
   readonly pool: UnpackPool;
   readonly trash: Trash;
@@ -52,6 +52,8 @@ export function createLayerChecks(parts: LayerCheckParts, found: Iterable<string
   let closed = false;
 
   async function check(folder: string): Promise<void> {
+    // A row whose removal fails is there again.
+    for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing()) await removal;
     // Held until the end: nobody sweeps the layer away, or gives its place to another, meanwhile.
     const claim = layers.claimFolder(folder);
     try {

@@ -45,6 +45,13 @@ export interface LayerShelf {
     signal: AbortSignal,
   ): Promise<LayerClaim>;
   isClaimed(folder: string): boolean;
+  /**
+   * Keeps recorded folders from every new claim while `remove` takes them away, rows and files. To be called in the same turn of the
+   * event loop in which they were found to have no owner and no claim: whoever claims later unpacks anew.
+   */
+  withdraw(folders: readonly string[], remove: () => Promise<void>): Promise<void>;
+  /** Ends, and never fails, with the removals under way; undefined when there is none. Until then their places are not free. */
+  withdrawing(): Promise<unknown> | undefined;
 }
 
 interface Shelved {
@@ -80,6 +87,10 @@ export function createLayerShelf(options: {
   /** Layers being unpacked or staged, by chain id; recorded ones in use, by folder. */
   const staged = new Map<string, Shelved>();
   const held = new Map<string, Shelved>();
+  /** Recorded folders that are being removed. */
+  const withdrawn = new Set<string>();
+  const removals = new Set<Promise<void>>();
+  const claimable = (folder: string): LayerRow | undefined => (withdrawn.has(folder) ? undefined : recorded(folder));
 
   function begin(
     position: LayerPosition,
@@ -174,7 +185,7 @@ export function createLayerShelf(options: {
       pendingMove() {
         if (layer.state === 'published' || twin !== undefined) return undefined;
         const { folder } = row();
-        const existing = held.get(folder)?.row ?? recorded(folder);
+        const existing = held.get(folder)?.row ?? claimable(folder);
         if (existing === undefined) return { kind: 'rename', from: layer.path, to: `${folders.layers}/${folder}` };
         twin = hold(existing);
         return undefined;
@@ -209,14 +220,14 @@ export function createLayerShelf(options: {
   return {
     claimRecorded({ diffId, chainId }) {
       for (const folder of new Set([hexOf(diffId), hexOf(chainId)])) {
-        const row = recorded(folder);
+        const row = claimable(folder);
         if (row === undefined || row.diffId !== diffId || (row.dependent && folder !== hexOf(chainId))) continue;
         return claimOf(hold(row), chainId);
       }
       return undefined;
     },
     claimFolder(folder) {
-      const row = recorded(folder);
+      const row = claimable(folder);
       return row && claimOf(hold(row), `sha256:${folder}`);
     },
     async unpack(position, blob, lowers, signal) {
@@ -235,5 +246,17 @@ export function createLayerShelf(options: {
       }
     },
     isClaimed: (folder) => held.has(folder),
+    async withdraw(gone, remove) {
+      for (const folder of gone) withdrawn.add(folder);
+      const removal = remove();
+      removals.add(removal);
+      try {
+        await removal;
+      } finally {
+        removals.delete(removal);
+        for (const folder of gone) withdrawn.delete(folder);
+      }
+    },
+    withdrawing: () => (removals.size === 0 ? undefined : Promise.allSettled(removals)),
   };
 }

@@ -364,6 +364,9 @@ async function unpackOne(
 }
 
 async function publish(parts: PullParts, holdings: Holdings): Promise<void> {
+  const { withdrawing } = parts.layers;
+  // A place that is being cleared is not free yet, and what stands there must not be taken for a layer that stays.
+  for (let removal = withdrawing(); removal !== undefined; removal = withdrawing()) await removal;
   const claims = [...holdings.blobs.values(), ...holdings.layers];
   const moves = claims.flatMap((claim) => claim.pendingMove() ?? []);
   if (moves.length === 0) return;

@@ -1,13 +1,13 @@
 import { access, readdir, rm } from 'node:fs/promises';
 import type { LayerChecks } from './layer-checks.ts';
 import { isReplaced } from './layer-places.ts';
-import { sweepLayers } from './sweep.ts';
 import type { SweepParts } from './sweep.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
 export interface ReconcileParts extends SweepParts {
   readonly pool: Pick<UnpackPool, 'busy'>;
   readonly checks: Pick<LayerChecks, 'doubt'>;
+  readonly sweep: () => Promise<void>;
 }
 
 /** Makes disk and records agree: what no record claims goes. What is recorded is not read here: a start does not wait for it. */
@@ -31,6 +31,6 @@ export async function reconcileStore(parts: ReconcileParts, valid: ReadonlySet<s
       parts.checks.doubt(folder);
     });
   }
-  await sweepLayers(parts);
+  await parts.sweep();
   for (const name of await readdir(folders.blobs)) await blobs.dropUnowned(`sha256:${name}`);
 }

@@ -16,7 +16,10 @@ export interface SweepParts {
   readonly trash: Trash;
 }
 
-/** Drops the layers that no image, container or pull needs, and their blobs. The row goes first: a folder without one is never used. */
+/**
+ * Drops the layers that no image, container or pull needs, and their blobs. The row goes first: a folder without one is never used.
+ * One call at a time.
+ */
 export async function sweepLayers(parts: SweepParts): Promise<void> {
   const { records, layers, blobs, rootfs, trash, folders, places } = parts;
   await places.tidy();
@@ -24,9 +27,13 @@ export async function sweepLayers(parts: SweepParts): Promise<void> {
     ({ folder }) => !records.isLayerOwned(folder) && !rootfs.uses(folder) && !layers.isClaimed(folder),
   );
   if (orphans.length === 0) return;
-  await records.removeLayers(orphans.map(({ folder }) => folder));
-  for (const { folder, blobDigest } of orphans) {
-    await trash.discard(`${folders.layers}/${folder}`);
-    await blobs.dropUnowned(blobDigest);
-  }
+  const names = orphans.map(({ folder }) => folder);
+  // In the turn that found them: a pull that comes while the rows are being removed must not take them for layers that stay.
+  await layers.withdraw(names, async () => {
+    await records.removeLayers(names);
+    for (const { folder, blobDigest } of orphans) {
+      await trash.discard(`${folders.layers}/${folder}`);
+      await blobs.dropUnowned(blobDigest);
+    }
+  });
 }
