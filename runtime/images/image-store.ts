@@ -90,7 +90,11 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const isOwned = (folder: string): boolean => records.isLayerOwned(folder) || rootfs.uses(folder);
   const layers = createLayerShelf({ folders, pool, trash, limits, recorded: records.layer, isOwned });
   const places = createLayerPlaces({ folders, trash, uses: (folder) => rootfs.uses(folder) });
-  const checks = createLayerChecks({ folders, records, layers, places, pool, trash, limits, log, sweep: () => sweep() }, marker.unchecked);
+  const publishing = createSerial();
+  const checks = createLayerChecks(
+    { folders, records, layers, places, pool, publishing, trash, limits, log, sweep: () => sweep() },
+    marker.unchecked,
+  );
   const parts = {
     folders,
     limits,
@@ -109,7 +113,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     gathering: createSharedFlight<Dossier>(),
     absences: createAbsences(),
     services,
-    publishing: createSerial(),
+    publishing,
     rootfs,
     trash,
   };

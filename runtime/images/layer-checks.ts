@@ -1,13 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import type { Logger } from '../../base/log/index.ts';
 import { errnoOf, imageError } from './failures.ts';
 import { hexOf } from './folders.ts';
-import type { StoreFolders } from './folders.ts';
-import type { LayerPlaces } from './layer-places.ts';
 import { chainIds } from './layers.ts';
 import type { LayerShelf } from './layers.ts';
 import type { ImageLimits } from './limits.ts';
+import { publish } from './publish.ts';
+import type { PublishParts } from './publish.ts';
 import type { ImageRecords, LayerRow, StoredImage } from './records.ts';
 import type { Trash } from './trash.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
@@ -31,15 +30,12 @@ export interface LayerChecks {
   close(): Promise<void>;
 }
 
-export interface LayerCheckParts {
-  readonly folders: StoreFolders;
+export interface LayerCheckParts extends PublishParts {
   readonly records: ImageRecords;
   readonly layers: Pick<LayerShelf, 'claimFolder' | 'withdrawing'>;
-  readonly places: LayerPlaces;
   readonly pool: UnpackPool;
   readonly trash: Trash;
   readonly limits: ImageLimits;
-  readonly log: Logger;
   /** Drops what nobody owns any more. */
   readonly sweep: () => Promise<void>;
 }
@@ -99,9 +95,8 @@ export function createLayerChecks(parts: LayerCheckParts, found: Iterable<string
     try {
       const unpacked = await pool.unpack(request, () => Promise.resolve(lowers.map((folder) => `${folders.layers}/${folder}/fs`)));
       if (unpacked.manifestSha256 !== row.manifestSha256) throw new Error('its blob no longer gives the recorded files');
-      await parts.places.vacate(row.folder);
       const move = { kind: 'rename', from: staging, to: `${folders.layers}/${row.folder}` } as const;
-      await pool.publish({ root: folders.root, moves: [move], folders: [folders.layers] });
+      await publish(parts, [{ pendingMove: () => move, published: () => undefined }]);
     } catch (thrown) {
       await parts.trash.discard(staging);
       throw thrown;
