@@ -9,7 +9,11 @@ test('a blob that lost its owner during a fetch of it goes with the fetch when t
   const folders = storeFolders(mkdtempSync(`${tmpdir()}/portcullis-blobs-`));
   try {
     await makeStoreFolders(folders);
-    const shelf = createBlobShelf(folders, () => false);
+    const shelf = createBlobShelf(
+      folders,
+      () => false,
+      () => 0,
+    );
     const hex = 'a'.repeat(64);
     writeFileSync(`${folders.blobs}/${hex}`, 'of an image that is being removed');
     const fetched = Promise.withResolvers<undefined>();

@@ -26,6 +26,7 @@ import { openRootfsShelf } from './rootfs.ts';
 import { createSerial } from './serial.ts';
 import { createSharedFlight } from './shared-flight.ts';
 import { openShutdownMarker } from './shutdown-marker.ts';
+import { openStoreSync } from './store-sync.ts';
 import { sweepLayers } from './sweep.ts';
 import { createTrash } from './trash.ts';
 import type { ImageStore } from './types.ts';
@@ -84,15 +85,16 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const quotas = await openQuotaShelf(folders, kernel, log);
   const rootfs = withVolumes(withQuotas(await openRootfsShelf(folders, mappedRoots, kernel, trash, log), quotas), volumes);
   const pool = createUnpackPool();
+  const sync = await openStoreSync(root, pool);
   const services = createTrustServices({ folder: `${root}/trust-services`, registries: options.registryOptions ?? {} });
   const decisions = createDecisions({ policy: options.policy, now, log: options.verdictLog, database });
-  const blobs = createBlobShelf(folders, records.hasBlob, options.onFetched);
+  const blobs = createBlobShelf(folders, records.hasBlob, sync.era, options.onFetched);
   const isOwned = (folder: string): boolean => records.isLayerOwned(folder) || rootfs.uses(folder);
-  const layers = createLayerShelf({ folders, pool, trash, limits, recorded: records.layer, isOwned });
+  const layers = createLayerShelf({ folders, pool, trash, limits, era: sync.era, recorded: records.layer, isOwned });
   const places = createLayerPlaces({ folders, trash, uses: (folder) => rootfs.uses(folder) });
   const publishing = createSerial();
   const checks = createLayerChecks(
-    { folders, records, layers, places, pool, publishing, trash, limits, log, sweep: () => sweep() },
+    { folders, records, layers, places, pool, publishing, sync, trash, limits, log, sweep: () => sweep() },
     marker.unchecked,
   );
   const parts = {
@@ -103,6 +105,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     blobs,
     layers,
     places,
+    sync,
     checks,
     pool,
     decisions,
@@ -136,6 +139,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     const checked = checks.close();
     await pool.close();
     await checked;
+    await sync.close();
     await trash.settled();
     await marker.stopped(checks.unchecked());
   };

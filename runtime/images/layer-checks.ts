@@ -84,6 +84,7 @@ export function createLayerChecks(parts: LayerCheckParts, found: Iterable<string
     // What the layers below must be is only read of a layer that depends on them, and those are older: no check waits for itself.
     if (row.dependent) await ensure(lowersOf(records.list(), row));
     const lowers = lowersOf(records.list(), row);
+    const begun = parts.sync.era();
     const staging = `${folders.staging}/${row.folder}.${randomUUID()}`;
     const request = {
       blob: `${folders.blobs}/${hexOf(row.blobDigest)}`,
@@ -96,7 +97,7 @@ export function createLayerChecks(parts: LayerCheckParts, found: Iterable<string
       const unpacked = await pool.unpack(request, () => Promise.resolve(lowers.map((folder) => `${folders.layers}/${folder}/fs`)));
       if (unpacked.manifestSha256 !== row.manifestSha256) throw new Error('its blob no longer gives the recorded files');
       const move = { kind: 'rename', from: staging, to: `${folders.layers}/${row.folder}` } as const;
-      await publish(parts, [{ pendingMove: () => move, published: () => undefined }]);
+      await publish(parts, [{ pendingMove: () => move, published: () => undefined, begun }]);
     } catch (thrown) {
       await parts.trash.discard(staging);
       throw thrown;

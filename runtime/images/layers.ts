@@ -23,6 +23,8 @@ export interface LayerClaim {
   row(): LayerRow;
   pendingMove(): Move | undefined;
   published(): void;
+  /** The store's era before its first byte was written. */
+  readonly begun: number;
   release(): Promise<void>;
   /** The layer's root, by a path that stays true while the folder moves; close the handle after use. */
   openRoot(): Promise<FileHandle>;
@@ -57,6 +59,7 @@ export interface LayerShelf {
 interface Shelved {
   path: string;
   row: LayerRow | undefined;
+  readonly begun: number;
   state: 'unpacking' | 'staged' | 'published';
   claims: number;
   readonly abort: AbortController;
@@ -72,6 +75,7 @@ export function chainIds(diffIds: readonly string[]): LayerPosition[] {
 }
 
 /**
+ * @param era grows when the disk has lost writes: what was begun before is not joined any more
  * @param recorded the row of a recorded layer folder
  * @param isOwned whether an image or a container uses the folder
  */
@@ -80,10 +84,11 @@ export function createLayerShelf(options: {
   readonly pool: UnpackPool;
   readonly trash: Trash;
   readonly limits: ImageLimits;
+  readonly era: () => number;
   readonly recorded: (folder: string) => LayerRow | undefined;
   readonly isOwned: (folder: string) => boolean;
 }): LayerShelf {
-  const { folders, pool, trash, limits, recorded, isOwned } = options;
+  const { folders, pool, trash, limits, era, recorded, isOwned } = options;
   /** Layers being unpacked or staged, by chain id; recorded ones in use, by folder. */
   const staged = new Map<string, Shelved>();
   const held = new Map<string, Shelved>();
@@ -101,6 +106,7 @@ export function createLayerShelf(options: {
     const layer: Shelved = {
       path: `${folders.staging}/${hexOf(position.chainId)}.${randomUUID()}`,
       row: undefined,
+      begun: era(),
       state: 'unpacking',
       claims: 0,
       abort: new AbortController(),
@@ -161,6 +167,7 @@ export function createLayerShelf(options: {
       layer = {
         path: `${folders.layers}/${row.folder}`,
         row,
+        begun: era(),
         state: 'published',
         claims: 0,
         abort: new AbortController(),
@@ -182,6 +189,7 @@ export function createLayerShelf(options: {
     };
     return {
       row,
+      begun: layer.begun,
       pendingMove() {
         if (layer.state === 'published' || twin !== undefined) return undefined;
         const { folder } = row();
@@ -233,7 +241,8 @@ export function createLayerShelf(options: {
     async unpack(position, blob, lowers, signal) {
       for (;;) {
         signal.throwIfAborted();
-        const known = staged.get(position.chainId);
+        const there = staged.get(position.chainId);
+        const known = there?.begun === era() ? there : undefined;
         const layer = known ?? begin(position, blob, lowers, signal);
         layer.claims++;
         try {

@@ -16,6 +16,8 @@ import { defaultLimits } from './limits.ts';
 import { publish } from './publish.ts';
 import type { PublishParts } from './publish.ts';
 import { createSerial } from './serial.ts';
+import { openStoreSync } from './store-sync.ts';
+import type { StoreSync } from './store-sync.ts';
 import { sha256, tarOf } from './test-kit.ts';
 import { createTrash } from './trash.ts';
 import type { Trash } from './trash.ts';
@@ -28,6 +30,7 @@ let pool: UnpackPool;
 let trash: Trash;
 let layers: LayerShelf;
 let blobs: BlobShelf;
+let sync: StoreSync;
 let parts: PublishParts;
 
 beforeEach(async () => {
@@ -36,14 +39,24 @@ beforeEach(async () => {
   const log = createLogger({ level: 'silent' });
   kernel = await startKernelWorker();
   pool = createUnpackPool({ size: 1 });
+  sync = await openStoreSync(folders.root, pool);
   trash = createTrash(folders.trash, kernel, log);
-  layers = createLayerShelf({ folders, pool, trash, limits: defaultLimits, recorded: () => undefined, isOwned: () => false });
-  blobs = createBlobShelf(folders, () => false);
+  layers = createLayerShelf({
+    folders,
+    pool,
+    trash,
+    limits: defaultLimits,
+    era: sync.era,
+    recorded: () => undefined,
+    isOwned: () => false,
+  });
+  blobs = createBlobShelf(folders, () => false, sync.era);
   const places = createLayerPlaces({ folders, trash, uses: () => false });
-  parts = { folders, pool, layers, places, publishing: createSerial(), log };
+  parts = { folders, pool, layers, places, sync, publishing: createSerial(), log };
 });
 afterEach(async () => {
   await pool.close();
+  await sync.close();
   await trash.settled();
   await kernel.close();
   rmSync(folders.root, { recursive: true });

@@ -7,6 +7,8 @@ import type { StoreFolders } from './folders.ts';
 import type { LayerPlaces } from './layer-places.ts';
 import type { LayerShelf } from './layers.ts';
 import type { Serial } from './serial.ts';
+import { notDurable } from './store-sync.ts';
+import type { StoreSync } from './store-sync.ts';
 import type { Move } from './unpack/protocol.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
@@ -16,6 +18,8 @@ export interface Staged {
   pendingMove(): Move | undefined;
   /** The move is done and durable. */
   published(): void;
+  /** The {@link StoreSync.era} before its first byte was written. */
+  readonly begun: number;
 }
 
 export interface PublishParts {
@@ -23,6 +27,7 @@ export interface PublishParts {
   readonly pool: Pick<UnpackPool, 'publish'>;
   readonly layers: Pick<LayerShelf, 'withdrawing'>;
   readonly places: LayerPlaces;
+  readonly sync: StoreSync;
   /** One publication at a time: two pulls may share what they publish. */
   readonly publishing: Serial;
   readonly log: Logger;
@@ -34,11 +39,18 @@ export function publish(parts: PublishParts, claims: readonly Staged[]): Promise
 }
 
 async function publishInTurn(parts: PublishParts, claims: readonly Staged[]): Promise<void> {
-  const { folders, layers, places, pool } = parts;
+  const { folders, layers, places, pool, sync } = parts;
   // A place that is being cleared is not free yet, and what stands there must not be taken for a layer that stays.
   for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing()) await removal;
-  const moves = claims.flatMap((claim) => claim.pendingMove() ?? []);
+  const moves: Move[] = [];
+  for (const claim of claims) {
+    const move = claim.pendingMove();
+    if (move === undefined) continue;
+    if (claim.begun !== sync.era()) throw notDurable(folders.root, 'writes were lost while the content was on its way to the disk');
+    moves.push(move);
+  }
   if (moves.length === 0) return;
+  await sync.flush();
   // What stands in the place of a layer now is of no record, or damaged.
   for (const { kind, to } of moves) if (kind === 'rename') await places.vacate(basename(to));
   try {
