@@ -1,4 +1,5 @@
 import type { RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
@@ -146,8 +147,16 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
 
   return {
     async pull(request) {
-      const { image, verdict } = await pullImage(parts, request);
-      return { image: image.record, verdict };
+      try {
+        const { image, verdict } = await pullImage(parts, request);
+        return { image: image.record, verdict };
+      } catch (thrown) {
+        // Layers whose images were removed while this pull held them have no owner now.
+        await sweep().catch((error: unknown) => {
+          log.warn({ error: reasonOf(error) }, 'layers without an owner could not be removed; the next removal or start removes them');
+        });
+        throw thrown;
+      }
     },
     tryPull: (request) => tryPull(parts, request),
     list: () => records.list().map((image) => image.record),

@@ -5,7 +5,7 @@ import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
-import { openKit, pushImage, tarOf } from './test-kit.ts';
+import { openKit, pushImage, sha256, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
 import type { ImageRecord } from './types.ts';
 
@@ -97,4 +97,20 @@ test('a removal that fails leaves its layer to the pulls that come after it', { 
   await kit.store.removeRootfs('next');
   await kit.store.remove(found.id);
   assert.deepEqual([count('layers'), count('blobs/sha256')], [0, 0]);
+});
+
+test('a layer whose image is removed while a pull holds it goes with the pull when that fails', { skip, timeout: 60_000 }, async () => {
+  await push('held');
+  const image = await pull('held');
+  const below = await tarOf([{ name: 'bin/sh', body: 'shell', mode: 0o755 }]);
+  const slow = await tarOf([{ name: 'zeros', body: Buffer.alloc(300_000_000) }]);
+  // It takes a while to unpack, and is then found to be another layer than the image's.
+  const rootfs = { type: 'layers', diff_ids: [sha256(below), `sha256:${'0'.repeat(64)}`] };
+  await pushImage(kit.repository('open/failing'), { layers: [{ tar: below }, { tar: slow }], tag: '1', config: { rootfs } });
+  const failing = assert.rejects(pull('failing'), { code: 'IMAGES_DIFF_ID_MISMATCH' });
+  while (count('staging') === 0) await sleep(5);
+  await kit.store.remove(image.id);
+  assert.equal(count('layers'), 1, 'the pull ended before the image was removed');
+  await failing;
+  assert.deepEqual([count('layers'), count('blobs/sha256'), count('staging'), count('ingest')], [0, 0, 0, 0]);
 });
