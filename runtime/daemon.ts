@@ -368,6 +368,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   await networkSide.listen(() => attachedSandboxes(sandboxRecords.list()));
   const rotation = createLogRotation({ ...config.logs, containers: containers.list, reopen: containers.reopenLog, log });
   probe.begin();
+  void store.checkLayers();
   redecision.request();
   const manager = openServiceManager({ environment: process.env, pid: process.pid, healthy: createHealth(checks), log });
   const reload = (): void => {

@@ -21,6 +21,7 @@ import {
   openInRoot,
   setTimes,
   syncfs,
+  syncfsOf,
   writeFd,
 } from './index.ts';
 import { openDescriptors, temporaryFolder } from './temporary.fixture.ts';
@@ -103,7 +104,7 @@ test('times have nanoseconds, before 1970 too, on links as on files', (t) => {
   assert.deepEqual([times.mtimeNs, times.atimeNs], [1_000_000_001n, 2_000_000_002n]);
 });
 
-test('syncfs and fsyncDir', (t) => {
+test('syncfs, syncfsOf and fsyncDir', (t) => {
   const folder = temporaryFolder(t);
   const before = openDescriptors();
   syncfs(folder);
@@ -111,5 +112,9 @@ test('syncfs and fsyncDir', (t) => {
   writeFileSync(`${folder}/file`, '');
   syncfs(`${folder}/file`);
   assert.throws(() => fsyncDir(`${folder}/file`), { code: 'KERNEL_ENOTDIR' });
+  const fd = openFile(folder, O_RDONLY);
+  syncfsOf(fd);
+  closeFd(fd);
+  assert.throws(() => syncfsOf(fd), { code: 'KERNEL_EBADF' });
   assert.equal(openDescriptors(), before);
 });

@@ -140,9 +140,17 @@ export function setTimes(path: string, times: Times): void {
   checked(c.utimensat(AT_FDCWD, cString(path, 'utimensat'), timespecs, flags), 'utimensat', path);
 }
 
-/** Writes everything of the file system that holds `path` to its disk. Blocks: call it in a Worker. */
+/** Writes everything of the file system that holds `path` to its disk. Errors that somebody has been told of are not seen. Blocks: call it in a Worker. */
 export function syncfs(path: string): void {
   withOpen(path, O_RDONLY | constants.O_NONBLOCK, (fd) => checked(c.syncfs(fd), 'syncfs', path));
+}
+
+/**
+ * The same for an open descriptor: it fails with what became of the writes since the descriptor was opened, also when another caller has
+ * been told of it (Linux 5.8 and later). Blocks: call it in a Worker.
+ */
+export function syncfsOf(fd: number): void {
+  checked(c.syncfs(fd), 'syncfs', `fd ${fd}`);
 }
 
 /** Makes created, renamed and removed names of a folder durable. Blocks: call it in a Worker. */

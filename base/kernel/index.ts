@@ -20,6 +20,7 @@ export {
   openInRoot,
   setTimes,
   syncfs,
+  syncfsOf,
   tryLockFile,
   unlockFile,
   writeFd,

@@ -19,6 +19,8 @@ export interface BlobClaim {
   pendingMove(): Move | undefined;
   /** The move is done and durable. */
   published(): void;
+  /** The store's era before its first byte was written. */
+  readonly begun: number;
   /** Drops the hold; with the last one, a blob that no record owns is removed. Twice: success. */
   release(): Promise<void>;
 }
@@ -37,6 +39,7 @@ export interface BlobShelf {
 interface Shelved {
   readonly descriptor: Pick<BlobDescriptor, 'digest' | 'size'>;
   readonly path: string;
+  readonly begun: number;
   state: 'fetching' | 'ingested' | 'published';
   claims: number;
   readonly abort: AbortController;
@@ -45,11 +48,13 @@ interface Shelved {
 
 /**
  * @param isOwned whether a recorded layer owns the blob
+ * @param era grows when the disk has lost writes: what was begun before is not joined any more
  * @param onFetched hears the bytes of each blob that has come from a registry
  */
 export function createBlobShelf(
   folders: StoreFolders,
   isOwned: (digest: string) => boolean,
+  era: () => number,
   onFetched: (bytes: number) => void = () => undefined,
 ): BlobShelf {
   const shelf = new Map<string, Shelved>();
@@ -60,6 +65,7 @@ export function createBlobShelf(
     const blob: Shelved = {
       descriptor,
       path: `${folders.ingest}/${hexOf(descriptor.digest)}.${process.pid}.${serial++}`,
+      begun: era(),
       state: 'fetching',
       claims: 0,
       abort: new AbortController(),
@@ -85,6 +91,7 @@ export function createBlobShelf(
     const blob: Shelved = {
       descriptor,
       path: placeOf(descriptor.digest),
+      begun: era(),
       state: 'published',
       claims: 0,
       abort: new AbortController(),
@@ -103,7 +110,8 @@ export function createBlobShelf(
     await blob.ready.catch(() => undefined);
     const place = placeOf(digest);
     if (blob.path !== place) await rm(blob.path, { force: true });
-    if (blob.state === 'published' && !isOwned(digest) && !shelf.has(digest)) await rm(place, { force: true });
+    // Also where a blob of an image that was removed meanwhile has stayed for this claim.
+    if (!isOwned(digest) && !shelf.has(digest)) await rm(place, { force: true });
   }
 
   function claimOf(blob: Shelved): BlobClaim {
@@ -113,6 +121,7 @@ export function createBlobShelf(
       digest,
       size,
       path: blob.path,
+      begun: blob.begun,
       pendingMove: () => (blob.state === 'published' ? undefined : { kind: 'link', from: blob.path, to: placeOf(digest) }),
       published() {
         blob.state = 'published';
@@ -129,7 +138,8 @@ export function createBlobShelf(
     async claim(descriptor, sources, signal) {
       for (;;) {
         signal.throwIfAborted();
-        const known = shelf.get(descriptor.digest);
+        const there = shelf.get(descriptor.digest);
+        const known = there?.state === 'published' || there?.begun === era() ? there : undefined;
         const blob = known ?? (isOwned(descriptor.digest) ? fromDisk(descriptor) : begin(descriptor, sources));
         blob.claims++;
         try {

@@ -15,6 +15,7 @@ export type ImageErrorCode =
   | 'IMAGES_LAYER_CORRUPT'
   | 'IMAGES_LAYER_TOO_LARGE'
   | 'IMAGES_LAYER_TRUNCATED'
+  | 'IMAGES_LAYER_UNCHECKED'
   | 'IMAGES_LAYER_UNSUPPORTED'
   | 'IMAGES_LAYER_UNWRITABLE'
   | 'IMAGES_NAME_NOT_RECORDED'
@@ -23,6 +24,7 @@ export type ImageErrorCode =
   | 'IMAGES_NO_QUOTA'
   | 'IMAGES_NO_REPOSITORY'
   | 'IMAGES_NOT_MAPPABLE'
+  | 'IMAGES_NOT_DURABLE'
   | 'IMAGES_NOT_FOUND'
   | 'IMAGES_PULL_FAILED'
   | 'IMAGES_ROOTFS_FAILED'
@@ -64,7 +66,9 @@ export function wrapImageError(thrown: unknown, failure: Omit<ImageFailure, 'why
       cause: thrown,
     });
   }
-  return imageError({ ...failure, why: reasonOf(thrown), cause: thrown });
+  // Kept for those that a Worker tells of it: its failures travel without their causes.
+  const details = errno === undefined ? failure.details : { ...failure.details, errno };
+  return imageError({ ...failure, ...(details === undefined ? {} : { details }), why: reasonOf(thrown), cause: thrown });
 }
 
 /** The errno name of a file system failure of Node or of base/kernel: `ENOENT`. */

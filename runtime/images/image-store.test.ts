@@ -491,6 +491,7 @@ async function reopenAfterPowerCut(damage: () => void): Promise<void> {
   damage();
   kit = await kit.reopen();
   await kit.store.reconcile(new Set());
+  await kit.store.checkLayers();
 }
 
 test('files that a power cut emptied are restored from the blob', { skip }, async () => {

@@ -1,4 +1,5 @@
 import type { RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
@@ -9,6 +10,8 @@ import { createDecisions } from './decisions.ts';
 import { decideForRun, judge } from './decisions-again.ts';
 import { findImage, gone } from './find-image.ts';
 import { makeStoreFolders, storeFolders } from './folders.ts';
+import { createLayerChecks } from './layer-checks.ts';
+import { createLayerPlaces } from './layer-places.ts';
 import { createLayerShelf } from './layers.ts';
 import { checkMapping } from './mapped-layers.ts';
 import type { MappedRoots } from './mapped-layers.ts';
@@ -24,6 +27,7 @@ import { openRootfsShelf } from './rootfs.ts';
 import { createSerial } from './serial.ts';
 import { createSharedFlight } from './shared-flight.ts';
 import { openShutdownMarker } from './shutdown-marker.ts';
+import { openStoreSync } from './store-sync.ts';
 import { sweepLayers } from './sweep.ts';
 import { createTrash } from './trash.ts';
 import type { ImageStore } from './types.ts';
@@ -54,6 +58,11 @@ export interface ImageStoreOptions {
 }
 
 export interface OpenImageStore extends ImageStore {
+  /**
+   * Compares the layers that nothing vouches for with their file lists, in the background, until all are done or the store is closed.
+   * A layer that is used before its turn is checked first. Never fails: see the log.
+   */
+  checkLayers(): Promise<void>;
   /** Waits for removals in the background, marks the stop as orderly, ends the Workers. Kernel and database stay open. */
   close(): Promise<void>;
 }
@@ -66,18 +75,29 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const platform = options.platform ?? hostPlatform();
   const limits: ImageLimits = { ...defaultLimits, ...options.limits };
   const now = options.now ?? (() => new Date());
-  const [marker, records] = await Promise.all([openShutdownMarker(folders), openImageRecords(database)]);
+  const records = await openImageRecords(database);
+  const marker = await openShutdownMarker(
+    folders,
+    [...records.layers()].map(({ folder }) => folder),
+  );
   const mappedRoots = options.mappedRoots ?? { folder: `${root}/mapped`, open: () => Promise.resolve() };
   const trash = createTrash(folders.trash, kernel, log);
   const volumes = await openVolumeShelf(folders, kernel, trash, log);
   const quotas = await openQuotaShelf(folders, kernel, log);
   const rootfs = withVolumes(withQuotas(await openRootfsShelf(folders, mappedRoots, kernel, trash, log), quotas), volumes);
   const pool = createUnpackPool();
+  const sync = await openStoreSync(root, pool);
   const services = createTrustServices({ folder: `${root}/trust-services`, registries: options.registryOptions ?? {} });
   const decisions = createDecisions({ policy: options.policy, now, log: options.verdictLog, database });
-  const blobs = createBlobShelf(folders, records.hasBlob, options.onFetched);
+  const blobs = createBlobShelf(folders, records.hasBlob, sync.era, options.onFetched);
   const isOwned = (folder: string): boolean => records.isLayerOwned(folder) || rootfs.uses(folder);
-  const layers = createLayerShelf({ folders, pool, trash, limits, recorded: records.layer, isOwned });
+  const layers = createLayerShelf({ folders, pool, trash, limits, era: sync.era, recorded: records.layer, isOwned });
+  const places = createLayerPlaces({ folders, trash, uses: (folder) => rootfs.uses(folder) });
+  const publishing = createSerial();
+  const checks = createLayerChecks(
+    { folders, records, layers, places, pool, publishing, sync, trash, limits, log, sweep: () => sweep() },
+    marker.unchecked,
+  );
   const parts = {
     folders,
     limits,
@@ -85,6 +105,9 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     records,
     blobs,
     layers,
+    places,
+    sync,
+    checks,
     pool,
     decisions,
     registryClient,
@@ -94,26 +117,46 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     gathering: createSharedFlight<Dossier>(),
     absences: createAbsences(),
     services,
-    publishing: createSerial(),
+    publishing,
     rootfs,
     trash,
   };
   const sweeping = createSerial();
   const sweep = (): Promise<void> => sweeping(() => sweepLayers(parts));
-  let unclean = marker.unclean;
+  /** Calls `use` with the layers of an image, lowest first, in the same turn in which all are known to be whole and the image to be there. */
+  const withLayers = async <T>(attempted: string, imageId: string, use: (layers: readonly string[]) => Promise<T>): Promise<T> => {
+    for (;;) {
+      const stored = records.byId(imageId);
+      if (stored === undefined) throw gone(attempted, imageId);
+      const needed = stored.layers.map((layer) => layer.folder);
+      if (checks.isChecked(needed)) return use(needed);
+      await checks.ensure(needed);
+    }
+  };
   let closed: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     await decisions.close();
     await services.close();
+    const checked = checks.close();
     await pool.close();
+    await checked;
+    await sync.close();
     await trash.settled();
-    await marker.stopped();
+    await marker.stopped(checks.unchecked());
   };
 
   return {
     async pull(request) {
-      const { image, verdict } = await pullImage(parts, request);
-      return { image: image.record, verdict };
+      try {
+        const { image, verdict } = await pullImage(parts, request);
+        return { image: image.record, verdict };
+      } catch (thrown) {
+        // Layers whose images were removed while this pull held them have no owner now.
+        await sweep().catch((error: unknown) => {
+          log.warn({ error: reasonOf(error) }, 'layers without an owner could not be removed; the next removal or start removes them');
+        });
+        throw thrown;
+      }
     },
     tryPull: (request) => tryPull(parts, request),
     list: () => records.list().map((image) => image.record),
@@ -130,39 +173,19 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     evidence: (imageId) => evidenceInUse(records, imageId),
     services,
     renew: (old, fresh) => renewEvidenceOf({ records, decisions, platform, database }, old, fresh),
-    async mountRootfs(containerId, image, mapping, context) {
-      const stored = records.byId(image.id);
-      if (stored === undefined) throw gone('mount root file system of', image.id);
-      return rootfs.mount(
-        containerId,
-        image.id,
-        stored.layers.map((layer) => layer.folder),
-        mapping,
-        context,
-      );
-    },
+    mountRootfs: (containerId, image, mapping, context) =>
+      withLayers('mount root file system of', image.id, (needed) => rootfs.mount(containerId, image.id, needed, mapping, context)),
     checkMapping: (userNamespace) => checkMapping(kernel, folders, mappedRoots, userNamespace),
-    async mountVolume(containerId, index, image, mapping) {
-      const stored = records.byId(image.id);
-      if (stored === undefined) throw gone('mount as volume', image.id);
-      return volumes.mount(
-        containerId,
-        index,
-        image.id,
-        stored.layers.map((layer) => layer.folder),
-        mapping,
-      );
-    },
+    mountVolume: (containerId, index, image, mapping) =>
+      withLayers('mount as volume', image.id, (needed) => volumes.mount(containerId, index, image.id, needed, mapping)),
     limitsWrites: quotas.enforced,
     limitWrites: quotas.limit,
     async removeRootfs(containerId) {
       await rootfs.remove(containerId);
       await sweep();
     },
-    async reconcile(valid) {
-      await reconcileStore(parts, valid, unclean);
-      unclean = false;
-    },
+    reconcile: (valid) => reconcileStore({ ...parts, sweep }, valid),
+    checkLayers: checks.all,
     usage() {
       let usedBytes = 0;
       let inodesUsed = 0;

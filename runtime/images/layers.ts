@@ -23,6 +23,8 @@ export interface LayerClaim {
   row(): LayerRow;
   pendingMove(): Move | undefined;
   published(): void;
+  /** The store's era before its first byte was written. */
+  readonly begun: number;
   release(): Promise<void>;
   /** The layer's root, by a path that stays true while the folder moves; close the handle after use. */
   openRoot(): Promise<FileHandle>;
@@ -31,6 +33,8 @@ export interface LayerClaim {
 export interface LayerShelf {
   /** A layer that is recorded already, held; undefined when it must be unpacked. */
   claimRecorded(position: LayerPosition): LayerClaim | undefined;
+  /** A recorded layer folder, held; undefined when there is no record of it. */
+  claimFolder(folder: string): LayerClaim | undefined;
   /**
    * Unpacks a layer into staging, or joins a pull that is at it.
    * @param lowers holds on the layers below, top-most first; asked for only by a layer that depends on them
@@ -43,11 +47,19 @@ export interface LayerShelf {
     signal: AbortSignal,
   ): Promise<LayerClaim>;
   isClaimed(folder: string): boolean;
+  /**
+   * Keeps recorded folders from every new claim while `remove` takes them away, rows and files. To be called in the same turn of the
+   * event loop in which they were found to have no owner and no claim: whoever claims later unpacks anew.
+   */
+  withdraw(folders: readonly string[], remove: () => Promise<void>): Promise<void>;
+  /** Ends, and never fails, with the removals under way; undefined when there is none. Until then their places are not free. */
+  withdrawing(): Promise<unknown> | undefined;
 }
 
 interface Shelved {
   path: string;
   row: LayerRow | undefined;
+  readonly begun: number;
   state: 'unpacking' | 'staged' | 'published';
   claims: number;
   readonly abort: AbortController;
@@ -63,6 +75,7 @@ export function chainIds(diffIds: readonly string[]): LayerPosition[] {
 }
 
 /**
+ * @param era grows when the disk has lost writes: what was begun before is not joined any more
  * @param recorded the row of a recorded layer folder
  * @param isOwned whether an image or a container uses the folder
  */
@@ -71,13 +84,18 @@ export function createLayerShelf(options: {
   readonly pool: UnpackPool;
   readonly trash: Trash;
   readonly limits: ImageLimits;
+  readonly era: () => number;
   readonly recorded: (folder: string) => LayerRow | undefined;
   readonly isOwned: (folder: string) => boolean;
 }): LayerShelf {
-  const { folders, pool, trash, limits, recorded, isOwned } = options;
+  const { folders, pool, trash, limits, era, recorded, isOwned } = options;
   /** Layers being unpacked or staged, by chain id; recorded ones in use, by folder. */
   const staged = new Map<string, Shelved>();
   const held = new Map<string, Shelved>();
+  /** Recorded folders that are being removed. */
+  const withdrawn = new Set<string>();
+  const removals = new Set<Promise<void>>();
+  const claimable = (folder: string): LayerRow | undefined => (withdrawn.has(folder) ? undefined : recorded(folder));
 
   function begin(
     position: LayerPosition,
@@ -88,6 +106,7 @@ export function createLayerShelf(options: {
     const layer: Shelved = {
       path: `${folders.staging}/${hexOf(position.chainId)}.${randomUUID()}`,
       row: undefined,
+      begun: era(),
       state: 'unpacking',
       claims: 0,
       abort: new AbortController(),
@@ -148,6 +167,7 @@ export function createLayerShelf(options: {
       layer = {
         path: `${folders.layers}/${row.folder}`,
         row,
+        begun: era(),
         state: 'published',
         claims: 0,
         abort: new AbortController(),
@@ -169,10 +189,11 @@ export function createLayerShelf(options: {
     };
     return {
       row,
+      begun: layer.begun,
       pendingMove() {
         if (layer.state === 'published' || twin !== undefined) return undefined;
         const { folder } = row();
-        const existing = held.get(folder)?.row ?? recorded(folder);
+        const existing = held.get(folder)?.row ?? claimable(folder);
         if (existing === undefined) return { kind: 'rename', from: layer.path, to: `${folders.layers}/${folder}` };
         twin = hold(existing);
         return undefined;
@@ -207,16 +228,21 @@ export function createLayerShelf(options: {
   return {
     claimRecorded({ diffId, chainId }) {
       for (const folder of new Set([hexOf(diffId), hexOf(chainId)])) {
-        const row = recorded(folder);
+        const row = claimable(folder);
         if (row === undefined || row.diffId !== diffId || (row.dependent && folder !== hexOf(chainId))) continue;
         return claimOf(hold(row), chainId);
       }
       return undefined;
     },
+    claimFolder(folder) {
+      const row = claimable(folder);
+      return row && claimOf(hold(row), `sha256:${folder}`);
+    },
     async unpack(position, blob, lowers, signal) {
       for (;;) {
         signal.throwIfAborted();
-        const known = staged.get(position.chainId);
+        const there = staged.get(position.chainId);
+        const known = there?.begun === era() ? there : undefined;
         const layer = known ?? begin(position, blob, lowers, signal);
         layer.claims++;
         try {
@@ -229,5 +255,17 @@ export function createLayerShelf(options: {
       }
     },
     isClaimed: (folder) => held.has(folder),
+    async withdraw(gone, remove) {
+      for (const folder of gone) withdrawn.add(folder);
+      const removal = remove();
+      removals.add(removal);
+      try {
+        await removal;
+      } finally {
+        removals.delete(removal);
+        for (const folder of gone) withdrawn.delete(folder);
+      }
+    },
+    withdrawing: () => (removals.size === 0 ? undefined : Promise.allSettled(removals)),
   };
 }

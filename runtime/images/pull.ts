@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Credentials, RegistryClient, RegistryClientOptions, RegistryRepository } from '../../base/distribution/index.ts';
-import type { Logger } from '../../base/log/index.ts';
 import { canonicalJson, createAbsences, gather, previousAnswer } from '../../trust/index.ts';
 import type { Absences, Dossier, Platform, SignedReference, TrustPolicy, TrustServices, Verdict } from '../../trust/index.ts';
 import { blobSources } from './blob-sources.ts';
@@ -10,7 +9,8 @@ import type { BlobClaim, BlobShelf } from './blobs.ts';
 import { refusal } from './decisions.ts';
 import type { Decided, Decisions } from './decisions.ts';
 import { wrapImageError } from './failures.ts';
-import type { StoreFolders } from './folders.ts';
+import { hexOf } from './folders.ts';
+import type { LayerChecks } from './layer-checks.ts';
 import { chainIds } from './layers.ts';
 import type { LayerClaim, LayerPosition, LayerShelf } from './layers.ts';
 import type { ImageLimits } from './limits.ts';
@@ -20,28 +20,28 @@ import type { BlobDescriptor } from './manifest/json.ts';
 import { credentialsFor, digestName, parseImageName } from './names.ts';
 import type { ImageName } from './names.ts';
 import type { ImageDocument, ImageRecords, NameRow, StoredImage } from './records.ts';
+import { publish } from './publish.ts';
+import type { PublishParts } from './publish.ts';
 import { firstAnswer, resolveImage } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';
-import { forEachLimited } from './serial.ts';
-import type { Serial } from './serial.ts';
+import { forEachLimited, orAborted } from './serial.ts';
 import { traced } from '../observability/spans.ts';
 import type { SharedFlight } from './shared-flight.ts';
 import type { PullRequest } from './types.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
-export interface PullParts {
-  readonly folders: StoreFolders;
+export interface PullParts extends PublishParts {
   readonly limits: ImageLimits;
   readonly platform: Platform;
   readonly records: ImageRecords;
   readonly blobs: BlobShelf;
   readonly layers: LayerShelf;
+  readonly checks: Pick<LayerChecks, 'isChecked' | 'ensure'>;
   readonly pool: UnpackPool;
   readonly decisions: Decisions;
   readonly registryClient: Pick<RegistryClient, 'repositories'>;
   /** The registry client's own options, for fetches in a Worker. */
   readonly registryOptions: RegistryClientOptions | undefined;
-  readonly log: Logger;
   readonly now: () => Date;
   /** Pulls of one image at one moment gather its evidence once. */
   readonly gathering: SharedFlight<Dossier>;
@@ -49,8 +49,6 @@ export interface PullParts {
   readonly absences: Absences;
   /** Who says what a tag means, where a rule requires it. */
   readonly services: TrustServices;
-  /** One publication at a time: two pulls may share what they publish. */
-  readonly publishing: Serial;
 }
 
 /** What a pull holds; everything is let go at its end, and what no record owns is removed with it. */
@@ -268,7 +266,7 @@ async function unpackAndRecord(parts: PullParts, admitted: Admitted, holdings: H
   const positions = chainIds(parsed.diffIds);
   await unpackLayers(parts, positions, admitted, holdings, signal);
   signal.throwIfAborted();
-  await parts.publishing(() => publish(parts, holdings));
+  await publish(parts, [...holdings.blobs.values(), ...holdings.layers]);
   // From here on nothing is cancelled: the record follows.
   const rows = holdings.layers.map((layer) => layer.row());
   const evidence = {
@@ -324,6 +322,9 @@ async function unpackLayers(
   signal: AbortSignal,
 ): Promise<void> {
   const { manifest } = admitted.resolved;
+  // A layer that is here already is reported as part of a complete image, and layers above are unpacked upon it.
+  const here = positions.flatMap(({ diffId, chainId }) => [hexOf(diffId), hexOf(chainId)]);
+  while (!parts.checks.isChecked(here)) await orAborted(parts.checks.ensure(here), signal);
   const pending: Promise<LayerClaim>[] = [];
   for (const [index, position] of positions.entries()) {
     const descriptor = manifest.layers[index];
@@ -355,15 +356,6 @@ async function unpackOne(
   const blob = holdings.blobs.get(descriptor.digest);
   if (blob === undefined) throw new Error('the blob was not fetched');
   return parts.layers.unpack(position, { path: blob.path, digest: blob.digest, size: blob.size }, below, signal);
-}
-
-async function publish(parts: PullParts, holdings: Holdings): Promise<void> {
-  const claims = [...holdings.blobs.values(), ...holdings.layers];
-  const moves = claims.flatMap((claim) => claim.pendingMove() ?? []);
-  if (moves.length === 0) return;
-  const { root, blobs, layers } = parts.folders;
-  await parts.pool.publish({ root, moves, folders: [blobs, layers] });
-  for (const claim of claims) claim.published();
 }
 
 async function letGo(parts: PullParts, holdings: Holdings): Promise<void> {

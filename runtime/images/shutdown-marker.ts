@@ -4,33 +4,51 @@ import { currentBootId } from '../../base/process/index.ts';
 import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
 import type { StoreFolders } from './folders.ts';
 
-/** Tells an orderly stop, or a mere crash of the process, from a stop of the whole machine that may have lost writes. */
+/** Says which layers may have lost writes: those that a run left which did not end in order, or that ended before the machine was started again. */
 export interface ShutdownMarker {
-  /** The machine was started again since the last run, and that run did not end in order. */
-  readonly unclean: boolean;
-  stopped(): Promise<void>;
+  /** Layer folders whose files must be compared with their lists before they are used. */
+  readonly unchecked: ReadonlySet<string>;
+  /** Records an orderly stop. @param unchecked what this run has not compared either: the next one has it to do */
+  stopped(unchecked: Iterable<string>): Promise<void>;
 }
 
-export async function openShutdownMarker(folders: StoreFolders): Promise<ShutdownMarker> {
+interface LastRun {
+  readonly bootId: string;
+  readonly clean: boolean;
+  /** Undefined: nobody can say, so all of them. */
+  readonly unchecked: readonly string[] | undefined;
+}
+
+/** @param recorded folders of the layers on record */
+export async function openShutdownMarker(folders: StoreFolders, recorded: Iterable<string>): Promise<ShutdownMarker> {
   const path = `${folders.root}/last-run.json`;
-  const write = (clean: boolean): Promise<void> =>
-    writeFileAtomic(path, JSON.stringify({ bootId: currentBootId(), clean }), { mode: 0o600, durable: true });
+  const write = (run: LastRun): Promise<void> => writeFileAtomic(path, JSON.stringify(run), { mode: 0o600, durable: true });
   await dropAbandonedWrites(path);
   const before = await read(path);
-  // Durable before anything is written: a marker left from a clean stop must not vouch for this run.
-  await write(false);
-  return { unclean: before !== undefined && !before.clean && before.bootId !== currentBootId(), stopped: () => write(true) };
+  const vouched = before.clean && before.bootId === currentBootId() ? before.unchecked : undefined;
+  const known = new Set(recorded);
+  const unchecked = vouched === undefined ? known : new Set(vouched.filter((folder) => known.has(folder)));
+  // Durable before anything is written: the mark of an earlier stop must not vouch for this run. What is left of a run that was
+  // killed says so already: it names no layer, and so none counts as checked until a run ends in order.
+  if (before.clean) await write({ bootId: currentBootId(), clean: false, unchecked: undefined });
+  return { unchecked, stopped: (left) => write({ bootId: currentBootId(), clean: true, unchecked: [...left] }) };
 }
 
-async function read(path: string): Promise<{ readonly bootId: string; readonly clean: boolean } | undefined> {
+/** Absent and unreadable is unclean: a store without records has nothing to check anyway. */
+async function read(path: string): Promise<LastRun> {
   try {
-    const value: unknown = parseJson(await readFile(path, 'utf8'));
-    if (typeof value === 'object' && value !== null && 'bootId' in value && 'clean' in value) {
-      return { bootId: String(value.bootId), clean: value.clean === true };
-    }
-    return { bootId: '', clean: false };
-  } catch (thrown) {
-    // Unreadable is unclean; absent is a new store.
-    return thrown instanceof Error && 'code' in thrown && thrown.code === 'ENOENT' ? undefined : { bootId: '', clean: false };
+    const value = parseJson(await readFile(path, 'utf8'));
+    if (typeof value === 'object' && value !== null && 'bootId' in value && 'clean' in value)
+      return { bootId: String(value.bootId), clean: value.clean === true, unchecked: uncheckedIn(value) };
+  } catch {
+    // As below.
   }
+  return { bootId: '', clean: false, unchecked: undefined };
+}
+
+function uncheckedIn(value: object): readonly string[] | undefined {
+  // Written by a release that kept no list: what it left in order, it had checked.
+  if (!('unchecked' in value)) return [];
+  const { unchecked } = value;
+  return Array.isArray(unchecked) && unchecked.every((folder) => typeof folder === 'string') ? unchecked : undefined;
 }

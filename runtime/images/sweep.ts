@@ -1,6 +1,6 @@
-import { access } from 'node:fs/promises';
 import type { BlobShelf } from './blobs.ts';
 import type { StoreFolders } from './folders.ts';
+import type { LayerPlaces } from './layer-places.ts';
 import type { LayerShelf } from './layers.ts';
 import type { ImageRecords } from './records.ts';
 import type { RootfsShelf } from './rootfs.ts';
@@ -12,26 +12,28 @@ export interface SweepParts {
   readonly layers: LayerShelf;
   readonly blobs: BlobShelf;
   readonly rootfs: RootfsShelf;
+  readonly places: LayerPlaces;
   readonly trash: Trash;
 }
 
-/** Drops the layers that no image, container or pull needs, and their blobs. The row goes first: a folder without one is never used. */
+/**
+ * Drops the layers that no image, container or pull needs, and their blobs. The row goes first: a folder without one is never used.
+ * One call at a time.
+ */
 export async function sweepLayers(parts: SweepParts): Promise<void> {
-  const { records, layers, blobs, rootfs, trash, folders } = parts;
+  const { records, layers, blobs, rootfs, trash, folders, places } = parts;
+  await places.tidy();
   const orphans = [...records.layers()].filter(
     ({ folder }) => !records.isLayerOwned(folder) && !rootfs.uses(folder) && !layers.isClaimed(folder),
   );
   if (orphans.length === 0) return;
-  await records.removeLayers(orphans.map(({ folder }) => folder));
-  for (const { folder, blobDigest } of orphans) {
-    await trash.discard(`${folders.layers}/${folder}`);
-    await blobs.dropUnowned(blobDigest);
-  }
-}
-
-export async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
+  const names = orphans.map(({ folder }) => folder);
+  // In the turn that found them: a pull that comes while the rows are being removed must not take them for layers that stay.
+  await layers.withdraw(names, async () => {
+    await records.removeLayers(names);
+    for (const { folder, blobDigest } of orphans) {
+      await trash.discard(`${folders.layers}/${folder}`);
+      await blobs.dropUnowned(blobDigest);
+    }
+  });
 }

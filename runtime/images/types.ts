@@ -116,7 +116,7 @@ export interface ImageStore {
   readonly services: TrustServices;
   /** Puts newer evidence in the place of old and decides again about the names that rest on it; all of it is recorded before it returns. */
   renew(old: EvidenceInUse, fresh: Dossier): Promise<readonly Verdict[]>;
-  /** Makes the writable layer and mounts the overlay. Done already: the same answer. @param context SELinux context of its files */
+  /** Makes the writable layer and mounts the overlay. Done already: the same answer. Layers that an unclean stop may have damaged are checked first. @param context SELinux context of its files */
   mountRootfs(containerId: string, image: ImageRecord, mapping?: LayerMapping, context?: string): Promise<Rootfs>;
   /** Whether layers can be shown to a user namespace by a mapping. @throws IMAGES_NOT_MAPPABLE with what is missing */
   checkMapping(userNamespace: string): Promise<void>;

@@ -3,6 +3,7 @@ import { mutants as certificates } from './mutants-of-certificates.ts';
 import { mutants as enforcement } from './mutants-of-enforcement.ts';
 import { mutants as flaws } from './mutants-of-flaws.ts';
 import { mutants as http } from './mutants-of-http.ts';
+import { mutants as images } from './mutants-of-images.ts';
 import { mutants as metadata } from './mutants-of-metadata.ts';
 import { mutants as network } from './mutants-of-network.ts';
 import { mutants as overlay } from './mutants-of-overlay.ts';
@@ -15,6 +16,7 @@ export const mutants: readonly Mutant[] = [
   ...enforcement,
   ...flaws,
   ...http,
+  ...images,
   ...metadata,
   ...network,
   ...overlay,

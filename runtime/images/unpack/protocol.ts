@@ -11,9 +11,9 @@ export interface Move {
   readonly to: string;
 }
 
-/** What makes staged content durable and gives it its place: syncfs, then the moves, then the folders' new names. */
+/** What gives staged content its place, once it is durable: the moves, then the folders' new names. */
 export interface Publication {
-  /** Any path on the store's file system. */
+  /** Of the store, for messages. */
   readonly root: string;
   readonly moves: readonly Move[];
   /** Folders that the moves change. */
@@ -35,6 +35,7 @@ export interface BlobFetch {
 export type UnpackTask =
   | { readonly kind: 'unpack'; readonly request: UnpackRequest }
   | { readonly kind: 'fetch'; readonly fetch: BlobFetch }
+  | { readonly kind: 'sync'; readonly fd: number; readonly root: string }
   | { readonly kind: 'publish'; readonly publication: Publication }
   | { readonly kind: 'verify'; readonly layer: string; readonly manifestSha256: string };
 
@@ -52,6 +53,7 @@ export type UnpackAnswer =
   | { readonly kind: 'unpacked'; readonly job: number; readonly layer: UnpackedLayer }
   | { readonly kind: 'fetched'; readonly job: number }
   | { readonly kind: 'lowers?'; readonly job: number; readonly entries: number }
+  | { readonly kind: 'synced'; readonly job: number }
   | { readonly kind: 'published'; readonly job: number }
   | { readonly kind: 'verified'; readonly job: number; readonly bad: readonly string[] }
   | { readonly kind: 'failed'; readonly job: number; readonly error: SerialisedError };

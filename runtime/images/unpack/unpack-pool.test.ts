@@ -90,7 +90,15 @@ test('a layer that overruns loses its Worker; layers beside it begin again, and 
   const trash = createTrash(store.trash, kernel, createLogger({ level: 'silent' }));
   await trash.empty();
   const pool = poolOf({ size: 1, allowance: () => 800 });
-  const shelf = createLayerShelf({ folders: store, pool, trash, limits: defaultLimits, recorded: () => undefined, isOwned: () => false });
+  const shelf = createLayerShelf({
+    folders: store,
+    pool,
+    trash,
+    limits: defaultLimits,
+    era: () => 0,
+    recorded: () => undefined,
+    isOwned: () => false,
+  });
   const signal = new AbortController().signal;
   const unpack = (entries: readonly RawEntry[], position: LayerPosition, below: readonly LayerClaim[] = []): Promise<LayerClaim> => {
     const { blob } = requestOf(entries);
@@ -109,6 +117,7 @@ test('a layer that overruns loses its Worker; layers beside it begin again, and 
     row: () => assert.fail('not recorded'),
     pendingMove: () => undefined,
     published: () => undefined,
+    begun: 0,
     release: () => Promise.resolve(),
     openRoot: () => import('node:fs/promises').then(({ open }) => open(lowers[0] ?? '', 'r')),
   };

@@ -25,6 +25,8 @@ export interface UnpackPool {
   ): Promise<UnpackedLayer>;
   /** Fails with the registry client's errors. */
   fetch(fetch: BlobFetch, signal: AbortSignal): Promise<void>;
+  /** Everything that was written to the file system of the descriptor is on its disk, or it fails. */
+  sync(fd: number, root: string): Promise<void>;
   publish(publication: Publication): Promise<void>;
   /** Names of files that differ from the layer's manifest; empty when the layer is whole. */
   verify(layer: string, manifestSha256: string): Promise<readonly string[]>;
@@ -289,6 +291,9 @@ export function createUnpackPool(options: UnpackPoolOptions = {}): UnpackPool {
     async fetch(fetch, signal) {
       await run('fetched', { kind: 'fetch', fetch }, { signal });
     },
+    async sync(fd, root) {
+      await run('synced', { kind: 'sync', fd, root });
+    },
     async publish(publication) {
       await run('published', { kind: 'publish', publication });
     },
@@ -317,7 +322,7 @@ function load(member: Member): number {
 function lost(reason: unknown): Error {
   return imageError({
     code: 'IMAGES_STORE_FAILED',
-    kind: 'internal',
+    kind: 'unavailable',
     attempted: 'unpack layer',
     on: '',
     why: reason instanceof Error ? reason.message : String(reason),

@@ -3,7 +3,7 @@ import { existsSync, linkSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { parentPort } from 'node:worker_threads';
 import type { RegistryClient } from '../../../base/distribution/index.ts';
 import { errorToJson } from '../../../base/errors/index.ts';
-import { fsyncDir, syncfs } from '../../../base/kernel/index.ts';
+import { fsyncDir, syncfsOf } from '../../../base/kernel/index.ts';
 import { errnoOf, wrapImageError } from '../failures.ts';
 import { verifyFiles } from './file-manifest.ts';
 import { download } from '../download.ts';
@@ -37,6 +37,7 @@ port.on('message', (command: UnpackCommand) => {
       return;
     case 'fetch':
     case 'unpack':
+    case 'sync':
     case 'publish':
     case 'verify':
       void run(command);
@@ -56,6 +57,12 @@ async function run(command: UnpackStart): Promise<void> {
     if (command.kind === 'fetch') {
       await fetchBlob(command.fetch, job.abort.signal);
       answer({ kind: 'fetched', job: command.job });
+      return;
+    }
+    if (command.kind === 'sync') {
+      // One for everything of an image: an fsync a file costs fifty times as much. The descriptor is the process's.
+      syncfsOf(command.fd);
+      answer({ kind: 'synced', job: command.job });
       return;
     }
     if (command.kind === 'publish') {
@@ -93,6 +100,8 @@ function subjectOf(command: UnpackStart): string {
       return command.request.diffId;
     case 'verify':
       return command.layer;
+    case 'sync':
+      return command.root;
     case 'publish':
       return command.publication.root;
   }
@@ -113,9 +122,7 @@ async function fetchBlob(fetch: BlobFetch, signal: AbortSignal): Promise<void> {
   await download(await place.blob(fetch.descriptor, signal), fetch.path);
 }
 
-/** One syncfs for everything of an image: an fsync a file costs fifty times as much. */
-function publish({ root, moves, folders }: Publication): void {
-  syncfs(root);
+function publish({ moves, folders }: Publication): void {
   for (const { kind, from, to } of moves) {
     if (kind === 'rename') {
       renameOnce(from, to);

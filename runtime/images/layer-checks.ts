@@ -1,0 +1,197 @@
+import { randomUUID } from 'node:crypto';
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { errnoOf, imageError } from './failures.ts';
+import { hexOf } from './folders.ts';
+import { chainIds } from './layers.ts';
+import type { LayerShelf } from './layers.ts';
+import type { ImageLimits } from './limits.ts';
+import { publish } from './publish.ts';
+import type { PublishParts } from './publish.ts';
+import type { ImageRecords, LayerRow, StoredImage } from './records.ts';
+import type { Trash } from './trash.ts';
+import type { UnpackPool } from './unpack/unpack-pool.ts';
+
+/** Layers that an unclean stop may have damaged are compared with their file lists before they are used, and restored from their blobs. */
+export interface LayerChecks {
+  /** Whether all of these may be used as they are. */
+  isChecked(folders: readonly string[]): boolean;
+  /**
+   * Resolves when each of these is known to be whole, was restored, or is gone together with its images.
+   * @throws IMAGES_LAYER_UNCHECKED when one can neither be compared nor restored now: it stays unchecked
+   */
+  ensure(folders: readonly string[]): Promise<void>;
+  /** Something is wrong with a layer's folder: it is unchecked from now on. */
+  doubt(folder: string): void;
+  /** All, one after another; what cannot be done is logged and left to the first use. */
+  all(): Promise<void>;
+  /** What is left to do. */
+  unchecked(): Iterable<string>;
+  /** Begins nothing more, and waits for what is under way. */
+  close(): Promise<void>;
+}
+
+export interface LayerCheckParts extends PublishParts {
+  readonly records: ImageRecords;
+  readonly layers: Pick<LayerShelf, 'claimFolder' | 'withdrawing'>;
+  readonly pool: UnpackPool;
+  readonly trash: Trash;
+  readonly limits: ImageLimits;
+  /** Drops what nobody owns any more. */
+  readonly sweep: () => Promise<void>;
+}
+
+/** @param found layer folders that nothing vouches for */
+export function createLayerChecks(parts: LayerCheckParts, found: Iterable<string>): LayerChecks {
+  const { records, layers, pool, folders, log } = parts;
+  const unchecked = new Set(found);
+  const underWay = new Map<string, Promise<void>>();
+  let closed = false;
+
+  async function check(folder: string): Promise<void> {
+    // A row whose removal fails is there again.
+    for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing()) await removal;
+    // Held until the end: nobody sweeps the layer away, or gives its place to another, meanwhile.
+    const claim = layers.claimFolder(folder);
+    try {
+      if (claim !== undefined) await look(claim.row());
+      unchecked.delete(folder);
+    } catch (thrown) {
+      throw uncheckedError(folder, thrown);
+    } finally {
+      await claim?.release();
+    }
+    // It was lost, or its image was removed while it was held here.
+    if (!records.isLayerOwned(folder)) await parts.sweep();
+  }
+
+  async function look(row: LayerRow): Promise<void> {
+    const bad = await pool.verify(`${folders.layers}/${row.folder}`, row.manifestSha256).catch((thrown: unknown) => {
+      if (closed) throw thrown;
+      // What cannot be looked at may be anything.
+      return [reasonOf(thrown)];
+    });
+    if (bad.length === 0) return;
+    log.warn({ layer: row.folder, files: bad }, 'a layer was damaged by an unclean stop and is unpacked again');
+    try {
+      await restore(row);
+    } catch (thrown) {
+      if (closed || mayPass(thrown)) throw thrown;
+      await lose(row, reasonOf(thrown));
+    }
+  }
+
+  async function restore(row: LayerRow): Promise<void> {
+    // What the layers below must be is only read of a layer that depends on them, and those are older: no check waits for itself.
+    if (row.dependent) await ensure(lowersOf(records.list(), row));
+    const lowers = lowersOf(records.list(), row);
+    const begun = parts.sync.era();
+    const staging = `${folders.staging}/${row.folder}.${randomUUID()}`;
+    const request = {
+      blob: `${folders.blobs}/${hexOf(row.blobDigest)}`,
+      staging,
+      diffId: row.diffId,
+      lowest: lowers.length === 0,
+      limits: parts.limits,
+    };
+    try {
+      const unpacked = await pool.unpack(request, () => Promise.resolve(lowers.map((folder) => `${folders.layers}/${folder}/fs`)));
+      if (unpacked.manifestSha256 !== row.manifestSha256) throw new Error('its blob no longer gives the recorded files');
+      const move = { kind: 'rename', from: staging, to: `${folders.layers}/${row.folder}` } as const;
+      await publish(parts, [{ pendingMove: () => move, published: () => undefined, begun }]);
+    } catch (thrown) {
+      await parts.trash.discard(staging);
+      throw thrown;
+    }
+  }
+
+  /** Images that need the layer go with it; a kubelet pulls them again. */
+  async function lose(row: LayerRow, why: string): Promise<void> {
+    for (const image of records.list()) {
+      if (!image.layers.some((layer) => layer.folder === row.folder)) continue;
+      log.error(
+        { image: image.id, names: image.names.map(({ name }) => name), layer: row.folder, why },
+        'an image lost a layer and was removed: pull it again',
+      );
+      await records.removeImage(image.id);
+    }
+    await records.removeLayers([row.folder]);
+    await parts.places.vacate(row.folder);
+  }
+
+  async function ensure(wanted: readonly string[]): Promise<void> {
+    const checks = wanted.flatMap((folder) => {
+      if (!unchecked.has(folder)) return [];
+      const check = underWay.get(folder) ?? begin(folder);
+      return [check];
+    });
+    // All end before this does: whoever asked may remove what they look at.
+    const failed = (await Promise.allSettled(checks)).find((result) => result.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+  }
+
+  function begin(folder: string): Promise<void> {
+    const flight = check(folder).finally(() => underWay.delete(folder));
+    underWay.set(folder, flight);
+    return flight;
+  }
+
+  return {
+    isChecked: (wanted) => !wanted.some((folder) => unchecked.has(folder)),
+    ensure,
+    doubt: (folder) => void unchecked.add(folder),
+    async all() {
+      const before = unchecked.size;
+      if (before === 0) return;
+      log.info({ layers: before }, 'layers are compared with their file lists: the last run did not end in order in this boot');
+      for (const folder of [...unchecked]) {
+        if (closed) return;
+        await ensure([folder]).catch((error: unknown) => {
+          if (!closed)
+            log.error({ layer: folder, error: reasonOf(error) }, 'a layer could not be checked; it is tried again when it is used');
+        });
+      }
+      log.info({ layers: before, left: unchecked.size }, 'layers were compared with their file lists');
+    },
+    unchecked: () => unchecked,
+    async close() {
+      closed = true;
+      await Promise.allSettled(underWay.values());
+    },
+  };
+}
+
+const passingErrors = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
+const passingKinds = new Set(['unavailable', 'cancelled', 'deadline']);
+
+/** Whether a failure says nothing about the blob that a layer is restored from: the same try may succeed later. */
+function mayPass(thrown: unknown): boolean {
+  if (passingErrors.has(errnoOf(thrown) ?? '')) return true;
+  return isPortcullisError(thrown) && (thrown.code === 'IMAGES_DISK_FULL' || passingKinds.has(thrown.kind));
+}
+
+function uncheckedError(folder: string, cause: unknown): Error {
+  return imageError({
+    code: 'IMAGES_LAYER_UNCHECKED',
+    kind: 'unavailable',
+    attempted: 'check layer after an unclean stop',
+    on: folder,
+    why: reasonOf(cause),
+    fix: 'see the reason; the layer is checked again when it is used, and removing the image and pulling it again replaces it',
+    cause,
+  });
+}
+
+/** The layer folders below, top-most first, as an image that has the layer lists them. A dependent layer has the same ones in all. */
+function lowersOf(images: readonly StoredImage[], row: LayerRow): readonly string[] {
+  for (const image of images) {
+    const at = image.layers.findIndex((layer) => layer.folder === row.folder);
+    if (at < 0) continue;
+    const position = chainIds(image.layers.map((layer) => layer.diffId))[at];
+    if (row.dependent && hexOf(position?.chainId ?? '') !== row.folder) continue;
+    return image.layers
+      .slice(0, at)
+      .map((layer) => layer.folder)
+      .reverse();
+  }
+  return [];
+}

@@ -1,0 +1,55 @@
+import { randomUUID } from 'node:crypto';
+import { readdir, rename } from 'node:fs/promises';
+import { errnoOf } from './failures.ts';
+import type { StoreFolders } from './folders.ts';
+import type { Trash } from './trash.ts';
+
+/** The places of layers, `layers/<hex>`: what stands in one is taken away without harm to the containers that run on it. */
+export interface LayerPlaces {
+  /** Frees a place. Files that containers stand on stay on disk, under another name, until those are gone. Nothing there: success. */
+  vacate(folder: string): Promise<void>;
+  /** Removes what was kept for containers that are gone. */
+  tidy(): Promise<void>;
+}
+
+/** A layer folder that was replaced under a running container: `<hex>.<uuid>`. */
+const replaced = /^([0-9a-f]{64})\.[0-9a-f-]{36}$/;
+
+/** Whether a name below `layers` is of a folder that was replaced. */
+export function isReplaced(name: string): boolean {
+  return replaced.test(name);
+}
+
+/** @param uses whether a container stands on a layer folder */
+export function createLayerPlaces(input: {
+  readonly folders: StoreFolders;
+  readonly trash: Trash;
+  readonly uses: (folder: string) => boolean;
+}): LayerPlaces {
+  const { folders, trash, uses } = input;
+  // An earlier run may have left some.
+  let mayHaveReplaced = true;
+  return {
+    async vacate(folder) {
+      const place = `${folders.layers}/${folder}`;
+      if (!uses(folder)) {
+        await trash.discard(place);
+        return;
+      }
+      mayHaveReplaced = true;
+      await rename(place, `${place}.${randomUUID()}`).catch((thrown: unknown) => {
+        if (errnoOf(thrown) !== 'ENOENT') throw thrown;
+      });
+    },
+    async tidy() {
+      if (!mayHaveReplaced) return;
+      mayHaveReplaced = false;
+      for (const name of await readdir(folders.layers)) {
+        const folder = replaced.exec(name)?.[1];
+        if (folder === undefined) continue;
+        if (uses(folder)) mayHaveReplaced = true;
+        else await trash.discard(`${folders.layers}/${name}`);
+      }
+    },
+  };
+}

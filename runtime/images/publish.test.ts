@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
+import { afterEach, beforeEach, test } from 'node:test';
+import { startKernelWorker } from '../../base/kernel/index.ts';
+import type { Kernel } from '../../base/kernel/index.ts';
+import { createLogger } from '../../base/log/index.ts';
+import { createBlobShelf } from './blobs.ts';
+import type { BlobClaim, BlobShelf } from './blobs.ts';
+import { makeStoreFolders, storeFolders } from './folders.ts';
+import type { StoreFolders } from './folders.ts';
+import { createLayerPlaces } from './layer-places.ts';
+import { chainIds, createLayerShelf } from './layers.ts';
+import type { LayerClaim, LayerPosition, LayerShelf } from './layers.ts';
+import { defaultLimits } from './limits.ts';
+import { publish } from './publish.ts';
+import type { PublishParts } from './publish.ts';
+import { createSerial } from './serial.ts';
+import { openStoreSync } from './store-sync.ts';
+import type { StoreSync } from './store-sync.ts';
+import { sha256, tarOf } from './test-kit.ts';
+import { createTrash } from './trash.ts';
+import type { Trash } from './trash.ts';
+import { createUnpackPool } from './unpack/unpack-pool.ts';
+import type { UnpackPool } from './unpack/unpack-pool.ts';
+
+let folders: StoreFolders;
+let kernel: Kernel;
+let pool: UnpackPool;
+let trash: Trash;
+let layers: LayerShelf;
+let blobs: BlobShelf;
+let sync: StoreSync;
+let parts: PublishParts;
+
+beforeEach(async () => {
+  folders = storeFolders(mkdtempSync('/var/tmp/portcullis-publish-'));
+  await makeStoreFolders(folders);
+  const log = createLogger({ level: 'silent' });
+  kernel = await startKernelWorker();
+  pool = createUnpackPool({ size: 1 });
+  sync = await openStoreSync(folders.root, pool);
+  trash = createTrash(folders.trash, kernel, log);
+  layers = createLayerShelf({
+    folders,
+    pool,
+    trash,
+    limits: defaultLimits,
+    era: sync.era,
+    recorded: () => undefined,
+    isOwned: () => false,
+  });
+  blobs = createBlobShelf(folders, () => false, sync.era);
+  const places = createLayerPlaces({ folders, trash, uses: () => false });
+  parts = { folders, pool, layers, places, sync, publishing: createSerial(), log };
+});
+afterEach(async () => {
+  await pool.close();
+  await sync.close();
+  await trash.settled();
+  await kernel.close();
+  rmSync(folders.root, { recursive: true });
+});
+
+const signal = new AbortController().signal;
+
+/** A layer of one file, with its blob. */
+async function layerOf(body: string): Promise<{ readonly tar: Buffer; readonly blob: Buffer; readonly diffId: string }> {
+  const tar = await tarOf([{ name: 'file', body }]);
+  return { tar, blob: gzipSync(tar), diffId: sha256(tar) };
+}
+
+/** Claims the blobs and layers of an image, as a pull does, lowest first. */
+async function claimAll(
+  bodies: readonly string[],
+): Promise<{ readonly blobs: readonly BlobClaim[]; readonly layers: readonly LayerClaim[] }> {
+  const sources = await Promise.all(bodies.map(layerOf));
+  const claims: { readonly blobs: BlobClaim[]; readonly layers: LayerClaim[] } = { blobs: [], layers: [] };
+  for (const [index, position] of chainIds(sources.map(({ diffId }) => diffId)).entries()) {
+    const blob = sources[index]?.blob ?? assert.fail();
+    const descriptor = { digest: sha256(blob), size: blob.length, mediaType: '' };
+    const held = await blobs.claim(descriptor, [(path) => Promise.resolve(writeFileSync(path, blob))], signal);
+    claims.blobs.push(held);
+    claims.layers.push(await unpack(position, held));
+  }
+  return claims;
+}
+
+const unpack = (position: LayerPosition, blob: BlobClaim): Promise<LayerClaim> =>
+  layers.unpack(position, { path: blob.path, digest: blob.digest, size: blob.size }, [], signal);
+
+const all = (claims: Awaited<ReturnType<typeof claimAll>>): readonly (BlobClaim | LayerClaim)[] => [...claims.blobs, ...claims.layers];
+const release = async (claims: Awaited<ReturnType<typeof claimAll>>): Promise<void> => {
+  for (const claim of all(claims)) await claim.release();
+};
+const left = (): string[] =>
+  [folders.ingest, folders.staging, folders.blobs, folders.layers].flatMap((folder) =>
+    readdirSync(folder).map((name) => `${folder}/${name}`),
+  );
+const bodyAt = (claim: LayerClaim): string => readFileSync(`${folders.layers}/${claim.row().folder}/fs/file`, 'utf8');
+
+/** Takes away what the last layer's move would move: the moves before it succeed. */
+function breakLastMove(claims: Awaited<ReturnType<typeof claimAll>>): void {
+  rmSync(claims.layers.at(-1)?.pendingMove()?.from ?? assert.fail(), { recursive: true });
+}
+
+test('a publication that fails halfway leaves nothing in place, and the next one succeeds', async () => {
+  const first = await claimAll(['one', 'two']);
+  breakLastMove(first);
+  await assert.rejects(publish(parts, all(first)), { code: 'IMAGES_STORE_FAILED' });
+  assert.deepEqual([readdirSync(folders.layers), readdirSync(folders.blobs)], [[], []]);
+  await release(first);
+  assert.deepEqual(left(), []);
+  const second = await claimAll(['one', 'two']);
+  await publish(parts, all(second));
+  assert.deepEqual(second.layers.map(bodyAt), ['one', 'two']);
+  assert.equal(readdirSync(folders.blobs).length, 2);
+  await release(second);
+  assert.deepEqual(left(), []);
+});
+
+test('a pull that shares a layer with a publication that failed halfway publishes it', async () => {
+  const failing = await claimAll(['shared', 'two']);
+  const sharing = await claimAll(['shared', 'three']);
+  breakLastMove(failing);
+  await assert.rejects(publish(parts, all(failing)), { code: 'IMAGES_STORE_FAILED' });
+  await release(failing);
+  await publish(parts, all(sharing));
+  assert.deepEqual(sharing.layers.map(bodyAt), ['shared', 'three']);
+  await release(sharing);
+  assert.deepEqual(left(), []);
+});
+
+test('what stands in a place without a record gives way', async () => {
+  const claims = await claimAll(['one']);
+  const { folder } = claims.layers[0]?.row() ?? assert.fail();
+  mkdirSync(`${folders.layers}/${folder}/fs`, { recursive: true });
+  writeFileSync(`${folders.layers}/${folder}/fs/old`, '');
+  await publish(parts, all(claims));
+  assert.deepEqual(readdirSync(`${folders.layers}/${folder}/fs`), ['file']);
+  await release(claims);
+});

@@ -1,0 +1,73 @@
+import { rename, rm } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { errnoOf } from './failures.ts';
+import type { StoreFolders } from './folders.ts';
+import type { LayerPlaces } from './layer-places.ts';
+import type { LayerShelf } from './layers.ts';
+import type { Serial } from './serial.ts';
+import { notDurable } from './store-sync.ts';
+import type { StoreSync } from './store-sync.ts';
+import type { Move } from './unpack/protocol.ts';
+import type { UnpackPool } from './unpack/unpack-pool.ts';
+
+/** Content that is to get its place: of a pull, or of a layer that is restored. */
+export interface Staged {
+  /** The move that gives it its place; undefined when it lies there, or something equal does. */
+  pendingMove(): Move | undefined;
+  /** The move is done and durable. */
+  published(): void;
+  /** The {@link StoreSync.era} before its first byte was written. */
+  readonly begun: number;
+}
+
+export interface PublishParts {
+  readonly folders: StoreFolders;
+  readonly pool: Pick<UnpackPool, 'publish'>;
+  readonly layers: Pick<LayerShelf, 'withdrawing'>;
+  readonly places: LayerPlaces;
+  readonly sync: StoreSync;
+  /** One publication at a time: two pulls may share what they publish. */
+  readonly publishing: Serial;
+  readonly log: Logger;
+}
+
+/** Makes staged content durable and gives all of it its place, or none of it: after a failure everything is staged again. */
+export function publish(parts: PublishParts, claims: readonly Staged[]): Promise<void> {
+  return parts.publishing(() => publishInTurn(parts, claims));
+}
+
+async function publishInTurn(parts: PublishParts, claims: readonly Staged[]): Promise<void> {
+  const { folders, layers, places, pool, sync } = parts;
+  // A place that is being cleared is not free yet, and what stands there must not be taken for a layer that stays.
+  for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing()) await removal;
+  const moves: Move[] = [];
+  for (const claim of claims) {
+    const move = claim.pendingMove();
+    if (move === undefined) continue;
+    if (claim.begun !== sync.era()) throw notDurable(folders.root, 'writes were lost while the content was on its way to the disk');
+    moves.push(move);
+  }
+  if (moves.length === 0) return;
+  await sync.flush();
+  // What stands in the place of a layer now is of no record, or damaged.
+  for (const { kind, to } of moves) if (kind === 'rename') await places.vacate(basename(to));
+  try {
+    await pool.publish({ root: folders.root, moves, folders: [folders.blobs, folders.layers] });
+  } catch (thrown) {
+    for (const move of moves) await takeBack(move, parts.log);
+    throw thrown;
+  }
+  for (const claim of claims) claim.published();
+}
+
+/** A move that may have been done. Others may have a hold on what it moved: that is staged again, and goes with the last of them. */
+async function takeBack({ kind, from, to }: Move, log: Logger): Promise<void> {
+  try {
+    await (kind === 'link' ? rm(to, { force: true }) : rename(to, from));
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT') return;
+    log.warn({ path: to, error: reasonOf(thrown) }, 'content whose publication failed could not be taken back; the next start removes it');
+  }
+}

@@ -1,0 +1,54 @@
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { reasonOf } from '../../base/errors/index.ts';
+import { errnoOf, imageError } from './failures.ts';
+import type { UnpackPool } from './unpack/unpack-pool.ts';
+
+/**
+ * Whether the disk keeps what is written to the store. The kernel reports a lost write once to each descriptor of the file system that was
+ * open then, and to a later one only when nobody has heard of it (Linux, Documentation/core-api/errseq.rst). So the store has one
+ * descriptor from its opening to its end, and a failure counts against all content that was under way, whichever pull hears of it.
+ */
+export interface StoreSync {
+  /** Grows with each failure. Content remembers it before its first byte is written, and is worth nothing in a later era. */
+  era(): number;
+  /**
+   * Resolves when everything is on the disk that was begun in this era. One call at a time.
+   * @throws IMAGES_NOT_DURABLE, IMAGES_DISK_FULL
+   */
+  flush(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openStoreSync(root: string, pool: Pick<UnpackPool, 'sync'>): Promise<StoreSync> {
+  const handle = await open(root, constants.O_RDONLY | constants.O_DIRECTORY);
+  let era = 0;
+  return {
+    era: () => era,
+    async flush() {
+      try {
+        await pool.sync(handle.fd, root);
+      } catch (thrown) {
+        // Also when nobody can say whether it was done: the kernel reports an error once.
+        era++;
+        throw notDurable(root, reasonOf(thrown), thrown);
+      }
+    },
+    close: () => handle.close(),
+  };
+}
+
+/** The failure of content that was under way when writes were lost. */
+export function notDurable(root: string, why: string, cause?: unknown): Error {
+  const errno = errnoOf(cause);
+  const isFull = errno === 'ENOSPC' || errno === 'EDQUOT';
+  return imageError({
+    code: isFull ? 'IMAGES_DISK_FULL' : 'IMAGES_NOT_DURABLE',
+    kind: isFull ? 'exhausted' : 'unavailable',
+    attempted: 'write to disk the content of image store',
+    on: root,
+    why,
+    fix: isFull ? 'free space or remove images, then pull again' : 'pull again; if it repeats, check the disk (dmesg)',
+    cause,
+  });
+}

@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import { DatabaseSync } from 'node:sqlite';
+import { after, afterEach, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
+import type { TestRegistry } from '../../test/fixtures/registry.ts';
+import { openKit, pushImage, sha256, tarOf } from './test-kit.ts';
+import type { Kit } from './test-kit.ts';
+import type { ImageRecord } from './types.ts';
+
+const skip = findRegistry() === undefined ? 'no docker-registry' : false;
+let registry: TestRegistry;
+let kit: Kit;
+
+before(async () => {
+  if (skip !== false) return;
+  registry = await startRegistry();
+  kit = await openKit(registry.host);
+});
+after(async () => {
+  if (skip !== false) return;
+  await kit.close();
+  await registry.close();
+});
+
+afterEach(async () => {
+  if (skip !== false) return;
+  await kit.store.reconcile(new Set());
+  for (const image of kit.store.list()) await kit.store.remove(image.id);
+});
+
+async function push(name: string): Promise<void> {
+  const tar = await tarOf([{ name: 'bin/sh', body: 'shell', mode: 0o755 }]);
+  await pushImage(kit.repository(`open/${name}`), { layers: [{ tar }], tag: '1', label: name });
+}
+const pull = async (name: string): Promise<ImageRecord> =>
+  (await kit.store.pull({ reference: kit.reference(`open/${name}`), namespace: '' })).image;
+const count = (name: string): number => readdirSync(`${kit.root}/${name}`).length;
+
+/** Runs `body` while another connection holds the database: the store's writes wait. */
+async function whileWritesWait<T>(body: () => Promise<T>): Promise<T> {
+  const other = new DatabaseSync(`${kit.folder}/state.db`);
+  other.exec('BEGIN IMMEDIATE');
+  try {
+    return await body();
+  } finally {
+    other.exec('ROLLBACK');
+    other.close();
+  }
+}
+
+for (const [what, isSame] of [
+  ['another image with the same layer', false],
+  ['the same image', true],
+] as const) {
+  test(`the removal of an image beside a pull of ${what} leaves the pulled one whole`, { skip, timeout: 60_000 }, async () => {
+    const [removed, pulled] = ['removed', isSame ? 'removed' : 'pulled'];
+    await push(removed);
+    await push(pulled);
+    const image = await pull(removed);
+    // What a pull asks the database it has asked before: the next one comes to its layers while writes wait.
+    if (!isSame) await kit.store.remove((await pull(pulled)).id);
+    // Its layer has no owner from the moment on in which the container goes.
+    await kit.store.mountRootfs('last', image);
+    await kit.store.remove(image.id);
+    const [removing, pulling] = await whileWritesWait(async () => {
+      const removing = kit.store.removeRootfs('last');
+      while (count('rootfs') > 0) await sleep(10);
+      // The sweep follows at once, and waits for the database. The pull comes to its layers meanwhile, and waits as well.
+      await sleep(300);
+      const pulling = pull(pulled);
+      await sleep(1500);
+      return [removing, pulling] as const;
+    });
+    await removing;
+    const found = await pulling;
+    const { path } = await kit.store.mountRootfs('next', found);
+    assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
+    assert.deepEqual([count('layers'), count('blobs/sha256'), count('staging'), count('ingest')], [1, 1, 0, 0]);
+    await kit.store.removeRootfs('next');
+    await kit.store.remove(found.id);
+    assert.deepEqual([count('layers'), count('blobs/sha256')], [0, 0]);
+  });
+}
+
+test('a removal that fails leaves its layer to the pulls that come after it', { skip, timeout: 60_000 }, async () => {
+  await push('kept');
+  const image = await pull('kept');
+  await kit.store.mountRootfs('last', image);
+  await kit.store.remove(image.id);
+  // The store gives up before the other connection lets go.
+  await whileWritesWait(() => assert.rejects(kit.store.removeRootfs('last'), { code: 'STORAGE_BUSY' }));
+  const found = await pull('kept');
+  const { path } = await kit.store.mountRootfs('next', found);
+  assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
+  await kit.store.removeRootfs('next');
+  await kit.store.remove(found.id);
+  assert.deepEqual([count('layers'), count('blobs/sha256')], [0, 0]);
+});
+
+test('a layer whose image is removed while a pull holds it goes with the pull when that fails', { skip, timeout: 60_000 }, async () => {
+  await push('held');
+  const image = await pull('held');
+  const below = await tarOf([{ name: 'bin/sh', body: 'shell', mode: 0o755 }]);
+  const slow = await tarOf([{ name: 'zeros', body: Buffer.alloc(300_000_000) }]);
+  // It takes a while to unpack, and is then found to be another layer than the image's.
+  const rootfs = { type: 'layers', diff_ids: [sha256(below), `sha256:${'0'.repeat(64)}`] };
+  await pushImage(kit.repository('open/failing'), { layers: [{ tar: below }, { tar: slow }], tag: '1', config: { rootfs } });
+  const failing = assert.rejects(pull('failing'), { code: 'IMAGES_DIFF_ID_MISMATCH' });
+  while (count('staging') === 0) await sleep(5);
+  await kit.store.remove(image.id);
+  assert.equal(count('layers'), 1, 'the pull ended before the image was removed');
+  await failing;
+  assert.deepEqual([count('layers'), count('blobs/sha256'), count('staging'), count('ingest')], [0, 0, 0, 0]);
+});

@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { after, afterEach, before, test } from 'node:test';
+import { promisify } from 'node:util';
+import { currentBootId } from '../../base/process/index.ts';
+import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
+import type { TestRegistry } from '../../test/fixtures/registry.ts';
+import { openKit, pushImage, tarOf } from './test-kit.ts';
+import type { Kit } from './test-kit.ts';
+import type { ImageRecord } from './types.ts';
+
+const run = promisify(execFile);
+const skip = findRegistry() === undefined ? 'no docker-registry' : false;
+let registry: TestRegistry;
+let kit: Kit;
+
+before(async () => {
+  if (skip !== false) return;
+  registry = await startRegistry();
+  kit = await openKit(registry.host);
+});
+after(async () => {
+  if (skip !== false) return;
+  await kit.close();
+  await registry.close();
+});
+afterEach(async () => {
+  if (skip !== false) return;
+  await kit.store.reconcile(new Set());
+  for (const image of kit.store.list()) await kit.store.remove(image.id);
+  assert.deepEqual(
+    ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs'].flatMap((name) => readdirSync(`${kit.root}/${name}`)),
+    [],
+  );
+});
+
+const lowest = () => tarOf([{ name: 'bin/sh', body: 'shell', mode: 0o755 }]);
+
+/** Pulls an image of two layers; the first is the same in all. Says where the first lies. */
+async function pulled(name: string): Promise<{ readonly image: ImageRecord; readonly layer: string }> {
+  await pushImage(kit.repository(`open/${name}`), {
+    layers: [{ tar: await lowest() }, { tar: await tarOf([{ name: 'id', body: name }]) }],
+    tag: '1',
+    label: name,
+  });
+  const { image } = await kit.store.pull({ reference: kit.reference(`open/${name}`), namespace: '' });
+  return { image, layer: `${kit.root}/layers/${image.layers[0]?.slice('sha256:'.length) ?? ''}` };
+}
+
+/** Closes the store, leaves `mark` as the mark of its stop, and opens it as a start does that has not come to the checks. */
+async function reopenAfter(mark: object, damage: () => void): Promise<void> {
+  await kit.store.close();
+  writeFileSync(`${kit.root}/last-run.json`, JSON.stringify(mark));
+  damage();
+  kit = await kit.reopen();
+  await kit.store.reconcile(new Set());
+}
+const powerCut = { bootId: 'another', clean: false };
+const killed = { bootId: currentBootId(), clean: false };
+const shellOf = (layer: string): string => readFileSync(`${layer}/fs/bin/sh`, 'utf8');
+const empty = (layer: string): void => {
+  writeFileSync(`${layer}/fs/bin/sh`, '');
+};
+
+test('the check after a power cut is not lost by starts that end before it, nor by an orderly stop', { skip }, async () => {
+  const { layer } = await pulled('early');
+  await reopenAfter(powerCut, () => {
+    empty(layer);
+  });
+  // Stopped in order, then killed, each before a file was compared.
+  kit = await kit.reopen();
+  await reopenAfter(killed, () => undefined);
+  assert.equal(shellOf(layer), '');
+  await kit.store.checkLayers();
+  assert.equal(shellOf(layer), 'shell');
+});
+
+test('a start does not wait for the check, and the first use does', { skip }, async () => {
+  const { image, layer } = await pulled('first');
+  await reopenAfter(powerCut, () => {
+    empty(layer);
+  });
+  assert.equal(shellOf(layer), '');
+  const { path } = await kit.store.mountRootfs('c1', image);
+  assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
+  await reopenAfter(powerCut, () => {
+    empty(layer);
+  });
+  const tree = await kit.store.mountVolume('c2', 0, image);
+  assert.equal(readFileSync(`${tree}/bin/sh`, 'utf8'), 'shell');
+  // What was checked once is not read again: the store believes it until it stops.
+  empty(layer);
+  await kit.store.checkLayers();
+  assert.equal(shellOf(layer), '');
+  await reopenAfter(powerCut, () => undefined);
+  await kit.store.checkLayers();
+  assert.equal(shellOf(layer), 'shell');
+});
+
+test('a pull that shares a layer checks it before it reports a whole image', { skip }, async () => {
+  const { layer } = await pulled('shared');
+  await reopenAfter(powerCut, () => {
+    empty(layer);
+  });
+  await pulled('sharing');
+  assert.equal(shellOf(layer), 'shell');
+});
+
+for (const [what, damage] of [
+  ['its list of files is missing', (layer) => rmSync(`${layer}/files.ndjson`)],
+  ['its list of files is a folder', (layer) => (rmSync(`${layer}/files.ndjson`), mkdirSync(`${layer}/files.ndjson`))],
+  ['all of it is missing', (layer) => rmSync(layer, { recursive: true })],
+  ['a file is in its place', (layer) => (rmSync(layer, { recursive: true }), writeFileSync(layer, ''))],
+] as readonly (readonly [string, (layer: string) => void])[]) {
+  test(`a layer that cannot be looked at is restored: ${what}`, { skip }, async () => {
+    const { image, layer } = await pulled('unseen');
+    await reopenAfter(powerCut, () => {
+      damage(layer);
+    });
+    await kit.store.checkLayers();
+    assert.equal(shellOf(layer), 'shell');
+    assert.ok(statSync(`${layer}/files.ndjson`).isFile());
+    assert.equal(kit.store.find(image.id)?.id, image.id);
+  });
+}
+
+test('a layer whose folder went without a stop is restored as well', { skip }, async () => {
+  const { image, layer } = await pulled('gone');
+  rmSync(layer, { recursive: true });
+  await kit.store.reconcile(new Set());
+  const { path } = await kit.store.mountRootfs('c1', image);
+  assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
+});
+
+test('the first use of an image that cannot be restored says that it must be pulled', { skip }, async () => {
+  const { image, layer } = await pulled('lost');
+  await reopenAfter(powerCut, () => {
+    empty(layer);
+    for (const name of readdirSync(`${kit.root}/blobs/sha256`)) rmSync(`${kit.root}/blobs/sha256/${name}`);
+  });
+  await assert.rejects(kit.store.mountRootfs('c1', image), { code: 'IMAGES_NOT_FOUND' });
+  assert.equal(kit.store.find(image.id), undefined);
+  assert.deepEqual(readdirSync(`${kit.root}/layers`), []);
+  await pulled('lost');
+  assert.equal(shellOf(layer), 'shell');
+});
+
+test('a layer that is restored under a running container takes no file away from it', { skip }, async () => {
+  const { image, layer } = await pulled('running');
+  const { path } = await kit.store.mountRootfs('c1', image);
+  await kit.store.close();
+  writeFileSync(`${kit.root}/last-run.json`, JSON.stringify(killed));
+  rmSync(`${layer}/files.ndjson`);
+  kit = await kit.reopen();
+  await kit.store.reconcile(new Set(['c1']));
+  await kit.store.checkLayers();
+  await kit.kernel.syncfs(kit.root);
+  assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
+  assert.equal(readdirSync(`${kit.root}/layers`).length, 3);
+  await kit.store.removeRootfs('c1');
+  assert.equal(readdirSync(`${kit.root}/layers`).length, 2);
+});
+
+/** Runs in a mount namespace of its own, on a small disk that it fills. */
+const onFullDisk = (host: string, folder: string): string => `
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { openKit, pushImage, tarOf } from ${JSON.stringify(new URL('./test-kit.ts', import.meta.url).href)};
+const [host, folder] = ${JSON.stringify([host, folder])};
+// Without the database: what is lost there is recorded.
+mkdirSync(folder + '/images');
+execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'none', folder + '/images']);
+const codeOf = (promise) => promise.then(() => 'ok', (error) => error.code);
+let kit = await openKit(host, { folder });
+await pushImage(kit.repository('open/full'), { layers: [{ tar: await tarOf([{ name: 'data', body: Buffer.alloc(2_000_000, 'x') }]) }], tag: '1' });
+const { image } = await kit.store.pull({ reference: kit.reference('open/full'), namespace: '' });
+await kit.close({ keep: true });
+const data = kit.root + '/layers/' + image.layers[0].slice(7) + '/fs/data';
+writeFileSync(data, '');
+writeFileSync(kit.root + '/last-run.json', JSON.stringify({ bootId: 'another', clean: false }));
+kit = await openKit(host, { folder });
+await kit.store.reconcile(new Set());
+try { writeFileSync(kit.root + '/filler', Buffer.alloc(32_000_000)); } catch {}
+const full = await codeOf(kit.store.mountRootfs('c1', image));
+const listed = kit.store.find(image.id) !== undefined;
+rmSync(kit.root + '/filler');
+const free = await codeOf(kit.store.mountRootfs('c1', image));
+const bytes = readFileSync(data).length;
+await kit.store.removeRootfs('c1');
+await kit.close({ keep: true });
+process.stdout.write(JSON.stringify({ full, listed, free, bytes }));
+`;
+
+test('a full disk keeps a damaged layer out of use, and its image on record until there is room', { skip, timeout: 60_000 }, async () => {
+  const program = onFullDisk(registry.host, mkdtempSync(`${kit.folder}/full-`));
+  const { stdout } = await run('unshare', [
+    '-m',
+    '--propagation',
+    'private',
+    process.execPath,
+    '--input-type=module-typescript',
+    '-e',
+    program,
+  ]);
+  assert.deepEqual(JSON.parse(stdout), { full: 'IMAGES_LAYER_UNCHECKED', listed: true, free: 'ok', bytes: 2_000_000 });
+});

@@ -1,0 +1,88 @@
+import type { Mutant } from './mutant.ts';
+
+const images = 'runtime/images';
+const uncleanStop = [`${images}/unclean-stop.test.ts`];
+const removalBesidePull = [`${images}/sweep.test.ts`];
+const publication = [`${images}/publish.test.ts`];
+const lostWrites = [`${images}/store-sync.test.ts`];
+
+/** What keeps every image whole that is reported complete. */
+export const mutants: readonly Mutant[] = [
+  {
+    file: `${images}/shutdown-marker.ts`,
+    removes: 'that only an orderly stop in this boot vouches for layers',
+    from: 'before.clean && before.bootId === currentBootId()',
+    to: 'before.clean',
+    tests: [`${images}/shutdown-marker.test.ts`],
+  },
+  {
+    file: `${images}/image-store.ts`,
+    removes: 'the check of layers before their first use',
+    from: 'if (checks.isChecked(needed)) return',
+    to: 'return',
+    tests: uncleanStop,
+  },
+  {
+    file: `${images}/pull.ts`,
+    removes: 'the check of layers that a pull shares',
+    from: 'while (!parts.checks.isChecked(here))',
+    to: 'while (false as boolean)',
+    tests: uncleanStop,
+  },
+  {
+    file: `${images}/layer-checks.ts`,
+    removes: 'that a look that fails counts as damage',
+    from: 'if (closed) throw thrown;',
+    to: 'throw thrown;',
+    tests: uncleanStop,
+  },
+  {
+    file: `${images}/layer-checks.ts`,
+    removes: 'that a full disk loses no image',
+    from: 'if (closed || mayPass(thrown))',
+    to: 'if (closed)',
+    tests: uncleanStop,
+  },
+  {
+    file: `${images}/layer-places.ts`,
+    removes: 'that a layer is replaced without harm to containers',
+    from: 'if (!uses(folder)) {',
+    to: 'if (true as boolean) {',
+    tests: uncleanStop,
+  },
+  {
+    file: `${images}/layers.ts`,
+    removes: 'the withdrawal of orphaned layers from claims',
+    from: 'for (const folder of gone) withdrawn.add(folder);',
+    to: '',
+    tests: removalBesidePull,
+  },
+  {
+    file: `${images}/publish.ts`,
+    removes: 'the wait for a place that is being cleared',
+    from: 'for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing()) await removal;',
+    to: '',
+    tests: removalBesidePull,
+  },
+  {
+    file: `${images}/publish.ts`,
+    removes: 'the return of what a failed publication moved',
+    from: 'for (const move of moves) await takeBack(move, parts.log);',
+    to: '',
+    tests: publication,
+  },
+  {
+    file: `${images}/publish.ts`,
+    removes: 'the clearing of places without a record',
+    from: "if (kind === 'rename') await places.vacate(basename(to));",
+    to: ';',
+    tests: publication,
+  },
+  {
+    file: `${images}/publish.ts`,
+    removes: 'that content of an earlier era is worth nothing',
+    from: 'if (claim.begun !== sync.era())',
+    to: 'if (false as boolean)',
+    tests: lostWrites,
+  },
+];
