@@ -32,15 +32,15 @@ export async function recoverContainers(parts: {
     await parts.recordExit(record.id, { code: 255, finishedAt: effects.now(), fromMonitor: false });
   };
   await Promise.all(
-    records
-      .list()
-      .map((record) =>
-        bringInOrder(record).catch((cause: unknown) =>
-          log.error(
-            { container: record.id, cause: reasonOf(cause) },
-            'this container could not be brought in order; its next request, or the next start, tries again',
-          ),
-        ),
-      ),
+    records.list().map((record) =>
+      bringInOrder(record).catch((cause: unknown) => {
+        log.error(
+          { container: record.id, cause: reasonOf(cause) },
+          'this container could not be brought in order; its next request, or the next start, tries again',
+        );
+        // Its end is noticed whatever failed.
+        if (record.phase === 'created' || record.phase === 'starting' || record.phase === 'running') parts.watch(record);
+      }),
+    ),
   );
 }

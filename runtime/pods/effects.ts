@@ -133,5 +133,6 @@ function realEffects(parts: {
     digest,
     newId,
     now,
+    sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms).unref()),
   };
 }

@@ -5,6 +5,7 @@ import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
 import { settleAll } from '../state/settle.ts';
 import type { Records } from '../state/records.ts';
+import { untilDone } from '../state/until-done.ts';
 import { createSharing, withoutInfra } from './infra/sharing.ts';
 import type { InfraEffects } from './infra/sharing.ts';
 import { nextSandboxPhase } from './lifecycle.ts';
@@ -50,6 +51,7 @@ export interface SandboxEffects {
   newId(): string;
   /** Nanoseconds since 1970, decimal. */
   now(): string;
+  sleep(ms: number): Promise<void>;
 }
 
 /** The pod's containers, as the sandbox needs them. */
@@ -88,26 +90,41 @@ export function createSandboxService(parts: {
   readonly log: Logger;
 }): SandboxService {
   const { records, lock, effects, containers, log } = parts;
+  let closed = false;
   const sharing = createSharing({
     records,
     effects: effects.infra,
     log,
     lost: (id) =>
-      void lock(`sandbox ${id}`, async () => {
-        const record = records.get(id);
-        if (record?.phase !== 'ready' || !sharing.isLost(record)) return;
-        log.warn(
-          { sandbox: id },
-          'the process that held the PID namespace of a pod has ended, and its containers with it: the pod is stopped',
-        );
+      bringInOrder(id, async (record) => {
+        if (record.phase === 'ready') {
+          if (!sharing.isLost(record)) return;
+          log.warn(
+            { sandbox: id },
+            'the process that held the PID namespace of a pod has ended, and its containers with it: the pod is stopped',
+          );
+        }
         await stopLocked(id);
-      }).catch((cause: unknown) =>
-        log.error(
-          { sandbox: id, cause: reasonOf(cause) },
-          'this sandbox could not be stopped; its next request, or the next start, tries again',
-        ),
-      ),
+      }),
   });
+
+  /** What nobody asks for: a kubelet takes a pod for ready until its end is on record, so it is tried until it succeeds. */
+  const bringInOrder = (id: string, act: (record: SandboxRecord) => Promise<void>): void =>
+    void untilDone({
+      act: () =>
+        lock(`sandbox ${id}`, async () => {
+          const record = records.get(id);
+          // One that is being made is taken back by whoever asks for its name again.
+          if (record !== undefined && record.phase !== 'creating') await act(record);
+        }),
+      sleep: effects.sleep,
+      isOver: () => closed,
+      failed: (cause, attempt) =>
+        log[attempt === 1 ? 'error' : 'debug'](
+          { sandbox: id, cause: reasonOf(cause) },
+          'this sandbox could not be brought in order; it is tried again until it can',
+        ),
+    });
 
   const establish = async (
     config: PodSandboxConfig,
@@ -222,23 +239,25 @@ export function createSandboxService(parts: {
     shareProcesses: (record) => sharing.share(record),
     list: () => records.list().filter((record) => record.phase !== 'creating'),
     recover: async (alive) => {
-      for (const record of records.list()) {
+      const settle = async (record: SandboxRecord): Promise<void> => {
+        if (record.phase === 'creating') return takeBack(record);
         const gone = record.namespacesDir !== undefined && !alive(record.namespacesDir);
         const lost = record.phase === 'ready' && (gone || sharing.isLost(record));
         if (lost) log.warn({ sandbox: record.id }, 'the namespaces of a sandbox are gone, as after a reboot: it is stopped');
-        try {
-          if (record.phase === 'creating') await takeBack(record);
-          else if (record.phase === 'stopping' || lost) await stopLocked(record.id);
-          else if (record.phase === 'ready') await sharing.recover(record);
-        } catch (cause) {
-          log.error(
-            { sandbox: record.id, cause: reasonOf(cause) },
-            'this sandbox could not be brought in order; its next request, or the next start, tries again',
-          );
-        }
+        if (record.phase === 'stopping' || lost) await stopLocked(record.id);
+        else if (record.phase === 'ready') await sharing.recover(record);
+      };
+      for (const record of records.list()) {
+        await settle(record).catch((cause: unknown) => {
+          log.error({ sandbox: record.id, cause: reasonOf(cause) }, 'this sandbox could not be brought in order at once');
+          bringInOrder(record.id, settle);
+        });
       }
     },
-    close: sharing.close,
+    close: () => {
+      closed = true;
+      sharing.close();
+    },
   };
 }
 
