@@ -133,7 +133,9 @@ export function createSandboxService(parts: {
     requestDigest: string,
   ): Promise<SandboxRecord> => {
     const id = effects.newId();
+    // Whatever may fail without a trace comes before what has to be given back.
     const cgroupParent = effects.cgroups.place(config.linux?.cgroupParent ?? '', id);
+    const ownedCgroups = effects.cgroups.owned(cgroupParent);
     const namespacesDir = await effects.namespaces.claim(plan, runtimeHandler);
     const intent: SandboxRecord = {
       id,
@@ -144,12 +146,12 @@ export function createSandboxService(parts: {
       runtimeHandler,
       ...(namespacesDir !== undefined && { namespacesDir }),
       cgroupParent,
-      ownedCgroups: effects.cgroups.owned(cgroupParent),
+      ownedCgroups,
       ...(plan.sharedPids && { infra: {} }),
       createdAt: effects.now(),
     };
-    await records.put(intent);
     try {
+      await records.put(intent);
       const [attachment, , infra] = await settleAll([
         plan.hostNetwork ? undefined : effects.network.attach(attachRequest(intent)),
         effects.files.make(intent, plan),

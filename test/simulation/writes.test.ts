@@ -17,6 +17,7 @@ import {
   emptyWorld,
   endProcess,
   fault,
+  leftovers,
   noFaults,
   sandboxEffects,
   simulatedRecords,
@@ -128,5 +129,19 @@ describe('an exit whose record cannot be written', () => {
     await node.wait(30_000);
     assert.equal(node.world.processes.get(id)?.state, 'dead', 'a kubelet starts another');
     assert.equal(containers.require(id).phase, 'exited');
+  });
+});
+
+describe('a pod whose first record cannot be written', () => {
+  it('leaves no namespaces, and can be asked for again', async () => {
+    const node = openNode();
+    const { sandboxes } = node.boot();
+    for (let attempt = 0; attempt < 5; attempt += 1) {
+      node.sandboxDisk.failing = 1;
+      await assert.rejects(node.run(sandboxes.run(podConfig(2), '')), { code: 'SIMULATED_FAULT' });
+      assert.deepEqual(leftovers(node.world), []);
+    }
+    await node.run(sandboxes.run(podConfig(2), ''));
+    assert.equal(node.world.namespaces.size, 1);
   });
 });
