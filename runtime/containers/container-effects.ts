@@ -50,6 +50,8 @@ export interface ContainerEffects {
   reopenLog(record: ContainerRecord): Promise<void>;
   /** Whether the first process lives. Throws when that cannot be found out. */
   isAlive(record: ContainerRecord): boolean;
+  /** Whether its monitor lives, which writes the exit code after the end of the first process. Throws when that cannot be found out. */
+  isMonitored(record: ContainerRecord): boolean;
   /** The exit that the monitor has written. Throws when that cannot be found out. */
   recordedExit(id: string): Promise<Exit | undefined>;
   logPath(config: ContainerConfig, sandbox: SandboxRecord): string;

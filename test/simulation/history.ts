@@ -102,7 +102,13 @@ export async function playHistory(seed: number): Promise<HistoryResult> {
   const scheduler = createScheduler(seed);
   const { random } = scheduler;
   const odds = { crash: random() < 0.7 ? 0.01 : 0, fail: random() < 0.5 ? 0.02 : 0 };
-  const world = emptyWorld();
+  // Most monitors write at once; some within the time that the watch gives them; a few are lost.
+  const world = emptyWorld((write, lose) => {
+    const fate = random();
+    if (fate < 0.6) write();
+    else if (fate < 0.95) scheduler.later(1 + Math.floor(random() * 4_000), write);
+    else lose();
+  });
   const pods = new Map<number, { id: string; stopped: boolean }>();
   const containers = new Map<string, { id: string; pod: number; started: boolean }>();
   let crashes = 0;

@@ -364,6 +364,7 @@ export function containerEffects(world: World, life: Incarnation, scheduler: Sch
     update: () => life.act('update', () => undefined),
     reopenLog: () => life.act('reopen log', () => undefined),
     isAlive: (record: ContainerRecord) => life.look('look at process', () => (world.processes.get(record.id)?.state ?? 'dead') !== 'dead'),
+    isMonitored: (record: ContainerRecord) => life.look('look at monitor', () => world.processes.get(record.id)?.monitored === true),
     logPath: () => '',
     digest: (value) => JSON.stringify(value),
     newId: () => `c${(serial += 1)}`,

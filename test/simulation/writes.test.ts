@@ -145,3 +145,31 @@ describe('a pod whose first record cannot be written', () => {
     assert.equal(node.world.namespaces.size, 1);
   });
 });
+
+describe('a daemon that starts between the end of a process and the file of its monitor', () => {
+  it('waits for the code', async () => {
+    let write: () => void = () => undefined;
+    const node = openNode((monitorWrites) => (write = monitorWrites));
+    const { container } = await openRunning(node);
+    endProcess(node.world, container.id, 3);
+    const { containers } = node.boot();
+    await node.run(containers.recover());
+    await node.wait(1_000);
+    assert.equal(containers.require(container.id).phase, 'running');
+    write();
+    await node.wait(1_000);
+    assert.partialDeepStrictEqual(containers.require(container.id), { phase: 'exited', exitCode: 3, reason: 'Error' });
+  });
+
+  it('takes a code for lost when there is neither a file nor a monitor', async () => {
+    let lose: () => void = () => undefined;
+    const node = openNode((_write, monitorIsLost) => (lose = monitorIsLost));
+    const { containers: before, container } = await openRunning(node);
+    before.close();
+    endProcess(node.world, container.id, 3);
+    lose();
+    const { containers } = node.boot();
+    await node.run(containers.recover());
+    assert.partialDeepStrictEqual(containers.require(container.id), { phase: 'exited', exitCode: 255, reason: 'MonitorLost' });
+  });
+});
