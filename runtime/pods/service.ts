@@ -30,6 +30,8 @@ export interface SandboxEffects {
   readonly files: {
     make(record: SandboxRecord, plan: SandboxPlan): Promise<void>;
     remove(id: string): Promise<void>;
+    /** Whether they stand. */
+    stand(id: string): boolean;
   };
   /**
    * Lets the pod ask a network that it is on for names; its resolv.conf says so afterwards.
@@ -52,6 +54,8 @@ export interface SandboxEffects {
   /** Nanoseconds since 1970, decimal. */
   now(): string;
   sleep(ms: number): Promise<void>;
+  /** Of the machine, as it runs now. */
+  bootId(): string;
 }
 
 /** The pod's containers, as the sandbox needs them. */
@@ -91,6 +95,8 @@ export function createSandboxService(parts: {
 }): SandboxService {
   const { records, lock, effects, containers, log } = parts;
   let closed = false;
+  /** Pods that are lost, and ready on record until that can be changed: nobody is given one. */
+  const lostPods = new Set<string>();
   const sharing = createSharing({
     records,
     effects: effects.infra,
@@ -99,6 +105,7 @@ export function createSandboxService(parts: {
       bringInOrder(id, async (record) => {
         if (record.phase === 'ready') {
           if (!sharing.isLost(record)) return;
+          lostPods.add(id);
           log.warn(
             { sandbox: id },
             'the process that held the PID namespace of a pod has ended, and its containers with it: the pod is stopped',
@@ -145,6 +152,7 @@ export function createSandboxService(parts: {
       requestDigest,
       runtimeHandler,
       ...(namespacesDir !== undefined && { namespacesDir }),
+      bootId: effects.bootId(),
       cgroupParent,
       ownedCgroups,
       ...(plan.sharedPids && { infra: {} }),
@@ -174,6 +182,14 @@ export function createSandboxService(parts: {
       );
       throw cause;
     }
+  };
+
+  /** Why a pod is none any more; a pod on the host's network and IPC has no namespaces that could be looked for. */
+  const whatIsLost = (record: SandboxRecord, alive: (namespacesDir: string) => boolean): string | undefined => {
+    if (record.bootId !== undefined && record.bootId !== effects.bootId()) return 'the machine has started again since';
+    if (record.namespacesDir !== undefined && !alive(record.namespacesDir)) return 'its namespaces are gone';
+    if (!effects.files.stand(record.id)) return 'its files are gone';
+    return sharing.isLost(record) ? 'the process that held its PID namespace has ended' : undefined;
   };
 
   const releaseAll = async (record: SandboxRecord): Promise<void> => {
@@ -207,6 +223,7 @@ export function createSandboxService(parts: {
     await containers.removeAllOf(id);
     await effects.cgroups.remove(record.ownedCgroups);
     await records.delete(id);
+    lostPods.delete(id);
   };
 
   return {
@@ -221,8 +238,9 @@ export function createSandboxService(parts: {
         if (abandoned?.phase === 'creating') await takeBack(abandoned);
         const standing = records.byName(plan.name);
         if (standing === undefined) return establish(config, plan, runtimeHandler, requestDigest);
-        if (standing.phase === 'ready' && standing.requestDigest === requestDigest) return standing;
-        throw nameTaken(standing);
+        const isLost = lostPods.has(standing.id);
+        if (standing.phase === 'ready' && !isLost && standing.requestDigest === requestDigest) return standing;
+        throw nameTaken(standing, isLost);
       });
     },
     stop: async (idOrPrefix) => {
@@ -243,10 +261,12 @@ export function createSandboxService(parts: {
     recover: async (alive) => {
       const settle = async (record: SandboxRecord): Promise<void> => {
         if (record.phase === 'creating') return takeBack(record);
-        const gone = record.namespacesDir !== undefined && !alive(record.namespacesDir);
-        const lost = record.phase === 'ready' && (gone || sharing.isLost(record));
-        if (lost) log.warn({ sandbox: record.id }, 'the namespaces of a sandbox are gone, as after a reboot: it is stopped');
-        if (record.phase === 'stopping' || lost) await stopLocked(record.id);
+        const lost = record.phase === 'ready' ? whatIsLost(record, alive) : undefined;
+        if (lost !== undefined) {
+          lostPods.add(record.id);
+          log.warn({ sandbox: record.id, lost }, 'a sandbox is gone, as after a reboot: it is stopped');
+        }
+        if (record.phase === 'stopping' || lost !== undefined) await stopLocked(record.id);
         else if (record.phase === 'ready') await sharing.recover(record);
       };
       for (const record of records.list()) {
@@ -279,8 +299,8 @@ function attachRequest(record: SandboxRecord): AttachRequest {
   };
 }
 
-function nameTaken(standing: SandboxRecord): PortcullisError {
-  const stopped = standing.phase !== 'ready';
+function nameTaken(standing: SandboxRecord, isLost: boolean): PortcullisError {
+  const stopped = isLost || standing.phase !== 'ready';
   return new PortcullisError({
     code: 'RUNTIME_SANDBOX_NAME_TAKEN',
     kind: 'already-exists',

@@ -1,6 +1,7 @@
 import { NamespaceMode } from '../../runtime/cri/contract/contract.types.ts';
 import type { ContainerConfig, PodSandboxConfig } from '../../runtime/cri/contract/contract.types.ts';
 
+const hostNamespaces = { securityContext: { namespaceOptions: { network: NamespaceMode.NODE, ipc: NamespaceMode.NODE } }, sysctls: {} };
 const sharedPids = { securityContext: { namespaceOptions: { pid: NamespaceMode.POD } } };
 
 export function podConfig(index: number): PodSandboxConfig {
@@ -11,8 +12,9 @@ export function podConfig(index: number): PodSandboxConfig {
     portMappings: [],
     labels: {},
     annotations: {},
-    // The first pod says that its containers share their processes; the second is told so by its containers.
+    // The second pod says that its containers share their processes; the first is told so by its containers. The fourth has only namespaces of the host.
     ...(index === 1 && { linux: sharedPids }),
+    ...(index === 3 && { linux: hostNamespaces }),
   } as unknown as PodSandboxConfig;
 }
 

@@ -103,6 +103,7 @@ export const noFaults: Odds = { crash: 0, fail: 0 };
 /** How one daemon of the simulation meets the world. A daemon that is dead gets no answer any more. */
 export interface Incarnation {
   readonly alive: () => boolean;
+  kill(): void;
   /** One effect: it waits its turn, may fail before it acts or after, and the daemon may die before or after it. */
   act<T>(name: string, body: () => T): Promise<T>;
   /** A look at something, without a wait. It may fail, as every read may without free descriptors. */
@@ -116,11 +117,13 @@ export function fault(name: string): PortcullisError {
 
 export function createIncarnation(scheduler: Scheduler, odds: Odds, onCrash: () => void): Incarnation {
   let alive = true;
+  const kill = (): void => {
+    if (!alive) return;
+    alive = false;
+    onCrash();
+  };
   const maybeDie = (): boolean => {
-    if (alive && scheduler.random() < odds.crash) {
-      alive = false;
-      onCrash();
-    }
+    if (alive && scheduler.random() < odds.crash) kill();
     return !alive;
   };
   const maybeFail = (name: string, chance: number): void => {
@@ -128,6 +131,7 @@ export function createIncarnation(scheduler: Scheduler, odds: Odds, onCrash: () 
   };
   return {
     alive: () => alive,
+    kill,
     act: async <T>(name: string, body: () => T): Promise<T> => {
       if (!alive) return never();
       await scheduler.step();
@@ -179,8 +183,9 @@ let serial = 0;
 export function sandboxEffects(world: World, life: Incarnation, scheduler: Scheduler): SandboxEffects {
   return {
     namespaces: {
-      claim: () =>
+      claim: ({ hostNetwork, hostIpc }) =>
         life.act('claim namespaces', () => {
+          if (hostNetwork && hostIpc) return undefined;
           const dir = `ns-${(serial += 1)}`;
           world.namespaces.add(dir);
           return dir;
@@ -198,6 +203,7 @@ export function sandboxEffects(world: World, life: Incarnation, scheduler: Sched
     files: {
       make: (record) => life.act('pod files', () => void world.podFiles.add(record.id)),
       remove: (id) => life.act('remove pod files', () => void world.podFiles.delete(id)),
+      stand: (id) => world.podFiles.has(id),
     },
     askNames: () => Promise.resolve(),
     cgroups: { place: (_asked, id) => `/portcullis/${id}`, owned: () => [], remove: () => Promise.resolve() },
@@ -233,6 +239,7 @@ export function sandboxEffects(world: World, life: Incarnation, scheduler: Sched
     newId: () => `s${(serial += 1)}`,
     now: () => String(scheduler.now()),
     sleep: (ms) => scheduler.sleep(ms),
+    bootId: () => world.bootId,
   };
 }
 

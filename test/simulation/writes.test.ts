@@ -19,6 +19,7 @@ import {
   fault,
   leftovers,
   noFaults,
+  reboot,
   sandboxEffects,
   simulatedRecords,
 } from './world.ts';
@@ -171,5 +172,36 @@ describe('a daemon that starts between the end of a process and the file of its 
     const { containers } = node.boot();
     await node.run(containers.recover());
     assert.partialDeepStrictEqual(containers.require(container.id), { phase: 'exited', exitCode: 255, reason: 'MonitorLost' });
+  });
+});
+
+describe('a machine that starts again', () => {
+  it('has no pod that is ready, also none that had only namespaces of the host', async () => {
+    const node = openNode();
+    const { sandboxes: before } = node.boot();
+    const own = await node.run(before.run(podConfig(2), ''));
+    const host = await node.run(before.run(podConfig(3), ''));
+    assert.equal(host.namespacesDir, undefined);
+    before.close();
+    reboot(node.world);
+    // Whether its files are gone as well depends on where they are.
+    node.world.podFiles.add(host.id);
+    const { sandboxes } = node.boot();
+    await node.run(sandboxes.recover((dir) => node.world.namespaces.has(dir)));
+    assert.deepEqual(
+      [own, host].map(({ id }) => sandboxes.require(id).phase),
+      ['stopped', 'stopped'],
+    );
+  });
+
+  it('stops a pod whose files are gone, although it is the same boot: a node may be a container', async () => {
+    const node = openNode();
+    const { sandboxes: before } = node.boot();
+    const host = await node.run(before.run(podConfig(3), ''));
+    before.close();
+    node.world.podFiles.clear();
+    const { sandboxes } = node.boot();
+    await node.run(sandboxes.recover(() => true));
+    assert.equal(sandboxes.require(host.id).phase, 'stopped');
   });
 });
