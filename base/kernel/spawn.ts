@@ -1,4 +1,5 @@
 import { cString, checked, kernelError, uninterrupted } from './errno.ts';
+import { closeFd } from './files.ts';
 import { glibc } from './libc.ts';
 
 const c = {
@@ -110,9 +111,25 @@ export function reapProcess(pid: number): ProcessEnd | undefined {
   return signal === 0 ? { code: (value >> 8) & 0xff } : { signal };
 }
 
+export interface Pipe {
+  readonly read: number;
+  readonly write: number;
+}
+
 /** pipe2(2), both ends close-on-exec. */
-export function openPipe(): { readonly read: number; readonly write: number } {
+export function openPipe(): Pipe {
   const ends = Buffer.alloc(8);
   checked(c.pipe2(ends, O_CLOEXEC), 'pipe2', '');
   return { read: ends.readInt32LE(0), write: ends.readInt32LE(4) };
+}
+
+/** Two pipes or, when the second cannot be opened, none. */
+export function openPipes(): readonly [Pipe, Pipe] {
+  const first = openPipe();
+  try {
+    return [first, openPipe()];
+  } catch (cause) {
+    for (const fd of [first.read, first.write]) closeFd(fd);
+    throw cause;
+  }
 }

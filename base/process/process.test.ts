@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { holdDescriptors } from './descriptors.fixture.ts';
 import { currentBootId, processIdentity, sameProcess, startWorker } from './index.ts';
 
 describe('the identity of a process', () => {
@@ -24,6 +25,20 @@ describe('the identity of a process', () => {
     assert.ok(!sameProcess({ ...mine, startTime: '1' }));
     assert.ok(!sameProcess({ ...mine, bootId: 'another' }));
     assert.equal(processIdentity(0x7ffffffe), undefined);
+  });
+
+  it('is unknown, and not gone, while it cannot be read', () => {
+    const mine = processIdentity(process.pid);
+    assert.ok(mine !== undefined);
+    const descriptors = holdDescriptors();
+    try {
+      descriptors.fill();
+      assert.throws(() => sameProcess(mine), { code: 'PROCESS_UNREADABLE', kind: 'exhausted' });
+      assert.throws(() => processIdentity(0x7ffffffe), { code: 'PROCESS_UNREADABLE' }, 'also of a pid that nobody has');
+    } finally {
+      descriptors.release();
+    }
+    assert.ok(sameProcess(mine));
   });
 
   it('ends with the process, before its parent has waited for it', async () => {

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { after, before, test } from 'node:test';
 import { closeFd, openPipe, startKernelWorker } from '../kernel/index.ts';
 import type { Kernel } from '../kernel/index.ts';
+import { holdDescriptors } from '../process/descriptors.fixture.ts';
 import { programStarter, startReactor } from './index.ts';
 import type { Child, Reactor, StartProgram } from './index.ts';
 
@@ -78,4 +80,19 @@ test('many at once', async () => {
     codes,
     Array.from({ length: 50 }, (_, index) => index),
   );
+});
+
+test('a child that cannot be held for want of a descriptor is ended and reaped before that is told', async () => {
+  // Of every thread: a child belongs to the one that started it.
+  const mine = () => readdirSync('/proc/self/task').map((thread) => readFileSync(`/proc/self/task/${thread}/children`, 'utf8').trim());
+  const before = mine();
+  const descriptors = holdDescriptors();
+  try {
+    descriptors.fill();
+    // It needs none itself, but its pidfd does.
+    await assert.rejects(start({ path: '/bin/sleep', argv: ['sleep', '600'], env: {}, descriptors: [] }), { code: 'KERNEL_EMFILE' });
+  } finally {
+    descriptors.release();
+  }
+  assert.deepEqual(mine(), before);
 });

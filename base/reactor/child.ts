@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { closeFd, pidfdOpen, pidfdSendSignal, reapProcess } from '../kernel/index.ts';
 import type { Kernel, SpawnedProcess } from '../kernel/index.ts';
 import type { Reactor } from './reactor.ts';
@@ -14,21 +15,33 @@ export interface Child {
 /** Starts a program. The caller's descriptors may be closed once it resolves. @throws KERNEL_<ERRNO> when it can not be started */
 export type StartProgram = (program: SpawnedProcess) => Promise<Child>;
 
-/** Children are started in the kernel's Worker, and reaped when the reactor tells their end. */
+const SIGKILL = 9;
+const lookAgainMs = 20;
+
+/**
+ * Children are started in the kernel's Worker, and reaped when the reactor tells their end. One that cannot be held, as without a free
+ * descriptor for its pidfd, is killed and reaped before the failure is told: it would go on as somebody that nobody waits for.
+ */
 export function programStarter(reactor: Reactor, kernel: Pick<Kernel, 'spawnProcess'>): StartProgram {
   return async (program) => {
     const pid = await kernel.spawnProcess(program);
-    // Not reaped yet, so the pid is still its own.
-    const pidfd = pidfdOpen(pid);
+    let pidfd: number;
     let gone = false;
-    const exited = new Promise<number>((resolve) => {
-      reactor.onExit(pidfd, () => {
-        const end = reapProcess(pid);
+    const end = Promise.withResolvers<number>();
+    try {
+      // Not reaped yet, so the pid is still its own.
+      pidfd = hold(reactor, pid, (opened) => {
+        const how = reapProcess(pid);
         gone = true;
-        closeFd(pidfd);
-        resolve(end === undefined ? 255 : 'code' in end ? end.code : 128 + end.signal);
+        closeFd(opened);
+        end.resolve(how === undefined ? 255 : 'code' in how ? how.code : 128 + how.signal);
       });
-    });
+    } catch (cause) {
+      process.kill(pid, SIGKILL);
+      while (reapProcess(pid) === undefined) await pause(lookAgainMs);
+      throw cause;
+    }
+    const { promise: exited } = end;
     return {
       pid,
       exited,
@@ -37,4 +50,16 @@ export function programStarter(reactor: Reactor, kernel: Pick<Kernel, 'spawnProc
       },
     };
   };
+}
+
+/** A pidfd of a child, whose end is told once. Nothing stays open when it throws. */
+function hold(reactor: Reactor, pid: number, tell: (pidfd: number) => void): number {
+  const pidfd = pidfdOpen(pid);
+  try {
+    reactor.onExit(pidfd, () => tell(pidfd));
+    return pidfd;
+  } catch (cause) {
+    closeFd(pidfd);
+    throw cause;
+  }
 }

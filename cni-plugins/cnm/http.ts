@@ -6,6 +6,7 @@ import type { ConnectionPlace } from '../../base/connections/index.ts';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
+import type { ProcessIdentity } from '../../base/process/index.ts';
 import { openPeer } from '../serve/peer.ts';
 import type { Peer } from '../serve/peer.ts';
 import type { Engine } from './endpoints.ts';
@@ -129,7 +130,16 @@ export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: 
         socket.destroy();
         return;
       }
-      const identity = peer.caller.pid === undefined ? undefined : processIdentity(peer.caller.pid);
+      let identity: ProcessIdentity | undefined;
+      try {
+        identity = peer.caller.pid === undefined ? undefined : processIdentity(peer.caller.pid);
+      } catch (thrown) {
+        log.warn({ pid: peer.caller.pid, why: reasonOf(thrown) }, 'a caller of the remote driver was refused: who it is cannot be read');
+        place.leave();
+        peer.close();
+        socket.destroy();
+        return;
+      }
       const by: Engine = { caller: peer.caller, ...(identity !== undefined && { identity }) };
       const engine: Held = { by, peer, place, ready: Promise.resolve(), calls: 1, open: true };
       const ready = onEngine(by).finally(() => {

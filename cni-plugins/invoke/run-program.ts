@@ -7,6 +7,7 @@ import { O_RDONLY, closeFd, openFile, sealedFile } from '../../base/kernel/index
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import { killTree } from './kill-tree.ts';
 import { openOutput } from './output.ts';
+import type { Output } from './output.ts';
 
 /** A plugin as a program: started, fed, heard, and ended when it takes too long. Source: libcni's pkg/invoke (raw_exec.go, find.go). */
 export interface Run {
@@ -56,11 +57,17 @@ export async function runProgram(startProgram: StartProgram, { program, environm
     over ??= why;
     kill();
   };
-  const stdout = openOutput(maxOutput, () => end(`it wrote more than ${maxOutput} bytes`));
-  const stderr = openOutput(maxOutput, () => end(`it wrote more than ${maxOutput} bytes of errors`));
-  const written = sealedFile('cni-stdin', Buffer.from(stdin));
+  const opened: (() => void)[] = [];
+  const output = (what: string): Output => {
+    const one = openOutput(maxOutput, () => end(`it wrote more than ${maxOutput} ${what}`));
+    opened.push(one.close);
+    return one;
+  };
   let timer: NodeJS.Timeout | undefined;
   try {
+    const [stdout, stderr] = [output('bytes'), output('bytes of errors')];
+    const written = sealedFile('cni-stdin', Buffer.from(stdin));
+    opened.push(() => closeFd(written));
     const child = await startPatiently(startProgram, program, environment, written, [stdout.write, stderr.write]);
     stdout.closeWrite();
     stderr.closeWrite();
@@ -75,9 +82,7 @@ export async function runProgram(startProgram: StartProgram, { program, environm
     return { end: over === undefined ? { exitCode } : { over }, stdout: stdout.text(), stderr: stderr.text() };
   } finally {
     clearTimeout(timer);
-    closeFd(written);
-    stdout.close();
-    stderr.close();
+    for (const close of opened) close();
   }
 }
 

@@ -34,6 +34,7 @@ export interface ContainerEffects {
   start(record: ContainerRecord): Promise<void>;
   /** Whether the process has passed from created to running, as the runtime knows it. */
   isStarted(record: ContainerRecord): Promise<boolean>;
+  /** A process that is gone: success. Throws when the signal cannot be sent. */
   kill(record: ContainerRecord, signal: string): void;
   /** Whether the first process would be reached by this signal now. */
   heeds(record: ContainerRecord, signal: string): boolean;
@@ -47,7 +48,11 @@ export interface ContainerEffects {
   exec(record: ContainerRecord, command: readonly string[], timeoutMs: number, signal?: AbortSignal): Promise<ExecResult>;
   update(record: ContainerRecord, resources: LinuxContainerResources): Promise<void>;
   reopenLog(record: ContainerRecord): Promise<void>;
+  /** Whether the first process lives. Throws when that cannot be found out. */
   isAlive(record: ContainerRecord): boolean;
+  /** Whether its monitor lives, which writes the exit code after the end of the first process. Throws when that cannot be found out. */
+  isMonitored(record: ContainerRecord): boolean;
+  /** The exit that the monitor has written. Throws when that cannot be found out. */
   recordedExit(id: string): Promise<Exit | undefined>;
   logPath(config: ContainerConfig, sandbox: SandboxRecord): string;
   digest(value: unknown): string;

@@ -286,6 +286,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
     },
     reopenLog: (record) => reopenLog(record, bundle(record.id)),
     isAlive: (record) => record.init !== undefined && sameProcess(record.init),
+    isMonitored: (record) => record.monitor !== undefined && sameProcess(record.monitor),
     logPath: (config, sandbox) => containerLogPath(sandbox.config.logDirectory, config.logPath),
     digest,
     newId,

@@ -111,12 +111,16 @@ function open(holder: ProcessIdentity, gone: () => PortcullisError): PidNamespac
     if (!sameProcess(holder)) throw gone();
     throw cause;
   }
-  // It is that process after the opening, so it was at the opening.
-  if (!sameProcess(holder)) {
+  let isHost: boolean;
+  try {
+    // It is that process after the opening, so it was at the opening.
+    if (!sameProcess(holder)) throw gone();
+    isHost = readlinkSync(`/proc/self/fd/${fd}`) === readlinkSync('/proc/self/ns/pid');
+  } catch (cause) {
     closeFd(fd);
-    throw gone();
+    throw cause;
   }
-  if (readlinkSync(`/proc/self/fd/${fd}`) === readlinkSync('/proc/self/ns/pid')) {
+  if (isHost) {
     closeFd(fd);
     return { isHost: true, close: none };
   }

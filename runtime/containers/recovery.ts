@@ -7,7 +7,8 @@ import type { ContainerEffects } from './container-effects.ts';
 
 /**
  * Goes on from what a crash left: takes back half-made containers, finishes removals, adopts what lives, records what ended meanwhile.
- * Exit codes come from the monitor's file on disk; without one a lost process is told as Unknown, 255.
+ * Exit codes come from the monitor's file on disk. A process that is gone while its monitor lives is watched: the monitor is about to write.
+ * Without either the process is told as lost, 255.
  */
 export async function recoverContainers(parts: {
   readonly records: Records<ContainerRecord>;
@@ -27,20 +28,22 @@ export async function recoverContainers(parts: {
     const now: ContainerRecord = started ? { ...record, phase: 'running', startedAt: effects.now() } : record;
     if (started) await records.put(now);
     if (exit !== undefined) return parts.recordExit(record.id, exit);
-    if (effects.isAlive(now)) return parts.watch(now);
-    log.warn({ container: record.id }, 'a container is gone and its exit code with it');
-    await parts.recordExit(record.id, { code: 255, finishedAt: effects.now(), fromMonitor: false });
+    if (effects.isAlive(now) || effects.isMonitored(now)) return parts.watch(now);
+    // Its last act may have been the file.
+    const last = await effects.recordedExit(record.id);
+    if (last === undefined) log.warn({ container: record.id }, 'a container is gone and its exit code with it');
+    await parts.recordExit(record.id, last ?? { code: 255, finishedAt: effects.now(), fromMonitor: false });
   };
   await Promise.all(
-    records
-      .list()
-      .map((record) =>
-        bringInOrder(record).catch((cause: unknown) =>
-          log.error(
-            { container: record.id, cause: reasonOf(cause) },
-            'this container could not be brought in order; its next request, or the next start, tries again',
-          ),
-        ),
-      ),
+    records.list().map((record) =>
+      bringInOrder(record).catch((cause: unknown) => {
+        log.error(
+          { container: record.id, cause: reasonOf(cause) },
+          'this container could not be brought in order; its next request, or the next start, tries again',
+        );
+        // Its end is noticed whatever failed.
+        if (record.phase === 'created' || record.phase === 'starting' || record.phase === 'running') parts.watch(record);
+      }),
+    ),
   );
 }

@@ -1,7 +1,6 @@
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { ContainerConfig, LinuxContainerResources } from '../cri/contract/contract.types.ts';
-import type { Exit } from '../monitor/exits.ts';
 import type { ExecResult } from '../oci/exec.ts';
 import { mergedResources } from '../oci/resources.ts';
 import type { SandboxRecord } from '../pods/record.ts';
@@ -9,8 +8,9 @@ import type { ContainersOfSandbox } from '../pods/service.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
 import { settleAll } from '../state/settle.ts';
 import type { Records } from '../state/records.ts';
+import { untilDone } from '../state/until-done.ts';
 import { containerNotFound, nameTaken, notReady, wrongPhase } from './errors.ts';
-import { exitReason } from './exit-reason.ts';
+import { createExitRecorder } from './exit-recorder.ts';
 import { nextContainerPhase } from './lifecycle.ts';
 import { pidModeOf } from './pid-namespace.ts';
 import type { ContainerRecord } from './record.ts';
@@ -48,48 +48,17 @@ export function createContainerService(parts: {
 }): ContainerService {
   const { records, lock, effects, log, requireSandbox } = parts;
   const watches = new Map<string, () => void>();
-  const exitWaiters = new Map<string, (() => void)[]>();
-
+  let closed = false;
   // A process that waits or runs does not outlive the machine's boot, and so need not its record (docs/decisions/0035). How it ended does.
   const putUntilBoot = (record: ContainerRecord): Promise<void> => records.put(record, [], 'process');
 
-  const settleExit = (id: string): void => {
-    for (const wake of exitWaiters.get(id) ?? []) wake();
-    exitWaiters.delete(id);
-  };
-  const exited = (id: string): Promise<void> =>
-    new Promise((resolve) => {
-      const record = records.get(id);
-      if (record === undefined || record.phase === 'exited' || record.phase === 'removing') resolve();
-      else exitWaiters.set(id, [...(exitWaiters.get(id) ?? []), resolve]);
-    });
-
-  const recordExit = (id: string, exit: Exit): Promise<void> =>
-    lock(`container ${id}`, async () => {
-      const record = records.get(id);
-      if (record === undefined || record.phase === 'removing' || record.phase === 'exited') return settleExit(id);
-      await effects.killLeftovers(record);
-      const told = exitReason(exit, await effects.wasOutOfMemory(record));
-      const startedAt = record.startedAt === '0' && record.phase !== 'created' ? record.createdAt : record.startedAt;
-      await records.put({
-        ...record,
-        phase: nextContainerPhase(record.phase, 'exited'),
-        startedAt,
-        finishedAt: later(exit.finishedAt, startedAt),
-        exitCode: exit.code,
-        ...told,
-      });
-      // Only now: until the record is durable the file on disk is the truth.
-      await effects.forgetExit(id);
-      settleExit(id);
-    });
+  const exits = createExitRecorder({ records, lock, effects, log });
   const watch = (record: ContainerRecord): void => {
     watches.get(record.id)?.();
     const stop = effects.watch(record, (exit) => {
       watches.delete(record.id);
-      recordExit(record.id, exit).catch((cause: unknown) =>
-        log.error({ container: record.id, cause: reasonOf(cause) }, 'an exit could not be recorded; the next start records it'),
-      );
+      // One that fails was logged, and is tried again.
+      exits.record(record.id, exit).catch(() => undefined);
     });
     watches.set(record.id, stop);
   };
@@ -97,7 +66,15 @@ export function createContainerService(parts: {
     watches.get(id)?.();
     watches.delete(id);
   };
-  const stopper = createStopper({ effects, exited, current: (id) => records.get(id) });
+  /** The code of a process that is gone was told and could not be written, or is in the monitor's file, or is told by the watch soon. */
+  const conclude = async (id: string): Promise<void> => {
+    if (await exits.retry(id)) return;
+    const exit = await effects.recordedExit(id);
+    const record = records.get(id);
+    if (exit !== undefined) await exits.record(id, exit);
+    else if (record !== undefined && !watches.has(id)) watch(record);
+  };
+  const stopper = createStopper({ effects, exited: exits.exited, conclude, current: (id) => records.get(id) });
 
   const createLocked = async (sandbox: SandboxRecord, config: ContainerConfig): Promise<ContainerRecord> => {
     if (sandbox.phase !== 'ready') throw notReady(sandbox);
@@ -164,7 +141,7 @@ export function createContainerService(parts: {
     unwatch(record.id);
     await effects.destroy(record);
     await records.delete(record.id);
-    settleExit(record.id);
+    exits.settle(record.id);
   };
 
   const startLocked = async (id: string): Promise<void> => {
@@ -176,6 +153,9 @@ export function createContainerService(parts: {
     if (record.phase !== 'created' && record.phase !== 'starting') throw wrongPhase(record, 'start', 'create it again');
     const sandbox = requireSandbox(record.sandboxId);
     if (sandbox.phase !== 'ready') throw notReady(sandbox);
+    // An earlier attempt took effect, and could not be recorded.
+    if (record.phase === 'starting' && effects.isAlive(record) && (await effects.isStarted(record)))
+      return putUntilBoot({ ...record, phase: nextContainerPhase('starting', 'started'), startedAt: effects.now(), startAnswered: true });
     const starting: ContainerRecord = { ...record, phase: 'starting' };
     await settleAll([
       putUntilBoot(starting),
@@ -185,7 +165,16 @@ export function createContainerService(parts: {
     const startedAt = effects.now();
     try {
       await effects.start(starting);
+      await putUntilBoot({ ...starting, phase: nextContainerPhase('starting', 'started'), startedAt, startAnswered: true });
     } catch (cause) {
+      await failStart(starting, cause);
+      throw cause;
+    }
+  };
+
+  /** A caller that is told of a failure starts another container: this one's process must not go on beside that. */
+  const failStart = async (starting: ContainerRecord, cause: unknown): Promise<void> => {
+    try {
       effects.kill(starting, 'SIGKILL');
       await records.put({
         ...starting,
@@ -196,10 +185,17 @@ export function createContainerService(parts: {
         message: reasonOf(cause),
         startAnswered: true,
       });
-      settleExit(id);
-      throw cause;
+      exits.settle(starting.id);
+    } catch (second) {
+      log.warn({ container: starting.id, cause: reasonOf(second) }, 'a failed start could not be recorded; its process is killed');
+      void untilDone({
+        act: async () => Promise.resolve(effects.kill(starting, 'SIGKILL')),
+        sleep: effects.clock.sleep,
+        isOver: () => closed,
+        failed: (third) =>
+          log.warn({ container: starting.id, cause: reasonOf(third) }, 'a container whose start failed could not be killed'),
+      });
     }
-    await putUntilBoot({ ...starting, phase: nextContainerPhase('starting', 'started'), startedAt, startAnswered: true });
   };
 
   const removeLocked = async (id: string): Promise<void> => {
@@ -272,14 +268,11 @@ export function createContainerService(parts: {
       if (record.phase !== 'running') throw wrongPhase(record, 'reopen the log of', 'only a running container writes one');
       await lock(`log ${record.id}`, () => effects.reopenLog(record));
     },
-    recover: () => recoverContainers({ records, effects, log, watch, takeBack, recordExit }),
+    recover: () => recoverContainers({ records, effects, log, watch, takeBack, recordExit: exits.record }),
     close: () => {
+      closed = true;
+      exits.close();
       for (const id of [...watches.keys()]) unwatch(id);
     },
   };
-}
-
-/** The later of two times: a file's, as that of an exit, is up to a tick of the kernel's clock behind. */
-function later(time: string, other: string): string {
-  return BigInt(time) < BigInt(other) ? other : time;
 }

@@ -10,14 +10,19 @@ interface Session {
 }
 
 const killPatienceMs = 60_000;
+/** How long a stop goes on when what it does fails, such as the record of an exit on a disk that is full. */
+const failurePatienceMs = 2_000;
 
 /**
- * Stops containers: the stop signal once, SIGKILL after the deadline and again, ever more slowly, until the process is gone.
+ * Stops containers: the stop signal once, SIGKILL after the deadline and again, ever more slowly, until the process is gone and its exit on
+ * record. What keeps that from being written is thrown as it is.
  * A second stop with a shorter time shortens the first one's; a longer one changes nothing.
  */
 export function createStopper(parts: {
-  readonly effects: Pick<ContainerEffects, 'kill' | 'heeds' | 'clock'>;
+  readonly effects: Pick<ContainerEffects, 'kill' | 'heeds' | 'isAlive' | 'clock'>;
   readonly exited: (id: string) => Promise<void>;
+  /** Brings the exit of a container whose process is gone on record, or has it told soon. */
+  readonly conclude: (id: string) => Promise<void>;
   readonly current: (id: string) => ContainerRecord | undefined;
 }): { stop(id: string, timeoutMs: number): Promise<void> } {
   const { effects, current } = parts;
@@ -35,7 +40,11 @@ export function createStopper(parts: {
   const ask = async (record: ContainerRecord, session: Session, isGone: () => boolean): Promise<void> => {
     let pause = 5;
     while (!isGone() && clock.now() < session.deadline) {
-      if (effects.heeds(record, record.stopSignal)) return signal(record.id, record.stopSignal);
+      try {
+        if (effects.heeds(record, record.stopSignal)) return signal(record.id, record.stopSignal);
+      } catch {
+        // It could not be looked at or signalled now, as without free descriptors.
+      }
       await clock.sleep(pause);
       pause = Math.min(pause * 2, 100);
     }
@@ -45,6 +54,25 @@ export function createStopper(parts: {
     arm(session);
     sessions.set(id, session);
     return session;
+  };
+
+  const end = async (record: ContainerRecord, exited: Promise<void>, isGone: () => boolean): Promise<void> => {
+    const patience = clock.now() + killPatienceMs;
+    let failing: number | undefined;
+    for (let pause = 20; !isGone(); pause = Math.min(pause * 2, 2_000)) {
+      let alive = true;
+      try {
+        alive = effects.isAlive(record);
+        if (alive) signal(record.id, 'SIGKILL');
+        else await parts.conclude(record.id);
+        failing = undefined;
+      } catch (cause) {
+        failing ??= clock.now();
+        if (clock.now() - failing > failurePatienceMs) throw cause;
+      }
+      await Promise.race([exited, clock.sleep(pause)]);
+      if (!isGone() && clock.now() > patience) throw alive ? stuck(record) : silent(record);
+    }
   };
 
   return {
@@ -68,14 +96,7 @@ export function createStopper(parts: {
       try {
         while (!isGone() && clock.now() < session.deadline)
           await Promise.race([exited, clock.sleep(session.deadline - clock.now()), session.moved]);
-        let pause = 20;
-        const patience = clock.now() + killPatienceMs;
-        while (!isGone()) {
-          signal(id, 'SIGKILL');
-          await Promise.race([exited, clock.sleep(pause)]);
-          pause = Math.min(pause * 2, 2_000);
-          if (!isGone() && clock.now() > patience) throw stuck(record);
-        }
+        await end(record, exited, isGone);
       } finally {
         if (standing === undefined) sessions.delete(id);
       }
@@ -100,5 +121,17 @@ function stuck(record: ContainerRecord): PortcullisError {
     on: record.id.slice(0, 13),
     why: `its process ${record.init?.pid ?? ''} does not end ${killPatienceMs / 1000} s after SIGKILL, as when it waits for a device or a file server`,
     fix: 'see what it waits for (state D in /proc/PID/status); the stop may be repeated',
+  });
+}
+
+/** The watch of exits ends by itself, whatever a monitor does: this is a defect. */
+function silent(record: ContainerRecord): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_EXIT_UNKNOWN',
+    kind: 'deadline',
+    attempted: 'stop container',
+    on: record.id.slice(0, 13),
+    why: `its process has ended, and ${killPatienceMs / 1000} s later neither its monitor nor the kernel has told how`,
+    fix: 'repeat the stop, and report this with the log of the daemon',
   });
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Socket } from 'node:net';
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { closeFd, openPipe, writeFd } from '../../base/kernel/index.ts';
+import { closeFd, openPipes, writeFd } from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
@@ -62,7 +62,7 @@ export interface WaitingMonitor {
  */
 export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor> {
   const { id, bundle } = input;
-  const [report, gate] = [openPipe(), openPipe()];
+  const [report, gate] = openPipes();
   let child: Child;
   try {
     // cwd: conmon leaves its `oom` mark in its working folder. Standard streams must be nobody's pipe: conmon outlives us.

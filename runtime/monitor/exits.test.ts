@@ -4,6 +4,8 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import { startReactor } from '../../base/reactor/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
@@ -81,4 +83,64 @@ test('when the monitor is dead the kernel’s code is taken, and 255 when nobody
   const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
   const unknown = await new Promise<Exit>((resolve) => exits.watchContainer('d4', { init: gone, monitor: gone }, resolve));
   assert.deepEqual([unknown.code, unknown.fromMonitor], [255, false]);
+});
+
+test('a live container is not told as ended because no descriptor is free, and its exit is told once there is one', async () => {
+  const [init, monitor] = [sleeper('30'), sleeper('30')];
+  const descriptors = holdDescriptors();
+  const told: Exit[] = [];
+  try {
+    descriptors.fill();
+    exits.watchContainer('e5', { init: init.identity, monitor: monitor.identity }, (exit) => told.push(exit));
+    await pause(700);
+    assert.deepEqual(told, []);
+  } finally {
+    descriptors.release();
+  }
+  // Past the moment at which it looks again.
+  await pause(500);
+  assert.deepEqual(told, [], 'both live');
+  init.child.kill('SIGKILL');
+  writeExit('e5', '7');
+  for (let waited = 0; told.length === 0 && waited < 10_000; waited += 20) await pause(20);
+  assert.deepEqual(
+    told.map(({ code }) => code),
+    [7],
+  );
+  monitor.child.kill('SIGKILL');
+});
+
+test('a code that cannot be read is not taken for one that was never written', async () => {
+  const [init, monitor] = [sleeper('30'), sleeper('30')];
+  for (const { child } of [init, monitor]) {
+    child.kill('SIGKILL');
+    await new Promise((resolve) => child.once('exit', resolve));
+  }
+  writeExit('f6', '9');
+  const descriptors = holdDescriptors();
+  const told: Exit[] = [];
+  try {
+    descriptors.fill();
+    await assert.rejects(exits.recorded('f6'), { code: 'RUNTIME_EXIT_UNREADABLE' });
+    exits.watchContainer('f6', { init: init.identity, monitor: monitor.identity }, (exit) => told.push(exit));
+    await pause(700);
+    assert.deepEqual(told, []);
+  } finally {
+    descriptors.release();
+  }
+  for (let waited = 0; told.length === 0 && waited < 10_000; waited += 20) await pause(20);
+  assert.deepEqual(
+    told.map(({ code, fromMonitor }) => [code, fromMonitor]),
+    [[9, true]],
+  );
+});
+
+test('a monitor that writes the code late is waited for', async () => {
+  const [init, monitor] = [sleeper('30'), sleeper('30')];
+  const told = new Promise<Exit>((resolve) => exits.watchContainer('g7', { init: init.identity, monitor: monitor.identity }, resolve));
+  init.child.kill('SIGKILL');
+  await pause(1_000);
+  writeExit('g7', '5');
+  assert.equal((await told).code, 5);
+  monitor.child.kill('SIGKILL');
 });

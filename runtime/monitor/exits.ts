@@ -1,11 +1,13 @@
 import { watch } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { closeFd, pidfdInfo } from '../../base/kernel/index.ts';
-import { sameProcess } from '../../base/process/index.ts';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { pidfdInfo } from '../../base/kernel/index.ts';
+import { meansGone, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
-import { openProcess } from './processes.ts';
+import { watchEnd } from './processes.ts';
 
 export interface Exit {
   readonly code: number;
@@ -22,7 +24,7 @@ export interface ExitWatch {
     processes: { readonly init: ProcessIdentity; readonly monitor: ProcessIdentity },
     tell: (exit: Exit) => void,
   ): () => void;
-  /** The exit that the monitor left on disk, if any. */
+  /** The exit that the monitor left on disk, if any. Throws when that cannot be read, as without free descriptors. */
   recorded(id: string): Promise<Exit | undefined>;
   /** Drops the file: only after the exit is in the durable record. */
   forget(id: string): Promise<void>;
@@ -45,26 +47,27 @@ export async function openExitWatch(input: { readonly folder: string; readonly r
   });
   const recorded = async (id: string): Promise<Exit | undefined> => {
     const file = join(folder, id);
+    let text: string;
+    let facts: BigIntStats;
     try {
-      const [text, facts] = await Promise.all([readFile(file, 'utf8'), stat(file, { bigint: true })]);
-      const code = Number(text.trim());
-      return Number.isSafeInteger(code) && text.trim() !== ''
-        ? { code, finishedAt: facts.mtimeNs.toString(), fromMonitor: true }
-        : undefined;
-    } catch {
-      return undefined;
+      [text, facts] = await Promise.all([readFile(file, 'utf8'), stat(file, { bigint: true })]);
+    } catch (cause) {
+      if (meansGone(cause)) return undefined;
+      throw unreadable(file, cause);
     }
+    const code = Number(text.trim());
+    return Number.isSafeInteger(code) && text.trim() !== '' ? { code, finishedAt: facts.mtimeNs.toString(), fromMonitor: true } : undefined;
   };
   return {
     recorded,
     watchContainer: (id, processes, tell) => {
       let over = false;
       const isOver = (): boolean => over;
-      const cleanups: (() => void)[] = [];
+      let release: () => void = () => undefined;
       const finish = (): void => {
         over = true;
         waiting.delete(id);
-        for (const cleanup of cleanups) cleanup();
+        release();
       };
       const conclude = (exit: Exit): void => {
         if (isOver()) return;
@@ -76,30 +79,41 @@ export async function openExitWatch(input: { readonly folder: string; readonly r
         if (exit !== undefined) conclude(exit);
         return exit !== undefined;
       };
-      waiting.set(id, () => void look());
-      const pidfd = openProcess(processes.init);
-      const afterInit = async (): Promise<void> => {
-        const deadline = Date.now() + monitorGraceMs;
-        while (!isOver() && !(await look()) && sameProcess(processes.monitor) && Date.now() < deadline)
-          await new Promise((resolve) => setTimeout(resolve, 50).unref());
-        if (isOver() || (await look())) return;
+      // What cannot be read now is read after the end of the first process, as long as it takes.
+      const lookOnce = (): void => void look().catch(() => undefined);
+      waiting.set(id, lookOnce);
+      /** Whether the exit was told: the file came, or nobody waits any more. */
+      const isTold = async (): Promise<boolean> => {
+        const deadline = performance.now() + monitorGraceMs;
+        while (!isOver()) {
+          try {
+            // In this order: the monitor's last act is the file.
+            const isLast = !sameProcess(processes.monitor) || performance.now() > deadline;
+            if (await look()) return true;
+            if (isLast) return isOver();
+          } catch {
+            // Neither the file nor the monitor could be looked at, which says nothing of either.
+          }
+          await pause(50);
+        }
+        return true;
+      };
+      const afterInit = async (pidfd: number | undefined): Promise<void> => {
+        if (await isTold()) return;
         // The kernel tells the code once somebody has reaped the process; init does so within moments.
         let code = exitCodeOf(pidfd);
         for (let attempt = 0; code === undefined && pidfd !== undefined && attempt < 20; attempt += 1) {
-          await new Promise((resolve) => setTimeout(resolve, 25).unref());
+          await pause(25);
           // The descriptor is closed with the watch.
           if (isOver()) return;
           code = exitCodeOf(pidfd);
         }
         conclude({ code: code ?? 255, finishedAt: (BigInt(Date.now()) * 1_000_000n).toString(), fromMonitor: false });
       };
-      if (pidfd === undefined) void afterInit();
-      else
-        cleanups.push(
-          reactor.onExit(pidfd, () => void afterInit()),
-          () => setImmediate(closeFd, pidfd),
-        );
-      void look();
+      const stop = watchEnd(reactor, processes.init, (pidfd) => void afterInit(pidfd));
+      // Not within a callback of the reactor.
+      release = () => setImmediate(stop);
+      lookOnce();
       return finish;
     },
     forget: (id) => rm(join(folder, id), { force: true }),
@@ -115,4 +129,20 @@ function exitCodeOf(pidfd: number | undefined): number | undefined {
     // Some kernels answer ESRCH for a process that was reaped: nobody knows its code then.
     return undefined;
   }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}
+
+function unreadable(file: string, cause: unknown): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_EXIT_UNREADABLE',
+    kind: 'unavailable',
+    attempted: 'read the exit code of a container from',
+    on: file,
+    why: reasonOf(cause),
+    fix: 'see the reason; free descriptors, or mend the disk: the code is read again',
+    cause,
+  });
 }

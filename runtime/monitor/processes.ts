@@ -1,53 +1,102 @@
 import { readFileSync, readdirSync } from 'node:fs';
-import { closeFd, pidfdOpen, pidfdSendSignal } from '../../base/kernel/index.ts';
-import { processIdentity, sameProcess } from '../../base/process/index.ts';
+import { closeFd, isErrno, pidfdOpen, pidfdSendSignal } from '../../base/kernel/index.ts';
+import { meansGone, processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
 
 const SIGKILL = 9;
 
-/** A pidfd of that very process: looked at again after opening, since the pid may have been reused before. Undefined when it is gone. */
+/**
+ * A pidfd of that very process: looked at again after opening, since the pid may have been reused before. Undefined when it is gone.
+ * @throws PortcullisError when it cannot be found out or opened, as without free descriptors
+ */
 export function openProcess(identity: ProcessIdentity): number | undefined {
   if (!sameProcess(identity)) return undefined;
   let pidfd: number;
   try {
     pidfd = pidfdOpen(identity.pid);
-  } catch {
-    return undefined;
+  } catch (cause) {
+    if (isErrno(cause, 'ESRCH')) return undefined;
+    throw cause;
   }
-  if (processIdentity(identity.pid)?.startTime === identity.startTime) return pidfd;
-  closeFd(pidfd);
-  return undefined;
+  let isSame = false;
+  try {
+    isSame = processIdentity(identity.pid)?.startTime === identity.startTime;
+    return isSame ? pidfd : undefined;
+  } finally {
+    if (!isSame) closeFd(pidfd);
+  }
 }
 
-/** By pidfd, so that a reused pid is never hit. A process that is gone needs no signal. */
+/**
+ * By pidfd, so that a reused pid is never hit. A process that is gone needs no signal.
+ * @throws PortcullisError when the signal cannot be sent, as without free descriptors
+ */
 export function signalProcess(identity: ProcessIdentity | undefined, signal: number): void {
   const pidfd = identity === undefined ? undefined : openProcess(identity);
   if (pidfd === undefined) return;
   try {
-    pidfdSendSignal(pidfd, signal);
-  } catch {
-    // It ended between the two calls.
+    signalOpened(pidfd, signal);
   } finally {
     closeFd(pidfd);
   }
 }
 
+/** To the process behind a pidfd, unless it has ended. */
+export function signalOpened(pidfd: number, signal: number): void {
+  try {
+    pidfdSendSignal(pidfd, signal);
+  } catch (cause) {
+    // It ended meanwhile.
+    if (!isErrno(cause, 'ESRCH')) throw cause;
+  }
+}
+
+const lookAgainMs = 200;
+
+/**
+ * Opens a process, and tells its end once, also one that happened before; without free descriptors it is tried until it can be opened.
+ * The returned function stops the watch.
+ * @param tell is given the pidfd, which stays open until the watch is stopped; undefined when the process was gone before
+ */
+export function watchEnd(
+  reactor: Pick<Reactor, 'onExit'>,
+  identity: ProcessIdentity,
+  tell: (pidfd: number | undefined) => void,
+): () => void {
+  let stop: () => void;
+  const begin = (): void => {
+    let pidfd: number | undefined;
+    try {
+      pidfd = openProcess(identity);
+      if (pidfd === undefined) {
+        const soon = setImmediate(tell, undefined);
+        stop = () => clearImmediate(soon);
+        return;
+      }
+      const opened = pidfd;
+      const unsubscribe = reactor.onExit(opened, () => tell(opened));
+      stop = () => {
+        unsubscribe();
+        closeFd(opened);
+      };
+    } catch {
+      if (pidfd !== undefined) closeFd(pidfd);
+      const again = setTimeout(begin, lookAgainMs).unref();
+      stop = () => clearTimeout(again);
+    }
+  };
+  begin();
+  let open = true;
+  return () => {
+    if (open) stop();
+    open = false;
+  };
+}
+
 /** Tells the end of a process once, also one that happened before. The returned function stops the watch. */
 export function watchProcess(reactor: Pick<Reactor, 'onExit'>, identity: ProcessIdentity, tell: () => void): () => void {
-  const pidfd = openProcess(identity);
-  if (pidfd === undefined) {
-    const soon = setImmediate(tell);
-    return () => clearImmediate(soon);
-  }
-  let open = true;
-  const stop = (): void => {
-    if (!open) return;
-    open = false;
-    unsubscribe();
-    closeFd(pidfd);
-  };
-  const unsubscribe = reactor.onExit(pidfd, () => {
+  const stop = watchEnd(reactor, identity, () => {
     stop();
     tell();
   });
@@ -61,8 +110,10 @@ export function processesWithArgument(argument: string): ProcessIdentity[] {
     .flatMap((name) => {
       try {
         return readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0').includes(argument) ? [processIdentity(Number(name))] : [];
-      } catch {
-        return [];
+      } catch (cause) {
+        // Ours can be read; of another's nothing need be known. What says nothing of the process is an error.
+        if (meansGone(cause) || isDenied(cause)) return [];
+        throw cause;
       }
     })
     .filter((identity) => identity !== undefined);
@@ -76,4 +127,8 @@ export async function endProcessesWithArgument(argument: string): Promise<void> 
     for (const identity of found) signalProcess(identity, SIGKILL);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
+}
+
+function isDenied(thrown: unknown): boolean {
+  return thrown instanceof Error && 'code' in thrown && (thrown.code === 'EACCES' || thrown.code === 'EPERM');
 }

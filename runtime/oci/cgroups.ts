@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
+import type { Dirent } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
@@ -38,18 +39,30 @@ export function missingCgroups(mounts: CgroupMounts, path: string): string[] {
     .filter((prefix) => !mounts.roots.some((root) => existsSync(join(root, prefix))));
 }
 
-/** Every process in the cgroup and below it, by pid, from any hierarchy that has it. */
+/** Every process in the cgroup and below it, by pid, from any hierarchy that has it. Throws when that cannot be read, as without free descriptors. */
 export async function cgroupProcesses(mounts: CgroupMounts, path: string): Promise<number[]> {
   const pids = new Set<number>();
   const visit = async (folder: string): Promise<void> => {
-    const text = await readFile(join(folder, 'cgroup.procs'), 'utf8').catch(() => '');
+    const text = await readFile(join(folder, 'cgroup.procs'), 'utf8').catch(unlessExhausted(''));
     for (const line of text.split('\n')) if (line !== '') pids.add(Number(line));
-    for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => []))
+    for (const entry of await readdir(folder, { withFileTypes: true }).catch(unlessExhausted<Dirent[]>([])))
       if (entry.isDirectory()) await visit(join(folder, entry.name));
   };
   for (const root of mounts.roots) await visit(join(root, path));
   pids.delete(0);
   return [...pids];
+}
+
+/**
+ * For a failed read of a cgroup: `value` when that is gone or going (ENOENT, ENODEV) or holds threads only (EOPNOTSUPP). Without descriptors or
+ * memory nothing is known of it, and that is thrown on.
+ */
+function unlessExhausted<Value>(value: Value): (cause: unknown) => Value {
+  return (cause) => {
+    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+    if (code === 'EMFILE' || code === 'ENFILE' || code === 'ENOMEM') throw cause;
+    return value;
+  };
 }
 
 /**

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { startKernelWorker } from '../../base/kernel/index.ts';
+import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { runCommand } from './command.ts';
 
@@ -24,3 +26,24 @@ test('a command that ended in its time counts, although a thread without a proce
   clearTimeout(standstill);
   assert.deepEqual(told, { exitCode: 3, stdout: 'done\n', stderr: '' });
 });
+
+test('a command that cannot be started for want of descriptors leaves none open', async () => {
+  await runCommand(start, '/bin/true', []);
+  const descriptors = holdDescriptors();
+  try {
+    // Two pipes need four; what is opened first must be closed again. A pipe alone is enough for nothing.
+    for (const count of [0, 1, 2, 3]) {
+      descriptors.fill();
+      descriptors.free(count);
+      await assert.rejects(runCommand(start, '/bin/true', []));
+      await settled();
+      assert.equal(descriptors.room(), count, `of ${count} descriptors`);
+    }
+  } finally {
+    descriptors.release();
+  }
+  assert.equal((await runCommand(start, '/bin/true', [])).exitCode, 0);
+});
+
+/** A socket closes its descriptor a turn after it was destroyed. */
+const settled = () => pause(50);

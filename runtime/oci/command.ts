@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
-import { openOutput } from './output.ts';
+import { openOutputs } from './output.ts';
 
 export interface CommandResult {
   readonly exitCode: number;
@@ -27,7 +27,7 @@ export async function runCommand(
   options: { readonly timeoutMs?: number } = {},
 ): Promise<CommandResult> {
   const timeoutMs = options.timeoutMs ?? 30_000;
-  const [stdout, stderr] = [openOutput({ bytes: outputLimit }), openOutput({ bytes: outputLimit })];
+  const [stdout, stderr] = openOutputs({ bytes: outputLimit }, { bytes: outputLimit });
   const limit = { reached: false };
   let timer: NodeJS.Timeout | undefined;
   try {

@@ -1,7 +1,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { processIdentity } from '../../base/process/index.ts';
+import { meansGone, processIdentity } from '../../base/process/index.ts';
 import { openExecScope } from './exec-scope.ts';
 import type { ExecScopes } from './exec-scope.ts';
 import { detachedFrom, killGroup } from './exec-session.ts';
@@ -116,8 +116,9 @@ function runtimeWith(pidFile: string): number | undefined {
     .find((pid) => {
       try {
         return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(pidFile);
-      } catch {
-        return false;
+      } catch (cause) {
+        if (meansGone(cause)) return false;
+        throw cause;
       }
     });
 }

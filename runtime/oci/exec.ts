@@ -5,7 +5,7 @@ import { writeExecFiles } from './exec-files.ts';
 import type { ExecFiles } from './exec-files.ts';
 import { openExecScope } from './exec-scope.ts';
 import type { ExecScope, ExecScopes } from './exec-scope.ts';
-import { openOutput } from './output.ts';
+import { openOutputs } from './output.ts';
 import type { OciProcess } from './spec.types.ts';
 import { startCommand, takesCgroup } from './start-command.ts';
 import type { ExecTarget } from './start-command.ts';
@@ -66,7 +66,7 @@ async function run(
   const { startProgram, target, place, files, scope, timeoutMs, signal } = input;
   const { id } = target;
   const room = { bytes: outputLimit };
-  const [stdout, stderr] = [openOutput(room), openOutput(room)];
+  const [stdout, stderr] = openOutputs(room, room);
   let ending: 'timeout' | 'cancelled' | undefined;
   let timer: NodeJS.Timeout | undefined;
   let cancel: (() => void) | undefined;

@@ -59,6 +59,17 @@ export function openOutput(room: OutputRoom): Output {
   };
 }
 
+/** Two outputs or, when the second cannot be opened, none. */
+export function openOutputs(first: OutputRoom, second: OutputRoom): readonly [Output, Output] {
+  const output = openOutput(first);
+  try {
+    return [output, openOutput(second)];
+  } catch (cause) {
+    output.close();
+    throw cause;
+  }
+}
+
 /** After `ms` and one full turn of the loop: a loop that was held up fires its timers before it reads. */
 async function quiet(ms: number): Promise<false> {
   await setTimeout(Math.max(0, ms));

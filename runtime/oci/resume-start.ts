@@ -2,8 +2,10 @@ import { constants } from 'node:fs';
 import { open, readFile, readdir, readlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { closeFd } from '../../base/kernel/index.ts';
+import { meansGone } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
-import { signalProcess } from '../monitor/processes.ts';
+import { openProcess, signalOpened } from '../monitor/processes.ts';
 
 const SIGCONT = 18;
 const SIGSTOP = 19;
@@ -11,8 +13,8 @@ const SIGSTOP = 19;
 /** The descriptor at which crun's first process waits for its start; undefined: it waits no more. */
 async function gateOf(pid: number): Promise<string | undefined> {
   const folder = `/proc/${pid}/fd`;
-  for (const name of await readdir(folder).catch(() => [])) {
-    const target = await readlink(join(folder, name)).catch(() => '');
+  for (const name of await readdir(folder).catch(unlessGone<string[]>([]))) {
+    const target = await readlink(join(folder, name)).catch(unlessGone(''));
     if (/\/exec\.fifo(?: \(deleted\))?$/u.test(target)) return join(folder, name);
   }
   return undefined;
@@ -36,8 +38,11 @@ export async function waitsForStart(init: ProcessIdentity | undefined): Promise<
 export async function resumeStart(dir: string, init: ProcessIdentity): Promise<boolean> {
   const path = await gateOf(init.pid);
   if (path === undefined) return false;
-  signalProcess(init, SIGSTOP);
+  // Open until it is let go: a process that was stopped must not stay so because no descriptor is free for the second signal.
+  const pidfd = openProcess(init);
+  if (pidfd === undefined) return false;
   try {
+    signalOpened(pidfd, SIGSTOP);
     await stopped(init.pid);
     const gate = await open(path, constants.O_WRONLY | constants.O_NONBLOCK);
     try {
@@ -48,7 +53,8 @@ export async function resumeStart(dir: string, init: ProcessIdentity): Promise<b
     }
     return true;
   } finally {
-    signalProcess(init, SIGCONT);
+    signalOpened(pidfd, SIGCONT);
+    closeFd(pidfd);
   }
 }
 
@@ -60,4 +66,12 @@ async function stopped(pid: number): Promise<void> {
     if (state === 'T' || state === '') return;
     await pause(1);
   }
+}
+
+/** For a failed read of a process: `value` when that is gone; whatever else happened is thrown on. */
+function unlessGone<Value>(value: Value): (cause: unknown) => Value {
+  return (cause) => {
+    if (meansGone(cause)) return value;
+    throw cause;
+  };
 }

@@ -1,6 +1,6 @@
 import { Socket } from 'node:net';
 import { parseJson } from '../../base/json/index.ts';
-import { closeFd, openPipe, writeFd } from '../../base/kernel/index.ts';
+import { closeFd, openPipe, openPipes, writeFd } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { readPid } from './exec-files.ts';
 import { checkCommandPlace } from './command-place.ts';
@@ -110,7 +110,7 @@ async function startDirectly({ startProgram, target, files, scope, descriptors }
 async function startMonitored(input: Start, options: readonly string[]): Promise<Parent> {
   const { startProgram, target, files, scope, descriptors } = input;
   const { handler, id, conmon, dir } = target;
-  const [sync, gate] = [openPipe(), openPipe()];
+  const [sync, gate] = openPipes();
   const argv = [
     ...['conmon', '--exec', '--exec-process-spec', files.spec, '--cid', id, '--cuuid', files.name, '--name', files.name, '--bundle', dir],
     ...['--runtime', handler.program, ...[...handler.globalArgs, '--log', files.log].flatMap((arg) => ['--runtime-arg', arg])],

@@ -2,6 +2,7 @@ import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
+import { currentBootId } from '../../base/process/index.ts';
 import type { NetworkEngine } from '../../cni-plugins/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { CgroupDriver } from '../oci/cgroup-place.ts';
@@ -12,7 +13,7 @@ import { cgroupProcesses, missingCgroups } from '../oci/cgroups.ts';
 import { stopSlices } from '../oci/systemd-slices.ts';
 import { tracedSandboxEffects } from '../observability/traced-effects.ts';
 import { digest, newId, now } from '../state/identity.ts';
-import { makePodFiles, removePodFiles, writeResolvConf } from './files.ts';
+import { makePodFiles, podFilesStand, removePodFiles, writeResolvConf } from './files.ts';
 import type { InfraEffects } from './infra/sharing.ts';
 import { dnsOfNetwork } from './name-network.ts';
 import type { NamespacePool, PodNamespace } from './namespace-pool.ts';
@@ -91,6 +92,7 @@ function realEffects(parts: {
           kernel,
         }),
       remove: (id) => removePodFiles(podDirIn(stateDir, id), kernel),
+      stand: (id) => podFilesStand(podDirIn(stateDir, id)),
     },
     askNames: async ({ id, config: { dnsConfig } }, name) => {
       const found = await network.askNames(id, name, dnsConfig?.servers ?? []);
@@ -133,5 +135,7 @@ function realEffects(parts: {
     digest,
     newId,
     now,
+    bootId: currentBootId,
+    sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms).unref()),
   };
 }

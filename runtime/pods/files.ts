@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { chown, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Kernel } from '../../base/kernel/index.ts';
@@ -60,6 +61,11 @@ export async function makePodFiles(input: {
 /** Before a container runs: the file stays the same, and with it its owner. */
 export async function writeResolvConf(podDir: string, dns: DNSConfig): Promise<void> {
   await writeFile(podFilesIn(podDir).resolvConf, await resolvConf(dns));
+}
+
+/** Whether the files of a pod that was made are there; a reboot takes them, and so does a new container around a node. */
+export function podFilesStand(podDir: string): boolean {
+  return existsSync(podFilesIn(podDir).hosts);
 }
 
 /** Absent: success. */

@@ -18,6 +18,8 @@ export interface SandboxRecord extends Keyed {
   readonly attachment?: Attachment;
   /** The process that holds the PID namespace its containers share; without `process` it is about to be started. Absent: they share none. */
   readonly infra?: { readonly process?: ProcessIdentity };
+  /** The boot in which the pod was made: nothing of it but this record outlives that. Absent in records of before. */
+  readonly bootId?: string;
   /** Cgroup that holds the pod's containers, from the root of the hierarchy. */
   readonly cgroupParent: string;
   /** Cgroups that did not exist before this pod: they go with it, deepest last. */

@@ -5,6 +5,7 @@ import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
 import { settleAll } from '../state/settle.ts';
 import type { Records } from '../state/records.ts';
+import { untilDone } from '../state/until-done.ts';
 import { createSharing, withoutInfra } from './infra/sharing.ts';
 import type { InfraEffects } from './infra/sharing.ts';
 import { nextSandboxPhase } from './lifecycle.ts';
@@ -29,6 +30,8 @@ export interface SandboxEffects {
   readonly files: {
     make(record: SandboxRecord, plan: SandboxPlan): Promise<void>;
     remove(id: string): Promise<void>;
+    /** Whether they stand. */
+    stand(id: string): boolean;
   };
   /**
    * Lets the pod ask a network that it is on for names; its resolv.conf says so afterwards.
@@ -50,6 +53,9 @@ export interface SandboxEffects {
   newId(): string;
   /** Nanoseconds since 1970, decimal. */
   now(): string;
+  sleep(ms: number): Promise<void>;
+  /** Of the machine, as it runs now. */
+  bootId(): string;
 }
 
 /** The pod's containers, as the sandbox needs them. */
@@ -88,26 +94,44 @@ export function createSandboxService(parts: {
   readonly log: Logger;
 }): SandboxService {
   const { records, lock, effects, containers, log } = parts;
+  let closed = false;
+  /** Pods that are lost, and ready on record until that can be changed: nobody is given one. */
+  const lostPods = new Set<string>();
   const sharing = createSharing({
     records,
     effects: effects.infra,
     log,
     lost: (id) =>
-      void lock(`sandbox ${id}`, async () => {
-        const record = records.get(id);
-        if (record?.phase !== 'ready' || !sharing.isLost(record)) return;
-        log.warn(
-          { sandbox: id },
-          'the process that held the PID namespace of a pod has ended, and its containers with it: the pod is stopped',
-        );
+      bringInOrder(id, async (record) => {
+        if (record.phase === 'ready') {
+          if (!sharing.isLost(record)) return;
+          lostPods.add(id);
+          log.warn(
+            { sandbox: id },
+            'the process that held the PID namespace of a pod has ended, and its containers with it: the pod is stopped',
+          );
+        }
         await stopLocked(id);
-      }).catch((cause: unknown) =>
-        log.error(
-          { sandbox: id, cause: reasonOf(cause) },
-          'this sandbox could not be stopped; its next request, or the next start, tries again',
-        ),
-      ),
+      }),
   });
+
+  /** What nobody asks for: a kubelet takes a pod for ready until its end is on record, so it is tried until it succeeds. */
+  const bringInOrder = (id: string, act: (record: SandboxRecord) => Promise<void>): void =>
+    void untilDone({
+      act: () =>
+        lock(`sandbox ${id}`, async () => {
+          const record = records.get(id);
+          // One that is being made is taken back by whoever asks for its name again.
+          if (record !== undefined && record.phase !== 'creating') await act(record);
+        }),
+      sleep: effects.sleep,
+      isOver: () => closed,
+      failed: (cause, attempt) =>
+        log[attempt === 1 ? 'error' : 'debug'](
+          { sandbox: id, cause: reasonOf(cause) },
+          'this sandbox could not be brought in order; it is tried again until it can',
+        ),
+    });
 
   const establish = async (
     config: PodSandboxConfig,
@@ -116,7 +140,9 @@ export function createSandboxService(parts: {
     requestDigest: string,
   ): Promise<SandboxRecord> => {
     const id = effects.newId();
+    // Whatever may fail without a trace comes before what has to be given back.
     const cgroupParent = effects.cgroups.place(config.linux?.cgroupParent ?? '', id);
+    const ownedCgroups = effects.cgroups.owned(cgroupParent);
     const namespacesDir = await effects.namespaces.claim(plan, runtimeHandler);
     const intent: SandboxRecord = {
       id,
@@ -126,13 +152,14 @@ export function createSandboxService(parts: {
       requestDigest,
       runtimeHandler,
       ...(namespacesDir !== undefined && { namespacesDir }),
+      bootId: effects.bootId(),
       cgroupParent,
-      ownedCgroups: effects.cgroups.owned(cgroupParent),
+      ownedCgroups,
       ...(plan.sharedPids && { infra: {} }),
       createdAt: effects.now(),
     };
-    await records.put(intent);
     try {
+      await records.put(intent);
       const [attachment, , infra] = await settleAll([
         plan.hostNetwork ? undefined : effects.network.attach(attachRequest(intent)),
         effects.files.make(intent, plan),
@@ -155,6 +182,14 @@ export function createSandboxService(parts: {
       );
       throw cause;
     }
+  };
+
+  /** Why a pod is none any more; a pod on the host's network and IPC has no namespaces that could be looked for. */
+  const whatIsLost = (record: SandboxRecord, alive: (namespacesDir: string) => boolean): string | undefined => {
+    if (record.bootId !== undefined && record.bootId !== effects.bootId()) return 'the machine has started again since';
+    if (record.namespacesDir !== undefined && !alive(record.namespacesDir)) return 'its namespaces are gone';
+    if (!effects.files.stand(record.id)) return 'its files are gone';
+    return sharing.isLost(record) ? 'the process that held its PID namespace has ended' : undefined;
   };
 
   const releaseAll = async (record: SandboxRecord): Promise<void> => {
@@ -188,6 +223,7 @@ export function createSandboxService(parts: {
     await containers.removeAllOf(id);
     await effects.cgroups.remove(record.ownedCgroups);
     await records.delete(id);
+    lostPods.delete(id);
   };
 
   return {
@@ -202,8 +238,9 @@ export function createSandboxService(parts: {
         if (abandoned?.phase === 'creating') await takeBack(abandoned);
         const standing = records.byName(plan.name);
         if (standing === undefined) return establish(config, plan, runtimeHandler, requestDigest);
-        if (standing.phase === 'ready' && standing.requestDigest === requestDigest) return standing;
-        throw nameTaken(standing);
+        const isLost = lostPods.has(standing.id);
+        if (standing.phase === 'ready' && !isLost && standing.requestDigest === requestDigest) return standing;
+        throw nameTaken(standing, isLost);
       });
     },
     stop: async (idOrPrefix) => {
@@ -222,23 +259,27 @@ export function createSandboxService(parts: {
     shareProcesses: (record) => sharing.share(record),
     list: () => records.list().filter((record) => record.phase !== 'creating'),
     recover: async (alive) => {
-      for (const record of records.list()) {
-        const gone = record.namespacesDir !== undefined && !alive(record.namespacesDir);
-        const lost = record.phase === 'ready' && (gone || sharing.isLost(record));
-        if (lost) log.warn({ sandbox: record.id }, 'the namespaces of a sandbox are gone, as after a reboot: it is stopped');
-        try {
-          if (record.phase === 'creating') await takeBack(record);
-          else if (record.phase === 'stopping' || lost) await stopLocked(record.id);
-          else if (record.phase === 'ready') await sharing.recover(record);
-        } catch (cause) {
-          log.error(
-            { sandbox: record.id, cause: reasonOf(cause) },
-            'this sandbox could not be brought in order; its next request, or the next start, tries again',
-          );
+      const settle = async (record: SandboxRecord): Promise<void> => {
+        if (record.phase === 'creating') return takeBack(record);
+        const lost = record.phase === 'ready' ? whatIsLost(record, alive) : undefined;
+        if (lost !== undefined) {
+          lostPods.add(record.id);
+          log.warn({ sandbox: record.id, lost }, 'a sandbox is gone, as after a reboot: it is stopped');
         }
+        if (record.phase === 'stopping' || lost !== undefined) await stopLocked(record.id);
+        else if (record.phase === 'ready') await sharing.recover(record);
+      };
+      for (const record of records.list()) {
+        await settle(record).catch((cause: unknown) => {
+          log.error({ sandbox: record.id, cause: reasonOf(cause) }, 'this sandbox could not be brought in order at once');
+          bringInOrder(record.id, settle);
+        });
       }
     },
-    close: sharing.close,
+    close: () => {
+      closed = true;
+      sharing.close();
+    },
   };
 }
 
@@ -258,8 +299,8 @@ function attachRequest(record: SandboxRecord): AttachRequest {
   };
 }
 
-function nameTaken(standing: SandboxRecord): PortcullisError {
-  const stopped = standing.phase !== 'ready';
+function nameTaken(standing: SandboxRecord, isLost: boolean): PortcullisError {
+  const stopped = isLost || standing.phase !== 'ready';
   return new PortcullisError({
     code: 'RUNTIME_SANDBOX_NAME_TAKEN',
     kind: 'already-exists',

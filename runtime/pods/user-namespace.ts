@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { PortcullisError, asPortcullisError } from '../../base/errors/index.ts';
-import { closeFd, isErrno, openPipe, sysctlNamespace, writeFd } from '../../base/kernel/index.ts';
-import type { Kernel } from '../../base/kernel/index.ts';
+import { closeFd, isErrno, openPipe, openPipes, sysctlNamespace, writeFd } from '../../base/kernel/index.ts';
+import type { Kernel, Pipe } from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import type { IDMapping } from '../cri/contract/contract.types.ts';
 import { openOutput } from '../oci/output.ts';
@@ -31,11 +31,9 @@ export async function pinUserNamespace(input: {
   readonly startProgram: StartProgram;
 }): Promise<void> {
   const { plan, sysctls } = input;
-  const hold = openPipe();
+  const { hold, ready, errors } = openChannels();
   // What it gives back says that it runs, in its namespaces.
   writeFd(hold.write, Buffer.from('.'));
-  const errors = openOutput({ bytes: 4096 });
-  const ready = openPipe();
   let child: Child | undefined;
   const echo = new Socket({ fd: ready.read, readable: true, writable: false });
   try {
@@ -78,6 +76,17 @@ export async function pinUserNamespace(input: {
   await child.exited;
 }
 
+/** To and from the helper: all, or none when one cannot be opened. */
+function openChannels(): { readonly hold: Pipe; readonly ready: Pipe; readonly errors: Output } {
+  const [hold, ready] = openPipes();
+  try {
+    return { hold, ready, errors: openOutput({ bytes: 4096 }) };
+  } catch (cause) {
+    for (const fd of [hold.read, hold.write, ready.read, ready.write]) closeFd(fd);
+    throw cause;
+  }
+}
+
 const failure = {
   code: 'RUNTIME_USER_NAMESPACE_FAILED',
   kind: 'precondition',
@@ -108,25 +117,28 @@ async function setAsOwnRoot(
   name: string,
   value: string,
 ): Promise<void> {
-  const text = openPipe();
   const errors = openOutput({ bytes: 4096 });
+  let text: Pipe | undefined;
   try {
-    writeFd(text.write, Buffer.from(value));
+    text = openPipe();
+    const { read, write } = text;
+    try {
+      writeFd(write, Buffer.from(value));
+    } finally {
+      closeFd(write);
+    }
     const child = await startProgram({
       path: '/usr/bin/nsenter',
       argv: ['nsenter', `--user=${dir}/user`, `--ipc=${dir}/ipc`, '-S', '0', '-G', '0', 'tee', `/proc/sys/${name.replaceAll('.', '/')}`],
       env: { PATH: '/usr/bin:/bin' },
-      descriptors: [text.read, null, errors.write],
-    }).finally(() => {
-      closeFd(text.write);
-      errors.closeWrite();
-    });
+      descriptors: [read, null, errors.write],
+    }).finally(errors.closeWrite);
     const exitCode = await child.exited;
     await errors.ended(drainMs);
     if (exitCode !== 0)
       throw new PortcullisError({ ...failure, attempted: `set sysctl ${name} of`, why: errors.bytes().toString('utf8').trim() });
   } finally {
-    closeFd(text.read);
+    if (text !== undefined) closeFd(text.read);
     errors.close();
   }
 }

@@ -61,8 +61,11 @@ export async function openRecords<T extends Keyed>(database: Database, table: 's
     find: (idOrPrefix) => byId.get(idOrPrefix) ?? uniqueByPrefix(byId, idOrPrefix),
     list: () => [...byId.values()],
     put: async (record, also = [], outlives = 'power-loss') => {
+      // A write that was reported as failed may have taken effect all the same: its row must not keep a name that nobody here has.
+      const unknown = { sql: `DELETE FROM ${table} WHERE name = ? AND id <> ?`, params: [record.name, record.id] };
+      const makesRoom = byId.has(idByName.get(record.name) ?? '') ? [] : [unknown];
       const sql = `INSERT INTO ${table} (id, name, record) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record`;
-      await database.write([{ sql, params: [record.id, record.name, JSON.stringify(record, replace)] }, ...also], outlives);
+      await database.write([...makesRoom, { sql, params: [record.id, record.name, JSON.stringify(record, replace)] }, ...also], outlives);
       const before = byId.get(record.id);
       byId.set(record.id, record);
       idByName.set(record.name, record.id);

@@ -38,6 +38,33 @@ test('records come back from disk as they were, in order of creation', async () 
   }
 });
 
+test('a write that failed and took effect all the same keeps its name from nobody', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'records-'));
+  const open = () => openDatabase({ path: join(folder, 'db'), migrations: [{ version: 1, sql: recordsSchema }] });
+  try {
+    const database = await open();
+    let lost = true;
+    const records = await openRecords<Thing>(
+      { ...database, write: (...given) => database.write(...given).finally(() => (lost ? Promise.reject(new Error('lost')) : undefined)) },
+      'sandbox',
+    );
+    await assert.rejects(records.put({ id: 'a1', name: 'a', bytes: Uint8Array.of(1) }), /lost/);
+    lost = false;
+    assert.equal(records.byName('a'), undefined);
+    await records.put({ id: 'a2', name: 'a', bytes: Uint8Array.of(2) });
+    await assert.rejects(records.put({ id: 'a3', name: 'a', bytes: Uint8Array.of(3) }), { code: 'STORAGE_CONSTRAINT' });
+    await database.close();
+    const again = await open();
+    assert.deepEqual(
+      (await openRecords<Thing>(again, 'sandbox')).list().map(({ id }) => id),
+      ['a2'],
+    );
+    await again.close();
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
 test('a change is told once it is seen, with what was before; what changes nothing is not told', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'records-'));
   const database = await openDatabase({ path: join(folder, 'db'), migrations: [{ version: 1, sql: recordsSchema }] });

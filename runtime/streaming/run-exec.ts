@@ -5,6 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { parseJson } from '../../base/json/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { adoptTerminal, closeFd, openPipe, setWindowSize } from '../../base/kernel/index.ts';
+import type { Pipe } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { commandPlace } from '../oci/command-place.ts';
 import type { CommandPlace } from '../oci/command-place.ts';
@@ -114,7 +115,18 @@ function describe({ command, streams }: ExecPlan, spec: OciSpec): OciProcess {
 type StartParts = ExecParts & { readonly place: CommandPlace; readonly files: ExecFiles; readonly scope: ExecScope | undefined };
 
 async function startOnPipes({ target, streams: asked }: ExecPlan, streams: CommandStreams, parts: StartParts): Promise<Session> {
-  const pipe = (wanted: boolean) => (wanted ? openPipe() : undefined);
+  const opened: Pipe[] = [];
+  const pipe = (wanted: boolean): Pipe | undefined => {
+    if (!wanted) return undefined;
+    try {
+      const one = openPipe();
+      opened.push(one);
+      return one;
+    } catch (cause) {
+      for (const { read, write } of opened) for (const fd of [read, write]) closeFd(fd);
+      throw cause;
+    }
+  };
   const [stdin, stdout, stderr] = [pipe(asked.stdin), pipe(asked.stdout), pipe(asked.stderr)];
   const ours: Socket[] = [];
   const theirs = [stdin?.read ?? null, stdout?.write ?? null, stderr?.write ?? null] as const;

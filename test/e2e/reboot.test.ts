@@ -10,6 +10,9 @@ import { createContainer, execute, expectServing, removePod, runContainer, runPo
 import { mountsBelow, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
+/** CRI NamespaceMode NODE. */
+const node = 2;
+
 /** The folder of state is a tmpfs, as /run is: a reboot takes it, every process, mount, namespace and link; the folder of lasting state stays. */
 describe('a machine that starts again', () => {
   let stage: Stage;
@@ -43,6 +46,8 @@ describe('a machine that starts again', () => {
 
   it('has its images, no pod that runs, and room for the same pods again', async () => {
     const pod = await runPod(stage, 'before');
+    // It has no namespaces that could be missed.
+    const host = await runPod(stage, 'host', { linux: { securityContext: { namespaceOptions: { network: node, ipc: node } } } });
     const running = await runContainer(stage, pod, { name: 'running', image, command: ['sleep', '600'] });
     const waiting = await createContainer(stage, pod, { name: 'waiting', image, command: ['sleep', '600'] });
     const pids = [...(await processOf(running)), ...(await processOf(waiting))];
@@ -59,6 +64,7 @@ describe('a machine that starts again', () => {
     });
     const { runtime } = stage.daemon.cri;
     assert.equal((await runtime.podSandboxStatus({ podSandboxId: pod.id })).status?.state, PodSandboxState.SANDBOX_NOTREADY);
+    assert.equal((await runtime.podSandboxStatus({ podSandboxId: host.id })).status?.state, PodSandboxState.SANDBOX_NOTREADY);
     for (const containerId of [running, waiting]) {
       const { status } = await runtime.containerStatus({ containerId });
       assert.equal(status?.state, ContainerState.CONTAINER_EXITED);
@@ -67,8 +73,7 @@ describe('a machine that starts again', () => {
     const again = await runPod(stage, 'before', { metadata: { ...pod.config.metadata, attempt: 1 } });
     const id = await runContainer(stage, again, { image, command: ['sleep', '600'] });
     assert.equal((await execute(stage, id, 'echo', 'well')).stdout, 'well\n');
-    await removePod(stage, pod);
-    await removePod(stage, again);
+    for (const one of [pod, host, again]) await removePod(stage, one);
     assert.deepEqual(readdirSync(join(stage.folders.root, 'images/rootfs')), []);
     await expectServing(stage, image);
   });

@@ -4,12 +4,11 @@ import { createLogger } from '../../base/log/index.ts';
 import type { ContainerRecord } from '../../runtime/containers/record.ts';
 import { createContainerService } from '../../runtime/containers/service.ts';
 import type { ContainerService } from '../../runtime/containers/service.ts';
-import { NamespaceMode } from '../../runtime/cri/contract/contract.types.ts';
-import type { ContainerConfig, PodSandboxConfig } from '../../runtime/cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../../runtime/pods/record.ts';
 import { createSandboxService } from '../../runtime/pods/service.ts';
 import type { SandboxService } from '../../runtime/pods/service.ts';
 import { keyedLock } from '../../runtime/state/keyed-lock.ts';
+import { containerConfig, podConfig } from './requests.ts';
 import { createScheduler } from './scheduler.ts';
 import type { Scheduler } from './scheduler.ts';
 import {
@@ -19,15 +18,19 @@ import {
   endInfra,
   endProcess,
   leftovers,
+  noFaults,
+  reboot,
   sandboxEffects,
   simulatedRecords,
 } from './world.ts';
-import type { World } from './world.ts';
+import type { Odds, World } from './world.ts';
 
 interface Node {
   readonly sandboxes: SandboxService;
   readonly containers: ContainerService;
   readonly died: Promise<never>;
+  /** As by a loss of power. */
+  kill(): void;
 }
 
 class Died extends Error {}
@@ -35,7 +38,7 @@ class Died extends Error {}
 const log = createLogger({ level: 'silent' });
 
 /** One life of the daemon over the world, recovered from what the last one left. */
-async function boot(world: World, scheduler: Scheduler, odds: { crash: number; fail: number }): Promise<Node> {
+async function boot(world: World, scheduler: Scheduler, odds: Odds): Promise<Node> {
   let tell: (reason: Error) => void = () => undefined;
   const died = new Promise<never>((_resolve, reject) => (tell = reject));
   died.catch(() => undefined);
@@ -72,43 +75,20 @@ async function boot(world: World, scheduler: Scheduler, odds: { crash: number; f
     for (const set of [world.bundles, world.rootfs]) for (const id of set) if (containerRecords.get(id) === undefined) set.delete(id);
   })();
   await scheduler.runUntil(Promise.race([recovered, died]));
-  return { sandboxes, containers, died };
+  return { sandboxes, containers, died, kill: life.kill };
 }
 
 /** Starts the daemon until it stays up; a simulated fault during recovery is a crash as well. */
-async function bootUntilUp(world: World, scheduler: Scheduler, odds: { crash: number; fail: number }): Promise<Node> {
+async function bootUntilUp(world: World, scheduler: Scheduler, odds: Odds): Promise<Node> {
   for (let attempt = 0; ; attempt += 1) {
     try {
-      return await boot(world, scheduler, attempt > 5 ? { crash: 0, fail: 0 } : odds);
+      return await boot(world, scheduler, attempt > 5 ? noFaults : odds);
     } catch (cause) {
       if (!(cause instanceof Died) && !(isPortcullisError(cause) && cause.code === 'SIMULATED_FAULT')) throw cause;
       scheduler.clear();
       for (const process of [...world.processes.values(), ...world.infra.values()]) process.watcher = undefined;
     }
   }
-}
-
-const sharedPids = { securityContext: { namespaceOptions: { pid: NamespaceMode.POD } } };
-
-function podConfig(index: number): PodSandboxConfig {
-  return {
-    metadata: { name: `p${index}`, namespace: 'ns', uid: `u${index}`, attempt: 0 },
-    hostname: '',
-    logDirectory: '',
-    portMappings: [],
-    labels: {},
-    annotations: {},
-    // The first pod says that its containers share their processes; the second is told so by its containers.
-    ...(index === 1 && { linux: sharedPids }),
-  } as unknown as PodSandboxConfig;
-}
-
-function containerConfig(name: string, image: string, shares = false): ContainerConfig {
-  return {
-    metadata: { name, attempt: 0 },
-    image: { image, annotations: {}, userSpecifiedImage: '', runtimeHandler: '', imageRef: '' },
-    ...(shares && { linux: sharedPids }),
-  } as unknown as ContainerConfig;
 }
 
 export interface HistoryResult {
@@ -118,13 +98,20 @@ export interface HistoryResult {
 
 /**
  * Plays one random history and checks, throughout: an answered change is never lost; the same request again succeeds after a crash;
- * nothing unadmitted ever runs; exit codes are the processes' own; and after everything was removed, nothing is left.
+ * nothing unadmitted ever runs; exit codes are the processes' own; every stop ends, and every end of a process reaches its record; and after
+ * everything was removed, nothing is left.
  */
 export async function playHistory(seed: number): Promise<HistoryResult> {
   const scheduler = createScheduler(seed);
   const { random } = scheduler;
   const odds = { crash: random() < 0.7 ? 0.01 : 0, fail: random() < 0.5 ? 0.02 : 0 };
-  const world = emptyWorld();
+  // Most monitors write at once; some within the time that the watch gives them; a few are lost.
+  const world = emptyWorld((write, lose) => {
+    const fate = random();
+    if (fate < 0.6) write();
+    else if (fate < 0.95) scheduler.later(1 + Math.floor(random() * 4_000), write);
+    else lose();
+  });
   const pods = new Map<number, { id: string; stopped: boolean }>();
   const containers = new Map<string, { id: string; pod: number; started: boolean }>();
   let crashes = 0;
@@ -149,6 +136,8 @@ export async function playHistory(seed: number): Promise<HistoryResult> {
   const settle = async (): Promise<void> => {
     for (let turn = 0; turn < 12; turn += 1) await call(() => scheduler.step());
   };
+  /** Lets time pass, as between two looks of a kubelet: what is tried again comes to its end. */
+  const wait = (ms: number): Promise<void> => call(() => scheduler.sleep(ms));
   const pick = <T>(values: readonly T[]): T | undefined => values[Math.floor(random() * values.length)];
   const check = (): void => {
     for (const { id, stopped } of pods.values()) assert.equal(node.sandboxes.require(id).phase === 'ready', !stopped, `sandbox ${id}`);
@@ -165,10 +154,16 @@ export async function playHistory(seed: number): Promise<HistoryResult> {
   const actions: (() => Promise<void>)[] = [
     async () => {
       const index = Math.floor(random() * 4);
-      const { id } = await call((n) => n.sandboxes.run(podConfig(index), '')).catch((cause: unknown) => {
-        if (isPortcullisError(cause) && cause.code === 'RUNTIME_SANDBOX_NAME_TAKEN' && pods.get(index)?.stopped === true)
-          return { id: pods.get(index)?.id ?? '' };
-        throw cause;
+      const known = pods.get(index);
+      const run = () => call((n) => n.sandboxes.run(podConfig(index), ''));
+      const { id } = await run().catch(async (cause: unknown) => {
+        if (!isPortcullisError(cause) || cause.code !== 'RUNTIME_SANDBOX_NAME_TAKEN') throw cause;
+        if (known?.stopped === true) return known;
+        // One that was never answered: it was ready on the disk alone when the daemon died. A kubelet sees it in the list, and removes it.
+        const unknown = String(cause.failure.details?.['sandboxId']);
+        assert.ok(known === undefined && String(cause).includes('is not running'), String(cause));
+        await call((n) => n.sandboxes.remove(unknown));
+        return run();
       });
       if (pods.has(index)) assert.equal(id, pods.get(index)?.id, 'a repeated request answers the same id');
       pods.set(index, { id, stopped: pods.get(index)?.stopped ?? false });
@@ -179,7 +174,15 @@ export async function playHistory(seed: number): Promise<HistoryResult> {
       const name = `c${Math.floor(random() * 3)}`;
       const key = `${pod[0]}/${name}`;
       if (containers.has(key)) return;
-      const { id } = await call((n) => n.containers.create(pod[1].id, containerConfig(name, 'signed', pod[0] < 2)));
+      const create = () => call((n) => n.containers.create(pod[1].id, containerConfig(name, 'signed', pod[0] < 2)));
+      const { id } = await create().catch(async (cause: unknown) => {
+        if (!isPortcullisError(cause) || cause.code !== 'RUNTIME_CONTAINER_NAME_TAKEN') throw cause;
+        // As above.
+        const unknown = String(cause.failure.details?.['containerId']);
+        assert.equal(node.containers.require(unknown).phase, 'exited', String(cause));
+        await call((n) => n.containers.remove(unknown));
+        return create();
+      });
       containers.set(key, { id, pod: pod[0], started: false });
     },
     async () => {
@@ -197,8 +200,10 @@ export async function playHistory(seed: number): Promise<HistoryResult> {
       try {
         await call((n) => n.containers.start(container.id));
       } catch (cause) {
-        // A start that failed in the runtime leaves an exited container: it can not be started again.
-        assert.ok(isPortcullisError(cause) && cause.code === 'RUNTIME_CONTAINER_WRONG_STATE', String(cause));
+        // A start that failed in the runtime leaves an exited container, at once or when it can be recorded: it cannot be started again.
+        assert.ok(isPortcullisError(cause), String(cause));
+        assert.ok(['RUNTIME_CONTAINER_WRONG_STATE', 'RUNTIME_OCI_FAILED'].includes(cause.code), String(cause));
+        for (let turn = 0; turn < 20 && node.containers.require(container.id).phase !== 'exited'; turn += 1) await wait(30_000);
         assert.equal(node.containers.require(container.id).phase, 'exited');
       }
       containers.set(key, { ...container, started: true });
@@ -243,7 +248,7 @@ export async function playHistory(seed: number): Promise<HistoryResult> {
       const pod = [...pods].find(([, { id }]) => id === held);
       if (held === undefined || pod === undefined) return;
       endInfra(world, held);
-      for (let turn = 0; turn < 20 && node.sandboxes.require(held).phase === 'ready'; turn += 1) await settle();
+      for (let turn = 0; turn < 20 && node.sandboxes.require(held).phase === 'ready'; turn += 1) await wait(5_000);
       assert.notEqual(node.sandboxes.require(held).phase, 'ready', 'a pod whose PID namespace has ended is not ready');
       await call((n) => n.sandboxes.stop(held));
       pods.set(pod[0], { id: held, stopped: true });
@@ -252,6 +257,18 @@ export async function playHistory(seed: number): Promise<HistoryResult> {
     },
   ];
 
+  const restartMachine = async (): Promise<void> => {
+    node.kill();
+    reboot(world);
+    node = await bootUntilUp(world, scheduler, odds);
+    for (const [index, { id }] of pods) {
+      for (let turn = 0; turn < 20 && node.sandboxes.require(id).phase === 'ready'; turn += 1) await wait(5_000);
+      assert.notEqual(node.sandboxes.require(id).phase, 'ready', 'no pod outlives the machine');
+      pods.set(index, { id, stopped: true });
+    }
+  };
+  if (random() < 0.3) actions.push(restartMachine);
+
   const steps = 10 + Math.floor(random() * 25);
   for (let step = 0; step < steps; step += 1) {
     await pick(actions)?.();
@@ -259,12 +276,16 @@ export async function playHistory(seed: number): Promise<HistoryResult> {
     await settle();
     check();
   }
+  for (let turn = 0; turn < 20; turn += 1) await wait(30_000);
+  for (const { id } of containers.values())
+    if (world.processes.get(id)?.state === 'dead')
+      assert.equal(node.containers.require(id).phase, 'exited', `the end of ${id} reaches its record`);
   for (const { id } of pods.values()) await call((n) => n.sandboxes.remove(id));
   await settle();
   assert.deepEqual(node.sandboxes.list(), []);
   assert.deepEqual(node.containers.list(), []);
   // A failed creation may leave its traces until the next start, which removes them.
-  node = await bootUntilUp(world, scheduler, { crash: 0, fail: 0 });
+  node = await bootUntilUp(world, scheduler, noFaults);
   assert.deepEqual(leftovers(world), []);
   assert.equal(world.disk.sandbox.size + world.disk.container.size, 0);
   return { steps, crashes };

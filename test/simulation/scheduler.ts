@@ -16,16 +16,18 @@ export interface Scheduler {
   /** Resolves when the schedule comes to it. */
   step(): Promise<void>;
   sleep(ms: number): Promise<void>;
+  /** What happens outside of the daemon, and also when that is killed meanwhile. */
+  later(ms: number, act: () => void): void;
   /** Runs until `done` settles. Throws when nothing is left to run before. */
   runUntil<T>(done: Promise<T>): Promise<T>;
-  /** Forgets every pending step, as a killed process does. */
+  /** Forgets every pending step and sleep of the daemon, as a killed process does. */
   clear(): void;
 }
 
 export function createScheduler(seed: number): Scheduler {
   const next = random(seed);
   let pending: (() => void)[] = [];
-  let timers: { at: number; wake: () => void }[] = [];
+  let timers: { at: number; wake: () => void; outside: boolean }[] = [];
   let time = 0;
   const advance = (): boolean => {
     const index = Math.floor(next() * pending.length);
@@ -45,10 +47,11 @@ export function createScheduler(seed: number): Scheduler {
     random: next,
     now: () => time,
     step: () => new Promise((resolve) => pending.push(resolve)),
-    sleep: (ms) => new Promise((resolve) => timers.push({ at: time + ms, wake: resolve })),
+    sleep: (ms) => new Promise((resolve) => timers.push({ at: time + ms, wake: resolve, outside: false })),
+    later: (ms, act) => void timers.push({ at: time + ms, wake: act, outside: true }),
     clear: () => {
       pending = [];
-      timers = [];
+      timers = timers.filter(({ outside }) => outside);
     },
     runUntil: async (done) => {
       let settled = false;

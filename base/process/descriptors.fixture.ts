@@ -1,0 +1,47 @@
+import { execFileSync } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+
+/** This process with a limit of descriptors, of which it holds all but those that a test frees. Between two calls nothing must be awaited that needs one. */
+export interface HeldDescriptors {
+  /** Holds every one that is free. */
+  fill(): void;
+  free(count: number): void;
+  /** How many are free. */
+  room(): number;
+  /** Frees all and lifts the limit. */
+  release(): void;
+}
+
+/** @param limit low, so that filling is quick, and higher than any descriptor in use */
+export function holdDescriptors(limit = 512): HeldDescriptors {
+  const prlimit = (...args: readonly string[]): string =>
+    execFileSync('prlimit', ['--pid', String(process.pid), ...args], { encoding: 'utf8' }).trim();
+  const before = prlimit('--nofile', '--noheadings', '--output', 'SOFT');
+  prlimit(`--nofile=${limit}:`);
+  const held: number[] = [];
+  const fill = (): void => {
+    try {
+      for (;;) held.push(openSync('/dev/null', 'r'));
+    } catch {
+      // None is left.
+    }
+  };
+  const free = (count: number): void => {
+    for (const fd of held.splice(0, count)) closeSync(fd);
+  };
+  return {
+    fill,
+    free,
+    room: () => {
+      const standing = held.length;
+      fill();
+      const found = held.splice(standing);
+      for (const fd of found) closeSync(fd);
+      return found.length;
+    },
+    release: () => {
+      free(held.length);
+      prlimit(`--nofile=${before}:`);
+    },
+  };
+}

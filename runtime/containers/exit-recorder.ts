@@ -1,0 +1,114 @@
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { Exit } from '../monitor/exits.ts';
+import type { KeyedLock } from '../state/keyed-lock.ts';
+import type { Records } from '../state/records.ts';
+import { untilDone } from '../state/until-done.ts';
+import type { ContainerEffects } from './container-effects.ts';
+import { exitReason } from './exit-reason.ts';
+import { nextContainerPhase } from './lifecycle.ts';
+import type { ContainerRecord } from './record.ts';
+
+/** Brings exits into the durable records. An exit that cannot be written is kept and written again until it can. */
+export interface ExitRecorder {
+  /** Resolves when the record is durable. When it throws, the exit is kept, and further attempts follow in the background. */
+  record(id: string, exit: Exit): Promise<void>;
+  /** Writes a kept exit now; false when none is kept. Throws when it cannot be written. */
+  retry(id: string): Promise<boolean>;
+  /** Resolves when the container's exit is on record, or its record is gone. */
+  exited(id: string): Promise<void>;
+  /** Wakes who waits for the exit. */
+  settle(id: string): void;
+  /** No further attempt is begun. */
+  close(): void;
+}
+
+export function createExitRecorder(parts: {
+  readonly records: Records<ContainerRecord>;
+  readonly lock: KeyedLock;
+  readonly effects: Pick<ContainerEffects, 'killLeftovers' | 'wasOutOfMemory' | 'forgetExit' | 'clock'>;
+  readonly log: Logger;
+}): ExitRecorder {
+  const { records, lock, effects, log } = parts;
+  const waiters = new Map<string, (() => void)[]>();
+  /** Exits that are not on record yet. */
+  const kept = new Map<string, Exit>();
+  let closed = false;
+
+  const settle = (id: string): void => {
+    for (const wake of waiters.get(id) ?? []) wake();
+    waiters.delete(id);
+  };
+
+  const write = async (id: string, exit: Exit): Promise<void> => {
+    const record = records.get(id);
+    if (record === undefined || record.phase === 'removing') return settle(id);
+    if (record.phase !== 'exited') {
+      await effects.killLeftovers(record);
+      const told = exitReason(exit, await effects.wasOutOfMemory(record));
+      const startedAt = record.startedAt === '0' && record.phase !== 'created' ? record.createdAt : record.startedAt;
+      await records.put({
+        ...record,
+        phase: nextContainerPhase(record.phase, 'exited'),
+        startedAt,
+        finishedAt: later(exit.finishedAt, startedAt),
+        exitCode: exit.code,
+        ...told,
+      });
+    }
+    settle(id);
+    // Only now: until the record is durable the file on disk is the truth.
+    await effects.forgetExit(id);
+  };
+  const attempt = (id: string): Promise<void> =>
+    lock(`container ${id}`, async () => {
+      const exit = kept.get(id);
+      if (exit === undefined) return;
+      await write(id, exit);
+      kept.delete(id);
+    });
+  const goOn = (id: string): Promise<void> =>
+    untilDone({
+      act: () => attempt(id),
+      sleep: effects.clock.sleep,
+      isOver: () => closed || !kept.has(id),
+      failed: (cause) => log.debug({ container: id, cause: reasonOf(cause) }, 'an exit cannot be recorded yet'),
+    });
+
+  return {
+    record: async (id, exit) => {
+      const isFirst = !kept.has(id);
+      // What the monitor wrote counts more than what was learned elsewhere.
+      if (isFirst || exit.fromMonitor) kept.set(id, exit);
+      try {
+        await attempt(id);
+      } catch (cause) {
+        if (isFirst) {
+          log.error({ container: id, cause: reasonOf(cause) }, 'an exit could not be recorded; it is tried again until it can');
+          void goOn(id);
+        }
+        throw cause;
+      }
+    },
+    retry: async (id) => {
+      if (!kept.has(id)) return false;
+      await attempt(id);
+      return true;
+    },
+    exited: (id) =>
+      new Promise((resolve) => {
+        const record = records.get(id);
+        if (record === undefined || record.phase === 'exited' || record.phase === 'removing') resolve();
+        else waiters.set(id, [...(waiters.get(id) ?? []), resolve]);
+      }),
+    settle,
+    close: () => {
+      closed = true;
+    },
+  };
+}
+
+/** The later of two times: a file's, as that of an exit, is up to a tick of the kernel's clock behind. */
+function later(time: string, other: string): string {
+  return BigInt(time) < BigInt(other) ? other : time;
+}

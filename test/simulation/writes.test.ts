@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { createLogger } from '../../base/log/index.ts';
+import type { ContainerRecord } from '../../runtime/containers/record.ts';
+import { createContainerService } from '../../runtime/containers/service.ts';
+import type { ContainerService } from '../../runtime/containers/service.ts';
+import type { SandboxRecord } from '../../runtime/pods/record.ts';
+import { createSandboxService } from '../../runtime/pods/service.ts';
+import type { SandboxService } from '../../runtime/pods/service.ts';
+import { keyedLock } from '../../runtime/state/keyed-lock.ts';
+import type { Keyed, Records } from '../../runtime/state/records.ts';
+import { createScheduler } from './scheduler.ts';
+import { containerConfig, podConfig } from './requests.ts';
+import {
+  containerEffects,
+  createIncarnation,
+  emptyWorld,
+  endProcess,
+  fault,
+  leftovers,
+  noFaults,
+  reboot,
+  sandboxEffects,
+  simulatedRecords,
+} from './world.ts';
+import type { MonitorActs } from './world.ts';
+
+/** Writes of one kind of record that fail, as on a disk that is full: the next so many of those that `of` names, before they take effect. */
+interface Disk {
+  failing: number;
+  of: (record: object) => boolean;
+}
+
+function onDisk<T extends Keyed>(records: Records<T>, disk: Disk): Records<T> {
+  return {
+    ...records,
+    put: (record) => {
+      if (disk.failing === 0 || !disk.of(record)) return records.put(record);
+      disk.failing -= 1;
+      return Promise.reject(fault('put'));
+    },
+  };
+}
+
+/** One daemon over a world of its own, whose writes fail when the test says so. */
+function openNode(monitorActs?: MonitorActs) {
+  const scheduler = createScheduler(1);
+  const world = emptyWorld(monitorActs);
+  const containerDisk: Disk = { failing: 0, of: () => true };
+  const sandboxDisk: Disk = { failing: 0, of: () => true };
+  const log = createLogger({ level: 'silent' });
+  const boot = () => {
+    const life = createIncarnation(scheduler, noFaults, () => undefined);
+    const lock = keyedLock();
+    const containers: ContainerService = createContainerService({
+      records: onDisk(simulatedRecords<ContainerRecord>(world.disk.container, life), containerDisk),
+      requireSandbox: (id) => sandboxes.require(id),
+      shareProcesses: (record) => sandboxes.shareProcesses(record),
+      lock,
+      log,
+      effects: containerEffects(world, life, scheduler),
+    });
+    const sandboxes: SandboxService = createSandboxService({
+      records: onDisk(simulatedRecords<SandboxRecord>(world.disk.sandbox, life), sandboxDisk),
+      lock,
+      log,
+      containers,
+      effects: sandboxEffects(world, life, scheduler),
+    });
+    return { containers, sandboxes };
+  };
+  const run = <T>(call: Promise<T>): Promise<T> => scheduler.runUntil(call);
+  const wait = (ms: number): Promise<void> => run(scheduler.sleep(ms));
+  return { scheduler, world, containerDisk, sandboxDisk, boot, run, wait };
+}
+
+async function openRunning(node: ReturnType<typeof openNode>) {
+  const { sandboxes, containers } = node.boot();
+  const pod = await node.run(sandboxes.run(podConfig(2), ''));
+  const container = await node.run(containers.create(pod.id, containerConfig('c', 'signed')));
+  await node.run(containers.start(container.id));
+  // The simulated image may end at once.
+  assert.equal(node.world.processes.get(container.id)?.state, 'running');
+  return { sandboxes, containers, pod, container };
+}
+
+describe('an exit whose record cannot be written', () => {
+  it('is written as soon as it can, without a request', async () => {
+    const node = openNode();
+    const { containers, container } = await openRunning(node);
+    node.containerDisk.failing = 5;
+    endProcess(node.world, container.id, 3);
+    await node.wait(30_000);
+    assert.partialDeepStrictEqual(containers.require(container.id), { phase: 'exited', exitCode: 3 });
+    assert.equal(node.world.exitFiles.size, 0, 'the file went once the record stood');
+  });
+
+  it('does not hold up a stop, which writes it itself', async () => {
+    const node = openNode();
+    const { sandboxes, containers, pod, container } = await openRunning(node);
+    node.containerDisk.failing = 2;
+    endProcess(node.world, container.id, 3);
+    await node.run(containers.stop(container.id, 1));
+    assert.partialDeepStrictEqual(containers.require(container.id), { phase: 'exited', exitCode: 3 });
+    await node.run(sandboxes.stop(pod.id));
+    await node.run(sandboxes.remove(pod.id));
+    assert.deepEqual(containers.list(), []);
+  });
+
+  it('is why a stop fails while the disk stays full, and the stop after that succeeds', async () => {
+    const node = openNode();
+    const { containers, container } = await openRunning(node);
+    node.containerDisk.failing = Infinity;
+    endProcess(node.world, container.id, 3);
+    const begin = node.scheduler.now();
+    await assert.rejects(node.run(containers.stop(container.id, 0)), { code: 'SIMULATED_FAULT' });
+    assert.ok(node.scheduler.now() - begin < 10_000, `after ${node.scheduler.now() - begin} ms`);
+    node.containerDisk.failing = 0;
+    await node.run(containers.stop(container.id, 0));
+    assert.partialDeepStrictEqual(containers.require(container.id), { phase: 'exited', exitCode: 3 });
+  });
+
+  it('ends the container when it is the record of its start', async () => {
+    const node = openNode();
+    const { sandboxes, containers } = node.boot();
+    const pod = await node.run(sandboxes.run(podConfig(2), ''));
+    const { id } = await node.run(containers.create(pod.id, containerConfig('c', 'signed')));
+    Object.assign(node.containerDisk, { failing: 1, of: (record: ContainerRecord) => record.phase === 'running' });
+    await assert.rejects(node.run(containers.start(id)), { code: 'SIMULATED_FAULT' });
+    await node.wait(30_000);
+    assert.equal(node.world.processes.get(id)?.state, 'dead', 'a kubelet starts another');
+    assert.equal(containers.require(id).phase, 'exited');
+  });
+});
+
+describe('a pod whose first record cannot be written', () => {
+  it('leaves no namespaces, and can be asked for again', async () => {
+    const node = openNode();
+    const { sandboxes } = node.boot();
+    for (let attempt = 0; attempt < 5; attempt += 1) {
+      node.sandboxDisk.failing = 1;
+      await assert.rejects(node.run(sandboxes.run(podConfig(2), '')), { code: 'SIMULATED_FAULT' });
+      assert.deepEqual(leftovers(node.world), []);
+    }
+    await node.run(sandboxes.run(podConfig(2), ''));
+    assert.equal(node.world.namespaces.size, 1);
+  });
+});
+
+describe('a daemon that starts between the end of a process and the file of its monitor', () => {
+  it('waits for the code', async () => {
+    let write: () => void = () => undefined;
+    const node = openNode((monitorWrites) => (write = monitorWrites));
+    const { container } = await openRunning(node);
+    endProcess(node.world, container.id, 3);
+    const { containers } = node.boot();
+    await node.run(containers.recover());
+    await node.wait(1_000);
+    assert.equal(containers.require(container.id).phase, 'running');
+    write();
+    await node.wait(1_000);
+    assert.partialDeepStrictEqual(containers.require(container.id), { phase: 'exited', exitCode: 3, reason: 'Error' });
+  });
+
+  it('takes a code for lost when there is neither a file nor a monitor', async () => {
+    let lose: () => void = () => undefined;
+    const node = openNode((_write, monitorIsLost) => (lose = monitorIsLost));
+    const { containers: before, container } = await openRunning(node);
+    before.close();
+    endProcess(node.world, container.id, 3);
+    lose();
+    const { containers } = node.boot();
+    await node.run(containers.recover());
+    assert.partialDeepStrictEqual(containers.require(container.id), { phase: 'exited', exitCode: 255, reason: 'MonitorLost' });
+  });
+});
+
+describe('a machine that starts again', () => {
+  it('has no pod that is ready, also none that had only namespaces of the host', async () => {
+    const node = openNode();
+    const { sandboxes: before } = node.boot();
+    const own = await node.run(before.run(podConfig(2), ''));
+    const host = await node.run(before.run(podConfig(3), ''));
+    assert.equal(host.namespacesDir, undefined);
+    before.close();
+    reboot(node.world);
+    // Whether its files are gone as well depends on where they are.
+    node.world.podFiles.add(host.id);
+    const { sandboxes } = node.boot();
+    await node.run(sandboxes.recover((dir) => node.world.namespaces.has(dir)));
+    assert.deepEqual(
+      [own, host].map(({ id }) => sandboxes.require(id).phase),
+      ['stopped', 'stopped'],
+    );
+  });
+
+  it('stops a pod whose files are gone, although it is the same boot: a node may be a container', async () => {
+    const node = openNode();
+    const { sandboxes: before } = node.boot();
+    const host = await node.run(before.run(podConfig(3), ''));
+    before.close();
+    node.world.podFiles.clear();
+    const { sandboxes } = node.boot();
+    await node.run(sandboxes.recover(() => true));
+    assert.equal(sandboxes.require(host.id).phase, 'stopped');
+  });
+});
