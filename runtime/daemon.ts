@@ -2,13 +2,14 @@ import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createRegistryClient } from '../base/distribution/index.ts';
 import { reasonOf } from '../base/errors/index.ts';
-import { isMountpoint, startKernelWorker } from '../base/kernel/index.ts';
+import { startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
 import { openDatabase } from '../base/storage/index.ts';
 import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
 import type { Prover } from '../entitlements/index.ts';
 import { bundleVerifications, findVerdict, hostPlatform } from '../trust/index.ts';
+import { bringInOrder } from './bring-in-order.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { createCdiRegistry } from './containers/cdi/registry.ts';
 import { bundleIn, createContainerEffects } from './containers/effects.ts';
@@ -16,7 +17,6 @@ import { openAppArmor } from './containers/apparmor.ts';
 import { openSeLinux } from './containers/selinux.ts';
 import { createConfinement, proverIn } from './containers/confinement.ts';
 import { createLogRotation } from './containers/log-rotation.ts';
-import { endLeftovers } from './containers/leftover-execs.ts';
 import type { ContainerRecord } from './containers/record.ts';
 import { createContainerService } from './containers/service.ts';
 import { createCriServer } from './cri/server.ts';
@@ -77,7 +77,7 @@ import { keyedLock } from './state/keyed-lock.ts';
 import { openRecords } from './state/records.ts';
 import { stateMigrations } from './state/schema.ts';
 import { openDaemonVerdictLog } from './state/verdict-log.ts';
-import { attachedSandboxes, sweepUnclaimed } from './sweep.ts';
+import { attachedSandboxes } from './sweep.ts';
 import { runtimeVersion } from './version.ts';
 
 export interface Daemon {
@@ -257,20 +257,14 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     }),
   });
 
-  await endLeftovers(containerRecords.list(), { scopes: execScopes, handlers, bundle: (id) => bundleIn(config.state, id) });
-  // Containers first: a sandbox that is taken back stops those it still has.
-  await containers.recover();
-  await sandboxes.recover((dir) => isMountpoint(join(dir, 'ipc')) || isMountpoint(join(dir, 'net')));
-  await sweepUnclaimed({
-    containers: containerRecords.list(),
-    sandboxes: sandboxRecords.list(),
-    images,
-    network,
-    pool,
-    handlers: handlers.values(),
-    kernel,
-    state: config.state,
-    folders,
+  const leftovers = await bringInOrder({
+    execs: { scopes: execScopes, bundle: (id) => bundleIn(config.state, id) },
+    handlers,
+    containers,
+    sandboxes,
+    records: { containers: containerRecords, sandboxes: sandboxRecords },
+    sweep: { images, network, pool, kernel, state: config.state, folders },
+    log,
   });
 
   const events = createEventHub({ sandboxes: sandboxRecords, containers: containerRecords, encode: encodeEvent, log });
@@ -340,6 +334,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
             cgroups: { ...cgroups, driver },
             kernel: features,
             namespacePool: pool.size,
+            leftovers,
             podCidrs: resourceCalls.told.podCidrs(),
             writableLayer: { ...config.writableLayer, enforced: images.limitsWrites },
           }),
