@@ -5,7 +5,6 @@ import { reasonOf } from '../base/errors/index.ts';
 import { startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
-import { openDatabase } from '../base/storage/index.ts';
 import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
 import type { Prover } from '../entitlements/index.ts';
 import { bundleVerifications, findVerdict, hostPlatform } from '../trust/index.ts';
@@ -72,10 +71,10 @@ import { createImageListStream, createRuntimeListStreams } from './services/stre
 import { newId } from './state/identity.ts';
 import { createVerboseInfo } from './services/verbose-status.ts';
 import { makeFolders } from './state/folders.ts';
-import { claimFolder } from './state/instance-lock.ts';
+import { claimFolders } from './state/instance-lock.ts';
 import { keyedLock } from './state/keyed-lock.ts';
+import { openStateDatabase } from './state/open-database.ts';
 import { openRecords } from './state/records.ts';
-import { stateMigrations } from './state/schema.ts';
 import { openDaemonVerdictLog } from './state/verdict-log.ts';
 import { attachedSandboxes } from './sweep.ts';
 import { runtimeVersion } from './version.ts';
@@ -99,7 +98,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   const log = createLogger({ level: config.logLevel });
   favourMainThread(log);
   const folders = await makeFolders(config);
-  const release = await claimFolder(join(config.root, 'daemon.json'));
+  const release = await claimFolders(config);
 
   const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
   const startProgram = programStarter(reactor, kernel);
@@ -109,7 +108,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       (cause: unknown) => log.debug({ cause: reasonOf(cause) }, 'cgroup moves are left as they are'),
     );
   const [database, handlers, policy] = await Promise.all([
-    openDatabase({ path: join(config.root, 'state.db'), migrations: stateMigrations }),
+    openStateDatabase(config.root, log),
     openHandlers(config, startProgram, folders.oci, log),
     openPolicy(config.policy, log),
   ]);
@@ -402,7 +401,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       await closeExecScopes(execScopes);
       await verdictLog.close();
       await Promise.all([registries.close(), database.close()]);
-      await release();
+      release();
       // The namespaces and root file systems of pods that go on are mounted below.
       if (idle) await leaveMountNamespace(startProgram);
       await Promise.all([reactor.close(), kernel.close()]);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import {
+  copyFileSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -15,6 +16,7 @@ import {
   closeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { DatabaseSync } from 'node:sqlite';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
@@ -124,6 +126,45 @@ describe('a damaged file', () => {
     truncateSync(path, 4096);
     const outcome = openDatabase({ path, migrations }).then((opened) => opened.all('SELECT * FROM item').finally(() => opened.close()));
     await assert.rejects(outcome, { code: 'STORAGE_DAMAGED' });
+  });
+});
+
+/** A database whose process was killed, with a page in its middle that no statement of a start reads and that is damaged. */
+async function killedAndDamaged(name: string, boot: 'this' | 'another'): Promise<string> {
+  const path = join(folder, `${name}.db`);
+  const first = await openDatabase({ path, migrations });
+  await first.write(Array.from({ length: 500 }, (_, id) => ({ sql: 'INSERT INTO item VALUES (?, ?)', params: [id, 'x'.repeat(100)] })));
+  await first.close();
+  if (boot === 'another') {
+    const db = new DatabaseSync(path);
+    db.exec('PRAGMA application_id = 12345');
+    db.close();
+  }
+  // What a killed process leaves: a log that was not taken into the file.
+  const running = new DatabaseSync(path);
+  running.exec("INSERT INTO item VALUES (1000, 'last')");
+  const copy = join(folder, `${name}-killed.db`);
+  for (const suffix of ['', '-wal']) copyFileSync(path + suffix, copy + suffix);
+  running.close();
+  const file = openSync(copy, 'r+');
+  for (let page = 4; page < 8; page++) writeSync(file, Buffer.alloc(4096, 0xab), 0, 4096, page * 4096);
+  closeSync(file);
+  return copy;
+}
+
+describe('the check of the whole file', () => {
+  it('is made by the first start after a kill in another boot', async () => {
+    const path = await killedAndDamaged('other-boot', 'another');
+    await assert.rejects(openDatabase({ path, migrations }), { code: 'STORAGE_DAMAGED', message: /consistency check/ });
+    await assert.rejects(openDatabase({ path, migrations }), { code: 'STORAGE_DAMAGED' }, 'a refusal is no check');
+  });
+
+  it('is left out after a kill in the same boot, which loses nothing that the kernel has', async () => {
+    const path = await killedAndDamaged('same-boot', 'this');
+    const db = await openDatabase({ path, migrations });
+    assert.equal((await db.get('SELECT name FROM item WHERE id = 1000'))?.['name'], 'last');
+    await assert.rejects(db.all('SELECT * FROM item'), { code: 'STORAGE_DAMAGED' });
+    await db.close();
   });
 });
 

@@ -1,3 +1,5 @@
+import type { PortcullisError } from '../errors/index.ts';
+
 /** What SQLite stores. Integers are read as `number`, and as `bigint` only outside the safe range. Blobs are read as Uint8Array. */
 export type SqlValue = string | number | bigint | null | Uint8Array;
 export type SqlRow = Record<string, SqlValue>;
@@ -45,4 +47,6 @@ export interface OpenDatabaseOptions {
   readonly migrations: readonly Migration[];
   /** How long to wait for another process's write lock, in milliseconds; 5000 unless told. */
   readonly busyTimeoutMs?: number;
+  /** Called once when the Worker ends although nobody closed the database: every later call fails with STORAGE_WRITER_LOST. */
+  readonly onLost?: (error: PortcullisError) => void;
 }
