@@ -4,6 +4,7 @@ import { createRegistryClient } from '../base/distribution/index.ts';
 import { reasonOf } from '../base/errors/index.ts';
 import { startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
+import { withBallast } from '../base/storage/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
 import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
 import type { Prover } from '../entitlements/index.ts';
@@ -20,6 +21,7 @@ import type { ContainerRecord } from './containers/record.ts';
 import { createContainerService } from './containers/service.ts';
 import { createCriServer } from './cri/server.ts';
 import { createImageStore } from './images/index.ts';
+import type { OpenImageStore } from './images/index.ts';
 import { openMirrors } from './images/mirrors.ts';
 import { openExitWatch } from './monitor/exits.ts';
 import { openMonitorScope } from './monitor/monitor-scope.ts';
@@ -73,7 +75,7 @@ import { createVerboseInfo } from './services/verbose-status.ts';
 import { makeFolders } from './state/folders.ts';
 import { claimFolders } from './state/instance-lock.ts';
 import { keyedLock } from './state/keyed-lock.ts';
-import { openStateDatabase } from './state/open-database.ts';
+import { ballastIn, openStateDatabase } from './state/open-database.ts';
 import { openRecords } from './state/records.ts';
 import { openDaemonVerdictLog } from './state/verdict-log.ts';
 import { attachedSandboxes } from './sweep.ts';
@@ -149,20 +151,22 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     },
     checks,
   });
-  const store = await createImageStore({
-    root: join(config.root, 'images'),
-    database,
-    kernel,
-    registryClient: registries,
-    registryOptions,
-    policy: policy.current,
-    verdictLog,
-    platform: hostPlatform(),
-    mappedRoots: { folder: folders.mappedRoots, open: () => chmod(config.state, 0o711) },
-    log: log.child({ room: 'images' }),
-    now: () => new Date(),
-    onFetched: (bytes) => observability.runtime?.fetched(bytes),
-  });
+  const store: OpenImageStore = await withBallast(ballastIn(config.root), () =>
+    createImageStore({
+      root: join(config.root, 'images'),
+      database,
+      kernel,
+      registryClient: registries,
+      registryOptions,
+      policy: policy.current,
+      verdictLog,
+      platform: hostPlatform(),
+      mappedRoots: { folder: folders.mappedRoots, open: () => chmod(config.state, 0o711) },
+      log: log.child({ room: 'images' }),
+      now: () => new Date(),
+      onFetched: (bytes) => observability.runtime?.fetched(bytes),
+    }),
+  );
   const renewing = renewForRun(store, () => renewals);
   const images = tellExceptions(watchImages(renewing, observability.runtime), log, observability.runtime);
   if (observability.runtime !== undefined) watchContainers(containerRecords, observability.runtime);
@@ -395,7 +399,8 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       await pool.close();
       await networkSide.close();
       await network.close({ removeAll: true });
-      await images.close();
+      // Its mark of an orderly stop may not fit on the disk: the next start then looks at more than it had to.
+      await images.close().catch((cause: unknown) => log.warn({ cause: reasonOf(cause) }, 'the image store was not closed in order'));
       const idle = sandboxRecords.list().length === 0;
       if (idle) await removeCgroups(cgroups, ['/portcullis']);
       await closeExecScopes(execScopes);

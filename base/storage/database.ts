@@ -18,6 +18,7 @@ export async function openDatabase(options: OpenDatabaseOptions): Promise<Databa
     path: options.path,
     migrations: options.migrations,
     busyTimeoutMs: options.busyTimeoutMs ?? 5000,
+    ...(options.ballast && { ballast: options.ballast }),
   };
   const worker = startWorker(import.meta.url, './writer.worker.ts', { workerData: data, stdin: false });
   const waiting = new Map<number, Waiting>();

@@ -2,18 +2,33 @@ import { createHash } from 'node:crypto';
 import { chmodSync, closeSync, constants, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { PortcullisError } from '../errors/index.ts';
+import { PortcullisError, isPortcullisError } from '../errors/index.ts';
 import { currentBootId } from '../process/index.ts';
+import { spendBallast } from './ballast.ts';
 import { sqliteResult, storageFailure } from './failure.ts';
 import { makeFolderSync } from './make-folder.ts';
 import type { WriterData } from './protocol.ts';
 import type { Migration } from './types.ts';
 
 /**
- * Opens the file for the writer: folder 0700 (when made), file 0600, WAL, synchronous=FULL (an acknowledged commit survives a power cut:
- * sqlite.org/pragma.html#pragma_synchronous), migrations applied. Blocks: call it in a Worker.
+ * Opens the file for the writer, on a full disk with what the ballast holds. Blocks: call it in a Worker.
+ * @throws PortcullisError see `openDatabase`
  */
-export function openFile({ path, migrations, busyTimeoutMs }: WriterData): DatabaseSync {
+export function openFile(data: WriterData): DatabaseSync {
+  for (;;)
+    try {
+      return openOnce(data);
+    } catch (error) {
+      const isFull = isPortcullisError(error) && error.code === 'STORAGE_DISK_FULL';
+      if (!isFull || data.ballast === undefined || !spendBallast(data.ballast)) throw error;
+    }
+}
+
+/**
+ * Opens the file for the writer: folder 0700 (when made), file 0600, WAL, synchronous=FULL (an acknowledged commit survives a power cut:
+ * sqlite.org/pragma.html#pragma_synchronous), migrations applied.
+ */
+function openOnce({ path, migrations, busyTimeoutMs }: WriterData): DatabaseSync {
   checkMigrations(migrations, path);
   try {
     makeFolderSync(dirname(path));

@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Scene } from './scene.ts';
 
-/** Databases are read by what they serve (names, services, statuses); logs of the daemon and of verdicts grow by design. */
-const growing = /\.db(-wal|-shm|-journal|\.lock|\.policies)?$|\/daemon\.log$|\/verdict-log\.key(\.pub)?$/u;
+/** Databases are read by what they serve (names, services, statuses); logs of the daemon and of verdicts, and the ballast, grow by design. */
+const growing = /\.db(-wal|-shm|-journal|\.lock|\.policies)?$|\/daemon\.log$|\/verdict-log\.key(\.pub)?$|\/root\/ballast$/u;
 
 interface File {
   readonly type: string;
