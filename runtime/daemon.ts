@@ -2,13 +2,14 @@ import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createRegistryClient } from '../base/distribution/index.ts';
 import { reasonOf } from '../base/errors/index.ts';
-import { isMountpoint, startKernelWorker } from '../base/kernel/index.ts';
+import { startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
+import { withBallast } from '../base/storage/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
-import { openDatabase } from '../base/storage/index.ts';
 import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
 import type { Prover } from '../entitlements/index.ts';
 import { bundleVerifications, findVerdict, hostPlatform } from '../trust/index.ts';
+import { bringInOrder } from './bring-in-order.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { createCdiRegistry } from './containers/cdi/registry.ts';
 import { bundleIn, createContainerEffects } from './containers/effects.ts';
@@ -16,11 +17,11 @@ import { openAppArmor } from './containers/apparmor.ts';
 import { openSeLinux } from './containers/selinux.ts';
 import { createConfinement, proverIn } from './containers/confinement.ts';
 import { createLogRotation } from './containers/log-rotation.ts';
-import { endLeftovers } from './containers/leftover-execs.ts';
 import type { ContainerRecord } from './containers/record.ts';
 import { createContainerService } from './containers/service.ts';
 import { createCriServer } from './cri/server.ts';
 import { createImageStore } from './images/index.ts';
+import type { OpenImageStore } from './images/index.ts';
 import { openMirrors } from './images/mirrors.ts';
 import { openExitWatch } from './monitor/exits.ts';
 import { openMonitorScope } from './monitor/monitor-scope.ts';
@@ -72,12 +73,12 @@ import { createImageListStream, createRuntimeListStreams } from './services/stre
 import { newId } from './state/identity.ts';
 import { createVerboseInfo } from './services/verbose-status.ts';
 import { makeFolders } from './state/folders.ts';
-import { claimFolder } from './state/instance-lock.ts';
+import { claimFolders } from './state/instance-lock.ts';
 import { keyedLock } from './state/keyed-lock.ts';
+import { ballastIn, openStateDatabase } from './state/open-database.ts';
 import { openRecords } from './state/records.ts';
-import { stateMigrations } from './state/schema.ts';
 import { openDaemonVerdictLog } from './state/verdict-log.ts';
-import { attachedSandboxes, sweepUnclaimed } from './sweep.ts';
+import { attachedSandboxes } from './sweep.ts';
 import { runtimeVersion } from './version.ts';
 
 export interface Daemon {
@@ -99,7 +100,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   const log = createLogger({ level: config.logLevel });
   favourMainThread(log);
   const folders = await makeFolders(config);
-  const release = await claimFolder(join(config.root, 'daemon.json'));
+  const release = await claimFolders(config);
 
   const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
   const startProgram = programStarter(reactor, kernel);
@@ -109,7 +110,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       (cause: unknown) => log.debug({ cause: reasonOf(cause) }, 'cgroup moves are left as they are'),
     );
   const [database, handlers, policy] = await Promise.all([
-    openDatabase({ path: join(config.root, 'state.db'), migrations: stateMigrations }),
+    openStateDatabase(config.root, log),
     openHandlers(config, startProgram, folders.oci, log),
     openPolicy(config.policy, log),
   ]);
@@ -150,20 +151,22 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     },
     checks,
   });
-  const store = await createImageStore({
-    root: join(config.root, 'images'),
-    database,
-    kernel,
-    registryClient: registries,
-    registryOptions,
-    policy: policy.current,
-    verdictLog,
-    platform: hostPlatform(),
-    mappedRoots: { folder: folders.mappedRoots, open: () => chmod(config.state, 0o711) },
-    log: log.child({ room: 'images' }),
-    now: () => new Date(),
-    onFetched: (bytes) => observability.runtime?.fetched(bytes),
-  });
+  const store: OpenImageStore = await withBallast(ballastIn(config.root), () =>
+    createImageStore({
+      root: join(config.root, 'images'),
+      database,
+      kernel,
+      registryClient: registries,
+      registryOptions,
+      policy: policy.current,
+      verdictLog,
+      platform: hostPlatform(),
+      mappedRoots: { folder: folders.mappedRoots, open: () => chmod(config.state, 0o711) },
+      log: log.child({ room: 'images' }),
+      now: () => new Date(),
+      onFetched: (bytes) => observability.runtime?.fetched(bytes),
+    }),
+  );
   const renewing = renewForRun(store, () => renewals);
   const images = tellExceptions(watchImages(renewing, observability.runtime), log, observability.runtime);
   if (observability.runtime !== undefined) watchContainers(containerRecords, observability.runtime);
@@ -257,20 +260,14 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     }),
   });
 
-  await endLeftovers(containerRecords.list(), { scopes: execScopes, handlers, bundle: (id) => bundleIn(config.state, id) });
-  // Containers first: a sandbox that is taken back stops those it still has.
-  await containers.recover();
-  await sandboxes.recover((dir) => isMountpoint(join(dir, 'ipc')) || isMountpoint(join(dir, 'net')));
-  await sweepUnclaimed({
-    containers: containerRecords.list(),
-    sandboxes: sandboxRecords.list(),
-    images,
-    network,
-    pool,
-    handlers: handlers.values(),
-    kernel,
-    state: config.state,
-    folders,
+  const leftovers = await bringInOrder({
+    execs: { scopes: execScopes, bundle: (id) => bundleIn(config.state, id) },
+    handlers,
+    containers,
+    sandboxes,
+    records: { containers: containerRecords, sandboxes: sandboxRecords },
+    sweep: { images, network, pool, kernel, state: config.state, folders },
+    log,
   });
 
   const events = createEventHub({ sandboxes: sandboxRecords, containers: containerRecords, encode: encodeEvent, log });
@@ -340,6 +337,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
             cgroups: { ...cgroups, driver },
             kernel: features,
             namespacePool: pool.size,
+            leftovers,
             podCidrs: resourceCalls.told.podCidrs(),
             writableLayer: { ...config.writableLayer, enforced: images.limitsWrites },
           }),
@@ -402,13 +400,14 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       await pool.close();
       await networkSide.close();
       await network.close({ removeAll: true });
-      await images.close();
+      // Its mark of an orderly stop may not fit on the disk: the next start then looks at more than it had to.
+      await images.close().catch((cause: unknown) => log.warn({ cause: reasonOf(cause) }, 'the image store was not closed in order'));
       const idle = sandboxRecords.list().length === 0;
       if (idle) await removeCgroups(cgroups, ['/portcullis']);
       await closeExecScopes(execScopes);
       await verdictLog.close();
       await Promise.all([registries.close(), database.close()]);
-      await release();
+      release();
       // The namespaces and root file systems of pods that go on are mounted below.
       if (idle) await leaveMountNamespace(startProgram);
       await Promise.all([reactor.close(), kernel.close()]);

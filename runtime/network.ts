@@ -1,10 +1,12 @@
 import { join } from 'node:path';
 import type { Logger } from '../base/log/index.ts';
+import { withBallast } from '../base/storage/index.ts';
 import type { StartProgram } from '../base/reactor/index.ts';
 import { createNetworkEngine } from '../cni-plugins/index.ts';
 import type { NameFigures, NetworkEngine, NetworkEngineOptions } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { openNames } from './names.ts';
+import { ballastIn } from './state/open-database.ts';
 
 /** The network engine, and the name server that starts where something has a name. */
 export interface DaemonNetwork extends NetworkEngine {
@@ -21,7 +23,7 @@ export async function openNetwork(
 ): Promise<DaemonNetwork> {
   const { root, cni, network } = config;
   const names = openNames(config, log);
-  const engine = await createNetworkEngine({
+  const options: NetworkEngineOptions = {
     databasePath: join(root, 'network.db'),
     confDir: cni.confDir,
     policyDir: network.policies,
@@ -31,7 +33,8 @@ export async function openNetwork(
     onAct,
     onNamed: names.start,
     log,
-  });
+  };
+  const engine = await withBallast(ballastIn(root), () => createNetworkEngine(options));
   return {
     ...engine,
     nameFigures: names.figures,

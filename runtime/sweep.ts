@@ -8,6 +8,8 @@ import { podDirIn } from './pods/effects.ts';
 import { removePodFiles } from './pods/files.ts';
 import type { NamespacePool } from './pods/namespace-pool.ts';
 import type { SandboxRecord } from './pods/record.ts';
+import { settleActs } from './state/settle.ts';
+import type { Unsettled } from './state/settle.ts';
 import { sweepFolder } from './state/sweep-folder.ts';
 
 /** Ids of those that have a network, or are about to. */
@@ -15,7 +17,11 @@ export function attachedSandboxes(sandboxes: readonly SandboxRecord[]): string[]
   return sandboxes.filter(({ phase }) => phase !== 'stopped').map(({ id }) => id);
 }
 
-/** Removes what an earlier run left that no record claims: content, links, namespaces, folders, containers of the OCI runtimes. */
+/**
+ * Removes what an earlier run left that no record claims: content, links, namespaces, folders, containers of the OCI runtimes. What cannot be
+ * removed keeps neither the rest from being removed nor the daemon from serving.
+ * @returns what is left, and why
+ */
 export async function sweepUnclaimed(parts: {
   readonly containers: readonly ContainerRecord[];
   readonly sandboxes: readonly SandboxRecord[];
@@ -26,19 +32,24 @@ export async function sweepUnclaimed(parts: {
   readonly kernel: Kernel;
   readonly state: string;
   readonly folders: { readonly pods: string; readonly containers: string };
-}): Promise<void> {
+}): Promise<readonly Unsettled[]> {
   const { containers, sandboxes, kernel, state, folders } = parts;
   const containerIds = new Set(containers.map(({ id }) => id));
   const attached = attachedSandboxes(sandboxes);
   const withInfra = sandboxes.filter(({ infra }) => infra !== undefined).map(({ id }) => id);
-  await Promise.all([
-    parts.images.reconcile(containerIds),
-    parts.network.gc(new Set(attached)),
-    parts.pool.reconcile(new Set(sandboxes.flatMap(({ namespacesDir }) => namespacesDir ?? []))),
-    sweepFolder(folders.pods, new Set(sandboxes.map(({ id }) => id)), (id) => removePodFiles(podDirIn(state, id), kernel)),
-    sweepFolder(folders.containers, containerIds, (id) => kernel.removeTree(bundleIn(state, id))),
-    ...[...new Set(parts.handlers)].map((handler) =>
-      sweepFolder(handler.stateDir, new Set([...containerIds, ...withInfra]), (id) => handler.delete(id)),
-    ),
+  const known = new Set([...containerIds, ...withInfra]);
+  return settleActs([
+    { on: 'images', act: () => parts.images.reconcile(containerIds) },
+    { on: 'network', act: () => parts.network.gc(new Set(attached)) },
+    { on: 'namespaces', act: () => parts.pool.reconcile(new Set(sandboxes.flatMap(({ namespacesDir }) => namespacesDir ?? []))) },
+    {
+      on: folders.pods,
+      act: () => sweepFolder(folders.pods, new Set(sandboxes.map(({ id }) => id)), (id) => removePodFiles(podDirIn(state, id), kernel)),
+    },
+    { on: folders.containers, act: () => sweepFolder(folders.containers, containerIds, (id) => kernel.removeTree(bundleIn(state, id))) },
+    ...[...new Set(parts.handlers)].map((handler) => ({
+      on: handler.stateDir,
+      act: () => sweepFolder(handler.stateDir, known, (id) => handler.delete(id)),
+    })),
   ]);
 }

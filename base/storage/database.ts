@@ -14,17 +14,25 @@ type Request = WriterRequest extends infer R ? (R extends WriterRequest ? Omit<R
  * @throws PortcullisError STORAGE_NEWER_SCHEMA, STORAGE_DAMAGED, STORAGE_READ_ONLY, STORAGE_NO_ACCESS, STORAGE_DISK_FULL, STORAGE_BUSY
  */
 export async function openDatabase(options: OpenDatabaseOptions): Promise<Database> {
-  const data: WriterData = { path: options.path, migrations: options.migrations, busyTimeoutMs: options.busyTimeoutMs ?? 5000 };
+  const data: WriterData = {
+    path: options.path,
+    migrations: options.migrations,
+    busyTimeoutMs: options.busyTimeoutMs ?? 5000,
+    ...(options.ballast && { ballast: options.ballast }),
+  };
   const worker = startWorker(import.meta.url, './writer.worker.ts', { workerData: data, stdin: false });
   const waiting = new Map<number, Waiting>();
   let outbox: WriterRequest[] = [];
   let lastId = 0;
   let ended: PortcullisError | undefined;
+  let isOpen = false;
 
   function end(error: PortcullisError): void {
+    const isLost = isOpen && ended === undefined;
     ended ??= error;
     for (const { reject } of waiting.values()) reject(ended);
     waiting.clear();
+    if (isLost) options.onLost?.(error);
   }
   function wait(id: number): Promise<WriterAnswer> {
     if (waiting.size === 0) worker.ref();
@@ -64,6 +72,7 @@ export async function openDatabase(options: OpenDatabaseOptions): Promise<Databa
   worker.on('error', (error) => end(lostWriter(options.path, reasonOf(error))));
   worker.on('exit', (code) => end(lostWriter(options.path, `its thread ended with ${code}`)));
   await wait(0);
+  isOpen = true;
 
   let closing: Promise<void> | undefined;
   return {

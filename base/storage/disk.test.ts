@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import {
+  copyFileSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -15,6 +16,7 @@ import {
   closeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { DatabaseSync } from 'node:sqlite';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
@@ -29,15 +31,30 @@ before(() => {
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Runs a program with a tmpfs of 512 KiB at `disk`, in a mount namespace that ends with it. What it prints as JSON comes back. */
-async function withSmallDisk(body: string): Promise<unknown> {
+async function withSmallDisk(body: string, fileSystem: 'tmpfs' | 'ext4' = 'tmpfs'): Promise<unknown> {
   const disk = mkdtempSync(join(folder, 'small-'));
   const program = `
     import { execFileSync } from 'node:child_process';
-    import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+    import { appendFileSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+    import { setTimeout as pause } from 'node:timers/promises';
     import { openDatabase, writeFileAtomic } from ${JSON.stringify(import.meta.resolve('./index.ts'))};
     const disk = ${JSON.stringify(disk)};
     const migrations = ${JSON.stringify(migrations)};
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'none', disk]);
+    if (${fileSystem === 'tmpfs'}) execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'none', disk]);
+    else {
+      execFileSync('truncate', ['-s', '8M', disk + '.img']);
+      execFileSync('mkfs.ext4', ['-q', '-b', '4096', '-m', '0', disk + '.img']);
+      execFileSync('mount', ['-o', 'loop', disk + '.img', disk]);
+    }
+    const ballast = { path: disk + '/ballast', bytes: 128 * 1024, fillAfterMs: 0 };
+    const filled = async () => {
+      for (let tries = 0; tries < 500 && (statSync(ballast.path, { throwIfNoEntry: false })?.size ?? 0) < ballast.bytes; tries++) await pause(10);
+      return statSync(ballast.path).size;
+    };
+    const fill = () => {
+      for (const bytes of [65536, 4096, 512])
+        try { for (;;) appendFileSync(disk + '/filler', 'x'.repeat(bytes)); } catch {}
+    };
     const codeOf = (promise: Promise<unknown>) => promise.then(() => 'ok', (error) => error.code);
     const insert = (id: number, bytes: number) => [{ sql: 'INSERT INTO item VALUES (?, ?)', params: [id, 'x'.repeat(bytes)] }];
     ${body}`;
@@ -75,6 +92,66 @@ describe('a full disk', () => {
       process.stdout.write(JSON.stringify({ large, kept, files, open }));`);
     assert.deepEqual(seen, { large: 'STORAGE_DISK_FULL', kept: 'old', files: ['small'], open: 'STORAGE_DISK_FULL' });
   });
+});
+
+for (const fileSystem of ['tmpfs', 'ext4'] as const)
+  describe(`a ballast on a full ${fileSystem}`, () => {
+    it('is spent by calls that delete or update rows, and by no other', async () => {
+      const seen = (await withSmallDisk(
+        `
+        const db = await openDatabase({ path: disk + '/state.db', migrations, ballast });
+        const before = await filled();
+        for (let id = 1; id <= 20; id++) await db.write(insert(id, 1000));
+        fill();
+        const insertion = await codeOf(db.write(insert(100, 20_000)));
+        const mixed = await codeOf(db.write([{ sql: 'DELETE FROM item WHERE id = 1' }, ...insert(101, 20_000)]));
+        const untouched = statSync(ballast.path).size;
+        const deletion = await codeOf(db.write([{ sql: 'DELETE FROM item WHERE id <= 10' }]));
+        const update = await codeOf(db.write([{ sql: "UPDATE item SET name = 'short' WHERE id > 10" }]));
+        const ids = (await db.all('SELECT id FROM item ORDER BY id')).map((row) => row.id);
+        await db.close();
+        process.stdout.write(JSON.stringify({ before, insertion, mixed, untouched, deletion, update, count: ids.length, spent: before - statSync(ballast.path).size }));`,
+        fileSystem,
+      )) as Readonly<Record<string, unknown>>;
+      const { spent, ...rest } = seen;
+      const full = { before: 131_072, insertion: 'STORAGE_DISK_FULL', mixed: 'STORAGE_DISK_FULL', untouched: 131_072 };
+      assert.deepEqual(rest, { ...full, deletion: 'ok', update: 'ok', count: 10 });
+      assert.ok(Number(spent) > 0, 'it was the ballast that made room');
+    });
+
+    it('opens a database that was closed in order, and is filled again when there is room', async () => {
+      const seen = await withSmallDisk(
+        `
+        const open = (more) => openDatabase({ path: disk + '/state.db', migrations, ...more });
+        const first = await open({ ballast });
+        await first.write(insert(1, 10));
+        await filled();
+        await first.close();
+        fill();
+        const without = await codeOf(open());
+        const second = await open({ ballast: { ...ballast, fillAfterMs: 60_000 } });
+        const read = await codeOf(second.all('SELECT * FROM item'));
+        const deletion = await codeOf(second.write([{ sql: 'DELETE FROM item' }]));
+        await second.close();
+        execFileSync('rm', [disk + '/filler']);
+        const third = await open({ ballast });
+        const after = await filled();
+        await third.close();
+        process.stdout.write(JSON.stringify({ without, read, deletion, after }));`,
+        fileSystem,
+      );
+      assert.deepEqual(seen, { without: 'STORAGE_DISK_FULL', read: 'ok', deletion: 'ok', after: 131_072 });
+    });
+  });
+
+it('a ballast is not made where it would fill the disk', async () => {
+  const seen = await withSmallDisk(`
+    appendFileSync(disk + '/filler', 'x'.repeat(200_000));
+    const db = await openDatabase({ path: disk + '/state.db', migrations, ballast });
+    await pause(200);
+    await db.close();
+    process.stdout.write(JSON.stringify(statSync(ballast.path).size));`);
+  assert.equal(seen, 0);
 });
 
 describe('a read-only file system', () => {
@@ -124,6 +201,45 @@ describe('a damaged file', () => {
     truncateSync(path, 4096);
     const outcome = openDatabase({ path, migrations }).then((opened) => opened.all('SELECT * FROM item').finally(() => opened.close()));
     await assert.rejects(outcome, { code: 'STORAGE_DAMAGED' });
+  });
+});
+
+/** A database whose process was killed, with a page in its middle that no statement of a start reads and that is damaged. */
+async function killedAndDamaged(name: string, boot: 'this' | 'another'): Promise<string> {
+  const path = join(folder, `${name}.db`);
+  const first = await openDatabase({ path, migrations });
+  await first.write(Array.from({ length: 500 }, (_, id) => ({ sql: 'INSERT INTO item VALUES (?, ?)', params: [id, 'x'.repeat(100)] })));
+  await first.close();
+  if (boot === 'another') {
+    const db = new DatabaseSync(path);
+    db.exec('PRAGMA application_id = 12345');
+    db.close();
+  }
+  // What a killed process leaves: a log that was not taken into the file.
+  const running = new DatabaseSync(path);
+  running.exec("INSERT INTO item VALUES (1000, 'last')");
+  const copy = join(folder, `${name}-killed.db`);
+  for (const suffix of ['', '-wal']) copyFileSync(path + suffix, copy + suffix);
+  running.close();
+  const file = openSync(copy, 'r+');
+  for (let page = 4; page < 8; page++) writeSync(file, Buffer.alloc(4096, 0xab), 0, 4096, page * 4096);
+  closeSync(file);
+  return copy;
+}
+
+describe('the check of the whole file', () => {
+  it('is made by the first start after a kill in another boot', async () => {
+    const path = await killedAndDamaged('other-boot', 'another');
+    await assert.rejects(openDatabase({ path, migrations }), { code: 'STORAGE_DAMAGED', message: /consistency check/ });
+    await assert.rejects(openDatabase({ path, migrations }), { code: 'STORAGE_DAMAGED' }, 'a refusal is no check');
+  });
+
+  it('is left out after a kill in the same boot, which loses nothing that the kernel has', async () => {
+    const path = await killedAndDamaged('same-boot', 'this');
+    const db = await openDatabase({ path, migrations });
+    assert.equal((await db.get('SELECT name FROM item WHERE id = 1000'))?.['name'], 'last');
+    await assert.rejects(db.all('SELECT * FROM item'), { code: 'STORAGE_DAMAGED' });
+    await db.close();
   });
 });
 

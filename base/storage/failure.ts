@@ -78,10 +78,17 @@ const byErrno: Readonly<Record<string, Explanation>> = { ENOSPC: diskFull, EDQUO
 
 const uniqueViolations = [1555, 2067]; // SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE
 
+/** SQLITE_IOERR_SHMSIZE: the file that readers share could not be made as long as it has to be, which is how a full disk shows there. */
+const shortSharedMemory = 4874;
+
 /** SQLite's extended result code, when `thrown` came from node:sqlite. */
 export function sqliteResult(thrown: unknown): number | undefined {
   const code = thrown instanceof Error && 'errcode' in thrown ? thrown.errcode : undefined;
   return typeof code === 'number' ? code : undefined;
+}
+
+function bySqlite(result: number): Explanation {
+  return result === shortSharedMemory ? diskFull : (byResult[result & 0xff] ?? badStatement);
 }
 
 /** Turns what node:sqlite or node:fs threw into a coded failure. */
@@ -90,8 +97,7 @@ export function storageFailure(thrown: unknown, attempted: string, path: string)
   const result = sqliteResult(thrown);
   const errno = thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : '';
   const isFileCall = thrown instanceof Error && 'syscall' in thrown;
-  const explanation =
-    result !== undefined ? (byResult[result & 0xff] ?? badStatement) : (byErrno[errno] ?? (isFileCall ? noAccess : badStatement));
+  const explanation = result !== undefined ? bySqlite(result) : (byErrno[errno] ?? (isFileCall ? noAccess : badStatement));
   const kind = result !== undefined && uniqueViolations.includes(result) ? 'already-exists' : explanation.kind;
   return new PortcullisError({
     ...explanation,

@@ -1,3 +1,5 @@
+export { withBallast } from './ballast.ts';
+export type { Ballast } from './ballast.ts';
 export { openDatabase } from './database.ts';
 export { makeFolder, makeFolderSync } from './make-folder.ts';
 export { lockFolder } from './folder-lock.ts';

@@ -2,30 +2,47 @@ import { createHash } from 'node:crypto';
 import { chmodSync, closeSync, constants, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { PortcullisError } from '../errors/index.ts';
-import { storageFailure } from './failure.ts';
+import { PortcullisError, isPortcullisError } from '../errors/index.ts';
+import { currentBootId } from '../process/index.ts';
+import { spendBallast } from './ballast.ts';
+import { sqliteResult, storageFailure } from './failure.ts';
 import { makeFolderSync } from './make-folder.ts';
 import type { WriterData } from './protocol.ts';
 import type { Migration } from './types.ts';
 
 /**
- * Opens the file for the writer: folder 0700 (when made), file 0600, WAL, synchronous=FULL (an acknowledged commit survives a power cut:
- * sqlite.org/pragma.html#pragma_synchronous), migrations applied. Blocks: call it in a Worker.
+ * Opens the file for the writer, on a full disk with what the ballast holds. Blocks: call it in a Worker.
+ * @throws PortcullisError see `openDatabase`
  */
-export function openFile({ path, migrations, busyTimeoutMs }: WriterData): DatabaseSync {
+export function openFile(data: WriterData): DatabaseSync {
+  for (;;)
+    try {
+      return openOnce(data);
+    } catch (error) {
+      const isFull = isPortcullisError(error) && error.code === 'STORAGE_DISK_FULL';
+      if (!isFull || data.ballast === undefined || !spendBallast(data.ballast)) throw error;
+    }
+}
+
+/**
+ * Opens the file for the writer: folder 0700 (when made), file 0600, WAL, synchronous=FULL (an acknowledged commit survives a power cut:
+ * sqlite.org/pragma.html#pragma_synchronous), migrations applied.
+ */
+function openOnce({ path, migrations, busyTimeoutMs }: WriterData): DatabaseSync {
   checkMigrations(migrations, path);
   try {
     makeFolderSync(dirname(path));
     // SQLite would create 0644; the -wal and -shm files copy the mode of the main file.
     closeSync(openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600));
     chmodSync(path, 0o600);
-    const unclean = hasBytes(`${path}-wal`);
+    const wasKilled = hasBytes(`${path}-wal`);
     const db = new DatabaseSync(path, { timeout: busyTimeoutMs, enableForeignKeyConstraints: true });
     try {
       db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;');
       addFunctions(db);
-      if (unclean) quickCheck(db, path);
+      if ((wasKilled && bootMark(db) !== markOfThisBoot()) || bootMark(db) === damagedMark) quickCheck(db, path);
       migrate(db, migrations, path);
+      markBoot(db);
     } catch (error) {
       db.close();
       throw error;
@@ -50,8 +67,45 @@ function hasBytes(path: string): boolean {
   return (statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 0;
 }
 
+/**
+ * The boot in which the file was opened last, in the 31 bits that SQLite keeps for applications. The end of a process loses nothing that the
+ * kernel was given: only after another boot, which the loss of power may have begun, is the whole file read.
+ */
+function bootMark(db: DatabaseSync): number {
+  return numberOf(db, 'application_id');
+}
+
+/** In place of a boot: the file was checked and refused. */
+const damagedMark = 1;
+
+function markOfThisBoot(): number {
+  return createHash('sha256').update(currentBootId()).digest().readUInt32BE(0) >>> 1;
+}
+
+function markBoot(db: DatabaseSync): void {
+  if (bootMark(db) !== markOfThisBoot()) setMark(db, markOfThisBoot());
+}
+
+function setMark(db: DatabaseSync, mark: number): void {
+  try {
+    db.exec(`PRAGMA application_id = ${mark}`);
+  } catch (error) {
+    // Without the mark the next start after a kill reads the whole file: no reason to refuse this one where the disk is full or another process writes.
+    if (!toleratedResults.includes(sqliteResult(error) ?? 0)) throw error;
+  }
+}
+
+/** SQLITE_BUSY, SQLITE_FULL (sqlite.org/rescode.html). */
+const toleratedResults = [5, 13];
+
 function quickCheck(db: DatabaseSync, path: string): void {
-  const verdict = Object.values(db.prepare('PRAGMA quick_check(1)').get() ?? {})[0];
+  let verdict: unknown;
+  try {
+    verdict = Object.values(db.prepare('PRAGMA quick_check(1)').get() ?? {})[0];
+  } finally {
+    // Closing takes the log into the file: without this the next start would see no trace of the kill, and check nothing.
+    if (verdict !== 'ok') setMark(db, damagedMark);
+  }
   if (verdict === 'ok') return;
   throw new PortcullisError({
     code: 'STORAGE_DAMAGED',
@@ -97,7 +151,11 @@ function migrate(db: DatabaseSync, migrations: readonly Migration[], path: strin
 }
 
 function schemaVersion(db: DatabaseSync): number {
-  return Number(Object.values(db.prepare('PRAGMA user_version').get() ?? {})[0]);
+  return numberOf(db, 'user_version');
+}
+
+function numberOf(db: DatabaseSync, pragma: 'user_version' | 'application_id'): number {
+  return Number(Object.values(db.prepare(`PRAGMA ${pragma}`).get() ?? {})[0]);
 }
 
 function newerSchema(path: string, found: number, known: number): PortcullisError {

@@ -1,11 +1,12 @@
 import type { SerialisedError } from '../errors/index.ts';
-import type { Migration, Outlives, SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
+import type { BallastOptions, Migration, Outlives, SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
 
 /** What the writer Worker is started with. */
 export interface WriterData {
   readonly path: string;
   readonly migrations: readonly Migration[];
   readonly busyTimeoutMs: number;
+  readonly ballast?: BallastOptions;
 }
 
 export type WriterRequest =

@@ -15,7 +15,8 @@ export interface Connection {
   commitGroup(calls: readonly (readonly Statement[])[], outlives?: Outlives): Outcome[];
 }
 
-export function createConnection(db: DatabaseSync, path: string): Connection {
+/** @param spend frees a little of the disk for calls that make room; false: there is nothing to free */
+export function createConnection(db: DatabaseSync, path: string, spend: () => boolean = () => false): Connection {
   const prepared = new Map<string, StatementSync>();
   const totalChanges = db.prepare('SELECT total_changes() AS n');
   const lastChanges = db.prepare('SELECT changes() AS n');
@@ -93,11 +94,18 @@ export function createConnection(db: DatabaseSync, path: string): Connection {
       const failure = storageFailure(error, 'write to database', path);
       // Nothing was kept. One call too large for the disk must not fail its neighbours: each gets a transaction of its own.
       if (calls.length > 1 && failure.code === 'STORAGE_DISK_FULL') return calls.flatMap((call) => commitGroup([call], outlives));
+      // Room is only made for what makes room itself, or ends something: nothing that is new takes it.
+      if (failure.code === 'STORAGE_DISK_FULL' && calls.every(addsNothing) && spend()) return commitGroup(calls, outlives);
       return calls.map(() => ({ error: failure }));
     }
   }
 
   return { read, commitGroup };
+}
+
+/** Rows are only deleted or updated. */
+function addsNothing(call: readonly Statement[]): boolean {
+  return call.every(({ sql }) => /^\s*(?:DELETE|UPDATE)\b/i.test(sql));
 }
 
 function plainRow(row: Record<string, unknown>): SqlRow {

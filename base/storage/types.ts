@@ -1,3 +1,6 @@
+import type { PortcullisError } from '../errors/index.ts';
+import type { Ballast } from './ballast.ts';
+
 /** What SQLite stores. Integers are read as `number`, and as `bigint` only outside the safe range. Blobs are read as Uint8Array. */
 export type SqlValue = string | number | bigint | null | Uint8Array;
 export type SqlRow = Record<string, SqlValue>;
@@ -39,10 +42,19 @@ export interface Database {
   close(): Promise<void>;
 }
 
+export interface BallastOptions extends Ballast {
+  /** Milliseconds from opening to the first filling; 5000 unless given. */
+  readonly fillAfterMs?: number;
+}
+
 export interface OpenDatabaseOptions {
   /** The database file; its folder is made (0700) when absent. */
   readonly path: string;
   readonly migrations: readonly Migration[];
   /** How long to wait for another process's write lock, in milliseconds; 5000 unless told. */
   readonly busyTimeoutMs?: number;
+  /** What opening, and calls that only delete or update rows, may spend on a full disk. Made and filled in the background. */
+  readonly ballast?: BallastOptions;
+  /** Called once when the Worker ends although nobody closed the database: every later call fails with STORAGE_WRITER_LOST. */
+  readonly onLost?: (error: PortcullisError) => void;
 }

@@ -2,7 +2,7 @@
  * Tables of this room; steps of the schema of the daemon's database, beside trust's verdict log.
  * A dossier row outlives its image: a verdict of the log names it and can be replayed.
  */
-export const imageMigrations: readonly string[] = [
+export const imageMigrations = [
   `
 CREATE TABLE dossier (id TEXT PRIMARY KEY, json TEXT NOT NULL) STRICT;
 CREATE TABLE image (
@@ -43,4 +43,4 @@ CREATE TABLE image_document (
   PRIMARY KEY (image_id, digest)
 ) STRICT;
 `,
-];
+] as const;

@@ -32,7 +32,10 @@ export function createTrash(folder: string, kernel: Pick<Kernel, 'removeTree'>, 
       try {
         await rename(path, target);
       } catch (thrown) {
-        if (errnoOf(thrown) === 'ENOENT') return;
+        const errno = errnoOf(thrown);
+        if (errno === 'ENOENT') return;
+        // On a full disk the trash folder may have no room for another name.
+        if (errno === 'ENOSPC' || errno === 'EDQUOT') return kernel.removeTree(path);
         throw thrown;
       }
       remove(target);

@@ -1,3 +1,4 @@
+import { isPortcullisError } from '../../base/errors/index.ts';
 import { closeFd, createEventFd, drainEventFd, signalEventFd } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
@@ -13,14 +14,20 @@ export function livenessChecks(parts: {
 }): readonly HealthCheck[] {
   const { database, reactor, kernel } = parts;
   return [
-    {
-      name: 'database',
-      check: () => database.write([heartbeat()]),
-    },
+    { name: 'database', check: () => databaseAnswers(database) },
     { name: 'reactor', check: () => reactorAnswers(reactor) },
     { name: 'namespaces', check: () => kernel.answers('namespaces') },
     { name: 'mounts', check: () => kernel.answers('mounts') },
   ];
+}
+
+/** A disk without room is an answer: a restart would not free any. */
+async function databaseAnswers(database: Pick<Database, 'write'>): Promise<void> {
+  try {
+    await database.write([heartbeat()]);
+  } catch (error) {
+    if (!isPortcullisError(error) || error.code !== 'STORAGE_DISK_FULL') throw error;
+  }
 }
 
 /** Through the kernel and the reactor's Worker, and back. */

@@ -1,35 +1,112 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { processIdentity } from '../../base/process/index.ts';
-import { claimFolder } from './instance-lock.ts';
+import { claimFolders } from './instance-lock.ts';
 
-function folderOf(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'portcullis-claim-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  return folder;
+interface Folders {
+  readonly root: string;
+  readonly state: string;
 }
 
-test('a folder that a living process holds is refused, by name', async (t) => {
-  const file = join(folderOf(t), 'daemon.json');
-  writeFileSync(file, JSON.stringify(processIdentity(1)));
-  await assert.rejects(claimFolder(file), { code: 'RUNTIME_ROOT_IN_USE' });
+function foldersOf(t: TestContext): Folders {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-claim-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const folders = { root: join(folder, 'root'), state: join(folder, 'state') };
+  for (const path of Object.values(folders)) mkdirSync(path);
+  return folders;
+}
+
+interface Claimer {
+  readonly child: ChildProcess;
+  /** Has it claim now; what came of it. */
+  claim(): Promise<string>;
+}
+
+/** A process that claims the folders when it is told to, and keeps them until it is killed. */
+async function claimer(t: TestContext, folders: Folders): Promise<Claimer> {
+  const source = `import { claimFolders } from ${JSON.stringify(import.meta.resolve('./instance-lock.ts'))};
+    process.stdin.once('data', () => claimFolders(${JSON.stringify(folders)}).then(() => console.log('mine'), (error) => console.log(error.code ?? String(error))));
+    console.log('ready');`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', source], { stdio: ['pipe', 'pipe', 'inherit'] });
+  t.after(() => child.kill('SIGKILL'));
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  assert.equal((await lines.next()).value, 'ready');
+  return {
+    child,
+    claim: async () => {
+      child.stdin.write('now\n');
+      return String((await lines.next()).value);
+    },
+  };
+}
+
+test('of several daemons that start at the same moment one passes', async (t) => {
+  const folders = foldersOf(t);
+  for (let round = 0; round < 3; round += 1) {
+    const claimers = await Promise.all(Array.from({ length: 4 }, () => claimer(t, folders)));
+    const outcomes = await Promise.all(claimers.map((one) => one.claim()));
+    assert.deepEqual(outcomes.toSorted(), [...Array<string>(3).fill('RUNTIME_ROOT_IN_USE'), 'mine'], `round ${round}`);
+    await Promise.all(
+      claimers.map(async ({ child }) => {
+        child.kill('SIGKILL');
+        await once(child, 'exit');
+      }),
+    );
+  }
+});
+
+for (const shared of ['root', 'state'] as const)
+  test(`a second daemon on the ${shared} folder of a living one is refused and told its process`, async (t) => {
+    const folders = foldersOf(t);
+    const other = await claimer(t, { ...foldersOf(t), [shared]: folders[shared] });
+    assert.equal(await other.claim(), 'mine');
+    await assert.rejects(claimFolders(folders), {
+      code: 'RUNTIME_ROOT_IN_USE',
+      message: new RegExp(`process ${other.child.pid} holds it`),
+    });
+    other.child.kill('SIGKILL');
+    await once(other.child, 'exit');
+    (await claimFolders(folders))();
+  });
+
+test('a claim that was given back can be taken again, and writes nothing', async (t) => {
+  const folders = foldersOf(t);
+  for (let round = 0; round < 2; round += 1) {
+    const release = await claimFolders(folders);
+    await assert.rejects(claimFolders(folders), { code: 'RUNTIME_ROOT_IN_USE' });
+    assert.deepEqual([readdirSync(folders.root), readdirSync(folders.state)], [[], []]);
+    release();
+  }
+});
+
+test('root and state may be one folder', async (t) => {
+  const { root } = foldersOf(t);
+  (await claimFolders({ root, state: root }))();
+});
+
+test('a living daemon of a version that wrote its claim into a file is refused, by name', async (t) => {
+  const folders = foldersOf(t);
+  writeFileSync(join(folders.root, 'daemon.json'), JSON.stringify(processIdentity(1)));
+  await assert.rejects(claimFolders(folders), { code: 'RUNTIME_ROOT_IN_USE', message: /process 1 holds it/ });
+  assert.deepEqual(readdirSync(folders.root), ['daemon.json']);
 });
 
 for (const [what, text] of [
   ['a process that is gone', JSON.stringify({ ...processIdentity(1), startTime: '1' })],
   ['a machine that lost power while it was written', ''],
-] as const) {
-  test(`the claim of ${what} counts for nothing, and nothing is left of it`, async (t) => {
-    const folder = folderOf(t);
-    writeFileSync(join(folder, 'daemon.json'), text);
-    writeFileSync(join(folder, '.daemon.json.0123456789ab.tmp'), '{');
-    const release = await claimFolder(join(folder, 'daemon.json'));
-    assert.deepEqual(readdirSync(folder), ['daemon.json']);
-    await release();
-    assert.deepEqual(readdirSync(folder), []);
+] as const)
+  test(`the file of ${what} counts for nothing, and nothing is left of it`, async (t) => {
+    const folders = foldersOf(t);
+    writeFileSync(join(folders.root, 'daemon.json'), text);
+    writeFileSync(join(folders.root, '.daemon.json.0123456789ab.tmp'), '{');
+    (await claimFolders(folders))();
+    assert.deepEqual(readdirSync(folders.root), []);
   });
-}

@@ -1,33 +1,83 @@
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { meansGone, processIdentity, sameProcess } from '../../base/process/index.ts';
+import { tryLockFile } from '../../base/kernel/index.ts';
+import { meansGone, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
-import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
+import { dropAbandonedWrites } from '../../base/storage/index.ts';
 
 /**
- * Claims a folder for this process, until the returned function is called. A claim of a process that is gone counts for nothing.
- * @throws PortcullisError RUNTIME_ROOT_IN_USE; also when it cannot be found out whether the process of a claim lives
+ * Claims the folders of a daemon for this process, until the returned function is called or the process ends, however it ends. The claim is
+ * flock(2) on the folder itself: of several that start at once the kernel lets one pass, nothing stale stays behind, and no file is written,
+ * so that it works on a full disk.
+ * @throws PortcullisError RUNTIME_ROOT_IN_USE
  */
-export async function claimFolder(file: string): Promise<() => Promise<void>> {
+export async function claimFolders(folders: { readonly root: string; readonly state: string }): Promise<() => void> {
+  const held: number[] = [];
+  const release = (): void => {
+    for (const fd of held.splice(0)) closeSync(fd);
+  };
+  try {
+    for (const folder of new Set([folders.root, folders.state])) held.push(claim(folder));
+    await endFormerClaim(folders.root);
+    return release;
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+function claim(folder: string): number {
+  const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    if (!tryLockFile(fd)) throw inUse(folder, holderOf(fd));
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** Earlier versions wrote their process into a file: one that still lives is respected, and what is left of a dead one removed. */
+async function endFormerClaim(root: string): Promise<void> {
+  const file = join(root, 'daemon.json');
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     if (meansGone(cause)) return '';
     throw cause;
   });
   const holder = holderIn(text);
-  if (holder !== undefined && holder.pid !== process.pid && sameProcess(holder)) {
-    throw new PortcullisError({
-      code: 'RUNTIME_ROOT_IN_USE',
-      kind: 'already-exists',
-      attempted: 'start the daemon on',
-      on: file,
-      why: `process ${holder.pid} holds it`,
-      fix: 'stop that daemon, or give this one another --root and --state',
-    });
-  }
+  if (holder !== undefined && holder.pid !== process.pid && sameProcess(holder)) throw inUse(root, holder.pid);
   await dropAbandonedWrites(file);
-  await writeFileAtomic(file, JSON.stringify(processIdentity(process.pid)), { mode: 0o600, durable: false });
-  return () => rm(file, { force: true });
+  await rm(file, { force: true });
+}
+
+/** The process that holds the lock, as proc_locks(5) lists it; undefined where it lives in a PID namespace that cannot be seen from here. */
+function holderOf(fd: number): number | undefined {
+  const { dev, ino } = fstatSync(fd, { bigint: true });
+  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & 0xfffff000n);
+  const minor = (dev & 0xffn) | ((dev >> 12n) & 0xffffff00n);
+  const place = `${hex(major)}:${hex(minor)}:${ino}`;
+  const line = readFileSync('/proc/locks', 'utf8')
+    .split('\n')
+    .map((text) => text.trim().split(/\s+/))
+    .find((fields) => fields[1] === 'FLOCK' && fields[5] === place);
+  const pid = Number(line?.[4]);
+  return pid > 0 ? pid : undefined;
+}
+
+const hex = (number: bigint): string => number.toString(16).padStart(2, '0');
+
+function inUse(folder: string, pid: number | undefined): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_ROOT_IN_USE',
+    kind: 'already-exists',
+    attempted: 'start the daemon on',
+    on: folder,
+    why: pid === undefined ? 'another process holds it' : `process ${pid} holds it`,
+    fix: 'stop that daemon, or give this one another --root and --state',
+  });
 }
 
 /** Not synced when written: a power cut may leave it empty. */

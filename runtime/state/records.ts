@@ -50,6 +50,16 @@ export async function openRecords<T extends Keyed>(database: Database, table: 's
   };
   const byId = new Map<string, T>();
   const idByName = new Map<string, string>();
+  /** What stands is updated: on a full disk that may use what is kept for ends and removals. */
+  const statementFor = (record: T): Statement => {
+    const text = JSON.stringify(record, replace);
+    return byId.has(record.id)
+      ? { sql: `UPDATE ${table} SET record = ? WHERE id = ?`, params: [text, record.id], expectChanges: 1 }
+      : {
+          sql: `INSERT INTO ${table} (id, name, record) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record`,
+          params: [record.id, record.name, text],
+        };
+  };
   for (const row of await database.all<{ record: string }>(`SELECT record FROM ${table} ORDER BY rowid`)) {
     const record = parseJson(row.record, revive) as T;
     byId.set(record.id, record);
@@ -64,8 +74,7 @@ export async function openRecords<T extends Keyed>(database: Database, table: 's
       // A write that was reported as failed may have taken effect all the same: its row must not keep a name that nobody here has.
       const unknown = { sql: `DELETE FROM ${table} WHERE name = ? AND id <> ?`, params: [record.name, record.id] };
       const makesRoom = byId.has(idByName.get(record.name) ?? '') ? [] : [unknown];
-      const sql = `INSERT INTO ${table} (id, name, record) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record`;
-      await database.write([...makesRoom, { sql, params: [record.id, record.name, JSON.stringify(record, replace)] }, ...also], outlives);
+      await database.write([...makesRoom, statementFor(record), ...also], outlives);
       const before = byId.get(record.id);
       byId.set(record.id, record);
       idByName.set(record.name, record.id);

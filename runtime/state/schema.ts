@@ -4,11 +4,15 @@ import { imageMigrations } from '../images/index.ts';
 import { heartbeatSchema } from '../observability/heartbeat.ts';
 import { recordsSchema } from './records.ts';
 
-/** One database holds sandboxes, containers, images and verdicts, so that an admission and what it allows are one transaction. */
+/**
+ * One database holds sandboxes, containers, images and verdicts, so that an admission and what it allows are one transaction.
+ * Append only: a step's version is its place in this list, and a released step never changes. Rooms add their steps one by one at the end,
+ * whatever room the steps before belong to.
+ */
 export const stateMigrations: readonly Migration[] = [
   recordsSchema,
   verdictLogMigrations[0],
-  ...imageMigrations,
+  imageMigrations[0],
   heartbeatSchema,
   verdictLogMigrations[1],
   verdictLogMigrations[2],

@@ -1,3 +1,5 @@
+import { reasonOf } from '../../base/errors/index.ts';
+
 /**
  * Like Promise.all, but waits for every part before it fails: nothing is still being made while it is taken back,
  * and no late write overtakes a newer one.
@@ -10,4 +12,26 @@ export async function settleAll<Parts extends readonly unknown[]>(
   return settled.map((part) => (part as PromiseFulfilledResult<unknown>).value) as {
     -readonly [Index in keyof Parts]: Awaited<Parts[Index]>;
   };
+}
+
+/** What could not be done, and why. */
+export interface Unsettled {
+  readonly on: string;
+  readonly why: string;
+}
+
+/** Does all acts side by side; none keeps another from its end. @returns those that failed, and what the others name as such */
+export async function settleActs(
+  acts: readonly { readonly on: string; readonly act: () => Promise<readonly Unsettled[] | void> }[],
+): Promise<readonly Unsettled[]> {
+  const found = await Promise.all(
+    acts.map(async ({ on, act }) => {
+      try {
+        return (await act()) ?? [];
+      } catch (cause) {
+        return [{ on, why: reasonOf(cause) }];
+      }
+    }),
+  );
+  return found.flat();
 }

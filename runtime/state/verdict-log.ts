@@ -1,9 +1,11 @@
 import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
+import { withBallast } from '../../base/storage/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import { openVerdictLog } from '../../trust/index.ts';
 import type { VerdictLog } from '../../trust/index.ts';
+import { ballastIn } from './open-database.ts';
 
 /** The daemon's verdict log: what a container or an image still names is kept whatever its age. */
 export function openDaemonVerdictLog(
@@ -12,13 +14,14 @@ export function openDaemonVerdictLog(
   inUse: readonly { list(): readonly { readonly verdictId: string }[] }[],
   log: Logger,
 ): Promise<VerdictLog> {
-  return openVerdictLog({
+  const options = {
     database,
     keyFile: join(config.root, 'verdict-log.key'),
     retentionDays: config.verdicts.retentionDays,
     verdictsInUse: () => inUse.flatMap((records) => records.list().map(({ verdictId }) => verdictId)),
     dossiersInUse: 'SELECT dossier_id FROM image_name',
-    onFailure: (what, cause) =>
+    onFailure: (what: string, cause: unknown) =>
       log.error({ what, cause: reasonOf(cause) }, 'the verdict log could not be kept as it should; tried again in its time'),
-  });
+  };
+  return withBallast(ballastIn(config.root), () => openVerdictLog(options));
 }

@@ -36,7 +36,8 @@ export function openObserver(stage: Stage): Observer {
         ...cgroups()
           .filter((path) => isOurCgroup(path.replace(/^\/sys\/fs\/cgroup\/[^/]+/, '')))
           .map((path) => `cgroup ${path}`),
-        ...[stage.root, stage.state].flatMap((folder) => files(folder)),
+        // The ballast comes some seconds after a start, and stays.
+        ...[stage.root, stage.state].flatMap((folder) => files(folder)).filter((line) => !line.endsWith(` ${stage.root}/ballast`)),
         ...['state.db', 'network.db'].flatMap((name) => rows(join(stage.root, name), name)),
       ];
       return lines

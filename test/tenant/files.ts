@@ -4,10 +4,11 @@ import { readFileSync } from 'node:fs';
 import type { Scene } from './scene.ts';
 
 /**
- * Databases are read by what they serve (names, services, statuses); logs of the daemon and of verdicts grow by design, and so does what was proved of
- * profiles, by content.
+ * Databases are read by what they serve (names, services, statuses); logs of the daemon and of verdicts grow by design, and so do the ballast and what
+ * was proved of profiles, by content.
  */
-const growing = /\.db(-wal|-shm|-journal|\.lock|\.policies)?$|\/daemon\.log$|\/verdict-log\.key(\.pub)?$|\/entitlements\/[0-9a-f]{64}$/u;
+const growing =
+  /\.db(-wal|-shm|-journal|\.lock|\.policies)?$|\/daemon\.log$|\/verdict-log\.key(\.pub)?$|\/root\/ballast$|\/entitlements\/[0-9a-f]{64}$/u;
 
 interface File {
   readonly type: string;

@@ -2,10 +2,11 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { openDatabase } from '../../base/storage/index.ts';
-import type { Database, Migration, SqlRow, Statement } from '../../base/storage/index.ts';
+import type { Database, SqlRow, Statement } from '../../base/storage/index.ts';
 import type { Dialect } from '../tuf/metadata/model.ts';
 import type { DigestedFile } from './accept.ts';
 import type { NewFile } from './accept-input.ts';
+import { trustMigrations } from './schema.ts';
 
 /** A file as it is kept and served. */
 export interface StoredFile extends NewFile {
@@ -29,46 +30,6 @@ export interface SealedKey {
   readonly role: string;
   readonly sealed: Buffer;
 }
-
-const migrations: readonly Migration[] = [
-  {
-    version: 1,
-    sql: `
-      CREATE TABLE files (
-        gun TEXT NOT NULL, dialect TEXT NOT NULL, role TEXT NOT NULL, version INTEGER NOT NULL,
-        sha256 TEXT NOT NULL, sha512 TEXT NOT NULL, at INTEGER NOT NULL, current INTEGER NOT NULL, data BLOB NOT NULL,
-        PRIMARY KEY (gun, dialect, role, version)
-      ) STRICT;
-      CREATE INDEX files_current ON files (gun, dialect) WHERE current = 1;
-      CREATE INDEX files_sha256 ON files (gun, sha256);
-      CREATE INDEX files_sha512 ON files (gun, sha512);
-      CREATE TABLE withheld (gun TEXT PRIMARY KEY) STRICT;
-      CREATE TABLE keys (gun TEXT NOT NULL, role TEXT NOT NULL, at INTEGER NOT NULL, sealed BLOB NOT NULL) STRICT;
-      CREATE INDEX keys_gun ON keys (gun);
-      CREATE TABLE changes (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, gun TEXT NOT NULL,
-        version INTEGER NOT NULL, sha256 TEXT NOT NULL, category TEXT NOT NULL
-      ) STRICT;
-      CREATE INDEX changes_gun ON changes (gun, id);`,
-  },
-  {
-    // Which version stands is a row of its own: to say so in the file's row wrote all its bytes again.
-    version: 2,
-    sql: `
-      CREATE TABLE standing (
-        gun TEXT NOT NULL, dialect TEXT NOT NULL, role TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (gun, dialect, role)
-      ) WITHOUT ROWID, STRICT;
-      INSERT INTO standing (gun, dialect, role, version) SELECT gun, dialect, role, version FROM files WHERE current = 1;
-      DROP INDEX files_current;
-      DROP INDEX files_sha512;
-      ALTER TABLE files DROP COLUMN current;`,
-  },
-  {
-    // Written to see whether the disk takes updates.
-    version: 3,
-    sql: 'CREATE TABLE probe (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT',
-  },
-];
 
 /** The service's durable state: one SQLite database, whose writes are answered when they are on disk. */
 export interface TrustStore {
@@ -113,7 +74,7 @@ export function fileToKeep(file: DigestedFile, at: number): FileToKeep {
 
 /** @throws STORAGE_… */
 export async function openTrustStore(folder: string): Promise<TrustStore> {
-  return trustStore(await openDatabase({ path: join(folder, 'trust.db'), migrations }));
+  return trustStore(await openDatabase({ path: join(folder, 'trust.db'), migrations: trustMigrations }));
 }
 
 /** What an update of usual size takes: a disk that has no room for it is full for publishers. */

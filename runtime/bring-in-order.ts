@@ -1,0 +1,51 @@
+import { join } from 'node:path';
+import { isMountpoint } from '../base/kernel/index.ts';
+import type { Logger } from '../base/log/index.ts';
+import { endLeftovers } from './containers/leftover-execs.ts';
+import type { ContainerService } from './containers/service.ts';
+import type { SandboxService } from './pods/service.ts';
+import { settleActs } from './state/settle.ts';
+import type { Unsettled } from './state/settle.ts';
+import { sweepUnclaimed } from './sweep.ts';
+
+type Sweep = Parameters<typeof sweepUnclaimed>[0];
+
+/**
+ * Brings in order what an earlier run left, before the daemon serves. Whatever cannot be is logged and returned; the next start tries again.
+ * @returns what is left, and why
+ */
+export async function bringInOrder(parts: {
+  readonly execs: Omit<Parameters<typeof endLeftovers>[1], 'handlers'>;
+  readonly handlers: Parameters<typeof endLeftovers>[1]['handlers'] & { values(): Sweep['handlers'] };
+  readonly containers: Pick<ContainerService, 'recover'>;
+  readonly sandboxes: Pick<SandboxService, 'recover'>;
+  readonly records: { readonly containers: { list(): Sweep['containers'] }; readonly sandboxes: { list(): Sweep['sandboxes'] } };
+  readonly sweep: Omit<Sweep, 'containers' | 'sandboxes' | 'handlers'>;
+  readonly log: Logger;
+}): Promise<readonly Unsettled[]> {
+  const { records, handlers } = parts;
+  const alive = (dir: string): boolean => isMountpoint(join(dir, 'ipc')) || isMountpoint(join(dir, 'net'));
+  const left = [
+    ...(await settleActs(
+      records.containers.list().map((container) => ({
+        on: `commands in container ${container.id}`,
+        act: () => endLeftovers([container], { ...parts.execs, handlers }),
+      })),
+    )),
+    // Containers first: a sandbox that is taken back stops those it still has.
+    ...(await settleActs([{ on: 'containers', act: () => parts.containers.recover() }])),
+    ...(await settleActs([{ on: 'sandboxes', act: () => parts.sandboxes.recover(alive) }])),
+    ...(await sweepUnclaimed({
+      ...parts.sweep,
+      containers: records.containers.list(),
+      sandboxes: records.sandboxes.list(),
+      handlers: handlers.values(),
+    })),
+  ];
+  for (const { on, why } of left)
+    parts.log.error(
+      { on, cause: why },
+      'what an earlier run left could not be brought in order: the daemon serves, and the next start tries again',
+    );
+  return left;
+}

@@ -1,0 +1,64 @@
+import '../../test/fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { startKernelWorker } from '../../base/kernel/index.ts';
+import { createLogger } from '../../base/log/index.ts';
+import { createTrash } from './trash.ts';
+
+/** An ext4 of 4 MiB whose folders grow with every 1024 bytes of names. */
+function smallDisk(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-trash-'));
+  const disk = join(folder, 'disk');
+  mkdirSync(disk);
+  execFileSync('truncate', ['-s', '4M', `${disk}.img`]);
+  execFileSync('mkfs.ext4', ['-q', '-b', '1024', '-m', '0', `${disk}.img`]);
+  execFileSync('mount', ['-o', 'loop', `${disk}.img`, disk]);
+  t.after(() => {
+    execFileSync('umount', [disk]);
+    rmSync(folder, { recursive: true });
+  });
+  return disk;
+}
+
+/** Makes a folder that takes no further name of a trash without growing. */
+function fullFolder(disk: string, name: string): string {
+  const probe = join(disk, 'probe');
+  mkdirSync(probe);
+  const { size } = statSync(probe);
+  let names = 0;
+  for (; statSync(probe).size === size; names += 1) writeFileSync(join(probe, randomUUID()), '');
+  const folder = join(disk, name);
+  mkdirSync(folder);
+  for (let made = 1; made < names; made += 1) writeFileSync(join(folder, randomUUID()), '');
+  rmSync(probe, { recursive: true });
+  return folder;
+}
+
+test('what is discarded on a full disk goes, also where the trash folder has no room for its name', async (t) => {
+  const disk = smallDisk(t);
+  const folder = fullFolder(disk, 'trash');
+  const before = readdirSync(folder).length;
+  const layer = join(disk, 'layer');
+  mkdirSync(join(layer, 'fs'), { recursive: true });
+  writeFileSync(join(layer, 'fs/file'), 'x'.repeat(10_000));
+  for (const bytes of [65_536, 1])
+    assert.throws(
+      () => {
+        for (;;) appendFileSync(join(disk, 'filler'), 'x'.repeat(bytes));
+      },
+      { code: 'ENOSPC' },
+    );
+  const kernel = await startKernelWorker();
+  t.after(() => kernel.close());
+  const trash = createTrash(folder, kernel, createLogger({ level: 'silent' }));
+  await trash.discard(layer);
+  await trash.settled();
+  assert.equal(existsSync(layer), false);
+  assert.equal(readdirSync(folder).length, before, 'it was removed in its place');
+});

@@ -1,0 +1,55 @@
+import '../../test/fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { startKernelWorker } from '../../base/kernel/index.ts';
+import { startReactor } from '../../base/reactor/index.ts';
+import { openDatabase } from '../../base/storage/index.ts';
+import { createHealth } from './health.ts';
+import { heartbeatSchema } from './heartbeat.ts';
+import { livenessChecks } from './liveness.ts';
+
+const well = { database: 'ok', reactor: 'ok', namespaces: 'ok', mounts: 'ok' };
+/** Checks run again after this time. */
+const fresh = () => pause(1_100);
+
+test('a full disk is not ill health; a database that is closed is', async (t) => {
+  const disk = mkdtempSync(join(tmpdir(), 'portcullis-liveness-'));
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', disk]);
+  t.after(() => {
+    execFileSync('umount', ['--lazy', disk]);
+    rmSync(disk, { recursive: true });
+  });
+  const database = await openDatabase({
+    path: join(disk, 'state.db'),
+    migrations: [
+      { version: 1, sql: heartbeatSchema },
+      { version: 2, sql: 'CREATE TABLE item (text TEXT) STRICT' },
+    ],
+  });
+  const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
+  t.after(() => Promise.all([database.close(), reactor.close(), kernel.close()]));
+  const health = createHealth(livenessChecks({ database, reactor, kernel }));
+  assert.deepEqual(await health(), { healthy: true, checks: well });
+  for (const bytes of [4096, 1])
+    assert.throws(
+      () => {
+        for (;;) appendFileSync(join(disk, 'filler'), 'x'.repeat(bytes));
+      },
+      { code: 'ENOSPC' },
+    );
+  await assert.rejects(database.write([{ sql: 'INSERT INTO item VALUES (?)', params: ['x'.repeat(100_000)] }]), {
+    code: 'STORAGE_DISK_FULL',
+  });
+  await fresh();
+  assert.deepEqual(await health(), { healthy: true, checks: well });
+  await database.close();
+  await fresh();
+  const ill = await health();
+  assert.equal(ill.healthy, false);
+  assert.match(ill.checks['database'] ?? '', /closed/);
+});

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { PortcullisError } from '../base/errors/index.ts';
+import { startKernelWorker } from '../base/kernel/index.ts';
+import type { Kernel } from '../base/kernel/index.ts';
+import { sweepUnclaimed } from './sweep.ts';
+
+const failure = new PortcullisError({
+  code: 'TEST_STUCK',
+  kind: 'internal',
+  attempted: 'remove',
+  on: 'it',
+  why: 'it is stuck',
+  fix: 'none',
+});
+const ids = { claimed: 'a'.repeat(64), first: 'b'.repeat(64), second: 'c'.repeat(64) };
+
+describe('what an earlier run left', () => {
+  let kernel: Kernel;
+  let folder = '';
+  before(async () => {
+    kernel = await startKernelWorker();
+    folder = mkdtempSync(join(tmpdir(), 'portcullis-sweep-'));
+  });
+  after(async () => {
+    await kernel.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  /** A sweep of a state folder with leftovers everywhere; the parts named reject. What was done, what is left. */
+  async function sweep(stuck: readonly string[]) {
+    const state = mkdtempSync(join(folder, 'state-'));
+    const folders = { pods: join(state, 'pods'), containers: join(state, 'containers') };
+    const oci = join(state, 'oci');
+    for (const place of [folders.pods, folders.containers, oci])
+      for (const id of [ids.first, ids.second]) {
+        mkdirSync(join(place, id), { recursive: true });
+        writeFileSync(join(place, id, 'file'), '');
+      }
+    const done: string[] = [];
+    const act = (name: string) => () => {
+      if (stuck.includes(name)) return Promise.reject(failure);
+      done.push(name);
+      return Promise.resolve();
+    };
+    const left = await sweepUnclaimed({
+      containers: [],
+      sandboxes: [],
+      images: { reconcile: act('images') },
+      network: { gc: act('network') },
+      pool: { reconcile: act('pool') },
+      handlers: [
+        {
+          stateDir: oci,
+          delete: (id) => (id === ids.first && stuck.includes('handler') ? Promise.reject(failure) : kernel.removeTree(join(oci, id))),
+        },
+      ],
+      kernel,
+      state,
+      folders,
+    });
+    const standing = [folders.pods, folders.containers, oci]
+      .flatMap((place) => [ids.first, ids.second].map((id) => join(place, id)))
+      .filter((path) => existsSync(path));
+    return { done, left, standing, oci };
+  }
+
+  for (const stuck of ['images', 'network', 'pool'])
+    it(`goes although the part for ${stuck} fails, which is reported`, async () => {
+      const { done, left, standing } = await sweep([stuck]);
+      assert.deepEqual(
+        done.toSorted(),
+        ['images', 'network', 'pool'].filter((name) => name !== stuck),
+      );
+      assert.deepEqual(standing, []);
+      assert.deepEqual(
+        left.map(({ on, why }) => [on, /it is stuck/.test(why)]),
+        [[stuck === 'pool' ? 'namespaces' : stuck, true]],
+      );
+    });
+
+  it('goes although one container of an OCI runtime cannot be deleted, which is reported by its path', async () => {
+    const { done, left, standing, oci } = await sweep(['handler']);
+    assert.equal(done.length, 3);
+    assert.deepEqual(standing, [join(oci, ids.first)]);
+    assert.deepEqual(
+      left.map(({ on }) => on),
+      [join(oci, ids.first)],
+    );
+  });
+
+  it('is not reported where all of it goes', async () => {
+    const { left, standing } = await sweep([]);
+    assert.deepEqual([left, standing], [[], []]);
+  });
+});
