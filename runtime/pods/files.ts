@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
-import { chown, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Kernel } from '../../base/kernel/index.ts';
-import { MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID } from '../../base/kernel/index.ts';
+import { MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID, isErrno } from '../../base/kernel/index.ts';
 import type { DNSConfig } from '../cri/contract/contract.types.ts';
 import { settleAll } from '../state/settle.ts';
 import type { PodFiles } from '../oci/mounts.ts';
@@ -68,9 +68,20 @@ export function podFilesStand(podDir: string): boolean {
   return existsSync(podFilesIn(podDir).hosts);
 }
 
-/** Absent: success. */
-export async function removePodFiles(podDir: string, kernel: Kernel): Promise<void> {
-  await kernel.umount(podFilesIn(podDir).shm, MNT_DETACH).catch(() => undefined);
+/**
+ * Absent: success. What is mounted as /dev/shm may be the host's: nothing in it is ever removed.
+ * @throws KERNEL_* of the unmount, EBUSY where something is still mounted there, ENOTEMPTY where something is in the folder below the mount; the pod's
+ * other files then stay as well
+ */
+export async function removePodFiles(podDir: string, kernel: Pick<Kernel, 'umount'>): Promise<void> {
+  const { shm } = podFilesIn(podDir);
+  await kernel.umount(shm, MNT_DETACH).catch((thrown: unknown) => {
+    // No mount point, or not there.
+    if (!isErrno(thrown, 'EINVAL') && !isErrno(thrown, 'ENOENT')) throw thrown;
+  });
+  await rmdir(shm).catch((thrown: unknown) => {
+    if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') throw thrown;
+  });
   await rm(podDir, { recursive: true, force: true });
 }
 
