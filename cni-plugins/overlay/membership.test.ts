@@ -257,7 +257,8 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
       const lease = await one.client.grant(60);
       await register(one, { ...record(1), underlay: '192.0.2.77' }, lease);
       await eventually('the other sees it', () => two.view.keysOf('node-a').has(keys.own('node-a').identity('underlay-192.0.2.77')));
-      assert.equal(two.view.portHolder('tcp-30080'), 'web');
+      // Its publisher writes the port in its own time, and the watch brings it.
+      await eventually('it sees who holds the port', () => two.view.portHolder('tcp-30080') === 'web');
       assert.equal(two.view.refused.size, 0);
       await publishers[0]!.leave();
       await leaveNetwork(one);
