@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { connect } from 'node:net';
+import { connect, createServer as createTcpServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -101,11 +101,20 @@ describe('the streaming service', () => {
     }
   });
 
-  it('says where it can not listen, and recovers', async () => {
-    const { port } = web.address() as AddressInfo;
+  it('reports at its start that its port is taken', () =>
+    assert.rejects(open({ port: (web.address() as AddressInfo).port }), { code: 'RUNTIME_STREAMING_LISTEN', message: /EADDRINUSE/ }));
+
+  it('reports that its port was taken since, and listens when it is free again', async () => {
+    const other = createTcpServer();
+    await once(other.listen(0, '127.0.0.1'), 'listening');
+    const { port } = other.address() as AddressInfo;
+    await new Promise((resolve) => other.close(resolve));
     const service = await open({ port });
-    await assert.rejects(service.open('a', plan()), { code: 'RUNTIME_STREAMING_LISTEN', kind: 'unavailable' });
-    await assert.rejects(service.open('a', plan()), /EADDRINUSE/);
+    await once(other.listen(port, '127.0.0.1'), 'listening');
+    for (let time = 0; time < 2; time += 1)
+      await assert.rejects(service.open('a', plan()), { code: 'RUNTIME_STREAMING_LISTEN', kind: 'unavailable', message: /EADDRINUSE/ });
+    await new Promise((resolve) => other.close(resolve));
+    assert.match(await page(await service.open('a', plan())), /a page/);
     await service.close();
     await assert.rejects(service.open('a', plan()), /the daemon is stopping/);
   });

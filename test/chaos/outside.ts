@@ -130,6 +130,8 @@ function files(folder: string): string[] {
       .filter((line) => !/\.db(-wal|-shm|-journal|\.lock)$/.test(line))
       // The node's key is made once and stays, as the log that it signs does.
       .filter((line) => !/\/verdict-log\.key(\.pub)?$/.test(line))
+      // How the store was closed last: written when it is closed in order.
+      .filter((line) => !line.endsWith('/images/last-run.json'))
       // What was proved of profiles is kept by content, for the next start.
       .filter((line) => !/\/entitlements\/[0-9a-f]{64}$/.test(line))
       .map((line) => `file ${line}`)
