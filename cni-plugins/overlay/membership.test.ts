@@ -13,6 +13,7 @@ import type { EtcdAccess, EtcdClient } from './etcd/client.ts';
 import { followPrefix } from './etcd/follow.ts';
 import { agreeOnNetwork, claimSubnets, leaveNetwork, mayWriteForOthers, register, requireName } from './membership.ts';
 import type { Member } from './membership.ts';
+import { noServiceRules } from '../spec/service-rules.ts';
 import { createMerged } from './network-services/merged.ts';
 import { openPublisher } from './network-services/publish.ts';
 import { createOwnership } from './ownership.ts';
@@ -245,6 +246,7 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
               virtualIPs: [],
             },
           ],
+          rules: { ...noServiceRules, ingress: { namespaces: ['*'], ports: [[30_080, 30_080]], privilegedPorts: false, heldPorts: false } },
           log: { warn: () => undefined },
         });
         publishers.push(publisher);
@@ -257,8 +259,7 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
       const lease = await one.client.grant(60);
       await register(one, { ...record(1), underlay: '192.0.2.77' }, lease);
       await eventually('the other sees it', () => two.view.keysOf('node-a').has(keys.own('node-a').identity('underlay-192.0.2.77')));
-      // Its publisher writes the port in its own time, and the watch brings it.
-      await eventually('it sees who holds the port', () => two.view.portHolder('tcp-30080') === 'web');
+      assert.equal(two.view.portHolder('tcp-30080'), 'web');
       assert.equal(two.view.refused.size, 0);
       await publishers[0]!.leave();
       await leaveNetwork(one);
