@@ -20,7 +20,7 @@ const lookAgainMs = 20;
 
 /**
  * Children are started in the kernel's Worker, and reaped when the reactor tells their end. One that cannot be held, as without a free
- * descriptor for its pidfd, is killed and reaped before the failure is told: it would go on as somebody that nobody waits for.
+ * descriptor for its pidfd, is killed and reaped before the failure is reported: otherwise it would go on without anybody to reap it.
  */
 export function programStarter(reactor: Reactor, kernel: Pick<Kernel, 'spawnProcess'>): StartProgram {
   return async (program) => {
@@ -52,7 +52,7 @@ export function programStarter(reactor: Reactor, kernel: Pick<Kernel, 'spawnProc
   };
 }
 
-/** A pidfd of a child, whose end is told once. Nothing stays open when it throws. */
+/** A pidfd of a child; its end is reported once. Nothing stays open when it throws. */
 function hold(reactor: Reactor, pid: number, tell: (pidfd: number) => void): number {
   const pidfd = pidfdOpen(pid);
   try {

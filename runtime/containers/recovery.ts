@@ -8,7 +8,7 @@ import type { ContainerEffects } from './container-effects.ts';
 /**
  * Goes on from what a crash left: takes back half-made containers, finishes removals, adopts what lives, records what ended meanwhile.
  * Exit codes come from the monitor's file on disk. A process that is gone while its monitor lives is watched: the monitor is about to write.
- * Without either the process is told as lost, 255.
+ * Without either the exit code is lost and 255 is reported.
  */
 export async function recoverContainers(parts: {
   readonly records: Records<ContainerRecord>;

@@ -66,7 +66,7 @@ export function createContainerService(parts: {
     watches.get(id)?.();
     watches.delete(id);
   };
-  /** The code of a process that is gone was told and could not be written, or is in the monitor's file, or is told by the watch soon. */
+  /** The exit code of a process that is gone is known and could not be written, or is in the monitor's file, or the watch reports it soon. */
   const conclude = async (id: string): Promise<void> => {
     if (await exits.retry(id)) return;
     const exit = await effects.recordedExit(id);
@@ -172,7 +172,7 @@ export function createContainerService(parts: {
     }
   };
 
-  /** A caller that is told of a failure starts another container: this one's process must not go on beside that. */
+  /** A caller that gets an error starts another container: the process of this one must not run beside it. */
   const failStart = async (starting: ContainerRecord, cause: unknown): Promise<void> => {
     try {
       effects.kill(starting, 'SIGKILL');

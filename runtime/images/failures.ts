@@ -66,7 +66,7 @@ export function wrapImageError(thrown: unknown, failure: Omit<ImageFailure, 'why
       cause: thrown,
     });
   }
-  // Kept for those that a Worker tells of it: its failures travel without their causes.
+  // Kept for failures that a Worker reports: they arrive without their causes.
   const details = errno === undefined ? failure.details : { ...failure.details, errno };
   return imageError({ ...failure, ...(details === undefined ? {} : { details }), why: reasonOf(thrown), cause: thrown });
 }

@@ -40,7 +40,7 @@ export function publish(parts: PublishParts, claims: readonly Staged[]): Promise
 
 async function publishInTurn(parts: PublishParts, claims: readonly Staged[]): Promise<void> {
   const { folders, layers, places, pool, sync } = parts;
-  // A place that is being cleared is not free yet, and what stands there must not be taken for a layer that stays.
+  // A place that is being cleared is not free yet: the folder there is not a published layer.
   for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing()) await removal;
   const moves: Move[] = [];
   for (const claim of claims) {
@@ -51,7 +51,7 @@ async function publishInTurn(parts: PublishParts, claims: readonly Staged[]): Pr
   }
   if (moves.length === 0) return;
   await sync.flush();
-  // What stands in the place of a layer now is of no record, or damaged.
+  // The folder that is in the place of a layer now has no record, or is damaged.
   for (const { kind, to } of moves) if (kind === 'rename') await places.vacate(basename(to));
   try {
     await pool.publish({ root: folders.root, moves, folders: [folders.blobs, folders.layers] });

@@ -85,7 +85,7 @@ test('when the monitor is dead the kernel’s code is taken, and 255 when nobody
   assert.deepEqual([unknown.code, unknown.fromMonitor], [255, false]);
 });
 
-test('a live container is not told as ended because no descriptor is free, and its exit is told once there is one', async () => {
+test('a live container is not reported as ended because no descriptor is free, and its exit is reported once there is one', async () => {
   const [init, monitor] = [sleeper('30'), sleeper('30')];
   const descriptors = holdDescriptors();
   const told: Exit[] = [];

@@ -47,6 +47,9 @@ describe('the random devices of the host', () => {
     ['/dev/urandom', '/dev/null', refused],
     ['/dev/random', '/dev/zero', refused],
     ['/dev/null', '/dev/null', refused],
+    ['/dev/shm', '/dev', refused],
+    [file, '/dev', refused],
+    ['/dev/shm', '/dev/of-the-pod', 'accepted'],
   ] as const)
     it(`${source.startsWith('/dev') ? source : source === file ? 'a file' : 'a link'} mounted at ${destination}: ${expected}`, async () => {
       assert.equal(await outcome([{ source, destination }], []), expected);

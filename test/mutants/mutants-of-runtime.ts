@@ -60,7 +60,7 @@ export const mutants: readonly Mutant[] = [
     removes: 'the refusal of a volume at /dev',
     from: "path === '/dev' || runtimesNames.has",
     to: 'runtimesNames.has',
-    tests: kernelFolders,
+    tests: [`${oci}/destinations.test.ts`],
   },
   {
     file: `${oci}/destinations.ts`,
