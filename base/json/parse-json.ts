@@ -1,46 +1,59 @@
+import { readEscapedKeys } from './read-escaped-keys.ts';
+import { backslash, endOfString, quote } from './strings.ts';
+
 /** Objects and arrays within one another. No format that is read here needs half of it. */
 export const maxJsonDepth = 128;
 
-/** What `JSON.parse` calls for each value. */
-export type JsonReviver = (this: unknown, key: string, value: unknown, context: { readonly source?: string }) => unknown;
+/** Called for each value, the innermost first. It must not depend on what it was called for before. */
+export type JsonReviver = (key: string, value: unknown, context: { readonly source?: string }) => unknown;
 
 /**
- * `JSON.parse` (RFC 8259), but for nesting: V8 14 damages its own heap while it refuses texts that are nested some thousands of levels deep,
- * and the process ends. A text of an image, a registry or a peer must not reach it.
- * @param reviver as of `JSON.parse`
+ * `JSON.parse` (RFC 8259), but for two defects of V8 14, which a text of an image, a registry or a peer must not reach:
+ * - V8 damages its own heap while it refuses texts that are nested some thousands of levels deep, and the process ends.
+ * - A key that holds an escape can be read as another key, which an earlier text had (nodejs/node issue 63785). The same bytes then have
+ *   two meanings. Texts with such keys are read by our own reader.
+ * @param reviver as of `JSON.parse`, without `this`
  * @throws SyntaxError where it is no JSON, or where more than 128 objects and arrays stand within one another
  */
 export function parseJson(text: string, reviver?: JsonReviver): unknown {
-  if (isDeep(text)) throw new SyntaxError(`nested deeper than ${maxJsonDepth} levels`);
+  const { isDeep, hasEscapedKey } = look(text);
+  if (isDeep) throw new SyntaxError(`nested deeper than ${maxJsonDepth} levels`);
+  if (hasEscapedKey) return readEscapedKeys(text, reviver);
   // eslint-disable-next-line no-restricted-properties -- the one place.
   return JSON.parse(text, reviver as (key: string, value: unknown) => unknown);
 }
 
-const [quote, backslash] = [0x22, 0x5c];
+const [colon, openBracket, closeBracket, openBrace, closeBrace] = [0x3a, 0x5b, 0x5d, 0x7b, 0x7d];
 
-/** One pass. Of a text that is no JSON it may count too much, never too little before the place where it stops being JSON. */
-function isDeep(text: string): boolean {
-  if (text.length <= maxJsonDepth) return false;
-  let depth = 0;
+/** One pass. Of a text that is no JSON it may find too much, never too little before the place where it stops being JSON. */
+function look(text: string): { readonly isDeep: boolean; readonly hasEscapedKey: boolean } {
+  const hasEscape = text.includes('\\');
+  let [depth, hasEscapedKey] = [0, false];
+  if (!hasEscape && text.length <= maxJsonDepth) return { isDeep: false, hasEscapedKey };
   for (let at = 0; at < text.length; at += 1) {
     const code = text.charCodeAt(at);
-    if (code === quote) at = endOfString(text, at);
-    // 0x5b is [, 0x7b is {; 0x5d is ], 0x7d is }.
-    else if (code === 0x5b || code === 0x7b) {
+    if (code === quote) {
+      const end = endOfString(text, at);
+      if (hasEscape && !hasEscapedKey) hasEscapedKey = isKey(text, end) && hasBackslash(text, at, end);
+      at = end;
+    } else if (code === openBracket || code === openBrace) {
       depth += 1;
-      if (depth > maxJsonDepth) return true;
-    } else if (code === 0x5d || code === 0x7d) depth -= 1;
+      if (depth > maxJsonDepth) return { isDeep: true, hasEscapedKey };
+    } else if (code === closeBracket || code === closeBrace) depth -= 1;
   }
-  return false;
+  return { isDeep: false, hasEscapedKey };
 }
 
-/** The index of the closing quote, or of the last character. */
-function endOfString(text: string, start: number): number {
-  for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
-    let before = end - 1;
-    while (text.charCodeAt(before) === backslash) before -= 1;
-    // An even number of backslashes escapes only one another.
-    if ((end - before) % 2 === 1) return end;
-  }
-  return text.length - 1;
+function isKey(text: string, end: number): boolean {
+  let at = end + 1;
+  while (isBlank(text.charCodeAt(at))) at += 1;
+  return text.charCodeAt(at) === colon;
+}
+
+/** Space, tab, line feed or carriage return: the blanks of RFC 8259, section 2. */
+const isBlank = (code: number): boolean => code === 0x20 || code === 0x09 || code === 0x0a || code === 0x0d;
+
+function hasBackslash(text: string, start: number, end: number): boolean {
+  for (let at = start + 1; at < end; at += 1) if (text.charCodeAt(at) === backslash) return true;
+  return false;
 }

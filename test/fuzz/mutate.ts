@@ -153,7 +153,7 @@ function mutateJson(bytes: Buffer, words: readonly string[], random: Random): Bu
         break;
       case 4:
         if (Array.isArray(holder)) holder.push(...(structuredClone(holder) as unknown[]).slice(0, 50));
-        else setOwn(holder, `${key}${random.pick(texts)}`, holder[key]);
+        else setOwn(holder, `${key}${random.pick(texts)}`, Object.hasOwn(holder, key) ? holder[key] : null);
         break;
       case 5:
         if (typeof holder[key] === 'string') {
@@ -166,7 +166,7 @@ function mutateJson(bytes: Buffer, words: readonly string[], random: Random): Bu
         if (typeof holder[key] === 'number') holder[key] += random.pick([-1, 1, 0.5, 2 ** 31, -(2 ** 31)]);
         break;
       default:
-        setOwn(holder, key, [holder[key]]);
+        setOwn(holder, key, [Object.hasOwn(holder, key) ? holder[key] : null]);
     }
     if (JSON.stringify(value).length > usualLargest) break;
   }

@@ -1,0 +1,115 @@
+import type { JsonReviver } from './parse-json.ts';
+import { endOfString } from './strings.ts';
+
+/**
+ * Reads JSON (RFC 8259) without giving V8 a key: objects and arrays are read here, strings, numbers and words one by one by `JSON.parse`.
+ * The result is that of `JSON.parse`: the last of equal keys counts, and `__proto__` is a key like any other.
+ * The caller bounds the nesting. Time and memory grow with the length of the text.
+ * @throws SyntaxError where it is no JSON
+ */
+export function readEscapedKeys(text: string, reviver: JsonReviver | undefined): unknown {
+  return new Reader(text, reviver).read();
+}
+
+/** A number, `true`, `false` or `null`, or what stands in their place: `JSON.parse` refuses that. */
+const wordHere = /[-+.\w]+/y;
+const blanksHere = /[ \t\n\r]*/y;
+
+class Reader {
+  readonly #text: string;
+  readonly #reviver: JsonReviver | undefined;
+  #at = 0;
+
+  constructor(text: string, reviver: JsonReviver | undefined) {
+    this.#text = text;
+    this.#reviver = reviver;
+  }
+
+  read(): unknown {
+    const value = this.#value('');
+    if (this.#at < this.#text.length) throw this.#unexpected();
+    return value;
+  }
+
+  /** Reads a value and the blanks around it. */
+  #value(key: string): unknown {
+    this.#skipBlanks();
+    const character = this.#text[this.#at];
+    let value: unknown;
+    let source: string | undefined;
+    if (character === '{') value = this.#object();
+    else if (character === '[') value = this.#array();
+    else {
+      source = character === '"' ? this.#string() : this.#word();
+      // eslint-disable-next-line no-restricted-properties -- neither objects nor arrays.
+      value = JSON.parse(source);
+    }
+    this.#skipBlanks();
+    return this.#reviver === undefined ? value : this.#reviver(key, value, source === undefined ? {} : { source });
+  }
+
+  #object(): object {
+    const object: Record<string, unknown> = {};
+    this.#at += 1;
+    this.#skipBlanks();
+    if (this.#take('}')) return object;
+    do {
+      this.#skipBlanks();
+      if (this.#text[this.#at] !== '"') throw this.#unexpected();
+      // eslint-disable-next-line no-restricted-properties -- a string.
+      const key = JSON.parse(this.#string()) as string;
+      this.#skipBlanks();
+      if (!this.#take(':')) throw this.#unexpected();
+      const value = this.#value(key);
+      if (value === undefined) Reflect.deleteProperty(object, key);
+      else if (key === '__proto__') Object.defineProperty(object, key, { value, configurable: true, enumerable: true, writable: true });
+      else object[key] = value;
+    } while (this.#take(','));
+    if (!this.#take('}')) throw this.#unexpected();
+    return object;
+  }
+
+  #array(): unknown[] {
+    const array: unknown[] = [];
+    this.#at += 1;
+    this.#skipBlanks();
+    if (this.#take(']')) return array;
+    do array.push(this.#value(String(array.length)));
+    while (this.#take(','));
+    if (!this.#take(']')) throw this.#unexpected();
+    return array;
+  }
+
+  #string(): string {
+    const end = endOfString(this.#text, this.#at);
+    const literal = this.#text.slice(this.#at, end + 1);
+    this.#at = end + 1;
+    return literal;
+  }
+
+  #word(): string {
+    wordHere.lastIndex = this.#at;
+    const word = wordHere.exec(this.#text)?.[0];
+    if (word === undefined) throw this.#unexpected();
+    this.#at += word.length;
+    return word;
+  }
+
+  #skipBlanks(): void {
+    blanksHere.lastIndex = this.#at;
+    this.#at += blanksHere.exec(this.#text)?.[0].length ?? 0;
+  }
+
+  #take(character: string): boolean {
+    if (this.#text[this.#at] !== character) return false;
+    this.#at += 1;
+    return true;
+  }
+
+  #unexpected(): SyntaxError {
+    const found = this.#text[this.#at];
+    return new SyntaxError(
+      found === undefined ? 'Unexpected end of JSON input' : `Unexpected token ${JSON.stringify(found)} at position ${this.#at}`,
+    );
+  }
+}
