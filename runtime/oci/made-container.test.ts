@@ -42,6 +42,20 @@ describe('what a runtime has made', () => {
       });
   });
 
+  it('is refused where the cover of a masked path is itself covered, by a mount on a folder above or at its own place', async (t) => {
+    for (const script of [
+      'mount --bind /dev/null /proc/keys && mount -t proc x /proc',
+      'mount --bind /dev/null /proc/keys && mount --bind /proc/version /proc/keys',
+    ]) {
+      const pid = await processAfter(t, script);
+      assert.throws(() => checkMadeContainer('c', pid, plan({ maskedPaths: ['/proc/keys'] })), {
+        message: /is to be masked, and shows proc/,
+      });
+    }
+    const twice = await processAfter(t, 'mount --bind /proc/version /proc/keys && mount --bind /dev/null /proc/keys');
+    checkMadeContainer('c', twice, plan({ maskedPaths: ['/proc/keys'] }));
+  });
+
   it('is refused where the working directory is another namespace’s, or in procfs', async (t) => {
     const outside = await processAfter(t, 'cd /proc/self/fd/5');
     assert.throws(() => checkMadeContainer('c', outside, plan({})), {

@@ -14,7 +14,8 @@ import {
 import type { CommandPlace } from './command-place.ts';
 import { isAtOrBelow } from './container-path.ts';
 import { checkLauncher } from './launcher-name.ts';
-import { parseMountinfo } from './mountinfo.ts';
+import { mountShownAt, parseMountinfo } from './mountinfo.ts';
+import type { MountLine } from './mountinfo.ts';
 
 /** What a runtime was told to make, as far as somebody else could have interfered. Plain data. */
 export interface ContainerPlan {
@@ -39,12 +40,12 @@ export function checkMadeContainer(container: string, init: number, plan: Contai
   const root = openFile(`/proc/${init}/root`, O_PATH | O_DIRECTORY);
   try {
     const mounts = parseMountinfo(readFileSync(`/proc/${init}/mountinfo`, 'utf8'));
-    const targets = new Set(mounts.map(({ target }) => target));
+    const byTarget = Map.groupBy(mounts, ({ target }) => target);
     for (const destination of plan.throughVolumes)
-      if (!targets.has(destination))
+      if (!byTarget.has(destination))
         throw otherwise(container, `the mount for ${destination} is not there: a volume was changed meanwhile`);
     for (const path of plan.maskedPaths) {
-      const found = kernelFileSystemAt(root, path);
+      const found = kernelFileSystemAt(root, path, byTarget);
       if (found !== undefined) throw otherwise(container, `${path} is to be masked, and shows ${found}`);
     }
     checkCwd(container, init, new Set(mounts.map(({ id }) => id)));
@@ -55,8 +56,11 @@ export function checkMadeContainer(container: string, init: number, plan: Contai
 }
 
 /** Undefined where nothing is, and for what the runtime covers elsewhere. */
-function kernelFileSystemAt(root: number, path: string): string | undefined {
+function kernelFileSystemAt(root: number, path: string, byTarget: ReadonlyMap<string, readonly MountLine[]>): string | undefined {
   if (!['/proc', '/sys'].some((folder) => isAtOrBelow(path, folder))) return undefined;
+  // The usual case, without a lookup for each of some twenty paths.
+  const shown = mountShownAt(byTarget, path);
+  if (shown !== undefined) return ['proc', 'sysfs'].includes(shown.fstype) ? shown.fstype : undefined;
   let fd: number;
   try {
     fd = openInRoot(root, path, { flags: O_PATH, resolve: RESOLVE_IN_ROOT });

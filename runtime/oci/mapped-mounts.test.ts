@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Mount } from '../cri/contract/contract.types.ts';
 import { accessOption, idMappings, withSubmounts } from './mapped-mounts.ts';
-import { mountPointsBelow, parseMountinfo } from './mountinfo.ts';
+import { mountPointsBelow, mountShownAt, parseMountinfo } from './mountinfo.ts';
 
 const mount = (part: Partial<Mount>): Mount =>
   ({
@@ -56,7 +56,7 @@ const mountinfo = [
 
 test('reads the kernel’s table of mounts', () => {
   const lines = parseMountinfo(`${mountinfo}\n`);
-  assert.deepEqual(lines[2], { target: '/srv/a b/deep', options: ['ro', 'idmapped'], id: '23', fstype: 'tmpfs' });
+  assert.deepEqual(lines[2], { target: '/srv/a b/deep', options: ['ro', 'idmapped'], id: '23', parent: '22', fstype: 'tmpfs' });
   assert.deepEqual(mountPointsBelow(lines, '/srv'), ['/srv/a b', '/srv/a b/deep']);
   assert.deepEqual(mountPointsBelow(lines, '/'), ['/srvother', '/srv/a b', '/srv/a b/deep']);
 });
@@ -81,4 +81,23 @@ test('what is mounted below follows, with the same access and no mapping', () =>
       ['/host/srv/a b/deep', '/srv/a b/deep'],
     ],
   );
+});
+
+test('what a path shows is told from the table only where one mount alone can be there', () => {
+  const shown = (path: string, more: readonly string[] = []): string | undefined => {
+    const table = ['1 0 0:1 / / rw - ext4 a rw', '2 1 0:2 / /proc rw - proc b rw', '3 2 0:3 / /proc/keys rw - devtmpfs c rw', ...more];
+    return mountShownAt(
+      Map.groupBy(parseMountinfo(table.join('\n')), ({ target }) => target),
+      path,
+    )?.id;
+  };
+  assert.equal(shown('/proc/keys'), '3');
+  assert.equal(shown('/proc'), '2');
+  assert.equal(shown('/'), '1');
+  assert.equal(shown('/proc/not-a-target'), undefined);
+  assert.equal(shown('/proc/keys', ['4 3 0:4 / /proc/keys rw - proc d rw']), undefined);
+  assert.equal(shown('/proc/keys', ['4 2 0:4 / /proc rw - proc d rw']), undefined);
+  assert.equal(shown('/proc/keys', ['4 1 0:4 / / rw - ext4 d rw']), undefined);
+  // Below /proc of the root, where the mount at /proc covers it.
+  assert.equal(shown('/proc/irq', ['4 1 0:4 / /proc/irq rw - tmpfs d rw']), undefined);
 });

@@ -1,3 +1,5 @@
+import { dirname } from 'node:path';
+
 /** One mount as a process sees it. */
 export interface MountLine {
   readonly target: string;
@@ -5,6 +7,8 @@ export interface MountLine {
   readonly options: readonly string[];
   /** Unique over all mount namespaces. */
   readonly id: string;
+  /** The id of the mount that it is mounted on. */
+  readonly parent: string;
   readonly fstype: string;
 }
 
@@ -16,8 +20,27 @@ export function parseMountinfo(text: string): MountLine[] {
     if (target === undefined || options === undefined) return [];
     // Blanks, line ends and backslashes are octal there.
     const plain = target.replace(/\\([0-7]{3})/g, (_all, digits: string) => String.fromCharCode(parseInt(digits, 8)));
-    return [{ target: plain, options: options.split(','), id: fields[0] ?? '', fstype: fields[fields.indexOf('-', 6) + 1] ?? '' }];
+    const fstype = fields[fields.indexOf('-', 6) + 1] ?? '';
+    return [{ target: plain, options: options.split(','), id: fields[0] ?? '', parent: fields[1] ?? '', fstype }];
   });
+}
+
+/**
+ * What a path shows, found in the table alone: the mount whose target it is. Undefined where it is no target, and where several mounts at one
+ * place, or one that is covered, leave open which of them a lookup reaches. Pure.
+ * @param byTarget all mounts of a namespace, by their targets
+ */
+export function mountShownAt(byTarget: ReadonlyMap<string, readonly MountLine[]>, path: string): MountLine | undefined {
+  let [below, ...others] = byTarget.get(path) ?? [];
+  const shown = below;
+  for (let place = path; below !== undefined && others.length === 0 && place !== '/';) {
+    place = dirname(place);
+    const mounts = byTarget.get(place);
+    if (mounts === undefined) continue;
+    if (mounts[0]?.id !== below.parent) return undefined;
+    [below, ...others] = mounts;
+  }
+  return others.length === 0 ? shown : undefined;
 }
 
 /** Mount points below a folder, each once, shallow before deep. Pure. */

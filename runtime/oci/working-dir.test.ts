@@ -1,6 +1,8 @@
+import '../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, chownSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, rmdirSync, symlinkSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -57,6 +59,43 @@ describe('the working directory before a command', () => {
       checkWorkingDir({ root, cwd: '/dev/pts', container, isLocal: () => false, runtimeChecks: false });
     await Promise.all(['a', 'a', 'b', 'c', 'a', ...Array.from({ length: 50 }, (_, index) => `d${index % 7}`)].map(look));
   });
+
+  it(
+    'a volume that does not answer holds two lookups at most, and one of each container; others are refused in time',
+    { timeout: 60_000, skip: existsSync('/dev/fuse') ? false : 'no /dev/fuse' },
+    async () => {
+      const volume = mkdtempSync(join(tmpdir(), 'working-dir-fuse-'));
+      // No server reads from it: each lookup waits until it is closed.
+      const server = openSync('/dev/fuse', 'r+');
+      const options = `fd=3,rootmode=40000,user_id=0,group_id=0`;
+      try {
+        const { status, stderr } = spawnSync('mount', ['-i', '-t', 'fuse', '-o', options, 'none', volume], {
+          stdio: ['ignore', 'pipe', 'pipe', server],
+          encoding: 'utf8',
+        });
+        assert.equal(status, 0, stderr);
+        const look = (container: string, cwd: string): Promise<string> =>
+          checkWorkingDir({ root, cwd, container, isLocal: () => false, runtimeChecks: true }).then(
+            () => 'found',
+            (thrown: unknown) => (thrown as Error).message,
+          );
+        const hung = ['a', 'a', 'b', 'c', 'd', 'e'].map((container) => look(container, `${volume}/in`));
+        const started = performance.now();
+        const outcomes = await Promise.all(hung);
+        assert.ok(performance.now() - started < 15_000);
+        const own = outcomes.filter((outcome) => outcome.includes('the volume that holds it did not answer'));
+        const waited = outcomes.filter((outcome) => outcome.includes('other lookups in volumes were not answered'));
+        assert.deepEqual([own.length, waited.length], [2, 4], outcomes.join('\n'));
+        // Two threads of libuv's pool are left to everybody else.
+        await readFile('/etc/hostname');
+      } finally {
+        closeSync(server);
+        spawnSync('umount', ['-l', volume]);
+        rmdirSync(volume);
+      }
+      await checkWorkingDir({ root, cwd: '/dev/pts', container: 'a', isLocal: () => false, runtimeChecks: true });
+    },
+  );
 
   it('below a folder that root may not enter it is the runtime’s to judge, where that is safe', async () => {
     // A file system of its own, so that the lookup crosses a mount.

@@ -35,7 +35,13 @@ export const mutants = checks([
   ['runtime/containers/user.ts', 'id > largestId', 'false', 'runtime/services/image-user.test.ts'],
   [
     'base/json/parse-json.ts',
-    '  if (isDeep(text)) throw new SyntaxError(`nested deeper than ${maxJsonDepth} levels`);\n',
+    'if (hasEscapedKey) return',
+    'if (hasEscapedKey && (false as boolean)) return',
+    'base/json/parse-json.test.ts',
+  ],
+  [
+    'base/json/parse-json.ts',
+    '  if (isDeep) throw new SyntaxError(`nested deeper than ${maxJsonDepth} levels`);\n',
     '',
     'base/json/parse-json.test.ts',
   ],

@@ -100,9 +100,23 @@ export const mutants: readonly Mutant[] = [
   {
     file: `${oci}/made-container.ts`,
     removes: 'the look at mounts through volumes after create',
-    from: 'if (!targets.has(destination))',
+    from: 'if (!byTarget.has(destination))',
     to: 'if (false as boolean)',
     tests: [`${oci}/made-container.test.ts`],
+  },
+  {
+    file: `${oci}/mountinfo.ts`,
+    removes: 'the look at what covers a masked path from a folder above',
+    from: 'if (mounts[0]?.id !== below.parent) return undefined;',
+    to: '',
+    tests: [`${oci}/made-container.test.ts`, `${oci}/mapped-mounts.test.ts`],
+  },
+  {
+    file: `${oci}/mountinfo.ts`,
+    removes: 'the look at other mounts at the place of a masked path',
+    from: 'return others.length === 0 ? shown : undefined;',
+    to: 'return shown;',
+    tests: [`${oci}/made-container.test.ts`, `${oci}/mapped-mounts.test.ts`],
   },
   {
     file: `${oci}/working-dir.ts`,
