@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
-import { checked, cString, isErrno, uninterrupted } from './errno.ts';
-import { glibc } from './libc.ts';
+import { constants as system } from 'node:os';
+import { checked, cString, isErrno, kernelError, uninterrupted } from './errno.ts';
+import { glibc, lastErrno } from './libc.ts';
 import { AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, RESOLVE_IN_ROOT, S_IFIFO } from './constants.ts';
 
 const c = {
@@ -85,17 +86,32 @@ export function openInRoot(root: string | number, path: string, options: OpenInR
       closeFd(fd);
     }
   }
+  const result = openat2(root, path, options);
+  if (result < 0) throw kernelError(-result, 'openat2', path);
+  return result;
+}
+
+/** {@link openInRoot}; undefined where nothing is at `path` (ENOENT, ENOTDIR), which costs no exception. */
+export function openInRootIfThere(root: number, path: string, options: OpenInRoot): number | undefined {
+  const result = openat2(root, path, options);
+  if (result >= 0) return result;
+  if (result === -system.errno.ENOENT || result === -system.errno.ENOTDIR) return undefined;
+  throw kernelError(-result, 'openat2', path);
+}
+
+/** A descriptor, or an errno below 0. */
+function openat2(root: number, path: string, options: OpenInRoot): number {
   const name = cString(path, 'openat2');
   const how = Buffer.alloc(STRUCT_OPEN_HOW_SIZE);
   how.writeBigUInt64LE(BigInt(options.flags | O_CLOEXEC), 0);
   how.writeBigUInt64LE(BigInt(options.mode ?? 0), 8);
   how.writeBigUInt64LE(BigInt(options.resolve ?? RESOLVE_IN_ROOT), 16);
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return uninterrupted(() => c.syscall(SYS_openat2, root, name, how, how.length), 'openat2', path);
-    } catch (error) {
-      if (attempt === 100 || !isErrno(error, 'EAGAIN')) throw error;
-    }
+  for (let races = 0; ;) {
+    const result = c.syscall(SYS_openat2, root, name, how, how.length);
+    if (result !== -1) return result;
+    const errno = lastErrno();
+    if (errno === system.errno.EAGAIN) races += 1;
+    if ((errno !== system.errno.EAGAIN && errno !== system.errno.EINTR) || races === 100) return -errno;
   }
 }
 

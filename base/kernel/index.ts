@@ -18,6 +18,7 @@ export {
   mknod,
   openFile,
   openInRoot,
+  openInRootIfThere,
   setTimes,
   syncfs,
   syncfsOf,

@@ -158,17 +158,14 @@ export async function writeBundle(input: {
     },
   });
   const edited = host.edits === undefined ? spec : withEdits(spec, host.edits);
-  const places = await checkDestinations({
-    spec: edited,
-    rootfs: rootfs.path,
-    launcher,
-    privileged: privilegedCeiling,
-    container: record.id,
-  });
+  const [places] = await settleAll([
+    checkDestinations({ spec: edited, rootfs: rootfs.path, launcher, privileged: privilegedCeiling, container: record.id }),
+    // Of a container that is refused it goes with the bundle.
+    writeFile(join(bundle, 'config.json'), serialiseSpec(edited), { mode: 0o600 }),
+  ]);
   input.planned({ ...places, maskedPaths: edited.linux.maskedPaths, place: commandPlace(edited) });
   // Only now: a request that is refused leaves nothing on the host.
   await makeMissing(host.sources);
-  await writeFile(join(bundle, 'config.json'), serialiseSpec(edited), { mode: 0o600 });
   const { uid, gid, additionalGids } = user;
   const past = pastItsLink(settings, userNamespace !== undefined);
   const degraded = past === undefined ? settings.degraded : [...settings.degraded, past];

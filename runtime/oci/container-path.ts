@@ -1,6 +1,13 @@
-import { readlinkSync } from 'node:fs';
+import { lstatSync, readlinkSync } from 'node:fs';
 import { readlink } from 'node:fs/promises';
-import { O_PATH, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, closeFd, openInRoot } from '../../base/kernel/index.ts';
+import {
+  O_PATH,
+  RESOLVE_BENEATH,
+  RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_SYMLINKS,
+  closeFd,
+  openInRootIfThere,
+} from '../../base/kernel/index.ts';
 
 /** Something that is mounted in a container that does not run yet. */
 export interface PlacedMount {
@@ -68,7 +75,7 @@ export function openContainerPaths(rootfs: { readonly fd: number; readonly path:
   };
 
   const linkOfImage = (path: string): LinkFound => {
-    const found = known.get(path) ?? linkFound(() => readlinkSync(rootfs.path + path));
+    const found = known.get(path) ?? linkFoundAt(rootfs.path + path);
     known.set(path, found);
     return found;
   };
@@ -84,8 +91,9 @@ export function openContainerPaths(rootfs: { readonly fd: number; readonly path:
   const isPlain = (path: string): boolean => {
     for (let end = path.length; end > 0; end = path.lastIndexOf('/', end - 1)) if (placed.has(path.slice(0, end))) return false;
     try {
-      closeFd(openInRoot(rootfs.fd, path.slice(1) || '.', { flags: O_PATH, resolve: plainly }));
-      return true;
+      const fd = openInRootIfThere(rootfs.fd, path.slice(1) || '.', { flags: O_PATH, resolve: plainly });
+      if (fd !== undefined) closeFd(fd);
+      return fd !== undefined;
     } catch {
       return false;
     }
@@ -152,9 +160,18 @@ type LinkFound = { readonly target: string } | 'missing' | 'other';
 
 const plainly = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 
-function linkFound(read: () => string): LinkFound {
+/** Most names are no links, or of nothing: neither costs an exception. */
+function linkFoundAt(place: string): LinkFound {
+  return linkFound(() => {
+    const facts = lstatSync(place, { throwIfNoEntry: false });
+    if (facts === undefined) return 'missing';
+    return facts.isSymbolicLink() ? { target: readlinkSync(place) } : 'other';
+  });
+}
+
+function linkFound(read: () => LinkFound): LinkFound {
   try {
-    return { target: read() };
+    return read();
   } catch (thrown) {
     const { code } = thrown as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return 'missing';

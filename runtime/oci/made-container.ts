@@ -5,10 +5,9 @@ import {
   O_PATH,
   RESOLVE_IN_ROOT,
   closeFd,
-  isErrno,
   kernelFileSystemOf,
   openFile,
-  openInRoot,
+  openInRootIfThere,
   placeOf,
 } from '../../base/kernel/index.ts';
 import type { CommandPlace } from './command-place.ts';
@@ -61,13 +60,8 @@ function kernelFileSystemAt(root: number, path: string, byTarget: ReadonlyMap<st
   // The usual case, without a lookup for each of some twenty paths.
   const shown = mountShownAt(byTarget, path);
   if (shown !== undefined) return ['proc', 'sysfs'].includes(shown.fstype) ? shown.fstype : undefined;
-  let fd: number;
-  try {
-    fd = openInRoot(root, path, { flags: O_PATH, resolve: RESOLVE_IN_ROOT });
-  } catch (thrown) {
-    if (['ENOENT', 'ENOTDIR'].some((name) => isErrno(thrown, name))) return undefined;
-    throw thrown;
-  }
+  const fd = openInRootIfThere(root, path, { flags: O_PATH, resolve: RESOLVE_IN_ROOT });
+  if (fd === undefined) return undefined;
   try {
     return kernelFileSystemOf(fd);
   } finally {
