@@ -36,6 +36,8 @@ export interface Collections {
 }
 
 const memoryBytes = 128 * 1024 * 1024;
+/** Rotated keys of a role that wait for a root: who rotates and never publishes must not fill the database, or slow each update down. */
+const mostUnnamed = 8;
 
 export function createCollections(store: TrustStore, vault: KeyVault, judge: Judge, clock: () => number): Collections {
   const known = new LRUCache<string, Standing>({ maxSize: memoryBytes, sizeCalculation: weightOf });
@@ -123,8 +125,18 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
       return undefined;
     });
 
-  const createKey = async (gun: string, dialect: Dialect, role: OnlineKey['role']): Promise<unknown> =>
-    listedOnlineKey(dialect, await vault.create(gun, role, clock())).entry;
+  const createKey = async (gun: string, dialect: Dialect, role: OnlineKey['role'], instead?: readonly OnlineKey[]): Promise<unknown> =>
+    listedOnlineKey(dialect, await vault.create(gun, role, clock(), instead)).entry;
+
+  /** Keys of a role that no root names: made for one that was not published yet, or replaced. Oldest first. */
+  const unnamedKeys = async (gun: string, role: OnlineKey['role']): Promise<OnlineKey[]> => {
+    const named = async (dialect: Dialect): Promise<(key: OnlineKey) => boolean> => {
+      const root = (await load(gun, dialect)).files.get('root');
+      return (key) => root !== undefined && namesKey(dialect, root.bytes, role, key);
+    };
+    const [byNotary, byTuf] = [await named('notary'), await named('tuf')];
+    return (await vault.keysOf(gun)).filter((key) => key.role === role && !byNotary(key) && !byTuf(key));
+  };
 
   return {
     async read(gun, dialect, role, which) {
@@ -147,7 +159,8 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
         const key = named ?? keys.at(-1);
         return key === undefined ? createKey(gun, dialect, role) : listedOnlineKey(dialect, key).entry;
       }),
-    rotateKey: (gun, dialect, role) => inLine(gun, () => createKey(gun, dialect, role)),
+    rotateKey: (gun, dialect, role) =>
+      inLine(gun, async () => createKey(gun, dialect, role, (await unnamedKeys(gun, role)).slice(0, -(mostUnnamed - 1)))),
     remove: (gun) =>
       inLine(gun, async () => {
         await store.remove(gun, clock());

@@ -13,7 +13,8 @@ import type { TrustStore } from './store.ts';
 export interface KeyVault {
   /** Oldest first. @throws TRUST_SERVICE_KEY when there are keys and the key file opens none of them */
   keysOf(gun: string): Promise<readonly OnlineKey[]>;
-  create(gun: string, role: OnlineKey['role'], at: number): Promise<OnlineKey>;
+  /** @param instead keys of the collection that go at the same moment */
+  create(gun: string, role: OnlineKey['role'], at: number, instead?: readonly OnlineKey[]): Promise<OnlineKey>;
   /** Forgets what is in memory of a collection that was removed. */
   forget(gun: string): void;
 }
@@ -29,6 +30,7 @@ const tagBytes = 16;
 export async function openKeyVault(store: TrustStore, keyFile: string): Promise<KeyVault> {
   const secret = await sealingKey(keyFile);
   const known = new Map<string, readonly OnlineKey[]>();
+  const sealedForms = new WeakMap<OnlineKey, Buffer>();
 
   /** Those that open; the others were sealed under a key file that is lost, and stand until a root names their successors. */
   const openKeys = async (gun: string): Promise<{ readonly keys: readonly OnlineKey[]; readonly failure?: PortcullisError }> => {
@@ -36,7 +38,11 @@ export async function openKeyVault(store: TrustStore, keyFile: string): Promise<
     const keys = (await store.keys(gun)).flatMap(({ role, sealed }) => {
       if (role !== 'snapshot' && role !== 'timestamp') return [];
       const pkcs8 = unseal(secret, sealed, gun, role);
-      if (pkcs8 !== undefined) return [onlineKey(role, pkcs8)];
+      if (pkcs8 !== undefined) {
+        const key = onlineKey(role, pkcs8);
+        sealedForms.set(key, sealed);
+        return [key];
+      }
       failure ??= keyFailure(
         keyFile,
         `it does not open the ${role} key of ${gun}`,
@@ -57,13 +63,16 @@ export async function openKeyVault(store: TrustStore, keyFile: string): Promise<
   };
   return {
     keysOf,
-    async create(gun, role, at) {
+    async create(gun, role, at, instead = []) {
       const { privateKey } = generateKeyPairSync('ed25519');
       const pkcs8 = privateKey.export({ format: 'der', type: 'pkcs8' });
       const before = known.get(gun) ?? (await openKeys(gun)).keys;
-      await store.addKey(gun, role, seal(secret, pkcs8, gun, role), at);
+      const sealed = seal(secret, pkcs8, gun, role);
+      const gone = instead.flatMap((key) => sealedForms.get(key) ?? []);
+      await store.addKey(gun, role, sealed, at, gone);
       const key = onlineKey(role, pkcs8);
-      remember(known, gun, [...(known.get(gun) ?? before), key]);
+      sealedForms.set(key, sealed);
+      remember(known, gun, [...(known.get(gun) ?? before).filter((old) => !instead.includes(old)), key]);
       return key;
     },
     forget: (gun) => void known.delete(gun),

@@ -229,6 +229,21 @@ describe('the trust service in Notary’s dialect', () => {
     assert.deepEqual(detail, { Name: 'ErrBadRoot', Error: { Msg: 'no  timestamp keys exist on the server' } });
   });
 
+  it('keeps eight rotated keys that no root names: the newest, each good for a root, beside those that are in use', async () => {
+    await first();
+    const rotated: OnlineEntries['timestamp'][] = [];
+    for (let n = 0; n < 20; n++) rotated.push(await fetchJson<OnlineEntries['timestamp']>(`${address}timestamp.key`, 'POST'));
+    assert.deepEqual(await fetchJson(`${address}timestamp.key`), online.timestamp);
+    const root = (version: number, timestamp: OnlineEntries['timestamp'] | undefined): Promise<{ status: number; detail?: unknown }> => {
+      assert.ok(timestamp);
+      return post(address, multipart([{ name: 'root', bytes: owner.root(version, { ...online, timestamp }) }]));
+    };
+    const { detail } = await root(2, rotated[11]);
+    assert.deepEqual(detail, { Name: 'ErrBadRoot', Error: { Msg: 'no  timestamp keys exist on the server' } });
+    assert.equal((await root(2, rotated[12])).status, 200);
+    assert.equal((await root(3, rotated[19])).status, 200);
+  });
+
   it('signs timestamp and snapshot anew when they are read after they have expired', async () => {
     await first();
     const [old, moment] = [await read('timestamp'), now];

@@ -45,7 +45,8 @@ export interface TrustStore {
   /** Files and keys, of both dialects. */
   remove(gun: string, at: number): Promise<void>;
   keys(gun: string): Promise<SealedKey[]>;
-  addKey(gun: string, role: string, sealed: Buffer, at: number): Promise<void>;
+  /** @param instead sealed keys of the same collection that go at the same moment */
+  addKey(gun: string, role: string, sealed: Buffer, at: number, instead: readonly Buffer[]): Promise<void>;
   /** @param after changes of higher ids, oldest first; or `before`: those of lower ids, the newest of them */
   changes(input: { readonly gun?: string; readonly after?: number; readonly before?: number; readonly most: number }): Promise<Change[]>;
   /** Why it takes no updates now; undefined: it does. What was found holds for a second. */
@@ -150,8 +151,11 @@ function trustStore(db: Database): TrustStore {
         role: String(role),
         sealed: Buffer.from(sealed as Uint8Array),
       })),
-    async addKey(gun, role, sealed, at) {
-      await db.write([{ sql: 'INSERT INTO keys (gun, role, at, sealed) VALUES (?, ?, ?, ?)', params: [gun, role, at, sealed] }]);
+    async addKey(gun, role, sealed, at, instead) {
+      await db.write([
+        ...instead.map((old) => ({ sql: 'DELETE FROM keys WHERE gun = ? AND sealed = ?', params: [gun, old] })),
+        { sql: 'INSERT INTO keys (gun, role, at, sealed) VALUES (?, ?, ?, ?)', params: [gun, role, at, sealed] },
+      ]);
     },
     async changes({ gun, after, before, most }) {
       const conditions = [
