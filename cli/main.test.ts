@@ -7,6 +7,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { asNobody } from '../test/fixtures/as-nobody.ts';
 import { commands } from './commands.ts';
 
 interface Outcome {
@@ -104,22 +105,8 @@ test('whoever is not root, and asks a daemon that answers root alone, is told th
       ['network', 'overlay', 'status'],
       ['service', 'ls'],
     ]) {
-      const child = spawn(
-        'setpriv',
-        [
-          '--reuid',
-          '65534',
-          '--regid',
-          '65534',
-          '--clear-groups',
-          process.execPath,
-          `${import.meta.dirname}/main.ts`,
-          ...words,
-          '--cni-socket',
-          socket,
-        ],
-        { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, HOME: folder } },
-      );
+      const [program, ...args] = [...asNobody, process.execPath, `${import.meta.dirname}/main.ts`, ...words, '--cni-socket', socket];
+      const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, HOME: folder } });
       let said = '';
       child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
       const [code] = (await once(child, 'close')) as [number];

@@ -228,6 +228,27 @@ describe('the launchers', () => {
     assert.match(run.stderr, /CLI_NODE_MISSING/);
   });
 
+  for (const closed of ['node_modules', 'node_modules/node-linux-ARCH/bin/node', 'dist'])
+    it(`say it when the user cannot read ${closed}`, () => {
+      const at = mkdtempSync(join(tmpdir(), 'portcullis-closed-'));
+      try {
+        chmodSync(at, 0o755);
+        const command = install(at, join(at, 'node_modules'));
+        const node = join(at, `node_modules/node-linux-${process.arch}/bin/node`);
+        rmSync(node);
+        writeFileSync(node, '#!/bin/sh\nexit 0\n', { mode: 0o755 });
+        chmodSync(join(at, closed.replace('ARCH', process.arch)), 0o700);
+        const run = spawnSync(command, [], { encoding: 'utf8', uid: 65_534, gid: 65_534, cwd: '/' });
+        assert.equal(run.status, 4);
+        assert.match(
+          run.stderr,
+          /^portcullis: run .*: nobody cannot .*; install the package where this user may read it.* \[CLI_NO_ACCESS\]\n$/u,
+        );
+      } finally {
+        rmSync(at, { recursive: true });
+      }
+    });
+
   it('run the sources of a checkout while they are newer than the bundle', () => {
     const at = join(folder, 'checkout');
     const command = install(at, join(at, 'node_modules'));

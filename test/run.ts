@@ -1,6 +1,7 @@
 /**
  * `npm test`: the gates, the peers that tests are held beside, then every test, then the conformance suite. The last line is the count: `N passed, N failed, N skipped`.
- * A file with a failed test runs once more, alone, when the others are done (again.ts).
+ * A file with a failed test runs once more, alone, when the others are done, unless it kills or draws from a seed (again.ts). What passes only
+ * then is listed and counted in the closing lines (`N flaky`): it does not fail the run.
  * With paths (`npm test -- base/storage test/e2e/pull.test.ts`) only the tests there run, once, without gates.
  * Daemons and commands run from the bundle, as users run them: they start in half the time. PORTCULLIS_COVERAGE=1 runs them from their sources and
  * reports at the end what share of the code ran.
@@ -87,7 +88,7 @@ for (const one of flaky) out.write(`passed only the second time: ${one}\n`);
 for (const failure of failures) out.write(`failed: ${failure}\n`);
 
 const total = add(peers, counts, fuzzing, conformance);
-out.write(`\n${((performance.now() - started) / 1000).toFixed(0)} s`);
+out.write(`\n${((performance.now() - started) / 1000).toFixed(0)} s, ${flaky.length} flaky`);
 if (gatesFailed.length > 0) out.write(`, gates that failed: ${gatesFailed.join(', ')}`);
 out.write(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
 process.exitCode = total.failed > 0 || gatesFailed.length > 0 || left.length > 0 || total.passed === 0 ? 1 : 0;

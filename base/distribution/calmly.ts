@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isPortcullisError } from '../errors/index.ts';
 
 /** Such answers to one walk, in all. */
-const stumbleLimit = 20;
+export const stumbleLimit = 20;
 
 /**
  * Asks again where a registry stumbles over two writers of one thing. Debian's answers 500 to who reads a tag at the moment it is
@@ -23,8 +23,18 @@ export function calmly(signal: AbortSignal | undefined): <T>(ask: () => Promise<
   };
 }
 
-function isStumble(error: unknown): boolean {
-  if (!isPortcullisError(error)) return false;
-  const status = error.failure.details?.['status'];
-  return typeof status === 'number' && (status === 500 || (status === 400 && error.failure.why.includes('DIGEST_INVALID')));
+/** Whether a registry failed as it does while two write one thing. */
+export function isStumble(error: unknown): boolean {
+  const status = statusOf(error);
+  return status === 500 || (status === 400 && isPortcullisError(error) && error.failure.why.includes('DIGEST_INVALID'));
+}
+
+/** Whether a registry asked for patience. */
+export function isBusy(error: unknown): boolean {
+  const status = statusOf(error);
+  return status === 429 || status === 503;
+}
+
+function statusOf(error: unknown): unknown {
+  return isPortcullisError(error) ? error.failure.details?.['status'] : undefined;
 }

@@ -87,8 +87,9 @@ export function createPush(
     headers: Readonly<Record<string, string>>,
     task: Task,
     signal: AbortSignal | undefined,
+    once = false,
   ): Promise<{ readonly digest: string; readonly subject?: string } | undefined> {
-    const answer = await session.request({ method: 'PUT', path: `manifests/${name}`, headers, body: bytes, signal, task });
+    const answer = await session.request({ method: 'PUT', path: `manifests/${name}`, headers, body: bytes, signal, once, task });
     if (answer.status !== 201 && answer.status !== 200 && answer.status !== 412) return session.unexpected(answer, task);
     await answer.discard();
     if (answer.status === 412) return undefined;
@@ -127,7 +128,7 @@ export function createPush(
         parseManifest(bytes, mediaType, task);
         // Registries that know conditions refuse a lost race (RFC 9110, section 13.1); others take no notice of them.
         const condition = over === undefined ? { 'if-none-match': '*' } : over === '' ? {} : { 'if-match': over };
-        return (await putManifest(tag, bytes, { 'content-type': mediaType, ...condition }, task, signal)) !== undefined;
+        return (await putManifest(tag, bytes, { 'content-type': mediaType, ...condition }, task, signal, true)) !== undefined;
       },
     };
     return takeTurns(`${at}:${tag}`, () => addToSharedTag(access, list, settle, task, signal));

@@ -24,6 +24,8 @@ export interface SessionRequest {
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds that it may take in all; those of a document unless given. */
   readonly totalMs?: number;
+  /** A busy server is not asked again. */
+  readonly once?: boolean;
   readonly task: Task;
 }
 
@@ -43,7 +45,8 @@ export function createSession(
 ): Session {
   const { origin, host, repository, credentials } = place;
 
-  async function request({ method, path, headers = {}, body, signal, totalMs = documentMs, task }: SessionRequest): Promise<HttpAnswer> {
+  async function request(input: SessionRequest): Promise<HttpAnswer> {
+    const { method, path, headers = {}, body, signal, totalMs = documentMs, once = false, task } = input;
     const url = path instanceof URL ? path : new URL(`/v2/${repository}/${path}`, origin);
     const writes = method !== 'GET' && method !== 'HEAD';
     const grant: Grant = { origin, repository, actions: writes ? 'pull,push' : 'pull', credentials };
@@ -56,6 +59,7 @@ export function createSession(
         ...(body === undefined ? {} : { body }),
         signal,
         totalMs,
+        once,
         // An upload's place or a next page: the registry names it.
         ...(path instanceof URL ? { ledBy: new URL(origin) } : {}),
         task,

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { serveHttp } from '../../test/fixtures/registry.ts';
+import { createRegistryClient } from './client.ts';
+import type { Descriptor } from './descriptor.ts';
 import { digestOf } from './digest.ts';
+import { distributionError } from './failure.ts';
+import { mediaTypes } from './manifest.ts';
+import { parseReference } from './reference.ts';
 import { addToSharedTag } from './shared-tag.ts';
 import type { TagAccess } from './shared-tag.ts';
 import type { FetchedManifest, SharedList } from './types.ts';
@@ -36,4 +43,144 @@ test('an entry that was dropped and written again has to stand for the whole tim
   const stood = performance.now() - (writes[1] ?? Infinity);
   assert.equal(writes.length, 2);
   assert.ok(stood >= settle - 1, `it was believed to stand after ${stood} ms`);
+});
+
+const settle = 100;
+const task = { attempted: 'add to the list', on: 'app:tag' };
+const first = Buffer.from('["first"]');
+const textOf = (bytes: Uint8Array): unknown => JSON.parse(Buffer.from(bytes).toString('utf8'));
+
+test('an entry has not stood while the answer that shows it was on its way', async () => {
+  let content: Uint8Array = first;
+  let wrote = false;
+  let isSlow = false;
+  const access: TagAccess = {
+    read: async () => {
+      const answer = fetched(content);
+      if (wrote && !isSlow) {
+        isSlow = true;
+        await sleep(settle * 1.5);
+        // Another writer puts back what it read a moment ago.
+        setImmediate(() => (content = first));
+      }
+      return answer;
+    },
+    write: (bytes) => {
+      content = bytes;
+      wrote = true;
+      return Promise.resolve(true);
+    },
+  };
+  await addToSharedTag(access, list, settle, task);
+  await sleep(1);
+  assert.deepEqual(textOf(content), ['first', 'ours']);
+});
+
+test('a list that was watched while the process was stopped is watched anew', async () => {
+  let content: Uint8Array = first;
+  let isStopped = false;
+  let isDropped = false;
+  const access: TagAccess = {
+    read: () => {
+      if (isStopped && !isDropped) {
+        isDropped = true;
+        // It was stopped, too, between its read and its write.
+        setImmediate(() => (content = first));
+      }
+      return Promise.resolve(fetched(content));
+    },
+    write: (bytes) => {
+      content = bytes;
+      if (!isStopped)
+        setTimeout(() => {
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, settle * 3);
+          isStopped = true;
+        }, settle / 10);
+      return Promise.resolve(true);
+    },
+  };
+  await addToSharedTag(access, list, settle, task);
+  assert.ok(isDropped);
+  await sleep(1);
+  assert.deepEqual(textOf(content), ['first', 'ours']);
+});
+
+for (const [status, isWritten] of [
+  [500, false],
+  [500, true],
+  [503, false],
+] as const)
+  test(`a write that failed with ${status}, and ${isWritten ? 'was' : 'was not'} done, is made again only from what stands then`, async () => {
+    let content: Uint8Array = first;
+    let writes = 0;
+    const access: TagAccess = {
+      read: () => Promise.resolve(fetched(content)),
+      write: (bytes) => {
+        writes += 1;
+        if (writes > 1) content = bytes;
+        else {
+          if (isWritten) content = bytes;
+          content = Buffer.from(JSON.stringify([...(textOf(content) as string[]), 'theirs']));
+          throw distributionError('DISTRIBUTION_UNREACHABLE', task, `the registry answers ${status}`, { details: { status } });
+        }
+        return Promise.resolve(true);
+      },
+    };
+    await addToSharedTag(access, list, settle, task);
+    assert.deepEqual((textOf(content) as string[]).sort(), ['first', 'ours', 'theirs']);
+    assert.equal(writes, isWritten ? 1 : 2);
+  });
+
+test('a registry that stays busy is not asked for ever', async () => {
+  let writes = 0;
+  const access: TagAccess = {
+    read: () => Promise.resolve(fetched(first)),
+    write: () => {
+      writes += 1;
+      return Promise.reject(distributionError('DISTRIBUTION_UNREACHABLE', task, 'the registry answers 503', { details: { status: 503 } }));
+    },
+  };
+  await assert.rejects(addToSharedTag(access, list, settle, task), { code: 'DISTRIBUTION_UNREACHABLE' });
+  assert.equal(writes, 3);
+});
+
+test('a list at a busy registry is read again before it is written again: another entry came meanwhile', async () => {
+  const indexOf = (entries: readonly unknown[]): Buffer =>
+    Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: entries }));
+  const entry = (name: string): Descriptor => ({ mediaType: mediaTypes.ociManifest, digest: digestOf(Buffer.from(name)), size: 2 });
+  const entriesIn = (bytes: Uint8Array): Descriptor[] => (textOf(bytes) as { manifests: Descriptor[] }).manifests;
+  const digestsIn = (bytes: Uint8Array): string[] =>
+    entriesIn(bytes)
+      .map(({ digest }) => digest)
+      .sort();
+  let kept = indexOf([entry('first')]);
+  let puts = 0;
+  const server = await serveHttp((request, response) => {
+    if (request.method !== 'PUT') {
+      response.writeHead(200, { 'content-type': mediaTypes.ociIndex, 'content-length': kept.length }).end(kept);
+      return;
+    }
+    const parts: Buffer[] = [];
+    request.on('data', (part: Buffer) => parts.push(part));
+    request.on('end', () => {
+      puts += 1;
+      kept = puts > 1 ? Buffer.concat(parts) : indexOf([entry('first'), entry('theirs')]);
+      response.writeHead(puts > 1 ? 201 : 503, { 'retry-after': '0' }).end();
+    });
+  });
+  const client = createRegistryClient({ tagSettleMs: 0 });
+  try {
+    const [repository] = client.repositories(parseReference(`${server.host}/app`));
+    await repository?.addUnderTag('list', {
+      mediaType: mediaTypes.ociIndex,
+      entry: entry('ours'),
+      entriesOf: ({ bytes }) => entriesIn(bytes),
+      keyOf: (one) => (one as Descriptor).digest,
+      build: (entries) => Promise.resolve(indexOf(entries)),
+    });
+    assert.deepEqual(digestsIn(kept), digestsIn(indexOf([entry('first'), entry('ours'), entry('theirs')])));
+  } finally {
+    await client.close();
+    await server.close();
+  }
 });

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseJson } from '../json/index.ts';
 import { isPortcullisError } from '../errors/index.ts';
-import { calmly } from './calmly.ts';
+import { calmly, isBusy, isStumble, stumbleLimit } from './calmly.ts';
 import { record } from './descriptor.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
@@ -12,6 +12,10 @@ const writeLimit = 32;
 /** A read that is older than this is read again before it is written over, in milliseconds. */
 const freshFor = 40;
 const settleLimit = 3_000;
+/** Writes that a busy registry may put off. */
+const busyLimit = 2;
+/** The list is watched anew so many times at most because this process was stopped while it watched. */
+const renewalLimit = 5;
 
 /** What happens under one tag. */
 export interface TagAccess {
@@ -44,7 +48,28 @@ export async function addToSharedTag(
   let stood: { readonly digest: string; readonly since: number } | undefined;
   let window = settle;
   let wrote = 0;
+  let stumbles = 0;
+  let putOff = 0;
+  let renewals = 0;
   const calm = calmly(signal);
+  /**
+   * Tries once. A registry that fails while two write the tag is not asked to take the same bytes again: what they were made from is older
+   * then, and somebody's entry would be dropped. They may have been written all the same.
+   */
+  const write = async (bytes: Uint8Array, over: string | undefined): Promise<boolean> => {
+    try {
+      return await access.write(bytes, list.mediaType, over);
+    } catch (error) {
+      if (isBusy(error) && putOff < busyLimit) {
+        putOff += 1;
+        await sleep(200 * 2 ** putOff * (0.75 + Math.random() / 2), undefined, { signal });
+        return false;
+      }
+      stumbles += 1;
+      if (!isStumble(error) || stumbles > stumbleLimit) throw error;
+      return true;
+    }
+  };
   for (;;) {
     const readAt = performance.now();
     const current = await calm(() => access.read());
@@ -55,9 +80,17 @@ export async function addToSharedTag(
     if (current !== undefined && missing.length === 0) {
       const { digest } = current;
       if (wrote === 0 || window === 0) return digest;
-      if (stood?.digest !== digest) stood = { digest, since: readAt };
-      const left = stood.since + window - performance.now();
-      if (left <= 0) return digest;
+      // Since the answer came: a registry may read the list at any moment before it.
+      const now = performance.now();
+      if (stood?.digest !== digest) stood = { digest, since: now };
+      const left = stood.since + window - now;
+      if (left <= 0) {
+        // This comes late where the machine was stopped or busy. Other writers on it may have been stopped between a read and a write.
+        if (-left <= window / 2 || renewals === renewalLimit) return digest;
+        renewals += 1;
+        stood = { digest, since: now };
+        continue;
+      }
       await sleep(left, undefined, { signal });
       continue;
     }
@@ -71,8 +104,7 @@ export async function addToSharedTag(
     const bytes = await list.build([...entries, ...missing], current === undefined ? {} : fieldsOf(current));
     // Preparing took its time: what was read may be old, and somebody's entry would be dropped.
     const stale = performance.now() - readAt > freshFor && (await calm(() => access.read()))?.digest !== current?.digest;
-    if (!stale && (await calm(() => access.write(bytes, list.mediaType, current === undefined ? undefined : (current.etag ?? '')))))
-      wrote += 1;
+    if (!stale && (await write(bytes, current === undefined ? undefined : (current.etag ?? '')))) wrote += 1;
     window = window === 0 ? 0 : Math.min(settleLimit, Math.max(window, 2 * (performance.now() - readAt)));
     // After a lost race: apart from the others, and before reading, so that what is read is fresh when it is written over.
     if (stale || wrote > 1) await sleep(Math.random() * 20 * 2 ** Math.min(wrote, 5), undefined, { signal });

@@ -18,6 +18,8 @@ export interface HttpRequest {
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds that one attempt may take, its body included. */
   readonly totalMs: number;
+  /** A busy server (429, 503) is not asked again: what the request says would be out of date. */
+  readonly once?: boolean;
   /** The server that named the URL, where it is not of the configuration or the reference. */
   readonly ledBy?: URL | undefined;
   readonly task: Task;
@@ -37,7 +39,7 @@ export function createTransport(options: RegistryClientOptions, rules: HostRules
     ...(options.userAgent === undefined ? {} : { userAgent: options.userAgent }),
   });
 
-  async function exchange({ task, ...request }: HttpRequest): Promise<HttpAnswer> {
+  async function exchange({ task, once: _once, ...request }: HttpRequest): Promise<HttpAnswer> {
     const check = (url: URL): void => {
       if (rules.mayAsk(url)) return;
       throw distributionError('DISTRIBUTION_UNREACHABLE', task, `${url.host} would have to be asked in plain HTTP`, {
@@ -54,7 +56,7 @@ export function createTransport(options: RegistryClientOptions, rules: HostRules
   async function send(request: HttpRequest): Promise<HttpAnswer> {
     for (let attempt = 1; ; attempt++) {
       const answer = await exchange(request);
-      if ((answer.status !== 429 && answer.status !== 503) || attempt >= attempts) return answer;
+      if ((answer.status !== 429 && answer.status !== 503) || attempt >= (request.once === true ? 1 : attempts)) return answer;
       const delay = retryDelay(answer.header('retry-after'), attempt);
       // A registry that asks for more is left to the caller's own patience.
       if (delay > maxDelayMs) return answer;

@@ -5,6 +5,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { asNobody } from '../../test/fixtures/as-nobody.ts';
 import { inPrivateNetns, shell, tried } from '../attach/engine.fixture.ts';
 import { createDriverFixture } from './driver.fixture.ts';
 import type { DriverFixture, Joined } from './driver.fixture.ts';
@@ -252,7 +253,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     const script = `const c=require('net').connect(${JSON.stringify(fixture.socket)},()=>c.write('POST /Plugin.Activate HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 0\\r\\n\\r\\n'));c.on('data',()=>process.exit(1));c.on('close',()=>process.exit(0));c.on('error',()=>process.exit(0))`;
     const other = await new Promise<number | null>((resolve) => {
       void import('node:child_process').then(({ spawn }) =>
-        spawn('setpriv', ['--reuid', '65534', '--clear-groups', '--', process.execPath, '-e', script]).on('exit', resolve),
+        spawn(asNobody[0], [...asNobody.slice(1), process.execPath, '-e', script]).on('exit', resolve),
       );
     });
     assert.equal(other, 0);

@@ -26,7 +26,7 @@ export function byCritest(runtime: keyof typeof scripts, stage: Stage, focus: st
     },
     judge() {
       const endpoint = `unix://${join(home, `${runtime}.sock`)}`;
-      const critest = ['critest', '-runtime-endpoint', endpoint, '-report-dir', stage.at('report'), '-ginkgo.flake-attempts', '2'];
+      const critest = ['critest', '-runtime-endpoint', endpoint, '-report-dir', stage.at('report')];
       const only = ['-ginkgo.focus', focus, '-ginkgo.skip', skipped[runtime], '-ginkgo.no-color'];
       const passed = run(['exec', ...critest, ...only], 900_000) === 0;
       const pid = readFileSync(join(home, 'pid'), 'utf8').trim();

@@ -14,7 +14,7 @@ export interface Summary {
   readonly failed: number;
   readonly skipped: number;
   readonly failures: readonly { readonly name: string; readonly why: string }[];
-  /** Passed, but not at the first attempt: still a finding. */
+  /** Passed, but not at the first attempt, which a spec of critest's may ask for itself: still a finding. */
   readonly flakes: readonly string[];
 }
 

@@ -10,7 +10,8 @@ import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-const nobody = 65_534;
+/** It starts in a folder that it may enter: `find` returns to it. */
+const asOther = { uid: 65_534, gid: 65_534, cwd: '/' } as const;
 /** Programs that a runtime or its helpers look for by name. */
 const helpers = ['gzip', 'unpigz', 'igzip', 'zstd', 'tar', 'nft', 'ip', 'iptables', 'mount', 'umount', 'newuidmap', 'unshare', 'nsenter'];
 const runtimes = ['crun', 'runc', 'conmon', 'apparmor_parser', 'openssl', 'id', 'getent'];
@@ -79,16 +80,16 @@ describe('flaws of other runtimes', () => {
     const { root, state, socket } = stage.folders;
     for (const folder of [root, state]) {
       assert.ok(readdirSync(folder).length > 0);
-      const walk = spawnSync('find', [folder, '-mindepth', '1'], { uid: nobody, gid: nobody, encoding: 'utf8' });
+      const walk = spawnSync('find', [folder, '-mindepth', '1'], { ...asOther, encoding: 'utf8' });
       // Entering a folder whose names cannot be listed is how CVE-2021-41103 was used: known names count as well.
       const known = spawnSync('find', [folder, '-maxdepth', '3'], { encoding: 'utf8' }).stdout.trim().split('\n').slice(1);
       assert.ok(known.length > 3);
       const script = 'for path; do if [ -r "$path" ] || [ -x "$path" ] || [ -w "$path" ]; then echo "$path"; fi; done';
-      const reached = spawnSync('sh', ['-c', script, 'sh', ...known], { uid: nobody, gid: nobody, encoding: 'utf8' });
+      const reached = spawnSync('sh', ['-c', script, 'sh', ...known], { ...asOther, encoding: 'utf8' });
       assert.equal(reached.status, 0, reached.stderr);
       assert.deepEqual([walk.stdout, reached.stdout], ['', ''], folder);
     }
-    const connect = spawnSync('busybox', ['nc', `local:${socket}`], { uid: nobody, gid: nobody, encoding: 'utf8', timeout: 5_000 });
+    const connect = spawnSync('busybox', ['nc', `local:${socket}`], { ...asOther, encoding: 'utf8', timeout: 5_000 });
     assert.notEqual(connect.status, 0);
     await removePod(stage, pod);
   });

@@ -59,6 +59,20 @@ describe('a file that failed, once more', () => {
     assert.deepEqual([failures, flaky], [['a.test.mjs:4 fails'], ['b.test.mjs:3 is unlucky']]);
   });
 
+  it('is not run again where it kills or draws from a seed', () => {
+    const kills = unlucky.replace("throw new Error('once')", "process.kill(process.pid, 'SIGKILL')").replaceAll('seen', 'seen1');
+    const draws = `const seed = 7;\n${unlucky.replaceAll('seen', 'seen2')}`;
+    const { counts, failures, flaky } = runTwice({
+      'a.test.mjs': kills,
+      'b.test.mjs': draws,
+      'chaos.test.mjs': unlucky.replaceAll('seen', 'seen3'),
+      'd.test.mjs': passing + unlucky,
+    });
+    assert.equal(counts.failed, 3);
+    assert.match(failures.join('\n'), /^a\.test\.mjs:.*\nb\.test\.mjs:4 is unlucky\nchaos\.test\.mjs:3 is unlucky$/u);
+    assert.deepEqual(flaky, ['d.test.mjs:4 is unlucky']);
+  });
+
   it('is not given a second chance where one file is asked for, or where many fail', () => {
     assert.equal(runTwice({ 'a.test.mjs': unlucky }, false).counts.failed, 1);
     const many = Object.fromEntries(
