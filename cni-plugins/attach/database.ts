@@ -5,7 +5,7 @@ import { lockFile, unlockFile } from '../../base/kernel/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { makeFolderSync, sqliteResult, storageFailure } from '../../base/storage/index.ts';
 import { bootOf } from './realm.ts';
-import { migrations } from './migrations.ts';
+import { lowestReader, migrations } from './migrations.ts';
 
 /**
  * The network's own database: attachments, leased addresses, taken host ports. Synchronous, for a Worker. The daemon and CNI
@@ -104,24 +104,40 @@ function inTransaction<T>(db: DatabaseSync, body: () => T): T {
   }
 }
 
-const versionOf = (db: DatabaseSync): number => (db.prepare('PRAGMA user_version').get() as { user_version: number }).user_version;
+/** The version that a program must know at least. */
+const readerOf = (db: DatabaseSync): number => (db.prepare('PRAGMA user_version').get() as { user_version: number }).user_version;
+
+/** Steps that were applied: those that only add are not counted in `user_version`, so that the code before them still opens the file. */
+function appliedTo(db: DatabaseSync): number {
+  const reader = readerOf(db);
+  if (db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'schema_steps'").get() === undefined) return reader;
+  return Math.max(reader, (db.prepare('SELECT applied FROM schema_steps').get() as { applied: number }).applied);
+}
 
 function migrate(db: DatabaseSync, path: string): void {
-  if (versionOf(db) === migrations.length) return;
+  const isDone = (): boolean => readerOf(db) === lowestReader && appliedTo(db) >= migrations.length;
+  if (isDone()) return;
   inTransaction(db, () => {
-    const standing = versionOf(db);
-    if (standing > migrations.length) {
+    const reader = readerOf(db);
+    if (reader > migrations.length) {
       throw new PortcullisError({
         code: 'NETWORK_NEWER_SCHEMA',
         kind: 'precondition',
         attempted: 'open the network database',
         on: path,
-        why: `it was written by a newer version (schema ${standing}, known is ${migrations.length})`,
+        why: `it was written by a newer version (schema ${reader}, known is ${migrations.length})`,
         fix: 'run the version that wrote it, or a newer one',
       });
     }
-    migrations.slice(standing).forEach((sql) => db.exec(sql));
-    db.exec(`PRAGMA user_version = ${migrations.length}`);
+    const applied = appliedTo(db);
+    // A later release of this minor version was here: what it added stays.
+    if (applied > migrations.length) return;
+    migrations.slice(applied).forEach((sql) => db.exec(sql));
+    db.exec('CREATE TABLE IF NOT EXISTS schema_steps (id INTEGER PRIMARY KEY CHECK (id = 1), applied INTEGER NOT NULL) STRICT');
+    db.prepare('INSERT INTO schema_steps (id, applied) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET applied = excluded.applied').run(
+      migrations.length,
+    );
+    db.exec(`PRAGMA user_version = ${lowestReader}`);
   });
 }
 

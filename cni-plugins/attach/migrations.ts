@@ -1,5 +1,12 @@
 /**
- * The schema of network.db, contiguous from version 1; PRAGMA user_version says which one stands. A version that was released is never changed.
+ * The lowest version of the schema whose code can go on with what this code leaves: each step above it only adds (docs/decisions/0074).
+ * Raise it with a new minor version only, when a step changes or takes away what older code uses.
+ */
+export const lowestReader = 12;
+
+/**
+ * The schema of network.db, contiguous from version 1. PRAGMA user_version says which version a program must know, `schema_steps` how many
+ * steps were applied. A version that was released is never changed.
  *
  * `realm`: the host network namespace that an attachment stands in ({@link realmOf}); empty for a row of version 1, whose engine
  * takes it for its own. `origin`: a pod of our own runtime, or a call of a CNI plugin by another one. `lease.scope`: addresses are

@@ -37,10 +37,15 @@ const del = (id: string): Buffer =>
   );
 
 /** What came by the time that the other side closed. */
-function answered(socket: string, call: Buffer, onGreeted: () => void = () => undefined): Promise<string> {
+function answered(
+  socket: string,
+  call: Buffer,
+  onGreeted: () => void = () => undefined,
+  onSent: () => void = () => undefined,
+): Promise<string> {
   return new Promise((resolve, reject) => {
     let received = '';
-    const connection = connect(socket, () => connection.write(call));
+    const connection = connect(socket, () => connection.write(call, onSent));
     connection.on('data', (chunk) => {
       if (received === '') onGreeted();
       received += chunk.toString('latin1');
@@ -93,7 +98,17 @@ describe('plugin calls in the engine’s thread', () => {
 
   it('greets everybody who comes before it has acted for all of them', async () => {
     let greeted = 0;
-    const many = Array.from({ length: 40 }, (_, index) => answered(socket, del(`c${String(index)}`), () => (greeted += 1)));
+    let sent = 0;
+    const many = Array.from({ length: 40 }, (_, index) =>
+      answered(
+        socket,
+        del(`c${String(index)}`),
+        () => (greeted += 1),
+        () => (sent += 1),
+      ),
+    );
+    // The first act holds the door until all have asked.
+    for (const end = performance.now() + 60_000; sent < 40 && performance.now() < end;) await sleep(10);
     // In turns without a look in between the last one would be greeted after 39 acts.
     allowActs(14);
     for (const end = performance.now() + 20_000; greeted < 40 && performance.now() < end;) await sleep(10);
@@ -140,7 +155,9 @@ describe('plugin calls in the engine’s thread', () => {
   it('answers what it has read before it is closed', async () => {
     allowActs(counted[0] ?? 0);
     let last = Promise.resolve('');
-    await new Promise<void>((resolve) => (last = answered(socket, del('last'), resolve)));
+    await new Promise<void>((resolve) => {
+      last = answered(socket, del('last'), resolve);
+    });
     const closed = new Promise((resolve) => worker.once('message', resolve));
     worker.postMessage('close');
     allowActs(1000);

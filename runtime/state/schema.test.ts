@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
+import manifest from '../../package.json' with { type: 'json' };
 import { verdictLogMigrations } from '../../trust/index.ts';
 import { imageMigrations } from '../images/index.ts';
 import { heartbeatSchema } from '../observability/heartbeat.ts';
@@ -21,6 +22,11 @@ describe('the steps of the schema of state.db', () => {
   it('are those that were released, and none stands before or between them', () => {
     const digests = stateMigrations.map(({ sql }) => createHash('sha256').update(sql).digest('hex'));
     assert.deepEqual(digests, released);
+  });
+
+  it('are as many as the first release of this minor version had: the one before must be able to take over again (docs/decisions/0074)', () => {
+    const stepsOf: Readonly<Record<string, number>> = { '0.1': 6 };
+    assert.equal(stepsOf[manifest.version.split('.').slice(0, 2).join('.')], stateMigrations.length, 'raise the minor version first');
   });
 
   it('are numbered by their place', () => {

@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { after, before, describe, it } from 'node:test';
+import { makeDatabase, readDump } from '../../test/fixtures/dump-rows.ts';
+import { openNetworkDatabase } from './database.ts';
+import { lowestReader, migrations } from './migrations.ts';
+import { bootOf } from './realm.ts';
+import { createNetworkStore } from './store.ts';
+
+const fixtures = join(import.meta.dirname, '../../test/fixtures/upgrade');
+/** The schema of the release before, and the rows that it wrote. */
+const written = 12;
+const dumps = (boot: string) => readDump(readFileSync(join(fixtures, 'network.sql'), 'utf8').replaceAll('BOOT', boot));
+
+const countIn = (db: DatabaseSync, table: string): number =>
+  (db.prepare(`SELECT count(*) AS count FROM ${table}`).get() as { count: number }).count;
+const tablesOf = (db: DatabaseSync): string[] =>
+  (db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").all() as { name: string }[]).map(({ name }) => name);
+const versionOf = (path: string): unknown => {
+  const db = new DatabaseSync(path, { readOnly: true });
+  try {
+    return { ...db.prepare('PRAGMA user_version').get() };
+  } finally {
+    db.close();
+  }
+};
+
+describe('network databases of the release before', () => {
+  let folder = '';
+  let made = 0;
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'portcullis-network-upgrade-'));
+  });
+  after(() => rmSync(folder, { recursive: true }));
+  const newPath = (): string => join(folder, `${(made += 1)}.db`);
+
+  it('have rows in each of their tables', () => {
+    const filled = new Set(
+      [...dumps(bootOf()).values()].flatMap((rows) => Object.keys(makeDatabase(newPath(), migrations.slice(0, written), rows))),
+    );
+    const db = new DatabaseSync(join(folder, '1.db'));
+    assert.deepEqual([...filled].sort(), tablesOf(db));
+    db.close();
+  });
+
+  // Tables of step 1 have another form, and a test of their own (store.test.ts).
+  for (let steps = 2; steps <= migrations.length; steps += 1)
+    it(`keep every row that version ${steps} has tables for`, () => {
+      for (const [name, rows] of dumps(bootOf())) {
+        const path = newPath();
+        const before = makeDatabase(path, migrations.slice(0, steps), rows);
+        const database = openNetworkDatabase(path);
+        try {
+          const now = Object.fromEntries(Object.keys(before).map((table) => [table, countIn(database.db, table)]));
+          assert.deepEqual(now, before, name);
+          for (const { realm } of database.db.prepare("SELECT DISTINCT realm FROM attachment WHERE origin = 'pod'").all() as {
+            realm: string;
+          }[]) {
+            const records = createNetworkStore(database, realm).records();
+            assert.ok(records.length > 0, name);
+            for (const { spec, state, rules } of records) {
+              assert.match(`${state} ${spec.pod.name} ${spec.addresses[0]?.ip ?? ''}`, /^(ready|attaching) \S+ [\d.:a-f]+$/u, name);
+              assert.equal(typeof rules, 'object');
+            }
+          }
+        } finally {
+          database.close();
+        }
+      }
+    });
+
+  it('are forgotten but for what outlives a boot', () => {
+    const [rows = []] = dumps('00000000-0000-4000-8000-000000000000').values();
+    const path = newPath();
+    makeDatabase(path, migrations.slice(0, written), rows);
+    const database = openNetworkDatabase(path);
+    assert.deepEqual([countIn(database.db, 'attachment'), countIn(database.db, 'lease')], [0, 0]);
+    database.close();
+  });
+
+  it('can be gone on with by that release: its version stands, and each statement that it prepares', () => {
+    const path = newPath();
+    makeDatabase(path, migrations.slice(0, written), dumps(bootOf()).get('daemon') ?? []);
+    openNetworkDatabase(path).close();
+    assert.deepEqual(versionOf(path), { user_version: written });
+    assert.ok(lowestReader <= written);
+    const db = new DatabaseSync(path);
+    const statements = readFileSync(join(fixtures, 'network-statements.txt'), 'utf8').trim().split('\n');
+    assert.ok(statements.length > 100);
+    for (const sql of statements) db.prepare(sql);
+    // What it writes has a default in each column that it does not know.
+    db.exec(
+      "INSERT INTO name (realm, network, name, address, kind, holder, attachment) VALUES ('r', 'n', 'web', x'00', 'alias', 'h', NULL)",
+    );
+    db.close();
+    const again = openNetworkDatabase(path);
+    assert.equal(countIn(again.db, "name WHERE holder = 'h' AND owner = ''"), 0, 'of another boot');
+    again.close();
+  });
+
+  it('that a later release of this minor version has added to are opened, and what it added stays', () => {
+    const path = newPath();
+    openNetworkDatabase(path).close();
+    const later = new DatabaseSync(path);
+    later.exec(
+      `ALTER TABLE attachment ADD COLUMN later TEXT NOT NULL DEFAULT ''; UPDATE schema_steps SET applied = ${migrations.length + 1}`,
+    );
+    later.close();
+    openNetworkDatabase(path).close();
+    const db = new DatabaseSync(path);
+    assert.deepEqual({ ...db.prepare('SELECT applied FROM schema_steps').get() }, { applied: migrations.length + 1 });
+    assert.equal(countIn(db, "pragma_table_info('attachment') WHERE name = 'later'"), 1);
+    db.close();
+  });
+
+  it('above the lowest version that can be gone on with only get tables, indexes, and columns with a default', () => {
+    for (const step of migrations.slice(lowestReader))
+      for (const statement of step
+        .split(';')
+        .map((one) => one.trim())
+        .filter((one) => one !== ''))
+        assert.match(statement, /^(CREATE TABLE|CREATE INDEX|UPDATE|ALTER TABLE \w+ ADD COLUMN \w+ \w+ NOT NULL DEFAULT )/u);
+  });
+});
