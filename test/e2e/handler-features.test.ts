@@ -18,6 +18,7 @@ import { openRuntimeHandler } from '../../runtime/oci/runtime-handler.ts';
 import type { RuntimeHandler } from '../../runtime/oci/runtime-handler.ts';
 import { pinUserNamespace } from '../../runtime/pods/user-namespace.ts';
 import { newId } from '../../runtime/state/identity.ts';
+import { runProgram } from '../fixtures/command.ts';
 import { mountsBelow } from '../fixtures/stage.ts';
 import { findTool } from '../fixtures/tools.ts';
 
@@ -111,6 +112,53 @@ describe('features of runtime handlers', () => {
       });
     },
   );
+
+  it('a look signals no process of the PID namespace that the daemon is in', async () => {
+    // Its process 2 is one of a container or of another service where the daemon runs in a container itself.
+    const script = `
+      import { existsSync, readFileSync, readdirSync } from 'node:fs';
+      import { startKernelWorker } from '${join(import.meta.dirname, '../../base/kernel/index.ts')}';
+      import { programStarter, startReactor } from '${join(import.meta.dirname, '../../base/reactor/index.ts')}';
+      import { probeRuntime } from '${join(import.meta.dirname, '../../runtime/oci/probe/probe.ts')}';
+      import { openRuntimeHandler } from '${join(import.meta.dirname, '../../runtime/oci/runtime-handler.ts')}';
+      import { newId } from '${join(import.meta.dirname, '../../runtime/state/identity.ts')}';
+      const hold = setInterval(() => undefined, 1_000);
+      const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
+      const startProgram = programStarter(reactor, kernel);
+      const folder = '${folder}';
+      const ids = [];
+      const handler = await openRuntimeHandler({ startProgram, name: 'probed', path: '/usr/bin/crun', stateDir: folder + '/state' });
+      const features = await probeRuntime(handler, {
+        startProgram,
+        newId: () => ids[ids.push(newId()) - 1],
+        bundle: (id) => folder + '/bundles/' + id,
+        userNamespace: { make: () => Promise.reject(new Error('none here')), release: () => Promise.resolve() },
+        layers: folder + '/layers',
+        checkLayers: () => Promise.resolve(),
+      });
+      await Promise.all([reactor.close(), kernel.close()]);
+      clearInterval(hold);
+      // One that was killed is still there until it is reaped.
+      if (!/^State:\\s+S/m.test(readFileSync('/proc/2/status', 'utf8'))) throw new Error('process 2 was killed');
+      const left = ids.filter((id) => ['', ...readdirSync('/sys/fs/cgroup')].some((root) => existsSync('/sys/fs/cgroup/' + root + '/portcullis/' + id)));
+      if (ids.length === 0 || left.length > 0) throw new Error('cgroups are left: ' + left);
+      process.stdout.write(JSON.stringify(features));
+    `;
+    const inside = `sleep 600 >/dev/null 2>&1 & [ $! = 2 ] || exit 9; exec "$@"`;
+    const { code, stdout, output } = await runProgram(
+      'unshare',
+      [
+        ...['--pid', '--fork', '--kill-child', '--mount-proc', 'sh', '-c', inside, 'sh'],
+        process.execPath,
+        '--input-type=module',
+        '-e',
+        script,
+      ],
+      process.env,
+    );
+    assert.equal(code, 0, output);
+    assert.equal((JSON.parse(stdout) as { recursiveReadOnlyMounts: boolean }).recursiveReadOnlyMounts, true, 'the runtime was looked at');
+  });
 
   it('a program that is no runtime has none, and says why', async () => {
     const path = join(folder, 'no-runtime');

@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
 import { endProcessesWithArgument } from '../../monitor/processes.ts';
 import { readCgroupMounts } from '../cgroups.ts';
+import { alone } from '../alone.ts';
 import { leaveHybrid } from '../mount-namespace.ts';
 
 /** Whether a runtime takes a configuration, and its own words when it does not. */
@@ -29,27 +30,43 @@ export async function tryRuntime(input: { readonly runtime: string; readonly con
   const state = join(folder, 'state');
   try {
     await mkdir(state, { mode: 0o700 });
-    const spec = parseJson(input.config) as { root: { path: string }; process: { terminal?: boolean } };
+    const spec = parseJson(input.config) as {
+      root: { path: string };
+      process: { terminal?: boolean };
+      linux?: { namespaces?: { type: string; path?: string }[] };
+    };
     spec.root.path = resolve(input.bundle, spec.root.path);
     // A terminal would want a socket to be handed over; whether there is one says nothing about the configuration.
     spec.process.terminal = false;
     await writeFile(join(folder, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
     const words = join(folder, 'words');
-    const create = await call(input.runtime, ['--root', state, 'create', '--bundle', folder, id], words);
-    // One that was cut off may have no record by which the runtime could end it.
-    if (create !== 0) await endProcessesWithArgument(id);
-    await call(input.runtime, ['--root', state, 'delete', '--force', id], join(folder, 'deletion'));
+    const creation = [input.runtime, '--root', state, 'create', '--bundle', folder, id];
+    const deletion = [input.runtime, '--root', state, 'delete', '--force', id];
+    const makesTime = spec.linux?.namespaces?.some(({ type, path }) => type === 'time' && path === undefined) === true;
+    let create: number;
+    if (makesTime) {
+      // crun 1.8 then kills a process by a number of another PID namespace (../probe/probe.ts).
+      create = await call(alone(['/bin/sh', '-c', createAndDelete, ...creation]), words);
+    } else {
+      create = await call(creation, words);
+      // One that was cut off may have no record by which the runtime could end it.
+      if (create !== 0) await endProcessesWithArgument(id);
+      await call(deletion, join(folder, 'deletion'));
+    }
     return { runtime: input.runtime, accepted: create === 0, said: (await readFile(words, 'utf8').catch(() => '')).trim() };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
+/** `$0` is the runtime, and the rest the words of its `create`, of which `$2` is its state and `$6` the id. */
+const createAndDelete = '"$0" "$@"; code=$?; "$0" --root "$2" delete --force "$6" 2>/dev/null >&2; exit $code';
+
 /** The exit code. Its words go to a file: the created process keeps the descriptor, and nobody would see the end of a pipe. */
-async function call(program: string, args: readonly string[], words: string): Promise<number> {
+async function call(command: readonly string[], words: string): Promise<number> {
   const out = openSync(words, 'a', 0o600);
   try {
-    const [first = '', ...rest] = [...crunWorkaround(), program, ...args];
+    const [first = '', ...rest] = [...crunWorkaround(), ...command];
     const child = spawn(first, rest, { stdio: ['ignore', out, out], timeout: limitMs, killSignal: 'SIGKILL' });
     const [code] = (await once(child, 'exit')) as [number | null];
     return code ?? 255;

@@ -2,6 +2,9 @@ import { mkdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
+import { alone } from '../alone.ts';
+import { emptyCgroup, removeCgroupTree } from '../cgroup-removal.ts';
+import { readCgroupMounts } from '../cgroups.ts';
 import { runCommand } from '../command.ts';
 import { mountPointsBelow, parseMountinfo } from '../mountinfo.ts';
 import type { MountLine } from '../mountinfo.ts';
@@ -47,14 +50,38 @@ export async function probeRuntime(handler: RuntimeHandler, parts: ProbeParts): 
   return { recursiveReadOnlyMounts: plain, timeNamespaces, ...mapped };
 }
 
-/** A runtime that knows none refuses the configuration, and one that makes none of it is seen. */
+/** As {@link alone} for a script of sh: `$0` is the runtime, `$1` its state, `$2` the bundle, `$3` the id. Prints the namespace that it made. */
+const makeInTime = `"$0" --root "$1" create --bundle "$2" --pid-file "$2/pid" "$3" &&
+  readlink "/proc/$(cat "$2/pid")/ns/time_for_children" > "$2/seen"; "$0" --root "$1" delete --force "$3"`;
+
+/**
+ * A runtime that knows none refuses the configuration, and one that makes none of it is seen. It runs in a PID namespace of its own: crun 1.8
+ * kills by a number that its child told, which counts in the namespace of the container and hits that process of its own (process 2).
+ */
 async function probeTimeNamespace(handler: RuntimeHandler, parts: ProbeParts): Promise<boolean> {
   const ownTime = await readlink('/proc/self/ns/time').catch(() => undefined);
   if (ownTime === undefined) return false;
-  return withContainer(handler, parts, { namespaces: [{ type: 'time' }], mounts: [] }, async (_lines, pid) => {
+  const id = parts.newId();
+  const bundle = parts.bundle(id);
+  try {
+    await writeProbeBundle(bundle, id, { namespaces: [{ type: 'time' }], mounts: [] });
+    // The numbers in this state mean nothing outside: no other command of the runtime may find it.
+    const state = join(bundle, 'state');
+    await mkdir(state, { mode: 0o700 });
+    const [program, ...args] = alone(['/bin/sh', '-c', makeInTime, handler.path, state, bundle, id]);
+    await runCommand(parts.startProgram, program, args, { timeoutMs });
     // That of the first process is made with its execve: time_namespaces(7).
-    return (await readlink(`/proc/${pid}/ns/time_for_children`)) !== ownTime;
-  }).catch(() => false);
+    const seen = (await readFile(join(bundle, 'seen'), 'utf8')).trim();
+    return seen.startsWith('time:') && seen !== ownTime;
+  } catch {
+    return false;
+  } finally {
+    // A runtime that ended itself has not removed it.
+    const cgroups = readCgroupMounts();
+    await emptyCgroup(cgroups, cgroupOf(id));
+    await removeCgroupTree(cgroups, cgroupOf(id));
+    await rm(bundle, { recursive: true, force: true });
+  }
 }
 
 async function probeUserNamespace(
@@ -123,11 +150,8 @@ async function withContainer<T>(
 ): Promise<T> {
   const id = parts.newId();
   const bundle = parts.bundle(id);
-  const rootfs = join(bundle, 'rootfs');
   try {
-    await mkdir(rootfs, { recursive: true, mode: 0o700 });
-    await writeFile(join(rootfs, 'none'), '', { mode: 0o700 });
-    await writeFile(join(bundle, 'config.json'), JSON.stringify(configOf(id, rootfs, spec)), { mode: 0o600 });
+    await writeProbeBundle(bundle, id, spec);
     const pidFile = join(bundle, 'pid');
     const args = [...handler.globalArgs, 'create', '--bundle', bundle, '--pid-file', pidFile, id];
     const { exitCode, stderr } = await runCommand(parts.startProgram, handler.path, args, { timeoutMs });
@@ -138,6 +162,15 @@ async function withContainer<T>(
     await handler.delete(id).catch(() => undefined);
     await rm(bundle, { recursive: true, force: true });
   }
+}
+
+const cgroupOf = (id: string): string => `/portcullis/${id}`;
+
+async function writeProbeBundle(bundle: string, id: string, spec: ProbeSpec): Promise<void> {
+  const rootfs = join(bundle, 'rootfs');
+  await mkdir(rootfs, { recursive: true, mode: 0o700 });
+  await writeFile(join(rootfs, 'none'), '', { mode: 0o700 });
+  await writeFile(join(bundle, 'config.json'), JSON.stringify(configOf(id, rootfs, spec)), { mode: 0o600 });
 }
 
 function configOf(id: string, rootfs: string, spec: ProbeSpec): object {
@@ -154,7 +187,7 @@ function configOf(id: string, rootfs: string, spec: ProbeSpec): object {
     linux: {
       namespaces: [{ type: 'mount' }, { type: 'pid' }, ...spec.namespaces],
       ...(spec.ids !== undefined && { uidMappings: spec.ids, gidMappings: spec.ids }),
-      cgroupsPath: `/portcullis/${id}`,
+      cgroupsPath: cgroupOf(id),
     },
   };
 }
