@@ -23,9 +23,10 @@ import { createCriServer } from './cri/server.ts';
 import { createImageStore } from './images/index.ts';
 import type { OpenImageStore } from './images/index.ts';
 import { openMirrors } from './images/mirrors.ts';
+import { openHostPaths } from './host-paths/host-paths.ts';
 import { openExitWatch } from './monitor/exits.ts';
 import { openMonitorScope } from './monitor/monitor-scope.ts';
-import { favourCgroupMoves } from './oci/cgroup-moves.ts';
+import { tryCgroupMoves } from './oci/cgroup-moves.ts';
 import { cgroupDriver } from './oci/cgroup-place.ts';
 import { removeCgroups } from './oci/cgroup-removal.ts';
 import { readCgroupMounts } from './oci/cgroups.ts';
@@ -50,7 +51,7 @@ import { startEnforcement } from './enforcement/open.ts';
 import { createEventHub } from './events/hub.ts';
 import { createEventHandlers, encodeEvent } from './services/event-handlers.ts';
 import { writableLayersOf } from './images/writable-layers.ts';
-import { countByVerdict, countContainers, countDegraded, countPods, networkFacts, policyFacts } from './observability/facts.ts';
+import { countByVerdict, networkFacts, policyFacts, recordFacts } from './observability/facts.ts';
 import { createHealth } from './observability/health.ts';
 import { livenessChecks } from './observability/liveness.ts';
 import { openObservability } from './observability/observability.ts';
@@ -104,11 +105,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
 
   const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
   const startProgram = programStarter(reactor, kernel);
-  if (config.cgroupFavorDynmods)
-    void favourCgroupMoves(kernel, config.state).then(
-      (moves) => log.debug({ moves }, 'cgroup moves'),
-      (cause: unknown) => log.debug({ cause: reasonOf(cause) }, 'cgroup moves are left as they are'),
-    );
+  if (config.cgroupFavorDynmods) void tryCgroupMoves(kernel, config.state, log);
   const [database, handlers, policy] = await Promise.all([
     openStateDatabase(config.root, log),
     openHandlers(config, startProgram, folders.oci, log),
@@ -127,15 +124,13 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     openRecords<ContainerRecord>(database, 'container'),
   ]);
   const verdictLog = await openDaemonVerdictLog(database, config, [containerRecords, { list: () => images.list() }], log);
-  const checks = livenessChecks({ database, reactor, kernel });
+  const checks = livenessChecks({ database, reactor, kernel, folders: [config.root, config.state] });
   const observability = await openObservability({
     config,
     log,
     facts: {
       version: runtimeVersion,
-      pods: () => countPods(sandboxRecords.list()),
-      containers: () => countContainers(containerRecords.list()),
-      degradedContainers: () => countDegraded(containerRecords.list()),
+      ...recordFacts(sandboxRecords, containerRecords, () => containers.unmonitored()),
       images: () => countByVerdict(images.list(), ({ unverified }) => unverified),
       imageBytes: async () => (await images.usage()).usedBytes,
       namespacePool: () => pool.size,
@@ -177,7 +172,8 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   const pool = await openNamespacePool({ dir: join(config.state, 'ns'), size: config.namespacePool, kernel, startProgram, log });
   const lock = keyedLock();
   const kernelFeatures = detectKernel();
-  const selinux = openSeLinux(startProgram);
+  const hostPaths = await openHostPaths(startProgram, [config.root, config.state]);
+  const selinux = openSeLinux(startProgram, hostPaths);
   const apparmor = await openAppArmor({ enabled: kernelFeatures.apparmor, stateDir: config.state, startProgram });
   const features = { ...kernelFeatures, apparmor: apparmor.usable };
   const probe = await openFeatureProbe({
@@ -213,6 +209,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
         prover,
         apparmor,
         selinux,
+        paths: hostPaths,
       }),
       handlers,
       exits,
@@ -225,7 +222,8 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       container: containerRecords.find,
       oomScoreFloor: oomScoreFloor(),
       kubeletRoot: config.kubeletRoot,
-      cdi: createCdiRegistry(config.cdi.specDirs),
+      cdi: createCdiRegistry(config.cdi.specDirs, hostPaths),
+      paths: hostPaths,
       devicesOwnedByUser: config.devices.ownedByUser,
       writableLayerSize: config.writableLayer.size,
     }),
@@ -306,6 +304,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   const renewals = openRenewals({ policy, images: store, redecision, log });
   const verbose = createVerboseInfo({
     outOfPolicy: redecision.of,
+    isUnmonitored: (id) => containers.unmonitored().includes(id),
     findVerdict: (id) => findVerdict(database, id),
     linkState: (id) => network.linkState(id),
     policyRevision: () => policy.current()?.revision,
@@ -337,6 +336,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
             cgroups: { ...cgroups, driver },
             kernel: features,
             namespacePool: pool.size,
+            unmonitored: containers.unmonitored(),
             leftovers,
             podCidrs: resourceCalls.told.podCidrs(),
             writableLayer: { ...config.writableLayer, enforced: images.limitsWrites },
@@ -364,7 +364,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     },
   });
   await networkSide.listen(() => attachedSandboxes(sandboxRecords.list()));
-  const rotation = createLogRotation({ ...config.logs, containers: containers.list, reopen: containers.reopenLog, log });
+  const rotation = createLogRotation({ ...config.logs, containers: containers.list, reopen: containers.reopenLog, log, paths: hostPaths });
   probe.begin();
   void store.checkLayers();
   redecision.request();
@@ -397,6 +397,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       containers.close();
       sandboxes.close();
       exits.close();
+      await hostPaths.close();
       await pool.close();
       await networkSide.close();
       await network.close({ removeAll: true });

@@ -1,7 +1,9 @@
 export * from './constants.ts';
 export { errnoName, isErrno } from './errno.ts';
 export type { KernelCode } from './errno.ts';
-export { attach as attachMount, bindMount, isMountpoint, mount, setPropagation, umount } from './mount.ts';
+export { cachedFile } from './cached-path.ts';
+export type { CachedFile } from './cached-path.ts';
+export { attach as attachMount, bindMount, checkIdmap, isMountpoint, mount, setPropagation, umount } from './mount.ts';
 export type { BindOptions, Propagation } from './mount.ts';
 export { mountOverlay } from './overlay.ts';
 export type { Overlay } from './overlay.ts';

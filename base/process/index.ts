@@ -1,4 +1,4 @@
-export { startWorker } from './worker.ts';
+export { startWorker, workerFile } from './worker.ts';
 export { connectThread, keepThread } from './thread.ts';
 export type { KeptThread, Thread } from './thread.ts';
 export { createThreadPool } from './thread-pool.ts';

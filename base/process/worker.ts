@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { WorkerOptions } from 'node:worker_threads';
 
@@ -8,8 +9,17 @@ import type { WorkerOptions } from 'node:worker_threads';
  */
 export function startWorker(moduleUrl: string, file: `./${string}.worker.ts`, options: WorkerOptions = {}): Worker {
   const name = file.slice(2, -'.ts'.length);
-  const url = moduleUrl.endsWith('.ts') ? new URL(file, moduleUrl) : new URL(`./workers/${name}.js`, moduleUrl);
+  const url = urlOf(moduleUrl, file);
   // `--input-type`, which Workers inherit, belongs to a program given by `-e` and fails every Worker that is a file.
   const ofEval = process.execArgv.some((argument) => argument.startsWith('--input-type'));
   return new Worker(url, { name, ...(ofEval ? { execArgv: [] } : {}), ...options });
+}
+
+/** The file of such a source, for a program that runs it in a process of its own. */
+export function workerFile(moduleUrl: string, file: `./${string}.worker.ts`): string {
+  return fileURLToPath(urlOf(moduleUrl, file));
+}
+
+function urlOf(moduleUrl: string, file: `./${string}.worker.ts`): URL {
+  return moduleUrl.endsWith('.ts') ? new URL(file, moduleUrl) : new URL(`./workers/${file.slice(2, -'.ts'.length)}.js`, moduleUrl);
 }

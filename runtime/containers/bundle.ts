@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Kernel } from '../../base/kernel/index.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import { podFilesIn } from '../pods/files.ts';
 import type { ImageStore } from '../images/types.ts';
 import type { ContainerCgroup } from '../oci/cgroup-place.ts';
@@ -61,7 +61,7 @@ export async function writeBundle(input: {
   readonly cgroup: ContainerCgroup;
   readonly cgroups: Pick<CgroupMounts, 'version'>;
   readonly pidNamespace: PidNamespace;
-  readonly kernel: Pick<Kernel, 'checkIdmap'>;
+  readonly paths: HostPaths;
   /** What a handler was seen to do. */
   readonly features: (handler: string) => Promise<HandlerFeatures>;
   /** Called once the request is known to be within its ceilings. */
@@ -78,7 +78,7 @@ export async function writeBundle(input: {
   signalNumber(stopSignal);
   const asks = config.linux?.resources;
   const resources = asks === undefined ? undefined : checkedResources(asks, input.resourceSupport);
-  const host = await hostRequest({ config, sandbox, kubeletRoot: input.kubeletRoot, cdi: input.cdi });
+  const host = await hostRequest({ config, sandbox, kubeletRoot: input.kubeletRoot, cdi: input.cdi, paths: input.paths });
   const { settings, labels, relabel, privilegedCeiling } = await input.confinement.confine({
     config,
     sandbox,
@@ -113,7 +113,7 @@ export async function writeBundle(input: {
     ...host.sources.filter(({ mount }) => mount.selinuxRelabel).map(({ path }) => path),
   ]);
   const mounts = [...host.sources.map(({ mount, path }) => ({ ...mount, hostPath: path })), ...volumes];
-  if (userNamespace !== undefined) await checkMappable(input.kernel, mounts, userNamespace.path);
+  if (userNamespace !== undefined) await checkMappable(input.paths, mounts, userNamespace.path);
   const declared = declaredVolumes(
     rootfs.path,
     image.volumes,
@@ -121,7 +121,7 @@ export async function writeBundle(input: {
     rootOwner(userNamespace),
   );
   const asked = input.devicesOwnedByUser ? ownedBy(host.devices, user) : host.devices;
-  const devices = settings.hostDevices ? withAllHostDevices(await allHostDevices(), asked) : asked;
+  const devices = settings.hostDevices ? withAllHostDevices(await allHostDevices(input.paths), asked) : asked;
   const pins = sandbox.namespacesDir;
   const launcher = settings.landlock && (await provideLauncher(input.stateDir, settings.landlock));
   const spec = generateSpec({
@@ -159,13 +159,20 @@ export async function writeBundle(input: {
   });
   const edited = host.edits === undefined ? spec : withEdits(spec, host.edits);
   const [places] = await settleAll([
-    checkDestinations({ spec: edited, rootfs: rootfs.path, launcher, privileged: privilegedCeiling, container: record.id }),
+    checkDestinations({
+      spec: edited,
+      rootfs: rootfs.path,
+      launcher,
+      privileged: privilegedCeiling,
+      container: record.id,
+      paths: input.paths,
+    }),
     // Of a container that is refused it goes with the bundle.
     writeFile(join(bundle, 'config.json'), serialiseSpec(edited), { mode: 0o600 }),
   ]);
   input.planned({ ...places, maskedPaths: edited.linux.maskedPaths, place: commandPlace(edited) });
   // Only now: a request that is refused leaves nothing on the host.
-  await makeMissing(host.sources);
+  await makeMissing(host.sources, input.paths);
   const { uid, gid, additionalGids } = user;
   const past = pastItsLink(settings, userNamespace !== undefined);
   const degraded = past === undefined ? settings.degraded : [...settings.degraded, past];

@@ -3,6 +3,7 @@ import { after, test } from 'node:test';
 import { createProver, detectKernel, loadProfiles } from '../../entitlements/index.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
+import { hostPathsHere } from '../host-paths/here.ts';
 import { createConfinement } from './confinement.ts';
 
 const profiles = await loadProfiles({ paths: [] });
@@ -15,6 +16,7 @@ const confinement = createConfinement({
   prover,
   apparmor: { label: () => Promise.resolve(undefined) },
   selinux: { labels: () => undefined, relabel: () => Promise.resolve() },
+  paths: hostPathsHere,
 });
 const config = { metadata: { name: 'main', attempt: 0 }, devices: [], CDIDevices: [] } as unknown as ContainerConfig;
 

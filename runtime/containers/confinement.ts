@@ -6,6 +6,7 @@ import type { Ceiling, Target, Profile, ProfileSet, Prover, Settings } from '../
 import type { CeilingDemand, RequestedEntitlements } from '../../trust/index.ts';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { askedPaths } from './asked-paths.ts';
 import { boundHostAccess, isForPrivileged } from './host-access.ts';
@@ -63,6 +64,7 @@ export function createConfinement(parts: {
   readonly prover: Pick<Prover, 'meet' | 'settings'>;
   readonly apparmor: Pick<AppArmor, 'label'>;
   readonly selinux: Pick<SeLinux, 'labels' | 'relabel'>;
+  readonly paths: Pick<HostPaths, 'text'>;
 }): Confinement {
   const own = boundingCapabilities();
   return {
@@ -72,7 +74,7 @@ export function createConfinement(parts: {
       checkContainerUserNamespace(config.metadata?.name ?? '', pod, security?.namespaceOptions);
       const profiles = parts.profiles();
       const profile = namedProfile(profiles, config, sandbox);
-      const seccomp = await seccompRequest(security);
+      const seccomp = await seccompRequest(security, parts.paths);
       const apparmorAsked = appArmorRequest(security);
       const privileged = security?.privileged ?? false;
       const podSecurity = sandbox.config.linux?.securityContext;

@@ -42,7 +42,8 @@ export interface ContainerEffects {
   killLeftovers(record: ContainerRecord): Promise<void>;
   /** Ends monitor and processes, removes bundle, cgroup, writable layer, runtime state and exit file. */
   destroy(record: ContainerRecord): Promise<void>;
-  watch(record: ContainerRecord, tell: (exit: Exit) => void): () => void;
+  /** @param monitorLost called once when the monitor is gone while the first process lives */
+  watch(record: ContainerRecord, tell: (exit: Exit) => void, monitorLost: () => void): () => void;
   forgetExit(id: string): Promise<void>;
   wasOutOfMemory(record: ContainerRecord): Promise<boolean>;
   exec(record: ContainerRecord, command: readonly string[], timeoutMs: number, signal?: AbortSignal): Promise<ExecResult>;

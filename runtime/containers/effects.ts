@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -9,7 +9,6 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import { sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
-import { makeFolder } from '../../base/storage/index.ts';
 import type { NetworkEngine } from '../../cni-plugins/index.ts';
 import type { ImageStore } from '../images/types.ts';
 import { startMonitor } from '../monitor/conmon.ts';
@@ -35,6 +34,7 @@ import { checkedResources } from '../oci/check-resources.ts';
 import { boundedResources } from '../oci/profile-bounds.ts';
 import { detectResourceSupport } from '../oci/resource-support.ts';
 import { mergedResources, toOciUpdate, updateFailure } from '../oci/resources.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import type { HandlerFeatures } from '../oci/probe/features.ts';
 import type { OciSpec } from '../oci/spec.types.ts';
@@ -78,10 +78,14 @@ export interface EffectParts {
   readonly features: (handler: string) => Promise<HandlerFeatures>;
   readonly kubeletRoot: string;
   readonly cdi: CdiRegistry;
+  readonly paths: HostPaths;
   /** Whether asked devices belong to the user that runs. */
   readonly devicesOwnedByUser: boolean;
   readonly writableLayerSize: string;
 }
+
+/** How long a runtime may keep others from starting. */
+const slotMs = 10_000;
 
 /** Folder of one container: bundle, pid files, attach socket. */
 export function bundleIn(stateDir: string, id: string): string {
@@ -96,8 +100,18 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
 
 function realEffects(parts: EffectParts): ContainerEffects {
   const { stateDir, handlers, exits, cgroups, images, network } = parts;
-  // Runtimes that all start at once only get in each other's and the daemon's way: a few a processor keep them all busy.
-  const slots = pLimit(availableParallelism());
+  // Runtimes that all start at once only get in each other's and the daemon's way: a few a processor keep them all busy. One that takes long
+  // waits for something else than a processor, such as a file server that does not answer: others need not wait with it.
+  const limited = pLimit(availableParallelism());
+  const slots = <T>(act: () => Promise<T>): Promise<T> => {
+    const done = Promise.withResolvers<T>();
+    void limited(async () => {
+      const acting = act();
+      acting.then(done.resolve, done.reject);
+      await Promise.race([acting.catch(() => undefined), pause(slotMs)]);
+    });
+    return done.promise;
+  };
   /** Containers whose start the end of an earlier daemon cut off. */
   const cutOff = new Set<string>();
   const resourceSupport = detectResourceSupport(cgroups);
@@ -133,7 +147,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
   const monitorOf = async (record: ContainerRecord): Promise<{ readonly monitor: WaitingMonitor; readonly made: string | undefined }> => {
     const { config, logPath } = record;
     const [made] = await Promise.all([
-      logPath === '' ? undefined : makeFolder(dirname(logPath), 0o755),
+      logPath === '' ? undefined : parts.paths.makeFolder(dirname(logPath), 0o755),
       mkdir(bundle(record.id), { recursive: true, mode: 0o700 }),
     ]);
     const monitor = await startMonitor({
@@ -159,9 +173,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
     if (started === undefined) return;
     await started.monitor.abandon();
     // A request that is refused leaves nothing: no empty log, no folder for it.
-    if ((await stat(record.logPath).catch(() => undefined))?.size === 0) await rm(record.logPath, { force: true });
-    for (let folder = dirname(record.logPath); started.made !== undefined && folder.startsWith(started.made); folder = dirname(folder))
-      await rmdir(folder).catch(() => undefined);
+    if (record.logPath !== '') await parts.paths.removeEmptyLog(record.logPath, started.made).catch(() => undefined);
   };
 
   return {
@@ -184,7 +196,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
         planned: (plan) => void plans.set(record.id, plan),
         accepted: () => {
           // Only on a processor that would be idle; else every pod that waits for its turn would have a monitor that waits.
-          if (slots.activeCount + slots.pendingCount + waiting.size >= availableParallelism()) return;
+          if (limited.activeCount + limited.pendingCount + waiting.size >= availableParallelism()) return;
           const monitor = durable.then(() => monitorOf(record));
           waiting.set(record.id, monitor);
           // Told where it is asked for.
@@ -243,10 +255,10 @@ function realEffects(parts: EffectParts): ContainerEffects {
         exits.forget(record.id),
       ]);
     },
-    watch: (record, tell) => {
+    watch: (record, tell, monitorLost) => {
       if (record.init === undefined || record.monitor === undefined) return () => undefined;
       if (placeOf(record).systemd) void oomLedger.open(dirname(cgroupOf(record)));
-      return exits.watchContainer(record.id, { init: record.init, monitor: record.monitor }, tell);
+      return exits.watchContainer(record.id, { init: record.init, monitor: record.monitor }, tell, monitorLost);
     },
     forgetExit: (id) => exits.forget(id),
     recordedExit: (id) => exits.recorded(id),
@@ -284,7 +296,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
       });
       if (wanted.cpuQuota === -1 && !removesQuota) await writeCgroupSettings(cgroups, limitsOf(record), noQuota);
     },
-    reopenLog: (record) => reopenLog(record, bundle(record.id)),
+    reopenLog: (record) => reopenLog(record, bundle(record.id), parts.paths),
     isAlive: (record) => record.init !== undefined && sameProcess(record.init),
     isMonitored: (record) => record.monitor !== undefined && sameProcess(record.monitor),
     logPath: (config, sandbox) => containerLogPath(sandbox.config.logDirectory, config.logPath),

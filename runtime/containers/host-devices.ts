@@ -1,7 +1,9 @@
-import { lstat, readdir, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Device } from '../cri/contract/contract.types.ts';
+import { hasNoAnswer, isOf } from '../host-paths/host-paths.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import type { OciDevice } from '../oci/spec.types.ts';
 
 /** A device node of the container, and what its processes may do with it. */
@@ -11,21 +13,23 @@ export interface DeviceNode {
   readonly access: string;
 }
 
+type DevicePaths = Pick<HostPaths, 'facts' | 'ownFacts' | 'names'>;
+
 /** More than a host has. */
 const deviceLimit = 4096;
 
 /**
  * The device nodes behind what a container asks for: a link is followed, a folder gives every device in it.
- * @throws PortcullisError RUNTIME_BAD_DEVICE
+ * @throws PortcullisError RUNTIME_BAD_DEVICE, RUNTIME_PATH_NO_ANSWER
  */
-export async function askedDevices(asked: readonly Device[]): Promise<DeviceNode[]> {
+export async function askedDevices(asked: readonly Device[], paths: DevicePaths): Promise<DeviceNode[]> {
   if (asked.length > deviceLimit) throw badDevice('', `${asked.length} devices are asked for`, `ask for ${deviceLimit} at most`);
   const all: DeviceNode[] = [];
   for (const { hostPath, containerPath, permissions } of asked) {
     checkPath(hostPath, 'host path');
     checkPath(containerPath, 'container path');
     const access = accessOf(permissions, hostPath);
-    const found = await devicesAt(hostPath, containerPath);
+    const found = await devicesAt(hostPath, containerPath, paths);
     if (found.length === 0) throw badDevice(hostPath, 'there is no device', 'name a device of the host');
     for (const node of found) all.push({ node, access });
   }
@@ -57,8 +61,10 @@ const notDevices = new Set([
 ]);
 
 /** Every device of the host, for a privileged container. */
-export async function allHostDevices(): Promise<DeviceNode[]> {
-  return (await devicesAt('/dev', '/dev')).map((node) => ({ node, access: 'rwm' }));
+export async function allHostDevices(paths: DevicePaths): Promise<DeviceNode[]> {
+  // No pod names it, and what it holds is in the kernel's memory.
+  const ofDev: DevicePaths = { ...paths, names: (folder) => (folder === '/dev' ? readdir(folder) : paths.names(folder)) };
+  return (await devicesAt('/dev', '/dev', ofDev)).map((node) => ({ node, access: 'rwm' }));
 }
 
 /** All devices of the host and, at other paths, those that were asked for. */
@@ -73,43 +79,46 @@ export function ownedBy(devices: readonly DeviceNode[], user: { readonly uid: nu
 }
 
 /** Inside a folder links are not followed: they lead to devices of the folder, or out of it. */
-async function devicesAt(hostPath: string, containerPath: string): Promise<OciDevice[]> {
+async function devicesAt(hostPath: string, containerPath: string, paths: DevicePaths): Promise<OciDevice[]> {
   if (notDevices.has(hostPath)) return [];
-  const node = await deviceNode(hostPath, containerPath);
+  const node = await deviceNode(hostPath, containerPath, paths);
   if (node !== 'folder') return node === undefined ? [] : [node];
-  const names = (await readdir(hostPath)).sort();
-  const found = await Promise.all(names.map((name) => inFolder(join(hostPath, name), join(containerPath, name))));
+  const names = [...(await paths.names(hostPath))].sort();
+  const found = await Promise.all(names.map((name) => inFolder(join(hostPath, name), join(containerPath, name), paths)));
   return found.flat();
 }
 
-async function inFolder(hostPath: string, containerPath: string): Promise<OciDevice[]> {
-  const link = await lstat(hostPath).then(
-    (facts) => facts.isSymbolicLink(),
-    () => true,
-  );
-  return link ? [] : devicesAt(hostPath, containerPath);
+async function inFolder(hostPath: string, containerPath: string, paths: DevicePaths): Promise<OciDevice[]> {
+  const link = await paths.ownFacts(hostPath).then((facts) => isOf(facts, 'link'), unlessNoAnswer(true));
+  return link ? [] : devicesAt(hostPath, containerPath, paths);
 }
 
 /** The node behind a path, `folder` for a folder, undefined for anything else. */
-export async function deviceNode(hostPath: string, containerPath: string): Promise<OciDevice | 'folder' | undefined> {
-  let facts;
-  try {
-    facts = await stat(hostPath);
-  } catch {
-    return undefined;
-  }
-  if (facts.isDirectory()) return 'folder';
-  if (!facts.isCharacterDevice() && !facts.isBlockDevice()) return undefined;
-  const { rdev } = facts;
+export async function deviceNode(
+  hostPath: string,
+  containerPath: string,
+  paths: Pick<HostPaths, 'facts'>,
+): Promise<OciDevice | 'folder' | undefined> {
+  const facts = await paths.facts(hostPath).catch(unlessNoAnswer(undefined));
+  if (facts === undefined) return undefined;
+  if (isOf(facts, 'folder')) return 'folder';
+  if (!isOf(facts, 'character') && !isOf(facts, 'block')) return undefined;
   return {
     path: containerPath,
-    type: facts.isBlockDevice() ? 'b' : 'c',
-    // Encoding of dev_t: sys/sysmacros.h.
-    major: ((rdev >>> 8) & 0xfff) | (Math.floor(rdev / 2 ** 32) & 0xfffff000),
-    minor: (rdev & 0xff) | ((rdev >>> 12) & 0xfff00),
+    type: isOf(facts, 'block') ? 'b' : 'c',
+    major: facts.major,
+    minor: facts.minor,
     fileMode: facts.mode & 0o777,
     uid: facts.uid,
     gid: facts.gid,
+  };
+}
+
+/** What cannot be looked at is as good as absent, unless its file system did not answer. */
+function unlessNoAnswer<T>(otherwise: T): (thrown: unknown) => T {
+  return (thrown) => {
+    if (hasNoAnswer(thrown)) throw thrown;
+    return otherwise;
   };
 }
 

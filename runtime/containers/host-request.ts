@@ -6,6 +6,7 @@ import { askedCdiDevices } from './cdi/names.ts';
 import { readyEdits } from './cdi/edits.ts';
 import type { ReadyEdits } from './cdi/edits.ts';
 import type { CdiRegistry } from './cdi/registry.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import type { HostAccess } from './host-access.ts';
 import { askedDevices } from './host-devices.ts';
 import type { DeviceNode } from './host-devices.ts';
@@ -24,19 +25,23 @@ export interface HostRequest {
 
 /**
  * Follows links of mounts and devices, and reads CDI specs.
- * @throws PortcullisError RUNTIME_BAD_MOUNT, RUNTIME_BAD_DEVICE, RUNTIME_BAD_CDI_DEVICE and others of CDI
+ * @throws PortcullisError RUNTIME_BAD_MOUNT, RUNTIME_BAD_DEVICE, RUNTIME_BAD_CDI_DEVICE and others of CDI, RUNTIME_PATH_NO_ANSWER
  */
 export async function hostRequest(input: {
   readonly config: ContainerConfig;
   readonly sandbox: SandboxRecord;
   readonly kubeletRoot: string;
   readonly cdi: CdiRegistry;
+  readonly paths: HostPaths;
 }): Promise<HostRequest> {
-  const { config, sandbox } = input;
+  const { config, sandbox, paths: hostPaths } = input;
   const cdi = askedCdiDevices(config);
   const [sources, devices, changes, kubeletRoot] = await Promise.all([
-    resolveSources(config.mounts.filter((mount) => !isImageVolume(mount))),
-    askedDevices(config.devices),
+    resolveSources(
+      config.mounts.filter((mount) => !isImageVolume(mount)),
+      hostPaths,
+    ),
+    askedDevices(config.devices, hostPaths),
     input.cdi.editsFor(cdi),
     realpath(input.kubeletRoot).catch(() => input.kubeletRoot),
   ]);
@@ -46,7 +51,7 @@ export async function hostRequest(input: {
   return {
     sources,
     devices,
-    edits: changes.length === 0 ? undefined : await readyEdits(changes),
+    edits: changes.length === 0 ? undefined : await readyEdits(changes, hostPaths),
     access: {
       devices: config.devices.map((device) => device.hostPath),
       nodes: devices.map(({ node: { type, major, minor }, access }) => ({ type, major, minor, access })),

@@ -1,7 +1,8 @@
-import { readdir, stat, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { PortcullisError } from '../../base/errors/index.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import type { ContainerRecord } from './record.ts';
 
 /**
@@ -9,14 +10,14 @@ import type { ContainerRecord } from './record.ts';
  * file by an empty one, and its lines would be lost. It reads one line at a time from its control FIFO, and answers by a new file.
  * @throws PortcullisError RUNTIME_LOG_NOT_REOPENED
  */
-export async function reopenLog(record: ContainerRecord, bundle: string): Promise<void> {
+export async function reopenLog(record: ContainerRecord, bundle: string, paths: Pick<HostPaths, 'openedBy'>): Promise<void> {
   if (record.logPath === '') return;
-  const before = await fileAt(record.logPath);
-  if (before !== undefined && (await isOpenIn(record.monitor?.pid ?? 0, before))) return;
+  const before = await paths.openedBy(record.logPath, record.monitor?.pid ?? 0);
+  if (before.isOpen) return;
   await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: 'r+' });
   for (let attempt = 0; attempt < 200; attempt += 1) {
-    const after = await fileAt(record.logPath);
-    if (after !== undefined && after !== before) return;
+    const { file } = await paths.openedBy(record.logPath, 0);
+    if (file !== undefined && file !== before.file) return;
     await pause(5);
   }
   throw new PortcullisError({
@@ -27,19 +28,4 @@ export async function reopenLog(record: ContainerRecord, bundle: string): Promis
     why: 'its monitor made no new file within 1 s',
     fix: 'see whether the monitor lives (portcullis ps) and the disk has room',
   });
-}
-
-/** Device and inode of what stands at a path, or of what a link of /proc leads to; undefined when nothing does. */
-async function fileAt(path: string): Promise<string | undefined> {
-  return stat(path, { bigint: true }).then(
-    (facts) => `${facts.dev}:${facts.ino}`,
-    () => undefined,
-  );
-}
-
-async function isOpenIn(pid: number, file: string): Promise<boolean> {
-  const folder = `/proc/${pid}/fd`;
-  const names = await readdir(folder).catch(() => []);
-  const open = await Promise.all(names.map((name) => fileAt(join(folder, name))));
-  return open.includes(file);
 }

@@ -1,9 +1,11 @@
-import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import { bytesOf } from '../config/bytes.ts';
 import type { ContainerRecord } from './record.ts';
+
+type LogPaths = Pick<HostPaths, 'facts' | 'names' | 'rename' | 'removeFile'>;
 
 export interface LogRotation {
   /** Looks at every log once; the timer does so by itself. */
@@ -27,23 +29,25 @@ export function createLogRotation(parts: {
   readonly containers: () => readonly ContainerRecord[];
   readonly reopen: (id: string) => Promise<void>;
   readonly log: Logger;
+  readonly paths: LogPaths;
 }): LogRotation {
   const maxBytes = bytesOf(parts.maxSize) ?? 0;
+  const { paths } = parts;
   let running: Promise<void> | undefined;
   const lookAt = async (record: ContainerRecord): Promise<void> => {
-    const size = await sizeOf(record.logPath);
+    const size = await sizeOf(record.logPath, paths);
     if (size === undefined) return parts.reopen(record.id);
     if (size <= maxBytes) return;
-    const aside = await freeName(record.logPath, new Date());
-    await rename(record.logPath, aside);
+    const aside = await freeName(record.logPath, new Date(), paths);
+    await paths.rename(record.logPath, aside);
     try {
       await parts.reopen(record.id);
     } catch (cause) {
       // The monitor still writes to the file that was set aside: it gets its name back, unless a new one stands there.
-      if ((await sizeOf(record.logPath)) === undefined) await rename(aside, record.logPath);
+      if ((await sizeOf(record.logPath, paths)) === undefined) await paths.rename(aside, record.logPath);
       throw cause;
     }
-    await dropOldest(record.logPath, parts.maxFiles - 1);
+    await dropOldest(record.logPath, parts.maxFiles - 1, paths);
   };
   const sweep = async (): Promise<void> => {
     for (const record of parts.containers()) {
@@ -62,30 +66,30 @@ export function createLogRotation(parts: {
 const asideForm = /^\.\d{8}-\d{6}(-\d{1,4})?$/;
 
 /** A name that sorts behind every file that was set aside before. */
-async function freeName(logPath: string, now: Date): Promise<string> {
+async function freeName(logPath: string, now: Date, paths: LogPaths): Promise<string> {
   const stamp = now
     .toISOString()
     .replaceAll(/[-:]|\..*/g, '')
     .replace('T', '-');
-  const sameSecond = (await setAside(logPath)).filter((name) => name.startsWith(`${basename(logPath)}.${stamp}`));
+  const sameSecond = (await setAside(logPath, paths)).filter((name) => name.startsWith(`${basename(logPath)}.${stamp}`));
   const numbers = sameSecond.map((name) => Number(/-(\d{1,4})$/.exec(name.slice(basename(logPath).length + 1 + stamp.length))?.[1] ?? 0));
   return `${logPath}.${stamp}${numbers.length === 0 ? '' : `-${Math.max(...numbers) + 1}`}`;
 }
 
-async function dropOldest(logPath: string, keep: number): Promise<void> {
-  const names = await setAside(logPath);
-  for (const old of names.slice(0, Math.max(0, names.length - keep))) await rm(join(dirname(logPath), old), { force: true });
+async function dropOldest(logPath: string, keep: number, paths: LogPaths): Promise<void> {
+  const names = await setAside(logPath, paths);
+  for (const old of names.slice(0, Math.max(0, names.length - keep))) await paths.removeFile(join(dirname(logPath), old));
 }
 
 /** Names of the files that were set aside, oldest first. */
-async function setAside(logPath: string): Promise<string[]> {
+async function setAside(logPath: string, paths: LogPaths): Promise<string[]> {
   const name = basename(logPath);
-  const found = (await readdir(dirname(logPath))).filter((entry) => entry.startsWith(name) && asideForm.test(entry.slice(name.length)));
+  const found = (await paths.names(dirname(logPath))).filter((entry) => entry.startsWith(name) && asideForm.test(entry.slice(name.length)));
   return found.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
 }
 
-async function sizeOf(path: string): Promise<number | undefined> {
-  return stat(path).then(
+async function sizeOf(path: string, paths: LogPaths): Promise<number | undefined> {
+  return paths.facts(path).then(
     (facts) => facts.size,
     (thrown: unknown) => {
       if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;

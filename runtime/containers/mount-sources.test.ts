@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { Mount } from '../cri/contract/contract.types.ts';
+import { hostPathsHere } from '../host-paths/here.ts';
 import { checkPropagation, isOwnOfPod, makeMissing, resolveSources } from './mount-sources.ts';
 import type { MountSource } from './mount-sources.ts';
 
@@ -25,27 +26,39 @@ describe('sources of mounts', () => {
     ['real/deep/..', 'real', false],
   ] as const) {
     it(`${asked} is ${path}${missing ? ', missing' : ''}`, async () => {
-      const [source] = await resolveSources([mount(`${folder}/${asked}`)]);
+      const [source] = await resolveSources([mount(`${folder}/${asked}`)], hostPathsHere);
       assert.deepEqual([source?.path, source?.missing], [join(folder, path), missing]);
     });
   }
 
   for (const asked of ['relative', '', `${folder}/none/../../etc`, `${folder}/a\0b`]) {
     it(`${JSON.stringify(asked.replace(folder, '…'))} is refused`, async () => {
-      await assert.rejects(resolveSources([mount(asked)]), { code: 'RUNTIME_BAD_MOUNT' });
+      await assert.rejects(resolveSources([mount(asked)], hostPathsHere), { code: 'RUNTIME_BAD_MOUNT' });
     });
   }
 
   it('a missing one is made as a folder; what can not be made is refused', async () => {
-    await makeMissing(await resolveSources([mount(`${folder}/link/made`)]));
+    await makeMissing(await resolveSources([mount(`${folder}/link/made`)], hostPathsHere), hostPathsHere);
     assert.ok(existsSync(join(folder, 'real/made')));
-    await assert.rejects(makeMissing(await resolveSources([mount(`${folder}/dangling`)])), { code: 'RUNTIME_BAD_MOUNT' });
-    await assert.rejects(makeMissing(await resolveSources([mount(`${folder}/real/file/x`)])), { code: 'RUNTIME_BAD_MOUNT' });
-    await assert.rejects(makeMissing(await resolveSources([mount('/proc/none/below')])), { code: 'RUNTIME_BAD_MOUNT' });
+    await assert.rejects(makeMissing(await resolveSources([mount(`${folder}/dangling`)], hostPathsHere), hostPathsHere), {
+      code: 'RUNTIME_BAD_MOUNT',
+    });
+    await assert.rejects(makeMissing(await resolveSources([mount(`${folder}/real/file/x`)], hostPathsHere), hostPathsHere), {
+      code: 'RUNTIME_BAD_MOUNT',
+    });
+    await assert.rejects(makeMissing(await resolveSources([mount('/proc/none/below')], hostPathsHere), hostPathsHere), {
+      code: 'RUNTIME_BAD_MOUNT',
+    });
   });
 
   it('too many are refused', async () => {
-    await assert.rejects(resolveSources(Array.from({ length: 5000 }, () => mount('/'))), { code: 'RUNTIME_BAD_MOUNT' });
+    await assert.rejects(
+      resolveSources(
+        Array.from({ length: 5000 }, () => mount('/')),
+        hostPathsHere,
+      ),
+      { code: 'RUNTIME_BAD_MOUNT' },
+    );
   });
 });
 

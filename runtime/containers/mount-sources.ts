@@ -1,9 +1,10 @@
-import { readFile, realpath } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { dirname, join, normalize } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { makeFolder } from '../../base/storage/index.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { MountPropagation } from '../cri/contract/contract.types.ts';
 import type { Mount } from '../cri/contract/contract.types.ts';
+import { hasNoAnswer } from '../host-paths/host-paths.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 
 /** A bind mount with its source followed through every symbolic link. */
 export interface MountSource {
@@ -19,30 +20,36 @@ const mountLimit = 4096;
 /**
  * Follows the sources of bind mounts, as cri-api demands (Mount.host_path): what is bound, and what a ceiling is held against, is the
  * destination of a link. Changes nothing.
- * @throws PortcullisError RUNTIME_BAD_MOUNT
+ * @throws PortcullisError RUNTIME_BAD_MOUNT, RUNTIME_PATH_NO_ANSWER
  */
-export async function resolveSources(mounts: readonly Mount[]): Promise<readonly MountSource[]> {
+export async function resolveSources(mounts: readonly Mount[], paths: Pick<HostPaths, 'facts'>): Promise<readonly MountSource[]> {
   if (mounts.length > mountLimit) throw badMount('', `it asks for ${mounts.length} mounts`, `ask for ${mountLimit} at most`);
   return Promise.all(
     mounts.map(async (mount) => {
       const { hostPath, containerPath } = mount;
       if (!hostPath.startsWith('/') || hostPath.includes('\0'))
         throw badMount(containerPath, `the host path ${JSON.stringify(hostPath)} is not absolute`, 'give an absolute host path');
-      return { mount, ...(await resolved(hostPath, containerPath)) };
+      return { mount, ...(await resolved(hostPath, containerPath, paths)) };
     }),
   );
 }
 
 /** The real path; of one that is missing, the real path of the part that exists and the rest as written. */
-async function resolved(path: string, destination: string): Promise<{ readonly path: string; readonly missing: boolean }> {
+async function resolved(
+  path: string,
+  destination: string,
+  paths: Pick<HostPaths, 'facts'>,
+): Promise<{ readonly path: string; readonly missing: boolean }> {
   const parts = path.split('/').filter((part) => part !== '' && part !== '.');
   for (let have = parts.length; have >= 0; have -= 1) {
     const rest = parts.slice(have);
     if (rest.includes('..'))
       throw badMount(destination, `the host path ${JSON.stringify(path)} climbs out of a folder that is missing`, 'give a clean host path');
     try {
-      return { path: join(await realpath('/' + parts.slice(0, have).join('/')), ...rest), missing: rest.length > 0 };
+      const { path: real } = await paths.facts('/' + parts.slice(0, have).join('/'));
+      return { path: join(real, ...rest), missing: rest.length > 0 };
     } catch (thrown) {
+      if (isPortcullisError(thrown)) throw thrown;
       const { code } = thrown as NodeJS.ErrnoException;
       if (code !== 'ENOENT' && code !== 'ENOTDIR')
         throw badMount(destination, `the host path ${JSON.stringify(path)} can not be followed (${code ?? ''})`, 'correct the host path');
@@ -52,11 +59,12 @@ async function resolved(path: string, destination: string): Promise<{ readonly p
 }
 
 /** Makes a missing source as a folder, as kubelets and other runtimes expect. */
-export async function makeMissing(sources: readonly MountSource[]): Promise<void> {
+export async function makeMissing(sources: readonly MountSource[], paths: Pick<HostPaths, 'makeFolder'>): Promise<void> {
   for (const { path, mount } of sources.filter((source) => source.missing)) {
     try {
-      await makeFolder(path, 0o755);
+      await paths.makeFolder(path, 0o755);
     } catch (thrown) {
+      if (hasNoAnswer(thrown)) throw thrown;
       throw badMount(
         mount.containerPath,
         `the host path ${path} is missing and can not be made: ${reasonOf(thrown)}`,

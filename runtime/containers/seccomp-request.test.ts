@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { ProfileType } from '../cri/contract/contract.types.ts';
 import type { LinuxContainerSecurityContext } from '../cri/contract/contract.types.ts';
+import { hostPathsHere } from '../host-paths/here.ts';
 import { seccompRequest } from './seccomp-request.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'seccomp-'));
@@ -35,7 +36,7 @@ for (const [name, security, type] of [
   ['the deprecated unconfined', asked({ seccompProfilePath: 'unconfined' }), 'Unconfined'],
   ['the deprecated localhost', asked({ seccompProfilePath: `localhost/${inside('good.json')}` }), 'Localhost'],
 ] as const) {
-  test(`seccomp: ${name}`, async () => assert.equal((await seccompRequest(security))?.type, type));
+  test(`seccomp: ${name}`, async () => assert.equal((await seccompRequest(security, hostPathsHere))?.type, type));
 }
 
 for (const [name, security] of [
@@ -51,9 +52,12 @@ for (const [name, security] of [
   ['a file of a terabyte', field(ProfileType.Localhost, inside('huge'))],
   ['an unknown string', asked({ seccompProfilePath: 'default' })],
 ] as const) {
-  test(`seccomp: ${name} is refused`, () => assert.rejects(seccompRequest(security), { code: 'RUNTIME_BAD_SECCOMP' }));
+  test(`seccomp: ${name} is refused`, () => assert.rejects(seccompRequest(security, hostPathsHere), { code: 'RUNTIME_BAD_SECCOMP' }));
 }
 
 test('seccomp: a refusal does not quote the file', async () => {
-  await assert.rejects(seccompRequest(field(ProfileType.Localhost, inside('secret'))), (error: Error) => !error.message.includes('hash'));
+  await assert.rejects(
+    seccompRequest(field(ProfileType.Localhost, inside('secret')), hostPathsHere),
+    (error: Error) => !error.message.includes('hash'),
+  );
 });

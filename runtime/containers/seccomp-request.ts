@@ -1,8 +1,8 @@
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { parseSeccompJson } from '../../entitlements/index.ts';
 import type { LinuxContainerSecurityContext } from '../cri/contract/contract.types.ts';
+import { hasNoAnswer } from '../host-paths/host-paths.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import { askedProfile, withoutLocalhost } from './asked-profile.ts';
 
 export interface SeccompRequest {
@@ -15,16 +15,19 @@ const fileLimit = 1024 * 1024;
 /**
  * The seccomp profile that is asked for: the message, else the deprecated string (`runtime/default`, `unconfined`, `localhost/PATH`).
  * Undefined when neither says anything. An unknown type is an error and not "unconfined".
- * @throws PortcullisError RUNTIME_BAD_SECCOMP
+ * @throws PortcullisError RUNTIME_BAD_SECCOMP, RUNTIME_PATH_NO_ANSWER
  */
-export async function seccompRequest(security: LinuxContainerSecurityContext | undefined): Promise<SeccompRequest | undefined> {
+export async function seccompRequest(
+  security: LinuxContainerSecurityContext | undefined,
+  paths: Pick<HostPaths, 'text'>,
+): Promise<SeccompRequest | undefined> {
   const words = { defaults: ['runtime/default', 'docker/default'], localhost: 'PATH' };
   const asked = askedProfile(security?.seccomp, security?.seccompProfilePath ?? '', words, badSeccomp);
-  return asked?.type === 'Localhost' ? localhost(asked.reference) : asked;
+  return asked?.type === 'Localhost' ? localhost(asked.reference, paths) : asked;
 }
 
 /** A kubelet gives the absolute path of a file below its own folder. */
-async function localhost(ref: string): Promise<SeccompRequest> {
+async function localhost(ref: string, paths: Pick<HostPaths, 'text'>): Promise<SeccompRequest> {
   const path = withoutLocalhost(ref);
   if (!path.startsWith('/') || path.split('/').includes('..') || path.includes('\0'))
     throw badSeccomp(
@@ -32,7 +35,7 @@ async function localhost(ref: string): Promise<SeccompRequest> {
       'it is not an absolute, clean path',
       'give the absolute path of an OCI seccomp profile, without ".."',
     );
-  const text = await readBounded(path);
+  const text = await readBounded(path, paths);
   try {
     return { type: 'Localhost', json: parseSeccompJson(text) };
   } catch {
@@ -41,35 +44,16 @@ async function localhost(ref: string): Promise<SeccompRequest> {
   }
 }
 
-/**
- * A plain file and never more of it than a profile may have: not a FIFO, on which an opening would wait, and not a device without end. Links
- * are followed: operators keep their profiles elsewhere and link them into the kubelet's folder.
- */
-async function readBounded(path: string): Promise<string> {
-  let file;
-  try {
-    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
-  } catch (cause) {
-    throw badSeccomp(
-      path,
-      (cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(cause),
-      'put the profile there',
-    );
-  }
-  try {
-    if (!(await file.stat()).isFile()) throw badSeccomp(path, 'it is not a plain file', 'put the profile there');
-    const bytes = Buffer.alloc(fileLimit + 1);
-    let size = 0;
-    for (;;) {
-      const { bytesRead } = await file.read(bytes, size, bytes.length - size, size);
-      size += bytesRead;
-      if (bytesRead === 0 || size === bytes.length) break;
-    }
-    if (size > fileLimit) throw badSeccomp(path, `it is larger than ${fileLimit} bytes`, 'give a smaller profile');
-    return bytes.toString('utf8', 0, size);
-  } finally {
-    await file.close();
-  }
+/** Links are followed: operators keep their profiles elsewhere and link them into the kubelet's folder. */
+async function readBounded(path: string, paths: Pick<HostPaths, 'text'>): Promise<string> {
+  const read = await paths.text(path, fileLimit).catch((cause: unknown) => {
+    if (hasNoAnswer(cause)) throw cause;
+    const why = (cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(cause);
+    throw badSeccomp(path, why, 'put the profile there');
+  });
+  if ('text' in read) return read.text;
+  if (read.refused === 'too large') throw badSeccomp(path, `it is larger than ${fileLimit} bytes`, 'give a smaller profile');
+  throw badSeccomp(path, 'it is not a plain file', 'put the profile there');
 }
 
 function badSeccomp(on: string, why: string, fix: string): PortcullisError {

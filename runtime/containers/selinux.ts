@@ -1,7 +1,8 @@
-import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { SELinuxOption } from '../cri/contract/contract.types.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import { runCommand } from '../oci/command.ts';
 import { parseContext, seLinuxLabels, seLinuxRequest } from './selinux-request.ts';
 import type { ContainerContexts, SeLinuxContext, SeLinuxLabels } from './selinux-request.ts';
@@ -58,7 +59,7 @@ const ofTheNode = new Set([
 /** A large volume takes its time. */
 const relabelTimeoutMs = 10 * 60_000;
 
-export function openSeLinux(startProgram: StartProgram): SeLinux {
+export function openSeLinux(startProgram: StartProgram, hostPaths: Pick<HostPaths, 'facts'>): SeLinux {
   const enabled = existsSync('/sys/fs/selinux/enforce');
   const contexts = enabled ? readContexts() : undefined;
   const labels: SeLinux['labels'] = (input) => {
@@ -79,7 +80,7 @@ export function openSeLinux(startProgram: StartProgram): SeLinux {
     check: (options) => void labels({ asked: seLinuxRequest(options, undefined), privileged: false, sandboxId: '' }),
     relabel: async (paths, label) => {
       if (!enabled) return;
-      const real = paths.map((path) => realpathSync(path));
+      const real = await Promise.all(paths.map(async (path) => (await hostPaths.facts(path)).path));
       const node = real.find((path) => ofTheNode.has(path));
       if (node !== undefined) throw notRelabelled(node, 'it belongs to the node, which would no longer work', 'mount a folder below it');
       const said = await runCommand(startProgram, '/usr/bin/chcon', ['--recursive', '--no-dereference', '--', label, ...real], {

@@ -31,6 +31,8 @@ export interface ContainerService extends ContainersOfSandbox {
   exec(idOrPrefix: string, command: readonly string[], timeoutSeconds: number, signal?: AbortSignal): Promise<ExecResult>;
   update(idOrPrefix: string, resources: LinuxContainerResources | undefined): Promise<void>;
   reopenLog(idOrPrefix: string): Promise<void>;
+  /** Containers whose first process lives and whose monitor does not. */
+  unmonitored(): readonly string[];
   recover(): Promise<void>;
   /** Stops watching; running containers go on. */
   close(): void;
@@ -48,6 +50,8 @@ export function createContainerService(parts: {
 }): ContainerService {
   const { records, lock, effects, log, requireSandbox } = parts;
   const watches = new Map<string, () => void>();
+  /** Containers that run without their monitor. The next start of the daemon finds it out again. */
+  const unmonitored = new Set<string>();
   let closed = false;
   // A process that waits or runs does not outlive the machine's boot, and so need not its record (docs/decisions/0035). How it ended does.
   const putUntilBoot = (record: ContainerRecord): Promise<void> => records.put(record, [], 'process');
@@ -55,16 +59,28 @@ export function createContainerService(parts: {
   const exits = createExitRecorder({ records, lock, effects, log });
   const watch = (record: ContainerRecord): void => {
     watches.get(record.id)?.();
-    const stop = effects.watch(record, (exit) => {
-      watches.delete(record.id);
-      // One that fails was logged, and is tried again.
-      exits.record(record.id, exit).catch(() => undefined);
-    });
+    const stop = effects.watch(
+      record,
+      (exit) => {
+        watches.delete(record.id);
+        unmonitored.delete(record.id);
+        // One that fails was logged, and is tried again.
+        exits.record(record.id, exit).catch(() => undefined);
+      },
+      () => {
+        unmonitored.add(record.id);
+        log.error(
+          { container: record.id, monitor: record.monitor?.pid },
+          'the monitor of a running container has ended: its output is lost from now on, and its exit code is known only where the kernel reports it',
+        );
+      },
+    );
     watches.set(record.id, stop);
   };
   const unwatch = (id: string): void => {
     watches.get(id)?.();
     watches.delete(id);
+    unmonitored.delete(id);
   };
   /** The exit code of a process that is gone is known and could not be written, or is in the monitor's file, or the watch reports it soon. */
   const conclude = async (id: string): Promise<void> => {
@@ -268,6 +284,7 @@ export function createContainerService(parts: {
       if (record.phase !== 'running') throw wrongPhase(record, 'reopen the log of', 'only a running container writes one');
       await lock(`log ${record.id}`, () => effects.reopenLog(record));
     },
+    unmonitored: () => [...unmonitored],
     recover: () => recoverContainers({ records, effects, log, watch, takeBack, recordExit: exits.record }),
     close: () => {
       closed = true;

@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import type { Kernel } from '../../base/kernel/index.ts';
 import type { IDMapping, Mount } from '../cri/contract/contract.types.ts';
+import { hasNoAnswer } from '../host-paths/host-paths.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import type { JoinedUserNamespace } from '../oci/mounts.ts';
 import type { HandlerFeatures } from '../oci/probe/features.ts';
 import type { SandboxRecord } from '../pods/record.ts';
@@ -52,12 +53,13 @@ export function checkUserIn(namespace: { readonly uids: IDMapping; readonly gids
  * Asks the kernel whether each mount that wants other ids can have them, before anything is made.
  * @throws PortcullisError RUNTIME_IDMAP_UNSUPPORTED, with the path and what to do
  */
-export async function checkMappable(kernel: Pick<Kernel, 'checkIdmap'>, mounts: readonly Mount[], userNamespace: string): Promise<void> {
+export async function checkMappable(paths: Pick<HostPaths, 'checkIdmap'>, mounts: readonly Mount[], userNamespace: string): Promise<void> {
   for (const mount of mounts) {
     if (mount.uidMappings.length === 0) continue;
     try {
-      await kernel.checkIdmap(mount.hostPath, userNamespace);
+      await paths.checkIdmap(mount.hostPath, userNamespace);
     } catch (cause) {
+      if (hasNoAnswer(cause)) throw cause;
       throw new PortcullisError({
         code: 'RUNTIME_IDMAP_UNSUPPORTED',
         kind: 'precondition',

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +13,7 @@ import type { Reactor } from '../../base/reactor/index.ts';
 import { openExitWatch } from './exits.ts';
 import type { Exit, ExitWatch } from './exits.ts';
 
+const ignored = (): void => undefined;
 let reactor: Reactor;
 let exits: ExitWatch;
 let folder: string;
@@ -43,10 +45,15 @@ test('an exit is told once, with the code and the time of the file', async () =>
   const [init, monitor] = [sleeper('30'), sleeper('30')];
   const told: Exit[] = [];
   const first = new Promise<Exit>((resolve) =>
-    exits.watchContainer('a1', { init: init.identity, monitor: monitor.identity }, (exit) => {
-      told.push(exit);
-      resolve(exit);
-    }),
+    exits.watchContainer(
+      'a1',
+      { init: init.identity, monitor: monitor.identity },
+      (exit) => {
+        told.push(exit);
+        resolve(exit);
+      },
+      ignored,
+    ),
   );
   writeExit('a1', '42');
   const exit = await first;
@@ -66,7 +73,7 @@ test('an exit that happened before the watch is told as well', async () => {
   writeExit('b2', '0');
   const exit = await new Promise<Exit>((resolve) => {
     const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
-    exits.watchContainer('b2', { init: gone, monitor: gone }, resolve);
+    exits.watchContainer('b2', { init: gone, monitor: gone }, resolve, ignored);
   });
   assert.equal(exit.code, 0);
 });
@@ -75,13 +82,15 @@ test('when the monitor is dead the kernel’s code is taken, and 255 when nobody
   const [init, monitor] = [sleeper('30'), sleeper('30')];
   monitor.child.kill('SIGKILL');
   await new Promise((resolve) => monitor.child.once('exit', resolve));
-  const known = new Promise<Exit>((resolve) => exits.watchContainer('c3', { init: init.identity, monitor: monitor.identity }, resolve));
+  const known = new Promise<Exit>((resolve) =>
+    exits.watchContainer('c3', { init: init.identity, monitor: monitor.identity }, resolve, ignored),
+  );
   init.child.kill('SIGTERM');
   const exit = await known;
   assert.equal(exit.fromMonitor, false);
   assert.ok([143, 255].includes(exit.code), `${exit.code}: 143 where the kernel tells it (6.15), else 255`);
   const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
-  const unknown = await new Promise<Exit>((resolve) => exits.watchContainer('d4', { init: gone, monitor: gone }, resolve));
+  const unknown = await new Promise<Exit>((resolve) => exits.watchContainer('d4', { init: gone, monitor: gone }, resolve, ignored));
   assert.deepEqual([unknown.code, unknown.fromMonitor], [255, false]);
 });
 
@@ -91,7 +100,7 @@ test('a live container is not reported as ended because no descriptor is free, a
   const told: Exit[] = [];
   try {
     descriptors.fill();
-    exits.watchContainer('e5', { init: init.identity, monitor: monitor.identity }, (exit) => told.push(exit));
+    exits.watchContainer('e5', { init: init.identity, monitor: monitor.identity }, (exit) => told.push(exit), ignored);
     await pause(700);
     assert.deepEqual(told, []);
   } finally {
@@ -122,7 +131,7 @@ test('a code that cannot be read is not taken for one that was never written', a
   try {
     descriptors.fill();
     await assert.rejects(exits.recorded('f6'), { code: 'RUNTIME_EXIT_UNREADABLE' });
-    exits.watchContainer('f6', { init: init.identity, monitor: monitor.identity }, (exit) => told.push(exit));
+    exits.watchContainer('f6', { init: init.identity, monitor: monitor.identity }, (exit) => told.push(exit), ignored);
     await pause(700);
     assert.deepEqual(told, []);
   } finally {
@@ -137,10 +146,40 @@ test('a code that cannot be read is not taken for one that was never written', a
 
 test('a monitor that writes the code late is waited for', async () => {
   const [init, monitor] = [sleeper('30'), sleeper('30')];
-  const told = new Promise<Exit>((resolve) => exits.watchContainer('g7', { init: init.identity, monitor: monitor.identity }, resolve));
+  const told = new Promise<Exit>((resolve) =>
+    exits.watchContainer('g7', { init: init.identity, monitor: monitor.identity }, resolve, ignored),
+  );
   init.child.kill('SIGKILL');
   await pause(1_000);
   writeExit('g7', '5');
   assert.equal((await told).code, 5);
   monitor.child.kill('SIGKILL');
+});
+
+test('a monitor that ends before the first process is reported at once, and one that ends after it is not', async () => {
+  const [init, monitor] = [sleeper('30'), sleeper('30')];
+  let lost = 0;
+  const noticed = Promise.withResolvers<void>();
+  const ended = Promise.withResolvers<Exit>();
+  exits.watchContainer('h8', { init: init.identity, monitor: monitor.identity }, ended.resolve, () => {
+    lost += 1;
+    noticed.resolve();
+  });
+  monitor.child.kill('SIGKILL');
+  await noticed.promise;
+  init.child.kill('SIGKILL');
+  assert.equal((await ended.promise).fromMonitor, false);
+  assert.equal(lost, 1);
+
+  const [first, second] = [sleeper('30'), sleeper('30')];
+  const told = new Promise<Exit>((resolve) =>
+    exits.watchContainer('i9', { init: first.identity, monitor: second.identity }, resolve, () => (lost += 1)),
+  );
+  first.child.kill('SIGKILL');
+  await once(first.child, 'exit');
+  writeExit('i9', '137');
+  second.child.kill('SIGKILL');
+  assert.equal((await told).code, 137);
+  await pause(100);
+  assert.equal(lost, 1);
 });

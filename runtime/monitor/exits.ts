@@ -18,11 +18,15 @@ export interface Exit {
 }
 
 export interface ExitWatch {
-  /** Tells the exit once, also one that happened before. The returned function stops the watch. */
+  /**
+   * Tells the exit once, also one that happened before. The returned function stops the watch.
+   * @param monitorLost called once when the monitor ends, or has ended, while the first process lives: nobody keeps its output any more
+   */
   watchContainer(
     id: string,
     processes: { readonly init: ProcessIdentity; readonly monitor: ProcessIdentity },
     tell: (exit: Exit) => void,
+    monitorLost: () => void,
   ): () => void;
   /** The exit that the monitor left on disk, if any. Throws when that cannot be read, as without free descriptors. */
   recorded(id: string): Promise<Exit | undefined>;
@@ -60,7 +64,7 @@ export async function openExitWatch(input: { readonly folder: string; readonly r
   };
   return {
     recorded,
-    watchContainer: (id, processes, tell) => {
+    watchContainer: (id, processes, tell, monitorLost) => {
       let over = false;
       const isOver = (): boolean => over;
       let release: () => void = () => undefined;
@@ -110,9 +114,23 @@ export async function openExitWatch(input: { readonly folder: string; readonly r
         }
         conclude({ code: code ?? 255, finishedAt: (BigInt(Date.now()) * 1_000_000n).toString(), fromMonitor: false });
       };
-      const stop = watchEnd(reactor, processes.init, (pidfd) => void afterInit(pidfd));
+      const afterMonitor = async (): Promise<void> => {
+        while (!isOver()) {
+          try {
+            // A monitor ends after the first process in the ordinary case: its exit is about to be reported.
+            if (sameProcess(processes.init) && !(await look()) && !isOver()) monitorLost();
+            return;
+          } catch {
+            await pause(50);
+          }
+        }
+      };
+      const stops = [
+        watchEnd(reactor, processes.init, (pidfd) => void afterInit(pidfd)),
+        watchEnd(reactor, processes.monitor, () => void afterMonitor()),
+      ];
       // Not within a callback of the reactor.
-      release = () => setImmediate(stop);
+      release = () => setImmediate(() => stops.forEach((stop) => stop()));
       lookOnce();
       return finish;
     },

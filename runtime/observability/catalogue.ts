@@ -24,6 +24,7 @@ export const metricCatalogue = {
   pods: metric('pods', 'gauge', 'Pod sandboxes that are listed.', ['state']),
   containers: metric('containers', 'gauge', 'Containers that are listed.', ['state']),
   containersDegraded: metric('containers_degraded', 'gauge', 'Running containers whose profile this node cannot enforce completely.'),
+  containersUnmonitored: metric('containers_unmonitored', 'gauge', 'Running containers whose monitor has ended: their output is lost.'),
   containerStarts: metric('container_starts_total', 'counter', 'Containers that were started (ok) or could not be (failed).', ['outcome']),
   containerExits: metric('container_exits_total', 'counter', 'Containers that ended, by the reason that their status tells.', ['reason']),
   containerOoms: metric('container_ooms_total', 'counter', 'Containers that ended because the kernel killed a process for want of memory.'),

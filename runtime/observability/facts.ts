@@ -39,6 +39,8 @@ export interface DaemonFacts {
   containers(): Readonly<Record<'created' | 'running' | 'exited', number>>;
   /** Those that run with less confinement than their profile says. */
   degradedContainers(): number;
+  /** Those that run without their monitor. */
+  unmonitoredContainers(): number;
   images(): Readonly<Record<'true' | 'false', number>>;
   imageBytes(): Promise<number>;
   namespacePool(): number;
@@ -76,6 +78,20 @@ export interface DaemonFacts {
   enforcement(): EnforcementState;
   events(): { readonly clients: number; readonly waiting: number; readonly sent: number; readonly lost: number };
   auditFailures(): number;
+}
+
+/** What a scrape tells of pods and containers. */
+export function recordFacts(
+  sandboxes: { list(): readonly SandboxRecord[] },
+  containers: { list(): readonly ContainerRecord[] },
+  unmonitored: () => readonly string[],
+): Pick<DaemonFacts, 'pods' | 'containers' | 'degradedContainers' | 'unmonitoredContainers'> {
+  return {
+    pods: () => countPods(sandboxes.list()),
+    containers: () => countContainers(containers.list()),
+    degradedContainers: () => countDegraded(containers.list()),
+    unmonitoredContainers: () => unmonitored().length,
+  };
 }
 
 /** What a scrape tells of the network. */

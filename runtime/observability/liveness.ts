@@ -1,3 +1,4 @@
+import { readdir, statfs } from 'node:fs/promises';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { closeFd, createEventFd, drainEventFd, signalEventFd } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
@@ -11,14 +12,26 @@ export function livenessChecks(parts: {
   readonly database: Pick<Database, 'write'>;
   readonly reactor: Pick<Reactor, 'onReadable'>;
   readonly kernel: Pick<Kernel, 'answers'>;
+  /** Of the daemon itself. */
+  readonly folders: readonly string[];
 }): readonly HealthCheck[] {
   const { database, reactor, kernel } = parts;
   return [
+    { name: 'files', check: () => Promise.all(parts.folders.map(filesAnswer)) },
     { name: 'database', check: () => databaseAnswers(database) },
     { name: 'reactor', check: () => reactorAnswers(reactor) },
     { name: 'namespaces', check: () => kernel.answers('namespaces') },
     { name: 'mounts', check: () => kernel.answers('mounts') },
   ];
+}
+
+/**
+ * By a thread of libuv's pool, as all that is read of files: when every one of them waits for a file system, or that of the daemon does not answer,
+ * it does nothing any more. How much is free is asked of the file system itself, and not of the kernel's caches.
+ */
+async function filesAnswer(folder: string): Promise<void> {
+  await readdir(folder);
+  await statfs(folder);
 }
 
 /** A disk without room is an answer: a restart would not free any. */

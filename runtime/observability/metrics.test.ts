@@ -52,6 +52,7 @@ const facts: DaemonFacts = {
   networkDenials: () => Promise.resolve([{ direction: 'egress', rule: 'network.egress', packets: 3, bytes: 180 }]),
   networkReady: () => Promise.reject(new Error('no answer')),
   degradedContainers: () => 1,
+  unmonitoredContainers: () => 2,
   verifications: () => 5,
   enforcement: () => ({
     result: 'fail',

@@ -137,6 +137,7 @@ function readers(
     each(c.pods, 'state', facts.pods());
     each(c.containers, 'state', facts.containers());
     set(c.containersDegraded, facts.degradedContainers());
+    set(c.containersUnmonitored, facts.unmonitoredContainers());
     each(c.images, 'verified', facts.images());
     set(c.imageBytes, usage);
     set(c.poolSize, facts.namespacePool());

@@ -1,7 +1,9 @@
 import { mkdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { reasonOf } from '../../base/errors/index.ts';
 import { kernelRelease } from '../../base/kernel/index.ts';
 import type { Kernel, KernelRelease } from '../../base/kernel/index.ts';
+import type { Logger } from '../../base/log/index.ts';
 
 /** What became of the wish for quick cgroup moves: `per-process` is lasting and costs nobody else; `left` changed nothing. */
 export type CgroupMoves = 'per-process' | 'left';
@@ -33,4 +35,16 @@ export async function favourCgroupMoves(
   } finally {
     await rmdir(target).catch(() => undefined);
   }
+}
+
+/** {@link favourCgroupMoves}; a failure costs speed alone, and is only logged. */
+export async function tryCgroupMoves(
+  kernel: Parameters<typeof favourCgroupMoves>[0],
+  state: string,
+  log: Pick<Logger, 'debug'>,
+): Promise<void> {
+  await favourCgroupMoves(kernel, state).then(
+    (moves) => log.debug({ moves }, 'cgroup moves'),
+    (cause: unknown) => log.debug({ cause: reasonOf(cause) }, 'cgroup moves are left as they are'),
+  );
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { O_DIRECTORY, O_PATH, closeFd, openFile } from '../../base/kernel/index.ts';
+import { hostPathsHere } from '../host-paths/here.ts';
 import { openContainerPaths } from './container-path.ts';
 import type { ContainerPaths } from './container-path.ts';
 
@@ -35,7 +36,7 @@ describe('paths in a container that is about to be created', () => {
     closeFd(fd);
     rmSync(folder, { recursive: true });
   });
-  const open = (): ContainerPaths => openContainerPaths({ fd, path: rootfs });
+  const open = (): ContainerPaths => openContainerPaths({ fd, path: rootfs }, hostPathsHere);
 
   for (const [path, leadsTo, through] of [
     ['/', '/', []],

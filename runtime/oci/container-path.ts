@@ -1,5 +1,4 @@
 import { lstatSync, readlinkSync } from 'node:fs';
-import { readlink } from 'node:fs/promises';
 import {
   O_PATH,
   RESOLVE_BENEATH,
@@ -8,6 +7,8 @@ import {
   closeFd,
   openInRootIfThere,
 } from '../../base/kernel/index.ts';
+import { isOf } from '../host-paths/host-paths.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 
 /** Something that is mounted in a container that does not run yet. */
 export interface PlacedMount {
@@ -48,7 +49,7 @@ export interface ContainerPaths {
   /**
    * Follows the links of the image and of what has been placed so far; names that do not exist stand for themselves, since a runtime makes
    * them. Of volumes the answer holds for this moment alone.
-   * @throws Error with the reason: too long, too many links, and failures of the kernel
+   * @throws Error with the reason: too long, too many links, failures of the kernel, and that a volume does not answer (RUNTIME_PATH_NO_ANSWER)
    */
   resolve(path: string): Promise<ResolvedPath>;
   /** Adds a mount at a resolved place, over what is there. */
@@ -64,8 +65,14 @@ interface Level {
   readonly missing: boolean;
 }
 
-/** @param rootfs an open O_PATH descriptor of the root file system, in which nothing runs yet, and its path */
-export function openContainerPaths(rootfs: { readonly fd: number; readonly path: string }): ContainerPaths {
+/**
+ * @param rootfs an open O_PATH descriptor of the root file system, in which nothing runs yet, and its path
+ * @param hostPaths looks up what lies in volumes
+ */
+export function openContainerPaths(
+  rootfs: { readonly fd: number; readonly path: string },
+  hostPaths: Pick<HostPaths, 'ownFacts' | 'linkTarget'>,
+): ContainerPaths {
   const placed = new Map<string, { readonly mount: PlacedMount; readonly order: number }>();
   const known = new Map<string, LinkFound>();
   let [names, order] = [0, 0];
@@ -105,10 +112,11 @@ export function openContainerPaths(rootfs: { readonly fd: number; readonly path:
     if (mount.source === undefined) return devLink(mount, path);
     const place = mount.source + path.slice(mount.at.length);
     // A volume may lie on a file system that does not answer.
-    return readlink(place).then(
-      (target) => ({ target }),
-      (thrown: unknown) => linkFound(() => raise(thrown)),
-    );
+    try {
+      return isOf(await hostPaths.ownFacts(place), 'link') ? { target: await hostPaths.linkTarget(place) } : 'other';
+    } catch (thrown) {
+      return linkFound(() => raise(thrown));
+    }
   };
 
   return {

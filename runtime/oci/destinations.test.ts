@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { hostPathsHere } from '../host-paths/here.ts';
 import { checkDestinations } from './destinations.ts';
 import type { OciDevice } from './spec.types.ts';
 
@@ -28,6 +29,7 @@ describe('the random devices of the host', () => {
       launcher: undefined,
       privileged: false,
       container: 'c',
+      paths: hostPathsHere,
     }).then(
       () => 'accepted',
       (thrown: unknown) => (thrown as { code: string }).code,

@@ -1,11 +1,14 @@
-import { lstat, stat } from 'node:fs/promises';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { O_DIRECTORY, O_PATH, closeFd, openFile } from '../../base/kernel/index.ts';
+import { hasNoAnswer, isOf } from '../host-paths/host-paths.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import { isAtOrBelow, openContainerPaths } from './container-path.ts';
 import type { ContainerPaths, ResolvedPath } from './container-path.ts';
 import { launcherPath } from './launched-command.ts';
 import type { OciDevice, OciMount, OciSpec } from './spec.types.ts';
 import { badWorkingDir } from './working-dir.ts';
+
+type DestinationPaths = Pick<HostPaths, 'facts' | 'ownFacts' | 'linkTarget'>;
 
 /** Mounts whose place another container could change while the runtime makes them: to be found again afterwards. */
 export interface CheckedPlaces {
@@ -30,11 +33,12 @@ export async function checkDestinations(input: {
   readonly launcher: string | undefined;
   readonly privileged: boolean;
   readonly container: string;
+  readonly paths: DestinationPaths;
 }): Promise<CheckedPlaces> {
   const { spec, rootfs, privileged, launcher } = input;
   const fd = openFile(rootfs, O_PATH | O_DIRECTORY);
   try {
-    const paths = openContainerPaths({ fd, path: rootfs });
+    const paths = openContainerPaths({ fd, path: rootfs }, input.paths);
     const throughVolumes: string[] = [];
     for (const mount of spec.mounts) {
       const own = isRuntimes(mount) || (mount.destination === launcherPath && mount.source === launcher);
@@ -42,7 +46,8 @@ export async function checkDestinations(input: {
       if (!own) {
         const reserved = reservedPlace(path);
         if (reserved !== undefined) throw badMount(mount.destination, reserved);
-        if (!privileged && !(await isHarmless(path, through, mount))) throw notGranted('mount at', mount.destination, path, through);
+        if (!privileged && !(await isHarmless(path, through, mount, input.paths)))
+          throw notGranted('mount at', mount.destination, path, through);
         if (throughVolume) throughVolumes.push(path);
       }
       paths.place({ at: path, ...(mount.type === 'bind' && { source: mount.source }) });
@@ -60,6 +65,7 @@ export async function checkDestinations(input: {
 
 async function checkCwd(paths: ContainerPaths, cwd: string, container: string): Promise<void> {
   const { path, through } = await paths.resolve(cwd).catch((thrown: unknown) => {
+    if (hasNoAnswer(thrown)) throw thrown;
     throw badWorkingDir(container, cwd, reasonOf(thrown));
   });
   if (through.has('/proc')) throw badWorkingDir(container, cwd, `it leads through /proc, to ${path}`);
@@ -67,6 +73,7 @@ async function checkCwd(paths: ContainerPaths, cwd: string, container: string): 
 
 async function resolved(paths: ContainerPaths, destination: string): Promise<ResolvedPath> {
   return paths.resolve(destination).catch((thrown: unknown) => {
+    if (hasNoAnswer(thrown)) throw thrown;
     throw badMount(destination, `the path in the container cannot be followed: ${reasonOf(thrown)}`);
   });
 }
@@ -102,18 +109,18 @@ const runtimesNames: ReadonlySet<string> = new Set([
   ...['console', 'core', 'fd', 'full', 'mqueue', 'null', 'ptmx', 'pts', 'random', 'stderr', 'stdin', 'stdout', 'tty', 'urandom', 'zero'],
 ]);
 
-async function isHarmless(path: string, through: ReadonlySet<string>, mount: OciMount): Promise<boolean> {
+async function isHarmless(path: string, through: ReadonlySet<string>, mount: OciMount, paths: DestinationPaths): Promise<boolean> {
   if (through.size > 0) return false;
   if (!isAtOrBelow(path, '/dev')) return true;
   if (isAtOrBelow(path, '/dev/shm') || /^\/dev\/hugepages[^/]*$/.test(path)) return true;
-  if (randomDevices.has(path)) return mount.type === 'bind' && isRandomDevice(mount.source);
+  if (randomDevices.has(path)) return mount.type === 'bind' && isRandomDevice(mount.source, paths);
   if (path === '/dev' || runtimesNames.has(path.split('/')[2] ?? '') || mount.type !== 'bind') return false;
   // The source has been followed: a link in a volume does not make it one of the host's.
   if (isAtOrBelow(mount.source, '/dev') && mount.source !== '/dev') return true;
-  return stat(mount.source).then(
-    (facts) => !facts.isDirectory(),
+  return paths.facts(mount.source).then(
+    (facts) => !isOf(facts, 'folder'),
     // It will be made as a folder.
-    () => false,
+    notThere,
   );
 }
 
@@ -121,13 +128,18 @@ async function isHarmless(path: string, through: ReadonlySet<string>, mount: Oci
 const randomDevices: ReadonlySet<string> = new Set(['/dev/random', '/dev/urandom']);
 
 /** By name as well as by numbers: no tenant can put something else there before it is mounted. */
-async function isRandomDevice(source: string): Promise<boolean> {
+async function isRandomDevice(source: string, paths: DestinationPaths): Promise<boolean> {
   if (!randomDevices.has(source)) return false;
-  return lstat(source).then(
-    // The numbers of mem(4), 1:8 and 1:9, as makedev(3) packs them.
-    (facts) => facts.isCharacterDevice() && (facts.rdev === 0x108 || facts.rdev === 0x109),
-    () => false,
+  return paths.ownFacts(source).then(
+    // The numbers of mem(4).
+    (facts) => isOf(facts, 'character') && facts.major === 1 && (facts.minor === 8 || facts.minor === 9),
+    notThere,
   );
+}
+
+function notThere(thrown: unknown): false {
+  if (hasNoAnswer(thrown)) throw thrown;
+  return false;
 }
 
 /** The numbers of devices that every container has (runtime-spec config-linux.md, "Default Devices"). */

@@ -26,6 +26,8 @@ interface Parts {
   readonly linkState: (id: string) => Promise<LinkState | undefined>;
   /** Why a container that runs would not be admitted now; undefined: it would. */
   readonly outOfPolicy: (containerId: string) => object | undefined;
+  /** Whether a container runs without its monitor. */
+  readonly isUnmonitored: (containerId: string) => boolean;
   /** Of the policy in force; undefined: there is none, and everything new is denied. */
   readonly policyRevision: () => string | undefined;
 }
@@ -35,6 +37,7 @@ export function createVerboseInfo(parts: Parts): VerboseInfo {
     container: async (record) => ({
       verdict: JSON.stringify(await verdictOf(parts, record.verdictId)),
       profile: JSON.stringify(profileOf(record)),
+      ...(parts.isUnmonitored(record.id) && { monitor: JSON.stringify('lost') }),
       ...(parts.outOfPolicy(record.id) !== undefined && { outOfPolicy: JSON.stringify(parts.outOfPolicy(record.id)) }),
     }),
     sandbox: async (id, containers) => {

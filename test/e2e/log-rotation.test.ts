@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../../base/log/index.ts';
+import { hostPathsHere } from '../../runtime/host-paths/here.ts';
 import { createLogRotation } from '../../runtime/containers/log-rotation.ts';
 import type { ContainerRecord } from '../../runtime/containers/record.ts';
 import { createContainer, exitOf, removePod, runPod } from '../fixtures/pod.ts';
@@ -100,6 +101,7 @@ describe('a log that is rotated under a fast writer', () => {
       containers: () => [record],
       reopen: async (containerId) => void (await reopen(containerId)),
       log: createLogger({ level: 'silent' }),
+      paths: hostPathsHere,
     });
     await start(id);
     for (let sweep = 0; sweep < 12; sweep += 1) {

@@ -18,6 +18,8 @@ export interface Answers {
   /** Absent: an older daemon, which does not prove enforcement. */
   readonly enforcement?: EnforcementState;
   readonly cgroupDriver: 'cgroupfs' | 'systemd';
+  /** Ids of containers that run without their monitor. */
+  readonly unmonitored?: readonly string[];
 }
 
 interface PolicyInForce {
@@ -62,6 +64,7 @@ async function answersOf({ runtime }: CriClient): Promise<Answers | string> {
     }),
     ...(info['enforcement'] !== undefined && { enforcement: parseJson(info['enforcement']) as EnforcementState }),
     cgroupDriver: linux?.cgroupDriver === 0 ? 'systemd' : 'cgroupfs',
+    unmonitored: (parseJson(info['config'] ?? '{}') as { readonly unmonitored?: readonly string[] }).unmonitored ?? [],
   };
 }
 
@@ -83,6 +86,7 @@ export async function daemonFindings(config: DaemonConfig, answers: Answers | st
     ...policyFindings(told?.policy ?? (await policyOnDisk(config))),
     told === undefined ? networkOnDisk(config) : networkFinding(told, config),
     ...networkPolicyFindings(told, config),
+    ...monitorFindings(told?.unmonitored ?? []),
     ...(await handlerFindings(config)),
   ];
 }
@@ -204,6 +208,15 @@ function networkPolicyFindings(answers: Answers | undefined, { network }: Daemon
   if (problems.length === 0) return [{ topic, state: 'fine', found }];
   const fix = 'correct the files: they are read again within two seconds';
   return [{ topic, state: 'degraded', found, meaning: problems, fix }];
+}
+
+function monitorFindings(unmonitored: readonly string[]): readonly Finding[] {
+  if (unmonitored.length === 0) return [];
+  const meaning = unmonitored.map(
+    (id) => `${id.slice(0, 13)} runs and its output is lost; its exit code is known only where the kernel reports it`,
+  );
+  const fix = 'restart these containers, and find out what ended their monitors (conmon): the system log, the OOM killer';
+  return [{ topic: 'monitors', state: 'degraded', found: `${unmonitored.length} lost`, meaning, fix }];
 }
 
 function networkOnDisk(config: DaemonConfig): Finding {

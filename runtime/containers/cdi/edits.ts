@@ -1,6 +1,7 @@
-import { realpath } from 'node:fs/promises';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { OciDevice, OciHook, OciMount, OciSpec } from '../../oci/spec.types.ts';
+import { hasNoAnswer } from '../../host-paths/host-paths.ts';
+import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { deviceNode } from '../host-devices.ts';
 import { writableByOthers } from './spec-file.ts';
 import type { CdiDeviceNode, CdiHook, CdiMount, ContainerEdits } from './spec-schema.ts';
@@ -15,12 +16,14 @@ export interface ReadyEdits {
   readonly intelRdt?: Readonly<Record<string, unknown>>;
 }
 
+type EditPaths = Pick<HostPaths, 'facts' | 'ownFacts'>;
+
 /**
  * Looks up devices and checks programs. A hook runs on the host as root, so only root may be able to change it; `startContainer` hooks run
  * inside the container, as what the image holds there.
  * @throws PortcullisError RUNTIME_CDI_UNUSABLE when the host lacks what an edit names
  */
-export async function readyEdits(all: readonly ContainerEdits[]): Promise<ReadyEdits> {
+export async function readyEdits(all: readonly ContainerEdits[], paths: EditPaths): Promise<ReadyEdits> {
   const netDevices = all.flatMap((edits) => edits.netDevices ?? []);
   if (netDevices.length > 0) {
     const names = netDevices.map((device) => device.hostInterfaceName).join(', ');
@@ -33,18 +36,18 @@ export async function readyEdits(all: readonly ContainerEdits[]): Promise<ReadyE
   const intelRdt = all.findLast((edits) => edits.intelRdt !== undefined)?.intelRdt;
   return {
     env: all.flatMap((edits) => edits.env ?? []),
-    devices: await Promise.all(all.flatMap((edits) => edits.deviceNodes ?? []).map(readyDevice)),
+    devices: await Promise.all(all.flatMap((edits) => edits.deviceNodes ?? []).map((device) => readyDevice(device, paths))),
     mounts: all.flatMap((edits) => edits.mounts ?? []).map(readyMount),
-    hooks: await Promise.all(all.flatMap((edits) => edits.hooks ?? []).map(readyHook)),
+    hooks: await Promise.all(all.flatMap((edits) => edits.hooks ?? []).map((hook) => readyHook(hook, paths))),
     additionalGids: [...new Set(all.flatMap((edits) => edits.additionalGids ?? []).filter((gid) => gid !== 0))],
     ...(intelRdt !== undefined && { intelRdt }),
   };
 }
 
-async function readyDevice(asked: CdiDeviceNode): Promise<ReadyEdits['devices'][number]> {
+async function readyDevice(asked: CdiDeviceNode, paths: EditPaths): Promise<ReadyEdits['devices'][number]> {
   const access = asked.permissions === 'none' ? '' : asked.permissions || 'rwm';
   const ownerGiven = { uid: asked.uid !== undefined, gid: asked.gid !== undefined };
-  const found = await deviceNode(asked.hostPath ?? asked.path, asked.path);
+  const found = await deviceNode(asked.hostPath ?? asked.path, asked.path, paths);
   const onHost = typeof found === 'object' ? found : undefined;
   // A spec that says type and number describes the node whether or not the host has it.
   const described = asked.type !== undefined && ((asked.major ?? 0) !== 0 || asked.type === 'p');
@@ -76,16 +79,17 @@ function readyMount(asked: CdiMount): OciMount {
   };
 }
 
-async function readyHook(hook: CdiHook): Promise<CdiHook> {
+async function readyHook(hook: CdiHook, paths: EditPaths): Promise<CdiHook> {
   if (hook.hookName === 'startContainer') return hook;
-  const path = await realpath(hook.path).catch((thrown: unknown) => {
+  const { path } = await paths.facts(hook.path).catch((thrown: unknown) => {
+    if (hasNoAnswer(thrown)) throw thrown;
     throw unusable(
       hook.path,
       `the hook can not be found (${(thrown as NodeJS.ErrnoException).code ?? ''})`,
       'install it, or correct the spec',
     );
   });
-  const open = await writableByOthers(path);
+  const open = await writableByOthers(path, paths);
   if (open !== undefined)
     throw unusable(hook.path, `this hook would run on the host, and ${open}`, 'let only root write to it and to the folders above it');
   return { ...hook, path };

@@ -1,6 +1,7 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../../../base/errors/index.ts';
+import type { HostPaths } from '../../host-paths/host-paths.ts';
 import type { QualifiedName } from './names.ts';
 import { readSpecFile } from './spec-file.ts';
 import type { CdiSpec, ContainerEdits } from './spec-schema.ts';
@@ -24,7 +25,7 @@ interface Found {
 const fileLimit = 1024;
 
 /** @param folders in order of priority, lowest first (CDI: /etc/cdi, then /var/run/cdi) */
-export function createCdiRegistry(folders: readonly string[]): CdiRegistry {
+export function createCdiRegistry(folders: readonly string[], paths: HostPaths): CdiRegistry {
   /** By path: what was read of the file that stood there then. */
   const known = new Map<string, { readonly version: string; readonly read: CdiSpec | string }>();
 
@@ -45,7 +46,7 @@ export function createCdiRegistry(folders: readonly string[]): CdiRegistry {
         seen.add(path);
         const version = `${facts.ino} ${facts.size} ${facts.mtimeNs} ${facts.ctimeNs}`;
         const held = known.get(path);
-        const read = held?.version === version ? held.read : await readSpecFile(path);
+        const read = held?.version === version ? held.read : await readSpecFile(path, paths);
         known.set(path, { version, read });
         if (typeof read === 'string') problems.push(read);
         else specs.push({ spec: read, path, priority });

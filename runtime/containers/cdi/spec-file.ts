@@ -1,6 +1,7 @@
-import { lstat, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { formatProblems, parseDocuments, validate } from '../../../base/schema/index.ts';
+import { hasNoAnswer, isOf } from '../../host-paths/host-paths.ts';
+import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { isDeviceName, isKind } from './names.ts';
 import { cdiSchema } from './spec-schema.ts';
 import type { CdiSpec, ContainerEdits } from './spec-schema.ts';
@@ -11,12 +12,12 @@ const sizeLimit = 1024 * 1024;
  * Reads one spec. It says what runs on the host and what a container sees of it, so only root may have written it.
  * @returns the spec, or one sentence why it does not count
  */
-export async function readSpecFile(path: string): Promise<CdiSpec | string> {
-  const open = await writableByOthers(path);
+export async function readSpecFile(path: string, paths: Pick<HostPaths, 'ownFacts' | 'text'>): Promise<CdiSpec | string> {
+  const open = await writableByOthers(path, paths);
   if (open !== undefined) return open;
-  const facts = await lstat(path);
-  if (facts.size > sizeLimit) return `${path}: larger than ${sizeLimit} bytes`;
-  return parseSpec(await readFile(path, 'utf8'), path);
+  const read = await paths.text(path, sizeLimit);
+  if ('refused' in read) return `${path}: ${read.refused === 'too large' ? `larger than ${sizeLimit} bytes` : 'it is not a plain file'}`;
+  return parseSpec(read.text, path);
 }
 
 /** The spec in a text of JSON or YAML. Pure. */
@@ -65,18 +66,19 @@ function neededVersion(spec: CdiSpec): string {
  * Whether somebody other than root could change what stands at `path`: the file, a link on the way, or any folder above it.
  * @returns one sentence, or undefined when only root can
  */
-export async function writableByOthers(path: string): Promise<string | undefined> {
+export async function writableByOthers(path: string, paths: Pick<HostPaths, 'ownFacts'>): Promise<string | undefined> {
   for (let at = path; ; at = dirname(at)) {
     let facts;
     try {
-      facts = await lstat(at);
+      facts = await paths.ownFacts(at);
     } catch (thrown) {
+      if (hasNoAnswer(thrown)) throw thrown;
       return `${at}: ${(thrown as NodeJS.ErrnoException).code ?? String(thrown)}`;
     }
-    if (facts.isSymbolicLink()) return `${at}: it is a symbolic link`;
+    if (isOf(facts, 'link')) return `${at}: it is a symbolic link`;
     if (facts.uid !== 0) return `${at}: it belongs to user ${facts.uid}, not to root`;
     // In a sticky folder only the owner may rename or remove what is there.
-    const sticky = facts.isDirectory() && (facts.mode & 0o1000) !== 0;
+    const sticky = isOf(facts, 'folder') && (facts.mode & 0o1000) !== 0;
     if ((facts.mode & 0o022) !== 0 && !sticky) return `${at}: users other than root may write to it`;
     if (at === '/') return undefined;
   }

@@ -1,0 +1,198 @@
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { StartProgram } from '../../base/reactor/index.ts';
+import { startHelper } from './helper.ts';
+import type { Helper } from './helper.ts';
+import { mountOf } from './look-ups.ts';
+import type { LookUps } from './look-ups.ts';
+
+/** How long a file system may take to answer. */
+const answerMs = 5_000;
+/** How long a question may wait for a process that asks it. */
+const turnMs = 15_000;
+/** How long such a process may take to load. */
+const openMs = 60_000;
+/** Processes at one time, those included that the kernel does not let end. */
+const most = 4;
+/** How many of them ask file systems that did not answer last time: the others are for those that do. */
+const mostSuspect = 2;
+/** An unused process is ended after this time: each has some 40 MB. */
+const idleMs = 30_000;
+
+/** Processes that look things up, started as they are needed. A look-up that takes too long ends its process; only its own request fails. */
+export interface Helpers {
+  /**
+   * @param path that is reported when there is no answer
+   * @throws what the look-up throws; PortcullisError RUNTIME_PATH_NO_ANSWER, RUNTIME_PATH_UNKNOWN
+   */
+  ask<Name extends keyof LookUps>(
+    path: string,
+    call: Name,
+    ...values: Parameters<LookUps[Name]>
+  ): Promise<Awaited<ReturnType<LookUps[Name]>>>;
+  close(): Promise<void>;
+}
+
+interface Asked {
+  readonly path: string;
+  /** Asked one after the other: one file system that does not answer holds one process. */
+  readonly subject: string;
+  readonly call: keyof LookUps;
+  readonly values: readonly unknown[];
+  readonly settle: PromiseWithResolvers<unknown>;
+  turn?: NodeJS.Timeout;
+}
+
+/** Whoever makes them closes them. */
+export function createHelpers(startProgram: StartProgram): Helpers {
+  /** All that have not ended. */
+  const helpers = new Set<Helper>();
+  const idle = new Map<Helper, NodeJS.Timeout>();
+  const waiting = new Set<Asked>();
+  const busy = new Map<string, Asked>();
+  /** Subjects that did not answer when they were last asked. */
+  const suspects = new Set<string>();
+  let starting = 0;
+  let isClosed = false;
+
+  const give = async (): Promise<Helper> => {
+    for (const [helper, timer] of idle) {
+      clearTimeout(timer);
+      idle.delete(helper);
+      return helper;
+    }
+    starting += 1;
+    try {
+      const helper = await startHelper(startProgram);
+      helpers.add(helper);
+      void helper.exited.then(() => {
+        helpers.delete(helper);
+        clearTimeout(idle.get(helper));
+        idle.delete(helper);
+        dispatch();
+      });
+      return helper;
+    } finally {
+      starting -= 1;
+    }
+  };
+  const rest = (helper: Helper): void => {
+    if (isClosed) helper.kill();
+    else if (helpers.has(helper)) idle.set(helper, setTimeout(() => helper.kill(), idleMs).unref());
+  };
+  const fail = (asked: Asked, why: string): void => {
+    waiting.delete(asked);
+    clearTimeout(asked.turn);
+    asked.settle.reject(noAnswer(asked, why));
+  };
+
+  const run = async (asked: Asked): Promise<void> => {
+    let helper: Helper | undefined;
+    try {
+      helper = await give();
+      await within(helper.ready, openMs);
+      const answer = await within(helper.ask(asked), answerMs);
+      if (answer === late) {
+        helper.kill();
+        suspects.add(asked.subject);
+        const why = `its file system (${asked.subject}) did not answer within ${answerMs / 1_000} s`;
+        fail(asked, why);
+        for (const other of [...waiting]) if (other.subject === asked.subject) fail(other, why);
+        // A process that the kernel does not let end keeps its place, and so does its subject.
+        await helper.exited;
+      } else {
+        suspects.delete(asked.subject);
+        asked.settle.resolve(answer);
+        rest(helper);
+      }
+    } catch (thrown) {
+      if (helper !== undefined && (isPortcullisError(thrown) || (thrown as NodeJS.ErrnoException).code !== undefined)) {
+        suspects.delete(asked.subject);
+        rest(helper);
+        asked.settle.reject(thrown);
+      } else {
+        helper?.kill();
+        asked.settle.reject(unknown(asked, thrown));
+      }
+    } finally {
+      busy.delete(asked.subject);
+      dispatch();
+    }
+  };
+
+  const dispatch = (): void => {
+    for (const asked of [...waiting]) {
+      if (busy.has(asked.subject)) continue;
+      const held = [...busy.keys()].filter((subject) => suspects.has(subject)).length;
+      if (suspects.has(asked.subject) && held >= mostSuspect) continue;
+      if (idle.size === 0 && helpers.size + starting >= most) return;
+      waiting.delete(asked);
+      clearTimeout(asked.turn);
+      busy.set(asked.subject, asked);
+      void run(asked);
+    }
+  };
+
+  return {
+    ask: async (path, call, ...values) => {
+      const { target, fstype } = await mountOf(path);
+      // What is local is asked path by path: one that leads elsewhere by a link holds up no other.
+      const subject = local.has(fstype) ? path : `mount ${target}`;
+      if (isClosed) throw noAnswer({ path }, 'the daemon stops');
+      const asked: Asked = { path, subject, call, values, settle: Promise.withResolvers() };
+      waiting.add(asked);
+      asked.turn = setTimeout(() => fail(asked, `other look-ups were not answered within ${turnMs / 1_000} s`), turnMs);
+      dispatch();
+      return asked.settle.promise as never;
+    },
+    close: async () => {
+      isClosed = true;
+      for (const asked of [...waiting]) fail(asked, 'the daemon stops');
+      for (const asked of busy.values()) fail(asked, 'the daemon stops');
+      for (const helper of helpers) helper.kill();
+      // One that the kernel does not let end goes when its file system answers.
+      await within(Promise.all([...helpers].map(({ exited }) => exited)), 1_000);
+    },
+  };
+}
+
+/** File systems whose look-ups depend on this machine alone: neither on another host nor on a process. */
+const local = new Set([
+  ...['bcachefs', 'btrfs', 'erofs', 'ext2', 'ext3', 'ext4', 'f2fs', 'iso9660', 'overlay', 'squashfs', 'vfat', 'xfs', 'zfs'],
+  ...['cgroup', 'cgroup2', 'devpts', 'devtmpfs', 'hugetlbfs', 'mqueue', 'proc', 'ramfs', 'sysfs', 'tmpfs'],
+]);
+
+const late = Symbol('late');
+
+/** The answer, or `late`. */
+async function within<T>(answer: Promise<T>, ms: number): Promise<T | typeof late> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<typeof late>((resolve) => (timer = setTimeout(resolve, ms, late)));
+  try {
+    return await Promise.race([answer, limit]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function noAnswer({ path }: Pick<Asked, 'path'>, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_PATH_NO_ANSWER',
+    kind: 'deadline',
+    attempted: 'look at host path',
+    on: path.slice(0, 512),
+    why,
+    fix: 'see whether the server of that file system answers (`mount`, `ls` in the folder), or unmount it: `umount --lazy --force`',
+  });
+}
+
+function unknown({ path }: Asked, cause: unknown): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_PATH_UNKNOWN',
+    kind: 'unavailable',
+    attempted: 'look at host path',
+    on: path.slice(0, 512),
+    why: reasonOf(cause),
+    fix: 'see whether the machine has memory and processes left; the request can be repeated',
+    cause,
+  });
+}

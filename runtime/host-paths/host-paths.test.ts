@@ -1,0 +1,141 @@
+import '../../test/fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { startKernelWorker } from '../../base/kernel/index.ts';
+import type { Kernel } from '../../base/kernel/index.ts';
+import { programStarter, startReactor } from '../../base/reactor/index.ts';
+import type { Reactor } from '../../base/reactor/index.ts';
+import { mountDeadServer, noDeadServer } from '../../test/fixtures/dead-server.ts';
+import { hostPathsHere } from './here.ts';
+import { isOf, openHostPaths } from './host-paths.ts';
+import type { OpenHostPaths } from './host-paths.ts';
+
+const hold = setInterval(() => undefined, 1_000);
+let reactor: Reactor;
+let kernel: Kernel;
+let paths: OpenHostPaths;
+let folder = '';
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'host-paths-'));
+  mkdirSync(join(folder, 'real'));
+  writeFileSync(join(folder, 'real/file'), 'text');
+  symlinkSync('real', join(folder, 'link'));
+  [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
+  paths = await openHostPaths(programStarter(reactor, kernel), []);
+});
+after(async () => {
+  await paths.close();
+  assert.deepEqual(helpers(), [], 'no process is left');
+  await Promise.all([reactor.close(), kernel.close()]);
+  clearInterval(hold);
+  rmSync(folder, { recursive: true });
+});
+
+/** Processes of ours that look things up. */
+function helpers(): number[] {
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const [, parent] = /\) \S (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? [];
+        return Number(parent) === process.pid && readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('portcullis-look-up');
+      } catch {
+        return false;
+      }
+    });
+}
+
+const codeOf = (asked: Promise<unknown>): Promise<string> =>
+  asked.then(
+    () => 'answered',
+    (thrown: unknown) => String((thrown as { code?: unknown }).code),
+  );
+
+describe('host paths', () => {
+  it('what the kernel holds in memory is the same as what a look-up finds, and needs no process', async () => {
+    // Before, the kernel does not know what is not there, and writes down when a link was first followed.
+    for (const name of ['none', 'link/file']) existsSync(join(folder, name));
+    for (const path of ['/dev/null', '/etc', join(folder, 'link/file'), join(folder, 'link'), '/']) {
+      assert.deepEqual(await paths.facts(path), await hostPathsHere.facts(path));
+      assert.deepEqual(await paths.ownFacts(path), await hostPathsHere.ownFacts(path), path);
+    }
+    assert.equal((await paths.facts(join(folder, 'link/file'))).path, join(folder, 'real/file'));
+    assert.ok(isOf(await paths.ownFacts(join(folder, 'link')), 'link'));
+    assert.ok(isOf(await paths.facts('/dev/null'), 'character'));
+    assert.equal(await codeOf(paths.facts(join(folder, 'none'))), 'ENOENT');
+    assert.deepEqual(helpers(), []);
+  });
+
+  it('a path is followed as the file system has it also where the caches do not say', async () => {
+    // Files of /proc and /sys are checked by their file system at each look-up.
+    assert.equal((await paths.facts('/proc/self/root')).path, '/');
+    assert.equal((await paths.facts('/sys/kernel/../kernel')).path, '/sys/kernel');
+    assert.equal(helpers().length, 1);
+    assert.equal(await codeOf(paths.facts('/proc/none')), 'ENOENT');
+    assert.equal(await codeOf(paths.facts(`${folder}/a\0b`)), 'ERR_INVALID_ARG_VALUE');
+    assert.equal(await paths.linkTarget(join(folder, 'link')), 'real');
+    assert.deepEqual(await paths.names(folder), ['link', 'real']);
+    assert.deepEqual(await paths.text(join(folder, 'link/file'), 4), { text: 'text' });
+    assert.deepEqual(await paths.text(join(folder, 'link/file'), 3), { refused: 'too large' });
+    assert.deepEqual(await paths.text('/dev/null', 3), { refused: 'not a plain file' });
+    assert.equal(await codeOf(paths.makeFolder('/proc/none/below', 0o755)), 'STORAGE_NO_ACCESS');
+  });
+
+  it(
+    'dead servers hold a process each and two at most, every request ends in time, and others are answered',
+    { timeout: 120_000, skip: noDeadServer },
+    async () => {
+      const servers = [mountDeadServer(), mountDeadServer(), mountDeadServer()];
+      try {
+        const started = performance.now();
+        const asked = servers.flatMap((server) =>
+          Array.from({ length: 10 }, (_, index) => paths.facts(`${server.folder}/volume/${index}`).catch((thrown: unknown) => thrown)),
+        );
+        const outcomes = await Promise.all(asked);
+        assert.ok(performance.now() - started < 30_000);
+        for (const [index, outcome] of outcomes.entries()) {
+          assert.ok(isPortcullisError(outcome), String(outcome));
+          assert.deepEqual([outcome.code, outcome.kind], ['RUNTIME_PATH_NO_ANSWER', 'deadline']);
+          assert.ok(outcome.message.includes(`${servers[Math.floor(index / 10)]?.folder ?? '-'}/volume/${index % 10}`), outcome.message);
+        }
+        // They did not answer once: from now on two processes are left to everybody else.
+        const again = servers.map((server) => codeOf(paths.facts(`${server.folder}/again`)));
+        const wells = await Promise.all(Array.from({ length: 20 }, (_, index) => paths.names(index % 2 === 0 ? '/proc/self' : folder)));
+        assert.equal(wells.length, 20);
+        assert.ok(helpers().length <= 4);
+        // libuv's pool is everybody's.
+        await Promise.all(Array.from({ length: 8 }, () => readFile('/etc/hostname')));
+        assert.deepEqual(await Promise.all(again), Array(3).fill('RUNTIME_PATH_NO_ANSWER'));
+      } finally {
+        for (const server of servers) server.close();
+      }
+    },
+  );
+
+  it('a file system that answers again is asked again', { timeout: 60_000, skip: noDeadServer }, async () => {
+    const server = mountDeadServer();
+    const path = `${server.folder}/in`;
+    assert.equal(await codeOf(paths.facts(path)), 'RUNTIME_PATH_NO_ANSWER');
+    server.close();
+    assert.equal(await codeOf(paths.facts(path)), 'ENOENT');
+  });
+
+  it('closing ends what hangs, and what is asked fails', { timeout: 60_000, skip: noDeadServer }, async () => {
+    const server = mountDeadServer();
+    try {
+      const own = await openHostPaths(programStarter(reactor, kernel), []);
+      const asked = codeOf(own.facts(`${server.folder}/in`));
+      const waits = codeOf(own.facts(`${server.folder}/in`));
+      await own.names(folder);
+      await own.close();
+      assert.deepEqual([await asked, await waits], ['RUNTIME_PATH_NO_ANSWER', 'RUNTIME_PATH_NO_ANSWER']);
+    } finally {
+      server.close();
+    }
+  });
+});

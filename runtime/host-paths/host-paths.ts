@@ -1,0 +1,107 @@
+import { stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
+import { cachedFile } from '../../base/kernel/index.ts';
+import { makeFolder } from '../../base/storage/index.ts';
+import type { StartProgram } from '../../base/reactor/index.ts';
+import { createHelpers } from './helpers.ts';
+import type { Helpers } from './helpers.ts';
+import type { FileText, PathFacts } from './look-ups.ts';
+
+/**
+ * Files and folders of the host that a pod names, or that may lead to a file system of somebody else. Whatever the kernel holds in memory is
+ * answered at once; anything else is asked in a process of its own, within a time limit.
+ * @throws each Error with the `code` of the system (ENOENT), or PortcullisError RUNTIME_PATH_NO_ANSWER (kind deadline)
+ */
+export interface HostPaths {
+  /** Links followed. */
+  facts(path: string): Promise<PathFacts>;
+  /** Of the link itself where it is one. */
+  ownFacts(path: string): Promise<PathFacts>;
+  linkTarget(path: string): Promise<string>;
+  names(folder: string): Promise<readonly string[]>;
+  /** A plain file of at most `limit` bytes. */
+  text(path: string, limit: number): Promise<FileText>;
+  /** With the folders above it. @returns the uppermost that had to be made */
+  makeFolder(path: string, mode: number): Promise<string | undefined>;
+  rename(from: string, to: string): Promise<void>;
+  /** Absent: success. */
+  removeFile(path: string): Promise<void>;
+  /** Takes back a log that nothing was written to, and the folders from `uppermost` on that were made for it. */
+  removeEmptyLog(log: string, uppermost: string | undefined): Promise<void>;
+  /** Which file stands at a path, in terms that no other has at the same time, and whether a process has it open. */
+  openedBy(path: string, pid: number): Promise<{ readonly file?: string; readonly isOpen: boolean }>;
+  /** @throws PortcullisError as checkIdmap of base/kernel */
+  checkIdmap(path: string, userNamespace: string): Promise<void>;
+}
+
+export interface OpenHostPaths extends HostPaths {
+  /** Ends every process; what is asked fails. */
+  close(): Promise<void>;
+}
+
+const S_IFMT = 0o170000;
+/** Types of inode(7). */
+const types = { folder: 0o040000, character: 0o020000, block: 0o060000, link: 0o120000, file: 0o100000 } as const;
+
+/** Whether it is of a type. */
+export function isOf(facts: Pick<PathFacts, 'mode'>, type: keyof typeof types): boolean {
+  return (facts.mode & S_IFMT) === types[type];
+}
+
+/** Whether nobody answered, which says nothing of the path. */
+export function hasNoAnswer(thrown: unknown): thrown is PortcullisError {
+  return isPortcullisError(thrown) && thrown.code.startsWith('RUNTIME_PATH_');
+}
+
+/** As the system says it. */
+function missing(path: string): Error {
+  return Object.assign(new Error(`ENOENT: no such file or directory, ${JSON.stringify(path.slice(0, 512))}`), { code: 'ENOENT' });
+}
+
+/** @param own folders of the daemon: on their file systems, and on that of `/`, nothing is asked that the daemon does not depend on anyway */
+export async function openHostPaths(startProgram: StartProgram, own: readonly string[]): Promise<OpenHostPaths> {
+  const helpers = createHelpers(startProgram);
+  const ownDevices = new Set<string>();
+  for (const folder of ['/', ...own]) {
+    await stat(folder);
+    const found = cachedFile(folder, { followLink: true });
+    if (found !== undefined && found !== 'missing') ownDevices.add(found.device);
+  }
+  return { ...hostPathsBy(helpers.ask, ownDevices), close: helpers.close };
+}
+
+/** @param ask puts a question to whatever can be lost */
+export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string> = new Set()): HostPaths {
+  const cachedOr = async (path: string, followLink: boolean): Promise<PathFacts> => {
+    const found = path.includes('\0') ? undefined : cachedFile(path, { followLink });
+    if (found === 'missing') throw missing(path);
+    return found ?? ask(path, followLink ? 'facts' : 'ownFacts', path);
+  };
+  /** Whether a folder to be made lies in one that the caches hold and that is the daemon's own file system. */
+  const isOwn = (path: string): boolean => {
+    for (let folder = path; ; folder = dirname(folder)) {
+      const found = cachedFile(folder, { followLink: true });
+      if (found !== 'missing') return found !== undefined && ownDevices.has(found.device);
+      if (folder === dirname(folder)) return false;
+    }
+  };
+  return {
+    facts: (path) => cachedOr(path, true),
+    ownFacts: (path) => cachedOr(path, false),
+    linkTarget: (path) => ask(path, 'linkTarget', path),
+    names: (folder) => ask(folder, 'names', folder),
+    text: (path, limit) => ask(path, 'text', path, limit),
+    makeFolder: async (path, mode) => {
+      const found = cachedFile(path, { followLink: true });
+      if (found !== undefined && found !== 'missing' && isOf(found, 'folder')) return undefined;
+      return isOwn(path) ? makeFolder(path, mode) : ask(path, 'makeFolder', path, mode);
+    },
+    rename: (from, to) => ask(from, 'rename', from, to),
+    removeFile: (path) => ask(path, 'removeFile', path),
+    removeEmptyLog: (log, uppermost) => ask(log, 'removeEmptyLog', log, uppermost),
+    openedBy: (path, pid) => ask(path, 'openedBy', path, pid),
+    checkIdmap: (path, userNamespace) => ask(path, 'checkIdmap', path, userNamespace),
+  };
+}

@@ -1,0 +1,130 @@
+import { constants } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
+import { lstat, open, readFile, readdir, readlink, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { parseMountinfo } from '../oci/mountinfo.ts';
+
+/** What stands at a path. */
+export interface PathFacts {
+  /** Links followed; of a link that is not followed its own. */
+  readonly path: string;
+  /** Type and permissions (inode(7)). */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  /** Of a device node. */
+  readonly major: number;
+  readonly minor: number;
+  /** Of the file system. */
+  readonly device: string;
+  readonly inode: string;
+}
+
+/** The text of a plain file, or why there is none. */
+export type FileText = { readonly text: string } | { readonly refused: 'not a plain file' | 'too large' };
+
+function factsAt(path: string, stat: BigIntStats): PathFacts {
+  const [major, minor] = deviceNumbers(stat.rdev);
+  return {
+    path,
+    mode: Number(stat.mode),
+    uid: Number(stat.uid),
+    gid: Number(stat.gid),
+    size: Number(stat.size),
+    ...{ major, minor },
+    device: deviceNumbers(stat.dev).join(':'),
+    inode: stat.ino.toString(),
+  };
+}
+
+/** Encoding of dev_t: sys/sysmacros.h. */
+function deviceNumbers(device: bigint): [number, number] {
+  return [Number(((device >> 8n) & 0xfffn) | ((device >> 32n) & 0xfffff000n)), Number((device & 0xffn) | ((device >> 12n) & 0xffffff00n))];
+}
+
+function unlessMissing(thrown: unknown): undefined {
+  const { code } = thrown as NodeJS.ErrnoException;
+  if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+  throw thrown;
+}
+
+/**
+ * Everything that is done with a path that a pod names, or that may lead to a file system of somebody else. Each may wait as long as that file
+ * system likes, so only a process that can be lost calls them (look-up.worker.ts). Failures are those of the system: `code` is the errno.
+ */
+export const lookUps = {
+  facts: async (path: string): Promise<PathFacts> => {
+    const real = await realpath(path);
+    return factsAt(real, await stat(real, { bigint: true }));
+  },
+  ownFacts: async (path: string): Promise<PathFacts> => factsAt(path, await lstat(path, { bigint: true })),
+  linkTarget: (path: string): Promise<string> => readlink(path),
+  names: (folder: string): Promise<string[]> => readdir(folder),
+  text: readText,
+  /** With the folders above it. @returns the uppermost that had to be made */
+  makeFolder: async (path: string, mode: number): Promise<string | undefined> => {
+    // Only here: the database of base/storage comes along.
+    const { makeFolder } = await import('../../base/storage/index.ts');
+    return makeFolder(path, mode);
+  },
+  rename: (from: string, to: string): Promise<void> => rename(from, to),
+  removeFile: (path: string): Promise<void> => rm(path, { force: true }),
+  removeEmptyLog,
+  openedBy,
+  /** Whether a source can be bound with ids mapped by a user namespace. @throws PortcullisError as checkIdmap of base/kernel */
+  checkIdmap: async (path: string, userNamespace: string): Promise<void> => {
+    const { checkIdmap } = await import('../../base/kernel/index.ts');
+    checkIdmap(path, userNamespace);
+  },
+};
+
+/** A plain file and never more of it than `limit` bytes: not a FIFO, on which an opening would wait, and not a device without end. */
+async function readText(path: string, limit: number): Promise<FileText> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  try {
+    if (!(await file.stat()).isFile()) return { refused: 'not a plain file' };
+    const bytes = Buffer.alloc(limit + 1);
+    let size = 0;
+    for (;;) {
+      const { bytesRead } = await file.read(bytes, size, bytes.length - size, size);
+      size += bytesRead;
+      if (bytesRead === 0 || size === bytes.length) break;
+    }
+    return size > limit ? { refused: 'too large' } : { text: bytes.toString('utf8', 0, size) };
+  } finally {
+    await file.close();
+  }
+}
+
+/** Takes back a log that nothing was written to, and the folders that were made for it. */
+async function removeEmptyLog(log: string, uppermost: string | undefined): Promise<void> {
+  if ((await stat(log).catch(unlessMissing))?.size === 0) await rm(log, { force: true });
+  for (let folder = dirname(log); uppermost !== undefined && folder.startsWith(uppermost); folder = dirname(folder))
+    await rmdir(folder).catch(() => undefined);
+}
+
+/** Which file stands at a path, and whether a process has it open. */
+async function openedBy(path: string, pid: number): Promise<{ readonly file?: string; readonly isOpen: boolean }> {
+  const fileAt = (place: string): Promise<string | undefined> =>
+    stat(place, { bigint: true }).then(({ dev, ino }) => `${dev}:${ino}`, unlessMissing);
+  const file = await fileAt(path);
+  if (file === undefined) return { isOpen: false };
+  const folder = `/proc/${pid}/fd`;
+  const names = await readdir(folder).catch(() => []);
+  const open = await Promise.all(names.map((name) => fileAt(join(folder, name)).catch(() => undefined)));
+  return { file, isOpen: open.includes(file) };
+}
+
+export type LookUps = typeof lookUps;
+
+/** The mount that holds a path, by its text alone: nothing is looked up. */
+export async function mountOf(path: string): Promise<{ readonly target: string; readonly fstype: string }> {
+  let found = { target: '/', fstype: '' };
+  for (const { target, fstype } of parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'))) {
+    const holds = target === '/' || path === target || path.startsWith(`${target}/`);
+    // Of several mounts at one place the last covers the others.
+    if (holds && target.length >= found.target.length) found = { target, fstype };
+  }
+  return found;
+}

@@ -1,0 +1,101 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { ProfileType } from '../../runtime/cri/contract/contract.types.ts';
+import { mountDeadServer, noDeadServer } from '../fixtures/dead-server.ts';
+import type { DeadServer } from '../fixtures/dead-server.ts';
+import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import type { ContainerAsk } from '../fixtures/pod.ts';
+import { failureOf, openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const address = '127.0.0.1:19467';
+
+describe('a file server that does not answer', { skip: noDeadServer }, () => {
+  let server: DeadServer;
+  let stage: Stage;
+  let image = '';
+  let flags: string[] = [];
+  before(async () => {
+    server = mountDeadServer();
+    stage = await openStage();
+    const config = join(stage.folders.folder, 'config.yaml');
+    writeFileSync(config, `metrics: { address: "${address}" }\n`);
+    flags = ['--config', config];
+    await stage.restart({ flags });
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+    symlinkSync(server.folder, join(stage.folders.folder, 'link'));
+  });
+  after(async () => {
+    try {
+      await stage.close();
+    } finally {
+      server.close();
+    }
+  });
+
+  const inServer = (name: string): string => join(server.folder, name);
+  /** Every way in which a request names a path of the host. */
+  const ways = (): Readonly<Record<string, Omit<ContainerAsk, 'image'>>> => ({
+    mount: { more: { mounts: [{ hostPath: inServer('mount'), containerPath: '/m' }] } },
+    link: { more: { mounts: [{ hostPath: join(stage.folders.folder, 'link/link'), containerPath: '/m' }] } },
+    device: { more: { devices: [{ hostPath: inServer('device'), containerPath: '/dev/d', permissions: 'r' }] } },
+    seccomp: { security: { seccomp: { profileType: ProfileType.Localhost, localhostRef: inServer('seccomp') } } },
+  });
+  /** Processes of the daemon that look paths up. */
+  const lookingUp = (): string[] =>
+    readdirSync('/proc').filter((pid) => {
+      try {
+        // proc_pid_stat(5): the parent comes after the name and the state.
+        const [, parent] = /\) \S (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? [];
+        return parent === String(stage.daemon.pid) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('portcullis-look-up');
+      } catch {
+        return false;
+      }
+    });
+  const health = async (): Promise<number> => (await fetch(`http://${address}/healthz`)).status;
+
+  it('fails what names it, in time and by name; other pods are created and answer meanwhile', { timeout: 240_000 }, async () => {
+    const stuck = Object.entries(ways()).map(async ([way, ask]) => {
+      const pod = await runPod(stage, `stuck-${way}`);
+      const failure = await failureOf(createContainer(stage, pod, { image, ...ask }));
+      assert.deepEqual([failure.code, failure.kind], ['RUNTIME_PATH_NO_ANSWER', 'deadline'], `${way}: ${failure.message}`);
+      assert.match(failure.message, new RegExp(`/${way}\\b`));
+      return pod;
+    });
+    const log = runPod(stage, 'stuck-log', { logDirectory: inServer('logs') }).then(async (pod) => {
+      const failure = await failureOf(createContainer(stage, pod, { image }));
+      assert.equal(failure.code, 'RUNTIME_PATH_NO_ANSWER', failure.message);
+      return pod;
+    });
+    let ended = false;
+    const all = Promise.all([...stuck, log]).finally(() => (ended = true));
+    all.catch(() => undefined);
+    let before = 0;
+    for (let number = 0; number < 20; number += 1) {
+      const pod = await runPod(stage, `well-${number}`);
+      const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+      assert.equal((await execute(stage, id, 'hostname')).stdout, `well-${number}\n`);
+      await removePod(stage, pod);
+      if (!ended) before += 1;
+      assert.equal(await health(), 200);
+    }
+    assert.ok(before > 0, 'some were created while the others waited');
+    for (const pod of await all) await removePod(stage, pod);
+    assert.ok(lookingUp().length <= 4);
+  });
+
+  it('does not keep the daemon from stopping, nor leave a process', { timeout: 120_000 }, async () => {
+    const pod = await runPod(stage, 'hangs');
+    const asked = failureOf(createContainer(stage, pod, { image, ...ways()['mount'] }));
+    while (lookingUp().length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    const left = lookingUp();
+    // It fails unless the daemon ends by itself, with 0.
+    await stage.restart({ flags });
+    await asked;
+    for (const pid of left) assert.throws(() => process.kill(Number(pid), 0), { code: 'ESRCH' });
+    await removePod(stage, pod);
+  });
+});
