@@ -12,6 +12,7 @@ export { collectConnections, connectNetwork, disconnectNetwork } from './manage/
 export type { Connection, ConnectSource } from './manage/connect.ts';
 export { createNetwork, removeNetwork, requireNetwork } from './manage/conflist-file.ts';
 export type { NewNetwork } from './manage/conflist-file.ts';
+export { claimNetworkNamespace } from './attach/namespace-claim.ts';
 export { forwardDroppers } from './manage/forwarding.ts';
 export { readNetworkReport } from './manage/report.ts';
 export type { ReportedAttachment, ReportedNetwork, ReportSource } from './manage/report.ts';
@@ -45,6 +46,7 @@ export type {
   FurtherNetwork,
   LinkClass,
   LinkPolicy,
+  LinkRepairs,
   LinkRule,
   LinkRules,
   LinkState,

@@ -168,6 +168,14 @@ export interface Attachment {
   readonly portMappings: readonly PortMapping[];
 }
 
+/** Attachments, by their ids, whose links stood otherwise than recorded. */
+export interface LinkRepairs {
+  /** That stand again. */
+  readonly restored: readonly string[];
+  /** That could not be given back. */
+  readonly lost: readonly string[];
+}
+
 export interface NetworkStatus {
   readonly ready: boolean;
   /** CamelCase, for the CRI condition. */
@@ -229,8 +237,8 @@ export interface NetworkEngine {
   figures(): Promise<NetworkFigures>;
   get(id: string): Attachment | undefined;
   list(): readonly Attachment[];
-  /** Removes every attachment, link, rule and address whose id is not in `valid`. */
-  gc(valid: ReadonlySet<string>): Promise<void>;
+  /** Removes every attachment, link, rule and address whose id is not in `valid`, and gives back links that those in it lost. */
+  gc(valid: ReadonlySet<string>): Promise<LinkRepairs>;
   /** A call of one of our CNI plugins by somebody else's runtime, in the caller's namespaces. */
   readonly callPlugin: CallPlugin;
   /** CHECK of a whole chain of them. */

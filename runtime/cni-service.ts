@@ -27,9 +27,9 @@ export function answerNetworkOf(
     if (question === 'explain') return network.explain(parseJson(body) as DenialQuestion);
     if (question === 'denials') return { denials: await network.denials() };
     const before = network.list().map(({ id }) => id);
-    await network.gc(new Set(attached()));
+    const repairs = await network.gc(new Set(attached()));
     const after = new Set(network.list().map(({ id }) => id));
-    return { removed: before.filter((id) => !after.has(id)), kept: after.size };
+    return { removed: before.filter((id) => !after.has(id)), kept: after.size, ...repairs };
   };
 }
 

@@ -10,6 +10,7 @@ import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/i
 import type { Prover } from '../entitlements/index.ts';
 import { bundleVerifications, findVerdict, hostPlatform } from '../trust/index.ts';
 import { bringInOrder } from './bring-in-order.ts';
+import { claimNode } from './claim-node.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { createCdiRegistry } from './containers/cdi/registry.ts';
 import { bundleIn, createContainerEffects } from './containers/effects.ts';
@@ -73,8 +74,6 @@ import { openStreamingService } from './streaming/service.ts';
 import { createImageListStream, createRuntimeListStreams } from './services/stream-list-handlers.ts';
 import { newId } from './state/identity.ts';
 import { createVerboseInfo } from './services/verbose-status.ts';
-import { makeFolders } from './state/folders.ts';
-import { claimFolders } from './state/instance-lock.ts';
 import { keyedLock } from './state/keyed-lock.ts';
 import { ballastIn, openStateDatabase } from './state/open-database.ts';
 import { openRecords } from './state/records.ts';
@@ -100,8 +99,7 @@ export interface DaemonParts {
 export async function startDaemon(config: DaemonConfig, { prover = proverIn(config.root) }: DaemonParts = {}): Promise<Daemon> {
   const log = createLogger({ level: config.logLevel });
   favourMainThread(log);
-  const folders = await makeFolders(config);
-  const release = await claimFolders(config);
+  const { folders, release } = await claimNode(config, log);
 
   const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
   const startProgram = programStarter(reactor, kernel);

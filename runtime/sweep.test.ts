@@ -50,7 +50,7 @@ describe('what an earlier run left', () => {
       containers: [],
       sandboxes: [],
       images: { reconcile: act('images') },
-      network: { gc: act('network') },
+      network: { gc: () => act('network')().then(() => ({ restored: [], lost: [] })) },
       pool: { reconcile: act('pool') },
       handlers: [
         {

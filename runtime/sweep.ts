@@ -40,7 +40,7 @@ export async function sweepUnclaimed(parts: {
   const known = new Set([...containerIds, ...withInfra]);
   return settleActs([
     { on: 'images', act: () => parts.images.reconcile(containerIds) },
-    { on: 'network', act: () => parts.network.gc(new Set(attached)) },
+    { on: 'network', act: async () => void (await parts.network.gc(new Set(attached))) },
     { on: 'namespaces', act: () => parts.pool.reconcile(new Set(sandboxes.flatMap(({ namespacesDir }) => namespacesDir ?? []))) },
     {
       on: folders.pods,

@@ -68,7 +68,10 @@ export function registerConnections(network: Command): void {
       .command('gc')
       .description('have the daemon remove attachments, links, rules and addresses of no pod, and bring back what was lost'),
   )
-    .addHelpText('after', '\nThe daemon does the same at each start.\n\nExamples:\n  $ portcullis network gc')
+    .addHelpText(
+      'after',
+      '\nExits with 1 when a pod lost its link and cannot have it again. The daemon does the same at each start.\n\nExamples:\n  $ portcullis network gc',
+    )
     .action((flags: ConnectFlags) => run(flags.output, () => gc(flags)));
 }
 
@@ -128,16 +131,28 @@ async function gc(flags: ConnectFlags): Promise<number> {
     .map(({ network, interface: name, netns }) => `disconnected from ${network}: ${name} of ${netns}, which is gone\n`)
     .join('');
 
-  const answer = await askNetwork<{ readonly removed: readonly string[]; readonly kept: number }>(flags.cniSocket, 'gc');
+  const answer = await askNetwork<Collected>(flags.cniSocket, 'gc');
   if ('why' in answer) {
     print(flags.output, { daemon: answer.why, disconnected: collected }, `${told}nothing was collected of pods: ${answer.why}\n`);
     return exitCodes.failed;
   }
-  const { removed, kept } = answer.value;
-  print(
-    flags.output,
-    { ...answer.value, disconnected: collected },
-    `${told}${removed.length} removed${removed.length === 0 ? '' : ` (${removed.map(shortId).join(', ')})`}, ${kept} stand\n`,
-  );
-  return exitCodes.yes;
+  const { removed, kept, restored = [], lost = [] } = answer.value;
+  const counts = [
+    `${removed.length} removed${named(removed)}`,
+    `${kept - lost.length} stand`,
+    ...(restored.length === 0 ? [] : [`${restored.length} had lost their link and have it again${named(restored)}`]),
+    ...(lost.length === 0 ? [] : [`${lost.length} lost their link, which could not be made again${named(lost)}: see the daemon log`]),
+  ];
+  print(flags.output, { ...answer.value, disconnected: collected }, `${told}${counts.join(', ')}\n`);
+  return lost.length === 0 ? exitCodes.yes : exitCodes.no;
 }
+
+/** `restored` and `lost`: absent of an older daemon. */
+interface Collected {
+  readonly removed: readonly string[];
+  readonly kept: number;
+  readonly restored?: readonly string[];
+  readonly lost?: readonly string[];
+}
+
+const named = (ids: readonly string[]): string => (ids.length === 0 ? '' : ` (${ids.map(shortId).join(', ')})`);

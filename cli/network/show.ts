@@ -27,7 +27,7 @@ function list(flags: Flags): number {
     network.plugins.join(' → '),
     network.subnets.join(', '),
     classesOf(network),
-    String(network.attachments.length),
+    attachedOf(network),
     leasesOf(network),
     network.file ?? '',
   ]);
@@ -42,6 +42,10 @@ function list(flags: Flags): number {
 
 const ways: Readonly<Record<string, string>> = { core: 'in process', 'in-process': 'in process', exec: 'programs' };
 const stateOf = ({ way }: ReportedNetwork): string => (way === undefined ? 'removed' : (ways[way] ?? way));
+const attachedOf = ({ attachments }: ReportedNetwork): string => {
+  const lost = attachments.filter(({ state }) => state === 'lost').length;
+  return `${attachments.length}${lost === 0 ? '' : `, ${lost} lost`}`;
+};
 const classesOf = ({ classes }: ReportedNetwork): string => (classes ?? '').replace('-', ' ');
 const leasesOf = ({ leases: { used, ranges }, way }: ReportedNetwork): string =>
   way === 'exec'

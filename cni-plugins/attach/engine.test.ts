@@ -296,11 +296,12 @@ if (inPrivateNetns(import.meta.filename)) {
 
   test('attachments outlive the engine; a link that was lost is made again with its address and class', async () => {
     const [kept, lost] = [fixture.pod('kept'), fixture.pod('lost')];
-    await engine.attach(kept.request);
+    const { hostInterface } = await engine.attach(kept.request);
     const attachment = await engine.attach(lost.request);
     await engine.setClass(lost.request.id, 'user');
     await engine.close({ removeAll: true });
     shell(`ip link del ${attachment.hostInterface}; ip link add pcffffffffffff group 1885536257 type bridge; nft flush ruleset`);
+    shell(`ip link set pcffffffffffff alias $(ip link show ${hostInterface} | sed -n 's/.*alias //p')`);
     engine = await fixture.engine();
     assert.deepEqual(
       engine.list().map(({ id }) => id),

@@ -157,9 +157,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
     linkState: async (id) => (await ask({ do: 'link-state', id })).linkState,
     get: (id) => attachments.get(id),
     list: () => [...attachments.values()],
-    async gc(valid) {
-      await joining.gc(new Set(valid));
-    },
+    gc: (valid) => joining.gc(new Set(valid)),
     callPlugin,
     checkPlugins,
     servePlugins: listening.servePlugins,

@@ -45,6 +45,10 @@ export interface HostKernel {
   routeOf(ip: string): number | undefined;
   /** By its group the rules tell a link: one of a bridge, one that the host routes to, or none of theirs. One that is gone is fine. */
   claim(hostInterface: string, group: 'plugin' | 'pod' | 'routed'): void;
+  /** Alias of links of this root. */
+  readonly tag: string;
+  /** Gives a link that stands the alias. One that is gone is fine. */
+  mark(hostInterface: string): void;
   /** Brings up `lo`. */
   raiseLoopback(pod: NetlinkSocket): void;
   /** MTU of the link that the default route leaves by; 1500 without one. */
@@ -75,11 +79,12 @@ export interface HostKernel {
   close(): void;
 }
 
-export function openHostKernel(): HostKernel {
+/** @param tag alias of the links that it makes or claims: of which root they are */
+export function openHostKernel(tag: string): HostKernel {
   const hasIpv6 = existsSync('/proc/sys/net/ipv6');
   const route = openNetlink(NETLINK_ROUTE);
   const filter = openNetlink(NETLINK_NETFILTER);
-  const bridges = createPodBridges(route);
+  const maker = { route, bridges: createPodBridges(route, tag), hasIpv6, tag };
 
   const link = (name: string): Link | undefined => links.lookUp(route, { name });
   const routeOf = (ip: string): number | undefined => {
@@ -97,12 +102,18 @@ export function openHostKernel(): HostKernel {
     isOwnAddress: (ip) => routeOf(ip) === links.loopbackIndex,
     routeOf,
     claim(hostInterface, group) {
-      tolerating(['ENODEV'], () => route.run([links.setGroup({ name: hostInterface }, linkGroups[group])]));
+      const own = { name: hostInterface };
+      const mark = group === 'plugin' ? [] : [links.setAlias(own, tag)];
+      tolerating(['ENODEV'], () => route.run([links.setGroup(own, linkGroups[group]), ...mark]));
     },
     raiseLoopback: (pod) => pod.run([links.setUp({ index: links.loopbackIndex })]),
     defaultMtu: () => hostFacts(route).defaultMtu,
-    connect: (spec, pod) => makePodLink(spec, route, pod, bridges, hasIpv6),
-    rejoin: (spec) => rejoinPodLink(spec, route, bridges),
+    connect: (spec, pod) => makePodLink(spec, maker, pod),
+    rejoin: (spec) => rejoinPodLink(spec, maker),
+    tag,
+    mark(hostInterface) {
+      tolerating(['ENODEV'], () => route.run([links.setAlias({ name: hostInterface }, tag)]));
+    },
     isolate(hostInterface) {
       tolerating(['ENODEV'], () => route.run([links.setDown({ name: hostInterface })]));
     },

@@ -1,7 +1,7 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
-import { planReconciliation, unusedBridges } from '../reconcile/plan.ts';
+import { linksOfOthers, planReconciliation, unclaimedLinks, unusedBridges } from '../reconcile/plan.ts';
 import type { Operation } from '../reconcile/plan.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import { membershipsOn, readMemberships } from '../spec/memberships.ts';
@@ -23,6 +23,7 @@ import type {
   DenialExplanation,
   DenialQuestion,
   LinkClass,
+  LinkRepairs,
   LinkRules,
   LinkState,
   NetworkStatus,
@@ -32,6 +33,8 @@ import type { HostKernel } from './host-kernel.ts';
 import { chainLinks, chainSpec, furtherLinks, jobOf, notHeld, specOfResults } from './chained-pods.ts';
 import { createChainedPlugins } from './chained-plugins.ts';
 import { createDepartures } from './departures.ts';
+import { createLostLinks } from './lost-links.ts';
+import { ofAnotherRoot } from './namespace-claim.ts';
 import { namespaceStands, withPodNamespace } from './netns.ts';
 import type { PodNamespace } from './netns.ts';
 import { statusOf } from './network-status.ts';
@@ -39,7 +42,7 @@ import { isCore } from './networks.ts';
 import type { NetworkFolder } from './networks.ts';
 import { unknownSandbox } from './plugin-errors.ts';
 import type { PluginCore } from './plugin-engine.ts';
-import { claimedLinks, hasUnheldLink, heldLinks, hostInterfaceOf, isByChain, isHeld, linkGroups, pluginInterfaceOf } from './record.ts';
+import { claimedLinks, hasUnheldLink, heldLinks, hostInterfaceOf, isByChain, isHeld, pluginInterfaceOf } from './record.ts';
 import type { AttachmentRecord, HeldLink } from './record.ts';
 import { bareType } from './plugin-type.ts';
 import { checkedMappings, refuseHostPort, specOf } from './request.ts';
@@ -49,6 +52,8 @@ import type { Claim, NetworkStore } from './store.ts';
 
 /** The engine's acts, synchronous, one at a time: intent in the store, then the kernel, then the record. */
 export interface NetworkCore {
+  /** Changes nothing. @throws NETWORK_LINKS_OF_ANOTHER_ROOT where links of pods stand that are not of this root */
+  refuseOthers(): void;
   /** Brings the kernel to what the records say. */
   reconcile(): void;
   /** A pod that plugins attach has a job, and is no more than written down until `joined`; what an earlier try of them left is `stale`. */
@@ -67,7 +72,9 @@ export interface NetworkCore {
   explain(question: DenialQuestion): DenialExplanation;
   /** Looks whether the NetworkPolicies changed or rules were removed (`nft flush ruleset`), and brings the kernel to them. */
   policies(): void;
-  gc(valid: ReadonlySet<string>): void;
+  gc(valid: ReadonlySet<string>): LinkRepairs;
+  /** Gives back links that another program took from pods that run. @param force also those of which that was tried a moment ago */
+  repairLinks(force: boolean): LinkRepairs;
   /** Also brings back rules that were removed (`nft flush ruleset`): without them nothing would be denied. */
   status(): NetworkStatus;
   /** Those that stand. */
@@ -287,6 +294,8 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     });
   };
 
+  const lostLinks = createLostLinks({ store, kernel, make, log });
+
   const undo = (record: AttachmentRecord): void => {
     try {
       release(record);
@@ -339,24 +348,38 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     if (operation.do === 'delete-link' || operation.do === 'delete-bridge') kernel.deleteLink(operation.name);
     else if (record === undefined) return;
     else if (operation.do === 'release') release(record);
-    else if (operation.do === 'rejoin') kernel.rejoin(record.spec);
-    else remake(record);
+    else lostLinks.giveBack(operation);
   };
 
-  const remake = (record: AttachmentRecord): void => {
-    try {
-      withPodNamespace(record.spec.netns, {}, (pod) => make(record, pod));
-    } catch (thrown) {
-      log.warn({ id: record.id, why: reasonOf(thrown) }, 'the link of an attachment is lost and could not be made again');
-      undo(record);
+  /** Links that an older version made get their mark. */
+  const markLinks = (): void => {
+    const links = new Map(kernel.links().map((link) => [link.name, link]));
+    for (const { spec, state } of store.records()) {
+      const link = links.get(spec.hostInterface);
+      if (state === 'ready' && !isByChain(spec) && link !== undefined && link.alias !== kernel.tag) kernel.mark(link.name);
     }
   };
 
+  const repairLinks = (force: boolean): LinkRepairs => {
+    const found = lostLinks.repair(force);
+    if (found.restored.length === 0) return found;
+    repairs += found.restored.length;
+    for (const { spec, state } of store.records()) if (state === 'ready') claimMade(spec);
+    return found;
+  };
+
+  const claimed = (): ReadonlySet<string> => new Set(store.records().flatMap(claimedLinks));
+
   return {
+    refuseOthers() {
+      const others = linksOfOthers(claimed(), { links: kernel.links(), tag: kernel.tag });
+      if (others.length > 0) throw ofAnotherRoot(others);
+    },
     reconcile() {
       rules.followPolicies();
       for (const { spec, state } of store.records()) if (state === 'ready') claimMade(spec);
-      const operations = planReconciliation(store.records(), { links: kernel.links(), namespaceStands });
+      markLinks();
+      const operations = planReconciliation(store.records(), { links: kernel.links(), tag: kernel.tag, namespaceStands });
       const releases = new Set(operations.flatMap((operation) => (operation.do === 'release' ? [operation.id] : [])));
       // The rules first: whatever is made or kept after them is bound by them.
       if (store.records().some(({ id }) => !releases.has(id))) rules.rebuild();
@@ -396,10 +419,11 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     },
     gc(valid) {
       for (const record of store.records()) if (!valid.has(record.id) && record.spec.chains === undefined) release(record);
-      const claimed = new Set(store.records().flatMap(claimedLinks));
-      for (const link of kernel.links()) if (link.group === linkGroups.pod && !claimed.has(link.name)) kernel.deleteLink(link.name);
+      for (const { name } of unclaimedLinks(claimed(), { links: kernel.links(), tag: kernel.tag })) kernel.deleteLink(name);
       reap(true);
+      return repairLinks(true);
     },
+    repairLinks,
     status() {
       rules.lookAfter();
       return statusOf(() => networks.current());
@@ -411,7 +435,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       reap(true);
       if (store.records().length > 0) return;
       rules.remove();
-      for (const operation of unusedBridges(kernel.links())) perform(operation);
+      for (const operation of unusedBridges(new Set(), { links: kernel.links(), tag: kernel.tag })) perform(operation);
     },
   };
 }

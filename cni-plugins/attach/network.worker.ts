@@ -7,6 +7,8 @@ import type { NetworkDatabase } from './database.ts';
 import { createDeadRealms } from './dead-realms.ts';
 import type { DeadRealms } from './dead-realms.ts';
 import { openHostKernel } from './host-kernel.ts';
+import { openLinkWatch } from './link-watch.ts';
+import type { LinkWatch } from './link-watch.ts';
 import { createNetworkCore } from './network-core.ts';
 import type { NetworkCore } from './network-core.ts';
 import { createPluginCore } from './plugin-engine.ts';
@@ -23,12 +25,14 @@ import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './proto
 import { createDenialLog } from '../policy/denial-log.ts';
 import { openPolicyFolder } from '../policy/kubernetes/folder.ts';
 import type { PolicyReport } from '../policy/kubernetes/folder.ts';
-import { attachmentOf } from './record.ts';
+import { attachmentOf, tagOf } from './record.ts';
 import { createRemoteStore } from './remote-store.ts';
 import type { RemoteStore } from './remote-store.ts';
+import { rootIdOf } from './root-id.ts';
 import { createNetworkStore } from './store.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import type { CniResult } from '../spec/result.ts';
+import type { LinkRepairs } from '../types.ts';
 
 /**
  * The one thread that speaks netlink. Every call is synchronous and serial, so that kernel, database and rules change in one order.
@@ -66,7 +70,8 @@ interface Parts {
 }
 
 let parts: Parts | undefined;
-function open(): Parts {
+/** @param isStart of the daemon */
+function open(isStart = false): Parts {
   if (parts !== undefined) return parts;
   const database = openNetworkDatabase(settings.databasePath);
   const opened: { close(): void }[] = [database];
@@ -80,21 +85,25 @@ function open(): Parts {
     const plugins = createPluginCore({ database, hosts, realms, log });
     const remote = createRemoteStore(database);
     if (confDir === undefined || policyFolder === undefined) return (parts = { database, hosts, remote, plugins, realm, close });
-    const kernel = openHostKernel();
+    const kernel = openHostKernel(tagOf(rootIdOf(database)));
     opened.push(kernel);
     const networks = openNetworkFolder(confDir, settings.choice ?? { plugins: 'auto', maxConfigs: 1 }, (problem) =>
       log.warn({ problem }, 'a CNI configuration file was passed over'),
     );
     const store = createNetworkStore(database, realm);
     const core = createNetworkCore({ store, kernel, plugins, networks, log, policies: policyFolder.follow() });
+    const links = openLinkWatch({ database, core, plugins, host: hosts.own });
+    opened.push(links);
     database.exclusively(() => {
+      // A thread that follows a lost one goes on: what it does not know it leaves alone.
+      if (isStart) core.refuseOthers();
       // Killed between the answer to a detach and the rest.
       for (const { id, state } of store.records()) if (state === 'detaching') plugins.release(hosts.own, id);
       core.reconcile();
     });
     plugins.repair(hosts.own);
     forgetDead(realms);
-    opened.push(lookAfter(database, core, realms));
+    opened.push(lookAfter(database, core, realms, links));
     return (parts = { database, hosts, remote, plugins, realm, core, networks, close });
   } catch (thrown) {
     close();
@@ -125,16 +134,17 @@ function forgetDead(realms: DeadRealms): void {
   if (gone.length > 0) log.info({ realms: gone }, 'host namespaces of other callers ended: what was recorded of them is forgotten');
 }
 
-/** Follows the folder of NetworkPolicies, says what was denied, and forgets namespaces that ended. */
-function lookAfter(database: NetworkDatabase, core: NetworkCore, realms: DeadRealms): { close(): void } {
+/** Follows the folder of NetworkPolicies, gives back links that were lost, says what was denied, and forgets namespaces that ended. */
+function lookAfter(database: NetworkDatabase, core: NetworkCore, realms: DeadRealms, links: LinkWatch): { close(): void } {
   const denialLog = createDenialLog(log);
   let toldAt = 0;
   const failed = (thrown: unknown): void =>
-    log.error({ why: String(thrown) }, 'the NetworkPolicies could not be brought to the kernel; it is tried again');
+    log.error({ why: String(thrown) }, 'what the kernel has could not be brought to the policies and records; it is tried again');
   const look = setInterval(() => {
     try {
       tellOfNames({ database });
       database.exclusively(() => core.policies());
+      links.look();
       const now = performance.now();
       if (served > manyCalls && now - lastCall > quietMs) {
         served = 0;
@@ -197,7 +207,7 @@ function serve(sequence: number, call: Call): void {
   }
   if (call.do === 'listen' || call.do === 'listen-no-more') return serveDoor(sequence, call);
   if (call.do === 'remote-records' || call.do === 'remote-write') return post({ sequence, answer: answerRemote(call) });
-  const { database } = open();
+  const { database } = open(call.do === 'start');
   if (call.do === 'close') {
     const answer = database.exclusively(() => answerOwn(call));
     parts?.close();
@@ -296,6 +306,13 @@ function releaseConnections(id: string): void {
   plugins.release(hosts.own, id);
 }
 
+function collect(valid: ReadonlySet<string>): LinkRepairs {
+  const { plugins, hosts } = open();
+  const repairs = openCore().gc(valid);
+  plugins.repair(hosts.own);
+  return repairs;
+}
+
 const policiesNow = (): PolicyReport => policyFolder?.report() ?? { policies: 0, problems: [] };
 
 /** A call of our own runtime. */
@@ -342,8 +359,7 @@ function answerOwn(
     }
     case 'gc':
       for (const { id } of core.records()) if (!call.valid.has(id)) releaseConnections(id);
-      core.gc(call.valid);
-      return { ...all(), ...core.jobs(call.valid), networks: loadedNetworks() };
+      return { repairs: collect(call.valid), ...all(), ...core.jobs(call.valid), networks: loadedNetworks() };
     case 'status':
       return { status: { ...core.status(), policies: policiesNow() }, networks: loadedNetworks() };
     case 'close':

@@ -17,12 +17,13 @@ export interface PodBridges {
   lastSeen(spec: AttachmentSpec): number | undefined;
 }
 
-export function createPodBridges(route: NetlinkSocket): PodBridges {
+/** @param tag alias of bridges that are made here: of which root they are */
+export function createPodBridges(route: NetlinkSocket, tag: string): PodBridges {
   const seen = new Map<string, number>();
 
   const create = ({ bridge: { name, mac } }: AttachmentSpec): Link => {
     try {
-      route.run([links.createBridge({ name, mac: macBytes(mac), group: linkGroups.bridge })]);
+      route.run([links.createBridge({ name, mac: macBytes(mac), group: linkGroups.bridge }), links.setAlias({ name }, tag)]);
     } catch (thrown) {
       if (!isRefusal(thrown, 'EEXIST')) throw thrown;
     }

@@ -21,12 +21,22 @@ import { linkLocalOf } from './ruleset.ts';
 const forwarding = 3;
 const forwardingDeadlineMs = 2000;
 
+/** What is the same for every pair. */
+export interface PairMaker {
+  readonly route: NetlinkSocket;
+  readonly bridges: PodBridges;
+  readonly hasIpv6: boolean;
+  /** Alias of the host's end: of which root it is. */
+  readonly tag: string;
+}
+
 /**
  * Makes the pair. It is there before: refused as NETWORK_KERNEL_EEXIST.
  * @throws NETWORK_KERNEL_<ERRNO> · NETWORK_BRIDGE_UNUSABLE · NETWORK_LINK_NOT_UP
  */
-export function makePodLink(spec: AttachmentSpec, route: NetlinkSocket, pod: PodNamespace, bridges: PodBridges, hasIpv6: boolean): void {
-  makePair(spec, route, pod.netnsFd, bridges, hasIpv6);
+export function makePodLink(spec: AttachmentSpec, maker: PairMaker, pod: PodNamespace): void {
+  const { route, bridges, hasIpv6 } = maker;
+  makePair(spec, maker, pod.netnsFd);
   configurePod(spec, pod.route, made(pod.route, spec.interface), hasIpv6);
   const own = { name: spec.hostInterface };
   const held = acknowledged(holdAddress(made(route, spec.hostInterface), macBytes(spec.mac)));
@@ -38,14 +48,14 @@ export function makePodLink(spec: AttachmentSpec, route: NetlinkSocket, pod: Pod
 }
 
 /** On the bridge as it was seen last: where it is another one by now, the kernel refuses, and it is looked for. */
-function makePair(spec: AttachmentSpec, route: NetlinkSocket, netnsFd: number, bridges: PodBridges, hasIpv6: boolean): void {
+function makePair(spec: AttachmentSpec, { route, bridges, hasIpv6, tag }: PairMaker, netnsFd: number): void {
   const own = { name: spec.hostInterface };
   const peer = { name: spec.interface, netnsFd, mac: macBytes(spec.mac) };
   const { hairpin } = spec.bridge;
   const on = (master: number): readonly Outcome[] =>
     route.exchange([
       acknowledged(links.createVeth({ name: spec.hostInterface, group: linkGroups.pod, mtu: spec.mtu, master, peer })),
-      acknowledged(links.setPortUp(own, { hairpin, noOwnIpv6: hasIpv6, onlyKnown: true })),
+      acknowledged(links.setPortUp(own, { hairpin, noOwnIpv6: hasIpv6, onlyKnown: true, alias: tag })),
     ]);
   const seen = bridges.lastSeen(spec);
   const tried = seen === undefined ? undefined : on(seen);
@@ -98,11 +108,13 @@ function podRoutes(spec: AttachmentSpec, index: number): Request[] {
 }
 
 /** A link that stands goes back on its bridge. */
-export function rejoinPodLink(spec: AttachmentSpec, route: NetlinkSocket, bridges: PodBridges): void {
+export function rejoinPodLink(spec: AttachmentSpec, { route, bridges, tag }: Omit<PairMaker, 'hasIpv6'>): void {
   const own = { name: spec.hostInterface };
   route.run([
+    // The rules tell it by its group: before it can be on the bridge without it.
+    links.setGroup(own, linkGroups.pod),
     links.setMaster(own, bridges.ensure(spec)),
-    links.setPortUp(own, { hairpin: spec.bridge.hairpin, noOwnIpv6: false, onlyKnown: true }),
+    links.setPortUp(own, { hairpin: spec.bridge.hairpin, noOwnIpv6: false, onlyKnown: true, alias: tag }),
     links.setUp(own),
   ]);
   const link = links.lookUp(route, own);

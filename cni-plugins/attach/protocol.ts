@@ -11,6 +11,7 @@ import type {
   DenialExplanation,
   DenialQuestion,
   LinkClass,
+  LinkRepairs,
   LinkRules,
   LinkState,
   NetworkFigures,
@@ -67,6 +68,8 @@ export interface Answer {
   /** Every attachment that stands, where the call may have changed many. */
   readonly all?: readonly Attachment[];
   readonly removed?: string;
+  /** Of `gc`. */
+  readonly repairs?: LinkRepairs;
   /** What plugins must do next: for `attach` add, for `leave` remove. */
   readonly job?: ChainJob;
   /** Of `attach`: what an earlier try left, and plugins must remove first. */

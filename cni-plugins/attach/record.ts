@@ -103,6 +103,9 @@ export const mayBeRouted = (spec: AttachmentSpec): boolean =>
 /** Links of ours carry one of these groups (`ip link` shows them) from birth: `pc` in ASCII, then what they are. */
 export const linkGroups = { pod: 0x70630001, bridge: 0x70630002, doomed: 0x70630003, plugin: 0x70630004, routed: 0x70630005 } as const;
 
+/** Alias of links that are a root's (`ip link` shows it): no other root's daemon removes them. */
+export const tagOf = (rootId: string): string => `portcullis:${rootId}`;
+
 export const hostInterfacePrefix = 'pc';
 
 /** The name of the host's end: at most 15 characters, the same for the same id. */

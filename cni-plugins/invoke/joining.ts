@@ -2,7 +2,7 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { notReady } from '../attach/network-status.ts';
 import type { Answer, Call } from '../attach/protocol.ts';
-import type { Attachment, AttachRequest, NetworkStatus } from '../types.ts';
+import type { Attachment, AttachRequest, LinkRepairs, NetworkStatus } from '../types.ts';
 import type { ChainNetwork, Chains } from './chains.ts';
 import type { ChainJob } from './chain.types.ts';
 import { createLatestWord } from './latest-word.ts';
@@ -15,7 +15,7 @@ export interface Joining {
   attach(request: AttachRequest): Promise<Attachment | undefined>;
   detach(id: string): Promise<void>;
   /** Removes what the engine itself made at once. Plugins go on after it: {@link Joining.settled}. */
-  gc(valid: ReadonlySet<string>): Promise<void>;
+  gc(valid: ReadonlySet<string>): Promise<LinkRepairs>;
   status(): Promise<NetworkStatus | undefined>;
   /** Returns when no plugin is at work any more in nobody's name. */
   settled(): Promise<void>;
@@ -131,7 +131,7 @@ export function createJoining({ ask, chains, log }: JoiningParts): Joining {
       background = Promise.all([asked, background])
         .then(([answer]) => collect(answer))
         .catch((thrown: unknown) => log.warn({ why: reasonOf(thrown) }, 'what nobody claims could not be collected'));
-      await asked;
+      return (await asked).repairs ?? { restored: [], lost: [] };
     },
     status,
     settled: () => background,

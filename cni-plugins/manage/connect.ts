@@ -61,7 +61,7 @@ const pluginTimeoutMs = 120_000;
 const owner = 'portcullis connect';
 
 /**
- * @throws NETWORK_UNKNOWN · NETWORK_SERVICE_MEMBERSHIP_INVALID · NETWORK_INTERFACE_INVALID · NETWORK_TARGET_UNKNOWN · NETWORK_TARGET_BOUND · NETWORK_ALREADY_CONNECTED · NETWORK_DOCKER_UNREACHABLE · what the plugins throw; nothing is left then
+ * @throws NETWORK_UNKNOWN · NETWORK_SERVICE_MEMBERSHIP_INVALID · NETWORK_INTERFACE_INVALID · NETWORK_INTERFACE_TAKEN · NETWORK_TARGET_UNKNOWN · NETWORK_TARGET_BOUND · NETWORK_ALREADY_CONNECTED · NETWORK_DOCKER_UNREACHABLE · what the plugins throw; nothing is left then
  */
 export async function connectNetwork(
   source: ConnectSource,
@@ -84,8 +84,10 @@ export async function connectNetwork(
     ...(options.services !== undefined && { services: options.services }),
   };
   refuseUndeclared(network, Object.keys(capabilityArgs));
-  const ifname = options.interface ?? freeInterface(target.pod.netns);
+  const recorded = recordedInterfaces(source, target.pod);
+  const ifname = options.interface ?? freeInterface(target.pod.netns, recorded);
   if (!interfaceName.test(ifname)) throw badInterface(name, ifname);
+  if (recorded.has(ifname)) throw interfaceTaken(name, ifname, options.target);
   const link: ChainLink = {
     network: name,
     interface: ifname,
@@ -291,10 +293,35 @@ function connectedNetworks({ databasePath }: ConnectSource): string[] {
   }
 }
 
+/** Names of interfaces that attachments of the pod or namespace have, also of one that is lost: it is given back by its name. */
+function recordedInterfaces({ databasePath }: ConnectSource, pod: ChainPod): ReadonlySet<string> {
+  if (!existsSync(databasePath)) return new Set();
+  const database = openReadOnly(databasePath);
+  try {
+    const rows = [...database.each("SELECT container_id, interface, origin, spec FROM attachment WHERE state <> 'detaching'")];
+    const names = rows.flatMap((row): string[] => {
+      const name = String(row['interface']);
+      const isOwn = String(row['container_id']) === pod.id;
+      if (row['origin'] !== 'pod') return isOwn ? [name] : [];
+      const spec = parseJson(String(row['spec'])) as AttachmentSpec;
+      if (!isOwn && !isSameNamespace(spec.netns, pod.netns)) return [];
+      return [name, ...(spec.chains ?? []).map((link) => link.interface)];
+    });
+    return new Set(names);
+  } finally {
+    database.close();
+  }
+}
+
+function isSameNamespace(one: string, other: string): boolean {
+  const [a, b] = [one, other].map((path) => statSync(path, { throwIfNoEntry: false }));
+  return a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino;
+}
+
 /** The namespace's links are read inside it, by a program: this thread enters none. */
-function freeInterface(netns: string): string {
+function freeInterface(netns: string, recorded: ReadonlySet<string>): string {
   const text = execFileSync('nsenter', [`--net=${netns}`, '--', 'cat', '/proc/self/net/dev'], { encoding: 'utf8' });
-  const taken = new Set([...text.matchAll(/^\s*([^\s:]+):/gmu)].map(([, name]) => name));
+  const taken = new Set([...recorded, ...[...text.matchAll(/^\s*([^\s:]+):/gmu)].map(([, name]) => name)]);
   for (let at = 0; ; at += 1) if (!taken.has(`eth${at}`)) return `eth${at}`;
 }
 
@@ -341,6 +368,16 @@ const badInterface = (network: string, name: string): PortcullisError =>
     name,
     'it is no name for an interface',
     'give 1 to 15 characters without blanks, /, : and %',
+  );
+
+const interfaceTaken = (network: string, name: string, target: string): PortcullisError =>
+  failure(
+    'NETWORK_INTERFACE_TAKEN',
+    'already-exists',
+    `connect to the network ${network} as`,
+    name,
+    `an attachment of ${target} has an interface of that name`,
+    'give another name by --ifname; portcullis network inspect shows whose it is',
   );
 
 const alreadyConnected = (network: string, target: string, name: string): PortcullisError =>

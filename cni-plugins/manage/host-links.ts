@@ -24,6 +24,16 @@ export function hostAddresses(): readonly { readonly link: string; readonly addr
   }
 }
 
+/** Names of all links of the caller's network namespace. Synchronous. @throws NETWORK_KERNEL_<ERRNO> */
+export function linkNames(): ReadonlySet<string> {
+  const route = openNetlink(NETLINK_ROUTE);
+  try {
+    return new Set(route.dump(listLinks).map((message) => readLink(message).name));
+  } finally {
+    route.close();
+  }
+}
+
 /**
  * Removes bridges that our plugins made and that have no port, with their addresses and routes: the host would go on routing a subnet to them that
  * another network has by now. Bridges that stood before, or that somebody put a link on, stay. Of the caller's network namespace. Synchronous; root only.

@@ -8,11 +8,14 @@ import { isVirtualHolder } from '../attach/memberships.ts';
 import { networksIn } from '../attach/networks.ts';
 import { bareType } from '../attach/plugin-type.ts';
 import type { NetworkChoice } from '../attach/networks.ts';
+import { ownRealm } from '../attach/realm.ts';
+import { isHeld } from '../attach/record.ts';
 import type { AttachmentSpec } from '../attach/record.ts';
 import { formatIp } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
 import type { RangeSet } from '../spec/network-config.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
+import { linkNames } from './host-links.ts';
 import { isConnectedId } from './connected-id.ts';
 import { readNetworkServices } from './network-services.ts';
 import type { ReportedNetworkService } from './network-services.ts';
@@ -61,6 +64,7 @@ export interface LeasedRange {
 export interface ReportedAttachment {
   readonly id: string;
   readonly interface: string;
+  /** As recorded, or `lost`: it stands by its record, and the link of it that the host has is gone. Told of attachments of the caller's network namespace. */
   readonly state: string;
   /** `pod`: of our own runtime; `plugin`: of another one, by our plugins. */
   readonly origin: 'plugin' | 'pod';
@@ -187,12 +191,15 @@ function readDatabase(databasePath: string): { held: readonly Held[]; services: 
   const database = openReadOnly(databasePath);
   try {
     const rows = database.each(
-      `SELECT network, container_id, interface, state, origin, class, rules, spec,
+      `SELECT network, container_id, interface, state, origin, class, rules, spec, realm,
+         (SELECT group_concat(json_extract(value, '$.hostInterface')) FROM part, json_each(resources)
+          WHERE attachment = number AND json_extract(value, '$.kind') IN ('veth-port', 'routed-pair')) AS pairs,
          (SELECT group_concat(hex(address)) FROM lease WHERE attachment = number) AS addresses,
          (SELECT max(netns) FROM part WHERE attachment = number) AS netns
        FROM attachment ORDER BY number`,
     );
-    return { held: ofPods([...rows].flatMap(heldOf)), services: readNetworkServices(database) };
+    const isGone = goneLinks();
+    return { held: ofPods([...rows].flatMap((row) => heldOf(row, isGone))), services: readNetworkServices(database) };
   } finally {
     database.close();
   }
@@ -216,8 +223,18 @@ function ofPods(held: readonly Held[]): Held[] {
   });
 }
 
-function heldOf(row: SqlRow): Held[] {
+type IsGone = (realm: string, hostInterface: string) => boolean;
+
+/** Of other network namespaces nothing is known here. */
+function goneLinks(): IsGone {
+  const [realm, names] = [ownRealm(), linkNames()];
+  return (of, hostInterface) => of === realm && hostInterface !== '' && !names.has(hostInterface);
+}
+
+function heldOf(row: SqlRow, isGone: IsGone): Held[] {
   const text = (name: string): string => String(row[name] ?? '');
+  const stateWith = (links: readonly (string | undefined)[]): string =>
+    text('state') === 'ready' && links.some((link) => link !== undefined && isGone(text('realm'), link)) ? 'lost' : text('state');
   const spec = parseJson(text('spec')) as Partial<AttachmentSpec>;
   const leases = text('addresses')
     .split(',')
@@ -226,12 +243,14 @@ function heldOf(row: SqlRow): Held[] {
   if (isVirtualHolder(base.id, text('interface'))) return [{ network: text('network'), leases }];
   if (base.origin === 'plugin') {
     const connected = isConnectedId(base.id) && { connected: text('netns') };
-    const attachment = { ...base, interface: text('interface'), addresses: leases.map(formatIp), ...connected };
+    const state = stateWith(text('pairs').split(','));
+    const attachment = { ...base, state, interface: text('interface'), addresses: leases.map(formatIp), ...connected };
     return [{ network: text('network'), leases, attachment }];
   }
   const rules = parseJson(text('rules')) as object;
   const own: ReportedAttachment = {
     ...base,
+    state: stateWith(hasLink(spec) ? [spec.hostInterface] : []),
     interface: text('interface'),
     addresses: (spec.addresses ?? []).map(({ ip, prefixLength }) => `${ip}/${prefixLength}`),
     class: text('class'),
@@ -248,6 +267,7 @@ function heldOf(row: SqlRow): Held[] {
       leases: [],
       attachment: {
         ...base,
+        state: stateWith((spec.further ?? []).flatMap(({ network, hostInterface }) => (network === link.network ? [hostInterface] : []))),
         interface: link.interface,
         addresses: link.result?.ips.map(({ address }) => address) ?? [],
         namespace: own.namespace ?? '',
@@ -256,6 +276,9 @@ function heldOf(row: SqlRow): Held[] {
     })),
   ];
 }
+
+/** Whether the host's end of the first interface is known. */
+const hasLink = (spec: Partial<AttachmentSpec>): boolean => isHeld({ interface: '', ...spec } as AttachmentSpec);
 
 /** As the table of leases has it: 16 bytes, IPv4 as ::ffff:a.b.c.d. */
 function leasedAddress(hex: string): IpAddress {

@@ -5,7 +5,7 @@ import type { NetlinkSocket, Request } from './socket.ts';
 /** rtnetlink: links. Source: rtnetlink(7), linux/if_link.h, linux/if_bridge.h. */
 
 const RTM_NEWLINK = 16;
-const RTM_DELLINK = 17;
+export const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
 
 const IFLA_ADDRESS = 1;
@@ -14,6 +14,7 @@ const IFLA_MTU = 4;
 const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
+const IFLA_IFALIAS = 20;
 const IFLA_AF_SPEC = 26;
 const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
@@ -182,10 +183,12 @@ export interface PortSettings {
   readonly noOwnIpv6: boolean;
   /** It is sent no frame to an address of which the bridge does not know where it is. */
   readonly onlyKnown?: boolean;
+  /** Its alias, as `ip link` shows it. */
+  readonly alias?: string;
 }
 
 /** What a bridge port must know before it comes up, in one message. What is not said stays as it is. */
-export function setPortUp(link: LinkName, { hairpin, noOwnIpv6, onlyKnown = false }: PortSettings): Request {
+export function setPortUp(link: LinkName, { hairpin, noOwnIpv6, onlyKnown = false, alias }: PortSettings): Request {
   const settings = [
     ...(hairpin ? [attribute(IFLA_BRPORT_MODE, u8(1))] : []),
     ...(onlyKnown ? [attribute(IFLA_BRPORT_UNICAST_FLOOD, u8(0))] : []),
@@ -197,6 +200,7 @@ export function setPortUp(link: LinkName, { hairpin, noOwnIpv6, onlyKnown = fals
     flags: 0,
     body: Buffer.concat([
       ...target(link),
+      ...(alias === undefined ? [] : [attribute(IFLA_IFALIAS, text(alias))]),
       ...(settings.length === 0
         ? []
         : [nested(IFLA_LINKINFO, attribute(IFLA_INFO_SLAVE_KIND, text('bridge')), nested(IFLA_INFO_SLAVE_DATA, ...settings))]),
@@ -293,6 +297,17 @@ export function setGroup(link: LinkName, group: number): Request {
   };
 }
 
+/** As `ip link` shows it. A link has none at birth: the kernel takes it of a standing one only. */
+export function setAlias(link: LinkName, alias: string): Request {
+  return {
+    what: 'set the alias of the link',
+    on: nameOf(link),
+    type: RTM_NEWLINK,
+    flags: 0,
+    body: Buffer.concat([...target(link), attribute(IFLA_IFALIAS, text(alias))]),
+  };
+}
+
 export function getLink(link: LinkName): Request {
   return {
     what: 'look up the link',
@@ -323,6 +338,8 @@ export interface Link {
   /** Of a veth: index of its other end, in the namespace of that. */
   readonly peer: number;
   readonly kind: string;
+  /** Empty: it has none. */
+  readonly alias: string;
   readonly promiscuous: boolean;
   /** Of a bridge port: 3 is forwarding (linux/if_bridge.h). */
   readonly portState?: number;
@@ -348,6 +365,7 @@ export function readLink(message: Received): Link {
     master: number(IFLA_MASTER),
     peer: number(IFLA_LINK),
     kind: textOf(info.get(IFLA_INFO_KIND)),
+    alias: textOf(attributes.get(IFLA_IFALIAS)),
     promiscuous: (message.body.readUInt32LE(8) & IFF_PROMISC) !== 0,
     ...(state === undefined ? {} : { portState: state }),
     ...(isPort ? { hairpin: ofPort(IFLA_BRPORT_MODE) === 1, isolated: ofPort(IFLA_BRPORT_ISOLATED) === 1 } : {}),

@@ -5,6 +5,7 @@ import type { AttachmentRecord, AttachmentState } from '../attach/record.ts';
 import type { Link } from '../netlink/links.ts';
 import { planReconciliation } from './plan.ts';
 
+const tag = 'portcullis:1';
 const link = (name: string, more: Partial<Link> = {}): Link => ({
   index: 9,
   name,
@@ -15,6 +16,7 @@ const link = (name: string, more: Partial<Link> = {}): Link => ({
   master: 3,
   peer: 2,
   kind: 'veth',
+  alias: tag,
   promiscuous: false,
   ...more,
 });
@@ -60,6 +62,30 @@ const rows: [what: string, records: AttachmentRecord[], links: Link[], namespace
   ['bridge lost', [record('ready')], [{ ...own, master: 0 }], true, ['rejoin a']],
   ['a link that nobody claims', [record('ready')], [bridge, own, link('pcbbbbbbbbbbbb')], true, ['delete-link pcbbbbbbbbbbbb']],
   [
+    "another root's link, and its idle bridge",
+    [],
+    [
+      link('pcbbbbbbbbbbbb', { alias: 'portcullis:2' }),
+      link('pccccccccccccc', { alias: '' }),
+      link('other0', { ...bridge, index: 4, name: 'other0', alias: 'portcullis:2' }),
+    ],
+    true,
+    [],
+  ],
+  ["a bridge of ours with another root's link on it", [], [bridge, link('pcbbbbbbbbbbbb', { alias: 'portcullis:2' })], true, []],
+  [
+    'half attached by an older version: its link and bridge have no alias',
+    [record('attaching')],
+    [
+      { ...bridge, alias: '' },
+      { ...own, alias: '' },
+    ],
+    true,
+    ['release a', 'delete-bridge cni0'],
+  ],
+  ['in no group of ours', [record('ready')], [bridge, { ...own, group: 0 }], true, ['rejoin a']],
+  ["of another kind, under the link's name", [record('ready')], [bridge, { ...own, kind: 'dummy' }], true, ['remake a']],
+  [
     "somebody else's links",
     [],
     [link('pcap0', { group: 0 }), link('eth0', { group: linkGroups.pod }), link('cni0', { group: 0, kind: 'bridge' })],
@@ -70,7 +96,7 @@ const rows: [what: string, records: AttachmentRecord[], links: Link[], namespace
 ];
 for (const [what, records, links, namespace, plan] of rows) {
   test(what, () => {
-    const operations = planReconciliation(records, { links, namespaceStands: () => namespace });
+    const operations = planReconciliation(records, { links, tag, namespaceStands: () => namespace });
     assert.deepEqual(
       operations.map((operation) => `${operation.do} ${'id' in operation ? operation.id : operation.name}`),
       plan,

@@ -108,8 +108,17 @@ function closeListener(end: (isOurs: boolean) => void, path: string, inode: numb
 }
 
 async function clearStale(path: string): Promise<void> {
+  if (await refuseListener(path)) unlinkSync(path);
+}
+
+/**
+ * Looks whether somebody listens at the path, and changes nothing.
+ * @returns whether a socket file stands there that nobody listens on
+ * @throws CRI_SOCKET_IN_USE · CRI_SOCKET_OCCUPIED (another sort of file)
+ */
+export async function refuseListener(path: string): Promise<boolean> {
   const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return;
+  if (found === undefined) return false;
   if (!found.isSocket()) {
     throw failure(
       'CRI_SOCKET_OCCUPIED',
@@ -120,16 +129,9 @@ async function clearStale(path: string): Promise<void> {
     );
   }
   const refusal = await probe(path);
-  if (refusal === 'ECONNREFUSED') unlinkSync(path);
-  else if (refusal !== 'ENOENT') {
-    throw failure(
-      'CRI_SOCKET_IN_USE',
-      'already-exists',
-      path,
-      'another process listens there',
-      'stop it or give another path with --socket',
-    );
-  }
+  if (refusal === 'ECONNREFUSED') return true;
+  if (refusal === 'ENOENT') return false;
+  throw failure('CRI_SOCKET_IN_USE', 'already-exists', path, 'another process listens there', 'stop it or give another path with --socket');
 }
 
 /** The errno of a connection attempt, or undefined when it was accepted. */

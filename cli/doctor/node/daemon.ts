@@ -8,6 +8,7 @@ import type { CriClient, DaemonConfig, EnforcementState } from '../../../runtime
 import { loadPolicy, standingExceptions } from '../../../trust/index.ts';
 import type { StandingException, TrustPolicy } from '../../../trust/index.ts';
 import type { Finding } from '../finding.ts';
+import { lostLinkFindings } from './lost-links.ts';
 
 /** What a running daemon says of itself (Status and RuntimeConfig of the CRI). */
 export interface Answers {
@@ -87,6 +88,7 @@ export async function daemonFindings(config: DaemonConfig, answers: Answers | st
     told === undefined ? networkOnDisk(config) : networkFinding(told, config),
     ...networkPolicyFindings(told, config),
     ...monitorFindings(told?.unmonitored ?? []),
+    ...lostLinkFindings(config),
     ...(await handlerFindings(config)),
   ];
 }

@@ -1,0 +1,53 @@
+import { openLinkEvents } from '../netlink/link-events.ts';
+import type { Host } from './caller.ts';
+import type { NetworkDatabase } from './database.ts';
+import type { NetworkCore } from './network-core.ts';
+import type { PluginCore } from './plugin-engine.ts';
+import { linkGroups } from './record.ts';
+
+/** Notices by the kernel's events when a link of an attachment, or a bridge of ours, goes while the daemon runs, and has it given back. */
+export interface LinkWatch {
+  /** Reads the events since the last call. Quick while no link of ours went. */
+  look(): void;
+  close(): void;
+}
+
+export interface LinkWatchParts {
+  readonly database: NetworkDatabase;
+  readonly core: Pick<NetworkCore, 'repairLinks'>;
+  readonly plugins: Pick<PluginCore, 'repair'>;
+  readonly host: Host;
+}
+
+const shortestRestMs = 1000;
+
+/** To be opened before what the kernel has is compared with the records: what goes in between is an event. */
+export function openLinkWatch({ database, core, plugins, host }: LinkWatchParts): LinkWatch {
+  const events = openLinkEvents();
+  const selectRecorded = database.db.prepare("SELECT 1 FROM attachment WHERE realm = ? AND host_interface = ? AND state = 'ready'");
+  const isRecorded = (name: string): boolean => selectRecorded.get(host.realm, name) !== undefined;
+  let isLost = false;
+  let arePartsDue = false;
+  let partsRestUntil = 0;
+
+  /** Of all that plugins made each thing is compared: at most a tenth of the time, however often somebody deletes a link. */
+  const repairParts = (): void => {
+    const started = performance.now();
+    if (started < partsRestUntil) return;
+    arePartsDue = false;
+    plugins.repair(host);
+    const ended = performance.now();
+    partsRestUntil = ended + Math.max(shortestRestMs, 9 * (ended - started));
+  };
+
+  return {
+    look() {
+      const { gone, missed } = events.drain();
+      const isOurs = missed || gone.some(({ name, group }) => group === linkGroups.bridge || isRecorded(name));
+      if (isOurs) arePartsDue = true;
+      if (isOurs || isLost) isLost = database.exclusively(() => core.repairLinks(false)).lost.length > 0;
+      if (arePartsDue) repairParts();
+    },
+    close: () => events.close(),
+  };
+}

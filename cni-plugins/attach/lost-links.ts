@@ -1,0 +1,98 @@
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { planRepair } from '../reconcile/plan.ts';
+import type { RepairOperation } from '../reconcile/plan.ts';
+import type { LinkRepairs } from '../types.ts';
+import type { HostKernel } from './host-kernel.ts';
+import { namespaceStands, withPodNamespace } from './netns.ts';
+import type { PodNamespace } from './netns.ts';
+import type { AttachmentRecord } from './record.ts';
+import type { NetworkStore } from './store.ts';
+
+/**
+ * Links of pods that run and that another program deleted, took off their bridge or down: they are made again with their addresses. Where that
+ * is not possible the attachment is kept as it is recorded: its addresses are the pod's for as long as that runs.
+ */
+export interface LostLinks {
+  /** @param force also those that were given back, or could not be, a moment ago */
+  repair(force: boolean): LinkRepairs;
+  /** One of a plan. @returns whether its link stands again */
+  giveBack(operation: RepairOperation): boolean;
+}
+
+export interface LostLinkParts {
+  readonly store: Pick<NetworkStore, 'record' | 'records'>;
+  readonly kernel: Pick<HostKernel, 'links' | 'rejoin' | 'tag'>;
+  /** Makes the pair of links in the pod's namespace. */
+  readonly make: (record: AttachmentRecord, pod: PodNamespace) => void;
+  readonly log: Pick<Logger, 'warn'>;
+}
+
+/** A pod with NET_ADMIN may delete its interface as often as it likes: the pause after each act doubles, up to the longest. */
+const firstPauseMs = 1000;
+const longestPauseMs = 60_000;
+
+interface Tries {
+  readonly count: number;
+  readonly at: number;
+}
+
+const pauseAfter = ({ count }: Tries): number => Math.min(longestPauseMs, firstPauseMs * 2 ** (count - 1));
+
+export function createLostLinks({ store, kernel, make, log }: LostLinkParts): LostLinks {
+  const tries = new Map<string, Tries>();
+
+  const isDue = (id: string, now: number): boolean => {
+    const last = tries.get(id);
+    return last === undefined || now - last.at >= pauseAfter(last);
+  };
+
+  const noteTry = (id: string, now: number): void => {
+    const last = tries.get(id);
+    const isOld = last === undefined || now - last.at > 2 * longestPauseMs;
+    tries.set(id, { count: isOld ? 1 : last.count + 1, at: now });
+  };
+
+  const giveBack = (operation: RepairOperation): boolean => {
+    const record = store.record(operation.id);
+    if (record === undefined) return false;
+    const { id, spec } = record;
+    const fields = { id, pod: `${spec.pod.namespace}/${spec.pod.name}`, hostInterface: spec.hostInterface };
+    try {
+      if (operation.do === 'rejoin') kernel.rejoin(spec);
+      else withPodNamespace(spec.netns, {}, (pod) => make(record, pod));
+      log.warn(fields, 'the link of a pod was lost or changed by another program: the pod has it again, with its addresses');
+      return true;
+    } catch (thrown) {
+      const why = isPortcullisError(thrown) ? thrown.failure.why : reasonOf(thrown);
+      log.warn(
+        { ...fields, why },
+        'the link of a pod is lost and could not be made again; its addresses stay leased, and it is tried again',
+      );
+      return false;
+    }
+  };
+
+  return {
+    giveBack,
+    repair(force) {
+      const now = performance.now();
+      const records = store.records();
+      const operations = planRepair(records, { links: kernel.links(), tag: kernel.tag, namespaceStands });
+      const restored: string[] = [];
+      const lost: string[] = [];
+      for (const operation of operations) {
+        const { id } = operation;
+        if (!force && !isDue(id, now)) {
+          lost.push(id);
+          continue;
+        }
+        noteTry(id, now);
+        (giveBack(operation) ? restored : lost).push(id);
+      }
+      const standing = new Set(records.map(({ id }) => id));
+      for (const id of tries.keys()) if (!standing.has(id)) tries.delete(id);
+      return { restored, lost };
+    },
+  };
+}

@@ -1,0 +1,118 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { daemonFolders, patience } from '../fixtures/daemon.ts';
+import type { DaemonFolders } from '../fixtures/daemon.ts';
+import { removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import type { Pod } from '../fixtures/pod.ts';
+import { conflist, openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+/** A daemon with its own root, state and socket beside one that has pods, in the same network namespace. */
+const launcher = join(import.meta.dirname, '../../packaging/bin/portcullisd');
+
+interface Outcome {
+  readonly status: number | null;
+  readonly said: string;
+}
+
+describe('a second daemon in the network namespace of the first', () => {
+  let stage: Stage;
+  let pod: Pod;
+  let other: DaemonFolders;
+  let address = '';
+  before(async () => {
+    stage = await openStage();
+    const image = await stage.pull((await stage.publish('app/a:1')).reference);
+    pod = await runPod(stage, 'first');
+    await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+    address = (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id })).status?.network?.ip ?? '';
+    other = daemonFolders(join(stage.folders.folder, 'second'));
+    for (const path of [other.policy, other.cniConf]) mkdirSync(path, { recursive: true });
+    // The same network, as a copied configuration has it.
+    execFileSync('cp', ['-r', `${stage.folders.cniConf}/.`, other.cniConf]);
+    assert.ok(conflist.includes('e2e0'));
+  });
+  after(() => stage.close());
+
+  const start = (folders: DaemonFolders, wrapper: readonly string[] = []): Outcome => {
+    const { socket, root, state, policy, cniConf } = folders;
+    const args = ['--socket', socket, '--root', root, '--state', state, '--policy', policy, '--cni-conf-dir', cniConf];
+    const [program, ...words] = [...wrapper, launcher, ...args, '--cgroup-driver', 'cgroupfs'];
+    const { status, stdout, stderr } = spawnSync(program, words, { encoding: 'utf8', timeout: patience, killSignal: 'SIGKILL' });
+    return { status, said: `${stdout}${stderr}` };
+  };
+  const kernel = (): string =>
+    ['ip -o link', 'ip -o address', 'ip route', 'nft --stateless list ruleset']
+      .map((command) => execFileSync('sh', ['-c', command], { encoding: 'utf8' }))
+      .join('\n')
+      .replaceAll(/packets \d+ bytes \d+| tentative/gu, '');
+  const answers = (): boolean => spawnSync('busybox', ['ping', '-c1', '-W2', address]).status === 0;
+
+  it('ends with 4, names the first and what to do, and has touched nothing', () => {
+    assert.ok(answers());
+    const standing = kernel();
+    const { status, said } = start(other);
+    assert.equal(status, 4, said);
+    assert.match(said, /\[NETWORK_NAMESPACE_IN_USE\]/u);
+    assert.ok(said.includes(`process ${stage.daemon.pid}, the daemon of the root ${stage.folders.root},`), said);
+    assert.match(said, /net:\[\d+\].*network namespace of its own/su);
+    assert.equal(kernel(), standing);
+    assert.ok(answers());
+    assert.ok(!existsSync(join(other.root, 'network.db')));
+  });
+
+  it('is refused in another mount and PID namespace, too', () => {
+    const standing = kernel();
+    const { status, said } = start(other, ['unshare', '--mount', '--pid', '--fork', '--mount-proc', '--propagation', 'private']);
+    assert.equal(status, 4, said);
+    assert.match(said, /\[NETWORK_NAMESPACE_IN_USE\]/u);
+    assert.equal(kernel(), standing);
+  });
+
+  it('is refused at a socket that a daemon serves before it writes anything', () => {
+    const third = { ...daemonFolders(join(stage.folders.folder, 'third')), socket: stage.folders.socket };
+    const { status, said } = start(third);
+    assert.equal(status, 4, said);
+    assert.match(said, /\[CRI_SOCKET_IN_USE\]/u);
+    assert.ok(!existsSync(join(third.root, 'state.db')));
+  });
+
+  it('leaves the pods of the first alone while that one does not run, and the first goes on with them', async () => {
+    let standing = '';
+    await stage.restart({
+      kill: true,
+      meanwhile: () => {
+        assert.doesNotMatch(kernel(), /portcullis_lock/u, 'the claim ended with its process');
+        standing = kernel();
+        const { status, said } = start(other);
+        assert.equal(status, 4, said);
+        assert.match(said, /pc[0-9a-f]{12} \(portcullis:[0-9a-f]{16}\).*\[NETWORK_LINKS_OF_ANOTHER_ROOT\]/su);
+        assert.equal(kernel(), standing);
+        return Promise.resolve();
+      },
+    });
+    assert.ok(answers());
+    await removePod(stage, pod);
+  });
+
+  it('serves when the first is gone and nothing of it is left', async () => {
+    await stage.restart({
+      meanwhile: () => {
+        const log = join(stage.folders.folder, 'second.log');
+        const { status } = start(other, [
+          'sh',
+          '-c',
+          `"$@" >${log} 2>&1 & daemon=$!; until grep -q 'serving CRI' ${log}; do sleep 0.1; done; kill $daemon; wait $daemon`,
+          'sh',
+        ]);
+        assert.equal(status, 0, existsSync(log) ? readFileSync(log, 'utf8').slice(-3000) : '');
+        rmSync(log);
+        return Promise.resolve();
+      },
+    });
+  });
+});
