@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { after, afterEach, before, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { createLogger } from '../../base/log/index.ts';
@@ -134,13 +135,14 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   test('a pod that deletes its interface again and again has it given back less and less often', async () => {
     const { pod, address } = await attached('restless');
     let returns = 0;
-    for (const deadline = performance.now() + 6000; performance.now() < deadline;)
+    for (const deadline = performance.now() + 6000; performance.now() < deadline; await pause(50))
       if (has(pod, address) === true) {
         returns += 1;
         pod.run('ip link del eth0');
       }
-    // The interface itself, at once, and after 1, 2 and 4 seconds: without pauses it is twelve times.
-    assert.ok(returns >= 2 && returns <= 5, String(returns));
+    // The first interface, and it again at once, and after 1 and 3 seconds: without pauses it is twelve times.
+    assert.ok(returns <= 5, String(returns));
+    await eventually(() => has(pod, address));
   });
 
   test('what commands connected to a pod is given back, too', async () => {

@@ -108,7 +108,9 @@ describe('the examples of docs/embedding.md', () => {
     writeFileSync(join(own, 'cni/10-own.conflist'), conflist.replaceAll('e2e0', 'own0').replaceAll('10.211.0', '10.212.0'));
     const settings = { socket: 'own.sock', root: 'root', state: 'state', policy: [stage.folders.policy], cni: { confDir: 'cni' } };
     writeFileSync(join(own, 'config.yaml'), JSON.stringify(settings));
-    const child = spawn(process.execPath, ['own-daemon.mjs', 'own/config.yaml'], { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'] });
+    // The stage's daemon has this network namespace.
+    const words = ['--net', process.execPath, 'own-daemon.mjs', 'own/config.yaml'];
+    const child = spawn('unshare', words, { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'] });
     const exited = once(child, 'exit') as Promise<[number | null]>;
     let said = '';
     for await (const chunk of child.stdout) if ((said += String(chunk)).includes('serving on')) break;
