@@ -27,6 +27,7 @@ export function kernelFindings(): readonly Finding[] {
     forwarding(),
     capabilities(),
     appArmor(),
+    seLinux(),
     landlock(),
     ipvs(),
     exitCodes(),
@@ -212,6 +213,21 @@ function appArmor(): Finding {
     found: 'enabled, without apparmor_parser',
     meaning: ['profiles can not be loaded'],
     fix: 'apt-get install apparmor',
+  };
+}
+
+function seLinux(): Finding {
+  const topic = 'SELinux';
+  if (existsSync('/sys/fs/selinux/enforce')) {
+    const isEnforcing = read('/sys/fs/selinux/enforce') === '1';
+    return { topic, state: 'fine', found: isEnforcing ? 'enabled' : 'enabled, permissive' };
+  }
+  return {
+    topic,
+    state: 'degraded',
+    found: 'not enabled in this kernel',
+    meaning: ['selinux_options of pods are not applied; the verbose status of such a container says so'],
+    fix: 'boot with security=selinux where pods need labels; a profile (docs/profiles.md) holds without',
   };
 }
 

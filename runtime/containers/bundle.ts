@@ -7,10 +7,11 @@ import type { ContainerCgroup } from '../oci/cgroup-place.ts';
 import { systemdAnnotations } from '../oci/cgroup-place.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
-import { checkedResources } from '../oci/check-resources.ts';
+import { checkedResources, uncountedHugepages } from '../oci/check-resources.ts';
 import type { ResourceSupport } from '../oci/resource-support.ts';
 import type { HandlerFeatures } from '../oci/probe/features.ts';
 import { provideLauncher } from '../oci/launcher.ts';
+import { cleanContainerPath } from '../oci/container-path.ts';
 import { commandPlace } from '../oci/command-place.ts';
 import { checkDestinations } from '../oci/destinations.ts';
 import { reserveLauncherName } from '../oci/launcher-name.ts';
@@ -117,7 +118,7 @@ export async function writeBundle(input: {
   const declared = declaredVolumes(
     rootfs.path,
     image.volumes,
-    new Set(mounts.map((mount) => mount.containerPath)),
+    new Set(mounts.map((mount) => cleanContainerPath(mount.containerPath))),
     rootOwner(userNamespace),
   );
   const asked = input.devicesOwnedByUser ? ownedBy(host.devices, user) : host.devices;
@@ -175,7 +176,8 @@ export async function writeBundle(input: {
   await makeMissing(host.sources, input.paths);
   const { uid, gid, additionalGids } = user;
   const past = pastItsLink(settings, userNamespace !== undefined);
-  const degraded = past === undefined ? settings.degraded : [...settings.degraded, past];
+  const uncounted = asks === undefined ? [] : uncountedHugepages(asks, input.resourceSupport);
+  const degraded = [...settings.degraded, ...(past === undefined ? [] : [past]), ...uncounted];
   const profile = namedByAnnotation(sandbox.config.annotations, config.metadata?.name ?? '')?.name;
   return {
     settingsDigest: settings.digest,

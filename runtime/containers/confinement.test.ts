@@ -120,3 +120,32 @@ test('what the publisher signed bounds the container too: the meet of all statem
   });
   await assert.rejects(confine([{ attestation: 'sha256:d', profile: 7 }]), { code: 'ENTITLEMENTS_BAD_PROFILE' });
 });
+
+test('selinux_options without SELinux are not applied and reported; those beyond a ceiling are refused all the same', async () => {
+  const confine = (selinuxOptions: object) =>
+    confinement.confine({
+      config: {
+        ...config,
+        linux: { securityContext: { maskedPaths: [], readonlyPaths: [], selinuxOptions } },
+      } as unknown as ContainerConfig,
+      sandbox: sandbox(),
+      ceilings: baseline,
+      requested: undefined,
+      runtime: 'crun',
+      access,
+      sharesHostPids: false,
+    });
+  const none = { user: '', role: '', type: '', level: '' };
+  const { settings, labels } = await confine({ ...none, type: 'container_t', level: 's0:c1,c2' });
+  assert.equal(labels.selinux, undefined);
+  assert.deepEqual(
+    settings.degraded.filter((line) => line.includes('selinux')),
+    ['selinux_options (type container_t, level s0:c1,c2) are not applied: SELinux is not enabled in this kernel'],
+  );
+  assert.deepEqual(
+    (await confine(none)).settings.degraded.filter((line) => line.includes('selinux')),
+    [],
+  );
+  await assert.rejects(confine({ ...none, type: 'spc_t' }), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });
+  await assert.rejects(confine({ ...none, level: 'x' }), { code: 'RUNTIME_BAD_SELINUX' });
+});

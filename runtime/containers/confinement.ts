@@ -17,7 +17,7 @@ import { checkContainerUserNamespace } from '../pods/user-namespace-options.ts';
 import type { SecurityLabels } from '../oci/spec.ts';
 import type { AppArmor } from './apparmor.ts';
 import { appArmorRequest } from './apparmor-request.ts';
-import { seLinuxRequest } from './selinux-request.ts';
+import { notLabelled, seLinuxRequest } from './selinux-request.ts';
 import type { SeLinux } from './selinux.ts';
 import { namedByAnnotation } from './profile-name.ts';
 import { seccompRequest } from './seccomp-request.ts';
@@ -80,7 +80,7 @@ export function createConfinement(parts: {
       const podSecurity = sandbox.config.linux?.securityContext;
       if (privileged && podSecurity?.privileged !== true) throw notPrivileged(config);
       const selinuxAsked = seLinuxRequest(security?.selinuxOptions, podSecurity?.selinuxOptions);
-      // Refused before anything is made: what is asked and can not be had.
+      // Without SELinux in the kernel a label is not applied, and the container degraded; no ceiling demands one.
       const selinux = parts.selinux.labels({ asked: selinuxAsked, privileged, sandboxId: sandbox.id });
       const { asked, explicit } = askedFromSecurityContext({
         privileged,
@@ -128,10 +128,12 @@ export function createConfinement(parts: {
         },
         allBounds,
       );
-      const settings = await parts.prover.settings(effective, {
+      const proved = await parts.prover.settings(effective, {
         ...parts.target(runtime),
         ...(ceilings.every(({ onDegraded }) => onDegraded === 'allow') && { allowDegraded: true }),
       });
+      const unlabelled = selinuxAsked !== undefined && selinux === undefined ? [notLabelled(selinuxAsked)] : [];
+      const settings = { ...proved, degraded: [...proved.degraded, ...unlabelled] };
       const apparmor = await parts.apparmor.label(apparmorAsked, settings.apparmor);
       const relabel = (paths: readonly string[]): Promise<void> =>
         selinux === undefined ? Promise.resolve() : parts.selinux.relabel(paths, selinux.mount);

@@ -34,6 +34,7 @@ import { checkedResources } from '../oci/check-resources.ts';
 import { boundedResources } from '../oci/profile-bounds.ts';
 import { detectResourceSupport } from '../oci/resource-support.ts';
 import { mergedResources, toOciUpdate, updateFailure } from '../oci/resources.ts';
+import { hasNoAnswer } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import type { HandlerFeatures } from '../oci/probe/features.ts';
@@ -46,6 +47,7 @@ import type { Confinement } from './confinement.ts';
 import { admitForRun } from './admission.ts';
 import type { AdmittedImage } from './admission.ts';
 import { linkPolicyFor } from './link-class.ts';
+import { logMode } from './log-mode.ts';
 import { containerLogPath } from './log-path.ts';
 import { reopenLog } from './log-reopen.ts';
 import type { ContainerRecord } from './record.ts';
@@ -150,6 +152,11 @@ function realEffects(parts: EffectParts): ContainerEffects {
       logPath === '' ? undefined : parts.paths.makeFolder(dirname(logPath), 0o755),
       mkdir(bundle(record.id), { recursive: true, mode: 0o700 }),
     ]);
+    // What fails here, the monitor reports: it opens the same path.
+    if (logPath !== '')
+      await parts.paths.makeFile(logPath, logMode).catch((thrown: unknown) => {
+        if (hasNoAnswer(thrown)) throw thrown;
+      });
     const monitor = await startMonitor({
       startProgram: parts.startProgram,
       conmon: parts.conmon,

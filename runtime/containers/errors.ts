@@ -46,3 +46,15 @@ export function wrongPhase(record: ContainerRecord, attempted: string, fix: stri
     fix,
   });
 }
+
+/** The OCI runtime refused to make this container when it was created. */
+export function notStartable(record: ContainerRecord): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_START_FAILED',
+    kind: 'precondition',
+    attempted: 'start container',
+    on: record.id.slice(0, 13),
+    why: record.startFailure ?? '',
+    fix: 'correct what the runtime names, such as the command or its arguments',
+  });
+}

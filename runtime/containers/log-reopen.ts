@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
+import { logMode } from './log-mode.ts';
 import type { ContainerRecord } from './record.ts';
 
 /**
@@ -10,14 +11,19 @@ import type { ContainerRecord } from './record.ts';
  * file by an empty one, and its lines would be lost. It reads one line at a time from its control FIFO, and answers by a new file.
  * @throws PortcullisError RUNTIME_LOG_NOT_REOPENED
  */
-export async function reopenLog(record: ContainerRecord, bundle: string, paths: Pick<HostPaths, 'openedBy'>): Promise<void> {
+export async function reopenLog(
+  record: ContainerRecord,
+  bundle: string,
+  paths: Pick<HostPaths, 'openedBy' | 'setFileMode'>,
+): Promise<void> {
   if (record.logPath === '') return;
   const before = await paths.openedBy(record.logPath, record.monitor?.pid ?? 0);
-  if (before.isOpen) return;
+  // An earlier attempt may have ended before it set the mode.
+  if (before.isOpen) return paths.setFileMode(record.logPath, logMode);
   await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: 'r+' });
   for (let attempt = 0; attempt < 200; attempt += 1) {
     const { file } = await paths.openedBy(record.logPath, 0);
-    if (file !== undefined && file !== before.file) return;
+    if (file !== undefined && file !== before.file) return paths.setFileMode(record.logPath, logMode);
     await pause(5);
   }
   throw new PortcullisError({

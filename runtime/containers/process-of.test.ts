@@ -63,7 +63,7 @@ test('environment: a value that is not UTF-8 is refused, not mangled', () => {
   });
 });
 
-for (const dir of ['/proc/self/fd/7', 'relative', '/a/../b', '/proc', '/./proc/1/cwd', '/a\0b']) {
+for (const dir of ['/proc/self/fd/7', 'relative', '../relative', '/a/../proc', '/../proc/self/fd/7', '/proc', '/./proc/1/cwd', '/a\0b']) {
   test(`working folder: ${JSON.stringify(dir)} of an image is refused (CVE-2024-21626)`, () => {
     assert.throws(() => workingDirOf(container({}), image({ workingDir: dir })), { code: 'RUNTIME_BAD_WORKING_DIR' });
   });
@@ -71,5 +71,8 @@ for (const dir of ['/proc/self/fd/7', 'relative', '/a/../b', '/proc', '/./proc/1
 
 test('working folder: the container’s word wins, and is cleaned', () => {
   assert.equal(workingDirOf(container({ workingDir: '/srv//app/.' }), image({ workingDir: '/x' })), '/srv/app');
+  assert.equal(workingDirOf(container({ workingDir: '/tmp/../etc' }), image({})), '/etc');
+  assert.equal(workingDirOf(container({}), image({ workingDir: '/../../srv' })), '/srv');
+  assert.equal(workingDirOf(container({ workingDir: '/process/..' }), image({})), '/');
   assert.equal(workingDirOf(container({}), image({})), '/');
 });

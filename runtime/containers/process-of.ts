@@ -1,6 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { ImageConfig } from '../images/types.ts';
+import { cleanContainerPath, isAtOrBelow } from '../oci/container-path.ts';
 
 /**
  * The argument vector: `command` replaces the image's Entrypoint and Cmd, `args` replaces its Cmd (Kubernetes; image-spec config.md).
@@ -52,20 +53,20 @@ export function environmentOf(config: ContainerConfig, image: ImageConfig, hostn
 }
 
 /**
- * The working folder. A path under /proc is refused: it is how a leaked descriptor becomes a way out (CVE-2024-21626).
+ * The working folder, cleaned: `..` does not lead above the root of the container. A path under /proc is refused: it is how a leaked descriptor becomes a way out (CVE-2024-21626).
  * @throws PortcullisError RUNTIME_BAD_WORKING_DIR
  */
 export function workingDirOf(config: ContainerConfig, image: ImageConfig): string {
   const asked = config.workingDir || image.workingDir || '/';
-  const parts = asked.split('/').filter((part) => part !== '' && part !== '.');
-  if (!asked.startsWith('/') || parts.includes('..') || asked.includes('\0') || parts[0] === 'proc') {
+  const path = cleanContainerPath(asked);
+  if (!asked.startsWith('/') || asked.includes('\0') || isAtOrBelow(path, '/proc')) {
     throw invalid(
       'RUNTIME_BAD_WORKING_DIR',
-      `the working folder ${JSON.stringify(asked)} is not an absolute, clean path outside /proc`,
-      'give an absolute path without ".."',
+      `the working folder ${JSON.stringify(asked)} is not an absolute path outside /proc`,
+      'give an absolute path of the image or of a volume',
     );
   }
-  return '/' + parts.join('/');
+  return path;
 }
 
 function utf8(value: Uint8Array): string | undefined {

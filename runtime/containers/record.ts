@@ -40,6 +40,8 @@ export interface ContainerRecord extends Keyed {
   readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids: readonly number[] };
   readonly init?: ProcessIdentity;
   readonly monitor?: ProcessIdentity;
+  /** What the OCI runtime said when it refused to make the container, which then has no process: its start fails (docs/decisions/0072). */
+  readonly startFailure?: string;
   /** Nanoseconds since 1970, decimal; `'0'` when it has not happened. */
   readonly createdAt: string;
   readonly startedAt: string;

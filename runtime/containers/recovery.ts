@@ -22,6 +22,8 @@ export async function recoverContainers(parts: {
   const bringInOrder = async (record: ContainerRecord): Promise<void> => {
     if (record.phase === 'creating' || record.phase === 'removing') return parts.takeBack(record);
     if (record.phase === 'exited') return effects.forgetExit(record.id);
+    // It never had a process: its start is still to fail.
+    if (record.startFailure !== undefined) return;
     const exit = await effects.recordedExit(record.id);
     const started = record.phase === 'starting' && exit === undefined && effects.isAlive(record) && (await effects.isStarted(record));
     // A start whose answer nobody got.

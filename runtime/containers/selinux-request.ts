@@ -70,6 +70,12 @@ export function seLinuxLabels(input: {
   return { process: formatContext(process), mount: formatContext(file) };
 }
 
+/** That a label was asked for and SELinux is not there to hold it, as a sentence of what is degraded. Pure. */
+export function notLabelled(asked: Partial<SeLinuxContext>): string {
+  const parts = Object.entries(asked).map(([part, value]) => `${part} ${value}`);
+  return `selinux_options (${parts.join(', ')}) are not applied: SELinux is not enabled in this kernel`;
+}
+
 const privilegedType = 'spc_t';
 const categories = 1024;
 

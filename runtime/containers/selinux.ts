@@ -12,8 +12,9 @@ export interface SeLinux {
   /** SELinux is on and its file system mounted. */
   readonly enabled: boolean;
   /**
-   * The labels of a container; undefined where SELinux is off, or its policy says nothing of containers, and nothing is asked.
-   * @throws PortcullisError RUNTIME_SELINUX_UNAVAILABLE when labels are asked and there is nothing to enforce them
+   * The labels of a container. Undefined where SELinux is off, whatever is asked: they are "optionally applied" (cri-api, selinux_options).
+   * Undefined as well where the policy has no contexts for containers, and nothing is asked.
+   * @throws PortcullisError RUNTIME_SELINUX_UNAVAILABLE when labels are asked, SELinux is on, and its policy has no contexts for containers
    */
   labels(input: {
     readonly asked: Partial<SeLinuxContext> | undefined;
@@ -64,14 +65,14 @@ export function openSeLinux(startProgram: StartProgram, hostPaths: Pick<HostPath
   const contexts = enabled ? readContexts() : undefined;
   const labels: SeLinux['labels'] = (input) => {
     if (contexts !== undefined) return seLinuxLabels({ contexts, ...input });
-    if (input.asked === undefined) return undefined;
+    if (input.asked === undefined || !enabled) return undefined;
     throw new PortcullisError({
       code: 'RUNTIME_SELINUX_UNAVAILABLE',
       kind: 'precondition',
       attempted: 'label a container with',
       on: Object.values(input.asked).join(':'),
-      why: enabled ? 'the SELinux policy of this node has no contexts for containers' : 'SELinux is not enabled in this kernel',
-      fix: enabled ? 'install the policy for containers (container-selinux)' : 'take selinux_options out, or run on a node with SELinux',
+      why: 'the SELinux policy of this node has no contexts for containers',
+      fix: 'install the policy for containers (container-selinux)',
     });
   };
   return {

@@ -1,4 +1,4 @@
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { ContainerConfig, LinuxContainerResources } from '../cri/contract/contract.types.ts';
 import type { ExecResult } from '../oci/exec.ts';
@@ -9,7 +9,7 @@ import type { KeyedLock } from '../state/keyed-lock.ts';
 import { settleAll } from '../state/settle.ts';
 import type { Records } from '../state/records.ts';
 import { untilDone } from '../state/until-done.ts';
-import { containerNotFound, nameTaken, notReady, wrongPhase } from './errors.ts';
+import { containerNotFound, nameTaken, notReady, notStartable, wrongPhase } from './errors.ts';
 import { createExitRecorder } from './exit-recorder.ts';
 import { nextContainerPhase } from './lifecycle.ts';
 import { pidModeOf } from './pid-namespace.ts';
@@ -138,10 +138,10 @@ export function createContainerService(parts: {
       const durable = putUntilBoot(intent);
       const [made] = await settleAll([effects.prepare(intent, place, admission, durable), durable]);
       const prepared = { ...intent, ...made };
-      const processes = await effects.create(prepared);
+      const processes = await effects.create(prepared).catch((cause: unknown) => unmade(prepared, cause));
       const created: ContainerRecord = { ...prepared, ...processes, phase: nextContainerPhase('creating', 'monitor-holds-it') };
       await putUntilBoot(created);
-      watch(created);
+      if (created.startFailure === undefined) watch(created);
       if (made.degraded !== undefined && made.degraded.length > 0)
         log.info({ container: created.id, degraded: made.degraded }, 'this node can not enforce all of its profile');
       return created;
@@ -151,6 +151,17 @@ export function createContainerService(parts: {
       );
       throw cause;
     }
+  };
+
+  /**
+   * A kubelet repeats a CreateContainer that fails, whatever the pod's restart policy; a StartContainer that fails ends the container, as under
+   * containerd. What the runtime refuses for the request's own sake is therefore kept, without anything on the host, and told at the start.
+   * @throws the cause, where another attempt may succeed
+   */
+  const unmade = async (prepared: ContainerRecord, cause: unknown): Promise<Pick<ContainerRecord, 'startFailure'>> => {
+    if (!isPortcullisError(cause) || cause.code !== 'RUNTIME_CREATE_FAILED' || cause.kind !== 'precondition') throw cause;
+    await effects.destroy(prepared);
+    return { startFailure: cause.failure.why };
   };
 
   const takeBack = async (record: ContainerRecord): Promise<void> => {
@@ -167,6 +178,10 @@ export function createContainerService(parts: {
     if (record.phase === 'exited' && record.startedAt !== '0' && !record.startAnswered)
       return records.put({ ...record, startAnswered: true });
     if (record.phase !== 'created' && record.phase !== 'starting') throw wrongPhase(record, 'start', 'create it again');
+    if (record.startFailure !== undefined) {
+      await endUnmade(id);
+      throw notStartable(record);
+    }
     const sandbox = requireSandbox(record.sandboxId);
     if (sandbox.phase !== 'ready') throw notReady(sandbox);
     // An earlier attempt took effect, and could not be recorded.
@@ -188,19 +203,31 @@ export function createContainerService(parts: {
     }
   };
 
+  /** A container that has no process, because the runtime refused to make it. */
+  const isUnmade = (record: ContainerRecord): boolean => record.phase === 'created' && record.startFailure !== undefined;
+  const endUnmade = async (id: string): Promise<void> => {
+    const record = records.get(id);
+    if (record === undefined || !isUnmade(record)) return;
+    await records.put({ ...record, ...startError(record.startFailure ?? '') });
+    exits.settle(id);
+  };
+  /** As containerd reports it. */
+  const startError = (
+    message: string,
+  ): Pick<ContainerRecord, 'phase' | 'finishedAt' | 'exitCode' | 'reason' | 'message' | 'startAnswered'> => ({
+    phase: 'exited',
+    finishedAt: effects.now(),
+    exitCode: 128,
+    reason: 'StartError',
+    message,
+    startAnswered: true,
+  });
+
   /** A caller that gets an error starts another container: the process of this one must not run beside it. */
   const failStart = async (starting: ContainerRecord, cause: unknown): Promise<void> => {
     try {
       effects.kill(starting, 'SIGKILL');
-      await records.put({
-        ...starting,
-        phase: 'exited',
-        finishedAt: effects.now(),
-        exitCode: 128,
-        reason: 'StartError',
-        message: reasonOf(cause),
-        startAnswered: true,
-      });
+      await records.put({ ...starting, ...startError(reasonOf(cause)) });
       exits.settle(starting.id);
     } catch (second) {
       log.warn({ container: starting.id, cause: reasonOf(second) }, 'a failed start could not be recorded; its process is killed');
@@ -213,6 +240,9 @@ export function createContainerService(parts: {
       });
     }
   };
+
+  const stop = (record: ContainerRecord, timeoutMs: number): Promise<void> =>
+    isUnmade(record) ? lock(`container ${record.id}`, () => endUnmade(record.id)) : stopper.stop(record.id, timeoutMs);
 
   const removeLocked = async (id: string): Promise<void> => {
     const record = records.get(id);
@@ -249,14 +279,14 @@ export function createContainerService(parts: {
     },
     stop: async (idOrPrefix, timeoutSeconds) => {
       const record = records.find(idOrPrefix);
-      if (record !== undefined) await stopper.stop(record.id, Math.max(0, timeoutSeconds) * 1_000);
+      if (record !== undefined) await stop(record, Math.max(0, timeoutSeconds) * 1_000);
     },
     remove: async (idOrPrefix) => {
       const record = records.find(idOrPrefix);
       if (record !== undefined) await lock(`container ${record.id}`, () => removeLocked(record.id));
     },
     stopAllOf: async (sandboxId) => {
-      await Promise.all(containersOf(sandboxId).map((record) => stopper.stop(record.id, 0)));
+      await Promise.all(containersOf(sandboxId).map((record) => stop(record, 0)));
     },
     removeAllOf: async (sandboxId) => {
       await Promise.all(containersOf(sandboxId).map((record) => lock(`container ${record.id}`, () => removeLocked(record.id))));
@@ -274,7 +304,7 @@ export function createContainerService(parts: {
       await lock(`container ${id}`, async () => {
         const record = requireContainer(id);
         if (record.phase === 'exited') throw wrongPhase(record, 'update', 'create it again with these resources');
-        await effects.update(record, resources);
+        if (!isUnmade(record)) await effects.update(record, resources);
         const linux = { ...record.config.linux, resources: mergedResources(record.config.linux?.resources, resources) };
         await records.put({ ...record, config: { ...record.config, linux } });
       });

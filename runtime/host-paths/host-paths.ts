@@ -7,6 +7,7 @@ import { makeFolder } from '../../base/storage/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { createHelpers } from './helpers.ts';
 import type { Helpers } from './helpers.ts';
+import { makeFile } from './look-ups.ts';
 import type { FileText, PathFacts } from './look-ups.ts';
 
 /**
@@ -25,6 +26,10 @@ export interface HostPaths {
   text(path: string, limit: number): Promise<FileText>;
   /** With the folders above it. @returns the uppermost that had to be made */
   makeFolder(path: string, mode: number): Promise<string | undefined>;
+  /** An empty file, whatever the umask is. One that is there stays as it is. */
+  makeFile(path: string, mode: number): Promise<void>;
+  /** Of a plain file: never of what a link leads to. */
+  setFileMode(path: string, mode: number): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   /** Absent: success. */
   removeFile(path: string): Promise<void>;
@@ -98,6 +103,8 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
       if (found !== undefined && found !== 'missing' && isOf(found, 'folder')) return undefined;
       return isOwn(path) ? makeFolder(path, mode) : ask(path, 'makeFolder', path, mode);
     },
+    makeFile: (path, mode) => (isOwn(dirname(path)) ? makeFile(path, mode) : ask(path, 'makeFile', path, mode)),
+    setFileMode: (path, mode) => ask(path, 'setFileMode', path, mode),
     rename: (from, to) => ask(from, 'rename', from, to),
     removeFile: (path) => ask(path, 'removeFile', path),
     removeEmptyLog: (log, uppermost) => ask(log, 'removeEmptyLog', log, uppermost),

@@ -68,6 +68,8 @@ export const lookUps = {
     const { makeFolder } = await import('../../base/storage/index.ts');
     return makeFolder(path, mode);
   },
+  makeFile,
+  setFileMode,
   rename: (from: string, to: string): Promise<void> => rename(from, to),
   removeFile: (path: string): Promise<void> => rm(path, { force: true }),
   removeEmptyLog,
@@ -92,6 +94,30 @@ async function readText(path: string, limit: number): Promise<FileText> {
       if (bytesRead === 0 || size === bytes.length) break;
     }
     return size > limit ? { refused: 'too large' } : { text: bytes.toString('utf8', 0, size) };
+  } finally {
+    await file.close();
+  }
+}
+
+/** Makes an empty file, whatever the umask is. One that is there stays as it is. */
+export async function makeFile(path: string, mode: number): Promise<void> {
+  const file = await open(path, 'wx', mode).catch((thrown: unknown) => {
+    if ((thrown as NodeJS.ErrnoException).code === 'EEXIST') return undefined;
+    throw thrown;
+  });
+  if (file === undefined) return;
+  try {
+    await file.chmod(mode);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Of a plain file: never of what a link leads to. */
+async function setFileMode(path: string, mode: number): Promise<void> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_NOFOLLOW);
+  try {
+    if ((await file.stat()).isFile()) await file.chmod(mode);
   } finally {
     await file.close();
   }

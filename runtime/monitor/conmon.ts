@@ -48,7 +48,7 @@ export interface MonitorInput {
 export interface WaitingMonitor {
   /**
    * Lets it run the runtime's `create`, for which the bundle must be complete; it stays. Resolves when the first process exists and waits for its start.
-   * @throws PortcullisError RUNTIME_CREATE_FAILED with what the runtime said, RUNTIME_MONITOR_FAILED
+   * @throws PortcullisError RUNTIME_CREATE_FAILED with what the runtime said (kind `precondition`: another attempt would fail, too), RUNTIME_MONITOR_FAILED
    */
   create(): Promise<MonitoredContainer>;
   /** Ends it before that: it has made nothing but its log. */
@@ -90,10 +90,10 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
         closeFd(gate.write);
       }
       const { pid, message } = await hear(report.read, child, id);
-      if (pid <= 0) throw createFailed(id, input.handler.path, message);
+      if (pid <= 0) throw refused(id, input.handler.path, message);
       const init = processIdentity(pid);
       const monitor = processIdentity(Number(readFileSync(join(bundle, monitorPidFile), 'utf8')));
-      if (init === undefined) throw createFailed(id, input.handler.path, 'its first process ended before it was started');
+      if (init === undefined) throw createFailed(id, 'internal', 'its first process ended before it was started');
       if (monitor === undefined)
         throw monitorFailed(id, 'conmon ended at once', 'see the system log; check conmon with `portcullis doctor`');
       return { init, monitor };
@@ -148,15 +148,31 @@ async function hear(fd: number, child: Child, id: string): Promise<{ readonly pi
   }
 }
 
-/** Mostly the request's doing: a program that is not in the image, a limit that the kernel does not take. */
-function createFailed(id: string, runtime: string, said: string): PortcullisError {
+/** What the C library and Go call a node that is short of something: another attempt may succeed. */
+const scarcity =
+  /resource temporarily unavailable|cannot allocate memory|no space left on device|disk quota exceeded|too many open files|device or resource busy|input\/output error/i;
+
+/**
+ * What the runtime said of a container that it did not make. Mostly the request's doing: a program that is not in the image, a limit that the
+ * kernel does not take. Kind `precondition` then, and `exhausted` where the node was short of something.
+ */
+function refused(id: string, runtime: string, message: string): PortcullisError {
+  const said = message.trim().slice(0, 2_000);
+  if (said === '') return createFailed(id, 'internal', `${runtime} gave no reason`);
+  return createFailed(id, scarcity.test(said) ? 'exhausted' : 'precondition', `${runtime} said: ${said}`);
+}
+
+function createFailed(id: string, kind: 'precondition' | 'exhausted' | 'internal', why: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_CREATE_FAILED',
-    kind: 'precondition',
+    kind,
     attempted: 'create container',
     on: id.slice(0, 13),
-    why: `${runtime} said: ${said.trim().slice(0, 2_000)}`,
-    fix: 'correct what the runtime names',
+    why,
+    fix:
+      kind === 'precondition'
+        ? 'correct what the runtime names'
+        : 'repeat the request; see whether the node has memory, processes and disk left',
   });
 }
 

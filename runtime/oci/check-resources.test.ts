@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { LinuxContainerResources } from '../cri/contract/contract.types.ts';
-import { checkedResources } from './check-resources.ts';
+import { checkedResources, uncountedHugepages } from './check-resources.ts';
 import type { ResourceSupport } from './resource-support.ts';
 import { mergedResources } from './resources.ts';
 import { nothingAsked } from './profile-bounds.ts';
@@ -33,6 +33,7 @@ describe('resources', () => {
     ['shares beyond it', { cpuShares: 10 ** 9 }, v1, { cpuShares: 262_144 }],
     ['no quota', { cpuQuota: -1, cpuPeriod: 100_000 }, v1, {}],
     ['huge pages of nothing, uncounted', { hugepageLimits: [{ pageSize: '2MB', limit: 0 }] }, bare, { hugepageLimits: [] }],
+    ['huge pages that nothing counts', { hugepageLimits: [{ pageSize: '2MB', limit: Mi }] }, bare, { hugepageLimits: [] }],
     ['huge pages', { hugepageLimits: [{ pageSize: '2MB', limit: 4 * Mi }] }, v1, {}],
     [
       'huge pages of nothing, of a size that the kernel lacks',
@@ -57,7 +58,6 @@ describe('resources', () => {
     ['an OOM score out of range', { oomScoreAdj: 1001 }, v1, 'RUNTIME_BAD_RESOURCES'],
     ['processors in words', { cpusetCpus: 'all' }, v1, 'RUNTIME_BAD_RESOURCES'],
     ['processors with a line feed', { cpusetCpus: '0\n1' }, v1, 'RUNTIME_BAD_RESOURCES'],
-    ['huge pages that nothing counts', { hugepageLimits: [{ pageSize: '2MB', limit: Mi }] }, bare, 'RUNTIME_RESOURCES_UNSUPPORTED'],
     ['huge pages of a size that there is not', { hugepageLimits: [{ pageSize: '64KB', limit: Mi }] }, v1, 'RUNTIME_RESOURCES_UNSUPPORTED'],
     ['huge pages of a path', { hugepageLimits: [{ pageSize: '../2MB', limit: 0 }] }, v1, 'RUNTIME_BAD_RESOURCES'],
     ['unified files in version 1', { unified: { 'memory.high': '1' } }, v1, 'RUNTIME_RESOURCES_UNSUPPORTED'],
@@ -66,6 +66,18 @@ describe('resources', () => {
   ];
   for (const [what, part, support, code] of refused)
     it(`${what}: refused`, () => assert.throws(() => checkedResources(resources(part), support), { code }));
+
+  it('limits of huge pages that nothing counts are reported, those of 0 and those that are held are not', () => {
+    const asked = {
+      hugepageLimits: [
+        { pageSize: '1GB', limit: 0 },
+        { pageSize: '2MB', limit: Mi },
+      ],
+    };
+    assert.deepEqual(uncountedHugepages(asked, v1), []);
+    assert.deepEqual(uncountedHugepages(asked, bare).length, 1);
+    assert.match(uncountedHugepages(asked, bare)[0] ?? '', /1048576 bytes of 2MB huge pages is not held/);
+  });
 
   it('an update changes what it says and nothing else', () => {
     const current = resources({

@@ -11,7 +11,8 @@ const cpuList = /^\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*$/;
 const unifiedName = /^(cpu|cpuset|hugetlb|io|memory|misc|pids|rdma|dmem)\.[A-Za-z0-9_.]{1,100}$/;
 
 /**
- * Resources as this host can enforce them: what says nothing falls away, and what can not be had is refused, never passed over.
+ * Resources as this host can enforce them: what says nothing falls away, and what can not be had is refused. Only limits of huge pages that nothing
+ * counts are left out, and reported ({@link uncountedHugepages}).
  * Sources: cri-api LinuxContainerResources; Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst.
  * @throws PortcullisError RUNTIME_BAD_RESOURCES (no kernel takes it), RUNTIME_RESOURCES_UNSUPPORTED (this one does not)
  */
@@ -65,7 +66,7 @@ function swapLimit(asked: LinuxContainerResources, memory: number, support: Reso
   return swap === 0 && !Object.hasOwn(asked.unified, 'memory.swap.max') ? memory : swap;
 }
 
-/** A kubelet sends a limit of 0 for every size it knows; where nothing counts them it takes nothing from anybody. */
+/** A kubelet sends a limit for every size it knows, mostly of 0. Without the controller none is set, as with other runtimes (docs/decisions/0072). */
 function hugepageLimits(
   asked: LinuxContainerResources['hugepageLimits'],
   support: ResourceSupport,
@@ -75,15 +76,28 @@ function hugepageLimits(
     if (!/^[1-9]\d{0,5}(KB|MB|GB)$/.test(pageSize))
       throw bad('hugepage_limits.page_size', JSON.stringify(pageSize.slice(0, 64)), 'a size such as 2MB');
     if (!Number.isSafeInteger(bytes) || bytes < 0) throw bad(`hugepage_limits ${pageSize}`, bytes, 'a number of bytes');
-    if (support.hugepages && support.hugepageSizes.has(pageSize)) return true;
+    if (support.hugepageSizes.has(pageSize)) return support.hugepages;
     if (bytes === 0) return false;
-    const why = support.hugepages ? `this kernel has no huge pages of ${pageSize}` : 'no cgroup controller counts huge pages here';
     throw unsupported(
       `hugepage_limits ${pageSize}`,
-      why,
-      support.hugepages ? 'use a size of /sys/kernel/mm/hugepages' : 'enable the controller hugetlb',
+      `this kernel has no huge pages of ${pageSize}`,
+      'use a size of /sys/kernel/mm/hugepages',
     );
   });
+}
+
+/**
+ * Limits of huge pages that this node does not hold, because no controller counts them, as sentences of what is degraded. Limits of 0 are not among
+ * them: a kubelet sends one for every size. Pure.
+ */
+export function uncountedHugepages(asked: Pick<LinuxContainerResources, 'hugepageLimits'>, support: ResourceSupport): string[] {
+  if (support.hugepages) return [];
+  return asked.hugepageLimits
+    .filter(({ limit: bytes }) => bytes > 0)
+    .map(
+      ({ pageSize, limit: bytes }) =>
+        `the limit of ${bytes} bytes of ${pageSize} huge pages is not held: no cgroup controller counts them here`,
+    );
 }
 
 function unified(asked: Readonly<Record<string, string>>, support: ResourceSupport): Readonly<Record<string, string>> {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { O_DIRECTORY, O_PATH, closeFd, openFile } from '../../base/kernel/index.ts';
 import { hostPathsHere } from '../host-paths/here.ts';
-import { openContainerPaths } from './container-path.ts';
+import { cleanContainerPath, openContainerPaths } from './container-path.ts';
 import type { ContainerPaths } from './container-path.ts';
 
 describe('paths in a container that is about to be created', () => {
@@ -109,4 +109,18 @@ describe('paths in a container that is about to be created', () => {
       for (let times = 0; times < 100; times += 1) await paths.resolve(path);
     }, /more than 16384/);
   });
+});
+
+describe('a path of a container as it is taken', () => {
+  for (const [path, clean] of [
+    ['/tmp/../etc', '/etc'],
+    ['/tmp/../m', '/m'],
+    ['//a/./b/', '/a/b'],
+    ['/a/b/../../../../c', '/c'],
+    ['/../..', '/'],
+    ['/a/../proc/../proc/self', '/proc/self'],
+    ['/..a/b..', '/..a/b..'],
+    ['/', '/'],
+  ] as const)
+    it(`${path} is ${clean}`, () => assert.equal(cleanContainerPath(path), clean));
 });

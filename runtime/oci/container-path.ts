@@ -203,6 +203,19 @@ function checkLength(path: string): void {
   if (Buffer.byteLength(path) >= longestPath) throw new Error(`it is longer than ${longestPath - 1} bytes`);
 }
 
+/**
+ * A path of a container as it is taken: without `.`, empty parts and `..`, which does not lead above the root (cri-api says nothing of them;
+ * other runtimes clean them). By its text alone: `..` takes back the name before it, also where that is a link. What is checked and what the
+ * runtime is told is this path. Pure.
+ */
+export function cleanContainerPath(path: string): string {
+  const done: string[] = [];
+  for (const part of partsOf(path))
+    if (part === '..') done.pop();
+    else done.push(part);
+  return `/${done.join('/')}`;
+}
+
 function partsOf(path: string): string[] {
   return path.split('/').filter((part) => part !== '' && part !== '.');
 }

@@ -1,5 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { IDMapping, Mount } from '../cri/contract/contract.types.ts';
+import { cleanContainerPath } from './container-path.ts';
 import { checkedMountOptions } from './mount-options.ts';
 import { accessOption, idMappings, withSubmounts } from './mapped-mounts.ts';
 import type { HandlerFeatures } from './probe/features.ts';
@@ -75,31 +76,20 @@ export function rootfsPropagation(asked: readonly Mount[]): string | undefined {
 
 function toOciMount(mount: Mount, features: HandlerFeatures): OciMount {
   const destination = mount.containerPath;
-  if (!destination.startsWith('/') || destination.split('/').includes('..') || destination.includes('\0')) {
-    throw badMount(destination, 'the path in the container is not absolute and clean', 'give an absolute path without ".."');
-  }
+  if (!destination.startsWith('/') || destination.includes('\0'))
+    throw badMount(destination, 'the path in the container is not absolute', 'give an absolute path');
   if (!mount.hostPath.startsWith('/'))
     throw badMount(destination, `the host path ${JSON.stringify(mount.hostPath)} is not absolute`, 'give an absolute host path');
   const how = propagation[mount.propagation];
   if (how === undefined)
     throw badMount(destination, `its propagation ${mount.propagation} is unknown`, 'use one of the CRI’s MountPropagation');
   return {
-    destination: clean(destination),
+    destination: cleanContainerPath(destination),
     type: 'bind',
     source: mount.hostPath,
     options: ['rbind', how, accessOption(mount, features), ...checkedMountOptions(mount.mountOptions, destination)],
     ...idMappings(mount, features),
   };
-}
-
-function clean(path: string): string {
-  return (
-    '/' +
-    path
-      .split('/')
-      .filter((part) => part !== '' && part !== '.')
-      .join('/')
-  );
 }
 
 function depth(path: string): number {

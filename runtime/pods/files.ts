@@ -85,11 +85,9 @@ export async function removePodFiles(podDir: string, kernel: Pick<Kernel, 'umoun
   await rm(podDir, { recursive: true, force: true });
 }
 
-/** Lines of resolv.conf(5); a pod without DNS configuration has the host's. */
+/** Lines of resolv.conf(5). A pod without DNS configuration has the host's; one whose configuration is empty has none (kubernetes#120748). */
 async function resolvConf(dns: DNSConfig | undefined): Promise<string> {
-  if (dns === undefined || (dns.servers.length === 0 && dns.searches.length === 0 && dns.options.length === 0)) {
-    return readFile('/etc/resolv.conf', 'utf8').catch(() => '');
-  }
+  if (dns === undefined) return readFile('/etc/resolv.conf', 'utf8').catch(() => '');
   const lines = [
     ...(dns.searches.length > 0 ? [`search ${dns.searches.join(' ')}`] : []),
     ...dns.servers.map((server) => `nameserver ${server}`),

@@ -125,8 +125,8 @@ describe('requests that can not be met', () => {
       code: 'RUNTIME_BAD_WORKING_DIR',
     },
     {
-      what: 'with a working folder that climbs',
-      ask: (config) => ({ ...config, workingDir: '/tmp/../../..' }),
+      what: 'with a working folder that climbs into /proc',
+      ask: (config) => ({ ...config, workingDir: '/tmp/../../proc/self/fd/7' }),
       code: 'RUNTIME_BAD_WORKING_DIR',
     },
     {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { getXattr } from '../../base/kernel/index.ts';
 import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
-import type { Pod, SecurityContext } from '../fixtures/pod.ts';
+import type { ContainerAsk, Pod, SecurityContext } from '../fixtures/pod.ts';
 import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
@@ -115,22 +115,41 @@ describe('SELinux', { skip: !hasSeLinux && 'this kernel has no SELinux' }, () =>
 });
 
 describe('without SELinux', { skip: hasSeLinux && 'this kernel has it' }, () => {
-  it('a label is refused by name, of a container and of its pod', async () => {
-    const stage = await openStage({ policy });
-    try {
-      const image = await stage.pull((await stage.publish('baseline/a:1')).reference);
-      const pod = await runPod(stage, 'bare');
-      for (const asked of [{ type: 'container_t' }, { level: 's0:c1,c2' }]) {
-        const { code, message } = await failureOf(createContainer(stage, pod, { image, security: options(asked) }));
-        assert.equal(code, 'RUNTIME_SELINUX_UNAVAILABLE');
-        assert.match(message, /not enabled/);
-      }
-      const security = { selinuxOptions: { level: 's0:c1,c2' } };
-      const { code } = await failureOf(runPod(stage, 'labelled', { linux: { securityContext: security } }));
-      assert.equal(code, 'RUNTIME_SELINUX_UNAVAILABLE');
-      await removePod(stage, pod);
-    } finally {
-      await stage.close();
-    }
+  let stage: Stage;
+  const image: Record<string, string> = {};
+  before(async () => {
+    stage = await openStage({ policy });
+    for (const ceiling of ['baseline', 'privileged']) image[ceiling] = await stage.pull((await stage.publish(`${ceiling}/a:1`)).reference);
+  });
+  after(() => stage.close());
+
+  it('labels of a pod and of its containers are not applied, and the verbose status says so', async () => {
+    const pod = await runPod(stage, 'labelled', { linux: { securityContext: { selinuxOptions: { level: 's0:c1,c2' } } } });
+    const degraded = async (ask: Partial<ContainerAsk>): Promise<string> => {
+      const id = await runContainer(stage, pod, { image: image['privileged'] ?? '', command: ['sleep', '600'], ...ask });
+      const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });
+      const { degraded: told } = JSON.parse(info['info'] ?? '{}') as { degraded: string[] };
+      return told.join('\n');
+    };
+    assert.match(await degraded({ name: 'pods' }), /selinux_options \(level s0:c1,c2\) are not applied: SELinux is not enabled/);
+    assert.match(await degraded({ name: 'own', security: options({ type: 'spc_t' }) }), /type spc_t/);
+    const plain = await runPod(stage, 'plain');
+    const id = await runContainer(stage, plain, { image: image['privileged'] ?? '', command: ['sleep', '600'] });
+    const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });
+    assert.doesNotMatch(info['info'] ?? '', /selinux_options/);
+    for (const each of [pod, plain]) await removePod(stage, each);
+  });
+
+  it('what is no label, and what is beyond the ceiling, is refused as elsewhere', async () => {
+    const pod = await runPod(stage, 'bounded');
+    const codeOf = async (security: SecurityContext): Promise<string> =>
+      (await failureOf(createContainer(stage, pod, { image: image['baseline'] ?? '', security }))).code;
+    assert.equal(await codeOf(options({ type: 'spc_t' })), 'ENTITLEMENTS_CEILING_EXCEEDED');
+    assert.equal(await codeOf(options({ level: 'none' })), 'RUNTIME_BAD_SELINUX');
+    assert.equal(
+      (await failureOf(runPod(stage, 'bad', { linux: { securityContext: { selinuxOptions: { level: 'none' } } } }))).code,
+      'RUNTIME_BAD_SELINUX',
+    );
+    await removePod(stage, pod);
   });
 });

@@ -88,7 +88,7 @@ export const containerdRules: readonly Rule[] = [
   { path: ['cdi_spec_dirs'], map: set('cdi.specDirs') },
   { path: ['enable_cdi'], map: inherent('CDI devices are served, under a ceiling that holds devices') },
   { path: ['device_ownership_from_security_context'], map: set('devices.ownedByUser') },
-  { path: ['enable_selinux'], map: inherent('labels are set where the kernel has SELinux, refused where it has not') },
+  { path: ['enable_selinux'], map: inherent('labels are set where the kernel has SELinux, and reported as degraded where it has not') },
   { path: ['disable_apparmor'], map: inherent('AppArmor is used where the kernel has it, and its absence said') },
   { path: ['restrict_oom_score_adj'], map: inherent('scores are raised to what the daemon may set') },
   { path: ['enable_unprivileged_ports'], map: inherent('low ports need no privilege in a pod') },

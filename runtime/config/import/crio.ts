@@ -48,7 +48,7 @@ export const crioRules: readonly Rule[] = [
   { path: ['runtime', 'drop_infra_ctr'], map: inherent('a pod needs no pause container') },
   { path: ['runtime', 'pinns_path'], map: inherent('the daemon pins namespaces itself') },
   { path: ['runtime', 'namespaces_dir'], map: left('see `state`') },
-  { path: ['runtime', 'selinux'], map: inherent('labels are set where the kernel has SELinux, refused where it has not') },
+  { path: ['runtime', 'selinux'], map: inherent('labels are set where the kernel has SELinux, and reported as degraded where it has not') },
   {
     path: ['runtime', 'apparmor_profile'],
     map: left('the default profile is compiled from the container’s entitlements; another is named by the pod'),
