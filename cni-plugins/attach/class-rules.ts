@@ -24,8 +24,9 @@ export type Seen = 'frames' | 'packets' | 'arp';
 const etherType = { ip: be16(0x0800), arp: be16(0x0806), ip6: be16(0x86dd) };
 const nfproto = { ip: Buffer.of(2), ip6: Buffer.of(10) };
 const ICMPV6 = 58;
-/** Multicast Listener Discovery: query, report and done, and the report of version 2 (RFC 2710, RFC 3810). */
-const LISTENER_DISCOVERY = [130, 131, 132, 143];
+/** Router solicitation, and reports of Multicast Listener Discovery (RFC 4861, RFC 2710, RFC 3810). */
+const OF_KERNELS = [131, 132, 133, 143];
+const NEIGHBOUR_SOLICITATION = 135;
 const ROUTER_ADVERTISEMENT = 134;
 const NEIGHBOUR_ADVERTISEMENT = 136;
 const REDIRECT = 137;
@@ -43,12 +44,16 @@ export const classSets = (seen: Seen): readonly NamedSet[] => [
   { name: 'ingress', key: ['ifname'], data: 'verdict' },
   { name: 'sources', key: ['ifname', 'ether_addr', 'ipv4_addr'] },
   ...(seen === 'arp' ? [] : [{ name: 'sources6', key: ['ifname', 'ether_addr', 'ipv6_addr'] } as const]),
+  ...(seen === 'frames' ? [{ name: 'own4', key: ['ifname', 'ipv4_addr'] } as const] : []),
+  ...(seen === 'arp' ? [] : [{ name: 'own6', key: ['ifname', 'ipv6_addr'] } as const]),
   ...denialSets.map((name): NamedSet => ({ name, key: ['ifname'], counted: true })),
 ];
 
-export const classChains: readonly Chain[] = ['from_pod', 'to_pod', 'from_user', 'closed_from', 'closed_to', 'forged'].map((name) => ({
-  name,
-}));
+export const classChains: readonly Chain[] = ['from_pod', 'to_pod', 'from_user', 'closed_from', 'closed_to', 'counted_to', 'forged'].map(
+  (name) => ({
+    name,
+  }),
+);
 
 /** The rules of a table's chains, in their order. */
 export type Rules = readonly (readonly [chain: string, ...expressions: readonly Buffer[]])[];
@@ -68,10 +73,12 @@ export const classRules = (seen: Seen): Rules => [
   ...(seen === 'arp' ? [] : fromUserByIp(seen)),
   // Spoofed, or neither IP nor ARP.
   ['from_user', verdict({ goto: 'forged' })],
+  ...(seen === 'arp' ? [] : ofKernelFrom(seen)),
   // One drop whether the pod is known there or not: the first counts it by pod.
   ...denied('closed_from', 'iifname', 'denied_from'),
-  ...(seen === 'arp' ? [] : listenersTo(seen)),
-  ...denied('closed_to', 'oifname', 'denied_to'),
+  ...(seen === 'arp' ? [] : groupsTo(seen)),
+  ['closed_to', verdict({ goto: 'counted_to' })],
+  ...denied('counted_to', 'oifname', 'denied_to'),
   ...denied('forged', 'iifname', 'denied_forged'),
 ];
 
@@ -95,15 +102,42 @@ const ofIcmp6 = (seen: 'frames' | 'packets'): readonly Buffer[] => [
   equals(r0, Buffer.of(ICMPV6)),
 ];
 
-/** Kernels tell every link which groups they listen to: dropped as all else, and no denial that anybody is told of. */
-const listenersTo = (seen: 'frames' | 'packets'): Rules =>
-  LISTENER_DISCOVERY.map((type) => [
-    'closed_to',
-    ...ofIcmp6(seen),
-    payload('transport', 0, 1, r0),
-    equals(r0, Buffer.of(type)),
-    verdict('drop'),
-  ]);
+/** The kernel tells a new link which groups it listens to, and asks for routers, before anything runs in the pod: dropped as all else, and not counted. */
+const ofKernelFrom = (seen: 'frames' | 'packets'): Rules =>
+  OF_KERNELS.map((type) => ['closed_from', ...ofIcmp6(seen), payload('transport', 0, 1, r0), equals(r0, Buffer.of(type)), verdict('drop')]);
+
+/** Who has this address? By ARP it is asked of all, by neighbour discovery of a group. */
+const asksFor = (seen: 'frames' | 'packets'): Rules =>
+  [
+    ...(seen === 'frames'
+      ? [[payload('link', 12, 2, r0), equals(r0, etherType.arp), meta('oifname', r0), payload('network', 24, 4, r4), inSet('own4', r0)]]
+      : []),
+    [
+      ...ofIcmp6(seen),
+      payload('transport', 0, 1, r0),
+      equals(r0, Buffer.of(NEIGHBOUR_SOLICITATION)),
+      meta('oifname', r0),
+      payload('transport', 8, 16, r4),
+      inSet('own6', r0),
+    ],
+  ].map((conditions): Rules[number] => ['closed_to', ...conditions, verdict({ goto: 'counted_to' })]);
+
+const toGroup = (seen: 'frames' | 'packets'): readonly (readonly Buffer[])[] =>
+  seen === 'frames'
+    ? [[payload('link', 0, 1, r0), masked(r0, Buffer.of(1)), differs(r0, Buffer.of(0))]]
+    : [
+        [...family(seen, 'ip'), payload('network', 16, 1, r0), masked(r0, Buffer.of(0xf0)), equals(r0, Buffer.of(0xe0))],
+        [...family(seen, 'ip6'), payload('network', 24, 1, r0), equals(r0, Buffer.of(0xff))],
+      ];
+
+/**
+ * What goes to every link, whoever listens: questions about addresses of others, for routers and for duplicates, listener discovery, names by multicast.
+ * Dropped as all else, and no denial that anybody is told of: nobody sent it to this pod. Only who asks for an address of the pod wants to reach it.
+ */
+const groupsTo = (seen: 'frames' | 'packets'): Rules => [
+  ...asksFor(seen),
+  ...toGroup(seen).map((conditions): Rules[number] => ['closed_to', ...conditions, verdict('drop')]),
+];
 
 function fromUserByIp(seen: 'frames' | 'packets'): Rules {
   const is = (which: 'ip' | 'ip6'): readonly Buffer[] => family(seen, which);

@@ -1,5 +1,5 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import { holdAddress } from '../netlink/bridge-ports.ts';
+import { holdAddress, holdSolicitedNode } from '../netlink/bridge-ports.ts';
 import { indexOf } from '../netlink/glance.ts';
 import * as links from '../netlink/links.ts';
 import * as routes from '../netlink/routes.ts';
@@ -39,12 +39,31 @@ export function makePodLink(spec: AttachmentSpec, maker: PairMaker, pod: PodName
   makePair(spec, maker, pod.netnsFd);
   configurePod(spec, pod.route, made(pod.route, spec.interface), hasIpv6);
   const own = { name: spec.hostInterface };
-  const held = acknowledged(holdAddress(made(route, spec.hostInterface), macBytes(spec.mac)));
+  const port = made(route, spec.hostInterface);
+  holdGroups(spec, route, bridges, port);
+  const held = acknowledged(holdAddress(port, macBytes(spec.mac)));
   const [, , found] = passed(route.exchange([held, acknowledged(links.setUp(own)), links.getLink(own)]));
   if (found !== undefined && links.readLink(found).portState === forwarding) return;
   // The bridge was taken down meanwhile, or takes its time (spanning tree).
   bridges.ensure(spec);
   awaitForwarding(spec, route);
+}
+
+/**
+ * The pod's kernel reports its groups once, when its addresses are new, and nothing passes then: on a bridge with a querier nobody would find the pod by
+ * IPv6 until the next query, 125 s later. Refused by a bridge that does not follow reports, which floods instead.
+ */
+function holdGroups(spec: AttachmentSpec, route: NetlinkSocket, bridges: PodBridges, port: number): void {
+  const own = ownIpv6(spec);
+  if (own.length === 0) return;
+  const bridge = bridges.lastSeen(spec) ?? bridges.ensure(spec);
+  route.exchange(own.map((address) => acknowledged(holdSolicitedNode(bridge, port, address))));
+}
+
+/** With the link-local address that it has beside others. */
+function ownIpv6(spec: AttachmentSpec): Buffer[] {
+  const six = spec.addresses.flatMap(({ ip }) => parseIp(ip) ?? []).filter(({ family }) => family === 6);
+  return six.length === 0 ? [] : [...six.map(ipBytes), linkLocalOf(spec.mac)];
 }
 
 /** On the bridge as it was seen last: where it is another one by now, the kernel refuses, and it is looked for. */
@@ -84,7 +103,7 @@ function configurePod(spec: AttachmentSpec, pod: NetlinkSocket, index: number, h
     const address = parseIp(ip);
     return address === undefined ? [] : [routes.addAddress(index, ipBytes(address), prefixLength)];
   });
-  const linkLocal = spec.addresses.some(({ ip }) => ip.includes(':')) ? [routes.addAddress(index, linkLocalOf(spec.mac), 64)] : [];
+  const linkLocal = ownIpv6(spec).length > 0 ? [routes.addAddress(index, linkLocalOf(spec.mac), 64)] : [];
   pod.run([
     links.setUp({ index: links.loopbackIndex }),
     ...(hasIpv6 ? [links.setNoOwnIpv6({ index })] : []),
@@ -118,7 +137,9 @@ export function rejoinPodLink(spec: AttachmentSpec, { route, bridges, tag }: Omi
     links.setUp(own),
   ]);
   const link = links.lookUp(route, own);
-  if (link !== undefined) route.run([holdAddress(link.index, macBytes(spec.mac))]);
+  if (link === undefined) return;
+  route.run([holdAddress(link.index, macBytes(spec.mac))]);
+  holdGroups(spec, route, bridges, link.index);
 }
 
 function awaitForwarding(spec: AttachmentSpec, route: NetlinkSocket): void {

@@ -81,6 +81,8 @@ function linkElements(link: HeldLink): Elements {
   return classTables(link).flatMap((table): Elements => [
     ...four.map((address): Elements[number] => [table, 'sources', { key: concatenated(name, mac, address) }]),
     ...(table === arpTable ? [] : own6).map((address): Elements[number] => [table, 'sources6', { key: concatenated(name, mac, address) }]),
+    ...(table === bridgeTable ? four : []).map((address): Elements[number] => [table, 'own4', { key: concatenated(name, address) }]),
+    ...(table === arpTable ? [] : own6).map((address): Elements[number] => [table, 'own6', { key: concatenated(name, address) }]),
     ...denialSets.map((set): Elements[number] => [table, set, { key: name }]),
   ]);
 }

@@ -1,9 +1,13 @@
 import { NLM_F_CREATE, NLM_F_REPLACE, attribute, zeros } from './wire.ts';
 import type { Request } from './socket.ts';
 
-/** rtnetlink: which port of a bridge a MAC address is behind. Source: linux/neighbour.h, bridge(8). */
+/** rtnetlink: which port of a bridge a MAC address is behind, and which wants a group. Sources: linux/neighbour.h, linux/if_bridge.h, bridge(8). */
 
 const RTM_NEWNEIGH = 28;
+const RTM_NEWMDB = 84;
+const MDBA_SET_ENTRY = 1;
+const MDB_PERMANENT = 1;
+const ETH_P_IPV6 = 0x86dd;
 const AF_BRIDGE = 7;
 const NDA_LLADDR = 2;
 const NUD_NOARP = 0x40;
@@ -26,5 +30,29 @@ export function holdAddress(port: number, mac: Uint8Array): Request {
     type: RTM_NEWNEIGH,
     flags: NLM_F_CREATE | NLM_F_REPLACE,
     body: Buffer.concat([header, attribute(NDA_LLADDR, mac)]),
+  };
+}
+
+/**
+ * The bridge sends questions for this IPv6 address to the port for as long as it is one, whatever the pod's kernel reports (RFC 4291, section 2.7.1: the
+ * address's solicited-node group): `bridge mdb add dev BRIDGE port PORT grp GROUP permanent`. Refused by a bridge that does not follow reports (EINVAL).
+ * @param bridge index of the link, as `port`
+ */
+export function holdSolicitedNode(bridge: number, port: number, address: Uint8Array): Request {
+  const header = zeros(8); // struct br_port_msg
+  header.writeUInt8(AF_BRIDGE, 0);
+  header.writeUInt32LE(bridge, 4);
+  const entry = zeros(28); // struct br_mdb_entry
+  entry.writeUInt32LE(port, 0);
+  entry.writeUInt8(MDB_PERMANENT, 4);
+  Buffer.from('ff0200000000000000000001ff', 'hex').copy(entry, 8);
+  Buffer.from(address.slice(13, 16)).copy(entry, 21);
+  entry.writeUInt16BE(ETH_P_IPV6, 24);
+  return {
+    what: 'tell the bridge which group the port wants',
+    on: `#${port}`,
+    type: RTM_NEWMDB,
+    flags: NLM_F_CREATE,
+    body: Buffer.concat([header, attribute(MDBA_SET_ENTRY, entry)]),
   };
 }

@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { eventually, inPrivateNetns, shell, startFixture, tried } from '../attach/engine.fixture.ts';
+import type { Pod } from '../attach/engine.fixture.ts';
+
+/** What a pod whose link lets nothing through is told to have been denied: what was sent to it, and not what is sent to everybody. */
+if (inPrivateNetns(import.meta.filename)) {
+  const { fixture, engine } = await startFixture();
+  const [closed, other, routed] = ['closed', 'other', 'routed'].map((name) => fixture.pod(name));
+  assert.ok(closed && other && routed);
+  const denied = async (): Promise<string[]> =>
+    (await engine.denials()).map(({ pod, direction, rule }) => `${pod.name} ${direction} ${rule}`);
+  const ingress = async (): Promise<string[]> => (await denied()).filter((line) => line.includes(' ingress '));
+  const plain = (address = ''): string => address.split('/')[0] ?? '';
+
+  /** A datagram, from the host or from a pod; what is asked before it can be sent is what this is about. */
+  const tell = (to: string, link: string, from?: Pod): void => {
+    const script = [
+      'import contextlib, socket',
+      `six = ":" in "${to}"`,
+      's = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)',
+      's.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)',
+      `s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"${link}")`,
+      // What the host itself sends and a rule drops fails there.
+      'with contextlib.suppress(PermissionError):',
+      `  s.sendto(b"x", ("${to}", 9, 0, socket.if_nametoindex("${link}")) if six else ("${to}", 9))`,
+    ].join('\n');
+    const command = `python3 -c '${script}'`;
+    assert.notEqual(from === undefined ? tried(command) : from.run(command), undefined, `${to} by ${link}`);
+  };
+
+  test('questions to everybody are dropped and not told, on a bridge', async () => {
+    await engine.attach(closed.request);
+    await engine.attach(other.request);
+    await engine.setClass(other.request.id, 'user');
+    // From the host: to nodes and routers of the link, to all addresses; then to an address that nobody has, and of its own a new one.
+    for (const to of ['ff02::1', 'ff02::2', '10.88.0.255', '224.0.0.251', '10.88.0.77', 'fd00:88::77']) tell(to, 'cni0');
+    shell('ip addr add fd00:88::55/64 dev cni0');
+    for (const to of ['10.88.0.78', 'fd00:88::78']) tell(to, 'eth0', other);
+    await pause(1500);
+    assert.match(shell('nft list chain bridge portcullis closed_to'), /drop/);
+    assert.deepEqual(await denied(), []);
+  });
+
+  for (const [what, address] of [
+    ['by ARP', '10.88.0.2'],
+    ['by neighbour discovery', 'fd00:88::2'],
+  ] as const)
+    test(`who asks for the address of the pod ${what} is told as denied`, async () => {
+      await engine.gc(new Set());
+      const { ips } = await engine.attach(closed.request);
+      await engine.attach(other.request);
+      await engine.setClass(other.request.id, 'user');
+      const own = plain(ips.find((ip) => ip.address.includes(':') === address.includes(':'))?.address);
+      tell(own, 'eth0', other);
+      await eventually(() => /counter packets [1-9]/u.exec(tried('nft list set bridge portcullis denied_to') ?? '') ?? undefined, 5_000);
+      assert.deepEqual(await denied(), ['closed ingress network.none']);
+    });
+
+  test('a pod that waited for its class is found by IPv6 at once on a bridge with a querier', async () => {
+    await engine.gc(new Set());
+    await engine.attach(other.request);
+    await engine.setClass(other.request.id, 'user');
+    shell('ip link set cni0 type bridge mcast_query_response_interval 100; ip link set cni0 type bridge mcast_querier 1');
+    // A bridge takes itself for a querier once others had the time to answer.
+    await pause(3000);
+    const { ips } = await engine.attach(closed.request);
+    const own = plain(ips.find(({ address }) => address.includes(':'))?.address);
+    // By then the pod's kernel has reported its groups, and the link was closed.
+    await pause(4000);
+    await engine.setClass(closed.request.id, 'user');
+    const found = (): true | undefined => {
+      tell(own, 'eth0', other);
+      return /lladdr/u.test(other.run(`ip -6 neigh show ${own}`) ?? '') ? true : undefined;
+    };
+    await eventually(found, 5_000);
+    shell('ip link set cni0 type bridge mcast_querier 0');
+  });
+
+  test('on a link that the host routes to, groups are not told, and what is sent to its address is', async () => {
+    const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
+    const ranges = [[{ subnet: '10.90.0.0/24' }], [{ subnet: 'fd00:90::/64' }]];
+    const plugin = { type: 'portcullis-ptp', ipam: { type: 'host-local', ranges, routes } };
+    writeFileSync(join(fixture.confDir, '05-routed.conflist'), JSON.stringify({ cniVersion: '1.0.0', name: 'routed', plugins: [plugin] }));
+    await engine.gc(new Set());
+    const { ips } = await engine.attach(routed.request);
+    const link = /^\d+: (\S+?)(@\S+)?:.*$/mu.exec(shell('ip -o link show type veth'))?.[1] ?? assert.fail('there is no link');
+    for (const group of ['ff02::1', 'ff02::2', 'ff02::fb', '224.0.0.251']) tell(group, link);
+    await pause(1500);
+    assert.deepEqual(await ingress(), []);
+    for (const { address } of ips) tell(plain(address), link);
+    await eventually(() => /counter packets [1-9]/u.exec(tried('nft list set inet portcullis denied_to') ?? '') ?? undefined, 5_000);
+    assert.deepEqual(await ingress(), ['routed ingress network.none']);
+  });
+}

@@ -1,0 +1,56 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createContainer, execute, runContainer, runPod } from '../fixtures/pod.ts';
+import { openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const warning = 'the network denied what a pod sent or was sent';
+/** The daemon looks every 5 s (cni-plugins/attach/network.worker.ts). */
+const untilTold = 11_000;
+
+/** What the daemon's log says of pods that start. */
+describe('warnings of what the network denied', () => {
+  let stage: Stage;
+  let image = '';
+  before(async () => {
+    stage = await openStage();
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+  });
+  after(() => stage.close());
+  const warnings = (): string[] =>
+    stage.daemon
+      .log()
+      .split('\n')
+      .filter((line) => line.includes(warning));
+  const addressOf = async (podSandboxId: string): Promise<string> =>
+    (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId })).status?.network?.ip ?? '';
+
+  it('are not caused by a pod that waits for its first container while the bridge and other pods ask everybody', async () => {
+    const waiting = await runPod(stage, 'waiting');
+    const busy = await runPod(stage, 'busy');
+    const asking = await runContainer(stage, busy, { image, command: ['sleep', '600'] });
+    // The bridge looks for duplicates of its address and for routers in its first seconds; a pod looks for one that is not there.
+    await pause(4_000);
+    await execute(stage, asking, 'ping', '-c', '2', '-W', '1', '10.211.0.99');
+    const counted = (): string => execFileSync('nft', ['list', 'chain', 'bridge', 'portcullis', 'closed_to'], { encoding: 'utf8' });
+    assert.match(counted(), /drop/, 'the rules are there');
+    const containerId = await createContainer(stage, waiting, { image, command: ['sleep', '600'] });
+    await stage.daemon.cri.runtime.startContainer({ containerId });
+    assert.match((await execute(stage, containerId, 'ping', '-c', '1', '-W', '5', await addressOf(busy.id))).stdout, /1 packets received/);
+    await pause(untilTold);
+    assert.deepEqual(warnings(), []);
+  });
+
+  it('tell who was asked for and did not answer, because no container of it runs', async () => {
+    const asked = await runPod(stage, 'asked');
+    const pod = await runPod(stage, 'curious');
+    const asking = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+    assert.match((await execute(stage, asking, 'ping', '-c', '2', '-W', '1', await addressOf(asked.id))).stdout, /0 packets received/);
+    await pause(untilTold);
+    const [first, ...more] = warnings().map((line) => JSON.parse(line) as { pod: string; rule: string; direction: string });
+    assert.deepEqual([first?.pod, first?.rule, first?.direction, more], ['asked', 'network.none', 'ingress', []]);
+  });
+});
