@@ -1,7 +1,7 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { stringify } from 'yaml';
@@ -46,6 +46,7 @@ describe('doctor on a node', () => {
     assert.equal(about('daemon').state, 'fine');
     assert.match(about('policy').found, /^revision [0-9a-f]{12}, \d+ rules$/);
     assert.equal(about('network').state, 'fine');
+    assert.equal(about('SELinux').state, existsSync('/sys/fs/selinux/enforce') ? 'fine' : 'degraded');
     assert.match(about('handler crun').found, /crun, the default/);
     assert.doesNotMatch(about('handler crun').found, /no daemon has looked/);
   });
