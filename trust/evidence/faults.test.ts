@@ -138,7 +138,7 @@ describe('faults in evidence', { concurrency: 2 }, () => {
         assert.equal(good.outcome, 'admit', good.text);
         for (const position of carrying(kind, referrers)) {
           // Those that wait, wait side by side.
-          const outcomes = [];
+          const outcomes: ({ readonly name: string } & Awaited<ReturnType<typeof outcomeOf>>)[] = [];
           // On a busy machine what comes before this position may not be answered in time: then with more patience, or nothing was tried.
           for (let waits = 1; waits <= 4 && !outcomes.some(({ hit }) => hit); waits *= 2)
             for (let at = 0; at < every.length; at += together)
