@@ -1,6 +1,6 @@
 import '../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -85,6 +85,39 @@ describe('host paths', () => {
     assert.deepEqual(await paths.text('/dev/null', 3), { refused: 'not a plain file' });
     assert.equal(await codeOf(paths.makeFolder('/proc/none/below', 0o755)), 'STORAGE_NO_ACCESS');
   });
+
+  it('folders and files on the daemon’s own file system are made without a process, although the caches do not know their names', async () => {
+    const own = await openHostPaths(programStarter(reactor, kernel), [folder]);
+    try {
+      const before = helpers();
+      assert.equal(await own.makeFolder(join(folder, 'pods/new/container'), 0o755), join(folder, 'pods'));
+      assert.equal(await own.makeFolder(join(folder, 'pods/new/container'), 0o755), undefined);
+      await own.makeFile(join(folder, 'pods/new/container/0.log'), 0o640);
+      assert.equal(statSync(join(folder, 'pods/new/container/0.log')).mode & 0o777, 0o640);
+      assert.deepEqual(helpers(), before);
+    } finally {
+      await own.close();
+    }
+  });
+
+  it(
+    'a link on the daemon’s own file system that leads to a dead server holds up nobody',
+    { timeout: 60_000, skip: noDeadServer },
+    async () => {
+      const server = mountDeadServer();
+      const own = await openHostPaths(programStarter(reactor, kernel), [folder]);
+      try {
+        symlinkSync(`${server.folder}/volume`, join(folder, 'away'));
+        const asked = [own.makeFolder(join(folder, 'away/pod'), 0o755), own.makeFile(join(folder, 'away/0.log'), 0o640)].map(codeOf);
+        // Longer than all four threads of libuv's pool would be held otherwise.
+        for (let time = 0; time < 20; time++) await readFile('/etc/hostname');
+        assert.deepEqual(await Promise.all(asked), ['RUNTIME_PATH_NO_ANSWER', 'RUNTIME_PATH_NO_ANSWER']);
+      } finally {
+        server.close();
+        await own.close();
+      }
+    },
+  );
 
   it(
     'dead servers hold a process each and two at most, every request ends in time, and others are answered',

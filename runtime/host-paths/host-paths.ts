@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises';
+import { lstat, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
@@ -84,11 +84,25 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
     if (found === 'missing') throw missing(path);
     return found ?? ask(path, followLink ? 'facts' : 'ownFacts', path);
   };
-  /** Whether a folder to be made lies in one that the caches hold and that is the daemon's own file system. */
-  const isOwn = (path: string): boolean => {
+  /**
+   * Whether a folder to be made lies in one that the caches hold and that is the daemon's own file system. What the caches do not know below such a
+   * folder is asked of that file system: a link is not followed.
+   */
+  const isOwn = async (path: string): Promise<boolean> => {
+    let unknown: string | undefined;
     for (let folder = path; ; folder = dirname(folder)) {
       const found = cachedFile(folder, { followLink: true });
-      if (found !== 'missing') return found !== undefined && ownDevices.has(found.device);
+      if (found === undefined) unknown = folder;
+      else if (found !== 'missing') {
+        if (!ownDevices.has(found.device)) return false;
+        if (unknown === undefined) return true;
+        const isMissing = await lstat(unknown).then(
+          () => false,
+          (thrown: unknown) => (thrown as NodeJS.ErrnoException).code === 'ENOENT',
+        );
+        // What is there is known by now, unless it is a link to somewhere that is not.
+        return isMissing || (cachedFile(unknown, { followLink: true }) !== undefined && isOwn(path));
+      }
       if (folder === dirname(folder)) return false;
     }
   };
@@ -101,9 +115,9 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
     makeFolder: async (path, mode) => {
       const found = cachedFile(path, { followLink: true });
       if (found !== undefined && found !== 'missing' && isOf(found, 'folder')) return undefined;
-      return isOwn(path) ? makeFolder(path, mode) : ask(path, 'makeFolder', path, mode);
+      return (await isOwn(path)) ? makeFolder(path, mode) : ask(path, 'makeFolder', path, mode);
     },
-    makeFile: (path, mode) => (isOwn(dirname(path)) ? makeFile(path, mode) : ask(path, 'makeFile', path, mode)),
+    makeFile: async (path, mode) => ((await isOwn(dirname(path))) ? makeFile(path, mode) : ask(path, 'makeFile', path, mode)),
     setFileMode: (path, mode) => ask(path, 'setFileMode', path, mode),
     rename: (from, to) => ask(from, 'rename', from, to),
     removeFile: (path) => ask(path, 'removeFile', path),

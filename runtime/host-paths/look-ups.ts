@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { constants, fchmodSync } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 import { lstat, open, readFile, readdir, readlink, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -107,7 +107,8 @@ export async function makeFile(path: string, mode: number): Promise<void> {
   });
   if (file === undefined) return;
   try {
-    await file.chmod(mode);
+    // Not in a thread: the file has just been made, and a container waits for it.
+    fchmodSync(file.fd, mode);
   } finally {
     await file.close();
   }
