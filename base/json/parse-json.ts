@@ -1,11 +1,9 @@
 import { readEscapedKeys } from './read-escaped-keys.ts';
+import type { JsonReviver } from './reviver.ts';
 import { backslash, endOfString, quote } from './strings.ts';
 
 /** Objects and arrays within one another. No format that is read here needs half of it. */
 export const maxJsonDepth = 128;
-
-/** Called for each value, the innermost first. It must not depend on what it was called for before. */
-export type JsonReviver = (key: string, value: unknown, context: { readonly source?: string }) => unknown;
 
 /**
  * `JSON.parse` (RFC 8259), but for two defects of V8 14, which a text of an image, a registry or a peer must not reach:

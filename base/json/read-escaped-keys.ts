@@ -1,4 +1,4 @@
-import type { JsonReviver } from './parse-json.ts';
+import type { JsonReviver } from './reviver.ts';
 import { endOfString } from './strings.ts';
 
 /**
