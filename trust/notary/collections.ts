@@ -128,14 +128,14 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
   const createKey = async (gun: string, dialect: Dialect, role: OnlineKey['role'], instead?: readonly OnlineKey[]): Promise<unknown> =>
     listedOnlineKey(dialect, await vault.create(gun, role, clock(), instead)).entry;
 
-  /** Keys of a role that no root names: made for one that was not published yet, or replaced. Oldest first. */
+  /** Keys of a role that no root names: made for one that was not published yet, or replaced. Oldest first. A lost key file keeps nobody from a rotation. */
   const unnamedKeys = async (gun: string, role: OnlineKey['role']): Promise<OnlineKey[]> => {
     const named = async (dialect: Dialect): Promise<(key: OnlineKey) => boolean> => {
       const root = (await load(gun, dialect)).files.get('root');
       return (key) => root !== undefined && namesKey(dialect, root.bytes, role, key);
     };
     const [byNotary, byTuf] = [await named('notary'), await named('tuf')];
-    return (await vault.keysOf(gun)).filter((key) => key.role === role && !byNotary(key) && !byTuf(key));
+    return (await vault.openedKeysOf(gun)).filter((key) => key.role === role && !byNotary(key) && !byTuf(key));
   };
 
   return {

@@ -13,6 +13,8 @@ import type { TrustStore } from './store.ts';
 export interface KeyVault {
   /** Oldest first. @throws TRUST_SERVICE_KEY when there are keys and the key file opens none of them */
   keysOf(gun: string): Promise<readonly OnlineKey[]>;
+  /** As `keysOf`, but none where the key file opens none. */
+  openedKeysOf(gun: string): Promise<readonly OnlineKey[]>;
   /** @param instead keys of the collection that go at the same moment */
   create(gun: string, role: OnlineKey['role'], at: number, instead?: readonly OnlineKey[]): Promise<OnlineKey>;
   /** Forgets what is in memory of a collection that was removed. */
@@ -63,6 +65,7 @@ export async function openKeyVault(store: TrustStore, keyFile: string): Promise<
   };
   return {
     keysOf,
+    openedKeysOf: async (gun) => known.get(gun) ?? (await openKeys(gun)).keys,
     async create(gun, role, at, instead = []) {
       const { privateKey } = generateKeyPairSync('ed25519');
       const pkcs8 = privateKey.export({ format: 'der', type: 'pkcs8' });
