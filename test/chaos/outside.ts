@@ -116,7 +116,8 @@ function rules(): string[] {
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '' && line !== '}')
-    .map((line) => `nft ${line}`);
+    // The table that a daemon holds while it lives names its process.
+    .map((line) => `nft ${line.replace(/"portcullisd \d+ /, '"portcullisd PID ')}`);
 }
 
 function cgroups(): string[] {
