@@ -65,7 +65,7 @@ export const mutants: readonly Mutant[] = [
   {
     file: `${oci}/destinations.ts`,
     removes: 'the refusal of folders below /dev',
-    from: '(facts) => !facts.isDirectory()',
+    from: "(facts) => !isOf(facts, 'folder')",
     to: '() => true',
     tests: kernelFolders,
   },
