@@ -1,76 +1,67 @@
-import { statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { NETLINK_NETFILTER } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
 import type { Link } from '../netlink/links.ts';
-import { addOwnedTable, deleteTable, getTable, readTable } from '../netlink/nftables.ts';
-import { transact } from '../netlink/nft-transactions.ts';
+import { bindLogGroup, holderOfLogGroup } from '../netlink/log-groups.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 
-/** Empty, and there while a daemon runs: `nft list tables` shows it. */
-const lockTable = { family: 'inet', name: 'portcullis_lock' } as const;
+/** No rule sends anything to it. It is the lock: the same for all versions. */
+const claimGroup = 39_953;
 const attempts = 3;
 
 /**
- * Claims the network namespace of this process for the daemon of one root, until the returned function is called or the process ends, however
- * it ends. The claim is a table of nf_tables that its socket owns: the kernel has one of a name in each network namespace, for all mount and PID
- * namespaces, lets nobody without CAP_NET_ADMIN make it, and deletes it with the socket. Nothing else is changed.
- * Synchronous. A kernel without such tables (before 5.12) is told in the log, and the claim is left out.
- * @param root of the daemon, for whoever is refused
+ * Claims the network namespace of this process for a daemon, until the returned function is called or the process ends, however it ends. The
+ * claim is a group of NFLOG: in each network namespace one socket has it, for all mount and PID namespaces, nobody takes it without
+ * CAP_NET_ADMIN, and the kernel frees it with the socket. Nothing else is changed.
+ * Synchronous. A kernel without NFLOG is reported in the log, and the claim is left out.
  * @throws NETWORK_NAMESPACE_IN_USE · NETWORK_KERNEL_<ERRNO>
  */
-export function claimNetworkNamespace(root: string, log: Pick<Logger, 'warn'>): () => void {
+export function claimNetworkNamespace(log: Pick<Logger, 'warn'>): () => void {
   const socket = openNetlink(NETLINK_NETFILTER);
   try {
-    claim(socket, root);
+    claim(socket);
     return () => socket.close();
   } catch (thrown) {
     socket.close();
     if (!isRefusal(thrown, 'EOPNOTSUPP', 'EINVAL')) throw thrown;
-    log.warn({}, 'this kernel has no tables with an owner: a second daemon in this network namespace is told by the links of pods alone');
+    log.warn(
+      {},
+      'this kernel has no NFLOG (nfnetlink_log): a second daemon in this network namespace is refused because of the links of pods alone',
+    );
     return () => undefined;
   }
 }
 
-function claim(socket: NetlinkSocket, root: string): void {
+function claim(socket: NetlinkSocket): void {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return transact(socket, [addOwnedTable(lockTable, `portcullisd ${process.pid} ${root}`)]);
+      return socket.run([bindLogGroup(claimGroup)]);
     } catch (thrown) {
-      if (!isRefusal(thrown, 'EPERM', 'EEXIST')) throw thrown;
-      const answer = socket.find(getTable(lockTable), 'ENOENT');
-      const standing = answer === undefined ? undefined : readTable(answer);
-      if (standing?.owned === true) throw inUse(standing.comment);
-      // Not there: its owner ended in between, or this process may make no table at all.
+      if (!isRefusal(thrown, 'EPERM', 'EBUSY')) throw thrown;
+      const holder = holderOfLogGroup(readFileSync('/proc/thread-self/net/netfilter/nfnetlink_log', 'utf8'), claimGroup);
+      if (holder !== undefined) throw inUse(holder);
+      // Nobody has it: its holder ended in between, or this process may not take it.
       if (attempt === attempts) throw thrown;
-      // Without an owner it was written by hand or loaded from a saved ruleset: no daemon holds it.
-      if (standing !== undefined) removeOwnerless(socket);
     }
-  }
-}
-
-function removeOwnerless(socket: NetlinkSocket): void {
-  try {
-    transact(socket, [deleteTable(lockTable)]);
-  } catch (thrown) {
-    if (!isRefusal(thrown, 'ENOENT', 'EPERM')) throw thrown;
   }
 }
 
 /** Of the calling thread, as `readlink /proc/self/ns/net` says it. */
 const namespaceName = (): string => `network namespace net:[${statSync('/proc/thread-self/ns/net').ino}]`;
 
-function inUse(comment: string): PortcullisError {
-  const { pid, root } = /^portcullisd (?<pid>\d+) (?<root>.*)$/su.exec(comment)?.groups ?? {};
-  const holder = pid === undefined ? 'another process' : `process ${pid}, the daemon of the root ${root ?? ''},`;
+/** Ports that the kernel makes up where the process number is taken (netlink_autobind) are above this. */
+const largestPid = 2 ** 22;
+
+function inUse(port: number): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_NAMESPACE_IN_USE',
     kind: 'already-exists',
     attempted: 'start the daemon in the',
     on: namespaceName(),
-    why: `${holder} holds its links and rules`,
+    why: `${port <= largestPid ? `process ${port}` : 'another daemon'} holds its links and rules`,
     fix: 'stop that daemon, or start this one in a network namespace of its own (unshare --net, ip netns exec)',
   });
 }

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { attribute, attributesOf, be32, elementsOf, nested, text, textOf, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, zeros } from './wire.ts';
+import { attribute, attributesOf, be32, elementsOf, nested, text, textOf, NLM_F_APPEND, NLM_F_CREATE, zeros } from './wire.ts';
 import type { Received } from './wire.ts';
 import type { Request } from './socket.ts';
 import { padded, plainElement } from './nft-element.ts';
@@ -125,38 +125,6 @@ function request(what: string, table: Table, on: string, message: number, flags:
 /** Success as well when it is there. */
 export function addTable(table: Table): Request {
   return request('add the table', table, '', NFT_MSG_NEWTABLE, NLM_F_CREATE, attribute(1, text(table.name)));
-}
-
-const NFT_TABLE_F_OWNER = 0x2;
-const NFTA_TABLE_FLAGS = 2;
-const NFTA_TABLE_USERDATA = 6;
-const NFTA_TABLE_OWNER = 7;
-
-/**
- * A table that belongs to the socket by which it is made: the kernel deletes it when that is closed, also by the death of its process, and
- * refuses every change by others. Refused with EPERM where another socket owns it, EEXIST where it stands without an owner. Since Linux 5.12;
- * EOPNOTSUPP or EINVAL before. @param comment as `nft list` shows it, cut to what nft itself takes
- */
-export function addOwnedTable(table: Table, comment: string): Request {
-  return request(
-    'add the table',
-    table,
-    '',
-    NFT_MSG_NEWTABLE,
-    NLM_F_CREATE | NLM_F_EXCL,
-    attribute(1, text(table.name)),
-    attribute(NFTA_TABLE_FLAGS, be32(NFT_TABLE_F_OWNER)),
-    attribute(NFTA_TABLE_USERDATA, commentData(comment)),
-  );
-}
-
-/** Of an answer to {@link getTable}. @returns the comment, and whether a socket owns it */
-export function readTable(message: Received): { readonly comment: string; readonly owned: boolean } {
-  const attributes = attributesOf(message.body, 4);
-  const data = attributes.get(NFTA_TABLE_USERDATA) ?? Buffer.alloc(0);
-  // libnftnl's udata: type 0, length, text with its NUL.
-  const comment = data[0] === UDATA_RULE_COMMENT ? textOf(data.subarray(2, 2 + (data[1] ?? 0))) : '';
-  return { comment, owned: attributes.has(NFTA_TABLE_OWNER) };
 }
 
 /** Refused (ENOENT) when it is not there. */

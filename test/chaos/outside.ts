@@ -116,8 +116,7 @@ function rules(): string[] {
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '' && line !== '}')
-    // The table that a daemon holds while it lives names its process.
-    .map((line) => `nft ${line.replace(/"portcullisd \d+ /, '"portcullisd PID ')}`);
+    .map((line) => `nft ${line}`);
 }
 
 function cgroups(): string[] {

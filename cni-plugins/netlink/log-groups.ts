@@ -1,0 +1,30 @@
+import { attribute } from './wire.ts';
+import type { Request } from './socket.ts';
+
+/** Groups that NFLOG sends packets to, over nfnetlink. Source: linux/netfilter/nfnetlink_log.h. */
+
+const NFNL_SUBSYS_ULOG = 4;
+const NFULNL_MSG_CONFIG = 1;
+const NFULA_CFG_CMD = 1;
+const NFULNL_CFG_CMD_BIND = 1;
+
+/**
+ * Takes a group (16 bits) for the socket that sends this, until the socket is closed, also by the death of its process. Refused with EPERM where another
+ * socket of the network namespace has it, and without CAP_NET_ADMIN; with EINVAL where the kernel has no NFLOG.
+ */
+export function bindLogGroup(group: number): Request {
+  return {
+    what: 'take the NFLOG group',
+    on: String(group),
+    type: (NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_CONFIG,
+    flags: 0,
+    // struct nfgenmsg with the group in network order; struct nfulnl_msg_config_cmd has one byte.
+    body: Buffer.concat([Buffer.of(0, 0, group >> 8, group & 0xff), attribute(NFULA_CFG_CMD, Buffer.of(NFULNL_CFG_CMD_BIND))]),
+  };
+}
+
+/** The netlink port of the socket that has a group: its process, for the first socket of one. @param table /proc/net/netfilter/nfnetlink_log */
+export function holderOfLogGroup(table: string, group: number): number | undefined {
+  const lines = table.split('\n').map((line) => line.trim().split(/\s+/u).map(Number));
+  return lines.find(([listed]) => listed === group)?.[1];
+}
