@@ -47,6 +47,7 @@ import type { Confinement } from './confinement.ts';
 import { admitForRun } from './admission.ts';
 import type { AdmittedImage } from './admission.ts';
 import { linkPolicyFor } from './link-class.ts';
+import { settleAll } from '../state/settle.ts';
 import { logMode } from './log-mode.ts';
 import { containerLogPath } from './log-path.ts';
 import { reopenLog } from './log-reopen.ts';
@@ -145,18 +146,29 @@ function realEffects(parts: EffectParts): ContainerEffects {
   // What was checked of a container and is looked at again when the runtime has made it.
   const plans = new Map<string, ContainerPlan>();
 
-  /** With the uppermost folder that had to be made for its log. */
-  const monitorOf = async (record: ContainerRecord): Promise<{ readonly monitor: WaitingMonitor; readonly made: string | undefined }> => {
-    const { config, logPath } = record;
+  /** Makes the log and what it needs. @returns the uppermost folder that had to be made */
+  const makeLog = async ({ id, logPath }: ContainerRecord): Promise<string | undefined> => {
     const [made] = await Promise.all([
       logPath === '' ? undefined : parts.paths.makeFolder(dirname(logPath), 0o755),
-      mkdir(bundle(record.id), { recursive: true, mode: 0o700 }),
+      mkdir(bundle(id), { recursive: true, mode: 0o700 }),
     ]);
     // What fails here, the monitor reports: it opens the same path.
     if (logPath !== '')
       await parts.paths.makeFile(logPath, logMode).catch((thrown: unknown) => {
         if (hasNoAnswer(thrown)) throw thrown;
       });
+    return made;
+  };
+  /** A request that is refused leaves nothing: no empty log, no folder for it. */
+  const takeLogBack = async ({ logPath }: ContainerRecord, made: string | undefined): Promise<void> => {
+    if (logPath !== '') await parts.paths.removeEmptyLog(logPath, made).catch(() => undefined);
+  };
+  /** @param made for its log */
+  const monitorOf = async (
+    record: ContainerRecord,
+    made: string | undefined,
+  ): Promise<{ readonly monitor: WaitingMonitor; readonly made: string | undefined }> => {
+    const { config, logPath } = record;
     const monitor = await startMonitor({
       startProgram: parts.startProgram,
       conmon: parts.conmon,
@@ -172,6 +184,17 @@ function realEffects(parts: EffectParts): ContainerEffects {
     });
     return { monitor, made };
   };
+  /** Beside the preparation. The log is made meanwhile: only the monitor must not be there before the intent is durable. */
+  const startBeside = async (record: ContainerRecord, durable: Promise<unknown>): ReturnType<typeof monitorOf> => {
+    const log = makeLog(record);
+    try {
+      const [made] = await settleAll([log, durable]);
+      return await monitorOf(record, made);
+    } catch (cause) {
+      await takeLogBack(record, await log.catch(() => undefined));
+      throw cause;
+    }
+  };
   // Monitors that were started beside the preparation; `destroy` follows when that fails.
   const waiting = new Map<string, ReturnType<typeof monitorOf>>();
   const abandonMonitor = async (record: ContainerRecord): Promise<void> => {
@@ -179,8 +202,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
     waiting.delete(record.id);
     if (started === undefined) return;
     await started.monitor.abandon();
-    // A request that is refused leaves nothing: no empty log, no folder for it.
-    if (record.logPath !== '') await parts.paths.removeEmptyLog(record.logPath, started.made).catch(() => undefined);
+    await takeLogBack(record, started.made);
   };
 
   return {
@@ -204,7 +226,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
         accepted: () => {
           // Only on a processor that would be idle; else every pod that waits for its turn would have a monitor that waits.
           if (limited.activeCount + limited.pendingCount + waiting.size >= availableParallelism()) return;
-          const monitor = durable.then(() => monitorOf(record));
+          const monitor = startBeside(record, durable);
           waiting.set(record.id, monitor);
           // Told where it is asked for.
           monitor.catch(() => undefined);
@@ -217,7 +239,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
     create: async (record) => {
       const started = waiting.get(record.id);
       const made = await slots(async () => {
-        const { monitor } = await (started ?? monitorOf(record));
+        const { monitor } = await (started ?? makeLog(record).then((made) => monitorOf(record, made)));
         waiting.delete(record.id);
         return monitor.create();
       });
