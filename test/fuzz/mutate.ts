@@ -175,6 +175,8 @@ function mutateJson(bytes: Buffer, words: readonly string[], random: Random): Bu
 
 /** Sets a member of its own, under the name `__proto__`, too. */
 function setOwn(holder: Holder, key: string, value: unknown): void {
+  // A name of a list would not be written, and `constructor` would keep the list's own methods from working.
+  if (Array.isArray(holder) && !/^\d+$/.test(key)) return;
   Object.defineProperty(holder, key, { value, writable: true, enumerable: true, configurable: true });
 }
 
