@@ -132,7 +132,7 @@ const toGroup = (seen: 'frames' | 'packets'): readonly (readonly Buffer[])[] =>
 
 /**
  * What goes to every link, whoever listens: questions about addresses of others, for routers and for duplicates, listener discovery, names by multicast.
- * Dropped as all else, and no denial that anybody is told of: nobody sent it to this pod. Only who asks for an address of the pod wants to reach it.
+ * Dropped like all else, but not reported as a denial: nobody sent it to this pod. Only who asks for an address of the pod wants to reach it.
  */
 const groupsTo = (seen: 'frames' | 'packets'): Rules => [
   ...asksFor(seen),

@@ -97,7 +97,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     }
   });
 
-  test('one that cannot be given back is told as lost, keeps its lease over a restart, and its name is not taken', async () => {
+  test('one that cannot be given back is reported as lost, keeps its lease over a restart, and its name is not taken', async () => {
     const { pod, link, address } = await attached('taken');
     const held = leases();
     // In the way: an interface of the pod that has the name.

@@ -55,7 +55,7 @@ export function openLinkEvents(): LinkEvents {
             for (const message of decodeMessages(buffer.subarray(0, length)))
               if (message.type === RTM_DELLINK) gone.push(readLink(message));
         } catch (thrown) {
-          // More came than the socket holds: told once, and what it holds can be read.
+          // More came than the socket holds: the kernel says so once, and what the socket holds can be read.
           if (!isErrno(thrown, 'ENOBUFS')) throw thrown;
           missed = true;
         }

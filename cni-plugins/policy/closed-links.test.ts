@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { eventually, inPrivateNetns, shell, startFixture, tried } from '../attach/engine.fixture.ts';
 import type { Pod } from '../attach/engine.fixture.ts';
 
-/** What a pod whose link lets nothing through is told to have been denied: what was sent to it, and not what is sent to everybody. */
+/** What is reported as denied to a pod whose link lets nothing through: what was sent to it, and not what is sent to everybody. */
 if (inPrivateNetns(import.meta.filename)) {
   const { fixture, engine } = await startFixture();
   const [closed, other, routed] = ['closed', 'other', 'routed'].map((name) => fixture.pod(name));
@@ -32,7 +32,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.notEqual(from === undefined ? tried(command) : from.run(command), undefined, `${to} by ${link}`);
   };
 
-  test('questions to everybody are dropped and not told, on a bridge', async () => {
+  test('questions to everybody are dropped and not reported, on a bridge', async () => {
     await engine.attach(closed.request);
     await engine.attach(other.request);
     await engine.setClass(other.request.id, 'user');
@@ -49,7 +49,7 @@ if (inPrivateNetns(import.meta.filename)) {
     ['by ARP', '10.88.0.2'],
     ['by neighbour discovery', 'fd00:88::2'],
   ] as const)
-    test(`who asks for the address of the pod ${what} is told as denied`, async () => {
+    test(`who asks for the address of the pod ${what} is reported as denied`, async () => {
       await engine.gc(new Set());
       const { ips } = await engine.attach(closed.request);
       await engine.attach(other.request);
@@ -80,7 +80,7 @@ if (inPrivateNetns(import.meta.filename)) {
     shell('ip link set cni0 type bridge mcast_querier 0');
   });
 
-  test('on a link that the host routes to, groups are not told, and what is sent to its address is', async () => {
+  test('on a link that the host routes to, groups are not reported, and what is sent to its address is', async () => {
     const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
     const ranges = [[{ subnet: '10.90.0.0/24' }], [{ subnet: 'fd00:90::/64' }]];
     const plugin = { type: 'portcullis-ptp', ipam: { type: 'host-local', ranges, routes } };

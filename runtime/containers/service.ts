@@ -155,7 +155,7 @@ export function createContainerService(parts: {
 
   /**
    * A kubelet repeats a CreateContainer that fails, whatever the pod's restart policy; a StartContainer that fails ends the container, as under
-   * containerd. What the runtime refuses for the request's own sake is therefore kept, without anything on the host, and told at the start.
+   * containerd. What the runtime refuses for the request's own sake is therefore kept, without anything on the host, and reported at the start.
    * @throws the cause, where another attempt may succeed
    */
   const unmade = async (prepared: ContainerRecord, cause: unknown): Promise<Pick<ContainerRecord, 'startFailure'>> => {

@@ -113,7 +113,7 @@ async function clearStale(path: string): Promise<void> {
 
 /**
  * Looks whether somebody listens at the path, and changes nothing.
- * @returns whether a socket file stands there that nobody listens on
+ * @returns whether a socket file without a listener is there
  * @throws CRI_SOCKET_IN_USE · CRI_SOCKET_OCCUPIED (another sort of file)
  */
 export async function refuseListener(path: string): Promise<boolean> {

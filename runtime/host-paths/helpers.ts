@@ -2,7 +2,7 @@ import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { startHelper } from './helper.ts';
 import type { Helper } from './helper.ts';
-import { mountOf } from './look-ups.ts';
+import { createMountTable } from './mount-table.ts';
 import type { LookUps } from './look-ups.ts';
 
 /** How long a file system may take to answer. */
@@ -51,6 +51,7 @@ export function createHelpers(startProgram: StartProgram): Helpers {
   const busy = new Map<string, Asked>();
   /** Subjects that did not answer when they were last asked. */
   const suspects = new Set<string>();
+  const mounts = createMountTable();
   let starting = 0;
   let isClosed = false;
 
@@ -134,7 +135,7 @@ export function createHelpers(startProgram: StartProgram): Helpers {
 
   return {
     ask: async (path, call, ...values) => {
-      const { target, fstype } = await mountOf(path);
+      const { target, fstype } = await mounts.mountOf(path);
       // What is local is asked path by path: one that leads elsewhere by a link holds up no other.
       const subject = local.has(fstype) ? path : `mount ${target}`;
       if (isClosed) throw noAnswer({ path }, 'the daemon stops');

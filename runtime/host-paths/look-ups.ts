@@ -1,25 +1,11 @@
 import { constants, fchmodSync } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
-import { lstat, open, readFile, readdir, readlink, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { lstat, open, readdir, readlink, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { parseMountinfo } from '../oci/mountinfo.ts';
+import type { CachedFile } from '../../base/kernel/index.ts';
 
-/** What stands at a path. */
-export interface PathFacts {
-  /** Links followed; of a link that is not followed its own. */
-  readonly path: string;
-  /** Type and permissions (inode(7)). */
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly size: number;
-  /** Of a device node. */
-  readonly major: number;
-  readonly minor: number;
-  /** Of the file system. */
-  readonly device: string;
-  readonly inode: string;
-}
+/** What stands at a path, links followed; of a link that is not followed its own. */
+export type PathFacts = CachedFile;
 
 /** The text of a plain file, or why there is none. */
 export type FileText = { readonly text: string } | { readonly refused: 'not a plain file' | 'too large' };
@@ -144,14 +130,3 @@ async function openedBy(path: string, pid: number): Promise<{ readonly file?: st
 }
 
 export type LookUps = typeof lookUps;
-
-/** The mount that holds a path, by its text alone: nothing is looked up. */
-export async function mountOf(path: string): Promise<{ readonly target: string; readonly fstype: string }> {
-  let found = { target: '/', fstype: '' };
-  for (const { target, fstype } of parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'))) {
-    const holds = target === '/' || path === target || path.startsWith(`${target}/`);
-    // Of several mounts at one place the last covers the others.
-    if (holds && target.length >= found.target.length) found = { target, fstype };
-  }
-  return found;
-}

@@ -205,8 +205,8 @@ function checkLength(path: string): void {
 
 /**
  * A path of a container as it is taken: without `.`, empty parts and `..`, which does not lead above the root (cri-api says nothing of them;
- * other runtimes clean them). By its text alone: `..` takes back the name before it, also where that is a link. What is checked and what the
- * runtime is told is this path. Pure.
+ * other runtimes clean them). By its text alone: `..` takes back the name before it, also where that is a link. This path is
+ * checked, and the runtime gets it. Pure.
  */
 export function cleanContainerPath(path: string): string {
   const done: string[] = [];

@@ -83,7 +83,7 @@ test('what is mounted below follows, with the same access and no mapping', () =>
   );
 });
 
-test('what a path shows is told from the table only where one mount alone can be there', () => {
+test('the table says what a path shows only where one mount alone can be there', () => {
   const shown = (path: string, more: readonly string[] = []): string | undefined => {
     const table = ['1 0 0:1 / / rw - ext4 a rw', '2 1 0:2 / /proc rw - proc b rw', '3 2 0:3 / /proc/keys rw - devtmpfs c rw', ...more];
     return mountShownAt(

@@ -56,7 +56,7 @@ const makeInTime = `"$0" --root "$1" create --bundle "$2" --pid-file "$2/pid" "$
 
 /**
  * A runtime that knows none refuses the configuration, and one that makes none of it is seen. It runs in a PID namespace of its own: crun 1.8
- * kills by a number that its child told, which counts in the namespace of the container and hits that process of its own (process 2).
+ * kills by a number that its child reported, which counts in the namespace of the container and hits that process of its own (process 2).
  */
 async function probeTimeNamespace(handler: RuntimeHandler, parts: ProbeParts): Promise<boolean> {
   const ownTime = await readlink('/proc/self/ns/time').catch(() => undefined);
