@@ -102,6 +102,12 @@ describe('the OCI export', () => {
     );
   });
 
+  it('refuses a call that needs more than 1024 rules, however many its pieces', () => {
+    const refused = fc.sample(random.policy, { numRuns: 100, seed: 288 }).map((policy) => exported(policy)?.syscalls);
+    assert.ok(refused.includes(undefined));
+    for (const rules of refused) assert.ok((rules?.length ?? 0) <= CALLS.length * 1024);
+  });
+
   it('is read back as the same policy', () => {
     fc.assert(
       fc.property(random.policy, (policy) => {

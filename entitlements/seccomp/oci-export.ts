@@ -51,7 +51,14 @@ function conditionalRules(name: string, decision: Decision, fallback: Outcome): 
     taken = [...taken, ...clauses];
   }
   disjoint.push(...subtract([[]], decision.otherwise === fallback ? [[]] : taken).map((when) => ({ outcome: decision.otherwise, when })));
-  return disjoint.filter((piece) => piece.outcome !== fallback).flatMap((piece) => rulesOf(name, piece));
+  const rules: Rule[] = [];
+  for (const piece of disjoint) {
+    if (piece.outcome === fallback) continue;
+    for (const rule of rulesOf(name, piece)) rules.push(rule);
+    // Each piece is limited by itself, and there may be as many pieces: the limit is of all of them.
+    limitClauses(rules.length);
+  }
+  return rules;
 }
 
 function rulesOf(name: string, piece: Piece): Rule[] {
