@@ -9,6 +9,7 @@ const brief: ReadonlySet<string> = new Set([
   'writer.worker',
   'kernel-mounts.worker',
   'kernel-namespaces.worker',
+  'kernel-programs.worker',
   'network.worker',
   'reactor.worker',
 ]);

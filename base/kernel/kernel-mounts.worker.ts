@@ -1,7 +1,6 @@
 import { openDetachedMount } from './detached-mount.ts';
 import { bindMount, checkIdmap, mount, setPropagation, umount } from './mount.ts';
 import { mountOverlay } from './overlay.ts';
-import { spawnProcess } from './spawn.ts';
 import { limitsProjects, limitTrees } from './project-quota.ts';
 import { serveCalls } from './worker-calls.ts';
 
@@ -13,7 +12,6 @@ const calls = {
   setPropagation,
   mountOverlay,
   openDetachedMount,
-  spawnProcess,
   limitsProjects,
   limitTrees,
 };

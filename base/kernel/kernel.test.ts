@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { isMountpoint, startKernelWorker } from './index.ts';
+import { setTimeout } from 'node:timers/promises';
+import { isMountpoint, reapProcess, startKernelWorker } from './index.ts';
 import { PortcullisError } from '../errors/index.ts';
 import { temporaryFolder, temporaryMemory } from './temporary.fixture.ts';
 
@@ -84,4 +85,29 @@ test('a process that wants to end is not held, and one that waits for a call is'
     console.log('synced', await kernel.umount('/nowhere').catch((error) => error.code));`;
   const result = spawnSync(process.execPath, ['-e', program], { encoding: 'utf8', timeout: 20_000 });
   assert.deepEqual([result.stdout, result.status, result.signal], ['synced KERNEL_ENOENT\n', 0, null]);
+});
+
+test('a program does not wait for mounts', async (t) => {
+  const folder = temporaryFolder(t);
+  const kernel = await startKernelWorker();
+  const start = async (): Promise<void> => {
+    const pid = await kernel.spawnProcess({ path: '/bin/true', argv: ['true'], env: {}, descriptors: [null, null, null] });
+    t.after(async () => {
+      while (reapProcess(pid) === undefined) await setTimeout(1);
+    });
+  };
+  // Its Worker starts at the first one.
+  await start();
+  const done: string[] = [];
+  const mounts: Promise<unknown>[] = [];
+  for (let index = 0; index < 1_000; index++)
+    mounts.push(
+      kernel.mount('tmpfs', folder, 'tmpfs', 0),
+      kernel.umount(folder).then(() => done.push('mount')),
+    );
+  await start();
+  const before = done.length;
+  await Promise.all(mounts);
+  assert.ok(before < 1_000);
+  await kernel.close();
 });

@@ -3,6 +3,7 @@ import { onDemand } from './on-demand.ts';
 import { connectCalls } from './worker-calls.ts';
 import type { Caller } from './worker-calls.ts';
 import type { MountCalls } from './kernel-mounts.worker.ts';
+import type { ProgramCalls } from './kernel-programs.worker.ts';
 import type { NamespaceCalls } from './kernel-namespaces.worker.ts';
 import type { FileCalls } from './kernel-files.worker.ts';
 import type { BindOptions, Propagation } from './mount.ts';
@@ -47,7 +48,7 @@ export interface Kernel {
   /** Texts of `/proc/net/<name>` as pinned network namespaces see it, one a pin; undefined where it can not be opened. Give few at once: others wait. */
   readNetFiles(pins: readonly string[], name: string): Promise<(string | undefined)[]>;
   /** Resolves when a Worker takes its turn, or is not there; starts none and keeps none. @throws KERNEL_WORKER_GONE when it broke */
-  answers(worker: 'mounts' | 'namespaces'): Promise<void>;
+  answers(worker: 'mounts' | 'namespaces' | 'programs'): Promise<void>;
   /** Waits for calls under way and ends the Workers. Without it they do not keep the process alive. */
   close(): Promise<void>;
 }
@@ -56,17 +57,19 @@ export interface Kernel {
 const IDLE_MS = 15_000;
 
 /**
- * Starts one Worker for mounts and one for namespace windows; a third, for what may take seconds (removal, syncfs, usage), at
- * its first call. So a slow delete never delays a pin or a mount. An idle one ends, one that broke is replaced at the next call.
+ * Starts one Worker for mounts and one for namespace windows; one for programs, and one for what may take seconds (removal, syncfs, usage), at
+ * their first calls. So a slow delete never delays a pin or a mount, nor a mount an exec. An idle one ends, one that broke is replaced at the
+ * next call.
  */
 export async function startKernelWorker(): Promise<Kernel> {
   const mounts = onDemand(IDLE_MS, () => connectCalls<MountCalls>(startWorker(import.meta.url, './kernel-mounts.worker.ts')));
   const namespaces = onDemand(IDLE_MS, () => connectCalls<NamespaceCalls>(startWorker(import.meta.url, './kernel-namespaces.worker.ts')));
+  const programs = onDemand(IDLE_MS, () => connectCalls<ProgramCalls>(startWorker(import.meta.url, './kernel-programs.worker.ts')));
   const files = onDemand(IDLE_MS, () => connectCalls<FileCalls>(startWorker(import.meta.url, './kernel-files.worker.ts')));
   const mounting: Caller<MountCalls>['call'] = (name, ...values) => mounts.use((caller) => caller.call(name, ...values));
   const pinning: Caller<NamespaceCalls>['call'] = (name, ...values) => {
     // A pod's mounts and programs follow its namespaces.
-    void mounts.use(nothing).catch(() => undefined);
+    for (const worker of [mounts, programs]) void worker.use(nothing).catch(() => undefined);
     return namespaces.use((caller) => caller.call(name, ...values));
   };
   const filing: Caller<FileCalls>['call'] = (name, ...values) => files.use((caller) => caller.call(name, ...values));
@@ -81,7 +84,7 @@ export async function startKernelWorker(): Promise<Kernel> {
     openDetachedMount: (fstype) => mounting('openDetachedMount', fstype),
     limitsProjects: (path) => mounting('limitsProjects', path),
     limitTrees: (...values) => mounting('limitTrees', ...values),
-    spawnProcess: (program) => mounting('spawnProcess', program),
+    spawnProcess: (program) => programs.use((caller) => caller.call('spawnProcess', program)),
     setPropagation: (...values) => mounting('setPropagation', ...values),
     syncfs: (path) => filing('syncfs', path),
     removeTree: (path) => filing('removeTree', path),
@@ -91,9 +94,9 @@ export async function startKernelWorker(): Promise<Kernel> {
     configureNamespaces: (input) => pinning('configureNamespaces', input),
     unpinNamespaces: (dir) => pinning('unpinNamespaces', dir),
     readNetFiles: (...values) => namespaces.use((caller) => caller.call('readNetFiles', ...values)),
-    answers: (worker) => (worker === 'mounts' ? mounts : namespaces).ask((caller) => caller.ping()),
+    answers: (worker) => ({ mounts, namespaces, programs })[worker].ask((caller) => caller.ping()),
     async close() {
-      await Promise.all([mounts.close(), namespaces.close(), files.close()]);
+      await Promise.all([mounts, namespaces, programs, files].map((worker) => worker.close()));
     },
   };
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { closeFd, isMountpoint, mountOverlay, umount } from './index.ts';
 import { mountByOptions } from './overlay.ts';
@@ -96,4 +96,17 @@ test('a failure tells what the kernel wrote, and leaves neither mount nor descri
   assert.throws(() => mountOverlay({ lower: tooMany, ...writable }), { code: 'KERNEL_EINVAL', message: /too many lower directories/ });
   assert.equal(openDescriptors(), before);
   assert.equal(isMountpoint(writable.target), false);
+});
+
+test('makes what a writable overlay needs, with the owner and the mode of its root', (t) => {
+  const folder = temporaryFolder(t);
+  const writable = { upper: `${folder}/c/upper`, work: `${folder}/c/work`, target: `${folder}/c/merged` };
+  const overlay = { lower: makeLayers(folder, 1), ...writable, make: { uid: 1000, gid: 2000, mode: 0o1750 } };
+  for (const _ of ['missing', 'there']) {
+    mountOverlay(overlay);
+    const { uid, gid, mode } = statSync(writable.target);
+    assert.deepEqual({ uid, gid, mode: mode & 0o7777 }, { uid: 1000, gid: 2000, mode: 0o1750 });
+    assert.equal(statSync(`${folder}/c`).mode & 0o777, 0o700);
+    umount(writable.target);
+  }
 });

@@ -1,3 +1,4 @@
+import { chmodSync, chownSync, mkdirSync } from 'node:fs';
 import { checked, cString, kernelError } from './errno.ts';
 import { glibc, lastErrno } from './libc.ts';
 import { closeFd, openFile } from './files.ts';
@@ -29,6 +30,8 @@ export interface Overlay {
   readonly upper?: string;
   readonly work?: string;
   readonly target: string;
+  /** Makes `upper`, `work` and `target` before it mounts, where they are not there, and gives `upper` this owner and mode. */
+  readonly make?: { readonly uid: number; readonly gid: number; readonly mode: number };
   /** SELinux context of every file in it, whatever is on disk: mount(8), `context=`. */
   readonly context?: string;
 }
@@ -39,7 +42,7 @@ export interface Overlay {
  * without upper, which overlayfs refuses, becomes a read-only bind. Never `volatile`: such a mount does not survive a crash.
  */
 export function mountOverlay(overlay: Overlay): void {
-  const { lower, upper, work, target } = overlay;
+  const { lower, upper, work, target, make } = overlay;
   const [first] = lower;
   if (first === undefined) throw kernelError('EINVAL', 'mount overlay', target, 'an overlay needs at least one lower folder');
   if ((upper === undefined) !== (work === undefined)) {
@@ -48,6 +51,11 @@ export function mountOverlay(overlay: Overlay): void {
   if (upper === undefined && lower.length === 1) {
     bindMount(first, target, { readonly: true });
     return;
+  }
+  if (upper !== undefined && work !== undefined && make !== undefined) {
+    for (const path of [upper, work, target]) mkdirSync(path, { recursive: true, mode: 0o700 });
+    chownSync(upper, make.uid, make.gid);
+    chmodSync(upper, make.mode);
   }
   const held: number[] = [];
   try {

@@ -1,5 +1,7 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { closeSync, open, writeFile } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import { podFilesIn } from '../pods/files.ts';
 import type { ImageStore } from '../images/types.ts';
@@ -41,6 +43,10 @@ import { writableLimit } from './rootfs-limit.ts';
 import { signalNumber, stopSignalOf } from './stop-signal.ts';
 import { resolveUser } from './user.ts';
 import { checkMappable, checkUserIn, joinedUserNamespace, rootOwner } from './user-namespace.ts';
+
+/** By descriptors, which are closed at once: a FileHandle closes in a thread, and the container waits for it. */
+const openFile = promisify(open);
+const writeAll = promisify(writeFile);
 
 /** The one choke point for specs: confines, mounts the root file system, writes `config.json`. */
 export async function writeBundle(input: {
@@ -95,9 +101,11 @@ export async function writeBundle(input: {
   const userNamespace = await joinedUserNamespace(plan, sandbox, features);
   const mapping = userNamespace && { userNamespace: userNamespace.path, uids: userNamespace.uids, gids: userNamespace.gids };
   const limit = writableLimit(sandbox.config.annotations, config.metadata?.name ?? '', input.writableLayerSize);
-  const [rootfs] = await settleAll([
+  using opened = new DisposableStack();
+  const [rootfs, configFile] = await settleAll([
     input.images.mountRootfs(record.id, admitted.image, mapping, labels.selinux?.mount),
-    mkdir(bundle, { recursive: true, mode: 0o700 }),
+    // Opened here, where the mount takes longer: when the spec is there, only its bytes are written.
+    openIn(bundle, 'config.json').then((fd) => opened.adopt(fd, closeSync)),
     checkPropagation(host.sources),
   ]);
   // A limit that only the configuration names does not hold everywhere, and Status says so; one that a pod names is held or refused.
@@ -159,7 +167,9 @@ export async function writeBundle(input: {
     },
   });
   const edited = host.edits === undefined ? spec : withEdits(spec, host.edits);
-  const [places] = await settleAll([
+  // A thread writes while the destinations are looked at. Of a container that is refused the file goes with the bundle.
+  const [, places] = await settleAll([
+    writeAll(configFile, serialiseSpec(edited)),
     checkDestinations({
       spec: edited,
       rootfs: rootfs.path,
@@ -168,8 +178,6 @@ export async function writeBundle(input: {
       container: record.id,
       paths: input.paths,
     }),
-    // Of a container that is refused it goes with the bundle.
-    writeFile(join(bundle, 'config.json'), serialiseSpec(edited), { mode: 0o600 }),
   ]);
   input.planned({ ...places, maskedPaths: edited.linux.maskedPaths, place: commandPlace(edited) });
   // Only now: a request that is refused leaves nothing on the host.
@@ -190,4 +198,10 @@ export async function writeBundle(input: {
     user: { uid, gid, additionalGids },
     stopSignal,
   };
+}
+
+/** Makes the folder and, in it, a file that only root reads. */
+async function openIn(folder: string, name: string): Promise<number> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  return openFile(join(folder, name), 'w', 0o600);
 }

@@ -148,15 +148,16 @@ function realEffects(parts: EffectParts): ContainerEffects {
 
   /** Makes the log and what it needs. @returns the uppermost folder that had to be made */
   const makeLog = async ({ id, logPath }: ContainerRecord): Promise<string | undefined> => {
-    const [made] = await Promise.all([
-      logPath === '' ? undefined : parts.paths.makeFolder(dirname(logPath), 0o755),
-      mkdir(bundle(id), { recursive: true, mode: 0o700 }),
-    ]);
-    // What fails here, the monitor reports: it opens the same path.
-    if (logPath !== '')
+    const file = async (): Promise<string | undefined> => {
+      if (logPath === '') return undefined;
+      const made = await parts.paths.makeFolder(dirname(logPath), 0o755);
+      // What fails here, the monitor reports: it opens the same path.
       await parts.paths.makeFile(logPath, logMode).catch((thrown: unknown) => {
         if (hasNoAnswer(thrown)) throw thrown;
       });
+      return made;
+    };
+    const [made] = await settleAll([file(), mkdir(bundle(id), { recursive: true, mode: 0o700 })]);
     return made;
   };
   /** A request that is refused leaves nothing: no empty log, no folder for it. */

@@ -1,8 +1,12 @@
-import { constants, fchmodSync } from 'node:fs';
+import { closeSync, constants, fchmodSync, open as openByCallback } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 import { lstat, open, readdir, readlink, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import type { CachedFile } from '../../base/kernel/index.ts';
+
+/** A descriptor, which is closed at once and not in a thread. */
+const openFile = promisify(openByCallback);
 
 /** What stands at a path, links followed; of a link that is not followed its own. */
 export type PathFacts = CachedFile;
@@ -87,16 +91,16 @@ async function readText(path: string, limit: number): Promise<FileText> {
 
 /** Makes an empty file, whatever the umask is. One that is there stays as it is. */
 export async function makeFile(path: string, mode: number): Promise<void> {
-  const file = await open(path, 'wx', mode).catch((thrown: unknown) => {
+  const file = await openFile(path, 'wx', mode).catch((thrown: unknown) => {
     if ((thrown as NodeJS.ErrnoException).code === 'EEXIST') return undefined;
     throw thrown;
   });
   if (file === undefined) return;
   try {
-    // Not in a thread: the file has just been made, and a container waits for it.
-    fchmodSync(file.fd, mode);
+    // Not in a thread, as the closing: the file has just been made and holds nothing, and a container waits for it.
+    fchmodSync(file, mode);
   } finally {
-    await file.close();
+    closeSync(file);
   }
 }
 

@@ -1,5 +1,5 @@
 import { lstatSync } from 'node:fs';
-import { chmod, chown, mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { parseJson } from '../../base/json/index.ts';
 import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
@@ -8,6 +8,7 @@ import { errnoOf, imageError, wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
 import { dropMappedLayers, makeMappedRoot, mappedId, removeMappedRoot, withMappedLayers } from './mapped-layers.ts';
 import type { MappedRoots } from './mapped-layers.ts';
+import { settleAll } from '../state/settle.ts';
 import { createSerial } from './serial.ts';
 import type { Serial } from './serial.ts';
 import type { Trash } from './trash.ts';
@@ -68,28 +69,31 @@ export async function openRootfsShelf(
     if (isMountpoint(rootfs.path)) return rootfs;
     const lower = layers.map((layer) => `${folders.layers}/${layer}/fs`).reverse();
     const top = lower[0];
-    const [root] = await Promise.all([
-      stat(top ?? folders.empty),
-      ...['upper', 'work', 'merged'].map((name) => mkdir(`${folder}/${name}`, { recursive: true, mode: 0o700 })),
-    ]);
-    const [uid, gid] = mapping === undefined ? [root.uid, root.gid] : [mappedId(mapping.uids, root.uid), mappedId(mapping.gids, root.gid)];
-    // Not synced: after a power cut the container is gone as well.
-    await Promise.all([
-      writeFile(`${folder}/layers.json`, JSON.stringify({ imageId, layers }), { mode: 0o600 }),
-      // Of a folder neither takes back what the other does: chown(2) clears mode bits of files only.
-      chown(rootfs.upper, uid, gid),
-      chmod(rootfs.upper, root.mode & 0o7777),
-    ]);
-    const overlay = (below: readonly string[]): Promise<void> =>
-      kernel.mountOverlay({
-        lower: below,
-        upper: rootfs.upper,
-        work: `${folder}/work`,
-        target: rootfs.path,
-        ...(context !== undefined && { context }),
-      });
-    if (mapping === undefined) await overlay(top === undefined ? [folders.empty] : lower);
-    else await withMappedLayers({ kernel, folders, folder, userNamespace: mapping.userNamespace }, layers, overlay);
+    const mountTree = async (): Promise<void> => {
+      const root = await stat(top ?? folders.empty);
+      const make = {
+        uid: mapping === undefined ? root.uid : mappedId(mapping.uids, root.uid),
+        gid: mapping === undefined ? root.gid : mappedId(mapping.gids, root.gid),
+        mode: root.mode & 0o7777,
+      };
+      const overlay = (below: readonly string[]): Promise<void> =>
+        kernel.mountOverlay({
+          lower: below,
+          upper: rootfs.upper,
+          work: `${folder}/work`,
+          target: rootfs.path,
+          make,
+          ...(context !== undefined && { context }),
+        });
+      if (mapping === undefined) await overlay(top === undefined ? [folders.empty] : lower);
+      else await withMappedLayers({ kernel, folders, folder, userNamespace: mapping.userNamespace }, layers, overlay);
+    };
+    const list = async (): Promise<void> => {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      // Not synced: after a power cut the container is gone as well.
+      await writeFile(`${folder}/layers.json`, JSON.stringify({ imageId, layers }), { mode: 0o600 });
+    };
+    await settleAll([mountTree(), list()]);
     refuseUnsafe(rootfs.path, id);
     return rootfs;
   }

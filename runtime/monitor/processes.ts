@@ -1,22 +1,23 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { closeFd, isErrno, pidfdOpen, pidfdSendSignal } from '../../base/kernel/index.ts';
-import { meansGone, processIdentity, sameProcess } from '../../base/process/index.ts';
+import { currentBootId, meansGone, processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
 
 const SIGKILL = 9;
 
 /**
- * A pidfd of that very process: looked at again after opening, since the pid may have been reused before. Undefined when it is gone.
+ * A pidfd of that very process: it is looked at after opening, since the pid may have been reused before. Undefined when it is gone.
  * @throws PortcullisError when it cannot be found out or opened, as without free descriptors
  */
 export function openProcess(identity: ProcessIdentity): number | undefined {
-  if (!sameProcess(identity)) return undefined;
+  if (identity.bootId !== currentBootId()) return undefined;
   let pidfd: number;
   try {
     pidfd = pidfdOpen(identity.pid);
   } catch (cause) {
-    if (isErrno(cause, 'ESRCH')) return undefined;
+    // Also of a thread that has the pid now, which the kernel refuses by other numbers (pidfd_open(2)).
+    if (isErrno(cause, 'ESRCH') || !sameProcess(identity)) return undefined;
     throw cause;
   }
   let isSame = false;

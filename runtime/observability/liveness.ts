@@ -22,6 +22,7 @@ export function livenessChecks(parts: {
     { name: 'reactor', check: () => reactorAnswers(reactor) },
     { name: 'namespaces', check: () => kernel.answers('namespaces') },
     { name: 'mounts', check: () => kernel.answers('mounts') },
+    { name: 'programs', check: () => kernel.answers('programs') },
   ];
 }
 

@@ -163,7 +163,7 @@ audit: { path: audit/audit.log${more} }
     };
     assert.deepEqual(await health(), {
       status: 200,
-      body: { healthy: true, checks: { files: 'ok', database: 'ok', reactor: 'ok', namespaces: 'ok', mounts: 'ok' } },
+      body: { healthy: true, checks: { files: 'ok', database: 'ok', reactor: 'ok', namespaces: 'ok', mounts: 'ok', programs: 'ok' } },
     });
     stage.writePolicy('nonsense: [');
     await stage.daemon.reload();

@@ -1,0 +1,6 @@
+import { spawnProcess } from './spawn.ts';
+import { serveCalls } from './worker-calls.ts';
+
+const calls = { spawnProcess };
+export type ProgramCalls = typeof calls;
+serveCalls(calls);

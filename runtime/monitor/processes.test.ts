@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { test } from 'node:test';
+import { closeFd } from '../../base/kernel/index.ts';
+import { processIdentity } from '../../base/process/index.ts';
+import type { ProcessIdentity } from '../../base/process/index.ts';
+import { openProcess } from './processes.ts';
+
+function own(): ProcessIdentity {
+  const identity = processIdentity(process.pid);
+  assert.ok(identity !== undefined);
+  return identity;
+}
+
+test('opens the process that it is asked for', () => {
+  const pidfd = openProcess(own());
+  assert.ok(pidfd !== undefined);
+  closeFd(pidfd);
+});
+
+test('opens no other process that has the pid now', () => {
+  assert.equal(openProcess({ ...own(), startTime: '1' }), undefined);
+});
+
+test('opens nothing of another boot', () => {
+  assert.equal(openProcess({ ...own(), bootId: 'earlier' }), undefined);
+});
+
+test('takes a process for gone whose pid a thread has now', () => {
+  const thread = readdirSync('/proc/self/task')
+    .map(Number)
+    .find((id) => id !== process.pid);
+  assert.ok(thread !== undefined);
+  assert.equal(openProcess({ ...own(), pid: thread, startTime: '1' }), undefined);
+});
