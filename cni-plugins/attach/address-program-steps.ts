@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import type { CniResult } from '../spec/result.ts';
 import { runAddressProgram } from './address-program.ts';
 import type { ProgramCommand } from './address-program.ts';
@@ -5,10 +6,14 @@ import type { Host } from './caller.ts';
 import type { PluginCall } from './plugin-call.ts';
 
 /**
- * What a plugin call does, interrupted where an address plugin of others must be asked: that is a program, which may take long, and meanwhile
- * the network's thread does other work. A call without such a step is done at once.
+ * What a plugin call does, interrupted where an address plugin of others must be asked, which is a program, and where the kernel is waited for:
+ * both may take long, and meanwhile the network's thread does other work. A call without such a step is done at once.
  */
-export type Steps<T> = Generator<ProgramStep, T, CniResult | undefined>;
+export type Steps<T> = Generator<ProgramStep | Pause, T, CniResult | undefined>;
+
+interface Pause {
+  readonly pauseMs: number;
+}
 
 interface ProgramStep {
   readonly type: string;
@@ -21,9 +26,10 @@ export function runSteps<T>(steps: Steps<T>, call: PluginCall, host: Host): T | 
   return first.done === true ? first.value : goOn(steps, first.value, call, host);
 }
 
-async function goOn<T>(steps: Steps<T>, first: ProgramStep, call: PluginCall, host: Host): Promise<T> {
+async function goOn<T>(steps: Steps<T>, first: ProgramStep | Pause, call: PluginCall, host: Host): Promise<T> {
   for (let step = first; ;) {
-    const next = await runAddressProgram(step.type, step.command, call, host).then(
+    const pending = 'pauseMs' in step ? setTimeout(step.pauseMs, undefined) : runAddressProgram(step.type, step.command, call, host);
+    const next = await pending.then(
       (result) => steps.next(result),
       (thrown: unknown) => steps.throw(thrown),
     );
@@ -32,7 +38,7 @@ async function goOn<T>(steps: Steps<T>, first: ProgramStep, call: PluginCall, ho
   }
 }
 
-/** Runs an act, after all of the same attachment that still wait for a program. */
+/** Runs an act, after all of the same attachment that still wait. */
 export type InTurn = <T>(call: PluginCall, act: () => T | Promise<T>) => T | Promise<T>;
 
 export function createTurns(): InTurn {

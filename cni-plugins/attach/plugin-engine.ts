@@ -2,7 +2,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { Attached, Plugin, ResourceKernel } from '../plugins/contract.ts';
-import { kindOf } from '../plugins/registry.ts';
+import { completion, kindOf } from '../plugins/registry.ts';
 import { createAddressing } from './addressing.ts';
 import type { Addressing } from './addressing.ts';
 import { createTurns, runSteps } from './address-program-steps.ts';
@@ -48,6 +48,15 @@ export interface PluginCoreParts {
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
+/** What a call made. */
+interface Stood {
+  readonly result: CniResult;
+  /** Waits for the kernel. */
+  readonly pending?: Part;
+}
+
+/** How long the kernel is left alone that was found at work. */
+const lookAgainMs = 50;
 /** So few are always compared. */
 const fewParts = 32;
 
@@ -56,6 +65,8 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
   const names = createNameStore(database);
   const memberships = createMembershipStore(database);
   const restsUntil = new Map<string, number>();
+  /** Attachments whose ADD waits for the kernel. */
+  const awaited = new Set<number>();
   const addressing: Addressing = createAddressing(database);
   const takenMacs = createTakenMacs(database);
 
@@ -120,9 +131,9 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     if (source.from === 'program') act(host, refuseTwice);
     const delegated = source.from === 'program' ? yield { type: source.type, command: 'ADD' } : undefined;
     try {
-      return act(host, () => {
+      const stood = act(host, (): Stood => {
         refuseTwice();
-        if (plugin === undefined) return leaseOnly(reading, call, host);
+        if (plugin === undefined) return { result: leaseOnly(reading, call, host) };
         const gone: true[] = [];
         const foundGone = (): void => void gone.push(true);
         const made = host.withPod(call.netns, { ownAllowed: call.netnsOverride === true, foundGone }, (kernel) =>
@@ -131,6 +142,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
         if (gone.length > 0) repair(host);
         return made;
       });
+      return yield* completed(stood, call, host);
     } catch (thrown) {
       if (source.from === 'program') yield* letGo(source.type, call);
       throw thrown;
@@ -160,7 +172,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     host: Host,
     kernel: ResourceKernel,
     delegated: CniResult | undefined,
-  ): CniResult => {
+  ): Stood => {
     const hostInterface = linkOf(call);
     const planned = database.transaction(() => {
       const { attachment, given: leased } = lease(reading, call, host, hostInterface);
@@ -185,30 +197,65 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
   };
 
   /** Makes what is planned; all of it or nothing. */
-  const stand = (planned: Part, kernel: ResourceKernel, call: PluginCall, host: Host): CniResult => {
+  const stand = (planned: Part, kernel: ResourceKernel, call: PluginCall, host: Host): Stood => {
+    const { result } = planned;
     try {
       const joins = membershipsOfCall(call);
       for (const resource of planned.resources) kindOf(resource).ensure(resource, kernel, call.key);
-      for (const resource of planned.resources) kindOf(resource).complete?.(resource, kernel);
-      database.transaction(() => {
+      if (completion(planned.resources, kernel, 0) === 'pending') {
+        // While it is waited for, others have the lock, and would take away what is half made. After a kill the next look completes it.
         parts.setState(planned, 'ready');
-        const joined = { ...joins, addresses: planned.result.ips.map(({ address }) => address.replace(/\/\d+$/u, '')) };
-        const given = [...namesOfCall(call, planned.result), ...memberNames(joined)];
-        const holder = memberHolder(host, planned, ownerOfCall(call));
-        if (given.length > 0) names.put(holder, given);
-        if (joined.memberships.length > 0) memberships.put(holder, joined, (end) => host.inside(() => isListenedAt(end)));
-      });
-      return planned.result;
+        return { result, pending: planned };
+      }
+      conclude(planned, joins, call, host);
+      return { result };
     } catch (thrown) {
-      undo(planned, kernel, host);
+      undo(planned, () => remove(planned, kernel, host, true));
       throw thrown;
+    }
+  };
+
+  const conclude = (planned: Part, joins: ReturnType<typeof membershipsOfCall>, call: PluginCall, host: Host): void =>
+    database.transaction(() => {
+      parts.setState(planned, 'ready');
+      const joined = { ...joins, addresses: planned.result.ips.map(({ address }) => address.replace(/\/\d+$/u, '')) };
+      const given = [...namesOfCall(call, planned.result), ...memberNames(joined)];
+      const holder = memberHolder(host, planned, ownerOfCall(call));
+      if (given.length > 0) names.put(holder, given);
+      if (joined.memberships.length > 0) memberships.put(holder, joined, (end) => host.inside(() => isListenedAt(end)));
+    });
+
+  /** Waits until the kernel has done its part. Other calls have their turn meanwhile. */
+  const completed = function* ({ result, pending }: Stood, call: PluginCall, host: Host): Steps<CniResult> {
+    if (pending === undefined) return result;
+    const started = performance.now();
+    const standsStill = (): boolean => parts.part(host.realm, pending.key, pending.type)?.attachment === pending.attachment;
+    const isDone = (): boolean =>
+      act(host, () => {
+        if (!standsStill()) throw notAttached(pending.key, pending.type);
+        return host.withPod(call.netns, { ownAllowed: call.netnsOverride === true }, (kernel) => {
+          if (completion(pending.resources, kernel, performance.now() - started) === 'pending') return false;
+          conclude(pending, membershipsOfCall(call), call, host);
+          return true;
+        });
+      });
+    awaited.add(pending.attachment);
+    try {
+      do yield { pauseMs: lookAgainMs };
+      while (!isDone());
+      return result;
+    } catch (thrown) {
+      undo(pending, () => act(host, () => (standsStill() ? removeAnyhow(pending, host) : undefined)));
+      throw thrown;
+    } finally {
+      awaited.delete(pending.attachment);
     }
   };
 
   /** The second half of an ADD, whose first one leased the addresses. */
   const finish = function* (call: PluginCall, host: Host): Steps<CniResult> {
     const { type, plugin, config } = sound(read(call));
-    return act(host, () => {
+    const stood = act(host, () => {
       const part = parts.part(host.realm, call.key, type);
       if (plugin === undefined || part === undefined) throw notAttached(call.key, type);
       return host.withPod(call.netns, { ownAllowed: call.netnsOverride === true }, (kernel) => {
@@ -223,11 +270,12 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
         return stand(planned, kernel, call, host);
       });
     });
+    return yield* completed(stood, call, host);
   };
 
-  const undo = (part: Part, kernel: ResourceKernel, host: Host): void => {
+  const undo = (part: Part, removal: () => void): void => {
     try {
-      remove(part, kernel, host, true);
+      removal();
     } catch (thrown) {
       log.warn(
         { ...part.key, type: part.type, why: reasonOf(thrown) },
@@ -322,14 +370,15 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     });
 
   const repairPart = (part: Part, kernel: ResourceKernel): void => {
-    if (kernel.pod === undefined) return;
+    if (kernel.pod === undefined || awaited.has(part.attachment)) return;
     for (const resource of part.resources) {
       const kind = kindOf(resource);
       const differences = kind.differences(resource, kernel, part.key);
       if (differences.length === 0) continue;
       log.warn({ ...part.key, type: part.type, differences }, 'an attachment differs from its record; it is repaired');
       kind.ensure(resource, kernel, part.key);
-      kind.complete?.(resource, kernel);
+      // What is pending the next look finds, and completes.
+      kind.complete?.(resource, kernel, 0);
     }
   };
 

@@ -10,7 +10,7 @@ import type { CniResult } from '../spec/result.ts';
 import type { PlanInput, Resource, ResourceKernel } from './contract.ts';
 import type { AttachmentKey } from '../spec/attachment-key.ts';
 import type { Act, Answer } from './pod.fixture.ts';
-import { addressPlugins, kindOf, plugins } from './registry.ts';
+import { addressPlugins, completion, kindOf, plugins } from './registry.ts';
 
 /** The Worker of pod.fixture.ts: what the engine does with a plugin, without its database. */
 
@@ -35,6 +35,7 @@ function withKernel<T>(netns: string, body: (kernel: ResourceKernel) => T): T {
   );
 }
 
+const sleepCell = new Int32Array(new SharedArrayBuffer(4));
 const stored = new Map<string, readonly Resource[]>();
 const nameOf = (type: string, key: AttachmentKey): string => [type, key.network, key.containerId, key.interface].join('\0');
 
@@ -66,9 +67,14 @@ function add(act: Act, kernel: ResourceKernel): CniResult {
   // Twice: a second attempt finds what the first one made.
   for (let attempt = 0; attempt < 2; attempt += 1) {
     for (const resource of resources) kindOf(resource).ensure(resource, kernel, act.key);
-    for (const resource of resources) kindOf(resource).complete?.(resource, kernel);
+    complete(resources, kernel);
   }
   return plan.result;
+}
+
+function complete(resources: readonly Resource[], kernel: ResourceKernel): void {
+  const started = performance.now();
+  while (completion(resources, kernel, performance.now() - started) === 'pending') Atomics.wait(sleepCell, 0, 0, 20);
 }
 
 function run(act: Act): Answer {
@@ -78,7 +84,7 @@ function run(act: Act): Answer {
     if (act.verb === 'check')
       return { differences: resources.flatMap((resource) => kindOf(resource).differences(resource, kernel, act.key)) };
     for (const resource of resources) if (act.verb === 'repair') kindOf(resource).ensure(resource, kernel, act.key);
-    for (const resource of resources) if (act.verb === 'repair') kindOf(resource).complete?.(resource, kernel);
+    if (act.verb === 'repair') complete(resources, kernel);
     if (act.verb === 'del')
       for (let attempt = 0; attempt < 2; attempt += 1)
         for (const resource of resources.toReversed()) kindOf(resource).remove(resource, kernel, act.key, { has: () => undefined });

@@ -119,6 +119,8 @@ export interface ResourceKernel {
   readonly foundGone?: () => void;
 }
 
+export type Completion = 'done' | 'pending';
+
 /** A host port that one attachment of a realm holds at a time. */
 export type HostPort = Pick<PortMapping, 'protocol' | 'hostPort'> & { readonly hostIp?: string };
 
@@ -129,8 +131,12 @@ export interface ResourceKind<R extends Resource = Resource> {
   hostPorts?(resource: R): readonly HostPort[];
   /** Makes it, or what is missing of it; success when it stands. */
   ensure(resource: R, kernel: ResourceKernel, key: AttachmentKey): void;
-  /** Does what comes once all resources of the plugin are made: lets traffic through, waits. As {@link ensure}. */
-  complete?(resource: R, kernel: ResourceKernel): void;
+  /**
+   * Does what comes once all resources of the plugin are made, such as letting traffic through. It does not wait: where the kernel or a neighbour
+   * is still at work the answer is `pending`, and it is called again, after other calls had their turn. As {@link ensure}.
+   * @param waitedMs since the first time
+   */
+  complete?(resource: R, kernel: ResourceKernel, waitedMs: number): Completion;
   /** What the kernel has otherwise, in words for a person; empty: it stands as described. */
   differences(resource: R, kernel: ResourceKernel, key: AttachmentKey): string[];
   /**

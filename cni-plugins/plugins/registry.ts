@@ -4,7 +4,7 @@ import { masqueradeKind } from './nat/masquerade-kind.ts';
 import { macGuardKind } from './bridge/mac-guard-kind.ts';
 import { vethPortKind } from './bridge/veth-port-kind.ts';
 import { cnm } from './cnm/plugin.ts';
-import type { AddressPlugin, Plugin, Resource, ResourceKind } from './contract.ts';
+import type { AddressPlugin, Completion, Plugin, Resource, ResourceKernel, ResourceKind } from './contract.ts';
 import { podAddressesKind } from './interface/pod-addresses.ts';
 import { loopback } from './loopback/plugin.ts';
 import { loopbackKind } from './loopback/loopback-kind.ts';
@@ -77,4 +77,10 @@ export function kindOf(resource: Resource): ResourceKind {
   const kind = byKind.get(resource.kind);
   if (kind === undefined) throw new Error(`resources of the kind ${JSON.stringify(resource.kind)} are not known to this version`);
   return kind;
+}
+
+/** Completes what a plugin has made, each kind once. @param waitedMs since the first time */
+export function completion(resources: readonly Resource[], kernel: ResourceKernel, waitedMs: number): Completion {
+  const found = resources.map((resource) => kindOf(resource).complete?.(resource, kernel, waitedMs));
+  return found.includes('pending') ? 'pending' : 'done';
 }

@@ -8,7 +8,7 @@ import { acknowledged } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { deleteLink } from '../interface/child-link.ts';
 import { rememberIndex } from '../interface/pod-index.ts';
-import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import type { Completion, Resource, ResourceKernel, ResourceKind } from '../contract.ts';
 import { bridgeSeen } from './bridge-kind.ts';
 import { ensurePortVlans, portVlanDifferences } from './vlan.ts';
 import type { PortVlans } from './vlan.ts';
@@ -128,10 +128,11 @@ function rejoin(resource: VethPort, route: NetlinkSocket, master: number, pod: N
 }
 
 /** The host's end comes up last: then the bridge forwards at once, and what the kernel does at that is in nobody's way. */
-function complete(resource: VethPort, { host: { route }, pod }: ResourceKernel): void {
+function complete(resource: VethPort, { host: { route }, pod }: ResourceKernel): Completion {
   if (resource.enabled && pod !== undefined && !isUp(pod.route, resource.interface)) pod.route.run([setUp({ name: resource.interface })]);
   route.run([setUp({ name: resource.hostInterface })]);
   if (resource.enabled && !isRunning(route, resource.hostInterface)) awaitForwarding(resource, route);
+  return 'done';
 }
 
 const sleepCell = new Int32Array(new SharedArrayBuffer(4));

@@ -58,13 +58,14 @@ export const podAddressesKind: ResourceKind<PodAddresses> = {
     ];
     runTolerating('EEXIST', route, settings, resource.detectsDuplicates === true ? [] : routesOf(resource, index));
   },
-  complete(resource, kernel) {
-    if (resource.detectsDuplicates !== true) return;
+  complete(resource, kernel, waitedMs) {
+    if (resource.detectsDuplicates !== true) return 'done';
     const { route } = podOf(kernel, resource.interface);
     const index = podIndexOf(route, resource.interface);
     if (index === undefined) throw interfaceMissing(resource.interface, 'pod');
-    awaitDetection(route, index, resource.interface);
+    if (isDetecting(route, index, resource.interface, waitedMs)) return 'pending';
     runTolerating('EEXIST', route, [], routesOf(resource, index));
+    return 'done';
   },
   differences(resource, kernel) {
     const { interface: name } = resource;
@@ -85,18 +86,15 @@ export const podAddressesKind: ResourceKind<PodAddresses> = {
 };
 
 const detectionDeadlineMs = 10_000;
-const sleepCell = new Int32Array(new SharedArrayBuffer(4));
 
-/** As upstream: until no neighbour has claimed the addresses. @throws NETWORK_ADDRESS_TAKEN */
-function awaitDetection(route: NetlinkSocket, index: number, name: string): void {
-  for (const deadline = performance.now() + detectionDeadlineMs; ;) {
-    const own = listAddresses(route, index);
-    if (own.some(({ detection }) => detection === 'duplicate')) throw duplicateAddress(name, 'a neighbour has the same IPv6 address');
-    if (!own.some(({ detection }) => detection === 'under way')) return;
-    if (performance.now() > deadline)
-      throw duplicateAddress(name, `duplicate address detection took longer than ${detectionDeadlineMs} ms`);
-    Atomics.wait(sleepCell, 0, 0, 20);
-  }
+/** Whether neighbours may still claim one of the addresses. @throws NETWORK_ADDRESS_TAKEN, as upstream */
+function isDetecting(route: NetlinkSocket, index: number, name: string, waitedMs: number): boolean {
+  const own = listAddresses(route, index);
+  if (own.some(({ detection }) => detection === 'duplicate')) throw duplicateAddress(name, 'a neighbour has the same IPv6 address');
+  if (!own.some(({ detection }) => detection === 'under way')) return false;
+  if (waitedMs > detectionDeadlineMs)
+    throw duplicateAddress(name, `duplicate address detection took longer than ${detectionDeadlineMs} ms`);
+  return true;
 }
 
 const routesOf = (resource: PodAddresses, index: number): Request[] => resource.routes.map((entry) => putRoute(tableRouteOf(entry, index)));
