@@ -29,7 +29,7 @@ export {
   writeFd,
 } from './files.ts';
 export type { OpenInRoot, Times } from './files.ts';
-export { kernelFileSystemApart, kernelFileSystemOf, openInRootApart, openNamespaceRoot, placeOf } from './place.ts';
+export { kernelFileSystemOf, openNamespaceRoot, placeOf } from './place.ts';
 export type { Place } from './place.ts';
 export { landlockVersion } from './landlock.ts';
 export { limitsProjects } from './project-quota.ts';

@@ -1,16 +1,13 @@
 import { statfsSync } from 'node:fs';
-import { statfs } from 'node:fs/promises';
 import { checked, kernelError } from './errno.ts';
-import { glibc, glibcApart } from './libc.ts';
+import { glibc } from './libc.ts';
 import { closeFd, openFile, openInRoot } from './files.ts';
-import { AT_EMPTY_PATH, O_CLOEXEC, O_DIRECTORY, O_PATH, S_IFMT } from './constants.ts';
+import { AT_EMPTY_PATH, O_DIRECTORY, O_PATH, S_IFMT } from './constants.ts';
 
 const c = {
   statx: glibc('statx', 'int', ['int', 'str', 'int', 'uint', 'void *']),
-  openat2: glibcApart('syscall', 'int64', ['long', 'int', 'str', 'void *', 'size_t']),
 };
 
-const SYS_openat2 = 437;
 const STATX_BASIC_STATS = 0x7ff;
 const STATX_MNT_ID = 0x1000;
 const STATX_ATTR_MOUNT_ROOT = 0x2000n;
@@ -48,19 +45,10 @@ const PROC_SUPER_MAGIC = 0x9fa0;
 const SYSFS_MAGIC = 0x62656572;
 
 /** Which kernel file system an open file belongs to, by the magic number of its file system (statfs(2)). */
-export function kernelFileSystemOf(fd: number): KernelFileSystem | undefined {
-  return kernelFileSystemBy(statfsSync(`/proc/self/fd/${fd}`).type);
+export function kernelFileSystemOf(fd: number): 'proc' | 'sysfs' | undefined {
+  const { type } = statfsSync(`/proc/self/fd/${fd}`);
+  return type === PROC_SUPER_MAGIC ? 'proc' : type === SYSFS_MAGIC ? 'sysfs' : undefined;
 }
-
-/** {@link kernelFileSystemOf} in a thread of libuv's pool: a file system may ask its server, which may not answer. */
-export async function kernelFileSystemApart(fd: number): Promise<KernelFileSystem | undefined> {
-  return kernelFileSystemBy((await statfs(`/proc/self/fd/${fd}`)).type);
-}
-
-type KernelFileSystem = 'proc' | 'sysfs';
-
-const kernelFileSystemBy = (type: number): KernelFileSystem | undefined =>
-  type === PROC_SUPER_MAGIC ? 'proc' : type === SYSFS_MAGIC ? 'sysfs' : undefined;
 
 /** Folders above its root that a process may have; more is taken for an attempt to keep us busy. */
 const deepestRoot = 4096;
@@ -86,17 +74,4 @@ export function openNamespaceRoot(pid: number): { readonly fd: number; readonly 
     closeFd(fd);
     throw thrown;
   }
-}
-
-/**
- * {@link openInRoot} below a descriptor in a thread of libuv's pool, for a path that may lead to a file system that does not answer.
- * @returns undefined when it failed: the error number of another thread cannot be read
- */
-export async function openInRootApart(root: number, path: string, flags: number, resolve: number): Promise<number | undefined> {
-  if (path.includes('\0')) return undefined;
-  const how = Buffer.alloc(24);
-  how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
-  how.writeBigUInt64LE(BigInt(resolve), 16);
-  const fd = await c.openat2(SYS_openat2, root, path, how, how.length);
-  return fd < 0 ? undefined : Number(fd);
 }

@@ -23,7 +23,8 @@ import { emptyCgroup, removeCgroupTree } from '../oci/cgroup-removal.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
 import { cgroupProcesses } from '../oci/cgroups.ts';
 import { createOomLedger } from '../oci/oom-ledger.ts';
-import { checkMadeContainer } from '../oci/made-container.ts';
+import { areLocal } from '../oci/local-mounts.ts';
+import { checkMadeContainer, mountsOf } from '../oci/made-container.ts';
 import type { ContainerPlan } from '../oci/made-container.ts';
 import { execSync } from '../oci/exec.ts';
 import type { ExecScopes } from '../oci/exec-scope.ts';
@@ -249,7 +250,12 @@ function realEffects(parts: EffectParts): ContainerEffects {
       const plan = plans.get(record.id);
       plans.delete(record.id);
       // Of other runtimes (virtual machines, kernels in user space) the host does not see the mounts.
-      if (plan !== undefined && handlerOf(record).kind !== 'other') checkMadeContainer(record.id, made.init.pid, plan);
+      if (plan !== undefined && handlerOf(record).kind !== 'other') {
+        const mounts = mountsOf(made.init.pid);
+        // A volume may lie on a file system that does not answer.
+        if (areLocal(mounts)) checkMadeContainer(record.id, made.init.pid, plan, mounts);
+        else await parts.paths.checkMadeContainer(record.id, made.init.pid, plan);
+      }
       return made;
     },
     raiseNetwork: async (sandbox, containers) => {
@@ -307,6 +313,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
       const spec = parseJson(await readFile(join(bundle(record.id), 'config.json'), 'utf8')) as OciSpec;
       return execSync({
         startProgram: parts.startProgram,
+        paths: parts.paths,
         scopes: parts.execScopes,
         target: { id: record.id, handler: handlerOf(record), conmon: parts.conmon, init: record.init?.pid ?? 0, dir: bundle(record.id) },
         place: commandPlace(spec),

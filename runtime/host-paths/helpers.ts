@@ -4,6 +4,7 @@ import { startHelper } from './helper.ts';
 import type { Helper } from './helper.ts';
 import { createMountTable } from './mount-table.ts';
 import type { LookUps } from './look-ups.ts';
+import { localFileSystems } from '../oci/local-mounts.ts';
 
 /** How long a file system may take to answer. */
 const answerMs = 5_000;
@@ -21,11 +22,11 @@ const idleMs = 30_000;
 /** Processes that look things up, started as they are needed. A look-up that takes too long ends its process; only its own request fails. */
 export interface Helpers {
   /**
-   * @param path that is reported when there is no answer
+   * @param place the path that is reported when there is no answer; what is asked one after the other, where it is not the file system of that path
    * @throws what the look-up throws; PortcullisError RUNTIME_PATH_NO_ANSWER, RUNTIME_PATH_UNKNOWN
    */
   ask<Name extends keyof LookUps>(
-    path: string,
+    place: string | { readonly path: string; readonly subject: string },
     call: Name,
     ...values: Parameters<LookUps[Name]>
   ): Promise<Awaited<ReturnType<LookUps[Name]>>>;
@@ -133,11 +134,15 @@ export function createHelpers(startProgram: StartProgram): Helpers {
     }
   };
 
+  // What is local is asked path by path: one that leads elsewhere by a link holds up no other.
+  const subjectOf = async (path: string): Promise<string> => {
+    const { target, fstype } = await mounts.mountOf(path);
+    return localFileSystems.has(fstype) ? path : `mount ${target}`;
+  };
+
   return {
-    ask: async (path, call, ...values) => {
-      const { target, fstype } = await mounts.mountOf(path);
-      // What is local is asked path by path: one that leads elsewhere by a link holds up no other.
-      const subject = local.has(fstype) ? path : `mount ${target}`;
+    ask: async (place, call, ...values) => {
+      const { path, subject } = typeof place === 'string' ? { path: place, subject: await subjectOf(place) } : place;
       if (isClosed) throw noAnswer({ path }, 'the daemon stops');
       const asked: Asked = { path, subject, call, values, settle: Promise.withResolvers() };
       waiting.add(asked);
@@ -155,12 +160,6 @@ export function createHelpers(startProgram: StartProgram): Helpers {
     },
   };
 }
-
-/** File systems whose look-ups depend on this machine alone: neither on another host nor on a process. */
-const local = new Set([
-  ...['bcachefs', 'btrfs', 'erofs', 'ext2', 'ext3', 'ext4', 'f2fs', 'iso9660', 'overlay', 'squashfs', 'vfat', 'xfs', 'zfs'],
-  ...['cgroup', 'cgroup2', 'devpts', 'devtmpfs', 'hugetlbfs', 'mqueue', 'proc', 'ramfs', 'sysfs', 'tmpfs'],
-]);
 
 const late = Symbol('late');
 

@@ -9,6 +9,8 @@ import { createHelpers } from './helpers.ts';
 import type { Helpers } from './helpers.ts';
 import { makeFile } from './look-ups.ts';
 import type { FileText, PathFacts } from './look-ups.ts';
+import type { ContainerPlan } from '../oci/made-container.ts';
+import type { AskedPlace } from '../oci/place-check.ts';
 
 /**
  * Files and folders of the host that a pod names, or that may lead to a file system of somebody else. Whatever the kernel holds in memory is
@@ -37,6 +39,10 @@ export interface HostPaths {
   removeEmptyLog(log: string, uppermost: string | undefined): Promise<void>;
   /** Which file stands at a path, in terms that no other has at the same time, and whether a process has it open. */
   openedBy(path: string, pid: number): Promise<{ readonly file?: string; readonly isOpen: boolean }>;
+  /** What a command meets in a container. @throws PortcullisError as checkPlace of runtime/oci */
+  checkPlace(asked: AskedPlace): Promise<void>;
+  /** @throws PortcullisError as checkMadeContainer of runtime/oci */
+  checkMadeContainer(container: string, init: number, plan: ContainerPlan): Promise<void>;
   /** @throws PortcullisError as checkIdmap of base/kernel */
   checkIdmap(path: string, userNamespace: string): Promise<void>;
 }
@@ -123,6 +129,14 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
     removeFile: (path) => ask(path, 'removeFile', path),
     removeEmptyLog: (log, uppermost) => ask(log, 'removeEmptyLog', log, uppermost),
     openedBy: (path, pid) => ask(path, 'openedBy', path, pid),
+    checkPlace: (asked) => ask(inContainer(asked.container, asked.place.cwd), 'checkPlace', asked),
+    checkMadeContainer: (container, init, plan) => ask(inContainer(container, plan.place.cwd), 'checkMadeContainer', container, init, plan),
     checkIdmap: (path, userNamespace) => ask(path, 'checkIdmap', path, userNamespace),
   };
 }
+
+/** Containers wait for their own volumes alone. */
+const inContainer = (container: string, path: string): { readonly path: string; readonly subject: string } => ({
+  path,
+  subject: `a volume of container ${container.slice(0, 13)}`,
+});

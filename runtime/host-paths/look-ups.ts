@@ -4,6 +4,8 @@ import { lstat, open, readdir, readlink, realpath, rename, rm, rmdir, stat } fro
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { CachedFile } from '../../base/kernel/index.ts';
+import type { ContainerPlan } from '../oci/made-container.ts';
+import type { AskedPlace } from '../oci/place-check.ts';
 
 /** A descriptor, which is closed at once and not in a thread. */
 const openFile = promisify(openByCallback);
@@ -65,6 +67,16 @@ export const lookUps = {
   removeEmptyLog,
   openedBy,
   /** Whether a source can be bound with ids mapped by a user namespace. @throws PortcullisError as checkIdmap of base/kernel */
+  /** @throws PortcullisError as checkPlace of runtime/oci */
+  checkPlace: async (asked: AskedPlace): Promise<void> => {
+    const { checkPlace } = await import('../oci/place-check.ts');
+    checkPlace(asked);
+  },
+  /** @throws PortcullisError as checkMadeContainer of runtime/oci */
+  checkMadeContainer: async (container: string, init: number, plan: ContainerPlan): Promise<void> => {
+    const { checkMadeContainer, mountsOf } = await import('../oci/made-container.ts');
+    checkMadeContainer(container, init, plan, mountsOf(init));
+  },
   checkIdmap: async (path: string, userNamespace: string): Promise<void> => {
     const { checkIdmap } = await import('../../base/kernel/index.ts');
     checkIdmap(path, userNamespace);

@@ -1,19 +1,17 @@
 import { readFileSync } from 'node:fs';
-import { closeFd, openNamespaceRoot } from '../../base/kernel/index.ts';
-import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { hasNoAnswer } from '../host-paths/host-paths.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import { openAdvisories } from './advisories.ts';
-import { checkLauncher, launcherOf } from './launcher-name.ts';
+import { launcherOf } from './launcher-name.ts';
+import { areLocal, isWholeTable } from './local-mounts.ts';
 import { parseMountinfo } from './mountinfo.ts';
+import { checkPlace } from './place-check.ts';
+import type { CommandPlace } from './place-check.ts';
 import type { RuntimeHandler } from './runtime-handler.ts';
 import type { OciSpec } from './spec.types.ts';
-import { checkWorkingDir } from './working-dir.ts';
+import { badWorkingDir } from './working-dir.ts';
 
-/** What a command meets in its container, and what must be as it was when the container was created. Plain data. */
-export interface CommandPlace {
-  readonly cwd: string;
-  /** The launcher's file on the host, where Landlock holds the container's files. */
-  readonly launcher?: string;
-}
+export type { CommandPlace } from './place-check.ts';
 
 export function commandPlace(spec: Pick<OciSpec, 'mounts' | 'process'>): CommandPlace {
   const launcher = launcherOf(spec);
@@ -22,28 +20,22 @@ export function commandPlace(spec: Pick<OciSpec, 'mounts' | 'process'>): Command
 
 /**
  * Checks, just before a command is started, that the container has not changed what the command depends on. Not for runtimes whose first
- * process is not in the container (a virtual machine, a kernel in user space): the host does not see what is mounted there.
+ * process is not in the container (a virtual machine, a kernel in user space): the host does not see what is mounted there. A container
+ * with a volume of somebody else's server is looked at by a process that can be lost: nothing of it is opened here.
  * @throws PortcullisError RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR; RUNTIME_CONTAINER_ROOT_UNKNOWN
  */
 export async function checkCommandPlace(
   target: { readonly id: string; readonly init: number; readonly handler: Pick<RuntimeHandler, 'kind' | 'version'> },
   place: CommandPlace,
+  paths: Pick<HostPaths, 'checkPlace'>,
 ): Promise<void> {
   if (place.launcher === undefined && (place.cwd === '/' || target.handler.kind === 'other')) return;
-  const root = openRoot(target.init, target.id);
-  try {
-    if (place.launcher !== undefined) checkLauncher(root.fd, place.launcher, target.id);
-    const isLocal = (): boolean => root.isOwnRoot && hasOnlyLocalMounts(target.init);
-    await checkWorkingDir({
-      root: root.fd,
-      cwd: place.cwd,
-      container: target.id,
-      isLocal,
-      runtimeChecks: checksWorkingDir(target.handler),
-    });
-  } finally {
-    closeFd(root.fd);
-  }
+  const asked = { container: target.id, init: target.init, place, runtimeChecks: checksWorkingDir(target.handler) };
+  if (hasOnlyLocalMounts(target.init, target.id)) return checkPlace(asked);
+  await paths.checkPlace(asked).catch((thrown: unknown) => {
+    if (!hasNoAnswer(thrown)) throw thrown;
+    throw badWorkingDir(target.id, place.cwd, `a volume of the container cannot be looked at: ${thrown.failure.why}`);
+  });
 }
 
 /**
@@ -54,30 +46,13 @@ function checksWorkingDir({ kind, version }: Pick<RuntimeHandler, 'kind' | 'vers
   return kind !== 'other' && openAdvisories(kind, version, () => false).every(({ cve }) => cve !== 'CVE-2024-21626');
 }
 
-function openRoot(pid: number, container: string): ReturnType<typeof openNamespaceRoot> {
+function hasOnlyLocalMounts(pid: number, container: string): boolean {
+  let mountinfo: string;
   try {
-    return openNamespaceRoot(pid);
-  } catch (thrown) {
-    if (!isPortcullisError(thrown)) throw thrown;
-    throw new PortcullisError({
-      code: 'RUNTIME_CONTAINER_ROOT_UNKNOWN',
-      kind: 'precondition',
-      attempted: 'look at the root of container',
-      on: container.slice(0, 13),
-      why: reasonOf(thrown),
-      fix: 'see whether its first process still runs',
-      cause: thrown,
-    });
+    mountinfo = readFileSync(`/proc/${pid}/mountinfo`, 'utf8');
+  } catch {
+    // The look at its root says why.
+    return true;
   }
-}
-
-/** File systems whose lookups depend on this machine alone: neither on another host nor on a process. */
-const local = new Set([
-  ...['bcachefs', 'btrfs', 'erofs', 'ext2', 'ext3', 'ext4', 'f2fs', 'iso9660', 'overlay', 'squashfs', 'vfat', 'xfs', 'zfs'],
-  ...['cgroup', 'cgroup2', 'devpts', 'devtmpfs', 'hugetlbfs', 'mqueue', 'proc', 'ramfs', 'sysfs', 'tmpfs'],
-]);
-
-function hasOnlyLocalMounts(pid: number): boolean {
-  const lines = parseMountinfo(readFileSync(`/proc/${pid}/mountinfo`, 'utf8'));
-  return lines.length > 0 && lines.every(({ fstype }) => local.has(fstype));
+  return isWholeTable(mountinfo, container) && areLocal(parseMountinfo(mountinfo));
 }

@@ -1,5 +1,6 @@
 import { PortcullisError, asPortcullisError } from '../../base/errors/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import type { CommandPlace } from './command-place.ts';
 import { writeExecFiles } from './exec-files.ts';
 import type { ExecFiles } from './exec-files.ts';
@@ -38,6 +39,7 @@ const quietMs = 50;
  */
 export async function execSync(input: {
   readonly startProgram: StartProgram;
+  readonly paths: Pick<HostPaths, 'checkPlace'>;
   readonly scopes: ExecScopes;
   readonly target: ExecTarget;
   readonly place: CommandPlace;
@@ -63,7 +65,7 @@ export async function execSync(input: {
 async function run(
   input: Parameters<typeof execSync>[0] & { readonly files: ExecFiles; readonly scope: ExecScope | undefined },
 ): Promise<ExecResult> {
-  const { startProgram, target, place, files, scope, timeoutMs, signal } = input;
+  const { startProgram, paths, target, place, files, scope, timeoutMs, signal } = input;
   const { id } = target;
   const room = { bytes: outputLimit };
   const [stdout, stderr] = openOutputs(room, room);
@@ -71,7 +73,15 @@ async function run(
   let timer: NodeJS.Timeout | undefined;
   let cancel: (() => void) | undefined;
   try {
-    const command = await startCommand({ startProgram, target, place, files, scope, descriptors: [null, stdout.write, stderr.write] });
+    const command = await startCommand({
+      startProgram,
+      paths,
+      target,
+      place,
+      files,
+      scope,
+      descriptors: [null, stdout.write, stderr.write],
+    });
     stdout.closeWrite();
     stderr.closeWrite();
     let killed: Promise<void> | undefined;

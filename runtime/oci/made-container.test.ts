@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
-import { checkMadeContainer } from './made-container.ts';
+import { checkMadeContainer as check, mountsOf } from './made-container.ts';
 import type { ContainerPlan } from './made-container.ts';
 
 /** A process with a mount namespace of its own that stands where `script` has led it, as a first process that waits for its start. */
@@ -15,6 +15,8 @@ async function processAfter(t: TestContext, script: string, opened = '/tmp'): Pr
   assert.equal(String((await once(child.stdout, 'data'))[0]), 'ready\n');
   return child.pid ?? 0;
 }
+
+const checkMadeContainer = (container: string, pid: number, of: ContainerPlan): void => check(container, pid, of, mountsOf(pid));
 
 const plan = (more: Partial<ContainerPlan>): ContainerPlan => ({ throughVolumes: [], maskedPaths: [], place: { cwd: '/' }, ...more });
 

@@ -32,13 +32,14 @@ export interface ContainerPlan {
  * - What a masked path shows is neither of procfs nor of sysfs (CVE-2025-31133: its cover was bound from a link).
  * - The working directory lies in a mount of the container, and not in procfs (CVE-2024-21626).
  * - The launcher is ours.
+ * Synchronous: it may wait for the file system of the working directory.
  * @param init the first process, which waits for its start
+ * @param mounts of its mount namespace
  * @throws PortcullisError RUNTIME_MADE_OTHERWISE, RUNTIME_LAUNCHER_REPLACED
  */
-export function checkMadeContainer(container: string, init: number, plan: ContainerPlan): void {
+export function checkMadeContainer(container: string, init: number, plan: ContainerPlan, mounts: readonly MountLine[]): void {
   const root = openFile(`/proc/${init}/root`, O_PATH | O_DIRECTORY);
   try {
-    const mounts = parseMountinfo(readFileSync(`/proc/${init}/mountinfo`, 'utf8'));
     const byTarget = Map.groupBy(mounts, ({ target }) => target);
     for (const destination of plan.throughVolumes)
       if (!byTarget.has(destination))
@@ -52,6 +53,11 @@ export function checkMadeContainer(container: string, init: number, plan: Contai
   } finally {
     closeFd(root);
   }
+}
+
+/** The mounts that a process sees. @throws Error of the system when it is gone */
+export function mountsOf(pid: number): MountLine[] {
+  return parseMountinfo(readFileSync(`/proc/${pid}/mountinfo`, 'utf8'));
 }
 
 /** Undefined where nothing is, and for what the runtime covers elsewhere. */

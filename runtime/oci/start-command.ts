@@ -3,6 +3,7 @@ import { parseJson } from '../../base/json/index.ts';
 import { closeFd, openPipe, openPipes, writeFd } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { readPid } from './exec-files.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import { checkCommandPlace } from './command-place.ts';
 import type { CommandPlace } from './command-place.ts';
 import type { ExecFiles } from './exec-files.ts';
@@ -50,6 +51,7 @@ export function takesCgroup(handler: Pick<RuntimeHandler, 'kind'>): boolean {
  */
 export async function startCommand(input: {
   readonly startProgram: StartProgram;
+  readonly paths: Pick<HostPaths, 'checkPlace'>;
   readonly target: ExecTarget;
   readonly place: CommandPlace;
   readonly files: ExecFiles;
@@ -60,7 +62,7 @@ export async function startCommand(input: {
   const { target, files, scope } = input;
   const console = input.consoleSocket === undefined ? [] : ['--console-socket', input.consoleSocket];
   const options = [...console, ...(scope?.args ?? [])];
-  await checkCommandPlace(target, input.place);
+  await checkCommandPlace(target, input.place, input.paths);
   const parent = target.handler.kind === 'crun' ? await startDirectly(input, options) : await startMonitored(input, options);
   let killed: Promise<void> | undefined;
   const kill = async (spare?: (pid: number) => boolean): Promise<void> => {

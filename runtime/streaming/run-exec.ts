@@ -7,6 +7,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import { adoptTerminal, closeFd, openPipe, setWindowSize } from '../../base/kernel/index.ts';
 import type { Pipe } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import { commandPlace } from '../oci/command-place.ts';
 import type { CommandPlace } from '../oci/command-place.ts';
 import { readPid, writeExecFiles } from '../oci/exec-files.ts';
@@ -33,6 +34,7 @@ const lateMasterMs = 250;
 
 export interface ExecParts {
   readonly startProgram: StartProgram;
+  readonly paths: Pick<HostPaths, 'checkPlace'>;
   readonly scopes: ExecScopes;
   readonly socketFolder: string;
 }

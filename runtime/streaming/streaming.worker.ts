@@ -1,5 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { reasonOf } from '../../base/errors/index.ts';
+import { openHostPaths } from '../host-paths/host-paths.ts';
 import { startLocally } from './local-programs.ts';
 import type { FromWorker, SessionKind, StreamingWorkerData, ToWorker } from './plan.ts';
 import { runAttach } from './run-attach.ts';
@@ -20,16 +21,17 @@ const take = (kind: SessionKind, token: string): Promise<Taken | Refusal> =>
   });
 
 try {
+  const paths = await openHostPaths(startLocally, []);
   const server = await startStreamingServer({
     options: data,
     take,
     command: (plan, streams) =>
       plan.kind === 'exec'
-        ? runExec(plan, streams, { startProgram: startLocally, scopes: data.scopes, socketFolder: data.socketFolder })
+        ? runExec(plan, streams, { startProgram: startLocally, paths, scopes: data.scopes, socketFolder: data.socketFolder })
         : runAttach(plan, streams),
   });
   parentPort?.on('message', (message: ToWorker) => {
-    if (message.type === 'close') return void server.close().then(() => parentPort?.close());
+    if (message.type === 'close') return void Promise.all([server.close(), paths.close()]).then(() => parentPort?.close());
     const { id } = message;
     const answer = waiting.get(id);
     waiting.delete(id);

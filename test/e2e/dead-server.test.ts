@@ -1,15 +1,16 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { ProfileType } from '../../runtime/cri/contract/contract.types.ts';
+import { MountPropagation, ProfileType } from '../../runtime/cri/contract/contract.types.ts';
 import { mountDeadServer, noDeadServer } from '../fixtures/dead-server.ts';
 import type { DeadServer } from '../fixtures/dead-server.ts';
 import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
-import type { ContainerAsk } from '../fixtures/pod.ts';
+import type { ContainerAsk, Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
+import { openCommand } from '../fixtures/stream-client.ts';
 
 const address = '127.0.0.1:19467';
 
@@ -85,6 +86,38 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
     assert.ok(before > 0, 'some were created while the others waited');
     for (const pod of await all) await removePod(stage, pod);
     assert.ok(lookingUp().length <= 4);
+  });
+
+  it('holds no command of others whose working directory lies there', { timeout: 120_000 }, async () => {
+    const volume = join(stage.folders.folder, 'volume');
+    mkdirSync(join(volume, 'shared/in'), { recursive: true });
+    const mounts = [{ hostPath: volume, containerPath: '/data', propagation: MountPropagation.PROPAGATION_HOST_TO_CONTAINER }];
+    const runIn = async (name: string, more: object): Promise<[Pod, string]> => {
+      const pod = await runPod(stage, name);
+      return [pod, await runContainer(stage, pod, { image, command: ['sleep', '600'], more })];
+    };
+    const held: [Pod, string][] = [];
+    for (let number = 0; number < 4; number += 1) held.push(await runIn(`held-${number}`, { workingDir: '/data/shared/in', mounts }));
+    const [wellPod, well] = await runIn('well', {});
+    const dead = mountDeadServer(join(volume, 'shared'));
+    try {
+      // Through both doors: each has its own thread in the daemon, and all share libuv's four.
+      const refused = held.map(async ([, containerId], index) => {
+        if (index % 2 === 0) return (await failureOf(execute(stage, containerId, 'true'))).message;
+        const asked = { tty: false, stdin: false, stdout: true, stderr: true };
+        const client = await openCommand((await stage.daemon.cri.runtime.exec({ containerId, cmd: ['true'], ...asked })).url);
+        return (await client.status).message ?? '';
+      });
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      // Reads files of the host by those threads.
+      assert.equal(await health(), 200);
+      assert.equal((await execute(stage, well, 'hostname')).stdout, 'well\n');
+      for (const message of await Promise.all(refused))
+        assert.match(message, /a volume of the container cannot be looked at: .*did not answer/);
+    } finally {
+      dead.close();
+    }
+    for (const [pod] of [...held, [wellPod] as const]) await removePod(stage, pod);
   });
 
   it('does not keep the daemon from stopping, nor leave a process', { timeout: 120_000 }, async () => {

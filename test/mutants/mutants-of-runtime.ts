@@ -119,18 +119,18 @@ export const mutants: readonly Mutant[] = [
     tests: [`${oci}/made-container.test.ts`, `${oci}/mapped-mounts.test.ts`],
   },
   {
-    file: `${oci}/working-dir.ts`,
-    removes: 'the refusal of a working directory in /proc before a command',
-    from: "if (kernelFileSystemOf(fd) === 'proc') throw",
-    to: 'if (false as boolean) throw',
-    tests: [`${oci}/working-dir.test.ts`],
+    file: `${oci}/local-mounts.ts`,
+    removes: 'the look whether a table of mounts is that of the whole namespace',
+    from: "root.split(' ')[3] === '/' && root.includes(' - overlay ') && root.includes(`/${container}/upper,`)",
+    to: 'true',
+    tests: [`${oci}/local-mounts.test.ts`],
   },
-  // Not RESOLVE_NO_MAGICLINKS of working-dir.ts: the kernels of today refuse magic links under RESOLVE_IN_ROOT by themselves (openat2(2)).
+  // Not RESOLVE_NO_MAGICLINKS of whereabouts.ts: the kernels of today refuse magic links under RESOLVE_IN_ROOT by themselves (openat2(2)).
   {
-    file: `${oci}/working-dir.ts`,
-    removes: 'the bound on look-ups that do not answer',
-    from: 'apart.has(container) || apart.size >= mostApart',
-    to: '(false as boolean)',
+    file: `${oci}/whereabouts.ts`,
+    removes: 'the look whether a working directory lies in /proc before a command',
+    from: "kernelFileSystemOf(fd) === 'proc' ? 'proc' : 'elsewhere'",
+    to: "'elsewhere'",
     tests: [`${oci}/working-dir.test.ts`],
   },
   {

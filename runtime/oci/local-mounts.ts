@@ -1,0 +1,21 @@
+import type { MountLine } from './mountinfo.ts';
+
+/** File systems whose look-ups depend on this machine alone: neither on another host nor on a process. */
+export const localFileSystems: ReadonlySet<string> = new Set([
+  ...['bcachefs', 'btrfs', 'erofs', 'ext2', 'ext3', 'ext4', 'f2fs', 'iso9660', 'overlay', 'squashfs', 'vfat', 'xfs', 'zfs'],
+  ...['cgroup', 'cgroup2', 'devpts', 'devtmpfs', 'hugetlbfs', 'mqueue', 'proc', 'ramfs', 'sysfs', 'tmpfs'],
+]);
+
+/** Whether nothing in a mount namespace waits for anybody. Pure. */
+export function areLocal(mounts: readonly Pick<MountLine, 'fstype'>[]): boolean {
+  return mounts.length > 0 && mounts.every(({ fstype }) => localFileSystems.has(fstype));
+}
+
+/**
+ * Whether a table of mounts (proc_pid_mountinfo(5)) is that of a container's whole mount namespace: its root is the container's own overlay. A
+ * process that has changed its root (chroot(2)) is shown only what lies below. Pure.
+ */
+export function isWholeTable(mountinfo: string, container: string): boolean {
+  const root = mountinfo.split('\n').find((line) => line.split(' ')[4] === '/');
+  return root !== undefined && root.split(' ')[3] === '/' && root.includes(' - overlay ') && root.includes(`/${container}/upper,`);
+}

@@ -1,0 +1,53 @@
+import { closeFd, openNamespaceRoot } from '../../base/kernel/index.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { checkLauncher } from './launcher-name.ts';
+import { checkWorkingDir } from './working-dir.ts';
+
+/** What a command meets in its container, and what must be as it was when the container was created. Plain data. */
+export interface CommandPlace {
+  readonly cwd: string;
+  /** The launcher's file on the host, where Landlock holds the container's files. */
+  readonly launcher?: string;
+}
+
+/** Plain data. */
+export interface AskedPlace {
+  readonly container: string;
+  /** The container's first process. */
+  readonly init: number;
+  readonly place: CommandPlace;
+  /** See {@link checkWorkingDir}. */
+  readonly runtimeChecks: boolean;
+}
+
+/**
+ * Looks at launcher and working directory in the mount namespace of a running container. Synchronous: it may wait for the file system of a
+ * volume, and for that of the folder that the container's first process has made its root.
+ * @throws PortcullisError RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR; RUNTIME_CONTAINER_ROOT_UNKNOWN
+ */
+export function checkPlace({ container, init, place, runtimeChecks }: AskedPlace): void {
+  const root = openRoot(init, container);
+  try {
+    if (place.launcher !== undefined) checkLauncher(root, place.launcher, container);
+    checkWorkingDir({ root, cwd: place.cwd, container, runtimeChecks });
+  } finally {
+    closeFd(root);
+  }
+}
+
+function openRoot(pid: number, container: string): number {
+  try {
+    return openNamespaceRoot(pid).fd;
+  } catch (thrown) {
+    if (!isPortcullisError(thrown)) throw thrown;
+    throw new PortcullisError({
+      code: 'RUNTIME_CONTAINER_ROOT_UNKNOWN',
+      kind: 'precondition',
+      attempted: 'look at the root of container',
+      on: container.slice(0, 13),
+      why: reasonOf(thrown),
+      fix: 'see whether its first process still runs',
+      cause: thrown,
+    });
+  }
+}
