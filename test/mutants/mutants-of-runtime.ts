@@ -23,7 +23,7 @@ export const mutants: readonly Mutant[] = [
   {
     file: `${oci}/start-command.ts`,
     removes: 'the look at the launcher before each command',
-    from: 'await checkCommandPlace(target, input.place);',
+    from: 'await checkCommandPlace(target, input.place, input.paths);',
     to: '',
     tests: launcherName,
   },
