@@ -3,6 +3,11 @@ import tseslint from 'typescript-eslint';
 
 const noDefaultExport = { selector: 'ExportDefaultDeclaration', message: 'Named exports only: a thing has one name everywhere.' };
 const noConsole = { selector: "MemberExpression[object.name='console']", message: 'Write to a stream that was handed in, or log.' };
+const noSpreadOfAnyLength = {
+  selector:
+    'CallExpression[callee.property.name=/^(push|unshift|splice|concat|max|min|hypot|fromCharCode|fromCodePoint|of)$/] > SpreadElement',
+  message: 'The stack holds some 100,000 arguments, and a list may be longer: append, largest and smallest of base/lists, or a loop.',
+};
 
 export default defineConfig(
   {
@@ -23,7 +28,7 @@ export default defineConfig(
     languageOptions: { parserOptions: { project: './tsconfig.json', tsconfigRootDir: import.meta.dirname } },
     linterOptions: { reportUnusedDisableDirectives: 'error' },
     rules: {
-      'no-restricted-syntax': ['error', noDefaultExport, noConsole],
+      'no-restricted-syntax': ['error', noDefaultExport, noConsole, noSpreadOfAnyLength],
       'no-restricted-properties': ['error', { object: 'JSON', property: 'parse', message: 'parseJson of base/json bounds nesting.' }],
       'no-var': 'error',
       'prefer-const': 'error',
@@ -68,6 +73,10 @@ export default defineConfig(
     },
   },
   { files: ['**/*.fixture.ts', '**/fixtures/**', 'runtime/cri/contract/generate-types.ts'], rules: { 'no-restricted-properties': 'off' } },
+  {
+    files: ['**/*.test.ts', '**/*.fixture.ts', '**/fixtures/**', '**/test-kit.ts'],
+    rules: { 'no-restricted-syntax': ['error', noDefaultExport, noConsole] },
+  },
   {
     files: ['test/**', 'bench/**', 'packaging/**'],
     rules: { 'no-restricted-properties': 'off', 'no-restricted-syntax': ['error', noDefaultExport] },

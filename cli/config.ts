@@ -3,6 +3,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { PortcullisError, reasonOf } from '../base/errors/index.ts';
+import { append } from '../base/lists/index.ts';
 import { hostFoldersOf, importConfiguration, kindOfToml } from '../runtime/index.ts';
 import type { Imported, ImportSource } from '../runtime/index.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
@@ -32,9 +33,9 @@ export function register(program: Command): void {
 
 async function importFiles(paths: readonly string[], flags: Flags): Promise<number> {
   const sources: ImportSource[] = [];
-  for (const path of paths) sources.push(...(await sourcesAt(path)));
+  for (const path of paths) append(sources, await sourcesAt(path));
   for (const { text, file, kind } of [...sources].filter((source) => source.kind === 'containerd')) {
-    for (const folder of kind === 'containerd' ? hostFoldersOf(text, file) : []) sources.push(...(await sourcesAt(folder, true)));
+    for (const folder of kind === 'containerd' ? hostFoldersOf(text, file) : []) append(sources, await sourcesAt(folder, true));
   }
   const imported = importConfiguration(sources);
   print(flags.output, imported, asYaml(imported));

@@ -1,6 +1,7 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
+import { append } from '../base/lists/index.ts';
 import { formatProblems, writeYaml } from '../base/schema/index.ts';
 import { askNetwork, defaultCniSocket, fieldText, linesOf, positionIn, readServices } from '../cni-plugins/index.ts';
 import type { AppliedServices, RefusedService, Service, ServiceList, ServiceQuestion, SwitchedBalancer } from '../cni-plugins/index.ts';
@@ -178,7 +179,7 @@ async function listAll(names: readonly string[], flags: Flags): Promise<Omit<Ser
   const services = [...first.services];
   for (let after = more; after !== undefined;) {
     const { next, services: some } = await ask<ServiceList>(flags, { ...asked, after });
-    services.push(...some);
+    append(services, some);
     after = next;
   }
   return { ...first, services };

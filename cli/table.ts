@@ -1,9 +1,10 @@
+import { largest } from '../base/lists/index.ts';
 import { printable } from './printable.ts';
 
 /** Rows as aligned columns, two blanks between; ends with a newline. A cell is one line, whatever it is called. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [header, ...rows.map((row) => row.map(printable))];
-  const widths = header.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+  const widths = header.map((_, column) => largest(all.map((row) => row[column]?.length ?? 0)));
   const line = (row: readonly string[]): string => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
   return all.map((row) => `${line(row).trimEnd()}\n`).join('');
 }

@@ -1,3 +1,5 @@
+import { append } from '../lists/index.ts';
+
 /**
  * The few instructions of which our small programs consist, for both machines. Registers by role: `s0`…`s4` keep their values over system
  * calls, `a0`…`a4` are the arguments of one, `result` is its answer (and a0 on arm64: use it at once), `t` is scratch, `sp` the stack.
@@ -44,21 +46,21 @@ export function assemblerForX64(): Assembler {
   /** REX prefix, opcode, ModRM. @param reg in the reg field @param rm in the rm field */
   const emit = (wide: boolean, opcode: readonly number[], reg: number, rm: number, mode: number, tail: readonly number[] = []): void => {
     const rex = 0x40 | (wide ? 8 : 0) | (reg > 7 ? 4 : 0) | (rm > 7 ? 1 : 0);
-    code.push(rex, ...opcode, (mode << 6) | ((reg & 7) << 3) | (rm & 7), ...tail);
+    append(code, [rex, ...opcode, (mode << 6) | ((reg & 7) << 3) | (rm & 7), ...tail]);
   };
   /** With an offset of 32 bits from a base; a base whose low bits are 4 needs a SIB byte. */
   const memory = (wide: boolean, opcode: readonly number[], reg: Register, base: Register, offset: number): void => {
     emit(wide, opcode, numbers[reg], numbers[base], 2, [...((numbers[base] & 7) === 4 ? [0x24] : []), ...word(offset)]);
   };
   const branch = (opcode: readonly number[], label: string): void => {
-    code.push(...opcode, 0, 0, 0, 0);
+    append(code, [...opcode, 0, 0, 0, 0]);
     const end = code.length;
     fixes.push([label, (bytes, target) => void bytes.writeInt32LE(target - end, end - 4)]);
   };
   const test = (register: Register, wide: boolean): void => emit(wide, [0x85], numbers[register], numbers[register], 3);
   return {
     label: (name) => void labels.set(name, code.length),
-    set: (to, value) => void code.push(numbers[to] > 7 ? 0x41 : 0x40, 0xb8 | (numbers[to] & 7), ...word(value)),
+    set: (to, value) => void append(code, [numbers[to] > 7 ? 0x41 : 0x40, 0xb8 | (numbers[to] & 7), ...word(value)]),
     copy: (to, from) => emit(true, [0x89], numbers[from], numbers[to], 3),
     addTo: (to, value) => emit(true, [0x81], 0, numbers[to], 3, word(value)),
     addRegister: (to, from) => emit(true, [0x01], numbers[from], numbers[to], 3),
@@ -70,7 +72,7 @@ export function assemblerForX64(): Assembler {
     store32: (from, base, offset) => memory(false, [0x89], from, base, offset),
     store8: (from, base, offset) => memory(false, [0x88], from, base, offset),
     and32: (to, value) => emit(false, [0x81], 4, numbers[to], 3, word(value)),
-    call: (number) => void code.push(0xb8, ...word(number), 0x0f, 0x05),
+    call: (number) => void append(code, [0xb8, ...word(number), 0x0f, 0x05]),
     jump: (label) => branch([0xe9], label),
     jumpIfZero: (register, label) => {
       test(register, true);

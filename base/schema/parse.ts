@@ -1,5 +1,6 @@
 import { Composer, LineCounter, Parser, isAlias, isMap, isPair, isScalar, isSeq, visit } from 'yaml';
 import type { Document as YamlDocument, YAMLMap } from 'yaml';
+import { append } from '../lists/index.ts';
 import { flowDepthExceeds } from './flow-depth.ts';
 import type { Document, ParseLimits, PathSegment, Position, Problem } from './types.ts';
 
@@ -43,7 +44,7 @@ export function parseDocuments(
   const problems: Problem[] = [];
   for (const yaml of parsed) {
     const found = [...syntaxProblems(yaml, at), ...valueProblems(yaml, at, depth)];
-    problems.push(...found.slice(0, problemLimit - problems.length));
+    append(problems, found.slice(0, problemLimit - problems.length));
     if (found.length > 0) continue;
     if (isEmpty(yaml)) continue;
     try {

@@ -1,6 +1,7 @@
 import { open } from 'node:fs/promises';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { errorToJson } from '../errors/index.ts';
+import { append } from '../lists/index.ts';
 import { fillBallast, spendBallast } from './ballast.ts';
 import { storageFailure } from './failure.ts';
 import { openFile } from './open-file.ts';
@@ -80,7 +81,7 @@ try {
   port.on('message', (first: readonly WriterRequest[]) => {
     const requests = [...first];
     for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port)) {
-      requests.push(...(next.message as readonly WriterRequest[]));
+      append(requests, next.message as readonly WriterRequest[]);
     }
     // Writes first: a read then sees all that was asked for before it.
     const writes = requests.filter((request) => request.kind === 'write');

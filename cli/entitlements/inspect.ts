@@ -4,6 +4,7 @@ import { parseJson } from '../../base/json/index.ts';
 import type { Command } from 'commander';
 import { capabilityNames } from '../../base/kernel/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { largest } from '../../base/lists/index.ts';
 import { parseSeccompJson } from '../../entitlements/index.ts';
 import { ContainerState, findContainer } from '../../runtime/index.ts';
 import { exitCodeOf, withClient, withSocket } from '../endpoint.ts';
@@ -56,7 +57,7 @@ async function inspect(named: string, flags: Flags): Promise<number> {
     };
   });
   const findings = [...heldAgainst(told, readLive(pid, named), capabilityNames), ...linkFindings(networkClass, link)];
-  const width = Math.max(...findings.map(({ part }) => part.length));
+  const width = largest(findings.map(({ part }) => part.length));
   const lines = findings.map(({ part, verdict, found }) => `${verdict.padEnd(10)}  ${part.padEnd(width)}  ${found}\n`);
   print(flags.output, { container: named, pid, networkClass, findings }, lines.join(''));
   return findings.some(({ verdict }) => verdict === 'looser') ? exitCodes.no : exitCodes.yes;

@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { append } from '../../base/lists/index.ts';
 import { linesOf, readText } from '../../cni-plugins/index.ts';
 
 type Source = Exclude<Awaited<ReturnType<typeof readText>>, { readonly message: string }>;
@@ -25,7 +26,7 @@ export async function sourcesOf(paths: readonly string[]): Promise<Sources> {
   const take = async (file: string, chunks: AsyncIterable<Buffer>): Promise<void> => {
     const read = await readText(file, chunks);
     if ('text' in read) sources.push(read);
-    else unread.push(...linesOf([read]));
+    else append(unread, linesOf([read]));
   };
   const takeFolder = async (folder: string): Promise<void> => {
     for (const name of (await readdir(folder)).filter((one) => /^[^.].*\.(?:ya?ml|json)$/u.test(one)).toSorted()) {

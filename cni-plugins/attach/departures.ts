@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import type { StalePort } from '../netlink/conntrack.ts';
 import type { HostKernel } from './host-kernel.ts';
 import { isHeld } from './record.ts';
@@ -43,7 +44,7 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
       store.forgetNames(record.id);
       kernel.doom(record.spec.hostInterface);
       if (record.spec.portMappings.length > 0) store.freeHostPorts(record.id);
-      stale.push(...stalePorts(record, false));
+      append(stale, stalePorts(record, false));
     }
   };
 
@@ -72,7 +73,7 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
     },
     finish,
     renewPorts(record) {
-      stale.push(...stalePorts(record, true));
+      append(stale, stalePorts(record, true));
     },
     reap(force) {
       finish();

@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import type { PluginCall } from '../attach/plugin-call.ts';
 import type { CnmConfig, RemotePool } from '../plugins/cnm/config.ts';
 import type { CnmJoined } from '../plugins/cnm/plugin.ts';
@@ -42,7 +43,7 @@ export async function standingNetwork(session: Session, config: CnmConfig, lease
     const write = (next: PoolDocument): Promise<void> => put({ ...document, pools: document.pools.toSpliced(at, 1, next) });
     data.push(await requestPool(session, config, pool, ipamRef(config, driver), write));
   }
-  if (config.ipam === undefined) data.push(...given);
+  if (config.ipam === undefined) append(data, given);
   // As docker's IPAM driver `null` has it, for an engine that leaves addresses to the driver.
   if (data.length === 0) data.push({ AddressSpace: 'null', Pool: '0.0.0.0/0' });
   await put({ ...document, created: 'asked' });

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { parseJson } from '../../base/json/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
+import { append } from '../../base/lists/index.ts';
 import { openReadOnly } from '../../base/storage/index.ts';
 import type { SqlRow } from '../../base/storage/index.ts';
 import { leaseCount } from '../attach/figures.ts';
@@ -95,8 +96,8 @@ export function readNetworkReport({ databasePath, confDir, choice }: ReportSourc
   const networks: LoadedNetwork[] = [];
   try {
     const loaded = networksIn(confDir, { ...choice, maxConfigs: most });
-    networks.push(...loaded.networks);
-    problems.push(...loaded.skipped);
+    append(networks, loaded.networks);
+    append(problems, loaded.skipped);
   } catch (thrown) {
     if (!isPortcullisError(thrown)) throw thrown;
     problems.push(thrown.failure.why);

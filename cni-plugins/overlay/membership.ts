@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
+import { append } from '../../base/lists/index.ts';
 import { contains, parsePrefix } from '../spec/address.ts';
 import type { IpFamily } from '../spec/address.ts';
 import type { EtcdClient } from './etcd/client.ts';
@@ -103,8 +104,8 @@ async function claimOne(member: Member, network: OverlayNetwork, wanted: string 
         lost.add(subnet);
         continue;
       }
-      compare.push(...old.compare);
-      steps.push(...old.steps);
+      append(compare, old.compare);
+      append(steps, old.steps);
     }
     const { succeeded, revision } =
       steps.length === 0 ? { succeeded: true, revision: listing.revision } : await client.commit(compare, steps);

@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import { constantIn, numberIn, verdictIn } from '../netlink/nft-readout.ts';
 import type { ListedElement, ListedExpression, ListedRule } from '../netlink/nft-readout.ts';
 import { bitsOf, formatIp, ipFromBytes } from '../spec/address.ts';
@@ -33,7 +34,10 @@ export function grantedRules(rules: readonly ListedRule[], elements: (set: strin
         ? [family === 4 ? '0.0.0.0/0' : '::/0']
         : intervalsIn(elements(set), family).flatMap((one) => blocksOf(one, family));
     const spoken = protocol === undefined ? [...new Set(protocols.values())] : [protocol];
-    granted.push(...blocks.flatMap((cidr) => spoken.map((one) => ({ cidr, protocol: one, ports: { low, high } }))));
+    append(
+      granted,
+      blocks.flatMap((cidr) => spoken.map((one) => ({ cidr, protocol: one, ports: { low, high } }))),
+    );
   }
   return granted;
 }

@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import type { HostKernel } from '../attach/host-kernel.ts';
 import { heldLinks, linkGroups } from '../attach/record.ts';
 import type { AttachmentRecord, HeldLink } from '../attach/record.ts';
@@ -93,7 +94,7 @@ function rulesOf(
     ...linkUnknown(direction, hostInterface, bridge === undefined, kernel),
     ...notLedTo(direction, chain, [...addresses.flatMap(({ ip }) => bytesOf(ip)), ...linkLocal(addresses, mac)], kernel),
   ];
-  problems.push(...found);
+  append(problems, found);
   const granted = grantedRules(own, (set) => kernel.listedElements(judgeTable, set));
   if (granted === undefined) problems.push(`the chain ${chain} has a rule that is none of ours`);
   return found.length > 0 ? undefined : granted;

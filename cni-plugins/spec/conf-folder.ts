@@ -2,6 +2,7 @@ import { readFileSync, readdirSync, statSync } from 'node:fs';
 import type { Dirent } from 'node:fs';
 import { extname, join } from 'node:path';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { append } from '../../base/lists/index.ts';
 import { readConflist } from './conflist.ts';
 import type { NetworkConfig } from './network-config.ts';
 import { ownFolderOf, readPluginList } from './plugin-list.ts';
@@ -45,7 +46,7 @@ export function loadNetworks(confDir: string, options: LoadOptions): LoadedNetwo
   for (const file of confFiles(confDir)) {
     if (networks.length === options.most) break;
     const loaded = loadFile(confDir, file, options);
-    if (Array.isArray(loaded)) skipped.push(...loaded);
+    if (Array.isArray(loaded)) append(skipped, loaded);
     else if (networks.some(({ name }) => name === loaded.name)) skipped.push(`${file}: the network ${loaded.name} is loaded already`);
     else networks.push(loaded);
   }

@@ -68,7 +68,7 @@ function policyExcess(inner: CompiledProfile, outer: CompiledProfile): string | 
   const found = differing(inner.policy, outer.policy, (ours, theirs) => ((ours & ~theirs) === 0 ? undefined : 'granted'));
   if (found === undefined) return undefined;
   const [kind = 0, ...rest] = found.input;
-  const detail = String.fromCharCode(...rest.filter((byte) => byte >= 0x20 && byte < 0x7f));
+  const detail = Buffer.from(rest.filter((byte) => byte >= 0x20 && byte < 0x7f)).toString('latin1');
   return `${CLASSES.get(kind) ?? `a rule of class ${kind}`}${detail === '' ? '' : ` (${detail})`}`;
 }
 

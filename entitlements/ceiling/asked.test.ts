@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { assertNearLinear, untilRefused } from '../../test/fixtures/cost.ts';
 import { contains } from '../compare/contains.ts';
 import { builtinProfile, defaultProfile } from '../profile/builtin.ts';
 import type { Profile } from '../profile/model.ts';
@@ -226,4 +227,28 @@ it('ports of the host are held by privileged and by host.ports alone', () => {
   boundPod(asking, [ceiling('privileged')]);
   const baseline = ceiling('baseline');
   boundPod(asking, [{ ...baseline, profile: { ...baseline.profile, hostPorts: true } }]);
+});
+
+/** All that a pod can ask for: a request has room for them. */
+const everyHostPort = ['tcp', 'udp', 'sctp'].flatMap((protocol) =>
+  Array.from({ length: 65_535 }, (_, index) => `${index + 1}/${protocol}`),
+);
+
+it('a pod that asks for every port of the host is held, or refused in a few words', async () => {
+  const pod = { hostNetwork: false, hostPid: false, hostIpc: false, privileged: false, sysctls: [], hostPorts: everyHostPort };
+  assert.deepEqual(boundPod(pod, [ceiling('privileged')]), { networkClass: 'host' });
+  assert.throws(
+    () => boundPod(pod, [ceiling('baseline')]),
+    (thrown: Error & { code?: string }) => {
+      assert.equal(thrown.code, 'ENTITLEMENTS_CEILING_EXCEEDED');
+      assert.match(thrown.message, /the host port 16\/tcp and 196589 more/u);
+      assert.ok(thrown.message.length < 2000);
+      return true;
+    },
+  );
+  await assertNearLinear(
+    'a refusal',
+    (n) => untilRefused(() => boundPod({ ...pod, hostPorts: everyHostPort.slice(0, n) }, [ceiling('baseline')])),
+    { n: 20_000 },
+  );
 });

@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import { capabilityName, expandCapabilities, sortedCapabilities } from '../capabilities/names.ts';
 import { common } from '../compare/sets.ts';
 import { entitlementsError } from '../errors.ts';
@@ -78,8 +79,14 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
   const ambient = without(expandCapabilities(request.addAmbient, own), named(request.dropCapabilities));
   const capabilities = sortedCapabilities([...changedCapabilities(base.capabilities, request, own), ...ambient]);
   const demanded = common([...added, ...ambient], capabilities);
-  explicit.push(...demanded.map((name): Demand => ({ kind: 'capability', name })));
-  explicit.push(...ambient.map((name): Demand => ({ kind: 'ambient-capability', name })));
+  append(
+    explicit,
+    demanded.map((name): Demand => ({ kind: 'capability', name })),
+  );
+  append(
+    explicit,
+    ambient.map((name): Demand => ({ kind: 'ambient-capability', name })),
+  );
   if (unmasks(request.maskedPaths) || unmasks(request.readonlyPaths)) explicit.push({ kind: 'unmasked-proc' });
   // Not as with seccomp: nobody says it who does not mean it.
   if (request.apparmor === 'Unconfined') explicit.push({ kind: 'unconfined-apparmor' });

@@ -1,3 +1,4 @@
+import { append, smallest } from '../../base/lists/index.ts';
 import { meet } from '../compare/lattice.ts';
 import { NETWORK_CLASSES, networkRank } from '../compare/sets.ts';
 import { entitlementsError } from '../errors.ts';
@@ -67,10 +68,16 @@ export function boundPod(pod: PodRequest, ceilings: readonly Ceiling[]): { netwo
   if (pod.hostIpc) demands.push({ kind: 'host-namespace', name: 'ipc' });
   if (pod.hostNetwork) demands.push({ kind: 'host-namespace', name: 'network' });
   if (pod.hostPid) demands.push({ kind: 'host-namespace', name: 'pid' });
-  demands.push(...pod.sysctls.map((name): Demand => ({ kind: 'sysctl', name })));
-  demands.push(...(pod.hostPorts ?? []).map((name): Demand => ({ kind: 'host-port', name })));
+  append(
+    demands,
+    pod.sysctls.map((name): Demand => ({ kind: 'sysctl', name })),
+  );
+  append(
+    demands,
+    (pod.hostPorts ?? []).map((name): Demand => ({ kind: 'host-port', name })),
+  );
   refuse('run pod sandbox', demands, ceilings);
-  const lowest = Math.min(...ceilings.map(({ profile }) => networkRank(profile.network)), NETWORK_CLASSES.length - 1);
+  const lowest = Math.min(NETWORK_CLASSES.length - 1, smallest(ceilings.map(({ profile }) => networkRank(profile.network))));
   return { networkClass: NETWORK_CLASSES[lowest] ?? 'none' };
 }
 
@@ -81,14 +88,22 @@ function refuse(attempted: string, demands: readonly Demand[], ceilings: readonl
       .map((demand) => ({ demand: demandText(demand), ceiling: ceiling.name === PUBLISHER ? PUBLISHER : `the ceiling ${ceiling.name}` })),
   );
   if (refused.length === 0) return;
-  const byCeiling = new Map<string, string[]>();
-  for (const { demand, ceiling } of refused) byCeiling.set(ceiling, [...(byCeiling.get(ceiling) ?? []), demand]);
+  const byCeiling = Map.groupBy(refused, ({ ceiling }) => ceiling);
   throw entitlementsError('ENTITLEMENTS_CEILING_EXCEEDED', {
     kind: 'denied',
     attempted,
     on: '',
-    why: [...byCeiling].map(([ceiling, names]) => `${ceiling} lacks ${names.join(', ')}`).join('; '),
+    why: [...byCeiling].map(([ceiling, of]) => `${ceiling} lacks ${listed(of.map(({ demand }) => demand))}`).join('; '),
     fix: 'take the demand out of the security context, or let the policy rule that admits this image name a ceiling that holds it',
-    details: { refused },
+    details: { refused: refused.slice(0, mostDetails) },
   });
+}
+
+/** Of one ceiling in the sentence, and of all in the details: a request has as many as it likes, and a sentence must reach the kubelet. */
+const mostNamed = 16;
+const mostDetails = 256;
+
+function listed(names: readonly string[]): string {
+  const more = names.length - mostNamed;
+  return more > 0 ? `${names.slice(0, mostNamed).join(', ')} and ${more} more` : names.join(', ');
 }

@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import type { Target } from './target.ts';
 import { appArmorProfile } from '../apparmor/profile-text.ts';
 import { capabilitySets } from '../capabilities/sets.ts';
@@ -115,7 +116,7 @@ function compiledFilter(policy: FilteredPolicy, target: Target, degraded: string
     if (unknown.length > 0)
       degraded.push(`these names are no system calls on ${target.architecture}, their rules say nothing: ${unknown.join(', ')}`);
   }
-  degraded.push(...compatSentences(policy, target));
+  append(degraded, compatSentences(policy, target));
   return { bpf: generateBpf(filter, target.architecture, policy), oci: exportOci(filter, target.architecture) };
 }
 

@@ -1,3 +1,4 @@
+import { largest } from '../../base/lists/index.ts';
 import type { DeviceRule, OciSeccomp, RuntimeBounds, Settings } from '../types.ts';
 import { formatClause } from '../seccomp/clause.ts';
 import { isConstant } from '../seccomp/decision.ts';
@@ -44,7 +45,7 @@ export function describeSettings(name: string, profile: Profile, settings: Setti
     ...settings.degraded.map((sentence): [string, string] => ['degraded', sentence]),
     ['digest', settings.digest],
   ];
-  const width = Math.max(...lines.map(([label]) => label.length));
+  const width = largest(lines.map(([label]) => label.length));
   return lines.map(([label, text]) => `${label.padEnd(width)}  ${text}\n`).join('');
 }
 

@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import { entitlementsError } from '../errors.ts';
 import { withStandardDevices } from '../files/standard-devices.ts';
 import { LANDLOCK_ABI } from '../landlock/launcher.ts';
@@ -28,7 +29,10 @@ export function enforcedFiles(profile: Profile, target: Target, degraded: string
       `without AppArmor, Landlock would have to hold them, and it knows only files and whole folders: ${beyond.map(sentence).join('; ')}`,
     );
   }
-  degraded.push(...beyond.map((excess) => `Landlock knows only files and whole folders: ${sentence(excess)}`));
+  append(
+    degraded,
+    beyond.map((excess) => `Landlock knows only files and whole folders: ${sentence(excess)}`),
+  );
   if (!profile.noNewPrivileges) degraded.push('Landlock needs no_new_privs: set-user-id programs and file capabilities give nothing');
   const changed = rules.filter(({ path, kind, access }) => kind === 'file' && access.includes('write') && !path.startsWith('/dev/'));
   if (changed.length > 0) {

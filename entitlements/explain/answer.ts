@@ -1,3 +1,4 @@
+import { append, largest } from '../../base/lists/index.ts';
 import { fileExcess } from '../compare/files.ts';
 import { mountExcess } from '../compare/mounts.ts';
 import { networkExcess } from '../compare/network-rules.ts';
@@ -122,7 +123,7 @@ function numberText(value: bigint): string {
 
 /** A call with the arguments that a question fixed; `_` for the others. */
 function formatAsked(name: string, when: Clause): string {
-  const last = Math.max(-1, ...when.map(({ index }) => index));
+  const last = Math.max(-1, largest(when.map(({ index }) => index)));
   const shown = Array.from({ length: last + 1 }, (_, index) => {
     const test = when.find((one) => one.index === index);
     if (test === undefined) return '_';
@@ -191,7 +192,7 @@ function network(profile: Profile, { direction, protocol, cidr, port }: Extract<
     [direction === 'egress' ? 'connect' : 'bind', []],
   ] as const) {
     const found = call(profile, name, when);
-    if (!found.yes) against.push(...found.reasons);
+    if (!found.yes) append(against, found.reasons);
   }
   const rules = direction === 'egress' ? profile.egress : profile.ingress;
   if (networkExcess(rules, [{ cidr, protocol, ports: { low: port, high: protocol === 'icmp' ? 65535 : port } }]) !== undefined) {
@@ -213,7 +214,7 @@ const MOUNT_WAYS: readonly (readonly string[])[] = [
 function mount(profile: Profile, { fstype, target }: Extract<Question, { kind: 'mount' }>): Found {
   const against: string[] = [];
   const held = capability(profile, { kind: 'capability', text: '', name: 'SYS_ADMIN', anyNamespace: true });
-  if (!held.yes) against.push(...held.reasons);
+  if (!held.yes) append(against, held.reasons);
   const ways = MOUNT_WAYS.filter((calls) => calls.every((name) => call(profile, name, []).yes));
   if (ways.length === 0)
     against.push('the system call filter lets neither mount nor the calls of the newer interface (fsopen … move_mount) through');

@@ -1,3 +1,4 @@
+import { largest } from '../../base/lists/index.ts';
 import { judgeAttacks } from '../cve/judge.ts';
 import type { Judgement } from '../cve/judge.ts';
 import type { Operand } from '../import/operand.ts';
@@ -131,7 +132,7 @@ export function describeProfile(label: string, profile: Profile): string {
     ['sysctls', profile.sysctls === 'any' ? 'any namespaced one' : 'those that Kubernetes calls safe'],
     ['AppArmor', profile.apparmor === 'default' ? "this runtime's own profile, where the kernel has AppArmor" : 'none'],
   ];
-  const width = Math.max(...lines.map(([name]) => name.length));
+  const width = largest(lines.map(([name]) => name.length));
   return lines.map(([name, text]) => `${name.padEnd(width)}  ${text}\n`).join('');
 }
 

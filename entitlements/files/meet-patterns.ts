@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import { findPath, newBudget, tooComplex } from './automaton.ts';
 import type { Budget } from './automaton.ts';
 import { ANY_BYTE, NAME_BYTE, bytesOf } from './byte-set.ts';
@@ -127,7 +128,7 @@ export function formatSequence(sequence: readonly Flat[]): string {
   for (const { kind, of } of sequence) {
     const members = kind === 'byte' && of !== NAME_BYTE ? bytesOf(of) : [];
     if (members.length === 1) {
-      bytes.push(...members);
+      append(bytes, members);
       continue;
     }
     flush();

@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import { CAPABILITIES, capabilityName, sortedCapabilities } from '../capabilities/names.ts';
 import { entitlementsError } from '../errors.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
@@ -332,7 +333,7 @@ function readMount(rest: string, deny: boolean, { part, reading, drop }: Place):
   }
   const found = readMountRule(rest);
   if (typeof found === 'string') drop(`it grants nothing here: ${found}`);
-  else reading.mounts.push(...found);
+  else append(reading.mounts, found);
 }
 
 function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Place): void {

@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import { parseDocuments, formatProblems } from '../../base/schema/index.ts';
 import type { Document } from '../../base/schema/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
@@ -80,7 +81,7 @@ async function fromDocuments(source: ImportSource, text: string, from: string, o
       try {
         if (source !== 'security-context' && isCustomResource(item)) found.push(importCustomResource(item, options.target));
         else if (source !== 'spo' && holdsPod(item))
-          found.push(...importPod(item, { profile: options.profile, seccomp: await localhost(item, options) }));
+          append(found, importPod(item, { profile: options.profile, seccomp: await localhost(item, options) }));
       } catch (error) {
         if (!isPortcullisError(error)) throw error;
         throw entitlementsError(error.code as 'ENTITLEMENTS_BAD_PROFILE', {

@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import { append } from '../../base/lists/index.ts';
 import { entitlementsError } from '../errors.ts';
 import { defaultProfile } from '../profile/builtin.ts';
 import type { Profile } from '../profile/model.ts';
@@ -48,7 +49,7 @@ export function importSeccomp(json: unknown, target: SeccompTarget): Imported {
       why: 'filters are loaded without flags here: what it adds is logging or speed, not a grant',
     });
   }
-  notes.push(...narrowed(plain, places));
+  append(notes, narrowed(plain, places));
   const profile: Profile = { ...defaultProfile(), capabilities: sortedCapabilities(target.capabilities), syscalls };
   return { profile, unmapped, notes };
 }

@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import { parseDocuments, validate } from '../../base/schema/index.ts';
 import type { Document, Problem } from '../../base/schema/index.ts';
 import { readExactProfiles } from './exact.ts';
@@ -36,12 +37,12 @@ export function checkProfiles(files: readonly SourceFile[]): Checked {
   const exact: Document[] = [];
   for (const { file, text } of files) {
     const parsed = parseDocuments(text, file);
-    problems.push(...parsed.problems);
+    append(problems, parsed.problems);
     for (const document of parsed.documents) {
       if (kindOf(document.value) === EXACT_KIND) exact.push(document);
       if (kindOf(document.value) !== PROFILE_KIND) continue;
       const shape = validate(document, profileSchema);
-      problems.push(...shape);
+      append(problems, shape);
       if (shape.length === 0) documents.push(document);
     }
   }

@@ -1,3 +1,4 @@
+import { largest } from '../../base/lists/index.ts';
 import type { Document, Position, Problem } from '../../base/schema/index.ts';
 import { valueOf } from './profile-document.ts';
 
@@ -26,7 +27,7 @@ export function cycles(byName: ReadonlyMap<string, Document>, problems: Problem[
       const at = top.next++;
       const parent = parentsOf(top.name)[at];
       if (parent === undefined) {
-        const depth = 1 + Math.max(0, ...parentsOf(top.name).map((name) => depths.get(name) ?? 0));
+        const depth = 1 + Math.max(0, largest(parentsOf(top.name).map((name) => depths.get(name) ?? 0)));
         depths.set(top.name, depth);
         if (depth === MAX_DEPTH + 1) tooDeep(top.name);
         if (depth > MAX_DEPTH) looped.add(top.name);

@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import { formatPath, validate, writeYaml } from '../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
@@ -78,10 +79,10 @@ export function readExactProfiles(
   const taken = new Map(others.map((document) => [nameOf(document), document.positionOf(['metadata', 'name'])]));
   for (const document of documents) {
     const shape = validate(document, exactProfileSchema);
-    problems.push(...shape);
+    append(problems, shape);
     if (shape.length > 0) continue;
     const { name, profile, problems: deeper } = readExactProfile(document);
-    problems.push(...deeper);
+    append(problems, deeper);
     const position = document.positionOf(['metadata', 'name']);
     const earlier = taken.get(name);
     const report = (message: string, fix: string): number => problems.push({ position, path: 'metadata.name', message, fix });

@@ -1,6 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
+import { append } from '../../base/lists/index.ts';
 import { formatProblems } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
 import { entitlementsError } from '../errors.ts';
@@ -50,7 +51,7 @@ export async function collectProfileFiles(
   const unread: Problem[] = [];
   const files = (await Promise.all(paths.map((path) => filesAt(path, unread)))).flat();
   const texts: SourceFile[] = [];
-  for (const file of new Set(files)) texts.push(...(await textOf(file, unread)));
+  for (const file of new Set(files)) append(texts, await textOf(file, unread));
   return { texts, unread };
 }
 

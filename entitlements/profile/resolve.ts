@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import { closest } from '../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
@@ -134,12 +135,12 @@ function checked(document: Document, context: Context): { readonly unbound: read
       near === undefined ? 'declare it under parameters' : `did you mean \`${near}\`?`,
     );
   }
-  context.problems.push(...problems);
+  append(context.problems, problems);
   if (problems.length > 0) return { unbound: [] };
   const unbound = parameters.filter(([, { default: usual }]) => usual === undefined);
   const values = new Map(unbound.map(([name, parameter]) => [name, sampleOf(parameter)]));
   const instance = instantiate(document, values, context);
-  context.problems.push(...instance.problems);
+  append(context.problems, instance.problems);
   return { unbound: unbound.map(([name]) => name), ...(instance.resolved !== undefined && { found: instance.resolved }) };
 }
 

@@ -1,3 +1,4 @@
+import { largest } from '../../base/lists/index.ts';
 import { entitlementsError } from '../errors.ts';
 import { readOciSeccomp } from '../seccomp/oci-shape.ts';
 import type { OciArgument, OciRule } from '../seccomp/oci-shape.ts';
@@ -64,7 +65,7 @@ export function diagramOfOci(store: DiagramStore, json: unknown, architecture: A
     }
     byNumber.set(numbers.get(name) ?? 0, answer);
   }
-  const last = Math.max(...numbers.values());
+  const last = largest(numbers.values());
   const ranges: NumberRange[] = [];
   for (let number = 0; number <= last + 1; number++) ranges.push({ from: number, answer: byNumber.get(number) ?? fallback });
   const killed = store.leaf(answerOf(0));

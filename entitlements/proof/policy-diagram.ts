@@ -1,3 +1,4 @@
+import { append, largest } from '../../base/lists/index.ts';
 import type { ArgumentTest } from '../seccomp/argument-test.ts';
 import type { Clause } from '../seccomp/clause.ts';
 import { compatCalls, X32_BIT } from '../seccomp/compat.ts';
@@ -40,14 +41,14 @@ export function diagramOfPolicy(
     const needed = base?.rules.get(name);
     byNumber.set(number, needed === undefined ? own : store.combine(own, diagramOfDecision(store, needed), looserAnswer));
   }
-  const last = Math.max(...numbers.values());
+  const last = largest(numbers.values());
   const ranges: NumberRange[] = [];
   for (let number = 0; number <= last; number++) ranges.push({ from: number, answer: byNumber.get(number) ?? fallback });
   ranges.push({ from: last + 1, answer: constant(beyondTables(policy.fallback)) });
   const killed = constant('kill-thread');
   const others = compatCalls(policy, architecture);
   const x32 = others.find(({ bit }) => bit !== 0);
-  if (x32 !== undefined) ranges.push(...compatRanges(store, x32, policy.fallback));
+  if (x32 !== undefined) append(ranges, compatRanges(store, x32, policy.fallback));
   if (architecture === 'x86_64') ranges.push({ from: x32?.until ?? X32_BIT, answer: killed });
   let found = store.choose(wordIs(store, ARCH_WORD, AUDIT_ARCH[architecture]), byNumberRange(store, ranges), killed);
   for (const calls of others) {

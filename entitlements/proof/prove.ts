@@ -1,3 +1,4 @@
+import { largest } from '../../base/lists/index.ts';
 import { entitlementsError } from '../errors.ts';
 import type { FilteredPolicy, SyscallPolicy } from '../seccomp/policy.ts';
 import { AUDIT_ARCH, syscallNumbers } from '../seccomp/syscalls.ts';
@@ -119,7 +120,7 @@ function proveForOlder(store: DiagramStore, { architecture }: ProofSubject, { oc
 /** The calls that both a policy and libseccomp speak of: those of the architecture with a number in its table. */
 function callsOfTables(store: DiagramStore, architecture: Architecture): Node {
   const known = new Set(syscallNumbers(architecture).values());
-  const ranges = Array.from({ length: Math.max(...known) + 2 }, (_, number) => ({
+  const ranges = Array.from({ length: largest(known) + 2 }, (_, number) => ({
     from: number,
     answer: known.has(number) ? TRUE : FALSE,
   }));

@@ -1,3 +1,4 @@
+import { largest } from '../../base/lists/index.ts';
 import { entitlementsError } from '../errors.ts';
 import type { Architecture } from '../types.ts';
 import { boundsFollowFromMask, maxOf } from './argument-test.ts';
@@ -65,7 +66,7 @@ function architectureIntervals(policy: FilteredPolicy, architecture: Architectur
   const native = rangesOf({
     decisions: new Map([...numbers].map(([name, number]) => [number, decisionFor(policy, name)])),
     bit: 0,
-    beyond: 1 + Math.max(...numbers.values()),
+    beyond: 1 + largest(numbers.values()),
     until: architecture === 'x86_64' ? X32_BIT : 2 ** 32,
     fallback: policy.fallback,
   });

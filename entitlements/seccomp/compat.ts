@@ -1,3 +1,4 @@
+import { largest } from '../../base/lists/index.ts';
 import type { Architecture } from '../types.ts';
 import { argumentTest } from './argument-test.ts';
 import type { ArgumentTest } from './argument-test.ts';
@@ -54,7 +55,7 @@ export function compatCalls(policy: FilteredPolicy, architecture: Architecture):
       const numbers = [...compatNumbers(name)];
       const decisions = new Map(numbers.map(([call, number]) => [number, compatDecision(policy, name, call)]));
       const [bit, until] = name === 'x32' ? [X32_BIT, END_OF_X32] : [0, 2 ** 32];
-      const beyond = 1 + Math.max(...numbers.map(([, number]) => number).filter((number) => number < ARM_PRIVATE));
+      const beyond = 1 + largest(numbers.map(([, number]) => number).filter((number) => number < ARM_PRIVATE));
       return { name, arch: MACHINES[name].arch, bit, decisions, beyond, until };
     });
 }

@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import type { Architecture, OciSeccomp } from '../types.ts';
 import { boundsFollowFromMask, intersectTests, isAny, maxOf } from './argument-test.ts';
 import type { ArgumentTest } from './argument-test.ts';
@@ -29,7 +30,7 @@ export function exportOci(policy: FilteredPolicy, architecture: Architecture): O
   for (const [name, decision] of policy.rules) {
     if (!numbers.has(name)) continue;
     if (isConstant(decision)) constant.set(decision.otherwise, [...(constant.get(decision.otherwise) ?? []), name]);
-    else conditional.push(...conditionalRules(name, decision, policy.fallback));
+    else append(conditional, conditionalRules(name, decision, policy.fallback));
   }
   const whole = [...constant].map(([outcome, names]): Rule => ({ names, ...action(outcome) }));
   const { action: defaultAction, errnoRet } = action(policy.fallback);
@@ -47,10 +48,16 @@ function conditionalRules(name: string, decision: Decision, fallback: Outcome): 
   // Loosest first, as they stand: each call keeps the loosest outcome that matches it.
   for (const outcome of new Set(decision.pieces.map((piece) => piece.outcome))) {
     const clauses = decision.pieces.filter((piece) => piece.outcome === outcome).map((piece) => piece.when);
-    disjoint.push(...subtract(clauses, taken).map((when) => ({ outcome, when })));
+    append(
+      disjoint,
+      subtract(clauses, taken).map((when) => ({ outcome, when })),
+    );
     taken = [...taken, ...clauses];
   }
-  disjoint.push(...subtract([[]], decision.otherwise === fallback ? [[]] : taken).map((when) => ({ outcome: decision.otherwise, when })));
+  append(
+    disjoint,
+    subtract([[]], decision.otherwise === fallback ? [[]] : taken).map((when) => ({ outcome: decision.otherwise, when })),
+  );
   const rules: Rule[] = [];
   for (const piece of disjoint) {
     if (piece.outcome === fallback) continue;

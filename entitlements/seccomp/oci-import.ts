@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import { entitlementsError } from '../errors.ts';
 import { argumentTest } from './argument-test.ts';
 import type { ArgumentTest, Width } from './argument-test.ts';
@@ -52,11 +53,18 @@ export function decisionOf(name: string, rules: readonly OciRule[], fallback: Ou
   const pieces: Piece[] = [];
   let taken: Clause[] = [];
   for (const [outcome, clauses] of [...regions].sort(([a], [b]) => rank(a) - rank(b))) {
-    pieces.push(...subtract(clauses, taken).map((when) => ({ outcome, when })));
+    append(
+      pieces,
+      subtract(clauses, taken).map((when) => ({ outcome, when })),
+    );
     taken = [...taken, ...clauses];
   }
   const lowest = [fallback, ...regions.keys()].reduce((a, b) => (rank(a) <= rank(b) ? a : b));
-  if (lowest !== fallback) pieces.push(...subtract([[]], taken).map((when) => ({ outcome: fallback, when })));
+  if (lowest !== fallback)
+    append(
+      pieces,
+      subtract([[]], taken).map((when) => ({ outcome: fallback, when })),
+    );
   return decision(lowest, pieces);
 }
 

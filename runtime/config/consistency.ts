@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import { ways } from '../enforcement/ways.ts';
 import type { DaemonConfig } from './types.ts';
 
@@ -24,7 +25,7 @@ export function checkConsistency(config: DaemonConfig): string[] {
   if (config.audit.required && config.audit.path === '') problems.push('audit.required: there is no audit.path; give one');
   if (config.tracing.endpoint !== '' && !URL.canParse(config.tracing.endpoint))
     problems.push(`tracing.endpoint: ${config.tracing.endpoint} is not a URL`);
-  problems.push(...enforcementProblems(config.enforcement));
+  append(problems, enforcementProblems(config.enforcement));
   const port = Number(config.metrics.address.split(':').at(-1));
   if (port > 65_535) problems.push(`metrics.address: ${port} is not a port`);
   return problems;

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { append } from '../../base/lists/index.ts';
 import { formatProblems, parseDocuments, validate } from '../../base/schema/index.ts';
 import type { Document } from '../../base/schema/index.ts';
 import type { ConfigSchema } from './config-schema.ts';
@@ -30,9 +31,9 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
   const written = await readDocument(file, input.file !== undefined, problems);
   const complete = withDefaults(configSchema, absolutePaths(configSchema, written, dirname(file)));
   const flagged = applyFlags(complete, input.flags ?? {}, (path) => resolve(workingFolder, path));
-  problems.push(...flagged.problems, ...checkFlagged(flagged.value));
+  append(problems, [...flagged.problems, ...checkFlagged(flagged.value)]);
   const config = flagged.value as unknown as DaemonConfig;
-  if (problems.length === 0) problems.push(...checkConsistency(config));
+  if (problems.length === 0) append(problems, checkConsistency(config));
   if (problems.length > 0) {
     throw new PortcullisError({
       code: 'CONFIG_INVALID',
@@ -62,11 +63,11 @@ async function readDocument(file: string, mustExist: boolean, problems: string[]
     found.push({ position: second.positionOf([]), path: '', message: 'a second document', fix: 'keep one document in the file' });
   }
   if (document === undefined || document.value === null) {
-    problems.push(...lines(found));
+    append(problems, lines(found));
     return {};
   }
-  found.push(...validate(document, configSchema));
-  problems.push(...lines(found));
+  append(found, validate(document, configSchema));
+  append(problems, lines(found));
   return found.length === 0 ? (document.value as Record<string, unknown>) : {};
 }
 

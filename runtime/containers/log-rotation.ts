@@ -1,5 +1,6 @@
 import { basename, dirname, join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
+import { largest } from '../../base/lists/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import { bytesOf } from '../config/bytes.ts';
@@ -73,7 +74,7 @@ async function freeName(logPath: string, now: Date, paths: LogPaths): Promise<st
     .replace('T', '-');
   const sameSecond = (await setAside(logPath, paths)).filter((name) => name.startsWith(`${basename(logPath)}.${stamp}`));
   const numbers = sameSecond.map((name) => Number(/-(\d{1,4})$/.exec(name.slice(basename(logPath).length + 1 + stamp.length))?.[1] ?? 0));
-  return `${logPath}.${stamp}${numbers.length === 0 ? '' : `-${Math.max(...numbers) + 1}`}`;
+  return `${logPath}.${stamp}${numbers.length === 0 ? '' : `-${largest(numbers) + 1}`}`;
 }
 
 async function dropOldest(logPath: string, keep: number, paths: LogPaths): Promise<void> {

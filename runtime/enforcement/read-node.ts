@@ -1,6 +1,7 @@
 import { access, constants, readFile, readdir, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
+import { largest } from '../../base/lists/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
 import type { DaemonConfig } from '../config/types.ts';
 import type { ClockReading } from './clock.ts';
@@ -38,7 +39,7 @@ export async function newestFile(paths: readonly string[]): Promise<number> {
       ),
     ),
   );
-  return Math.max(0, ...times);
+  return Math.max(0, largest(times));
 }
 
 async function policyPath(path: string): Promise<NodeFacts['policyPaths'][number]> {

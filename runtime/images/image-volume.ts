@@ -2,6 +2,7 @@ import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { parseJson } from '../../base/json/index.ts';
 import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
+import { append } from '../../base/lists/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { errnoOf, wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
@@ -115,7 +116,11 @@ async function heldBy(folder: string, log: Logger): Promise<string[]> {
   for (const index of await readdir(folder)) {
     try {
       const value = parseJson(await readFile(`${folder}/${index}/layers.json`, 'utf8')) as { layers?: unknown };
-      if (Array.isArray(value.layers)) all.push(...value.layers.filter((layer: unknown) => typeof layer === 'string'));
+      if (Array.isArray(value.layers))
+        append(
+          all,
+          value.layers.filter((layer: unknown) => typeof layer === 'string'),
+        );
     } catch (error) {
       log.debug({ folder, index, error: String(error) }, 'a volume has no list of layers');
     }

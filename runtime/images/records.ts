@@ -1,4 +1,5 @@
 import { parseJson } from '../../base/json/index.ts';
+import { largest } from '../../base/lists/index.ts';
 import type { Database, Statement } from '../../base/storage/index.ts';
 import { withoutParts } from '../../trust/index.ts';
 import type { Dossier } from '../../trust/index.ts';
@@ -145,7 +146,7 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
         seq: row.seq,
         names: kept,
       });
-      seq = Math.max(seq, row.seq, ...kept.map((name) => name.seq));
+      seq = Math.max(seq, row.seq, largest(kept.map((name) => name.seq)));
     }
     for (const row of layerRows) layers.set(row.folder, layerOf(row));
   }

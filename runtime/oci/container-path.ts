@@ -7,6 +7,7 @@ import {
   closeFd,
   openInRootIfThere,
 } from '../../base/kernel/index.ts';
+import { append } from '../../base/lists/index.ts';
 import { isOf } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 
@@ -155,7 +156,7 @@ export function openContainerPaths(
         links += 1;
         if (links > mostLinks) throw new Error(`it leads through more than ${mostLinks} links`);
         if (found.target.startsWith('/')) done.length = 0;
-        ahead.push(...partsOf(found.target).reverse());
+        append(ahead, partsOf(found.target).reverse());
       }
       return { path: `/${done.map((one) => one.name).join('/')}`, through, throughVolume };
     },

@@ -1,4 +1,5 @@
 import { PortcullisError } from '../../base/errors/index.ts';
+import { largest } from '../../base/lists/index.ts';
 import type { IDMapping, Mount } from '../cri/contract/contract.types.ts';
 import { cleanContainerPath } from './container-path.ts';
 import { checkedMountOptions } from './mount-options.ts';
@@ -70,7 +71,7 @@ export function containerMounts(input: {
 
 /** The widest propagation that a mount asks for decides how the root is shared with the host (runtime-spec: rootfsPropagation). */
 export function rootfsPropagation(asked: readonly Mount[]): string | undefined {
-  const widest = Math.max(0, ...asked.map((mount) => mount.propagation));
+  const widest = Math.max(0, largest(asked.map((mount) => mount.propagation)));
   return widest === 0 ? undefined : propagation[widest];
 }
 

@@ -103,6 +103,8 @@ test('mounts: propagation and read-only become options; the widest propagation d
   ]);
   assert.equal(rootfsPropagation([mount({}), mount({ propagation: 2 })]), 'rshared');
   assert.equal(rootfsPropagation([mount({})]), undefined);
+  // A request has room for more mounts than a call has for arguments.
+  assert.equal(rootfsPropagation(Array.from({ length: 300_000 }, () => mount({ propagation: 1 }))), 'rslave');
 });
 
 for (const [name, part, code] of [

@@ -1,4 +1,5 @@
 import { lstatSync, readlinkSync } from 'node:fs';
+import { append } from '../../base/lists/index.ts';
 import {
   O_DIRECTORY,
   O_PATH,
@@ -67,7 +68,7 @@ function follow(root: number, path: string): Whereabouts {
       continue;
     }
     if (entry.target.startsWith('/')) done.length = 0;
-    ahead.push(...namesOf(entry.target).reverse());
+    append(ahead, namesOf(entry.target).reverse());
   }
   return 'missing';
 }

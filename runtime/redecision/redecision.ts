@@ -1,4 +1,5 @@
 import { reasonOf } from '../../base/errors/index.ts';
+import { append, smallest } from '../../base/lists/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { explainReason } from '../../trust/index.ts';
 import type { TrustPolicy, Verdict } from '../../trust/index.ts';
@@ -125,7 +126,7 @@ export function createRedecision(parts: Parts): Redecision {
       const given = await images.judge({ ...image, namespace });
       // Of nothing, nothing is proven: an image of which nothing is recorded is not in policy.
       if (given.length === 0) unknown ??= image.userSpecified || image.imageId;
-      verdicts.push(...given);
+      append(verdicts, given);
     }
     // It may have ended while its verdict was written.
     const current = containers.get(id);
@@ -201,7 +202,7 @@ export function createRedecision(parts: Parts): Redecision {
   function arm(): void {
     clearTimeout(timer);
     if (closed || ends.size === 0) return;
-    const first = Math.min(...[...ends.values()].map((end) => Date.parse(end)));
+    const first = smallest([...ends.values()].map((end) => Date.parse(end)));
     timer = setTimeout(
       () => {
         const at = now().getTime();

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { reasonOf } from '../../base/errors/index.ts';
+import { smallest } from '../../base/lists/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { evidenceStanding, keepAnswers, renewEvidence } from '../../trust/index.ts';
 import type { TrustPolicy, Verdict } from '../../trust/index.ts';
@@ -88,7 +89,7 @@ export function createRenewal(parts: Parts): Renewal {
   function untilNext(): number {
     const at = now().getTime();
     const waits = [...plans.values()].flatMap(({ due }) => (due === undefined ? [] : [due - at]));
-    return Math.min(roundMs, Math.max(leastPause, ...(waits.length === 0 ? [roundMs] : [Math.min(...waits)])));
+    return Math.min(roundMs, Math.max(leastPause, waits.length === 0 ? roundMs : smallest(waits)));
   }
 
   async function round(): Promise<void> {

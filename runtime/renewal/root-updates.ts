@@ -1,4 +1,5 @@
 import { reasonOf } from '../../base/errors/index.ts';
+import { smallest } from '../../base/lists/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { updateTrustedRoot } from '../../trust/index.ts';
 import type { TufRoot } from '../../trust/index.ts';
@@ -93,7 +94,7 @@ export function openRootUpdates(parts: Parts): RootUpdates {
       .finally(() => {
         running = undefined;
         if (closed) return;
-        const next = Math.min(...[...plans.values()].map(({ due }) => due - now().getTime()));
+        const next = smallest([...plans.values()].map(({ due }) => due - now().getTime()));
         timer = setTimeout(request, Math.min(roundMs, Math.max(leastPause, next))).unref();
       });
   };

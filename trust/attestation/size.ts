@@ -1,3 +1,4 @@
+import { largest } from '../../base/lists/index.ts';
 import type { LeafRequirement } from '../evidence/collector.ts';
 
 const units: Readonly<Record<string, number>> = { KiB: 1024, MiB: 1024 * 1024 };
@@ -22,5 +23,5 @@ export function parseSize(text: unknown): number | undefined {
 
 /** The largest attestation that these requirements let be read, in bytes. */
 export function largestAttestation(wanted: readonly LeafRequirement[]): number {
-  return Math.max(0, ...wanted.flatMap((one) => (one.kind === 'attestation' ? [one.maxSize ?? usual] : [])));
+  return Math.max(0, largest(wanted.flatMap((one) => (one.kind === 'attestation' ? [one.maxSize ?? usual] : []))));
 }

@@ -1,3 +1,4 @@
+import { smallest } from '../../base/lists/index.ts';
 import { normaliseReference, ruleNamesImage } from '../policy/matching.ts';
 import type { SignedReference } from '../tuf/requirement/ask-services.ts';
 import type { TrustServices } from '../tuf/requirement/trust-services.ts';
@@ -48,7 +49,7 @@ export async function evidenceStanding(
     const ends = standings.flatMap(({ until }) => (until === undefined ? [] : [until]));
     return {
       missing: standings.some(({ status }) => status === 'missing'),
-      ...(ends.length === 0 ? {} : { until: new Date(Math.min(...ends)) }),
+      ...(ends.length === 0 ? {} : { until: new Date(smallest(ends)) }),
     };
   } finally {
     opened.context.collection.close();

@@ -1,3 +1,4 @@
+import { smallest } from '../../base/lists/index.ts';
 import { sha256Digest } from '../canonical-json.ts';
 import type { EvidenceItem } from '../types.ts';
 import { decodeBase64 } from '../strict-json.ts';
@@ -108,7 +109,7 @@ function accept({ content, signature }: SignedMessage, { key, signing }: Signer,
   const known = ends.filter((end) => end !== undefined);
   return {
     ...finding,
-    ...(known.length === 0 ? {} : { validUntil: isoTime(Math.min(...known) + 1) }),
+    ...(known.length === 0 ? {} : { validUntil: isoTime(smallest(known) + 1) }),
     proven: {
       signer: `gpg ${key.fingerprint}`,
       claimedReference: payload.reference,

@@ -1,3 +1,4 @@
+import { largest, smallest } from '../../base/lists/index.ts';
 import { isWeakHash } from './algorithms.ts';
 import { dearmor } from './armor.ts';
 import { packetTags, readPackets } from './packets.ts';
@@ -213,8 +214,8 @@ function period(key: PublicKeyPacket, signatures: readonly SignaturePacket[]): {
     ...(lifetime === 0 ? [] : [created + lifetime]),
     ...(keyLifetime === 0 ? [] : [key.created + keyLifetime]),
   ]);
-  const from = Math.max(key.created, ...signatures.map(({ created }) => created));
-  return { from, ...(ends.length === 0 ? {} : { until: Math.min(...ends) }) };
+  const from = Math.max(key.created, largest(signatures.map(({ created }) => created)));
+  return { from, ...(ends.length === 0 ? {} : { until: smallest(ends) }) };
 }
 
 function maySign(signature: SignaturePacket): boolean {
@@ -232,7 +233,7 @@ function latest(signatures: readonly SignaturePacket[]): SignaturePacket | undef
 function revocation(signatures: readonly SignaturePacket[]): Revocation | undefined {
   if (signatures.length === 0) return undefined;
   return {
-    at: Math.min(...signatures.map(({ created }) => created)),
+    at: smallest(signatures.map(({ created }) => created)),
     always: signatures.some(
       ({ revocationReason }) => revocationReason === undefined || revocationReason === 0 || revocationReason === compromised,
     ),

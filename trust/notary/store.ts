@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { append } from '../../base/lists/index.ts';
 import { openDatabase } from '../../base/storage/index.ts';
 import type { Database, SqlRow, Statement } from '../../base/storage/index.ts';
 import type { Dialect } from '../tuf/metadata/model.ts';
@@ -120,7 +121,7 @@ function trustStore(db: Database): TrustStore {
       const statements: Statement[] = updates.flatMap(({ dialect, files }) => keepFiles(gun, dialect, files));
       if (withholdTuf) statements.push({ sql: 'INSERT OR IGNORE INTO withheld (gun) VALUES (?)', params: [gun] });
       else if (tuf) statements.push({ sql: 'DELETE FROM withheld WHERE gun = ?', params: [gun] });
-      statements.push(...noteUpdate(gun, updates, at));
+      append(statements, noteUpdate(gun, updates, at));
       try {
         // The first of a turn of the loop go to the disk while the others are judged; those share the next commit. Were it only one, the disk
         // would wait for all the others to be judged, and they for the disk.

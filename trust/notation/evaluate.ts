@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { smallest } from '../../base/lists/index.ts';
 import { parseStrictJson, decodeBase64, recordOf } from '../strict-json.ts';
 import type { EvidenceItem, Reason } from '../types.ts';
 import { evaluateAuthority } from '../verdict/authority.ts';
@@ -93,7 +94,7 @@ function summarise(
       notes,
     };
   }
-  const until = Math.min(...validations.map(({ validUntil }) => validUntil ?? Number.POSITIVE_INFINITY));
+  const until = smallest(validations.map(({ validUntil }) => validUntil ?? Number.POSITIVE_INFINITY));
   const isAuthentic = validations.some(({ type, outcome }) => type === 'authenticity' && outcome === 'passed');
   return {
     ...integrity,

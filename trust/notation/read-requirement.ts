@@ -1,5 +1,6 @@
 import { lstat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { append } from '../../base/lists/index.ts';
 import type { PathSegment } from '../../base/schema/index.ts';
 import { listReferenced, readReferenced, report } from '../policy/building.ts';
 import type { Building } from '../policy/building.ts';
@@ -158,7 +159,7 @@ async function readStore(
     if (problem !== undefined) return fails(`${place}: ${entry} ${problem}`, 'put certificate files there, and nothing else');
     const read = await readFileOf(building, file, type);
     if (typeof read === 'string') return fails(`${place}: ${entry} can not be used: ${read}`, 'put certificates there, in PEM or DER');
-    certificates.push(...read);
+    append(certificates, read);
   }
   if (list.names.length === 0) return fails(`${place} is empty`, `put its certificates there: ${folder}/root.crt`);
   return { type, name: `${type}/${name}`, certificates };

@@ -1,3 +1,4 @@
+import { smallest } from '../../base/lists/index.ts';
 import { describeCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { isSubset, parseSubject, subjectOf } from './distinguished-name.ts';
@@ -128,7 +129,7 @@ function validNow(chain: readonly Certificate[], now: number): Outcome {
   const wrong = outside(chain, now, now);
   if (wrong === undefined) {
     // Valid at the last millisecond, too.
-    const end = Math.min(...chain.map(({ notAfter }) => notAfter)) + 1;
+    const end = smallest(chain.map(({ notAfter }) => notAfter)) + 1;
     return { outcome: 'passed', says: 'its certificates are valid now', validUntil: end };
   }
   return now < wrong.notBefore

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { largest, smallest } from '../../base/lists/index.ts';
 import { signaturesOnly } from '../sigstore/verify.ts';
 import { verifyBundleOnce } from '../sigstore/verify-once.ts';
 import type { AuthorityResult } from '../sigstore/authority-result.ts';
@@ -66,8 +67,8 @@ function chainOf(leaf: Certificate, others: readonly Certificate[], authority: P
   const found: PathResult = findPath(leaf, trust, [now.getTime()], codeSigning);
   if ('problem' in found) return found;
   const chain = {
-    from: Math.max(...found.path.map(({ notBefore }) => notBefore)),
-    until: Math.min(...found.path.map(({ notAfter }) => notAfter)),
+    from: largest(found.path.map(({ notBefore }) => notBefore)),
+    until: smallest(found.path.map(({ notAfter }) => notAfter)),
   };
   paths.set(key, chain);
   return chain;

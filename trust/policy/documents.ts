@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile, readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
+import { append } from '../../base/lists/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
 import type { Document, Problem } from '../../base/schema/index.ts';
 
@@ -31,8 +32,8 @@ export async function readPolicyFiles(paths: readonly string[]): Promise<ReadFil
     }
     digests.push({ name: basename(file), digest: createHash('sha256').update(bytes).digest('hex') });
     const parsed = parseDocuments(bytes.toString('utf8'), file);
-    documents.push(...parsed.documents);
-    problems.push(...parsed.problems);
+    append(documents, parsed.documents);
+    append(problems, parsed.problems);
   }
   return { documents, problems, digests, files: [...new Set(files)] };
 }

@@ -1,5 +1,6 @@
 import { basename, resolve } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { append } from '../../base/lists/index.ts';
 import { formatProblems, validate } from '../../base/schema/index.ts';
 import type { Document, Problem } from '../../base/schema/index.ts';
 import { canonicalDigest } from '../canonical-json.ts';
@@ -65,13 +66,13 @@ export async function loadPolicy(options: {
     }
     // One with a misspelt kind must not be a policy that silently does not hold.
     found = true;
-    problems.push(...validate(document, trustPolicySchema));
-    rules.push(...(await readRules({ document, problems, references, tufRoots, ...(substitutes === undefined ? {} : { substitutes }) })));
+    append(problems, validate(document, trustPolicySchema));
+    append(rules, await readRules({ document, problems, references, tufRoots, ...(substitutes === undefined ? {} : { substitutes }) }));
   }
   // What a policy refers to may lie beside it, such as a trusted_root.json. Anything else without a kind must not be a policy that silently does not hold.
   for (const document of unmarked.filter(({ file }) => !references.has(resolve(file)))) {
     found = true;
-    problems.push(...validate(document, trustPolicySchema));
+    append(problems, validate(document, trustPolicySchema));
   }
   if (!found && problems.length === 0) {
     const file = options.paths[0] ?? '';

@@ -7,6 +7,7 @@ import { extract, pack } from 'tar-stream';
 import { digestOf, isDigest } from '../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
+import { smallest } from '../../base/lists/index.ts';
 import { makeFolderSync } from '../../base/storage/index.ts';
 import { verifySignature } from '../keys/verify-signature.ts';
 import { canonicalJson } from '../canonical-json.ts';
@@ -70,7 +71,7 @@ export async function writeArchive(input: WriteArchiveInput): Promise<CopiedImag
     const brought = input.metadata === undefined ? false : await bringMetadata(input.metadata, layout);
     await layout.finish();
     const ends = copied.metadata || brought ? await metadataEnds(layout) : [];
-    const until = Math.min(now.getTime() + input.freshFor * 1000, ...ends);
+    const until = Math.min(now.getTime() + input.freshFor * 1000, smallest(ends));
     const statement: ArchiveStatement = {
       version: 1,
       reference,

@@ -1,3 +1,4 @@
+import { append } from '../../base/lists/index.ts';
 import { childrenOf, derTag, DerError, expectTag } from './der.ts';
 import type { DerElement } from './der.ts';
 import { readOid, textOf } from './der-values.ts';
@@ -44,7 +45,10 @@ export function readName(name: DerElement): DistinguishedName {
   for (const set of childrenOf(expectTag(name, derTag.sequence, 'a name'), maximumAttributes)) {
     const pairs = childrenOf(expectTag(set, derTag.set, 'a relative name'), maximumAttributes).map(readPair);
     if (pairs.length === 0) throw new DerError('a relative name is empty', set.offset);
-    attributes.push(...pairs.map(({ attribute }) => attribute));
+    append(
+      attributes,
+      pairs.map(({ attribute }) => attribute),
+    );
     comparable.push(JSON.stringify(pairs.map((pair) => pair.comparable).sort()));
   }
   if (attributes.length > maximumAttributes) throw new DerError(`a name has more than ${maximumAttributes} attributes`, name.offset);

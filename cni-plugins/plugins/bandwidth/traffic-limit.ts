@@ -1,4 +1,5 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
+import { append } from '../../../base/lists/index.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { createLink } from '../../netlink/link-kinds.ts';
 import { findLink, macBytes, setAlias, setFlag } from '../../netlink/link-settings.ts';
@@ -51,11 +52,11 @@ export const trafficLimitKind: ResourceKind<TrafficLimit> = {
     const end = hostEnd(resource, kernel);
     if (typeof end === 'string') return [end];
     const found: string[] = [];
-    if (resource.toPod !== undefined) found.push(...limitDifferences(route, end, resource.toPod));
+    if (resource.toPod !== undefined) append(found, limitDifferences(route, end, resource.toPod));
     if (resource.fromPod === undefined) return found;
     const ifb = findLink(route, { name: resource.fromPod.ifb });
     if (ifb === undefined) return [...found, `the host has no link ${resource.fromPod.ifb}`];
-    found.push(...limitDifferences(route, ifb, resource.fromPod));
+    append(found, limitDifferences(route, ifb, resource.fromPod));
     if (!ifb.up) found.push(`${ifb.name} is down`);
     const hooked = qdiscAt(route, end.index, 'ingress') !== undefined;
     if (!hooked || !listRedirections(route, end.index).includes(ifb.index))

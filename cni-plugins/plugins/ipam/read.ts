@@ -1,3 +1,4 @@
+import { append } from '../../../base/lists/index.ts';
 import { parseIp, parsePrefix } from '../../spec/address.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { CniDns, CniRoute } from '../../spec/result.ts';
@@ -45,7 +46,7 @@ export function parseResolvConf(text: string): CniDns {
     if (keyword === 'nameserver') nameservers.push(values[0] ?? '');
     else if (keyword === 'domain') domain = values[0];
     else if (keyword === 'search') search = [...search, ...values];
-    else if (keyword === 'options') options.push(...values);
+    else if (keyword === 'options') append(options, values);
   }
   return {
     ...(nameservers.length === 0 ? {} : { nameservers }),

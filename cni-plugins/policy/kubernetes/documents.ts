@@ -1,4 +1,5 @@
 import { parseJson } from '../../../base/json/index.ts';
+import { append } from '../../../base/lists/index.ts';
 import { parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, Position, Problem } from '../../../base/schema/index.ts';
 import type { SourceText } from '../../followed-files/messages.ts';
@@ -73,7 +74,7 @@ interface Parsed {
 
 /** @returns how many lists there were, be they empty */
 function addDocuments(found: FoundDocuments, { documents, problems }: Parsed): number {
-  found.problems.push(...problems);
+  append(found.problems, problems);
   let lists = 0;
   for (const document of documents) {
     const { value } = document;
@@ -212,7 +213,7 @@ function addLargeYaml(found: FoundDocuments, text: string, file: string, line: n
   }
   const head = parseAt(`${frame.before}items: []\n${frame.after}`, file, line, limits.part);
   const [list] = head.documents;
-  found.problems.push(...head.problems);
+  append(found.problems, head.problems);
   if (list === undefined || typeof list.value !== 'object' || list.value === null || !isList(list.value)) {
     if (head.problems.length === 0)
       found.problems.push({
@@ -238,7 +239,7 @@ function addLargeYaml(found: FoundDocuments, text: string, file: string, line: n
       continue;
     }
     const parsed = parseAt(chunk.part, file, chunk.line, limits.part);
-    found.problems.push(...parsed.problems);
+    append(found.problems, parsed.problems);
     for (const document of parsed.documents)
       for (const [index, value] of (Array.isArray(document.value) ? (document.value as unknown[]) : [document.value]).entries())
         addItem(

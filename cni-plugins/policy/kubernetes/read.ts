@@ -1,3 +1,4 @@
+import { append } from '../../../base/lists/index.ts';
 import { formatProblems, validate } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
 import type { FileResult as ResultOf, SourceText } from '../../followed-files/messages.ts';
@@ -63,7 +64,7 @@ function policyOf(document: Document, name: string, problems: Problem[]): Networ
   const report: Report = (path, message, fix) => found.push(problemAt(document, path, message, fix));
   const policy = found.length > 0 ? undefined : specOf(document.value as WrittenPolicy, report);
   if (policy !== undefined && found.length === 0) return policy;
-  problems.push(...found);
+  append(problems, found);
   return { ...reachOf(document.value), name, unreadable: formatProblems(found.slice(0, 1)) };
 }
 
@@ -96,7 +97,7 @@ function readableSelector(value: unknown): Selector {
 
 function labelsOf(document: Document, problems: Problem[]): Labels | 'unknown' {
   const found = validate(document, namespaceSchema);
-  problems.push(...found);
+  append(problems, found);
   return found.length > 0 ? 'unknown' : ((document.value as { metadata: { labels?: Labels } }).metadata.labels ?? {});
 }
 

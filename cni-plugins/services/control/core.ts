@@ -1,3 +1,4 @@
+import { append } from '../../../base/lists/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { givingMemoryBack } from '../memory.ts';
 import { keyOf } from '../model.ts';
@@ -209,7 +210,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     const free = gone.flatMap((name) => claims.release((held.get(name) as HeldService).service));
     for (const { service } of fit) {
       const before = held.get(service.name);
-      if (before !== undefined) free.push(...claims.release(before.service, service));
+      if (before !== undefined) append(free, claims.release(before.service, service));
     }
     const admitted: Admitted[] = [];
     const late: Service[] = [];
@@ -235,14 +236,14 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     for (const service of late) {
       if (claims.taken(service) === undefined) claims.add(service);
       else {
-        free.push(...claims.release(service));
+        append(free, claims.release(service));
         lost.push(service.name);
       }
     }
     claims.handOver(free);
     // Once all have claimed: the last one may have taken something from the first.
     if (contends(source))
-      for (const { service } of admitted) refused.push(...[refusedFor(service.name, source, claims.lost(service)) ?? []].flat());
+      for (const { service } of admitted) append(refused, [refusedFor(service.name, source, claims.lost(service)) ?? []].flat());
     sources.clear();
     return { admitted, lost, refused };
   };

@@ -1,3 +1,4 @@
+import { append } from '../../../base/lists/index.ts';
 import { formatPath, formatProblems, validate } from '../../../base/schema/index.ts';
 import type { Document, Position, Problem } from '../../../base/schema/index.ts';
 import type { Service } from '../model.ts';
@@ -78,9 +79,9 @@ export function readServices(sources: Iterable<SourceText>): Reading {
         return { described, problems: [...problems, { position: { file, line, column: 1 }, path: '', message, fix: 'take some out' }] };
       }
       const read = readDocument(document, names);
-      if (problems.length < mostProblems) problems.push(...read.problems);
+      if (problems.length < mostProblems) append(problems, read.problems);
       else untold += read.problems.length;
-      described.push(...read.described);
+      append(described, read.described);
     }
   }
   if (untold > 0)
@@ -101,7 +102,7 @@ function readDocument(text: DocumentText, names: Map<string, Position>): Reading
   for (const [index, document] of parsed.documents.entries()) {
     const found = validate(document, serviceSchema);
     if (found.length > 0) {
-      problems.push(...found);
+      append(problems, found);
       continue;
     }
     const own: Problem[] = [];
@@ -114,7 +115,7 @@ function readDocument(text: DocumentText, names: Map<string, Position>): Reading
         `the service ${service.name} is there twice, first at ${before.file}:${before.line}`,
         'take one out, or rename it',
       );
-    problems.push(...own);
+    append(problems, own);
     if (own.length > 0) continue;
     names.set(service.name, document.positionOf(['metadata', 'name']));
     described.push({ service, written: { text, index } });

@@ -1,3 +1,4 @@
+import { largest } from '../../../base/lists/index.ts';
 import { maxBackends } from '../description/schema.ts';
 import type { Backend, ServicePort } from '../model.ts';
 import { inOwnOrder } from '../slots/part.ts';
@@ -70,13 +71,13 @@ export function backendsOf(
       for (const [{ candidate, number }, isNew] of served(own, port, place, local, crowded)) {
         const ports = found.get(candidate.address) ?? new Map<string, PortPlace[]>();
         found.set(candidate.address, ports);
-        ports.set(
-          port.name,
-          [...(ports.get(port.name) ?? []), { number, isNew }].toSorted((a, b) => a.number - b.number),
-        );
+        const places = ports.get(port.name) ?? [];
+        places.push({ number, isNew });
+        ports.set(port.name, places);
       }
   }
   // In an order of their own, so that what only moved is no change.
+  for (const ports of found.values()) for (const places of ports.values()) places.sort((a, b) => a.number - b.number);
   const rows = [...found].toSorted(([a], [b]) => (a < b ? -1 : 1)).flatMap(([address, ports]) => rowsOf(address, ports, mapped));
   return rows.length <= maxBackends ? rows : first(rows, place);
 }
@@ -147,7 +148,7 @@ function nearnessOf(ready: readonly Offer[], { nodeName, zone }: Place): (candid
 
 /** An address with what it serves, as backends: one, but where it serves one port at several numbers. */
 function rowsOf(address: string, ports: ReadonlyMap<string, readonly PortPlace[]>, mapped: readonly MappedPort[]): readonly Backend[] {
-  const rows = Math.max(...[...ports.values()].map(({ length }) => length));
+  const rows = largest([...ports.values()].map(({ length }) => length));
   return Array.from({ length: rows }, (_, row): Backend => {
     const at = mapped.flatMap(({ port }) => {
       const placed = ports.get(port.name)?.[row];

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { parseJson } from '../../../base/json/index.ts';
+import { append } from '../../../base/lists/index.ts';
 import { givingMemoryBack } from '../memory.ts';
 import type { Service } from '../model.ts';
 import { localReady } from './endpoints.ts';
@@ -157,7 +158,11 @@ export function createServiceTable(place: Place): ServiceTable {
       for (const key of givingMemoryBack(services.keys())) {
         dirty.add(key);
         const service = serviceAt(key);
-        if (service !== undefined) names.push(...translate(service, [], place).services.map(({ name }) => name));
+        if (service !== undefined)
+          append(
+            names,
+            translate(service, [], place).services.map(({ name }) => name),
+          );
       }
       return names;
     },

@@ -1,4 +1,5 @@
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { append } from '../../../base/lists/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { createNameStore } from '../../attach/names.ts';
 import type { NetworkName } from '../../attach/names.ts';
@@ -167,8 +168,8 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
       if (isCrowded(service)) tellCrowded(serviceNameOf(service));
       const guard = ingress.of(service);
       guard.problems.forEach((why) => tellPort(serviceNameOf(service), why));
-      balanced.push(...balancedServices(service, made.own, realm, guard.isOpen));
-      scoped.push(...made.scoped);
+      append(balanced, balancedServices(service, made.own, realm, guard.isOpen));
+      append(scoped, made.scoped);
       const [{ owner = '' }] = service.members;
       found.push({
         network: service.network,

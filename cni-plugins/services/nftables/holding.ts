@@ -1,3 +1,4 @@
+import { append } from '../../../base/lists/index.ts';
 import { deleteChain, deleteElements, flushChain } from '../../netlink/nftables.ts';
 import { transact } from '../../netlink/nft-transactions.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
@@ -116,8 +117,8 @@ export function applyChange(filter: NetlinkSocket, holding: Holding, put: readon
     const before = nowOf(key);
     if (before === undefined) continue;
     holding.modes.release(before.mode);
-    changes.push(...elementChanges(before, undefined), ...addressChanges(holding, before.server, -1));
-    changes.push(...rangeChanges(rangesOf(before, holding.own), []));
+    append(changes, [...elementChanges(before, undefined), ...addressChanges(holding, before.server, -1)]);
+    append(changes, rangeChanges(rangesOf(before, holding.own), []));
     stale.push({ ...before.server, destinations: [] });
     after.set(key, undefined);
   }
@@ -125,13 +126,13 @@ export function applyChange(filter: NetlinkSocket, holding: Holding, put: readon
     const key = keyOf(server);
     const before = nowOf(key);
     const [standing, made] = settle(holding, server, before);
-    requests.push(...made);
-    changes.push(...elementChanges(before, standing));
+    append(requests, made);
+    append(changes, elementChanges(before, standing));
     const ranges = rangeChanges(rangesOf(before, holding.own), rangesOf(standing, holding.own));
-    changes.push(...ranges);
-    if (before === undefined) changes.push(...addressChanges(holding, server, 1));
+    append(changes, ranges);
+    if (before === undefined) append(changes, addressChanges(holding, server, 1));
     if (before !== undefined && before.server.kind !== server.kind)
-      changes.push(...addressChanges(holding, before.server, -1), ...addressChanges(holding, server, 1));
+      append(changes, [...addressChanges(holding, before.server, -1), ...addressChanges(holding, server, 1)]);
     if (before === undefined || ranges.length > 0 || losesDestinations(before.server, server)) stale.push(server);
     after.set(key, standing);
   }
@@ -181,8 +182,8 @@ export function reweigh(filter: NetlinkSocket, holding: Holding): boolean {
     if (loads.length < 2) continue;
     const weights = new Map(towardsLeast(loads).map(({ name, weight }) => [name, weight]));
     const [after, made] = settle(holding, before.server, before, weights);
-    requests.push(...made);
-    changes.push(...elementChanges(before, after));
+    append(requests, made);
+    append(changes, elementChanges(before, after));
     hold(holding, keyOf(before.server), after);
   }
   transact(filter, [...requests, ...elementRequests(tableOf(holding.family), changes)]);

@@ -51,7 +51,7 @@ export function planOfMode(modes: Modes, number: number): Plan | undefined {
 function packSlots(slots: readonly string[]): PackedSlots {
   const names = [...new Set(slots)];
   const indexes = new Map(names.map((name, index) => [name, index]));
-  return `${names.join()};${String.fromCharCode(...slots.map((name) => indexes.get(name) ?? 0))}`;
+  return `${names.join()};${slots.map((name) => String.fromCharCode(indexes.get(name) ?? 0)).join('')}`;
 }
 
 function unpackSlots(packed: PackedSlots): string[] {

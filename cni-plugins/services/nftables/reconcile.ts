@@ -1,3 +1,4 @@
+import { append } from '../../../base/lists/index.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { transact } from '../../netlink/nft-transactions.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
@@ -60,7 +61,7 @@ export function bring(filter: NetlinkSocket, family: Family, all: Iterable<Virtu
     const before = former === undefined ? undefined : formerOf(filter, holding, server, former);
     const plan = planOf(server, before?.plan?.slots);
     const { number, made } = holding.modes.use(plan, server.sourceRanges !== undefined, before?.mode);
-    if (made !== undefined) requests.push(...makeMode(family, number, made));
+    if (made !== undefined) append(requests, makeMode(family, number, made));
     const after: Standing = {
       server,
       mode: number,
@@ -244,7 +245,7 @@ function transactInParts(
   };
   for (const own of changes) {
     if (part.length > 0 && part.length + own.length > atOnce) bringPart();
-    part.push(...own);
+    append(part, own);
   }
   bringPart();
 }

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { largest } from '../../../base/lists/index.ts';
 import type { Weighted } from './sizes.ts';
 
 /**
@@ -15,7 +16,7 @@ export const maglevSlots = 251;
  */
 export function maglevTable(all: readonly Weighted[], size: number = maglevSlots): string[] {
   const slots = Array.from({ length: size }, () => '');
-  const heaviest = Math.max(...all.map(({ weight }) => weight));
+  const heaviest = largest(all.map(({ weight }) => weight));
   const takers = all
     .toSorted((a, b) => (a.name < b.name ? -1 : 1))
     .map(({ name, weight }) => ({ name, weight, ...preference(name, size) }));

@@ -1,3 +1,5 @@
+import { largest } from '../../../base/lists/index.ts';
+
 /** How many slots a virtual server gets, and how many of them each destination. */
 
 /** Sizes of a table of slots: a constant rule each. */
@@ -48,7 +50,7 @@ function give(shares: Map<string, number>, name: string | undefined, more: numbe
 export function errorOf(all: readonly Weighted[], shares: ReadonlyMap<string, number>): number {
   const total = all.reduce((sum, { weight }) => sum + weight, 0);
   const size = [...shares.values()].reduce((sum, share) => sum + share, 0);
-  return Math.max(0, ...all.map(({ name, weight }) => Math.abs(((shares.get(name) ?? 0) * total) / (size * weight) - 1)));
+  return Math.max(0, largest(all.map(({ name, weight }) => Math.abs(((shares.get(name) ?? 0) * total) / (size * weight) - 1))));
 }
 
 /** The smallest size that meets all weights within 5 %; where none does, the largest, which is as near as it gets. */

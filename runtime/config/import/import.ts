@@ -1,6 +1,7 @@
 import { parse } from 'smol-toml';
 import { stringify } from 'yaml';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { append } from '../../../base/lists/index.ts';
 import { parseDocuments, validate } from '../../../base/schema/index.ts';
 import { configSchema } from '../schema.ts';
 import { containerdRules, hostRules } from './containerd.ts';
@@ -34,7 +35,10 @@ export function importConfiguration(sources: readonly ImportSource[]): Imported 
     const rules = { containerd: containerdRules, crio: crioRules, hosts: hostRules(source.host ?? '') }[source.kind];
     const made = applyRules(parseToml(source), rules);
     settings = merge(settings, made.settings);
-    findings.push(...made.findings.map((finding) => ({ ...finding, file: source.file })));
+    append(
+      findings,
+      made.findings.map((finding) => ({ ...finding, file: source.file })),
+    );
   }
   const fit = withoutUnfit(settings, findings);
   return withDefaultRuntime(fit, sources.some(({ kind }) => kind === 'containerd') ? 'runc' : 'crun');
@@ -79,7 +83,7 @@ export function hostFoldersOf(text: string, file: string): readonly string[] {
   const found: string[] = [];
   const visit = (table: Table): void => {
     for (const [name, value] of Object.entries(table)) {
-      if (name === 'registry' && isTable(value) && typeof value['config_path'] === 'string') found.push(...value['config_path'].split(':'));
+      if (name === 'registry' && isTable(value) && typeof value['config_path'] === 'string') append(found, value['config_path'].split(':'));
       if (isTable(value)) visit(value);
     }
   };

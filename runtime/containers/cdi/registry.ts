@@ -1,6 +1,7 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../../../base/errors/index.ts';
+import { largest } from '../../../base/lists/index.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import type { QualifiedName } from './names.ts';
 import { readSpecFile } from './spec-file.ts';
@@ -75,7 +76,7 @@ export function createCdiRegistry(folders: readonly string[], paths: HostPaths):
 /** Within one folder two specs that describe the same device contradict each other, and neither counts (CDI, pkg/cdi: cache). */
 function find(name: QualifiedName, specs: readonly Found[], problems: readonly string[]): Found {
   const matches = specs.filter(({ spec }) => spec.kind === name.kind && spec.devices.some((device) => device.name === name.device));
-  const highest = Math.max(...matches.map(({ priority }) => priority));
+  const highest = largest(matches.map(({ priority }) => priority));
   const [first, second] = matches.filter(({ priority }) => priority === highest);
   if (first !== undefined && second === undefined) return first;
   const conflict = first !== undefined && second !== undefined;

@@ -1,3 +1,4 @@
+import { append } from '../../../base/lists/index.ts';
 import { layerError } from './layer-error.ts';
 import { printable } from './printable.ts';
 import type { LayerBudget } from './layer-budget.ts';
@@ -135,7 +136,7 @@ export function resolvePlace(
       const target = node.target.split('/').reverse();
       // The parts of the name itself were paid for by the bytes of the archive; a symlink multiplies them.
       budget.steps(target.length);
-      rest.push(...target);
+      append(rest, target);
       if (rest.length > 4 * maxDepth) throw layerError('IMAGES_LAYER_BAD_NAME', printable(parts.join('/')), 'the name is too deep');
     } else if (node === undefined || node.kind === 'whiteout') {
       if (make === undefined) return undefined;

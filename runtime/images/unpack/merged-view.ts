@@ -1,4 +1,5 @@
 import { readlinkSync } from 'node:fs';
+import { append } from '../../../base/lists/index.ts';
 import { nativePath } from './layer-files.ts';
 import type { LayerBudget } from './layer-budget.ts';
 import { layerError } from './layer-error.ts';
@@ -94,7 +95,7 @@ export function walkMerged({ top, lowers, budget }: View, from: Merged, path: st
     }
     if (++followed > maxSymlinks) throw layerError('IMAGES_LAYER_BAD_NAME', printable(path), 'too many symlinks on the way');
     if (next.startsWith('/')) here = top;
-    rest.push(...next.split('/').reverse());
+    append(rest, next.split('/').reverse());
   }
   return here;
 }

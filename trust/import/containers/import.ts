@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
+import { append } from '../../../base/lists/index.ts';
 import { canonicalJson } from '../../canonical-json.ts';
 import { readBounded } from '../../policy/documents.ts';
 import type { ImportedPolicy, ImportedRule, Unmapped } from '../imported.ts';
@@ -54,7 +55,7 @@ export async function importContainersPolicy(input: ContainersImport): Promise<I
   const unmapped = listOthers(policy, registries, source);
   const cells = distinctCells(policy, registries);
   const rules: ImportedRule[] = [];
-  for (const cell of cells) rules.push(...(await ruleOf(cell, cells, kept, unmapped, source)));
+  for (const cell of cells) append(rules, await ruleOf(cell, cells, kept, unmapped, source));
   return { rules, files: kept.files(), unmapped };
 }
 

@@ -1,5 +1,6 @@
 import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
+import { append } from '../../../base/lists/index.ts';
 import { formatPath, formatProblems, parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
 import { parseStrictJson, recordOf } from '../../strict-json.ts';
@@ -37,7 +38,7 @@ export function readJsonSource(text: string, file: string): Source {
 export function readYamlSource(text: string, file: string): Source {
   const { documents, problems } = parseDocuments(text, file);
   const source = createSource(documents.length === 0 ? {} : documents[0]?.value, file, documents[0]);
-  source.problems.push(...problems);
+  append(source.problems, problems);
   return source;
 }
 

@@ -1,3 +1,4 @@
+import { append } from '../../../base/lists/index.ts';
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { predicateTypeOf } from '../../attestation/predicate-types.ts';
 import { recordOf, textsOf } from '../../strict-json.ts';
@@ -38,7 +39,10 @@ export function attestationsOf(verify: Json, path: Path, name: string, importing
       : setsOf(verify['attestors'], [...path, 'attestors'], context);
     if (sets === undefined) return undefined;
     if (sets.length === 0) return tell(importing, at, 'nobody is named who must have signed it');
-    demands.push(...sets.map((set) => attestedBy(set, type)));
+    append(
+      demands,
+      sets.map((set) => attestedBy(set, type)),
+    );
   }
   return demands;
 }
@@ -75,7 +79,7 @@ function setsOf(value: unknown, path: Path, context: Context): readonly Json[] |
     for (const [number, entry] of listOf(set['entries']).entries()) {
       const found = entryOf(recordOf(entry) ?? {}, [...at, 'entries', number], context);
       if (found === undefined) return undefined;
-      entries.push(...found);
+      append(entries, found);
     }
     const demand = counted(set['count'], entries);
     if (demand === undefined) return tell(context.importing, at, 'its entries and its count do not fit');

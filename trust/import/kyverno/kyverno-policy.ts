@@ -1,3 +1,4 @@
+import { append } from '../../../base/lists/index.ts';
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { recordOf } from '../../strict-json.ts';
 import type { ImportedPolicy } from '../imported.ts';
@@ -77,7 +78,7 @@ function namespacesOf(rule: Json, path: Path, importing: Importing): readonly st
     )
       return undefined;
     if (names.length === 0) return undefined;
-    chosen.push(...names);
+    append(chosen, names);
   }
   return chosen.length === 0 ? undefined : chosen;
 }

@@ -1,3 +1,4 @@
+import { smallest } from '../../../base/lists/index.ts';
 import { keyUsageBit } from '../../x509/certificate.ts';
 import type { Certificate } from '../../x509/certificate.ts';
 import { childrenOf, contextTag, derTag, DerError, eachChild, expectTag, onlyChild } from '../../x509/der.ts';
@@ -68,7 +69,7 @@ export function judgeCrl(
     }
     const revokedAt = findRevocation(lists, certificate, signingTime);
     if (revokedAt !== undefined) return { status: 'revoked', says: `its revocation list says it was revoked at ${timeText(revokedAt)}` };
-    const until = Math.min(...lists.map(({ nextUpdate = now }) => nextUpdate));
+    const until = smallest(lists.map(({ nextUpdate = now }) => nextUpdate));
     return { status: 'good', says: `its revocation list does not hold it, until ${timeText(until)}`, until };
   } catch (error) {
     return unknown(`its revocation list cannot be used: ${(error as Error).message}`);

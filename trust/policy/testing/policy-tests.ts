@@ -1,5 +1,6 @@
 import { dirname, resolve } from 'node:path';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { append } from '../../../base/lists/index.ts';
 import { formatPath, formatProblems, validate } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
 import { recordOf } from '../../strict-json.ts';
@@ -80,7 +81,7 @@ export async function testPolicy(options: PolicyTestOptions): Promise<PolicyTest
     const position = { file: options.paths[0] ?? '', line: 1, column: 1 };
     problems.push({ position, path: '', message: 'no document of kind PolicyTest', fix: 'write one: see docs/policy.md' });
   }
-  for (const document of tests) problems.push(...validate(document, policyTestSchema));
+  for (const document of tests) append(problems, validate(document, policyTestSchema));
   if (problems.length > 0) throw invalid(options.paths, problems);
 
   const cases: CaseResult[] = [];

@@ -2,6 +2,7 @@ import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { append } from '../../../base/lists/index.ts';
 import { canonicalDigest } from '../../canonical-json.ts';
 import type { Platform, TrustPolicy, Verdict } from '../../types.ts';
 import { decide } from '../../verdict/decide.ts';
@@ -110,7 +111,7 @@ function fromLog(source: LogSource & { close?(): void }, skipped: { name: string
         const verdict = source.text('verdict', entry.verdict);
         const dossier = source.text('dossier', entry.dossier);
         if (verdict === undefined || dossier === undefined) skipped.push({ name, why: 'its evidence is no longer kept' });
-        else found.push(...recordingFrom(name, { verdict, dossier, partOf }, skipped));
+        else append(found, recordingFrom(name, { verdict, dossier, partOf }, skipped));
       }
     }
   } finally {

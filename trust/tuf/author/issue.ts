@@ -1,3 +1,4 @@
+import { append } from '../../../base/lists/index.ts';
 import { parseStrictJson } from '../../strict-json.ts';
 import { tufCanonicalJson } from '../metadata/canonical.ts';
 import { topRoles } from '../metadata/model.ts';
@@ -72,7 +73,7 @@ export async function issue(input: IssueInput): Promise<Issued> {
       all.set(role, bytes);
       files.set(role, bytes);
     } else if (need === 'must') {
-      missing.push(...lacking);
+      append(missing, lacking);
       pending.set(role, bytes);
     }
   };

@@ -1,4 +1,5 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
+import { append } from '../../../base/lists/index.ts';
 import type { Dialect, TargetFile } from '../metadata/model.ts';
 import { beginCollection } from './begin.ts';
 import { rotateKeys } from './changes.ts';
@@ -83,7 +84,10 @@ export async function publishCollection(input: PublishInput): Promise<Published>
       now,
     });
     await folder.savePending(dialect, issued.pending);
-    missing.push(...issued.missing.map((one) => ({ ...one, dialect })));
+    append(
+      missing,
+      issued.missing.map((one) => ({ ...one, dialect })),
+    );
     prepared.push({ dialect, after: issued.standing, files: issued.files, remotes });
   }
   if (missing.length > 0) return { signed: [], sent: [], missing };
@@ -95,7 +99,7 @@ export async function publishCollection(input: PublishInput): Promise<Published>
   const sent: Published['sent'][number][] = [];
   // Services come first: what they sign themselves is known after they were told the rest.
   for (const destination of destinations.toSorted((a, b) => Number(b.serverKey !== undefined) - Number(a.serverKey !== undefined))) {
-    sent.push(...(await send(destination, folder, settings, prepared)));
+    append(sent, await send(destination, folder, settings, prepared));
     if (destination.serverKey === undefined) continue;
     for (const one of prepared)
       one.after = (await readPublished(one.dialect, destination.source(one.dialect), one.after))?.standing ?? one.after;

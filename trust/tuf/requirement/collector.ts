@@ -1,3 +1,4 @@
+import { smallest } from '../../../base/lists/index.ts';
 import type { Collector, FactsStanding, GatheringContext, RenewableFacts } from '../../evidence/collector.ts';
 import { normaliseReference } from '../../policy/matching.ts';
 import type { EvidenceItem } from '../../types.ts';
@@ -47,7 +48,7 @@ function standingOf(requirement: TufRequirement, { input, collection }: Gatherin
   const ends = [...files].flatMap(([name, bytes]) => endOf(requirement.dialect, name, bytes));
   if (Number.isNaN(checkedAt) || ends.length === 0) return { status: 'missing' };
   const aged = requirement.maxAge === undefined ? [] : [checkedAt + requirement.maxAge * 1000];
-  const until = Math.min(...ends, ...aged);
+  const until = Math.min(smallest(ends), smallest(aged));
   return input.now.getTime() < until ? { status: 'good', until } : { status: 'missing' };
 }
 

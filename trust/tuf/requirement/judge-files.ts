@@ -1,4 +1,5 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
+import { smallest } from '../../../base/lists/index.ts';
 import { tufFailure } from '../failure.ts';
 import type { Dialect } from '../metadata/model.ts';
 import type { Current, RoleAsked, Search } from '../search.ts';
@@ -63,7 +64,7 @@ export function judgeFiles(input: {
     },
     ends() {
       const believed = [set.root, set.timestamp, set.snapshot, ...set.targets.values()];
-      return Math.min(...believed.flatMap((metadata) => (metadata === undefined ? [] : [metadata.signed.expires])));
+      return smallest(believed.flatMap((metadata) => (metadata === undefined ? [] : [metadata.signed.expires])));
     },
   };
 }

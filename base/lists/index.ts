@@ -1,0 +1,2 @@
+export { append } from './append.ts';
+export { largest, smallest } from './extremes.ts';

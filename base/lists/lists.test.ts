@@ -1,0 +1,30 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { append, largest, smallest } from './index.ts';
+
+/** More than any stack holds. */
+const many = Array.from({ length: 1_000_000 }, (_, index) => index);
+
+test('a list takes any number of items', () => {
+  const list = [-1];
+  append(list, many);
+  assert.equal(list.length, many.length + 1);
+  assert.deepEqual([list[0], list[1], list.at(-1)], [-1, 0, many.length - 1]);
+});
+
+test('a list is appended to itself once', () => {
+  const list = [1, 2];
+  append(list, list);
+  assert.deepEqual(list, [1, 2, 1, 2]);
+});
+
+test('the largest and the smallest are those of Math, of any number', () => {
+  fc.assert(
+    fc.property(fc.array(fc.double()), (numbers) => {
+      assert.equal(largest(numbers), Math.max(...numbers));
+      assert.equal(smallest(new Set(numbers)), Math.min(...numbers));
+    }),
+  );
+  assert.deepEqual([largest(many), smallest(many)], [many.length - 1, 0]);
+});
