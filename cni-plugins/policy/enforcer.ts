@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { CountedRule, Table } from '../netlink/nftables.ts';
 import type { Request } from '../netlink/socket.ts';
 import type { ConstantRules } from '../plugins/interface/constant-rules.ts';
@@ -116,12 +117,10 @@ function imageOf(pods: ReadonlyMap<string, OpenPod>, policies: PolicySet, before
       .flatMap((pod, index) => imageLinks(pod, held?.[index] ?? {}))
       .map((made) => {
         const stood = before.get(made.hostInterface);
-        return [made.hostInterface, stood !== undefined && JSON.stringify(stood, plain) === JSON.stringify(made, plain) ? stood : made];
+        return [made.hostInterface, stood !== undefined && isDeepStrictEqual(stood, made) ? stood : made];
       }),
   );
 }
-
-const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString(16) : value);
 
 function imageLinks({ id, links, rules: { egress, ingress } }: OpenPod, policies: PodRules['policies']): ImageLink[] {
   const rules: PodRules = {

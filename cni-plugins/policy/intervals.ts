@@ -34,15 +34,36 @@ export function union(parts: readonly Interval[]): Intervals {
   return merged;
 }
 
+/** One pass over both: whoever writes a NetworkPolicy chooses how many holes a block has. */
 export function without(from: Intervals, taken: Intervals): Intervals {
-  return taken.reduce<Interval[]>(
-    (kept, { low, high }) =>
-      kept.flatMap((one) => [
-        ...(one.low < low ? [{ low: one.low, high: one.high < low ? one.high : low - 1n }] : []),
-        ...(one.high > high ? [{ low: one.low > high ? one.low : high + 1n, high: one.high }] : []),
-      ]),
-    [...from],
-  );
+  const kept: Interval[] = [];
+  let at = 0;
+  for (const { low: start, high } of from) {
+    let low = start;
+    for (let hole = taken[at]; hole !== undefined && hole.low <= high; hole = taken[at]) {
+      if (hole.low > low) kept.push({ low, high: hole.low - 1n });
+      if (hole.high >= low) low = hole.high + 1n;
+      // A hole may go on in the next interval.
+      if (hole.high > high) break;
+      at += 1;
+    }
+    if (low <= high) kept.push({ low, high });
+  }
+  return kept;
+}
+
+/** What is in both, in one pass. */
+export function meet(some: Intervals, others: Intervals): Intervals {
+  const both: Interval[] = [];
+  for (let [a, b] = [0, 0]; ;) {
+    const [one, other] = [some[a], others[b]];
+    if (one === undefined || other === undefined) return both;
+    const low = one.low > other.low ? one.low : other.low;
+    const high = one.high < other.high ? one.high : other.high;
+    if (low <= high) both.push({ low, high });
+    if (one.high < other.high) a += 1;
+    else b += 1;
+  }
 }
 
 export function isEverything(intervals: Intervals, family: IpFamily): boolean {

@@ -48,13 +48,15 @@ export interface PodFragment {
   readonly elements: readonly (readonly [table: Table, set: string, element: Element])[];
 }
 
+type PeerSet = PodFragment['sets'][number];
+
 const directions = ['egress', 'ingress'] as const;
 const protocolNumbers = { icmp: { 4: 1, 6: 58 }, tcp: { 4: 6, 6: 6 }, udp: { 4: 17, 6: 17 }, sctp: { 4: 132, 6: 132 } } as const;
 const [r0] = [register(0)];
 
 export function podFragment({ hostInterface, addresses, bridgeMac, rules }: RuledLink): PodFragment {
   const chains: { name: string; rules: readonly PolicyRule[] }[] = [];
-  const sets = new Map<string, PodFragment['sets'][number]>();
+  const sets = new Map<string, PeerSet>();
   const heads: { direction: Direction; all: string; host?: string }[] = [];
   for (const direction of directions) {
     const [profile, policies] = [rules.profile[direction], rules.policies[direction]];
@@ -128,7 +130,7 @@ function layerRules(
   direction: Direction,
   { grants, denies }: Layer,
   next: string | undefined,
-  sets: Map<string, PodFragment['sets'][number]>,
+  sets: Map<string, PeerSet>,
   by: JudgedBy = 'connection',
 ): PolicyRule[] {
   const granted = verdict(next === undefined ? 'return' : { goto: next });
@@ -147,8 +149,32 @@ function layerRules(
 const families = [4, 6] as const;
 const nfproto = { 4: 2, 6: 10 } as const;
 
-/** One list of expressions for each nf_tables rule that the grant needs: those of a rule all hold. */
-function conditionsOf(grant: Grant, direction: Direction, sets: Map<string, PodFragment['sets'][number]>, by: JudgedBy): Buffer[][] {
+/** What a grant needs: one list of expressions for each nf_tables rule, which all hold, and sets of addresses. */
+interface Conditions {
+  readonly rules: readonly (readonly Buffer[])[];
+  readonly sets: readonly PeerSet[];
+}
+
+/** Pods that a policy selects have the same grants of it, as the same values: one copy does for all of them. */
+const kept = new WeakMap<Grant, Map<string, Conditions>>();
+
+function conditionsOf(grant: Grant, direction: Direction, sets: Map<string, PeerSet>, by: JudgedBy): Conditions['rules'] {
+  const own = kept.get(grant) ?? new Map<string, Conditions>();
+  kept.set(grant, own);
+  const key = `${direction} ${by}`;
+  const found = own.get(key) ?? makeConditions(grant, direction, by);
+  own.set(key, found);
+  for (const each of found.sets) sets.set(each.set.name, each);
+  return found.rules;
+}
+
+function makeConditions(grant: Grant, direction: Direction, by: JudgedBy): Conditions {
+  const sets = new Map<string, PeerSet>();
+  const rules = rulesOf(grant, direction, sets, by);
+  return { rules, sets: [...sets.values()] };
+}
+
+function rulesOf(grant: Grant, direction: Direction, sets: Map<string, PeerSet>, by: JudgedBy): Buffer[][] {
   const { protocol, ports, peers } = grant;
   const ranges: readonly (PortRange | undefined)[] = ports ?? [undefined];
   const wanted = families.map((family) => ({ family, intervals: peers === undefined ? undefined : family === 4 ? peers.four : peers.six }));
@@ -176,19 +202,29 @@ function portCondition(protocol: Grant['protocol'], { low, high }: PortRange, by
   return [by === 'packet' ? ofPacket : load, ...(low === high ? [equals(r0, be16(low))] : within(r0, be16(low), be16(high)))];
 }
 
+/** The same for all pods that have these peers: a policy may name thousands, and select each pod of the node. */
+const peerSets = { 4: new WeakMap<Intervals, PeerSet>(), 6: new WeakMap<Intervals, PeerSet>() } as const;
+
+function peerSetOf(family: 4 | 6, intervals: Intervals): PeerSet {
+  const text = intervals.map(({ low, high }) => `${low.toString(16)}-${high.toString(16)}`).join(' ');
+  const name = `peers${family}_${createHash('sha256').update(text).digest('hex').slice(0, 24)}`;
+  return {
+    set: { name, key: [family === 4 ? 'ipv4_addr' : 'ipv6_addr'], interval: true },
+    elements: elementsOf(intervals, family),
+  };
+}
+
 function peerCondition(
   direction: Direction,
   family: 4 | 6,
   intervals: Intervals,
-  sets: Map<string, PodFragment['sets'][number]>,
+  sets: Map<string, PeerSet>,
   by: JudgedBy,
 ): readonly Buffer[] {
-  const text = intervals.map(({ low, high }) => `${low.toString(16)}-${high.toString(16)}`).join(' ');
-  const name = `peers${family}_${createHash('sha256').update(text).digest('hex').slice(0, 24)}`;
-  sets.set(name, {
-    set: { name, key: [family === 4 ? 'ipv4_addr' : 'ipv6_addr'], interval: true },
-    elements: elementsOf(intervals, family),
-  });
+  const shared = peerSets[family].get(intervals) ?? peerSetOf(family, intervals);
+  peerSets[family].set(intervals, shared);
+  const { name } = shared.set;
+  sets.set(name, shared);
   if (by === 'packet') return [payload('network', family === 4 ? 16 : 24, family === 4 ? 4 : 16, r0), inSet(name, r0)];
   // Of egress the peer is whoever answers, of ingress whoever began.
   return [connection(family === 4 ? 'from4' : 'from6', direction === 'egress' ? 'reply' : 'original', r0), inSet(name, r0)];

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { assertNearLinearWork } from '../../../test/fixtures/cost.ts';
 import { parseIp } from '../../spec/address.ts';
 import type { Grant } from '../grants.ts';
 import { intervalOf } from '../intervals.ts';
 import type { Direction } from '../pod-chains.ts';
-import { evaluate } from './evaluate.ts';
+import { evaluate, mostBlocks, mostGrants } from './evaluate.ts';
 import type { PolicyPod } from './evaluate.ts';
 import type { Labels, NetworkPolicy, Peer, PolicyPort, PolicyRule, PolicySet, Selector } from './network-policy.ts';
 
@@ -226,4 +227,70 @@ test('a namespace whose labels are not known is selected by its name and by a se
   assert.equal(selects([{ key: 'kubernetes.io/metadata.name', operator: 'In', values: ['n2'] }]), true);
   for (const operator of ['DoesNotExist', 'NotIn'] as const)
     assert.equal(selects([{ key: 'team', operator, values: operator === 'NotIn' ? ['a'] : [] }]), false);
+});
+
+/** What the author of one NetworkPolicy may write: the API takes an object of 1.5 MiB. */
+const large = (rules: readonly PolicyRule[]): PolicySet => ({
+  policies: [{ namespace: 'n1', name: 'large', podSelector: [], ingress: rules }],
+  namespaces: new Map(),
+});
+const podsOf = (count: number): PolicyPod[] =>
+  Array.from({ length: count }, (_, index) => ({
+    namespace: 'n1',
+    labels: {},
+    addresses: [`10.${index >> 8}.${index & 255}.1`],
+    namedPorts: [{ name: 'web', protocol: 'tcp', port: 8080 }],
+  }));
+const blockAt = (index: number): string => `10.${(index >> 15) & 255}.${(index >> 7) & 255}.${(index & 127) * 2}/32`;
+const range = <T>(count: number, make: (index: number) => T): T[] => Array.from({ length: count }, (_, index) => make(index));
+
+test('policies that would need more rules or blocks than a pod may have isolate it, and say so', () => {
+  const cases: readonly (readonly [what: string, most: number, rules: (count: number) => PolicyRule[]])[] = [
+    ['rules', mostGrants, (count) => range(count, (index) => ({ peers: [{ cidr: blockAt(index), except: [] }] }))],
+    [
+      'ports',
+      mostGrants,
+      (count) => [{ ports: range(count, (index) => ({ protocol: 'tcp', port: { low: index + 1, high: index + 1 } })) }],
+    ],
+    ['named ports', mostGrants, (count) => [{ ports: range(count, () => ({ protocol: 'tcp', port: 'web' })) }]],
+    ['blocks', mostBlocks, (count) => [{ peers: range(count, (index) => ({ cidr: blockAt(index), except: [] })) }]],
+    ['holes', mostBlocks, (count) => [{ peers: [{ cidr: '10.0.0.0/8', except: range(count - 1, (index) => blockAt(index + 1)) }] }]],
+  ];
+  for (const [what, most, rules] of cases) {
+    const [fits, beyond] = [most, most + 1].map((count) => evaluate(large(rules(count)), podsOf(1))[0]?.ingress);
+    assert.equal(fits?.unreadable, undefined, what);
+    assert.ok((fits?.grants.length ?? 0) > 1, what);
+    assert.deepEqual(
+      beyond?.grants.map(({ name }) => name),
+      ['itself'],
+      what,
+    );
+    assert.match(beyond?.unreadable?.[0] ?? '', /more than/u, what);
+  }
+});
+
+test('a policy costs in proportion to what it says, and to the pods that it selects', async () => {
+  const cases: Readonly<Record<string, (n: number) => readonly [PolicySet, PolicyPod[]]>> = {
+    'holes of a block': (n) => [large([{ peers: [{ cidr: '10.0.0.0/8', except: range(4 * n, blockAt) }] }]), podsOf(4)],
+    'named ports': (n) => [large([{ ports: range(n, (index) => ({ protocol: 'tcp', port: `p${index}` })) }]), podsOf(4)],
+    'pods that a large policy selects': (n) => [
+      large([{ peers: range(500, (index) => ({ cidr: blockAt(index), except: [] })) }]),
+      podsOf(n),
+    ],
+  };
+  for (const [what, make] of Object.entries(cases))
+    await assertNearLinearWork(
+      what,
+      (n) => {
+        const [
+          {
+            policies: [policy],
+          },
+          pods,
+        ] = make(n);
+        // Another object each time: what is known of one that was seen is not found again.
+        return () => evaluate({ policies: [{ ...policy!, ingress: structuredClone(policy!.ingress!) }], namespaces: new Map() }, pods);
+      },
+      { n: 500 },
+    );
 });

@@ -1,7 +1,7 @@
 import { highestPort, peersOf } from '../grants.ts';
 import type { Grant, Peers } from '../grants.ts';
 import type { NamedPort } from '../../types.ts';
-import { union } from '../intervals.ts';
+import { meet, union } from '../intervals.ts';
 import type { Direction, Layer, PodRules } from '../pod-chains.ts';
 import type { Labels, NetworkPolicy, Peer, PolicyPort, PolicyRule, PolicySet, Selector } from './network-policy.ts';
 import { selects } from './network-policy.ts';
@@ -29,17 +29,42 @@ export function evaluate({ policies, namespaces, isolated }: PolicySet, pods: re
     if (labels === 'unknown') return selector.every((one) => one.key === nameLabel && selects([one], { [nameLabel]: namespace }));
     return selects(selector, { ...labels, [nameLabel]: namespace });
   };
-  const known = new Map<Peer, readonly PolicyPod[]>();
-  const chosen = (peer: Peer, namespace: string | undefined): readonly PolicyPod[] => {
-    if ('cidr' in peer) return [];
+  const chosen = (peer: SelectingPeer, namespace: string | undefined): readonly PolicyPod[] =>
+    pods.filter(
+      (pod) =>
+        (peer.namespaces === undefined ? pod.namespace === namespace : isSelected(peer.namespaces, pod.namespace)) &&
+        (peer.pods === undefined || selects(peer.pods, pod.labels)),
+    );
+  const known = new Map<PolicyRule, Peers>();
+  /** The same for each pod that a rule holds for. */
+  const peersFor = (rule: PolicyRule, namespace: string | undefined): Peers | undefined => {
+    const { peers } = rule;
+    if (peers === undefined) return undefined;
     const found =
-      known.get(peer) ??
-      pods.filter(
-        (pod) =>
-          (peer.namespaces === undefined ? pod.namespace === namespace : isSelected(peer.namespaces, pod.namespace)) &&
-          (peer.pods === undefined || selects(peer.pods, pod.labels)),
-      );
-    known.set(peer, found);
+      known.get(rule) ??
+      (peers.every((peer) => 'cidr' in peer)
+        ? blocksOf(rule, peers)
+        : join(peers.map((peer) => ('cidr' in peer ? peersOf([peer.cidr], peer.except) : addressesOf(chosen(peer, namespace))))));
+    known.set(rule, found);
+    return found;
+  };
+  const called = new Map<string, ReadonlyMap<number, readonly PolicyPod[]>>();
+  /** Whose container port has the name, by the port's number. */
+  const podsCalling = (protocol: PolicyPort['protocol'], port: string): ReadonlyMap<number, readonly PolicyPod[]> => {
+    const key = `${protocol} ${port}`;
+    const found = called.get(key) ?? podsByPort(pods, protocol, port);
+    called.set(key, found);
+    return found;
+  };
+  const shared = new Map<PolicyRule, readonly Grant[]>();
+  const grantsFor = (rule: PolicyRule, direction: Direction, pod: PolicyPod, policy: NetworkPolicy): readonly Grant[] => {
+    const context = { peers: peersFor(rule, policy.namespace), podsCalling };
+    // Of ingress a name is of a port of the pod itself.
+    if (direction === 'ingress' && rule.ports?.some(({ port }) => typeof port === 'string') === true)
+      return ruleGrants(rule, direction, pod, nameOf(policy), context);
+    const kept = hangsOnPods(rule) ? shared : standing;
+    const found = kept.get(rule) ?? ruleGrants(rule, direction, pod, nameOf(policy), context);
+    kept.set(rule, found);
     return found;
   };
   return pods.map((pod) => {
@@ -49,14 +74,14 @@ export function evaluate({ policies, namespaces, isolated }: PolicySet, pods: re
     const layer = (direction: Direction): Layer | undefined => {
       const holding = selecting.filter((policy) => policy[direction] !== undefined);
       if (holding.length === 0 && isolated === undefined) return undefined;
-      const grants = holding.flatMap((policy) =>
-        (policy[direction] ?? []).flatMap((rule) =>
-          ruleGrants(rule, direction, pod, pods, nameOf(policy), (peer) => chosen(peer, policy.namespace)),
-        ),
-      );
+      const rules = holding.flatMap((policy) => (policy[direction] ?? []).map((rule) => ({ rule, policy })));
+      const isTooMuch = rules.reduce((sum, { rule }) => sum + (rule.ports?.length ?? 1), 0) > mostGrants;
+      const granted = isTooMuch ? [] : rules.flatMap(({ rule, policy }) => grantsFor(rule, direction, pod, policy));
+      const excess = isTooMuch ? tooMuch : excessOf(granted);
+      const grants = excess === undefined ? granted : [];
       // "A Pod cannot block access to itself": by way of a port of the host.
       const self: Grant = { peers: peersOf(pod.addresses), name: 'itself' };
-      const unreadable = holding.flatMap((policy) => policy.unreadable ?? []);
+      const unreadable = [...holding.flatMap((policy) => policy.unreadable ?? []), ...(excess === undefined ? [] : [excess])];
       return {
         grants: [...grants, self],
         denies: isolated ?? `NetworkPolicy ${holding.map(nameOf).join(', ')}`,
@@ -73,19 +98,54 @@ const nameLabel = 'kubernetes.io/metadata.name';
 const nameOf = ({ namespace = '*', name, unreadable }: NetworkPolicy): string =>
   `${namespace}/${name}${unreadable === undefined ? '' : ' (cannot be understood)'}`;
 
+type SelectingPeer = Exclude<Peer, { readonly cidr: string }>;
+
+/**
+ * What the policies of one pod may grant in one direction. Each grant is at least one rule of nf_tables, for this pod alone, and their author may be
+ * anybody who writes NetworkPolicies of one namespace: without a bound one object of the size that the API takes fills the node's memory.
+ */
+export const mostGrants = 1024;
+/** Runs of addresses in all grants of one pod and direction. */
+export const mostBlocks = 65_536;
+const tooMuch = `the NetworkPolicies that select the pod have more than ${mostGrants} rules and ports in this direction`;
+
+function excessOf(grants: readonly Grant[]): string | undefined {
+  if (grants.length > mostGrants) return tooMuch;
+  // Rules of several ports share their peers.
+  const blocks = new Set(grants.flatMap(({ peers }) => peers ?? []));
+  let sum = 0;
+  for (const { four, six } of blocks) sum += four.length + six.length;
+  return sum > mostBlocks ? `the NetworkPolicies that select the pod name more than ${mostBlocks} blocks of addresses` : undefined;
+}
+
+/** Whether what a rule grants changes with the pods of the node: by selectors, and by names of ports. */
+const hangsOnPods = ({ peers = [], ports = [] }: PolicyRule): boolean =>
+  peers.some((peer) => !('cidr' in peer)) || ports.some(({ port }) => typeof port === 'string');
+
+/** Of rules that hang on no pod: found again as the same values as long as the policy stands, so that one comparison and one copy do for all pods. */
+const standing = new WeakMap<PolicyRule, readonly Grant[]>();
+const blocks = new WeakMap<PolicyRule, Peers>();
+
+function blocksOf(rule: PolicyRule, peers: readonly Exclude<Peer, SelectingPeer>[]): Peers {
+  const found = blocks.get(rule) ?? join(peers.map(({ cidr, except }) => peersOf([cidr], except)));
+  blocks.set(rule, found);
+  return found;
+}
+
+interface RuleContext {
+  /** Undefined: everybody. */
+  readonly peers: Peers | undefined;
+  podsCalling(protocol: PolicyPort['protocol'], port: string): ReadonlyMap<number, readonly PolicyPod[]>;
+}
+
 function ruleGrants(
-  { peers, ports }: PolicyRule,
+  { ports }: PolicyRule,
   direction: Direction,
   pod: PolicyPod,
-  pods: readonly PolicyPod[],
   name: string,
-  chosen: (peer: Peer) => readonly PolicyPod[],
+  { peers, podsCalling }: RuleContext,
 ): Grant[] {
-  const all =
-    peers === undefined
-      ? undefined
-      : join(peers.map((peer) => ('cidr' in peer ? peersOf([peer.cidr], peer.except) : addressesOf(chosen(peer)))));
-  const to = all === undefined ? {} : { peers: all };
+  const to = peers === undefined ? {} : { peers };
   if (ports === undefined) return [{ ...to, name }];
   return ports.flatMap(({ protocol, port }): Grant[] => {
     if (port === undefined) return [{ ...to, protocol, name }];
@@ -93,16 +153,24 @@ function ruleGrants(
     // The names are those of whoever is connected to: of ingress the pod itself, of egress each peer.
     if (direction === 'ingress')
       return portsCalled(pod, protocol, port).map((number) => ({ ...to, protocol, ports: [single(number)], name }));
-    const named = new Map<number, PolicyPod[]>();
-    for (const peer of pods)
-      for (const number of portsCalled(peer, protocol, port)) named.set(number, [...(named.get(number) ?? []), peer]);
-    return [...named].map(([number, those]) => ({
-      peers: all === undefined ? addressesOf(those) : within(addressesOf(those), all),
+    return [...podsCalling(protocol, port)].map(([number, those]) => ({
+      peers: peers === undefined ? addressesOf(those) : within(addressesOf(those), peers),
       protocol,
       ports: [single(number)],
       name,
     }));
   });
+}
+
+function podsByPort(pods: readonly PolicyPod[], protocol: PolicyPort['protocol'], name: string): ReadonlyMap<number, readonly PolicyPod[]> {
+  const named = new Map<number, PolicyPod[]>();
+  for (const pod of pods)
+    for (const number of portsCalled(pod, protocol, name)) {
+      const those = named.get(number) ?? [];
+      those.push(pod);
+      named.set(number, those);
+    }
+  return named;
 }
 
 const single = (port: number): { low: number; high: number } => ({ low: port, high: port });
@@ -120,13 +188,4 @@ const join = (peers: readonly Peers[]): Peers => ({
 });
 
 /** Of single addresses those that are in the other peers. */
-function within(some: Peers, all: Peers): Peers {
-  const family = (which: keyof Peers): Peers[typeof which] =>
-    some[which].flatMap((one) =>
-      all[which].flatMap(({ low, high }) => {
-        const both = { low: one.low > low ? one.low : low, high: one.high < high ? one.high : high };
-        return both.low > both.high ? [] : [both];
-      }),
-    );
-  return { four: union(family('four')), six: union(family('six')) };
-}
+const within = (some: Peers, all: Peers): Peers => ({ four: meet(some.four, all.four), six: meet(some.six, all.six) });
