@@ -106,4 +106,34 @@ export const mutants = checks([
     'cni-plugins/services/ipvs/tables.test.ts',
   ],
   ['cni-plugins/services/ipvs/tables.ts', "['forward', ...toUnknownSegments],", '', 'cni-plugins/services/ipvs/tables.test.ts'],
+  [
+    'cni-plugins/policy/kubernetes/evaluate.ts',
+    '(rule.ports?.length ?? 1), 0) > mostGrants',
+    '(rule.ports?.length ?? 1), 0) < 0',
+    'cni-plugins/policy/kubernetes/evaluate.test.ts',
+  ],
+  [
+    'cni-plugins/policy/kubernetes/evaluate.ts',
+    'return sum > mostBlocks ?',
+    'return sum < 0 ?',
+    'cni-plugins/policy/kubernetes/evaluate.test.ts',
+  ],
+  [
+    'cni-plugins/services/kubernetes/translate.ts',
+    'if (ports.length <= most) return service;',
+    'if (ports.length >= 0) return service;',
+    'cni-plugins/services/kubernetes/translate.test.ts',
+  ],
+  [
+    'cni-plugins/services/kubernetes/translate.ts',
+    'if (addresses.length <= most) return addresses;',
+    'if (addresses.length >= 0) return addresses;',
+    'cni-plugins/services/kubernetes/translate.test.ts',
+  ],
+  [
+    'cni-plugins/services/kubernetes/translate.ts',
+    'prefixes.slice(0, most)',
+    'prefixes',
+    'cni-plugins/services/kubernetes/translate.test.ts',
+  ],
 ]);

@@ -22,15 +22,15 @@ export function checked(source: string, service: Service): Service | RefusedServ
     if (canonicalRange(text) === undefined) return wrong(`loadBalancerSourceRanges.${index}`, `${JSON.stringify(text)} is not a prefix`);
   const { ports, backends } = service;
   if (ports.length === 0) return wrong('ports', 'it has no port');
+  const seen = new Set<string>();
   for (const [index, port] of ports.entries()) {
     for (const number of [port.port, port.targetPort, port.nodePort ?? 1])
       if (!isPort(number)) return wrong(`ports.${index}`, `${number} is no port`);
-    const before = ports.slice(0, index);
-    if (before.some((each) => each.name === port.name)) return wrong(`ports.${index}`, `the name ${port.name} is there twice`);
-    if (before.some((each) => each.protocol === port.protocol && each.port === port.port))
-      return wrong(`ports.${index}`, `${port.port}/${port.protocol} is there twice`);
-    if (port.nodePort !== undefined && before.some((each) => each.protocol === port.protocol && each.nodePort === port.nodePort))
-      return wrong(`ports.${index}`, `the node port ${port.nodePort}/${port.protocol} is there twice`);
+    const own = [`the name ${port.name}`, `${port.port}/${port.protocol}`];
+    if (port.nodePort !== undefined) own.push(`the node port ${port.nodePort}/${port.protocol}`);
+    const twice = own.find((each) => seen.has(each));
+    if (twice !== undefined) return wrong(`ports.${index}`, `${twice} is there twice`);
+    for (const each of own) seen.add(each);
   }
   if (backends.length > maxBackends) return wrong('backends', `it has ${backends.length} backends, more than ${maxBackends}`);
   for (const [index, { address, ports: own = {}, weight = 1 }] of backends.entries()) {

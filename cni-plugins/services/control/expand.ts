@@ -53,6 +53,14 @@ export function expand(service: Service, standing: (backend: Backend) => Backend
     forwarding,
     sourceAddress,
   };
+  const places = new Map<string, Placed[]>();
+  /** Addresses of one family share what stands behind a port. */
+  const placed = (port: ServicePort, family: Family): Placed[] => {
+    const key = `${family} ${port.name}`;
+    const found = places.get(key) ?? place(port, family);
+    places.set(key, found);
+    return found;
+  };
   const server = (port: ServicePort, kind: VirtualServer['kind'], family: Family, address?: string): Expanded => ({
     ...common,
     portName: port.name,
@@ -61,7 +69,7 @@ export function expand(service: Service, standing: (backend: Backend) => Backend
     ...(address !== undefined && { address }),
     protocol: port.protocol,
     port: (kind === 'node' ? port.nodePort : undefined) ?? port.port,
-    destinations: place(port, family),
+    destinations: placed(port, family),
   });
   const families = nodeFamiliesOf(service);
   const balanced = (port: ServicePort, address: string): Expanded => {

@@ -2,7 +2,7 @@
 export const maxBackends = 1024;
 
 /** Prefixes of one service. */
-const maxSourceRanges = 1024;
+export const maxSourceRanges = 1024;
 
 export const serviceApiVersion = 'portcullis.dev/v1alpha1';
 

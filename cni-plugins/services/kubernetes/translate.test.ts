@@ -6,7 +6,7 @@ import { localReady } from './endpoints.ts';
 import type { Place } from './endpoints.ts';
 import { readService, readSlice } from './objects.ts';
 import type { EndpointSlice } from './objects.ts';
-import { translate } from './translate.ts';
+import { mostServers, translate } from './translate.ts';
 import type { Translation } from './translate.ts';
 
 const place: Place = { nodeName: 'here' };
@@ -491,4 +491,65 @@ test('external addresses are served as far as the node allows them; one that can
     /198\.51\.100\.1 is not served: network\.services\.kubernetes\.externalIPs[^]*203\.0\.113\.7 is not served: it is the address of the API server|API server[^]*198\.51\.100\.1/u,
   );
   assert.deepEqual(of({ externalRanges: [] }).services[1]?.externalAddresses, []);
+});
+
+/** What the author of one Service may write: the API takes an object of 1.5 MiB, and bounds neither ports nor addresses. */
+const manyPorts = (count: number): object[] =>
+  Array.from({ length: count }, (_, index) => ({ name: `p${index}`, port: index + 1, protocol: 'TCP' }));
+const manyAddresses = (count: number): string[] =>
+  Array.from({ length: count }, (_, index) => `203.${(index >> 16) + 1}.${(index >> 8) & 255}.${index & 255}`);
+const serversOf = ({ addresses, externalAddresses, loadBalancerAddresses = [], ports }: Service): number =>
+  ports.length * (addresses.length + externalAddresses.length + loadBalancerAddresses.length) +
+  2 * ports.filter(({ nodePort }) => nodePort !== undefined).length;
+
+test('a service has no more addresses and ports than a node can make, and says what is not served', () => {
+  const clusterIPs = ['10.96.0.1', 'fd00::1'];
+  const cases: readonly (readonly [what: string, written: Written, ports: number, notes: RegExp])[] = [
+    ['ports', { spec: { clusterIPs, ports: manyPorts(50_000) } }, mostServers / 2, /spec\.ports: 2048 of 50000/u],
+    ['addresses', { spec: { externalIPs: manyAddresses(50_000) } }, 1, /externalIPs: 4094 of 50000/u],
+    [
+      'both',
+      { spec: { clusterIPs, ports: manyPorts(30_000), externalIPs: manyAddresses(30_000) } },
+      mostServers / 2,
+      /externalIPs: 0 of 30000/u,
+    ],
+    [
+      'a load balancer',
+      {
+        spec: { ports: manyPorts(100), externalIPs: manyAddresses(90) },
+        status: { loadBalancer: { ingress: manyAddresses(100).map((ip) => ({ ip })) } },
+      },
+      100,
+      /status\.loadBalancer: 38 of 100/u,
+    ],
+  ];
+  for (const [what, written, ports, note] of cases) {
+    const { services, notes } = translated(written, [slice([endpoint('10.0.0.1')])]);
+    assert.equal(inside({ services, notes }).ports.length, ports, what);
+    for (const each of services) assert.ok(serversOf(each) <= mostServers, `${what}: ${each.name} has ${serversOf(each)}`);
+    assert.ok(
+      notes.some((text) => note.test(text)),
+      `${what}: ${notes.join('; ')}`,
+    );
+  }
+});
+
+test('addresses that are not served are noted in few words', () => {
+  const { notes } = translated(
+    { spec: { externalIPs: Array.from({ length: 5000 }, (_, index) => `127.0.${index >> 8}.${index & 255}`) } },
+    [],
+  );
+  assert.ok(notes.length < 40, String(notes.length));
+  assert.match(notes.at(-1) ?? '', /^\d+ more such things$/u);
+});
+
+test('of more source ranges than a node can hold for each port some are let in, and nobody else', () => {
+  const status = { loadBalancer: { ingress: [{ ip: '203.0.113.9' }] } };
+  const { services, notes } = translated(
+    { spec: { ports: manyPorts(1000), loadBalancerSourceRanges: manyAddresses(50_000).map((address) => `${address}/32`) }, status },
+    [slice([endpoint('10.0.0.1')])],
+  );
+  const ranges = outside({ services, notes }).loadBalancerSourceRanges ?? [];
+  assert.equal(ranges.filter((text) => !text.startsWith('::')).length, 65);
+  assert.ok(notes.some((text) => /65 of 50000/u.test(text)));
 });

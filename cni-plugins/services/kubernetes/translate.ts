@@ -1,6 +1,8 @@
 import { isIP } from 'node:net';
+import { smallest } from '../../../base/lists/index.ts';
 import { contains, formatIp, parseIp, parsePrefix } from '../../spec/address.ts';
 import { wrongAddress } from '../description/parts.ts';
+import { maxSourceRanges } from '../description/schema.ts';
 import type { Scheduler, Service, ServicePort } from '../model.ts';
 import { backendsOf, mostTaking } from './endpoints.ts';
 import type { Candidate, MappedPort, Place } from './endpoints.ts';
@@ -20,12 +22,44 @@ const drainGraceSeconds = 30;
 const longestGraceSeconds = 86_400;
 const schedulers: readonly Scheduler[] = ['rr', 'wrr', 'lc', 'sh', 'maglev'];
 
+/**
+ * Addresses and ports that one Service may have together, each a virtual server of this node. The API bounds neither `ports` nor `externalIPs`: any author
+ * of a Service could have a node make a thousand million of them, which no memory holds. What is beyond is not served, and noted.
+ */
+export const mostServers = 4096;
+/** Source ranges, counted for each virtual server that they hold for. */
+const mostRangesOfServers = 65_536;
+const mostNotes = 32;
+
 /** What services of ours one of Kubernetes may be, by its name. */
 export const namesOf = (name: string): readonly [inside: string, outside: string] => [name, `${name}.external`];
 
 /** Cluster addresses are `namespace/name`; what is reached from outside has backends and a source address of its own: `namespace/name.external`. */
-export function translate(service: KubernetesService, slices: Iterable<EndpointSlice>, place: Place): Translation {
+export function translate(given: KubernetesService, slices: Iterable<EndpointSlice>, place: Place): Translation {
   const notes: string[] = [];
+  const { services } = translated(withinBounds(given, notes), slices, place, notes);
+  const more = notes.length - mostNotes;
+  return { services, notes: more > 0 ? [...notes.slice(0, mostNotes), `${more} more such things`] : notes };
+}
+
+/** With the ports that fit: cluster addresses go before all others. */
+function withinBounds(service: KubernetesService, notes: string[]): KubernetesService {
+  const { clusterIPs, ports } = service;
+  const most = Math.max(1, Math.floor(mostServers / clusterIPs.length));
+  if (ports.length <= most) return service;
+  notes.push(`spec.ports: ${most} of ${ports.length} ports are served: a service may have ${mostServers} addresses and ports together`);
+  return { ...service, ports: ports.slice(0, most) };
+}
+
+/** The addresses that fit beside node ports of both families. */
+function fitting(field: string, addresses: readonly string[], ports: number, taken: number, notes: string[]): readonly string[] {
+  const most = Math.max(0, Math.floor(mostServers / ports) - 2 - taken);
+  if (addresses.length <= most) return addresses;
+  notes.push(`${field}: ${most} of ${addresses.length} are served: a service may have ${mostServers} addresses and ports together`);
+  return addresses.slice(0, most);
+}
+
+function translated(service: KubernetesService, slices: Iterable<EndpointSlice>, place: Place, notes: string[]): Translation {
   const candidates = [...slices].flatMap(({ ports, endpoints }) => endpoints.map((endpoint): Candidate => ({ ...endpoint, ports })));
   const [name, externalName] = namesOf(`${service.namespace}/${service.name}`);
   const mapped = service.ports.map((port) => portOf(port, candidates));
@@ -51,12 +85,13 @@ export function translate(service: KubernetesService, slices: Iterable<EndpointS
     sourceAddress: 'keep',
     backends: backendsOf(mapped, candidates, place, service.internalLocal, crowded),
   };
-  const ingressIPs = servedOf('status.loadBalancer', service.ingressIPs, place, notes);
+  const served = servedOf('status.loadBalancer', service.ingressIPs, place, notes);
+  const ingressIPs = fitting('status.loadBalancer', served, ports.length, 0, notes);
   const balanced = loadBalancerOf({ ...service, ingressIPs }, notes);
   // Restricted as its load balancer is, whatever else it is.
-  const externalAddresses = externalOf(service, place, notes).filter(
-    (address) => balanced.loadBalancerAddresses?.includes(address) !== true,
-  );
+  const restricted = new Set(balanced.loadBalancerAddresses);
+  const external = externalOf(service, place, notes).filter((address) => !restricted.has(address));
+  const externalAddresses = fitting('externalIPs', external, ports.length, restricted.size, notes);
   if (
     externalAddresses.length === 0 &&
     balanced.loadBalancerAddresses === undefined &&
@@ -114,7 +149,7 @@ function portOf({ name, protocol, port, targetPort, nodePort }: KubernetesPort, 
       name: name === '' ? `${protocol}-${port}` : name,
       protocol,
       port,
-      targetPort: targetPort ?? (said.length === 0 ? port : Math.min(...new Set(said))),
+      targetPort: targetPort ?? (said.length === 0 ? port : smallest(new Set(said))),
       ...(nodePort !== undefined && { nodePort }),
     },
   };
@@ -146,7 +181,7 @@ const nobody: Readonly<Record<4 | 6, string>> = { 4: '0.0.0.0/32', 6: '::/128' }
  * can not be read is kept as one that nobody is in: who asked for a restriction gets one.
  */
 function loadBalancerOf(
-  { ingressIPs, sourceRanges }: KubernetesService,
+  { ingressIPs, sourceRanges, ports }: KubernetesService,
   notes: string[],
 ): Pick<Service, 'loadBalancerAddresses' | 'loadBalancerSourceRanges'> {
   const loadBalancerAddresses = [...new Set(ingressIPs)];
@@ -154,9 +189,12 @@ function loadBalancerOf(
   const [prefixes, unread] = [sourceRanges.filter((range) => parsePrefix(range)), sourceRanges.filter((range) => !parsePrefix(range))];
   if (unread.length > 0)
     notes.push(`loadBalancerSourceRanges ${unread.map((range) => JSON.stringify(range)).join(', ')}: no prefix; nobody is in it`);
+  const most = Math.min(maxSourceRanges, Math.floor(mostRangesOfServers / (ports.length * loadBalancerAddresses.length)));
+  if (prefixes.length > most)
+    notes.push(`loadBalancerSourceRanges: ${most} of ${prefixes.length} are let in, which is as many as its addresses and ports may have`);
   const ranges = ([4, 6] as const).flatMap((family) => {
-    const own = prefixes.filter((range) => parsePrefix(range)?.address.family === family);
-    if (own.length > 0 || unread.length > 0) return [...own, ...(own.length === 0 ? [nobody[family]] : [])];
+    const own = prefixes.slice(0, most).filter((range) => parsePrefix(range)?.address.family === family);
+    if (own.length > 0 || unread.length > 0 || prefixes.length > most) return [...own, ...(own.length === 0 ? [nobody[family]] : [])];
     if (prefixes.length > 0 && loadBalancerAddresses.some((address) => isIP(address) === family))
       notes.push(
         `loadBalancerSourceRanges say nothing of IPv${family}: there its load balancer's addresses are open to everybody, as with kube-proxy`,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { assertNearLinear } from '../../../test/fixtures/cost.ts';
 import { concatenated } from '../../netlink/nftables.ts';
 import { bitsOf, contains, formatIp, ipBytes, networkOf, parsePrefix } from '../../spec/address.ts';
 import type { IpAddress } from '../../spec/address.ts';
@@ -77,4 +78,9 @@ test('the chain lets through exactly who is in one of the prefixes', () => {
 test('the rules are as many as there are lengths', () => {
   assert.deepEqual([sourceRulesOf(4).length, sourceRulesOf(6).length], [32 + 3, 128 + 3]);
   assert.deepEqual(rangeElementsOf(server(4), Buffer.alloc(12), undefined), []);
+});
+
+test('source ranges cost in proportion to how many there are', async () => {
+  const ranges = (n: number): string[] => Array.from({ length: n }, (_, index) => `10.${(index >> 8) & 255}.${index & 255}.0/24`);
+  await assertNearLinear('source ranges', (n) => sourcesOf(server(4, ranges(n)), undefined), { n: 1000 });
 });

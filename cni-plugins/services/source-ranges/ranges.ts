@@ -1,4 +1,4 @@
-import { contains, formatIp, ipFromBytes, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
+import { contains, formatIp, ipFromBytes, lastOf, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
 import type { IpAddress, IpPrefix } from '../../spec/address.ts';
 import type { VirtualServer } from '../model.ts';
 
@@ -28,8 +28,22 @@ export function sourcesOf({ sourceRanges, address }: VirtualServer, own: Uint8Ar
   const virtual = address === undefined ? undefined : parseIp(address);
   if (own !== undefined && virtual !== undefined && includes(prefixes, ipFromBytes(own)))
     prefixes.push({ address: virtual, length: virtual.family === 4 ? 32 : 128 });
-  const kept: IpPrefix[] = [];
-  for (const prefix of prefixes.toSorted((a, b) => a.length - b.length)) if (!includes(kept, networkOf(prefix))) kept.push(prefix);
+  const kept = outermost(prefixes);
+  return prefixes.filter((prefix) => kept.has(prefix)).toSorted((a, b) => a.length - b.length);
+}
+
+/** One pass in the order of addresses: of two prefixes one holds the other, or they have nothing in common. */
+function outermost(prefixes: readonly IpPrefix[]): ReadonlySet<IpPrefix> {
+  const ordered = prefixes
+    .map((prefix) => ({ prefix, low: networkOf(prefix).value, high: lastOf(prefix).value }))
+    .toSorted((a, b) => (a.low < b.low ? -1 : a.low > b.low ? 1 : a.prefix.length - b.prefix.length));
+  const kept = new Set<IpPrefix>();
+  let end = -1n;
+  for (const { prefix, low, high } of ordered) {
+    if (low <= end) continue;
+    kept.add(prefix);
+    end = high;
+  }
   return kept;
 }
 
