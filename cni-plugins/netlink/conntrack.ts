@@ -74,9 +74,14 @@ export interface StalePort {
  * port's former holder. The kernel walks its whole table for the list (10 ms), once for all ports of a family and protocol.
  */
 export function forgetConnections(socket: NetlinkSocket, stale: readonly StalePort[]): void {
-  const groups = new Map<string, StalePort[]>();
-  for (const port of stale) groups.set(`${port.family} ${port.protocol}`, [...(groups.get(`${port.family} ${port.protocol}`) ?? []), port]);
-  for (const ports of groups.values()) forgetGroup(socket, ports);
+  for (const ports of Map.groupBy(stale, ({ family, protocol }) => `${family} ${protocol}`).values()) forgetGroup(socket, ports);
+}
+
+/** Whether a connection is to be forgotten. Both the connections and the ports may be a hundred thousand. */
+export function staleAmong(stale: readonly StalePort[]): (connection: Pick<Connection, 'protocol' | 'port' | 'answeredBy'>) => boolean {
+  const byPort = Map.groupBy(stale, ({ port }) => port);
+  return ({ protocol: spoken, port, answeredBy }) =>
+    byPort.get(port)?.some(({ protocol, unless }) => protocol === spoken && (unless === undefined || !answeredBy.equals(unless))) === true;
 }
 
 function forgetGroup(socket: NetlinkSocket, stale: readonly StalePort[]): void {
@@ -86,11 +91,7 @@ function forgetGroup(socket: NetlinkSocket, stale: readonly StalePort[]): void {
     nested(CTA_TUPLE_ORIG, nested(CTA_TUPLE_PROTO, attribute(CTA_PROTO_NUM, u8(first.protocol)))),
     nested(CTA_FILTER, attribute(CTA_FILTER_ORIG_FLAGS, u32(filterByProtocol)), attribute(CTA_FILTER_REPLY_FLAGS, u32(0))),
   ];
-  const isStale = (connection: Connection): boolean =>
-    stale.some(
-      ({ protocol, port, unless }) =>
-        connection.protocol === protocol && connection.port === port && (unless === undefined || !connection.answeredBy.equals(unless)),
-    );
+  const isStale = staleAmong(stale);
   const found = socket
     .dump(request('list connections', first.family, IPCTNL_MSG_CT_GET, ...filter))
     .flatMap((message) => readConnection(message) ?? []);
