@@ -88,3 +88,16 @@ test('equal values are compared, written and looked up', async () => {
     { n: 200 },
   );
 });
+
+test('schema: so many problems that moving them about shows', () => {
+  // A file of 2 MiB can have a million.
+  const positionOf = () => ({ file: 'file', line: 1, column: 1 });
+  return assertNearLinearWork(
+    'wrong members',
+    (n) => {
+      const value = { map: Object.fromEntries(range(n, (index) => [`key${index}`, 'x'])) };
+      return () => validate({ value, file: 'file', positionOf }, schema);
+    },
+    { n: 50_000 },
+  );
+});

@@ -60,11 +60,12 @@ function failures(value: unknown, schema: JsonSchema): ErrorObject[] {
  * of the reported ones were its own (they stand just before the error of anyOf itself), and the nearest branch speaks.
  */
 function withoutBranches(errors: ErrorObject[], root: JsonSchema): ErrorObject[] {
+  // Last first.
   const kept: ErrorObject[] = [];
   while (errors.length > 0) {
     const error = errors.pop() as ErrorObject;
     if (error.keyword !== 'anyOf' && error.keyword !== 'oneOf') {
-      if (error.keyword !== 'if') kept.unshift(error);
+      if (error.keyword !== 'if') kept.push(error);
       continue;
     }
     const branches = (Array.isArray(error.schema) ? error.schema : []).map((branch: JsonSchema) => {
@@ -76,14 +77,14 @@ function withoutBranches(errors: ErrorObject[], root: JsonSchema): ErrorObject[]
     while (own-- > 0 && errors.at(-1)?.instancePath.startsWith(error.instancePath) === true) errors.pop();
     const failed = branches.filter((branch) => branch.errors.length > 0);
     const nearest = failed.toSorted((a, b) => distance(a.errors) - distance(b.errors))[0];
-    if (nearest === undefined || failed.length < branches.length || distance(nearest.errors) >= wrongType) kept.unshift(error);
+    if (nearest === undefined || failed.length < branches.length || distance(nearest.errors) >= wrongType) kept.push(error);
     else {
       for (const inner of withoutBranches(nearest.errors, nearest.schema).toReversed()) {
-        kept.unshift({ ...inner, instancePath: error.instancePath + inner.instancePath });
+        kept.push({ ...inner, instancePath: error.instancePath + inner.instancePath });
       }
     }
   }
-  return kept;
+  return kept.reverse();
 }
 
 const branchSchemas = new WeakMap<JsonSchema, JsonSchema>();
