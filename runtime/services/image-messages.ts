@@ -71,7 +71,7 @@ export function pullCredentials(auth: AuthConfig | undefined): PullCredentials |
         fix: 'correct the credentials',
       });
     }
-    [username, password] = [plain.slice(0, split), plain.slice(split + 1).replace(/\0+$/, '')];
+    [username, password] = [plain.slice(0, split), withoutPadding(plain.slice(split + 1))];
   }
   const given = {
     ...(username !== '' && { username }),
@@ -81,4 +81,11 @@ export function pullCredentials(auth: AuthConfig | undefined): PullCredentials |
     ...(auth.serverAddress !== '' && { serverAddress: auth.serverAddress }),
   };
   return Object.keys(given).length === 0 ? undefined : given;
+}
+
+/** Some tools pad the password with NULs. Not by an expression: one for the end of a text is tried at each NUL of it. */
+function withoutPadding(text: string): string {
+  let end = text.length;
+  while (end > 0 && text.charCodeAt(end - 1) === 0) end -= 1;
+  return text.slice(0, end);
 }
