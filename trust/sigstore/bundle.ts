@@ -54,6 +54,8 @@ const versions: Readonly<Record<string, Bundle['version']>> = {
 
 /** Each costs a signature verification or more: far more than any signer makes. */
 const maximumOfEach = 16;
+/** Of the times that a date can be; a log that signs a later one would have whoever writes it down fail. */
+export const latestSecond = 8_640_000_000_000;
 const maximumProofHashes = 64;
 const maximumCertificates = 6;
 
@@ -166,7 +168,7 @@ function readLogEntry(entry: Json, where: string, version: Bundle['version']): L
   const written = present(entry['inclusionProof'], 'proof');
   const proof = version === '0.1' && written?.['checkpoint'] === undefined ? undefined : written;
   const integratedTime = Number(countOf(entry['integratedTime'] ?? '0', `${where}.integratedTime`));
-  if (!Number.isSafeInteger(integratedTime)) throw new Error(`${where}.integratedTime is too large`);
+  if (integratedTime > latestSecond) throw new Error(`${where}.integratedTime is no time`);
   return {
     logId,
     logIndex: countOf(entry['logIndex'] ?? '0', `${where}.logIndex`).toString(),

@@ -1,4 +1,5 @@
 import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+import { latestSecond } from './bundle.ts';
 import type { Bundle, LogEntry } from './bundle.ts';
 
 /** Annotations of cosign's older form (cosign pkg/oci/static/annotations.go). */
@@ -49,7 +50,14 @@ function readEntry(text: string | undefined): LogEntry | undefined {
   const promise = decodeBase64(bundle['SignedEntryTimestamp']);
   const body = decodeBase64(payload?.['body']);
   const { integratedTime, logIndex, logID } = payload ?? {};
-  if (promise === undefined || body === undefined || !isCount(integratedTime) || !isCount(logIndex) || !isHex(logID))
+  if (
+    promise === undefined ||
+    body === undefined ||
+    !isCount(integratedTime) ||
+    integratedTime > latestSecond ||
+    !isCount(logIndex) ||
+    !isHex(logID)
+  )
     throw new Error(`its annotation ${bundleAnnotation} is malformed`);
   const kind = recordOf(parseStrictJson(body));
   return {

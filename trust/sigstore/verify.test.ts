@@ -204,6 +204,14 @@ const table: readonly (readonly [
     /nothing proves when/,
   ],
   ['another time in the entry', { rekor: 1 }, (b) => place(b, `${entry}.integratedTime`).set('1'), 'TRUST_SIGSTORE_LOG', /promise \(SET\)/],
+  // Of a log that signs it, too: whoever writes such a time down fails.
+  [
+    'a time that is none',
+    { rekor: 1 },
+    (b) => place(b, `${entry}.integratedTime`).set('8640000000001'),
+    'TRUST_SIGNATURE_MALFORMED',
+    /integratedTime is no time/,
+  ],
   ['another index in the entry', { rekor: 1 }, (b) => place(b, `${entry}.logIndex`).set('1'), 'TRUST_SIGSTORE_LOG', /promise \(SET\)/],
   [
     'a negative index',
