@@ -2,6 +2,7 @@ import { parseJson } from '../../../base/json/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import { parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, Position, Problem } from '../../../base/schema/index.ts';
+import { isBlankText } from '../../followed-files/blank-text.ts';
 import type { SourceText } from '../../followed-files/messages.ts';
 
 /** The objects of a text: documents of YAML or JSON, and the items of lists among them. Pure. */
@@ -47,12 +48,12 @@ export function documentsIn({ file, text }: SourceText): FoundDocuments {
   const isSmall = bytes <= smallBytes;
   let lists = 0;
   const separated = textsOf(text);
-  if (separated.every(({ part }) => isEmpty(part))) {
+  if (separated.every(({ part }) => isBlankText(part))) {
     report(1, 'the file is empty', emptyFix);
     return { ...found, isEmpty: true };
   }
   for (const [index, { part, line }] of separated.entries()) {
-    if (isEmpty(part)) {
+    if (isBlankText(part)) {
       // A separator after the last document is customary, and a chart's template that is switched off leaves a comment.
       if (index < separated.length - 1 && !part.includes('#')) report(line, 'the document is empty', emptyFix);
       continue;
@@ -163,7 +164,7 @@ function textsOf(text: string): readonly TextPart[] {
   for (const [index, from] of starts.entries()) {
     const end = starts[index + 1] ?? body.length;
     // Directives and comments before the first marker belong to it.
-    if (index === 0 && starts.length > 1 && isEmpty(body.slice(from, end))) continue;
+    if (index === 0 && starts.length > 1 && isBlankText(body.slice(from, end))) continue;
     const part = body.slice(start, end);
     if (part !== '') parts.push({ part, line });
     line += linesIn(part);
@@ -171,9 +172,6 @@ function textsOf(text: string): readonly TextPart[] {
   }
   return parts.length === 0 ? [{ part: '', line: 1 }] : parts;
 }
-
-/** Nothing but comments, directives and markers. */
-const isEmpty = (part: string): boolean => /^(?:[^\S\n]*(?:(?:---|\.\.\.)[^\S\n]*)?(?:[%#][^\n]*)?(?:\n|$))*$/u.test(part);
 
 function linesIn(text: string): number {
   let lines = 0;

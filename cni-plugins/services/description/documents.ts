@@ -1,5 +1,6 @@
 import { parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, Position, Problem } from '../../../base/schema/index.ts';
+import { isPreamble } from '../../followed-files/blank-text.ts';
 
 /** The documents of a text, one at a time: what is read of thousands would take a hundred times the text. Pure. */
 
@@ -14,11 +15,6 @@ export interface DocumentText {
 const mostBytes = 1024 * 1024;
 
 const separator = /^---(?=\s|$)/gmu;
-/** Comments and directives belong to the document after them. */
-const isPreamble = (text: string): boolean => /^(?:[^\S\n]*(?:[%#][^\n]*)?\n)*$/u.test(text);
-
-/** Nothing but comments, directives and markers. */
-export const isEmptyText = (text: string): boolean => /^(?:[^\S\n]*(?:(?:---|\.\.\.)[^\S\n]*)?(?:[%#][^\n]*)?(?:\n|$))*$/u.test(text);
 
 /** A marker in the first column ends a document wherever it stands, also in a scalar (YAML 1.2.2, section 9.1.2). */
 export function* documentsOf(text: string, file: string): Generator<DocumentText> {

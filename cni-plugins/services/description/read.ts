@@ -3,7 +3,8 @@ import { formatPath, formatProblems, validate } from '../../../base/schema/index
 import type { Document, Position, Problem } from '../../../base/schema/index.ts';
 import type { Service } from '../model.ts';
 import type { FileResult, SourceText } from '../../followed-files/messages.ts';
-import { documentsOf, isEmptyText, parseDocument } from './documents.ts';
+import { isBlankText } from '../../followed-files/blank-text.ts';
+import { documentsOf, parseDocument } from './documents.ts';
 import type { DocumentText } from './documents.ts';
 import { writtenField } from './parts.ts';
 import { serviceSchema } from './schema.ts';
@@ -49,12 +50,12 @@ const emptyFix = 'remove the file where its services are to go';
 export function readServiceFile({ file, text }: SourceText): FileResult<FileServices> {
   const problem = (line: number, message: string): Problem => ({ position: { file, line, column: 1 }, path: '', message, fix: emptyFix });
   const documents = [...documentsOf(text, file)];
-  if (documents.every((document) => isEmptyText(document.text)))
+  if (documents.every((document) => isBlankText(document.text)))
     return { unreadable: linesOf([problem(1, 'the file is empty')]), isEmpty: true };
   const last = documents.length - 1;
   const empty = documents.filter(
     // A separator after the last document is customary, and a chart's template that is switched off leaves a comment.
-    (document, index) => index < last && isEmptyText(document.text) && !document.text.includes('#'),
+    (document, index) => index < last && isBlankText(document.text) && !document.text.includes('#'),
   );
   const { described, problems } = readServices([{ file, text }]);
   const found = [...empty.map(({ linesBefore }) => problem(linesBefore + 1, 'the document is empty')), ...problems];
