@@ -41,7 +41,7 @@ export function meetPatterns(a: string, b: string, budget: Budget = newBudget())
   if (findPath(tagged, (is) => is(0) && is(1), budget) === undefined) return [];
   if (findPath(tagged, (is) => is(0) && !is(1), budget) === undefined) return [a];
   if (findPath(tagged, (is) => is(1) && !is(0), budget) === undefined) return [b];
-  const met = alternativesOf(ours).flatMap((one) => alternativesOf(theirs).flatMap((other) => meetSequences(one, other)));
+  const met = alternativesOf(ours).flatMap((one) => alternativesOf(theirs).flatMap((other) => meetSequences(one, other, budget)));
   return withoutCovered([...new Set(met.map(formatSequence).filter((text) => uncleanAt(text) < 0))], budget);
 }
 
@@ -74,47 +74,97 @@ function apart(a: PatternSequence, b: PatternSequence): boolean {
   return false;
 }
 
-function meetSequences(a: readonly Flat[], b: readonly Flat[]): Flat[][] {
-  const known = new Map<number, Flat[][]>();
-  const from = (i: number, j: number): Flat[][] => {
-    const key = i * (b.length + 1) + j;
-    const before = known.get(key);
-    if (before !== undefined) return before;
-    const found = distinct(work(i, j));
+/** A sequence that shares its end with others: a pattern of thousands of characters has as many ends. Equal ones are the same object. */
+interface Chain {
+  readonly node: Flat;
+  /** Undefined: nothing comes after it. */
+  readonly next: Chain | undefined;
+  readonly id: number;
+}
+
+type Chains = readonly (Chain | undefined)[];
+type MakeChain = (node: Flat, next: Chain | undefined) => Chain;
+
+function chainMaker(): MakeChain {
+  const sets = new Map<ByteSet, number>();
+  const made = new Map<string, Chain>();
+  return (node, next) => {
+    const set = sets.get(node.of) ?? sets.size;
+    sets.set(node.of, set);
+    const key = `${node.kind} ${set} ${next?.id ?? -1}`;
+    const chain = made.get(key) ?? { node, next, id: made.size };
+    made.set(key, chain);
+    return chain;
+  };
+}
+
+/** By hand and not by recursion: a pattern of 4,096 characters is as many levels deep, and an engine's stack holds fewer. */
+function meetSequences(a: readonly Flat[], b: readonly Flat[], budget: Budget): Flat[][] {
+  const known = new Map<number, Chains>();
+  const make = chainMaker();
+  const keyOf = (i: number, j: number): number => i * (b.length + 1) + j;
+  const at = (i: number, j: number): Chains => known.get(keyOf(i, j)) ?? [];
+  const waiting: (readonly [i: number, j: number])[] = [[0, 0]];
+  for (let top = waiting.at(-1); top !== undefined; top = waiting.at(-1)) {
+    const [i, j] = top;
+    const open = known.has(keyOf(i, j)) ? [] : stepsFrom(a[i], b[j], i, j).filter(([k, l]) => !known.has(keyOf(k, l)));
+    if (open.length > 0) {
+      for (const step of open) waiting.push(step);
+      continue;
+    }
+    waiting.pop();
+    if (known.has(keyOf(i, j))) continue;
+    const found = [...new Set(meetAt(a[i], b[j], [i, j], at, make))];
     if (found.length > MAX_SEQUENCES) throw tooComplex('intersect path patterns');
-    known.set(key, found);
-    return found;
-  };
-  const work = (i: number, j: number): Flat[][] => {
-    const [one, other] = [a[i], b[j]];
-    if (one === undefined && other === undefined) return [[]];
-    const ours = one?.kind === 'any' ? from(i + 1, j) : [];
-    const theirs = other?.kind === 'any' ? from(i, j + 1) : [];
-    if (one === undefined) return theirs;
-    if (other === undefined) return ours;
-    const of = one.of & other.of;
-    if (one.kind === 'any' && other.kind === 'any') return prefixed({ kind: 'any', of }, [...ours, ...theirs]);
-    if (of === 0n) return [...ours, ...theirs];
-    const byte: Flat = { kind: 'byte', of };
-    return [...ours, ...theirs, ...prefixed(byte, from(one.kind === 'any' ? i : i + 1, other.kind === 'any' ? j : j + 1))];
-  };
-  return from(0, 0);
+    budget.steps -= 1 + found.length;
+    if (budget.steps < 0) throw tooComplex('intersect path patterns');
+    known.set(keyOf(i, j), found);
+  }
+  return at(0, 0).map(sequenceOf);
+}
+
+function sequenceOf(chain: Chain | undefined): Flat[] {
+  const nodes: Flat[] = [];
+  for (let rest = chain; rest !== undefined; rest = rest.next) nodes.push(rest.node);
+  return nodes;
+}
+
+/** The places in both sequences that the meet of two places needs first. */
+function stepsFrom(one: Flat | undefined, other: Flat | undefined, i: number, j: number): (readonly [i: number, j: number])[] {
+  const both = one !== undefined && other !== undefined && (one.of & other.of) !== 0n && !(one.kind === 'any' && other.kind === 'any');
+  return [
+    ...(one?.kind === 'any' ? [[i + 1, j] as const] : []),
+    ...(other?.kind === 'any' ? [[i, j + 1] as const] : []),
+    ...(both ? [[one.kind === 'any' ? i : i + 1, other.kind === 'any' ? j : j + 1] as const] : []),
+  ];
+}
+
+function meetAt(
+  one: Flat | undefined,
+  other: Flat | undefined,
+  [i, j]: readonly [i: number, j: number],
+  at: (i: number, j: number) => Chains,
+  make: MakeChain,
+): Chains {
+  if (one === undefined && other === undefined) return [undefined];
+  const ours = one?.kind === 'any' ? at(i + 1, j) : [];
+  const theirs = other?.kind === 'any' ? at(i, j + 1) : [];
+  if (one === undefined) return theirs;
+  if (other === undefined) return ours;
+  const of = one.of & other.of;
+  if (one.kind === 'any' && other.kind === 'any') return prefixed({ kind: 'any', of }, [...ours, ...theirs], make);
+  if (of === 0n) return [...ours, ...theirs];
+  const after = at(one.kind === 'any' ? i : i + 1, other.kind === 'any' ? j : j + 1);
+  return [...ours, ...theirs, ...prefixed({ kind: 'byte', of }, after, make)];
 }
 
 /** Each with the node before it; two repetitions in a row are one when either says it all. */
-function prefixed(node: Flat, tails: readonly Flat[][]): Flat[][] {
+function prefixed(node: Flat, tails: Chains, make: MakeChain): Chains {
   return tails.map((tail) => {
-    const [next, ...rest] = tail;
-    if (node.kind !== 'any' || next?.kind !== 'any') return [node, ...tail];
-    if ((node.of & next.of) === node.of) return tail;
-    return (node.of & next.of) === next.of ? [node, ...rest] : [node, ...tail];
+    if (node.kind !== 'any' || tail?.node.kind !== 'any') return make(node, tail);
+    if ((node.of & tail.node.of) === node.of) return tail;
+    return make(node, (node.of & tail.node.of) === tail.node.of ? tail.next : tail);
   });
-}
-
-function distinct(sequences: readonly Flat[][]): Flat[][] {
-  return [
-    ...new Map(sequences.map((sequence) => [sequence.map(({ kind, of }) => `${kind}${of.toString(36)}`).join(' '), sequence])).values(),
-  ];
 }
 
 /** The sequence in the notation of patterns. */

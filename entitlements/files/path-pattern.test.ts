@@ -20,6 +20,22 @@ const matching = (pattern: string): Set<string> => {
 };
 
 describe('path patterns', () => {
+  it('of any length that is taken have a meet, or are refused as too complex', () => {
+    const long = `/${'a'.repeat(4094)}`;
+    assert.deepEqual(meetPatterns(`${long.slice(0, -1)}*`, '/**b'), [`${long.slice(0, -1)}*b`]);
+    assert.deepEqual(meetPatterns(`/${'é'.repeat(2000)}**`, '/*/b'), [`/${'é'.repeat(2000)}*/b`]);
+    for (const [a, b] of [
+      [`/${'a/'.repeat(2000)}**`, '/*a*/**/b'],
+      [`/${'?'.repeat(4000)}*`, `/${'*a'.repeat(40)}`],
+      [`/${'*a'.repeat(2000)}`, `/${'a*'.repeat(2000)}`],
+    ] as const)
+      try {
+        meetPatterns(a, b);
+      } catch (thrown) {
+        assert.ok(isPortcullisError(thrown) && thrown.code === 'ENTITLEMENTS_TOO_COMPLEX', String(thrown));
+      }
+  });
+
   for (const [text, at, message] of [
     ['app', 0, /begins with \//],
     ['', 0, /begins with \//],
