@@ -75,9 +75,9 @@ function withoutExtension(certificate: Certificate, extension: Buffer): Buffer {
     const kept = childrenOf(childrenOf(field)[0] as DerElement)
       .map(({ whole }) => whole)
       .filter((whole) => !whole.equals(extension));
-    return der(0xa3, der(derTag.sequence, ...kept));
+    return der(0xa3, der(derTag.sequence, Buffer.concat(kept)));
   });
-  return der(derTag.sequence, ...fields);
+  return der(derTag.sequence, Buffer.concat(fields));
 }
 
 /** TLS encoding: a list with a length of two bytes, of time stamps with a length of two bytes each. */

@@ -269,6 +269,13 @@ test('policies that would need more rules or blocks than a pod may have isolate 
   }
 });
 
+test('names of ports count though no container has them: each is looked for at every pod', () => {
+  const named = (count: number): PolicySet => large([{ ports: range(count, (index) => ({ protocol: 'tcp', port: `p${index}` })) }]);
+  const [fits, beyond] = [mostGrants, mostGrants + 1].map((count) => evaluate(named(count), podsOf(1))[0]?.ingress?.unreadable);
+  assert.equal(fits, undefined);
+  assert.match(beyond?.[0] ?? '', /more than 1024 rules and ports/u);
+});
+
 test('a policy costs in proportion to what it says, and to the pods that it selects', async () => {
   const cases: Readonly<Record<string, (n: number) => readonly [PolicySet, PolicyPod[]]>> = {
     'holes of a block': (n) => [large([{ peers: [{ cidr: '10.0.0.0/8', except: range(4 * n, blockAt) }] }]), podsOf(4)],
