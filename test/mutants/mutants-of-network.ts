@@ -108,7 +108,7 @@ export const mutants = checks([
   ['cni-plugins/services/ipvs/tables.ts', "['forward', ...toUnknownSegments],", '', 'cni-plugins/services/ipvs/tables.test.ts'],
   [
     'cni-plugins/policy/kubernetes/evaluate.ts',
-    '(rule.ports?.length ?? 1), 0) > mostGrants',
+    '(rule.ports?.length ?? 1), 0) > most',
     '(rule.ports?.length ?? 1), 0) < 0',
     'cni-plugins/policy/kubernetes/evaluate.test.ts',
   ],

@@ -273,7 +273,21 @@ test('names of ports count though no container has them: each is looked for at e
   const named = (count: number): PolicySet => large([{ ports: range(count, (index) => ({ protocol: 'tcp', port: `p${index}` })) }]);
   const [fits, beyond] = [mostGrants, mostGrants + 1].map((count) => evaluate(named(count), podsOf(1))[0]?.ingress?.unreadable);
   assert.equal(fits, undefined);
-  assert.match(beyond?.[0] ?? '', /more than 1024 rules and ports/u);
+  assert.match(beyond?.[0] ?? '', /more than 4096 rules and ports/u);
+});
+
+test('2,000 policies of one rule hold for each of 110 pods of a namespace; of many pods each may have fewer', () => {
+  const policies = (count: number): PolicySet => {
+    const [policy] = large([]).policies;
+    assert.ok(policy !== undefined);
+    const rule = (index: number): PolicyRule => ({ peers: [{ cidr: blockAt(index), except: [] }] });
+    return { policies: range(count, (index) => ({ ...policy, name: `p${index}`, ingress: [rule(index)] })), namespaces: new Map() };
+  };
+  for (const { ingress } of evaluate(policies(2_000), podsOf(110))) {
+    assert.equal(ingress?.unreadable, undefined);
+    assert.equal(ingress?.grants.length, 2_001);
+  }
+  for (const { ingress } of evaluate(policies(100), podsOf(3_000))) assert.match(ingress?.unreadable?.[0] ?? '', /more than 87 rules/u);
 });
 
 test('a policy costs in proportion to what it says, and to the pods that it selects', async () => {

@@ -67,7 +67,9 @@ export function evaluate({ policies, namespaces, isolated }: PolicySet, pods: re
     kept.set(rule, found);
     return found;
   };
+  const neighbours = Map.groupBy(pods, ({ namespace }) => namespace);
   return pods.map((pod) => {
+    const most = mostGrantsOf(neighbours.get(pod.namespace)?.length ?? 1);
     const selecting = [...(byNamespace.get(pod.namespace) ?? []), ...everywhere].filter(({ podSelector }) =>
       selects(podSelector, pod.labels),
     );
@@ -75,9 +77,9 @@ export function evaluate({ policies, namespaces, isolated }: PolicySet, pods: re
       const holding = selecting.filter((policy) => policy[direction] !== undefined);
       if (holding.length === 0 && isolated === undefined) return undefined;
       const rules = holding.flatMap((policy) => (policy[direction] ?? []).map((rule) => ({ rule, policy })));
-      const isTooMuch = rules.reduce((sum, { rule }) => sum + (rule.ports?.length ?? 1), 0) > mostGrants;
+      const isTooMuch = rules.reduce((sum, { rule }) => sum + (rule.ports?.length ?? 1), 0) > most;
       const granted = isTooMuch ? [] : rules.flatMap(({ rule, policy }) => grantsFor(rule, direction, pod, policy));
-      const excess = isTooMuch ? tooMuch : excessOf(granted);
+      const excess = isTooMuch ? tooMuch(most) : excessOf(granted, most);
       const grants = excess === undefined ? granted : [];
       // "A Pod cannot block access to itself": by way of a port of the host.
       const self: Grant = { peers: peersOf(pod.addresses), name: 'itself' };
@@ -104,13 +106,17 @@ type SelectingPeer = Exclude<Peer, { readonly cidr: string }>;
  * What the policies of one pod may grant in one direction. Each grant is at least one rule of nf_tables, for this pod alone, and their author may be
  * anybody who writes NetworkPolicies of one namespace: without a bound one object of the size that the API takes fills the node's memory.
  */
-export const mostGrants = 1024;
+export const mostGrants = 4096;
+/** All pods of a namespace on the node together: enough for 110 pods that each are selected by 2,000 policies of one rule. */
+const mostGrantsOfNamespace = 262_144;
+const mostGrantsOf = (pods: number): number => Math.min(mostGrants, Math.floor(mostGrantsOfNamespace / pods));
 /** Runs of addresses in all grants of one pod and direction. */
 export const mostBlocks = 65_536;
-const tooMuch = `the NetworkPolicies that select the pod have more than ${mostGrants} rules and ports in this direction`;
+const tooMuch = (most: number): string =>
+  `the NetworkPolicies that select the pod have more than ${most} rules and ports in this direction`;
 
-function excessOf(grants: readonly Grant[]): string | undefined {
-  if (grants.length > mostGrants) return tooMuch;
+function excessOf(grants: readonly Grant[], most: number): string | undefined {
+  if (grants.length > most) return tooMuch(most);
   // Rules of several ports share their peers.
   const blocks = new Set(grants.flatMap(({ peers }) => peers ?? []));
   let sum = 0;
