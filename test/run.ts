@@ -33,6 +33,7 @@ const besideTheCode = [
   'packaging',
   'bench',
   'test/simulation',
+  'test/specification',
   'test/base-sets',
   'test/fuzz',
   'test/proof',

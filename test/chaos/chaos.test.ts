@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { findRegistry } from '../fixtures/registry.ts';
+import { checkTraces } from '../specification/checks.ts';
+import { readRun } from '../specification/events.ts';
+import { withoutTlc } from '../specification/tlc.ts';
 import { runApart } from './apart.ts';
 
 const skip = findRegistry() === undefined ? 'no docker-registry on this machine' : process.getuid?.() === 0 ? false : 'needs root';
@@ -14,9 +19,14 @@ for (const [title, args] of [
   ],
   ['killed and stopped at rest: pods run on, logs have no gap, exits are told as they were', ['--only', 'rest', '--pods', '3']],
 ] as const) {
-  test(title, { skip }, async () => {
+  test(title, { skip }, async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-chaos-trace-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const trace = join(folder, 'trace.jsonl');
     let told = '';
-    const code = await runApart(suite, ['--no-build', '--verbose', ...args], (text) => (told += text));
+    const code = await runApart(suite, ['--no-build', '--verbose', '--trace', trace, ...args], (text) => (told += text));
     assert.equal(code, 0, told);
+    const run = readRun(trace);
+    await t.test('each step of its records is one of the specification', { skip: withoutTlc() }, () => void checkTraces([run]));
   });
 }

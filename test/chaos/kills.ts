@@ -1,4 +1,5 @@
 import { setImmediate as turn, setTimeout as pause } from 'node:timers/promises';
+import { beginJournal } from '../specification/journal.ts';
 import { acts, newCase } from './acts.ts';
 import type { Act, Case } from './acts.ts';
 import { endOfLog, spawnDaemon, startDaemon } from './daemon.ts';
@@ -45,6 +46,7 @@ export async function settle(observer: Observer, expected: readonly (readonly st
  */
 export async function openScene(stage: Stage, observer: Observer): Promise<Scene> {
   const first = await startDaemon(stage);
+  if (stage.traced) beginJournal(stage.root);
   // The very first start looks at what the runtime can do; where it can, half of the pods have user namespaces.
   const { runtimeHandlers } = await first.cri.runtime.status({});
   stage.mapped = runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true);

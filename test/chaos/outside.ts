@@ -16,8 +16,8 @@ export interface Observer {
   endAll(): void;
 }
 
-/** Verdicts and their evidence remain by design, and the address that was last given is a hint. */
-const lastingTables = ['dossier', 'verdict_log', 'verdict_text', 'policy_text', 'verdict_checkpoint', 'last_lease'];
+/** Verdicts and their evidence remain by design, the address that was last given is a hint, and the journal of a traced run grows. */
+const lastingTables = ['test_journal', 'dossier', 'verdict_log', 'verdict_text', 'policy_text', 'verdict_checkpoint', 'last_lease'];
 
 export function openObserver(stage: Stage): Observer {
   const ids = new Set<string>();

@@ -2,6 +2,8 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { writeRun } from '../specification/events.ts';
+import { readJournal } from '../specification/journal.ts';
 import { isApart, runApart, whenToldToEnd } from './apart.ts';
 import { atRest } from './at-rest.ts';
 import { acts } from './acts.ts';
@@ -27,6 +29,8 @@ const { values } = parseArgs({
     /** Uses dist/ or the sources as they are. */
     'no-build': { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
+    /** A file for what the daemon's records went through: `npm run test:spec -- --trace FILE` holds it against the specification. */
+    trace: { type: 'string' },
   },
 });
 
@@ -42,6 +46,7 @@ if (!isApart()) {
 const begin = performance.now();
 if (values.shared) execFileSync('mount', ['--make-rshared', '/']);
 const stage = await setStage(values.runtime);
+stage.traced = values.trace !== undefined;
 const observer = openObserver(stage);
 whenToldToEnd(() => {
   observer.endAll();
@@ -76,6 +81,7 @@ try {
     figures.push(rest.figures);
   }
   const left = await stopAndLook(scene.daemon, observer, untouched);
+  if (values.trace !== undefined) writeRun(values.trace, readJournal(stage.root, `chaos, seed ${values.seed}`));
   if (left.length > 0) failures.push(`after the stop:\n  ${left.join('\n  ')}`);
 } catch (thrown) {
   failures.push(thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));

@@ -25,6 +25,8 @@ export interface Stage {
   readonly registryPid: number;
   /** Whether pods can have user namespaces: told by the daemon once it runs. */
   mapped: boolean;
+  /** Whether the daemon's records are journaled from its first pod on. */
+  traced: boolean;
   close(): Promise<void>;
 }
 
@@ -72,6 +74,7 @@ export async function setStage(runtime: string): Promise<Stage> {
       reference,
       registryPid: registry.pid,
       mapped: false,
+      traced: false,
       close: async () => {
         await registry.close();
         removeWithMounts(folder);

@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createCriClient } from '../../runtime/index.ts';
+import { writeRun } from '../specification/events.ts';
+import { beginJournal, readJournal } from '../specification/journal.ts';
 import { peers, prepareNamespaces, serveSignedImages, slow, startDaemon } from './endpoint.ts';
 import { leftByChain, linksLeft } from './left.ts';
 import { formatSummary, summarise } from './report.ts';
@@ -17,6 +19,8 @@ const { values } = parseArgs({
     runtime: { type: 'string' },
     websocket: { type: 'boolean' },
     plugins: { type: 'string' },
+    /** A file for what the daemon's records went through: `npm run test:spec -- --trace FILE` holds it against the specification. */
+    trace: { type: 'string' },
   },
 });
 /** Longer than any healthy run: then the suite hangs, which is a failure. */
@@ -70,6 +74,7 @@ const daemon = await startDaemon(
   values.plugins === undefined ? {} : { chain: { cniVersion: newestOf(values.plugins), leases } },
 );
 console.log(`${images.images} images, each signed; daemon ${daemon.pid} answers on its socket`);
+if (values.trace !== undefined) beginJournal(join(folder, 'root'));
 
 const endpoint = `unix://${daemon.socket}`;
 /** Runs critest once, prints what came of it, and says whether it is well. */
@@ -127,6 +132,7 @@ const client = createCriClient(daemon.socket);
 for (const { id } of (await client.runtime.listPodSandbox({})).items) await client.runtime.removePodSandbox({ podSandboxId: id });
 client.close();
 await daemon.stop();
+if (values.trace !== undefined) writeRun(values.trace, readJournal(join(folder, 'root'), 'critest'));
 await images.stop();
 const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
 const left = [

@@ -3,7 +3,7 @@ import type { Counts } from './tests.ts';
 
 /** What tests are held beside, quick to build. The others of `test/peers/get` take long: their tests say what is missing. */
 const builtWithGo = ['crictl', 'critest', 'images', 'notary', 'notation', 'containers-judge'];
-const unpacked = ['skopeo'];
+const unpacked = ['skopeo', 'tlc'];
 
 /** Whether peers can be built at all. */
 export function hasGo(): boolean {

@@ -12,6 +12,8 @@ import { layerOf } from '../fixtures/image.ts';
 import { openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { findTool } from '../fixtures/tools.ts';
+import { writeRun } from '../specification/events.ts';
+import { beginJournal, readJournal } from '../specification/journal.ts';
 import type { Check, Features, Images, Node } from './check.ts';
 import { aloneChecks } from './checks/alone.ts';
 import { lifeChecks } from './checks/life.ts';
@@ -36,6 +38,8 @@ const { values } = parseArgs({
     driver: { type: 'string', default: 'cgroupfs' },
     /** Features of the kubelet to turn on, such as `CRIListStreaming`. Of EventedPLEG's own races RUNTIME_CONTAINER_NAME_TAKEN is told. */
     gates: { type: 'string', default: '' },
+    /** A file for what the daemon's records went through: `npm run test:spec -- --trace FILE` holds it against the specification. */
+    trace: { type: 'string' },
   },
 });
 const driver = values.driver === 'systemd' ? 'systemd' : 'cgroupfs';
@@ -79,6 +83,7 @@ const stage = await openStage({
   cgroupDriver: driver,
   prepare: (registry) => Promise.resolve({ 'registry.k8s.io': registry.url }),
 });
+if (values.trace !== undefined) beginJournal(stage.folders.root);
 // The example as it is shipped, beside the stage's own policy.
 copyFileSync(join(repository, 'packaging/policies/kubernetes.yaml'), join(stage.folders.policy, 'kubernetes.yaml'));
 copyFileSync(join(stage.folders.policy, 'k.pub'), join(stage.folders.policy, 'kubernetes.pub'));
@@ -134,6 +139,7 @@ const lived = kubelet.isAlive() && stage.daemon.isAlive();
 await kubelet.stop();
 cgroupRoot?.remove();
 keepLogs();
+if (values.trace !== undefined) writeRun(values.trace, readJournal(stage.folders.root, 'kubelet'));
 prepared.close();
 let closed = true;
 try {

@@ -100,18 +100,20 @@ export interface HistoryResult {
  * Plays one random history and checks, throughout: an answered change is never lost; the same request again succeeds after a crash;
  * nothing unadmitted ever runs; exit codes are the processes' own; every stop ends, and every end of a process reaches its record; and after
  * everything was removed, nothing is left.
+ * @param observe puts something in the place of the world that sees what is done to it
  */
-export async function playHistory(seed: number): Promise<HistoryResult> {
+export async function playHistory(seed: number, observe: (world: World) => World = (world) => world): Promise<HistoryResult> {
   const scheduler = createScheduler(seed);
   const { random } = scheduler;
   const odds = { crash: random() < 0.7 ? 0.01 : 0, fail: random() < 0.5 ? 0.02 : 0 };
   // Most monitors write at once; some within the time that the watch gives them; a few are lost.
-  const world = emptyWorld((write, lose) => {
+  const unobserved = emptyWorld((write, lose) => {
     const fate = random();
     if (fate < 0.6) write();
     else if (fate < 0.95) scheduler.later(1 + Math.floor(random() * 4_000), write);
     else lose();
   });
+  const world = observe(unobserved);
   const pods = new Map<number, { id: string; stopped: boolean }>();
   const containers = new Map<string, { id: string; pod: number; started: boolean }>();
   let crashes = 0;

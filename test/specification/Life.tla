@@ -1,0 +1,407 @@
+-------------------------------- MODULE Life --------------------------------
+(***************************************************************************)
+(* The life of one pod: its sandbox, its attachment to the network, its    *)
+(* containers with their processes, and the images that they stand on.     *)
+(* Pods share nothing but images, so one pod is enough.                    *)
+(*                                                                         *)
+(* `pod`, `container`, `link` and `image` are what the databases say: one  *)
+(* durable write is one step. `process`, `exit` and `stored` are the       *)
+(* machine: what a kill of the daemon leaves. Ids are never used again, so *)
+(* a record that is gone stays gone.                                       *)
+(***************************************************************************)
+EXTENDS Naturals
+
+CONSTANTS Containers, Images, Verdicts,
+          MaxFaults  \* How often the daemon is killed or the machine restarts.
+
+VARIABLES
+  host,       \* Whether the pod is on the network of the host.
+  pod,        \* The record of the sandbox.
+  link,       \* The record of its attachment.
+  lost,       \* Whether the machine restarted since the pod was made.
+  container,  \* The records of its containers.
+  process,    \* Their first processes.
+  exit,       \* What the monitor left of the end of a process.
+  code,       \* What the record says of the end.
+  uses,       \* The image and the verdict that a container was made with.
+  image,      \* Whether the image is recorded.
+  pull,       \* How far a pull of it is.
+  stored,     \* Whether its layers are in their places.
+  judged,     \* The verdicts of the log that admit.
+  asked,      \* What clients asked for and repeat until it is answered.
+  up,         \* Whether the daemon runs.
+  faults
+
+podVars == <<host, pod, link, lost>>
+containerVars == <<container, process, exit, code, uses>>
+imageVars == <<image, pull, stored, judged>>
+restVars == <<asked, up, faults>>
+vars == <<podVars, containerVars, imageVars, restVars>>
+
+PodPhases == {"absent", "creating", "ready", "stopping", "stopped", "gone"}
+LinkStates == {"none", "attaching", "ready", "detaching", "gone"}
+Phases == {"absent", "creating", "created", "starting", "running", "exited", "removing", "gone"}
+Pulls == {"no", "asked", "admitted", "unpacked", "synced", "placed"}
+
+Nothing == [image |-> "none", verdict |-> "none"]
+
+TypeOK ==
+  /\ host \in BOOLEAN
+  /\ pod \in PodPhases
+  /\ link \in LinkStates
+  /\ lost \in BOOLEAN
+  /\ container \in [Containers -> Phases]
+  /\ process \in [Containers -> {"none", "waiting", "running", "dying", "dead"}]
+  /\ exit \in [Containers -> {"unknown", "own", "lost"}]
+  /\ code \in [Containers -> {"none", "own", "lost", "error"}]
+  /\ uses \in [Containers -> {Nothing} \cup [image : Images, verdict : Verdicts]]
+  /\ image \in [Images -> BOOLEAN]
+  /\ pull \in [Images -> Pulls]
+  /\ stored \in [Images -> BOOLEAN]
+  /\ judged \subseteq Verdicts
+  /\ asked \subseteq {"stop", "remove"} \X ({"pod"} \cup Containers)
+  /\ up \in BOOLEAN
+  /\ faults \in 0..MaxFaults
+
+Init ==
+  /\ host \in BOOLEAN
+  /\ pod = "absent"
+  /\ link = "none"
+  /\ lost = FALSE
+  /\ container = [c \in Containers |-> "absent"]
+  /\ process = [c \in Containers |-> "none"]
+  /\ exit = [c \in Containers |-> "unknown"]
+  /\ code = [c \in Containers |-> "none"]
+  /\ uses = [c \in Containers |-> Nothing]
+  /\ image = [i \in Images |-> FALSE]
+  /\ pull = [i \in Images |-> "no"]
+  /\ stored = [i \in Images |-> FALSE]
+  /\ judged = {}
+  /\ asked = {}
+  /\ up = TRUE
+  /\ faults = 0
+
+Alive(c) == process[c] \in {"waiting", "running"}
+Asked(what, whose) == <<what, whose>> \in asked
+\* For the check of safety, which needs no more: what is asked of the pod changes nothing that may happen.
+FewAsked == asked \subseteq {<<"stop", c>> : c \in Containers}
+
+-----------------------------------------------------------------------------
+(* The sandbox. *)
+
+PodBecomes(phase) ==
+  /\ up
+  /\ pod' = phase
+  /\ UNCHANGED <<host, link, lost, containerVars, imageVars, restVars>>
+
+PodIntend == pod = "absent" /\ PodBecomes("creating")
+
+PodReady ==
+  /\ pod = "creating"
+  /\ ~lost
+  /\ host \/ link = "ready"
+  /\ PodBecomes("ready")
+
+PodStop == pod = "ready" /\ PodBecomes("stopping")
+
+\* No longer reachable over the network; its address is leased until the kernel has let go of the link.
+Detached == link \in {"none", "detaching", "gone"}
+
+PodStopped ==
+  /\ pod = "stopping"
+  /\ Detached
+  /\ \A c \in Containers : container[c] \notin {"created", "starting", "running"} /\ ~Alive(c)
+  /\ PodBecomes("stopped")
+
+PodGone ==
+  /\ pod \in {"creating", "stopped"}
+  /\ Detached
+  /\ \A c \in Containers : container[c] \in {"absent", "gone"}
+  /\ PodBecomes("gone")
+
+-----------------------------------------------------------------------------
+(* The attachment. *)
+
+LinkBecomes(state) ==
+  /\ up
+  /\ link' = state
+  /\ UNCHANGED <<host, pod, lost, containerVars, imageVars, restVars>>
+
+LinkIntend == ~host /\ ~lost /\ pod = "creating" /\ link = "none" /\ LinkBecomes("attaching")
+LinkReady == pod = "creating" /\ link = "attaching" /\ LinkBecomes("ready")
+LinkLeave ==
+  /\ \/ link = "attaching"
+     \/ link = "ready" /\ pod \in {"creating", "stopping"}
+  /\ LinkBecomes("detaching")
+LinkGone == link = "detaching" /\ LinkBecomes("gone")
+
+\* The pod gets more of the network than nothing: only while it stands.
+LinkRaise ==
+  /\ up
+  /\ link = "ready"
+  /\ pod \in {"ready", "stopping"}
+  /\ UNCHANGED vars
+
+-----------------------------------------------------------------------------
+(* Containers. *)
+
+ContainerBecomes(c, phase) == up /\ container' = [container EXCEPT ![c] = phase]
+WithItsProcess == UNCHANGED <<process, exit>>
+Beside == UNCHANGED <<podVars, imageVars, restVars>>
+
+ContainerIntend(c, i, v) ==
+  /\ container[c] = "absent"
+  /\ pod = "ready"
+  /\ image[i]
+  /\ v \in judged
+  /\ ContainerBecomes(c, "creating")
+  /\ uses' = [uses EXCEPT ![c] = [image |-> i, verdict |-> v]]
+  /\ WithItsProcess /\ Beside /\ UNCHANGED code
+
+\* `unmade`: the OCI runtime refused to make it. There is no process, and its start fails.
+ContainerCreated(c, unmade) ==
+  /\ container[c] = "creating"
+  /\ pod = "ready"
+  /\ IF unmade THEN ~Alive(c) ELSE process[c] # "none"
+  /\ ContainerBecomes(c, "created")
+  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
+
+ContainerStarting(c) ==
+  /\ container[c] = "created"
+  /\ pod \in {"ready", "stopping"}
+  /\ ContainerBecomes(c, "starting")
+  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
+
+ContainerRunning(c) ==
+  /\ container[c] = "starting"
+  /\ process[c] \in {"running", "dying", "dead"}
+  /\ ContainerBecomes(c, "running")
+  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
+
+ContainerExited(c) ==
+  /\ container[c] \in {"created", "starting", "running"}
+  /\ process[c] = "dead"
+  /\ exit[c] # "unknown"
+  /\ ContainerBecomes(c, "exited")
+  /\ code' = [code EXCEPT ![c] = exit[c]]
+  /\ WithItsProcess /\ Beside /\ UNCHANGED uses
+
+\* A start that failed: whoever asked for it starts another container, so the process of this one is killed.
+ContainerFailed(c) ==
+  /\ \/ container[c] = "created" /\ ~Alive(c)
+     \/ container[c] \in {"starting", "running"}
+  /\ ContainerBecomes(c, "exited")
+  /\ code' = [code EXCEPT ![c] = "error"]
+  /\ process' = [process EXCEPT ![c] = IF Alive(c) THEN "dying" ELSE @]
+  /\ Beside /\ UNCHANGED <<exit, uses>>
+
+ContainerRemoving(c) ==
+  /\ container[c] \in {"creating", "created", "starting", "running", "exited"}
+  /\ ContainerBecomes(c, "removing")
+  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
+
+ContainerGone(c) ==
+  /\ container[c] \in {"creating", "removing"}
+  /\ process[c] \in {"none", "dead"}
+  /\ ContainerBecomes(c, "gone")
+  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
+
+-----------------------------------------------------------------------------
+(* Processes. *)
+
+ProcessBecomes(c, state) ==
+  /\ process' = [process EXCEPT ![c] = state]
+  /\ UNCHANGED <<container, exit, code, uses>> /\ Beside
+
+ProcessMake(c) ==
+  up /\ container[c] = "creating" /\ pod = "ready" /\ process[c] = "none" /\ ProcessBecomes(c, "waiting")
+ProcessStart(c) == up /\ container[c] = "starting" /\ process[c] = "waiting" /\ ProcessBecomes(c, "running")
+ProcessEnd(c) == process[c] \in {"waiting", "running", "dying"} /\ ProcessBecomes(c, "dead")
+
+Kill(c) ==
+  /\ up
+  /\ Alive(c)
+  /\ Asked("stop", c) \/ pod = "stopping" \/ container[c] \in {"creating", "removing"}
+  /\ ProcessBecomes(c, "dying")
+
+\* Takes back whatever there is of it on the host.
+Destroy(c) == up /\ container[c] \in {"creating", "removing"} /\ process[c] # "none" /\ ProcessBecomes(c, "dead")
+
+\* The monitor writes the exit code, or is lost without.
+ExitKnown(c, how) ==
+  /\ process[c] = "dead"
+  /\ exit[c] = "unknown"
+  /\ exit' = [exit EXCEPT ![c] = how]
+  /\ UNCHANGED <<container, process, code, uses>> /\ Beside
+
+-----------------------------------------------------------------------------
+(* Images. *)
+
+Aside == UNCHANGED <<podVars, containerVars, restVars>>
+PullBecomes(i, stage) == up /\ pull' = [pull EXCEPT ![i] = stage]
+
+Judge(v) == up /\ judged' = judged \cup {v} /\ UNCHANGED <<image, pull, stored>> /\ Aside
+
+PullAsk(i) == pull[i] = "no" /\ PullBecomes(i, "asked") /\ UNCHANGED <<image, stored, judged>> /\ Aside
+PullAdmit(i, v) ==
+  pull[i] = "asked" /\ PullBecomes(i, "admitted") /\ judged' = judged \cup {v} /\ UNCHANGED <<image, stored>> /\ Aside
+PullUnpack(i) ==
+  pull[i] = "admitted" /\ ~stored[i] /\ PullBecomes(i, "unpacked") /\ UNCHANGED <<image, stored, judged>> /\ Aside
+PullSync(i) == pull[i] = "unpacked" /\ PullBecomes(i, "synced") /\ UNCHANGED <<image, stored, judged>> /\ Aside
+PullPlace(i) ==
+  /\ pull[i] = "synced" \/ pull[i] = "admitted" /\ stored[i]
+  /\ PullBecomes(i, "placed")
+  /\ stored' = [stored EXCEPT ![i] = TRUE]
+  /\ UNCHANGED <<image, judged>> /\ Aside
+\* The record and the verdict that admits it are one transaction.
+PullRecord(i, v) ==
+  /\ pull[i] = "placed"
+  /\ v \in judged
+  /\ PullBecomes(i, "no")
+  /\ image' = [image EXCEPT ![i] = TRUE]
+  /\ UNCHANGED <<stored, judged>> /\ Aside
+\* A denial among others.
+PullFail(i) == pull[i] # "no" /\ PullBecomes(i, "no") /\ UNCHANGED <<image, stored, judged>> /\ Aside
+
+ImageRemove(i) == up /\ image[i] /\ image' = [image EXCEPT ![i] = FALSE] /\ UNCHANGED <<pull, stored, judged>> /\ Aside
+
+StoodOn(i) == \E c \in Containers : uses[c].image = i /\ container[c] # "gone"
+Sweep(i) ==
+  /\ up
+  /\ stored[i] /\ ~image[i]
+  /\ pull[i] # "placed"
+  /\ ~StoodOn(i)
+  /\ stored' = [stored EXCEPT ![i] = FALSE]
+  /\ UNCHANGED <<image, pull, judged>> /\ Aside
+
+-----------------------------------------------------------------------------
+(* What happens to the daemon, and what is asked of it. *)
+
+Dies == up' = FALSE /\ faults' = faults + 1 /\ pull' = [i \in Images |-> "no"] /\ UNCHANGED asked
+
+Crash == up /\ faults < MaxFaults /\ Dies /\ UNCHANGED <<podVars, containerVars, image, stored, judged>>
+
+Reboot ==
+  /\ faults < MaxFaults
+  /\ Dies
+  /\ lost' = (pod # "absent")
+  /\ link' = IF link = "none" THEN "none" ELSE "gone"
+  /\ process' = [c \in Containers |-> IF process[c] = "none" THEN "none" ELSE "dead"]
+  /\ UNCHANGED <<host, pod, container, exit, code, uses, image, stored, judged>>
+
+Restart == ~up /\ up' = TRUE /\ UNCHANGED <<podVars, containerVars, imageVars, asked, faults>>
+
+Ask(what, whose) ==
+  /\ ~Asked(what, whose)
+  /\ IF whose = "pod" THEN pod \notin {"absent", "creating"} ELSE container[whose] \notin {"absent", "creating"}
+  /\ asked' = asked \cup {<<what, whose>>}
+  /\ UNCHANGED <<podVars, containerVars, imageVars, up, faults>>
+
+-----------------------------------------------------------------------------
+
+PodNext == PodIntend \/ PodReady \/ PodStop \/ PodStopped \/ PodGone
+LinkNext == LinkIntend \/ LinkReady \/ LinkLeave \/ LinkGone
+ContainerNext(c) ==
+  \/ \E i \in Images, v \in Verdicts : ContainerIntend(c, i, v)
+  \/ \E unmade \in BOOLEAN : ContainerCreated(c, unmade)
+  \/ ContainerStarting(c) \/ ContainerRunning(c) \/ ContainerExited(c) \/ ContainerFailed(c)
+  \/ ContainerRemoving(c) \/ ContainerGone(c)
+  \/ ProcessMake(c) \/ ProcessStart(c) \/ ProcessEnd(c) \/ Kill(c) \/ Destroy(c)
+  \/ \E how \in {"own", "lost"} : ExitKnown(c, how)
+ImageNext(i) ==
+  \/ PullAsk(i) \/ PullUnpack(i) \/ PullSync(i) \/ PullPlace(i) \/ PullFail(i)
+  \/ \E v \in Verdicts : PullAdmit(i, v) \/ PullRecord(i, v)
+  \/ ImageRemove(i) \/ Sweep(i)
+Next ==
+  \/ PodNext \/ LinkNext
+  \/ \E c \in Containers : ContainerNext(c)
+  \/ \E i \in Images : ImageNext(i)
+  \/ Crash \/ Reboot \/ Restart
+  \/ \E what \in {"stop", "remove"}, whose \in {"pod"} \cup Containers : Ask(what, whose)
+
+(* What the daemon, the monitors and the kernel do not put off for ever. *)
+
+PodIsToStop == Asked("stop", "pod") \/ Asked("remove", "pod") \/ lost
+IsToStop(c) == Asked("stop", c) \/ Asked("remove", c) \/ pod = "stopping"
+IsToGo(c) == Asked("remove", c) \/ pod = "stopped" /\ Asked("remove", "pod")
+
+PodFairness ==
+  /\ WF_vars(PodReady)
+  /\ WF_vars(PodStop /\ PodIsToStop)
+  /\ WF_vars(PodStopped)
+  /\ WF_vars(PodGone /\ (Asked("remove", "pod") \/ pod = "creating" /\ (link = "gone" \/ lost)))
+  /\ WF_vars(LinkIntend) /\ WF_vars(LinkReady) /\ WF_vars(LinkGone)
+  /\ WF_vars(LinkLeave /\ pod = "stopping")
+ContainerFairness(c) ==
+  /\ WF_vars(ProcessMake(c))
+  /\ WF_vars(ContainerCreated(c, FALSE))
+  /\ WF_vars(ContainerGone(c) /\ (container[c] = "removing" \/ pod # "ready"))
+  /\ WF_vars(ProcessStart(c))
+  /\ WF_vars(ContainerRunning(c))
+  /\ WF_vars(Kill(c))
+  /\ WF_vars(ProcessEnd(c) /\ process[c] = "dying")
+  /\ WF_vars(\E how \in {"own", "lost"} : ExitKnown(c, how))
+  /\ WF_vars(ContainerExited(c))
+  /\ WF_vars(ContainerFailed(c) /\ process[c] = "none" /\ IsToStop(c))
+  /\ WF_vars(ContainerRemoving(c) /\ IsToGo(c))
+  /\ WF_vars(Destroy(c) /\ Alive(c))
+ImageFairness(i) ==
+  /\ WF_vars(\E v \in Verdicts : PullAdmit(i, v))
+  /\ WF_vars(PullUnpack(i)) /\ WF_vars(PullSync(i)) /\ WF_vars(PullPlace(i))
+  /\ WF_vars(\E v \in Verdicts : PullRecord(i, v))
+  /\ WF_vars(Sweep(i))
+
+Spec ==
+  /\ Init /\ [][Next]_vars
+  /\ WF_vars(Restart)
+  /\ PodFairness
+  /\ \A c \in Containers : ContainerFairness(c)
+  /\ \A i \in Images : ImageFairness(i)
+
+-----------------------------------------------------------------------------
+(* Safety. *)
+
+\* A pod that is ready on record has its link, unless the machine restarted.
+ReadyPodHasItsLink == pod = "ready" /\ ~host /\ ~lost => link = "ready"
+
+\* No process of a container lives in a pod that is not there, or no longer.
+ProcessHasItsPod == \A c \in Containers : Alive(c) => pod \in {"ready", "stopping"}
+
+\* Nothing is of a pod that is gone.
+GoneLeavesNothing ==
+  pod = "gone" => Detached /\ \A c \in Containers : container[c] \in {"absent", "gone"} /\ process[c] \in {"none", "dead"}
+
+\* A container that runs on record has been started, and one that has ended on record does not run on.
+RecordIsTrue ==
+  \A c \in Containers :
+    /\ container[c] = "running" => process[c] \in {"running", "dying", "dead"}
+    /\ container[c] = "exited" => ~Alive(c)
+    /\ process[c] = "running" => container[c] \in {"starting", "running", "removing"}
+
+\* An exit code is the process's own, or is said to be lost.
+CodeIsTrue == \A c \in Containers : code[c] \in {"own", "lost"} => code[c] = exit[c]
+
+\* Nothing has a process without a verdict that admits its image.
+VerdictBeforeUse == \A c \in Containers : process[c] # "none" => uses[c].verdict \in judged
+
+\* A recorded image is whole, and so is what a container stands on, also after its image was removed.
+ImagesAreWhole ==
+  /\ \A i \in Images : image[i] => stored[i] /\ judged # {}
+  /\ \A c \in Containers : container[c] \notin {"absent", "gone"} => stored[uses[c].image]
+
+(* Liveness: every request ends, and what happens reaches its record. *)
+
+CreationEnds == pod = "creating" ~> pod # "creating"
+StopEnds == Asked("stop", "pod") ~> pod \in {"stopped", "gone"}
+RemoveEnds == Asked("remove", "pod") ~> pod = "gone"
+LostPodStops == lost /\ pod = "ready" ~> pod # "ready"
+LinkIsLetGo == link = "detaching" ~> link = "gone"
+ContainerCreationEnds == \A c \in Containers : container[c] = "creating" ~> container[c] # "creating"
+ContainerStopEnds == \A c \in Containers : Asked("stop", c) ~> container[c] \in {"exited", "gone"}
+ContainerRemoveEnds == \A c \in Containers : Asked("remove", c) ~> container[c] = "gone"
+EndIsRecorded ==
+  \A c \in Containers :
+    process[c] = "dead" /\ container[c] \in {"created", "starting", "running"} ~> container[c] \in {"exited", "removing", "gone"}
+KilledEnds == \A c \in Containers : process[c] = "dying" ~> process[c] = "dead"
+PullEnds == \A i \in Images : pull[i] # "no" ~> pull[i] = "no"
+=============================================================================

@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { readRun } from './events.ts';
+import type { Run } from './events.ts';
+import { explain } from './explain.ts';
+import { runTlc } from './tlc.ts';
+
+/** An error that is put into the specification, to show that the checker finds it. */
+interface Broken {
+  readonly check: string;
+  readonly finds: string;
+  readonly why: string;
+  readonly replace: string;
+  readonly with: string;
+}
+
+const filesOf = (pattern: string): string[] => globSync(join(import.meta.dirname, pattern)).sort();
+const life = (): string => readFileSync(join(import.meta.dirname, 'Life.tla'), 'utf8');
+
+/** Safety, liveness, and each error of `broken/`: every one is a check that says what it found, or throws. */
+export function checkLife(): (() => string)[] {
+  return [() => holds('safety', 'Safety.cfg'), () => holds('liveness', 'Liveness.cfg'), ...brokenLives()];
+}
+
+/** Errors that are put into the specification: each is a check of its own. */
+export function brokenLives(): (() => string)[] {
+  return filesOf('broken/*.json').map((file) => () => {
+    const { check, finds, replace, with: other } = JSON.parse(readFileSync(file, 'utf8')) as Broken;
+    const text = life();
+    assert.equal(text.split(replace).length, 2, `${basename(file)} names a place that Life.tla has once`);
+    const { violated } = runTlc('Life.tla', check, { 'Life.tla': text.replace(replace, () => other) });
+    assert.deepEqual(violated, [finds], `${basename(file)} is found`);
+    return `broken, and found by ${finds}: ${basename(file, '.json')}`;
+  });
+}
+
+function holds(what: string, configuration: string): string {
+  const { violated, states, output } = runTlc('Life.tla', configuration);
+  assert.deepEqual(violated, [], output);
+  assert.ok(states > 1_000, `${what} was checked over ${states} states only`);
+  return `${what}: ${states} states`;
+}
+
+/** Lives that are as they should be. */
+export function checkSound(): string {
+  return checkTraces(filesOf('sound/*.jsonl').map(readRun));
+}
+
+/** Deviations that are kept as data: each must be found. */
+export function checkPlanted(): string {
+  const files = filesOf('planted/*.jsonl');
+  const runs = files.map(readRun);
+  assert.ok(runs.length >= 10, `${runs.length} deviations are planted`);
+  const { unexplained } = explain(runs);
+  const missed = runs.filter(({ source }) => !unexplained.some(({ trace }) => trace.startsWith(source)));
+  assert.deepEqual(missed.map(({ source }) => source), [], 'deviations that nobody found');
+  return `${runs.length} planted deviations, each found`;
+}
+
+/** Runs of which every step must be explained. */
+export function checkTraces(runs: readonly Run[]): string {
+  const { events, traces, distinct, unexplained } = explain(runs);
+  assert.deepEqual(unexplained, [], `${unexplained.length} unexplained`);
+  const sources = [...new Set(runs.map(({ source }) => source.split(',')[0]))].join(', ');
+  return `${sources}: ${runs.length} runs, ${events} events, ${traces} traces (${distinct} distinct), 0 unexplained steps`;
+}

@@ -1,0 +1,83 @@
+import type { Run } from './events.ts';
+import { splitRun } from './split.ts';
+import type { NamedEvent, PodTrace } from './split.ts';
+import { runTlc } from './tlc.ts';
+
+/** A trace that Life does not explain, with the event at which it ends being explained. */
+export interface Unexplained {
+  readonly trace: string;
+  readonly step: string;
+}
+
+export interface Explanation {
+  readonly events: number;
+  readonly traces: number;
+  /** Traces that differ by more than ids. */
+  readonly distinct: number;
+  readonly unexplained: readonly Unexplained[];
+}
+
+/** So many traces are checked at once. */
+const batch = 500;
+
+/**
+ * Holds runs against the specification.
+ * @throws Error when a run shows nothing
+ */
+export function explain(runs: readonly Run[]): Explanation {
+  if (runs.length === 0) throw new Error('there is no trace');
+  const traces = runs.flatMap(splitRun);
+  const distinct = [...new Map(traces.map((trace) => [JSON.stringify({ ...trace, name: '' }), trace])).values()];
+  const unexplained: Unexplained[] = [];
+  for (let at = 0; at < distinct.length; at += batch) unexplained.push(...unexplainedOf(distinct.slice(at, at + batch)));
+  return { events: runs.reduce((sum, { events }) => sum + events.length, 0), traces: traces.length, distinct: distinct.length, unexplained };
+}
+
+function unexplainedOf(traces: readonly PodTrace[]): Unexplained[] {
+  const { output } = runTlc('Trace.tla', 'Trace.cfg', { 'TraceData.tla': dataModule(traces) });
+  const reached = traces.map(() => ({ at: -1, links: 0 }));
+  for (const [, trace = '', at = '', links = ''] of output.matchAll(/^<<"explained", (\d+), (\d+), (\d+)>>/gm))
+    reached[Number(trace) - 1] = { at: Number(at), links: Number(links) };
+  return traces.flatMap((trace, index) => {
+    const { at, links } = reached[index]!;
+    // A trace of which TLC said nothing was not looked at.
+    if (at < 0) throw new Error(`TLC did not begin the trace of ${trace.name}:\n${output.slice(-4_000)}`);
+    if (at === trace.events.length && links === trace.links.length) return [];
+    const next = [trace.events[at], trace.links[links]].filter((event) => event !== undefined).map(textOf);
+    return [{ trace: trace.name, step: `after ${at} events and ${links} of its link: ${next.join(', or ')}` }];
+  });
+}
+
+const textOf = ({ kind, id, to, how, image, verdict }: NamedEvent): string =>
+  [kind, id === kind ? '' : id, 'to', to, how === 'none' ? '' : `(${how})`, image === 'none' ? '' : `of ${image}`, verdict === 'none' ? '' : `by ${verdict}`]
+    .filter((word) => word !== '')
+    .join(' ');
+
+/** The traces as TLA+ has them. */
+function dataModule(traces: readonly PodTrace[]): string {
+  const all = traces.flatMap(({ events, links }) => [...events, ...links]);
+  const idsOf = (sort: string): string => {
+    const found = all.flatMap(({ id, image, verdict }) => [id, image, verdict]).filter((id) => new RegExp(`^${sort}\\d+$`).test(id));
+    return `{${[...new Set([`${sort}1`, ...found])].map((id) => `"${id}"`).join(', ')}}`;
+  };
+  const record = (fields: Readonly<Record<string, string | number>>): string =>
+    `[${Object.entries(fields)
+      .map(([name, value]) => `${name} |-> ${typeof value === 'number' ? value : JSON.stringify(value)}`)
+      .join(', ')}]`;
+  const sequence = (events: readonly NamedEvent[]): string => `<<${events.map((event) => `\n    ${record({ ...event })}`).join(',')}>>`;
+  const traceText = ({ host, machine, events, links }: PodTrace): string =>
+    `[host |-> ${truth(host)}, machine |-> ${truth(machine)},\n  events |-> ${sequence(events)},\n  links |-> ${sequence(links)}]`;
+  return [
+    '---- MODULE TraceData ----',
+    'EXTENDS Naturals',
+    `TraceContainers == ${idsOf('c')}`,
+    `TraceImages == ${idsOf('i')}`,
+    `TraceVerdicts == ${idsOf('v')}`,
+    `TraceFaults == ${all.filter(({ kind }) => kind === 'machine').length}`,
+    `Traces == <<${traces.map(traceText).join(',\n')}>>`,
+    '====',
+    '',
+  ].join('\n');
+}
+
+const truth = (value: boolean): string => (value ? 'TRUE' : 'FALSE');

@@ -1,0 +1,27 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { brokenLives, checkPlanted, checkSound, checkTraces } from './checks.ts';
+import { recordHistory } from './simulated.ts';
+import { splitRun } from './split.ts';
+import { withoutTlc } from './tlc.ts';
+
+const histories = 40;
+
+describe('the specification of a life', { skip: withoutTlc() }, () => {
+  it('explains lives that are as they should be', () => void checkSound());
+  it('does not explain any of the planted deviations', () => void checkPlanted());
+  it(`explains ${histories} histories of the simulator`, async () => {
+    const runs = [];
+    for (let seed = 1; seed <= histories; seed += 1) runs.push(await recordHistory(seed));
+    checkTraces(runs);
+  });
+  it('has properties that an error breaks', () => {
+    for (const check of brokenLives()) check();
+  });
+});
+
+describe('a trace without an event', () => {
+  it('fails: a check of nothing proves nothing', () => {
+    assert.throws(() => splitRun({ source: 'nobody', machine: false, events: [] }), /is empty/);
+  });
+});

@@ -1,0 +1,102 @@
+import type { Run, TraceEvent } from './events.ts';
+
+/** What one pod went through, with names that count from one: `c1`, `i1`, `v1`. Pods share images alone, so each is held against Life by itself. */
+export interface PodTrace {
+  /** The run and the pod, for whoever reads of it. */
+  readonly name: string;
+  readonly host: boolean;
+  readonly machine: boolean;
+  readonly events: readonly NamedEvent[];
+  /** Of the network's own database: each lies between `least` and `most` of `events`. */
+  readonly links: readonly (NamedEvent & { readonly least: number; readonly most: number })[];
+}
+
+export interface NamedEvent {
+  readonly kind: string;
+  readonly id: string;
+  readonly to: string;
+  readonly how: string;
+  readonly image: string;
+  readonly verdict: string;
+}
+
+/**
+ * The traces of the pods of a run, and one of its images.
+ * @throws Error when the run shows no pod: a check of nothing proves nothing
+ */
+export function splitRun(run: Run): readonly PodTrace[] {
+  const pods = new Map<string, number>();
+  run.events.forEach(({ kind, id }, index) => {
+    if (kind === 'pod' && !pods.has(id)) pods.set(id, index);
+  });
+  if (pods.size === 0) throw new Error(`the trace of ${run.source} is empty: it shows no pod`);
+  // What belongs to no pod that was ever recorded is explained by nothing.
+  const strays = run.events.filter(
+    (event) => (event.kind === 'link' && !pods.has(event.id)) || (event.kind === 'container' && event.to === 'creating' && !pods.has(event.pod ?? '')),
+  );
+  return [
+    ...[...pods.keys()].map((pod) => ofPod(run, pod)),
+    ...strays.map((event) => named(run, `without a pod: ${event.kind} ${event.id}`, [event], [])),
+    named(run, 'images', run.events.filter(({ kind }) => kind === 'image' || kind === 'verdict'), []),
+  ].filter(({ events, links }) => events.length + links.length > 0);
+}
+
+function ofPod(run: Run, pod: string): PodTrace {
+  const containers = new Map(run.events.filter((event) => event.kind === 'container' && event.pod === pod).map((event) => [event.id, event]));
+  const isOwn = ({ kind, id }: TraceEvent): boolean =>
+    kind === 'pod' ? id === pod : (kind === 'container' || kind === 'process' || kind === 'exit') && containers.has(id);
+  const first = run.events.findIndex(isOwn);
+  const last = run.events.findLastIndex(isOwn);
+  const uses = [...containers.values()];
+  const images = new Set(uses.map(({ image }) => image));
+  const ofImages = run.events.slice(0, last + 1).filter(({ kind, id }) => kind === 'image' && images.has(id));
+  const verdicts = new Set([...uses, ...ofImages].map(({ verdict }) => verdict));
+  const concerns = (event: TraceEvent): boolean =>
+    isOwn(event) ||
+    event.kind === 'machine' ||
+    (event.kind === 'image' && images.has(event.id)) ||
+    (event.kind === 'verdict' && verdicts.has(event.id));
+  // Of the time before the pod, what counts is what stood at its end.
+  const before = run.events.slice(0, first);
+  const standing = [...images].flatMap((image) => {
+    const latest = before.findLast(({ kind, id, to }) => kind === 'image' && id === image && to !== 'swept');
+    return latest?.to === 'ready' ? [latest] : [];
+  });
+  const judged = before.filter(({ kind, id }) => kind === 'verdict' && verdicts.has(id));
+  const events = [...judged, ...standing, ...run.events.slice(first, last + 1).filter(concerns)];
+  const links = run.events.filter(({ kind, id }) => kind === 'link' && id === pod);
+  return named(run, `pod ${pod}`, events, links);
+}
+
+function named(run: Run, name: string, events: readonly TraceEvent[], links: readonly TraceEvent[]): PodTrace {
+  const names = { c: new Map<string, string>(), i: new Map<string, string>(), v: new Map<string, string>() };
+  const nameOf = (sort: keyof typeof names, id: string | undefined): string => {
+    if (id === undefined) return 'none';
+    const known = names[sort].get(id) ?? `${sort}${names[sort].size + 1}`;
+    names[sort].set(id, known);
+    return known;
+  };
+  const idOf = ({ kind, id }: TraceEvent): string => {
+    if (kind === 'pod' || kind === 'link' || kind === 'machine') return kind;
+    return nameOf(kind === 'image' ? 'i' : kind === 'verdict' ? 'v' : 'c', id);
+  };
+  const rename = (event: TraceEvent): NamedEvent => ({
+    kind: event.kind,
+    id: idOf(event),
+    to: event.to,
+    how: event.how ?? 'none',
+    image: nameOf('i', event.image),
+    verdict: nameOf('v', event.verdict),
+  });
+  return {
+    name: `${run.source}, ${name}`,
+    host: events.some(({ host }) => host === true),
+    machine: run.machine,
+    events: events.map(rename),
+    links: links.map((link) => ({
+      ...rename(link),
+      least: events.filter(({ at }) => at < link.at).length,
+      most: events.filter(({ at }) => at <= link.at).length,
+    })),
+  };
+}

@@ -1,0 +1,55 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { findTool } from '../fixtures/tools.ts';
+
+/** What TLC said of a module. */
+export interface Checked {
+  /** Every reachable state was looked at, and nothing was violated. */
+  readonly holds: boolean;
+  /** The invariants and properties that do not hold, in words of TLC. */
+  readonly violated: readonly string[];
+  readonly states: number;
+  readonly output: string;
+}
+
+const modules = ['Life.tla', 'Trace.tla', 'Safety.cfg', 'Liveness.cfg', 'Trace.cfg'];
+
+/** Why the checker cannot run here; false when it can. */
+export function withoutTlc(): string | false {
+  const { skip } = findTool('tlc');
+  if (skip !== false) return skip;
+  return spawnSync('java', ['-version']).status === 0 ? false : 'no java: apt-get install default-jre-headless';
+}
+
+/**
+ * Runs TLC on a copy of the specification.
+ * @param files put beside it, or in place of a file of it
+ * @throws Error when TLC could not check: that is neither a yes nor a no
+ */
+export function runTlc(module: string, configuration: string, files: Readonly<Record<string, string>> = {}): Checked {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-tlc-'));
+  try {
+    for (const name of modules) copyFileSync(join(import.meta.dirname, name), join(folder, name));
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
+    const args = ['-workers', '1', '-metadir', join(folder, 'states'), '-config', configuration, module];
+    const { stdout, stderr, status } = spawnSync(findTool('tlc').path, args, { cwd: folder, encoding: 'utf8', maxBuffer: 2 ** 28 });
+    const output = `${stdout}${stderr}`;
+    const violated = [
+      ...[...output.matchAll(/^Error: Invariant (\w+) is violated/gm)].map(([, name = '']) => name),
+      ...(/^Error: Temporal properties were violated/m.test(output) ? ['Temporal'] : []),
+    ];
+    const holds = status === 0 && output.includes('No error has been found');
+    if (!holds && violated.length === 0) throw new Error(`TLC could not check ${module} (exit ${String(status)}):\n${output}`);
+    const states = Number(/([\d]+) distinct states found/.exec(output.replaceAll(',', ''))?.[1] ?? 0);
+    return { holds, violated, states, output };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** The version of the checker, as it says it. */
+export function versionOfTlc(): string {
+  return /Version [^\n]*/.exec(execFileSync(findTool('tlc').path, ['-help'], { encoding: 'utf8' }))?.[0] ?? 'unknown';
+}
