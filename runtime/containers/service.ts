@@ -241,8 +241,12 @@ export function createContainerService(parts: {
     }
   };
 
-  const stop = (record: ContainerRecord, timeoutMs: number): Promise<void> =>
-    isUnmade(record) ? lock(`container ${record.id}`, () => endUnmade(record.id)) : stopper.stop(record.id, timeoutMs);
+  const stop = (record: ContainerRecord, timeoutMs: number): Promise<void> => {
+    if (isUnmade(record)) return lock(`container ${record.id}`, () => endUnmade(record.id));
+    // Its process ends with the removal, which may be under way or have failed.
+    if (record.phase === 'removing') return lock(`container ${record.id}`, () => removeLocked(record.id));
+    return stopper.stop(record.id, timeoutMs);
+  };
 
   const removeLocked = async (id: string): Promise<void> => {
     const record = records.get(id);
@@ -286,7 +290,12 @@ export function createContainerService(parts: {
       if (record !== undefined) await lock(`container ${record.id}`, () => removeLocked(record.id));
     },
     stopAllOf: async (sandboxId) => {
-      await Promise.all(containersOf(sandboxId).map((record) => stop(record, 0)));
+      // Under the sandbox's lock nobody is making one: what is half made was left by an attempt that could not clean up, and may have a process.
+      await Promise.all(
+        containersOf(sandboxId).map((record) =>
+          record.phase === 'creating' ? lock(`container ${record.id}`, () => removeLocked(record.id)) : stop(record, 0),
+        ),
+      );
     },
     removeAllOf: async (sandboxId) => {
       await Promise.all(containersOf(sandboxId).map((record) => lock(`container ${record.id}`, () => removeLocked(record.id))));

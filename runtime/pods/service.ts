@@ -158,6 +158,7 @@ export function createSandboxService(parts: {
       ...(plan.sharedPids && { infra: {} }),
       createdAt: effects.now(),
     };
+    let mayBeReady = false;
     try {
       await records.put(intent);
       const [attachment, , infra] = await settleAll([
@@ -173,11 +174,12 @@ export function createSandboxService(parts: {
         ...(attachment !== undefined && { attachment }),
         ...(infra !== undefined && { infra }),
       };
+      mayBeReady = true;
       await records.put(ready);
       sharing.watch(ready);
       return ready;
     } catch (cause) {
-      await takeBack(intent).catch((second: unknown) =>
+      await takeBack(intent, mayBeReady).catch((second: unknown) =>
         log.warn({ sandbox: id, cause: reasonOf(second) }, 'a half-made sandbox is left for the next start to remove'),
       );
       throw cause;
@@ -200,7 +202,12 @@ export function createSandboxService(parts: {
       effects.files.remove(record.id),
     ]);
   };
-  const takeBack = async (record: SandboxRecord): Promise<void> => {
+  /**
+   * @param mayBeReady the write that makes it ready was reported as failed, and may have taken effect: the next start would find a pod that is
+   *   ready, of which some has been released
+   */
+  const takeBack = async (record: SandboxRecord, mayBeReady = false): Promise<void> => {
+    if (mayBeReady) await records.put(record);
     await releaseAll(record);
     await effects.cgroups.remove(record.ownedCgroups);
     await records.delete(record.id);
@@ -235,7 +242,7 @@ export function createSandboxService(parts: {
       return lock(`name ${plan.name}`, async () => {
         // Under this lock nobody is creating it: what is half made was left by an attempt that could not clean up.
         const abandoned = records.byName(plan.name);
-        if (abandoned?.phase === 'creating') await takeBack(abandoned);
+        if (abandoned?.phase === 'creating') await takeBack(abandoned, true);
         const standing = records.byName(plan.name);
         if (standing === undefined) return establish(config, plan, runtimeHandler, requestDigest);
         const isLost = lostPods.has(standing.id);

@@ -5,21 +5,26 @@
 (* Pods share nothing but images, so one pod is enough.                    *)
 (*                                                                         *)
 (* `pod`, `container`, `link` and `image` are what the databases say: one  *)
-(* durable write is one step. `process`, `exit` and `stored` are the       *)
-(* machine: what a kill of the daemon leaves. Ids are never used again, so *)
-(* a record that is gone stays gone.                                       *)
+(* durable write is one step. `podKnown` and `known` are what the daemon   *)
+(* has in memory: a write that was reported as failed may have taken       *)
+(* effect. `process`, `exit` and `stored` are the machine: what a kill of  *)
+(* the daemon leaves. Ids are never used again.                            *)
 (***************************************************************************)
-EXTENDS Naturals
+EXTENDS Naturals, FiniteSets
 
 CONSTANTS Containers, Images, Verdicts,
-          MaxFaults  \* How often the daemon is killed or the machine restarts.
+          Pulls,      \* Whether images are pulled, removed and swept. Otherwise they stand.
+          MaxFaults,  \* How often the daemon is killed, the machine restarts, or a write fails that took effect.
+          MaxAsked    \* How many requests are under way.
 
 VARIABLES
   host,       \* Whether the pod is on the network of the host.
   pod,        \* The record of the sandbox.
   link,       \* The record of its attachment.
+  podKnown,   \* The same in the memory of the daemon.
   lost,       \* Whether the machine restarted since the pod was made.
   container,  \* The records of its containers.
+  known,      \* The same in the memory of the daemon.
   process,    \* Their first processes.
   exit,       \* What the monitor left of the end of a process.
   code,       \* What the record says of the end.
@@ -32,8 +37,8 @@ VARIABLES
   up,         \* Whether the daemon runs.
   faults
 
-podVars == <<host, pod, link, lost>>
-containerVars == <<container, process, exit, code, uses>>
+podVars == <<host, pod, podKnown, link, lost>>
+containerVars == <<container, known, process, exit, code, uses>>
 imageVars == <<image, pull, stored, judged>>
 restVars == <<asked, up, faults>>
 vars == <<podVars, containerVars, imageVars, restVars>>
@@ -41,22 +46,24 @@ vars == <<podVars, containerVars, imageVars, restVars>>
 PodPhases == {"absent", "creating", "ready", "stopping", "stopped", "gone"}
 LinkStates == {"none", "attaching", "ready", "detaching", "gone"}
 Phases == {"absent", "creating", "created", "starting", "running", "exited", "removing", "gone"}
-Pulls == {"no", "asked", "admitted", "unpacked", "synced", "placed"}
+PullStages == {"no", "asked", "admitted", "unpacked", "synced", "placed"}
 
 Nothing == [image |-> "none", verdict |-> "none"]
 
 TypeOK ==
   /\ host \in BOOLEAN
   /\ pod \in PodPhases
+  /\ podKnown \in PodPhases
   /\ link \in LinkStates
   /\ lost \in BOOLEAN
   /\ container \in [Containers -> Phases]
+  /\ known \in [Containers -> Phases]
   /\ process \in [Containers -> {"none", "waiting", "running", "dying", "dead"}]
   /\ exit \in [Containers -> {"unknown", "own", "lost"}]
   /\ code \in [Containers -> {"none", "own", "lost", "error"}]
   /\ uses \in [Containers -> {Nothing} \cup [image : Images, verdict : Verdicts]]
   /\ image \in [Images -> BOOLEAN]
-  /\ pull \in [Images -> Pulls]
+  /\ pull \in [Images -> PullStages]
   /\ stored \in [Images -> BOOLEAN]
   /\ judged \subseteq Verdicts
   /\ asked \subseteq {"stop", "remove"} \X ({"pod"} \cup Containers)
@@ -66,25 +73,27 @@ TypeOK ==
 Init ==
   /\ host \in BOOLEAN
   /\ pod = "absent"
+  /\ podKnown = "absent"
   /\ link = "none"
   /\ lost = FALSE
   /\ container = [c \in Containers |-> "absent"]
+  /\ known = [c \in Containers |-> "absent"]
   /\ process = [c \in Containers |-> "none"]
   /\ exit = [c \in Containers |-> "unknown"]
   /\ code = [c \in Containers |-> "none"]
   /\ uses = [c \in Containers |-> Nothing]
-  /\ image = [i \in Images |-> FALSE]
+  /\ image = [i \in Images |-> ~Pulls]
   /\ pull = [i \in Images |-> "no"]
-  /\ stored = [i \in Images |-> FALSE]
-  /\ judged = {}
+  /\ stored = [i \in Images |-> ~Pulls]
+  /\ judged = IF Pulls THEN {} ELSE Verdicts
   /\ asked = {}
   /\ up = TRUE
   /\ faults = 0
 
 Alive(c) == process[c] \in {"waiting", "running"}
+\* A kill of the daemon, a restart of the machine, or a write that takes effect and is reported as failed.
+Fault == faults < MaxFaults /\ faults' = faults + 1
 Asked(what, whose) == <<what, whose>> \in asked
-\* For the check of safety, which needs no more: what is asked of the pod changes nothing that may happen.
-FewAsked == asked \subseteq {<<"stop", c>> : c \in Containers}
 
 -----------------------------------------------------------------------------
 (* The sandbox. *)
@@ -92,31 +101,40 @@ FewAsked == asked \subseteq {<<"stop", c>> : c \in Containers}
 PodBecomes(phase) ==
   /\ up
   /\ pod' = phase
-  /\ UNCHANGED <<host, link, lost, containerVars, imageVars, restVars>>
+  /\ \/ podKnown' = phase /\ UNCHANGED faults
+     \/ podKnown' = podKnown /\ Fault
+  /\ UNCHANGED <<host, link, lost, containerVars, imageVars, asked, up>>
 
-PodIntend == pod = "absent" /\ PodBecomes("creating")
+PodIntend == pod = "absent" /\ podKnown = "absent" /\ PodBecomes("creating")
+
+\* A creation of which a write was reported as failed does not go on: it is taken back.
+InTheMaking == pod = "creating" /\ podKnown = "creating"
 
 PodReady ==
-  /\ pod = "creating"
+  /\ InTheMaking
   /\ ~lost
   /\ host \/ link = "ready"
   /\ PodBecomes("ready")
 
-PodStop == pod = "ready" /\ PodBecomes("stopping")
+\* The write that made it ready was reported as failed: it is said to be in the making again before anything of it is taken back.
+PodTakeBack == pod = "ready" /\ podKnown = "creating" /\ PodBecomes("creating")
+
+PodStop == podKnown = "ready" /\ PodBecomes("stopping")
 
 \* No longer reachable over the network; its address is leased until the kernel has let go of the link.
 Detached == link \in {"none", "detaching", "gone"}
 
 PodStopped ==
-  /\ pod = "stopping"
+  /\ podKnown = "stopping"
   /\ Detached
-  /\ \A c \in Containers : container[c] \notin {"created", "starting", "running"} /\ ~Alive(c)
+  /\ \A c \in Containers : known[c] \notin {"created", "starting", "running"} /\ ~Alive(c)
   /\ PodBecomes("stopped")
 
 PodGone ==
-  /\ pod \in {"creating", "stopped"}
+  /\ pod \notin {"absent", "gone"}
+  /\ (podKnown = "absent" \/ InTheMaking \/ podKnown = "stopped")
   /\ Detached
-  /\ \A c \in Containers : container[c] \in {"absent", "gone"}
+  /\ \A c \in Containers : known[c] \in {"absent", "gone"}
   /\ PodBecomes("gone")
 
 -----------------------------------------------------------------------------
@@ -125,13 +143,13 @@ PodGone ==
 LinkBecomes(state) ==
   /\ up
   /\ link' = state
-  /\ UNCHANGED <<host, pod, lost, containerVars, imageVars, restVars>>
+  /\ UNCHANGED <<host, pod, podKnown, lost, containerVars, imageVars, restVars>>
 
-LinkIntend == ~host /\ ~lost /\ pod = "creating" /\ link = "none" /\ LinkBecomes("attaching")
-LinkReady == pod = "creating" /\ link = "attaching" /\ LinkBecomes("ready")
+LinkIntend == ~host /\ ~lost /\ InTheMaking /\ link = "none" /\ LinkBecomes("attaching")
+LinkReady == InTheMaking /\ link = "attaching" /\ LinkBecomes("ready")
 LinkLeave ==
   /\ \/ link = "attaching"
-     \/ link = "ready" /\ pod \in {"creating", "stopping"}
+     \/ link = "ready" /\ (InTheMaking \/ podKnown = "stopping")
   /\ LinkBecomes("detaching")
 LinkGone == link = "detaching" /\ LinkBecomes("gone")
 
@@ -139,19 +157,23 @@ LinkGone == link = "detaching" /\ LinkBecomes("gone")
 LinkRaise ==
   /\ up
   /\ link = "ready"
-  /\ pod \in {"ready", "stopping"}
+  /\ podKnown \in {"ready", "stopping"}
   /\ UNCHANGED vars
 
 -----------------------------------------------------------------------------
 (* Containers. *)
 
-ContainerBecomes(c, phase) == up /\ container' = [container EXCEPT ![c] = phase]
+ContainerBecomes(c, phase) ==
+  /\ up
+  /\ container' = [container EXCEPT ![c] = phase]
+  /\ \/ known' = [known EXCEPT ![c] = phase] /\ UNCHANGED faults
+     \/ known' = known /\ Fault
 WithItsProcess == UNCHANGED <<process, exit>>
-Beside == UNCHANGED <<podVars, imageVars, restVars>>
+Beside == UNCHANGED <<podVars, imageVars, asked, up>>
 
 ContainerIntend(c, i, v) ==
-  /\ container[c] = "absent"
-  /\ pod = "ready"
+  /\ container[c] = "absent" /\ known[c] = "absent"
+  /\ podKnown = "ready"
   /\ image[i]
   /\ v \in judged
   /\ ContainerBecomes(c, "creating")
@@ -160,26 +182,26 @@ ContainerIntend(c, i, v) ==
 
 \* `unmade`: the OCI runtime refused to make it. There is no process, and its start fails.
 ContainerCreated(c, unmade) ==
-  /\ container[c] = "creating"
-  /\ pod = "ready"
+  /\ known[c] = "creating" /\ container[c] = "creating"
+  /\ podKnown = "ready"
   /\ IF unmade THEN ~Alive(c) ELSE process[c] # "none"
   /\ ContainerBecomes(c, "created")
   /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
 
 ContainerStarting(c) ==
-  /\ container[c] = "created"
-  /\ pod \in {"ready", "stopping"}
+  /\ known[c] = "created"
+  /\ podKnown \in {"ready", "stopping"}
   /\ ContainerBecomes(c, "starting")
   /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
 
 ContainerRunning(c) ==
-  /\ container[c] = "starting"
+  /\ known[c] = "starting"
   /\ process[c] \in {"running", "dying", "dead"}
   /\ ContainerBecomes(c, "running")
   /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
 
 ContainerExited(c) ==
-  /\ container[c] \in {"created", "starting", "running"}
+  /\ known[c] \in {"created", "starting", "running"}
   /\ process[c] = "dead"
   /\ exit[c] # "unknown"
   /\ ContainerBecomes(c, "exited")
@@ -188,20 +210,21 @@ ContainerExited(c) ==
 
 \* A start that failed: whoever asked for it starts another container, so the process of this one is killed.
 ContainerFailed(c) ==
-  /\ \/ container[c] = "created" /\ ~Alive(c)
-     \/ container[c] \in {"starting", "running"}
+  /\ \/ known[c] = "created" /\ ~Alive(c)
+     \/ known[c] = "starting"
   /\ ContainerBecomes(c, "exited")
   /\ code' = [code EXCEPT ![c] = "error"]
   /\ process' = [process EXCEPT ![c] = IF Alive(c) THEN "dying" ELSE @]
   /\ Beside /\ UNCHANGED <<exit, uses>>
 
 ContainerRemoving(c) ==
-  /\ container[c] \in {"creating", "created", "starting", "running", "exited"}
+  /\ known[c] \in {"creating", "created", "starting", "running", "exited"}
   /\ ContainerBecomes(c, "removing")
   /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
 
 ContainerGone(c) ==
-  /\ container[c] \in {"creating", "removing"}
+  /\ container[c] \notin {"absent", "gone"}
+  /\ known[c] \in {"absent", "creating", "removing"}
   /\ process[c] \in {"none", "dead"}
   /\ ContainerBecomes(c, "gone")
   /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
@@ -211,28 +234,28 @@ ContainerGone(c) ==
 
 ProcessBecomes(c, state) ==
   /\ process' = [process EXCEPT ![c] = state]
-  /\ UNCHANGED <<container, exit, code, uses>> /\ Beside
+  /\ UNCHANGED <<container, known, exit, code, uses, faults>> /\ Beside
 
 ProcessMake(c) ==
-  up /\ container[c] = "creating" /\ pod = "ready" /\ process[c] = "none" /\ ProcessBecomes(c, "waiting")
-ProcessStart(c) == up /\ container[c] = "starting" /\ process[c] = "waiting" /\ ProcessBecomes(c, "running")
+  up /\ known[c] = "creating" /\ container[c] = "creating" /\ podKnown = "ready" /\ process[c] = "none" /\ ProcessBecomes(c, "waiting")
+ProcessStart(c) == up /\ known[c] = "starting" /\ process[c] = "waiting" /\ ProcessBecomes(c, "running")
 ProcessEnd(c) == process[c] \in {"waiting", "running", "dying"} /\ ProcessBecomes(c, "dead")
 
 Kill(c) ==
   /\ up
   /\ Alive(c)
-  /\ Asked("stop", c) \/ pod = "stopping" \/ container[c] \in {"creating", "removing"}
+  /\ Asked("stop", c) \/ podKnown = "stopping" \/ known[c] \in {"creating", "removing"}
   /\ ProcessBecomes(c, "dying")
 
 \* Takes back whatever there is of it on the host.
-Destroy(c) == up /\ container[c] \in {"creating", "removing"} /\ process[c] # "none" /\ ProcessBecomes(c, "dead")
+Destroy(c) == up /\ known[c] \in {"creating", "removing"} /\ process[c] # "none" /\ ProcessBecomes(c, "dead")
 
 \* The monitor writes the exit code, or is lost without.
 ExitKnown(c, how) ==
   /\ process[c] = "dead"
   /\ exit[c] = "unknown"
   /\ exit' = [exit EXCEPT ![c] = how]
-  /\ UNCHANGED <<container, process, code, uses>> /\ Beside
+  /\ UNCHANGED <<container, known, process, code, uses, faults>> /\ Beside
 
 -----------------------------------------------------------------------------
 (* Images. *)
@@ -249,7 +272,7 @@ PullUnpack(i) ==
   pull[i] = "admitted" /\ ~stored[i] /\ PullBecomes(i, "unpacked") /\ UNCHANGED <<image, stored, judged>> /\ Aside
 PullSync(i) == pull[i] = "unpacked" /\ PullBecomes(i, "synced") /\ UNCHANGED <<image, stored, judged>> /\ Aside
 PullPlace(i) ==
-  /\ pull[i] = "synced" \/ pull[i] = "admitted" /\ stored[i]
+  /\ pull[i] = "synced" \/ (pull[i] = "admitted" /\ stored[i])
   /\ PullBecomes(i, "placed")
   /\ stored' = [stored EXCEPT ![i] = TRUE]
   /\ UNCHANGED <<image, judged>> /\ Aside
@@ -277,12 +300,17 @@ Sweep(i) ==
 -----------------------------------------------------------------------------
 (* What happens to the daemon, and what is asked of it. *)
 
-Dies == up' = FALSE /\ faults' = faults + 1 /\ pull' = [i \in Images |-> "no"] /\ UNCHANGED asked
+Dies ==
+  /\ up' = FALSE
+  /\ Fault
+  /\ podKnown' = pod
+  /\ known' = container
+  /\ pull' = [i \in Images |-> "no"]
+  /\ UNCHANGED asked
 
-Crash == up /\ faults < MaxFaults /\ Dies /\ UNCHANGED <<podVars, containerVars, image, stored, judged>>
+Crash == up /\ Dies /\ UNCHANGED <<host, pod, link, lost, container, process, exit, code, uses, image, stored, judged>>
 
 Reboot ==
-  /\ faults < MaxFaults
   /\ Dies
   /\ lost' = (pod # "absent")
   /\ link' = IF link = "none" THEN "none" ELSE "gone"
@@ -293,13 +321,14 @@ Restart == ~up /\ up' = TRUE /\ UNCHANGED <<podVars, containerVars, imageVars, a
 
 Ask(what, whose) ==
   /\ ~Asked(what, whose)
-  /\ IF whose = "pod" THEN pod \notin {"absent", "creating"} ELSE container[whose] \notin {"absent", "creating"}
+  /\ Cardinality(asked) < MaxAsked
+  /\ IF whose = "pod" THEN podKnown \notin {"absent", "creating"} ELSE known[whose] \notin {"absent", "creating"}
   /\ asked' = asked \cup {<<what, whose>>}
   /\ UNCHANGED <<podVars, containerVars, imageVars, up, faults>>
 
 -----------------------------------------------------------------------------
 
-PodNext == PodIntend \/ PodReady \/ PodStop \/ PodStopped \/ PodGone
+PodNext == PodIntend \/ PodReady \/ PodTakeBack \/ PodStop \/ PodStopped \/ PodGone
 LinkNext == LinkIntend \/ LinkReady \/ LinkLeave \/ LinkGone
 ContainerNext(c) ==
   \/ \E i \in Images, v \in Verdicts : ContainerIntend(c, i, v)
@@ -315,27 +344,28 @@ ImageNext(i) ==
 Next ==
   \/ PodNext \/ LinkNext
   \/ \E c \in Containers : ContainerNext(c)
-  \/ \E i \in Images : ImageNext(i)
+  \/ Pulls /\ \E i \in Images : ImageNext(i)
   \/ Crash \/ Reboot \/ Restart
   \/ \E what \in {"stop", "remove"}, whose \in {"pod"} \cup Containers : Ask(what, whose)
 
 (* What the daemon, the monitors and the kernel do not put off for ever. *)
 
 PodIsToStop == Asked("stop", "pod") \/ Asked("remove", "pod") \/ lost
-IsToStop(c) == Asked("stop", c) \/ Asked("remove", c) \/ pod = "stopping"
-IsToGo(c) == Asked("remove", c) \/ pod = "stopped" /\ Asked("remove", "pod")
+IsToStop(c) == Asked("stop", c) \/ Asked("remove", c) \/ podKnown = "stopping"
+IsToGo(c) == Asked("remove", c) \/ (podKnown = "stopped" /\ Asked("remove", "pod"))
 
 PodFairness ==
   /\ WF_vars(PodReady)
+  /\ WF_vars(PodTakeBack)
   /\ WF_vars(PodStop /\ PodIsToStop)
   /\ WF_vars(PodStopped)
-  /\ WF_vars(PodGone /\ (Asked("remove", "pod") \/ pod = "creating" /\ (link = "gone" \/ lost)))
+  /\ WF_vars(PodGone /\ (Asked("remove", "pod") \/ (podKnown \in {"absent", "creating"} /\ (link = "gone" \/ lost \/ pod # podKnown))))
   /\ WF_vars(LinkIntend) /\ WF_vars(LinkReady) /\ WF_vars(LinkGone)
-  /\ WF_vars(LinkLeave /\ pod = "stopping")
+  /\ WF_vars(LinkLeave /\ (podKnown = "stopping" \/ pod # podKnown))
 ContainerFairness(c) ==
   /\ WF_vars(ProcessMake(c))
   /\ WF_vars(ContainerCreated(c, FALSE))
-  /\ WF_vars(ContainerGone(c) /\ (container[c] = "removing" \/ pod # "ready"))
+  /\ WF_vars(ContainerGone(c) /\ (known[c] = "removing" \/ podKnown # "ready" \/ container[c] # known[c]))
   /\ WF_vars(ProcessStart(c))
   /\ WF_vars(ContainerRunning(c))
   /\ WF_vars(Kill(c))
@@ -362,14 +392,14 @@ Spec ==
 (* Safety. *)
 
 \* A pod that is ready on record has its link, unless the machine restarted.
-ReadyPodHasItsLink == pod = "ready" /\ ~host /\ ~lost => link = "ready"
+ReadyPodHasItsLink == podKnown = "ready" /\ ~host /\ ~lost => link = "ready"
 
 \* No process of a container lives in a pod that is not there, or no longer.
 ProcessHasItsPod == \A c \in Containers : Alive(c) => pod \in {"ready", "stopping"}
 
 \* Nothing is of a pod that is gone.
 GoneLeavesNothing ==
-  pod = "gone" => Detached /\ \A c \in Containers : container[c] \in {"absent", "gone"} /\ process[c] \in {"none", "dead"}
+  pod = "gone" => Detached /\ \A c \in Containers : known[c] \in {"absent", "creating", "removing", "gone"} /\ process[c] \in {"none", "dead"}
 
 \* A container that runs on record has been started, and one that has ended on record does not run on.
 RecordIsTrue ==
@@ -387,7 +417,7 @@ VerdictBeforeUse == \A c \in Containers : process[c] # "none" => uses[c].verdict
 \* A recorded image is whole, and so is what a container stands on, also after its image was removed.
 ImagesAreWhole ==
   /\ \A i \in Images : image[i] => stored[i] /\ judged # {}
-  /\ \A c \in Containers : container[c] \notin {"absent", "gone"} => stored[uses[c].image]
+  /\ \A c \in Containers : container[c] \notin {"absent", "removing", "gone"} => stored[uses[c].image]
 
 (* Liveness: every request ends, and what happens reaches its record. *)
 

@@ -29,12 +29,12 @@ TraceInit ==
 Again(is) == is /\ up /\ UNCHANGED vars
 
 PodEvent(e) ==
-  \/ e.to = "creating" /\ PodIntend
+  \/ e.to = "creating" /\ (PodIntend \/ PodTakeBack)
   \/ e.to = "ready" /\ PodReady
   \/ e.to = "stopping" /\ PodStop
   \/ e.to = "stopped" /\ PodStopped
   \/ e.to = "gone" /\ PodGone
-  \/ Again(e.to = pod /\ pod \in {"creating", "ready", "stopping"})
+  \/ Again(e.to = pod /\ pod = podKnown /\ pod \in {"creating", "ready", "stopping"})
 
 LinkEvent(e) ==
   \/ e.to = "attaching" /\ LinkIntend
@@ -54,7 +54,7 @@ ContainerEvent(e) ==
   \/ e.to = "exited" /\ e.how # "error" /\ ContainerExited(c) /\ code'[c] = e.how
   \/ e.to = "removing" /\ ContainerRemoving(c)
   \/ e.to = "gone" /\ ContainerGone(c)
-  \/ Again(e.to = container[c] /\ (e.to \in {"created", "starting", "running"} \/ e.to = "exited" /\ e.how = code[c]))
+  \/ Again(e.to = container[c] /\ e.to = known[c] /\ (e.to \in {"created", "starting", "running"} \/ (e.to = "exited" /\ e.how = code[c])))
 
 ProcessEvent(e) ==
   \/ e.to = "waiting" /\ ProcessMake(e.id)
@@ -85,8 +85,12 @@ UnseenProcess(e) ==
        \/ e.to = "gone" /\ (Destroy(c) \/ ProcessEnd(c))
   \/ e.kind = "pod" /\ e.to = "stopped" /\ \E c \in Containers : Destroy(c)
 UnseenPull(e) ==
-  e.kind = "image" /\ e.to = "ready" /\
-    (PullAsk(e.id) \/ e.verdict \in judged /\ PullAdmit(e.id, e.verdict) \/ PullUnpack(e.id) \/ PullSync(e.id) \/ PullPlace(e.id))
+  /\ e.kind = "image" /\ e.to = "ready"
+  /\ \/ PullAsk(e.id)
+     \/ e.verdict \in judged /\ PullAdmit(e.id, e.verdict)
+     \/ PullUnpack(e.id)
+     \/ PullSync(e.id)
+     \/ PullPlace(e.id)
 
 Unseen(e) ==
   \/ Restart
@@ -115,8 +119,8 @@ TakeUnseen ==
 TraceNext == TakeEvent \/ TakeLink \/ TakeUnseen
 
 \* Says how far each trace is explained; it restricts nothing. One worker.
-ASSUME \A t \in DOMAIN Traces : TLCSet(t, -1)
+ASSUME \A t \in DOMAIN Traces : TLCSet(t, 0)
 Tell ==
-  \/ Position <= TLCGet(trace)
-  \/ TLCSet(trace, Position) /\ PrintT(<<"explained", trace, at, atLink>>)
+  \/ Position < TLCGet(trace)
+  \/ TLCSet(trace, Position + 1) /\ PrintT(<<"explained", trace, at, atLink>>)
 =============================================================================

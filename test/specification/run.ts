@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util';
 import { checkLife, checkPlanted, checkSound, checkTraces } from './checks.ts';
 import { readRun } from './events.ts';
-import { recordHistory } from './simulated.ts';
+import { recordHistories } from './simulated.ts';
 import { versionOfTlc, withoutTlc } from './tlc.ts';
 
 const { values } = parseArgs({
@@ -39,8 +39,7 @@ if (values.trace.length > 0) {
   told(checkSound);
   told(checkPlanted);
   const [first, count] = [Number(values.seed), Number(values.histories)];
-  const runs = [];
-  for (let seed = first; seed < first + count; seed += 1) runs.push(await recordHistory(seed));
+  const runs = await recordHistories(first, count);
   told(() => checkTraces(runs));
 }
 console.log(`${failures.length} failures, ${((performance.now() - begin) / 1000).toFixed(0)} s`);

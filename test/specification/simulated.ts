@@ -7,10 +7,17 @@ import type { Run, TraceEvent } from './events.ts';
 import { howOf } from './journal.ts';
 
 /** Plays one history of the simulator, and tells what its disk, its network and its processes went through. */
-export async function recordHistory(seed: number): Promise<Run> {
+async function recordHistory(seed: number): Promise<Run> {
   const events: TraceEvent[] = [];
   await playHistory(seed, (world) => watched(world, (event) => events.push({ at: events.length + 1, ...event })));
   return { source: `simulator, seed ${seed}`, machine: true, events };
+}
+
+/** The runs of so many seeds. Short histories without a pod are none. */
+export async function recordHistories(first: number, count: number): Promise<readonly Run[]> {
+  const runs: Run[] = [];
+  for (let seed = first; seed < first + count; seed += 1) runs.push(await recordHistory(seed));
+  return runs.filter(({ events }) => events.some(({ kind }) => kind === 'pod'));
 }
 
 type Tell = (event: Omit<TraceEvent, 'at'>) => void;

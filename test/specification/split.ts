@@ -46,7 +46,8 @@ function ofPod(run: Run, pod: string): PodTrace {
   const isOwn = ({ kind, id }: TraceEvent): boolean =>
     kind === 'pod' ? id === pod : (kind === 'container' || kind === 'process' || kind === 'exit') && containers.has(id);
   const first = run.events.findIndex(isOwn);
-  const last = run.events.findLastIndex(isOwn);
+  const isOver = run.events.some(({ kind, id, to }) => kind === 'pod' && id === pod && to === 'gone');
+  const last = isOver ? run.events.findLastIndex(isOwn) : run.events.length - 1;
   const uses = [...containers.values()];
   const images = new Set(uses.map(({ image }) => image));
   const ofImages = run.events.slice(0, last + 1).filter(({ kind, id }) => kind === 'image' && images.has(id));

@@ -14,7 +14,7 @@ export interface Checked {
   readonly output: string;
 }
 
-const modules = ['Life.tla', 'Trace.tla', 'Safety.cfg', 'Liveness.cfg', 'Trace.cfg'];
+const modules = ['Life.tla', 'Trace.tla', 'Trace.cfg', 'Safety.cfg', 'SafetyOfImages.cfg', 'Liveness.cfg', 'LivenessOfImages.cfg'];
 
 /** Why the checker cannot run here; false when it can. */
 export function withoutTlc(): string | false {
@@ -34,7 +34,13 @@ export function runTlc(module: string, configuration: string, files: Readonly<Re
     for (const name of modules) copyFileSync(join(import.meta.dirname, name), join(folder, name));
     for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
     const args = ['-workers', '1', '-metadir', join(folder, 'states'), '-config', configuration, module];
-    const { stdout, stderr, status } = spawnSync(findTool('tlc').path, args, { cwd: folder, encoding: 'utf8', maxBuffer: 2 ** 28 });
+    const { stdout, stderr, status } = spawnSync(findTool('tlc').path, args, {
+      cwd: folder,
+      // It unpacks its standard modules there.
+      env: { ...process.env, JAVA_TOOL_OPTIONS: `-Djava.io.tmpdir=${folder}` },
+      encoding: 'utf8',
+      maxBuffer: 2 ** 28,
+    });
     const output = `${stdout}${stderr}`;
     const violated = [
       ...[...output.matchAll(/^Error: Invariant (\w+) is violated/gm)].map(([, name = '']) => name),
