@@ -57,7 +57,10 @@ it('a pod that is being taken back when the daemon is killed is not ready, altho
   assert.equal(world.links.size, 0);
   scheduler.clear();
 
-  const after = boot(world, createIncarnation(scheduler, noFaults, () => undefined));
+  const after = boot(
+    world,
+    createIncarnation(scheduler, noFaults, () => undefined),
+  );
   await scheduler.runUntil(after.recover((dir) => world.namespaces.has(dir)));
   assert.deepEqual(
     after.list().filter(({ phase }) => phase === 'ready'),

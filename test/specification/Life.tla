@@ -223,8 +223,7 @@ ContainerRemoving(c) ==
   /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
 
 ContainerGone(c) ==
-  /\ container[c] \notin {"absent", "gone"}
-  /\ known[c] \in {"absent", "creating", "removing"}
+  /\ known[c] \in {"creating", "removing"} \/ (known[c] = "absent" /\ container[c] \notin {"absent", "gone"})
   /\ process[c] \in {"none", "dead"}
   /\ ContainerBecomes(c, "gone")
   /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
@@ -419,19 +418,19 @@ ImagesAreWhole ==
   /\ \A i \in Images : image[i] => stored[i] /\ judged # {}
   /\ \A c \in Containers : container[c] \notin {"absent", "removing", "gone"} => stored[uses[c].image]
 
-(* Liveness: every request ends, and what happens reaches its record. *)
+(* Liveness: every request ends, and what happens reaches its record, as the daemon knows it and answers. *)
 
-CreationEnds == pod = "creating" ~> pod # "creating"
-StopEnds == Asked("stop", "pod") ~> pod \in {"stopped", "gone"}
-RemoveEnds == Asked("remove", "pod") ~> pod = "gone"
-LostPodStops == lost /\ pod = "ready" ~> pod # "ready"
+CreationEnds == podKnown = "creating" ~> podKnown # "creating"
+StopEnds == Asked("stop", "pod") ~> podKnown \in {"stopped", "gone"}
+RemoveEnds == Asked("remove", "pod") ~> podKnown = "gone"
+LostPodStops == lost /\ podKnown = "ready" ~> podKnown # "ready"
 LinkIsLetGo == link = "detaching" ~> link = "gone"
-ContainerCreationEnds == \A c \in Containers : container[c] = "creating" ~> container[c] # "creating"
-ContainerStopEnds == \A c \in Containers : Asked("stop", c) ~> container[c] \in {"exited", "gone"}
-ContainerRemoveEnds == \A c \in Containers : Asked("remove", c) ~> container[c] = "gone"
+ContainerCreationEnds == \A c \in Containers : known[c] = "creating" ~> known[c] # "creating"
+ContainerStopEnds == \A c \in Containers : Asked("stop", c) ~> known[c] \in {"exited", "gone"}
+ContainerRemoveEnds == \A c \in Containers : Asked("remove", c) ~> known[c] = "gone"
 EndIsRecorded ==
   \A c \in Containers :
-    process[c] = "dead" /\ container[c] \in {"created", "starting", "running"} ~> container[c] \in {"exited", "removing", "gone"}
+    process[c] = "dead" /\ known[c] \in {"created", "starting", "running"} ~> known[c] \in {"exited", "removing", "gone"}
 KilledEnds == \A c \in Containers : process[c] = "dying" ~> process[c] = "dead"
 PullEnds == \A i \in Images : pull[i] # "no" ~> pull[i] = "no"
 =============================================================================

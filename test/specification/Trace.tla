@@ -84,6 +84,8 @@ UnseenProcess(e) ==
        \/ e.to = "exited" /\ e.how \in {"own", "lost"} /\ (ProcessEnd(c) \/ ExitKnown(c, e.how))
        \/ e.to = "gone" /\ (Destroy(c) \/ ProcessEnd(c))
   \/ e.kind = "pod" /\ e.to = "stopped" /\ \E c \in Containers : Destroy(c)
+\* A row that was deleted by a write that was reported as failed is deleted once more.
+UnseenDeletion(e) == e.kind = "pod" /\ e.to = "gone" /\ \E c \in Containers : container[c] = "gone" /\ ContainerGone(c)
 UnseenPull(e) ==
   /\ e.kind = "image" /\ e.to = "ready"
   /\ \/ PullAsk(e.id)
@@ -96,6 +98,7 @@ Unseen(e) ==
   \/ Restart
   \/ ~Traces[trace].machine /\ UnseenProcess(e)
   \/ UnseenPull(e)
+  \/ UnseenDeletion(e)
 
 HasEvent == at < Len(Events)
 HasLink == atLink < Len(Links)

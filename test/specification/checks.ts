@@ -55,7 +55,11 @@ export function checkPlanted(): string {
   assert.ok(runs.length >= 10, `${runs.length} deviations are planted`);
   const { unexplained } = explain(runs);
   const missed = runs.filter(({ source }) => !unexplained.some(({ trace }) => trace.startsWith(source)));
-  assert.deepEqual(missed.map(({ source }) => source), [], 'deviations that nobody found');
+  assert.deepEqual(
+    missed.map(({ source }) => source),
+    [],
+    'deviations that nobody found',
+  );
   return `${runs.length} planted deviations, each found`;
 }
 

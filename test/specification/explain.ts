@@ -33,7 +33,12 @@ export function explain(runs: readonly Run[]): Explanation {
   const distinct = [...new Map(traces.map((trace) => [JSON.stringify({ ...trace, name: '' }), trace])).values()];
   const unexplained: Unexplained[] = [];
   for (let at = 0; at < distinct.length; at += batch) unexplained.push(...unexplainedOf(distinct.slice(at, at + batch)));
-  return { events: runs.reduce((sum, { events }) => sum + events.length, 0), traces: traces.length, distinct: distinct.length, unexplained };
+  return {
+    events: runs.reduce((sum, { events }) => sum + events.length, 0),
+    traces: traces.length,
+    distinct: distinct.length,
+    unexplained,
+  };
 }
 
 function unexplainedOf(traces: readonly PodTrace[]): Unexplained[] {
@@ -52,7 +57,15 @@ function unexplainedOf(traces: readonly PodTrace[]): Unexplained[] {
 }
 
 const textOf = ({ kind, id, to, how, image, verdict }: NamedEvent): string =>
-  [kind, id === kind ? '' : id, 'to', to, how === 'none' ? '' : `(${how})`, image === 'none' ? '' : `of ${image}`, verdict === 'none' ? '' : `by ${verdict}`]
+  [
+    kind,
+    id === kind ? '' : id,
+    'to',
+    to,
+    how === 'none' ? '' : `(${how})`,
+    image === 'none' ? '' : `of ${image}`,
+    verdict === 'none' ? '' : `by ${verdict}`,
+  ]
     .filter((word) => word !== '')
     .join(' ');
 

@@ -22,7 +22,8 @@ interface Trigger {
   readonly when?: string;
 }
 
-const ofRecord = (names: readonly string[]): Record<string, string> => Object.fromEntries(names.map((name) => [name, `NEW.record ->> '$.${name}'`]));
+const ofRecord = (names: readonly string[]): Record<string, string> =>
+  Object.fromEntries(names.map((name) => [name, `NEW.record ->> '$.${name}'`]));
 const sandboxFacts = { ...ofRecord(['phase']), network: "NEW.record ->> '$.config.linux.securityContext.namespaceOptions.network'" };
 const containerFacts = ofRecord(['phase', 'sandboxId', 'imageId', 'verdictId', 'reason', 'startFailure']);
 
@@ -74,7 +75,8 @@ export function beginJournal(root: string): void {
   for (const [name, triggers] of databases)
     withDatabase(join(root, name), false, (db) => {
       if (db.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(table) !== undefined) return;
-      const standing = name === 'state.db' ? db.prepare('SELECT (SELECT count(*) FROM sandbox) + (SELECT count(*) FROM image) AS rows').get() : undefined;
+      const standing =
+        name === 'state.db' ? db.prepare('SELECT (SELECT count(*) FROM sandbox) + (SELECT count(*) FROM image) AS rows').get() : undefined;
       if (Number(standing?.['rows'] ?? 0) > 0) throw new Error(`${root} has pods or images already: their journal would have no beginning`);
       db.exec(`BEGIN IMMEDIATE; ${journalTable} ${triggers.map(triggerText).join('\n')} COMMIT;`);
     });
@@ -83,7 +85,11 @@ export function beginJournal(root: string): void {
 /** What the journal says so far. The daemon may run, or not. */
 export function readJournal(root: string, source: string): Run {
   const [records = [], links = []] = databases.map(([name]) =>
-    withDatabase(join(root, name), true, (db) => db.prepare(`SELECT at, kind, id, facts FROM ${table} ORDER BY seq`).all() as unknown as Row[]),
+    withDatabase(
+      join(root, name),
+      true,
+      (db) => db.prepare(`SELECT at, kind, id, facts FROM ${table} ORDER BY seq`).all() as unknown as Row[],
+    ),
   );
   return { source, machine: false, events: [...eventsOf(records), ...eventsOf(links)] };
 }

@@ -32,17 +32,26 @@ export function splitRun(run: Run): readonly PodTrace[] {
   if (pods.size === 0) throw new Error(`the trace of ${run.source} is empty: it shows no pod`);
   // What belongs to no pod that was ever recorded is explained by nothing.
   const strays = run.events.filter(
-    (event) => (event.kind === 'link' && !pods.has(event.id)) || (event.kind === 'container' && event.to === 'creating' && !pods.has(event.pod ?? '')),
+    (event) =>
+      (event.kind === 'link' && !pods.has(event.id)) ||
+      (event.kind === 'container' && event.to === 'creating' && !pods.has(event.pod ?? '')),
   );
   return [
     ...[...pods.keys()].map((pod) => ofPod(run, pod)),
     ...strays.map((event) => named(run, `without a pod: ${event.kind} ${event.id}`, [event], [])),
-    named(run, 'images', run.events.filter(({ kind }) => kind === 'image' || kind === 'verdict'), []),
+    named(
+      run,
+      'images',
+      run.events.filter(({ kind }) => kind === 'image' || kind === 'verdict'),
+      [],
+    ),
   ].filter(({ events, links }) => events.length + links.length > 0);
 }
 
 function ofPod(run: Run, pod: string): PodTrace {
-  const containers = new Map(run.events.filter((event) => event.kind === 'container' && event.pod === pod).map((event) => [event.id, event]));
+  const containers = new Map(
+    run.events.filter((event) => event.kind === 'container' && event.pod === pod).map((event) => [event.id, event]),
+  );
   const isOwn = ({ kind, id }: TraceEvent): boolean =>
     kind === 'pod' ? id === pod : (kind === 'container' || kind === 'process' || kind === 'exit') && containers.has(id);
   const first = run.events.findIndex(isOwn);

@@ -48,7 +48,7 @@ export function runTlc(module: string, configuration: string, files: Readonly<Re
     ];
     const holds = status === 0 && output.includes('No error has been found');
     if (!holds && violated.length === 0) throw new Error(`TLC could not check ${module} (exit ${String(status)}):\n${output}`);
-    const states = Number(/([\d]+) distinct states found/.exec(output.replaceAll(',', ''))?.[1] ?? 0);
+    const states = Number([...output.replaceAll(',', '').matchAll(/(\d+) distinct states found/g)].at(-1)?.[1] ?? 0);
     return { holds, violated, states, output };
   } finally {
     rmSync(folder, { recursive: true, force: true });
