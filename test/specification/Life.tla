@@ -131,8 +131,9 @@ PodStopped ==
   /\ PodBecomes("stopped")
 
 PodGone ==
-  /\ pod \notin {"absent", "gone"}
-  /\ (podKnown = "absent" \/ InTheMaking \/ podKnown = "stopped")
+  /\ \/ podKnown = "absent" /\ pod \notin {"absent", "gone"}
+     \/ podKnown = "creating" /\ pod \in {"creating", "gone"}
+     \/ podKnown = "stopped"
   /\ Detached
   /\ \A c \in Containers : known[c] \in {"absent", "gone"}
   /\ PodBecomes("gone")

@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -57,5 +57,5 @@ export function runTlc(module: string, configuration: string, files: Readonly<Re
 
 /** The version of the checker, as it says it. */
 export function versionOfTlc(): string {
-  return /Version [^\n]*/.exec(execFileSync(findTool('tlc').path, ['-help'], { encoding: 'utf8' }))?.[0] ?? 'unknown';
+  return `TLC ${/Version [^\n]*/.exec(spawnSync(findTool('tlc').path, ['-help'], { encoding: 'utf8' }).stdout)?.[0] ?? 'of no version'}`;
 }
