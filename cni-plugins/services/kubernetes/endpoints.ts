@@ -26,6 +26,31 @@ export interface Candidate extends Endpoint {
   readonly ports: Readonly<Record<string, number>>;
 }
 
+/**
+ * Pairs of a port and an endpoint that one Service is looked at for, which takes about a second: any author of Services and EndpointSlices could have
+ * each node go through a thousand million.
+ */
+const mostPairs = 262_144;
+/** Looked at for however many ports. */
+const leastCandidates = 64;
+
+/** As many endpoints as a service of so many ports is looked at for: this node's first, then those that serve, in an order of the node's own. */
+export function withinReach(candidates: readonly Candidate[], ports: number, { nodeName }: Place): readonly Candidate[] {
+  const most = Math.max(leastCandidates, Math.floor(mostPairs / Math.max(1, ports)));
+  if (candidates.length <= most) return candidates;
+  const order = new Map([...inOwnOrder(new Set(candidates.map(({ address }) => address)), nodeName)].map((address, at) => [address, at]));
+  const rank = ({ node, serving, address }: Candidate): readonly [number, number, number] => [
+    node === nodeName ? 0 : 1,
+    serving ? 0 : 1,
+    order.get(address) ?? 0,
+  ];
+  return candidates
+    .map((candidate) => ({ candidate, rank: rank(candidate) }))
+    .toSorted((a, b) => a.rank[0] - b.rank[0] || a.rank[1] - b.rank[1] || a.rank[2] - b.rank[2])
+    .slice(0, most)
+    .map(({ candidate }) => candidate);
+}
+
 /** A service's port, and its name in the slices. */
 export interface MappedPort {
   readonly inSlices: string;
@@ -155,7 +180,8 @@ function rowsOf(address: string, ports: ReadonlyMap<string, readonly PortPlace[]
       return placed === undefined ? [] : [{ port, ...placed }];
     });
     const differing = at.filter(({ port, number }) => number !== port.targetPort).map(({ port, number }) => [port.name, number] as const);
-    const without = mapped.filter(({ port }) => !at.some((each) => each.port.name === port.name)).map(({ port }) => port.name);
+    const has = new Set(at.map(({ port }) => port.name));
+    const without = mapped.filter(({ port }) => !has.has(port.name)).map(({ port }) => port.name);
     const quiescent = at.filter(({ isNew }) => !isNew).map(({ port }) => port.name);
     return {
       address,

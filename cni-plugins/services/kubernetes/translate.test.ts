@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { assertNearLinearWork } from '../../../test/fixtures/cost.ts';
 import type { Service } from '../model.ts';
 import { localReady } from './endpoints.ts';
 import type { Place } from './endpoints.ts';
 import { readService, readSlice } from './objects.ts';
-import type { EndpointSlice } from './objects.ts';
+import type { EndpointSlice, KubernetesService } from './objects.ts';
 import { mostServers, translate } from './translate.ts';
 import type { Translation } from './translate.ts';
 
@@ -552,4 +553,57 @@ test('of more source ranges than a node can hold for each port some are let in, 
   const ranges = outside({ services, notes }).loadBalancerSourceRanges ?? [];
   assert.equal(ranges.filter((text) => !text.startsWith('::')).length, 65);
   assert.ok(notes.some((text) => /65 of 50000/u.test(text)));
+});
+
+const endpointsOf = (count: number, more: WrittenEndpoint = {}): object[] =>
+  Array.from({ length: count }, (_, index) => endpoint(`10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`, more));
+
+test('a service of many ports is looked at for as many endpoints as a node has time for, its own first', () => {
+  const ports = manyPorts(4096);
+  const own = endpoint('10.255.0.1', { node: 'here' });
+  const { services, notes } = translated({ spec: { ports } }, [slice([...endpointsOf(2000), own], { ports })]);
+  const { backends } = inside({ services, notes });
+  assert.equal(backends.length, 64);
+  assert.ok(backends.some(({ address }) => address === '10.255.0.1'));
+  assert.ok(notes.some((text) => /64 of 2001 endpoints/u.test(text)));
+  // Those that serve before those that do not.
+  const ending = slice(endpointsOf(3000, { ready: false, serving: false, terminating: true }), {
+    ports,
+    metadata: { namespace: 'shop', name: 'web-2', labels: { 'kubernetes.io/service-name': 'web' } },
+  });
+  const mixed = inside(translated({ spec: { ports } }, [ending, slice([endpoint('10.254.0.1')], { ports })]));
+  assert.ok(mixed.backends.some(({ address }) => address === '10.254.0.1'));
+  // Few ports: all of them, as many as a service has.
+  const few = translated({}, [slice(endpointsOf(2000))]);
+  assert.equal(inside(few).backends.length, 1024);
+  assert.deepEqual(
+    few.notes.filter((text) => text.includes('looked at')),
+    [],
+  );
+});
+
+test('a service costs in proportion to its ports and to its endpoints', async () => {
+  const cases: Readonly<Record<string, readonly [n: number, make: (n: number) => readonly [KubernetesService, EndpointSlice[]]]>> = {
+    ports: [
+      1000,
+      (n) => [readService(service({ spec: { ports: manyPorts(n) } }))!, slicesOf([slice(endpointsOf(20), { ports: manyPorts(n) })])],
+    ],
+    endpoints: [2000, (n) => [readService(service({}))!, slicesOf([slice(endpointsOf(n))])]],
+    'numbers of one address': [
+      500,
+      (n) => [
+        readService(service({}))!,
+        slicesOf(Array.from({ length: n }, (_, index) => slice([endpoint('10.0.0.1')], { ports: [{ port: index + 1, protocol: 'TCP' }] }))),
+      ],
+    ],
+  };
+  for (const [what, [n, make]] of Object.entries(cases))
+    await assertNearLinearWork(
+      what,
+      (size) => {
+        const [read, slices] = make(size);
+        return () => translate(read, slices, place);
+      },
+      { n },
+    );
 });

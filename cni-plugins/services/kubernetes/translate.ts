@@ -4,7 +4,7 @@ import { contains, formatIp, parseIp, parsePrefix } from '../../spec/address.ts'
 import { wrongAddress } from '../description/parts.ts';
 import { maxSourceRanges } from '../description/schema.ts';
 import type { Scheduler, Service, ServicePort } from '../model.ts';
-import { backendsOf, mostTaking } from './endpoints.ts';
+import { backendsOf, mostTaking, withinReach } from './endpoints.ts';
 import type { Candidate, MappedPort, Place } from './endpoints.ts';
 import { slicePort } from './objects.ts';
 import type { EndpointSlice, KubernetesPort, KubernetesService } from './objects.ts';
@@ -60,7 +60,12 @@ function fitting(field: string, addresses: readonly string[], ports: number, tak
 }
 
 function translated(service: KubernetesService, slices: Iterable<EndpointSlice>, place: Place, notes: string[]): Translation {
-  const candidates = [...slices].flatMap(({ ports, endpoints }) => endpoints.map((endpoint): Candidate => ({ ...endpoint, ports })));
+  const all = [...slices].flatMap(({ ports, endpoints }) => endpoints.map((endpoint): Candidate => ({ ...endpoint, ports })));
+  const candidates = withinReach(all, service.ports.length, place);
+  if (candidates.length < all.length)
+    notes.push(
+      `${candidates.length} of ${all.length} endpoints are looked at, which is as many as for ${service.ports.length} ports may be`,
+    );
   const [name, externalName] = namesOf(`${service.namespace}/${service.name}`);
   const mapped = service.ports.map((port) => portOf(port, candidates));
   const ports = mapped.map(({ port }) => port);
