@@ -5,6 +5,7 @@ export { cachedFile } from './cached-path.ts';
 export type { CachedFile } from './cached-path.ts';
 export { attach as attachMount, bindMount, checkIdmap, isMountpoint, mount, setPropagation, umount } from './mount.ts';
 export type { BindOptions, Propagation } from './mount.ts';
+export { openNullDevice } from './null-device.ts';
 export { mountOverlay } from './overlay.ts';
 export type { Overlay } from './overlay.ts';
 export { inNamespaces, isNamespaceOf, sethostname, setns, unshare } from './namespaces.ts';

@@ -1,6 +1,6 @@
 import { Socket } from 'node:net';
 import { parseJson } from '../../base/json/index.ts';
-import { closeFd, openPipe, openPipes, writeFd } from '../../base/kernel/index.ts';
+import { closeFd, openNullDevice, openPipe, openPipes, writeFd } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { readPid } from './exec-files.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
@@ -45,7 +45,7 @@ export function takesCgroup(handler: Pick<RuntimeHandler, 'kind'>): boolean {
  * as they must be. crun stays as its parent. Other runtimes copy a command's output while they
  * wait, for as long as anybody holds it; so they start it detached, and conmon is the parent, with the descriptors passed through.
  * The caller's descriptors may be closed once it resolves.
- * @param input.descriptors the command's standard streams; `null` is /dev/null
+ * @param input.descriptors the command's standard streams; `null` is a null device
  * @param input.consoleSocket where the runtime sends the master of the command's terminal
  * @throws PortcullisError RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR, RUNTIME_CONTAINER_ROOT_UNKNOWN
  */
@@ -63,7 +63,10 @@ export async function startCommand(input: {
   const console = input.consoleSocket === undefined ? [] : ['--console-socket', input.consoleSocket];
   const options = [...console, ...(scope?.args ?? [])];
   await checkCommandPlace(target, input.place, input.paths);
-  const parent = target.handler.kind === 'crun' ? await startDirectly(input, options) : await startMonitored(input, options);
+  const parent = await withNullDevice(input.descriptors, (descriptors) => {
+    const given = { ...input, descriptors };
+    return target.handler.kind === 'crun' ? startDirectly(given, options) : startMonitored(given, options);
+  });
   let killed: Promise<void> | undefined;
   const kill = async (spare?: (pid: number) => boolean): Promise<void> => {
     const command = readPid(files.pid);
@@ -86,8 +89,23 @@ interface Parent {
   kill(): void;
 }
 
-type Start = Parameters<typeof startCommand>[0];
+type Descriptors = readonly [number, number, number];
+type Start = Omit<Parameters<typeof startCommand>[0], 'descriptors'> & { readonly descriptors: Descriptors };
 const SIGKILL = 9;
+
+/** A null device of the command's own for `null`: a runtime gives the standard streams to the user of the command. */
+async function withNullDevice<T>(
+  [stdin, stdout, stderr]: Parameters<typeof startCommand>[0]['descriptors'],
+  start: (descriptors: Descriptors) => Promise<T>,
+): Promise<T> {
+  if (stdin !== null && stdout !== null && stderr !== null) return start([stdin, stdout, stderr]);
+  const device = openNullDevice();
+  try {
+    return await start([stdin ?? device, stdout ?? device, stderr ?? device]);
+  } finally {
+    closeFd(device);
+  }
+}
 
 async function startDirectly({ startProgram, target, files, scope, descriptors }: Start, options: readonly string[]): Promise<Parent> {
   const { handler, id } = target;

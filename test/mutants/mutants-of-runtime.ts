@@ -21,6 +21,13 @@ export const mutants: readonly Mutant[] = [
     tests: launcherName,
   },
   {
+    file: 'base/kernel/null-device.ts',
+    removes: 'the null device that is nobody else’s',
+    from: 'mknod(path, S_IFCHR | 0o666, 1, 3);',
+    to: "return openFile('/dev/null', O_RDWR);",
+    tests: ['base/kernel/null-device.test.ts'],
+  },
+  {
     file: `${oci}/start-command.ts`,
     removes: 'the look at the launcher before each command',
     from: 'await checkCommandPlace(target, input.place, input.paths);',

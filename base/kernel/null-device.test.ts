@@ -1,0 +1,18 @@
+import assert from 'node:assert/strict';
+import { fchmodSync, fchownSync, fstatSync, readSync, statSync, writeSync } from 'node:fs';
+import { test } from 'node:test';
+import { closeFd, openNullDevice } from './index.ts';
+
+test('a null device is nobody else’s', (t) => {
+  const before = statSync('/dev/null');
+  const [one, other] = [openNullDevice(), openNullDevice()];
+  t.after(() => [one, other].forEach(closeFd));
+  assert.equal(fstatSync(one).rdev, before.rdev);
+  assert.equal(writeSync(one, 'lost'), 4);
+  assert.equal(readSync(one, Buffer.alloc(4)), 0);
+  assert.equal(fstatSync(one).mode & 0o7777, 0o666);
+  fchownSync(one, 1000, 1000);
+  fchmodSync(one, 0);
+  for (const { uid, mode } of [fstatSync(other), statSync('/dev/null')])
+    assert.deepEqual([uid, mode & 0o7777], [before.uid, before.mode & 0o7777]);
+});

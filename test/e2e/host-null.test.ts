@@ -1,0 +1,75 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { S_IFCHR, bindMount, mknod, mount, umount } from '../../base/kernel/index.ts';
+import { createContainer, execute, removePod, runPod } from '../fixtures/pod.ts';
+import type { Pod } from '../fixtures/pod.ts';
+import { openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+import { openCommand } from '../fixtures/stream-client.ts';
+
+/** Stands over the machine's in this mount namespace, so that a failure here costs nobody else theirs. */
+const own = mkdtempSync(join(tmpdir(), 'host-null-'));
+mount('tmpfs', own, 'tmpfs', 0);
+mknod(join(own, 'null'), S_IFCHR | 0o666, 1, 3);
+chmodSync(join(own, 'null'), 0o666);
+bindMount(join(own, 'null'), '/dev/null');
+
+const facts = (): string => {
+  const { uid, gid, mode, rdev } = statSync('/dev/null');
+  return `${uid}:${gid} ${(mode & 0o7777).toString(8)} ${rdev}`;
+};
+const untouched = facts();
+/** What a container's user tries with each standard stream. */
+const grab = 'for n in 0 1 2; do chmod 0 /proc/self/fd/$n; done 2>/dev/null; true';
+
+describe('the null device of the host', () => {
+  let stage: Stage;
+  let image = '';
+  before(async () => {
+    stage = await openStage();
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+  });
+  after(async () => {
+    try {
+      await stage.close();
+    } finally {
+      umount('/dev/null');
+      umount(own);
+      rmSync(own, { recursive: true });
+    }
+  });
+
+  for (const runtimeHandler of ['crun', 'runc'])
+    for (const tty of [false, true])
+      it(`belongs to no container, nor to a command in one: ${runtimeHandler}${tty ? ', with a terminal' : ''}`, async () => {
+        const pod: Pod = await runPod(stage, `null-${runtimeHandler}-${tty}`, {}, runtimeHandler);
+        const containerId = await createContainer(stage, pod, {
+          image,
+          command: ['sh', '-c', `${grab}; exec sleep 600`],
+          security: { runAsUser: { value: 1000 }, runAsGroup: { value: 1001 } },
+          more: { tty },
+        });
+        const { runtime } = stage.daemon.cri;
+        await runtime.startContainer({ containerId });
+        assert.equal(facts(), untouched, 'started');
+        assert.equal((await execute(stage, containerId, 'sh', '-c', grab)).exitCode, 0);
+        assert.equal(facts(), untouched, 'ExecSync');
+        for (const streams of [
+          { tty: false, stdin: false, stdout: true, stderr: false },
+          { tty: false, stdin: false, stdout: false, stderr: true },
+          { tty: true, stdin: false, stdout: true, stderr: false },
+        ]) {
+          const client = await openCommand((await runtime.exec({ containerId, cmd: ['sh', '-c', grab], ...streams })).url);
+          assert.equal((await client.status).status, 'Success');
+          assert.equal(facts(), untouched, JSON.stringify(streams));
+        }
+        // What a command has as its standard streams is a null device all the same.
+        const { stdout } = await execute(stage, containerId, 'sh', '-c', 'ls -lLn /proc/self/fd/0; wc -c');
+        assert.match(stdout, /^crw-rw-rw-.* 1, +3 [^]*\n0\n$/);
+        await removePod(stage, pod);
+      });
+});
