@@ -287,9 +287,12 @@ function nameStatement(row: NameRow, imageId: string): Statement {
   };
 }
 
+/** A write that was reported as failed may have taken effect all the same: its row, of which nobody here knows, gives way. */
 function layerStatement(row: LayerRow): Statement {
   return {
-    sql: 'INSERT INTO image_layer (folder, diff_id, dependent, blob_digest, blob_size, manifest_sha256, bytes, inodes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+    sql: `INSERT INTO image_layer (folder, diff_id, dependent, blob_digest, blob_size, manifest_sha256, bytes, inodes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+      ON CONFLICT (folder) DO UPDATE SET diff_id = excluded.diff_id, dependent = excluded.dependent, blob_digest = excluded.blob_digest,
+        blob_size = excluded.blob_size, manifest_sha256 = excluded.manifest_sha256, bytes = excluded.bytes, inodes = excluded.inodes`,
     params: [row.folder, row.diffId, Number(row.dependent), row.blobDigest, row.blobSize, row.manifestSha256, row.bytes, row.inodes],
   };
 }

@@ -114,8 +114,9 @@ export async function openRootfsShelf(
   return {
     async mount(id, imageId, layers, mapping, context) {
       folderOf(folders, id);
-      // Before anything is awaited: the image may be removed at any moment, and its layers must stay.
-      if (!held.has(id)) held.set(id, { layers });
+      // Before anything is awaited: the image may be removed at any moment, and its layers must stay. An earlier run may have been killed before
+      // it wrote down which these are.
+      held.set(id, { layers: [...new Set([...(held.get(id)?.layers ?? []), ...layers])] });
       return inTurn(id, async () => {
         try {
           return await mount(id, imageId, layers, mapping, context);

@@ -1,54 +1,85 @@
-/** A small seeded generator (mulberry32): the same seed gives the same history. */
-export function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import type { Decisions } from './decisions.ts';
 
-/** Orders everything that happens: one pending step at a time, chosen by the seed; time passes only when nothing else can. */
+/** Orders everything that happens: one pending event at a time, as decided; time passes only when nothing else can happen. */
 export interface Scheduler {
-  readonly random: () => number;
+  readonly decisions: Decisions;
+  /** Milliseconds of a clock that only goes forward. */
   now(): number;
+  /** Milliseconds since 1970, as the machine's clock says. */
+  wall(): number;
+  /** Sets the machine's clock forward, or back. */
+  jump(ms: number): void;
   /** Resolves when the schedule comes to it. */
   step(): Promise<void>;
   sleep(ms: number): Promise<void>;
+  /** What the daemon does later, unless it is killed before. The returned function takes it back. */
+  after(ms: number, act: () => void): () => void;
   /** What happens outside of the daemon, and also when that is killed meanwhile. */
   later(ms: number, act: () => void): void;
-  /** Runs until `done` settles. Throws when nothing is left to run before. */
+  /** Runs until `done` settles. Throws {@link Deadlock} when nothing is left to happen before, or when that takes hours. */
   runUntil<T>(done: Promise<T>): Promise<T>;
-  /** Forgets every pending step and sleep of the daemon, as a killed process does. */
+  /** Forgets every pending event of the daemon, as a killed process does. */
   clear(): void;
 }
 
-export function createScheduler(seed: number): Scheduler {
-  const next = random(seed);
+/** A call waits, and nothing is left to happen, or it goes on and on. */
+export class Deadlock extends Error {}
+
+interface Timer {
+  readonly at: number;
+  readonly act: () => void;
+  readonly outside: boolean;
+}
+
+/** Slow effects take minutes, what fails is repeated, and one request may meet several. */
+const longestMs = 6 * 3_600_000;
+const mostEvents = 200_000;
+const begin = Date.UTC(2030, 0, 1);
+/** Turns of the real event loop, which a promise chain of the product may take without an event of the world. */
+const patience = 4;
+/** And milliseconds of real time, in which a module may be loaded for the first time. */
+const realPauses = [20, 100, 500];
+
+export function createScheduler(decisions: Decisions): Scheduler {
   let pending: (() => void)[] = [];
-  let timers: { at: number; wake: () => void; outside: boolean }[] = [];
+  let timers: Timer[] = [];
   let time = 0;
+  let shift = 0;
+  const add = (timer: Timer): void => {
+    // Kept in order; of one moment, the first comes first.
+    let at = timers.length;
+    while (at > 0 && (timers[at - 1]?.at ?? 0) > timer.at) at -= 1;
+    timers.splice(at, 0, timer);
+  };
   const advance = (): boolean => {
-    const index = Math.floor(next() * pending.length);
-    const [chosen] = pending.splice(index, 1);
+    const [chosen] = pending.splice(decisions.choose('order', pending.length), 1);
     if (chosen !== undefined) {
       chosen();
       return true;
     }
-    timers.sort((a, b) => a.at - b.at);
     const timer = timers.shift();
     if (timer === undefined) return false;
     time = Math.max(time, timer.at);
-    timer.wake();
+    timer.act();
     return true;
   };
   return {
-    random: next,
+    decisions,
     now: () => time,
+    wall: () => begin + time + shift,
+    jump: (ms) => {
+      shift += ms;
+    },
     step: () => new Promise((resolve) => pending.push(resolve)),
-    sleep: (ms) => new Promise((resolve) => timers.push({ at: time + ms, wake: resolve, outside: false })),
-    later: (ms, act) => void timers.push({ at: time + ms, wake: act, outside: true }),
+    sleep: (ms) => new Promise((resolve) => add({ at: time + Math.max(0, ms), act: resolve, outside: false })),
+    after: (ms, act) => {
+      const timer = { at: time + Math.max(0, ms), act, outside: false };
+      add(timer);
+      return () => {
+        timers = timers.filter((one) => one !== timer);
+      };
+    },
+    later: (ms, act) => add({ at: time + ms, act, outside: true }),
     clear: () => {
       pending = [];
       timers = timers.filter(({ outside }) => outside);
@@ -57,14 +88,24 @@ export function createScheduler(seed: number): Scheduler {
       let settled = false;
       const watched = done.finally(() => (settled = true));
       watched.catch(() => undefined);
-      let idle = 0;
-      while (!settled) {
-        await new Promise((resolve) => setImmediate(resolve));
-        if (settled) break;
+      const latest = time + longestMs;
+      let [idle, events] = [0, 0];
+      for (;;) {
+        await turn(idle);
+        if (settled) return watched;
         idle = advance() ? 0 : idle + 1;
-        if (idle > 3) throw new Error('deadlock: a call waits and nothing is left to happen');
+        events += 1;
+        if (events > mostEvents) throw new Deadlock(`it has not ended after ${mostEvents} events`);
+        if (idle > patience + realPauses.length) throw new Deadlock('it waits, and nothing is left to happen');
+        if (time > latest) throw new Deadlock(`it has not ended after ${longestMs / 3_600_000} hours`);
       }
-      return watched;
     },
   };
+}
+
+const realTimeout = globalThis.setTimeout;
+
+function turn(idle: number): Promise<void> {
+  const pause = realPauses[idle - patience];
+  return new Promise((resolve) => (pause === undefined ? setImmediate(resolve) : realTimeout(resolve, pause)));
 }

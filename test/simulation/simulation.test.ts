@@ -1,14 +1,57 @@
-import { test } from 'node:test';
-import { playHistory } from './history.ts';
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { drawnFrom, replayOf } from './decisions.ts';
+import type { Decisions } from './decisions.ts';
+import type { Tell } from './tell.ts';
+import { kinds, playerOf } from './kinds.ts';
+import type { LaneResult } from './lane.ts';
+import { planted } from './planted/list.ts';
+import { playSeed, report } from './search.ts';
+import { registerStandIns } from './stand-ins.ts';
 
-const histories = 300;
+registerStandIns();
 
-test(`${histories} random histories of pods and containers, with crashes and faults, break no invariant`, async () => {
-  for (let seed = 1; seed <= histories; seed += 1) {
-    try {
-      await playHistory(seed);
-    } catch (cause) {
-      throw new Error(`seed ${seed}: replay with npm run test:sim -- --seed ${seed} --histories 1`, { cause });
-    }
-  }
+const run = promisify(execFile);
+const histories = { pods: 250, images: 150 };
+
+describe('random histories with crashes, failures, slow effects, loss of power and jumps of the clock', () => {
+  for (const kind of kinds)
+    it(`${histories[kind]} of ${kind} break no invariant`, async () => {
+      for (let seed = 1; seed <= histories[kind]; seed += 1) {
+        const result = await playSeed(seed, kind);
+        if ('broken' in result) assert.fail(await report(result));
+      }
+    });
+});
+
+describe('a history', () => {
+  for (const kind of kinds)
+    it(`of ${kind} is the same when its decisions are replayed`, async () => {
+      const play = await playerOf(kind);
+      const told = async (decisions: Decisions): Promise<string[]> => {
+        const events: string[] = [];
+        const tell: Tell = (event) => events.push(event);
+        await play(decisions, tell);
+        return events;
+      };
+      const drawn = drawnFrom(3);
+      const events = await told(drawn);
+      assert.ok(events.length > 10);
+      assert.deepEqual(await told(replayOf(drawn.made)), events);
+    });
+});
+
+describe('a planted bug', () => {
+  it('is found, and its history shrunk', async () => {
+    const index = planted.findIndex(({ file }) => file.endsWith('/exit-recorder.ts'));
+    const lane = fileURLToPath(new URL('./lane.ts', import.meta.url));
+    const { stdout } = await run(process.execPath, [lane, '1', '2000', '1', 'pods', String(index)]);
+    const found = JSON.parse(stdout) as LaneResult;
+    assert.equal(found.invariant, 'everything ends');
+    const sizes = /shrunk from (\d+) decisions to (\d+)/.exec(found.report ?? '');
+    assert.ok(Number(sizes?.[2]) < 20 && Number(sizes?.[1]) > Number(sizes?.[2]), found.report ?? '');
+  });
 });

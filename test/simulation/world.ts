@@ -1,14 +1,13 @@
-import assert from 'node:assert/strict';
-import { PortcullisError } from '../../base/errors/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
-import type { Attachment } from '../../cni-plugins/index.ts';
-import type { ContainerRecord } from '../../runtime/containers/record.ts';
-import { sharesPids } from '../../runtime/containers/pid-namespace.ts';
-import type { ContainerEffects } from '../../runtime/containers/container-effects.ts';
 import type { Exit } from '../../runtime/monitor/exits.ts';
-import type { SandboxEffects } from '../../runtime/pods/service.ts';
-import type { Keyed, Records } from '../../runtime/state/records.ts';
+import { createStoredDatabase } from './database.ts';
+import type { StoredDatabase } from './database.ts';
+import { createTroubles } from './faults.ts';
+import type { Troubles } from './faults.ts';
+import { hold } from './invariants.ts';
 import type { Scheduler } from './scheduler.ts';
+import { untold } from './tell.ts';
+import type { Tell } from './tell.ts';
 
 /** A process as the kernel and its monitor hold it: it outlives the daemon. */
 interface Process {
@@ -34,9 +33,15 @@ interface Infra {
 
 /** Everything outside the daemon: what a crash leaves behind. */
 export interface World {
-  readonly disk: { sandbox: Map<string, string>; container: Map<string, string> };
+  readonly scheduler: Scheduler;
+  readonly tell: Tell;
+  readonly troubles: Troubles;
+  readonly database: StoredDatabase;
   readonly namespaces: Set<string>;
+  /** Links in the kernel: gone with the machine. */
   readonly links: Set<string>;
+  /** Addresses by sandbox, on the disk. */
+  readonly leases: Map<string, number>;
   readonly podFiles: Set<string>;
   readonly bundles: Set<string>;
   readonly rootfs: Set<string>;
@@ -48,16 +53,25 @@ export interface World {
   /** Changes with every start of the machine. */
   bootId: string;
   readonly monitorActs: MonitorActs;
+  /** Nanoseconds since 1970, decimal. */
+  wall(): string;
+  /** Another with each call. */
+  serial(): number;
 }
 
 /** What a monitor does after the end of its container: it writes the code, now or later, or it is lost. */
 export type MonitorActs = (write: () => void, lose: () => void) => void;
 
-export function emptyWorld(monitorActs: MonitorActs = (write) => write()): World {
+export function emptyWorld(scheduler: Scheduler, tell: Tell = untold, monitorActs: MonitorActs = (write) => write()): World {
+  let serial = 0;
   return {
-    disk: { sandbox: new Map(), container: new Map() },
+    scheduler,
+    tell,
+    troubles: createTroubles(scheduler),
+    database: createStoredDatabase(),
     namespaces: new Set(),
     links: new Set(),
+    leases: new Map(),
     podFiles: new Set(),
     bundles: new Set(),
     rootfs: new Set(),
@@ -67,6 +81,8 @@ export function emptyWorld(monitorActs: MonitorActs = (write) => write()): World
     everRan: new Map(),
     bootId: 'b1',
     monitorActs,
+    wall: () => String(BigInt(scheduler.wall()) * 1_000_000n),
+    serial: () => (serial += 1),
   };
 }
 
@@ -75,6 +91,7 @@ export function leftovers(world: World): string[] {
   const sets: [string, Iterable<string>][] = [
     ['namespaces', world.namespaces],
     ['link', world.links],
+    ['address of', world.leases.keys()],
     ['pod files', world.podFiles],
     ['bundle', world.bundles],
     ['rootfs', world.rootfs],
@@ -85,171 +102,31 @@ export function leftovers(world: World): string[] {
   return sets.flatMap(([what, ids]) => [...ids].map((id) => `${what} ${id}`));
 }
 
-/** Never settles: what a killed process was waiting for. */
-function never<T>(): Promise<T> {
-  return new Promise(() => undefined);
+/** Nobody is told of anything any more: the daemon is gone. */
+export function forgetWatchers(world: World): void {
+  for (const process of [...world.processes.values(), ...world.infra.values()]) process.watcher = undefined;
 }
 
-/** How often things go wrong, each from 0 to 1. */
-export interface Odds {
-  /** The daemon dies before or after an effect. */
-  readonly crash: number;
-  /** An effect fails before it acts, or after it has acted. */
-  readonly fail: number;
+/** Gives a pod its link and the lowest free address; one that has them gets the same. */
+export function giveLink(world: World, id: string): number {
+  world.links.add(id);
+  const standing = world.leases.get(id);
+  if (standing !== undefined) return standing;
+  const used = new Set(world.leases.values());
+  let address = 2;
+  while (used.has(address)) address += 1;
+  world.leases.set(id, address);
+  return address;
 }
 
-export const noFaults: Odds = { crash: 0, fail: 0 };
-
-/** How one daemon of the simulation meets the world. A daemon that is dead gets no answer any more. */
-export interface Incarnation {
-  readonly alive: () => boolean;
-  kill(): void;
-  /** One effect: it waits its turn, may fail before it acts or after, and the daemon may die before or after it. */
-  act<T>(name: string, body: () => T): Promise<T>;
-  /** A look at something, without a wait. It may fail, as every read may without free descriptors. */
-  look<T>(name: string, body: () => T): T;
-}
-
-/** Every failure of the simulation: a disk that is full, a read without free descriptors, a program that cannot be started. */
-export function fault(name: string): PortcullisError {
-  return new PortcullisError({ code: 'SIMULATED_FAULT', kind: 'internal', attempted: name, on: '', why: 'simulated', fix: 'retry' });
-}
-
-export function createIncarnation(scheduler: Scheduler, odds: Odds, onCrash: () => void): Incarnation {
-  let alive = true;
-  const kill = (): void => {
-    if (!alive) return;
-    alive = false;
-    onCrash();
-  };
-  const maybeDie = (): boolean => {
-    if (alive && scheduler.random() < odds.crash) kill();
-    return !alive;
-  };
-  const maybeFail = (name: string, chance: number): void => {
-    if (scheduler.random() < chance) throw fault(name);
-  };
-  return {
-    alive: () => alive,
-    kill,
-    act: async <T>(name: string, body: () => T): Promise<T> => {
-      if (!alive) return never();
-      await scheduler.step();
-      if (!alive || maybeDie()) return never();
-      maybeFail(name, odds.fail / 2);
-      const result = body();
-      if (maybeDie()) return never();
-      maybeFail(`${name} (done)`, odds.fail / 2);
-      await scheduler.step();
-      return alive ? result : never();
-    },
-    look: (name, body) => {
-      if (alive) maybeFail(name, odds.fail / 2);
-      return body();
-    },
-  };
-}
-
-/** Records on the simulated disk, as `openRecords` keeps them: a name belongs to one row, and goes from one that nobody knows. */
-export function simulatedRecords<T extends Keyed>(disk: Map<string, string>, life: Incarnation): Records<T> {
-  const memory = new Map<string, T>([...disk].map(([id, text]) => [id, JSON.parse(text) as T]));
-  const list = (): T[] => [...memory.values()];
-  const byName = (name: string): T | undefined => list().find((record) => record.name === name);
-  return {
-    get: (id) => memory.get(id),
-    byName,
-    find: (id) => memory.get(id),
-    list,
-    put: async (record) => {
-      await life.act('put', () => {
-        for (const [id, text] of disk) {
-          if (id === record.id || (JSON.parse(text) as T).name !== record.name) continue;
-          assert.equal(byName(record.name), undefined, `two records of one name: ${id} and ${record.id}`);
-          disk.delete(id);
-        }
-        disk.set(record.id, JSON.stringify(record));
-      });
-      memory.set(record.id, record);
-    },
-    delete: async (id) => {
-      await life.act('delete record', () => disk.delete(id));
-      memory.delete(id);
-    },
-  };
-}
-
-let serial = 0;
-
-export function sandboxEffects(world: World, life: Incarnation, scheduler: Scheduler): SandboxEffects {
-  return {
-    namespaces: {
-      claim: ({ hostNetwork, hostIpc }) =>
-        life.act('claim namespaces', () => {
-          if (hostNetwork && hostIpc) return undefined;
-          const dir = `ns-${(serial += 1)}`;
-          world.namespaces.add(dir);
-          return dir;
-        }),
-      release: (dir) => life.act('release namespaces', () => void world.namespaces.delete(dir)),
-    },
-    network: {
-      attach: ({ id }) =>
-        life.act('attach', () => {
-          world.links.add(id);
-          return { id } as Attachment;
-        }),
-      detach: (id) => life.act('detach', () => void world.links.delete(id)),
-    },
-    files: {
-      make: (record) => life.act('pod files', () => void world.podFiles.add(record.id)),
-      remove: (id) => life.act('remove pod files', () => void world.podFiles.delete(id)),
-      stand: (id) => world.podFiles.has(id),
-    },
-    askNames: () => Promise.resolve(),
-    cgroups: { place: (_asked, id) => `/portcullis/${id}`, owned: () => [], remove: () => Promise.resolve() },
-    infra: {
-      start: ({ id }) =>
-        life.act('start infra', () => {
-          // As an OCI runtime does for an id that it knows.
-          if (world.infra.has(id)) throw new Error(`the infra process of ${id} exists`);
-          const identity: ProcessIdentity = { pid: (serial += 1), startTime: id, bootId: world.bootId };
-          world.infra.set(id, { identity, alive: true, watcher: undefined });
-          return identity;
-        }),
-      end: ({ id }) =>
-        life.act('end infra', () => {
-          endInfra(world, id);
-          world.infra.delete(id);
-        }),
-      isAlive: ({ startTime }) => life.look('look at infra', () => world.infra.get(startTime)?.alive === true),
-      watch: ({ startTime }, tell) => {
-        const infra = world.infra.get(startTime);
-        const watcher = (): void => {
-          if (life.alive()) void scheduler.step().then(() => (life.alive() && infra?.watcher === watcher ? tell() : undefined));
-        };
-        if (infra !== undefined) infra.watcher = watcher;
-        if (infra?.alive === false) watcher();
-        return () => {
-          if (infra?.watcher === watcher) infra.watcher = undefined;
-        };
-      },
-    },
-    requireHandler: () => undefined,
-    digest: (value) => JSON.stringify(value),
-    newId: () => `s${(serial += 1)}`,
-    now: () => String(scheduler.now()),
-    sleep: (ms) => scheduler.sleep(ms),
-    bootId: () => world.bootId,
-  };
-}
-
-const lostExit: Exit = { code: 255, finishedAt: '1', fromMonitor: false };
+const lost = (finishedAt: string): Exit => ({ code: 255, finishedAt, fromMonitor: false });
 
 /** A process ends: its monitor writes the file when it comes to it, then whoever watches is told. */
 export function endProcess(world: World, id: string, code: number): void {
   const process = world.processes.get(id);
   if (process === undefined || process.state === 'dead') return;
   process.state = 'dead';
+  world.tell(`  process of ${id} ends with ${code}`);
   const end = (exit: Exit): void => {
     if (!process.monitored) return;
     process.monitored = false;
@@ -258,22 +135,9 @@ export function endProcess(world: World, id: string, code: number): void {
     process.watcher?.(exit);
   };
   world.monitorActs(
-    () => end({ code, finishedAt: '1', fromMonitor: true }),
-    () => end(lostExit),
+    () => end({ code, finishedAt: world.wall(), fromMonitor: true }),
+    () => end(lost(world.wall())),
   );
-}
-
-/** The machine starts again: what is not on disk is gone. Nobody knows how a process ended whose monitor had not written it. */
-export function reboot(world: World): void {
-  world.bootId = `b${(serial += 1)}`;
-  for (const process of world.processes.values()) {
-    process.state = 'dead';
-    process.watcher = undefined;
-    process.monitored = false;
-    process.exit ??= lostExit;
-  }
-  for (const infra of world.infra.values()) [infra.alive, infra.watcher] = [false, undefined];
-  for (const set of [world.namespaces, world.links, world.podFiles, world.bundles]) set.clear();
 }
 
 /** The process that holds a pod's PID namespace ends: the kernel ends every process in it. */
@@ -285,97 +149,27 @@ export function endInfra(world: World, sandboxId: string): void {
   infra.watcher?.();
 }
 
-export function containerEffects(world: World, life: Incarnation, scheduler: Scheduler): ContainerEffects {
-  return {
-    admit: (config) =>
-      life.act('admit', () => {
-        const image = config.image?.image ?? '';
-        if (image !== 'signed')
-          throw new PortcullisError({ code: 'DENIED', kind: 'denied', attempted: 'admit', on: image, why: 'unsigned', fix: 'sign it' });
-        return { imageId: image, imageRef: image, verdictId: 'v', token: undefined };
-      }),
-    prepare: (record, sandbox) =>
-      life.act('prepare', () => {
-        if (sharesPids(record.config) && world.infra.get(sandbox.id)?.identity.pid !== sandbox.infra?.process?.pid)
-          throw new Error(`${record.id} is to join a PID namespace that is not its pod's`);
-        world.rootfs.add(record.id);
-        world.bundles.add(record.id);
-        return { settingsDigest: 'd', networkClass: 'user', noNewPrivileges: true, user: record.user, stopSignal: 'SIGTERM' };
-      }),
-    create: (record) =>
-      life.act('create', () => {
-        const identity: ProcessIdentity = { pid: (serial += 1), startTime: record.id, bootId: world.bootId };
-        world.processes.set(record.id, {
-          state: 'created',
-          identity,
-          monitored: true,
-          watcher: undefined,
-          ignoresTerm: scheduler.random() < 0.3,
-          ...(sharesPids(record.config) && { sharedBy: record.sandboxId }),
-        });
-        return { init: identity, monitor: identity };
-      }),
-    raiseNetwork: () => life.act('raise network', () => undefined),
-    start: (record) =>
-      life.act('start', () => {
-        const process = world.processes.get(record.id);
-        if (process?.state === 'dead')
-          throw new PortcullisError({
-            code: 'RUNTIME_OCI_FAILED',
-            kind: 'precondition',
-            attempted: 'start',
-            on: record.id,
-            why: 'its process has ended',
-            fix: 'create another',
-          });
-        if (process?.state === 'created') {
-          process.state = 'running';
-          world.everRan.set(record.id, record.imageId);
-          if (scheduler.random() < 0.2) endProcess(world, record.id, 7);
-        }
-      }),
-    isStarted: (record) => life.act('observe', () => world.processes.get(record.id)?.state === 'running'),
-    kill: (record, signal) => {
-      if (!life.alive()) return;
-      life.look('kill', () => undefined);
-      const process = world.processes.get(record.id);
-      if (process === undefined || process.state === 'dead') return;
-      if (signal === 'SIGKILL') endProcess(world, record.id, 137);
-      else if (process.state === 'running' && !process.ignoresTerm) endProcess(world, record.id, 143);
-    },
-    heeds: (record) => life.look('heeds', () => world.processes.get(record.id)?.ignoresTerm === false),
-    killLeftovers: () => life.act('kill leftovers', () => undefined),
-    destroy: (record) =>
-      life.act('destroy', () => {
-        const process = world.processes.get(record.id);
-        if (process !== undefined) [process.state, process.monitored] = ['dead', false];
-        for (const set of [world.bundles, world.rootfs]) set.delete(record.id);
-        world.exitFiles.delete(record.id);
-      }),
-    watch: (record, tell) => {
-      const process = world.processes.get(record.id);
-      if (process === undefined) return () => undefined;
-      const watcher = (exit: Exit): void => {
-        if (life.alive()) void scheduler.step().then(() => (life.alive() ? tell(exit) : undefined));
-      };
-      process.watcher = watcher;
-      if (process.exit !== undefined) watcher(process.exit);
-      return () => {
-        if (process.watcher === watcher) process.watcher = undefined;
-      };
-    },
-    forgetExit: (id) => life.act('forget exit', () => void world.exitFiles.delete(id)),
-    recordedExit: (id) => life.act('recorded exit', () => world.exitFiles.get(id)),
-    wasOutOfMemory: () => life.act('out of memory', () => false),
-    exec: () => life.act('exec', () => ({ exitCode: 0, stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) })),
-    update: () => life.act('update', () => undefined),
-    reopenLog: () => life.act('reopen log', () => undefined),
-    isAlive: (record: ContainerRecord) => life.look('look at process', () => (world.processes.get(record.id)?.state ?? 'dead') !== 'dead'),
-    isMonitored: (record: ContainerRecord) => life.look('look at monitor', () => world.processes.get(record.id)?.monitored === true),
-    logPath: () => '',
-    digest: (value) => JSON.stringify(value),
-    newId: () => `c${(serial += 1)}`,
-    now: () => String(scheduler.now() + 1),
-    clock: { now: scheduler.now, sleep: (ms) => scheduler.sleep(ms) },
-  };
+/**
+ * The machine starts again: what is not on disk is gone, and what the database had not brought there yet may be. Nobody knows how a process
+ * ended whose monitor had not written it.
+ */
+export function reboot(world: World): void {
+  world.bootId = `b${world.serial()}`;
+  for (const process of world.processes.values()) {
+    process.state = 'dead';
+    process.watcher = undefined;
+    process.monitored = false;
+    process.exit ??= lost(world.wall());
+  }
+  for (const infra of world.infra.values()) [infra.alive, infra.watcher] = [false, undefined];
+  // Where the files of pods are on a disk, they outlive the boot.
+  const filesGo = world.scheduler.decisions.choose('files of pods outlive the boot', 2) === 0;
+  for (const set of [world.namespaces, world.links, world.bundles, ...(filesGo ? [world.podFiles] : [])]) set.clear();
+  world.database.losePower(world.scheduler.decisions);
+}
+
+/** What is true of the world at every moment. */
+export function checkWorld(world: World): void {
+  hold('true attachments', new Set(world.leases.values()).size === world.leases.size, 'two pods have one address');
+  for (const [id, image] of world.everRan) hold('verdict before use', image === 'signed', `container ${id} ran ${image}`);
 }

@@ -1,28 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createLogger } from '../../base/log/index.ts';
 import type { ContainerRecord } from '../../runtime/containers/record.ts';
-import { createContainerService } from '../../runtime/containers/service.ts';
-import type { ContainerService } from '../../runtime/containers/service.ts';
-import type { SandboxRecord } from '../../runtime/pods/record.ts';
-import { createSandboxService } from '../../runtime/pods/service.ts';
-import type { SandboxService } from '../../runtime/pods/service.ts';
-import { keyedLock } from '../../runtime/state/keyed-lock.ts';
 import type { Keyed, Records } from '../../runtime/state/records.ts';
-import { createScheduler } from './scheduler.ts';
+import { replayOf } from './decisions.ts';
+import { fault, noFaults } from './faults.ts';
+import { beginLife } from './life.ts';
+import { startPodsNode } from './pods-node.ts';
+import type { PodsNode } from './pods-node.ts';
 import { containerConfig, podConfig } from './requests.ts';
-import {
-  containerEffects,
-  createIncarnation,
-  emptyWorld,
-  endProcess,
-  fault,
-  leftovers,
-  noFaults,
-  reboot,
-  sandboxEffects,
-  simulatedRecords,
-} from './world.ts';
+import { createScheduler } from './scheduler.ts';
+import { untold } from './tell.ts';
+import { emptyWorld, endProcess, forgetWatchers, leftovers, reboot } from './world.ts';
 import type { MonitorActs } from './world.ts';
 
 /** Writes of one kind of record that fail, as on a disk that is full: the next so many of those that `of` names, before they take effect. */
@@ -34,48 +22,38 @@ interface Disk {
 function onDisk<T extends Keyed>(records: Records<T>, disk: Disk): Records<T> {
   return {
     ...records,
-    put: (record) => {
-      if (disk.failing === 0 || !disk.of(record)) return records.put(record);
+    put: (record, ...more) => {
+      if (disk.failing === 0 || !disk.of(record)) return records.put(record, ...more);
       disk.failing -= 1;
-      return Promise.reject(fault('put'));
+      return Promise.reject(fault('put', 'ENOSPC'));
     },
   };
 }
 
-/** One daemon over a world of its own, whose writes fail when the test says so. */
+/** One daemon over a world of its own, in which all is ordinary, whose writes fail when the test says so. */
 function openNode(monitorActs?: MonitorActs) {
-  const scheduler = createScheduler(1);
-  const world = emptyWorld(monitorActs);
+  const scheduler = createScheduler(replayOf([]));
+  const world = emptyWorld(scheduler, untold, monitorActs);
   const containerDisk: Disk = { failing: 0, of: () => true };
   const sandboxDisk: Disk = { failing: 0, of: () => true };
-  const log = createLogger({ level: 'silent' });
-  const boot = () => {
-    const life = createIncarnation(scheduler, noFaults, () => undefined);
-    const lock = keyedLock();
-    const containers: ContainerService = createContainerService({
-      records: onDisk(simulatedRecords<ContainerRecord>(world.disk.container, life), containerDisk),
-      requireSandbox: (id) => sandboxes.require(id),
-      shareProcesses: (record) => sandboxes.shareProcesses(record),
-      lock,
-      log,
-      effects: containerEffects(world, life, scheduler),
-    });
-    const sandboxes: SandboxService = createSandboxService({
-      records: onDisk(simulatedRecords<SandboxRecord>(world.disk.sandbox, life), sandboxDisk),
-      lock,
-      log,
-      containers,
-      effects: sandboxEffects(world, life, scheduler),
-    });
-    return { containers, sandboxes };
-  };
   const run = <T>(call: Promise<T>): Promise<T> => scheduler.runUntil(call);
   const wait = (ms: number): Promise<void> => run(scheduler.sleep(ms));
+  const boot = (): Promise<PodsNode> =>
+    run(
+      startPodsNode(
+        world,
+        beginLife(world, noFaults, () => forgetWatchers(world)),
+        {
+          sandboxes: (records) => onDisk(records, sandboxDisk),
+          containers: (records) => onDisk(records, containerDisk),
+        },
+      ),
+    );
   return { scheduler, world, containerDisk, sandboxDisk, boot, run, wait };
 }
 
 async function openRunning(node: ReturnType<typeof openNode>) {
-  const { sandboxes, containers } = node.boot();
+  const { sandboxes, containers } = await node.boot();
   const pod = await node.run(sandboxes.run(podConfig(2), ''));
   const container = await node.run(containers.create(pod.id, containerConfig('c', 'signed')));
   await node.run(containers.start(container.id));
@@ -122,7 +100,7 @@ describe('an exit whose record cannot be written', () => {
 
   it('ends the container when it is the record of its start', async () => {
     const node = openNode();
-    const { sandboxes, containers } = node.boot();
+    const { sandboxes, containers } = await node.boot();
     const pod = await node.run(sandboxes.run(podConfig(2), ''));
     const { id } = await node.run(containers.create(pod.id, containerConfig('c', 'signed')));
     Object.assign(node.containerDisk, { failing: 1, of: (record: ContainerRecord) => record.phase === 'running' });
@@ -136,7 +114,7 @@ describe('an exit whose record cannot be written', () => {
 describe('a pod whose first record cannot be written', () => {
   it('leaves no namespaces, and can be asked for again', async () => {
     const node = openNode();
-    const { sandboxes } = node.boot();
+    const { sandboxes } = await node.boot();
     for (let attempt = 0; attempt < 5; attempt += 1) {
       node.sandboxDisk.failing = 1;
       await assert.rejects(node.run(sandboxes.run(podConfig(2), '')), { code: 'SIMULATED_FAULT' });
@@ -153,7 +131,7 @@ describe('a daemon that starts between the end of a process and the file of its 
     const node = openNode((monitorWrites) => (write = monitorWrites));
     const { container } = await openRunning(node);
     endProcess(node.world, container.id, 3);
-    const { containers } = node.boot();
+    const { containers } = await node.boot();
     await node.run(containers.recover());
     await node.wait(1_000);
     assert.equal(containers.require(container.id).phase, 'running');
@@ -169,7 +147,7 @@ describe('a daemon that starts between the end of a process and the file of its 
     before.close();
     endProcess(node.world, container.id, 3);
     lose();
-    const { containers } = node.boot();
+    const { containers } = await node.boot();
     await node.run(containers.recover());
     assert.partialDeepStrictEqual(containers.require(container.id), { phase: 'exited', exitCode: 255, reason: 'MonitorLost' });
   });
@@ -178,7 +156,7 @@ describe('a daemon that starts between the end of a process and the file of its 
 describe('a machine that starts again', () => {
   it('has no pod that is ready, also none that had only namespaces of the host', async () => {
     const node = openNode();
-    const { sandboxes: before } = node.boot();
+    const { sandboxes: before } = await node.boot();
     const own = await node.run(before.run(podConfig(2), ''));
     const host = await node.run(before.run(podConfig(3), ''));
     assert.equal(host.namespacesDir, undefined);
@@ -186,7 +164,7 @@ describe('a machine that starts again', () => {
     reboot(node.world);
     // Whether its files are gone as well depends on where they are.
     node.world.podFiles.add(host.id);
-    const { sandboxes } = node.boot();
+    const { sandboxes } = await node.boot();
     await node.run(sandboxes.recover((dir) => node.world.namespaces.has(dir)));
     assert.deepEqual(
       [own, host].map(({ id }) => sandboxes.require(id).phase),
@@ -196,11 +174,11 @@ describe('a machine that starts again', () => {
 
   it('stops a pod whose files are gone, although it is the same boot: a node may be a container', async () => {
     const node = openNode();
-    const { sandboxes: before } = node.boot();
+    const { sandboxes: before } = await node.boot();
     const host = await node.run(before.run(podConfig(3), ''));
     before.close();
     node.world.podFiles.clear();
-    const { sandboxes } = node.boot();
+    const { sandboxes } = await node.boot();
     await node.run(sandboxes.recover(() => true));
     assert.equal(sandboxes.require(host.id).phase, 'stopped');
   });

@@ -25,8 +25,8 @@ export interface Pending {
   /** Of the layer, while it waits. */
   entries: number;
   cancelledAt: number | undefined;
-  /** Why its Worker was ended, when the job was the reason. */
-  verdict: Error | undefined;
+  /** Why it fails, whatever its Worker answers: that was ended because of it, or the layers below are not there. */
+  verdict: unknown;
 }
 
 export function createPending(given: Pick<Pending, 'id' | 'task' | 'lowers' | 'signal' | 'group'>): Pending {

@@ -55,6 +55,15 @@ function isWhole(request: UnpackRequest, layer: UnpackedLayer): void {
   assert.equal(layer.manifestSha256, sha256(readFileSync(`${request.staging}/files.ndjson`)).slice('sha256:'.length));
 }
 
+test('a layer fails with the reason why the layers below are not there', async () => {
+  const pool = poolOf({ size: 1 });
+  const failure = Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' });
+  await assert.rejects(
+    pool.unpack(requestOf([{ name: 'folder-of-a-lower-layer/file' }]), () => Promise.reject(failure)),
+    failure,
+  );
+});
+
 test('a cancelled layer leaves its Worker in the middle of its look-ups', async () => {
   const pool = poolOf({ size: 1 });
   const lowers = await manyLowers(pool);

@@ -152,7 +152,7 @@ export function createUnpackPool(options: UnpackPoolOptions = {}): UnpackPool {
     member.jobs.delete(message.job);
     if (member.jobs.size === 0) member.worker.unref();
     if (job.isAside && message.kind === 'failed') awaitLowers(job);
-    else if (message.kind === 'failed') job.settle.reject(errorFromJson(message.error));
+    else if (message.kind === 'failed') job.settle.reject(job.verdict ?? errorFromJson(message.error));
     else job.settle.resolve(message);
     schedule();
   }
@@ -168,7 +168,8 @@ export function createUnpackPool(options: UnpackPoolOptions = {}): UnpackPool {
         (lowers) => {
           member.worker.postMessage({ kind: 'lowers', job: job.id, lowers } satisfies UnpackCommand);
         },
-        () => {
+        (thrown: unknown) => {
+          job.verdict = thrown;
           cancelIn(member, job);
         },
       );

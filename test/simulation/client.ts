@@ -1,0 +1,152 @@
+import type { Odds, Troubles } from './faults.ts';
+import { noFaults } from './faults.ts';
+import { Broken, hold } from './invariants.ts';
+import { Deadlock } from './scheduler.ts';
+import type { Scheduler } from './scheduler.ts';
+import type { Tell } from './tell.ts';
+
+/** The daemon died under a request. */
+export class Died extends Error {}
+
+/** One life of a daemon, as its clients know it. */
+export interface Life {
+  /** Rejects with {@link Died}, or with the invariant that is broken. */
+  readonly ended: Promise<never>;
+  kill(): void;
+  /** From now on nothing fails. */
+  calm(): void;
+}
+
+/** A kubelet: it repeats its requests after a crash of the daemon or a failure, ever more slowly. */
+export interface Client<Node extends Life> {
+  readonly node: () => Node;
+  readonly crashes: () => number;
+  /** Begins a request, which goes on while others are made. @param what for whoever reads the history */
+  start<T>(what: string, request: (node: Node) => Promise<T>): Promise<T>;
+  /** Lets the world go on until `done` settles. */
+  drive<T>(done: Promise<T>): Promise<T>;
+  /** A request, until it is answered. */
+  call<T>(what: string, request: (node: Node) => Promise<T>): Promise<T>;
+  /** Lets what goes on by itself take some turns. */
+  settle(turns?: number): Promise<void>;
+  wait(ms: number): Promise<void>;
+  /** Kills the daemon, does something to the world, and starts it again. */
+  restart(between: () => void): Promise<void>;
+  /** Faults cease: from now on every request must succeed. */
+  calm(): void;
+}
+
+export interface ClientParts<Node extends Life> {
+  readonly scheduler: Scheduler;
+  readonly odds: Odds;
+  readonly troubles: Troubles;
+  readonly tell: Tell;
+  /** Starts the daemon. When that fails, nothing of it goes on. */
+  readonly boot: (odds: Odds) => Promise<Node>;
+  /** Whether a failure is one that faults explain: the request is repeated. */
+  readonly passes: (cause: unknown) => boolean;
+}
+
+const mostAttempts = 60;
+const mostCalmAttempts = 3;
+
+export async function createClient<Node extends Life>(parts: ClientParts<Node>): Promise<Client<Node>> {
+  const { scheduler, troubles, tell, passes } = parts;
+  let isCalm = false;
+  let crashes = 0;
+  const reason = (cause: unknown): string => (cause instanceof Died ? 'the daemon died' : String(cause));
+  const sleep = (ms: number): Promise<void> => new Promise((resolve) => scheduler.later(ms, resolve));
+
+  const drive = async <T>(done: Promise<T>): Promise<T> => {
+    try {
+      return await scheduler.runUntil(done);
+    } catch (cause) {
+      if (!(cause instanceof Deadlock)) throw cause;
+      throw new Broken('everything ends', `${[...open].join(', ') || 'the start of the daemon'}: ${cause.message}`);
+    }
+  };
+  /** Requests that are not answered yet. */
+  const open = new Set<string>();
+
+  /** Starts the daemon until it stays up; a service manager repeats a start that fails. */
+  const bootUntilUp = async (): Promise<Node> => {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await parts.boot(isCalm || attempt > 5 ? noFaults : parts.odds);
+      } catch (cause) {
+        if (!(cause instanceof Died) && !passes(cause)) throw cause;
+        hold('everything ends', attempt < mostAttempts, `the daemon does not start: ${reason(cause)}`);
+        tell(`  the daemon does not start: ${reason(cause)}`);
+        await sleep(Math.min(1_000 * 2 ** attempt, 30_000));
+      }
+    }
+  };
+  let node = await drive(bootUntilUp());
+  let booting: Promise<void> | undefined;
+  /** Whoever finds it dead starts it, once. */
+  const revive = async (dead: Node): Promise<void> => {
+    if (node !== dead) return;
+    booting ??= bootUntilUp().then((next) => {
+      node = next;
+      if (isCalm) node.calm();
+      booting = undefined;
+    });
+    await booting;
+  };
+
+  const start = async <T>(what: string, request: (node: Node) => Promise<T>): Promise<T> => {
+    const name = `${what} (since ${scheduler.now()} ms)`;
+    open.add(name);
+    try {
+      for (let attempt = 1; ; attempt += 1) {
+        while (booting !== undefined) await booting;
+        const asked = node;
+        try {
+          return await Promise.race([request(asked), asked.ended]);
+        } catch (cause) {
+          const died = cause instanceof Died;
+          if (!died && !passes(cause)) throw cause;
+          hold(
+            'everything ends',
+            attempt < (isCalm ? mostCalmAttempts : mostAttempts),
+            () => `${what}: ${reason(cause)}, ${attempt} times`,
+          );
+          tell(`  ${what}: ${reason(cause)}`);
+          if (died) {
+            crashes += 1;
+            await revive(asked);
+          } else await sleep(Math.min(500 * 2 ** attempt, 60_000));
+        }
+      }
+    } finally {
+      open.delete(name);
+    }
+  };
+  const call = <T>(what: string, request: (node: Node) => Promise<T>): Promise<T> => drive(start(what, request));
+
+  return {
+    node: () => node,
+    crashes: () => crashes,
+    start,
+    drive,
+    call,
+    settle: async (turns = 12) => {
+      for (let turn = 0; turn < turns; turn += 1) await call('a pause', () => scheduler.step());
+    },
+    // Also when the daemon dies meanwhile, which is then started.
+    wait: async (ms) => {
+      await drive(sleep(ms));
+      await call('a pause', () => scheduler.step());
+    },
+    restart: async (between) => {
+      node.kill();
+      between();
+      await drive(revive(node));
+    },
+    calm: () => {
+      isCalm = true;
+      troubles.end();
+      node.calm();
+    },
+  };
+}

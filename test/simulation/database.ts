@@ -1,0 +1,74 @@
+import { hash } from 'node:crypto';
+import { DatabaseSync } from 'node:sqlite';
+import { createConnection } from '../../base/storage/transaction.ts';
+import type { Database, Outlives, SqlRow, Statement } from '../../base/storage/index.ts';
+import { stateMigrations } from '../../runtime/state/schema.ts';
+import type { Incarnation } from './incarnation.ts';
+import type { Decisions } from './decisions.ts';
+
+/**
+ * The daemon's database on the simulated disk: SQLite itself, in memory. What SQLite promises, and no more: a transaction is kept whole or not
+ * at all; one that is to outlive a loss of power does so once it is answered, with all before it; of those after it any number may be lost,
+ * the latest first.
+ */
+export interface StoredDatabase {
+  /** As one life of the daemon opens it. */
+  open(life: Incarnation): Database;
+  losePower(decisions: Decisions): void;
+  /** As whoever looks at the file sees it. */
+  read(sql: string): readonly SqlRow[];
+  close(): void;
+}
+
+interface Committed {
+  readonly statements: readonly Statement[];
+  readonly outlives: Outlives;
+}
+
+function emptyDatabase(): DatabaseSync {
+  const db = new DatabaseSync(':memory:');
+  // As the daemon's own connection has it (base/storage/open-file.ts).
+  db.function('sha256', { deterministic: true, directOnly: true }, (text) => (text === null ? null : hash('sha256', String(text), 'hex')));
+  for (const { sql } of stateMigrations) db.exec(sql);
+  return db;
+}
+
+export function createStoredDatabase(): StoredDatabase {
+  let committed: Committed[] = [];
+  let db = emptyDatabase();
+  let connection = createConnection(db, 'state.db');
+  const commit = (call: Committed): ReturnType<typeof connection.commitGroup>[number] => {
+    const [outcome] = connection.commitGroup([call.statements], 'power-loss');
+    if (outcome === undefined) throw new Error('unreachable: one call has one outcome');
+    if (!('error' in outcome)) committed.push(call);
+    return outcome;
+  };
+  return {
+    open: (life) => ({
+      all: <Row extends object = SqlRow>(sql: string, params: Statement['params'] = []) =>
+        life.act('read', 'read of the database', () => connection.read(sql, params, false) as Row[]),
+      get: <Row extends object = SqlRow>(sql: string, params: Statement['params'] = []) =>
+        life.act('read', 'read of the database', () => connection.read(sql, params, true)[0] as Row | undefined),
+      write: async (statements, outlives = 'power-loss') => {
+        const addsNothing = statements.every(({ sql }) => /^\s*(?:DELETE|UPDATE)\b/i.test(sql));
+        const outcome = await life.act(addsNothing ? 'removal' : 'write', 'write to the database', () => commit({ statements, outlives }));
+        if ('error' in outcome) throw outcome.error;
+        return outcome.results;
+      },
+      close: () => Promise.resolve(),
+    }),
+    losePower: (decisions) => {
+      const safe = committed.findLastIndex(({ outlives }) => outlives === 'power-loss') + 1;
+      const lost = decisions.choose('transactions lost', committed.length - safe + 1);
+      if (lost === 0) return;
+      const kept = committed.slice(0, committed.length - lost);
+      db.close();
+      db = emptyDatabase();
+      connection = createConnection(db, 'state.db');
+      committed = [];
+      for (const call of kept) commit(call);
+    },
+    read: (sql) => connection.read(sql, [], false),
+    close: () => db.close(),
+  };
+}

@@ -1,0 +1,112 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { Scheduler } from './scheduler.ts';
+
+/** What an effect needs of the machine, and so how it may fail. */
+export type EffectKind = 'write' | 'removal' | 'read' | 'spawn';
+
+export type Errnos = Readonly<Record<EffectKind, readonly string[]>>;
+
+export const usualErrnos: Errnos = {
+  write: ['EIO', 'ENOSPC', 'EMFILE'],
+  removal: ['EIO', 'EBUSY', 'EMFILE'],
+  read: ['EMFILE', 'ENOMEM'],
+  spawn: ['EAGAIN', 'ENOMEM', 'EMFILE'],
+};
+
+/** How often effects go wrong, each from 0 to 1. Each way is as likely before the effect as after. */
+export interface Odds {
+  /** The daemon dies: before the effect, after it, or in it. */
+  readonly crash: number;
+  /** It fails: before it acts, after it has acted, or in the middle. */
+  readonly fail: number;
+  /** It acts late, or is answered late: by up to minutes. */
+  readonly slow: number;
+}
+
+export const noFaults: Odds = { crash: 0, fail: 0, slow: 0 };
+
+/** What may become of an effect; the order of {@link oddsOf}. */
+export type Fate =
+  'fine' | 'acts late' | 'is answered late' | 'fails' | 'fails, done' | 'fails in it' | 'dies' | 'dies, done' | 'dies in it';
+const fates: readonly Fate[] = [
+  'fine',
+  'acts late',
+  'is answered late',
+  'fails',
+  'fails, done',
+  'fails in it',
+  'dies',
+  'dies, done',
+  'dies in it',
+];
+
+/** What is wrong with the machine for a while. */
+export type Trouble = 'the disk is full' | 'no descriptors' | 'no processes';
+export const troubles: readonly Trouble[] = ['the disk is full', 'no descriptors', 'no processes'];
+
+const failing: Readonly<Record<Trouble, Partial<Record<EffectKind, string>>>> = {
+  'the disk is full': { write: 'ENOSPC' },
+  'no descriptors': { write: 'EMFILE', read: 'EMFILE', spawn: 'EMFILE' },
+  'no processes': { spawn: 'EAGAIN' },
+};
+
+/** Troubles of one machine: each ends by itself. */
+export interface Troubles {
+  /** Ends at this moment of the scheduler's clock. */
+  readonly until: Map<Trouble, number>;
+  begin(trouble: Trouble, ms: number): void;
+  end(): void;
+  /** The errno of an effect that can not succeed now. */
+  errnoOf(kind: EffectKind): string | undefined;
+}
+
+export function createTroubles(scheduler: Scheduler): Troubles {
+  const until = new Map<Trouble, number>();
+  return {
+    until,
+    begin: (trouble, ms) => void until.set(trouble, scheduler.now() + ms),
+    end: () => until.clear(),
+    errnoOf: (kind) => {
+      for (const [trouble, end] of until) {
+        const errno = failing[trouble][kind];
+        if (errno !== undefined && end > scheduler.now()) return errno;
+      }
+      return undefined;
+    },
+  };
+}
+
+const oddsCache = new WeakMap<Odds, readonly number[]>();
+
+function oddsOf(odds: Odds): readonly number[] {
+  const known = oddsCache.get(odds);
+  if (known !== undefined) return known;
+  const { crash, fail, slow } = odds;
+  const list = [slow / 2, slow / 2, fail / 3, fail / 3, fail / 3, crash / 3, crash / 3, crash / 3];
+  oddsCache.set(odds, list);
+  return list;
+}
+
+/** Decides what becomes of one effect. */
+export function fateOf(scheduler: Scheduler, name: string, odds: Odds): Fate {
+  return fates[scheduler.decisions.weigh(name, oddsOf(odds))] ?? 'fine';
+}
+
+export function errnoFor(scheduler: Scheduler, errnos: readonly string[]): string {
+  return errnos[scheduler.decisions.choose('errno', errnos.length)] ?? 'EIO';
+}
+
+const delays = [2, 50, 1_500, 20_000, 150_000];
+
+/** Milliseconds by which a slow effect is late. */
+export function delayOf(scheduler: Scheduler): number {
+  return delays[scheduler.decisions.choose('delay', delays.length)] ?? 2;
+}
+
+/** Every failure that the simulation makes of effects of pods and containers. */
+export function fault(name: string, errno: string): PortcullisError {
+  return new PortcullisError({
+    ...{ code: 'SIMULATED_FAULT', kind: 'internal', attempted: name, on: '', why: `simulated: ${errno}`, fix: 'retry' },
+    details: { errno },
+  });
+}

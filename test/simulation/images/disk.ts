@@ -1,0 +1,242 @@
+import type { Decisions } from '../decisions.ts';
+
+/** A file system as programs see it, and what of it is on the disk. */
+export interface File {
+  readonly kind: 'file';
+  /** What is read. */
+  text: string;
+  /** What a loss of power leaves for certain; undefined: nothing was synced yet. */
+  kept: string | undefined;
+  /** Written since it was synced. */
+  isDirty: boolean;
+  /** The disk has refused what was written, and the kernel has reported that. */
+  isLost: boolean;
+}
+
+export interface Folder {
+  readonly kind: 'folder';
+  readonly entries: Map<string, Inode>;
+  /** Entries that a loss of power leaves for certain. */
+  kept: Map<string, Inode>;
+}
+
+export type Inode = File | Folder;
+
+interface EntryChange {
+  readonly folder: Folder;
+  readonly name: string;
+  readonly inode: Inode | undefined;
+}
+
+/**
+ * What Linux promises of a disk, and no more. A rename is kept or lost as a whole. A change of a folder is on the disk after an fsync of that
+ * folder or a syncfs; before, a loss of power may take it, the latest first or out of their order, but never one of an entry and not the
+ * later ones of the same entry. The bytes of a file are there after an fsync of it or a syncfs; before, all, some or none. When a sync fails, what
+ * was on its way is lost, and a later sync that succeeds says nothing of it.
+ */
+export interface Disk {
+  readonly root: Folder;
+  /** Undefined: there is none. */
+  find(path: string): Inode | undefined;
+  /** @throws an error with `code` ENOENT, or ENOTDIR */
+  folder(path: string): Folder;
+  file(path: string): File;
+  makeFolder(path: string, recursive: boolean): void;
+  /** Opens for writing, empty. @param isNew EEXIST when there is one */
+  create(path: string, isNew: boolean): File;
+  write(file: File, text: string): void;
+  rename(from: string, to: string): void;
+  link(from: string, to: string): void;
+  /** A file, or a folder without entries; with `recursive` whatever it is. */
+  remove(path: string, options: { readonly recursive?: boolean; readonly force?: boolean }): void;
+  syncFile(file: File): void;
+  syncFolder(folder: Folder): void;
+  syncAll(): void;
+  /** A sync that fails. */
+  loseWrites(): void;
+  losePower(decisions: Decisions): void;
+  /** Every path, folders with a slash at their ends. */
+  list(path: string): string[];
+}
+
+/** As Node reports a system call that fails. */
+export function systemError(code: string, syscall: string, path: string): Error {
+  return Object.assign(new Error(`${code}: ${syscall} ${path}`), { code, syscall, path });
+}
+
+function newFolder(): Folder {
+  return { kind: 'folder', entries: new Map(), kept: new Map() };
+}
+
+export function createDisk(): Disk {
+  const root = newFolder();
+  let pending: (readonly EntryChange[])[] = [];
+  const dirty = new Set<File>();
+
+  const names = (path: string): string[] => path.split('/').filter((name) => name !== '');
+  const find = (path: string): Inode | undefined => {
+    let at: Inode | undefined = root;
+    for (const name of names(path)) at = at?.kind === 'folder' ? at.entries.get(name) : undefined;
+    return at;
+  };
+  const folder = (path: string): Folder => {
+    const found = find(path);
+    if (found === undefined) throw systemError('ENOENT', 'open', path);
+    if (found.kind !== 'folder') throw systemError('ENOTDIR', 'open', path);
+    return found;
+  };
+  const placeOf = (path: string): { readonly above: Folder; readonly name: string } => {
+    const all = names(path);
+    const name = all.pop() ?? '';
+    return { above: folder(all.join('/')), name };
+  };
+  const change = (...changes: readonly EntryChange[]): void => {
+    for (const { folder: above, name, inode } of changes)
+      if (inode === undefined) above.entries.delete(name);
+      else above.entries.set(name, inode);
+    pending.push(changes);
+  };
+  const keep = (changes: readonly EntryChange[]): void => {
+    for (const { folder: above, name, inode } of changes)
+      if (inode === undefined) above.kept.delete(name);
+      else above.kept.set(name, inode);
+  };
+  const list = (at: Inode, path: string): string[] =>
+    at.kind === 'file' ? [path] : [`${path}/`, ...[...at.entries].flatMap(([name, below]) => list(below, `${path}/${name}`))];
+
+  /** What the loss of power leaves of a file that was not synced. */
+  const settle = (file: File, decisions: Decisions): void => {
+    const { text } = file;
+    const outcomes = [file.kept ?? '', text.slice(0, Math.floor(text.length / 2)), '', text];
+    const which = file.isLost ? decisions.choose('bytes left of what the disk refused', 3) : (decisions.choose('bytes left', 4) + 3) % 4;
+    file.text = outcomes[which] ?? '';
+    [file.kept, file.isDirty, file.isLost] = [file.text, false, false];
+  };
+  const settleAll = (at: Inode, decisions: Decisions): void => {
+    if (at.kind === 'file') {
+      if (at.isDirty || at.isLost) settle(at, decisions);
+      return;
+    }
+    at.entries.clear();
+    for (const [name, below] of at.kept) {
+      at.entries.set(name, below);
+      settleAll(below, decisions);
+    }
+  };
+
+  return {
+    root,
+    find,
+    folder,
+    file: (path) => {
+      const found = find(path);
+      if (found === undefined) throw systemError('ENOENT', 'open', path);
+      if (found.kind !== 'file') throw systemError('EISDIR', 'open', path);
+      return found;
+    },
+    makeFolder: (path, recursive) => {
+      const all = names(path);
+      for (let length = recursive ? 1 : all.length; length <= all.length; length += 1) {
+        const part = all.slice(0, length).join('/');
+        const standing = find(part);
+        if (standing?.kind === 'folder' && recursive) continue;
+        if (standing !== undefined) throw systemError('EEXIST', 'mkdir', part);
+        const { above, name } = placeOf(part);
+        change({ folder: above, name, inode: newFolder() });
+      }
+    },
+    create: (path, isNew) => {
+      const standing = find(path);
+      if (standing?.kind === 'folder') throw systemError('EISDIR', 'open', path);
+      if (standing !== undefined && isNew) throw systemError('EEXIST', 'open', path);
+      if (standing !== undefined) {
+        [standing.text, standing.isDirty] = ['', true];
+        dirty.add(standing);
+        return standing;
+      }
+      const { above, name } = placeOf(path);
+      const inode: File = { kind: 'file', text: '', kept: undefined, isDirty: true, isLost: false };
+      dirty.add(inode);
+      change({ folder: above, name, inode });
+      return inode;
+    },
+    write: (file, text) => {
+      [file.text, file.isDirty] = [text, true];
+      dirty.add(file);
+    },
+    rename: (from, to) => {
+      const source = placeOf(from);
+      const inode = source.above.entries.get(source.name);
+      if (inode === undefined) throw systemError('ENOENT', 'rename', from);
+      const target = placeOf(to);
+      const standing = target.above.entries.get(target.name);
+      if (standing === inode) return;
+      if (standing?.kind === 'folder' && standing.entries.size > 0) throw systemError('ENOTEMPTY', 'rename', to);
+      if (standing !== undefined && standing.kind !== inode.kind)
+        throw systemError(inode.kind === 'folder' ? 'ENOTDIR' : 'EISDIR', 'rename', to);
+      change({ folder: source.above, name: source.name, inode: undefined }, { folder: target.above, name: target.name, inode });
+    },
+    link: (from, to) => {
+      const inode = find(from);
+      if (inode === undefined) throw systemError('ENOENT', 'link', from);
+      if (inode.kind === 'folder') throw systemError('EPERM', 'link', from);
+      const { above, name } = placeOf(to);
+      if (above.entries.has(name)) throw systemError('EEXIST', 'link', to);
+      change({ folder: above, name, inode });
+    },
+    remove: (path, { recursive = false, force = false }) => {
+      const found = find(path);
+      if (found === undefined) {
+        if (force) return;
+        throw systemError('ENOENT', 'rm', path);
+      }
+      if (found.kind === 'folder' && !recursive) throw systemError('EISDIR', 'rm', path);
+      const { above, name } = placeOf(path);
+      change({ folder: above, name, inode: undefined });
+    },
+    syncFile: (file) => {
+      if (!file.isLost) file.kept = file.text;
+      file.isDirty = false;
+      dirty.delete(file);
+    },
+    syncFolder: (synced) => {
+      const isOf = (changes: readonly EntryChange[]): boolean => changes.some((one) => one.folder === synced);
+      for (const changes of pending) if (isOf(changes)) keep(changes);
+      pending = pending.filter((changes) => !isOf(changes));
+    },
+    syncAll: () => {
+      for (const changes of pending) keep(changes);
+      pending = [];
+      for (const file of dirty) {
+        [file.kept, file.isDirty, file.isLost] = [file.text, false, false];
+      }
+      dirty.clear();
+    },
+    loseWrites: () => {
+      for (const file of dirty) [file.isDirty, file.isLost] = [false, true];
+      dirty.clear();
+    },
+    losePower: (decisions) => {
+      const certain = pending.length - decisions.choose('changes of folders that may be lost', pending.length + 1);
+      const broken = new Set<string>();
+      const keys = new Map<Folder, number>();
+      const keyOf = ({ folder: above, name }: EntryChange): string => {
+        const key = keys.get(above) ?? keys.size;
+        keys.set(above, key);
+        return `${key}/${name}`;
+      };
+      for (const [index, changes] of pending.entries()) {
+        const follows = changes.some((one) => broken.has(keyOf(one)));
+        if (!follows && (index < certain || decisions.weigh('a later change is kept', [0.3]) > 0)) keep(changes);
+        else for (const one of changes) broken.add(keyOf(one));
+      }
+      pending = [];
+      dirty.clear();
+      settleAll(root, decisions);
+    },
+    list: (path) => {
+      const at = find(path);
+      return at?.kind === 'folder' ? [...at.entries].flatMap(([name, below]) => list(below, name)) : [];
+    },
+  };
+}

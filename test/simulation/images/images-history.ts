@@ -1,0 +1,141 @@
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { createClient } from '../client.ts';
+import { createStoredDatabase } from '../database.ts';
+import { createTroubles } from '../faults.ts';
+import type { HistoryResult, PlayHistory } from '../history.ts';
+import { Broken, hold } from '../invariants.ts';
+import { createScheduler } from '../scheduler.ts';
+import { createDisk } from './disk.ts';
+import type { Inode } from './disk.ts';
+import { bootImages, isWhole, storeRoot } from './images-node.ts';
+import type { ImagesWorld } from './images-node.ts';
+import { shown, useMachine } from './machine.ts';
+import { answered, checkLayer, openPolicy, passes } from './play.ts';
+import type { Play } from './play.ts';
+import { images, layersByFolder } from './registry.ts';
+import { changePolicy, ordinary, rare } from './steps.ts';
+import { withTimersOf } from './timers.ts';
+
+/** Folders that have a name outside of the trash. */
+function named(at: Inode | undefined, found: Set<Inode>): Set<Inode> {
+  if (at === undefined) return found;
+  found.add(at);
+  if (at.kind === 'folder') for (const below of at.entries.values()) named(below, found);
+  return found;
+}
+
+/** What holds at every moment. */
+function check({ world, client, known, failure }: Play): void {
+  if (failure !== undefined) throw failure.cause;
+  const { database, disk, mounts } = world;
+  const unadmitted = database.read(
+    `SELECT image_name.name AS name FROM image_name WHERE NOT EXISTS
+       (SELECT 1 FROM verdict_log WHERE verdict_log.id = image_name.verdict_id AND outcome = 'admit')`,
+  );
+  hold(
+    'verdict before use',
+    unadmitted.length === 0,
+    () => `recorded without a verdict: ${unadmitted.map(({ name }) => String(name)).join(', ')}`,
+  );
+  const { store } = client.node();
+  for (const { image, reference } of known.values()) {
+    hold('lasting answers', store.find(image.id)?.id === image.id, `${image.repository} was pulled, and is not listed`);
+    if (reference !== '') hold('name reservation', store.find(reference)?.id === image.id, `${reference} stands for another image`);
+  }
+  if (mounts.size === 0) return;
+  const found = named(disk.find(storeRoot), new Set());
+  const trash = named(disk.find(`${storeRoot}/trash`), new Set());
+  for (const [target, { lowers }] of mounts)
+    for (const lower of lowers) {
+      const stands = found.has(lower) && !trash.has(lower) && [...layersByFolder.values()].some((layer) => isWhole(lower, layer));
+      hold('whole images', stands, `a layer was taken from below ${target}`);
+    }
+}
+
+/** Faults cease: every request succeeds, every image is whole, and nothing is left when all is removed. */
+async function finish(play: Play): Promise<void> {
+  const { world, client, known, containers } = play;
+  world.scheduler.decisions.begin('end');
+  world.tell('faults cease');
+  client.calm();
+  await answered(play);
+  await client.wait(600_000);
+  check(play);
+  if (world.policy !== openPolicy) await changePolicy(play);
+  await client.call('the check of all layers', (n) => n.store.checkLayers());
+  for (const { id, layers } of client.node().store.list())
+    for (const layer of layers) checkLayer(world, layer, `listed image ${shown(id)}`);
+  for (const { image } of known.values()) {
+    const container = `last-${image.repository.replace('/', '-')}`;
+    containers.set(container, image.id);
+    await client.call(`use of ${image.repository}`, async ({ store }) => {
+      const record = store.find(image.id);
+      if (record === undefined) throw new Broken('lasting answers', `${image.repository} was pulled, and is not listed`);
+      await store.decideForRun({ image: record, userSpecified: '', namespace: '' });
+      world.admitted.add(container);
+      await store.mountRootfs(container, record);
+    });
+  }
+  check(play);
+  for (const container of containers.keys()) await client.call(`removal of ${container}`, (n) => n.store.removeRootfs(container));
+  for (const { id } of client.node().store.list()) await client.call('removal', (n) => n.store.remove(id));
+  containers.clear();
+  await client.wait(1_000);
+  // What a request that failed could not take back goes with the next start.
+  await client.restart(() => undefined);
+  await client.wait(1_000);
+  const files = ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs', 'volumes', 'trash'].flatMap((name) =>
+    world.disk.list(`${storeRoot}/${name}`).map((path) => `${name}/${shown(path)}`),
+  );
+  const rows = world.database
+    .read('SELECT id FROM image UNION ALL SELECT name FROM image_name UNION ALL SELECT folder FROM image_layer')
+    .map(({ id }) => `row ${shown(String(id))}`);
+  const mounts = [...world.mounts.keys()].map((target) => `mount ${target}`);
+  hold('nothing left', files.length + rows.length + mounts.length === 0, () => [...files, ...rows, ...mounts].join(', '));
+}
+
+/** One history of images. */
+export const playImages: PlayHistory = async (decisions, tell): Promise<HistoryResult> => {
+  const scheduler = createScheduler(decisions);
+  decisions.begin('begin');
+  const [crash, fail, slow] = [decisions.weigh('crashes', [0.5]), decisions.weigh('failures', [0.5]), decisions.weigh('slowness', [0.3])];
+  const odds = { crash: crash * 0.004, fail: fail * 0.01, slow: slow * 0.01 };
+  const steps = decisions.weigh('rare events', [0.7]) === 1 ? rare : ordinary;
+  const count = 6 + decisions.choose('steps', 15);
+  const world: ImagesWorld = {
+    ...{ scheduler, tell, troubles: createTroubles(scheduler), database: createStoredDatabase(), disk: createDisk() },
+    ...{ mounts: new Map(), policy: openPolicy, bootId: 'boot', admitted: new Set() },
+    tags: new Map(images.map(({ repository, digest }) => [`${repository}:1`, digest])),
+  };
+  const containers = new Map<string, string>();
+  try {
+    return await withTimersOf(scheduler, async () => {
+      const client = await createClient({
+        ...{ scheduler, odds, tell, passes, troubles: world.troubles },
+        boot: (chosen) => bootImages(world, chosen, () => new Set(containers.keys())),
+      });
+      const play: Play = {
+        ...{ world, client, containers, known: new Map(), removals: new Map(), open: new Set(), policyChanges: 0, serial: 0 },
+        ...{ removing: new Map(), pulls: new Set(), failure: undefined },
+        choose: decisions.choose,
+        pick: (about, values) => values[decisions.choose(about, values.length)],
+      };
+      for (let step = 1; step <= count; step += 1) {
+        decisions.begin(String(step));
+        const [name, act] = steps[decisions.choose('step', steps.length)] ?? ['', answered];
+        if (name !== '') tell(`${step} ${name}`);
+        await act(play);
+        await client.settle([0, 3, 20, 80][decisions.choose('turns', 4)] ?? 0);
+        check(play);
+      }
+      await finish(play);
+      return { steps: count, crashes: client.crashes() };
+    });
+  } catch (cause) {
+    if (!isPortcullisError(cause)) throw cause;
+    throw new Broken('everything ends', `a request fails for good: ${cause.message}`);
+  } finally {
+    useMachine(undefined);
+    world.database.close();
+  }
+};

@@ -1,0 +1,151 @@
+import type { Kernel } from '../../../base/kernel/index.ts';
+import { createLogger } from '../../../base/log/index.ts';
+import { createImageStore } from '../../../runtime/images/index.ts';
+import type { OpenImageStore } from '../../../runtime/images/index.ts';
+import '../../../runtime/images/unpack/unpack.worker.ts';
+import type { TrustPolicy } from '../../../trust/index.ts';
+import { beginLife } from '../life.ts';
+import type { Life } from '../client.ts';
+import type { StoredDatabase } from '../database.ts';
+import type { Errnos, Odds, Troubles } from '../faults.ts';
+import { hold } from '../invariants.ts';
+import type { Scheduler } from '../scheduler.ts';
+import type { Tell } from '../tell.ts';
+import { systemError } from './disk.ts';
+import type { Disk, Inode } from './disk.ts';
+import { call, shown, useMachine } from './machine.ts';
+import type { Mount } from './machine.ts';
+import { layersByFolder, simulatedRegistry } from './registry.ts';
+import type { LayerContent } from './registry.ts';
+import { closeAll } from './stand-ins/descriptors.ts';
+import { forgetWorkers } from './worker.ts';
+
+/** Everything outside the daemon, as far as images are concerned. */
+export interface ImagesWorld {
+  readonly scheduler: Scheduler;
+  readonly tell: Tell;
+  readonly troubles: Troubles;
+  readonly database: StoredDatabase;
+  readonly disk: Disk;
+  readonly mounts: Map<string, Mount>;
+  /** By repository and tag. */
+  readonly tags: Map<string, string>;
+  policy: TrustPolicy;
+  bootId: string;
+  /** Targets of mounts that a decision has admitted. */
+  readonly admitted: Set<string>;
+}
+
+/** One life of the daemon, as far as it is about images. */
+export interface ImagesNode extends Life {
+  readonly store: OpenImageStore;
+}
+
+export const storeRoot = '/images';
+const log = createLogger({ level: 'silent' });
+
+/**
+ * Of these each may pass, so that nothing that is recorded may be lost by them. What the disk has lost for good is left to the sync, which
+ * reports it (EIO).
+ */
+const errnos: Errnos = {
+  write: ['ENOSPC', 'EMFILE', 'ENOMEM'],
+  removal: ['ENOMEM', 'ENOSPC'],
+  read: ['EMFILE', 'ENOMEM'],
+  spawn: ['EAGAIN', 'ENOMEM'],
+};
+
+/** Whether the tree has exactly the files of a layer. */
+export function isWhole(tree: Inode | undefined, layer: LayerContent | undefined): boolean {
+  if (tree?.kind !== 'folder' || layer === undefined || tree.entries.size !== layer.files.length) return false;
+  return layer.files.every(([name, text]) => {
+    const file = tree.entries.get(name);
+    return file?.kind === 'file' && file.text === text;
+  });
+}
+
+const allLayers = [...new Set(layersByFolder.values())];
+
+/** @param layer the name of its folder; undefined: any layer's tree will do */
+function checkUse(tree: Inode | undefined, layer: string | undefined, by: string): void {
+  const whole = layer === undefined ? allLayers.some((one) => isWhole(tree, one)) : isWhole(tree, layersByFolder.get(layer));
+  hold('whole images', whole, `${by} uses layer ${shown(layer ?? '(unnamed)')}, which is not whole`);
+}
+
+function kernelOf(world: ImagesWorld, broken: (cause: unknown) => void): Kernel {
+  const { disk, mounts } = world;
+  const kernel: Partial<Kernel> = {
+    removeTree: (path) =>
+      call(
+        'removal',
+        'removeTree',
+        path,
+        // It may be cut off when one of its files is gone.
+        () => {
+          const found = disk.find(path);
+          const [first] = found?.kind === 'folder' ? found.entries.keys() : [];
+          if (first !== undefined) disk.remove(`${path}/${first}`, { recursive: true });
+        },
+        () => disk.remove(path, { recursive: true, force: true }),
+      ),
+    limitsProjects: () => Promise.resolve(false),
+    umount: (target) =>
+      call('removal', 'umount', target, () => {
+        if (!mounts.delete(target)) throw systemError('EINVAL', 'umount', target);
+      }),
+    mountOverlay: ({ lower, target }) =>
+      call('write', 'mount overlay at', target, () => {
+        const lowers = lower.map((path) => disk.folder(path));
+        if (disk.find(target) === undefined) throw systemError('ENOENT', 'mount', target);
+        try {
+          for (const [index, path] of lower.entries()) checkUse(lowers[index], path.split('/').at(-2), target);
+          const container = target.split('/')[3] ?? '';
+          hold('verdict before use', world.admitted.has(container), `${target} is mounted without a decision`);
+        } catch (cause) {
+          broken(cause);
+        }
+        mounts.set(target, { lowers });
+      }),
+  };
+  return kernel as Kernel;
+}
+
+/** Opens the store over what the last life left, and brings it in order; the check of its layers goes on behind it. */
+export async function bootImages(world: ImagesWorld, odds: Odds, containers: () => ReadonlySet<string>): Promise<ImagesNode> {
+  const { scheduler, tell, disk, mounts, bootId } = world;
+  // What the last life was about to do in this turn finds it dead.
+  await new Promise((resolve) => setImmediate(resolve));
+  const begun = beginLife(world, odds, () => undefined, errnos);
+  const { life, ended, broken } = begun;
+  forgetWorkers();
+  closeAll();
+  const used = (tree: Inode | undefined, layer: string | undefined, by: string): void => {
+    try {
+      checkUse(tree, layer, by);
+    } catch (cause) {
+      broken(cause);
+    }
+  };
+  useMachine({ ...{ scheduler, tell, disk, mounts, bootId, life, used, broken } });
+  const start = async (): Promise<ImagesNode> => {
+    const store = await createImageStore({
+      root: storeRoot,
+      database: world.database.open(life),
+      kernel: kernelOf(world, broken),
+      registryClient: simulatedRegistry(world.tags),
+      policy: () => world.policy,
+      platform: { os: 'linux', architecture: 'amd64' },
+      log,
+      now: () => new Date(scheduler.wall()),
+    });
+    await store.reconcile(containers());
+    store.checkLayers().catch(broken);
+    return { store, ended, kill: life.kill, calm: life.calm };
+  };
+  try {
+    return await Promise.race([start(), ended]);
+  } catch (cause) {
+    life.kill();
+    throw cause;
+  }
+}

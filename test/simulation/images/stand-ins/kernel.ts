@@ -1,0 +1,26 @@
+import { systemError } from '../disk.ts';
+import { callSync, machine } from '../machine.ts';
+import { inodeOf } from './descriptors.ts';
+
+/** In the place of `base/kernel` of the image store and its Workers: what they ask the kernel without a Worker of its own. */
+export * from '../../../../base/kernel/index.ts';
+
+export function isMountpoint(path: string): boolean {
+  return callSync('read', 'statx', path, () => machine().mounts.has(path));
+}
+
+export function fsyncDir(path: string): void {
+  callSync('write', 'fsync', path, () => machine().disk.syncFolder(machine().disk.folder(path)));
+}
+
+/** It fails when the disk has lost writes, once. */
+export function syncfsOf(fd: number): void {
+  const { scheduler, disk, tell, life } = machine();
+  inodeOf(fd, 'descriptor of the store');
+  if (!life.isCalm() && scheduler.decisions.weigh('the disk loses writes', [4 * life.odds.fail]) > 0) {
+    tell('  the disk loses writes');
+    disk.loseWrites();
+    throw systemError('EIO', 'simulated syncfs', '');
+  }
+  callSync('write', 'syncfs', '', () => disk.syncAll());
+}

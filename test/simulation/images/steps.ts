@@ -1,0 +1,238 @@
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { troubles } from '../faults.ts';
+import { Broken, hold } from '../invariants.ts';
+import { storeRoot } from './images-node.ts';
+import type { ImagesNode, ImagesWorld } from './images-node.ts';
+import { shown } from './machine.ts';
+import { answered, checkLayer, openPolicy, passes, withoutB } from './play.ts';
+import type { OpenPull, Play } from './play.ts';
+import { images } from './registry.ts';
+import type { SimulatedImage } from './registry.ts';
+import { loseWorkers } from './worker.ts';
+
+const host = 'registry.example';
+const admits = (world: ImagesWorld, { repository }: SimulatedImage): boolean =>
+  repository.startsWith('open/') && (world.policy === openPolicy || repository !== 'open/b');
+
+/** Begins a request beside those that are open. */
+function begin(play: Play, what: string, body: () => Promise<void>): void {
+  play.world.tell(`  ${what} begins`);
+  const request = body()
+    .catch((cause: unknown) => {
+      play.failure ??= { cause };
+    })
+    .finally(() => play.open.delete(request));
+  play.open.add(request);
+}
+
+function pull(play: Play): Promise<void> {
+  const { client, world, known, removals, removing, pulls, choose } = play;
+  const chosen = images[choose('image', images.length)];
+  if (chosen === undefined) return Promise.resolve();
+  const moves = chosen.repository.startsWith('open/') && choose('by a tag that moves', 3) === 1;
+  const reference = `${host}/${moves ? 'open/moving' : chosen.repository}:1`;
+  if (moves) {
+    world.tags.set('open/moving:1', chosen.digest);
+    for (const one of known.values()) if (one.reference === reference) one.reference = '';
+  }
+  const own: OpenPull = { reference, isAlone: true };
+  for (const one of pulls) if (one.reference === reference) own.isAlone = one.isAlone = false;
+  pulls.add(own);
+  const before = { removals: new Map(removals), policy: play.policyChanges };
+  begin(play, `pull of ${reference}`, async () => {
+    const pulled = await client
+      .start(`pull of ${reference}`, (n) => n.store.pull({ reference, namespace: '' }))
+      .catch((cause: unknown) => {
+        if (!isPortcullisError(cause) || cause.code !== 'IMAGES_DENIED') throw cause;
+        const isTrue = !moves && (!admits(world, chosen) || before.policy !== play.policyChanges);
+        hold('verdict before use', isTrue, `pull of ${reference}: ${cause.message}`);
+        return undefined;
+      })
+      .finally(() => pulls.delete(own));
+    if (pulled === undefined) return;
+    const { id, layers } = pulled.image;
+    const image = images.find((one) => one.id === id);
+    hold('verdict before use', image?.repository.startsWith('open/') === true, `${reference} was pulled`);
+    world.tell(`  pull of ${reference} is answered`);
+    if (before.removals.get(id) !== removals.get(id) || (removing.get(id) ?? 0) > 0) return;
+    for (const layer of layers) checkLayer(world, layer, `${reference}, just pulled,`);
+    known.set(id, { image, reference: own.isAlone || !moves ? reference : '' });
+  });
+  return Promise.resolve();
+}
+
+function forget({ known, removals }: Play, id: string): void {
+  removals.set(id, (removals.get(id) ?? 0) + 1);
+  known.delete(id);
+}
+
+function remove(play: Play): Promise<void> {
+  const { client, removing, choose } = play;
+  const image = images[choose('image', images.length)];
+  if (image === undefined) return Promise.resolve();
+  const { id, repository } = image;
+  forget(play, id);
+  removing.set(id, (removing.get(id) ?? 0) + 1);
+  begin(play, `removal of ${repository}`, async () => {
+    await client.start(`removal of ${repository}`, (n) => n.store.remove(id));
+    forget(play, id);
+    removing.set(id, (removing.get(id) ?? 0) - 1);
+  });
+  return Promise.resolve();
+}
+
+/** As the creation of a container: decide, then mount. */
+function use(play: Play): Promise<void> {
+  const { client, world, known, removals, containers, choose, pick } = play;
+  const entry = pick('image', [...known.values()]);
+  if (entry === undefined) return Promise.resolve();
+  const { image, reference } = entry;
+  play.serial += 1;
+  const container = `c${play.serial}`;
+  const asVolume = choose('as a volume', 4) === 1;
+  const before = { removals: removals.get(image.id), policy: play.policyChanges };
+  containers.set(container, image.id);
+  const request = async ({ store }: ImagesNode): Promise<void> => {
+    const record = store.find(image.id);
+    if (record === undefined) throw new Broken('lasting answers', `${image.repository} was pulled, and is not listed`);
+    await store.decideForRun({ image: record, userSpecified: '', namespace: '' });
+    world.admitted.add(container);
+    await (asVolume ? store.mountVolume(container, 0, record) : store.mountRootfs(container, record));
+  };
+  begin(play, `use of ${image.repository} by ${container}`, async () => {
+    try {
+      await client.start(`use of ${image.repository} by ${container}`, request);
+      world.tell(`  ${container} stands`);
+      const isDenied = before.policy === play.policyChanges && world.policy === withoutB && reference === `${host}/open/b:1`;
+      hold('verdict before use', !isDenied, `${container} stands on ${reference}, which the policy denies`);
+    } catch (cause) {
+      const isBeside = before.removals !== removals.get(image.id);
+      const isRefused = isPortcullisError(cause) && cause.code === 'IMAGES_DENIED';
+      const isRefusal = isRefused && (world.policy !== openPolicy || before.policy !== play.policyChanges);
+      const isGone = (isPortcullisError(cause) && cause.code === 'IMAGES_NOT_FOUND') || cause instanceof Broken;
+      if (!isRefusal && !(isBeside && isGone)) {
+        if (isPortcullisError(cause) && isGone) throw new Broken('lasting answers', `${image.repository}: ${cause.message}`);
+        throw cause;
+      }
+      await client.start(`removal of ${container}`, (n) => n.store.removeRootfs(container));
+      containers.delete(container);
+    }
+  });
+  return Promise.resolve();
+}
+
+async function endUse(play: Play): Promise<void> {
+  const { client, containers, pick } = play;
+  await answered(play);
+  const container = pick('container', [...containers.keys()]);
+  if (container === undefined) return;
+  begin(play, `removal of ${container}`, async () => {
+    await client.start(`removal of ${container}`, (n) => n.store.removeRootfs(container));
+    containers.delete(container);
+  });
+}
+
+export function changePolicy(play: Play): Promise<void> {
+  play.policyChanges += 1;
+  play.world.policy = play.world.policy === openPolicy ? withoutB : openPolicy;
+  play.world.tell(`  the policy ${play.world.policy === openPolicy ? 'admits all of open/' : 'denies open/b'}`);
+  return Promise.resolve();
+}
+
+/** The daemon ends in order, and starts again. */
+async function restartDaemon(play: Play): Promise<void> {
+  const { client } = play;
+  await answered(play);
+  await stopInOrder(play);
+  await client.restart(() => undefined);
+}
+
+/** Whether it succeeds or not, the process ends. */
+async function stopInOrder({ client }: Play): Promise<void> {
+  await client.call('an orderly stop', (n) =>
+    n.store.close().catch((cause: unknown) => {
+      if (!passes(cause)) throw cause;
+    }),
+  );
+}
+
+async function killDaemon({ client, world }: Play): Promise<void> {
+  world.tell('  kill -9');
+  await client.restart(() => undefined);
+}
+
+async function cutPower(play: Play): Promise<void> {
+  const { client, world, choose } = play;
+  if (choose('after an orderly stop', 3) === 1) {
+    await answered(play);
+    await stopInOrder(play);
+  }
+  const lies = choose('the disk has not kept what it confirmed', 3) === 1;
+  world.tell(`† the power is lost${lies ? ', and the disk has lied' : ''}`);
+  await client.restart(() => {
+    world.disk.losePower(world.scheduler.decisions);
+    world.database.losePower(world.scheduler.decisions);
+    world.mounts.clear();
+    world.bootId = `${world.bootId}'`;
+    if (lies) damageLayer(play);
+  });
+}
+
+/** A file below a layer is empty: the layer must be restored from its blob before it is used. */
+function damageLayer({ world, pick }: Play): void {
+  const path = pick(
+    'damaged',
+    world.disk.list(`${storeRoot}/layers`).filter((one) => !one.endsWith('/')),
+  );
+  if (path === undefined) return;
+  world.tell(`  ${shown(path)} is empty`);
+  const file = world.disk.file(`${storeRoot}/layers/${path}`);
+  [file.text, file.kept] = ['', ''];
+}
+
+function makeTrouble({ world, choose }: Play): Promise<void> {
+  const trouble = troubles[choose('trouble', 2)] ?? 'no descriptors';
+  const ms = [2_000, 30_000, 300_000][choose('length', 3)] ?? 2_000;
+  world.tell(`  for ${ms / 1_000} s: ${trouble}`);
+  world.troubles.begin(trouble, ms);
+  return Promise.resolve();
+}
+
+function jumpClock({ world, choose }: Play): Promise<void> {
+  const hours = [1, -1, 90_000, -90_000][choose('jump', 4)] ?? 0;
+  world.tell(`  the clock jumps by ${hours} h`);
+  world.scheduler.jump(hours * 3_600_000);
+  return Promise.resolve();
+}
+
+function endWorkers({ world }: Play): Promise<void> {
+  world.tell('  the unpack Workers end');
+  loseWorkers();
+  return Promise.resolve();
+}
+
+export type Step = readonly [name: string, act: (play: Play) => Promise<void>];
+/** The first is nothing: what a step becomes that is left out. */
+export const ordinary: readonly Step[] = [
+  ['', () => Promise.resolve()],
+  ['pull', pull],
+  ['pull', pull],
+  ['pull', pull],
+  ['remove', remove],
+  ['remove', remove],
+  ['use', use],
+  ['use', use],
+  ['end a use', endUse],
+  ['wait for answers', answered],
+  ['restart the daemon', restartDaemon],
+];
+export const rare: readonly Step[] = [
+  ...ordinary,
+  ['kill the daemon', killDaemon],
+  ['lose the power', cutPower],
+  ['lose the power', cutPower],
+  ['trouble', makeTrouble],
+  ['jump of the clock', jumpClock],
+  ['loss of the Workers', endWorkers],
+  ['change the policy', changePolicy],
+];

@@ -1,0 +1,81 @@
+import type { UnpackAnswer, UnpackCommand } from '../../../runtime/images/unpack/protocol.ts';
+import { machine, thread } from './machine.ts';
+
+/** A Worker of the unpack pool, as far as the pool uses one. All of them run in the one thread of the simulation. */
+export interface SimulatedWorker {
+  on(event: 'message' | 'error' | 'exit', listener: (value: never) => void): void;
+  postMessage(command: UnpackCommand): void;
+  ref(): void;
+  unref(): void;
+  terminate(): Promise<number>;
+}
+
+interface Running extends SimulatedWorker {
+  readonly hasEnded: boolean;
+  hear(answer: UnpackAnswer): void;
+  /** As by a fault of the thread. */
+  end(): void;
+}
+
+/** The Worker's own code is loaded once: its jobs of all Workers have numbers of their own. */
+const jobsOfWorker = 1_000_000;
+const workers = new Map<number, Running>();
+let serial = 0;
+let handler: ((command: UnpackCommand) => void) | undefined;
+
+/** The end of the Worker's code. */
+export const port = {
+  on: (_event: 'message', listener: (command: UnpackCommand) => void): void => {
+    handler = listener;
+  },
+  postMessage: (answer: UnpackAnswer): void => workers.get(Math.floor(answer.job / jobsOfWorker))?.hear(answer),
+};
+
+export function startSimulatedWorker(): SimulatedWorker {
+  const { life } = machine();
+  const number = (serial += 1);
+  const listeners = new Map<string, (value: never) => void>();
+  const state = { hasEnded: false };
+  const emit = (event: string, value: unknown): void => listeners.get(event)?.(value as never);
+  const worker: Running = {
+    get hasEnded() {
+      return state.hasEnded;
+    },
+    on: (event, listener) => void listeners.set(event, listener),
+    postMessage: (command) =>
+      void life.message('a message to a Worker').then(() => {
+        if (!state.hasEnded) thread.run(state, () => handler?.({ ...command, job: number * jobsOfWorker + command.job }));
+      }),
+    hear: (answer) => {
+      if (state.hasEnded) return;
+      void thread.exit(() =>
+        life.message('a message of a Worker').then(() => {
+          if (!state.hasEnded) emit('message', { ...answer, job: answer.job % jobsOfWorker });
+        }),
+      );
+    },
+    end: () => {
+      if (state.hasEnded) return;
+      state.hasEnded = true;
+      void life.message('the end of a Worker').then(() => emit('exit', 1));
+    },
+    ref: () => undefined,
+    unref: () => undefined,
+    terminate: () => {
+      worker.end();
+      return Promise.resolve(1);
+    },
+  };
+  workers.set(number, worker);
+  return worker;
+}
+
+/** Ends the Workers of the pool that live, as when each runs out of memory. */
+export function loseWorkers(): void {
+  for (const worker of workers.values()) worker.end();
+}
+
+/** Those of an earlier life are gone. */
+export function forgetWorkers(): void {
+  workers.clear();
+}

@@ -1,0 +1,138 @@
+import { delayOf, errnoFor, fateOf, fault } from './faults.ts';
+import type { EffectKind, Errnos, Odds, Troubles } from './faults.ts';
+import type { Scheduler } from './scheduler.ts';
+import type { Tell } from './tell.ts';
+
+/** Never settles: what a killed process was waiting for. */
+export function never<T>(): Promise<T> {
+  return new Promise(() => undefined);
+}
+
+/** How one daemon of the simulation meets the world. A daemon that is dead gets no answer any more, and changes nothing. */
+export interface Incarnation {
+  readonly alive: () => boolean;
+  kill(): void;
+  /** From now on nothing fails any more. */
+  calm(): void;
+  /**
+   * One effect, which waits its turn and may fail, be late or be the daemon's last. It may be cut off between its parts; its answer is that
+   * of the last one.
+   */
+  act<T>(kind: EffectKind, name: string, ...parts: readonly [...(() => void)[], () => T]): Promise<T>;
+  /** A look at something, without a wait. It may fail, as every read may without free descriptors. */
+  look<T>(name: string, body: () => T): T;
+  /** An effect without a wait, as of a thread that blocks: it may fail, or be the daemon's last. @throws Gone in a daemon that is dead */
+  now<T>(kind: EffectKind, name: string, body: () => T): T;
+  /** A message between threads of the daemon: it may be late, or the daemon's last. */
+  message(name: string): Promise<void>;
+  readonly isCalm: () => boolean;
+  readonly odds: Odds;
+  /** A thread of the daemon ends: what it was asked fails, done or not. */
+  loseWorkers(): void;
+}
+
+export interface IncarnationParts {
+  readonly scheduler: Scheduler;
+  readonly odds: Odds;
+  readonly troubles: Troubles;
+  readonly tell: Tell;
+  readonly onCrash: () => void;
+  /** What kinds of effects fail with. */
+  readonly errnos: Errnos;
+}
+
+/** Thrown out of a call without a wait when the daemon is dead: nobody hears of it. */
+export class Gone extends Error {}
+
+export function createIncarnation({ scheduler, odds, troubles, tell, onCrash, errnos }: IncarnationParts): Incarnation {
+  let alive = true;
+  let quiet = false;
+  /** Grows with each lost Worker. */
+  let workers = 0;
+  const kill = (): void => {
+    if (!alive) return;
+    alive = false;
+    onCrash();
+  };
+  const fail = (kind: EffectKind, name: string): never => {
+    const errno = errnoFor(scheduler, errnos[kind]);
+    tell(`✗ ${name}: ${errno}`);
+    throw fault(name, errno);
+  };
+
+  const act = async <T>(kind: EffectKind, name: string, ...parts: readonly [...(() => void)[], () => T]): Promise<T> => {
+    if (!alive) return never();
+    await scheduler.step();
+    if (!alive) return never();
+    const errno = quiet ? undefined : troubles.errnoOf(kind);
+    if (errno !== undefined) throw fault(name, errno);
+    const fate = quiet ? 'fine' : fateOf(scheduler, name, odds);
+    const since = workers;
+    if (fate !== 'fine') tell(`· ${name} ${fate}`);
+    if (fate === 'acts late') await scheduler.sleep(delayOf(scheduler));
+    if (fate === 'dies') kill();
+    if (!alive) return never();
+    if (fate === 'fails') fail(kind, name);
+    const isCut = fate === 'fails in it' || fate === 'dies in it';
+    const whole = isCut ? parts.length - 1 - scheduler.decisions.choose('parts left out', parts.length) : parts.length;
+    let answer: unknown;
+    for (const part of parts.slice(0, whole)) answer = part();
+    if (fate === 'dies, done' || fate === 'dies in it') kill();
+    if (!alive) return never();
+    if (fate === 'fails, done' || fate === 'fails in it') fail(kind, `${name} (done)`);
+    if (fate === 'is answered late') await scheduler.sleep(delayOf(scheduler));
+    await scheduler.step();
+    if (!alive) return never();
+    if (workers !== since) throw fault(`${name} (its Worker was lost)`, 'EPIPE');
+    return answer as T;
+  };
+
+  return {
+    alive: () => alive,
+    kill,
+    calm: () => {
+      quiet = true;
+    },
+    act,
+    look: (name, body) => {
+      if (alive && !quiet) {
+        const errno = troubles.errnoOf('read');
+        if (errno !== undefined) throw fault(name, errno);
+        if (scheduler.decisions.weigh(name, [odds.fail / 2]) > 0) fail('read', name);
+      }
+      return body();
+    },
+    now: (kind, name, body) => {
+      if (!alive) throw new Gone(name);
+      const errno = quiet ? undefined : troubles.errnoOf(kind);
+      if (errno !== undefined) throw fault(name, errno);
+      const fate = quiet ? 'fine' : fateOf(scheduler, name, odds);
+      if (fate === 'dies' || fate === 'dies in it') {
+        tell(`· ${name} ${fate}`);
+        kill();
+        throw new Gone(name);
+      }
+      if (fate === 'fails') fail(kind, name);
+      const answer = body();
+      if (fate === 'fails, done' || fate === 'fails in it') fail(kind, `${name} (done)`);
+      if (fate !== 'dies, done') return answer;
+      tell(`· ${name} ${fate}`);
+      kill();
+      throw new Gone(name);
+    },
+    message: async (name) => {
+      if (!alive) return never();
+      await scheduler.step();
+      const fate = alive && !quiet ? fateOf(scheduler, name, odds) : 'fine';
+      if (fate.startsWith('dies')) kill();
+      if (fate.endsWith('late')) await scheduler.sleep(delayOf(scheduler));
+      if (!alive) return never();
+    },
+    isCalm: () => quiet,
+    odds,
+    loseWorkers: () => {
+      tell('· a Worker is lost');
+      workers += 1;
+    },
+  };
+}

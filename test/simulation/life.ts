@@ -1,0 +1,36 @@
+import { Died } from './client.ts';
+import { usualErrnos } from './faults.ts';
+import type { Errnos, Odds, Troubles } from './faults.ts';
+import { createIncarnation } from './incarnation.ts';
+import type { Incarnation } from './incarnation.ts';
+import type { Scheduler } from './scheduler.ts';
+import type { Tell } from './tell.ts';
+
+/** A daemon that has begun, and no more. */
+export interface Begun {
+  readonly life: Incarnation;
+  readonly ended: Promise<never>;
+  readonly broken: (cause: unknown) => void;
+}
+
+/** @param onCrash what goes with it, beside what it waits for */
+export function beginLife(
+  machine: { readonly scheduler: Scheduler; readonly tell: Tell; readonly troubles: Troubles },
+  odds: Odds,
+  onCrash: () => void,
+  errnos: Errnos = usualErrnos,
+): Begun {
+  const { scheduler, tell, troubles } = machine;
+  const { promise: ended, reject } = Promise.withResolvers<never>();
+  ended.catch(() => undefined);
+  const life = createIncarnation({
+    ...{ scheduler, odds, tell, troubles, errnos },
+    onCrash: () => {
+      tell('† the daemon dies');
+      scheduler.clear();
+      onCrash();
+      reject(new Died());
+    },
+  });
+  return { life, ended, broken: reject };
+}

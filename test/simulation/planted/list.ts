@@ -1,0 +1,128 @@
+import type { Kind } from '../kinds.ts';
+import type { SourceChange } from '../stand-ins.ts';
+
+/** A defect that the simulator must find: one place of the product, changed while it is loaded. */
+export interface PlantedBug extends SourceChange {
+  readonly kind: Kind;
+  /** What is wrong then. */
+  readonly says: string;
+}
+
+const containers = 'runtime/containers';
+const images = 'runtime/images';
+
+/** Texts that a file holds exactly once, and what they become. */
+export const planted: readonly PlantedBug[] = [
+  {
+    kind: 'pods',
+    says: 'an exit whose record cannot be written is not written again',
+    file: `${containers}/exit-recorder.ts`,
+    from: 'void goOn(id);',
+    to: '',
+  },
+  {
+    kind: 'pods',
+    says: 'a start that fails leaves the process running',
+    file: `${containers}/service.ts`,
+    from: "      effects.kill(starting, 'SIGKILL');\n      await records.put",
+    to: '      await records.put',
+  },
+  {
+    kind: 'pods',
+    says: 'a start of the daemon does not wait for the code that a monitor is about to write',
+    file: `${containers}/recovery.ts`,
+    from: 'if (effects.isAlive(now) || effects.isMonitored(now))',
+    to: 'if (effects.isAlive(now))',
+  },
+  {
+    kind: 'pods',
+    says: 'an image that is refused is admitted',
+    file: `${containers}/service.ts`,
+    from: 'const admission = await effects.admit(config, sandbox);',
+    to: "const admission = await effects.admit(config, sandbox).catch(() => ({ imageId: config.image?.image ?? '', imageRef: '', verdictId: '', token: undefined }));",
+  },
+  {
+    kind: 'pods',
+    says: 'a pod without namespaces of its own is ready after the machine has started again',
+    file: 'runtime/pods/service.ts',
+    from: 'if (record.bootId !== undefined && record.bootId !== effects.bootId())',
+    to: 'if (false as boolean)',
+  },
+  {
+    kind: 'pods',
+    says: 'a pod that is removed keeps its link and its address',
+    file: 'runtime/pods/service.ts',
+    from: 'if (!isHostNetwork(record)) await effects.network.detach(record.id);',
+    to: '',
+  },
+  {
+    kind: 'pods',
+    says: 'requests for one pod run beside each other',
+    file: 'runtime/state/keyed-lock.ts',
+    from: 'const mine = before.then(body, body);',
+    to: 'const mine = body();',
+  },
+  {
+    kind: 'pods',
+    says: 'the row of a write that failed, and took effect, keeps its name',
+    file: 'runtime/state/records.ts',
+    from: '[...makesRoom, statementFor(record), ...also]',
+    to: '[statementFor(record), ...also]',
+  },
+  {
+    kind: 'images',
+    says: 'a pull beside a removal takes a layer that is being removed',
+    file: `${images}/layers.ts`,
+    from: 'for (const folder of gone) withdrawn.add(folder);',
+    to: '',
+  },
+  {
+    kind: 'images',
+    says: 'an image is recorded before its files are on the disk',
+    file: `${images}/publish.ts`,
+    from: 'await sync.flush();',
+    to: '',
+  },
+  {
+    kind: 'images',
+    says: 'an image is recorded before the names of its layers are on the disk',
+    file: `${images}/unpack/unpack.worker.ts`,
+    from: 'for (const folder of folders) fsyncDir(folder);',
+    to: '',
+  },
+  {
+    kind: 'images',
+    says: 'content that was under way when the disk lost writes is recorded',
+    file: `${images}/store-sync.ts`,
+    from: 'era++;',
+    to: '',
+  },
+  {
+    kind: 'images',
+    says: 'layers are used unchecked after an unclean stop',
+    file: `${images}/image-store.ts`,
+    from: 'if (checks.isChecked(needed)) return use(needed);',
+    to: 'return use(needed);',
+  },
+  {
+    kind: 'images',
+    says: 'a mark of an earlier boot vouches for layers',
+    file: `${images}/shutdown-marker.ts`,
+    from: 'before.clean && before.bootId === currentBootId()',
+    to: 'before.clean',
+  },
+  {
+    kind: 'images',
+    says: 'a layer is removed from below a container whose image is removed',
+    file: `${images}/sweep.ts`,
+    from: '!rootfs.uses(folder) && ',
+    to: '',
+  },
+  {
+    kind: 'images',
+    says: 'a pull that ends takes a blob that a layer is restored from',
+    file: `${images}/blobs.ts`,
+    from: 'if (!isOwned(digest) && !shelf.has(digest))',
+    to: 'if (!shelf.has(digest))',
+  },
+];

@@ -1,0 +1,54 @@
+import { drawnFrom, replayOf } from './decisions.ts';
+import type { Decision } from './decisions.ts';
+import type { HistoryResult } from './history.ts';
+import { Broken } from './invariants.ts';
+import { kinds, playerOf } from './kinds.ts';
+import type { Kind } from './kinds.ts';
+import { shrink } from './shrink.ts';
+import { untold } from './tell.ts';
+
+/** Kinds take turns, also for a process that plays every other seed. */
+export function kindOf(seed: number, of: readonly Kind[] = kinds): Kind {
+  return of[Math.floor(seed / 2) % of.length] ?? 'pods';
+}
+
+/** A history that broke an invariant. */
+export interface Finding {
+  readonly seed: number;
+  readonly kind: Kind;
+  readonly broken: Broken;
+  readonly made: readonly Decision[];
+}
+
+/** Plays the history of one seed. @throws what is no broken invariant, with its seed */
+export async function playSeed(seed: number, kind: Kind): Promise<HistoryResult | Finding> {
+  const play = await playerOf(kind);
+  const decisions = drawnFrom(seed);
+  try {
+    return await play(decisions, untold);
+  } catch (cause) {
+    if (cause instanceof Broken) return { seed, kind, broken: cause, made: decisions.made };
+    throw new Error(`the simulation failed: replay with npm run test:sim -- --kind ${kind} --seed ${seed} --histories 1`, { cause });
+  }
+}
+
+/** The shortest history that breaks the same, for whoever reads it. */
+export async function report({ seed, kind, broken, made }: Finding): Promise<string> {
+  const play = await playerOf(kind);
+  const { decisions, replays } = await shrink(play, made, broken.invariant);
+  const events: string[] = [];
+  let last: unknown = broken;
+  await play(replayOf(decisions), (event) => events.push(event)).catch((cause: unknown) => {
+    last = cause;
+  });
+  const found = last instanceof Error ? last.message : String(last);
+  return [
+    `seed ${seed} breaks an invariant: ${broken.message}`,
+    `replay: npm run test:sim -- --kind ${kind} --seed ${seed} --histories 1`,
+    `shrunk from ${made.length} decisions to ${decisions.length}, by ${replays} replays; all others are ordinary:`,
+    ...decisions.map(({ about, value }) => `  ${about}: ${value}`),
+    'what then happens:',
+    ...events.map((event) => `  ${event}`),
+    `→ ${found}`,
+  ].join('\n');
+}
