@@ -1,11 +1,11 @@
-import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
-import { parseJson } from '../../base/json/index.ts';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
-import { append } from '../../base/lists/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { errnoOf, wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
+import { joined, mayHold, readLayerList } from './layer-list.ts';
+import type { LayerList } from './layer-list.ts';
 import { dropMappedLayers, withMappedLayers } from './mapped-layers.ts';
 import type { RootfsShelf } from './rootfs.ts';
 import { createSerial } from './serial.ts';
@@ -33,7 +33,7 @@ export interface VolumeShelf {
 /** Reads what earlier runs left: `<container>/<index>/layers.json` says which layers a volume stands on. */
 export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, trash: Trash, log: Logger): Promise<VolumeShelf> {
   /** By container: the layer folders of all its volumes. */
-  const held = new Map<string, readonly string[]>();
+  const held = new Map<string, LayerList>();
   const turns = new Map<string, Serial>();
   for (const id of await readdir(folders.volumes)) held.set(id, await heldBy(`${folders.volumes}/${id}`, log));
 
@@ -46,7 +46,7 @@ export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, tra
   return {
     async mount(id, index, imageId, layers, mapping) {
       // Before anything is awaited: the image may be removed at any moment, and its layers must stay.
-      held.set(id, [...(held.get(id) ?? []), ...layers]);
+      held.set(id, held.has(id) ? joined(held.get(id), layers) : layers);
       const folder = `${folders.volumes}/${id}/${index}`;
       const tree = `${folder}/tree`;
       return inTurn(id, async () => {
@@ -74,7 +74,8 @@ export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, tra
       inTurn(id, async () => {
         if (!held.has(id)) return;
         const folder = `${folders.volumes}/${id}`;
-        for (const index of await readdir(folder).catch(() => [])) {
+        // Only where there is none is nothing mounted: what else fails, as without free descriptors, is a removal that is not done.
+        for (const index of await readdir(folder).catch(noneIfAbsent)) {
           await dropMappedLayers(kernel, `${folder}/${index}`);
           await unmount(kernel, `${folder}/${index}/tree`);
         }
@@ -83,7 +84,7 @@ export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, tra
         turns.delete(id);
       }),
     uses(folder) {
-      for (const layers of held.values()) if (layers.includes(folder)) return true;
+      for (const list of held.values()) if (mayHold(list, folder)) return true;
       return false;
     },
     known: () => [...held.keys()],
@@ -103,6 +104,11 @@ export function withVolumes(rootfs: RootfsShelf, volumes: VolumeShelf): RootfsSh
   };
 }
 
+function noneIfAbsent(thrown: unknown): readonly string[] {
+  if (errnoOf(thrown) === 'ENOENT') return [];
+  throw thrown;
+}
+
 async function unmount(kernel: Kernel, tree: string): Promise<void> {
   try {
     if (isMountpoint(tree)) await kernel.umount(tree, MNT_DETACH);
@@ -111,19 +117,8 @@ async function unmount(kernel: Kernel, tree: string): Promise<void> {
   }
 }
 
-async function heldBy(folder: string, log: Logger): Promise<string[]> {
-  const all: string[] = [];
-  for (const index of await readdir(folder)) {
-    try {
-      const value = parseJson(await readFile(`${folder}/${index}/layers.json`, 'utf8')) as { layers?: unknown };
-      if (Array.isArray(value.layers))
-        append(
-          all,
-          value.layers.filter((layer: unknown) => typeof layer === 'string'),
-        );
-    } catch (error) {
-      log.debug({ folder, index, error: String(error) }, 'a volume has no list of layers');
-    }
-  }
+async function heldBy(folder: string, log: Logger): Promise<LayerList> {
+  let all: LayerList = [];
+  for (const index of await readdir(folder)) all = joined(all, await readLayerList(`${folder}/${index}`, log));
   return all;
 }

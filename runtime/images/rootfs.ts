@@ -1,11 +1,12 @@
 import { lstatSync } from 'node:fs';
-import { mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
-import { parseJson } from '../../base/json/index.ts';
+import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { errnoOf, imageError, wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
+import { joined, mayHold, readLayerList } from './layer-list.ts';
+import type { LayerList } from './layer-list.ts';
 import { dropMappedLayers, makeMappedRoot, mappedId, removeMappedRoot, withMappedLayers } from './mapped-layers.ts';
 import type { MappedRoots } from './mapped-layers.ts';
 import { settleAll } from '../state/settle.ts';
@@ -29,11 +30,6 @@ export interface RootfsShelf {
   known(): readonly string[];
 }
 
-interface Held {
-  /** Lowest first. */
-  readonly layers: readonly string[];
-}
-
 /** Names that a runtime writes to or mounts on: a symlink there leads outside the container (CVE-2026-41579, CVE-2026-47766, CVE-2024-5154). */
 const plainFolders = ['dev', 'proc', 'sys', 'etc'];
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
@@ -46,9 +42,9 @@ export async function openRootfsShelf(
   trash: Trash,
   log: Logger,
 ): Promise<RootfsShelf> {
-  const held = new Map<string, Held>();
+  const held = new Map<string, LayerList>();
   const turns = new Map<string, Serial>();
-  for (const id of await readdir(folders.rootfs)) held.set(id, await readHeld(`${folders.rootfs}/${id}`, log));
+  for (const id of await readdir(folders.rootfs)) held.set(id, await readLayerList(`${folders.rootfs}/${id}`, log));
 
   const inTurn = <T>(id: string, body: () => Promise<T>): Promise<T> => {
     const turn = turns.get(id) ?? createSerial();
@@ -116,7 +112,7 @@ export async function openRootfsShelf(
       folderOf(folders, id);
       // Before anything is awaited: the image may be removed at any moment, and its layers must stay. An earlier run may have been killed before
       // it wrote down which these are.
-      held.set(id, { layers: [...new Set([...(held.get(id)?.layers ?? []), ...layers])] });
+      held.set(id, held.has(id) ? joined(held.get(id), layers) : layers);
       return inTurn(id, async () => {
         try {
           return await mount(id, imageId, layers, mapping, context);
@@ -140,7 +136,7 @@ export async function openRootfsShelf(
         turns.delete(id);
       }),
     uses(folder) {
-      for (const { layers } of held.values()) if (layers.includes(folder)) return true;
+      for (const list of held.values()) if (mayHold(list, folder)) return true;
       return false;
     },
     known: () => [...held.keys()],
@@ -157,18 +153,6 @@ function folderOf(folders: StoreFolders, id: string): string {
     why: 'that is no container id',
     fix: 'use letters, digits, dot, dash and underscore',
   });
-}
-
-async function readHeld(folder: string, log: Logger): Promise<Held> {
-  try {
-    const value: unknown = parseJson(await readFile(`${folder}/layers.json`, 'utf8'));
-    if (typeof value === 'object' && value !== null && 'layers' in value && Array.isArray(value.layers)) {
-      return { layers: value.layers.filter((layer: unknown) => typeof layer === 'string') };
-    }
-  } catch (error) {
-    log.debug({ folder, error: String(error) }, 'a container has no list of layers');
-  }
-  return { layers: [] };
 }
 
 /** The merged view decides: a layer may replace a plain folder of another by a symlink. Nothing runs in it yet, so it cannot change. */

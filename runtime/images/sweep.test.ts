@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
+import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
+import { isMountpoint } from '../../base/kernel/index.ts';
+import { createLogger } from '../../base/log/index.ts';
+import { storeFolders } from './folders.ts';
+import { readLayerList } from './layer-list.ts';
 import { openKit, pushImage, sha256, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
 import type { ImageRecord } from './types.ts';
@@ -147,3 +152,53 @@ test(
     await kit.store.removeRootfs('c1');
   },
 );
+
+test('without free descriptors an image volume is not taken for removed', { skip, timeout: 60_000 }, async () => {
+  await push('volume');
+  const image = await pull('volume');
+  const tree = await kit.store.mountVolume('c1', 0, image);
+  const descriptors = holdDescriptors();
+  try {
+    descriptors.fill();
+    await assert.rejects(kit.store.removeRootfs('c1'), /EMFILE/);
+  } finally {
+    descriptors.release();
+  }
+  assert.equal(isMountpoint(tree), true);
+  await kit.store.removeRootfs('c1');
+  assert.deepEqual([isMountpoint(tree), count('volumes')], [false, 0]);
+});
+
+test('a list of layers that cannot be read may hold any layer', { skip }, async () => {
+  const log = createLogger({ level: 'silent' });
+  const folder = `${storeFolders(kit.root).rootfs}/c1`;
+  mkdirSync(folder);
+  assert.deepEqual(await readLayerList(folder, log), []);
+  writeFileSync(`${folder}/layers.json`, '{"layers":["one"');
+  assert.deepEqual(await readLayerList(folder, log), []);
+  writeFileSync(`${folder}/layers.json`, '{"layers":["one"]}');
+  assert.deepEqual(await readLayerList(folder, log), ['one']);
+  const descriptors = holdDescriptors();
+  try {
+    descriptors.fill();
+    assert.equal(await readLayerList(folder, log), undefined);
+  } finally {
+    descriptors.release();
+  }
+  await kit.store.removeRootfs('c1');
+});
+
+test('a container whose list of layers cannot be read keeps every layer', { skip, timeout: 60_000 }, async () => {
+  await push('unread');
+  const image = await pull('unread');
+  const { path } = await kit.store.mountRootfs('c1', image);
+  // A folder in the place of the list: it is there, and cannot be read.
+  rmSync(`${kit.root}/rootfs/c1/layers.json`);
+  mkdirSync(`${kit.root}/rootfs/c1/layers.json`);
+  kit = await kit.reopen();
+  await kit.store.reconcile(new Set(['c1']));
+  await kit.store.remove(image.id);
+  assert.deepEqual([count('layers'), readFileSync(`${path}/bin/sh`, 'utf8')], [1, 'shell']);
+  await kit.store.removeRootfs('c1');
+  assert.equal(count('layers'), 0);
+});

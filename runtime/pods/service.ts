@@ -1,4 +1,4 @@
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Attachment, AttachRequest } from '../../cni-plugins/index.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
@@ -207,7 +207,7 @@ export function createSandboxService(parts: {
    *   ready, of which some has been released
    */
   const takeBack = async (record: SandboxRecord, mayBeReady = false): Promise<void> => {
-    if (mayBeReady) await records.put(record);
+    if (mayBeReady && records.get(record.id) !== undefined) await records.put(record).catch(unlessGone);
     await releaseAll(record);
     await effects.cgroups.remove(record.ownedCgroups);
     await records.delete(record.id);
@@ -319,6 +319,11 @@ function nameTaken(standing: SandboxRecord, isLost: boolean): PortcullisError {
     fix: 'remove that sandbox, or ask with another metadata.attempt',
     details: { sandboxId: standing.id },
   });
+}
+
+/** The row is not there: an earlier removal of it was reported as failed, and took effect. */
+function unlessGone(thrown: unknown): void {
+  if (!isPortcullisError(thrown) || thrown.code !== 'STORAGE_CONFLICT') throw thrown;
 }
 
 function sandboxNotFound(id: string): PortcullisError {

@@ -98,19 +98,19 @@ export async function createClient<Node extends Life>(parts: ClientParts<Node>):
     const name = `${what} (since ${scheduler.now()} ms)`;
     open.add(name);
     try {
+      let calmFailures = 0;
       for (let attempt = 1; ; attempt += 1) {
         while (booting !== undefined) await booting;
         const asked = node;
+        const beganCalm = isCalm;
         try {
           return await Promise.race([request(asked), asked.ended]);
         } catch (cause) {
           const died = cause instanceof Died;
           if (!died && !passes(cause)) throw cause;
-          hold(
-            'everything ends',
-            attempt < (isCalm ? mostCalmAttempts : mostAttempts),
-            () => `${what}: ${reason(cause)}, ${attempt} times`,
-          );
+          if (beganCalm) calmFailures += 1;
+          const mayRepeat = attempt < mostAttempts && calmFailures < mostCalmAttempts;
+          hold('everything ends', mayRepeat, () => `${what}: ${reason(cause)}, ${attempt} times`);
           tell(`  ${what}: ${reason(cause)}`);
           if (died) {
             crashes += 1;

@@ -108,7 +108,8 @@ export function containerEffects(world: World, life: Incarnation): ContainerEffe
     isMonitored: ({ id }) => life.look('look at monitor', () => world.processes.get(id)?.monitored === true),
     logPath: () => '',
     digest: (value) => JSON.stringify(value),
-    newId: () => `c${world.serial()}`,
+    // All of one length: no id begins with another.
+    newId: () => `c${String(world.serial()).padStart(3, '0')}`,
     now: world.wall,
     clock: { now: scheduler.now, sleep: (ms) => scheduler.sleep(ms) },
   };

@@ -8,7 +8,8 @@ import type { Tell } from './tell.ts';
 
 /** Written down again, apart from the product's own tables: what a change of it must not change unnoticed. */
 const containerSteps: Readonly<Record<ContainerPhase, readonly (ContainerPhase | 'gone')[]>> = {
-  creating: ['created', 'gone'],
+  // One that was never made, and goes with its pod.
+  creating: ['created', 'removing', 'gone'],
   created: ['starting', 'exited', 'removing', 'gone'],
   starting: ['running', 'exited', 'removing'],
   running: ['exited', 'removing'],

@@ -81,7 +81,8 @@ export function sandboxEffects(world: World, life: Incarnation): SandboxEffects 
     },
     requireHandler: () => undefined,
     digest: (value) => JSON.stringify(value),
-    newId: () => `s${world.serial()}`,
+    // All of one length: no id begins with another.
+    newId: () => `s${String(world.serial()).padStart(3, '0')}`,
     now: world.wall,
     sleep: (ms) => scheduler.sleep(ms),
     bootId: () => world.bootId,

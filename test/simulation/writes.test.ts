@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { ContainerRecord } from '../../runtime/containers/record.ts';
 import type { Keyed, Records } from '../../runtime/state/records.ts';
+import { Died } from './client.ts';
 import { replayOf } from './decisions.ts';
 import { fault, noFaults } from './faults.ts';
+import type { Incarnation } from './incarnation.ts';
 import { beginLife } from './life.ts';
-import { startPodsNode } from './pods-node.ts';
+import { recover, startPodsNode } from './pods-node.ts';
 import type { PodsNode } from './pods-node.ts';
 import { containerConfig, podConfig } from './requests.ts';
 import { createScheduler } from './scheduler.ts';
@@ -122,6 +124,48 @@ describe('a pod whose first record cannot be written', () => {
     }
     await node.run(sandboxes.run(podConfig(2), ''));
     assert.equal(node.world.namespaces.size, 1);
+  });
+});
+
+describe('a pod whose ready record is written, and reported as failed', () => {
+  it('is not ready after a kill that cuts off its removal', async () => {
+    const { world, run, boot } = openNode();
+    const { life, ...begun } = beginLife(world, noFaults, () => forgetWatchers(world));
+    let writes = 0;
+    const act: Incarnation['act'] = async (kind, name, ...parts) => {
+      const answer = await life.act(kind, name, ...parts);
+      if (name.startsWith('detach')) life.kill();
+      if (name === 'write to the database' && (writes += 1) === 2) throw fault(name, 'EIO');
+      return answer;
+    };
+    const { sandboxes } = await run(startPodsNode(world, { ...begun, life: { ...life, act } }));
+    await assert.rejects(run(Promise.race([sandboxes.run(podConfig(2), ''), begun.ended])), Died);
+    assert.equal(world.links.size, 0);
+    const node = await boot();
+    await run(recover(world, node));
+    assert.deepEqual(node.sandboxes.list(), []);
+    await run(node.sandboxes.run(podConfig(2), ''));
+    assert.equal(world.links.size, 1);
+  });
+});
+
+describe('a half-made pod whose removal is written, and reported as failed', () => {
+  it('can be asked for again', async () => {
+    const { world, run } = openNode();
+    const { life, ...begun } = beginLife(world, noFaults, () => forgetWatchers(world));
+    let writes = 0;
+    const act: Incarnation['act'] = async (kind, name, ...parts) => {
+      const answer = await life.act(kind, name, ...parts);
+      const isWrite = name === 'write to the database';
+      if (isWrite) writes += 1;
+      // The ready record, its return to a half-made one, and its removal.
+      if (isWrite && (writes === 2 || writes === 4)) throw fault(name, 'EIO');
+      return answer;
+    };
+    const { sandboxes } = await run(startPodsNode(world, { ...begun, life: { ...life, act } }));
+    await assert.rejects(run(sandboxes.run(podConfig(2), '')), { code: 'SIMULATED_FAULT' });
+    await run(sandboxes.run(podConfig(2), ''));
+    assert.deepEqual([world.links.size, world.namespaces.size], [1, 1]);
   });
 });
 

@@ -1,14 +1,11 @@
-/** `npm run test:spec [-- --histories N] [--seed S] [--trace FILE]…`: checks Life, and holds traces of the simulator, or those of files, against it (README.md). */
+/** `npm run test:spec [-- --trace FILE]…`: checks Life, or holds traces of files against it (README.md). */
 import { parseArgs } from 'node:util';
 import { checkLife, checkPlanted, checkSound, checkTraces } from './checks.ts';
 import { readRun } from './events.ts';
-import { recordHistories } from './simulated.ts';
 import { versionOfTlc, withoutTlc } from './tlc.ts';
 
 const { values } = parseArgs({
   options: {
-    histories: { type: 'string', default: '300' },
-    seed: { type: 'string', default: '1' },
     /** Runs that were recorded by other suites (`--trace FILE` of theirs). The specification itself is not checked again then. */
     trace: { type: 'string', multiple: true, default: [] },
   },
@@ -38,9 +35,6 @@ if (values.trace.length > 0) {
   checkLife().forEach(told);
   told(checkSound);
   told(checkPlanted);
-  const [first, count] = [Number(values.seed), Number(values.histories)];
-  const runs = await recordHistories(first, count);
-  told(() => checkTraces(runs));
 }
 console.log(`${failures.length} failures, ${((performance.now() - begin) / 1000).toFixed(0)} s`);
 process.exit(failures.length === 0 ? 0 : 1);

@@ -1,18 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { brokenLives, checkPlanted, checkSound, checkTraces } from './checks.ts';
-import { recordHistories } from './simulated.ts';
+import { brokenLives, checkPlanted, checkSound } from './checks.ts';
 import { splitRun } from './split.ts';
 import { withoutTlc } from './tlc.ts';
-
-const histories = 40;
 
 describe('the specification of a life', { skip: withoutTlc() }, () => {
   it('explains lives that are as they should be', () => void checkSound());
   it('does not explain any of the planted deviations', () => void checkPlanted());
-  it(`explains ${histories} histories of the simulator`, async () => {
-    checkTraces(await recordHistories(1, histories));
-  });
   it('has properties of safety and of liveness that an error breaks', () => {
     const checks = brokenLives({ quick: true });
     assert.ok(checks.length >= 3);

@@ -113,6 +113,13 @@ export const planted: readonly PlantedBug[] = [
   },
   {
     kind: 'images',
+    says: 'an image is recorded without its verdict',
+    file: `${images}/pull.ts`,
+    from: '    },\n    decided.log,\n  );',
+    to: '    },\n    [],\n  );',
+  },
+  {
+    kind: 'images',
     says: 'a layer is removed from below a container whose image is removed',
     file: `${images}/sweep.ts`,
     from: '!rootfs.uses(folder) && ',
