@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { createFaultControl, folderVariable, readFault } from '../test/chaos/faults/orders.ts';
 import { runProgram } from '../test/fixtures/command.ts';
 import { serveTufRepository } from '../trust/sigstore/fixtures/tuf-repository.ts';
 import { layOut } from './package.ts';
@@ -93,6 +94,26 @@ describe('the package', () => {
       assert.equal(run.status, 0, run.stderr);
     });
   }
+
+  it('has no fault point, and ignores the variable that gives orders to one', () => {
+    const control = createFaultControl(join(folder, 'faults'));
+    const write = (name: string, environment: Readonly<Record<string, string>>): number | null => {
+      control.give({ mode: 'fault', fault: readFault('main/fs.writeFile#1=error:ENOSPC') });
+      const env = { ...process.env, ...environment };
+      return spawnSync(join(folder, 'portcullis'), ['policy', 'init', join(folder, name)], { cwd: '/', env }).status;
+    };
+    assert.equal(write('ignored.yaml', { [folderVariable]: control.folder }), 0);
+    assert.ok(!control.hasFired());
+    assert.ok(existsSync(join(folder, 'ignored.yaml')));
+    // The same command where the points are loaded into it.
+    assert.notEqual(write('failed.yaml', control.environment), 0);
+    assert.ok(control.hasFired());
+    assert.ok(!existsSync(join(folder, 'failed.yaml')));
+    const holders = globSync('**/*', { cwd: join(folder, 'package'), withFileTypes: true })
+      .filter((entry) => entry.isFile() && /\.(?:js|sh)$|^portcullisd?$/.test(entry.name))
+      .filter((entry) => readFileSync(join(entry.parentPath, entry.name), 'utf8').includes(folderVariable));
+    assert.deepEqual(holders, []);
+  });
 
   it('has everything its manifest names', () => {
     for (const path of ['packaging/bin/portcullisd', 'packaging/prepare', 'LICENSE', 'docs/architecture.md'])

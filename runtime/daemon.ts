@@ -101,7 +101,8 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   favourMainThread(log);
   const { folders, release } = await claimNode(config, log);
 
-  const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
+  const reactorLost = (why: string): void => log.error({ why }, 'the thread that waits for ends of processes failed; it is started again');
+  const [reactor, kernel] = await Promise.all([startReactor(reactorLost), startKernelWorker()]);
   const startProgram = programStarter(reactor, kernel);
   if (config.cgroupFavorDynmods) void tryCgroupMoves(kernel, config.state, log);
   const [database, handlers, policy] = await Promise.all([

@@ -128,7 +128,7 @@ export function workerGone(why: string, cause?: unknown): PortcullisError {
     attempted: 'call the kernel',
     on: '',
     why,
-    fix: 'restart the daemon',
+    fix: 'try again: another Worker is started; see the log of the daemon',
     ...(cause === undefined ? {} : { cause }),
   });
 }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { PortcullisError } from '../errors/index.ts';
 import { createLogger, withLogFields } from './index.ts';
@@ -95,5 +97,21 @@ describe('a log', () => {
     } as const;
     const [line] = logged((logger) => logger.error({ err: new PortcullisError(failure) }, 'failed'));
     assert.partialDeepStrictEqual(line, { err: { code: 'A_B', kind: 'internal', failure: { details: { rule: 1 } } } });
+  });
+
+  it('that cannot be written, as on a full disk, does not end the program', () => {
+    const program = `
+      import { createLogger } from ${JSON.stringify(new URL('./index.ts', import.meta.url).href)};
+      const logger = createLogger({ level: 'info' });
+      for (let line = 0; line < 2_000; line += 1) logger.info({ text: 'x'.repeat(1_000) }, 'a line');
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      logger.info({}, 'one more');
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      console.log('alive');`;
+    const full = openSync('/dev/full', 'w');
+    const words = ['--input-type=module', '--eval', program];
+    const { stdout, status } = spawnSync(process.execPath, words, { encoding: 'utf8', stdio: ['ignore', 'pipe', full], timeout: 20_000 });
+    closeSync(full);
+    assert.deepEqual([stdout, status], ['alive\n', 0]);
   });
 });

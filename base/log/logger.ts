@@ -1,3 +1,4 @@
+import { fstatSync, statfsSync } from 'node:fs';
 import { scopedFields } from './fields.ts';
 import { pino, destination } from 'pino';
 import type { DestinationStream } from 'pino';
@@ -31,6 +32,35 @@ const secretFields = [
   'credentials',
 ];
 
+/** What waits to be written while standard error takes nothing, in characters; lines beyond it are dropped. */
+const mostWaiting = 1024 * 1024;
+
+/**
+ * Standard error, without waiting. Where it cannot be written, as on a full disk, the program goes on: what could not be written is tried again
+ * with the next line, and is dropped at the end of the process.
+ */
+function standardError(): DestinationStream {
+  const stream = destination({ dest: 2, sync: false, maxLength: mostWaiting });
+  const flushSync = stream.flushSync.bind(stream);
+  let isFailing = false;
+  // Without a listener the failure of a line would end the process.
+  stream.on('error', () => (isFailing = true));
+  stream.on('write', () => (isFailing = false));
+  // Called at the end of the process. It repeats a write that fails, for ever.
+  stream.flushSync = () => {
+    if (!isFailing && !isOnFullDisk(2)) flushSync();
+  };
+  return stream;
+}
+
+function isOnFullDisk(fd: number): boolean {
+  try {
+    return fstatSync(fd).isFile() && statfsSync(`/proc/self/fd/${fd}`).bavail === 0;
+  } catch {
+    return false;
+  }
+}
+
 /** Writes to standard error unless `stream` is given. Times are ISO 8601 in UTC. Fields of the scope (see `withLogFields`) come first. */
 export function createLogger(options: { readonly level: LogLevel; readonly stream?: DestinationStream }): Logger {
   const paths = secretFields.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
@@ -42,6 +72,6 @@ export function createLogger(options: { readonly level: LogLevel; readonly strea
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       mixin: scopedFields,
     },
-    options.stream ?? destination({ dest: 2, sync: false }),
+    options.stream ?? standardError(),
   );
 }

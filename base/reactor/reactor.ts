@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import type { Worker } from 'node:worker_threads';
 import { startWorker } from '../process/index.ts';
 import {
   EPOLLIN,
@@ -49,11 +50,15 @@ interface Subscription {
   readonly callback: () => void;
 }
 
+const startAgainMs = 50;
+
 /**
  * Starts the one Worker that waits in epoll. Subscriptions go straight into the kernel from the calling thread, so that no
  * message to the blocked Worker is needed; each event disarms its descriptor (EPOLLONESHOT) until the callback has run here.
+ * A Worker that is lost is started again, and every subscription is armed again: what happened meanwhile is reported then.
+ * @param onLost called with the reason of each loss
  */
-export async function startReactor(): Promise<Reactor> {
+export async function startReactor(onLost: (why: string) => void = () => undefined): Promise<Reactor> {
   const epoll = createEpoll();
   const wake = createEventFd();
   epollAdd(epoll, wake, EPOLLIN, WAKE);
@@ -61,11 +66,9 @@ export async function startReactor(): Promise<Reactor> {
   const byFd = new Map<number, number>();
   let sequence = WAKE;
 
-  const worker = startWorker(import.meta.url, './reactor.worker.ts', { workerData: { epoll } satisfies ReactorData });
   // At its end Node joins every Worker: one that sleeps in the kernel must be woken before.
   const wakeUp = (): void => signalEventFd(wake);
   process.on('exit', wakeUp);
-  await once(worker, 'message');
 
   const forget = (subscription: Subscription): boolean => {
     if (byFd.get(subscription.fd) === subscription.id) byFd.delete(subscription.fd);
@@ -100,19 +103,58 @@ export async function startReactor(): Promise<Reactor> {
     }
     if (subscriptions.has(id) && !epollRearm(epoll, fd, events, id)) forget(subscription);
   };
-  worker.on('message', (ids: number[]) => ids.forEach(deliver));
-  // After the listener: adding one holds the process again.
-  worker.unref();
 
   let closing: Promise<void> | undefined;
+  let worker: Worker | undefined;
+  let again: NodeJS.Timeout | undefined;
+  let starting: Promise<void> | undefined;
+  const start = (): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const started = startWorker(import.meta.url, './reactor.worker.ts', { workerData: { epoll } satisfies ReactorData });
+      let why = 'its thread has ended';
+      let isReady = false;
+      started.on('message', (message: 'ready' | number[]) => {
+        if (message !== 'ready') return message.forEach(deliver);
+        isReady = true;
+        worker = started;
+        // After the listeners: adding one holds the process.
+        started.unref();
+        resolve();
+      });
+      started.on('error', (cause) => (why = cause instanceof Error ? cause.message : String(cause)));
+      started.on('exit', () => {
+        if (worker === started) worker = undefined;
+        reject(new Error(why));
+        if (!isReady || closing !== undefined) return;
+        onLost(why);
+        startAgain();
+      });
+    });
+  const startAgain = (): void => {
+    again = setTimeout(() => {
+      // An event that the lost Worker took and did not deliver comes once more.
+      starting = start().then(armAll, () => {
+        if (closing === undefined) startAgain();
+      });
+    }, startAgainMs).unref();
+  };
+  const armAll = (): void => {
+    for (const subscription of subscriptions.values())
+      if (!epollRearm(epoll, subscription.fd, subscription.events, subscription.id)) forget(subscription);
+  };
+  await start();
+
   const close = async (): Promise<void> => {
     subscriptions.clear();
     byFd.clear();
+    clearTimeout(again);
     process.off('exit', wakeUp);
-    worker.ref();
-    const exited = once(worker, 'exit');
     wakeUp();
-    await exited;
+    await starting;
+    if (worker !== undefined) {
+      worker.ref();
+      await once(worker, 'exit');
+    }
     closeFd(epoll);
     closeFd(wake);
   };

@@ -1,5 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { asPortcullisError, errorToJson } from '../../base/errors/index.ts';
+import { sqliteResult, storageFailure } from '../../base/storage/index.ts';
 import { openHosts } from './caller.ts';
 import type { Hosts } from './caller.ts';
 import { openNetworkDatabase } from './database.ts';
@@ -288,7 +289,9 @@ function refuse(sequence: number, call: Call, thrown: unknown): void {
     on: 'id' in call ? call.id : '',
     fix: 'report this with the daemon log',
   } as const;
-  post({ sequence, error: errorToJson(asPortcullisError(thrown, failure)) });
+  // Statements outside a transaction fail as SQLite fails.
+  const known = sqliteResult(thrown) === undefined ? thrown : storageFailure(thrown, failure.attempted, settings.databasePath);
+  post({ sequence, error: errorToJson(asPortcullisError(known, failure)) });
 }
 
 function loadedNetworks(): readonly LoadedNetwork[] {

@@ -2,6 +2,8 @@ import { Metadata, status as grpcStatus } from '@grpc/grpc-js';
 import type { StatusObject } from '@grpc/grpc-js';
 import { isPortcullisError, PortcullisError } from '../../base/errors/index.ts';
 import type { ErrorKind } from '../../base/errors/index.ts';
+import { kernelError } from '../../base/kernel/index.ts';
+import { storageFailure } from '../../base/storage/index.ts';
 import { shorten } from './shorten.ts';
 import { detailsKey, encodeDetails } from './status-details.ts';
 
@@ -44,9 +46,26 @@ export function toStatus(error: PortcullisError, rpc: string, requestId: string)
   return { code, details: message, metadata };
 }
 
-/** Any thrown value as a {@link PortcullisError}; what is not one is a fault of ours: CRI_INTERNAL. */
+/** What a node without room, or with a disk that fails, answers to any call of a file. */
+const ofDisk = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO'];
+/** What a node answers that is short of something else, or that uses it now. */
+const ofNode = ['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'EBUSY'];
+
+/** A call of node:fs that failed by the state of the node, not by what was asked for. Any other is a fault of ours. */
+function nodeFailure(thrown: unknown, rpc: string): PortcullisError | undefined {
+  if (!(thrown instanceof Error) || !('syscall' in thrown) || !('code' in thrown)) return undefined;
+  const { code, syscall } = thrown;
+  if (typeof code !== 'string' || typeof syscall !== 'string') return undefined;
+  const on = 'path' in thrown && typeof thrown.path === 'string' ? thrown.path : rpc;
+  if (ofDisk.includes(code)) return storageFailure(thrown, syscall, on);
+  return ofNode.includes(code) ? kernelError(code, syscall, on) : undefined;
+}
+
+/** Any thrown value as a {@link PortcullisError}: a node that is short of something is named; what else is no such error is a fault of ours, CRI_INTERNAL. */
 export function asFailure(thrown: unknown, rpc: string): PortcullisError {
   if (isPortcullisError(thrown)) return thrown;
+  const failure = nodeFailure(thrown, rpc);
+  if (failure !== undefined) return failure;
   return new PortcullisError({
     code: 'CRI_INTERNAL',
     kind: 'internal',

@@ -28,6 +28,7 @@ import { createSerial } from './serial.ts';
 import { createSharedFlight } from './shared-flight.ts';
 import { openShutdownMarker } from './shutdown-marker.ts';
 import { openStoreSync } from './store-sync.ts';
+import { untilDone } from '../state/until-done.ts';
 import { sweepLayers } from './sweep.ts';
 import { createTrash } from './trash.ts';
 import type { ImageStore } from './types.ts';
@@ -122,7 +123,30 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     trash,
   };
   const sweeping = createSerial();
-  const sweep = (): Promise<void> => sweeping(() => sweepLayers(parts));
+  const sweepOnce = (): Promise<void> => sweeping(() => sweepLayers(parts));
+  let isSweepDue = false;
+  /** What a sweep that fails leaves belongs to no image that somebody could remove: it is swept again until that succeeds, or the store is closed. */
+  const sweep = async (): Promise<void> => {
+    try {
+      await sweepOnce();
+    } catch (cause) {
+      if (!isSweepDue) void sweepLater();
+      throw cause;
+    }
+  };
+  const sweepLater = async (): Promise<void> => {
+    isSweepDue = true;
+    await untilDone({
+      act: sweepOnce,
+      sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms).unref()),
+      isOver: () => closed !== undefined,
+      failed: (error, attempt) => {
+        if (attempt === 1)
+          log.warn({ error: reasonOf(error) }, 'layers without an owner could not be removed; it is tried again until they are');
+      },
+    });
+    isSweepDue = false;
+  };
   /** Calls `use` with the layers of an image, lowest first, in the same turn in which all are known to be whole and the image to be there. */
   const withLayers = async <T>(attempted: string, imageId: string, use: (layers: readonly string[]) => Promise<T>): Promise<T> => {
     for (;;) {
@@ -152,9 +176,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
         return { image: image.record, verdict };
       } catch (thrown) {
         // Layers whose images were removed while this pull held them have no owner now.
-        await sweep().catch((error: unknown) => {
-          log.warn({ error: reasonOf(error) }, 'layers without an owner could not be removed; the next removal or start removes them');
-        });
+        await sweep().catch(() => undefined);
         throw thrown;
       }
     },
@@ -163,7 +185,8 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     find: (nameOrId) => findImage(records, nameOrId)?.record,
     async remove(nameOrId) {
       const image = findImage(records, nameOrId);
-      if (image === undefined) return;
+      // A removal that failed halfway is asked for again.
+      if (image === undefined) return isSweepDue ? sweep() : undefined;
       await records.removeImage(image.id);
       await sweep();
       log.info({ image: image.id, names: image.names.map(({ name }) => name) }, 'image removed');

@@ -202,3 +202,37 @@ test('a container whose list of layers cannot be read keeps every layer', { skip
   await kit.store.removeRootfs('c1');
   assert.equal(count('layers'), 0);
 });
+
+/** Removals of rows of layers fail until the returned function is called. */
+function failRemovals(): () => void {
+  const other = new DatabaseSync(`${kit.folder}/state.db`, { timeout: 10_000 });
+  other.exec("CREATE TRIGGER fails BEFORE DELETE ON image_layer BEGIN SELECT RAISE(ABORT, 'it fails'); END");
+  return () => {
+    other.exec('DROP TRIGGER fails');
+    other.close();
+  };
+}
+
+test('layers that a failed removal of an image left go when it is asked for again', { skip, timeout: 60_000 }, async () => {
+  await push('halfway');
+  const image = await pull('halfway');
+  const succeed = failRemovals();
+  await assert.rejects(kit.store.remove(image.id), { code: 'STORAGE_CONSTRAINT' });
+  assert.deepEqual([kit.store.list().length, count('layers')], [0, 1]);
+  await assert.rejects(kit.store.remove(image.id), { code: 'STORAGE_CONSTRAINT' }, 'a removal that left layers is no success');
+  succeed();
+  await kit.store.remove(image.id);
+  assert.deepEqual([count('layers'), count('blobs/sha256')], [0, 0]);
+});
+
+test('layers that a failed removal left go without being asked for', { skip, timeout: 60_000 }, async () => {
+  await push('forgotten');
+  const image = await pull('forgotten');
+  const succeed = failRemovals();
+  await assert.rejects(kit.store.remove(image.id), { code: 'STORAGE_CONSTRAINT' });
+  succeed();
+  for (let waited = 0; count('layers') > 0 || count('blobs/sha256') > 0; waited += 20) {
+    assert.ok(waited < 20_000, 'nobody removes the layer of an image that is gone');
+    await sleep(20);
+  }
+});

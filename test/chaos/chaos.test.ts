@@ -17,6 +17,9 @@ for (const [title, args] of [
     'killed once during each request, the daemon comes back, the request succeeds, nothing is left',
     ['--only', 'kills', '--kills', '10', '--shared'],
   ],
+  ['monitor, OCI runtime and first process killed once each: exits are true, the next attempt runs', ['--only', 'others', '--kills', '9']],
+  ['a fault during each request and the start: an answer with a reason, and the request succeeds', ['--only', 'faults', '--kills', '22']],
+  ['a Worker ended during each request: the daemon goes on, or ends and comes back', ['--only', 'workers', '--kills', '11']],
   ['killed and stopped at rest: pods run on, logs have no gap, exits are told as they were', ['--only', 'rest', '--pods', '3']],
 ] as const) {
   test(title, { skip }, async (t) => {

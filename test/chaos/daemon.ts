@@ -10,6 +10,7 @@ import type { Stage } from './stage.ts';
 
 interface Process {
   readonly pid: number;
+  isGone(): boolean;
   /** SIGKILL; resolves when the process is gone. */
   kill(): Promise<void>;
   /** SIGTERM; resolves with its exit code, null when it had to be killed. */
@@ -34,7 +35,8 @@ const patienceMs = 60_000;
 export async function spawnDaemon(stage: Stage): Promise<StartingDaemon> {
   const log = openSync(stage.daemonLog, 'a');
   const begin = performance.now();
-  const child = spawn(launcher, [...stage.daemonArgs], { stdio: ['ignore', log, log] });
+  const env = { ...process.env, ...stage.faults?.environment };
+  const child = spawn(launcher, [...stage.daemonArgs], { stdio: ['ignore', log, log], env });
   closeSync(log);
   await once(child, 'spawn');
   const exited = once(child, 'exit') as Promise<[number | null]>;
@@ -47,7 +49,7 @@ export async function spawnDaemon(stage: Stage): Promise<StartingDaemon> {
     clearTimeout(timer);
     return code;
   };
-  const own = { pid: child.pid ?? 0, kill: async () => void (await end('SIGKILL')), stop: () => end('SIGTERM') };
+  const own = { pid: child.pid ?? 0, isGone, kill: async () => void (await end('SIGKILL')), stop: () => end('SIGTERM') };
   return {
     ...own,
     listening: async () => {
@@ -65,7 +67,7 @@ export async function spawnDaemon(stage: Stage): Promise<StartingDaemon> {
           cri.close();
           return act();
         };
-      return { pid: own.pid, kill: closing(own.kill), stop: closing(own.stop), cri, startedInMs };
+      return { pid: own.pid, isGone, kill: closing(own.kill), stop: closing(own.stop), cri, startedInMs };
     },
   };
 }

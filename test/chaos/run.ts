@@ -1,4 +1,4 @@
-/** `npm run test:chaos [-- --kills N] [--seed S] [--only kills|rest]`: kills the daemon at random moments and at rest; see README.md. */
+/** `npm run test:chaos [-- --kills N] [--seed S] [--only kills|others|workers|faults|rest]`: kills and faults at random moments and at rest; see README.md. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -7,9 +7,13 @@ import { readJournal } from '../specification/journal.ts';
 import { isApart, runApart, whenToldToEnd } from './apart.ts';
 import { atRest } from './at-rest.ts';
 import { acts } from './acts.ts';
+import type { Act } from './acts.ts';
 import { stopAndLook } from './ending.ts';
+import { failDuringActs, loadFaults, recordPoints, startAct } from './faults.ts';
+import { readFault } from './faults/orders.ts';
 import { killDuringActs, measureActs, openScene } from './kills.ts';
 import type { Scene } from './kills.ts';
+import { killOthers, victims } from './others.ts';
 import { openObserver } from './outside.ts';
 import { createRandom } from './random.ts';
 import { setStage } from './stage.ts';
@@ -20,7 +24,10 @@ const { values } = parseArgs({
     kills: { type: 'string', default: '200' },
     seed: { type: 'string', default: String(Date.now() % 100_000) },
     pods: { type: 'string', default: '10' },
+    /** kills, others, faults, rest; without it all of them. */
     only: { type: 'string' },
+    /** One fault, as a failure names it, with --act. */
+    fault: { type: 'string' },
     /** One request by its name, to look into it. */
     act: { type: 'string' },
     runtime: { type: 'string', default: 'crun' },
@@ -58,15 +65,20 @@ let scene: Scene | undefined;
 try {
   const untouched = observer.look();
   scene = await openScene(stage, observer);
-  if (values.only !== 'rest') {
-    const count = Number(values.kills);
-    const chosen = acts.filter(({ name }) => values.act === undefined || name === values.act);
-    const durations = await measureActs(scene, chosen, count < 3 * acts.length ? 1 : 3);
-    console.log([...durations].map(([act, ms]) => `${act.name} ${ms.toFixed(1)} ms`).join(', '));
-    const random = createRandom(Number(values.seed));
-    const tell = (line: string): void => {
-      if (values.verbose || line.startsWith('FAILED')) console.log(line);
-    };
+  const chosen = acts.filter(({ name }) => values.act === undefined || name === values.act);
+  const random = createRandom(Number(values.seed));
+  const tell = (line: string): void => {
+    if (values.verbose || line.startsWith('FAILED')) console.log(line);
+  };
+  const total = Number(values.kills);
+  const does = (part: string): boolean => values.only === undefined || values.only === part;
+  // Half of the kills are the daemon's; of the other half each kind has its share.
+  const share = (part: number): number => (values.only === undefined ? Math.ceil(total * part) : total);
+  const durations =
+    does('kills') || does('others') ? await measureActs(scene, chosen, total < 3 * acts.length ? 1 : 3) : new Map<Act, number>();
+  if (durations.size > 0) console.log([...durations].map(([act, ms]) => `${act.name} ${ms.toFixed(1)} ms`).join(', '));
+  if (does('kills')) {
+    const count = share(0.4);
     const report = await killDuringActs(scene, durations, { count, random, tell });
     const stops = Math.ceil(count / acts.length);
     failures.push(...report.failures, ...(await killDuringStops(scene, { count: stops, random, tell })));
@@ -75,7 +87,34 @@ try {
       `${report.kills} kills during ${chosen.length} requests (${report.cut} before the answer, ${report.again} again while recovering)`,
     );
   }
-  if (values.only !== 'kills') {
+  if (does('others')) {
+    const report = await killOthers(scene, durations, {
+      count: share(0.25),
+      random,
+      tell,
+      ...(values.act !== undefined && { act: values.act }),
+    });
+    failures.push(...report.failures);
+    figures.push(`${victims.map((victim) => `${report.kills[victim]} kills of ${victim}`).join(', ')} (${report.monitorLost} exits lost)`);
+  }
+  if (does('faults') || does('workers')) {
+    const control = await loadFaults(scene);
+    const recorded = await recordPoints(scene, control, chosen);
+    const points = new Set([...recorded.values()].flat(2).map(({ thread, point }) => `${thread}/${point}`));
+    if (values.verbose) console.log([...points].sort().join('\n'));
+    const fault = values.fault === undefined ? undefined : readFault(values.fault);
+    for (const workers of [true, false]) {
+      if (!does(workers ? 'workers' : 'faults')) continue;
+      const list = values.act === startAct ? [] : chosen;
+      const input = { count: share(workers ? 0.1 : 0.25), random, tell, recorded, workers, ...(fault !== undefined && { fault }) };
+      const report = await failDuringActs(scene, control, list, input);
+      failures.push(...report.failures);
+      figures.push(
+        `${report.faults} ${workers ? 'ends of Workers' : 'faults'} at ${points.size} points (${report.fired} came, ${report.refused} requests refused, ${report.ended} daemons ended, ${report.leftToStart} left files to the next start)`,
+      );
+    }
+  }
+  if (does('rest')) {
     const rest = await atRest(scene, Number(values.pods));
     failures.push(...rest.failures);
     figures.push(rest.figures);

@@ -7,6 +7,7 @@ import { buildWebImage } from '../../cli/quickstart/image.ts';
 import { pushImage } from '../../cli/quickstart/push.ts';
 import { generateKeyPair, loadSigningKey, signImage } from '../../trust/index.ts';
 import { startRegistry } from '../fixtures/registry.ts';
+import type { FaultControl } from './faults/orders.ts';
 import { namespaceOf } from './processes.ts';
 
 /** Where the suite takes place: folders, a registry with one signed image, a policy that admits it, a pod network. */
@@ -27,6 +28,8 @@ export interface Stage {
   mapped: boolean;
   /** Whether the daemon's records are journaled from its first pod on. */
   traced: boolean;
+  /** The daemon that starts next has fault points. */
+  faults?: FaultControl;
   close(): Promise<void>;
 }
 

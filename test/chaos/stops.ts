@@ -1,6 +1,6 @@
 import { acts, newCase } from './acts.ts';
 import { endOfLog, startDaemon } from './daemon.ts';
-import { beginAnew, settle, untilMoment } from './kills.ts';
+import { beginAnew, listed, settle, untilMoment } from './kills.ts';
 import type { Scene } from './kills.ts';
 import { proveRuns, removeEverything } from './pods.ts';
 
@@ -53,5 +53,5 @@ async function killOneStop(scene: Scene, atMs: number, withPod: boolean, name: s
   if (withPod) await proveRuns(scene.daemon.cri, it.containerId);
   await removeEverything(scene.daemon.cri);
   const left = await settle(observer, scene.idle);
-  if (left.length > 0) throw new Error(`after removing all:\n  ${left.join('\n  ')}`);
+  if (left.length > 0) throw new Error(`after removing all:\n  ${listed(left)}`);
 }

@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { asFailure } from './status.ts';
+
+function fails(code: string): Error {
+  return Object.assign(new Error(`${code}: said, write '/a/file'`), { code, syscall: 'write', path: '/a/file' });
+}
+
+for (const [code, expected, kind] of [
+  ['ENOSPC', 'STORAGE_DISK_FULL', 'exhausted'],
+  ['EIO', 'STORAGE_IO', 'unavailable'],
+  ['EROFS', 'STORAGE_READ_ONLY', 'unavailable'],
+  ['EMFILE', 'KERNEL_EMFILE', 'exhausted'],
+  ['ENOMEM', 'KERNEL_ENOMEM', 'exhausted'],
+] as const)
+  test(`a call of a file that fails with ${code} is named as what the node lacks: ${expected}`, () => {
+    const failure = asFailure(fails(code), 'StartContainer');
+    assert.deepEqual([failure.code, failure.kind], [expected, kind]);
+    assert.match(failure.message, /write.*\/a\/file/);
+  });
+
+test('the node itself is asked: a disk that is full', () => {
+  try {
+    writeFileSync('/dev/full', 'x');
+    assert.fail('it was written');
+  } catch (thrown) {
+    assert.equal(asFailure(thrown, 'CreateContainer').code, 'STORAGE_DISK_FULL');
+  }
+});
+
+test('what nobody asked for stays a fault of ours: never an answer that something is not there', () => {
+  for (const thrown of [fails('ENOENT'), fails('EINVAL'), new TypeError('x'), 'text'])
+    assert.equal(asFailure(thrown, 'StopContainer').code, 'CRI_INTERNAL');
+  const ours = new PortcullisError({ code: 'A', kind: 'invalid', attempted: 'a', on: 'b', why: 'c', fix: 'd' });
+  assert.equal(asFailure(ours, 'Status'), ours);
+});

@@ -1,0 +1,251 @@
+import { globSync, readFileSync, readdirSync } from 'node:fs';
+import { basename } from 'node:path';
+import { setImmediate as turn, setTimeout as pause } from 'node:timers/promises';
+import { ContainerState } from '../../runtime/index.ts';
+import { acts, newCase } from './acts.ts';
+import type { Act, Case } from './acts.ts';
+import { endOfLog, startDaemon } from './daemon.ts';
+import { attempt, replaceEnded } from './faults.ts';
+import { beginAnew, listed, settle, untilMoment } from './kills.ts';
+import type { Scene } from './kills.ts';
+import { ownExitCode, proveRuns, removeEverything } from './pods.ts';
+import { text } from './processes.ts';
+
+/** What is killed beside the daemon. */
+export const victims = ['monitor', 'runtime', 'init'] as const;
+export type Victim = (typeof victims)[number];
+
+export interface OthersReport {
+  readonly kills: Readonly<Record<Victim, number>>;
+  /** Exits that were reported as lost: the monitor was killed, and nobody else knows the code. */
+  readonly monitorLost: number;
+  readonly failures: readonly string[];
+}
+
+const forContainers = [
+  'CreateContainer',
+  'StartContainer',
+  'UpdateContainerResources',
+  'StopContainer',
+  'RemoveContainer',
+  'StopPodSandbox',
+  'RemovePodSandbox',
+];
+const restMs = 200;
+const execMs = 30;
+const mostOfRuntimeMs = 12;
+/** Of a command that writes where nobody reads any more: 128 and SIGPIPE. */
+const brokenPipe = 141;
+
+/** `count` kills, each of the three kinds in turn, during requests that have to do with a container and at rest. */
+export async function killOthers(
+  scene: Scene,
+  durations: ReadonlyMap<Act, number>,
+  input: { readonly count: number; readonly random: () => number; readonly tell: (line: string) => void; readonly act?: string },
+): Promise<OthersReport> {
+  const { random, tell } = input;
+  const kills = { monitor: 0, runtime: 0, init: 0 };
+  const tally = { monitorLost: 0 };
+  const failures: string[] = [];
+  const chosen = [...durations].filter(([{ name }]) => forContainers.includes(name) && (input.act ?? name) === name);
+  const exec: Act = {
+    name: 'ExecSync',
+    prepare: async (cri, it) => acts.find(({ name }) => name === 'StopContainer')?.prepare(cri, it),
+    request: (cri, it) => proveRuns(cri, it.containerId),
+    prove: () => Promise.resolve(),
+  };
+  const turns: readonly (readonly [Act | undefined, number])[] =
+    input.act === undefined ? [...chosen, [exec, execMs], [undefined, restMs]] : chosen;
+  for (let index = 0; index < input.count; index += 1) {
+    const victim = victims[index % victims.length] ?? 'monitor';
+    const [act, duration] = turns[Math.floor(index / victims.length) % turns.length] ?? [undefined, restMs];
+    // More often early: later there is less to kill.
+    const atMs = random() ** 2 * duration;
+    const it = newCase(scene.stage, `other-${index}`, random() < 0.5, random() < 0.5 ? 30_000 + index : undefined);
+    const title = `${victim} ${index}: ${act?.name ?? 'at rest'} at ${atMs.toFixed(1)} of ${duration.toFixed(1)} ms`;
+    try {
+      const hit = await killOne(scene, act, it, victim, atMs, tally);
+      if (hit) kills[victim] += 1;
+      const left = await settle(scene.observer, scene.idle);
+      if (left.length > 0) throw new Error(`after removing all:\n  ${listed(left)}`);
+      tell(`${title}: ${hit ? 'killed' : 'there was none'}, held`);
+    } catch (thrown) {
+      failures.push(`${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+      tell(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
+      if (scene.daemon.isGone()) scene.daemon = await startDaemon(scene.stage);
+      await beginAnew(scene);
+    }
+  }
+  return { kills, ...tally, failures };
+}
+
+/** Whether there was one to kill. */
+async function killOne(
+  scene: Scene,
+  act: Act | undefined,
+  it: Case,
+  victim: Victim,
+  atMs: number,
+  tally: { monitorLost: number },
+): Promise<boolean> {
+  const { stage, observer, daemon } = scene;
+  const { cri } = daemon;
+  const rest = acts.find(({ name }) => name === 'StopContainer');
+  await (act ?? rest)?.prepare(cri, it);
+  observer.learnIds();
+  let answered = false;
+  const begin = performance.now();
+  const request = (act === undefined ? pause(atMs + 500) : attempt(scene, () => act.request(cri, it))).finally(() => (answered = true));
+  if (victim !== 'runtime') await untilMoment(begin + atMs);
+  const look = victim === 'runtime' ? watchRuntimes(stage.state) : () => newestOf(stage.state, victim);
+  let found = look();
+  // Without one now, the next that appears during the request.
+  while (found === undefined && !answered) {
+    await turn();
+    found = look();
+  }
+  // A command of the runtime lasts some milliseconds: the moment is drawn within them.
+  if (found !== undefined && victim === 'runtime') await untilMoment(performance.now() + (atMs % mostOfRuntimeMs));
+  const hit = found !== undefined && killed(found);
+  await request;
+  if (daemon.isGone()) throw new Error(`the daemon has ended; the end of its log:\n${endOfLog(stage)}`);
+  await expectTruth(scene, it, victim, tally);
+  if (act === undefined) {
+    await comeAgain(scene, it);
+    await cri.runtime.stopContainer({ containerId: it.containerId, timeout: 20 }, { timeoutMs: 60_000 });
+    await expectTruth(scene, it, victim, tally);
+  }
+  if (act !== undefined) await holds(scene, act, it, victim, tally);
+  observer.learnIds();
+  await removeEverything(cri);
+  return hit;
+}
+
+/** The request again, and its proof; for a container that has ended, with the next attempt of it. */
+async function holds(scene: Scene, act: Act, it: Case, victim: Victim, tally: { monitorLost: number }): Promise<void> {
+  const { cri } = scene.daemon;
+  const end = performance.now() + 20_000;
+  for (;;) {
+    if (act.name === 'UpdateContainerResources' || act.name === 'ExecSync') await comeAgain(scene, it);
+    else if (startsOne(act)) await replaceEnded(scene, it);
+    const failure = await attempt(scene, () => act.request(cri, it));
+    if (failure === undefined) break;
+    if (performance.now() > end) throw new Error(`the request fails for 20 s after the kill: ${failure}`);
+    await pause(100);
+  }
+  // Its own exit code is what `expectTruth` was about.
+  if (act.name === 'StopContainer' || act.name === 'StopPodSandbox') return;
+  try {
+    await act.prove(cri, it);
+  } catch (thrown) {
+    // Without its monitor a container that speaks ends by SIGPIPE, at any moment.
+    if (victim !== 'monitor' || !startsOne(act)) throw thrown;
+    await expectTruth(scene, it, victim, tally);
+    await comeAgain(scene, it);
+  }
+}
+
+const startsOne = ({ name }: Act): boolean => name === 'CreateContainer' || name === 'StartContainer';
+
+/** A container that runs: this one, or the next attempt of it. */
+async function comeAgain(scene: Scene, it: Case): Promise<void> {
+  const { cri } = scene.daemon;
+  const end = performance.now() + 10_000;
+  for (;;)
+    try {
+      if (await replaceEnded(scene, it)) await cri.runtime.startContainer({ containerId: it.containerId });
+      return await proveRuns(cri, it.containerId);
+    } catch (thrown) {
+      if (performance.now() > end) throw thrown;
+      await pause(100);
+    }
+}
+
+/**
+ * What is reported of the container is what has happened: it runs and answers, or has ended with a code that somebody gave it. Only where
+ * its monitor was killed may the code be reported as lost, and never as another.
+ */
+async function expectTruth(scene: Scene, it: Case, victim: Victim, tally: { monitorLost: number }): Promise<void> {
+  if (it.containerId === '') return;
+  const { cri } = scene.daemon;
+  const end = performance.now() + 15_000;
+  for (;;) {
+    const { containers } = await cri.runtime.listContainers({ filter: { id: it.containerId } });
+    if (containers.length === 0) return;
+    const { status } = await cri.runtime.containerStatus({ containerId: it.containerId });
+    const lives = initOf(it.containerId) !== undefined;
+    if (status?.state === ContainerState.CONTAINER_EXITED) {
+      if (lives) throw new Error(`the container is reported as exited (${status.exitCode} ${status.reason}) and lives`);
+      if (status.reason === 'MonitorLost') tally.monitorLost += 1;
+      if (status.reason === 'MonitorLost' && victim === 'monitor' && status.exitCode === 255) return;
+      // 128: its start has failed.
+      const codes = [ownExitCode, 137, ...(victim === 'monitor' ? [brokenPipe] : []), ...(status.reason === 'StartError' ? [128] : [])];
+      if (!codes.includes(status.exitCode)) throw new Error(`the exit is reported as ${status.exitCode} ${status.reason}`);
+      return;
+    }
+    if (lives) return;
+    if (performance.now() > end) throw new Error(`the container's process is gone, and its state is ${status?.state ?? 'unknown'}`);
+    await pause(50);
+  }
+}
+
+interface Found {
+  readonly pid: number;
+  readonly words: readonly string[];
+}
+
+function processes(): readonly Found[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(processOf);
+}
+
+function processOf(name: string): Found {
+  return { pid: Number(name), words: text(`/proc/${name}/cmdline`).split('\0') };
+}
+
+const isMonitor = ({ words }: Found): boolean => basename(words[0] ?? '') === 'conmon';
+/** A command of an OCI runtime of this daemon: it names the daemon's folder of runtime states. */
+const isRuntime = (found: Found, state: string): boolean =>
+  !isMonitor(found) && found.words.some((word) => word.startsWith(`${state}/oci`));
+
+/** The youngest monitor or first process that belongs to the daemon of this state folder. */
+function newestOf(state: string, victim: Victim): number | undefined {
+  // Until its start a first process has the words of the runtime that made it.
+  const inits = new Set(globSync(`${state}/containers/*/init.pid`).map((file) => Number(text(file))));
+  const own = processes().filter((found) =>
+    victim === 'init' ? inits.has(found.pid) : isMonitor(found) && found.words.some((word) => word.includes(state)),
+  );
+  return own.toSorted((a, b) => b.pid - a.pid)[0]?.pid;
+}
+
+/** Finds a command of the runtime that has just begun: of those that stood before it looks at none. */
+function watchRuntimes(state: string): () => number | undefined {
+  const before = new Set(readdirSync('/proc'));
+  const pids = (): string[] => readdirSync('/proc').filter((name) => !before.has(name) && /^\d+$/.test(name));
+  return () =>
+    pids()
+      .map(processOf)
+      .find((found) => isRuntime(found, state))?.pid;
+}
+
+function killed(pid: number): boolean {
+  try {
+    process.kill(pid, 'SIGKILL');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A process in the container's cgroup, but for its monitor. */
+function initOf(id: string): number | undefined {
+  return processes().find((found) => {
+    if (isMonitor(found) || found.words[0] === '') return false;
+    try {
+      return readFileSync(`/proc/${found.pid}/cgroup`, 'utf8').includes(id) && !/^State:\s+Z/m.test(text(`/proc/${found.pid}/status`));
+    } catch {
+      return false;
+    }
+  })?.pid;
+}
