@@ -1,10 +1,21 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { constants, existsSync, mkdirSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, existsSync, mkdirSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs';
+import files from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, test } from 'node:test';
-import { startByFifo } from './start-by-fifo.ts';
+
+/** What happens between the removal of the FIFO and the word to the process behind it. */
+let meanwhile = (): void => undefined;
+const { unlink } = files;
+files.unlink = async (path) => {
+  await unlink(path);
+  meanwhile();
+};
+syncBuiltinESMExports();
+const { startByFifo } = await import('./start-by-fifo.ts');
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-fifo-'));
 process.on('exit', () => rmSync(folder, { recursive: true }));
@@ -38,4 +49,15 @@ test('hooks, and a process that no longer waits, are for the runtime', async () 
   execFileSync('mkfifo', [join(dir, 'exec.fifo')]);
   assert.equal(await startByFifo(dir), false);
   assert.equal(existsSync(join(dir, 'exec.fifo')), true);
+});
+
+test('a process that ends meanwhile is named as the reason', async () => {
+  writeFileSync(join(dir, 'config.json'), '{}');
+  const waiting = waitAtFifo();
+  meanwhile = () => closeSync(waiting);
+  try {
+    await assert.rejects(startByFifo(dir), { code: 'RUNTIME_START_FAILED', message: /first process ended before it was started/ });
+  } finally {
+    meanwhile = () => undefined;
+  }
 });

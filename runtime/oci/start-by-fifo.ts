@@ -1,12 +1,14 @@
 import { constants } from 'node:fs';
 import { open, readFile, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { PortcullisError } from '../../base/errors/index.ts';
 
 /**
  * Does what `crun start` does: the first process waits at a FIFO, which is removed and then written to; its absence is what says
  * `running` afterwards. Only a program that starts and ends is saved, a tenth of a pod's start.
  * (docs/decisions/0022-runtimes-run-sealed.md.)
  * @param dir what crun keeps of the container: its folder below `--root`
+ * @throws PortcullisError RUNTIME_START_FAILED when the first process ends meanwhile
  * @returns false when the program must do it: hooks are to be run, or nobody waits, which it can explain
  */
 export async function startByFifo(dir: string): Promise<boolean> {
@@ -20,7 +22,24 @@ export async function startByFifo(dir: string): Promise<boolean> {
     await unlink(fifo);
     await gate.write(Buffer.alloc(1));
     return true;
+  } catch (cause) {
+    throw isBrokenPipe(cause) ? endedBefore(dir) : cause;
   } finally {
     await gate.close();
   }
+}
+
+function isBrokenPipe(thrown: unknown): boolean {
+  return thrown instanceof Error && 'code' in thrown && thrown.code === 'EPIPE';
+}
+
+function endedBefore(dir: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_START_FAILED',
+    kind: 'unavailable',
+    attempted: 'start container',
+    on: basename(dir).slice(0, 13),
+    why: 'its first process ended before it was started',
+    fix: 'create the container again; see the kernel log for what killed it, such as a lack of memory',
+  });
 }

@@ -248,12 +248,19 @@ async function untilItHolds(scene: Scene, act: Act, it: Case, fault: Fault, tall
   }
 }
 
-/** A container whose start has failed, or that was killed, is never started again: a kubelet makes the next attempt. */
-export async function replaceEnded({ daemon: { cri } }: Scene, it: Case): Promise<boolean> {
+/** Removes a container that has ended; whether it had, or is gone. */
+export async function removeEnded({ daemon: { cri } }: Scene, it: Case): Promise<boolean> {
   if (it.containerId === '') return false;
   const { containers } = await cri.runtime.listContainers({ filter: { id: it.containerId } });
   if (containers[0] !== undefined && containers[0].state !== ContainerState.CONTAINER_EXITED) return false;
   await cri.runtime.removeContainer({ containerId: it.containerId });
+  return true;
+}
+
+/** A container whose start has failed, or that was killed, is never started again: a kubelet makes the next attempt. */
+export async function replaceEnded(scene: Scene, it: Case): Promise<boolean> {
+  if (!(await removeEnded(scene, it))) return false;
+  const { cri } = scene.daemon;
   const config = containerConfig(it.reference, it.shared);
   const next = { ...config, metadata: { ...config.metadata, attempt: 1 } };
   it.containerId = (await cri.runtime.createContainer({ podSandboxId: it.podSandboxId, config: next, sandboxConfig: it.pod })).containerId;

@@ -5,7 +5,7 @@ import { ContainerState } from '../../runtime/index.ts';
 import { acts, newCase } from './acts.ts';
 import type { Act, Case } from './acts.ts';
 import { endOfLog, startDaemon } from './daemon.ts';
-import { attempt, replaceEnded } from './faults.ts';
+import { attempt, removeEnded, replaceEnded } from './faults.ts';
 import { beginAnew, listed, settle, untilMoment } from './kills.ts';
 import type { Scene } from './kills.ts';
 import { ownExitCode, proveRuns, removeEverything } from './pods.ts';
@@ -127,7 +127,8 @@ async function holds(scene: Scene, act: Act, it: Case, victim: Victim, tally: { 
   const end = performance.now() + 20_000;
   for (;;) {
     if (act.name === 'UpdateContainerResources' || act.name === 'ExecSync') await comeAgain(scene, it);
-    else if (startsOne(act)) await replaceEnded(scene, it);
+    else if (act.name === 'CreateContainer') await removeEnded(scene, it);
+    else if (act.name === 'StartContainer') await replaceEnded(scene, it);
     const failure = await attempt(scene, () => act.request(cri, it));
     if (failure === undefined) break;
     if (performance.now() > end) throw new Error(`the request fails for 20 s after the kill: ${failure}`);
@@ -176,7 +177,7 @@ async function expectTruth(scene: Scene, it: Case, victim: Victim, tally: { moni
     const lives = initOf(it.containerId) !== undefined;
     if (status?.state === ContainerState.CONTAINER_EXITED) {
       if (lives) throw new Error(`the container is reported as exited (${status.exitCode} ${status.reason}) and lives`);
-      if (status.reason === 'MonitorLost') tally.monitorLost += 1;
+      if (status.reason === 'MonitorLost' && status.exitCode === 255) tally.monitorLost += 1;
       if (status.reason === 'MonitorLost' && victim === 'monitor' && status.exitCode === 255) return;
       // 128: its start has failed.
       const codes = [ownExitCode, 137, ...(victim === 'monitor' ? [brokenPipe] : []), ...(status.reason === 'StartError' ? [128] : [])];
