@@ -1,7 +1,8 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { ImageConfig } from '../images/types.ts';
-import { cleanContainerPath, isAtOrBelow } from '../oci/container-path.ts';
+import { isAtOrBelow } from '../oci/at-or-below.ts';
+import { cleanContainerPath } from '../oci/container-path.ts';
 
 /**
  * The argument vector: `command` replaces the image's Entrypoint and Cmd, `args` replaces its Cmd (Kubernetes; image-spec config.md).

@@ -10,6 +10,7 @@ import {
 import { append } from '../../base/lists/index.ts';
 import { isOf } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
+import { isAtOrBelow } from './at-or-below.ts';
 
 /** Something that is mounted in a container that does not run yet. */
 export interface PlacedMount {
@@ -223,9 +224,4 @@ function partsOf(path: string): string[] {
 
 function kernelFolder(path: string): KernelFolder | undefined {
   return (['/proc', '/sys'] as const).find((folder) => isAtOrBelow(path, folder));
-}
-
-/** Both clean. */
-export function isAtOrBelow(path: string, folder: string): boolean {
-  return path === folder || folder === '/' || path.startsWith(`${folder}/`);
 }

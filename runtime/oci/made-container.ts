@@ -10,8 +10,8 @@ import {
   openInRootIfThere,
   placeOf,
 } from '../../base/kernel/index.ts';
-import type { CommandPlace } from './command-place.ts';
-import { isAtOrBelow } from './container-path.ts';
+import type { CommandPlace } from './place-check.ts';
+import { isAtOrBelow } from './at-or-below.ts';
 import { checkLauncher } from './launcher-name.ts';
 import { mountShownAt, parseMountinfo } from './mountinfo.ts';
 import type { MountLine } from './mountinfo.ts';
