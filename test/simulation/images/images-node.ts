@@ -93,19 +93,25 @@ function kernelOf(world: ImagesWorld, broken: (cause: unknown) => void): Kernel 
       call('removal', 'umount', target, () => {
         if (!mounts.delete(target)) throw systemError('EINVAL', 'umount', target);
       }),
-    mountOverlay: ({ lower, target }) =>
-      call('write', 'mount overlay at', target, () => {
-        const lowers = lower.map((path) => disk.folder(path));
-        if (disk.find(target) === undefined) throw systemError('ENOENT', 'mount', target);
-        try {
-          for (const [index, path] of lower.entries()) checkUse(lowers[index], path.split('/').at(-2), target);
-          const container = target.split('/')[3] ?? '';
-          hold('verdict before use', world.admitted.has(container), `${target} is mounted without a decision`);
-        } catch (cause) {
-          broken(cause);
-        }
-        mounts.set(target, { lowers });
-      }),
+    mountOverlay: ({ lower, target, upper, work, make }) =>
+      call(
+        'write',
+        'mount overlay at',
+        target,
+        ...(make === undefined ? [] : [upper, work, target]).map((path) => () => disk.makeFolder(path ?? target, true)),
+        () => {
+          const lowers = lower.map((path) => disk.folder(path));
+          if (disk.find(target) === undefined) throw systemError('ENOENT', 'mount', target);
+          try {
+            for (const [index, path] of lower.entries()) checkUse(lowers[index], path.split('/').at(-2), target);
+            const container = target.split('/')[3] ?? '';
+            hold('verdict before use', world.admitted.has(container), `${target} is mounted without a decision`);
+          } catch (cause) {
+            broken(cause);
+          }
+          mounts.set(target, { lowers });
+        },
+      ),
   };
   return kernel as Kernel;
 }
