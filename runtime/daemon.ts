@@ -263,7 +263,15 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     containers,
     sandboxes,
     records: { containers: containerRecords, sandboxes: sandboxRecords },
-    sweep: { images, network, pool, kernel, state: config.state, folders },
+    sweep: {
+      images,
+      network,
+      pool,
+      kernel,
+      state: config.state,
+      folders,
+      exits: { folder: join(config.root, 'exits'), forget: exits.forget },
+    },
     log,
   });
 

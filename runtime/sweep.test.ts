@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -35,6 +36,10 @@ describe('what an earlier run left', () => {
     const state = mkdtempSync(join(folder, 'state-'));
     const folders = { pods: join(state, 'pods'), containers: join(state, 'containers') };
     const oci = join(state, 'oci');
+    const exits = join(state, 'exits');
+    mkdirSync(exits);
+    // The last is one that conmon is about to rename.
+    for (const name of [ids.first, ids.second, `.${ids.first}.tmp`]) writeFileSync(join(exits, name), '0');
     for (const place of [folders.pods, folders.containers, oci])
       for (const id of [ids.first, ids.second]) {
         mkdirSync(join(place, id), { recursive: true });
@@ -61,7 +66,9 @@ describe('what an earlier run left', () => {
       kernel,
       state,
       folders,
+      exits: { folder: exits, forget: (id) => rm(join(exits, id)) },
     });
+    assert.deepEqual(readdirSync(exits), [`.${ids.first}.tmp`]);
     const standing = [folders.pods, folders.containers, oci]
       .flatMap((place) => [ids.first, ids.second].map((id) => join(place, id)))
       .filter((path) => existsSync(path));

@@ -3,6 +3,7 @@ import type { NetworkEngine } from '../cni-plugins/index.ts';
 import { bundleIn } from './containers/effects.ts';
 import type { ContainerRecord } from './containers/record.ts';
 import type { ImageStore } from './images/index.ts';
+import type { ExitWatch } from './monitor/exits.ts';
 import type { RuntimeHandler } from './oci/runtime-handler.ts';
 import { podDirIn } from './pods/effects.ts';
 import { removePodFiles } from './pods/files.ts';
@@ -32,6 +33,7 @@ export async function sweepUnclaimed(parts: {
   readonly kernel: Kernel;
   readonly state: string;
   readonly folders: { readonly pods: string; readonly containers: string };
+  readonly exits: { readonly folder: string } & Pick<ExitWatch, 'forget'>;
 }): Promise<readonly Unsettled[]> {
   const { containers, sandboxes, kernel, state, folders } = parts;
   const containerIds = new Set(containers.map(({ id }) => id));
@@ -47,6 +49,8 @@ export async function sweepUnclaimed(parts: {
       act: () => sweepFolder(folders.pods, new Set(sandboxes.map(({ id }) => id)), (id) => removePodFiles(podDirIn(state, id), kernel)),
     },
     { on: folders.containers, act: () => sweepFolder(folders.containers, containerIds, (id) => kernel.removeTree(bundleIn(state, id))) },
+    // Of a container whose record a loss of power took.
+    { on: parts.exits.folder, act: () => sweepFolder(parts.exits.folder, containerIds, parts.exits.forget) },
     ...[...new Set(parts.handlers)].map((handler) => ({
       on: handler.stateDir,
       act: () => sweepFolder(handler.stateDir, known, (id) => handler.delete(id)),

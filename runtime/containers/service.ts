@@ -6,6 +6,7 @@ import { mergedResources } from '../oci/resources.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { ContainersOfSandbox } from '../pods/service.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
+import { unlessGone } from '../state/gone-rows.ts';
 import { settleAll } from '../state/settle.ts';
 import type { Records } from '../state/records.ts';
 import { untilDone } from '../state/until-done.ts';
@@ -99,7 +100,7 @@ export function createContainerService(parts: {
     const requestDigest = effects.digest({ sandbox: sandbox.id, config });
     // Under this lock nobody is creating it: what is half made was left by an attempt that could not clean up.
     const abandoned = records.byName(name);
-    if (abandoned?.phase === 'creating') await takeBack(abandoned);
+    if (abandoned?.phase === 'creating') await takeBack(abandoned, true);
     const standing = records.byName(name);
     if (standing !== undefined) {
       if (standing.phase === 'created' && standing.requestDigest === requestDigest) return standing;
@@ -133,6 +134,7 @@ export function createContainerService(parts: {
       message: '',
       startAnswered: false,
     };
+    let mayBeCreated = false;
     try {
       // Side by side: what prepare makes is found and removed by the next start without a record, processes are not.
       const durable = putUntilBoot(intent);
@@ -140,13 +142,14 @@ export function createContainerService(parts: {
       const prepared = { ...intent, ...made };
       const processes = await effects.create(prepared).catch((cause: unknown) => unmade(prepared, cause));
       const created: ContainerRecord = { ...prepared, ...processes, phase: nextContainerPhase('creating', 'monitor-holds-it') };
+      mayBeCreated = true;
       await putUntilBoot(created);
       if (created.startFailure === undefined) watch(created);
       if (made.degraded !== undefined && made.degraded.length > 0)
         log.info({ container: created.id, degraded: made.degraded }, 'this node can not enforce all of its profile');
       return created;
     } catch (cause) {
-      await takeBack(intent).catch((second: unknown) =>
+      await takeBack(intent, mayBeCreated).catch((second: unknown) =>
         log.warn({ container: intent.id, cause: reasonOf(second) }, 'a half-made container is left for the next start to remove'),
       );
       throw cause;
@@ -164,8 +167,13 @@ export function createContainerService(parts: {
     return { startFailure: cause.failure.why };
   };
 
-  const takeBack = async (record: ContainerRecord): Promise<void> => {
+  /**
+   * @param mayBeCreated the write that makes it created was reported as failed, and may have taken effect: the next start would find a container
+   *   without its process, and report an exit that nobody saw
+   */
+  const takeBack = async (record: ContainerRecord, mayBeCreated = false): Promise<void> => {
     unwatch(record.id);
+    if (mayBeCreated && records.get(record.id) !== undefined) await putUntilBoot(record).catch(unlessGone);
     await effects.destroy(record);
     await records.delete(record.id);
     exits.settle(record.id);
@@ -251,7 +259,8 @@ export function createContainerService(parts: {
   const removeLocked = async (id: string): Promise<void> => {
     const record = records.get(id);
     if (record === undefined) return;
-    if (record.phase !== 'removing') await records.put({ ...record, phase: nextContainerPhase(record.phase, 'remove-asked') });
+    if (record.phase !== 'removing')
+      await records.put({ ...record, phase: nextContainerPhase(record.phase, 'remove-asked') }).catch(unlessGone);
     await takeBack(record);
   };
 

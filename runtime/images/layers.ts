@@ -216,10 +216,12 @@ export function createLayerShelf(options: {
           try {
             return await open(`${layer.path}/fs`, 'r');
           } catch (thrown) {
-            // Just being published: the path is about to change.
             if (errnoOf(thrown) !== 'ENOENT' || attempt === 20) throw thrown;
-            await new Promise((resolve) => setTimeout(resolve, 1));
           }
+          // A Worker publishes it: it has its new place before that is known here, for as long as the disk takes to sync.
+          const moved = layer.row && (await open(`${folders.layers}/${layer.row.folder}/fs`, 'r').catch(unlessMissing));
+          if (moved !== undefined) return moved;
+          await new Promise((resolve) => setTimeout(resolve, 1));
         }
       },
     };
@@ -268,4 +270,8 @@ export function createLayerShelf(options: {
     },
     withdrawing: () => (removals.size === 0 ? undefined : Promise.allSettled(removals)),
   };
+}
+
+function unlessMissing(thrown: unknown): undefined {
+  if (errnoOf(thrown) !== 'ENOENT') throw thrown;
 }

@@ -1,8 +1,9 @@
-import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Attachment, AttachRequest } from '../../cni-plugins/index.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
+import { unlessGone } from '../state/gone-rows.ts';
 import { settleAll } from '../state/settle.ts';
 import type { Records } from '../state/records.ts';
 import { untilDone } from '../state/until-done.ts';
@@ -319,11 +320,6 @@ function nameTaken(standing: SandboxRecord, isLost: boolean): PortcullisError {
     fix: 'remove that sandbox, or ask with another metadata.attempt',
     details: { sandboxId: standing.id },
   });
-}
-
-/** The row is not there: an earlier removal of it was reported as failed, and took effect. */
-function unlessGone(thrown: unknown): void {
-  if (!isPortcullisError(thrown) || thrown.code !== 'STORAGE_CONFLICT') throw thrown;
 }
 
 function sandboxNotFound(id: string): PortcullisError {

@@ -74,7 +74,7 @@ export async function recover(world: World, { sandboxes, containers }: PodsNode)
   const pods = new Set(sandboxRows?.map(({ id }) => id));
   for (const set of [world.links, world.leases, world.podFiles]) for (const id of set.keys()) if (!pods.has(id)) set.delete(id);
   const known = new Set(containerRows?.map(({ id }) => id));
-  for (const set of [world.bundles, world.rootfs]) for (const id of set) if (!known.has(id)) set.delete(id);
+  for (const set of [world.bundles, world.rootfs, world.exitFiles]) for (const id of set.keys()) if (!known.has(id)) set.delete(id);
 }
 
 /** A daemon that serves. */

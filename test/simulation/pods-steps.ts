@@ -64,7 +64,7 @@ async function runPodTwice(play: Play): Promise<void> {
   if (id !== undefined) pods.set(index, { id, stopped: client.node().sandboxes.require(id).phase !== 'ready' });
 }
 
-async function createContainer({ client, pods, containers, choose, pick }: Play): Promise<void> {
+async function createContainer({ isFaultless, client, pods, containers, choose, pick }: Play): Promise<void> {
   const pod = pick(
     'pod',
     [...pods].filter(([, one]) => !one.stopped),
@@ -77,14 +77,25 @@ async function createContainer({ client, pods, containers, choose, pick }: Play)
   const create = (): Promise<{ readonly id: string }> =>
     client.call(`creation of ${key}`, (n) => n.containers.create(podId, containerConfig(name, 'signed', index < 2)));
   const { id } = await create().catch(async (cause: unknown) => {
-    if (!isPortcullisError(cause) || cause.code !== 'RUNTIME_CONTAINER_NAME_TAKEN') throw cause;
+    if (!isPortcullisError(cause)) throw cause;
+    // The infra process was ended with an attempt that could not share it, and the write that said so was lost: the kubelet makes another pod.
+    if (
+      cause.code === 'RUNTIME_SANDBOX_NOT_READY' &&
+      index < 2 &&
+      !isFaultless &&
+      client.node().sandboxes.require(podId).phase !== 'ready'
+    ) {
+      pod[1].stopped = true;
+      return { id: undefined };
+    }
+    if (cause.code !== 'RUNTIME_CONTAINER_NAME_TAKEN') throw cause;
     // As above.
     const unknown = String(cause.failure.details?.['containerId']);
     hold('name reservation', client.node().containers.require(unknown).phase === 'exited', String(cause));
     await client.call(`removal of ${unknown}`, (n) => n.containers.remove(unknown));
     return create();
   });
-  containers.set(key, { id, pod: index, started: false });
+  if (id !== undefined) containers.set(key, { id, pod: index, started: false });
 }
 
 async function createUnsigned({ client, pods, pick }: Play): Promise<void> {

@@ -27,6 +27,17 @@ describe('random histories with crashes, failures, slow effects, loss of power a
     });
 });
 
+/** Histories that broke an invariant once, by a defect of the product. */
+const found: readonly (readonly [kind: (typeof kinds)[number], seed: number])[] = [['images', 104_038]];
+
+describe('a history that found a defect', () => {
+  for (const [kind, seed] of found)
+    it(`breaks no invariant any more: ${kind}, seed ${seed}`, async () => {
+      const result = await playSeed(seed, kind);
+      if ('broken' in result) assert.fail(await report(result));
+    });
+});
+
 describe('a history', () => {
   for (const kind of kinds)
     it(`of ${kind} is the same when its decisions are replayed`, async () => {
