@@ -198,7 +198,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       startProgram,
       stateDir: config.state,
       conmon,
-      folders: { exits: join(config.root, 'exits'), attach: folders.attach },
+      folders: { exits: exits.folder, attach: folders.attach },
       kernel,
       network,
       images,
@@ -263,15 +263,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     containers,
     sandboxes,
     records: { containers: containerRecords, sandboxes: sandboxRecords },
-    sweep: {
-      images,
-      network,
-      pool,
-      kernel,
-      state: config.state,
-      folders,
-      exits: { folder: join(config.root, 'exits'), forget: exits.forget },
-    },
+    sweep: { images, network, pool, kernel, state: config.state, folders, exits },
     log,
   });
 

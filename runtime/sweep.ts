@@ -33,7 +33,7 @@ export async function sweepUnclaimed(parts: {
   readonly kernel: Kernel;
   readonly state: string;
   readonly folders: { readonly pods: string; readonly containers: string };
-  readonly exits: { readonly folder: string } & Pick<ExitWatch, 'forget'>;
+  readonly exits: Pick<ExitWatch, 'folder' | 'forget'>;
 }): Promise<readonly Unsettled[]> {
   const { containers, sandboxes, kernel, state, folders } = parts;
   const containerIds = new Set(containers.map(({ id }) => id));

@@ -18,6 +18,8 @@ export interface Exit {
 }
 
 export interface ExitWatch {
+  /** Where monitors write exits: a file each, named by the container's id. */
+  readonly folder: string;
   /**
    * Tells the exit once, also one that happened before. The returned function stops the watch.
    * @param monitorLost called once when the monitor ends, or has ended, while the first process lives: nobody keeps its output any more
@@ -63,6 +65,7 @@ export async function openExitWatch(input: { readonly folder: string; readonly r
     return Number.isSafeInteger(code) && text.trim() !== '' ? { code, finishedAt: facts.mtimeNs.toString(), fromMonitor: true } : undefined;
   };
   return {
+    folder,
     recorded,
     watchContainer: (id, processes, tell, monitorLost) => {
       let over = false;

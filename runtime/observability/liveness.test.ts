@@ -15,7 +15,7 @@ import { createHealth } from './health.ts';
 import { heartbeatSchema } from './heartbeat.ts';
 import { livenessChecks } from './liveness.ts';
 
-const well = { files: 'ok', database: 'ok', reactor: 'ok', namespaces: 'ok', mounts: 'ok' };
+const well = { files: 'ok', database: 'ok', reactor: 'ok', namespaces: 'ok', mounts: 'ok', programs: 'ok' };
 /** Checks run again after this time. */
 const fresh = () => pause(1_100);
 
