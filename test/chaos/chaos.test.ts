@@ -17,9 +17,15 @@ for (const [title, args] of [
     'killed once during each request, the daemon comes back, the request succeeds, nothing is left',
     ['--only', 'kills', '--kills', '10', '--shared'],
   ],
-  ['monitor, OCI runtime and first process killed: exits are true, the next attempt runs', ['--only', 'others', '--kills', '6']],
-  ['faults during requests and the start: an answer with a reason, and the request succeeds', ['--only', 'faults', '--kills', '11']],
-  ['Workers ended during requests: the daemon goes on, or ends and comes back', ['--only', 'workers', '--kills', '6']],
+  [
+    'monitor, OCI runtime and first process killed: exits are true, the next attempt runs',
+    ['--only', 'others', '--kills', '6', '--seed', '1'],
+  ],
+  [
+    'faults during requests and the start: an answer with a reason, and the request succeeds',
+    ['--only', 'faults', '--kills', '11', '--seed', '1'],
+  ],
+  ['Workers ended during requests: the daemon goes on, or ends and comes back', ['--only', 'workers', '--kills', '6', '--seed', '1']],
   ['killed and stopped at rest: pods run on, logs have no gap, exits are told as they were', ['--only', 'rest', '--pods', '3']],
 ] as const) {
   test(title, { skip }, async (t) => {
