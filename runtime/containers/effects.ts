@@ -251,7 +251,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
       plans.delete(record.id);
       // Of other runtimes (virtual machines, kernels in user space) the host does not see the mounts.
       if (plan !== undefined && handlerOf(record).kind !== 'other') {
-        const mounts = mountsOf(made.init.pid);
+        const mounts = mountsOf(record.id, made.init.pid);
         // A volume may lie on a file system that does not answer.
         if (areLocal(mounts)) checkMadeContainer(record.id, made.init.pid, plan, mounts);
         else await parts.paths.checkMadeContainer(record.id, made.init.pid, plan);

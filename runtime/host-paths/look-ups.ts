@@ -75,7 +75,7 @@ export const lookUps = {
   /** @throws PortcullisError as checkMadeContainer of runtime/oci */
   checkMadeContainer: async (container: string, init: number, plan: ContainerPlan): Promise<void> => {
     const { checkMadeContainer, mountsOf } = await import('../oci/made-container.ts');
-    checkMadeContainer(container, init, plan, mountsOf(init));
+    checkMadeContainer(container, init, plan, mountsOf(container, init));
   },
   checkIdmap: async (path: string, userNamespace: string): Promise<void> => {
     const { checkIdmap } = await import('../../base/kernel/index.ts');

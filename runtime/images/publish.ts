@@ -51,7 +51,7 @@ async function publishInTurn(parts: PublishParts, claims: readonly Staged[]): Pr
   }
   if (moves.length === 0) return;
   await sync.flush();
-  // A folder that is already in the place of the layer has no record, or is damaged.
+  // A folder that already has the layer's name has no record, or is damaged.
   for (const { kind, to } of moves) if (kind === 'rename') await places.vacate(basename(to));
   try {
     await pool.publish({ root: folders.root, moves, folders: [folders.blobs, folders.layers] });

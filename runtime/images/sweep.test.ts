@@ -192,7 +192,7 @@ test('a container whose list of layers cannot be read keeps every layer', { skip
   await push('unread');
   const image = await pull('unread');
   const { path } = await kit.store.mountRootfs('c1', image);
-  // A folder in the place of the list: it is there, and cannot be read.
+  // The list is a folder now, so that it cannot be read.
   rmSync(`${kit.root}/rootfs/c1/layers.json`);
   mkdirSync(`${kit.root}/rootfs/c1/layers.json`);
   kit = await kit.reopen();

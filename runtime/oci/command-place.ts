@@ -51,8 +51,8 @@ function hasOnlyLocalMounts(pid: number, container: string): boolean {
   try {
     mountinfo = readFileSync(`/proc/${pid}/mountinfo`, 'utf8');
   } catch {
-    // The look at its root says why.
-    return true;
+    // Nothing is known of them. Where the process is gone, the look at its root says so.
+    return false;
   }
   return isWholeTable(mountinfo, container) && areLocal(parseMountinfo(mountinfo));
 }

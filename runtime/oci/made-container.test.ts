@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { checkMadeContainer as check, mountsOf } from './made-container.ts';
@@ -16,12 +17,19 @@ async function processAfter(t: TestContext, script: string, opened = '/tmp'): Pr
   return child.pid ?? 0;
 }
 
-const checkMadeContainer = (container: string, pid: number, of: ContainerPlan): void => check(container, pid, of, mountsOf(pid));
+const checkMadeContainer = (container: string, pid: number, of: ContainerPlan): void => check(container, pid, of, mountsOf(container, pid));
 
 const plan = (more: Partial<ContainerPlan>): ContainerPlan => ({ throughVolumes: [], maskedPaths: [], place: { cwd: '/' }, ...more });
 
 /** With real processes in mount namespaces; what runtimes make of hostile volumes is in test/e2e/kernel-folders.test.ts. */
 describe('what a runtime has made', () => {
+  it('is reported as not made where its first process has ended', async (t) => {
+    const pid = await processAfter(t, 'true');
+    process.kill(pid, 'SIGKILL');
+    while (existsSync(`/proc/${pid}`)) await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.throws(() => mountsOf('c', pid), { code: 'RUNTIME_CREATE_FAILED', message: /ended before it was started/ });
+  });
+
   it('is accepted where mounts, masks and the working directory are as they must be', async (t) => {
     const pid = await processAfter(t, 'mount -t tmpfs x /mnt && mount --bind /dev/null /proc/keys && cd /mnt');
     checkMadeContainer('c', pid, plan({ throughVolumes: ['/mnt'], maskedPaths: ['/proc/keys', '/proc/not-there', '/etc/hostname'] }));

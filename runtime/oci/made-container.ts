@@ -10,6 +10,7 @@ import {
   openInRootIfThere,
   placeOf,
 } from '../../base/kernel/index.ts';
+import { meansGone } from '../../base/process/index.ts';
 import type { CommandPlace } from './place-check.ts';
 import { isAtOrBelow } from './at-or-below.ts';
 import { checkLauncher } from './launcher-name.ts';
@@ -55,9 +56,26 @@ export function checkMadeContainer(container: string, init: number, plan: Contai
   }
 }
 
-/** The mounts that a process sees. @throws Error of the system when it is gone */
-export function mountsOf(pid: number): MountLine[] {
-  return parseMountinfo(readFileSync(`/proc/${pid}/mountinfo`, 'utf8'));
+/**
+ * The mounts that a container's first process sees.
+ * @throws PortcullisError RUNTIME_CREATE_FAILED when it is gone; Error of the system when the table cannot be read
+ */
+export function mountsOf(container: string, init: number): MountLine[] {
+  try {
+    return parseMountinfo(readFileSync(`/proc/${init}/mountinfo`, 'utf8'));
+  } catch (thrown) {
+    // EINVAL: it is a zombie, which has no mounts any more.
+    if (!meansGone(thrown) && (thrown as NodeJS.ErrnoException).code !== 'EINVAL') throw thrown;
+    throw new PortcullisError({
+      code: 'RUNTIME_CREATE_FAILED',
+      kind: 'internal',
+      attempted: 'create container',
+      on: container.slice(0, 13),
+      why: 'its first process ended before it was started',
+      fix: 'repeat the request; see the kernel log for what killed it, such as a lack of memory',
+      cause: thrown,
+    });
+  }
 }
 
 /** Undefined where nothing is, and for what the runtime covers elsewhere. */

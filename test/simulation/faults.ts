@@ -56,7 +56,7 @@ export interface Troubles {
   readonly until: Map<Trouble, number>;
   begin(trouble: Trouble, ms: number): void;
   end(): void;
-  /** The errno of an effect that can not succeed now. */
+  /** The errno of an effect that cannot succeed now. */
   errnoOf(kind: EffectKind): string | undefined;
 }
 

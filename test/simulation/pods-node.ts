@@ -27,7 +27,7 @@ export interface PodsNode extends Life {
 
 const log = createLogger({ level: 'silent' });
 
-/** Other records in the place of the real ones: for tests that fail single writes. */
+/** Wraps the records: for tests in which single writes fail. */
 export interface RecordsBetween {
   readonly sandboxes: (records: Records<SandboxRecord>) => Records<SandboxRecord>;
   readonly containers: (records: Records<ContainerRecord>) => Records<ContainerRecord>;

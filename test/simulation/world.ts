@@ -102,7 +102,7 @@ export function leftovers(world: World): string[] {
   return sets.flatMap(([what, ids]) => [...ids].map((id) => `${what} ${id}`));
 }
 
-/** Nobody is told of anything any more: the daemon is gone. */
+/** Removes all watchers: the daemon is gone. */
 export function forgetWatchers(world: World): void {
   for (const process of [...world.processes.values(), ...world.infra.values()]) process.watcher = undefined;
 }

@@ -4,7 +4,7 @@ import type { Run, TraceEvent } from './events.ts';
 
 /**
  * A journal of a daemon's records, kept by triggers in its own databases (docs/decisions/0075): each row is written in the transaction that
- * it tells of, so the journal misses nothing and says nothing that did not happen, whenever the daemon is killed. The daemon does not know of it.
+ * it describes, so the journal has every change and no other, whenever the daemon is killed. The daemon does not see the triggers.
  */
 const table = 'test_journal';
 
