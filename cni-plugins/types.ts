@@ -197,6 +197,8 @@ export interface NetworkFigures {
   readonly leases: readonly { readonly network: string; readonly used: number; readonly size?: number }[];
   /** What was found other than recorded, and made right, since the start. */
   readonly repairs: number;
+  /** Links of pods that run which are gone and could not be made again. */
+  readonly linksLost: number;
   readonly policies: PoliciesInForce;
 }
 

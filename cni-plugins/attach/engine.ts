@@ -153,7 +153,13 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
       return explanation;
     },
     figures: async () =>
-      (await ask({ do: 'figures' })).figures ?? { attachments: [], leases: [], repairs: 0, policies: { policies: 0, problems: [] } },
+      (await ask({ do: 'figures' })).figures ?? {
+        attachments: [],
+        leases: [],
+        repairs: 0,
+        linksLost: 0,
+        policies: { policies: 0, problems: [] },
+      },
     linkState: async (id) => (await ask({ do: 'link-state', id })).linkState,
     get: (id) => attachments.get(id),
     list: () => [...attachments.values()],

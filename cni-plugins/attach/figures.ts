@@ -9,6 +9,7 @@ export function figuresOf(
   realm: string,
   networks: readonly LoadedNetwork[],
   repairs: number,
+  linksLost: number,
 ): Omit<NetworkFigures, 'policies'> {
   // What further plugins recorded of a pod of our own is no attachment more.
   const attachments = db
@@ -31,6 +32,7 @@ export function figuresOf(
       return { network, used: used.find((each) => each.network === network)?.used ?? 0, ...(size !== undefined && { size }) };
     }),
     repairs,
+    linksLost,
   };
 }
 

@@ -106,6 +106,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     );
     await eventually(() => (statesOf('pods').includes('eth0 lost') ? true : undefined));
     assert.deepEqual(await engine.gc(new Set([pod.request.id])), { restored: [], lost: [pod.request.id] });
+    assert.equal((await engine.figures()).linksLost, 1);
     shell(`nsenter --net=${pod.request.netns} ip link del eth0`);
     // Free in the namespace, and the pod's all the same.
     const asked = { ips: [], aliases: [], target: 'default/taken' };
@@ -128,6 +129,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(statesOf('pods'), ['eth0 lost']);
     shell(`nsenter --net=${pod.request.netns} ip link del eth0`);
     assert.deepEqual(await engine.gc(new Set([pod.request.id])), { restored: [pod.request.id], lost: [] });
+    assert.equal((await engine.figures()).linksLost, 0);
     assert.equal(has(pod, address), true);
     assert.deepEqual(statesOf('pods'), ['eth0 ready']);
   });

@@ -16,6 +16,8 @@ import type { NetworkStore } from './store.ts';
 export interface LostLinks {
   /** @param force also those that were given back, or could not be, a moment ago */
   repair(force: boolean): LinkRepairs;
+  /** How many links the last look left lost. */
+  lost(): number;
   /** One of a plan. @returns whether its link stands again */
   giveBack(operation: RepairOperation): boolean;
 }
@@ -41,6 +43,7 @@ const pauseAfter = ({ count }: Tries): number => Math.min(longestPauseMs, firstP
 
 export function createLostLinks({ store, kernel, make, log }: LostLinkParts): LostLinks {
   const tries = new Map<string, Tries>();
+  let lostNow = 0;
 
   const isDue = (id: string, now: number): boolean => {
     const last = tries.get(id);
@@ -74,6 +77,7 @@ export function createLostLinks({ store, kernel, make, log }: LostLinkParts): Lo
   };
 
   return {
+    lost: () => lostNow,
     giveBack,
     repair(force) {
       const now = performance.now();
@@ -92,6 +96,7 @@ export function createLostLinks({ store, kernel, make, log }: LostLinkParts): Lo
       }
       const standing = new Set(records.map(({ id }) => id));
       for (const id of tries.keys()) if (!standing.has(id)) tries.delete(id);
+      lostNow = lost.length;
       return { restored, lost };
     },
   };

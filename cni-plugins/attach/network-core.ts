@@ -68,6 +68,8 @@ export interface NetworkCore {
   denials(): readonly Denial[];
   /** How often something was found other than recorded, and made right. */
   repairs(): number;
+  /** How many links the last look left lost. */
+  linksLost(): number;
   linkState(id: string): LinkState | undefined;
   explain(question: DenialQuestion): DenialExplanation;
   /** Looks whether the NetworkPolicies changed or rules were removed (`nft flush ruleset`), and brings the kernel to them. */
@@ -408,6 +410,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       rules.followPolicies();
     },
     repairs: () => repairs + rules.repairs(),
+    linksLost: lostLinks.lost,
     denials,
     explain(question) {
       const records = store.records().filter(({ state }) => state === 'ready');

@@ -351,7 +351,7 @@ function answerOwn(
     case 'set-class':
       return { changed: [attachmentOf(core.setClass(call.id, call.class, call.rules))] };
     case 'figures':
-      return { figures: { ...figuresOf(database, realm, loadedNetworks(), core.repairs()), policies: policiesNow() } };
+      return { figures: { ...figuresOf(database, realm, loadedNetworks(), core.repairs(), core.linksLost()), policies: policiesNow() } };
     case 'denials':
       return { denials: core.denials() };
     case 'explain':

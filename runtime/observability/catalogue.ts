@@ -79,6 +79,11 @@ export const metricCatalogue = {
     ['state'],
   ),
   networkRepairs: metric('network_repairs_total', 'counter', 'Links and rules that were found other than recorded, and made right.'),
+  networkLinksLost: metric(
+    'network_links_lost',
+    'gauge',
+    'Links of running pods that another program took away and that could not be made again. Alert above 0.',
+  ),
   networkPolicies: metric('network_policies', 'gauge', 'NetworkPolicies in force.'),
   networkPolicyProblems: metric(
     'network_policy_problems',

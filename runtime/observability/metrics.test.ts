@@ -29,6 +29,7 @@ const facts: DaemonFacts = {
       attachments: [{ network: 'pods', state: 'ready', count: 2 }],
       leases: [{ network: 'pods', used: 2, size: 253 }],
       repairs: 1,
+      linksLost: 2,
       policies: { policies: 4, problems: ['a.yaml:1:1: the file is empty'] },
     }),
   nameFigures: () =>
@@ -135,6 +136,7 @@ test('what is read at a scrape is as it is then: twice the same, and no revision
   assert.equal(told.get('portcullis_audit_failures_total'), 9);
   assert.equal(told.get('portcullis_pods{state="ready"}'), 2);
   assert.equal(told.get('portcullis_network_ready'), 0);
+  assert.equal(told.get('portcullis_network_links_lost'), 2);
   assert.equal(told.get('portcullis_policy_info{revision="sha256:aa"}'), 1);
   revision = 'sha256:bb';
   const later = await samplesOf(metrics);

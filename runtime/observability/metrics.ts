@@ -117,7 +117,7 @@ function readers(
   return async () => {
     const [network, figures, names, services, denials, usage, descriptors] = await Promise.all([
       facts.networkReady().catch(() => false),
-      facts.networkFigures().catch(() => ({ attachments: [], leases: [], repairs: 0, policies: undefined })),
+      facts.networkFigures().catch(() => ({ attachments: [], leases: [], repairs: 0, linksLost: 0, policies: undefined })),
       facts.nameFigures().catch(() => undefined),
       facts.serviceFigures().catch(() => undefined),
       facts.networkDenials().catch(() => []),
@@ -149,6 +149,7 @@ function readers(
       if (size !== undefined) set(c.networkLeasesSize, size, { network: name });
     }
     set(c.networkRepairs, figures.repairs);
+    set(c.networkLinksLost, figures.linksLost);
     if (figures.policies !== undefined) {
       set(c.networkPolicies, figures.policies.policies);
       set(c.networkPolicyProblems, figures.policies.problems.length);
