@@ -107,6 +107,8 @@ async function killOne(
   // A command of the runtime lasts some milliseconds: the moment is drawn within them.
   if (found !== undefined && victim === 'runtime') await untilMoment(performance.now() + (atMs % mostOfRuntimeMs));
   const hit = found !== undefined && killed(found);
+  // Until it has ended, requests may still find it alive.
+  if (hit) await ended(found);
   await request;
   if (daemon.isGone()) throw new Error(`the daemon has ended; the end of its log:\n${endOfLog(stage)}`);
   await expectTruth(scene, it, victim, tally);
@@ -246,6 +248,15 @@ function killed(pid: number): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** Waits until a process that was killed is gone, or a zombie: at most 10 s. */
+async function ended(pid: number): Promise<void> {
+  for (let waited = 0; waited < 10_000; waited += 5) {
+    const status = text(`/proc/${pid}/status`);
+    if (status === '' || /^State:\s+Z/m.test(status)) return;
+    await pause(5);
   }
 }
 

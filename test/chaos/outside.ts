@@ -19,7 +19,8 @@ export interface Observer {
 /** Verdicts and their evidence remain by design, the address that was last given is a hint, and the journal of a traced run grows. */
 const lastingTables = ['test_journal', 'dossier', 'verdict_log', 'verdict_text', 'policy_text', 'verdict_checkpoint', 'last_lease'];
 
-export function openObserver(stage: Stage): Observer {
+/** @param stage where the daemon works; the caller lives in namespaces of its own, with nothing but the daemon and the registry */
+export function openObserver(stage: Pick<Stage, 'folder' | 'root' | 'state' | 'socket' | 'registryPid' | 'cgroupParent'>): Observer {
   const ids = new Set<string>();
   const isOurCgroup = (path: string): boolean => path.startsWith(stage.cgroupParent) || path.split('/').some((part) => ids.has(part));
   const processes = (): readonly Seen[] => processesOfOurs(stage, isOurCgroup);
@@ -70,7 +71,7 @@ export function difference(before: readonly string[], after: readonly string[]):
   );
 }
 
-function daemonsAmong(alive: readonly Seen[], { socket }: Stage): readonly Seen[] {
+function daemonsAmong(alive: readonly Seen[], { socket }: Pick<Stage, 'socket'>): readonly Seen[] {
   return alive.filter(({ command }) => command.includes(` daemon --`) && command.includes(socket));
 }
 
