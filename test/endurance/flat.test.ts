@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { growthOf } from './flat.ts';
+import type { Sample } from './flat.ts';
+
+const samples = (change: (index: number) => Partial<Sample>): Sample[] =>
+  Array.from({ length: 8 }, (_, index) => ({
+    minute: index,
+    residentMiB: 200,
+    descriptors: 60,
+    threads: 20,
+    outside: ['link lo'],
+    ...change(index),
+  }));
+
+describe('growth between the first quarter and the last', () => {
+  it('is none where every sample is the same', () => assert.deepEqual(growthOf(samples(() => ({}))), []));
+  it('is none where memory differs as much as two looks at one process do', () =>
+    assert.deepEqual(growthOf(samples((index) => ({ residentMiB: 200 + 3 * index }))), []));
+  it('is memory that rises all the time', () =>
+    assert.match(growthOf(samples((index) => ({ residentMiB: 200 + 10 * index }))).join(), /^resident memory, MiB: 210/));
+  it('is one descriptor', () =>
+    assert.match(growthOf(samples((index) => ({ descriptors: index < 6 ? 60 : 61 }))).join(), /^descriptors: at most 60/));
+  it('is a thread for each sample', () =>
+    assert.match(growthOf(samples((index) => ({ threads: 20 + index }))).join(), /^threads: at most 21/));
+  it('is a second link of the same name', () =>
+    assert.deepEqual(growthOf(samples((index) => ({ outside: index < 7 ? ['link lo'] : ['link lo', 'link lo'] }))), [
+      'left behind: link lo',
+    ]));
+  it('cannot be said of three samples', () => assert.throws(() => growthOf(samples(() => ({})).slice(0, 3)), /no quarters/));
+});
