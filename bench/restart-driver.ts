@@ -3,6 +3,7 @@
  * Runs in the runtime's own network and mount namespaces. Arguments: the socket's path, the runtime's name, a folder for logs.
  */
 import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -84,12 +85,32 @@ async function gone(pid: number): Promise<void> {
   }
 }
 
-await cri.image.pullImage({ image: { image } });
 const pods: Awaited<ReturnType<typeof startPod>>[] = [];
-for (let index = 0; index < count; index += 1) pods.push(await startPod(`pod-${index}`));
-const log = openSync(join(dirname(socket), 'restarted.log'), 'a');
-let last;
-for (let round = 0; round < rounds; round += 1) {
+let last: ChildProcess | undefined;
+try {
+  await cri.image.pullImage({ image: { image } });
+  for (let index = 0; index < count; index += 1) pods.push(await startPod(`pod-${index}`));
+  const log = openSync(join(dirname(socket), 'restarted.log'), 'a');
+  for (let round = 0; round < rounds; round += 1) last = await restart(round, log);
+} finally {
+  // Also of a daemon that this started and nobody else knows.
+  for (const { podSandboxId } of pods) await removePod(podSandboxId);
+  cri.close();
+  if (last !== undefined) {
+    const ended = once(last, 'exit');
+    last.kill('SIGTERM');
+    await ended;
+  }
+}
+console.log(`::figures ${JSON.stringify(found)}`);
+
+async function removePod(podSandboxId: string): Promise<void> {
+  await cri.runtime.stopPodSandbox({ podSandboxId });
+  await cri.runtime.removePodSandbox({ podSandboxId });
+}
+
+/** @returns the daemon that serves now */
+async function restart(round: number, log: number): Promise<ChildProcess> {
   const pid = findDaemon();
   const [program = '', ...words] = commandOf(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1));
   const told = performance.now();
@@ -113,17 +134,6 @@ for (let round = 0; round < rounds; round += 1) {
   });
   const extra = await startPod(`after-${round}`);
   found.serving.push(performance.now() - begun);
-  await cri.runtime.stopPodSandbox({ podSandboxId: extra.podSandboxId });
-  await cri.runtime.removePodSandbox({ podSandboxId: extra.podSandboxId });
+  await removePod(extra.podSandboxId);
+  return last;
 }
-for (const { podSandboxId } of pods) {
-  await cri.runtime.stopPodSandbox({ podSandboxId });
-  await cri.runtime.removePodSandbox({ podSandboxId });
-}
-cri.close();
-if (last !== undefined) {
-  const ended = once(last, 'exit');
-  last.kill('SIGTERM');
-  await ended;
-}
-console.log(`::figures ${JSON.stringify(found)}`);

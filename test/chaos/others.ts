@@ -108,7 +108,7 @@ async function killOne(
   if (found !== undefined && victim === 'runtime') await untilMoment(performance.now() + (atMs % mostOfRuntimeMs));
   const hit = found !== undefined && killed(found);
   // Until it has ended, requests may still find it alive.
-  if (hit) await ended(found);
+  if (hit && found !== undefined) await ended(found);
   await request;
   if (daemon.isGone()) throw new Error(`the daemon has ended; the end of its log:\n${endOfLog(stage)}`);
   await expectTruth(scene, it, victim, tally);
