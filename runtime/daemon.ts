@@ -167,7 +167,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   const cgroups = readCgroupMounts();
   const execScopes = await openExecScopes(cgroups, kernel);
   const driver = cgroupDriver(config.cgroupDriver);
-  const exits = await openExitWatch({ folder: join(config.root, 'exits'), reactor });
+  const exits = await openExitWatch({ folder: join(config.root, 'exits'), bundle: (id) => bundleIn(config.state, id), reactor });
   const pool = await openNamespacePool({ dir: join(config.state, 'ns'), size: config.namespacePool, kernel, startProgram, log });
   const lock = keyedLock();
   const kernelFeatures = detectKernel();

@@ -1,25 +1,34 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { hasNoAnswer } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import { logMode } from './log-mode.ts';
 import type { ContainerRecord } from './record.ts';
 
+/** conmon writes to a file of this name, and gives it the log's: conmon 2.1, src/ctr_logging.c. */
+const newLogSuffix = '.tmp';
+
 /**
  * Lets a container's monitor write to a new file under the log's name. One that writes there already goes on: conmon 2.1 would replace that
  * file by an empty one, and its lines would be lost. It reads one line at a time from its control FIFO, and answers by a new file.
+ * A conmon that cannot make that file ends, and the exit code of its container with it: so it is made before conmon is asked.
  * @throws PortcullisError RUNTIME_LOG_NOT_REOPENED
  */
 export async function reopenLog(
   record: ContainerRecord,
   bundle: string,
-  paths: Pick<HostPaths, 'openedBy' | 'setFileMode'>,
+  paths: Pick<HostPaths, 'openedBy' | 'setFileMode' | 'makeReplaceable'>,
 ): Promise<void> {
   if (record.logPath === '') return;
-  const before = await paths.openedBy(record.logPath, record.monitor?.pid ?? 0);
+  const standing = await paths.openedBy(record.logPath, record.monitor?.pid ?? 0);
   // An earlier attempt may have ended before it set the mode.
-  if (before.isOpen) return paths.setFileMode(record.logPath, logMode);
+  if (standing.isOpen) return paths.setFileMode(record.logPath, logMode);
+  await paths.makeReplaceable(record.logPath, `${record.logPath}${newLogSuffix}`, logMode).catch((cause: unknown) => {
+    throw hasNoAnswer(cause) ? cause : notWritable(record, cause);
+  });
+  const before = await paths.openedBy(record.logPath, 0);
   await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: 'r+' });
   for (let attempt = 0; attempt < 200; attempt += 1) {
     const { file } = await paths.openedBy(record.logPath, 0);
@@ -33,5 +42,18 @@ export async function reopenLog(
     on: record.id.slice(0, 13),
     why: 'its monitor made no new file within 1 s',
     fix: 'see whether the monitor lives (portcullis ps) and the disk has room',
+  });
+}
+
+function notWritable(record: ContainerRecord, cause: unknown): PortcullisError {
+  const { code } = cause as NodeJS.ErrnoException;
+  return new PortcullisError({
+    code: 'RUNTIME_LOG_NOT_REOPENED',
+    kind: code === 'ENOSPC' || code === 'EDQUOT' ? 'exhausted' : 'precondition',
+    attempted: 'reopen the log of container',
+    on: record.id.slice(0, 13),
+    why: `no new file can be made beside it, so its monitor goes on with the old one: ${reasonOf(cause)}`,
+    fix: 'make room for files in the folder of the log, or make that folder again, and repeat the request',
+    cause,
   });
 }

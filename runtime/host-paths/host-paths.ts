@@ -35,6 +35,11 @@ export interface HostPaths {
   rename(from: string, to: string): Promise<void>;
   /** Absent: success. */
   removeFile(path: string): Promise<void>;
+  /**
+   * So that a program which writes the file `by` and renames it to `path` needs no space and no file of the file system: both are there afterwards,
+   * `by` is a plain file that can be written, `path` is no folder.
+   */
+  makeReplaceable(path: string, by: string, mode: number): Promise<void>;
   /** Takes back a log that nothing was written to, and the folders from `uppermost` on that were made for it. */
   removeEmptyLog(log: string, uppermost: string | undefined): Promise<void>;
   /** Which file stands at a path, in terms that no other has at the same time, and whether a process has it open. */
@@ -127,6 +132,7 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
     setFileMode: (path, mode) => ask(path, 'setFileMode', path, mode),
     rename: (from, to) => ask(from, 'rename', from, to),
     removeFile: (path) => ask(path, 'removeFile', path),
+    makeReplaceable: (path, by, mode) => ask(path, 'makeReplaceable', path, by, mode),
     removeEmptyLog: (log, uppermost) => ask(log, 'removeEmptyLog', log, uppermost),
     openedBy: (path, pid) => ask(path, 'openedBy', path, pid),
     checkPlace: (asked) => ask(inContainer(asked.container, asked.place.cwd), 'checkPlace', asked),

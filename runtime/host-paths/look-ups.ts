@@ -64,6 +64,7 @@ export const lookUps = {
   setFileMode,
   rename: (from: string, to: string): Promise<void> => rename(from, to),
   removeFile: (path: string): Promise<void> => rm(path, { force: true }),
+  makeReplaceable,
   removeEmptyLog,
   openedBy,
   /** Whether a source can be bound with ids mapped by a user namespace. @throws PortcullisError as checkIdmap of base/kernel */
@@ -123,6 +124,30 @@ async function setFileMode(path: string, mode: number): Promise<void> {
     if ((await file.stat()).isFile()) await file.chmod(mode);
   } finally {
     await file.close();
+  }
+}
+
+/** Makes both files where they are missing, and opens `by` for writing. What was made is taken back when that fails. */
+async function makeReplaceable(path: string, by: string, mode: number): Promise<void> {
+  const isMissing = (await lstat(path).catch(unlessMissing)) === undefined;
+  const wasMissing = (await lstat(by).catch(unlessMissing)) === undefined;
+  try {
+    const file = await open(
+      by,
+      constants.O_WRONLY | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_NOFOLLOW,
+      mode,
+    );
+    try {
+      if (!(await file.stat()).isFile()) throw Object.assign(new Error(`not a plain file, ${JSON.stringify(by)}`), { code: 'EEXIST' });
+      await file.chmod(mode);
+    } finally {
+      await file.close();
+    }
+    if (isMissing) await makeFile(path, mode);
+    else if ((await lstat(path)).isDirectory()) throw Object.assign(new Error(`is a folder, ${JSON.stringify(path)}`), { code: 'EISDIR' });
+  } catch (thrown) {
+    if (wasMissing) await rm(by, { force: true }).catch(() => undefined);
+    throw thrown;
   }
 }
 

@@ -21,6 +21,9 @@ export interface MonitoredContainer {
   readonly monitor: ProcessIdentity;
 }
 
+/** Where conmon writes the exit code first, in the bundle: conmon 2.1, src/conmon.c, `--persist-dir`. */
+export const firstExitFile = 'exit';
+
 const createTimeoutMs = 120_000;
 const SIGKILL = 9;
 
@@ -112,7 +115,8 @@ function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput):
   return [
     ...['--cid', id, '--cuuid', id.slice(0, 16), '--name', id.slice(0, 16), '--bundle', bundle],
     ...['--runtime', handler.program, ...handler.globalArgs.flatMap((arg) => ['--runtime-arg', arg])],
-    ...['--exit-dir', folders.exits, '--socket-dir-path', folders.attach],
+    // First into the bundle, whose file system is another one than that of the exits as a rule: the code is not lost where that one is full.
+    ...['--persist-dir', bundle, '--exit-dir', folders.exits, '--socket-dir-path', folders.attach],
     ...['--conmon-pidfile', join(bundle, monitorPidFile), '--container-pidfile', join(bundle, 'init.pid')],
     // Its own rotation throws the old log away: a kubelet rotates, and asks for a reopen.
     ...['--log-path', input.logPath === '' ? 'none' : `k8s-file:${input.logPath}`, '--log-level', 'error'],

@@ -1,17 +1,30 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { kernelRelease } from '../../base/kernel/index.ts';
 import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import { startReactor } from '../../base/reactor/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
 import { openExitWatch } from './exits.ts';
 import type { Exit, ExitWatch } from './exits.ts';
+
+const { major, minor } = kernelRelease();
+const tellsExits = major > 6 || (major === 6 && minor >= 15);
+const slowParent = `import os, time
+child = os.fork()
+if child == 0:
+  time.sleep(0.5)
+  os._exit(7)
+print(child, flush=True)
+time.sleep(3)
+os.wait()
+`;
 
 const ignored = (): void => undefined;
 let reactor: Reactor;
@@ -20,7 +33,8 @@ let folder: string;
 before(async () => {
   reactor = await startReactor();
   folder = mkdtempSync(join(tmpdir(), 'exits-'));
-  exits = await openExitWatch({ folder, reactor });
+  mkdirSync(join(folder, 'a2-bundle'));
+  exits = await openExitWatch({ folder, bundle: (id) => join(folder, `${id}-bundle`), reactor });
 });
 after(async () => {
   exits.close();
@@ -67,6 +81,26 @@ test('an exit is told once, with the code and the time of the file', async () =>
   assert.equal((await exits.recorded('a1'))?.code, 42);
   await exits.forget('a1');
   assert.equal(await exits.recorded('a1'), undefined);
+});
+
+test('a code that reached only the file that is written first counts as the monitor’s', async () => {
+  const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
+  writeFileSync(join(folder, 'a2-bundle/exit'), '3');
+  const exit = await new Promise<Exit>((resolve) => exits.watchContainer('a2', { init: gone, monitor: gone }, resolve, ignored));
+  assert.deepEqual([exit.code, exit.fromMonitor], [3, true]);
+  writeExit('a2', '4');
+  assert.equal((await exits.recorded('a2'))?.code, 4);
+});
+
+test('the kernel’s code is waited for where process 1 is slow to reap', { skip: !tellsExits }, async () => {
+  const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
+  // Its parent, which stands for process 1, reaps it late.
+  const parent = spawn('python3', ['-c', slowParent], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const [chunk] = (await once(parent.stdout, 'data')) as [Buffer];
+  const init = processIdentity(Number(chunk.toString()));
+  assert.ok(init);
+  const exit = await new Promise<Exit>((resolve) => exits.watchContainer('a3', { init, monitor: gone }, resolve, ignored));
+  assert.deepEqual([exit.code, exit.fromMonitor], [7, false]);
 });
 
 test('an exit that happened before the watch is told as well', async () => {

@@ -7,6 +7,7 @@ import { pidfdInfo } from '../../base/kernel/index.ts';
 import { meansGone, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
+import { firstExitFile } from './conmon.ts';
 import { watchEnd } from './processes.ts';
 
 export interface Exit {
@@ -40,19 +41,28 @@ export interface ExitWatch {
 /** After the first process is gone, how long its monitor may take to drain its output and write the code. */
 const monitorGraceMs = 5_000;
 
+/** How long a process that has ended may stay unreaped where it was left to process 1, which need not be an init. */
+const reaperGraceMs = 10_000;
+
 /**
  * Watches a folder of exit files (written by conmon: temporary file and rename) and the processes themselves, by pidfd,
  * so that the death of a monitor is noticed too.
  */
-export async function openExitWatch(input: { readonly folder: string; readonly reactor: Reactor }): Promise<ExitWatch> {
-  const { folder, reactor } = input;
+export async function openExitWatch(input: {
+  readonly folder: string;
+  /** In it the monitor writes the exit first. That file counts where the folder has none, as on a full disk. */
+  readonly bundle: (id: string) => string;
+  readonly reactor: Reactor;
+}): Promise<ExitWatch> {
+  const { folder, bundle, reactor } = input;
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const waiting = new Map<string, () => void>();
   const watcher = watch(folder, (_event, name) => {
     if (name !== null) waiting.get(name)?.();
   });
-  const recorded = async (id: string): Promise<Exit | undefined> => {
-    const file = join(folder, id);
+  const recorded = async (id: string): Promise<Exit | undefined> =>
+    (await exitIn(join(folder, id))) ?? exitIn(join(bundle(id), firstExitFile));
+  const exitIn = async (file: string): Promise<Exit | undefined> => {
     let text: string;
     let facts: BigIntStats;
     try {
@@ -107,15 +117,20 @@ export async function openExitWatch(input: { readonly folder: string; readonly r
       };
       const afterInit = async (pidfd: number | undefined): Promise<void> => {
         if (await isTold()) return;
-        // The kernel tells the code once somebody has reaped the process; init does so within moments.
-        let code = exitCodeOf(pidfd);
-        for (let attempt = 0; code === undefined && pidfd !== undefined && attempt < 20; attempt += 1) {
+        // The kernel tells the code once somebody has reaped the process: an init within moments, process 1 of a container when it looks.
+        const deadline = performance.now() + reaperGraceMs;
+        let known = exitCodeOf(pidfd);
+        while (known === 'not yet' && performance.now() < deadline) {
           await pause(25);
           // The descriptor is closed with the watch.
           if (isOver()) return;
-          code = exitCodeOf(pidfd);
+          known = exitCodeOf(pidfd);
         }
-        conclude({ code: code ?? 255, finishedAt: (BigInt(Date.now()) * 1_000_000n).toString(), fromMonitor: false });
+        conclude({
+          code: typeof known === 'number' ? known : 255,
+          finishedAt: (BigInt(Date.now()) * 1_000_000n).toString(),
+          fromMonitor: false,
+        });
       };
       const afterMonitor = async (): Promise<void> => {
         while (!isOver()) {
@@ -142,10 +157,12 @@ export async function openExitWatch(input: { readonly folder: string; readonly r
   };
 }
 
-function exitCodeOf(pidfd: number | undefined): number | undefined {
+/** Undefined: this kernel does not tell it. */
+function exitCodeOf(pidfd: number | undefined): number | 'not yet' | undefined {
   if (pidfd === undefined) return undefined;
   try {
-    return pidfdInfo(pidfd)?.exitCode;
+    const info = pidfdInfo(pidfd);
+    return info === undefined ? undefined : (info.exitCode ?? 'not yet');
   } catch {
     // Some kernels answer ESRCH for a process that was reaped: nobody knows its code then.
     return undefined;

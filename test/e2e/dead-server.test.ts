@@ -23,7 +23,9 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
     server = mountDeadServer();
     stage = await openStage();
     const config = join(stage.folders.folder, 'config.yaml');
-    writeFileSync(config, `metrics: { address: "${address}" }\n`);
+    const cdi = join(stage.folders.folder, 'cdi');
+    mkdirSync(cdi);
+    writeFileSync(config, `metrics: { address: "${address}" }\ncdi: { specDirs: ["${cdi}"] }\n`);
     flags = ['--config', config];
     await stage.restart({ flags });
     image = await stage.pull((await stage.publish('app/a:1')).reference);
@@ -118,6 +120,24 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
       dead.close();
     }
     for (const [pod] of [...held, [wellPod] as const]) await removePod(stage, pod);
+  });
+
+  it('fails what asks for a device of CDI whose specs lie there, in time; the pod can be removed', { timeout: 120_000 }, async () => {
+    const dead = mountDeadServer(join(stage.folders.folder, 'cdi'));
+    try {
+      const pods = await Promise.all([0, 1, 2, 3].map((number) => runPod(stage, `cdi-${number}`)));
+      const asked = pods.map(async (pod) => {
+        const more = { CDIDevices: [{ name: 'vendor.example/class=device' }] };
+        assert.equal((await failureOf(createContainer(stage, pod, { image, more }))).code, 'RUNTIME_PATH_NO_ANSWER');
+        await removePod(stage, pod);
+      });
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      // Reads files of the host by libuv's four threads.
+      assert.equal(await health(), 200);
+      await Promise.all(asked);
+    } finally {
+      dead.close();
+    }
   });
 
   it('does not keep the daemon from stopping, nor leave a process', { timeout: 120_000 }, async () => {

@@ -2,7 +2,7 @@ import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { appendFileSync, rmSync, statSync, statfsSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, rmSync, statSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
@@ -90,6 +90,39 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
       assert.equal(await health(), 200);
       assert.equal((await execute(stage, lives, 'hostname')).stdout, 'lasting\n');
       await failureOf(createContainer(stage, pod, { name: 'new', image: small, command: ['sleep', '600'] }));
+    });
+
+    it('loses no exit code, whether the daemon runs or not', async () => {
+      const { runtime } = stage.daemon.cri;
+      rmSync(inRoot('filler'), { force: true });
+      const pod = await runPod(stage, 'codes');
+      const command = ['sh', '-c', 'trap "exit 7" TERM; touch /tmp/ready; while :; do sleep 0.05; done'];
+      const ids = [];
+      for (const name of ['present', 'away']) ids.push(await runContainer(stage, pod, { name, image: small, command }));
+      const pids = await Promise.all(
+        ids.map(async (containerId) => {
+          const { info } = await runtime.containerStatus({ containerId, verbose: true });
+          return (JSON.parse(info['info'] ?? '{}') as { pid: number }).pid;
+        }),
+      );
+      for (const id of ids) while ((await execute(stage, id, 'test', '-e', '/tmp/ready')).exitCode !== 0) await pause(20);
+      fill();
+      process.kill(pids[0] ?? 0, 'SIGTERM');
+      await exitOf(stage, ids[0] ?? '');
+      await stage.restart({
+        kill: true,
+        flags: ['--config', join(stage.folders.folder, 'config.yaml')],
+        meanwhile: async () => {
+          fill();
+          process.kill(pids[1] ?? 0, 'SIGTERM');
+          while (existsSync(`/proc/${pids[1]}`)) await pause(20);
+        },
+      });
+      for (const id of ids) {
+        const { exitCode, reason } = await exitOf(stage, id);
+        assert.deepEqual([exitCode, reason], [7, 'Error']);
+      }
+      await stage.daemon.cri.runtime.removePodSandbox({ podSandboxId: pod.id });
     });
 
     for (const kill of [true, false])

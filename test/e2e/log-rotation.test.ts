@@ -1,7 +1,19 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  rmdirSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -10,9 +22,9 @@ import { createLogger } from '../../base/log/index.ts';
 import { hostPathsHere } from '../../runtime/host-paths/here.ts';
 import { createLogRotation } from '../../runtime/containers/log-rotation.ts';
 import type { ContainerRecord } from '../../runtime/containers/record.ts';
-import { createContainer, exitOf, removePod, runPod } from '../fixtures/pod.ts';
+import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
-import { openStage } from '../fixtures/stage.ts';
+import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { findTool } from '../fixtures/tools.ts';
 
@@ -162,5 +174,81 @@ describe('rotation that is configured', () => {
       await stage.close();
       rmSync(folder, { recursive: true, force: true });
     }
+  });
+});
+
+describe('a log that cannot be made anew', () => {
+  let stage: Stage;
+  let disk = '';
+  let pod: Pod;
+  let id = '';
+  let log = '';
+  before(async () => {
+    stage = await openStage();
+    disk = join(stage.folders.folder, 'disk');
+    mkdirSync(disk);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m,nr_inodes=16', 'none', disk]);
+    const image = await stage.pull((await stage.publish('app/a:1')).reference);
+    pod = await runPod(stage, 'refused', { logDirectory: disk });
+    log = join(disk, 'main/0.log');
+    id = await runContainer(stage, pod, {
+      image,
+      command: ['sh', '-c', 'trap "exit 7" TERM; i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.02; done'],
+    });
+  });
+  after(async () => {
+    await removePod(stage, pod);
+    execFileSync('umount', ['--lazy', disk]);
+    await stage.close();
+  });
+  const reopen = (): Promise<unknown> => stage.daemon.cri.runtime.reopenContainerLog({ containerId: id });
+  const fill = (): void => {
+    for (let number = 0; ; number += 1)
+      try {
+        writeFileSync(join(disk, `fill-${number}`), '');
+      } catch (thrown) {
+        assert.equal((thrown as NodeJS.ErrnoException).code, 'ENOSPC');
+        return;
+      }
+  };
+  const expectMonitored = async (): Promise<void> => {
+    assert.equal((await execute(stage, id, 'true')).exitCode, 0);
+    assert.doesNotMatch(stage.daemon.log(), /the monitor of a running container has ended/);
+  };
+
+  it('leaves the old one in use on a file system without room for a file', async () => {
+    fill();
+    renameSync(log, `${log}.1`);
+    const failure = await failureOf(reopen());
+    assert.deepEqual([failure.code, failure.kind], ['RUNTIME_LOG_NOT_REOPENED', 'exhausted'], failure.message);
+    assert.match(failure.message, /no space left on device/);
+    assert.deepEqual(readdirSync(dirname(log)), ['0.log.1']);
+    const { size } = statSync(`${log}.1`);
+    while (statSync(`${log}.1`).size === size) await pause(20);
+    await expectMonitored();
+    unlinkSync(join(disk, 'fill-0'));
+    unlinkSync(join(disk, 'fill-1'));
+    await reopen();
+    while (statSync(log).size === 0) await pause(20);
+    assert.deepEqual(readdirSync(dirname(log)).sort(), ['0.log', '0.log.1']);
+  });
+
+  it('and where its folder is gone, or something else stands at its name: the monitor stays, and reports the exit code', async () => {
+    // It holds removed ones open.
+    for (const name of readdirSync(disk).filter((entry) => entry.startsWith('fill-'))) unlinkSync(join(disk, name));
+    rmSync(dirname(log), { recursive: true });
+    assert.equal((await failureOf(reopen())).code, 'RUNTIME_LOG_NOT_REOPENED');
+    mkdirSync(log, { recursive: true });
+    assert.equal((await failureOf(reopen())).code, 'RUNTIME_LOG_NOT_REOPENED');
+    rmdirSync(log);
+    execFileSync('mkfifo', [`${log}.tmp`]);
+    assert.equal((await failureOf(reopen())).code, 'RUNTIME_LOG_NOT_REOPENED');
+    await expectMonitored();
+    unlinkSync(`${log}.tmp`);
+    await reopen();
+    while (statSync(log).size === 0) await pause(20);
+    await stage.daemon.cri.runtime.stopContainer({ containerId: id, timeout: 10 });
+    const { exitCode, reason } = await exitOf(stage, id);
+    assert.deepEqual([exitCode, reason], [7, 'Error']);
   });
 });

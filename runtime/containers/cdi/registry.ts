@@ -1,7 +1,8 @@
-import { readdir, realpath, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { largest } from '../../../base/lists/index.ts';
+import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import type { QualifiedName } from './names.ts';
 import { readSpecFile } from './spec-file.ts';
@@ -11,7 +12,7 @@ import type { CdiSpec, ContainerEdits } from './spec-schema.ts';
 export interface CdiRegistry {
   /**
    * What the devices change, in order: the edits of each spec once, before those of its first device.
-   * @throws PortcullisError RUNTIME_CDI_DEVICE_NOT_FOUND, RUNTIME_CDI_CONFLICT
+   * @throws PortcullisError RUNTIME_CDI_DEVICE_NOT_FOUND, RUNTIME_CDI_CONFLICT, RUNTIME_PATH_NO_ANSWER
    */
   editsFor(names: readonly QualifiedName[]): Promise<readonly ContainerEdits[]>;
 }
@@ -36,9 +37,9 @@ export function createCdiRegistry(folders: readonly string[], paths: HostPaths):
     const seen = new Set<string>();
     for (const [priority, folder] of folders.entries()) {
       // A link to the folder is the administrator's: /var/run is one on every system.
-      const real = await realpath(folder).catch(() => undefined);
+      const real = await paths.facts(folder).then((facts) => facts.path, unlessNoAnswer);
       if (real === undefined) continue;
-      const names = (await readdir(real)).filter((name) => /\.(json|yaml)$/.test(name)).sort();
+      const names = (await paths.names(real)).filter((name) => /\.(json|yaml)$/.test(name)).sort();
       if (names.length > fileLimit) problems.push(`${folder}: it holds more than ${fileLimit} specs; the rest is not read`);
       for (const name of names.slice(0, fileLimit)) {
         const path = join(real, name);
@@ -71,6 +72,12 @@ export function createCdiRegistry(folders: readonly string[], paths: HostPaths):
       });
     },
   };
+}
+
+/** A folder that is not there has no specs; of one whose file system does not answer nobody knows. */
+function unlessNoAnswer(thrown: unknown): undefined {
+  if (hasNoAnswer(thrown)) throw thrown;
+  return undefined;
 }
 
 /** Within one folder two specs that describe the same device contradict each other, and neither counts (CDI, pkg/cdi: cache). */
