@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { diskUsage } from './disk-usage.ts';
+import { kernelError } from './errno.ts';
 import { syncfs } from './files.ts';
 import { removeTree } from './remove-tree.ts';
 import { serveCalls } from './worker-calls.ts';
@@ -18,9 +19,23 @@ async function inSlices<T>(steps: Generator<void, T, void>): Promise<T> {
   }
 }
 
+let givesUp = false;
+
+function* removal(path: string): Generator<void, void, void> {
+  const steps = removeTree(path);
+  for (let step = steps.next(); step.done !== true; step = steps.next()) {
+    yield;
+    if (!givesUp) continue;
+    // Closes its descriptors.
+    steps.return();
+    throw kernelError('ECANCELED', 'remove tree', path, 'removals were given up');
+  }
+}
+
 const calls = {
   syncfs,
-  removeTree: (path: string) => inSlices(removeTree(path)),
+  removeTree: (path: string) => inSlices(removal(path)),
+  giveUpRemovals: () => void (givesUp = true),
   diskUsage: (path: string) => inSlices(diskUsage(path)),
 };
 export type FileCalls = typeof calls;

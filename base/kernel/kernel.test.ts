@@ -76,6 +76,20 @@ test('close waits for calls under way and refuses new ones', async (t) => {
   await kernel.close();
 });
 
+test('a removal under way can be given up', async (t) => {
+  const folder = temporaryMemory(t);
+  mkdirSync(`${folder}/tree`);
+  for (let index = 0; index < 20_000; index++) writeFileSync(`${folder}/tree/${index}`, '');
+  const kernel = await startKernelWorker();
+  const removal = assert.rejects(kernel.removeTree(`${folder}/tree`), { code: 'KERNEL_ECANCELED' });
+  // Its Worker is started by the removal.
+  await kernel.diskUsage('/proc/self/fdinfo');
+  await kernel.giveUpRemovals();
+  await removal;
+  assert.equal(existsSync(`${folder}/tree`), true);
+  await kernel.close();
+});
+
 test('a process that wants to end is not held, and one that waits for a call is', () => {
   const module = JSON.stringify(new URL('./index.ts', import.meta.url).href);
   const program = `

@@ -35,6 +35,8 @@ export interface Kernel {
   syncfs(path: string): Promise<void>;
   /** Removes a tree by descriptors, following no link and crossing no mount (EXDEV, EBUSY); absent is a success. */
   removeTree(path: string): Promise<void>;
+  /** Removals under way fail with KERNEL_ECANCELED; part of what they were to remove stays. For who is about to {@link close}. */
+  giveUpRemovals(): Promise<void>;
   /** Blocks and inodes of a tree on its own file system. */
   diskUsage(path: string): Promise<DiskUsage>;
   /** Makes net, ipc and uts namespaces, brings `lo` up, sets sysctls and host name, pins each at `<dir>/<type>`. EEXIST where a pin is. */
@@ -88,6 +90,7 @@ export async function startKernelWorker(): Promise<Kernel> {
     setPropagation: (...values) => mounting('setPropagation', ...values),
     syncfs: (path) => filing('syncfs', path),
     removeTree: (path) => filing('removeTree', path),
+    giveUpRemovals: () => files.ask((caller) => caller.call('giveUpRemovals')),
     diskUsage: (path) => filing('diskUsage', path),
     pinNamespaces: (input) => pinning('pinNamespaces', input),
     pinNamespacesOf: (...values) => pinning('pinNamespacesOf', ...values),

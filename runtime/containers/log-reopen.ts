@@ -4,6 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { hasNoAnswer } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
+import { containerNotFound } from './errors.ts';
 import { logMode } from './log-mode.ts';
 import type { ContainerRecord } from './record.ts';
 
@@ -29,7 +30,9 @@ export async function reopenLog(
     throw hasNoAnswer(cause) ? cause : notWritable(record, cause);
   });
   const before = await paths.openedBy(record.logPath, 0);
-  await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: 'r+' });
+  await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: 'r+' }).catch((cause: unknown) => {
+    throw (cause as NodeJS.ErrnoException).code === 'ENOENT' ? containerNotFound(record.id) : cause;
+  });
   for (let attempt = 0; attempt < 200; attempt += 1) {
     const { file } = await paths.openedBy(record.logPath, 0);
     if (file !== undefined && file !== before.file) return paths.setFileMode(record.logPath, logMode);

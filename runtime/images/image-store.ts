@@ -165,7 +165,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     await pool.close();
     await checked;
     await sync.close();
-    await trash.settled();
+    await trash.close();
     await marker.stopped(checks.unchecked());
   };
 

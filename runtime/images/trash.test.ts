@@ -6,6 +6,7 @@ import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { TestContext } from 'node:test';
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
@@ -61,4 +62,54 @@ test('what is discarded on a full disk goes, also where the trash folder has no 
   await trash.settled();
   assert.equal(existsSync(layer), false);
   assert.equal(readdirSync(folder).length, before, 'it was removed in its place');
+});
+
+/** A folder with so many files that no removal is done at once. */
+function wideTree(folder: string, name: string): string {
+  const tree = join(folder, name);
+  mkdirSync(tree);
+  for (let file = 0; file < 20_000; file += 1) writeFileSync(join(tree, String(file)), '');
+  return tree;
+}
+
+function memory(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-trash-'));
+  execFileSync('mount', ['-t', 'tmpfs', 'none', folder]);
+  t.after(() => {
+    execFileSync('umount', ['--lazy', folder]);
+    rmSync(folder, { recursive: true });
+  });
+  mkdirSync(join(folder, 'trash'));
+  return folder;
+}
+
+test('a stop does not wait until all that was discarded is gone, and the next start removes the rest', async (t) => {
+  const folder = memory(t);
+  const kernel = await startKernelWorker();
+  const trash = createTrash(join(folder, 'trash'), kernel, createLogger({ level: 'silent' }));
+  for (const name of ['a', 'b', 'c']) await trash.discard(wideTree(folder, name));
+  await trash.close(0);
+  await kernel.close();
+  assert.notEqual(readdirSync(join(folder, 'trash')).length, 0);
+  const next = await startKernelWorker();
+  t.after(() => next.close());
+  const again = createTrash(join(folder, 'trash'), next, createLogger({ level: 'silent' }));
+  await again.empty();
+  await again.settled();
+  assert.deepEqual(readdirSync(join(folder, 'trash')), []);
+});
+
+test('a removal that fails is tried again', { timeout: 60_000 }, async (t) => {
+  const folder = memory(t);
+  const kernel = await startKernelWorker();
+  t.after(() => kernel.close());
+  const trash = createTrash(join(folder, 'trash'), kernel, createLogger({ level: 'silent' }));
+  mkdirSync(join(folder, 'layer/busy'), { recursive: true });
+  // A mount is never removed.
+  execFileSync('mount', ['-t', 'tmpfs', 'none', join(folder, 'layer/busy')]);
+  await trash.discard(join(folder, 'layer'));
+  await trash.settled();
+  const [left = ''] = readdirSync(join(folder, 'trash'));
+  execFileSync('umount', [join(folder, 'trash', left, 'busy')]);
+  while (existsSync(join(folder, 'trash', left))) await pause(50);
 });

@@ -1,5 +1,6 @@
 import { mkdir, readdir, rename } from 'node:fs/promises';
 import { randomUUID } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { errnoOf } from './failures.ts';
@@ -12,18 +13,33 @@ export interface Trash {
   empty(): Promise<void>;
   /** Waits for the removals under way. */
   settled(): Promise<void>;
+  /**
+   * Begins no further removal, and gives the one under way some time. What is left by then, the next start removes: an orderly stop does not wait
+   * until the trees of a hundred images are gone.
+   */
+  close(patienceMs?: number): Promise<void>;
 }
 
-export function createTrash(folder: string, kernel: Pick<Kernel, 'removeTree'>, log: Logger): Trash {
-  let tail: Promise<void> = Promise.resolve();
+/** A removal that fails, as without room for another thread, is tried again. */
+const firstPauseMs = 1_000;
+const longestPauseMs = 300_000;
+const closingMs = 2_000;
 
-  function remove(path: string): void {
-    tail = tail.then(() =>
-      kernel.removeTree(path).catch((error: unknown) => {
-        // It stays in the trash folder: the next start tries again.
-        log.warn({ path, error: String(error) }, 'discarded files could not be removed');
-      }),
-    );
+export function createTrash(folder: string, kernel: Pick<Kernel, 'removeTree' | 'giveUpRemovals'>, log: Logger): Trash {
+  let tail: Promise<void> = Promise.resolve();
+  let closed = false;
+
+  function remove(path: string, pauseMs = firstPauseMs): void {
+    tail = tail.then(async () => {
+      if (closed) return;
+      try {
+        await kernel.removeTree(path);
+      } catch (error) {
+        if (closed) return;
+        if (pauseMs === firstPauseMs) log.warn({ path, error: String(error) }, 'discarded files could not be removed; it is tried again');
+        setTimeout(() => remove(path, Math.min(pauseMs * 2, longestPauseMs)), pauseMs).unref();
+      }
+    });
   }
 
   return {
@@ -45,5 +61,11 @@ export function createTrash(folder: string, kernel: Pick<Kernel, 'removeTree'>, 
       for (const name of await readdir(folder)) remove(`${folder}/${name}`);
     },
     settled: () => tail,
+    close: async (patienceMs = closingMs) => {
+      closed = true;
+      const isDone = await Promise.race([tail.then(() => true), pause(patienceMs, false, { ref: false })]);
+      if (!isDone) await kernel.giveUpRemovals();
+      await tail;
+    },
   };
 }

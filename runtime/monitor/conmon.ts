@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Socket } from 'node:net';
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { closeFd, openPipes, writeFd } from '../../base/kernel/index.ts';
+import { closeFd, isErrno, openPipes, writeFd } from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
@@ -79,6 +79,8 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
     });
   } catch (cause) {
     for (const fd of [report.read, gate.write]) closeFd(fd);
+    if (isErrno(cause, 'EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE'))
+      throw monitorFailed(id, reasonOf(cause), 'repeat the request; see whether the node has memory and processes left', 'exhausted');
     throw monitorFailed(id, reasonOf(cause), 'install conmon (`portcullis doctor --fix`)');
   } finally {
     for (const fd of [report.write, gate.read]) closeFd(fd);
@@ -180,10 +182,10 @@ function createFailed(id: string, kind: 'precondition' | 'exhausted' | 'internal
   });
 }
 
-function monitorFailed(id: string, why: string, fix: string): PortcullisError {
+function monitorFailed(id: string, why: string, fix: string, kind: 'internal' | 'exhausted' = 'internal'): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_MONITOR_FAILED',
-    kind: 'internal',
+    kind,
     attempted: 'start the monitor of container',
     on: id.slice(0, 13),
     why,
