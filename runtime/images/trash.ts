@@ -28,14 +28,15 @@ const closingMs = 2_000;
 export function createTrash(folder: string, kernel: Pick<Kernel, 'removeTree' | 'giveUpRemovals'>, log: Logger): Trash {
   let tail: Promise<void> = Promise.resolve();
   let closed = false;
+  const isClosed = (): boolean => closed;
 
   function remove(path: string, pauseMs = firstPauseMs): void {
     tail = tail.then(async () => {
-      if (closed) return;
+      if (isClosed()) return;
       try {
         await kernel.removeTree(path);
       } catch (error) {
-        if (closed) return;
+        if (isClosed()) return;
         if (pauseMs === firstPauseMs) log.warn({ path, error: String(error) }, 'discarded files could not be removed; it is tried again');
         setTimeout(() => remove(path, Math.min(pauseMs * 2, longestPauseMs)), pauseMs).unref();
       }
