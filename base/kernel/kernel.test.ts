@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { isMountpoint, reapProcess, startKernelWorker } from './index.ts';
+import { isMountpoint, mount, reapProcess, startKernelWorker } from './index.ts';
 import { PortcullisError } from '../errors/index.ts';
 import { temporaryFolder, temporaryMemory } from './temporary.fixture.ts';
 
@@ -38,6 +38,21 @@ test('a failure crosses the Worker whole', async () => {
   assert.equal(failure.code, 'KERNEL_ENOENT');
   assert.equal(failure.kind, 'not-found');
   assert.equal(failure.failure.on, '/nowhere');
+  await kernel.close();
+});
+
+test('a failure of node:fs for want of space is one of the kernel, not a defect', async (t) => {
+  const folder = temporaryFolder(t);
+  mkdirSync(`${folder}/lower`);
+  mkdirSync(`${folder}/full`);
+  mount('tmpfs', `${folder}/full`, 'tmpfs', 0, 'nr_inodes=1');
+  const kernel = await startKernelWorker();
+  const inFull = (name: string): string => `${folder}/full/${name}`;
+  const overlay = { lower: [`${folder}/lower`], upper: inFull('upper'), work: inFull('work'), target: inFull('target') };
+  await assert.rejects(kernel.mountOverlay({ ...overlay, make: { uid: 0, gid: 0, mode: 0o755 } }), {
+    code: 'KERNEL_ENOSPC',
+    kind: 'exhausted',
+  });
   await kernel.close();
 });
 

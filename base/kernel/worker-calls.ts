@@ -2,6 +2,7 @@ import { parentPort } from 'node:worker_threads';
 import type { Worker } from 'node:worker_threads';
 import { PortcullisError, asPortcullisError, errorFromJson, errorToJson, reasonOf } from '../errors/index.ts';
 import type { SerialisedError } from '../errors/index.ts';
+import { kernelError } from './errno.ts';
 
 interface Request {
   readonly id: number;
@@ -29,7 +30,7 @@ export function serveCalls(offer: Offer, close: () => void = () => undefined): v
       if (handler === undefined) throw new TypeError(`no call ${call}`);
       reply = { id, value: await handler(...values) };
     } catch (error) {
-      reply = { id, error: errorToJson(asPortcullisError(error, unexpected(call))) };
+      reply = { id, error: errorToJson(asPortcullisError(ofNode(error), unexpected(call))) };
     }
     port.postMessage(reply);
   };
@@ -39,6 +40,15 @@ export function serveCalls(offer: Offer, close: () => void = () => undefined): v
     port.close();
   });
   port.postMessage('ready');
+}
+
+/** What a node is short of, or its disk refuses. */
+const states = ['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'ENOMEM', 'EROFS', 'EIO'];
+
+/** A failure of node:fs that says something of the node is no defect of the call: the same as when the call had been made directly. */
+function ofNode(thrown: unknown): unknown {
+  const { code, syscall = '', path = '' } = (thrown ?? {}) as Partial<NodeJS.ErrnoException>;
+  return code !== undefined && states.includes(code) ? kernelError(code, syscall, path) : thrown;
 }
 
 function unexpected(call: string): Omit<ConstructorParameters<typeof PortcullisError>[0], 'why' | 'cause'> {
