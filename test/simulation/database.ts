@@ -5,6 +5,7 @@ import type { Database, Outlives, SqlRow, Statement } from '../../base/storage/i
 import { stateMigrations } from '../../runtime/state/schema.ts';
 import type { Incarnation } from './incarnation.ts';
 import type { Decisions } from './decisions.ts';
+import type { DatabaseFollower } from './watch.ts';
 
 /**
  * The daemon's database on the simulated disk: SQLite itself, in memory. What SQLite promises, and no more: a transaction is kept whole or not
@@ -17,6 +18,8 @@ export interface StoredDatabase {
   losePower(decisions: Decisions): void;
   /** As whoever looks at the file sees it. */
   read(sql: string): readonly SqlRow[];
+  /** From now on; there is no row yet. */
+  follow(follower: DatabaseFollower): void;
   close(): void;
 }
 
@@ -35,6 +38,7 @@ function emptyDatabase(): DatabaseSync {
 
 export function createStoredDatabase(): StoredDatabase {
   let committed: Committed[] = [];
+  let follower: DatabaseFollower | undefined;
   let db = emptyDatabase();
   let connection = createConnection(db, 'state.db');
   const commit = (call: Committed): ReturnType<typeof connection.commitGroup>[number] => {
@@ -51,7 +55,11 @@ export function createStoredDatabase(): StoredDatabase {
         life.act('read', 'read of the database', () => connection.read(sql, params, true)[0] as Row | undefined),
       write: async (statements, outlives = 'power-loss') => {
         const addsNothing = statements.every(({ sql }) => /^\s*(?:DELETE|UPDATE)\b/i.test(sql));
-        const outcome = await life.act(addsNothing ? 'removal' : 'write', 'write to the database', () => commit({ statements, outlives }));
+        const outcome = await life.act(addsNothing ? 'removal' : 'write', 'write to the database', () => {
+          const made = commit({ statements, outlives });
+          follower?.committed(db);
+          return made;
+        });
         if ('error' in outcome) throw outcome.error;
         return outcome.results;
       },
@@ -66,9 +74,15 @@ export function createStoredDatabase(): StoredDatabase {
       db = emptyDatabase();
       connection = createConnection(db, 'state.db');
       committed = [];
+      follower?.begins(db);
       for (const call of kept) commit(call);
+      follower?.restored(db);
     },
     read: (sql) => connection.read(sql, [], false),
+    follow: (chosen) => {
+      follower = chosen;
+      follower.begins(db);
+    },
     close: () => db.close(),
   };
 }

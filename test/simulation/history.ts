@@ -1,5 +1,6 @@
 import type { Decisions } from './decisions.ts';
 import type { Tell } from './tell.ts';
+import type { Watch } from './watch.ts';
 
 export interface HistoryResult {
   /** Requests and events of the world. */
@@ -11,4 +12,4 @@ export interface HistoryResult {
  * Plays one history over a world of its own. The same decisions give the same history.
  * @throws Broken when an invariant does not hold
  */
-export type PlayHistory = (decisions: Decisions, tell: Tell) => Promise<HistoryResult>;
+export type PlayHistory = (decisions: Decisions, tell: Tell, watch?: Watch) => Promise<HistoryResult>;

@@ -6,6 +6,9 @@ import type { Incarnation } from './incarnation.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { Tell } from './tell.ts';
 
+/** What a history tells when its daemon is killed. */
+export const daemonDies = '† the daemon dies';
+
 /** A daemon that has begun, and no more. */
 export interface Begun {
   readonly life: Incarnation;
@@ -26,7 +29,7 @@ export function beginLife(
   const life = createIncarnation({
     ...{ scheduler, odds, tell, troubles, errnos },
     onCrash: () => {
-      tell('† the daemon dies');
+      tell(daemonDies);
       scheduler.clear();
       onCrash();
       reject(new Died());

@@ -69,7 +69,7 @@ const oddsOf = ([crash, fail, slow]: readonly number[]): Odds => ({
 });
 
 /** One history of pods and containers. */
-export const playPods: PlayHistory = async (decisions, tell): Promise<HistoryResult> => {
+export const playPods: PlayHistory = async (decisions, tell, watch): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');
   const odds = oddsOf([decisions.weigh('crashes', [0.6]), decisions.weigh('failures', [0.6]), decisions.weigh('slowness', [0.4])]);
@@ -82,6 +82,7 @@ export const playPods: PlayHistory = async (decisions, tell): Promise<HistoryRes
     else if (fate === 1) scheduler.later(1 + decisions.choose('monitor is late by', 4_000), write);
     else lose();
   });
+  watch?.pods?.(world);
   try {
     const client = await createClient({
       ...{ scheduler, odds, tell, troubles: world.troubles },

@@ -223,6 +223,12 @@ ContainerRemoving(c) ==
   /\ ContainerBecomes(c, "removing")
   /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
 
+\* The write that made it created was reported as failed: it is said to be in the making again before anything of it is taken back.
+ContainerTakeBack(c) ==
+  /\ known[c] = "creating" /\ container[c] = "created"
+  /\ ContainerBecomes(c, "creating")
+  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
+
 ContainerGone(c) ==
   /\ known[c] \in {"creating", "removing"} \/ (known[c] = "absent" /\ container[c] \notin {"absent", "gone"})
   /\ process[c] \in {"none", "dead"}
@@ -304,18 +310,28 @@ Dies ==
   /\ up' = FALSE
   /\ Fault
   /\ podKnown' = pod
-  /\ known' = container
+  /\ known' = container'
   /\ pull' = [i \in Images |-> "no"]
   /\ UNCHANGED asked
 
-Crash == up /\ Dies /\ UNCHANGED <<host, pod, link, lost, container, process, exit, code, uses, image, stored, judged>>
+Crash == up /\ UNCHANGED container /\ Dies /\ UNCHANGED <<host, pod, link, lost, process, exit, code, uses, image, stored, judged>>
+
+\* What the record of a container may say after a loss of power: of one that has not ended, any write may be lost with all that follow it
+\* (docs/decisions/0035).
+KeptOf(phase) ==
+  CASE phase = "creating" -> {"gone", phase}
+    [] phase = "created" -> {"gone", "creating", phase}
+    [] phase = "starting" -> {"gone", "creating", "created", phase}
+    [] phase = "running" -> {"gone", "creating", "created", "starting", phase}
+    [] OTHER -> {phase}
 
 Reboot ==
+  /\ container' \in {kept \in [Containers -> Phases] : \A c \in Containers : kept[c] \in KeptOf(container[c])}
   /\ Dies
   /\ lost' = (pod # "absent")
   /\ link' = IF link = "none" THEN "none" ELSE "gone"
   /\ process' = [c \in Containers |-> IF process[c] = "none" THEN "none" ELSE "dead"]
-  /\ UNCHANGED <<host, pod, container, exit, code, uses, image, stored, judged>>
+  /\ UNCHANGED <<host, pod, exit, code, uses, image, stored, judged>>
 
 Restart == ~up /\ up' = TRUE /\ UNCHANGED <<podVars, containerVars, imageVars, asked, faults>>
 

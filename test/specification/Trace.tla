@@ -46,7 +46,7 @@ LinkEvent(e) ==
 
 ContainerEvent(e) ==
   LET c == e.id IN
-  \/ e.to = "creating" /\ ContainerIntend(c, e.image, e.verdict)
+  \/ e.to = "creating" /\ (ContainerIntend(c, e.image, e.verdict) \/ ContainerTakeBack(c))
   \/ e.to = "created" /\ ContainerCreated(c, e.how = "unmade")
   \/ e.to = "starting" /\ ContainerStarting(c)
   \/ e.to = "running" /\ ContainerRunning(c)
@@ -54,7 +54,7 @@ ContainerEvent(e) ==
   \/ e.to = "exited" /\ e.how # "error" /\ ContainerExited(c) /\ code'[c] = e.how
   \/ e.to = "removing" /\ ContainerRemoving(c)
   \/ e.to = "gone" /\ ContainerGone(c)
-  \/ Again(e.to = container[c] /\ e.to = known[c] /\ (e.to \in {"created", "starting", "running"} \/ (e.to = "exited" /\ e.how = code[c])))
+  \/ Again(e.to = container[c] /\ e.to = known[c] /\ (e.to \in {"creating", "created", "starting", "running"} \/ (e.to = "exited" /\ e.how = code[c])))
 
 ProcessEvent(e) ==
   \/ e.to = "waiting" /\ ProcessMake(e.id)
@@ -66,6 +66,9 @@ ImageEvent(e) ==
   \/ e.to = "gone" /\ ImageRemove(e.id)
   \/ e.to = "swept" /\ Sweep(e.id)
 
+\* What a restart of the machine left of the records.
+Kept(e) == [c \in Containers |-> IF c \in DOMAIN e.back THEN e.back[c] ELSE container[c]]
+
 Event(e) ==
   \/ e.kind = "pod" /\ PodEvent(e)
   \/ e.kind = "link" /\ LinkEvent(e)
@@ -74,7 +77,8 @@ Event(e) ==
   \/ e.kind = "exit" /\ ExitKnown(e.id, e.to)
   \/ e.kind = "image" /\ ImageEvent(e)
   \/ e.kind = "verdict" /\ Judge(e.id)
-  \/ e.kind = "machine" /\ Reboot
+  \/ e.kind = "machine" /\ container' = Kept(e) /\ Reboot
+  \/ e.kind = "daemon" /\ Crash
 
 \* What no trace shows: the next event needs it. `machine`: the trace shows processes as well.
 UnseenProcess(e) ==
@@ -119,7 +123,7 @@ TakeUnseen ==
   /\ HasEvent /\ Unseen(Events[at + 1])
   /\ UNCHANGED <<trace, at, atLink>>
 
-TraceNext == TakeEvent \/ TakeLink \/ TakeUnseen
+TraceNext == (TakeEvent \/ TakeLink \/ TakeUnseen) /\ faults' <= Traces[trace].faults
 
 \* Says how far each trace is explained; it restricts nothing. One worker.
 ASSUME \A t \in DOMAIN Traces : TLCSet(t, 0)

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 export interface TraceEvent {
   /** Orders events that come from two databases: milliseconds, or any count that grows. */
   readonly at: number;
-  readonly kind: 'pod' | 'link' | 'container' | 'process' | 'exit' | 'image' | 'verdict' | 'machine';
+  readonly kind: 'pod' | 'link' | 'container' | 'process' | 'exit' | 'image' | 'verdict' | 'machine' | 'daemon';
   /** Of a link: the pod's. */
   readonly id: string;
   readonly to: string;
@@ -16,6 +16,8 @@ export interface TraceEvent {
   readonly how?: string;
   readonly image?: string;
   readonly verdict?: string;
+  /** Of a machine that restarts: the containers whose latest writes it took back, with the phases that their records have again. */
+  readonly back?: Readonly<Record<string, string>>;
 }
 
 /** What was recorded of one run. */
@@ -23,6 +25,8 @@ export interface Run {
   readonly source: string;
   /** Whether it shows processes as well as records. */
   readonly machine: boolean;
+  /** What it must show; absent: pods. */
+  readonly of?: 'pods' | 'images';
   readonly events: readonly TraceEvent[];
 }
 

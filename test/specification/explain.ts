@@ -76,20 +76,24 @@ function dataModule(traces: readonly PodTrace[]): string {
     const found = all.flatMap(({ id, image, verdict }) => [id, image, verdict]).filter((id) => new RegExp(`^${sort}\\d+$`).test(id));
     return `{${[...new Set([`${sort}1`, ...found])].map((id) => `"${id}"`).join(', ')}}`;
   };
-  const record = (fields: Readonly<Record<string, string | number>>): string =>
-    `[${Object.entries(fields)
-      .map(([name, value]) => `${name} |-> ${typeof value === 'number' ? value : JSON.stringify(value)}`)
-      .join(', ')}]`;
+  type Value = string | number | Readonly<Record<string, string>>;
+  const valueText = (value: Value): string => (typeof value === 'object' ? record(value) : JSON.stringify(value));
+  const record = (fields: Readonly<Record<string, Value>>): string => {
+    const pairs = Object.entries(fields).map(([name, value]) => `${name} |-> ${valueText(value)}`);
+    return pairs.length === 0 ? '<<>>' : `[${pairs.join(', ')}]`;
+  };
   const sequence = (events: readonly NamedEvent[]): string => `<<${events.map((event) => `\n    ${record({ ...event })}`).join(',')}>>`;
-  const traceText = ({ host, machine, events, links }: PodTrace): string =>
-    `[host |-> ${truth(host)}, machine |-> ${truth(machine)},\n  events |-> ${sequence(events)},\n  links |-> ${sequence(links)}]`;
+  const faultsOf = ({ events }: PodTrace): number =>
+    events.filter(({ kind }) => kind === 'machine' || kind === 'daemon').length + failedWrites;
+  const traceText = (trace: PodTrace): string =>
+    `[host |-> ${truth(trace.host)}, machine |-> ${truth(trace.machine)}, faults |-> ${faultsOf(trace)},\n  events |-> ${sequence(trace.events)},\n  links |-> ${sequence(trace.links)}]`;
   return [
     '---- MODULE TraceData ----',
     'EXTENDS Naturals',
     `TraceContainers == ${idsOf('c')}`,
     `TraceImages == ${idsOf('i')}`,
     `TraceVerdicts == ${idsOf('v')}`,
-    `TraceFaults == ${all.filter(({ kind }) => kind === 'machine').length + failedWrites}`,
+    `TraceFaults == ${Math.max(...traces.map(faultsOf))}`,
     `Traces == <<${traces.map(traceText).join(',\n')}>>`,
     '====',
     '',

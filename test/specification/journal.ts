@@ -78,19 +78,22 @@ export function beginJournal(root: string): void {
       const standing =
         name === 'state.db' ? db.prepare('SELECT (SELECT count(*) FROM sandbox) + (SELECT count(*) FROM image) AS rows').get() : undefined;
       if (Number(standing?.['rows'] ?? 0) > 0) throw new Error(`${root} has pods or images already: their journal would have no beginning`);
-      db.exec(`BEGIN IMMEDIATE; ${journalTable} ${triggers.map(triggerText).join('\n')} COMMIT;`);
+      db.exec(`BEGIN IMMEDIATE; ${journalText(triggers)} COMMIT;`);
     });
 }
 
+const journalText = (triggers: readonly Trigger[]): string => `${journalTable} ${triggers.map(triggerText).join('\n')}`;
+
+/** The same for a database of the daemon's records that is open and has no row yet. */
+export const beginStateJournal = (db: DatabaseSync): void => db.exec(journalText(stateTriggers));
+
+/** The rows of a journal, from one on. */
+export const journalRows = (db: DatabaseSync, after = 0): Row[] =>
+  db.prepare(`SELECT at, kind, id, facts FROM ${table} WHERE seq > ? ORDER BY seq`).all(after) as unknown as Row[];
+
 /** What the journal says so far. The daemon may run, or not. */
 export function readJournal(root: string, source: string): Run {
-  const [records = [], links = []] = databases.map(([name]) =>
-    withDatabase(
-      join(root, name),
-      true,
-      (db) => db.prepare(`SELECT at, kind, id, facts FROM ${table} ORDER BY seq`).all() as unknown as Row[],
-    ),
-  );
+  const [records = [], links = []] = databases.map(([name]) => withDatabase(join(root, name), true, (db) => journalRows(db)));
   return { source, machine: false, events: [...eventsOf(records), ...eventsOf(links)] };
 }
 
@@ -110,6 +113,9 @@ export interface Row {
   readonly id: string;
   readonly facts: string;
 }
+
+/** Stands after the rows of one transaction, where that is known. */
+export const commit: Omit<Row, 'at'> = { kind: 'commit', id: '', facts: '{}' };
 
 /** The events that rows of one database tell of. */
 export function eventsOf(rows: readonly Row[]): TraceEvent[] {
@@ -141,6 +147,8 @@ export function eventsOf(rows: readonly Row[]): TraceEvent[] {
         break;
       case 'link':
         events.push({ at, kind, id, to: isGone ? 'gone' : said(facts, 'state') });
+        break;
+      case commit.kind:
         break;
       default:
         throw new Error(`a journal has no rows of the kind ${kind}`);

@@ -1,11 +1,16 @@
-/** `npm run test:spec [-- --trace FILE]…`: checks Life, or holds traces of files against it (README.md). */
+/** `npm run test:spec [-- --histories N] [--seed S] [--trace FILE]…`: checks Life, and traces of the simulator or of files against it (README.md). */
+import assert from 'node:assert/strict';
 import { parseArgs } from 'node:util';
+import { registerStandIns } from '../simulation/stand-ins.ts';
 import { checkLife, checkPlanted, checkSound, checkTraces } from './checks.ts';
 import { readRun } from './events.ts';
 import { versionOfTlc, withoutTlc } from './tlc.ts';
 
 const { values } = parseArgs({
   options: {
+    /** Of the simulator's pods; a third as many of its images. */
+    histories: { type: 'string', default: '1200' },
+    seed: { type: 'string', default: '1' },
     /** Runs that were recorded by other suites (`--trace FILE` of theirs). The specification itself is not checked again then. */
     trace: { type: 'string', multiple: true, default: [] },
   },
@@ -35,6 +40,18 @@ if (values.trace.length > 0) {
   checkLife().forEach(told);
   told(checkSound);
   told(checkPlanted);
+  registerStandIns();
+  const { recordHistories } = await import('./simulated.ts');
+  for (const [kind, share] of [
+    ['pods', 1],
+    ['images', 1 / 3],
+  ] as const) {
+    const { runs, broken } = await recordHistories(kind, Number(values.seed), Math.ceil(Number(values.histories) * share));
+    told(() => {
+      assert.deepEqual(broken, []);
+      return checkTraces(runs);
+    });
+  }
 }
 console.log(`${failures.length} failures, ${((performance.now() - begin) / 1000).toFixed(0)} s`);
 process.exit(failures.length === 0 ? 0 : 1);

@@ -18,18 +18,20 @@ export interface NamedEvent {
   readonly how: string;
   readonly image: string;
   readonly verdict: string;
+  readonly back?: Readonly<Record<string, string>>;
 }
 
 /**
  * The traces of the pods of a run, and one of its images.
- * @throws Error when the run shows no pod: a check of nothing proves nothing
+ * @throws Error when the run shows no pod, or no image where it is of images: a check of nothing proves nothing
  */
 export function splitRun(run: Run): readonly PodTrace[] {
   const pods = new Map<string, number>();
   run.events.forEach(({ kind, id }, index) => {
     if (kind === 'pod' && !pods.has(id)) pods.set(id, index);
   });
-  if (pods.size === 0) throw new Error(`the trace of ${run.source} is empty: it shows no pod`);
+  if (run.of === 'images' ? !run.events.some(({ kind }) => kind === 'image') : pods.size === 0)
+    throw new Error(`the trace of ${run.source} is empty: it shows no ${run.of === 'images' ? 'image' : 'pod'}`);
   // What belongs to no pod that was ever recorded is explained by nothing.
   const strays = run.events.filter(
     (event) =>
@@ -42,11 +44,14 @@ export function splitRun(run: Run): readonly PodTrace[] {
     named(
       run,
       'images',
-      run.events.filter(({ kind }) => kind === 'image' || kind === 'verdict'),
+      run.events.filter((event) => event.kind === 'image' || event.kind === 'verdict' || isOfAll(event)),
       [],
     ),
   ].filter(({ events, links }) => events.length + links.length > 0);
 }
+
+/** What happens to every pod and image alike. */
+const isOfAll = ({ kind }: TraceEvent): boolean => kind === 'machine' || kind === 'daemon';
 
 function ofPod(run: Run, pod: string): PodTrace {
   const containers = new Map(
@@ -63,7 +68,7 @@ function ofPod(run: Run, pod: string): PodTrace {
   const verdicts = new Set([...uses, ...ofImages].map(({ verdict }) => verdict));
   const concerns = (event: TraceEvent): boolean =>
     isOwn(event) ||
-    event.kind === 'machine' ||
+    isOfAll(event) ||
     (event.kind === 'image' && images.has(event.id)) ||
     (event.kind === 'verdict' && verdicts.has(event.id));
   // Of the time before the pod, what counts is what stood at its end.
@@ -87,7 +92,7 @@ function named(run: Run, name: string, events: readonly TraceEvent[], links: rea
     return known;
   };
   const idOf = ({ kind, id }: TraceEvent): string => {
-    if (kind === 'pod' || kind === 'link' || kind === 'machine') return kind;
+    if (kind === 'pod' || kind === 'link' || kind === 'machine' || kind === 'daemon') return kind;
     return nameOf(kind === 'image' ? 'i' : kind === 'verdict' ? 'v' : 'c', id);
   };
   const rename = (event: TraceEvent): NamedEvent => ({
@@ -97,7 +102,11 @@ function named(run: Run, name: string, events: readonly TraceEvent[], links: rea
     how: event.how ?? 'none',
     image: nameOf('i', event.image),
     verdict: nameOf('v', event.verdict),
+    ...(event.kind === 'machine' && { back: backOf(event) }),
   });
+  /** Of the containers that the trace has. */
+  const backOf = ({ back = {} }: TraceEvent): Record<string, string> =>
+    Object.fromEntries(Object.entries(back).flatMap(([id, phase]) => (names.c.has(id) ? [[nameOf('c', id), phase] as const] : [])));
   return {
     name: `${run.source}, ${name}`,
     host: events.some(({ host }) => host === true),

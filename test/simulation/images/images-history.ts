@@ -95,7 +95,7 @@ async function finish(play: Play): Promise<void> {
 }
 
 /** One history of images. */
-export const playImages: PlayHistory = async (decisions, tell): Promise<HistoryResult> => {
+export const playImages: PlayHistory = async (decisions, tell, watch): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');
   const [crash, fail, slow] = [decisions.weigh('crashes', [0.5]), decisions.weigh('failures', [0.5]), decisions.weigh('slowness', [0.3])];
@@ -108,6 +108,7 @@ export const playImages: PlayHistory = async (decisions, tell): Promise<HistoryR
     tags: new Map(images.map(({ repository, digest }) => [`${repository}:1`, digest])),
   };
   const containers = new Map<string, string>();
+  watch?.images?.(world);
   try {
     return await withTimersOf(scheduler, async () => {
       const client = await createClient({

@@ -1,0 +1,14 @@
+import { planted } from '../simulation/planted/list.ts';
+import { registerStandIns } from '../simulation/stand-ins.ts';
+
+/**
+ * Plays histories of the simulator over a product with a planted bug, in a process of its own. Out: their runs, as one line of JSON.
+ * Arguments: a text that the bug's description has, the first seed, how many histories.
+ */
+const [says = '', first = '1', count = '1'] = process.argv.slice(2);
+const bug = planted.find((one) => one.says.includes(says));
+if (says === '' || bug === undefined) throw new Error(`no planted bug says: ${says}`);
+registerStandIns(bug);
+const { recordHistories } = await import('./simulated.ts');
+const { runs } = await recordHistories(bug.kind, Number(first), Number(count));
+process.stdout.write(`${JSON.stringify(runs)}\n`);

@@ -1,0 +1,187 @@
+import { drawnFrom } from '../simulation/decisions.ts';
+import type { ImagesWorld } from '../simulation/images/images-node.ts';
+import { Broken } from '../simulation/invariants.ts';
+import { playerOf } from '../simulation/kinds.ts';
+import type { Kind } from '../simulation/kinds.ts';
+import { daemonDies } from '../simulation/life.ts';
+import type { DatabaseFollower } from '../simulation/watch.ts';
+import type { World } from '../simulation/world.ts';
+import type { Run, TraceEvent } from './events.ts';
+import { beginStateJournal, commit, eventsOf, journalRows } from './journal.ts';
+import type { Row } from './journal.ts';
+
+export interface Recorded {
+  readonly runs: readonly Run[];
+  /** Histories that broke an invariant of the simulator: they were recorded up to there. */
+  readonly broken: readonly string[];
+}
+
+/**
+ * The runs of so many seeds of the simulator. They come from three places: the journal of the simulated database, which a loss of power
+ * cuts as it cuts the rows; the simulated processes and links; and the deaths of the daemon. Call `registerStandIns` before.
+ */
+export async function recordHistories(kind: Kind, first: number, count: number): Promise<Recorded> {
+  const play = await playerOf(kind);
+  const runs: Run[] = [];
+  const broken: string[] = [];
+  for (let seed = first; seed < first + count; seed += 1) {
+    const recorder = createRecorder();
+    const watch = {
+      pods: (world: World) => watchPods(world, recorder),
+      images: (world: ImagesWorld) => {
+        world.database.follow(recorder.follower);
+        watchBoot(world, recorder.restarts);
+      },
+    };
+    await play(drawnFrom(seed), recorder.hear, watch).catch((cause: unknown) => {
+      if (!(cause instanceof Broken)) throw cause;
+      broken.push(`seed ${seed}: ${cause.message}`);
+    });
+    runs.push({ source: `simulator of ${kind}, seed ${seed}`, machine: true, of: kind, events: recorder.events() });
+  }
+  // A short history may have nothing to show; where all have nothing, `explain` fails.
+  return { runs: runs.filter(({ events }) => events.some((event) => event.kind === (kind === 'pods' ? 'pod' : 'image'))), broken };
+}
+
+type Told = Omit<TraceEvent, 'at'>;
+
+interface Recorder {
+  readonly tell: (event: Told) => void;
+  readonly hear: (event: string) => void;
+  readonly follower: DatabaseFollower;
+  /** The machine starts again. */
+  readonly restarts: () => void;
+  readonly events: () => readonly TraceEvent[];
+}
+
+/** Everything in one order, which is that in which it happened. */
+function createRecorder(): Recorder {
+  const told: TraceEvent[] = [];
+  const rows: Row[] = [];
+  /** What the journal has now: less than `rows` after a loss of power. */
+  let journal: readonly Row[] = [];
+  let at = 0;
+  /** What the latest restart of the machine took of the records. */
+  let back: Record<string, string> = {};
+  const tell = (event: Told): void => void told.push({ at: (at += 1), ...event });
+  return {
+    tell,
+    hear: (event) => {
+      if (event === daemonDies) tell({ kind: 'daemon', id: 'daemon', to: 'dead' });
+    },
+    follower: {
+      begins: beginStateJournal,
+      committed: (db) => {
+        at += 1;
+        const added = journalRows(db, journal.length).map((row) => ({ ...row, at }));
+        journal = [...journal, ...added];
+        rows.push(...added, { at, ...commit });
+      },
+      restored: (db) => {
+        const kept = journalRows(db).length;
+        Object.assign(back, takenBack(journal, kept));
+        journal = journal.slice(0, kept);
+      },
+    },
+    restarts: () => {
+      back = {};
+      tell({ kind: 'machine', id: 'machine', to: 'restarted', back });
+    },
+    events: () => [...told, ...eventsOf(rows)].sort((one, other) => one.at - other.at),
+  };
+}
+
+/** The phases of the containers whose latest rows a loss of power took. Nothing else is written so that it may be lost (docs/decisions/0035). */
+function takenBack(journal: readonly Row[], kept: number): Readonly<Record<string, string>> {
+  const back: Record<string, string> = {};
+  for (const { kind, id } of journal.slice(kept)) {
+    if (kind !== 'container') throw new Error(`a loss of power took a row of kind ${kind}, of ${id}`);
+    const last = journal.slice(0, kept).findLast((row) => row.kind === kind && row.id === id);
+    const facts = JSON.parse(last?.facts ?? '{}') as { readonly phase?: string };
+    back[id] = facts.phase ?? 'gone';
+  }
+  return back;
+}
+
+/** Tells what the machine of a history does beside its database. */
+function watchPods(world: World, { tell, follower, restarts }: Recorder): void {
+  // The simulator's policy admits one image, by one verdict.
+  tell({ kind: 'verdict', id: 'v', to: 'admit' });
+  tell({ kind: 'image', id: 'signed', to: 'ready', verdict: 'v' });
+  world.database.follow(follower);
+  watchBoot(world, restarts);
+  watchProcesses(world, tell);
+  watchLinks(world, tell);
+}
+
+/** A restart changes the boot's id before anything else. */
+function watchBoot(world: { bootId: string }, restarts: () => void): void {
+  let { bootId } = world;
+  Object.defineProperty(world, 'bootId', {
+    get: () => bootId,
+    set: (value: string) => {
+      bootId = value;
+      restarts();
+    },
+    enumerable: true,
+  });
+}
+
+type Process = World['processes'] extends Map<string, infer P> ? P : never;
+
+/** A restart of the machine ends every process without an event of its own. */
+function watchProcesses(world: World, tell: Recorder['tell']): void {
+  const set = world.processes.set.bind(world.processes);
+  world.processes.set = (id: string, process: Process) => {
+    tell({ kind: 'process', id, to: 'waiting' });
+    const watched = new Proxy(process, {
+      set: (target, name, value: unknown) => {
+        const { state, exit } = target;
+        Reflect.set(target, name, value);
+        const isOfThisBoot = target.identity.bootId === world.bootId;
+        if (target.state !== state && isOfThisBoot) tell({ kind: 'process', id, to: target.state === 'dead' ? 'dead' : 'running' });
+        if (exit === undefined && target.exit !== undefined) tell({ kind: 'exit', id, to: target.exit.fromMonitor ? 'own' : 'lost' });
+        return true;
+      },
+    });
+    return set(id, watched);
+  };
+}
+
+/** An attachment has its lease from its intent on until it is gone, and its link while it is ready. A restart takes it without an event of its own. */
+function watchLinks({ links, leases }: World, tell: Recorder['tell']): void {
+  const states = new Map<string, 'attaching' | 'ready' | 'detaching'>();
+  const become = (id: string, to: 'attaching' | 'ready' | 'detaching'): void => {
+    states.set(id, to);
+    tell({ kind: 'link', id, to });
+  };
+  const own = {
+    set: leases.set.bind(leases),
+    release: leases.delete.bind(leases),
+    add: links.add.bind(links),
+    delete: links.delete.bind(links),
+    clear: links.clear.bind(links),
+  };
+  leases.set = (id, address) => {
+    if (!states.has(id)) become(id, 'attaching');
+    return own.set(id, address);
+  };
+  links.add = (id) => {
+    if (states.get(id) === 'attaching') become(id, 'ready');
+    return own.add(id);
+  };
+  links.delete = (id) => {
+    if (states.get(id) === 'ready') become(id, 'detaching');
+    return own.delete(id);
+  };
+  leases.delete = (id) => {
+    const state = states.get(id);
+    if (state !== undefined && state !== 'detaching') become(id, 'detaching');
+    if (states.delete(id)) tell({ kind: 'link', id, to: 'gone' });
+    return own.release(id);
+  };
+  links.clear = () => {
+    states.clear();
+    own.clear();
+  };
+}
