@@ -35,8 +35,6 @@ for (const [title, args] of [
     let told = '';
     const code = await runApart(suite, ['--no-build', '--verbose', '--trace', trace, ...args], (text) => (told += text));
     assert.equal(code, 0, told);
-    // The specification has no Workers that are lost and no single calls that fail.
-    if (args[1] === 'faults' || args[1] === 'workers') return;
     const run = readRun(trace);
     await t.test('each step of its records is one of the specification', { skip: withoutTlc() }, () => void checkTraces([run]));
   });

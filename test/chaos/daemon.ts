@@ -35,6 +35,7 @@ const patienceMs = 60_000;
 export async function spawnDaemon(stage: Stage): Promise<StartingDaemon> {
   const log = openSync(stage.daemonLog, 'a');
   const begin = performance.now();
+  stage.starts.push(Date.now());
   const env = { ...process.env, ...stage.faults?.environment };
   const child = spawn(launcher, [...stage.daemonArgs], { stdio: ['ignore', log, log], env });
   closeSync(log);

@@ -120,7 +120,7 @@ try {
     figures.push(rest.figures);
   }
   const left = await stopAndLook(scene.daemon, observer, untouched);
-  if (values.trace !== undefined) writeRun(values.trace, readJournal(stage.root, `chaos, seed ${values.seed}`));
+  if (values.trace !== undefined) writeRun(values.trace, readJournal(stage.root, `chaos, seed ${values.seed}`, stage.starts));
   if (left.length > 0) failures.push(`after the stop:\n  ${left.join('\n  ')}`);
 } catch (thrown) {
   failures.push(thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));

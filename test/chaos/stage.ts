@@ -28,6 +28,8 @@ export interface Stage {
   mapped: boolean;
   /** Whether the daemon's records are journaled from its first pod on. */
   traced: boolean;
+  /** When each daemon was started, in milliseconds since 1970. */
+  readonly starts: number[];
   /** The daemon that starts next has fault points. */
   faults?: FaultControl;
   close(): Promise<void>;
@@ -78,6 +80,7 @@ export async function setStage(runtime: string): Promise<Stage> {
       registryPid: registry.pid,
       mapped: false,
       traced: false,
+      starts: [],
       close: async () => {
         await registry.close();
         removeWithMounts(folder);

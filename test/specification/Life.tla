@@ -5,10 +5,16 @@
 (* Pods share nothing but images, so one pod is enough.                    *)
 (*                                                                         *)
 (* `pod`, `container`, `link` and `image` are what the databases say: one  *)
-(* durable write is one step. `podKnown` and `known` are what the daemon   *)
-(* has in memory: a write that was reported as failed may have taken       *)
-(* effect. `process`, `exit` and `stored` are the machine: what a kill of  *)
-(* the daemon leaves. Ids are never used again.                            *)
+(* durable write is one step. `podKnown`, `known` and `listed` are what    *)
+(* the daemon has in memory: a write that was reported as failed may have  *)
+(* taken effect. `process`, `exit` and `stored` are the machine: what a    *)
+(* kill of the daemon leaves. Ids are never used again.                    *)
+(*                                                                         *)
+(* A call that fails and has no effect is no step: what was asked stays    *)
+(* asked, and fairness says that it does not fail for ever. One that fails *)
+(* and took effect is the step, or for a record the `Fault` of its write.  *)
+(* The loss of a Worker is either of these, and of the one that writes the *)
+(* end of the daemon (`Crash`).                                            *)
 (***************************************************************************)
 EXTENDS Naturals, FiniteSets
 
@@ -30,6 +36,7 @@ VARIABLES
   code,       \* What the record says of the end.
   uses,       \* The image and the verdict that a container was made with.
   image,      \* Whether the image is recorded.
+  listed,     \* What the daemon has of it in memory: nothing, an image, or one whose layers it must look for first.
   pull,       \* How far a pull of it is.
   stored,     \* Whether its layers are in their places.
   judged,     \* The verdicts of the log that admit.
@@ -39,13 +46,14 @@ VARIABLES
 
 podVars == <<host, pod, podKnown, link, lost>>
 containerVars == <<container, known, process, exit, code, uses>>
-imageVars == <<image, pull, stored, judged>>
+imageVars == <<image, listed, pull, stored, judged>>
 restVars == <<asked, up, faults>>
 vars == <<podVars, containerVars, imageVars, restVars>>
 
 PodPhases == {"absent", "creating", "ready", "stopping", "stopped", "gone"}
 LinkStates == {"none", "attaching", "ready", "detaching", "gone"}
 Phases == {"absent", "creating", "created", "starting", "running", "exited", "removing", "gone"}
+Listings == {"no", "yes", "doubted"}
 PullStages == {"no", "asked", "admitted", "unpacked", "synced", "placed"}
 
 Nothing == [image |-> "none", verdict |-> "none"]
@@ -63,6 +71,7 @@ TypeOK ==
   /\ code \in [Containers -> {"none", "own", "lost", "error"}]
   /\ uses \in [Containers -> {Nothing} \cup [image : Images, verdict : Verdicts]]
   /\ image \in [Images -> BOOLEAN]
+  /\ listed \in [Images -> Listings]
   /\ pull \in [Images -> PullStages]
   /\ stored \in [Images -> BOOLEAN]
   /\ judged \subseteq Verdicts
@@ -83,6 +92,7 @@ Init ==
   /\ code = [c \in Containers |-> "none"]
   /\ uses = [c \in Containers |-> Nothing]
   /\ image = [i \in Images |-> ~Pulls]
+  /\ listed = [i \in Images |-> IF Pulls THEN "no" ELSE "yes"]
   /\ pull = [i \in Images |-> "no"]
   /\ stored = [i \in Images |-> ~Pulls]
   /\ judged = IF Pulls THEN {} ELSE Verdicts
@@ -175,7 +185,7 @@ Beside == UNCHANGED <<podVars, imageVars, asked, up>>
 ContainerIntend(c, i, v) ==
   /\ container[c] = "absent" /\ known[c] = "absent"
   /\ podKnown = "ready"
-  /\ image[i]
+  /\ listed[i] = "yes"
   /\ v \in judged
   /\ ContainerBecomes(c, "creating")
   /\ uses' = [uses EXCEPT ![c] = [image |-> i, verdict |-> v]]
@@ -269,39 +279,58 @@ ExitKnown(c, how) ==
 Aside == UNCHANGED <<podVars, containerVars, restVars>>
 PullBecomes(i, stage) == up /\ pull' = [pull EXCEPT ![i] = stage]
 
-Judge(v) == up /\ judged' = judged \cup {v} /\ UNCHANGED <<image, pull, stored>> /\ Aside
+Judge(v) == up /\ judged' = judged \cup {v} /\ UNCHANGED <<image, listed, pull, stored>> /\ Aside
 
-PullAsk(i) == pull[i] = "no" /\ PullBecomes(i, "asked") /\ UNCHANGED <<image, stored, judged>> /\ Aside
+\* The write of an image, or of its removal: the daemon reads that it succeeded, or that it failed.
+ImageBecomes(i, is) ==
+  /\ image' = [image EXCEPT ![i] = is]
+  /\ \/ listed' = [listed EXCEPT ![i] = IF is THEN "yes" ELSE "no"] /\ UNCHANGED faults
+     \/ listed' = listed /\ Fault
+
+\* What is listed and doubted is looked for before it is used (DoubtEnds).
+PullAsk(i) == pull[i] = "no" /\ listed[i] # "doubted" /\ PullBecomes(i, "asked") /\ UNCHANGED <<image, listed, stored, judged>> /\ Aside
 PullAdmit(i, v) ==
-  pull[i] = "asked" /\ PullBecomes(i, "admitted") /\ judged' = judged \cup {v} /\ UNCHANGED <<image, stored>> /\ Aside
+  pull[i] = "asked" /\ PullBecomes(i, "admitted") /\ judged' = judged \cup {v} /\ UNCHANGED <<image, listed, stored>> /\ Aside
 PullUnpack(i) ==
-  pull[i] = "admitted" /\ ~stored[i] /\ PullBecomes(i, "unpacked") /\ UNCHANGED <<image, stored, judged>> /\ Aside
-PullSync(i) == pull[i] = "unpacked" /\ PullBecomes(i, "synced") /\ UNCHANGED <<image, stored, judged>> /\ Aside
+  pull[i] = "admitted" /\ ~stored[i] /\ PullBecomes(i, "unpacked") /\ UNCHANGED <<image, listed, stored, judged>> /\ Aside
+PullSync(i) == pull[i] = "unpacked" /\ PullBecomes(i, "synced") /\ UNCHANGED <<image, listed, stored, judged>> /\ Aside
 PullPlace(i) ==
   /\ pull[i] = "synced" \/ (pull[i] = "admitted" /\ stored[i])
   /\ PullBecomes(i, "placed")
   /\ stored' = [stored EXCEPT ![i] = TRUE]
-  /\ UNCHANGED <<image, judged>> /\ Aside
+  /\ UNCHANGED <<image, listed, judged>> /\ Aside
 \* The record and the verdict that admits it are one transaction.
 PullRecord(i, v) ==
   /\ pull[i] = "placed"
   /\ v \in judged
   /\ PullBecomes(i, "no")
-  /\ image' = [image EXCEPT ![i] = TRUE]
-  /\ UNCHANGED <<stored, judged>> /\ Aside
+  /\ ImageBecomes(i, TRUE)
+  /\ UNCHANGED <<stored, judged, asked, up>> /\ UNCHANGED <<podVars, containerVars>>
 \* A denial among others.
-PullFail(i) == pull[i] # "no" /\ PullBecomes(i, "no") /\ UNCHANGED <<image, stored, judged>> /\ Aside
+PullFail(i) == pull[i] # "no" /\ PullBecomes(i, "no") /\ UNCHANGED <<image, listed, stored, judged>> /\ Aside
 
-ImageRemove(i) == up /\ image[i] /\ image' = [image EXCEPT ![i] = FALSE] /\ UNCHANGED <<pull, stored, judged>> /\ Aside
+ImageRemove(i) ==
+  /\ up
+  /\ image[i] \/ listed[i] # "no"
+  /\ ImageBecomes(i, FALSE)
+  /\ UNCHANGED <<pull, stored, judged, asked, up>> /\ UNCHANGED <<podVars, containerVars>>
+
+\* A start finds an image without its layers: they are unpacked again, or it is removed.
+Restore(i) ==
+  /\ up
+  /\ listed[i] = "doubted"
+  /\ stored' = [stored EXCEPT ![i] = TRUE]
+  /\ listed' = [listed EXCEPT ![i] = "yes"]
+  /\ UNCHANGED <<image, pull, judged>> /\ Aside
 
 StoodOn(i) == \E c \in Containers : uses[c].image = i /\ container[c] # "gone"
 Sweep(i) ==
   /\ up
-  /\ stored[i] /\ ~image[i]
+  /\ stored[i] /\ listed[i] = "no"
   /\ pull[i] # "placed"
   /\ ~StoodOn(i)
   /\ stored' = [stored EXCEPT ![i] = FALSE]
-  /\ UNCHANGED <<image, pull, judged>> /\ Aside
+  /\ UNCHANGED <<image, listed, pull, judged>> /\ Aside
 
 -----------------------------------------------------------------------------
 (* What happens to the daemon, and what is asked of it. *)
@@ -312,9 +341,14 @@ Dies ==
   /\ podKnown' = pod
   /\ known' = container'
   /\ pull' = [i \in Images |-> "no"]
+  /\ listed' = [i \in Images |-> IF ~image[i] THEN "no" ELSE IF stored[i] THEN "yes" ELSE "doubted"]
   /\ UNCHANGED asked
 
-Crash == up /\ UNCHANGED container /\ Dies /\ UNCHANGED <<host, pod, link, lost, process, exit, code, uses, image, stored, judged>>
+Crash ==
+  /\ up
+  /\ UNCHANGED container
+  /\ Dies
+  /\ UNCHANGED <<host, pod, link, lost, process, exit, code, uses, image, stored, judged>>
 
 \* What the record of a container may say after a loss of power: of one that has not ended, any write may be lost with all that follow it
 \* (docs/decisions/0035).
@@ -326,7 +360,8 @@ KeptOf(phase) ==
     [] OTHER -> {phase}
 
 Reboot ==
-  /\ container' \in {kept \in [Containers -> Phases] : \A c \in Containers : kept[c] \in KeptOf(container[c])}
+  /\ LET Any == UNION {KeptOf(container[c]) : c \in Containers}
+     IN container' \in {kept \in [Containers -> Any] : \A c \in Containers : kept[c] \in KeptOf(container[c])}
   /\ Dies
   /\ lost' = (pod # "absent")
   /\ link' = IF link = "none" THEN "none" ELSE "gone"
@@ -356,7 +391,7 @@ ContainerNext(c) ==
 ImageNext(i) ==
   \/ PullAsk(i) \/ PullUnpack(i) \/ PullSync(i) \/ PullPlace(i) \/ PullFail(i)
   \/ \E v \in Verdicts : PullAdmit(i, v) \/ PullRecord(i, v)
-  \/ ImageRemove(i) \/ Sweep(i)
+  \/ ImageRemove(i) \/ Restore(i) \/ Sweep(i)
 Next ==
   \/ PodNext \/ LinkNext
   \/ \E c \in Containers : ContainerNext(c)
@@ -396,6 +431,7 @@ ImageFairness(i) ==
   /\ WF_vars(PullUnpack(i)) /\ WF_vars(PullSync(i)) /\ WF_vars(PullPlace(i))
   /\ WF_vars(\E v \in Verdicts : PullRecord(i, v))
   /\ WF_vars(Sweep(i))
+  /\ WF_vars(Restore(i))
 
 Spec ==
   /\ Init /\ [][Next]_vars
@@ -430,9 +466,10 @@ CodeIsTrue == \A c \in Containers : code[c] \in {"own", "lost"} => code[c] = exi
 \* Nothing has a process without a verdict that admits its image.
 VerdictBeforeUse == \A c \in Containers : process[c] # "none" => uses[c].verdict \in judged
 
-\* A recorded image is whole, and so is what a container stands on, also after its image was removed.
+\* An image that is listed and not doubted is whole, and so is what a container stands on, also after its image was removed. None is recorded without
+\* a verdict.
 ImagesAreWhole ==
-  /\ \A i \in Images : image[i] => stored[i] /\ judged # {}
+  /\ \A i \in Images : (listed[i] = "yes" => stored[i]) /\ (image[i] => judged # {})
   /\ \A c \in Containers : container[c] \notin {"absent", "removing", "gone"} => stored[uses[c].image]
 
 (* Liveness: every request ends, and what happens reaches its record, as the daemon knows it and answers. *)
@@ -449,5 +486,6 @@ EndIsRecorded ==
   \A c \in Containers :
     process[c] = "dead" /\ known[c] \in {"created", "starting", "running"} ~> known[c] \in {"exited", "removing", "gone"}
 KilledEnds == \A c \in Containers : process[c] = "dying" ~> process[c] = "dead"
+DoubtEnds == \A i \in Images : listed[i] = "doubted" ~> listed[i] # "doubted"
 PullEnds == \A i \in Images : pull[i] # "no" ~> pull[i] = "no"
 =============================================================================

@@ -89,7 +89,9 @@ UnseenProcess(e) ==
        \/ e.to = "gone" /\ (Destroy(c) \/ ProcessEnd(c))
   \/ e.kind = "pod" /\ e.to = "stopped" /\ \E c \in Containers : Destroy(c)
 \* A row that was deleted by a write that was reported as failed is deleted once more.
-UnseenDeletion(e) == e.kind = "pod" /\ e.to = "gone" /\ \E c \in Containers : container[c] = "gone" /\ ContainerGone(c)
+UnseenDeletion(e) ==
+  \/ e.kind = "pod" /\ e.to = "gone" /\ \E c \in Containers : container[c] = "gone" /\ ContainerGone(c)
+  \/ e.kind = "image" /\ e.to = "swept" /\ ~image[e.id] /\ ImageRemove(e.id)
 UnseenPull(e) ==
   /\ e.kind = "image" /\ e.to = "ready"
   /\ \/ PullAsk(e.id)
@@ -97,9 +99,9 @@ UnseenPull(e) ==
      \/ PullUnpack(e.id)
      \/ PullSync(e.id)
      \/ PullPlace(e.id)
+     \/ Restore(e.id)
 
 Unseen(e) ==
-  \/ Restart
   \/ ~Traces[trace].machine /\ UnseenProcess(e)
   \/ UnseenPull(e)
   \/ UnseenDeletion(e)
@@ -120,7 +122,7 @@ TakeLink ==
   /\ atLink' = atLink + 1
   /\ UNCHANGED <<trace, at>>
 TakeUnseen ==
-  /\ HasEvent /\ Unseen(Events[at + 1])
+  /\ Restart \/ (HasEvent /\ Unseen(Events[at + 1]))
   /\ UNCHANGED <<trace, at, atLink>>
 
 TraceNext == (TakeEvent \/ TakeLink \/ TakeUnseen) /\ faults' <= Traces[trace].faults

@@ -91,10 +91,24 @@ export const beginStateJournal = (db: DatabaseSync): void => db.exec(journalText
 export const journalRows = (db: DatabaseSync, after = 0): Row[] =>
   db.prepare(`SELECT at, kind, id, facts FROM ${table} WHERE seq > ? ORDER BY seq`).all(after) as unknown as Row[];
 
-/** What the journal says so far. The daemon may run, or not. */
-export function readJournal(root: string, source: string): Run {
+/**
+ * What the journal says so far. The daemon may run, or not.
+ * @param starts when a daemon was started after another had ended, in milliseconds since 1970: whatever that one wrote, it wrote before
+ */
+export function readJournal(root: string, source: string, starts: readonly number[] = []): Run {
   const [records = [], links = []] = databases.map(([name]) => withDatabase(join(root, name), true, (db) => journalRows(db)));
-  return { source, machine: false, events: [...eventsOf(records), ...eventsOf(links)] };
+  return { source, machine: false, events: [...withDeaths(eventsOf(records), starts), ...eventsOf(links)] };
+}
+
+function withDeaths(events: readonly TraceEvent[], starts: readonly number[]): TraceEvent[] {
+  const result: TraceEvent[] = [];
+  const ahead = starts.toSorted((one, other) => one - other);
+  for (const event of events) {
+    for (; ahead[0] !== undefined && ahead[0] < event.at; ahead.shift())
+      result.push({ at: ahead[0], kind: 'daemon', id: 'daemon', to: 'dead' });
+    result.push(event);
+  }
+  return result;
 }
 
 function withDatabase<T>(path: string, readOnly: boolean, act: (db: DatabaseSync) => T): T {
