@@ -19,6 +19,7 @@
 EXTENDS Naturals, FiniteSets
 
 CONSTANTS Containers, Images, Verdicts,
+          Namings,    \* How containers may be named: functions from Containers. Two attempts of one container have two names.
           Pulls,      \* Whether images are pulled, removed and swept. Otherwise they stand.
           MaxFaults,  \* How often the daemon is killed, the machine restarts, or a write fails that took effect.
           MaxAsked    \* How many requests are under way.
@@ -34,6 +35,7 @@ VARIABLES
   process,    \* Their first processes.
   exit,       \* What the monitor left of the end of a process.
   code,       \* What the record says of the end.
+  name,       \* Their names, which clients choose.
   uses,       \* The image and the verdict that a container was made with.
   image,      \* Whether the image is recorded.
   listed,     \* What the daemon has of it in memory: nothing, an image, or one whose layers it must look for first.
@@ -45,7 +47,7 @@ VARIABLES
   faults
 
 podVars == <<host, pod, podKnown, link, lost>>
-containerVars == <<container, known, process, exit, code, uses>>
+containerVars == <<container, known, process, exit, code, name, uses>>
 imageVars == <<image, listed, pull, stored, judged>>
 restVars == <<asked, up, faults>>
 vars == <<podVars, containerVars, imageVars, restVars>>
@@ -69,6 +71,7 @@ TypeOK ==
   /\ process \in [Containers -> {"none", "waiting", "running", "dying", "dead"}]
   /\ exit \in [Containers -> {"unknown", "own", "lost"}]
   /\ code \in [Containers -> {"none", "own", "lost", "error"}]
+  /\ name \in Namings
   /\ uses \in [Containers -> {Nothing} \cup [image : Images, verdict : Verdicts]]
   /\ image \in [Images -> BOOLEAN]
   /\ listed \in [Images -> Listings]
@@ -90,6 +93,7 @@ Init ==
   /\ process = [c \in Containers |-> "none"]
   /\ exit = [c \in Containers |-> "unknown"]
   /\ code = [c \in Containers |-> "none"]
+  /\ name \in Namings
   /\ uses = [c \in Containers |-> Nothing]
   /\ image = [i \in Images |-> ~Pulls]
   /\ listed = [i \in Images |-> IF Pulls THEN "no" ELSE "yes"]
@@ -99,6 +103,9 @@ Init ==
   /\ asked = {}
   /\ up = TRUE
   /\ faults = 0
+
+EachItsOwnName == {[c \in Containers |-> c]}
+OneName == {[c \in Containers |-> "n"]}
 
 Alive(c) == process[c] \in {"waiting", "running"}
 \* A kill of the daemon, a restart of the machine, or a write that takes effect and is reported as failed.
@@ -182,14 +189,19 @@ ContainerBecomes(c, phase) ==
 WithItsProcess == UNCHANGED <<process, exit>>
 Beside == UNCHANGED <<podVars, imageVars, asked, up>>
 
+\* A name is reserved by a record that the daemon knows. One that it does not know, of a write that was reported as failed, goes in the transaction
+\* that takes the name (ContainerGone).
+NameIsFree(c) == \A other \in Containers \ {c} : name[other] = name[c] => {container[other], known[other]} \subseteq {"absent", "gone"}
+
 ContainerIntend(c, i, v) ==
   /\ container[c] = "absent" /\ known[c] = "absent"
+  /\ NameIsFree(c)
   /\ podKnown = "ready"
   /\ listed[i] = "yes"
   /\ v \in judged
   /\ ContainerBecomes(c, "creating")
   /\ uses' = [uses EXCEPT ![c] = [image |-> i, verdict |-> v]]
-  /\ WithItsProcess /\ Beside /\ UNCHANGED code
+  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, name>>
 
 \* `unmade`: the OCI runtime refused to make it. There is no process, and its start fails.
 ContainerCreated(c, unmade) ==
@@ -197,19 +209,19 @@ ContainerCreated(c, unmade) ==
   /\ podKnown = "ready"
   /\ IF unmade THEN ~Alive(c) ELSE process[c] # "none"
   /\ ContainerBecomes(c, "created")
-  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
+  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, name, uses>>
 
 ContainerStarting(c) ==
   /\ known[c] = "created"
   /\ podKnown \in {"ready", "stopping"}
   /\ ContainerBecomes(c, "starting")
-  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
+  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, name, uses>>
 
 ContainerRunning(c) ==
   /\ known[c] = "starting"
   /\ process[c] \in {"running", "dying", "dead"}
   /\ ContainerBecomes(c, "running")
-  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
+  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, name, uses>>
 
 ContainerExited(c) ==
   /\ known[c] \in {"created", "starting", "running"}
@@ -217,7 +229,7 @@ ContainerExited(c) ==
   /\ exit[c] # "unknown"
   /\ ContainerBecomes(c, "exited")
   /\ code' = [code EXCEPT ![c] = exit[c]]
-  /\ WithItsProcess /\ Beside /\ UNCHANGED uses
+  /\ WithItsProcess /\ Beside /\ UNCHANGED <<name, uses>>
 
 \* A start that failed: whoever asked for it starts another container, so the process of this one is killed.
 ContainerFailed(c) ==
@@ -226,31 +238,31 @@ ContainerFailed(c) ==
   /\ ContainerBecomes(c, "exited")
   /\ code' = [code EXCEPT ![c] = "error"]
   /\ process' = [process EXCEPT ![c] = IF Alive(c) THEN "dying" ELSE @]
-  /\ Beside /\ UNCHANGED <<exit, uses>>
+  /\ Beside /\ UNCHANGED <<exit, name, uses>>
 
 ContainerRemoving(c) ==
   /\ known[c] \in {"creating", "created", "starting", "running", "exited"}
   /\ ContainerBecomes(c, "removing")
-  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
+  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, name, uses>>
 
 \* The write that made it created was reported as failed: it is said to be in the making again before anything of it is taken back.
 ContainerTakeBack(c) ==
   /\ known[c] = "creating" /\ container[c] = "created"
   /\ ContainerBecomes(c, "creating")
-  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
+  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, name, uses>>
 
 ContainerGone(c) ==
   /\ known[c] \in {"creating", "removing"} \/ (known[c] = "absent" /\ container[c] \notin {"absent", "gone"})
   /\ process[c] \in {"none", "dead"}
   /\ ContainerBecomes(c, "gone")
-  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, uses>>
+  /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, name, uses>>
 
 -----------------------------------------------------------------------------
 (* Processes. *)
 
 ProcessBecomes(c, state) ==
   /\ process' = [process EXCEPT ![c] = state]
-  /\ UNCHANGED <<container, known, exit, code, uses, faults>> /\ Beside
+  /\ UNCHANGED <<container, known, exit, code, name, uses, faults>> /\ Beside
 
 ProcessMake(c) ==
   up /\ known[c] = "creating" /\ container[c] = "creating" /\ podKnown = "ready" /\ process[c] = "none" /\ ProcessBecomes(c, "waiting")
@@ -271,7 +283,7 @@ ExitKnown(c, how) ==
   /\ process[c] = "dead"
   /\ exit[c] = "unknown"
   /\ exit' = [exit EXCEPT ![c] = how]
-  /\ UNCHANGED <<container, known, process, code, uses, faults>> /\ Beside
+  /\ UNCHANGED <<container, known, process, code, name, uses, faults>> /\ Beside
 
 -----------------------------------------------------------------------------
 (* Images. *)
@@ -348,7 +360,7 @@ Crash ==
   /\ up
   /\ UNCHANGED container
   /\ Dies
-  /\ UNCHANGED <<host, pod, link, lost, process, exit, code, uses, image, stored, judged>>
+  /\ UNCHANGED <<host, pod, link, lost, process, exit, code, name, uses, image, stored, judged>>
 
 \* What the record of a container may say after a loss of power: of one that has not ended, any write may be lost with all that follow it
 \* (docs/decisions/0035).
@@ -366,7 +378,7 @@ Reboot ==
   /\ lost' = (pod # "absent")
   /\ link' = IF link = "none" THEN "none" ELSE "gone"
   /\ process' = [c \in Containers |-> IF process[c] = "none" THEN "none" ELSE "dead"]
-  /\ UNCHANGED <<host, pod, exit, code, uses, image, stored, judged>>
+  /\ UNCHANGED <<host, pod, exit, code, name, uses, image, stored, judged>>
 
 Restart == ~up /\ up' = TRUE /\ UNCHANGED <<podVars, containerVars, imageVars, asked, faults>>
 
@@ -459,6 +471,11 @@ RecordIsTrue ==
     /\ container[c] = "running" => process[c] \in {"running", "dying", "dead"}
     /\ container[c] = "exited" => ~Alive(c)
     /\ process[c] = "running" => container[c] \in {"starting", "running", "removing"}
+
+\* A name belongs to one record.
+NamesAreUnique ==
+  \A c \in Containers, other \in Containers :
+    c # other /\ name[c] = name[other] => container[c] \in {"absent", "gone"} \/ container[other] \in {"absent", "gone"}
 
 \* An exit code is the process's own, or is said to be lost.
 CodeIsTrue == \A c \in Containers : code[c] \in {"own", "lost"} => code[c] = exit[c]

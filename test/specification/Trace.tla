@@ -18,9 +18,12 @@ Events == Traces[trace].events
 Links == Traces[trace].links
 Position == at + atLink
 
+TraceNamings == [Containers -> STRING]
+
 TraceInit ==
-  /\ Init
   /\ trace \in DOMAIN Traces
+  /\ name = [c \in Containers |-> IF c \in DOMAIN Traces[trace].names THEN Traces[trace].names[c] ELSE c]
+  /\ Init
   /\ host = Traces[trace].host
   /\ at = 0
   /\ atLink = 0

@@ -24,7 +24,7 @@ const life = (): string => readFileSync(join(import.meta.dirname, 'Life.tla'), '
 
 /** Safety, liveness, and each error of `broken/`: every one is a check that says what it found, or throws. */
 export function checkLife(): (() => string)[] {
-  const configurations = ['Safety', 'SafetyOfImages', 'Liveness', 'LivenessOfImages'];
+  const configurations = ['Safety', 'SafetyOfImages', 'SafetyOfNames', 'Liveness', 'LivenessOfImages'];
   return [...configurations.map((name) => () => holds(name, `${name}.cfg`)), ...brokenLives()];
 }
 

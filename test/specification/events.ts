@@ -14,6 +14,7 @@ export interface TraceEvent {
   readonly host?: boolean;
   /** Of a container that ended: whose code the record has (`own`, `lost`, or `error` of a failed start); of one that was made: `unmade`. */
   readonly how?: string;
+  readonly name?: string;
   readonly image?: string;
   readonly verdict?: string;
   /** Of a machine that restarts: the containers whose latest writes it took back, with the phases that their records have again. */

@@ -86,7 +86,7 @@ function dataModule(traces: readonly PodTrace[]): string {
   const faultsOf = ({ events }: PodTrace): number =>
     events.filter(({ kind }) => kind === 'machine' || kind === 'daemon').length + failedWrites;
   const traceText = (trace: PodTrace): string =>
-    `[host |-> ${truth(trace.host)}, machine |-> ${truth(trace.machine)}, faults |-> ${faultsOf(trace)},\n  events |-> ${sequence(trace.events)},\n  links |-> ${sequence(trace.links)}]`;
+    `[host |-> ${truth(trace.host)}, machine |-> ${truth(trace.machine)}, faults |-> ${faultsOf(trace)}, names |-> ${valueText(trace.names)},\n  events |-> ${sequence(trace.events)},\n  links |-> ${sequence(trace.links)}]`;
   return [
     '---- MODULE TraceData ----',
     'EXTENDS Naturals',

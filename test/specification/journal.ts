@@ -25,7 +25,7 @@ interface Trigger {
 const ofRecord = (names: readonly string[]): Record<string, string> =>
   Object.fromEntries(names.map((name) => [name, `NEW.record ->> '$.${name}'`]));
 const sandboxFacts = { ...ofRecord(['phase']), network: "NEW.record ->> '$.config.linux.securityContext.namespaceOptions.network'" };
-const containerFacts = ofRecord(['phase', 'sandboxId', 'imageId', 'verdictId', 'reason', 'startFailure']);
+const containerFacts = ofRecord(['phase', 'name', 'sandboxId', 'imageId', 'verdictId', 'reason', 'startFailure']);
 
 const written = (name: string, kind: string, id: string, facts: Readonly<Record<string, string>>): Trigger[] =>
   ['INSERT', 'UPDATE'].map((on) => ({ on, table: name, kind, id: `NEW.${id}`, facts }));
@@ -220,11 +220,12 @@ function followImages(events: TraceEvent[]) {
   };
 }
 
-function containerFactsOf(facts: Facts): Pick<TraceEvent, 'to' | 'pod' | 'image' | 'verdict' | 'how'> {
+function containerFactsOf(facts: Facts): Pick<TraceEvent, 'to' | 'pod' | 'name' | 'image' | 'verdict' | 'how'> {
   const how = howOf(said(facts, 'phase'), said(facts, 'reason'), said(facts, 'startFailure'));
   return {
     to: said(facts, 'phase'),
     pod: said(facts, 'sandboxId'),
+    name: said(facts, 'name'),
     image: said(facts, 'imageId'),
     verdict: said(facts, 'verdictId'),
     ...(how !== undefined && { how }),

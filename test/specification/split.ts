@@ -4,6 +4,8 @@ import type { Run, TraceEvent } from './events.ts';
 export interface PodTrace {
   /** The run and the pod, for whoever reads of it. */
   readonly name: string;
+  /** Those that containers have, by their ids here: `n1`, `n2`. */
+  readonly names: Readonly<Record<string, string>>;
   readonly host: boolean;
   readonly machine: boolean;
   readonly events: readonly NamedEvent[];
@@ -84,7 +86,7 @@ function ofPod(run: Run, pod: string): PodTrace {
 }
 
 function named(run: Run, name: string, events: readonly TraceEvent[], links: readonly TraceEvent[]): PodTrace {
-  const names = { c: new Map<string, string>(), i: new Map<string, string>(), v: new Map<string, string>() };
+  const names = { c: new Map<string, string>(), i: new Map<string, string>(), n: new Map<string, string>(), v: new Map<string, string>() };
   const nameOf = (sort: keyof typeof names, id: string | undefined): string => {
     if (id === undefined) return 'none';
     const known = names[sort].get(id) ?? `${sort}${names[sort].size + 1}`;
@@ -107,7 +109,11 @@ function named(run: Run, name: string, events: readonly TraceEvent[], links: rea
   /** Of the containers that the trace has. */
   const backOf = ({ back = {} }: TraceEvent): Record<string, string> =>
     Object.fromEntries(Object.entries(back).flatMap(([id, phase]) => (names.c.has(id) ? [[nameOf('c', id), phase] as const] : [])));
+  const ofContainers = events.flatMap((event) =>
+    event.kind === 'container' && event.name !== undefined ? [[nameOf('c', event.id), nameOf('n', event.name)] as const] : [],
+  );
   return {
+    names: Object.fromEntries(ofContainers),
     name: `${run.source}, ${name}`,
     host: events.some(({ host }) => host === true),
     machine: run.machine,

@@ -14,7 +14,16 @@ export interface Checked {
   readonly output: string;
 }
 
-const modules = ['Life.tla', 'Trace.tla', 'Trace.cfg', 'Safety.cfg', 'SafetyOfImages.cfg', 'Liveness.cfg', 'LivenessOfImages.cfg'];
+const modules = [
+  'Life.tla',
+  'Trace.tla',
+  'Trace.cfg',
+  'Safety.cfg',
+  'SafetyOfImages.cfg',
+  'SafetyOfNames.cfg',
+  'Liveness.cfg',
+  'LivenessOfImages.cfg',
+];
 
 /** Why the checker cannot run here; false when it can. */
 export function withoutTlc(): string | false {
@@ -33,7 +42,9 @@ export function runTlc(module: string, configuration: string, files: Readonly<Re
   try {
     for (const name of modules) copyFileSync(join(import.meta.dirname, name), join(folder, name));
     for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
-    const args = ['-workers', '1', '-metadir', join(folder, 'states'), '-config', configuration, module];
+    // Trace.tla counts how far each trace is explained, and each worker of TLC counts for itself.
+    const workers = module === 'Trace.tla' ? '1' : 'auto';
+    const args = ['-workers', workers, '-metadir', join(folder, 'states'), '-config', configuration, module];
     const { stdout, stderr, status } = spawnSync(findTool('tlc').path, args, {
       cwd: folder,
       // It unpacks its standard modules there.
