@@ -19,27 +19,22 @@ export function processesOfOurs(
 ): readonly Seen[] {
   const network = namespaceOf('self', 'net');
   const known = new Set([process.pid, stage.registryPid]);
-  return (
-    readdirSync('/proc')
-      .filter((name) => /^\d+$/.test(name) && !known.has(Number(name)))
-      // Read once: a process that ends while it is looked at has a name, or is none of ours.
-      .map((name) => ({ name, command: text(`/proc/${name}/cmdline`) }))
-      .filter(({ name, command }) => {
-        // A kernel thread, or a process that is ending, has no command line.
-        if (command === '') return false;
-        const cgroups = text(`/proc/${name}/cgroup`).split('\n');
-        return (
-          namespaceOf(name, 'net') === network ||
-          command.includes(stage.folder) ||
-          cgroups.some((line) => isOurCgroup(line.slice(line.indexOf('/'))))
-        );
-      })
-      .map(({ name, command }) => ({
-        pid: Number(name),
-        command: command.replaceAll('\0', ' ').trim(),
-        namespaces: new Map(namespaceTypes.map((type) => [type, namespaceOf(name, type)])),
-      }))
-  );
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && !known.has(Number(name)))
+    .flatMap((name) => {
+      // Read once: a process that ends meanwhile must not be reported without its command.
+      const command = text(`/proc/${name}/cmdline`);
+      // A kernel thread, or a process that is ending, has no command line.
+      if (command === '') return [];
+      const cgroups = text(`/proc/${name}/cgroup`).split('\n');
+      const isOurs =
+        namespaceOf(name, 'net') === network ||
+        command.includes(stage.folder) ||
+        cgroups.some((line) => isOurCgroup(line.slice(line.indexOf('/'))));
+      if (!isOurs) return [];
+      const namespaces = new Map(namespaceTypes.map((type) => [type, namespaceOf(name, type)]));
+      return [{ pid: Number(name), command: command.replaceAll('\0', ' ').trim(), namespaces }];
+    });
 }
 
 export function namespaceOf(process: string, type: string): string {
