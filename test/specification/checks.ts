@@ -20,7 +20,9 @@ interface Broken {
 }
 
 const filesOf = (pattern: string): string[] => globSync(join(import.meta.dirname, pattern)).sort();
-const life = (): string => readFileSync(join(import.meta.dirname, 'Life.tla'), 'utf8');
+/** The specification without what holds traces against it. */
+const lifeFiles = ['Life.tla', 'Properties.tla'] as const;
+const textOf = (name: string): string => readFileSync(join(import.meta.dirname, name), 'utf8');
 
 /** Safety, liveness, and each error of `broken/`: every one is a check that says what it found, or throws. */
 export function checkLife(): (() => string)[] {
@@ -33,18 +35,20 @@ export function brokenLives({ quick }: { readonly quick: boolean } = { quick: fa
   const all = filesOf('broken/*.json').map((file) => [file, JSON.parse(readFileSync(file, 'utf8')) as Broken] as const);
   const chosen = all.filter(([, broken]) => !quick || broken.quick === true);
   return chosen.map(([file, { check, finds, replace, with: other, faults }]) => () => {
-    const text = life();
-    const configuration = readFileSync(join(import.meta.dirname, check), 'utf8');
+    const places = lifeFiles.filter((name) => textOf(name).includes(replace));
+    const [place = ''] = places;
+    const configuration = textOf(check);
     const changed = faults === undefined ? configuration : configuration.replace(/MaxFaults = \d+/, `MaxFaults = ${faults}`);
-    assert.equal(text.split(replace).length, 2, `${basename(file)} names a place that Life.tla has once`);
-    const { violated } = runTlc('Life.tla', check, { 'Life.tla': text.replace(replace, () => other), [check]: changed });
+    const once = places.length === 1 && textOf(place).split(replace).length === 2;
+    assert.ok(once, `${basename(file)} names a place that the specification has once`);
+    const { violated } = runTlc('Properties.tla', check, { [place]: textOf(place).replace(replace, () => other), [check]: changed });
     assert.deepEqual(violated, [finds], `${basename(file)} is found`);
     return `broken, and found by ${finds}: ${basename(file, '.json')}`;
   });
 }
 
 function holds(what: string, configuration: string): string {
-  const { violated, states, output } = runTlc('Life.tla', configuration);
+  const { violated, states, output } = runTlc('Properties.tla', configuration);
   assert.deepEqual(violated, [], output);
   assert.ok(states > 100, `${what} was checked over ${states} states only`);
   return `${what}: ${states} states`;

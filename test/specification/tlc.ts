@@ -16,6 +16,7 @@ export interface Checked {
 
 const modules = [
   'Life.tla',
+  'Properties.tla',
   'Trace.tla',
   'Trace.cfg',
   'Safety.cfg',
