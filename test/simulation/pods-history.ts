@@ -2,9 +2,10 @@ import { isPortcullisError } from '../../base/errors/index.ts';
 import { createClient } from './client.ts';
 import type { Odds } from './faults.ts';
 import type { HistoryResult, PlayHistory } from './history.ts';
-import { Broken, hold } from './invariants.ts';
+import { hold } from './invariants.ts';
+import { choicesOf, playSteps } from './play-steps.ts';
 import { bootPods } from './pods-node.ts';
-import { ordinary, pause, rare } from './pods-steps.ts';
+import { ordinary, rare } from './pods-steps.ts';
 import type { Play } from './pods-steps.ts';
 import { createScheduler } from './scheduler.ts';
 import { checkWorld, emptyWorld, leftovers } from './world.ts';
@@ -35,8 +36,6 @@ function check({ world, client, pods, containers }: Play): void {
 /** Faults cease: what goes on comes to its end, every request succeeds, and nothing is left when all is removed. */
 async function finish(play: Play): Promise<void> {
   const { world, client, pods, containers } = play;
-  world.scheduler.decisions.begin('end');
-  world.tell('faults cease');
   client.calm();
   await client.wait(600_000);
   check(play);
@@ -83,31 +82,22 @@ export const playPods: PlayHistory = async (decisions, tell, watch): Promise<His
     else lose();
   });
   watch?.pods?.(world);
-  try {
-    const client = await createClient({
+  const open = async (): Promise<Play> => ({
+    ...{ world, pods: new Map(), containers: new Map(), ...choicesOf(decisions) },
+    client: await createClient({
       ...{ scheduler, odds, tell, troubles: world.troubles },
       boot: (chosen) => bootPods(world, chosen),
       passes: (cause) => isPortcullisError(cause) && passing.has(cause.code),
+    }),
+    isFaultless: odds.crash + odds.fail === 0 && steps === ordinary,
+  });
+  // Exits reach the record in their own time.
+  const settle = ({ client }: Play): Promise<void> => client.settle();
+  try {
+    return await playSteps({
+      ...{ decisions, tell, steps, count, open, settle, check, finish },
+      crashes: ({ client }) => client.crashes(),
     });
-    const play: Play = {
-      ...{ world, client, pods: new Map(), containers: new Map(), choose: decisions.choose },
-      isFaultless: odds.crash + odds.fail === 0 && steps === ordinary,
-      pick: (about, values) => values[decisions.choose(about, values.length)],
-    };
-    for (let step = 1; step <= count; step += 1) {
-      decisions.begin(String(step));
-      const [name, act] = steps[decisions.choose('step', steps.length)] ?? ['', pause];
-      if (name !== '') tell(`${step} ${name}`);
-      await act(play);
-      // Exits reach the record in their own time.
-      await client.settle();
-      check(play);
-    }
-    await finish(play);
-    return { steps: count, crashes: client.crashes() };
-  } catch (cause) {
-    if (!isPortcullisError(cause)) throw cause;
-    throw new Broken('everything ends', `a request fails for good: ${cause.message}`);
   } finally {
     world.database.close();
   }

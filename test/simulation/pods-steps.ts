@@ -2,6 +2,7 @@ import { isPortcullisError } from '../../base/errors/index.ts';
 import type { Client } from './client.ts';
 import { troubles } from './faults.ts';
 import { hold } from './invariants.ts';
+import type { Choices, Step } from './play-steps.ts';
 import type { PodsNode } from './pods-node.ts';
 import { containerConfig, podConfig } from './requests.ts';
 import { endInfra, endProcess, reboot } from './world.ts';
@@ -19,15 +20,13 @@ interface KnownContainer {
 }
 
 /** What all steps work with. */
-export interface Play {
+export interface Play extends Choices {
   /** No fault was decided on: a request that fails is none of theirs. */
   readonly isFaultless: boolean;
   readonly world: World;
   readonly client: Client<PodsNode>;
   readonly pods: Map<number, KnownPod>;
   readonly containers: Map<string, KnownContainer>;
-  choose(about: string, count: number): number;
-  pick<T>(about: string, values: readonly T[]): T | undefined;
 }
 
 const hours = 3_600_000;
@@ -296,13 +295,11 @@ function loseWorkers({ client }: Play): Promise<void> {
   return Promise.resolve();
 }
 
-export function pause({ client, choose }: Play): Promise<void> {
+function pause({ client, choose }: Play): Promise<void> {
   return client.wait([100, 5_000, 100_000][choose('pause', 3)] ?? 100);
 }
 
-export type Step = readonly [name: string, act: (play: Play) => Promise<void>];
-/** The first is nothing: what a step becomes that is left out. */
-export const ordinary: readonly Step[] = [
+export const ordinary: readonly Step<Play>[] = [
   ['', () => Promise.resolve()],
   ['run a pod', runPod],
   ['run a pod', runPod],
@@ -321,7 +318,7 @@ export const ordinary: readonly Step[] = [
   ['an infra process ends', infraEnds],
   ['wait', pause],
 ];
-export const rare: readonly Step[] = [
+export const rare: readonly Step<Play>[] = [
   ...ordinary,
   ['restart the machine', restartMachine],
   ['trouble', makeTrouble],

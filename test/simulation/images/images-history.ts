@@ -1,9 +1,9 @@
-import { isPortcullisError } from '../../../base/errors/index.ts';
 import { createClient } from '../client.ts';
 import { createStoredDatabase } from '../database.ts';
 import { createTroubles } from '../faults.ts';
 import type { HistoryResult, PlayHistory } from '../history.ts';
 import { Broken, hold } from '../invariants.ts';
+import { choicesOf, playSteps } from '../play-steps.ts';
 import { createScheduler } from '../scheduler.ts';
 import { createDisk } from './disk.ts';
 import type { Inode } from './disk.ts';
@@ -55,8 +55,6 @@ function check({ world, client, known, failure }: Play): void {
 /** Faults cease: every request succeeds, every image is whole, and nothing is left when all is removed. */
 async function finish(play: Play): Promise<void> {
   const { world, client, known, containers } = play;
-  world.scheduler.decisions.begin('end');
-  world.tell('faults cease');
   client.calm();
   await answered(play);
   await client.wait(600_000);
@@ -109,32 +107,19 @@ export const playImages: PlayHistory = async (decisions, tell, watch): Promise<H
   };
   const containers = new Map<string, string>();
   watch?.images?.(world);
+  const open = async (): Promise<Play> => ({
+    client: await createClient({
+      ...{ scheduler, odds, tell, passes, troubles: world.troubles },
+      boot: (chosen) => bootImages(world, chosen, () => new Set(containers.keys())),
+    }),
+    ...{ world, containers, known: new Map(), removals: new Map(), open: new Set(), policyChanges: 0, serial: 0 },
+    ...{ removing: new Map(), pulls: new Set(), failure: undefined, ...choicesOf(decisions) },
+  });
+  const settle = ({ client, choose }: Play): Promise<void> => client.settle([0, 3, 20, 80][choose('turns', 4)] ?? 0);
   try {
-    return await withTimersOf(scheduler, async () => {
-      const client = await createClient({
-        ...{ scheduler, odds, tell, passes, troubles: world.troubles },
-        boot: (chosen) => bootImages(world, chosen, () => new Set(containers.keys())),
-      });
-      const play: Play = {
-        ...{ world, client, containers, known: new Map(), removals: new Map(), open: new Set(), policyChanges: 0, serial: 0 },
-        ...{ removing: new Map(), pulls: new Set(), failure: undefined },
-        choose: decisions.choose,
-        pick: (about, values) => values[decisions.choose(about, values.length)],
-      };
-      for (let step = 1; step <= count; step += 1) {
-        decisions.begin(String(step));
-        const [name, act] = steps[decisions.choose('step', steps.length)] ?? ['', answered];
-        if (name !== '') tell(`${step} ${name}`);
-        await act(play);
-        await client.settle([0, 3, 20, 80][decisions.choose('turns', 4)] ?? 0);
-        check(play);
-      }
-      await finish(play);
-      return { steps: count, crashes: client.crashes() };
-    });
-  } catch (cause) {
-    if (!isPortcullisError(cause)) throw cause;
-    throw new Broken('everything ends', `a request fails for good: ${cause.message}`);
+    return await withTimersOf(scheduler, () =>
+      playSteps({ ...{ decisions, tell, steps, count, open, settle, check, finish }, crashes: ({ client }) => client.crashes() }),
+    );
   } finally {
     useMachine(undefined);
     world.database.close();

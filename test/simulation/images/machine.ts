@@ -6,7 +6,7 @@ import type { Incarnation } from '../incarnation.ts';
 import type { Scheduler } from '../scheduler.ts';
 import type { Tell } from '../tell.ts';
 import { systemError } from './disk.ts';
-import type { Disk, Inode } from './disk.ts';
+import type { Disk, File, Inode } from './disk.ts';
 
 /** A mount of the simulated machine: what it stands on, which it holds whatever becomes of the names. */
 export interface Mount {
@@ -54,6 +54,23 @@ export async function call<T>(
   } catch (cause) {
     throw asSystemError(cause, syscall, path);
   }
+}
+
+/** Writes a whole file, which may be cut off between its name and its bytes. @param isNew EEXIST when there is one */
+export async function writeWhole(path: string, text: string, isNew: boolean): Promise<void> {
+  const { disk } = machine();
+  let file: File | undefined;
+  await call(
+    'write',
+    'write',
+    path,
+    () => {
+      file = disk.create(path, isNew);
+    },
+    () => {
+      if (file !== undefined) disk.write(file, text);
+    },
+  );
 }
 
 /** A call that is not waited for, such as those of a Worker. */

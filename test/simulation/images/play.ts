@@ -3,6 +3,7 @@ import { isPortcullisError } from '../../../base/errors/index.ts';
 import { loadPolicy } from '../../../trust/index.ts';
 import type { Client } from '../client.ts';
 import { hold } from '../invariants.ts';
+import type { Choices } from '../play-steps.ts';
 import { isWhole, storeRoot } from './images-node.ts';
 import type { ImagesNode, ImagesWorld } from './images-node.ts';
 import { shown } from './machine.ts';
@@ -27,7 +28,7 @@ export interface OpenPull {
   isAlone: boolean;
 }
 
-export interface Play {
+export interface Play extends Choices {
   readonly world: ImagesWorld;
   readonly client: Client<ImagesNode>;
   /** By image id. */
@@ -46,8 +47,6 @@ export interface Play {
   /** Of the policy in force: a decision that it changes under may be either. */
   policyChanges: number;
   serial: number;
-  choose(about: string, count: number): number;
-  pick<T>(about: string, values: readonly T[]): T | undefined;
 }
 
 /** The layer lies in its place, whole. */

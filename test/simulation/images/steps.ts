@@ -1,6 +1,7 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { troubles } from '../faults.ts';
 import { Broken, hold } from '../invariants.ts';
+import type { Step } from '../play-steps.ts';
 import { storeRoot } from './images-node.ts';
 import type { ImagesNode, ImagesWorld } from './images-node.ts';
 import { shown } from './machine.ts';
@@ -211,9 +212,7 @@ function endWorkers({ world }: Play): Promise<void> {
   return Promise.resolve();
 }
 
-export type Step = readonly [name: string, act: (play: Play) => Promise<void>];
-/** The first is nothing: what a step becomes that is left out. */
-export const ordinary: readonly Step[] = [
+export const ordinary: readonly Step<Play>[] = [
   ['', () => Promise.resolve()],
   ['pull', pull],
   ['pull', pull],
@@ -226,7 +225,7 @@ export const ordinary: readonly Step[] = [
   ['wait for answers', answered],
   ['restart the daemon', restartDaemon],
 ];
-export const rare: readonly Step[] = [
+export const rare: readonly Step<Play>[] = [
   ...ordinary,
   ['kill the daemon', killDaemon],
   ['lose the power', cutPower],

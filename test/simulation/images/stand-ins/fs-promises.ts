@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import type { Disk, File } from '../disk.ts';
 import { systemError } from '../disk.ts';
-import { call, machine } from '../machine.ts';
+import { call, machine, writeWhole } from '../machine.ts';
 import { close, inodeOf, opened } from './descriptors.ts';
 
 /** In the place of `node:fs/promises` of the image store: as many of its calls as that uses, on the simulated disk. */
@@ -35,20 +35,7 @@ export const stat = (path: string): Promise<{ uid: number; gid: number; mode: nu
     return { uid: 0, gid: 0, mode: 0o40755 };
   });
 
-export async function writeFile(path: string, text: string): Promise<void> {
-  let file: File | undefined;
-  await call(
-    'write',
-    'write',
-    path,
-    () => {
-      file = disk().create(path, false);
-    },
-    () => {
-      if (file !== undefined) disk().write(file, text);
-    },
-  );
-}
+export const writeFile = (path: string, text: string): Promise<void> => writeWhole(path, text, false);
 
 /** As far as the store uses one. */
 interface Handle {

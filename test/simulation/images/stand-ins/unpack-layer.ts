@@ -1,8 +1,7 @@
 import { hash } from 'node:crypto';
 import { imageError } from '../../../../runtime/images/failures.ts';
 import type { UnpackRequest, UnpackedLayer } from '../../../../runtime/images/unpack/unpack-layer.ts';
-import type { File } from '../disk.ts';
-import { call, machine } from '../machine.ts';
+import { call, machine, writeWhole } from '../machine.ts';
 import { readLayer } from '../registry.ts';
 import { throughDescriptor } from './descriptors.ts';
 
@@ -33,26 +32,10 @@ export async function unpackLayer(
   const lines: object[] = [{ p: '', t: 'd', m: 0o755 }];
   for (const [name, text] of layer.files) {
     signal.throwIfAborted();
-    await writeText(`${root}/${name}`, text);
+    await writeWhole(`${root}/${name}`, text, true);
     lines.push({ p: name, t: 'f', m: 0o644, s: text.length, h: hash('sha256', text, 'hex') });
   }
   const manifest = lines.map((line) => `${JSON.stringify(line)}\n`).join('');
-  await writeText(`${staging}/files.ndjson`, manifest);
+  await writeWhole(`${staging}/files.ndjson`, manifest, true);
   return { dependent, manifestSha256: hash('sha256', manifest, 'hex'), bytes: 4096, inodes: layer.files.length + 1 };
-}
-
-async function writeText(path: string, text: string): Promise<void> {
-  const { disk } = machine();
-  let file: File | undefined;
-  await call(
-    'write',
-    'write',
-    path,
-    () => {
-      file = disk.create(path, true);
-    },
-    () => {
-      if (file !== undefined) disk.write(file, text);
-    },
-  );
 }

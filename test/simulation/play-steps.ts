@@ -1,0 +1,59 @@
+import { isPortcullisError } from '../../base/errors/index.ts';
+import type { Decisions } from './decisions.ts';
+import type { HistoryResult } from './history.ts';
+import { Broken } from './invariants.ts';
+import type { Tell } from './tell.ts';
+
+/** What may happen in a history. The first of a list is nothing: what a step becomes that is left out. */
+export type Step<Play> = readonly [name: string, act: (play: Play) => Promise<void>];
+
+/** What steps decide with. */
+export interface Choices {
+  choose(about: string, count: number): number;
+  pick<T>(about: string, values: readonly T[]): T | undefined;
+}
+
+export const choicesOf = ({ choose }: Decisions): Choices => ({
+  choose,
+  pick: (about, values) => values[choose(about, values.length)],
+});
+
+/** A history from its first step to its end, whatever it is about. */
+export interface Course<Play> {
+  readonly decisions: Decisions;
+  readonly tell: Tell;
+  readonly steps: readonly Step<Play>[];
+  readonly count: number;
+  /** Starts the daemon. */
+  readonly open: () => Promise<Play>;
+  /** What goes on by itself after a step takes some turns. */
+  readonly settle: (play: Play) => Promise<void>;
+  /** What holds after each step. */
+  readonly check: (play: Play) => void;
+  /** Faults cease, and everything is removed. */
+  readonly finish: (play: Play) => Promise<void>;
+  readonly crashes: (play: Play) => number;
+}
+
+/** @throws Broken when an invariant does not hold, also where a request fails for good */
+export async function playSteps<Play>(course: Course<Play>): Promise<HistoryResult> {
+  const { decisions, tell, steps, count } = course;
+  try {
+    const play = await course.open();
+    for (let step = 1; step <= count; step += 1) {
+      decisions.begin(String(step));
+      const chosen = steps[decisions.choose('step', steps.length)];
+      if (chosen !== undefined && chosen[0] !== '') tell(`${step} ${chosen[0]}`);
+      await chosen?.[1](play);
+      await course.settle(play);
+      course.check(play);
+    }
+    decisions.begin('end');
+    tell('faults cease');
+    await course.finish(play);
+    return { steps: count, crashes: course.crashes(play) };
+  } catch (cause) {
+    if (!isPortcullisError(cause)) throw cause;
+    throw new Broken('everything ends', `a request fails for good: ${cause.message}`);
+  }
+}
