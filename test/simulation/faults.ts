@@ -2,7 +2,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import type { Scheduler } from './scheduler.ts';
 
 /** What an effect needs of the machine, and so how it may fail. */
-export type EffectKind = 'write' | 'removal' | 'read' | 'spawn';
+export type EffectKind = 'write' | 'removal' | 'read' | 'spawn' | 'kernel';
 
 export type Errnos = Readonly<Record<EffectKind, readonly string[]>>;
 
@@ -11,6 +11,7 @@ export const usualErrnos: Errnos = {
   removal: ['EIO', 'EBUSY', 'EMFILE'],
   read: ['EMFILE', 'ENOMEM'],
   spawn: ['EAGAIN', 'ENOMEM', 'EMFILE'],
+  kernel: ['ENOMEM', 'ENOBUFS'],
 };
 
 /** How often effects go wrong, each from 0 to 1. Each way is as likely before the effect as after. */

@@ -1,10 +1,16 @@
 import type { PlayHistory } from './history.ts';
 
 /** What a history is about. */
-export type Kind = 'pods' | 'images';
-export const kinds: readonly Kind[] = ['pods', 'images'];
+export type Kind = 'pods' | 'images' | 'services';
+export const kinds: readonly Kind[] = ['pods', 'images', 'services'];
 
-/** Loads what plays histories of a kind, and with it the product: {@link registerStandIns} comes before. */
+const players: Readonly<Record<Kind, () => Promise<PlayHistory>>> = {
+  pods: async () => (await import('./pods-history.ts')).playPods,
+  images: async () => (await import('./images/images-history.ts')).playImages,
+  services: async () => (await import('./services/services-history.ts')).playServices,
+};
+
+/** Loads what plays histories of a kind, and with it the product: `registerStandIns` comes before. */
 export async function playerOf(kind: Kind): Promise<PlayHistory> {
-  return kind === 'pods' ? (await import('./pods-history.ts')).playPods : (await import('./images/images-history.ts')).playImages;
+  return players[kind]();
 }

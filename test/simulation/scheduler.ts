@@ -103,9 +103,9 @@ export function createScheduler(decisions: Decisions): Scheduler {
   };
 }
 
-const realTimeout = globalThis.setTimeout;
+const { setTimeout: realTimeout, setImmediate: realImmediate } = globalThis;
 
 function turn(idle: number): Promise<void> {
   const pause = realPauses[idle - patience];
-  return new Promise((resolve) => (pause === undefined ? setImmediate(resolve) : realTimeout(resolve, pause)));
+  return new Promise((resolve) => (pause === undefined ? realImmediate(resolve) : realTimeout(resolve, pause)));
 }

@@ -15,7 +15,7 @@ import { registerStandIns } from './stand-ins.ts';
 registerStandIns();
 
 const run = promisify(execFile);
-const histories = { pods: 250, images: 150 };
+const histories = { pods: 250, images: 150, services: 40 };
 
 describe('random histories with crashes, failures, slow effects, loss of power and jumps of the clock', () => {
   for (const kind of kinds)

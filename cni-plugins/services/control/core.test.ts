@@ -25,6 +25,7 @@ class Held implements Balancer {
     return scheduler === 'lc' ? { field: 'scheduler', why: 'lc is not known here' } : undefined;
   }
   reconcile(all: Iterable<VirtualServer>): number {
+    if (this.fails) throw new Error('the kernel answered EBUSY');
     const servers = [...all];
     const differ = servers.filter((one) => JSON.stringify(one) !== JSON.stringify(this.servers.get(keyOf(one)))).length;
     this.servers.clear();
@@ -290,6 +291,20 @@ test('a change that the kernel did not take is durable and comes about a second 
   kernel.fails = false;
   tick();
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
+});
+
+test('a change that the kernel did not take is answered, when it is repeated, as soon as the kernel has it', () => {
+  const repeated = (change: () => unknown, shown: readonly string[]): void => {
+    kernel.fails = true;
+    assert.throws(change, /EBUSY/);
+    assert.throws(change, /EBUSY/, 'the kernel still does not take it');
+    kernel.fails = false;
+    change();
+    assert.deepEqual(kernel.shown(), shown);
+  };
+  repeated(() => core.apply('command', [web('10.0.0.2, 10.0.0.3')], false), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=1']);
+  repeated(() => core.drain('web', ['10.0.0.3'], true), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=0']);
+  repeated(() => core.remove('command', ['web']), ['10.96.0.1 80 → 10.0.0.2:80=0 10.0.0.3:80=0']);
 });
 
 /** As `translate` gives them: `created` in the order of time. */

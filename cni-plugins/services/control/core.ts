@@ -13,9 +13,9 @@ import { expand } from './expand.ts';
 import type { BackendStanding, Expanded } from './expand.ts';
 import { checkedPortOf, healthIdOf } from './health/checks.ts';
 import type { HealthChecks } from './health/checks.ts';
-import { HeldService, PackedStanding, nothing } from './held.ts';
+import { HeldService, PackedStanding, unwellThatStay } from './held.ts';
 import type { Held } from './held.ts';
-import { portTextOf } from './node-ports.ts';
+import { placeTextOf, portTextOf } from './node-ports.ts';
 import type { ServiceStore, StoredChange } from './store.ts';
 
 export interface CoreParts {
@@ -116,7 +116,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
   const settled = (before: Standing | undefined, server: Expanded | undefined, graceSeconds?: number): Standing | undefined => {
     const isHandedOver = before !== undefined && server !== undefined && before.server.service !== server.service;
     if (isHandedOver)
-      log.info({ from: before.server.service, to: server.service, at: told(keyOf(server)) }, 'an address passed to another service');
+      log.info({ from: before.server.service, to: server.service, at: placeTextOf(keyOf(server)) }, 'an address passed to another service');
     const after = settle(before, server, now(), isHandedOver ? 0 : graceSeconds);
     return after === undefined || graceSeconds === undefined ? after : { ...after, graceSeconds };
   };
@@ -152,11 +152,22 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     }
   };
 
+  /** A request that is repeated changes nothing more: it is answered when the kernel has what it did not take before. */
+  const catchUp = (): void => {
+    if (behind) balancer.reconcile(servers);
+    behind = false;
+  };
+
   const refusedFor = (name: string, source: string, [first, ...others]: readonly Lost[]): RefusedService | undefined => {
     if (first === undefined) return undefined;
     const holder = first.other ?? `the service ${first.holder} of ${sourceOf(first.holder ?? '') ?? source}`;
     const more = others.length === 0 ? '' : `; so are ${others.length} more of its addresses and ports`;
-    return { name, code: 'NETWORK_SERVICE_ADDRESS_TAKEN', field: first.field, why: `${told(first.key)} belongs to ${holder}${more}` };
+    return {
+      name,
+      code: 'NETWORK_SERVICE_ADDRESS_TAKEN',
+      field: first.field,
+      why: `${placeTextOf(first.key)} belongs to ${holder}${more}`,
+    };
   };
 
   /**
@@ -293,6 +304,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
   const removeAll = (names: readonly string[]): void => {
     for (const name of names) claims.remove((held.get(name) as HeldService).service);
     if (names.length > 0) take([], names);
+    catchUp();
   };
   const othersOf = (source: string, names: ReadonlySet<string>): string[] =>
     [...held].filter(([name, each]) => each.source === source && !names.has(name)).map(([name]) => name);
@@ -303,7 +315,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     lost: (service) =>
       claims
         .lost(service)
-        .map(({ key, holder, other }) => `${told(key)} belongs to ${other ?? `the service ${holder} of ${sourceOf(holder ?? '')}`}`),
+        .map(({ key, holder, other }) => `${placeTextOf(key)} belongs to ${other ?? `the service ${holder} of ${sourceOf(holder ?? '')}`}`),
     contested: () => claims.waiting(),
     ending,
     servers,
@@ -321,6 +333,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
       const { admitted, lost, refused } = admit(source, services, gone);
       for (const name of lost) log.error({ service: name }, 'a service lost its address to another one of the same source, and is removed');
       if (admitted.length + gone.length + lost.length > 0) take(admitted, [...gone, ...lost]);
+      catchUp();
       return refused;
     },
     remove: (source, names) => removeAll(names.filter((name) => held.get(name)?.source === source)),
@@ -333,6 +346,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
       if (unknown.length > 0) return unknown;
       for (const address of addresses) each.mark('drained', address, is);
       resettle(keysOf(each), { states: addresses.map((backend) => ({ service: name, backend, state: 'drained', is })) });
+      catchUp();
       return [];
     },
     judged(name, backend, isWell) {
@@ -379,22 +393,10 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
   function* nodeServers(): Generator<[ServerKey, VirtualServer]> {
     for (const [key, standing] of standings) if (key.includes(' * ')) yield [key, standing.server];
   }
-
-  function unwellThatStay(before: Held | undefined, service: Service): ReadonlySet<string> {
-    if (before === undefined || before.unwell.size === 0 || service.healthCheck === undefined) return nothing;
-    const ids = new Set(service.backends.map((backend) => healthIdOf(backend, checkedPortOf(service))));
-    return new Set([...before.unwell].filter((id) => ids.has(id)));
-  }
 }
 
 /** A service that may stand, with what is kept of it. */
 interface Admitted {
   readonly next: HeldService;
   readonly service: Service;
-}
-
-/** `10.96.0.1 port 80/tcp`, of a key. */
-function told(key: ServerKey): string {
-  const [, protocol = '', address = '', port = ''] = key.split(' ');
-  return address === '*' ? `the node port ${port}/${protocol}` : `${address} port ${port}/${protocol}`;
 }

@@ -2,6 +2,7 @@ import { parseJson } from '../../../base/json/index.ts';
 import { packServer, unpackServer } from '../packed.ts';
 import type { PackedServer } from '../packed.ts';
 import type { Refusal, Service, VirtualServer } from '../model.ts';
+import { checkedPortOf, healthIdOf } from './health/checks.ts';
 import type { Drain, Standing } from './drains.ts';
 
 /** A service that stands, with what is known of it. */
@@ -20,7 +21,7 @@ export interface Held {
 }
 
 /** One for all services that have none of something. */
-export const nothing: ReadonlySet<string> = new Set();
+const nothing: ReadonlySet<string> = new Set();
 
 const orNothing = (set: ReadonlySet<string>): ReadonlySet<string> => (set.size === 0 ? nothing : set);
 
@@ -47,6 +48,13 @@ export class HeldService implements Held {
     else set.delete(entry);
     this[state] = orNothing(set);
   }
+}
+
+/** What checks found of backends that the service still has. Pure. */
+export function unwellThatStay(before: Held | undefined, service: Service): ReadonlySet<string> {
+  if (before === undefined || before.unwell.size === 0 || service.healthCheck === undefined) return nothing;
+  const ids = new Set(service.backends.map((backend) => healthIdOf(backend, checkedPortOf(service))));
+  return new Set([...before.unwell].filter((id) => ids.has(id)));
 }
 
 const noDrains: readonly Drain[] = Object.freeze([]);

@@ -30,6 +30,12 @@ export function portTextOf(key: ServerKey): string | undefined {
   return place && `${place.protocol} ${place.port}`;
 }
 
+/** `10.96.0.1 port 80/tcp`, for messages. Pure. */
+export function placeTextOf(key: ServerKey): string {
+  const [, protocol = '', address = '', port = ''] = key.split(' ');
+  return address === '*' ? `the node port ${port}/${protocol}` : `${address} port ${port}/${protocol}`;
+}
+
 /** In the network namespace of the calling thread. */
 export function createNodePorts({ db, transaction }: Pick<NetworkDatabase, 'db' | 'transaction'>): NodePorts {
   const realm = ownRealm();

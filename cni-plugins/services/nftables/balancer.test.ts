@@ -119,6 +119,7 @@ if (inPrivateNetns(import.meta.filename)) {
     'flush map TABLE servers',
     'flush map TABLE slots16',
     'flush map TABLE modes',
+    'delete element TABLE modes { 0x0 : goto refuse }',
     'flush set TABLE addresses',
     'flush map TABLE restricted',
     'flush set TABLE source_ranges',

@@ -99,13 +99,16 @@ export function standingModes(filter: NetlinkSocket, family: Family): (readonly 
   if (filter.find(getTable(table), 'ENOENT') === undefined) return undefined;
   const rules = filter.dump(listRules(table));
   const modes: (readonly [number, Mode])[] = [];
+  const missing = new Set(refusing.keys());
   for (const { key, verdict } of filter.dump(listElements(table, 'modes')).flatMap(readListedElements)) {
     const chain = verdict !== undefined && typeof verdict === 'object' && 'goto' in verdict ? verdict.goto : '';
     const number = key.readUInt32LE(0);
     const mode = modeOf(chain);
     if (mode !== undefined && !refusing.has(number)) modes.push([number, mode]);
     else if (refusing.get(number) !== chain) return undefined;
+    missing.delete(number);
   }
+  if (missing.size > 0) return undefined;
   const wanted = [...baseRulesOf(family), ...modes.flatMap(([, mode]) => modeRulesOf(family, mode))];
   const expected = wanted.map((rule) => `${rule.chain} ${commentOf(rule)}`).toSorted();
   const found = rules.map((message) => `${readListedRule(message).chain} ${commentIn(message)}`).toSorted();

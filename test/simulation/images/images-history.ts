@@ -14,7 +14,7 @@ import { answered, checkLayer, openPolicy, passes } from './play.ts';
 import type { Play } from './play.ts';
 import { images, layersByFolder } from './registry.ts';
 import { changePolicy, ordinary, rare } from './steps.ts';
-import { withTimersOf } from './timers.ts';
+import { withTimersOf } from '../timers.ts';
 
 /** Folders that have a name outside of the trash. */
 function named(at: Inode | undefined, found: Set<Inode>): Set<Inode> {

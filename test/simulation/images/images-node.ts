@@ -53,6 +53,7 @@ const errnos: Errnos = {
   removal: ['ENOMEM', 'ENOSPC'],
   read: ['EMFILE', 'ENOMEM'],
   spawn: ['EAGAIN', 'ENOMEM'],
+  kernel: ['ENOMEM'],
 };
 
 /** Whether the tree has exactly the files of a layer. */

@@ -1,10 +1,10 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import type { EffectKind } from '../faults.ts';
 import { Gone, never } from '../incarnation.ts';
 import type { Incarnation } from '../incarnation.ts';
 import type { Scheduler } from '../scheduler.ts';
 import type { Tell } from '../tell.ts';
+import { thread } from '../thread.ts';
 import { systemError } from './disk.ts';
 import type { Disk, File, Inode } from './disk.ts';
 
@@ -82,9 +82,6 @@ export function callSync<T>(kind: EffectKind, syscall: string, path: string, bod
     throw asSystemError(cause, syscall, path);
   }
 }
-
-/** The Worker in whose code this runs. */
-export const thread = new AsyncLocalStorage<{ readonly hasEnded: boolean }>();
 
 function inEndedThread(): boolean {
   return thread.getStore()?.hasEnded === true;

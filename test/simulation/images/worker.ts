@@ -1,5 +1,6 @@
 import type { UnpackAnswer, UnpackCommand } from '../../../runtime/images/unpack/protocol.ts';
-import { machine, thread } from './machine.ts';
+import { thread } from '../thread.ts';
+import { machine } from './machine.ts';
 
 /** A Worker of the unpack pool, as far as the pool uses one. All of them run in the one thread of the simulation. */
 export interface SimulatedWorker {

@@ -1,0 +1,43 @@
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import type { EffectKind } from '../faults.ts';
+import { Gone } from '../incarnation.ts';
+import type { Incarnation } from '../incarnation.ts';
+import type { Scheduler } from '../scheduler.ts';
+import type { Tell } from '../tell.ts';
+import { thread } from '../thread.ts';
+import type { StoredNetwork } from './network-database.ts';
+import type { NfTables } from './nf-tables.ts';
+
+/** The machine on which the thread of services runs, as the stand-ins of the kernel's and the disk's calls reach it. */
+export interface ServicesMachine {
+  readonly scheduler: Scheduler;
+  readonly tell: Tell;
+  readonly life: Incarnation;
+  readonly kernel: NfTables;
+  readonly database: StoredNetwork;
+  readonly bootId: string;
+}
+
+let current: ServicesMachine | undefined;
+
+/** What the product's calls of the system reach from now on. */
+export function useServicesMachine(machine: ServicesMachine | undefined): void {
+  current = machine;
+}
+
+/** @throws Error outside of a history */
+export function servicesMachine(): ServicesMachine {
+  if (current === undefined) throw new Error('no history is being played');
+  return current;
+}
+
+/** A call of the thread, which blocks it. @param failure as the caller is told of an errno */
+export function effect<T>(kind: EffectKind, name: string, failure: (errno: string) => unknown, body: () => T): T {
+  if (thread.getStore()?.hasEnded === true) throw new Gone('the thread has ended');
+  try {
+    return servicesMachine().life.now(kind, name, body);
+  } catch (cause) {
+    if (!isPortcullisError(cause) || cause.code !== 'SIMULATED_FAULT') throw cause;
+    throw failure(String(cause.failure.details?.['errno']));
+  }
+}

@@ -1,0 +1,81 @@
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { createClient } from '../client.ts';
+import { createTroubles } from '../faults.ts';
+import type { HistoryResult, PlayHistory } from '../history.ts';
+import { hold } from '../invariants.ts';
+import { choicesOf, playSteps } from '../play-steps.ts';
+import { createScheduler } from '../scheduler.ts';
+import { withClocksOf } from '../timers.ts';
+import { wrongServices } from './kernel-check.ts';
+import { useServicesMachine } from './machine.ts';
+import { createStoredNetwork } from './network-database.ts';
+import { createNfTables } from './nf-tables.ts';
+import { bootServices } from './services-node.ts';
+import type { ServicesWorld } from './services-node.ts';
+import { ordinary, rare } from './steps.ts';
+import type { Play } from './steps.ts';
+
+/** Failures that faults explain: of the disk, of the kernel, and of a thread that is lost. */
+const passing = /^(STORAGE_(DISK_FULL|IO|NO_ACCESS)|NETWORK_KERNEL_(ENOMEM|ENOBUFS|EMFILE)|NETWORK_SERVICES_FAILED|SIMULATED_FAULT)$/;
+
+/** Each request that was answered is in the kernel, unless another program has touched that. */
+function check({ world, declared, meddling }: Play, mayEnd = true): void {
+  if (meddling === 'now') return;
+  const wrong = wrongServices(world.kernel, [...declared.values()], { mayEnd, mayHaveSlots: meddling === 'before' });
+  hold('true services', wrong.length === 0, () => wrong.join('; '));
+}
+
+/** Faults cease: what was taken out comes back by itself, and nothing is left when all is removed. */
+async function finish(play: Play): Promise<void> {
+  const { world, client, declared } = play;
+  client.calm();
+  await client.wait(65_000);
+  if (play.meddling === 'now') play.meddling = 'before';
+  check(play);
+  for (const [name, { source }] of declared) {
+    await client.call(`removal of ${name}`, ({ services }) => services.remove(source, [name]));
+    declared.delete(name);
+  }
+  check(play);
+  // Drains end within the longest grace.
+  await client.wait(40_000);
+  check(play, false);
+  const rows = ['service', 'service_backend', 'service_drain', 'service_node_port'].flatMap((table) =>
+    world.database.read(`SELECT * FROM ${table}`).map((row) => `${table} ${JSON.stringify(row)}`),
+  );
+  hold('nothing left', rows.length === 0, () => rows.join(', '));
+}
+
+/** One history of services. */
+export const playServices: PlayHistory = async (decisions, tell): Promise<HistoryResult> => {
+  const scheduler = createScheduler(decisions);
+  decisions.begin('begin');
+  const [crash, fail, slow] = [decisions.weigh('crashes', [0.5]), decisions.weigh('failures', [0.6]), decisions.weigh('slowness', [0.3])];
+  const odds = { crash: crash * 0.004, fail: fail * 0.02, slow: slow * 0.02 };
+  const steps = decisions.weigh('rare events', [0.7]) === 1 ? rare : ordinary;
+  const count = 6 + decisions.choose('steps', 14);
+  const world: ServicesWorld = {
+    ...{ scheduler, tell, troubles: createTroubles(scheduler), database: createStoredNetwork(), kernel: createNfTables(), bootId: 'boot' },
+  };
+  const open = async (): Promise<Play> => ({
+    ...{ world, declared: new Map(), meddling: 'never', ...choicesOf(decisions) },
+    client: await createClient({
+      ...{ scheduler, odds, tell, troubles: world.troubles },
+      boot: (chosen) => bootServices(world, chosen),
+      passes: (cause) => isPortcullisError(cause) && passing.test(cause.code),
+    }),
+  });
+  const settle = ({ client, choose }: Play): Promise<void> => client.settle([0, 3, 20][choose('turns', 3)] ?? 0);
+  try {
+    return await withClocksOf(scheduler, () =>
+      playSteps({
+        ...{ decisions, tell, steps, count, open, settle, finish },
+        check: (play) => check(play),
+        crashes: ({ client }) => client.crashes(),
+      }),
+    );
+  } finally {
+    useServicesMachine(undefined);
+    world.database.close();
+  }
+};

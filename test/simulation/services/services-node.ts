@@ -1,0 +1,49 @@
+import '../../../cni-plugins/services/control/services.worker.ts';
+import { startServices } from '../../../cni-plugins/services/control/services.ts';
+import type { Services } from '../../../cni-plugins/services/control/services.ts';
+import { createLogger } from '../../../base/log/index.ts';
+import type { Life } from '../client.ts';
+import { usualErrnos } from '../faults.ts';
+import type { Odds, Troubles } from '../faults.ts';
+import { beginLife } from '../life.ts';
+import type { Scheduler } from '../scheduler.ts';
+import type { Tell } from '../tell.ts';
+import { useServicesMachine } from './machine.ts';
+import type { StoredNetwork } from './network-database.ts';
+import type { NfTables } from './nf-tables.ts';
+import { forgetThreads } from './threads.ts';
+
+/** Everything outside the daemon, as far as services are concerned. */
+export interface ServicesWorld {
+  readonly scheduler: Scheduler;
+  readonly tell: Tell;
+  readonly troubles: Troubles;
+  readonly database: StoredNetwork;
+  kernel: NfTables;
+  bootId: string;
+}
+
+/** One life of the daemon, as far as it is about services. */
+export interface ServicesNode extends Life {
+  readonly services: Services;
+}
+
+const logger = createLogger({ level: 'silent' });
+
+/** Starts the thread of services over what the last life left. */
+export async function bootServices(world: ServicesWorld, odds: Odds): Promise<ServicesNode> {
+  const { scheduler, tell, database, kernel, bootId } = world;
+  const { life, ended } = beginLife(world, odds, () => undefined, { ...usualErrnos, write: ['EIO', 'ENOSPC'] });
+  forgetThreads();
+  useServicesMachine({ scheduler, tell, life, kernel, database, bootId });
+  const start = async (): Promise<ServicesNode> => {
+    const services = await startServices({ databasePath: '/network.db', balancer: 'nftables' }, logger);
+    return { services, ended, kill: life.kill, calm: life.calm };
+  };
+  try {
+    return await Promise.race([start(), ended]);
+  } catch (cause) {
+    life.kill();
+    throw cause;
+  }
+}

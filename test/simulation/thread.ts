@@ -1,0 +1,28 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+
+/** A Worker of the simulated daemon. All of them run in the one thread of the simulation. */
+export interface SimulatedThread {
+  readonly hasEnded: boolean;
+  /** It throws what nobody catches. Absent: the simulation itself fails. */
+  readonly fail?: (cause: unknown) => void;
+}
+
+/** The Worker in whose code this runs; none: the main thread. */
+export const thread = new AsyncLocalStorage<SimulatedThread>();
+
+/** What that Worker does later, unless it has ended by then. */
+export function ofThread(act: () => void): () => void {
+  const own = thread.getStore();
+  if (own === undefined) return act;
+  return () => {
+    if (own.hasEnded) return;
+    thread.run(own, () => {
+      try {
+        act();
+      } catch (cause) {
+        if (own.fail === undefined) throw cause;
+        own.fail(cause);
+      }
+    });
+  };
+}
