@@ -44,7 +44,13 @@ export async function openRootfsShelf(
 ): Promise<RootfsShelf> {
   const held = new Map<string, LayerList>();
   const turns = new Map<string, Serial>();
-  for (const id of await readdir(folders.rootfs)) held.set(id, await readLayerList(`${folders.rootfs}/${id}`, log));
+  /** Cut off before their lists were written: nobody knows what stands below their mounts by now. */
+  const unlisted = new Set<string>();
+  for (const id of await readdir(folders.rootfs)) {
+    const list = await readLayerList(`${folders.rootfs}/${id}`, log);
+    held.set(id, list);
+    if (list?.length === 0) unlisted.add(id);
+  }
 
   const inTurn = <T>(id: string, body: () => Promise<T>): Promise<T> => {
     const turn = turns.get(id) ?? createSerial();
@@ -105,6 +111,7 @@ export async function openRootfsShelf(
     }
     await trash.discard(folder);
     held.delete(id);
+    unlisted.delete(id);
   }
 
   return {
@@ -115,6 +122,10 @@ export async function openRootfsShelf(
       held.set(id, held.has(id) ? joined(held.get(id), layers) : layers);
       return inTurn(id, async () => {
         try {
+          if (unlisted.has(id)) {
+            await remove(id);
+            held.set(id, layers);
+          }
           return await mount(id, imageId, layers, mapping, context);
         } catch (thrown) {
           await remove(id).catch((error: unknown) => {

@@ -2,13 +2,17 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, test } from 'node:test';
+import { hash } from 'node:crypto';
+import { tmpdir } from 'node:os';
 import { promisify } from 'node:util';
+import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { currentBootId } from '../../base/process/index.ts';
 import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
 import { openKit, pushImage, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
 import type { ImageRecord } from './types.ts';
+import { verifyFiles } from './unpack/file-manifest.ts';
 
 const run = promisify(execFile);
 const skip = findRegistry() === undefined ? 'no docker-registry' : false;
@@ -160,6 +164,41 @@ test('a layer that is restored under a running container takes no file away from
   assert.equal(readdirSync(`${kit.root}/layers`).length, 3);
   await kit.store.removeRootfs('c1');
   assert.equal(readdirSync(`${kit.root}/layers`).length, 2);
+});
+
+test(
+  'a root file system whose list of layers was never written is mounted anew: its layers may have gone from below it',
+  { skip },
+  async () => {
+    const { image, layer } = await pulled('unlisted');
+    await kit.store.mountRootfs('c1', image);
+    await kit.store.close();
+    // As a kill leaves it that came between the mount and the list; then the layer is restored.
+    writeFileSync(`${kit.root}/last-run.json`, JSON.stringify(killed));
+    rmSync(`${kit.root}/rootfs/c1/layers.json`);
+    rmSync(`${layer}/files.ndjson`);
+    kit = await kit.reopen();
+    await kit.store.reconcile(new Set(['c1']));
+    await kit.store.checkLayers();
+    const { path } = await kit.store.mountRootfs('c1', image);
+    assert.equal(statSync(`${path}/bin/sh`).ino, statSync(`${layer}/fs/bin/sh`).ino, 'it stands on what was taken away');
+    await kit.store.removeRootfs('c1');
+  },
+);
+
+test('a file that cannot be opened without descriptors is not taken for a damaged one', () => {
+  const folder = mkdtempSync(`${tmpdir()}/portcullis-verify-`);
+  writeFileSync(`${folder}/one`, 'text', { mode: 0o644 });
+  const line = `${JSON.stringify({ p: 'one', t: 'f', m: 0o644, s: 4, h: hash('sha256', 'text', 'hex') })}\n`;
+  assert.deepEqual(verifyFiles(folder, line), []);
+  const descriptors = holdDescriptors();
+  try {
+    descriptors.fill();
+    assert.throws(() => verifyFiles(folder, line), { code: 'EMFILE' });
+  } finally {
+    descriptors.release();
+    rmSync(folder, { recursive: true });
+  }
 });
 
 /** Runs in a mount namespace of its own, on a small disk that it fills. */

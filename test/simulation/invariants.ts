@@ -11,6 +11,7 @@ export const invariants = {
   'lasting answers': 'what was answered is still true after a kill, and after a loss of power',
   'whole images': 'every image that is reported complete, and every layer that is mounted, has all of its files',
   'true attachments': 'a ready pod has its link, with the address that its record says and no other pod has',
+  'true ids': 'a tree shows the ids that its own container was given, and none that were given back',
   'true services': 'the kernel balances exactly the services that were declared, over exactly the backends that take connections',
 } as const;
 

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, readlinkSync, writeSync } from 'node:fs';
 import type { Stats } from 'node:fs';
 import { parseJson } from '../../../base/json/index.ts';
+import { errnoOf } from '../failures.ts';
 import type { LayerBudget } from './layer-budget.ts';
 import { layerError } from './layer-error.ts';
 import { nativePath } from './layer-files.ts';
@@ -130,10 +131,15 @@ function matches(path: string | Buffer, line: Line, buffer: Buffer): boolean {
       case 'n':
         return isNode(stats) && stats.mode === line.m;
     }
-  } catch {
+  } catch (thrown) {
+    // It says nothing of the file: whoever asked tries again.
+    if (passing.has(errnoOf(thrown) ?? '')) throw thrown;
     return false;
   }
 }
+
+/** What a look fails with that may succeed a moment later. */
+const passing = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
 
 function isNode(stats: Stats): boolean {
   return stats.isCharacterDevice() || stats.isBlockDevice() || stats.isFIFO();

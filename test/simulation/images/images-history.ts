@@ -43,6 +43,9 @@ function check({ world, client, known, failure }: Play): void {
     if (reference !== '') hold('name reservation', store.find(reference)?.id === image.id, `${reference} stands for another image`);
   }
   if (mounts.size === 0) return;
+  const given = new Set([...world.ids.values()].map(({ userNamespace }) => userNamespace));
+  for (const [target, { ids }] of mounts)
+    hold('true ids', ids === undefined || given.has(ids), `${target} shows ids that were given back, and may be another pod's`);
   const found = named(disk.find(storeRoot), new Set());
   const trash = named(disk.find(`${storeRoot}/trash`), new Set());
   for (const [target, { lowers }] of mounts)
@@ -75,14 +78,17 @@ async function finish(play: Play): Promise<void> {
     });
   }
   check(play);
-  for (const container of containers.keys()) await client.call(`removal of ${container}`, (n) => n.store.removeRootfs(container));
+  for (const container of containers.keys()) {
+    await client.call(`removal of ${container}`, (n) => n.store.removeRootfs(container));
+    world.ids.delete(container);
+  }
   for (const { id } of client.node().store.list()) await client.call('removal', (n) => n.store.remove(id));
   containers.clear();
   await client.wait(1_000);
   // What a request that failed could not take back goes with the next start.
   await client.restart(() => undefined);
   await client.wait(1_000);
-  const files = ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs', 'volumes', 'trash'].flatMap((name) =>
+  const files = ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs', 'volumes', 'mapped', 'trash'].flatMap((name) =>
     world.disk.list(`${storeRoot}/${name}`).map((path) => `${name}/${shown(path)}`),
   );
   const rows = world.database
@@ -102,7 +108,7 @@ export const playImages: PlayHistory = async (decisions, tell, watch): Promise<H
   const count = 6 + decisions.choose('steps', 15);
   const world: ImagesWorld = {
     ...{ scheduler, tell, troubles: createTroubles(scheduler), database: createStoredDatabase(), disk: createDisk() },
-    ...{ mounts: new Map(), policy: openPolicy, bootId: 'boot', admitted: new Set() },
+    ...{ mounts: new Map(), policy: openPolicy, bootId: 'boot', admitted: new Set(), ids: new Map() },
     tags: new Map(images.map(({ repository, digest }) => [`${repository}:1`, digest])),
   };
   const containers = new Map<string, string>();

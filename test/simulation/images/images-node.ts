@@ -2,6 +2,7 @@ import type { Kernel } from '../../../base/kernel/index.ts';
 import { createLogger } from '../../../base/log/index.ts';
 import { createImageStore } from '../../../runtime/images/index.ts';
 import type { OpenImageStore } from '../../../runtime/images/index.ts';
+import type { LayerMapping } from '../../../runtime/images/types.ts';
 import '../../../runtime/images/unpack/unpack.worker.ts';
 import type { TrustPolicy } from '../../../trust/index.ts';
 import { beginLife } from '../life.ts';
@@ -34,6 +35,8 @@ export interface ImagesWorld {
   bootId: string;
   /** Targets of mounts that a decision has admitted. */
   readonly admitted: Set<string>;
+  /** By container that has a user namespace: its ids on the host, which no other container has. */
+  readonly ids: Map<string, LayerMapping>;
 }
 
 /** One life of the daemon, as far as it is about images. */
@@ -94,6 +97,11 @@ function kernelOf(world: ImagesWorld, broken: (cause: unknown) => void): Kernel 
       call('removal', 'umount', target, () => {
         if (!mounts.delete(target)) throw systemError('EINVAL', 'umount', target);
       }),
+    bindMount: (source, target, { idmap } = {}) =>
+      call('write', 'bind mount at', target, () => {
+        if (disk.find(target) === undefined) throw systemError('ENOENT', 'mount', target);
+        mounts.set(target, { lowers: [], source, ...(idmap !== undefined && { ids: idmap }) });
+      }),
     mountOverlay: ({ lower, target, upper, work, make }) =>
       call(
         'write',
@@ -101,16 +109,23 @@ function kernelOf(world: ImagesWorld, broken: (cause: unknown) => void): Kernel 
         target,
         ...(make === undefined ? [] : [upper, work, target]).map((path) => () => disk.makeFolder(path ?? target, true)),
         () => {
-          const lowers = lower.map((path) => disk.folder(path));
+          const bound = [...mounts].find(([at, { source }]) => source !== undefined && lower[0]?.startsWith(`${at}/`) === true);
+          const lowers = lower.map((path) => disk.folder(bound === undefined ? path : path.replace(bound[0], bound[1].source ?? '')));
+          const ids = bound?.[1].ids;
           if (disk.find(target) === undefined) throw systemError('ENOENT', 'mount', target);
           try {
             for (const [index, path] of lower.entries()) checkUse(lowers[index], path.split('/').at(-2), target);
             const container = target.split('/')[3] ?? '';
             hold('verdict before use', world.admitted.has(container), `${target} is mounted without a decision`);
+            const own = world.ids.get(container);
+            hold('true ids', ids === own?.userNamespace, `${target} shows the ids of ${ids ?? 'the host'}`);
+            // A volume has no writable layer, whose root would have an owner.
+            const owner = make === undefined ? own?.uids.hostId : make.uid;
+            hold('true ids', own === undefined || owner === own.uids.hostId, `${target} belongs to ${owner ?? 'root'} of the host`);
           } catch (cause) {
             broken(cause);
           }
-          mounts.set(target, { lowers });
+          mounts.set(target, { lowers, ...(ids !== undefined && { ids }) });
         },
       ),
   };

@@ -11,6 +11,10 @@ import type { Disk, File, Inode } from './disk.ts';
 /** A mount of the simulated machine: what it stands on, which it holds whatever becomes of the names. */
 export interface Mount {
   readonly lowers: readonly Inode[];
+  /** The user namespace whose ids its files show; absent: the host's. */
+  readonly ids?: string;
+  /** Of a bind mount: what it shows. */
+  readonly source?: string;
 }
 
 /** The machine on which the store runs, as the stand-ins of Node's modules reach it. */

@@ -1,4 +1,5 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
+import type { LayerMapping } from '../../../runtime/images/types.ts';
 import { troubles } from '../faults.ts';
 import { Broken, hold } from '../invariants.ts';
 import type { Step } from '../play-steps.ts';
@@ -82,6 +83,20 @@ function remove(play: Play): Promise<void> {
   return Promise.resolve();
 }
 
+const idsOfPod = 65_536;
+
+/** As a kubelet: the first range that no other pod has, until what stood on it was removed. */
+function giveIds({ ids, tell }: ImagesWorld, container: string): LayerMapping {
+  const taken = new Set([...ids.values()].map(({ uids }) => uids.hostId));
+  let hostId = idsOfPod;
+  while (taken.has(hostId)) hostId += idsOfPod;
+  tell(`  ${container} has the ids from ${hostId} on`);
+  const range = { hostId, length: idsOfPod };
+  const mapping = { userNamespace: `/ns/${container}`, uids: range, gids: range };
+  ids.set(container, mapping);
+  return mapping;
+}
+
 /** As the creation of a container: decide, then mount. */
 function use(play: Play): Promise<void> {
   const { client, world, known, removals, containers, choose, pick } = play;
@@ -91,6 +106,7 @@ function use(play: Play): Promise<void> {
   play.serial += 1;
   const container = `c${play.serial}`;
   const asVolume = choose('as a volume', 4) === 1;
+  const mapping = choose('ids of its own', 3) === 1 ? giveIds(world, container) : undefined;
   const before = { removals: removals.get(image.id), policy: play.policyChanges };
   containers.set(container, image.id);
   const request = async ({ store }: ImagesNode): Promise<void> => {
@@ -98,7 +114,7 @@ function use(play: Play): Promise<void> {
     if (record === undefined) throw new Broken('lasting answers', `${image.repository} was pulled, and is not listed`);
     await store.decideForRun({ image: record, userSpecified: '', namespace: '' });
     world.admitted.add(container);
-    await (asVolume ? store.mountVolume(container, 0, record) : store.mountRootfs(container, record));
+    await (asVolume ? store.mountVolume(container, 0, record, mapping) : store.mountRootfs(container, record, mapping));
   };
   begin(play, `use of ${image.repository} by ${container}`, async () => {
     try {
@@ -117,19 +133,21 @@ function use(play: Play): Promise<void> {
       }
       await client.start(`removal of ${container}`, (n) => n.store.removeRootfs(container));
       containers.delete(container);
+      world.ids.delete(container);
     }
   });
   return Promise.resolve();
 }
 
 async function endUse(play: Play): Promise<void> {
-  const { client, containers, pick } = play;
+  const { client, world, containers, pick } = play;
   await answered(play);
   const container = pick('container', [...containers.keys()]);
   if (container === undefined) return;
   begin(play, `removal of ${container}`, async () => {
     await client.start(`removal of ${container}`, (n) => n.store.removeRootfs(container));
     containers.delete(container);
+    world.ids.delete(container);
   });
 }
 

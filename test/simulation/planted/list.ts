@@ -10,6 +10,7 @@ export interface PlantedBug extends SourceChange {
 
 const containers = 'runtime/containers';
 const images = 'runtime/images';
+const services = 'cni-plugins/services';
 
 /** Texts that a file holds exactly once, and what they become. */
 export const planted: readonly PlantedBug[] = [
@@ -131,5 +132,61 @@ export const planted: readonly PlantedBug[] = [
     file: `${images}/blobs.ts`,
     from: 'if (!isOwned(digest) && !shelf.has(digest))',
     to: 'if (!shelf.has(digest))',
+  },
+  {
+    kind: 'images',
+    says: 'a container with ids of its own stands on layers with those of the host',
+    file: `${images}/rootfs.ts`,
+    from: 'else await withMappedLayers({ kernel, folders, folder, userNamespace: mapping.userNamespace }, layers, overlay);',
+    to: 'else await overlay(lower);',
+  },
+  {
+    kind: 'images',
+    says: 'layers stay mounted with the ids of a container after its overlay stands',
+    file: `${images}/mapped-layers.ts`,
+    from: 'await kernel.umount(place, MNT_DETACH);',
+    to: '',
+  },
+  {
+    kind: 'images',
+    says: 'a removed container keeps its root with ids that are given to another',
+    file: `${images}/rootfs.ts`,
+    from: 'await removeMappedRoot(kernel, mappedRoots, id);',
+    to: '',
+  },
+  {
+    kind: 'services',
+    says: 'a service that was answered need not outlive a loss of power',
+    file: `${services}/control/store.ts`,
+    from: "db.exec('PRAGMA synchronous = FULL');",
+    to: '',
+  },
+  {
+    kind: 'services',
+    says: 'a change that the kernel did not take is answered as done when it is repeated',
+    file: `${services}/control/core.ts`,
+    from: 'if (behind) balancer.reconcile(servers);',
+    to: '',
+  },
+  {
+    kind: 'services',
+    says: 'a service that was removed while nobody programmed the kernel stays in it',
+    file: `${services}/nftables/reconcile.ts`,
+    from: 'for (const [server, former] of gone) changes.push(elementChanges(formerOf(filter, holding, server, former), undefined));',
+    to: '',
+  },
+  {
+    kind: 'services',
+    says: 'the thread goes on with what the disk did not take',
+    file: `${services}/control/services.worker.ts`,
+    from: 'if (!isPortcullisError(thrown) || isStorages(thrown))',
+    to: 'if (!isPortcullisError(thrown))',
+  },
+  {
+    kind: 'services',
+    says: 'a mode that another program took is not missed',
+    file: `${services}/nftables/readout.ts`,
+    from: 'if (missing.size > 0) return undefined;',
+    to: '',
   },
 ];
