@@ -7,6 +7,7 @@ import type { SandboxRecord } from '../pods/record.ts';
 import type { ContainersOfSandbox } from '../pods/service.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
 import { unlessGone } from '../state/gone-rows.ts';
+import { createdAfter } from '../state/identity.ts';
 import { settleAll } from '../state/settle.ts';
 import type { Records } from '../state/records.ts';
 import { untilDone } from '../state/until-done.ts';
@@ -126,7 +127,7 @@ export function createContainerService(parts: {
       logPath: effects.logPath(config, sandbox),
       stopSignal: 'SIGTERM',
       user: { uid: 0, gid: 0, additionalGids: [] },
-      createdAt: effects.now(),
+      createdAt: createdAfter(effects.now(), { name }, records.list()),
       startedAt: '0',
       finishedAt: '0',
       exitCode: 0,

@@ -1,9 +1,17 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { startKernelWorker } from '../../base/kernel/index.ts';
+import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { kernelError } from '../../base/kernel/index.ts';
 import { startMonitor } from './conmon.ts';
 import type { MonitorInput } from './conmon.ts';
+import { endProcessesWithArgument, processesWithArgument } from './processes.ts';
 
 const input: MonitorInput = {
   startProgram: () => Promise.reject(new Error('not reached')),
@@ -37,4 +45,46 @@ test('a monitor that cannot be started for want of descriptors leaves none open'
   } finally {
     descriptors.release();
   }
+});
+
+/** A conmon of which `script` is the runtime, in a folder of its own. */
+async function monitorOf(t: TestContext, script: string) {
+  const [reactor, kernel] = [await startReactor(), await startKernelWorker()];
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-conmon-'));
+  t.after(async () => {
+    await Promise.all([reactor.close(), kernel.close()]);
+    rmSync(folder, { recursive: true });
+  });
+  const inside = (name: string): string => join(folder, name);
+  for (const name of ['exits', 'attach', 'bundle']) mkdirSync(inside(name));
+  const id = randomBytes(32).toString('hex');
+  const program = inside('runtime');
+  writeFileSync(program, `#!/bin/sh\nid=${id}\n${script}\n`, { mode: 0o755 });
+  const monitor = await startMonitor({
+    startProgram: programStarter(reactor, kernel),
+    conmon: '/usr/bin/conmon',
+    handler: { program, path: program, globalArgs: [] as readonly string[] } as MonitorInput['handler'],
+    id,
+    bundle: inside('bundle'),
+    folders: { exits: inside('exits'), attach: inside('attach') },
+    logPath: inside('log'),
+    terminal: false,
+    stdin: false,
+    stdinOnce: false,
+    systemdCgroup: false,
+  });
+  return { monitor, id, bundle: inside('bundle') };
+}
+
+test('a runtime that is killed while a process that it began waits for it is a failure soon', { timeout: 60_000 }, async (t) => {
+  const { monitor, id } = await monitorOf(t, "sh -c 'while true; do sleep 0.2; done' sh $id &\nkill -KILL $$");
+  await assert.rejects(monitor.create(), { code: 'RUNTIME_CREATE_FAILED', kind: 'internal', message: /was ended before it had made/ });
+  assert.deepEqual(processesWithArgument(id), [], 'nothing of it stays');
+});
+
+test('a monitor that was killed before its file was written is a failure with a reason', { timeout: 60_000 }, async (t) => {
+  const { monitor, id, bundle } = await monitorOf(t, 'sleep 600 >/dev/null 2>&1 &\nprintf $! > init.pid\nrm monitor.pid');
+  await assert.rejects(monitor.create(), { code: 'RUNTIME_MONITOR_FAILED' });
+  process.kill(Number(readFileSync(join(bundle, 'init.pid'), 'utf8')), 'SIGKILL');
+  await endProcessesWithArgument(id);
 });

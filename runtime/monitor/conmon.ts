@@ -5,9 +5,10 @@ import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { closeFd, isErrno, openPipes, writeFd } from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
-import { processIdentity } from '../../base/process/index.ts';
+import { meansGone, processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
+import { endProcessesWithArgument } from './processes.ts';
 
 export interface MonitorFolders {
   /** Exit codes are kept here, on disk: one file a container, named by its id. */
@@ -25,7 +26,12 @@ export interface MonitoredContainer {
 export const firstExitFile = 'exit';
 
 const createTimeoutMs = 120_000;
+/** How often a conmon that does not answer is looked at, and how often in a row it must wait for a runtime that has ended. */
+const lookMs = 1_000;
+const looks = 3;
 const SIGKILL = 9;
+/** conmon's descriptor at which it waits for the word to begin. */
+const startPipe = 4;
 
 /** A container that conmon is to hold. */
 export interface MonitorInput {
@@ -73,7 +79,7 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
       path: input.conmon,
       argv: ['conmon', ...argumentsFor(input)],
       // Without a locale conmon refuses every argument that is not ASCII, such as a log's path; this part of one is enough.
-      env: { PATH: process.env['PATH'], LC_CTYPE: 'C.UTF-8', _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: '4' },
+      env: { PATH: process.env['PATH'], LC_CTYPE: 'C.UTF-8', _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: String(startPipe) },
       cwd: bundle,
       descriptors: [null, null, null, report.write, gate.read],
     });
@@ -94,10 +100,10 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
       } finally {
         closeFd(gate.write);
       }
-      const { pid, message } = await hear(report.read, child, id);
+      const { pid, message } = await hear(report.read, child, input);
       if (pid <= 0) throw refused(id, input.handler.path, message);
       const init = processIdentity(pid);
-      const monitor = processIdentity(Number(readFileSync(join(bundle, monitorPidFile), 'utf8')));
+      const monitor = monitorIn(bundle);
       if (init === undefined) throw createFailed(id, 'internal', 'its first process ended before it was started');
       if (monitor === undefined)
         throw monitorFailed(id, 'conmon ended at once', 'see the system log; check conmon with `portcullis doctor`');
@@ -112,6 +118,16 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
 }
 
 const monitorPidFile = 'monitor.pid';
+
+/** Undefined where it has ended, or the process that starts it was killed before it could write the file. */
+function monitorIn(bundle: string): ProcessIdentity | undefined {
+  try {
+    return processIdentity(Number(readFileSync(join(bundle, monitorPidFile), 'utf8')));
+  } catch (cause) {
+    if (meansGone(cause)) return undefined;
+    throw cause;
+  }
+}
 
 function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput): string[] {
   return [
@@ -130,10 +146,17 @@ function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput):
 }
 
 /** conmon writes one line of JSON: the pid, or -1 with the runtime's own words. */
-async function hear(fd: number, child: Child, id: string): Promise<{ readonly pid: number; readonly message: string }> {
+async function hear(fd: number, child: Child, input: MonitorInput): Promise<{ readonly pid: number; readonly message: string }> {
+  const { id } = input;
+  const seen: { waiting: number; ending?: Promise<void> } = { waiting: 0 };
+  const watch = setInterval(() => {
+    if (seen.waiting >= looks) return;
+    seen.waiting = waitsForWords(join(input.bundle, monitorPidFile)) ? seen.waiting + 1 : 0;
+    if (seen.waiting === looks) seen.ending = endProcessesWithArgument(id);
+  }, lookMs);
   const socket = new Socket({ fd, readable: true, writable: false });
   const timer = setTimeout(() => {
-    child.kill(SIGKILL);
+    void endProcessesWithArgument(id);
     socket.destroy(monitorFailed(id, `no answer in ${createTimeoutMs / 1000} s`, 'see whether the machine is overloaded, then retry'));
   }, createTimeoutMs);
   try {
@@ -147,10 +170,31 @@ async function hear(fd: number, child: Child, id: string): Promise<{ readonly pi
       await child.exited;
       return { pid: line.pid ?? line.data ?? -1, message: line.message ?? '' };
     }
+    await seen.ending;
+    if (seen.waiting >= looks) throw createFailed(id, 'internal', `${input.handler.path} was ended before it had made the container`);
     throw monitorFailed(id, 'conmon ended without a word', 'see the system log; check conmon with `portcullis doctor`');
   } finally {
+    clearInterval(watch);
     clearTimeout(timer);
     socket.destroy();
+  }
+}
+
+/** read(2), by its number in the kernel's tables. */
+const readCall: Readonly<Record<string, string>> = { x64: '0', arm64: '63' };
+
+/**
+ * Whether conmon reads the last words of a runtime that has ended. Where the runtime was killed (OOM), a process that it had begun may hold the
+ * other end of that pipe, and wait for the runtime for as long as it lives.
+ */
+function waitsForWords(pidFile: string): boolean {
+  try {
+    const pid = Number(readFileSync(pidFile, 'utf8'));
+    const [call, fd] = readFileSync(`/proc/${pid}/syscall`, 'utf8').split(' ');
+    return call === readCall[process.arch] && Number(fd) !== startPipe;
+  } catch {
+    // It has not come so far, has ended, or cannot be looked at: the time limit holds.
+    return false;
   }
 }
 

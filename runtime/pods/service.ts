@@ -4,6 +4,7 @@ import type { Attachment, AttachRequest } from '../../cni-plugins/index.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
 import { unlessGone } from '../state/gone-rows.ts';
+import { createdAfter } from '../state/identity.ts';
 import { settleAll } from '../state/settle.ts';
 import type { Records } from '../state/records.ts';
 import { untilDone } from '../state/until-done.ts';
@@ -157,7 +158,7 @@ export function createSandboxService(parts: {
       cgroupParent,
       ownedCgroups,
       ...(plan.sharedPids && { infra: {} }),
-      createdAt: effects.now(),
+      createdAt: createdAfter(effects.now(), plan, records.list()),
     };
     let mayBeReady = false;
     try {

@@ -77,7 +77,8 @@ const reader: CgroupReader = (mounts.version === 1 ? cgroupV1Reader : cgroupV2Re
 const samples = createCpuSamples();
 let watched: readonly CgroupTarget[] = [];
 
-const since1970 = (): bigint => BigInt(Math.round((performance.timeOrigin + performance.now()) * 1000)) * 1000n;
+/** By the wall clock as it is now: that of `performance` goes on from the start of this thread, whatever the clock is set to since. */
+const since1970 = (): bigint => BigInt(Date.now()) * 1_000_000n;
 
 function sample(): void {
   for (const { id, cgroup } of watched) {

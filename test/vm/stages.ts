@@ -7,6 +7,8 @@ export interface Stage {
   readonly cgroups?: 'v1' | 'hybrid' | 'v2';
   /** More arguments of the kernel. */
   readonly kernel?: string;
+  /** The command runs so often, each time after a boot of the machine (`VM_BOOT`), on one disk (/dev/vda) and one $VM_OUT; once, without a disk, without it. */
+  readonly boots?: number;
   /** Runs before, outside the machine. */
   readonly prepare?: readonly string[];
   readonly memoryMiB: number;
@@ -204,6 +206,29 @@ export const stages: readonly Stage[] = [
     limitMinutes: 30,
     peers: [],
     host: systemd,
+    figures: /^# (pass|fail|skipped) \d+/,
+  },
+  {
+    name: 'reboot',
+    what: 'the machine is reset while pods run and an image is pulled, then rebooted in order: what the next start finds',
+    command: ['bash', 'test/vm/reboot'],
+    boots: 3,
+    memoryMiB: 3072,
+    limitMinutes: 20,
+    peers: [],
+    host: ['/usr/sbin/mkfs.ext4'],
+    figures: /^reboot: (boot \d)/,
+  },
+  {
+    name: 'clock',
+    what: 'the clock jumps by hours, forward and back, while pods run',
+    command: [
+      ...['env', 'TMPDIR=/dev/shm', 'sh', 'packaging/node', '--test', '--test-force-exit', '--test-reporter=tap', 'test/vm/clock.ts'],
+    ],
+    memoryMiB: 3072,
+    limitMinutes: 30,
+    peers: [],
+    host: [],
     figures: /^# (pass|fail|skipped) \d+/,
   },
   ...(['cgroupfs', 'systemd'] as const).map((driver): Stage => ({

@@ -4,7 +4,8 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { stages } from './stages.ts';
@@ -46,9 +47,33 @@ if (chosen.some((stage) => stage.peers.includes('critest'))) {
   if (parser.status !== 0) process.exit(4);
 }
 
+const diskMiB = 2048;
+
 async function run(stage: Stage): Promise<{ readonly ok: boolean; readonly line: string }> {
   console.log(`\n=== ${stage.name}: ${stage.what}`);
   const begin = performance.now();
+  const figures = new Map<string, string>();
+  let [last, code]: [string, number | null] = ['', 0];
+  const lasting = stage.boots === undefined ? undefined : mkdtempSync(join(tmpdir(), 'portcullis-vm-'));
+  for (let boot = 1; boot <= (stage.boots ?? 1) && code === 0; boot += 1)
+    code = await runBoot(stage, boot, lasting, (line) => {
+      console.log(line);
+      if (line.trim() !== '') last = line.trim();
+      // Of several of one kind the last one counts.
+      const match = stage.figures.exec(line);
+      if (match !== null) figures.set(match[1] ?? '', line.replace(/^# /, '').trim());
+    });
+  if (lasting !== undefined) rmSync(lasting, { recursive: true, force: true });
+  const told = stage.name === 'quickstart' ? last : [...figures.values()].join(', ');
+  const minutes = ((performance.now() - begin) / 60_000).toFixed(1);
+  return {
+    ok: code === 0,
+    line: `${code === 0 ? '✔' : '✖'} ${stage.name} (${minutes} min): ${told || `no figures: it ended with ${String(code)}`}`,
+  };
+}
+
+/** @param lasting the folder of what outlives a boot @returns the command's exit code */
+async function runBoot(stage: Stage, boot: number, lasting: string | undefined, tell: (line: string) => void): Promise<number | null> {
   const args = [
     join(here, 'run'),
     '-m',
@@ -58,26 +83,19 @@ async function run(stage: Stage): Promise<{ readonly ok: boolean; readonly line:
     '-g',
     stage.cgroups ?? 'v2',
     ...(stage.kernel === undefined ? [] : ['-c', stage.kernel]),
+    ...(lasting === undefined ? [] : ['-d', join(lasting, 'disk')]),
     ...stage.command,
   ];
-  const child = spawn('bash', args, { cwd: repository, stdio: ['ignore', 'pipe', 'inherit'] });
-  const closed = once(child, 'close') as Promise<[number | null]>;
-  const figures = new Map<string, string>();
-  let last = '';
-  for await (const line of createInterface({ input: child.stdout })) {
-    console.log(line);
-    if (line.trim() !== '') last = line.trim();
-    // Of several of one kind the last one counts.
-    const match = stage.figures.exec(line);
-    if (match !== null) figures.set(match[1] ?? '', line.replace(/^# /, '').trim());
+  const env = { ...process.env, VM_BOOT: String(boot), ...(lasting !== undefined && { VM_OUT: join(lasting, 'out') }) };
+  if (lasting !== undefined && boot === 1) {
+    writeFileSync(join(lasting, 'disk'), '');
+    truncateSync(join(lasting, 'disk'), diskMiB * 2 ** 20);
   }
+  const child = spawn('bash', args, { cwd: repository, env, stdio: ['ignore', 'pipe', 'inherit'] });
+  const closed = once(child, 'close') as Promise<[number | null]>;
+  for await (const line of createInterface({ input: child.stdout })) tell(line);
   const [code] = await closed;
-  const told = stage.name === 'quickstart' ? last : [...figures.values()].join(', ');
-  const minutes = ((performance.now() - begin) / 60_000).toFixed(1);
-  return {
-    ok: code === 0,
-    line: `${code === 0 ? '✔' : '✖'} ${stage.name} (${minutes} min): ${told || `no figures: it ended with ${String(code)}`}`,
-  };
+  return code;
 }
 
 const results = [];

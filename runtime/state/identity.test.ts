@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createdAfter, now } from './identity.ts';
+
+const hourMs = 3_600_000;
+const nanoseconds = (ms: number): bigint => BigInt(ms) * 1_000_000n;
+
+test('times follow the clock, forward and back, and no two are equal', (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: 20 * hourMs });
+  const told = [now(), now()];
+  assert.ok(BigInt(told[1] ?? 0) > BigInt(told[0] ?? 0));
+  for (const hours of [26, 3, 4, 1]) {
+    t.mock.timers.setTime(hours * hourMs);
+    told.push(now(), now());
+    const behind = nanoseconds(hours * hourMs) - BigInt(told.at(-1) ?? 0);
+    assert.ok(behind <= 0n && behind > -1_000n, `${hours}: ${behind}`);
+  }
+  // A clock that is slowed down, and one that ticks coarsely.
+  t.mock.timers.setTime(hourMs - 300);
+  const [late, later] = [BigInt(now()), BigInt(now())];
+  assert.ok(late > BigInt(told.at(-1) ?? 0) && later > late);
+  assert.equal(new Set(told).size, told.length);
+});
+
+test('an attempt is created after each earlier one of the same, whatever the clock says', () => {
+  const all = [
+    { name: 'k8s_main_pod_shop_uid_0', createdAt: '500' },
+    { name: 'k8s_main_pod_shop_uid_1', createdAt: '900' },
+    { name: 'k8s_main_pod_shop_uid_2', createdAt: '700' },
+    { name: 'k8s_main_pod_shop_other_0', createdAt: '5000' },
+  ];
+  assert.equal(createdAfter('100', { name: 'k8s_main_pod_shop_uid_3' }, all), '901');
+  assert.equal(createdAfter('900', { name: 'k8s_main_pod_shop_uid_3' }, all), '901');
+  assert.equal(createdAfter('1000', { name: 'k8s_main_pod_shop_uid_3' }, all), '1000');
+  assert.equal(createdAfter('100', { name: 'k8s_side_pod_shop_uid_0' }, all), '100');
+});
