@@ -3,7 +3,6 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
-import pLimit from 'p-limit';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import { sameProcess } from '../../base/process/index.ts';
@@ -56,6 +55,7 @@ import type { ContainerRecord } from './record.ts';
 import type { ContainerEffects } from './container-effects.ts';
 import type { PidNamespace } from './pid-namespace.ts';
 import { openPidNamespace, sharesPids } from './pid-namespace.ts';
+import { createSlots } from './slots.ts';
 import { signalNumber } from './stop-signal.ts';
 
 export interface EffectParts {
@@ -104,18 +104,7 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
 
 function realEffects(parts: EffectParts): ContainerEffects {
   const { stateDir, handlers, exits, cgroups, images, network } = parts;
-  // Runtimes that all start at once only get in each other's and the daemon's way: a few a processor keep them all busy. One that takes long
-  // waits for something else than a processor, such as a file server that does not answer: others need not wait with it.
-  const limited = pLimit(availableParallelism());
-  const slots = <T>(act: () => Promise<T>): Promise<T> => {
-    const done = Promise.withResolvers<T>();
-    void limited(async () => {
-      const acting = act();
-      acting.then(done.resolve, done.reject);
-      await Promise.race([acting.catch(() => undefined), pause(slotMs)]);
-    });
-    return done.promise;
-  };
+  const slots = createSlots(availableParallelism(), slotMs);
   /** Containers whose start the end of an earlier daemon cut off. */
   const cutOff = new Set<string>();
   const resourceSupport = detectResourceSupport(cgroups);
@@ -227,7 +216,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
         planned: (plan) => void plans.set(record.id, plan),
         accepted: () => {
           // Only on a processor that would be idle; else every pod that waits for its turn would have a monitor that waits.
-          if (limited.activeCount + limited.pendingCount + waiting.size >= availableParallelism()) return;
+          if (slots.count() + waiting.size >= availableParallelism()) return;
           const monitor = startBeside(record, durable);
           waiting.set(record.id, monitor);
           // Told where it is asked for.
@@ -240,7 +229,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
     },
     create: async (record) => {
       const started = waiting.get(record.id);
-      const made = await slots(async () => {
+      const made = await slots.run(async () => {
         const { monitor } = await (started ?? makeLog(record).then((made) => monitorOf(record, made)));
         waiting.delete(record.id);
         return monitor.create();
@@ -263,7 +252,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
       const { class: linkClass, ...rules } = linkPolicyFor(containers);
       await network.setClass(sandbox.id, linkClass, rules);
     },
-    start: (record) => slots(() => handlerOf(record).start(record.id, cutOff.delete(record.id) ? record.init : undefined)),
+    start: (record) => slots.run(() => handlerOf(record).start(record.id, cutOff.delete(record.id) ? record.init : undefined)),
     isStarted: async (record) => {
       const started = await handlerOf(record).isStarted(record.id, record.init);
       if (!started) cutOff.add(record.id);

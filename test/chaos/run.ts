@@ -1,5 +1,6 @@
 /** `npm run test:chaos [-- --kills N] [--seed S] [--only kills|others|workers|faults|rest]`: kills and faults at random moments and at rest; see README.md. */
 import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { writeRun } from '../specification/events.ts';
@@ -122,6 +123,9 @@ try {
   const left = await stopAndLook(scene.daemon, observer, untouched);
   if (values.trace !== undefined) writeRun(values.trace, readJournal(stage.root, `chaos, seed ${values.seed}`, stage.starts));
   if (left.length > 0) failures.push(`after the stop:\n  ${left.join('\n  ')}`);
+  // A stop that is waited for by nobody still has an end of its own.
+  const held = readFileSync(stage.daemonLog, 'utf8').match(/^portcullis: ended although .*$/gm) ?? [];
+  if (held.length > 0) failures.push(`${held.length} stops were held up: ${held[0]}`);
 } catch (thrown) {
   failures.push(thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));
 } finally {

@@ -67,7 +67,7 @@ async function sumOf(stage: Stage, reference: string): Promise<string> {
 
 /** Pods that run when the machine goes down, and one container that has ended. */
 async function runSome(stage: Stage, image: string, attempt: number): Promise<Pick<Promised, 'pods' | 'running' | 'waiting' | 'ended'>> {
-  const named = (name: string) => ({ metadata: { name, uid: name, namespace: 'shop', attempt } });
+  const named = (name: string) => ({ metadata: { name, uid: `${name}-${attempt}`, namespace: 'shop', attempt } });
   const pod = await runPod(stage, 'own', named('own'));
   const host = await runPod(stage, 'host', {
     ...named('host'),

@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createSlots } from './slots.ts';
+
+const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+
+test('acts go on in turn, with their own results', async () => {
+  const slots = createSlots(1, 60_000);
+  const order: string[] = [];
+  const first = slots.run(async () => {
+    await Promise.resolve();
+    order.push('first');
+    throw new Error('of the first');
+  });
+  const second = slots.run(() => Promise.resolve(order.push('second')));
+  assert.equal(slots.count(), 2);
+  await assert.rejects(first, /of the first/);
+  assert.equal(await second, 2);
+  assert.deepEqual(order, ['first', 'second']);
+});
+
+test('an act that is done leaves no timer that holds the process', async () => {
+  const slots = createSlots(2, 600_000);
+  const before = timers();
+  await Promise.all([slots.run(() => Promise.resolve()), slots.run(() => Promise.reject(new Error('no'))).catch(() => undefined)]);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(timers(), before);
+});
+
+test('an act that takes long gives its slot away', async () => {
+  const slots = createSlots(1, 20);
+  const slow = Promise.withResolvers<string>();
+  const first = slots.run(() => slow.promise);
+  assert.equal(await slots.run(() => Promise.resolve('second')), 'second');
+  slow.resolve('first');
+  assert.equal(await first, 'first');
+});
