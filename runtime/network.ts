@@ -25,6 +25,7 @@ export async function openNetwork(
   const names = openNames(config, log);
   const options: NetworkEngineOptions = {
     databasePath: join(root, 'network.db'),
+    ballast: ballastIn(root),
     confDir: cni.confDir,
     policyDir: network.policies,
     choice: { plugins: network.plugins, maxConfigs: network.maxConfigs },

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync } from 'node:fs';
 import { open, statfs } from 'node:fs/promises';
-import { isPortcullisError } from '../errors/index.ts';
+import { isDiskFull } from './failure.ts';
 
 /**
  * A file that only takes space, so that what makes room on a full disk finds the few blocks that it needs itself. It lies on the file system
@@ -63,6 +63,53 @@ export async function withBallast<T>(ballast: Ballast, act: () => Promise<T>): P
     try {
       return await act();
     } catch (error) {
-      if (!isPortcullisError(error) || error.code !== 'STORAGE_DISK_FULL' || !spendBallast(ballast)) throw error;
+      if (!isDiskFull(error) || !spendBallast(ballast)) throw error;
+    }
+}
+
+/** A ballast that is filled again in the background, in whatever thread spends it. */
+export interface TendedBallast {
+  /** Frees a piece, see {@link spendBallast}; it is filled again when there is room. */
+  spend(): boolean;
+  /** Fills it in the background, after `inMs`, and again until it is full. */
+  fillSoon(inMs: number): void;
+  /** Fills no more. */
+  close(): void;
+}
+
+const refillMs = 60_000;
+
+export function tendBallast(ballast: Ballast): TendedBallast {
+  let filling: NodeJS.Timeout | undefined;
+  // What hinders it now is tried again: that a disk is full is reported by the calls that it fails.
+  const fillSoon = (inMs: number): void => {
+    filling ??= setTimeout(() => {
+      filling = undefined;
+      fillBallast(ballast).then(
+        (isFull) => {
+          if (!isFull) fillSoon(refillMs);
+        },
+        () => fillSoon(refillMs),
+      );
+    }, inMs).unref();
+  };
+  return {
+    spend: () => {
+      const spent = spendBallast(ballast);
+      if (spent) fillSoon(refillMs);
+      return spent;
+    },
+    fillSoon,
+    close: () => clearTimeout(filling),
+  };
+}
+
+/** {@link withBallast} for what does not wait, in a thread that may block. Also what SQLite says of a full disk counts. */
+export function makingRoom<T>(ballast: TendedBallast | undefined, act: () => T): T {
+  for (;;)
+    try {
+      return act();
+    } catch (error) {
+      if (!isDiskFull(error) || ballast?.spend() !== true) throw error;
     }
 }

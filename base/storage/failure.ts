@@ -91,6 +91,13 @@ function bySqlite(result: number): Explanation {
   return result === shortSharedMemory ? diskFull : (byResult[result & 0xff] ?? badStatement);
 }
 
+/** Whether a call of ours, or a statement of SQLite, found no room. */
+export function isDiskFull(thrown: unknown): boolean {
+  if (isPortcullisError(thrown)) return thrown.code === diskFull.code;
+  const result = sqliteResult(thrown);
+  return result !== undefined && bySqlite(result) === diskFull;
+}
+
 /** Turns what node:sqlite or node:fs threw into a coded failure. */
 export function storageFailure(thrown: unknown, attempted: string, path: string): PortcullisError {
   if (isPortcullisError(thrown)) return thrown;

@@ -1,5 +1,5 @@
-export { withBallast } from './ballast.ts';
-export type { Ballast } from './ballast.ts';
+export { makingRoom, tendBallast, withBallast } from './ballast.ts';
+export type { Ballast, TendedBallast } from './ballast.ts';
 export { openDatabase } from './database.ts';
 export { makeFolder, makeFolderSync } from './make-folder.ts';
 export { lockFolder } from './folder-lock.ts';
@@ -8,5 +8,5 @@ export { openReadOnly } from './read-only.ts';
 export type { ReadOnlyDatabase } from './read-only.ts';
 export { dropAbandonedWrites, writeFileAtomic } from './atomic-file.ts';
 export type { Database, Migration, OpenDatabaseOptions, Outlives, SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
-export { sqliteResult, storageFailure } from './failure.ts';
+export { isDiskFull, sqliteResult, storageFailure } from './failure.ts';
 export type { StorageCode } from './failure.ts';

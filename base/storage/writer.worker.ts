@@ -2,7 +2,7 @@ import { open } from 'node:fs/promises';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { errorToJson } from '../errors/index.ts';
 import { append } from '../lists/index.ts';
-import { fillBallast, spendBallast } from './ballast.ts';
+import { tendBallast } from './ballast.ts';
 import { storageFailure } from './failure.ts';
 import { openFile } from './open-file.ts';
 import type { WriteRequest, WriterAnswer, WriterData, WriterMessage, WriterRequest } from './protocol.ts';
@@ -16,32 +16,12 @@ const answer = (message: WriterMessage): void => port.postMessage(message);
 const data = workerData as WriterData;
 
 const syncWithinMs = 50;
-const refillMs = 60_000;
 
 try {
   const db = openFile(data);
-  const { ballast } = data;
-  const spend = (): boolean => {
-    const spent = ballast !== undefined && spendBallast(ballast);
-    if (spent) fillSoon(refillMs);
-    return spent;
-  };
+  const ballast = data.ballast && tendBallast(data.ballast);
+  const spend = (): boolean => ballast?.spend() ?? false;
   const connection = createConnection(db, data.path, spend);
-
-  /** Until it is full. What hinders it now is tried again: that a disk is full is reported by the calls that it fails. */
-  const fillSoon = (inMs: number): void => {
-    filling ??= setTimeout(() => {
-      filling = undefined;
-      if (ballast === undefined) return;
-      fillBallast(ballast).then(
-        (isFull) => {
-          if (!isFull) fillSoon(refillMs);
-        },
-        () => fillSoon(refillMs),
-      );
-    }, inMs).unref();
-  };
-  let filling: NodeJS.Timeout | undefined;
 
   const write = (requests: readonly WriteRequest[]): WriterMessage =>
     connection
@@ -91,13 +71,13 @@ try {
     if (reads.length > 0) answer(reads.map(read));
     const close = requests.find((request) => request.kind === 'close');
     if (close === undefined) return;
-    clearTimeout(filling);
+    ballast?.close();
     db.close();
     answer([{ id: close.id, rows: [] }]);
     port.close();
   });
   answer([{ id: 0, rows: [] }]);
-  if (ballast !== undefined) fillSoon(ballast.fillAfterMs ?? 5_000);
+  ballast?.fillSoon(data.ballast?.fillAfterMs ?? 5_000);
 } catch (error) {
   answer([{ id: 0, error: errorToJson(storageFailure(error, 'open database', data.path)) }]);
   port.close();

@@ -1,4 +1,5 @@
 import { append } from '../../base/lists/index.ts';
+import { isDiskFull } from '../../base/storage/index.ts';
 import type { StalePort } from '../netlink/conntrack.ts';
 import type { HostKernel } from './host-kernel.ts';
 import { isHeld } from './record.ts';
@@ -35,15 +36,19 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
   const going = new Set<string>();
   /** Connections to forget, soon but not while somebody waits: before a released port can be taken again. */
   let stale: StalePort[] = [];
-  let released: AttachmentRecord[] = [];
+  const released: AttachmentRecord[] = [];
 
   const finish = (): void => {
-    const records = released;
-    released = [];
-    for (const record of records) {
-      store.forgetNames(record.id);
-      kernel.doom(record.spec.hostInterface);
-      if (record.spec.portMappings.length > 0) store.freeHostPorts(record.id);
+    for (let record = released.shift(); record !== undefined; record = released.shift()) {
+      try {
+        store.forgetNames(record.id);
+        kernel.doom(record.spec.hostInterface);
+        if (record.spec.portMappings.length > 0) store.freeHostPorts(record.id);
+      } catch (thrown) {
+        // What has no room now is done when there is some.
+        if (isDiskFull(thrown)) released.unshift(record);
+        throw thrown;
+      }
       append(stale, stalePorts(record, false));
     }
   };

@@ -9,6 +9,7 @@ import { after, test } from 'node:test';
 import { createLogger } from '../../base/log/index.ts';
 import type { AttachRequest, NetworkEngine } from '../types.ts';
 import { createNetworkEngine } from './engine.ts';
+import type { NetworkEngineOptions } from './engine.ts';
 
 /** What the tests on the real kernel share: a network and mount namespace of their own, pods to attach, programs in them. */
 
@@ -52,7 +53,7 @@ export interface Fixture {
   readonly folder: string;
   readonly confDir: string;
   readonly databasePath: string;
-  engine(): Promise<NetworkEngine>;
+  engine(more?: Partial<NetworkEngineOptions>): Promise<NetworkEngine>;
   pod(name: string, more?: Partial<AttachRequest>): Pod;
   /** Starts a program that runs until the fixture ends. */
   start(command: string, ...args: string[]): ChildProcess;
@@ -102,8 +103,8 @@ export function createFixture(configuration: object = conflist()): Fixture {
     folder,
     confDir,
     databasePath,
-    engine: () =>
-      createNetworkEngine({ databasePath, confDir, policyDir: join(folder, 'policies'), log: createLogger({ level: 'error' }) }),
+    engine: (more = {}) =>
+      createNetworkEngine({ databasePath, confDir, policyDir: join(folder, 'policies'), log: createLogger({ level: 'error' }), ...more }),
     pod(name, more = {}) {
       const netns = join(namespaces, name);
       shell(`touch ${netns} && unshare --net=${netns} true`);

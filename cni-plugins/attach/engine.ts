@@ -3,6 +3,7 @@ import type { Worker } from 'node:worker_threads';
 import { PortcullisError, errorFromJson, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { startWorker } from '../../base/process/index.ts';
+import type { Ballast } from '../../base/storage/index.ts';
 import type { Attachment, NetworkEngine } from '../types.ts';
 import { createRemoteAttachments } from '../cnm-client/attachments.ts';
 import type { RemoteAttachments } from '../cnm-client/attachments.ts';
@@ -22,6 +23,8 @@ import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './proto
 export interface NetworkEngineOptions {
   /** The network's own SQLite database; its folder is made (0700). */
   readonly databasePath: string;
+  /** A file beside the database, which somebody fills: what a detach may spend on a full disk. */
+  readonly ballast?: Ballast;
   /** CNI configuration, read afresh whenever it changes. It may be missing or empty: then nothing attaches. */
   readonly confDir: string;
   /** Folder of NetworkPolicies and namespaces, followed while the engine runs. It may be missing; absent: there are none. */
@@ -72,6 +75,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
     const started = startThread(
       {
         databasePath: options.databasePath,
+        ...(options.ballast && { ballast: options.ballast }),
         confDir: options.confDir,
         policyDir: options.policyDir ?? '',
         debug: log.level === 'debug',

@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { asPortcullisError, errorToJson } from '../../base/errors/index.ts';
-import { sqliteResult, storageFailure } from '../../base/storage/index.ts';
+import { makingRoom, sqliteResult, storageFailure, tendBallast } from '../../base/storage/index.ts';
 import { openHosts } from './caller.ts';
 import type { Hosts } from './caller.ts';
 import { openNetworkDatabase } from './database.ts';
@@ -50,6 +50,11 @@ const log = {
   warn: (fields: object, message: string) => post({ level: 'warn', fields, message }),
   error: (fields: object, message: string) => post({ level: 'error', fields, message }),
 };
+
+const ballast = settings.ballast && tendBallast(settings.ballast);
+/** Acts that free something succeed on a full disk, too. */
+const freeing: ReadonlySet<Call['do']> = new Set(['leave', 'left', 'gc', 'close']);
+const spendingFor = <T>(call: Call, act: () => T): T => (freeing.has(call.do) ? makingRoom(ballast, act) : act());
 
 // Before the first call: the pods that stand are bound by the policies from the start.
 const policyFolder =
@@ -173,11 +178,12 @@ function openCore(): NetworkCore {
 const graceMs = 200;
 const patienceMs = 1000;
 const reapEveryMs = 10;
+const failedMs = 1000;
 let waitingSince: number | undefined;
 let lastCall = 0;
 let timer: NodeJS.Timeout | undefined;
 
-function reapLater(): void {
+function reapLater(inMs = reapEveryMs): void {
   if (parts?.core === undefined || timer !== undefined) return;
   timer = setTimeout(() => {
     timer = undefined;
@@ -186,14 +192,14 @@ function reapLater(): void {
     const quiet = now - lastCall > graceMs / 4;
     const force = now - waitingSince > patienceMs || (now - waitingSince > graceMs && quiet);
     try {
-      if ((parts?.database.exclusively(() => parts?.core?.reap(force)) ?? 0) > 0) reapLater();
+      if ((makingRoom(ballast, () => parts?.database.exclusively(() => parts?.core?.reap(force))) ?? 0) > 0) reapLater();
       else waitingSince = undefined;
       if (force) waitingSince = undefined;
     } catch (thrown) {
       log.warn({ why: String(thrown) }, 'a detached link could not be deleted; it is tried again');
-      reapLater();
+      reapLater(failedMs);
     }
-  }, reapEveryMs);
+  }, inMs);
 }
 
 /** Answers as soon as the answer is certain; what nobody waits for comes after it, under the same lock. */
@@ -210,14 +216,15 @@ function serve(sequence: number, call: Call): void {
   if (call.do === 'remote-records' || call.do === 'remote-write') return post({ sequence, answer: answerRemote(call) });
   const { database } = open(call.do === 'start');
   if (call.do === 'close') {
-    const answer = database.exclusively(() => answerOwn(call));
+    const answer = spendingFor(call, () => database.exclusively(() => answerOwn(call)));
+    ballast?.close();
     parts?.close();
     parts = undefined;
     return post({ sequence, answer });
   }
   database.exclusively(() => {
     try {
-      post({ sequence, answer: answerOwn(call) });
+      post({ sequence, answer: spendingFor(call, () => answerOwn(call)) });
     } catch (thrown) {
       refuse(sequence, call, thrown);
     }
@@ -274,8 +281,10 @@ function finish(): void {
   const ids = detached;
   detached = [];
   try {
-    ids.forEach(releaseConnections);
-    parts?.core?.finish();
+    makingRoom(ballast, () => {
+      ids.forEach(releaseConnections);
+      parts?.core?.finish();
+    });
   } catch (thrown) {
     log.warn({ why: String(thrown) }, 'what nobody waits for after a detach failed; the namespace takes the link away');
   }

@@ -1,3 +1,4 @@
+import type { Ballast } from '../../base/storage/index.ts';
 import type { LogLevel } from '../../base/log/index.ts';
 import type { SerialisedError } from '../../base/errors/index.ts';
 import type { ChainJob } from '../invoke/chain.types.ts';
@@ -24,6 +25,8 @@ import type { RemoteChange, RemoteRecords } from './remote-store.ts';
 /** What passes between the engine and its Worker. */
 export interface WorkerSettings {
   readonly databasePath: string;
+  /** What detaching and collecting may spend on a full disk. */
+  readonly ballast?: Ballast;
   /** Absent: only plugin calls are served, nothing of our own runtime is read or repaired. */
   readonly confDir?: string;
   /** Folder of NetworkPolicies. */

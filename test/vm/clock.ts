@@ -52,7 +52,7 @@ describe('a clock that is set', () => {
   };
 
   let attempts = 0;
-  for (const hours of [6, -6, -12, 12]) {
+  for (const hours of [6, -12]) {
     const title = `by ${hours} hours`;
 
     it(`${title}: a command has the time that was asked for it`, async () => {

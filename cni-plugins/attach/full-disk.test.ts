@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { appendFileSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import type { NetworkEngine } from '../types.ts';
+import { createFixture, eventually, inPrivateNetns, shell } from './engine.fixture.ts';
+import type { Fixture, Pod } from './engine.fixture.ts';
+
+const kib = 1024;
+
+/** The database on a file system of its own without a free block. */
+if (inPrivateNetns(import.meta.filename, 120_000)) {
+  let fixture: Fixture;
+  let engine: NetworkEngine;
+  let folder = '';
+  const ballast = () => ({ path: join(folder, 'ballast'), bytes: 512 * kib });
+  const filler = (): string => join(folder, 'filler');
+  before(async () => {
+    fixture = createFixture();
+    folder = dirname(fixture.databasePath);
+    mkdirSync(folder, { mode: 0o700 });
+    shell(`mount -t tmpfs -o size=6m,mode=0700 tmpfs ${folder}`);
+    writeFileSync(ballast().path, randomBytes(ballast().bytes), { mode: 0o600 });
+    engine = await fixture.engine({ ballast: ballast() });
+  });
+  after(async () => {
+    rmSync(filler(), { force: true });
+    await engine.close({ removeAll: true });
+    shell(`umount ${folder}`);
+    fixture.end();
+  });
+
+  const fill = (): void => {
+    for (const size of [64 * kib, 4 * kib, 512])
+      try {
+        for (;;) appendFileSync(filler(), randomBytes(size));
+      } catch (thrown) {
+        assert.equal((thrown as NodeJS.ErrnoException).code, 'ENOSPC');
+      }
+  };
+
+  test('a pod is detached, its address is freed, and what is new is refused', async () => {
+    const pods: Pod[] = [];
+    let made = 0;
+    const attach = async (): Promise<void> => {
+      const pod = fixture.pod(`p${(made += 1)}`);
+      await engine.attach(pod.request);
+      pods.push(pod);
+    };
+    for (let index = 0; index < 8; index += 1) await attach();
+    fill();
+    // A few fit into what the database's log already takes.
+    const refused = await (async () => {
+      for (let index = 0; index < 60; index += 1) await attach();
+    })().catch((thrown: unknown) => thrown);
+    assert.ok(isPortcullisError(refused) && refused.code === 'STORAGE_DISK_FULL', String(refused));
+    assert.equal(statSync(ballast().path).size, ballast().bytes, 'what is new spends nothing');
+    for (const { request } of pods) await engine.detach(request.id);
+    for (const { request } of pods) shell(`umount ${request.netns}`);
+    await eventually(() => (fixture.rows('SELECT count(*) FROM lease')[0] === '0' ? true : undefined));
+    assert.ok(statSync(ballast().path).size < ballast().bytes, 'it was spent');
+    rmSync(filler());
+    await attach();
+  });
+}
