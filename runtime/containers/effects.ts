@@ -55,6 +55,7 @@ import type { ContainerRecord } from './record.ts';
 import type { ContainerEffects } from './container-effects.ts';
 import type { PidNamespace } from './pid-namespace.ts';
 import { openPidNamespace, sharesPids } from './pid-namespace.ts';
+import { orNoRoom } from './no-room.ts';
 import { createSlots } from './slots.ts';
 import { signalNumber } from './stop-signal.ts';
 
@@ -229,11 +230,15 @@ function realEffects(parts: EffectParts): ContainerEffects {
     },
     create: async (record) => {
       const started = waiting.get(record.id);
-      const made = await slots.run(async () => {
-        const { monitor } = await (started ?? makeLog(record).then((made) => monitorOf(record, made)));
-        waiting.delete(record.id);
-        return monitor.create();
-      });
+      const made = await slots
+        .run(async () => {
+          const { monitor } = await (started ?? makeLog(record).then((made) => monitorOf(record, made)));
+          waiting.delete(record.id);
+          return monitor.create();
+        })
+        .catch(async (thrown: unknown) => {
+          throw await orNoRoom(thrown, exits.folder);
+        });
       closeNamespace(record.id);
       parts.adoptMonitor(made.monitor.pid);
       const plan = plans.get(record.id);

@@ -39,6 +39,7 @@ export async function spawnDaemon(stage: Stage): Promise<StartingDaemon> {
   const env = { ...process.env, ...stage.faults?.environment };
   const child = spawn(launcher, [...stage.daemonArgs], { stdio: ['ignore', log, log], env });
   closeSync(log);
+  stage.place?.(child.pid ?? 0);
   await once(child, 'spawn');
   const exited = once(child, 'exit') as Promise<[number | null]>;
   const isGone = (): boolean => child.exitCode !== null || child.signalCode !== null;

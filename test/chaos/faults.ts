@@ -5,7 +5,7 @@ import { ContainerState } from '../../runtime/index.ts';
 import { newCase } from './acts.ts';
 import type { Act, Case } from './acts.ts';
 import { endOfLog, spawnDaemon, startDaemon } from './daemon.ts';
-import { drawFault } from './faults/kinds.ts';
+import { drawFault, isRead } from './faults/kinds.ts';
 import { createFaultControl, writeFault } from './faults/orders.ts';
 import type { Fault, FaultControl, Hit } from './faults/orders.ts';
 import { beginAnew, listed, settle } from './kills.ts';
@@ -24,6 +24,8 @@ function caseOf({ stage }: Scene, name: string, round: 0 | 1, port: number): Cas
 
 /** The daemon's own start, as if it were a request. */
 export const startAct = 'start';
+
+export type FaultPart = 'faults' | 'workers' | 'reads';
 
 export interface FaultsReport {
   readonly faults: number;
@@ -97,8 +99,8 @@ export async function failDuringActs(
     readonly recorded: Recorded;
     /** This one, instead of one that is drawn. */
     readonly fault?: Fault;
-    /** Only faults that end a Worker. */
-    readonly workers?: boolean;
+    /** Faults of calls that change something, ends of Workers, or faults of calls that only look. */
+    readonly part: FaultPart;
   },
 ): Promise<FaultsReport> {
   const { random, tell, recorded } = input;
@@ -108,8 +110,8 @@ export async function failDuringActs(
   for (let index = 0; index < input.count; index += 1) {
     const act = turns[index % turns.length];
     const round = random() < 0.5 ? 0 : 1;
-    const hits = recorded.get(act?.name ?? startAct)?.[round] ?? [];
-    const drawn = input.workers === true ? drawWorker(random, hits) : drawFault(random, hits);
+    const hits = (recorded.get(act?.name ?? startAct)?.[round] ?? []).filter((hit) => isRead(hit) === (input.part === 'reads'));
+    const drawn = input.part === 'workers' ? drawWorker(random, hits) : drawFault(random, hits);
     const fault = input.fault ?? drawn;
     const it = caseOf(scene, `fault-${index}`, round, 30_000 + index);
     const title = `fault ${index}: --act ${act?.name ?? startAct} --fault '${writeFault(fault)}'`;

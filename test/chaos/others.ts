@@ -122,7 +122,7 @@ async function killOne(
 }
 
 /** The request again, and its proof; for a container that has ended, with the next attempt of it. */
-async function holds(scene: Scene, act: Act, it: Case, victim: Victim, tally: { monitorLost: number }): Promise<void> {
+export async function holds(scene: Scene, act: Act, it: Case, victim: Victim, tally: { monitorLost: number }): Promise<void> {
   const { cri } = scene.daemon;
   const end = performance.now() + 20_000;
   for (;;) {
@@ -166,7 +166,7 @@ async function comeAgain(scene: Scene, it: Case): Promise<void> {
  * What is reported of the container is what has happened: it runs and answers, or has ended with a code that somebody gave it. Only where
  * its monitor was killed may the code be reported as lost, and never as another.
  */
-async function expectTruth(scene: Scene, it: Case, victim: Victim, tally: { monitorLost: number }): Promise<void> {
+export async function expectTruth(scene: Scene, it: Case, victim: Victim, tally: { monitorLost: number }): Promise<void> {
   if (it.containerId === '') return;
   const { cri } = scene.daemon;
   const end = performance.now() + 15_000;

@@ -1,4 +1,4 @@
-/** `npm run test:chaos [-- --kills N] [--seed S] [--only kills|others|workers|faults|rest]`: kills and faults at random moments and at rest; see README.md. */
+/** `npm run test:chaos [-- --kills N] [--seed S] [--only kills|others|workers|faults|reads|limits|rest]`: kills and faults at random moments and at rest; see README.md. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,6 +14,7 @@ import { failDuringActs, loadFaults, recordPoints, startAct } from './faults.ts'
 import { readFault } from './faults/orders.ts';
 import { killDuringActs, measureActs, openScene } from './kills.ts';
 import type { Scene } from './kills.ts';
+import { limitDuringActs } from './limits.ts';
 import { killOthers, victims } from './others.ts';
 import { openObserver } from './outside.ts';
 import { createRandom } from './random.ts';
@@ -25,7 +26,7 @@ const { values } = parseArgs({
     kills: { type: 'string', default: '200' },
     seed: { type: 'string', default: String(Date.now() % 100_000) },
     pods: { type: 'string', default: '10' },
-    /** kills, others, faults, rest; without it all of them. */
+    /** kills, others, workers, faults, reads, limits, rest; without it all of them. */
     only: { type: 'string' },
     /** One fault, as a failure names it, with --act. */
     fault: { type: 'string' },
@@ -98,22 +99,36 @@ try {
     failures.push(...report.failures);
     figures.push(`${victims.map((victim) => `${report.kills[victim]} kills of ${victim}`).join(', ')} (${report.monitorLost} exits lost)`);
   }
-  if (does('faults') || does('workers')) {
+  const parts = (['workers', 'faults', 'reads'] as const).filter(does);
+  if (parts.length > 0) {
     const control = await loadFaults(scene);
     const recorded = await recordPoints(scene, control, chosen);
     const points = new Set([...recorded.values()].flat(2).map(({ thread, point }) => `${thread}/${point}`));
     if (values.verbose) console.log([...points].sort().join('\n'));
     const fault = values.fault === undefined ? undefined : readFault(values.fault);
-    for (const workers of [true, false]) {
-      if (!does(workers ? 'workers' : 'faults')) continue;
+    for (const part of parts) {
       const list = values.act === startAct ? [] : chosen;
-      const input = { count: share(workers ? 0.1 : 0.25), random, tell, recorded, workers, ...(fault !== undefined && { fault }) };
+      const input = {
+        count: share(part === 'reads' ? 0.05 : part === 'workers' ? 0.1 : 0.15),
+        random,
+        tell,
+        recorded,
+        part,
+        ...(fault !== undefined && { fault }),
+      };
       const report = await failDuringActs(scene, control, list, input);
       failures.push(...report.failures);
       figures.push(
-        `${report.faults} ${workers ? 'ends of Workers' : 'faults'} at ${points.size} points (${report.fired} came, ${report.refused} requests refused, ${report.ended} daemons ended, ${report.leftToStart} left files to the next start)`,
+        `${report.faults} ${{ workers: 'ends of Workers', faults: 'faults', reads: 'faults of reads' }[part]} at ${points.size} points (${report.fired} came, ${report.refused} requests refused, ${report.ended} daemons ended, ${report.leftToStart} left files to the next start)`,
       );
     }
+  }
+  if (does('limits')) {
+    const report = await limitDuringActs(scene, chosen, { count: share(0.05), random, tell });
+    failures.push(...report.failures);
+    figures.push(
+      `${report.limits} limits of descriptors and memory (${report.refused} requests refused, ${report.oomKills} OOM kills, ${report.ended} daemons ended)`,
+    );
   }
   if (does('rest')) {
     const rest = await atRest(scene, Number(values.pods));

@@ -32,6 +32,8 @@ export interface Stage {
   readonly starts: number[];
   /** The daemon that starts next has fault points. */
   faults?: FaultControl;
+  /** Puts each daemon that starts where it is limited. */
+  place?: (pid: number) => void;
   close(): Promise<void>;
 }
 

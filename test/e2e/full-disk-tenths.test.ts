@@ -23,6 +23,8 @@ const mib = 1024 * kib;
 const ballastBytes = 8 * mib;
 const every = process.env['PORTCULLIS_TENTHS'] === 'all';
 const tenths = every ? [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] : [4];
+/** With little room left the network's database is the first that has none. */
+const tenthsOfRecords = every ? tenths : [1];
 const isFull = /DISK_FULL|ENOSPC|no space left/i;
 
 /** A file system of its own in a file, full to the last block but for what is asked to be free. */
@@ -156,7 +158,7 @@ describe('a disk of images and of the database that fills up', () => {
       spare = await stage.pull('good.test/app/spare:1');
     });
 
-  for (const tenth of tenths)
+  for (const tenth of tenthsOfRecords)
     it(`at ${tenth} tenths of what the records of ten pods take`, async () => {
       await ballastIsFull();
       const sizes = (): number =>

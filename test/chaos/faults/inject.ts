@@ -9,8 +9,8 @@ import { syncBuiltinESMExports } from 'node:module';
 import { DatabaseSync } from 'node:sqlite';
 import { parentPort } from 'node:worker_threads';
 import koffi from 'koffi';
-import { errorsOf } from './kinds.ts';
-import { folderVariable } from './orders.ts';
+import { errorsOf, lookUpThread, readErrorsOf } from './kinds.ts';
+import { folderVariable, threadVariable } from './orders.ts';
 import { databaseError, endThread, errnoOf, fileError, killProcess, openPoints, sleepHere, withFault, withLaterFault } from './thread.ts';
 import type { Points } from './thread.ts';
 
@@ -21,8 +21,8 @@ const ordered = process.env[folderVariable] ?? '';
 const points: Points = ordered === '' ? { pass: () => undefined } : openPoints(ordered);
 const textOf = (value: unknown): string => (typeof value === 'string' ? value : typeof value === 'number' ? `fd ${value}` : '');
 
-/** Functions of node:fs that change something, by the name that they have in node:fs/promises. */
-const changing = Object.keys(errorsOf)
+/** Functions of node:fs that change or look at something, by the name that they have in node:fs/promises. */
+const wrapped = Object.keys({ ...errorsOf, ...readErrorsOf })
   .filter((point) => point.startsWith('fs.'))
   .map((point) => point.slice('fs.'.length));
 
@@ -32,17 +32,19 @@ function opensToWrite(flags: unknown): boolean {
   return typeof flags === 'string' && !/^rs?$/.test(flags);
 }
 
+const pointOfFile = (name: string, values: readonly unknown[]): string =>
+  name === 'open' && !opensToWrite(values[1] ?? 'r') ? 'fs.openToRead' : `fs.${name}`;
+
 function injectSync(name: string): void {
   const owner = fs as unknown as Calls;
   const real = owner[`${name}Sync`] as Call | undefined;
   if (real === undefined) return;
   owner[`${name}Sync`] = function faulty(this: unknown, ...values: unknown[]): unknown {
-    if (name === 'open' && !opensToWrite(values[1])) return real.apply(this, values);
     const path = textOf(values[0]);
     const fail = (error: string): never => {
       throw fileError(error, name, path);
     };
-    return withFault<unknown>(points.pass(`fs.${name}`, path), () => real.apply(this, values), fail);
+    return withFault<unknown>(points.pass(pointOfFile(name, values), path), () => real.apply(this, values), fail);
   };
 }
 
@@ -72,7 +74,7 @@ function injectLater(name: string): void {
   owner[name] = async (...values: unknown[]): Promise<unknown> => {
     const path = textOf(values[0]);
     const call = (): Promise<unknown> => real(...values) as Promise<unknown>;
-    const fault = name === 'open' && !opensToWrite(values[1] ?? 'r') ? undefined : points.pass(`fs.${name}`, path);
+    const fault = points.pass(pointOfFile(name, values), path);
     const result = await withLaterFault(fault, call, (error) => fileError(error, name, path));
     if (name === 'open') injectHandle(result as fs.promises.FileHandle, path);
     return result;
@@ -145,7 +147,7 @@ function injectSpawn(): void {
 const answersErrno = /^posix_spawn$/;
 const AF_NETLINK = 16;
 /** syscall(2) by number, where the point's name is another than `syscall`: pidfd_open. */
-const bySystemCall: Readonly<Record<number, string>> = { 434: 'pidfd_open' };
+const bySystemCall: Readonly<Record<number, string>> = { 434: 'pidfd_open', 437: 'openat2' };
 const netlinkSockets = new Set<number>();
 /** Sockets whose next answer is lost. */
 const unanswered = new Set<number>();
@@ -154,7 +156,15 @@ function pointOf(name: string, values: readonly unknown[]): string | undefined {
   if (name === 'send' || name === 'sendto' || name === 'sendmmsg')
     return netlinkSockets.has(Number(values[0])) ? 'netlink.send' : 'socket.send';
   if (name === 'syscall') return bySystemCall[Number(values[0])];
-  return errorsOf[name] === undefined ? undefined : name;
+  return name in errorsOf || name in readErrorsOf ? name : undefined;
+}
+
+/** A process that looks up paths is given an environment of its own: the points go with it. */
+function letLookUpsIn(values: readonly unknown[]): void {
+  const [argv, environment] = [values[4] as unknown[], values[5] as unknown[]];
+  if (!String(argv[0]).startsWith('portcullis-look-up')) return;
+  const more = [`NODE_OPTIONS=${process.env['NODE_OPTIONS'] ?? ''}`, `${folderVariable}=${ordered}`, `${threadVariable}=${lookUpThread}`];
+  environment.unshift(...more.map((text) => (typeof argv[0] === 'string' ? text : Buffer.from(`${text}\0`))));
 }
 
 function injectFunction(name: string, real: Call): Call {
@@ -171,6 +181,7 @@ function injectFunction(name: string, real: Call): Call {
       return failed('ENOBUFS');
     }
     const point = pointOf(name, values);
+    if (name === 'posix_spawn') letLookUpsIn(values);
     const fault = point === undefined ? undefined : points.pass(point, values.filter((value) => typeof value === 'string').join(' '));
     if (fault?.kind === 'after' && point === 'netlink.send') {
       // The kernel does what it was asked and its answer finds no room: netlink(7), ENOBUFS.
@@ -235,7 +246,7 @@ function injectMessages(): void {
 }
 
 if (ordered !== '') {
-  for (const name of changing) {
+  for (const name of wrapped) {
     injectSync(name);
     injectLater(name);
   }

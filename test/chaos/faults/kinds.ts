@@ -73,6 +73,29 @@ export const errorsOf: Readonly<Record<string, readonly string[]>> = {
   'socket.send': ['ENOBUFS'],
 };
 
+const opening = ['EMFILE', 'ENFILE', 'EIO'];
+const looking = ['EIO', 'ENOMEM'];
+
+/** The same of calls that only look. None of these means that something is not there. */
+export const readErrorsOf: Readonly<Record<string, readonly string[]>> = {
+  'fs.openToRead': opening,
+  'fs.readFile': opening,
+  'fs.readdir': opening,
+  'fs.opendir': opening,
+  'fs.stat': looking,
+  'fs.lstat': looking,
+  'fs.statfs': looking,
+  'fs.readlink': looking,
+  'fs.realpath': looking,
+  'fs.access': looking,
+  open: opening,
+  openat2: opening,
+};
+
+/** What is looked at in a process of its own that looks up paths (runtime/host-paths) counts as a read, whatever it is. */
+export const lookUpThread = 'look-up';
+export const isRead = ({ thread, point }: Pick<Hit, 'thread' | 'point'>): boolean => thread === lookUpThread || point in readErrorsOf;
+
 /** Calls that can have their effect and report a failure: what is written may be kept although the disk reports an error. */
 const failsAfter = /^(?:fs\.(?!open$)|sqlite\.(?:COMMIT)$|netlink\.send$|syncfs$|fsync$)/;
 
@@ -83,6 +106,7 @@ const turns: Readonly<Record<string, readonly FaultKind[]>> = { message: ['delay
 export function kindsOf(thread: string, point: string): readonly FaultKind[] {
   const own = turns[point];
   if (own !== undefined) return own;
+  if (isRead({ thread, point })) return ['error'];
   const ends: readonly FaultKind[] = thread === 'main' ? [] : ['end', 'end-after'];
   const fails: readonly FaultKind[] = errorsOf[point] === undefined ? [] : failsAfter.test(point) ? ['error', 'after'] : ['error'];
   // What fails is drawn as often as all else together.
@@ -105,7 +129,7 @@ export function drawFault(random: () => number, recorded: readonly Hit[]): Fault
   const [thread = '', point = ''] = name.split('/');
   const nth = 1 + Math.floor(random() * count);
   const kind = pick(kindsOf(thread, point));
-  const error = pick(errorsOf[point] ?? ['']);
+  const error = pick(errorsOf[point] ?? readErrorsOf[point] ?? ['']);
   const delayMs = pick(delays);
   const fails = kind === 'error' || kind === 'after';
   return { thread, point, nth, kind, error: fails ? error : '', delayMs: kind === 'delay' ? delayMs : 0 };

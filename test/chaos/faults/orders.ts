@@ -31,6 +31,8 @@ export interface Hit {
 
 /** The environment variable that names the folder. Only `inject.ts` reads it: no file of the product does. */
 export const folderVariable = 'PORTCULLIS_FAULTS';
+/** What the main thread of another process is called. */
+export const threadVariable = 'PORTCULLIS_FAULTS_THREAD';
 
 export const ordersFile = (folder: string): string => join(folder, 'orders');
 export const hitsFile = (folder: string): string => join(folder, 'hits');

@@ -3,13 +3,13 @@ import { appendFileSync, closeSync, openSync, readSync } from 'node:fs';
 import { constants } from 'node:os';
 import { getSystemErrorMessage } from 'node:util';
 import { isMainThread, threadName } from 'node:worker_threads';
-import { firedFile, generationDigits, hitsFile, ordersFile, ordersSize } from './orders.ts';
+import { firedFile, generationDigits, hitsFile, ordersFile, ordersSize, threadVariable } from './orders.ts';
 import type { Fault, Orders } from './orders.ts';
 
 // Bound before they are replaced.
 const [append, close, open, read] = [appendFileSync, closeSync, openSync, readSync];
 
-export const ownThread = isMainThread ? 'main' : (threadName ?? 'worker');
+export const ownThread = isMainThread ? (process.env[threadVariable] ?? 'main') : (threadName ?? 'worker');
 
 export interface Points {
   /** @returns the fault that this call has, if it is the one */
