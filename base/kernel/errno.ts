@@ -112,3 +112,14 @@ export function cString(text: string, call: string): string {
 export function isErrno(thrown: unknown, ...errnos: string[]): boolean {
   return thrown instanceof PortcullisError && errnos.some((name) => thrown.code === `KERNEL_${name}`);
 }
+
+const ofReader = ['EAGAIN', 'EINTR', 'EIO', 'EMFILE', 'ENFILE', 'ENOMEM'];
+
+/**
+ * Whether a failed look says nothing of what was looked at: the reader had no descriptor or memory, or the disk failed. Such a failure is passed
+ * on, and never means that something is not there. Also for what node:fs throws.
+ */
+export function leavesUnknown(thrown: unknown): boolean {
+  if (isErrno(thrown, ...ofReader)) return true;
+  return thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string' && ofReader.includes(thrown.code);
+}

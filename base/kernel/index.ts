@@ -1,5 +1,5 @@
 export * from './constants.ts';
-export { errnoName, isErrno, kernelError } from './errno.ts';
+export { errnoName, isErrno, kernelError, leavesUnknown } from './errno.ts';
 export type { KernelCode } from './errno.ts';
 export { cachedFile } from './cached-path.ts';
 export type { CachedFile } from './cached-path.ts';

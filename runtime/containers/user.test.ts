@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { LinuxContainerSecurityContext, SupplementalGroupsPolicy } from '../cri/contract/contract.types.ts';
+import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { parseGroup, parsePasswd, resolveUser, userFrom } from './user.ts';
 
 const passwd = parsePasswd('root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\nbroken line\nbig:x:4294967296:0::/:\n');
@@ -81,5 +82,25 @@ test('user: the files are the image’s own, never the host’s, and bounded', (
     assert.throws(() => resolveUser(root, 'root', undefined), { code: 'RUNTIME_BAD_USER' });
   } finally {
     rmSync(root, { recursive: true });
+  }
+});
+
+test('user: without descriptors nobody is taken for a user without groups', () => {
+  const rootfs = mkdtempSync(join(tmpdir(), 'portcullis-user-'));
+  const descriptors = holdDescriptors();
+  try {
+    mkdirSync(join(rootfs, 'etc'));
+    writeFileSync(join(rootfs, 'etc/passwd'), 'web:x:1000:1000::/:\n');
+    writeFileSync(join(rootfs, 'etc/group'), 'more:x:2000:web\n');
+    const find = () => resolveUser(rootfs, '1000', undefined);
+    assert.deepEqual([find().gid, find().additionalGids], [1000, [1000, 2000]]);
+    for (const count of [0, 1]) {
+      descriptors.fill();
+      descriptors.free(count);
+      assert.throws(find, { code: 'KERNEL_EMFILE' }, `with ${count} descriptors`);
+    }
+  } finally {
+    descriptors.release();
+    rmSync(rootfs, { recursive: true });
   }
 });

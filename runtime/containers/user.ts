@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { O_PATH, O_RDONLY, openFile, openInRoot } from '../../base/kernel/index.ts';
+import { O_PATH, O_RDONLY, leavesUnknown, openFile, openInRoot } from '../../base/kernel/index.ts';
 import { SupplementalGroupsPolicy } from '../cri/contract/contract.types.ts';
 import type { LinuxContainerSecurityContext } from '../cri/contract/contract.types.ts';
 
@@ -131,7 +131,9 @@ function readInRoot(rootfs: string, path: string): string {
   try {
     // Looked at before it is opened: opening a FIFO waits, and opening a device may do anything.
     place = openInRoot(rootfs, path, { flags: O_PATH });
-  } catch {
+  } catch (thrown) {
+    // A user without the groups of the image is another one: it may have more of a right, as the group 0.
+    if (leavesUnknown(thrown)) throw thrown;
     return '';
   }
   let fd: number;

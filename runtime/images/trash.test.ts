@@ -6,10 +6,11 @@ import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
 import type { TestContext } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
+import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { createTrash } from './trash.ts';
 
 /** An ext4 of 4 MiB whose folders grow with every 1024 bytes of names. */
@@ -112,4 +113,28 @@ test('a removal that fails is tried again', { timeout: 60_000 }, async (t) => {
   const [left = ''] = readdirSync(join(folder, 'trash'));
   execFileSync('umount', [join(folder, 'trash', left, 'busy')]);
   while (existsSync(join(folder, 'trash', left))) await pause(50);
+});
+
+test('what could not be removed for want of descriptors goes when there are some', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-trash-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const [trashFolder, layer] = [join(folder, 'trash'), join(folder, 'layer')];
+  mkdirSync(trashFolder);
+  mkdirSync(join(layer, 'fs'), { recursive: true });
+  const kernel = await startKernelWorker();
+  t.after(() => kernel.close());
+  const failed = Promise.withResolvers<undefined>();
+  const trash = createTrash(trashFolder, kernel, { warn: () => failed.resolve(undefined) });
+  const descriptors = holdDescriptors();
+  try {
+    descriptors.fill();
+    await trash.discard(layer);
+    await failed.promise;
+  } finally {
+    descriptors.release();
+  }
+  assert.equal(readdirSync(trashFolder).length, 1);
+  for (let waited = 0; readdirSync(trashFolder).length > 0 && waited < 20_000; waited += 50) await pause(50);
+  assert.deepEqual(readdirSync(trashFolder), []);
+  await trash.settled();
 });

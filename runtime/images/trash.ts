@@ -22,10 +22,10 @@ export interface Trash {
 
 /** A removal that fails, as without room for another thread, is tried again. */
 const firstPauseMs = 1_000;
-const longestPauseMs = 300_000;
+const longestPauseMs = 60_000;
 const closingMs = 2_000;
 
-export function createTrash(folder: string, kernel: Pick<Kernel, 'removeTree' | 'giveUpRemovals'>, log: Logger): Trash {
+export function createTrash(folder: string, kernel: Pick<Kernel, 'removeTree' | 'giveUpRemovals'>, log: Pick<Logger, 'warn'>): Trash {
   let tail: Promise<void> = Promise.resolve();
   let closed = false;
   const isClosed = (): boolean => closed;

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
-import { MS_BIND, mount, setPropagation } from '../../base/kernel/index.ts';
+import { MS_BIND, leavesUnknown, mount, setPropagation } from '../../base/kernel/index.ts';
 import { currentBootId } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { runCommand } from './command.ts';
@@ -87,7 +87,9 @@ function shareFolder(folder: string): boolean {
 function readNote(folder: string): OwnMount | undefined {
   try {
     return parseJson(readFileSync(join(folder, ownMountFile), 'utf8')) as OwnMount;
-  } catch {
+  } catch (thrown) {
+    // Another mount would be laid over ours.
+    if (leavesUnknown(thrown)) throw thrown;
     return undefined;
   }
 }

@@ -8,6 +8,7 @@ import {
   RESOLVE_NO_SYMLINKS,
   closeFd,
   kernelFileSystemOf,
+  leavesUnknown,
   openInRoot,
 } from '../../base/kernel/index.ts';
 
@@ -37,7 +38,8 @@ function at<T>(root: number, path: string, resolve: number, look: (fd: number) =
   let fd: number;
   try {
     fd = openInRoot(root, path, { flags, resolve });
-  } catch {
+  } catch (thrown) {
+    if (leavesUnknown(thrown)) throw thrown;
     return undefined;
   }
   try {
@@ -87,6 +89,7 @@ function entryAt(root: number, folder: string, name: string): Entry {
       if (facts.isSymbolicLink()) return { target: linkTarget(place) };
       return facts.isDirectory() ? 'folder' : 'missing';
     } catch (thrown) {
+      if (leavesUnknown(thrown)) throw thrown;
       return (thrown as NodeJS.ErrnoException).code === 'EACCES' ? 'hidden' : 'missing';
     }
   };

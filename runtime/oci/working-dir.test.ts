@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { O_DIRECTORY, O_PATH, closeFd, openFile, startKernelWorker } from '../../base/kernel/index.ts';
+import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { mountDeadServer, noDeadServer } from '../../test/fixtures/dead-server.ts';
 import { openHostPaths } from '../host-paths/host-paths.ts';
@@ -34,6 +35,16 @@ describe('the working directory before a command', () => {
   });
 
   const check = (cwd: string): void => checkWorkingDir({ root, cwd, container: 'c', runtimeChecks: true });
+
+  it('is not refused as one that is not there where no descriptor is left to look', () => {
+    const descriptors = holdDescriptors();
+    try {
+      descriptors.fill();
+      assert.throws(() => check(folder), { code: 'KERNEL_EMFILE' });
+    } finally {
+      descriptors.release();
+    }
+  });
 
   it('is found in the root and in mounts', () => {
     for (const cwd of ['/', folder, `${folder}/good`, '/dev/pts', '/sys/kernel', '/dev/shm/..']) check(cwd);

@@ -25,6 +25,11 @@ for (const [title, args] of [
     'faults during requests and the start: an answer with a reason, and the request succeeds',
     ['--only', 'faults', '--kills', '11', '--seed', '1'],
   ],
+  [
+    'few descriptors and little memory during requests: an answer with a reason, and the request succeeds',
+    ['--only', 'limits', '--kills', '4', '--seed', '1'],
+  ],
+  ['reads that fail: nothing is taken for gone', ['--only', 'reads', '--kills', '4', '--seed', '1']],
   ['Workers ended during requests: the daemon goes on, or ends and comes back', ['--only', 'workers', '--kills', '6', '--seed', '1']],
   ['killed and stopped at rest: pods run on, logs have no gap, exits are told as they were', ['--only', 'rest', '--pods', '3']],
 ] as const) {

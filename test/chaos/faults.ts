@@ -107,12 +107,15 @@ export async function failDuringActs(
   const failures: string[] = [];
   const tally: Tally = { fired: 0, refused: 0, ended: 0, leftToStart: 0 };
   const turns: readonly (Act | undefined)[] = input.fault !== undefined && chosen.length === 1 ? chosen : [...chosen, undefined];
+  const hitsOf = (act: Act | undefined, round: 0 | 1): readonly Hit[] =>
+    (recorded.get(act?.name ?? startAct)?.[round] ?? []).filter((hit) => isRead(hit) === (input.part === 'reads'));
   for (let index = 0; index < input.count; index += 1) {
     const act = turns[index % turns.length];
     const round = random() < 0.5 ? 0 : 1;
-    const hits = (recorded.get(act?.name ?? startAct)?.[round] ?? []).filter((hit) => isRead(hit) === (input.part === 'reads'));
-    const drawn = input.part === 'workers' ? drawWorker(random, hits) : drawFault(random, hits);
-    const fault = input.fault ?? drawn;
+    const hits = hitsOf(act, round);
+    // Some acts look at nothing.
+    if (hits.length === 0 && input.fault === undefined) continue;
+    const fault = input.fault ?? (input.part === 'workers' ? drawWorker(random, hits) : drawFault(random, hits));
     const it = caseOf(scene, `fault-${index}`, round, 30_000 + index);
     const title = `fault ${index}: --act ${act?.name ?? startAct} --fault '${writeFault(fault)}'`;
     try {
