@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -50,7 +51,9 @@ export async function limitDuringActs(
       const ofMemory = Math.floor(index / chosen.length) % 2 === 1;
       const room = Math.floor(random() ** 2 * (ofMemory ? mostMemory : mostDescriptors));
       const title = `limit ${index}: ${act.name} with ${ofMemory ? `${(room / mib).toFixed(1)} MiB of memory` : `${room} descriptors`}`;
-      const limit = (): void => (ofMemory ? group.leave(room) : leaveDescriptors(scene.daemon.pid, room));
+      // A neighbour in the cgroup takes what there is: the kernel kills the largest, which is the daemon.
+      const crowded = ofMemory && random() < 0.5;
+      const limit = (): void => (ofMemory ? group.leave(room, crowded) : leaveDescriptors(scene.daemon.pid, room));
       const lift = (): void => (ofMemory ? group.lift() : liftDescriptors(scene.daemon.pid));
       try {
         const outcome = await limitOne(scene, act, index, { limit, lift, kills: group.kills, tally });
@@ -108,8 +111,8 @@ async function limitOne(
   const before = kills();
   limit();
   const failure = await attempt(scene, () => act.request(scene.daemon.cri, it));
-  // Of which a killed process is one: the kernel has done so before it answers, the daemon's end takes a moment.
-  await pause(100);
+  // What the kernel kills takes a moment to end.
+  await pause(300);
   const killed = kills() > before;
   if (failure !== undefined) tally.refused += 1;
   if (scene.daemon.isGone()) {
@@ -168,8 +171,11 @@ async function descriptorsLeft({ pid, descriptors }: { readonly pid: number; rea
 
 interface Group {
   enter(pid: number): void;
-  /** Sets the limit to what cannot be given back and `bytes` more: what is read from files has to be read again and again. */
-  leave(bytes: number): void;
+  /**
+   * Sets the limit to what cannot be given back and `bytes` more: what is read from files has to be read again and again.
+   * @param crowded another process takes all that is left
+   */
+  leave(bytes: number, crowded: boolean): void;
   lift(): void;
   /** OOM kills so far. */
   kills(): number;
@@ -185,6 +191,7 @@ function openGroup(name: string): Group {
     ? ['memory.limit_in_bytes', 'memory.usage_in_bytes', 'memory.oom_control']
     : ['memory.max', 'memory.current', 'memory.events'];
   mkdirSync(folder);
+  let neighbour: ChildProcess | undefined;
   const read = (file: string): string => readFileSync(join(folder, file), 'utf8');
   const write = (file: string, text: string): void => writeFileSync(join(folder, file), text);
   const ids = (): string[] =>
@@ -193,18 +200,26 @@ function openGroup(name: string): Group {
       .filter((id) => id !== '');
   return {
     enter: (pid) => write('cgroup.procs', String(pid)),
-    leave: (bytes) => {
+    leave: (bytes, crowded) => {
       const files = [...read('memory.stat').matchAll(/^(?:in)?active_file (\d+)/gm)].reduce((sum, [, count]) => sum + Number(count), 0);
       const least = Number(read(usageFile)) - files + bytes;
       // Version 1 refuses a limit that it cannot reach by giving memory back.
       for (let limit = least; ; limit += mib)
         try {
-          return write(limitFile, String(limit));
+          write(limitFile, String(limit));
+          break;
         } catch (thrown) {
           if ((thrown as NodeJS.ErrnoException).code !== 'EBUSY') throw thrown;
         }
+      if (!crowded) return;
+      neighbour = spawn('tail', ['/dev/zero'], { stdio: 'ignore' });
+      write('cgroup.procs', String(neighbour.pid ?? 0));
     },
-    lift: () => write(limitFile, isV1 ? '-1' : 'max'),
+    lift: () => {
+      neighbour?.kill('SIGKILL');
+      neighbour = undefined;
+      write(limitFile, isV1 ? '-1' : 'max');
+    },
     kills: () => Number(/^oom_kill (\d+)/m.exec(read(killsFile))?.[1] ?? 0),
     ids,
     close: () => rmdirSync(folder),
