@@ -54,7 +54,10 @@ export async function limitDuringActs(
       // A neighbour in the cgroup takes what there is: the kernel kills the largest, which is the daemon.
       const crowded = ofMemory && random() < 0.5;
       const limit = (): void => (ofMemory ? group.leave(room, crowded) : leaveDescriptors(scene.daemon.pid, room));
-      const lift = (): void => (ofMemory ? group.lift() : liftDescriptors(scene.daemon.pid));
+      const lift = (): void => {
+        if (ofMemory) group.lift();
+        else if (!scene.daemon.isGone()) liftDescriptors(scene.daemon.pid);
+      };
       try {
         const outcome = await limitOne(scene, act, index, { limit, lift, kills: group.kills, tally });
         const left = await settle(scene.observer, scene.idle);
@@ -63,8 +66,8 @@ export async function limitDuringActs(
       } catch (thrown) {
         failures.push(`${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
         tell(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(stage)}`);
+        lift();
         if (scene.daemon.isGone()) scene.daemon = await startDaemon(stage);
-        else lift();
         await beginAnew(scene);
       }
     }
@@ -111,19 +114,17 @@ async function limitOne(
   const before = kills();
   limit();
   const failure = await attempt(scene, () => act.request(scene.daemon.cri, it));
+  if (failure !== undefined) tally.refused += 1;
+  // Also while there is none left: what lives is not reported as gone.
+  if (failure !== undefined && it.containerId !== '') await stillTrue(scene, it.containerId);
+  lift();
   // What the kernel kills takes a moment to end.
   await pause(300);
   const killed = kills() > before;
-  if (failure !== undefined) tally.refused += 1;
   if (scene.daemon.isGone()) {
     if (!killed) throw new Error(`the daemon has ended; the end of its log:\n${endOfLog(scene.stage)}`);
     tally.ended += 1;
-    lift();
     scene.daemon = await startDaemon(scene.stage);
-  } else {
-    // Also while there is none left: what lives is not reported as gone.
-    if (failure !== undefined && it.containerId !== '') await stillTrue(scene, it.containerId);
-    lift();
   }
   // A monitor that is killed takes the exit code with it.
   const victim = killed ? 'monitor' : 'init';
