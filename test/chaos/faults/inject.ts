@@ -35,11 +35,16 @@ function opensToWrite(flags: unknown): boolean {
 const pointOfFile = (name: string, values: readonly unknown[]): string =>
   name === 'open' && !opensToWrite(values[1] ?? 'r') ? 'fs.openToRead' : `fs.${name}`;
 
+/** What Node reads by the same functions to load the program. */
+const isProgram = (name: string, values: readonly unknown[]): boolean =>
+  pointOfFile(name, values) in readErrorsOf && (values[0] instanceof URL || /\/(?:dist|node_modules)\//.test(textOf(values[0])));
+
 function injectSync(name: string): void {
   const owner = fs as unknown as Calls;
   const real = owner[`${name}Sync`] as Call | undefined;
   if (real === undefined) return;
   owner[`${name}Sync`] = function faulty(this: unknown, ...values: unknown[]): unknown {
+    if (isProgram(name, values)) return real.apply(this, values);
     const path = textOf(values[0]);
     const fail = (error: string): never => {
       throw fileError(error, name, path);

@@ -1,16 +1,18 @@
 /** Writes, starts, mounts and sends by the doors of the product, one act a run: what fault points are tried on. Prints `done`, or the code of the failure. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { openSync, closeSync, writeFileSync } from 'node:fs';
-import { open, writeFile } from 'node:fs/promises';
+import { closeSync, openSync, statSync, writeFileSync } from 'node:fs';
+import { open, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Worker, isMainThread, parentPort } from 'node:worker_threads';
 import {
   AF_NETLINK,
+  O_PATH,
   SOCK_RAW,
   bindNetlink,
   closeFd,
   mount,
+  openFile,
   reapProcess,
   recv,
   send,
@@ -31,6 +33,10 @@ const actsOf: Readonly<Record<string, () => unknown>> = {
     await handle.sync();
   },
   open: () => closeSync(openSync(file, 'w')),
+  look: () => closeSync(openSync(folder, 'r')),
+  readdir: () => readdir(folder),
+  stat: () => statSync(folder),
+  kernel: () => closeFd(openFile(folder, O_PATH)),
   spawn: () => once(spawn('true'), 'exit'),
   posix_spawn: async () => {
     const pid = spawnProcess({ path: '/bin/true', argv: ['true'], env: {}, descriptors: [null, null, null] });
