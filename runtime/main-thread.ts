@@ -34,18 +34,25 @@ export function favourMainThread(log: Logger): void {
 /** From their first moment: with a busy processor most of a Worker's start is waiting. */
 function favourBriefWorkers(): void {
   let before = new Set(threads());
-  process.on('worker', (worker: Worker) => {
+  const favour = ({ threadName }: Worker): void => {
     const now = threads();
     const started = now.filter((thread) => !before.has(thread));
     before = new Set(now);
-    if (worker.threadName === null || !brief.has(worker.threadName)) return;
+    if (threadName === null || !brief.has(threadName)) return;
     for (const thread of started) {
       try {
         // Until it has run it has its parent's name.
-        if ([nameOf(process.pid), worker.threadName.slice(0, 15)].includes(nameOf(thread))) raiseThreadPriority(nice, thread);
+        if ([nameOf(process.pid), threadName.slice(0, 15)].includes(nameOf(thread))) raiseThreadPriority(nice, thread);
       } catch {
         // It has ended.
       }
+    }
+  };
+  process.on('worker', (worker: Worker) => {
+    try {
+      favour(worker);
+    } catch {
+      // Without a descriptor to look it takes its turn among others: nothing that anybody waits for.
     }
   });
 }
