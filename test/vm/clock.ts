@@ -121,7 +121,7 @@ describe('a clock that is set', () => {
     const { items } = await runtime().listPodSandbox({});
     const createdAt = (id: string): bigint => items.find((item) => item.id === id)?.createdAt ?? 0n;
     assert.ok(createdAt(second.id) > createdAt(first.id));
-    const next = await runContainer(stage, second, { image, command: ['sleep', '600'] });
+    const next = await runContainer(stage, second, { image, command: ['sleep', '600'], more: { metadata: { name: 'main', attempt: 1 } } });
     const [one, other] = [await statusOf(old), await statusOf(next)];
     assert.ok(other.createdAt > one.createdAt);
     assertAboutNow(other.startedAt, 'the start');
