@@ -5,7 +5,16 @@ import type { Database, Outlives, SqlRow, Statement } from '../../base/storage/i
 import { stateMigrations } from '../../runtime/state/schema.ts';
 import type { Incarnation } from './incarnation.ts';
 import type { Decisions } from './decisions.ts';
-import type { DatabaseFollower } from './watch.ts';
+
+/** Follows what a simulated database keeps. */
+export interface DatabaseFollower {
+  /** A database without rows: the first one, and one that is filled again with what a loss of power left. */
+  readonly begins: (db: DatabaseSync) => void;
+  /** A transaction was committed. */
+  readonly committed: (db: DatabaseSync) => void;
+  /** The power was lost, and this is what the database kept. */
+  readonly restored: (db: DatabaseSync) => void;
+}
 
 /**
  * The daemon's database on the simulated disk: SQLite itself, in memory. What SQLite promises, and no more: a transaction is kept whole or not

@@ -10,5 +10,6 @@ const bug = planted.find((one) => one.says.includes(says));
 if (says === '' || bug === undefined) throw new Error(`no planted bug says: ${says}`);
 registerStandIns(bug);
 const { recordHistories } = await import('./simulated.ts');
+if (bug.kind === 'services') throw new Error('the specification has no services');
 const { runs } = await recordHistories(bug.kind, Number(first), Number(count));
 process.stdout.write(`${JSON.stringify(runs)}\n`);

@@ -2,13 +2,16 @@ import { drawnFrom } from '../simulation/decisions.ts';
 import type { ImagesWorld } from '../simulation/images/images-node.ts';
 import { Broken } from '../simulation/invariants.ts';
 import { playerOf } from '../simulation/kinds.ts';
-import type { Kind } from '../simulation/kinds.ts';
 import { daemonDies } from '../simulation/life.ts';
-import type { DatabaseFollower } from '../simulation/watch.ts';
+import type { DatabaseFollower } from '../simulation/database.ts';
 import type { World } from '../simulation/world.ts';
 import type { Run, TraceEvent } from './events.ts';
 import { beginStateJournal, commit, eventsOf, journalRows } from './journal.ts';
 import type { Row } from './journal.ts';
+
+/** The kinds of histories whose life the specification describes: services of the network have none there. */
+
+export type TracedKind = 'pods' | 'images';
 
 export interface Recorded {
   readonly runs: readonly Run[];
@@ -20,7 +23,7 @@ export interface Recorded {
  * The runs of so many seeds of the simulator. They come from three places: the journal of the simulated database, which a loss of power
  * cuts as it cuts the rows; the simulated processes and links; and the deaths of the daemon. Call `registerStandIns` before.
  */
-export async function recordHistories(kind: Kind, first: number, count: number): Promise<Recorded> {
+export async function recordHistories(kind: TracedKind, first: number, count: number): Promise<Recorded> {
   const play = await playerOf(kind);
   const runs: Run[] = [];
   const broken: string[] = [];
