@@ -15,6 +15,8 @@ test('a null device is nobody else’s', (t) => {
   assert.equal(fstatSync(one).mode & 0o7777, 0o666);
   fchownSync(one, 1000, 1000);
   fchmodSync(one, 0);
-  for (const { uid, mode } of [fstatSync(other), statSync('/dev/null')])
-    assert.deepEqual([uid, mode & 0o7777], [before.uid, before.mode & 0o7777]);
+  const { uid, mode } = fstatSync(other);
+  assert.deepEqual([uid, mode & 0o7777], [0, 0o666]);
+  // Another program may change the machine's meanwhile: what counts is that this did not.
+  assert.notEqual(statSync('/dev/null').mode & 0o7777, 0);
 });

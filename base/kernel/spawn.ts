@@ -1,13 +1,13 @@
 import { cString, checked, kernelError, uninterrupted } from './errno.ts';
 import { closeFd } from './files.ts';
 import { glibc } from './libc.ts';
+import { openNullDevice } from './null-device.ts';
 
 const c = {
   posixSpawn: glibc('posix_spawn', 'int', ['void *', 'str', 'void *', 'void *', 'str *', 'str *']),
   actionsInit: glibc('posix_spawn_file_actions_init', 'int', ['void *']),
   actionsDestroy: glibc('posix_spawn_file_actions_destroy', 'int', ['void *']),
   addDup2: glibc('posix_spawn_file_actions_adddup2', 'int', ['void *', 'int', 'int']),
-  addOpen: glibc('posix_spawn_file_actions_addopen', 'int', ['void *', 'int', 'str', 'int', 'uint']),
   addCloseFrom: glibc('posix_spawn_file_actions_addclosefrom_np', 'int', ['void *', 'int']),
   addChdir: glibc('posix_spawn_file_actions_addchdir_np', 'int', ['void *', 'str']),
   attrInit: glibc('posix_spawnattr_init', 'int', ['void *']),
@@ -26,7 +26,6 @@ const signalSetSize = 128;
 const POSIX_SPAWN_SETPGROUP = 0x02;
 const POSIX_SPAWN_SETSIGDEF = 0x04;
 const POSIX_SPAWN_SETSIGMASK = 0x08;
-const O_RDWR = 2;
 const O_CLOEXEC = 0o2000000;
 const WNOHANG = 1;
 
@@ -37,7 +36,7 @@ export interface SpawnedProcess {
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
-  /** What the child finds at 0, 1, 2 …: a descriptor of ours, or `null` for /dev/null. It inherits nothing else. */
+  /** What the child finds at 0, 1, 2 …: a descriptor of ours, or `null` for a null device of its own. It inherits nothing else. */
   readonly descriptors: readonly (number | null)[];
   /** The child leads a process group of its own, so that a signal can reach it with its children. */
   readonly ownGroup?: boolean;
@@ -57,12 +56,13 @@ export function spawnProcess(process: SpawnedProcess): number {
   };
   ok(c.actionsInit(actions), 'posix_spawn_file_actions_init');
   ok(c.attrInit(attributes), 'posix_spawnattr_init');
+  let device: number | undefined;
   try {
     if (process.cwd !== undefined) ok(c.addChdir(actions, cString(process.cwd, 'posix_spawn')), 'posix_spawn_file_actions_addchdir_np');
     for (const [target, source] of process.descriptors.entries()) {
-      if (source === null) ok(c.addOpen(actions, target, '/dev/null', O_RDWR, 0), 'posix_spawn_file_actions_addopen');
+      // Not the machine's /dev/null: an OCI runtime gives its standard streams to the user of a container.
       // Also right when the numbers are equal: glibc then takes the close-on-exec mark away.
-      else ok(c.addDup2(actions, source, target), 'posix_spawn_file_actions_adddup2');
+      ok(c.addDup2(actions, source ?? (device ??= openNullDevice()), target), 'posix_spawn_file_actions_adddup2');
     }
     // Ours are close-on-exec; what a library or the starter of this process left open is not.
     ok(c.addCloseFrom(actions, process.descriptors.length), 'posix_spawn_file_actions_addclosefrom_np');
@@ -89,6 +89,7 @@ export function spawnProcess(process: SpawnedProcess): number {
     );
     return pid.readInt32LE(0);
   } finally {
+    if (device !== undefined) closeFd(device);
     c.actionsDestroy(actions);
     c.attrDestroy(attributes);
   }

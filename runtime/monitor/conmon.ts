@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Socket } from 'node:net';
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { closeFd, isErrno, openPipes, writeFd } from '../../base/kernel/index.ts';
+import { closeFd, isErrno, openNullDevice, openPipes, writeFd } from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import { meansGone, processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
@@ -32,6 +32,8 @@ const looks = 3;
 const SIGKILL = 9;
 /** conmon's descriptor at which it waits for the word to begin. */
 const startPipe = 4;
+/** The descriptor of a null device that it hands on to the runtime. */
+const nullDevice = 5;
 
 /** A container that conmon is to hold. */
 export interface MonitorInput {
@@ -72,8 +74,10 @@ export interface WaitingMonitor {
 export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor> {
   const { id, bundle } = input;
   const [report, gate] = openPipes();
+  let device: number | undefined;
   let child: Child;
   try {
+    device = openNullDevice();
     // cwd: conmon leaves its `oom` mark in its working folder. Standard streams must be nobody's pipe: conmon outlives us.
     child = await input.startProgram({
       path: input.conmon,
@@ -81,7 +85,7 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
       // Without a locale conmon refuses every argument that is not ASCII, such as a log's path; this part of one is enough.
       env: { PATH: process.env['PATH'], LC_CTYPE: 'C.UTF-8', _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: String(startPipe) },
       cwd: bundle,
-      descriptors: [null, null, null, report.write, gate.read],
+      descriptors: [device, device, device, report.write, gate.read, device],
     });
   } catch (cause) {
     for (const fd of [report.read, gate.write]) closeFd(fd);
@@ -90,6 +94,7 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
     throw monitorFailed(id, reasonOf(cause), 'install conmon (`portcullis doctor --fix`)');
   } finally {
     for (const fd of [report.write, gate.read]) closeFd(fd);
+    if (device !== undefined) closeFd(device);
   }
   return {
     create: async () => {
@@ -132,7 +137,7 @@ function monitorIn(bundle: string): ProcessIdentity | undefined {
 function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput): string[] {
   return [
     ...['--cid', id, '--cuuid', id.slice(0, 16), '--name', id.slice(0, 16), '--bundle', bundle],
-    ...['--runtime', handler.program, ...handler.globalArgs.flatMap((arg) => ['--runtime-arg', arg])],
+    ...runtimeArguments(handler),
     // First into the bundle, whose file system is another one than that of the exits as a rule: the code is not lost where that one is full.
     ...['--persist-dir', bundle, '--exit-dir', folders.exits, '--socket-dir-path', folders.attach],
     ...['--conmon-pidfile', join(bundle, monitorPidFile), '--container-pidfile', join(bundle, 'init.pid')],
@@ -143,6 +148,17 @@ function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput):
     ...(input.stdin && !input.stdinOnce ? ['--leave-stdin-open'] : []),
     ...(input.systemdCgroup ? ['--systemd-cgroup'] : []),
   ];
+}
+
+/**
+ * The standard input that conmon has for a runtime is the machine's /dev/null. crun gives it to the root of a user namespace, and without one leaves it to a
+ * container whose root may change its mode, for the whole machine; runc opens the container's own in its place. So crun begins with ours.
+ */
+const withOwnInput = `exec "$0" "$@" <&${nullDevice} ${nullDevice}<&-`;
+
+function runtimeArguments({ kind, program, globalArgs }: RuntimeHandler): string[] {
+  const [first, ...more] = kind === 'crun' ? ['/bin/sh', '-c', withOwnInput, program, ...globalArgs] : [program, ...globalArgs];
+  return ['--runtime', first, ...more.flatMap((arg) => ['--runtime-arg', arg])];
 }
 
 /** conmon writes one line of JSON: the pid, or -1 with the runtime's own words. */

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { S_IFCHR, bindMount, mknod, mount, umount } from '../../base/kernel/index.ts';
-import { createContainer, execute, removePod, runPod } from '../fixtures/pod.ts';
+import { createContainer, execute, namespaceOptions, removePod, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -72,4 +72,52 @@ describe('the null device of the host', () => {
         assert.match(stdout, /^crw-rw-rw-.* 1, +3 [^]*\n0\n$/);
         await removePod(stage, pod);
       });
+
+  it('belongs to no container in a user namespace, nor to a command in one', async (t) => {
+    const { runtimeHandlers } = await stage.daemon.cri.runtime.status({});
+    if (!runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true))
+      return t.skip('this runtime has no user namespaces');
+    const ids = [{ hostId: 1_000_000, containerId: 0, length: 65_536 }];
+    const security = { namespaceOptions: { ...namespaceOptions, usernsOptions: { mode: 0 as const, uids: ids, gids: ids } } };
+    const pod = await runPod(stage, 'null-mapped', { linux: { securityContext: security } });
+    assert.equal(facts(), untouched, 'the pod');
+    const command = ['sh', '-c', `${grab}; exec sleep 600`];
+    const containerId = await createContainer(stage, pod, { image, command, security });
+    assert.equal(facts(), untouched, 'created');
+    await stage.daemon.cri.runtime.startContainer({ containerId });
+    assert.equal(facts(), untouched, 'started');
+    assert.equal((await execute(stage, containerId, 'sh', '-c', grab)).exitCode, 0);
+    assert.equal(facts(), untouched, 'ExecSync');
+    for (const tty of [false, true]) {
+      const { url } = await stage.daemon.cri.runtime.exec({
+        ...{ containerId, cmd: ['sh', '-c', grab], tty, stdin: false, stdout: true, stderr: false },
+      });
+      assert.equal((await (await openCommand(url)).status).status, 'Success');
+      assert.equal(facts(), untouched, `exec${tty ? ' with a terminal' : ''}`);
+    }
+    await removePod(stage, pod);
+  });
+
+  for (const runtimeHandler of ['crun', 'runc'])
+    it(`is not changed by the root of a container: ${runtimeHandler}`, async () => {
+      const pod = await runPod(stage, `null-root-${runtimeHandler}`, {}, runtimeHandler);
+      const containerId = await createContainer(stage, pod, { image, command: ['sh', '-c', `${grab}; exec sleep 600`] });
+      await stage.daemon.cri.runtime.startContainer({ containerId });
+      assert.equal((await execute(stage, containerId, 'sh', '-c', grab)).exitCode, 0);
+      assert.equal(facts(), untouched);
+      await removePod(stage, pod);
+    });
+
+  it('belongs to no process that holds the namespaces of a pod', async (t) => {
+    const { runtimeHandlers } = await stage.daemon.cri.runtime.status({});
+    if (!runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true))
+      return t.skip('this runtime has no user namespaces');
+    const ids = [{ hostId: 1_000_000, containerId: 0, length: 65_536 }];
+    const shared = { ...namespaceOptions, pid: 0 as const, usernsOptions: { mode: 0 as const, uids: ids, gids: ids } };
+    const security = { namespaceOptions: shared };
+    const pod = await runPod(stage, 'null-shared', { linux: { securityContext: security } });
+    await createContainer(stage, pod, { image, command: ['sleep', '600'], security });
+    assert.equal(facts(), untouched);
+    await removePod(stage, pod);
+  });
 });
