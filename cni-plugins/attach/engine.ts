@@ -47,6 +47,10 @@ interface Thread {
   stop(): Promise<void>;
 }
 
+/** Between the loss of a thread and the next one, where nobody asks for it before: doubled for each that is lost at once. */
+const firstPauseMs = 500;
+const longestPauseMs = 60_000;
+
 /**
  * Starts the engine in the network namespace of this process and brings the kernel to the recorded state: what a killed
  * process left half made is removed, attachments that stand are kept. Resolves when that is done.
@@ -68,6 +72,20 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
     return answer;
   };
 
+  let losses = 0;
+  /** What a lost thread had begun and answered is finished by the next one, also where nobody asks for anything any more. */
+  const finishSoon = (): void => {
+    const look = async (): Promise<void> => {
+      if (closed) return;
+      await ask({ do: 'figures' });
+      losses = 0;
+    };
+    const failed = (thrown: unknown): void =>
+      log.warn({ why: reasonOf(thrown) }, 'what a lost network thread had begun was not finished: the next request finishes it');
+    setTimeout(() => void look().catch(failed), Math.min(longestPauseMs, firstPauseMs * 2 ** losses)).unref();
+    losses += 1;
+  };
+
   /** A Worker that was lost is started again by the next call; it reconciles before it answers. */
   const current = (): Thread => {
     if (closed) throw lost('the engine is closed', 'start a new one');
@@ -86,7 +104,9 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
         ended: () => {
           if (thread !== started) return;
           thread = undefined;
-          if (!closed) listening.lost();
+          if (closed) return;
+          listening.lost();
+          finishSoon();
         },
         handedOver: (connection) => listening.take(connection),
         ...(options.onNamed !== undefined && { named: options.onNamed }),

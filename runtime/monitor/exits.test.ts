@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -216,4 +216,13 @@ test('a monitor that ends before the first process is reported at once, and one 
   assert.equal((await told).code, 137);
   await pause(100);
   assert.equal(lost, 1);
+});
+
+test('what a monitor left that was killed while it wrote goes with the exit, and no other', async () => {
+  for (const name of ['b1.3LCCZ3', 'b1', 'b12', 'b12.3LCCZ3']) writeFileSync(join(folder, name), '0');
+  await exits.forget('b1');
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.startsWith('b1')),
+    ['b12', 'b12.3LCCZ3'],
+  );
 });

@@ -1,6 +1,6 @@
 import { watch } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
-import { mkdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { pidfdInfo } from '../../base/kernel/index.ts';
@@ -152,7 +152,11 @@ export async function openExitWatch(input: {
       lookOnce();
       return finish;
     },
-    forget: (id) => rm(join(folder, id), { force: true }),
+    forget: async (id) => {
+      // A monitor that was killed while it wrote leaves a file of the name that glib makes for g_file_set_contents: the exit's, and six letters.
+      const isOfId = (name: string): boolean => name === id || name.startsWith(`${id}.`);
+      for (const name of (await readdir(folder)).filter(isOfId)) await rm(join(folder, name), { force: true });
+    },
     close: () => watcher.close(),
   };
 }
