@@ -1,6 +1,6 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { asPortcullisError, errorToJson } from '../base/errors/index.ts';
+import { asPortcullisError, errorToJson, isPortcullisError } from '../base/errors/index.ts';
 import type { PortcullisError } from '../base/errors/index.ts';
 import { printableText } from './printable.ts';
 
@@ -31,7 +31,7 @@ export async function run(
   try {
     process.exitCode = await action();
   } catch (thrown) {
-    const error = asPortcullisError(thrown, {
+    const error = asPortcullisError(await named(thrown), {
       code: 'CLI_FAILED',
       kind: 'internal',
       attempted: 'run the command',
@@ -43,4 +43,14 @@ export async function run(
     );
     process.exitCode = codeOf(error) ?? (error.kind === 'invalid' ? exitCodes.usage : exitCodes.failed);
   }
+}
+
+/** A failure of a file or folder names it, with the system's reason, and is no defect of the command. */
+async function named(thrown: unknown): Promise<unknown> {
+  if (!(thrown instanceof Error) || isPortcullisError(thrown)) return thrown;
+  const { code, syscall, path } = thrown as NodeJS.ErrnoException;
+  if (code === undefined || syscall === undefined || path === undefined) return thrown;
+  // Loads the library that calls the kernel: for a failure only.
+  const { kernelError } = await import('../base/kernel/index.ts');
+  return kernelError(code, syscall, path);
 }

@@ -55,7 +55,7 @@ interface Running {
 
 /**
  * Also removes what a killed daemon left in the folder for console sockets, whose path must be short.
- * @throws RUNTIME_STREAMING_LISTEN when the port that is configured is taken
+ * @throws RUNTIME_STREAMING_LISTEN when the port that is configured is taken, or the address is not one of the node
  */
 export async function openStreamingService(parts: {
   readonly options: StreamingOptions;
@@ -203,7 +203,6 @@ export async function openStreamingService(parts: {
 /** The Worker listens with the first session only: an operator learns at the start that its port is taken. */
 async function requireFreePort(options: StreamingOptions): Promise<void> {
   const { address: host, port } = options;
-  if (port === 0) return;
   const server = createServer();
   try {
     await once(server.listen({ host, port, exclusive: true }), 'listening');

@@ -63,6 +63,23 @@ describe('a daemon that cannot start', () => {
     assert.match(output, /RUNTIME_STREAMING_LISTEN/);
   });
 
+  it('exits with 4 and says why where the address of its streams is not one of the node', async () => {
+    const { code, output } = await start({ streaming: { address: '192.0.2.9', port: 0 } });
+    assert.equal(code, 4, output);
+    assert.match(output, /RUNTIME_STREAMING_LISTEN/);
+  });
+
+  for (const [name, what] of [
+    ['root', 'folder of its images'],
+    ['state', 'folder of its state'],
+  ] as const)
+    it(`exits with 4 and says why where a file stands in place of the ${what}`, async () => {
+      writeFileSync(folders[name], '');
+      const { code, output } = await start({});
+      assert.equal(code, 4, output);
+      assert.match(output, new RegExp(`${folders[name]}.*\\[(?!CLI_FAILED)[A-Z_]+\\]`));
+    });
+
   it('exits with 4 and says why where another process listens at its socket', async () => {
     await listen(folders.socket);
     const { code, output } = await start({});
