@@ -23,6 +23,9 @@ function compile(schema: JsonSchema): ValidateFunction {
     allowUnionTypes: true,
     strictRequired: false,
     validateFormats: false,
+    // Schemas are ours: checking them against the schema of schemas takes as long again, at each start. Strict mode refuses a wrong keyword all the same.
+    validateSchema: false,
+    meta: false,
   });
   const validator = ajv.compile(schema);
   compiled.set(schema, validator);
