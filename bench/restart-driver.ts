@@ -10,6 +10,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ContainerState, createCriClient } from '../runtime/index.ts';
 import type { CriClient } from '../runtime/index.ts';
+import { accepts } from '../test/fixtures/accepts.ts';
 import type { RestartFigures } from './restart-figures.ts';
 
 const [socket = '', runtime = '', folder = ''] = process.argv.slice(2);
@@ -64,7 +65,8 @@ function commandOf(words: readonly string[]): readonly string[] {
 async function until(request: (client: CriClient) => Promise<boolean>): Promise<number> {
   for (;;) {
     try {
-      if (await request(cri)) return performance.now();
+      // Costs the daemon nothing while it starts.
+      if ((await accepts(socket)) && (await request(cri))) return performance.now();
     } catch {
       cri.close();
       cri = createCriClient(socket);
