@@ -152,7 +152,8 @@ function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput):
 
 /**
  * The standard input that conmon has for a runtime is the machine's /dev/null. crun gives it to the root of a user namespace, and without one leaves it to a
- * container whose root may change its mode, for the whole machine; runc opens the container's own in its place. So crun begins with ours.
+ * container whose root may change its mode, for the whole machine; runc opens the container's own in its place. So crun begins with ours
+ * (docs/decisions/0077).
  */
 const withOwnInput = `exec "$0" "$@" <&${nullDevice} ${nullDevice}<&-`;
 
