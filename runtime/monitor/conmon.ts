@@ -137,7 +137,7 @@ function monitorIn(bundle: string): ProcessIdentity | undefined {
 function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput): string[] {
   return [
     ...['--cid', id, '--cuuid', id.slice(0, 16), '--name', id.slice(0, 16), '--bundle', bundle],
-    ...runtimeArguments(handler),
+    ...runtimeArguments(handler, input),
     // First into the bundle, whose file system is another one than that of the exits as a rule: the code is not lost where that one is full.
     ...['--persist-dir', bundle, '--exit-dir', folders.exits, '--socket-dir-path', folders.attach],
     ...['--conmon-pidfile', join(bundle, monitorPidFile), '--container-pidfile', join(bundle, 'init.pid')],
@@ -151,14 +151,18 @@ function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput):
 }
 
 /**
- * The standard input that conmon has for a runtime is the machine's /dev/null. crun gives it to the root of a user namespace, and without one leaves it to a
- * container whose root may change its mode, for the whole machine; runc opens the container's own in its place. So crun begins with ours
- * (docs/decisions/0077).
+ * Where a container has no input, conmon opens the machine's /dev/null as a runtime's standard input, and with a terminal as its standard output, too. crun
+ * gives them to the root of a user namespace, and without one leaves them to a container whose root may change their mode, for the whole machine; runc opens
+ * the container's own in their place. So crun begins with ours (docs/decisions/0077).
  */
-const withOwnInput = `exec "$0" "$@" <&${nullDevice} ${nullDevice}<&-`;
-
-function runtimeArguments({ kind, program, globalArgs }: RuntimeHandler): string[] {
-  const [first, ...more] = kind === 'crun' ? ['/bin/sh', '-c', withOwnInput, program, ...globalArgs] : [program, ...globalArgs];
+function runtimeArguments(
+  { kind, program, globalArgs }: RuntimeHandler,
+  { stdin, terminal }: Pick<MonitorInput, 'stdin' | 'terminal'>,
+): string[] {
+  const own = [program, ...globalArgs];
+  const ours = `<&${nullDevice} ${terminal ? `>&${nullDevice} ` : ''}${nullDevice}<&-`;
+  const isPiped = stdin && !terminal;
+  const [first = '', ...more] = kind === 'crun' && !isPiped ? ['/bin/sh', '-c', `exec "$0" "$@" ${ours}`, ...own] : own;
   return ['--runtime', first, ...more.flatMap((arg) => ['--runtime-arg', arg])];
 }
 

@@ -73,35 +73,43 @@ describe('the null device of the host', () => {
         await removePod(stage, pod);
       });
 
-  it('belongs to no container in a user namespace, nor to a command in one', async (t) => {
-    const { runtimeHandlers } = await stage.daemon.cri.runtime.status({});
-    if (!runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true))
-      return t.skip('this runtime has no user namespaces');
-    const ids = [{ hostId: 1_000_000, containerId: 0, length: 65_536 }];
-    const security = { namespaceOptions: { ...namespaceOptions, usernsOptions: { mode: 0 as const, uids: ids, gids: ids } } };
-    const pod = await runPod(stage, 'null-mapped', { linux: { securityContext: security } });
-    assert.equal(facts(), untouched, 'the pod');
-    const command = ['sh', '-c', `${grab}; exec sleep 600`];
-    const containerId = await createContainer(stage, pod, { image, command, security });
-    assert.equal(facts(), untouched, 'created');
-    await stage.daemon.cri.runtime.startContainer({ containerId });
-    assert.equal(facts(), untouched, 'started');
-    assert.equal((await execute(stage, containerId, 'sh', '-c', grab)).exitCode, 0);
-    assert.equal(facts(), untouched, 'ExecSync');
-    for (const tty of [false, true]) {
-      const { url } = await stage.daemon.cri.runtime.exec({
-        ...{ containerId, cmd: ['sh', '-c', grab], tty, stdin: false, stdout: true, stderr: false },
-      });
-      assert.equal((await (await openCommand(url)).status).status, 'Success');
-      assert.equal(facts(), untouched, `exec${tty ? ' with a terminal' : ''}`);
-    }
-    await removePod(stage, pod);
-  });
+  for (const tty of [false, true])
+    it(`belongs to no container in a user namespace, nor to a command in one${tty ? ', with a terminal' : ''}`, async (t) => {
+      const { runtimeHandlers } = await stage.daemon.cri.runtime.status({});
+      if (!runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true))
+        return t.skip('this runtime has no user namespaces');
+      const ids = [{ hostId: 1_000_000, containerId: 0, length: 65_536 }];
+      const security = { namespaceOptions: { ...namespaceOptions, usernsOptions: { mode: 0 as const, uids: ids, gids: ids } } };
+      const pod = await runPod(stage, `null-mapped-${tty}`, { linux: { securityContext: security } });
+      assert.equal(facts(), untouched, 'the pod');
+      const command = ['sh', '-c', `${grab}; exec sleep 600`];
+      const containerId = await createContainer(stage, pod, { image, command, security, more: { tty } });
+      assert.equal(facts(), untouched, 'created');
+      await stage.daemon.cri.runtime.startContainer({ containerId });
+      assert.equal(facts(), untouched, 'started');
+      assert.equal((await execute(stage, containerId, 'sh', '-c', grab)).exitCode, 0);
+      assert.equal(facts(), untouched, 'ExecSync');
+      for (const terminal of [false, true]) {
+        const { url } = await stage.daemon.cri.runtime.exec({
+          ...{ containerId, cmd: ['sh', '-c', grab], tty: terminal, stdin: false, stdout: true, stderr: false },
+        });
+        assert.equal((await (await openCommand(url)).status).status, 'Success');
+        assert.equal(facts(), untouched, `exec${terminal ? ' with a terminal' : ''}`);
+      }
+      await removePod(stage, pod);
+    });
 
   for (const runtimeHandler of ['crun', 'runc'])
     it(`is not changed by the root of a container: ${runtimeHandler}`, async () => {
       const pod = await runPod(stage, `null-root-${runtimeHandler}`, {}, runtimeHandler);
-      const containerId = await createContainer(stage, pod, { image, command: ['sh', '-c', `${grab}; exec sleep 600`] });
+      const command = ['sh', '-c', `${grab}; exec sleep 600`];
+      for (const [name, more] of Object.entries({ terminal: { tty: true }, input: { stdin: true }, both: { tty: true, stdin: true } })) {
+        const started = await createContainer(stage, pod, { name, image, command, more });
+        await stage.daemon.cri.runtime.startContainer({ containerId: started });
+        assert.equal((await execute(stage, started, 'true')).exitCode, 0);
+        assert.equal(facts(), untouched, name);
+      }
+      const containerId = await createContainer(stage, pod, { image, command });
       await stage.daemon.cri.runtime.startContainer({ containerId });
       assert.equal((await execute(stage, containerId, 'sh', '-c', grab)).exitCode, 0);
       assert.equal(facts(), untouched);
