@@ -28,7 +28,7 @@ test('what a runtime refuses for want of room is no fault of the request', async
   });
   const kindOf = async (thrown: unknown): Promise<string> => {
     const found = await orNoRoom(thrown, folder);
-    return isPortcullisError(found) ? found.kind : 'none of ours';
+    return isPortcullisError(found) ? found.kind : 'without a code';
   };
   assert.equal(await kindOf(refused('precondition')), 'precondition');
   const filler = join(folder, 'filler');
@@ -36,7 +36,7 @@ test('what a runtime refuses for want of room is no fault of the request', async
   assert.equal(await kindOf(refused('precondition')), 'exhausted');
   assert.match(String(await orNoRoom(refused('precondition'), folder)), /no space left .* crun said: open etc\/resolv.conf/);
   assert.equal(await kindOf(refused('internal')), 'internal');
-  assert.equal(await kindOf(new Error('another')), 'none of ours');
+  assert.equal(await kindOf(new Error('another')), 'without a code');
   rmSync(filler);
   for (const name of ['a', 'b', 'c']) writeFileSync(join(folder, name), '');
   assert.equal(await kindOf(refused('precondition')), 'exhausted', 'without inodes');

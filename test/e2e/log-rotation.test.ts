@@ -177,7 +177,7 @@ describe('rotation that is configured', () => {
   });
 });
 
-describe('a log that cannot be made anew', () => {
+describe('a log that cannot be reopened', () => {
   let stage: Stage;
   let disk = '';
   let pod: Pod;

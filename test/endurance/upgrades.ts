@@ -87,7 +87,7 @@ try {
       .split('\n')
       .map((line) => Number(line.split(' ').at(-1)));
     const gap = numbers.findIndex((number, index) => number !== index + 1);
-    if (gap !== -1) failures.push(`line ${gap + 1} of the log of ${pod.config.metadata?.name ?? ''} is missing or stands there twice`);
+    if (gap !== -1) failures.push(`line ${gap + 1} of the log of ${pod.config.metadata?.name ?? ''} is missing or was written twice`);
   }
 } catch (thrown) {
   failures.push(explain(thrown));

@@ -1,6 +1,7 @@
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { Client } from './client.ts';
 import { troubles } from './faults.ts';
+import { troubleAmong } from './node-steps.ts';
 import { hold } from './invariants.ts';
 import type { Choices, Step } from './play-steps.ts';
 import type { PodsNode } from './pods-node.ts';
@@ -275,14 +276,6 @@ async function restartMachine(play: Play): Promise<void> {
   }
 }
 
-function makeTrouble({ world, choose }: Play): Promise<void> {
-  const trouble = troubles[choose('trouble', troubles.length)] ?? 'no descriptors';
-  const ms = [2_000, 30_000, 300_000][choose('length', 3)] ?? 2_000;
-  world.tell(`  for ${ms / 1_000} s: ${trouble}`);
-  world.troubles.begin(trouble, ms);
-  return Promise.resolve();
-}
-
 function jumpClock({ world, choose }: Play): Promise<void> {
   const ms = [1_000, -1_000, 20 * hours, -20 * hours, 90_000 * hours, -90_000 * hours][choose('jump', 6)] ?? 0;
   world.tell(`  the clock jumps by ${ms / 1_000} s`);
@@ -321,7 +314,7 @@ export const ordinary: readonly Step<Play>[] = [
 export const rare: readonly Step<Play>[] = [
   ...ordinary,
   ['restart the machine', restartMachine],
-  ['trouble', makeTrouble],
+  ['trouble', troubleAmong(troubles)],
   ['jump of the clock', jumpClock],
   ['loss of a Worker', loseWorkers],
 ];

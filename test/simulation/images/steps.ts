@@ -1,6 +1,7 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import type { LayerMapping } from '../../../runtime/images/types.ts';
 import { troubles } from '../faults.ts';
+import { jumpByHours, troubleAmong } from '../node-steps.ts';
 import { Broken, hold } from '../invariants.ts';
 import type { Step } from '../play-steps.ts';
 import { storeRoot } from './images-node.ts';
@@ -209,21 +210,6 @@ function damageLayer({ world, pick }: Play): void {
   [file.text, file.kept] = ['', ''];
 }
 
-function makeTrouble({ world, choose }: Play): Promise<void> {
-  const trouble = troubles[choose('trouble', 2)] ?? 'no descriptors';
-  const ms = [2_000, 30_000, 300_000][choose('length', 3)] ?? 2_000;
-  world.tell(`  for ${ms / 1_000} s: ${trouble}`);
-  world.troubles.begin(trouble, ms);
-  return Promise.resolve();
-}
-
-function jumpClock({ world, choose }: Play): Promise<void> {
-  const hours = [1, -1, 90_000, -90_000][choose('jump', 4)] ?? 0;
-  world.tell(`  the clock jumps by ${hours} h`);
-  world.scheduler.jump(hours * 3_600_000);
-  return Promise.resolve();
-}
-
 function endWorkers({ world }: Play): Promise<void> {
   world.tell('  the unpack Workers end');
   loseWorkers();
@@ -248,8 +234,8 @@ export const rare: readonly Step<Play>[] = [
   ['kill the daemon', killDaemon],
   ['lose the power', cutPower],
   ['lose the power', cutPower],
-  ['trouble', makeTrouble],
-  ['jump of the clock', jumpClock],
+  ['trouble', troubleAmong(troubles.slice(0, 2))],
+  ['jump of the clock', jumpByHours],
   ['loss of the Workers', endWorkers],
   ['change the policy', changePolicy],
 ];

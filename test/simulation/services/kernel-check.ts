@@ -121,7 +121,7 @@ function wrongIn(table: Table | undefined, family: Family, declared: readonly De
       if (mayEnd && chain === 'refuse') ending.add(key.slice(0, -16));
       else wrong.push(`IPv${family}: ${key} is left in ${set}, and leads to ${chain}`);
     }
-  if (slotsLeft.size > 0 && !mayHaveSlots) wrong.push(`IPv${family}: ${slotsLeft.size} slots of nobody are left`);
+  if (slotsLeft.size > 0 && !mayHaveSlots) wrong.push(`IPv${family}: ${slotsLeft.size} slots that belong to no service are left`);
   const addresses = new Set(declared.flatMap(({ service }) => service.addresses.filter((one) => isOf(family, one)).map(addressHex)));
   const refused = setOf('addresses');
   for (const address of addresses) if (!refused.has(address)) wrong.push(`IPv${family}: other ports are not refused at ${address}`);

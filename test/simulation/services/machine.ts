@@ -31,7 +31,7 @@ export function servicesMachine(): ServicesMachine {
   return current;
 }
 
-/** A call of the thread, which blocks it. @param failure as the caller is told of an errno */
+/** A call of the thread, which blocks it. @param failure makes the error that the caller gets, from an errno */
 export function effect<T>(kind: EffectKind, name: string, failure: (errno: string) => unknown, body: () => T): T {
   if (thread.getStore()?.hasEnded === true) throw new Gone('the thread has ended');
   try {

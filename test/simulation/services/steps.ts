@@ -4,6 +4,7 @@ import type { Request } from '../../../cni-plugins/netlink/socket.ts';
 import type { RefusedService, Service } from '../../../cni-plugins/services/model.ts';
 import type { Client } from '../client.ts';
 import { troubles } from '../faults.ts';
+import { jumpByHours, troubleAmong } from '../node-steps.ts';
 import { hold } from '../invariants.ts';
 import type { Choices, Step } from '../play-steps.ts';
 import { drawService, isTaken, mostServices, sourceOf, withBackends } from './declared.ts';
@@ -169,21 +170,6 @@ async function restartMachine({ world, client }: Play): Promise<void> {
   });
 }
 
-function makeTrouble({ world, choose }: Play): Promise<void> {
-  const trouble = troubles[choose('trouble', troubles.length)] ?? 'no descriptors';
-  const ms = [2_000, 30_000, 300_000][choose('length', 3)] ?? 2_000;
-  world.tell(`  for ${ms / 1_000} s: ${trouble}`);
-  world.troubles.begin(trouble, ms);
-  return Promise.resolve();
-}
-
-function jumpClock({ world, choose }: Play): Promise<void> {
-  const hours = [1, -1, 90_000, -90_000][choose('jump', 4)] ?? 0;
-  world.tell(`  the clock jumps by ${hours} h`);
-  world.scheduler.jump(hours * 3_600_000);
-  return Promise.resolve();
-}
-
 const pause = ({ client, choose }: Play): Promise<void> => client.wait([100, 6_000, 70_000][choose('pause', 3)] ?? 100);
 
 export const ordinary: readonly Step<Play>[] = [
@@ -208,6 +194,6 @@ export const rare: readonly Step<Play>[] = [
   ['lose the thread', loseThread],
   ['kill the daemon', killDaemon],
   ['restart the machine', restartMachine],
-  ['trouble', makeTrouble],
-  ['jump of the clock', jumpClock],
+  ['trouble', troubleAmong(troubles)],
+  ['jump of the clock', jumpByHours],
 ];
