@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { dropAbandonedWrites, writeFileAtomic } from './index.ts';
+import { dropAbandonedWrites, dropOldAbandonedWrites, writeFileAtomic } from './index.ts';
 
 test('what killed writes left beside a file goes; the file, and what others wrote, stays', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-atomic-'));
@@ -15,4 +15,18 @@ test('what killed writes left beside a file goes; the file, and what others wrot
   await dropAbandonedWrites(file);
   assert.deepEqual(readdirSync(folder).sort(), ['.a.json.tmp', '.b.json.0123456789ab.tmp', 'a.json', 'a.json.bak']);
   assert.equal(readFileSync(file, 'utf8'), 'kept');
+});
+
+test('of a shared folder only old abandoned writes go: a write that is under way stays', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-atomic-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const long = new Date(Date.now() - 3_600_000);
+  for (const name of ['.a.json.0123456789ab.tmp', '.b.0123456789ab.tmp', 'c.0123456789ab.tmp', '.d.tmp']) {
+    writeFileSync(join(folder, name), '');
+    utimesSync(join(folder, name), long, long);
+  }
+  writeFileSync(join(folder, '.a.json.ba9876543210.tmp'), '');
+  await dropOldAbandonedWrites(folder);
+  assert.deepEqual(readdirSync(folder).sort(), ['.a.json.ba9876543210.tmp', '.d.tmp', 'c.0123456789ab.tmp']);
+  await dropOldAbandonedWrites(join(folder, 'none'));
 });

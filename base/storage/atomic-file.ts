@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { open, readdir, rename, unlink } from 'node:fs/promises';
+import { lstat, open, readdir, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { storageFailure } from './failure.ts';
 
@@ -42,6 +42,22 @@ export async function dropAbandonedWrites(path: string): Promise<void> {
     for (const name of (await readdir(folder)).filter(isOurs)) await unlink(join(folder, name));
   } catch (error) {
     throw storageFailure(error, 'clean up beside file', path);
+  }
+}
+
+/** A write takes milliseconds; one that is this old is nobody's. */
+const abandonedMs = 600_000;
+
+/**
+ * Removes what killed writes left in a folder that several processes may write to: only what is older than ten minutes. A folder that cannot
+ * be read, and a file that cannot be removed, stay as they are: nothing depends on them.
+ */
+export async function dropOldAbandonedWrites(folder: string): Promise<void> {
+  const names = await readdir(folder).catch(() => [] as string[]);
+  for (const name of names.filter((each) => /^\..+\.[0-9a-f]{12}\.tmp$/.test(each))) {
+    const path = join(folder, name);
+    const found = await lstat(path).catch(() => undefined);
+    if (found?.isFile() === true && found.mtimeMs < Date.now() - abandonedMs) await unlink(path).catch(() => undefined);
   }
 }
 

@@ -6,7 +6,7 @@ export { lockFolder } from './folder-lock.ts';
 export type { FolderLock } from './folder-lock.ts';
 export { openReadOnly } from './read-only.ts';
 export type { ReadOnlyDatabase } from './read-only.ts';
-export { dropAbandonedWrites, writeFileAtomic } from './atomic-file.ts';
+export { dropAbandonedWrites, dropOldAbandonedWrites, writeFileAtomic } from './atomic-file.ts';
 export type { Database, Migration, OpenDatabaseOptions, Outlives, SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
 export { isDiskFull, sqliteResult, storageFailure } from './failure.ts';
 export type { StorageCode } from './failure.ts';

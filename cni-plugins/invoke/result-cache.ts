@@ -1,7 +1,7 @@
 import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
-import { writeFileAtomic } from '../../base/storage/index.ts';
+import { dropOldAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
 import { readPluginList } from '../spec/plugin-list.ts';
 import { resultAs } from '../spec/result-versions.ts';
 import type { ChainLink, ChainPod } from './chain.types.ts';
@@ -56,6 +56,7 @@ export function openResultCache(folder: string, owner: CacheOwner = 'portcullis'
     },
     remove: (link, pod) => rm(fileOf(link.network, pod.id, link.interface), { force: true }),
     async list(network) {
+      await dropOldAbandonedWrites(results);
       const names = await readdir(results).catch(() => [] as string[]);
       const own = names.filter((name) => name.startsWith(`${network}-`));
       return (await Promise.all(own.map((name) => readEntry(join(results, name), name, network, owner)))).flatMap((entry) => entry ?? []);

@@ -1,6 +1,6 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeFolder, writeFileAtomic } from '../../base/storage/index.ts';
+import { dropAbandonedWrites, makeFolder, writeFileAtomic } from '../../base/storage/index.ts';
 import { familyOf } from './settings.ts';
 import type { OverlaySettings } from './settings.ts';
 
@@ -48,6 +48,7 @@ export async function writeConflist(
     // There is none yet.
   }
   await makeFolder(settings.confDir, 0o755);
+  await dropAbandonedWrites(path);
   await writeFileAtomic(path, text, { mode: 0o644 });
   return path;
 }

@@ -192,9 +192,12 @@ describe('features of runtime handlers', () => {
     const root = join(folder, 'root');
     mkdirSync(root);
     const file = join(root, 'handler-features.json');
+    const abandoned = join(root, '.handler-features.json.0123456789ab.tmp');
+    writeFileSync(abandoned, '{');
     const openProbe = () => openFeatureProbe({ ...parts, handlers, root, log: createLogger({ level: 'silent' }) });
     looks = 0;
     const first = await openProbe();
+    assert.equal(existsSync(abandoned), false, 'what a killed write left is removed');
     assert.equal((await first.within('', 1)).userNamespaces, false, 'nothing is promised before it was seen');
     first.begin();
     assert.equal((await first.of('probed')).userNamespaces, true);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
-import { writeFileAtomic } from '../../../base/storage/index.ts';
+import { dropAbandonedWrites, writeFileAtomic } from '../../../base/storage/index.ts';
 import type { RuntimeHandler } from '../runtime-handler.ts';
 import { hasEverything, noFeatures } from './features.ts';
 import type { HandlerFeatures } from './features.ts';
@@ -40,6 +40,9 @@ export async function openFeatureProbe(
 ): Promise<FeatureProbe> {
   const { handlers, log } = input;
   const file = fileIn(input.root);
+  await dropAbandonedWrites(file).catch((cause: unknown) =>
+    log.warn({ cause: reasonOf(cause) }, 'a killed write of this file stays beside it'),
+  );
   const byPath = new Map([...handlers.values()].map((handler) => [handler.path, handler]));
   const kept = await readKept(file);
   const known = new Map<string, HandlerFeatures>();

@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
-import { makeFolderSync, writeFileAtomic } from '../../../base/storage/index.ts';
+import { dropOldAbandonedWrites, makeFolderSync, writeFileAtomic } from '../../../base/storage/index.ts';
 import { recordOf } from '../../strict-json.ts';
 import { folderStore } from '../client/folder-store.ts';
 import type { TufSource, TufStore } from '../client/source.ts';
@@ -64,6 +64,7 @@ export async function openRepositoryStore(
 ): Promise<RepositoryStore> {
   const kept = folderStore(folder);
   makeFolderSync(folder);
+  await dropOldAbandonedWrites(folder);
   const readRecord = async (): Promise<StoreRecord> => {
     const record = recordOf(parseJson((await kept.load(recordName))?.toString('utf8') ?? '{}')) ?? {};
     const text = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
