@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { lstat, open, readdir, rename, unlink } from 'node:fs/promises';
+import { open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { storageFailure } from './failure.ts';
 
@@ -56,7 +56,7 @@ export async function dropOldAbandonedWrites(folder: string): Promise<void> {
   const names = await readdir(folder).catch(() => [] as string[]);
   for (const name of names.filter((each) => /^\..+\.[0-9a-f]{12}\.tmp$/.test(each))) {
     const path = join(folder, name);
-    const found = await lstat(path).catch(() => undefined);
+    const found = await stat(path).catch(() => undefined);
     if (found?.isFile() === true && found.mtimeMs < Date.now() - abandonedMs) await unlink(path).catch(() => undefined);
   }
 }
