@@ -76,8 +76,12 @@ function ofPod(run: Run, pod: string): PodTrace {
   // Of the time before the pod, what counts is what stood at its end.
   const before = run.events.slice(0, first);
   const standing = [...images].flatMap((image) => {
-    const latest = before.findLast(({ kind, id, to }) => kind === 'image' && id === image && to !== 'swept');
-    return latest?.to === 'ready' ? [latest] : [];
+    const own = before.filter(({ kind, id }) => kind === 'image' && id === image);
+    const latest = own.findLast(({ to }) => to !== 'swept');
+    if (latest?.to !== 'gone') return latest === undefined ? [] : [latest];
+    // One that was removed and is not swept yet still has its layers.
+    const ready = own.findLast(({ to }) => to === 'ready');
+    return latest === own.at(-1) && ready !== undefined ? [ready, latest] : [];
   });
   const judged = before.filter(({ kind, id }) => kind === 'verdict' && verdicts.has(id));
   const events = [...judged, ...standing, ...run.events.slice(first, last + 1).filter(concerns)];
