@@ -1,7 +1,7 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { configFlags, formatDaemonConfig, loadDaemonConfig, startDaemon } from '../runtime/index.ts';
-import type { DaemonConfig } from '../runtime/index.ts';
+import { configFlags, formatDaemonConfig, loadDaemonConfig, startDaemon } from '../runtime/launch.ts';
+import type { DaemonConfig } from '../runtime/launch.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 

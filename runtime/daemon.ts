@@ -105,12 +105,14 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   const [reactor, kernel] = await Promise.all([startReactor(reactorLost), startKernelWorker()]);
   const startProgram = programStarter(reactor, kernel);
   if (config.cgroupFavorDynmods) void tryCgroupMoves(kernel, config.state, log);
-  const [database, handlers, policy] = await Promise.all([
+  const opening = Promise.all([
     openStateDatabase(config.root, log),
     openHandlers(config, startProgram, folders.oci, log),
     openPolicy(config.policy, log),
   ]);
-  const network = await openNetwork(config, startProgram, log, (...act) => observability.runtime?.networked(...act));
+  // The network is changed only by a daemon that can have the rest; its thread takes its time to load.
+  const opened = openNetwork(config, startProgram, log, (...act) => observability.runtime?.networked(...act), opening);
+  const [[database, handlers, policy], network] = await Promise.all([opening, opened]);
   const networkSide = await openNetworkSide(config, network, startProgram, log);
   const registryOptions = {
     mirrors: await openMirrors(config.registries.mirrors),

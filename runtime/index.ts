@@ -1,7 +1,3 @@
-import type { DaemonConfig } from './config/types.ts';
-import type { Daemon, DaemonParts } from './daemon.ts';
-import type { DockerDriverService, DockerDriverSettings } from './docker-driver.ts';
-
 export type { Daemon, DaemonParts } from './daemon.ts';
 export type { DockerDriverSettings } from './docker-driver.ts';
 export { createCriServer } from './cri/server.ts';
@@ -30,19 +26,6 @@ export { entryBytes } from './cri/log-line.ts';
 export { ContainerEventType, ContainerState, PodSandboxState } from './cri/contract/contract.types.ts';
 export type { Container, ContainerEventResponse as ContainerEvent, PodSandbox } from './cri/contract/contract.types.ts';
 
-/**
- * Starts the daemon: see `daemon.ts`. Loaded only then, so that a command that merely asks a running daemon starts fast.
- * @throws PortcullisError when a part can not be had at all
- */
-export async function startDaemon(config: DaemonConfig, parts?: DaemonParts): Promise<Daemon> {
-  // First: where it applies, this process begins anew, and would have loaded the rest for nothing.
-  (await import('./oci/mount-namespace.ts')).enterMountNamespace([config.root, config.state]);
-  return (await import('./daemon.ts')).startDaemon(config, parts);
-}
-
-/** libnetwork's remote driver without the daemon: see `docker-driver.ts`. @throws PortcullisError when its socket can not be had */
-export async function startDockerDriver(settings: DockerDriverSettings): Promise<DockerDriverService> {
-  return (await import('./docker-driver.ts')).startDockerDriver(settings);
-}
 export { endedInDatabase } from './renewal/recorded.ts';
 export { enforcementEventId, enforcementReasons, policyEventsHeader, policyReasons } from './events/policy-events.ts';
+export { startDaemon, startDockerDriver } from './launch.ts';

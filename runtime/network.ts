@@ -14,12 +14,17 @@ export interface DaemonNetwork extends NetworkEngine {
   nameFigures(): Promise<NameFigures | undefined>;
 }
 
-/** Both as they are configured. @param onAct hears how long attaching and detaching took */
+/**
+ * Both as they are configured.
+ * @param onAct hears how long attaching and detaching took
+ * @param after nothing of the network is changed before it resolves
+ */
 export async function openNetwork(
   config: DaemonConfig,
   startProgram: StartProgram,
   log: Logger,
   onAct: NonNullable<NetworkEngineOptions['onAct']>,
+  after: Promise<unknown>,
 ): Promise<DaemonNetwork> {
   const { root, cni, network } = config;
   const names = openNames(config, log);
@@ -33,6 +38,7 @@ export async function openNetwork(
     cacheDir: network.cacheDir,
     onAct,
     onNamed: names.start,
+    after,
     log,
   };
   const engine = await withBallast(ballastIn(root), () => createNetworkEngine(options));

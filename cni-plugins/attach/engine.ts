@@ -40,6 +40,8 @@ export interface NetworkEngineOptions {
   readonly onNamed?: () => void;
   /** Hears how long attaching and detaching took. */
   readonly onAct?: (act: 'attach' | 'detach', outcome: 'ok' | 'failed', seconds: number) => void;
+  /** The thread is loaded at once, and changes nothing before this resolves. Where it rejects, the engine is not started, for that reason. */
+  readonly after?: Promise<unknown>;
 }
 
 interface Thread {
@@ -144,6 +146,8 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
   const joining = createJoining({ ask, chains, log });
 
   try {
+    if (options.after !== undefined) current();
+    await options.after;
     await ask({ do: 'start' });
   } catch (thrown) {
     await thread?.stop();
