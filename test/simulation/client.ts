@@ -104,7 +104,8 @@ export async function createClient<Node extends Life>(parts: ClientParts<Node>):
         const asked = node;
         const beganCalm = isCalm;
         try {
-          return await Promise.race([request(asked), asked.ended]);
+          // The end first: a daemon that is dead answers nothing, not even what it had ready.
+          return await Promise.race([asked.ended, request(asked)]);
         } catch (cause) {
           const died = cause instanceof Died;
           if (!died && !passes(cause)) throw cause;
