@@ -127,7 +127,7 @@ export async function failDuringActs(
     } catch (thrown) {
       failures.push(`${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
       tell(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
-      control.give({ mode: 'off' });
+      await untilGone(scene, (await endFault(control)) && isEnd(fault));
       if (scene.daemon.isGone()) scene.daemon = await startDaemon(scene.stage);
       await beginAnew(scene);
     }
@@ -169,8 +169,7 @@ async function failOnce(scene: Scene, control: FaultControl, act: Act, it: Case,
   await act.prepare(scene.daemon.cri, it);
   control.give({ mode: 'fault', fault });
   const first = await attempt(scene, () => act.request(scene.daemon.cri, it));
-  const fired = control.hasFired();
-  control.give({ mode: 'off' });
+  const fired = await endFault(control);
   if (fired) tally.fired += 1;
   if (first !== undefined) tally.refused += 1;
   if (first !== undefined && !fired) throw new Error(`the request fails without any fault: ${first}`);
@@ -190,8 +189,7 @@ async function failStart(scene: Scene, control: FaultControl, it: Case, fault: F
   control.give({ mode: 'fault', fault });
   const starting = await spawnDaemon(scene.stage);
   const daemon = await starting.listening().catch(() => undefined);
-  const fired = control.hasFired();
-  control.give({ mode: 'off' });
+  const fired = await endFault(control);
   if (fired) tally.fired += 1;
   if (daemon !== undefined) scene.daemon = daemon;
   else {
@@ -207,6 +205,13 @@ async function failStart(scene: Scene, control: FaultControl, it: Case, fault: F
   scene.observer.learnIds();
   await removeEverything(scene.daemon.cri);
   return `${fired ? '' : 'did not come, '}${daemon === undefined ? 'ended with a reason' : 'serves'}`;
+}
+
+/** Whether the fault has come: what goes on behind an answer may meet it until the moment at which it is taken back. */
+async function endFault(control: FaultControl): Promise<boolean> {
+  control.give({ mode: 'off' });
+  await pause(20);
+  return control.hasFired();
 }
 
 const isEnd = ({ kind }: Fault): boolean => kind.startsWith('kill') || kind.startsWith('end');
@@ -233,8 +238,7 @@ export async function attempt(scene: Scene, request: () => Promise<unknown>): Pr
 
 /** Starts the daemon again where the fault ended it; nothing else may. */
 async function comeBack(scene: Scene, fault: Fault, fired: boolean, tally: Tally): Promise<void> {
-  // One that has lost a thread and cannot go on ends by itself within moments.
-  if (fired && isEnd(fault)) for (let waited = 0; waited < 500 && !scene.daemon.isGone(); waited += 20) await pause(20);
+  await untilGone(scene, fired && isEnd(fault));
   if (!scene.daemon.isGone()) return;
   const log = endOfLog(scene.stage);
   // A thread that cannot come back from a pod's namespace ends the process: all that it would do there were wrong.
@@ -243,6 +247,11 @@ async function comeBack(scene: Scene, fault: Fault, fired: boolean, tally: Tally
   tally.ended += 1;
   await scene.daemon.kill();
   scene.daemon = await startDaemon(scene.stage);
+}
+
+/** One that has lost a thread and cannot go on ends by itself within moments. */
+async function untilGone(scene: Scene, mayEnd: boolean): Promise<void> {
+  if (mayEnd) for (let waited = 0; waited < 500 && !scene.daemon.isGone(); waited += 20) await pause(20);
 }
 
 /** As a kubelet: the same request again, and another container in place of one whose start failed. */

@@ -71,7 +71,7 @@ export interface FaultControl {
   give(orders: Orders): void;
   /** What was recorded since the last order. */
   hits(): readonly Hit[];
-  /** Whether the fault of the last order has come. */
+  /** Whether the fault that was ordered last has come; also after the order that ends it. */
   hasFired(): boolean;
 }
 
@@ -79,12 +79,14 @@ export interface FaultControl {
 export function createFaultControl(folder: string): FaultControl {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   let generation = 0;
+  let withFault = 0;
   const control: FaultControl = {
     folder,
     environment: { [folderVariable]: folder, NODE_OPTIONS: `--import=${join(import.meta.dirname, 'inject.ts')}` },
     give(orders) {
       rmSync(hitsFile(folder), { force: true });
       generation += 1;
+      if (orders.mode === 'fault') withFault = generation;
       rmSync(firedFile(folder, generation), { force: true });
       const fd = openSync(ordersFile(folder), generation === 1 ? 'w' : 'r+');
       try {
@@ -99,7 +101,7 @@ export function createFaultControl(folder: string): FaultControl {
         .filter((line) => line !== '')
         .map((line) => JSON.parse(line) as Hit);
     },
-    hasFired: () => textOf(firedFile(folder, generation)) !== '',
+    hasFired: () => textOf(firedFile(folder, withFault)) !== '',
   };
   control.give({ mode: 'off' });
   return control;
