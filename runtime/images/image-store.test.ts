@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { existsSync, lstatSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, test } from 'node:test';
 import { isMountpoint } from '../../base/kernel/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
@@ -459,6 +459,13 @@ test('an image that is removed under a container stays until the container goes'
   assert.equal(readFileSync(`${rootfs.path}/id`, 'utf8'), 'signed/used');
   await kit.store.reconcile(new Set());
   assert.equal(isMountpoint(rootfs.path), false);
+});
+
+test('a place of a mapped root that a loss of power gave back goes with the next reconciliation', { skip }, async () => {
+  mkdirSync(`${kit.root}/mapped/returned/merged`, { recursive: true });
+  kit = await kit.reopen();
+  await kit.store.reconcile(new Set());
+  assert.equal(existsSync(`${kit.root}/mapped/returned`), false);
 });
 
 test('an image without layers has an empty root', { skip }, async () => {

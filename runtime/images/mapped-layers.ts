@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, rmdir, stat } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, rmdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import { MNT_DETACH, isMountpoint, kernelRelease } from '../../base/kernel/index.ts';
@@ -67,6 +67,14 @@ export async function removeMappedRoot(kernel: Kernel, roots: MappedRoots, id: s
   await unmountAt(kernel, path);
   // Not recursive: should the mount still be there after all, nothing below it may go.
   for (const folder of [path, dirname(path)]) await rmdir(folder).catch(ignoreAbsent);
+}
+
+/** The containers that have a place for a mapped root, from this run or an earlier one. */
+export async function mappedIds(roots: MappedRoots): Promise<readonly string[]> {
+  return readdir(roots.folder).catch((thrown: unknown) => {
+    ignoreAbsent(thrown);
+    return [];
+  });
 }
 
 function mappedRootIn(roots: MappedRoots, id: string): string {

@@ -7,7 +7,7 @@ import { errnoOf, imageError, wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
 import { joined, mayHold, readLayerList } from './layer-list.ts';
 import type { LayerList } from './layer-list.ts';
-import { dropMappedLayers, makeMappedRoot, mappedId, removeMappedRoot, withMappedLayers } from './mapped-layers.ts';
+import { dropMappedLayers, makeMappedRoot, mappedId, mappedIds, removeMappedRoot, withMappedLayers } from './mapped-layers.ts';
 import type { MappedRoots } from './mapped-layers.ts';
 import { settleAll } from '../state/settle.ts';
 import { createSerial } from './serial.ts';
@@ -50,6 +50,12 @@ export async function openRootfsShelf(
     const list = await readLayerList(`${folders.rootfs}/${id}`, log);
     held.set(id, list);
     if (list?.length === 0) unlisted.add(id);
+  }
+  // A loss of power may have kept the removal of a root file system, and not that of the place where it was shown.
+  for (const id of await mappedIds(mappedRoots)) {
+    if (held.has(id) || !idPattern.test(id)) continue;
+    held.set(id, []);
+    unlisted.add(id);
   }
 
   const inTurn = <T>(id: string, body: () => Promise<T>): Promise<T> => {
