@@ -49,7 +49,7 @@ describe('what an earlier run left', () => {
     const act = (name: string) => () => {
       if (stuck.includes(name)) return Promise.reject(failure);
       done.push(name);
-      return Promise.resolve();
+      return Promise.resolve([]);
     };
     const left = await sweepUnclaimed({
       containers: [],

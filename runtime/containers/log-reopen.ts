@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { sameProcess } from '../../base/process/index.ts';
 import { hasNoAnswer } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import { containerNotFound } from './errors.ts';
@@ -20,22 +21,39 @@ const newLogSuffix = '.tmp';
 export async function reopenLog(
   record: ContainerRecord,
   bundle: string,
-  paths: Pick<HostPaths, 'openedBy' | 'setFileMode' | 'makeReplaceable'>,
+  paths: Pick<HostPaths, 'openedBy' | 'setFileMode' | 'makeReplaceable' | 'removeEmptyLog'>,
 ): Promise<void> {
   if (record.logPath === '') return;
+  const newLog = `${record.logPath}${newLogSuffix}`;
   const standing = await paths.openedBy(record.logPath, record.monitor?.pid ?? 0);
   // An earlier attempt may have ended before it set the mode.
   if (standing.isOpen) return paths.setFileMode(record.logPath, logMode);
-  await paths.makeReplaceable(record.logPath, `${record.logPath}${newLogSuffix}`, logMode).catch((cause: unknown) => {
+  await paths.makeReplaceable(record.logPath, newLog, logMode).catch((cause: unknown) => {
     throw hasNoAnswer(cause) ? cause : notWritable(record, cause);
   });
   const before = await paths.openedBy(record.logPath, 0);
-  await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: 'r+' }).catch((cause: unknown) => {
-    throw (cause as NodeJS.ErrnoException).code === 'ENOENT' ? containerNotFound(record.id) : cause;
-  });
+  /** Nobody writes to what was made any more. A log that was set aside can get its name back. */
+  const takeBack = async (): Promise<void> => {
+    await paths.removeEmptyLog(newLog, undefined);
+    if (standing.file === undefined) await paths.removeEmptyLog(record.logPath, undefined);
+  };
+  try {
+    await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: 'r+' });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
+    // The container has been removed, and its monitor has ended before.
+    await takeBack();
+    throw containerNotFound(record.id);
+  }
   for (let attempt = 0; attempt < 200; attempt += 1) {
+    // In this order: the monitor may have made the file before its end.
+    const ended = hasEnded(record);
     const { file } = await paths.openedBy(record.logPath, 0);
     if (file !== undefined && file !== before.file) return paths.setFileMode(record.logPath, logMode);
+    if (ended) {
+      await takeBack();
+      throw monitorEnded(record);
+    }
     await pause(5);
   }
   throw new PortcullisError({
@@ -45,6 +63,26 @@ export async function reopenLog(
     on: record.id.slice(0, 13),
     why: 'its monitor made no new file within 1 s',
     fix: 'see whether the monitor lives (portcullis ps) and the disk has room',
+  });
+}
+
+function hasEnded({ monitor }: ContainerRecord): boolean {
+  try {
+    return monitor === undefined || !sameProcess(monitor);
+  } catch {
+    // It could not be looked at now, as without free descriptors.
+    return false;
+  }
+}
+
+function monitorEnded(record: ContainerRecord): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_LOG_NOT_REOPENED',
+    kind: 'precondition',
+    attempted: 'reopen the log of container',
+    on: record.id.slice(0, 13),
+    why: 'its monitor has ended, as it does with its container: nothing more is written',
+    fix: 'read the log as it stands; only a running container gets a new one',
   });
 }
 

@@ -104,8 +104,9 @@ export function withVolumes(rootfs: RootfsShelf, volumes: VolumeShelf): RootfsSh
   };
 }
 
+/** A file in the folder's place has no volumes either, and goes with what no container claims. */
 function noneIfAbsent(thrown: unknown): readonly string[] {
-  if (errnoOf(thrown) === 'ENOENT') return [];
+  if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR') return [];
   throw thrown;
 }
 
@@ -119,6 +120,6 @@ async function unmount(kernel: Kernel, tree: string): Promise<void> {
 
 async function heldBy(folder: string, log: Logger): Promise<LayerList> {
   let all: LayerList = [];
-  for (const index of await readdir(folder)) all = joined(all, await readLayerList(`${folder}/${index}`, log));
+  for (const index of await readdir(folder).catch(noneIfAbsent)) all = joined(all, await readLayerList(`${folder}/${index}`, log));
   return all;
 }

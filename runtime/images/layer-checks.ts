@@ -160,7 +160,7 @@ export function createLayerChecks(parts: LayerCheckParts, found: Iterable<string
   };
 }
 
-const passingErrors = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
+const passingErrors = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
 const passingKinds = new Set(['unavailable', 'cancelled', 'deadline']);
 
 /** Whether a failure says nothing about the blob that a layer is restored from: the same try may succeed later. */

@@ -90,7 +90,8 @@ async function projectOf(folder: string): Promise<number | undefined> {
     const value = parseJson(await readFile(`${folder}/quota.json`, 'utf8')) as { project?: unknown };
     return typeof value.project === 'number' ? value.project : undefined;
   } catch (thrown) {
-    if (errnoOf(thrown) === 'ENOENT' || thrown instanceof SyntaxError) return undefined;
+    // A file in the folder's place has no limit, and goes with what no container claims.
+    if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR' || thrown instanceof SyntaxError) return undefined;
     throw thrown;
   }
 }

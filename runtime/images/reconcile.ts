@@ -1,4 +1,6 @@
 import { access, readdir, rm } from 'node:fs/promises';
+import { settleInTurn } from '../state/settle.ts';
+import type { SettledAct, Unsettled } from '../state/settle.ts';
 import type { LayerChecks } from './layer-checks.ts';
 import { isReplaced } from './layer-places.ts';
 import type { SweepParts } from './sweep.ts';
@@ -10,27 +12,51 @@ export interface ReconcileParts extends SweepParts {
   readonly sweep: () => Promise<void>;
 }
 
-/** Makes disk and records agree: what no record claims goes. What is recorded is not read here: a start does not wait for it. */
-export async function reconcileStore(parts: ReconcileParts, valid: ReadonlySet<string>): Promise<void> {
+/**
+ * Makes disk and records agree: what no record claims goes. What is recorded is not read here: a start does not wait for it. What cannot be
+ * removed keeps nothing else from its removal.
+ * @returns what is left, and why
+ */
+export function reconcileStore(parts: ReconcileParts, valid: ReadonlySet<string>): Promise<readonly Unsettled[]> {
   const { folders, trash, rootfs, records, layers, blobs } = parts;
-  for (const id of rootfs.known()) if (!valid.has(id)) await rootfs.remove(id);
-  await trash.empty();
-  for (const name of await readdir(folders.ingest)) {
-    // Claimed by a pull of this run: its files carry this process's id.
-    if (!name.includes(`.${process.pid}.`) || !blobs.isClaimed(`sha256:${name.slice(0, 64)}`))
-      await rm(`${folders.ingest}/${name}`, { force: true });
-  }
-  if (!parts.pool.busy()) for (const name of await readdir(folders.staging)) await trash.discard(`${folders.staging}/${name}`);
-  for (const name of await readdir(folders.layers)) {
-    if (records.layer(name) === undefined && !layers.isClaimed(name) && !rootfs.uses(name) && !isReplaced(name))
-      await trash.discard(`${folders.layers}/${name}`);
-  }
-  for (const { folder } of records.layers()) {
-    // Missing, or not to be looked at: restored from its blob before it is used.
-    await access(`${folders.layers}/${folder}/fs`).catch(() => {
-      parts.checks.doubt(folder);
-    });
-  }
-  await parts.sweep();
-  for (const name of await readdir(folders.blobs)) await blobs.dropUnowned(`sha256:${name}`);
+  const eachIn = (folder: string, act: (name: string) => Promise<void>): SettledAct => ({
+    on: folder,
+    act: async () => settleInTurn((await readdir(folder)).map((name) => ({ on: `${folder}/${name}`, act: () => act(name) }))),
+  });
+  // One after another: layers are in use as long as a root file system stands on them, and blobs as long as a layer has them.
+  return settleInTurn([
+    {
+      on: folders.rootfs,
+      act: () => {
+        const left = rootfs.known().filter((id) => !valid.has(id));
+        return settleInTurn(left.map((id) => ({ on: `${folders.rootfs}/${id}`, act: () => rootfs.remove(id) })));
+      },
+    },
+    { on: folders.trash, act: () => trash.empty() },
+    eachIn(folders.ingest, async (name) => {
+      // Claimed by a pull of this run: its files carry this process's id.
+      if (!name.includes(`.${process.pid}.`) || !blobs.isClaimed(`sha256:${name.slice(0, 64)}`))
+        await rm(`${folders.ingest}/${name}`, { force: true });
+    }),
+    eachIn(folders.staging, async (name) => {
+      if (!parts.pool.busy()) await trash.discard(`${folders.staging}/${name}`);
+    }),
+    eachIn(folders.layers, async (name) => {
+      if (records.layer(name) === undefined && !layers.isClaimed(name) && !rootfs.uses(name) && !isReplaced(name))
+        await trash.discard(`${folders.layers}/${name}`);
+    }),
+    {
+      on: folders.layers,
+      act: async () => {
+        for (const { folder } of records.layers()) {
+          // Missing, or not to be looked at: restored from its blob before it is used.
+          await access(`${folders.layers}/${folder}/fs`).catch(() => {
+            parts.checks.doubt(folder);
+          });
+        }
+        await parts.sweep();
+      },
+    },
+    eachIn(folders.blobs, (name) => blobs.dropUnowned(`sha256:${name}`)),
+  ]);
 }

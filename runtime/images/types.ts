@@ -1,4 +1,5 @@
 import type { Dossier, Platform, TrustServices, Verdict } from '../../trust/index.ts';
+import type { Unsettled } from '../state/settle.ts';
 
 /** Credentials of one pull (CRI AuthConfig, decoded). Never logged. */
 export interface PullCredentials {
@@ -128,7 +129,7 @@ export interface ImageStore {
   limitWrites(containerId: string, bytes: number): Promise<void>;
   /** Unmounts and removes the writable layer and the image volumes. Done already: success. */
   removeRootfs(containerId: string): Promise<void>;
-  /** Removes writable layers and mounts of containers not in `valid`, unclaimed blobs, staging folders and layers. */
-  reconcile(valid: ReadonlySet<string>): Promise<void>;
+  /** Removes writable layers and mounts of containers not in `valid`, unclaimed blobs, staging folders and layers. @returns what is left, and why */
+  reconcile(valid: ReadonlySet<string>): Promise<readonly Unsettled[]>;
   usage(): Promise<{ readonly mountpoint: string; readonly usedBytes: number; readonly inodesUsed: number }>;
 }

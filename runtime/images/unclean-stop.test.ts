@@ -201,8 +201,36 @@ test('a file that cannot be opened without descriptors is not taken for a damage
   }
 });
 
-/** Runs in a mount namespace of its own, on a small disk that it fills. */
-const onFullDisk = (host: string, folder: string): string => `
+test('a layer that cannot be compared or restored without descriptors stays unchecked, with its image', { skip }, async () => {
+  const { image, layer } = await pulled('descriptors');
+  await reopenAfter(powerCut, () => {
+    empty(layer);
+  });
+  // Its Workers run: without descriptors they cannot be started, which is another failure.
+  await pushImage(kit.repository('open/warm'), { layers: [{ tar: await tarOf([{ name: 'warm' }]) }], tag: '1' });
+  await kit.store.pull({ reference: kit.reference('open/warm'), namespace: '' });
+  const descriptors = holdDescriptors();
+  let failure: unknown;
+  try {
+    descriptors.fill();
+    failure = await kit.store.mountRootfs('c1', image).catch((thrown: unknown) => thrown);
+  } finally {
+    descriptors.release();
+  }
+  assert.equal((failure as { code?: string }).code, 'IMAGES_LAYER_UNCHECKED', String(failure));
+  assert.equal(kit.store.find(image.id)?.id, image.id, 'a kubelet would have to pull it again');
+  const { path } = await kit.store.mountRootfs('c1', image);
+  assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
+  await kit.store.removeRootfs('c1');
+});
+
+interface Trouble {
+  readonly begin: string;
+  readonly end: string;
+}
+
+/** Runs in a mount namespace of its own, on a small disk that cannot be written to between the two statements. */
+const onSmallDisk = (host: string, folder: string, { begin, end }: Trouble): string => `
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { openKit, pushImage, tarOf } from ${JSON.stringify(new URL('./test-kit.ts', import.meta.url).href)};
@@ -220,27 +248,40 @@ writeFileSync(data, '');
 writeFileSync(kit.root + '/last-run.json', JSON.stringify({ bootId: 'another', clean: false }));
 kit = await openKit(host, { folder });
 await kit.store.reconcile(new Set());
-try { writeFileSync(kit.root + '/filler', Buffer.alloc(32_000_000)); } catch {}
-const full = await codeOf(kit.store.mountRootfs('c1', image));
+${begin};
+const failed = await codeOf(kit.store.mountRootfs('c1', image));
 const listed = kit.store.find(image.id) !== undefined;
-rmSync(kit.root + '/filler');
+${end};
 const free = await codeOf(kit.store.mountRootfs('c1', image));
 const bytes = readFileSync(data).length;
 await kit.store.removeRootfs('c1');
 await kit.close({ keep: true });
-process.stdout.write(JSON.stringify({ full, listed, free, bytes }));
+process.stdout.write(JSON.stringify({ failed, listed, free, bytes }));
 `;
 
-test('a full disk keeps a damaged layer out of use, and its image on record until there is room', { skip, timeout: 60_000 }, async () => {
-  const program = onFullDisk(registry.host, mkdtempSync(`${kit.folder}/full-`));
-  const { stdout } = await run('unshare', [
-    '-m',
-    '--propagation',
-    'private',
-    process.execPath,
-    '--input-type=module-typescript',
-    '-e',
-    program,
-  ]);
-  assert.deepEqual(JSON.parse(stdout), { full: 'IMAGES_LAYER_UNCHECKED', listed: true, free: 'ok', bytes: 2_000_000 });
-});
+const remount = (how: string): string => `execFileSync('mount', ['-o', 'remount,${how}', folder + '/images'])`;
+const troubles: readonly (readonly [string, Trouble])[] = [
+  [
+    'a full disk',
+    {
+      begin: `try { writeFileSync(kit.root + '/filler', Buffer.alloc(32_000_000)); } catch {}`,
+      end: `rmSync(kit.root + '/filler')`,
+    },
+  ],
+  // As the kernel mounts it after an error (ext4, errors=remount-ro).
+  ['a disk that has become read-only', { begin: remount('ro'), end: remount('rw') }],
+];
+for (const [what, trouble] of troubles)
+  test(`${what} keeps a damaged layer out of use, and its image on record until it can be written`, { skip, timeout: 60_000 }, async () => {
+    const program = onSmallDisk(registry.host, mkdtempSync(`${kit.folder}/small-`), trouble);
+    const { stdout } = await run('unshare', [
+      '-m',
+      '--propagation',
+      'private',
+      process.execPath,
+      '--input-type=module-typescript',
+      '-e',
+      program,
+    ]);
+    assert.deepEqual(JSON.parse(stdout), { failed: 'IMAGES_LAYER_UNCHECKED', listed: true, free: 'ok', bytes: 2_000_000 });
+  });

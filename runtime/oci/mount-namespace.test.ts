@@ -47,3 +47,26 @@ test('a mount that somebody else made stays, shared or not', { skip }, (t) => {
   assert.deepEqual(inPrivate(t, `${bind}; mount --make-shared "$folder"; daemon stay; daemon leave; count`).counts, [1]);
   assert.deepEqual(inPrivate(t, `${bind}; daemon stay; count; daemon leave; count`).counts, [2, 1]);
 });
+
+test('a note of another boot, of another namespace, or that is none is not taken for ours', { skip }, (t) => {
+  const noted = (change: string): readonly number[] =>
+    // A mount of somebody else that is shared: with a note that is believed, it would go with the daemon.
+    inPrivate(
+      t,
+      `daemon stay; cp "$folder/own-mount.json" "$folder/note"; daemon leave; mount --bind "$folder" "$folder"; mount --make-shared "$folder"; ` +
+        `${change}; daemon stay; daemon leave; count`,
+    ).counts;
+  assert.deepEqual(noted('sed s/bootId\\":\\"./bootId\\":\\"x/ "$folder/note" > "$folder/own-mount.json"'), [1]);
+  assert.deepEqual(noted('sed s/mnt:./mnt:x/ "$folder/note" > "$folder/own-mount.json"'), [1]);
+  assert.deepEqual(noted('echo "{" > "$folder/own-mount.json"'), [1]);
+  assert.deepEqual(noted('cp "$folder/note" "$folder/own-mount.json"'), [0], 'what is ours is not found');
+});
+
+test('a full disk keeps no daemon from starting: its folder is a mount of its own there, too', { skip }, (t) => {
+  // The mount that holds the folder is private and has no room for a note; the file of the note can be made, and stays empty.
+  const full =
+    'mount -t tmpfs -o size=64k full "$folder"; mkdir "$folder/state"; outer="$folder"; folder="$folder/state"; head -c 99999 /dev/zero > "$outer/filler"';
+  const start = `"${process.execPath}" "${fixture}" "$folder" stay; [ $? = 137 ]; echo $?`;
+  const { counts } = inPrivate(t, `${full} 2>/dev/null; (${start}) 2>/dev/null; grep -c " $folder .*shared:" /proc/self/mountinfo`);
+  assert.deepEqual(counts, [0, 1]);
+});

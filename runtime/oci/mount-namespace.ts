@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
@@ -75,13 +75,23 @@ function shareFolder(folder: string): boolean {
     holder.target === folder && noted?.namespace === here.namespace && noted.bootId === here.bootId && noted.over !== holder.id;
   if (holder.shared) return isOurs;
   if (!isOurs) {
-    const note: OwnMount = { ...here, over: holder.id };
-    writeFileSync(join(folder, ownMountFile), JSON.stringify(note), { mode: 0o600 });
+    writeNote(folder, { ...here, over: holder.id });
     mount(folder, folder, '', MS_BIND);
   }
   // Ours and not shared: a daemon was killed between the two steps.
   setPropagation(folder, 'shared');
   return true;
+}
+
+/** On a full disk there is none: a daemon that is killed then leaves a mount, which is harmless, and one that does not start is not. */
+function writeNote(folder: string, note: OwnMount): void {
+  const file = join(folder, ownMountFile);
+  try {
+    writeFileSync(file, JSON.stringify(note), { mode: 0o600 });
+  } catch (thrown) {
+    if (!['ENOSPC', 'EDQUOT'].includes(String((thrown as NodeJS.ErrnoException).code))) throw thrown;
+    rmSync(file, { force: true });
+  }
 }
 
 function readNote(folder: string): OwnMount | undefined {

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
+import { settleActs } from '../state/settle.ts';
+import type { Unsettled } from '../state/settle.ts';
 import { pinUserNamespace } from './user-namespace.ts';
 import type { UserNamespacePlan } from './user-namespace-options.ts';
 import { defaultSysctls } from './validate.ts';
@@ -26,8 +28,8 @@ export interface NamespacePool {
     plan: UserNamespacePlan,
     input: { readonly hostname: string; readonly sysctls: Readonly<Record<string, string>> },
   ): Promise<string>;
-  /** Unpins every set whose folder is not in `claimed`, then fills the pool. */
-  reconcile(claimed: ReadonlySet<string>): Promise<void>;
+  /** Unpins every set whose folder is not in `claimed`, then fills the pool. @returns what is left, and why */
+  reconcile(claimed: ReadonlySet<string>): Promise<readonly Unsettled[]>;
   readonly size: number;
   /** Unpins the sets that nobody claimed. */
   close(): Promise<void>;
@@ -92,14 +94,10 @@ export async function openNamespacePool(input: {
     },
     release: (set) => kernel.unpinNamespaces(set),
     reconcile: async (claimed) => {
-      const found = await readdir(dir);
-      await Promise.all(
-        found
-          .map((name) => join(dir, name))
-          .filter((set) => !claimed.has(set) && !ready.includes(set))
-          .map((set) => kernel.unpinNamespaces(set)),
-      );
+      const found = (await readdir(dir)).map((name) => join(dir, name)).filter((set) => !claimed.has(set) && !ready.includes(set));
+      const left = await settleActs(found.map((set) => ({ on: set, act: () => kernel.unpinNamespaces(set) })));
       fill();
+      return left;
     },
     get size() {
       return ready.length;

@@ -1,4 +1,5 @@
 import { reasonOf } from '../../base/errors/index.ts';
+import { append } from '../../base/lists/index.ts';
 
 /**
  * Like Promise.all, but waits for every part before it fails: nothing is still being made while it is taken back,
@@ -20,10 +21,13 @@ export interface Unsettled {
   readonly why: string;
 }
 
+export interface SettledAct {
+  readonly on: string;
+  readonly act: () => Promise<readonly Unsettled[] | void>;
+}
+
 /** Does all acts side by side; none keeps another from its end. @returns those that failed, and what the others name as such */
-export async function settleActs(
-  acts: readonly { readonly on: string; readonly act: () => Promise<readonly Unsettled[] | void> }[],
-): Promise<readonly Unsettled[]> {
+export async function settleActs(acts: readonly SettledAct[]): Promise<readonly Unsettled[]> {
   const found = await Promise.all(
     acts.map(async ({ on, act }) => {
       try {
@@ -34,4 +38,11 @@ export async function settleActs(
     }),
   );
   return found.flat();
+}
+
+/** As {@link settleActs}, one act after another. */
+export async function settleInTurn(acts: readonly SettledAct[]): Promise<readonly Unsettled[]> {
+  const left: Unsettled[] = [];
+  for (const act of acts) append(left, await settleActs([act]));
+  return left;
 }

@@ -1,7 +1,7 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { expectServing } from '../fixtures/pod.ts';
@@ -26,21 +26,23 @@ describe('a leftover that cannot be removed', () => {
     const containers = join(stage.folders.state, 'containers');
     const [stuck, plain] = [join(containers, 'd'.repeat(64)), join(containers, 'e'.repeat(64))];
     const mount = join(stuck, 'mount');
+    const [notPins, rootfs] = [join(stage.folders.state, 'ns', 'd'.repeat(16)), join(stage.folders.root, 'images/rootfs', 'd'.repeat(64))];
     await stage.restart({
       kill: true,
       meanwhile: () => {
         for (const path of [mount, plain]) mkdirSync(path, { recursive: true });
         execFileSync('mount', ['-t', 'tmpfs', 'none', mount]);
+        writeFileSync(notPins, '');
+        mkdirSync(rootfs);
+        execFileSync('mount', ['-t', 'tmpfs', 'none', rootfs]);
         return Promise.resolve();
       },
     });
-    assert.deepEqual(
-      (await leftovers()).map(({ on }) => on),
-      [stuck],
-    );
+    assert.deepEqual((await leftovers()).map(({ on }) => on).sort(), [stuck, notPins, rootfs].sort());
     assert.equal(existsSync(plain), false);
     await expectServing(stage, image);
-    execFileSync('umount', [mount]);
+    for (const path of [mount, rootfs]) execFileSync('umount', [path]);
+    rmSync(notPins);
     await stage.restart();
     assert.deepEqual(await leftovers(), []);
     assert.equal(existsSync(stuck), false);

@@ -95,6 +95,29 @@ describe('a log that is rotated under a fast writer', () => {
     assert.ok(asides(log).filter((file) => statSync(file).size > 0).length > 2, 'the writer wrote meanwhile');
   });
 
+  it('and removed at that moment: what it wrote stays, and no half-made file', async () => {
+    const { runtime } = stage.daemon.cri;
+    const removed = await runPod(stage, 'removed');
+    for (let round = 0; round < 12; round += 1) {
+      const id = await createContainer(stage, removed, { name: `r${round}`, image, command: ['sh', '-c', 'echo one; sleep 600'] });
+      const log = join(removed.config.logDirectory ?? '', `r${round}`, '0.log');
+      await start(id);
+      while (!readFileSync(log, 'utf8').includes('one')) await pause(5);
+      renameSync(log, `${log}.1`);
+      const reopened = reopen(id).catch(async () => {
+        // As a kubelet does, so that it can try again.
+        renameSync(`${log}.1`, log);
+      });
+      await pause(round * 3);
+      await Promise.all([reopened, runtime.removeContainer({ containerId: id })]);
+      const kept = readdirSync(dirname(log)).sort();
+      assert.ok(['0.log', '0.log 0.log.1'].includes(kept.join(' ')), `round ${round}: ${kept.join(' ')}`);
+      assert.deepEqual(written(kept.map((name) => join(dirname(log), name))), ['one']);
+    }
+    assert.deepEqual((await runtime.listContainers({ filter: { podSandboxId: removed.id } })).containers, []);
+    await removePod(stage, removed);
+  });
+
   it('asked again although it was not set aside: nothing is dropped', async () => {
     const { id, log } = await create('again', 'echo one; sleep 1; echo two; sleep 600');
     await start(id);
