@@ -18,7 +18,7 @@ import type { AdoptMonitor } from '../monitor/monitor-scope.ts';
 import type { CgroupDriver, ContainerCgroup } from '../oci/cgroup-place.ts';
 import { processesWithArgument, signalProcess } from '../monitor/processes.ts';
 import { containerCgroup, podCgroup, processCgroup } from '../oci/cgroup-place.ts';
-import { emptyCgroup, removeCgroupTree } from '../oci/cgroup-removal.ts';
+import { emptyCgroup, removeCgroupTree, thawCgroup } from '../oci/cgroup-removal.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
 import { cgroupProcesses } from '../oci/cgroups.ts';
 import { createOomLedger } from '../oci/oom-ledger.ts';
@@ -263,7 +263,11 @@ function realEffects(parts: EffectParts): ContainerEffects {
       if (!started) cutOff.add(record.id);
       return started;
     },
-    kill: (record, signal) => signalProcess(record.init, signalNumber(signal)),
+    kill: (record, signal) => {
+      signalProcess(record.init, signalNumber(signal));
+      // Somebody may have paused the container, or it something in itself.
+      if (signal === 'SIGKILL') void thawCgroup(cgroups, cgroupOf(record));
+    },
     heeds: (record, signal) => sharesPids(record.config) || catches(record.init, signalNumber(signal)),
     killLeftovers: async (record) => {
       // With a PID namespace of its own the kernel has killed them with the first process.

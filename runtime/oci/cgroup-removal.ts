@@ -39,6 +39,21 @@ export async function emptyCgroup(mounts: CgroupMounts, path: string): Promise<v
   }
 }
 
+/**
+ * Lets what is frozen in a cgroup and below it run on, so that it takes SIGKILL: of version 1 a frozen process does not, and the first process of a
+ * PID namespace does not end before all others. In version 2 the kernel ends frozen processes, too.
+ */
+export async function thawCgroup(mounts: CgroupMounts, path: string): Promise<void> {
+  const root = rootOf(mounts, 'freezer');
+  if (mounts.version === 2 || root === undefined) return;
+  const thaw = async (folder: string): Promise<void> => {
+    await write(join(folder, 'freezer.state'), 'THAWED');
+    for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => []))
+      if (entry.isDirectory()) await thaw(join(folder, entry.name));
+  };
+  await thaw(join(root, path));
+}
+
 async function killTree(mounts: CgroupMounts, path: string): Promise<boolean> {
   return mounts.version === 2 && (await write(join(mounts.roots[0] ?? '', path, 'cgroup.kill'), '1'));
 }

@@ -1,0 +1,47 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { after, before, describe, it } from 'node:test';
+import { exitOf, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const freezer = '/sys/fs/cgroup/freezer';
+const skip = readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${freezer} `) ? false : 'no freezer of version 1 here';
+
+/** Paused by an operator or by what runs in the container: in cgroups of version 1 such a process does not take SIGKILL. */
+describe('a container that is frozen', { skip }, () => {
+  let stage: Stage;
+  let image = '';
+  before(async () => {
+    stage = await openStage();
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+  });
+  after(() => stage.close());
+
+  for (const part of ['as a whole', 'in a cgroup below its own'])
+    it(`is stopped all the same: ${part}`, async () => {
+      const pod = await runPod(stage, `frozen-${part.length}`);
+      const id = await runContainer(stage, pod, { image, command: ['sh', '-c', 'sleep 600 & wait'] });
+      const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });
+      const { pid } = JSON.parse(info['info'] ?? '{}') as { pid: number };
+      const own = /^\d+:freezer:(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1] ?? '';
+      let frozen = join(freezer, own);
+      if (part !== 'as a whole') {
+        frozen = join(frozen, 'below');
+        mkdirSync(frozen);
+        const child = (await execute(stage, id, 'pidof', 'sleep')).stdout.trim();
+        const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
+        assert.ok(child !== '' && children.length === 1, children.join(' '));
+        writeFileSync(join(frozen, 'cgroup.procs'), children[0] ?? '');
+      }
+      const state = join(frozen, 'freezer.state');
+      writeFileSync(state, 'FROZEN');
+      while (readFileSync(state, 'utf8') !== 'FROZEN\n') await pause(5);
+      await stage.daemon.cri.runtime.stopContainer({ containerId: id, timeout: 0 }, { timeoutMs: 20_000 });
+      assert.equal((await exitOf(stage, id)).exitCode, 137);
+      await removePod(stage, pod);
+    });
+});
