@@ -5,9 +5,11 @@ import { forgetConnections } from '../netlink/conntrack.ts';
 import type { StalePort } from '../netlink/conntrack.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
 import { removeLink } from '../netlink/link-removal.ts';
+import { rename } from '../netlink/link-settings.ts';
 import * as links from '../netlink/links.ts';
 import type { Link } from '../netlink/links.ts';
 import { listAddresses } from '../netlink/route-tables.ts';
+import { numberOf } from '../netlink/namespace-numbers.ts';
 import { lookUpRoute, readRouteLink } from '../netlink/routes.ts';
 import { getTable, listElements, listRules, readElements, readRule } from '../netlink/nftables.ts';
 import { transact } from '../netlink/nft-transactions.ts';
@@ -49,6 +51,10 @@ export interface HostKernel {
   readonly tag: string;
   /** Gives a link that stands the alias. One that is gone is fine. */
   mark(hostInterface: string): void;
+  /** Takes the link down and names it. It keeps its index, bridge and group. */
+  rename(index: number, name: string): void;
+  /** The number by which this network namespace knows the open one. */
+  namespaceNumber(netnsFd: number): number;
   /** Brings up `lo`. */
   raiseLoopback(pod: NetlinkSocket): void;
   /** MTU of the link that the default route leaves by; 1500 without one. */
@@ -106,6 +112,8 @@ export function openHostKernel(tag: string): HostKernel {
       const mark = group === 'plugin' ? [] : [links.setAlias(own, tag)];
       tolerating(['ENODEV'], () => route.run([links.setGroup(own, linkGroups[group]), ...mark]));
     },
+    rename: (index, name) => route.run([links.setDown({ index }), rename(index, name)]),
+    namespaceNumber: (netnsFd) => numberOf(route, netnsFd),
     raiseLoopback: (pod) => pod.run([links.setUp({ index: links.loopbackIndex })]),
     defaultMtu: () => hostFacts(route).defaultMtu,
     connect: (spec, pod) => makePodLink(spec, maker, pod),

@@ -1,13 +1,14 @@
 import { openLinkEvents } from '../netlink/link-events.ts';
+import type { Drained } from '../netlink/link-events.ts';
 import type { Host } from './caller.ts';
 import type { NetworkDatabase } from './database.ts';
 import type { NetworkCore } from './network-core.ts';
 import type { PluginCore } from './plugin-engine.ts';
-import { linkGroups } from './record.ts';
+import { hostInterfacePrefix, linkGroups } from './record.ts';
 
-/** Notices by the kernel's events when a link of an attachment, or a bridge of ours, goes while the daemon runs, and has it given back. */
+/** Notices by the kernel's events when a link of an attachment, or a bridge of ours, goes or changes while the daemon runs, and has it given back. */
 export interface LinkWatch {
-  /** Reads the events since the last call. Quick while no link of ours went. */
+  /** Reads the events since the last call. Quick while no link of ours went or changed. */
   look(): void;
   close(): void;
 }
@@ -30,6 +31,14 @@ export function openLinkWatch({ database, core, plugins, host }: LinkWatchParts)
   let arePartsDue = false;
   let partsRestUntil = 0;
 
+  /** A recorded link stands otherwise than any of ours does, or one of ours has a name that none of ours gets. */
+  const isOdd = ({ name, kind, group, up, master }: Drained['changed'][number]): boolean => {
+    if (kind !== 'veth') return group === linkGroups.bridge && !up;
+    if (!name.startsWith(hostInterfacePrefix)) return group === linkGroups.pod || group === linkGroups.routed;
+    const stands = up && (group === linkGroups.pod ? master !== 0 : group === linkGroups.plugin || group === linkGroups.routed);
+    return !stands && isRecorded(name);
+  };
+
   /** Of all that plugins made each thing is compared: at most a tenth of the time, however often somebody deletes a link. */
   const repairParts = (): void => {
     const started = performance.now();
@@ -42,8 +51,8 @@ export function openLinkWatch({ database, core, plugins, host }: LinkWatchParts)
 
   return {
     look() {
-      const { gone, missed } = events.drain();
-      const isOurs = missed || gone.some(({ name, group }) => group === linkGroups.bridge || isRecorded(name));
+      const { gone, changed, missed } = events.drain();
+      const isOurs = missed || gone.some(({ name, group }) => group === linkGroups.bridge || isRecorded(name)) || changed.some(isOdd);
       if (isOurs) arePartsDue = true;
       if (isOurs || isLost) isLost = database.exclusively(() => core.repairLinks(false)).lost.length > 0;
       if (arePartsDue) repairParts();

@@ -63,6 +63,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       .networks.filter(({ name }) => name === network)
       .flatMap(({ attachments }) => attachments.map(({ interface: name, state }) => `${name} ${state}`));
   const aliasOf = (link: string): string => /alias (\S+)/u.exec(shell(`ip link show ${link}`))?.[1] ?? '';
+  const indexOf = (link: string): string => /^\d+/u.exec(shell(`ip -o link show ${link}`))?.[0] ?? '';
   const leases = (): string[] => fixture.rows('SELECT hex(address) FROM lease');
 
   test('a link that is deleted while the engine runs is made again with its address, class and alias', async () => {
@@ -80,18 +81,52 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.ok((await engine.figures()).repairs > 0);
   });
 
-  test('a bridge that is deleted, and a link that is moved to another namespace, are given back', async () => {
-    const { pod, link, address } = await attached('bridged');
+  test('a bridge that is deleted is made again', async () => {
+    const { address } = await attached('bridged');
     await eventually(() => pings(address));
     shell('ip link del cni0');
     await eventually(() => pings(address));
+  });
+
+  test('a link that is renamed gets its name back, and one that is taken down or out of its group what it had', async () => {
+    const { pod, link, address } = await attached('renamed');
+    await eventually(() => pings(address));
+    const index = indexOf(link);
+    shell(`ip link set ${link} down && ip link set ${link} name other0 && ip link set other0 up`);
+    await eventually(() => (tried(`ip link show ${link}`) === undefined ? undefined : pings(address)));
+    assert.equal(indexOf(link), index, 'it is the same link');
+    assert.equal(tried('ip link show other0'), undefined);
+    assert.equal((await engine.linkState(pod.request.id))?.lets, 'own packets');
+    await engine.gc(new Set([pod.request.id]));
+    shell(`ip link set ${link} down`);
+    await eventually(() => pings(address));
+    assert.deepEqual(await engine.gc(new Set([pod.request.id])), { restored: [], lost: [] });
+  });
+
+  test('a link that is renamed while no engine runs gets its name back at the start', async () => {
+    const { link, address } = await attached('renamed-before');
+    await eventually(() => pings(address));
+    const index = indexOf(link);
+    await engine.close({ removeAll: true });
+    shell(`ip link set ${link} down && ip link set ${link} name other1`);
+    engine = await fixture.engine();
+    assert.equal(indexOf(link), index);
+    await eventually(() => pings(address));
+  });
+
+  test('a link that is moved to another namespace is replaced, with its address and lease', async () => {
+    const { pod, link, address } = await attached('moved');
+    await eventually(() => pings(address));
+    const held = leases();
     shell('ip netns add elsewhere');
     try {
       shell(`ip link set ${link} netns elsewhere`);
-      await eventually(() => (statesOf('pods').includes('eth0 lost') ? true : undefined));
-      // Its other end was in the way.
-      shell(`nsenter --net=${pod.request.netns} ip link del eth0`);
-      await eventually(() => pings(address));
+      await eventually(() => (tried(`ip link show ${link}`) === undefined ? undefined : pings(address)));
+      assert.equal(tried(`ip -n elsewhere link show ${link}`), undefined, 'the pod is on no link that no rule holds');
+      assert.deepEqual(leases(), held);
+      assert.equal(has(pod, address), true);
+      assert.equal((await engine.linkState(pod.request.id))?.lets, 'own packets');
+      assert.deepEqual(statesOf('pods'), ['eth0 ready']);
     } finally {
       shell('ip netns del elsewhere');
     }

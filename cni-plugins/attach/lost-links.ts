@@ -1,17 +1,19 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
+import { deleteLink, listLinks, readLink } from '../netlink/links.ts';
 import { planRepair } from '../reconcile/plan.ts';
 import type { RepairOperation } from '../reconcile/plan.ts';
 import type { LinkRepairs } from '../types.ts';
 import type { HostKernel } from './host-kernel.ts';
 import { namespaceStands, withPodNamespace } from './netns.ts';
 import type { PodNamespace } from './netns.ts';
+import { claimedLinks } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
 import type { NetworkStore } from './store.ts';
 
 /**
- * Links of pods that run and that another program deleted, took off their bridge or down: they are made again with their addresses. Where that
- * is not possible the attachment is kept as it is recorded: its addresses are the pod's for as long as that runs.
+ * Links of pods that run and that another program deleted, renamed, moved to another namespace, took off their bridge or down: they get back what
+ * they had, or are made again with their addresses. Where that is not possible the attachment is kept as it is recorded: its addresses are the pod's for as long as that runs.
  */
 export interface LostLinks {
   /** @param force also those that were given back, or could not be, a moment ago */
@@ -24,7 +26,7 @@ export interface LostLinks {
 
 export interface LostLinkParts {
   readonly store: Pick<NetworkStore, 'record' | 'records'>;
-  readonly kernel: Pick<HostKernel, 'links' | 'rejoin' | 'tag'>;
+  readonly kernel: Pick<HostKernel, 'linkAt' | 'links' | 'namespaceNumber' | 'rejoin' | 'rename' | 'tag'>;
   /** Makes the pair of links in the pod's namespace. */
   readonly make: (record: AttachmentRecord, pod: PodNamespace) => void;
   readonly log: Pick<Logger, 'warn'>;
@@ -56,6 +58,29 @@ export function createLostLinks({ store, kernel, make, log }: LostLinkParts): Lo
     tries.set(id, { count: isOld ? 1 : last.count + 1, at: now });
   };
 
+  /**
+   * The pod's end knows where the other one is. A link that has another name gets its own back. One that is on no link of this namespace leads
+   * where no rule holds the pod: its end goes, and the other with it, wherever that is.
+   */
+  const remake = (record: AttachmentRecord, pod: PodNamespace): void => {
+    const { spec } = record;
+    const ends = pod.route
+      .dump(listLinks)
+      .map(readLink)
+      .filter(({ kind, mac }) => kind === 'veth' && mac === spec.mac);
+    const claimed = new Set(store.records().flatMap(claimedLinks));
+    for (const end of ends) {
+      const other = end.peerNamespace === undefined ? undefined : kernel.linkAt(end.peer);
+      const isPair = other?.kind === 'veth' && other.peer === end.index && other.peerNamespace === kernel.namespaceNumber(pod.netnsFd);
+      if (!isPair) pod.route.send([deleteLink({ index: end.index })]);
+      else if (other.alias === kernel.tag && !claimed.has(other.name)) {
+        kernel.rename(other.index, spec.hostInterface);
+        return kernel.rejoin(spec);
+      }
+    }
+    make(record, pod);
+  };
+
   const giveBack = (operation: RepairOperation): boolean => {
     const record = store.record(operation.id);
     if (record === undefined) return false;
@@ -63,7 +88,7 @@ export function createLostLinks({ store, kernel, make, log }: LostLinkParts): Lo
     const fields = { id, pod: `${spec.pod.namespace}/${spec.pod.name}`, hostInterface: spec.hostInterface };
     try {
       if (operation.do === 'rejoin') kernel.rejoin(spec);
-      else withPodNamespace(spec.netns, {}, (pod) => make(record, pod));
+      else withPodNamespace(spec.netns, {}, (pod) => remake(record, pod));
       log.warn(fields, 'the link of a pod was lost or changed by another program: the pod has it again, with its addresses');
       return true;
     } catch (thrown) {

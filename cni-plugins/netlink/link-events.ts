@@ -13,19 +13,29 @@ import {
   setSockOpt,
   socket,
 } from '../../base/kernel/index.ts';
-import { RTM_DELLINK, readLink } from './links.ts';
+import { RTM_DELLINK, RTM_NEWLINK, readLink } from './links.ts';
 import type { Link } from './links.ts';
 import { decodeMessages } from './wire.ts';
+import type { Received } from './wire.ts';
 
 /** What the kernel says of links that go, in the network namespace in which it was opened. Synchronous, for a Worker. */
 export interface LinkEvents {
   /**
-   * Links that went since the last call: deleted, moved to another namespace, or taken off a bridge. `missed`: some events were lost, and any
-   * link may have gone. Does not wait.
+   * Links that went since the last call: deleted, moved to another namespace, or taken off a bridge. `changed`: how those stood that changed, at
+   * the end. `missed`: some events were lost, and any link may have gone or changed. Does not wait.
    */
-  drain(): { readonly gone: readonly Pick<Link, 'group' | 'name'>[]; readonly missed: boolean };
+  drain(): Drained;
   close(): void;
 }
+
+export interface Drained {
+  readonly gone: readonly Pick<Link, 'group' | 'name'>[];
+  readonly changed: readonly Pick<Link, 'group' | 'kind' | 'master' | 'name' | 'up'>[];
+  readonly missed: boolean;
+}
+
+/** Family of messages that speak of a link as a port of its bridge alone. */
+const AF_BRIDGE = 7;
 
 const RTMGRP_LINK = 1;
 /** A thousand events, and no memory while there are none. */
@@ -44,16 +54,15 @@ export function openLinkEvents(): LinkEvents {
   const buffer = Buffer.allocUnsafeSlow(longest);
   return {
     drain() {
-      const gone: Pick<Link, 'group' | 'name'>[] = [];
+      const gone: Drained['gone'][number][] = [];
+      const changed = new Map<number, Drained['changed'][number]>();
       let missed = false;
       for (;;) {
         try {
           const length = receiveWaiting(fd, buffer, MSG_TRUNC);
-          if (length === undefined) return { gone, missed };
+          if (length === undefined) return { gone, changed: [...changed.values()], missed };
           if (length > buffer.length) missed = true;
-          else
-            for (const message of decodeMessages(buffer.subarray(0, length)))
-              if (message.type === RTM_DELLINK) gone.push(readLink(message));
+          else for (const message of decodeMessages(buffer.subarray(0, length))) note(message, gone, changed);
         } catch (thrown) {
           // More came than the socket holds: the kernel says so once, and what the socket holds can be read.
           if (!isErrno(thrown, 'ENOBUFS')) throw thrown;
@@ -63,4 +72,16 @@ export function openLinkEvents(): LinkEvents {
     },
     close: () => closeFd(fd),
   };
+}
+
+function note(message: Received, gone: Drained['gone'][number][], changed: Map<number, Drained['changed'][number]>): void {
+  if (message.type !== RTM_DELLINK && message.type !== RTM_NEWLINK) return;
+  const link = readLink(message);
+  const ofPort = message.body.readUInt8(0) === AF_BRIDGE;
+  if (message.type === RTM_NEWLINK) {
+    if (!ofPort) changed.set(link.index, link);
+    return;
+  }
+  gone.push(link);
+  if (!ofPort) changed.delete(link.index);
 }

@@ -4,7 +4,7 @@ import type { NetlinkSocket, Request } from './socket.ts';
 
 /** rtnetlink: links. Source: rtnetlink(7), linux/if_link.h, linux/if_bridge.h. */
 
-const RTM_NEWLINK = 16;
+export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
 
@@ -20,6 +20,7 @@ const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
 const IFLA_NUM_TX_QUEUES = 31;
 const IFLA_NUM_RX_QUEUES = 32;
+const IFLA_LINK_NETNSID = 37;
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
 const IFLA_INFO_SLAVE_KIND = 4;
@@ -337,6 +338,8 @@ export interface Link {
   readonly master: number;
   /** Of a veth: index of its other end, in the namespace of that. */
   readonly peer: number;
+  /** Number of the namespace of the other end, in the namespace that was asked; absent where both are in one. */
+  readonly peerNamespace?: number;
   readonly kind: string;
   /** Empty: it has none. */
   readonly alias: string;
@@ -355,6 +358,7 @@ export function readLink(message: Received): Link {
   const isPort = textOf(info.get(IFLA_INFO_SLAVE_KIND)) === 'bridge';
   const ofPort = (type: number): number | undefined => (isPort ? port.get(type)?.readUInt8(0) : undefined);
   const state = ofPort(IFLA_BRPORT_STATE);
+  const peerNamespace = attributes.get(IFLA_LINK_NETNSID)?.readInt32LE(0);
   return {
     index: message.body.readInt32LE(4),
     name: textOf(attributes.get(IFLA_IFNAME)),
@@ -368,6 +372,7 @@ export function readLink(message: Received): Link {
     alias: textOf(attributes.get(IFLA_IFALIAS)),
     promiscuous: (message.body.readUInt32LE(8) & IFF_PROMISC) !== 0,
     ...(state === undefined ? {} : { portState: state }),
+    ...(peerNamespace === undefined ? {} : { peerNamespace }),
     ...(isPort ? { hairpin: ofPort(IFLA_BRPORT_MODE) === 1, isolated: ofPort(IFLA_BRPORT_ISOLATED) === 1 } : {}),
   };
 }
