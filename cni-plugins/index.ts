@@ -14,7 +14,7 @@ export { createNetwork, removeNetwork, requireNetwork } from './manage/conflist-
 export type { NewNetwork } from './manage/conflist-file.ts';
 export { claimNetworkNamespace } from './attach/namespace-claim.ts';
 export { forwardDroppers } from './manage/forwarding.ts';
-export { readNetworkReport } from './manage/report.ts';
+export { askNetworkReport, readNetworkReport } from './manage/report.ts';
 export type { ReportedAttachment, ReportedNetwork, ReportSource } from './manage/report.ts';
 export { startOverlay } from './overlay/overlay.ts';
 export type { Overlay } from './overlay/overlay.ts';
@@ -46,6 +46,8 @@ export type {
   FurtherNetwork,
   LinkClass,
   LinkPolicy,
+  CollectOptions,
+  LinkAlteration,
   LinkRepairs,
   LinkRule,
   LinkRules,

@@ -174,6 +174,18 @@ export interface LinkRepairs {
   readonly restored: readonly string[];
   /** That could not be given back. */
   readonly lost: readonly string[];
+  /** Whose end in the pod is not as it was made, and stays so: nobody asked to give it back, or that failed. Absent where there are none. */
+  readonly altered?: readonly string[];
+}
+
+/** The pod's end of a link that was changed inside the pod's network namespace, by the pod itself or by a program of the host. */
+export interface LinkAlteration {
+  readonly id: string;
+  readonly pod: string;
+  readonly network: string;
+  readonly interface: string;
+  /** What is not as it was made, in words. */
+  readonly found: readonly string[];
 }
 
 export interface NetworkStatus {
@@ -209,6 +221,11 @@ export interface PoliciesInForce {
   readonly problems: readonly string[];
 }
 
+export interface CollectOptions {
+  /** Also gives back addresses, routes and settings that were changed inside pods' network namespaces. */
+  readonly altered?: boolean;
+}
+
 /** The one engine behind our CRI, the CNI binaries and docker's remote driver. Every method may be called again after a crash. */
 export interface NetworkEngine {
   /** Idempotent by `id`: an attachment that stands is returned. The link is born denying all. */
@@ -240,7 +257,9 @@ export interface NetworkEngine {
   get(id: string): Attachment | undefined;
   list(): readonly Attachment[];
   /** Removes every attachment, link, rule and address whose id is not in `valid`, and gives back links that those in it lost. */
-  gc(valid: ReadonlySet<string>): Promise<LinkRepairs>;
+  gc(valid: ReadonlySet<string>, options?: CollectOptions): Promise<LinkRepairs>;
+  /** Pods' ends of links that were changed inside the pod's network namespace, as far as it was noticed. */
+  alterations(): Promise<readonly LinkAlteration[]>;
   /** A call of one of our CNI plugins by somebody else's runtime, in the caller's namespaces. */
   readonly callPlugin: CallPlugin;
   /** CHECK of a whole chain of them. */

@@ -1,6 +1,6 @@
 import { chmodSync } from 'node:fs';
 import { parseJson } from '../base/json/index.ts';
-import type { AnswerNetwork, DenialQuestion, NetworkEngine } from '../cni-plugins/index.ts';
+import type { AnswerNetwork, CollectOptions, DenialQuestion, NetworkEngine } from '../cni-plugins/index.ts';
 import { reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import type { Balancing } from './balancing.ts';
@@ -15,7 +15,7 @@ export interface CniService {
 
 /** What `portcullis network` and `portcullis service` ask. @param attached ids of the sandboxes that have a network, or are about to */
 export function answerNetworkOf(
-  network: Pick<NetworkEngine, 'denials' | 'explain' | 'gc' | 'list'>,
+  network: Pick<NetworkEngine, 'alterations' | 'denials' | 'explain' | 'gc' | 'list'>,
   balancing: Pick<Balancing, 'ask'>,
   overlay: Pick<DaemonOverlay, 'ask'>,
   attached: () => readonly string[],
@@ -26,8 +26,9 @@ export function answerNetworkOf(
     // The command has read it; only root writes here.
     if (question === 'explain') return network.explain(parseJson(body) as DenialQuestion);
     if (question === 'denials') return { denials: await network.denials() };
+    if (question === 'alterations') return { alterations: await network.alterations() };
     const before = network.list().map(({ id }) => id);
-    const repairs = await network.gc(new Set(attached()));
+    const repairs = await network.gc(new Set(attached()), body === '' ? {} : (parseJson(body) as CollectOptions));
     const after = new Set(network.list().map(({ id }) => id));
     return { removed: before.filter((id) => !after.has(id)), kept: after.size, ...repairs };
   };

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { resolve } from 'node:path';
 import { createLogger } from '../../base/log/index.ts';
 import { askNetwork, collectConnections, connectNetwork, disconnectNetwork } from '../../cni-plugins/index.ts';
-import type { ConnectSource } from '../../cni-plugins/index.ts';
+import type { CollectOptions, ConnectSource } from '../../cni-plugins/index.ts';
 import { exitCodes, print, run } from '../output.ts';
 import { collect } from '../registry-options.ts';
 import { shortId } from '../table.ts';
@@ -68,11 +68,18 @@ export function registerConnections(network: Command): void {
       .command('gc')
       .description('have the daemon remove attachments, links, rules and addresses of no pod, and bring back what was lost'),
   )
+    .option('--altered', 'also give back addresses, routes and settings that were changed inside the network namespaces of pods')
     .addHelpText(
       'after',
-      '\nExits with 1 when a pod lost its link and cannot have it again. The daemon does the same at each start.\n\nExamples:\n  $ portcullis network gc',
+      `
+Exits with 1 when a pod lost its link and cannot have it again. The daemon does the same at each start.
+With --altered the link of each pod has what it was given, also where a program of the pod changed that on purpose.
+
+Examples:
+  $ portcullis network gc
+  $ portcullis network gc --altered`,
     )
-    .action((flags: ConnectFlags) => run(flags.output, () => gc(flags)));
+    .action((flags: ConnectFlags & { readonly altered?: boolean }) => run(flags.output, () => gc(flags, flags.altered === true)));
 }
 
 function withConnections(command: Command): Command {
@@ -125,34 +132,38 @@ async function disconnect(name: string, target: string, flags: ConnectFlags): Pr
   return exitCodes.yes;
 }
 
-async function gc(flags: ConnectFlags): Promise<number> {
+async function gc(flags: ConnectFlags, altered: boolean): Promise<number> {
   const collected = await collectConnections(connectionsOf(flags));
   const told = collected
     .map(({ network, interface: name, netns }) => `disconnected from ${network}: ${name} of ${netns}, which is gone\n`)
     .join('');
 
-  const answer = await askNetwork<Collected>(flags.cniSocket, 'gc');
+  const answer = await askNetwork<Collected>(flags.cniSocket, 'gc', altered ? JSON.stringify({ altered } satisfies CollectOptions) : '');
   if ('why' in answer) {
     print(flags.output, { daemon: answer.why, disconnected: collected }, `${told}nothing was collected of pods: ${answer.why}\n`);
     return exitCodes.failed;
   }
-  const { removed, kept, restored = [], lost = [] } = answer.value;
+  const { removed, kept, restored = [], lost = [], altered: changed = [] } = answer.value;
   const counts = [
     `${removed.length} removed${named(removed)}`,
     `${kept - lost.length} stand`,
     ...(restored.length === 0 ? [] : [`${restored.length} had lost their link and have it again${named(restored)}`]),
     ...(lost.length === 0 ? [] : [`${lost.length} lost their link, which could not be made again${named(lost)}: see the daemon log`]),
+    ...(changed.length === 0
+      ? []
+      : [`${changed.length} are altered in the pod${named(changed)}: see portcullis network inspect, gc --altered`]),
   ];
   print(flags.output, { ...answer.value, disconnected: collected }, `${told}${counts.join(', ')}\n`);
   return lost.length === 0 ? exitCodes.yes : exitCodes.no;
 }
 
-/** `restored` and `lost`: absent of an older daemon. */
+/** `restored`, `lost` and `altered`: absent of an older daemon. */
 interface Collected {
   readonly removed: readonly string[];
   readonly kept: number;
   readonly restored?: readonly string[];
   readonly lost?: readonly string[];
+  readonly altered?: readonly string[];
 }
 
 const named = (ids: readonly string[]): string => (ids.length === 0 ? '' : ` (${ids.map(shortId).join(', ')})`);

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { askNetwork, readNetworkReport, requireNetwork } from '../../cni-plugins/index.ts';
+import { askNetwork, askNetworkReport, requireNetwork } from '../../cni-plugins/index.ts';
 import type { ReportedAttachment, ReportedNetwork } from '../../cni-plugins/index.ts';
 import { exitCodes, print, run } from '../output.ts';
 import { shortId, table } from '../table.ts';
@@ -13,14 +13,14 @@ export function registerShow(network: Command): void {
       'after',
       '\nExits with 1 when no network can be used.\n\nExamples:\n  $ portcullis network ls\n  $ portcullis network ls --output json',
     )
-    .action((flags: Flags) => run(flags.output, () => Promise.resolve(list(flags))));
+    .action((flags: Flags) => run(flags.output, () => list(flags)));
   withSource(network.command('inspect').description('show a network: configuration, who is attached, what was denied').argument('<name>'))
     .addHelpText('after', '\nExamples:\n  $ portcullis network inspect pods\n  $ portcullis network inspect pods --output json')
     .action((name: string, flags: Flags) => run(flags.output, () => inspect(name, flags), exitCodeOf));
 }
 
-function list(flags: Flags): number {
-  const report = readNetworkReport(sourceOf(flags));
+async function list(flags: Flags): Promise<number> {
+  const report = await askNetworkReport(sourceOf(flags), flags.cniSocket);
   const rows = report.networks.map((network) => [
     network.name,
     stateOf(network),
@@ -43,8 +43,11 @@ function list(flags: Flags): number {
 const ways: Readonly<Record<string, string>> = { core: 'in process', 'in-process': 'in process', exec: 'programs' };
 const stateOf = ({ way }: ReportedNetwork): string => (way === undefined ? 'removed' : (ways[way] ?? way));
 const attachedOf = ({ attachments }: ReportedNetwork): string => {
-  const lost = attachments.filter(({ state }) => state === 'lost').length;
-  return `${attachments.length}${lost === 0 ? '' : `, ${lost} lost`}`;
+  const counts = ['lost', 'altered'].flatMap((wanted) => {
+    const count = attachments.filter(({ state }) => state === wanted).length;
+    return count === 0 ? [] : [`, ${count} ${wanted}`];
+  });
+  return `${attachments.length}${counts.join('')}`;
 };
 const classesOf = ({ classes }: ReportedNetwork): string => (classes ?? '').replace('-', ' ');
 const leasesOf = ({ leases: { used, ranges }, way }: ReportedNetwork): string =>
@@ -68,7 +71,8 @@ interface Denials {
 }
 
 async function inspect(name: string, flags: Flags): Promise<number> {
-  const network = requireNetwork(sourceOf(flags), name);
+  const source = sourceOf(flags);
+  const network = requireNetwork(source, name, await askNetworkReport(source, flags.cniSocket));
   const answer = await askNetwork<Denials>(flags.cniSocket, 'denials');
   const denials = 'why' in answer ? undefined : answer.value.denials.filter((each) => each.network === name);
   const value = { ...network, ...('why' in answer ? { daemon: answer.why } : { denials }) };
@@ -95,7 +99,7 @@ function attachmentsOf(attachments: readonly ReportedAttachment[], denials: Deni
     each.interface,
     each.connected ?? (each.pod === undefined ? 'of another runtime' : `${each.namespace ?? ''}/${each.pod}`),
     each.addresses.join(', '),
-    each.state,
+    each.altered === undefined ? each.state : `${each.state}: ${each.altered.join(', ')}`,
     each.class ?? '',
     each.rules === undefined
       ? ''

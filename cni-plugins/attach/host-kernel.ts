@@ -25,6 +25,7 @@ import { missingRules } from '../plugins/interface/constant-rules.ts';
 import type { ConstantRules } from '../plugins/interface/constant-rules.ts';
 import { createPodBridges } from './pod-bridge.ts';
 import { makePodLink, rejoinPodLink } from './pod-link.ts';
+import { restorePodEnd } from './pod-end.ts';
 import { linkGroups } from './record.ts';
 import type { AttachmentSpec } from './record.ts';
 
@@ -55,6 +56,8 @@ export interface HostKernel {
   rename(index: number, name: string): void;
   /** The number by which this network namespace knows the open one. */
   namespaceNumber(netnsFd: number): number;
+  /** Gives the pod's end, by its index, its name, MAC address, addresses and routes. */
+  restore(spec: AttachmentSpec, pod: PodNamespace, index: number): void;
   /** Brings up `lo`. */
   raiseLoopback(pod: NetlinkSocket): void;
   /** MTU of the link that the default route leaves by; 1500 without one. */
@@ -114,6 +117,7 @@ export function openHostKernel(tag: string): HostKernel {
     },
     rename: (index, name) => route.run([links.setDown({ index }), rename(index, name)]),
     namespaceNumber: (netnsFd) => numberOf(route, netnsFd),
+    restore: (spec, pod, index) => restorePodEnd(spec, pod.route, index, hasIpv6),
     raiseLoopback: (pod) => pod.run([links.setUp({ index: links.loopbackIndex })]),
     defaultMtu: () => hostFacts(route).defaultMtu,
     connect: (spec, pod) => makePodLink(spec, maker, pod),

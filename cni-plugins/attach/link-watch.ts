@@ -1,5 +1,10 @@
 import { openLinkEvents } from '../netlink/link-events.ts';
-import type { Drained } from '../netlink/link-events.ts';
+import type { Drained, LinkEvents } from '../netlink/link-events.ts';
+import { openNamespaceEvents } from '../netlink/namespace-events.ts';
+import type { NamespaceEvents } from '../netlink/namespace-events.ts';
+import type { LinkAlteration } from '../types.ts';
+import { createAlteredLinks } from './altered-links.ts';
+import type { AlteredLinkParts } from './altered-links.ts';
 import type { Host } from './caller.ts';
 import type { NetworkDatabase } from './database.ts';
 import type { NetworkCore } from './network-core.ts';
@@ -10,21 +15,37 @@ import { hostInterfacePrefix, linkGroups } from './record.ts';
 export interface LinkWatch {
   /** Reads the events since the last call. Quick while no link of ours went or changed. */
   look(): void;
+  /** Pods' ends that were changed inside the pods' network namespaces. */
+  alterations(): readonly LinkAlteration[];
+  /** Gives these what they had. */
+  restoreAltered(): void;
   close(): void;
 }
 
-export interface LinkWatchParts {
+export interface LinkWatchParts extends AlteredLinkParts {
   readonly database: NetworkDatabase;
   readonly core: Pick<NetworkCore, 'repairLinks'>;
   readonly plugins: Pick<PluginCore, 'repair'>;
   readonly host: Host;
 }
 
+/** A socket of the second kind that a pod floods keeps nothing from the first. */
+function openEvents(): { readonly events: LinkEvents; readonly heard: NamespaceEvents } {
+  const events = openLinkEvents();
+  try {
+    return { events, heard: openNamespaceEvents() };
+  } catch (thrown) {
+    events.close();
+    throw thrown;
+  }
+}
+
 const shortestRestMs = 1000;
 
 /** To be opened before what the kernel has is compared with the records: what goes in between is an event. */
-export function openLinkWatch({ database, core, plugins, host }: LinkWatchParts): LinkWatch {
-  const events = openLinkEvents();
+export function openLinkWatch({ database, core, plugins, host, ...parts }: LinkWatchParts): LinkWatch {
+  const { events, heard } = openEvents();
+  const altered = createAlteredLinks(parts);
   const selectRecorded = database.db.prepare("SELECT 1 FROM attachment WHERE realm = ? AND host_interface = ? AND state = 'ready'");
   const isRecorded = (name: string): boolean => selectRecorded.get(host.realm, name) !== undefined;
   let isLost = false;
@@ -56,7 +77,17 @@ export function openLinkWatch({ database, core, plugins, host }: LinkWatchParts)
       if (isOurs) arePartsDue = true;
       if (isOurs || isLost) isLost = database.exclusively(() => core.repairLinks(false)).lost.length > 0;
       if (arePartsDue) repairParts();
+      altered.note(heard.drain());
+      altered.look();
     },
-    close: () => events.close(),
+    alterations: altered.list,
+    restoreAltered() {
+      altered.note(heard.drain());
+      altered.restore();
+    },
+    close() {
+      events.close();
+      heard.close();
+    },
   };
 }

@@ -1,7 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { asPortcullisError, errorToJson } from '../../base/errors/index.ts';
-import { makingRoom, sqliteResult, storageFailure, tendBallast } from '../../base/storage/index.ts';
+import { errorToJson } from '../../base/errors/index.ts';
+import { makingRoom, tendBallast } from '../../base/storage/index.ts';
 import { openHosts } from './caller.ts';
+import { failureOf } from './call-failure.ts';
 import type { Hosts } from './caller.ts';
 import { openNetworkDatabase } from './database.ts';
 import type { NetworkDatabase } from './database.ts';
@@ -67,11 +68,12 @@ interface Parts {
   readonly hosts: Hosts;
   readonly remote: RemoteStore;
   readonly plugins: PluginCore;
-  /** Absent in a process that serves plugin calls only. */
   /** The engine's own. */
   readonly realm: string;
+  /** These are absent in a process that serves plugin calls only. */
   readonly core?: NetworkCore;
   readonly networks?: NetworkFolder;
+  readonly links?: LinkWatch;
   close(): void;
 }
 
@@ -98,7 +100,7 @@ function open(isStart = false): Parts {
     );
     const store = createNetworkStore(database, realm);
     const core = createNetworkCore({ store, kernel, plugins, networks, log, policies: policyFolder.follow() });
-    const links = openLinkWatch({ database, core, plugins, host: hosts.own });
+    const links = openLinkWatch({ database, core, plugins, host: hosts.own, store, kernel, log });
     opened.push(links);
     database.exclusively(() => {
       // A thread that follows a lost one goes on: what it does not know it leaves alone.
@@ -110,7 +112,7 @@ function open(isStart = false): Parts {
     plugins.repair(hosts.own);
     forgetDead(realms);
     opened.push(lookAfter(database, core, realms, links));
-    return (parts = { database, hosts, remote, plugins, realm, core, networks, close });
+    return (parts = { database, hosts, remote, plugins, realm, core, networks, links, close });
   } catch (thrown) {
     close();
     throw thrown;
@@ -291,16 +293,7 @@ function finish(): void {
 }
 
 function refuse(sequence: number, call: Call, thrown: unknown): void {
-  const failure = {
-    code: 'NETWORK_INTERNAL',
-    kind: 'internal',
-    attempted: `network ${call.do}`,
-    on: 'id' in call ? call.id : '',
-    fix: 'report this with the daemon log',
-  } as const;
-  // Statements outside a transaction fail as SQLite fails.
-  const known = sqliteResult(thrown) === undefined ? thrown : storageFailure(thrown, failure.attempted, settings.databasePath);
-  post({ sequence, error: errorToJson(asPortcullisError(known, failure)) });
+  post({ sequence, error: errorToJson(failureOf(call, thrown, settings.databasePath)) });
 }
 
 function loadedNetworks(): readonly LoadedNetwork[] {
@@ -318,11 +311,13 @@ function releaseConnections(id: string): void {
   plugins.release(hosts.own, id);
 }
 
-function collect(valid: ReadonlySet<string>): LinkRepairs {
-  const { plugins, hosts } = open();
+function collect(valid: ReadonlySet<string>, restoresAltered: boolean): LinkRepairs {
+  const { plugins, hosts, links } = open();
   const repairs = openCore().gc(valid);
   plugins.repair(hosts.own);
-  return repairs;
+  if (restoresAltered) links?.restoreAltered();
+  const altered = links?.alterations().map(({ id }) => id) ?? [];
+  return altered.length === 0 ? repairs : { ...repairs, altered };
 }
 
 const policiesNow = (): PolicyReport => policyFolder?.report() ?? { policies: 0, problems: [] };
@@ -363,6 +358,8 @@ function answerOwn(
       return { figures: { ...figuresOf(database, realm, loadedNetworks(), core.repairs(), core.linksLost()), policies: policiesNow() } };
     case 'denials':
       return { denials: core.denials() };
+    case 'alterations':
+      return { alterations: open().links?.alterations() ?? [] };
     case 'explain':
       return { explanation: core.explain(call.question) };
     case 'link-state': {
@@ -371,7 +368,7 @@ function answerOwn(
     }
     case 'gc':
       for (const { id } of core.records()) if (!call.valid.has(id)) releaseConnections(id);
-      return { repairs: collect(call.valid), ...all(), ...core.jobs(call.valid), networks: loadedNetworks() };
+      return { repairs: collect(call.valid, call.altered === true), ...all(), ...core.jobs(call.valid), networks: loadedNetworks() };
     case 'status':
       return { status: { ...core.status(), policies: policiesNow() }, networks: loadedNetworks() };
     case 'close':

@@ -98,7 +98,8 @@ function passed(outcomes: readonly Outcome[]): (Outcome['answers'][number] | und
   });
 }
 
-function configurePod(spec: AttachmentSpec, pod: NetlinkSocket, index: number, hasIpv6: boolean): void {
+/** The pod's end, which stands: up, with its addresses and routes. What stands already is fine. */
+export function configurePod(spec: AttachmentSpec, pod: NetlinkSocket, index: number, hasIpv6: boolean): void {
   const addresses = spec.addresses.flatMap(({ ip, prefixLength }) => {
     const address = parseIp(ip);
     return address === undefined ? [] : [routes.addAddress(index, ipBytes(address), prefixLength)];

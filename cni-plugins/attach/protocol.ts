@@ -11,6 +11,7 @@ import type {
   Denial,
   DenialExplanation,
   DenialQuestion,
+  LinkAlteration,
   LinkClass,
   LinkRepairs,
   LinkRules,
@@ -51,7 +52,8 @@ export type Call =
   | { readonly do: 'explain'; readonly question: DenialQuestion }
   | { readonly do: 'figures' }
   | { readonly do: 'link-state'; readonly id: string }
-  | { readonly do: 'gc'; readonly valid: ReadonlySet<string> }
+  | { readonly do: 'gc'; readonly valid: ReadonlySet<string>; readonly altered?: boolean }
+  | { readonly do: 'alterations' }
   | { readonly do: 'status' }
   | { readonly do: 'plugin'; readonly call: PluginCall }
   /** CHECKs of plugins of one chain, for one attachment. */
@@ -84,6 +86,7 @@ export interface Answer {
   readonly networks?: readonly LoadedNetwork[];
   readonly status?: NetworkStatus;
   readonly denials?: readonly Denial[];
+  readonly alterations?: readonly LinkAlteration[];
   readonly figures?: NetworkFigures;
   readonly linkState?: LinkState;
   readonly explanation?: DenialExplanation;

@@ -2,7 +2,7 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { notReady } from '../attach/network-status.ts';
 import type { Answer, Call } from '../attach/protocol.ts';
-import type { Attachment, AttachRequest, LinkRepairs, NetworkStatus } from '../types.ts';
+import type { Attachment, AttachRequest, CollectOptions, LinkRepairs, NetworkStatus } from '../types.ts';
 import type { ChainNetwork, Chains } from './chains.ts';
 import type { ChainJob } from './chain.types.ts';
 import { createLatestWord } from './latest-word.ts';
@@ -15,7 +15,7 @@ export interface Joining {
   attach(request: AttachRequest): Promise<Attachment | undefined>;
   detach(id: string): Promise<void>;
   /** Removes what the engine itself made at once. Plugins go on after it: {@link Joining.settled}. */
-  gc(valid: ReadonlySet<string>): Promise<LinkRepairs>;
+  gc(valid: ReadonlySet<string>, options?: CollectOptions): Promise<LinkRepairs>;
   status(): Promise<NetworkStatus | undefined>;
   /** Returns when no plugin is at work any more in nobody's name. */
   settled(): Promise<void>;
@@ -126,8 +126,8 @@ export function createJoining({ ask, chains, log }: JoiningParts): Joining {
     // A pod that is not in the list of those that stand must not be attached while plugins go by it.
     attach: (request) => inTurn(request.id, () => background.then(() => attach(request))),
     detach: (id) => inTurn(id, () => leave(id)),
-    async gc(valid) {
-      const asked = ask({ do: 'gc', valid: new Set([...valid, ...turns.keys()]) });
+    async gc(valid, { altered = false } = {}) {
+      const asked = ask({ do: 'gc', valid: new Set([...valid, ...turns.keys()]), altered });
       background = Promise.all([asked, background])
         .then(([answer]) => collect(answer))
         .catch((thrown: unknown) => log.warn({ why: reasonOf(thrown) }, 'what nobody claims could not be collected'));

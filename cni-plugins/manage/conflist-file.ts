@@ -105,9 +105,9 @@ export function removeNetwork(source: ReportSource, name: string): RemovedNetwor
   return { file, bridges: removeIdleBridges(network.bridges.filter((bridge) => !used.has(bridge))) };
 }
 
-/** @throws NETWORK_UNKNOWN */
-export function requireNetwork(source: ReportSource, name: string): ReportedNetwork {
-  const found = readNetworkReport(source).networks.find((network) => network.name === name);
+/** @param report of the source @throws NETWORK_UNKNOWN */
+export function requireNetwork(source: ReportSource, name: string, report = readNetworkReport(source)): ReportedNetwork {
+  const found = report.networks.find((network) => network.name === name);
   if (found === undefined) throw unknown(name, source.confDir);
   return found;
 }

@@ -17,6 +17,8 @@ import type { IpAddress } from '../spec/address.ts';
 import type { RangeSet } from '../spec/network-config.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import { linkNames } from './host-links.ts';
+import { askNetwork } from '../serve/network-door.ts';
+import type { LinkAlteration } from '../types.ts';
 import { isConnectedId } from './connected-id.ts';
 import { readNetworkServices } from './network-services.ts';
 import type { ReportedNetworkService } from './network-services.ts';
@@ -65,8 +67,10 @@ export interface LeasedRange {
 export interface ReportedAttachment {
   readonly id: string;
   readonly interface: string;
-  /** As recorded, or `lost`: it stands by its record, and the link of it that the host has is gone. Told of attachments of the caller's network namespace. */
+  /** As recorded, `altered` ({@link askNetworkReport}), or `lost`: it stands by its record, and the link of it that the host has is gone. Told of attachments of the caller's network namespace. */
   readonly state: string;
+  /** Of one that is `altered`: what its end in the pod has not that it was given. */
+  readonly altered?: readonly string[];
   /** `pod`: of our own runtime; `plugin`: of another one, by our plugins. */
   readonly origin: 'plugin' | 'pod';
   readonly addresses: readonly string[];
@@ -79,6 +83,31 @@ export interface ReportedAttachment {
   readonly connected?: string;
 }
 
+/** The report with what a running daemon noticed of pods' ends of links (question `alterations`): these are `altered`, where the link itself stands. */
+function withAlterations(report: NetworkReport, alterations: readonly LinkAlteration[]): NetworkReport {
+  const of = (network: string, { id, interface: name, state }: ReportedAttachment): readonly string[] =>
+    state === 'ready'
+      ? alterations.filter((one) => one.network === network && one.id === id && one.interface === name).flatMap(({ found }) => found)
+      : [];
+  return {
+    ...report,
+    networks: report.networks.map((network) => ({
+      ...network,
+      attachments: network.attachments.map((attachment) => {
+        const altered = of(network.name, attachment);
+        return altered.length === 0 ? attachment : { ...attachment, state: 'altered', altered };
+      }),
+    })),
+  };
+}
+
+/** As {@link readNetworkReport}, and what a daemon that answers at the socket noticed of pods' ends of links. */
+export async function askNetworkReport(source: ReportSource, cniSocket: string): Promise<NetworkReport> {
+  const report = readNetworkReport(source);
+  const answer = await askNetwork<{ readonly alterations?: readonly LinkAlteration[] }>(cniSocket, 'alterations', '', patienceMs);
+  return 'why' in answer ? report : withAlterations(report, answer.value.alterations ?? []);
+}
+
 export interface ReportSource {
   readonly databasePath: string;
   readonly confDir: string;
@@ -87,6 +116,9 @@ export interface ReportSource {
 
 /** Of the plugin bridge, where the configuration names none. */
 export const defaultBridge = 'cni0';
+
+/** A daemon that does not answer keeps nobody from reading what is recorded. */
+const patienceMs = 3000;
 
 /** Most networks that are looked at: all of the folder, not only those that pods get. */
 const most = 1000;

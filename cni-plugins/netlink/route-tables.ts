@@ -1,5 +1,5 @@
 import { attribute, attributesOf, nested, u32, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, zeros } from './wire.ts';
-import type { Attributes } from './wire.ts';
+import type { Attributes, Received } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
 /** rtnetlink: addresses and routes of one link as the kernel holds them, routing tables, policy rules. Source: rtnetlink(7), linux/fib_rules.h. */
@@ -100,17 +100,20 @@ export function listAddresses(socket: NetlinkSocket, index: number): LinkAddress
 /** Of every link. */
 export const listHostAddresses = (socket: NetlinkSocket): (LinkAddress & { readonly index: number })[] => readAddresses(socket, '');
 
-function readAddresses(socket: NetlinkSocket, on: string): (LinkAddress & { readonly index: number })[] {
-  const request: Request = { what: 'list addresses', on, type: RTM_GETADDR, flags: 0, body: Buffer.alloc(8) };
-  return socket.dump(request).flatMap((message) => {
-    const attributes = attributesOf(message.body, 8);
-    const address = attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS);
-    if (address === undefined) return [];
-    const index = message.body.readUInt32LE(4);
-    const flags = attributes.get(IFA_FLAGS)?.readUInt32LE(0) ?? message.body.readUInt8(2);
-    const detection = (flags & IFA_F_DADFAILED) !== 0 ? 'duplicate' : (flags & IFA_F_TENTATIVE) !== 0 ? 'under way' : undefined;
-    return [{ index, address, length: message.body.readUInt8(1), ...(detection === undefined ? {} : { detection }) }];
-  });
+/** The question for every address, and what an answer to it says. */
+export const listEveryAddress: Request = { what: 'list addresses', on: '', type: RTM_GETADDR, flags: 0, body: Buffer.alloc(8) };
+
+const readAddresses = (socket: NetlinkSocket, on: string): (LinkAddress & { readonly index: number })[] =>
+  socket.dump({ ...listEveryAddress, on }).flatMap(readAddress);
+
+export function readAddress(message: Received): (LinkAddress & { readonly index: number })[] {
+  const attributes = attributesOf(message.body, 8);
+  const address = attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS);
+  if (address === undefined) return [];
+  const index = message.body.readUInt32LE(4);
+  const flags = attributes.get(IFA_FLAGS)?.readUInt32LE(0) ?? message.body.readUInt8(2);
+  const detection = (flags & IFA_F_DADFAILED) !== 0 ? 'duplicate' : (flags & IFA_F_TENTATIVE) !== 0 ? 'under way' : undefined;
+  return [{ index, address, length: message.body.readUInt8(1), ...(detection === undefined ? {} : { detection }) }];
 }
 
 export interface TableRoute {
@@ -174,36 +177,37 @@ export const replaceRoute = (route: TableRoute): Request =>
 export const deleteRoute = (route: TableRoute): Request => routeRequest('delete a route', RTM_DELROUTE, 0, route, routeBody(route, true));
 
 /** Unicast routes of every table, those of several next hops without their hops. */
-export function listRoutes(socket: NetlinkSocket): TableRoute[] {
-  const request: Request = { what: 'list routes', on: '', type: RTM_GETROUTE, flags: 0, body: Buffer.alloc(12) };
-  return socket.dump(request).flatMap((message) => {
-    const { body } = message;
-    if (body.readUInt8(7) !== RTN_UNICAST || ![2, 10].includes(body.readUInt8(0))) return [];
-    // The cache of learnt IPv6 routes comes with the dump (RTM_F_CLONED).
-    if ((body.readUInt32LE(8) & 0x200) !== 0) return [];
-    const attributes = attributesOf(body, 12);
-    const metrics = attributesOf(attributes.get(RTA_METRICS) ?? Buffer.alloc(0));
-    const number = (from: Attributes, type: number): number | undefined => from.get(type)?.readUInt32LE(0);
-    const gateway = attributes.get(RTA_GATEWAY);
-    const source = attributes.get(RTA_PREFSRC);
-    const priority = number(attributes, RTA_PRIORITY);
-    const mtu = number(metrics, RTAX_MTU);
-    const advmss = number(metrics, RTAX_ADVMSS);
-    return [
-      {
-        index: number(attributes, RTA_OIF) ?? 0,
-        destination: attributes.get(RTA_DST) ?? Buffer.alloc(body.readUInt8(0) === 2 ? 4 : 16),
-        length: body.readUInt8(1),
-        table: number(attributes, RTA_TABLE) ?? body.readUInt8(4),
-        scope: body.readUInt8(6),
-        ...(gateway === undefined ? {} : { gateway }),
-        ...(source === undefined ? {} : { source }),
-        ...(priority === undefined ? {} : { priority }),
-        ...(mtu === undefined ? {} : { mtu }),
-        ...(advmss === undefined ? {} : { advmss }),
-      },
-    ];
-  });
+export const listRoutes = (socket: NetlinkSocket): TableRoute[] => socket.dump(listEveryRoute).flatMap(readRoute);
+
+/** The question for every route, and what an answer to it says. */
+export const listEveryRoute: Request = { what: 'list routes', on: '', type: RTM_GETROUTE, flags: 0, body: Buffer.alloc(12) };
+
+export function readRoute({ body }: Received): TableRoute[] {
+  if (body.readUInt8(7) !== RTN_UNICAST || ![2, 10].includes(body.readUInt8(0))) return [];
+  // The cache of learnt IPv6 routes comes with the dump (RTM_F_CLONED).
+  if ((body.readUInt32LE(8) & 0x200) !== 0) return [];
+  const attributes = attributesOf(body, 12);
+  const metrics = attributesOf(attributes.get(RTA_METRICS) ?? Buffer.alloc(0));
+  const number = (from: Attributes, type: number): number | undefined => from.get(type)?.readUInt32LE(0);
+  const gateway = attributes.get(RTA_GATEWAY);
+  const source = attributes.get(RTA_PREFSRC);
+  const priority = number(attributes, RTA_PRIORITY);
+  const mtu = number(metrics, RTAX_MTU);
+  const advmss = number(metrics, RTAX_ADVMSS);
+  return [
+    {
+      index: number(attributes, RTA_OIF) ?? 0,
+      destination: attributes.get(RTA_DST) ?? Buffer.alloc(body.readUInt8(0) === 2 ? 4 : 16),
+      length: body.readUInt8(1),
+      table: number(attributes, RTA_TABLE) ?? body.readUInt8(4),
+      scope: body.readUInt8(6),
+      ...(gateway === undefined ? {} : { gateway }),
+      ...(source === undefined ? {} : { source }),
+      ...(priority === undefined ? {} : { priority }),
+      ...(mtu === undefined ? {} : { mtu }),
+      ...(advmss === undefined ? {} : { advmss }),
+    },
+  ];
 }
 
 /** Packets from one address are routed by a table of their own. */

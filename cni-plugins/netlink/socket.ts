@@ -76,6 +76,11 @@ export interface NetlinkSocket {
   runApart(request: Request): Promise<void>;
   /** All of a kind, read again when the kernel says that the list changed underneath. */
   dump(request: Request): readonly Received[];
+  /**
+   * The first of a kind, as the kernel lists them; `whole`: there are no others. Where there are, nothing more can be asked of this socket: for lists that
+   * somebody else may make as long as he likes.
+   */
+  first(request: Request, most: number): { readonly listed: readonly Received[]; readonly whole: boolean };
   close(): void;
 }
 
@@ -209,6 +214,22 @@ export function openNetlink(protocol: number, { asksOnce = false }: { readonly a
         if (listed !== undefined) return listed;
       }
       throw kernelRefused(request, 11, 'the list changed at every reading');
+    },
+    first(request, most) {
+      const own = sequence;
+      sequence = (sequence + 1) >>> 0 || 1;
+      send(fd, encodeMessages([request], own, NLM_F_REQUEST | NLM_F_DUMP));
+      const listed: Received[] = [];
+      while (listed.length < most) {
+        const batch = receive().filter((message) => message.sequence === own);
+        const end = batch.find(({ type }) => type === NLMSG_DONE || type === NLMSG_ERROR);
+        for (const message of batch) if (message !== end) listed.push(message);
+        if (end === undefined && batch.length > 0) continue;
+        const { errno, text } = end === undefined ? { errno: 0, text: undefined } : acknowledgementOf(end);
+        if (errno !== 0) throw kernelRefused(request, errno, text);
+        return { listed, whole: true };
+      }
+      return { listed, whole: false };
     },
     close: () => closeFd(fd),
   };

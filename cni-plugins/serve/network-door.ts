@@ -8,7 +8,7 @@ import type { AnswerNetwork, NetworkQuestion } from './serving.types.ts';
 
 /** What `portcullis network` and `portcullis service` ask of a running daemon, over the socket at which plugins call it: only root may. */
 
-const questions: readonly NetworkQuestion[] = ['denials', 'explain', 'gc', 'overlay', 'services'];
+const questions: readonly NetworkQuestion[] = ['alterations', 'denials', 'explain', 'gc', 'overlay', 'services'];
 
 /** The program by whose name the question comes; no plugin has it. */
 export const doorName = 'portcullis-network';

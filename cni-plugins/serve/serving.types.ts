@@ -1,5 +1,5 @@
 /** What `portcullis network` and `portcullis service` ask of the daemon (network-door.ts). */
-export type NetworkQuestion = 'denials' | 'explain' | 'gc' | 'overlay' | 'services';
+export type NetworkQuestion = 'alterations' | 'denials' | 'explain' | 'gc' | 'overlay' | 'services';
 
 /** Answers a question with plain JSON, or with its text. @param body what was asked, as text; empty where the question says it all */
 export type AnswerNetwork = (question: NetworkQuestion, body: string) => Promise<object | string>;

@@ -2,8 +2,13 @@ import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
+import { DatabaseSync } from 'node:sqlite';
+import { lostLinkFindings } from '../../cli/doctor/node/lost-links.ts';
+import { portcullis } from '../fixtures/command.ts';
+import type { Ended } from '../fixtures/command.ts';
 import { createContainer, execute, podConfig, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { conflist, failureOf, openStage } from '../fixtures/stage.ts';
@@ -144,6 +149,53 @@ describe('the network of pods', () => {
     assert.equal(links(), before);
     assert.equal(execFileSync('nft', ['--stateless', 'list', 'ruleset'], { encoding: 'utf8' }), rules);
     assert.equal((await stage.daemon.cri.runtime.listPodSandbox({})).items.length, 1);
+    await removePod(stage, pod);
+  });
+
+  it('says what was changed inside a pod, in ls, inspect and doctor, and gives it back when it is asked to', async () => {
+    const pod = await runPod(stage, 'altered');
+    const id = await createContainer(stage, pod, { image, command: server });
+    await stage.daemon.cri.runtime.startContainer({ containerId: id });
+    const address = await addressOf(pod);
+    assert.equal(await answers(address, 8080), 'a page');
+    const { folders } = stage;
+    const places = ['--conf-dir', folders.cniConf, '--root', folders.root, '--cni-socket', join(folders.state, 'cni.sock')];
+    const network = (...words: string[]): Promise<Ended> => portcullis(['network', ...words, ...places]);
+    const database = new DatabaseSync(join(folders.root, 'network.db'), { readOnly: true });
+    const netns = database.prepare("SELECT json_extract(spec, '$.netns') AS path FROM attachment WHERE container_id = ?").get(pod.id)?.[
+      'path'
+    ];
+    database.close();
+    said(`nsenter --net=${String(netns)} ip addr flush dev eth0`);
+    let list = '';
+    for (let waited = 0; waited < 10_000 && !list.includes('1, 1 altered'); waited += 200) {
+      await pause(200);
+      list = (await network('ls')).stdout;
+    }
+    assert.match(list, / 1, 1 altered /);
+    assert.match(
+      (await network('inspect', 'e2e')).stdout,
+      new RegExp(` altered: the address ${address}/28 is missing, the route to 0.0.0.0/0 `),
+    );
+    const config = {
+      root: folders.root,
+      state: folders.state,
+      cni: { confDir: folders.cniConf, binDirs: [] },
+      network: { plugins: 'auto', maxConfigs: 1 },
+    } as const;
+    const findings = await lostLinkFindings(config);
+    assert.deepEqual(
+      findings.map(({ state, found, meaning = [] }) => [state, found, meaning.length]),
+      [['degraded', '1 altered', 1]],
+    );
+    const kept = await network('gc');
+    assert.deepEqual([kept.code, /1 are altered in the pod/.test(kept.stdout)], [0, true], kept.output);
+    assert.equal(await ask(address, 8080), 'EHOSTUNREACH');
+    const given = await network('gc', '--altered');
+    assert.deepEqual([given.code, given.stdout.includes('altered')], [0, false], given.output);
+    assert.equal(await answers(address, 8080), 'a page');
+    assert.doesNotMatch((await network('ls')).stdout, /altered/);
+    assert.deepEqual(await lostLinkFindings(config), []);
     await removePod(stage, pod);
   });
 

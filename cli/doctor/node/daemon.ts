@@ -88,7 +88,7 @@ export async function daemonFindings(config: DaemonConfig, answers: Answers | st
     told === undefined ? networkOnDisk(config) : networkFinding(told, config),
     ...networkPolicyFindings(told, config),
     ...monitorFindings(told?.unmonitored ?? []),
-    ...lostLinkFindings(config),
+    ...(await lostLinkFindings(config)),
     ...(await handlerFindings(config)),
   ];
 }

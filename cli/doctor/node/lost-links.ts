@@ -1,12 +1,19 @@
 import { join } from 'node:path';
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import { readNetworkReport } from '../../../cni-plugins/index.ts';
+import { askNetworkReport } from '../../../cni-plugins/index.ts';
 import type { ReportedNetwork } from '../../../cni-plugins/index.ts';
 import type { DaemonConfig } from '../../../runtime/index.ts';
 import type { Finding } from '../finding.ts';
 
-/** Pods whose link another program deleted, and that do not have it again: nothing where there are none. */
-export function lostLinkFindings({ root, cni, network }: Pick<DaemonConfig, 'cni' | 'network' | 'root'>): readonly Finding[] {
+/** Pods whose link another program deleted or changed, and that do not have it again: nothing where there are none. */
+export async function lostLinkFindings({
+  root,
+  state,
+  cni,
+  network,
+}: Pick<DaemonConfig, 'cni' | 'root' | 'state'> & {
+  readonly network: Pick<DaemonConfig['network'], 'maxConfigs' | 'plugins'>;
+}): Promise<readonly Finding[]> {
   const source = {
     databasePath: join(root, 'network.db'),
     confDir: cni.confDir,
@@ -14,25 +21,27 @@ export function lostLinkFindings({ root, cni, network }: Pick<DaemonConfig, 'cni
   };
   let networks: readonly ReportedNetwork[];
   try {
-    networks = readNetworkReport(source).networks;
+    networks = (await askNetworkReport(source, cni.socket ?? join(state, 'cni.sock'))).networks;
   } catch (thrown) {
     if (!isPortcullisError(thrown)) throw thrown;
     const { why, fix } = thrown.failure;
     return [{ topic: 'links of pods', state: 'degraded', found: 'not known', meaning: [why], fix }];
   }
-  const lost = networks.flatMap(({ name, attachments }) =>
-    attachments
-      .filter(({ state }) => state === 'lost')
-      .map(({ id, namespace, pod, interface: link }) => `${pod === undefined ? id : `${namespace ?? ''}/${pod}`}: ${link} on ${name}`),
-  );
-  if (lost.length === 0) return [];
+  const linesOf = (wanted: string): string[] =>
+    networks.flatMap(({ name, attachments }) =>
+      attachments
+        .filter(({ state }) => state === wanted)
+        .map(
+          ({ id, namespace, pod, interface: link, altered = [] }) =>
+            `${pod === undefined ? id : `${namespace ?? ''}/${pod}`}: ${link} on ${name}${altered.map((what, at) => (at === 0 ? `: ${what}` : `, ${what}`)).join('')}`,
+        ),
+    );
+  const finding = (wanted: string, fix: string): readonly Finding[] => {
+    const meaning = linesOf(wanted);
+    return meaning.length === 0 ? [] : [{ topic: 'links of pods', state: 'degraded', found: `${meaning.length} ${wanted}`, meaning, fix }];
+  };
   return [
-    {
-      topic: 'links of pods',
-      state: 'degraded',
-      found: `${lost.length} lost`,
-      meaning: lost,
-      fix: 'portcullis network gc makes them again; where it cannot, the daemon log says what is in the way',
-    },
+    ...finding('lost', 'portcullis network gc makes them again; where it cannot, the daemon log says what is in the way'),
+    ...finding('altered', 'where the pod did not change this on purpose: portcullis network gc --altered gives it back'),
   ];
 }

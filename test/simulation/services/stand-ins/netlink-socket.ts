@@ -57,19 +57,24 @@ export function openNetlink(protocol: number): NetlinkSocket {
     if (outcome?.refused !== undefined) throw outcome.refused.error();
     return outcome?.answers ?? [];
   };
+  // A list needs memory, and is cut off by whoever changes what is listed.
+  const dump: NetlinkSocket['dump'] = (request) =>
+    effect(
+      'kernel',
+      'list of the kernel',
+      (errno) => refusal(request, errno),
+      () => ask(request),
+    );
   return {
     fd: -1,
     send,
     exchange,
     ask,
-    // A list needs memory, and is cut off by whoever changes what is listed.
-    dump: (request) =>
-      effect(
-        'kernel',
-        'list of the kernel',
-        (errno) => refusal(request, errno),
-        () => ask(request),
-      ),
+    dump,
+    first(request, most) {
+      const listed = dump(request);
+      return { listed: listed.slice(0, most), whole: listed.length <= most };
+    },
     run: (requests) => {
       for (const request of requests) ask(request);
     },

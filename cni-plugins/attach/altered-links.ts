@@ -1,0 +1,193 @@
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { HeardChanges } from '../netlink/namespace-events.ts';
+import type { LinkAlteration } from '../types.ts';
+import type { HostKernel } from './host-kernel.ts';
+import { namespaceStands, withPodNamespace } from './netns.ts';
+import { podEndDifferences } from './pod-end.ts';
+import { isByChain } from './record.ts';
+import type { AttachmentRecord } from './record.ts';
+import type { NetworkStore } from './store.ts';
+
+/**
+ * Pods' ends of links that were changed inside the pod's network namespace: an address or route that was removed, a link that is down. The kernel does
+ * not say by whom, and a pod with NET_ADMIN may: it is reported, and given back when somebody asks for it (docs/decisions/0080).
+ */
+export interface AlteredLinks {
+  /** What the kernel said of the namespaces since the last time. */
+  note(heard: HeardChanges): void;
+  /** Compares some of those that were noted: those of the first call, or where events were missed all, over many calls. */
+  look(): void;
+  list(): readonly LinkAlteration[];
+  /** Compares all that were noted, now, and gives those that are altered what they had. */
+  restore(): void;
+}
+
+export interface AlteredLinkParts {
+  readonly store: Pick<NetworkStore, 'record' | 'records'>;
+  readonly kernel: Pick<HostKernel, 'link' | 'links' | 'restore'>;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+/** Each comparison enters a namespace: so many at a time, and of one pod less and less often, for as long as it changes without an end. */
+const mostAtOnce = 16;
+const firstPauseMs = 1000;
+const longestPauseMs = 60_000;
+
+/** Between two lists of all links that are read to find whose a namespace is. */
+const readEveryMs = 2000;
+
+interface Pace {
+  readonly count: number;
+  readonly at: number;
+}
+
+const restsUntil = ({ count, at }: Pace): number => at + Math.min(longestPauseMs, firstPauseMs * 2 ** (count - 1));
+
+export function createAlteredLinks({ store, kernel, log }: AlteredLinkParts): AlteredLinks {
+  const due = new Set<string>(store.records().map(({ id }) => id));
+  const paces = new Map<string, Pace>();
+  const altered = new Map<string, readonly string[]>();
+  /** Numbers of namespaces, as they were when somebody asked last. */
+  let pods = new Map<number, string>();
+
+  const readPods = (): void => {
+    const ids = new Map(store.records().map(({ id, spec }) => [spec.hostInterface, id]));
+    pods = new Map(
+      kernel.links().flatMap(({ name, peerNamespace }) => {
+        const id = ids.get(name);
+        return id === undefined || peerNamespace === undefined ? [] : [[peerNamespace, id] as const];
+      }),
+    );
+  };
+
+  /** Of namespaces that are no pods' of ours one asks in vain: not at each of their events. */
+  const unresolved = new Set<number>();
+  const lost = new Set<number>();
+  let readAt = -readEveryMs;
+  const resolve = (): void => {
+    const take = (): void => {
+      for (const number of unresolved) {
+        const id = podOf(number);
+        if (id === undefined) continue;
+        if (lost.has(number) || altered.has(id)) due.add(id);
+        unresolved.delete(number);
+        lost.delete(number);
+      }
+    };
+    take();
+    const now = performance.now();
+    if (unresolved.size === 0 || now - readAt < readEveryMs) return;
+    readAt = now;
+    readPods();
+    take();
+    unresolved.clear();
+    lost.clear();
+  };
+
+  /** A number may be another namespace's by now. */
+  const podOf = (number: number): string | undefined => {
+    const id = pods.get(number);
+    const link = id === undefined ? undefined : store.record(id)?.spec.hostInterface;
+    return link !== undefined && kernel.link(link)?.peerNamespace === number ? id : undefined;
+  };
+
+  const recordOf = (id: string): AttachmentRecord | undefined => {
+    const record = store.record(id);
+    return record?.state === 'ready' && !isByChain(record.spec) ? record : undefined;
+  };
+
+  const forget = (id: string): void => {
+    due.delete(id);
+    paces.delete(id);
+    altered.delete(id);
+  };
+
+  const fieldsOf = ({ id, spec }: AttachmentRecord): { readonly id: string; readonly pod: string } => ({
+    id,
+    pod: `${spec.pod.namespace}/${spec.pod.name}`,
+  });
+
+  const found = (record: AttachmentRecord, now: readonly string[]): void => {
+    const before = altered.get(record.id);
+    if (now.length === 0) {
+      altered.delete(record.id);
+      if (before !== undefined) log.info(fieldsOf(record), "the pod's end of its link is again as it was made");
+      return;
+    }
+    altered.set(record.id, now);
+    if (before?.join() === now.join()) return;
+    log.warn(
+      { ...fieldsOf(record), found: now },
+      "the pod's end of its link was changed in the pod's network namespace; `portcullis network gc --altered` gives back what it had",
+    );
+  };
+
+  const compare = (id: string): void => {
+    due.delete(id);
+    const record = recordOf(id);
+    if (record === undefined || !namespaceStands(record.spec.netns)) return forget(id);
+    const end = kernel.link(record.spec.hostInterface)?.peer;
+    // A link that is lost is another matter.
+    if (end === undefined) return void altered.delete(id);
+    try {
+      found(
+        record,
+        withPodNamespace(record.spec.netns, { onlyRead: true }, ({ route }) => podEndDifferences(record.spec, route, end)),
+      );
+    } catch (thrown) {
+      if (!namespaceStands(record.spec.netns)) return forget(id);
+      due.add(id);
+      log.warn({ ...fieldsOf(record), why: reasonOf(thrown) }, "the pod's end of its link could not be looked at; it is tried again");
+    }
+  };
+
+  const restoreOne = (id: string): void => {
+    const record = recordOf(id);
+    const end = record === undefined ? undefined : kernel.link(record.spec.hostInterface)?.peer;
+    if (record === undefined || end === undefined) return;
+    try {
+      withPodNamespace(record.spec.netns, {}, (pod) => kernel.restore(record.spec, pod, end));
+    } catch (thrown) {
+      const why = isPortcullisError(thrown) ? thrown.failure.why : reasonOf(thrown);
+      log.warn({ ...fieldsOf(record), why }, "the pod's end of its link could not be given what it had");
+    }
+    compare(id);
+  };
+
+  return {
+    note({ lossy, changed, missed }) {
+      if (missed) for (const { id } of store.records()) due.add(id);
+      if (altered.size > 0) for (const number of changed) unresolved.add(number);
+      for (const number of lossy) {
+        unresolved.add(number);
+        lost.add(number);
+      }
+      if (unresolved.size > 0) resolve();
+    },
+    look() {
+      if (unresolved.size > 0) resolve();
+      const now = performance.now();
+      const rested = [...due].filter((id) => now >= restsUntil(paces.get(id) ?? { count: 0, at: -longestPauseMs }));
+      for (const id of rested.slice(0, mostAtOnce)) {
+        const last = paces.get(id);
+        const isOld = last === undefined || now - last.at > 2 * longestPauseMs;
+        paces.set(id, { count: isOld ? 1 : last.count + 1, at: now });
+        compare(id);
+      }
+      for (const id of altered.keys()) if (recordOf(id) === undefined) forget(id);
+      for (const [id, { at }] of paces) if (now - at > 2 * longestPauseMs) paces.delete(id);
+    },
+    list: () =>
+      [...altered].flatMap(([id, differences]) => {
+        const record = recordOf(id);
+        if (record === undefined) return [];
+        const { network, interface: name } = record.spec;
+        return [{ ...fieldsOf(record), network, interface: name, found: differences }];
+      }),
+    restore() {
+      for (const id of [...due]) compare(id);
+      for (const id of [...altered.keys()]) restoreOne(id);
+    },
+  };
+}
