@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { constants as system } from 'node:os';
 import { checked, cString, isErrno, kernelError, uninterrupted } from './errno.ts';
+import { strike } from './ledger.ts';
 import { glibc, lastErrno } from './libc.ts';
 import { AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, RESOLVE_IN_ROOT, S_IFIFO } from './constants.ts';
 
@@ -27,6 +28,7 @@ export function openFile(path: string, flags: number, mode = 0): number {
 
 /** close(2). On Linux the descriptor is gone even when an error is reported, so it is never closed twice. */
 export function closeFd(fd: number): void {
+  strike(fd);
   checked(c.close(fd), 'close', `fd ${fd}`);
 }
 

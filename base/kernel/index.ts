@@ -55,6 +55,7 @@ export {
   socket,
 } from './socket.ts';
 export type { PeerCredentials } from './socket.ts';
+export { closeLedger, enter, keepLedger, newLedger } from './ledger.ts';
 export { hearAllNamespaces, receiveHeard } from './namespace-events.ts';
 export { linkFlagsOf, linkIndexOf, linkMacOf, linkNameOf } from './netdevice.ts';
 export { sendDatagram } from './datagram.ts';

@@ -3,6 +3,7 @@ import { isMainThread } from 'node:worker_threads';
 import { checked, cString, kernelError } from './errno.ts';
 import { glibc } from './libc.ts';
 import { closeFd, openFile } from './files.ts';
+import { enter } from './ledger.ts';
 import { CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWUTS, O_RDONLY } from './constants.ts';
 
 const c = {
@@ -82,7 +83,7 @@ let depth = 0;
 function ownNamespace(type: NamespaceType): number {
   const known = own.get(type);
   if (known !== undefined) return known;
-  const fd = openFile(`/proc/thread-self/ns/${type}`, O_RDONLY);
+  const fd = enter(openFile(`/proc/thread-self/ns/${type}`, O_RDONLY));
   own.set(type, fd);
   return fd;
 }

@@ -117,7 +117,7 @@ export function createFixture(configuration: object = conflist()): Fixture {
       return child;
     },
     rows(sql) {
-      const db = new DatabaseSync(databasePath, { readOnly: true });
+      const db = new DatabaseSync(databasePath, { readOnly: true, timeout: 5000 });
       try {
         return db
           .prepare(sql)

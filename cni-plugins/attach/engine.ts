@@ -1,6 +1,7 @@
 import { dirname, join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { PortcullisError, errorFromJson, reasonOf } from '../../base/errors/index.ts';
+import { closeLedger, newLedger } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { startWorker } from '../../base/process/index.ts';
 import type { Ballast } from '../../base/storage/index.ts';
@@ -281,7 +282,9 @@ interface ThreadListener {
   named?(): void;
 }
 
-function startThread(settings: WorkerSettings, log: Logger, listener: ThreadListener): Thread {
+function startThread(options: Omit<WorkerSettings, 'ledger'>, log: Logger, listener: ThreadListener): Thread {
+  const ledger = newLedger();
+  const settings: WorkerSettings = { ...options, ledger };
   const worker: Worker = startWorker(import.meta.url, './network.worker.ts', { workerData: settings });
   const waiting = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>();
   let sequence = 0;
@@ -317,7 +320,11 @@ function startThread(settings: WorkerSettings, log: Logger, listener: ThreadList
     log.error({ why: reasonOf(error) }, 'the network thread failed');
     end(reasonOf(error));
   });
-  worker.on('exit', () => end('the network thread ended'));
+  worker.on('exit', () => {
+    // One that was ended in a call: they would keep pods' network namespaces.
+    closeLedger(ledger);
+    end('the network thread ended');
+  });
 
   return {
     call(call) {

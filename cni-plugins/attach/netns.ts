@@ -1,5 +1,5 @@
 import { fstatSync, statSync } from 'node:fs';
-import { NETLINK_ROUTE, O_RDONLY, closeFd, inNamespaces, isNamespaceOf, openFile } from '../../base/kernel/index.ts';
+import { NETLINK_ROUTE, O_RDONLY, closeFd, enter, inNamespaces, isNamespaceOf, openFile } from '../../base/kernel/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
@@ -64,7 +64,7 @@ export function withPodNamespace<T>(path: string, entrance: Entrance, body: (pod
 
 function opened(path: string, open: (() => number) | undefined): number {
   try {
-    return open === undefined ? openFile(path, O_RDONLY) : open();
+    return enter(open === undefined ? openFile(path, O_RDONLY) : open());
   } catch (thrown) {
     throw netnsFailure('NETWORK_NETNS_MISSING', 'not-found', path, reasonOf(thrown));
   }

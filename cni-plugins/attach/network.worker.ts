@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { errorToJson } from '../../base/errors/index.ts';
 import { makingRoom, tendBallast } from '../../base/storage/index.ts';
+import { keepLedger } from '../../base/kernel/index.ts';
 import { openHosts } from './caller.ts';
 import { failureOf } from './call-failure.ts';
 import type { Hosts } from './caller.ts';
@@ -43,6 +44,7 @@ import type { LinkRepairs } from '../types.ts';
 const port = parentPort;
 if (port === null) throw new Error('network.worker runs as a Worker');
 const settings = workerData as WorkerSettings;
+keepLedger(settings.ledger);
 const post = (message: FromWorker): void => port.postMessage(message);
 const log = {
   // Nobody is woken up for what is not written.

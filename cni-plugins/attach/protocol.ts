@@ -25,6 +25,8 @@ import type { RemoteChange, RemoteRecords } from './remote-store.ts';
 
 /** What passes between the engine and its Worker. */
 export interface WorkerSettings {
+  /** Where the thread writes down its descriptors, for its owner to close them when it was ended in a call. */
+  readonly ledger: SharedArrayBuffer;
   readonly databasePath: string;
   /** What detaching and collecting may spend on a full disk. */
   readonly ballast?: Ballast;

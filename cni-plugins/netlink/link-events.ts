@@ -8,6 +8,7 @@ import {
   SO_RCVBUFFORCE,
   bindNetlink,
   closeFd,
+  enter,
   isErrno,
   receiveWaiting,
   setSockOpt,
@@ -43,7 +44,7 @@ const waitingBytes = 2 * 1024 * 1024;
 const longest = 64 * 1024;
 
 export function openLinkEvents(): LinkEvents {
-  const fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE);
+  const fd = enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE));
   try {
     setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, waitingBytes);
     bindNetlink(fd, RTMGRP_LINK);

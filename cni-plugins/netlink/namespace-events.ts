@@ -7,6 +7,7 @@ import {
   SO_RCVBUFFORCE,
   bindNetlink,
   closeFd,
+  enter,
   hearAllNamespaces,
   isErrno,
   receiveHeard,
@@ -46,7 +47,7 @@ const longest = 16 * 1024;
 const mostEvents = 4096;
 
 export function openNamespaceEvents(): NamespaceEvents {
-  const fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE);
+  const fd = enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE));
   try {
     setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, waitingBytes);
     hearAllNamespaces(fd);

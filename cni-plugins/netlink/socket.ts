@@ -10,6 +10,7 @@ import {
   SOL_SOCKET,
   bindNetlink,
   closeFd,
+  enter,
   receiveWaiting,
   send,
   sendApart,
@@ -98,7 +99,7 @@ const buffer = Buffer.allocUnsafeSlow(receiveBytes);
 /** @param protocol NETLINK_ROUTE or NETLINK_NETFILTER @param asksOnce always as within `askingOnce`: nothing is changed by this socket */
 export function openNetlink(protocol: number, { asksOnce = false }: { readonly asksOnce?: boolean } = {}): NetlinkSocket {
   let found: Map<string, Received | undefined> | undefined = asksOnce ? new Map() : undefined;
-  const fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, protocol);
+  const fd = enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, protocol));
   let sequence = 1;
   try {
     bindNetlink(fd);

@@ -137,13 +137,11 @@ export async function failDuringActs(
 
 /**
  * What is left. A removal that fails leaves files and rows to the next start, and a start that fails at something leaves that to the next one:
- * then it must be gone. A thread that is ended in the middle of a call leaves the descriptors of its calls to the kernel to the end of the process, and with
- * them a pod's namespace. Nothing else may stay.
+ * then it must be gone. Nothing else may stay.
  */
 async function lookAtRest(scene: Scene, act: Act | undefined, fault: Fault, tally: Tally): Promise<readonly string[]> {
   const left = await settle(scene.observer, scene.idle, 5_000);
-  const waiting = fault.kind.startsWith('end') ? /^left behind: (?:file|rows|namespace net behind a link)/ : /^left behind: (?:file|rows) /;
-  const mayWait = act === undefined || left.every((line) => waiting.test(line));
+  const mayWait = act === undefined || left.every((line) => /^left behind: (?:file|rows) /.test(line));
   if (left.length === 0 || !mayWait || fault.kind === 'delay' || fault.kind.startsWith('kill')) return left;
   await scene.daemon.stop();
   scene.daemon = await startDaemon(scene.stage);
