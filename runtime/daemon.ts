@@ -23,7 +23,7 @@ import { createContainerService } from './containers/service.ts';
 import { createCriServer } from './cri/server.ts';
 import { createImageStore } from './images/index.ts';
 import type { OpenImageStore } from './images/index.ts';
-import { openMirrors } from './images/mirrors.ts';
+import { registryOptionsOf } from './images/mirrors.ts';
 import { openHostPaths } from './host-paths/host-paths.ts';
 import { openExitWatch } from './monitor/exits.ts';
 import { openMonitorScope } from './monitor/monitor-scope.ts';
@@ -79,6 +79,7 @@ import { ballastIn, openStateDatabase } from './state/open-database.ts';
 import { openRecords } from './state/records.ts';
 import { openDaemonVerdictLog } from './state/verdict-log.ts';
 import { attachedSandboxes } from './sweep.ts';
+import type { Undo } from './undo.ts';
 import { runtimeVersion } from './version.ts';
 
 export interface Daemon {
@@ -94,9 +95,10 @@ export interface DaemonParts {
 
 /**
  * Starts everything, reconciles with what an earlier run left, then listens. The one composition root.
+ * @param undo gets what takes back, where the start fails, what it made ahead of need
  * @throws PortcullisError when a part can not be had at all; a broken policy or network only shows in Status
  */
-export async function startDaemon(config: DaemonConfig, { prover = proverIn(config.root) }: DaemonParts = {}): Promise<Daemon> {
+export async function startDaemon(config: DaemonConfig, { prover = proverIn(config.root) }: DaemonParts, undo: Undo): Promise<Daemon> {
   const log = createLogger({ level: config.logLevel });
   favourMainThread(log);
   const { folders, release } = await claimNode(config, log);
@@ -113,12 +115,9 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   // The network is changed only by a daemon that can have the rest; its thread takes its time to load.
   const opened = openNetwork(config, startProgram, log, (...act) => observability.runtime?.networked(...act), opening);
   const [[database, handlers, policy], network] = await Promise.all([opening, opened]);
+  undo.push(() => network.close({ removeAll: true }));
   const networkSide = await openNetworkSide(config, network, startProgram, log);
-  const registryOptions = {
-    mirrors: await openMirrors(config.registries.mirrors),
-    insecureHosts: config.registries.insecure,
-    certificateFolders: config.registries.certificates,
-  };
+  const registryOptions = await registryOptionsOf(config.registries);
   const registries = createRegistryClient(registryOptions);
   const [sandboxRecords, containerRecords] = await Promise.all([
     openRecords<SandboxRecord>(database, 'sandbox'),
@@ -171,6 +170,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   const driver = cgroupDriver(config.cgroupDriver);
   const exits = await openExitWatch({ folder: join(config.root, 'exits'), bundle: (id) => bundleIn(config.state, id), reactor });
   const pool = await openNamespacePool({ dir: join(config.state, 'ns'), size: config.namespacePool, kernel, startProgram, log });
+  undo.push(pool.close);
   const lock = keyedLock();
   const kernelFeatures = detectKernel();
   const hostPaths = await openHostPaths(startProgram, [config.root, config.state]);

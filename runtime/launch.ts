@@ -13,12 +13,14 @@ export type { DaemonConfig } from './config/types.ts';
 
 /**
  * Starts the daemon: see `daemon.ts`. Loaded only then, so that a command that merely asks a running daemon starts fast.
+ * One that fails takes back what it made ahead of need.
  * @throws PortcullisError when a part can not be had at all
  */
-export async function startDaemon(config: DaemonConfig, parts?: DaemonParts): Promise<Daemon> {
+export async function startDaemon(config: DaemonConfig, parts: DaemonParts = {}): Promise<Daemon> {
   // First: where it applies, this process begins anew, and would have loaded the rest for nothing.
   (await import('./oci/mount-namespace.ts')).enterMountNamespace([config.root, config.state]);
-  return (await import('./daemon.ts')).startDaemon(config, parts);
+  const [{ startDaemon: start }, { orUndo }] = await Promise.all([import('./daemon.ts'), import('./undo.ts')]);
+  return orUndo(config.logLevel, (undo) => start(config, parts, undo));
 }
 
 /** libnetwork's remote driver without the daemon: see `docker-driver.ts`. @throws PortcullisError when its socket can not be had */

@@ -1,7 +1,7 @@
-import type { Mirror } from '../../base/distribution/index.ts';
+import type { Mirror, RegistryClientOptions } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { credentialsIn } from '../../trust/index.ts';
-import type { MirrorConfig } from '../config/types.ts';
+import type { DaemonConfig, MirrorConfig } from '../config/types.ts';
 
 /**
  * The mirrors of a configuration, each with the credentials that its own file holds for it.
@@ -24,3 +24,10 @@ export async function openMirrors(mirrors: Readonly<Record<string, MirrorConfig>
   });
   return new Map(await Promise.all(opened));
 }
+
+/** What the configuration says of registries, for a client of these. @throws as {@link openMirrors} */
+export async function registryOptionsOf({ mirrors, insecure, certificates }: DaemonConfig['registries']): Promise<RegistryOptions> {
+  return { mirrors: await openMirrors(mirrors), insecureHosts: insecure, certificateFolders: certificates };
+}
+
+type RegistryOptions = Required<Pick<RegistryClientOptions, 'certificateFolders' | 'insecureHosts' | 'mirrors'>>;

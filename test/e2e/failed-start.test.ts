@@ -2,7 +2,7 @@ import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -47,12 +47,21 @@ describe('a daemon that cannot start', () => {
     return { code, signal, output };
   };
 
+  /** Of the namespaces that it made ahead of need, and of its network. */
+  const nothingIsLeft = (): void => {
+    assert.deepEqual(mountsBelow(folders.folder), []);
+    assert.deepEqual(readdirSync(join(folders.state, 'ns')), []);
+    assert.equal(execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8' }), '');
+    assert.doesNotMatch(execFileSync('ip', ['-o', 'link'], { encoding: 'utf8' }), /cni|pc[0-9a-f]{12}/);
+  };
+
   it('exits with 4 and says why where the port of its metrics is taken', async () => {
     await listen({ port: 0, host: '127.0.0.1' });
     const { port } = taken.address() as AddressInfo;
     const { code, output } = await start({ metrics: { address: `127.0.0.1:${port}` } });
     assert.equal(code, 4, output);
     assert.match(output, /RUNTIME_METRICS_LISTEN/);
+    nothingIsLeft();
   });
 
   it('exits with 4 and says why where the port of its streams is taken', async () => {
@@ -61,6 +70,7 @@ describe('a daemon that cannot start', () => {
     const { code, output } = await start({ streaming: { address: '127.0.0.1', port } });
     assert.equal(code, 4, output);
     assert.match(output, /RUNTIME_STREAMING_LISTEN/);
+    nothingIsLeft();
   });
 
   it('exits with 4 and says why where the address of its streams is not one of the node', async () => {
