@@ -2,6 +2,7 @@ export * from './constants.ts';
 export { errnoName, isErrno, kernelError, leavesUnknown } from './errno.ts';
 export type { KernelCode } from './errno.ts';
 export { cachedFile } from './cached-path.ts';
+export { groupOf, sessionOf } from './process-groups.ts';
 export type { CachedFile } from './cached-path.ts';
 export { attach as attachMount, bindMount, checkIdmap, isMountpoint, mount, setPropagation, umount } from './mount.ts';
 export type { BindOptions, Propagation } from './mount.ts';

@@ -23,6 +23,11 @@ export function meansGone(thrown: unknown): boolean {
   return codeOf(thrown) === 'ENOENT' || codeOf(thrown) === 'ESRCH';
 }
 
+/** Whether a failure means that this process or the machine has no descriptor or memory left, and nothing else. */
+export function meansShortage(thrown: unknown): boolean {
+  return ['EMFILE', 'ENFILE', 'ENOMEM'].includes(String(codeOf(thrown)));
+}
+
 /**
  * The identity of a live process (a zombie counts as not live), or undefined. Source: proc_pid_stat(5).
  * @throws PortcullisError PROCESS_UNREADABLE when it cannot be found out whether it lives
@@ -57,7 +62,7 @@ function codeOf(thrown: unknown): unknown {
 }
 
 function unreadable(pid: number, cause: unknown): PortcullisError {
-  const exhausted = ['EMFILE', 'ENFILE', 'ENOMEM'].includes(String(codeOf(cause)));
+  const exhausted = meansShortage(cause);
   return new PortcullisError({
     code: 'PROCESS_UNREADABLE',
     kind: exhausted ? 'exhausted' : 'internal',

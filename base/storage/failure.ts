@@ -14,6 +14,7 @@ export type StorageCode =
   | 'STORAGE_IO'
   | 'STORAGE_NEWER_SCHEMA'
   | 'STORAGE_NO_ACCESS'
+  | 'STORAGE_NO_MEMORY'
   | 'STORAGE_READ_ONLY'
   | 'STORAGE_WRITER_LOST';
 
@@ -54,6 +55,11 @@ const constraint: Explanation = {
   kind: 'precondition',
   fix: 'the rows written contradict the schema: read the reason',
 };
+const noMemory: Explanation = {
+  code: 'STORAGE_NO_MEMORY',
+  kind: 'exhausted',
+  fix: 'see whether the machine, or the cgroup of the daemon, has memory left (`MemoryMax`), and try again; nothing of this call was kept',
+};
 const badStatement: Explanation = {
   code: 'STORAGE_BAD_STATEMENT',
   kind: 'internal',
@@ -65,6 +71,7 @@ const byResult: Readonly<Record<number, Explanation>> = {
   3: noAccess, // SQLITE_PERM
   5: busy, // SQLITE_BUSY
   6: busy, // SQLITE_LOCKED
+  7: noMemory, // SQLITE_NOMEM
   8: readOnly, // SQLITE_READONLY
   10: io, // SQLITE_IOERR
   11: damaged, // SQLITE_CORRUPT
@@ -74,7 +81,7 @@ const byResult: Readonly<Record<number, Explanation>> = {
   26: damaged, // SQLITE_NOTADB
 };
 
-const byErrno: Readonly<Record<string, Explanation>> = { ENOSPC: diskFull, EDQUOT: diskFull, EROFS: readOnly, EIO: io };
+const byErrno: Readonly<Record<string, Explanation>> = { ENOSPC: diskFull, EDQUOT: diskFull, EROFS: readOnly, EIO: io, ENOMEM: noMemory };
 
 const uniqueViolations = [1555, 2067]; // SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE
 
@@ -87,7 +94,11 @@ export function sqliteResult(thrown: unknown): number | undefined {
   return typeof code === 'number' ? code : undefined;
 }
 
+/** SQLITE_IOERR_NOMEM. */
+const noMemoryForFile = 3082;
+
 function bySqlite(result: number): Explanation {
+  if (result === noMemoryForFile) return noMemory;
   return result === shortSharedMemory ? diskFull : (byResult[result & 0xff] ?? badStatement);
 }
 
@@ -96,6 +107,11 @@ export function isDiskFull(thrown: unknown): boolean {
   if (isPortcullisError(thrown)) return thrown.code === diskFull.code;
   const result = sqliteResult(thrown);
   return result !== undefined && bySqlite(result) === diskFull;
+}
+
+/** That no room is left for what is new, although SQLite would find some. */
+export function diskIsFull(attempted: string, path: string): PortcullisError {
+  return new PortcullisError({ ...diskFull, attempted, on: path, why: 'the disk is full, and the rest of the file is kept for removals' });
 }
 
 /** Turns what node:sqlite or node:fs threw into a coded failure. */

@@ -1,7 +1,8 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { meansGone, processIdentity } from '../../base/process/index.ts';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { meansGone, meansShortage, processIdentity } from '../../base/process/index.ts';
 import { openExecScope } from './exec-scope.ts';
 import type { ExecScopes } from './exec-scope.ts';
 import { detachedFrom, killGroup } from './exec-session.ts';
@@ -57,14 +58,41 @@ function filesOf(dir: string, name: string, description = ''): ExecFiles {
   };
 }
 
-/** The pid that a runtime has written. */
+/**
+ * The pid that a runtime has written; undefined: none yet.
+ * @throws PortcullisError RUNTIME_EXEC_UNREADABLE when that cannot be read
+ */
 export function readPid(file: string): number | undefined {
+  let text: string;
   try {
-    const pid = Number(readFileSync(file, 'utf8'));
-    return Number.isSafeInteger(pid) && pid > 1 ? pid : undefined;
-  } catch {
-    return undefined;
+    text = readFileSync(file, 'utf8');
+  } catch (cause) {
+    if (meansGone(cause)) return undefined;
+    throw new PortcullisError({
+      code: 'RUNTIME_EXEC_UNREADABLE',
+      kind: meansShortage(cause) ? 'exhausted' : 'unavailable',
+      attempted: 'read the process id of a command',
+      on: file,
+      why: reasonOf(cause),
+      fix: 'see whether the daemon has free descriptors (`LimitNOFILE`) and memory; the request can be repeated',
+      cause,
+    });
   }
+  const pid = Number(text);
+  return Number.isSafeInteger(pid) && pid > 1 ? pid : undefined;
+}
+
+const unreadableMs = 1_000;
+
+/** {@link readPid} for what must end a command: what cannot be read is read again for a second, and is unknown then. */
+export async function readPidToKill(file: string): Promise<number | undefined> {
+  for (let waited = 0; ; waited += 50)
+    try {
+      return readPid(file);
+    } catch {
+      if (waited >= unreadableMs) return undefined;
+      await pause(50);
+    }
 }
 
 /** crun writes plain text, runc logfmt; what counts is the last line. */

@@ -1,7 +1,9 @@
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { closeFd } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
+import { meansGone, meansShortage } from '../../base/process/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
 
 /**
@@ -67,14 +69,28 @@ export async function openExecScope(
     const path = scopes.kind === 'nested' ? join(home, input.name) : join(root, besideRoot, `${input.container}-${input.name}`);
     await mkdir(path, { recursive: true });
     return scope(path, home, scopes.kind === 'nested' ? ['--cgroup', input.name] : []);
-  } catch {
+  } catch (cause) {
+    // Without it, what the command leaves could not be found: no reason to run it so for want of a descriptor.
+    if (meansShortage(cause)) throw noScope(input.container, cause);
     return undefined;
   }
 }
 
+function noScope(container: string, cause: unknown): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_EXEC_SCOPE_FAILED',
+    kind: 'exhausted',
+    attempted: 'make the cgroup of a command in container',
+    on: container.slice(0, 13),
+    why: reasonOf(cause),
+    fix: 'see whether the daemon has free descriptors (`LimitNOFILE`) and memory; the request can be repeated',
+    cause,
+  });
+}
+
 function scope(path: string, home: string, args: readonly string[]): ExecScope {
   const processes = async (): Promise<number[]> =>
-    (await readFile(join(path, 'cgroup.procs'), 'utf8').catch(() => ''))
+    (await readFile(join(path, 'cgroup.procs'), 'utf8').catch(unlessGone))
       .split('\n')
       .map(Number)
       .filter((pid) => pid > 0);
@@ -86,15 +102,23 @@ function scope(path: string, home: string, args: readonly string[]): ExecScope {
     },
     kill: async (runtime, spare = () => false) => {
       const deadline = performance.now() + killMs;
+      let unknown: Error | undefined;
       // Frozen, nothing in it can start another process behind our back; SIGKILL reaches frozen ones too.
       await freeze(true);
       try {
         for (let waitMs = 1; performance.now() < deadline; waitMs = Math.min(waitMs * 2, 50)) {
-          const doomed = (await processes()).filter((pid) => pid !== runtime && !spare(pid));
-          if (doomed.length === 0) return;
-          for (const pid of doomed) sendKill(pid);
+          try {
+            const doomed = (await processes()).filter((pid) => pid !== runtime && !spare(pid));
+            if (doomed.length === 0) return;
+            for (const pid of doomed) sendKill(pid);
+            unknown = undefined;
+          } catch (cause) {
+            // A failed look says nothing of what is there.
+            unknown = new Error(reasonOf(cause), { cause });
+          }
           await new Promise((resolve) => setTimeout(resolve, waitMs).unref());
         }
+        if (unknown !== undefined) throw unknown;
       } finally {
         await freeze(false);
       }
@@ -106,11 +130,18 @@ function scope(path: string, home: string, args: readonly string[]): ExecScope {
           (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT',
         );
         if (removed) return;
-        for (const pid of await processes()) await writeFile(join(home, 'cgroup.procs'), String(pid)).catch(() => undefined);
+        for (const pid of await processes().catch(() => []))
+          await writeFile(join(home, 'cgroup.procs'), String(pid)).catch(() => undefined);
         await new Promise((resolve) => setTimeout(resolve, waitMs).unref());
       }
     },
   };
+}
+
+/** A cgroup that is removed while its file is open has no such device. */
+function unlessGone(cause: unknown): string {
+  if (meansGone(cause) || (cause as NodeJS.ErrnoException).code === 'ENODEV') return '';
+  throw cause;
 }
 
 /** Path of a process in the version 2 hierarchy (cgroups(7), /proc/PID/cgroup). */

@@ -1,4 +1,6 @@
 import { readFileSync } from 'node:fs';
+import { groupOf, sessionOf } from '../../base/kernel/index.ts';
+import { meansGone } from '../../base/process/index.ts';
 
 const SIGHUP = 1;
 
@@ -6,6 +8,7 @@ const SIGHUP = 1;
  * What a user has detached from the session of `command`, as by `nohup` or `setsid`: it ignores SIGHUP, or is in another session.
  * Such a process outlives a terminal that hangs up, and so a session whose client has gone. Ask while the command lives: crun makes
  * the session in a process that ends before the command, so that only the command itself tells which it is.
+ * @returns throws where a process cannot be looked at, as without a free descriptor: then nobody knows
  */
 export function detachedFrom(command: number): (pid: number) => boolean {
   const session = sessionOf(command);
@@ -24,31 +27,12 @@ export function killGroup(command: number, spare?: (pid: number) => boolean): vo
   }
 }
 
-/** Field 6 of /proc/PID/stat (proc_pid_stat(5)), in this process's PID namespace. */
-function sessionOf(pid: number): number | undefined {
-  return statField(pid, 3);
-}
-
-/** Field 5. */
-function groupOf(pid: number): number | undefined {
-  return statField(pid, 2);
-}
-
-/** @param index after the command name, which may hold anything */
-function statField(pid: number, index: number): number | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[index]);
-  } catch {
-    return undefined;
-  }
-}
-
 function ignoresHangup(pid: number): boolean {
   try {
     const ignored = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '0';
     return ((BigInt(`0x${ignored}`) >> BigInt(SIGHUP - 1)) & 1n) === 1n;
-  } catch {
-    return false;
+  } catch (cause) {
+    if (meansGone(cause)) return false;
+    throw cause;
   }
 }

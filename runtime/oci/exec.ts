@@ -3,6 +3,7 @@ import type { StartProgram } from '../../base/reactor/index.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import type { CommandPlace } from './place-check.ts';
 import { writeExecFiles } from './exec-files.ts';
+import { reachedProcessLimit } from './process-limit.ts';
 import type { ExecFiles } from './exec-files.ts';
 import { openExecScope } from './exec-scope.ts';
 import type { ExecScope, ExecScopes } from './exec-scope.ts';
@@ -97,7 +98,7 @@ async function run(
     clearTimeout(timer);
     await killed;
     if (ending !== undefined) throw execEnded(ending, id, timeoutMs);
-    if (!files.started()) throw execRefused(id, await files.reason());
+    if (!files.started()) throw execRefused(id, await files.reason(), reachedProcessLimit(target.init));
     await Promise.all([stdout.ended(drainMs, quietMs), stderr.ended(drainMs, quietMs)]);
     if (exitCode === undefined) throw execLost(id);
     return { exitCode, stdout: stdout.bytes(), stderr: stderr.bytes() };
@@ -129,8 +130,34 @@ export function execLost(id: string): PortcullisError {
   });
 }
 
-/** The runtime's own words for a command that it could not start. */
-export function execRefused(id: string, reason: string): PortcullisError {
+/** Words of the system by which a runtime says that it could make no process: EAGAIN, ENOMEM, EMFILE (errno(3)). */
+const shortages: readonly (readonly [RegExp, string])[] = [
+  [/resource temporarily unavailable|\bEAGAIN\b/i, 'no process could be created: a limit of processes is reached'],
+  [/cannot allocate memory|\bENOMEM\b/i, 'no process could be created: there is no memory left'],
+  [/too many open files|\bE[MN]FILE\b/i, 'no process could be created: no descriptor is free'],
+];
+
+/** What ran out where a runtime could not start a command, in words; undefined: it was something else. */
+export function shortageIn(reason: string, limit?: string): string | undefined {
+  if (limit !== undefined) return `no process could be created: ${limit}`;
+  return shortages.find(([words]) => words.test(reason))?.[1];
+}
+
+/**
+ * The runtime's own words for a command that it could not start.
+ * @param limit the limit of processes that is reached, see {@link reachedProcessLimit}
+ */
+export function execRefused(id: string, reason: string, limit?: string): PortcullisError {
+  const shortage = shortageIn(reason, limit);
+  if (shortage !== undefined)
+    return new PortcullisError({
+      code: 'RUNTIME_EXEC_NO_PROCESS',
+      kind: 'exhausted',
+      attempted: 'run a command in container',
+      on: id.slice(0, 13),
+      why: `${shortage}: ${reason.slice(0, 2_000)}`,
+      fix: 'compare pids.current and memory of the container’s cgroup with their limits, and those of its pod and of the machine (kernel.pid_max)',
+    });
   return new PortcullisError({
     code: 'RUNTIME_EXEC_REFUSED',
     kind: 'precondition',

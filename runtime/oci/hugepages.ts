@@ -1,15 +1,20 @@
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { meansGone } from '../../base/process/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
 
-/** Whether cgroups count huge pages here (cgroup-v1/hugetlb, cgroup-v2 "HugeTLB"). */
+/**
+ * Whether cgroups count huge pages here (cgroup-v1/hugetlb, cgroup-v2 "HugeTLB").
+ * @throws what node:fs throws where that cannot be read, as without a free descriptor
+ */
 export function countsHugepages(mounts: CgroupMounts): boolean {
   if (mounts.version === 1) return mounts.roots.some((root) => basename(root) === 'hugetlb');
   return mounts.roots.some((root) => {
     try {
       return readFileSync(join(root, 'cgroup.controllers'), 'utf8').split(/\s+/).includes('hugetlb');
-    } catch {
-      return false;
+    } catch (cause) {
+      if (meansGone(cause)) return false;
+      throw cause;
     }
   });
 }

@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { meansGone } from '../../base/process/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
 import { countsHugepages } from './hugepages.ts';
 
@@ -46,7 +47,8 @@ function hugepageSizes(): Set<string> {
   try {
     const sizes = readdirSync('/sys/kernel/mm/hugepages').map((name) => Number(/^hugepages-(\d+)kB$/.exec(name)?.[1] ?? 0));
     return new Set(sizes.map(pageSizeName));
-  } catch {
+  } catch (cause) {
+    if (!meansGone(cause)) throw cause;
     return new Set();
   }
 }

@@ -2,7 +2,7 @@ import { Socket } from 'node:net';
 import { parseJson } from '../../base/json/index.ts';
 import { closeFd, openNullDevice, openPipe, openPipes, writeFd } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
-import { readPid } from './exec-files.ts';
+import { readPidToKill } from './exec-files.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import { checkCommandPlace } from './command-place.ts';
 import type { CommandPlace } from './place-check.ts';
@@ -69,10 +69,10 @@ export async function startCommand(input: {
   });
   let killed: Promise<void> | undefined;
   const kill = async (spare?: (pid: number) => boolean): Promise<void> => {
-    const command = readPid(files.pid);
+    const command = await readPidToKill(files.pid);
     if (command === undefined) parent.kill();
     else killGroup(command, spare);
-    await scope?.kill(parent.pid(), spare);
+    await scope?.kill(await parent.pid(), spare);
     const timer = setTimeout(() => parent.kill(), reapMs);
     await parent.exited;
     clearTimeout(timer);
@@ -84,7 +84,7 @@ export async function startCommand(input: {
 
 /** The process that is to reap the command. */
 interface Parent {
-  pid(): number;
+  pid(): Promise<number>;
   readonly exited: Promise<number | undefined>;
   kill(): void;
 }
@@ -118,7 +118,7 @@ async function startDirectly({ startProgram, target, files, scope, descriptors }
     await scope?.adopt(child.pid).catch(() => undefined);
     await copyOomScore(target.init, child.pid);
     new Socket({ fd: gate.write, readable: false, writable: true }).on('error', () => undefined).end(files.description);
-    return { pid: () => child.pid, exited: child.exited, kill: () => child.kill(SIGKILL) };
+    return { pid: () => Promise.resolve(child.pid), exited: child.exited, kill: () => child.kill(SIGKILL) };
   } catch (error) {
     closeFd(gate.write);
     throw error;
@@ -150,12 +150,12 @@ async function startMonitored(input: Start, options: readonly string[]): Promise
   } finally {
     for (const fd of [sync.write, gate.read, gate.write]) closeFd(fd);
   }
-  const pid = (): number => readPid(files.monitor) ?? 0;
+  const pid = async (): Promise<number> => (await readPidToKill(files.monitor)) ?? 0;
   return {
     pid,
     exited: exitCodeFrom(sync.read),
     kill: () => {
-      if (pid() !== 0) killGroup(pid());
+      void pid().then((monitor) => (monitor === 0 ? undefined : killGroup(monitor)));
     },
   };
 }

@@ -1,6 +1,7 @@
 import { closeSync, openSync, readSync, readdirSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
+import { meansGone } from '../../base/process/index.ts';
 import type { CgroupReader } from './cgroup-files.ts';
 import type { CgroupDetail, CgroupUsage } from './cgroup-reading.ts';
 import type { CgroupTarget, FromWorker, ToWorker, WorkerSettings } from './cgroup-stats.types.ts';
@@ -50,7 +51,8 @@ function hugepageSizes(): string[] {
       if (kilobytes >= 1024 * 1024) return [`${kilobytes / 1024 / 1024}GB`];
       return [kilobytes >= 1024 ? `${kilobytes / 1024}MB` : `${kilobytes}KB`];
     });
-  } catch {
+  } catch (cause) {
+    if (!meansGone(cause)) throw cause;
     return [];
   }
 }

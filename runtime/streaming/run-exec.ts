@@ -10,7 +10,9 @@ import type { StartProgram } from '../../base/reactor/index.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import { commandPlace } from '../oci/command-place.ts';
 import type { CommandPlace } from '../oci/command-place.ts';
-import { readPid, writeExecFiles } from '../oci/exec-files.ts';
+import { shortageIn } from '../oci/exec.ts';
+import { reachedProcessLimit } from '../oci/process-limit.ts';
+import { readPidToKill, writeExecFiles } from '../oci/exec-files.ts';
 import type { ExecFiles } from '../oci/exec-files.ts';
 import { openExecScope } from '../oci/exec-scope.ts';
 import type { ExecScope, ExecScopes } from '../oci/exec-scope.ts';
@@ -70,7 +72,7 @@ export async function runExec(plan: ExecPlan, streams: CommandStreams, parts: Ex
       files,
       scope,
     });
-    return await overseeSession(session, files, streams);
+    return await overseeSession(session, target.init, files, streams);
   } catch (cause) {
     return { kind: 'failure', why: `error executing command in container: ${reasonOf(cause)}` };
   } finally {
@@ -79,10 +81,15 @@ export async function runExec(plan: ExecPlan, streams: CommandStreams, parts: Ex
   }
 }
 
-async function overseeSession({ command, outputs, hangUp }: Session, files: ExecFiles, streams: CommandStreams): Promise<Outcome> {
+async function overseeSession(
+  { command, outputs, hangUp }: Session,
+  init: number,
+  files: ExecFiles,
+  streams: CommandStreams,
+): Promise<Outcome> {
   let killed: Promise<void> | undefined;
   const end = async (): Promise<void> => {
-    const leader = readPid(files.pid);
+    const leader = await readPidToKill(files.pid);
     const detached = leader === undefined ? undefined : detachedFrom(leader);
     hangUp();
     await Promise.race([command.exited, pause(hangupMs, undefined, { ref: false })]);
@@ -97,14 +104,16 @@ async function overseeSession({ command, outputs, hangUp }: Session, files: Exec
   await killed;
   await Promise.all(outputs.map((output) => output.settle()));
   hangUp();
-  if (!files.started()) return refused(files);
+  if (!files.started()) return refused(files, init);
   if (code === undefined) return { kind: 'failure', why: 'error executing command in container: its exit code is lost' };
   return code === 0 ? { kind: 'success' } : { kind: 'exit', code };
 }
 
-async function refused(files: ExecFiles): Promise<Outcome> {
+async function refused(files: ExecFiles, init: number): Promise<Outcome> {
   const reason = await files.reason();
-  return { kind: 'failure', why: `error executing command in container: ${reason === '' ? 'the runtime did not say why' : reason}` };
+  const shortage = shortageIn(reason, reachedProcessLimit(init));
+  const why = reason === '' ? 'the runtime did not say why' : `${reason}${shortage === undefined ? '' : ` (${shortage})`}`;
+  return { kind: 'failure', why: `error executing command in container: ${why}` };
 }
 
 /** The container's own process description (runtime-spec config.md, "process"), with another command. */

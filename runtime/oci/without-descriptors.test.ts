@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
+import { readPid } from './exec-files.ts';
+import { openExecScope } from './exec-scope.ts';
+import { detachedFrom } from './exec-session.ts';
+import { countsHugepages } from './hugepages.ts';
+import { detectResourceSupport } from './resource-support.ts';
+
+/** A failed look says nothing: only ENOENT and ESRCH mean that something is gone. */
+let folder = '';
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), 'without-descriptors-'));
+  writeFileSync(join(folder, 'pid'), '4711');
+  writeFileSync(join(folder, 'cgroup.controllers'), 'cpu hugetlb pids');
+});
+after(() => rmSync(folder, { recursive: true }));
+
+function withoutDescriptors(act: () => void): void {
+  const held = holdDescriptors();
+  try {
+    held.fill();
+    act();
+  } finally {
+    held.release();
+  }
+}
+
+test('a pid file that cannot be read is not one that is missing', () => {
+  assert.equal(readPid(join(folder, 'none')), undefined);
+  withoutDescriptors(() => assert.throws(() => readPid(join(folder, 'pid')), { code: 'RUNTIME_EXEC_UNREADABLE', kind: 'exhausted' }));
+  assert.equal(readPid(join(folder, 'pid')), 4711);
+});
+
+test('controllers and sizes of huge pages that cannot be read are not those of a kernel without', () => {
+  const mounts = { version: 2, hybrid: false, roots: [folder] } as const;
+  assert.equal(countsHugepages(mounts), true);
+  withoutDescriptors(() => {
+    assert.throws(() => countsHugepages(mounts), { code: 'EMFILE' });
+    assert.throws(() => detectResourceSupport({ version: 1, hybrid: false, roots: [] }), { code: 'EMFILE' });
+  });
+});
+
+test('the session of a process is known without a descriptor; whether it ignores a hangup is not guessed', async () => {
+  const command = spawn('sleep', ['600'], { stdio: 'ignore', detached: true });
+  const pid = command.pid ?? 0;
+  withoutDescriptors(() => {
+    // Another session than ours.
+    const isDetached = detachedFrom(process.pid);
+    assert.throws(() => isDetached(pid), { code: 'EMFILE' });
+  });
+  assert.equal(detachedFrom(process.pid)(pid), true);
+  const gone = once(command, 'exit');
+  command.kill('SIGKILL');
+  await gone;
+});
+
+test('a command is not run without its cgroup for want of a descriptor', async () => {
+  const input = { container: 'c'.repeat(64), name: 'exec-1-1', init: process.pid, takesCgroup: true };
+  const held = holdDescriptors();
+  let asked;
+  try {
+    held.fill();
+    asked = openExecScope({ kind: 'nested' }, input).then(
+      () => 'opened',
+      (thrown: unknown) => (thrown as { code?: string }).code,
+    );
+    assert.equal(await asked, 'RUNTIME_EXEC_SCOPE_FAILED');
+  } finally {
+    held.release();
+  }
+});

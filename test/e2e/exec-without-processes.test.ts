@@ -1,0 +1,58 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
+import { execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+import { openCommand } from '../fixtures/stream-client.ts';
+
+function failureIn(thrown: unknown): PortcullisError {
+  assert.ok(isPortcullisError(thrown), String(thrown));
+  return thrown;
+}
+
+let stage: Stage;
+before(async () => {
+  stage = await openStage();
+});
+after(() => stage.close());
+
+test('a command for which no process can be created says so, with the limit, through both doors', { timeout: 120_000 }, async () => {
+  const image = await stage.pull((await stage.publish('app/a:1')).reference);
+  // runc says only that its process was gone.
+  const pod = await runPod(stage, 'crowded', {}, 'runc');
+  const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+  const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });
+  const { pid } = JSON.parse(info['info'] ?? '{}') as { pid: number };
+  const path = /^(?:\d+:pids|0:):(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1] ?? '';
+  const file = ['/sys/fs/cgroup/pids', '/sys/fs/cgroup'].map((root) => join(root, path, 'pids.max')).find((each) => existsSync(each));
+  assert.ok(file !== undefined);
+  const before = readFileSync(file, 'utf8');
+  writeFileSync(file, '0');
+  // A process that was made before its runtime took it into the cgroup runs: it is asked for again.
+  const refused = async (): Promise<PortcullisError> => {
+    for (let tries = 0; tries < 30; tries += 1) {
+      const failure = await execute(stage, id, 'true').then(() => undefined, failureIn);
+      if (failure !== undefined) return failure;
+    }
+    assert.fail('every command ran');
+  };
+  const failure = await refused();
+  assert.deepEqual([failure.code, failure.kind], ['RUNTIME_EXEC_NO_PROCESS', 'exhausted'], failure.message);
+  assert.match(failure.message, /its limit \(pids\.max\) is 0/);
+  assert.doesNotMatch(failure.message, /check the command/);
+  const asked = { tty: false, stdin: false, stdout: true, stderr: true };
+  let message = '';
+  for (let tries = 0; message === '' && tries < 30; tries += 1) {
+    const client = await openCommand((await stage.daemon.cri.runtime.exec({ containerId: id, cmd: ['true'], ...asked })).url);
+    message = (await client.status).message ?? '';
+  }
+  assert.match(message, /no process could be created: .*its limit \(pids\.max\) is 0/);
+  writeFileSync(file, before.trim());
+  assert.equal((await execute(stage, id, 'true')).exitCode, 0);
+  await removePod(stage, pod);
+});
