@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync } from 'node:fs';
 import { open, statfs } from 'node:fs/promises';
 import { isDiskFull } from './failure.ts';
+import type { KeptRoom } from './room.ts';
 
 /**
  * A file that only takes space, so that what makes room on a full disk finds the few blocks that it needs itself. It lies on the file system
@@ -16,6 +17,11 @@ export interface Ballast {
 /** It is spent in this many pieces: whoever writes beside takes what was freed as well. */
 const pieces = 8;
 const chunkBytes = 256 * 1024;
+
+/** What a database keeps of its own beside it, in bytes: see `keepRoom`. */
+export function roomOf({ bytes }: Ballast): number {
+  return bytes / 16;
+}
 
 /**
  * Frees a piece of it. Blocks until the file system gives the blocks away, so not on a thread that serves.
@@ -57,13 +63,22 @@ export async function fillBallast({ path, bytes }: Ballast): Promise<boolean> {
 /**
  * Does what has to succeed on a full disk, such as a start: repeated with a piece of the ballast spent as long as it fails with
  * STORAGE_DISK_FULL. The act is one that can be repeated.
+ * @param makeRoom is called once when nothing of the ballast is left; false: it freed nothing
  */
-export async function withBallast<T>(ballast: Ballast, act: () => Promise<T>): Promise<T> {
+export async function withBallast<T>(
+  ballast: Ballast,
+  act: () => Promise<T>,
+  makeRoom = (): Promise<boolean> => Promise.resolve(false),
+): Promise<T> {
+  let isLast = false;
   for (;;)
     try {
       return await act();
     } catch (error) {
-      if (!isDiskFull(error) || !spendBallast(ballast)) throw error;
+      if (isLast || !isDiskFull(error)) throw error;
+      if (spendBallast(ballast)) continue;
+      isLast = true;
+      if (!(await makeRoom())) throw error;
     }
 }
 
@@ -77,7 +92,8 @@ export interface TendedBallast {
   close(): void;
 }
 
-const refillMs = 60_000;
+/** Soon after a removal has freed the disk, before others take the room. Where it is full, this is one look at its figures. */
+const refillMs = 2_000;
 
 export function tendBallast(ballast: Ballast): TendedBallast {
   let filling: NodeJS.Timeout | undefined;
@@ -104,12 +120,14 @@ export function tendBallast(ballast: Ballast): TendedBallast {
   };
 }
 
-/** {@link withBallast} for what does not wait, in a thread that may block. Also what SQLite says of a full disk counts. */
-export function makingRoom<T>(ballast: TendedBallast | undefined, act: () => T): T {
-  for (;;)
+/** {@link withBallast} for what does not wait, in a thread that may block. Also what SQLite says of a full disk counts. @param room is used before */
+export function makingRoom<T>(ballast: TendedBallast | undefined, act: () => T, room?: Pick<KeptRoom, 'reuseLog'>): T {
+  for (let tries = 0; ; tries += 1)
     try {
       return act();
     } catch (error) {
-      if (!isDiskFull(error) || ballast?.spend() !== true) throw error;
+      if (!isDiskFull(error)) throw error;
+      if (tries === 0 && room?.reuseLog() === true) continue;
+      if (ballast?.spend() !== true) throw error;
     }
 }

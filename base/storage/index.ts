@@ -1,4 +1,6 @@
-export { makingRoom, tendBallast, withBallast } from './ballast.ts';
+export { makingRoom, roomOf, tendBallast, withBallast } from './ballast.ts';
+export { adoptLog, closeKeepingLog, keepRoom } from './room.ts';
+export type { KeptRoom } from './room.ts';
 export type { Ballast, TendedBallast } from './ballast.ts';
 export { openDatabase } from './database.ts';
 export { makeFolder, makeFolderSync } from './make-folder.ts';
@@ -8,5 +10,5 @@ export { openReadOnly } from './read-only.ts';
 export type { ReadOnlyDatabase } from './read-only.ts';
 export { dropAbandonedWrites, dropOldAbandonedWrites, writeFileAtomic } from './atomic-file.ts';
 export type { Database, Migration, OpenDatabaseOptions, Outlives, SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
-export { isDiskFull, sqliteResult, storageFailure } from './failure.ts';
+export { diskIsFull, isDiskFull, sqliteResult, storageFailure } from './failure.ts';
 export type { StorageCode } from './failure.ts';

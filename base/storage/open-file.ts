@@ -8,10 +8,11 @@ import { spendBallast } from './ballast.ts';
 import { sqliteResult, storageFailure } from './failure.ts';
 import { makeFolderSync } from './make-folder.ts';
 import type { WriterData } from './protocol.ts';
+import { adoptLog, closeKeepingLog, hasKeptLog } from './room.ts';
 import type { Migration } from './types.ts';
 
 /**
- * Opens the file for the writer, on a full disk with what the ballast holds. Blocks: call it in a Worker.
+ * Opens the file for the writer, on a full disk with what the log of the last run left, and what the ballast holds. Blocks: call it in a Worker.
  * @throws PortcullisError see `openDatabase`
  */
 export function openFile(data: WriterData): DatabaseSync {
@@ -20,7 +21,9 @@ export function openFile(data: WriterData): DatabaseSync {
       return openOnce(data);
     } catch (error) {
       const isFull = isPortcullisError(error) && error.code === 'STORAGE_DISK_FULL';
-      if (!isFull || data.ballast === undefined || !spendBallast(data.ballast)) throw error;
+      if (!isFull || data.ballast === undefined) throw error;
+      // What the log of the last run gave away may have been taken by others: it has more.
+      if (!spendBallast(data.ballast) && !hasKeptLog(data.path)) throw error;
     }
 }
 
@@ -28,7 +31,7 @@ export function openFile(data: WriterData): DatabaseSync {
  * Opens the file for the writer: folder 0700 (when made), file 0600, WAL, synchronous=FULL (an acknowledged commit survives a power cut:
  * sqlite.org/pragma.html#pragma_synchronous), migrations applied.
  */
-function openOnce({ path, migrations, busyTimeoutMs }: WriterData): DatabaseSync {
+function openOnce({ path, migrations, busyTimeoutMs, ballast }: WriterData): DatabaseSync {
   checkMigrations(migrations, path);
   try {
     makeFolderSync(dirname(path));
@@ -36,6 +39,7 @@ function openOnce({ path, migrations, busyTimeoutMs }: WriterData): DatabaseSync
     closeSync(openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600));
     chmodSync(path, 0o600);
     const wasKilled = hasBytes(`${path}-wal`);
+    if (ballast !== undefined) adoptLog(path);
     const db = new DatabaseSync(path, { timeout: busyTimeoutMs, enableForeignKeyConstraints: true });
     try {
       db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;');
@@ -44,7 +48,8 @@ function openOnce({ path, migrations, busyTimeoutMs }: WriterData): DatabaseSync
       migrate(db, migrations, path);
       markBoot(db);
     } catch (error) {
-      db.close();
+      if (ballast === undefined) db.close();
+      else closeKeepingLog(db, path);
       throw error;
     }
     return db;

@@ -1,6 +1,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { PortcullisError } from '../errors/index.ts';
-import { storageFailure } from './failure.ts';
+import { diskIsFull, storageFailure } from './failure.ts';
+import type { KeptRoom } from './room.ts';
 import type { Outlives, SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
 
 /** Prepared statements kept; the rest are prepared anew. The program's own SQL is far fewer. */
@@ -15,8 +16,11 @@ export interface Connection {
   commitGroup(calls: readonly (readonly Statement[])[], outlives?: Outlives): Outcome[];
 }
 
-/** @param spend frees a little of the disk for calls that make room; false: there is nothing to free */
-export function createConnection(db: DatabaseSync, path: string, spend: () => boolean = () => false): Connection {
+/**
+ * @param spend frees a little of the disk for calls that make room; false: there is nothing to free
+ * @param room of the database itself, which is used up first
+ */
+export function createConnection(db: DatabaseSync, path: string, spend: () => boolean = () => false, room?: KeptRoom): Connection {
   const prepared = new Map<string, StatementSync>();
   const totalChanges = db.prepare('SELECT total_changes() AS n');
   const lastChanges = db.prepare('SELECT changes() AS n');
@@ -70,7 +74,8 @@ export function createConnection(db: DatabaseSync, path: string, spend: () => bo
     waitsForDisk = wanted;
   }
 
-  function commitGroup(calls: readonly (readonly Statement[])[], outlives: Outlives = 'power-loss'): Outcome[] {
+  /** @param pages that were made free for these calls already */
+  function commitGroup(calls: readonly (readonly Statement[])[], outlives: Outlives = 'power-loss', pages = 0): Outcome[] {
     const outcomes: Outcome[] = [];
     try {
       waitForDisk(outlives === 'power-loss');
@@ -78,6 +83,7 @@ export function createConnection(db: DatabaseSync, path: string, spend: () => bo
       for (const call of calls) {
         db.exec('SAVEPOINT call');
         try {
+          if (!addsNothing(call) && room?.allowsMore() === false) throw diskIsFull('write to database', path);
           outcomes.push({ results: call.map(execute) });
         } catch (error) {
           // A full disk or an I/O error ends the whole transaction (sqlite.org/lang_transaction.html §3).
@@ -94,14 +100,24 @@ export function createConnection(db: DatabaseSync, path: string, spend: () => bo
       const failure = storageFailure(error, 'write to database', path);
       // Nothing was kept. One call too large for the disk must not fail its neighbours: each gets a transaction of its own.
       if (calls.length > 1 && failure.code === 'STORAGE_DISK_FULL') return calls.flatMap((call) => commitGroup([call], outlives));
+      if (failure.code === 'STORAGE_DISK_FULL' && room !== undefined) {
+        // The log is at its end, or the file has no page left: both have more where the disk has room.
+        if (pages === 0 && room.reuseLog()) return commitGroup(calls, outlives, 1);
+        const more = Math.max(firstPages, 2 * pages);
+        if (more <= mostPages && room.grow(more)) return commitGroup(calls, outlives, more);
+      }
       // Room is only made for what makes room itself, or ends something: nothing that is new takes it.
-      if (failure.code === 'STORAGE_DISK_FULL' && calls.every(addsNothing) && spend()) return commitGroup(calls, outlives);
+      if (failure.code === 'STORAGE_DISK_FULL' && calls.every(addsNothing) && spend()) return commitGroup(calls, outlives, mostPages);
       return calls.map(() => ({ error: failure }));
     }
   }
 
   return { read, commitGroup };
 }
+
+/** Free pages that a call is given where it needs more than there are: 32 KiB, doubled to 256 MiB. */
+const firstPages = 8;
+const mostPages = 65_536;
 
 /** Rows are only deleted or updated. */
 function addsNothing(call: readonly Statement[]): boolean {

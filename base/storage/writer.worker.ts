@@ -2,10 +2,11 @@ import { open } from 'node:fs/promises';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { errorToJson } from '../errors/index.ts';
 import { append } from '../lists/index.ts';
-import { tendBallast } from './ballast.ts';
+import { roomOf, tendBallast } from './ballast.ts';
 import { storageFailure } from './failure.ts';
 import { openFile } from './open-file.ts';
 import type { WriteRequest, WriterAnswer, WriterData, WriterMessage, WriterRequest } from './protocol.ts';
+import { closeKeepingLog, keepRoom } from './room.ts';
 import { createConnection } from './transaction.ts';
 import type { Outlives } from './types.ts';
 
@@ -16,12 +17,24 @@ const answer = (message: WriterMessage): void => port.postMessage(message);
 const data = workerData as WriterData;
 
 const syncWithinMs = 50;
+const quietMs = 20;
+const retryMs = 2_000;
 
 try {
   const db = openFile(data);
   const ballast = data.ballast && tendBallast(data.ballast);
   const spend = (): boolean => ballast?.spend() ?? false;
-  const connection = createConnection(db, data.path, spend);
+  const room = data.ballast && keepRoom(db, data.path, roomOf(data.ballast));
+  const connection = createConnection(db, data.path, spend, room);
+  /** When nobody waits for the thread, and soon after a removal has freed the disk. */
+  const growSoon = (inMs: number): void => {
+    if (room === undefined) return;
+    pendingGrowth ??= setTimeout(() => {
+      pendingGrowth = undefined;
+      if (room.isLow() && !room.grow()) growSoon(retryMs);
+    }, inMs).unref();
+  };
+  let pendingGrowth: NodeJS.Timeout | undefined;
 
   const write = (requests: readonly WriteRequest[]): WriterMessage =>
     connection
@@ -67,17 +80,21 @@ try {
     const writes = requests.filter((request) => request.kind === 'write');
     if (writes.length > 0) answer(write(writes));
     if (writes.length > 0 && outlivesOf(writes) === 'process') syncSoon();
+    if (writes.length > 0 && room?.isLow() === true) growSoon(quietMs);
     const reads = requests.filter((request) => request.kind === 'read');
     if (reads.length > 0) answer(reads.map(read));
     const close = requests.find((request) => request.kind === 'close');
     if (close === undefined) return;
     ballast?.close();
-    db.close();
+    clearTimeout(pendingGrowth);
+    if (room === undefined) db.close();
+    else closeKeepingLog(db, data.path);
     answer([{ id: close.id, rows: [] }]);
     port.close();
   });
   answer([{ id: 0, rows: [] }]);
-  ballast?.fillSoon(data.ballast?.fillAfterMs ?? 5_000);
+  growSoon(0);
+  ballast?.fillSoon(data.ballast?.fillAfterMs ?? 100);
 } catch (error) {
   answer([{ id: 0, error: errorToJson(storageFailure(error, 'open database', data.path)) }]);
   port.close();

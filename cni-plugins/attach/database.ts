@@ -3,7 +3,8 @@ import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { lockFile, unlockFile } from '../../base/kernel/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { makeFolderSync, sqliteResult, storageFailure } from '../../base/storage/index.ts';
+import { adoptLog, closeKeepingLog, keepRoom, makeFolderSync, sqliteResult, storageFailure } from '../../base/storage/index.ts';
+import type { KeptRoom } from '../../base/storage/index.ts';
 import { bootOf } from './realm.ts';
 import { lowestReader, migrations } from './migrations.ts';
 
@@ -25,14 +26,17 @@ export interface NetworkDatabase {
   exclusively<T>(body: () => T): T;
   /** Brings what was written into the database's own file, which waits for the disk. SQLite does so by itself inside some commit; here while nobody waits. */
   checkpoint(): void;
+  /** Of a daemon: what deleting and updating need on a full disk is kept in the database itself. */
+  readonly room?: KeptRoom;
   close(): void;
 }
 
 /**
  * Opens it, makes it (0600 in a 0700 folder), brings it to this version, and forgets what stood before the last boot.
+ * @param roomBytes what is kept for removals on a full disk; absent: nothing
  * @throws NETWORK_NEWER_SCHEMA · STORAGE_NO_ACCESS · STORAGE_DISK_FULL · STORAGE_DAMAGED · STORAGE_IO
  */
-export function openNetworkDatabase(path: string): NetworkDatabase {
+export function openNetworkDatabase(path: string, roomBytes?: number): NetworkDatabase {
   makeFolderSync(dirname(path));
   // By Node, not by open(2) of `base/kernel`: Node closes what a Worker opened when the Worker is ended, wherever it is, and the lock goes with it.
   const lock = openSync(`${path}.lock`, 'a', 0o600);
@@ -50,15 +54,21 @@ export function openNetworkDatabase(path: string): NetworkDatabase {
   };
   try {
     // Two processes that make the file at once would both find it empty and busy: the lock orders them before SQLite does.
-    const opened = orStorageFailure('open the network database', path, () => exclusively(() => openAndMigrate(path)));
+    const opened = orStorageFailure('open the network database', path, () =>
+      exclusively(() => openAndMigrate(path, roomBytes !== undefined)),
+    );
     db = opened;
+    // Acts on the kernel are not repeated: where the disk has room, what is new may let the file grow beyond what is kept.
+    const room = roomBytes === undefined ? undefined : keepRoom(opened, path, roomBytes, false);
     return {
       db: opened,
       transaction: (body) => orStorageFailure('write the network database', path, () => inTransaction(opened, body)),
       exclusively,
       checkpoint: () => opened.exec('PRAGMA wal_checkpoint(PASSIVE)'),
+      ...(room !== undefined && { room }),
       close() {
-        opened.close();
+        if (room === undefined) opened.close();
+        else exclusively(() => closeKeepingLog(opened, path));
         closeSync(lock);
       },
     };
@@ -69,7 +79,8 @@ export function openNetworkDatabase(path: string): NetworkDatabase {
   }
 }
 
-function openAndMigrate(path: string): DatabaseSync {
+function openAndMigrate(path: string, keepsRoom: boolean): DatabaseSync {
+  if (keepsRoom) adoptLog(path);
   const db = new DatabaseSync(path, { timeout: 10_000 });
   try {
     chmodSync(path, 0o600);
@@ -78,7 +89,8 @@ function openAndMigrate(path: string): DatabaseSync {
     forgetFormerBoots(db, bootOf());
     return db;
   } catch (thrown) {
-    db.close();
+    if (keepsRoom) closeKeepingLog(db, path);
+    else db.close();
     throw thrown;
   }
 }

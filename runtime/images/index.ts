@@ -6,3 +6,4 @@ export { refusingRule } from './decisions.ts';
 export type { ImageLimits } from './limits.ts';
 export type { ImageErrorCode } from './failures.ts';
 export type { ImageConfig, ImageRecord, ImageStore, PullCredentials, PullRequest, Rootfs } from './types.ts';
+export { dropUnrecorded } from './unrecorded.ts';

@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises';
+import { open, readFile, rm } from 'node:fs/promises';
 import { parseJson } from '../../base/json/index.ts';
 import { currentBootId } from '../../base/process/index.ts';
-import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
+import { dropAbandonedWrites, isDiskFull, writeFileAtomic } from '../../base/storage/index.ts';
 import type { StoreFolders } from './folders.ts';
 
 /** Says which layers may have lost writes: those that a run left which did not end in order, or that ended before the machine was started again. */
@@ -30,7 +30,14 @@ export async function openShutdownMarker(folders: StoreFolders, recorded: Iterab
   const unchecked = vouched === undefined ? known : new Set(vouched.filter((folder) => known.has(folder)));
   // Durable before anything is written: the mark of an earlier stop must not vouch for this run. What is left of a run that was
   // killed says so already: it names no layer, and so none counts as checked until a run ends in order.
-  if (before.clean) await write({ bootId: currentBootId(), clean: false, unchecked: undefined });
+  if (before.clean)
+    await write({ bootId: currentBootId(), clean: false, unchecked: undefined }).catch(async (thrown: unknown) => {
+      if (!isDiskFull(thrown)) throw thrown;
+      // An absent mark says the same, and needs no room.
+      await rm(path, { force: true });
+      await using folder = await open(folders.root);
+      await folder.sync();
+    });
   return { unchecked, stopped: (left) => write({ bootId: currentBootId(), clean: true, unchecked: [...left] }) };
 }
 

@@ -1,7 +1,9 @@
 import { join } from 'node:path';
+import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { openDatabase } from '../../base/storage/index.ts';
+import { openDatabase, withBallast } from '../../base/storage/index.ts';
 import type { Ballast, Database } from '../../base/storage/index.ts';
+import { dropUnrecorded } from '../images/index.ts';
 import { stateMigrations } from './schema.ts';
 
 /** As every failure of the command. */
@@ -16,18 +18,24 @@ export function ballastIn(root: string): Ballast {
 }
 
 /**
+ * Does a part of the start, on a full disk with what the ballast holds, and then with what an earlier run left that no record names. The act is one
+ * that can be repeated.
+ */
+export function withRoom<T>(root: string, act: () => Promise<T>): Promise<T> {
+  return withBallast(ballastIn(root), act, () => dropUnrecorded(join(root, 'images')));
+}
+
+/**
  * Opens the daemon's database. When the thread that owns it is lost, no request could be recorded any more: the process ends at once, and the
  * service manager starts the next one. Containers and their monitors go on.
  * @throws PortcullisError see `openDatabase`
  */
 export function openStateDatabase(root: string, log: Logger): Promise<Database> {
-  return openDatabase({
-    path: join(root, 'state.db'),
-    migrations: stateMigrations,
-    ballast: ballastIn(root),
-    onLost: ({ code, message }) => {
-      log.error({ code, cause: message }, 'the database is lost: the daemon ends, and its service manager starts it again');
-      process.exit(exitCode);
-    },
-  });
+  const onLost = ({ code, message }: PortcullisError): void => {
+    log.error({ code, cause: message }, 'the database is lost: the daemon ends, and its service manager starts it again');
+    process.exit(exitCode);
+  };
+  return withRoom(root, () =>
+    openDatabase({ path: join(root, 'state.db'), migrations: stateMigrations, ballast: ballastIn(root), onLost }),
+  );
 }

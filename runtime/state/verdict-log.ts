@@ -1,11 +1,10 @@
 import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { withBallast } from '../../base/storage/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import { openVerdictLog } from '../../trust/index.ts';
 import type { VerdictLog } from '../../trust/index.ts';
-import { ballastIn } from './open-database.ts';
+import { withRoom } from './open-database.ts';
 
 /** The daemon's verdict log: what a container or an image still names is kept whatever its age. */
 export function openDaemonVerdictLog(
@@ -23,5 +22,5 @@ export function openDaemonVerdictLog(
     onFailure: (what: string, cause: unknown) =>
       log.error({ what, cause: reasonOf(cause) }, 'the verdict log could not be kept as it should; tried again in its time'),
   };
-  return withBallast(ballastIn(config.root), () => openVerdictLog(options));
+  return withRoom(config.root, () => openVerdictLog(options));
 }

@@ -1,0 +1,21 @@
+import { readdir, rm } from 'node:fs/promises';
+import { storeFolders } from './folders.ts';
+
+/**
+ * Removes what no record names and no image needs: blobs of interrupted pulls, layers that were being unpacked, what was being deleted. For a start
+ * that finds no room for the records themselves: call it before the store is opened.
+ * @param root the store's folder
+ * @returns whether there was something
+ */
+export async function dropUnrecorded(root: string): Promise<boolean> {
+  const { ingest, staging, trash } = storeFolders(root);
+  let dropped = false;
+  for (const folder of [ingest, staging, trash])
+    for (const name of await readdir(folder).catch(() => []))
+      await rm(`${folder}/${name}`, { recursive: true, force: true }).then(
+        () => (dropped = true),
+        // The sweep reports what cannot be removed.
+        () => undefined,
+      );
+  return dropped;
+}
