@@ -5,6 +5,8 @@ export { defaultCniSocket, installPlugins, installedPlugins } from './bin/instal
 export type { Installation, InstallOptions, InstalledPlugin } from './bin/install.ts';
 export { createDockerDriver } from './cnm/driver.ts';
 export type { DockerDriver, DockerDriverOptions } from './cnm/driver.ts';
+export { deviceOf, makeGate, setGate } from './followed-files/folder-gate.ts';
+export type { GatedFolder } from './followed-files/folder-gate.ts';
 export { startNameServer } from './dns/name-server.ts';
 export type { NameServer } from './dns/name-server.ts';
 export type { NameFigures, NameServerSettings } from './dns/protocol.ts';

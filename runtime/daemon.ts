@@ -4,7 +4,6 @@ import { createRegistryClient } from '../base/distribution/index.ts';
 import { reasonOf } from '../base/errors/index.ts';
 import { startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
-import { withBallast } from '../base/storage/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
 import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
 import type { Prover } from '../entitlements/index.ts';
@@ -75,7 +74,7 @@ import { createImageListStream, createRuntimeListStreams } from './services/stre
 import { newId } from './state/identity.ts';
 import { createVerboseInfo } from './services/verbose-status.ts';
 import { keyedLock } from './state/keyed-lock.ts';
-import { ballastIn, openStateDatabase } from './state/open-database.ts';
+import { openStateDatabase, withRoom } from './state/open-database.ts';
 import { openRecords } from './state/records.ts';
 import { openDaemonVerdictLog } from './state/verdict-log.ts';
 import { attachedSandboxes } from './sweep.ts';
@@ -113,8 +112,11 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     openPolicy(config.policy, log),
   ]);
   // The network is changed only by a daemon that can have the rest; its thread takes its time to load.
-  const opened = openNetwork(config, startProgram, log, (...act) => observability.runtime?.networked(...act), opening);
-  const [[database, handlers, policy], network] = await Promise.all([opening, opened]);
+  const openingPaths = openHostPaths(startProgram, [config.root, config.state]);
+  const openingNetwork = openingPaths.then((paths) =>
+    openNetwork(config, { startProgram, paths, log, after: opening, onAct: (...act) => observability.runtime?.networked(...act) }),
+  );
+  const [[database, handlers, policy], hostPaths, network] = await Promise.all([opening, openingPaths, openingNetwork]);
   undo.push(() => network.close({ removeAll: true }));
   const networkSide = await openNetworkSide(config, network, startProgram, log);
   const registryOptions = await registryOptionsOf(config.registries);
@@ -146,7 +148,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     },
     checks,
   });
-  const store: OpenImageStore = await withBallast(ballastIn(config.root), () =>
+  const store: OpenImageStore = await withRoom(config.root, () =>
     createImageStore({
       root: join(config.root, 'images'),
       database,
@@ -173,7 +175,6 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   undo.push(pool.close);
   const lock = keyedLock();
   const kernelFeatures = detectKernel();
-  const hostPaths = await openHostPaths(startProgram, [config.root, config.state]);
   const selinux = openSeLinux(startProgram, hostPaths);
   const apparmor = await openAppArmor({ enabled: kernelFeatures.apparmor, stateDir: config.state, startProgram });
   const features = { ...kernelFeatures, apparmor: apparmor.usable };
@@ -398,10 +399,10 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       containers.close();
       sandboxes.close();
       exits.close();
-      await hostPaths.close();
       await pool.close();
       await networkSide.close();
       await network.close({ removeAll: true });
+      await hostPaths.close();
       // Its mark of an orderly stop may not fit on the disk: the next start then looks at more than it had to.
       await images.close().catch((cause: unknown) => log.warn({ cause: reasonOf(cause) }, 'the image store was not closed in order'));
       const idle = sandboxRecords.list().length === 0;

@@ -1,12 +1,13 @@
 import { join } from 'node:path';
 import type { Logger } from '../base/log/index.ts';
-import { withBallast } from '../base/storage/index.ts';
 import type { StartProgram } from '../base/reactor/index.ts';
 import { createNetworkEngine } from '../cni-plugins/index.ts';
 import type { NameFigures, NetworkEngine, NetworkEngineOptions } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
+import type { HostPaths } from './host-paths/host-paths.ts';
 import { openNames } from './names.ts';
-import { ballastIn } from './state/open-database.ts';
+import { followNetworkFolders } from './network-folders.ts';
+import { ballastIn, withRoom } from './state/open-database.ts';
 
 /** The network engine, and the name server that starts where something has a name. */
 export interface DaemonNetwork extends NetworkEngine {
@@ -14,25 +15,33 @@ export interface DaemonNetwork extends NetworkEngine {
   nameFigures(): Promise<NameFigures | undefined>;
 }
 
-/**
- * Both as they are configured.
- * @param onAct hears how long attaching and detaching took
- * @param after nothing of the network is changed before it resolves
- */
-export async function openNetwork(
-  config: DaemonConfig,
-  startProgram: StartProgram,
-  log: Logger,
-  onAct: NonNullable<NetworkEngineOptions['onAct']>,
-  after: Promise<unknown>,
-): Promise<DaemonNetwork> {
+export interface NetworkDeps {
+  readonly startProgram: StartProgram;
+  readonly paths: HostPaths;
+  readonly log: Logger;
+  /** Hears how long attaching and detaching took. */
+  readonly onAct: NonNullable<NetworkEngineOptions['onAct']>;
+  /** Nothing of the network is changed before it resolves. */
+  readonly after: Promise<unknown>;
+}
+
+/** Both as they are configured. */
+export async function openNetwork(config: DaemonConfig, deps: NetworkDeps): Promise<DaemonNetwork> {
+  const { startProgram, paths, log, onAct, after } = deps;
   const { root, cni, network } = config;
   const names = openNames(config, log);
+  const folders = await followNetworkFolders({
+    folders: [cni.confDir, network.policies].filter((folder) => folder !== ''),
+    copies: join(config.state, 'network-folders'),
+    paths,
+    log,
+  });
   const options: NetworkEngineOptions = {
     databasePath: join(root, 'network.db'),
     ballast: ballastIn(root),
     confDir: cni.confDir,
     policyDir: network.policies,
+    gates: folders.gates,
     choice: { plugins: network.plugins, maxConfigs: network.maxConfigs },
     programs: { startProgram, binDirs: cni.binDirs, timeoutMs: network.pluginTimeout * 1000 },
     cacheDir: network.cacheDir,
@@ -41,7 +50,7 @@ export async function openNetwork(
     after,
     log,
   };
-  const engine = await withBallast(ballastIn(root), () => createNetworkEngine(options));
+  const engine = await withRoom(root, () => createNetworkEngine(options));
   return {
     ...engine,
     nameFigures: names.figures,
@@ -52,6 +61,7 @@ export async function openNetwork(
       return found;
     },
     async close(options) {
+      folders.close();
       await names.close();
       await engine.close(options);
     },

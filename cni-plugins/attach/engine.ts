@@ -8,6 +8,7 @@ import type { Ballast } from '../../base/storage/index.ts';
 import type { Attachment, NetworkEngine } from '../types.ts';
 import { createRemoteAttachments } from '../cnm-client/attachments.ts';
 import type { RemoteAttachments } from '../cnm-client/attachments.ts';
+import type { GatedFolder } from '../followed-files/folder-gate.ts';
 import type { ServePlugins } from '../serve/serving.types.ts';
 import type { HandedOver } from '../serve/service.ts';
 import { zoneOf } from '../spec/domain.ts';
@@ -30,6 +31,8 @@ export interface NetworkEngineOptions {
   readonly confDir: string;
   /** Folder of NetworkPolicies and namespaces, followed while the engine runs. It may be missing; absent: there are none. */
   readonly policyDir?: string;
+  /** Of these folders, as far as they may lie on a file system whose server is dead: somebody keeps them. */
+  readonly gates?: readonly GatedFolder[];
   readonly log: Logger;
   /** Absent: one network, made in this process where all its plugins are ours. */
   readonly choice?: NetworkChoice;
@@ -99,6 +102,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
         ...(options.ballast && { ballast: options.ballast }),
         confDir: options.confDir,
         policyDir: options.policyDir ?? '',
+        ...(options.gates && { gates: options.gates }),
         debug: log.level === 'debug',
         ...(options.choice !== undefined && { choice: options.choice }),
       },

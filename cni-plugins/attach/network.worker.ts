@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { errorToJson } from '../../base/errors/index.ts';
-import { makingRoom, tendBallast } from '../../base/storage/index.ts';
+import { diskIsFull, makingRoom as makingRoomIn, roomOf, tendBallast } from '../../base/storage/index.ts';
 import { keepLedger } from '../../base/kernel/index.ts';
 import { openHosts } from './caller.ts';
 import { failureOf } from './call-failure.ts';
@@ -32,6 +32,7 @@ import { attachmentOf, tagOf } from './record.ts';
 import { createRemoteStore } from './remote-store.ts';
 import type { RemoteStore } from './remote-store.ts';
 import { rootIdOf } from './root-id.ts';
+import { readableAt } from '../followed-files/folder-gate.ts';
 import { createNetworkStore } from './store.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import type { CniResult } from '../spec/result.ts';
@@ -57,13 +58,19 @@ const log = {
 const ballast = settings.ballast && tendBallast(settings.ballast);
 /** Acts that free something succeed on a full disk, too. */
 const freeing: ReadonlySet<Call['do']> = new Set(['leave', 'left', 'gc', 'close']);
-const spendingFor = <T>(call: Call, act: () => T): T => (freeing.has(call.do) ? makingRoom(ballast, act) : act());
+const makingRoom = <T>(act: () => T): T => makingRoomIn(ballast, act, parts?.database.room);
+const spendingFor = <T>(call: Call, act: () => T): T => (freeing.has(call.do) ? makingRoom(act) : act());
 
 // Before the first call: the pods that stand are bound by the policies from the start.
 const policyFolder =
   settings.confDir === undefined
     ? undefined
-    : await openPolicyFolder({ folder: settings.policyDir, storedAt: `${settings.databasePath}.policies`, log });
+    : await openPolicyFolder({
+        folder: settings.policyDir,
+        at: readableAt(settings.policyDir, settings.gates),
+        storedAt: `${settings.databasePath}.policies`,
+        log,
+      });
 
 interface Parts {
   readonly database: NetworkDatabase;
@@ -83,7 +90,7 @@ let parts: Parts | undefined;
 /** @param isStart of the daemon */
 function open(isStart = false): Parts {
   if (parts !== undefined) return parts;
-  const database = openNetworkDatabase(settings.databasePath);
+  const database = openNetworkDatabase(settings.databasePath, settings.ballast && roomOf(settings.ballast));
   const opened: { close(): void }[] = [database];
   const close = (): void => opened.toReversed().forEach((each) => each.close());
   try {
@@ -97,9 +104,8 @@ function open(isStart = false): Parts {
     if (confDir === undefined || policyFolder === undefined) return (parts = { database, hosts, remote, plugins, realm, close });
     const kernel = openHostKernel(tagOf(rootIdOf(database)));
     opened.push(kernel);
-    const networks = openNetworkFolder(confDir, settings.choice ?? { plugins: 'auto', maxConfigs: 1 }, (problem) =>
-      log.warn({ problem }, 'a CNI configuration file was passed over'),
-    );
+    const tell = (problem: string): void => log.warn({ problem }, 'a CNI configuration file was passed over');
+    const networks = openNetworkFolder(readableAt(confDir, settings.gates), settings.choice ?? { plugins: 'auto', maxConfigs: 1 }, tell);
     const store = createNetworkStore(database, realm);
     const core = createNetworkCore({ store, kernel, plugins, networks, log, policies: policyFolder.follow() });
     const links = openLinkWatch({ database, core, plugins, host: hosts.own, store, kernel, log });
@@ -147,7 +153,7 @@ function forgetDead(realms: DeadRealms): void {
 /** Follows the folder of NetworkPolicies, gives back links that were lost, says what was denied, and forgets namespaces that ended. */
 function lookAfter(database: NetworkDatabase, core: NetworkCore, realms: DeadRealms, links: LinkWatch): { close(): void } {
   const denialLog = createDenialLog(log);
-  let toldAt = 0;
+  let toldAt = -tellEveryMs;
   const failed = (thrown: unknown): void =>
     log.error({ why: String(thrown) }, 'what the kernel has could not be brought to the policies and records; it is tried again');
   const look = setInterval(() => {
@@ -162,6 +168,7 @@ function lookAfter(database: NetworkDatabase, core: NetworkCore, realms: DeadRea
       }
       if (now - toldAt < tellEveryMs) return;
       toldAt = now;
+      if (database.room?.isLow() === true) database.room.grow();
       forgetDead(realms);
       denialLog.tell(core.denials(), now);
     } catch (thrown) {
@@ -196,7 +203,7 @@ function reapLater(inMs = reapEveryMs): void {
     const quiet = now - lastCall > graceMs / 4;
     const force = now - waitingSince > patienceMs || (now - waitingSince > graceMs && quiet);
     try {
-      if ((makingRoom(ballast, () => parts?.database.exclusively(() => parts?.core?.reap(force))) ?? 0) > 0) reapLater();
+      if ((makingRoom(() => parts?.database.exclusively(() => parts?.core?.reap(force))) ?? 0) > 0) reapLater();
       else waitingSince = undefined;
       if (force) waitingSince = undefined;
     } catch (thrown) {
@@ -285,7 +292,7 @@ function finish(): void {
   const ids = detached;
   detached = [];
   try {
-    makingRoom(ballast, () => {
+    makingRoom(() => {
       ids.forEach(releaseConnections);
       parts?.core?.finish();
     });
@@ -335,6 +342,7 @@ function answerOwn(
     case 'start':
       return all();
     case 'attach': {
+      if (parts?.database.room?.allowsMore() === false) throw diskIsFull('attach', settings.databasePath);
       const begun = core.attach(call.request);
       if (begun.stale !== undefined) return { stale: begun.stale };
       return begun.job === undefined ? { changed: [attachmentOf(begun.record)] } : { job: begun.job };

@@ -31,14 +31,19 @@ export interface NetworkFolder {
 /** More than anybody has: all of a folder. */
 const all = 1000;
 
-/** @param tell each problem of a file that is passed over, once */
-export function openNetworkFolder(confDir: string, choice: NetworkChoice, tell: (problem: string) => void): NetworkFolder {
+/**
+ * @param at where the conf folder can be read now; it may throw
+ * @param tell each problem of a file that is passed over, once
+ */
+export function openNetworkFolder(at: () => string, choice: NetworkChoice, tell: (problem: string) => void): NetworkFolder {
   let loaded: { readonly stamp: string; readonly networks: LoadedNetworks } | undefined;
-  const stampNow = followConfFolder(confDir);
+  let followed: { readonly confDir: string; stampNow(): string } | undefined;
   return {
-    named: (name) => networksIn(confDir, { ...choice, maxConfigs: all }).networks.find((network) => network.name === name),
+    named: (name) => networksIn(at(), { ...choice, maxConfigs: all }).networks.find((network) => network.name === name),
     current() {
-      const stamp = stampNow();
+      const confDir = at();
+      if (followed?.confDir !== confDir) followed = { confDir, stampNow: followConfFolder(confDir) };
+      const stamp = followed.stampNow();
       if (loaded?.stamp === stamp) return loaded.networks;
       const before = loaded?.networks;
       loaded = undefined;

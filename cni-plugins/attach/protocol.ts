@@ -2,6 +2,7 @@ import type { Ballast } from '../../base/storage/index.ts';
 import type { LogLevel } from '../../base/log/index.ts';
 import type { SerialisedError } from '../../base/errors/index.ts';
 import type { ChainJob } from '../invoke/chain.types.ts';
+import type { GatedFolder } from '../followed-files/folder-gate.ts';
 import type { HandedOver } from '../serve/service.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import type { CniResult } from '../spec/result.ts';
@@ -34,6 +35,8 @@ export interface WorkerSettings {
   readonly confDir?: string;
   /** Folder of NetworkPolicies. */
   readonly policyDir: string;
+  /** How folders are read that may lie on a file system whose server is dead. Any other is read where it is. */
+  readonly gates?: readonly GatedFolder[];
   /** Lines of the level `debug` are written. */
   readonly debug: boolean;
   /** Of our own runtime; absent: one network, by ourselves where we can. */

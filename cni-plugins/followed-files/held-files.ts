@@ -8,7 +8,8 @@ export interface HeldFiles<Reading extends object> {
   /** Versions that were kept on disk. */
   load(files: readonly StoredFile<Reading>[]): void;
   /** The files as they are now. Asks for those to be read that changed and are quiet; what was read counts from the next look on. */
-  look(stamps: ReadonlyMap<string, FileStamp>): void;
+  /** @param at where they are read; the folder itself unless given */
+  look(stamps: ReadonlyMap<string, FileStamp>, at?: string): void;
   /** Whether a file waits to be quiet, read or removed. */
   isWaiting(): boolean;
   isEmpty(): boolean;
@@ -79,7 +80,7 @@ export function createHeldFiles<Reading extends object>(
   };
 
   /** @returns whether it waits */
-  const follow = (name: string, found: FileStamp, now: number): boolean => {
+  const follow = (name: string, found: FileStamp, now: number, at: string): boolean => {
     const file: File<Reading> = files.get(name) ?? { seen: '', since: now, isReading: false, problems: [] };
     files.set(name, file);
     if ('problem' in found) {
@@ -101,7 +102,7 @@ export function createHeldFiles<Reading extends object>(
     if (file.refused === found.stamp) return false;
     if (now - file.since < quietMs) return true;
     file.isReading = true;
-    void reader.read({ folder, name, stamp: found.stamp }).then((answer) => take(file, `${folder}/${name}`, answer));
+    void reader.read({ folder: at, name, stamp: found.stamp }).then((answer) => take(file, `${folder}/${name}`, answer));
     return true;
   };
 
@@ -126,9 +127,9 @@ export function createHeldFiles<Reading extends object>(
     load(stored) {
       for (const { name, ...good } of stored) files.set(name, { good, seen: '', since: 0, isReading: false, problems: [] });
     },
-    look(stamps) {
+    look(stamps, at = folder) {
       const now = performance.now();
-      const waiting = [...stamps].map(([name, found]) => follow(name, found, now));
+      const waiting = [...stamps].map(([name, found]) => follow(name, found, now, at));
       isWaiting = drop(stamps, now) || waiting.includes(true);
       isFirst = false;
     },

@@ -24,6 +24,8 @@ export interface HostPaths {
   ownFacts(path: string): Promise<PathFacts>;
   linkTarget(path: string): Promise<string>;
   names(folder: string): Promise<readonly string[]>;
+  /** What a folder of configuration holds: names of its text files, and of those in folders of it, each with its text. */
+  folderTexts(folder: string, limit: number): Promise<readonly (readonly [string, string])[]>;
   /** A plain file of at most `limit` bytes. */
   text(path: string, limit: number): Promise<FileText>;
   /** With the folders above it. @returns the uppermost that had to be made */
@@ -122,6 +124,7 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
     ownFacts: (path) => cachedOr(path, false),
     linkTarget: (path) => ask(path, 'linkTarget', path),
     names: (folder) => ask(folder, 'names', folder),
+    folderTexts: (folder, limit) => ask(folder, 'folderTexts', folder, limit),
     text: (path, limit) => ask(path, 'text', path, limit),
     makeFolder: async (path, mode) => {
       const found = cachedFile(path, { followLink: true });

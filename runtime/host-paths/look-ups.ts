@@ -53,6 +53,7 @@ export const lookUps = {
   ownFacts: async (path: string): Promise<PathFacts> => factsAt(path, await lstat(path, { bigint: true })),
   linkTarget: (path: string): Promise<string> => readlink(path),
   names: (folder: string): Promise<string[]> => readdir(folder),
+  folderTexts,
   text: readText,
   /** With the folders above it. @returns the uppermost that had to be made */
   makeFolder: async (path: string, mode: number): Promise<string | undefined> => {
@@ -83,6 +84,22 @@ export const lookUps = {
     checkIdmap(path, userNamespace);
   },
 };
+
+/** The text files of a folder and of those in it, each of at most `limit` bytes: by their names below the folder. What is larger has one byte more. */
+async function folderTexts(folder: string, limit: number): Promise<readonly (readonly [string, string])[]> {
+  const texts: [string, string][] = [];
+  const read = async (name: string): Promise<void> => {
+    const found = await readText(join(folder, name), limit).catch(unlessMissing);
+    if (found !== undefined) texts.push([name, 'text' in found ? found.text : ' '.repeat(limit + 1)]);
+  };
+  const isText = (name: string): boolean => /\.(?:conflist|conf|json|ya?ml)$/u.test(name) && !name.startsWith('.');
+  for (const name of await readdir(folder)) {
+    if (isText(name)) await read(name);
+    else if ((await stat(join(folder, name)).catch(unlessMissing))?.isDirectory() === true)
+      for (const inner of await readdir(join(folder, name))) if (isText(inner)) await read(join(name, inner));
+  }
+  return texts;
+}
 
 /** A plain file and never more of it than `limit` bytes: not a FIFO, on which an opening would wait, and not a device without end. */
 async function readText(path: string, limit: number): Promise<FileText> {

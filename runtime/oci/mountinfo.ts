@@ -10,6 +10,8 @@ export interface MountLine {
   /** The id of the mount that it is mounted on. */
   readonly parent: string;
   readonly fstype: string;
+  /** MAJOR:MINOR of its file system. */
+  readonly device: string;
 }
 
 /** The lines of /proc/PID/mountinfo, in order: proc_pid_mountinfo(5). Pure. */
@@ -21,7 +23,7 @@ export function parseMountinfo(text: string): MountLine[] {
     // Blanks, line ends and backslashes are octal there.
     const plain = target.replace(/\\([0-7]{3})/g, (_all, digits: string) => String.fromCharCode(parseInt(digits, 8)));
     const fstype = fields[fields.indexOf('-', 6) + 1] ?? '';
-    return [{ target: plain, options: options.split(','), id: fields[0] ?? '', parent: fields[1] ?? '', fstype }];
+    return [{ target: plain, options: options.split(','), id: fields[0] ?? '', parent: fields[1] ?? '', fstype, device: fields[2] ?? '' }];
   });
 }
 

@@ -31,6 +31,8 @@ export interface PolicyReport {
 export interface PolicyFolderOptions {
   /** Empty: there are no policies. It may be missing: none, unless there were some. */
   readonly folder: string;
+  /** Where it can be read now; it may throw, and then the last policies stay in force. The folder itself unless given. */
+  readonly at?: () => string;
   /** File that keeps the set in force. */
   readonly storedAt: string;
   readonly log: { error(fields: object, message: string): void; info(fields: object, message: string): void };
@@ -56,7 +58,7 @@ const format = 'portcullis-network-policies 1';
  * @returns once all files were looked at, or after 30 s
  */
 export async function openPolicyFolder(options: PolicyFolderOptions): Promise<PolicyFolder> {
-  const { folder, storedAt, log, quietMs = usualQuietMs } = options;
+  const { folder, at, storedAt, log, quietMs = usualQuietMs } = options;
   const none: PolicySet = { policies: [], namespaces: new Map() };
   if (folder === '') return { follow: () => followerOf(() => none), report: () => ({ policies: 0, problems: [] }), close: () => undefined };
 
@@ -82,7 +84,14 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
   let report: PolicyReport = { policies: 0, problems: [] };
   let [told, toldProblems] = ['', ''];
 
-  const whole = createFolderLook(files, { folder, limits, identity, what: 'policies', none: 'write a List with `items: []`' });
+  const whole = createFolderLook(files, {
+    folder,
+    ...(at && { at }),
+    limits,
+    identity,
+    what: 'policies',
+    none: 'write a List with `items: []`',
+  });
 
   const settle = (problem: string | undefined): void => {
     // A folder that was never there has no policies.

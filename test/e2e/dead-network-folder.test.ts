@@ -1,0 +1,126 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { after, before, describe, it } from 'node:test';
+import { mountDeadServer, noDeadServer } from '../fixtures/dead-server.ts';
+import { expectServing, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { conflist, failureOf, openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const address = '127.0.0.1:19471';
+const policyList = JSON.stringify({
+  apiVersion: 'v1',
+  kind: 'List',
+  items: [
+    {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { name: 'closed', namespace: 'other' },
+      spec: { podSelector: {}, policyTypes: ['Ingress'] },
+    },
+  ],
+});
+
+describe('folders of the network on a file server that does not answer', { skip: noDeadServer }, () => {
+  let stage: Stage;
+  let image = '';
+  let flags: string[] = [];
+  const policies = (): string => join(stage.folders.folder, 'network-policies');
+  before(async () => {
+    stage = await openStage();
+    const config = join(stage.folders.folder, 'config.yaml');
+    mkdirSync(policies());
+    writeFileSync(join(policies(), 'policies.json'), policyList);
+    writeFileSync(config, `metrics: { address: "${address}" }\nnetwork: { policies: "${policies()}" }\n`);
+    flags = ['--config', config];
+    await stage.restart({ flags });
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+  });
+  after(() => stage.close());
+
+  const network = async () => {
+    const { status } = await stage.daemon.cri.runtime.status({}, { timeoutMs: 5_000 });
+    return status?.conditions.find(({ type }) => type === 'NetworkReady');
+  };
+  const metrics = async (): Promise<string> => (await fetch(`http://${address}/metrics`)).text();
+  const until = async (what: string, isSo: () => Promise<boolean>): Promise<void> => {
+    for (let waited = 0; !(await isSo()); waited += 100) {
+      assert.ok(waited < 30_000, what);
+      await pause(100);
+    }
+  };
+
+  it(
+    'a conf folder: Status says so and a new pod is refused, at once; what runs is served, and later all is well again',
+    { timeout: 120_000 },
+    async () => {
+      const pod = await runPod(stage, 'lasting');
+      const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+      const dead = mountDeadServer(stage.folders.cniConf);
+      try {
+        for (let times = 0; times < 8; times += 1) {
+          const condition = await network();
+          assert.equal(condition?.status, false);
+          assert.ok(condition.message.includes(stage.folders.cniConf), condition.message);
+          await pause(times * 100);
+        }
+        const started = performance.now();
+        const failure = await failureOf(runPod(stage, 'refused'));
+        assert.equal(failure.code, 'NETWORK_FOLDER_NO_ANSWER', failure.message);
+        assert.ok(performance.now() - started < 10_000);
+        assert.equal((await execute(stage, id, 'hostname')).stdout, 'lasting\n');
+        assert.equal((await fetch(`http://${address}/healthz`)).status, 200);
+        await removePod(stage, pod);
+        // Neither does it keep a daemon from stopping and starting.
+        await stage.restart({ flags });
+        assert.equal((await network())?.status, false);
+      } finally {
+        dead.close();
+      }
+      await until('the network is ready again', async () => (await network())?.status === true);
+      await expectServing(stage, image);
+    },
+  );
+
+  it('NetworkPolicies: the last ones stay in force, which is reported; later all is well again', { timeout: 120_000 }, async () => {
+    const problems = async (): Promise<number> => Number(/^portcullis_network_policy_problems (\d+)$/m.exec(await metrics())?.[1]);
+    const inForce = async (): Promise<number> => Number(/^portcullis_network_policies (\d+)$/m.exec(await metrics())?.[1]);
+    assert.deepEqual([await inForce(), await problems()], [1, 0]);
+    for (const restart of [false, true]) {
+      const dead = mountDeadServer(policies());
+      try {
+        if (restart) await stage.restart({ flags });
+        await until('it is reported', async () => (await problems()) === 1);
+        assert.equal(await inForce(), 1);
+        assert.equal((await network())?.status, true);
+        await expectServing(stage, image);
+      } finally {
+        dead.close();
+      }
+      await until('it is read again', async () => (await problems()) === 0);
+      assert.equal(await inForce(), 1);
+    }
+  });
+
+  it('a file server that answers is read by copies of its files, and its changes count', { timeout: 120_000 }, async () => {
+    // Any type of file system that is not on the list of those that need nobody will do, such as ext3, and needs no program.
+    const disk = join(stage.folders.folder, 'ext3.img');
+    execFileSync('truncate', ['-s', '8M', disk]);
+    execFileSync('mkfs.ext3', ['-q', disk]);
+    execFileSync('mount', ['-t', 'ext3', '-o', 'loop', disk, stage.folders.cniConf]);
+    try {
+      await until('an empty folder has no network', async () => /holds no/.test((await network())?.message ?? ''));
+      stage.writeConflist(conflist);
+      await until('the file is seen', async () => (await network())?.status === true);
+      await expectServing(stage, image);
+      rmSync(join(stage.folders.cniConf, '10-e2e.conflist'));
+      await until('that it is gone is seen', async () => (await network())?.status === false);
+    } finally {
+      execFileSync('umount', ['--lazy', stage.folders.cniConf]);
+    }
+    await until('the network is ready again', async () => (await network())?.status === true);
+  });
+});
