@@ -104,6 +104,7 @@ export function keepRoom(db: DatabaseSync, path: string, bytes: number, isBound 
       return false;
     }
   };
+  let isLong = false;
   bound();
   try {
     // At once: what is free now is soon taken by others. It does not wait for the disk.
@@ -115,7 +116,8 @@ export function keepRoom(db: DatabaseSync, path: string, bytes: number, isBound 
     reuseLog,
     grow,
     allowsMore: () => freePages() >= wanted / 2 || hasRoomFor(wanted * pageBytes),
-    isLow: () => freePages() < wanted / 2 || logSize(path) < logBytes,
+    // SQLite never shortens the log of an open database here, so that each write is spared the look.
+    isLow: () => freePages() < wanted / 2 || !(isLong ||= logSize(path) >= logBytes),
   };
 }
 

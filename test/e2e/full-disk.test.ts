@@ -89,7 +89,15 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
       await pause(1_100);
       assert.equal(await health(), 200);
       assert.equal((await execute(stage, lives, 'hostname')).stdout, 'lasting\n');
-      await failureOf(createContainer(stage, pod, { name: 'new', image: small, command: ['sleep', '600'] }));
+      // Records of a few fit into pages that the database keeps; then there is none for what is new.
+      const created: string[] = [];
+      const create = async (): Promise<void> => {
+        for (let index = 0; index < 200; index += 1)
+          created.push(await createContainer(stage, pod, { name: `new-${index}`, image: small, command: ['sleep', '600'] }));
+      };
+      const refused = await failureOf(create());
+      assert.match(`${refused.code} ${refused.message}`, /DISK_FULL|ENOSPC|no space/i);
+      for (const containerId of created) await stage.daemon.cri.runtime.removeContainer({ containerId });
     });
 
     it('loses no exit code, whether the daemon runs or not', async () => {
