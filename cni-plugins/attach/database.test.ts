@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
@@ -26,6 +26,17 @@ it('the lock of the network database ends with the thread that holds it', async 
     const database = openNetworkDatabase(path);
     database.transaction(() => undefined);
     database.close();
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+it('a lock that cannot be opened is a failure of the disk, with its path', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-database-'));
+  try {
+    const path = join(folder, 'network.db');
+    mkdirSync(`${path}.lock`);
+    assert.throws(() => openNetworkDatabase(path), { code: 'STORAGE_NO_ACCESS', message: /network\.db\.lock/ });
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -39,7 +39,7 @@ export interface NetworkDatabase {
 export function openNetworkDatabase(path: string, roomBytes?: number): NetworkDatabase {
   makeFolderSync(dirname(path));
   // By Node, not by open(2) of `base/kernel`: Node closes what a Worker opened when the Worker is ended, wherever it is, and the lock goes with it.
-  const lock = openSync(`${path}.lock`, 'a', 0o600);
+  const lock = openLock(path);
   let db: DatabaseSync | undefined;
   let depth = 0;
   const exclusively = <T>(body: () => T): T => {
@@ -76,6 +76,14 @@ export function openNetworkDatabase(path: string, roomBytes?: number): NetworkDa
     db?.close();
     closeSync(lock);
     throw thrown;
+  }
+}
+
+function openLock(path: string): number {
+  try {
+    return openSync(`${path}.lock`, 'a', 0o600);
+  } catch (thrown) {
+    throw storageFailure(thrown, 'open the lock of the network database', `${path}.lock`);
   }
 }
 

@@ -3,6 +3,9 @@ import { test } from 'node:test';
 import { createDepartures } from './departures.ts';
 import type { AttachmentRecord, AttachmentSpec } from './record.ts';
 
+const whole = (spec: Partial<AttachmentSpec>): AttachmentSpec =>
+  ({ interface: 'eth0', hostInterface: 'pc1', addresses: [], portMappings: [], ...spec }) as unknown as AttachmentSpec;
+
 /** That nothing passes any more is shown by packets elsewhere; here: that no attachment goes without it, whatever the rules answer. */
 function released(record: Pick<AttachmentRecord, 'state'>, spec: Partial<AttachmentSpec>, forget: () => boolean): string[] {
   const acts: string[] = [];
@@ -19,9 +22,8 @@ function released(record: Pick<AttachmentRecord, 'state'>, spec: Partial<Attachm
     },
     rules: { forget },
   });
-  const whole = { interface: 'eth0', hostInterface: 'pc1', ...spec } as AttachmentSpec;
   try {
-    departures.release({ id: 'one', class: 'user', rules: {}, spec: whole, ...record }, () => void acts.push('plugins'));
+    departures.release({ id: 'one', class: 'user', rules: {}, spec: whole(spec), ...record }, () => void acts.push('plugins'));
   } catch (thrown) {
     acts.push(String(thrown));
   }
@@ -50,4 +52,41 @@ test('a link is taken down before the answer unless the rules deny it', () => {
     throw new Error('refused');
   };
   assert.deepEqual(released({ state: 'ready' }, {}, failing), ['isolate pc1', 'Error: refused'], 'the rules could not be changed');
+});
+
+test('what the rules did not forget at once they forget before the address is free', () => {
+  const record = { id: 'one', class: 'user', rules: {}, state: 'ready', spec: whole({}) } as const;
+  const acts: string[] = [];
+  let isRefused = true;
+  const departures = createDepartures({
+    store: {
+      setState: () => undefined,
+      forgetNames: () => undefined,
+      freeHostPorts: () => undefined,
+      record: () => ({ ...record, state: 'detaching' }),
+      remove: (id) => void acts.push(`free ${id}`),
+    },
+    kernel: {
+      isolate: (link) => void acts.push(`isolate ${link}`),
+      deleteDoomed: () => undefined,
+      deleteLink: () => undefined,
+      doom: () => undefined,
+      forget: () => undefined,
+      link: () => undefined,
+    },
+    rules: {
+      forget() {
+        if (isRefused) throw new Error('refused');
+        return acts.push('forgotten') > 0;
+      },
+    },
+  });
+  const leavePlugins = (): void => undefined;
+  assert.throws(() => departures.release(record, leavePlugins), /refused/);
+  assert.throws(() => departures.release({ ...record, state: 'detaching' }, leavePlugins), /refused/, 'it is asked again');
+  assert.throws(() => departures.reap(false), /refused/);
+  assert.deepEqual(acts, ['isolate pc1', 'isolate pc1'], 'its address is not free before');
+  isRefused = false;
+  assert.equal(departures.reap(false), 0);
+  assert.deepEqual(acts.slice(2), ['forgotten', 'free one']);
 });

@@ -34,6 +34,8 @@ export interface DepartureParts {
 
 export function createDepartures({ store, kernel, rules }: DepartureParts): Departures {
   const going = new Set<string>();
+  /** Those of which the rules may still hold something: a try to take it out may have failed after the record said `detaching`. */
+  const bound = new Map<string, AttachmentRecord>();
   /** Connections to forget, soon but not while somebody waits: before a released port can be taken again. */
   let stale: StalePort[] = [];
   const released: AttachmentRecord[] = [];
@@ -53,6 +55,15 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
     }
   };
 
+  /** @returns whether the rules knew it until now, and deny it from now on */
+  const unbind = (id: string): boolean => {
+    const record = bound.get(id);
+    if (record === undefined) return false;
+    const isDenied = rules.forget(record);
+    bound.delete(id);
+    return isDenied;
+  };
+
   const dropGone = (): void => {
     for (const id of going) {
       const record = store.record(id);
@@ -64,12 +75,13 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
 
   return {
     release(record, leavePlugins) {
+      if (record.state !== 'detaching') bound.set(record.id, record);
       store.setState(record.id, 'detaching');
       going.add(record.id);
       released.push(record);
       let isDenied = false;
       try {
-        isDenied = record.state !== 'detaching' && rules.forget(record) && isHeld(record.spec);
+        isDenied = unbind(record.id) && isHeld(record.spec);
       } finally {
         // Nothing denies where there are no tables, they never knew the link, or could not be changed.
         if (!isDenied) kernel.isolate(record.spec.hostInterface);
@@ -82,6 +94,8 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
     },
     reap(force) {
       finish();
+      // Before its address or a port of the host can be another's.
+      for (const id of going) unbind(id);
       const ports = stale;
       stale = [];
       kernel.forget(ports);

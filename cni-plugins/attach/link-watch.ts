@@ -48,7 +48,8 @@ export function openLinkWatch({ database, core, plugins, host, ...parts }: LinkW
   const altered = createAlteredLinks(parts);
   const selectRecorded = database.db.prepare("SELECT 1 FROM attachment WHERE realm = ? AND host_interface = ? AND state = 'ready'");
   const isRecorded = (name: string): boolean => selectRecorded.get(host.realm, name) !== undefined;
-  let isLost = false;
+  /** Also what the comparison at the start could not give back. */
+  let isLost = true;
   let arePartsDue = false;
   let partsRestUntil = 0;
 

@@ -1,5 +1,5 @@
 import { fstatSync, statSync } from 'node:fs';
-import { NETLINK_ROUTE, O_RDONLY, closeFd, enter, inNamespaces, isNamespaceOf, openFile } from '../../base/kernel/index.ts';
+import { NETLINK_ROUTE, O_RDONLY, closeFd, enter, inNamespaces, isNamespaceOf, leavesUnknown, openFile } from '../../base/kernel/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
@@ -42,7 +42,7 @@ export interface Entrance {
 
 /**
  * Opens the pod's namespace for `body`.
- * @throws NETWORK_NETNS_MISSING · NETWORK_NETNS_INVALID (no network namespace, or the forbidden one)
+ * @throws NETWORK_NETNS_MISSING · NETWORK_NETNS_INVALID (no network namespace, or the forbidden one) · KERNEL_EMFILE, and what else says nothing of it
  */
 export function withPodNamespace<T>(path: string, entrance: Entrance, body: (pod: PodNamespace) => T): T {
   const { open, forbidden, onlyRead: asksOnce = false } = entrance;
@@ -66,6 +66,8 @@ function opened(path: string, open: (() => number) | undefined): number {
   try {
     return enter(open === undefined ? openFile(path, O_RDONLY) : open());
   } catch (thrown) {
+    // Without a descriptor nothing is known of the namespace: whoever goes on without one that is gone must not.
+    if (leavesUnknown(thrown)) throw thrown;
     throw netnsFailure('NETWORK_NETNS_MISSING', 'not-found', path, reasonOf(thrown));
   }
 }

@@ -383,10 +383,11 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       markLinks();
       const operations = planReconciliation(store.records(), { links: kernel.links(), tag: kernel.tag, namespaceStands });
       const releases = new Set(operations.flatMap((operation) => (operation.do === 'release' ? [operation.id] : [])));
-      // The rules first: whatever is made or kept after them is bound by them.
-      if (store.records().some(({ id }) => !releases.has(id))) rules.rebuild();
-      else rules.remove();
+      const isKept = store.records().some(({ id }) => !releases.has(id));
+      // The rules first: whatever is made or kept after them is bound by them. Where nothing is kept they go last: links that stand still are denied by them.
+      if (isKept) rules.rebuild();
       operations.forEach(perform);
+      if (!isKept) rules.remove();
       repairs += operations.length;
       for (const record of store.records()) if (record.state === 'ready') departures.renewPorts(record);
       if (operations.length > 0) log.info({ operations }, 'the network was brought to its recorded state');

@@ -1,13 +1,14 @@
 import type { PlayHistory } from './history.ts';
 
 /** What a history is about. */
-export type Kind = 'pods' | 'images' | 'services';
-export const kinds: readonly Kind[] = ['pods', 'images', 'services'];
+export type Kind = 'pods' | 'images' | 'services' | 'attachments';
+export const kinds: readonly Kind[] = ['pods', 'images', 'services', 'attachments'];
 
 const players: Readonly<Record<Kind, () => Promise<PlayHistory>>> = {
   pods: async () => (await import('./pods-history.ts')).playPods,
   images: async () => (await import('./images/images-history.ts')).playImages,
   services: async () => (await import('./services/services-history.ts')).playServices,
+  attachments: async () => (await import('./attachments/attachments-history.ts')).playAttachments,
 };
 
 /** Loads what plays histories of a kind, and with it the product: `registerStandIns` comes before. */

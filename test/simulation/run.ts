@@ -1,5 +1,5 @@
 /**
- * `npm run test:sim -- [--histories N] [--seed S] [--kind pods|images|services] [--lanes N]`, or `-- --planted [--only WORDS]`
+ * `npm run test:sim -- [--histories N] [--seed S] [--kind pods|images|services|attachments] [--lanes N]`, or `-- --planted [--only WORDS]`
  *
  * Plays N histories from seed S on, in so many processes. One that breaks an invariant is shrunk and printed, and the exit status is 1. With `--planted`,
  * each bug of `planted/` is put into the product in turn, and must be found within N histories.

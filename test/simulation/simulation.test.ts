@@ -15,7 +15,7 @@ import { registerStandIns } from './stand-ins.ts';
 registerStandIns();
 
 const run = promisify(execFile);
-const histories = { pods: 250, images: 150, services: 40 };
+const histories = { pods: 250, images: 150, services: 40, attachments: 60 };
 
 describe('random histories with crashes, failures, slow effects, loss of power and jumps of the clock', () => {
   for (const kind of kinds)
@@ -28,7 +28,11 @@ describe('random histories with crashes, failures, slow effects, loss of power a
 });
 
 /** Histories that broke an invariant once, by a defect of the product. */
-const found: readonly (readonly [kind: (typeof kinds)[number], seed: number])[] = [['images', 104_038]];
+const found: readonly (readonly [kind: (typeof kinds)[number], seed: number])[] = [
+  ['images', 104_038],
+  ['attachments', 66],
+  ['attachments', 231],
+];
 
 describe('a history that found a defect', () => {
   for (const [kind, seed] of found)

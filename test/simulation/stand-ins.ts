@@ -39,9 +39,28 @@ const ofServices: readonly StandIn[] = [
   { of: /\/services\/ipvs\/remains\.ts$/, imported: /\/link\.ts$/, standIn: 'service-link' },
 ];
 
+const networkThread = /\/cni-plugins\/attach\/network\.worker\.ts$/;
+const networkEngine = /\/cni-plugins\/attach\/engine\.ts$/;
+const networkDoors = /\/cni-plugins\/attach\/(netns|caller|database)\.ts$/;
+/** What the network's thread calls the kernel and the disk by. */
+const ofAttachments: readonly StandIn[] = [
+  { of: networkThread, imported: /\/host-kernel\.ts$/, standIn: 'host-kernel' },
+  { of: networkThread, imported: /^node:worker_threads$/, standIn: 'worker-threads' },
+  { of: networkThread, imported: /\/policy\/kubernetes\/folder\.ts$/, standIn: 'policies' },
+  { of: networkEngine, imported: /\/base\/process\/index\.ts$/, standIn: 'process' },
+  { of: networkEngine, imported: /\/cnm-client\/attachments\.ts$/, standIn: 'remote' },
+  { of: /\/cni-plugins\/attach\/link-watch\.ts$/, imported: /\/netlink\/link-events\.ts$/, standIn: 'link-events' },
+  { of: networkDoors, imported: /^node:fs$/, standIn: 'fs' },
+  { of: networkDoors, imported: /\/base\/kernel\/index\.ts$/, standIn: 'kernel' },
+  { of: networkDoors, imported: /\/netlink\/socket\.ts$/, standIn: 'socket' },
+  { of: networkDoors, imported: /\/realm\.ts$/, standIn: 'realm' },
+  { of: networkDoors, imported: /^node:sqlite$/, standIn: 'sqlite' },
+  { of: networkDoors, imported: /\/base\/storage\/index\.ts$/, standIn: 'storage' },
+];
+
 const below = (folder: string, all: readonly StandIn[]): readonly StandIn[] =>
   all.map((one) => ({ ...one, standIn: `${folder}/stand-ins/${one.standIn}.ts` }));
-const standIns = [...below('images', ofImages), ...below('services', ofServices)];
+const standIns = [...below('images', ofImages), ...below('services', ofServices), ...below('attachments', ofAttachments)];
 
 /**
  * Puts the simulated machine below the product, for all that is loaded from now on. Called before the first import of the product, so that
@@ -56,10 +75,20 @@ export function registerStandIns(planted?: SourceChange): void {
     },
     load: (url, context, next) => {
       const loaded = next(url, context);
-      if (planted === undefined || !url.endsWith(`/${planted.file}`)) return loaded;
-      return { ...loaded, source: mutated(textOf(loaded.source), planted) };
+      const isPlanted = planted !== undefined && url.endsWith(`/${planted.file}`);
+      if (!isPlanted && !networkThread.test(url)) return loaded;
+      const source = isPlanted ? mutated(textOf(loaded.source), planted) : textOf(loaded.source);
+      return { ...loaded, source: networkThread.test(url) ? asThread(source) : source };
     },
   });
+}
+
+/** A module that is a Worker's whole life becomes a function, which each simulated Worker runs: what follows the last import is its body. */
+function asThread(source: string): string {
+  const imports = [...source.matchAll(/^import .*;$/gm)].at(-1);
+  if (imports === undefined) throw new Error('the thread imports nothing');
+  const end = imports.index + imports[0].length;
+  return `${source.slice(0, end)}\nexport async function thread() {${source.slice(end)}}\n`;
 }
 
 function textOf(source: string | NodeJS.TypedArray | ArrayBuffer | undefined): string {

@@ -10,6 +10,6 @@ const bug = planted.find((one) => one.says.includes(says));
 if (says === '' || bug === undefined) throw new Error(`no planted bug says: ${says}`);
 registerStandIns(bug);
 const { recordHistories } = await import('./simulated.ts');
-if (bug.kind === 'services') throw new Error('the specification has no services');
+if (bug.kind !== 'pods' && bug.kind !== 'images') throw new Error(`the specification has no ${bug.kind}`);
 const { runs } = await recordHistories(bug.kind, Number(first), Number(count));
 process.stdout.write(`${JSON.stringify(runs)}\n`);

@@ -11,6 +11,7 @@ export interface PlantedBug extends SourceChange {
 const containers = 'runtime/containers';
 const images = 'runtime/images';
 const services = 'cni-plugins/services';
+const attach = 'cni-plugins/attach';
 
 /** Texts that a file holds exactly once, and what they become. */
 export const planted: readonly PlantedBug[] = [
@@ -187,6 +188,76 @@ export const planted: readonly PlantedBug[] = [
     says: 'a mode that another program took is not missed',
     file: `${services}/nftables/readout.ts`,
     from: 'if (missing.size > 0) return undefined;',
+    to: '',
+  },
+  {
+    kind: 'attachments',
+    says: 'a detached pod keeps its elements in the rules where the kernel did not take the change at once',
+    file: `${attach}/departures.ts`,
+    from: 'for (const id of going) unbind(id);',
+    to: '',
+  },
+  {
+    kind: 'attachments',
+    says: 'an address is free before the link that has it is gone',
+    file: `${attach}/departures.ts`,
+    from: 'if (record !== undefined && kernel.link(record.spec.hostInterface) !== undefined) continue;',
+    to: '',
+  },
+  {
+    kind: 'attachments',
+    says: 'a link is made before the rules know it',
+    file: `${attach}/network-core.ts`,
+    from: 'rules.change(record, addPod(record));\n        make(record, pod);',
+    to: 'make(record, pod);',
+  },
+  {
+    kind: 'attachments',
+    says: 'an attachment that was begun when the daemon was killed stands unfinished',
+    file: 'cni-plugins/reconcile/plan.ts',
+    from: "...own.filter(({ state }) => state !== 'ready').map(({ id }): Operation => ({ do: 'release', id })),",
+    to: '',
+  },
+  {
+    kind: 'attachments',
+    says: 'a class is in the kernel before it is recorded',
+    file: `${attach}/network-core.ts`,
+    from: '    store.setClass(id, linkClass, asked);\n    try {\n      rules.change(changed, changeClass(record, linkClass), ofPeers);',
+    to: '    try {\n      rules.change(changed, changeClass(record, linkClass), ofPeers);\n      store.setClass(id, linkClass, asked);',
+  },
+  {
+    kind: 'attachments',
+    says: 'tables are taken away while links that nobody claims still stand',
+    file: `${attach}/network-core.ts`,
+    from: 'operations.forEach(perform);\n      if (!isKept) rules.remove();',
+    to: 'if (!isKept) rules.remove();\n      operations.forEach(perform);',
+  },
+  {
+    kind: 'attachments',
+    says: 'a link that could not be given back at the start is not looked for again',
+    file: `${attach}/link-watch.ts`,
+    from: 'let isLost = true;',
+    to: 'let isLost = false;',
+  },
+  {
+    kind: 'attachments',
+    says: 'a namespace that cannot be opened for want of a descriptor is taken for one that is gone',
+    file: `${attach}/netns.ts`,
+    from: 'if (leavesUnknown(thrown)) throw thrown;',
+    to: '',
+  },
+  {
+    kind: 'attachments',
+    says: 'a request that is repeated makes the attachment anew, with another address',
+    file: `${attach}/network-core.ts`,
+    from: "if (standing?.state === 'ready') return { record: standing };",
+    to: '',
+  },
+  {
+    kind: 'attachments',
+    says: 'what a boot before leased stays leased',
+    file: `${attach}/database.ts`,
+    from: 'forgetFormerBoots(db, bootOf());',
     to: '',
   },
 ];

@@ -1,10 +1,8 @@
-import { isPortcullisError } from '../../../base/errors/index.ts';
+import { blocking } from '../blocking.ts';
 import type { EffectKind } from '../faults.ts';
-import { Gone } from '../incarnation.ts';
 import type { Incarnation } from '../incarnation.ts';
 import type { Scheduler } from '../scheduler.ts';
 import type { Tell } from '../tell.ts';
-import { thread } from '../thread.ts';
 import type { StoredNetwork } from './network-database.ts';
 import type { NfTables } from './nf-tables.ts';
 
@@ -33,11 +31,5 @@ export function servicesMachine(): ServicesMachine {
 
 /** A call of the thread, which blocks it. @param failure makes the error that the caller gets, from an errno */
 export function effect<T>(kind: EffectKind, name: string, failure: (errno: string) => unknown, body: () => T): T {
-  if (thread.getStore()?.hasEnded === true) throw new Gone('the thread has ended');
-  try {
-    return servicesMachine().life.now(kind, name, body);
-  } catch (cause) {
-    if (!isPortcullisError(cause) || cause.code !== 'SIMULATED_FAULT') throw cause;
-    throw failure(String(cause.failure.details?.['errno']));
-  }
+  return blocking(servicesMachine().life, kind, name, failure, body);
 }

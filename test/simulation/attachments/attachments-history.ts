@@ -1,0 +1,103 @@
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { createClient } from '../client.ts';
+import { createTroubles } from '../faults.ts';
+import type { HistoryResult, PlayHistory } from '../history.ts';
+import { hold } from '../invariants.ts';
+import { choicesOf, playSteps } from '../play-steps.ts';
+import { createScheduler } from '../scheduler.ts';
+import { withClocksOf } from '../timers.ts';
+import { bootAttachments } from './attachments-node.ts';
+import type { AttachmentsWorld } from './attachments-node.ts';
+import { check, checkNothingLeft, checkNothingStands } from './check.ts';
+import { createHost } from './host.ts';
+import type { Host } from './host.ts';
+import { useAttachmentsMachine } from './machine.ts';
+import { endPod, isOpen } from './pods.ts';
+import type { Play } from './pods.ts';
+import { addressCall, stepsOf } from './steps.ts';
+import { createStoredRows } from './stored-rows.ts';
+import { loadNetworkThread } from './threads.ts';
+
+await loadNetworkThread();
+
+/** Failures that faults explain: of the disk, of the kernel, of a thread that is lost, and of what is going and not yet gone. */
+const passing =
+  /^(STORAGE_(DISK_FULL|IO|NO_ACCESS)|(NETWORK_)?KERNEL_(ENOMEM|ENOBUFS|EMFILE)|NETWORK_ENGINE_LOST|NETWORK_(ADDRESS|HOST_PORT)_TAKEN|NETWORK_ADDRESSES_EXHAUSTED|SIMULATED_FAULT)$/;
+
+/** Faults cease: what was taken comes back by itself, and nothing is left when all is removed. */
+async function finish(play: Play): Promise<void> {
+  const { world, client, pods, holders } = play;
+  client.calm();
+  // The longest pause between two tries to give a link back.
+  await client.wait(65_000);
+  const { linksLost } = await client.call('figures', ({ engine }) => engine.figures());
+  check(play, false);
+  hold('true attachments', linksLost === 0, `${linksLost} links are shown as lost`);
+  for (const pod of pods.values()) {
+    await client.call(`detachment of ${pod.id}`, ({ engine }) => engine.detach(pod.id));
+    pod.classes = new Set(['deny']);
+    pods.delete(pod.id);
+    endPod(play, pod);
+  }
+  await client.wait(6_000);
+  for (const id of holders.keys()) {
+    await client.call(`end of the lease of ${id}`, ({ engine }) => engine.callPlugin(addressCall('del', id)));
+    holders.delete(id);
+  }
+  check(play, false);
+  checkNothingLeft(play);
+  await client.call('end of the network', ({ engine }) => engine.close({ removeAll: true }));
+  checkNothingStands(play);
+  world.tell('the network is taken down');
+}
+
+/** One history of attachments. */
+export const playAttachments: PlayHistory = async (decisions, tell): Promise<HistoryResult> => {
+  const scheduler = createScheduler(decisions);
+  decisions.begin('begin');
+  const [crash, fail, slow] = [decisions.weigh('crashes', [0.5]), decisions.weigh('failures', [0.6]), decisions.weigh('slowness', [0.3])];
+  const odds = { crash: crash * 0.003, fail: fail * 0.01, slow: slow * 0.01 };
+  const count = 6 + decisions.choose('steps', 14);
+  let played: Play | undefined;
+  const mayPass = (hostInterface: string): boolean =>
+    [...(played?.pods.values() ?? [])].some(
+      (pod) => pod.hostInterface === hostInterface && (pod.isMeddledWith || [...pod.classes].some(isOpen)),
+    );
+  const newHost = (): Host => createHost({ scheduler, mayPass, isOpened: () => played?.rulesTaken === true });
+  const world: AttachmentsWorld = {
+    ...{ scheduler, tell, troubles: createTroubles(scheduler), rows: createStoredRows(), host: newHost(), bootId: 'boot' },
+  };
+  const restartMachine = async (play: Play): Promise<void> => {
+    tell('† the machine starts again');
+    await play.client.restart(() => {
+      world.host = newHost();
+      world.bootId = `${world.bootId}'`;
+      play.pods.clear();
+      play.holders.clear();
+      play.rulesTaken = false;
+    });
+  };
+  const { ordinary, rare } = stepsOf(restartMachine);
+  const steps = decisions.weigh('rare events', [0.7]) === 1 ? rare : ordinary;
+  const open = async (): Promise<Play> => {
+    const client = await createClient({
+      ...{ scheduler, odds, tell, troubles: world.troubles },
+      boot: (chosen) => bootAttachments(world, chosen),
+      passes: (cause) => isPortcullisError(cause) && passing.test(cause.code),
+    });
+    return (played = { ...{ world, client, pods: new Map(), holders: new Map(), count: 0, rulesTaken: false }, ...choicesOf(decisions) });
+  };
+  const settle = ({ client, choose }: Play): Promise<void> => client.settle([0, 3, 20][choose('turns', 3)] ?? 0);
+  try {
+    return await withClocksOf(scheduler, () =>
+      playSteps({
+        ...{ decisions, tell, steps, count, open, settle, finish },
+        check: (play) => check(play),
+        crashes: ({ client }) => client.crashes(),
+      }),
+    );
+  } finally {
+    useAttachmentsMachine(undefined);
+    world.rows.close();
+  }
+};

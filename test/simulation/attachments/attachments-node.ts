@@ -1,0 +1,50 @@
+import { fileURLToPath } from 'node:url';
+import { createLogger } from '../../../base/log/index.ts';
+import { createNetworkEngine } from '../../../cni-plugins/attach/engine.ts';
+import type { NetworkEngine } from '../../../cni-plugins/types.ts';
+import type { Life } from '../client.ts';
+import { usualErrnos } from '../faults.ts';
+import type { Odds, Troubles } from '../faults.ts';
+import { beginLife } from '../life.ts';
+import type { Scheduler } from '../scheduler.ts';
+import type { Tell } from '../tell.ts';
+import type { Host } from './host.ts';
+import { useAttachmentsMachine } from './machine.ts';
+import type { StoredRows } from './stored-rows.ts';
+import { forgetThreads } from './threads.ts';
+
+/** Everything outside the daemon, as far as attachments are concerned. */
+export interface AttachmentsWorld {
+  readonly scheduler: Scheduler;
+  readonly tell: Tell;
+  readonly troubles: Troubles;
+  readonly rows: StoredRows;
+  host: Host;
+  bootId: string;
+}
+
+/** One life of the daemon, as far as it is about attachments. */
+export interface AttachmentsNode extends Life {
+  readonly engine: NetworkEngine;
+}
+
+const logger = createLogger({ level: 'silent' });
+const confDir = fileURLToPath(new URL('networks', import.meta.url));
+
+/** Starts the network over what the last life left. */
+export async function bootAttachments(world: AttachmentsWorld, odds: Odds): Promise<AttachmentsNode> {
+  const { tell, rows, host, bootId } = world;
+  const { life, ended } = beginLife(world, odds, () => undefined, { ...usualErrnos, write: ['EIO', 'ENOSPC'] });
+  forgetThreads();
+  useAttachmentsMachine({ tell, life, host, rows, bootId });
+  const start = async (): Promise<AttachmentsNode> => {
+    const engine = await createNetworkEngine({ databasePath: '/network.db', confDir, log: logger });
+    return { engine, ended, kill: life.kill, calm: life.calm };
+  };
+  try {
+    return await Promise.race([start(), ended]);
+  } catch (cause) {
+    life.kill();
+    throw cause;
+  }
+}

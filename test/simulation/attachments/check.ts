@@ -1,0 +1,89 @@
+import { linkGroups } from '../../../cni-plugins/attach/record.ts';
+import { hold } from '../invariants.ts';
+import { bridgeName, isOpen } from './pods.ts';
+import type { AttachedPod, Play } from './pods.ts';
+
+/** What is wrong with the link of a pod whose attachment was answered; undefined: nothing. */
+function wrongWith({ world: { host }, rulesTaken }: Play, pod: AttachedPod): string | undefined {
+  const link = host.named(pod.hostInterface);
+  const { id, ips = [], classes } = pod;
+  if (link === undefined) return `${id} has no link`;
+  const bridge = host.named(bridgeName);
+  if (bridge === undefined || link.master !== bridge.index) return `the link of ${id} is not on ${bridgeName}`;
+  if (link.group !== linkGroups.pod) return `the link of ${id} is in no group by which the rules know it`;
+  if (!link.up || !bridge.up) return `the link of ${id}, or its bridge, is down`;
+  if (link.pod?.namespace !== host.namespace(pod.request.netns)) return `the link of ${id} leads to another namespace`;
+  const addresses = link.pod?.addresses ?? [];
+  if (addresses.toSorted().join() !== ips.toSorted().join()) return `${id} was answered ${ips.join()}, and has ${addresses.join()}`;
+  const [asked, ...others] = classes;
+  if (asked === undefined || others.length > 0 || rulesTaken) return undefined;
+  if (host.lets(link) !== isOpen(asked))
+    return `${id} has the class ${asked}, and its link lets ${host.lets(link) ? '' : 'no '}packets pass`;
+  return undefined;
+}
+
+/** Rules are seen whole again. */
+function lookAtRules(play: Play): void {
+  const { host } = play.world;
+  if (!play.rulesTaken) return;
+  const egress = host.nf.tables.get('7 portcullis')?.sets.get('egress');
+  const known = new Set([...(egress?.keys() ?? [])].map((place) => Buffer.from(place, 'hex').toString().replace(/\0+$/u, '')));
+  const isWhole = host.nf.tables.has('2 portcullis') && [...play.pods.values()].every(({ hostInterface }) => known.has(hostInterface));
+  if (isWhole || play.pods.size === 0) play.rulesTaken = false;
+}
+
+/** What holds after each step, when every request is answered. @param mayBeLost what another program took may be lost still */
+export function check(play: Play, mayBeLost = true): void {
+  const { world, pods, holders, client } = play;
+  hold('true attachments', world.host.wrong.length === 0, () => world.host.wrong.join('; '));
+  lookAtRules(play);
+  for (const pod of pods.values()) {
+    const wrong = wrongWith(play, pod);
+    if (wrong === undefined) pod.isMeddledWith = false;
+    else hold('true attachments', pod.isMeddledWith && mayBeLost, wrong);
+  }
+  const rows = world.rows.read("SELECT container_id AS id, class FROM attachment WHERE origin = 'pod' AND state = 'ready'");
+  const [recorded, wanted] = [rows.map(({ id }) => String(id)).toSorted(), [...pods.keys()].toSorted()];
+  hold('lasting answers', recorded.join() === wanted.join(), () => `recorded: ${recorded.join()}; attached: ${wanted.join()}`);
+  const listed = client
+    .node()
+    .engine.list()
+    .map(({ id }) => id)
+    .toSorted();
+  hold('lasting answers', listed.join() === wanted.join(), () => `listed: ${listed.join()}; attached: ${wanted.join()}`);
+  for (const { id, class: linkClass } of rows) {
+    const { classes } = pods.get(String(id)) ?? {};
+    hold(
+      'lasting answers',
+      classes?.size !== 1 || classes.has(linkClass as never),
+      () => `${String(id)} is recorded as ${String(linkClass)}`,
+    );
+  }
+  const leased = world.rows.read("SELECT container_id AS id FROM attachment WHERE origin = 'plugin'").map(({ id }) => String(id));
+  hold('lasting answers', leased.toSorted().join() === [...holders.keys()].toSorted().join(), () => `leased by ${leased.join()}`);
+}
+
+const perPod = /^(egress|ingress|sources6?|own[46]|own_macs|pods[46]|denied_\w+|held|held_links|host_ports|any_host_ports|forwarded)$/u;
+
+/** What is left when every pod is gone. */
+export function checkNothingLeft({ world: { host, rows } }: Play): void {
+  const left = ['attachment', 'lease', 'host_port', 'part', 'name', 'service_member'].flatMap((table) =>
+    rows
+      .read(`SELECT * FROM ${table}`)
+      .map((row) => `${table} ${JSON.stringify(row, (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value))}`),
+  );
+  for (const link of host.links.values()) if (link.kind !== 'bridge') left.push(`link ${link.name}`);
+  for (const [table, { sets }] of host.nf.tables)
+    for (const [name, elements] of sets)
+      if (perPod.test(name) && elements.size > 0) left.push(`${elements.size} elements of ${table} ${name}`);
+  hold('nothing left', left.length === 0, () => left.join(', '));
+}
+
+/** And when the network was taken down. */
+export function checkNothingStands({ world: { host } }: Play): void {
+  const left = [
+    ...[...host.links.values()].map(({ name }) => `link ${name}`),
+    ...[...host.nf.tables.keys()].map((name) => `table ${name}`),
+  ];
+  hold('nothing left', left.length === 0, () => left.join(', '));
+}

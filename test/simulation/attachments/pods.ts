@@ -1,0 +1,70 @@
+import { hostInterfaceOf } from '../../../cni-plugins/attach/record.ts';
+import type { AttachRequest, LinkClass } from '../../../cni-plugins/types.ts';
+import type { Client } from '../client.ts';
+import type { Choices } from '../play-steps.ts';
+import type { AttachmentsNode, AttachmentsWorld } from './attachments-node.ts';
+
+/** A pod for which an attachment was asked, and no end of it since. */
+export interface AttachedPod {
+  readonly id: string;
+  readonly hostInterface: string;
+  readonly request: AttachRequest;
+  /** Addresses as they were answered; undefined: nothing was answered yet. */
+  ips: readonly string[] | undefined;
+  /** That its link may have by what was asked: one, unless a change is not answered. */
+  classes: Set<LinkClass>;
+  /** Another program did something to its link, which has not been seen as it should be since. */
+  isMeddledWith: boolean;
+}
+
+export interface Play extends Choices {
+  readonly world: AttachmentsWorld;
+  readonly client: Client<AttachmentsNode>;
+  readonly pods: Map<string, AttachedPod>;
+  /** Containers of another runtime, with the address that our address plugin gave them. */
+  readonly holders: Map<string, string>;
+  /** How many there have been of both. */
+  count: number;
+  /** Another program took rules, and they have not been seen whole since. */
+  rulesTaken: boolean;
+}
+
+export const openClasses: readonly LinkClass[] = ['user', 'proxy', 'admin'];
+export const isOpen = (linkClass: LinkClass): boolean => openClasses.includes(linkClass);
+
+/** Of the network in `networks/`: of its eight addresses the first, the last and the gateway's are nobody's. */
+export const leasable: readonly string[] = [2, 3, 4, 5, 6].map((last) => `10.9.0.${last}`);
+export const bridgeName = 'cni0';
+const hostPorts = [30_001, 30_002];
+
+/** A pod with a namespace of its own, to be attached. */
+export function newPod(play: Play): AttachedPod {
+  const { world, pods, choose } = play;
+  play.count += 1;
+  const id = `p${play.count}`;
+  const path = `/run/netns/${id}`;
+  world.host.pin(path);
+  const hostPort = choose('a host port', 4) === 1 ? hostPorts[choose('which', hostPorts.length)] : undefined;
+  const pod: AttachedPod = {
+    id,
+    hostInterface: hostInterfaceOf(id),
+    request: {
+      id,
+      netns: path,
+      pod: { name: id, namespace: 'default', uid: id },
+      portMappings: hostPort === undefined ? [] : [{ protocol: 'udp', containerPort: 53, hostPort }],
+    },
+    ips: undefined,
+    classes: new Set(['deny']),
+    isMeddledWith: false,
+  };
+  pods.set(id, pod);
+  return pod;
+}
+
+export const hostPortsOf = ({ request }: AttachedPod): readonly number[] => request.portMappings.map(({ hostPort }) => hostPort);
+
+/** Its namespace goes, and the link with it. */
+export function endPod({ world, choose }: Play, { request }: AttachedPod): void {
+  world.host.unpin(request.netns, [1, 60, 4_000][choose('its links go', 3)] ?? 1);
+}

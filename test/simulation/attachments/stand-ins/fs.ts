@@ -1,0 +1,34 @@
+import { attachmentsMachine, effect } from '../machine.ts';
+import { opened } from './kernel.ts';
+
+/** In the place of `node:fs` of `attach/database.ts`, `netns.ts` and `caller.ts`: the simulated machine's namespaces, and the lock beside the database. */
+
+interface Stat {
+  readonly dev: number;
+  readonly ino: number;
+}
+
+const namespaceFileSystem = 4;
+const own: Stat = { dev: namespaceFileSystem, ino: 1 };
+
+export function statSync(path: string, _options?: { readonly throwIfNoEntry: false }): Stat | undefined {
+  if (path === '/proc/thread-self/ns/net') return own;
+  const namespace = attachmentsMachine().host.namespace(path);
+  return namespace && { dev: namespaceFileSystem, ino: namespace.ino };
+}
+
+export const fstatSync = (fd: number): Stat => ({ dev: namespaceFileSystem, ino: opened(fd).ino });
+
+export function openSync(path: string): number {
+  const failure = (errno: string): Error =>
+    Object.assign(new Error(`${errno}: simulated, open '${path}'`), { code: errno, syscall: 'open' });
+  return effect('read', 'opening of the lock', failure, () => 3);
+}
+
+export function closeSync(): void {
+  // The simulated process has no descriptors of its own.
+}
+
+export function chmodSync(): void {
+  // As above.
+}

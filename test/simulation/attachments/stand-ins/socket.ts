@@ -1,0 +1,66 @@
+import type { NetlinkSocket, Request } from '../../../../cni-plugins/netlink/socket.ts';
+import { RTM_DELLINK, RTM_NEWLINK, listLinks } from '../../../../cni-plugins/netlink/links.ts';
+import { attribute, nested, text, u32, zeros } from '../../../../cni-plugins/netlink/wire.ts';
+import type { Received } from '../../../../cni-plugins/netlink/wire.ts';
+import type { Namespace } from '../host.ts';
+import { asked, attachmentsMachine, effect, refusal } from '../machine.ts';
+import { enteredNamespace } from './kernel.ts';
+
+/** In the place of `netlink/socket.ts` of `attach/netns.ts` and `caller.ts`: in a pod its interfaces are listed and deleted. */
+
+const up = 1;
+/** By which every pod's namespace knows the host's. */
+const hostNumber = 0;
+
+/** As `ip link` in the pod shows what stands there. */
+function listed(namespace: Namespace): Received[] {
+  const { links } = attachmentsMachine().host;
+  return [...links.values()].flatMap(({ index, pod }): Received[] => {
+    if (pod?.namespace !== namespace) return [];
+    const header = zeros(16);
+    header.writeInt32LE(pod.index, 4);
+    header.writeUInt32LE(up, 8);
+    const attributes = [
+      attribute(3, text(pod.name)),
+      attribute(1, Buffer.from(pod.mac.replaceAll(':', ''), 'hex')),
+      attribute(5, u32(index)),
+      nested(18, attribute(1, text('veth'))),
+      attribute(37, u32(hostNumber)),
+    ];
+    return [{ type: RTM_NEWLINK, flags: 0, sequence: 0, body: Buffer.concat([header, ...attributes]) }];
+  });
+}
+
+function deleted(request: Request, namespace: Namespace): void {
+  const { host } = attachmentsMachine();
+  const index = Buffer.from(request.body).readInt32LE(4);
+  for (const link of [...host.links.values()])
+    if (link.pod?.index === index && link.pod.namespace === namespace) asked(request.what, request.on, () => host.remove(link));
+}
+
+export function openNetlink(protocol: number): NetlinkSocket {
+  const namespace = enteredNamespace();
+  const what = { what: 'open', on: 'a netlink socket' };
+  effect(
+    'read',
+    'opening of a socket',
+    (errno) => refusal(what, errno),
+    () => undefined,
+  );
+  const unknown = (): never => {
+    throw new Error(`the simulated socket of protocol ${protocol} is not asked this`);
+  };
+  return {
+    ...{ fd: -1, run: unknown, ask: unknown, find: unknown, exchange: unknown, runApart: unknown },
+    askingOnce: (body) => body(),
+    dump: (request) => (namespace === undefined || request !== listLinks ? unknown() : asked(request.what, '', () => listed(namespace))),
+    send: (requests) => {
+      for (const request of requests) {
+        if (namespace === undefined || request.type !== RTM_DELLINK) return unknown();
+        deleted(request, namespace);
+      }
+      return [];
+    },
+    close: () => undefined,
+  };
+}

@@ -1,0 +1,29 @@
+import type { WorkerSettings } from '../../../cni-plugins/attach/protocol.ts';
+import { createWorkers } from '../workers.ts';
+import type { SimulatedWorker } from '../workers.ts';
+import { attachmentsMachine } from './machine.ts';
+import { setWorker } from './stand-ins/worker-threads.ts';
+
+/** `network.worker.ts` as a function: what it does when a Worker loads it (see `../stand-ins.ts`). */
+let networkThread: (() => Promise<void>) | undefined;
+
+export async function loadNetworkThread(): Promise<void> {
+  const file = new URL('../../../cni-plugins/attach/network.worker.ts', import.meta.url).href;
+  networkThread = ((await import(file)) as { readonly thread: () => Promise<void> }).thread;
+}
+
+const workers = createWorkers('network thread', attachmentsMachine);
+
+export function startSimulatedWorker(
+  _base: string,
+  _file: string,
+  { workerData }: { readonly workerData: WorkerSettings },
+): SimulatedWorker {
+  return workers.start((port) => {
+    setWorker(port, workerData);
+    return networkThread?.();
+  });
+}
+
+export const loseThreads = workers.lose;
+export const forgetThreads = workers.forget;

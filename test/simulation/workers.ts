@@ -1,0 +1,116 @@
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Incarnation } from './incarnation.ts';
+import type { Tell } from './tell.ts';
+import { thread } from './thread.ts';
+import type { SimulatedThread } from './thread.ts';
+
+/** A Worker of the daemon, as far as its owners use one. */
+export interface SimulatedWorker {
+  on(event: 'message' | 'error' | 'exit', listener: (value: never) => void): void;
+  postMessage(message: unknown): void;
+  ref(): void;
+  unref(): void;
+  terminate(): Promise<number>;
+}
+
+/** The Worker's side of what it is sent. */
+export interface SimulatedPort {
+  on(event: 'message', listener: (message: unknown) => void): void;
+  postMessage(message: unknown): void;
+  close(): void;
+}
+
+/** Workers of one kind, of one daemon after the other. */
+export interface SimulatedWorkers {
+  /** @param begin runs what the Worker's module does when it is loaded */
+  start(begin: (port: SimulatedPort) => void | Promise<void>): SimulatedWorker;
+  /** As when they run out of memory. */
+  lose(): void;
+  /** Those of an earlier life are gone. */
+  forget(): void;
+}
+
+/**
+ * @param name of the thread, for whoever reads the history
+ * @param machine on which they run now
+ */
+export function createWorkers(name: string, machine: () => { readonly life: Incarnation; readonly tell: Tell }): SimulatedWorkers {
+  let running = new Set<{ end(cause: unknown): void }>();
+
+  const start: SimulatedWorkers['start'] = (begin) => {
+    const { life, tell } = machine();
+    const listeners = new Map<string, (value: never) => void>();
+    const emit = (event: string, value: unknown): void => listeners.get(event)?.(value as never);
+    let hear: ((message: unknown) => void) | undefined;
+    let hasEnded = false;
+    // A port hands over what it was given in its order.
+    let [inwards, outwards] = [Promise.resolve(), Promise.resolve()];
+    const end = (cause?: unknown): void => {
+      if (hasEnded) return;
+      hasEnded = true;
+      running.delete(own);
+      if (cause !== undefined) tell(`  the ${name} ends: ${reasonOf(cause)}`);
+      outwards = outwards
+        .then(() => life.message('the end of a thread'))
+        .then(() =>
+          thread.exit(() => {
+            if (cause !== undefined) emit('error', cause);
+            emit('exit', cause === undefined ? 0 : 1);
+          }),
+        );
+    };
+    const own = { end };
+    running.add(own);
+    const state: SimulatedThread = {
+      // With its daemon as well, whose code goes on to its next turn.
+      get hasEnded() {
+        return hasEnded || !life.alive();
+      },
+      fail: end,
+    };
+    const port: SimulatedPort = {
+      on: (_event, listener) => {
+        hear = listener;
+      },
+      postMessage: (message) => {
+        if (hasEnded) return;
+        const copy: unknown = structuredClone(message);
+        outwards = outwards.then(() => life.message('a message of the thread')).then(() => thread.exit(() => emit('message', copy)));
+      },
+      close: () => end(),
+    };
+    inwards = life
+      .act('spawn', `start of the ${name}`, () => undefined)
+      .then(
+        () => (hasEnded ? undefined : thread.run(state, () => begin(port))),
+        (cause: unknown) => end(cause),
+      );
+    return {
+      on: (event, listener) => void listeners.set(event, listener),
+      postMessage: (message) => {
+        const copy: unknown = structuredClone(message);
+        inwards = inwards
+          .then(() => life.message('a message to the thread'))
+          .then(() => {
+            if (!hasEnded) thread.run(state, () => hear?.(copy));
+          });
+      },
+      ref: () => undefined,
+      unref: () => undefined,
+      terminate: () => {
+        end();
+        return Promise.resolve(1);
+      },
+    };
+  };
+
+  return {
+    start,
+    lose: () => {
+      for (const one of running) one.end(new Error('simulated: the thread ran out of memory'));
+    },
+    forget: () => {
+      running = new Set();
+    },
+  };
+}
