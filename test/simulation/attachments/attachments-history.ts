@@ -8,7 +8,7 @@ import { createScheduler } from '../scheduler.ts';
 import { withClocksOf } from '../timers.ts';
 import { bootAttachments } from './attachments-node.ts';
 import type { AttachmentsWorld } from './attachments-node.ts';
-import { check, checkNothingLeft, checkNothingStands } from './check.ts';
+import { check, checkNothingLeft, checkNothingStands, checkRules } from './check.ts';
 import { createHost } from './host.ts';
 import type { Host } from './host.ts';
 import { useAttachmentsMachine } from './machine.ts';
@@ -32,6 +32,7 @@ async function finish(play: Play): Promise<void> {
   await client.wait(65_000);
   const { linksLost } = await client.call('figures', ({ engine }) => engine.figures());
   check(play, false);
+  await checkRules(play);
   hold('true attachments', linksLost === 0, `${linksLost} links are shown as lost`);
   for (const pod of pods.values()) {
     await client.call(`detachment of ${pod.id}`, ({ engine }) => engine.detach(pod.id));

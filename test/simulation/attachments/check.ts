@@ -1,4 +1,5 @@
 import { linkGroups } from '../../../cni-plugins/attach/record.ts';
+import type { LinkRule, LinkRules } from '../../../cni-plugins/types.ts';
 import { hold } from '../invariants.ts';
 import { bridgeName, isOpen } from './pods.ts';
 import type { AttachedPod, Play } from './pods.ts';
@@ -63,6 +64,22 @@ export function check(play: Play, mayBeLost = true): void {
   hold('lasting answers', leased.toSorted().join() === [...holders.keys()].toSorted().join(), () => `leased by ${leased.join()}`);
 }
 
+/** As the product itself reads the kernel: the class and the rules of peers that were asked for, and nothing that is not as it was made. */
+export async function checkRules({ client, pods }: Play): Promise<void> {
+  for (const { id, classes, rules } of pods.values()) {
+    const [asked = 'deny'] = classes;
+    const state = await client.call(`state of the link of ${id}`, ({ engine }) => engine.linkState(id));
+    const found = `${id} has the class ${asked} and the rules ${JSON.stringify(rules)}; the kernel: ${JSON.stringify(state)}`;
+    hold('true attachments', state?.problems.length === 0 && state.lets === (isOpen(asked) ? 'own packets' : 'nothing'), found);
+    const wanted: LinkRules = isOpen(asked) ? rules : {};
+    for (const direction of ['egress', 'ingress'] as const)
+      hold('true attachments', JSON.stringify(peersOf(state[direction])) === JSON.stringify(peersOf(wanted[direction])), found);
+  }
+}
+
+const peersOf = (rules: readonly LinkRule[] | undefined): string[] | undefined =>
+  rules?.map(({ cidr, protocol, ports: { low, high } }) => `${cidr} ${protocol} ${low}-${high}`).toSorted();
+
 const perPod = /^(egress|ingress|sources6?|own[46]|own_macs|pods[46]|denied_\w+|held|held_links|host_ports|any_host_ports|forwarded)$/u;
 
 /** What is left when every pod is gone. */
@@ -76,6 +93,7 @@ export function checkNothingLeft({ world: { host, rows } }: Play): void {
   for (const [table, { sets }] of host.nf.tables)
     for (const [name, elements] of sets)
       if (perPod.test(name) && elements.size > 0) left.push(`${elements.size} elements of ${table} ${name}`);
+  for (const table of host.nf.tables.keys()) if (!table.endsWith(' portcullis')) left.push(`rules of peers in ${table}`);
   hold('nothing left', left.length === 0, () => left.join(', '));
 }
 

@@ -116,8 +116,8 @@ export function createHost({ scheduler, mayPass, isOpened }: HostParts): Host {
   };
   const judge = (): void => {
     if (isOpened()) return;
-    // What another program gave both another group and another name is not the product's doing either.
-    const ours = [...links.values()].filter(({ name, group }) => group === linkGroups.pod || name.startsWith(hostInterfacePrefix));
+    // One that another program renamed is no link of ours any more, until it is given its name back.
+    const ours = [...links.values()].filter(({ name }) => name.startsWith(hostInterfacePrefix));
     for (const link of ours) if (lets(link) && !mayPass(link.name)) wrong.push(`packets pass ${link.name}, and its class lets none`);
   };
 

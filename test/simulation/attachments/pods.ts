@@ -1,5 +1,5 @@
 import { hostInterfaceOf } from '../../../cni-plugins/attach/record.ts';
-import type { AttachRequest, LinkClass } from '../../../cni-plugins/types.ts';
+import type { AttachRequest, LinkClass, LinkRules } from '../../../cni-plugins/types.ts';
 import type { Client } from '../client.ts';
 import type { Choices } from '../play-steps.ts';
 import type { AttachmentsNode, AttachmentsWorld } from './attachments-node.ts';
@@ -13,6 +13,8 @@ export interface AttachedPod {
   ips: readonly string[] | undefined;
   /** That its link may have by what was asked: one, unless a change is not answered. */
   classes: Set<LinkClass>;
+  /** Of peers, as they were asked for last. */
+  rules: LinkRules;
   /** Another program did something to its link, which has not been seen as it should be since. */
   isMeddledWith: boolean;
 }
@@ -56,6 +58,7 @@ export function newPod(play: Play): AttachedPod {
     },
     ips: undefined,
     classes: new Set(['deny']),
+    rules: {},
     isMeddledWith: false,
   };
   pods.set(id, pod);

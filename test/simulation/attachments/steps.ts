@@ -2,7 +2,7 @@ import { isPortcullisError } from '../../../base/errors/index.ts';
 import { deleteElements, deleteTable } from '../../../cni-plugins/netlink/nftables.ts';
 import type { PluginCall } from '../../../cni-plugins/attach/plugin-call.ts';
 import { bridgeTable, ipTable } from '../../../cni-plugins/attach/rules.ts';
-import type { LinkClass } from '../../../cni-plugins/types.ts';
+import type { LinkClass, LinkRules } from '../../../cni-plugins/types.ts';
 import { troubles } from '../faults.ts';
 import { hold } from '../invariants.ts';
 import { jumpByHours, troubleAmong } from '../node-steps.ts';
@@ -52,15 +52,29 @@ async function start(play: Play, pod: AttachedPod): Promise<void> {
 
 const classes: readonly LinkClass[] = ['user', 'none', 'admin', 'deny'];
 
-async function judge(play: Play, pod: AttachedPod, linkClass: LinkClass): Promise<void> {
+const web = { cidr: '10.1.0.0/16', protocol: 'tcp', ports: { low: 80, high: 443 } } as const;
+const rules: readonly LinkRules[] = [
+  {},
+  { egress: [web, { ...web, cidr: '10.2.3.4/32', protocol: 'udp' }] },
+  { egress: [], ingress: [web] },
+];
+
+async function judge(play: Play, pod: AttachedPod, { linkClass, peers }: Judgement): Promise<void> {
   pod.classes.add(linkClass);
-  await play.client.start(`class ${linkClass} of ${pod.id}`, ({ engine }) => engine.setClass(pod.id, linkClass));
+  pod.rules = peers;
+  await play.client.start(`class ${linkClass} of ${pod.id}`, ({ engine }) => engine.setClass(pod.id, linkClass, peers));
   pod.classes = new Set([linkClass]);
+}
+
+interface Judgement {
+  readonly linkClass: LinkClass;
+  readonly peers: LinkRules;
 }
 
 async function detach({ client }: Play, pod: AttachedPod): Promise<void> {
   await client.start(`detachment of ${pod.id}`, ({ engine }) => engine.detach(pod.id));
   pod.classes = new Set(['deny']);
+  pod.rules = {};
   pod.ips = undefined;
 }
 
@@ -71,7 +85,10 @@ async function end(play: Play, pod: AttachedPod): Promise<void> {
 }
 
 const chosen = ({ pods, pick }: Play): AttachedPod | undefined => pick('pod', [...pods.values()]);
-const drawClass = ({ pick }: Play): LinkClass => pick('class', classes) ?? 'user';
+const drawClass = ({ pick }: Play): Judgement => ({
+  linkClass: pick('class', classes) ?? 'user',
+  peers: pick('rules of peers', rules) ?? {},
+});
 
 async function attach(play: Play): Promise<void> {
   const pod = newPod(play);
@@ -106,13 +123,13 @@ async function removeAndAttach(play: Play): Promise<void> {
 /** Requests for several pods at a time. */
 async function beside(play: Play): Promise<void> {
   const [gone, changed] = [chosen(play), chosen(play)];
-  const linkClass = drawClass(play);
+  const judgement = drawClass(play);
   const fresh = [newPod(play), newPod(play)];
   await play.client.drive(
     Promise.all([
       ...fresh.map((pod) => start(play, pod)),
       ...(gone === undefined ? [] : [end(play, gone)]),
-      ...(changed === undefined || changed === gone ? [] : [judge(play, changed, linkClass)]),
+      ...(changed === undefined || changed === gone ? [] : [judge(play, changed, judgement)]),
     ]),
   );
 }

@@ -53,7 +53,7 @@ interface Draft {
 /** Of linux/netfilter/nf_tables.h. */
 const messages = {
   ...{ newTable: 0, getTable: 1, deleteTable: 2, newChain: 3, getChain: 4, deleteChain: 5, newRule: 6, getRule: 7, deleteRule: 8 },
-  ...{ newSet: 9, newElements: 12, getElements: 13, deleteElements: 14, getGeneration: 16 },
+  ...{ newSet: 9, deleteSet: 11, newElements: 12, getElements: 13, deleteElements: 14, getGeneration: 16 },
 } as const;
 const subsystem = 10;
 const headerLength = 4;
@@ -78,21 +78,28 @@ function readElement(raw: Buffer): Element {
 const target = (verdict: Verdict | undefined): string | undefined =>
   typeof verdict !== 'object' ? undefined : 'goto' in verdict ? verdict.goto : verdict.jump;
 
-const known = new WeakMap<Buffer, readonly string[]>();
+interface Uses {
+  readonly chains: readonly string[];
+  readonly sets: readonly string[];
+}
 
-/** Chains that a rule leads to. */
-function targetsOf(rule: Buffer): readonly string[] {
-  const found =
-    known.get(rule) ??
-    readListedRule({ type: 0, flags: 0, sequence: 0, body: rule }).expressions.flatMap((expression) =>
-      expression.name === 'immediate' ? (target(verdictIn(expression)) ?? []) : [],
-    );
-  known.set(rule, found);
-  return found;
+const known = new WeakMap<Buffer, Uses>();
+
+/** Chains that a rule leads to, and sets that it looks into. */
+function usesOf(rule: Buffer): Uses {
+  const found = known.get(rule);
+  if (found !== undefined) return found;
+  const { expressions } = readListedRule({ type: 0, flags: 0, sequence: 0, body: rule });
+  const uses: Uses = {
+    chains: expressions.flatMap((expression) => (expression.name === 'immediate' ? (target(verdictIn(expression)) ?? []) : [])),
+    sets: expressions.flatMap(({ name, attributes }) => (name === 'lookup' ? [textOf(attributes.get(1))] : [])),
+  };
+  known.set(rule, uses);
+  return uses;
 }
 
 function leadTo({ chains, sets }: Table, name: string): number {
-  const rules = [...chains.values()].flatMap((chain) => chain.rules.flatMap(targetsOf));
+  const rules = [...chains.values()].flatMap((chain) => chain.rules.flatMap((rule) => usesOf(rule).chains));
   const elements = [...sets.values()].flatMap((set) => [...set.values()].map(({ verdict }) => target(verdict)));
   return [...rules, ...elements].filter((each) => each === name).length;
 }
@@ -140,7 +147,9 @@ export function createNfTables(): NfTables {
         return;
       case messages.newRule: {
         const chain = required(table().chains.get(name(2)));
-        for (const led of targetsOf(body)) mustLead(led);
+        const uses = usesOf(body);
+        for (const led of uses.chains) mustLead(led);
+        for (const used of uses.sets) required(table().sets.get(used));
         table().chains.set(name(2), { ...chain, rules: [...chain.rules, body] });
         return;
       }
@@ -150,6 +159,13 @@ export function createNfTables(): NfTables {
       case messages.newSet:
         if (!table().sets.has(name(2))) table().sets.set(name(2), new Map());
         return;
+      case messages.deleteSet: {
+        set();
+        const isUsed = [...table().chains.values()].some(({ rules }) => rules.some((rule) => usesOf(rule).sets.includes(name(2))));
+        if (isUsed) throw new Refusal('EBUSY');
+        table().sets.delete(name(2));
+        return;
+      }
       case messages.newElements: {
         const own = set();
         for (const element of elementsOf(fields.get(3)).map(readElement)) {
