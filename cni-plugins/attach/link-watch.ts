@@ -76,7 +76,9 @@ export function openLinkWatch({ database, core, plugins, host, ...parts }: LinkW
       const { gone, changed, missed } = events.drain();
       const isOurs = missed || gone.some(({ name, group }) => group === linkGroups.bridge || isRecorded(name)) || changed.some(isOdd);
       if (isOurs) arePartsDue = true;
-      if (isOurs || isLost) isLost = database.exclusively(() => core.repairLinks(false)).lost.length > 0;
+      // Until a look at all links succeeds: the events do not come again.
+      isLost ||= isOurs;
+      if (isLost) isLost = database.exclusively(() => core.repairLinks(false)).lost.length > 0;
       if (arePartsDue) repairParts();
       altered.note(heard.drain());
       altered.look();

@@ -316,14 +316,23 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       return { ...record, class: linkClass, rules: asked };
     }
     const changed: AttachmentRecord = { ...record, class: linkClass, rules: asked };
+    // The kernel has what it had until it takes the change: the next one, of whichever pod, must not take away the rules of peers that hold this one.
+    const keepPeers = rules.policy.keep();
     const ofPeers = rules.ofPeers(changed);
-    store.setClass(id, linkClass, asked);
+    const orKept = (act: () => void): void => {
+      try {
+        act();
+      } catch (thrown) {
+        keepPeers();
+        throw thrown;
+      }
+    };
+    orKept(() => store.setClass(id, linkClass, asked));
     try {
-      rules.change(changed, changeClass(record, linkClass), ofPeers);
+      orKept(() => rules.change(changed, changeClass(record, linkClass), ofPeers));
     } catch (thrown) {
-      // What was not done must not be done by the next start either; the next call tries again. The kernel still has what it had.
+      // What was not done must not be done by the next start either; the next call tries again.
       store.setClass(id, 'deny', {});
-      rules.ofPeers(record);
       throw thrown;
     }
     // Its ports of the host may have just begun to lead to it.

@@ -18,7 +18,7 @@ import type { NetworkStore } from './store.ts';
 
 /** What the kernel's tables were told of the attachments, and how they are brought from one state to the next. */
 export interface StandingRules {
-  readonly policy: Pick<Enforcer, 'counts' | 'isolates' | 'rulesOf' | 'tables'>;
+  readonly policy: Pick<Enforcer, 'counts' | 'isolates' | 'keep' | 'rulesOf' | 'tables'>;
   /** All tables anew, from the records. */
   rebuild(): void;
   /** No tables: nothing is attached. */

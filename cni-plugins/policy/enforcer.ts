@@ -14,8 +14,10 @@ import type { Direction, Layer, PodRules } from './pod-chains.ts';
 export interface Enforcer {
   /** The link is opened with these rules, or has others from now on. @throws NETWORK_BAD_RULE, and nothing is changed */
   open(pod: OpenPod): Request[];
-  /** Unknown: nothing. */
+  /** Unknown: nothing, but for what the kernel did not take before. */
   close(id: string): Request[];
+  /** Keeps what is open now. The function is for changes that the kernel did not take: what was open then is open again, and is made anew by the next change. */
+  keep(): () => void;
   /** The tables anew, for these pods, whatever stood. */
   restart(pods: readonly OpenPod[]): Request[];
   /** Other NetworkPolicies from now on. */
@@ -76,8 +78,15 @@ export function createEnforcer(): Enforcer {
   return {
     open: (pod) => change(new Map([...open, [pod.id, pod]]), false),
     close(id) {
-      if (!open.has(id)) return [];
+      if (!open.has(id) && !unsettled) return [];
       return change(new Map([...open].filter(([other]) => other !== id)), false);
+    },
+    keep() {
+      const kept = [open, image] as const;
+      return () => {
+        [open, image] = kept;
+        unsettled = true;
+      };
     },
     setPolicies(set) {
       policies = set;

@@ -32,6 +32,7 @@ const found: readonly (readonly [kind: (typeof kinds)[number], seed: number])[] 
   ['images', 104_038],
   ['attachments', 66],
   ['attachments', 231],
+  ['attachments', 5_120],
 ];
 
 describe('a history that found a defect', () => {
@@ -52,7 +53,7 @@ describe('a history', () => {
         await play(decisions, tell);
         return events;
       };
-      const drawn = drawnFrom(3);
+      const drawn = drawnFrom(5);
       const events = await told(drawn);
       assert.ok(events.length > 10);
       assert.deepEqual(await told(replayOf(drawn.made)), events);

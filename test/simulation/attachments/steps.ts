@@ -48,6 +48,7 @@ async function start(play: Play, pod: AttachedPod): Promise<void> {
   );
   hold('true attachments', ips.length === 2, () => `${pod.id} has the addresses ${ips.join()}`);
   pod.ips = ips;
+  play.world.tell(`  ${pod.id} has ${ips.join(' and ')}`);
 }
 
 const classes: readonly LinkClass[] = ['user', 'none', 'admin', 'deny'];
@@ -64,6 +65,7 @@ async function judge(play: Play, pod: AttachedPod, { linkClass, peers }: Judgeme
   pod.rules = peers;
   await play.client.start(`class ${linkClass} of ${pod.id}`, ({ engine }) => engine.setClass(pod.id, linkClass, peers));
   pod.classes = new Set([linkClass]);
+  play.world.tell(`  ${pod.id} is of class ${linkClass}, with ${JSON.stringify(peers)}`);
 }
 
 interface Judgement {
@@ -71,8 +73,9 @@ interface Judgement {
   readonly peers: LinkRules;
 }
 
-async function detach({ client }: Play, pod: AttachedPod): Promise<void> {
+async function detach({ client, world }: Play, pod: AttachedPod): Promise<void> {
   await client.start(`detachment of ${pod.id}`, ({ engine }) => engine.detach(pod.id));
+  world.tell(`  ${pod.id} is detached`);
   pod.classes = new Set(['deny']);
   pod.rules = {};
   pod.ips = undefined;
@@ -178,6 +181,7 @@ async function lease(play: Play): Promise<void> {
   const given = answer?.ips[0]?.address.replace(/\/\d+$/u, '') ?? '';
   hold('true attachments', leasable.includes(given) && (wanted === '' || given === wanted), `${id} asks for ${wanted}, and has ${given}`);
   holders.set(id, given);
+  play.world.tell(`  ${id} has ${given}`);
 }
 
 async function giveUpLease({ client, holders, pick }: Play): Promise<void> {

@@ -220,10 +220,10 @@ export const planted: readonly PlantedBug[] = [
   },
   {
     kind: 'attachments',
-    says: 'a class is in the kernel before it is recorded',
+    says: 'a class is not recorded before the kernel has it',
     file: `${attach}/network-core.ts`,
-    from: '    store.setClass(id, linkClass, asked);\n    try {\n      rules.change(changed, changeClass(record, linkClass), ofPeers);',
-    to: '    try {\n      rules.change(changed, changeClass(record, linkClass), ofPeers);\n      store.setClass(id, linkClass, asked);',
+    from: 'orKept(() => store.setClass(id, linkClass, asked));',
+    to: '',
   },
   {
     kind: 'attachments',
@@ -259,5 +259,12 @@ export const planted: readonly PlantedBug[] = [
     file: `${attach}/database.ts`,
     from: 'forgetFormerBoots(db, bootOf());',
     to: '',
+  },
+  {
+    kind: 'attachments',
+    says: 'events of links are forgotten where the look that they call for fails',
+    file: `${attach}/link-watch.ts`,
+    from: 'isLost ||= isOurs;\n      if (isLost) isLost =',
+    to: 'if (isOurs || isLost) isLost =',
   },
 ];

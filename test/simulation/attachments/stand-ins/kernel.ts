@@ -53,4 +53,6 @@ export function lockFile(): void {
   // One process has the simulated database.
 }
 
-export const unlockFile = lockFile;
+export function unlockFile(): void {
+  // As above.
+}

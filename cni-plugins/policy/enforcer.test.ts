@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createEnforcer } from './enforcer.ts';
+import type { OpenPod } from './enforcer.ts';
+
+const podOf = (id: string): OpenPod => ({
+  ...{ id, namespace: 'default', labels: {}, rules: { egress: [] } },
+  links: [{ hostInterface: `pc${id}`, addresses: ['10.9.0.2'], bridgeMac: '0a:58:0a:09:00:01' }],
+});
+
+const open = (enforcer: ReturnType<typeof createEnforcer>): void => {
+  enforcer.open(podOf('one'));
+  enforcer.settled();
+};
+
+test('what the kernel did not take is asked of it again', () => {
+  const enforcer = createEnforcer();
+  open(enforcer);
+  assert.ok(enforcer.close('one').length > 0);
+  assert.ok(enforcer.close('one').length > 0, 'the kernel may have it still');
+  enforcer.settled();
+  assert.deepEqual(enforcer.close('one'), []);
+});
+
+test('a change that was given up leaves what was open before', () => {
+  const enforcer = createEnforcer();
+  open(enforcer);
+  const giveUp = enforcer.keep();
+  enforcer.close('one');
+  giveUp();
+  assert.ok(enforcer.rulesOf('one') !== undefined);
+  const requests = enforcer.open(podOf('two'));
+  assert.ok(
+    requests.some(({ body }) => Buffer.from(body).includes('pcone_egress_profile')),
+    'the tables are made anew, with it',
+  );
+});
