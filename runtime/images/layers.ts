@@ -57,6 +57,8 @@ export interface LayerShelf {
 }
 
 interface Shelved {
+  /** Its name among those that are unpacked or staged; absent: it was recorded already. */
+  readonly chainId?: string;
   path: string;
   row: LayerRow | undefined;
   readonly begun: number;
@@ -104,6 +106,7 @@ export function createLayerShelf(options: {
     group: object,
   ): Shelved {
     const layer: Shelved = {
+      chainId: position.chainId,
       path: `${folders.staging}/${hexOf(position.chainId)}.${randomUUID()}`,
       row: undefined,
       begun: era(),
@@ -148,10 +151,11 @@ export function createLayerShelf(options: {
     return layer;
   }
 
-  async function release(layer: Shelved, chainId: string): Promise<void> {
+  async function release(layer: Shelved): Promise<void> {
     layer.claims--;
     if (layer.claims > 0) return;
-    if (staged.get(chainId) === layer) staged.delete(chainId);
+    // Under its own name: the last hold may be of a pull that has the layer above other ones.
+    if (layer.chainId !== undefined && staged.get(layer.chainId) === layer) staged.delete(layer.chainId);
     const folder = layer.row?.folder;
     if (folder !== undefined && held.get(folder) === layer) held.delete(folder);
     if (layer.state === 'published' && folder !== undefined && isOwned(folder)) return;
@@ -179,7 +183,7 @@ export function createLayerShelf(options: {
     return layer;
   }
 
-  function claimOf(layer: Shelved, chainId: string): LayerClaim {
+  function claimOf(layer: Shelved): LayerClaim {
     let holding = true;
     /** Two pulls may unpack one independent layer above different ones: the first to publish gives it its place, the other holds that one too. */
     let twin: Shelved | undefined;
@@ -208,8 +212,8 @@ export function createLayerShelf(options: {
       async release() {
         if (!holding) return;
         holding = false;
-        await release(layer, chainId);
-        if (twin !== undefined) await release(twin, chainId);
+        await release(layer);
+        if (twin !== undefined) await release(twin);
       },
       async openRoot() {
         for (let attempt = 1; ; attempt++) {
@@ -232,13 +236,13 @@ export function createLayerShelf(options: {
       for (const folder of new Set([hexOf(diffId), hexOf(chainId)])) {
         const row = claimable(folder);
         if (row === undefined || row.diffId !== diffId || (row.dependent && folder !== hexOf(chainId))) continue;
-        return claimOf(hold(row), chainId);
+        return claimOf(hold(row));
       }
       return undefined;
     },
     claimFolder(folder) {
       const row = claimable(folder);
-      return row && claimOf(hold(row), `sha256:${folder}`);
+      return row && claimOf(hold(row));
     },
     async unpack(position, blob, lowers, signal) {
       for (;;) {
@@ -249,9 +253,9 @@ export function createLayerShelf(options: {
         layer.claims++;
         try {
           await orAborted(layer.ready, signal);
-          return claimOf(layer, position.chainId);
+          return claimOf(layer);
         } catch (thrown) {
-          await release(layer, position.chainId);
+          await release(layer);
           if (signal.aborted || known === undefined) throw thrown;
         }
       }

@@ -140,3 +140,18 @@ test('what stands in a place without a record gives way', async () => {
   assert.deepEqual(readdirSync(`${folders.layers}/${folder}/fs`), ['file']);
   await release(claims);
 });
+
+test('a layer that two pulls unpacked above different ones is unpacked again after both have let it go', async () => {
+  const first = await claimAll(['one', 'shared']);
+  const second = await claimAll(['two', 'shared']);
+  await publish(parts, all(first));
+  await publish(parts, all(second));
+  await release(first);
+  // The hold of the second pull on what the first one published is the last.
+  await release(second);
+  assert.deepEqual(left(), []);
+  const third = await claimAll(['one', 'shared']);
+  await publish(parts, all(third));
+  assert.deepEqual(third.layers.map(bodyAt), ['one', 'shared']);
+  await release(third);
+});
