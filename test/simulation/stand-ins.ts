@@ -50,6 +50,8 @@ const ofAttachments: readonly StandIn[] = [
   { of: networkEngine, imported: /\/base\/process\/index\.ts$/, standIn: 'process' },
   { of: networkEngine, imported: /\/cnm-client\/attachments\.ts$/, standIn: 'remote' },
   { of: /\/cni-plugins\/attach\/link-watch\.ts$/, imported: /\/netlink\/link-events\.ts$/, standIn: 'link-events' },
+  { of: /\/cni-plugins\/attach\/link-watch\.ts$/, imported: /\/netlink\/namespace-events\.ts$/, standIn: 'namespace-events' },
+  { of: /\/cni-plugins\/attach\/altered-links\.ts$/, imported: /\/pod-end\.ts$/, standIn: 'pod-end' },
   { of: networkDoors, imported: /^node:fs$/, standIn: 'fs' },
   { of: networkDoors, imported: /\/base\/kernel\/index\.ts$/, standIn: 'kernel' },
   { of: networkDoors, imported: /\/netlink\/socket\.ts$/, standIn: 'socket' },

@@ -22,7 +22,7 @@ await loadNetworkThread();
 
 /** Failures that faults explain: of the disk, of the kernel, of a thread that is lost, and of what is going and not yet gone. */
 const passing =
-  /^(STORAGE_(DISK_FULL|IO|NO_ACCESS)|(NETWORK_)?KERNEL_(ENOMEM|ENOBUFS|EMFILE)|NETWORK_ENGINE_LOST|NETWORK_(ADDRESS|HOST_PORT)_TAKEN|NETWORK_ADDRESSES_EXHAUSTED|SIMULATED_FAULT)$/;
+  /^(STORAGE_(DISK_FULL|IO|NO_ACCESS|NO_MEMORY)|(NETWORK_)?KERNEL_(ENOMEM|ENOBUFS|EMFILE)|NETWORK_ENGINE_LOST|NETWORK_(ADDRESS|HOST_PORT)_TAKEN|NETWORK_ADDRESSES_EXHAUSTED|SIMULATED_FAULT)$/;
 
 /** Faults cease: what was taken comes back by itself, and nothing is left when all is removed. */
 async function finish(play: Play): Promise<void> {

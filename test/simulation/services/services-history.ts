@@ -16,7 +16,8 @@ import { ordinary, rare } from './steps.ts';
 import type { Play } from './steps.ts';
 
 /** Failures that faults explain: of the disk, of the kernel, and of a thread that is lost. */
-const passing = /^(STORAGE_(DISK_FULL|IO|NO_ACCESS)|NETWORK_KERNEL_(ENOMEM|ENOBUFS|EMFILE)|NETWORK_SERVICES_FAILED|SIMULATED_FAULT)$/;
+const passing =
+  /^(STORAGE_(DISK_FULL|IO|NO_ACCESS|NO_MEMORY)|NETWORK_KERNEL_(ENOMEM|ENOBUFS|EMFILE)|NETWORK_SERVICES_FAILED|SIMULATED_FAULT)$/;
 
 /** Each request that was answered is in the kernel, unless another program has touched that. */
 function check({ world, declared, meddling }: Play, mayEnd = true): void {

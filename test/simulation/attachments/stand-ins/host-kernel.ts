@@ -159,6 +159,8 @@ export function openHostKernel(tag: string): HostKernel {
       dumped(listElements(table, set))
         .flatMap(readElements)
         .map(({ key, ...counts }) => ({ link: textOf(key), ...counts })),
+    // Nobody changes a pod's end.
+    restore: () => undefined,
     // Nothing is tracked.
     forget: () => undefined,
     close: () => undefined,

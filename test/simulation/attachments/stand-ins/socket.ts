@@ -51,7 +51,7 @@ export function openNetlink(protocol: number): NetlinkSocket {
     throw new Error(`the simulated socket of protocol ${protocol} is not asked this`);
   };
   return {
-    ...{ fd: -1, run: unknown, ask: unknown, find: unknown, exchange: unknown, runApart: unknown },
+    ...{ fd: -1, run: unknown, ask: unknown, find: unknown, exchange: unknown, first: unknown, runApart: unknown },
     askingOnce: (body) => body(),
     dump: (request) => (namespace === undefined || request !== listLinks ? unknown() : asked(request.what, '', () => listed(namespace))),
     send: (requests) => {

@@ -45,6 +45,7 @@ interface Handle {
   chmod(): Promise<void>;
   sync(): Promise<void>;
   close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 export async function open(path: string, flags: string | number = 'r'): Promise<Handle> {
@@ -63,6 +64,10 @@ export async function open(path: string, flags: string | number = 'r'): Promise<
       disk().write(file, file.text + Buffer.from(bytes).toString('latin1'));
       return bytes.length;
     });
+  const end = (): Promise<void> => {
+    close(fd);
+    return Promise.resolve();
+  };
   return {
     fd,
     writev: async (parts) => ({ bytesWritten: await append(Buffer.concat(parts)) }),
@@ -73,10 +78,8 @@ export async function open(path: string, flags: string | number = 'r'): Promise<
         if (inode.kind === 'file') disk().syncFile(inode);
         else disk().syncFolder(inode);
       }),
-    close: () => {
-      close(fd);
-      return Promise.resolve();
-    },
+    close: end,
+    [Symbol.asyncDispose]: end,
   };
 }
 
