@@ -56,7 +56,8 @@ const mountinfo = [
 
 test('reads the kernel’s table of mounts', () => {
   const lines = parseMountinfo(`${mountinfo}\n`);
-  assert.deepEqual(lines[2], { target: '/srv/a b/deep', options: ['ro', 'idmapped'], id: '23', parent: '22', fstype: 'tmpfs' });
+  const deep = { target: '/srv/a b/deep', options: ['ro', 'idmapped'], id: '23', parent: '22', fstype: 'tmpfs', device: '0:22' };
+  assert.deepEqual(lines[2], deep);
   assert.deepEqual(mountPointsBelow(lines, '/srv'), ['/srv/a b', '/srv/a b/deep']);
   assert.deepEqual(mountPointsBelow(lines, '/'), ['/srvother', '/srv/a b', '/srv/a b/deep']);
 });

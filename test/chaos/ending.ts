@@ -3,9 +3,9 @@ import type { RunningDaemon } from './daemon.ts';
 import { difference } from './outside.ts';
 import type { Observer } from './outside.ts';
 
-/** What may stand in the root and state folders of a daemon that was stopped: the folders themselves, databases, what handlers can do, the mark of the last run, what was proved, the program of shared PID namespaces. */
+/** What may stand in the root and state folders of a daemon that was stopped: the folders themselves, databases with the room that they keep, what handlers can do, the mark of the last run, what was proved, the program of shared PID namespaces. */
 const plain =
-  /^file (?:d \/(?:root|state)|d \/root\/(?:entitlements|exits|images(?:\/(?:blobs|blobs\/sha256|empty|ingest|layers|rootfs|staging|trash|volumes))?)|d \/state\/(?:a|containers|ns|pods|u|oci(?:\/[a-z]+)?|infra(?:\/(?:dev|proc))?)|f \/state\/infra\/pause|f \/root\/(?:state|network)\.db|f \/root\/entitlements\/[0-9a-f]{64}|f \/root\/handler-features\.json|f \/root\/images\/last-run\.json)$/;
+  /^file (?:d \/(?:root|state)|d \/root\/(?:entitlements|exits|images(?:\/(?:blobs|blobs\/sha256|empty|ingest|layers|rootfs|staging|trash|volumes))?)|d \/state\/(?:a|containers|ns|pods|u|oci(?:\/[a-z]+)?|infra(?:\/(?:dev|proc))?)|f \/state\/infra\/pause|f \/root\/(?:state|network)\.db(?:-reserve(?:-index)?)?|f \/root\/entitlements\/[0-9a-f]{64}|f \/root\/handler-features\.json|f \/root\/images\/last-run\.json)$/;
 
 /** Stops the daemon in order; what the outside shows then that `untouched` did not. */
 export async function stopAndLook(daemon: RunningDaemon, observer: Observer, untouched: readonly string[]): Promise<readonly string[]> {

@@ -20,8 +20,8 @@ export interface Explanation {
 /** So many writes of a trace may have been reported as failed and have taken effect. */
 const failedWrites = 4;
 
-/** So many traces are checked at once. */
-const batch = 500;
+/** So many traces are checked at once: TLC keeps the states of all of them. */
+const batch = 100;
 
 /**
  * Holds runs against the specification.
