@@ -23,7 +23,6 @@ import { createCriServer } from './cri/server.ts';
 import { createImageStore } from './images/index.ts';
 import type { OpenImageStore } from './images/index.ts';
 import { registryOptionsOf } from './images/mirrors.ts';
-import { openHostPaths } from './host-paths/host-paths.ts';
 import { openExitWatch } from './monitor/exits.ts';
 import { openMonitorScope } from './monitor/monitor-scope.ts';
 import { tryCgroupMoves } from './oci/cgroup-moves.ts';
@@ -33,14 +32,12 @@ import { readCgroupMounts } from './oci/cgroups.ts';
 import { leaveMountNamespace } from './oci/mount-namespace.ts';
 import { oomScoreFloor } from './oci/oom-score.ts';
 import { closeExecScopes, openExecScopes } from './oci/exec-scope.ts';
-import { openHandlers } from './oci/open-handlers.ts';
 import { openFeatureProbe } from './oci/probe/feature-probe.ts';
 import { probeIds } from './oci/probe/probe.ts';
 import { findProgram } from './find-program.ts';
 import { favourMainThread } from './main-thread.ts';
-import { openNetwork } from './network.ts';
+import { openFirst } from './open-first.ts';
 import { openNetworkSide } from './network-side.ts';
-import { openPolicy } from './policy-watch.ts';
 import { createSandboxEffects } from './pods/effects.ts';
 import { createPodResources } from './pods/resources.ts';
 import { openInfraProcesses } from './pods/infra/process.ts';
@@ -74,7 +71,7 @@ import { createImageListStream, createRuntimeListStreams } from './services/stre
 import { newId } from './state/identity.ts';
 import { createVerboseInfo } from './services/verbose-status.ts';
 import { keyedLock } from './state/keyed-lock.ts';
-import { openStateDatabase, withRoom } from './state/open-database.ts';
+import { withRoom } from './state/open-database.ts';
 import { openRecords } from './state/records.ts';
 import { openDaemonVerdictLog } from './state/verdict-log.ts';
 import { attachedSandboxes } from './sweep.ts';
@@ -106,18 +103,13 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   const [reactor, kernel] = await Promise.all([startReactor(reactorLost), startKernelWorker()]);
   const startProgram = programStarter(reactor, kernel);
   if (config.cgroupFavorDynmods) void tryCgroupMoves(kernel, config.state, log);
-  const opening = Promise.all([
-    openStateDatabase(config.root, log),
-    openHandlers(config, startProgram, folders.oci, log),
-    openPolicy(config.policy, log),
-  ]);
-  // The network is changed only by a daemon that can have the rest; its thread takes its time to load.
-  const openingPaths = openHostPaths(startProgram, [config.root, config.state]);
-  const openingNetwork = openingPaths.then((paths) =>
-    openNetwork(config, { startProgram, paths, log, after: opening, onAct: (...act) => observability.runtime?.networked(...act) }),
-  );
-  const [[database, handlers, policy], hostPaths, network] = await Promise.all([opening, openingPaths, openingNetwork]);
-  undo.push(() => network.close({ removeAll: true }));
+  const { database, handlers, policy, hostPaths, network } = await openFirst(config, {
+    startProgram,
+    stateDir: folders.oci,
+    log,
+    undo,
+    onAct: (...act) => observability.runtime?.networked(...act),
+  });
   const networkSide = await openNetworkSide(config, network, startProgram, log);
   const registryOptions = await registryOptionsOf(config.registries);
   const registries = createRegistryClient(registryOptions);

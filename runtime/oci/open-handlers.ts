@@ -14,19 +14,22 @@ export async function openHandlers(
   stateDir: string,
   log: Logger,
 ): Promise<ReadonlyMap<string, RuntimeHandler>> {
-  const handlers = new Map<string, RuntimeHandler>();
-  for (const [name, { path }] of Object.entries(config.runtimes)) {
+  const open = async (name: string, path: string): Promise<readonly [string, RuntimeHandler] | undefined> => {
     const own = join(stateDir, name);
     await mkdir(own, { recursive: true, mode: 0o700 });
     try {
       const handler = await openRuntimeHandler({ startProgram, name, path, stateDir: own });
       if (config.strict) refuseVulnerable(handler);
-      handlers.set(name, handler);
+      return [name, handler];
     } catch (cause) {
       if (name === config.defaultRuntime) throw cause;
       log.warn({ handler: name, path, cause: reasonOf(cause) }, 'this runtime handler can not be used');
+      return undefined;
     }
-  }
+  };
+  // Each is asked for its version, which takes tens of milliseconds.
+  const opened = await Promise.all(Object.entries(config.runtimes).map(([name, { path }]) => open(name, path)));
+  const handlers = new Map(opened.filter((each) => each !== undefined));
   const byDefault = handlers.get(config.defaultRuntime);
   if (byDefault !== undefined) handlers.set('', byDefault);
   return handlers;
