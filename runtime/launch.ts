@@ -14,7 +14,7 @@ export type { DaemonConfig } from './config/types.ts';
 /**
  * Starts the daemon: see `daemon.ts`. Loaded only then, so that a command that merely asks a running daemon starts fast.
  * One that fails takes back what it made ahead of need.
- * @throws PortcullisError when a part can not be had at all
+ * @throws PortcullisError when the daemon cannot start
  */
 export async function startDaemon(config: DaemonConfig, parts: DaemonParts = {}): Promise<Daemon> {
   // First: where it applies, this process begins anew, and would have loaded the rest for nothing.
@@ -23,7 +23,7 @@ export async function startDaemon(config: DaemonConfig, parts: DaemonParts = {})
   return orUndo(config.logLevel, (undo) => start(config, parts, undo));
 }
 
-/** libnetwork's remote driver without the daemon: see `docker-driver.ts`. @throws PortcullisError when its socket can not be had */
+/** libnetwork's remote driver without the daemon: see `docker-driver.ts`. @throws PortcullisError when its socket cannot be opened */
 export async function startDockerDriver(settings: DockerDriverSettings): Promise<DockerDriverService> {
   return (await import('./docker-driver.ts')).startDockerDriver(settings);
 }

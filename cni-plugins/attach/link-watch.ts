@@ -53,7 +53,7 @@ export function openLinkWatch({ database, core, plugins, host, ...parts }: LinkW
   let arePartsDue = false;
   let partsRestUntil = 0;
 
-  /** A recorded link stands otherwise than any of ours does, or one of ours has a name that none of ours gets. */
+  /** A recorded link has a state that we never give to a link, or a link of ours has a name that we never give. */
   const isOdd = ({ name, kind, group, up, master }: Drained['changed'][number]): boolean => {
     if (kind !== 'veth') return group === linkGroups.bridge && !up;
     if (!name.startsWith(hostInterfacePrefix)) return group === linkGroups.pod || group === linkGroups.routed;

@@ -32,6 +32,6 @@ test('a change that was given up leaves what was open before', () => {
   const requests = enforcer.open(podOf('two'));
   assert.ok(
     requests.some(({ body }) => Buffer.from(body).includes('pcone_egress_profile')),
-    'the tables are made anew, with it',
+    'the tables are replaced and contain it',
   );
 });

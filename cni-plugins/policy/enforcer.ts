@@ -16,7 +16,7 @@ export interface Enforcer {
   open(pod: OpenPod): Request[];
   /** Unknown: nothing, but for what the kernel did not take before. */
   close(id: string): Request[];
-  /** Keeps what is open now. The function is for changes that the kernel did not take: what was open then is open again, and is made anew by the next change. */
+  /** Keeps the rules that are in force now. Call the function that it returns when the kernel refused a change: these rules then count as in force again, and the next change replaces them. */
   keep(): () => void;
   /** The tables anew, for these pods, whatever stood. */
   restart(pods: readonly OpenPod[]): Request[];

@@ -41,7 +41,7 @@ export interface HostLink {
   readonly pod?: PodEnd;
 }
 
-/** What {@link Host.make} is told; the rest is as the kernel makes a link. */
+/** The properties that {@link Host.make} sets; for all others a link has the kernel's defaults. */
 export type NewLink = Pick<HostLink, 'group' | 'kind' | 'mac' | 'name'> & Partial<Pick<HostLink, 'alias' | 'master' | 'mtu'>>;
 /** Its interface in a pod. */
 export type NewEnd = Omit<PodEnd, 'index' | 'addresses'>;

@@ -12,7 +12,7 @@ const up = 1;
 /** By which every pod's namespace knows the host's. */
 const hostNumber = 0;
 
-/** As `ip link` in the pod shows what stands there. */
+/** The links of the pod's namespace, as `ip link` lists them. */
 function listed(namespace: Namespace): Received[] {
   const { links } = attachmentsMachine().host;
   return [...links.values()].flatMap(({ index, pod }): Received[] => {
