@@ -1,4 +1,5 @@
 import koffi from 'koffi';
+import { unterminated } from '../process/index.ts';
 
 /**
  * C types that the calls of this room use. `str` arguments must pass {@link cString} first; `void *` takes a Buffer or null;
@@ -17,12 +18,11 @@ let library: ReturnType<typeof koffi.load> | undefined;
  */
 export function glibc(name: string, result: CType, parameters: CType[]): (...values: CValue[]) => number {
   let bound: ((...values: CValue[]) => number) | undefined;
+  // A list is read by native code, element by element; a number, a text and a Buffer cannot fail.
+  const readsList = parameters.includes('str *');
   return (...values) => {
-    if (bound === undefined) {
-      library ??= koffi.load('libc.so.6');
-      bound = library.func(name, result, parameters) as (...values: CValue[]) => number;
-    }
-    return bound(...values);
+    const call = (bound ??= unterminated(() => bind(name, result, parameters) as (...values: CValue[]) => number));
+    return readsList ? unterminated(() => call(...values)) : call(...values);
   };
 }
 
@@ -30,9 +30,7 @@ export function glibc(name: string, result: CType, parameters: CType[]): (...val
 export function glibcApart(name: string, result: CType, parameters: CType[]): (...values: CValue[]) => Promise<number> {
   let bound: ReturnType<ReturnType<typeof koffi.load>['func']> | undefined;
   return (...values) => {
-    library ??= koffi.load('libc.so.6');
-    bound ??= library.func(name, result, parameters);
-    const call = bound;
+    const call = (bound ??= unterminated(() => bind(name, result, parameters)));
     return new Promise((resolve, reject) => {
       call.async(...values, (failure: Error | null, returned: number) => {
         if (failure === null) resolve(returned);
@@ -40,6 +38,11 @@ export function glibcApart(name: string, result: CType, parameters: CType[]): (.
       });
     });
   };
+}
+
+function bind(name: string, result: CType, parameters: CType[]): ReturnType<ReturnType<typeof koffi.load>['func']> {
+  library ??= koffi.load('libc.so.6');
+  return library.func(name, result, parameters);
 }
 
 /** errno of this thread. Read it directly after the call that failed: any other call may overwrite it. */

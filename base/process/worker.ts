@@ -1,10 +1,12 @@
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { WorkerOptions } from 'node:worker_threads';
+import { withTermination } from './termination.ts';
 
 /**
  * Starts the Worker whose source is `file` (`./x.worker.ts`, relative to the calling module).
  * Run from source, the file itself is loaded; run from a bundle, `workers/x.worker.js` beside the bundle.
+ * Its `terminate()` waits for native code that it runs `unterminated`.
  * @param moduleUrl the caller's `import.meta.url`
  */
 export function startWorker(moduleUrl: string, file: `./${string}.worker.ts`, options: WorkerOptions = {}): Worker {
@@ -12,7 +14,7 @@ export function startWorker(moduleUrl: string, file: `./${string}.worker.ts`, op
   const url = urlOf(moduleUrl, file);
   // `--input-type`, which Workers inherit, belongs to a program given by `-e` and fails every Worker that is a file.
   const ofEval = process.execArgv.some((argument) => argument.startsWith('--input-type'));
-  return new Worker(url, { name, ...(ofEval ? { execArgv: [] } : {}), ...options });
+  return withTermination(() => new Worker(url, { name, ...(ofEval ? { execArgv: [] } : {}), ...options }));
 }
 
 /** The file of such a source, for a program that runs it in a process of its own. */

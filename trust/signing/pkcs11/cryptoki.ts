@@ -1,4 +1,5 @@
 import koffi from 'koffi';
+import { unterminated } from '../../../base/process/index.ts';
 
 /**
  * The few calls of PKCS #11 (version 2.40) that signing needs, bound through C_GetFunctionList, the one symbol that every module
@@ -75,7 +76,7 @@ export function loadCryptoki(path: string) {
   const list = Buffer.from(koffi.view(out.readBigUInt64LE(), 8 * (1 + places.C_Sign + 1)));
 
   function bind(name: Name, types: readonly ('ulong' | 'void *')[]): (...values: Value[]) => void {
-    const type = koffi.proto('ulong', [...types]);
+    const type = unterminated(() => koffi.proto('ulong', [...types]));
     const pointer = list.readBigUInt64LE(8 * (1 + places[name]));
     return (...values) => {
       if (pointer === 0n) throw new Error(`the module has no ${name}`);

@@ -1,0 +1,10 @@
+import { parentPort } from 'node:worker_threads';
+import { glibc } from './libc.ts';
+
+/** Binds functions and passes lists to native code, on and on. */
+parentPort?.postMessage('ready');
+const programs = Buffer.alloc(4);
+for (;;) {
+  glibc('getpid', 'int', [])();
+  glibc('posix_spawn', 'int', ['void *', 'str', 'void *', 'void *', 'str *', 'str *'])(programs, '/', null, null, ['/', null], [null]);
+}
