@@ -55,18 +55,24 @@ export function environmentOf(config: ContainerConfig, image: ImageConfig, hostn
 
 /**
  * The working folder, cleaned: `..` does not lead above the root of the container. A path under /proc is refused: it is how a leaked descriptor becomes a way out (CVE-2024-21626).
- * @throws PortcullisError RUNTIME_BAD_WORKING_DIR
+ * @throws PortcullisError RUNTIME_BAD_WORKING_DIR; RUNTIME_CREATE_FAILED (kind precondition) for a relative path, which no OCI runtime takes:
+ *   as a command that cannot be run, it fails the start of its container
  */
 export function workingDirOf(config: ContainerConfig, image: ImageConfig): string {
   const asked = config.workingDir || image.workingDir || '/';
   const path = cleanContainerPath(asked);
-  if (!asked.startsWith('/') || asked.includes('\0') || isAtOrBelow(path, '/proc')) {
-    throw invalid(
-      'RUNTIME_BAD_WORKING_DIR',
-      `the working folder ${JSON.stringify(asked)} is not an absolute path outside /proc`,
-      'give an absolute path of the image or of a volume',
-    );
-  }
+  const fix = 'give an absolute path of the image or of a volume';
+  if (asked.includes('\0') || isAtOrBelow(path, '/proc'))
+    throw invalid('RUNTIME_BAD_WORKING_DIR', `the working folder ${JSON.stringify(asked)} is not a path outside /proc`, fix);
+  if (!asked.startsWith('/'))
+    throw new PortcullisError({
+      code: 'RUNTIME_CREATE_FAILED',
+      kind: 'precondition',
+      attempted: 'create container',
+      on: '',
+      why: `the working folder ${JSON.stringify(asked)} is not an absolute path`,
+      fix,
+    });
   return path;
 }
 

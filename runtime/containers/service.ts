@@ -139,15 +139,19 @@ export function createContainerService(parts: {
     try {
       // Side by side: what prepare makes is found and removed by the next start without a record, processes are not.
       const durable = putUntilBoot(intent);
-      const [made] = await settleAll([effects.prepare(intent, place, admission, durable), durable]);
-      const prepared = { ...intent, ...made };
-      const processes = await effects.create(prepared).catch((cause: unknown) => unmade(prepared, cause));
+      const made = await settleAll([effects.prepare(intent, place, admission, durable), durable]).then(
+        ([ready]) => ready,
+        (cause: unknown) => unmade(intent, cause),
+      );
+      const prepared: ContainerRecord = { ...intent, ...made };
+      const processes =
+        prepared.startFailure === undefined ? await effects.create(prepared).catch((cause: unknown) => unmade(prepared, cause)) : {};
       const created: ContainerRecord = { ...prepared, ...processes, phase: nextContainerPhase('creating', 'monitor-holds-it') };
       mayBeCreated = true;
       await putUntilBoot(created);
       if (created.startFailure === undefined) watch(created);
-      if (made.degraded !== undefined && made.degraded.length > 0)
-        log.info({ container: created.id, degraded: made.degraded }, 'this node can not enforce all of its profile');
+      if (prepared.degraded !== undefined && prepared.degraded.length > 0)
+        log.info({ container: created.id, degraded: prepared.degraded }, 'this node can not enforce all of its profile');
       return created;
     } catch (cause) {
       await takeBack(intent, mayBeCreated).catch((second: unknown) =>

@@ -134,6 +134,23 @@ describe('requests that other runtimes take', () => {
           await removePod(stage, pod);
         });
 
+    it('ends its container with 128 StartError: a working directory that is relative', async () => {
+      const pod = await runPod(stage, 'relative');
+      const id = await createContainer(stage, pod, {
+        image: image['privileged'] ?? '',
+        command: sleeping,
+        more: { workingDir: '../tmp' },
+      });
+      assert.equal((await statusOf(id))?.state, ContainerState.CONTAINER_CREATED);
+      const failure = await failureOf(start(id));
+      assert.deepEqual([failure.code, failure.kind], ['RUNTIME_START_FAILED', 'precondition']);
+      assert.match(failure.message, /"\.\.\/tmp" is not an absolute path/);
+      const status = await exitOf(stage, id);
+      assert.deepEqual([status.exitCode, status.reason, status.startedAt], [128, 'StartError', 0n]);
+      await stage.daemon.cri.runtime.removeContainer({ containerId: id });
+      await removePod(stage, pod);
+    });
+
     it('is kept over a restart of the daemon, stops, and is removed, without a process, a mount or a file', async () => {
       const pod = await runPod(stage, 'kept');
       const ask = (name: string) => createContainer(stage, pod, { name, image: image['privileged'] ?? '', command: ['/no/such/program'] });
