@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import { kernelError } from './errno.ts';
-import { addressOf, glibc, lastErrno } from './libc.ts';
+import { glibc, lastErrno, withAddresses } from './libc.ts';
 import { AF_INET, AF_INET6, MSG_DONTWAIT, MSG_NOSIGNAL } from './constants.ts';
 
 const c = {
@@ -99,7 +99,7 @@ export function openDatagramBatch(fd: number, most: number, slotBytes: number): 
   };
 }
 
-/** Headers that point to their own names and bytes. The kernel reads these addresses: none of the buffers moves or is freed while the batch is held. */
+/** Headers that point to their own names and bytes. The addresses are good for as long as the batch is held, which has all of the buffers. */
 function slots(most: number, slotBytes: number): Slots {
   const made: Slots = {
     headers: Buffer.alloc(most * headerBytes),
@@ -107,15 +107,15 @@ function slots(most: number, slotBytes: number): Slots {
     names: Buffer.alloc(most * nameSlot),
     bytes: Buffer.alloc(most * slotBytes),
   };
-  const at = { vectors: addressOf(made.vectors), names: addressOf(made.names), bytes: addressOf(made.bytes) };
+  const [vectors, names, bytes] = withAddresses([made.vectors, made.names, made.bytes], (addresses) => addresses);
   for (let index = 0; index < most; index += 1) {
     const header = index * headerBytes;
     // struct msghdr: name, its length, vectors, how many, control data and its length, flags.
-    made.headers.writeBigUInt64LE(at.names + BigInt(index * nameSlot), header);
+    made.headers.writeBigUInt64LE(names + BigInt(index * nameSlot), header);
     made.headers.writeUInt32LE(nameBytes, header + 8);
-    made.headers.writeBigUInt64LE(at.vectors + BigInt(index * iovecBytes), header + 16);
+    made.headers.writeBigUInt64LE(vectors + BigInt(index * iovecBytes), header + 16);
     made.headers.writeBigUInt64LE(1n, header + 24);
-    made.vectors.writeBigUInt64LE(at.bytes + BigInt(index * slotBytes), index * iovecBytes);
+    made.vectors.writeBigUInt64LE(bytes + BigInt(index * slotBytes), index * iovecBytes);
     made.vectors.writeBigUInt64LE(BigInt(slotBytes), index * iovecBytes + 8);
   }
   return made;

@@ -1,4 +1,5 @@
 export * from './constants.ts';
+export { withAddresses } from './libc.ts';
 export { errnoName, isErrno, kernelError, leavesUnknown } from './errno.ts';
 export type { KernelCode } from './errno.ts';
 export { cachedFile } from './cached-path.ts';

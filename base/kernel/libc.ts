@@ -50,7 +50,22 @@ export function lastErrno(): number {
   return koffi.errno();
 }
 
-/** Where a Buffer's bytes are, for a structure that points to it. The Buffer must be held until the call is over. */
-export function addressOf(buffer: Uint8Array): bigint {
-  return BigInt(koffi.address(buffer));
+/** What native code that runs now points to. */
+let held: readonly Uint8Array[] = [];
+
+/**
+ * Gives `act` the addresses of Buffers, for structures that point to them, and holds the Buffers until it has returned. V8 frees a Buffer when no
+ * later code uses it, even while the function that made it still runs: native code then reads and writes memory that is somebody else's.
+ */
+export function withAddresses<const T extends readonly Uint8Array[], R>(
+  buffers: T,
+  act: (addresses: { readonly [Index in keyof T]: bigint }) => R,
+): R {
+  const before = held;
+  held = buffers;
+  try {
+    return act(buffers.map((buffer) => BigInt(koffi.address(buffer))) as unknown as { readonly [Index in keyof T]: bigint });
+  } finally {
+    held = before;
+  }
 }

@@ -1,9 +1,6 @@
-import { addressOf, glibc } from './libc.ts';
 import { closeFd } from './files.ts';
-import { isErrno, uninterrupted } from './errno.ts';
-import { MSG_DONTWAIT, SOL_SOCKET } from './constants.ts';
-
-const c = { recvmsg: glibc('recvmsg', 'int64', ['int', 'void *', 'int']) };
+import { SOL_SOCKET } from './constants.ts';
+import { receiveMessage } from './message.ts';
 
 const SCM_RIGHTS = 1;
 const MSG_CMSG_CLOEXEC = 0x40000000;
@@ -18,23 +15,11 @@ const controlSize = 56;
  * @returns 'end' when the other end has gone, or sent a message without a descriptor
  */
 export function receiveDescriptor(fd: number): number | 'end' | undefined {
-  const [data, control, iovec, message] = [Buffer.alloc(dataSize), Buffer.alloc(controlSize), Buffer.alloc(16), Buffer.alloc(56)];
-  iovec.writeBigUInt64LE(addressOf(data), 0);
-  iovec.writeBigUInt64LE(BigInt(dataSize), 8);
-  // struct msghdr on 64 bits: name, its length, iovec, their number, control, its length, flags
-  message.writeBigUInt64LE(addressOf(iovec), 16);
-  message.writeBigUInt64LE(1n, 24);
-  message.writeBigUInt64LE(addressOf(control), 32);
-  message.writeBigUInt64LE(BigInt(controlSize), 40);
-  try {
-    uninterrupted(() => c.recvmsg(fd, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC), 'recvmsg', `fd ${fd}`);
-  } catch (error) {
-    if (isErrno(error, 'EAGAIN')) return undefined;
-    throw error;
-  }
-  const received = Number(message.readBigUInt64LE(40));
+  const control = Buffer.alloc(controlSize);
+  const received = receiveMessage(fd, Buffer.alloc(dataSize), control, MSG_CMSG_CLOEXEC);
+  if (received === undefined) return undefined;
   // struct cmsghdr: length u64, level i32, type i32, then the descriptors
-  if (received < 20 || control.readInt32LE(8) !== SOL_SOCKET || control.readInt32LE(12) !== SCM_RIGHTS) return 'end';
+  if (received.controlLength < 20 || control.readInt32LE(8) !== SOL_SOCKET || control.readInt32LE(12) !== SCM_RIGHTS) return 'end';
   const count = (Number(control.readBigUInt64LE(0)) - 16) / 4;
   const [first, ...rest] = Array.from({ length: count }, (_, index) => control.readInt32LE(16 + 4 * index));
   rest.forEach(closeFd);

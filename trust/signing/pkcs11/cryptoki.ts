@@ -1,4 +1,5 @@
 import koffi from 'koffi';
+import { withAddresses } from '../../../base/kernel/index.ts';
 import { unterminated } from '../../../base/process/index.ts';
 
 /**
@@ -127,8 +128,7 @@ export function loadCryptoki(path: string) {
       login(session, user, pin, pin.length);
     },
     find(session: bigint, template: readonly Attribute[]): readonly bigint[] {
-      const { bytes } = templateOf(template);
-      findObjectsInit(session, bytes, template.length);
+      withTemplate(template, false, (bytes) => findObjectsInit(session, bytes, template.length));
       try {
         const found = Buffer.alloc(8 * 16);
         const count = Buffer.alloc(8);
@@ -141,9 +141,10 @@ export function loadCryptoki(path: string) {
     /** An attribute's bytes; undefined when the object has none such. */
     attribute(session: bigint, object: bigint, type: bigint): Buffer | undefined {
       const ask = (value: Buffer | null): bigint => {
-        const { bytes } = templateOf([{ type, value: value ?? Buffer.alloc(0) }], value === null);
-        getAttributeValue(session, object, bytes, 1);
-        return bytes.readBigUInt64LE(16);
+        return withTemplate([{ type, value: value ?? Buffer.alloc(0) }], value === null, (bytes) => {
+          getAttributeValue(session, object, bytes, 1);
+          return bytes.readBigUInt64LE(16);
+        });
       };
       try {
         const length = Number(ask(null));
@@ -156,12 +157,10 @@ export function loadCryptoki(path: string) {
       }
     },
     sign(session: bigint, key: bigint, mechanism: number, parameter: Buffer | null, data: Buffer, before: () => void): Buffer {
-      const bytes = Buffer.concat([
-        ulong(mechanism),
-        ulong(parameter === null ? 0n : koffi.address(parameter)),
-        ulong(parameter?.length ?? 0),
-      ]);
-      signInit(session, bytes, key);
+      withAddresses([parameter ?? nothing], ([at]) => {
+        const bytes = Buffer.concat([ulong(mechanism), ulong(parameter === null ? 0n : at), ulong(parameter?.length ?? 0)]);
+        signInit(session, bytes, key);
+      });
       before();
       const signature = Buffer.alloc(2048);
       const length = ulong(signature.length);
@@ -180,14 +179,23 @@ export function loadCryptoki(path: string) {
   };
 }
 
-/** CK_ATTRIBUTE: type, pointer, length. The values must be held until the call is over: the caller holds `template`. */
-function templateOf(template: readonly Attribute[], asksLength = false): { readonly bytes: Buffer } {
-  const parts = template.flatMap(({ type, value }) => [
-    ulong(type),
-    ulong(asksLength || value.length === 0 ? 0n : koffi.address(value)),
-    ulong(value.length),
-  ]);
-  return { bytes: Buffer.concat(parts) };
+/** Stands where there is nothing to point to. */
+const nothing = Buffer.alloc(1);
+
+/** CK_ATTRIBUTE: type, pointer, length. The values are held until `act` has returned. */
+function withTemplate<T>(template: readonly Attribute[], asksLength: boolean, act: (bytes: Buffer) => T): T {
+  const values = template.map(({ value }) => (value.length === 0 ? nothing : value));
+  return withAddresses(values, (addresses) =>
+    act(
+      Buffer.concat(
+        template.flatMap(({ type, value }, index) => [
+          ulong(type),
+          ulong(asksLength || value.length === 0 ? 0n : (addresses[index] ?? 0n)),
+          ulong(value.length),
+        ]),
+      ),
+    ),
+  );
 }
 
 function check(name: string, value: number): void {
