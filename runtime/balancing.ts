@@ -5,6 +5,8 @@ import type { Logger } from '../base/log/index.ts';
 import { hasServices, startServices } from '../cni-plugins/index.ts';
 import type { ServiceControl, ServiceFigures, Services } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
+import type { HostPaths } from './host-paths/host-paths.ts';
+import { followNetworkFolders } from './network-folders.ts';
 
 /** The services of this host, as they are configured: their thread runs only where there are any. */
 export interface Balancing {
@@ -27,40 +29,43 @@ const clusterOf = ({ nodeName = hostname().toLowerCase(), ...rest }: NonNullable
   ...rest,
 });
 
-export function openBalancing({ root, network: { services, overlay } }: DaemonConfig, log: Logger): Balancing {
+export function openBalancing({ root, state, network: { services, overlay } }: DaemonConfig, paths: HostPaths, log: Logger): Balancing {
   const { backend: balancer, folder, kubernetes } = services;
   const databasePath = join(root, 'network.db');
   // A cluster, or a network that spans hosts, that this host is no longer part of.
   const ended = [...(kubernetes === undefined ? ['kubernetes'] : []), ...(overlay === undefined ? ['overlay'] : [])];
+  // It may lie on a file server: neither this thread nor that of services waits for one.
+  const followed = followNetworkFolders({ folders: [folder], copies: join(state, 'service-folders'), paths, log });
   let starting: Promise<Services> | undefined;
   let closed = false;
   let told = '';
 
+  const begin = async (): Promise<Services> => {
+    const { gates } = await followed;
+    return startServices({ databasePath, balancer, folder, gates, ...(kubernetes && { kubernetes: clusterOf(kubernetes) }), ended }, log);
+  };
   const start = (): Promise<Services> => {
-    const settings = { databasePath, balancer, folder, ...(kubernetes && { kubernetes: clusterOf(kubernetes) }), ended };
-    starting ??= startServices(settings, log).catch((thrown: unknown) => {
+    starting ??= begin().catch((thrown: unknown) => {
       starting = undefined;
       throw thrown;
     });
     return starting;
   };
-  const look = (): void => {
-    if (starting !== undefined || closed) return;
-    try {
-      if (kubernetes === undefined && !hasServices(databasePath, folder)) return;
-    } catch (thrown) {
-      failed(thrown);
-      return;
-    }
-    start().catch(failed);
+  const isDone = (): boolean => starting !== undefined || closed;
+  const look = async (): Promise<void> => {
+    if (isDone()) return;
+    const { gates } = await followed;
+    if (isDone() || (kubernetes === undefined && !hasServices(databasePath, folder, gates))) return;
+    await start();
   };
   const failed = (thrown: unknown): void => {
     const why = reasonOf(thrown);
     if (why !== told) log.error({ why }, 'services are not balanced; it is tried again');
     told = why;
   };
-  look();
-  const looking = setInterval(look, lookMs);
+  const lookNow = (): void => void look().catch(failed);
+  lookNow();
+  const looking = setInterval(lookNow, lookMs);
   looking.unref();
   return {
     control: {
@@ -74,6 +79,10 @@ export function openBalancing({ root, network: { services, overlay } }: DaemonCo
       closed = true;
       clearInterval(looking);
       await (await starting?.catch(() => undefined))?.close();
+      await followed.then(
+        ({ close }) => close(),
+        () => undefined,
+      );
     },
   };
 }

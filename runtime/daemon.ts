@@ -110,7 +110,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     undo,
     onAct: (...act) => observability.runtime?.networked(...act),
   });
-  const networkSide = await openNetworkSide(config, network, startProgram, log);
+  const networkSide = await openNetworkSide(config, network, { startProgram, paths: hostPaths, log });
   const registryOptions = await registryOptionsOf(config.registries);
   const registries = createRegistryClient(registryOptions);
   const [sandboxRecords, containerRecords] = await Promise.all([

@@ -7,6 +7,7 @@ import type { Balancing } from './balancing.ts';
 import { answerNetworkOf, openCniService } from './cni-service.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { openDockerDriver } from './docker-driver.ts';
+import type { HostPaths } from './host-paths/host-paths.ts';
 import { openOverlay } from './overlay.ts';
 
 /** What the daemon does with networks beside attaching its pods: services, a network over hosts, and what other runtimes and commands ask. */
@@ -25,10 +26,9 @@ export interface NetworkSide {
 export async function openNetworkSide(
   config: DaemonConfig,
   network: NetworkEngine,
-  startProgram: StartProgram,
-  log: Logger,
+  { startProgram, paths, log }: { readonly startProgram: StartProgram; readonly paths: HostPaths; readonly log: Logger },
 ): Promise<NetworkSide> {
-  const balancing = openBalancing(config, log);
+  const balancing = openBalancing(config, paths, log);
   const overlay = await openOverlay(config, balancing.control, log);
   const networkLog = log.child({ room: 'network' });
   const listening: { close(): Promise<void> }[] = [];

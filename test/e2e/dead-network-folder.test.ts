@@ -5,6 +5,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
+import { portcullis } from '../fixtures/command.ts';
 import { mountDeadServer, noDeadServer } from '../fixtures/dead-server.ts';
 import { expectServing, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { conflist, failureOf, openStage } from '../fixtures/stage.ts';
@@ -24,17 +25,30 @@ const policyList = JSON.stringify({
   ],
 });
 
+const service = `apiVersion: portcullis.dev/v1alpha1
+kind: Service
+metadata: { name: web }
+addresses: [10.215.0.1]
+ports: [80:8080/tcp]
+backends: [10.214.0.2]
+`;
+
 describe('folders of the network on a file server that does not answer', { skip: noDeadServer }, () => {
   let stage: Stage;
   let image = '';
   let flags: string[] = [];
   const policies = (): string => join(stage.folders.folder, 'network-policies');
+  const services = (): string => join(stage.folders.folder, 'services');
   before(async () => {
     stage = await openStage();
     const config = join(stage.folders.folder, 'config.yaml');
     mkdirSync(policies());
+    mkdirSync(services());
     writeFileSync(join(policies(), 'policies.json'), policyList);
-    writeFileSync(config, `metrics: { address: "${address}" }\nnetwork: { policies: "${policies()}" }\n`);
+    writeFileSync(
+      config,
+      `metrics: { address: "${address}" }\nnetwork: { policies: "${policies()}", services: { folder: "${services()}" } }\n`,
+    );
     flags = ['--config', config];
     await stage.restart({ flags });
     image = await stage.pull((await stage.publish('app/a:1')).reference);
@@ -104,6 +118,39 @@ describe('folders of the network on a file server that does not answer', { skip:
       assert.equal(await inForce(), 1);
     }
   });
+
+  it(
+    'services: a daemon that has none yet serves on, and those that it has stay; later all is well again',
+    { timeout: 120_000 },
+    async () => {
+      const listed = async (): Promise<{ services: { name: string }[]; problems: string[] }> => {
+        const { stdout, stderr } = await portcullis(['service', 'ls', '-o', 'json', '--cni-socket', join(stage.folders.state, 'cni.sock')]);
+        assert.equal(stderr, '');
+        return JSON.parse(stdout) as never;
+      };
+      for (const has of [false, true]) {
+        const dead = mountDeadServer(services());
+        try {
+          if (has) await until('it is reported', async () => (await listed()).problems.some((problem) => problem.includes(services())));
+          await stage.restart({ flags });
+          await expectServing(stage, image);
+          if (has)
+            assert.deepEqual(
+              (await listed()).services.map(({ name }) => name),
+              ['web'],
+            );
+          assert.equal((await fetch(`http://${address}/healthz`)).status, 200);
+        } finally {
+          dead.close();
+        }
+        writeFileSync(join(services(), 'web.yaml'), service);
+        await until('it is read', async () => {
+          const { services: found, problems } = await listed();
+          return found.length === 1 && problems.length === 0;
+        });
+      }
+    },
+  );
 
   it('a file server that answers is read by copies of its files, and its changes count', { timeout: 120_000 }, async () => {
     // Any type of file system that is not on the list of those that need nobody will do, such as ext3, and needs no program.

@@ -1,11 +1,16 @@
 import { existsSync } from 'node:fs';
 import { openReadOnly } from '../../../base/storage/index.ts';
+import { readableAt } from '../../followed-files/folder-gate.ts';
+import type { GatedFolder } from '../../followed-files/folder-gate.ts';
 import { hasDescriptions } from '../description/folder.ts';
 import { anyMembers, memberTables } from '../network-services/members.ts';
 
-/** Whether there is anything to balance: in the folder of descriptions, of an earlier run in the database, or joined on a network. Blocks for a moment. */
-export function hasServices(databasePath: string, folder: string): boolean {
-  if (hasDescriptions(folder)) return true;
+/**
+ * Whether there is anything to balance: in the folder of descriptions, of an earlier run in the database, or joined on a network. Blocks for a moment.
+ * @param gates of folders that may lie on a file server; one that does not answer has nothing
+ */
+export function hasServices(databasePath: string, folder: string, gates: readonly GatedFolder[] = []): boolean {
+  if (hasDescriptions(readableAt(folder, gates))) return true;
   if (!existsSync(databasePath)) return false;
   const database = openReadOnly(databasePath);
   try {

@@ -1,4 +1,5 @@
 import type { LogLevel } from '../../../base/log/index.ts';
+import type { GatedFolder } from '../../followed-files/folder-gate.ts';
 import type { KubernetesFigures, KubernetesPlace } from '../kubernetes/watch.ts';
 import type { Balancer, Service, ServiceControl } from '../model.ts';
 import type { ReportPage, ReportedService } from './report.ts';
@@ -12,6 +13,8 @@ export interface ServicesSettings {
   readonly balancer: BalancerChoice;
   /** Of descriptions; followed, may be missing. */
   readonly folder?: string;
+  /** Of the folder, where it may lie on a file server. */
+  readonly gates?: readonly GatedFolder[];
   /** A cluster whose services are followed. */
   readonly kubernetes?: KubernetesPlace;
   /** Sources that are asked no more: what they described ends. */

@@ -4,6 +4,7 @@ import { isPortcullisError } from '../../../base/errors/index.ts';
 import { serveThread } from '../../../base/process/index.ts';
 import type { Caller } from '../../../base/process/index.ts';
 import { openNetworkDatabase } from '../../attach/database.ts';
+import { readableAt } from '../../followed-files/folder-gate.ts';
 import { watchKubernetesServices } from '../kubernetes/watch.ts';
 import { followNetworkServices } from '../network-services/follow.ts';
 import { forgetSpannedNetworks } from '../network-services/spanned.ts';
@@ -73,6 +74,7 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
       ? undefined
       : openFolderSource({
           folder,
+          at: readableAt(folder, settings.gates),
           storedAt: `${settings.databasePath}.service-files`,
           log,
           apply: (services, whole) => core.apply('files', services, whole),

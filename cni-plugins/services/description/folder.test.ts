@@ -75,7 +75,10 @@ test('links as Kubernetes mounts a ConfigMap: what they lead to is read, and rea
   generation('..2026_01', 'one');
   symlinkSync('..data/web.yaml', join(folder, 'web.yaml'));
   await open();
-  assert.equal(hasDescriptions(folder), true);
+  assert.equal(
+    hasDescriptions(() => folder),
+    true,
+  );
   assert.equal(services(), 'one');
   assert.equal(opened?.changed(), undefined);
   generation('..2026_02', 'two');

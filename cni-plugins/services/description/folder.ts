@@ -34,6 +34,8 @@ type FileReading = { readonly described: readonly Described[] } | { readonly nam
 export interface ServiceFolderOptions {
   /** May be missing. */
   readonly folder: string;
+  /** Where it can be read now; it may throw. The folder itself unless given. */
+  readonly at?: () => string;
   /** File that keeps which service each file had. */
   readonly storedAt: string;
   readonly log: { error(fields: object, message: string): void };
@@ -41,10 +43,13 @@ export interface ServiceFolderOptions {
   readonly quietMs?: number;
 }
 
-/** Whether there is anything to read. */
-export function hasDescriptions(folder: string): boolean {
+/**
+ * Whether there is anything to read.
+ * @param at where the folder can be read now; it may throw
+ */
+export function hasDescriptions(at: () => string): boolean {
   try {
-    return readdirSync(folder).some(isFollowed);
+    return readdirSync(at()).some(isFollowed);
   } catch {
     return false;
   }
@@ -66,7 +71,7 @@ const format = 'portcullis-service-files 1';
  * - Services themselves are durable elsewhere. What is kept here is which file had which, so that all of this holds through a restart.
  */
 export function openServiceFolder(options: ServiceFolderOptions): ServiceFolder {
-  const { folder, storedAt, log, quietMs = usualQuietMs } = options;
+  const { folder, at, storedAt, log, quietMs = usualQuietMs } = options;
   const store = openSetStore<{ readonly names: readonly string[] }>({ path: storedAt, format, what: 'files of services', log });
   const stored = store.last();
   const reader = createFileReader<FileReading>(() =>
@@ -78,6 +83,7 @@ export function openServiceFolder(options: ServiceFolderOptions): ServiceFolder 
   files.load((known?.files ?? []).map(({ name, reading }) => ({ name, stamp: '', reading })));
   const whole = createFolderLook(files, {
     folder,
+    ...(at && { at }),
     limits,
     ...(known !== undefined && { identity: known.identity }),
     what: 'services',
