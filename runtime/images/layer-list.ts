@@ -9,7 +9,7 @@ export type LayerList = readonly string[] | undefined;
 
 /**
  * Reads `<folder>/layers.json`, which an earlier run wrote before anybody used what stands on these layers. None when it is not there, or is no JSON: a
- * loss of power has then taken the mount as well, or a kill came before its first use. Any other failure, such as EMFILE, says nothing of the layers.
+ * loss of power has then taken the mount as well, or a kill came before its first use (a mount that stands all the same is the caller's to see). Any other failure, such as EMFILE, says nothing of the layers.
  */
 export async function readLayerList(folder: string, log: Logger): Promise<LayerList> {
   try {

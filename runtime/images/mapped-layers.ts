@@ -77,7 +77,8 @@ export async function mappedIds(roots: MappedRoots): Promise<readonly string[]> 
   });
 }
 
-function mappedRootIn(roots: MappedRoots, id: string): string {
+/** Where a container's mapped root is shown. */
+export function mappedRootIn(roots: MappedRoots, id: string): string {
   return `${roots.folder}/${id}/merged`;
 }
 

@@ -7,7 +7,15 @@ import { errnoOf, imageError, wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
 import { joined, mayHold, readLayerList } from './layer-list.ts';
 import type { LayerList } from './layer-list.ts';
-import { dropMappedLayers, makeMappedRoot, mappedId, mappedIds, removeMappedRoot, withMappedLayers } from './mapped-layers.ts';
+import {
+  dropMappedLayers,
+  makeMappedRoot,
+  mappedId,
+  mappedIds,
+  mappedRootIn,
+  removeMappedRoot,
+  withMappedLayers,
+} from './mapped-layers.ts';
 import type { MappedRoots } from './mapped-layers.ts';
 import { settleAll } from '../state/settle.ts';
 import { createSerial } from './serial.ts';
@@ -48,13 +56,13 @@ export async function openRootfsShelf(
   const unlisted = new Set<string>();
   for (const id of await readdir(folders.rootfs)) {
     const list = await readLayerList(`${folders.rootfs}/${id}`, log);
-    held.set(id, list);
     if (list?.length === 0) unlisted.add(id);
+    held.set(id, list?.length === 0 && isMounted(mappedRoots, folders, id) ? undefined : list);
   }
   // A loss of power may have kept the removal of a root file system, and not that of the place where it was shown.
   for (const id of await mappedIds(mappedRoots)) {
     if (held.has(id) || !idPattern.test(id)) continue;
-    held.set(id, []);
+    held.set(id, isMounted(mappedRoots, folders, id) ? undefined : []);
     unlisted.add(id);
   }
 
@@ -158,6 +166,19 @@ export async function openRootfsShelf(
     },
     known: () => [...held.keys()],
   };
+}
+
+/** Whether something is shown at one of a container's two places. A kill may have come before the list of its layers was written. */
+function isMounted(mappedRoots: MappedRoots, folders: StoreFolders, id: string): boolean {
+  return [`${folders.rootfs}/${id}/merged`, mappedRootIn(mappedRoots, id)].some((path) => {
+    try {
+      return isMountpoint(path);
+    } catch (thrown) {
+      if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR') return false;
+      // Nobody knows: then it is held.
+      return true;
+    }
+  });
 }
 
 function folderOf(folders: StoreFolders, id: string): string {

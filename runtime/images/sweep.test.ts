@@ -203,6 +203,22 @@ test('a container whose list of layers cannot be read keeps every layer', { skip
   assert.equal(count('layers'), 0);
 });
 
+test(
+  'a container that was cut off before its list of layers was written keeps every layer while its root stands',
+  { skip, timeout: 60_000 },
+  async () => {
+    await push('cut-off');
+    const image = await pull('cut-off');
+    const { path } = await kit.store.mountRootfs('c1', image);
+    rmSync(`${kit.root}/rootfs/c1/layers.json`);
+    kit = await kit.reopen();
+    await kit.store.remove(image.id);
+    assert.deepEqual([count('layers'), readFileSync(`${path}/bin/sh`, 'utf8')], [1, 'shell']);
+    await kit.store.removeRootfs('c1');
+    assert.equal(count('layers'), 0);
+  },
+);
+
 /** Removals of rows of layers fail until the returned function is called. */
 function failRemovals(): () => void {
   const other = new DatabaseSync(`${kit.folder}/state.db`, { timeout: 10_000 });

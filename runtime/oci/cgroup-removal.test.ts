@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import type { PathLike } from 'node:fs';
+import fsPromises from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -52,6 +55,29 @@ test('processes that were frozen are killed as well', { skip }, async () => {
   await emptyCgroup(mounts, path);
   assert.deepEqual(await cgroupProcesses(mounts, path), []);
   await removeCgroupTree(mounts, path);
+});
+
+test('an empty cgroup that the kernel calls busy for a moment is removed all the same', { skip }, async (t) => {
+  const path = `${own}/left`;
+  for (const root of mounts.roots) mkdirSync(join(root, path));
+  const real = fsPromises.rmdir;
+  t.after(() => {
+    fsPromises.rmdir = real;
+    syncBuiltinESMExports();
+  });
+  const refused = new Set<string>();
+  fsPromises.rmdir = async (folder: PathLike): Promise<void> => {
+    if (refused.has(String(folder))) return real(folder);
+    refused.add(String(folder));
+    throw Object.assign(new Error('EBUSY'), { code: 'EBUSY' });
+  };
+  syncBuiltinESMExports();
+  await removeCgroups(mounts, [path]);
+  assert.deepEqual(
+    mounts.roots.map((root) => existsSync(join(root, path))).filter((is) => is),
+    [],
+  );
+  assert.ok(refused.size >= mounts.roots.length);
 });
 
 test('a cgroup in use is not removed, nor one that holds another', { skip }, async () => {

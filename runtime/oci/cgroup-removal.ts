@@ -1,12 +1,14 @@
-import { readdir, rm, rmdir, writeFile } from 'node:fs/promises';
+import { readFile, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { meansGone } from '../../base/process/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
 import { cgroupProcesses, rootOf } from './cgroups.ts';
 
 /** Removes empty cgroups, deepest first, in every hierarchy. One that is in use or gone is passed over. */
 export async function removeCgroups(mounts: CgroupMounts, paths: readonly string[]): Promise<void> {
   for (const path of [...paths].sort((a, b) => b.length - a.length)) {
-    await Promise.all(foldersOf(mounts, path).map((folder) => rmdir(folder).catch(() => undefined)));
+    await Promise.all(foldersOf(mounts, path).map(removeEmpty));
   }
 }
 
@@ -15,11 +17,32 @@ export async function removeCgroupTree(mounts: CgroupMounts, path: string): Prom
   const remove = async (folder: string): Promise<void> => {
     for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => []))
       if (entry.isDirectory()) await remove(join(folder, entry.name));
-    await rmdir(folder).catch(() => undefined);
+    await removeEmpty(folder);
   };
   // In the stand-in are plain files as well.
   if (mounts.standIn !== undefined) await rm(join(mounts.standIn, path), { recursive: true, force: true });
   await Promise.all(mounts.roots.map((root) => remove(join(root, path))));
+}
+
+/** Until a cgroup is gone: its last process has ended, and the kernel may still answer EBUSY. One that is in use is passed over. */
+async function removeEmpty(folder: string): Promise<void> {
+  for (const waitMs of [0, 1, 5, 25, 125]) {
+    if (waitMs > 0) await pause(waitMs);
+    try {
+      return await rmdir(folder);
+    } catch (thrown) {
+      if (meansGone(thrown) || !(await isEmpty(folder))) return;
+    }
+  }
+}
+
+async function isEmpty(folder: string): Promise<boolean> {
+  try {
+    const entries = await readdir(folder, { withFileTypes: true });
+    return !entries.some((entry) => entry.isDirectory()) && (await readFile(join(folder, 'cgroup.procs'), 'utf8')) === '';
+  } catch {
+    return false;
+  }
 }
 
 function foldersOf({ roots, standIn }: CgroupMounts, path: string): string[] {
