@@ -51,20 +51,33 @@ export async function openNamespacePool(input: {
   let filling: Promise<void> | undefined;
   let closed = false;
 
-  const newSet = (): string => join(dir, randomBytes(8).toString('hex'));
-  const pin = async (
+  /** A set that `make` pins, or none: a Worker that is lost meanwhile takes back nothing of what it has pinned. */
+  const newSet = async (make: (set: string) => Promise<void>): Promise<string> => {
+    const set = join(dir, randomBytes(8).toString('hex'));
+    try {
+      await make(set);
+      return set;
+    } catch (cause) {
+      await kernel
+        .unpinNamespaces(set)
+        .catch((second: unknown) =>
+          input.log.warn({ set, cause: String(second) }, 'pinned namespaces are left for the next start to remove'),
+        );
+      throw cause;
+    }
+  };
+  const pin = (
     types: readonly PodNamespace[],
     options: { hostname?: string; sysctls: Readonly<Record<string, string>> },
-  ): Promise<string> => {
-    const set = newSet();
-    await kernel.pinNamespaces({
-      dir: set,
-      types: [...types],
-      ...(options.hostname !== undefined && types.includes('uts') && { hostname: options.hostname }),
-      sysctls: { ...options.sysctls },
-    });
-    return set;
-  };
+  ): Promise<string> =>
+    newSet((set) =>
+      kernel.pinNamespaces({
+        dir: set,
+        types: [...types],
+        ...(options.hostname !== undefined && types.includes('uts') && { hostname: options.hostname }),
+        sysctls: { ...options.sysctls },
+      }),
+    );
   const fill = (): void => {
     filling ??= (async () => {
       while (!closed && ready.length < input.size) ready.push(await pin(every, { sysctls: defaultSysctls }));
@@ -87,11 +100,8 @@ export async function openNamespacePool(input: {
       return set;
     },
     make: (types, options) => pin(types, options),
-    makeMapped: async (plan, { hostname, sysctls }) => {
-      const set = newSet();
-      await pinUserNamespace({ dir: set, plan, hostname, sysctls, kernel, startProgram: input.startProgram });
-      return set;
-    },
+    makeMapped: (plan, { hostname, sysctls }) =>
+      newSet((set) => pinUserNamespace({ dir: set, plan, hostname, sysctls, kernel, startProgram: input.startProgram })),
     release: (set) => kernel.unpinNamespaces(set),
     reconcile: async (claimed) => {
       const found = (await readdir(dir)).map((name) => join(dir, name)).filter((set) => !claimed.has(set) && !ready.includes(set));
