@@ -84,7 +84,6 @@ export function startDescent(path: string): { descent: Descent; name: Buffer } {
   if (absolute === '/') throw kernelError('EINVAL', 'open', path, 'the root of all files is never walked');
   const start = openFile(dirname(absolute), O_PATH | O_DIRECTORY);
   const levels: Level[] = [];
-  const buffer = Buffer.alloc(32768);
 
   const current = (): number => levels.at(-1)?.fd ?? start;
 
@@ -113,7 +112,7 @@ export function startDescent(path: string): { descent: Descent; name: Buffer } {
     next() {
       const level = levels.at(-1);
       if (level?.fd === undefined) return undefined;
-      if (level.pending.length === 0) level.pending = readEntries(level.fd, buffer, path).reverse();
+      if (level.pending.length === 0) level.pending = readEntries(level.fd, path).reverse();
       const entry = level.pending.pop();
       if (entry !== undefined) level.position = entry.next;
       return entry;
@@ -165,17 +164,21 @@ export function statEntry(fd: number, name: Buffer): EntryStat {
   };
 }
 
+/** For all descents of this thread: a Worker that removes trees has no heap to speak of, and would collect one of each only after thousands. */
+let buffer: Buffer | undefined;
+
 /** One buffer full of names. struct linux_dirent64: ino u64, off i64 at 8, reclen u16 at 16, type u8 at 18, name at 19. */
-function readEntries(fd: number, buffer: Buffer, path: string): Entry[] {
+function readEntries(fd: number, path: string): Entry[] {
+  const names = (buffer ??= Buffer.alloc(32768));
   for (;;) {
-    const length = uninterrupted(() => c.getdents64(fd, buffer, buffer.length), 'getdents64', path);
+    const length = uninterrupted(() => c.getdents64(fd, names, names.length), 'getdents64', path);
     if (length === 0) return [];
     const entries: Entry[] = [];
-    for (let at = 0; at < length; at += buffer.readUInt16LE(at + 16)) {
-      const end = buffer.indexOf(0, at + 19);
-      const name = Buffer.from(buffer.subarray(at + 19, end + 1));
+    for (let at = 0; at < length; at += names.readUInt16LE(at + 16)) {
+      const end = names.indexOf(0, at + 19);
+      const name = Buffer.from(names.subarray(at + 19, end + 1));
       if (name[0] === 0x2e && (name.length === 2 || (name.length === 3 && name[1] === 0x2e))) continue;
-      entries.push({ name, type: buffer.readUInt8(at + 18), next: buffer.readBigInt64LE(at + 8) });
+      entries.push({ name, type: names.readUInt8(at + 18), next: names.readBigInt64LE(at + 8) });
     }
     if (entries.length > 0) return entries;
   }
