@@ -82,7 +82,11 @@ export async function openRootfsShelf(
     const folder = folderOf(folders, id);
     const path = mapping === undefined ? `${folder}/merged` : await makeMappedRoot(mappedRoots, id, mapping.gids.hostId);
     const rootfs: Rootfs = { path, upper: `${folder}/upper` };
-    if (isMountpoint(rootfs.path)) return rootfs;
+    if (isMountpoint(rootfs.path)) {
+      // An earlier run may have been killed before it took them away.
+      if (mapping !== undefined) await dropMappedLayers(kernel, folder);
+      return rootfs;
+    }
     const lower = layers.map((layer) => `${folders.layers}/${layer}/fs`).reverse();
     const top = lower[0];
     const mountTree = async (): Promise<void> => {

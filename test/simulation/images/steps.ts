@@ -121,6 +121,8 @@ function use(play: Play): Promise<void> {
     try {
       await client.start(`use of ${image.repository} by ${container}`, request);
       world.tell(`  ${container} stands`);
+      const helper = [...world.mounts].find(([at, { source }]) => source !== undefined && at.split('/').includes(container));
+      hold('nothing left', helper === undefined, () => `${helper?.[0] ?? ''} is still mounted although ${container} stands`);
       const isDenied = before.policy === play.policyChanges && world.policy === withoutB && reference === `${host}/open/b:1`;
       hold('verdict before use', !isDenied, `${container} stands on ${reference}, which the policy denies`);
     } catch (cause) {
