@@ -1,7 +1,7 @@
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { reasonOf } from '../base/errors/index.ts';
+import { isPortcullisError, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { deviceOf, makeGate, setGate } from '../cni-plugins/index.ts';
 import type { GatedFolder } from '../cni-plugins/index.ts';
@@ -37,11 +37,12 @@ export async function followNetworkFolders(parts: {
   const told = gates.map(() => '');
 
   const look = async (gate: GatedFolder, index: number): Promise<void> => {
-    const tell = (trouble: string): void => {
+    const tell = (trouble: string, isSilent = false): void => {
       if (trouble === told[index]) return;
       told[index] = trouble;
-      if (trouble === '') log.info({ folder: gate.folder }, 'the folder answers again');
-      else log.error({ folder: gate.folder, cause: trouble }, 'a folder of the network does not answer: it is looked at again each second');
+      const what = isSilent ? 'does not answer' : 'cannot be looked at';
+      if (trouble === '') log.info({ folder: gate.folder }, 'the folder of the network can be looked at again');
+      else log.error({ folder: gate.folder, cause: trouble }, `a folder of the network ${what}: it is looked at again each second`);
     };
     try {
       const device = deviceOf(gate.folder, isLocal);
@@ -54,8 +55,10 @@ export async function followNetworkFolders(parts: {
       setGate(gate, 'copied');
       tell('');
     } catch (thrown) {
-      setGate(gate, 'no answer');
-      tell(reasonOf(thrown));
+      // Any other failure, such as EMFILE, says nothing of the folder: what was known of it stays.
+      const isSilent = isPortcullisError(thrown) && thrown.code === 'RUNTIME_PATH_NO_ANSWER';
+      if (isSilent) setGate(gate, 'no answer');
+      tell(reasonOf(thrown), isSilent);
     }
   };
 
