@@ -8,7 +8,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../base/log/index.ts';
 import { followNetworkFolders } from './network-folders.ts';
 
-test('a look that fails says nothing of the folder: its gate stays open', async (t) => {
+test('one look that fails says nothing of the folder: its gate stays open', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
   const real = fs.readlinkSync;
   const restore = (): void => {
@@ -31,6 +31,7 @@ test('a look that fails says nothing of the folder: its gate stays open', async 
   let looks = 0;
   fs.readlinkSync = () => {
     looks += 1;
+    restore();
     throw Object.assign(new Error('EIO'), { code: 'EIO' });
   };
   syncBuiltinESMExports();

@@ -36,13 +36,12 @@ export async function followNetworkFolders(parts: {
   const known = gates.map(() => new Map<string, string>());
   const told = gates.map(() => '');
 
-  const look = async (gate: GatedFolder, index: number): Promise<void> => {
-    const tell = (trouble: string, isSilent = false): void => {
+  const look = async (gate: GatedFolder, index: number, isAgain = false): Promise<void> => {
+    const tell = (trouble: string): void => {
       if (trouble === told[index]) return;
       told[index] = trouble;
-      const what = isSilent ? 'does not answer' : 'cannot be looked at';
-      if (trouble === '') log.info({ folder: gate.folder }, 'the folder of the network can be looked at again');
-      else log.error({ folder: gate.folder, cause: trouble }, `a folder of the network ${what}: it is looked at again each second`);
+      if (trouble === '') log.info({ folder: gate.folder }, 'the folder answers again');
+      else log.error({ folder: gate.folder, cause: trouble }, 'a folder of the network does not answer: it is looked at again each second');
     };
     try {
       const device = deviceOf(gate.folder, isLocal);
@@ -55,10 +54,10 @@ export async function followNetworkFolders(parts: {
       setGate(gate, 'copied');
       tell('');
     } catch (thrown) {
-      // Any other failure, such as EMFILE, says nothing of the folder: what was known of it stays.
-      const isSilent = isPortcullisError(thrown) && thrown.code === 'RUNTIME_PATH_NO_ANSWER';
-      if (isSilent) setGate(gate, 'no answer');
-      tell(reasonOf(thrown), isSilent);
+      // One failure, as for want of a descriptor, says nothing of the folder; a second one closes the gate.
+      if (!isAgain && !(isPortcullisError(thrown) && thrown.code === 'RUNTIME_PATH_NO_ANSWER')) return look(gate, index, true);
+      setGate(gate, 'no answer');
+      tell(reasonOf(thrown));
     }
   };
 
@@ -92,7 +91,7 @@ export async function followNetworkFolders(parts: {
     timers[index] = setTimeout(() => void look(gate, index).then(() => again(gate, index)), lookEveryMs).unref();
   };
   const timers: NodeJS.Timeout[] = [];
-  await Promise.all(gates.map(look));
+  await Promise.all(gates.map((gate, index) => look(gate, index)));
   gates.forEach(again);
   return {
     gates,

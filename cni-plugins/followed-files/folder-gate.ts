@@ -1,7 +1,16 @@
-import { lstatSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { cachedFile } from '../../base/kernel/index.ts';
+import {
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_PATH,
+  RESOLVE_NO_XDEV,
+  cachedFile,
+  closeFd,
+  isErrno,
+  openFile,
+  openInRootIfThere,
+} from '../../base/kernel/index.ts';
 
 /**
  * A folder may lie on a file system whose server is dead, and whoever touches it then waits for ever. So a thread that cannot be lost reads the
@@ -74,11 +83,31 @@ export function deviceOf(path: string, needsNobody: (device: string) => boolean)
       if (at === dirname(at)) break;
     }
     if (unknown === undefined || holder === undefined || !needsNobody(holder)) return unknown === undefined ? holder : undefined;
-    // Of the name itself, which lies in a folder of that device: a link is not followed.
-    if (lstatSync(unknown, { throwIfNoEntry: false }) === undefined) return holder;
+    const asks = askName(unknown);
+    if (asks === 'missing') return holder;
+    if (asks === 'mounted') return undefined;
     if (cachedFile(unknown, { followLink: true }) === undefined) return undefined;
   }
   return undefined;
 }
 
 const mostNames = 64;
+
+/**
+ * Asks the file system of a folder for a name in it, which the kernel's caches know from then on. A link is not followed, and what is mounted there is
+ * not touched: the caches say nothing of it either, for the moment of a race.
+ */
+function askName(path: string): 'missing' | 'mounted' | 'there' {
+  const folder = openFile(dirname(path), O_PATH | O_DIRECTORY);
+  try {
+    const fd = openInRootIfThere(folder, basename(path), { flags: O_PATH | O_NOFOLLOW, resolve: RESOLVE_NO_XDEV });
+    if (fd === undefined) return 'missing';
+    closeFd(fd);
+    return 'there';
+  } catch (thrown) {
+    if (isErrno(thrown, 'EXDEV')) return 'mounted';
+    throw thrown;
+  } finally {
+    closeFd(folder);
+  }
+}
