@@ -35,7 +35,7 @@ export function openBalancing({ root, state, network: { services, overlay } }: D
   // A cluster, or a network that spans hosts, that this host is no longer part of.
   const ended = [...(kubernetes === undefined ? ['kubernetes'] : []), ...(overlay === undefined ? ['overlay'] : [])];
   // It may lie on a file server: neither this thread nor that of services waits for one.
-  const followed = followNetworkFolders({ folders: [folder], copies: join(state, 'service-folders'), paths, log });
+  const followed = followNetworkFolders({ folders: folder === '' ? [] : [folder], copies: join(state, 'service-folders'), paths, log });
   let starting: Promise<Services> | undefined;
   let closed = false;
   let told = '';

@@ -9,7 +9,7 @@ import type { HostPaths } from './host-paths/host-paths.ts';
 import { localFileSystems } from './oci/local-mounts.ts';
 import { parseMountinfo } from './oci/mountinfo.ts';
 
-/** The folders of networks and of NetworkPolicies, for the network thread, which must not wait for a file server. */
+/** The folders of networks, NetworkPolicies and services, for threads that must not wait for a file server. */
 export interface NetworkFolders {
   readonly gates: readonly GatedFolder[];
   close(): void;
@@ -20,7 +20,7 @@ const lookEveryMs = 1_000;
 const mostBytes = 16 * 1024 * 1024;
 
 /**
- * Looks at each folder once, then each second. On a file system of this machine the network thread reads it itself. From any other its files are
+ * Looks at each folder once, then each second. On a file system of this machine a thread reads it itself. From any other its files are
  * copied, by processes that can be lost.
  * @param copies a folder of the daemon's own
  */

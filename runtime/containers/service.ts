@@ -151,7 +151,7 @@ export function createContainerService(parts: {
       await putUntilBoot(created);
       if (created.startFailure === undefined) watch(created);
       if (prepared.degraded !== undefined && prepared.degraded.length > 0)
-        log.info({ container: created.id, degraded: prepared.degraded }, 'this node can not enforce all of its profile');
+        log.info({ container: created.id, degraded: prepared.degraded }, 'this node cannot enforce all of its profile');
       return created;
     } catch (cause) {
       await takeBack(intent, mayBeCreated).catch((second: unknown) =>

@@ -25,7 +25,7 @@ after(async () => {
 
 const [orphan, stuck] = ['e'.repeat(64), 'd'.repeat(64)];
 
-test("a store opens although a file is in the place of a container's folder, and the file is removed", { skip }, async () => {
+test("a store opens where a container's folder is a file, and removes the file", { skip }, async () => {
   const files = ['rootfs', 'volumes'].map((name) => `${kit.root}/${name}/${orphan}`);
   for (const file of files) writeFileSync(file, '');
   kit = await kit.reopen();
