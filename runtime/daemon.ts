@@ -77,6 +77,7 @@ import { openDaemonVerdictLog } from './state/verdict-log.ts';
 import { attachedSandboxes } from './sweep.ts';
 import type { Undo } from './undo.ts';
 import { runtimeVersion } from './version.ts';
+import { collectWorkersEarly } from './worker-memory.ts';
 
 export interface Daemon {
   /** Ends the service; containers go on. What only the daemon needs (pool, idle bridge) is removed. */
@@ -97,6 +98,7 @@ export interface DaemonParts {
 export async function startDaemon(config: DaemonConfig, { prover = proverIn(config.root) }: DaemonParts, undo: Undo): Promise<Daemon> {
   const log = createLogger({ level: config.logLevel });
   favourMainThread(log);
+  collectWorkersEarly();
   const { folders, release } = await claimNode(config, log);
 
   const reactorLost = (why: string): void => log.error({ why }, 'the thread that waits for ends of processes failed; it is started again');

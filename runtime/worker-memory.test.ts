@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { Worker } from 'node:worker_threads';
+import { collectWorkersEarly } from './worker-memory.ts';
+
+/** Lets go of 48 MB, a megabyte at a time, none of which V8 puts where it collects cheaply. */
+const littering = `
+  const { parentPort } = require('node:worker_threads');
+  const { PerformanceObserver, constants } = require('node:perf_hooks');
+  let collections = 0;
+  const count = (list) => {
+    for (const { detail } of list.getEntries()) if (detail.kind === constants.NODE_PERFORMANCE_GC_MAJOR) collections += 1;
+  };
+  const observer = new PerformanceObserver(count);
+  observer.observe({ entryTypes: ['gc'] });
+  let last;
+  for (let index = 0; index < 48; index += 1) last = new Array(131_072).fill(index);
+  setTimeout(() => {
+    count({ getEntries: () => observer.takeRecords() });
+    parentPort.postMessage(collections);
+  }, 200);
+`;
+
+test('a Worker’s garbage is collected before its heap has 48 MB', async () => {
+  // As the launcher starts the daemon.
+  setFlagsFromString('--initial-old-space-size=64');
+  collectWorkersEarly();
+  const worker = new Worker(littering, { eval: true });
+  const [collections] = (await once(worker, 'message')) as [number];
+  assert.ok(collections > 0, `${collections} collections of everything`);
+});
