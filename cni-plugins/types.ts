@@ -211,6 +211,8 @@ export interface NetworkFigures {
   readonly repairs: number;
   /** Links of pods that run which are gone and could not be made again. */
   readonly linksLost: number;
+  /** Links of pods that run whose end in the pod is other than it was made. */
+  readonly linksAltered: number;
   readonly policies: PoliciesInForce;
 }
 

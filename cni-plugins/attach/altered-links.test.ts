@@ -59,6 +59,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     );
     assert.deepEqual(await engine.gc(new Set([id])), { restored: [], lost: [], altered: [id] });
     assert.equal(pings(ip), undefined, 'who may change it has changed it');
+    assert.equal((await engine.figures()).linksAltered, 1);
     assert.deepEqual(await engine.gc(new Set([id]), { altered: true }), { restored: [], lost: [] });
     assert.equal(pings(ip), true);
     assert.equal(configuration(pod), made);

@@ -191,6 +191,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
         leases: [],
         repairs: 0,
         linksLost: 0,
+        linksAltered: 0,
         policies: { policies: 0, problems: [] },
       },
     linkState: async (id) => (await ask({ do: 'link-state', id })).linkState,

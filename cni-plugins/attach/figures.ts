@@ -3,13 +3,15 @@ import type { RangeSet } from '../spec/network-config.ts';
 import type { NetworkFigures } from '../types.ts';
 import type { NetworkDatabase } from './database.ts';
 
+/** What is known of links beside the database. */
+export type LinkCounts = Pick<NetworkFigures, 'repairs' | 'linksLost' | 'linksAltered'>;
+
 /** Counts what the database holds of a realm. */
 export function figuresOf(
   { db }: NetworkDatabase,
   realm: string,
   networks: readonly LoadedNetwork[],
-  repairs: number,
-  linksLost: number,
+  counts: LinkCounts,
 ): Omit<NetworkFigures, 'policies'> {
   // What further plugins recorded of a pod of our own is no attachment more.
   const attachments = db
@@ -31,8 +33,7 @@ export function figuresOf(
       const size = own.find((each) => each.network === network)?.size;
       return { network, used: used.find((each) => each.network === network)?.used ?? 0, ...(size !== undefined && { size }) };
     }),
-    repairs,
-    linksLost,
+    ...counts,
   };
 }
 

@@ -17,6 +17,7 @@ import type { NetworkCore } from './network-core.ts';
 import { createPluginCore } from './plugin-engine.ts';
 import type { PluginCore } from './plugin-engine.ts';
 import { figuresOf } from './figures.ts';
+import type { LinkCounts } from './figures.ts';
 import { openPluginDoor } from './plugin-door.ts';
 import type { PluginDoor } from './plugin-door.ts';
 import { createPodResolver } from './pod-resolver.ts';
@@ -329,6 +330,11 @@ function collect(valid: ReadonlySet<string>, restoresAltered: boolean): LinkRepa
   return altered.length === 0 ? repairs : { ...repairs, altered };
 }
 
+const linkCounts = (): LinkCounts => {
+  const { repairs, linksLost } = openCore();
+  return { repairs: repairs(), linksLost: linksLost(), linksAltered: open().links?.alterations().length ?? 0 };
+};
+
 const policiesNow = (): PolicyReport => policyFolder?.report() ?? { policies: 0, problems: [] };
 
 /** A call of our own runtime. */
@@ -365,7 +371,7 @@ function answerOwn(
     case 'set-class':
       return { changed: [attachmentOf(core.setClass(call.id, call.class, call.rules))] };
     case 'figures':
-      return { figures: { ...figuresOf(database, realm, loadedNetworks(), core.repairs(), core.linksLost()), policies: policiesNow() } };
+      return { figures: { ...figuresOf(database, realm, loadedNetworks(), linkCounts()), policies: policiesNow() } };
     case 'denials':
       return { denials: core.denials() };
     case 'alterations':

@@ -84,6 +84,11 @@ export const metricCatalogue = {
     'gauge',
     'Links of running pods that another program took away and that could not be made again. Alert above 0.',
   ),
+  networkLinksAltered: metric(
+    'network_links_altered',
+    'gauge',
+    'Links of running pods whose end in the pod was changed there. `portcullis network gc --altered` gives back what it had.',
+  ),
   networkPolicies: metric('network_policies', 'gauge', 'NetworkPolicies in force.'),
   networkPolicyProblems: metric(
     'network_policy_problems',

@@ -30,6 +30,7 @@ const facts: DaemonFacts = {
       leases: [{ network: 'pods', used: 2, size: 253 }],
       repairs: 1,
       linksLost: 2,
+      linksAltered: 3,
       policies: { policies: 4, problems: ['a.yaml:1:1: the file is empty'] },
     }),
   nameFigures: () =>
@@ -137,6 +138,7 @@ test('what is read at a scrape is as it is then: twice the same, and no revision
   assert.equal(told.get('portcullis_pods{state="ready"}'), 2);
   assert.equal(told.get('portcullis_network_ready'), 0);
   assert.equal(told.get('portcullis_network_links_lost'), 2);
+  assert.equal(told.get('portcullis_network_links_altered'), 3);
   assert.equal(told.get('portcullis_policy_info{revision="sha256:aa"}'), 1);
   revision = 'sha256:bb';
   const later = await samplesOf(metrics);

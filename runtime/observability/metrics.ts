@@ -117,7 +117,7 @@ function readers(
   return async () => {
     const [network, figures, names, services, denials, usage, descriptors] = await Promise.all([
       facts.networkReady().catch(() => false),
-      facts.networkFigures().catch(() => ({ attachments: [], leases: [], repairs: 0, linksLost: 0, policies: undefined })),
+      facts.networkFigures().catch(() => ({ attachments: [], leases: [], repairs: 0, linksLost: 0, linksAltered: 0, policies: undefined })),
       facts.nameFigures().catch(() => undefined),
       facts.serviceFigures().catch(() => undefined),
       facts.networkDenials().catch(() => []),
@@ -150,6 +150,7 @@ function readers(
     }
     set(c.networkRepairs, figures.repairs);
     set(c.networkLinksLost, figures.linksLost);
+    set(c.networkLinksAltered, figures.linksAltered);
     if (figures.policies !== undefined) {
       set(c.networkPolicies, figures.policies.policies);
       set(c.networkPolicyProblems, figures.policies.problems.length);
