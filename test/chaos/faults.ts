@@ -10,7 +10,7 @@ import { createFaultControl, writeFault } from './faults/orders.ts';
 import type { Fault, FaultControl, Hit } from './faults/orders.ts';
 import { beginAnew, listed, settle } from './kills.ts';
 import type { Scene } from './kills.ts';
-import { containerConfig, proveRuns, removeEverything } from './pods.ts';
+import { CommandKilled, containerConfig, proveRuns, removeEverything } from './pods.ts';
 
 /** What each act does, by its name and the round of its case. */
 export type Recorded = ReadonlyMap<string, readonly (readonly Hit[])[]>;
@@ -225,6 +225,7 @@ export async function attempt(scene: Scene, request: () => Promise<unknown>): Pr
     await Promise.race([request(), late.promise]);
     return undefined;
   } catch (thrown) {
+    if (thrown instanceof CommandKilled) return thrown.message;
     if (!isPortcullisError(thrown)) throw thrown;
     if (thrown.code.startsWith('CRI_') && !daemon.isGone() && !['CRI_UNREACHABLE', 'CRI_CANCELLED'].includes(thrown.code))
       throw new Error(`the answer has no code of ours: ${thrown.message}`, { cause: thrown });

@@ -96,6 +96,8 @@ async function killOne(
   let answered = false;
   const begin = performance.now();
   const request = (act === undefined ? pause(atMs + 500) : attempt(scene, () => act.request(cri, it))).finally(() => (answered = true));
+  // Awaited below; it may fail before.
+  request.catch(() => undefined);
   if (victim !== 'runtime') await untilMoment(begin + atMs);
   const look = victim === 'runtime' ? watchRuntimes(stage.state) : () => newestOf(stage.state, victim);
   let found = look();

@@ -58,7 +58,10 @@ export async function pull(cri: CriClient, reference: string): Promise<void> {
   await cri.image.pullImage({ image: { image: reference } }, { timeoutMs: 60_000 });
 }
 
-/** Shows that the container really runs: a command in it answers. */
+/** A command in a container ended by SIGKILL: its container, or the runtime that started it, was killed. */
+export class CommandKilled extends Error {}
+
+/** Shows that the container really runs: a command in it answers. @throws CommandKilled where that did not end by itself */
 export async function proveRuns(cri: CriClient, containerId: string): Promise<void> {
   const { status } = await cri.runtime.containerStatus({ containerId });
   if (status?.state !== ContainerState.CONTAINER_RUNNING)
@@ -68,6 +71,7 @@ export async function proveRuns(cri: CriClient, containerId: string): Promise<vo
     { timeoutMs: 20_000 },
   );
   const said = Buffer.from(stdout).toString().trim();
+  if (exitCode === 137) throw new CommandKilled('the command was killed');
   if (exitCode !== 0 || said !== 'alive') throw new Error(`exec answers ${exitCode} ${said} ${Buffer.from(stderr).toString()}`);
 }
 
