@@ -5,7 +5,9 @@ export { defaultCniSocket, installPlugins, installedPlugins } from './bin/instal
 export type { Installation, InstallOptions, InstalledPlugin } from './bin/install.ts';
 export { createDockerDriver } from './cnm/driver.ts';
 export type { DockerDriver, DockerDriverOptions } from './cnm/driver.ts';
-export { deviceOf, makeGate, setGate } from './followed-files/folder-gate.ts';
+export { deviceOf } from './followed-files/cached-device.ts';
+export { makeGate, setGate } from './followed-files/folder-gate.ts';
+export { leadsElsewhere } from './followed-files/folder-links.ts';
 export type { GatedFolder } from './followed-files/folder-gate.ts';
 export { startNameServer } from './dns/name-server.ts';
 export type { NameServer } from './dns/name-server.ts';

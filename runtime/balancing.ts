@@ -7,6 +7,7 @@ import type { ServiceControl, ServiceFigures, Services } from '../cni-plugins/in
 import type { DaemonConfig } from './config/types.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
 import { followNetworkFolders } from './network-folders.ts';
+import type { NetworkFolders } from './network-folders.ts';
 
 /** The services of this host, as they are configured: their thread runs only where there are any. */
 export interface Balancing {
@@ -20,6 +21,8 @@ export interface Balancing {
   close(): Promise<void>;
 }
 
+/** Longer than a stop takes. A thread that waits for a file server does not end before that answers. */
+const closeMs = 10_000;
 /** How often it is looked whether there are any by now. */
 const lookMs = 2000;
 
@@ -35,13 +38,25 @@ export function openBalancing({ root, state, network: { services, overlay } }: D
   // A cluster, or a network that spans hosts, that this host is no longer part of.
   const ended = [...(kubernetes === undefined ? ['kubernetes'] : []), ...(overlay === undefined ? ['overlay'] : [])];
   // It may lie on a file server: neither this thread nor that of services waits for one.
-  const followed = followNetworkFolders({ folders: folder === '' ? [] : [folder], copies: join(state, 'service-folders'), paths, log });
+  let following: Promise<NetworkFolders> | undefined;
+  const followed = (): Promise<NetworkFolders> => {
+    following ??= followNetworkFolders({
+      folders: folder === '' ? [] : [folder],
+      copies: join(state, 'service-folders'),
+      paths,
+      log,
+    }).catch((thrown: unknown) => {
+      following = undefined;
+      throw thrown;
+    });
+    return following;
+  };
   let starting: Promise<Services> | undefined;
   let closed = false;
   let told = '';
 
   const begin = async (): Promise<Services> => {
-    const { gates } = await followed;
+    const { gates } = await followed();
     return startServices({ databasePath, balancer, folder, gates, ...(kubernetes && { kubernetes: clusterOf(kubernetes) }), ended }, log);
   };
   const start = (): Promise<Services> => {
@@ -54,7 +69,7 @@ export function openBalancing({ root, state, network: { services, overlay } }: D
   const isDone = (): boolean => starting !== undefined || closed;
   const look = async (): Promise<void> => {
     if (isDone()) return;
-    const { gates } = await followed;
+    const { gates } = await followed();
     if (isDone() || (kubernetes === undefined && !hasServices(databasePath, folder, gates))) return;
     await start();
   };
@@ -78,11 +93,14 @@ export function openBalancing({ root, state, network: { services, overlay } }: D
     async close() {
       closed = true;
       clearInterval(looking);
-      await (await starting?.catch(() => undefined))?.close();
-      await followed.then(
-        ({ close }) => close(),
-        () => undefined,
-      );
+      const stop = async (): Promise<void> => {
+        await (await starting?.catch(() => undefined))?.close();
+        (await following?.catch(() => undefined))?.close();
+      };
+      const late = Promise.withResolvers<void>();
+      const timer = setTimeout(late.resolve, closeMs);
+      await Promise.race([stop(), late.promise]);
+      clearTimeout(timer);
     },
   };
 }

@@ -1,12 +1,18 @@
+import '../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import fs, { mkdtempSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import fs, { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../base/log/index.ts';
+import { mountDeadServer, noDeadServer } from '../test/fixtures/dead-server.ts';
+import type { DeadServer } from '../test/fixtures/dead-server.ts';
 import { followNetworkFolders } from './network-folders.ts';
+
+const noDescriptor = (): Promise<never> => Promise.reject(Object.assign(new Error('EMFILE'), { code: 'EMFILE' }));
 
 test('one look that fails says nothing of the folder: its gate stays open', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
@@ -18,7 +24,7 @@ test('one look that fails says nothing of the folder: its gate stays open', asyn
   const folders = await followNetworkFolders({
     folders: [folder],
     copies: join(folder, 'copies'),
-    paths: { folderTexts: () => Promise.reject(Object.assign(new Error('EMFILE'), { code: 'EMFILE' })) },
+    paths: { folderFiles: noDescriptor, folderContents: noDescriptor },
     log: createLogger({ level: 'silent' }),
   });
   t.after(() => {
@@ -40,3 +46,41 @@ test('one look that fails says nothing of the folder: its gate stays open', asyn
   assert.ok(looks > 0);
   assert.deepEqual(states(), before);
 });
+
+test('a file server is not read that has the device number of a file system that is gone', { skip: noDeadServer }, async (t) => {
+  const top = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
+  const folder = join(top, 'folder');
+  const gone = Array.from({ length: 20 }, (_, index) => join(top, `gone-${String(index)}`));
+  for (const each of [folder, ...gone]) mkdirSync(each);
+  for (const each of gone) execFileSync('mount', ['-t', 'tmpfs', 'none', each]);
+  const devices = new Set(gone.map(deviceAt));
+  const folders = await followNetworkFolders({
+    folders: [folder],
+    copies: join(top, 'copies'),
+    paths: { folderFiles: noDescriptor, folderContents: noDescriptor },
+    log: createLogger({ level: 'silent' }),
+  });
+  const servers: DeadServer[] = [];
+  t.after(() => {
+    folders.close();
+    for (const server of servers) server.close();
+    rmSync(top, { recursive: true });
+  });
+  for (const each of gone) execFileSync('umount', [each]);
+  do servers.push(mountDeadServer(folder));
+  while (servers.length < 60 && !devices.has(deviceAt(folder)));
+  assert.ok(devices.has(deviceAt(folder)), 'the kernel gives the number of a device again');
+  const states: number[] = [];
+  for (let waited = 0; waited < 3_000; waited += 50) {
+    states.push(...folders.gates.map(({ state }) => Atomics.load(state, 0)));
+    await pause(50);
+  }
+  // Closed at the next look, and not opened again.
+  assert.deepEqual(states.slice(-20), Array(20).fill(0));
+});
+
+/** As the table of mounts has it: nobody is asked. */
+function deviceAt(folder: string): string {
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  return lines.findLast((line) => line.split(' ')[4] === folder)?.split(' ')[2] ?? '';
+}

@@ -1,10 +1,11 @@
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { isPortcullisError, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
-import { deviceOf, makeGate, setGate } from '../cni-plugins/index.ts';
+import { deviceOf, leadsElsewhere, makeGate, setGate } from '../cni-plugins/index.ts';
 import type { GatedFolder } from '../cni-plugins/index.ts';
+import { createCopiedFolder } from './copied-folder.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
 import { localFileSystems } from './oci/local-mounts.ts';
 import { parseMountinfo } from './oci/mountinfo.ts';
@@ -16,9 +17,6 @@ export interface NetworkFolders {
 }
 
 const lookEveryMs = 1_000;
-/** Of one file. One that is larger is cut off one byte after it, so that whoever reads the copy refuses it, too. */
-const mostBytes = 16 * 1024 * 1024;
-
 /**
  * Looks at each folder once, then each second. On a file system of this machine a thread reads it itself. From any other its files are
  * copied, by processes that can be lost.
@@ -27,62 +25,41 @@ const mostBytes = 16 * 1024 * 1024;
 export async function followNetworkFolders(parts: {
   readonly folders: readonly string[];
   readonly copies: string;
-  readonly paths: Pick<HostPaths, 'folderTexts'>;
+  readonly paths: Pick<HostPaths, 'folderFiles' | 'folderContents'>;
   readonly log: Logger;
 }): Promise<NetworkFolders> {
   const { folders, copies, paths, log } = parts;
   const gates = folders.map((folder, index) => makeGate(folder, join(copies, String(index))));
   await rm(copies, { recursive: true, force: true });
-  const known = gates.map(() => new Map<string, string>());
+  const copied = gates.map(({ folder, copy }) => createCopiedFolder(folder, copy, paths));
   const told = gates.map(() => '');
 
   const look = async (gate: GatedFolder, index: number, isAgain = false): Promise<void> => {
     const tell = (trouble: string): void => {
       if (trouble === told[index]) return;
       told[index] = trouble;
-      if (trouble === '') log.info({ folder: gate.folder }, 'the folder answers again');
-      else log.error({ folder: gate.folder, cause: trouble }, 'a folder of the network does not answer: it is looked at again each second');
+      if (trouble === '') log.info({ folder: gate.folder }, 'the folder can be read again');
+      else
+        log.error(
+          { folder: gate.folder, cause: trouble },
+          'a folder of the network cannot be read whole: it is looked at again each second',
+        );
     };
     try {
       const device = deviceOf(gate.folder, isLocal);
-      if (device !== undefined && isLocal(device)) {
+      if (device !== undefined && isLocal(device) && !leadsElsewhere(gate.folder, device)) {
         setGate(gate, { device });
-        known[index]?.clear();
         return tell('');
       }
-      await copy(gate, known[index] ?? new Map<string, string>());
+      const problems = (await copied[index]?.follow()) ?? [];
       setGate(gate, 'copied');
-      tell('');
+      tell(problems.slice(0, 4).join('; '));
     } catch (thrown) {
       // One failure, as for want of a descriptor, says nothing of the folder; a second one closes the gate.
       if (!isAgain && !(isPortcullisError(thrown) && thrown.code === 'RUNTIME_PATH_NO_ANSWER')) return look(gate, index, true);
       setGate(gate, 'no answer');
       tell(reasonOf(thrown));
     }
-  };
-
-  const copy = async ({ folder, copy: target }: GatedFolder, have: Map<string, string>): Promise<void> => {
-    const texts = new Map(await paths.folderTexts(folder, mostBytes));
-    if (have.size === 0) await rm(target, { recursive: true, force: true });
-    for (const name of have.keys())
-      if (!texts.has(name)) {
-        await rm(join(target, name), { force: true });
-        have.delete(name);
-      }
-    await mkdir(target, { recursive: true, mode: 0o700 });
-    for (const [name, text] of texts) {
-      if (have.get(name) === text) continue;
-      await mkdir(dirname(join(target, name)), { recursive: true, mode: 0o700 });
-      // Whole or not at all, by a name that nobody reads.
-      const draft = join(target, '.draft');
-      await writeFile(draft, text, { mode: 0o600 });
-      await rename(draft, join(target, name));
-      have.set(name, text);
-    }
-    // What an earlier look made and the folder has no more.
-    for (const name of await readdir(target))
-      if (![...texts.keys()].some((each) => each === name || each.startsWith(`${name}/`)))
-        await rm(join(target, name), { recursive: true, force: true });
   };
 
   let closed = false;
@@ -102,16 +79,19 @@ export async function followNetworkFolders(parts: {
   };
 }
 
-/** File systems of this machine, by device. A device that was not seen yet is looked for in the table of mounts. */
-const local = new Map<string, boolean>();
+/** What the table of mounts said last, and of each device in it whether its file system needs nobody. */
+let table = '';
+let local: ReadonlyMap<string, boolean> = new Map();
+let readAt = -Infinity;
+const freshMs = 100;
 
+/** Numbers of devices are given again: what was unmounted may be a file server's by now. */
 function isLocal(device: string): boolean {
-  let found = local.get(device);
-  if (found === undefined) {
-    for (const { device: each, fstype } of parseMountinfo(readFileSync('/proc/self/mountinfo', 'utf8')))
-      local.set(each, localFileSystems.has(fstype));
-    found = local.get(device) ?? false;
-    local.set(device, found);
+  if (performance.now() - readAt > freshMs) {
+    const now = readFileSync('/proc/self/mountinfo', 'utf8');
+    if (now !== table) local = new Map(parseMountinfo(now).map((mount) => [mount.device, localFileSystems.has(mount.fstype)]));
+    table = now;
+    readAt = performance.now();
   }
-  return found;
+  return local.get(device) ?? false;
 }

@@ -61,18 +61,22 @@ export function createHeldFiles<Reading extends object>(
     revision += 1;
   };
 
-  const take = (file: File<Reading>, path: string, { stamp, result, failed }: ReadAnswer<Reading>): void => {
+  /** @param at where it was read: problems name the folder itself */
+  const take = (file: File<Reading>, name: string, at: string, { stamp, result, failed }: ReadAnswer<Reading>): void => {
     file.isReading = false;
     if (failed !== undefined) {
       file.since = performance.now() + retryMs;
-      say(file, [`${path}:1:1: it cannot be read: ${failed}; it is tried again`]);
+      say(file, [`${folder}/${name}:1:1: it cannot be read: ${failed}; it is tried again`]);
     }
     if (result === undefined) return;
     revision += 1;
     if ('unreadable' in result) {
       file.refused = stamp;
       file.isEmpty = result.isEmpty === true;
-      say(file, result.unreadable);
+      say(
+        file,
+        result.unreadable.map((line) => (line.startsWith(`${at}/`) ? `${folder}${line.slice(at.length)}` : line)),
+      );
     } else {
       file.good = { stamp, reading: result };
       say(file, []);
@@ -102,7 +106,7 @@ export function createHeldFiles<Reading extends object>(
     if (file.refused === found.stamp) return false;
     if (now - file.since < quietMs) return true;
     file.isReading = true;
-    void reader.read({ folder: at, name, stamp: found.stamp }).then((answer) => take(file, `${folder}/${name}`, answer));
+    void reader.read({ folder: at, name, stamp: found.stamp }).then((answer) => take(file, name, at, answer));
     return true;
   };
 

@@ -53,7 +53,13 @@ export async function startHelper(startProgram: StartProgram): Promise<Helper> {
   socket.unref();
   socket.on('error', () => undefined);
   const hear = (line: string): void => {
-    const reply = parseJson(line) as Reply | 'ready';
+    let reply: Reply | 'ready';
+    try {
+      reply = parseJson(line) as Reply | 'ready';
+    } catch {
+      // Cut off: the process was killed while it wrote. Its end is told by `exited`.
+      return;
+    }
     if (reply === 'ready') opened.resolve();
     else if ('value' in reply) waiting.resolve(reply.value ?? undefined);
     else if ('failure' in reply) waiting.reject(errorFromJson(reply.failure));

@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
@@ -149,6 +150,55 @@ describe('host paths', () => {
       }
     },
   );
+
+  it(
+    'a process that is killed while it writes its answer fails one request, and the next one is answered',
+    { timeout: 60_000 },
+    async () => {
+      // More than a pipe holds.
+      writeFileSync(join(folder, 'large'), Buffer.alloc(32 * 1024 * 1024, 'x'));
+      let cutOff = 0;
+      for (let attempt = 0; attempt < 50 && cutOff < 3; attempt += 1) {
+        await paths.names(folder);
+        const asked = codeOf(paths.text(join(folder, 'large'), 64 * 1024 * 1024));
+        await pause(20 + 5 * attempt);
+        for (const pid of helpers()) process.kill(pid, 'SIGKILL');
+        if ((await asked) === 'RUNTIME_PATH_UNKNOWN') cutOff += 1;
+      }
+      assert.equal(cutOff, 3);
+      assert.ok((await paths.names(folder)).includes('large'));
+      rmSync(join(folder, 'large'));
+    },
+  );
+
+  it('the files of a folder are listed with their versions, and read byte for byte', async () => {
+    mkdirSync(join(folder, 'files/inner'), { recursive: true });
+    writeFileSync(join(folder, 'files/a.yaml'), Buffer.from([0xff, 0x61]));
+    writeFileSync(join(folder, 'files/inner/b.conf'), 'b');
+    symlinkSync('loop.json', join(folder, 'files/loop.json'));
+    symlinkSync('nowhere', join(folder, 'files/lost.json'));
+    const listed = async () => (await paths.folderFiles(join(folder, 'files'))).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    const before = await listed();
+    assert.deepEqual(
+      before.map(({ name, size }) => [name, size]),
+      [
+        ['a.yaml', 2],
+        ['inner/b.conf', 1],
+      ],
+    );
+    writeFileSync(join(folder, 'files/a.yaml'), 'longer');
+    const after = await listed();
+    assert.notEqual(after[0]?.version, before[0]?.version);
+    assert.equal(after[1]?.version, before[1]?.version);
+    writeFileSync(join(folder, 'files/a.yaml'), Buffer.from([0xff, 0x61]));
+    assert.deepEqual(await paths.folderContents(join(folder, 'files'), ['a.yaml', 'gone.yaml', 'inner', 'inner/b.conf'], 1), [
+      { refused: 'too large' },
+      { failed: 'ENOENT' },
+      { refused: 'not a plain file' },
+      { text: 'b' },
+    ]);
+    assert.deepEqual(await paths.folderContents(join(folder, 'files'), ['a.yaml'], 2), [{ text: '\u00ffa' }]);
+  });
 
   it('a file system that answers again is asked again', { timeout: 60_000, skip: noDeadServer }, async () => {
     const server = mountDeadServer();

@@ -5,10 +5,12 @@ import type { PortcullisError } from '../../base/errors/index.ts';
 import { cachedFile } from '../../base/kernel/index.ts';
 import { makeFolder } from '../../base/storage/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
+import type { FolderContent, FolderFile } from './folder-files.ts';
 import { createHelpers } from './helpers.ts';
 import type { Helpers } from './helpers.ts';
 import { makeFile } from './look-ups.ts';
-import type { FileText, PathFacts } from './look-ups.ts';
+import type { FileText } from './file-text.ts';
+import type { PathFacts } from './look-ups.ts';
 import type { ContainerPlan } from '../oci/made-container.ts';
 import type { AskedPlace } from '../oci/place-check.ts';
 
@@ -24,8 +26,10 @@ export interface HostPaths {
   ownFacts(path: string): Promise<PathFacts>;
   linkTarget(path: string): Promise<string>;
   names(folder: string): Promise<readonly string[]>;
-  /** What a folder of configuration holds: names of its text files, and of those in folders of it, each with its text. */
-  folderTexts(folder: string, limit: number): Promise<readonly (readonly [string, string])[]>;
+  /** The text files of a folder of configuration, and of folders in it. */
+  folderFiles(folder: string): Promise<readonly FolderFile[]>;
+  /** The content of each, a character a byte, of at most `limit` bytes. */
+  folderContents(folder: string, names: readonly string[], limit: number): Promise<readonly FolderContent[]>;
   /** A plain file of at most `limit` bytes. */
   text(path: string, limit: number): Promise<FileText>;
   /** With the folders above it. @returns the uppermost that had to be made */
@@ -124,7 +128,8 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
     ownFacts: (path) => cachedOr(path, false),
     linkTarget: (path) => ask(path, 'linkTarget', path),
     names: (folder) => ask(folder, 'names', folder),
-    folderTexts: (folder, limit) => ask(folder, 'folderTexts', folder, limit),
+    folderFiles: (folder) => ask(folder, 'folderFiles', folder),
+    folderContents: (folder, names, limit) => ask(folder, 'folderContents', folder, names, limit),
     text: (path, limit) => ask(path, 'text', path, limit),
     makeFolder: async (path, mode) => {
       const found = cachedFile(path, { followLink: true });

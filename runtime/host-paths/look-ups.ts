@@ -6,15 +6,14 @@ import { promisify } from 'node:util';
 import type { CachedFile } from '../../base/kernel/index.ts';
 import type { ContainerPlan } from '../oci/made-container.ts';
 import type { AskedPlace } from '../oci/place-check.ts';
+import { readText } from './file-text.ts';
+import { folderContents, folderFiles } from './folder-files.ts';
 
 /** A descriptor, which is closed at once and not in a thread. */
 const openFile = promisify(openByCallback);
 
 /** What stands at a path, links followed; of a link that is not followed its own. */
 export type PathFacts = CachedFile;
-
-/** The text of a plain file, or why there is none. */
-export type FileText = { readonly text: string } | { readonly refused: 'not a plain file' | 'too large' };
 
 function factsAt(path: string, stat: BigIntStats): PathFacts {
   const [major, minor] = deviceNumbers(stat.rdev);
@@ -53,8 +52,10 @@ export const lookUps = {
   ownFacts: async (path: string): Promise<PathFacts> => factsAt(path, await lstat(path, { bigint: true })),
   linkTarget: (path: string): Promise<string> => readlink(path),
   names: (folder: string): Promise<string[]> => readdir(folder),
-  folderTexts,
-  text: readText,
+  folderFiles,
+  folderContents: (folder: string, names: readonly string[], limit: number) =>
+    folderContents(folder, names, (path) => readText(path, limit, 'latin1')),
+  text: (path: string, limit: number) => readText(path, limit, 'utf8'),
   /** With the folders above it. @returns the uppermost that had to be made */
   makeFolder: async (path: string, mode: number): Promise<string | undefined> => {
     // Only here: the database of base/storage comes along.
@@ -84,40 +85,6 @@ export const lookUps = {
     checkIdmap(path, userNamespace);
   },
 };
-
-/** The text files of a folder and of those in it, each of at most `limit` bytes: by their names below the folder. What is larger has one byte more. */
-async function folderTexts(folder: string, limit: number): Promise<readonly (readonly [string, string])[]> {
-  const texts: [string, string][] = [];
-  const read = async (name: string): Promise<void> => {
-    const found = await readText(join(folder, name), limit).catch(unlessMissing);
-    if (found !== undefined) texts.push([name, 'text' in found ? found.text : ' '.repeat(limit + 1)]);
-  };
-  const isText = (name: string): boolean => /\.(?:conflist|conf|json|ya?ml)$/u.test(name) && !name.startsWith('.');
-  for (const name of await readdir(folder)) {
-    if (isText(name)) await read(name);
-    else if ((await stat(join(folder, name)).catch(unlessMissing))?.isDirectory() === true)
-      for (const inner of await readdir(join(folder, name))) if (isText(inner)) await read(join(name, inner));
-  }
-  return texts;
-}
-
-/** A plain file and never more of it than `limit` bytes: not a FIFO, on which an opening would wait, and not a device without end. */
-async function readText(path: string, limit: number): Promise<FileText> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
-  try {
-    if (!(await file.stat()).isFile()) return { refused: 'not a plain file' };
-    const bytes = Buffer.alloc(limit + 1);
-    let size = 0;
-    for (;;) {
-      const { bytesRead } = await file.read(bytes, size, bytes.length - size, size);
-      size += bytesRead;
-      if (bytesRead === 0 || size === bytes.length) break;
-    }
-    return size > limit ? { refused: 'too large' } : { text: bytes.toString('utf8', 0, size) };
-  } finally {
-    await file.close();
-  }
-}
 
 /** Makes an empty file, whatever the umask is. One that is there stays as it is. */
 export async function makeFile(path: string, mode: number): Promise<void> {

@@ -5,7 +5,7 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { errnoOf, imageError, wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
-import { joined, mayHold, readLayerList } from './layer-list.ts';
+import { joined, mayHold, noList, readLayerList } from './layer-list.ts';
 import type { LayerList } from './layer-list.ts';
 import {
   dropMappedLayers,
@@ -56,8 +56,8 @@ export async function openRootfsShelf(
   const unlisted = new Set<string>();
   for (const id of await readdir(folders.rootfs)) {
     const list = await readLayerList(`${folders.rootfs}/${id}`, log);
-    if (list?.length === 0) unlisted.add(id);
-    held.set(id, list?.length === 0 && isMounted(mappedRoots, folders, id) ? undefined : list);
+    if (list === noList) unlisted.add(id);
+    held.set(id, list === noList && isMounted(mappedRoots, folders, id) ? undefined : list);
   }
   // A loss of power may have kept the removal of a root file system, and not that of the place where it was shown.
   for (const id of await mappedIds(mappedRoots)) {

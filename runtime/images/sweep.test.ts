@@ -135,6 +135,20 @@ test('a root file system whose making a kill cut off keeps its layers when it is
   assert.equal(count('layers'), 0);
 });
 
+test('a container of an image without layers keeps no layer of another image', { skip, timeout: 60_000 }, async () => {
+  await pushImage(kit.repository('open/scratch'), { layers: [], tag: '1', label: 'scratch' });
+  await push('other');
+  const { image: scratch } = await kit.store.pull({ reference: kit.reference('open/scratch'), namespace: '' });
+  const other = await pull('other');
+  await kit.store.mountRootfs('c1', scratch);
+  kit = await kit.reopen();
+  await kit.store.reconcile(new Set(['c1']));
+  await kit.store.remove(other.id);
+  assert.equal(count('layers'), 0);
+  await kit.store.removeRootfs('c1');
+  await kit.store.remove(scratch.id);
+});
+
 test(
   'a record that was reported as failed, and was written, does not keep its image from being pulled',
   { skip, timeout: 60_000 },

@@ -7,6 +7,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { emptyCgroup, removeCgroups, removeCgroupTree } from './cgroup-removal.ts';
 import { cgroupProcesses, missingCgroups, readCgroupMounts, rootOf } from './cgroups.ts';
 
@@ -88,6 +89,20 @@ test('a cgroup in use is not removed, nor one that holds another', { skip }, asy
   await emptyCgroup(mounts, path);
   await removeCgroups(mounts, [`${path}/below`, path]);
   assert.equal(existsSync(join(freezer ?? '', path)), false);
+});
+
+test('without free descriptors a cgroup is not taken for removed', { skip }, async () => {
+  const path = `${own}/nested`;
+  for (const root of mounts.roots) mkdirSync(join(root, path, 'below'), { recursive: true });
+  const descriptors = holdDescriptors();
+  try {
+    descriptors.fill();
+    await assert.rejects(removeCgroupTree(mounts, path), /EMFILE/);
+  } finally {
+    descriptors.release();
+  }
+  await removeCgroupTree(mounts, path);
+  assert.deepEqual(missingCgroups(mounts, path), [path]);
 });
 
 test('what crun made in the place of version 2 goes with the cgroup, its parents when they are empty', async (t) => {

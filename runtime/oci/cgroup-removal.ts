@@ -1,6 +1,7 @@
 import { readFile, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { leavesUnknown } from '../../base/kernel/index.ts';
 import { meansGone } from '../../base/process/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
 import { cgroupProcesses, rootOf } from './cgroups.ts';
@@ -15,7 +16,7 @@ export async function removeCgroups(mounts: CgroupMounts, paths: readonly string
 /** Removes a cgroup with all below it (of a container that is gone). */
 export async function removeCgroupTree(mounts: CgroupMounts, path: string): Promise<void> {
   const remove = async (folder: string): Promise<void> => {
-    for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => []))
+    for (const entry of await readdir(folder, { withFileTypes: true }).catch(unlessUnknown))
       if (entry.isDirectory()) await remove(join(folder, entry.name));
     await removeEmpty(folder);
   };
@@ -40,9 +41,16 @@ async function isEmpty(folder: string): Promise<boolean> {
   try {
     const entries = await readdir(folder, { withFileTypes: true });
     return !entries.some((entry) => entry.isDirectory()) && (await readFile(join(folder, 'cgroup.procs'), 'utf8')) === '';
-  } catch {
+  } catch (thrown) {
+    unlessUnknown(thrown);
     return false;
   }
+}
+
+/** For want of descriptors or memory a cgroup is not listed: what is in it stays, and its removal has to be repeated. */
+function unlessUnknown(thrown: unknown): [] {
+  if (leavesUnknown(thrown)) throw thrown;
+  return [];
 }
 
 function foldersOf({ roots, standIn }: CgroupMounts, path: string): string[] {

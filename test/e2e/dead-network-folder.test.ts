@@ -1,7 +1,7 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
@@ -151,6 +151,33 @@ describe('folders of the network on a file server that does not answer', { skip:
       }
     },
   );
+
+  it('a link in a folder to a file that is on it: nothing waits, and later all is well again', { timeout: 120_000 }, async () => {
+    const dead = mountDeadServer();
+    const links = [stage.folders.cniConf, policies(), services()].map((folder) => join(folder, '20-linked.json'));
+    try {
+      for (const link of links) symlinkSync(join(dead.folder, 'file.json'), link);
+      for (const restart of [false, true]) {
+        if (restart) await stage.restart({ flags });
+        await until('Status says so', async () => (await network())?.status === false);
+        const started = performance.now();
+        const failure = await failureOf(runPod(stage, 'refused'));
+        assert.equal(failure.code, 'NETWORK_FOLDER_NO_ANSWER', failure.message);
+        assert.ok(performance.now() - started < 10_000);
+        await until('the policies stay, with a problem', async () => {
+          const report = await metrics();
+          return /^portcullis_network_policies 1$/m.test(report) && /^portcullis_network_policy_problems 1$/m.test(report);
+        });
+        assert.equal((await fetch(`http://${address}/healthz`)).status, 200);
+      }
+    } finally {
+      for (const link of links) rmSync(link, { force: true });
+      dead.close();
+    }
+    await until('the network is ready again', async () => (await network())?.status === true);
+    await until('the policies are read again', async () => /^portcullis_network_policy_problems 0$/m.test(await metrics()));
+    await expectServing(stage, image);
+  });
 
   it('a file server that answers is read by copies of its files, and its changes count', { timeout: 120_000 }, async () => {
     // Any type of file system that is not on the list of those that need nobody will do, such as ext3, and needs no program.

@@ -1,4 +1,3 @@
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { largest } from '../../../base/lists/index.ts';
@@ -39,14 +38,13 @@ export function createCdiRegistry(folders: readonly string[], paths: HostPaths):
       // A link to the folder is the administrator's: /var/run is one on every system.
       const real = await paths.facts(folder).then((facts) => facts.path, unlessNoAnswer);
       if (real === undefined) continue;
-      const names = (await paths.names(real)).filter((name) => /\.(json|yaml)$/.test(name)).sort();
-      if (names.length > fileLimit) problems.push(`${folder}: it holds more than ${fileLimit} specs; the rest is not read`);
-      for (const name of names.slice(0, fileLimit)) {
+      const files = (await paths.folderFiles(real))
+        .filter(({ name }) => /^[^/]*\.(json|yaml)$/.test(name))
+        .toSorted((a, b) => (a.name < b.name ? -1 : 1));
+      if (files.length > fileLimit) problems.push(`${folder}: it holds more than ${fileLimit} specs; the rest is not read`);
+      for (const { name, version } of files.slice(0, fileLimit)) {
         const path = join(real, name);
-        const facts = await stat(path, { bigint: true }).catch(() => undefined);
-        if (facts === undefined) continue;
         seen.add(path);
-        const version = `${facts.ino} ${facts.size} ${facts.mtimeNs} ${facts.ctimeNs}`;
         const held = known.get(path);
         const read = held?.version === version ? held.read : await readSpecFile(path, paths);
         known.set(path, { version, read });

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { deviceOf } from './cached-device.ts';
+import { leadsElsewhere } from './folder-links.ts';
+
+describe('a folder leads', () => {
+  let top = '';
+  let folder = '';
+  let device = '';
+  beforeEach(() => {
+    top = mkdtempSync(join(tmpdir(), 'portcullis-links-'));
+    folder = join(top, 'folder');
+    mkdirSync(folder);
+    device = deviceOf(folder, () => true) ?? '';
+    assert.match(device, /^\d+:\d+$/);
+  });
+  afterEach(() => rmSync(top, { recursive: true }));
+
+  it('nowhere without links', () => {
+    writeFileSync(join(folder, 'a.yaml'), '');
+    mkdirSync(join(folder, 'inner'));
+    assert.equal(leadsElsewhere(folder, device), false);
+  });
+
+  it('nowhere by links to its own file system, as a ConfigMap has them', () => {
+    mkdirSync(join(folder, '..2026'));
+    writeFileSync(join(folder, '..2026/a.yaml'), '');
+    symlinkSync('..2026', join(folder, '..data'));
+    symlinkSync('..data/a.yaml', join(folder, 'a.yaml'));
+    assert.equal(leadsElsewhere(folder, device), false);
+  });
+
+  it('elsewhere by a link to a file of another file system, until the link is gone', () => {
+    symlinkSync('/proc/version', join(folder, 'a.yaml'));
+    assert.equal(leadsElsewhere(folder, device), true);
+    unlinkSync(join(folder, 'a.yaml'));
+    assert.equal(leadsElsewhere(folder, device), false);
+  });
+
+  it('elsewhere by a link to a link, and by a link in a folder of it', () => {
+    symlinkSync('/proc/version', join(top, 'outer'));
+    symlinkSync('../outer', join(folder, 'a.yaml'));
+    assert.equal(leadsElsewhere(folder, device), true);
+    unlinkSync(join(folder, 'a.yaml'));
+    mkdirSync(join(folder, 'inner'));
+    symlinkSync('/proc/version', join(folder, 'inner/a.conf'));
+    assert.equal(leadsElsewhere(folder, device), true);
+  });
+
+  it('elsewhere by links that have no end', () => {
+    symlinkSync('a.yaml', join(folder, 'a.yaml'));
+    assert.equal(leadsElsewhere(folder, device), true);
+  });
+
+  it('nowhere when it is not there', () => assert.equal(leadsElsewhere(join(folder, 'missing'), device), false));
+});

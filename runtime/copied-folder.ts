@@ -1,0 +1,126 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { isPortcullisError, reasonOf } from '../base/errors/index.ts';
+import type { FolderContent, FolderFile } from './host-paths/folder-files.ts';
+import type { HostPaths } from './host-paths/host-paths.ts';
+
+/** A folder of configuration on a file system that may not answer, and its copy on a disk of the daemon. */
+export interface CopiedFolder {
+  /**
+   * Makes the copy what the folder is. Reads only what has changed.
+   * @returns what could not be copied, one sentence each; the last copy of such a file stays
+   * @throws what {@link HostPaths} throws where the folder cannot be listed: the copy is as it was
+   */
+  follow(): Promise<readonly string[]>;
+}
+
+/** Of one file. Of one that is larger the copy has one byte more, so that whoever reads it refuses it, too. */
+const mostBytes = 16 * 1024 * 1024;
+/** Of a folder, as its readers have it. */
+const mostFiles = 65_536;
+const mostOfFolder = 128 * 1024 * 1024;
+/** Of one question: its answer is read by the main thread. */
+const batch = { files: 64, bytes: 1024 * 1024 };
+
+interface Copied {
+  readonly version: string;
+  readonly digest: string;
+  /** It had this version twice: a clock of a file system ticks coarsely, and a change may leave the version of a file as it was. */
+  readonly isSettled: boolean;
+}
+
+/** @param target is removed by whoever owns it */
+export function createCopiedFolder(folder: string, target: string, paths: Pick<HostPaths, 'folderFiles' | 'folderContents'>): CopiedFolder {
+  const have = new Map<string, Copied>();
+
+  /** The copy was once what the folder is. Before that, an empty folder would mean that nothing is wanted. */
+  let isWhole = false;
+
+  const put = async (name: string, text: string | undefined): Promise<void> => {
+    await mkdir(dirname(join(target, name)), { recursive: true, mode: 0o700 });
+    // Whole or not at all, by a name that nobody reads.
+    const draft = join(target, '.draft');
+    await writeFile(draft, text ?? '', { encoding: 'latin1', mode: 0o600 });
+    if (text === undefined) await truncate(draft, mostBytes + 1);
+    await rename(draft, join(target, name));
+  };
+
+  /** @returns why it is not copied */
+  const take = async ({ name, version }: FolderFile, content: FolderContent): Promise<string | undefined> => {
+    const before = have.get(name);
+    const problem = 'failed' in content ? content.failed : undefined;
+    // Whoever reads the copy of one that cannot be read, or is no plain file, has to refuse it: nobody may take it for removed.
+    const text = 'text' in content ? content.text : undefined;
+    const digest = text === undefined ? '' : createHash('sha256').update(text, 'latin1').digest('hex');
+    if (before === undefined || (problem === undefined && before.digest !== digest)) await put(name, text);
+    if (problem === undefined) have.set(name, { version, digest, isSettled: before?.version === version });
+    else have.set(name, { version: '', digest: before?.digest ?? '', isSettled: false });
+    return problem === undefined ? undefined : `${name}: ${problem}`;
+  };
+
+  const copyChanged = async (files: readonly FolderFile[]): Promise<string[]> => {
+    const changed = files.filter(({ name, version }) => {
+      const before = have.get(name);
+      return before?.version !== version || !before.isSettled;
+    });
+    const problems: string[] = [];
+    for (const some of batches(changed)) {
+      const contents = await paths.folderContents(
+        folder,
+        some.map(({ name }) => name),
+        mostBytes,
+      );
+      for (const [index, file] of some.entries()) {
+        const problem = await take(file, contents[index] ?? { failed: 'not read' });
+        if (problem !== undefined) problems.push(problem);
+      }
+    }
+    return problems;
+  };
+
+  const removeOthers = async (files: readonly FolderFile[]): Promise<void> => {
+    const names = new Set(files.map(({ name }) => name));
+    for (const name of have.keys())
+      if (!names.has(name)) {
+        await rm(join(target, name), { force: true });
+        have.delete(name);
+      }
+    const uppermost = new Set(files.map(({ name }) => name.split('/', 1)[0]));
+    for (const name of await readdir(target)) if (!uppermost.has(name)) await rm(join(target, name), { recursive: true, force: true });
+  };
+
+  return {
+    async follow() {
+      const files = await paths.folderFiles(folder);
+      const total = files.reduce((sum, { size }) => sum + Math.min(size, mostBytes), 0);
+      try {
+        if (files.length > mostFiles || total > mostOfFolder)
+          throw new Error(`it holds more than ${mostFiles} files or ${mostOfFolder / 1024 / 1024} MiB`);
+        await mkdir(target, { recursive: true, mode: 0o700 });
+        const problems = await copyChanged(files);
+        // Last: a file that gets another name is never missing.
+        await removeOthers(files);
+        isWhole = true;
+        return problems;
+      } catch (thrown) {
+        if (isPortcullisError(thrown) || !isWhole) throw thrown;
+        return [`it cannot be copied: ${reasonOf(thrown)}`];
+      }
+    },
+  };
+}
+
+function batches(files: readonly FolderFile[]): readonly (readonly FolderFile[])[] {
+  const all: FolderFile[][] = [];
+  let bytes = Infinity;
+  for (const file of files) {
+    const last = all.at(-1);
+    if (last === undefined || last.length >= batch.files || bytes + file.size > batch.bytes) {
+      all.push([file]);
+      bytes = 0;
+    } else last.push(file);
+    bytes += file.size;
+  }
+  return all;
+}
