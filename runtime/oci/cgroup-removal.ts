@@ -6,10 +6,17 @@ import { meansGone } from '../../base/process/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
 import { cgroupProcesses, rootOf } from './cgroups.ts';
 
-/** Removes empty cgroups, deepest first, in every hierarchy. One that is in use or gone is passed over. */
-export async function removeCgroups(mounts: CgroupMounts, paths: readonly string[]): Promise<void> {
+/**
+ * Removes empty cgroups, deepest first, in every hierarchy. One that is in use or gone is passed over.
+ * @param mayGo asked before each attempt
+ */
+export async function removeCgroups(
+  mounts: CgroupMounts,
+  paths: readonly string[],
+  mayGo: (path: string) => boolean = () => true,
+): Promise<void> {
   for (const path of [...paths].sort((a, b) => b.length - a.length)) {
-    await Promise.all(foldersOf(mounts, path).map(removeEmpty));
+    await Promise.all(foldersOf(mounts, path).map((folder) => removeEmpty(folder, () => mayGo(path))));
   }
 }
 
@@ -26,9 +33,10 @@ export async function removeCgroupTree(mounts: CgroupMounts, path: string): Prom
 }
 
 /** Until a cgroup is gone: its last process has ended, and the kernel may still answer EBUSY. One that is in use is passed over. */
-async function removeEmpty(folder: string): Promise<void> {
+async function removeEmpty(folder: string, mayGo: () => boolean = () => true): Promise<void> {
   for (const waitMs of [0, 1, 5, 25, 125]) {
     if (waitMs > 0) await pause(waitMs);
+    if (!mayGo()) return;
     try {
       return await rmdir(folder);
     } catch (thrown) {

@@ -54,10 +54,17 @@ function realEffects(parts: {
   readonly requireUserNamespaces: (runtimeHandler: string) => Promise<void>;
 }): SandboxEffects {
   const { stateDir, kernel, network, pool, cgroups } = parts;
+  /** Whether another pod may be about to make a container in a cgroup. */
+  const isUsed = (path: string, sandboxId: string): boolean =>
+    parts
+      .sandboxes()
+      .some(
+        ({ id, phase, cgroupParent }) =>
+          id !== sandboxId && (phase === 'creating' || phase === 'ready') && `${cgroupParent}/`.startsWith(`${path}/`),
+      );
   /** Slices that hold no process and that no other pod may be about to use: ending one ends all in it. */
-  const unused = async (slices: readonly string[]): Promise<string[]> => {
-    const users = parts.sandboxes().filter((record) => record.phase === 'creating' || record.phase === 'ready');
-    const free = slices.filter((slice) => !users.some(({ cgroupParent }) => `${cgroupParent}/`.startsWith(`${slice}/`)));
+  const unused = async (slices: readonly string[], sandboxId: string): Promise<string[]> => {
+    const free = slices.filter((slice) => !isUsed(slice, sandboxId));
     const populated = await Promise.all(free.map(async (slice) => (await cgroupProcesses(cgroups, slice)).length > 0));
     return free.filter((_, index) => !populated[index]);
   };
@@ -109,14 +116,15 @@ function realEffects(parts: {
           .map((_, index) => '/' + prefixes.slice(0, index + 1).join('/'))
           .filter((prefix) => missing.has(prefix) || known.has(prefix) || ours.has(prefix));
       },
-      remove: async (paths) => {
+      remove: async ({ id, ownedCgroups: paths }) => {
         // A folder of systemd's goes by systemd alone, which would still count on it.
         const slices = parts.cgroupDriver === 'systemd' ? paths.filter((path) => path.endsWith('.slice')) : [];
-        const ended = await unused(slices);
+        const ended = await unused(slices, id);
         await stopSlices(parts.startProgram, ended);
         // In the hierarchies of version 1 that systemd does not use, the runtime made their folders: they would pass for somebody else's.
         const left = cgroups.version === 1 ? ended : [];
-        await removeCgroups(cgroups, [...paths.filter((path) => !slices.includes(path)), ...left]);
+        // An OCI runtime makes a container's cgroup folder by folder: its parent must not go in between.
+        await removeCgroups(cgroups, [...paths.filter((path) => !slices.includes(path)), ...left], (path) => !isUsed(path, id));
       },
     },
     infra: parts.infra,

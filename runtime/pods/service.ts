@@ -45,7 +45,8 @@ export interface SandboxEffects {
     place(asked: string, sandboxId: string): string;
     /** Those of `path` and its parents that do not exist, or exist only because of pods of ours. */
     owned(path: string): readonly string[];
-    remove(paths: readonly string[]): Promise<void>;
+    /** Those that the pod owns and that no other pod may be about to use. One that is in use stays. */
+    remove(record: Pick<SandboxRecord, 'id' | 'ownedCgroups'>): Promise<void>;
   };
   /** Processes that hold shared PID namespaces. */
   readonly infra: InfraEffects;
@@ -211,7 +212,7 @@ export function createSandboxService(parts: {
   const takeBack = async (record: SandboxRecord, mayBeReady = false): Promise<void> => {
     if (mayBeReady && records.get(record.id) !== undefined) await records.put(record).catch(unlessGone);
     await releaseAll(record);
-    await effects.cgroups.remove(record.ownedCgroups);
+    await effects.cgroups.remove(record);
     await records.delete(record.id);
   };
 
@@ -222,7 +223,7 @@ export function createSandboxService(parts: {
     if (record.phase !== 'stopping') await records.put(stopping);
     await containers.stopAllOf(id);
     await releaseAll(stopping);
-    await effects.cgroups.remove(stopping.ownedCgroups);
+    await effects.cgroups.remove(stopping);
     await records.put({ ...withoutInfra(stopping), phase: nextSandboxPhase('stopping', 'resources-released') });
   };
   const removeLocked = async (id: string): Promise<void> => {
@@ -230,7 +231,7 @@ export function createSandboxService(parts: {
     if (record === undefined) return;
     await stopLocked(id);
     await containers.removeAllOf(id);
-    await effects.cgroups.remove(record.ownedCgroups);
+    await effects.cgroups.remove(record);
     await records.delete(id);
     lostPods.delete(id);
   };

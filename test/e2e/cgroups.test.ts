@@ -88,6 +88,18 @@ describe('cgroups of pods', () => {
     assert.equal(stand(`${stage.cgroupParent}/new`), false);
   });
 
+  it('a parent stays while a pod that has no container yet may use it', async () => {
+    const parent = `${stage.cgroupParent}/shared`;
+    const [first, second] = [await podBelow('busy', parent), await podBelow('waiting', parent)];
+    await sleeper(first);
+    await removePod(stage, first);
+    assert.ok(roots.every((root) => existsSync(root + parent)));
+    const id = await sleeper(second);
+    assert.deepEqual(await pathsOf(id), [`${parent}/${id}`]);
+    await removePod(stage, second);
+    assert.equal(stand(parent), false);
+  });
+
   it('a slice of systemd is refused, with what to set', async () => {
     const failure = await failureOf(podBelow('slice', 'kubepods-burstable-pod1.slice'));
     assert.deepEqual([failure.code, failure.kind], ['RUNTIME_BAD_CGROUP_PARENT', 'invalid']);
