@@ -141,7 +141,7 @@ function connectionText(found: Explained): string {
 
 const indented = (text: string): string => `${text.replaceAll(/^/gmu, '  ')}\n`;
 
-/** docs/networking.md, What was denied */
+/** docs/networking.md, Denied traffic */
 const meanings: Readonly<Record<string, string>> = {
   'network.none': 'the class of the link: its containers’ profiles have no network, or none was started',
   'network.address': 'sent with a MAC or IP address that is not the pod’s, or no IP: no rule allows that',

@@ -7,7 +7,7 @@ import { createFixture, eventually, inPrivateNetns, shell, tried } from '../atta
 import type { Fixture, Pod } from '../attach/engine.fixture.ts';
 import type { NetworkEngine } from '../types.ts';
 
-/** docs/networking.md, "What NET_ADMIN reaches": with a user namespace of the pod's own nothing of the host; without one the kernel lets it. */
+/** docs/networking.md, "NET_ADMIN and NET_RAW": with a user namespace of the pod's own nothing of the host; without one the kernel lets it. */
 const program = join(import.meta.dirname, 'fixtures', 'host_links.py');
 
 if (inPrivateNetns(import.meta.filename)) {

@@ -14,10 +14,12 @@ export function configurationReference(): string {
 
 # Configuration
 
-The daemon reads \`${defaultConfigFile}\`, or the file given with \`--config\`. It is YAML; every option has a default, so the default file need not exist.
-Flags win over the file. \`portcullis daemon --print-config\` prints the effective configuration, itself a valid file, and exits.
-A wrong file stops the start with status 2 and names every problem as \`file:line:column\`.
-Relative paths in the file are relative to its folder; those of flags, to the working folder.
+The daemon reads its options from \`${defaultConfigFile}\`, or from the file given with \`--config\`. The file is YAML. Every option has a default, so the default file need not exist.
+
+- Flags take precedence over the file.
+- \`portcullis daemon --print-config\` prints the effective configuration, which is itself a valid file, and exits.
+- If the file has a mistake, the daemon does not start. It exits with status 2 and reports every problem as \`file:line:column\`.
+- Relative paths in the file are relative to its folder. Relative paths in flags are relative to the working folder.
 
 ## Options
 
@@ -31,31 +33,35 @@ ${rows.join('\n')}
 | --- | --- | --- |
 ${flagRows.join('\n')}
 
-\`--registry-mirror\` implies \`origin: false\`. \`--runtime\` adds a handler or replaces the one of that name; \`runtimes\` in the file replaces the default ones.
+\`--registry-mirror\` implies \`origin: false\`. \`--runtime\` adds a handler or replaces the handler of that name. \`runtimes\` in the file replaces the default handlers.
 
 ## Proxies, authorities and redirects
 
-Everything that is asked over HTTP (registries, trust and TUF repositories, signing services, lookaside stores, OCSP, CRL, time stamps, the Kubernetes API) takes these from
-the environment of the daemon or command:
+The daemon and the commands take proxies and authorities from these variables of their environment. The variables apply to all requests over HTTP: to registries, trust and TUF
+repositories, signing services, lookaside stores, OCSP, CRL, time stamps and the Kubernetes API.
 
 | variable | meaning |
 | --- | --- |
-| \`HTTPS_PROXY\`, \`HTTP_PROXY\` | The proxy for https and for plain HTTP: \`http://HOST:PORT\` or \`https://…\`, which may hold a user and a password; \`http://\` may be left out. Other kinds are refused, and nothing is asked. |
-| \`NO_PROXY\` | What is asked directly, separated by commas: \`*\`, an address, a network such as \`10.0.0.0/8\`, a name with all names below it, \`.name\` for those below it alone. Addresses and names may have a port. Networks and addresses are compared with addresses in URLs, not with what names resolve to. |
+| \`HTTPS_PROXY\`, \`HTTP_PROXY\` | The proxy for https and for plain HTTP: \`http://HOST:PORT\` or \`https://…\`, which may hold a user and a password. You can leave out \`http://\`. Portcullis refuses any other type of proxy, and then sends no request. |
+| \`NO_PROXY\` | The hosts that Portcullis contacts directly, separated by commas: \`*\`, an address, a network such as \`10.0.0.0/8\`, a name with all names below it, or \`.name\` for only the names below it. Addresses and names may have a port. Networks and addresses are compared with addresses in URLs, not with the addresses that names resolve to. |
 | \`SSL_CERT_FILE\` | A file of authorities (PEM) instead of the system’s, such as \`/etc/ssl/certs/ca-certificates.crt\`. |
 | \`SSL_CERT_DIR\` | Folders of authorities, separated by colons, instead of \`/etc/ssl/certs\` and \`/etc/pki/tls/certs\`. |
 
-Upper case counts before lower case, as in Kubernetes’ own programs. Loopback is never asked through a proxy. With systemd, set the variables by \`systemctl edit portcullisd\`.
+A variable in upper case takes precedence over the same variable in lower case, as in Kubernetes’ own programs. Portcullis never contacts loopback through a proxy. With systemd, set the variables by \`systemctl edit portcullisd\`.
 
-A server is believed by Node’s authorities, those of \`NODE_EXTRA_CA_CERTS\`, those of the system, and those of its own folder in \`registries.certificates\`; the API server by the
-authority of its kubeconfig alone, where that names one. Changed files are found within 30 seconds. A file or certificate that cannot be read is left out with a warning.
+Portcullis trusts a server by these authorities: Node’s, those of \`NODE_EXTRA_CA_CERTS\`, those of the system, and those of the server’s own folder in \`registries.certificates\`. If the kubeconfig names an authority, Portcullis trusts
+the API server by that authority only. It finds changed files within 30 seconds. It leaves out a file or certificate that it cannot read, and logs a warning.
 
-A redirect of a GET or HEAD is followed at most five times, never from https to plain HTTP, never to an address that holds a user, and never to loopback, link-local, multicast or
-metadata addresses, in whatever spelling and also behind a name, unless the server itself is on loopback (or link-local) and so is the target. The same holds for token services that a
-registry names. Credentials stay at the scheme, host and port they are for. Private networks are not excluded. Behind a proxy, names are resolved by the proxy: there only addresses in
-the URL are judged. Signing services, time stamp authorities, OCSP, CRL, TUF repositories and the Kubernetes API are asked without following redirects.
+Portcullis follows at most five redirects of a GET or HEAD. It never follows a redirect:
 
-etcd (\`network.overlay\`) and the exporter of traces have clients of their own, to which this section does not apply.
+- from https to plain HTTP
+- to an address that holds a user
+- to a loopback, link-local, multicast or metadata address, in any spelling and also behind a name, unless the server itself is on loopback (or link-local) and so is the target
+
+The same rules apply to token services that a registry names. Credentials stay at the scheme, host and port that they are for. Private networks are not excluded. Behind a proxy, the proxy
+resolves names, so Portcullis judges only addresses in the URL. Portcullis follows no redirects of signing services, time stamp authorities, OCSP, CRL, TUF repositories and the Kubernetes API.
+
+This section does not apply to etcd (\`network.overlay\`) and the exporter of traces, which have their own clients.
 
 ## Example
 
