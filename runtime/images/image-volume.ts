@@ -2,14 +2,13 @@ import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
+import { keyedLock } from '../state/keyed-lock.ts';
 import { errnoOf, wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
 import { joined, mayHold, readLayerList } from './layer-list.ts';
 import type { LayerList } from './layer-list.ts';
 import { dropMappedLayers, withMappedLayers } from './mapped-layers.ts';
 import type { RootfsShelf } from './rootfs.ts';
-import { createSerial } from './serial.ts';
-import type { Serial } from './serial.ts';
 import type { Trash } from './trash.ts';
 import type { LayerMapping } from './types.ts';
 
@@ -34,14 +33,8 @@ export interface VolumeShelf {
 export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, trash: Trash, log: Logger): Promise<VolumeShelf> {
   /** By container: the layer folders of all its volumes. */
   const held = new Map<string, LayerList>();
-  const turns = new Map<string, Serial>();
+  const inTurn = keyedLock();
   for (const id of await readdir(folders.volumes)) held.set(id, await heldBy(`${folders.volumes}/${id}`, log));
-
-  const inTurn = <T>(id: string, body: () => Promise<T>): Promise<T> => {
-    const turn = turns.get(id) ?? createSerial();
-    turns.set(id, turn);
-    return turn(body);
-  };
 
   return {
     async mount(id, index, imageId, layers, mapping) {
@@ -81,7 +74,6 @@ export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, tra
         }
         await trash.discard(folder);
         held.delete(id);
-        turns.delete(id);
       }),
     uses(folder) {
       for (const list of held.values()) if (mayHold(list, folder)) return true;

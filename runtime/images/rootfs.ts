@@ -3,6 +3,7 @@ import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
+import { keyedLock } from '../state/keyed-lock.ts';
 import { errnoOf, imageError, wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
 import { joined, mayHold, noList, readLayerList } from './layer-list.ts';
@@ -18,8 +19,6 @@ import {
 } from './mapped-layers.ts';
 import type { MappedRoots } from './mapped-layers.ts';
 import { settleAll } from '../state/settle.ts';
-import { createSerial } from './serial.ts';
-import type { Serial } from './serial.ts';
 import type { Trash } from './trash.ts';
 import type { LayerMapping, Rootfs } from './types.ts';
 
@@ -51,7 +50,7 @@ export async function openRootfsShelf(
   log: Logger,
 ): Promise<RootfsShelf> {
   const held = new Map<string, LayerList>();
-  const turns = new Map<string, Serial>();
+  const inTurn = keyedLock();
   /** Cut off before their lists were written: nobody knows what stands below their mounts by now. */
   const unlisted = new Set<string>();
   for (const id of await readdir(folders.rootfs)) {
@@ -65,12 +64,6 @@ export async function openRootfsShelf(
     held.set(id, isMounted(mappedRoots, folders, id) ? undefined : []);
     unlisted.add(id);
   }
-
-  const inTurn = <T>(id: string, body: () => Promise<T>): Promise<T> => {
-    const turn = turns.get(id) ?? createSerial();
-    turns.set(id, turn);
-    return turn(body);
-  };
 
   async function mount(
     id: string,
@@ -159,11 +152,7 @@ export async function openRootfsShelf(
         }
       });
     },
-    remove: (id) =>
-      inTurn(id, async () => {
-        await remove(id);
-        turns.delete(id);
-      }),
+    remove: (id) => inTurn(id, () => remove(id)),
     uses(folder) {
       for (const list of held.values()) if (mayHold(list, folder)) return true;
       return false;
