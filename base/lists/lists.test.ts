@@ -23,7 +23,9 @@ test('the largest and the smallest are those of Math, of any number', () => {
   fc.assert(
     fc.property(fc.array(fc.double()), (numbers) => {
       assert.equal(largest(numbers), Math.max(...numbers));
-      assert.equal(smallest(new Set(numbers)), Math.min(...numbers));
+      // A set has 0 in the place of -0.
+      const set = new Set(numbers);
+      assert.equal(smallest(set), Math.min(...set));
     }),
   );
   assert.deepEqual([largest(many), smallest(many)], [many.length - 1, 0]);

@@ -62,8 +62,8 @@ describe('plugin calls in the engine’s thread', () => {
   let worker: Worker;
   /** The greeting and the answer of a call. */
   let whole = '';
-  /** Acts that were done, and how many may be done: an act waits for that, so nothing here depends on how fast the machine is. */
-  const counted = new Int32Array(new SharedArrayBuffer(8));
+  /** Acts that were done, how many may be done (an act waits for that, so nothing here depends on how fast the machine is), and acts that have begun. */
+  const counted = new Int32Array(new SharedArrayBuffer(12));
   const allowActs = (count: number): void => {
     Atomics.store(counted, 1, count);
     Atomics.notify(counted, 1);
@@ -79,6 +79,7 @@ describe('plugin calls in the engine’s thread', () => {
       // The door puts acts off for 100 ms at most while callers come: on a busy machine that passes between two of them.
       performance.now = () => 0;
       const act = () => {
+        Atomics.add(counted, 2, 1);
         for (let allowed; Atomics.load(counted, 0) >= (allowed = Atomics.load(counted, 1));) Atomics.wait(counted, 1, allowed);
         Atomics.add(counted, 0, 1);
       };
@@ -101,15 +102,17 @@ describe('plugin calls in the engine’s thread', () => {
   it('greets everybody who comes before it has acted for all of them', async () => {
     let greeted = 0;
     let sent = 0;
-    const many = Array.from({ length: 40 }, (_, index) =>
+    const ask = (index: number): Promise<string> =>
       answered(
         socket,
         del(`c${String(index)}`),
         () => (greeted += 1),
         () => (sent += 1),
-      ),
-    );
-    // The first act holds the door until all have asked.
+      );
+    // Alone, its act holds the door until all others have asked.
+    const many = [ask(0)];
+    for (const end = performance.now() + 60_000; Atomics.load(counted, 2) === 0 && performance.now() < end;) await sleep(10);
+    for (let index = 1; index < 40; index += 1) many.push(ask(index));
     for (const end = performance.now() + 60_000; sent < 40 && performance.now() < end;) await sleep(10);
     // In turns without a look in between the last one would be greeted after 39 acts.
     allowActs(14);

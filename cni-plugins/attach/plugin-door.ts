@@ -59,7 +59,8 @@ const longestPause = 100;
 
 /**
  * One act in a round of the loop, and none in a round in which somebody came: libuv accepts one connection a round, and whoever waits two seconds for its
- * greeting goes its own way (serve/frames.ts). The first call of all acts at once.
+ * greeting goes its own way (serve/frames.ts). That holds for the first call of all as well: where each acted at once, the last of many would be
+ * greeted after the acts of all others.
  */
 function createTurns(): Turns {
   const waiting: (() => void)[] = [];
@@ -80,11 +81,11 @@ function createTurns(): Turns {
   };
   return {
     take: async (act) => {
-      if (busy) await new Promise<void>((resolve) => waiting.push(resolve));
-      else {
+      await new Promise<void>((resolve) => {
+        waiting.push(resolve);
+        if (!busy) setImmediate(next);
         busy = true;
-        setImmediate(next);
-      }
+      });
       try {
         return await act();
       } finally {
