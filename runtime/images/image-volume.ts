@@ -44,7 +44,11 @@ export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, tra
       const tree = `${folder}/tree`;
       return inTurn(id, async () => {
         try {
-          if (isMountpoint(tree)) return tree;
+          if (isMountpoint(tree)) {
+            // An earlier run may have been killed before it took them away.
+            if (mapping !== undefined) await dropMappedLayers(kernel, folder);
+            return tree;
+          }
           await mkdir(tree, { recursive: true, mode: 0o700 });
           await writeFile(`${folder}/layers.json`, JSON.stringify({ imageId, layers }), { mode: 0o600 });
           const overlay = (lower: readonly string[]): Promise<void> => kernel.mountOverlay({ lower, target: tree });

@@ -33,6 +33,7 @@ const found: readonly (readonly [kind: (typeof kinds)[number], seed: number])[] 
   ['attachments', 415],
   ['attachments', 642],
   ['attachments', 5_120],
+  ['images', 9_100_074],
 ];
 
 describe('a history that found a defect', () => {
