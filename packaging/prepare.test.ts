@@ -211,7 +211,7 @@ describe('the launchers', () => {
       '--memory-pool-timeout=1',
       '--expose-gc',
     ]);
-    assert.deepEqual(started.malloc.toSorted(), ['MALLOC_ARENA_MAX=1', 'MALLOC_MMAP_THRESHOLD_=262144', 'MALLOC_TRIM_THRESHOLD_=4194304']);
+    assert.deepEqual(started.malloc.toSorted(), ['MALLOC_ARENA_MAX=1']);
   });
 
   it('give the trust service its memory settings, and other commands of trust none', () => {
