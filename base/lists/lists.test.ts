@@ -23,7 +23,7 @@ test('the largest and the smallest are those of Math, of any number', () => {
   fc.assert(
     fc.property(fc.array(fc.double()), (numbers) => {
       assert.equal(largest(numbers), Math.max(...numbers));
-      // A set has 0 in the place of -0.
+      // A set stores -0 as 0.
       const set = new Set(numbers);
       assert.equal(smallest(set), Math.min(...set));
     }),

@@ -57,7 +57,7 @@ export async function startHelper(startProgram: StartProgram): Promise<Helper> {
     try {
       reply = parseJson(line) as Reply | 'ready';
     } catch {
-      // Cut off: the process was killed while it wrote. Its end is told by `exited`.
+      // The process was killed while it wrote this answer; `exited` then rejects the question.
       return;
     }
     if (reply === 'ready') opened.resolve();
