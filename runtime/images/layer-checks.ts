@@ -3,7 +3,7 @@ import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { errnoOf, imageError } from './failures.ts';
 import { hexOf } from './folders.ts';
 import { chainIds } from './layers.ts';
-import type { LayerShelf } from './layers.ts';
+import type { LayerClaim, LayerShelf } from './layers.ts';
 import type { ImageLimits } from './limits.ts';
 import { publish } from './publish.ts';
 import type { PublishParts } from './publish.ts';
@@ -81,20 +81,45 @@ export function createLayerChecks(parts: LayerCheckParts, found: Iterable<string
   }
 
   async function restore(row: LayerRow): Promise<void> {
-    // What the layers below must be is only read of a layer that depends on them, and those are older: no check waits for itself.
-    if (row.dependent) await ensure(lowersOf(records.list(), row));
-    const lowers = lowersOf(records.list(), row);
+    const lowers = row.dependent ? await claimLowers(row) : [];
+    try {
+      await unpackAgain(row, lowers);
+    } finally {
+      for (const lower of lowers) await lower.release();
+    }
+  }
+
+  /**
+   * Claims the layers below a dependent layer, top-most first, once they are whole. Without a claim, the removal of the image would
+   * delete them while the layer is unpacked on them.
+   */
+  async function claimLowers(row: LayerRow): Promise<readonly LayerClaim[]> {
+    for (;;) {
+      // The layers below are older than the layer: no check waits for itself.
+      await ensure(lowersOf(records.list(), row));
+      const claims = lowersOf(records.list(), row).map((folder) => layers.claimFolder(folder));
+      const claimed = claims.filter((claim) => claim !== undefined);
+      if (claimed.length === claims.length) return claimed;
+      for (const claim of claimed) await claim.release();
+      const removal = layers.withdrawing();
+      if (removal === undefined) throw new Error('a layer below it is not recorded');
+      await removal;
+    }
+  }
+
+  async function unpackAgain(row: LayerRow, lowers: readonly LayerClaim[]): Promise<void> {
     const begun = parts.sync.era();
     const staging = `${folders.staging}/${row.folder}.${randomUUID()}`;
     const request = {
       blob: `${folders.blobs}/${hexOf(row.blobDigest)}`,
       staging,
       diffId: row.diffId,
-      lowest: lowers.length === 0,
+      lowest: row.dependent ? lowers.length === 0 : lowersOf(records.list(), row).length === 0,
       limits: parts.limits,
     };
     try {
-      const unpacked = await pool.unpack(request, () => Promise.resolve(lowers.map((folder) => `${folders.layers}/${folder}/fs`)));
+      const roots = lowers.map((lower) => `${folders.layers}/${lower.row().folder}/fs`);
+      const unpacked = await pool.unpack(request, () => Promise.resolve(roots));
       if (unpacked.manifestSha256 !== row.manifestSha256) throw new Error('its blob no longer gives the recorded files');
       const move = { kind: 'rename', from: staging, to: `${folders.layers}/${row.folder}` } as const;
       await publish(parts, [{ pendingMove: () => move, published: () => undefined, begun }]);

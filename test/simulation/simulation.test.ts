@@ -34,6 +34,7 @@ const found: readonly (readonly [kind: (typeof kinds)[number], seed: number])[] 
   ['attachments', 642],
   ['attachments', 5_120],
   ['images', 9_100_074],
+  ['images', 9_100_961],
 ];
 
 describe('a history that found a defect', () => {
