@@ -6,6 +6,7 @@ export { openDatabase } from './database.ts';
 export { makeFolder, makeFolderSync } from './make-folder.ts';
 export { lockFolder } from './folder-lock.ts';
 export type { FolderLock } from './folder-lock.ts';
+export { readPlainFile } from './plain-file.ts';
 export { openReadOnly } from './read-only.ts';
 export type { ReadOnlyDatabase } from './read-only.ts';
 export { dropAbandonedWrites, dropOldAbandonedWrites, writeFileAtomic } from './atomic-file.ts';

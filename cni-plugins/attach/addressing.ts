@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { readPlainFile } from '../../base/storage/index.ts';
 import { networkOf, parseIp, parsePrefix } from '../spec/address.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { LeasedAddress, Resource } from '../plugins/contract.ts';
@@ -107,9 +107,11 @@ export function createAddressing(database: NetworkDatabase): Addressing {
   };
 }
 
+const mostDnsBytes = 1024 * 1024;
+
 function dnsOf(path: string): CniResult['dns'] {
   try {
-    return parseResolvConf(readFileSync(path, 'utf8'));
+    return parseResolvConf(readPlainFile(path, mostDnsBytes));
   } catch (thrown) {
     throw new PortcullisError({
       code: 'NETWORK_CONFIG_INVALID',

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -155,6 +155,15 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     );
     await fixture.call('NetworkDriver.DeleteNetwork', { NetworkID });
     assert.deepEqual(fixture.left(), []);
+  });
+
+  test('a conflist that is a FIFO is refused, and no other request waits for it', async () => {
+    const fifo = join(fixture.folder, 'fifo.conflist');
+    execFileSync('mkfifo', [fifo]);
+    assert.match(
+      await fixture.refused('NetworkDriver.CreateNetwork', { NetworkID: id('4'), Options: generic({ conflist: fifo }), IPv4Data: [] }),
+      /NETWORK_CNM_OPTION.*not a regular file|not a regular file.*NETWORK_CNM_OPTION/u,
+    );
   });
 
   test(

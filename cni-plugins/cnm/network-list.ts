@@ -1,6 +1,6 @@
-import { readFileSync, statSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
+import { readPlainFile } from '../../base/storage/index.ts';
 import { isOurs, networksIn } from '../attach/networks.ts';
 import { bareType } from '../attach/plugin-type.ts';
 import { macText } from '../netlink/link-settings.ts';
@@ -115,8 +115,7 @@ function findList(conflist: string, plugins: string, confDir: string): { readonl
 
 function textOf(file: string): string {
   try {
-    if (statSync(file).size > maxBytes) throw new Error(`larger than ${maxBytes} bytes`);
-    return readFileSync(file, 'utf8');
+    return readPlainFile(file, maxBytes);
   } catch (thrown) {
     throw badOption(`conflist=${file}`, reasonOf(thrown), 'give a file that root can read on the host of the driver');
   }
