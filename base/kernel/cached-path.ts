@@ -34,6 +34,13 @@ export interface CachedFile {
 }
 
 /**
+ * How often a path is looked up before it counts as unknown, at some microseconds each. The kernel answers EAGAIN for a path that is not
+ * cached, and also for a cached one when anything on the machine is mounted or renamed meanwhile (fs/namei.c, `try_to_unlazy`): beside
+ * three processes that mount, one look-up in a hundred.
+ */
+const mostLooks = 8;
+
+/**
  * Looks a path up in the kernel's caches alone (openat2(2), RESOLVE_CACHED, Linux 5.12), so that it never waits for a file system, its server or
  * its disk: it may be called on the main thread, with any path.
  * @returns `missing`: the kernel knows that nothing is there (ENOENT, ENOTDIR); undefined: the caches do not say, or the kernel is older
@@ -42,9 +49,14 @@ export function cachedFile(path: string, options: { readonly followLink: boolean
   const how = Buffer.alloc(STRUCT_OPEN_HOW_SIZE);
   how.writeBigUInt64LE(BigInt(O_PATH | O_CLOEXEC | (options.followLink ? 0 : O_NOFOLLOW)), 0);
   how.writeBigUInt64LE(BigInt(RESOLVE_CACHED | RESOLVE_NO_MAGICLINKS), 16);
-  const fd = c.openat2(SYS_openat2, AT_FDCWD, cString(path, 'openat2'), how, how.length);
+  const name = cString(path, 'openat2');
+  let fd = -1;
+  let errno: number = system.errno.EAGAIN;
+  for (let look = 0; fd < 0 && errno === system.errno.EAGAIN && look < mostLooks; look += 1) {
+    fd = c.openat2(SYS_openat2, AT_FDCWD, name, how, how.length);
+    errno = fd < 0 ? lastErrno() : 0;
+  }
   if (fd < 0) {
-    const errno = lastErrno();
     return errno === system.errno.ENOENT || errno === system.errno.ENOTDIR ? 'missing' : undefined;
   }
   try {

@@ -1,3 +1,4 @@
+import { readlinkSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import {
   O_DIRECTORY,
@@ -31,12 +32,25 @@ export function deviceOf(path: string, needsNobody: (device: string) => boolean)
     const asks = askName(unknown);
     if (asks === 'missing') return holder;
     if (asks === 'mounted') return undefined;
-    if (cachedFile(unknown, { followLink: true }) === undefined) return undefined;
+    if (cachedFile(unknown, { followLink: true }) === undefined && !isLinkReadLately(unknown)) return undefined;
   }
   return undefined;
 }
 
 const mostNames = 64;
+
+/**
+ * Reads a link, and looks again: the caches do not follow one whose access time the kernel has to write first, which is so once a day
+ * (mount(8), `relatime`) and for a link that nobody has followed yet.
+ */
+function isLinkReadLately(path: string): boolean {
+  try {
+    readlinkSync(path);
+  } catch {
+    return false;
+  }
+  return cachedFile(path, { followLink: true }) !== undefined;
+}
 
 /**
  * Asks the file system of a folder for a name in it, which the kernel's caches know from then on. A link is not followed, and what is mounted there is

@@ -3,8 +3,12 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, unlinkSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { deviceOf } from './cached-device.ts';
 import { leadsElsewhere } from './folder-links.ts';
+
+/** Of the file system's clock. */
+const tickMs = 30;
 
 describe('a folder leads', () => {
   let top = '';
@@ -31,6 +35,20 @@ describe('a folder leads', () => {
     symlinkSync('..2026', join(folder, '..data'));
     symlinkSync('..data/a.yaml', join(folder, 'a.yaml'));
     assert.equal(leadsElsewhere(folder, device), false);
+  });
+
+  it('nowhere by a path with a link that nobody has followed yet', async () => {
+    symlinkSync('folder', join(top, 'link'));
+    symlinkSync('folder', join(top, 'another'));
+    await pause(tickMs);
+    assert.equal(
+      deviceOf(join(top, 'link'), () => true),
+      device,
+    );
+    assert.equal(
+      deviceOf(join(top, 'another/none/below'), () => true),
+      device,
+    );
   });
 
   it('elsewhere by a link to a file of another file system, until the link is gone', () => {
