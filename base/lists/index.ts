@@ -1,2 +1,3 @@
 export { append } from './append.ts';
+export { closest } from './closest.ts';
 export { largest, smallest } from './extremes.ts';

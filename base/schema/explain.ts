@@ -1,5 +1,5 @@
 import type { ErrorObject } from 'ajv';
-import { closest } from './closest.ts';
+import { closest } from '../lists/index.ts';
 
 /** One ajv error in words. `extra` is a field below the error's own path that the position should show. */
 export function explain(error: ErrorObject): { readonly message: string; readonly fix?: string; readonly extra?: string } {

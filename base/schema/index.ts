@@ -1,4 +1,3 @@
-export { closest } from './closest.ts';
 export { parseDocuments } from './parse.ts';
 export { validate } from './validate.ts';
 export { formatProblems } from './format.ts';

@@ -1,6 +1,6 @@
 import { test } from 'node:test';
 import { assertNearLinear, assertNearLinearWork } from '../../test/fixtures/cost.ts';
-import { closest } from './closest.ts';
+import { closest } from '../lists/index.ts';
 import { parseDocuments } from './parse.ts';
 import { sameValue } from './same-value.ts';
 import { validate } from './validate.ts';

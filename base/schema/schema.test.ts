@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { closest, editDistance } from './closest.ts';
 import { formatProblems, parseDocuments, validate } from './index.ts';
 import type { JsonSchema } from './index.ts';
 
@@ -268,26 +267,5 @@ describe('a text that cannot be read', () => {
     assert.equal(({} as { polluted?: boolean }).polluted, undefined);
     assert.ok(documents[0] !== undefined);
     assert.match(formatProblems(validate(documents[0], schema)), /unknown field `__proto__`/);
-  });
-});
-
-describe('the closest word', () => {
-  it('is a slip away, not a guess', () => {
-    assert.equal(closest('imagess', ['images', 'allow']), 'images');
-    assert.equal(closest('IMAGES', ['images']), 'images');
-    assert.equal(closest('naem', ['name', 'size']), 'name');
-    assert.equal(closest('x', ['name', 'id']), undefined);
-    assert.equal(closest('to', ['by']), undefined);
-  });
-
-  it('is measured by a distance', () => {
-    fc.assert(
-      fc.property(fc.string({ maxLength: 12 }), fc.string({ maxLength: 12 }), (a, b) => {
-        const distance = editDistance(a, b);
-        assert.equal(distance, editDistance(b, a));
-        assert.equal(distance === 0, a === b);
-        assert.ok(distance <= Math.max(a.length, b.length) && distance >= Math.abs(a.length - b.length));
-      }),
-    );
   });
 });

@@ -1,4 +1,4 @@
-import { closest } from '../../base/schema/index.ts';
+import { closest } from '../../base/lists/index.ts';
 import type { Effects, Entitlement } from './entitlement.ts';
 import { HOST_ENTITLEMENTS } from './host.ts';
 import { KERNEL_ENTITLEMENTS } from './kernel.ts';

@@ -1,5 +1,4 @@
-import { append } from '../../base/lists/index.ts';
-import { closest } from '../../base/schema/index.ts';
+import { append, closest } from '../../base/lists/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { CAPABILITIES } from '../capabilities/names.ts';

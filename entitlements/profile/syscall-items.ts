@@ -1,5 +1,5 @@
 import type { PathSegment } from '../../base/schema/index.ts';
-import { closest } from '../../base/schema/index.ts';
+import { closest } from '../../base/lists/index.ts';
 import { argumentTest, maxOf } from '../seccomp/argument-test.ts';
 import type { ArgumentTest, Width } from '../seccomp/argument-test.ts';
 import { callSet, wholeCalls } from '../seccomp/call-set.ts';
