@@ -296,6 +296,34 @@ exit 0
     assert.deepEqual(rows(), nothing);
   });
 
+  test('a field that no plugin knows is refused by ADD and STATUS; what exists is checked and deleted all the same', async () => {
+    const pod = { id: 'unknown', netns: fixture.pin('unknown') };
+    const misspelled = bridgeConf({ brige: 'br1', hairpinMod: true });
+    const ipam = { type: 'host-local', subnet: '10.90.9.0/24', rangeEnds: '10.90.9.9' };
+    for (const verb of ['add', 'status'] as const) {
+      await assert.rejects(
+        fixture.call(verb, misspelled, pod),
+        coded(
+          'NETWORK_CONFIG_INVALID',
+          /stdin:\d+:\d+: unknown field "brige": did you mean 'bridge'\?.*"hairpinMod": did you mean 'hairpinMode'/su,
+        ),
+      );
+      await assert.rejects(
+        fixture.call(verb, bridgeConf({ ipam }), pod),
+        coded('NETWORK_CONFIG_INVALID', /"rangeEnds": did you mean 'rangeEnd'/u),
+      );
+      // A plugin of others calls the address plugin with its own configuration.
+      await assert.rejects(
+        fixture.call(verb, { type: 'portcullis-ipam', ownField: 1, ipam }, pod),
+        coded('NETWORK_CONFIG_INVALID', /^(?!.*ownField).*"rangeEnds"/su),
+      );
+    }
+    const result = await fixture.add([bridgeConf()], pod);
+    await fixture.check([misspelled], pod, result);
+    await fixture.del([misspelled], pod);
+    assert.deepEqual(rows(), nothing);
+  });
+
   test('a pod whose namespace is gone is deleted', async () => {
     const pod = { id: 'gone', netns: fixture.pin('gone') };
     const chain = [

@@ -16,7 +16,7 @@ import type { Part } from './parts.ts';
 import type { PluginCall } from './plugin-call.ts';
 import { addressResult, chosenMac, linkOf, memberHolder, planInput } from './plugin-call-values.ts';
 import { alreadyAttached, notAttached, notAvailable, previousResultMissing } from './plugin-errors.ts';
-import { readConfiguration as read, sound } from './plugin-reading.ts';
+import { readConfiguration as read, sound, withoutUnknown } from './plugin-reading.ts';
 import type { Reading } from './plugin-reading.ts';
 import { namesOfCall } from './call-names.ts';
 import { isListenedAt } from './host-sockets.ts';
@@ -121,7 +121,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
   };
 
   const add = function* (call: PluginCall, host: Host): Steps<CniResult> {
-    const reading = sound(read(call));
+    const reading = withoutUnknown(read(call));
     const { type, plugin, source } = reading;
     if (plugin?.role === 'chained' && call.prevResult === undefined) throw previousResultMissing(type);
     const refuseTwice = (): void => {
@@ -330,7 +330,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
   };
 
   const status = function* (call: PluginCall, host: Host): Steps<void> {
-    const { type, plugin, config, source } = sound(read(call));
+    const { type, plugin, config, source } = withoutUnknown(read(call));
     if (source.from === 'program') yield { type: source.type, command: 'STATUS' };
     repairInTime(host);
     const unfit = plugin?.unavailable?.(config, host.route);

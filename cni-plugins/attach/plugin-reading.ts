@@ -2,8 +2,9 @@ import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Plugin } from '../plugins/contract.ts';
 import { addressPlugins, plugins } from '../plugins/registry.ts';
 import { areUnsupported } from '../spec/fields.ts';
-import type { Fields, Problems } from '../spec/fields.ts';
+import type { Fields, Problems, UnknownField } from '../spec/fields.ts';
 import { readConfigurationJson } from '../spec/json-text.ts';
+import { serviceRuleFields } from '../spec/service-rules.ts';
 import { leasingTypes, readAddressSource, readConfig } from './addresses.ts';
 import type { AddressSource } from './addresses.ts';
 import type { PluginCall } from './plugin-call.ts';
@@ -19,7 +20,20 @@ export interface Reading {
   readonly config: unknown;
   readonly source: AddressSource;
   readonly problems: Problems;
+  /** Fields of the configuration that neither the plugin nor its address plugin knows: an ADD and a STATUS refuse them. */
+  readonly unknown: readonly UnknownField[];
 }
+
+/**
+ * Fields that every plugin's configuration may have: the CNI specification 1.1, section 1 ("Plugin configuration objects"), what libcni
+ * adds, and the rules of services, which the reader of the whole list checks.
+ */
+const commonFields = new Set([
+  ...['cniVersion', 'name', 'type', 'capabilities', 'runtimeConfig', 'args', 'prevResult', 'ipMasq', 'dns'],
+  ...['cni.dev/attachments', 'cni.dev/valid-attachments'],
+  ...serviceRuleFields,
+]);
+const withIpam: ReadonlySet<string> = new Set([...commonFields, 'ipam']);
 
 /** What configurations are read with, of CNI_ARGS. The rest is about the pod. */
 const readArgs = ['IP', 'MAC', 'GATEWAY'] as const;
@@ -57,9 +71,14 @@ function readAnew(type: string, call: PluginCall): Reading {
   const source: AddressSource = plugin?.role === 'chained' ? { from: 'nowhere' } : readAddressSource(fields, args);
   if (plugin === undefined) {
     if (source.from === 'nowhere') fields.problem('ipam', `'ipam' with a type is missing`);
-    return { type, config: undefined, source, problems };
+    // The other fields are those of the plugin that calls it.
+    const unknown = fields.object('ipam')?.unknown(new Set(['type'])) ?? [];
+    return { type, config: undefined, source, problems, unknown };
   }
-  return { type, plugin, config: readBy(plugin, fields, args, problems), source, problems };
+  const config = readBy(plugin, fields, args, problems);
+  // What another program reads, it judges itself.
+  const ipamIsOurs = source.from === 'ranges' || source.from === 'plugin';
+  return { type, plugin, config, source, problems, unknown: fields.unknown(ipamIsOurs ? commonFields : withIpam) };
 }
 
 function readBy(plugin: Plugin, fields: Fields, args: PluginCall['args'], problems: Problems): unknown {
@@ -70,6 +89,18 @@ function readBy(plugin: Plugin, fields: Fields, args: PluginCall['args'], proble
     problems.push(reasonOf(thrown));
     return undefined;
   }
+}
+
+/**
+ * A reading of which a new attachment can be made. What exists already is checked and removed whatever its configuration says besides.
+ * @throws as {@link sound}, and NETWORK_CONFIG_INVALID when a field is unknown
+ */
+export function withoutUnknown(reading: Reading): Reading {
+  const { type, problems, unknown } = reading;
+  // A reader that met a problem may not have asked for every field that it knows.
+  const shown = problems.length > 0 ? unknown.filter(({ isMisspelled }) => isMisspelled) : unknown;
+  if (shown.length > 0) throw configInvalid(type, [...problems, ...shown.map(({ problem }) => problem)]);
+  return sound(reading);
 }
 
 /** @throws NETWORK_CONFIG_INVALID with every problem · NETWORK_FIELD_UNSUPPORTED when each is a field that is known and not had */

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { readConfig } from '../attach/addresses.ts';
+import type { PluginCall } from '../attach/plugin-call.ts';
 import { readConfiguration, sound } from '../attach/plugin-reading.ts';
 import { cniErrorOf } from '../spec/cni-error.ts';
 import type { Problems } from '../spec/fields.ts';
@@ -145,6 +146,41 @@ for (const plugin of plugins.filter(({ type }) => mine.includes(type)))
     ];
     fc.assert(
       fc.property(documentOf(names), argsOf, fc.boolean(), (text, args, withPrevious) => holds(plugin, text, args, withPrevious)),
+      { seed: 7, numRuns: runs },
+    );
+  });
+
+/** The fields of the upstream plugins (containernetworking/plugins 1.9), which existing configurations have. */
+const upstream: Readonly<Record<string, readonly string[]>> = {
+  bandwidth: ['ingressRate', 'ingressBurst', 'egressRate', 'egressBurst'],
+  bridge: [
+    ...['bridge', 'isGateway', 'isDefaultGateway', 'forceAddress', 'ipMasq', 'ipMasqBackend', 'mtu', 'hairpinMode', 'promiscMode', 'vlan'],
+    ...['vlanTrunk', 'preserveDefaultVlan', 'macspoofchk', 'enabledad', 'disableContainerInterface', 'portIsolation', 'mac'],
+  ],
+  firewall: ['backend', 'iptablesAdminChainName', 'firewalldZone', 'ingressPolicy'],
+  'host-device': ['device', 'hwaddr', 'kernelpath', 'pciBusID'],
+  ipvlan: ['master', 'mode', 'mtu', 'linkInContainer'],
+  macvlan: ['master', 'mode', 'mtu', 'mac', 'linkInContainer', 'bcqueuelen'],
+  portmap: ['backend', 'snat', 'conditionsV4', 'conditionsV6', 'masqAll', 'markMasqBit', 'externalSetMarkChain'],
+  ptp: ['ipMasq', 'ipMasqBackend', 'mtu'],
+  sbr: ['table', 'addSourceHints'],
+  tuning: ['sysctl', 'mac', 'promisc', 'mtu', 'allmulti', 'txQLen', 'dataDir'],
+  vlan: ['master', 'vlanId', 'mtu', 'linkInContainer'],
+};
+const unknownIn = (type: string, config: object): string[] =>
+  readConfiguration({ type, config: JSON.stringify(config), args: {} } as PluginCall).unknown.map(({ problem }) => problem);
+for (const plugin of plugins)
+  test(`a field that ${plugin.type} knows is never unknown, whatever the others say`, () => {
+    const own = upstream[plugin.type] ?? [];
+    for (const name of own) assert.deepEqual(unknownIn(plugin.type, { [name]: null }), []);
+    // Also those of objects below, which are unknown at the top.
+    const read = fieldNames((fields) => plugin.read(fields, {})).filter((name) => unknownIn(plugin.type, { [name]: null }).length === 0);
+    const names = [...new Set([...own, ...read, 'ipam'])];
+    const values = fc.constantFrom<unknown>(true, false, '', 'x', 0, 1, 5, {}, [], [{}], null);
+    fc.assert(
+      fc.property(fc.dictionary(fc.constantFrom(...names), values), (fields) => {
+        assert.deepEqual(unknownIn(plugin.type, fields), []);
+      }),
       { seed: 7, numRuns: runs },
     );
   });

@@ -1,3 +1,4 @@
+import { closest } from '../../base/lists/index.ts';
 import type { JsonText } from './json-text.ts';
 
 /**
@@ -22,6 +23,19 @@ export interface Fields {
   /** Notes that a field is known and not had, with its value: an error of its own (CNI specification 1.1, section 5, code 2). */
   unsupported(name: string, why: string): void;
   hasProblems(): boolean;
+  /**
+   * The fields of this object, and of the objects below it that were read, that no reader has asked for. Call it when everything is
+   * read, and read each field whatever the others say.
+   * @param free fields whose content belongs to others
+   */
+  unknown(free: ReadonlySet<string>): UnknownField[];
+}
+
+export interface UnknownField {
+  /** `file:line:column: message` */
+  readonly problem: string;
+  /** Whether it is close to the name of a field that a reader asked for. */
+  readonly isMisspelled: boolean;
 }
 
 /** `file:line:column: message` each. */
@@ -38,6 +52,22 @@ const longestValue = 200;
 type Path = readonly (string | number)[];
 
 export function fieldsOf(value: unknown, path: Path, file: string, source: JsonText, problems: Problems): Fields | undefined {
+  return fieldsAt(value, path, { file, source, problems, asked: new Map() });
+}
+
+/** What the objects of one document share. */
+interface Document {
+  readonly file: string;
+  readonly source: JsonText;
+  readonly problems: Problems;
+  /** By place of an object: the names that readers asked it for; absent: nobody read it. */
+  readonly asked: Map<string, Set<string>>;
+}
+
+const placeOf = (path: Path): string => JSON.stringify(path);
+
+function fieldsAt(value: unknown, path: Path, document: Document): Fields | undefined {
+  const { file, source, problems } = document;
   const note = (at: Path, message: string): void => {
     const { line, column } = source.positionOf(at);
     problems.push(`${file}:${line}:${column}: ${message}`);
@@ -53,7 +83,12 @@ export function fieldsOf(value: unknown, path: Path, file: string, source: JsonT
   // As Go's encoding/json does, and as callers rely on: containerd writes its port mappings as `HostPort`.
   const keyOf = (name: string): string =>
     Object.hasOwn(value, name) ? name : (Object.keys(value).findLast((key) => key.toLowerCase() === name.toLowerCase()) ?? name);
-  const child = (name: string): unknown => value[keyOf(name)] ?? undefined;
+  const asked = document.asked.get(placeOf(path)) ?? new Set<string>();
+  document.asked.set(placeOf(path), asked);
+  const child = (name: string): unknown => {
+    asked.add(name);
+    return value[keyOf(name)] ?? undefined;
+  };
   const at = (name: string): Path => (name === '' ? path : [...path, keyOf(name)]);
   const list = (name: string): unknown[] => {
     const found = child(name);
@@ -68,7 +103,7 @@ export function fieldsOf(value: unknown, path: Path, file: string, source: JsonT
     note(at(name), `${labelOf(at(name))} must be ${what}`);
     return undefined;
   };
-  const nested = (entry: unknown, where: Path): Fields | undefined => fieldsOf(entry, where, file, source, problems);
+  const nested = (entry: unknown, where: Path): Fields | undefined => fieldsAt(entry, where, document);
   return {
     has: (name) => child(name) !== undefined,
     text: (name) => typed(name, (found) => typeof found === 'string', 'a string'),
@@ -91,12 +126,35 @@ export function fieldsOf(value: unknown, path: Path, file: string, source: JsonT
         note([...at(name), index], `${labelOf([...at(name), index])} must be a string`);
         return [];
       }),
-    names: () => Object.keys(value),
+    names() {
+      for (const name of Object.keys(value)) asked.add(name);
+      return Object.keys(value);
+    },
     problem: (name, message) => note(at(name), message),
     unsupported(name, why) {
       unsupportedOnes.set(problems, (unsupportedOnes.get(problems) ?? 0) + 1);
       note(at(name), `'${name}' is not supported (${JSON.stringify(child(name)).slice(0, longestValue)}): ${why}`);
     },
     hasProblems: () => problems.length > 0,
+    unknown: (free) => unknownIn(value, path, document, free),
   };
+}
+
+function unknownIn(value: unknown, path: Path, document: Document, free: ReadonlySet<string> = new Set()): UnknownField[] {
+  if (Array.isArray(value)) return value.flatMap((entry, index) => unknownIn(entry, [...path, index], document));
+  const asked = document.asked.get(placeOf(path));
+  if (asked === undefined || typeof value !== 'object' || value === null) return [];
+  const known = new Map([...asked].map((name) => [name.toLowerCase(), name]));
+  return Object.entries(value).flatMap(([key, entry]) => {
+    if (free.has(key)) return [];
+    const at = [...path, key];
+    const name = known.get(key.toLowerCase());
+    // The same name in another case: the exact one is read, and this one is not.
+    if (name !== undefined && (name === key || !Object.hasOwn(value, name))) return unknownIn(entry, at, document);
+    const { line, column } = document.source.positionOf(at);
+    const near = closest(key, [...asked, ...free]);
+    const fix = near === undefined ? 'remove it' : `did you mean '${near}'?`;
+    const message = `unknown field ${JSON.stringify(key.slice(0, longestValue))}: ${fix}`;
+    return [{ problem: `${document.file}:${line}:${column}: ${message}`, isMisspelled: near !== undefined }];
+  });
 }

@@ -35,6 +35,7 @@ export function readBridgeConfig(config: Fields, args: Readonly<Record<string, s
   const bridge = readInterfaceName(config, 'bridge') ?? 'cni0';
   const mtu = readMtu(config);
   const isDefaultGateway = config.flag('isDefaultGateway', false);
+  const isGateway = config.flag('isGateway', false);
   const hairpin = config.flag('hairpinMode', false);
   const promiscuous = config.flag('promiscMode', false);
   // As upstream: both together would deliver every frame twice.
@@ -52,7 +53,7 @@ export function readBridgeConfig(config: Fields, args: Readonly<Record<string, s
   const dns = readDns(config);
   return {
     bridge,
-    isGateway: isDefaultGateway || config.flag('isGateway', false),
+    isGateway: isDefaultGateway || isGateway,
     isDefaultGateway,
     forceAddress: config.flag('forceAddress', false),
     ipMasq: config.flag('ipMasq', false),
