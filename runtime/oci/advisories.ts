@@ -1,14 +1,19 @@
-/** A published flaw of a program that the daemon starts, and what we do about it while it is open. */
+/**
+ * A published flaw of a program that the daemon starts, and how the daemon mitigates it while it is not
+ * fixed.
+ */
 export interface Advisory {
   readonly cve: string;
-  /** The first fixed version of each maintained branch, ascending; empty: none yet. */
+  /**
+   * The first fixed version of each maintained branch, in ascending order. Empty if no version has a fix yet.
+   */
   readonly fixedIn: readonly string[];
-  /** The first version that has the flaw; absent: all before the fix. */
+  /** The first version that has the flaw. Absent if all versions before the fix have it. */
   readonly since?: string;
-  /** A Debian package version that holds the fix, backported. */
+  /** The Debian package version that contains the backported fix. */
   readonly fixedInDebian?: string;
   readonly what: string;
-  /** Why it does not reach a container that the daemon starts, or what is left. */
+  /** Why the flaw does not affect a container that the daemon starts, or which risk remains. */
   readonly guard: string;
 }
 
@@ -95,7 +100,10 @@ export const advisories: Readonly<Record<string, readonly Advisory[]>> = {
   ],
 };
 
-/** The advisories of `program` that are open in `version` (`1.8.1`); `debianFixes(v)` says whether the installed Debian package is at least `v`. */
+/**
+ * Returns the advisories of `program` that are not fixed in `version` (for example `1.8.1`). `debianFixes(v)`
+ * reports whether the installed Debian package is at least version `v`.
+ */
 export function openAdvisories(program: string, version: string, debianFixes: (version: string) => boolean): readonly Advisory[] {
   return (advisories[program] ?? []).filter((advisory) => {
     if (advisory.since !== undefined && compareVersions(version, advisory.since) < 0) return false;
@@ -113,7 +121,10 @@ function isFixed(version: string, fixedIn: readonly string[]): boolean {
   );
 }
 
-/** Below, above or equal to zero, by dotted numbers; a missing number is 0. */
+/**
+ * Compares two dotted version numbers. Returns a negative number, a positive number or zero. A missing
+ * component counts as 0.
+ */
 export function compareVersions(a: string, b: string): number {
   const numbers = (text: string): number[] => text.split('.').map((part) => Number.parseInt(part, 10) || 0);
   const [left, right] = [numbers(a), numbers(b)];

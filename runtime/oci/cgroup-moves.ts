@@ -5,14 +5,21 @@ import { kernelRelease } from '../../base/kernel/index.ts';
 import type { Kernel, KernelRelease } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 
-/** What became of the wish for quick cgroup moves: `per-process` is lasting and costs nobody else; `left` changed nothing. */
+/**
+ * The result of the request for quick cgroup moves. `per-process`: quick moves are on until the next boot, at
+ * no cost to other processes. `left`: nothing was changed.
+ */
 export type CgroupMoves = 'per-process' | 'left';
 
 /**
- * Lets a process enter a cgroup without the kernel waiting for every processor of the machine: some 10 ms a container where
- * version 1 is mounted. Linux 6.18 locks each process by itself once any hierarchy was mounted with `favordynmods`, until the
- * next boot, so a hierarchy without controllers is mounted and let go at once. Before 6.18 that option made every fork and exit
- * of the machine dearer, which is for its operator to choose (`mount -o remount,favordynmods`): nothing is done there.
+ * Lets a process enter a cgroup without making the kernel wait for every processor of the machine. This saves
+ * about 10 ms per container where version 1 is mounted.
+ *
+ * Linux 6.18 locks each process separately once any hierarchy was mounted with `favordynmods`, until the next
+ * boot. Therefore this function mounts a hierarchy without controllers and unmounts it at once. Before 6.18
+ * that option made every fork and exit of the machine more expensive. There the operator has to choose it
+ * (`mount -o remount,favordynmods`), and this function does nothing.
+ *
  * Sources: kernel, Documentation/admin-guide/cgroup-v2.rst "favordynmods"; cgroup_favor_dynmods() of 6.18.
  */
 export async function favourCgroupMoves(
@@ -23,21 +30,21 @@ export async function favourCgroupMoves(
   if (release.major < 6 || (release.major === 6 && release.minor < 18)) return 'left';
   const target = join(folder, 'cgroup-moves');
   await mkdir(target, { recursive: true, mode: 0o700 });
-  // One that a killed daemon did not come to let go.
+  // A mount that a killed daemon did not unmount.
   await kernel.umount(target).catch(() => undefined);
   try {
     await kernel.mount('none', target, 'cgroup', 0, 'none,name=portcullis-moves,favordynmods');
     await kernel.umount(target);
     return 'per-process';
   } catch {
-    // A kernel without version 1, or one whose named hierarchies are switched off (cgroup_no_v1=named).
+    // The kernel has no version 1, or its named hierarchies are disabled (cgroup_no_v1=named).
     return 'left';
   } finally {
     await rmdir(target).catch(() => undefined);
   }
 }
 
-/** {@link favourCgroupMoves}; a failure costs speed alone, and is only logged. */
+/** Calls {@link favourCgroupMoves}. A failure only costs speed, so it is only logged. */
 export async function tryCgroupMoves(
   kernel: Parameters<typeof favourCgroupMoves>[0],
   state: string,

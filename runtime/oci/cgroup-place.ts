@@ -2,34 +2,43 @@ import { existsSync, readFileSync } from 'node:fs';
 import { PortcullisError } from '../../base/errors/index.ts';
 
 /**
- * Who makes cgroups: the OCI runtime by itself, or systemd at the runtime's request over D-Bus. A kubelet asks by RuntimeConfig and
- * names its pods accordingly.
+ * Which program creates cgroups: the OCI runtime itself, or systemd at the runtime's request over D-Bus. A
+ * kubelet asks for the driver by RuntimeConfig and names its pods accordingly.
  */
 export type CgroupDriver = 'cgroupfs' | 'systemd';
 
-/** Where one container's processes are. */
+/** The cgroup that holds the processes of one container. */
 export interface ContainerCgroup {
-  /** From the root of the hierarchy: the same below each controller of version 1. */
+  /** Relative to the root of the hierarchy. It is the same below each controller of version 1. */
   readonly path: string;
-  /** What the OCI specification says of it (config-linux.md#cgroups-path; crun and runc: `SLICE:PREFIX:NAME` for systemd). */
+  /**
+   * The value in the OCI specification (config-linux.md#cgroups-path; crun and runc: `SLICE:PREFIX:NAME` for
+   * systemd).
+   */
   readonly specPath: string;
-  /** Whether the runtime must be told to ask systemd (`--systemd-cgroup`). */
+  /** Whether the runtime must be told to use systemd (`--systemd-cgroup`). */
   readonly systemd: boolean;
 }
 
 const prefix = 'portcullis';
-/** A unit's name has 255 characters (systemd.unit(5)); a folder's has as many. */
+/** The maximum length of a unit's name (systemd.unit(5)), and of a folder's name. */
 const longest = 255;
 const slice = '.slice';
-/** systemd.unit(5) without `:` and `@`: the first ends a part of a runtime's cgroups path, the second makes a template. */
+/**
+ * The characters of systemd.unit(5) without `:` and `@`: `:` separates the components of a runtime's cgroups
+ * path, and `@` makes a template.
+ */
 const sliceName = /^[A-Za-z0-9_.\\]+(-[A-Za-z0-9_.\\]+)*$/;
 
-/** What `auto` stands for: systemd's driver where systemd is process 1, as kubeadm expects. */
+/** Resolves `auto`: returns the systemd driver where systemd is process 1, as kubeadm expects. */
 export function cgroupDriver(configured: CgroupDriver | 'auto'): CgroupDriver {
   return configured !== 'auto' ? configured : runsSystemd() ? 'systemd' : 'cgroupfs';
 }
 
-/** Whether systemd is process 1 of what we see (sd_booted(3), and the process itself: /run may be another namespace's). */
+/**
+ * Reports whether systemd is process 1. Checks sd_booted(3) and the process itself, because /run may belong
+ * to another namespace.
+ */
 export function runsSystemd(): boolean {
   if (!existsSync('/run/systemd/system')) return false;
   try {
@@ -40,8 +49,9 @@ export function runsSystemd(): boolean {
 }
 
 /**
- * The folder of a slice, from the root of the hierarchy: each dash is a level (systemd.slice(5)). `a-b.slice` is /a.slice/a-b.slice.
- * @returns undefined for what is not a slice's name
+ * Returns the folder of a slice, relative to the root of the hierarchy. Each dash is a level
+ * (systemd.slice(5)): `a-b.slice` is /a.slice/a-b.slice.
+ * @returns undefined if the name is not the name of a slice
  */
 export function expandSlice(name: string): string | undefined {
   if (name.length > longest || !name.endsWith(slice)) return undefined;
@@ -53,15 +63,17 @@ export function expandSlice(name: string): string | undefined {
 }
 
 /**
- * The cgroup of a pod, from the root of the hierarchy: the one that was asked for, else one of our own.
- * @param asked LinuxPodSandboxConfig.cgroup_parent: a path, and for systemd a slice or the path of one
- * @throws PortcullisError RUNTIME_BAD_CGROUP_PARENT when it is no such path, or belongs to the other driver
+ * Returns the cgroup of a pod, relative to the root of the hierarchy: the requested cgroup, or else one of
+ * our own.
+ * @param asked LinuxPodSandboxConfig.cgroup_parent: a path, or for systemd a slice or the path of a slice
+ * @throws PortcullisError RUNTIME_BAD_CGROUP_PARENT when it is not such a path, or belongs to the other
+ * driver
  */
 export function podCgroup(driver: CgroupDriver, asked: string, sandboxId: string): string {
   const parts = asked.split('/').filter((part) => part !== '' && part !== '.');
   const last = parts.at(-1) ?? '';
   if (asked === '') return driver === 'systemd' ? `/${prefix}${slice}/${prefix}-${sandboxId}${slice}` : `/${prefix}/${sandboxId}`;
-  // Joined to the folder of every hierarchy, below which folders are made and removed.
+  // The path is joined to the folder of every hierarchy, and folders are created and removed below it.
   if (parts.includes('..')) throw badParent(asked, 'it climbs out of where it stands', 'give a path without ".."');
   if (/[\0-\x1f\x7f]/.test(asked) || asked.length > 4_000 || parts.some((part) => Buffer.byteLength(part) > longest))
     throw badParent(asked, 'it holds control characters or is too long', 'give the path of a cgroup');
@@ -84,7 +96,10 @@ export function podCgroup(driver: CgroupDriver, asked: string, sandboxId: string
   );
 }
 
-/** The one place that says where a container is. The pod's path tells the driver that it was made under: it outlives a change of the configuration. */
+/**
+ * Returns the cgroup of a container. No other code decides this. The pod's path shows which driver created
+ * it, because it outlives a change of the configuration.
+ */
 export function containerCgroup(podPath: string, containerId: string): ContainerCgroup {
   const unit = podPath.split('/').at(-1) ?? '';
   if (!unit.endsWith(slice)) {
@@ -99,8 +114,9 @@ export function containerCgroup(podPath: string, containerId: string): Container
 }
 
 /**
- * The cgroup that has a container's processes and limits: the container's own, but for crun under systemd one below it, which systemd
- * leaves alone. Source: crun.1, "run.oci.systemd.subgroup".
+ * Returns the cgroup that holds a container's processes and limits. This is the container's own cgroup. For
+ * crun under systemd it is a cgroup below that, which systemd does not manage. Source: crun.1,
+ * "run.oci.systemd.subgroup".
  * @param kind of the runtime
  */
 export function processCgroup({ path, systemd }: ContainerCgroup, kind: string | undefined): string {
@@ -108,8 +124,9 @@ export function processCgroup({ path, systemd }: ContainerCgroup, kind: string |
 }
 
 /**
- * What both runtimes read of a specification's annotations when systemd makes the cgroup: a unit that failed (out of memory) is
- * forgotten like any other. Source: runc docs/systemd.md, "Auxiliary properties"; crun.1, "org.systemd.property".
+ * Annotations of a specification that both runtimes read when systemd creates the cgroup. With them, systemd
+ * also forgets a unit that failed (out of memory). Source: runc docs/systemd.md, "Auxiliary properties";
+ * crun.1, "org.systemd.property".
  */
 export const systemdAnnotations: Readonly<Record<string, string>> = { 'org.systemd.property.CollectMode': "'inactive-or-failed'" };
 

@@ -16,7 +16,7 @@ const own = `/portcullis-removal-${process.pid}`;
 const freezer = mounts.version === 2 ? mounts.roots[0] : rootOf(mounts, 'freezer');
 const skip = freezer === undefined ? 'no hierarchy that freezes here' : false;
 
-/** Starts processes that fork without end, one generation at a time, in a cgroup below ours. */
+/** Starts processes that fork endlessly, one generation at a time, in a cgroup below ours. */
 async function fill(name: string): Promise<string> {
   const path = `${own}/${name}`;
   for (const root of mounts.roots) mkdirSync(join(root, path, 'below'), { recursive: true });

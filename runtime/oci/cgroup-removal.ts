@@ -7,8 +7,8 @@ import type { CgroupMounts } from './cgroups.ts';
 import { cgroupProcesses, rootOf } from './cgroups.ts';
 
 /**
- * Removes empty cgroups, deepest first, in every hierarchy. One that is in use or gone is passed over.
- * @param mayGo asked before each attempt
+ * Removes empty cgroups in every hierarchy, deepest first. Skips a cgroup that is in use or does not exist.
+ * @param mayGo called before each attempt
  */
 export async function removeCgroups(
   mounts: CgroupMounts,
@@ -20,19 +20,22 @@ export async function removeCgroups(
   }
 }
 
-/** Removes a cgroup with all below it (of a container that is gone). */
+/** Removes the cgroup of a container that no longer exists, with everything below it. */
 export async function removeCgroupTree(mounts: CgroupMounts, path: string): Promise<void> {
   const remove = async (folder: string): Promise<void> => {
     for (const entry of await readdir(folder, { withFileTypes: true }).catch(unlessUnknown))
       if (entry.isDirectory()) await remove(join(folder, entry.name));
     await removeEmpty(folder);
   };
-  // In the stand-in are plain files as well.
+  // The stand-in also contains plain files.
   if (mounts.standIn !== undefined) await rm(join(mounts.standIn, path), { recursive: true, force: true });
   await Promise.all(mounts.roots.map((root) => remove(join(root, path))));
 }
 
-/** Until a cgroup is gone: its last process has ended, and the kernel may still answer EBUSY. One that is in use is passed over. */
+/**
+ * Retries until the cgroup is removed: the kernel may still answer EBUSY after its last process has ended.
+ * Skips a cgroup that is in use.
+ */
 async function removeEmpty(folder: string, mayGo: () => boolean = () => true): Promise<void> {
   for (const waitMs of [0, 1, 5, 25, 125]) {
     if (waitMs > 0) await pause(waitMs);
@@ -55,7 +58,10 @@ async function isEmpty(folder: string): Promise<boolean> {
   }
 }
 
-/** For want of descriptors or memory a cgroup is not listed: what is in it stays, and its removal has to be repeated. */
+/**
+ * Without free descriptors or memory a cgroup cannot be listed. Its contents stay, and its removal has to be
+ * repeated.
+ */
 function unlessUnknown(thrown: unknown): [] {
   if (leavesUnknown(thrown)) throw thrown;
   return [];
@@ -66,9 +72,11 @@ function foldersOf({ roots, standIn }: CgroupMounts, path: string): string[] {
 }
 
 /**
- * Kills everything in a cgroup and below it, frozen or not, until it is empty or 2 s have passed. The kernel kills a whole tree at once where it
- * can (version 2, Linux 5.14: cgroup.kill); elsewhere the tree is frozen first, so that nothing forks ahead of the signals.
- * Source: kernel, Documentation/admin-guide/cgroup-v2.rst "cgroup.kill", "cgroup.freeze"; cgroup-v1/freezer-subsystem.rst.
+ * Kills every process in a cgroup and below it, frozen or not, until it is empty or 2 s have passed. Where
+ * the kernel can kill a whole tree at once (version 2, Linux 5.14: cgroup.kill), it does. Elsewhere the tree
+ * is frozen first, so that no process forks between the signals.
+ * Source: kernel, Documentation/admin-guide/cgroup-v2.rst "cgroup.kill", "cgroup.freeze";
+ * cgroup-v1/freezer-subsystem.rst.
  */
 export async function emptyCgroup(mounts: CgroupMounts, path: string): Promise<void> {
   for (let attempt = 0; attempt < 40; attempt += 1) {
@@ -79,8 +87,9 @@ export async function emptyCgroup(mounts: CgroupMounts, path: string): Promise<v
 }
 
 /**
- * Lets what is frozen in a cgroup and below it run on, so that it takes SIGKILL: of version 1 a frozen process does not, and the first process of a
- * PID namespace does not end before all others. In version 2 the kernel ends frozen processes, too.
+ * Thaws the processes in a cgroup and below it, so that they receive SIGKILL. In version 1 a frozen process
+ * does not receive it, and the first process of a PID namespace does not end before all others. In version 2
+ * the kernel also ends frozen processes.
  */
 export async function thawCgroup(mounts: CgroupMounts, path: string): Promise<void> {
   const root = rootOf(mounts, 'freezer');
@@ -108,16 +117,16 @@ async function freezeAndSignal(mounts: CgroupMounts, path: string): Promise<void
       try {
         process.kill(pid, 'SIGKILL');
       } catch {
-        // It ended by itself.
+        // The process has ended by itself.
       }
     }
   } finally {
-    // A frozen process of version 1 takes its signal when it is let go.
+    // In version 1 a frozen process receives its signal when it is thawed.
     await write(file, thaw);
   }
 }
 
-/** Whether the file was there and took the value. Never makes one. */
+/** Writes an existing file and reports whether the kernel accepted the value. Never creates a file. */
 function write(file: string, value: string): Promise<boolean> {
   return writeFile(file, value, { flag: 'r+' }).then(
     () => true,

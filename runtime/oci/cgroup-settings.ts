@@ -5,7 +5,7 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { LinuxContainerResources } from '../cri/contract/contract.types.ts';
 import type { CgroupMounts } from './cgroups.ts';
 
-/** A file of a cgroup and what is written to it. */
+/** A file of a cgroup and the value to write to it. */
 interface Setting {
   readonly controller: 'cpu' | 'memory';
   readonly file: string;
@@ -16,8 +16,9 @@ interface Setting {
 export const noQuota: readonly Setting[] = [{ controller: 'cpu', file: 'cpu.cfs_quota_us', value: '-1' }];
 
 /**
- * What the cgroup of a whole pod is told. Pure. Zero is not said; -1 is no limit.
- * Sources: Documentation/admin-guide/cgroup-v1/memory.rst, scheduler/sched-bwc.rst, cgroup-v2.rst; the weight is runc's conversion.
+ * Returns the settings of the cgroup of a whole pod. Pure. Zero is omitted; -1 means no limit.
+ * Sources: Documentation/admin-guide/cgroup-v1/memory.rst, scheduler/sched-bwc.rst, cgroup-v2.rst. The weight
+ * is converted as in runc.
  */
 export function podSettings(
   version: 1 | 2,
@@ -50,7 +51,7 @@ function weight(shares: number): number {
 }
 
 /**
- * Writes settings of a cgroup. One that does not exist has no process yet.
+ * Writes settings of a cgroup. A cgroup that does not exist has no process yet.
  * @throws PortcullisError RUNTIME_CGROUP_LIMIT_FAILED
  */
 export async function writeCgroupSettings(mounts: CgroupMounts, path: string, settings: readonly Setting[]): Promise<void> {

@@ -3,17 +3,26 @@ import type { Dirent } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
-/** Where the hierarchies are mounted: one a controller in version 1, a single one in version 2. */
+/**
+ * The mount points of the cgroup hierarchies: one for each controller in version 1, a single one in version
+ * 2.
+ */
 export interface CgroupMounts {
   readonly version: 1 | 2;
-  /** Version 1 with version 2 mounted beside it, without its controllers. */
+  /** Version 1, with version 2 mounted beside it without the controllers of version 1. */
   readonly hybrid: boolean;
   readonly roots: readonly string[];
-  /** Stands in for version 2 where the daemon has left that (mount-namespace.ts): crun makes folders in it, which hold nobody. */
+  /**
+   * A folder that replaces version 2 where the daemon has unmounted it (mount-namespace.ts). crun creates
+   * folders in it, but they hold no processes.
+   */
   readonly standIn?: string;
 }
 
-/** Reads the mounts of this process (cgroups(7)). Version 2 when it is mounted at /sys/fs/cgroup itself. */
+/**
+ * Reads the cgroup mounts of this process (cgroups(7)). It is version 2 if version 2 is mounted at
+ * /sys/fs/cgroup itself.
+ */
 export function readCgroupMounts(mountinfo = readFileSync('/proc/self/mountinfo', 'utf8')): CgroupMounts {
   const mounts = mountinfo
     .split('\n')
@@ -31,7 +40,10 @@ export function readCgroupMounts(mountinfo = readFileSync('/proc/self/mountinfo'
   };
 }
 
-/** The folders of `path` (and its parents below the root) that no hierarchy has yet, shallowest first. */
+/**
+ * Returns the folders of `path` (and its parents below the root) that do not exist in any hierarchy yet,
+ * shallowest first.
+ */
 export function missingCgroups(mounts: CgroupMounts, path: string): string[] {
   const parts = path.split('/').filter((part) => part !== '');
   return parts
@@ -39,7 +51,10 @@ export function missingCgroups(mounts: CgroupMounts, path: string): string[] {
     .filter((prefix) => !mounts.roots.some((root) => existsSync(join(root, prefix))));
 }
 
-/** Every process in the cgroup and below it, by pid, from any hierarchy that has it. Throws when that cannot be read, as without free descriptors. */
+/**
+ * Returns the pids of all processes in the cgroup and below it, from any hierarchy that has the cgroup.
+ * Throws when the cgroup cannot be read, for example without free descriptors.
+ */
 export async function cgroupProcesses(mounts: CgroupMounts, path: string): Promise<number[]> {
   const pids = new Set<number>();
   const visit = async (folder: string): Promise<void> => {
@@ -54,8 +69,9 @@ export async function cgroupProcesses(mounts: CgroupMounts, path: string): Promi
 }
 
 /**
- * For a failed read of a cgroup: `value` when that is gone or going (ENOENT, ENODEV) or holds threads only (EOPNOTSUPP). Without descriptors or
- * memory nothing is known of it, and that is thrown on.
+ * Handles a failed read of a cgroup. Returns `value` when the cgroup does not exist or is being removed
+ * (ENOENT, ENODEV), or holds only threads (EOPNOTSUPP). Without descriptors or memory the state of the cgroup
+ * is unknown, so that error is rethrown.
  */
 function unlessExhausted<Value>(value: Value): (cause: unknown) => Value {
   return (cause) => {
@@ -66,8 +82,10 @@ function unlessExhausted<Value>(value: Value): (cause: unknown) => Value {
 }
 
 /**
- * How many processes of the cgroup, or of one below it, the kernel has killed for want of memory; 0 when it is gone.
- * Sources: kernel, Documentation/admin-guide/cgroup-v2.rst "memory.events"; cgroup-v1/memory.rst "memory.oom_control" (since 4.13).
+ * Returns how many processes of the cgroup, or of a cgroup below it, the kernel killed because memory ran
+ * out. Returns 0 when the cgroup does not exist.
+ * Sources: kernel, Documentation/admin-guide/cgroup-v2.rst "memory.events"; cgroup-v1/memory.rst
+ * "memory.oom_control" (since 4.13).
  */
 export async function oomKills(mounts: CgroupMounts, path: string): Promise<number> {
   const file = mounts.version === 2 ? 'memory.events' : 'memory.oom_control';
@@ -77,7 +95,10 @@ export async function oomKills(mounts: CgroupMounts, path: string): Promise<numb
   return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
 }
 
-/** Where a controller of version 1 is mounted: alone, or with others as in `cpu,cpuacct`. */
+/**
+ * Returns the mount point of a version 1 controller, which is mounted alone or together with others, as in
+ * `cpu,cpuacct`.
+ */
 export function rootOf(mounts: CgroupMounts, controller: string): string | undefined {
   return mounts.roots.find((root) => basename(root).split(',').includes(controller));
 }

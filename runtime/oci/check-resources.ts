@@ -2,19 +2,24 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import type { LinuxContainerResources } from '../cri/contract/contract.types.ts';
 import type { ResourceSupport } from './resource-support.ts';
 
-/** Beyond any machine: "no limit" is written so by some callers. */
+/** More than any machine has. Some callers use such a number for "no limit". */
 const boundless = 2 ** 62;
 /** Kernel: sched/core.c, cgroup-v1/cpuacct; kubelet: cm.MinShares and MaxShares. */
 const [minShares, maxShares] = [2, 262_144];
 const cpuList = /^\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*$/;
-/** Files of the controllers; those of `cgroup.` itself move, freeze and kill processes. */
+/**
+ * Files of the controllers. The files of `cgroup.` itself are excluded, because they move, freeze and kill
+ * processes.
+ */
 const unifiedName = /^(cpu|cpuset|hugetlb|io|memory|misc|pids|rdma|dmem)\.[A-Za-z0-9_.]{1,100}$/;
 
 /**
- * Resources as this host can enforce them: what says nothing falls away, and what can not be had is refused. Only limits of huge pages that nothing
- * counts are left out, and reported ({@link uncountedHugepages}).
+ * Returns the resources that this host can enforce. Unset values are omitted, and values that this host does
+ * not support are refused. The only exception: limits of huge pages are left out and reported where no
+ * controller counts huge pages ({@link uncountedHugepages}).
  * Sources: cri-api LinuxContainerResources; Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst.
- * @throws PortcullisError RUNTIME_BAD_RESOURCES (no kernel takes it), RUNTIME_RESOURCES_UNSUPPORTED (this one does not)
+ * @throws PortcullisError RUNTIME_BAD_RESOURCES (no kernel accepts it), RUNTIME_RESOURCES_UNSUPPORTED (this
+ * kernel does not)
  */
 export function checkedResources(asked: LinuxContainerResources, support: ResourceSupport): LinuxContainerResources {
   const memoryLimitInBytes = limit('memory_limit_in_bytes', asked.memoryLimitInBytes);
@@ -47,12 +52,13 @@ function limit(name: string, value: number): number {
   return value >= boundless ? -1 : value;
 }
 
-/** Memory and swap together; nothing said means no swap, as other runtimes take it. */
+/** Returns the limit of memory and swap together. An unset value means no swap, as in other runtimes. */
 function swapLimit(asked: LinuxContainerResources, memory: number, support: ResourceSupport): number {
   const swap = limit('memory_swap_limit_in_bytes', asked.memorySwapLimitInBytes);
   if (memory > 0 && swap > 0 && swap < memory)
     throw bad('memory_swap_limit_in_bytes', swap, `memory and swap together, so not below the memory limit of ${memory}`);
-  // Without a memory limit it limits nothing (kubelet: "if memory limit is 0, memory swap limit is ignored").
+  // Without a memory limit the swap limit has no effect (kubelet: "if memory limit is 0, memory swap limit is
+  // ignored").
   if (memory === 0 && swap !== -1) return 0;
   if (!support.swap) {
     if (swap > 0 && swap !== memory)
@@ -66,7 +72,10 @@ function swapLimit(asked: LinuxContainerResources, memory: number, support: Reso
   return swap === 0 && !Object.hasOwn(asked.unified, 'memory.swap.max') ? memory : swap;
 }
 
-/** A kubelet sends a limit for every size it knows, mostly of 0. Without the controller none is set, as with other runtimes (docs/decisions/0072). */
+/**
+ * A kubelet sends a limit for every size it knows, mostly 0. Without the controller no limit is set, as in
+ * other runtimes (docs/decisions/0072).
+ */
 function hugepageLimits(
   asked: LinuxContainerResources['hugepageLimits'],
   support: ResourceSupport,
@@ -87,8 +96,9 @@ function hugepageLimits(
 }
 
 /**
- * Limits of huge pages that this node does not hold, because no controller counts them, as sentences of what is degraded. Limits of 0 are not among
- * them: a kubelet sends one for every size. Pure.
+ * Returns the limits of huge pages that this node does not enforce because no controller counts them, as
+ * sentences for the degraded state. Limits of 0 are omitted, because a kubelet sends one for every size.
+ * Pure.
  */
 export function uncountedHugepages(asked: Pick<LinuxContainerResources, 'hugepageLimits'>, support: ResourceSupport): string[] {
   if (support.hugepages) return [];

@@ -19,9 +19,11 @@ export function commandPlace(spec: Pick<OciSpec, 'mounts' | 'process'>): Command
 }
 
 /**
- * Checks, just before a command is started, that the container has not changed what the command depends on. Not for runtimes whose first
- * process is not in the container (a virtual machine, a kernel in user space): the host does not see what is mounted there. A container
- * with a volume of somebody else's server is looked at by a process that can be lost: nothing of it is opened here.
+ * Checks, just before a command starts, that the container has not changed anything that the command depends
+ * on. The check is skipped for runtimes whose first process is not in the container (a virtual machine, a
+ * kernel in user space), because the host does not see the mounts there. A container with a volume of a
+ * remote server is checked in a separate process that can be lost: this process opens nothing of such a
+ * container.
  * @throws PortcullisError RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR; RUNTIME_CONTAINER_ROOT_UNKNOWN
  */
 export async function checkCommandPlace(
@@ -39,8 +41,9 @@ export async function checkCommandPlace(
 }
 
 /**
- * Whether no flaw is known by which a working directory leads this runtime to the host. crun never had it, and from 1.14.1 on verifies the folder
- * that it has entered, as runc does from 1.1.12 on. A fix that a distribution backported is not seen.
+ * Reports whether this runtime is free of the known flaw by which a working directory leads to the host. crun
+ * never had the flaw. crun from 1.14.1 and runc from 1.1.12 also verify the folder that they have entered. A
+ * fix that a distribution backported is not detected.
  */
 function checksWorkingDir({ kind, version }: Pick<RuntimeHandler, 'kind' | 'version'>): boolean {
   return kind !== 'other' && openAdvisories(kind, version, () => false).every(({ cve }) => cve !== 'CVE-2024-21626');
@@ -51,7 +54,7 @@ function hasOnlyLocalMounts(pid: number, container: string): boolean {
   try {
     mountinfo = readFileSync(`/proc/${pid}/mountinfo`, 'utf8');
   } catch {
-    // Nothing is known of them. Where the process is gone, the look at its root says so.
+    // The mounts are unknown. If the process no longer exists, the check of its root reports that.
     return false;
   }
   return isWholeTable(mountinfo, container) && areLocal(parseMountinfo(mountinfo));

@@ -6,7 +6,7 @@ import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { runCommand } from './command.ts';
 
-// An idle reactor holds no process: the test does.
+// An idle reactor does not keep the process alive, so the test does.
 const hold = setInterval(() => undefined, 1_000);
 const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
 after(async () => {
@@ -20,7 +20,7 @@ test('a command that does not end in its time is killed, and that is told', asyn
 });
 
 test('a command that ended in its time counts, although a thread without a processor learns it later', async () => {
-  // The thread stands still from before the end until after the limit, and sees that its timer is due before anything else.
+  // The thread blocks from before the end until after the limit, and first notices that its timer is due.
   const standstill = setTimeout(() => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000), 200);
   const told = await runCommand(start, '/bin/sh', ['-c', 'sleep 0.5; echo done; exit 3'], { timeoutMs: 1_500 });
   clearTimeout(standstill);
@@ -31,7 +31,7 @@ test('a command that cannot be started for want of descriptors leaves none open'
   await runCommand(start, '/bin/true', []);
   const descriptors = holdDescriptors();
   try {
-    // Two pipes need four; what is opened first must be closed again. A pipe alone is enough for nothing.
+    // Two pipes need four descriptors. If the second pipe fails, the first must be closed again.
     for (const count of [0, 1, 2, 3]) {
       descriptors.fill();
       descriptors.free(count);
@@ -45,5 +45,5 @@ test('a command that cannot be started for want of descriptors leaves none open'
   assert.equal((await runCommand(start, '/bin/true', [])).exitCode, 0);
 });
 
-/** A socket closes its descriptor a turn after it was destroyed. */
+/** A socket closes its descriptor one turn of the event loop after it was destroyed. */
 const settled = () => pause(50);

@@ -11,13 +11,18 @@ export interface CommandResult {
 
 const SIGKILL = 9;
 const outputLimit = 64 * 1024;
-/** What a command wrote before its end is in the pipe already; what its children write later is nobody's. */
+/**
+ * The output that a command wrote before its end is already in the pipe. Output that its children write later
+ * does not belong to the command.
+ */
 const drainMs = 5;
 
 /**
- * Runs a short program to its end. Waits for its exit and not for the end of its output: a runtime's children may hold the pipes for ever.
+ * Runs a short program until it exits. Does not wait for the end of its output, because a runtime's children
+ * may hold the pipes forever.
  * @param program an absolute path
- * @param options.timeoutMs then SIGKILL, and RUNTIME_COMMAND_TIMEOUT
+ * @param options.timeoutMs after this time the program gets SIGKILL, and the call fails with
+ * RUNTIME_COMMAND_TIMEOUT
  * @throws PortcullisError RUNTIME_COMMAND_NOT_STARTED | RUNTIME_COMMAND_TIMEOUT
  */
 export async function runCommand(
@@ -40,7 +45,8 @@ export async function runCommand(
     }, timeoutMs);
     const exitCode = await child.exited;
     await Promise.all([stdout.ended(drainMs), stderr.ended(drainMs)]);
-    // The limit may be noticed before an end that came earlier: what ended by itself has answered.
+    // The timeout may be noticed before an exit that happened earlier: a program that ended by itself has
+    // answered.
     if (limit.reached && exitCode === 128 + SIGKILL)
       throw failed(
         'RUNTIME_COMMAND_TIMEOUT',

@@ -12,32 +12,41 @@ import { isOf } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import { isAtOrBelow } from './at-or-below.ts';
 
-/** Something that is mounted in a container that does not run yet. */
+/** A mount of a container that is not running yet. */
 export interface PlacedMount {
-  /** Where it is, resolved. */
+  /** The resolved mount point. */
   readonly at: string;
-  /** The host's file or folder that is bound there; absent: a file system that the runtime makes. */
+  /** The host's file or folder that is bound there. Absent for a file system that the runtime creates. */
   readonly source?: string;
 }
 
-/** Where a path leads in a container. */
+/** The result of resolving a path in a container. */
 export interface ResolvedPath {
-  /** Without links, `.` and `..`. What lies below /proc and /sys is not followed. */
+  /** The path without links, `.` and `..`. Links below /proc and /sys are not followed. */
   readonly path: string;
-  /** The kernel file systems that it led through; it may have left them again by `..`. */
+  /** The kernel file systems on the way. A later `..` may have left them again. */
   readonly through: ReadonlySet<KernelFolder>;
-  /** Whether a link or a folder of a volume is on the way: another container that has the volume may change it at any moment. */
+  /**
+   * Whether a link or a folder of a volume is on the way. Another container that has the volume may change it
+   * at any moment.
+   */
   readonly throughVolume: boolean;
 }
 
-/** As the kernel: path_resolution(7). */
+/** The limit of the kernel: path_resolution(7). */
 const mostLinks = 40;
-/** Bytes of a path, with its NUL (PATH_MAX). */
+/** Bytes of a path, including its NUL (PATH_MAX). */
 const longestPath = 4096;
-/** Names that all paths of one container may have together, links followed: a pod has some hundreds, and each may cost a look at the disk. */
+/**
+ * The maximum number of names in all paths of one container together, with links followed. A pod has some
+ * hundreds, and each may cost a disk access.
+ */
 const mostNames = 16_384;
 
-/** Links that a runtime makes in a new /dev (runtime-spec config-linux.md, "Default Devices" and "/dev symbolic links"). */
+/**
+ * Links that a runtime creates in a new /dev (runtime-spec config-linux.md, "Default Devices" and "/dev
+ * symbolic links").
+ */
 const devLinks: ReadonlyMap<string, string> = new Map([
   ['/dev/fd', '/proc/self/fd'],
   ['/dev/stdin', '/proc/self/fd/0'],
@@ -49,27 +58,29 @@ const devLinks: ReadonlyMap<string, string> = new Map([
 /** Resolves paths in a container that is about to be created, mount by mount. */
 export interface ContainerPaths {
   /**
-   * Follows the links of the image and of what has been placed so far; names that do not exist stand for themselves, since a runtime makes
-   * them. Of volumes the answer holds for this moment alone.
-   * @throws Error with the reason: too long, too many links, failures of the kernel, and that a volume does not answer (RUNTIME_PATH_NO_ANSWER)
+   * Follows the links of the image and of the mounts placed so far. Names that do not exist are kept as they
+   * are, because a runtime creates them. For paths through volumes the answer is only valid at this moment.
+   * @throws Error with the reason: the path is too long, has too many links, the kernel fails, or a volume
+   * does not answer (RUNTIME_PATH_NO_ANSWER)
    */
   resolve(path: string): Promise<ResolvedPath>;
-  /** Adds a mount at a resolved place, over what is there. */
+  /** Adds a mount at a resolved path, on top of what is mounted there. */
   place(mount: PlacedMount): void;
 }
 
-/** A folder on the way. */
+/** A folder on the way of a path. */
 interface Level {
-  /** The mount that holds it; of several one over another the last. */
+  /** The mount that holds the folder. If several are stacked, the last one. */
   readonly mount: PlacedMount | undefined;
   readonly order: number;
-  /** Whether it is not there yet, so that no link can be below it. */
+  /** Whether the folder does not exist yet, so that it cannot contain a link. */
   readonly missing: boolean;
 }
 
 /**
- * @param rootfs an open O_PATH descriptor of the root file system, in which nothing runs yet, and its path
- * @param hostPaths looks up what lies in volumes
+ * Opens a resolver for the paths of one container.
+ * @param rootfs an open O_PATH descriptor of the root file system, in which no process runs yet, and its path
+ * @param hostPaths looks up paths in volumes
  */
 export function openContainerPaths(
   rootfs: { readonly fd: number; readonly path: string },
@@ -88,7 +99,7 @@ export function openContainerPaths(
     known.set(path, found);
     return found;
   };
-  /** What is found at `path`, whose folder is `above`. */
+  /** Returns the entry at `path`, whose parent folder is `above`. */
   const levelAt = (path: string, above: Level): Level => {
     const here = placed.get(path);
     if (here !== undefined && here.order > above.order) return { ...here, missing: false };
@@ -96,7 +107,7 @@ export function openContainerPaths(
   };
   const root: Level = { mount: undefined, order: -1, missing: false };
   const top = (): Level => levelAt('/', root);
-  /** Whether nothing on the way is a link or a mount: the kernel says so at once. */
+  /** Reports whether the path has no link and no mount on its way. The kernel answers this in one call. */
   const isPlain = (path: string): boolean => {
     for (let end = path.length; end > 0; end = path.lastIndexOf('/', end - 1)) if (placed.has(path.slice(0, end))) return false;
     try {
@@ -165,12 +176,12 @@ export function openContainerPaths(
 }
 
 type KernelFolder = '/proc' | '/sys';
-/** A link, nothing, or anything else. */
+/** The target of a link, a missing entry, or any other entry. */
 type LinkFound = { readonly target: string } | 'missing' | 'other';
 
 const plainly = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 
-/** Most names are no links, or of nothing: neither costs an exception. */
+/** Most names are not links, or do not exist. Neither case throws an exception. */
 function linkFoundAt(place: string): LinkFound {
   return linkFound(() => {
     const facts = lstatSync(place, { throwIfNoEntry: false });
@@ -185,13 +196,13 @@ function linkFound(read: () => LinkFound): LinkFound {
   } catch (thrown) {
     const { code } = thrown as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return 'missing';
-    // EINVAL: it is no link. EACCES: not even root may look, so that no runtime can mount there either.
+    // EINVAL: it is not a link. EACCES: not even root may look it up, so no runtime can mount there either.
     if (code === 'EINVAL' || code === 'EACCES') return 'other';
     throw thrown;
   }
 }
 
-/** What a new file system of the runtime's own holds. */
+/** Returns the link that a file system created by the runtime contains at `path`. */
 function devLink({ at }: PlacedMount, path: string): LinkFound {
   const target = at === '/dev' ? devLinks.get(path) : undefined;
   return target === undefined ? 'missing' : { target };
@@ -206,9 +217,10 @@ function checkLength(path: string): void {
 }
 
 /**
- * A path of a container as it is taken: without `.`, empty parts and `..`, which does not lead above the root (cri-api says nothing of them;
- * other runtimes clean them). By its text alone: `..` takes back the name before it, also where that is a link. This path is
- * checked, and the runtime gets it. Pure.
+ * Normalizes a path of a container: removes `.`, empty components and `..`, which does not lead above the
+ * root (cri-api does not define them; other runtimes clean them). Works on the text only: `..` removes the
+ * name before it, even if that is a link. The normalized path is both checked and passed to the runtime.
+ * Pure.
  */
 export function cleanContainerPath(path: string): string {
   const done: string[] = [];

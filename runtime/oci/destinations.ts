@@ -11,22 +11,28 @@ import { badWorkingDir } from './working-dir.ts';
 
 type DestinationPaths = Pick<HostPaths, 'facts' | 'ownFacts' | 'linkTarget'>;
 
-/** Mounts whose place another container could change while the runtime makes them: to be found again afterwards. */
+/**
+ * Mounts whose path another container could change while the runtime creates them. They have to be checked
+ * again afterwards.
+ */
 export interface CheckedPlaces {
   readonly throughVolumes: readonly string[];
 }
 
 /**
- * Resolves every destination of a container, and its working directory, as the runtime will: through links of the image and of volumes.
- * What leads to /dev, /proc or /sys is refused, since there a runtime takes what it finds for the kernel's: a volume at /dev whose `null` is a
- * link leaves masked files readable (CVE-2025-31133), and one at /proc takes the writes that set labels (CVE-2025-52881).
+ * Resolves every destination of a container, and its working directory, as the runtime will: through links of
+ * the image and of volumes. Refuses a path that leads to /dev, /proc or /sys, because a runtime trusts those
+ * to be the kernel's. A volume at /dev whose `null` is a link leaves masked files readable (CVE-2025-31133),
+ * and a volume at /proc receives the writes that set labels (CVE-2025-52881).
  *
- * Without `privileged` stay: /dev/shm, /dev/hugepages, single files, sockets and devices below /dev (a kubelet's termination log, /dev/log), and
- * folders of the host's own /dev; none of them under a name that the runtime itself uses, but the host's random devices in place of each other.
- * @param input.rootfs the merged tree; nothing runs in it yet
+ * Without `privileged` these are still allowed: /dev/shm, /dev/hugepages, single files, sockets and devices
+ * below /dev (a kubelet's termination log, /dev/log), and folders of the host's own /dev. None of them may
+ * have a name that the runtime itself uses, except that the host's random devices may replace each other.
+ * @param input.rootfs the merged tree; no process runs in it yet
  * @param input.launcher the file that is mounted at the launcher's own name
- * @param input.privileged whether every ceiling holds `privileged`
- * @throws PortcullisError RUNTIME_DESTINATION_NOT_GRANTED (kind denied), RUNTIME_BAD_MOUNT, RUNTIME_BAD_WORKING_DIR
+ * @param input.privileged whether every ceiling includes `privileged`
+ * @throws PortcullisError RUNTIME_DESTINATION_NOT_GRANTED (kind denied), RUNTIME_BAD_MOUNT,
+ * RUNTIME_BAD_WORKING_DIR
  */
 export async function checkDestinations(input: {
   readonly spec: Pick<OciSpec, 'mounts' | 'linux' | 'process'>;
@@ -79,7 +85,10 @@ async function resolved(paths: ContainerPaths, destination: string): Promise<Res
   });
 }
 
-/** Kernel file systems that every container has. The image holds no link there: that is checked when its root is mounted. */
+/**
+ * Kernel file systems that every container has. The image contains no link at these paths: that is checked
+ * when its root is mounted.
+ */
 const kernelMounts: ReadonlyMap<string, string> = new Map([
   ['/proc', 'proc'],
   ['/dev', 'tmpfs'],
@@ -97,7 +106,7 @@ function asWritten({ destination }: OciMount): ResolvedPath {
   return { path: destination, through: new Set(), throughVolume: false };
 }
 
-/** Places that nothing may be mounted on, whatever a ceiling holds. */
+/** Returns why no mount is allowed at `path`, whatever a ceiling allows. */
 function reservedPlace(path: string): string | undefined {
   if (path === '/') return 'it leads to the root of the container, and would hide all that is mounted in it';
   return isAtOrBelow(path, launcherPath)
@@ -105,7 +114,10 @@ function reservedPlace(path: string): string | undefined {
     : undefined;
 }
 
-/** What a runtime makes in /dev, or takes from it: devices, links and file systems (runtime-spec config-linux.md). */
+/**
+ * Entries that a runtime creates in /dev or takes from it: devices, links and file systems (runtime-spec
+ * config-linux.md).
+ */
 const runtimesNames: ReadonlySet<string> = new Set([
   ...['console', 'core', 'fd', 'full', 'mqueue', 'null', 'ptmx', 'pts', 'random', 'stderr', 'stdin', 'stdout', 'tty', 'urandom', 'zero'],
 ]);
@@ -116,23 +128,29 @@ async function isHarmless(path: string, through: ReadonlySet<string>, mount: Oci
   if (isAtOrBelow(path, '/dev/shm') || /^\/dev\/hugepages[^/]*$/.test(path)) return true;
   if (randomDevices.has(path)) return mount.type === 'bind' && isRandomDevice(mount.source, paths);
   if (path === '/dev' || runtimesNames.has(path.split('/')[2] ?? '') || mount.type !== 'bind') return false;
-  // The source has been followed: a link in a volume does not make it one of the host's.
+  // The source is already resolved, so a link in a volume cannot pretend to be a folder of the host.
   if (isAtOrBelow(mount.source, '/dev') && mount.source !== '/dev') return true;
   return paths.facts(mount.source).then(
     (facts) => !isOf(facts, 'folder'),
-    // It will be made as a folder.
+    // The runtime will create it as a folder.
     notThere,
   );
 }
 
-/** Interchangeable: the kernel's random numbers, which no runtime takes for anything else. */
+/**
+ * These devices are interchangeable: both return the kernel's random numbers, and no runtime uses them for
+ * anything else.
+ */
 const randomDevices: ReadonlySet<string> = new Set(['/dev/random', '/dev/urandom']);
 
-/** By name as well as by numbers: no tenant can put something else there before it is mounted. */
+/**
+ * Checks the name as well as the device numbers: no tenant can replace a device of that name before it is
+ * mounted.
+ */
 async function isRandomDevice(source: string, paths: DestinationPaths): Promise<boolean> {
   if (!randomDevices.has(source)) return false;
   return paths.ownFacts(source).then(
-    // The numbers of mem(4).
+    // The device numbers of mem(4).
     (facts) => isOf(facts, 'character') && facts.major === 1 && (facts.minor === 8 || facts.minor === 9),
     notThere,
   );

@@ -8,23 +8,29 @@ import type { ExecScopes } from './exec-scope.ts';
 import { detachedFrom, killGroup } from './exec-session.ts';
 import type { OciProcess } from './spec.types.ts';
 
-/** `exec`: ExecSync, whose caller waits for it. `stream`: a session, in which a user may leave something behind on purpose. */
+/**
+ * `exec`: ExecSync, whose caller waits for the command. `stream`: a session, in which a user may deliberately
+ * leave processes running.
+ */
 type ExecKind = 'exec' | 'stream';
 
-/** What is on disk while a command is under way, in its container's folder: so that the next daemon can end it. */
+/**
+ * The files that exist in the container's folder while a command runs. The next daemon uses them to end the
+ * command.
+ */
 export interface ExecFiles {
-  /** Also of its cgroup. Unique in the container. */
+  /** The name of the command and of its cgroup. Unique in the container. */
   readonly name: string;
   readonly spec: string;
-  /** What is in `spec`. */
+  /** The content of `spec`. */
   readonly description: string;
   readonly pid: string;
   readonly log: string;
-  /** Where conmon, if it is the parent, writes its pid. */
+  /** The file to which conmon writes its pid, if conmon is the parent. */
   readonly monitor: string;
-  /** What the runtime said of a command that it could not start. */
+  /** Returns the error that the runtime reported for a command that it could not start. */
   reason(): Promise<string>;
-  /** Whether the runtime started the command (it writes the pid file just before). */
+  /** Reports whether the runtime started the command (it writes the pid file just before). */
   started(): boolean;
   remove(): Promise<void>;
 }
@@ -59,8 +65,8 @@ function filesOf(dir: string, name: string, description = ''): ExecFiles {
 }
 
 /**
- * The pid that a runtime has written; undefined: none yet.
- * @throws PortcullisError RUNTIME_EXEC_UNREADABLE when that cannot be read
+ * Returns the pid that a runtime has written. Undefined if it has not written one yet.
+ * @throws PortcullisError RUNTIME_EXEC_UNREADABLE when the file cannot be read
  */
 export function readPid(file: string): number | undefined {
   let text: string;
@@ -84,7 +90,10 @@ export function readPid(file: string): number | undefined {
 
 const unreadableMs = 1_000;
 
-/** {@link readPid} for what must end a command: what cannot be read is read again for a second, and is unknown then. */
+/**
+ * Like {@link readPid}, for ending a command: retries a failed read for a second, then treats the pid as
+ * unknown.
+ */
 export async function readPidToKill(file: string): Promise<number | undefined> {
   for (let waited = 0; ; waited += 50)
     try {
@@ -95,7 +104,7 @@ export async function readPidToKill(file: string): Promise<number | undefined> {
     }
 }
 
-/** crun writes plain text, runc logfmt; what counts is the last line. */
+/** crun writes plain text, runc writes logfmt. The last line contains the error. */
 function lastMessage(log: string): string {
   const line = log.trim().split('\n').at(-1) ?? '';
   const quoted = /msg="((?:[^"\\]|\\.)*)"/.exec(line)?.[1];
@@ -103,8 +112,8 @@ function lastMessage(log: string): string {
 }
 
 /**
- * Ends the commands that were under way in a container when a daemon was killed (nobody waits for them any more), and removes
- * what it kept of them. What a session's user had detached stays.
+ * Ends the commands that were running in a container when a daemon was killed, because no client waits for
+ * them any more, and removes their files. Processes that a session's user has detached keep running.
  */
 export async function endLeftoverExecs(
   scopes: ExecScopes,
@@ -121,7 +130,7 @@ export async function endLeftoverExecs(
         : await openExecScope(scopes, { container: container.id, name, init: container.init, takesCgroup: container.takesCgroup });
     const spare = name.startsWith('stream') && command !== undefined ? detachedFrom(command) : undefined;
     const end = async (but: number): Promise<void> => {
-      // Only while the runtime lives is the pid known to be the command's.
+      // The pid is certain to be the command's only while the runtime lives.
       if (but !== 0 && command !== undefined) killGroup(command, spare);
       await scope?.kill(but, spare);
     };
@@ -136,7 +145,7 @@ export async function endLeftoverExecs(
   }
 }
 
-/** The process of the runtime, or of conmon, that was told to write this pid file. */
+/** Returns the process of the runtime, or of conmon, that was told to write this pid file. */
 function runtimeWith(pidFile: string): number | undefined {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))

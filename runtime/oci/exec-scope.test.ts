@@ -11,7 +11,10 @@ import { closeExecScopes, openExecScope, openExecScopes } from './exec-scope.ts'
 const mounts = (): string => readFileSync('/proc/self/mountinfo', 'utf8');
 const unified = /^0::\//m.test(readFileSync('/proc/self/cgroup', 'utf8'));
 
-/** Version 1, as crun sees a hybrid machine: commands get their cgroups in a version 2 that is mounted nowhere. */
+/**
+ * Version 1, as crun sees a hybrid machine: commands get their cgroups in a version 2 that is not mounted
+ * anywhere.
+ */
 describe('scopes of commands beside cgroups of version 1', { skip: unified ? false : 'this kernel has no cgroup version 2' }, () => {
   let kernel: Kernel;
   before(async () => {

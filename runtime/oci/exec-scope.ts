@@ -7,38 +7,50 @@ import { meansGone, meansShortage } from '../../base/process/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
 
 /**
- * Where commands that run in containers get a cgroup of their own, so that all they start can be found, also what has left their
- * session and whose parent is gone. It bounds nothing: the container's own cgroups go on holding the command.
+ * How commands in containers get a cgroup of their own, so that every process that they start can be found,
+ * even after it has left its session and its parent has ended. This cgroup sets no limits: the container's
+ * own cgroups still limit the command.
  *
- * `nested`: under version 2, below the container's cgroup; the runtime puts the command there before it runs (`exec --cgroup`).
- * `beside`: under version 1 the runtime takes the command into the container's cgroup of each hierarchy it sees. It does not see
- * version 2 (see mount-namespace.ts), which the kernel has without controllers: there the command stays where its runtime was.
+ * `nested`: under version 2, below the container's cgroup. The runtime moves the command there before it runs
+ * (`exec --cgroup`).
+ * `beside`: under version 1 the runtime moves the command into the container's cgroup of each hierarchy that
+ * it sees. It does not see version 2 (see mount-namespace.ts), which the kernel has without controllers:
+ * there the command stays in the cgroup of its runtime.
  */
 export type ExecScopes = { readonly kind: 'nested' } | { readonly kind: 'beside'; readonly root: string } | { readonly kind: 'none' };
 
 /** The cgroup of one command. */
 export interface ExecScope {
-  /** For the runtime's `exec`. */
+  /** Arguments for the runtime's `exec`. */
   readonly args: readonly string[];
-  /** Takes the runtime's process in, at once after its start and so before the command's. */
+  /** Moves the runtime's process into the cgroup, right after its start and so before the command starts. */
   adopt(runtime: number): Promise<void>;
-  /** Kills what is in it but `runtime`, which must live on to reap the command, and what `spare` says yes to. */
+  /**
+   * Kills every process in the cgroup, except `runtime`, which must live on to reap the command, and
+   * processes for which `spare` returns true.
+   */
   kill(runtime: number, spare?: (pid: number) => boolean): Promise<void>;
-  /** Hands what is left (and was meant to stay) to the container's own cgroup, and removes this one. */
+  /**
+   * Moves the remaining processes, which were meant to stay, to the container's own cgroup, and removes this
+   * one.
+   */
   close(): Promise<void>;
 }
 
 const besideRoot = 'portcullis-exec';
 const killMs = 2_000;
 
-/** @returns `none` where the kernel has no version 2: then only a command's process group can be found */
+/**
+ * Opens the place for the cgroups of commands.
+ * @returns `none` where the kernel has no version 2: then only a command's process group can be found
+ */
 export async function openExecScopes(
   cgroups: Pick<CgroupMounts, 'version'>,
   kernel: Pick<Kernel, 'openDetachedMount'>,
 ): Promise<ExecScopes> {
   if (cgroups.version === 2) return { kind: 'nested' };
   try {
-    // Held by a descriptor alone: nothing is mounted anywhere at any moment, whatever becomes of the daemon.
+    // Only a descriptor holds it: it is never mounted at a path, even if the daemon is killed.
     return { kind: 'beside', root: `/proc/self/fd/${await kernel.openDetachedMount('cgroup2')}` };
   } catch {
     return { kind: 'none' };
@@ -52,10 +64,10 @@ export async function closeExecScopes(scopes: ExecScopes): Promise<void> {
 }
 
 /**
- * Makes the cgroup of a command, or opens the one that an earlier daemon made.
+ * Creates the cgroup of a command, or opens the one that an earlier daemon created.
  * @param input.init the container's first process
  * @param input.takesCgroup whether the runtime knows `exec --cgroup`
- * @returns undefined where there is none to be had
+ * @returns undefined where no cgroup is available
  */
 export async function openExecScope(
   scopes: ExecScopes,
@@ -70,7 +82,8 @@ export async function openExecScope(
     await mkdir(path, { recursive: true });
     return scope(path, home, scopes.kind === 'nested' ? ['--cgroup', input.name] : []);
   } catch (cause) {
-    // Without it, what the command leaves could not be found: no reason to run it so for want of a descriptor.
+    // Without the cgroup, the processes that the command leaves could not be found. A shortage of descriptors
+    // does not justify that.
     if (meansShortage(cause)) throw noScope(input.container, cause);
     return undefined;
   }
@@ -103,7 +116,8 @@ function scope(path: string, home: string, args: readonly string[]): ExecScope {
     kill: async (runtime, spare = () => false) => {
       const deadline = performance.now() + killMs;
       let unknown: Error | undefined;
-      // Frozen, nothing in it can start another process behind our back; SIGKILL reaches frozen ones too.
+      // While the cgroup is frozen, no process in it can start another one. SIGKILL also reaches frozen
+      // processes.
       await freeze(true);
       try {
         for (let waitMs = 1; performance.now() < deadline; waitMs = Math.min(waitMs * 2, 50)) {
@@ -113,7 +127,7 @@ function scope(path: string, home: string, args: readonly string[]): ExecScope {
             for (const pid of doomed) sendKill(pid);
             unknown = undefined;
           } catch (cause) {
-            // A failed look says nothing of what is there.
+            // A failed read says nothing about the contents.
             unknown = new Error(reasonOf(cause), { cause });
           }
           await new Promise((resolve) => setTimeout(resolve, waitMs).unref());
@@ -138,13 +152,13 @@ function scope(path: string, home: string, args: readonly string[]): ExecScope {
   };
 }
 
-/** A cgroup that is removed while its file is open has no such device. */
+/** A cgroup that is removed while its file is open answers "no such device". */
 function unlessGone(cause: unknown): string {
   if (meansGone(cause) || (cause as NodeJS.ErrnoException).code === 'ENODEV') return '';
   throw cause;
 }
 
-/** Path of a process in the version 2 hierarchy (cgroups(7), /proc/PID/cgroup). */
+/** Returns the path of a process in the version 2 hierarchy (cgroups(7), /proc/PID/cgroup). */
 async function unifiedPath(pid: number): Promise<string> {
   const path = /^0::(\/.*)$/m.exec(await readFile(`/proc/${pid}/cgroup`, 'utf8'))?.[1];
   if (path === undefined) throw new Error('not in version 2');
@@ -155,6 +169,6 @@ function sendKill(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch {
-    // It ended by itself.
+    // The process has ended by itself.
   }
 }

@@ -5,24 +5,30 @@ import { meansGone } from '../../base/process/index.ts';
 const SIGHUP = 1;
 
 /**
- * What a user has detached from the session of `command`, as by `nohup` or `setsid`: it ignores SIGHUP, or is in another session.
- * Such a process outlives a terminal that hangs up, and so a session whose client has gone. Ask while the command lives: crun makes
- * the session in a process that ends before the command, so that only the command itself tells which it is.
- * @returns throws where a process cannot be looked at, as without a free descriptor: then nobody knows
+ * Returns a predicate for the processes that a user has detached from the session of `command`, for example
+ * with `nohup` or `setsid`: such a process ignores SIGHUP, or is in another session. It outlives a terminal
+ * that hangs up, and so also a session whose client has disconnected. Call this while the command lives: crun
+ * creates the session in a process that ends before the command, so only the command itself shows which
+ * session it is.
+ * @returns a function that throws when a process cannot be inspected, for example without a free descriptor:
+ * then the answer is unknown
  */
 export function detachedFrom(command: number): (pid: number) => boolean {
   const session = sessionOf(command);
   return (pid) => pid !== command && (ignoresHangup(pid) || (session === undefined ? sessionOf(pid) === pid : sessionOf(pid) !== session));
 }
 
-/** Kills a command with its process group, or alone when some of that may be meant to stay: all that can be found without a cgroup of its own. */
+/**
+ * Kills a command with its process group, or alone if some of that group may be meant to stay. Without a
+ * cgroup of its own, no other process can be found.
+ */
 export function killGroup(command: number, spare?: (pid: number) => boolean): void {
   const group = spare === undefined ? groupOf(command) : undefined;
   for (const target of [...(group === undefined || group === groupOf(process.pid) ? [] : [-group]), command]) {
     try {
       process.kill(target, 'SIGKILL');
     } catch {
-      // Gone already.
+      // The process no longer exists.
     }
   }
 }

@@ -19,24 +19,29 @@ export interface ExecResult {
 }
 
 /**
- * Bytes kept of both streams together, so that the answer always fits: a kubelet takes 16 MiB a message. What comes after is read
- * and dropped, so that the process does not stall.
+ * Bytes kept of both streams together, so that the answer always fits: a kubelet accepts 16 MiB per message.
+ * Further output is read and dropped, so that the process does not stall.
  */
 const outputLimit = 16 * 1024 * 1024 - 4096;
-/** How long background processes that hold the pipes and go on writing may keep an answer back after the command's own exit. */
+/**
+ * How long background processes that hold the pipes and keep writing may delay an answer after the command's
+ * own exit.
+ */
 const drainMs = 1_000;
-/** A timer of more milliseconds would fire at once (Node.js, setTimeout); this is 24 days. */
+/** Node.js fires a timer of more milliseconds at once (setTimeout). This is 24 days. */
 const longestTimer = 2 ** 31 - 1;
-/** How long those that hold the pipes and are silent may. */
+/** How long silent processes that hold the pipes may delay an answer. */
 const quietMs = 50;
 
 /**
- * Runs a command in a running container and waits for it, with the container's own confinement. At its timeout, and when the
- * caller gives up, everything that it started is killed with it, also what has left its session; the container's own processes never are.
- * Background processes that hold its output do not keep the answer back.
- * @param input.timeoutMs 0: no limit
- * @throws PortcullisError RUNTIME_EXEC_TIMEOUT (kind deadline), RUNTIME_EXEC_CANCELLED, RUNTIME_EXEC_REFUSED when the runtime could not start it,
- * RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR when the container has changed what the command depends on
+ * Runs a command in a running container, with the container's own confinement, and waits for it. At its
+ * timeout, and when the caller gives up, every process that the command started is killed with it, even one
+ * that has left its session. The container's own processes are never killed. Background processes that hold
+ * the command's output do not delay the answer.
+ * @param input.timeoutMs 0 means no limit
+ * @throws PortcullisError RUNTIME_EXEC_TIMEOUT (kind deadline), RUNTIME_EXEC_CANCELLED, RUNTIME_EXEC_REFUSED
+ * when the runtime could not start it, RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR when the container
+ * has changed something that the command depends on
  */
 export async function execSync(input: {
   readonly startProgram: StartProgram;
@@ -118,7 +123,7 @@ async function run(
   }
 }
 
-/** Its parent was killed before it, by somebody else. */
+/** Returns the error for a command whose parent was killed before it by another process. */
 export function execLost(id: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_EXEC_LOST',
@@ -130,21 +135,27 @@ export function execLost(id: string): PortcullisError {
   });
 }
 
-/** Words of the system by which a runtime says that it could make no process: EAGAIN, ENOMEM, EMFILE (errno(3)). */
+/**
+ * System messages by which a runtime reports that it could not create a process: EAGAIN, ENOMEM, EMFILE
+ * (errno(3)).
+ */
 const shortages: readonly (readonly [RegExp, string])[] = [
   [/resource temporarily unavailable|\bEAGAIN\b/i, 'no process could be created: a limit of processes is reached'],
   [/cannot allocate memory|\bENOMEM\b/i, 'no process could be created: there is no memory left'],
   [/too many open files|\bE[MN]FILE\b/i, 'no process could be created: no descriptor is free'],
 ];
 
-/** What ran out where a runtime could not start a command, in words; undefined: it was something else. */
+/**
+ * Returns a description of the resource that ran out when a runtime could not start a command. Undefined if
+ * the reason was something else.
+ */
 export function shortageIn(reason: string, limit?: string): string | undefined {
   if (limit !== undefined) return `no process could be created: ${limit}`;
   return shortages.find(([words]) => words.test(reason))?.[1];
 }
 
 /**
- * The runtime's own words for a command that it could not start.
+ * Returns the error for a command that the runtime could not start, with the runtime's own message.
  * @param limit the limit of processes that is reached, see {@link reachedProcessLimit}
  */
 export function execRefused(id: string, reason: string, limit?: string): PortcullisError {

@@ -4,8 +4,8 @@ import { meansGone } from '../../base/process/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
 
 /**
- * Whether cgroups count huge pages here (cgroup-v1/hugetlb, cgroup-v2 "HugeTLB").
- * @throws what node:fs throws where that cannot be read, as without a free descriptor
+ * Reports whether cgroups count huge pages on this host (cgroup-v1/hugetlb, cgroup-v2 "HugeTLB").
+ * @throws the error of node:fs when the hierarchy cannot be read, for example without a free descriptor
  */
 export function countsHugepages(mounts: CgroupMounts): boolean {
   if (mounts.version === 1) return mounts.roots.some((root) => basename(root) === 'hugetlb');

@@ -23,9 +23,10 @@ const name = launcherPath.slice(1);
 const plainly = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 
 /**
- * Makes the empty file that the launcher is mounted on. It must be new: a runtime follows a link of the image, and the launcher would then
- * be mounted where the container can move it away. Nothing of the container runs yet, and the file lies in its root folder itself, so what is
- * made here is where the runtime mounts.
+ * Creates the empty file that the launcher is mounted on. The file must be new: a runtime follows a link of
+ * the image, and the launcher would then be mounted where the container can move it away. No process of the
+ * container runs yet, and the file lies directly in its root folder, so the runtime mounts on exactly the
+ * file created here.
  * @throws PortcullisError RUNTIME_LAUNCHER_NAME_TAKEN
  */
 export function reserveLauncherName(rootfs: string): void {
@@ -44,15 +45,16 @@ export function reserveLauncherName(rootfs: string): void {
   }
 }
 
-/** The launcher's file on the host, where the container has one. */
+/** Returns the launcher's file on the host, if the container has a launcher. */
 export function launcherOf({ mounts }: Pick<OciSpec, 'mounts'>): string | undefined {
   return mounts.find(({ destination }) => destination === launcherPath)?.source;
 }
 
 /**
- * Checks that a command would go through our launcher: what has its name is a read-only mount of exactly that file, whose content is that of
- * `launcher`. A mount point cannot be renamed or removed, and no process that Landlock holds can mount or unmount, so that what is found
- * here is what the runtime executes a moment later.
+ * Checks that a command would start through our launcher. A read-only mount of exactly that file must be at
+ * its path, with the same content as `launcher`. A mount point cannot be renamed or removed, and no process
+ * that Landlock confines can mount or unmount. Therefore the file found here is the file that the runtime
+ * executes a moment later.
  * @param root of the container's mount namespace, open
  * @param launcher its file on the host, named by its digest
  * @throws PortcullisError RUNTIME_LAUNCHER_REPLACED

@@ -7,9 +7,10 @@ import { launcherPath } from './launched-command.ts';
 import type { OciMount } from './spec.types.ts';
 
 /**
- * The launcher of these rules as a file of the host, for containers to mount; the same rules have the same file. It is compared byte by
- * byte each time. Readable and executable by all, since it runs as the container's user.
- * @param stateDir is reached by a runtime in a user namespace
+ * Provides the launcher for these rules as a file on the host that containers mount. The same rules give the
+ * same file. Its content is compared byte by byte on each call. All users can read and execute it, because it
+ * runs as the container's user.
+ * @param stateDir a runtime in a user namespace must be able to reach this folder
  */
 export async function provideLauncher(stateDir: string, rules: NonNullable<Settings['landlock']>): Promise<string> {
   const bytes = Buffer.from(landlockLauncher(rules, process.arch === 'arm64' ? 'aarch64' : 'x86_64'));
@@ -26,7 +27,7 @@ export async function provideLauncher(stateDir: string, rules: NonNullable<Setti
   return file;
 }
 
-/** The mount of a launcher: last of all, so that nothing of the pod stands over it. */
+/** Returns the mount of a launcher. It is the last mount, so that no mount of the pod covers it. */
 export function launcherMount(file: string): OciMount {
   return { destination: launcherPath, type: 'bind', source: file, options: ['bind', 'rprivate', 'ro', 'nosuid', 'nodev', 'exec'] };
 }

@@ -6,14 +6,15 @@ export const localFileSystems: ReadonlySet<string> = new Set([
   ...['cgroup', 'cgroup2', 'devpts', 'devtmpfs', 'hugetlbfs', 'mqueue', 'proc', 'ramfs', 'sysfs', 'tmpfs'],
 ]);
 
-/** Whether nothing in a mount namespace waits for anybody. Pure. */
+/** Reports whether no file system in a mount namespace waits for another host or process. Pure. */
 export function areLocal(mounts: readonly Pick<MountLine, 'fstype'>[]): boolean {
   return mounts.length > 0 && mounts.every(({ fstype }) => localFileSystems.has(fstype));
 }
 
 /**
- * Whether a table of mounts (proc_pid_mountinfo(5)) is that of a container's whole mount namespace: its root is the container's own overlay. A
- * process that has changed its root (chroot(2)) is shown only what lies below. Pure.
+ * Reports whether a mount table (proc_pid_mountinfo(5)) shows a container's whole mount namespace: its root
+ * is the container's own overlay. A process that has changed its root (chroot(2)) only sees the mounts below
+ * it. Pure.
  */
 export function isWholeTable(mountinfo: string, container: string): boolean {
   const root = mountinfo.split('\n').find((line) => line.split(' ')[4] === '/');

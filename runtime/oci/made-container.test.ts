@@ -7,7 +7,10 @@ import type { TestContext } from 'node:test';
 import { checkMadeContainer as check, mountsOf } from './made-container.ts';
 import type { ContainerPlan } from './made-container.ts';
 
-/** A process with a mount namespace of its own that stands where `script` has led it, as a first process that waits for its start. */
+/**
+ * Returns a process in its own mount namespace, in the state that `script` has set up. It waits, like a first
+ * process before its start.
+ */
 async function processAfter(t: TestContext, script: string, opened = '/tmp'): Promise<number> {
   const inside = `${script} && echo ready && exec sleep 600`;
   const command = `exec 5<"${opened}"; exec unshare -m /bin/sh -c '${inside}'`;
@@ -21,7 +24,10 @@ const checkMadeContainer = (container: string, pid: number, of: ContainerPlan): 
 
 const plan = (more: Partial<ContainerPlan>): ContainerPlan => ({ throughVolumes: [], maskedPaths: [], place: { cwd: '/' }, ...more });
 
-/** With real processes in mount namespaces; what runtimes make of hostile volumes is in test/e2e/kernel-folders.test.ts. */
+/**
+ * These tests use real processes in mount namespaces. test/e2e/kernel-folders.test.ts covers what runtimes do
+ * with hostile volumes.
+ */
 describe('what a runtime has made', () => {
   it('is reported as not made where its first process has ended', async (t) => {
     const pid = await processAfter(t, 'true');

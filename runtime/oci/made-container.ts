@@ -17,20 +17,21 @@ import { checkLauncher } from './launcher-name.ts';
 import { mountShownAt, parseMountinfo } from './mountinfo.ts';
 import type { MountLine } from './mountinfo.ts';
 
-/** What a runtime was told to make, as far as somebody else could have interfered. Plain data. */
+/** The parts of a runtime's task that another process could have interfered with. Plain data. */
 export interface ContainerPlan {
-  /** Destinations, resolved, on whose way a volume lies. */
+  /** Resolved destinations that have a volume on their way. */
   readonly throughVolumes: readonly string[];
   readonly maskedPaths: readonly string[];
   readonly place: CommandPlace;
 }
 
 /**
- * Looks at a container between its creation and its start, when the runtime has made all mounts and nothing of the image runs: whether what
- * has been checked before is what was made. Other containers that share a volume could have changed it meanwhile.
+ * Inspects a container between its creation and its start. At that time the runtime has made all mounts, and
+ * no program of the image runs. Checks that the runtime created what was checked before, because other
+ * containers that share a volume could have changed it meanwhile:
  *
- * - Each mount whose way leads through a volume is where it was meant to be.
- * - What a masked path shows is neither of procfs nor of sysfs (CVE-2025-31133: its cover was bound from a link).
+ * - Each mount whose path leads through a volume is at its intended place.
+ * - No masked path shows a file of procfs or sysfs (CVE-2025-31133: its cover was bound from a link).
  * - The working directory lies in a mount of the container, and not in procfs (CVE-2024-21626).
  * - The launcher is ours.
  * Synchronous: it may wait for the file system of the working directory.
@@ -57,8 +58,9 @@ export function checkMadeContainer(container: string, init: number, plan: Contai
 }
 
 /**
- * The mounts that a container's first process sees.
- * @throws PortcullisError RUNTIME_CREATE_FAILED when it is gone; Error of the system when the table cannot be read
+ * Returns the mounts that a container's first process sees.
+ * @throws PortcullisError RUNTIME_CREATE_FAILED when the process no longer exists; a system error when the
+ * table cannot be read
  */
 export function mountsOf(container: string, init: number): MountLine[] {
   try {
@@ -78,10 +80,10 @@ export function mountsOf(container: string, init: number): MountLine[] {
   }
 }
 
-/** Undefined where nothing is, and for what the runtime covers elsewhere. */
+/** Returns undefined if nothing exists at the path, and for paths that the runtime covers elsewhere. */
 function kernelFileSystemAt(root: number, path: string, byTarget: ReadonlyMap<string, readonly MountLine[]>): string | undefined {
   if (!['/proc', '/sys'].some((folder) => isAtOrBelow(path, folder))) return undefined;
-  // The usual case, without a lookup for each of some twenty paths.
+  // The usual case, without a lookup for each of about twenty paths.
   const shown = mountShownAt(byTarget, path);
   if (shown !== undefined) return ['proc', 'sysfs'].includes(shown.fstype) ? shown.fstype : undefined;
   const fd = openInRootIfThere(root, path, { flags: O_PATH, resolve: RESOLVE_IN_ROOT });

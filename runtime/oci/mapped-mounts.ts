@@ -5,11 +5,11 @@ import { mountPointsBelow, parseMountinfo } from './mountinfo.ts';
 import type { HandlerFeatures } from './probe/features.ts';
 import type { OciIdMapping, OciMount } from './spec.types.ts';
 
-/** Ranges of one mount: kernels take more, and no kubelet asks for more than one. */
+/** The maximum number of ranges of one mount. Kernels accept more, and no kubelet asks for more than one. */
 const rangeLimit = 32;
 
 /**
- * `ro`, `rw` or `rro`, as asked. Source: cri-api Mount.recursive_read_only.
+ * Returns `ro`, `rw` or `rro`, as requested. Source: cri-api Mount.recursive_read_only.
  * @throws PortcullisError RUNTIME_BAD_MOUNT; RUNTIME_RRO_UNSUPPORTED with the prefix that kubelets know
  */
 export function accessOption(mount: Mount, features: Pick<HandlerFeatures, 'recursiveReadOnlyMounts'>): 'ro' | 'rw' | 'rro' {
@@ -31,8 +31,8 @@ export function accessOption(mount: Mount, features: Pick<HandlerFeatures, 'recu
 }
 
 /**
- * The id mappings of a mount, for the runtime; none: an empty object. Pure.
- * @throws PortcullisError RUNTIME_BAD_MOUNT; RUNTIME_IDMAP_UNSUPPORTED when the runtime would pass over them
+ * Returns the id mappings of a mount for the runtime, or an empty object if it has none. Pure.
+ * @throws PortcullisError RUNTIME_BAD_MOUNT; RUNTIME_IDMAP_UNSUPPORTED when the runtime would ignore them
  */
 export function idMappings(mount: Mount, features: Pick<HandlerFeatures, 'idmappedMounts'>): Pick<OciMount, 'uidMappings' | 'gidMappings'> {
   const { uidMappings, gidMappings, containerPath } = mount;
@@ -58,8 +58,9 @@ export function ociMapping(range: IDMapping): OciIdMapping {
 }
 
 /**
- * Each mount, followed by those below its source: for a runtime that leaves them out of `rbind` in a user namespace. A mapping is of the
- * mount that asked for it, as with `rbind` itself. Pure.
+ * Returns each mount, followed by the mounts below its source. This is for a runtime that leaves those out of
+ * `rbind` in a user namespace. A mapping applies only to the mount that asked for it, as with `rbind` itself.
+ * Pure.
  * @param mountinfo /proc/self/mountinfo of the host
  */
 export function withSubmounts(mounts: readonly OciMount[], mountinfo: string): OciMount[] {

@@ -1,6 +1,6 @@
 /**
- * Does what a daemon does with its folder: `node mount-namespace.fixture.ts FOLDER [stay|leave|make]`. One that stays ends as a killed one
- * does; `make` makes a folder as crun does.
+ * Does what a daemon does with its folder: `node mount-namespace.fixture.ts FOLDER [stay|leave|make]`. With
+ * `stay` it ends like a killed daemon. With `make` it creates a folder as crun does.
  */
 import { mkdirSync } from 'node:fs';
 import { startKernelWorker } from '../../base/kernel/index.ts';

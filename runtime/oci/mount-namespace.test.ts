@@ -10,7 +10,10 @@ import { readCgroupMounts } from './cgroups.ts';
 const skip = readCgroupMounts().hybrid && existsSync('/sys/fs/cgroup/unified') ? false : 'no hybrid cgroups here: the daemon does not move';
 const fixture = join(import.meta.dirname, 'mount-namespace.fixture.ts');
 
-/** Runs a script in a mount namespace of its own, all mounts private; `daemon` and `count` act on the folder. */
+/**
+ * Runs a script in its own mount namespace, in which all mounts are private; `daemon` and `count` act on the
+ * folder.
+ */
 function inPrivate(t: TestContext, script: string): { readonly counts: readonly number[]; readonly left: readonly string[] } {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-own-mount-'));
   t.after(() => rmSync(folder, { recursive: true }));
@@ -33,7 +36,7 @@ test('a daemon that was killed before it shared its mount leaves one mount all t
 
 test('what crun makes for version 2 comes not to the host, and may be made where systemd holds /sys/fs/cgroup read-only', { skip }, (t) => {
   const make = `"${process.execPath}" "${fixture}" "$folder" make 2>&1 | grep -c EROFS`;
-  // The mount point itself, below what is mounted on it.
+  // The mount point itself, below the file system that is mounted on it.
   const below = 'umount /sys/fs/cgroup/unified; ls /sys/fs/cgroup/unified | grep -c portcullis-test';
   assert.deepEqual(inPrivate(t, `${make}; ${below}`).counts, [0, 0]);
   const own =
@@ -50,7 +53,8 @@ test('a mount that somebody else made stays, shared or not', { skip }, (t) => {
 
 test('a note of another boot, of another namespace, or that is none is not taken for ours', { skip }, (t) => {
   const noted = (change: string): readonly number[] =>
-    // A mount of somebody else that is shared: with a note that is believed, it would go with the daemon.
+    // A shared mount of another program: if its note were believed, the mount would be removed with the
+    // daemon.
     inPrivate(
       t,
       `daemon stay; cp "$folder/own-mount.json" "$folder/note"; daemon leave; mount --bind "$folder" "$folder"; mount --make-shared "$folder"; ` +
@@ -63,7 +67,8 @@ test('a note of another boot, of another namespace, or that is none is not taken
 });
 
 test('a full disk keeps no daemon from starting: its folder is a mount of its own there, too', { skip }, (t) => {
-  // The mount that holds the folder is private and has no room for a note; the file of the note can be made, and stays empty.
+  // The mount that holds the folder is private and has no space for a note. The file of the note can be
+  // created, but stays empty.
   const full =
     'mount -t tmpfs -o size=64k full "$folder"; mkdir "$folder/state"; outer="$folder"; folder="$folder/state"; head -c 99999 /dev/zero > "$outer/filler"';
   const start = `"${process.execPath}" "${fixture}" "$folder" stay; [ $? = 137 ]; echo $?`;

@@ -10,33 +10,38 @@ import { readCgroupMounts } from './cgroups.ts';
 
 const marker = 'PORTCULLIS_OUTER_MOUNTS';
 /**
- * Shell words that take version 2 away in a mount namespace of the caller's own. crun makes folders for it all the same: in the bare
- * mount point they would be the host's and stay for ever, and systemd makes it read-only with all of /sys/fs/cgroup. So they come
- * into a file system that goes with the namespace.
+ * A shell command that unmounts version 2 in the caller's own mount namespace. crun still creates folders for
+ * it. In the bare mount point they would be the host's and stay forever, and systemd makes it read-only with
+ * all of /sys/fs/cgroup. Therefore they go into a file system that ends with the namespace.
  */
 export const leaveHybrid =
   'mount --make-rprivate /sys/fs/cgroup && umount /sys/fs/cgroup/unified; ' +
   'mount -t tmpfs -o mode=755 portcullis /sys/fs/cgroup/unified';
-/** In a folder that was made a mount of its own: where and in which boot. It outlives a killed daemon, so that the next one takes the mount over. */
+/**
+ * Lies in a folder that was made a mount of its own, and says where and in which boot. It outlives a killed
+ * daemon, so that the next one takes the mount over.
+ */
 const ownMountFile = 'own-mount.json';
 
 interface OuterNamespace {
-  /** How a tool reaches the namespace that the daemon was started in. */
+  /** The path by which a tool reaches the namespace that the daemon was started in. */
   readonly path: string;
-  /** Folders that were made mounts of their own there, by this run or by one that was killed. */
+  /** Folders that were made mounts of their own there, by this run or by a run that was killed. */
   readonly own: readonly string[];
 }
 
 /**
- * crun 1.8 refuses hybrid cgroups while version 2 is mounted beside version 1. The daemon then moves, with the same pid, into a mount
- * namespace of its own without that mount. Mounts below `folders` must go on reaching the outer namespace (a pin that died with the
- * daemon would lose its pod), so each folder that lies on a private mount becomes a shared one first.
- * Does nothing where there is no need, and in the second pass. Returns only when no move was needed.
+ * Moves the daemon into a mount namespace of its own without version 2, with the same pid. crun 1.8 refuses
+ * hybrid cgroups while version 2 is mounted beside version 1. Mounts below `folders` must still reach the
+ * outer namespace, because a pin that ended with the daemon would lose its pod. Therefore each folder on a
+ * private mount first becomes a shared mount.
+ * Does nothing where no move is needed, and on the second pass. Returns only when no move was needed.
  */
 export function enterMountNamespace(folders: readonly string[]): void {
   if (process.env[marker] !== undefined || !readCgroupMounts().hybrid || !existsSync('/sys/fs/cgroup/unified')) return;
   const own = folders.filter(shareFolder);
-  // Node marks what it inherits close-on-exec, so that descriptor 9 stays with the daemon and reaches no child.
+  // Node marks inherited descriptors close-on-exec, so descriptor 9 stays with the daemon and reaches no
+  // child.
   const inner = `${leaveHybrid}; exec "$@"`;
   const script = `exec 9</proc/self/ns/mnt; exec unshare -m --propagation unchanged /bin/sh -c '${inner}' sh "$@"`;
   const self = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
@@ -45,8 +50,9 @@ export function enterMountNamespace(folders: readonly string[]): void {
 }
 
 /**
- * Takes back, at a clean stop, what {@link enterMountNamespace} mounted in the outer namespace. Only when nothing is mounted below any
- * more that must stay: the pins and root file systems of pods that go on would be gone with it.
+ * Removes, at a clean stop, the mounts that {@link enterMountNamespace} made in the outer namespace. Skips a
+ * folder while a mount below it must stay: the pins and root file systems of pods that keep running would be
+ * lost with it.
  */
 export async function leaveMountNamespace(startProgram: StartProgram): Promise<void> {
   const text = process.env[marker];
@@ -58,15 +64,21 @@ export async function leaveMountNamespace(startProgram: StartProgram): Promise<v
   }
 }
 
-/** What is noted before a folder is mounted on itself. A mount ends with its namespace, and with the boot. */
+/**
+ * The note that is written before a folder is mounted on itself. A mount ends with its namespace, and with
+ * the boot.
+ */
 interface OwnMount {
   readonly namespace: string;
   readonly bootId: string;
-  /** Id of the mount that held the folder before: while it still does, ours was not made. */
+  /** The id of the mount that held the folder before. While it still holds it, our mount was not made. */
   readonly over: string;
 }
 
-/** Makes the mount that holds `folder` a shared one. Whether that is a mount of ours: the intent is on disk before it is made. */
+/**
+ * Makes the mount that holds `folder` a shared mount. Returns whether that is a mount of ours. The note is on
+ * disk before the mount is made.
+ */
 function shareFolder(folder: string): boolean {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const [holder, noted] = [holderOf(folder), readNote(folder)];
@@ -78,12 +90,15 @@ function shareFolder(folder: string): boolean {
     writeNote(folder, { ...here, over: holder.id });
     mount(folder, folder, '', MS_BIND);
   }
-  // Ours and not shared: a daemon was killed between the two steps.
+  // The mount is ours but not shared: a daemon was killed between the two steps.
   setPropagation(folder, 'shared');
   return true;
 }
 
-/** On a full disk there is none: a daemon that is killed then leaves a mount, which is harmless, and one that does not start is not. */
+/**
+ * On a full disk no note is written. A daemon that is then killed leaves a mount behind, which is harmless. A
+ * daemon that does not start is worse.
+ */
 function writeNote(folder: string, note: OwnMount): void {
   const file = join(folder, ownMountFile);
   try {
@@ -104,13 +119,16 @@ function readNote(folder: string): OwnMount | undefined {
   }
 }
 
-/** The mount that holds `folder`, and whether it passes new mounts on to its peers (proc_pid_mountinfo(5), mount_namespaces(7)). */
+/**
+ * Returns the mount that holds `folder`, and whether it propagates new mounts to its peers
+ * (proc_pid_mountinfo(5), mount_namespaces(7)).
+ */
 function holderOf(folder: string): { readonly id: string; readonly target: string; readonly shared: boolean } {
   const holder = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .map((line) => line.split(' '))
     .filter((fields) => fields[4] === '/' || folder === fields[4] || folder.startsWith(`${fields[4] ?? ''}/`))
-    // The longest mount point holds it; of several on one point the last one.
+    // The longest matching mount point holds it. If several mounts share a mount point, the last one does.
     .reduce((best, fields) => ((fields[4]?.length ?? 0) >= (best[4]?.length ?? 0) ? fields : best), [] as string[]);
   return { id: holder[0] ?? '', target: holder[4] ?? '/', shared: holder.slice(6).some((field) => field.startsWith('shared:')) };
 }

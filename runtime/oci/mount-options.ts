@@ -1,16 +1,20 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 
 /**
- * What a caller may add to a bind mount (cri-api 0.37, Mount.mount_options): options that only take away. One that gives (`exec`, `dev`,
- * `suid`) could undo what the host's administrator set on the source, and any other is one that the contract does not name.
+ * Options that a caller may add to a bind mount (cri-api 0.37, Mount.mount_options). All of them only
+ * restrict. An option that permits something (`exec`, `dev`, `suid`) could undo a restriction that the host's
+ * administrator set on the source, and the contract names no others.
  */
 const allowed: ReadonlySet<string> = new Set(['noexec', 'nodev', 'nosuid', 'noatime', 'nodiratime', 'relatime', 'strictatime']);
 
-/** What RuntimeFeatures.mount_options tells: the options above are put on the mount, every other is refused. */
+/**
+ * The value of RuntimeFeatures.mount_options: the options above are applied to the mount, and all others are
+ * refused.
+ */
 export const mountOptionsSupported = true;
 
 /**
- * The options as the OCI runtime takes them, each once.
+ * Returns the options in the form that the OCI runtime expects, without duplicates.
  * @throws PortcullisError RUNTIME_BAD_MOUNT
  */
 export function checkedMountOptions(options: readonly string[], destination: string): string[] {

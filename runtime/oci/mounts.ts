@@ -15,12 +15,12 @@ export interface JoinedUserNamespace {
   readonly path: string;
   readonly uids: IDMapping;
   readonly gids: IDMapping;
-  /** The host's mounts, for a runtime that binds without those below. */
+  /** The host's mount table, for a runtime whose bind mounts leave out the mounts below the source. */
   readonly mountinfo?: string;
 }
 
 export interface PodFiles {
-  /** Folder mounted at /dev/shm. */
+  /** The folder mounted at /dev/shm. */
   readonly shm: string;
   readonly resolvConf: string;
   readonly hostname: string;
@@ -28,8 +28,8 @@ export interface PodFiles {
 }
 
 /**
- * Every mount of a container, in the order they are made: kernel file systems, the pod's files, then what was asked, shallow before deep.
- * A destination that was asked for replaces ours.
+ * Returns every mount of a container, in the order in which they are made: kernel file systems, the pod's
+ * files, then the requested mounts, shallowest first. A requested destination replaces ours.
  * @throws PortcullisError RUNTIME_BAD_MOUNT
  */
 export function containerMounts(input: {
@@ -37,14 +37,17 @@ export function containerMounts(input: {
   readonly podFiles: PodFiles;
   readonly readonlyRootfs: boolean;
   readonly writableSys: boolean;
-  /** The pod's network namespace is the host's: sysfs can not be mounted anew by some kernels, so it is bound. */
+  /**
+   * The pod uses the host network namespace. Some kernels cannot mount a new sysfs there, so sysfs is bound.
+   */
   readonly hostNetwork: boolean;
   readonly features: HandlerFeatures;
   readonly userNamespace: JoinedUserNamespace | undefined;
 }): readonly OciMount[] {
   const requested = input.asked.map((mount) => toOciMount(mount, input.features));
   const asked = input.userNamespace?.mountinfo === undefined ? requested : withSubmounts(requested, input.userNamespace.mountinfo);
-  // The group of terminals exists in every image as 5 (Debian, Red Hat, Alpine); a smaller namespace has no such id.
+  // Every image has the group of terminals as 5 (Debian, Red Hat, Alpine). A smaller namespace does not have
+  // that id.
   const terminals = (input.userNamespace?.gids.length ?? Infinity) > 5 ? ['gid=5'] : [];
   const taken = new Set(asked.map((mount) => mount.destination));
   const sysMode = input.writableSys ? 'rw' : 'ro';
@@ -69,7 +72,10 @@ export function containerMounts(input: {
   return [...ours.filter((mount) => !taken.has(mount.destination)), ...asked.sort((a, b) => depth(a.destination) - depth(b.destination))];
 }
 
-/** The widest propagation that a mount asks for decides how the root is shared with the host (runtime-spec: rootfsPropagation). */
+/**
+ * Returns how the root is shared with the host: by the widest propagation that a mount requests
+ * (runtime-spec: rootfsPropagation).
+ */
 export function rootfsPropagation(asked: readonly Mount[]): string | undefined {
   const widest = Math.max(0, largest(asked.map((mount) => mount.propagation)));
   return widest === 0 ? undefined : propagation[widest];

@@ -4,25 +4,33 @@ import { join } from 'node:path';
 import type { CgroupMounts } from './cgroups.ts';
 import { oomKills } from './cgroups.ts';
 
-/** Tells whether the kernel killed in a container for want of memory, also when the container's cgroup is gone already. */
+/**
+ * Reports whether the kernel killed a process in a container because memory ran out, even if the container's
+ * cgroup no longer exists.
+ */
 export interface OomLedger {
-  /** To be called before a container of this pod runs, and for those that run when the daemon starts. */
+  /**
+   * Call this before a container of the pod runs, and at the start of the daemon for pods with running
+   * containers.
+   */
   open(podPath: string): Promise<void>;
-  /** Asked once a container, after its end. */
+  /** Call this once for each container, after its end. */
   wasKilled(podPath: string, containerPath: string): Promise<boolean>;
 }
 
 interface Entry {
-  /** Kills from before, and of containers whose cgroup is gone. */
+  /** Kills from before, and of containers whose cgroup no longer exists. */
   settled: number;
-  /** Kills of containers that have ended and whose cgroup may stand, by its path. */
+  /** Kills of ended containers whose cgroup may still exist, by its path. */
   readonly ended: Map<string, number>;
 }
 
 /**
- * systemd removes a scope the moment it is empty, with the counters in it, and conmon may come too late to read them. The pod's slice counts
- * the kills of all that is and was below it (cgroup-v2.rst, memory.events: hierarchical), so that what its present scopes and those
- * that ended before do not explain is this container's. Version 1 counts no child's kills, and keeps a cgroup until it is removed.
+ * Creates a ledger. systemd removes a scope as soon as it is empty, together with its counters, and conmon
+ * may be too late to read them. The pod's slice counts the kills of all present and past cgroups below it
+ * (cgroup-v2.rst, memory.events: hierarchical). Kills that its present scopes and the scopes that ended
+ * before do not explain therefore belong to this container. Version 1 does not count a child's kills, and
+ * keeps a cgroup until it is removed.
  */
 export function createOomLedger(mounts: CgroupMounts): OomLedger {
   const entries = new Map<string, Entry>();
@@ -38,7 +46,10 @@ export function createOomLedger(mounts: CgroupMounts): OomLedger {
     }
     return entry.settled + standing;
   };
-  /** Read in this order: a kill in between is then explained twice, and never blamed on another. */
+  /**
+   * The order of these reads matters: a kill between them is then explained twice, and never attributed to
+   * another container.
+   */
   const unexplained = async (podPath: string, entry: Entry): Promise<number> => {
     const all = await oomKills(mounts, podPath);
     return Math.max(0, all - (await below(podPath, entry)));
@@ -51,7 +62,7 @@ export function createOomLedger(mounts: CgroupMounts): OomLedger {
     entry.ended.set(containerPath, kills);
     return kills > 0;
   };
-  // One after the other: two that end at once must not both be given the same kill.
+  // Runs one check after the other: two containers that end at once must not both be given the same kill.
   let last: Promise<unknown> = Promise.resolve();
   return {
     open: async (podPath) => {

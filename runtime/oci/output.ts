@@ -2,23 +2,27 @@ import { Socket } from 'node:net';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { closeFd, openPipe } from '../../base/kernel/index.ts';
 
-/** A pipe that collects what a child writes. */
+/** A pipe that collects the output of a child. */
 export interface Output {
-  /** For the child. Ours is closed by `closeWrite` once the child has it. */
+  /** The end for the child. `closeWrite` closes our copy once the child has it. */
   readonly write: number;
   closeWrite(): void;
-  /** Resolves at the end of the stream, when nothing has come for `quietMs`, or after `ms`. */
+  /** Resolves at the end of the stream, when no data has come for `quietMs`, or after `ms`. */
   ended(ms: number, quietMs?: number): Promise<void>;
   bytes(): Buffer;
   close(): void;
 }
 
-/** How many bytes may still be kept; outputs that are answered together share one. */
+/** How many more bytes are kept. Outputs that are returned together share one. */
 export interface OutputRoom {
   bytes: number;
 }
 
-/** @param room for what is kept; what comes after is read and dropped, so that the child does not stall */
+/**
+ * Opens a pipe for the output of a child.
+ * @param room limits the bytes that are kept; further output is read and dropped, so that the child does not
+ * stall
+ */
 export function openOutput(room: OutputRoom): Output {
   const pipe = openPipe();
   const socket = new Socket({ fd: pipe.read, readable: true, writable: false });
@@ -32,7 +36,7 @@ export function openOutput(room: OutputRoom): Output {
     chunks.push(kept);
     room.bytes -= kept.length;
   });
-  // A reader that fails ends like one that is done.
+  // A reader that fails counts as finished.
   socket.on('error', () => socket.destroy());
   const over = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   socket.once('end', () => socket.destroy());
@@ -59,7 +63,7 @@ export function openOutput(room: OutputRoom): Output {
   };
 }
 
-/** Two outputs or, when the second cannot be opened, none. */
+/** Opens two outputs, or none if the second cannot be opened. */
 export function openOutputs(first: OutputRoom, second: OutputRoom): readonly [Output, Output] {
   const output = openOutput(first);
   try {

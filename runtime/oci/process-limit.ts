@@ -2,10 +2,12 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 /**
- * The cgroup whose limit of processes is reached, of those that hold a process: its own and those above it (cgroups(7), pids.max). Runtimes do not
- * say so in words of their own, because they only see that a process of theirs ended.
- * @param pid such as the first process of a container
- * @returns its path and figures in words; undefined: none, or it cannot be found out
+ * Finds the cgroup whose limit of processes is reached, among the cgroups that hold a process: its own and
+ * those above it (cgroups(7), pids.max). Runtimes do not report this limit, because they only see that one of
+ * their processes ended.
+ * @param pid for example the first process of a container
+ * @returns a description with its path and numbers; undefined if no limit is reached, or if that cannot be
+ * determined
  */
 export function reachedProcessLimit(pid: number): string | undefined {
   try {
@@ -18,7 +20,7 @@ export function reachedProcessLimit(pid: number): string | undefined {
       if (now >= most) return `${at} has ${now} processes and threads, and its limit (pids.max) is ${most}`;
     }
   } catch {
-    // Why it failed stays what the runtime said.
+    // The runtime's own message remains the only reason.
   }
   return undefined;
 }

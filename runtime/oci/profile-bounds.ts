@@ -3,18 +3,19 @@ import type { RuntimeBounds, Settings } from '../../entitlements/index.ts';
 import { MountPropagation } from '../cri/contract/contract.types.ts';
 import type { LinuxContainerResources, Mount } from '../cri/contract/contract.types.ts';
 
-/** What a container is to be, as far as its profile's bounds are about it. */
+/** The properties of a container that its profile's bounds concern. */
 interface Facts {
   readonly uid: number;
   readonly userNamespace: boolean;
   readonly cgroupNamespace: boolean;
   readonly hostNetwork: boolean;
-  /** The runtime makes time namespaces. */
+  /** Whether the runtime creates time namespaces. */
   readonly timeNamespace: boolean;
 }
 
 /**
- * Refuses a container that is not within what its profile demands of the runtime, and one whose profile has rules that nothing holds.
+ * Refuses a container that does not meet the profile's requirements on the runtime, or whose profile has
+ * rules that nothing enforces.
  * @throws PortcullisError RUNTIME_PROFILE_NOT_ENFORCED, RUNTIME_OUTSIDE_PROFILE
  */
 export function checkBounds({ bounds, peers }: Pick<Settings, 'bounds' | 'peers'>, facts: Facts): void {
@@ -46,7 +47,10 @@ export function checkBounds({ bounds, peers }: Pick<Settings, 'bounds' | 'peers'
   if (broken.length > 0) throw outside(broken);
 }
 
-/** Resources within the profile's bounds: what was not asked is set to the bound. @throws PortcullisError RUNTIME_OUTSIDE_PROFILE for what was asked beyond one */
+/**
+ * Returns resources within the profile's bounds: a value that was not requested is set to the bound. @throws
+ * PortcullisError RUNTIME_OUTSIDE_PROFILE when a requested value exceeds a bound
+ */
 export function boundedResources(
   asked: LinuxContainerResources | undefined,
   resources: RuntimeBounds['resources'] | undefined,
@@ -76,7 +80,7 @@ export function boundedResources(
   };
 }
 
-/** A request whose every resource is unset. */
+/** A request in which every resource is unset. */
 export const nothingAsked: LinuxContainerResources = {
   cpuPeriod: 0,
   cpuQuota: 0,
@@ -90,7 +94,10 @@ export const nothingAsked: LinuxContainerResources = {
   memorySwapLimitInBytes: 0,
 };
 
-/** Mounts as a profile with read-only volumes has them: where it can be, read-only with all that is mounted below. */
+/**
+ * Returns the mounts for a profile with read-only volumes: recursively read-only where the runtime supports
+ * it.
+ */
 export function boundedMounts(mounts: readonly Mount[], bounds: RuntimeBounds | undefined): readonly Mount[] {
   if (bounds?.readonlyVolumes !== true) return mounts;
   const shared = mounts.filter((mount) => mount.propagation !== MountPropagation.PROPAGATION_PRIVATE);

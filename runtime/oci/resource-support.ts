@@ -4,13 +4,16 @@ import { meansGone } from '../../base/process/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
 import { countsHugepages } from './hugepages.ts';
 
-/** What the cgroups of this host can be told. */
+/** The limits that the cgroups of this host support. */
 export interface ResourceSupport {
   readonly version: 1 | 2;
-  /** Whether memory and swap together can be limited: version 1 only has it when the kernel was started with swap accounting. */
+  /**
+   * Whether memory and swap together can be limited. Version 1 only supports it when the kernel was started
+   * with swap accounting.
+   */
   readonly swap: boolean;
   readonly hugepages: boolean;
-  /** Page sizes that the kernel has, as a kubelet writes them: `2MB`. */
+  /** Page sizes that the kernel has, in the notation of a kubelet: `2MB`. */
   readonly hugepageSizes: ReadonlySet<string>;
 }
 
@@ -24,12 +27,13 @@ function limitsSwap(mounts: CgroupMounts): boolean {
     return memory !== undefined && existsSync(join(memory, 'memory.memsw.limit_in_bytes'));
   }
   const [root = '/sys/fs/cgroup'] = mounts.roots;
-  // The root cgroup has no limits: one below it, made for this, shows whether there are any.
+  // The root cgroup has no limits. A cgroup created below it shows whether there are any.
   const probe = join(root, `portcullis-probe-${process.pid}`);
   try {
     mkdirSync(probe);
     if (existsSync(join(probe, 'memory.swap.max'))) return true;
-    // No memory controller yet below the root: the first container's brings swap with it where the kernel has any.
+    // No memory controller is enabled below the root yet. The first container enables it, and swap with it
+    // where the kernel has any.
     return !existsSync(join(probe, 'memory.max')) && existsSync('/proc/swaps');
   } catch {
     return false;
@@ -37,7 +41,7 @@ function limitsSwap(mounts: CgroupMounts): boolean {
     try {
       rmdirSync(probe);
     } catch {
-      // It could not be made.
+      // The cgroup could not be created.
     }
   }
 }

@@ -3,8 +3,9 @@ import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
 import type { OciResources } from './spec.types.ts';
 
 /**
- * Resources after an update: zero and empty leave a field as it is (cri-api UpdateContainerResources). The OOM score stays: no runtime
- * changes that of a process that runs.
+ * Returns the resources after an update: zero and empty fields keep the current value (cri-api
+ * UpdateContainerResources). The OOM score stays the same, because no runtime changes the score of a running
+ * process.
  */
 export function mergedResources(current: LinuxContainerResources | undefined, update: LinuxContainerResources): LinuxContainerResources {
   const { oomScoreAdj: _kept, ...changeable } = update;
@@ -15,13 +16,19 @@ export function mergedResources(current: LinuxContainerResources | undefined, up
   return { ...(current ?? update), ...Object.fromEntries(given) };
 }
 
-/** What an update tells the runtime: as {@link toOciResources}, and that a quota is to go where that can be told. */
+/**
+ * Returns the update for the runtime: like {@link toOciResources}, but also removes a quota where the runtime
+ * can do that.
+ */
 export function toOciUpdate(asked: LinuxContainerResources, runtimeRemovesQuota: boolean): OciResources {
   const resources = toOciResources(asked);
   return asked.cpuQuota === -1 && runtimeRemovesQuota ? { ...resources, cpu: { ...resources.cpu, quota: -1 } } : resources;
 }
 
-/** A limit below what is in use, in words that a caller can act on; any other failure as it is. */
+/**
+ * Returns the error of a failed update. For a limit below the current usage it says what the caller can do;
+ * any other failure is returned as it is.
+ */
 export function updateFailure(thrown: unknown): unknown {
   if (!isPortcullisError(thrown) || !/resource busy|EBUSY/i.test(thrown.failure.why)) return thrown;
   return new PortcullisError({
@@ -34,14 +41,15 @@ export function updateFailure(thrown: unknown): unknown {
 }
 
 /**
- * CRI resources as the OCI specification says them. Zero and empty mean "not asked" (CRI proto: default 0).
+ * Converts CRI resources to the OCI specification. Zero and empty mean "not requested" (CRI proto: default
+ * 0).
  * Sources: cri-api LinuxContainerResources; runtime-spec config-linux.md#control-groups.
  */
 export function toOciResources(asked: LinuxContainerResources | undefined): OciResources {
   if (asked === undefined) return {};
   const cpu = {
     ...(nonZero(asked.cpuShares) && { shares: asked.cpuShares }),
-    // No quota is what a new cgroup has, and crun 1.8 can not write it in version 1.
+    // A new cgroup has no quota, and crun 1.8 cannot write "no quota" in version 1.
     ...(asked.cpuQuota > 0 && { quota: asked.cpuQuota }),
     ...(nonZero(asked.cpuPeriod) && { period: asked.cpuPeriod }),
     ...(asked.cpusetCpus ? { cpus: asked.cpusetCpus } : {}),

@@ -10,7 +10,9 @@ import { openProcess, signalOpened } from '../monitor/processes.ts';
 const SIGCONT = 18;
 const SIGSTOP = 19;
 
-/** The descriptor at which crun's first process waits for its start; undefined: it waits no more. */
+/**
+ * Returns the descriptor at which crun's first process waits for its start. Undefined if it no longer waits.
+ */
 async function gateOf(pid: number): Promise<string | undefined> {
   const folder = `/proc/${pid}/fd`;
   for (const name of await readdir(folder).catch(unlessGone<string[]>([]))) {
@@ -21,24 +23,26 @@ async function gateOf(pid: number): Promise<string | undefined> {
 }
 
 /**
- * Whether a container's first process has not been let go yet. crun calls it `running` as soon as the FIFO is gone; a start that was cut off
- * may have come no further than that.
+ * Reports whether a container's first process still waits for its start. crun reports `running` as soon as
+ * the FIFO is removed, and an interrupted start may have got no further than that.
  */
 export async function waitsForStart(init: ProcessIdentity | undefined): Promise<boolean> {
   return init !== undefined && (await gateOf(init.pid)) !== undefined;
 }
 
 /**
- * Finishes what crun's start had begun when it was cut off, wherever that was. Once a writer has come and gone, the waiting process asks in turn
- * whether there is something to read and reads; a writer that opens between the two makes that reading fail (EAGAIN), and crun's process ends.
- * So it is stopped until there is something to read.
- * @param dir what crun keeps of the container: its folder below `--root`
- * @returns false when nobody waits
+ * Finishes an interrupted start of crun, at whatever point it was interrupted. Once a writer has come and
+ * gone, the waiting process alternately asks whether there is data to read, and reads. A writer that opens
+ * the FIFO between the two makes that read fail (EAGAIN), and crun's process ends. Therefore the process is
+ * stopped until there is data to read.
+ * @param dir crun's folder for the container, below `--root`
+ * @returns false when no process waits
  */
 export async function resumeStart(dir: string, init: ProcessIdentity): Promise<boolean> {
   const path = await gateOf(init.pid);
   if (path === undefined) return false;
-  // Open until it is let go: a process that was stopped must not stay so because no descriptor is free for the second signal.
+  // The descriptor stays open until the process continues: a stopped process must not stay stopped because no
+  // descriptor is free for the second signal.
   const pidfd = openProcess(init);
   if (pidfd === undefined) return false;
   try {
@@ -58,7 +62,10 @@ export async function resumeStart(dir: string, init: ProcessIdentity): Promise<b
   }
 }
 
-/** The signal is heeded a moment later. A process that is gone is none. */
+/**
+ * Waits until the signal takes effect, which is a moment later. Returns early if the process no longer
+ * exists.
+ */
 async function stopped(pid: number): Promise<void> {
   for (let turn = 0; turn < 1000; turn += 1) {
     const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
@@ -68,7 +75,10 @@ async function stopped(pid: number): Promise<void> {
   }
 }
 
-/** For a failed read of a process: `value` when that is gone; whatever else happened is thrown on. */
+/**
+ * Handles a failed read of a process: returns `value` if the process no longer exists, and rethrows any other
+ * error.
+ */
 function unlessGone<Value>(value: Value): (cause: unknown) => Value {
   return (cause) => {
     if (meansGone(cause)) return value;

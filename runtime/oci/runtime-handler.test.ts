@@ -11,7 +11,7 @@ import { removeCgroups } from './cgroup-removal.ts';
 import { readCgroupMounts } from './cgroups.ts';
 import { openRuntimeHandler } from './runtime-handler.ts';
 
-// An idle reactor holds no process: the test does.
+// An idle reactor does not keep the process alive, so the test does.
 const hold = setInterval(() => undefined, 1_000);
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-handler-'));
 const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
@@ -38,10 +38,11 @@ test('a handler that is opened drops the files of updates that a killed daemon b
   await handler.delete('c'.repeat(64));
 });
 
-// crun 1.8 refuses hybrid cgroups; a daemon moves away from them.
+// crun 1.8 refuses hybrid cgroups, so a daemon unmounts version 2 in its own mount namespace.
 const leaveHybrid = existsSync('/sys/fs/cgroup/unified') ? 'mount --make-rprivate /sys/fs/cgroup && umount /sys/fs/cgroup/unified; ' : '';
 
-// runc keeps its record before it lets its first process go on, which ends with a runc that is killed earlier.
+// runc writes its record before it lets its first process continue. The first process ends with a runc that
+// is killed earlier.
 test('delete ends the first process of a crun create that was cut off before it kept a record', async () => {
   const path = '/usr/bin/crun';
   const [stateDir, bundle, id] = [join(folder, 'state'), join(folder, 'bundle'), 'd'.repeat(64)];
@@ -61,7 +62,7 @@ test('delete ends the first process of a crun create that was cut off before it 
   writeFileSync(join(bundle, 'config.json'), JSON.stringify(configuration));
   const pidFile = join(bundle, 'pid');
   const create = [path, '--root', stateDir, 'create', '--bundle', bundle, '--pid-file', pidFile, id];
-  // Not held by its outputs: the first process keeps them.
+  // The command must not wait for its outputs, because the first process keeps them open.
   const made = spawnSync('unshare', ['-m', 'sh', '-c', `${leaveHybrid}exec "$@"`, 'sh', ...create], { stdio: 'ignore' });
   assert.equal(made.status, 0);
   const pid = Number(readFileSync(pidFile, 'utf8'));

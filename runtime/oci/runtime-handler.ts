@@ -15,34 +15,44 @@ import type { OciResources } from './spec.types.ts';
 
 const updatePrefix = '.update-';
 
-/** What a runtime's `state` command says; `absent` when it knows no such container. */
+/** The status that a runtime's `state` command reports; `absent` when it does not know the container. */
 export type ObservedStatus = 'absent' | 'creating' | 'created' | 'running' | 'stopped' | 'paused';
 
-/** One OCI runtime, by its command line (runtime-spec runtime.md, and what crun and runc share beyond it). */
+/**
+ * One OCI runtime, driven by its command line (runtime-spec runtime.md, and the extensions that crun and runc
+ * share).
+ */
 export interface RuntimeHandler {
   readonly name: string;
   readonly path: string;
-  /** What to execute at this moment: a sealed copy of `path`, or `path` itself ({@link openSealedProgram}). */
+  /** The program to execute now: a sealed copy of `path`, or `path` itself ({@link openSealedProgram}). */
   readonly program: string;
-  /** What program it is, by its `--version`: our ready-made filter is for crun. */
+  /** The type of the program, from its `--version`. Our precompiled filter is for crun. */
   readonly kind: 'crun' | 'runc' | 'other';
   readonly version: string;
-  /** Arguments that come before every command. */
+  /** Arguments that precede every command. */
   readonly globalArgs: readonly string[];
-  /** Folder of the runtime's own state: one folder a container. */
+  /** The folder of the runtime's own state, with one folder for each container. */
   readonly stateDir: string;
-  /** @param cutOff the first process, where an earlier start was cut off by the daemon's end */
+  /**
+   * Starts a created container.
+   * @param cutOff the first process, if an earlier start was interrupted by the daemon's end
+   */
   start(id: string, cutOff?: ProcessIdentity): Promise<void>;
   observe(id: string): Promise<ObservedStatus>;
-  /** Whether the first process went past its start, whatever was cut off meanwhile. */
+  /** Reports whether the first process has passed its start, even if the start was interrupted. */
   isStarted(id: string, init: ProcessIdentity | undefined): Promise<boolean>;
-  /** Removes what the runtime keeps of a container, killing what still runs in it, also of one that is half created. Absent: success. */
+  /**
+   * Removes the runtime's state of a container, even of a half-created container, and kills the processes
+   * that still run in it. An absent container is a success.
+   */
   delete(id: string): Promise<void>;
   update(id: string, resources: OciResources): Promise<void>;
 }
 
 /**
- * @param stateDir folder for this handler's own state, one a handler
+ * Opens a runtime handler.
+ * @param stateDir a folder for the state of this handler alone
  * @throws PortcullisError RUNTIME_HANDLER_UNUSABLE when the program does not answer `--version`
  */
 export async function openRuntimeHandler(input: {
@@ -60,9 +70,9 @@ export async function openRuntimeHandler(input: {
   const kind = firstLine.startsWith('crun') ? 'crun' : firstLine.startsWith('runc') ? 'runc' : 'other';
   const globalArgs = ['--root', stateDir];
   const program = kind === 'other' ? () => path : await openSealedProgram(path);
-  // What each writes last of all; of other runtimes nothing is known.
+  // The file that each runtime writes last. For other runtimes it is unknown.
   const statusFile = { crun: 'status', runc: 'state.json', other: '.' }[kind];
-  // What an update wrote whose daemon was killed meanwhile.
+  // The file of an update whose daemon was killed.
   for (const left of await readdir(stateDir)) if (left.startsWith(updatePrefix)) await rm(join(stateDir, left), { force: true });
   const call = async (command: string, id: string, args: readonly string[]): Promise<void> => {
     const result = await runCommand(startProgram, program(), [...globalArgs, command, ...args, id]);
@@ -85,7 +95,7 @@ export async function openRuntimeHandler(input: {
     stateDir,
     start: async (id, cutOff) => {
       if (kind === 'crun' && cutOff !== undefined) {
-        // Nobody waits: it was let go, and went on a moment after it was looked at.
+        // No process waits: it was started, and continued a moment after it was inspected.
         if ((await resumeStart(join(stateDir, id), cutOff)) || (await observe(id)) === 'running') return;
       }
       if (kind === 'crun' && (await startByFifo(join(stateDir, id)))) return;
@@ -94,17 +104,19 @@ export async function openRuntimeHandler(input: {
     observe,
     isStarted: async (id, init) => (await observe(id)) === 'running' && !(kind === 'crun' && (await waitsForStart(init))),
     delete: async (id) => {
-      // A `create` that was cut off, or is not done: crun would delete the folder, call it a success, and leave the first process waiting
-      // for its start for ever. That, and the command itself, have the id among their arguments.
+      // A `create` that was interrupted or is still running: crun would delete the folder, report success,
+      // and leave the first process waiting for its start forever. The first process and the command itself
+      // have the id among their arguments.
       if (existsSync(join(stateDir, id)) && !existsSync(join(stateDir, id, statusFile))) await endProcessesWithArgument(id);
-      // A plain delete first: runc >= 1.2 sleeps 100 ms in a forced one.
+      // A plain delete comes first, because runc >= 1.2 sleeps 100 ms in a forced one.
       const plain = await runCommand(startProgram, program(), [...globalArgs, 'delete', id]);
       if (plain.exitCode === 0 || isUnknown(plain.stderr)) return;
       const forced = await runCommand(startProgram, program(), [...globalArgs, 'delete', '--force', id]);
       if (forced.exitCode !== 0 && !isUnknown(forced.stderr)) throw runtimeFailed(path, 'delete', id, forced.stderr);
     },
     update: async (id, resources) => {
-      // A file and not standard input: a child's stdin is a socket pair here, and /dev/stdin can not be opened on one.
+      // A file instead of standard input: a child's stdin is a socket pair here, and /dev/stdin cannot be
+      // opened on a socket.
       const file = join(stateDir, `${updatePrefix}${id}-${process.hrtime.bigint()}.json`);
       await writeFile(file, JSON.stringify(resources), { mode: 0o600 });
       try {
@@ -123,7 +135,8 @@ function isUnknown(stderr: string): boolean {
 function runtimeFailed(path: string, command: string, id: string, stderr: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_OCI_FAILED',
-    // What fails here is mostly what was asked for: a program that can not be run, a limit that the kernel does not take.
+    // These commands mostly fail because of the request: a program that cannot be executed, or a limit that
+    // the kernel does not accept.
     kind: command === 'start' || command === 'update' ? 'precondition' : 'internal',
     attempted: `run ${path} ${command} for container`,
     on: id.slice(0, 13),
@@ -144,7 +157,8 @@ function unusable(name: string, path: string, why: string): PortcullisError {
 }
 
 /**
- * Refuses a runtime with a published flaw that its version has not fixed (a distribution's backport does not count: its number does not show it).
+ * Refuses a runtime with a published flaw that its version has not fixed. A distribution's backport does not
+ * count, because the version number does not show it.
  * @throws PortcullisError RUNTIME_HANDLER_VULNERABLE
  */
 export function refuseVulnerable(handler: Pick<RuntimeHandler, 'name' | 'path' | 'kind' | 'version'>): void {

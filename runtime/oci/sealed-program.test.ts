@@ -17,7 +17,7 @@ test('crun runs from a copy that nobody can write to, and that outlives its file
   const program = await openSealedProgram(path);
   assert.match(program(), /^\/proc\/\d+\/fd\/\d+$/);
   assert.equal(versionOf(program()), versionOf('/usr/bin/crun'));
-  // The kernel grants no writing to what runs; the seals hold when nothing does.
+  // The kernel does not permit writing to a running program. The seals protect it when it does not run.
   const sealed = openSync(program(), 'r+');
   assert.throws(() => writeFileSync(sealed, 'x'), { code: 'EPERM' });
 });

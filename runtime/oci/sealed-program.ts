@@ -6,20 +6,25 @@ import { sealedFile } from '../../base/kernel/index.ts';
 const elf = Buffer.from('\x7fELF', 'latin1');
 
 /**
- * crun and runc guard themselves against a container that writes to their program through /proc (CVE-2019-5736): each command
- * first copies or mounts it read-only and executes it again, which is half of a short command's time. A program that is a sealed
- * memory file needs none of that, and they look for just that (docs/decisions/0022-runtimes-run-sealed.md).
- * @returns what to execute now: the sealed copy by its path, or `path` when there can be none, or while a newer file is copied
+ * Keeps a sealed copy of a runtime's program in memory. crun and runc protect themselves against a container
+ * that writes to their program through /proc (CVE-2019-5736): each command first copies the program or mounts
+ * it read-only, and executes it again. That takes half of the time of a short command. A program in a sealed
+ * memory file does not need this, and both runtimes check for exactly that
+ * (docs/decisions/0022-runtimes-run-sealed.md).
+ * @returns the program to execute now: the path of the sealed copy, or `path` if there can be no copy or
+ * while a newer file is being copied
  */
 export async function openSealedProgram(path: string): Promise<() => string> {
-  // Under SELinux the label of the file decides what the runtime may do, and a memory file has another.
+  // Under SELinux the label of the file decides what the runtime may do, and a memory file has a different
+  // label.
   if (existsSync('/sys/fs/selinux/enforce')) return () => path;
   let sealed = await seal(path);
   let copying = false;
   return () => {
     if (sealed === undefined) return path;
     if (sealed.version === versionOf(path)) return sealed.program;
-    // The old copy stays open: a monitor may be about to execute it. There is one for each upgrade of the runtime.
+    // The old copy stays open, because a monitor may be about to execute it. Each upgrade of the runtime
+    // leaves one old copy.
     if (!copying) {
       copying = true;
       void seal(path)
@@ -34,16 +39,16 @@ async function seal(path: string): Promise<{ readonly program: string; readonly 
   try {
     const version = versionOf(path);
     const content = await readFile(path);
-    // The interpreter of a script is told its path, which such a script may use.
+    // The interpreter of a script receives the path of the script, which the script may use.
     if (!content.subarray(0, elf.length).equals(elf)) return undefined;
-    // By our pid and not `self`: the monitor executes it as well.
+    // The path contains our pid and not `self`, because the monitor executes it as well.
     return { program: `/proc/${process.pid}/fd/${sealedFile(basename(path), content)}`, version };
   } catch {
     return undefined;
   }
 }
 
-/** What changes with the file; empty when there is none. */
+/** Returns a value that changes with the file. Empty if the file does not exist. */
 function versionOf(path: string): string {
   const file = statSync(path, { throwIfNoEntry: false });
   return file === undefined ? '' : [file.dev, file.ino, file.size, file.mtimeMs, file.ctimeMs].join(' ');

@@ -103,7 +103,7 @@ test('mounts: propagation and read-only become options; the widest propagation d
   ]);
   assert.equal(rootfsPropagation([mount({}), mount({ propagation: 2 })]), 'rshared');
   assert.equal(rootfsPropagation([mount({})]), undefined);
-  // A request has room for more mounts than a call has for arguments.
+  // A request can hold more mounts than a call can have arguments.
   assert.equal(rootfsPropagation(Array.from({ length: 300_000 }, () => mount({ propagation: 1 }))), 'rslave');
 });
 

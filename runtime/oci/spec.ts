@@ -10,14 +10,14 @@ import { boundedMounts, boundedResources, checkBounds } from './profile-bounds.t
 import { toOciResources } from './resources.ts';
 import type { OciDevice, OciSpec } from './spec.types.ts';
 
-/** What processes and mounts of a container are labelled with, by the kernel's security modules. */
+/** Labels of the kernel's security modules for the processes and mounts of a container. */
 export interface SecurityLabels {
-  /** An AppArmor profile, or several that hold together: `A//&B`. */
+  /** An AppArmor profile, or several stacked profiles: `A//&B`. */
   readonly apparmor?: string;
   readonly selinux?: { readonly process: string; readonly mount: string };
 }
 
-/** Everything a spec is made of; all decisions were taken before. */
+/** All input of a specification. All decisions have been made before. */
 export interface SpecInput {
   readonly rootfs: string;
   readonly args: readonly string[];
@@ -27,33 +27,35 @@ export interface SpecInput {
   readonly terminal: boolean;
   readonly settings: Settings;
   readonly labels: SecurityLabels;
-  /** `crun` takes our filter ready-made; any other runtime compiles the OCI form. */
+  /** `crun` uses our precompiled filter; any other runtime compiles the OCI form. */
   readonly runtime: string;
   readonly mounts: readonly Mount[];
   readonly devices: readonly { readonly node: OciDevice; readonly access: string }[];
   readonly resources: LinuxContainerResources | undefined;
   readonly cgroupsPath: string;
   readonly podFiles: PodFiles;
-  /** Paths of the pod's pinned namespaces; an absent one is the host's. */
+  /** Paths of the pod's pinned namespaces. If one is absent, the host's namespace is used. */
   readonly namespaces: { readonly network?: string; readonly ipc?: string; readonly uts?: string; readonly pid?: string };
   readonly hostPid: boolean;
-  /** It sees its own cgroup as the root of the hierarchy: cgroup_namespaces(7). */
+  /** The container sees its own cgroup as the root of the hierarchy: cgroup_namespaces(7). */
   readonly cgroupNamespace: boolean;
   readonly features: HandlerFeatures;
-  /** Undefined: the host's. */
+  /** Undefined: the host's user namespace. */
   readonly userNamespace: JoinedUserNamespace | undefined;
-  /** The lowest oom_score_adj that this daemon may set: without CAP_SYS_RESOURCE its own. */
+  /** The lowest oom_score_adj that this daemon may set. Without CAP_SYS_RESOURCE this is its own. */
   readonly oomScoreFloor: number;
   readonly annotations: Readonly<Record<string, string>>;
-  /** The file on the host that sets up `settings.landlock`; absent: there is none to set up. */
+  /** The file on the host that sets up `settings.landlock`. Absent if there are no such rules. */
   readonly launcher?: string;
 }
 
 const seccompBpfAnnotation = 'run.oci.seccomp_bpf_data';
 
 /**
- * The OCI configuration of one container. Pure. Source: runtime-spec 1.0.2, config.md and config-linux.md.
- * @throws PortcullisError RUNTIME_OUTSIDE_PROFILE, RUNTIME_PROFILE_NOT_ENFORCED; RUNTIME_BAD_MOUNT and others of mounts
+ * Returns the OCI configuration of one container. Pure. Source: runtime-spec 1.0.2, config.md and
+ * config-linux.md.
+ * @throws PortcullisError RUNTIME_OUTSIDE_PROFILE, RUNTIME_PROFILE_NOT_ENFORCED; RUNTIME_BAD_MOUNT and other
+ * errors of mounts
  */
 export function generateSpec(input: SpecInput): OciSpec {
   const { settings } = input;
@@ -121,7 +123,8 @@ export function generateSpec(input: SpecInput): OciSpec {
       cgroupsPath: input.cgroupsPath,
       resources: { ...resources, devices: deviceRules(settings, input.devices) },
       devices: input.devices.map(({ node }) => node),
-      // crun takes the annotation; the OCI form stands beside it, equal in meaning, for whoever reads the spec.
+      // crun uses the annotation. The equivalent OCI form is included for people and tools that read the
+      // specification.
       ...(settings.seccomp !== undefined && { seccomp: settings.seccomp.oci }),
       maskedPaths: settings.maskedPaths,
       readonlyPaths: settings.readonlyPaths,
@@ -135,7 +138,7 @@ function withLauncher(launcher: string | undefined, mounts: OciSpec['mounts']): 
   return launcher === undefined ? mounts : [...mounts, launcherMount(launcher)];
 }
 
-/** JSON of a spec; seccomp values may exceed 2^53 and are written as exact integers. */
+/** Serializes a specification as JSON. Seccomp values may exceed 2^53 and are written as exact integers. */
 export function serialiseSpec(spec: OciSpec): string {
   return JSON.stringify(spec, (_key, value: unknown) => (typeof value === 'bigint' ? exactInteger(value) : value));
 }
@@ -151,7 +154,10 @@ function prefixed(sets: Settings['capabilities']): OciSpec['process']['capabilit
   };
 }
 
-/** crun gives devices their owners by these; runc reads them from the namespace that it joins, and does not want to be told. */
+/**
+ * crun uses the mappings to set the owners of devices. runc reads them from the namespace that it joins, and
+ * does not accept them here.
+ */
 function mappingsFor({ runtime, userNamespace }: SpecInput): Pick<OciSpec['linux'], 'uidMappings' | 'gidMappings'> {
   if (runtime !== 'crun' || userNamespace === undefined) return {};
   return { uidMappings: [ociMapping(userNamespace.uids)], gidMappings: [ociMapping(userNamespace.gids)] };
@@ -168,8 +174,8 @@ function deviceRules(settings: Settings, devices: SpecInput['devices']): NonNull
   return [...settings.devices, ...own];
 }
 
-/** JSON.rawJSON is in the engine and not yet in TypeScript's library. */
-/** A number where it is exact, for readers that know no bigint. */
+/** The engine has JSON.rawJSON, but TypeScript's library does not declare it yet. */
+/** Returns a number where it is exact, for readers that do not support bigint. */
 function exact(value: bigint): number | bigint {
   return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
 }

@@ -1,4 +1,7 @@
-/** The parts of an OCI runtime configuration that we write (runtime-spec 1.0.2: config.md, config-linux.md). */
+/**
+ * The parts of an OCI runtime configuration that the daemon writes (runtime-spec 1.0.2: config.md,
+ * config-linux.md).
+ */
 export interface OciSpec {
   readonly ociVersion: string;
   readonly process: OciProcess;
@@ -38,7 +41,7 @@ export interface OciMount {
   readonly type: string;
   readonly source: string;
   readonly options: readonly string[];
-  /** An idmapped mount: ids of files are read as containerID and shown as hostID. */
+  /** An idmapped mount: the ids of files are read as containerID and shown as hostID. */
   readonly uidMappings?: readonly OciIdMapping[];
   readonly gidMappings?: readonly OciIdMapping[];
 }
@@ -85,7 +88,7 @@ export interface OciLinux {
   readonly namespaces: readonly { readonly type: string; readonly path?: string }[];
   readonly uidMappings?: readonly OciIdMapping[];
   readonly gidMappings?: readonly OciIdMapping[];
-  /** Absent: where the runtime puts it. */
+  /** Absent: the runtime chooses the path. */
   readonly cgroupsPath?: string;
   readonly resources: OciResources;
   readonly devices: readonly OciDevice[];

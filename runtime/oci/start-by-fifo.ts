@@ -4,18 +4,20 @@ import { basename, join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 
 /**
- * Does what `crun start` does: the first process waits at a FIFO, which is removed and then written to; its absence is what says
- * `running` afterwards. Only a program that starts and ends is saved, a tenth of a pod's start.
+ * Does what `crun start` does: the first process waits at a FIFO, which is removed and then written to.
+ * Afterwards, the absence of the FIFO means `running`. This only saves running the program, which takes a
+ * tenth of a pod's start.
  * (docs/decisions/0022-runtimes-run-sealed.md.)
- * @param dir what crun keeps of the container: its folder below `--root`
+ * @param dir crun's folder for the container, below `--root`
  * @throws PortcullisError RUNTIME_START_FAILED when the first process ends meanwhile
- * @returns false when the program must do it: hooks are to be run, or nobody waits, which it can explain
+ * @returns false when the program must start the container: it has hooks, or no process waits, which the
+ * program can explain
  */
 export async function startByFifo(dir: string): Promise<boolean> {
   const fifo = join(dir, 'exec.fifo');
   const spec = await readFile(join(dir, 'config.json'), 'utf8').catch(() => undefined);
   if (spec === undefined || spec.includes('"hooks"')) return false;
-  // Without a reader this does not wait but fails.
+  // Without a reader, this open fails instead of waiting.
   const gate = await open(fifo, constants.O_WRONLY | constants.O_NONBLOCK).catch(() => undefined);
   if (gate === undefined) return false;
   try {

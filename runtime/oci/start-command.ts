@@ -20,31 +20,38 @@ export interface ExecTarget {
   readonly conmon: string;
   /** The first process. */
   readonly init: number;
-  /** A private folder for the files of commands under way. */
+  /** A private folder for the files of running commands. */
   readonly dir: string;
 }
 
 /** A command that the runtime was told to start. */
 export interface StartedCommand {
-  /** The exit code, or what the runtime itself ended with: `files.started()` tells. Undefined when its parent was killed before it. */
+  /**
+   * The exit code of the command, or of the runtime itself: `files.started()` shows which. Undefined when its
+   * parent was killed before the command ended.
+   */
   readonly exited: Promise<number | undefined>;
-  /** Kills the command and what it started, but what `spare` says yes to; resolves when it is reaped. */
+  /**
+   * Kills the command and the processes that it started, except those for which `spare` returns true.
+   * Resolves when the command is reaped.
+   */
   kill(spare?: (pid: number) => boolean): Promise<void>;
 }
 
-/** How long its parent may take to reap a command that was killed. */
+/** The maximum time for its parent to reap a killed command. */
 const reapMs = 1_000;
 
-/** Whether a runtime knows `exec --cgroup`. */
+/** Reports whether a runtime supports `exec --cgroup`. */
 export function takesCgroup(handler: Pick<RuntimeHandler, 'kind'>): boolean {
   return handler.kind !== 'other';
 }
 
 /**
- * Starts a command with the container's own confinement, after it has checked that the container left its launcher and its working directory
- * as they must be. crun stays as its parent. Other runtimes copy a command's output while they
- * wait, for as long as anybody holds it; so they start it detached, and conmon is the parent, with the descriptors passed through.
- * The caller's descriptors may be closed once it resolves.
+ * Starts a command with the container's own confinement, after checking that the container has not tampered
+ * with its launcher and its working directory. crun stays the parent of the command. Other runtimes copy a
+ * command's output while they wait, for as long as any process holds it. Therefore they start it detached,
+ * and conmon is the parent, with the descriptors passed through. The caller may close its descriptors once
+ * the promise resolves.
  * @param input.descriptors the command's standard streams; `null` is a null device
  * @param input.consoleSocket where the runtime sends the master of the command's terminal
  * @throws PortcullisError RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR, RUNTIME_CONTAINER_ROOT_UNKNOWN
@@ -76,13 +83,13 @@ export async function startCommand(input: {
     const timer = setTimeout(() => parent.kill(), reapMs);
     await parent.exited;
     clearTimeout(timer);
-    // What was just about to be started.
+    // The command that was just about to be started.
     await scope?.kill(0, spare);
   };
   return { exited: parent.exited, kill: (spare) => (killed ??= kill(spare)) };
 }
 
-/** The process that is to reap the command. */
+/** The process that will reap the command. */
 interface Parent {
   pid(): Promise<number>;
   readonly exited: Promise<number | undefined>;
@@ -93,7 +100,10 @@ type Descriptors = readonly [number, number, number];
 type Start = Omit<Parameters<typeof startCommand>[0], 'descriptors'> & { readonly descriptors: Descriptors };
 const SIGKILL = 9;
 
-/** A null device of the command's own for `null`: a runtime gives the standard streams to the user of the command. */
+/**
+ * Opens a null device for each `null`. It belongs to this command alone, because a runtime makes the user of
+ * the command the owner of the standard streams.
+ */
 async function withNullDevice<T>(
   [stdin, stdout, stderr]: Parameters<typeof startCommand>[0]['descriptors'],
   start: (descriptors: Descriptors) => Promise<T>,
@@ -114,7 +124,8 @@ async function startDirectly({ startProgram, target, files, scope, descriptors }
   const argv = [handler.name, ...handler.globalArgs, '--log', files.log, ...command];
   try {
     const child = await startProgram({ path: handler.program, argv, env: { ...process.env }, descriptors: [...descriptors, gate.read] });
-    // It waits for the description, and so for its cgroup: else, on a busy machine, the command might be there before.
+    // The runtime waits for the description, and so until it is in its cgroup. Otherwise, on a busy machine,
+    // the command might start first.
     await scope?.adopt(child.pid).catch(() => undefined);
     await copyOomScore(target.init, child.pid);
     new Socket({ fd: gate.write, readable: false, writable: true }).on('error', () => undefined).end(files.description);
@@ -140,7 +151,7 @@ async function startMonitored(input: Start, options: readonly string[]): Promise
   const env = { PATH: process.env['PATH'], _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: '4' };
   try {
     const child = await startProgram({ path: conmon, argv, env, cwd: dir, descriptors: [...descriptors, sync.write, gate.read] });
-    // It waits for one byte before it starts anything.
+    // conmon waits for one byte before it starts anything.
     await scope?.adopt(child.pid).catch(() => undefined);
     await copyOomScore(target.init, child.pid);
     writeFd(gate.write, Buffer.alloc(1));
@@ -160,7 +171,10 @@ async function startMonitored(input: Start, options: readonly string[]): Promise
   };
 }
 
-/** conmon writes one line of JSON when the command has ended, and -1 when the runtime could not start it; its end alone says nothing. */
+/**
+ * Reads the exit code. conmon writes one line of JSON when the command has ended, with -1 when the runtime
+ * could not start it. The end of conmon alone says nothing.
+ */
 async function exitCodeFrom(fd: number): Promise<number | undefined> {
   const socket = new Socket({ fd, readable: true, writable: false });
   let text = '';
@@ -171,7 +185,7 @@ async function exitCodeFrom(fd: number): Promise<number | undefined> {
       if (end !== -1) return (parseJson(text.slice(0, end)) as { exit_code?: number }).exit_code;
     }
   } catch {
-    // As if it had ended without a word.
+    // Treated as an end without a report.
   }
   return undefined;
 }

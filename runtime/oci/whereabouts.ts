@@ -13,18 +13,19 @@ import {
 } from '../../base/kernel/index.ts';
 
 /**
- * Where a folder of a container lies: in `proc`, or `elsewhere`. `hidden`: below a folder that root may not enter, and not in /proc as far as
- * root sees. `missing`: root cannot find it, or it leads into /proc by a link of the kernel.
+ * Where a folder of a container lies: in `proc`, or `elsewhere`. `hidden`: below a folder that root may not
+ * enter, and not in /proc as far as root can see. `missing`: root cannot find it, or a link of the kernel
+ * leads into /proc.
  */
 export type Whereabouts = 'elsewhere' | 'hidden' | 'missing' | 'proc';
 
 const flags = O_PATH | O_DIRECTORY;
 const inside = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-/** Names on the way of one path, links followed, that are looked at one by one. */
+/** The maximum number of names of one path, with links followed, that are looked up one by one. */
 const mostNames = 256;
 
 /**
- * Synchronous, and as slow as the file systems on the way.
+ * Finds where a folder lies. Synchronous, and as slow as the file systems on the way.
  * @param root of the container's mount namespace, open
  * @param folder as the container sees it
  */
@@ -33,7 +34,7 @@ export function whereaboutsOf(root: number, folder: string): Whereabouts {
   return found ?? follow(root, folder);
 }
 
-/** Undefined where it cannot be opened. */
+/** Returns undefined when the path cannot be opened. */
 function at<T>(root: number, path: string, resolve: number, look: (fd: number) => T): T | undefined {
   let fd: number;
   try {
@@ -49,7 +50,10 @@ function at<T>(root: number, path: string, resolve: number, look: (fd: number) =
   }
 }
 
-/** Why the kernel did not find a path: name by name, since an EACCES does not say how far it came. */
+/**
+ * Finds why the kernel did not find a path. Looks up one name after the other, because an EACCES does not say
+ * at which name it happened.
+ */
 function follow(root: number, path: string): Whereabouts {
   const ahead = namesOf(path).reverse();
   const done: string[] = [];
@@ -62,7 +66,7 @@ function follow(root: number, path: string): Whereabouts {
       continue;
     }
     const entry = entryAt(root, `/${done.join('/')}`, name);
-    // What is below is text: no `..` may lead out of it again.
+    // The rest of the path is only text, so a `..` may not lead out of it again.
     if (entry === 'hidden') return ahead.includes('..') ? 'missing' : 'hidden';
     if (entry === 'proc' || entry === 'missing') return entry;
     if (entry === 'folder') {
@@ -96,7 +100,7 @@ function entryAt(root: number, folder: string, name: string): Entry {
   return at(root, folder, inside | RESOLVE_NO_SYMLINKS, look) ?? 'missing';
 }
 
-/** One that cannot be read counts as a way into /proc. */
+/** Returns the target of a link. A link that cannot be read counts as a way into /proc. */
 function linkTarget(place: string): string {
   try {
     return readlinkSync(place);

@@ -12,7 +12,7 @@ import { detachedFrom } from './exec-session.ts';
 import { countsHugepages } from './hugepages.ts';
 import { detectResourceSupport } from './resource-support.ts';
 
-/** A failed look says nothing: only ENOENT and ESRCH mean that something is gone. */
+/** A failed read says nothing about existence: only ENOENT and ESRCH mean that something does not exist. */
 let folder = '';
 before(() => {
   folder = mkdtempSync(join(tmpdir(), 'without-descriptors-'));
@@ -50,7 +50,7 @@ test('the session of a process is known without a descriptor; whether it ignores
   const command = spawn('sleep', ['600'], { stdio: 'ignore', detached: true });
   const pid = command.pid ?? 0;
   withoutDescriptors(() => {
-    // Another session than ours.
+    // A session other than ours.
     const isDetached = detachedFrom(process.pid);
     assert.throws(() => isDetached(pid), { code: 'EMFILE' });
   });

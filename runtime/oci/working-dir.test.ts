@@ -13,7 +13,7 @@ import { mountDeadServer, noDeadServer } from '../../test/fixtures/dead-server.t
 import { openHostPaths } from '../host-paths/host-paths.ts';
 import { checkWorkingDir } from './working-dir.ts';
 
-/** Below the host's own root, whose /proc and /dev are mounts as a container's are. */
+/** The test works below the host's own root, whose /proc and /dev are mounts as in a container. */
 describe('the working directory before a command', () => {
   const folder = mkdtempSync(join(tmpdir(), 'working-dir-'));
   let root = -1;
@@ -99,7 +99,7 @@ describe('the working directory before a command', () => {
   );
 
   it('below a folder that root may not enter it is the runtime’s to judge, where that is safe', async () => {
-    // A file system of its own, so that the lookup crosses a mount.
+    // A separate file system, so that the lookup crosses a mount.
     const volume = mkdtempSync('/dev/shm/working-dir-');
     try {
       mkdirSync(join(volume, 'locked/home'), { recursive: true });
@@ -137,7 +137,7 @@ describe('the working directory before a command', () => {
               found.push(code);
             }
           console.log(JSON.stringify(found));`;
-        // Root that the owner's mode binds, as on a server that takes it for nobody.
+        // Runs as root that is bound by the owner's mode, as on a server that maps root to nobody.
         const { stdout, stderr } = spawnSync(
           'setpriv',
           ['--bounding-set=-dac_override,-dac_read_search', process.execPath, '--input-type=module', '-e', script],

@@ -3,15 +3,16 @@ import { whereaboutsOf } from './whereabouts.ts';
 import type { Whereabouts } from './whereabouts.ts';
 
 /**
- * Resolves the working directory in the mount namespace of a running container, as the runtime does a moment later, and refuses one that leads
- * into /proc: through /proc/self/fd a descriptor that the runtime holds becomes a way out (CVE-2024-21626). A link may have been changed since
- * the container was created. Synchronous: it may wait for the file system of a volume.
+ * Resolves the working directory in the mount namespace of a running container, as the runtime does a moment
+ * later. Refuses a directory that leads into /proc: through /proc/self/fd, a descriptor that the runtime
+ * holds becomes a way out (CVE-2024-21626). A link may have been changed since the container was created.
+ * Synchronous: it may wait for the file system of a volume.
  *
- * Root may be kept out of a folder that the container's user may enter (NFS with root_squash, FUSE without allow_other). Nobody but the runtime,
- * as that user, finds out what is below it.
+ * Root may not be allowed to enter a folder that the container's user may enter (NFS with root_squash, FUSE
+ * without allow_other). Only the runtime, as that user, can determine what is below such a folder.
  * @param input.root of the mount namespace, open
- * @param input.runtimeChecks whether the runtime itself refuses a working directory outside of the container: one below a folder that root may
- * not enter is then left to it, and refused otherwise
+ * @param input.runtimeChecks whether the runtime itself refuses a working directory outside the container; a
+ * directory below a folder that root may not enter is then left to the runtime, and otherwise refused
  * @throws PortcullisError RUNTIME_BAD_WORKING_DIR
  */
 export function checkWorkingDir(input: {
@@ -33,7 +34,7 @@ const refusals: Readonly<Record<Exclude<Whereabouts, 'elsewhere'>, string>> = {
   hidden: 'it is below a folder that root may not enter, and this runtime has a flaw by which a link there could lead to the host',
 };
 
-/** A working directory that is refused, at creation or before a command. */
+/** Returns the error for a working directory that is refused, at creation or before a command. */
 export function badWorkingDir(container: string, cwd: string, why: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_BAD_WORKING_DIR',

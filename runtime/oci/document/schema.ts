@@ -119,7 +119,8 @@ const linux = object({
 });
 
 /**
- * A Linux container's `config.json`, as JSON Schema. Unknown fields pass: the specification wants runtimes to pass over them.
+ * The JSON Schema of a Linux container's `config.json`. Unknown fields are accepted, because the
+ * specification tells runtimes to ignore them.
  * Source: runtime-spec 1.2, config.md and config-linux.md.
  */
 export const ociConfigSchema: JsonSchema = {

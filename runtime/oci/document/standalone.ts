@@ -6,9 +6,9 @@ import type { OciMount, OciSpec } from '../spec.types.ts';
 
 export interface StandaloneInput {
   readonly settings: Settings;
-  /** `crun` or `runc`: the one that will run it. */
+  /** The runtime that will run it: `crun` or `runc`. */
   readonly runtime: string;
-  /** Of the root file system, absolute or relative to the bundle. */
+  /** The path of the root file system, absolute or relative to the bundle. */
   readonly rootfs: string;
   readonly args: readonly string[];
   readonly env: readonly string[];
@@ -18,7 +18,7 @@ export interface StandaloneInput {
   readonly hostname: string;
 }
 
-/** Files that a pod's daemon would have made; without a pod there are none. */
+/** Files that the daemon would create for a pod. Without a pod they do not exist. */
 const noPod = { shm: '/dev/shm', resolvConf: '/etc/resolv.conf', hostname: '/etc/hostname', hosts: '/etc/hosts' };
 const ownShm: OciMount = {
   destination: '/dev/shm',
@@ -28,9 +28,11 @@ const ownShm: OciMount = {
 };
 
 /**
- * A configuration for `crun run` or `runc run` in a folder of the caller's: confined as a container of the daemon would be, with namespaces of its own
- * (the host's network where the profile's class is `host`). Pure. Source: runtime-spec 1.0.2, config.md.
- * @throws PortcullisError RUNTIME_UNSUPPORTED for rules on files that Landlock would hold: nothing would set them up
+ * Returns a configuration for `crun run` or `runc run` in the caller's own folder. The container is confined
+ * as a container of the daemon would be, with its own namespaces (or the host's network where the profile's
+ * class is `host`). Pure. Source: runtime-spec 1.0.2, config.md.
+ * @throws PortcullisError RUNTIME_UNSUPPORTED for file rules that Landlock would enforce, because no program
+ * would set them up
  */
 export function standaloneSpec(input: StandaloneInput): OciSpec {
   const { settings } = input;

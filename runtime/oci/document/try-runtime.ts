@@ -11,7 +11,7 @@ import { readCgroupMounts } from '../cgroups.ts';
 import { alone } from '../alone.ts';
 import { leaveHybrid } from '../mount-namespace.ts';
 
-/** Whether a runtime takes a configuration, and its own words when it does not. */
+/** Whether a runtime accepts a configuration, and its own message if it does not. */
 export interface Trial {
   readonly runtime: string;
   readonly accepted: boolean;
@@ -21,7 +21,8 @@ export interface Trial {
 const limitMs = 30_000;
 
 /**
- * Lets an OCI runtime create a container of this configuration, and removes it before its program runs. Needs root and the root file system.
+ * Lets an OCI runtime create a container from this configuration, and removes the container before its
+ * program runs. Needs root and the root file system.
  * @param input.bundle the folder that a relative `root.path` is relative to
  */
 export async function tryRuntime(input: { readonly runtime: string; readonly config: string; readonly bundle: string }): Promise<Trial> {
@@ -36,7 +37,7 @@ export async function tryRuntime(input: { readonly runtime: string; readonly con
       linux?: { namespaces?: { type: string; path?: string }[] };
     };
     spec.root.path = resolve(input.bundle, spec.root.path);
-    // A terminal would want a socket to be handed over; whether there is one says nothing about the configuration.
+    // A terminal would need a console socket, whose presence says nothing about the configuration.
     spec.process.terminal = false;
     await writeFile(join(folder, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
     const words = join(folder, 'words');
@@ -45,11 +46,11 @@ export async function tryRuntime(input: { readonly runtime: string; readonly con
     const makesTime = spec.linux?.namespaces?.some(({ type, path }) => type === 'time' && path === undefined) === true;
     let create: number;
     if (makesTime) {
-      // crun 1.8 then kills a process by a number of another PID namespace (../probe/probe.ts).
+      // crun 1.8 kills a process by a pid of another PID namespace in this case (../probe/probe.ts).
       create = await call(alone(['/bin/sh', '-c', createAndDelete, ...creation]), words);
     } else {
       create = await call(creation, words);
-      // One that was cut off may have no record by which the runtime could end it.
+      // An interrupted container may have no record by which the runtime could end it.
       if (create !== 0) await endProcessesWithArgument(id);
       await call(deletion, join(folder, 'deletion'));
     }
@@ -59,10 +60,15 @@ export async function tryRuntime(input: { readonly runtime: string; readonly con
   }
 }
 
-/** `$0` is the runtime, and the rest the words of its `create`, of which `$2` is its state and `$6` the id. */
+/**
+ * `$0` is the runtime. The rest are the arguments of its `create`: `$2` is its state folder and `$6` the id.
+ */
 const createAndDelete = '"$0" "$@"; code=$?; "$0" --root "$2" delete --force "$6" 2>/dev/null >&2; exit $code';
 
-/** The exit code. Its words go to a file: the created process keeps the descriptor, and nobody would see the end of a pipe. */
+/**
+ * Returns the exit code. The runtime's messages go to a file: the created process keeps the descriptor, so a
+ * pipe would never end.
+ */
 async function call(command: readonly string[], words: string): Promise<number> {
   const out = openSync(words, 'a', 0o600);
   try {
@@ -75,7 +81,9 @@ async function call(command: readonly string[], words: string): Promise<number> 
   }
 }
 
-/** crun 1.8 refuses hybrid cgroups while version 2 is mounted beside version 1 (see ../mount-namespace.ts). */
+/**
+ * crun 1.8 refuses hybrid cgroups while version 2 is mounted beside version 1 (see ../mount-namespace.ts).
+ */
 function crunWorkaround(): string[] {
   if (!readCgroupMounts().hybrid || !existsSync('/sys/fs/cgroup/unified')) return [];
   const script = `${leaveHybrid}; exec "$@"`;

@@ -18,8 +18,9 @@ interface Config {
 }
 
 /**
- * Judges a `config.json`: its shape, and what the specification says beyond shapes. Every problem at once, with line and column; none: it is valid.
- * @param file as it is named in problems
+ * Validates a `config.json`: its schema, and the rules of the specification that a schema cannot express.
+ * Returns every problem at once, with line and column. An empty list means that it is valid.
+ * @param file the name used in problems
  */
 export function validateOciConfig(text: string, file: string): readonly Problem[] {
   const { documents, problems } = parseDocuments(text, file, { bytes: 16 * 2 ** 20, documents: 1 });

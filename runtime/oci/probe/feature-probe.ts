@@ -12,27 +12,37 @@ import { probeRuntime } from './probe.ts';
 import type { ProbeParts } from './probe.ts';
 
 export interface FeatureProbe {
-  /** Begins to look at the handlers that nothing is known of, one after the other. Call once, when what killed daemons left is removed. */
+  /**
+   * Starts to probe the handlers whose features are unknown, one after the other. Call this once, after the
+   * leftovers of killed daemons are removed.
+   */
   begin(): void;
-  /** What a handler was seen to do; waits until it was looked at. */
+  /** Returns the features of a handler; waits until it was probed. */
   of(handlerName: string): Promise<HandlerFeatures>;
-  /** The same for those who can not wait: after `ms` whatever is known, and that is nothing at the very first start. */
+  /**
+   * Like `of`, for callers that cannot wait: after `ms` returns what is known so far, which is nothing at the
+   * very first start.
+   */
   within(handlerName: string, ms: number): Promise<HandlerFeatures>;
-  /** @throws PortcullisError RUNTIME_NO_USER_NAMESPACES, before anything is made for a pod */
+  /**
+   * Throws if the handler does not support user namespaces.
+   * @throws PortcullisError RUNTIME_NO_USER_NAMESPACES, before anything is created for a pod
+   */
   requireUserNamespaces(handlerName: string): Promise<void>;
-  /** Waits for a look that is under way. */
+  /** Waits for a running probe. */
   close(): Promise<void>;
 }
 
 interface Seen {
-  /** Program and kernel: what it was seen of. */
+  /** The program and the kernel that the features were seen with. */
   readonly key: string;
   readonly features: HandlerFeatures;
 }
 
 /**
- * Looks at each runtime once and keeps what was seen below `root`, by program and kernel, so that a start is not held up. What was not seen is
- * looked for again at the next start: a setting of the host may have changed.
+ * Probes each runtime once and keeps the result below `root`, by program and kernel, so that a start is not
+ * delayed. A missing feature is probed again at the next start, because a setting of the host may have
+ * changed.
  * @param input.handlers by name; the empty name is the default one
  */
 export async function openFeatureProbe(
@@ -112,7 +122,10 @@ export async function openFeatureProbe(
   };
 }
 
-/** What a daemon with this root folder saw its handlers do at its latest look, by the path of the program; nothing: an empty record. */
+/**
+ * Returns the features that a daemon with this root folder saw at its latest probe, by the path of the
+ * program. Returns an empty record if it saw none.
+ */
 export async function readHandlerFeatures(root: string): Promise<Readonly<Record<string, HandlerFeatures>>> {
   const kept = await readKept(fileIn(root));
   return Object.fromEntries(Object.entries(kept).flatMap(([path, seen]) => (seen === undefined ? [] : [[path, seen.features]])));
@@ -122,7 +135,7 @@ function fileIn(root: string): string {
   return join(root, 'handler-features.json');
 }
 
-/** Raised when a probe asks more than those before. */
+/** Increase this when a probe tests more features than before. */
 const questions = 2;
 
 async function keyOf(handler: RuntimeHandler, layers: string): Promise<string> {

@@ -1,20 +1,23 @@
-/** What an OCI runtime was seen to do on this kernel, beyond the plain contract. */
+/** Features of an OCI runtime, beyond the plain contract, that were seen on this kernel. */
 export interface HandlerFeatures {
-  /** `rro` reaches the mounts below. */
+  /** `rro` applies to the mounts below as well. */
   readonly recursiveReadOnlyMounts: boolean;
-  /** `uidMappings` of a mount take effect: runc 1.1 passes over them without a word. */
+  /** `uidMappings` of a mount take effect. runc 1.1 silently ignores them. */
   readonly idmappedMounts: boolean;
-  /** A container joins a pinned user namespace, with idmapped mounts and an idmapped root file system: what Kubernetes means by it. */
+  /**
+   * A container joins a pinned user namespace, with idmapped mounts and an idmapped root file system.
+   * Kubernetes requires all of this.
+   */
   readonly userNamespaces: boolean;
-  /** In a user namespace, `rbind` brings the mounts below along: crun before 1.9 leaves them out. */
+  /** In a user namespace, `rbind` includes the mounts below. crun before 1.9 leaves them out. */
   readonly bindsKeepSubmounts: boolean;
-  /** It makes a time namespace beside a PID namespace: runc from 1.2, crun 1.8 not. */
+  /** The runtime creates a time namespace beside a PID namespace. runc does from 1.2; crun 1.8 does not. */
   readonly timeNamespaces: boolean;
   /** Why `userNamespaces` is false; empty when it is true. */
   readonly whyNoUserNamespaces: string;
 }
 
-/** Until something was shown, nothing is promised. */
+/** No feature is assumed until it was seen. */
 export const noFeatures: HandlerFeatures = {
   recursiveReadOnlyMounts: false,
   idmappedMounts: false,
@@ -24,7 +27,10 @@ export const noFeatures: HandlerFeatures = {
   whyNoUserNamespaces: 'this runtime handler was not examined yet',
 };
 
-/** Whether there is nothing left that another look could show: none turns a runtime into one that knows time namespaces. */
+/**
+ * Reports whether another probe could not find more features. No setting makes a runtime support time
+ * namespaces.
+ */
 export function hasEverything(features: HandlerFeatures): boolean {
   return features.recursiveReadOnlyMounts && features.idmappedMounts && features.userNamespaces;
 }

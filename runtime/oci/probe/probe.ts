@@ -13,14 +13,20 @@ import type { HandlerFeatures } from './features.ts';
 
 export interface ProbeParts {
   readonly startProgram: StartProgram;
-  /** A folder for the bundle of this container id. Whoever cleans up after killed daemons knows it, and the id. */
+  /**
+   * Returns a folder for the bundle of this container id. The clean-up after killed daemons knows the folder
+   * and the id.
+   */
   readonly bundle: (id: string) => string;
   readonly newId: () => string;
-  /** Pins namespaces that belong to a user namespace with the host's own ids: its root reaches all paths, and runs nothing. */
+  /**
+   * Pins namespaces that belong to a user namespace with the host's own ids. Its root can access all paths,
+   * and no program runs in it.
+   */
   readonly userNamespace: { make(): Promise<string>; release(dir: string): Promise<void> };
   /** A folder on the file system of the image layers. */
   readonly layers: string;
-  /** Whether root file systems can be mapped: throws when this kernel or file system can not. */
+  /** Throws when this kernel or file system cannot map root file systems. */
   readonly checkLayers: (userNamespace: string) => Promise<void>;
 }
 
@@ -28,12 +34,13 @@ const range = { hostId: 0, containerId: 0, length: 65_536 };
 /** The ids of the probe's user namespace, which maps them to themselves. */
 export const probeIds = { uids: range, gids: range };
 const timeoutMs = 20_000;
-/** Folders that commonly have mounts below, to bind with everything beneath. */
+/** Folders that commonly have mounts below them. They are bound recursively. */
 const mountFolders = ['/dev', '/sys', '/proc', '/run'];
 
 /**
- * What a runtime really does: containers are created with it and looked at from outside, in the mount table that the kernel keeps of their
- * first process. None is ever started. What a runtime says of itself (`features`) is not asked: old ones do not know the question.
+ * Probes the features of a runtime. Creates containers with it, and reads the kernel's mount table of their
+ * first process from outside. No container is ever started. The probe does not use the runtime's own
+ * `features` command, because old runtimes do not have it.
  */
 export async function probeRuntime(handler: RuntimeHandler, parts: ProbeParts): Promise<HandlerFeatures> {
   const own = parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'));
@@ -50,13 +57,17 @@ export async function probeRuntime(handler: RuntimeHandler, parts: ProbeParts): 
   return { recursiveReadOnlyMounts: plain, timeNamespaces, ...mapped };
 }
 
-/** As {@link alone} for a script of sh: `$0` is the runtime, `$1` its state, `$2` the bundle, `$3` the id. Prints the namespace that it made. */
+/**
+ * Like {@link alone} for a script of sh: `$0` is the runtime, `$1` its state, `$2` the bundle, `$3` the id.
+ * Prints the namespace that was created.
+ */
 const makeInTime = `"$0" --root "$1" create --bundle "$2" --pid-file "$2/pid" "$3" &&
   readlink "/proc/$(cat "$2/pid")/ns/time_for_children" > "$2/seen"; "$0" --root "$1" delete --force "$3"`;
 
 /**
- * A runtime that knows none refuses the configuration, and one that makes none of it is seen. It runs in a PID namespace of its own: crun 1.8
- * kills by a number that its child reported, which counts in the namespace of the container and hits that process of its own (process 2).
+ * Probes time namespaces. A runtime that does not know them refuses the configuration; a runtime that creates
+ * none is detected. The runtime runs in its own PID namespace: crun 1.8 kills by a pid that its child
+ * reported, which is valid in the namespace of the container and hits a process of crun itself (process 2).
  */
 async function probeTimeNamespace(handler: RuntimeHandler, parts: ProbeParts): Promise<boolean> {
   const ownTime = await readlink('/proc/self/ns/time').catch(() => undefined);
@@ -65,12 +76,12 @@ async function probeTimeNamespace(handler: RuntimeHandler, parts: ProbeParts): P
   const bundle = parts.bundle(id);
   try {
     await writeProbeBundle(bundle, id, { namespaces: [{ type: 'time' }], mounts: [] });
-    // The numbers in this state mean nothing outside: no other command of the runtime may find it.
+    // The pids in this state are not valid outside, so no other command of the runtime may find it.
     const state = join(bundle, 'state');
     await mkdir(state, { mode: 0o700 });
     const [program, ...args] = alone(['/bin/sh', '-c', makeInTime, handler.path, state, bundle, id]);
     await runCommand(parts.startProgram, program, args, { timeoutMs });
-    // That of the first process is made with its execve: time_namespaces(7).
+    // The time namespace of the first process is created with its execve: time_namespaces(7).
     const seen = (await readFile(join(bundle, 'seen'), 'utf8')).trim();
     return seen.startsWith('time:') && seen !== ownTime;
   } catch {
@@ -135,13 +146,13 @@ function bind(source: string, options: readonly string[]): object {
   return { destination: probed, type: 'bind', source, options: ['rbind', 'rprivate', ...options] };
 }
 
-/** Whether there are mounts below the probed one, and each is so. */
+/** Reports whether there are mounts below the probed one, and all of them satisfy `is`. */
 function everyBelow(lines: readonly MountLine[], is: (line: MountLine) => boolean): boolean {
   const below = lines.filter((line) => line.target.startsWith(`${probed}/`));
   return below.length > 0 && below.every(is);
 }
 
-/** Creates a container, shows its mounts, and removes it. It has nothing that could be run. */
+/** Creates a container, passes its mounts on, and removes it. The container contains no program. */
 async function withContainer<T>(
   handler: RuntimeHandler,
   parts: ProbeParts,
@@ -178,7 +189,7 @@ function configOf(id: string, rootfs: string, spec: ProbeSpec): object {
     ociVersion: '1.0.2',
     process: { user: { uid: 0, gid: 0 }, args: ['/none'], cwd: '/', env: ['PATH=/'], noNewPrivileges: true },
     root: { path: rootfs },
-    // crun needs a /dev to make its devices in.
+    // crun needs a /dev to create its devices in.
     mounts: [
       { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
       { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755', 'size=64k'] },
