@@ -21,13 +21,13 @@ after(async () => {
 const { major, minor } = kernelRelease();
 const able = major > 6 || (major === 6 && minor >= 18);
 
-test('a kernel that can is told, and no mount stays', { skip: !able }, async () => {
+test('a kernel that supports favordynmods is set to it, and no mount stays', { skip: !able }, async () => {
   await favourCgroupMoves(kernel, folder);
   assert.ok(!readFileSync('/proc/self/mountinfo', 'utf8').includes(folder));
   assert.ok(!existsSync(join(folder, 'cgroup-moves')));
 });
 
-test('an older kernel is left as it is', async () => {
+test('an older kernel is not changed', async () => {
   let mounts = 0;
   const watched = { mount: () => Promise.resolve(void (mounts += 1)), umount: () => Promise.resolve() };
   assert.equal(await favourCgroupMoves(watched, folder, { major: 6, minor: 17, release: '6.17.0' }), 'left');

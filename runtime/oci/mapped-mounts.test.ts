@@ -31,7 +31,7 @@ test('recursive read-only: only what was seen, read-only and private', () => {
     assert.throws(() => accessOption(mount({ recursiveReadOnly: true, ...part }), able), { code: 'RUNTIME_BAD_MOUNT', kind: 'invalid' });
 });
 
-test('id mappings: both, not empty, and never to a runtime that would pass over them', () => {
+test('id mappings: uids and gids, not empty, and never for a runtime that would ignore them', () => {
   assert.deepEqual(idMappings(mount({}), unable), {});
   const both = mount({ uidMappings: [range], gidMappings: [range] });
   const oci = [{ hostID: 100_000, containerID: 0, size: 65_536 }];
@@ -99,6 +99,6 @@ test('the table says what a path shows only where one mount alone can be there',
   assert.equal(shown('/proc/keys', ['4 3 0:4 / /proc/keys rw - proc d rw']), undefined);
   assert.equal(shown('/proc/keys', ['4 2 0:4 / /proc rw - proc d rw']), undefined);
   assert.equal(shown('/proc/keys', ['4 1 0:4 / / rw - ext4 d rw']), undefined);
-  // Below /proc of the root, where the mount at /proc covers it.
+  // The mount is below /proc of the root, where the mount at /proc covers it.
   assert.equal(shown('/proc/irq', ['4 1 0:4 / /proc/irq rw - tmpfs d rw']), undefined);
 });

@@ -57,7 +57,7 @@ describe('kills for want of memory, where systemd removes scopes as they end', (
     assert.equal(await ask('b'), false);
   });
 
-  it('of containers that were there before the daemon are nobody’s', async () => {
+  it('of containers from before the start of the daemon are not attributed to a container', async () => {
     count(pod, 3);
     const later = createOomLedger({ version: 2, hybrid: false, roots: [root] });
     await later.open(pod);
@@ -68,7 +68,7 @@ describe('kills for want of memory, where systemd removes scopes as they end', (
     assert.equal(await later.wasKilled(pod, `${pod}/b.scope`), true);
   });
 
-  it('of a pod that was never opened are told by the container’s own count alone', async () => {
+  it('of a pod that was never opened are found only in the container’s own count', async () => {
     count('/q.slice', 1);
     assert.equal(await ledger.wasKilled('/q.slice', '/q.slice/c.scope'), false);
   });

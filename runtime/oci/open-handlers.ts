@@ -7,7 +7,10 @@ import type { DaemonConfig } from '../config/types.ts';
 import { openRuntimeHandler, refuseVulnerable } from './runtime-handler.ts';
 import type { RuntimeHandler } from './runtime-handler.ts';
 
-/** Every configured handler that answers, by name, and the default one under the empty name as well. */
+/**
+ * Returns every configured handler that answers, by name. The default handler is also listed under the empty
+ * name.
+ */
 export async function openHandlers(
   config: DaemonConfig,
   startProgram: StartProgram,
@@ -23,11 +26,11 @@ export async function openHandlers(
       return [name, handler];
     } catch (cause) {
       if (name === config.defaultRuntime) throw cause;
-      log.warn({ handler: name, path, cause: reasonOf(cause) }, 'this runtime handler can not be used');
+      log.warn({ handler: name, path, cause: reasonOf(cause) }, 'this runtime handler cannot be used');
       return undefined;
     }
   };
-  // Each is asked for its version, which takes tens of milliseconds.
+  // Asks each handler for its version, which takes tens of milliseconds.
   const opened = await Promise.all(Object.entries(config.runtimes).map(([name, { path }]) => open(name, path)));
   const handlers = new Map(opened.filter((each) => each !== undefined));
   const byDefault = handlers.get(config.defaultRuntime);

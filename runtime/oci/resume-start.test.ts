@@ -12,7 +12,10 @@ import { resumeStart, waitsForStart } from './resume-start.ts';
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-resume-'));
 process.on('exit', () => rmSync(folder, { recursive: true }));
 
-/** As crun's first process waits once a writer has come and gone: it never sleeps, and ends when it can not read at all. */
+/**
+ * Behaves like crun's first process after a writer has come and gone: it never sleeps, and ends when it
+ * cannot read.
+ */
 const waiting = `
   const fs = require('fs');
   const gate = fs.openSync(process.argv[1], fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
@@ -41,7 +44,7 @@ test('a start that was cut off before or after its FIFO was removed is finished,
   }
 });
 
-test('who does not wait is left alone', async () => {
+test('a process that does not wait is left alone', async () => {
   const child = spawn('sleep', ['60'], { stdio: 'ignore' });
   const init = processIdentity(child.pid ?? 0);
   assert.ok(init !== undefined);

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, test } from 'node:test';
 
-/** What happens between the removal of the FIFO and the word to the process behind it. */
+/** Runs between the removal of the FIFO and the message to the process that waits at it. */
 let meanwhile = (): void => undefined;
 const { unlink } = files;
 files.unlink = async (path) => {
@@ -28,7 +28,7 @@ const waitAtFifo = (): number => {
   return openSync(join(dir, 'exec.fifo'), constants.O_RDONLY | constants.O_NONBLOCK);
 };
 
-test('who waits is told, once the FIFO is gone', async () => {
+test('a process that waits is started once the FIFO is removed', async () => {
   writeFileSync(join(dir, 'config.json'), '{}');
   const waiting = waitAtFifo();
   assert.equal(await startByFifo(dir), true);
