@@ -2,7 +2,10 @@ import { append } from '../../base/lists/index.ts';
 import { ways } from '../enforcement/ways.ts';
 import type { DaemonConfig } from './types.ts';
 
-/** What a schema cannot say: how parts of a configuration must fit each other. One sentence a problem. */
+/**
+ * Checks the rules between parts of a configuration that a schema cannot express. Returns one sentence for
+ * each problem.
+ */
 export function checkConsistency(config: DaemonConfig): string[] {
   const problems: string[] = [];
   if (!Object.hasOwn(config.runtimes, config.defaultRuntime)) {

@@ -1,8 +1,9 @@
 import type { ConfigSchema } from './config-schema.ts';
 
 /**
- * `given` with the schema's defaults where it says nothing, in the schema's order. A map (an object without fixed properties)
- * is taken as given, each entry with its own defaults: naming one runtime does not bring the default ones back.
+ * Returns `given` with the schema's defaults for missing values, in the schema's order. A map (an object
+ * without fixed properties) replaces the default map, and each entry gets its own defaults: naming one
+ * runtime does not bring the default runtimes back.
  */
 export function withDefaults(schema: ConfigSchema, given: unknown): Record<string, unknown> {
   const from = (given ?? {}) as Readonly<Record<string, unknown>>;
@@ -10,7 +11,7 @@ export function withDefaults(schema: ConfigSchema, given: unknown): Record<strin
   for (const [key, property] of Object.entries(schema.properties ?? {})) {
     if (key === '$schema') continue;
     const value = from[key] ?? structuredClone(property.default);
-    // What must be told more than a default can is there only when it is written.
+    // A section with required properties, which a default cannot supply, exists only when it is written.
     if (value === undefined && property.required !== undefined) continue;
     if (property.properties !== undefined) result[key] = withDefaults(property, value);
     else if (property.type === 'object') result[key] = entriesWithDefaults(property, value as Readonly<Record<string, unknown>>);

@@ -1,6 +1,6 @@
 import type { ConfigSchema } from './config-schema.ts';
 
-/** The planted pair, and which findings do not count. */
+/** The key `enforcement` of `config.yaml`: the planted pair, and the findings that do not count. */
 export const enforcementSchema: ConfigSchema = {
   type: 'object',
   description: 'How this node proves that its policy refuses what it should: see docs/enforcement.md.',

@@ -1,11 +1,11 @@
-/** A command-line flag that sets a part of the configuration. Flags win over the file. */
+/** A command-line flag that sets one key of the configuration. Flags take precedence over the file. */
 export interface ConfigFlag {
-  /** `--socket`. */
+  /** For example `--socket`. */
   readonly name: string;
-  /** How its value is called in help: `PATH`. */
+  /** The name of its value in help texts: `PATH`. */
   readonly value: string;
   readonly repeatable: boolean;
-  /** The part of the configuration it sets: `registries.mirrors`. */
+  /** The key of the configuration that it sets: `registries.mirrors`. */
   readonly sets: string;
   readonly help: string;
 }
@@ -46,8 +46,8 @@ export const configFlags: readonly ConfigFlag[] = [
 export type FlagValues = Readonly<Record<string, readonly string[]>>;
 
 /**
- * Lays flags over a complete configuration; paths are made absolute with `resolve`.
- * Returns the laid-over value and what is wrong with the flags; whether values fit the schema is not checked here.
+ * Applies flags to a complete configuration, and makes paths absolute with `resolve`. Returns the new value
+ * and the problems of the flags. Does not check values against the schema.
  */
 export function applyFlags(
   config: Readonly<Record<string, unknown>>,
@@ -72,7 +72,7 @@ export function applyFlags(
   return { value, problems };
 }
 
-/** The object at `keys` below `value`, made where there is none. */
+/** Returns the object at `keys` below `value`, and creates it if it does not exist. */
 function section(value: Record<string, unknown>, keys: readonly string[]): Record<string, unknown> {
   let at = value;
   for (const key of keys) {

@@ -3,7 +3,7 @@ import { configFlags } from './flags.ts';
 import { configSchema, defaultConfigFile } from './schema.ts';
 import type { ConfigSchema } from './config-schema.ts';
 
-/** `docs/configuration.md`, from the schema and the flags. */
+/** Returns `docs/configuration.md`, generated from the schema and the flags. */
 export function configurationReference(): string {
   const rows = describe(configSchema, '');
   const flagRows = configFlags.map(
@@ -99,5 +99,5 @@ function defaultText(schema: ConfigSchema): string {
   return schema.default === undefined ? '' : `\`${typeof schema.default === 'string' ? schema.default : JSON.stringify(schema.default)}\``;
 }
 
-// Run as a program it writes docs/configuration.md.
+// When run as a program, this file writes docs/configuration.md.
 if (import.meta.main) writeFileSync(new URL('../../docs/configuration.md', import.meta.url), configurationReference());

@@ -13,16 +13,17 @@ import { configSchema, defaultConfigFile } from './schema.ts';
 import type { DaemonConfig } from './types.ts';
 
 export interface LoadConfigInput {
-  /** Default: /etc/portcullis/config.yaml, which need not exist. A file that is named must. */
+  /** Default: /etc/portcullis/config.yaml, which does not have to exist. A file that is given must exist. */
   readonly file?: string;
   readonly flags?: FlagValues;
-  /** What relative paths of flags are relative to. Default: the working folder. */
+  /** The folder that relative paths of flags are relative to. Default: the working folder. */
   readonly workingFolder?: string;
 }
 
 /**
- * The effective configuration: flags over file over defaults.
- * Throws CONFIG_INVALID with every problem, one a line, as file:line:column or by flag; `details.problems` is the list.
+ * Returns the effective configuration: flags over file over defaults.
+ * Throws CONFIG_INVALID with every problem, one per line, as file:line:column or by flag; `details.problems`
+ * is the list.
  */
 export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<DaemonConfig> {
   const workingFolder = input.workingFolder ?? process.cwd();
@@ -75,7 +76,7 @@ function lines(found: Parameters<typeof formatProblems>[0]): string[] {
   return found.length === 0 ? [] : formatProblems(found).split('\n');
 }
 
-/** Flags are checked by the same schema; their problems have no place in a file. */
+/** Checks flags by the same schema. Their problems have no position in a file. */
 function checkFlagged(value: Record<string, unknown>): string[] {
   const nowhere = { file: 'flags', line: 0, column: 0 };
   const document: Document = { value, file: 'flags', positionOf: () => nowhere };
@@ -84,7 +85,10 @@ function checkFlagged(value: Record<string, unknown>): string[] {
   );
 }
 
-/** Paths of the file (`format: path` of the schema) are relative to its folder. A value of a wrong type is left as it is: it has been reported. */
+/**
+ * Makes paths of the file (`format: path` of the schema) absolute: they are relative to its folder. A value
+ * of a wrong type is left as it is, because it has been reported.
+ */
 function absolutePaths(schema: ConfigSchema, value: unknown, folder: string): unknown {
   if (typeof value === 'string') return schema['format'] === 'path' && value !== '' ? resolve(folder, value) : value;
   if (Array.isArray(value)) {

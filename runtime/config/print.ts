@@ -1,7 +1,7 @@
 import { stringify } from 'yaml';
 import type { DaemonConfig } from './types.ts';
 
-/** The effective configuration as a `config.yaml` that loads to the same. */
+/** Formats the effective configuration as a `config.yaml` that loads to the same configuration. */
 export function formatDaemonConfig(config: DaemonConfig): string {
   return stringify(config, { lineWidth: 0, singleQuote: true });
 }

@@ -2,45 +2,47 @@ import type { LogLevel } from '../../base/log/index.ts';
 
 /** A mirror of one registry host. */
 export interface MirrorConfig {
-  /** `https://HOST[:PORT][/PREFIX]`, or `http://…`: a mirror written so may be asked in plain HTTP. */
+  /**
+   * `https://HOST[:PORT][/PREFIX]`, or `http://…`: a mirror with `http://` may be contacted over plain HTTP.
+   */
   readonly url: string;
-  /** False: the origin is never contacted, not even when the mirror lacks something. */
+  /** False: the origin is never contacted, not even when the mirror lacks content. */
   readonly origin: boolean;
-  /** File with the mirror's own credentials, as `docker login` writes it. */
+  /** File with the mirror's own credentials, in the format of `docker login`. */
   readonly authFile?: string;
 }
 
 /** The effective configuration of the daemon: file, flags and defaults merged, all paths absolute. */
 export interface DaemonConfig {
   readonly socket: string;
-  /** Who may connect beside uid 0; the socket file belongs to the first gid. */
+  /** Users that may connect besides uid 0. The socket file belongs to the first gid. */
   readonly peers: { readonly uids: readonly number[]; readonly gids: readonly number[] };
-  /** Lasting state: images, evidence, database. */
+  /** Persistent state: images, evidence, database. */
   readonly root: string;
   /** State that ends with the boot: pinned namespaces, bundles, mounts. */
   readonly state: string;
-  /** Files and folders with trust policies and profiles. Empty: everything new is denied. */
+  /** Files and folders with trust policies and profiles. Empty: all new images and containers are denied. */
   readonly policy: readonly string[];
   readonly cni: {
     readonly confDir: string;
     readonly binDirs: readonly string[];
-    /** Where our plugins reach the daemon. Absent: `cni.sock` in `state`. */
+    /** The socket at which our plugins reach the daemon. Absent: `cni.sock` in `state`. */
     readonly socket?: string;
   };
   readonly network: {
     readonly policies: string;
-    /** `auto`: plugins that are ours run in the daemon; `exec`: every chain by its programs. */
+    /** `auto`: our own plugins run inside the daemon. `exec`: every chain runs the plugins' programs. */
     readonly plugins: 'auto' | 'exec';
     readonly maxConfigs: number;
-    /** Results of plugins, as libcni keeps them. */
+    /** Results of plugins, in the format of libcni. */
     readonly cacheDir: string;
-    /** Where docker finds its remote driver. Absent: it is not served. */
+    /** The socket at which docker finds its remote driver. Absent: it is not served. */
     readonly dockerDriver?: string;
-    /** Of docker's API: the names of its containers are read there. */
+    /** The socket of docker's API, from which the names of its containers are read. */
     readonly dockerSocket: string;
     readonly dns: {
       readonly enabled: boolean;
-      /** Addresses; empty: the node's. */
+      /** Addresses. Empty: the upstream servers of the node. */
       readonly upstreams: readonly string[];
       /** Seconds. */
       readonly ttl: number;
@@ -48,12 +50,12 @@ export interface DaemonConfig {
     };
     readonly services: {
       readonly backend: 'auto' | 'nftables' | 'ipvs';
-      /** Of descriptions; followed, may be missing. */
+      /** The folder of service descriptions. It is watched, and does not have to exist. */
       readonly folder: string;
-      /** Absent: no cluster is followed. */
+      /** Absent: the daemon follows no cluster. */
       readonly kubernetes?: {
         readonly kubeconfig: string;
-        /** Absent: that of the machine. */
+        /** Absent: the name of the machine. */
         readonly nodeName?: string;
         readonly zone?: string;
         /** Prefixes. */
@@ -62,24 +64,27 @@ export interface DaemonConfig {
     };
     /** Absent: this host is in no network that spans hosts. */
     readonly overlay?: OverlayConfig;
-    /** Seconds that one call of a plugin of others may take. */
+    /** Maximum seconds of one call of a third-party plugin. */
     readonly pluginTimeout: number;
   };
   readonly registries: {
     /** By registry host. */
     readonly mirrors: Readonly<Record<string, MirrorConfig>>;
-    /** Hosts that may be asked in plain HTTP; loopback always may. */
+    /** Hosts that may be contacted over plain HTTP. Loopback is always allowed. */
     readonly insecure: readonly string[];
-    /** Folders as `/etc/containers/certs.d`. */
+    /** Folders with the layout of `/etc/containers/certs.d`. */
     readonly certificates: readonly string[];
   };
   /** OCI runtimes by handler name. */
   readonly runtimes: Readonly<Record<string, { readonly path: string }>>;
   /** The handler of a pod that names none. */
   readonly defaultRuntime: string;
-  /** Whether the kernel may be told, until the next boot, to lock a process by itself while it enters a cgroup. */
+  /**
+   * Whether the kernel may be set, until the next boot, to lock each process separately while it enters a
+   * cgroup.
+   */
   readonly cgroupFavorDynmods: boolean;
-  /** `auto`: systemd where systemd is process 1, else cgroupfs. */
+  /** `auto`: systemd where systemd is process 1, otherwise cgroupfs. */
   readonly cgroupDriver: 'auto' | 'cgroupfs' | 'systemd';
   /** The server of exec, attach and port-forward streams. */
   readonly streaming: {
@@ -94,29 +99,29 @@ export interface DaemonConfig {
   };
   /** How many sets of pinned namespaces are kept ready for the next pods. */
   readonly namespacePool: number;
-  /** What a kubelet keeps for a pod is below `pods/UID` here. */
+  /** The folder of the kubelet, which keeps the files of a pod below `pods/UID`. */
   readonly kubeletRoot: string;
-  /** Folders of CDI specs, the most important last. */
+  /** Folders of CDI specs, in ascending order of precedence. */
   readonly cdi: { readonly specDirs: readonly string[] };
-  /** Whether asked devices belong to the user that runs. */
+  /** Whether requested devices belong to the user of the container. */
   readonly devices: { readonly ownedByUser: boolean };
-  /** Sizes as written: `64Mi`. `limit` bounds what a pod may ask for. */
+  /** Sizes as written: `64Mi`. `limit` is the maximum that a pod may request. */
   readonly shm: { readonly size: string; readonly limit: string };
   /** `maxSize` as written; `0` leaves rotation to the kubelet. */
   readonly logs: { readonly maxSize: string; readonly maxFiles: number };
-  /** As written; `0` is no limit. */
+  /** As written; `0` means no limit. */
   readonly writableLayer: { readonly size: string };
-  /** Refuses parts with known open vulnerabilities instead of running them behind checks. */
+  /** Refuses programs with known open vulnerabilities instead of running them behind checks. */
   readonly strict: boolean;
-  /** `HOST:PORT` of `/metrics` and `/healthz`; empty: none. */
+  /** `HOST:PORT` of `/metrics` and `/healthz`. Empty: not served. */
   readonly metrics: { readonly address: string };
-  /** Base URL of an OTLP/HTTP collector; empty: no traces. */
+  /** Base URL of an OTLP/HTTP collector. Empty: no traces. */
   readonly tracing: { readonly endpoint: string; readonly samplingRatePerMillion: number };
-  /** Who asked for what; an empty path: no audit log. */
+  /** The log of callers and their requests. Empty path: no audit log. */
   readonly audit: { readonly path: string; readonly reads: boolean; readonly required: boolean };
-  /** What becomes of running containers that the policy denies, and for how long verdicts stay replayable. */
+  /** What happens to running containers that the policy denies, and for how long verdicts stay replayable. */
   readonly verdicts: { readonly outOfPolicy: 'report' | 'stop'; readonly retentionDays: number };
-  /** The planted pair, and which findings do not count; empty references: there is no pair. */
+  /** The planted pair, and the findings that do not count. Empty references: there is no pair. */
   readonly enforcement: {
     readonly admitted: string;
     readonly refused: string;
@@ -128,7 +133,7 @@ export interface DaemonConfig {
   readonly logLevel: LogLevel;
 }
 
-/** What is absent has the default that the schema says. */
+/** An absent key has the default of the schema. */
 export interface OverlayConfig {
   readonly name?: string;
   readonly host?: string;
@@ -146,7 +151,7 @@ export interface OverlayConfig {
   readonly lease?: number;
   /** Seconds. */
   readonly hold?: number;
-  /** As the first plugin of a conflist has it. */
+  /** In the format of the first plugin of a conflist. */
   readonly services?: Readonly<Record<string, unknown>>;
   readonly order?: string;
 }

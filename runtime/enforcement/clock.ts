@@ -1,26 +1,26 @@
 import { found } from './ways.ts';
 import type { Found } from './ways.ts';
 
-/** One look at the clocks, in milliseconds since 1970 unless told. */
+/** One reading of the clocks, in milliseconds since 1970 unless stated otherwise. */
 export interface ClockReading {
   readonly now: number;
-  /** Since boot, suspended time included. */
+  /** Milliseconds since boot, including suspended time. */
   readonly uptime: number;
-  /** The kernel's own time of day; undefined where /proc does not tell. */
+  /** The kernel's own time of day. Undefined if /proc does not show it. */
   readonly kernel?: number;
-  /** The hardware clock; undefined where there is none. */
+  /** The hardware clock. Undefined if the machine has none. */
   readonly hardware?: number;
 }
 
 const jumpMs = 5 * 60_000;
 /** A hardware clock may hold local time, up to 14 hours from UTC. */
 const hardwareApartMs = 15 * 3_600_000;
-/** A jump is reported for so long. */
+/** How long a jump is reported. */
 const toldMs = 3_600_000;
-/** Another machine may have written what is recorded here, with a clock of its own. */
+/** The recorded times may have been written by another machine, with its own clock. */
 const behindMs = 5 * 60_000;
 
-/** Remembers how far the time of day was from the time since boot, which nobody can set. */
+/** Remembers the difference between the time of day and the time since boot, which no program can set. */
 export function createClockWatch(): (reading: ClockReading, recorded: number) => readonly Found[] {
   let offset: number | undefined;
   let jump: { readonly at: number; readonly by: number } | undefined;
@@ -34,7 +34,10 @@ export function createClockWatch(): (reading: ClockReading, recorded: number) =>
   };
 }
 
-/** @param recorded the newest time that this node has written down; 0: none. Pure. */
+/**
+ * Returns the findings of one clock reading. Pure.
+ * @param recorded the newest time that this node has recorded; 0 if none
+ */
 export function clockFindings({ now, kernel, hardware }: ClockReading, recorded: number): readonly Found[] {
   const others = [
     ['the kernel', kernel, jumpMs],

@@ -6,51 +6,57 @@ import type { Found } from './ways.ts';
 export const enforcementResults = ['pass', 'fail', 'could not tell'] as const;
 export type EnforcementResult = (typeof enforcementResults)[number];
 
-/** What is known of enforcement on this node; plain JSON. */
+/** The result of the enforcement check on this node. Plain JSON. */
 export interface EnforcementState {
   readonly result: EnforcementResult;
-  /** ISO 8601: when the node was looked at. */
+  /** ISO 8601: when the node was last inspected. */
   readonly checkedAt?: string;
-  /** ISO 8601: when the planted pair was tried to the end; absent: never. */
+  /** ISO 8601: when a test of the planted pair last ran to its end. Absent if none has. */
   readonly triedAt?: string;
-  /** ISO 8601: since when the result is what it is. */
+  /** ISO 8601: since when the result has its current value. */
   readonly since: string;
   readonly findings: readonly Found[];
 }
 
 export interface Enforcement {
   state(): EnforcementState;
-  /** Tries the pair and looks at the node now; asked again meanwhile, once more afterwards. */
+  /**
+   * Tests the pair and inspects the node now. A request during a running check starts one more check
+   * afterwards.
+   */
   request(): void;
-  /** Ends what is under way; nothing is tried afterwards. */
+  /** Ends the running check. No check starts afterwards. */
   close(): Promise<void>;
 }
 
 interface Parts {
   /** Undefined: no pair is planted. */
   readonly tryPair?: (signal: AbortSignal) => Promise<readonly Found[]>;
-  /** Cheap, without the network. */
+  /** Inspects the node. Cheap, and does not use the network. */
   readonly look: () => Promise<readonly Found[]>;
   /** Codes that the operator has accepted. */
   readonly accept: readonly string[];
   readonly intervalMs: number;
-  /** Between two looks. */
+  /** The time between two inspections. */
   readonly lookMs?: number;
-  /** For one try. */
+  /** The deadline of one test of the pair. */
   readonly deadlineMs?: number;
-  /** Hears of another result, and of other findings. */
+  /** Called when the result or the findings change. */
   readonly onChange: (state: EnforcementState) => void;
   readonly log: Logger;
   readonly now?: () => Date;
 }
 
-/** Well below the 60 s within which each way is found. */
+/** Well below the 60 s within which each finding must be reported. */
 const defaultLookMs = 15_000;
 const defaultDeadlineMs = 30_000;
-/** What could not be decided is tried again sooner than after the interval. */
+/** An undecided test is repeated sooner than after the interval. */
 const retryMs = 60_000;
 
-/** Tries the pair and looks at the node: at each request, and again and again. One try at a time, each with a deadline. */
+/**
+ * Tests the pair and inspects the node, at each request and periodically. Only one test runs at a time, and
+ * each has a deadline.
+ */
 export function openEnforcement(parts: Parts): Enforcement {
   const { intervalMs, lookMs = defaultLookMs, deadlineMs = defaultDeadlineMs, log, now = () => new Date() } = parts;
   const opened = performance.now();
@@ -79,7 +85,7 @@ export function openEnforcement(parts: Parts): Enforcement {
       ...(triedAt !== undefined && { triedAt }),
     };
     const text = JSON.stringify([result, findings.map(({ code, on, accepted }) => [code, on, accepted])]);
-    // Before both have been looked at once, a result would be one of half the facts.
+    // Before both checks have run once, a result would rest on half of the facts.
     if (text === told || current.checkedAt === undefined || (parts.tryPair !== undefined && triedAt === undefined)) return;
     told = text;
     parts.onChange(current);
@@ -148,7 +154,7 @@ export function openEnforcement(parts: Parts): Enforcement {
   };
 }
 
-/** A failure outweighs what is not known. */
+/** Returns the overall result. A failure outweighs a finding whose result is unknown. */
 export function resultOf(findings: readonly Found[]): EnforcementResult {
   const counted = findings.filter(({ accepted }) => accepted !== true);
   if (counted.some(({ effect }) => effect === 'fail')) return 'fail';

@@ -4,21 +4,21 @@ import type { DaemonConfig } from '../config/types.ts';
 import { found } from './ways.ts';
 import type { Found, WayCode } from './ways.ts';
 
-/** What is true of the node beside the policy's text. */
+/** Facts about the node, apart from the policy's text. */
 export interface NodeFacts {
   readonly policy: TrustPolicy | undefined;
   /** Why the latest load failed. */
   readonly problem: string | undefined;
   readonly policyPaths: readonly { readonly path: string; readonly state: 'there' | 'empty' | 'gone'; readonly why?: string }[];
   readonly outOfPolicy: { readonly containers: readonly { readonly rule: string; readonly count: number }[]; readonly images: number };
-  /** Why it cannot be written; undefined: it can. */
+  /** Why the folder cannot be written. Undefined if it can. */
   readonly root?: string;
   readonly audit?: string;
-  /** Socket that the kubelet's own file names; undefined: it names none. */
+  /** The socket that the kubelet's own configuration file names. Undefined if it names none. */
   readonly kubeletSocket?: string;
 }
 
-/** The ways that can be seen in the configuration and on the node. Pure. */
+/** Returns the findings that are visible in the configuration and on the node. Pure. */
 export function nodeFindings(
   config: Pick<DaemonConfig, 'socket' | 'root' | 'audit' | 'registries' | 'enforcement'>,
   facts: NodeFacts,
@@ -49,7 +49,7 @@ export function nodeFindings(
   return findings;
 }
 
-/** Registries by name that are asked in plain HTTP beyond this machine. */
+/** Returns the names of registries that are contacted over plain HTTP beyond this machine. */
 function plainHosts({ registries: { insecure, mirrors } }: Pick<DaemonConfig, 'registries'>): ReadonlySet<string> {
   const mirrored = Object.entries(mirrors).flatMap(([host, { url }]) => {
     const { protocol, hostname } = new URL(url);

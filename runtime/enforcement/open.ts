@@ -29,7 +29,7 @@ interface Parts {
   readonly log: Logger;
 }
 
-/** Puts enforcement's proof together for the daemon. Nothing is tried before the first request. */
+/** Creates the enforcement check for the daemon. It does not start before the first request. */
 export function startEnforcement(config: DaemonConfig, parts: Parts): Enforcement {
   const { policy, store: images, redecision } = parts;
   const log = parts.log.child({ room: 'enforcement' });
@@ -85,7 +85,7 @@ export function startEnforcement(config: DaemonConfig, parts: Parts): Enforcemen
   };
 }
 
-/** The URL of the mirror that alone is asked for the registry of this reference. */
+/** Returns the URL of the mirror, if only the mirror is contacted for the registry of this reference. */
 function onlyMirror({ registries }: Pick<DaemonConfig, 'registries'>, reference: string): string | undefined {
   const mirror = registries.mirrors[parseReference(reference).registry];
   return mirror !== undefined && !mirror.origin ? mirror.url : undefined;

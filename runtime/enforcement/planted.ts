@@ -4,32 +4,41 @@ import type { ImageStore } from '../images/types.ts';
 import { found } from './ways.ts';
 import type { Found } from './ways.ts';
 
-/** Two images in a registry: what the policy admits, and what it refuses. */
+/** Two images in a registry: one that the policy must admit, and one that it must refuse. */
 export interface PlantedPair {
-  /** Signed as the policy demands. */
+  /** An image that is signed as the policy requires. */
   readonly admitted: string;
-  /** Not signed. */
+  /** An image that is not signed. */
   readonly refused: string;
-  /** In which both are tried. */
+  /** The namespace in which both are tested. */
   readonly namespace: string;
 }
 
 interface Parts {
   readonly images: Pick<ImageStore, 'tryPull'>;
-  /** Whether a mirror stands for the registry of this reference and the registry itself is never asked. */
+  /**
+   * Returns the mirror that replaces the registry of this reference, if the registry itself is never
+   * contacted.
+   */
   readonly onlyMirror: (reference: string) => string | undefined;
 }
 
 type Answer =
   | { readonly kind: 'admitted'; readonly verdict: Verdict }
-  /** `looked`: a rule with a demand said no, so that evidence was judged; `unsigned`: there was none. */
+  /**
+   * `looked`: a rule with a requirement refused it, so evidence was judged. `unsigned`: there was no
+   * evidence.
+   */
   | { readonly kind: 'denied'; readonly looked: boolean; readonly unsigned: boolean; readonly why: string }
   | { readonly kind: 'unknown'; readonly why: string };
 
-/** Codes of reasons of which no artifact was judged. */
+/** Codes of reasons for which no artifact was judged. */
 const withoutArtifact = /^TRUST_(DENIED|RULE_|REQUIREMENT_)/;
 
-/** Tries the pair by what PullImage and CreateContainer ask. No finding: the unsigned image was refused, and the signed one admitted. */
+/**
+ * Tests the pair with the checks of PullImage and CreateContainer. Returns no finding when the unsigned image
+ * was refused and the signed image admitted.
+ */
 export async function tryPair(pair: PlantedPair, parts: Parts, signal: AbortSignal): Promise<readonly Found[]> {
   const ask = (reference: string): Promise<Answer> => answerOf(parts, reference, pair.namespace, signal);
   const refused = await ask(pair.refused);

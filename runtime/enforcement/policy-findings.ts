@@ -4,18 +4,18 @@ import { longestMs, requirementFindings } from './requirements.ts';
 import { found } from './ways.ts';
 import type { Found } from './ways.ts';
 
-/** What this node was asked for so far. */
+/** The images and namespaces that this node was asked for so far. */
 export interface Seen {
-  /** How many references. */
+  /** The number of references. */
   readonly count: number;
-  /** Whether the rule matches one of them: pulled, refused, recorded, planted. */
+  /** Reports whether the rule matches one of them: pulled, refused, recorded or planted. */
   matches(rule: TrustRule): boolean;
-  /** The rule that leaves this one without effect. */
+  /** Returns the rule that makes this rule ineffective. */
   shadow(rule: TrustRule): TrustRule | undefined;
   readonly namespaces: ReadonlySet<string>;
 }
 
-/** The ways that can be seen in the policy itself. Pure; linear in rules. */
+/** Returns the findings that are visible in the policy itself. Pure. Linear in the number of rules. */
 export function policyFindings(policy: TrustPolicy, seen: Seen, now: Date): readonly Found[] {
   return [
     ...policy.rules.flatMap((rule) => [...ruleFindings(rule, seen), ...requirementFindings(rule, now)]),

@@ -9,11 +9,11 @@ import type { NodeFacts } from './node-findings.ts';
 
 type OnDisk = Pick<NodeFacts, 'policyPaths' | 'root' | 'audit' | 'kubeletSocket'>;
 
-/** Less than this on the file system of the state, and verdicts will not be recorded. */
+/** With less free space than this on the file system of the state, verdicts will not be recorded. */
 const leastBytes = 1024 * 1024;
 const longestKubeletFile = 1024 * 1024;
 
-/** Looks at files without reading any policy. Never throws. */
+/** Inspects files without reading any policy. Never throws. */
 export async function readNode(config: Pick<DaemonConfig, 'policy' | 'root' | 'audit' | 'kubeletRoot'>): Promise<OnDisk> {
   const [policyPaths, root, audit, kubeletSocket] = await Promise.all([
     Promise.all(config.policy.map(policyPath)),
@@ -29,7 +29,7 @@ export async function readNode(config: Pick<DaemonConfig, 'policy' | 'root' | 'a
   };
 }
 
-/** The newest time that a file of the policy has, in milliseconds; 0: none. */
+/** Returns the newest modification time of the policy files, in milliseconds; 0 if there are none. */
 export async function newestFile(paths: readonly string[]): Promise<number> {
   const times = await Promise.all(
     paths.map((path) =>
@@ -66,7 +66,10 @@ async function writeProblem(path: string): Promise<string | undefined> {
   );
 }
 
-/** KubeletConfiguration v1beta1, `containerRuntimeEndpoint`, where kubeadm writes it. A file that cannot be read says nothing. */
+/**
+ * Returns `containerRuntimeEndpoint` of KubeletConfiguration v1beta1, from the file that kubeadm writes. A
+ * file that cannot be read gives no answer.
+ */
 async function socketOfKubelet(file: string): Promise<string | undefined> {
   try {
     const facts = await stat(file);
@@ -79,7 +82,10 @@ async function socketOfKubelet(file: string): Promise<string | undefined> {
   }
 }
 
-/** The clocks of this machine: proc_uptime(5), proc_stat(5) `btime`, and the first real-time clock, which is kept in UTC. */
+/**
+ * Reads the clocks of this machine: proc_uptime(5), proc_stat(5) `btime`, and the first real-time clock,
+ * which runs in UTC.
+ */
 export async function readClock(): Promise<ClockReading> {
   const read = (path: string): Promise<string> => readFile(path, 'utf8').catch(() => '');
   const [uptimeText, statText, hardwareText] = await Promise.all([

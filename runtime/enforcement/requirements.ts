@@ -5,10 +5,10 @@ import type { Found } from './ways.ts';
 
 const dayMs = 86_400_000;
 const soonMs = 3 * dayMs;
-/** Beyond this, an exception or a window is not temporary. */
+/** A longer exception or window is not temporary. */
 export const longestMs = 30 * dayMs;
 
-/** What a rule's demand itself gives away. Pure. */
+/** Returns the weaknesses of a rule's own requirement. Pure. */
 export function requirementFindings({ name, require }: TrustRule, now: Date): readonly Found[] {
   if (require === undefined) return [];
   const parts = leaves(require);
@@ -29,7 +29,7 @@ function leaves(requirement: Requirement): readonly Leaf[] {
   return 'of' in requirement ? requirement.of.flatMap(leaves) : [requirement];
 }
 
-/** Whether somebody without any relation to the publisher can meet the demand. */
+/** Reports whether a signer without any relation to the publisher can meet the requirement. */
 function anyoneMeets(requirement: Requirement): boolean {
   switch (requirement.kind) {
     case 'all':
@@ -43,7 +43,9 @@ function anyoneMeets(requirement: Requirement): boolean {
   }
 }
 
-/** Whether a single demand names nobody. A claim with a real text narrows a wide subject. */
+/**
+ * Reports whether a single requirement names no signer. A claim with a concrete text narrows a wide subject.
+ */
 function isAnyone(requirement: Requirement): boolean {
   if (requirement.kind === 'attestation') return isAnyone(requirement.by);
   if (requirement.kind !== 'sigstore') return false;
@@ -51,7 +53,10 @@ function isAnyone(requirement: Requirement): boolean {
   return [subject, ...Object.values(claims)].every(namesNobody);
 }
 
-/** What is left of a pattern, without wildcards and the site that hosts everybody, names somebody or not. */
+/**
+ * Reports whether a pattern names no signer: removes wildcards and the site that hosts all users, and checks
+ * what remains.
+ */
 function namesNobody(pattern: string): boolean {
   if (!pattern.includes('*')) return false;
   const rest = pattern.replace(/^https?:\/\/(\*|github\.com|gitlab\.com|bitbucket\.org)(?=\/|$)/, '').replace(/@refs\/.*$/, '');
@@ -99,7 +104,7 @@ function rootFindings(part: Leaf, rule: string, now: Date): readonly Found[] {
   const root = signer.kind === 'sigstore' ? signer.proof.root : signer.kind === 'cosign-key' ? signer.log?.root : undefined;
   if (root?.expires === undefined) return [];
   const left = Date.parse(root.expires) - now.getTime();
-  // A date that cannot be read is past.
+  // A date that cannot be parsed counts as past.
   if (!(left > 0)) return [found('ROOT_ENDED', `rule ${rule}`, `${root.name}: ended at ${root.expires}`)];
   return left < soonMs ? [found('ROOT_ENDS_SOON', `rule ${rule}`, `${root.name}: ends at ${root.expires}`)] : [];
 }

@@ -3,17 +3,23 @@ import { ruleMatchesReference, shadowOf } from '../../trust/index.ts';
 import type { TrustPolicy, TrustRule } from '../../trust/index.ts';
 import type { Seen } from './policy-findings.ts';
 
-/** Of the verdict log, at each look: the newest that are not known yet. */
+/** How many of the newest unread rows of the verdict log are read at each inspection. */
 const mostRows = 2_000;
-/** What is kept of the log, and with what is recorded; a rule that only images beyond it match is reported as unmatched. */
+/**
+ * How many references of the log are kept, and below it how many together with the recorded ones. A rule that
+ * only matches images beyond this number is reported as unmatched.
+ */
 const mostOfLog = 2_000;
 const mostKept = 4_000;
 
-/** What this node was asked for: what the verdict log tells, and what is recorded now. */
+/** What this node was asked for: the contents of the verdict log, and the references recorded now. */
 export interface SeenLog {
-  /** Compares only rules and references that were not compared before, and gives other work a turn after each rule. */
+  /**
+   * Returns what was seen. Compares only rules and references that were not compared before, and lets other
+   * work run after each rule.
+   */
   read(policy: TrustPolicy | undefined): Promise<Seen>;
-  /** ISO 8601 of the newest row; empty: there is none. */
+  /** Returns the ISO 8601 time of the newest row. Empty if there is none. */
   newest(): string;
 }
 
@@ -31,7 +37,10 @@ interface Compared {
   readonly shadow: TrustRule | undefined;
 }
 
-/** @param recorded references and namespaces of images, containers and pods, and the planted ones */
+/**
+ * Creates a log of what this node was asked for.
+ * @param recorded references and namespaces of images, containers and pods, and the planted ones
+ */
 export function createSeenLog(
   database: Pick<Database, 'all'>,
   recorded: () => { readonly references: readonly string[]; readonly namespaces: readonly string[] },

@@ -1,6 +1,7 @@
 /**
- * What a finding says of enforcement. `fail`: something that the policy is there to refuse is not refused, or nothing is admitted any
- * more. `unknown`: whether it is refused cannot be seen. `note`: nothing is weaker, but somebody should look.
+ * The effect of a finding on enforcement. `fail`: an image or container that the policy should refuse is not
+ * refused, or no image is admitted any more. `unknown`: the node cannot determine whether it is refused.
+ * `note`: enforcement is not weaker, but an operator should look at it.
  */
 export type Effect = 'fail' | 'unknown' | 'note';
 
@@ -11,7 +12,7 @@ interface Way {
   readonly fix: string;
 }
 
-/** Every way to make the control inert that is looked for, by its stable code. */
+/** Every way to make the policy ineffective that the check looks for, by its stable code. */
 export const ways = {
   PLANTED_UNSIGNED_ADMITTED: {
     effect: 'fail',
@@ -220,19 +221,22 @@ export const ways = {
 
 export type WayCode = keyof typeof ways;
 
-/** One way that was found. */
+/** A finding: one way that applies on this node. */
 export interface Found {
   readonly code: WayCode;
   readonly effect: Effect;
-  /** A rule (`FILE:LINE`), a path, a registry, an image. */
+  /** A rule (`FILE:LINE`), a path, a registry or an image. */
   readonly on: string;
   readonly text: string;
   readonly fix: string;
-  /** The operator has accepted the code: it is listed and does not count. */
+  /** The operator has accepted the code: the finding is listed and does not count. */
   readonly accepted?: boolean;
 }
 
-/** @param detail what exactly, as one or more lines; begins with a lower-case letter */
+/**
+ * Returns a finding.
+ * @param detail the details, in one or more lines; begins with a lower-case letter
+ */
 export function found(code: WayCode, on: string, detail?: string): Found {
   const { effect, text, fix } = ways[code];
   return { code, effect, on, text: detail === undefined ? text : `${text} ${detail}`, fix };

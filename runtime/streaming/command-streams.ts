@@ -7,24 +7,26 @@ export interface WindowSize {
   readonly rows: number;
 }
 
-/** The client's end of an exec or attach session, whatever protocol it speaks. */
+/** The client's end of an exec or attach session, whatever protocol the client uses. */
 export interface CommandStreams {
   /** Ends when the client closes its input. */
   readonly stdin: Readable | undefined;
   readonly stdout: Writable | undefined;
   readonly stderr: Writable | undefined;
-  /** Calls back with each size that the client sends, from the first on. */
+  /** Calls `listener` with each size that the client sends, including the first. */
   onResize(listener: (size: WindowSize) => void): void;
-  /** Aborted when the client has gone, or is ended. */
+  /** Aborted when the client has disconnected, or is ended. */
   readonly gone: AbortSignal;
   /**
-   * Tells how it went, after all output, and ends the session from this side. Resolves when the client has closed: closing first
-   * would make the kernel throw away what a slow reader has not read.
+   * Sends the outcome after all output, and ends the session from this side. Resolves when the client has
+   * closed. If this side closed first, the kernel would discard data that a slow reader has not read.
    */
   finish(outcome: Outcome): Promise<void>;
 }
 
-/** How long a client that neither reads nor closes may keep a session that is over: as k8s.io/cri-streaming. */
+/**
+ * How long a client that neither reads nor closes may keep a finished session. Same as k8s.io/cri-streaming.
+ */
 export const finishMs = 15 * 60_000;
 
 /** Resolves when the signal is aborted, or after `ms`. */
@@ -41,7 +43,10 @@ export async function aborted(signal: AbortSignal, ms: number): Promise<void> {
   });
 }
 
-/** One terminal size as clients send it: `{"Width":80,"Height":24}`. Undefined when it is none. */
+/**
+ * Parses a terminal size as clients send it: `{"Width":80,"Height":24}`. Returns undefined if it is not a
+ * size.
+ */
 export function parseSize(text: string): WindowSize | undefined {
   try {
     const { Width: columns, Height: rows } = parseJson(text) as { readonly Width?: unknown; readonly Height?: unknown };
@@ -55,7 +60,7 @@ function isSize(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) > 0 && (value as number) < 65_536;
 }
 
-/** Finds whole JSON objects in a stream of them: client-go writes one a line, but promises nothing. */
+/** Finds whole JSON objects in a stream of them. client-go writes one per line, but does not guarantee it. */
 export function sizeReader(listener: (size: WindowSize) => void): (text: string) => void {
   let held = '';
   return (text) => {

@@ -4,10 +4,13 @@ import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { receiveDescriptor } from '../../base/kernel/index.ts';
 
-/** Where an OCI runtime sends the master of a terminal that it makes in the container (runc and crun, `--console-socket`). */
+/**
+ * The socket to which an OCI runtime sends the master of a terminal that it creates in the container (runc
+ * and crun, `--console-socket`).
+ */
 export interface ConsoleSocket {
   readonly path: string;
-  /** The master; undefined when the runtime went without sending one. */
+  /** The master. Undefined when the runtime ended without sending one. */
   readonly master: Promise<number | undefined>;
   close(): Promise<void>;
 }
@@ -15,7 +18,10 @@ export interface ConsoleSocket {
 export const consoleSocketName = /^console-\d+-\d+$/;
 let serial = 0;
 
-/** @param folder with a short path: a socket's has 107 bytes */
+/**
+ * Opens a console socket.
+ * @param folder must have a short path, because a socket's path has at most 107 bytes
+ */
 export async function openConsoleSocket(folder: string): Promise<ConsoleSocket> {
   serial += 1;
   const path = join(folder, `console-${process.pid}-${serial}`);
@@ -23,7 +29,7 @@ export async function openConsoleSocket(folder: string): Promise<ConsoleSocket> 
   const master = new Promise<number | undefined>((resolve) => (told = resolve));
   let closed = false;
   const receive = (connection: Socket): void => {
-    // Node must not read from it: the descriptor would be lost. It is on the handle only.
+    // Node must not read from it, because the descriptor would be lost. Only the handle has it.
     const fd = (connection as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd ?? -1;
     let received: number | 'end' | undefined;
     try {

@@ -14,13 +14,13 @@ import {
 } from '../../base/kernel/index.ts';
 import type { ForwardPlan } from './plan.ts';
 
-/** How long a pod may take to accept. */
+/** The maximum time for a pod to accept. */
 const connectMs = 30_000;
 
 /**
- * Carries one forwarded connection to the pod's loopback and back. Each direction ends by itself. Resolves when the pod has sent its
- * last byte, or either side is gone; input goes on as long as there is any.
- * @throws Error with the sentence that peers write to the error stream
+ * Forwards one connection to the pod's loopback and back. Each direction ends by itself. Resolves when the
+ * pod has sent its last byte, or either side has disconnected. Input continues as long as there is any.
+ * @throws Error with the sentence that other runtimes write to the error stream
  */
 export async function forward(plan: ForwardPlan, port: number, data: Duplex): Promise<void> {
   let target: Socket;
@@ -37,7 +37,8 @@ export async function forward(plan: ForwardPlan, port: number, data: Duplex): Pr
   });
   data.once('close', () => target.destroy());
   target.once('close', () => {
-    // A pod that is gone takes no more; one that has only ended its side still may.
+    // A pod that has disconnected accepts no more data. A pod that has only ended its side may still accept
+    // it.
     if (!data.writableEnded) data.end();
     data.resume();
   });
@@ -48,7 +49,10 @@ export async function forward(plan: ForwardPlan, port: number, data: Duplex): Pr
     throw new Error(`error forwarding port ${port} to pod ${plan.sandbox}, uid : ${failure.message}`);
 }
 
-/** Connects to 127.0.0.1, then to [::1], inside the pod's network namespace. The sockets are made inside and used from outside. */
+/**
+ * Connects to 127.0.0.1, then to [::1], inside the pod's network namespace. The sockets are created inside
+ * and used from outside.
+ */
 async function dial(plan: ForwardPlan, port: number): Promise<Socket> {
   const failures: string[] = [];
   for (const version of [4, 6] as const) {
@@ -90,7 +94,7 @@ function openInside(namespace: string, version: 4 | 6): number {
   }
 }
 
-/** As Go says it, so that whoever reads peers' messages reads ours. */
+/** Uses the wording of Go, so that programs that parse messages of other runtimes can parse ours. */
 function describe(cause: unknown): string {
   const text = cause instanceof PortcullisError ? cause.failure.why : reasonOf(cause);
   return text.replace(/ \(E[A-Z]+\)$/, '');

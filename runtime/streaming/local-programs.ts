@@ -1,10 +1,13 @@
 import { closeFd, onProcessEnd, pidfdOpen, pidfdSendSignal, reapProcess, spawnProcess } from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 
-/** Starts programs from the calling Worker itself, and reaps them in its own loop: no other thread has a part in it. */
+/**
+ * Starts programs from the calling Worker itself, and reaps them in its own event loop. No other thread is
+ * involved.
+ */
 export const startLocally: StartProgram = (program) => {
   const pid = spawnProcess(program);
-  // Not reaped yet, so the pid is still its own.
+  // The process is not reaped yet, so the pid is still its own.
   const pidfd = pidfdOpen(pid);
   let gone = false;
   const exited = new Promise<number>((resolve) => {

@@ -1,4 +1,4 @@
-/** How a command, or an attach, went. */
+/** The result of a command or an attach session. */
 export type Outcome =
   { readonly kind: 'success' } | { readonly kind: 'exit'; readonly code: number } | { readonly kind: 'failure'; readonly why: string };
 
@@ -6,8 +6,8 @@ export type Outcome =
 export type StatusFormat = 'status' | 'text';
 
 /**
- * What the error channel says at the end. Format 4 is a metav1.Status as k8s.io/cri-streaming writes it: clients read the exit code
- * from its causes. Before it, nothing is said of a success.
+ * Formats the final message of the error channel. Format 4 is a metav1.Status as k8s.io/cri-streaming writes
+ * it: clients read the exit code from its causes. Earlier formats send nothing on success.
  */
 export function formatOutcome(outcome: Outcome, format: StatusFormat): string {
   if (outcome.kind === 'success') return format === 'status' ? status({ status: 'Success' }) : '';

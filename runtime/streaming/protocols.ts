@@ -1,13 +1,13 @@
 import type { StatusFormat } from './outcome.ts';
 
-/** What a negotiated remote command protocol means (k8s.io/streaming, remotecommand). */
+/** The meaning of a negotiated remote command protocol (k8s.io/streaming, remotecommand). */
 export interface CommandProtocol {
   readonly name: string;
   readonly status: StatusFormat;
   readonly resize: boolean;
-  /** WebSocket only: text messages of base64. */
+  /** WebSocket only: text messages in base64. */
   readonly base64: boolean;
-  /** WebSocket only: the client closes a channel by a message to channel 255. */
+  /** WebSocket only: the client closes a channel with a message to channel 255. */
   readonly close: boolean;
 }
 
@@ -33,13 +33,16 @@ export const forwardName = 'portforward.k8s.io';
 export const tunnelName = 'SPDY/3.1+portforward.k8s.io';
 export const forwardChannelNames = ['v4.channel.k8s.io', 'v4.base64.channel.k8s.io'] as const;
 
-/** The first of the client's that we know. A client that names none gets the oldest (cri-streaming, Handshake). */
+/**
+ * Returns the client's first protocol that we know. A client that names none gets the oldest (cri-streaming,
+ * Handshake).
+ */
 export function negotiateSpdyCommand(offered: readonly string[]): CommandProtocol | undefined {
   if (offered.length === 0) return versions.at(-1);
   return firstKnown(offered, versions);
 }
 
-/** As {@link negotiateSpdyCommand}, by `Sec-WebSocket-Protocol`. */
+/** Like {@link negotiateSpdyCommand}, for `Sec-WebSocket-Protocol`. */
 export function negotiateWebSocketCommand(offered: readonly string[]): CommandProtocol | undefined {
   if (offered.length === 0) return { ...(webSocketVersions.find(({ name }) => name === 'channel.k8s.io') as CommandProtocol), name: '' };
   return firstKnown(offered, webSocketVersions);
@@ -53,7 +56,7 @@ function firstKnown(offered: readonly string[], known: readonly CommandProtocol[
   return undefined;
 }
 
-/** A header that holds a list; one that came several times is joined by Node. */
+/** Parses a header that contains a list. Node joins a header that occurs several times. */
 export function listOf(header: string | readonly string[] | undefined): string[] {
   const text = typeof header === 'string' ? header : (header ?? []).join(',');
   return text

@@ -1,21 +1,29 @@
 import type { Readable, Writable } from 'node:stream';
 import { setImmediate, setTimeout as pause } from 'node:timers/promises';
 
-/** How long background processes that hold a command's output and are silent may keep its session after its end. */
+/**
+ * How long silent background processes that hold a command's output may keep its session open after its end.
+ */
 const quietMs = 200;
-/** What can have been in a pipe at a command's end: its largest size without privilege (pipe(7)). The rest is of background processes. */
+/**
+ * The maximum data in a pipe at a command's end: the largest size of a pipe without privilege (pipe(7)). Any
+ * further data comes from background processes.
+ */
 const largestPipe = 1024 * 1024;
 
-/** A command's output on its way to the client. */
+/** The copy of a command's output to the client. */
 export interface OutputPump {
-  /** After the command's end: resolves when all that it wrote is with the sink, however slow that is; what others still write is cut off. */
+  /**
+   * Call this after the command's end. Resolves when all of its output has reached the sink, however slow the
+   * sink is. Output of other processes is cut off.
+   */
   settle(): Promise<void>;
 }
 
 /**
- * Copies, and reads no faster than the sink takes. A sink that is gone takes everything: the command is not held up by it.
- * The end of the source does not end the sink.
- * @param allowed nothing is read before it is known; when it is false everything is dropped
+ * Copies data, and reads no faster than the sink accepts it. A sink that no longer exists drops everything,
+ * so that it does not block the command. The end of the source does not end the sink.
+ * @param allowed no data is read before it is known; when it is false, all data is dropped
  */
 export function pumpOutput(source: Readable, target: Writable | undefined, allowed: Promise<boolean> = Promise.resolve(true)): OutputPump {
   let [chunks, bytes, blocked, over] = [0, 0, false, false];
@@ -54,7 +62,7 @@ export function pumpOutput(source: Readable, target: Writable | undefined, allow
       while (!isOver() && bytes <= last) {
         const before = chunks;
         await Promise.race([closed, pause(quietMs)]);
-        // A loop that was held up fires its timers before it reads.
+        // An event loop that was delayed fires its timers before it reads.
         await setImmediate();
         await setImmediate();
         if (chunks === before && !blocked) break;
@@ -65,8 +73,8 @@ export function pumpOutput(source: Readable, target: Writable | undefined, allow
 }
 
 /**
- * Copies the client's input and ends the sink with it. A sink that is gone (the command has closed its input, or ended) lets the
- * client go on: what it sends is dropped.
+ * Copies the client's input, and ends the sink at its end. If the sink no longer exists (the command has
+ * closed its input, or ended), the client can keep sending, and its data is dropped.
  */
 export function pumpInput(source: Readable, sink: Writable): void {
   source.on('data', (chunk: Buffer) => {

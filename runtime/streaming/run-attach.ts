@@ -8,18 +8,23 @@ import type { CommandStreams, WindowSize } from './command-streams.ts';
 import type { Outcome } from './outcome.ts';
 import type { AttachPlan } from './plan.ts';
 
-/** conmon sends 1 + 8192 bytes a packet, and reads 8 KiB of one: the rest of a larger packet would be lost. */
+/**
+ * conmon sends 1 + 8192 bytes per packet, and reads 8 KiB of a packet: the rest of a larger packet would be
+ * lost.
+ */
 const [packetRoom, inputPacket] = [16 * 1024, 8 * 1024];
-/** conmon reads what its FIFO holds as one line. */
+/** conmon reads the content of its FIFO as one line. */
 const resizeMs = 50;
-/** How long a client that has ended its input is still told what comes: the answer to its last words. */
+/** How long a client that has ended its input still receives output: the answer to its last input. */
 const lastAnswerMs = 500;
 const outputOf = { 2: 'stdout', 3: 'stderr' } as const;
 
 /**
- * Joins a running container's standard streams, by its monitor's socket: packets of one byte (2 stdout, 3 stderr) and content come,
- * raw input goes, and a shutdown is the end of input. The container's end is a success; a client that goes leaves the container as it is.
- * Where input is not given once, its end ends the session, as with containerd: so a terminal is detached from (crictl, Ctrl-P Ctrl-Q).
+ * Connects to a running container's standard streams through its monitor's socket. The monitor sends packets
+ * of one byte (2 stdout, 3 stderr) and content. It receives raw input, and a shutdown is the end of input.
+ * The container's end is a success. A client that disconnects does not affect the container. Unless the
+ * container's input is closed after its first client (stdin_once), the end of input ends the session, as with
+ * containerd. This is how a terminal is detached from (crictl, Ctrl-P Ctrl-Q).
  */
 export async function runAttach(plan: AttachPlan, streams: CommandStreams): Promise<Outcome> {
   let connection: Socket;
@@ -66,7 +71,7 @@ function connect(path: string, streams: CommandStreams): Socket {
     buffer: Buffer.alloc(packetRoom),
     callback: (length, buffer) => {
       const sink = length > 1 ? sinks[buffer[0] ?? 0] : undefined;
-      // The buffer is used again for the next packet. False: nothing more is read until the sink has drained.
+      // The buffer is reused for the next packet. False: nothing more is read until the sink has drained.
       return sink === undefined || !sink.writable || sink.write(Buffer.from(buffer.subarray(1, length)));
     },
   });
@@ -77,25 +82,28 @@ function connect(path: string, streams: CommandStreams): Socket {
   return adopted.socket;
 }
 
-/** @returns whether the client ended its input, and all of it is sent */
+/**
+ * Sends the client's input.
+ * @returns whether the client ended its input, and all of it is sent
+ */
 async function pumpPackets(source: Readable, connection: Socket): Promise<boolean> {
   try {
     for await (const chunk of source as AsyncIterable<Buffer>) {
       for (let at = 0; at < chunk.length; at += inputPacket) {
         const packet = chunk.subarray(at, at + inputPacket);
-        // One at a time: Node would join two that wait into one packet.
+        // Sends one packet at a time, because Node would join two waiting packets into one.
         await new Promise<void>((resolve, reject) => connection.write(packet, (reason) => (reason ? reject(reason) : resolve())));
       }
     }
     connection.end();
     return true;
   } catch {
-    // The client reset its input, or the container is over.
+    // The client reset its input, or the container has ended.
     return false;
   }
 }
 
-/** Writes sizes to the monitor's FIFO, the latest of those that come at once. */
+/** Writes sizes to the monitor's FIFO. If several sizes arrive at once, only the latest is written. */
 function resizeThrough(fifo: string): { readonly set: (size: WindowSize) => void; readonly stop: () => void } {
   let latest: WindowSize | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -110,7 +118,7 @@ function resizeThrough(fifo: string): { readonly set: (size: WindowSize) => void
   const flush = (): void => {
     timer = undefined;
     if (latest === undefined) return;
-    // A container without a terminal has no such FIFO, and nothing to resize.
+    // A container without a terminal has no such FIFO, and no terminal to resize.
     write(latest).catch(() => undefined);
     latest = undefined;
     timer = setTimeout(flush, resizeMs);

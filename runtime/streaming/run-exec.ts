@@ -28,10 +28,10 @@ import type { ExecPlan } from './plan.ts';
 import { pumpInput, pumpOutput } from './pumps.ts';
 import type { OutputPump } from './pumps.ts';
 
-/** How long what runs in a terminal may take to end after a hangup. */
+/** The maximum time for the processes in a terminal to end after a hangup. */
 const hangupMs = 1_000;
 
-/** A command may have ended before the event that brings its terminal. */
+/** A command may have ended before the event that delivers its terminal. */
 const lateMasterMs = 250;
 
 export interface ExecParts {
@@ -41,17 +41,18 @@ export interface ExecParts {
   readonly socketFolder: string;
 }
 
-/** A command that has been started, with its streams on their way. */
+/** A started command whose streams are being copied. */
 interface Session {
   readonly command: StartedCommand;
   readonly outputs: readonly OutputPump[];
-  /** As when the client's terminal is switched off. */
+  /** Does what happens when the client's terminal is switched off. */
   hangUp(): void;
 }
 
 /**
- * Runs a command in a running container, with the container's own confinement, between the client's streams. When the client goes
- * the command is killed with all it started, except what a user has detached from the session on purpose.
+ * Runs a command in a running container, with the container's own confinement, and connects it to the
+ * client's streams. When the client disconnects, the command is killed with every process that it started,
+ * except processes that a user has deliberately detached from the session.
  */
 export async function runExec(plan: ExecPlan, streams: CommandStreams, parts: ExecParts): Promise<Outcome> {
   const { target } = plan;
@@ -99,7 +100,7 @@ async function overseeSession(
   streams.gone.addEventListener('abort', onGone);
   if (streams.gone.aborted) onGone();
   const code = await command.exited;
-  // From here on what still runs was left behind, and stays.
+  // Processes that still run from here on were left behind on purpose, and stay.
   streams.gone.removeEventListener('abort', onGone);
   await killed;
   await Promise.all(outputs.map((output) => output.settle()));
@@ -116,7 +117,9 @@ async function refused(files: ExecFiles, init: number): Promise<Outcome> {
   return { kind: 'failure', why: `error executing command in container: ${why}` };
 }
 
-/** The container's own process description (runtime-spec config.md, "process"), with another command. */
+/**
+ * Returns the container's own process description (runtime-spec config.md, "process"), with another command.
+ */
 function describe({ command, streams }: ExecPlan, spec: OciSpec): OciProcess {
   const { env } = spec.process;
   const terminal = streams.tty && !env.some((entry) => entry.startsWith('TERM=')) ? ['TERM=xterm'] : [];
@@ -154,7 +157,7 @@ async function startOnPipes({ target, streams: asked }: ExecPlan, streams: Comma
     for (const fd of theirs) if (fd !== null) closeFd(fd);
   }
   if (input !== undefined && streams.stdin !== undefined) pumpInput(streams.stdin, input);
-  // What the runtime itself says of a command that it can not start is told by the status alone.
+  // Only the status reports the runtime's own message about a command that it cannot start.
   const started = startOf(command, parts.files);
   const outputs = [output && pumpOutput(output, streams.stdout), errors && pumpOutput(errors, streams.stderr, started)];
   return {
@@ -166,7 +169,10 @@ async function startOnPipes({ target, streams: asked }: ExecPlan, streams: Comma
   };
 }
 
-/** Whether the runtime has started the command, once it has or has ended. */
+/**
+ * Resolves when the runtime has started the command, or when the command has ended. Returns whether it was
+ * started.
+ */
 async function startOf(command: StartedCommand, files: ExecFiles): Promise<boolean> {
   let over = false;
   void command.exited.then(() => (over = true));
@@ -193,7 +199,7 @@ async function startOnTerminal({ target }: ExecPlan, streams: CommandStreams, pa
   }
 }
 
-/** A terminal has no end of input: a client that closes it leaves the command running. */
+/** A terminal has no end of input: a client that closes its input leaves the command running. */
 function pumpKeys(source: NonNullable<CommandStreams['stdin']>, terminal: Socket): void {
   source.on('data', (chunk: Buffer) => {
     if (terminal.writable && !terminal.write(chunk)) source.pause();

@@ -25,7 +25,7 @@ import { serveSpdyForward } from './spdy-forward.ts';
 import { webSocketCommandStreams } from './websocket-command.ts';
 import { serveWebSocketForward } from './websocket-forward.ts';
 
-/** A request whose token stands for something. */
+/** A request with a valid token. */
 export interface Taken {
   readonly plan: SessionPlan;
   ended(how: SessionEnd): void;
@@ -45,9 +45,9 @@ export interface StreamingServer {
 
 const keepAliveMs = 30_000;
 const watchMs = 2_000;
-/** Connections without a session: requests that are still sent, or whose URL is no longer valid. */
+/** Connections without a session: their request is not complete yet, or their URL is no longer valid. */
 const mostWithoutSession = 1_024;
-/** In ms: how long a refused client may take to read why and to close. */
+/** In ms: how long a refused client may take to read the reason and to close. */
 const refusedMs = 2_000;
 const largestMessage = 16 * 1024 * 1024;
 
@@ -58,24 +58,25 @@ export async function startStreamingServer(input: {
   readonly command: (plan: ExecPlan | AttachPlan, streams: CommandStreams) => Promise<Outcome>;
 }): Promise<StreamingServer> {
   const { options } = input;
-  // Requests are one line and some headers; who does not send them is cut off.
+  // A request is one line and some headers. A client that does not send them in time is disconnected.
   const limits = { headersTimeout: 10_000, requestTimeout: 10_000, maxHeaderSize: 16 * 1024, connectionsCheckingInterval };
   const server: Server =
     options.tls === undefined ? createServer(limits) : createTlsServer({ ...limits, handshakeTimeout: 10_000, ...options.tls });
-  // Everybody may come from one address, that of a kubelet: what has no session gives way to what comes next.
+  // All clients may come from one address, the kubelet's. Therefore a new connection replaces a connection
+  // without a session.
   const most = options.maxSessions + mostWithoutSession;
   const door = openHttpDoor(server, { most, mostOfPeer: most }, options.tls !== undefined);
-  // `closeTimeout` is not in the package's types yet.
+  // The package's types do not declare `closeTimeout` yet.
   const webSocketOptions = {
     noServer: true,
     perMessageDeflate: false,
     maxPayload: largestMessage,
     closeTimeout: finishMs,
-    // `upgrade` has chosen it; this is asked in the same turn.
+    // `upgrade` has chosen the protocol; `ws` calls this in the same turn.
     handleProtocols: () => answer || false,
   };
   const webSockets = new WebSocketServer(webSocketOptions);
-  /** Those that are open, and how much had come when they were last looked at. */
+  /** The open sockets, and how many bytes each had received at the last check. */
   const sockets = new Map<Socket, number>();
   const sessions = new Set<Promise<void>>();
 
@@ -98,7 +99,8 @@ export async function startStreamingServer(input: {
     void session.finally(() => sessions.delete(session));
   });
 
-  // A socket that is not read, since the command takes no more input, does not tell that its client has gone.
+  // A socket is not read while the command accepts no more input, and does not report then that its client
+  // has disconnected.
   const watch = setInterval(() => {
     for (const [socket, before] of sockets) {
       if (socket.bytesRead === before && clientHasGone(socket)) socket.destroy();
@@ -186,16 +188,16 @@ export async function startStreamingServer(input: {
     new Promise((resolve, reject) => {
       socket.once('close', () => reject(new Error('gone')));
       answer = name;
-      // `ws` refuses a "/" in a name, which `SPDY/3.1+portforward.k8s.io` has: it is shown one that it takes.
+      // `ws` refuses a "/" in a name, as in `SPDY/3.1+portforward.k8s.io`, so it gets a name that it accepts.
       if (name !== '') request.headers['sec-websocket-protocol'] = 'negotiated';
       webSockets.handleUpgrade(request, socket, head, resolve);
-      // `ws` takes the limit away.
+      // `ws` removes the timeout.
       socket.setTimeout(options.idleTimeoutMs);
     });
   let answer = '';
 
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(options.port, options.address, resolve));
-  // An accept that failed: without a listener it would end the thread, and every session with it.
+  // A failed accept. Without a listener it would end the thread, and every session with it.
   server.on('error', () => undefined);
   return {
     port: (server.address() as { readonly port: number }).port,
@@ -218,7 +220,7 @@ async function tunnel(webSocket: WebSocket, plan: ForwardPlan): Promise<void> {
 }
 
 function clientHasGone(socket: Socket): boolean {
-  // Node does not show it; a TLS socket tells that of the connection below.
+  // Node has no public API for it. A TLS socket shows the descriptor of the connection below.
   const fd = (socket as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd ?? -1;
   try {
     return fd >= 0 && hasHungUp(fd);
@@ -243,7 +245,7 @@ function refuse(socket: Socket, { status, why, headers = {} }: Refusal): Omit<Se
       `Content-Length: ${Buffer.byteLength(body)}\r\n${more.join('')}\r\n${body}`,
   );
   socket.resume();
-  // Whoever goes on to send holds nothing either.
+  // A client that keeps sending does not keep the connection either.
   const late = setTimeout(() => socket.destroy(), refusedMs).unref();
   socket.once('close', () => clearTimeout(late));
   return { protocol: '', outcome: `refused: ${why}` };

@@ -14,7 +14,7 @@ import { createTokens } from './tokens.ts';
 
 export interface StreamingOptions {
   readonly address: string;
-  /** 0: any that is free. */
+  /** 0 means any free port. */
   readonly port: number;
   /** Both empty: plain HTTP. */
   readonly tls: { readonly certFile: string; readonly keyFile: string };
@@ -24,11 +24,11 @@ export interface StreamingOptions {
   readonly maxSessionsPerContainer: number;
 }
 
-/** Hands out URLs of streams, and keeps count of what is behind them. The streams themselves live in a Worker. */
+/** Hands out URLs of streams, and counts the sessions behind them. The streams themselves run in a Worker. */
 export interface StreamingService {
   /**
-   * The URL at which a client gets what the plan says, once, within a minute.
-   * @param subject the container or sandbox that it counts for
+   * Returns the URL at which a client can run the plan once, within a minute.
+   * @param subject the container or sandbox that the session counts for
    * @throws PortcullisError RUNTIME_STREAMING_LIMIT (exhausted), RUNTIME_STREAMING_LISTEN
    */
   open(subject: string, plan: SessionPlan): Promise<string>;
@@ -36,7 +36,7 @@ export interface StreamingService {
   close(): Promise<void>;
 }
 
-/** How long the Worker is kept without a session and without a URL that waits: it holds some 10 MB. */
+/** How long the Worker is kept without a session and without a waiting URL. It holds about 10 MB. */
 const idleMs = 30_000;
 
 interface Pending {
@@ -44,18 +44,20 @@ interface Pending {
   readonly plan: SessionPlan;
 }
 
-/** By a Worker's own number, what each of its sessions counts for. */
+/** The subject of each session of a Worker, by the Worker's own number. */
 type Sessions = Map<number, Pending>;
 
-/** One Worker, from its start to its exit; a next one may be started while this one ends. */
+/** One Worker, from its start to its exit. The next one may start while this one ends. */
 interface Running {
   readonly worker: Worker;
   readonly base: string;
 }
 
 /**
- * Also removes what a killed daemon left in the folder for console sockets, whose path must be short.
- * @throws RUNTIME_STREAMING_LISTEN when the port that is configured is taken, or the address is not one of the node
+ * Opens the service. Also removes what a killed daemon left in the folder for console sockets, whose path
+ * must be short.
+ * @throws RUNTIME_STREAMING_LISTEN when the configured port is taken, or the address does not belong to the
+ * node
  */
 export async function openStreamingService(parts: {
   readonly options: StreamingOptions;
@@ -69,14 +71,14 @@ export async function openStreamingService(parts: {
   const left = (await readdir(socketFolder)).filter((name) => consoleSocketName.test(name));
   await Promise.all(left.map((name) => rm(join(socketFolder, name), { force: true })));
   const tokens = createTokens<Pending>(() => performance.now());
-  /** Of every Worker that lives. */
+  /** The sessions of every running Worker. */
   const live = new Set<Sessions>();
   let running: Promise<Running> | undefined;
   let idle: NodeJS.Timeout | undefined;
   let stopped = Promise.resolve();
   let opening = 0;
   let closed = false;
-  // What ends is not part of the request that happened to start the Worker.
+  // The end of a Worker does not belong to the request that happened to start it.
   const outside = AsyncLocalStorage.snapshot();
 
   const open = (): Pending[] => [...[...live].flatMap((sessions) => [...sessions.values()]), ...tokens.waiting()];
@@ -94,7 +96,7 @@ export async function openStreamingService(parts: {
     if (session !== undefined) log.info({ kind: session.plan.kind, subject: session.subject, ...how }, 'stream ended');
   };
 
-  /** Begins to count again whenever something ends or is asked for. */
+  /** Restarts the idle timer when a session ends or a URL is requested. */
   const watchIdle = (): void => {
     clearTimeout(idle);
     idle = setTimeout(() => {
@@ -117,7 +119,7 @@ export async function openStreamingService(parts: {
       answer(worker, { type: 'close' });
       await gone;
     };
-    // The next one may need its port.
+    // The next Worker may need its port.
     return (stopped = stopped.then(end));
   };
 
@@ -128,7 +130,7 @@ export async function openStreamingService(parts: {
     const data: StreamingWorkerData = {
       address,
       port,
-      // Read at each start, so that a renewed certificate comes into use.
+      // Read at each start, so that a renewed certificate takes effect.
       ...(secure && { tls: { cert: await readFile(tls.certFile, 'utf8'), key: await readFile(tls.keyFile, 'utf8') } }),
       idleTimeoutMs: options.idleTimeout * 1_000,
       maxSessions: options.maxSessions,
@@ -200,7 +202,10 @@ export async function openStreamingService(parts: {
   };
 }
 
-/** The Worker listens with the first session only: an operator learns at the start that its port is taken. */
+/**
+ * Checks at the start of the daemon that the port is free, because the Worker only listens with the first
+ * session. So the operator learns at once if the port is taken.
+ */
 async function requireFreePort(options: StreamingOptions): Promise<void> {
   const { address: host, port } = options;
   const server = createServer();
@@ -213,7 +218,7 @@ async function requireFreePort(options: StreamingOptions): Promise<void> {
   }
 }
 
-/** What a client can connect to where the server listens everywhere. */
+/** Returns an address that a client can connect to when the server listens on all addresses. */
 function hostOf(address: string): string {
   if (address === '0.0.0.0' || address === '') return '127.0.0.1';
   if (address === '::') return '[::1]';

@@ -7,12 +7,13 @@ import type { CommandProtocol } from './protocols.ts';
 import { serveSpdy } from './spdy/connection.ts';
 import type { SpdyStream } from './spdy/connection.ts';
 
-/** How long a client may take to open its streams (cri-streaming, DefaultStreamCreationTimeout). */
+/** The maximum time for a client to open its streams (cri-streaming, DefaultStreamCreationTimeout). */
 const streamCreationMs = 30_000;
 
 /**
- * Waits until the client has opened every stream that it asked for, each named by its header `streamType`, in any order.
- * @returns undefined when it does not, or goes: the connection is ended then
+ * Waits until the client has opened every stream that it asked for, in any order. The header `streamType`
+ * names each stream.
+ * @returns undefined when the client does not open them, or disconnects; the connection is then ended
  */
 export async function spdyCommandStreams(input: {
   readonly socket: Duplex;
@@ -53,7 +54,7 @@ export async function spdyCommandStreams(input: {
       stream('resize')?.on('data', (chunk: Buffer) => read(chunk.toString('latin1')));
     },
     finish: async (outcome) => {
-      // A reset, unlike an end, also drops what the client still sends.
+      // Unlike an end, a reset also drops data that the client still sends.
       for (const type of ['stdin', 'resize']) streams.get(type)?.reset();
       stream('error')?.write(formatOutcome(outcome, protocol.status));
       for (const type of ['stdout', 'stderr', 'error']) stream(type)?.end();

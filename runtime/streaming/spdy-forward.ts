@@ -4,9 +4,9 @@ import type { ForwardPlan } from './plan.ts';
 import { serveSpdy } from './spdy/connection.ts';
 import type { SpdyStream } from './spdy/connection.ts';
 
-/** How long the second stream of a pair may take. */
+/** The maximum time for the second stream of a pair to arrive. */
 const pairMs = 30_000;
-/** Two a forwarded connection. */
+/** Two for each forwarded connection. */
 const mostStreams = 1_024;
 
 interface Pair {
@@ -16,8 +16,8 @@ interface Pair {
 }
 
 /**
- * `portforward.k8s.io`: a client opens a pair of streams for each connection, named by `requestID` and `port`: `error`, then `data`.
- * Resolves when the client has gone.
+ * Serves `portforward.k8s.io`: a client opens a pair of streams for each connection, named by `requestID` and
+ * `port`: first `error`, then `data`. Resolves when the client has disconnected.
  */
 export async function serveSpdyForward(input: {
   readonly socket: Duplex;
@@ -63,7 +63,7 @@ export async function serveSpdyForward(input: {
 }
 
 async function run(plan: ForwardPlan, port: number, data: SpdyStream, error: SpdyStream): Promise<void> {
-  // Nothing is ever read from it but its end.
+  // Only its end is ever read from it.
   error.duplex.resume();
   try {
     await forward(plan, port, data.duplex);
@@ -71,7 +71,7 @@ async function run(plan: ForwardPlan, port: number, data: SpdyStream, error: Spd
     error.duplex.write((cause as Error).message);
     data.reset();
   }
-  // The client waits for this end whatever happened, before it ends its own side.
+  // The client always waits for this end before it ends its own side.
   error.duplex.end();
 }
 
@@ -81,7 +81,7 @@ function portOf(stream: SpdyStream): number | undefined {
   return port >= 1 && port <= 65_535 ? port : undefined;
 }
 
-/** Old clients send none: theirs are consecutive streams, the error one first. */
+/** Old clients send no `requestID`: their pairs are consecutive streams, the error stream first. */
 function requestOf(stream: SpdyStream, type: 'error' | 'data'): string {
   const given = stream.headers.get('requestid') ?? '';
   return given === '' ? String(type === 'error' ? stream.id : stream.id - 2) : given;

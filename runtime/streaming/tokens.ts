@@ -1,17 +1,23 @@
 import { randomBytes } from 'node:crypto';
 
-/** How long a URL may wait for its client. */
+/** How long a URL waits for its client. */
 export const tokenLifetimeMs = 60_000;
-/** How many URLs may wait at once. */
+/** The maximum number of URLs that wait at the same time. */
 export const mostTokens = 1_000;
 
-/** Single-use names of what they stand for, bounded in number and time. 128 bits: nobody guesses one. */
+/**
+ * Single-use tokens for values, limited in number and lifetime. A token has 128 bits, so that it cannot be
+ * guessed.
+ */
 export interface Tokens<Value> {
-  /** Undefined when too many wait. */
+  /** Returns undefined when too many tokens wait. */
   mint(value: Value): string | undefined;
-  /** Takes it away, whatever it is then used for. Undefined when there is none, or no more. */
+  /**
+   * Removes the token and returns its value, whatever the value is then used for. Returns undefined when the
+   * token does not exist or has expired.
+   */
   take(token: string): Value | undefined;
-  /** Those that may still be taken. */
+  /** Returns the values whose tokens are still valid. */
   waiting(): Value[];
 }
 
@@ -19,7 +25,7 @@ export function createTokens<Value>(
   now: () => number,
   limits: { readonly most: number; readonly lifetimeMs: number } = { most: mostTokens, lifetimeMs: tokenLifetimeMs },
 ): Tokens<Value> {
-  // In order of their end: all live equally long.
+  // In order of their end, because all have the same lifetime.
   const open = new Map<string, { readonly value: Value; readonly until: number }>();
   const sweep = (): void => {
     for (const [token, { until }] of open) {

@@ -11,7 +11,7 @@ const channels = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4 } as cons
 /** v5: the message names the channel that the client closes. */
 const closeSignal = 255;
 
-/** The streams of a client that speaks WebSocket, `[v4.|v5.][base64.]channel.k8s.io`. */
+/** Returns the streams of a WebSocket client, `[v4.|v5.][base64.]channel.k8s.io`. */
 export function webSocketCommandStreams(socket: WebSocket, protocol: CommandProtocol, asked: AskedStreams): CommandStreams {
   const gone = new AbortController();
   let resized: (size: WindowSize) => void = (size) => (lastSize = size);
@@ -20,7 +20,7 @@ export function webSocketCommandStreams(socket: WebSocket, protocol: CommandProt
   socket.on('error', () => socket.terminate());
 
   const stdin = asked.stdin ? new Readable({ read: () => socket.resume(), highWaterMark: 64 * 1024 }) : undefined;
-  // A stream that is destroyed before its end says so.
+  // A stream that is destroyed before its end emits an error.
   stdin?.on('error', () => undefined);
   gone.signal.addEventListener('abort', () => stdin?.destroy());
   const sender = (channel: number): Writable => {
@@ -53,7 +53,7 @@ export function webSocketCommandStreams(socket: WebSocket, protocol: CommandProt
   });
   let ended = false;
 
-  // An empty message to the lowest channel that the client reads: the connection stands.
+  // An empty message to the lowest channel that the client reads tells it that the connection is established.
   (stdout ?? stderr ?? error).write(Buffer.alloc(0));
   return {
     stdin,
@@ -73,7 +73,7 @@ export function webSocketCommandStreams(socket: WebSocket, protocol: CommandProt
       await Promise.race([Promise.all(written), aborted(gone.signal, finishMs)]);
       if (text !== '' && !error.destroyed) error.write(Buffer.from(text));
       error.end(() => socket.close(1000));
-      // Not held back by input that nobody reads any more.
+      // Input that no process reads any more must not block the close.
       socket.resume();
       await aborted(gone.signal, finishMs);
       socket.terminate();
@@ -81,7 +81,7 @@ export function webSocketCommandStreams(socket: WebSocket, protocol: CommandProt
   };
 }
 
-/** Sends one message; an empty one too. */
+/** Sends one message, even an empty one. */
 export function sendOn(
   socket: WebSocket,
   protocol: Pick<CommandProtocol, 'base64'>,
@@ -93,7 +93,7 @@ export function sendOn(
   socket.send(message, { binary: !protocol.base64 }, (reason) => done(reason ?? null));
 }
 
-/** Undefined: not a message of this protocol. */
+/** Returns undefined if it is not a message of this protocol. */
 export function decode(
   data: Buffer,
   isBinary: boolean,

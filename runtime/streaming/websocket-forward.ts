@@ -6,8 +6,9 @@ import type { ForwardPlan } from './plan.ts';
 import { decode, sendOn } from './websocket-command.ts';
 
 /**
- * `v4.channel.k8s.io` and its base64 form: for the ports that the request names, channel 2n carries the n-th one's data and 2n + 1
- * its error, each beginning with the port (16 bits, little-endian). Ends when every connection has.
+ * Serves `v4.channel.k8s.io` and its base64 form. For the n-th port that the request names, channel 2n
+ * carries the data and channel 2n + 1 the error. Each begins with the port (16 bits, little-endian). Ends
+ * when every connection has ended.
  */
 export async function serveWebSocketForward(socket: WebSocket, protocol: { readonly base64: boolean }, plan: ForwardPlan): Promise<void> {
   const gone = new AbortController();

@@ -16,12 +16,14 @@ const ownSocket = 'a kubelet finds us by --container-runtime-endpoint: keep `soc
 const verifier =
   'write a TrustPolicy instead (`portcullis policy init`): every pull and every container is decided by it, with credentials';
 
-/** Who owns containerd's socket may connect to it, and root may in any case. */
+/** Allows the owner of containerd's socket to connect. Root may connect in any case. */
 function peer(kind: 'uids' | 'gids', value: unknown): Mapped {
   return typeof value === 'number' && value > 0 ? { set: { [`peers.${kind}`]: [value] } } : { inherent: 'root may connect' };
 }
 
-/** An OCI runtime behind containerd's runc shim is a handler here; what needs another shim is not. */
+/**
+ * An OCI runtime behind containerd's runc shim becomes a handler. A runtime that needs another shim does not.
+ */
 function runtimeTable(value: unknown, path: readonly string[]): Mapped {
   const name = path.at(-1) ?? '';
   if (!isTable(value)) return { left: 'it is not a table' };
@@ -52,7 +54,8 @@ function oldMirrors(value: unknown): Mapped {
 }
 
 /**
- * containerd's config.toml of versions 2, 3 and 4; the plugins of each version are matched by the ends of their keys.
+ * containerd's config.toml of versions 2, 3 and 4. The plugins of each version are matched by the ends of
+ * their keys.
  * Sources: containerd, docs/cri/config.md, docs/man/containerd-config.toml.5.md.
  */
 export const containerdRules: readonly Rule[] = [
@@ -97,7 +100,7 @@ export const containerdRules: readonly Rule[] = [
   { path: ['drain_exec_sync_io_timeout'], map: inherent('an answer waits 1 s for pipes that grandchildren hold') },
   { path: ['image_pull_with_sync_fs'], map: inherent('every layer is on disk before it counts') },
   { path: ['privileged_without_host_devices'], map: left('a profile says which devices of the host a container has') },
-  // Version 4 has its servers among the plugins.
+  // Version 4 lists its servers among the plugins.
   { path: ['io.containerd.server.v1.grpc', 'address'], map: left(ownSocket) },
   { path: ['io.containerd.server.v1.grpc', 'uid'], map: (value) => peer('uids', value) },
   { path: ['io.containerd.server.v1.grpc', 'gid'], map: (value) => peer('gids', value) },
@@ -143,7 +146,7 @@ export const containerdRules: readonly Rule[] = [
   { path: ['io.containerd.image-verifier.v1.bindir'], map: left(verifier) },
 ];
 
-/** What `hosts.toml` of one registry says; containerd, docs/hosts.md. */
+/** Returns the rules for the `hosts.toml` of one registry; containerd, docs/hosts.md. */
 export function hostRules(host: string): readonly Rule[] {
   return [
     { path: ['server'], map: () => ({ inherent: 'the registry’s own name is its origin' }) },

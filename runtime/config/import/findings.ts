@@ -1,9 +1,12 @@
-/** What became of one key of the file that was read. */
+/** The result for one key of the imported file. */
 export interface Finding {
-  /** Where it stands: `plugins."io.containerd.cri.v1.runtime".cni.conf_dir`. */
+  /** The full path of the key: `plugins."io.containerd.cri.v1.runtime".cni.conf_dir`. */
   readonly key: string;
   readonly outcome: 'taken' | 'inherent' | 'left';
-  /** `taken`: our setting. `inherent`: how it holds without one. `left`: why, and what to do instead. */
+  /**
+   * `taken`: our setting. `inherent`: how it applies without a setting. `left`: why it was left out, and what
+   * to do instead.
+   */
   readonly note: string;
 }
 
@@ -12,11 +15,11 @@ export type Table = Readonly<Record<string, unknown>>;
 /** Settings of config.yaml, nested as there. */
 export type Settings = Record<string, unknown>;
 
-/** What a rule makes of a key's value: settings to take over, or why there are none. */
+/** The result of a rule for a key's value: the settings to import, or why there are none. */
 export type Mapped = { readonly set: Readonly<Record<string, unknown>> } | { readonly inherent: string } | { readonly left: string };
 
 export interface Rule {
-  /** The key's path, matched at its end; `*` is any one step. */
+  /** The key's path, matched at its end; `*` matches any one component. */
   readonly path: readonly string[];
   readonly map: (value: unknown, path: readonly string[], whole: Table) => Mapped;
 }
@@ -26,8 +29,8 @@ export function isTable(value: unknown): value is Table {
 }
 
 /**
- * Applies the first rule that matches each key, outermost keys first; below a key without a rule its own keys are looked at.
- * A setting's name is dotted: `cni.confDir`.
+ * Applies the first rule that matches each key, outermost keys first. If a key has no rule, the keys below it
+ * are checked. A setting's name is dotted: `cni.confDir`.
  */
 export function applyRules(whole: Table, rules: readonly Rule[]): { readonly settings: Settings; readonly findings: readonly Finding[] } {
   const settings: Settings = {};
@@ -60,7 +63,7 @@ function matches(rule: readonly string[], path: readonly string[]): boolean {
   return offset >= 0 && rule.every((step, index) => step === '*' || step === path[offset + index]);
 }
 
-/** Names that come from the file may be any: none reaches a prototype. */
+/** Names from the file can have any value, so they must not reach a prototype. */
 function put(settings: Settings, path: readonly string[], value: unknown): void {
   const [first = '', ...rest] = path;
   const own = Object.hasOwn(settings, first) ? settings[first] : undefined;

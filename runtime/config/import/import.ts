@@ -9,23 +9,24 @@ import { crioRules } from './crio.ts';
 import { applyRules, isTable } from './findings.ts';
 import type { Finding, Settings, Table } from './findings.ts';
 
-/** A file to read: its kind decides which keys are known. */
+/** A file to import. Its `kind` decides which keys are known. */
 export interface ImportSource {
   readonly kind: 'containerd' | 'crio' | 'hosts';
-  /** As it is named in messages; of `hosts`, the registry's host is the name of its folder. */
+  /** The name used in messages. For `hosts`, the registry's host is the name of its folder. */
   readonly file: string;
   readonly text: string;
   readonly host?: string;
 }
 
 export interface Imported {
-  /** What to write into config.yaml; nested as there. */
+  /** The settings to write into config.yaml, nested as there. */
   readonly settings: Settings;
   readonly findings: readonly (Finding & { readonly file: string })[];
 }
 
 /**
- * What the files of another runtime mean here; of two that set the same, the later counts. Pure.
+ * Converts files of another runtime to our settings. If two files set the same key, the later one counts.
+ * Pure.
  * @throws PortcullisError CONFIG_IMPORT_UNREADABLE for a text that is not TOML
  */
 export function importConfiguration(sources: readonly ImportSource[]): Imported {
@@ -44,11 +45,14 @@ export function importConfiguration(sources: readonly ImportSource[]): Imported 
   return withDefaultRuntime(fit, sources.some(({ kind }) => kind === 'containerd') ? 'runc' : 'crun');
 }
 
-/** The default handler must be one of those taken over; where none is said, it is the one that the other runtime means then. */
+/**
+ * The default handler must be one of the imported handlers. If the file names none, it is the other runtime's
+ * own default.
+ */
 function withDefaultRuntime({ settings, findings }: Imported, usual: string): Imported {
   const { runtimes, defaultRuntime: asked, ...others } = settings;
   if (runtimes === undefined && asked === undefined) return { settings, findings };
-  // Without handlers of its own it has ours (../schema.ts).
+  // Without imported handlers the daemon has its default ones (../schema.ts).
   const names = isTable(runtimes) ? Object.keys(runtimes) : ['crun', 'runc'];
   if (typeof asked === 'string' && names.includes(asked)) return { settings, findings };
   const chosen = names.includes(usual) ? usual : names[0];
@@ -59,7 +63,10 @@ function withDefaultRuntime({ settings, findings }: Imported, usual: string): Im
   };
 }
 
-/** A value that was right there may be none here: it is left out, and said, instead of making a file that does not load. */
+/**
+ * Leaves out values that were valid there but are not valid here, and reports them. Otherwise the result
+ * would be a file that does not load.
+ */
 function withoutUnfit(settings: Settings, findings: readonly (Finding & { readonly file: string })[]): Imported {
   const text = stringify(settings);
   const [document] = parseDocuments(text, 'config.yaml').documents;
@@ -72,13 +79,16 @@ function withoutUnfit(settings: Settings, findings: readonly (Finding & { readon
   return withoutUnfit(kept, [...findings, { file: 'config.yaml', key: problem.path, outcome: 'left', note: problem.message }]);
 }
 
-/** The kind of a file by what stands in it. */
+/** Determines the kind of a file from its contents. */
 export function kindOfToml(text: string, file: string): ImportSource['kind'] {
   const table = parseToml({ file, text });
   return isTable(table['crio']) ? 'crio' : isTable(table['host']) || typeof table['server'] === 'string' ? 'hosts' : 'containerd';
 }
 
-/** Folders with one `hosts.toml` a registry that a containerd configuration names: a list of paths between colons. */
+/**
+ * Returns the folders with one `hosts.toml` per registry that a containerd configuration names, as a list of
+ * paths separated by colons.
+ */
 export function hostFoldersOf(text: string, file: string): readonly string[] {
   const found: string[] = [];
   const visit = (table: Table): void => {

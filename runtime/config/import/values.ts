@@ -1,6 +1,6 @@
 import type { Mapped } from './findings.ts';
 
-/** Seconds of a Go duration (`4h0m0s`) or a number; undefined when it is neither. */
+/** Returns the seconds of a Go duration (`4h0m0s`) or a number. Undefined if the value is neither. */
 function durationSeconds(value: unknown): number | undefined {
   if (typeof value === 'number') return value;
   if (typeof value !== 'string' || !/^(\d+(\.\d+)?(h|m|s|ms))+$/.test(value)) return undefined;
@@ -9,14 +9,14 @@ function durationSeconds(value: unknown): number | undefined {
   return Math.ceil(parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * (units[unit ?? 's'] ?? 1), 0));
 }
 
-/** A mirror from an endpoint's URL or bare host; undefined when it is neither. */
+/** Returns a mirror for an endpoint's URL or bare host. Undefined if the value is neither. */
 export function mirrorOf(endpoint: unknown, origin: boolean): { readonly url: string; readonly origin: boolean } | undefined {
   if (typeof endpoint !== 'string') return undefined;
   const url = /^https?:\/\//.test(endpoint) ? endpoint : `https://${endpoint}`;
   return /^https?:\/\/[^\s?#@/]+(\/[^\s?#@]*)?$/.test(url) ? { url: url.replace(/\/+$/, ''), origin } : undefined;
 }
 
-/** A level of logrus as one of ours. */
+/** Converts a logrus level to one of our levels. */
 export function levelOf(value: unknown): Mapped {
   const known: Record<string, string> = {
     trace: 'debug',
@@ -31,7 +31,7 @@ export function levelOf(value: unknown): Mapped {
   return level === undefined ? { left: 'no such level here' } : { set: { logLevel: level } };
 }
 
-/** A Go duration as seconds of a setting. */
+/** Converts a Go duration to a setting in seconds. */
 export function durationOf(setting: string, value: unknown): Mapped {
   const seconds = durationSeconds(value);
   return seconds === undefined ? { left: 'it is no time' } : { set: { [setting]: seconds } };

@@ -7,30 +7,36 @@ import { createHeaderReader, createHeaderWriter } from './header-block.ts';
 export interface SpdyStream {
   readonly id: number;
   readonly headers: ReadonlyMap<string, string>;
-  /** Its end is half a close: the other direction goes on. Destroyed when the client resets it or the connection is lost. */
+  /**
+   * Its end closes only one direction; the other direction stays open. Destroyed when the client resets it or
+   * the connection is lost.
+   */
   readonly duplex: Duplex;
-  /** Ends both directions at once and drops what still comes. */
+  /** Ends both directions at once and drops data that still arrives. */
   reset(): void;
 }
 
 export interface SpdyConnection {
-  /** Aborted when the connection is over, whoever ended it. */
+  /** Aborted when the connection has ended, whichever side ended it. */
   readonly closed: AbortSignal;
-  /** Says GOAWAY and ends it at once. */
+  /** Sends GOAWAY and ends the connection at once. */
   close(): void;
 }
 
-/** What a stream may have received ahead of its reader before the connection is read no further. */
+/** How much data a stream may have received ahead of its reader before the connection is no longer read. */
 const readAhead = 256 * 1024;
-/** What the client may leave unread of replies and pings before its own frames are read no further. */
+/**
+ * How many bytes of replies and pings the client may leave unread before its own frames are no longer read.
+ */
 const unsentLimit = 1024 * 1024;
 
 /**
- * Speaks SPDY/3.1 as a server over `socket`, with clients that are moby/spdystream (client-go, kubelet, crictl) or alike. Those
- * know no flow control: no window is counted or updated, and back-pressure is the connection's own. So a stream that is not read
- * holds up the others of its connection in the end, as with every peer.
- * @param input.head what was read beyond the upgrade
- * @param input.onStream takes a new stream, or refuses it by false
+ * Serves SPDY/3.1 over `socket`, for clients that use moby/spdystream (client-go, kubelet, crictl) or behave
+ * like it. These clients have no flow control: no window is counted or updated, and back-pressure is that of
+ * the connection. Therefore a stream that is not read eventually blocks the other streams of its connection,
+ * as in every other implementation.
+ * @param input.head the bytes that were read beyond the upgrade
+ * @param input.onStream accepts a new stream, or refuses it by returning false
  */
 export function serveSpdy(input: {
   readonly socket: Duplex;
@@ -88,7 +94,8 @@ export function serveSpdy(input: {
         done();
       },
       destroy: (reason, done) => {
-        // Ended on both sides it is over for the client too; else it learns that nobody is there.
+        // If both sides have ended the stream, it has ended for the client too. Otherwise a reset tells the
+        // client.
         if (!quiet && !(duplex.readableEnded && duplex.writableFinished))
           send(controlFrame(frameTypes.rstStream, 0, id, resetCodes.cancel));
         forget(id);
@@ -96,7 +103,7 @@ export function serveSpdy(input: {
         done(reason);
       },
     });
-    // Whoever uses it hears of its end by `close`.
+    // The user of the stream learns of its end by `close`.
     duplex.on('error', () => undefined);
     const stream: SpdyStream = { id, headers, duplex, reset: () => duplex.destroy() };
     const resetByPeer = (): void => {
@@ -132,7 +139,7 @@ export function serveSpdy(input: {
       case frameTypes.synStream:
         return onSynStream(frame);
       case frameTypes.headers:
-        // Nothing in it concerns us, but it is part of the compression state.
+        // Its contents are not used, but it is part of the compression state.
         await readHeaders.read(payload.subarray(4));
         return;
       case frameTypes.rstStream: {
@@ -141,7 +148,7 @@ export function serveSpdy(input: {
         return;
       }
       case frameTypes.ping:
-        // Odd ids are the client's and are echoed (section 2.6.5).
+        // Odd ids belong to the client and are echoed (section 2.6.5).
         if (payload.length >= 4 && payload.readUInt32BE(0) % 2 === 1) send(controlFrame(frameTypes.ping, 0, payload.readUInt32BE(0)));
         return;
       case frameTypes.goAway:
@@ -149,12 +156,12 @@ export function serveSpdy(input: {
         if (streams.size === 0) end();
         return;
       default:
-      // SETTINGS, WINDOW_UPDATE and what we do not know change nothing here.
+      // SETTINGS, WINDOW_UPDATE and unknown frames change nothing.
     }
   };
   const onData = ({ stream: id, bytes, fin }: DataPart): Promise<void> | undefined => {
     const known = streams.get(id);
-    // Of a stream that we have ended: the client has not heard of it yet.
+    // The frame belongs to a stream that this side has ended, which the client does not know yet.
     if (known === undefined || known.stream.duplex.readableEnded || known.stream.duplex.destroyed) return undefined;
     if (bytes.length > 0) known.stream.duplex.push(bytes);
     if (fin) known.stream.duplex.push(null);

@@ -1,4 +1,4 @@
-/** Words of the header dictionary, each with its length before it. */
+/** Words of the header dictionary, each preceded by its length. */
 const words = (
   'options head post put delete trace accept accept-charset accept-encoding accept-language accept-ranges age allow authorization ' +
   'cache-control connection content-base content-encoding content-language content-length content-location content-md5 ' +
@@ -8,7 +8,7 @@ const words = (
   '200_OK version HTTP/1.1 url public set-cookie keep-alive origin'
 ).split(' ');
 
-/** What follows them without lengths. */
+/** The text that follows them, without lengths. */
 const tail =
   '100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505' +
   '203 Non-Authoritative Information204 No Content301 Moved Permanently400 Bad Request401 Unauthorized403 Forbidden404 Not Found' +

@@ -24,7 +24,7 @@ export interface ControlFrame {
   readonly payload: Buffer;
 }
 
-/** Bytes of a data frame, as they come: a large frame is several of these. */
+/** A part of a data frame's bytes, as they arrive: a large frame consists of several parts. */
 export interface DataPart {
   readonly kind: 'data';
   readonly stream: number;
@@ -33,12 +33,15 @@ export interface DataPart {
   readonly fin: boolean;
 }
 
-/** Control frames of clients have some hundred bytes. Data frames are never held as a whole. */
+/** Clients' control frames have a few hundred bytes. Data frames are never held as a whole. */
 const largestControlFrame = 64 * 1024;
-/** Of every frame. */
+/** The bytes of every frame's header. */
 const headLength = 8;
 
-/** Cuts a connection's bytes into frames, whatever pieces they come in. @throws on a version other than 3 or a control frame that is too large */
+/**
+ * Splits a connection's bytes into frames, however the bytes are divided. @throws on a version other than 3
+ * or a control frame that is too large
+ */
 export function createFrameParser(): (chunk: Buffer) => (ControlFrame | DataPart)[] {
   const held = createGatherer();
   let data: { readonly stream: number; readonly fin: boolean; left: number } | undefined;
@@ -73,13 +76,13 @@ export function createFrameParser(): (chunk: Buffer) => (ControlFrame | DataPart
       found.push({ kind: 'control', type: head & 0xffff, flags, payload: rest.subarray(headLength, needed) });
       rest = rest.subarray(needed);
     }
-    // What is left of a data frame was passed on: its next byte counts.
+    // The rest of a data frame was passed on, so its next byte counts.
     held.keep(rest, data === undefined ? needed : 0);
     return found;
   };
 }
 
-/** The eight bytes before a data frame's content. */
+/** Returns the eight bytes before a data frame's content. */
 export function dataHeader(stream: number, length: number, fin: boolean): Buffer {
   const header = Buffer.alloc(8);
   header.writeUInt32BE(stream, 0);

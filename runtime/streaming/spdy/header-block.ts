@@ -2,13 +2,19 @@ import { setImmediate } from 'node:timers/promises';
 import { createInflate } from 'node:zlib';
 import { headerDictionary } from './dictionary.ts';
 
-/** More than this no client has to say about a stream. */
+/** No client needs more than this for a stream. */
 const largestBlock = 64 * 1024;
 const mostHeaders = 100;
 
-/** Reads the name/value blocks of one connection, which share one compression state: every block must pass through, in order. */
+/**
+ * Reads the name/value blocks of one connection. They share one compression state, so every block must be
+ * read, in order.
+ */
 export interface HeaderReader {
-  /** Names in lower case; of several values (separated by NUL) the first. @throws when it is damaged or too large: the connection is lost then */
+  /**
+   * Returns names in lower case, each with the first of its values (separated by NUL). @throws when the block
+   * is damaged or too large; the connection is then lost
+   */
   read(block: Uint8Array): Promise<ReadonlyMap<string, string>>;
   close(): void;
 }
@@ -32,7 +38,7 @@ export function createHeaderReader(): HeaderReader {
         fail = reject;
         inflate.write(block, (reason) => (reason ? reject(reason) : resolve()));
       });
-      // What was inflated last may be on its way to the listener.
+      // The last inflated data may still be on its way to the listener.
       await setImmediate();
       if (size > largestBlock) throw new Error(`a header block has more than ${largestBlock} bytes`);
       return parseHeaders(Buffer.concat(parts));
@@ -41,7 +47,7 @@ export function createHeaderReader(): HeaderReader {
   };
 }
 
-/** An inflated block: their number, then length and bytes of each name and value. */
+/** Parses an inflated block: the number of headers, then length and bytes of each name and value. */
 export function parseHeaders(block: Buffer): ReadonlyMap<string, string> {
   let at = 0;
   const number = (): number => {
@@ -66,12 +72,15 @@ export function parseHeaders(block: Buffer): ReadonlyMap<string, string> {
   return headers;
 }
 
-/** An empty stored block: what zlib's Z_SYNC_FLUSH writes, and Go's reader waits for before it gives anything out. */
+/**
+ * An empty stored block: zlib's Z_SYNC_FLUSH writes it, and Go's reader waits for it before it returns any
+ * data.
+ */
 const flush = Buffer.from([0, 0, 0, 0xff, 0xff]);
 
 /**
- * Writes name/value blocks as stored deflate blocks: valid for every reader, without a compressor's 256 KiB a connection. The first
- * one begins the zlib stream (RFC 1950, without dictionary).
+ * Writes name/value blocks as stored deflate blocks. They are valid for every reader, and save the 256 KiB
+ * per connection of a compressor. The first block begins the zlib stream (RFC 1950, without dictionary).
  */
 export function createHeaderWriter(): (headers: ReadonlyMap<string, string>) => Buffer {
   let begun = false;
@@ -86,7 +95,7 @@ export function createHeaderWriter(): (headers: ReadonlyMap<string, string>) => 
   };
 }
 
-/** As {@link parseHeaders} reads. */
+/** Formats a block for {@link parseHeaders}. */
 export function formatHeaders(headers: ReadonlyMap<string, string>): Buffer {
   const number = (value: number): Buffer => {
     const bytes = Buffer.alloc(4);

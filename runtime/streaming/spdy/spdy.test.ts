@@ -110,14 +110,14 @@ describe('frames', () => {
 
 const listener = createServer({ allowHalfOpen: true });
 before(() => new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve)));
-/** A test that fails leaves its ends open: they must not keep the listener waiting. */
+/** A failed test leaves its ends open. They must not keep the listener waiting. */
 const ends: Socket[] = [];
 after(() => {
   for (const end of ends) end.destroy();
   return new Promise((resolve) => listener.close(resolve));
 });
 
-/** Two ends of a connection over loopback. */
+/** Returns the two ends of a connection over loopback. */
 async function line(): Promise<[Socket, Socket]> {
   const accepted = once(listener, 'connection') as Promise<[Socket]>;
   const client = createConnection((listener.address() as AddressInfo).port, '127.0.0.1');
@@ -259,7 +259,7 @@ describe('a connection', () => {
           return word;
         }),
       );
-    // A count of headers, the length of a name, the length of a value.
+    // A number of headers, the length of a name, the length of a value.
     for (const block of [claims(0xffffffff), claims(0x7fffffff, 1), claims(1, 0xffffffff), claims(1, 0, 0x7fffffff), claims(101)])
       assert.throws(() => parseHeaders(block), /header block/);
     const { client, frames, connection, until } = await connect();
