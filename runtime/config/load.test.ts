@@ -31,7 +31,7 @@ async function problemsOf(input: LoadConfigInput): Promise<string[]> {
   return [];
 }
 
-test('without a file the defaults stand', async () => {
+test('without a file the defaults apply', async () => {
   const config = await loadDaemonConfig({ file: await written('# nothing\n') });
   assert.equal(config.socket, '/run/portcullis/portcullis.sock');
   assert.deepEqual(config.policy, ['/etc/portcullis/policy']);
@@ -155,7 +155,7 @@ test('paths of registries are relative to the file', async () => {
   assert.equal(registries.mirrors['docker.io']?.authFile, join(dirname(file), 'auth.json'));
 });
 
-test('a mirror whose certificate nobody checks is refused', async () => {
+test('a mirror whose certificate is not verified is refused', async () => {
   const file = await written('registries: { mirrors: { docker.io: { url: "https://m", skip_verify: true } } }\n');
   await assert.rejects(loadDaemonConfig({ file }), /skip_verify/);
 });

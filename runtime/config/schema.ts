@@ -341,7 +341,7 @@ export const configSchema: ConfigSchema = {
         required: {
           type: 'boolean',
           description:
-            'Refuse calls that change something while the log can not be written; each is then logged before it is served as well.',
+            'Refuse calls that change something while the log cannot be written; each is then logged before it is served as well.',
           default: false,
         },
       },

@@ -35,7 +35,7 @@ function codesOf(findings: readonly Found[]): readonly WayCode[] {
   return codes;
 }
 
-/** What a node knows that was asked for one image, in one namespace. */
+/** What a node knows after it was asked for one image, in one namespace. */
 function seenBy(policy: TrustPolicy): Promise<Seen> {
   const recorded = { references: ['good.test/app:1', 'Not A Reference'], namespaces: ['shop', ''] };
   return createSeenLog({ all: () => Promise.resolve([]) }, () => recorded).read(policy);
@@ -45,7 +45,7 @@ async function findingsIn(policy: TrustPolicy, at = now): Promise<readonly Found
   return policyFindings(policy, await seenBy(policy), at);
 }
 
-/** The policy of these rules, read as the daemon reads it. */
+/** Returns the policy with these rules, read as the daemon reads it. */
 async function policyOf(rules: string, more = ''): Promise<TrustPolicy> {
   const file = join(folder, 'p.yaml');
   writeFileSync(file, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n${rules}${more}`);
@@ -100,7 +100,7 @@ for (const [cause, code, rules] of inPolicies)
     assert.match(findings.find((one) => one.code === code)?.on ?? '', /^rule .*p\.yaml:\d+$/);
   });
 
-test('a threshold of named keys and a claim beside a wide subject are no alternative for anybody', async () => {
+test('a threshold of named keys and a claim beside a wide subject do not accept any signer', async () => {
   const claims = ', claims: { sourceRepositoryURI: "https://github.com/example/pay" }';
   for (const require of [
     `{ threshold: { count: 2, of: [ { cosign: { key: k.pub } }, { ${keyless('https://github.com/**')} } ] } }`,
@@ -109,7 +109,7 @@ test('a threshold of named keys and a claim beside a wide subject are no alterna
     assert.deepEqual(codesOf(await findingsIn(await policyOf(`  - images: ["good.test/**"]\n    require: ${require}\n`))), []);
 });
 
-test('certificates that have ended refuse everything, and levels that only log admit whoever signs', async () => {
+test('expired certificates refuse every image, and levels that only log admit any signer', async () => {
   const subject = [
     'req',
     '-x509',
@@ -131,7 +131,7 @@ test('certificates that have ended refuse everything, and levels that only log a
   assert.ok(codesOf(await findingsIn(policy, new Date(Date.now() + 10 * 86_400_000))).includes('CERTIFICATE_ENDED'));
 });
 
-/** Demands that need a network to be loaded. */
+/** Requirements that can only be loaded with a network. */
 const demands: readonly (readonly [WayCode, Requirement])[] = [
   ['ROOT_ENDED', rootedKey('2026-11-20T00:00:00Z')],
   ['ROOT_ENDS_SOON', rootedKey('2026-11-23T00:00:00Z')],
@@ -209,7 +209,7 @@ test('on the disk: an empty folder, a missing one, a state that cannot be writte
   assert.equal(read.kubeletSocket, '/run/crio/crio.sock');
 });
 
-test('what the verdict log tells counts, and a rule that was matched later is no longer unmatched', async () => {
+test('entries of the verdict log count, and a rule that was matched later is no longer unmatched', async () => {
   const policy = await policyOf(good);
   const rows = [{ seq: 7, reference: 'good.test/app:1', namespace: 'shop', time: '2026-11-22T01:00:00.000Z' }];
   let asked: readonly unknown[] = [];
@@ -317,7 +317,7 @@ test('a failure outweighs what is not known, and what is accepted or noted does 
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {}, child: () => quiet } as never;
 
-test('tries one at a time, tells a change once, looks again by itself, and gives a try that hangs up', async () => {
+test('runs one test at a time, reports a change once, repeats by itself, and aborts a test that hangs', async () => {
   const told: EnforcementState[] = [];
   const wait = async (wanted: () => boolean): Promise<void> => {
     while (!wanted()) await new Promise((resolve) => setTimeout(resolve, 2));

@@ -13,7 +13,7 @@ function runtimeTable(value: unknown, path: readonly string[]): Mapped {
   const name = path.at(-1) ?? '';
   if (!isTable(value)) return { left: 'it is not a table' };
   if ((value['runtime_type'] ?? 'oci') !== 'oci' && value['runtime_type'] !== '') return { left: 'only OCI runtimes are handlers here' };
-  if (!/^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$/.test(name)) return { left: 'its name can not be that of a handler here' };
+  if (!/^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$/.test(name)) return { left: 'its name is not a valid name of a handler here' };
   const program = value['runtime_path'];
   return { set: { [`runtimes.${name}`]: { path: typeof program === 'string' && program !== '' ? program : `/usr/bin/${name}` } } };
 }

@@ -122,7 +122,7 @@ describe('the configuration of another runtime', () => {
     });
   });
 
-  it('with values that are none here: they are left out and said, the rest loads', async () => {
+  it('with values that are not valid here: they are left out and reported, and the rest loads', async () => {
     const text = '[plugins.cri]\nstream_server_port = "many"\nstream_server_address = "127.0.0.1"\n[metrics]\naddress = 7\n';
     const { settings, findings } = importConfiguration([{ kind: 'containerd', file: 'c', text }]);
     assert.deepEqual(settings, { streaming: { address: '127.0.0.1' } });
@@ -130,7 +130,7 @@ describe('the configuration of another runtime', () => {
     await load(settings);
   });
 
-  it('of containerd: who owned the socket may connect, and what holds otherwise is said', () => {
+  it('of containerd: the owner of the socket may connect, and other differences are reported', () => {
     const text =
       "version = 4\n[grpc]\nuid = 0\ngid = 1000\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'overlayfs'\n" +
       "image_pull_progress_timeout = '5m0s'\ndiscard_unpacked_layers = true\n[plugins.'io.containerd.server.v1.metrics']\naddress = '127.0.0.1:1338'\n";
@@ -162,7 +162,7 @@ describe('the configuration of another runtime', () => {
     ['CRI-O’s, which is ours', 'crio', '[crio.runtime.runtimes.crun]\nruntime_path = "/opt/crun"\n', ['crun'], 'crun'],
     ['another alone', 'crio', '[crio.runtime.runtimes.runc]\nruntime_path = "/opt/runc"\n', ['runc'], 'runc'],
   ] as const)
-    it(`has a default handler that is there: ${what}`, async () => {
+    it(`has a default handler that exists: ${what}`, async () => {
       const { settings } = importConfiguration([{ kind, file: 'c', text }]);
       const loaded = await load(settings);
       assert.deepEqual([Object.keys(loaded.runtimes).sort(), loaded.defaultRuntime], [runtimes, defaultRuntime]);
@@ -172,7 +172,7 @@ describe('the configuration of another runtime', () => {
     assert.throws(() => importConfiguration([{ kind: 'crio', file: 'x', text: '[crio' }]), { code: 'CONFIG_IMPORT_UNREADABLE' });
   });
 
-  it('loses no key in silence, whatever stands in it', () => {
+  it('reports every key, whatever the file contains', () => {
     const leaf = fc.oneof(fc.string(), fc.integer({ min: -1000, max: 1000 }), fc.boolean(), fc.array(fc.string(), { maxLength: 3 }));
     const name = fc.oneof(
       fc.constantFrom('cni', 'crio', 'runtime', 'conf_dir', 'runtimes', 'metrics', '__proto__', 'constructor'),
