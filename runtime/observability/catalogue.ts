@@ -3,7 +3,7 @@ export interface MetricDefinition {
   readonly name: string;
   readonly type: 'counter' | 'gauge' | 'histogram';
   readonly help: string;
-  /** Each has few values: never a name, an id or an image. */
+  /** Each label has few values: never a name, an id or an image. */
   readonly labels: readonly string[];
   readonly buckets?: readonly number[];
 }
@@ -16,7 +16,7 @@ function metric(name: string, type: MetricDefinition['type'], help: string, labe
   return { name: `portcullis_${name}`, type, help, labels, ...(buckets !== undefined && { buckets }) } satisfies MetricDefinition;
 }
 
-/** Every metric there is. */
+/** All metrics. */
 export const metricCatalogue = {
   buildInfo: metric('build_info', 'gauge', 'Always 1; the labels say what runs.', ['version', 'node']),
   rpcDuration: metric('rpc_duration_seconds', 'histogram', 'How long calls took, streams until their end.', ['method', 'code'], rpcSeconds),

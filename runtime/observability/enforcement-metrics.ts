@@ -3,7 +3,7 @@ import type { EnforcementState } from '../enforcement/enforcement.ts';
 import { metricCatalogue as c } from './catalogue.ts';
 import type { MetricDefinition } from './catalogue.ts';
 
-/** Sets what a scrape reports of enforcement. */
+/** Sets the enforcement metrics of a scrape. */
 export function tellEnforcement(
   { result, findings, triedAt }: EnforcementState,
   set: (definition: MetricDefinition, value: number, labels?: Record<string, string>) => void,

@@ -5,25 +5,28 @@ import type { EnforcementState } from '../enforcement/enforcement.ts';
 import type { PolicyHolder } from '../policy-watch.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 
-/** What a pull came to. */
+/** The outcome of a pull. */
 export type PullOutcome = 'admitted' | 'denied' | 'undecided' | 'cancelled' | 'failed';
 
-/** Hears what happens beside the calls. */
+/** Receives events that are not CRI calls. */
 export interface RuntimeObserver {
   started(outcome: 'ok' | 'failed'): void;
-  /** @param reason as the container's status tells it */
+  /**
+   * Called when a container has ended.
+   * @param reason as in the container's status
+   */
   exited(reason: string): void;
   pulled(outcome: PullOutcome, seconds: number): void;
-  /** An attachment of a pod was made or removed. */
+  /** Called when an attachment of a pod was made or removed. */
   networked(act: 'attach' | 'detach', outcome: 'ok' | 'failed', seconds: number): void;
-  /** Bytes of a blob that has come from a registry. */
+  /** Called with the bytes of a blob that were received from a registry. */
   fetched(bytes: number): void;
   decided(outcome: 'admit' | 'deny' | 'undecided', act: 'pull' | 'run'): void;
-  /** A rule would have refused, and an exception of the policy admitted. */
+  /** Called when a rule would have refused an image, but an exception of the policy admitted it. */
   excepted(kind: 'break-glass' | 'report', act: 'pull' | 'run'): void;
 }
 
-/** Of all pods: a metric names none of them, the log does. */
+/** The sum over all pods: a metric names no pod, the log does. */
 export interface DeniedTraffic {
   readonly direction: 'egress' | 'ingress';
   readonly rule: string;
@@ -31,15 +34,15 @@ export interface DeniedTraffic {
   readonly bytes: number;
 }
 
-/** What is true at the moment of a scrape. */
+/** The values at the moment of a scrape. */
 export interface DaemonFacts {
   readonly version: string;
-  /** Counts by state; a state without any is 0. */
+  /** Counts by state. A state without pods is 0. */
   pods(): Readonly<Record<'ready' | 'notready', number>>;
   containers(): Readonly<Record<'created' | 'running' | 'exited', number>>;
-  /** Those that run with less confinement than their profile says. */
+  /** Containers that run with less confinement than their profile requires. */
   degradedContainers(): number;
-  /** Those that run without their monitor. */
+  /** Containers that run without their monitor. */
   unmonitoredContainers(): number;
   images(): Readonly<Record<'true' | 'false', number>>;
   imageBytes(): Promise<number>;
@@ -47,40 +50,43 @@ export interface DaemonFacts {
   readonly namespacePoolTarget: number;
   networkReady(): Promise<boolean>;
   networkFigures(): Promise<NetworkFigures>;
-  /** Undefined: no name server runs, for nothing has a name. */
+  /** Undefined: no name server runs, because nothing has a name. */
   nameFigures(): Promise<NameFigures | undefined>;
   /** Undefined: there are no services. */
   serviceFigures(): Promise<ServiceFigures | undefined>;
-  /** What the links of pods that stand have denied. */
+  /** Traffic that the links of existing pods have denied. */
   networkDenials(): Promise<readonly DeniedTraffic[]>;
   policy(): {
     readonly revision: string | undefined;
     readonly failed: boolean;
     readonly rules: Readonly<Record<'true' | 'false', number>>;
-    /** Rules that do not refuse, by why. */
+    /** Rules that do not refuse, by reason. */
     readonly exceptions: Readonly<Record<'break-glass' | 'report' | 'logs', number>>;
-    /** Loads since the start, by how they ended. */
+    /** Loads since the start, by outcome. */
     readonly loads: Readonly<Record<'loaded' | 'failed', number>>;
   };
   /** Bundles verified since the start. */
   verifications(): number;
-  /** What runs, or is recorded, and would not be admitted now. */
+  /** Running containers and recorded images that would not be admitted now. */
   outOfPolicy(): {
     readonly containers: readonly { readonly namespace: string; readonly rule: string; readonly count: number }[];
     readonly images: number;
   };
-  /** Renewals since the start, and what could not be renewed: evidence that has ended, roots whose latest update failed. */
+  /**
+   * Renewals since the start, and what could not be renewed: expired evidence, and roots whose latest update
+   * failed.
+   */
   renewals(): {
     readonly evidence: { readonly renewed: number; readonly failed: number; readonly ended: number };
     readonly roots: { readonly updated: number; readonly unchanged: number; readonly failed: number; readonly failing: number };
   };
-  /** What is known of enforcement on this node. */
+  /** The state of enforcement on this node. */
   enforcement(): EnforcementState;
   events(): { readonly clients: number; readonly waiting: number; readonly sent: number; readonly lost: number };
   auditFailures(): number;
 }
 
-/** What a scrape tells of pods and containers. */
+/** Returns the facts about pods and containers. */
 export function recordFacts(
   sandboxes: { list(): readonly SandboxRecord[] },
   containers: { list(): readonly ContainerRecord[] },
@@ -94,7 +100,7 @@ export function recordFacts(
   };
 }
 
-/** What a scrape tells of the network. */
+/** Returns the facts about the network. */
 export function networkFacts(
   network: Pick<NetworkEngine, 'denials' | 'figures' | 'status'> & { nameFigures(): Promise<NameFigures | undefined> },
 ): Pick<DaemonFacts, 'nameFigures' | 'networkDenials' | 'networkFigures' | 'networkReady'> {
@@ -107,30 +113,30 @@ export function networkFacts(
   };
 }
 
-/** Sandboxes by what a list says of them. Pure. */
+/** Counts sandboxes by their listed state. Pure. */
 export function countPods(records: readonly SandboxRecord[]): Record<'ready' | 'notready', number> {
   const ready = records.filter(({ phase }) => phase === 'ready').length;
   return { ready, notready: records.filter(({ phase }) => phase !== 'creating').length - ready };
 }
 
-/** Containers by what a list says of them. Pure. */
+/** Counts containers by their listed state. Pure. */
 export function countContainers(records: readonly ContainerRecord[]): Record<'created' | 'running' | 'exited', number> {
   const count = (...phases: readonly string[]): number => records.filter(({ phase }) => phases.includes(phase)).length;
   return { created: count('created', 'starting'), running: count('running'), exited: count('exited') };
 }
 
-/** Running containers whose profile this node cannot enforce completely. Pure. */
+/** Counts running containers whose profile this node cannot enforce completely. Pure. */
 export function countDegraded(records: readonly ContainerRecord[]): number {
   return records.filter(({ phase, degraded = [] }) => phase === 'running' && degraded.length > 0).length;
 }
 
-/** How many of `items` were verified (`true`) and how many not. Pure. */
+/** Counts the verified (`true`) and unverified items. Pure. */
 export function countByVerdict<Item>(items: readonly Item[], isUnverified: (item: Item) => boolean): Record<'true' | 'false', number> {
   const unverified = items.filter(isUnverified).length;
   return { true: items.length - unverified, false: unverified };
 }
 
-/** The policy in force, as metrics tell it. */
+/** Returns the facts about the policy in force. */
 export function policyFacts(policy: Pick<PolicyHolder, 'current' | 'problem' | 'loads'>): ReturnType<DaemonFacts['policy']> {
   const current = policy.current();
   const standing = current === undefined ? [] : standingExceptions(current, new Date()).filter(({ ended }) => !ended);
@@ -145,8 +151,8 @@ export function policyFacts(policy: Pick<PolicyHolder, 'current' | 'problem' | '
 }
 
 /**
- * Sums what links denied by direction and rule. A pod's own counters end with it; the sums go on. Told again at each call, as the
- * kernel has it then.
+ * Sums what links denied, by direction and rule. A pod's own counters end with the pod, but the sums
+ * continue. Each call passes the kernel's current counters.
  */
 function createDeniedTraffic(): (denials: readonly Denial[]) => DeniedTraffic[] {
   const sums = new Map<string, DeniedTraffic>();
@@ -158,7 +164,7 @@ function createDeniedTraffic(): (denials: readonly Denial[]) => DeniedTraffic[] 
       const key = JSON.stringify([id, direction, rule]);
       seen.set(key, denial);
       const found = last.get(key);
-      // A link that was made again counts from nothing.
+      // A recreated link counts from zero.
       const before = found !== undefined && found.packets <= packets ? found : { packets: 0n, bytes: 0n };
       const name = JSON.stringify([direction, rule]);
       const sum = sums.get(name) ?? { direction, rule, packets: 0, bytes: 0 };

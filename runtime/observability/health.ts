@@ -1,6 +1,6 @@
 import { reasonOf } from '../../base/errors/index.ts';
 
-/** One thing without which the daemon can not work. Rejects with the reason. */
+/** A component without which the daemon cannot work. Rejects with the reason. */
 export interface HealthCheck {
   readonly name: string;
   readonly check: () => Promise<unknown>;
@@ -8,18 +8,19 @@ export interface HealthCheck {
 
 export interface Health {
   readonly healthy: boolean;
-  /** `ok`, or why not, by name. */
+  /** `ok`, or the reason for the failure, by name. */
   readonly checks: Readonly<Record<string, string>>;
 }
 
 /** A check that takes longer has failed. */
 const patienceMs = 2_000;
-/** However often it is asked, the checks run at most once in this time. */
+/** The checks run at most once in this time, however often health is requested. */
 const freshMs = 1_000;
 
 /**
- * Whether the daemon works, in the sense of a liveness probe: a restart could help. Network and policy are not part of it; Status
- * tells of them. That the main thread runs is shown by the answer itself, within the prober's time limit.
+ * Reports whether the daemon works, in the sense of a liveness probe: whether a restart could help. Network
+ * and policy are not included; Status reports them. The answer itself, within the prober's time limit, shows
+ * that the main thread runs.
  */
 export function createHealth(checks: readonly HealthCheck[]): () => Promise<Health> {
   let latest: { readonly at: number; readonly result: Promise<Health> } | undefined;

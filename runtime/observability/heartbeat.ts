@@ -1,6 +1,6 @@
 import type { Statement } from '../../base/storage/index.ts';
 
-/** The table that a liveness probe writes; one migration of the daemon's database. */
+/** The table that a liveness probe writes. One migration of the daemon's database. */
 export const heartbeatSchema = 'CREATE TABLE heartbeat (id INTEGER PRIMARY KEY CHECK (id = 1), at INTEGER NOT NULL) STRICT;';
 
 export function heartbeat(): Statement {

@@ -7,14 +7,15 @@ import type { Health } from './health.ts';
 import type { Metrics } from './metrics.ts';
 
 export interface HttpListener {
-  /** As bound: with port 0 the one that the kernel chose. */
+  /** The bound port; with port 0, the port that the kernel chose. */
   readonly port: number;
   close(): Promise<void>;
 }
 
 /**
- * Serves `/metrics` and `/healthz`, and nothing else, by GET and HEAD. Plain HTTP without a login: it is for loopback or a network of
- * the operator's. Limits: 32 connections (16 of an address; who holds most gives way), 5 s for a request, 8 KiB of headers.
+ * Serves only `/metrics` and `/healthz`, by GET and HEAD. Plain HTTP without authentication, for loopback or
+ * for a network of the operator. Limits: 32 connections (16 per address; the address with the most
+ * connections loses one), 5 s for a request, 8 KiB of headers.
  * @param address HOST:PORT, IPv6 in brackets
  * @throws PortcullisError RUNTIME_METRICS_LISTEN
  */
@@ -38,7 +39,7 @@ export async function listenHttp(
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(Number(address.slice(at + 1)), host, () => {
-      // An accept that failed: without a listener it would end the process.
+      // A failed accept. Without a listener it would end the process.
       server.on('error', () => undefined);
       resolve();
     });

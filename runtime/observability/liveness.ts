@@ -7,12 +7,12 @@ import type { Database } from '../../base/storage/index.ts';
 import type { HealthCheck } from './health.ts';
 import { heartbeat } from './heartbeat.ts';
 
-/** What a liveness probe is about: each part answers a real question. */
+/** Returns the checks of a liveness probe. Each component must answer a real request. */
 export function livenessChecks(parts: {
   readonly database: Pick<Database, 'write'>;
   readonly reactor: Pick<Reactor, 'onReadable'>;
   readonly kernel: Pick<Kernel, 'answers'>;
-  /** Of the daemon itself. */
+  /** The folders of the daemon itself. */
   readonly folders: readonly string[];
 }): readonly HealthCheck[] {
   const { database, reactor, kernel } = parts;
@@ -27,15 +27,16 @@ export function livenessChecks(parts: {
 }
 
 /**
- * By a thread of libuv's pool, as all that is read of files: when every one of them waits for a file system, or that of the daemon does not answer,
- * it does nothing any more. How much is free is asked of the file system itself, and not of the kernel's caches.
+ * Uses a thread of libuv's pool, like every read of a file. If all of its threads wait for a file system, or
+ * the daemon's file system does not answer, the daemon no longer works. The request for the free space goes
+ * to the file system itself, and not to the kernel's caches.
  */
 async function filesAnswer(folder: string): Promise<void> {
   await readdir(folder);
   await statfs(folder);
 }
 
-/** A disk without room is an answer: a restart would not free any. */
+/** An error about a full disk is an answer: a restart would not free any space. */
 async function databaseAnswers(database: Pick<Database, 'write'>): Promise<void> {
   try {
     await database.write([heartbeat()]);
@@ -44,7 +45,7 @@ async function databaseAnswers(database: Pick<Database, 'write'>): Promise<void>
   }
 }
 
-/** Through the kernel and the reactor's Worker, and back. */
+/** Sends a request through the kernel and the reactor's Worker, and back. */
 function reactorAnswers(reactor: Pick<Reactor, 'onReadable'>): Promise<void> {
   const fd = createEventFd();
   return new Promise<void>((resolve) => {

@@ -12,20 +12,22 @@ import { statusName } from './status-name.ts';
 export interface Metrics {
   readonly calls: CallObserver;
   readonly runtime: RuntimeObserver;
-  /** The text that `/metrics` answers, read afresh. */
+  /** Returns the text of `/metrics`, with current values. */
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
   close(): void;
 }
 
-/** How often the main thread's delay is sampled: more often wakes an idle daemon for nothing. */
+/**
+ * How often the delay of the main thread is sampled. A shorter interval would wake an idle daemon needlessly.
+ */
 const sampleMs = 20;
 
-/** Exit reasons that a status tells; any other counts as `other`. */
+/** Exit reasons that a status can have. Any other counts as `other`. */
 const exitReasons = new Set(['Completed', 'Error', 'OOMKilled', 'MonitorLost', 'StartError', 'Unknown']);
 
 /**
- * Counts what happens and reads the rest when asked (docs/observability.md lists each metric). Label values are few whatever
- * callers send. Loaded only when metrics are configured.
+ * Counts events and reads all other values at a scrape (docs/observability.md lists each metric). Label
+ * values are few, whatever callers send. Loaded only when metrics are configured.
  */
 export function openMetrics(facts: DaemonFacts): Metrics {
   const registry = new Registry();
@@ -127,7 +129,7 @@ function readers(
         () => 0,
       ),
     ]);
-    // Totals are told anew each time, and a revision that is no longer in force not at all.
+    // Totals are set again each time, and a revision that is no longer in force must not be reported.
     for (const metric of byName.values()) metric.reset();
     const events = facts.events();
     const policy = facts.policy();
@@ -187,7 +189,7 @@ function readers(
     set(c.eventsSent, events.sent);
     set(c.eventsLost, events.lost);
     set(c.auditFailures, facts.auditFailures());
-    // A sample is the time between two ticks of a timer: what goes beyond its interval is the delay.
+    // A sample is the time between two ticks of a timer. The time beyond its interval is the delay.
     const late = (quantile: number): number => Math.max(0, delay.percentile(quantile * 100) / 1e9 - sampleMs / 1000);
     for (const quantile of [0.5, 0.9, 0.99, 0.999, 1]) set(c.loopDelay, late(quantile), { quantile: String(quantile) });
     delay.reset();

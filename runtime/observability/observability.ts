@@ -8,22 +8,25 @@ import type { HealthCheck } from './health.ts';
 import { openQuietCollection } from './quiet-collection.ts';
 
 export interface Observability {
-  /** For the CRI server, the first outermost. */
+  /** For the CRI server; the first is the outermost. */
   readonly calls: readonly CallObserver[];
-  /** Undefined when nobody counts. */
+  /** Undefined when no component counts events. */
   readonly runtime: RuntimeObserver | undefined;
-  /** At the end of the start. Serves `/metrics` and `/healthz`, when an address is configured. @throws PortcullisError RUNTIME_METRICS_LISTEN */
+  /**
+   * Called at the end of the start. Serves `/metrics` and `/healthz` if an address is configured. @throws
+   * PortcullisError RUNTIME_METRICS_LISTEN
+   */
   listen(): Promise<void>;
-  /** At SIGHUP: the audit log may have been rotated. */
+  /** Called at SIGHUP: the audit log may have been rotated. */
   reopen(): void;
   close(): Promise<void>;
 }
 
-/** The parts that are configured; what is not is not even loaded. */
+/** Opens the configured components. A component that is not configured is not even loaded. */
 export async function openObservability(parts: {
   readonly config: Pick<DaemonConfig, 'metrics' | 'tracing' | 'audit'>;
   readonly log: Logger;
-  /** Asked from {@link Observability.listen} on. */
+  /** Used from {@link Observability.listen} on. */
   readonly facts: Omit<DaemonFacts, 'auditFailures'>;
   readonly checks: readonly HealthCheck[];
 }): Promise<Observability> {

@@ -30,7 +30,7 @@ test('memory is given back once after a busy time, and never during one', (t) =>
   t.mock.timers.tick(60_000);
   assert.equal(collected, 2);
   second?.end(done);
-  // Reading does not put it off.
+  // A read-only call does not delay it.
   collection.calls.begin(call(true)).end(done);
   t.mock.timers.tick(19_999);
   assert.equal(collected, 2);

@@ -3,21 +3,33 @@ import { trimHeap } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { CallObserver } from '../cri/observe.ts';
 
-/** Gives memory back when nobody waits for it: what a start or a busy time leaves stays until V8's heap is full otherwise. */
+/**
+ * Returns memory to the system when no caller waits for it. Otherwise the memory left by the start or by a
+ * busy time stays until V8's heap is full.
+ */
 export interface QuietCollection {
   readonly calls: CallObserver;
-  /** The time of quiet begins, also where nobody calls: what the start left is collected then. It would hold up the first calls by some 70 ms. */
+  /**
+   * Starts the quiet time, even if no call comes, so that the memory left by the start is collected then.
+   * During the first calls the collection would delay them by about 70 ms.
+   */
   atStart(): void;
   close(): void;
 }
 
-/** Longer than idle Workers live, whose memory is then returned as well. A kubelet's lists go on meanwhile, and wait for a pause. */
+/**
+ * Longer than the lifetime of idle Workers, so that their memory is returned as well. A kubelet's lists
+ * continue meanwhile, and wait for a pause.
+ */
 const quietMs = 20_000;
-/** Each collection is a pause of some 20 ms; the second finds what the first only let go. */
+/** Each collection is a pause of about 20 ms. The second one frees what the first one only released. */
 const collections = 2;
 const betweenMs = 1_000;
 
-/** @param gc V8's collector; without it (the process was started without `--expose-gc`) nothing is done */
+/**
+ * Opens the collection.
+ * @param gc V8's collector; without it (the process was started without `--expose-gc`) nothing is done
+ */
 export function openQuietCollection(log: Logger, gc = globalThis.gc): QuietCollection {
   let timer: NodeJS.Timeout | undefined;
   let underWay = 0;

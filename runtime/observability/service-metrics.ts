@@ -2,7 +2,7 @@ import type { ServiceFigures } from '../../cni-plugins/index.ts';
 import { metricCatalogue as c } from './catalogue.ts';
 import type { MetricDefinition } from './catalogue.ts';
 
-/** What a scrape tells of services. */
+/** Sets the service metrics of a scrape. */
 export function tellServices(
   figures: ServiceFigures,
   set: (definition: MetricDefinition, value: number, labels?: Record<string, string>) => void,

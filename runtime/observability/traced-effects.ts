@@ -4,7 +4,7 @@ import type { ImageStore } from '../images/types.ts';
 import type { SandboxEffects } from '../pods/service.ts';
 import { traced } from './spans.ts';
 
-/** The same effects; each that takes time is a part of its call's trace. */
+/** Returns the same effects, with each effect that takes time as a part of its call's trace. */
 export function tracedContainerEffects(effects: ContainerEffects): ContainerEffects {
   return {
     ...effects,

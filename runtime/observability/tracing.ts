@@ -14,7 +14,7 @@ import { statusName } from './status-name.ts';
 
 export interface Tracing {
   readonly calls: CallObserver;
-  /** Sends what waits, for at most two seconds. */
+  /** Sends the waiting spans, for at most two seconds. */
   close(): Promise<void>;
 }
 
@@ -23,10 +23,11 @@ const headers: TextMapGetter<StartedCall['header']> = { get: (header, key) => he
 const closingMs = 2_000;
 
 /**
- * A span for each call, joined to the caller's trace by the W3C headers `traceparent` and `tracestate` that a kubelet sends as
- * gRPC metadata, with a child for each {@link traced} part. Sent by OTLP over HTTP (JSON) in batches; what finds no room in a
- * queue of 2,048 spans is dropped, and a collector that is away costs nothing else. Attributes: OpenTelemetry semantic
- * conventions for RPC. Loaded only when tracing is configured.
+ * Creates a span for each call, joined to the caller's trace by the W3C headers `traceparent` and
+ * `tracestate` that a kubelet sends as gRPC metadata, with a child for each {@link traced} part. Spans are
+ * sent by OTLP over HTTP (JSON) in batches. A queue holds 2,048 spans, and further spans are dropped. An
+ * unreachable collector has no other cost. Attributes: OpenTelemetry semantic conventions for RPC. Loaded
+ * only when tracing is configured.
  * @param options.endpoint base URL of the collector; `/v1/traces` is added
  */
 export function openTracing(options: {
@@ -93,7 +94,7 @@ function childOf(tracer: Tracer, parent: Span, context: Context): OpenSpan['chil
   };
 }
 
-/** By codes only: a message may quote what a caller sent. */
+/** Records only codes, because a message may quote what a caller sent. */
 function fail(span: Span, failure: unknown, message: string): void {
   span.setStatus({ code: SpanStatusCode.ERROR, message });
   if (isPortcullisError(failure)) span.setAttribute('error.type', failure.code);

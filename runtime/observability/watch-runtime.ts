@@ -6,7 +6,10 @@ import type { ImageStore } from '../images/types.ts';
 import type { RecordChange, WatchedRecords } from '../state/records.ts';
 import type { PullOutcome, RuntimeObserver } from './facts.ts';
 
-/** Tells starts and ends of containers, from their durable records. Returns unsubscribe. */
+/**
+ * Reports starts and ends of containers to the observer, from their durable records. Returns a function that
+ * unsubscribes.
+ */
 export function watchContainers(containers: Pick<WatchedRecords<ContainerRecord>, 'onChange'>, observer: RuntimeObserver): () => void {
   return containers.onChange(({ before, after }: RecordChange<ContainerRecord>) => {
     if (before === undefined || after === undefined) return;
@@ -17,7 +20,7 @@ export function watchContainers(containers: Pick<WatchedRecords<ContainerRecord>
   });
 }
 
-/** The store, telling what pulls and decisions come to. */
+/** Returns the image store, and reports the outcomes of pulls and decisions to the observer. */
 export function watchImages<Store extends ImageStore>(images: Store, observer: RuntimeObserver | undefined): Store {
   if (observer === undefined) return images;
   return {
@@ -51,7 +54,10 @@ export function watchImages<Store extends ImageStore>(images: Store, observer: R
   };
 }
 
-/** The store, saying it loudly when an exception of the policy admitted what a rule would have refused. */
+/**
+ * Returns the image store, and logs a warning when an exception of the policy admitted an image that a rule
+ * would have refused.
+ */
 export function tellExceptions<Store extends ImageStore>(images: Store, log: Logger, observer: RuntimeObserver | undefined): Store {
   const tell = (verdict: Verdict, act: 'pull' | 'run'): void => {
     for (const exception of verdict.exceptions ?? []) {

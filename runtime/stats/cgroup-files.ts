@@ -2,15 +2,23 @@ import { parseNumber } from './cgroup-values.ts';
 import type { CgroupDetail, CgroupUsage } from './cgroup-reading.ts';
 import type { BlockIo } from './cgroup-values.ts';
 
-/** The text of a file, undefined when it can not be read: files of cgroupfs differ by kernel and vanish with their cgroup. */
+/**
+ * Returns the text of a file. Undefined when it cannot be read: files of cgroupfs differ by kernel and vanish
+ * with their cgroup.
+ */
 export type ReadText = (path: string) => string | undefined;
 
-/** What a cgroup itself tells: without names of devices and without what only /proc knows. */
+/**
+ * The values that a cgroup itself provides: without names of devices and without values that only /proc has.
+ */
 export type BareDetail = Omit<CgroupDetail, 'at' | 'processes' | 'blockIo'> & { readonly blockIo: readonly BlockIo[] };
 
-/** One version of cgroups. Paths are those of a cgroup from the root of the hierarchy; undefined: there is no such cgroup. */
+/**
+ * Reads one version of cgroups. Paths are relative to the root of the hierarchy. Undefined: the cgroup does
+ * not exist.
+ */
 export interface CgroupReader {
-  /** CPU time in nanoseconds since the cgroup was made. */
+  /** CPU time in nanoseconds since the cgroup was created. */
   cpuTime(cgroup: string): number | undefined;
   usage(cgroup: string): Omit<CgroupUsage, 'at'> | undefined;
   detail(cgroup: string): BareDetail | undefined;
@@ -18,10 +26,15 @@ export interface CgroupReader {
   processes(cgroup: string): readonly number[];
 }
 
-/** A limit from here on is none: the kernel rounds "no limit" (2⁶³ − 1) to a page. Source: cAdvisor, maxMemorySize. */
+/**
+ * A limit of at least this value means no limit: the kernel rounds "no limit" (2⁶³ − 1) to a page. Source:
+ * cAdvisor, maxMemorySize.
+ */
 const noLimitFrom = 2 ** 62;
 
-/** A limit in bytes; undefined when there is none (`max`, or the largest number of version 1). */
+/**
+ * Parses a limit in bytes. Returns undefined when there is none (`max`, or the largest number of version 1).
+ */
 export function parseLimit(text: string | undefined): number | undefined {
   const value = parseNumber(text);
   return value === undefined || value >= noLimitFrom ? undefined : value;

@@ -12,7 +12,7 @@ const one = {
 } as const;
 const two = { version: 2, hybrid: false, roots: ['/sys/fs/cgroup'] } as const;
 
-/** Reads recorded files of the cgroup /pods/c, and the changes to them. */
+/** Reads recorded files of the cgroup /pods/c, with changes applied to them. */
 function reading(sample: Readonly<Record<string, string>>, changes: Readonly<Record<string, string | undefined>> = {}) {
   return (path: string): string | undefined => {
     const name = path.slice(path.lastIndexOf('/') + 1);

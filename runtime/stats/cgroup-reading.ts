@@ -1,13 +1,16 @@
 import type { BlockIo, Pressure } from './cgroup-values.ts';
 
-/** What a cgroup uses now, the same for every version of cgroups. Absent parts: the kernel does not account them. */
+/**
+ * The current usage of a cgroup, the same for every version of cgroups. Absent parts are not accounted by the
+ * kernel.
+ */
 export interface CgroupUsage {
   /** When it was read: nanoseconds since 1970. */
   readonly at: bigint;
   readonly cpu?: {
-    /** CPU time of all cores since the cgroup was made. */
+    /** CPU time of all cores since the cgroup was created. */
     readonly usageNs: number;
-    /** Cores in use over the latest second or so, times 10⁹; absent until two samples were taken. */
+    /** Cores in use over about the latest second, times 10⁹. Absent until two samples were taken. */
     readonly nanoCores?: number;
     readonly pressure?: Pressure;
   };
@@ -32,7 +35,7 @@ export interface CgroupUsage {
   readonly tasks?: number;
 }
 
-/** All that cAdvisor's metrics need beyond {@link CgroupUsage}. */
+/** All values that cAdvisor's metrics need beyond {@link CgroupUsage}. */
 export interface CgroupDetail extends CgroupUsage {
   readonly cpuTimes?: {
     readonly userNs: number;
@@ -49,11 +52,11 @@ export interface CgroupDetail extends CgroupUsage {
     readonly maxUsageBytes?: number;
     /** How often the limit was hit. */
     readonly limitHits: number;
-    /** Faults of this cgroup alone, where the kernel tells them apart. */
+    /** Faults of this cgroup alone, where the kernel counts them separately. */
     readonly ownPageFaults: number;
     readonly ownMajorPageFaults: number;
   };
-  /** Processes that the kernel killed for want of memory. */
+  /** Processes that the kernel killed because memory ran out. */
   readonly oomKills?: number;
   readonly blockIo: readonly NamedBlockIo[];
   /** Absent: no limit. */
@@ -63,20 +66,23 @@ export interface CgroupDetail extends CgroupUsage {
 }
 
 export interface NamedBlockIo extends BlockIo {
-  /** `/dev/sda`; `MAJOR:MINOR` of a device without a name. */
+  /** `/dev/sda`, or `MAJOR:MINOR` for a device without a name. */
   readonly name: string;
 }
 
-/** What the processes of a container hold, as /proc tells. */
+/** What the processes of a container hold, from /proc. */
 export interface ProcessCounts {
   readonly processes: number;
   readonly descriptors: number;
   readonly sockets: number;
-  /** RLIMIT_NOFILE of the first process; absent when it is gone or has none. */
+  /** RLIMIT_NOFILE of the first process. Absent when the process no longer exists or has no limit. */
   readonly openFilesLimit?: number;
 }
 
-/** Usage − what could be dropped at once, never below zero: what the kubelet evicts by. Source: cAdvisor, "working set". */
+/**
+ * Returns usage minus memory that could be dropped at once, never below zero. The kubelet evicts by this
+ * value. Source: cAdvisor, "working set".
+ */
 export function workingSetOf(memory: NonNullable<CgroupUsage['memory']>): number {
   return Math.max(0, memory.usageBytes - memory.inactiveFileBytes);
 }

@@ -4,20 +4,23 @@ import { startWorker } from '../../base/process/index.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
 import type { Answers, CgroupTarget, FromWorker, ToWorker, WorkerSettings } from './cgroup-stats.types.ts';
 
-/** Figures of cgroups, read and sampled in a Worker that lives while there is something to sample. */
+/** Values of cgroups, read and sampled in a Worker that runs while there are cgroups to sample. */
 export interface CgroupStats {
-  /** One a target, in their order; undefined where there is no such cgroup. @throws PortcullisError RUNTIME_STATS_LOST */
+  /**
+   * One result per target, in the same order; undefined where the cgroup does not exist. @throws
+   * PortcullisError RUNTIME_STATS_LOST
+   */
   usage(targets: readonly CgroupTarget[]): Promise<Answers['usage']>;
-  /** The same with all that metrics need. */
+  /** Like `usage`, with all values that metrics need. */
   detail(targets: readonly CgroupTarget[]): Promise<Answers['detail']>;
   close(): Promise<void>;
 }
 
 const sampleEveryMs = 1_000;
-/** A Worker without work is kept this many rounds: a pod often follows another. */
+/** How many rounds a Worker without work is kept, because one pod often follows another. */
 const idleRounds = 15;
 
-/** Figures in one message: the main thread unpacks it in one go. */
+/** The number of results in one message, because the main thread unpacks a message in one go. */
 const targetsAtOnce = 32;
 
 interface Thread {
@@ -25,7 +28,10 @@ interface Thread {
   readonly waiting: Map<number, { readonly resolve: (answer: never) => void; readonly reject: (error: Error) => void }>;
 }
 
-/** @param input.targets what is to be sampled now: the running containers and their pods */
+/**
+ * Opens the cgroup statistics.
+ * @param input.targets what to sample now: the running containers and their pods
+ */
 export function openCgroupStats(input: { readonly mounts: CgroupMounts; readonly targets: () => readonly CgroupTarget[] }): CgroupStats {
   let thread: Thread | undefined;
   let sampled: readonly CgroupTarget[] = [];
@@ -55,7 +61,7 @@ export function openCgroupStats(input: { readonly mounts: CgroupMounts; readonly
     return started;
   };
 
-  /** Tells the Worker whom to sample, when that has changed. */
+  /** Sends the Worker the list of cgroups to sample, if it has changed. */
   const follow = (): void => {
     const targets = input.targets();
     if (targets.length === 0 && (thread === undefined || thread.waiting.size === 0)) {

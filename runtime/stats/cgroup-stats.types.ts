@@ -5,9 +5,9 @@ import type { CgroupDetail, CgroupUsage } from './cgroup-reading.ts';
 export interface CgroupTarget {
   /** The container's or sandbox's id. */
   readonly id: string;
-  /** From the root of the hierarchy. */
+  /** Relative to the root of the hierarchy. */
   readonly cgroup: string;
-  /** First process, for what only /proc knows. */
+  /** The first process, for values that only /proc has. */
   readonly pid?: number;
 }
 
@@ -16,12 +16,12 @@ export interface WorkerSettings {
   readonly sampleEveryMs: number;
 }
 
-/** `watch`: these are sampled from now on, and no others. The rest is answered, in order. */
+/** `watch`: from now on exactly these cgroups are sampled. The other messages are answered, in order. */
 export type ToWorker =
   | { readonly do: 'watch'; readonly targets: readonly CgroupTarget[] }
   | { readonly do: 'usage' | 'detail'; readonly sequence: number; readonly targets: readonly CgroupTarget[] };
 
-/** One a target, in their order; undefined where there is no such cgroup. */
+/** One result per target, in the same order; undefined where the cgroup does not exist. */
 export type Answers = { usage: readonly (CgroupUsage | undefined)[]; detail: readonly (CgroupDetail | undefined)[] };
 
 export interface FromWorker {

@@ -17,8 +17,9 @@ if (port === null) throw new TypeError('this module runs in a Worker');
 const buffer = Buffer.allocUnsafe(256 * 1024);
 
 /**
- * Three calls of the kernel a file, at once and into one buffer: a file of cgroupfs is made while it is read, so that waiting for it
- * in libuv's pool costs four times the processor time and holds up whatever else is queued there.
+ * Reads a file with three synchronous system calls into one shared buffer. The kernel generates a file of
+ * cgroupfs while it is read, so waiting for it in libuv's pool costs four times the processor time and delays
+ * everything else in that queue.
  */
 function read(path: string): string | undefined {
   let fd: number;
@@ -29,7 +30,7 @@ function read(path: string): string | undefined {
   }
   try {
     let length = 0;
-    // A long file comes a page at a time.
+    // A long file arrives one page at a time.
     for (;;) {
       const got = readSync(fd, buffer, length, buffer.length - length, null);
       length += got;
@@ -42,7 +43,9 @@ function read(path: string): string | undefined {
   }
 }
 
-/** `2MB` and `1GB` of `hugepages-2048kB` and `hugepages-1048576kB`: as the files of cgroups are called. */
+/**
+ * Returns `2MB` and `1GB` for `hugepages-2048kB` and `hugepages-1048576kB`, as in the names of cgroup files.
+ */
 function hugepageSizes(): string[] {
   try {
     return readdirSync('/sys/kernel/mm/hugepages').flatMap((name) => {
@@ -59,7 +62,7 @@ function hugepageSizes(): string[] {
 
 const deviceNames = new Map<string, string>();
 
-/** `/dev/sda` of `8:0`, as sysfs links it (sysfs-block: /sys/dev/block). */
+/** Returns `/dev/sda` for `8:0`, as sysfs links it (sysfs-block: /sys/dev/block). */
 function deviceName(device: string): string {
   const known = deviceNames.get(device);
   if (known !== undefined) return known;
@@ -67,9 +70,9 @@ function deviceName(device: string): string {
   try {
     name = `/dev/${basename(readlinkSync(`/sys/dev/block/${device}`))}`;
   } catch {
-    // It is gone, or was never a device that has a name.
+    // The device no longer exists, or never had a name.
   }
-  // Devices come and go; a list this long is mostly of those that went.
+  // Devices come and go. Most entries of a list this long are of removed devices.
   if (deviceNames.size >= 1_000) deviceNames.clear();
   deviceNames.set(device, name);
   return name;
@@ -79,7 +82,10 @@ const reader: CgroupReader = (mounts.version === 1 ? cgroupV1Reader : cgroupV2Re
 const samples = createCpuSamples();
 let watched: readonly CgroupTarget[] = [];
 
-/** By the wall clock as it is now: that of `performance` goes on from the start of this thread, whatever the clock is set to since. */
+/**
+ * Uses the current wall clock. The time of `performance` counts from the start of this thread and does not
+ * follow changes of the clock.
+ */
 const since1970 = (): bigint => BigInt(Date.now()) * 1_000_000n;
 
 function sample(): void {
@@ -89,7 +95,7 @@ function sample(): void {
   }
 }
 
-/** Adds the time and the rate. Whoever is asked about before the first round is sampled now. */
+/** Adds the time and the rate. A cgroup that is requested before the first round is sampled now. */
 function told<Reading extends Omit<CgroupUsage, 'at'>>(id: string, reading: Reading): Reading & { at: bigint } {
   const at = since1970();
   if (reading.cpu === undefined) return { ...reading, at };

@@ -9,12 +9,13 @@ import type { BlockIo } from './cgroup-values.ts';
 /** Nanoseconds of one tick of `cpuacct.stat` (USER_HZ, 100 on every architecture that Node runs on). */
 const tickNs = 10_000_000;
 
-/** Where block devices are accounted, best first: which one counts depends on the I/O scheduler. */
+/** Where block devices are accounted, in order of preference: the I/O scheduler decides which one counts. */
 const blkioFamilies = ['blkio.bfq.', 'blkio.', 'blkio.throttle.'];
 
 /**
- * Version 1, also as half of a hybrid: one hierarchy a controller, named by its mount point (`/sys/fs/cgroup/cpu,cpuacct`).
- * It has no pressure by cgroup. Sources: cgroup-v1/memory.rst, cpuacct.rst, blkio-controller.rst, pids.rst, hugetlb.rst.
+ * Reads version 1, also as half of a hybrid: one hierarchy per controller, named by its mount point
+ * (`/sys/fs/cgroup/cpu,cpuacct`). It has no pressure per cgroup. Sources: cgroup-v1/memory.rst, cpuacct.rst,
+ * blkio-controller.rst, pids.rst, hugetlb.rst.
  */
 export function cgroupV1Reader(mounts: CgroupMounts, read: ReadText, hugepageSizes: readonly string[]): CgroupReader {
   const roots = new Map(
@@ -30,7 +31,7 @@ export function cgroupV1Reader(mounts: CgroupMounts, read: ReadText, hugepageSiz
   };
   const cpuTime = (cgroup: string): number | undefined => parseNumber(file(cgroup, 'cpuacct', 'cpuacct.usage'));
 
-  /** With the parsed memory.stat, which the detail needs as well. */
+  /** Includes the parsed memory.stat, which the detail needs as well. */
   const usageAndStat = (cgroup: string): { usage: Omit<CgroupUsage, 'at'>; stat: ReadonlyMap<string, number> } | undefined => {
     const usageNs = cpuTime(cgroup);
     const usageBytes = parseNumber(file(cgroup, 'memory', 'memory.usage_in_bytes'));

@@ -6,7 +6,10 @@ import { parseFlatKeyed, parseIoStat, parseNumber, parsePressure, parseProcesses
 
 type Values = ReadonlyMap<string, number>;
 
-/** Version 2: one hierarchy; its memory figures hold those of the cgroups below. Source: cgroup-v2.rst, "Controllers". */
+/**
+ * Reads version 2: one hierarchy, whose memory values include the cgroups below. Source: cgroup-v2.rst,
+ * "Controllers".
+ */
 export function cgroupV2Reader(mounts: CgroupMounts, read: ReadText, hugepageSizes: readonly string[]): CgroupReader {
   const root = mounts.roots[0] ?? '/sys/fs/cgroup';
   const file = (cgroup: string, name: string): string | undefined => read(`${root}${cgroup}/${name}`);
@@ -15,7 +18,7 @@ export function cgroupV2Reader(mounts: CgroupMounts, read: ReadText, hugepageSiz
     return value === undefined ? undefined : value * 1000;
   };
 
-  /** With the parsed cpu.stat and memory.stat, which the detail needs as well. */
+  /** Includes the parsed cpu.stat and memory.stat, which the detail needs as well. */
   const usageAndStats = (cgroup: string): { usage: Omit<CgroupUsage, 'at'>; cpu: Values; memory: Values } | undefined => {
     const cpu = parseFlatKeyed(file(cgroup, 'cpu.stat'));
     const usageNs = microseconds(cpu, 'usage_usec');
@@ -96,7 +99,7 @@ export function cgroupV2Reader(mounts: CgroupMounts, read: ReadText, hugepageSiz
   };
 }
 
-/** `kernel` is there from Linux 5.18 on; before, the sum of its parts. */
+/** `kernel` exists from Linux 5.18 on. Before that, its parts are added. */
 function kernelMemory(stat: Values): number {
   return stat.get('kernel') ?? ['kernel_stack', 'pagetables', 'percpu', 'sock', 'slab'].reduce((sum, key) => sum + (stat.get(key) ?? 0), 0);
 }

@@ -1,12 +1,21 @@
-/** Files of cgroupfs as text in, numbers out. Unknown keys and lines are passed over: kernels add to these files. */
+/**
+ * Parses the text of cgroupfs files into numbers. Ignores unknown keys and lines, because kernels add to
+ * these files.
+ */
 
-/** A whole number, as in `memory.current`; undefined for `max`, for an empty or absent file and for anything else. */
+/**
+ * Parses a whole number, as in `memory.current`. Returns undefined for `max`, for an empty or absent file and
+ * for any other text.
+ */
 export function parseNumber(text: string | undefined): number | undefined {
   const trimmed = text?.trim() ?? '';
   return /^\d+$/.test(trimmed) ? Number(trimmed) : undefined;
 }
 
-/** Flat keyed files (`memory.stat`, `cpu.stat`, `memory.events`, `memory.oom_control`): one `KEY VALUE` a line. Source: cgroup-v2.rst, "Format". */
+/**
+ * Parses flat keyed files (`memory.stat`, `cpu.stat`, `memory.events`, `memory.oom_control`): one `KEY VALUE`
+ * per line. Source: cgroup-v2.rst, "Format".
+ */
 export function parseFlatKeyed(text: string | undefined): ReadonlyMap<string, number> {
   const values = new Map<string, number>();
   for (const line of (text ?? '').split('\n')) {
@@ -17,7 +26,7 @@ export function parseFlatKeyed(text: string | undefined): ReadonlyMap<string, nu
   return values;
 }
 
-/** Pressure of one kind. Totals in nanoseconds, averages in percent. */
+/** One type of pressure. Totals in nanoseconds, averages in percent. */
 export interface PressureShare {
   readonly totalNs: number;
   readonly avg10: number;
@@ -25,13 +34,18 @@ export interface PressureShare {
   readonly avg300: number;
 }
 
-/** `some`: at least one task waited; `full`: every task that was not idle did. Source: accounting/psi.rst. */
+/**
+ * `some`: at least one task waited. `full`: every task that was not idle waited. Source: accounting/psi.rst.
+ */
 export interface Pressure {
   readonly some?: PressureShare;
   readonly full?: PressureShare;
 }
 
-/** `cpu.pressure`, `memory.pressure`, `io.pressure` (totals there are microseconds). Undefined where the kernel keeps none. */
+/**
+ * Parses `cpu.pressure`, `memory.pressure`, `io.pressure` (whose totals are in microseconds). Returns
+ * undefined if the kernel does not record pressure.
+ */
 export function parsePressure(text: string | undefined): Pressure | undefined {
   const share = (kind: string): PressureShare | undefined => {
     const found = new RegExp(`^${kind} avg10=([\\d.]+) avg60=([\\d.]+) avg300=([\\d.]+) total=(\\d+)$`, 'm').exec(text ?? '');
@@ -46,7 +60,7 @@ export function parsePressure(text: string | undefined): Pressure | undefined {
   return { ...(some !== undefined && { some }), ...(full !== undefined && { full }) };
 }
 
-/** What a cgroup read from and wrote to one block device, since it was made. */
+/** What a cgroup has read from and written to one block device since it was created. */
 export interface BlockIo {
   /** `MAJOR:MINOR` */
   readonly device: string;
@@ -56,7 +70,10 @@ export interface BlockIo {
   readonly writes: number;
 }
 
-/** `io.stat` of version 2: `8:0 rbytes=… wbytes=… rios=… wios=… dbytes=… dios=…`. A device without figures is left out. */
+/**
+ * Parses `io.stat` of version 2: `8:0 rbytes=… wbytes=… rios=… wios=… dbytes=… dios=…`. A device without
+ * values is left out.
+ */
 export function parseIoStat(text: string | undefined): BlockIo[] {
   return (text ?? '').split('\n').flatMap((line) => {
     const [device = '', ...pairs] = line.trim().split(' ');
@@ -68,7 +85,10 @@ export function parseIoStat(text: string | undefined): BlockIo[] {
   });
 }
 
-/** `blkio.*.io_service_bytes_recursive` and `blkio.*.io_serviced_recursive` of version 1: `8:0 Read 4096` a line, then `Total …`. */
+/**
+ * Parses `blkio.*.io_service_bytes_recursive` and `blkio.*.io_serviced_recursive` of version 1: `8:0 Read
+ * 4096` per line, then `Total …`.
+ */
 export function parseBlkio(bytes: string | undefined, operations: string | undefined): BlockIo[] {
   const byDevice = new Map<string, { -readonly [Key in keyof BlockIo]: BlockIo[Key] }>();
   const note = (text: string | undefined, fields: Readonly<Record<string, 'readBytes' | 'writtenBytes' | 'reads' | 'writes'>>): void => {
@@ -89,7 +109,7 @@ export function parseBlkio(bytes: string | undefined, operations: string | undef
 
 const devicePattern = /^\d+:\d+$/;
 
-/** Process ids of `cgroup.procs`, one a line. 0 stands for a process outside this PID namespace. */
+/** Parses the process ids of `cgroup.procs`, one per line. 0 is a process outside this PID namespace. */
 export function parseProcesses(text: string | undefined): number[] {
   return (text ?? '').split('\n').flatMap((line) => {
     const pid = parseNumber(line);

@@ -1,22 +1,22 @@
-/** Milliseconds of a clock that only goes forward, and the CPU time until then. */
+/** Milliseconds of a monotonic clock, and the CPU time until then. */
 export interface CpuSample {
   readonly atMs: number;
   readonly usageNs: number;
 }
 
-/** Two samples closer than this say little: the kernel books CPU time in ticks. */
+/** Two samples closer than this are not accurate, because the kernel counts CPU time in ticks. */
 const shortestMs = 100;
 
-/** The two latest samples of each cgroup, by a name; from them the rate. */
+/** The two latest samples of each cgroup, by a name. The rate is computed from them. */
 export interface CpuSamples {
   add(name: string, sample: CpuSample): void;
   /**
-   * Cores in use, times 10⁹: between the two latest samples, or between the only one and `now`. Undefined until there are two
-   * that lie far enough apart.
+   * Returns the cores in use, times 10⁹, between the two latest samples, or between the only sample and
+   * `now`. Undefined until there are two samples that are far enough apart.
    */
   nanoCores(name: string, now?: CpuSample): number | undefined;
   has(name: string): boolean;
-  /** Forgets all others. */
+  /** Forgets all other cgroups. */
   keep(names: ReadonlySet<string>): void;
 }
 
@@ -25,7 +25,7 @@ export function createCpuSamples(): CpuSamples {
   return {
     add: (name, sample) => {
       const latest = samples.get(name)?.[0];
-      // A counter that fell is another cgroup's under the same name.
+      // If the counter fell, it belongs to another cgroup with the same name.
       if (latest === undefined || sample.usageNs < latest.usageNs) samples.set(name, [sample]);
       else if (sample.atMs - latest.atMs >= shortestMs) samples.set(name, [sample, latest]);
     },

@@ -1,7 +1,10 @@
 import { MetricType } from '../cri/contract/contract.types.ts';
 import type { MetricDescriptor } from '../cri/contract/contract.types.ts';
 
-/** The labels of every metric, in this order (containerd's). A pod's own metrics leave `container` and `image` empty. */
+/**
+ * The labels of every metric, in this order (containerd's). A pod's own metrics leave `container` and `image`
+ * empty.
+ */
 export const baseLabels = ['pod', 'namespace', 'container', 'id', 'image'] as const;
 
 interface Kind {
@@ -15,8 +18,8 @@ const counter = (help: string, ...labels: string[]): Kind => ({ help, type: Metr
 const gauge = (help: string, ...labels: string[]): Kind => ({ help, type: MetricType.GAUGE, labels });
 
 /**
- * cAdvisor's names, texts and labels (docs/storage/prometheus.md there): what a kubelet's /metrics/cadvisor gives, so that dashboards go
- * on. The CRI carries whole numbers, so seconds are whole seconds.
+ * cAdvisor's names, texts and labels (docs/storage/prometheus.md there), as in a kubelet's /metrics/cadvisor,
+ * so that dashboards keep working. The CRI carries whole numbers, so seconds are whole seconds.
  */
 export const metricKinds = {
   container_cpu_usage_seconds_total: counter('Cumulative cpu time consumed in seconds.', 'cpu'),
@@ -89,16 +92,19 @@ export const metricKinds = {
 
 export type MetricName = keyof typeof metricKinds;
 
-/** What this kernel has not: no metric of it is ever given, so it is not described either. */
+/**
+ * Features that this kernel may lack. A metric without its feature is never returned, so it is not described
+ * either.
+ */
 export interface MetricSupport {
-  /** Pressure by cgroup: version 2 of a kernel that keeps it. */
+  /** Pressure per cgroup: version 2 of a kernel that records it. */
   readonly pressure: boolean;
   readonly hugetlb: boolean;
-  /** The highest hugepage usage: version 1 alone. */
+  /** The highest hugepage usage: version 1 only. */
   readonly hugetlbMaximum: boolean;
 }
 
-/** cri-api MetricDescriptor of every metric that may be given here. */
+/** Returns the cri-api MetricDescriptor of every metric that may be returned on this node. */
 export function metricDescriptors(support: MetricSupport): MetricDescriptor[] {
   const given = (name: string): boolean =>
     name.startsWith('container_pressure_')

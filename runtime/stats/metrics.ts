@@ -10,10 +10,13 @@ import type { MetricName } from './metric-descriptors.ts';
 import type { NetDevice } from './net-devices.ts';
 import type { LayerUsage } from './writable-layers.ts';
 
-/** The file system of a container is its root, whatever device holds the layers (as containerd names it). */
+/**
+ * The file system of a container is its root, whatever device holds the layers (the name that containerd
+ * uses).
+ */
 const rootDevice = '/';
 
-/** Metrics of one pod or container: adds by name, value and the labels that come after the common ones. */
+/** Adds a metric of one pod or container, by name, value and the labels that follow the common ones. */
 type Add = (name: MetricName, value: number | undefined, ...labels: string[]) => void;
 
 function collect(at: bigint, common: readonly string[], fill: (add: Add) => void): Init<Metric>[] {
@@ -26,12 +29,12 @@ function collect(at: bigint, common: readonly string[], fill: (add: Add) => void
   return metrics;
 }
 
-/** Whole seconds: the CRI carries no fractions. */
+/** Whole seconds, because the CRI carries no fractions. */
 function seconds(nanoseconds: number): number {
   return Math.floor(nanoseconds / 1e9);
 }
 
-/** What a pod has beyond its containers: the counters of its interfaces. */
+/** Returns a pod's own metrics, beyond its containers: the counters of its interfaces. */
 export function podMetrics(sandbox: SandboxRecord, at: bigint, devices: readonly NetDevice[]): Init<Metric>[] {
   const { name = '', namespace = '' } = sandbox.config.metadata ?? {};
   return collect(at, [name, namespace, '', sandbox.id, ''], (add) => {
@@ -54,7 +57,7 @@ function labelsOf(record: ContainerRecord, sandbox: SandboxRecord): string[] {
   return [name, namespace, metadata?.name ?? '', record.id, image?.userSpecifiedImage || image?.image || record.imageId];
 }
 
-/** Of a running container. */
+/** Returns the metrics of a running container. */
 export function containerMetrics(input: {
   readonly record: ContainerRecord;
   readonly sandbox: SandboxRecord;
@@ -92,14 +95,14 @@ export function containerMetrics(input: {
 }
 
 /**
- * Of a container that has ended: when it ran and what killed it. An out-of-memory kill mostly ends the container, so that its counter
- * could be read at no other time.
+ * Returns the metrics of a container that has ended: when it ran and what killed it. An out-of-memory kill
+ * usually ends the container, so its counter cannot be read at another time.
  */
 export function endedContainerMetrics(input: {
   readonly record: ContainerRecord;
   readonly sandbox: SandboxRecord;
   readonly at: bigint;
-  /** As its cgroup counts them, while that is there. */
+  /** The count of its cgroup, while that exists. */
   readonly oomKills: number | undefined;
 }): Init<Metric>[] {
   const { record, sandbox, at, oomKills = 0 } = input;
@@ -156,11 +159,14 @@ function addBlockIo(add: Add, { blockIo }: CgroupDetail): void {
   }
 }
 
-/** What the kernel has when nobody says otherwise: sched-design-CFS.rst, sched-bwc.rst. */
+/** The kernel's defaults: sched-design-CFS.rst, sched-bwc.rst. */
 const kernelShares = 1024;
 const kernelPeriod = 100_000;
 
-/** The limits in force. CPU as the request (and its updates) said, in version 1's units; memory as the kernel holds it. */
+/**
+ * Adds the limits in force. CPU as in the request (and its updates), in version 1's units; memory as the
+ * kernel has it.
+ */
 function addSpec(add: Add, record: ContainerRecord, { memory, swap }: CgroupDetail): void {
   const asked = record.config.linux?.resources;
   add('container_spec_cpu_period', asked?.cpuPeriod || kernelPeriod);

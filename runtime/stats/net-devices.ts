@@ -1,4 +1,4 @@
-/** Counters of one network interface since it was made. */
+/** Counters of one network interface since it was created. */
 export interface NetDevice {
   readonly name: string;
   readonly rxBytes: number;
@@ -11,10 +11,13 @@ export interface NetDevice {
   readonly txDropped: number;
 }
 
-/** The interfaces of `/proc/net/dev` but `lo`, in the kernel's order. Source: proc_net(5); two lines of heading, then `NAME: 8 received, 8 sent`. */
+/**
+ * Parses the interfaces of `/proc/net/dev` except `lo`, in the kernel's order. Source: proc_net(5); two
+ * header lines, then `NAME: 8 received, 8 sent`.
+ */
 export function parseNetDevices(text: string): NetDevice[] {
   return text.split('\n').flatMap((line) => {
-    // The last colon: an old alias has one in its name.
+    // The last colon counts, because an old alias has a colon in its name.
     const colon = line.lastIndexOf(':');
     const name = line.slice(0, Math.max(0, colon)).trim();
     const values = line

@@ -18,7 +18,7 @@ test('descriptors, sockets and the limit of real processes', async () => {
     while (!read(`/proc/${pid}/comm`).startsWith('sleep')) await new Promise((resolve) => setTimeout(resolve, 5));
     const { descriptors, ...rest } = countOfProcesses([pid], pid, read);
     assert.deepEqual(rest, { processes: 1, sockets: 0, openFilesLimit: 321 });
-    // Its three, and a library while the program still starts.
+    // Its three standard streams, and a library while the program still starts.
     assert.ok(descriptors >= 3 && descriptors <= 5, `${descriptors}`);
     const both = countOfProcesses([pid, process.pid], undefined, read);
     assert.equal(both.processes, 2);

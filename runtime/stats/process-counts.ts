@@ -2,12 +2,16 @@ import { readdirSync, readlinkSync } from 'node:fs';
 import type { ReadText } from './cgroup-files.ts';
 import type { ProcessCounts } from './cgroup-reading.ts';
 
-/** Descriptors that are looked at one by one for sockets, of one container: more would take longer than the answer is worth. */
+/**
+ * How many descriptors of one container are checked one by one for sockets. More would take too long for this
+ * value.
+ */
 const mostLinks = 20_000;
 
 /**
- * What processes hold (proc_pid_fd(5), proc_pid_limits(5)). A process that ends meanwhile counts for what was seen of it.
- * @param first the container's first process, whose limit is told
+ * Counts what processes hold (proc_pid_fd(5), proc_pid_limits(5)). A process that ends meanwhile counts with
+ * what was seen of it.
+ * @param first the container's first process, whose limit is returned
  */
 export function countOfProcesses(pids: readonly number[], first: number | undefined, read: ReadText): ProcessCounts {
   let descriptors = 0;
@@ -23,7 +27,7 @@ export function countOfProcesses(pids: readonly number[], first: number | undefi
   return { processes: pids.length, descriptors, sockets, ...(openFilesLimit !== undefined && { openFilesLimit }) };
 }
 
-/** The soft limit of `Max open files`; undefined when there is none. */
+/** Returns the soft limit of `Max open files`. Undefined when there is none. */
 export function parseOpenFilesLimit(limits: string | undefined): number | undefined {
   const soft = /^Max open files +(\d+)/m.exec(limits ?? '')?.[1];
   return soft === undefined ? undefined : Number(soft);

@@ -39,7 +39,8 @@ describe('figures without anything that runs', () => {
       mkdirSync(join(folder, id));
       writeFileSync(join(folder, id, 'file'), Buffer.alloc(8192));
     }
-    // Its thread starts with the first folder; nobody waits for a first figure for longer than a second.
+    // The kernel's thread starts with the first folder, and a caller waits at most a second for a first
+    // value.
     await kernel.diskUsage(folder);
     stats = make(false);
   });

@@ -28,17 +28,20 @@ import type { NetDevice } from './net-devices.ts';
 import { cpuUsage, ioUsage, layerUsage, memoryUsage, networkUsage, swapUsage } from './usage-messages.ts';
 import { createWritableLayers } from './writable-layers.ts';
 
-/** What containers and pods use, as messages of the CRI, one an item and in the order of the items. */
+/** What containers and pods use, as messages of the CRI: one per item, in the order of the items. */
 export interface Stats {
-  /** A container that does not run has its attributes and its writable layer alone. */
+  /** A container that does not run only has its attributes and its writable layer. */
   ofContainers(records: readonly ContainerRecord[]): Promise<Init<ContainerStats>[]>;
-  /** Of pods that are ready. */
+  /** Only for pods that are ready. */
   ofSandboxes(records: readonly SandboxRecord[]): Promise<Init<PodSandboxStats>[]>;
-  /** Of pods that are ready. */
+  /** Only for pods that are ready. */
   metricsOf(records: readonly SandboxRecord[]): Promise<Init<PodSandboxMetrics>[]>;
-  /** Every metric that {@link metricsOf} can give on this kernel. */
+  /** Every metric that {@link metricsOf} can return on this kernel. */
   descriptors(): MetricDescriptor[];
-  /** All writable layers together, when they lie on another file system than the images; else undefined. */
+  /**
+   * The usage of all writable layers together, if they are on another file system than the images. Otherwise
+   * undefined.
+   */
   containerFilesystem(): Promise<Init<FilesystemUsage> | undefined>;
   close(): Promise<void>;
 }
@@ -49,13 +52,16 @@ export interface StatsParts {
   readonly writableLayers: WritableLayers;
   readonly containers: () => readonly ContainerRecord[];
   readonly sandboxes: () => readonly SandboxRecord[];
-  /** What program a runtime handler is. */
+  /** Returns the type of a runtime handler's program. */
   readonly runtimeKind: (handler: string) => string | undefined;
 }
 
-/** Pods whose network is looked at in one turn of the namespaces' Worker: a pod that starts waits for no more. */
+/**
+ * The number of pods whose network is read in one turn of the namespaces' Worker, so that a pod that starts
+ * does not wait longer.
+ */
 const namespacesAtOnce = 16;
-/** Items that are put together before others have their turn on the main thread. */
+/** The number of items that are assembled before other work runs on the main thread. */
 const itemsAtOnce = 16;
 
 const unused: CgroupUsage = {
@@ -64,7 +70,10 @@ const unused: CgroupUsage = {
   memory: { usageBytes: 0, inactiveFileBytes: 0, rssBytes: 0, pageFaults: 0, majorPageFaults: 0 },
 };
 
-/** Semantics: cri-api 0.37, ContainerStats, PodSandboxStats and the metrics; where it leaves room, as containerd answers. */
+/**
+ * Creates the statistics. Semantics: cri-api 0.37, ContainerStats, PodSandboxStats and the metrics. Where it
+ * leaves a choice, the answer is containerd's.
+ */
 export function createStats(parts: StatsParts): Stats {
   const { writableLayers, kernel } = parts;
   const layers = createWritableLayers(kernel);
@@ -137,7 +146,7 @@ export function createStats(parts: StatsParts): Stats {
       const now = BigInt(Date.now()) * 1_000_000n;
       return inTurns(ready, (record) => {
         const containers = bySandbox.get(record.id) ?? [];
-        // Where nothing has run yet the kernel may have no cgroup: nothing was used.
+        // Before any process has run, the kernel may have no cgroup: nothing was used.
         const reading = readingById.get(record.id) ?? { ...unused, at: now };
         const devices = networks.get(record.id);
         const processCount = containers.reduce((sum, { id }) => sum + (readingById.get(id)?.tasks ?? 0), 0);
@@ -220,7 +229,7 @@ function attributesOf({ id, config: { metadata, labels, annotations } }: Contain
   return { id, metadata, labels, annotations };
 }
 
-/** Maps without holding up the main thread. */
+/** Maps items without blocking the main thread. */
 async function inTurns<Item, Result>(items: readonly Item[], make: (item: Item, index: number) => Result): Promise<Result[]> {
   const results: Result[] = [];
   for (const [index, item] of items.entries()) {
@@ -230,7 +239,7 @@ async function inTurns<Item, Result>(items: readonly Item[], make: (item: Item, 
   return results;
 }
 
-/** What this kernel can tell. */
+/** Returns the metrics that this kernel supports. */
 function metricSupport({ version, roots }: CgroupMounts): MetricSupport {
   const controllers = (): string[] => {
     try {

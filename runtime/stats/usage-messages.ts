@@ -16,7 +16,7 @@ import type { Pressure, PressureShare } from './cgroup-values.ts';
 import type { NetDevice } from './net-devices.ts';
 import type { LayerUsage } from './writable-layers.ts';
 
-/** The interface that a pod's link is called by (CNI). */
+/** The name of the interface of a pod's link (CNI). */
 const defaultInterface = 'eth0';
 
 /** cri-api CpuUsage. */
@@ -30,7 +30,10 @@ export function cpuUsage({ at, cpu }: CgroupUsage): Init<CpuUsage> | undefined {
   };
 }
 
-/** cri-api MemoryUsage. Available: what the limit leaves beyond the working set; 0 without a limit, as a kubelet and containerd have it. */
+/**
+ * cri-api MemoryUsage. Available memory is the part of the limit beyond the working set, and 0 without a
+ * limit, as in a kubelet and containerd.
+ */
 export function memoryUsage({ at, memory }: CgroupUsage): Init<MemoryUsage> | undefined {
   if (memory === undefined) return undefined;
   const workingSet = workingSetOf(memory);
@@ -46,7 +49,7 @@ export function memoryUsage({ at, memory }: CgroupUsage): Init<MemoryUsage> | un
   };
 }
 
-/** cri-api SwapUsage; without a limit there is no telling what is available. */
+/** cri-api SwapUsage. Without a limit the available swap is unknown. */
 export function swapUsage({ at, swap }: CgroupUsage): Init<SwapUsage> | undefined {
   if (swap === undefined) return undefined;
   return {
@@ -56,7 +59,7 @@ export function swapUsage({ at, swap }: CgroupUsage): Init<SwapUsage> | undefine
   };
 }
 
-/** cri-api IoUsage, which holds nothing but pressure. */
+/** cri-api IoUsage, which contains only pressure. */
 export function ioUsage({ at, ioPressure }: CgroupUsage): Init<IoUsage> | undefined {
   return ioPressure === undefined ? undefined : { timestamp: at, psi: psiStats(ioPressure) };
 }
@@ -74,7 +77,7 @@ export function layerUsage(mountpoint: string, { at, usedBytes, inodesUsed }: La
   return { timestamp: at, fsId: { mountpoint }, usedBytes: { value: usedBytes }, inodesUsed: { value: inodesUsed } };
 }
 
-/** cri-api NetworkUsage: every interface but `lo`; the default one is eth0, else the first. */
+/** cri-api NetworkUsage: every interface except `lo`. The default interface is eth0, or else the first. */
 export function networkUsage(at: bigint, devices: readonly NetDevice[]): Init<NetworkUsage> {
   const interfaces = devices.map(interfaceUsage);
   const byDefault = interfaces.find(({ name }) => name === defaultInterface) ?? interfaces[0];

@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises';
 import pLimit from 'p-limit';
 import type { Kernel } from '../../base/kernel/index.ts';
 
-/** What a container has written, and how much room its file system has. */
+/** What a container has written, and how much space its file system has. */
 export interface LayerUsage {
   /** When it was counted: nanoseconds since 1970. */
   readonly at: bigint;
@@ -11,21 +11,28 @@ export interface LayerUsage {
   readonly filesystem: { readonly bytes: number; readonly inodes: number; readonly freeInodes: number };
 }
 
-/** Usage of writable layers, counted off the main thread, a few at once, and again when the figures are old. */
+/**
+ * Usage of writable layers, counted off the main thread, a few at a time, and counted again when the values
+ * are old.
+ */
 export interface WritableLayers {
   /**
-   * One a folder, in their order. An old figure is told at once while a new one is counted; a first one is waited for, a second at most.
-   * Undefined: there is no such folder, or counting it takes longer.
+   * Returns one result per folder, in the same order. An old value is returned at once while a new one is
+   * counted. The first value is waited for, at most a second. Undefined: the folder does not exist, or
+   * counting it takes longer.
    */
   usage(folders: readonly string[]): Promise<readonly (LayerUsage | undefined)[]>;
 }
 
-/** As long as containerd's; a folder that took long is left alone for longer, so that counting takes a twentieth of the time at most. */
+/**
+ * The same time as in containerd. A folder that took long is not counted again for longer, so that counting
+ * takes at most a twentieth of the time.
+ */
 const freshMs = 10_000;
 const restFactor = 20;
 const atOnce = 2;
 const patienceMs = 1_000;
-/** What nobody asked about for so long is forgotten: its container is gone. */
+/** A folder that was not requested for this long is forgotten: its container no longer exists. */
 const forgetMs = 60_000;
 
 interface Entry {

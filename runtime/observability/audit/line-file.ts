@@ -4,17 +4,20 @@ import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { makeFolder } from '../../../base/storage/index.ts';
 
-/** A file that only grows by lines. */
+/** A file to which lines are appended. */
 export interface LineFile {
-  /** Resolves once the kernel has the line; rejects when it has not, or when too much waits already. Lines stay in order. */
+  /**
+   * Resolves once the kernel has the line. Rejects if the write fails, or if too much data already waits.
+   * Lines stay in order.
+   */
   append(line: string): Promise<void>;
-  /** Opens the path again, as after a rotation; what is under way goes to the old file. */
+  /** Opens the path again, for example after a rotation. A write in progress goes to the old file. */
   reopen(): void;
-  /** Waits for what is under way. */
+  /** Waits for the writes in progress. */
   close(): Promise<void>;
 }
 
-/** What may wait for a disk that does not answer. */
+/** The maximum number of bytes that wait for a disk that does not answer. */
 const mostWaiting = 8 * 1024 * 1024;
 
 interface Waiting {
@@ -24,8 +27,9 @@ interface Waiting {
 }
 
 /**
- * Opens on first use, and again after each failure: a log that could not be written is written as soon as it can be. Lines of
- * one moment share one write. The file is 0600, belongs to nobody else's link, and is made with its folder (0700).
+ * Opens the file on first use, and again after each failure, so that logging resumes as soon as possible.
+ * Lines of one moment share one write. The file has mode 0600 and is never opened through a link. It is
+ * created with its folder (0700).
  */
 export function createLineFile(path: string): LineFile {
   let handle: FileHandle | undefined;
@@ -41,7 +45,7 @@ export function createLineFile(path: string): LineFile {
     }
     if (handle !== undefined) return handle;
     await makeFolder(dirname(path));
-    // Without O_NONBLOCK a FIFO in its place would hold a thread for ever.
+    // Without O_NONBLOCK, a FIFO in its place would block a thread forever.
     const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
     const file = await open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
     handle = file;

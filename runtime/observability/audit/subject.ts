@@ -1,4 +1,4 @@
-/** What a call was about, in words that are no secret. */
+/** The subject of a call, without secrets. */
 export type AuditSubject = Readonly<Record<string, string | number | boolean>>;
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -6,8 +6,9 @@ type Fields = Readonly<Record<string, unknown>>;
 const longest = 512;
 
 /**
- * The subject of a request: ids, names and images, by an allow-list of fields. Never credentials, environment, the values of
- * annotations or labels, arguments of a command (of which the program is told), or mounts. Pure.
+ * Returns the subject of a request: ids, names and images, by an allow-list of fields. Never includes
+ * credentials, environment, the values of annotations or labels, the arguments of a command (only its
+ * program), or mounts. Pure.
  */
 export function auditSubject(request: unknown): AuditSubject {
   const subject: Record<string, string | number | boolean> = {};
@@ -42,7 +43,7 @@ export function auditSubject(request: unknown): AuditSubject {
   return subject;
 }
 
-/** What a success made: the ids of its answer. */
+/** Returns the ids in the answer of a successful call. */
 export function auditResult(response: object | undefined): AuditSubject {
   const { podSandboxId, containerId, imageRef } = fields(response);
   return {
