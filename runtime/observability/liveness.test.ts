@@ -16,10 +16,10 @@ import { heartbeatSchema } from './heartbeat.ts';
 import { livenessChecks } from './liveness.ts';
 
 const well = { files: 'ok', database: 'ok', reactor: 'ok', namespaces: 'ok', mounts: 'ok', programs: 'ok' };
-/** Checks run again after this time. */
+/** Waits until the checks run again. */
 const fresh = () => pause(1_100);
 
-test('a full disk is not ill health; a database that is closed is', async (t) => {
+test('a full disk does not count as unhealthy; a closed database does', async (t) => {
   const disk = mkdtempSync(join(tmpdir(), 'portcullis-liveness-'));
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', disk]);
   t.after(() => {
@@ -56,7 +56,7 @@ test('a full disk is not ill health; a database that is closed is', async (t) =>
   assert.match(ill.checks['database'] ?? '', /closed/);
 });
 
-test('threads that all wait for a dead file server are ill health, and none that wait is not', { skip: noDeadServer }, async (t) => {
+test('unhealthy while all threads wait for a dead file server, healthy while none waits', { skip: noDeadServer }, async (t) => {
   const server = mountDeadServer();
   t.after(() => server.close());
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-liveness-'));

@@ -88,7 +88,7 @@ async function samplesOf(metrics: ReturnType<typeof openMetrics>): Promise<Map<s
   return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
 }
 
-test('every metric of the catalogue is told with its type and help, and no other', async () => {
+test('every metric of the catalogue is reported with its type and help, and no other', async () => {
   const metrics = openMetrics(facts);
   const { text: told } = await metrics.render();
   for (const { name, type, help } of Object.values(metricCatalogue)) {
@@ -129,7 +129,7 @@ test('calls are counted by method and status', async () => {
   metrics.close();
 });
 
-test('what is read at a scrape is as it is then: twice the same, and no revision of before', async () => {
+test('a scrape reports current values: twice the same, and no earlier revision', async () => {
   const metrics = openMetrics(facts);
   await metrics.render();
   const told = await samplesOf(metrics);
@@ -176,7 +176,7 @@ test('containers are counted as their records change', async () => {
   metrics.close();
 });
 
-test('pulls and verdicts are counted by what they come to', async () => {
+test('pulls and verdicts are counted by outcome', async () => {
   const metrics = openMetrics(facts);
   const failure = (code: string, kind: 'denied' | 'undecided' | 'cancelled' | 'internal') =>
     new PortcullisError({ code, kind, attempted: 'a', on: 'b', why: 'c', fix: 'd' });
@@ -229,7 +229,7 @@ test('health: each check by name; a failure, and silence, are unhealthy; checks 
   assert.deepEqual(await createHealth([{ name: 'good', check: () => Promise.resolve() }])(), { healthy: true, checks: { good: 'ok' } });
 });
 
-test('the listener answers two paths by GET and HEAD, and outlives what is no HTTP', async () => {
+test('the listener answers two paths by GET and HEAD, and survives data that is not HTTP', async () => {
   const render = (): Promise<{ contentType: string; text: string }> => Promise.resolve({ contentType: 'text/plain', text: 'metric 1\n' });
   let healthy = true;
   const listener = await listenHttp('127.0.0.1:0', { metrics: { render }, health: () => Promise.resolve({ healthy, checks: {} }) });

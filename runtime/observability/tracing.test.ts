@@ -106,7 +106,7 @@ test('outside of a traced call a part only runs', async () => {
   );
 });
 
-test('a collector that does not answer holds nobody up', async () => {
+test('a collector that does not answer delays no call', async () => {
   const tracing = openTracing({ endpoint: 'http://127.0.0.1:9', samplingRatePerMillion: 1_000_000, version: '1' });
   for (let count = 0; count < 5000; count += 1) {
     const observed = tracing.calls.begin(call());

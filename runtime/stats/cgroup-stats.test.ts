@@ -10,7 +10,7 @@ import { openCgroupStats } from './cgroup-stats.ts';
 import type { CgroupStats } from './cgroup-stats.ts';
 import type { CgroupTarget } from './cgroup-stats.types.ts';
 
-/** A real process in real cgroups of its own, whatever version the kernel has. */
+/** Uses a real process in its own real cgroups, whatever version the kernel has. */
 describe('figures of a real cgroup', () => {
   const mounts = readCgroupMounts();
   const cgroup = `/portcullis-stats-${process.pid}`;
@@ -21,11 +21,11 @@ describe('figures of a real cgroup', () => {
   const target = (): CgroupTarget => ({ id: 'busy', cgroup, pid: child.pid ?? 0 });
 
   before(async () => {
-    // It waits for a line, so that all it uses is used inside.
+    // The process waits for a line, so that all of its usage happens inside the cgroup.
     child = spawn('sh', ['-c', 'read line; while :; do :; done'], { stdio: ['pipe', 'ignore', 'ignore'] });
     await once(child, 'spawn');
     for (const root of mounts.roots) {
-      // A cpuset of version 1 takes nobody in until it has processors.
+      // A cpuset of version 1 accepts no process until it has processors.
       if (root.endsWith('/cpuset')) continue;
       mkdirSync(root + cgroup);
       made.push(root + cgroup);
@@ -88,7 +88,7 @@ describe('figures of a real cgroup', () => {
     assert.deepEqual(await stats.usage([]), []);
   });
 
-  test('nobody is answered after the end', async () => {
+  test('no request is answered after the end', async () => {
     const own = openCgroupStats({ mounts, targets: () => [] });
     await own.usage([target()]);
     await own.close();

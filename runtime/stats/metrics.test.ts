@@ -26,7 +26,7 @@ const pressure = (seconds: number) => {
   return { some: { ...share, totalNs: share.totalNs * 2 }, full: share };
 };
 
-/** Everything that any kernel tells. */
+/** Every value that any kernel provides. */
 const reading: CgroupDetail = {
   at: 1_800_000_000_000_000_000n,
   cpu: { usageNs: 12_999_999_999, pressure: pressure(3) },
@@ -156,7 +156,7 @@ describe('metrics', () => {
     assert.equal(ooms({ oomKills: undefined, record: { ...ended, reason: 'Error' } }), 0);
   });
 
-  test('what this kernel can not tell is not described', () => {
+  test('a metric that this kernel does not provide is not described', () => {
     const names = (support: Parameters<typeof metricDescriptors>[0]): string[] => metricDescriptors(support).map(({ name }) => name);
     const least = names({ pressure: false, hugetlb: false, hugetlbMaximum: true });
     assert.equal(least.length, described.length - 8);

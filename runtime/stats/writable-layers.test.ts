@@ -13,7 +13,8 @@ describe('usage of writable layers', () => {
   before(async () => {
     kernel = await startKernelWorker();
     folder = mkdtempSync(join(tmpdir(), 'pc-layers-'));
-    // Its thread starts with the first folder; nobody waits for a first figure for longer than a second.
+    // The kernel's thread starts with the first folder, and a caller waits at most a second for a first
+    // value.
     await kernel.diskUsage(folder);
   });
   after(async () => {
@@ -45,7 +46,7 @@ describe('usage of writable layers', () => {
     assert.ok(second.usedBytes >= 2 << 20);
   });
 
-  test('a few are counted at a time, each once, and nobody waits for ever', async () => {
+  test('a few are counted at a time, each once, and no caller waits forever', async () => {
     const waiting: ((usage: DiskUsage) => void)[] = [];
     const slow = { diskUsage: () => new Promise<DiskUsage>((resolve) => waiting.push(resolve)) };
     const layers = createWritableLayers(slow);

@@ -179,7 +179,7 @@ test('lines keep their order, however many at once', async () => {
   );
 });
 
-test('a log that can not be written is counted and said, once a spell, and fails no call', async () => {
+test('a log that cannot be written is counted, is reported once per period of failures, and fails no call', async () => {
   const path = join(folder, 'is-a-folder');
   await mkdir(path);
   logged = [];
@@ -202,7 +202,7 @@ test('a log that can not be written is counted and said, once a spell, and fails
   assert.match(String(logged.at(-1)?.msg), /can be written again/);
 });
 
-test('required: a change is refused while the log can not be written, a read never', async () => {
+test('required: a change is refused while the log cannot be written, a read never', async () => {
   const path = join(folder, 'blocked');
   await mkdir(path);
   const { audit } = open({ path, required: true, reads: true });

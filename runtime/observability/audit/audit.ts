@@ -8,18 +8,19 @@ import type { AuditSubject } from './subject.ts';
 
 export interface Audit {
   readonly calls: CallObserver;
-  /** Lines that could not be written since the start. */
+  /** The number of lines that could not be written since the start. */
   failures(): number;
-  /** After a rotation. */
+  /** Call this after a rotation. */
   reopen(): void;
   close(): Promise<void>;
 }
 
 /**
- * The log of callers: one JSON object a line for each call that changes something (and, with `reads`, each that looks), once its
- * outcome is known. With `required` a line `"phase":"asked"` goes before such a call as well, and the call is refused when that
- * line can not be written, so that nothing is done that no line tells of. A line that can not be written is counted and said
- * in the daemon's log; it never delays or fails a call otherwise.
+ * Opens the log of callers: one JSON object per line for each call that changes state (and, with `reads`,
+ * each read-only call), written once its outcome is known. With `required`, a line `"phase":"asked"` is also
+ * written before a call that changes state, and the call is refused if that line cannot be written. So no
+ * change happens without a line. A line that cannot be written is counted and reported in the daemon's log;
+ * otherwise it never delays or fails a call.
  */
 export function openAudit(options: {
   readonly path: string;
@@ -40,8 +41,8 @@ export function openAudit(options: {
       failing = false;
     } catch (cause) {
       failures += 1;
-      // Once a spell: each call of a full disk would fill it further.
-      if (!failing) log.error({ path, code: 'RUNTIME_AUDIT_UNWRITABLE', cause: reasonOf(cause) }, 'the audit log can not be written');
+      // Reported once for each period of failures: a message for each call would fill a full disk further.
+      if (!failing) log.error({ path, code: 'RUNTIME_AUDIT_UNWRITABLE', cause: reasonOf(cause) }, 'the audit log cannot be written');
       failing = true;
       throw cause;
     }
@@ -78,7 +79,7 @@ export function openAudit(options: {
   };
 }
 
-/** The message of a failure is not written: it may quote what the caller sent. */
+/** The message of a failure is not written, because it may quote what the caller sent. */
 function told({ code, failure, milliseconds }: CallOutcome): object {
   const verdictId = failure?.failure.details?.verdictId;
   return {
