@@ -14,11 +14,11 @@ import type { CallObserver, ObservedCall } from './observe.ts';
 import { requestIdHeader, requestIdOf } from './request-id.ts';
 import { asFailure, toStatus } from './status.ts';
 
-/** What every call of one server shares. */
+/** What all calls of one server share. */
 export interface CallSite {
   readonly log: Logger;
   readonly connections: ConnectionBook;
-  /** Aborted when the server gives up on calls under way. */
+  /** Aborted when the server ends running calls. */
   readonly closing: AbortSignal;
   readonly track: (call: Promise<void>) => void;
   /** The first is the outermost. */
@@ -29,10 +29,10 @@ type AnyCall = ServerUnaryCall<Buffer, Buffer> | ServerWritableStream<Buffer, Bu
 type UnaryHandler = (request: unknown, context: CallContext) => Promise<object>;
 type StreamHandler = (request: unknown, context: CallContext) => AsyncIterable<object>;
 
-/** RPCs that only look: logged at debug, the rest (who changed what) at info. */
+/** RPCs that only read. They are logged at debug level; the others (which change state) at info level. */
 const readsOnly = /^(Version|Status|RuntimeConfig|List.*|Stream.*|Get.*|ImageFsInfo|.*Status|.*Stats)$/;
 
-/** `handler` is undefined, or the handler that the types of handlers.ts give this RPC. */
+/** Serves a unary RPC. `handler` is undefined, or the handler that the types of handlers.ts give this RPC. */
 export function serveUnary(site: CallSite, rpc: RpcDefinition, handler: unknown): handleUnaryCall<Buffer, Buffer> {
   return (call, respond) => {
     const run = async (context: CallContext, observed: Required<ObservedCall>): Promise<object> => {
@@ -47,12 +47,12 @@ export function serveUnary(site: CallSite, rpc: RpcDefinition, handler: unknown)
   };
 }
 
-/** As {@link serveUnary}, for an RPC that answers with a stream. Waits for a slow reader. */
+/** Like {@link serveUnary}, for an RPC that answers with a stream. Waits for a slow reader. */
 export function serveStream(site: CallSite, rpc: RpcDefinition, handler: unknown): handleServerStreamingCall<Buffer, Buffer> {
   return (call) => {
     const stream = async (request: unknown, context: CallContext): Promise<void> => {
       const responses = (handler as StreamHandler)(request, context);
-      // At once: whoever watches knows by it that nothing from now on is missed.
+      // Sent at once: it tells a watching client that it misses nothing from now on.
       call.sendMetadata(new Metadata());
       for await (const response of responses) {
         context.signal.throwIfAborted();
@@ -104,7 +104,7 @@ function encodeResponse(rpc: RpcDefinition, response: object): Buffer {
 type Run = (context: CallContext, observed: Required<ObservedCall>) => Promise<object | undefined>;
 type Fail = (status: ReturnType<typeof toStatus>) => void;
 
-/** Runs one call to its end; never rejects. */
+/** Runs one call to its end. Never rejects. */
 function serve(site: CallSite, rpc: RpcDefinition, call: AnyCall, run: Run, fail: Fail): Promise<void> {
   const requestId = requestIdOf(headerOf(call, requestIdHeader));
   return withLogFields({ request: requestId }, () => serveNamed(site, rpc, call, requestId, run, fail));
@@ -122,7 +122,8 @@ async function serveNamed(site: CallSite, rpc: RpcDefinition, call: AnyCall, req
   site.closing.addEventListener('abort', close, { once: true });
   const deadline = deadlineOf(call);
   const expire = (): void => abort.abort(interrupted('CRI_DEADLINE', 'deadline', rpc, "the client's deadline has passed"));
-  // The connection holds the process; a call that outlives it, as a stop with a long grace period, must not.
+  // The connection keeps the process alive. A call that outlives it, such as a stop with a long grace period,
+  // must not.
   const timer =
     deadline === undefined ? undefined : setTimeout(expire, Math.min(Math.max(deadline.getTime() - Date.now(), 0), 0x7fff_ffff)).unref();
   const header = (name: string): string | undefined => headerOf(call, name);

@@ -37,9 +37,9 @@ export interface CriClient {
 }
 
 /**
- * A client of any CRI v1 endpoint. Connects on the first call.
- * Calls reject with a `PortcullisError`: the server's own code, kind and details when it is Portcullis,
- * CRI_UNREACHABLE when nobody answers, else `CRI_<STATUS>` with the server's message.
+ * Creates a client of any CRI v1 endpoint. Connects on the first call.
+ * Calls reject with a `PortcullisError`: with the server's own code, kind and details if it is Portcullis,
+ * with CRI_UNREACHABLE if no server answers, otherwise with `CRI_<STATUS>` and the server's message.
  * @param socketPath absolute, without `unix://`
  */
 export function createCriClient(socketPath: string): CriClient {
@@ -60,7 +60,8 @@ export function createCriClient(socketPath: string): CriClient {
     'grpc.enable_retries': 0,
     'grpc.service_config_disable_resolution': 1,
     'grpc.use_local_subchannel_pool': 1,
-    // Neither the path nor the environment may choose the authority: nghttp2 refuses most of what is not a host name.
+    // Neither the path nor the environment may choose the authority, because nghttp2 refuses most values that
+    // are not host names.
     'grpc.default_authority': 'localhost',
     'grpc.enable_http_proxy': 0,
   });

@@ -6,25 +6,30 @@ import type { Logger } from '../../base/log/index.ts';
 import { credentialsOf, mayConnect } from './peer.ts';
 import type { PeerCredentials, PeerRule } from './peer.ts';
 
-/** The connections that are open, and who is behind each. */
+/** The open connections, and the process behind each. */
 export interface ConnectionBook {
-  /** Checks and logs the peer. False: refused. */
+  /** Checks and logs the peer. Returns false if the connection is refused. */
   admit(socket: Socket): boolean;
-  /** By what grpc-js calls the peer of a call; undefined when that connection is gone. */
+  /**
+   * Returns the peer by the name that grpc-js has for it. Undefined when that connection no longer exists.
+   */
   peerOf(name: string): PeerCredentials | undefined;
-  /** While calls are under way, a connection is not ended in favour of another process. */
+  /**
+   * Marks the start of a call. While calls are running, a connection is not ended in favour of another
+   * process.
+   */
   callBegins(name: string): void;
   callEnds(name: string): void;
-  /** Resolves once none is open. */
+  /** Resolves once no connection is open. */
   allClosed(): Promise<void>;
   destroyAll(): void;
 }
 
-/** Of all processes, and of one: a kubelet has two, a tool one. */
+/** Limits for all processes together and for each process. A kubelet has two connections, a tool has one. */
 const limits = { most: 1_024, mostOfPeer: 256 };
-/** In ms: how long a connection may take to begin with HTTP/2. */
+/** In ms: how long a connection may take to start HTTP/2. */
 const prefaceMs = 10_000;
-/** What a client sends first: the preface and an empty SETTINGS frame (RFC 9113, section 3.4). */
+/** The first bytes of a client: the preface and an empty SETTINGS frame (RFC 9113, section 3.4). */
 const prefaceLength = 24 + 9;
 /** In ms: refused connections are logged once in this time, with their number. */
 const tellMs = 10_000;
@@ -62,7 +67,8 @@ export function connectionBook(options: { readonly rule: PeerRule; readonly log:
       }
       count += 1;
       const name = `connection-${count}`;
-      // grpc-js tells a handler only the remote address of its connection, which a unix socket does not have: give it one.
+      // grpc-js only gives a handler the remote address of its connection. A unix socket has none, so we set
+      // one.
       Object.defineProperty(socket, 'remoteAddress', { value: name });
       open.set(name, { socket, peer, place, calls: 0 });
       const silent = setTimeout(() => socket.bytesRead < prefaceLength && socket.destroy(), prefaceMs).unref();
@@ -95,7 +101,10 @@ export function connectionBook(options: { readonly rule: PeerRule; readonly log:
   };
 }
 
-/** Reports that connections find no place, or give it up, without a line for each of a flood. */
+/**
+ * Returns a function that reports refused and ended connections, without a line for each connection of a
+ * flood.
+ */
 function crowdedTeller(log: Logger): (peer: PeerCredentials) => void {
   let toldAt = -Infinity;
   let untold = 0;
@@ -110,7 +119,7 @@ function crowdedTeller(log: Logger): (peer: PeerCredentials) => void {
   };
 }
 
-/** The command name of a process, for the log only: a process can choose it. */
+/** Returns the command name of a process. For the log only, because a process can choose its name. */
 function commandOf(pid: number | undefined): string | undefined {
   if (pid === undefined || pid <= 0) return undefined;
   try {

@@ -4,7 +4,10 @@ import type { RpcDefinition, ServiceName } from './contract/services.ts';
 
 const untouched = (bytes: Buffer): Buffer => bytes;
 
-/** All RPCs of a service, by key, for a server that decodes and encodes by itself: grpc-js answers a codec's failure without code or reason. */
+/**
+ * Returns all RPCs of a service, by key, for a server that decodes and encodes by itself. grpc-js answers a
+ * codec's failure without code or reason.
+ */
 export function serverDefinition(service: ServiceName): ServiceDefinition {
   const define = (rpc: RpcDefinition): MethodDefinition<Buffer, Buffer> => ({
     path: rpc.path,

@@ -2,19 +2,25 @@ import type { ContainerFilter, ImageFilter, PodSandboxFilter } from './contract/
 
 type Labels = Readonly<Record<string, string>>;
 
-/** The id that `given` means: itself, or the only one that it is a prefix of. Undefined when there is none or more than one. */
+/**
+ * Returns the id that `given` refers to: itself, or the only id that it is a prefix of. Undefined when no id
+ * or several ids match.
+ */
 export function resolveId(ids: readonly string[], given: string): string | undefined {
   if (ids.includes(given)) return given;
   const [only, ...more] = ids.filter((id) => id.startsWith(given));
   return more.length === 0 ? only : undefined;
 }
 
-/** Whether every label that is selected has exactly the selected value. */
+/** Reports whether the labels contain every selected label with exactly the selected value. */
 export function matchesLabels(labels: Labels, selector: Labels | undefined): boolean {
   return Object.entries(selector ?? {}).every(([key, value]) => Object.hasOwn(labels, key) && labels[key] === value);
 }
 
-/** The sandboxes that a ListPodSandbox filter selects; its id may be a prefix. All conditions must hold; an empty one holds always. */
+/**
+ * Returns the sandboxes that a ListPodSandbox filter selects. Its id may be a prefix. All conditions must
+ * hold; an empty condition always holds.
+ */
 export function selectPodSandboxes<Sandbox extends { readonly id: string; readonly state: number; readonly labels: Labels }>(
   sandboxes: readonly Sandbox[],
   filter: PodSandboxFilter | undefined,
@@ -28,7 +34,7 @@ export function selectPodSandboxes<Sandbox extends { readonly id: string; readon
   );
 }
 
-/** The containers that a ListContainers filter selects; both ids may be prefixes. */
+/** Returns the containers that a ListContainers filter selects. Both ids may be prefixes. */
 export function selectContainers<
   Container extends { readonly id: string; readonly podSandboxId: string; readonly state: number; readonly labels: Labels },
 >(containers: readonly Container[], filter: ContainerFilter | undefined): Container[] {
@@ -45,9 +51,10 @@ export function selectContainers<
 }
 
 /**
- * The images that a ListImages filter selects: by id (or a prefix of its hex digits), by digest, by tag or,
- * for a name without either, by repository.
- * @param normalise the full form of a name, `docker.io/library/busybox:latest` of `busybox`; undefined when it is not one
+ * Returns the images that a ListImages filter selects: by id (or a prefix of its hex digits), by digest, by
+ * tag or, for a name without either, by repository.
+ * @param normalise returns the full form of a name, `docker.io/library/busybox:latest` for `busybox`;
+ * undefined when it is not a name
  */
 export function selectImages<
   Image extends { readonly id: string; readonly repoTags: readonly string[]; readonly repoDigests: readonly string[] },
@@ -67,7 +74,10 @@ export function selectImages<
   );
 }
 
-/** Undefined: no id was asked for. The empty string, which no item has: the id means nothing here. */
+/**
+ * Returns undefined if no id was requested. Returns the empty string, which no item has, if the id matches no
+ * item.
+ */
 function wantedId(items: readonly { readonly id: string }[], given: string | undefined): string | undefined {
   if (given === undefined || given === '') return undefined;
   return (

@@ -2,16 +2,22 @@ import type { PeerCredentials } from './peer.ts';
 import type { ImageService, RuntimeService } from './contract/contract.types.ts';
 import type { Init } from './contract/init.ts';
 
-/** What a handler knows of its call beside the request. */
+/** What a handler knows about its call besides the request. */
 export interface CallContext {
-  /** Aborted when the client cancels, its connection is lost, its deadline passes or the server closes; the reason is a `PortcullisError`. */
+  /**
+   * Aborted when the client cancels, its connection is lost, its deadline passes or the server closes. The
+   * reason is a `PortcullisError`.
+   */
   readonly signal: AbortSignal;
-  /** The process on the other end, as the kernel vouches for it at connect time. */
+  /** The process at the other end, as the kernel identified it at connect time. */
   readonly peer: PeerCredentials;
   readonly deadline?: Date;
-  /** A header of the call, such as a client of ours sends; undefined when it has none of that name. */
+  /**
+   * Returns a header of the call, for example from our own client. Undefined when the call has no such
+   * header.
+   */
   readonly header: (name: string) => string | undefined;
-  /** In every log line of the call, its failure's details and the audit log. */
+  /** Contained in every log line of the call, in the details of its failure and in the audit log. */
   readonly requestId: string;
 }
 
@@ -21,7 +27,10 @@ interface Rpc {
   readonly stream: boolean;
 }
 
-/** A plain async function; a server-streaming RPC is an async iterable of responses. Each is a message, or one that is encoded already. */
+/**
+ * A plain async function. A server-streaming RPC is an async iterable of responses. Each response is a
+ * message, or an encoded message.
+ */
 export type Handler<Method extends Rpc> = (
   request: Method['request'],
   context: CallContext,

@@ -1,4 +1,6 @@
-/** What kubelet and crictl allow in both directions; grpc-js would refuse to receive more than 4 MiB. */
+/**
+ * The limit of kubelet and crictl in both directions. By default grpc-js refuses to receive more than 4 MiB.
+ */
 export const largestMessage = 16 * 1024 * 1024;
 
 /** Channel options for server and client. */

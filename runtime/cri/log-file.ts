@@ -8,20 +8,23 @@ import { parseLogLine } from './log-line.ts';
 import type { LogEntry } from './log-line.ts';
 
 export interface FollowLogOptions {
-  /** Only the last so many lines of the container. Default: all. */
+  /** Return only the last lines of the container, this many. Default: all. */
   readonly tail?: number;
-  /** Goes on until the container has ended, through rotations. */
+  /** Continue until the container has ended, through rotations. */
   readonly follow?: boolean;
-  /** Whether more may still be written; asked when there is nothing left to read. */
+  /** Reports whether more lines may still be written. Called when there is nothing left to read. */
   readonly isRunning?: () => Promise<boolean>;
   readonly signal?: AbortSignal;
 }
 
 const blockSize = 64 * 1024;
 const newline = 10;
-/** Longer than any runtime writes (conmon: 8 KiB, containerd: 16 KiB): what has no line's end by then is given out as it is. */
+/**
+ * Longer than any line that a runtime writes (conmon: 8 KiB, containerd: 16 KiB). A longer text without a
+ * line end is returned as it is.
+ */
 const longestLine = 1024 * 1024;
-/** How long to wait for a change that no notification tells. */
+/** How long to wait for a change that no notification reports. */
 const recheckMs = 1000;
 
 /** Reads a container's log. Throws CRI_LOG_UNREADABLE. */
@@ -31,7 +34,7 @@ export async function* followContainerLog(path: string, options: FollowLogOption
     let position = options.tail === undefined ? 0 : await tailPosition(file, options.tail);
     let rest: Buffer = Buffer.alloc(0);
     for (;;) {
-      // Asked before reading: what was written before the container ended is then read for certain.
+      // Checked before reading, so that everything written before the container ended is certainly read.
       const more = options.follow === true && options.signal?.aborted !== true && (await (options.isRunning?.() ?? true));
       const rotated = options.follow === true ? await successor(path, file) : undefined;
       for (;;) {
@@ -70,7 +73,7 @@ function* lines(block: Buffer): Generator<LogEntry> {
   }
 }
 
-/** Where the last `count` lines of the container begin: after the full entry before them. */
+/** Returns where the last `count` lines of the container begin: after the full entry before them. */
 async function tailPosition(file: FileHandle, count: number): Promise<number> {
   const { size } = await file.stat();
   if (count <= 0) return size;
@@ -82,11 +85,11 @@ async function tailPosition(file: FileHandle, count: number): Promise<number> {
     await file.read(block, 0, length, start - length);
     start -= length;
     rest = Buffer.concat([block, rest]);
-    // Each entry whose beginning is in sight, from the last one back.
+    // Each entry whose beginning has been read, from the last one backwards.
     for (let end = rest.lastIndexOf(newline); end >= 0;) {
       const before = end === 0 ? -1 : rest.lastIndexOf(newline, end - 1);
       if (before < 0 && start > 0) break;
-      // The last entry ends a line of the container even when it is partial: nothing follows.
+      // The last entry ends a line of the container even if it is partial, because nothing follows.
       if (full === 0 || !parseLogLine(rest.subarray(before + 1, end)).partial) full += 1;
       if (full > count) return start + end + 1;
       rest = rest.subarray(0, before + 1);
@@ -96,13 +99,13 @@ async function tailPosition(file: FileHandle, count: number): Promise<number> {
   return 0;
 }
 
-/** The file that now stands at `path`, when it is another one than `file`. */
+/** Returns the file that is now at `path`, if it is not `file`. */
 async function successor(path: string, file: FileHandle): Promise<FileHandle | undefined> {
   try {
     const [ours, now] = await Promise.all([file.stat(), stat(path)]);
     return ours.ino === now.ino && ours.dev === now.dev ? undefined : await open(path, 'r');
   } catch {
-    return undefined; // in the middle of a rotation: the next look will find it
+    return undefined; // in the middle of a rotation: the next check will find it
   }
 }
 

@@ -5,8 +5,10 @@ import type { Container } from './contract/contract.types.ts';
 import { resolveId } from './filters.ts';
 
 /**
- * The container that a user means by an id, the beginning of one, or a container name (the newest running one, else the newest).
- * Throws CRI_NO_SUCH_CONTAINER, or CRI_AMBIGUOUS_CONTAINER when several running containers of different pods have the name.
+ * Returns the container that a user means by an id, an id prefix, or a container name (the newest running
+ * container, or else the newest).
+ * Throws CRI_NO_SUCH_CONTAINER, or CRI_AMBIGUOUS_CONTAINER when several running containers of different pods
+ * have the name.
  */
 export async function findContainer(client: CriClient, nameOrId: string): Promise<Container> {
   const { containers } = await client.runtime.listContainers({});

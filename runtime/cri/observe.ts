@@ -1,17 +1,17 @@
 import type { PortcullisError } from '../../base/errors/index.ts';
 import type { PeerCredentials } from './peer.ts';
 
-/** A call as it begins. */
+/** A call when it begins. */
 export interface StartedCall {
   readonly rpc: string;
   /** `runtime.v1.RuntimeService`. */
   readonly service: string;
-  /** Nothing changes by it. */
+  /** The call changes nothing. */
   readonly readsOnly: boolean;
   readonly requestId: string;
-  /** Undefined when the connection is gone already. */
+  /** Undefined when the connection no longer exists. */
   readonly peer: PeerCredentials | undefined;
-  /** A header of the call as text; undefined when it is not there. */
+  /** Returns a header of the call as text. Undefined when the call has no such header. */
   readonly header: (name: string) => string | undefined;
 }
 
@@ -19,27 +19,27 @@ export interface CallOutcome {
   /** gRPC status code; 0 is OK. */
   readonly code: number;
   readonly failure?: PortcullisError;
-  /** Of a unary call that succeeded. */
+  /** The response of a successful unary call. */
   readonly response?: object;
   readonly milliseconds: number;
 }
 
-/** What an observer makes of one call. */
+/** An observer's callbacks for one call. */
 export interface ObservedCall {
-  /** With the decoded request, before the handler; a rejection refuses the call. */
+  /** Called with the decoded request, before the handler. A rejection refuses the call. */
   admit?(request: unknown): Promise<void>;
-  /** Runs the handler, as within a span. */
+  /** Runs the handler, for example within a span. */
   within?<T>(body: () => Promise<T>): Promise<T>;
-  /** Exactly once, whatever became of the call. Must not throw. */
+  /** Called exactly once, whatever the outcome of the call. Must not throw. */
   end(outcome: CallOutcome): void;
 }
 
-/** Sees every call: metrics, traces, audit. */
+/** Observes every call, for metrics, traces or audit. */
 export interface CallObserver {
   begin(call: StartedCall): ObservedCall;
 }
 
-/** Several observers as one; the first is the outermost. */
+/** Combines several observers into one. The first is the outermost. */
 export function observeAll(observers: readonly CallObserver[], call: StartedCall): Required<ObservedCall> {
   const observed = observers.map((observer) => observer.begin(call));
   return {

@@ -1,22 +1,30 @@
 import type { Socket } from 'node:net';
 import { peerCredentials } from '../../base/kernel/index.ts';
 
-/** SO_PEERCRED of a unix connection: who connected, as the kernel saw it then (unix(7)). */
+/**
+ * SO_PEERCRED of a unix connection: the process that connected, as the kernel saw it at that time (unix(7)).
+ */
 export interface PeerCredentials {
   readonly pid: number;
   readonly uid: number;
   readonly gid: number;
 }
 
-/** Who may speak to the endpoint beside uid 0. A connection is let in when its uid or its primary gid is listed. */
+/**
+ * Which users besides uid 0 may use the endpoint. A connection is accepted if its uid or its primary gid is
+ * listed.
+ */
 export interface PeerRule {
   readonly uids: readonly number[];
   readonly gids: readonly number[];
 }
 
-/** Undefined when the kernel can not say, as for a connection that is already gone: such a peer is refused. */
+/**
+ * Returns undefined when the kernel cannot identify the peer, for example when the connection no longer
+ * exists. Such a peer is refused.
+ */
 export function credentialsOf(socket: Socket): PeerCredentials | undefined {
-  // Node has no interface for SO_PEERCRED; the descriptor is on the handle.
+  // Node has no interface for SO_PEERCRED. The handle has the descriptor.
   const fd = (socket as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd;
   if (fd === undefined || fd < 0) return undefined;
   try {

@@ -19,20 +19,21 @@ export interface CriServerOptions {
   readonly runtimeService: Partial<RuntimeServiceHandlers>;
   readonly imageService: Partial<ImageServiceHandlers>;
   readonly log: Logger;
-  /** Who may connect beside root; the socket file belongs to the first gid. Default: nobody. */
+  /** Which users besides root may connect. The socket file belongs to the first gid. Default: none. */
   readonly peers?: PeerRule;
-  /** See every call, the first outermost. Default: none. */
+  /** Observe every call; the first is the outermost. Default: none. */
   readonly observers?: readonly CallObserver[];
 }
 
 export interface CriServer {
-  /** Refuses new calls, aborts those under way after `graceMs` (default 1,000) and removes the socket. */
+  /** Refuses new calls, aborts running calls after `graceMs` (default 1,000) and removes the socket. */
   close(options?: { readonly graceMs?: number }): Promise<void>;
 }
 
 /**
- * Serves both CRI services on a unix socket. Every RPC of the contract is registered; one without a handler answers UNIMPLEMENTED by name.
- * A handler's failure becomes a gRPC status (see status.ts) and never ends the process.
+ * Serves both CRI services on a unix socket. Every RPC of the contract is registered; an RPC without a
+ * handler answers UNIMPLEMENTED with its name. A handler's failure becomes a gRPC status (see status.ts) and
+ * never ends the process.
  * Throws CRI_SOCKET_IN_USE, CRI_SOCKET_OCCUPIED, CRI_SOCKET_PATH, CRI_SOCKET_LISTEN.
  */
 export async function createCriServer(options: CriServerOptions): Promise<CriServer> {
@@ -53,11 +54,12 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
 
   const server = new Server({
     ...messageLimits,
-    // Channelz keeps a record of every session: a known leak, and nobody reads it here.
+    // Channelz keeps a record of every session: a known leak, and no code reads it here.
     'grpc.enable_channelz': 0,
-    // A kubelet has some calls for each pod under way; more wait for these at the client.
+    // A kubelet has a few running calls for each pod. Further calls wait at the client.
     'grpc.max_concurrent_streams': 1_000,
-    // A kubelet's connection stays open for weeks; a peer that is gone is noticed by its socket, so pings are rare.
+    // A kubelet's connection stays open for weeks. Its socket shows when a peer has disconnected, so pings
+    // are rare.
     'grpc.keepalive_time_ms': 2 * 60 * 60 * 1000,
     'grpc.keepalive_timeout_ms': 20_000,
   });
@@ -87,7 +89,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     listener.close();
     injector.drain(graceMs);
     const ended = new AbortController();
-    // A call has ended before its answer has left: a drained connection closes once that is written.
+    // A call ends before its answer is written. A drained connection closes once the answer is written.
     const calls = Promise.allSettled(underWay).then(() => connections.allClosed().then(() => ended.abort()));
     await Promise.race([calls, sleep(graceMs, undefined, { signal: ended.signal }).catch(() => undefined)]);
     closing.abort();

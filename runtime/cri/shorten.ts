@@ -1,4 +1,4 @@
-/** Cuts to at most `bytes` of UTF-8, at a character. */
+/** Shortens a text to at most `bytes` of UTF-8, between two characters. */
 export function shorten(text: string, bytes: number): string {
   if (Buffer.byteLength(text) <= bytes) return text;
   const cut = Buffer.from(text)

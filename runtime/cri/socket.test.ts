@@ -13,7 +13,7 @@ import { createLogger } from '../../base/log/index.ts';
 import { createCriServer } from './server.ts';
 import type { CriServer } from './server.ts';
 
-// The socket of the endpoint: who reaches it, who is let in, and who it belongs to.
+// Tests the socket of the endpoint: which users can reach it, which are accepted, and who owns it.
 
 let folder: string;
 let socketPath: string;
@@ -43,7 +43,10 @@ async function failureOf(call: Promise<unknown>): Promise<PortcullisError> {
   return thrown;
 }
 
-/** Connects as a user and says what came of it: `served` (the server's HTTP/2 settings arrived), `closed` or an errno. */
+/**
+ * Connects as a user and returns the result: `served` (the server's HTTP/2 settings arrived), `closed` or an
+ * errno.
+ */
 async function connectAs(uid: number, gid: number): Promise<string> {
   const script = `process.setgroups([]); process.setgid(${gid}); process.setuid(${uid});
     const socket = require('node:net').connect(${JSON.stringify(socketPath)});

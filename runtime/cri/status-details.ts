@@ -10,7 +10,10 @@ export const detailsKey = 'grpc-status-details-bin';
 const errorDomain = 'portcullis.dev';
 const errorInfoType = 'type.googleapis.com/google.rpc.ErrorInfo';
 const longestValue = 2 * 1024;
-/** With the message, three bytes a byte in its header, all must fit into the 64 KiB that nghttp2 allows. */
+/**
+ * In a header the message takes up to three bytes per byte. Both together must fit into the 64 KiB that
+ * nghttp2 allows.
+ */
 const largestMetadata = 16 * 1024;
 
 interface Status {
@@ -38,8 +41,9 @@ const statusCodec = codec<Status>('Status');
 const errorInfoCodec = codec<ErrorInfo>('ErrorInfo');
 
 /**
- * `google.rpc.Status` with one ErrorInfo: the reason is the stable code; metadata holds the failure's parts, the id of the request and the details.
- * Clients in Go show this message instead of grpc-message, and ignore it all when `code` is not the status code.
+ * Encodes `google.rpc.Status` with one ErrorInfo: the reason is the stable code, and metadata contains the
+ * failure's parts, the id of the request and the details. Go clients show this message instead of
+ * grpc-message, and ignore all of it when `code` is not the status code.
  */
 export function encodeDetails(code: number, message: string, error: PortcullisError, requestId: string): Buffer {
   const { kind, attempted, on, why, fix, prefix, details } = error.failure;
@@ -57,7 +61,10 @@ export function encodeDetails(code: number, message: string, error: PortcullisEr
   return statusCodec.encode({ code, message, details: [{ typeUrl: errorInfoType, value: info }] });
 }
 
-/** The failure that {@link encodeDetails} wrote, its details as strings; undefined for details of others. */
+/**
+ * Returns the failure that {@link encodeDetails} wrote, with its details as strings. Undefined for details
+ * from other servers.
+ */
 export function decodeDetails(bytes: Uint8Array): PortcullisError | undefined {
   let info: ErrorInfo | undefined;
   try {

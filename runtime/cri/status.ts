@@ -7,7 +7,10 @@ import { storageFailure } from '../../base/storage/index.ts';
 import { shorten } from './shorten.ts';
 import { detailsKey, encodeDetails } from './status-details.ts';
 
-/** Which gRPC status a kind of failure has on the wire (grpc.io, "Status codes"). `undecided` may be retried, `denied` may not. */
+/**
+ * The gRPC status for each kind of failure (grpc.io, "Status codes"). `undecided` may be retried, `denied`
+ * may not.
+ */
 const statusOfKind: Readonly<Record<ErrorKind, grpcStatus>> = {
   invalid: grpcStatus.INVALID_ARGUMENT,
   'not-found': grpcStatus.NOT_FOUND,
@@ -25,17 +28,19 @@ const statusOfKind: Readonly<Record<ErrorKind, grpcStatus>> = {
 };
 
 /**
- * HTTP/2 peers bound the size of trailers (nghttp2: 64 KiB, of which grpc-message may take three bytes a byte); a status is cut to fit.
- * The whole reason of a verdict is in the verdict log.
+ * HTTP/2 peers limit the size of trailers (nghttp2: 64 KiB, of which grpc-message may take three bytes per
+ * byte), so a status is shortened to fit. The verdict log has the whole reason of a verdict.
  */
 const longestMessage = 8 * 1024;
 
 /**
- * The failure of one RPC as the client gets it: status code, message and `google.rpc.Status` details.
+ * Returns the failure of one RPC as the client receives it: status code, message and `google.rpc.Status`
+ * details.
  *
- * A kubelet knows `SignatureValidationFailed` and `RegistryUnavailable` by the beginning of PullImage's message, but it takes the
- * message out of the status only when its code is UNKNOWN (cri-client, remote_image.go; kubelet, image_manager.go, evalCRIPullErr).
- * The true kind is in the details then.
+ * A kubelet recognizes `SignatureValidationFailed` and `RegistryUnavailable` by the beginning of PullImage's
+ * message, but it takes the message from the status only when the code is UNKNOWN (cri-client,
+ * remote_image.go; kubelet, image_manager.go, evalCRIPullErr). In that case the details contain the true
+ * kind.
  */
 export function toStatus(error: PortcullisError, rpc: string, requestId: string): Partial<StatusObject> {
   const forKubelet = rpc === 'PullImage' && error.failure.prefix !== undefined;
@@ -46,12 +51,15 @@ export function toStatus(error: PortcullisError, rpc: string, requestId: string)
   return { code, details: message, metadata };
 }
 
-/** What a node without room, or with a disk that fails, answers to any call of a file. */
+/** Errors of any file call on a node without disk space, or with a failing disk. */
 const ofDisk = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO'];
-/** What a node answers that is short of something else, or that uses it now. */
+/** Errors of a node that lacks another resource, or whose resource is in use. */
 const ofNode = ['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'EBUSY'];
 
-/** A call of node:fs that failed by the state of the node, not by what was asked for. Any other is a fault of ours. */
+/**
+ * Returns the failure of a node:fs call that was caused by the state of the node, not by the request. Any
+ * other failure is a bug in the daemon.
+ */
 function nodeFailure(thrown: unknown, rpc: string): PortcullisError | undefined {
   if (!(thrown instanceof Error) || !('syscall' in thrown) || !('code' in thrown)) return undefined;
   const { code, syscall } = thrown;
@@ -61,7 +69,10 @@ function nodeFailure(thrown: unknown, rpc: string): PortcullisError | undefined 
   return ofNode.includes(code) ? kernelError(code, syscall, on) : undefined;
 }
 
-/** Any thrown value as a {@link PortcullisError}: a node that is short of something is named; what else is no such error is a fault of ours, CRI_INTERNAL. */
+/**
+ * Converts any thrown value to a {@link PortcullisError}. A shortage of the node is named. Any other value
+ * that is not a PortcullisError is a bug in the daemon, CRI_INTERNAL.
+ */
 export function asFailure(thrown: unknown, rpc: string): PortcullisError {
   if (isPortcullisError(thrown)) return thrown;
   const failure = nodeFailure(thrown, rpc);
@@ -77,7 +88,7 @@ export function asFailure(thrown: unknown, rpc: string): PortcullisError {
   });
 }
 
-/** The kind that a status code of another server most likely means. */
+/** Returns the most likely kind for a status code of another server. */
 export function kindOfStatus(code: number): ErrorKind {
   for (const [kind, status] of Object.entries(statusOfKind)) {
     if (Number(status) === code && kind !== 'undecided') return kind as ErrorKind;

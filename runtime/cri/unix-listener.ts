@@ -10,7 +10,7 @@ import { makeFolderSync } from '../../base/storage/index.ts';
 const longestPath = 107;
 
 export interface UnixListener {
-  /** Stops accepting and removes the socket file, if it is still the one that was made here. */
+  /** Stops accepting and removes the socket file, if it is still the one that this listener created. */
   close(): void;
 }
 
@@ -20,22 +20,26 @@ export interface UnixListenerOptions {
 }
 
 /**
- * Listens on a unix socket of mode 0660, owned by root and `group`. A socket file that nobody listens on is replaced.
- * Throws CRI_SOCKET_IN_USE, CRI_SOCKET_OCCUPIED (another sort of file), CRI_SOCKET_PATH or CRI_SOCKET_LISTEN.
+ * Listens on a unix socket with mode 0660, owned by root and `group`. Replaces a socket file without a
+ * listener.
+ * Throws CRI_SOCKET_IN_USE, CRI_SOCKET_OCCUPIED (another type of file), CRI_SOCKET_PATH or CRI_SOCKET_LISTEN.
  */
 export function listenUnix(path: string, { group, onConnection }: UnixListenerOptions): Promise<UnixListener> {
   return listenAt(path, group, async () => {
     const server = createServer(onConnection);
     await bind(server, path);
     return (isOurs) => {
-      // libuv unlinks by name when it closes; a successor's socket under the same name must stay.
+      // libuv unlinks by name when it closes, but a successor's socket with the same name must stay.
       if (isOurs) server.close();
       else server.unref();
     };
   });
 }
 
-/** As {@link listenUnix}, with its listening descriptor instead of connections: for whoever accepts them elsewhere. It is closed with the listener. */
+/**
+ * Like {@link listenUnix}, but returns its listening descriptor instead of connections, for code that accepts
+ * them elsewhere. The descriptor is closed with the listener.
+ */
 export async function openUnixSocket(path: string, group: number): Promise<UnixListener & { readonly fd: number }> {
   let fd = -1;
   const listener = await listenAt(path, group, () => {
@@ -45,7 +49,11 @@ export async function openUnixSocket(path: string, group: number): Promise<UnixL
   return { ...listener, fd };
 }
 
-/** @param listen gives what ends it, told whether the socket file is still the one that it made */
+/**
+ * Listens at a path.
+ * @param listen returns the function that ends it, which is told whether the socket file is still the one
+ * that it created
+ */
 async function listenAt(path: string, group: number, listen: () => Promise<(isOurs: boolean) => void>): Promise<UnixListener> {
   if (!path.startsWith('/') || Buffer.byteLength(path) > longestPath) {
     throw failure(
@@ -82,7 +90,7 @@ function bind(server: Server, path: string): Promise<void> {
     unseen(() =>
       server.listen(path, () => {
         server.off('error', reject);
-        // An accept that failed: whoever came is gone, and without a listener the process would be, too.
+        // A failed accept: the client is lost. Without a listener the process would end, too.
         server.on('error', () => undefined);
         resolve();
       }),
@@ -90,7 +98,10 @@ function bind(server: Server, path: string): Promise<void> {
   });
 }
 
-/** The bind happens inside `listen`: with this umask the socket is never open to others, not even for a moment. */
+/**
+ * The bind happens inside `listen`. With this umask, other users can never access the socket, not even for a
+ * moment.
+ */
 function unseen<T>(listen: () => T): T {
   const before = process.umask(0o177);
   try {
@@ -112,9 +123,9 @@ async function clearStale(path: string): Promise<void> {
 }
 
 /**
- * Looks whether somebody listens at the path, and changes nothing.
- * @returns whether a socket file without a listener is there
- * @throws CRI_SOCKET_IN_USE · CRI_SOCKET_OCCUPIED (another sort of file)
+ * Checks whether a process listens at the path. Changes nothing.
+ * @returns whether a socket file without a listener exists
+ * @throws CRI_SOCKET_IN_USE · CRI_SOCKET_OCCUPIED (another type of file)
  */
 export async function refuseListener(path: string): Promise<boolean> {
   const found = lstatSync(path, { throwIfNoEntry: false });
@@ -134,7 +145,7 @@ export async function refuseListener(path: string): Promise<boolean> {
   throw failure('CRI_SOCKET_IN_USE', 'already-exists', path, 'another process listens there', 'stop it or give another path with --socket');
 }
 
-/** The errno of a connection attempt, or undefined when it was accepted. */
+/** Returns the errno of a connection attempt, or undefined when it was accepted. */
 function probe(path: string): Promise<string | undefined> {
   return new Promise((resolve) => {
     const socket = connect(path);

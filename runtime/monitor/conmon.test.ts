@@ -47,7 +47,7 @@ test('a monitor that cannot be started for want of descriptors leaves none open'
   }
 });
 
-/** A conmon of which `script` is the runtime, in a folder of its own. */
+/** Starts a conmon in its own folder, with `script` as its runtime. */
 async function monitorOf(t: TestContext, script: string) {
   const [reactor, kernel] = [await startReactor(), await startKernelWorker()];
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-conmon-'));

@@ -11,9 +11,9 @@ import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import { endProcessesWithArgument } from './processes.ts';
 
 export interface MonitorFolders {
-  /** Exit codes are kept here, on disk: one file a container, named by its id. */
+  /** Where exit codes are kept on disk: one file per container, named by its id. */
   readonly exits: string;
-  /** Short path: attach sockets are reached through it, and a socket path has 107 bytes. */
+  /** A short path: attach sockets are reached through it, and a socket path has at most 107 bytes. */
   readonly attach: string;
 }
 
@@ -22,20 +22,26 @@ export interface MonitoredContainer {
   readonly monitor: ProcessIdentity;
 }
 
-/** Where conmon writes the exit code first, in the bundle: conmon 2.1, src/conmon.c, `--persist-dir`. */
+/**
+ * The file to which conmon writes the exit code first, in the bundle: conmon 2.1, src/conmon.c,
+ * `--persist-dir`.
+ */
 export const firstExitFile = 'exit';
 
 const createTimeoutMs = 120_000;
-/** How often a conmon that does not answer is looked at, and how often in a row it must wait for a runtime that has ended. */
+/**
+ * How often a conmon that does not answer is checked, and how often in a row it must be found waiting for a
+ * runtime that has ended.
+ */
 const lookMs = 1_000;
 const looks = 3;
 const SIGKILL = 9;
-/** conmon's descriptor at which it waits for the word to begin. */
+/** conmon's descriptor at which it waits for the start signal. */
 const startPipe = 4;
-/** The descriptor of a null device that it hands on to the runtime. */
+/** The descriptor of a null device that it passes on to the runtime. */
 const nullDevice = 5;
 
-/** A container that conmon is to hold. */
+/** A container that conmon will monitor. */
 export interface MonitorInput {
   readonly startProgram: StartProgram;
   /** Absolute path. */
@@ -45,30 +51,37 @@ export interface MonitorInput {
   /** Must exist. */
   readonly bundle: string;
   readonly folders: MonitorFolders;
-  /** Absolute; its folder must exist. Empty keeps no log. */
+  /** Absolute; its folder must exist. Empty: no log is kept. */
   readonly logPath: string;
   readonly terminal: boolean;
   readonly stdin: boolean;
-  /** Whether input ends with the first client that ends its own (cri-api ContainerConfig.stdin_once). */
+  /**
+   * Whether input ends with the first client that ends its own input (cri-api ContainerConfig.stdin_once).
+   */
   readonly stdinOnce: boolean;
-  /** The runtime's `create` asks systemd for the cgroup; its other commands know that from their own state. */
+  /**
+   * The runtime's `create` asks systemd for the cgroup. Its other commands know that from their own state.
+   */
   readonly systemdCgroup: boolean;
 }
 
 /** A conmon that has opened its log and waits. */
 export interface WaitingMonitor {
   /**
-   * Lets it run the runtime's `create`, for which the bundle must be complete; it stays. Resolves when the first process exists and waits for its start.
-   * @throws PortcullisError RUNTIME_CREATE_FAILED with what the runtime said (kind `precondition`: another attempt would fail, too), RUNTIME_MONITOR_FAILED
+   * Lets conmon run the runtime's `create`, for which the bundle must be complete. conmon keeps running.
+   * Resolves when the first process exists and waits for its start.
+   * @throws PortcullisError RUNTIME_CREATE_FAILED with the runtime's message (kind `precondition`: another
+   * attempt would fail, too), RUNTIME_MONITOR_FAILED
    */
   create(): Promise<MonitoredContainer>;
-  /** Ends it before that: it has made nothing but its log. */
+  /** Ends conmon before that. It has created nothing but its log. */
   abandon(): Promise<void>;
 }
 
 /**
- * Starts conmon, which waits for the word to create the container, so that it starts beside the preparation of the bundle. Should this
- * process end first, conmon goes on by itself: the intent must be durable, and the next start ends it by the id among its arguments.
+ * Starts conmon, which waits for the signal to create the container, so that it starts while the bundle is
+ * prepared. If this process ends first, conmon continues by itself. Therefore the intent must be durable, and
+ * the next start ends conmon by the id among its arguments.
  * @throws PortcullisError RUNTIME_MONITOR_FAILED
  */
 export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor> {
@@ -78,11 +91,13 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
   let child: Child;
   try {
     device = openNullDevice();
-    // cwd: conmon leaves its `oom` mark in its working folder. Standard streams must be nobody's pipe: conmon outlives us.
+    // cwd: conmon leaves its `oom` mark in its working folder. Its standard streams must not be pipes of this
+    // process, because conmon outlives it.
     child = await input.startProgram({
       path: input.conmon,
       argv: ['conmon', ...argumentsFor(input)],
-      // Without a locale conmon refuses every argument that is not ASCII, such as a log's path; this part of one is enough.
+      // Without a locale conmon refuses every argument that is not ASCII, such as a log's path. LC_CTYPE
+      // alone is enough.
       env: { PATH: process.env['PATH'], LC_CTYPE: 'C.UTF-8', _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: String(startPipe) },
       cwd: bundle,
       descriptors: [device, device, device, report.write, gate.read, device],
@@ -101,7 +116,7 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
       try {
         writeFd(gate.write, Buffer.alloc(1));
       } catch {
-        // It has ended; what it reported says why.
+        // It has ended; its report says why.
       } finally {
         closeFd(gate.write);
       }
@@ -124,7 +139,10 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
 
 const monitorPidFile = 'monitor.pid';
 
-/** Undefined where it has ended, or the process that starts it was killed before it could write the file. */
+/**
+ * Returns undefined if it has ended, or if the process that starts it was killed before it could write the
+ * file.
+ */
 function monitorIn(bundle: string): ProcessIdentity | undefined {
   try {
     return processIdentity(Number(readFileSync(join(bundle, monitorPidFile), 'utf8')));
@@ -138,10 +156,11 @@ function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput):
   return [
     ...['--cid', id, '--cuuid', id.slice(0, 16), '--name', id.slice(0, 16), '--bundle', bundle],
     ...runtimeArguments(handler, input),
-    // First into the bundle, whose file system is another one than that of the exits as a rule: the code is not lost where that one is full.
+    // First into the bundle, which is usually on another file system than the exits: a full file system of
+    // exits does not lose the code.
     ...['--persist-dir', bundle, '--exit-dir', folders.exits, '--socket-dir-path', folders.attach],
     ...['--conmon-pidfile', join(bundle, monitorPidFile), '--container-pidfile', join(bundle, 'init.pid')],
-    // Its own rotation throws the old log away: a kubelet rotates, and asks for a reopen.
+    // conmon's own rotation discards the old log. A kubelet rotates, and asks for a reopen.
     ...['--log-path', input.logPath === '' ? 'none' : `k8s-file:${input.logPath}`, '--log-level', 'error'],
     ...(input.terminal ? ['--terminal'] : []),
     ...(input.stdin ? ['--stdin'] : []),
@@ -151,9 +170,10 @@ function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput):
 }
 
 /**
- * Where a container has no input, conmon opens the machine's /dev/null as a runtime's standard input, and with a terminal as its standard output, too. crun
- * gives them to the root of a user namespace, and without one leaves them to a container whose root may change their mode, for the whole machine; runc opens
- * the container's own in their place. So crun begins with ours (docs/decisions/0077).
+ * Without input, conmon opens the machine's /dev/null as a runtime's standard input, and with a terminal also
+ * as its standard output. crun makes the root of a user namespace the owner of these files. Without a user
+ * namespace, it passes them to a container whose root may change their mode for the whole machine. runc opens
+ * the container's own null device instead. Therefore crun starts with our null device (docs/decisions/0077).
  */
 function runtimeArguments(
   { kind, program, globalArgs }: RuntimeHandler,
@@ -166,7 +186,7 @@ function runtimeArguments(
   return ['--runtime', first, ...more.flatMap((arg) => ['--runtime-arg', arg])];
 }
 
-/** conmon writes one line of JSON: the pid, or -1 with the runtime's own words. */
+/** Reads conmon's report: one line of JSON with the pid, or -1 with the runtime's own message. */
 async function hear(fd: number, child: Child, input: MonitorInput): Promise<{ readonly pid: number; readonly message: string }> {
   const { id } = input;
   const seen: { waiting: number; ending?: Promise<void> } = { waiting: 0 };
@@ -187,7 +207,7 @@ async function hear(fd: number, child: Child, input: MonitorInput): Promise<{ re
       text += chunk as string;
       if (!text.includes('\n')) continue;
       const line = parseJson(text.slice(0, text.indexOf('\n'))) as { pid?: number; data?: number; message?: string };
-      // The process that we started writes the pid file of the one that stays, and ends.
+      // The process that was started here writes the pid file of the process that stays, and ends.
       await child.exited;
       return { pid: line.pid ?? line.data ?? -1, message: line.message ?? '' };
     }
@@ -205,8 +225,9 @@ async function hear(fd: number, child: Child, input: MonitorInput): Promise<{ re
 const readCall: Readonly<Record<string, string>> = { x64: '0', arm64: '63' };
 
 /**
- * Whether conmon reads the last words of a runtime that has ended. Where the runtime was killed (OOM), a process that it had begun may hold the
- * other end of that pipe, and wait for the runtime for as long as it lives.
+ * Reports whether conmon reads the last message of a runtime that has ended. If the runtime was killed (OOM),
+ * a process that it had started may hold the other end of that pipe, and wait for the runtime for as long as
+ * it lives.
  */
 function waitsForWords(pidFile: string): boolean {
   try {
@@ -214,18 +235,19 @@ function waitsForWords(pidFile: string): boolean {
     const [call, fd] = readFileSync(`/proc/${pid}/syscall`, 'utf8').split(' ');
     return call === readCall[process.arch] && Number(fd) !== startPipe;
   } catch {
-    // It has not come so far, has ended, or cannot be looked at: the time limit holds.
+    // It has not got that far, has ended, or cannot be inspected: the time limit applies.
     return false;
   }
 }
 
-/** What the C library and Go call a node that is short of something: another attempt may succeed. */
+/** Messages of the C library and Go about a node that lacks a resource. Another attempt may succeed. */
 const scarcity =
   /resource temporarily unavailable|cannot allocate memory|no space left on device|disk quota exceeded|too many open files|device or resource busy|input\/output error/i;
 
 /**
- * What the runtime said of a container that it did not make. Mostly the request's doing: a program that is not in the image, a limit that the
- * kernel does not take. Kind `precondition` then, and `exhausted` where the node was short of something.
+ * Returns the error for a container that the runtime did not create, with the runtime's message. The request
+ * is usually the cause: a program that is not in the image, or a limit that the kernel does not accept. The
+ * kind is then `precondition`, and `exhausted` if the node lacked a resource.
  */
 function refused(id: string, runtime: string, message: string): PortcullisError {
   const said = message.trim().slice(0, 2_000);

@@ -14,16 +14,17 @@ export interface Exit {
   readonly code: number;
   /** Nanoseconds since 1970, decimal. */
   readonly finishedAt: string;
-  /** False when the monitor died and the code was learned elsewhere, or not at all (255). */
+  /** False when the monitor died and the code came from elsewhere, or is unknown (255). */
   readonly fromMonitor: boolean;
 }
 
 export interface ExitWatch {
-  /** Where monitors write exits: a file each, named by the container's id. */
+  /** Where monitors write exits: one file per container, named by its id. */
   readonly folder: string;
   /**
-   * Tells the exit once, also one that happened before. The returned function stops the watch.
-   * @param monitorLost called once when the monitor ends, or has ended, while the first process lives: nobody keeps its output any more
+   * Reports the exit once, even if it happened before. The returned function stops the watch.
+   * @param monitorLost called once when the monitor ends, or has ended, while the first process lives: the
+   * container's output is lost from then on
    */
   watchContainer(
     id: string,
@@ -31,26 +32,34 @@ export interface ExitWatch {
     tell: (exit: Exit) => void,
     monitorLost: () => void,
   ): () => void;
-  /** The exit that the monitor left on disk, if any. Throws when that cannot be read, as without free descriptors. */
+  /**
+   * Returns the exit that the monitor left on disk, if any. Throws when it cannot be read, for example
+   * without free descriptors.
+   */
   recorded(id: string): Promise<Exit | undefined>;
-  /** Drops the file: only after the exit is in the durable record. */
+  /** Removes the file. Call this only after the exit is in the durable record. */
   forget(id: string): Promise<void>;
   close(): void;
 }
 
-/** After the first process is gone, how long its monitor may take to drain its output and write the code. */
+/**
+ * How long the monitor may take, after the end of the first process, to drain its output and write the code.
+ */
 const monitorGraceMs = 5_000;
 
-/** How long a process that has ended may stay unreaped where it was left to process 1, which need not be an init. */
+/** How long an ended process may stay unreaped if its parent is process 1, which may not be an init. */
 const reaperGraceMs = 10_000;
 
 /**
- * Watches a folder of exit files (written by conmon: temporary file and rename) and the processes themselves, by pidfd,
- * so that the death of a monitor is noticed too.
+ * Watches a folder of exit files (written by conmon: temporary file and rename) and the processes themselves,
+ * by pidfd, so that the death of a monitor is noticed too.
  */
 export async function openExitWatch(input: {
   readonly folder: string;
-  /** In it the monitor writes the exit first. That file counts where the folder has none, as on a full disk. */
+  /**
+   * The folder in which the monitor writes the exit first. That file counts if `folder` has none, for example
+   * on a full disk.
+   */
   readonly bundle: (id: string) => string;
   readonly reactor: Reactor;
 }): Promise<ExitWatch> {
@@ -96,20 +105,20 @@ export async function openExitWatch(input: {
         if (exit !== undefined) conclude(exit);
         return exit !== undefined;
       };
-      // What cannot be read now is read after the end of the first process, as long as it takes.
+      // An exit that cannot be read now is read after the end of the first process, however long that takes.
       const lookOnce = (): void => void look().catch(() => undefined);
       waiting.set(id, lookOnce);
-      /** Whether the exit was told: the file came, or nobody waits any more. */
+      /** Reports whether the exit was reported: the file exists, or no caller waits any more. */
       const isTold = async (): Promise<boolean> => {
         const deadline = performance.now() + monitorGraceMs;
         while (!isOver()) {
           try {
-            // In this order: the monitor's last act is the file.
+            // The order matters: writing the file is the monitor's last action.
             const isLast = !sameProcess(processes.monitor) || performance.now() > deadline;
             if (await look()) return true;
             if (isLast) return isOver();
           } catch {
-            // Neither the file nor the monitor could be looked at, which says nothing of either.
+            // Neither the file nor the monitor could be inspected, which says nothing about either.
           }
           await pause(50);
         }
@@ -117,7 +126,8 @@ export async function openExitWatch(input: {
       };
       const afterInit = async (pidfd: number | undefined): Promise<void> => {
         if (await isTold()) return;
-        // The kernel tells the code once somebody has reaped the process: an init within moments, process 1 of a container when it looks.
+        // The kernel provides the code once the process has been reaped: an init does so within moments,
+        // process 1 of a container when it checks.
         const deadline = performance.now() + reaperGraceMs;
         let known = exitCodeOf(pidfd);
         while (known === 'not yet' && performance.now() < deadline) {
@@ -135,7 +145,7 @@ export async function openExitWatch(input: {
       const afterMonitor = async (): Promise<void> => {
         while (!isOver()) {
           try {
-            // A monitor ends after the first process in the ordinary case: its exit is about to be reported.
+            // Normally a monitor ends after the first process: its exit is about to be reported.
             if (sameProcess(processes.init) && !(await look()) && !isOver()) monitorLost();
             return;
           } catch {
@@ -153,7 +163,8 @@ export async function openExitWatch(input: {
       return finish;
     },
     forget: async (id) => {
-      // A monitor that was killed while it wrote leaves a file of the name that glib makes for g_file_set_contents: the exit's, and six letters.
+      // A monitor that was killed while writing leaves a file with the name that glib creates for
+      // g_file_set_contents: the exit's name and six letters.
       const isOfId = (name: string): boolean => name === id || name.startsWith(`${id}.`);
       for (const name of (await readdir(folder)).filter(isOfId)) await rm(join(folder, name), { force: true });
     },
@@ -161,14 +172,14 @@ export async function openExitWatch(input: {
   };
 }
 
-/** Undefined: this kernel does not tell it. */
+/** Undefined: this kernel does not provide the code. */
 function exitCodeOf(pidfd: number | undefined): number | 'not yet' | undefined {
   if (pidfd === undefined) return undefined;
   try {
     const info = pidfdInfo(pidfd);
     return info === undefined ? undefined : (info.exitCode ?? 'not yet');
   } catch {
-    // Some kernels answer ESRCH for a process that was reaped: nobody knows its code then.
+    // Some kernels answer ESRCH for a process that was reaped. Its code is then unknown.
     return undefined;
   }
 }

@@ -8,20 +8,21 @@ import type { CgroupMounts } from '../oci/cgroups.ts';
 import { runsSystemd } from '../oci/cgroup-place.ts';
 import { runCommand } from '../oci/command.ts';
 
-/** All monitors of the machine share it. It ends by itself with the last of them. */
+/** All monitors of the machine share this scope. It ends by itself with the last of them. */
 const scope = 'portcullis-monitors.scope';
 const slice = 'system.slice';
 const busctl = '/usr/bin/busctl';
 const manager = ['call', 'org.freedesktop.systemd1', '/org/freedesktop/systemd1', 'org.freedesktop.systemd1.Manager'];
 
-/** Takes a monitor out of the daemon's cgroup, in the background. */
+/** Moves a monitor out of the daemon's cgroup, in the background. */
 export type AdoptMonitor = (pid: number) => void;
 
 /**
- * A monitor starts in the daemon's cgroup. Where that is a service of systemd, stopping the service may kill all that is in it, and with
- * a monitor goes its container's exit code: there each monitor is moved to a scope of their own once its container is created.
- * Elsewhere nobody ends the daemon by its cgroup, and nothing is done. A move that fails is logged: the monitor then stays where it is,
- * which a unit with KillMode=process allows.
+ * Creates the function that moves monitors. A monitor starts in the daemon's cgroup. If that is a service of
+ * systemd, stopping the service may kill every process in it, and with a monitor its container's exit code is
+ * lost. There each monitor is moved to a separate scope once its container is created. Elsewhere no program
+ * ends the daemon by its cgroup, and nothing is done. A failed move is logged: the monitor then stays where
+ * it is, which is safe in a unit with KillMode=process.
  * Source: org.freedesktop.systemd1(5), StartTransientUnit, AttachProcessesToUnit.
  * @param ownCgroups the text of /proc/self/cgroup
  */
@@ -38,7 +39,8 @@ export function openMonitorScope(parts: {
     if (exitCode !== 0) throw new Error(stderr.trim());
   };
   const attach = (pid: number): Promise<void> =>
-    // Version 2 has one folder, which systemd has handed over; in version 1 systemd itself knows in which hierarchies it counts.
+    // Version 2 has one folder, which systemd has delegated. In version 1 systemd itself knows which
+    // hierarchies it uses.
     mounts.version === 2
       ? writeFile(join(mounts.roots[0] ?? '', slice, scope, 'cgroup.procs'), String(pid), { flag: 'r+' })
       : call('AttachProcessesToUnit', 'ssau', scope, '', '1', String(pid));
@@ -67,7 +69,10 @@ export function openMonitorScope(parts: {
   };
 }
 
-/** Whether the cgroup that systemd knows us by is a service, or lies in one (proc_pid_cgroup: `ID:CONTROLLERS:PATH`). */
+/**
+ * Reports whether the daemon's cgroup, as systemd knows it, is a service or lies in one (proc_pid_cgroup:
+ * `ID:CONTROLLERS:PATH`).
+ */
 export function isService(ownCgroups: string): boolean {
   return ownCgroups.split('\n').some((line) => /^(0:|\d+:name=systemd):.*\.service(\/|$)/.test(line));
 }

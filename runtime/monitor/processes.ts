@@ -7,8 +7,9 @@ import type { Reactor } from '../../base/reactor/index.ts';
 const SIGKILL = 9;
 
 /**
- * A pidfd of that very process: it is looked at after opening, since the pid may have been reused before. Undefined when it is gone.
- * @throws PortcullisError when it cannot be found out or opened, as without free descriptors
+ * Returns a pidfd of exactly this process. The process is checked after opening, because the pid may have
+ * been reused before. Undefined when it no longer exists.
+ * @throws PortcullisError when it cannot be determined or opened, for example without free descriptors
  */
 export function openProcess(identity: ProcessIdentity): number | undefined {
   if (identity.bootId !== currentBootId()) return undefined;
@@ -16,7 +17,7 @@ export function openProcess(identity: ProcessIdentity): number | undefined {
   try {
     pidfd = pidfdOpen(identity.pid);
   } catch (cause) {
-    // Also of a thread that has the pid now, which the kernel refuses by other numbers (pidfd_open(2)).
+    // Also if a thread has the pid now, which the kernel refuses with other error numbers (pidfd_open(2)).
     if (isErrno(cause, 'ESRCH') || !sameProcess(identity)) return undefined;
     throw cause;
   }
@@ -30,8 +31,9 @@ export function openProcess(identity: ProcessIdentity): number | undefined {
 }
 
 /**
- * By pidfd, so that a reused pid is never hit. A process that is gone needs no signal.
- * @throws PortcullisError when the signal cannot be sent, as without free descriptors
+ * Sends a signal by pidfd, so that it never reaches another process with a reused pid. A process that no
+ * longer exists needs no signal.
+ * @throws PortcullisError when the signal cannot be sent, for example without free descriptors
  */
 export function signalProcess(identity: ProcessIdentity | undefined, signal: number): void {
   const pidfd = identity === undefined ? undefined : openProcess(identity);
@@ -43,7 +45,7 @@ export function signalProcess(identity: ProcessIdentity | undefined, signal: num
   }
 }
 
-/** To the process behind a pidfd, unless it has ended. */
+/** Sends a signal to the process behind a pidfd, unless it has ended. */
 export function signalOpened(pidfd: number, signal: number): void {
   try {
     pidfdSendSignal(pidfd, signal);
@@ -56,9 +58,10 @@ export function signalOpened(pidfd: number, signal: number): void {
 const lookAgainMs = 200;
 
 /**
- * Opens a process, and tells its end once, also one that happened before; without free descriptors it is tried until it can be opened.
- * The returned function stops the watch.
- * @param tell is given the pidfd, which stays open until the watch is stopped; undefined when the process was gone before
+ * Opens a process, and reports its end once, even if it happened before. Without free descriptors it retries
+ * until the process can be opened. The returned function stops the watch.
+ * @param tell receives the pidfd, which stays open until the watch is stopped; undefined when the process no
+ * longer existed
  */
 export function watchEnd(
   reactor: Pick<Reactor, 'onExit'>,
@@ -95,7 +98,7 @@ export function watchEnd(
   };
 }
 
-/** Tells the end of a process once, also one that happened before. The returned function stops the watch. */
+/** Reports the end of a process once, even if it happened before. The returned function stops the watch. */
 export function watchProcess(reactor: Pick<Reactor, 'onExit'>, identity: ProcessIdentity, tell: () => void): () => void {
   const stop = watchEnd(reactor, identity, () => {
     stop();
@@ -104,7 +107,7 @@ export function watchProcess(reactor: Pick<Reactor, 'onExit'>, identity: Process
   return stop;
 }
 
-/** Every other process with exactly this argument. */
+/** Returns every other process with exactly this argument. */
 export function processesWithArgument(argument: string): ProcessIdentity[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
@@ -112,7 +115,8 @@ export function processesWithArgument(argument: string): ProcessIdentity[] {
       try {
         return readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0').includes(argument) ? [processIdentity(Number(name))] : [];
       } catch (cause) {
-        // Ours can be read; of another's nothing need be known. What says nothing of the process is an error.
+        // Our own processes can be read, and processes of other users are irrelevant. An error that says
+        // nothing about the process is thrown.
         if (meansGone(cause) || isDenied(cause)) return [];
         throw cause;
       }
@@ -120,7 +124,10 @@ export function processesWithArgument(argument: string): ProcessIdentity[] {
     .filter((identity) => identity !== undefined);
 }
 
-/** Kills every other process with exactly this argument, and those that they start meanwhile, until none is left or a second has passed. */
+/**
+ * Kills every other process with exactly this argument, and the processes that they start meanwhile, until
+ * none is left or a second has passed.
+ */
 export async function endProcessesWithArgument(argument: string): Promise<void> {
   for (let attempt = 0; attempt < 100; attempt += 1) {
     const found = processesWithArgument(argument);

@@ -9,7 +9,10 @@ import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { openServiceManager, watchdogPeriodMs } from './service-manager.ts';
 
-/** Binds the address as systemd does and prints each datagram as a JSON line: Node has no unix datagrams. */
+/**
+ * Binds the address as systemd does and prints each datagram as a JSON line, because Node has no unix
+ * datagrams.
+ */
 const listener = `import json,socket,sys
 s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM); s.bind(sys.argv[1].replace('@','\\0',1)); print('"bound"',flush=True)
 while True: print(json.dumps(s.recv(65536).decode()),flush=True)`;
@@ -49,7 +52,7 @@ describe('the service manager is told', () => {
       const manager = openServiceManager({ environment, pid: 17, healthy: well, log });
       manager.ready();
       assert.equal((await heard.next()).value, 'READY=1\nSTATUS=serving CRI v1\nMAINPID=17');
-      // The timer of an idle daemon keeps no process alive, this test does.
+      // The timer of an idle daemon does not keep the process alive, so this test does.
       const alive = setInterval(() => undefined, 1000);
       assert.equal((await heard.next()).value, 'WATCHDOG=1');
       assert.equal((await heard.next()).value, 'WATCHDOG=1');

@@ -5,7 +5,7 @@ import { Signal } from '../cri/contract/contract.types.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import { signalNumber } from '../containers/stop-signal.ts';
 
-/** cri-api ContainerState: a start that is under way has not happened yet. */
+/** cri-api ContainerState. A start that is still running has not happened yet. */
 export function containerState(record: ContainerRecord): ContainerState {
   switch (record.phase) {
     case 'created':
@@ -50,14 +50,17 @@ export function containerStatus(record: ContainerRecord): Init<ContainerStatus> 
     message: record.message,
     mounts: config.mounts.map((mount) => withImageRef(mount, record.volumeImages?.[mount.containerPath])),
     logPath: record.logPath,
-    // Always, as other runtimes: nothing asked for is no limit.
+    // Always set, as in other runtimes: no request means no limit.
     resources: { linux: config.linux?.resources ?? {} },
     user: { linux: { uid: record.user.uid, gid: record.user.gid, supplementalGroups: record.user.additionalGids } },
     stopSignal: stopSignal(record),
   };
 }
 
-/** Of an image volume: the digest that is mounted (cri-api ImageSpec.image_ref; a kubelet shows it in the pod's status). */
+/**
+ * For an image volume, adds the digest that is mounted (cri-api ImageSpec.image_ref; a kubelet shows it in
+ * the pod's status).
+ */
 function withImageRef(mount: Mount, imageRef: string | undefined): Mount {
   return mount.image === undefined || imageRef === undefined ? mount : { ...mount, image: { ...mount.image, imageRef } };
 }
@@ -80,7 +83,7 @@ function safeNumber(name: string): number | undefined {
   }
 }
 
-/** What `crictl inspect` shows below the status: decision, confinement, processes. */
+/** Returns what `crictl inspect` shows below the status: decision, confinement, processes. */
 export function containerInfo(record: ContainerRecord): Record<string, string> {
   const {
     id,

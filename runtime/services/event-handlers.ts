@@ -9,8 +9,8 @@ import { sandboxStatus } from './sandbox-messages.ts';
 const codec = criCodec<ContainerEventResponse>('ContainerEventResponse');
 
 /**
- * cri-api ContainerEventResponse. A kubelet takes the whole pod's state out of each event (evented.go, GeneratePodStatus) and
- * passes over one without the sandbox's status.
+ * Encodes a cri-api ContainerEventResponse. A kubelet takes the whole pod's state from each event
+ * (evented.go, GeneratePodStatus) and ignores an event without the sandbox's status.
  */
 export function encodeEvent(event: LifecycleEvent): Uint8Array {
   return codec.encode({

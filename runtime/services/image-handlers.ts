@@ -13,7 +13,7 @@ type Answered = 'listImages' | 'imageStatus' | 'pullImage' | 'removeImage' | 'im
 /** The five unary ImageService calls. Semantics: cri-api 0.37 ImageService. */
 export function createImageHandlers(
   images: ImageStore,
-  /** Of the writable layers, when they lie on another file system than the images. */
+  /** Returns the file system of the writable layers, if it is not that of the images. */
   containerFilesystem: () => Promise<Init<FilesystemUsage> | undefined>,
   told: Pick<VerboseInfo, 'image'>,
   hasHandler: (name: string) => boolean,
@@ -51,18 +51,20 @@ export function createImageHandlers(
         usedBytes: { value: usage.usedBytes },
         inodesUsed: { value: usage.inodesUsed },
       };
-      // One file system for both: the second list stays empty (cri-api ImageFsInfoResponse).
+      // With one file system for both, the second list stays empty (cri-api ImageFsInfoResponse).
       return { imageFilesystems: [filesystem], containerFilesystems: containers === undefined ? [] : [containers] };
     },
   };
 }
 
-/** What ListImages shows. */
+/** Returns the images that ListImages shows. */
 export function selectedImages(images: ImageStore, filter: ImageFilter | undefined): ImageRecord[] {
   return selectImages(images.list(), filter, normalise);
 }
 
-/** cri-api ImageSpec.runtime_handler: one that is unknown is rejected. Images are the same for all of ours. */
+/**
+ * cri-api ImageSpec.runtime_handler: an unknown handler is rejected. All of our handlers use the same images.
+ */
 function unknownHandler(name: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_UNKNOWN_HANDLER',

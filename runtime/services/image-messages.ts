@@ -3,7 +3,7 @@ import type { Init } from '../cri/contract/init.ts';
 import type { AuthConfig, Image } from '../cri/contract/contract.types.ts';
 import type { ImageRecord, PullCredentials } from '../images/types.ts';
 
-/** cri-api Image. A numeric USER of the image is its uid, any other its username. */
+/** cri-api Image. A numeric USER of the image is its uid; any other USER is its username. */
 export function imageMessage(record: ImageRecord): Init<Image> {
   const user = record.config.user.split(':')[0] ?? '';
   const uid = /^\d+$/.test(user) ? Number(user) : undefined;
@@ -21,7 +21,7 @@ export function imageMessage(record: ImageRecord): Init<Image> {
   };
 }
 
-/** What `crictl inspecti` shows below the status: configuration and the decision. */
+/** Returns what `crictl inspecti` shows below the status: configuration and the decision. */
 export function imageInfo(record: ImageRecord): Record<string, string> {
   const { config, manifestDigest, digest, verdictId, unverified, dossier } = record;
   return {
@@ -52,7 +52,8 @@ export function imageInfo(record: ImageRecord): Record<string, string> {
 }
 
 /**
- * The credentials of one pull; `auth` is base64 of `user:password`, which the fields override (cri-api AuthConfig).
+ * Returns the credentials of one pull. `auth` is base64 of `user:password`, which the fields override
+ * (cri-api AuthConfig).
  * @throws PortcullisError RUNTIME_BAD_AUTH, without the value
  */
 export function pullCredentials(auth: AuthConfig | undefined): PullCredentials | undefined {
@@ -83,7 +84,10 @@ export function pullCredentials(auth: AuthConfig | undefined): PullCredentials |
   return Object.keys(given).length === 0 ? undefined : given;
 }
 
-/** Some tools pad the password with NULs. Not by an expression: one for the end of a text is tried at each NUL of it. */
+/**
+ * Some tools pad the password with NULs. A regular expression for the end of a text would be tried at each
+ * NUL, so this code uses none.
+ */
 function withoutPadding(text: string): string {
   let end = text.length;
   while (end > 0 && text.charCodeAt(end - 1) === 0) end -= 1;

@@ -5,12 +5,15 @@ import { parseGroup, parsePasswd, userFrom } from '../containers/user.ts';
 import type { ImageRecord } from '../images/types.ts';
 import { imageMessage } from './image-messages.ts';
 
-/** Files of an image that call root by every name that could be read as a number. */
+/** Files of an image in which every name that could be read as a number is root. */
 const names = ['root', '+0', '0x0', ' 0', '0 ', '-0', '1000', '00', '1e3', '٣', '０', '1_000', '4294967296', 'app'];
 const passwd = parsePasswd(names.map((name) => `${name}:x:0:0::/:\n`).join(''));
 const groups = parseGroup('');
 
-/** What a kubelet reads of an image's user (verifyRunAsNonRoot, pkg/kubelet/kuberuntime/security_context.go): it starts what has an id other than 0. */
+/**
+ * Returns what a kubelet reads of an image's user (verifyRunAsNonRoot,
+ * pkg/kubelet/kuberuntime/security_context.go). It starts a container whose id is not 0.
+ */
 function told(user: string): { readonly uid?: number; readonly username: string } {
   const message = imageMessage({
     config: { architecture: '', os: '', user, env: [], entrypoint: [], cmd: [], workingDir: '', volumes: [], labels: {}, stopSignal: '' },
@@ -25,7 +28,7 @@ function told(user: string): { readonly uid?: number; readonly username: string 
   return { ...(uid !== undefined && { uid }), username: message.username ?? '' };
 }
 
-/** The id that its container would have; undefined: it is refused. */
+/** Returns the id that the container would have. Undefined if it is refused. */
 function had(imageUser: string): number | undefined {
   try {
     return userFrom({ passwd, groups, imageUser, asked: undefined }).uid;
@@ -34,10 +37,11 @@ function had(imageUser: string): number | undefined {
   }
 }
 
-/** A kubelet lets it run as one that is not root, and it runs as root. */
+/** Reports whether a kubelet accepts the user as not root, although the container runs as root. */
 function evades(user: string): boolean {
   const { uid, username } = told(user);
-  // Neither is reported: a kubelet takes it for root. A name is refused where a pod may not run as root.
+  // If neither is reported, a kubelet takes the user for root. A name is refused where a pod may not run as
+  // root.
   const passes = uid !== undefined && uid !== 0;
   return passes && username === '' && had(user) !== uid && had(user) !== undefined;
 }

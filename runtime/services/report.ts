@@ -10,7 +10,7 @@ import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 
 const firstLookMs = 2_000;
 
-/** What the daemon says of itself. */
+/** What the daemon reports about itself. */
 export interface RuntimeReport {
   status(verbose: boolean): Promise<Init<StatusResponse>>;
 }
@@ -18,20 +18,21 @@ export interface RuntimeReport {
 /** The policy in force, or why there is none. */
 export interface PolicyState {
   current(): TrustPolicy | undefined;
-  /** One sentence about the latest load that failed. */
+  /** Returns one sentence about the latest load, if it failed. */
   problem(): string | undefined;
-  /** What it rests on and could not be kept from ending; plain JSON. */
+  /** Returns the evidence and roots that the policy depends on and that could not be renewed. Plain JSON. */
   trouble(): object;
 }
 
 /**
- * Conditions as the kubelet reads them (cri-api RuntimeCondition): RuntimeReady and NetworkReady decide whether pods are placed;
- * PolicyReady is ours, and tells that everything new is denied.
+ * Creates the report. Conditions as the kubelet reads them (cri-api RuntimeCondition): RuntimeReady and
+ * NetworkReady decide whether pods are scheduled. PolicyReady is our own, and reports whether all new images
+ * and containers are denied.
  */
 export function createReport(parts: {
   readonly network: Pick<NetworkEngine, 'status'>;
   readonly policy: PolicyState;
-  /** What is known of enforcement. */
+  /** The state of enforcement. */
   readonly enforcement: () => EnforcementState;
   readonly handlers: readonly RuntimeHandler[];
   readonly features: Pick<FeatureProbe, 'within'>;
@@ -39,7 +40,9 @@ export function createReport(parts: {
   /** Plain JSON shown by `crictl info`. */
   readonly details: () => Readonly<Record<string, unknown>>;
 }): RuntimeReport {
-  /** Only what was seen; the very first start has to look first, and nobody waits long for that. */
+  /**
+   * Only features that were seen. The very first start has to probe first, and no caller waits long for that.
+   */
   const handlerFeatures = async (name: string): Promise<Init<StatusHandler>> => {
     const { recursiveReadOnlyMounts, userNamespaces } = await parts.features.within(name, firstLookMs);
     return { name, features: { recursiveReadOnlyMounts, userNamespaces } };
@@ -81,7 +84,7 @@ export function createReport(parts: {
   };
 }
 
-/** Which policy decides, and what it lets in without a check. */
+/** Returns which policy is in force, and what it admits without verification. */
 function policyInfo(policy: TrustPolicy | undefined, problem: string | undefined): object {
   return {
     inForce: policy !== undefined,

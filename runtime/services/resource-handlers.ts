@@ -8,13 +8,16 @@ import type { SandboxService } from '../pods/service.ts';
 
 type Answered = 'updatePodSandboxResources' | 'updateRuntimeConfig' | 'checkpointContainer' | 'checkpointPod' | 'restorePod';
 
-/** What the node's agent told by UpdateRuntimeConfig, for `crictl info`. */
+/** The configuration that the node's agent sent by UpdateRuntimeConfig, for `crictl info`. */
 export interface ToldConfig {
-  /** CIDRs of the node's pods, empty until it is told. */
+  /** CIDRs of the node's pods. Empty until the agent has sent them. */
   readonly podCidrs: () => readonly string[];
 }
 
-/** Pod resources, the runtime's configuration, and checkpoints, which this version does not make (cri-api 0.37 RuntimeService). */
+/**
+ * Creates the handlers for pod resources, the runtime's configuration, and checkpoints, which this version
+ * does not support (cri-api 0.37 RuntimeService).
+ */
 export function createResourceHandlers(parts: {
   readonly resources: PodResources;
   readonly sandboxes: Pick<SandboxService, 'require'>;
@@ -29,7 +32,8 @@ export function createResourceHandlers(parts: {
         await parts.resources.update(podSandboxId, { overhead, resources });
         return {};
       },
-      // Addresses come from the network configuration's own file, as with CRI-O: the range is taken note of and shown.
+      // Addresses come from the network configuration's own file, as in CRI-O. The range is only recorded and
+      // shown.
       updateRuntimeConfig: ({ runtimeConfig }) => {
         const told = cidrs(runtimeConfig?.networkConfig?.podCidr ?? '');
         if (told.length > 0) {
@@ -51,7 +55,7 @@ export function createResourceHandlers(parts: {
   };
 }
 
-/** One range or two, one of each family, separated by a comma (kubelet: podCIDR of a dual-stack node). */
+/** One or two ranges, one of each family, separated by a comma (kubelet: podCIDR of a dual-stack node). */
 function cidrs(text: string): string[] {
   const all = text
     .split(',')
@@ -76,8 +80,8 @@ function isCidr(text: string): boolean {
 }
 
 /**
- * A checkpoint holds all memory of a container, secrets included, and a restored one runs bytes that nobody signed: neither is made
- * before both are answered for.
+ * A checkpoint contains all memory of a container, including secrets, and a restored container runs bytes
+ * that are not signed. Checkpoints are not supported until both problems are solved.
  */
 function noCheckpoints(attempted: string, on: string): PortcullisError {
   return new PortcullisError({

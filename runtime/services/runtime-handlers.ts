@@ -9,7 +9,7 @@ import type { RuntimeReport } from './report.ts';
 import { sandboxInfo, sandboxItem, sandboxStatus } from './sandbox-messages.ts';
 import type { VerboseInfo } from './verbose-status.ts';
 
-/** The CRI version that this contract is (kubelet compares it with its own). */
+/** The CRI version of this contract (a kubelet compares it with its own). */
 const runtimeApiVersion = 'v1';
 
 type Answered =
@@ -31,7 +31,10 @@ type Answered =
   | 'reopenContainerLog'
   | 'execSync';
 
-/** The RuntimeService calls that this version answers; the server refuses every other one by name. Semantics: cri-api 0.37 RuntimeService. */
+/**
+ * Creates the RuntimeService handlers of this version. The server refuses every other call by name.
+ * Semantics: cri-api 0.37 RuntimeService.
+ */
 export function createRuntimeHandlers(parts: {
   readonly version: string;
   readonly cgroupDriver: 'cgroupfs' | 'systemd';
@@ -58,7 +61,7 @@ export function createRuntimeHandlers(parts: {
     podSandboxStatus: async ({ podSandboxId, verbose }) => {
       const record = sandboxes.require(podSandboxId);
       const mine = containers.list().filter(({ sandboxId }) => sandboxId === record.id);
-      // Of one moment: a kubelet with evented PLEG takes the whole pod from this answer.
+      // Read at one moment, because a kubelet with evented PLEG takes the whole pod from this answer.
       const recorded = {
         status: sandboxStatus(record),
         containersStatuses: mine.map(containerStatus),
@@ -102,7 +105,7 @@ export function createRuntimeHandlers(parts: {
   };
 }
 
-/** An id that must be said: an empty one matches nothing, and success would hide the caller's mistake. */
+/** Requires an id: an empty id matches nothing, and a success would hide the caller's mistake. */
 function given(value: string, field: string): string {
   if (value === '') throw missing(field, 'it is empty');
   return value;

@@ -3,7 +3,7 @@ import { PodSandboxState } from '../cri/contract/contract.types.ts';
 import type { PodSandbox, PodSandboxStatus } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 
-/** A sandbox that is stopping already counts as not ready: nothing new may be put into it. */
+/** A sandbox that is stopping already counts as not ready, so that no new container is put into it. */
 export function sandboxState(record: SandboxRecord): PodSandboxState {
   return record.phase === 'ready' ? PodSandboxState.SANDBOX_READY : PodSandboxState.SANDBOX_NOTREADY;
 }
@@ -22,7 +22,7 @@ export function sandboxItem(record: SandboxRecord) {
   } satisfies Init<PodSandbox>;
 }
 
-/** cri-api PodSandboxStatus. A pod on the host's network has no address of its own. */
+/** cri-api PodSandboxStatus. A pod in the host network namespace has no address of its own. */
 export function sandboxStatus(record: SandboxRecord): Init<PodSandboxStatus> {
   const addresses = record.phase === 'ready' ? (record.attachment?.ips ?? []).map((ip) => ip.address.split('/')[0] ?? '') : [];
   return {
@@ -32,14 +32,14 @@ export function sandboxStatus(record: SandboxRecord): Init<PodSandboxStatus> {
   };
 }
 
-/** What `crictl inspectp` shows below the status. */
+/** Returns what `crictl inspectp` shows below the status. */
 export function sandboxInfo(record: SandboxRecord): Record<string, string> {
   const { id, phase, runtimeHandler, namespacesDir, attachment, cgroupParent, infra } = record;
   return {
     info: JSON.stringify({
       id,
       phase,
-      // The process that holds the PID namespace which its containers share; 0: they share none.
+      // The process that holds the PID namespace that its containers share. 0 if they share none.
       pid: infra?.process?.pid ?? 0,
       runtimeHandler,
       namespaces: namespacesDir,

@@ -28,7 +28,10 @@ const containerStream = criCodec<StreamContainerStatsResponse>('StreamContainerS
 const sandboxStream = criCodec<StreamPodSandboxStatsResponse>('StreamPodSandboxStatsResponse');
 const metricsStream = criCodec<StreamPodSandboxMetricsResponse>('StreamPodSandboxMetricsResponse');
 
-/** The RuntimeService calls that tell what pods and containers use. Semantics: cri-api 0.37 RuntimeService. */
+/**
+ * Creates the RuntimeService handlers for the usage of pods and containers. Semantics: cri-api 0.37
+ * RuntimeService.
+ */
 export function createStatsHandlers(parts: {
   readonly stats: Stats;
   readonly lists: StatsLists;
@@ -72,14 +75,17 @@ export function createStatsStreams(lists: StatsLists): Pick<RuntimeServiceHandle
   };
 }
 
-/** Messages of one list, encoded one after the other: their bytes in a row are the message of the whole list (protobuf, "Last One Wins"). */
+/**
+ * Concatenates encoded messages of one list: their bytes in a row are the message of the whole list
+ * (protobuf, "Last One Wins").
+ */
 async function whole(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const encoded: Uint8Array[] = [];
   for await (const chunk of chunks) encoded.push(chunk);
   return Buffer.concat(encoded);
 }
 
-/** As containerd has it: the pod is known, and its figures are not to be had. */
+/** As in containerd: the pod is known, but it has no statistics. */
 function notRunning(id: string, phase: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_NO_POD_STATS',

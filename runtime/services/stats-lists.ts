@@ -13,11 +13,11 @@ import type { Stats } from '../stats/stats.ts';
 import { containerItem } from './container-messages.ts';
 import { sandboxItem } from './sandbox-messages.ts';
 
-/** The lists of figures, as the unary calls and the streams give them; ids of filters may be prefixes. */
+/** The lists of statistics for the unary calls and the streams. Ids of filters may be prefixes. */
 export interface StatsLists {
-  /** Also of containers that do not run: their writable layer is theirs until they are removed. */
+  /** Includes containers that do not run: their writable layer exists until they are removed. */
   containerStats(filter: ContainerStatsFilter | undefined): Promise<Init<ContainerStats>[]>;
-  /** Of pods that are ready. */
+  /** Only pods that are ready. */
   podSandboxStats(filter: PodSandboxStatsFilter | undefined): Promise<Init<PodSandboxStats>[]>;
   podSandboxMetrics(): Promise<Init<PodSandboxMetrics>[]>;
 }

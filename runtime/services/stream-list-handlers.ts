@@ -11,14 +11,15 @@ import { selectedImages } from './image-handlers.ts';
 import { imageMessage } from './image-messages.ts';
 import { sandboxItem } from './sandbox-messages.ts';
 
-/** Far below the 4 MiB that gRPC clients accept unless told otherwise. */
+/** Far below the 4 MiB that gRPC clients accept by default. */
 const largestChunk = 1024 * 1024;
 const itemsAtOnce = 64;
 
 /**
- * A list as the messages of a stream: each item in exactly one, at least one in each, none for an empty list (cri-api,
- * StreamPodSandboxes and the others). `items` is the snapshot that the unary list would give. Other calls get their turn in between.
- * @param encode a response with these items
+ * Divides a list into the messages of a stream: each item is in exactly one message, each message has at
+ * least one item, and an empty list has no message (cri-api, StreamPodSandboxes and the others). `items` is
+ * the snapshot that the unary list would return. Other calls can run in between.
+ * @param encode encodes a response with these items
  */
 export async function* inChunks<Item>(items: readonly Item[], encode: (items: readonly Item[]) => Uint8Array): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < items.length; at += itemsAtOnce) {
@@ -27,7 +28,7 @@ export async function* inChunks<Item>(items: readonly Item[], encode: (items: re
   }
 }
 
-/** Halves until each part fits; a single item goes as it is. */
+/** Halves the list until each part fits. A single item is sent as it is. */
 function* fitting<Item>(items: readonly Item[], encode: (items: readonly Item[]) => Uint8Array): Generator<Uint8Array> {
   const bytes = encode(items);
   if (bytes.length <= largestChunk || items.length === 1) yield bytes;

@@ -13,7 +13,10 @@ import type { StreamingService } from '../streaming/service.ts';
 
 type Answered = 'exec' | 'attach' | 'portForward';
 
-/** Exec, Attach and PortForward: each is checked here and answered with the URL of its stream. Semantics: cri-api 0.37 RuntimeService. */
+/**
+ * Creates the handlers of Exec, Attach and PortForward: each request is checked here and answered with the
+ * URL of its stream. Semantics: cri-api 0.37 RuntimeService.
+ */
 export function createStreamingHandlers(parts: {
   readonly streaming: StreamingService;
   readonly sandboxes: Pick<SandboxService, 'require'>;
@@ -22,7 +25,7 @@ export function createStreamingHandlers(parts: {
   /** Absolute path. */
   readonly conmon: string;
   readonly bundle: (containerId: string) => string;
-  /** Where monitors' sockets are reached by short paths. */
+  /** The folder through which monitors' sockets are reached by short paths. */
   readonly attachFolder: string;
 }): Pick<RuntimeServiceHandlers, Answered> {
   const { streaming, sandboxes, containers } = parts;
@@ -74,7 +77,7 @@ export function createStreamingHandlers(parts: {
 
 const mostPorts = 100;
 
-/** As k8s.io/cri-streaming checks them. */
+/** Checks the streams as k8s.io/cri-streaming does. */
 function askedStreams({ tty, stdin, stdout, stderr }: AskedStreams): AskedStreams {
   if (tty && stderr) throw invalid('stderr', 'tty and stderr cannot both be true', 'a terminal has one output: ask for stdout');
   if (!stdin && !stdout && !stderr) throw invalid('stdin', 'one of stdin, stdout, or stderr must be set', 'ask for one');

@@ -5,14 +5,20 @@ import { linkPolicyFor } from '../containers/link-class.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { ImageRecord } from '../images/types.ts';
 
-/** Enough of a tree of reasons to see why; the whole is in the verdict log. */
+/** Enough of a tree of reasons to see the cause. The verdict log has all of it. */
 const mostReasons = 24;
 const longestReason = 400;
 
-/** Entries of `info` beside the plain ones of a verbose status, each JSON: the verdict and the profile that hold (docs/observability.md). */
+/**
+ * Additional entries of `info` in a verbose status, each JSON: the verdict and the profile in force
+ * (docs/observability.md).
+ */
 export interface VerboseInfo {
   container(record: ContainerRecord): Promise<Entries>;
-  /** Of the sandbox's containers: a sandbox itself has no image. And of its link: what was asked of the kernel, and what it holds. */
+  /**
+   * For the sandbox's containers, because a sandbox itself has no image. Also for its link: what was
+   * requested from the kernel, and what the kernel has.
+   */
   sandbox(id: string, containers: readonly ContainerRecord[]): Promise<Entries>;
   /** The verdict of the latest pull, and the ceilings that it sets. */
   image(record: ImageRecord): Promise<Entries>;
@@ -22,13 +28,16 @@ type Entries = Readonly<Record<string, string>>;
 
 interface Parts {
   readonly findVerdict: (id: string) => Promise<Verdict | undefined>;
-  /** Read from the kernel; undefined: the sandbox has no link of ours. */
+  /** Read from the kernel. Undefined: the sandbox has no link of ours. */
   readonly linkState: (id: string) => Promise<LinkState | undefined>;
-  /** Why a container that runs would not be admitted now; undefined: it would. */
+  /** Returns why a running container would not be admitted now. Undefined if it would be admitted. */
   readonly outOfPolicy: (containerId: string) => object | undefined;
-  /** Whether a container runs without its monitor. */
+  /** Reports whether a container runs without its monitor. */
   readonly isUnmonitored: (containerId: string) => boolean;
-  /** Of the policy in force; undefined: there is none, and everything new is denied. */
+  /**
+   * The revision of the policy in force. Undefined: there is none, and all new images and containers are
+   * denied.
+   */
   readonly policyRevision: () => string | undefined;
 }
 
@@ -63,7 +72,10 @@ async function verdictOf(parts: Parts, id: string): Promise<object> {
   return shown(await parts.findVerdict(id), id, parts.policyRevision());
 }
 
-/** A verdict for people and scripts. `policyInForce` tells whether a new container would be decided by the same policy. */
+/**
+ * Returns a verdict for people and scripts. `policyInForce` shows whether the same policy would decide on a
+ * new container.
+ */
 function shown(verdict: Verdict | undefined, id: string, revisionInForce: string | undefined): object {
   if (verdict === undefined) return { id, outcome: 'unknown' };
   const { outcome, reference, digest, manifestDigest, namespace, policyRevision, decidedAt, validUntil, unverified, reasons } = verdict;
@@ -87,7 +99,7 @@ function shown(verdict: Verdict | undefined, id: string, revisionInForce: string
   };
 }
 
-/** What the kernel was told; a record of an older version knows less. */
+/** Returns what was set in the kernel. A record of an older version has fewer fields. */
 function profileOf({ held, settingsDigest, networkClass, noNewPrivileges }: ContainerRecord): object {
   return held ?? { digest: settingsDigest, networkClass, noNewPrivileges };
 }

@@ -3,19 +3,22 @@ import { join } from 'node:path';
 import { makeFolder } from '../../base/storage/index.ts';
 import type { DaemonConfig } from '../config/types.ts';
 
-/** Where the daemon keeps what ends with a boot. */
+/** Where the daemon keeps state that ends with a boot. */
 export interface StateFolders {
   readonly pods: string;
   readonly containers: string;
   readonly oci: string;
   readonly attach: string;
-  /** Where root file systems of pods with a user namespace are mounted: their root must be able to pass. */
+  /**
+   * Where root file systems of pods with a user namespace are mounted. Their root must be able to pass
+   * through the folder.
+   */
   readonly mappedRoots: string;
 }
 
 /**
- * Makes root and state with what belongs below, for root alone (0700). Other users have business below the state only when the
- * configuration lets them reach the socket there, or when they are a pod's root.
+ * Creates root and state with their subfolders, for root only (0700). Other users may only pass through the
+ * state folder if the configuration lets them reach the socket there, or if they are a pod's root.
  */
 export async function makeFolders(config: Pick<DaemonConfig, 'root' | 'state' | 'peers'>): Promise<StateFolders> {
   const own = {

@@ -1,8 +1,9 @@
 import { isPortcullisError } from '../../base/errors/index.ts';
 
 /**
- * For a write that makes ready for a removal: the row is not there where an earlier removal of it was reported as failed, and took effect.
- * @throws what else failed
+ * Handles the failure of a write that prepares a removal: the row does not exist if an earlier removal was
+ * reported as failed but took effect.
+ * @throws any other failure
  */
 export function unlessGone(thrown: unknown): void {
   if (!isPortcullisError(thrown) || thrown.code !== 'STORAGE_CONFLICT') throw thrown;

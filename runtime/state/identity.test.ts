@@ -15,7 +15,7 @@ test('times follow the clock, forward and back, and no two are equal', (t) => {
     const behind = nanoseconds(hours * hourMs) - BigInt(told.at(-1) ?? 0);
     assert.ok(behind <= 0n && behind > -1_000n, `${hours}: ${behind}`);
   }
-  // A clock that is slowed down, and one that ticks coarsely.
+  // A clock that runs too slowly, and a clock with coarse ticks.
   t.mock.timers.setTime(hourMs - 300);
   const [late, later] = [BigInt(now()), BigInt(now())];
   assert.ok(late > BigInt(told.at(-1) ?? 0) && later > late);

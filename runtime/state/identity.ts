@@ -1,24 +1,24 @@
 import { createHash, randomBytes } from 'node:crypto';
 
-/** sha256 of a value's JSON, hex; bytes count as base64. Equal requests have equal digests. */
+/** Returns the sha256 of a value's JSON, in hex; bytes count as base64. Equal requests have equal digests. */
 export function digest(value: unknown): string {
   return createHash('sha256')
     .update(JSON.stringify(value, (_key, part: unknown) => (part instanceof Uint8Array ? Buffer.from(part).toString('base64') : part)))
     .digest('hex');
 }
 
-/** 32 random bytes, hex: the form that every CRI client knows. */
+/** Returns 32 random bytes in hex: the form that every CRI client knows. */
 export function newId(): string {
   return randomBytes(32).toString('hex');
 }
 
 let latest = 0n;
-/** As far as a clock that is being corrected runs back in small steps. */
+/** The maximum step by which a clock runs back while it is being corrected. */
 const correctionNs = 1_000_000_000n;
 
 /**
- * The wall clock in nanoseconds since 1970, decimal, never the same twice. A clock that is set back is followed: a kubelet begins no probe of a
- * container whose start is still to come.
+ * Returns the wall clock in nanoseconds since 1970, decimal, and never the same value twice. Follows a clock
+ * that is set back, because a kubelet does not start probes of a container whose start is in the future.
  */
 export function now(): string {
   const read = BigInt(Date.now()) * 1_000_000n;
@@ -27,8 +27,9 @@ export function now(): string {
 }
 
 /**
- * When something was created: at `time`, but after each earlier attempt at the same. Where the clock was set back, also between two starts of
- * the machine, a kubelet would take the older one for the newest, and make another without end.
+ * Returns a creation time: `time`, but later than each earlier attempt at the same name. If the clock was set
+ * back, even between two starts of the machine, a kubelet would otherwise take the older attempt for the
+ * newest, and create another one endlessly.
  */
 export function createdAfter(time: string, attempt: Attempt, all: readonly Attempt[]): string {
   const same = withoutAttempt(attempt.name);

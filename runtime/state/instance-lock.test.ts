@@ -26,11 +26,11 @@ function foldersOf(t: TestContext): Folders {
 
 interface Claimer {
   readonly child: ChildProcess;
-  /** Has it claim now; what came of it. */
+  /** Makes it claim the folders now, and returns the result. */
   claim(): Promise<string>;
 }
 
-/** A process that claims the folders when it is told to, and keeps them until it is killed. */
+/** Starts a process that claims the folders on request, and keeps them until it is killed. */
 async function claimer(t: TestContext, folders: Folders): Promise<Claimer> {
   const source = `import { claimFolders } from ${JSON.stringify(import.meta.resolve('./instance-lock.ts'))};
     process.stdin.once('data', () => claimFolders(${JSON.stringify(folders)}).then(() => console.log('mine'), (error) => console.log(error.code ?? String(error))));

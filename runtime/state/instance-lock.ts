@@ -9,9 +9,9 @@ import type { ProcessIdentity } from '../../base/process/index.ts';
 import { dropAbandonedWrites } from '../../base/storage/index.ts';
 
 /**
- * Claims the folders of a daemon for this process, until the returned function is called or the process ends, however it ends. The claim is
- * flock(2) on the folder itself: of several that start at once the kernel lets one pass, nothing stale stays behind, and no file is written,
- * so that it works on a full disk.
+ * Claims the folders of a daemon for this process, until the returned function is called or the process ends
+ * in any way. The claim is flock(2) on the folder itself. If several daemons start at once, the kernel lets
+ * one pass. Nothing stale is left behind, and no file is written, so it works on a full disk.
  * @throws PortcullisError RUNTIME_ROOT_IN_USE
  */
 export async function claimFolders(folders: { readonly root: string; readonly state: string }): Promise<() => void> {
@@ -40,7 +40,10 @@ function claim(folder: string): number {
   }
 }
 
-/** Earlier versions wrote their process into a file: one that still lives is respected, and what is left of a dead one removed. */
+/**
+ * Earlier versions wrote their process into a file. The claim of a process that still lives is respected, and
+ * the file of a dead process is removed.
+ */
 async function endFormerClaim(root: string): Promise<void> {
   const file = join(root, 'daemon.json');
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
@@ -53,7 +56,10 @@ async function endFormerClaim(root: string): Promise<void> {
   await rm(file, { force: true });
 }
 
-/** The process that holds the lock, as proc_locks(5) lists it; undefined where it lives in a PID namespace that cannot be seen from here. */
+/**
+ * Returns the process that holds the lock, as in proc_locks(5). Undefined if it lives in a PID namespace that
+ * is not visible from here.
+ */
 function holderOf(fd: number): number | undefined {
   const { dev, ino } = fstatSync(fd, { bigint: true });
   const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & 0xfffff000n);
@@ -80,7 +86,7 @@ function inUse(folder: string, pid: number | undefined): PortcullisError {
   });
 }
 
-/** Not synced when written: a power cut may leave it empty. */
+/** Not synced when written: a power failure may leave it empty. */
 function holderIn(text: string): ProcessIdentity | undefined {
   try {
     return parseJson(text) as ProcessIdentity;

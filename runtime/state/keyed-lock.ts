@@ -1,7 +1,7 @@
-/** Runs `body` alone among all bodies of the same key, in order of arrival. */
+/** Runs `body` exclusively among all bodies of the same key, in order of arrival. */
 export type KeyedLock = <T>(key: string, body: () => Promise<T>) => Promise<T>;
 
-/** One queue a key; a key costs nothing once its queue is empty. */
+/** One queue per key. A key costs nothing once its queue is empty. */
 export function keyedLock(): KeyedLock {
   const tails = new Map<string, Promise<unknown>>();
   return async (key, body) => {

@@ -6,28 +6,32 @@ import type { Ballast, Database } from '../../base/storage/index.ts';
 import { dropUnrecorded } from '../images/index.ts';
 import { stateMigrations } from './schema.ts';
 
-/** As every failure of the command. */
+/** The same code as for every failure of the command. */
 const exitCode = 4;
 
-/** SQLite's log is emptied each 4 MiB; the rest is for the files of a start, and for pieces that others take. */
+/**
+ * SQLite's log is emptied every 4 MiB. The rest is for the files of a start, and for space that other
+ * processes use up.
+ */
 const ballastBytes = 8 * 1024 * 1024;
 
-/** What a start and removals may spend when the disk of the root folder is full. */
+/** Returns the reserved space that a start and removals may use when the disk of the root folder is full. */
 export function ballastIn(root: string): Ballast {
   return { path: join(root, 'ballast'), bytes: ballastBytes };
 }
 
 /**
- * Does a part of the start, on a full disk with what the ballast holds, and then with what an earlier run left that no record names. The act is one
- * that can be repeated.
+ * Runs a step of the start. On a full disk it first uses the reserved space, and then the space of files that
+ * an earlier run left and no record names. The step must be repeatable.
  */
 export function withRoom<T>(root: string, act: () => Promise<T>): Promise<T> {
   return withBallast(ballastIn(root), act, () => dropUnrecorded(join(root, 'images')));
 }
 
 /**
- * Opens the daemon's database. When the thread that owns it is lost, no request could be recorded any more: the process ends at once, and the
- * service manager starts the next one. Containers and their monitors go on.
+ * Opens the daemon's database. If the thread that owns it is lost, no request can be recorded any more. Then
+ * the process ends at once, and the service manager starts the next one. Containers and their monitors keep
+ * running.
  * @throws PortcullisError see `openDatabase`
  */
 export function openStateDatabase(root: string, log: Logger): Promise<Database> {

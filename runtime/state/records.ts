@@ -1,47 +1,55 @@
 import { parseJson } from '../../base/json/index.ts';
 import type { Database, Outlives, Statement } from '../../base/storage/index.ts';
 
-/** What every kept record has. `name` is unique among the living records of one kind. */
+/** The fields of every record. `name` is unique among the existing records of one type. */
 export interface Keyed {
   readonly id: string;
   readonly name: string;
 }
 
-/** Records of one kind: every read is answered from memory, every change is on disk before it is seen. */
+/**
+ * Records of one type. Every read is answered from memory, and every change is on disk before it becomes
+ * visible.
+ */
 export interface Records<T extends Keyed> {
   get(id: string): T | undefined;
   byName(name: string): T | undefined;
-  /** By id or by an unambiguous id prefix. */
+  /** Returns a record by id or by an unambiguous id prefix. */
   find(idOrPrefix: string): T | undefined;
   /** In order of creation. */
   list(): readonly T[];
-  /** Inserts or replaces; durable when it resolves. `also` is written in the same transaction. */
+  /** Inserts or replaces a record; durable when it resolves. `also` is written in the same transaction. */
   put(record: T, also?: readonly Statement[], outlives?: Outlives): Promise<void>;
-  /** Absent: success. */
+  /** Deletes a record. An absent record is a success. */
   delete(id: string): Promise<void>;
 }
 
-/** One durable change of a record: inserted (`before` is absent), replaced, or deleted (`after` is absent). */
+/**
+ * One durable change of a record: inserted (`before` is absent), replaced, or deleted (`after` is absent).
+ */
 export interface RecordChange<T> {
   readonly before: T | undefined;
   readonly after: T | undefined;
 }
 
-/** Records that tell of each change, in order, once it is durable and seen. */
+/** Records that report each change, in order, once it is durable and visible. */
 export interface WatchedRecords<T extends Keyed> extends Records<T> {
-  /** Calls back within the turn in which the change is seen; the callback must not throw. Returns unsubscribe. */
+  /**
+   * Calls the listener in the turn in which the change becomes visible. The listener must not throw. Returns
+   * a function that unsubscribes.
+   */
   onChange(listener: (change: RecordChange<T>) => void): () => void;
 }
 
-/** Tables of this folder; one migration of the daemon's database. */
+/** Tables of this folder. One migration of the daemon's database. */
 export const recordsSchema = `
 CREATE TABLE sandbox (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record TEXT NOT NULL) STRICT;
 CREATE TABLE container (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record TEXT NOT NULL) STRICT;
 `;
 
 /**
- * Loads a table written by an earlier run and keeps it.
- * Writes to one record are put in order by the caller (see {@link keyedLock}).
+ * Loads a table that an earlier run wrote, and keeps it up to date. The caller serializes writes to one
+ * record (see {@link keyedLock}).
  */
 export async function openRecords<T extends Keyed>(database: Database, table: 'sandbox' | 'container'): Promise<WatchedRecords<T>> {
   const listeners = new Set<(change: RecordChange<T>) => void>();
@@ -50,7 +58,10 @@ export async function openRecords<T extends Keyed>(database: Database, table: 's
   };
   const byId = new Map<string, T>();
   const idByName = new Map<string, string>();
-  /** What stands is updated: on a full disk that may use what is kept for ends and removals. */
+  /**
+   * A write to an existing record is an update: on a full disk it may use the space that is reserved for ends
+   * and removals.
+   */
   const statementFor = (record: T): Statement => {
     const text = JSON.stringify(withoutBytes(record));
     return byId.has(record.id)
@@ -71,7 +82,8 @@ export async function openRecords<T extends Keyed>(database: Database, table: 's
     find: (idOrPrefix) => byId.get(idOrPrefix) ?? uniqueByPrefix(byId, idOrPrefix),
     list: () => [...byId.values()],
     put: async (record, also = [], outlives = 'power-loss') => {
-      // A write that was reported as failed may have taken effect all the same: its row must not keep a name that nobody here has.
+      // A write that was reported as failed may have taken effect. Its row must not occupy a name that no
+      // record here has.
       const unknown = { sql: `DELETE FROM ${table} WHERE name = ? AND id <> ?`, params: [record.name, record.id] };
       const makesRoom = byId.has(idByName.get(record.name) ?? '') ? [] : [unknown];
       await database.write([...makesRoom, statementFor(record), ...also], outlives);
@@ -100,7 +112,10 @@ function uniqueByPrefix<T>(byId: ReadonlyMap<string, T>, prefix: string): T | un
   return hits.length === 1 ? hits[0]?.[1] : undefined;
 }
 
-/** Bytes (an environment value may be any) are kept as base64. A copy costs a fraction of what JSON.stringify takes with a function. */
+/**
+ * Bytes (an environment value may be any bytes) are stored as base64. A copy costs a fraction of
+ * JSON.stringify with a function.
+ */
 function withoutBytes(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (value instanceof Uint8Array) return { $base64: Buffer.from(value).toString('base64') };

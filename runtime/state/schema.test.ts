@@ -8,7 +8,10 @@ import { heartbeatSchema } from '../observability/heartbeat.ts';
 import { recordsSchema } from './records.ts';
 import { stateMigrations } from './schema.ts';
 
-/** sha256 of each released step, in order. Append the digest of a new step; never change, move or remove one: databases have taken these steps. */
+/**
+ * sha256 of each released step, in order. Append the digest of a new step. Never change, move or remove one,
+ * because databases have applied these steps.
+ */
 const released = [
   'd69d78aaadb7d4dd87e02238e30a3d951149460c2fa87f92ff6afefab521fa20',
   'a9fcbea33670aa80a6fae5c0f770e4e92a741ee18db041ebc7d38a029cfcbc14',

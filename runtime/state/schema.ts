@@ -5,9 +5,9 @@ import { heartbeatSchema } from '../observability/heartbeat.ts';
 import { recordsSchema } from './records.ts';
 
 /**
- * One database holds sandboxes, containers, images and verdicts, so that an admission and what it allows are one transaction.
- * Append only: a step's version is its place in this list, and a released step never changes. Rooms add their steps one by one at the end,
- * whatever room the steps before belong to.
+ * One database holds sandboxes, containers, images and verdicts, so that an admission and the change that it
+ * allows are one transaction. Append only: a step's version is its position in this list, and a released step
+ * never changes. Each module appends its steps at the end, whichever module the steps before belong to.
  */
 export const stateMigrations: readonly Migration[] = [
   recordsSchema,

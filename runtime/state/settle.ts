@@ -2,8 +2,8 @@ import { reasonOf } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 
 /**
- * Like Promise.all, but waits for every part before it fails: nothing is still being made while it is taken back,
- * and no late write overtakes a newer one.
+ * Like Promise.all, but waits for every part before it fails. So no part is still being created while the
+ * others are undone, and no late write overtakes a newer one.
  */
 export async function settleAll<Parts extends readonly unknown[]>(
   parts: Parts,
@@ -15,7 +15,7 @@ export async function settleAll<Parts extends readonly unknown[]>(
   };
 }
 
-/** What could not be done, and why. */
+/** An action that failed, and why. */
 export interface Unsettled {
   readonly on: string;
   readonly why: string;
@@ -26,7 +26,10 @@ export interface SettledAct {
   readonly act: () => Promise<readonly Unsettled[] | void>;
 }
 
-/** Does all acts side by side; none keeps another from its end. @returns those that failed, and what the others name as such */
+/**
+ * Runs all actions in parallel. No failure stops another action. @returns the actions that failed, and the
+ * failures that the others report
+ */
 export async function settleActs(acts: readonly SettledAct[]): Promise<readonly Unsettled[]> {
   const found = await Promise.all(
     acts.map(async ({ on, act }) => {
@@ -40,7 +43,7 @@ export async function settleActs(acts: readonly SettledAct[]): Promise<readonly 
   return found.flat();
 }
 
-/** As {@link settleActs}, one act after another. */
+/** Like {@link settleActs}, one action after another. */
 export async function settleInTurn(acts: readonly SettledAct[]): Promise<readonly Unsettled[]> {
   const left: Unsettled[] = [];
   for (const act of acts) append(left, await settleActs([act]));

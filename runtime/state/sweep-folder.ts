@@ -4,8 +4,8 @@ import { settleActs } from './settle.ts';
 import type { Unsettled } from './settle.ts';
 
 /**
- * Removes what stands in `folder` under an id that is not known any more; names that are no ids stay.
- * @returns what could not be removed, and why
+ * Removes each entry of `folder` whose name is an unknown id. Names that are not ids stay.
+ * @returns the entries that could not be removed, and why
  */
 export async function sweepFolder(
   folder: string,

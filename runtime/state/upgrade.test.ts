@@ -12,7 +12,7 @@ import type { SandboxRecord } from '../pods/record.ts';
 import { openRecords } from './records.ts';
 import { stateMigrations } from './schema.ts';
 
-/** What the release before wrote: test/fixtures/upgrade. */
+/** What the previous release wrote: test/fixtures/upgrade. */
 const dump = readDump(readFileSync(join(import.meta.dirname, '../../test/fixtures/upgrade/state.sql'), 'utf8'));
 const rows = [...dump.values()].flat();
 const schema = stateMigrations.map(({ sql }) => sql);

@@ -6,7 +6,9 @@ import { openVerdictLog } from '../../trust/index.ts';
 import type { VerdictLog } from '../../trust/index.ts';
 import { withRoom } from './open-database.ts';
 
-/** The daemon's verdict log: what a container or an image still names is kept whatever its age. */
+/**
+ * Opens the daemon's verdict log. A verdict that a container or an image refers to is kept, whatever its age.
+ */
 export function openDaemonVerdictLog(
   database: Database,
   config: { readonly root: string; readonly verdicts: { readonly retentionDays: number } },

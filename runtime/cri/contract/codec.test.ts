@@ -9,7 +9,7 @@ import { parseDeclaration } from './declaration.ts';
 import type { Contract, Field, FieldType } from './declaration.ts';
 import { criCodec, criContract } from './services.ts';
 
-/** The same contract in protobufjs' own reflection: an implementation that is not ours. */
+/** Returns the same contract in protobufjs' own reflection, as an independent implementation. */
 function reflect(contract: Contract): protobuf.Root {
   const typeName = (type: FieldType): string => {
     if (type.kind === 'scalar') return type.scalar === 'nanoseconds' ? 'int64' : type.scalar;
@@ -28,14 +28,14 @@ function reflect(contract: Contract): protobuf.Root {
 }
 
 const root = reflect(criContract);
-/** As protobufjs gives it: 64-bit integers as strings, everything present. */
+/** Returns the value as protobufjs decodes it: 64-bit integers as strings, all fields present. */
 function reference(name: string, bytes: Uint8Array): Record<string, unknown> {
   return root
     .lookupType(name)
     .toObject(root.lookupType(name).decode(bytes), { longs: String, defaults: true, arrays: true, objects: true });
 }
 
-/** Our decoded value in the same form. */
+/** Returns our decoded value in the same form. */
 function comparable(name: string, value: Record<string, unknown>): Record<string, unknown> {
   const result: Record<string, unknown> = {};
   for (const field of criContract.messages.get(name) ?? []) {

@@ -6,9 +6,12 @@ import type { ReadValue, WriteValue } from './values.ts';
 
 /** Encodes and decodes one message type (protobuf encoding, proto3). */
 export interface MessageCodec<T> {
-  /** Default values are left out. Throws CRI_BAD_FIELD for a value that does not fit its field. */
+  /** Leaves out default values. Throws CRI_BAD_FIELD for a value that does not fit its field. */
   encode(value: Init<T>): Buffer;
-  /** Plain objects; absent scalars, lists and maps get their default, absent messages stay absent. Unknown fields are skipped. */
+  /**
+   * Returns plain objects. Absent scalars, lists and maps get their default; absent messages stay absent.
+   * Skips unknown fields.
+   */
   decode(bytes: Uint8Array): T;
 }
 
@@ -20,7 +23,7 @@ interface Slot {
   readonly wireType: number;
   readonly write: WriteValue;
   readonly read: ReadValue;
-  /** Scalars of repeated fields travel in one length-delimited run. */
+  /** The scalars of a repeated field are encoded as one length-delimited value. */
   readonly packed: boolean;
   readonly isDefault: (value: unknown) => boolean;
 }
@@ -34,7 +37,8 @@ interface MessageShape {
 
 /**
  * Builds codecs for the messages of a contract, each on first use.
- * Source: protobuf.dev, "Encoding" (wire types, packed fields, maps as entries, last value wins, messages merge).
+ * Source: protobuf.dev, "Encoding" (wire types, packed fields, maps as entries, last value wins, messages
+ * merge).
  */
 export function createCodecs(contract: Contract): <T>(message: string) => MessageCodec<T> {
   const shapes = new Map<string, MessageShape>();

@@ -1,4 +1,7 @@
-/** Scalar types of a declaration. `nanoseconds` is an int64 on the wire that is decoded as a bigint, so that a time stays exact. */
+/**
+ * Scalar types of a declaration. `nanoseconds` is an int64 on the wire and is decoded as a bigint, so that a
+ * time stays exact.
+ */
 export const scalarTypes = ['string', 'bytes', 'bool', 'int32', 'uint32', 'int64', 'uint64', 'nanoseconds', 'double'] as const;
 export type ScalarType = (typeof scalarTypes)[number];
 
@@ -6,7 +9,7 @@ export type FieldType =
   | { readonly kind: 'scalar'; readonly scalar: ScalarType }
   | { readonly kind: 'enum'; readonly name: string }
   | { readonly kind: 'message'; readonly name: string }
-  /** Keys are strings; the contract has no other maps. */
+  /** Keys are strings. The contract has no other maps. */
   | { readonly kind: 'map'; readonly value: FieldType };
 
 export interface Field {
@@ -17,7 +20,7 @@ export interface Field {
 }
 
 export interface Method {
-  /** As on the wire: `RunPodSandbox`. */
+  /** The name on the wire: `RunPodSandbox`. */
   readonly name: string;
   readonly request: string;
   readonly response: string;
@@ -34,8 +37,9 @@ export interface Contract {
 }
 
 /**
- * A contract as it is written down: a method is `"Request [stream ]Response"`, a field `"NUMBER [repeated ]TYPE"`
- * with TYPE a scalar, an enum, a message or `map<string,TYPE>`. All fields have proto3's implicit presence.
+ * The written form of a contract: a method is `"Request [stream ]Response"`, a field is `"NUMBER [repeated
+ * ]TYPE"`, where TYPE is a scalar, an enum, a message or `map<string,TYPE>`. All fields have proto3's
+ * implicit presence.
  */
 export interface Declaration {
   readonly package: string;
@@ -44,7 +48,10 @@ export interface Declaration {
   readonly messages: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }
 
-/** Parses and cross-checks a declaration. Throws a plain `Error`: a wrong declaration is a fault of this source tree, never of input. */
+/**
+ * Parses and cross-checks a declaration. Throws a plain `Error`, because a wrong declaration is an error of
+ * this source tree, never of input.
+ */
 export function parseDeclaration(declaration: Declaration): Contract {
   const enums = new Map(Object.entries(declaration.enums ?? {}));
   const names = new Set(Object.keys(declaration.messages));
@@ -88,7 +95,7 @@ function parseMethod(at: string, name: string, text: string, messages: ReadonlyS
   return { name, request, response, responseStream: stream !== undefined };
 }
 
-/** `RunPodSandbox` → `runPodSandbox`. */
+/** Converts `RunPodSandbox` to `runPodSandbox`. */
 export function methodKey(name: string): string {
   return name.slice(0, 1).toLowerCase() + name.slice(1);
 }

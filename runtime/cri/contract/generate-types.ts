@@ -2,7 +2,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { methodKey, parseDeclaration } from './declaration.ts';
 import type { Contract, Declaration, FieldType, ScalarType } from './declaration.ts';
 
-// Run as a program it writes contract.types.ts from contract.json: `node runtime/cri/contract/generate-types.ts`.
+// When run as a program, this file writes contract.types.ts from contract.json: `node
+// runtime/cri/contract/generate-types.ts`.
 
 const typescript: Readonly<Record<ScalarType, string>> = {
   string: 'string',
@@ -16,7 +17,7 @@ const typescript: Readonly<Record<ScalarType, string>> = {
   double: 'number',
 };
 
-/** The text of `contract.types.ts` for a contract. */
+/** Returns the text of `contract.types.ts` for a contract. */
 export function generateTypes(contract: Contract): string {
   const enums = [...contract.enums].map(([name, values]) => {
     const members = Object.entries(values).map(([key, value]) => `  ${key}: ${value},`);

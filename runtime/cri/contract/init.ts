@@ -1,6 +1,6 @@
 /**
- * What may be given where a `T` goes on the wire: every field may be left out (proto3: absent is the default value),
- * and an int64 of nanoseconds may also be a number or a decimal string.
+ * The type of a value that can be encoded as a `T`: every field may be left out (proto3: absent is the
+ * default value), and an int64 of nanoseconds may also be a number or a decimal string.
  */
 export type Init<T> = T extends bigint
   ? bigint | number | string

@@ -6,7 +6,7 @@ import type { MessageCodec } from './codec.ts';
 /** The parsed CRI v1 contract: package `runtime.v1`, field names and numbers of cri-api v0.37.2. */
 export const criContract = parseDeclaration(declaration);
 
-/** A codec for a message of the CRI contract, by its name there. */
+/** Returns the codec for a message of the CRI contract, by its name there. */
 export const criCodec = createCodecs(criContract);
 
 export type ServiceName = 'RuntimeService' | 'ImageService';

@@ -4,10 +4,13 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import type { FieldType, ScalarType } from './declaration.ts';
 
 export type WriteValue = (writer: protobuf.Writer, value: unknown, at: string) => void;
-/** `existing` is what the field holds already: messages merge, all else is replaced. */
+/**
+ * Reads a value. `existing` is the current value of the field: messages are merged, all other values are
+ * replaced.
+ */
 export type ReadValue = (reader: protobuf.Reader, existing: unknown) => unknown;
 
-/** How one value of a field type is written and read. */
+/** Writes and reads one value of a field type. */
 export interface ValueCodec {
   readonly wireType: 0 | 1 | 2;
   readonly packable: boolean;
@@ -36,8 +39,8 @@ const maxUint64 = 2n ** 64n - 1n;
 const isZero = (value: unknown): boolean => value === 0;
 
 /**
- * A string as it was sent. proto3 strings are UTF-8; no field of the contract has a use for NUL, and what passes one on to the kernel
- * would pass on another string than the one that was checked.
+ * Reads a string as it was sent. proto3 strings are UTF-8. No field of the contract needs a NUL, and code
+ * that passes a string with a NUL to the kernel would pass a different string than the one that was checked.
  * @throws RangeError
  */
 export function readString(reader: protobuf.Reader): string {
@@ -69,7 +72,7 @@ const scalars: Readonly<Record<ScalarType, ValueCodec>> = {
       if (!(value instanceof Uint8Array)) throw badField(at, value, 'bytes');
       writer.bytes(value);
     },
-    // A copy: the reader's slice would keep the whole message alive.
+    // A copy, because the reader's slice would keep the whole message alive.
     read: (reader) => Buffer.from(reader.bytes()),
   },
   bool: {
@@ -152,8 +155,8 @@ function nanoseconds(at: string, value: unknown): bigint | number {
 type Int64 = Parameters<protobuf.Writer['int64']>[0];
 
 /**
- * A 64-bit integer as the writer takes it. A number beyond 2^53 was rounded when it was read, so that "no limit"
- * (2^63 - 1) arrives here as 2^63: it is brought back to `max`.
+ * Returns a 64-bit integer in the form of the writer. A number beyond 2^53 was rounded when it was read, so
+ * "no limit" (2^63 - 1) arrives here as 2^63 and is reduced to `max`.
  */
 function bits(value: number | bigint, max: bigint): Int64 {
   if (typeof value === 'number' && Number.isSafeInteger(value)) return value;
@@ -165,7 +168,7 @@ function bits(value: number | bigint, max: bigint): Int64 {
 
 type DecodedInt64 = number | { readonly low: number; readonly high: number; readonly unsigned: boolean };
 
-/** To the nearest number when it is beyond 2^53. */
+/** Returns the nearest number if the value is beyond 2^53. */
 function toNumber(value: DecodedInt64): number {
   if (typeof value === 'number') return value;
   return (value.unsigned ? value.high >>> 0 : value.high) * 2 ** 32 + (value.low >>> 0);
@@ -177,7 +180,7 @@ function toBigInt(value: DecodedInt64): bigint {
 }
 
 function badField(at: string, value: unknown, wanted: string): PortcullisError<'CRI_BAD_FIELD'> {
-  // The value itself stays out: it may be a secret.
+  // The error does not contain the value, which may be a secret.
   return new PortcullisError({
     code: 'CRI_BAD_FIELD',
     kind: 'internal',
