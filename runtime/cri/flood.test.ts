@@ -12,7 +12,7 @@ import { createCriClient } from './client.ts';
 import { createCriServer } from './server.ts';
 import type { CriServer } from './server.ts';
 
-/** The endpoint while other processes open connections without end. */
+/** Tests the endpoint while other processes keep opening connections. */
 
 let folder: string;
 let socketPath: string;
@@ -42,9 +42,12 @@ after(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** A process that opens so many connections and keeps them. @param sends what it writes to each */
+/**
+ * Starts a process that opens this many connections and keeps them. @param sends the data that it writes to
+ * each
+ */
 async function flood(connections: number, sends: string): Promise<void> {
-  // A queue that is full refuses at once (connect(2), EAGAIN): it is tried again.
+  // A full queue refuses at once (connect(2), EAGAIN), so the process retries.
   const script = `const { connect } = require('node:net'); let left = ${connections};
     const next = () => { if (left === 0) return process.stdout.write('all');
       const socket = connect(${JSON.stringify(socketPath)}); let came = false;
@@ -57,7 +60,7 @@ async function flood(connections: number, sends: string): Promise<void> {
 }
 
 const descriptors = (): number => readdirSync('/proc/self/fd').length;
-/** Pipes of the processes here, and connections that are being closed. */
+/** Pipes of the processes in this test, and connections that are being closed. */
 const slack = 40;
 const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0';
 
@@ -65,7 +68,7 @@ for (const [what, sends] of [
   ['say nothing', ''],
   ['speak HTTP/2 and never call', preface],
 ] as const)
-  test(`processes whose connections ${what} keep nobody out, and nobody who is there is put out`, async () => {
+  test(`processes whose connections ${what} do not shut out other clients, and end no existing connection`, async () => {
     const kubelet = createCriClient(socketPath);
     await kubelet.runtime.version({});
     const idle = descriptors();

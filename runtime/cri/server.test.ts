@@ -66,7 +66,7 @@ async function failureOf(call: Promise<unknown>): Promise<PortcullisError> {
   return thrown;
 }
 
-/** What a client that knows nothing of Portcullis sees. */
+/** What a client sees that knows nothing about Portcullis. */
 async function rawCall(path: string, request = Buffer.alloc(0), deadlineMs?: number): Promise<ServiceError> {
   const raw = new Client(`unix:${socketPath}`, credentials.createInsecure(), { 'grpc.max_send_message_length': -1 });
   const same = (bytes: Buffer): Buffer => bytes;
@@ -79,7 +79,7 @@ async function rawCall(path: string, request = Buffer.alloc(0), deadlineMs?: num
   return error;
 }
 
-test('a call reaches its handler with the peer that the kernel vouches for', async () => {
+test('a call reaches its handler with the peer that the kernel reports', async () => {
   let seen: unknown;
   handlers.version = (request, context) => {
     seen = { request, peer: context.peer, deadline: context.deadline instanceof Date };
@@ -203,7 +203,7 @@ test('what a handler throws by accident is INTERNAL with a stable code, logged w
   assert.equal((await client.runtime.version()).version, 'v');
 });
 
-test('a failure too long for a trailer arrives, shortened', async () => {
+test('a failure too long for a trailer arrives shortened', async () => {
   const why = 'ü'.repeat(100_000);
   handlers.version = () =>
     Promise.reject(
@@ -332,7 +332,7 @@ test('16 MiB fit in both directions, more is RESOURCE_EXHAUSTED', async () => {
   assert.equal((await client.runtime.version()).version, 'v');
 });
 
-test('bytes that are not HTTP/2 and connections that break off do no harm', async () => {
+test('bytes that are not HTTP/2 and interrupted connections do no harm', async () => {
   for (const noise of ['GET / HTTP/1.1\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0', '\xff'.repeat(10_000), '']) {
     const socket = connect(socketPath);
     socket.on('error', () => undefined);
@@ -380,7 +380,7 @@ test('once closed, a call that does not heed its signal holds the process no lon
   assert.equal(timers(), before);
 });
 
-test('nobody there: CRI_UNREACHABLE says where and why', async () => {
+test('no server: CRI_UNREACHABLE says where and why', async () => {
   const absent = createCriClient(join(folder, 'absent.sock'));
   const error = await failureOf(absent.runtime.version());
   assert.equal(error.code, 'CRI_UNREACHABLE');
@@ -398,6 +398,6 @@ test('1,000 calls one after the other', async (context) => {
   }
   times.sort((a, b) => a - b);
   context.diagnostic(`p50 ${(times[500] ?? 0).toFixed(3)} ms, p99 ${(times[990] ?? 0).toFixed(3)} ms`);
-  // Generous: a machine may be loaded. Measured: 0.1 ms.
+  // A generous limit, because the machine may be under load. Measured: 0.1 ms.
   assert.ok((times[500] ?? Infinity) < 5);
 });

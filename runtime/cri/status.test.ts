@@ -30,7 +30,7 @@ test('the node itself is asked: a disk that is full', () => {
   }
 });
 
-test('what nobody asked for stays a fault of ours: never an answer that something is not there', () => {
+test('a failure unrelated to the request stays an internal error: never an answer that something does not exist', () => {
   for (const thrown of [fails('ENOENT'), fails('EINVAL'), new TypeError('x'), 'text'])
     assert.equal(asFailure(thrown, 'StopContainer').code, 'CRI_INTERNAL');
   const ours = new PortcullisError({ code: 'A', kind: 'invalid', attempted: 'a', on: 'b', why: 'c', fix: 'd' });

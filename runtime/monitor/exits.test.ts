@@ -49,13 +49,13 @@ function sleeper(seconds: string) {
   return { child, identity };
 }
 
-/** As conmon does: a temporary file, then a rename. */
+/** Writes an exit like conmon: a temporary file, then a rename. */
 function writeExit(id: string, code: string): void {
   writeFileSync(join(folder, `${id}.tmp`), code);
   renameSync(join(folder, `${id}.tmp`), join(folder, id));
 }
 
-test('an exit is told once, with the code and the time of the file', async () => {
+test('an exit is reported once, with the code and the time of the file', async () => {
   const [init, monitor] = [sleeper('30'), sleeper('30')];
   const told: Exit[] = [];
   const first = new Promise<Exit>((resolve) =>
@@ -94,7 +94,7 @@ test('a code that reached only the file that is written first counts as the moni
 
 test('the kernel’s code is waited for where process 1 is slow to reap', { skip: !tellsExits }, async () => {
   const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
-  // Its parent, which stands for process 1, reaps it late.
+  // Its parent, which plays process 1, reaps it late.
   const parent = spawn('python3', ['-c', slowParent], { stdio: ['ignore', 'pipe', 'ignore'] });
   const [chunk] = (await once(parent.stdout, 'data')) as [Buffer];
   const init = processIdentity(Number(chunk.toString()));
@@ -103,7 +103,7 @@ test('the kernel’s code is waited for where process 1 is slow to reap', { skip
   assert.deepEqual([exit.code, exit.fromMonitor], [7, false]);
 });
 
-test('an exit that happened before the watch is told as well', async () => {
+test('an exit that happened before the watch is reported as well', async () => {
   writeExit('b2', '0');
   const exit = await new Promise<Exit>((resolve) => {
     const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
@@ -112,7 +112,7 @@ test('an exit that happened before the watch is told as well', async () => {
   assert.equal(exit.code, 0);
 });
 
-test('when the monitor is dead the kernel’s code is taken, and 255 when nobody knows', async () => {
+test('when the monitor is dead the kernel’s code is used, and 255 when it is unknown', async () => {
   const [init, monitor] = [sleeper('30'), sleeper('30')];
   monitor.child.kill('SIGKILL');
   await new Promise((resolve) => monitor.child.once('exit', resolve));
@@ -140,7 +140,7 @@ test('a live container is not reported as ended because no descriptor is free, a
   } finally {
     descriptors.release();
   }
-  // Past the moment at which it looks again.
+  // Waits past the moment of the next check.
   await pause(500);
   assert.deepEqual(told, [], 'both live');
   init.child.kill('SIGKILL');

@@ -12,4 +12,4 @@ const cases: readonly [what: string, text: string, answer: boolean][] = [
 ];
 
 for (const [what, text, answer] of cases)
-  test(`whether systemd may end us by our cgroup: ${what}`, () => assert.equal(isService(text), answer));
+  test(`whether systemd may end the daemon by its cgroup: ${what}`, () => assert.equal(isService(text), answer));

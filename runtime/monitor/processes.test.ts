@@ -26,7 +26,7 @@ test('opens nothing of another boot', () => {
   assert.equal(openProcess({ ...own(), bootId: 'earlier' }), undefined);
 });
 
-test('takes a process for gone whose pid a thread has now', () => {
+test('treats a process whose pid now belongs to a thread as ended', () => {
   const thread = readdirSync('/proc/self/task')
     .map(Number)
     .find((id) => id !== process.pid);

@@ -2,19 +2,23 @@ import { reasonOf } from '../../base/errors/index.ts';
 import { sendDatagram } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 
-/** What the daemon tells whoever started it, when that is a service manager such as systemd; else every call does nothing. */
+/**
+ * Notifies the process that started the daemon, if that is a service manager such as systemd. Otherwise every
+ * call does nothing.
+ */
 export interface ServiceManager {
-  /** It serves. From now on the watchdog is fed, if the manager set one. */
+  /** The daemon serves. From now on it notifies the watchdog, if the manager set one. */
   ready(): void;
-  /** It ends, which may take its time: no watchdog from here on. */
+  /** The daemon ends, which may take time. It no longer notifies the watchdog. */
   stopping(): void;
 }
 
 /**
- * Speaks the protocol of sd_notify(3): lines `KEY=VALUE` in one datagram to $NOTIFY_SOCKET. With a watchdog (sd_watchdog_enabled(3):
- * $WATCHDOG_USEC, $WATCHDOG_PID) it is fed twice in each period, from the main thread and only while the daemon is healthy: a daemon
- * that hangs, or whose parts do not answer, is killed and started again, and its containers go on meanwhile.
- * @param healthy whether the parts without which the daemon can not work answer
+ * Implements the protocol of sd_notify(3): lines `KEY=VALUE` in one datagram to $NOTIFY_SOCKET. A watchdog
+ * (sd_watchdog_enabled(3): $WATCHDOG_USEC, $WATCHDOG_PID) is notified twice in each period, from the main
+ * thread and only while the daemon is healthy. A daemon that hangs, or whose essential components do not
+ * answer, is killed and restarted. Its containers keep running meanwhile.
+ * @param healthy reports whether the components without which the daemon cannot work answer
  */
 export function openServiceManager(parts: {
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -24,14 +28,14 @@ export function openServiceManager(parts: {
 }): ServiceManager {
   const { environment, log } = parts;
   const address = environment['NOTIFY_SOCKET'] ?? '';
-  // Anything else is an address family that unix sockets can not reach (vsock, for whole machines).
+  // Any other address has a family that unix sockets cannot reach (vsock, for whole machines).
   const isManaged = address.startsWith('/') || address.startsWith('@');
   const tell = (lines: string): void => {
     if (!isManaged) return;
     try {
       sendDatagram(address, Buffer.from(lines));
     } catch (cause) {
-      log.warn({ cause: reasonOf(cause) }, 'the service manager can not be told');
+      log.warn({ cause: reasonOf(cause) }, 'the service manager cannot be notified');
     }
   };
   const feed = async (): Promise<void> => {
@@ -56,7 +60,10 @@ export function openServiceManager(parts: {
   };
 }
 
-/** The period in ms in which the manager wants to hear from the process of this pid; undefined: it does not. Pure. */
+/**
+ * Returns the period in ms in which the manager expects a notification from the process with this pid.
+ * Undefined if it expects none. Pure.
+ */
 export function watchdogPeriodMs(environment: Readonly<Record<string, string | undefined>>, pid: number): number | undefined {
   const microseconds = environment['WATCHDOG_USEC'] ?? '';
   const meant = environment['WATCHDOG_PID'];
@@ -64,7 +71,7 @@ export function watchdogPeriodMs(environment: Readonly<Record<string, string | u
   return Number(microseconds) / 1000;
 }
 
-/** In one line: a line break would begin another key. */
+/** In one line, because a line break would begin another key. */
 function unhealthy(checks: Readonly<Record<string, string>>): string {
   return Object.entries(checks)
     .filter(([, result]) => result !== 'ok')

@@ -38,7 +38,7 @@ test('records come back from disk as they were, in order of creation', async () 
   }
 });
 
-test('a write that failed and took effect all the same keeps its name from nobody', async () => {
+test('a write that failed but took effect does not block its name', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'records-'));
   const open = () => openDatabase({ path: join(folder, 'db'), migrations: [{ version: 1, sql: recordsSchema }] });
   try {
@@ -65,7 +65,7 @@ test('a write that failed and took effect all the same keeps its name from nobod
   }
 });
 
-test('a change is told once it is seen, with what was before; what changes nothing is not told', async () => {
+test('a change is reported once it is visible, with the value before; a write that changes nothing is not', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'records-'));
   const database = await openDatabase({ path: join(folder, 'db'), migrations: [{ version: 1, sql: recordsSchema }] });
   try {
