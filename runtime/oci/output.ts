@@ -74,7 +74,10 @@ export function openOutputs(first: OutputRoom, second: OutputRoom): readonly [Ou
   }
 }
 
-/** After `ms` and one full turn of the loop: a loop that was held up fires its timers before it reads. */
+/**
+ * Resolves after `ms` and one full turn of the event loop, because a delayed event loop fires its timers
+ * before it reads.
+ */
 async function quiet(ms: number): Promise<false> {
   await setTimeout(Math.max(0, ms));
   await setImmediate();

@@ -3,10 +3,13 @@ import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/
 import { checkLauncher } from './launcher-name.ts';
 import { checkWorkingDir } from './working-dir.ts';
 
-/** What a command meets in its container, and what must be as it was when the container was created. Plain data. */
+/**
+ * The parts of a container that a command depends on, and that must be as they were at the container's
+ * creation. Plain data.
+ */
 export interface CommandPlace {
   readonly cwd: string;
-  /** The launcher's file on the host, where Landlock holds the container's files. */
+  /** The launcher's file on the host, if Landlock confines the container's files. */
   readonly launcher?: string;
 }
 
@@ -21,8 +24,9 @@ export interface AskedPlace {
 }
 
 /**
- * Looks at launcher and working directory in the mount namespace of a running container. Synchronous: it may wait for the file system of a
- * volume, and for that of the folder that the container's first process has made its root.
+ * Checks the launcher and the working directory in the mount namespace of a running container. Synchronous:
+ * it may wait for the file system of a volume, and for the file system of the folder that the container's
+ * first process uses as its root.
  * @throws PortcullisError RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR; RUNTIME_CONTAINER_ROOT_UNKNOWN
  */
 export function checkPlace({ container, init, place, runtimeChecks }: AskedPlace): void {
