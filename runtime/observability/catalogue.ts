@@ -18,26 +18,26 @@ function metric(name: string, type: MetricDefinition['type'], help: string, labe
 
 /** All metrics. */
 export const metricCatalogue = {
-  buildInfo: metric('build_info', 'gauge', 'Always 1; the labels say what runs.', ['version', 'node']),
+  buildInfo: metric('build_info', 'gauge', 'Always 1; the labels are the running versions.', ['version', 'node']),
   rpcDuration: metric('rpc_duration_seconds', 'histogram', 'How long calls took, streams until their end.', ['method', 'code'], rpcSeconds),
   rpcsInFlight: metric('rpcs_in_flight', 'gauge', 'Calls that are being served.', ['method']),
   pods: metric('pods', 'gauge', 'Pod sandboxes that are listed.', ['state']),
   containers: metric('containers', 'gauge', 'Containers that are listed.', ['state']),
   containersDegraded: metric('containers_degraded', 'gauge', 'Running containers whose profile this node cannot enforce completely.'),
   containersUnmonitored: metric('containers_unmonitored', 'gauge', 'Running containers whose monitor has ended: their output is lost.'),
-  containerStarts: metric('container_starts_total', 'counter', 'Containers that were started (ok) or could not be (failed).', ['outcome']),
-  containerExits: metric('container_exits_total', 'counter', 'Containers that ended, by the reason that their status tells.', ['reason']),
-  containerOoms: metric('container_ooms_total', 'counter', 'Containers that ended because the kernel killed a process for want of memory.'),
+  containerStarts: metric('container_starts_total', 'counter', 'Container starts that succeeded (ok) or failed (failed).', ['outcome']),
+  containerExits: metric('container_exits_total', 'counter', 'Containers that ended, by the reason in their status.', ['reason']),
+  containerOoms: metric('container_ooms_total', 'counter', 'Containers that ended because the OOM killer killed a process.'),
   images: metric('images', 'gauge', 'Images that are listed; verified=false: a rule with `allow: unverified` let them in.', ['verified']),
   imageBytes: metric('image_bytes', 'gauge', 'Disk space of all images, compressed and unpacked.'),
   pulls: metric('image_pulls_total', 'counter', 'Pulls by outcome: admitted, denied, undecided, cancelled, failed.', ['outcome']),
   pullDuration: metric('image_pull_duration_seconds', 'histogram', 'How long pulls took.', ['outcome'], pullSeconds),
-  fetchedBytes: metric('image_fetched_bytes_total', 'counter', 'Bytes of image content fetched from registries, whatever was decided.'),
+  fetchedBytes: metric('image_fetched_bytes_total', 'counter', 'Bytes of image content fetched from registries, whatever the decision.'),
   verdicts: metric('verdicts_total', 'counter', 'Verdicts on images: admit, deny, undecided; act: pull, run.', ['outcome', 'act']),
   verifications: metric(
     'signature_verifications_total',
     'counter',
-    'Sigstore bundles verified, each with all that belongs to it; answers that were given before cost none.',
+    'Sigstore bundles verified, each with all of its parts; cached answers are not counted.',
   ),
   poolSize: metric('namespace_pool_size', 'gauge', 'Sets of namespaces that are ready for the next pods.'),
   poolTarget: metric('namespace_pool_target', 'gauge', 'How many sets should be ready.'),
@@ -48,10 +48,10 @@ export const metricCatalogue = {
     'Attachments of pods, and of other runtimes by our plugins: attaching, ready, detaching.',
     ['network', 'state'],
   ),
-  networkLeases: metric('network_leases', 'gauge', 'Addresses that are given away; those of address plugins of others are not known.', [
+  networkLeases: metric('network_leases', 'gauge', 'Addresses that are in use; addresses of third-party address plugins are not known.', [
     'network',
   ]),
-  networkLeasesSize: metric('network_leases_size', 'gauge', 'Addresses that there are to give away.', ['network']),
+  networkLeasesSize: metric('network_leases_size', 'gauge', 'Addresses that can be assigned.', ['network']),
   networkActs: metric(
     'network_act_duration_seconds',
     'histogram',
@@ -62,32 +62,32 @@ export const metricCatalogue = {
   dnsQueries: metric(
     'network_dns_queries_total',
     'counter',
-    'Questions for names: answered, denied, forwarded (and answered by others), failed, refused, malformed, ignored.',
+    'Name queries: answered, denied, forwarded (answered by other servers), failed, refused, malformed, ignored.',
     ['result'],
   ),
   dnsForwards: metric(
     'network_dns_forwards_total',
     'counter',
-    'Questions to other name servers: answered, failed, limited (too many were under way).',
+    'Queries to other name servers: answered, failed, limited (too many at once).',
     ['outcome'],
   ),
-  dnsForwardSeconds: metric('network_dns_forward_seconds_total', 'counter', 'What they took, in all.', ['outcome']),
+  dnsForwardSeconds: metric('network_dns_forward_seconds_total', 'counter', 'Total time of these queries.', ['outcome']),
   dnsGates: metric(
     'network_dns_gates',
     'gauge',
-    'Addresses at which names are answered (open), and where they should be and are not (closed).',
+    'Addresses at which the name server listens (open), and at which it should listen but does not (closed).',
     ['state'],
   ),
-  networkRepairs: metric('network_repairs_total', 'counter', 'Links and rules that were found other than recorded, and made right.'),
+  networkRepairs: metric('network_repairs_total', 'counter', 'Links and rules that differed from their records and were corrected.'),
   networkLinksLost: metric(
     'network_links_lost',
     'gauge',
-    'Links of running pods that another program took away and that could not be made again. Alert above 0.',
+    'Links of running pods that another program removed and that could not be recreated. Alert above 0.',
   ),
   networkLinksAltered: metric(
     'network_links_altered',
     'gauge',
-    'Links of running pods whose end in the pod was changed there. `portcullis network gc --altered` gives back what it had.',
+    'Links of running pods whose end in the pod was changed there. `portcullis network gc --altered` restores it.',
   ),
   networkPolicies: metric('network_policies', 'gauge', 'NetworkPolicies in force.'),
   networkPolicyProblems: metric(
@@ -95,11 +95,11 @@ export const metricCatalogue = {
     'gauge',
     'Files and objects of the folder network.policies that are not in force as they are written. Alert above 0.',
   ),
-  services: metric('services', 'gauge', 'Services that are described; source: files, command, kubernetes, overlay, networks.', ['source']),
-  servicesRefused: metric('services_refused', 'gauge', 'Services that the balancer cannot serve: they are not balanced.'),
-  serviceBalancer: metric('service_balancer_info', 'gauge', 'Always 1; what balances: nftables, ipvs.', ['balancer']),
-  serviceServers: metric('service_virtual_servers', 'gauge', 'Addresses, protocols and ports that are balanced.'),
-  serviceRepairs: metric('service_repairs_total', 'counter', 'Virtual servers that another program had changed, and that were made anew.'),
+  services: metric('services', 'gauge', 'Services that are defined; source: files, command, kubernetes, overlay, networks.', ['source']),
+  servicesRefused: metric('services_refused', 'gauge', 'Services that the balancer cannot serve: they have no load balancing.'),
+  serviceBalancer: metric('service_balancer_info', 'gauge', 'Always 1; the load balancer: nftables, ipvs.', ['balancer']),
+  serviceServers: metric('service_virtual_servers', 'gauge', 'Addresses, protocols and ports with load balancing.'),
+  serviceRepairs: metric('service_repairs_total', 'counter', 'Virtual servers that another program had changed, and that were recreated.'),
   serviceDenied: metric(
     'service_denied_packets_total',
     'counter',
@@ -112,7 +112,7 @@ export const metricCatalogue = {
     'backend',
   ]),
   serviceWell: metric('service_backend_well', 'gauge', '0 while the health checks of a backend fail.', ['service', 'port', 'backend']),
-  serviceActive: metric('service_backend_active_connections', 'gauge', 'Connections to a backend that stand.', [
+  serviceActive: metric('service_backend_active_connections', 'gauge', 'Connections to a backend that are open.', [
     'service',
     'port',
     'backend',
@@ -120,7 +120,7 @@ export const metricCatalogue = {
   serviceConnections: metric(
     'service_backend_connections_total',
     'counter',
-    'Connections to a backend, where the kernel counts them. Metrics tell the first 10,000 backends by the name of their service.',
+    'Connections to a backend, where the kernel counts them. Metrics cover the first 10,000 backends by the name of their service.',
     ['service', 'port', 'backend'],
   ),
   networkDeniedPackets: metric(
@@ -130,12 +130,12 @@ export const metricCatalogue = {
     ['direction', 'rule'],
   ),
   networkDeniedBytes: metric('network_denied_bytes_total', 'counter', 'Their bytes.', ['direction', 'rule']),
-  exceptions: metric('policy_exceptions_total', 'counter', 'Refusals that did not hold: break-glass, report; act: pull, run.', [
+  exceptions: metric('policy_exceptions_total', 'counter', 'Refusals overridden by an exception: break-glass, report; act: pull, run.', [
     'kind',
     'act',
   ]),
-  policyExceptions: metric('policy_exceptions', 'gauge', 'Rules in force that do not refuse, by why: break-glass, report, logs.', ['kind']),
-  outOfPolicy: metric('containers_out_of_policy', 'gauge', 'Containers that run and that the policy in force would not admit.', [
+  policyExceptions: metric('policy_exceptions', 'gauge', 'Rules in force that do not refuse: break-glass, report, logs.', ['kind']),
+  outOfPolicy: metric('containers_out_of_policy', 'gauge', 'Running containers that the policy in force would not admit.', [
     'namespace',
     'rule',
   ]),
@@ -143,10 +143,10 @@ export const metricCatalogue = {
   evidenceRenewals: metric(
     'evidence_renewals_total',
     'counter',
-    'Tries to renew what ends in recorded evidence, such as answers about revocation: renewed, failed.',
+    'Attempts to renew expiring parts of recorded evidence, such as revocation answers: renewed, failed.',
     ['outcome'],
   ),
-  evidenceEnded: metric('evidence_ended', 'gauge', 'Images with evidence whose time is over: not admitted until it is renewed.'),
+  evidenceEnded: metric('evidence_ended', 'gauge', 'Images with expired evidence: not admitted until it is renewed.'),
   rootUpdates: metric('sigstore_root_updates_total', 'counter', 'Updates of sigstore roots from TUF: updated, unchanged, failed.', [
     'outcome',
   ]),
@@ -156,22 +156,22 @@ export const metricCatalogue = {
   policyReloadFailed: metric('policy_reload_failed', 'gauge', '1 when the latest load failed; the policy before it stays in force.'),
   policyInfo: metric('policy_info', 'gauge', 'Always 1; the label is the revision in force.', ['revision']),
   policyRules: metric('policy_rules', 'gauge', 'Rules in force; verified=false: those with `allow: unverified`.', ['verified']),
-  enforcement: metric('enforcement', 'gauge', '1 for what is known of enforcement, else 0: pass, fail, could-not-tell.', ['result']),
+  enforcement: metric('enforcement', 'gauge', '1 for the enforcement result, else 0: pass, fail, could-not-tell.', ['result']),
   enforcementFindings: metric(
     'enforcement_findings',
     'gauge',
-    'Ways in which the policy is inert on this node, by code; accepted: those that the configuration lets pass.',
+    'Ways in which the policy is ineffective on this node, by code; accepted: those that the configuration accepts.',
     ['code', 'accepted'],
   ),
   enforcementTried: metric(
     'enforcement_last_try_timestamp_seconds',
     'gauge',
-    'When the planted pair was last tried, in seconds since 1970; 0: never.',
+    'When the planted pair was last tested, in seconds since 1970; 0: never.',
   ),
-  eventClients: metric('event_clients', 'gauge', 'Clients that get container events.'),
+  eventClients: metric('event_clients', 'gauge', 'Clients that receive container events.'),
   eventsWaiting: metric('events_waiting', 'gauge', 'Events that wait for clients to read.'),
   eventsSent: metric('events_sent_total', 'counter', 'Events queued for clients, one for each client.'),
-  eventsLost: metric('events_lost_total', 'counter', 'Events that slow clients missed; each was told by the end of its stream.'),
+  eventsLost: metric('events_lost_total', 'counter', 'Events that slow clients missed; the stream of each was ended to report it.'),
   auditFailures: metric('audit_failures_total', 'counter', 'Lines of the audit log that could not be written.'),
   loopDelay: metric('event_loop_delay_seconds', 'gauge', 'Delay of the main thread since the last scrape, by quantile.', ['quantile']),
   cpuSeconds: metric('process_cpu_seconds_total', 'counter', 'Processor time of the daemon, user and system.'),
