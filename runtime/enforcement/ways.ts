@@ -16,7 +16,7 @@ interface Way {
 export const ways = {
   PLANTED_UNSIGNED_ADMITTED: {
     effect: 'fail',
-    text: 'The planted image that nobody signed was admitted.',
+    text: 'The planted image that is not signed was admitted.',
     fix: 'see which rule admits it: portcullis policy explain IMAGE --policy PATH',
   },
   PLANTED_SIGNED_REFUSED: {
@@ -36,7 +36,7 @@ export const ways = {
   },
   MIRROR_LACKS_EVIDENCE: {
     effect: 'fail',
-    text: 'A mirror serves the planted signed image without its signature, and the registry itself is not asked.',
+    text: 'A mirror serves the planted signed image without its signature, and the registry is not contacted.',
     fix: 'copy images with their referrers (portcullis images copy, oras copy -r), or allow the origin of this mirror',
   },
   PLANTED_NO_RULE: {
@@ -46,22 +46,22 @@ export const ways = {
   },
   PLANTED_NOT_DECIDED: {
     effect: 'unknown',
-    text: 'A planted image could not be decided about: its registry or a source of evidence could not be asked.',
+    text: 'No decision about a planted image was possible: its registry or a source of evidence was unreachable.',
     fix: 'let this node reach the registry; it is tried again by itself',
   },
   PLANTED_SAME_IMAGE: {
     effect: 'unknown',
     text: 'Both planted names stand for the same image.',
-    fix: 'push another image that nobody signs, and name it in enforcement.refused',
+    fix: 'push another image that is not signed, and name it in enforcement.refused',
   },
   NO_PLANTED_PAIR: {
     effect: 'unknown',
-    text: 'No planted pair is configured: nobody tries whether a refusal happens.',
+    text: 'No planted pair is configured: refusals are not tested.',
     fix: 'push a signed and an unsigned image, and name them in enforcement.admitted and enforcement.refused',
   },
   NOT_TRIED: {
     effect: 'unknown',
-    text: 'The planted pair was not tried yet, or not for more than two intervals.',
+    text: 'The planted pair was not tested yet, or not for more than two intervals.',
     fix: 'wait for the first try; if this stays, see the log of the daemon',
   },
   NO_POLICY: {
@@ -81,7 +81,7 @@ export const ways = {
   },
   POLICY_PATH_GONE: {
     effect: 'fail',
-    text: 'A file or folder of policies is not there or cannot be read.',
+    text: 'A file or folder of policies does not exist or cannot be read.',
     fix: 'restore it, or correct `policy` in the configuration',
   },
   RULE_NEVER_MATCHED: {
@@ -107,11 +107,11 @@ export const ways = {
   RULE_DENIES_ANY: {
     effect: 'fail',
     text: 'A rule denies the images of every registry.',
-    fix: 'name what is denied',
+    fix: 'name the images to deny',
   },
   NAMESPACE_NEVER_SEEN: {
     effect: 'unknown',
-    text: 'A rule is for namespaces of which this node has seen none.',
+    text: 'A rule is for namespaces that this node has never seen.',
     fix: 'check the spelling; where the rule is for other nodes, add the code to enforcement.accept',
   },
   REPORT_MODE: {
@@ -126,23 +126,23 @@ export const ways = {
   },
   BREAK_GLASS_WITHOUT_END: {
     effect: 'fail',
-    text: 'A waiver lasts longer than 30 days, or for ever.',
-    fix: 'write an end that is near',
+    text: 'A waiver lasts longer than 30 days, or forever.',
+    fix: 'set an end in the near future',
   },
   BREAK_GLASS_ENDED: { effect: 'note', text: 'A waiver has ended and is still written down.', fix: 'remove `breakGlass`' },
   LOGS_ONLY: {
     effect: 'fail',
-    text: 'A rule only logs who signed: whoever signs is admitted.',
+    text: 'A rule only logs who signed: any signer is accepted.',
     fix: 'write `level: strict` or `permissive`',
   },
   IDENTITY_ANYONE: {
     effect: 'fail',
-    text: 'A rule accepts the signature of anybody who has an account at the issuer.',
-    fix: 'name the repository and the workflow, or the address, of who signs',
+    text: 'A rule accepts the signature of any user who has an account at the issuer.',
+    fix: 'name the repository and the workflow, or the address, of the signer',
   },
   ALTERNATIVE_ANYONE: {
     effect: 'fail',
-    text: 'One alternative of a rule accepts the signature of anybody.',
+    text: 'One alternative of a rule accepts the signature of any signer.',
     fix: 'remove that alternative from `any` or `threshold`',
   },
   NO_PROVEN_TIME: {
@@ -152,27 +152,27 @@ export const ways = {
   },
   CERTIFICATE_ENDED: {
     effect: 'fail',
-    text: 'All certificates that a demand rests on have ended or are not valid yet.',
+    text: 'All certificates that a requirement depends on have expired or are not valid yet.',
     fix: 'renew the certificates of the policy, or correct the clock',
   },
   ROOT_ENDED: {
     effect: 'fail',
-    text: 'A root that a rule rests on has ended: nothing is proven by it.',
+    text: 'A root that a rule depends on has expired: it proves nothing.',
     fix: 'portcullis sigstore-root update',
   },
   ROOT_ENDS_SOON: {
     effect: 'note',
-    text: 'A root that a rule rests on ends within three days.',
+    text: 'A root that a rule depends on expires within three days.',
     fix: 'let this node reach its repository, or: portcullis sigstore-root update',
   },
   STALE_WINDOW_LONG: {
     effect: 'fail',
-    text: 'Without news from its trust service, a rule goes on admitting for more than 30 days.',
+    text: 'Without updates from its trust service, a rule keeps admitting images for more than 30 days.',
     fix: 'shorten `onStale.previouslyAdmitted.for`',
   },
   TRUST_ON_FIRST_USE: {
     effect: 'unknown',
-    text: 'A rule believes whatever a trust service says the first time.',
+    text: 'A rule trusts the first answer of a trust service without verification.',
     fix: 'name the root of the service in `tuf.root`',
   },
   CEILING_PRIVILEGED: {
@@ -182,7 +182,7 @@ export const ways = {
   },
   OUT_OF_POLICY_RUNS: {
     effect: 'fail',
-    text: 'Containers run that the policy in force denies.',
+    text: 'The policy in force denies containers that are running.',
     fix: 'replace them, or set verdicts.outOfPolicy: stop',
   },
   IMAGES_OUT_OF_POLICY: {
@@ -192,12 +192,12 @@ export const ways = {
   },
   PLAIN_HTTP: {
     effect: 'note',
-    text: 'A registry that a rule names is asked in plain HTTP: signatures cannot be forged there, but withheld.',
+    text: 'A registry that a rule names is contacted over plain HTTP: signatures cannot be forged, but withheld.',
     fix: 'give the registry or mirror a certificate',
   },
   CLOCK_BEHIND: {
     effect: 'fail',
-    text: 'The clock is behind what this node has recorded: what has ended counts as valid.',
+    text: 'The clock is behind times that this node has recorded: expired evidence counts as valid.',
     fix: 'set the clock, and run a time service',
   },
   CLOCK_JUMPED: { effect: 'unknown', text: 'The clock was moved by more than five minutes.', fix: 'run a time service that slews' },
