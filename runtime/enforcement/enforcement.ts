@@ -116,7 +116,7 @@ export function openEnforcement(parts: Parts): Enforcement {
     try {
       node = await parts.look();
     } catch (thrown) {
-      log.error({ cause: reasonOf(thrown) }, 'enforcement could not be looked at');
+      log.error({ cause: reasonOf(thrown) }, 'the enforcement check failed');
       return;
     }
     if (!stop.signal.aborted) settle(true);

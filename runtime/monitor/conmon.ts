@@ -213,7 +213,7 @@ async function hear(fd: number, child: Child, input: MonitorInput): Promise<{ re
     }
     await seen.ending;
     if (seen.waiting >= looks) throw createFailed(id, 'internal', `${input.handler.path} was ended before it had made the container`);
-    throw monitorFailed(id, 'conmon ended without a word', 'see the system log; check conmon with `portcullis doctor`');
+    throw monitorFailed(id, 'conmon ended without a report', 'see the system log; check conmon with `portcullis doctor`');
   } finally {
     clearInterval(watch);
     clearTimeout(timer);

@@ -195,7 +195,7 @@ function unreadable(file: string, cause: unknown): PortcullisError {
     attempted: 'read the exit code of a container from',
     on: file,
     why: reasonOf(cause),
-    fix: 'see the reason; free descriptors, or mend the disk: the code is read again',
+    fix: 'free descriptors or repair the disk, as the reason says; the code is then read again',
     cause,
   });
 }

@@ -76,7 +76,7 @@ describe('resources', () => {
     };
     assert.deepEqual(uncountedHugepages(asked, v1), []);
     assert.deepEqual(uncountedHugepages(asked, bare).length, 1);
-    assert.match(uncountedHugepages(asked, bare)[0] ?? '', /1048576 bytes of 2MB huge pages is not held/);
+    assert.match(uncountedHugepages(asked, bare)[0] ?? '', /1048576 bytes of 2MB huge pages is not enforced/);
   });
 
   it('an update changes what it says and nothing else', () => {

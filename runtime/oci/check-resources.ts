@@ -106,7 +106,7 @@ export function uncountedHugepages(asked: Pick<LinuxContainerResources, 'hugepag
     .filter(({ limit: bytes }) => bytes > 0)
     .map(
       ({ pageSize, limit: bytes }) =>
-        `the limit of ${bytes} bytes of ${pageSize} huge pages is not held: no cgroup controller counts them here`,
+        `the limit of ${bytes} bytes of ${pageSize} huge pages is not enforced: no cgroup controller counts them here`,
     );
 }
 

@@ -200,6 +200,6 @@ function badMount(on: string, why: string): PortcullisError {
     attempted: 'mount',
     on: on.slice(0, 512),
     why,
-    fix: 'give a path of the container that exists or can be made',
+    fix: 'give a path of the container that exists or can be created',
   });
 }

@@ -131,7 +131,7 @@ export function execLost(id: string): PortcullisError {
     attempted: 'run a command in container',
     on: id.slice(0, 13),
     why: 'the process that waited for it was killed, and its exit code is lost with it',
-    fix: 'run it again; see the kernel log for who killed conmon',
+    fix: 'run it again; see the kernel log for what killed conmon',
   });
 }
 

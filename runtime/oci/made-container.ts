@@ -114,7 +114,7 @@ function otherwise(container: string, why: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_MADE_OTHERWISE',
     kind: 'precondition',
-    attempted: 'check what the runtime has made of container',
+    attempted: 'check the created container',
     on: container.slice(0, 13),
     why,
     fix: 'find out which container of the node changes a volume that this one has, or update the runtime (`portcullis doctor` lists its flaws)',

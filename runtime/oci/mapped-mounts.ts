@@ -48,7 +48,7 @@ export function idMappings(mount: Mount, features: Pick<HandlerFeatures, 'idmapp
     kind: 'precondition',
     attempted: 'map the ids of mount',
     on: containerPath,
-    why: 'this runtime handler was not seen to make idmapped mounts: files would keep their owners, without a word',
+    why: 'this runtime handler was not seen to make idmapped mounts: it would silently leave the owners of files unchanged',
     fix: 'use runc 1.2 or crun 1.8 and later on Linux 5.12 and later, or run the pod with `hostUsers: true`',
   });
 }

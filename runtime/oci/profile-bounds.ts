@@ -25,7 +25,7 @@ export function checkBounds({ bounds, peers }: Pick<Settings, 'bounds' | 'peers'
       kind: 'precondition',
       attempted: 'create container',
       on: '',
-      why: `its profile or ceiling has rules of peers (network.${Object.keys(peers).join(', network.')}), and nothing holds them in the host's network`,
+      why: `its profile or ceiling has rules of peers (network.${Object.keys(peers).join(', network.')}), and nothing enforces them in the host's network`,
       fix: 'run the pod without hostNetwork, or take these rules out of the profile and of its ceilings',
       details: { rules: Object.keys(peers) },
     });
@@ -115,7 +115,7 @@ function outside(broken: readonly string[]): PortcullisError {
     attempted: 'run container within its profile',
     on: '',
     why: `its profile or ceiling demands otherwise: ${broken.join('; ')}`,
-    fix: 'ask within the profile, or let the policy rule that admits this image name a ceiling that holds it',
+    fix: 'stay within the profile, or let the policy rule that admits this image name a ceiling that allows it',
     details: { refused: broken },
   });
 }

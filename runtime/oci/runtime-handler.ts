@@ -140,7 +140,7 @@ function runtimeFailed(path: string, command: string, id: string, stderr: string
     kind: command === 'start' || command === 'update' ? 'precondition' : 'internal',
     attempted: `run ${path} ${command} for container`,
     on: id.slice(0, 13),
-    why: stderr.trim().slice(0, 2_000) || 'it failed without a word',
+    why: stderr.trim().slice(0, 2_000) || 'it failed without a message',
     fix: 'see the reason; `portcullis doctor` checks the runtime',
   });
 }
@@ -170,7 +170,7 @@ export function refuseVulnerable(handler: Pick<RuntimeHandler, 'name' | 'path' |
     attempted: 'open runtime handler',
     on: `${handler.name} (${handler.path} ${handler.version})`,
     why: `the configuration says \`strict: true\`, and ${open.join(', ')} are open in this version`,
-    fix: 'install a version that has them fixed, or run without `strict`: `portcullis doctor` says what guards against each',
+    fix: 'install a version in which they are fixed, or run without `strict`: `portcullis doctor` says how each is mitigated',
     details: { open },
   });
 }

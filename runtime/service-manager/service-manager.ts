@@ -42,7 +42,7 @@ export function openServiceManager(parts: {
     const { healthy, checks } = await parts.healthy();
     if (healthy) tell('WATCHDOG=1');
     else {
-      log.warn({ checks }, 'not healthy: the watchdog is not fed');
+      log.warn({ checks }, 'not healthy: the watchdog is not notified');
       tell(`STATUS=not healthy: ${unhealthy(checks)}`);
     }
   };

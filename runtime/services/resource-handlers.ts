@@ -38,7 +38,7 @@ export function createResourceHandlers(parts: {
         const told = cidrs(runtimeConfig?.networkConfig?.podCidr ?? '');
         if (told.length > 0) {
           podCidrs = told;
-          parts.log.info({ podCidrs }, 'the node was told its pod range; addresses are given by the network configuration');
+          parts.log.info({ podCidrs }, 'the pod range of the node was received; addresses come from the network configuration');
         }
         return Promise.resolve({});
       },
@@ -89,7 +89,7 @@ function noCheckpoints(attempted: string, on: string): PortcullisError {
     kind: 'precondition',
     attempted,
     on,
-    why: 'this version makes and restores no checkpoints: what a restored container runs is not what was signed, and its memory would lie on disk in plain',
+    why: 'this version has no checkpoints: a restored container would run content that was not signed, and its memory would be on disk unencrypted',
     fix: 'start the workload again from its image',
   });
 }

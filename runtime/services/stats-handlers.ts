@@ -90,7 +90,7 @@ function notRunning(id: string, phase: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_NO_POD_STATS',
     kind: 'unavailable',
-    attempted: 'read the figures of pod sandbox',
+    attempted: 'read the statistics of pod sandbox',
     on: id.slice(0, 13),
     why: `it is ${phase}`,
     fix: 'ask while it is ready',

@@ -123,7 +123,7 @@ function lost(why: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_STATS_LOST',
     kind: 'unavailable',
-    attempted: 'read the figures of cgroups',
+    attempted: 'read the statistics of cgroups',
     on: '',
     why,
     fix: 'ask again; see the log of the daemon',

@@ -97,7 +97,7 @@ function unwritable(rpc: string, path: string, cause: unknown): PortcullisError 
     attempted: 'write to the audit log before',
     on: rpc,
     why: `${path}: ${reasonOf(cause)}`,
-    fix: 'make room on the disk or correct audit.path; without audit.required calls are served all the same',
+    fix: 'free space on the disk or correct audit.path; without audit.required calls are served without the log',
     cause,
   });
 }

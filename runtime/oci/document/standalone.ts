@@ -68,7 +68,7 @@ function noLauncher(): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_UNSUPPORTED',
     kind: 'unimplemented',
-    attempted: 'write a configuration that stands alone',
+    attempted: 'write a standalone configuration',
     on: '',
     why: 'without AppArmor the rules on files are set up by a launcher, which only the daemon provides',
     fix: 'use a profile without rules on files, or a machine with AppArmor',

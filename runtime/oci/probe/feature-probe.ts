@@ -51,7 +51,7 @@ export async function openFeatureProbe(
   const { handlers, log } = input;
   const file = fileIn(input.root);
   await dropAbandonedWrites(file).catch((cause: unknown) =>
-    log.warn({ cause: reasonOf(cause) }, 'a killed write of this file stays beside it'),
+    log.warn({ cause: reasonOf(cause) }, 'the file of an interrupted write stays beside it'),
   );
   const byPath = new Map([...handlers.values()].map((handler) => [handler.path, handler]));
   const kept = await readKept(file);
@@ -73,10 +73,10 @@ export async function openFeatureProbe(
     if (closing) return known.get(handler.path) ?? noFeatures;
     const features = await probeRuntime(handler, input);
     known.set(handler.path, features);
-    log.info({ handler: handler.name, ...features }, 'what this runtime handler was seen to do');
+    log.info({ handler: handler.name, ...features }, 'features of this runtime handler on this kernel');
     const all = Object.fromEntries([...known].map(([path, one]) => [path, { key: keys.get(path) ?? '', features: one }]));
     await writeFileAtomic(file, `${JSON.stringify(all, undefined, 2)}\n`).catch((cause: unknown) =>
-      log.warn({ cause: reasonOf(cause) }, 'what the runtime handlers can do is not kept, and looked at again at the next start'),
+      log.warn({ cause: reasonOf(cause) }, 'the features of the runtime handlers are not saved, and are probed again at the next start'),
     );
     return features;
   };

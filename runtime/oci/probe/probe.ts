@@ -124,7 +124,7 @@ async function probeUserNamespace(
       bindsKeepSubmounts: everyBelow(lines, () => true),
     }));
     if (!seen.idmappedMounts)
-      return { ...no, whyNoUserNamespaces: `${handler.kind} ${handler.version} passes over the id mappings of mounts` };
+      return { ...no, whyNoUserNamespaces: `${handler.kind} ${handler.version} silently ignores the id mappings of mounts` };
     const layers = await parts.checkLayers(join(pins, 'user')).then(() => '', reasonOf);
     return { ...seen, userNamespaces: layers === '', whyNoUserNamespaces: layers };
   } catch (cause) {
