@@ -89,7 +89,7 @@ test('every path of a file is relative to its folder', async () => {
   );
 });
 
-test('what is printed loads to the same', async () => {
+test('the printed configuration loads to the same configuration', async () => {
   const first = await loadDaemonConfig({
     file: await written('strict: true\nnamespacePool: 0\nregistries: { mirrors: { "a:1": { url: "http://b" } } }\n'),
   });

@@ -138,7 +138,7 @@ for (const [kind, code] of kinds) {
   });
 }
 
-test('a request has one id, the caller’s own when it is sane, in its context, each of its log lines and its failure', async () => {
+test('a request has one id, the caller’s own when it is valid, in its context, each of its log lines and its failure', async () => {
   const raw = new Client(`unix:${socketPath}`, credentials.createInsecure());
   const same = (bytes: Buffer): Buffer => bytes;
   for (const [given, taken] of [
@@ -364,7 +364,7 @@ test('close aborts what does not end in time, and answers nothing more', async (
   other.close();
 });
 
-test('once closed, a call that does not heed its signal holds the process no longer, whatever its deadline', async () => {
+test('once closed, a call that ignores its signal does not keep the process alive, whatever its deadline', async () => {
   const { promise: never } = Promise.withResolvers<{ version: string }>();
   const path = join(folder, 'held.sock');
   const other = await createCriServer({ socketPath: path, log, imageService: {}, runtimeService: { version: () => never } });

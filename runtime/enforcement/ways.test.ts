@@ -173,7 +173,7 @@ const config: Pick<DaemonConfig, 'socket' | 'root' | 'audit' | 'registries' | 'e
 };
 const node: NodeFacts = { policy: undefined, problem: undefined, policyPaths: [], outOfPolicy: { containers: [], images: 0 } };
 
-test('of the node: each way is named, and a sound one has none', async () => {
+test('of the node: each finding is named, and a sound node has none', async () => {
   const policy = await policyOf(good);
   const sound = { ...node, policy };
   assert.deepEqual(nodeFindings(config, sound), []);

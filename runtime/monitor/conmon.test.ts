@@ -27,13 +27,13 @@ const input: MonitorInput = {
   systemdCgroup: false,
 };
 
-test('a monitor that cannot be started for want of processes is no reason to install one', async () => {
+test('a monitor that cannot start because processes are exhausted is no reason to install one', async () => {
   const startProgram = (): Promise<never> => Promise.reject(kernelError('EAGAIN', 'posix_spawn', '/usr/bin/conmon'));
   await assert.rejects(startMonitor({ ...input, startProgram }), { code: 'RUNTIME_MONITOR_FAILED', kind: 'exhausted' });
   await assert.rejects(startMonitor(input), { code: 'RUNTIME_MONITOR_FAILED', kind: 'internal' });
 });
 
-test('a monitor that cannot be started for want of descriptors leaves none open', async () => {
+test('a monitor that cannot start because descriptors are exhausted leaves none open', async () => {
   const descriptors = holdDescriptors();
   try {
     for (const count of [0, 1, 2, 3]) {
@@ -76,7 +76,7 @@ async function monitorOf(t: TestContext, script: string) {
   return { monitor, id, bundle: inside('bundle') };
 }
 
-test('a runtime that is killed while a process that it began waits for it is a failure soon', { timeout: 60_000 }, async (t) => {
+test('a runtime that is killed while its child process waits for it is soon reported as a failure', { timeout: 60_000 }, async (t) => {
   const { monitor, id } = await monitorOf(t, "sh -c 'while true; do sleep 0.2; done' sh $id &\nkill -KILL $$");
   await assert.rejects(monitor.create(), { code: 'RUNTIME_CREATE_FAILED', kind: 'internal', message: /was ended before it had made/ });
   assert.deepEqual(processesWithArgument(id), [], 'nothing of it stays');

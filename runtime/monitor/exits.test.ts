@@ -218,7 +218,7 @@ test('a monitor that ends before the first process is reported at once, and one 
   assert.equal(lost, 1);
 });
 
-test('what a monitor left that was killed while it wrote goes with the exit, and no other', async () => {
+test('the file of a monitor that was killed while writing is removed with the exit, and no other file', async () => {
   for (const name of ['b1.3LCCZ3', 'b1', 'b12', 'b12.3LCCZ3']) writeFileSync(join(folder, name), '0');
   await exits.forget('b1');
   assert.deepEqual(

@@ -216,7 +216,7 @@ test('pods and containers are counted as lists show them', () => {
   });
 });
 
-test('health: each check by name; a failure, and silence, are unhealthy; checks run once a second at most', async () => {
+test('health: each check by name; a failure and a timeout are unhealthy; checks run once a second at most', async () => {
   let runs = 0;
   const health = createHealth([
     { name: 'good', check: () => Promise.resolve((runs += 1)) },

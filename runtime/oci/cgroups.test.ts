@@ -27,7 +27,7 @@ test('a controller of version 1 is found alone and among others', () => {
   );
 });
 
-test('kills for want of memory are counted as either version says them', async () => {
+test('out-of-memory kills are counted in the format of either version', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-oom-'));
   try {
     mkdirSync(join(folder, 'memory/c'), { recursive: true });

@@ -67,7 +67,7 @@ describe('resources', () => {
   for (const [what, part, support, code] of refused)
     it(`${what}: refused`, () => assert.throws(() => checkedResources(resources(part), support), { code }));
 
-  it('limits of huge pages that nothing counts are reported, those of 0 and those that are held are not', () => {
+  it('limits of huge pages that no controller counts are reported; limits of 0 and enforced limits are not', () => {
     const asked = {
       hugepageLimits: [
         { pageSize: '1GB', limit: 0 },

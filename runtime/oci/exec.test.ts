@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { endLeftoverExecs } from './exec-files.ts';
 
-test('what a killed daemon left of its commands goes, and nothing else', async () => {
+test('the leftovers of a killed daemon’s commands are removed, and nothing else', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'bundle-'));
   const container = { id: 'c', dir: folder, init: undefined, takesCgroup: true };
   try {

@@ -4,7 +4,7 @@ import { areLocal, isWholeTable } from './local-mounts.ts';
 
 const root = '40 30 0:50 / / rw,relatime - overlay overlay rw,lowerdir+=/l/1/fs,upperdir=/r/rootfs/abc/upper,workdir=/r/rootfs/abc/work';
 
-test('what another host or a process serves is not local, nor is nothing known to be', () => {
+test('a file system of another host or of a process is not local, and an empty table is not either', () => {
   assert.equal(areLocal([{ fstype: 'overlay' }, { fstype: 'proc' }, { fstype: 'tmpfs' }]), true);
   for (const fstype of ['nfs4', 'fuse', 'fuse.sshfs', 'fuseblk', 'cifs', '9p', 'ceph', 'virtiofs', 'autofs', ''])
     assert.equal(areLocal([{ fstype: 'overlay' }, { fstype }]), false, fstype);

@@ -34,7 +34,7 @@ test('a daemon that was killed before it shared its mount leaves one mount all t
   assert.deepEqual(counts, [1, 0]);
 });
 
-test('what crun makes for version 2 comes not to the host, and may be made where systemd holds /sys/fs/cgroup read-only', { skip }, (t) => {
+test('crun’s folders for version 2 do not reach the host, and work if systemd makes /sys/fs/cgroup read-only', { skip }, (t) => {
   const make = `"${process.execPath}" "${fixture}" "$folder" make 2>&1 | grep -c EROFS`;
   // The mount point itself, below the file system that is mounted on it.
   const below = 'umount /sys/fs/cgroup/unified; ls /sys/fs/cgroup/unified | grep -c portcullis-test';
@@ -45,13 +45,13 @@ test('what crun makes for version 2 comes not to the host, and may be made where
   assert.deepEqual(inPrivate(t, `${own}; ${make}; ${below}`).counts, [0, 0]);
 });
 
-test('a mount that somebody else made stays, shared or not', { skip }, (t) => {
+test('a mount of another program stays, shared or not', { skip }, (t) => {
   const bind = 'mount --bind "$folder" "$folder"';
   assert.deepEqual(inPrivate(t, `${bind}; mount --make-shared "$folder"; daemon stay; daemon leave; count`).counts, [1]);
   assert.deepEqual(inPrivate(t, `${bind}; daemon stay; count; daemon leave; count`).counts, [2, 1]);
 });
 
-test('a note of another boot, of another namespace, or that is none is not taken for ours', { skip }, (t) => {
+test('a note of another boot, of another namespace, or an invalid note is not taken for ours', { skip }, (t) => {
   const noted = (change: string): readonly number[] =>
     // A shared mount of another program: if its note were believed, the mount would be removed with the
     // daemon.
@@ -66,7 +66,7 @@ test('a note of another boot, of another namespace, or that is none is not taken
   assert.deepEqual(noted('cp "$folder/note" "$folder/own-mount.json"'), [0], 'what is ours is not found');
 });
 
-test('a full disk keeps no daemon from starting: its folder is a mount of its own there, too', { skip }, (t) => {
+test('a daemon starts on a full disk: its folder is a mount of its own there, too', { skip }, (t) => {
   // The mount that holds the folder is private and has no space for a note. The file of the note can be
   // created, but stays empty.
   const full =

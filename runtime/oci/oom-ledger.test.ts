@@ -8,7 +8,7 @@ import type { OomLedger } from './oom-ledger.ts';
 
 const pod = '/p.slice';
 
-describe('kills for want of memory, where systemd removes scopes as they end', () => {
+describe('out-of-memory kills, where systemd removes scopes as they end', () => {
   let root = '';
   let ledger: OomLedger;
   const count = (path: string, kills: number): void => {

@@ -81,7 +81,7 @@ const input: SpecInput = {
   annotations: {},
 };
 
-test('mounts: deep after shallow, and one that is asked for replaces ours', () => {
+test('mounts: shallowest first, and a requested mount replaces ours', () => {
   const made = mounts([
     mount({ containerPath: '/data/a/b' }),
     mount({ containerPath: '/data//' }),
@@ -126,7 +126,7 @@ test('mounts: a container path that climbs is cleaned, and stays below the root 
 const ids = { hostId: 100_000, containerId: 0, length: 65_536 };
 const userNamespace = { path: '/run/p/user', uids: ids, gids: ids };
 
-test('a user namespace is joined by its path; crun is told the ids as well, for its devices', () => {
+test('a user namespace is joined by its path; crun gets the ids as well, for its devices', () => {
   const crun = generateSpec({ ...input, userNamespace });
   assert.ok(crun.linux.namespaces.some(({ type, path }) => type === 'user' && path === '/run/p/user'));
   assert.deepEqual(crun.linux.uidMappings, [{ containerID: 0, hostID: 100_000, size: 65_536 }]);
@@ -146,7 +146,7 @@ function resources(part: Partial<LinuxContainerResources>): LinuxContainerResour
   return { ...nothingAsked, ...part };
 }
 
-test('resources: what is zero or empty was not asked for', () => {
+test('resources: zero and empty values are not requests', () => {
   assert.deepEqual(toOciResources(undefined), {});
   assert.deepEqual(toOciResources(resources({ memoryLimitInBytes: 1024 })), { memory: { limit: 1024 } });
 });

@@ -40,7 +40,7 @@ function temporary(t: TestContext): string {
 const log = { warn: () => undefined };
 const well = () => Promise.resolve({ healthy: true, checks: { database: 'ok' } });
 
-describe('the service manager is told', () => {
+describe('the service manager is notified', () => {
   for (const [kind, addressIn] of [
     ['a path', (folder: string) => join(folder, 'notify')],
     ['an abstract name', (folder: string) => `@${folder}`],

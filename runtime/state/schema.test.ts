@@ -22,7 +22,7 @@ const released = [
 ];
 
 describe('the steps of the schema of state.db', () => {
-  it('are those that were released, and none stands before or between them', () => {
+  it('are the released ones, with none before or between them', () => {
     const digests = stateMigrations.map(({ sql }) => createHash('sha256').update(sql).digest('hex'));
     assert.deepEqual(digests, released);
   });

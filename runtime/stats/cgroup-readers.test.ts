@@ -54,7 +54,7 @@ describe('version 2', () => {
     assert.deepEqual(reader.processes('/pods/c'), [136, 141, 167]);
   });
 
-  test('an older kernel and no limits: what is not there is left out', () => {
+  test('an older kernel and no limits: missing values are left out', () => {
     const stat = version2['memory.stat']?.replace(/^kernel .*\n/m, '');
     const absent = ['memory.peak', 'cpu.pressure', 'io.pressure', 'memory.pressure', 'memory.swap.current'].map((name) => [
       name,
@@ -155,7 +155,7 @@ describe('version 1', () => {
   });
 });
 
-test('the working set never falls below nothing', () => {
+test('the working set never falls below zero', () => {
   const memory = { usageBytes: 10, inactiveFileBytes: 12, rssBytes: 0, pageFaults: 0, majorPageFaults: 0 };
   assert.equal(workingSetOf(memory), 0);
   assert.equal(workingSetOf({ ...memory, inactiveFileBytes: 4 }), 6);

@@ -78,7 +78,7 @@ describe('figures of a real cgroup', () => {
     assert.ok(Number.isInteger(found.memory.usageBytes) && found.memoryParts !== undefined);
   });
 
-  test('many at once, also such as are not there, in their order', async () => {
+  test('many at once, including cgroups that do not exist, in their order', async () => {
     const targets = Array.from({ length: 200 }, (_, index) =>
       index % 2 === 0 ? target() : { id: `none${index}`, cgroup: '/no/such/cgroup' },
     );

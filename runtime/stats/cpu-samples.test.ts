@@ -22,7 +22,7 @@ test('none until there are two, the second may be the reading itself', () => {
   assert.equal(samples.nanoCores('a', { atMs: 200, usageNs: 1e8 }), 5e8);
 });
 
-test('a counter that fell starts anew; others are forgotten', () => {
+test('a counter that fell starts again; others are forgotten', () => {
   const samples = createCpuSamples();
   samples.add('a', { atMs: 0, usageNs: 1e9 });
   samples.add('a', { atMs: 1_000, usageNs: 2e9 });

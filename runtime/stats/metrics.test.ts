@@ -68,7 +68,7 @@ const valueOf = (name: string, ...labels: string[]): number | undefined =>
   given.find((metric) => metric.name === name && labels.every((label) => metric.labelValues?.includes(label)))?.value?.value;
 
 describe('metrics', () => {
-  test('each that is given is described, each that is described can be given', () => {
+  test('each returned metric is described, each described metric can be returned', () => {
     assert.deepEqual([...new Set(given.map(({ name }) => name))].sort(), described.map(({ name }) => name).sort());
   });
 
@@ -146,7 +146,7 @@ describe('metrics', () => {
     assert.equal(value('container_fs_usage_bytes'), undefined);
   });
 
-  test('a container that was killed for want of memory is counted after its end', () => {
+  test('a container that was killed because memory ran out is counted after its end', () => {
     const ended = { ...record, phase: 'exited', reason: 'OOMKilled' } as ContainerRecord;
     const ooms = (input: { oomKills: number | undefined; record?: ContainerRecord }): number | undefined =>
       endedContainerMetrics({ record: ended, sandbox, at: 1n, ...input }).find(({ name }) => name === 'container_oom_events_total')?.value

@@ -15,7 +15,7 @@ const config = { metadata: { name: 'n', namespace: 's', uid: 'u', attempt: 0 }, 
 const container = (id: string, sandboxId: string): ContainerRecord =>
   ({ id, sandboxId, phase: 'exited', startedAt: '5000000000', reason: 'Error', imageId: 'sha256:0', config }) as unknown as ContainerRecord;
 
-describe('figures without anything that runs', () => {
+describe('statistics without running containers', () => {
   const containers = [container('a', 'pod'), container('b', 'pod')];
   const sandboxes = ['pod', 'gone'].map(
     (id) => ({ id, phase: id === 'pod' ? 'ready' : 'stopped', cgroupParent: '/no/such/cgroup', config }) as unknown as SandboxRecord,
@@ -50,7 +50,7 @@ describe('figures without anything that runs', () => {
     rmSync(folder, { recursive: true });
   });
 
-  test('a file system of the containers’ own is told as the sum of their layers, a shared one is not', async () => {
+  test('a separate file system of the containers is reported as the sum of their layers, a shared one is not', async () => {
     assert.equal(await stats.containerFilesystem(), undefined);
     const apart = make(true);
     const usage = await apart.containerFilesystem();

@@ -22,7 +22,7 @@ describe('usage of writable layers', () => {
     rmSync(folder, { recursive: true });
   });
 
-  test('counted at once, then told from memory until it is old', async () => {
+  test('counted at once, then answered from memory until the value is old', async () => {
     const upper = join(folder, 'upper');
     mkdirSync(upper);
     writeFileSync(join(upper, 'a'), Buffer.alloc(1 << 20));

@@ -168,7 +168,7 @@ describe('the configuration of another runtime', () => {
       assert.deepEqual([Object.keys(loaded.runtimes).sort(), loaded.defaultRuntime], [runtimes, defaultRuntime]);
     });
 
-  it('that is no TOML', () => {
+  it('that is not TOML', () => {
     assert.throws(() => importConfiguration([{ kind: 'crio', file: 'x', text: '[crio' }]), { code: 'CONFIG_IMPORT_UNREADABLE' });
   });
 

@@ -55,7 +55,7 @@ describe('a configuration of its own', () => {
   });
 });
 
-describe('a configuration that is not in order', () => {
+describe('an invalid configuration', () => {
   const good = JSON.parse(serialiseSpec(specOf('baseline', 'runc'))) as Record<string, unknown>;
   const with_ = (change: (spec: Record<string, unknown>) => object): string[] =>
     validateOciConfig(JSON.stringify(change(structuredClone(good)), null, 2), 'c.json').map(({ path, position }) => {
@@ -96,11 +96,11 @@ describe('a configuration that is not in order', () => {
     });
   }
 
-  it('that is no JSON', () => {
+  it('that is not JSON', () => {
     assert.equal(validateOciConfig('{', 'c.json').length > 0, true);
   });
 
-  it("a runtime's own words are told", async () => {
+  it("a runtime's own message is returned", async () => {
     const [runtime] = runtimes;
     if (runtime === undefined) return;
     const trial = await tryRuntime({ runtime, config: JSON.stringify(good), bundle: '/nonexistent' });
