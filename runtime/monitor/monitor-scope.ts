@@ -20,9 +20,9 @@ export type AdoptMonitor = (pid: number) => void;
 /**
  * Creates the function that moves monitors. A monitor starts in the daemon's cgroup. If that is a service of
  * systemd, stopping the service may kill every process in it, and with a monitor its container's exit code is
- * lost. There each monitor is moved to a separate scope once its container is created. Elsewhere no program
- * ends the daemon by its cgroup, and nothing is done. A failed move is logged: the monitor then stays where
- * it is, which is safe in a unit with KillMode=process.
+ * lost. There each monitor is moved to the scope of all monitors once its container is created. Elsewhere no
+ * program ends the daemon by its cgroup, and nothing is done. A failed move is logged: the monitor then stays
+ * where it is, which is safe in a unit with KillMode=process.
  * Source: org.freedesktop.systemd1(5), StartTransientUnit, AttachProcessesToUnit.
  * @param ownCgroups the text of /proc/self/cgroup
  */

@@ -50,9 +50,9 @@ export function enterMountNamespace(folders: readonly string[]): void {
 }
 
 /**
- * Removes, at a clean stop, the mounts that {@link enterMountNamespace} made in the outer namespace. Skips a
- * folder while a mount below it must stay: the pins and root file systems of pods that keep running would be
- * lost with it.
+ * Removes, at a clean stop, the mounts that {@link enterMountNamespace} made in the outer namespace. Call
+ * this only when no mount below them must stay, because the pins and root file systems of pods that keep
+ * running would be lost with them.
  */
 export async function leaveMountNamespace(startProgram: StartProgram): Promise<void> {
   const text = process.env[marker];

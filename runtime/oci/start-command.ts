@@ -101,8 +101,8 @@ type Start = Omit<Parameters<typeof startCommand>[0], 'descriptors'> & { readonl
 const SIGKILL = 9;
 
 /**
- * Opens a null device for each `null`. It belongs to this command alone, because a runtime makes the user of
- * the command the owner of the standard streams.
+ * Opens one null device for the streams that are `null`. It belongs to this command alone, because a runtime
+ * makes the user of the command the owner of the standard streams.
  */
 async function withNullDevice<T>(
   [stdin, stdout, stderr]: Parameters<typeof startCommand>[0]['descriptors'],

@@ -62,8 +62,8 @@ export async function startStreamingServer(input: {
   const limits = { headersTimeout: 10_000, requestTimeout: 10_000, maxHeaderSize: 16 * 1024, connectionsCheckingInterval };
   const server: Server =
     options.tls === undefined ? createServer(limits) : createTlsServer({ ...limits, handshakeTimeout: 10_000, ...options.tls });
-  // All clients may come from one address, the kubelet's. Therefore a new connection replaces a connection
-  // without a session.
+  // All clients may come from one address, the kubelet's. At the limit, a new connection therefore replaces a
+  // connection without a session.
   const most = options.maxSessions + mostWithoutSession;
   const door = openHttpDoor(server, { most, mostOfPeer: most }, options.tls !== undefined);
   // The package's types do not declare `closeTimeout` yet.

@@ -44,7 +44,7 @@ interface Pending {
   readonly plan: SessionPlan;
 }
 
-/** The subject of each session of a Worker, by the Worker's own number. */
+/** The subject and the plan of each session of a Worker, by the number that the Worker gave it. */
 type Sessions = Map<number, Pending>;
 
 /** One Worker, from its start to its exit. The next one may start while this one ends. */
