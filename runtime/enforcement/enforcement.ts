@@ -116,7 +116,7 @@ export function openEnforcement(parts: Parts): Enforcement {
     try {
       node = await parts.look();
     } catch (thrown) {
-      log.error({ cause: reasonOf(thrown) }, 'the enforcement check failed');
+      log.error({ cause: reasonOf(thrown) }, 'the node could not be inspected for enforcement');
       return;
     }
     if (!stop.signal.aborted) settle(true);
