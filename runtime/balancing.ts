@@ -9,24 +9,32 @@ import type { HostPaths } from './host-paths/host-paths.ts';
 import { followNetworkFolders } from './network-folders.ts';
 import type { NetworkFolders } from './network-folders.ts';
 
-/** The services of this host, as they are configured: their thread runs only where there are any. */
+/** The services of this host, as configured. Their thread runs only if there are services. */
 export interface Balancing {
-  /** A question of `portcullis service`; starts the thread. @throws what it answers, and what its start throws */
+  /**
+   * Asks a question of `portcullis service`; starts the thread.
+   * @throws the error of the answer, or the error of the start
+   */
   readonly ask: (question: string) => Promise<string>;
-  /** For other parts of the daemon that describe services, each under a source of its own; the first call starts the thread. */
+  /**
+   * For other parts of the daemon that describe services, each under its own source. The first call starts
+   * the thread.
+   */
   readonly control: ServiceControl;
-  /** Undefined while there are none. */
+  /** Undefined while there are no services. */
   readonly figures: () => Promise<ServiceFigures | undefined>;
-  /** What the kernel holds goes on. */
+  /** Stops the thread. The rules that the kernel holds stay in force. */
   close(): Promise<void>;
 }
 
-/** Longer than a stop takes. A thread that waits for a file server does not end before that answers. */
+/**
+ * Longer than a normal stop takes. A thread that waits for a file server ends only when that server answers.
+ */
 const closeMs = 10_000;
-/** How often it is looked whether there are any by now. */
+/** How often to check whether there are services now. */
 const lookMs = 2000;
 
-/** As a kubelet names its node where it is not told. */
+/** Without a configured name, uses the name that a kubelet gives its node by default. */
 const clusterOf = ({ nodeName = hostname().toLowerCase(), ...rest }: NonNullable<DaemonConfig['network']['services']['kubernetes']>) => ({
   nodeName,
   ...rest,
@@ -35,9 +43,9 @@ const clusterOf = ({ nodeName = hostname().toLowerCase(), ...rest }: NonNullable
 export function openBalancing({ root, state, network: { services, overlay } }: DaemonConfig, paths: HostPaths, log: Logger): Balancing {
   const { backend: balancer, folder, kubernetes } = services;
   const databasePath = join(root, 'network.db');
-  // A cluster, or a network that spans hosts, that this host is no longer part of.
+  // Sources that no longer apply: a cluster, or a network that spans hosts, that this host has left.
   const ended = [...(kubernetes === undefined ? ['kubernetes'] : []), ...(overlay === undefined ? ['overlay'] : [])];
-  // It may lie on a file server: neither this thread nor that of services waits for one.
+  // The folder may be on a file server. Neither this thread nor the thread of services may wait for one.
   let following: Promise<NetworkFolders> | undefined;
   const followed = (): Promise<NetworkFolders> => {
     following ??= followNetworkFolders({

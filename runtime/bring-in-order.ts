@@ -11,7 +11,8 @@ import { sweepUnclaimed } from './sweep.ts';
 type Sweep = Parameters<typeof sweepUnclaimed>[0];
 
 /**
- * Brings in order what an earlier run left, before the daemon serves. Whatever cannot be is logged and returned; the next start tries again.
+ * Cleans up what an earlier run left, before the daemon serves. A cleanup that fails is logged and returned;
+ * the next start tries it again.
  * @returns what is left, and why
  */
 export async function bringInOrder(parts: {
@@ -32,7 +33,7 @@ export async function bringInOrder(parts: {
         act: () => endLeftovers([container], { ...parts.execs, handlers }),
       })),
     )),
-    // Containers first: a sandbox that is taken back stops those it still has.
+    // Containers first: recovering a sandbox stops the containers that it still has.
     ...(await settleActs([{ on: 'containers', act: () => parts.containers.recover() }])),
     ...(await settleActs([{ on: 'sandboxes', act: () => parts.sandboxes.recover(alive) }])),
     ...(await sweepUnclaimed({

@@ -7,13 +7,13 @@ import { claimFolders } from './state/instance-lock.ts';
 
 export interface ClaimedNode {
   readonly folders: Awaited<ReturnType<typeof makeFolders>>;
-  /** Gives back what was claimed; the end of the process does, too. */
+  /** Releases the claims. They also end with the process. */
   release(): void;
 }
 
 /**
- * Claims the daemon's folders and its network namespace, before anything in them is changed: another daemon that lives keeps its socket, its
- * folders, and the network of its pods.
+ * Claims the folders of the daemon and its network namespace before anything in them changes. Another running
+ * daemon keeps its socket, its folders and the network of its pods.
  * @throws CRI_SOCKET_IN_USE · CRI_SOCKET_OCCUPIED · RUNTIME_ROOT_IN_USE · NETWORK_NAMESPACE_IN_USE
  */
 export async function claimNode(config: DaemonConfig, log: Logger): Promise<ClaimedNode> {

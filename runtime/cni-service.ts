@@ -9,11 +9,14 @@ import { openUnixSocket } from './cri/unix-listener.ts';
 
 /** The socket at which our CNI plugins reach the daemon. */
 export interface CniService {
-  /** Refuses new calls and returns when those under way have their answer. */
+  /** Refuses new calls and resolves when all pending calls have their answer. */
   close(): Promise<void>;
 }
 
-/** What `portcullis network` and `portcullis service` ask. @param attached ids of the sandboxes that have a network, or are about to */
+/**
+ * Answers the questions of `portcullis network` and `portcullis service`.
+ * @param attached ids of the sandboxes that have a network, or are about to
+ */
 export function answerNetworkOf(
   network: Pick<NetworkEngine, 'alterations' | 'denials' | 'explain' | 'gc' | 'list'>,
   balancing: Pick<Balancing, 'ask'>,
@@ -23,7 +26,7 @@ export function answerNetworkOf(
   return async (question, body) => {
     if (question === 'services') return balancing.ask(body);
     if (question === 'overlay') return overlay.ask(body);
-    // The command has read it; only root writes here.
+    // The command has validated the body, and only root writes to this socket.
     if (question === 'explain') return network.explain(parseJson(body) as DenialQuestion);
     if (question === 'denials') return { denials: await network.denials() };
     if (question === 'alterations') return { alterations: await network.alterations() };
@@ -35,8 +38,9 @@ export function answerNetworkOf(
 }
 
 /**
- * Serves our CNI plugins for other callers: containerd, CRI-O, podman. Only root may call. A socket that can not be had is told and is no
- * failure: the plugins then work without the daemon, on the same database.
+ * Serves our CNI plugins for other callers: containerd, CRI-O, podman. Only root may call. A socket that
+ * cannot be opened is logged and is no failure: the plugins then work without the daemon, on the same
+ * database.
  */
 export async function openCniService(
   socket: string,

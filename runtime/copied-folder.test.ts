@@ -10,9 +10,9 @@ describe('a copied folder', () => {
   let top = '';
   let folder = '';
   let target = '';
-  /** Names of files whose content was asked for. */
+  /** Names of the files whose content was read. */
   let read: string[] = [];
-  /** What the next questions fail with, by name; `*`: each question for contents. */
+  /** The error of the next calls, by file name; `*`: the error of each call for contents. */
   const failures = new Map<string, string>();
   const paths = {
     folderFiles: hostPathsHere.folderFiles,

@@ -5,52 +5,62 @@ import { isPortcullisError, reasonOf } from '../base/errors/index.ts';
 import type { FolderContent, FolderFile } from './host-paths/folder-files.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
 
-/** A folder of configuration on a file system that may not answer, and its copy on a disk of the daemon. */
+/** A configuration folder on a file system that may not answer, and its copy on a disk of the daemon. */
 export interface CopiedFolder {
   /**
-   * Makes the copy what the folder is. Reads only what has changed.
-   * @returns what could not be copied, one sentence each; the last copy of such a file stays
-   * @throws what {@link HostPaths} throws where the folder cannot be listed: the copy is as it was
+   * Updates the copy to match the folder. Reads only the files that changed.
+   * @returns one sentence for each file that could not be copied; the last copy of such a file stays
+   * @throws the errors of {@link HostPaths} if the folder cannot be listed: the copy stays as it was
    */
   follow(): Promise<readonly string[]>;
 }
 
-/** Of one file. Of one that is larger the copy has one byte more, so that whoever reads it refuses it, too. */
+/**
+ * Limit of one file. The copy of a larger file has one byte more than this, so that a reader of the copy
+ * refuses it, too.
+ */
 const mostBytes = 16 * 1024 * 1024;
-/** Of a folder, as its readers have it. */
+/** Limits of a folder; the readers of the folder have the same limits. */
 const mostFiles = 65_536;
 const mostOfFolder = 128 * 1024 * 1024;
-/** Of one question: its answer is read by the main thread. */
+/** Limits of one question, because the main thread reads its answer. */
 const batch = { files: 64, bytes: 1024 * 1024 };
 
 interface Copied {
   readonly version: string;
   readonly digest: string;
-  /** It had this version twice: a clock of a file system ticks coarsely, and a change may leave the version of a file as it was. */
+  /**
+   * This version was seen twice. The clock of a file system ticks coarsely, so a change may leave the version
+   * of a file the same.
+   */
   readonly isSettled: boolean;
 }
 
-/** @param target is removed by whoever owns it */
+/** @param target the copy; its owner removes it */
 export function createCopiedFolder(folder: string, target: string, paths: Pick<HostPaths, 'folderFiles' | 'folderContents'>): CopiedFolder {
   const have = new Map<string, Copied>();
 
-  /** The copy was once what the folder is. Before that, an empty folder would mean that nothing is wanted. */
+  /**
+   * The copy has matched the folder once. Before that, an empty folder would mean that no configuration is
+   * wanted.
+   */
   let isWhole = false;
 
   const put = async (name: string, text: string | undefined): Promise<void> => {
     await mkdir(dirname(join(target, name)), { recursive: true, mode: 0o700 });
-    // Whole or not at all, by a name that nobody reads.
+    // Writes the file completely or not at all, under a draft name that no reader uses.
     const draft = join(target, '.draft');
     await writeFile(draft, text ?? '', { encoding: 'latin1', mode: 0o600 });
     if (text === undefined) await truncate(draft, mostBytes + 1);
     await rename(draft, join(target, name));
   };
 
-  /** @returns why it is not copied */
+  /** @returns why the file is not copied */
   const take = async ({ name, version }: FolderFile, content: FolderContent): Promise<string | undefined> => {
     const before = have.get(name);
     const problem = 'failed' in content ? content.failed : undefined;
-    // Whoever reads the copy of one that cannot be read, or is no plain file, has to refuse it: nobody may take it for removed.
+    // A reader has to refuse the copy of a file that is unreadable or not a regular file. The file must not
+    // look removed.
     const text = 'text' in content ? content.text : undefined;
     const digest = text === undefined ? '' : createHash('sha256').update(text, 'latin1').digest('hex');
     if (before === undefined || (problem === undefined && before.digest !== digest)) await put(name, text);
@@ -99,7 +109,7 @@ export function createCopiedFolder(folder: string, target: string, paths: Pick<H
           throw new Error(`it holds more than ${mostFiles} files or ${mostOfFolder / 1024 / 1024} MiB`);
         await mkdir(target, { recursive: true, mode: 0o700 });
         const problems = await copyChanged(files);
-        // Last: a file that gets another name is never missing.
+        // Last: a renamed file is then never missing.
         await removeOthers(files);
         isWhole = true;
         return problems;

@@ -80,20 +80,25 @@ import { runtimeVersion } from './version.ts';
 import { collectWorkersEarly } from './worker-memory.ts';
 
 export interface Daemon {
-  /** Ends the service; containers go on. What only the daemon needs (pool, idle bridge) is removed. */
+  /**
+   * Stops the service; containers keep running. Removes what only the daemon needs (namespace pool, idle
+   * bridge).
+   */
   stop(): Promise<void>;
 }
 
-/** Parts that an embedding program may bring; the daemon closes them. */
+/** Parts that an embedding program may provide; the daemon closes them. */
 export interface DaemonParts {
-  /** Compiles profiles and proves what came out. */
+  /** Compiles profiles and proves the result. */
   readonly prover?: Prover;
 }
 
 /**
- * Starts everything, reconciles with what an earlier run left, then listens. The one composition root.
- * @param undo gets what takes back, where the start fails, what it made ahead of need
- * @throws PortcullisError when a part can not be had at all; a broken policy or network only shows in Status
+ * Starts everything, reconciles with what an earlier run left, then listens. This is the only composition
+ * root.
+ * @param undo collects the functions that undo early work if the start fails
+ * @throws PortcullisError when a required part is unavailable; a broken policy or network only shows in
+ * Status
  */
 export async function startDaemon(config: DaemonConfig, { prover = proverIn(config.root) }: DaemonParts, undo: Undo): Promise<Daemon> {
   const log = createLogger({ level: config.logLevel });
@@ -367,7 +372,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   const manager = openServiceManager({ environment: process.env, pid: process.pid, healthy: createHealth(checks), log });
   const reload = (): void => {
     observability.reopen();
-    // Also when the files say what they said.
+    // Also when the files have not changed.
     void policy.reload().then(enforcement.request);
   };
   process.on('SIGHUP', reload);
@@ -397,7 +402,8 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       await networkSide.close();
       await network.close({ removeAll: true });
       await hostPaths.close();
-      // Its mark of an orderly stop may not fit on the disk: the next start then looks at more than it had to.
+      // The mark of an orderly stop may not fit on the disk: the next start then checks more layers than
+      // necessary.
       await images.close().catch((cause: unknown) => log.warn({ cause: reasonOf(cause) }, 'the image store was not closed in order'));
       const idle = sandboxRecords.list().length === 0;
       if (idle) await removeCgroups(cgroups, ['/portcullis']);
@@ -405,7 +411,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       await verdictLog.close();
       await Promise.all([registries.close(), database.close()]);
       release();
-      // The namespaces and root file systems of pods that go on are mounted below.
+      // The namespaces and root file systems of pods that keep running are mounted below this folder.
       if (idle) await leaveMountNamespace(startProgram);
       await Promise.all([reactor.close(), kernel.close()]);
       log.info({}, 'stopped');

@@ -13,13 +13,15 @@ import type { NetworkEngine } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { listenUnix } from './cri/unix-listener.ts';
 
-/** libnetwork's remote driver at its socket: in the daemon, or in a process of its own. */
+/** The socket of libnetwork's remote driver, in the daemon or in its own process. */
 export interface DockerDriverService {
-  /** Refuses new calls and returns when those under way have their answer. What containers have stays. */
+  /**
+   * Refuses new calls and resolves when all pending calls have their answer. The networks of containers stay.
+   */
   close(): Promise<void>;
 }
 
-/** What was left half made is ended before the first call is taken. */
+/** Cleans up unfinished work of an earlier run before the first call is accepted. */
 async function listen(socket: string, driver: DockerDriver): Promise<DockerDriverService> {
   await driver.recover();
   const listener = await listenUnix(socket, { group: 0, onConnection: driver.accept });
@@ -32,7 +34,10 @@ async function listen(socket: string, driver: DockerDriver): Promise<DockerDrive
   };
 }
 
-/** Of the daemon, where it is configured. A socket that can not be had is told and is no failure: pods have nothing to do with it. */
+/**
+ * Opens the driver in the daemon, if it is configured. A socket that cannot be opened is logged and is no
+ * failure: pods do not need this driver.
+ */
 export async function openDockerDriver(
   { root, state, cni, network }: DaemonConfig,
   engine: Pick<NetworkEngine, 'callPlugin'>,
@@ -62,19 +67,19 @@ export async function openDockerDriver(
 export interface DockerDriverSettings extends Pick<DockerDriverOptions, 'confDir' | 'plugins'> {
   readonly logLevel: LogLevel;
   readonly socket: string;
-  /** With network.db; a daemon may use the same. */
+  /** The folder with network.db; a daemon may use the same folder. */
   readonly root: string;
   readonly state: string;
   readonly binDirs: readonly string[];
-  /** Of docker's API. */
+  /** The socket of the docker API. */
   readonly dockerSocket: string;
-  /** Seconds that one call of a plugin of others may take. */
+  /** Timeout of one call of a third-party plugin, in seconds. */
   readonly pluginTimeout: number;
 }
 
 /**
- * The driver without the daemon.
- * @throws CRI_SOCKET_* when the socket can not be had
+ * Starts the driver without the daemon.
+ * @throws CRI_SOCKET_* when the socket cannot be opened
  */
 export async function startDockerDriver(settings: DockerDriverSettings): Promise<DockerDriverService> {
   const { socket, root, state, binDirs, pluginTimeout, confDir, logLevel, plugins, dockerSocket } = settings;

@@ -2,7 +2,7 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../base/errors/index.ts';
 
-/** Where a program lies that the daemon can not do without. @throws PortcullisError RUNTIME_MONITOR_MISSING */
+/** Returns the path of a program that the daemon requires. @throws PortcullisError RUNTIME_MONITOR_MISSING */
 export async function findProgram(name: string): Promise<string> {
   for (const folder of ['/usr/bin', '/usr/libexec/podman', '/usr/local/bin', '/usr/sbin']) {
     const path = join(folder, name);

@@ -1,6 +1,7 @@
 /**
- * The room's second door, for the program that becomes the daemon: its configuration and its start, without the rest of the room. On a
- * machine with hybrid cgroups that program begins twice, and would load everything for nothing the first time.
+ * The second entry point of this folder, for the program that becomes the daemon: its configuration and its
+ * start, without the rest of `runtime`. On a machine with hybrid cgroups that program executes itself a
+ * second time, and would load all other modules in vain the first time.
  */
 import type { DaemonConfig } from './config/types.ts';
 import type { Daemon, DaemonParts } from './daemon.ts';
@@ -12,18 +13,22 @@ export { configFlags } from './config/flags.ts';
 export type { DaemonConfig } from './config/types.ts';
 
 /**
- * Starts the daemon: see `daemon.ts`. Loaded only then, so that a command that merely asks a running daemon starts fast.
- * One that fails takes back what it made ahead of need.
+ * Starts the daemon: see `daemon.ts`, which is loaded only here, so that a command that only queries a
+ * running daemon starts fast. A start that fails undoes its early work.
  * @throws PortcullisError when the daemon cannot start
  */
 export async function startDaemon(config: DaemonConfig, parts: DaemonParts = {}): Promise<Daemon> {
-  // First: where it applies, this process begins anew, and would have loaded the rest for nothing.
+  // First: on hosts where this applies, the process executes itself again here, and would have loaded the
+  // rest in vain.
   (await import('./oci/mount-namespace.ts')).enterMountNamespace([config.root, config.state]);
   const [{ startDaemon: start }, { orUndo }] = await Promise.all([import('./daemon.ts'), import('./undo.ts')]);
   return orUndo(config.logLevel, (undo) => start(config, parts, undo));
 }
 
-/** libnetwork's remote driver without the daemon: see `docker-driver.ts`. @throws PortcullisError when its socket cannot be opened */
+/**
+ * Starts libnetwork's remote driver without the daemon: see `docker-driver.ts`.
+ * @throws PortcullisError when its socket cannot be opened
+ */
 export async function startDockerDriver(settings: DockerDriverSettings): Promise<DockerDriverService> {
   return (await import('./docker-driver.ts')).startDockerDriver(settings);
 }

@@ -4,7 +4,10 @@ import { reasonOf } from '../base/errors/index.ts';
 import { makeThreadPrompt, raiseThreadPriority } from '../base/kernel/index.ts';
 import type { Logger } from '../base/log/index.ts';
 
-/** Workers that are short at work and share a lock, their queue's, with the main thread. Others unpack, prove, carry streams: they take their turn. */
+/**
+ * Workers whose tasks are short and that share a lock, the lock of their queue, with the main thread. Other
+ * Workers unpack, prove or carry streams: they keep their normal priority.
+ */
 const brief: ReadonlySet<string> = new Set([
   'writer.worker',
   'kernel-mounts.worker',
@@ -16,13 +19,15 @@ const brief: ReadonlySet<string> = new Set([
 const nice = -10;
 
 /**
- * The main thread only routes, a few milliseconds at a time, and everything waits for it: it must not queue behind forty starting
- * containers. Nor must those that it waits for. To be called before Workers are started.
+ * Raises the priority of the main thread. It only routes, a few milliseconds at a time, and everything waits
+ * for it: it must not queue behind forty starting containers. The same holds for the threads that it waits
+ * for. Call this before Workers start.
  */
 export function favourMainThread(log: Logger): void {
   try {
     raiseThreadPriority(nice);
-    // The main thread takes their lock for each file that it opens: one that is held by a thread without a processor holds it up too.
+    // The main thread takes their lock for each file that it opens. If a thread holds the lock without a
+    // processor, the main thread waits too.
     for (const thread of threads()) if (nameOf(thread) === 'libuv-worker') raiseThreadPriority(nice, thread);
     favourBriefWorkers();
     makeThreadPrompt();
@@ -31,7 +36,7 @@ export function favourMainThread(log: Logger): void {
   }
 }
 
-/** From their first moment: with a busy processor most of a Worker's start is waiting. */
+/** Raises them from their first moment: on a busy processor, a Worker spends most of its start waiting. */
 function favourBriefWorkers(): void {
   let before = new Set(threads());
   const favour = ({ threadName }: Worker): void => {
@@ -41,10 +46,10 @@ function favourBriefWorkers(): void {
     if (threadName === null || !brief.has(threadName)) return;
     for (const thread of started) {
       try {
-        // Until it has run it has its parent's name.
+        // A thread has the name of its parent until it has run.
         if ([nameOf(process.pid), threadName.slice(0, 15)].includes(nameOf(thread))) raiseThreadPriority(nice, thread);
       } catch {
-        // It has ended.
+        // The thread has ended.
       }
     }
   };
@@ -52,12 +57,13 @@ function favourBriefWorkers(): void {
     try {
       favour(worker);
     } catch {
-      // Without a descriptor to look it takes its turn among others: nothing that anybody waits for.
+      // Without a free descriptor for this check, the Worker keeps its normal priority: nothing waits for
+      // that.
     }
   });
 }
 
-/** All that libuv's pool will have are there with its first use: the configuration has been read. */
+/** The first use of libuv's pool creates all its threads, and reading the configuration was such a use. */
 function threads(): number[] {
   return readdirSync('/proc/self/task').map(Number);
 }

@@ -6,14 +6,14 @@ import { startNameServer } from '../cni-plugins/index.ts';
 import type { NameFigures, NameServer } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 
-/** The name server of networks, as it is configured: its thread runs only where something has a name. */
+/** The name server of networks, as configured. Its thread runs only if there are names to answer. */
 export interface Names {
   readonly start: () => void;
-  /** Starts it, and resolves when it answers, or can not. */
+  /** Starts the server. Resolves when it answers, or when it cannot. */
   ready(): Promise<void>;
-  /** Undefined while it does not run. */
+  /** Undefined while the server does not run. */
   readonly figures: () => Promise<NameFigures | undefined>;
-  /** Names are not answered afterwards. */
+  /** Stops the server; names are not answered afterwards. */
   close(): Promise<void>;
 }
 

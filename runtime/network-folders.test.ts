@@ -79,7 +79,7 @@ test('a file server is not read that has the device number of a file system that
   assert.deepEqual(states.slice(-20), Array(20).fill(0));
 });
 
-/** As the table of mounts has it: nobody is asked. */
+/** Reads the device from the mount table, without asking the file system. */
 function deviceAt(folder: string): string {
   const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
   return lines.findLast((line) => line.split(' ')[4] === folder)?.split(' ')[2] ?? '';

@@ -10,7 +10,9 @@ import type { HostPaths } from './host-paths/host-paths.ts';
 import { localFileSystems } from './oci/local-mounts.ts';
 import { parseMountinfo } from './oci/mountinfo.ts';
 
-/** The folders of networks, NetworkPolicies and services, for threads that must not wait for a file server. */
+/**
+ * The folders of networks, NetworkPolicies and services, for threads that must not wait for a file server.
+ */
 export interface NetworkFolders {
   readonly gates: readonly GatedFolder[];
   close(): void;
@@ -18,9 +20,9 @@ export interface NetworkFolders {
 
 const lookEveryMs = 1_000;
 /**
- * Looks at each folder once, then each second. On a file system of this machine a thread reads it itself. From any other its files are
- * copied, by processes that can be lost.
- * @param copies a folder of the daemon's own
+ * Checks each folder once, then each second. A thread reads a folder on a local file system itself. From any
+ * other file system, separate processes that may hang copy the files.
+ * @param copies a folder that only the daemon uses
  */
 export async function followNetworkFolders(parts: {
   readonly folders: readonly string[];
@@ -55,7 +57,8 @@ export async function followNetworkFolders(parts: {
       setGate(gate, 'copied');
       tell(problems.slice(0, 4).join('; '));
     } catch (thrown) {
-      // One failure, as for want of a descriptor, says nothing of the folder; a second one closes the gate.
+      // One failure, such as a lack of descriptors, says nothing about the folder. A second failure marks it
+      // as not answering.
       if (!isAgain && !(isPortcullisError(thrown) && thrown.code === 'RUNTIME_PATH_NO_ANSWER')) return look(gate, index, true);
       setGate(gate, 'no answer');
       tell(reasonOf(thrown));
@@ -79,13 +82,13 @@ export async function followNetworkFolders(parts: {
   };
 }
 
-/** What the table of mounts said last, and of each device in it whether its file system needs nobody. */
+/** The last content of the mount table, and for each device in it whether its file system is local. */
 let table = '';
 let local: ReadonlyMap<string, boolean> = new Map();
 let readAt = -Infinity;
 const freshMs = 100;
 
-/** Numbers of devices are given again: what was unmounted may be a file server's by now. */
+/** The kernel reuses device numbers: after an unmount, the number may belong to a file server. */
 function isLocal(device: string): boolean {
   if (performance.now() - readAt > freshMs) {
     const now = readFileSync('/proc/self/mountinfo', 'utf8');

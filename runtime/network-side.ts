@@ -10,15 +10,21 @@ import { openDockerDriver } from './docker-driver.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
 import { openOverlay } from './overlay.ts';
 
-/** What the daemon does with networks beside attaching its pods: services, a network over hosts, and what other runtimes and commands ask. */
+/**
+ * The network tasks of the daemon apart from attaching its pods: services, a network that spans hosts, and
+ * the calls of other runtimes and commands.
+ */
 export interface NetworkSide {
   /** Undefined while there are no services. */
   readonly serviceFigures: Balancing['figures'];
-  /** Serves CNI plugins, commands and docker. @param attached ids of the sandboxes that have a network, or are about to */
+  /**
+   * Serves CNI plugins, commands and docker. @param attached ids of the sandboxes that have a network, or are
+   * about to
+   */
   listen(attached: () => readonly string[]): Promise<void>;
-  /** Refuses new calls and returns when those under way have their answer. */
+  /** Refuses new calls and resolves when all pending calls have their answer. */
   endCalls(): Promise<void>;
-  /** What the kernel holds goes on. */
+  /** Stops the threads. The rules that the kernel holds stay in force. */
   close(): Promise<void>;
 }
 

@@ -9,7 +9,7 @@ import { openNames } from './names.ts';
 import { followNetworkFolders } from './network-folders.ts';
 import { ballastIn, withRoom } from './state/open-database.ts';
 
-/** The network engine, and the name server that starts where something has a name. */
+/** The network engine, and the name server, which starts when there are names to answer. */
 export interface DaemonNetwork extends NetworkEngine {
   /** Undefined while no name server runs. */
   nameFigures(): Promise<NameFigures | undefined>;
@@ -19,13 +19,13 @@ export interface NetworkDeps {
   readonly startProgram: StartProgram;
   readonly paths: HostPaths;
   readonly log: Logger;
-  /** Hears how long attaching and detaching took. */
+  /** Receives the duration of each attachment and detachment. */
   readonly onAct: NonNullable<NetworkEngineOptions['onAct']>;
-  /** Nothing of the network is changed before it resolves. */
+  /** Nothing in the network changes before this resolves. */
   readonly after: Promise<unknown>;
 }
 
-/** Both as they are configured. */
+/** Opens the network engine and the name server, as configured. */
 export async function openNetwork(config: DaemonConfig, deps: NetworkDeps): Promise<DaemonNetwork> {
   const { startProgram, paths, log, onAct, after } = deps;
   const { root, cni, network } = config;
@@ -56,7 +56,7 @@ export async function openNetwork(config: DaemonConfig, deps: NetworkDeps): Prom
     nameFigures: names.figures,
     async askNames(...given) {
       const found = await engine.askNames(...given);
-      // Whoever is told whom to ask is answered.
+      // A pod that gets the address of the name server must get answers from it.
       await names.ready();
       return found;
     },

@@ -13,7 +13,7 @@ import type { PolicyHolder } from './policy-watch.ts';
 import { openStateDatabase } from './state/open-database.ts';
 import type { Undo } from './undo.ts';
 
-/** What everything else of the daemon is made of. */
+/** The parts on which all other parts of the daemon depend. */
 export interface OpenedFirst {
   readonly database: Database;
   readonly handlers: ReadonlyMap<string, RuntimeHandler>;
@@ -23,10 +23,11 @@ export interface OpenedFirst {
 }
 
 /**
- * Opens side by side what needs nothing of one another: threads, programs and the disk take their time.
- * @param deps.stateDir of the OCI runtimes
- * @param deps.undo gets what closes the network where the start fails
- * @throws those of the database, of the default handler and of the network
+ * Opens in parallel the parts that do not depend on one another, because threads, programs and the disk take
+ * time.
+ * @param deps.stateDir the state folder of the OCI runtimes
+ * @param deps.undo gets the function that closes the network if the start fails
+ * @throws the errors of the database, of the default handler and of the network
  */
 export async function openFirst(
   config: DaemonConfig,
@@ -40,7 +41,7 @@ export async function openFirst(
   const { startProgram, stateDir, log, undo, onAct } = deps;
   const openingDatabase = openStateDatabase(config.root, log);
   const openingPaths = openHostPaths(startProgram, [config.root, config.state]);
-  // The network is changed only by a daemon that has its records; its thread takes its time to load.
+  // Only a daemon that has its records may change the network. The thread of the network takes time to load.
   const openingNetwork = openingPaths.then((paths) => openNetwork(config, { startProgram, paths, log, after: openingDatabase, onAct }));
   undo.push(() =>
     openingNetwork.then(

@@ -8,9 +8,12 @@ import { startOverlay } from '../cni-plugins/index.ts';
 import type { Overlay, OverlayQuestion, OverlaySettings, ServiceControl } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 
-/** This host's part of a network over hosts, where one is configured. */
+/** This host's part of a network that spans hosts, if one is configured. */
 export interface DaemonOverlay {
-  /** A question of `portcullis network overlay`, as JSON. @throws OVERLAY_NOT_CONFIGURED · what it answers */
+  /**
+   * Asks a question of `portcullis network overlay`; the answer is JSON.
+   * @throws OVERLAY_NOT_CONFIGURED · the error of the answer
+   */
   ask(question: string): Promise<object>;
   close(): Promise<void>;
 }
@@ -32,7 +35,8 @@ async function settingsOf({ root, cni, network: { overlay } }: DaemonConfig): Pr
   if (overlay === undefined) return undefined;
   const { endpoints, ca, cert, key } = overlay.etcd;
   const files = { ...(ca !== undefined && { ca }), ...(cert !== undefined && { cert }), ...(key !== undefined && { key }) };
-  // The thread reads them, and reads them again when they change: here it is only seen that they can be read.
+  // The thread reads these files, and reads them again when they change. Here, check only that they are
+  // readable.
   for (const file of Object.values(files)) await requireReadable(file);
   return {
     name: overlay.name ?? 'overlay',

@@ -3,22 +3,29 @@ import type { FSWatcher } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
-/** How long the files must have been quiet, in ms: an editor writes in several steps, and half a policy is no policy. */
+/**
+ * How long the files must stay unchanged, in ms. An editor writes in several steps, and half a policy is not
+ * a policy.
+ */
 const quietMs = 500;
-/** How often they are looked at where the kernel tells nothing (network file systems), in ms. */
+/** How often to check files for which the kernel reports no events (network file systems), in ms. */
 const lookMs = 60_000;
-/** File times are those of the kernel's last tick, in ms. */
+/** The granularity of file times, in ms: the kernel uses the time of its last tick. */
 const clockGrainMs = 20;
 
 export interface PolicyFiles {
-  /** Which files and folders to look at from now on; what was written since `read` (when they were read) counts as a change. */
+  /**
+   * Sets the files and folders to watch from now on. A write after `read` (the time when they were read)
+   * counts as a change.
+   */
   follow(paths: readonly string[], read: Date): Promise<void>;
   close(): void;
 }
 
 /**
- * Calls `changed` after the files, or the folders themselves, have changed and been quiet. Symbolic links are followed and watched at
- * both ends: a mounted ConfigMap swaps one. Never throws: what can not be watched is looked at once a minute.
+ * Calls `changed` after the files, or the folders themselves, have changed and then stayed unchanged. Follows
+ * symbolic links and watches both ends: a mounted ConfigMap swaps one. Never throws: a file that cannot be
+ * watched is checked once a minute.
  */
 export function watchPolicyFiles(changed: () => void): PolicyFiles {
   let paths: readonly string[] = [];
@@ -37,14 +44,15 @@ export function watchPolicyFiles(changed: () => void): PolicyFiles {
     pending = undefined;
     if (closed) return;
     if (found !== seen && found === before) {
-      // Twice the same: nobody is writing.
+      // Twice the same signature: no process is writing.
       seen = found;
       changed();
     }
     if (found !== seen) arm(found);
     else if (events.count !== known) arm();
   };
-  // An event in a folder may be about any file of it, and some folders are never quiet: they put nothing off.
+  // An event in a folder may concern any file in it, and some folders are never quiet: such events do not
+  // postpone the reload.
   const touched = (): void => {
     events.count += 1;
     if (!closed && pending === undefined) arm();
@@ -80,7 +88,7 @@ export function watchPolicyFiles(changed: () => void): PolicyFiles {
 function open(folder: string, touched: () => void): FSWatcher | undefined {
   try {
     const watcher = watch(folder, { persistent: false }, touched);
-    // The folder itself may go.
+    // The folder itself may be removed.
     watcher.on('error', () => watcher.close());
     return watcher;
   } catch {
@@ -88,7 +96,9 @@ function open(folder: string, touched: () => void): FSWatcher | undefined {
   }
 }
 
-/** The paths that are folders, and the folders of all of them, by the name that was written and by where it leads. */
+/**
+ * Returns the paths that are folders, and the parent folders of all paths, each as written and as resolved.
+ */
 async function foldersOf(paths: readonly string[]): Promise<ReadonlySet<string>> {
   const folders = new Set<string>();
   for (const path of paths) {
@@ -120,7 +130,10 @@ async function writtenSince(paths: readonly string[], time: number): Promise<boo
   return late.includes(true);
 }
 
-/** What tells a changed file: identity, size and times of each, and the names in each folder. */
+/**
+ * Returns a string that changes when a file changes: identity, size and times of each file, and the names in
+ * each folder.
+ */
 async function signature(paths: readonly string[]): Promise<string> {
   const parts = await Promise.all(
     paths.map(async (path) => {

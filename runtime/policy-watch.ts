@@ -12,23 +12,26 @@ export interface PolicyHolder {
   profiles(): ProfileSet;
   /** TUF repositories whose roots the policy in force reads. */
   tufRoots(): readonly TufRoot[];
-  /** Why the latest load failed; undefined when it did not. */
+  /** Why the latest load failed; undefined if it succeeded. */
   problem(): string | undefined;
-  /** How often the policy was loaded, and how often it could not be. */
+  /** How many loads of the policy succeeded, and how many failed. */
   loads(): { readonly loaded: number; readonly failed: number };
-  /** Reads the files afresh. A broken set keeps the old one, loudly. */
+  /**
+   * Reads the files again. If the new set is broken, the old policy stays in force, and an error is logged.
+   */
   reload(): Promise<void>;
-  /** Calls back after another revision came into force. Returns unsubscribe. */
+  /** Calls back after another revision takes effect. Returns unsubscribe. */
   onChange(listener: (policy: TrustPolicy) => void): () => void;
   close(): void;
 }
 
-/** What made the daemon read its policy. */
+/** Why the daemon reads its policy. */
 type Cause = 'start' | 'signal' | 'change';
 
 /**
- * Loads policies and profiles together: a policy whose profiles are broken is broken. Without any valid one everything new is denied.
- * The files, and whatever they refer to, are watched: a change is loaded once it is whole.
+ * Loads policies and profiles together: a policy with broken profiles is broken. Without a valid policy every
+ * new image is denied. Watches the files and all files that they refer to, and loads a change once it is
+ * complete.
  */
 export async function openPolicy(paths: readonly string[], log: Logger): Promise<PolicyHolder> {
   let policy: TrustPolicy | undefined;
@@ -45,7 +48,7 @@ export async function openPolicy(paths: readonly string[], log: Logger): Promise
       const [loadedPolicy, loadedProfiles] = await Promise.all([loadPolicy({ paths }), loadProfiles({ paths })]);
       const { policy: loaded } = loadedPolicy;
       const changed = policy !== undefined && policy.revision !== loaded.revision;
-      // Files were touched, and say what they said.
+      // The files were touched, but their content is the same.
       const silent = cause === 'change' && !changed && policy !== undefined && problem === undefined;
       policy = loaded;
       profiles = loadedProfiles;
@@ -58,7 +61,7 @@ export async function openPolicy(paths: readonly string[], log: Logger): Promise
       tellLoose(loaded, log);
       if (changed) for (const listener of listeners) listener(loaded);
     } catch (cause_) {
-      // With its code: Status is all that a kubelet shows.
+      // With the error code: Status is all that a kubelet shows.
       problem = isPortcullisError(cause_) ? cause_.message : reasonOf(cause_);
       files = [...files, ...filesOf(cause_)];
       count.failed += 1;
@@ -68,7 +71,7 @@ export async function openPolicy(paths: readonly string[], log: Logger): Promise
       );
     }
   };
-  // One after the other: an older reading never overtakes a newer one.
+  // One load at a time: an older read never overtakes a newer one.
   let last: Promise<void> = Promise.resolve();
   const inTurn = (cause: Cause): Promise<void> => {
     last = last.then(async () => {
@@ -95,7 +98,7 @@ export async function openPolicy(paths: readonly string[], log: Logger): Promise
   };
 }
 
-/** What the policy lets in without the proof that it could demand. */
+/** Logs the rules that admit images without the evidence that they could require. */
 function tellLoose(policy: TrustPolicy, log: Logger): void {
   for (const rule of policy.rules.filter((one) => one.allowUnverified))
     log.warn({ rule: rule.name, images: rule.images }, 'this rule admits unverified images');
@@ -105,7 +108,7 @@ function tellLoose(policy: TrustPolicy, log: Logger): void {
   }
 }
 
-/** Files that a policy which could not be loaded refers to: mending one of them may mend it. */
+/** Returns the files of a policy that could not be loaded: a fix of one of them may fix the policy. */
 function filesOf(cause: unknown): readonly string[] {
   const files = isPortcullisError(cause) ? cause.failure.details?.['files'] : undefined;
   return Array.isArray(files) ? files.filter((file): file is string => typeof file === 'string') : [];

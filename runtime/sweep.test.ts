@@ -31,14 +31,17 @@ describe('what an earlier run left', () => {
     rmSync(folder, { recursive: true });
   });
 
-  /** A sweep of a state folder with leftovers everywhere; the parts named reject. What was done, what is left. */
+  /**
+   * Sweeps a state folder that has leftovers everywhere; the parts named in `stuck` reject. Returns what was
+   * done and what is left.
+   */
   async function sweep(stuck: readonly string[]) {
     const state = mkdtempSync(join(folder, 'state-'));
     const folders = { pods: join(state, 'pods'), containers: join(state, 'containers') };
     const oci = join(state, 'oci');
     const exits = join(state, 'exits');
     mkdirSync(exits);
-    // The last is one that conmon is about to rename.
+    // The last file is one that conmon is about to rename.
     for (const name of [ids.first, ids.second, `.${ids.first}.tmp`]) writeFileSync(join(exits, name), '0');
     for (const place of [folders.pods, folders.containers, oci])
       for (const id of [ids.first, ids.second]) {

@@ -13,14 +13,15 @@ import { settleActs } from './state/settle.ts';
 import type { Unsettled } from './state/settle.ts';
 import { sweepFolder } from './state/sweep-folder.ts';
 
-/** Ids of those that have a network, or are about to. */
+/** Returns the ids of the sandboxes that have a network, or are about to. */
 export function attachedSandboxes(sandboxes: readonly SandboxRecord[]): string[] {
   return sandboxes.filter(({ phase }) => phase !== 'stopped').map(({ id }) => id);
 }
 
 /**
- * Removes what an earlier run left that no record claims: content, links, namespaces, folders, containers of the OCI runtimes. What cannot be
- * removed keeps neither the rest from being removed nor the daemon from serving.
+ * Removes everything that an earlier run left and no record claims: content, links, namespaces, folders,
+ * containers of the OCI runtimes. An item that cannot be removed prevents neither the removal of the rest nor
+ * the start of the service.
  * @returns what is left, and why
  */
 export async function sweepUnclaimed(parts: {
@@ -49,7 +50,7 @@ export async function sweepUnclaimed(parts: {
       act: () => sweepFolder(folders.pods, new Set(sandboxes.map(({ id }) => id)), (id) => removePodFiles(podDirIn(state, id), kernel)),
     },
     { on: folders.containers, act: () => sweepFolder(folders.containers, containerIds, (id) => kernel.removeTree(bundleIn(state, id))) },
-    // Of a container whose record a loss of power took.
+    // The container of a record that a power loss destroyed.
     { on: parts.exits.folder, act: () => sweepFolder(parts.exits.folder, containerIds, parts.exits.forget) },
     ...[...new Set(parts.handlers)].map((handler) => ({
       on: handler.stateDir,

@@ -3,15 +3,17 @@ import { reasonOf } from '../base/errors/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import type { Logger, LogLevel } from '../base/log/index.ts';
 
-/** What a start made that would stay when it fails, in the order in which it was made. */
+/**
+ * Functions that undo work of a start, in the order of the work, for work that would stay if the start fails.
+ */
 export type Undo = (() => Promise<void>)[];
 
-/** The reason of the failure waits for it. */
+/** Limit for the undo, in ms: the error of the failed start is reported only afterwards. */
 const patienceMs = 10_000;
 
 /**
- * Runs a start. One that fails takes back what it made, the last first, and then throws why; what cannot be taken back within some seconds is left to the next
- * start, which takes over what it finds.
+ * Runs a start. If it fails, calls the undo functions, the last one first, and then throws the error. Work
+ * that cannot be undone within some seconds is left to the next start, which takes over what it finds.
  */
 export async function orUndo<T>(level: LogLevel, start: (undo: Undo) => Promise<T>): Promise<T> {
   const undo: Undo = [];

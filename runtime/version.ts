@@ -1,2 +1,2 @@
-/** Of the product; the same as in package.json, which a test compares. */
+/** The version of the product, equal to the version in package.json; a test compares the two. */
 export const runtimeVersion = '0.1.0';

@@ -5,7 +5,7 @@ import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import { collectWorkersEarly } from './worker-memory.ts';
 
-/** Lets go of 48 MB, a megabyte at a time, none of which V8 puts where it collects cheaply. */
+/** Releases 48 MB, one megabyte at a time. V8 puts none of it where collection is cheap. */
 const littering = `
   const { parentPort } = require('node:worker_threads');
   const { PerformanceObserver, constants } = require('node:perf_hooks');
@@ -24,7 +24,7 @@ const littering = `
 `;
 
 test('a Worker’s garbage is collected before its heap has 48 MB', async () => {
-  // As the launcher starts the daemon.
+  // The same flag with which the launcher starts the daemon.
   setFlagsFromString('--initial-old-space-size=64');
   collectWorkersEarly();
   const worker = new Worker(littering, { eval: true });
