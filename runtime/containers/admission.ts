@@ -15,9 +15,11 @@ export interface AdmittedImage {
 }
 
 /**
- * Finds the image and decides again, offline, for this pod's namespace: a kubelet skips PullImage for an image that is present,
- * so what was admitted for another namespace or under an older policy proves nothing here (design: decide again at CreateContainer).
- * @throws PortcullisError RUNTIME_IMAGE_NOT_FOUND; IMAGES_DENIED, IMAGES_UNDECIDED and others of the image store when the answer is no
+ * Finds the image and decides again, offline, for the namespace of this pod. A kubelet skips PullImage for an
+ * image that is present, so an admission for another namespace or under an older policy proves nothing here
+ * (design: decide again at CreateContainer).
+ * @throws PortcullisError RUNTIME_IMAGE_NOT_FOUND; IMAGES_DENIED, IMAGES_UNDECIDED and other errors of the
+ * image store if the image is not admitted
  */
 export async function admitForRun(images: ImageStore, config: ContainerConfig, sandbox: SandboxRecord): Promise<Admission> {
   const asked = config.image?.image ?? '';

@@ -5,8 +5,10 @@ import { askedProfile, withoutLocalhost } from './asked-profile.ts';
 export type AppArmorRequest = { readonly type: 'RuntimeDefault' | 'Unconfined' } | { readonly type: 'Localhost'; readonly name: string };
 
 /**
- * The AppArmor profile that is asked for: the message, else the deprecated string (`runtime/default`, `unconfined`, `localhost/NAME`).
- * Undefined when neither says anything. An unknown type is an error and not "unconfined". Pure. Source: cri-api SecurityProfile.
+ * Returns the requested AppArmor profile: from the message, else from the deprecated string
+ * (`runtime/default`, `unconfined`, `localhost/NAME`). Undefined when neither requests one. An unknown type
+ * is an error and not "unconfined". Pure.
+ * Source: cri-api SecurityProfile.
  * @throws PortcullisError RUNTIME_BAD_APPARMOR
  */
 export function appArmorRequest(
@@ -20,7 +22,7 @@ export function appArmorRequest(
 /** A kubelet gives the bare name. */
 function localhost(text: string): AppArmorRequest {
   const name = withoutLocalhost(text);
-  // Of a label, `//&` would put two together; the kernel's own lists have one profile a line.
+  // In a label, `//&` would stack two profiles. The kernel lists one profile per line.
   if (name === '' || name === 'unconfined' || name.includes('//&') || /[\0-\x1f\x7f]/.test(name) || name.length > 512)
     throw badAppArmor(JSON.stringify(name.slice(0, 80)), 'it is not the name of a profile', 'give the name of a loaded AppArmor profile');
   return { type: 'Localhost', name };

@@ -10,21 +10,29 @@ import type { AppArmorRequest } from './apparmor-request.ts';
 
 /** The kernel's AppArmor, as far as containers need it. */
 export interface AppArmor {
-  /** Whether our own profiles can be loaded: AppArmor in the kernel, its files in securityfs, and `apparmor_parser`. */
+  /**
+   * Whether our own profiles can be loaded: this needs AppArmor in the kernel, its files in securityfs, and
+   * `apparmor_parser`.
+   */
   readonly usable: boolean;
   /**
-   * The label that a process is to carry, everything in it loaded; undefined: none. Where both a profile of the node and our own are
-   * demanded, the kernel enforces the two together (a stack: apparmor.d(5), aa_stack_profile(2)).
-   * @throws PortcullisError RUNTIME_BAD_APPARMOR when the node has no such profile; RUNTIME_APPARMOR_NOT_LOADED
+   * Loads the requested profiles and returns the label for a process; undefined: no label. When both a
+   * profile of the node and our own are required, the kernel enforces both (a stack: apparmor.d(5),
+   * aa_stack_profile(2)).
+   * @throws PortcullisError RUNTIME_BAD_APPARMOR when the node has no such profile;
+   * RUNTIME_APPARMOR_NOT_LOADED
    */
   label(asked: AppArmorRequest | undefined, own: AppArmorProfile | undefined): Promise<string | undefined>;
 }
 
 const loadedList = '/sys/kernel/security/apparmor/profiles';
-/** The oldest rules that the parsers of our distributions know: without an `abi` line a parser takes what it likes (apparmor.d(5)). */
+/**
+ * The oldest rules that the parsers of the supported distributions know. Without an `abi` line, a parser
+ * chooses its own (apparmor.d(5)).
+ */
 const abi = 'abi/3.0';
 
-/** @param parts.stateDir where a profile's text lies while it is loaded */
+/** @param parts.stateDir the folder for the text of a profile while it is loaded */
 export async function openAppArmor(parts: {
   readonly enabled: boolean;
   readonly stateDir: string;
@@ -33,7 +41,7 @@ export async function openAppArmor(parts: {
   const parser = parts.enabled ? findAppArmorParser() : undefined;
   const usable = parser !== undefined && (await loadedProfiles()) !== undefined;
   const preamble = parser === undefined || !existsSync(join(parser.base, abi)) ? '' : `abi <${abi}>,\n`;
-  /** Texts that this run has loaded: one of an older version under the same name is replaced. */
+  /** Profile texts that this run has loaded. A profile of an older version with the same name is replaced. */
   const loaded = new Map<string, string>();
   const loading = new Map<string, Promise<void>>();
 
@@ -58,7 +66,7 @@ export async function openAppArmor(parts: {
     }
   };
   const provide = async (profile: AppArmorProfile, standing: ReadonlySet<string>): Promise<void> => {
-    // An administrator may unload what he does not know: the kernel is asked each time.
+    // An administrator may unload profiles at any time, so ask the kernel each time.
     if (standing.has(profile.name) && loaded.get(profile.name) === profile.text) return;
     const underWay = loading.get(profile.name) ?? load(profile).finally(() => loading.delete(profile.name));
     loading.set(profile.name, underWay);
@@ -79,7 +87,10 @@ export async function openAppArmor(parts: {
   };
 }
 
-/** Names of all profiles in the kernel; undefined where it does not tell. A line is `NAME (MODE)`. */
+/**
+ * Returns the names of all profiles in the kernel; undefined if the kernel does not list them. A line is
+ * `NAME (MODE)`.
+ */
 async function loadedProfiles(): Promise<ReadonlySet<string> | undefined> {
   try {
     const text = await readFile(loadedList, 'utf8');

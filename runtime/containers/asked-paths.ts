@@ -3,8 +3,9 @@ import { PortcullisError } from '../../base/errors/index.ts';
 const longest = 4096;
 
 /**
- * Paths that a container asks to have masked or read-only, as they are given. One that is no clean path of its own would stand for others in the profile's
- * order (all lies below `/`) and for nothing in the OCI runtime, so that what the ceiling keeps masked would be open. Pure.
+ * Returns the paths that a container requests as masked or read-only, as given. A path that is not clean
+ * would stand for other paths in the order of the profile (all paths are below `/`), and for no path in the
+ * OCI runtime: paths that the ceiling masks would then be open. Pure.
  * @throws PortcullisError RUNTIME_BAD_MASKED_PATH
  */
 export function askedPaths(field: 'masked_paths' | 'readonly_paths', paths: readonly string[]): readonly string[] {

@@ -2,25 +2,26 @@ import type { PortcullisError } from '../../base/errors/index.ts';
 import { ProfileType } from '../cri/contract/contract.types.ts';
 import type { SecurityProfile } from '../cri/contract/contract.types.ts';
 
-/** What a request says of seccomp or AppArmor. */
+/** The seccomp or AppArmor profile that a request names. */
 export type AskedProfile =
   | { readonly type: 'RuntimeDefault' | 'Unconfined' }
-  /** As it was given, with or without `localhost/` before it. */
+  /** As given, with or without the `localhost/` prefix. */
   | { readonly type: 'Localhost'; readonly reference: string };
 
-/** Before a name or path in the deprecated strings. */
+/** The prefix of a name or path in the deprecated strings. */
 const localhostPrefix = 'localhost/';
 
-/** A name or path without what stands before it: some callers put the deprecated form into the new field. */
+/** Returns a name or path without its prefix: some callers put the deprecated form into the new field. */
 export function withoutLocalhost(reference: string): string {
   return reference.startsWith(localhostPrefix) ? reference.slice(localhostPrefix.length) : reference;
 }
 
 /**
- * The profile that is asked for: the message, else the deprecated string. Undefined when neither says anything. An unknown type is an error
- * and not "unconfined". Pure. Source: cri-api SecurityProfile.
- * @param words what deprecated strings say the runtime's default, and what the third form is called
- * @throws what `bad` makes of it
+ * Returns the requested profile: from the message, else from the deprecated string. Undefined when neither
+ * requests one. An unknown type is an error and not "unconfined". Pure.
+ * Source: cri-api SecurityProfile.
+ * @param words the deprecated strings for the runtime's default, and the name of the third form
+ * @throws the error that `bad` returns
  */
 export function askedProfile(
   message: SecurityProfile | undefined,

@@ -44,15 +44,21 @@ import { signalNumber, stopSignalOf } from './stop-signal.ts';
 import { resolveUser } from './user.ts';
 import { checkMappable, checkUserIn, joinedUserNamespace, rootOwner } from './user-namespace.ts';
 
-/** By descriptors, which are closed at once: a FileHandle closes in a thread, and the container waits for it. */
+/**
+ * Uses descriptors, which close at once: a FileHandle closes in a thread, and the container would wait for
+ * it.
+ */
 const openFile = promisify(open);
 const writeAll = promisify(writeFile);
 
-/** The one choke point for specs: confines, mounts the root file system, writes `config.json`. */
+/**
+ * Creates the bundle; every spec passes through here. Confines, mounts the root file system, writes
+ * `config.json`.
+ */
 export async function writeBundle(input: {
   readonly stateDir: string;
   readonly images: Pick<ImageStore, 'mountRootfs' | 'mountVolume' | 'limitsWrites' | 'limitWrites'>;
-  /** Of every writable layer, as written in the configuration. */
+  /** Size limit of every writable layer, as written in the configuration. */
   readonly writableLayerSize: string;
   readonly kubeletRoot: string;
   readonly cdi: CdiRegistry;
@@ -69,11 +75,11 @@ export async function writeBundle(input: {
   readonly cgroups: Pick<CgroupMounts, 'version'>;
   readonly pidNamespace: PidNamespace;
   readonly paths: HostPaths;
-  /** What a handler was seen to do. */
+  /** The features that the probe found in a handler. */
   readonly features: (handler: string) => Promise<HandlerFeatures>;
-  /** Called once the request is known to be within its ceilings. */
+  /** Called when the request is known to be within its ceilings. */
   readonly accepted: () => void;
-  /** Called with what the runtime is to make, before the runtime gets it. */
+  /** Called with the plan of the container, before the runtime gets it. */
   readonly planned: (plan: ContainerPlan) => void;
 }): Promise<Prepared> {
   const { record, sandbox, admitted, handler, bundle } = input;
@@ -104,13 +110,15 @@ export async function writeBundle(input: {
   using opened = new DisposableStack();
   const [rootfs, configFile] = await settleAll([
     input.images.mountRootfs(record.id, admitted.image, mapping, labels.selinux?.mount),
-    // Opened here, where the mount takes longer: when the spec is there, only its bytes are written.
+    // The file is opened here, while the mount takes longer. When the spec is ready, only its bytes remain to
+    // be written.
     openIn(bundle, 'config.json').then((fd) => opened.adopt(fd, closeSync)),
     checkPropagation(host.sources),
   ]);
-  // A limit that only the configuration names does not hold everywhere, and Status says so; one that a pod names is held or refused.
+  // A limit that only the configuration names is not enforced everywhere, and Status reports this. A limit
+  // that a pod names is enforced, or the request is refused.
   if (limit !== undefined && (limit.asked || input.images.limitsWrites)) await input.images.limitWrites(record.id, limit.bytes);
-  // Before any volume that the image declares could be made there.
+  // Before any volume that the image declares could be created at this path.
   if (settings.landlock !== undefined) reserveLauncherName(rootfs.path);
   const user = resolveUser(rootfs.path, image.user, security);
   if (userNamespace !== undefined) checkUserIn(userNamespace, user);
@@ -153,13 +161,15 @@ export async function writeBundle(input: {
       ...(input.pidNamespace.path !== undefined && { pid: input.pidNamespace.path }),
     },
     hostPid: input.pidNamespace.isHost,
-    // As other runtimes: version 1 has none that a container could mount, and a privileged one manages the node's.
+    // As in other runtimes: version 1 has no cgroup namespace that a container could mount, and a privileged
+    // container manages the cgroups of the node.
     cgroupNamespace: input.cgroups.version === 2 && !settings.writableSys,
     features,
     userNamespace,
     oomScoreFloor: input.oomScoreFloor,
     ...(launcher !== undefined && { launcher }),
-    // None of the image's or the pod's reach the runtime: crun and runc act on some.
+    // No annotation of the image or the pod reaches the runtime, because crun and runc act on some
+    // annotations.
     annotations: {
       'dev.portcullis.sandbox': sandbox.id,
       'dev.portcullis.verdict': record.verdictId,
@@ -167,7 +177,8 @@ export async function writeBundle(input: {
     },
   });
   const edited = host.edits === undefined ? spec : withEdits(spec, host.edits);
-  // A thread writes while the destinations are looked at. Of a container that is refused the file goes with the bundle.
+  // A thread writes the file while the destinations are checked. If the container is refused, the file is
+  // removed with the bundle.
   const [, places] = await settleAll([
     writeAll(configFile, serialiseSpec(edited)),
     checkDestinations({
@@ -180,7 +191,7 @@ export async function writeBundle(input: {
     }),
   ]);
   input.planned({ ...places, maskedPaths: edited.linux.maskedPaths, place: commandPlace(edited) });
-  // Only now: a request that is refused leaves nothing on the host.
+  // Only now: a refused request leaves nothing on the host.
   await makeMissing(host.sources, input.paths);
   const { uid, gid, additionalGids } = user;
   const past = pastItsLink(settings, userNamespace !== undefined);
@@ -200,7 +211,7 @@ export async function writeBundle(input: {
   };
 }
 
-/** Makes the folder and, in it, a file that only root reads. */
+/** Creates the folder and, in it, a file that only root can read. */
 async function openIn(folder: string, name: string): Promise<number> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   return openFile(join(folder, name), 'w', 0o600);

@@ -24,40 +24,52 @@ import { seccompRequest } from './seccomp-request.ts';
 
 export interface Confinement {
   /**
-   * What the kernel will be told: asked ∩ requested ∩ every ceiling of the rules that admitted the image. Its filter is proved.
-   * @throws PortcullisError ENTITLEMENTS_CEILING_EXCEEDED, ENTITLEMENTS_BAD_PROFILE (of what the publisher signed) and others of that room; RUNTIME_UNKNOWN_PROFILE, RUNTIME_BAD_SECCOMP, RUNTIME_BAD_APPARMOR,
-   * RUNTIME_APPARMOR_NOT_LOADED, RUNTIME_BAD_SELINUX, RUNTIME_SELINUX_UNAVAILABLE, RUNTIME_SANDBOX_NOT_PRIVILEGED
+   * Returns the settings for the kernel: asked ∩ requested ∩ every ceiling of the rules that admitted the
+   * image. The filter is proved.
+   * @throws PortcullisError ENTITLEMENTS_CEILING_EXCEEDED, ENTITLEMENTS_BAD_PROFILE (in the statement that
+   * the publisher signed) and other errors of `entitlements`; RUNTIME_UNKNOWN_PROFILE, RUNTIME_BAD_SECCOMP,
+   * RUNTIME_BAD_APPARMOR, RUNTIME_APPARMOR_NOT_LOADED, RUNTIME_BAD_SELINUX, RUNTIME_SELINUX_UNAVAILABLE,
+   * RUNTIME_SANDBOX_NOT_PRIVILEGED
    */
   confine(input: {
     readonly config: ContainerConfig;
     readonly sandbox: SandboxRecord;
     readonly ceilings: readonly CeilingDemand[];
-    /** What the publisher has signed that the image needs; undefined: no bound. */
+    /** The entitlements that the image needs, as signed by the publisher; undefined: no bound. */
     readonly requested: readonly RequestedEntitlements[] | undefined;
     readonly runtime: string;
-    /** What it asks of the host, looked up. */
+    /** The resources of the host that the container requests, looked up. */
     readonly access: HostAccess;
-    /** The PID namespace that it joins is the host's, whatever it is asked through. */
+    /** The container joins the host's PID namespace, by whichever option. */
     readonly sharesHostPids: boolean;
   }): Promise<Confined>;
 }
 
-/** What the kernel will be told, and the labels that processes and mounts carry: everything that they name is loaded. */
+/**
+ * The settings for the kernel, and the labels of processes and mounts. Every profile that they name is
+ * loaded.
+ */
 export interface Confined {
   readonly settings: Settings;
   readonly labels: SecurityLabels;
-  /** Whether every ceiling is one for privileged containers. */
+  /** Whether every ceiling allows privileged containers. */
   readonly privilegedCeiling: boolean;
-  /** Gives files and folders of the host to the container, as far as SELinux keeps them from it. @throws PortcullisError RUNTIME_SELINUX_RELABEL */
+  /**
+   * Labels files and folders of the host so that SELinux lets the container use them. @throws PortcullisError
+   * RUNTIME_SELINUX_RELABEL
+   */
   relabel(paths: readonly string[]): Promise<void>;
 }
 
-/** The prover of a daemon with this root folder: what it proved is known to the next start. */
+/**
+ * Returns the prover of a daemon with this root folder. Its proofs are cached there, and the next start
+ * reuses them.
+ */
 export function proverIn(root: string): Prover {
   return createProver({ cacheFolder: join(root, 'entitlements') });
 }
 
-/** @param parts.prover compiles, proves and remembers, since most containers of a node share a few profiles */
+/** @param parts.prover compiles, proves and caches, since most containers of a node share a few profiles */
 export function createConfinement(parts: {
   readonly profiles: () => ProfileSet;
   readonly target: (runtime: string) => Target;
@@ -80,7 +92,8 @@ export function createConfinement(parts: {
       const podSecurity = sandbox.config.linux?.securityContext;
       if (privileged && podSecurity?.privileged !== true) throw notPrivileged(config);
       const selinuxAsked = seLinuxRequest(security?.selinuxOptions, podSecurity?.selinuxOptions);
-      // Without SELinux in the kernel a label is not applied, and the container degraded; no ceiling demands one.
+      // Without SELinux in the kernel, the label is not applied and the container is degraded; no ceiling
+      // requires a label.
       const selinux = parts.selinux.labels({ asked: selinuxAsked, privileged, sandboxId: sandbox.id });
       const { asked, explicit } = askedFromSecurityContext({
         privileged,
@@ -91,11 +104,12 @@ export function createConfinement(parts: {
         ...(seccomp !== undefined && { seccomp }),
         ...(apparmorAsked !== undefined && { apparmor: apparmorAsked.type }),
         ...(selinuxAsked !== undefined && { selinux: selinuxAsked }),
-        // Over the wire an empty list and none are one: the profile's own paths stand.
+        // On the wire, an empty list and an absent list are the same: the paths of the profile itself apply.
         ...(security !== undefined && security.maskedPaths.length > 0 && { maskedPaths: askedPaths('masked_paths', security.maskedPaths) }),
         ...(security !== undefined &&
           security.readonlyPaths.length > 0 && { readonlyPaths: askedPaths('readonly_paths', security.readonlyPaths) }),
-        // A kubelet sends its default paths unless procMount is Unmasked, which it takes only from pods with a user namespace.
+        // A kubelet sends its default paths unless procMount is Unmasked, which it accepts only from pods
+        // with a user namespace.
         unmaskedUnsaid:
           pod?.usernsOptions?.mode === NamespaceMode.POD && security?.maskedPaths.length === 0 && security.readonlyPaths.length === 0,
         readonlyRootfs: security?.readonlyRootfs ?? false,
@@ -116,7 +130,8 @@ export function createConfinement(parts: {
         ceilings: bounds,
         ...(publisher !== undefined && { requested: publisher.profile }),
       });
-      // A sandbox has no image and so no ceiling: what the pod itself asked is bounded by its first container, and by each.
+      // A sandbox has no image and therefore no ceiling. The request of the pod itself is checked with its
+      // first container, and with each later one.
       boundPod(
         {
           privileged: sandbox.config.linux?.securityContext?.privileged ?? false,
@@ -174,7 +189,10 @@ function unknownProfile(name: string, why: string, profiles: ProfileSet): Portcu
   });
 }
 
-/** Every rule that admits sets a ceiling; a verdict without one is a fault, and a fault must not mean "no bound". */
+/**
+ * Every rule that admits sets a ceiling. A verdict without a ceiling is a defect, and a defect must not mean
+ * "no bound".
+ */
 function unbounded(config: ContainerConfig): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_NO_CEILING',

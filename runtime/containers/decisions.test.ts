@@ -10,7 +10,7 @@ test('exit reasons: completed, error, out of memory, monitor lost', () => {
   assert.equal(exitReason(exit(0), false).reason, 'Completed');
   assert.equal(exitReason(exit(3), false).reason, 'Error');
   assert.equal(exitReason(exit(137), true).reason, 'OOMKilled');
-  // A child was killed, the container went on and ended well.
+  // A child was killed; the container continued and ended successfully.
   assert.equal(exitReason(exit(0), true).reason, 'Completed');
   assert.equal(exitReason(exit(255, false), false).reason, 'MonitorLost');
 });
@@ -31,7 +31,8 @@ test('the link is raised to the widest class of the started containers, and to n
   const running = (networkClass: 'none' | 'user' | 'proxy', peers?: object) =>
     ({ phase: 'running', networkClass, ...(peers && { peers }) }) as const;
   const [ten, eleven] = [rule('10.0.0.0/8'), rule('11.0.0.0/8')];
-  // Rules are joined; who has no network adds none; who has no rules lifts those of the others.
+  // The rules are joined. A container without a network adds none; a container without rules lifts the rules
+  // of the others.
   assert.deepEqual(linkPolicyFor([running('user', { egress: [ten] }), running('proxy', { egress: [eleven], ingress: [] })]), {
     class: 'proxy',
     egress: [ten, eleven],

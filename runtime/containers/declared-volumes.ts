@@ -5,24 +5,25 @@ import { O_DIRECTORY, O_PATH, closeFd, isErrno, openInRoot } from '../../base/ke
 import type { Mount } from '../cri/contract/contract.types.ts';
 import { isWithin } from './mount-sources.ts';
 
-/** More than any image declares; each costs the kernel a mount. */
+/** More than any image declares; each volume costs the kernel a mount. */
 const volumeLimit = 256;
 interface FolderOwner {
   readonly uid: number;
   readonly gid: number;
 }
 const hostRoot: FolderOwner = { uid: 0, gid: 0 };
-/** Kernel file systems that a container has anyway. */
+/** Kernel file systems that every container has. */
 const kernelFolders = ['/proc', '/sys', '/dev'];
 
 /**
- * The paths that an image declares as volumes (image-spec, config.md `Volumes`), each a mount of its own, writable even where the root
- * file system is read-only. What is mounted is the path itself in the container's writable layer: it holds what the image holds there,
- * counts towards the layer's size and goes with it. Nothing is copied, so nothing can be copied from elsewhere (CVE-2022-23648), and
- * the kernel resolves every path inside the root file system.
+ * Returns the paths that an image declares as volumes (image-spec, config.md `Volumes`), each as a mount of
+ * its own, writable even if the root file system is read-only. The mount source is the same path in the
+ * container's writable layer: it has the content of the image, counts towards the size of the layer, and is
+ * removed with it. Nothing is copied, so nothing can be copied from elsewhere (CVE-2022-23648), and the
+ * kernel resolves every path inside the root file system.
  * @param rootfs the merged tree; nothing runs in it yet
- * @param taken destinations of other mounts, which win
- * @param owner of folders that are made: the root of the container's user namespace
+ * @param taken destinations of other mounts, which take precedence
+ * @param owner of created folders: the root of the container's user namespace
  * @throws PortcullisError RUNTIME_BAD_IMAGE_VOLUME
  */
 export function declaredVolumes(
@@ -49,7 +50,7 @@ export function declaredVolumes(
     }));
 }
 
-/** Where the path really is, below the root; made when it is missing. */
+/** Returns the real path below the root; creates it when it is missing. */
 function placeInRoot(rootfs: string, path: string, owner: FolderOwner): string {
   try {
     const found = tryOpen(rootfs, path) ?? madeInRoot(rootfs, path, owner);

@@ -79,25 +79,25 @@ export interface EffectParts {
   /** By id or unambiguous prefix. */
   readonly container: (idOrPrefix: string) => ContainerRecord | undefined;
   readonly oomScoreFloor: number;
-  /** What a handler, by name, was seen to do. */
+  /** The features that the probe found in a handler, by its name. */
   readonly features: (handler: string) => Promise<HandlerFeatures>;
   readonly kubeletRoot: string;
   readonly cdi: CdiRegistry;
   readonly paths: HostPaths;
-  /** Whether asked devices belong to the user that runs. */
+  /** Whether requested devices belong to the user of the container. */
   readonly devicesOwnedByUser: boolean;
   readonly writableLayerSize: string;
 }
 
-/** How long a runtime may keep others from starting. */
+/** How long one runtime command may keep others from starting. */
 const slotMs = 10_000;
 
-/** Folder of one container: bundle, pid files, attach socket. */
+/** Returns the folder of one container: bundle, pid files, attach socket. */
 export function bundleIn(stateDir: string, id: string): string {
   return join(stateDir, 'containers', id);
 }
 
-/** The real effects, each a part of its call's trace. */
+/** Creates the real effects, each a part of the trace of its call. */
 export function createContainerEffects(parts: EffectParts): ContainerEffects {
   const { images, confinement } = parts;
   return tracedContainerEffects(realEffects({ ...parts, images: tracedRootfs(images), confinement: tracedConfinement(confinement) }));
@@ -106,7 +106,7 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
 function realEffects(parts: EffectParts): ContainerEffects {
   const { stateDir, handlers, exits, cgroups, images, network } = parts;
   const slots = createSlots(availableParallelism(), slotMs);
-  /** Containers whose start the end of an earlier daemon cut off. */
+  /** Containers whose start was interrupted by the end of an earlier daemon. */
   const cutOff = new Set<string>();
   const resourceSupport = detectResourceSupport(cgroups);
   const bundle = (id: string): string => bundleIn(stateDir, id);
@@ -127,22 +127,23 @@ function realEffects(parts: EffectParts): ContainerEffects {
   const cgroupOf = (record: ContainerRecord): string => placeOf(record).path;
   const limitsOf = (record: ContainerRecord): string => processCgroup(placeOf(record), handlers.get(record.runtimeHandler)?.kind);
   const oomLedger = createOomLedger(cgroups);
-  // From the preparation of a container until the runtime has joined them; `destroy` follows whatever fails in between.
+  // Open from the preparation of a container until the runtime has joined them. If a step in between fails,
+  // `destroy` follows.
   const openNamespaces = new Map<string, PidNamespace>();
   const closeNamespace = (id: string): void => {
     openNamespaces.get(id)?.close();
     openNamespaces.delete(id);
   };
 
-  // What was checked of a container and is looked at again when the runtime has made it.
+  // The checked plan of each container; the created container is compared with it again.
   const plans = new Map<string, ContainerPlan>();
 
-  /** Makes the log and what it needs. @returns the uppermost folder that had to be made */
+  /** Creates the log file and its folders. @returns the uppermost folder that was created */
   const makeLog = async ({ id, logPath }: ContainerRecord): Promise<string | undefined> => {
     const file = async (): Promise<string | undefined> => {
       if (logPath === '') return undefined;
       const made = await parts.paths.makeFolder(dirname(logPath), 0o755);
-      // What fails here, the monitor reports: it opens the same path.
+      // The monitor reports this failure: it opens the same path.
       await parts.paths.makeFile(logPath, logMode).catch((thrown: unknown) => {
         if (hasNoAnswer(thrown)) throw thrown;
       });
@@ -151,11 +152,11 @@ function realEffects(parts: EffectParts): ContainerEffects {
     const [made] = await settleAll([file(), mkdir(bundle(id), { recursive: true, mode: 0o700 })]);
     return made;
   };
-  /** A request that is refused leaves nothing: no empty log, no folder for it. */
+  /** A refused request leaves nothing behind: no empty log, no log folder. */
   const takeLogBack = async ({ logPath }: ContainerRecord, made: string | undefined): Promise<void> => {
     if (logPath !== '') await parts.paths.removeEmptyLog(logPath, made).catch(() => undefined);
   };
-  /** @param made for its log */
+  /** @param made the folder that was created for the log */
   const monitorOf = async (
     record: ContainerRecord,
     made: string | undefined,
@@ -176,7 +177,10 @@ function realEffects(parts: EffectParts): ContainerEffects {
     });
     return { monitor, made };
   };
-  /** Beside the preparation. The log is made meanwhile: only the monitor must not be there before the intent is durable. */
+  /**
+   * Starts the monitor in parallel with the preparation. The log is created meanwhile: only the monitor must
+   * not exist before the intent is durable.
+   */
   const startBeside = async (record: ContainerRecord, durable: Promise<unknown>): ReturnType<typeof monitorOf> => {
     const log = makeLog(record);
     try {
@@ -187,7 +191,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
       throw cause;
     }
   };
-  // Monitors that were started beside the preparation; `destroy` follows when that fails.
+  // Monitors that were started in parallel with the preparation. If the preparation fails, `destroy` follows.
   const waiting = new Map<string, ReturnType<typeof monitorOf>>();
   const abandonMonitor = async (record: ContainerRecord): Promise<void> => {
     const started = await waiting.get(record.id)?.catch(() => undefined);
@@ -216,11 +220,12 @@ function realEffects(parts: EffectParts): ContainerEffects {
         pidNamespace,
         planned: (plan) => void plans.set(record.id, plan),
         accepted: () => {
-          // Only on a processor that would be idle; else every pod that waits for its turn would have a monitor that waits.
+          // Only if a processor would be idle; else every pod that waits for its turn would have a waiting
+          // monitor.
           if (slots.count() + waiting.size >= availableParallelism()) return;
           const monitor = startBeside(record, durable);
           waiting.set(record.id, monitor);
-          // Told where it is asked for.
+          // The error is reported where the monitor is awaited.
           monitor.catch(() => undefined);
         },
       });
@@ -243,10 +248,10 @@ function realEffects(parts: EffectParts): ContainerEffects {
       parts.adoptMonitor(made.monitor.pid);
       const plan = plans.get(record.id);
       plans.delete(record.id);
-      // Of other runtimes (virtual machines, kernels in user space) the host does not see the mounts.
+      // The host does not see the mounts of other runtimes (virtual machines, kernels in user space).
       if (plan !== undefined && handlerOf(record).kind !== 'other') {
         const mounts = mountsOf(record.id, made.init.pid);
-        // A volume may lie on a file system that does not answer.
+        // A volume may be on a file system that does not answer.
         if (areLocal(mounts)) checkMadeContainer(record.id, made.init.pid, plan, mounts);
         else await parts.paths.checkMadeContainer(record.id, made.init.pid, plan);
       }
@@ -265,12 +270,12 @@ function realEffects(parts: EffectParts): ContainerEffects {
     },
     kill: (record, signal) => {
       signalProcess(record.init, signalNumber(signal));
-      // Somebody may have paused the container, or it something in itself.
+      // A user may have paused the container, or the container may have paused a part of itself.
       if (signal === 'SIGKILL') void thawCgroup(cgroups, cgroupOf(record));
     },
     heeds: (record, signal) => sharesPids(record.config) || catches(record.init, signalNumber(signal)),
     killLeftovers: async (record) => {
-      // With a PID namespace of its own the kernel has killed them with the first process.
+      // With its own PID namespace, the kernel has killed these processes together with the first one.
       if (sharesPids(record.config)) await emptyCgroup(cgroups, cgroupOf(record));
     },
     destroy: async (record) => {
@@ -296,9 +301,10 @@ function realEffects(parts: EffectParts): ContainerEffects {
     },
     forgetExit: (id) => exits.forget(id),
     recordedExit: (id) => exits.recorded(id),
-    // conmon notes what the kernel tells it; the kernel's own count holds also when conmon looked too late.
+    // conmon records the notification of the kernel. The kernel's own count also covers the case in which
+    // conmon looked too late.
     wasOutOfMemory: async (record) => {
-      // Version 1 counts no kill of a cgroup below.
+      // Version 1 does not count kills in a child cgroup.
       const own = cgroups.version === 2 ? cgroupOf(record) : limitsOf(record);
       const counted = await oomLedger.wasKilled(dirname(cgroupOf(record)), own);
       const noted = await stat(join(bundle(record.id), 'oom')).then(
@@ -324,7 +330,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
       const asked = checkedResources(mergedResources(record.config.linux?.resources, resources), resourceSupport);
       const wanted = boundedResources(asked, record.held?.resources) ?? asked;
       const handler = handlerOf(record);
-      // crun 1.8 writes -1 as a number without sign, which version 1 refuses.
+      // crun 1.8 writes -1 as an unsigned number, which version 1 refuses.
       const removesQuota = handler.kind !== 'crun' || cgroups.version === 2;
       await handler.update(record.id, toOciUpdate(wanted, removesQuota)).catch((thrown: unknown) => {
         throw updateFailure(thrown);
@@ -340,13 +346,15 @@ function realEffects(parts: EffectParts): ContainerEffects {
     now,
     clock: {
       now: () => performance.now(),
-      // A longer timer would fire at once; whoever waits looks at the clock again.
+      // A longer timer would fire at once; the waiter checks the clock again.
       sleep: (ms) => new Promise((resolve) => setTimeout(resolve, Math.min(ms, 2 ** 31 - 1)).unref()),
     },
   };
 }
 
-/** Whether the process has a handler for a signal (proc_pid_status(5), SigCgt); SIGKILL and SIGSTOP need none. */
+/**
+ * Whether the process has a handler for a signal (proc_pid_status(5), SigCgt); SIGKILL and SIGSTOP need none.
+ */
 function catches(identity: ProcessIdentity | undefined, signal: number): boolean {
   if (signal === 9 || signal === 19) return true;
   try {
@@ -358,13 +366,14 @@ function catches(identity: ProcessIdentity | undefined, signal: number): boolean
 }
 
 /**
- * Ends the monitor of a container that is to go, also one whose start was never recorded: a daemon that was killed while it
- * started conmon finds it by the id among its arguments. The runtime's `create` dies with it (conmon sets its death signal).
+ * Ends the monitor of a container that is being removed, even if its start was never recorded: after a daemon
+ * was killed while it started conmon, the monitor is found by the container id among its arguments. The
+ * runtime's `create` dies with the monitor (conmon sets its death signal).
  */
 async function killMonitorOf(record: ContainerRecord): Promise<void> {
   signalProcess(record.init, 9);
   if (record.monitor !== undefined) {
-    // Its last act is the exit file, which `destroy` removes: wait until it is gone.
+    // Its last act is the exit file, which `destroy` removes: wait until the monitor is gone.
     for (let attempt = 0; attempt < 100 && sameProcess(record.monitor); attempt += 1) {
       if (attempt === 40) signalProcess(record.monitor, 9);
       await pause(5);

@@ -1,6 +1,6 @@
 import type { Exit } from '../monitor/exits.ts';
 
-/** How an exit is told: CamelCase reason and a sentence (cri-api ContainerStatus). Pure. */
+/** Returns how an exit is reported: a CamelCase reason and a sentence (cri-api ContainerStatus). Pure. */
 export function exitReason(exit: Exit, outOfMemory: boolean): { reason: string; message: string } {
   if (!exit.fromMonitor) {
     return {

@@ -9,17 +9,23 @@ import { exitReason } from './exit-reason.ts';
 import { nextContainerPhase } from './lifecycle.ts';
 import type { ContainerRecord } from './record.ts';
 
-/** Brings exits into the durable records. An exit that cannot be written is kept and written again until it can. */
+/**
+ * Writes exits into the durable records. An exit that cannot be written is kept, and the write is repeated
+ * until it succeeds.
+ */
 export interface ExitRecorder {
-  /** Resolves when the record is durable. When it throws, the exit is kept, and further attempts follow in the background. */
+  /**
+   * Resolves when the record is durable. If it throws, the exit is kept, and further attempts follow in the
+   * background.
+   */
   record(id: string, exit: Exit): Promise<void>;
-  /** Writes a kept exit now; false when none is kept. Throws when it cannot be written. */
+  /** Writes a kept exit now; false when there is none. Throws when it cannot be written. */
   retry(id: string): Promise<boolean>;
-  /** Resolves when the container's exit is on record, or its record is gone. */
+  /** Resolves when the container's exit is recorded, or its record is gone. */
   exited(id: string): Promise<void>;
-  /** Wakes who waits for the exit. */
+  /** Wakes the callers that wait for the exit. */
   settle(id: string): void;
-  /** No further attempt is begun. */
+  /** Starts no further attempts. */
   close(): void;
 }
 
@@ -31,7 +37,7 @@ export function createExitRecorder(parts: {
 }): ExitRecorder {
   const { records, lock, effects, log } = parts;
   const waiters = new Map<string, (() => void)[]>();
-  /** Exits that are not on record yet. */
+  /** Exits that are not recorded yet. */
   const kept = new Map<string, Exit>();
   let closed = false;
 
@@ -57,7 +63,7 @@ export function createExitRecorder(parts: {
       });
     }
     settle(id);
-    // Only now: until the record is durable the file on disk is the truth.
+    // Only now: until the record is durable, the file on disk is the source of truth.
     await effects.forgetExit(id);
   };
   const attempt = (id: string): Promise<void> =>
@@ -78,7 +84,7 @@ export function createExitRecorder(parts: {
   return {
     record: async (id, exit) => {
       const isFirst = !kept.has(id);
-      // What the monitor wrote counts more than what was learned elsewhere.
+      // The exit that the monitor wrote takes precedence over one from another source.
       if (isFirst || exit.fromMonitor) kept.set(id, exit);
       try {
         await attempt(id);
@@ -108,7 +114,10 @@ export function createExitRecorder(parts: {
   };
 }
 
-/** The later of two times: a file's, as that of an exit, is up to a tick of the kernel's clock behind. */
+/**
+ * Returns the later of two times. The time of a file, such as an exit file, is up to one kernel clock tick
+ * behind.
+ */
 function later(time: string, other: string): string {
   return BigInt(time) < BigInt(other) ? other : time;
 }

@@ -2,12 +2,18 @@ import { createHash } from 'node:crypto';
 import type { RuntimeBounds, Settings } from '../../entitlements/index.ts';
 import type { Verdict } from '../../trust/index.ts';
 
-/** What the kernel was told about a container, in short: kept with its record, shown in its verbose status. */
+/**
+ * A summary of the settings that the kernel enforces for a container: kept in its record, shown in its
+ * verbose status.
+ */
 export interface HeldSettings {
   /** The profile that the pod named; `default` when it named none. */
   readonly profile: string;
   readonly ceilings: readonly { readonly name: string; readonly rule: string }[];
-  /** Digests of the attestations in which the publisher signed what the image needs; each bounds it too. */
+  /**
+   * Digests of the attestations in which the publisher signed what the image needs; each of them also bounds
+   * the container.
+   */
   readonly signedEntitlements?: readonly string[];
   readonly capabilities: { readonly bounding: readonly string[]; readonly ambient: readonly string[] };
   /** Absent: no filter. */
@@ -20,7 +26,7 @@ export interface HeldSettings {
   readonly maskedPaths: number;
   readonly readonlyPaths: number;
   readonly apparmor?: string;
-  /** How many rules on files the launcher sets up; absent: none, or AppArmor holds them. */
+  /** How many file rules the launcher sets up; absent: none, or AppArmor enforces them. */
   readonly landlock?: number;
   /** Bounds of its cgroup, for updates of its resources. */
   readonly resources?: RuntimeBounds['resources'];
@@ -28,7 +34,7 @@ export interface HeldSettings {
   readonly digest: string;
 }
 
-/** @param profile as the pod named it. Pure. */
+/** @param profile the name that the pod gave. Pure. */
 export function heldSettings(
   settings: Settings,
   { ceilings, requestedEntitlements }: Pick<Verdict, 'ceilings' | 'requestedEntitlements'>,

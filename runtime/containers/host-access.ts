@@ -2,23 +2,27 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { holdsDevice } from '../../entitlements/index.ts';
 import type { Ceiling } from '../../entitlements/index.ts';
 
-/** What a container asks of the host beyond its own namespaces, resolved; every part is held against the ceilings. */
+/**
+ * The resources of the host that a container requests beyond its own namespaces, resolved. Every part is
+ * checked against the ceilings.
+ */
 export interface HostAccess {
-  /** Devices as asked. */
+  /** Devices as requested. */
   readonly devices: readonly string[];
-  /** The device nodes behind them, and what is to be done with each. */
+  /** The device nodes behind them, and the requested access to each. */
   readonly nodes: readonly { readonly type: string; readonly major: number; readonly minor: number; readonly access: string }[];
-  /** CDI devices as asked: their specs may add devices, mounts and programs that run on the host. */
+  /** CDI devices as requested: their specs may add devices, mounts and programs that run on the host. */
   readonly cdi: readonly string[];
-  /** Sources of bind mounts that are not the pod's own, links followed. */
+  /** Sources of bind mounts that are not the pod's own, with links followed. */
   readonly paths: readonly string[];
-  /** Sources of bind mounts whose mounts would show on the host. */
+  /** Sources of bind mounts whose mounts would be visible on the host. */
   readonly sharedPaths: readonly string[];
 }
 
 /**
- * Refuses what a ceiling does not hold: devices need host.devices.admin, or each a grant of its own, paths host.paths, and mounts that reach back to the host a ceiling
- * for privileged containers. Source: Pod Security Standards, baseline: HostPath Volumes are forbidden.
+ * Refuses a request that exceeds a ceiling. Devices need host.devices.admin, or each one its own grant; paths
+ * need host.paths; mounts that propagate to the host need a ceiling for privileged containers.
+ * Source: Pod Security Standards, baseline: HostPath Volumes are forbidden.
  * @throws PortcullisError RUNTIME_DEVICE_NOT_GRANTED, RUNTIME_HOST_PATH_NOT_GRANTED
  */
 export function boundHostAccess(asked: HostAccess, ceilings: readonly Ceiling[]): void {
@@ -45,7 +49,9 @@ export function boundHostAccess(asked: HostAccess, ceilings: readonly Ceiling[])
   }
 }
 
-/** Whether a ceiling holds what `privileged` means: no filter of system calls, and the kernel's settings writable. */
+/**
+ * Whether a ceiling allows what `privileged` means: no filter of system calls, and writable kernel settings.
+ */
 export function isForPrivileged({ profile }: Ceiling): boolean {
   return !profile.syscalls.filtered && profile.writableSys;
 }

@@ -6,10 +6,10 @@ import { hasNoAnswer, isOf } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import type { OciDevice } from '../oci/spec.types.ts';
 
-/** A device node of the container, and what its processes may do with it. */
+/** A device node of the container, and the access that its processes have to it. */
 export interface DeviceNode {
   readonly node: OciDevice;
-  /** Of r, w and m (make a node), as the device cgroup says it; empty: a node that can not be opened. */
+  /** A subset of r, w and m (mknod), as in the device cgroup; empty: a node that cannot be opened. */
   readonly access: string;
 }
 
@@ -19,7 +19,8 @@ type DevicePaths = Pick<HostPaths, 'facts' | 'ownFacts' | 'names'>;
 const deviceLimit = 4096;
 
 /**
- * The device nodes behind what a container asks for: a link is followed, a folder gives every device in it.
+ * Returns the device nodes behind the devices that a container requests. A link is followed; a folder gives
+ * every device in it.
  * @throws PortcullisError RUNTIME_BAD_DEVICE, RUNTIME_PATH_NO_ANSWER
  */
 export async function askedDevices(asked: readonly Device[], paths: DevicePaths): Promise<DeviceNode[]> {
@@ -36,7 +37,7 @@ export async function askedDevices(asked: readonly Device[], paths: DevicePaths)
   return all;
 }
 
-/** Of r, w and m, each once; nothing said means all three, as other runtimes take it. */
+/** Returns a subset of r, w and m, each once. An empty request means all three, as in other runtimes. */
 export function accessOf(permissions: string, on: string): string {
   if (permissions === '') return 'rwm';
   if (/^[rwm]{1,3}$/.test(permissions) && new Set(permissions).size === permissions.length) return permissions;
@@ -48,7 +49,7 @@ function checkPath(path: string, what: string): void {
   throw badDevice(path, `its ${what} ${JSON.stringify(path)} is not absolute and clean`, 'give an absolute path without ".."');
 }
 
-/** Folders of /dev that are kernel file systems of their own, or belong to each container. */
+/** Folders of /dev that are separate kernel file systems, or belong to each container. */
 const notDevices = new Set([
   '/dev/pts',
   '/dev/shm',
@@ -60,25 +61,25 @@ const notDevices = new Set([
   '/dev/.udev',
 ]);
 
-/** Every device of the host, for a privileged container. */
+/** Returns every device of the host, for a privileged container. */
 export async function allHostDevices(paths: DevicePaths): Promise<DeviceNode[]> {
-  // No pod names it, and what it holds is in the kernel's memory.
+  // No pod names this folder, and its content is in the memory of the kernel.
   const ofDev: DevicePaths = { ...paths, names: (folder) => (folder === '/dev' ? readdir(folder) : paths.names(folder)) };
   return (await devicesAt('/dev', '/dev', ofDev)).map((node) => ({ node, access: 'rwm' }));
 }
 
-/** All devices of the host and, at other paths, those that were asked for. */
+/** Returns all devices of the host and, at other paths, the requested ones. */
 export function withAllHostDevices(all: readonly DeviceNode[], asked: readonly DeviceNode[]): DeviceNode[] {
   const paths = new Set(all.map(({ node }) => node.path));
   return [...all, ...asked.filter(({ node }) => !paths.has(node.path))];
 }
 
-/** The devices as the container's user's own. */
+/** Returns the devices with the container's user as their owner. */
 export function ownedBy(devices: readonly DeviceNode[], user: { readonly uid: number; readonly gid: number }): DeviceNode[] {
   return devices.map(({ node, access }) => ({ node: { ...node, uid: user.uid, gid: user.gid }, access }));
 }
 
-/** Inside a folder links are not followed: they lead to devices of the folder, or out of it. */
+/** Inside a folder, links are not followed: they lead to devices of the same folder, or out of it. */
 async function devicesAt(hostPath: string, containerPath: string, paths: DevicePaths): Promise<OciDevice[]> {
   if (notDevices.has(hostPath)) return [];
   const node = await deviceNode(hostPath, containerPath, paths);
@@ -93,7 +94,7 @@ async function inFolder(hostPath: string, containerPath: string, paths: DevicePa
   return link ? [] : devicesAt(hostPath, containerPath, paths);
 }
 
-/** The node behind a path, `folder` for a folder, undefined for anything else. */
+/** Returns the node behind a path, `folder` for a folder, undefined for anything else. */
 export async function deviceNode(
   hostPath: string,
   containerPath: string,
@@ -114,7 +115,7 @@ export async function deviceNode(
   };
 }
 
-/** What cannot be looked at is as good as absent, unless its file system did not answer. */
+/** A path that cannot be examined counts as absent, unless its file system did not answer. */
 function unlessNoAnswer<T>(otherwise: T): (thrown: unknown) => T {
   return (thrown) => {
     if (hasNoAnswer(thrown)) throw thrown;

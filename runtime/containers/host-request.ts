@@ -13,19 +13,20 @@ import type { DeviceNode } from './host-devices.ts';
 import { isOwnOfPod, resolveSources } from './mount-sources.ts';
 import type { MountSource } from './mount-sources.ts';
 
-/** What a container asks of the host, looked up and nothing changed yet. */
+/** The resources of the host that a container requests: looked up, with nothing changed yet. */
 export interface HostRequest {
-  /** Of every mount that is no image volume. */
+  /** The source of every mount that is not an image volume. */
   readonly sources: readonly MountSource[];
   readonly devices: readonly DeviceNode[];
   readonly edits: ReadyEdits | undefined;
-  /** The parts that ceilings are held against. */
+  /** The parts that are checked against ceilings. */
   readonly access: HostAccess;
 }
 
 /**
  * Follows links of mounts and devices, and reads CDI specs.
- * @throws PortcullisError RUNTIME_BAD_MOUNT, RUNTIME_BAD_DEVICE, RUNTIME_BAD_CDI_DEVICE and others of CDI, RUNTIME_PATH_NO_ANSWER
+ * @throws PortcullisError RUNTIME_BAD_MOUNT, RUNTIME_BAD_DEVICE, RUNTIME_BAD_CDI_DEVICE and other errors of
+ * CDI, RUNTIME_PATH_NO_ANSWER
  */
 export async function hostRequest(input: {
   readonly config: ContainerConfig;
@@ -62,7 +63,7 @@ export async function hostRequest(input: {
   };
 }
 
-/** cri-api Mount.image: what is mounted is an image and no path of the host. */
+/** cri-api Mount.image: the mount is an image and not a path of the host. */
 export function isImageVolume(mount: ContainerConfig['mounts'][number]): boolean {
   return mount.image !== undefined && (mount.image.image !== '' || mount.hostPath === '');
 }

@@ -8,7 +8,7 @@ import type { SandboxRecord } from '../pods/record.ts';
 import { isImageVolume } from './host-request.ts';
 import { isWithin } from './mount-sources.ts';
 
-/** An image volume whose image was admitted for the pod's namespace. */
+/** An image volume whose image was admitted for the namespace of the pod. */
 export interface AdmittedVolume {
   readonly mount: Mount;
   readonly image: ImageRecord;
@@ -16,9 +16,10 @@ export interface AdmittedVolume {
 }
 
 /**
- * Decides about the image of every image volume as about one that runs: for this namespace, by today's policy, offline. Its rule's ceiling
- * does not bound the container: nothing of a volume is executed as such (it is mounted noexec).
- * @throws PortcullisError with the prefix ImageVolumeMountFailed, that kubelets know
+ * Decides about the image of every image volume in the same way as about an image that runs: for this
+ * namespace, by today's policy, offline. The ceiling of its rule does not bound the container, because
+ * nothing of a volume is executed directly (it is mounted noexec).
+ * @throws PortcullisError with the prefix ImageVolumeMountFailed, which kubelets know
  */
 export async function admitVolumes(
   images: ImageStore,
@@ -41,8 +42,8 @@ export async function admitVolumes(
 }
 
 /**
- * Mounts the admitted images and says what of each goes into the container: read-only and, as the feature is defined, noexec
- * (https://kep.k8s.io/4639), without devices and set-user-id.
+ * Mounts the admitted images and returns their mounts in the container: read-only and, as the feature is
+ * defined, noexec (https://kep.k8s.io/4639), without devices and set-user-id.
  * @returns bind mounts in place of the image mounts
  */
 export async function mountVolumes(
@@ -59,10 +60,10 @@ export async function mountVolumes(
       ...plain,
       hostPath: await inTree(tree, mount),
       readonly: true,
-      // The whole tree is one read-only mount: there is nothing below that could be writable.
+      // The whole tree is one read-only mount: there is nothing writable below it.
       recursiveReadOnly: false,
       propagation: 0,
-      // Its layers are shown mapped already: an overlay itself can not be.
+      // Its layers are idmapped already: an overlay itself cannot be.
       ...(mapping !== undefined && { uidMappings: [], gidMappings: [] }),
       mountOptions: [...new Set(['noexec', 'nosuid', 'nodev', ...mount.mountOptions])],
     });
@@ -70,7 +71,10 @@ export async function mountVolumes(
   return mounts;
 }
 
-/** The sub-path's real place. Links in the image are followed inside it: the kernel lets none of them lead out (openat2(2), RESOLVE_IN_ROOT). */
+/**
+ * Returns the real path of the sub-path. Links in the image are followed inside the image: the kernel lets
+ * none of them lead out (openat2(2), RESOLVE_IN_ROOT).
+ */
 async function inTree(tree: string, mount: Mount): Promise<string> {
   const { imageSubPath } = mount;
   if (imageSubPath === '') return tree;
@@ -118,7 +122,10 @@ function failed(kind: 'invalid' | 'precondition', mount: Mount, why: string, fix
   });
 }
 
-/** The failure as it is, with the word by which a kubelet knows that a volume was meant; its own prefix stays readable. */
+/**
+ * Rethrows the failure with the word by which a kubelet recognises a failed volume; its own prefix stays
+ * readable.
+ */
 function rethrow(thrown: unknown, mount: Mount): never {
   if (!isPortcullisError(thrown)) throw failed('precondition', mount, reasonOf(thrown), 'see the reason');
   const { failure } = thrown;

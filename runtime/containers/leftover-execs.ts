@@ -5,7 +5,7 @@ import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import { takesCgroup } from '../oci/start-command.ts';
 import type { ContainerRecord } from './record.ts';
 
-/** Ends, in every container, the commands that were under way when a daemon was killed, and removes their files. */
+/** Ends, in every container, the exec commands that ran when a daemon was killed, and removes their files. */
 export async function endLeftovers(
   containers: readonly ContainerRecord[],
   parts: {

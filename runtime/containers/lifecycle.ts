@@ -6,7 +6,7 @@ export type ContainerEvent = 'monitor-holds-it' | 'start-asked' | 'started' | 'e
 const transitions: Readonly<Record<ContainerPhase, Partial<Record<ContainerEvent, ContainerPhase>>>> = {
   creating: { 'monitor-holds-it': 'created', 'remove-asked': 'removing' },
   created: { 'start-asked': 'starting', exited: 'exited', 'remove-asked': 'removing' },
-  // A short process may exit before its start is recorded.
+  // A short-lived process may exit before its start is recorded.
   starting: { started: 'running', exited: 'exited', 'remove-asked': 'removing' },
   running: { exited: 'exited', 'remove-asked': 'removing' },
   exited: { exited: 'exited', started: 'exited', 'remove-asked': 'removing' },
@@ -14,7 +14,7 @@ const transitions: Readonly<Record<ContainerPhase, Partial<Record<ContainerEvent
 };
 
 /**
- * The phase that follows. Pure.
+ * Returns the phase that follows. Pure.
  * @throws PortcullisError RUNTIME_ILLEGAL_TRANSITION: a defect of the caller, never of a user's input
  */
 export function nextContainerPhase(phase: ContainerPhase, event: ContainerEvent): ContainerPhase {

@@ -7,8 +7,10 @@ import type { ContainerRecord } from './record.ts';
 const order: readonly LinkClass[] = ['deny', 'none', 'user', 'proxy', 'admin'];
 
 /**
- * The link is the pod's: it is raised to the join of what its containers that were started have. `host` needs no link. Pure.
- * @throws ENTITLEMENTS_TOO_COMPLEX when the join of their rules of peers is beyond what a profile may have: it is exact or refused
+ * Returns the link policy of a pod. The link belongs to the pod: it is raised to the join of the policies of
+ * its started containers. `host` needs no link. Pure.
+ * @throws ENTITLEMENTS_TOO_COMPLEX when the join of their peer rules exceeds the limits of a profile: the
+ * join is exact or refused
  */
 export function linkPolicyFor(
   containers: readonly (Pick<ContainerRecord, 'networkClass' | 'peers' | 'phase'> & Partial<Pick<ContainerRecord, 'config'>>)[],
@@ -30,7 +32,10 @@ export function linkPolicyFor(
   };
 }
 
-/** As a kubelet tells them, in an annotation of the container: the CRI has no field for a port's name. What can not be read names nothing. */
+/**
+ * Returns the ports as a kubelet reports them, in an annotation of the container: the CRI has no field for
+ * the name of a port. An annotation that cannot be read names no ports.
+ */
 function namedPortsOf(annotation: string | undefined): NamedPort[] {
   if (annotation === undefined) return [];
   let given: unknown;
@@ -49,7 +54,7 @@ function namedPortsOf(annotation: string | undefined): NamedPort[] {
   });
 }
 
-/** Whoever has no network has no peers; without rules there is no bound. */
+/** A container without a network has no peers; a container without rules has no bound. */
 function rulesOf(
   { networkClass, peers }: Pick<ContainerRecord, 'networkClass' | 'peers'>,
   direction: keyof PeerRules,
@@ -62,10 +67,11 @@ function classOf(networkClass: NetworkClass): LinkClass {
 }
 
 /**
- * What the kernel lets a container do past its link, as a sentence; undefined when nothing. Whoever holds NET_ADMIN in the user namespace of the
- * host may name the host's namespace by the id that its link has for it (RTM_NEWLINK and RTM_DELLINK with IFLA_TARGET_NETNSID or
- * IFLA_LINK_NETNSID), and no rule of the host sees that. One with SYS_ADMIN is past more than links. Pure.
- * @param owned the pod has a user namespace of its own
+ * Returns a sentence that says how the kernel lets a container bypass its link; undefined when it does not. A
+ * process with NET_ADMIN in the user namespace of the host can name the host's network namespace by the id
+ * that its link has for it (RTM_NEWLINK and RTM_DELLINK with IFLA_TARGET_NETNSID or IFLA_LINK_NETNSID), and
+ * no rule of the host sees such a request. A process with SYS_ADMIN can bypass more than links. Pure.
+ * @param owned the pod has its own user namespace
  */
 export function pastItsLink(
   { capabilities, networkClass }: { readonly capabilities: Pick<Settings['capabilities'], 'bounding'> } & Pick<Settings, 'networkClass'>,

@@ -1,5 +1,5 @@
 /**
- * Of a container's log: readable by the group root, as under containerd, so that a log collector needs no capability. conmon makes files of 0600,
- * and keeps the mode of a file that it finds.
+ * Mode of a container log: readable by the group root, as in containerd, so that a log collector needs no
+ * capability. conmon creates files with mode 0600, and keeps the mode of an existing file.
  */
 export const logMode = 0o640;

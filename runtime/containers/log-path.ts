@@ -1,11 +1,12 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 
-/** A file name has 255 bytes at most, of which a reopened log needs four for `.tmp`. */
+/** A file name has at most 255 bytes. A reopened log needs four of them for `.tmp`. */
 const longestName = 251;
 
 /**
- * Where the container's log goes; empty when the pod has no log folder. A relative path that stays below the folder, whatever it says
- * (a path that leaves it once made the host unmount what an attacker chose).
+ * Returns the path of the container log; empty when the pod has no log folder. The path is relative and
+ * always stays below the folder, whatever it contains (a path that leaves the folder once made the host
+ * unmount a path of the attacker's choice).
  * @throws PortcullisError RUNTIME_BAD_LOG_PATH
  */
 export function containerLogPath(logDirectory: string, logPath: string): string {

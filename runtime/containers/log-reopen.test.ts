@@ -12,7 +12,10 @@ import { hostPathsHere } from '../host-paths/here.ts';
 import { reopenLog } from './log-reopen.ts';
 import type { ContainerRecord } from './record.ts';
 
-/** A process that has ended, as a monitor has whose container ended while its log was being reopened. */
+/**
+ * Returns a process that has ended, like the monitor of a container that ended while its log was being
+ * reopened.
+ */
 async function ended(): Promise<ProcessIdentity> {
   const child = spawn('sleep', ['600']);
   const identity = processIdentity(child.pid ?? 0);

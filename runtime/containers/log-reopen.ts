@@ -9,13 +9,17 @@ import { containerNotFound } from './errors.ts';
 import { logMode } from './log-mode.ts';
 import type { ContainerRecord } from './record.ts';
 
-/** conmon writes to a file of this name, and gives it the log's: conmon 2.1, src/ctr_logging.c. */
+/**
+ * conmon writes to a file of this name, and renames it to the name of the log: conmon 2.1, src/ctr_logging.c.
+ */
 const newLogSuffix = '.tmp';
 
 /**
- * Lets a container's monitor write to a new file under the log's name. One that writes there already goes on: conmon 2.1 would replace that
- * file by an empty one, and its lines would be lost. It reads one line at a time from its control FIFO, and answers by a new file.
- * A conmon that cannot make that file ends, and the exit code of its container with it: so it is made before conmon is asked.
+ * Makes the monitor of a container write to a new file under the name of the log. A monitor that already
+ * writes there continues: conmon 2.1 would replace that file by an empty one, and its lines would be lost.
+ * conmon reads one line at a time from its control FIFO, and answers by a new file. A conmon that cannot
+ * create that file ends, and the exit code of its container is lost; therefore the file is created before
+ * conmon is asked.
  * @throws PortcullisError RUNTIME_LOG_NOT_REOPENED
  */
 export async function reopenLog(
@@ -32,7 +36,7 @@ export async function reopenLog(
     throw hasNoAnswer(cause) ? cause : notWritable(record, cause);
   });
   const before = await paths.openedBy(record.logPath, 0);
-  /** Nobody writes to what was made any more. A log that was set aside can get its name back. */
+  /** No process writes to the new file any more. A log that was set aside can get its name back. */
   const takeBack = async (): Promise<void> => {
     await paths.removeEmptyLog(newLog, undefined);
     if (standing.file === undefined) await paths.removeEmptyLog(record.logPath, undefined);
@@ -41,12 +45,12 @@ export async function reopenLog(
     await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: 'r+' });
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
-    // The container has been removed, and its monitor has ended before.
+    // The container has been removed, and its monitor ended before that.
     await takeBack();
     throw containerNotFound(record.id);
   }
   for (let attempt = 0; attempt < 200; attempt += 1) {
-    // In this order: the monitor may have made the file before its end.
+    // In this order, because the monitor may have created the file before it ended.
     const ended = hasEnded(record);
     const { file } = await paths.openedBy(record.logPath, 0);
     if (file !== undefined && file !== before.file) return paths.setFileMode(record.logPath, logMode);
@@ -70,7 +74,7 @@ function hasEnded({ monitor }: ContainerRecord): boolean {
   try {
     return monitor === undefined || !sameProcess(monitor);
   } catch {
-    // It could not be looked at now, as without free descriptors.
+    // The check failed for now, for example for lack of free descriptors.
     return false;
   }
 }

@@ -9,19 +9,19 @@ import type { ContainerRecord } from './record.ts';
 type LogPaths = Pick<HostPaths, 'facts' | 'names' | 'rename' | 'removeFile'>;
 
 export interface LogRotation {
-  /** Looks at every log once; the timer does so by itself. */
+  /** Checks every log once; the timer does the same. */
   sweep(): Promise<void>;
   close(): void;
 }
 
-/** As a kubelet looks (containerLogMonitorInterval). */
+/** The interval of a kubelet (containerLogMonitorInterval). */
 const everyMs = 10_000;
 
 /**
- * Rotates logs as a kubelet does: the file is set aside under a name with the time, and the monitor begins a new one. Until it has, it
- * writes on into the file that was set aside, so no line is lost or torn. A crash in between leaves a log without a file of its name, which
- * the next look mends.
- * @param parts.maxSize a log beyond this is rotated: a size such as `10Mi`; `0` rotates nothing
+ * Rotates logs as a kubelet does: renames the file to a name with the time, and the monitor starts a new
+ * file. Until then, the monitor continues to write into the renamed file, so no line is lost or torn. A crash
+ * in between leaves a log without a file under its name, which the next check repairs.
+ * @param parts.maxSize a log beyond this size is rotated: a size such as `10Mi`; `0` rotates nothing
  * @param parts.maxFiles how many files of one log are kept, the current one included; at least 2
  */
 export function createLogRotation(parts: {
@@ -44,7 +44,8 @@ export function createLogRotation(parts: {
     try {
       await parts.reopen(record.id);
     } catch (cause) {
-      // The monitor still writes to the file that was set aside: it gets its name back, unless a new one stands there.
+      // The monitor still writes to the renamed file: the file gets its name back, unless a new file has that
+      // name.
       if ((await sizeOf(record.logPath, paths)) === undefined) await paths.rename(aside, record.logPath);
       throw cause;
     }
@@ -63,10 +64,13 @@ export function createLogRotation(parts: {
   return { sweep: once, close: () => clearInterval(timer) };
 }
 
-/** Files set aside: `0.log.20261120-115500`, and `-1` and so on for more in one second. The names sort by age. */
+/**
+ * Suffix of rotated files: `0.log.20261120-115500`, and `-1` and so on for more files in one second. The
+ * names sort by age.
+ */
 const asideForm = /^\.\d{8}-\d{6}(-\d{1,4})?$/;
 
-/** A name that sorts behind every file that was set aside before. */
+/** Returns a name that sorts after every rotated file. */
 async function freeName(logPath: string, now: Date, paths: LogPaths): Promise<string> {
   const stamp = now
     .toISOString()
@@ -82,7 +86,7 @@ async function dropOldest(logPath: string, keep: number, paths: LogPaths): Promi
   for (const old of names.slice(0, Math.max(0, names.length - keep))) await paths.removeFile(join(dirname(logPath), old));
 }
 
-/** Names of the files that were set aside, oldest first. */
+/** Returns the names of the rotated files, oldest first. */
 async function setAside(logPath: string, paths: LogPaths): Promise<string[]> {
   const name = basename(logPath);
   const found = (await paths.names(dirname(logPath))).filter((entry) => entry.startsWith(name) && asideForm.test(entry.slice(name.length)));

@@ -6,10 +6,10 @@ import type { Mount } from '../cri/contract/contract.types.ts';
 import { hasNoAnswer } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 
-/** A bind mount with its source followed through every symbolic link. */
+/** A bind mount whose source is followed through every symbolic link. */
 export interface MountSource {
   readonly mount: Mount;
-  /** Where it really is, or would be. */
+  /** The real path of the source, or the path that it would have. */
   readonly path: string;
   readonly missing: boolean;
 }
@@ -18,8 +18,8 @@ export interface MountSource {
 const mountLimit = 4096;
 
 /**
- * Follows the sources of bind mounts, as cri-api demands (Mount.host_path): what is bound, and what a ceiling is held against, is the
- * destination of a link. Changes nothing.
+ * Follows the sources of bind mounts, as cri-api requires (Mount.host_path): the destination of a link is
+ * mounted, and is checked against the ceilings. Changes nothing.
  * @throws PortcullisError RUNTIME_BAD_MOUNT, RUNTIME_PATH_NO_ANSWER
  */
 export async function resolveSources(mounts: readonly Mount[], paths: Pick<HostPaths, 'facts'>): Promise<readonly MountSource[]> {
@@ -34,7 +34,10 @@ export async function resolveSources(mounts: readonly Mount[], paths: Pick<HostP
   );
 }
 
-/** The real path; of one that is missing, the real path of the part that exists and the rest as written. */
+/**
+ * Returns the real path. If the path is missing, returns the real path of the part that exists, and the rest
+ * as written.
+ */
 async function resolved(
   path: string,
   destination: string,
@@ -58,7 +61,7 @@ async function resolved(
   return { path: '/', missing: false };
 }
 
-/** Makes a missing source as a folder, as kubelets and other runtimes expect. */
+/** Creates a missing source as a folder, as kubelets and other runtimes expect. */
 export async function makeMissing(sources: readonly MountSource[], paths: Pick<HostPaths, 'makeFolder'>): Promise<void> {
   for (const { path, mount } of sources.filter((source) => source.missing)) {
     try {
@@ -75,7 +78,8 @@ export async function makeMissing(sources: readonly MountSource[], paths: Pick<H
 }
 
 /**
- * A mount that receives or sends mounts must stand on one that does: otherwise the runtime would make it private without a word.
+ * Checks that a mount that receives or sends mounts is on a mount that does so as well: otherwise the runtime
+ * would silently make it private.
  * Source: mount_namespaces(7), optional fields of proc_pid_mountinfo(5).
  * @throws PortcullisError RUNTIME_BAD_MOUNT
  */
@@ -101,7 +105,7 @@ interface MountEntry {
   readonly receives: boolean;
 }
 
-/** By target; of several mounts on one target the last covers the others. */
+/** Returns the mounts by target; if several mounts have one target, the last one covers the others. */
 function mountTable(mountinfo: string): ReadonlyMap<string, MountEntry> {
   const table = new Map<string, MountEntry>();
   for (const line of mountinfo.split('\n')) {
@@ -116,7 +120,7 @@ function mountTable(mountinfo: string): ReadonlyMap<string, MountEntry> {
   return table;
 }
 
-/** The mount that holds the path: the deepest one above it, or on it. */
+/** Returns the mount that contains the path: the deepest one above it, or at it. */
 function mountBelow(table: ReadonlyMap<string, MountEntry>, path: string): MountEntry | undefined {
   for (let folder = path; ; folder = dirname(folder)) {
     const found = table.get(folder);
@@ -124,17 +128,17 @@ function mountBelow(table: ReadonlyMap<string, MountEntry>, path: string): Mount
   }
 }
 
-/** Whether `path` is the folder or below it; both clean. */
+/** Whether `path` is the folder or below it; both paths are clean. */
 export function isWithin(path: string, folder: string): boolean {
   return path === folder || path.startsWith(folder.endsWith('/') ? folder : `${folder}/`);
 }
 
 /**
- * Whether a source is what the node's agent keeps for this very pod (volumes, secrets, termination messages, /etc/hosts): every other
- * one is a path of the host. A kubelet hands all of them over by host path: `ROOT/pods/UID/…`.
+ * Whether the kubelet keeps a source for this very pod (volumes, secrets, termination messages, /etc/hosts).
+ * Every other source is a path of the host. A kubelet passes all of them as host paths: `ROOT/pods/UID/…`.
  */
 export function isOwnOfPod(path: string, kubeletRoot: string, podUid: string): boolean {
-  // A uid of dots would make the folder of all pods the pod's own.
+  // With a uid of dots, the folder of all pods would count as the pod's own.
   if (podUid === '' || /^\.+$/.test(podUid) || podUid.includes('/')) return false;
   return isWithin(path, normalize(join(kubeletRoot, 'pods', podUid))) && path !== join(kubeletRoot, 'pods', podUid);
 }

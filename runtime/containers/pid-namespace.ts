@@ -10,13 +10,15 @@ import type { SandboxRecord } from '../pods/record.ts';
 import { planSandbox } from '../pods/validate.ts';
 import type { ContainerRecord } from './record.ts';
 
-/** Whose PID namespace a container is in. */
+/** The owner of the PID namespace that a container is in. */
 export type PidMode = 'own' | 'pod' | 'host' | 'target';
 
 /**
- * What the container's namespace_options say, read in its pod; without the message it has one of its own. In a pod on the host's PID
- * namespace, the pod's is the host's. Pure.
- * @throws PortcullisError RUNTIME_BAD_NAMESPACE when the container asks for the host's and the pod does not, or the mode is unknown
+ * Returns the PID mode of a container from its namespace_options and its pod. Without the message, the
+ * container has its own namespace. In a pod with the host's PID namespace, the pod's namespace is the host's.
+ * Pure.
+ * @throws PortcullisError RUNTIME_BAD_NAMESPACE when the container asks for the host's and the pod does not,
+ * or the mode is unknown
  */
 export function pidModeOf(config: ContainerConfig, sandbox: SandboxRecord): PidMode {
   const mode = config.linux?.securityContext?.namespaceOptions?.pid;
@@ -39,17 +41,26 @@ export function pidModeOf(config: ContainerConfig, sandbox: SandboxRecord): PidM
   }
 }
 
-/** True when the kernel does not end the container's processes with its first one: that one is not the first of its namespace. */
+/**
+ * Whether the container's processes can outlive its first process: that process is then not the first of its
+ * PID namespace, so the kernel does not end the others with it.
+ */
 export function sharesPids(config: ContainerConfig): boolean {
   const mode = config.linux?.securityContext?.namespaceOptions?.pid;
   return mode !== undefined && mode !== NamespaceMode.CONTAINER;
 }
 
-/** A PID namespace that a container is created in. */
+/** A PID namespace in which a container is created. */
 export interface PidNamespace {
-  /** It is the one that this daemon lives in: every process of the host is seen, and the ceiling must hold that. */
+  /**
+   * It is the namespace of this daemon: the container sees every process of the host, and the ceiling must
+   * allow that.
+   */
   readonly isHost: boolean;
-  /** A way to it that leads to no other while it is open; undefined: a new one, or the host's. */
+  /**
+   * A path to the namespace that leads to no other one while it is open; undefined: a new namespace, or the
+   * host's.
+   */
   readonly path?: string;
   close(): void;
 }
@@ -57,8 +68,8 @@ export interface PidNamespace {
 const none = (): void => undefined;
 
 /**
- * Opens the namespace that a container is to join. The path goes through a descriptor of this process and not through the pid of another:
- * that pid may have been reused by the time that the runtime follows it.
+ * Opens the namespace that a container joins. The path goes through a descriptor of this process and not
+ * through the pid of another process: that pid may be reused before the runtime follows the path.
  * @throws PortcullisError RUNTIME_BAD_NAMESPACE | RUNTIME_BAD_TARGET | RUNTIME_UNSUPPORTED
  */
 export function openPidNamespace(input: {
@@ -97,7 +108,7 @@ export function openPidNamespace(input: {
       why,
       fix: 'set namespace_options.target_id to a running container of the same pod',
     });
-  // One of another pod reads the same as none: what stands in other pods is not told.
+  // A container of another pod gives the same error as a missing one: a pod learns nothing about other pods.
   if (target?.sandboxId !== sandbox.id) throw badTarget('the pod has no such container');
   if (target.phase !== 'running' || target.init === undefined) throw badTarget(`it is ${target.phase}`);
   return open(target.init, () => badTarget('it has just ended'));
@@ -113,7 +124,8 @@ function open(holder: ProcessIdentity, gone: () => PortcullisError): PidNamespac
   }
   let isHost: boolean;
   try {
-    // It is that process after the opening, so it was at the opening.
+    // It is that process after the descriptor was opened, so it was that process when the descriptor was
+    // opened.
     if (!sameProcess(holder)) throw gone();
     isHost = readlinkSync(`/proc/self/fd/${fd}`) === readlinkSync('/proc/self/ns/pid');
   } catch (cause) {

@@ -5,8 +5,9 @@ import { isAtOrBelow } from '../oci/at-or-below.ts';
 import { cleanContainerPath } from '../oci/container-path.ts';
 
 /**
- * The argument vector: `command` replaces the image's Entrypoint and Cmd, `args` replaces its Cmd (Kubernetes; image-spec config.md).
- * @throws PortcullisError RUNTIME_NO_COMMAND when nothing names a program
+ * Returns the argument vector: `command` replaces the image's Entrypoint and Cmd, `args` replaces its Cmd
+ * (Kubernetes; image-spec config.md).
+ * @throws PortcullisError RUNTIME_NO_COMMAND when neither names a program
  */
 export function argumentsOf(config: ContainerConfig, image: ImageConfig): string[] {
   const { command, args } = config;
@@ -26,7 +27,8 @@ export function argumentsOf(config: ContainerConfig, image: ImageConfig): string
 const environmentName = /^[^=\0\n]+$/;
 
 /**
- * Image variables, then the container's, later ones replacing earlier ones of the same name; a PATH and HOSTNAME when nobody set them.
+ * Returns the variables of the image, then those of the container; a later variable replaces an earlier one
+ * of the same name. Adds PATH and HOSTNAME when neither sets them.
  * @throws PortcullisError RUNTIME_BAD_ENVIRONMENT
  */
 export function environmentOf(config: ContainerConfig, image: ImageConfig, hostname: string): string[] {
@@ -54,9 +56,11 @@ export function environmentOf(config: ContainerConfig, image: ImageConfig, hostn
 }
 
 /**
- * The working folder, cleaned: `..` does not lead above the root of the container. A path under /proc is refused: it is how a leaked descriptor becomes a way out (CVE-2024-21626).
- * @throws PortcullisError RUNTIME_BAD_WORKING_DIR; RUNTIME_CREATE_FAILED (kind precondition) for a relative path, which no OCI runtime takes:
- *   as a command that cannot be run, it fails the start of its container
+ * Returns the working folder, cleaned: `..` does not lead above the root of the container. Refuses a path
+ * under /proc, through which a leaked descriptor becomes an escape (CVE-2024-21626).
+ * @throws PortcullisError RUNTIME_BAD_WORKING_DIR; RUNTIME_CREATE_FAILED (kind precondition) for a relative
+ * path, which no OCI runtime accepts: like a command that cannot be run, it makes the start of its container
+ * fail
  */
 export function workingDirOf(config: ContainerConfig, image: ImageConfig): string {
   const asked = config.workingDir || image.workingDir || '/';

@@ -1,6 +1,9 @@
 const profileAnnotation = 'portcullis.dev/profile';
 
-/** The profile that a pod's annotations name for a container, and by which key; undefined: none. Pure (design: policy and profile). */
+/**
+ * Returns the profile that the annotations of a pod name for a container, and the key; undefined: none. Pure
+ * (design: policy and profile).
+ */
 export function namedByAnnotation(
   annotations: Readonly<Record<string, string>>,
   container: string,

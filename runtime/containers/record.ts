@@ -15,32 +15,35 @@ export interface ContainerRecord extends Keyed {
   readonly requestDigest: string;
   readonly runtimeHandler: string;
   readonly imageId: string;
-  /** The image as the CRI says it: an id that ContainerStatus gives as `image_ref`. */
+  /** The image in CRI terms: the id that ContainerStatus returns as `image_ref`. */
   readonly imageRef: string;
-  /** The decision that let it run. */
+  /** The verdict that admitted the image. */
   readonly verdictId: string;
-  /** Digest of the settings that the kernel was told. */
+  /** Digest of the settings that the kernel enforces. */
   readonly settingsDigest: string;
   readonly networkClass: NetworkClass;
-  /** Rules of peers within the class; absent: none. */
+  /** Peer rules within the class; absent: none. */
   readonly peers?: PeerRules;
   readonly noNewPrivileges: boolean;
   /** Labels of the kernel's security modules. */
   readonly labels?: SecurityLabels;
-  /** What its profile demands and this node can not enforce, each a sentence. */
+  /** Requirements of its profile that this node cannot enforce, one sentence each. */
   readonly degraded?: readonly string[];
-  /** What the kernel was told, for whoever asks. Absent in records of before. */
+  /** A summary of the settings that the kernel enforces, for status queries. Absent in older records. */
   readonly held?: HeldSettings;
-  /** Digests of the images that are mounted as volumes, by their place in the container. */
+  /** Digests of the images that are mounted as volumes, by their path in the container. */
   readonly volumeImages?: Readonly<Record<string, string>>;
-  /** Absolute, empty when the pod has no log folder. */
+  /** Absolute; empty when the pod has no log folder. */
   readonly logPath: string;
   readonly stopSignal: string;
-  /** The user that runs, as resolved against the image. */
+  /** The user of the process, as resolved against the image. */
   readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids: readonly number[] };
   readonly init?: ProcessIdentity;
   readonly monitor?: ProcessIdentity;
-  /** What the OCI runtime said when it refused to make the container, which then has no process: its start fails (docs/decisions/0072). */
+  /**
+   * The error of the OCI runtime when it refused to create the container. The container then has no process,
+   * and its start fails (docs/decisions/0072).
+   */
   readonly startFailure?: string;
   /** Nanoseconds since 1970, decimal; `'0'` when it has not happened. */
   readonly createdAt: string;
@@ -50,6 +53,9 @@ export interface ContainerRecord extends Keyed {
   /** CamelCase: Completed, Error, OOMKilled, MonitorLost, StartError, Unknown. */
   readonly reason: string;
   readonly message: string;
-  /** False until a StartContainer was answered: a retry after a crash is then a success whatever became of the process. */
+  /**
+   * False until a StartContainer was answered: a retry after a crash then succeeds, whatever happened to the
+   * process.
+   */
   readonly startAnswered: boolean;
 }

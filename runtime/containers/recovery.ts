@@ -6,9 +6,10 @@ import type { ContainerRecord } from './record.ts';
 import type { ContainerEffects } from './container-effects.ts';
 
 /**
- * Goes on from what a crash left: takes back half-made containers, finishes removals, adopts what lives, records what ended meanwhile.
- * Exit codes come from the monitor's file on disk. A process that is gone while its monitor lives is watched: the monitor is about to write.
- * Without either the exit code is lost and 255 is reported.
+ * Continues after a crash: undoes half-created containers, finishes removals, adopts living containers,
+ * records exits that happened meanwhile. Exit codes come from the monitor's file on disk. If a process is
+ * gone while its monitor lives, it is watched: the monitor is about to write. Without either, the exit code
+ * is lost, and 255 is reported.
  */
 export async function recoverContainers(parts: {
   readonly records: Records<ContainerRecord>;
@@ -22,16 +23,16 @@ export async function recoverContainers(parts: {
   const bringInOrder = async (record: ContainerRecord): Promise<void> => {
     if (record.phase === 'creating' || record.phase === 'removing') return parts.takeBack(record);
     if (record.phase === 'exited') return effects.forgetExit(record.id);
-    // It never had a process: its start is still to fail.
+    // It never had a process: its start has yet to fail.
     if (record.startFailure !== undefined) return;
     const exit = await effects.recordedExit(record.id);
     const started = record.phase === 'starting' && exit === undefined && effects.isAlive(record) && (await effects.isStarted(record));
-    // A start whose answer nobody got.
+    // A start whose answer no caller received.
     const now: ContainerRecord = started ? { ...record, phase: 'running', startedAt: effects.now() } : record;
     if (started) await records.put(now);
     if (exit !== undefined) return parts.recordExit(record.id, exit);
     if (effects.isAlive(now) || effects.isMonitored(now)) return parts.watch(now);
-    // Its last act may have been the file.
+    // The last act of the monitor may have been this file.
     const last = await effects.recordedExit(record.id);
     if (last === undefined) log.warn({ container: record.id }, 'a container is gone and its exit code with it');
     await parts.recordExit(record.id, last ?? { code: 255, finishedAt: effects.now(), fromMonitor: false });
@@ -43,7 +44,7 @@ export async function recoverContainers(parts: {
           { container: record.id, cause: reasonOf(cause) },
           'this container could not be brought in order; its next request, or the next start, tries again',
         );
-        // Its end is noticed whatever failed.
+        // Its end is noticed, even if a step failed.
         if (record.phase === 'created' || record.phase === 'starting' || record.phase === 'running') parts.watch(record);
       }),
     ),

@@ -21,7 +21,9 @@ import { containerLogPath } from './log-path.ts';
 import { checkPropagation } from './mount-sources.ts';
 import { parseGroup, parsePasswd, userFrom } from './user.ts';
 
-/** What pods, images and the host's own tables say is read in time that grows with its size. */
+/**
+ * The time to read the input of pods, images and the tables of the host grows with its size, and not faster.
+ */
 
 const folder = mkdtempSync(join(tmpdir(), 'request-cost-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -110,7 +112,7 @@ const cases: CostCases = {
   ],
   'the parts of a log’s path': [500, (n) => () => containerLogPath('/var/log/pods/p', 'a/'.repeat(n) + '0.log')],
   'CDI devices of a container': [
-    // Four times as many are the most that are read.
+    // Four times this number is the maximum that is read.
     256,
     (n) => {
       const config = { CDIDevices: range(n, (index) => ({ name: `v/c=${index}` })), annotations: {} };
@@ -118,7 +120,8 @@ const cases: CostCases = {
     },
   ],
   'CDI devices that annotations name': [
-    // Four times as many stay below 1020: V8 keeps objects of more properties in another form, whose keys cost ten times as much.
+    // Four times this number stays below 1020: V8 stores objects with more properties in another form, whose
+    // keys cost ten times as much.
     250,
     (n) => {
       const annotations = Object.fromEntries(range(n, (index) => [`cdi.k8s.io/${index}`, `v/c=${index}`]));

@@ -2,13 +2,15 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { bytesOf } from '../config/bytes.ts';
 
 const annotation = 'portcullis.dev/rootfs-size';
-/** Less would not hold what runtimes make for a container. */
+/** A smaller size has no room for the files that runtimes create for a container. */
 const smallest = 64 * 1024;
 
 /**
- * How much a container may write into its root file system, in bytes: what the pod says for it (`portcullis.dev/rootfs-size.CONTAINER`,
- * else `portcullis.dev/rootfs-size`), at most what the configuration says.
- * @returns undefined: no limit. `asked`: the pod named it, so one that can not hold is refused.
+ * Returns how much a container may write into its root file system, in bytes: the size that the pod requests
+ * for it (`portcullis.dev/rootfs-size.CONTAINER`, else `portcullis.dev/rootfs-size`), at most the size in the
+ * configuration.
+ * @returns undefined: no limit. `asked`: the pod named the limit, so a limit that cannot be enforced is
+ * refused.
  * @throws PortcullisError RUNTIME_BAD_SIZE
  */
 export function writableLimit(
@@ -25,7 +27,7 @@ export function writableLimit(
 }
 
 /**
- * The size that an annotation gives, in bytes.
+ * Returns the size in an annotation, in bytes.
  * @throws PortcullisError RUNTIME_BAD_SIZE
  */
 export function annotatedSize(annotations: Readonly<Record<string, string>>, key: string): number {

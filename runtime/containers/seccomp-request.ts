@@ -13,8 +13,9 @@ export interface SeccompRequest {
 const fileLimit = 1024 * 1024;
 
 /**
- * The seccomp profile that is asked for: the message, else the deprecated string (`runtime/default`, `unconfined`, `localhost/PATH`).
- * Undefined when neither says anything. An unknown type is an error and not "unconfined".
+ * Returns the requested seccomp profile: from the message, else from the deprecated string
+ * (`runtime/default`, `unconfined`, `localhost/PATH`). Undefined when neither requests one. An unknown type
+ * is an error and not "unconfined".
  * @throws PortcullisError RUNTIME_BAD_SECCOMP, RUNTIME_PATH_NO_ANSWER
  */
 export async function seccompRequest(
@@ -39,7 +40,7 @@ async function localhost(ref: string, paths: Pick<HostPaths, 'text'>): Promise<S
   try {
     return { type: 'Localhost', json: parseSeccompJson(text) };
   } catch {
-    // The parser's own words would quote the file, whatever it is.
+    // The parser's message would quote the file, whatever it contains.
     throw badSeccomp(path, 'it is not JSON', 'correct the file');
   }
 }

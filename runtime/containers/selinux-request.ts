@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { SELinuxOption } from '../cri/contract/contract.types.ts';
 
-/** An SELinux context in its four parts: `user:role:type:level`. The level may hold colons of its own. */
+/** An SELinux context in its four parts: `user:role:type:level`. The level may contain colons itself. */
 export interface SeLinuxContext {
   readonly user: string;
   readonly role: string;
@@ -27,7 +27,8 @@ const namePart = /^[A-Za-z0-9_.-]{1,255}$/;
 const sensitivity = /^s\d{1,2}(:c\d{1,4}([.,]c\d{1,4})*)?$/;
 
 /**
- * What is asked: the container's options, else its pod's, each field that is not empty. Undefined when nothing is. Pure.
+ * Returns the requested context: the container's options, else its pod's, with each field that is not empty.
+ * Undefined when all are empty. Pure.
  * Source: cri-api SELinuxOption.
  * @throws PortcullisError RUNTIME_BAD_SELINUX
  */
@@ -52,9 +53,10 @@ function isLevel(text: string): boolean {
 }
 
 /**
- * The labels of a container: the policy's contexts with what is asked in their place; of files only user and level change, as with other
- * runtimes. Without a level of its own a pod gets two categories by its id, so that containers of different pods can not touch each other's
- * files. Privileged ones have the type that the policy leaves free, unless another is asked. Pure.
+ * Returns the labels of a container: the contexts of the policy, with the requested parts in their place. For
+ * files only user and level change, as in other runtimes. A pod without a level gets two categories from its
+ * id, so that containers of different pods cannot access each other's files. Privileged containers get the
+ * type that the policy leaves unconfined, unless another one is requested. Pure.
  * Source: github.com/opencontainers/selinux, go-selinux/label (InitLabels).
  */
 export function seLinuxLabels(input: {
@@ -70,7 +72,10 @@ export function seLinuxLabels(input: {
   return { process: formatContext(process), mount: formatContext(file) };
 }
 
-/** That a label was asked for and SELinux is not there to hold it, as a sentence of what is degraded. Pure. */
+/**
+ * Returns a sentence for the list of degraded settings: a label was requested, and SELinux is not there to
+ * enforce it. Pure.
+ */
 export function notLabelled(asked: Partial<SeLinuxContext>): string {
   const parts = Object.entries(asked).map(([part, value]) => `${part} ${value}`);
   return `selinux_options (${parts.join(', ')}) are not applied: SELinux is not enabled in this kernel`;
@@ -79,7 +84,7 @@ export function notLabelled(asked: Partial<SeLinuxContext>): string {
 const privilegedType = 'spc_t';
 const categories = 1024;
 
-/** Two different categories, the lower one first, below the policy's sensitivity. */
+/** Returns two different categories, the lower one first, below the sensitivity of the policy. */
 function ownLevel(base: string, sandboxId: string): string {
   const digest = createHash('sha256').update(sandboxId).digest();
   const first = digest.readUInt16LE(0) % categories;

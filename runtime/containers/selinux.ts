@@ -9,33 +9,42 @@ import type { ContainerContexts, SeLinuxContext, SeLinuxLabels } from './selinux
 
 /** The kernel's SELinux, as far as containers need it. */
 export interface SeLinux {
-  /** SELinux is on and its file system mounted. */
+  /** SELinux is on, and its file system is mounted. */
   readonly enabled: boolean;
   /**
-   * The labels of a container. Undefined where SELinux is off, whatever is asked: they are "optionally applied" (cri-api, selinux_options).
-   * Undefined as well where the policy has no contexts for containers, and nothing is asked.
-   * @throws PortcullisError RUNTIME_SELINUX_UNAVAILABLE when labels are asked, SELinux is on, and its policy has no contexts for containers
+   * Returns the labels of a container. Undefined where SELinux is off, whatever is requested: labels are
+   * "optionally applied" (cri-api, selinux_options). Also undefined when the policy has no contexts for
+   * containers and no label is requested.
+   * @throws PortcullisError RUNTIME_SELINUX_UNAVAILABLE when labels are requested, SELinux is on, and its
+   * policy has no contexts for containers
    */
   labels(input: {
     readonly asked: Partial<SeLinuxContext> | undefined;
     readonly privileged: boolean;
     readonly sandboxId: string;
   }): SeLinuxLabels | undefined;
-  /** Before anything is made of a pod. @throws as `labels`, and RUNTIME_BAD_SELINUX */
+  /** Checks the options before anything is created for a pod. @throws as `labels`, and RUNTIME_BAD_SELINUX */
   check(asked: SELinuxOption | undefined): void;
   /**
-   * Labels files and folders of the host, and all below them, for a container (Mount.selinux_relabel). Nothing where SELinux is off.
+   * Labels files and folders of the host, and everything below them, for a container (Mount.selinux_relabel).
+   * Does nothing where SELinux is off.
    * @throws PortcullisError RUNTIME_SELINUX_RELABEL
    */
   relabel(paths: readonly string[], label: string): Promise<void>;
 }
 
-/** Where a policy says what containers are labelled with, by its name in /etc/selinux/config, and where distributions without it do. */
+/**
+ * The files in which a policy defines the labels of containers, by its name in /etc/selinux/config, and the
+ * file of distributions without it.
+ */
 const contextFiles = (policy: string): readonly string[] => [
   `/etc/selinux/${policy}/contexts/lxc_contexts`,
   '/usr/share/containers/selinux/contexts',
 ];
-/** What holds the node's own programs and data: relabelled, the node would no longer work (go-selinux, "bad prefixes"). */
+/**
+ * Folders with the node's own programs and data: the node would no longer work after relabelling them
+ * (go-selinux, "bad prefixes").
+ */
 const ofTheNode = new Set([
   '/',
   '/bin',
@@ -57,7 +66,7 @@ const ofTheNode = new Set([
   '/var',
   '/var/lib',
 ]);
-/** A large volume takes its time. */
+/** A large volume takes a long time. */
 const relabelTimeoutMs = 10 * 60_000;
 
 export function openSeLinux(startProgram: StartProgram, hostPaths: Pick<HostPaths, 'facts'>): SeLinux {

@@ -23,7 +23,10 @@ import { createStopper } from './stopper.ts';
 export interface ContainerService extends ContainersOfSandbox {
   create(sandboxId: string, config: ContainerConfig | undefined): Promise<ContainerRecord>;
   start(idOrPrefix: string): Promise<void>;
-  /** @param timeoutSeconds how long the process may take after its stop signal; 0 kills at once. Unknown or exited: success. */
+  /**
+   * @param timeoutSeconds how long the process may take after its stop signal; 0 kills at once. Unknown or
+   * exited: success.
+   */
   stop(idOrPrefix: string, timeoutSeconds: number): Promise<void>;
   /** Unknown: success. */
   remove(idOrPrefix: string): Promise<void>;
@@ -33,10 +36,10 @@ export interface ContainerService extends ContainersOfSandbox {
   exec(idOrPrefix: string, command: readonly string[], timeoutSeconds: number, signal?: AbortSignal): Promise<ExecResult>;
   update(idOrPrefix: string, resources: LinuxContainerResources | undefined): Promise<void>;
   reopenLog(idOrPrefix: string): Promise<void>;
-  /** Containers whose first process lives and whose monitor does not. */
+  /** Returns the containers whose first process lives and whose monitor does not. */
   unmonitored(): readonly string[];
   recover(): Promise<void>;
-  /** Stops watching; running containers go on. */
+  /** Stops watching; running containers continue. */
   close(): void;
 }
 
@@ -44,7 +47,10 @@ export function createContainerService(parts: {
   readonly records: Records<ContainerRecord>;
   /** @throws when the sandbox is unknown */
   readonly requireSandbox: (id: string) => SandboxRecord;
-  /** The pod's record with a PID namespace that its containers share; under the sandbox's lock. */
+  /**
+   * Returns the record of the pod with a PID namespace that its containers share. Call it under the lock of
+   * the sandbox.
+   */
   readonly shareProcesses: (sandbox: SandboxRecord) => Promise<SandboxRecord>;
   readonly lock: KeyedLock;
   readonly effects: ContainerEffects;
@@ -52,10 +58,11 @@ export function createContainerService(parts: {
 }): ContainerService {
   const { records, lock, effects, log, requireSandbox } = parts;
   const watches = new Map<string, () => void>();
-  /** Containers that run without their monitor. The next start of the daemon finds it out again. */
+  /** Containers that run without their monitor. The next start of the daemon detects them again. */
   const unmonitored = new Set<string>();
   let closed = false;
-  // A process that waits or runs does not outlive the machine's boot, and so need not its record (docs/decisions/0035). How it ended does.
+  // A process that waits or runs does not survive a reboot of the machine, so its record need not survive it
+  // either (docs/decisions/0035). The record of its end must.
   const putUntilBoot = (record: ContainerRecord): Promise<void> => records.put(record, [], 'process');
 
   const exits = createExitRecorder({ records, lock, effects, log });
@@ -66,7 +73,7 @@ export function createContainerService(parts: {
       (exit) => {
         watches.delete(record.id);
         unmonitored.delete(record.id);
-        // One that fails was logged, and is tried again.
+        // A failure was logged, and is retried.
         exits.record(record.id, exit).catch(() => undefined);
       },
       () => {
@@ -84,7 +91,10 @@ export function createContainerService(parts: {
     watches.delete(id);
     unmonitored.delete(id);
   };
-  /** The exit code of a process that is gone is known and could not be written, or is in the monitor's file, or the watch reports it soon. */
+  /**
+   * Records the exit of a process that is gone. The exit code is known and could not be written, or is in the
+   * monitor's file, or the watch reports it soon.
+   */
   const conclude = async (id: string): Promise<void> => {
     if (await exits.retry(id)) return;
     const exit = await effects.recordedExit(id);
@@ -99,7 +109,8 @@ export function createContainerService(parts: {
     const pod = sandbox.config.metadata;
     const name = `k8s_${config.metadata?.name ?? ''}_${pod?.name ?? ''}_${pod?.namespace ?? ''}_${pod?.uid ?? ''}_${config.metadata?.attempt ?? 0}`;
     const requestDigest = effects.digest({ sandbox: sandbox.id, config });
-    // Under this lock nobody is creating it: what is half made was left by an attempt that could not clean up.
+    // Under this lock no other call creates it: a half-created container is left from an attempt that could
+    // not clean up.
     const abandoned = records.byName(name);
     if (abandoned?.phase === 'creating') await takeBack(abandoned, true);
     const standing = records.byName(name);
@@ -137,7 +148,8 @@ export function createContainerService(parts: {
     };
     let mayBeCreated = false;
     try {
-      // Side by side: what prepare makes is found and removed by the next start without a record, processes are not.
+      // In parallel: the next start finds and removes the results of prepare without a record, but not
+      // processes.
       const durable = putUntilBoot(intent);
       const made = await settleAll([effects.prepare(intent, place, admission, durable), durable]).then(
         ([ready]) => ready,
@@ -162,9 +174,10 @@ export function createContainerService(parts: {
   };
 
   /**
-   * A kubelet repeats a CreateContainer that fails, whatever the pod's restart policy; a StartContainer that fails ends the container, as under
-   * containerd. What the runtime refuses for the request's own sake is therefore kept, without anything on the host, and reported at the start.
-   * @throws the cause, where another attempt may succeed
+   * A kubelet repeats a CreateContainer that fails, whatever the restart policy of the pod; a StartContainer
+   * that fails ends the container, as in containerd. A container that the runtime refuses because of the
+   * request itself is therefore kept, with nothing on the host, and the error is reported at the start.
+   * @throws the cause, if another attempt may succeed
    */
   const unmade = async (prepared: ContainerRecord, cause: unknown): Promise<Pick<ContainerRecord, 'startFailure'>> => {
     if (!isPortcullisError(cause) || cause.code !== 'RUNTIME_CREATE_FAILED' || cause.kind !== 'precondition') throw cause;
@@ -173,8 +186,8 @@ export function createContainerService(parts: {
   };
 
   /**
-   * @param mayBeCreated the write that makes it created was reported as failed, and may have taken effect: the next start would find a container
-   *   without its process, and report an exit that nobody saw
+   * @param mayBeCreated the write of the phase `created` was reported as failed, and may have taken effect:
+   * the next start would find a container without its process, and report an exit that never happened
    */
   const takeBack = async (record: ContainerRecord, mayBeCreated = false): Promise<void> => {
     unwatch(record.id);
@@ -186,7 +199,8 @@ export function createContainerService(parts: {
 
   const startLocked = async (id: string): Promise<void> => {
     const record = requireContainer(id);
-    // A start that took effect and was never answered (the daemon died in between): the retry is that same start.
+    // A start that took effect and was never answered (the daemon crashed in between): the retry is that same
+    // start.
     if (record.phase === 'running') return record.startAnswered ? undefined : records.put({ ...record, startAnswered: true });
     if (record.phase === 'exited' && record.startedAt !== '0' && !record.startAnswered)
       return records.put({ ...record, startAnswered: true });
@@ -205,7 +219,7 @@ export function createContainerService(parts: {
       putUntilBoot(starting),
       effects.raiseNetwork(sandbox, [...containersOf(sandbox.id).filter((one) => one.id !== id), starting]),
     ]);
-    // Before the act: a short-lived process has ended by the time that it is known to run.
+    // Before the act: a short-lived process has ended before it is known to run.
     const startedAt = effects.now();
     try {
       await effects.start(starting);
@@ -216,7 +230,7 @@ export function createContainerService(parts: {
     }
   };
 
-  /** A container that has no process, because the runtime refused to make it. */
+  /** A container without a process, because the runtime refused to create it. */
   const isUnmade = (record: ContainerRecord): boolean => record.phase === 'created' && record.startFailure !== undefined;
   const endUnmade = async (id: string): Promise<void> => {
     const record = records.get(id);
@@ -224,7 +238,7 @@ export function createContainerService(parts: {
     await records.put({ ...record, ...startError(record.startFailure ?? '') });
     exits.settle(id);
   };
-  /** As containerd reports it. */
+  /** In the form that containerd uses. */
   const startError = (
     message: string,
   ): Pick<ContainerRecord, 'phase' | 'finishedAt' | 'exitCode' | 'reason' | 'message' | 'startAnswered'> => ({
@@ -236,7 +250,7 @@ export function createContainerService(parts: {
     startAnswered: true,
   });
 
-  /** A caller that gets an error starts another container: the process of this one must not run beside it. */
+  /** After an error the caller starts another container: the process of this one must not run beside it. */
   const failStart = async (starting: ContainerRecord, cause: unknown): Promise<void> => {
     try {
       effects.kill(starting, 'SIGKILL');
@@ -256,7 +270,7 @@ export function createContainerService(parts: {
 
   const stop = (record: ContainerRecord, timeoutMs: number): Promise<void> => {
     if (isUnmade(record)) return lock(`container ${record.id}`, () => endUnmade(record.id));
-    // Its process ends with the removal, which may be under way or have failed.
+    // Its process ends with the removal, which may be in progress or have failed.
     if (record.phase === 'removing') return lock(`container ${record.id}`, () => removeLocked(record.id));
     return stopper.stop(record.id, timeoutMs);
   };
@@ -304,7 +318,8 @@ export function createContainerService(parts: {
       if (record !== undefined) await lock(`container ${record.id}`, () => removeLocked(record.id));
     },
     stopAllOf: async (sandboxId) => {
-      // Under the sandbox's lock nobody is making one: what is half made was left by an attempt that could not clean up, and may have a process.
+      // Under the lock of the sandbox no other call creates one: a half-created container is left from an
+      // attempt that could not clean up, and may have a process.
       await Promise.all(
         containersOf(sandboxId).map((record) =>
           record.phase === 'creating' ? lock(`container ${record.id}`, () => removeLocked(record.id)) : stop(record, 0),

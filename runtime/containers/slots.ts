@@ -1,17 +1,18 @@
 import pLimit from 'p-limit';
 
-/** Turns for commands of the runtime: few at once, and none for long. */
+/** Slots for runtime commands: few run at once, and none blocks the others for long. */
 export interface Slots {
-  /** Acts in turn. */
+  /** Runs the act when a slot is free. */
   run<T>(act: () => Promise<T>): Promise<T>;
-  /** Acts that hold a slot or wait for one. */
+  /** The number of acts that hold a slot or wait for one. */
   count(): number;
 }
 
 /**
- * Runtimes that all start at once only get in each other's and the daemon's way: a few a processor keep them all busy. One that takes long
- * waits for something else than a processor, such as a file server that does not answer: others need not wait with it.
- * @param mostMs after which an act no longer holds its slot
+ * Runtimes that all start at once slow down each other and the daemon; a few per processor keep all
+ * processors busy. A runtime that takes long waits for something other than a processor, such as a file
+ * server that does not answer: others need not wait with it.
+ * @param mostMs after this time an act no longer holds its slot
  */
 export function createSlots(atOnce: number, mostMs: number): Slots {
   const limited = pLimit(atOnce);
@@ -24,7 +25,7 @@ export function createSlots(atOnce: number, mostMs: number): Slots {
         const enough = Promise.withResolvers<undefined>();
         const timer = setTimeout(enough.resolve, mostMs, undefined);
         await Promise.race([acting.catch(() => undefined), enough.promise]);
-        // It would hold the process that has nothing else to do.
+        // The timer would keep a process alive that has nothing else to do.
         clearTimeout(timer);
       });
       return done.promise;

@@ -2,12 +2,12 @@ import { constants } from 'node:os';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { Signal } from '../cri/contract/contract.types.ts';
 
-/** Below it are the two that the C library keeps for itself: signal(7). */
+/** Below it are the two signals that the C library reserves: signal(7). */
 const realTimeMin = 34;
 const realTimeMax = 64;
 
 /**
- * The number of a signal by its name (`SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`, `SIGRTMAX-1`).
+ * Returns the number of a signal by its name (`SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`, `SIGRTMAX-1`).
  * @throws PortcullisError RUNTIME_BAD_SIGNAL
  */
 export function signalNumber(name: string): number {
@@ -35,8 +35,9 @@ function badSignal(name: string): PortcullisError {
 }
 
 /**
- * The signal that asks a container to stop: the pod's word, else the image's, else SIGTERM (cri-api ContainerConfig.stop_signal).
- * @throws PortcullisError RUNTIME_BAD_SIGNAL for a number that the contract does not know
+ * Returns the signal that asks a container to stop: that of the pod, else that of the image, else SIGTERM
+ * (cri-api ContainerConfig.stop_signal).
+ * @throws PortcullisError RUNTIME_BAD_SIGNAL for a number that is not in the CRI
  */
 export function stopSignalOf(asked: Signal, image: string): string {
   if (asked !== Signal.SIGNAL_RUNTIME_DEFAULT) {

@@ -10,18 +10,19 @@ interface Session {
 }
 
 const killPatienceMs = 60_000;
-/** How long a stop goes on when what it does fails, such as the record of an exit on a disk that is full. */
+/** How long a stop continues while its steps fail, such as the record of an exit on a full disk. */
 const failurePatienceMs = 2_000;
 
 /**
- * Stops containers: the stop signal once, SIGKILL after the deadline and again, ever more slowly, until the process is gone and its exit on
- * record. What keeps that from being written is thrown as it is.
- * A second stop with a shorter time shortens the first one's; a longer one changes nothing.
+ * Stops containers: sends the stop signal once, then SIGKILL after the deadline, repeated at growing
+ * intervals, until the process is gone and its exit is recorded. An error that prevents the record is thrown
+ * unchanged. A second stop with a shorter time shortens the time of the first one; a longer time changes
+ * nothing.
  */
 export function createStopper(parts: {
   readonly effects: Pick<ContainerEffects, 'kill' | 'heeds' | 'isAlive' | 'clock'>;
   readonly exited: (id: string) => Promise<void>;
-  /** Brings the exit of a container whose process is gone on record, or has it told soon. */
+  /** Records the exit of a container whose process is gone, or makes sure that it is reported soon. */
   readonly conclude: (id: string) => Promise<void>;
   readonly current: (id: string) => ContainerRecord | undefined;
 }): { stop(id: string, timeoutMs: number): Promise<void> } {
@@ -34,8 +35,9 @@ export function createStopper(parts: {
     if (record !== undefined) effects.kill(record, name);
   };
   /**
-   * The kernel drops a signal to the first process of a PID namespace that has no handler for it, as one that has just been
-   * started has not yet. So the stop signal waits for its handler: the process gets it once, and early stops are not lost.
+   * The kernel drops a signal to the first process of a PID namespace that has no handler for it, and a
+   * process that has just started has no handler yet. So the stop signal waits for the handler: the process
+   * gets it once, and early stops are not lost.
    */
   const ask = async (record: ContainerRecord, session: Session, isGone: () => boolean): Promise<void> => {
     let pause = 5;
@@ -43,7 +45,7 @@ export function createStopper(parts: {
       try {
         if (effects.heeds(record, record.stopSignal)) return signal(record.id, record.stopSignal);
       } catch {
-        // It could not be looked at or signalled now, as without free descriptors.
+        // The process could not be examined or signalled for now, for example for lack of free descriptors.
       }
       await clock.sleep(pause);
       pause = Math.min(pause * 2, 100);
@@ -84,7 +86,7 @@ export function createStopper(parts: {
         reached = true;
       });
       const isGone = (): boolean => reached;
-      // A created container waits in the runtime's own code: nothing in it can heed a signal.
+      // A created container waits in the code of the runtime, which handles no signal.
       const deadline = clock.now() + (record.phase === 'running' ? timeoutMs : 0);
       const standing = sessions.get(id);
       const session = standing ?? open(id, deadline);
@@ -124,7 +126,7 @@ function stuck(record: ContainerRecord): PortcullisError {
   });
 }
 
-/** The watch of exits ends by itself, whatever a monitor does: this is a defect. */
+/** The watch of exits ends by itself, whatever a monitor does: this error is a defect. */
 function silent(record: ContainerRecord): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_EXIT_UNKNOWN',

@@ -10,7 +10,7 @@ import type { SandboxRecord } from '../pods/record.ts';
 import type { SandboxPlan } from '../pods/validate.ts';
 import type { ContainerUser } from './user.ts';
 
-/** The user namespace of a container's pod, as its spec needs it; undefined: the host's. */
+/** Returns the user namespace of a container's pod in the form that the spec needs; undefined: the host's. */
 export async function joinedUserNamespace(
   plan: SandboxPlan,
   sandbox: SandboxRecord,
@@ -24,13 +24,14 @@ export async function joinedUserNamespace(
   };
 }
 
-/** Who owns on the host what the container's root owns; undefined: root. */
+/** Returns the host user that owns the files of the container's root; undefined: root. */
 export function rootOwner(namespace: JoinedUserNamespace | undefined): { readonly uid: number; readonly gid: number } | undefined {
   return namespace === undefined ? undefined : { uid: namespace.uids.hostId, gid: namespace.gids.hostId };
 }
 
 /**
- * The runtime could only say "Invalid argument" to a user who does not exist in the namespace.
+ * Without this check, the runtime would only report "Invalid argument" for a user that does not exist in the
+ * namespace.
  * @throws PortcullisError RUNTIME_BAD_USER
  */
 export function checkUserIn(namespace: { readonly uids: IDMapping; readonly gids: IDMapping }, user: ContainerUser): void {
@@ -50,7 +51,7 @@ export function checkUserIn(namespace: { readonly uids: IDMapping; readonly gids
 }
 
 /**
- * Asks the kernel whether each mount that wants other ids can have them, before anything is made.
+ * Asks the kernel whether each mount that requests an id mapping supports it, before anything is created.
  * @throws PortcullisError RUNTIME_IDMAP_UNSUPPORTED, with the path and what to do
  */
 export async function checkMappable(paths: Pick<HostPaths, 'checkIdmap'>, mounts: readonly Mount[], userNamespace: string): Promise<void> {

@@ -12,7 +12,7 @@ export interface ContainerUser {
   readonly home: string;
 }
 
-/** An image must not make us read without end (CVE-2026-47262). */
+/** Limits how much an image can make the daemon read (CVE-2026-47262). */
 const databaseLimit = 1024 * 1024;
 const largestId = 2 ** 31 - 1;
 
@@ -29,7 +29,8 @@ interface GroupEntry {
 }
 
 /**
- * Who the process runs as: run_as_user, else run_as_username, else the image's USER (`name|uid[:group|gid]`), looked up in the image's own files.
+ * Returns the user of the process: run_as_user, else run_as_username, else the image's USER
+ * (`name|uid[:group|gid]`), looked up in the image's own files.
  * Sources: cri-api LinuxContainerSecurityContext and SupplementalGroupsPolicy; image-spec config.md `User`.
  * @throws PortcullisError RUNTIME_BAD_USER
  */
@@ -69,7 +70,7 @@ export function userFrom(input: {
       ? []
       : groups.filter((group) => group.members.includes(entry.name)).map((group) => group.gid);
   const given = (asked?.supplementalGroups ?? []).map((value) => checkedId(String(value), 'supplemental group'));
-  // As other runtimes do: the primary group is among the supplemental ones.
+  // As in other runtimes: the primary group is among the supplemental ones.
   const additionalGids = [...new Set([gid, ...fromImage, ...given])];
   return { uid: entry.uid, gid, additionalGids, home: entry.home };
 }
@@ -94,12 +95,12 @@ function groupId(text: string, groups: readonly GroupEntry[]): number {
   return named.gid;
 }
 
-/** Also a negative one, so that it is refused as an id and not looked for as a name. */
+/** Also for a negative number, so that it is refused as an id and not looked up as a name. */
 function isNumber(text: string): boolean {
   return /^-?\d+$/.test(text);
 }
 
-/** Ids beyond 31 bits wrap round to root in some kernels' and runtimes' arithmetic (CVE-2024-40635). */
+/** Ids beyond 31 bits wrap round to root in the arithmetic of some kernels and runtimes (CVE-2024-40635). */
 function checkedId(text: string, what: string): number {
   const id = Number(text);
   if (!/^\d+$/.test(text) || id > largestId)
@@ -125,14 +126,16 @@ function isId(text: string | undefined): boolean {
   return text !== undefined && /^\d+$/.test(text) && Number(text) <= largestId;
 }
 
-/** A file of the image, never outside its root; empty when there is none. */
+/** Reads a file of the image, never outside its root; empty when there is none. */
 function readInRoot(rootfs: string, path: string): string {
   let place: number;
   try {
-    // Looked at before it is opened: opening a FIFO waits, and opening a device may do anything.
+    // The file is examined before it is opened: opening a FIFO waits, and opening a device may have any
+    // effect.
     place = openInRoot(rootfs, path, { flags: O_PATH });
   } catch (thrown) {
-    // A user without the groups of the image is another one: it may have more of a right, as the group 0.
+    // Without its groups in the image, the user would be a different one: it may have more rights, for
+    // example as group 0.
     if (leavesUnknown(thrown)) throw thrown;
     return '';
   }

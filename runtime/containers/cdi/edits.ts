@@ -6,7 +6,7 @@ import { deviceNode } from '../host-devices.ts';
 import { writableByOthers } from './spec-file.ts';
 import type { CdiDeviceNode, CdiHook, CdiMount, ContainerEdits } from './spec-schema.ts';
 
-/** Edits with everything looked up on this host. */
+/** Edits whose devices and programs have been looked up on this host. */
 export interface ReadyEdits {
   readonly env: readonly string[];
   readonly devices: readonly { readonly node: OciDevice; readonly access: string; readonly ownerGiven: { uid: boolean; gid: boolean } }[];
@@ -19,9 +19,9 @@ export interface ReadyEdits {
 type EditPaths = Pick<HostPaths, 'facts' | 'ownFacts'>;
 
 /**
- * Looks up devices and checks programs. A hook runs on the host as root, so only root may be able to change it; `startContainer` hooks run
- * inside the container, as what the image holds there.
- * @throws PortcullisError RUNTIME_CDI_UNUSABLE when the host lacks what an edit names
+ * Looks up devices and checks programs. A hook runs on the host as root, so only root may be able to change
+ * it. `startContainer` hooks run inside the container, with the program that the image has at that path.
+ * @throws PortcullisError RUNTIME_CDI_UNUSABLE when the host lacks a device or program that an edit names
  */
 export async function readyEdits(all: readonly ContainerEdits[], paths: EditPaths): Promise<ReadyEdits> {
   const netDevices = all.flatMap((edits) => edits.netDevices ?? []);
@@ -49,7 +49,7 @@ async function readyDevice(asked: CdiDeviceNode, paths: EditPaths): Promise<Read
   const ownerGiven = { uid: asked.uid !== undefined, gid: asked.gid !== undefined };
   const found = await deviceNode(asked.hostPath ?? asked.path, asked.path, paths);
   const onHost = typeof found === 'object' ? found : undefined;
-  // A spec that says type and number describes the node whether or not the host has it.
+  // A spec with type and number describes the node, whether or not the host has it.
   const described = asked.type !== undefined && ((asked.major ?? 0) !== 0 || asked.type === 'p');
   if (!described && onHost === undefined)
     throw unusable(asked.hostPath ?? asked.path, 'there is no device', 'see whether its driver is loaded');
@@ -96,8 +96,9 @@ async function readyHook(hook: CdiHook, paths: EditPaths): Promise<CdiHook> {
 }
 
 /**
- * The spec with the edits in it. Pure. What an edit names replaces what stands there: a variable of the same name, a device or mount of
- * the same path. Source: CDI SPEC.md "OCI Edits" and pkg/cdi container-edits.go.
+ * Returns the spec with the edits applied. Pure. An edit replaces an existing entry of the same name or path:
+ * a variable, a device or a mount.
+ * Source: CDI SPEC.md "OCI Edits" and pkg/cdi container-edits.go.
  */
 export function withEdits(spec: OciSpec, edits: ReadyEdits): OciSpec {
   const { user } = spec.process;

@@ -9,14 +9,17 @@ export interface QualifiedName {
   readonly device: string;
 }
 
-/** cri-api ContainerConfig.CDI_devices; device plugins of older kubelets say them in annotations (CDI, pkg/cdi: AnnotationPrefix). */
+/**
+ * cri-api ContainerConfig.CDI_devices. Device plugins of older kubelets use annotations instead (CDI,
+ * pkg/cdi: AnnotationPrefix).
+ */
 const annotationPrefix = 'cdi.k8s.io/';
 const kindForm = /^[A-Za-z]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?\/[A-Za-z]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/;
 const deviceForm = /^[A-Za-z0-9]([A-Za-z0-9_.:-]{0,251}[A-Za-z0-9])?$/;
 const nameLimit = 1024;
 
 /**
- * Every device that a container asks for, each once, in order.
+ * Returns every device that a container requests, each once, in order.
  * @throws PortcullisError RUNTIME_BAD_CDI_DEVICE
  */
 export function askedCdiDevices(config: Pick<ContainerConfig, 'CDIDevices' | 'annotations'>): QualifiedName[] {

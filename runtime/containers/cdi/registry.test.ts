@@ -53,7 +53,7 @@ describe('CDI devices of folders', () => {
       symlinkSync(join(server.folder, 'v.yaml'), join(folder, 'v.yaml'));
       const registry = createCdiRegistry([folder], paths);
       const asked = Array.from({ length: 4 }, () => assert.rejects(registry.editsFor(names), { code: 'RUNTIME_PATH_NO_ANSWER' }));
-      // As many as libuv's pool has threads; they are everybody's.
+      // As many as libuv's pool has threads; the whole process shares them.
       for (let times = 0; times < 8; times += 1) await readFile('/etc/hostname');
       await Promise.all(asked);
     } finally {

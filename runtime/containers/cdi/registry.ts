@@ -10,7 +10,8 @@ import type { CdiSpec, ContainerEdits } from './spec-schema.ts';
 /** The devices that CDI specs on this host describe. */
 export interface CdiRegistry {
   /**
-   * What the devices change, in order: the edits of each spec once, before those of its first device.
+   * Returns the edits for the devices, in order. The edits of each spec come once, before those of its first
+   * device.
    * @throws PortcullisError RUNTIME_CDI_DEVICE_NOT_FOUND, RUNTIME_CDI_CONFLICT, RUNTIME_PATH_NO_ANSWER
    */
   editsFor(names: readonly QualifiedName[]): Promise<readonly ContainerEdits[]>;
@@ -19,7 +20,7 @@ export interface CdiRegistry {
 interface Found {
   readonly spec: CdiSpec;
   readonly path: string;
-  /** Of the folder: a later one wins over an earlier one. */
+  /** Priority of the folder: a later folder wins over an earlier one. */
   readonly priority: number;
 }
 
@@ -27,7 +28,7 @@ const fileLimit = 1024;
 
 /** @param folders in order of priority, lowest first (CDI: /etc/cdi, then /var/run/cdi) */
 export function createCdiRegistry(folders: readonly string[], paths: HostPaths): CdiRegistry {
-  /** By path: what was read of the file that stood there then. */
+  /** By path: the version of the file that was read last, and its content. */
   const known = new Map<string, { readonly version: string; readonly read: CdiSpec | string }>();
 
   const readAll = async (): Promise<{ specs: Found[]; problems: string[] }> => {
@@ -35,7 +36,7 @@ export function createCdiRegistry(folders: readonly string[], paths: HostPaths):
     const problems: string[] = [];
     const seen = new Set<string>();
     for (const [priority, folder] of folders.entries()) {
-      // A link to the folder is the administrator's: /var/run is one on every system.
+      // The administrator controls a link to the folder: /var/run is a link on every system.
       const real = await paths.facts(folder).then((facts) => facts.path, unlessNoAnswer);
       if (real === undefined) continue;
       const files = (await paths.folderFiles(real))
@@ -72,13 +73,16 @@ export function createCdiRegistry(folders: readonly string[], paths: HostPaths):
   };
 }
 
-/** A folder that is not there has no specs; of one whose file system does not answer nobody knows. */
+/** A missing folder has no specs. The specs of a folder whose file system does not answer are unknown. */
 function unlessNoAnswer(thrown: unknown): undefined {
   if (hasNoAnswer(thrown)) throw thrown;
   return undefined;
 }
 
-/** Within one folder two specs that describe the same device contradict each other, and neither counts (CDI, pkg/cdi: cache). */
+/**
+ * If two specs in one folder describe the same device, they conflict, and neither counts (CDI, pkg/cdi:
+ * cache).
+ */
 function find(name: QualifiedName, specs: readonly Found[], problems: readonly string[]): Found {
   const matches = specs.filter(({ spec }) => spec.kind === name.kind && spec.devices.some((device) => device.name === name.device));
   const highest = largest(matches.map(({ priority }) => priority));

@@ -9,7 +9,8 @@ import type { CdiSpec, ContainerEdits } from './spec-schema.ts';
 const sizeLimit = 1024 * 1024;
 
 /**
- * Reads one spec. It says what runs on the host and what a container sees of it, so only root may have written it.
+ * Reads one spec. A spec determines what runs on the host and what a container sees of the host, so only root
+ * may have written it.
  * @returns the spec, or one sentence why it does not count
  */
 export async function readSpecFile(path: string, paths: Pick<HostPaths, 'ownFacts' | 'text'>): Promise<CdiSpec | string> {
@@ -20,7 +21,7 @@ export async function readSpecFile(path: string, paths: Pick<HostPaths, 'ownFact
   return parseSpec(read.text, path);
 }
 
-/** The spec in a text of JSON or YAML. Pure. */
+/** Parses the spec from JSON or YAML text. Pure. */
 export function parseSpec(content: string, path: string): CdiSpec | string {
   const parsed = parseDocuments(content, path);
   const [document] = parsed.documents;
@@ -42,7 +43,10 @@ export function parseSpec(content: string, path: string): CdiSpec | string {
   return spec;
 }
 
-/** The lowest version of the specification that knows every field in use (CDI, SPEC.md "Released versions"). */
+/**
+ * Returns the lowest version of the specification that knows every field in use (CDI, SPEC.md "Released
+ * versions").
+ */
 function neededVersion(spec: CdiSpec): string {
   const edits = [spec.containerEdits ?? {}, ...spec.devices.map((device) => device.containerEdits)];
   const some = (uses: (one: ContainerEdits) => boolean): boolean => edits.some(uses);
@@ -63,8 +67,9 @@ function neededVersion(spec: CdiSpec): string {
 }
 
 /**
- * Whether somebody other than root could change what stands at `path`: the file, a link on the way, or any folder above it.
- * @returns one sentence, or undefined when only root can
+ * Checks whether a user other than root could change the file at `path`: the file itself, a link on the way,
+ * or any folder above it.
+ * @returns one sentence, or undefined when only root can change it
  */
 export async function writableByOthers(path: string, paths: Pick<HostPaths, 'ownFacts'>): Promise<string | undefined> {
   for (let at = path; ; at = dirname(at)) {
@@ -77,7 +82,7 @@ export async function writableByOthers(path: string, paths: Pick<HostPaths, 'own
     }
     if (isOf(facts, 'link')) return `${at}: it is a symbolic link`;
     if (facts.uid !== 0) return `${at}: it belongs to user ${facts.uid}, not to root`;
-    // In a sticky folder only the owner may rename or remove what is there.
+    // In a sticky folder, only the owner of an entry may rename or remove it.
     const sticky = isOf(facts, 'folder') && (facts.mode & 0o1000) !== 0;
     if ((facts.mode & 0o022) !== 0 && !sticky) return `${at}: users other than root may write to it`;
     if (at === '/') return undefined;

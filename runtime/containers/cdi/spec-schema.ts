@@ -1,6 +1,6 @@
 import type { JsonSchema } from '../../../base/schema/index.ts';
 
-/** What a container is changed by (CDI specification 1.1.0, "OCI Edits"). */
+/** The changes to a container (CDI specification 1.1.0, "OCI Edits"). */
 export interface ContainerEdits {
   readonly env?: readonly string[];
   readonly deviceNodes?: readonly CdiDeviceNode[];
