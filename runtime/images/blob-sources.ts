@@ -4,7 +4,10 @@ import { download } from './download.ts';
 import type { BlobDescriptor } from './manifest/json.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
-/** Below this size a blob is fetched on the main thread: a Worker of its own client costs more than it spares. */
+/**
+ * A blob below this size is fetched on the main thread: a Worker with its own client costs more than it
+ * saves.
+ */
 const workerBytes = 4 * 1024 * 1024;
 
 export interface BlobOrigin {
@@ -12,11 +15,14 @@ export interface BlobOrigin {
   readonly credentials: Credentials | undefined;
   /** As the registry client orders them. */
   readonly places: readonly RegistryRepository[];
-  /** As they are to be asked. */
+  /** In the order in which to ask them. */
   readonly ordered: readonly RegistryRepository[];
 }
 
-/** Where one blob of an image can be had. With `registry`, large ones pass through a Worker and never through the main thread. */
+/**
+ * Returns the sources of one blob of an image. With `registry`, large blobs pass through a Worker and never
+ * through the main thread.
+ */
 export function blobSources(
   origin: BlobOrigin,
   descriptor: BlobDescriptor,

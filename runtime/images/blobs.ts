@@ -6,29 +6,35 @@ import type { BlobDescriptor } from './manifest/json.ts';
 import { orAborted } from './serial.ts';
 import type { Move } from './unpack/protocol.ts';
 
-/** Fetches a blob into a file, from its first byte; fails when digest or size differ (base/distribution checks both as it streams). */
+/**
+ * Fetches a blob into a file, from its first byte. Fails when digest or size differ (base/distribution checks
+ * both while it streams).
+ */
 export type BlobSource = (path: string, signal: AbortSignal) => Promise<void>;
 
-/** One pull's hold on one blob: while it lasts, the file stays. */
+/** The claim of one pull on one blob: the file stays as long as a claim exists. */
 export interface BlobClaim {
   readonly digest: string;
   readonly size: number;
-  /** Where it can be read as long as the claim lasts. */
+  /** The path of the file as long as the claim exists. */
   readonly path: string;
-  /** The move out of ingest that an admitted pull needs; undefined when it lies in its place. */
+  /** Returns the move out of ingest that an admitted pull needs; undefined when the blob is in its place. */
   pendingMove(): Move | undefined;
-  /** The move is done and durable. */
+  /** Reports that the move is done and durable. */
   published(): void;
   /** The store's era before its first byte was written. */
   readonly begun: number;
-  /** Drops the hold; with the last one, a blob that no record owns is removed. Twice: success. */
+  /**
+   * Releases the claim. With the last claim, a blob that no record owns is removed. A second call succeeds.
+   */
   release(): Promise<void>;
 }
 
 export interface BlobShelf {
   /**
-   * A blob from the shelf, from a fetch under way, or fetched from `sources` in order. Several pulls share one fetch; one that fails
-   * is tried again by each other pull with its own sources (and credentials). Every fetch starts at byte 0.
+   * Returns a blob from the store, from a fetch in progress, or fetched from `sources` in order. Several
+   * pulls share one fetch; if it fails, each other pull tries again with its own sources (and credentials).
+   * Every fetch starts at byte 0.
    */
   claim(descriptor: BlobDescriptor, sources: readonly BlobSource[], signal: AbortSignal): Promise<BlobClaim>;
   /** Removes a published blob unless it is owned or claimed. */
@@ -48,8 +54,8 @@ interface Shelved {
 
 /**
  * @param isOwned whether a recorded layer owns the blob
- * @param era grows when the disk has lost writes: what was begun before is not joined any more
- * @param onFetched hears the bytes of each blob that has come from a registry
+ * @param era grows when the disk has lost writes: no pull joins a fetch that began in an earlier era
+ * @param onFetched receives the bytes of each blob that was fetched from a registry
  */
 export function createBlobShelf(
   folders: StoreFolders,
@@ -110,7 +116,7 @@ export function createBlobShelf(
     await blob.ready.catch(() => undefined);
     const place = placeOf(digest);
     if (blob.path !== place) await rm(blob.path, { force: true });
-    // Also where a blob of an image that was removed meanwhile has stayed for this claim.
+    // Also when the blob of an image that was removed meanwhile stayed for this claim.
     if (!isOwned(digest) && !shelf.has(digest)) await rm(place, { force: true });
   }
 
@@ -148,7 +154,7 @@ export function createBlobShelf(
         } catch (thrown) {
           await release(blob);
           if (signal.aborted || known === undefined) throw thrown;
-          // Somebody else's fetch failed: this pull tries with its own sources.
+          // The fetch of another pull failed: this pull tries with its own sources.
         }
       }
     },

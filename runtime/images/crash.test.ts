@@ -11,7 +11,7 @@ import { openKit, pushImage, tarOf } from './test-kit.ts';
 const skip = findRegistry() === undefined ? 'no docker-registry' : false;
 const moments = Number(process.env['PORTCULLIS_KILLS'] ?? 5);
 
-/** Opens a store in the folder, says so, and pulls: the process that dies. */
+/** The process that is killed: opens a store in the folder, reports this, and pulls. */
 const child = `
 import { openKit } from ${JSON.stringify(new URL('./test-kit.ts', import.meta.url).href)};
 const [host, folder, name] = process.argv.slice(1);
@@ -38,7 +38,7 @@ test(
         })),
       );
       const image = await pushImage(kit.repository('open/app'), { layers, tag: '1' });
-      // How long a pull takes in a new process: the moments are spread over that time and a little more.
+      // How long a pull takes in a new process: the kills are spread over that time and a little more.
       await kit.close({ keep: true });
       const whole = await killed([registry.host, folder, 'open/app'], Infinity);
       kit = await openKit(registry.host, { folder });

@@ -11,8 +11,9 @@ import type { ImageRecords, NameRow, StoredImage } from './records.ts';
 import type { ImageRecord, JudgedImage } from './types.ts';
 
 /**
- * Decides about a recorded image for one namespace, from the evidence found under each name. Resolves only with an admitting
- * verdict; with several names its ceilings, and the signed statements that bound it, are those of all of them. A verdict is logged the first time it is given in a run.
+ * Decides about a recorded image for one namespace, from the evidence found under each name. Resolves only
+ * with an admitting verdict. With several names, the verdict combines the ceilings, and the bounding signed
+ * statements, of all of them. A verdict is logged the first time it is given in a run.
  */
 export async function decideForRun(
   records: ImageRecords,
@@ -30,7 +31,8 @@ export async function decideForRun(
   do {
     policy = decisions.policy(attempted, stored.id);
     verdicts = await decideAgain(records, decisions, policy, questions);
-    // It may have been reloaded meanwhile: what runs is admitted by the policy that is in force when it is.
+    // The policy may have been reloaded meanwhile: an image that runs is admitted by the policy in force at
+    // that moment.
   } while (decisions.policy(attempted, stored.id).revision !== policy.revision);
   const refused = verdicts.find(({ outcome }) => outcome !== 'admit');
   if (refused !== undefined) throw refusal(refused, attempted);
@@ -65,7 +67,10 @@ async function decideAgain(
   return answers.map(({ verdict }) => verdict);
 }
 
-/** As {@link decideForRun}, for what was admitted before: a name that has moved on, or an image that is gone, is judged by what was recorded then. */
+/**
+ * Decides as {@link decideForRun}, about an image that was admitted before: a name that has moved to another
+ * image, or an image that was removed, is judged by the evidence that was recorded then.
+ */
 export async function judge(
   parts: { readonly records: ImageRecords; readonly decisions: Decisions; readonly platform: Platform; readonly database: Database },
   input: JudgedImage,
@@ -85,7 +90,9 @@ export async function judge(
   return decideAgain(records, decisions, policy, [{ dossier, reference: admission.reference, namespace, platform }]);
 }
 
-/** The name that the caller used, as the image was recorded under; without one, every name that was asked for. */
+/**
+ * Returns the name that the caller used, as recorded for the image; without one, every name that was pulled.
+ */
 function namesToDecide(
   image: StoredImage,
   userSpecified: string,

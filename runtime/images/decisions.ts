@@ -24,47 +24,59 @@ export interface Question {
   readonly platform: Platform;
 }
 
-/** A verdict, and what must be durable before it is used. */
+/** A verdict, and the log rows that must be durable before it is used. */
 export interface Decided {
   readonly verdict: Verdict;
-  /** To be written in the transaction of what the verdict allows; empty when it is in the log already. */
+  /**
+   * To be written in the transaction of the change that the verdict allows; empty when the verdict is in the
+   * log already.
+   */
   readonly log: readonly Statement[];
 }
 
 export interface Decisions {
-  /** The policy in force. Throws IMAGES_NO_POLICY when there is none. */
+  /** Returns the policy in force. Throws IMAGES_NO_POLICY when there is none. */
   policy(attempted: string, on: string): TrustPolicy;
-  /** A verdict that no evidence could turn, before anything is fetched; undefined when evidence could admit. */
+  /**
+   * Returns a verdict that no evidence could change, before anything is fetched; undefined when evidence
+   * could admit.
+   */
   unseen(policy: TrustPolicy, question: Omit<Question, 'dossier'>): Decided | undefined;
-  /** Anew, by the policy in force: what is dear off the main thread. @throws PortcullisError `TRUST_DECIDER_FAILED`, IMAGES_NO_POLICY */
+  /**
+   * Decides again by the policy in force; expensive work runs off the main thread. @throws PortcullisError
+   * `TRUST_DECIDER_FAILED`, IMAGES_NO_POLICY
+   */
   decide(question: Question, attempted: string): Promise<Decided>;
-  /** Before {@link Decisions.again}: unless the verdict is known, it is made, what is dear off the main thread. */
+  /**
+   * Prepares for {@link Decisions.again}: unless the verdict is known, computes it; expensive work runs off
+   * the main thread.
+   */
   prepare(policy: TrustPolicy, question: Question): Promise<void>;
   /**
-   * The verdict on a recorded image: the same inputs give the verdict that was given before, as long as it is valid.
-   * Key: design section 3; keys, roots and trust stores are part of a policy's revision.
+   * Returns the verdict on a recorded image. The same inputs give the verdict that was given before, as long
+   * as it is valid. Key: design section 3; keys, roots and trust stores are part of the revision of a policy.
    */
   again(policy: TrustPolicy, question: Question): Decided;
-  /** The verdict's log statements are durable. */
+  /** Reports that the verdict's log statements are durable. */
   logged(verdict: Verdict): void;
-  /** What decides off the main thread. */
+  /** Decides off the main thread. */
   readonly decider: Pick<Decider, 'satisfied'>;
   close(): Promise<void>;
 }
 
-/** Verdicts kept; one of a usual policy is some kilobytes. */
+/** Maximum number of cached verdicts; a verdict of a usual policy has some kilobytes. */
 const cacheSize = 4096;
-/** Of what dossiers keep apart, in memory. */
+/** Maximum size in memory of the parts that dossiers store separately. */
 const partsBytes = 16 * 1024 * 1024;
-/** Several containers of one moment share them. */
+/** Containers that start at about the same time share these parts. */
 const partsMs = 60_000;
 
 export interface DecisionsOptions {
   readonly policy: () => TrustPolicy | undefined;
   readonly now: () => Date;
-  /** The log that is kept; only rows without it. */
+  /** The log with checkpoints; without it, rows have none. */
   readonly log?: Pick<VerdictLog, 'statements'> | undefined;
-  /** Where what dossiers keep apart is stored. */
+  /** The database in which the separate parts of dossiers are stored. */
   readonly database: Pick<Database, 'get'>;
 }
 
@@ -79,7 +91,7 @@ export function createDecisions(options: DecisionsOptions): Decisions {
     return verdict !== undefined && isValid(verdict, now()) ? verdict : undefined;
   };
   const decider = createDecider();
-  /** Of the same question at one moment. */
+  /** Verdicts in progress, so that identical questions at one time share one. */
   const flights = new Map<string, Promise<Verdict>>();
   const inForce = (attempted: string, on: string): TrustPolicy => {
     const policy = options.policy();
@@ -127,7 +139,7 @@ export function createDecisions(options: DecisionsOptions): Decisions {
       for (;;) {
         const policy = inForce(attempted, question.reference);
         const verdict = await decider.decide({ ...question, dossier: await whole(question.dossier), policy, now: now() });
-        // It may have been reloaded meanwhile.
+        // The policy may have been reloaded meanwhile.
         if (inForce(attempted, question.reference).revision !== policy.revision) continue;
         return { verdict, log: statements(verdict, question.dossier, policy) };
       }
@@ -135,7 +147,8 @@ export function createDecisions(options: DecisionsOptions): Decisions {
     again(policy, question) {
       let verdict = known(policy, question);
       if (verdict === undefined && lackingParts(question.dossier).length > 0) {
-        // Without what is kept apart nothing can be decided here: what `prepare` has decided a moment ago stands, unless it admits and has ended.
+        // Without the separate parts no decision is possible here: the verdict that `prepare` computed a
+        // moment ago applies, unless it admits and has expired.
         const prepared = cache.get(keyOf(policy, question));
         verdict = prepared === undefined || prepared.outcome === 'admit' ? decide({ ...question, policy, now: now() }) : prepared;
       } else if (verdict === undefined) {
@@ -166,12 +179,12 @@ function keyOf(policy: TrustPolicy, { dossier, reference, namespace, platform }:
   return canonicalJson([dossier.manifestDigest, reference, namespace, platform, policy.revision, dossier.id]);
 }
 
-/** Until the moment that it names. One that can not be read is past. */
+/** Whether `validUntil` is in the future. A time that cannot be parsed is in the past. */
 function isValid({ validUntil }: Verdict, at: Date): boolean {
   return validUntil === undefined || at.getTime() < Date.parse(validUntil);
 }
 
-/** The failure that a verdict other than admit is, with the whole tree of reasons. */
+/** Returns the error for a verdict other than admit, with the whole tree of reasons. */
 export function refusal(verdict: Verdict, attempted: string): PortcullisError {
   const undecided = verdict.outcome === 'undecided';
   const rule = firstRefusingRule(verdict.reasons);
@@ -197,14 +210,17 @@ export function refusal(verdict: Verdict, attempted: string): PortcullisError {
 }
 
 /**
- * `FILE:LINE` of the first rule that did not admit; a rule that does not match counts only while none does. The rule's text begins
- * "rule FILE:LINE (" or "rule FILE:LINE does".
+ * Returns `FILE:LINE` of the first rule that did not admit; a rule that does not match counts only if no rule
+ * matches. The rule's text begins "rule FILE:LINE (" or "rule FILE:LINE does".
  */
 function firstRefusingRule(reason: Reason): string | undefined {
   return refusingRule(reason) ?? firstRule(reason, () => true);
 }
 
-/** `FILE:LINE` of the first rule that matches and did not admit; undefined when no rule speaks for the image. */
+/**
+ * Returns `FILE:LINE` of the first rule that matches and did not admit; undefined when no rule applies to the
+ * image.
+ */
 export function refusingRule(reason: Reason): string | undefined {
   return firstRule(reason, (code) => code !== 'TRUST_RULE_OTHER');
 }

@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 
 const batchBytes = 1024 * 1024;
 
-/** Writes a stream to a file, 0600, which it replaces. */
+/** Writes a stream to a file with mode 0600; replaces the file if it exists. */
 export async function download(stream: AsyncIterable<Uint8Array>, path: string): Promise<void> {
   const file = await open(path, 'w', 0o600);
   try {
@@ -13,7 +13,7 @@ export async function download(stream: AsyncIterable<Uint8Array>, path: string):
   }
 }
 
-/** Writes in batches; one write is under way while the next batch is read. */
+/** Writes in batches; one write is in progress while the next batch is read. */
 async function writeAll(file: FileHandle, stream: AsyncIterable<Uint8Array>): Promise<void> {
   let batch: Uint8Array[] = [];
   let bytes = 0;
@@ -38,7 +38,8 @@ async function writeAll(file: FileHandle, stream: AsyncIterable<Uint8Array>): Pr
 async function writeBatch(file: FileHandle, batch: Uint8Array[], bytes: number): Promise<void> {
   const { bytesWritten } = await file.writev(batch);
   if (bytesWritten === bytes) return;
-  // A short write: the disk is nearly full, or a signal came. The rest is written plainly, which fails with the reason.
+  // A short write: the disk is nearly full, or a signal arrived. A plain write of the rest fails with the
+  // reason.
   const rest = Buffer.concat(batch).subarray(bytesWritten);
   await file.writeFile(rest);
 }

@@ -1,7 +1,7 @@
 import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { ErrorKind } from '../../base/errors/index.ts';
 
-/** Stable codes of this room. */
+/** Stable error codes of `runtime/images`. */
 export type ImageErrorCode =
   | 'IMAGES_BAD_CONFIG'
   | 'IMAGES_BAD_INDEX'
@@ -52,7 +52,10 @@ export function imageError(failure: ImageFailure): PortcullisError {
   return new PortcullisError(failure);
 }
 
-/** `thrown` when it already is ours; ENOSPC and EDQUOT become IMAGES_DISK_FULL; the rest the given failure with its reason. */
+/**
+ * Returns `thrown` if it is a PortcullisError. ENOSPC and EDQUOT become IMAGES_DISK_FULL; every other error
+ * becomes the given failure with its reason.
+ */
 export function wrapImageError(thrown: unknown, failure: Omit<ImageFailure, 'why' | 'cause'>): PortcullisError {
   if (isPortcullisError(thrown)) return thrown;
   const errno = errnoOf(thrown);
@@ -71,7 +74,7 @@ export function wrapImageError(thrown: unknown, failure: Omit<ImageFailure, 'why
   return imageError({ ...failure, ...(details === undefined ? {} : { details }), why: reasonOf(thrown), cause: thrown });
 }
 
-/** The errno name of a file system failure of Node or of base/kernel: `ENOENT`. */
+/** Returns the errno name of a file system failure of Node or of base/kernel: `ENOENT`. */
 export function errnoOf(thrown: unknown): string | undefined {
   if (isPortcullisError(thrown)) {
     const errno = thrown.failure.details?.['errno'];

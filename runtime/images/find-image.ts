@@ -21,7 +21,7 @@ export function findImage(records: ImageRecords, nameOrId: string): StoredImage 
   return name === undefined ? undefined : records.byName(name.text);
 }
 
-/** The failure of whoever needs an image that is not recorded. */
+/** Returns the error for a caller that needs an image that is not recorded. */
 export function gone(attempted: string, id: string): Error {
   return imageError({
     code: 'IMAGES_NOT_FOUND',

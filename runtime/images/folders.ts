@@ -1,11 +1,11 @@
 import { chmod, mkdir } from 'node:fs/promises';
 
-/** Where the image store keeps what; every folder is 0700. */
+/** The folders of the image store; every folder has mode 0700. */
 export interface StoreFolders {
   readonly root: string;
-  /** Blobs of pulls under way: not admitted, not usable. */
+  /** Blobs of pulls in progress: not admitted, not usable. */
   readonly ingest: string;
-  /** Layers being unpacked. */
+  /** Layers that are being unpacked. */
   readonly staging: string;
   /** Compressed layers of recorded images, by digest; layers are repaired from them. */
   readonly blobs: string;
@@ -15,7 +15,7 @@ export interface StoreFolders {
   readonly rootfs: string;
   /** Images mounted as volumes: `<container>/<n>/{tree,layers.json}`. */
   readonly volumes: string;
-  /** What is being deleted. */
+  /** Files that are being deleted. */
   readonly trash: string;
   /** The lower folder of an image without layers. */
   readonly empty: string;
@@ -54,7 +54,7 @@ export async function makeStoreFolders(folders: StoreFolders): Promise<void> {
   await chmod(folders.empty, 0o755);
 }
 
-/** The folder name of a digest: its hex digits. */
+/** Returns the folder name of a digest: its hex digits. */
 export function hexOf(digest: string): string {
   return digest.slice(digest.indexOf(':') + 1);
 }

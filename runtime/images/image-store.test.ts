@@ -24,7 +24,7 @@ after(async () => {
   await kit.close();
   await registry.close();
 });
-/** Every test ends with an empty store: nothing of any pull, refused or removed, is left. */
+/** Every test ends with an empty store: no pull, refused or removed, leaves anything behind. */
 afterEach(async () => {
   if (skip !== false) return;
   for (const image of kit.store.list()) await kit.store.remove(image.id);
@@ -66,7 +66,7 @@ async function signed(name: string, entries: readonly Entry[] = [...base, { name
   return image;
 }
 
-/** Where docker-registry keeps a blob. */
+/** Returns the path at which docker-registry keeps a blob. */
 function registryFile(digest: string): string {
   const hex = digest.slice('sha256:'.length);
   return `${registry.folder}/docker/registry/v2/blobs/sha256/${hex.slice(0, 2)}/${hex}/data`;
@@ -168,7 +168,7 @@ for (const part of ['manifest', 'config', 'layer'] as const) {
     assert.ok(isPortcullisError(thrown));
     assert.match(thrown.code, /^DISTRIBUTION_|^IMAGES_BAD/, thrown.message);
     assert.deepEqual(leftovers(), []);
-    // The bit goes back: the registry shares blobs among repositories.
+    // The bit is restored, because the registry shares blobs among repositories.
     flipByte(file);
     await pull(name);
   });
@@ -215,7 +215,7 @@ for (const [what, code, manifest] of documents) {
     try {
       await pushImage(kit.repository(name), { layers: [{ tar: await tarOf(base) }], tag: '1', manifest });
     } catch (thrown) {
-      // docker-registry itself checks some of it: then it is put there behind its back.
+      // docker-registry itself checks some manifests: such a manifest is written directly into its storage.
       t.diagnostic(String(thrown));
       const image = await pushImage(kit.repository(name), { layers: [{ tar: await tarOf(base) }], tag: '1' });
       const file = registryFile(image.digest);
@@ -251,7 +251,7 @@ test('of an index the manifest of this platform is taken, and a signature on the
   const foreign = await index([entry(other.digest, 's390x')]);
   await kit.sign('signed/multi', foreign.digest);
   assert.match((await failure(pull('signed/multi'), 'IMAGES_NO_PLATFORM')).message, /s390x/);
-  // An entry that lies about its platform is caught by the configuration.
+  // The configuration reveals an entry with a wrong platform.
   const lying = await index([entry(other.digest, 'amd64')]);
   await kit.sign('signed/multi', lying.digest);
   await failure(pull('signed/multi'), 'IMAGES_NO_PLATFORM');
@@ -450,7 +450,7 @@ test('an image that is removed under a container stays until the container goes'
   assert.equal(kit.store.list().length, 0);
   assert.equal(readFileSync(`${rootfs.path}/id`, 'utf8'), 'signed/used');
   assert.equal(readdirSync(`${kit.root}/layers`).length, 1);
-  // Pulled again meanwhile: the same layer serves.
+  // Pulled again meanwhile: the same layer is used.
   await pull('signed/used');
   assert.equal(readdirSync(`${kit.root}/layers`).length, 1);
   await kit.store.remove(image.id);
@@ -490,7 +490,7 @@ test('sixty and more layers mount', { skip }, async () => {
   await kit.store.removeRootfs('tall');
 });
 
-/** As after a power cut: the machine was started again, and the store was not closed. */
+/** Reopens the store as after a power cut: the machine was restarted, and the store was not closed. */
 async function reopenAfterPowerCut(damage: () => void): Promise<void> {
   const folder = kit.root;
   await kit.store.close();

@@ -35,40 +35,46 @@ import type { ImageStore } from './types.ts';
 import { createUnpackPool } from './unpack/unpack-pool.ts';
 
 export interface ImageStoreOptions {
-  /** A folder of the store's own, 0700. All of it lies on one file system. */
+  /** The store's own folder, with mode 0700. All of it is on one file system. */
   readonly root: string;
   /** Opened with {@link imageMigrations} and trust's verdict log among its migrations. */
   readonly database: Database;
   readonly kernel: Kernel;
   readonly registryClient: Pick<RegistryClient, 'repositories'>;
-  /** The options that the client was made with. With them, blobs from 4 MiB on are fetched in Workers, so that a large pull never stalls the main thread; trust services are reached by them too. */
+  /**
+   * The options of the registry client. With them, blobs from 4 MiB on are fetched in Workers, so that a
+   * large pull never blocks the main thread; trust services use the options too.
+   */
   readonly registryOptions?: RegistryClientOptions;
-  /** The policy in force; undefined: nothing is admitted. */
+  /** Returns the policy in force; undefined: nothing is admitted. */
   readonly policy: () => TrustPolicy | undefined;
-  /** Where verdicts are kept; without it their rows have no checkpoints. */
+  /** The verdict log; without it, rows have no checkpoints. */
   readonly verdictLog?: Pick<VerdictLog, 'statements'>;
-  /** Of this machine unless told. */
+  /** By default the platform of this machine. */
   readonly platform?: Platform;
   readonly limits?: Partial<ImageLimits>;
-  /** Where root file systems of containers with a user namespace are mounted; `<root>/mapped` unless told. */
+  /** Where root file systems of containers with a user namespace are mounted; by default `<root>/mapped`. */
   readonly mappedRoots?: MappedRoots;
   readonly log: Logger;
   readonly now?: () => Date;
-  /** Hears the bytes of each blob that has come from a registry. */
+  /** Receives the bytes of each blob that was fetched from a registry. */
   readonly onFetched?: (bytes: number) => void;
 }
 
 export interface OpenImageStore extends ImageStore {
   /**
-   * Compares the layers that nothing vouches for with their file lists, in the background, until all are done or the store is closed.
-   * A layer that is used before its turn is checked first. Never fails: see the log.
+   * Compares all layers that may be damaged with their file lists, in the background, until all are done or
+   * the store is closed. A layer that is used before its turn is checked first. Never fails: see the log.
    */
   checkLayers(): Promise<void>;
-  /** Waits for removals in the background, marks the stop as orderly, ends the Workers. Kernel and database stay open. */
+  /**
+   * Waits for removals in the background, marks the stop as orderly, ends the Workers. The kernel and the
+   * database stay open.
+   */
   close(): Promise<void>;
 }
 
-/** The image room: the one door for content. Call `reconcile` once before the first request. */
+/** Opens the image store: all content passes through it. Call `reconcile` once before the first request. */
 export async function createImageStore(options: ImageStoreOptions): Promise<OpenImageStore> {
   const { root, database, kernel, registryClient, log } = options;
   const folders = storeFolders(root);
@@ -125,7 +131,10 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const sweeping = createSerial();
   const sweepOnce = (): Promise<void> => sweeping(() => sweepLayers(parts));
   let isSweepDue = false;
-  /** What a sweep that fails leaves belongs to no image that somebody could remove: it is swept again until that succeeds, or the store is closed. */
+  /**
+   * A failed sweep leaves content without an image that a client could remove. So the sweep is repeated until
+   * it succeeds, or the store is closed.
+   */
   const sweep = async (): Promise<void> => {
     try {
       await sweepOnce();
@@ -147,7 +156,10 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     });
     isSweepDue = false;
   };
-  /** Calls `use` with the layers of an image, lowest first, in the same turn in which all are known to be whole and the image to be there. */
+  /**
+   * Calls `use` with the layers of an image, lowest first, in the same event loop turn in which all layers
+   * are known to be whole and the image to exist.
+   */
   const withLayers = async <T>(attempted: string, imageId: string, use: (layers: readonly string[]) => Promise<T>): Promise<T> => {
     for (;;) {
       const stored = records.byId(imageId);
@@ -185,7 +197,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     find: (nameOrId) => findImage(records, nameOrId)?.record,
     async remove(nameOrId) {
       const image = findImage(records, nameOrId);
-      // A removal that failed halfway is asked for again.
+      // A client repeats a removal that failed halfway.
       if (image === undefined) return isSweepDue ? sweep() : undefined;
       await records.removeImage(image.id);
       await sweep();

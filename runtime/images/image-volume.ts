@@ -12,24 +12,29 @@ import type { RootfsShelf } from './rootfs.ts';
 import type { Trash } from './trash.ts';
 import type { LayerMapping } from './types.ts';
 
-/** Images mounted as volumes: the layers of each as one read-only tree, one mount a container and volume. */
+/**
+ * Images mounted as volumes: the layers of each as one read-only tree, with one mount for each container and
+ * volume.
+ */
 export interface VolumeShelf {
   /**
    * @param index the volume's number within its container
    * @param layers layer folders, lowest first
-   * @param mapping of a container that has a user namespace: its files then belong to the users inside
-   * @returns where the tree is mounted
+   * @param mapping of a container with a user namespace: the files then belong to the users inside
+   * @returns the path of the mounted tree
    */
   mount(containerId: string, index: number, imageId: string, layers: readonly string[], mapping?: LayerMapping): Promise<string>;
   /** Unmounts and removes every volume of a container; none: success. */
   remove(containerId: string): Promise<void>;
-  /** Layer folders that a volume stands on. */
+  /** Whether a volume uses the layer folder. */
   uses(folder: string): boolean;
-  /** Containers that have volumes on disk, from this run or an earlier one. */
+  /** Returns the containers that have volumes on disk, from this run or an earlier one. */
   known(): readonly string[];
 }
 
-/** Reads what earlier runs left: `<container>/<index>/layers.json` says which layers a volume stands on. */
+/**
+ * Reads the volumes of earlier runs: `<container>/<index>/layers.json` lists the layers that a volume uses.
+ */
 export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, trash: Trash, log: Logger): Promise<VolumeShelf> {
   /** By container: the layer folders of all its volumes. */
   const held = new Map<string, LayerList>();
@@ -38,14 +43,14 @@ export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, tra
 
   return {
     async mount(id, index, imageId, layers, mapping) {
-      // Before anything is awaited: the image may be removed at any moment, and its layers must stay.
+      // Before the first await: the image may be removed at any moment, and its layers must stay.
       held.set(id, held.has(id) ? joined(held.get(id), layers) : layers);
       const folder = `${folders.volumes}/${id}/${index}`;
       const tree = `${folder}/tree`;
       return inTurn(id, async () => {
         try {
           if (isMountpoint(tree)) {
-            // An earlier run may have been killed before it took them away.
+            // An earlier run may have been killed before it removed them.
             if (mapping !== undefined) await dropMappedLayers(kernel, folder);
             return tree;
           }
@@ -71,7 +76,8 @@ export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, tra
       inTurn(id, async () => {
         if (!held.has(id)) return;
         const folder = `${folders.volumes}/${id}`;
-        // Only where there is none is nothing mounted: what else fails, as without free descriptors, is a removal that is not done.
+        // Only a missing folder means that nothing is mounted. With any other failure, such as a lack of
+        // descriptors, the removal is not done.
         for (const index of await readdir(folder).catch(noneIfAbsent)) {
           await dropMappedLayers(kernel, `${folder}/${index}`);
           await unmount(kernel, `${folder}/${index}/tree`);
@@ -87,7 +93,7 @@ export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, tra
   };
 }
 
-/** Containers' root file systems and their volumes, held and let go as one. */
+/** Combines containers' root file systems and their volumes, so that they are held and released together. */
 export function withVolumes(rootfs: RootfsShelf, volumes: VolumeShelf): RootfsShelf {
   return {
     mount: (...input) => rootfs.mount(...input),
@@ -100,7 +106,10 @@ export function withVolumes(rootfs: RootfsShelf, volumes: VolumeShelf): RootfsSh
   };
 }
 
-/** A file in the folder's place has no volumes either, and goes with what no container claims. */
+/**
+ * A file in place of the folder has no volumes either, and is removed with everything that no container
+ * claims.
+ */
 function noneIfAbsent(thrown: unknown): readonly string[] {
   if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR') return [];
   throw thrown;

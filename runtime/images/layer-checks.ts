@@ -11,22 +11,26 @@ import type { ImageRecords, LayerRow, StoredImage } from './records.ts';
 import type { Trash } from './trash.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
-/** Layers that an unclean stop may have damaged are compared with their file lists before they are used, and restored from their blobs. */
+/**
+ * Compares layers that an unclean stop may have damaged with their file lists before they are used, and
+ * restores them from their blobs.
+ */
 export interface LayerChecks {
-  /** Whether all of these may be used as they are. */
+  /** Whether all of these layers may be used as they are. */
   isChecked(folders: readonly string[]): boolean;
   /**
-   * Resolves when each of these is known to be whole, was restored, or is gone together with its images.
-   * @throws IMAGES_LAYER_UNCHECKED when one can neither be compared nor restored now: it stays unchecked
+   * Resolves when each of these layers is known to be whole, was restored, or was removed together with its
+   * images.
+   * @throws IMAGES_LAYER_UNCHECKED when a layer can neither be compared nor restored now: it stays unchecked
    */
   ensure(folders: readonly string[]): Promise<void>;
-  /** Something is wrong with a layer's folder: it is unchecked from now on. */
+  /** Marks a layer folder as unchecked, because something is wrong with it. */
   doubt(folder: string): void;
-  /** All, one after another; what cannot be done is logged and left to the first use. */
+  /** Checks all layers, one after another. A check that fails is logged and left to the first use. */
   all(): Promise<void>;
-  /** What is left to do. */
+  /** Returns the layers that are still unchecked. */
   unchecked(): Iterable<string>;
-  /** Begins nothing more, and waits for what is under way. */
+  /** Starts no more checks, and waits for those in progress. */
   close(): Promise<void>;
 }
 
@@ -36,11 +40,11 @@ export interface LayerCheckParts extends PublishParts {
   readonly pool: UnpackPool;
   readonly trash: Trash;
   readonly limits: ImageLimits;
-  /** Drops what nobody owns any more. */
+  /** Removes layers and blobs without an owner. */
   readonly sweep: () => Promise<void>;
 }
 
-/** @param found layer folders that nothing vouches for */
+/** @param found layer folders that may be damaged */
 export function createLayerChecks(parts: LayerCheckParts, found: Iterable<string>): LayerChecks {
   const { records, layers, pool, folders, log } = parts;
   const unchecked = new Set(found);
@@ -48,9 +52,9 @@ export function createLayerChecks(parts: LayerCheckParts, found: Iterable<string
   let closed = false;
 
   async function check(folder: string): Promise<void> {
-    // A row whose removal fails is there again.
+    // A row whose removal fails is present again.
     for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing()) await removal;
-    // Held until the end: nobody sweeps the layer away, or gives its place to another, meanwhile.
+    // Held until the end: meanwhile no sweep removes the layer, and no other layer gets its place.
     const claim = layers.claimFolder(folder);
     try {
       if (claim !== undefined) await look(claim.row());
@@ -60,14 +64,14 @@ export function createLayerChecks(parts: LayerCheckParts, found: Iterable<string
     } finally {
       await claim?.release();
     }
-    // It was lost, or its image was removed while it was held here.
+    // The layer was lost, or its image was removed while this check held it.
     if (!records.isLayerOwned(folder)) await parts.sweep();
   }
 
   async function look(row: LayerRow): Promise<void> {
     const bad = await pool.verify(`${folders.layers}/${row.folder}`, row.manifestSha256).catch((thrown: unknown) => {
       if (closed || mayPass(thrown)) throw thrown;
-      // What cannot be looked at may be anything.
+      // A layer that cannot be read may be damaged in any way.
       return [reasonOf(thrown)];
     });
     if (bad.length === 0) return;
@@ -129,7 +133,7 @@ export function createLayerChecks(parts: LayerCheckParts, found: Iterable<string
     }
   }
 
-  /** Images that need the layer go with it; a kubelet pulls them again. */
+  /** Removes the images that need the layer together with it; a kubelet pulls them again. */
   async function lose(row: LayerRow, why: string): Promise<void> {
     for (const image of records.list()) {
       if (!image.layers.some((layer) => layer.folder === row.folder)) continue;
@@ -149,7 +153,7 @@ export function createLayerChecks(parts: LayerCheckParts, found: Iterable<string
       const check = underWay.get(folder) ?? begin(folder);
       return [check];
     });
-    // All end before this does: whoever asked may remove what they look at.
+    // All checks end before this function does: the caller may remove the folders that they read.
     const failed = (await Promise.allSettled(checks)).find((result) => result.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
   }
@@ -188,7 +192,10 @@ export function createLayerChecks(parts: LayerCheckParts, found: Iterable<string
 const passingErrors = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
 const passingKinds = new Set(['unavailable', 'cancelled', 'deadline']);
 
-/** Whether a failure says nothing about the blob that a layer is restored from: the same try may succeed later. */
+/**
+ * Whether a failure says nothing about the blob that a layer is restored from: the same attempt may succeed
+ * later.
+ */
 function mayPass(thrown: unknown): boolean {
   if (passingErrors.has(errnoOf(thrown) ?? '')) return true;
   return isPortcullisError(thrown) && (thrown.code === 'IMAGES_DISK_FULL' || passingKinds.has(thrown.kind));
@@ -206,7 +213,10 @@ function uncheckedError(folder: string, cause: unknown): Error {
   });
 }
 
-/** The layer folders below, top-most first, as an image that has the layer lists them. A dependent layer has the same ones in all. */
+/**
+ * Returns the layer folders below, top-most first, as listed by an image that has the layer. They are the
+ * same in all images that have a dependent layer.
+ */
 function lowersOf(images: readonly StoredImage[], row: LayerRow): readonly string[] {
   for (const image of images) {
     const at = image.layers.findIndex((layer) => layer.folder === row.folder);

@@ -4,15 +4,20 @@ import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { errnoOf } from './failures.ts';
 
-/** Layer folders that something stands on. Undefined: nobody can say which, so it may be any. */
+/**
+ * The layer folders that a root file system or volume uses. Undefined: the list is unknown, so it may use any
+ * of them.
+ */
 export type LayerList = readonly string[] | undefined;
 
-/** There is no list: not that of an image without layers. */
+/** Means that there is no list, not that an image has no layers. */
 export const noList: LayerList = [];
 
 /**
- * Reads `<folder>/layers.json`, which an earlier run wrote before anybody used what stands on these layers. None when it is not there, or is no JSON: a
- * loss of power has then taken the mount as well, or a kill came before its first use (a mount that stands all the same is the caller's to see). Any other failure, such as EMFILE, says nothing of the layers.
+ * Reads `<folder>/layers.json`, which an earlier run wrote before the first use of a mount on these layers.
+ * Returns an empty list when the file is missing or is not JSON: a power loss has then removed the mount as
+ * well, or a kill came before its first use (the caller has to detect a mount that exists in spite of this).
+ * Any other failure, such as EMFILE, says nothing about the layers.
  */
 export async function readLayerList(folder: string, log: Logger): Promise<LayerList> {
   try {
@@ -30,12 +35,12 @@ export async function readLayerList(folder: string, log: Logger): Promise<LayerL
   }
 }
 
-/** Both lists as one. */
+/** Returns the union of both lists. */
 export function joined(one: LayerList, other: LayerList): LayerList {
   return one && other && [...new Set([...one, ...other])];
 }
 
-/** Whether what the list belongs to may stand on the layer folder. */
+/** Whether the owner of the list may use the layer folder. */
 export function mayHold(list: LayerList, folder: string): boolean {
   return list === undefined || list.includes(folder);
 }

@@ -4,23 +4,29 @@ import { errnoOf } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
 import type { Trash } from './trash.ts';
 
-/** The places of layers, `layers/<hex>`: what stands in one is taken away without harm to the containers that run on it. */
+/**
+ * The places of layers, `layers/<hex>`. Removes the content of a place without harm to the containers that
+ * run on it.
+ */
 export interface LayerPlaces {
-  /** Frees a place. Files that containers stand on stay on disk, under another name, until those are gone. Nothing there: success. */
+  /**
+   * Frees a place. Files that containers use stay on disk under another name until those containers are
+   * removed. Empty place: success.
+   */
   vacate(folder: string): Promise<void>;
-  /** Removes what was kept for containers that are gone. */
+  /** Removes the files that were kept for containers that are now gone. */
   tidy(): Promise<void>;
 }
 
 /** A layer folder that was replaced under a running container: `<hex>.<uuid>`. */
 const replaced = /^([0-9a-f]{64})\.[0-9a-f-]{36}$/;
 
-/** Whether a name below `layers` is of a folder that was replaced. */
+/** Whether a name below `layers` is the name of a replaced folder. */
 export function isReplaced(name: string): boolean {
   return replaced.test(name);
 }
 
-/** @param uses whether a container stands on a layer folder */
+/** @param uses whether a container uses a layer folder */
 export function createLayerPlaces(input: {
   readonly folders: StoreFolders;
   readonly trash: Trash;

@@ -11,14 +11,14 @@ import type { Trash } from './trash.ts';
 import type { Move } from './unpack/protocol.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
-/** One layer of one image: what it is, and what lies below it. */
+/** One layer of one image: its content, and the layers below it. */
 export interface LayerPosition {
   readonly diffId: string;
   /** Identifies the layer with everything below it (image-spec, config.md, "Layer ChainID"). */
   readonly chainId: string;
 }
 
-/** One pull's hold on one unpacked layer: while it lasts, the folder stays. */
+/** The claim of one pull on one unpacked layer: the folder stays as long as a claim exists. */
 export interface LayerClaim {
   row(): LayerRow;
   pendingMove(): Move | undefined;
@@ -26,19 +26,22 @@ export interface LayerClaim {
   /** The store's era before its first byte was written. */
   readonly begun: number;
   release(): Promise<void>;
-  /** The layer's root, by a path that stays true while the folder moves; close the handle after use. */
+  /**
+   * Opens the layer's root, through a path that stays valid while the folder moves; close the handle after
+   * use.
+   */
   openRoot(): Promise<FileHandle>;
 }
 
 export interface LayerShelf {
-  /** A layer that is recorded already, held; undefined when it must be unpacked. */
+  /** Claims a layer that is recorded already; undefined when it must be unpacked. */
   claimRecorded(position: LayerPosition): LayerClaim | undefined;
-  /** A recorded layer folder, held; undefined when there is no record of it. */
+  /** Claims a recorded layer folder; undefined when there is no record of it. */
   claimFolder(folder: string): LayerClaim | undefined;
   /**
-   * Unpacks a layer into staging, or joins a pull that is at it.
-   * @param lowers holds on the layers below, top-most first; asked for only by a layer that depends on them
-   * @param signal of the pull; its layers take turns with those of other pulls
+   * Unpacks a layer into staging, or joins a pull that is unpacking it.
+   * @param lowers claims on the layers below, top-most first; used only by a layer that depends on them
+   * @param signal of the pull; its layers take turns with the layers of other pulls
    */
   unpack(
     position: LayerPosition,
@@ -48,16 +51,20 @@ export interface LayerShelf {
   ): Promise<LayerClaim>;
   isClaimed(folder: string): boolean;
   /**
-   * Keeps recorded folders from every new claim while `remove` takes them away, rows and files. To be called in the same turn of the
-   * event loop in which they were found to have no owner and no claim: whoever claims later unpacks anew.
+   * Keeps recorded folders from every new claim while `remove` removes them, rows and files. Call it in the
+   * same event loop turn in which they were found to have no owner and no claim: a later pull unpacks the
+   * layer again.
    */
   withdraw(folders: readonly string[], remove: () => Promise<void>): Promise<void>;
-  /** Ends, and never fails, with the removals under way; undefined when there is none. Until then their places are not free. */
+  /**
+   * Resolves, and never rejects, when the pending removals end; undefined when there is none. Until then
+   * their places are not free.
+   */
   withdrawing(): Promise<unknown> | undefined;
 }
 
 interface Shelved {
-  /** Its name among those that are unpacked or staged; absent: it was recorded already. */
+  /** Its name among the unpacked or staged layers; absent: it was recorded already. */
   readonly chainId?: string;
   path: string;
   row: LayerRow | undefined;
@@ -77,7 +84,7 @@ export function chainIds(diffIds: readonly string[]): LayerPosition[] {
 }
 
 /**
- * @param era grows when the disk has lost writes: what was begun before is not joined any more
+ * @param era grows when the disk has lost writes: no pull joins work that began in an earlier era
  * @param recorded the row of a recorded layer folder
  * @param isOwned whether an image or a container uses the folder
  */
@@ -91,7 +98,7 @@ export function createLayerShelf(options: {
   readonly isOwned: (folder: string) => boolean;
 }): LayerShelf {
   const { folders, pool, trash, limits, era, recorded, isOwned } = options;
-  /** Layers being unpacked or staged, by chain id; recorded ones in use, by folder. */
+  /** Layers being unpacked or staged, by chain id; recorded layers in use, by folder. */
   const staged = new Map<string, Shelved>();
   const held = new Map<string, Shelved>();
   /** Recorded folders that are being removed. */
@@ -120,7 +127,8 @@ export function createLayerShelf(options: {
     const handles: FileHandle[] = [];
     const roots = async (): Promise<readonly string[]> => {
       for (const lower of lowers) handles.push(await (await lower).openRoot());
-      // A Worker shares the process's descriptors: such a path stays true while another pull publishes the folder.
+      // A Worker shares the descriptors of the process: such a path stays valid while another pull publishes
+      // the folder.
       return handles.map((handle) => `/proc/self/fd/${handle.fd}`);
     };
     layer.ready = pool
@@ -154,14 +162,14 @@ export function createLayerShelf(options: {
   async function release(layer: Shelved): Promise<void> {
     layer.claims--;
     if (layer.claims > 0) return;
-    // Under its own name: the last hold may be of a pull that has the layer above other ones.
+    // Under its own name, because the last claim may belong to a pull with other layers below this one.
     if (layer.chainId !== undefined && staged.get(layer.chainId) === layer) staged.delete(layer.chainId);
     const folder = layer.row?.folder;
     if (folder !== undefined && held.get(folder) === layer) held.delete(folder);
     if (layer.state === 'published' && folder !== undefined && isOwned(folder)) return;
     layer.abort.abort(new Error('no pull needs the layer any more'));
     await layer.ready.catch(() => undefined);
-    // A published layer that has a row is dropped with its row, by whoever sweeps.
+    // A published layer that has a row is removed with its row, by the sweep.
     if (layer.state !== 'published' || (folder !== undefined && recorded(folder) === undefined)) await trash.discard(layer.path);
   }
 
@@ -185,7 +193,10 @@ export function createLayerShelf(options: {
 
   function claimOf(layer: Shelved): LayerClaim {
     let holding = true;
-    /** Two pulls may unpack one independent layer above different ones: the first to publish gives it its place, the other holds that one too. */
+    /**
+     * Two pulls may unpack one independent layer with different layers below it: the first pull to publish
+     * moves it to its place, and the other pull claims that copy too.
+     */
     let twin: Shelved | undefined;
     const row = (): LayerRow => {
       if (layer.row === undefined) throw new Error('the layer is not unpacked');
@@ -222,7 +233,8 @@ export function createLayerShelf(options: {
           } catch (thrown) {
             if (errnoOf(thrown) !== 'ENOENT' || attempt === 20) throw thrown;
           }
-          // A Worker publishes it: it has its new place before that is known here, for as long as the disk takes to sync.
+          // A Worker publishes it: the layer is in its new place before this thread knows it, for as long as
+          // the disk takes to sync.
           const moved = layer.row && (await open(`${folders.layers}/${layer.row.folder}/fs`, 'r').catch(unlessMissing));
           if (moved !== undefined) return moved;
           await new Promise((resolve) => setTimeout(resolve, 1));

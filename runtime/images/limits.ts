@@ -9,16 +9,25 @@ export interface ImageLimits {
   readonly maxImageBytes: number;
   /** One layer, unpacked. */
   readonly maxLayerBytes: number;
-  /** A layer may unpack to this many bytes whatever its compressed size, and then to `maxRatio` times that size. */
+  /**
+   * A layer may unpack to this many bytes whatever its compressed size, and beyond that to `maxRatio` times
+   * that size.
+   */
   readonly ratioFloorBytes: number;
   readonly maxRatio: number;
-  /** Entries of one layer, with the folders that are made because an entry below them needs them. */
+  /** Entries of one layer, including the folders that are created because an entry below them needs them. */
   readonly maxEntries: number;
-  /** The sum of the paths of a layer's entries, folders and hard link targets: system calls and the file manifest cost as much. */
+  /**
+   * The total length of the paths of a layer's entries, folders and hard link targets: the cost of system
+   * calls and of the file manifest grows with it.
+   */
   readonly maxPathBytes: number;
-  /** What stays in memory until the end of a layer, beside its tree: link targets, folders' paths, folders' extended attributes. */
+  /**
+   * Data that stays in memory until the end of a layer, apart from its tree: link targets, folders' paths,
+   * folders' extended attributes.
+   */
   readonly maxKeptBytes: number;
-  /** Hard links of one layer to files that only the layers below can hold. */
+  /** Hard links of one layer to files that only the layers below can contain. */
   readonly maxPendingLinks: number;
   readonly parallelBlobs: number;
 }
@@ -28,19 +37,20 @@ const gibibyte = 1024 * mebibyte;
 
 export const defaultLimits: ImageLimits = {
   maxConfigBytes: 4 * mebibyte,
-  // The kernel takes at most 500 lower folders in one overlay.
+  // The kernel accepts at most 500 lower folders in one overlay.
   maxLayers: 500,
   maxIndexEntries: 1024,
   maxBlobBytes: 32 * gibibyte,
   maxImageBytes: 64 * gibibyte,
   maxLayerBytes: 64 * gibibyte,
-  // gzip can reach 1,032:1 and zstd far more; real layers stay below 20:1 apart from files of zeros.
+  // gzip can reach 1,032:1 and zstd far more; real layers stay below 20:1 except for files of zeros.
   ratioFloorBytes: gibibyte,
   maxRatio: 200,
   maxEntries: 1_000_000,
   maxPathBytes: 256 * mebibyte,
   maxKeptBytes: 64 * mebibyte,
-  // Builders write both names of such a link into the layer; other archives with more than a few are not known.
+  // Builders write both names of such a link into the layer; no other archives with more than a few such
+  // links are known.
   maxPendingLinks: 100_000,
   parallelBlobs: 6,
 };

@@ -7,24 +7,31 @@ import { errnoOf, imageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
 import type { IdRange } from './types.ts';
 
-/** Where mapped root file systems are mounted: their runtime works as the container's root, which must reach the place from `/`. */
+/**
+ * The folder for the mounts of mapped root file systems. Their runtime runs as the container's root, which
+ * must be able to reach the folder from `/`.
+ */
 export interface MappedRoots {
   readonly folder: string;
-  /** Lets others pass through the folders above; they can list and read nothing there. */
+  /** Lets other users pass through the folders above; they can list and read nothing there. */
   open(): Promise<void>;
 }
 
-/** The owner on the host of a file that belongs to `id` in an image. Ids beyond the range are nobody's: root's own stands in. */
+/**
+ * Returns the host owner of a file that belongs to `id` in an image. Ids beyond the range have no owner
+ * there: root's id is used instead.
+ */
 export function mappedId(range: IdRange, id: number): number {
   return range.hostId + (id < range.length ? id : 0);
 }
 
 /**
- * Runs `body` while all layers are mounted below one folder with their ids mapped. An overlay made of them keeps its own hold (Linux 5.19 and
- * later take idmapped layers), so one mount is enough and it goes at once. After a kill, {@link dropMappedLayers} takes it away.
+ * Runs `body` while all layers are mounted below one folder with their ids mapped. An overlay on them keeps
+ * its own reference (Linux 5.19 and later accept idmapped layers), so one mount is enough and is removed at
+ * once. After a kill, {@link dropMappedLayers} removes it.
  * @param folder the container's own
  * @param layers layer folders, lowest first
- * @param body is given the mapped roots of the layers, top-most first
+ * @param body receives the mapped roots of the layers, top-most first
  */
 export async function withMappedLayers(
   input: { readonly kernel: Kernel; readonly folders: StoreFolders; readonly folder: string; readonly userNamespace: string },
@@ -49,7 +56,10 @@ export async function dropMappedLayers(kernel: Kernel, folder: string): Promise<
   await unmountAt(kernel, placeIn(folder));
 }
 
-/** Makes the mount point of one container's mapped root; only the container's root group passes. */
+/**
+ * Creates the mount point of one container's mapped root; only the container's root group can pass through
+ * it.
+ */
 export async function makeMappedRoot(roots: MappedRoots, id: string, gid: number): Promise<string> {
   await roots.open();
   await mkdir(roots.folder, { recursive: true, mode: 0o711 });
@@ -65,11 +75,11 @@ export async function makeMappedRoot(roots: MappedRoots, id: string, gid: number
 export async function removeMappedRoot(kernel: Kernel, roots: MappedRoots, id: string): Promise<void> {
   const path = mappedRootIn(roots, id);
   await unmountAt(kernel, path);
-  // Not recursive: should the mount still be there after all, nothing below it may go.
+  // Not recursive: if the mount still exists, nothing below it may be removed.
   for (const folder of [path, dirname(path)]) await rmdir(folder).catch(ignoreAbsent);
 }
 
-/** The containers that have a place for a mapped root, from this run or an earlier one. */
+/** Returns the containers that have a folder for a mapped root, from this run or an earlier one. */
 export async function mappedIds(roots: MappedRoots): Promise<readonly string[]> {
   return readdir(roots.folder).catch((thrown: unknown) => {
     ignoreAbsent(thrown);
@@ -77,12 +87,12 @@ export async function mappedIds(roots: MappedRoots): Promise<readonly string[]> 
   });
 }
 
-/** Where a container's mapped root is shown. */
+/** Returns the path of a container's mapped root. */
 export function mappedRootIn(roots: MappedRoots, id: string): string {
   return `${roots.folder}/${id}/merged`;
 }
 
-/** Unmounts what is there; absent: success. */
+/** Unmounts the path; absent: success. */
 async function unmountAt(kernel: Kernel, path: string): Promise<void> {
   try {
     if (isMountpoint(path)) await kernel.umount(path, MNT_DETACH);
@@ -100,7 +110,9 @@ function ignoreAbsent(thrown: unknown): void {
 }
 
 /**
- * Whether root file systems can be shown by a mapping, and be reached. Overlays take idmapped layers from Linux 5.19 on (before, such a mount fails with EINVAL), and the layers' file system must be one that can.
+ * Checks that root file systems can be mounted with an id mapping and be reached. Overlays accept idmapped
+ * layers from Linux 5.19 on (before that, such a mount fails with EINVAL), and the file system of the layers
+ * must support idmapped mounts.
  * @throws IMAGES_NOT_MAPPABLE
  */
 export async function checkMapping(kernel: Kernel, folders: StoreFolders, roots: MappedRoots, userNamespace: string): Promise<void> {
@@ -111,7 +123,7 @@ export async function checkMapping(kernel: Kernel, folders: StoreFolders, roots:
   } catch (cause) {
     throw notMappable(folders, reasonOf(cause), cause);
   }
-  // The folder above them opens itself; what is above that belongs to the host.
+  // The daemon opens the folder above them itself; the folders above that belong to the host.
   for (let path = dirname(dirname(roots.folder)); path !== '/'; path = dirname(path)) {
     if (((await stat(path)).mode & 0o001) === 0)
       throw notMappable(

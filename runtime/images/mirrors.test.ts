@@ -28,7 +28,7 @@ describe('mirrors with credentials of their own', { skip: findRegistry() === und
     return file;
   };
 
-  /** What a registry that asks who is there says to a client with these mirrors. */
+  /** Returns the answer of a registry that asks for credentials, to a client with these mirrors. */
   const askedBy = async (mirror: Parameters<typeof openMirrors>[0][string]): Promise<string> => {
     const client = createRegistryClient({ mirrors: await openMirrors({ 'good.test': mirror }) });
     try {

@@ -4,8 +4,9 @@ import { credentialsIn } from '../../trust/index.ts';
 import type { DaemonConfig, MirrorConfig } from '../config/types.ts';
 
 /**
- * The mirrors of a configuration, each with the credentials that its own file holds for it.
- * @throws PortcullisError `IMAGES_MIRROR_CREDENTIALS` when the file knows none, and of reading it
+ * Returns the mirrors of a configuration, each with the credentials for it from its own file.
+ * @throws PortcullisError `IMAGES_MIRROR_CREDENTIALS` when the file has no credentials for the mirror, and
+ * errors of reading it
  */
 export async function openMirrors(mirrors: Readonly<Record<string, MirrorConfig>>): Promise<ReadonlyMap<string, Mirror>> {
   const opened = Object.entries(mirrors).map(async ([registry, { url, origin, authFile }]) => {
@@ -25,7 +26,9 @@ export async function openMirrors(mirrors: Readonly<Record<string, MirrorConfig>
   return new Map(await Promise.all(opened));
 }
 
-/** What the configuration says of registries, for a client of these. @throws as {@link openMirrors} */
+/**
+ * Returns the registry options of the configuration, for a registry client. @throws as {@link openMirrors}
+ */
 export async function registryOptionsOf({ mirrors, insecure, certificates }: DaemonConfig['registries']): Promise<RegistryOptions> {
   return { mirrors: await openMirrors(mirrors), insecureHosts: insecure, certificateFolders: certificates };
 }

@@ -2,12 +2,15 @@ import { formatReference, parseReference } from '../../base/distribution/index.t
 import type { Credentials, Reference } from '../../base/distribution/index.ts';
 import type { PullCredentials } from './types.ts';
 
-/** A reference as this room uses it: by tag or by digest, never both (a digest decides, and the tag beside it says nothing). */
+/**
+ * A reference as the image store uses it: by tag or by digest, never both (a digest decides, and a tag beside
+ * it is ignored).
+ */
 export interface ImageName {
   readonly reference: Reference;
   /** Normalised: `docker.io/library/busybox:1` or `docker.io/library/busybox@sha256:…`. */
   readonly text: string;
-  /** What to ask the registry for. */
+  /** The tag or digest for the request to the registry. */
   readonly wanted: string;
 }
 
@@ -18,7 +21,7 @@ export function parseImageName(text: string): ImageName {
   return { reference, text: formatReference(reference), wanted: digest ?? tag ?? 'latest' };
 }
 
-/** As {@link parseImageName}; undefined for what is no name. */
+/** Like {@link parseImageName}; undefined for a text that is not a name. */
 export function tryImageName(text: string): ImageName | undefined {
   try {
     return parseImageName(text);
@@ -32,7 +35,10 @@ export function digestName(name: ImageName, digest: string): string {
   return formatReference({ registry, repository, digest });
 }
 
-/** Credentials for the registry they were given for, and no other. Without a server address they are the reference's. */
+/**
+ * Returns the credentials for the registry for which they were given, and for no other one. Without a server
+ * address they belong to the registry of the reference.
+ */
 export function credentialsFor(name: ImageName, credentials: PullCredentials | undefined): Credentials | undefined {
   if (credentials === undefined) return undefined;
   const { serverAddress, ...rest } = credentials;

@@ -64,7 +64,7 @@ afterEach(async () => {
 
 const signal = new AbortController().signal;
 
-/** A layer of one file, with its blob. */
+/** Creates a layer with one file, and its blob. */
 async function layerOf(body: string): Promise<{ readonly tar: Buffer; readonly blob: Buffer; readonly diffId: string }> {
   const tar = await tarOf([{ name: 'file', body }]);
   return { tar, blob: gzipSync(tar), diffId: sha256(tar) };
@@ -99,7 +99,7 @@ const left = (): string[] =>
   );
 const bodyAt = (claim: LayerClaim): string => readFileSync(`${folders.layers}/${claim.row().folder}/fs/file`, 'utf8');
 
-/** Takes away what the last layer's move would move: the moves before it succeed. */
+/** Removes the source of the last layer's move: the moves before it succeed. */
 function breakLastMove(claims: Awaited<ReturnType<typeof claimAll>>): void {
   rmSync(claims.layers.at(-1)?.pendingMove()?.from ?? assert.fail(), { recursive: true });
 }
@@ -147,7 +147,7 @@ test('a layer that two pulls unpacked above different ones is unpacked again aft
   await publish(parts, all(first));
   await publish(parts, all(second));
   await release(first);
-  // The hold of the second pull on what the first one published is the last.
+  // The second pull has the last claim on the content that the first one published.
   await release(second);
   assert.deepEqual(left(), []);
   const third = await claimAll(['one', 'shared']);

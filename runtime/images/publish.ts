@@ -12,11 +12,11 @@ import type { StoreSync } from './store-sync.ts';
 import type { Move } from './unpack/protocol.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
-/** Content that is to get its place: of a pull, or of a layer that is restored. */
+/** Content to be published: of a pull, or of a layer that is restored. */
 export interface Staged {
-  /** The move that gives it its place; undefined when it lies there, or something equal does. */
+  /** Returns the move to its place; undefined when it, or equal content, is there already. */
   pendingMove(): Move | undefined;
-  /** The move is done and durable. */
+  /** Reports that the move is done and durable. */
   published(): void;
   /** The {@link StoreSync.era} before its first byte was written. */
   readonly begun: number;
@@ -28,12 +28,15 @@ export interface PublishParts {
   readonly layers: Pick<LayerShelf, 'withdrawing'>;
   readonly places: LayerPlaces;
   readonly sync: StoreSync;
-  /** One publication at a time: two pulls may share what they publish. */
+  /** One publication at a time: two pulls may share the content that they publish. */
   readonly publishing: Serial;
   readonly log: Logger;
 }
 
-/** Makes staged content durable and gives all of it its place, or none of it: after a failure everything is staged again. */
+/**
+ * Makes staged content durable and moves all of it to its place, or none of it: after a failure everything is
+ * staged again.
+ */
 export function publish(parts: PublishParts, claims: readonly Staged[]): Promise<void> {
   return parts.publishing(() => publishInTurn(parts, claims));
 }
@@ -62,7 +65,10 @@ async function publishInTurn(parts: PublishParts, claims: readonly Staged[]): Pr
   for (const claim of claims) claim.published();
 }
 
-/** A move that may have been done. Others may have a hold on what it moved: that is staged again, and goes with the last of them. */
+/**
+ * Undoes a move that may have taken effect. Other pulls may have claims on the moved content: it is staged
+ * again, and removed with the last claim.
+ */
 async function takeBack({ kind, from, to }: Move, log: Logger): Promise<void> {
   try {
     await (kind === 'link' ? rm(to, { force: true }) : rename(to, from));

@@ -43,15 +43,17 @@ export interface PullParts extends PublishParts {
   /** The registry client's own options, for fetches in a Worker. */
   readonly registryOptions: RegistryClientOptions | undefined;
   readonly now: () => Date;
-  /** Pulls of one image at one moment gather its evidence once. */
+  /** Concurrent pulls of one image gather its evidence once. */
   readonly gathering: SharedFlight<Dossier>;
-  /** What registries have said is not there: an unsigned image is not asked about with each retry. */
+  /**
+   * The negative cache of registries: a retry does not ask again about the signatures of an unsigned image.
+   */
   readonly absences: Absences;
-  /** Who says what a tag means, where a rule requires it. */
+  /** The services that say what a tag means, where a rule requires it. */
   readonly services: TrustServices;
 }
 
-/** What a pull holds; everything is let go at its end, and what no record owns is removed with it. */
+/** The claims of a pull. All are released at its end, and content that no record owns is then removed. */
 interface Holdings {
   readonly blobs: Map<string, BlobClaim>;
   readonly layers: LayerClaim[];
@@ -67,7 +69,7 @@ interface Admitted {
   readonly parsed: ParsedConfig;
 }
 
-/** What was asked for, and what the registry said it stands for. */
+/** The requested name, and the digest to which the registry resolved it. */
 interface Asked {
   readonly name: ImageName;
   readonly namespace: string;
@@ -80,8 +82,8 @@ interface Asked {
 }
 
 /**
- * Resolves, decides, and only then unpacks. Evidence and blobs are fetched side by side; a verdict other than admit ends the
- * fetches and leaves nothing but itself and its evidence.
+ * Resolves, decides, and only then unpacks. Evidence and blobs are fetched in parallel. A verdict other than
+ * admit ends the fetches and leaves only the verdict and its evidence.
  */
 export async function pullImage(
   parts: PullParts,
@@ -91,7 +93,7 @@ export async function pullImage(
   const stop = new AbortController();
   const signal = request.signal === undefined ? stop.signal : AbortSignal.any([request.signal, stop.signal]);
   const holdings: Holdings = { blobs: new Map(), layers: [] };
-  // The Worker starts while the registry is asked.
+  // The Worker starts during the requests to the registry.
   parts.pool.warm();
   try {
     const admitted = await fetchAndDecide(parts, request, name, policy, holdings, signal, stop);
@@ -106,9 +108,10 @@ export async function pullImage(
 }
 
 /**
- * As {@link pullImage} up to the verdict, and then the decision that a container would need: what a pull asks of the policy and the
- * registry, with evidence gathered afresh. No content is fetched and no image recorded; the verdict log has its verdicts.
- * @throws PortcullisError what a pull throws, such as IMAGES_DENIED
+ * Does the same as {@link pullImage} up to the verdict, then makes the decision that a container would need.
+ * It asks the policy and the registry as a pull does, with fresh evidence. Fetches no content and records no
+ * image; writes its verdicts to the verdict log.
+ * @throws PortcullisError the errors of a pull, such as IMAGES_DENIED
  */
 export async function tryPull(parts: PullParts, request: PullRequest): Promise<Verdict> {
   const { name, policy } = await enter(parts, request);
@@ -130,7 +133,10 @@ export async function tryPull(parts: PullParts, request: PullRequest): Promise<V
   }
 }
 
-/** What needs no registry. @throws PortcullisError when nothing that a registry could say would admit the image */
+/**
+ * Does the steps that need no registry. @throws PortcullisError when no answer of a registry would admit the
+ * image
+ */
 async function enter(parts: PullParts, request: PullRequest): Promise<{ readonly name: ImageName; readonly policy: TrustPolicy }> {
   const name = parseImageName(request.reference);
   const policy = parts.decisions.policy('pull image', name.text);
@@ -153,7 +159,7 @@ async function resolveAsked(
   const platform = request.platform ?? parts.platform;
   const answer = await parts.services.ask({ policy, reference: name.text, signal, ...(credentials === undefined ? {} : { credentials }) });
   const signed = answer && previousAnswer(answer, recordedUnder(parts, name));
-  // Where a trust service says what the tag means, the registry's is not believed.
+  // If a trust service says what the tag means, the answer of the registry does not count.
   const wanted = name.reference.digest === undefined ? (signed?.digest ?? name.wanted) : name.wanted;
   const resolved = await traced('resolve', () => resolveImage(places, wanted, name.text, platform, parts.limits, signal));
   return { name, namespace: request.namespace, platform, policy, resolved, signed, credentials, places };
@@ -171,7 +177,8 @@ async function fetchAndDecide(
   const asked = await resolveAsked(parts, request, name, policy, signal);
   const { resolved, signed, credentials, places, platform } = asked;
   const absent = resolved.manifest.layers.filter((layer) => !parts.records.hasBlob(layer.digest));
-  // The first to fail ends the others, and all have ended before this function does: nothing runs on behind a failed pull.
+  // The first failure ends the other tasks, and all have ended before this function does: nothing continues
+  // after a failed pull.
   const failures: unknown[] = [];
   const end = (thrown: unknown): never => {
     failures.push(thrown);
@@ -182,7 +189,7 @@ async function fetchAndDecide(
   const config = fetchConfig(parts, resolved, platform, signal).catch(end);
   const origin: BlobOrigin = { reference: name.reference, credentials, places, ordered: resolved.places };
   const fetchAll = (): Promise<void> => traced('fetch', () => fetchBlobs(parts, absent, origin, holdings, signal));
-  // What no service has signed is not fetched before the verdict.
+  // Content that no service has signed is not fetched before the verdict.
   const unsigned = signed !== undefined && signed.digest === undefined;
   const blobs = unsigned ? decided.then(fetchAll).catch(end) : fetchAll().catch(end);
   await Promise.allSettled([decided, config, blobs]);
@@ -190,7 +197,7 @@ async function fetchAndDecide(
   return { name, resolved, origin, ...(await decided), ...(await config) };
 }
 
-/** @param purpose evidence of pulls that began together is shared among those of one purpose */
+/** @param purpose concurrent pulls share evidence only with pulls of the same purpose */
 async function decideFresh(
   parts: PullParts,
   asked: Omit<Asked, 'places'>,
@@ -199,7 +206,7 @@ async function decideFresh(
 ): Promise<{ readonly dossier: Dossier; readonly decided: Decided }> {
   const { name, namespace, platform, policy, resolved, signed } = asked;
   const { digest, manifestDigest, places } = resolved;
-  // Evidence that other credentials were given is not this caller's.
+  // Evidence that was fetched with other credentials does not belong to this caller.
   const key = createHash('sha256')
     .update(canonicalJson([name.text, digest, manifestDigest, policy.revision, asked.credentials, signedKey(signed), purpose]))
     .digest('hex');
@@ -211,7 +218,7 @@ async function decideFresh(
       decider: parts.decisions.decider,
     }),
   );
-  // The policy in force now decides: it may have been reloaded since the pull began.
+  // The policy that is in force now decides: it may have been reloaded since the pull began.
   const decided = await parts.decisions.decide({ dossier, reference: name.text, namespace, platform }, 'pull image');
   if (decided.verdict.outcome === 'admit') return { dossier, decided };
   await parts.records.append(decided.log);
@@ -222,7 +229,7 @@ function recordedUnder({ records }: PullParts, { text }: ImageName): Dossier | u
   return records.byName(text)?.names.find(({ name }) => name === text)?.dossier;
 }
 
-/** Pulls of one moment share evidence as far as they have been told the same. */
+/** Concurrent pulls share evidence only if the trust services gave them the same answers. */
 function signedKey(signed: SignedReference | undefined): unknown {
   return signed?.items.map(({ blobDigest, annotations, problem }) => [blobDigest, annotations, problem ?? '']);
 }
@@ -240,7 +247,7 @@ async function fetchConfig(
   return { configBytes: value, parsed: parseImageConfig(value, config.digest, layers.length, platform) };
 }
 
-/** Into ingest, whatever is not here yet. */
+/** Fetches every blob that is not here yet into ingest. */
 async function fetchBlobs(
   parts: PullParts,
   descriptors: readonly BlobDescriptor[],
@@ -258,7 +265,7 @@ async function fetchBlobs(
   });
 }
 
-/** Only with an admitting verdict in hand. */
+/** Runs only after an admitting verdict. */
 async function unpackAndRecord(parts: PullParts, admitted: Admitted, holdings: Holdings, signal: AbortSignal): Promise<StoredImage> {
   const { name, resolved, dossier, decided, configBytes, parsed } = admitted;
   const { verdict } = decided;
@@ -313,7 +320,7 @@ function namesOf(name: ImageName, digest: string): Pick<NameRow, 'name' | 'asked
       ];
 }
 
-/** Lowest first; a layer that depends on those below gets their holds. */
+/** Unpacks the lowest layer first; a layer that depends on the layers below gets their claims. */
 async function unpackLayers(
   parts: PullParts,
   positions: readonly LayerPosition[],
@@ -322,7 +329,8 @@ async function unpackLayers(
   signal: AbortSignal,
 ): Promise<void> {
   const { manifest } = admitted.resolved;
-  // A layer that is here already is reported as part of a complete image, and layers above are unpacked upon it.
+  // A layer that is already present is reported as part of a complete image, and layers above it are unpacked
+  // on it.
   const here = positions.flatMap(({ diffId, chainId }) => [hexOf(diffId), hexOf(chainId)]);
   while (!parts.checks.isChecked(here)) await orAborted(parts.checks.ensure(here), signal);
   const pending: Promise<LayerClaim>[] = [];
@@ -336,7 +344,7 @@ async function unpackLayers(
     );
   }
   const settled = await Promise.allSettled(pending);
-  // Holds first, so that a failure releases them.
+  // The claims come first, so that a failure releases them.
   for (const result of settled) if (result.status === 'fulfilled') holdings.layers.push(result.value);
   const failure = settled.find((result) => result.status === 'rejected');
   if (failure !== undefined) throw failure.reason;
@@ -351,7 +359,8 @@ async function unpackOne(
   holdings: Holdings,
   signal: AbortSignal,
 ): Promise<LayerClaim> {
-  // A blob that another layer's record owns was not fetched; its layer may still be needed in another form.
+  // A blob that the record of another layer owns was not fetched; its layer may still be needed in another
+  // form.
   await fetchBlobs(parts, [descriptor], origin, holdings, signal);
   const blob = holdings.blobs.get(descriptor.digest);
   if (blob === undefined) throw new Error('the blob was not fetched');

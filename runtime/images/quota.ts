@@ -6,23 +6,24 @@ import { errnoOf, imageError, wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
 import type { RootfsShelf } from './rootfs.ts';
 
-/** Limits of writable layers, by project quotas of the file system that holds them. */
+/** Limits of writable layers, by project quotas of the file system that contains them. */
 export interface QuotaShelf {
-  /** Whether a limit holds here. */
+  /** Whether this file system enforces limits. */
   readonly enforced: boolean;
   /** Limits a writable layer that is mounted and empty, in bytes. Done already: success. */
   limit(containerId: string, bytes: number): Promise<void>;
-  /** Takes the limit away before the layer is discarded; none: success. */
+  /** Removes the limit before the layer is discarded; none: success. */
   release(containerId: string): Promise<void>;
 }
 
 /**
- * Projects of ours, well beyond those that people number by hand, that fit in 31 bits, and that kubelets use (from 1048577 on): the clock
- * picks where to begin, so that what an earlier run still deletes is not counted to a new container.
+ * Our project ids fit in 31 bits, and are well beyond those that administrators assign by hand and those that
+ * kubelets use (from 1048577 on). The clock determines the first id, so that files of an earlier run that are
+ * still being deleted do not count for a new container.
  */
 const [firstProject, projects] = [0x4000_0000, 0x2000_0000];
 
-/** Reads what earlier runs limited: `<container>/quota.json`. */
+/** Reads the limits that earlier runs set: `<container>/quota.json`. */
 export async function openQuotaShelf(folders: StoreFolders, kernel: Kernel, log: Logger): Promise<QuotaShelf> {
   const enforced = await kernel.limitsProjects(folders.rootfs);
   const held = new Map<string, number>();
@@ -50,7 +51,8 @@ export async function openQuotaShelf(folders: StoreFolders, kernel: Kernel, log:
       held.set(id, project);
       try {
         await writeFile(`${folder}/quota.json`, JSON.stringify({ project, bytes }), { mode: 0o600 });
-        // A rename between folders of two projects is refused (EXDEV): overlayfs prepares in `work/work` what it moves to `upper`.
+        // A rename between folders of two projects fails (EXDEV), and overlayfs prepares files in `work/work`
+        // that it moves to `upper`.
         await kernel.limitTrees([`${folder}/upper`, `${folder}/work`, `${folder}/work/work`], project, bytes);
       } catch (thrown) {
         throw wrapImageError(thrown, {
@@ -66,7 +68,7 @@ export async function openQuotaShelf(folders: StoreFolders, kernel: Kernel, log:
       const project = held.get(id);
       if (project === undefined) return;
       await kernel.limitTrees([], project, 0, folders.rootfs).catch((error: unknown) => {
-        // The next container gets another project: a limit that stays harms nobody.
+        // The next container gets another project: a limit that stays does no harm.
         log.warn({ container: id, project, error: String(error) }, 'the limit of a removed writable layer could not be taken away');
       });
       held.delete(id);
@@ -74,7 +76,7 @@ export async function openQuotaShelf(folders: StoreFolders, kernel: Kernel, log:
   };
 }
 
-/** Containers' root file systems whose limits go with them. */
+/** Combines containers' root file systems with their limits, which are removed together. */
 export function withQuotas(rootfs: RootfsShelf, quotas: QuotaShelf): RootfsShelf {
   return {
     ...rootfs,
@@ -90,7 +92,7 @@ async function projectOf(folder: string): Promise<number | undefined> {
     const value = parseJson(await readFile(`${folder}/quota.json`, 'utf8')) as { project?: unknown };
     return typeof value.project === 'number' ? value.project : undefined;
   } catch (thrown) {
-    // A file in the folder's place has no limit, and goes with what no container claims.
+    // A file in place of the folder has no limit, and is removed with everything that no container claims.
     if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR' || thrown instanceof SyntaxError) return undefined;
     throw thrown;
   }

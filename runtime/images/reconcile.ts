@@ -13,8 +13,8 @@ export interface ReconcileParts extends SweepParts {
 }
 
 /**
- * Makes disk and records agree: what no record claims goes. What is recorded is not read here: a start does not wait for it. What cannot be
- * removed keeps nothing else from its removal.
+ * Makes disk and records agree: removes everything that no record claims. Does not read recorded content, so
+ * that a start does not wait for it. An item that cannot be removed does not prevent the removal of others.
  * @returns what is left, and why
  */
 export function reconcileStore(parts: ReconcileParts, valid: ReadonlySet<string>): Promise<readonly Unsettled[]> {
@@ -23,7 +23,8 @@ export function reconcileStore(parts: ReconcileParts, valid: ReadonlySet<string>
     on: folder,
     act: async () => settleInTurn((await readdir(folder)).map((name) => ({ on: `${folder}/${name}`, act: () => act(name) }))),
   });
-  // One after another: layers are in use as long as a root file system stands on them, and blobs as long as a layer has them.
+  // One after another: layers are in use as long as a root file system uses them, and blobs as long as a
+  // layer needs them.
   return settleInTurn([
     {
       on: folders.rootfs,
@@ -34,7 +35,7 @@ export function reconcileStore(parts: ReconcileParts, valid: ReadonlySet<string>
     },
     { on: folders.trash, act: () => trash.empty() },
     eachIn(folders.ingest, async (name) => {
-      // Claimed by a pull of this run: its files carry this process's id.
+      // Claimed by a pull of this run: the names of its files contain the id of this process.
       if (!name.includes(`.${process.pid}.`) || !blobs.isClaimed(`sha256:${name.slice(0, 64)}`))
         await rm(`${folders.ingest}/${name}`, { force: true });
     }),
@@ -49,7 +50,7 @@ export function reconcileStore(parts: ReconcileParts, valid: ReadonlySet<string>
       on: folders.layers,
       act: async () => {
         for (const { folder } of records.layers()) {
-          // Missing, or not to be looked at: restored from its blob before it is used.
+          // Missing or unreadable: restored from its blob before it is used.
           await access(`${folders.layers}/${folder}/fs`).catch(() => {
             parts.checks.doubt(folder);
           });

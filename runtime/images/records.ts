@@ -8,10 +8,13 @@ import { createSerial } from './serial.ts';
 
 /** An unpacked layer on disk. */
 export interface LayerRow {
-  /** Folder below `layers`: the hex digits of the diff id, or of the chain id when the content depends on the layers below. */
+  /**
+   * Folder below `layers`: the hex digits of the diff id, or of the chain id when the content depends on the
+   * layers below.
+   */
   readonly folder: string;
   readonly diffId: string;
-  /** The content depends on the layers below: true only for this chain id. */
+  /** The content depends on the layers below: it is valid only for this chain id. */
   readonly dependent: boolean;
   readonly blobDigest: string;
   readonly blobSize: number;
@@ -64,21 +67,24 @@ export interface Admission {
   readonly documents: readonly ImageDocument[];
 }
 
-/** What is recorded: reads come from memory, every change is durable before it is seen. */
+/** The recorded images. Reads come from memory; every change is durable before it is visible. */
 export interface ImageRecords {
   list(): readonly StoredImage[];
   byId(id: string): StoredImage | undefined;
   byName(name: string): StoredImage | undefined;
   layer(folder: string): LayerRow | undefined;
   layers(): Iterable<LayerRow>;
-  /** A layer that this blob was unpacked to. */
+  /** Whether a recorded layer was unpacked from this blob. */
   hasBlob(digest: string): boolean;
   isLayerOwned(folder: string): boolean;
-  /** Records an image; a name that stood for another image now stands for this one. `also` shares the transaction. */
+  /** Records an image; a name of another image moves to this one. `also` shares the transaction. */
   admit(admission: Admission, also: readonly Statement[]): Promise<StoredImage>;
-  /** Puts newer evidence under the names that have the old one, each with its verdict; names that have moved on stay. `also` shares the transaction. */
+  /**
+   * Replaces the old evidence of each name that has it by newer evidence, with its verdict; names that have
+   * moved to other evidence stay unchanged. `also` shares the transaction.
+   */
   renew(oldDossier: string, fresh: readonly RenewedName[], also: readonly Statement[]): Promise<void>;
-  /** Statements of the verdict log alone. */
+  /** Writes only statements of the verdict log. */
   append(statements: readonly Statement[]): Promise<void>;
   removeImage(id: string): Promise<void>;
   removeLayers(folders: readonly string[]): Promise<void>;
@@ -163,7 +169,7 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
     const existing = images.get(image.id);
     const next = seq + 1;
     const names = admission.names.map((name): NameRow => {
-      // A digest name that was once asked for stays so, with fresh evidence.
+      // A digest name that a client once asked for keeps this mark, with fresh evidence.
       const before = existing?.names.find((other) => other.name === name.name);
       return { ...name, dossier: withoutParts(name.dossier), asked: name.asked || before?.asked === true, seq: next };
     });
@@ -258,7 +264,7 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
   };
 }
 
-/** What dossiers keep apart is stored with their verdicts. */
+/** The separate parts of dossiers are stored together with their verdicts. */
 function dossierStatements(dossiers: readonly Dossier[]): Statement[] {
   const byId = new Map(dossiers.map((dossier) => [dossier.id, dossier]));
   return [...byId.values()].map((dossier) => ({
@@ -287,7 +293,10 @@ function nameStatement(row: NameRow, imageId: string): Statement {
   };
 }
 
-/** A write that was reported as failed may have taken effect all the same: its row, of which nobody here knows, gives way. */
+/**
+ * A write that was reported as failed may have taken effect all the same: this statement replaces its row,
+ * which is not in memory.
+ */
 function layerStatement(row: LayerRow): Statement {
   return {
     sql: `INSERT INTO image_layer (folder, diff_id, dependent, blob_digest, blob_size, manifest_sha256, bytes, inodes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)

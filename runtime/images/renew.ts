@@ -5,7 +5,7 @@ import type { Decisions, Question } from './decisions.ts';
 import type { ImageRecords, RenewedName } from './records.ts';
 import type { EvidenceInUse } from './types.ts';
 
-/** The evidence that recorded names rest on, each once an image. */
+/** Returns the evidence on which recorded names rest, each item once per image. */
 export function evidenceInUse(records: ImageRecords, imageId?: string): readonly EvidenceInUse[] {
   const wanted = imageId === undefined ? records.list() : [records.byId(imageId)].filter((image) => image !== undefined);
   return wanted.flatMap(({ id, names }) =>
@@ -16,7 +16,10 @@ export function evidenceInUse(records: ImageRecords, imageId?: string): readonly
   );
 }
 
-/** Decides by newer evidence about each name, as it was decided at its pull, and records evidence, verdicts and log rows in one transaction. */
+/**
+ * Decides again about each name by newer evidence, as at its pull, and records evidence, verdicts and log
+ * rows in one transaction.
+ */
 export async function renewEvidenceOf(
   parts: { readonly records: ImageRecords; readonly decisions: Decisions; readonly platform: Platform; readonly database: Database },
   old: EvidenceInUse,

@@ -10,9 +10,11 @@ import { malformed } from './manifest/json.ts';
 import { indexTypes, manifestTypes } from './manifest/media-types.ts';
 import type { ImageDocument } from './records.ts';
 
-/** What a reference stood for at the one moment it was resolved; from here on only digests are asked for. */
+/**
+ * The content of a reference at the one moment when it was resolved; all later requests are by digest only.
+ */
 export interface ResolvedImage {
-  /** Of the index, or of the manifest when there is none. */
+  /** Digest of the index, or of the manifest when there is none. */
   readonly digest: string;
   readonly manifestDigest: string;
   readonly manifest: ImageManifest;
@@ -22,7 +24,10 @@ export interface ResolvedImage {
   readonly places: readonly RegistryRepository[];
 }
 
-/** Mirror then origin, each asked once. Throws what the registry client throws, IMAGES_NO_REPOSITORY, IMAGES_BAD_*, IMAGES_NO_PLATFORM. */
+/**
+ * Asks the mirror, then the origin, each once. Throws the errors of the registry client,
+ * IMAGES_NO_REPOSITORY, IMAGES_BAD_*, IMAGES_NO_PLATFORM.
+ */
 export async function resolveImage(
   places: readonly RegistryRepository[],
   wanted: string,
@@ -61,7 +66,10 @@ function documentOf({ digest, mediaType, bytes }: FetchedManifest): ImageDocumen
   return { digest, mediaType, bytes };
 }
 
-/** The first place that answers; when none does, the failure that says most ("not found" at a mirror is ordinary). */
+/**
+ * Returns the answer of the first place that answers. If none does, throws the most informative failure ("not
+ * found" at a mirror is ordinary).
+ */
 export async function firstAnswer<T>(
   places: readonly RegistryRepository[],
   on: string,

@@ -26,22 +26,25 @@ import type { LayerMapping, Rootfs } from './types.ts';
 export interface RootfsShelf {
   /**
    * @param layers layer folders, lowest first
-   * @param mapping of a container that has a user namespace
+   * @param mapping of a container with a user namespace
    * @param context SELinux context of its files
    */
   mount(containerId: string, imageId: string, layers: readonly string[], mapping?: LayerMapping, context?: string): Promise<Rootfs>;
   remove(containerId: string): Promise<void>;
-  /** Layer folders that a container's overlay stands on. */
+  /** Whether the overlay of a container uses the layer folder. */
   uses(folder: string): boolean;
-  /** Containers that have a writable layer on disk, from this run or an earlier one. */
+  /** Returns the containers that have a writable layer on disk, from this run or an earlier one. */
   known(): readonly string[];
 }
 
-/** Names that a runtime writes to or mounts on: a symlink there leads outside the container (CVE-2026-41579, CVE-2026-47766, CVE-2024-5154). */
+/**
+ * Names that a runtime writes to or mounts on: a symlink there leads outside the container (CVE-2026-41579,
+ * CVE-2026-47766, CVE-2024-5154).
+ */
 const plainFolders = ['dev', 'proc', 'sys', 'etc'];
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 
-/** Reads what earlier runs left: `<id>/layers.json` says which layers a container stands on. */
+/** Reads the layers of earlier runs: `<id>/layers.json` lists the layers that a container uses. */
 export async function openRootfsShelf(
   folders: StoreFolders,
   mappedRoots: MappedRoots,
@@ -51,14 +54,14 @@ export async function openRootfsShelf(
 ): Promise<RootfsShelf> {
   const held = new Map<string, LayerList>();
   const inTurn = keyedLock();
-  /** Cut off before their lists were written: nobody knows what stands below their mounts by now. */
+  /** Interrupted before their lists were written: the layers below their mounts are unknown. */
   const unlisted = new Set<string>();
   for (const id of await readdir(folders.rootfs)) {
     const list = await readLayerList(`${folders.rootfs}/${id}`, log);
     if (list === noList) unlisted.add(id);
     held.set(id, list === noList && isMounted(mappedRoots, folders, id) ? undefined : list);
   }
-  // A loss of power may have kept the removal of a root file system, and not that of the place where it was shown.
+  // A power loss may have undone the removal of a root file system, but not the removal of its mount point.
   for (const id of await mappedIds(mappedRoots)) {
     if (held.has(id) || !idPattern.test(id)) continue;
     held.set(id, isMounted(mappedRoots, folders, id) ? undefined : []);
@@ -76,7 +79,7 @@ export async function openRootfsShelf(
     const path = mapping === undefined ? `${folder}/merged` : await makeMappedRoot(mappedRoots, id, mapping.gids.hostId);
     const rootfs: Rootfs = { path, upper: `${folder}/upper` };
     if (isMountpoint(rootfs.path)) {
-      // An earlier run may have been killed before it took them away.
+      // An earlier run may have been killed before it removed them.
       if (mapping !== undefined) await dropMappedLayers(kernel, folder);
       return rootfs;
     }
@@ -128,8 +131,8 @@ export async function openRootfsShelf(
   return {
     async mount(id, imageId, layers, mapping, context) {
       folderOf(folders, id);
-      // Before anything is awaited: the image may be removed at any moment, and its layers must stay. An earlier run may have been killed before
-      // it wrote down which these are.
+      // Before the first await: the image may be removed at any moment, and its layers must stay. An earlier
+      // run may have been killed before it wrote the list of these layers.
       held.set(id, held.has(id) ? joined(held.get(id), layers) : layers);
       return inTurn(id, async () => {
         try {
@@ -161,14 +164,17 @@ export async function openRootfsShelf(
   };
 }
 
-/** Whether something is shown at one of a container's two places. A kill may have come before the list of its layers was written. */
+/**
+ * Whether one of a container's two mount points has a mount. A kill may have come before the list of its
+ * layers was written.
+ */
 function isMounted(mappedRoots: MappedRoots, folders: StoreFolders, id: string): boolean {
   return [`${folders.rootfs}/${id}/merged`, mappedRootIn(mappedRoots, id)].some((path) => {
     try {
       return isMountpoint(path);
     } catch (thrown) {
       if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR') return false;
-      // Nobody knows: then it is held.
+      // The state is unknown: the layers are held.
       return true;
     }
   });
@@ -186,10 +192,14 @@ function folderOf(folders: StoreFolders, id: string): string {
   });
 }
 
-/** The merged view decides: a layer may replace a plain folder of another by a symlink. Nothing runs in it yet, so it cannot change. */
+/**
+ * Checks the merged view, because a layer may replace a plain folder of another layer by a symlink. Nothing
+ * runs in it yet, so it cannot change.
+ */
 function refuseUnsafe(root: string, id: string): void {
   for (const name of plainFolders) {
-    // Not in a thread: the kernel has just read the layers' root folders, and each way there and back is longer than the look.
+    // Not in a thread: the kernel has just read the root folders of the layers, and a round trip to a thread
+    // takes longer than this call.
     const found = lstatSync(`${root}/${name}`, { throwIfNoEntry: false });
     if (found === undefined || found.isDirectory()) continue;
     throw imageError({

@@ -1,6 +1,6 @@
 /**
- * Tables of this room; steps of the schema of the daemon's database, beside trust's verdict log.
- * A dossier row outlives its image: a verdict of the log names it and can be replayed.
+ * Tables of the image store: steps of the schema of the daemon's database, beside trust's verdict log. A
+ * dossier row outlives its image: a verdict in the log names it and can be replayed.
  */
 export const imageMigrations = [
   `

@@ -1,4 +1,4 @@
-/** Runs bodies one after another, in the order of the calls; a failure does not stop the next. */
+/** Runs bodies one after another, in the order of the calls; a failure does not stop the next one. */
 export type Serial = <T>(body: () => Promise<T>) => Promise<T>;
 
 export function createSerial(): Serial {
@@ -10,10 +10,13 @@ export function createSerial(): Serial {
   };
 }
 
-/** `promise`, or the signal's reason as soon as it is aborted; `promise` itself runs on. */
+/**
+ * Settles like `promise`, or rejects with the signal's reason as soon as it is aborted; the work behind
+ * `promise` continues.
+ */
 export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
-  // Nobody may be left to see it fail.
+  // No caller may be left to handle its rejection.
   promise.catch(() => undefined);
   signal.throwIfAborted();
   const { promise: aborted, reject } = Promise.withResolvers<never>();
@@ -28,7 +31,10 @@ export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | un
   }
 }
 
-/** Runs `body` for every item, at most `limit` at a time; the first failure is thrown when all under way have ended. */
+/**
+ * Runs `body` for every item, at most `limit` at a time; the first failure is thrown when all running bodies
+ * have ended.
+ */
 export async function forEachLimited<T>(items: readonly T[], limit: number, body: (item: T) => Promise<void>): Promise<void> {
   const queue = items.values();
   let failed = false;

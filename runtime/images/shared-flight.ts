@@ -1,8 +1,10 @@
-/** Runs one body for all callers of one key that come while it is under way; the next caller begins anew. */
+/**
+ * Runs one body for all callers that arrive with the same key while it runs; the next caller starts it again.
+ */
 export interface SharedFlight<T> {
   /**
-   * `body` hears of the abortion only when every caller has gone. A caller that goes gets its signal's reason at once.
-   * A failure is everybody's.
+   * `body` is aborted only when every caller has gone. A caller whose signal is aborted gets the signal's
+   * reason at once. All callers share a failure.
    */
   join(key: string, signal: AbortSignal, body: (signal: AbortSignal) => Promise<T>): Promise<T>;
   /** How many bodies have run: for tests. */
@@ -48,7 +50,7 @@ export function createSharedFlight<T>(): SharedFlight<T> {
         signal.removeEventListener('abort', leave);
         flight.passengers -= 1;
         if (flight.passengers === 0) {
-          // Nobody waits any more: whoever comes next must not join what is being stopped.
+          // No caller waits any more: a later caller must not join a body that is being stopped.
           if (flights.get(key) === flight) flights.delete(key);
           flight.stop.abort(signal.reason);
         }

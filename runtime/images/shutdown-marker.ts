@@ -4,22 +4,28 @@ import { currentBootId } from '../../base/process/index.ts';
 import { dropAbandonedWrites, isDiskFull, writeFileAtomic } from '../../base/storage/index.ts';
 import type { StoreFolders } from './folders.ts';
 
-/** Says which layers may have lost writes: those that a run left which did not end in order, or that ended before the machine was started again. */
+/**
+ * Determines which layers may have lost writes: those of a run that did not stop in order, or that ended
+ * before the machine was restarted.
+ */
 export interface ShutdownMarker {
   /** Layer folders whose files must be compared with their lists before they are used. */
   readonly unchecked: ReadonlySet<string>;
-  /** Records an orderly stop. @param unchecked what this run has not compared either: the next one has it to do */
+  /**
+   * Records an orderly stop. @param unchecked layers that this run has not compared either: the next run has
+   * to
+   */
   stopped(unchecked: Iterable<string>): Promise<void>;
 }
 
 interface LastRun {
   readonly bootId: string;
   readonly clean: boolean;
-  /** Undefined: nobody can say, so all of them. */
+  /** Undefined: the layers are unknown, so all of them count as unchecked. */
   readonly unchecked: readonly string[] | undefined;
 }
 
-/** @param recorded folders of the layers on record */
+/** @param recorded folders of the recorded layers */
 export async function openShutdownMarker(folders: StoreFolders, recorded: Iterable<string>): Promise<ShutdownMarker> {
   const path = `${folders.root}/last-run.json`;
   const write = (run: LastRun): Promise<void> => writeFileAtomic(path, JSON.stringify(run), { mode: 0o600, durable: true });
@@ -28,12 +34,13 @@ export async function openShutdownMarker(folders: StoreFolders, recorded: Iterab
   const vouched = before.clean && before.bootId === currentBootId() ? before.unchecked : undefined;
   const known = new Set(recorded);
   const unchecked = vouched === undefined ? known : new Set(vouched.filter((folder) => known.has(folder)));
-  // Durable before anything is written: the mark of an earlier stop must not vouch for this run. What is left of a run that was
-  // killed says so already: it names no layer, and so none counts as checked until a run ends in order.
+  // Durable before any other write: the mark of an earlier stop must not vouch for this run. The mark of a
+  // run that was killed needs no change: it names no layers, so no layer counts as checked until a run stops
+  // in order.
   if (before.clean)
     await write({ bootId: currentBootId(), clean: false, unchecked: undefined }).catch(async (thrown: unknown) => {
       if (!isDiskFull(thrown)) throw thrown;
-      // An absent mark says the same, and needs no room.
+      // An absent mark says the same, and needs no room on the disk.
       await rm(path, { force: true });
       await using folder = await open(folders.root);
       await folder.sync();
@@ -41,7 +48,7 @@ export async function openShutdownMarker(folders: StoreFolders, recorded: Iterab
   return { unchecked, stopped: (left) => write({ bootId: currentBootId(), clean: true, unchecked: [...left] }) };
 }
 
-/** Absent and unreadable is unclean: a store without records has nothing to check anyway. */
+/** An absent or unreadable mark means unclean: a store without records has nothing to check anyway. */
 async function read(path: string): Promise<LastRun> {
   try {
     const value = parseJson(await readFile(path, 'utf8'));
@@ -54,7 +61,7 @@ async function read(path: string): Promise<LastRun> {
 }
 
 function uncheckedIn(value: object): readonly string[] | undefined {
-  // Written by a release that kept no list: what it left in order, it had checked.
+  // Written by a release that kept no list. If that release stopped in order, it had checked all layers.
   if (!('unchecked' in value)) return [];
   const { unchecked } = value;
   return Array.isArray(unchecked) && unchecked.every((folder) => typeof folder === 'string') ? unchecked : undefined;

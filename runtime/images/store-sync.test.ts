@@ -7,9 +7,10 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 
 /**
- * Runs in a mount namespace of its own, on a disk that loses writes while its backing file has no room. A write of content is lost, another
- * program hears of it first, and only then the content is published; the disk keeps everything again by then. The kernel says of this one
- * that it was full (ENOSPC of the file behind the disk).
+ * Runs in its own mount namespace, on a disk that loses writes while its backing file has no room. A write of
+ * content is lost, another program gets the error first, and only then the content is published; by then the
+ * disk keeps all writes again. The kernel reports this failure as a full disk (ENOSPC of the file behind the
+ * disk).
  */
 const program = (folder: string): string => `
 import { execFileSync } from 'node:child_process';

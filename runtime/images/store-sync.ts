@@ -5,15 +5,19 @@ import { errnoOf, imageError } from './failures.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
 /**
- * Whether the disk keeps what is written to the store. The kernel reports a lost write once to each descriptor of the file system that was
- * open then, and to a later one only when nobody has heard of it (Linux, Documentation/core-api/errseq.rst). So the store has one
- * descriptor from its opening to its end, and a failure counts against all content that was under way, whichever pull hears of it.
+ * Detects whether the disk keeps the writes to the store. The kernel reports a lost write once to each
+ * descriptor of the file system that was open then, and to a later one only when no program has received the
+ * error (Linux, Documentation/core-api/errseq.rst). So the store keeps one descriptor open from its opening
+ * to its end, and a failure counts against all content in progress, whichever pull receives it.
  */
 export interface StoreSync {
-  /** Grows with each failure. Content remembers it before its first byte is written, and is worth nothing in a later era. */
+  /**
+   * Grows with each failure. Content remembers it before its first byte is written, and is invalid in a later
+   * era.
+   */
   era(): number;
   /**
-   * Resolves when everything is on the disk that was begun in this era. One call at a time.
+   * Resolves when all content that was begun in this era is on the disk. One call at a time.
    * @throws IMAGES_NOT_DURABLE, IMAGES_DISK_FULL
    */
   flush(): Promise<void>;
@@ -29,7 +33,7 @@ export async function openStoreSync(root: string, pool: Pick<UnpackPool, 'sync'>
       try {
         await pool.sync(handle.fd, root);
       } catch (thrown) {
-        // Also when nobody can say whether it was done: the kernel reports an error once.
+        // Also when it is unknown whether the sync took effect: the kernel reports an error once.
         era++;
         throw notDurable(root, reasonOf(thrown), thrown);
       }
@@ -38,7 +42,7 @@ export async function openStoreSync(root: string, pool: Pick<UnpackPool, 'sync'>
   };
 }
 
-/** The failure of content that was under way when writes were lost. */
+/** Returns the error for content that was in progress when writes were lost. */
 export function notDurable(root: string, why: string, cause?: unknown): Error {
   const errno = errnoOf(cause);
   const isFull = errno === 'ENOSPC' || errno === 'EDQUOT';

@@ -64,15 +64,17 @@ for (const [what, isSame] of [
     await push(removed);
     await push(pulled);
     const image = await pull(removed);
-    // What a pull asks the database it has asked before: the next one comes to its layers while writes wait.
+    // The rows that a pull reads from the database are now cached: the next pull gets to its layers while
+    // writes wait.
     if (!isSame) await kit.store.remove((await pull(pulled)).id);
-    // Its layer has no owner from the moment on in which the container goes.
+    // Its layer has no owner from the moment when the container is removed.
     await kit.store.mountRootfs('last', image);
     await kit.store.remove(image.id);
     const [removing, pulling] = await whileWritesWait(async () => {
       const removing = kit.store.removeRootfs('last');
       while (count('rootfs') > 0) await sleep(10);
-      // The sweep follows at once, and waits for the database. The pull comes to its layers meanwhile, and waits as well.
+      // The sweep follows at once, and waits for the database. Meanwhile the pull gets to its layers, and
+      // waits as well.
       await sleep(300);
       const pulling = pull(pulled);
       await sleep(1500);
@@ -94,7 +96,7 @@ test('a removal that fails leaves its layer to the pulls that come after it', { 
   const image = await pull('kept');
   await kit.store.mountRootfs('last', image);
   await kit.store.remove(image.id);
-  // The store gives up before the other connection lets go.
+  // The store gives up before the other connection releases the database.
   await whileWritesWait(() => assert.rejects(kit.store.removeRootfs('last'), { code: 'STORAGE_BUSY' }));
   const found = await pull('kept');
   const { path } = await kit.store.mountRootfs('next', found);
@@ -109,7 +111,7 @@ test('a layer whose image is removed while a pull holds it goes with the pull wh
   const image = await pull('held');
   const below = await tarOf([{ name: 'bin/sh', body: 'shell', mode: 0o755 }]);
   const slow = await tarOf([{ name: 'zeros', body: Buffer.alloc(300_000_000) }]);
-  // It takes a while to unpack, and is then found to be another layer than the image's.
+  // It takes a while to unpack, and then proves to be a different layer from the one that the image names.
   const rootfs = { type: 'layers', diff_ids: [sha256(below), `sha256:${'0'.repeat(64)}`] };
   await pushImage(kit.repository('open/failing'), { layers: [{ tar: below }, { tar: slow }], tag: '1', config: { rootfs } });
   const failing = assert.rejects(pull('failing'), { code: 'IMAGES_DIFF_ID_MISMATCH' });
@@ -123,7 +125,7 @@ test('a layer whose image is removed while a pull holds it goes with the pull wh
 test('a root file system whose making a kill cut off keeps its layers when it is made again', { skip, timeout: 60_000 }, async () => {
   await push('cut-off');
   const image = await pull('cut-off');
-  // Killed before the layers were written down.
+  // Killed before the list of layers was written.
   mkdirSync(`${kit.root}/rootfs/c1/upper`, { recursive: true });
   kit = await kit.reopen();
   await kit.store.reconcile(new Set(['c1']));
@@ -157,7 +159,7 @@ test(
     const image = await pull('written');
     const [row] = await kit.database.all('SELECT * FROM image_layer');
     await kit.store.remove(image.id);
-    // As the failed write left it: nobody here knows of it.
+    // The state that the failed write left: the store does not know about it.
     const columns = Object.keys(row ?? {});
     const sql = `INSERT INTO image_layer (${columns.join(', ')}) VALUES (${columns.map(() => '?').join(', ')})`;
     await kit.database.write([{ sql, params: Object.values(row ?? {}) }]);
@@ -233,7 +235,7 @@ test(
   },
 );
 
-/** Removals of rows of layers fail until the returned function is called. */
+/** Makes removals of layer rows fail until the returned function is called. */
 function failRemovals(): () => void {
   const other = new DatabaseSync(`${kit.folder}/state.db`, { timeout: 10_000 });
   other.exec("CREATE TRIGGER fails BEFORE DELETE ON image_layer BEGIN SELECT RAISE(ABORT, 'it fails'); END");

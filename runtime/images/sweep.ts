@@ -17,8 +17,8 @@ export interface SweepParts {
 }
 
 /**
- * Drops the layers that no image, container or pull needs, and their blobs. The row goes first: a folder without one is never used.
- * One call at a time.
+ * Removes the layers that no image, container or pull needs, and their blobs. The row is removed first: a
+ * folder without a row is never used. One call at a time.
  */
 export async function sweepLayers(parts: SweepParts): Promise<void> {
   const { records, layers, blobs, rootfs, trash, folders, places } = parts;
@@ -28,7 +28,8 @@ export async function sweepLayers(parts: SweepParts): Promise<void> {
   );
   if (orphans.length === 0) return;
   const names = orphans.map(({ folder }) => folder);
-  // In the turn that found them: a pull that comes while the rows are being removed must not take them for layers that stay.
+  // In the event loop turn that found them: a pull that arrives while the rows are being removed must not
+  // claim these layers.
   await layers.withdraw(names, async () => {
     await records.removeLayers(names);
     for (const { folder, blobDigest } of orphans) {

@@ -17,7 +17,10 @@ import type { OpenImageStore } from './image-store.ts';
 import type { ImageLimits } from './limits.ts';
 import { imageMigrations } from './schema.ts';
 
-/** What tests of this room share: layers, images in a real registry, stores on the real kernel. Not part of the product. */
+/**
+ * Helpers for the tests of `runtime/images`: layers, images in a real registry, stores on the real kernel.
+ * Not part of the product.
+ */
 
 export type Entry = Partial<Header> & { readonly name: string; readonly body?: string | Uint8Array };
 
@@ -42,7 +45,7 @@ export function sha256(bytes: Uint8Array): string {
 
 export interface LayerSource {
   readonly tar: Uint8Array;
-  /** As pushed: gzip of the archive unless given. */
+  /** As pushed; by default the gzip of the archive. */
   readonly blob?: Uint8Array;
   readonly mediaType?: string;
 }
@@ -52,7 +55,10 @@ export const ociIndex = 'application/vnd.oci.image.index.v1+json';
 const ociConfig = 'application/vnd.oci.image.config.v1+json';
 const ociLayer = 'application/vnd.oci.image.layer.v1.tar+gzip';
 
-/** Pushes an image; its manifest's digest. `manifest` and `config` change the documents before they are pushed. */
+/**
+ * Pushes an image and returns the digest of its manifest. `manifest` and `config` change the documents before
+ * they are pushed.
+ */
 export async function pushImage(
   repository: RegistryRepository,
   image: {
@@ -101,7 +107,7 @@ export interface Kit {
   repository(name: string): RegistryRepository;
   reference(name: string, tag?: string): string;
   sign(name: string, digest: string): Promise<void>;
-  /** Replaces the policy in force; the rules as YAML, `k.pub` being the kit's key. */
+  /** Replaces the policy in force; the rules are YAML, and `k.pub` is the kit's key. */
   usePolicy(rules: string | undefined): Promise<void>;
   /** Closes the store and opens it again on the same files. */
   reopen(): Promise<Kit>;
@@ -109,7 +115,10 @@ export interface Kit {
   close(options?: { readonly keep?: boolean }): Promise<void>;
 }
 
-/** A store in a folder of its own against the registry at `host`; everything below `HOST/signed/` needs the kit's key, `HOST/open/` nothing. */
+/**
+ * Opens a store in its own folder against the registry at `host`; everything below `HOST/signed/` needs the
+ * kit's key, `HOST/open/` nothing.
+ */
 export async function openKit(
   host: string,
   options: { readonly folder?: string; readonly limits?: Partial<ImageLimits> } = {},

@@ -13,7 +13,7 @@ import { createLogger } from '../../base/log/index.ts';
 import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { createTrash } from './trash.ts';
 
-/** An ext4 of 4 MiB whose folders grow with every 1024 bytes of names. */
+/** Creates an ext4 file system of 4 MiB whose folders grow with every 1024 bytes of names. */
 function smallDisk(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-trash-'));
   const disk = join(folder, 'disk');
@@ -28,7 +28,7 @@ function smallDisk(t: TestContext): string {
   return disk;
 }
 
-/** Makes a folder that takes no further name of a trash without growing. */
+/** Creates a folder that has no room for another name of a trash entry without growing. */
 function fullFolder(disk: string, name: string): string {
   const probe = join(disk, 'probe');
   mkdirSync(probe);
@@ -65,7 +65,7 @@ test('what is discarded on a full disk goes, also where the trash folder has no 
   assert.equal(readdirSync(folder).length, before, 'it was removed in its place');
 });
 
-/** A folder with so many files that no removal is done at once. */
+/** Creates a folder with so many files that its removal takes a while. */
 function wideTree(folder: string, name: string): string {
   const tree = join(folder, name);
   mkdirSync(tree);

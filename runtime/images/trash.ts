@@ -5,22 +5,25 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { errnoOf } from './failures.ts';
 
-/** Deleting big trees takes seconds: they are renamed out of sight at once and removed in the background. */
+/**
+ * Deletes big trees, which takes seconds: renames them into the trash folder at once and removes them in the
+ * background.
+ */
 export interface Trash {
   /** Absent: success. */
   discard(path: string): Promise<void>;
-  /** Removes what an earlier run left. */
+  /** Removes the trash of an earlier run. */
   empty(): Promise<void>;
-  /** Waits for the removals under way. */
+  /** Waits for the removals in progress. */
   settled(): Promise<void>;
   /**
-   * Begins no further removal, and gives the one under way some time. What is left by then, the next start removes: an orderly stop does not wait
-   * until the trees of a hundred images are gone.
+   * Starts no further removal, and gives the current one some time. The next start removes the rest: an
+   * orderly stop does not wait until the trees of a hundred images are gone.
    */
   close(patienceMs?: number): Promise<void>;
 }
 
-/** A removal that fails, as without room for another thread, is tried again. */
+/** A removal that fails, for example for lack of threads, is tried again. */
 const firstPauseMs = 1_000;
 const longestPauseMs = 60_000;
 const closingMs = 2_000;

@@ -30,7 +30,7 @@ export interface ImageRecord {
   /** `sha256:…` of the configuration: the CRI image id. */
   readonly id: string;
   readonly manifestDigest: string;
-  /** Index digest, or the manifest's when there was none. */
+  /** Digest of the index, or of the manifest when there was no index. */
   readonly digest: string;
   /** Normalised: `registry.example.com/app:1`. */
   readonly repoTags: readonly string[];
@@ -39,7 +39,7 @@ export interface ImageRecord {
   /** Compressed layers plus configuration, in bytes. */
   readonly size: number;
   readonly config: ImageConfig;
-  /** Layer folders' diff ids, lowest first. */
+  /** Diff ids of the layers, lowest first. */
   readonly layers: readonly string[];
   readonly pinned: boolean;
   readonly dossier: Dossier;
@@ -52,7 +52,7 @@ export interface PullRequest {
   /** As the caller wrote it: `busybox`, `localhost:5000/app:1`, `repo@sha256:…`. */
   readonly reference: string;
   readonly credentials?: PullCredentials;
-  /** The pod's namespace, empty when the caller gave no sandbox. */
+  /** The pod's namespace; empty when the caller gave no sandbox. */
   readonly namespace: string;
   readonly platform?: Platform;
   readonly signal?: AbortSignal;
@@ -64,13 +64,16 @@ export interface Rootfs {
   readonly upper: string;
 }
 
-/** Ids 0 … length - 1 inside stand for hostId … on the host. */
+/** Ids 0 … length - 1 inside the container map to hostId … on the host. */
 export interface IdRange {
   readonly hostId: number;
   readonly length: number;
 }
 
-/** How a container with a user namespace sees the ids of its image: layers stay as they are and shared, only this view of them differs. */
+/**
+ * How a container with a user namespace sees the ids of its image: the layers stay unchanged and shared, and
+ * only this view of them differs.
+ */
 export interface LayerMapping {
   /** Path of the pinned user namespace. */
   readonly userNamespace: string;
@@ -82,10 +85,10 @@ export interface LayerMapping {
 export interface JudgedImage {
   /** Id, or a name. */
   readonly imageId: string;
-  /** Of the admission; empty when nobody knows. */
+  /** Id of the verdict that admitted it; empty when unknown. */
   readonly verdictId: string;
   readonly userSpecified: string;
-  /** That of the verdict unless told. */
+  /** By default the namespace of the verdict. */
   readonly namespace?: string;
 }
 
@@ -96,40 +99,73 @@ export interface EvidenceInUse {
   readonly imageId: string;
 }
 
-/** The image room's door for the rest of the runtime: the one choke point for content. */
+/** The interface of the image store for the rest of the runtime: all content passes through it. */
 export interface ImageStore {
   pull(request: PullRequest): Promise<{ readonly image: ImageRecord; readonly verdict: Verdict }>;
-  /** What a pull and a container's creation would decide, from evidence gathered afresh. Fetches no content, records no image. @throws PortcullisError what a pull throws */
+  /**
+   * Decides as a pull and the creation of a container would, from fresh evidence. Fetches no content, records
+   * no image. @throws PortcullisError the errors of a pull
+   */
   tryPull(request: PullRequest): Promise<Verdict>;
-  /** Images in order of first pull. */
+  /** Returns the images in the order of their first pull. */
   list(): readonly ImageRecord[];
-  /** By id, id prefix of 12 or more hex digits, name, tag or digest; undefined when there is none. */
+  /**
+   * Finds an image by id, id prefix of 12 or more hex digits, name, tag or digest; undefined when there is
+   * none.
+   */
   find(nameOrId: string): ImageRecord | undefined;
-  /** An id drops the image with all names; a name drops it as crictl expects (the whole image, as containerd does). Unknown: success. */
+  /**
+   * Removes an image. An id removes the image with all names; a name also removes the whole image, as crictl
+   * expects and containerd does. Unknown: success.
+   */
   remove(nameOrId: string): Promise<void>;
-  /** Decides again, offline, from the recorded dossier; throws unless the answer is admit. Without `userSpecified` every recorded name must be admitted. Logged before it returns. */
+  /**
+   * Decides again, offline, from the recorded dossier; throws unless the verdict is admit. Without
+   * `userSpecified` every recorded name must be admitted. Logs the verdict before it returns.
+   */
   decideForRun(input: { readonly image: ImageRecord; readonly userSpecified: string; readonly namespace: string }): Promise<Verdict>;
-  /** Decides again about what runs or is recorded; never throws for a no. An image that is gone is judged by the evidence of its verdict. Logged before it returns. */
+  /**
+   * Decides again about an image that runs or is recorded; never throws for a denial. A removed image is
+   * judged by the evidence of its verdict. Logs the verdict before it returns.
+   */
   judge(input: JudgedImage): Promise<readonly Verdict[]>;
-  /** The evidence of all images, or of one, each once an image. */
+  /** Returns the evidence of all images, or of one, each item once per image. */
   evidence(imageId?: string): readonly EvidenceInUse[];
-  /** Who says what tags mean. */
+  /** The services that say what tags mean. */
   readonly services: TrustServices;
-  /** Puts newer evidence in the place of old and decides again about the names that rest on it; all of it is recorded before it returns. */
+  /**
+   * Replaces old evidence by newer evidence and decides again about the names that rest on it; records
+   * everything before it returns.
+   */
   renew(old: EvidenceInUse, fresh: Dossier): Promise<readonly Verdict[]>;
-  /** Makes the writable layer and mounts the overlay. Done already: the same answer. Layers that an unclean stop may have damaged are checked first. @param context SELinux context of its files */
+  /**
+   * Creates the writable layer and mounts the overlay. Done already: the same result. Layers that an unclean
+   * stop may have damaged are checked first. @param context SELinux context of its files
+   */
   mountRootfs(containerId: string, image: ImageRecord, mapping?: LayerMapping, context?: string): Promise<Rootfs>;
-  /** Whether layers can be shown to a user namespace by a mapping. @throws IMAGES_NOT_MAPPABLE with what is missing */
+  /**
+   * Checks whether layers can be mapped into a user namespace. @throws IMAGES_NOT_MAPPABLE with what is
+   * missing
+   */
   checkMapping(userNamespace: string): Promise<void>;
-  /** Mounts the image's tree read-only as the container's `index`-th image volume, and says where. Done already: the same answer. */
+  /**
+   * Mounts the image's tree read-only as the container's `index`-th image volume, and returns its path. Done
+   * already: the same result.
+   */
   mountVolume(containerId: string, index: number, image: ImageRecord, mapping?: LayerMapping): Promise<string>;
-  /** Whether limits of writable layers hold here. */
+  /** Whether limits of writable layers are enforced here. */
   readonly limitsWrites: boolean;
-  /** Limits what may be written into a root file system that was mounted just now, in bytes. Throws IMAGES_NO_QUOTA where no limit holds. */
+  /**
+   * Limits the bytes that may be written into a root file system that was mounted just now. Throws
+   * IMAGES_NO_QUOTA where limits are not enforced.
+   */
   limitWrites(containerId: string, bytes: number): Promise<void>;
   /** Unmounts and removes the writable layer and the image volumes. Done already: success. */
   removeRootfs(containerId: string): Promise<void>;
-  /** Removes writable layers and mounts of containers not in `valid`, unclaimed blobs, staging folders and layers. @returns what is left, and why */
+  /**
+   * Removes writable layers and mounts of containers not in `valid`, unclaimed blobs, staging folders and
+   * layers. @returns what is left, and why
+   */
   reconcile(valid: ReadonlySet<string>): Promise<readonly Unsettled[]>;
   usage(): Promise<{ readonly mountpoint: string; readonly usedBytes: number; readonly inodesUsed: number }>;
 }

@@ -41,7 +41,7 @@ afterEach(async () => {
 
 const lowest = () => tarOf([{ name: 'bin/sh', body: 'shell', mode: 0o755 }]);
 
-/** Pulls an image of two layers; the first is the same in all. Says where the first lies. */
+/** Pulls an image of two layers; the first is the same in all images. Returns the path of the first. */
 async function pulled(name: string): Promise<{ readonly image: ImageRecord; readonly layer: string }> {
   await pushImage(kit.repository(`open/${name}`), {
     layers: [{ tar: await lowest() }, { tar: await tarOf([{ name: 'id', body: name }]) }],
@@ -52,7 +52,10 @@ async function pulled(name: string): Promise<{ readonly image: ImageRecord; read
   return { image, layer: `${kit.root}/layers/${image.layers[0]?.slice('sha256:'.length) ?? ''}` };
 }
 
-/** Closes the store, leaves `mark` as the mark of its stop, and opens it as a start does that has not come to the checks. */
+/**
+ * Closes the store, writes `mark` as the mark of its stop, and opens it like a start that has not reached the
+ * checks.
+ */
 async function reopenAfter(mark: object, damage: () => void): Promise<void> {
   await kit.store.close();
   writeFileSync(`${kit.root}/last-run.json`, JSON.stringify(mark));
@@ -72,7 +75,7 @@ test('the check after a power cut is not lost by starts that end before it, nor 
   await reopenAfter(powerCut, () => {
     empty(layer);
   });
-  // Stopped in order, then killed, each before a file was compared.
+  // Stopped in order, then killed, both times before a file was compared.
   kit = await kit.reopen();
   await reopenAfter(killed, () => undefined);
   assert.equal(shellOf(layer), '');
@@ -93,7 +96,7 @@ test('a start does not wait for the check, and the first use does', { skip }, as
   });
   const tree = await kit.store.mountVolume('c2', 0, image);
   assert.equal(readFileSync(`${tree}/bin/sh`, 'utf8'), 'shell');
-  // What was checked once is not read again: the store believes it until it stops.
+  // A checked layer is not read again: the store trusts it until it stops.
   empty(layer);
   await kit.store.checkLayers();
   assert.equal(shellOf(layer), '');
@@ -173,7 +176,7 @@ test(
     const { image, layer } = await pulled('unlisted');
     await kit.store.mountRootfs('c1', image);
     await kit.store.close();
-    // As a kill leaves it that came between the mount and the list; then the layer is restored.
+    // The state after a kill between the mount and the list; then the layer is restored.
     writeFileSync(`${kit.root}/last-run.json`, JSON.stringify(killed));
     rmSync(`${kit.root}/rootfs/c1/layers.json`);
     rmSync(`${layer}/files.ndjson`);
@@ -229,7 +232,7 @@ interface Trouble {
   readonly end: string;
 }
 
-/** Runs in a mount namespace of its own, on a small disk that cannot be written to between the two statements. */
+/** Runs in its own mount namespace, on a small disk that cannot be written to between the two statements. */
 const onSmallDisk = (host: string, folder: string, { begin, end }: Trouble): string => `
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -2,10 +2,11 @@ import { readdir, rm } from 'node:fs/promises';
 import { storeFolders } from './folders.ts';
 
 /**
- * Removes what no record names and no image needs: blobs of interrupted pulls, layers that were being unpacked, what was being deleted. For a start
- * that finds no room for the records themselves: call it before the store is opened.
+ * Removes content that no record names and no image needs: blobs of interrupted pulls, layers that were being
+ * unpacked, trash. For a start that finds no room for the records themselves: call it before the store is
+ * opened.
  * @param root the store's folder
- * @returns whether there was something
+ * @returns whether there was any such content
  */
 export async function dropUnrecorded(root: string): Promise<boolean> {
   const { ingest, staging, trash } = storeFolders(root);

@@ -1,17 +1,20 @@
 import { statSync } from 'node:fs';
 import { storeFolders } from './folders.ts';
 
-/** Where the changes of containers lie. */
+/** Where the writable layers of containers are. */
 export interface WritableLayers {
-  /** Of one container; it may not be there. */
+  /** Returns the folder of one container; it may not exist. */
   folder(containerId: string): string;
-  /** What names their file system to a kubelet: the store's root, or a folder below it that is a file system of its own. */
+  /**
+   * The path that identifies their file system to a kubelet: the store's root, or a folder below it that is a
+   * separate file system.
+   */
   readonly mountpoint: string;
-  /** Whether images lie on another file system. */
+  /** Whether images are on another file system. */
   readonly separate: boolean;
 }
 
-/** Of the image store at `root`, which exists. */
+/** Returns the writable layers of the image store at `root`, which exists. */
 export function writableLayersOf(root: string): WritableLayers {
   const { rootfs, layers } = storeFolders(root);
   const separate = statSync(rootfs).dev !== statSync(layers).dev;
