@@ -13,8 +13,8 @@ export interface ParsedConfig {
 const diffIdPattern = /^sha256:[0-9a-f]{64}$/;
 
 /**
- * Reads an image configuration (image-spec, config.md) and checks it against its manifest's count of layers.
- * Throws IMAGES_BAD_CONFIG, and IMAGES_NO_PLATFORM when it is built for another platform.
+ * Reads an image configuration (image-spec, config.md) and checks it against the number of layers in its
+ * manifest. Throws IMAGES_BAD_CONFIG, and IMAGES_NO_PLATFORM when it was built for another platform.
  */
 export function parseImageConfig(bytes: Uint8Array, digest: string, layerCount: number, platform: Platform): ParsedConfig {
   const document = parseObject(bytes, 'IMAGES_BAD_CONFIG', digest);
@@ -65,7 +65,7 @@ function diffIds(document: JsonObject, digest: string, layerCount: number): read
   return ids;
 }
 
-/** A missing field and null are the empty value, as Go's encoding reads them. */
+/** A missing field and null give the empty value, as in Go's JSON decoder. */
 function text(object: JsonObject, field: string, digest: string): string {
   const value = object[field] ?? '';
   if (typeof value !== 'string') throw malformed('IMAGES_BAD_CONFIG', digest, `its field ${field} is not a text`);

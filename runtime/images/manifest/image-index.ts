@@ -10,7 +10,10 @@ interface Candidate {
   readonly platform: JsonObject;
 }
 
-/** Variants that run on a machine of the given one, best first (image-spec, image-index.md, platform variants). */
+/**
+ * Returns the variants that run on a machine of the given one, best first (image-spec, image-index.md,
+ * platform variants).
+ */
 function acceptableVariants(platform: Platform): readonly (string | undefined)[] {
   if (platform.architecture === 'arm64') return ['v8', undefined];
   if (platform.architecture === 'arm') {
@@ -20,7 +23,9 @@ function acceptableVariants(platform: Platform): readonly (string | undefined)[]
   return platform.variant === undefined ? [undefined, 'v1'] : [platform.variant, undefined, 'v1'];
 }
 
-/** The manifest that an index offers for the platform. Throws IMAGES_BAD_INDEX, IMAGES_NO_PLATFORM. */
+/**
+ * Returns the manifest that an index offers for the platform. Throws IMAGES_BAD_INDEX, IMAGES_NO_PLATFORM.
+ */
 export function chooseManifest(bytes: Uint8Array, digest: string, platform: Platform, limits: ImageLimits): BlobDescriptor {
   const index = parseObject(bytes, 'IMAGES_BAD_INDEX', digest);
   if ('layers' in index || 'config' in index || 'fsLayers' in index)

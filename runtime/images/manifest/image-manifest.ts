@@ -11,8 +11,9 @@ export interface ImageManifest {
 }
 
 /**
- * Reads an image manifest (image-spec, manifest.md; Docker schema 2). A document that could be read as an index as well is
- * refused (CVE-2021-41190), foreign layers are refused (CVE-2020-15157). Throws IMAGES_BAD_MANIFEST, IMAGES_TOO_LARGE.
+ * Reads an image manifest (image-spec, manifest.md; Docker schema 2). Refuses a document that could also be
+ * read as an index (CVE-2021-41190), and foreign layers (CVE-2020-15157). Throws IMAGES_BAD_MANIFEST,
+ * IMAGES_TOO_LARGE.
  */
 export function parseManifest(bytes: Uint8Array, digest: string, limits: ImageLimits): ImageManifest {
   const manifest = parseObject(bytes, 'IMAGES_BAD_MANIFEST', digest);

@@ -27,7 +27,7 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** One JSON object in UTF-8. */
+/** Parses one JSON object in UTF-8. */
 export function parseObject(bytes: Uint8Array, code: ManifestCode, on: string): JsonObject {
   let value: unknown;
   try {
@@ -48,7 +48,10 @@ export interface BlobDescriptor {
 
 const digestPattern = /^sha256:[0-9a-f]{64}$/;
 
-/** A descriptor (image-spec, descriptor.md). Only sha256: names of folders and of rows are made of it. */
+/**
+ * Parses a descriptor (image-spec, descriptor.md). Accepts only sha256, because names of folders and of rows
+ * are derived from it.
+ */
 export function parseDescriptor(
   value: unknown,
   code: ManifestCode,

@@ -1,4 +1,7 @@
-/** The media types that are accepted, OCI (image-spec, media-types.md) and Docker's schema 2. Everything else is refused. */
+/**
+ * The accepted media types of OCI (image-spec, media-types.md) and of Docker's schema 2. Every other type is
+ * refused.
+ */
 
 export const indexTypes: ReadonlySet<string> = new Set([
   'application/vnd.oci.image.index.v1+json',
@@ -24,7 +27,7 @@ export const layerTypes: ReadonlySet<string> = new Set([
   'application/vnd.docker.image.rootfs.diff.tar.zstd',
 ]);
 
-/** Their bytes lie at addresses that the manifest's author chose (CVE-2020-15157). */
+/** The bytes of a foreign layer are at addresses that the author of the manifest chose (CVE-2020-15157). */
 export function isForeignLayer(mediaType: string): boolean {
   return mediaType.includes('.nondistributable.') || mediaType.includes('.foreign.');
 }

@@ -13,7 +13,8 @@ const chunkBytes = 1024 * 1024;
 
 /**
  * Copies a file, symlink or device of a lower layer to `path`, with owner, mode, times and kept attributes.
- * Its bytes count as the layer's: many small links may lead to large files. @throws IMAGES_LAYER_TOO_LARGE
+ * Its bytes count towards the size of the layer, because many small links may lead to large files. @throws
+ * IMAGES_LAYER_TOO_LARGE
  */
 export function copyUp(from: LowerFolder, path: string | Buffer, scratch: string, budget: LayerBudget): Node {
   const source = nativePath(from.layer, from.path);
@@ -27,7 +28,7 @@ export function copyUp(from: LowerFolder, path: string | Buffer, scratch: string
     return { kind: 'symlink', target };
   }
   if (!stats.isFile()) {
-    // Device numbers as makedev(3) of glibc packs them; a lower layer holds no folder and no socket here.
+    // Device numbers are packed as in makedev(3) of glibc. The source is neither a folder nor a socket here.
     const node = { mode: stats.mode, major: (stats.rdev >>> 8) & 0xfff, minor: (stats.rdev & 0xff) | ((stats.rdev >>> 12) & 0xfff00) };
     if (stats.isSocket()) throw layerError('IMAGES_LAYER_BAD_LINK', printable(from.path), 'it is a socket');
     makeNode(path, scratch, node);
@@ -65,7 +66,7 @@ function copyFile(source: string | Buffer, path: string | Buffer, budget: LayerB
   }
 }
 
-/** The attributes that an archive could have set. */
+/** Returns the attributes that an archive could have set. */
 export function keptXattrs(fd: number): ReadonlyMap<string, Uint8Array> | undefined {
   const path = `/proc/self/fd/${fd}`;
   const kept = listXattr(path, { follow: true }).filter(isKeptXattr);

@@ -5,15 +5,17 @@ import { constants, createGunzip, createZstdDecompress } from 'node:zlib';
 import { layerError } from './layer-error.ts';
 import { errnoOf } from '../failures.ts';
 
-/** 16 KiB, the default, costs twice the time on large layers. */
+/** 16 KiB, the default, takes twice the time on large layers. */
 const chunkSize = 256 * 1024;
-/** A zstd window of 128 MiB, as the zstd command allows by default: more is memory that an archive may claim. */
+/** A zstd window of 128 MiB, the default limit of the zstd command: an archive must not claim more memory. */
 const zstdWindowLog = 27;
 
 /**
- * The bytes of a layer blob, decompressed: gzip (all members), zstd or plain, told by the first bytes, since media types are
- * often wrong about it and the diff id decides. Throws IMAGES_LAYER_TRUNCATED and IMAGES_LAYER_CORRUPT.
- * @param signal ends the reading, also of a stream that yields nothing; the generator throws the signal's reason
+ * Returns the decompressed bytes of a layer blob: gzip (all members), zstd or plain. The first bytes
+ * determine the format, because media types are often wrong about it and the diff id decides. Throws
+ * IMAGES_LAYER_TRUNCATED and IMAGES_LAYER_CORRUPT.
+ * @param signal ends the reading, also of a stream that yields nothing; the generator throws the signal's
+ * reason
  */
 export function decompress(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
   return read(path, decoderOf(magicOf(path)), signal);
@@ -30,7 +32,7 @@ async function* read(path: string, decoder: Transform | undefined, signal: Abort
     }
     return;
   }
-  // The loop below sees the pipeline's failure as the decoder's.
+  // The loop below gets a failure of the pipeline as a failure of the decoder.
   pipeline(input, decoder, () => undefined);
   try {
     yield* decoder as AsyncIterable<Buffer>;
@@ -44,7 +46,8 @@ async function* read(path: string, decoder: Transform | undefined, signal: Abort
 }
 
 function decoderOf(magic: Buffer): Transform | undefined {
-  // The readable side holds a few chunks so that inflating (libuv's pool) and writing (this thread) overlap.
+  // The readable side buffers a few chunks so that inflating (libuv's pool) and writing (this thread)
+  // overlap.
   const options = { chunkSize, readableHighWaterMark: 4 * chunkSize, writableHighWaterMark: 2 * chunkSize };
   if (magic[0] === 0x1f && magic[1] === 0x8b) return createGunzip(options);
   if (magic.length === 4 && magic.readUInt32LE(0) === 0xfd2fb528) {

@@ -11,9 +11,10 @@ import { printable } from './printable.ts';
 import type { Folder, Node } from './layer-tree.ts';
 
 /**
- * The per-file manifest of an unpacked layer: one JSON object a line, in the order of the tree.
- * `p` path (byte string), `t` type (d f l w n: folder, file, symlink, whiteout, device), `m` mode, `s` size, `h` sha256, `l` target.
- * It ties what lies on disk to the signed digest: signature → manifest → layer → diff id → this.
+ * The per-file manifest of an unpacked layer: one JSON object per line, in the order of the tree. `p` path
+ * (byte string), `t` type (d f l w n: folder, file, symlink, whiteout, device), `m` mode, `s` size, `h`
+ * sha256, `l` target. It links the files on disk to the signed digest: signature → manifest → layer → diff id
+ * → this file.
  */
 type Line =
   | { readonly p: string; readonly t: 'd'; readonly m?: number }
@@ -23,16 +24,16 @@ type Line =
   | { readonly p: string; readonly t: 'n'; readonly m: number };
 
 export interface FileManifest {
-  /** sha256, hex, of the file. */
+  /** sha256 of the file, in hex. */
   readonly sha256: string;
-  /** What the files take on disk, in blocks of 4 KiB. */
+  /** The disk usage of the files, in blocks of 4 KiB. */
   readonly bytes: number;
   readonly inodes: number;
 }
 
 const diskBlock = 4096;
 const flushLength = 256 * 1024;
-/** Below the longest string of V8 (512 MiB): a manifest is read whole when its layer is checked. */
+/** Below the longest string of V8 (512 MiB): a check of the layer reads the whole manifest at once. */
 const maxManifestBytes = 400 * 1024 * 1024;
 
 /** Writes the manifest of the tree to `path`, which must not exist. @throws IMAGES_LAYER_TOO_LARGE */
@@ -102,7 +103,10 @@ function lineOf(p: string, node: Node): Line {
   }
 }
 
-/** Compares a layer on disk with its manifest; the names of what differs, at most `limit`. Files that the manifest does not know are not looked for. */
+/**
+ * Compares a layer on disk with its manifest. Returns the names of files that differ, at most `limit`. Does
+ * not look for files that are not in the manifest.
+ */
 export function verifyFiles(layer: string, manifest: string, limit = 20): string[] {
   const bad: string[] = [];
   const buffer = Buffer.allocUnsafe(1024 * 1024);
@@ -132,13 +136,13 @@ function matches(path: string | Buffer, line: Line, buffer: Buffer): boolean {
         return isNode(stats) && stats.mode === line.m;
     }
   } catch (thrown) {
-    // It says nothing of the file: whoever asked tries again.
+    // This failure says nothing about the file: the caller tries again.
     if (passing.has(errnoOf(thrown) ?? '')) throw thrown;
     return false;
   }
 }
 
-/** What a look fails with that may succeed a moment later. */
+/** Errors after which a second attempt may succeed a moment later. */
 const passing = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
 
 function isNode(stats: Stats): boolean {
@@ -146,7 +150,7 @@ function isNode(stats: Stats): boolean {
 }
 
 function fileMatches(path: string | Buffer, line: Line & { readonly t: 'f' }, buffer: Buffer): boolean {
-  // O_NONBLOCK: a fifo in the file's place must not hold us.
+  // O_NONBLOCK: opening a FIFO in place of the file must not block.
   const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const stats = fstatSync(fd);

@@ -3,50 +3,58 @@ import { layerError } from './layer-error.ts';
 import { printable } from './printable.ts';
 
 /**
- * What one layer may cost to unpack. Every loop over what an archive says asks `goOn`, and everything that an archive can multiply
- * is counted here: the cost of a layer stays linear in its bytes and entries, whatever they say.
+ * The budget for unpacking one layer. Every loop over archive data calls `goOn`, and everything that an
+ * archive can multiply is counted here: the cost of a layer stays linear in its bytes and entries, whatever
+ * they contain.
  */
 export interface LayerBudget {
   /** Throws when the work was cancelled or has taken too long. Cheap enough for the innermost loops. */
   goOn(): void;
-  /** One more entry at `path` (resolved, from the layer's root). @throws IMAGES_LAYER_TOO_LARGE, IMAGES_LAYER_BAD_NAME */
+  /**
+   * Counts one more entry at `path` (resolved, from the layer's root). @throws IMAGES_LAYER_TOO_LARGE,
+   * IMAGES_LAYER_BAD_NAME
+   */
   entry(path: string): void;
-  /** One more folder that no entry has listed yet: an entry below it needs it. @throws as `entry` */
+  /**
+   * Counts one more folder that no entry has listed yet, and that an entry below it needs. @throws as `entry`
+   */
   folder(path: string): void;
-  /** A further path that the kernel walks. @throws IMAGES_LAYER_TOO_LARGE */
+  /** Counts one more path that the kernel walks. @throws IMAGES_LAYER_TOO_LARGE */
   path(path: string): void;
-  /** Bytes of content written. @throws IMAGES_LAYER_TOO_LARGE */
+  /** Counts written bytes of content. @throws IMAGES_LAYER_TOO_LARGE */
   content(bytes: number, on: string): void;
-  /** Bytes kept in memory until the layer's end. @throws IMAGES_LAYER_TOO_LARGE */
+  /** Counts bytes that stay in memory until the layer's end. @throws IMAGES_LAYER_TOO_LARGE */
   keep(bytes: number, on: string): void;
-  /** One more hard link that waits for the layers below. @throws IMAGES_LAYER_TOO_LARGE */
+  /** Counts one more hard link that waits for the layers below. @throws IMAGES_LAYER_TOO_LARGE */
   pendingLink(on: string): void;
-  /** Steps from name to name, in memory. @throws IMAGES_LAYER_TOO_LARGE */
+  /** Counts steps from name to name, in memory. @throws IMAGES_LAYER_TOO_LARGE */
   steps(count: number): void;
-  /** One look-up of `path` in one layer below, which costs system calls. @throws IMAGES_LAYER_TOO_LARGE */
+  /**
+   * Counts one look-up of `path` in one layer below, which costs system calls. @throws IMAGES_LAYER_TOO_LARGE
+   */
   lookUp(path: string): void;
-  /** One entry moved to where a symlink below leads. @throws IMAGES_LAYER_UNSUPPORTED */
+  /** Counts one entry that is moved to the target of a symlink below. @throws IMAGES_LAYER_UNSUPPORTED */
   move(): void;
   readonly progress: LayerProgress;
 }
 
-/** How much of a layer was dealt with: its deadline grows with it. */
+/** How much of a layer is done: its deadline grows with it. */
 export interface LayerProgress {
   readonly entries: number;
-  /** Of file content. */
+  /** Bytes of file content. */
   readonly bytes: number;
 }
 
-/** Linux's PATH_MAX: no longer path can be used by a container. */
+/** Linux's PATH_MAX: a container cannot use a longer path. */
 export const maxPathLength = 4096;
 
-/** Honest layers stay below a tenth of each of these. */
+/** Real layers stay below a tenth of each of these limits. */
 const steps = { base: 4_000_000, anEntry: 64 };
 const lookUps = { base: 50_000, anEntry: 32, most: 1_000_000 };
-/** A deep path takes the kernel a step for each of its folders, and one entry may need a thousand of these. */
+/** The kernel takes one step for each folder of a path, and one entry may need a thousand steps. */
 const paths = { base: 16 * 1024 * 1024, anEntry: 1024 };
 const moves = { base: 1_000, anEntry: 4 };
-/** A look-up of a path so long costs the kernel about twice that of a short one. */
+/** A look-up of a path of this length costs the kernel about twice as much as a short one. */
 const pathUnit = 512;
 
 export function createLayerBudget(limits: ImageLimits, goOn: (progress: LayerProgress) => void): LayerBudget {

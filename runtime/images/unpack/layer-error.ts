@@ -8,7 +8,10 @@ const fixes: Partial<Record<ImageErrorCode, string>> = {
   IMAGES_LAYER_UNSUPPORTED: 'build the layer with plain ustar, pax or GNU entries',
 };
 
-/** A layer archive that cannot be unpacked: the archive is at fault, never the reader's machine. */
+/**
+ * Returns the error for a layer archive that cannot be unpacked: the archive is at fault, never the reader's
+ * machine.
+ */
 export function layerError(code: ImageErrorCode, on: string, why: string, cause?: unknown): PortcullisError {
   return imageError({
     code,

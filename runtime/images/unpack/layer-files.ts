@@ -1,27 +1,30 @@
 import { closeSync, constants, fchmodSync, fchownSync, lchownSync, lutimesSync, mkdirSync, openSync, renameSync } from 'node:fs';
 import { mknod, setXattr } from '../../../base/kernel/index.ts';
 
-/** The file operations of a layer: every path given here was resolved by the layer's own tree and lies in its staging folder. */
+/**
+ * The file operations of a layer: every path given here was resolved by the layer's own tree and is in its
+ * staging folder.
+ */
 
 const latestTime = 2 ** 33;
 
-/** The path for Node: a string, or bytes where the byte string `path` is not ASCII. */
+/** Returns the path for Node: a string, or bytes where the byte string `path` is not ASCII. */
 export function nativePath(root: string, path: string): string | Buffer {
   if (/^[\u0000-\u007f]*$/.test(path)) return path === '' ? root : `${root}/${path}`;
   return Buffer.concat([Buffer.from(`${root}/`), Buffer.from(path, 'latin1')]);
 }
 
-/** A symlink's target for Node. */
+/** Returns a symlink's target for Node. */
 export function asBytes(text: string): Buffer {
   return Buffer.from(text, 'latin1');
 }
 
-/** Seconds that utimes(2) and ext4 take. */
+/** Limits a time to the seconds that utimes(2) and ext4 accept. */
 export function fileTime(seconds: number): number {
   return Math.min(Math.max(seconds, 0), latestTime);
 }
 
-/** A new regular file, open for writing; what stands there already is an error. */
+/** Creates a new regular file, open for writing; an existing file at the path is an error. */
 export function createFile(path: string | Buffer): number {
   return openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
 }
@@ -37,7 +40,7 @@ export interface Attributes {
   readonly xattrs: ReadonlyMap<string, Uint8Array> | undefined;
 }
 
-/** Owner before mode before capability: each of the former clears the latter. */
+/** Sets owner before mode before capability: each of the former clears the latter. */
 export function setAttributes(fd: number, attributes: Attributes): void {
   if (attributes.uid !== 0 || attributes.gid !== 0) fchownSync(fd, attributes.uid, attributes.gid);
   fchmodSync(fd, attributes.mode);
@@ -60,7 +63,10 @@ export function setOpaque(path: string | Buffer): void {
   });
 }
 
-/** A device, fifo or whiteout. `mode` holds the type bits; `scratch` is a free name beside the layer's root. */
+/**
+ * Creates a device, FIFO or whiteout. `mode` contains the type bits; `scratch` is a free name beside the
+ * layer's root.
+ */
 export function makeNode(
   path: string | Buffer,
   scratch: string,
@@ -74,7 +80,7 @@ export function makeNode(
   renameSync(scratch, path);
 }
 
-/** Owner and time of what must not be followed: symlinks, devices. */
+/** Sets owner and time of files that must not be followed: symlinks, devices. */
 export function setLinkAttributes(
   path: string | Buffer,
   attributes: { readonly uid: number; readonly gid: number; readonly mtime: number },

@@ -4,9 +4,9 @@ import { printable } from './printable.ts';
 import type { LayerBudget } from './layer-budget.ts';
 
 /**
- * The tree of one layer, in memory, as the writer has made it. Because the staging folder starts empty and nobody else
- * writes there, this tree says truly what every path is: names are resolved here, never by the kernel, so that no
- * symlink of an archive can lead outside. Names are byte strings (latin1).
+ * The tree of one layer, in memory, as the writer created it. The staging folder starts empty and no other
+ * process writes there, so this tree knows the type of every path. Names are resolved here, never by the
+ * kernel, so no symlink of an archive can lead outside. Names are byte strings (latin1).
  */
 export type Node = Folder | File | Symlink | Whiteout | Device | PendingLink;
 
@@ -16,7 +16,7 @@ export interface Folder {
   readonly path: string;
   readonly parent: Folder | undefined;
   readonly children: Map<string, Node>;
-  /** False for a folder made only because an entry below it needed it. */
+  /** False for a folder that was created only because an entry below it needed it. */
   explicit: boolean;
   opaque: boolean;
   mode: number;
@@ -51,13 +51,13 @@ export interface Device {
   readonly major: number;
   readonly minor: number;
 }
-/** A hard link to a file that this layer does not hold: known only when the layers below are. */
+/** A hard link to a file that this layer does not contain: resolved only when the layers below are known. */
 export interface PendingLink {
   readonly kind: 'pending-link';
   readonly target: string;
 }
 
-/** A name in a folder of the layer; what stands there may still be nothing. */
+/** A name in a folder of the layer; the name may not exist yet. */
 export interface Place {
   readonly folder: Folder;
   readonly name: string;
@@ -90,7 +90,7 @@ export function join(folder: Folder, name: string): string {
   return folder.path === '' ? name : `${folder.path}/${name}`;
 }
 
-/** Splits an entry's name; `..` is refused, a leading `/`, `.` and doubled slashes mean nothing. The root is []. */
+/** Splits an entry's name. Refuses `..`; ignores a leading `/`, `.` and doubled slashes. The root is []. */
 export function splitName(name: string): string[] {
   const parts = name.split('/').filter((part) => part !== '' && part !== '.');
   if (parts.includes('..')) throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'the name climbs with ".."');
@@ -104,9 +104,10 @@ export function splitName(name: string): string[] {
 }
 
 /**
- * Where `parts` stands: symlinks in its folders are followed inside the layer's root (absolute ones start there, `..` stops
- * there), the last part is not. Folders that are missing are made by `make`; without it a missing folder gives undefined.
- * Throws IMAGES_LAYER_BAD_NAME when a folder on the way is a file, or when symlinks circle; IMAGES_LAYER_TOO_LARGE from the budget.
+ * Returns the place of `parts`. Symlinks in its folders are followed inside the layer's root (absolute ones
+ * start there, `..` stops there); the last part is not followed. `make` creates missing folders; without it a
+ * missing folder gives undefined. Throws IMAGES_LAYER_BAD_NAME when a folder on the way is a file, or when
+ * symlinks form a loop; IMAGES_LAYER_TOO_LARGE from the budget.
  */
 export function resolvePlace(
   root: Folder,
@@ -116,7 +117,7 @@ export function resolvePlace(
 ): Place | undefined {
   let folder = root;
   let followed = 0;
-  // The parts still to walk, last first.
+  // The remaining parts, last first.
   const rest = [...parts].reverse();
   for (;;) {
     const name = rest.pop();
@@ -134,7 +135,7 @@ export function resolvePlace(
       if (++followed > maxSymlinks) throw layerError('IMAGES_LAYER_BAD_NAME', printable(parts.join('/')), 'too many symlinks on the way');
       if (node.target.startsWith('/')) folder = root;
       const target = node.target.split('/').reverse();
-      // The parts of the name itself were paid for by the bytes of the archive; a symlink multiplies them.
+      // The bytes of the archive paid for the parts of the name itself; a symlink multiplies them.
       budget.steps(target.length);
       append(rest, target);
       if (rest.length > 4 * maxDepth) throw layerError('IMAGES_LAYER_BAD_NAME', printable(parts.join('/')), 'the name is too deep');

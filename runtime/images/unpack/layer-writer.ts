@@ -25,35 +25,38 @@ import { errnoOf, wrapImageError } from '../failures.ts';
 const S_IFIFO = 0o010000;
 const S_IFCHR = 0o020000;
 const S_IFBLK = 0o060000;
-/** uid and gid of all ones mean "unchanged" to chown(2). */
+/** uid and gid with all bits set mean "unchanged" to chown(2). */
 const maxId = 0xffff_fffe;
-/** What an extended attribute takes in memory beside its bytes. */
+/** The memory that an extended attribute takes in addition to its bytes. */
 const xattrOverhead = 256;
 const emptySha256 = hash('sha256', '', 'hex');
 
 export interface LayerWriter extends TarSink {
   readonly root: Folder;
-  /** A folder that no entry describes yet. */
+  /** Creates a folder that no entry describes yet. */
   makeFolder(parent: Folder, name: string): Folder;
   makeOpaque(folder: Folder): void;
-  /** Counts a folder's extended attributes, which stay in memory until the end. @throws IMAGES_LAYER_TOO_LARGE */
+  /**
+   * Counts a folder's extended attributes, which stay in memory until the end. @throws IMAGES_LAYER_TOO_LARGE
+   */
   keepXattrs(folder: Folder): void;
-  /** Folder attributes last: writing into a folder changes its time. */
+  /** Sets folder attributes last: writing into a folder changes its time. */
   finish(): void;
 }
 
 /**
- * Writes the entries of one layer archive into the empty folder `folder`, as overlayfs wants a lower layer.
+ * Writes the entries of one layer archive into the empty folder `folder`, in the form of a lower layer of
+ * overlayfs. Two things cannot be known from one layer: hard links to files of the layers below, and the
+ * attributes of folders that the archive does not list. The tree keeps them as `pending-link` and as folders
+ * that are not `explicit`.
  * Source: image-spec layer.md ("Applying Changesets"); overlayfs.rst ("whiteouts and opaque directories").
- * Two things cannot be known from one layer: hard links to files of the layers below, and the attributes of folders
- * that the archive does not list; the tree keeps them as `pending-link` and as folders that are not `explicit`.
  * @param scratch a free path on the same file system, beside `folder`
- * @param budget what the layer may cost
+ * @param budget the budget for unpacking the layer
  */
 export function createLayerWriter(folder: string, scratch: string, budget: LayerBudget): LayerWriter {
   const root = newFolder(undefined, '');
   let open: { readonly fd: number; readonly entry: TarEntry; readonly inode: Inode; hash: Hash | undefined } | undefined;
-  /** Consecutive entries mostly share their folder. */
+  /** Consecutive entries are mostly in the same folder. */
   let lastParent: { readonly name: string; readonly folder: Folder } | undefined;
 
   const at = (place: Place): string | Buffer => nativePath(folder, join(place.folder, place.name));
@@ -96,7 +99,7 @@ export function createLayerWriter(folder: string, scratch: string, budget: Layer
 
   function placeOf(name: string): Place | undefined {
     const slash = name.lastIndexOf('/');
-    // Fast path: a plain name in the folder of the entry before. Entries that replace nodes reset it.
+    // Fast path: a plain name in the folder of the previous entry. Entries that replace nodes reset it.
     if (lastParent !== undefined && slash > 0 && slash < name.length - 1 && name.slice(0, slash) === lastParent.name) {
       const last = name.slice(slash + 1);
       if (last !== '.' && last !== '..' && last.length <= maxNameLength) return { folder: lastParent.folder, name: last };
@@ -108,7 +111,7 @@ export function createLayerWriter(folder: string, scratch: string, budget: Layer
     return place;
   }
 
-  /** A folder on the way to an entry: the archive may describe it later. */
+  /** Creates a folder on the way to an entry: the archive may describe it later. */
   function listedLater(parent: Folder, name: string): Folder {
     budget.folder(join(parent, name));
     return implicitFolder(parent, name);
@@ -154,7 +157,7 @@ export function createLayerWriter(folder: string, scratch: string, budget: Layer
     setOpaque(nativePath(folder, target.path));
   }
 
-  /** Takes away what an earlier entry put there: the last one wins, whatever its type. */
+  /** Removes the result of an earlier entry: the last entry wins, whatever its type. */
   function clear(place: Place): void {
     const existing = place.folder.children.get(place.name);
     if (existing === undefined) return;
@@ -168,7 +171,7 @@ export function createLayerWriter(folder: string, scratch: string, budget: Layer
     place.folder.children.delete(place.name);
   }
 
-  /** Removes a folder with all that this layer wrote there, and can be cancelled meanwhile. */
+  /** Removes a folder with everything that this layer wrote there; can be cancelled meanwhile. */
   function removeTree(target: Folder): void {
     const order: Folder[] = [];
     const stack: Folder[] = [target];
@@ -192,7 +195,7 @@ export function createLayerWriter(folder: string, scratch: string, budget: Layer
       makeOpaque(place.folder);
       return;
     }
-    // Other marks of AUFS itself carry no file.
+    // Other marks are internal to AUFS and carry no file.
     if (place.name.startsWith('.wh..wh.')) return;
     const target = place.name.slice('.wh.'.length);
     if (target === '' || target === '.' || target === '..')
@@ -218,7 +221,7 @@ export function createLayerWriter(folder: string, scratch: string, budget: Layer
     } catch (thrown) {
       throw unwritable(thrown, open.entry.name);
     }
-    // One call is cheaper than a hash object for a file that came in one piece.
+    // For a file in one piece, one call is cheaper than a hash object.
     if (open.hash === undefined && chunk.length === open.entry.size) open.inode.sha256 = hash('sha256', chunk, 'hex');
     else (open.hash ??= createHash('sha256')).update(chunk);
   }
@@ -255,7 +258,7 @@ export function createLayerWriter(folder: string, scratch: string, budget: Layer
     }
   }
 
-  /** link(2) does not follow symlinks, and the folders of both names are ours. */
+  /** link(2) does not follow symlinks, and the tree resolved the folders of both names. */
   function addHardLink(place: Place, entry: TarEntry): void {
     const parts = splitName(entry.linkName);
     const target = resolvePlace(root, parts, budget);
@@ -277,14 +280,15 @@ export function createLayerWriter(folder: string, scratch: string, budget: Layer
 
   function addDevice(place: Place, entry: TarEntry): void {
     const bits = entry.type === 'fifo' ? S_IFIFO : entry.type === 'block-device' ? S_IFBLK : S_IFCHR;
-    // Overlayfs reads a character device 0/0 as a whiteout: an archive must say so by name, where every tool sees it.
+    // Overlayfs reads a character device 0/0 as a whiteout. An archive must express a whiteout by name, where
+    // every tool sees it.
     if (bits === S_IFCHR && entry.major === 0 && entry.minor === 0) {
       throw layerError('IMAGES_LAYER_UNSUPPORTED', printable(entry.name), 'a character device 0/0 would be a whiteout in disguise');
     }
     const node = { mode: bits | entry.mode, major: entry.major, minor: entry.minor };
     makeNode(at(place), scratch, node);
     setLinkAttributes(at(place), entry);
-    // mknod(2) is subject to the umask; nothing can have replaced the device by a symlink here.
+    // mknod(2) is subject to the umask; no symlink can have replaced the device here.
     chmodSync(at(place), entry.mode);
     place.folder.children.set(place.name, { kind: 'device', ...node });
   }
@@ -320,7 +324,7 @@ function shared(node: Exclude<Node, Folder | PendingLink>): Node {
 }
 
 function unwritable(thrown: unknown, name: string): Error {
-  // The folder of the store comes before it: what the kernel takes is a little less than the limit of a name.
+  // The store's folder precedes the path: the kernel's limit leaves a little less than the limit of a name.
   if (errnoOf(thrown) === 'ENAMETOOLONG')
     return layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'its path is too long for the file system');
   return wrapImageError(thrown, {

@@ -9,42 +9,47 @@ import { nativePath, withFolder } from './layer-files.ts';
 export interface LowerFolder {
   /** The layer's root, or an open folder of the layer. */
   readonly layer: string;
-  /** Byte string below that. */
+  /** The path below `layer`, a byte string. */
   readonly path: string;
 }
 
-/** The folders that overlayfs merges at one path, top-most first, and what was looked up in them: the layers below do not change. */
+/**
+ * The folders that overlayfs merges at one path, top-most first, and the results of look-ups in them: the
+ * layers below do not change.
+ */
 export interface LowerView {
   readonly folders: readonly LowerFolder[];
   readonly known: Map<string, LowerNode>;
 }
 
-/** What the layers below show at a name, as overlayfs merges them. */
+/** The merged view of the layers below at one name, as overlayfs merges them. */
 export type LowerNode =
   | { readonly kind: 'none' }
   | { readonly kind: 'folder'; readonly view: LowerView }
   | { readonly kind: 'other'; readonly at: LowerFolder; readonly isSymlink: boolean };
 
 const none: LowerNode = { kind: 'none' };
-/** Shows nothing. */
+/** A view without any folder. */
 export const emptyView: LowerView = { folders: [], known: new Map() };
 
 export function viewOf(folders: readonly LowerFolder[]): LowerView {
   return { folders, known: new Map() };
 }
 
-/** Looks names up in the layers below. */
+/** Looks up names in the layers below. */
 export interface LowerReader {
   /**
-   * Looks up one name in merged folders, top-most first: a whiteout or an opaque folder ends the search, anything that is
-   * not a folder hides what is below. Source: overlayfs.rst, "Merged directories". No symlink is followed.
-   * Each name of a view costs system calls once. @throws IMAGES_LAYER_TOO_LARGE from the budget
+   * Looks up one name in merged folders, top-most first: a whiteout or an opaque folder ends the search, and
+   * a node that is not a folder hides everything below. No symlink is followed. Each name of a view costs
+   * system calls once.
+   * Source: overlayfs.rst, "Merged directories".
+   * @throws IMAGES_LAYER_TOO_LARGE from the budget
    */
   lookUp(view: LowerView, name: string): LowerNode;
   close(): void;
 }
 
-/** The kernel walks a path from its start at each call: longer ones begin again at an open folder. */
+/** The kernel walks a path from its start at each call; a longer path starts at an open folder instead. */
 const anchorAfter = 128;
 const mostAnchors = 512;
 
@@ -74,7 +79,8 @@ export function createLowerReader(budget: LayerBudget): LowerReader {
     if (at.path.length < anchorAfter || anchors.length >= mostAnchors) return at;
     const fd = openSync(nativePath(at.layer, at.path), constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
     anchors.push(fd);
-    // The final dot: the name of a descriptor is a symlink, and folders are opened without following one.
+    // The final dot is needed because the name of a descriptor is a symlink, and folders are opened without
+    // following symlinks.
     return { layer: `/proc/self/fd/${fd}/.`, path: '' };
   }
 
@@ -95,7 +101,7 @@ export function createLowerReader(budget: LayerBudget): LowerReader {
 
 function statOf(at: LowerFolder): Stats | undefined {
   try {
-    // What is missing is the common case, and throwing costs more than the call.
+    // A missing file is the common case, and an exception costs more than the call.
     return lstatSync(nativePath(at.layer, at.path), { throwIfNoEntry: false });
   } catch (thrown) {
     // A path that is too long for the kernel is in no layer.

@@ -8,17 +8,19 @@ import type { Folder } from './layer-tree.ts';
 import { emptyView, viewOf } from './lower-layers.ts';
 import type { LowerFolder, LowerNode, LowerReader, LowerView } from './lower-layers.ts';
 
-/** One folder of the merged view: what the layer itself has there, and what the layers below show there. */
+/** One folder of the merged view: the layer's own folder there, and the view of the layers below there. */
 export interface Merged {
   readonly own: Folder | undefined;
   readonly lower: LowerView;
   readonly name: string;
   readonly parent: Merged | undefined;
-  /** Steps that were taken from here, where the layer's own folders no longer change: a folder, or a symlink's target. */
+  /**
+   * Cached steps from here, while the layer's own folders no longer change: a folder, or a symlink's target.
+   */
   readonly walked: Map<string, Merged | string> | undefined;
 }
 
-/** What the steps of a walk need. */
+/** The inputs of the steps of a walk. */
 export interface View {
   readonly top: Merged;
   readonly lowers: LowerReader;
@@ -33,21 +35,21 @@ export function mergedRoot(root: Folder, lowers: readonly string[]): Merged {
 }
 
 /**
- * The same view, with its steps kept from here on: only while no folder of the layer is made, moved or removed. What was looked up in
- * the layers below stays known.
+ * Returns the same view, which caches its steps from now on. Use it only while no folder of the layer is
+ * created, moved or removed. Look-ups in the layers below stay cached.
  */
 export function remembering(root: Merged): Merged {
   return { ...root, walked: new Map() };
 }
 
-/** What the layers below show at `name` of `here`, when the layer itself does not hide it. */
+/** Returns the node of the layers below at `name` of `here`, unless the layer itself hides it. */
 export function belowOf(here: Merged, name: string, lowers: LowerReader): LowerNode {
   const own = here.own?.children.get(name);
   if (own?.kind === 'whiteout' || (own?.kind === 'folder' && own.opaque)) return { kind: 'none' };
   return lowers.lookUp(here.lower, name);
 }
 
-/** The folder `name` of `here`, with what lies below it. */
+/** Returns the folder `name` of `here`, with everything below it. */
 export function descend(here: Merged, name: string, own: Folder | undefined, below: LowerNode): Merged {
   return {
     own,
@@ -58,7 +60,7 @@ export function descend(here: Merged, name: string, own: Folder | undefined, bel
   };
 }
 
-/** The merged view of a folder of the layer. */
+/** Returns the merged view of a folder of the layer. */
 export function mergedAt({ top, lowers, budget }: View, folder: Folder): Merged {
   const path: Folder[] = [];
   for (let each = folder; each.parent !== undefined; each = each.parent) path.push(each);
@@ -72,8 +74,9 @@ export function mergedAt({ top, lowers, budget }: View, folder: Folder): Merged 
 }
 
 /**
- * Follows `path` from `from`; every symlink is followed inside the root. A folder that stands nowhere is given as an empty one.
- * A folder of the layer that the archive does not list does not hide a symlink below.
+ * Follows `path` from `from`; every symlink is followed inside the root. A folder that does not exist is
+ * returned as an empty one. A folder of the layer that the archive does not list does not hide a symlink
+ * below.
  * @throws IMAGES_LAYER_BAD_NAME; IMAGES_LAYER_TOO_LARGE from the budget
  */
 export function walkMerged({ top, lowers, budget }: View, from: Merged, path: string): Merged {
@@ -100,7 +103,7 @@ export function walkMerged({ top, lowers, budget }: View, from: Merged, path: st
   return here;
 }
 
-/** One name down: the merged folder, or a symlink's target. */
+/** Takes one step down: returns the merged folder, or a symlink's target. */
 function step(here: Merged, name: string, lowers: LowerReader): Merged | string {
   const next = nextOf(here, name, lowers);
   here.walked?.set(name, next);

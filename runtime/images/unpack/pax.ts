@@ -1,7 +1,10 @@
 import { layerError } from './layer-error.ts';
 import { maxPathLength } from './layer-budget.ts';
 
-/** What a pax extended header overrides in the header that follows it. Strings are byte strings (latin1). */
+/**
+ * The fields that a pax extended header overrides in the header that follows it. Strings are byte strings
+ * (latin1).
+ */
 export interface PaxOverrides {
   path?: string;
   linkPath?: string;
@@ -16,16 +19,19 @@ export interface PaxOverrides {
 export interface PaxReader {
   /** Feeds the next bytes of the header's body; the buffer may be reused after the call. */
   push(part: Buffer): void;
-  /** The body has ended. Throws IMAGES_LAYER_CORRUPT inside a record. */
+  /** Ends the body. Throws IMAGES_LAYER_CORRUPT inside a record. */
   finish(): PaxOverrides;
 }
 
-/** Linux's limits of one attribute's name, one value, and the names of one file together (XATTR_NAME_MAX, XATTR_SIZE_MAX, XATTR_LIST_MAX). */
+/**
+ * Linux's limits of one attribute's name, one value, and the names of one file together (XATTR_NAME_MAX,
+ * XATTR_SIZE_MAX, XATTR_LIST_MAX).
+ */
 const maxXattrName = 255;
 const maxXattrValue = 65_536;
 const maxXattrList = 65_536;
 const xattrPrefix = 'SCHILY.xattr.';
-/** The longest keyword that is looked at; tools write far shorter ones. */
+/** The longest keyword that is read; tools write far shorter ones. */
 const maxKeyLength = 1024;
 const maxNumberLength = 64;
 
@@ -34,10 +40,11 @@ const equals = 61;
 const newline = 10;
 
 /**
- * Reads pax records as their bytes arrive: `LENGTH KEY=VALUE\n`, LENGTH counting the whole record. A record that is too large is
- * refused by its length, before its value is read; values that mean nothing here are skipped and never kept.
- * Values are bytes (a file capability is binary), so nothing is decoded as UTF-8.
- * Source: POSIX.1-2017 pax, "pax Extended Header". Throws IMAGES_LAYER_CORRUPT, IMAGES_LAYER_UNSUPPORTED, IMAGES_LAYER_TOO_LARGE.
+ * Reads pax records as their bytes arrive: `LENGTH KEY=VALUE\n`, where LENGTH counts the whole record.
+ * Refuses a record that is too large by its length, before it reads the value. Skips values that have no
+ * meaning here and never keeps them. Values are bytes (a file capability is binary), so nothing is decoded as
+ * UTF-8. Throws IMAGES_LAYER_CORRUPT, IMAGES_LAYER_UNSUPPORTED, IMAGES_LAYER_TOO_LARGE.
+ * Source: POSIX.1-2017 pax, "pax Extended Header".
  */
 export function createPaxReader(): PaxReader {
   const overrides: PaxOverrides = {};
@@ -99,14 +106,14 @@ export function createPaxReader(): PaxReader {
     // The newline comes after it.
     const size = remaining - 1;
     const most = checkKey(size);
-    // An attribute is kept, and must not keep a shared pool of buffers with it.
+    // An attribute is kept in memory, and must not keep a shared pool of buffers alive.
     if (most === undefined) value = undefined;
     else value = key.startsWith(xattrPrefix) ? Buffer.alloc(size) : Buffer.allocUnsafe(size);
     filled = 0;
     state = size === 0 ? 'newline' : 'value';
   }
 
-  /** The most bytes that the value of `key` may have; undefined: the record means nothing here. */
+  /** Returns the maximum length of the value of `key`; undefined: the record has no meaning here. */
   function checkKey(size: number): number | undefined {
     const most = valueLimit();
     if (most !== undefined && size > most)
@@ -182,7 +189,7 @@ function applyRecord(overrides: PaxOverrides, key: string, value: Buffer): void 
 }
 
 /**
- * `security.capability` and `user.*` are kept; labels of the builder's machine and overlay's own marks
+ * Keeps `security.capability` and `user.*`. Labels of the builder's machine and overlayfs's own marks
  * (`trusted.*`, `security.selinux`, `user.overlay.*`) must not reach the node.
  */
 export function isKeptXattr(attribute: string): boolean {

@@ -2,30 +2,36 @@ import { createJobCell } from './work-clock.ts';
 import type { JobCell } from './work-clock.ts';
 import type { UnpackAnswer, UnpackTask } from './protocol.ts';
 
-/** One job of the unpack pool, from the moment it is asked for until it is answered. */
+/** One job of the unpack pool, from the request to the answer. */
 export interface Pending {
   readonly id: number;
   readonly task: UnpackTask;
   readonly lowers: () => Promise<readonly string[]>;
   readonly signal: AbortSignal | undefined;
-  /** Jobs of one pull. */
+  /** Groups the jobs of one pull. */
   readonly group: object;
   readonly settle: PromiseWithResolvers<UnpackAnswer>;
-  /** What the job works on, for messages. */
+  /** The object of the job, for messages. */
   readonly on: string;
-  /** Of this try. */
+  /** The cell of this try. */
   cell: JobCell;
   tries: number;
-  /** It waits for the layers below, and so does not count as work: layers must never wait for each other's turn. */
+  /**
+   * The job waits for the layers below, and so does not count as work: layers must never wait for each
+   * other's turn.
+   */
   isWaiting: boolean;
-  /** The layers below were there before this try began. */
+  /** The layers below were present before this try began. */
   hasLowers: boolean;
-  /** It gave its Worker back, to begin again when the layers below are there. */
+  /** The job has released its Worker, and starts again when the layers below are present. */
   isAside: boolean;
-  /** Of the layer, while it waits. */
+  /** Entries of the layer, while it waits. */
   entries: number;
   cancelledAt: number | undefined;
-  /** Why it fails, whatever its Worker answers: that was ended because of it, or the layers below are not there. */
+  /**
+   * Why the job fails, whatever its Worker answers: the Worker was ended because of it, or the layers below
+   * are missing.
+   */
   verdict: unknown;
 }
 
@@ -45,12 +51,15 @@ export function createPending(given: Pick<Pending, 'id' | 'task' | 'lowers' | 's
   };
 }
 
-/** Makes the job ready to begin again from the start. */
+/** Makes the job ready to start again from the beginning. */
 export function renew(job: Pending): Pending {
   return Object.assign(job, { cell: createJobCell(), tries: job.tries + 1, isWaiting: false, isAside: false, entries: 0 });
 }
 
-/** Takes from the queue the oldest job of the pull with the fewest jobs at work: a pull of many layers does not hold up the others. */
+/**
+ * Takes the oldest job of the pull with the fewest running jobs from the queue: a pull of many layers does
+ * not block the others.
+ */
 export function pickFairly(queue: Pending[], underWay: readonly Pending[]): Pending | undefined {
   const busy = new Map<object, number>();
   for (const job of underWay) if (!job.isWaiting) busy.set(job.group, (busy.get(job.group) ?? 0) + 1);

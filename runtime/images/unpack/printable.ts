@@ -1,4 +1,6 @@
-/** A byte string for a message: UTF-8 where it is, quoted where it would break a line, bounded. */
+/**
+ * Returns a byte string for a message: as UTF-8 if valid, quoted if it would break a line, bounded in length.
+ */
 export function printable(name: string): string {
   const decoded = Buffer.from(name, 'latin1').toString('utf8');
 

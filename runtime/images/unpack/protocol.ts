@@ -4,34 +4,37 @@ import type { BlobDescriptor } from '../manifest/json.ts';
 import type { UnpackRequest, UnpackedLayer } from './unpack-layer.ts';
 import type { JobCell } from './work-clock.ts';
 
-/** A blob is linked, not renamed: others may be reading it under its first name, which goes with its last claim. */
+/**
+ * A blob is linked, not renamed: others may be reading it under its first name, which is removed with its
+ * last claim.
+ */
 export interface Move {
   readonly kind: 'rename' | 'link';
   readonly from: string;
   readonly to: string;
 }
 
-/** What gives staged content its place, once it is durable: the moves, then the folders' new names. */
+/** Moves durable staged content to its place: the moves, then the folders' new names. */
 export interface Publication {
-  /** Of the store, for messages. */
+  /** The store's root, for messages. */
   readonly root: string;
   readonly moves: readonly Move[];
   /** Folders that the moves change. */
   readonly folders: readonly string[];
 }
 
-/** A blob that is fetched in the Worker, so that its bytes never pass the main thread. */
+/** A blob that is fetched in the Worker, so that its bytes never pass through the main thread. */
 export interface BlobFetch {
   readonly registry: RegistryClientOptions;
   readonly reference: Pick<Reference, 'registry' | 'repository'>;
   readonly credentials: Credentials | undefined;
-  /** Which of the client's repositories of the reference. */
+  /** Index among the client's repositories for the reference. */
   readonly place: number;
   readonly descriptor: Pick<BlobDescriptor, 'digest' | 'size'>;
   readonly path: string;
 }
 
-/** What a Worker of the pool does. */
+/** A task of a Worker of the pool. */
 export type UnpackTask =
   | { readonly kind: 'unpack'; readonly request: UnpackRequest }
   | { readonly kind: 'fetch'; readonly fetch: BlobFetch }
@@ -48,7 +51,7 @@ export type UnpackCommand =
   | { readonly kind: 'lowers'; readonly job: number; readonly lowers: readonly string[] }
   | { readonly kind: 'cancel'; readonly job: number };
 
-/** And back. */
+/** From an unpack Worker to the main thread. */
 export type UnpackAnswer =
   | { readonly kind: 'unpacked'; readonly job: number; readonly layer: UnpackedLayer }
   | { readonly kind: 'fetched'; readonly job: number }

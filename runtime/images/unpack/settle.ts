@@ -13,20 +13,23 @@ import { belowOf, descend, mergedAt, mergedRoot, readLink, remembering, walkMerg
 import type { Merged, View } from './merged-view.ts';
 
 /*
- * Answers what one layer archive leaves open, from the layers below it: attributes of folders that the archive does not
- * list, entries whose folder is a symlink below, hard links to files below. Peers get the same by applying the archive on
- * the merged mount; here layers are written side by side and settled afterwards.
+ * Resolves, from the layers below, everything that one layer archive leaves open: attributes of folders that
+ * the archive does not list, entries whose folder is a symlink below, hard links to files below. Other
+ * runtimes get the same result by applying the archive to the merged mount; here layers are written in
+ * parallel and settled afterwards.
  */
 
-/** Folders of one layer that are symlinks below: an honest layer has a few (`/bin`, `/lib`, `/var/run`). */
+/** Folders of one layer that are symlinks below: a real layer has a few (`/bin`, `/lib`, `/var/run`). */
 const maxRelocations = 1000;
 
-/** A layer with open questions depends on those below it: it is stored by chain id instead of diff id. */
+/**
+ * A layer with open questions depends on the layers below it: it is stored by chain id instead of diff id.
+ */
 export function hasOpenQuestions(root: Folder, budget: LayerBudget): boolean {
   return someNode(root, budget, (node) => node.kind === 'pending-link' || (node.kind === 'folder' && !node.explicit));
 }
 
-/** The hard links whose target the layer does not hold. */
+/** Returns the hard links whose target the layer does not contain. */
 function pendingLinks(root: Folder, budget: LayerBudget): { readonly place: Place; readonly link: PendingLink }[] {
   const found: { place: Place; link: PendingLink }[] = [];
   someNode(root, budget, (link, place) => {
@@ -48,7 +51,7 @@ function someNode(root: Folder, budget: LayerBudget, test: (node: Node, place: P
   return false;
 }
 
-/** What settling a layer works on. */
+/** The inputs for settling a layer. */
 interface Settling extends View {
   readonly writer: LayerWriter;
   /** The layer's own root on disk. */
@@ -67,7 +70,7 @@ export function settle(input: Omit<Settling, 'top' | 'lowers'>, roots: readonly 
   try {
     const settling: Settling = { ...input, lowers, top: mergedRoot(writer.root, roots) };
     settleFolders(settling);
-    // From here on the layer's folders stay as they are.
+    // From here on the layer's folders stay unchanged.
     const links: LinkWalk = { ...settling, top: remembering(settling.top), parents: new Map(), copies: new Map() };
     for (const { place, link } of pendingLinks(writer.root, budget)) settleLink(links, place, link);
   } finally {
@@ -75,7 +78,10 @@ export function settle(input: Omit<Settling, 'top' | 'lowers'>, roots: readonly 
   }
 }
 
-/** Folders that the archive does not list, and all folders above them: only below these there is a question. */
+/**
+ * Returns the folders that the archive does not list, and all folders above them: open questions exist only
+ * below these.
+ */
 function openFolders(root: Folder, budget: LayerBudget): Set<Folder> {
   const open = new Set<Folder>([root]);
   someNode(root, budget, (node) => {
@@ -117,7 +123,7 @@ function settleFolders(settling: Settling): void {
   }
 }
 
-/** A folder that the archive does not list has the attributes of the one below. */
+/** A folder that the archive does not list has the attributes of the folder below. */
 function inherit(writer: LayerWriter, folder: Folder, from: LowerFolder | undefined): void {
   if (folder.explicit || from === undefined) return;
   withFolder(nativePath(from.layer, from.path), (fd) => {
@@ -133,8 +139,8 @@ function inherit(writer: LayerWriter, folder: Folder, from: LowerFolder | undefi
 }
 
 /**
- * Moves what was written below a folder that is a symlink in the layers below to where that symlink leads.
- * Returns what to walk: the moved names may again be symlinks below.
+ * Takes the entries that were written below a folder that is a symlink in the layers below, and moves them to
+ * the target of that symlink. Returns the folders to walk: the moved names may again be symlinks below.
  */
 function relocate(settling: Settling, parent: Merged, name: string, folder: Folder, target: string, open: Set<Folder>): Walk {
   const { layer } = settling;
@@ -162,7 +168,7 @@ function moveChildren(settling: Settling, from: Folder, to: Folder, open: Set<Fo
       );
     }
     if (node.kind === 'folder') {
-      // A folder knows its path: a new one is made there, and the content moves.
+      // A folder knows its path: a new one is created there, and the content moves.
       const made = there?.kind === 'folder' ? there : writer.makeFolder(to, name);
       open.add(made);
       if (node.explicit) {
@@ -180,7 +186,7 @@ function moveChildren(settling: Settling, from: Folder, to: Folder, open: Set<Fo
   }
 }
 
-/** The layer's own folder at a place of the merged view, made where it is missing. */
+/** Returns the layer's own folder at a place of the merged view; creates it when it is missing. */
 function ensureOwn(settling: Settling, place: Merged, open: Set<Folder>): Folder {
   const { writer } = settling;
   if (place.own !== undefined) return place.own;
@@ -192,7 +198,7 @@ function ensureOwn(settling: Settling, place: Merged, open: Set<Folder>): Folder
   return folder;
 }
 
-/** What is known while hard links are settled. */
+/** The state while hard links are settled. */
 interface LinkWalk extends Settling {
   /** Folders of targets, by their name as the archive writes it. */
   readonly parents: Map<string, Merged>;

@@ -1,9 +1,9 @@
 import { layerError } from './layer-error.ts';
 
 /**
- * Decodes one 512-byte tar header block: v7, POSIX ustar, star and GNU forms.
+ * Decodes one 512-byte tar header block: v7, POSIX ustar, star and GNU forms. Names are byte strings
+ * (latin1): file names need not be UTF-8.
  * Sources: POSIX.1-2017 pax "ustar Interchange Format"; GNU tar manual, "Basic Tar Format".
- * Names are byte strings (latin1): file names need not be UTF-8.
  */
 export type EntryType =
   | 'file'
@@ -22,7 +22,9 @@ export interface TarHeader {
   readonly name: string;
   readonly linkName: string;
   readonly type: EntryType;
-  /** Bytes of body that follow; 0 for types that have none, whatever the field says (as archive/tar of Go reads it). */
+  /**
+   * Bytes of body that follow; 0 for types without a body, whatever the field says (as in Go's archive/tar).
+   */
   readonly size: number;
   readonly mode: number;
   readonly uid: number;
@@ -53,7 +55,10 @@ const types: Readonly<Record<string, EntryType>> = {
 
 const withBody: ReadonlySet<EntryType> = new Set<EntryType>(['file', 'pax', 'pax-global', 'gnu-long-name', 'gnu-long-link']);
 
-/** The header at `offset` of `buffer`, or undefined for a block of zeros. Throws IMAGES_LAYER_CORRUPT or IMAGES_LAYER_UNSUPPORTED. */
+/**
+ * Returns the header at `offset` of `buffer`, or undefined for a block of zeros. Throws IMAGES_LAYER_CORRUPT
+ * or IMAGES_LAYER_UNSUPPORTED.
+ */
 export function decodeHeader(buffer: Buffer, offset: number): TarHeader | undefined {
   // The checksum is the sum of all bytes with its own field read as blanks.
   let sum = 8 * 32;
@@ -103,7 +108,10 @@ function isZero(buffer: Buffer, start: number, length: number): boolean {
   return true;
 }
 
-/** An octal or base-256 field. Anything else than digits, blanks and NULs is refused: parsers disagree about it. */
+/**
+ * Parses an octal or base-256 field. Accepts only digits, blanks and NULs: parsers disagree about anything
+ * else.
+ */
 function number(buffer: Buffer, start: number, length: number, field: string, signed = false): number {
   const first = buffer[start] as number;
   if ((first & 0x80) !== 0) return base256(buffer, start, length, field, signed);
@@ -123,7 +131,7 @@ function number(buffer: Buffer, start: number, length: number, field: string, si
   return value;
 }
 
-/** Two's complement, big-endian, the top bit of the first byte being the marker. */
+/** Two's complement, big-endian; the top bit of the first byte is the marker. */
 function base256(buffer: Buffer, start: number, length: number, field: string, signed: boolean): number {
   const first = buffer[start] as number;
   const negative = (first & 0x40) !== 0;

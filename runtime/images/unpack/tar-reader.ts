@@ -22,7 +22,10 @@ export interface TarEntry {
   readonly xattrs: ReadonlyMap<string, Uint8Array> | undefined;
 }
 
-/** Where entries go: synchronous, one entry after another; `data` only between `begin` and `end` of an entry of a size above 0. */
+/**
+ * Receives the entries: synchronous, one entry after another. `data` comes only between `begin` and `end` of
+ * an entry with a size above 0.
+ */
 export interface TarSink {
   begin(entry: TarEntry): void;
   data(chunk: Buffer): void;
@@ -32,16 +35,16 @@ export interface TarSink {
 export interface TarReader {
   /** Feeds decompressed bytes; the buffer may be reused after the call. */
   push(chunk: Buffer): void;
-  /** The stream has ended: throws IMAGES_LAYER_TRUNCATED inside an entry or a header. */
+  /** Ends the stream. Throws IMAGES_LAYER_TRUNCATED inside an entry or a header. */
   finish(): void;
 }
 
-/** All records of one pax header. What is kept of them is bounded record by record (`pax.ts`). */
+/** Limit of all records of one pax header. The records that are kept have their own limits (`pax.ts`). */
 const maxPaxBytes = 1024 * 1024;
 /** A GNU long name, with the NUL bytes that end and pad it. */
 const maxLongNameBytes = maxPathLength + blockSize;
 
-/** The body of an entry that describes the next one. `global` headers and their like are skipped. */
+/** The body of an entry that describes the next one. `global` headers and similar ones are skipped. */
 type Metadata =
   | { readonly kind: 'pax'; readonly reader: PaxReader }
   | { readonly kind: 'gnu-long-name' | 'gnu-long-link'; readonly bytes: Buffer; filled: number }
@@ -50,8 +53,8 @@ type Metadata =
 type State = 'header' | 'body' | 'metadata' | 'padding' | 'after-end';
 
 /**
- * A push parser for tar streams that hands whole entries to a synchronous sink.
- * Bytes after the end-of-archive mark are read (they belong to the diff id) and mean nothing.
+ * A push parser for tar streams that passes whole entries to a synchronous sink. Bytes after the
+ * end-of-archive mark are read (they belong to the diff id) and ignored.
  */
 export function createTarReader(sink: TarSink): TarReader {
   let state: State = 'header';
@@ -72,7 +75,8 @@ export function createTarReader(sink: TarSink): TarReader {
       if (zeroBlocks === 2) state = 'after-end';
       return;
     }
-    // Two blocks of zeros end an archive. Tar programs disagree about a single one: what follows it must not be read by some and skipped by others.
+    // Two blocks of zeros end an archive. Tar programs disagree about a single one: some would read and
+    // others would skip the data after it.
     if (zeroBlocks > 0) throw layerError('IMAGES_LAYER_CORRUPT', found.name, 'an entry follows a block of zeros');
     if (found.type === 'pax' || found.type === 'pax-global' || found.type === 'gnu-long-name' || found.type === 'gnu-long-link') {
       metadata = startMetadata(found.type, found);
@@ -89,7 +93,8 @@ export function createTarReader(sink: TarSink): TarReader {
 
   function merge(found: Omit<TarHeader, 'type'> & { readonly type: TarEntry['type'] }): TarEntry {
     const path = pax.path ?? longName ?? found.name;
-    // Old archives write a folder as an empty file with a final slash. The whole name decides: that of the header may be cut off at a slash.
+    // Old archives write a folder as an empty file with a final slash. The whole name decides, because the
+    // name in the header may be cut off at a slash.
     const type = found.type === 'file' && path.endsWith('/') && (pax.size ?? found.size) === 0 ? 'directory' : found.type;
     const entry: TarEntry = {
       name: path,
@@ -186,13 +191,17 @@ export function createTarReader(sink: TarSink): TarReader {
   return { push, finish };
 }
 
-/** The reader of a body that describes the next entry, refused by its size before any of it is read. */
+/**
+ * Returns the reader of a body that describes the next entry. Refuses the body by its size before any of it
+ * is read.
+ */
 function startMetadata(type: Metadata['kind'] | 'pax-global', { name, size }: TarHeader): Metadata {
   const most = type === 'pax' || type === 'pax-global' ? maxPaxBytes : maxLongNameBytes;
   if (size > most)
     throw layerError('IMAGES_LAYER_TOO_LARGE', printable(name), `an extended header has ${size} bytes; at most ${most} are allowed`);
   if (type === 'pax') return { kind: 'pax', reader: createPaxReader() };
-  // Global pax headers are metadata of the archive (git writes one) and override nothing, as in Go's archive/tar.
+  // Global pax headers are metadata of the archive (git writes one) and override nothing, as in Go's
+  // archive/tar.
   if (type === 'pax-global' || type === 'skipped') return { kind: 'skipped' };
   return { kind: type, bytes: Buffer.alloc(size), filled: 0 };
 }

@@ -1,7 +1,9 @@
-/** Archives for tests as no honest tool writes them: any name, any link, any count, without a library in between. */
+/**
+ * Archives for tests that no normal tool writes: any name, any link, any count, without a library in between.
+ */
 export interface RawEntry {
   readonly name: string;
-  /** `0` file, `1` hard link, `2` symlink, `5` folder; a file unless told. */
+  /** `0` file, `1` hard link, `2` symlink, `5` folder; a file by default. */
   readonly type?: string;
   readonly link?: string;
   readonly body?: string | Uint8Array;
@@ -17,7 +19,7 @@ template.write('0000000\0', 116);
 template.write('00000000000\0', 136);
 template.write('ustar\u000000', 257, 'latin1');
 
-/** One block of a header. */
+/** Returns one header block. */
 export function rawBlock(name: string, type: string, size: number, link = ''): Buffer {
   const block = Buffer.from(template);
   block.write(name.slice(0, 100), 0, 'latin1');
@@ -46,14 +48,14 @@ export function paxRecord(key: string, value: string | Uint8Array): Buffer {
   return Buffer.concat([Buffer.from(String(length)), rest]);
 }
 
-/** An extended header of pax, or of another type that has a body (`g`, `L`, `K`). */
+/** Returns an extended header of pax, or of another type that has a body (`g`, `L`, `K`). */
 export function extendedHeader(body: Uint8Array, type = 'x'): Buffer {
   return Buffer.concat([rawBlock('header', type, body.length), padded(body)]);
 }
 
 export function rawEntry({ name, type = '0', link = '', body = '', pax = {} }: RawEntry): Buffer {
   const records = { ...pax };
-  // What the header has no room for.
+  // The values that do not fit into the header.
   if (name.length > 100) records['path'] = name;
   if (link.length > 100) records['linkpath'] = link;
   const headers = Object.entries(records).map(([key, value]) => paxRecord(key, value));

@@ -7,9 +7,9 @@ import { rawTar } from './tar.fixture.ts';
 import type { RawEntry } from './tar.fixture.ts';
 import { range, unpackHere } from './unpack.fixture.ts';
 
-/** What archives can multiply costs no more than twice as much for twice as much of it. */
+/** Twice as much of anything that archives can multiply costs at most twice as much. */
 
-// In memory: what a journal and a busy disk add is not the cost of the code.
+// In memory: the cost of a journal and a busy disk is not the cost of the code.
 const folder = mkdtempSync('/dev/shm/portcullis-unpack-cost-');
 after(() => {
   rmSync(folder, { recursive: true });
@@ -28,7 +28,7 @@ function layerOf(entries: readonly RawEntry[]): Layer {
   return { blob, diffId: sha256(tar) };
 }
 
-/** The root of what the layer unpacks to. */
+/** Returns the root of the unpacked layer. */
 async function unpack({ blob, diffId }: Layer, lowers: readonly string[] = []): Promise<string> {
   const staging = `${folder}/${count++}`;
   await unpackHere({ blob, staging, diffId, lowest: lowers.length === 0, limits: defaultLimits }, lowers);

@@ -36,7 +36,7 @@ let folder: string;
 let count = 0;
 beforeEach(() => {
   folder = mkdtempSync('/var/tmp/portcullis-unpack-');
-  // What an archive that breaks out would find.
+  // The files that an escaping archive would reach.
   mkdirSync(`${folder}/outside`);
   writeFileSync(`${folder}/outside/kept`, 'kept');
 });
@@ -82,7 +82,7 @@ async function unpack(
 const unpackEntries = async (entries: readonly Entry[], lowers?: readonly string[]): Promise<Unpacked> =>
   unpack(await tarOf(entries), lowers === undefined ? {} : { lowers });
 
-/** A header block as no honest tool writes it. */
+/** Returns a header block that no normal tool writes. */
 function rawHeader(fields: {
   readonly name: string;
   readonly type: string;
@@ -140,7 +140,7 @@ for (const [format, what] of Object.entries(kinds)) {
         .split('\n')
         .sort()
         .join('\n');
-    // Sizes of folders are the file system's business.
+    // The sizes of folders depend on the file system.
     const files = (text: string): string => text.replace(/ d (\S+ \S+ \S+) \S+/g, ' d $1');
     assert.equal(files(listing(fs)), files(listing(source)));
     assert.equal(execFileSync('diff', ['-r', '--no-dereference', '-x', 'fifo', source, fs], { encoding: 'utf8' }), '');

@@ -18,17 +18,20 @@ export interface UnpackRequest {
   readonly blob: string;
   /** A path that does not exist yet: the layer's folder, with `fs` and `files.ndjson` below. */
   readonly staging: string;
-  /** `sha256:…` of the uncompressed archive, as the image's configuration says. */
+  /** `sha256:…` of the uncompressed archive, as in the image's configuration. */
   readonly diffId: string;
-  /** True when no layer lies below. */
+  /** True for the lowest layer. */
   readonly lowest: boolean;
   readonly limits: ImageLimits;
 }
 
 export interface UnpackedLayer {
-  /** True when the archive leaves to the layers below what it means: then it must be stored by chain id. */
+  /**
+   * True when the content of the archive depends on the layers below: the layer must then be stored by chain
+   * id.
+   */
   readonly dependent: boolean;
-  /** sha256, hex, of `files.ndjson`. */
+  /** sha256 of `files.ndjson`, in hex. */
   readonly manifestSha256: string;
   readonly bytes: number;
   readonly inodes: number;
@@ -36,7 +39,8 @@ export interface UnpackedLayer {
 
 /**
  * Unpacks one layer into a fresh folder, checks its diff id and records every file.
- * @param askLowers roots of the layers below, top-most first; asked only by a layer that depends on them, with its count of entries
+ * @param askLowers returns the roots of the layers below, top-most first; called only for a layer that
+ * depends on them, with its number of entries
  * @param clock counts the time of the work, and ends it
  * @param signal ends the work while it waits for bytes
  */

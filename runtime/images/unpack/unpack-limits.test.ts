@@ -14,7 +14,7 @@ import { codeIs, layerFolderOfEachTest, range, unpackHere } from './unpack.fixtu
 
 const layers = layerFolderOfEachTest('unpack-limits');
 
-/** The root of what it unpacks to. */
+/** Returns the root of the unpacked archive. */
 async function unpack(tar: Buffer, limits: Partial<ImageLimits> = {}, lowers: readonly string[] = []): Promise<string> {
   const request = layers.requestOf(tar, { lowest: lowers.length === 0, limits });
   await unpackHere(request, lowers);
@@ -24,7 +24,10 @@ async function unpack(tar: Buffer, limits: Partial<ImageLimits> = {}, lowers: re
 const tooLarge = 'IMAGES_LAYER_TOO_LARGE';
 const xattr = 'SCHILY.xattr.';
 
-/** The first bytes of an archive: the header that announces `body`, and as much of it as shows what is coming. */
+/**
+ * Returns the first bytes of an archive: the header that announces `body`, and enough of the body to show
+ * what follows.
+ */
 function begun(body: Buffer, shown: number): Buffer {
   return Buffer.concat([rawBlock('header', 'x', body.length), body.subarray(0, shown)]);
 }
@@ -200,7 +203,7 @@ test('files copied from the layers below count as the layer’s content', async 
   assert.equal(statSync(`${fs}/copy4`).size, 100_000);
 });
 
-/** Compressed as it is made: the archives are larger than what may be kept. */
+/** Compressed while it is written: the archives are larger than the memory that may be used. */
 async function largeLayer({ header, type, count: entries }: Hoard): Promise<string> {
   const blob = `${layers.newPath()}.zst`;
   const parts = function* (): Generator<Buffer> {
@@ -211,7 +214,10 @@ async function largeLayer({ header, type, count: entries }: Hoard): Promise<stri
   return blob;
 }
 
-/** The peak of resident memory, in MiB, of a process that unpacks the blob; its error's code. */
+/**
+ * Unpacks the blob in another process. Returns its peak of resident memory, in MiB, and the code of its
+ * error.
+ */
 async function unpackApart(blob: string): Promise<{ readonly code: string; readonly peak: number }> {
   const modules = new URL('.', import.meta.url).href;
   const script = `

@@ -38,11 +38,11 @@ const requestOf = (entries: readonly RawEntry[], lowest = false): UnpackRequest 
 const small: readonly RawEntry[] = [{ name: 'file', body: 'content' }];
 const folders = 10_000;
 const layersBelow = 24;
-/** Some seconds of look-ups in the layers below, in one go. */
+/** Some seconds of look-ups in the layers below, without a pause. */
 const slow: readonly RawEntry[] = range(folders, (index) => ({ name: `d${index}/f` }));
 const slowBelow: readonly RawEntry[] = range(folders, (index) => ({ name: `d${index}`, type: '5' }));
 
-/** Roots of many layers below, all the same. */
+/** Returns the roots of many layers below, all the same. */
 async function manyLowers(pool: UnpackPool): Promise<readonly string[]> {
   const below = requestOf(slowBelow, true);
   await pool.unpack(below, noLowers);
@@ -71,7 +71,7 @@ test('a cancelled layer leaves its Worker in the middle of its look-ups', async 
     let began = 0;
     const asked = (): Promise<readonly string[]> => {
       began = performance.now();
-      // The message with the layers' roots goes first.
+      // The message with the layers' roots is sent first.
       if (abort !== undefined) setTimeout(() => abort.abort(new Error('the caller has gone')), 20);
       return Promise.resolve(lowers);
     };
@@ -118,7 +118,7 @@ test('a layer that overruns loses its Worker; layers beside it begin again, and 
       signal,
     );
   };
-  // The layer below is made by another pool, which lets it take its time.
+  // Another pool, which gives it enough time, unpacks the layer below.
   const patient = createUnpackPool({ size: 1 });
   const lowers = await manyLowers(patient);
   await patient.close();
@@ -141,7 +141,7 @@ test('a layer that overruns loses its Worker; layers beside it begin again, and 
     above,
     range(layersBelow, () => lower),
   );
-  // Refused while the other is asked: it is not this one's fault.
+  // Refused while the other job is asked: the delay is not the fault of this one.
   const whole = unpack(small, first);
   await assert.rejects(overruns, codeIs('IMAGES_UNPACK_OVERDUE'));
   beside.resolve([lowers[0] ?? '']);
@@ -159,7 +159,7 @@ test('a Worker that hangs in a call of the kernel is replaced', async () => {
   const pool = poolOf({ size: 1, allowance: () => 200, exitMs: 500 });
   const hangs = requestOf(small, true);
   rmSync(hangs.blob);
-  // Nobody writes to it: opening it never returns.
+  // No process writes to it: opening it never returns.
   execFileSync('mkfifo', [hangs.blob]);
   await assert.rejects(pool.unpack(hangs, noLowers), codeIs('IMAGES_UNPACK_OVERDUE'));
   const next = requestOf(small, true);

@@ -12,10 +12,11 @@ import { cancelledError, overdueError, readWork, stopJob, unpackAllowance } from
 
 /** Unpack Workers: started when there is work, stopped when there has been none for a while. */
 export interface UnpackPool {
-  /** Starts a Worker now, so that it is there when the first layer is. */
+  /** Starts a Worker now, so that it is ready when the first layer arrives. */
   warm(): void;
   /**
-   * @param lowers roots of the layers below, top-most first, once they are unpacked; called only for a layer that needs them
+   * @param lowers returns the roots of the layers below, top-most first, once they are unpacked; called only
+   * for a layer that needs them
    * @param options.group layers of one pull: pulls take turns
    */
   unpack(
@@ -23,12 +24,15 @@ export interface UnpackPool {
     lowers: () => Promise<readonly string[]>,
     options?: { readonly signal?: AbortSignal; readonly group?: object },
   ): Promise<UnpackedLayer>;
-  /** Fails with the registry client's errors. */
+  /** Fails with the errors of the registry client. */
   fetch(fetch: BlobFetch, signal: AbortSignal): Promise<void>;
-  /** Everything that was written to the file system of the descriptor is on its disk, or it fails. */
+  /**
+   * Resolves when everything that was written to the file system of the descriptor is on its disk; fails
+   * otherwise.
+   */
   sync(fd: number, root: string): Promise<void>;
   publish(publication: Publication): Promise<void>;
-  /** Names of files that differ from the layer's manifest; empty when the layer is whole. */
+  /** Returns the names of files that differ from the layer's manifest; empty when the layer is whole. */
   verify(layer: string, manifestSha256: string): Promise<readonly string[]>;
   busy(): boolean;
   close(): Promise<void>;
@@ -38,21 +42,24 @@ export interface UnpackPoolOptions {
   readonly size?: number;
   /** Milliseconds that a layer may occupy a Worker, after which the Worker is ended. */
   readonly allowance?: (progress: LayerProgress) => number;
-  /** Milliseconds until the jobs of an ended Worker are given up, when its thread hangs in a call of the kernel. */
+  /** Milliseconds until the jobs of an ended Worker are given up, when its thread hangs in a system call. */
   readonly exitMs?: number;
-  /** Entries of layers that wait in memory for those below. Beyond it they are dropped, and unpacked again when those are there. */
+  /**
+   * Maximum number of entries of layers that wait in memory for the layers below. Beyond it they are dropped,
+   * and unpacked again when those layers are present.
+   */
   readonly maxWaitingEntries?: number;
 }
 
 const idleMs = 10_000;
 const jobsPerWorker = 2;
-/** How often working Workers are looked at. */
+/** How often to check working Workers. */
 const watchMs = 500;
-/** The Worker itself keeps the allowance; it is ended when it has not noticed for so long. */
+/** The Worker itself enforces the allowance; it is ended when it fails to do so for this time. */
 const overdueGraceMs = 10_000;
 /** A cancelled job stops within milliseconds, unless its Worker is stuck. */
 const cancelGraceMs = 3_000;
-/** A job that was lost with another's Worker so often is not tried again. */
+/** A job that was lost this often with the Worker of another job is not tried again. */
 const mostTries = 4;
 
 interface Member {
@@ -65,7 +72,7 @@ export function createUnpackPool(options: UnpackPoolOptions = {}): UnpackPool {
   const size = options.size ?? Math.min(4, availableParallelism());
   const allowance = options.allowance ?? ((progress) => unpackAllowance(progress) + overdueGraceMs);
   const members = new Set<Member>();
-  /** Ended, but not gone yet. */
+  /** Workers that were ended and still exist. */
   const ending = new Map<Member, NodeJS.Timeout>();
   const queue: Pending[] = [];
   let nextJob = 1;
@@ -98,7 +105,7 @@ export function createUnpackPool(options: UnpackPoolOptions = {}): UnpackPool {
     schedule();
   }
 
-  /** Ends a Worker that `culprit` does not let go. Its other jobs begin again elsewhere. */
+  /** Ends a Worker that `culprit` blocks. Its other jobs start again on another Worker. */
   function endMember(member: Member, culprit: Pending, reason: Error): void {
     members.delete(member);
     culprit.verdict = reason;
@@ -112,10 +119,13 @@ export function createUnpackPool(options: UnpackPoolOptions = {}): UnpackPool {
     schedule();
   }
 
-  /** @param isGone false: the thread still hangs in a call, and whatever its jobs would write again it may be writing */
+  /**
+   * @param isGone false: the thread still hangs in a system call, and may still write the files that a new
+   * try of its jobs would write
+   */
   function settleEnded(member: Member, isGone: boolean): void {
     clearTimeout(ending.get(member));
-    // One that hangs still counts as ending: not every pull may leave another such thread.
+    // A thread that hangs still counts as ending: repeated pulls must not leave more and more such threads.
     if (isGone) ending.delete(member);
     for (const job of member.jobs.values()) {
       const reason: unknown = job.verdict ?? (job.signal?.aborted === true ? job.signal.reason : undefined);
@@ -183,7 +193,7 @@ export function createUnpackPool(options: UnpackPoolOptions = {}): UnpackPool {
     return sum;
   }
 
-  /** The job holds nothing any more; it begins again when the layers below are there. */
+  /** The job holds no resources any more; it starts again when the layers below are present. */
   function awaitLowers(job: Pending): void {
     job.lowers().then(
       () => {
@@ -223,11 +233,12 @@ export function createUnpackPool(options: UnpackPoolOptions = {}): UnpackPool {
     watching = isIdle ? undefined : (watching ?? setInterval(watch, watchMs).unref());
   }
 
-  /** The least busy Worker, or a new one while there may be more. */
+  /** Returns the least busy Worker, or a new one while the limit allows it. */
   function freeMember(): Member | undefined {
     let best: Member | undefined;
     for (const member of members) if (best === undefined || load(member) < load(best)) best = member;
-    // An ended Worker is replaced at once; threads that hang and do not end are replaced only so often.
+    // An ended Worker is replaced at once; the number of replacements for threads that hang and do not end is
+    // limited.
     const mayStart = members.size + Math.max(0, ending.size - size) < size;
     if ((best === undefined || load(best) > 0) && mayStart) return startMember();
     return best !== undefined && load(best) < jobsPerWorker ? best : undefined;
@@ -267,7 +278,7 @@ export function createUnpackPool(options: UnpackPoolOptions = {}): UnpackPool {
     const onAbort = (): void => {
       if (signal === undefined) return;
       cancel(job.id, signal);
-      // Set aside until the layers below are there: nobody else knows of it.
+      // The job is set aside until the layers below are present: no Worker has it.
       if (job.isAside) job.settle.reject(signal.reason);
     };
     signal?.addEventListener('abort', onAbort);

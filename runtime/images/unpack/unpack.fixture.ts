@@ -9,15 +9,15 @@ import { unpackLayer } from './unpack-layer.ts';
 import type { UnpackRequest, UnpackedLayer } from './unpack-layer.ts';
 import { createJobCell, createWorkClock } from './work-clock.ts';
 
-/** A folder in memory for the layers of one test, which goes when the test ends. */
+/** A folder in memory for the layers of one test, removed when the test ends. */
 export interface LayerFolder {
-  /** A path in it that no other call of the test has had. */
+  /** Returns a path in it that no other call of the test has received. */
   newPath(): string;
-  /** Writes the archive, and asks for it to be unpacked beside itself. */
+  /** Writes the archive, and returns a request to unpack it beside itself. */
   requestOf(tar: Buffer, options?: { readonly lowest?: boolean; readonly limits?: Partial<ImageLimits> }): UnpackRequest;
 }
 
-/** For each test of the file that calls this. */
+/** Creates such a folder for each test of the file that calls this. */
 export function layerFolderOfEachTest(name: string): LayerFolder {
   let [folder, count] = ['', 0];
   const newPath = (): string => `${folder}/${count++}`;
@@ -43,7 +43,7 @@ export function unpackHere(request: UnpackRequest, lowers: readonly string[] = [
   return unpackLayer(request, () => Promise.resolve(lowers), clock, new AbortController().signal);
 }
 
-/** For `assert.rejects`: an error of ours with this code. */
+/** For `assert.rejects`: matches a PortcullisError with this code. */
 export function codeIs(code: string): (thrown: unknown) => boolean {
   return (thrown) => {
     assert.ok(isPortcullisError(thrown), String(thrown));

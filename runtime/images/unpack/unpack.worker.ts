@@ -11,7 +11,9 @@ import type { BlobFetch, Publication, UnpackAnswer, UnpackCommand, UnpackStart }
 import { unpackLayer } from './unpack-layer.ts';
 import { cancelledError, createWorkClock } from './work-clock.ts';
 
-/** Unpacks and checks layers off the main thread. Several jobs may be under way; they take turns at each chunk. */
+/**
+ * Unpacks and checks layers off the main thread. Several jobs may run at once; they take turns at each chunk.
+ */
 const port = parentPort;
 if (port === null) throw new Error('unpack.worker runs as a Worker');
 
@@ -46,7 +48,7 @@ port.on('message', (command: UnpackCommand) => {
 
 async function run(command: UnpackStart): Promise<void> {
   const job: Job = { abort: new AbortController(), lowers: Promise.withResolvers() };
-  // Rejected by a cancellation that nobody may be waiting for.
+  // Rejected by a cancellation for which no job may be waiting.
   job.lowers.promise.catch(() => undefined);
   jobs.set(command.job, job);
   try {
@@ -60,7 +62,8 @@ async function run(command: UnpackStart): Promise<void> {
       return;
     }
     if (command.kind === 'sync') {
-      // One for everything of an image: an fsync a file costs fifty times as much. The descriptor is the process's.
+      // One call for everything of an image: one fsync per file costs fifty times as much. The descriptor
+      // belongs to the process.
       syncfsOf(command.fd);
       answer({ kind: 'synced', job: command.job });
       return;
@@ -109,7 +112,7 @@ function subjectOf(command: UnpackStart): string {
 
 let client: { readonly key: string; readonly registry: RegistryClient } | undefined;
 
-/** Loaded with the first large blob; connections and tokens are kept for the next. */
+/** Loaded with the first large blob; connections and tokens are kept for the next one. */
 async function fetchBlob(fetch: BlobFetch, signal: AbortSignal): Promise<void> {
   const key = JSON.stringify([[...(fetch.registry.mirrors ?? [])], fetch.registry.insecureHosts, fetch.registry.certificateFolders]);
   if (client?.key !== key) {
@@ -127,7 +130,7 @@ function publish({ moves, folders }: Publication): void {
     if (kind === 'rename') {
       renameOnce(from, to);
     } else {
-      // What may stand there is of no record.
+      // A file that may be there belongs to no record.
       rmSync(to, { force: true });
       linkSync(from, to);
     }
@@ -135,7 +138,10 @@ function publish({ moves, folders }: Publication): void {
   for (const folder of folders) fsyncDir(folder);
 }
 
-/** A publication is asked again when its Worker was ended: what was moved already is in its place. */
+/**
+ * A publication is requested again when its Worker was ended: files that were moved already are in their
+ * place.
+ */
 function renameOnce(from: string, to: string): void {
   try {
     renameSync(from, to);

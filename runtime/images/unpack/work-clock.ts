@@ -2,19 +2,22 @@ import { imageError } from '../failures.ts';
 import type { LayerProgress } from './layer-budget.ts';
 
 /**
- * The memory that an unpack job shares with whoever asked for it. A Worker reads no message while it works, so that a cancellation
- * comes by shared memory, and the owner sees by it how long the job has worked: it ends a Worker that does not stop by itself.
+ * The memory that an unpack job shares with its owner. A Worker reads no messages while it works, so a
+ * cancellation arrives through shared memory, and the owner reads there how long the job has worked: it ends
+ * a Worker that does not stop by itself.
  */
 export type JobCell = SharedArrayBuffer;
 
 const word = { stop: 0, workedMs: 1, since: 2, entries: 3, kibibytes: 4 } as const;
 const words = 5;
 
-/** How long a job has worked, as its owner sees it. */
+/** How long a job has worked, from the view of its owner. */
 export interface WorkState {
-  /** Whether it occupies its Worker at this moment. */
+  /** Whether the job occupies its Worker at this moment. */
   readonly isWorking: boolean;
-  /** Milliseconds that it has occupied its Worker, with the present turn; waiting is not counted. */
+  /**
+   * Milliseconds that the job has occupied its Worker, including the present turn; waiting is not counted.
+   */
   readonly workedMs: number;
   readonly progress: LayerProgress;
 }
@@ -23,7 +26,7 @@ export function createJobCell(): JobCell {
   return new SharedArrayBuffer(words * Int32Array.BYTES_PER_ELEMENT);
 }
 
-/** Asks the job to stop: it does at its next `goOn`. */
+/** Asks the job to stop: it stops at its next `goOn`. */
 export function stopJob(cell: JobCell): void {
   Atomics.store(new Int32Array(cell), word.stop, 1);
 }
@@ -44,8 +47,8 @@ const entryMs = 2;
 const bytesPerMs = 4096;
 
 /**
- * Milliseconds that a layer may occupy a Worker: two minutes, 2 ms an entry and a second for each 4 MiB of content, as far as it was read.
- * A disk of 4 MiB/s and 500 files a second keeps it.
+ * Returns the milliseconds that a layer may occupy a Worker: two minutes, 2 ms per entry and one second for
+ * each 4 MiB of content that was read. A disk with 4 MiB/s and 500 files per second is fast enough.
  */
 export function unpackAllowance({ entries, bytes }: LayerProgress): number {
   return baseMs + entries * entryMs + bytes / bytesPerMs;
@@ -53,7 +56,7 @@ export function unpackAllowance({ entries, bytes }: LayerProgress): number {
 
 const asksPerReading = 64;
 
-/** The job's side. */
+/** The clock on the side of the job. */
 export interface WorkClock {
   /** Runs `body` as one turn of the job: its time counts. */
   turn<T>(body: () => T): T;
@@ -61,7 +64,7 @@ export interface WorkClock {
   goOn(progress: LayerProgress): void;
 }
 
-/** @param on what the job works on, for messages */
+/** @param on the object of the job, for messages */
 export function createWorkClock(cell: JobCell, on: string, allowance = unpackAllowance): WorkClock {
   const shared = new Int32Array(cell);
   let worked = 0;
@@ -81,7 +84,7 @@ export function createWorkClock(cell: JobCell, on: string, allowance = unpackAll
     },
     goOn(progress) {
       if (Atomics.load(shared, word.stop) !== 0) throw cancelledError(on);
-      // Reading the clock costs more than the rest: often enough is enough.
+      // Reading the clock costs more than the rest, so it is not read at each call.
       if (asked++ % asksPerReading !== 0) return;
       Atomics.store(shared, word.entries, progress.entries);
       Atomics.store(shared, word.kibibytes, progress.bytes / 1024);
@@ -113,7 +116,10 @@ export function overdueError(on: string, workedMs: number): Error {
   });
 }
 
-/** Milliseconds of the clock that all threads of the process share, modulo 2^32; never 0, which means "not working". */
+/**
+ * Returns the milliseconds of the clock that all threads of the process share, modulo 2^32; never 0, which
+ * means "not working".
+ */
 function now(): number {
   return Number(BigInt.asIntN(32, process.hrtime.bigint() / 1_000_000n)) || 1;
 }
