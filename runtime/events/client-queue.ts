@@ -6,19 +6,26 @@ export interface QueueLimits {
   readonly bytes: number;
 }
 
-/** The events that wait for one client. Reading ends with a failure: the client's end, the daemon's, or a loss. */
+/**
+ * The events that wait for one client. Reading ends with an error: the client has ended, the daemon stops, or
+ * events were lost.
+ */
 export interface ClientQueue extends AsyncIterable<Uint8Array> {
-  /** Never waits. @returns how many events this one cost the client, itself included; 0: it is queued */
+  /**
+   * Adds an event; never waits. @returns how many events the client lost with this one, itself included; 0:
+   * it is queued
+   */
   push(event: Uint8Array): number;
-  /** Reading fails from now on; what waits is dropped. */
+  /** Makes reading fail from now on; waiting events are dropped. */
   end(reason: unknown): void;
   readonly length: number;
 }
 
 /**
- * A queue with bounds. A client that is too slow loses all that waits for it, at once: what it missed it can only learn by
- * listing, and that tells more than old events. Its next read fails with RUNTIME_EVENTS_LOST, which says how many it missed;
- * until then nothing is kept for it (docs/decisions/0012).
+ * Creates a bounded queue. A client that is too slow loses all waiting events at once: it can only learn the
+ * missed changes by listing, and a list says more than old events. Its next read fails with
+ * RUNTIME_EVENTS_LOST, which says how many events it missed; until then no events are queued for it
+ * (docs/decisions/0012).
  */
 export function createClientQueue(limits: QueueLimits, onEnd: () => void): ClientQueue {
   let waiting: Uint8Array[] = [];

@@ -96,7 +96,7 @@ test('a full queue, by count or by bytes, says at its next read how many events 
   await assert.rejects(queue[Symbol.asyncIterator]().next(), /missed 7 events/);
 });
 
-/** Records that tell of what the test says. */
+/** Records that report the changes that the test makes. */
 function fakeRecords<T extends Keyed>() {
   const kept = new Map<string, T>();
   const listeners = new Set<(change: RecordChange<T>) => void>();

@@ -11,47 +11,51 @@ import { createClientQueue } from './client-queue.ts';
 import type { ClientQueue, QueueLimits } from './client-queue.ts';
 import { containerEvents, sandboxEvents } from './transitions.ts';
 
-/** One event, with the pod as it was seen at that moment. */
+/** One event, with the state of the pod at that moment. */
 export interface LifecycleEvent {
-  /** A container's id, or a sandbox's. */
+  /** The id of a container or of a sandbox. */
   readonly id: string;
   readonly type: ContainerEventType | typeof policyEventType;
-  /** Of a policy event. */
+  /** Only in a policy event. */
   readonly policy?: PolicyChange;
-  /** Of a policy event about the node; no pod has such an id. */
+  /** Only in a policy event about the node; no pod has its id. */
   readonly enforcement?: EnforcementChange;
-  /** Nanoseconds since 1970, decimal; later events have later ones. */
+  /** Nanoseconds since 1970, decimal; later events have later times. */
   readonly at: string;
   readonly sandbox: SandboxRecord | undefined;
-  /** Of that sandbox, those that a list would show. */
+  /** The containers of that sandbox that a list would show. */
   readonly containers: readonly ContainerRecord[];
 }
 
 export interface EventHub {
   /**
-   * The encoded events from this call on, until `signal` is aborted. A client that reads too slowly gets RUNTIME_EVENTS_LOST.
-   * Policy events are no part of CRI: only who asks for them gets them.
+   * Returns the encoded events from this call on, until `signal` is aborted. A client that reads too slowly
+   * gets RUNTIME_EVENTS_LOST. Policy events are not part of the CRI: only a client that asks for them gets
+   * them.
    * @throws PortcullisError RUNTIME_TOO_MANY_WATCHERS
    */
   subscribe(signal: AbortSignal, policyEvents?: boolean): AsyncIterable<Uint8Array>;
-  /** Tells clients that have asked for policy events that a container is out of policy, or in policy again. */
+  /**
+   * Informs the clients that asked for policy events that a container is out of policy, or in policy again.
+   */
   tellPolicy(container: ContainerRecord, change: PolicyChange): void;
-  /** Tells the same clients whether the node proves that its policy is enforced. */
+  /** Informs the same clients whether the enforcement check of the node passes. */
   tellEnforcement(change: EnforcementChange): void;
   /** For metrics. */
   counts(): { readonly clients: number; readonly waiting: number; readonly sent: number; readonly lost: number };
-  /** Ends every stream, so that clients look for the daemon that comes next. */
+  /** Ends every stream, so that clients connect to the next daemon. */
   close(): void;
 }
 
-/** Room for the stopping of some hundred pods at once; a kubelet reads as fast as they come. */
+/** Enough for some hundred pods that stop at once; a kubelet reads events as fast as they arrive. */
 const defaultLimits: QueueLimits = { events: 4096, bytes: 8 * 1024 * 1024 };
 const mostClients = 64;
 
 /**
- * Tells every durable change of a pod or container to every client. An event is encoded once, and not at all without clients;
- * each client has a bounded queue of its own, so that none waits for another. Nothing is told again: a client that comes later,
- * also after a restart of the daemon, lists first (as with containerd and CRI-O).
+ * Sends every durable change of a pod or container to every client. An event is encoded once, and not at all
+ * without clients. Each client has its own bounded queue, so that no client waits for another. Events are not
+ * repeated: a client that connects later, also after a restart of the daemon, lists first (as with containerd
+ * and CRI-O).
  */
 export function createEventHub(parts: {
   readonly sandboxes: Pick<WatchedRecords<SandboxRecord>, 'get' | 'onChange'>;
@@ -88,7 +92,8 @@ export function createEventHub(parts: {
       try {
         event = encode({ id, ...what, at: now(), sandbox, containers: shown });
       } catch (cause) {
-        // A change is durable and must not fail by its telling; clients are told that something is missing.
+        // The change is durable, and must not fail because its event cannot be sent; clients learn that an
+        // event is missing.
         log.error({ id, cause: reasonOf(cause) }, 'an event could not be encoded; every watcher has to list again');
         for (const client of receivers) client.end(unencodable(id));
         return;

@@ -6,8 +6,9 @@ import type { RecordChange } from '../state/records.ts';
 const { CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT, CONTAINER_STOPPED_EVENT, CONTAINER_DELETED_EVENT } = ContainerEventType;
 
 /**
- * What a change of a container's record means to a watcher, in order (cri-api ContainerEventType). Pure.
- * A container that nobody could list yet (`creating`) has no events; one that ran and ended between two records has both.
+ * Returns the events of a change of a container's record, in order (cri-api ContainerEventType). Pure. A
+ * container that no client could list yet (`creating`) has no events; a container that ran and ended between
+ * two records has both.
  */
 export function containerEvents({ before, after }: RecordChange<ContainerRecord>): readonly ContainerEventType[] {
   const wasVisible = before !== undefined && before.phase !== 'creating';
@@ -21,8 +22,9 @@ export function containerEvents({ before, after }: RecordChange<ContainerRecord>
 }
 
 /**
- * As {@link containerEvents} for a sandbox, whose id is the container id of its events: a kubelet's evented PLEG knows a pod's
- * end by the deletion of the "container" that is the sandbox. It has stopped once its resources are released.
+ * Does the same as {@link containerEvents} for a sandbox, whose id is the container id of its events: a
+ * kubelet's evented PLEG detects the end of a pod by the deletion of the "container" that is the sandbox. A
+ * sandbox has stopped when its resources are released.
  */
 export function sandboxEvents({ before, after }: RecordChange<SandboxRecord>): readonly ContainerEventType[] {
   const wasVisible = before !== undefined && before.phase !== 'creating';

@@ -2,23 +2,31 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FileText } from './file-text.ts';
 
-/** A text file in a folder, or in a folder of it. */
+/** A text file in a folder, or in one of its subfolders. */
 export interface FolderFile {
   /** Its path below the folder. */
   readonly name: string;
-  /** Changes with each change of the file: device, inode, size and times of what the name leads to. */
+  /**
+   * Changes with each change of the file: device, inode, size and times of the file to which the name leads.
+   */
   readonly version: string;
   /** In bytes. */
   readonly size: number;
 }
 
-/** The content of a file, a character a byte (latin1); or why there is none: see {@link FileText}, or the failure of the system. */
+/**
+ * The content of a file, one character per byte (latin1), or why there is none: see {@link FileText}, or the
+ * error of the system.
+ */
 export type FolderContent = FileText | { readonly failed: string };
 
-/** Names that a reader of networks, NetworkPolicies, services or CDI devices takes. */
+/** Names that the readers of networks, NetworkPolicies, services or CDI devices accept. */
 const isText = (name: string): boolean => /\.(?:conflist|conf|json|ya?ml)$/u.test(name) && !name.startsWith('.');
 
-/** The text files of a folder and of the folders in it. One that is gone meanwhile, or a link that leads nowhere, is passed over. */
+/**
+ * Returns the text files of a folder and of its subfolders. Skips a file that was removed meanwhile, and a
+ * dangling link.
+ */
 export async function folderFiles(folder: string): Promise<readonly FolderFile[]> {
   const files: FolderFile[] = [];
   const add = async (name: string): Promise<void> => {
@@ -35,7 +43,10 @@ export async function folderFiles(folder: string): Promise<readonly FolderFile[]
   return files;
 }
 
-/** The content of each of these files of a folder, in their order. One that cannot be read does not keep others from being read. */
+/**
+ * Returns the content of each of these files of a folder, in their order. An unreadable file does not prevent
+ * reading the others.
+ */
 export async function folderContents(
   folder: string,
   names: readonly string[],
@@ -53,7 +64,7 @@ export async function folderContents(
   return contents;
 }
 
-/** Undefined where there is nothing, and for a loop of links, which leads nowhere. */
+/** Undefined if nothing is there, and for a loop of links, which leads nowhere. */
 async function statIfThere(path: string): Promise<Awaited<ReturnType<typeof statBig>> | undefined> {
   return statBig(path).catch((thrown: unknown) => {
     const { code = '' } = thrown as NodeJS.ErrnoException;

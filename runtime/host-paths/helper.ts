@@ -15,12 +15,12 @@ export interface Question {
 
 export type Reply = { readonly value: unknown } | { readonly failure: SerialisedError } | { readonly why: string; readonly code?: string };
 
-/** A process that looks things up, one question at a time. */
+/** A process that performs look-ups, one question at a time. */
 export interface Helper {
-  /** Resolves when it can be asked. @throws when it ended before */
+  /** Resolves when the process accepts questions. @throws when it ended before that */
   readonly ready: Promise<void>;
   readonly exited: Promise<unknown>;
-  /** @throws what the look-up throws; Error when the process ends before it answers */
+  /** @throws the error of the look-up; Error when the process ends before it answers */
   ask(question: Question): Promise<unknown>;
   kill(): void;
 }
@@ -47,7 +47,7 @@ export async function startHelper(startProgram: StartProgram): Promise<Helper> {
   let isGone = false;
   const opened = Promise.withResolvers<void>();
   let waiting = Promise.withResolvers<unknown>();
-  // Who does not wait need not hear of it.
+  // A caller that does not wait needs no rejection.
   for (const { promise } of [opened, waiting]) promise.catch(() => undefined);
   const socket = new Socket({ fd: answers.read, readable: true, writable: false });
   socket.unref();
@@ -80,7 +80,7 @@ export async function startHelper(startProgram: StartProgram): Promise<Helper> {
     ask: (question) => {
       waiting = Promise.withResolvers();
       try {
-        // Its descriptor may be another's by now.
+        // Its descriptor number may belong to another file by now.
         if (isGone) throw new Error('the process that looks things up has ended');
         writeFd(questions.write, Buffer.from(`${JSON.stringify(question)}\n`));
       } catch (cause) {

@@ -8,22 +8,29 @@ import { localFileSystems } from '../oci/local-mounts.ts';
 
 /** How long a file system may take to answer. */
 const answerMs = 5_000;
-/** How long a question may wait for a process that asks it. */
+/** How long a question may wait for a free process. */
 const turnMs = 15_000;
 /** How long such a process may take to load. */
 const openMs = 60_000;
-/** Processes at one time, those included that the kernel does not let end. */
+/** Maximum number of processes at one time, including those that the kernel does not let end. */
 const most = 4;
-/** How many of them ask file systems that did not answer last time: the others are for those that do. */
+/**
+ * How many of them may ask file systems that did not answer last time: the others are for file systems that
+ * do.
+ */
 const mostSuspect = 2;
-/** An unused process is ended after this time: each has some 40 MB. */
+/** An unused process is ended after this time: each takes some 40 MB. */
 const idleMs = 30_000;
 
-/** Processes that look things up, started as they are needed. A look-up that takes too long ends its process; only its own request fails. */
+/**
+ * Processes that perform look-ups, started on demand. A look-up that takes too long ends its process; only
+ * its own request fails.
+ */
 export interface Helpers {
   /**
-   * @param place the path that is reported when there is no answer; what is asked one after the other, where it is not the file system of that path
-   * @throws what the look-up throws; PortcullisError RUNTIME_PATH_NO_ANSWER, RUNTIME_PATH_UNKNOWN
+   * @param place the path that is reported when there is no answer; with `subject`, questions with the same
+   * subject are asked one after the other, else those about the file system of the path
+   * @throws the error of the look-up; PortcullisError RUNTIME_PATH_NO_ANSWER, RUNTIME_PATH_UNKNOWN
    */
   ask<Name extends keyof LookUps>(
     place: string | { readonly path: string; readonly subject: string },
@@ -35,7 +42,10 @@ export interface Helpers {
 
 interface Asked {
   readonly path: string;
-  /** Asked one after the other: one file system that does not answer holds one process. */
+  /**
+   * Questions about one subject are asked one after the other, so that a file system that does not answer
+   * occupies one process.
+   */
   readonly subject: string;
   readonly call: keyof LookUps;
   readonly values: readonly unknown[];
@@ -43,9 +53,9 @@ interface Asked {
   turn?: NodeJS.Timeout;
 }
 
-/** Whoever makes them closes them. */
+/** The caller closes the result. */
 export function createHelpers(startProgram: StartProgram): Helpers {
-  /** All that have not ended. */
+  /** All processes that have not ended. */
   const helpers = new Set<Helper>();
   const idle = new Map<Helper, NodeJS.Timeout>();
   const waiting = new Set<Asked>();
@@ -134,7 +144,7 @@ export function createHelpers(startProgram: StartProgram): Helpers {
     }
   };
 
-  // What is local is asked path by path: one that leads elsewhere by a link holds up no other.
+  // Each local path is a subject of its own: a path that leads elsewhere through a link delays no other.
   const subjectOf = async (path: string): Promise<string> => {
     const { target, fstype } = await mounts.mountOf(path);
     return localFileSystems.has(fstype) ? path : `mount ${target}`;
@@ -155,7 +165,7 @@ export function createHelpers(startProgram: StartProgram): Helpers {
       for (const asked of [...waiting]) fail(asked, 'the daemon stops');
       for (const asked of busy.values()) fail(asked, 'the daemon stops');
       for (const helper of helpers) helper.kill();
-      // One that the kernel does not let end goes when its file system answers.
+      // A process that the kernel does not let end is gone when its file system answers.
       await within(Promise.all([...helpers].map(({ exited }) => exited)), 1_000);
     },
   };
@@ -163,7 +173,7 @@ export function createHelpers(startProgram: StartProgram): Helpers {
 
 const late = Symbol('late');
 
-/** The answer, or `late`. */
+/** Returns the answer, or `late`. */
 async function within<T>(answer: Promise<T>, ms: number): Promise<T | typeof late> {
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<typeof late>((resolve) => (timer = setTimeout(resolve, ms, late)));

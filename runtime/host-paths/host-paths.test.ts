@@ -37,7 +37,7 @@ after(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** Processes of ours that look things up. */
+/** Returns the pids of our look-up processes. */
 function helpers(): number[] {
   return readdirSync('/proc')
     .map(Number)
@@ -59,7 +59,8 @@ const codeOf = (asked: Promise<unknown>): Promise<string> =>
 
 describe('host paths', () => {
   it('what the kernel holds in memory is the same as what a look-up finds, and needs no process', async () => {
-    // Before, the kernel does not know what is not there, and writes down when a link was first followed.
+    // Before these look-ups, the kernel does not know which files are missing, and updates the access time of
+    // a link when it is first followed.
     for (const name of ['none', 'link/file']) existsSync(join(folder, name));
     for (const path of ['/dev/null', '/etc', join(folder, 'link/file'), join(folder, 'link'), '/']) {
       assert.deepEqual(await paths.facts(path), await hostPathsHere.facts(path));
@@ -73,7 +74,7 @@ describe('host paths', () => {
   });
 
   it('a path is followed as the file system has it also where the caches do not say', async () => {
-    // Files of /proc and /sys are checked by their file system at each look-up.
+    // The file systems of /proc and /sys revalidate their files at each look-up.
     assert.equal((await paths.facts('/proc/self/root')).path, '/');
     assert.equal((await paths.facts('/sys/kernel/../kernel')).path, '/sys/kernel');
     assert.equal(helpers().length, 1);
@@ -110,7 +111,7 @@ describe('host paths', () => {
       try {
         symlinkSync(`${server.folder}/volume`, join(folder, 'away'));
         const asked = [own.makeFolder(join(folder, 'away/pod'), 0o755), own.makeFile(join(folder, 'away/0.log'), 0o640)].map(codeOf);
-        // Longer than all four threads of libuv's pool would be held otherwise.
+        // Longer than all four threads of libuv's pool would otherwise be blocked.
         for (let time = 0; time < 20; time++) await readFile('/etc/hostname');
         assert.deepEqual(await Promise.all(asked), ['RUNTIME_PATH_NO_ANSWER', 'RUNTIME_PATH_NO_ANSWER']);
       } finally {
@@ -137,12 +138,12 @@ describe('host paths', () => {
           assert.deepEqual([outcome.code, outcome.kind], ['RUNTIME_PATH_NO_ANSWER', 'deadline']);
           assert.ok(outcome.message.includes(`${servers[Math.floor(index / 10)]?.folder ?? '-'}/volume/${index % 10}`), outcome.message);
         }
-        // They did not answer once: from now on two processes are left to everybody else.
+        // They did not answer once: from now on two processes are reserved for other file systems.
         const again = servers.map((server) => codeOf(paths.facts(`${server.folder}/again`)));
         const wells = await Promise.all(Array.from({ length: 20 }, (_, index) => paths.names(index % 2 === 0 ? '/proc/self' : folder)));
         assert.equal(wells.length, 20);
         assert.ok(helpers().length <= 4);
-        // libuv's pool is everybody's.
+        // The whole process shares libuv's pool.
         await Promise.all(Array.from({ length: 8 }, () => readFile('/etc/hostname')));
         assert.deepEqual(await Promise.all(again), Array(3).fill('RUNTIME_PATH_NO_ANSWER'));
       } finally {
@@ -155,7 +156,7 @@ describe('host paths', () => {
     'a process that is killed while it writes its answer fails one request, and the next one is answered',
     { timeout: 60_000 },
     async () => {
-      // More than a pipe holds.
+      // More than the capacity of a pipe.
       writeFileSync(join(folder, 'large'), Buffer.alloc(32 * 1024 * 1024, 'x'));
       let cutOff = 0;
       for (let attempt = 0; attempt < 50 && cutOff < 3; attempt += 1) {

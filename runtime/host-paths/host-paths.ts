@@ -15,42 +15,50 @@ import type { ContainerPlan } from '../oci/made-container.ts';
 import type { AskedPlace } from '../oci/place-check.ts';
 
 /**
- * Files and folders of the host that a pod names, or that may lead to a file system of somebody else. Whatever the kernel holds in memory is
- * answered at once; anything else is asked in a process of its own, within a time limit.
- * @throws each Error with the `code` of the system (ENOENT), or PortcullisError RUNTIME_PATH_NO_ANSWER (kind deadline)
+ * Files and folders of the host that a pod names, or that may be on a file system which the daemon does not
+ * control. If the kernel has the answer in memory, it comes at once; every other question is asked in a
+ * separate process, within a time limit.
+ * @throws each Error with the `code` of the system (ENOENT), or PortcullisError RUNTIME_PATH_NO_ANSWER (kind
+ * deadline)
  */
 export interface HostPaths {
-  /** Links followed. */
+  /** Follows links. */
   facts(path: string): Promise<PathFacts>;
-  /** Of the link itself where it is one. */
+  /** Does not follow a link: returns the facts of the link itself. */
   ownFacts(path: string): Promise<PathFacts>;
   linkTarget(path: string): Promise<string>;
   names(folder: string): Promise<readonly string[]>;
-  /** The text files of a folder of configuration, and of folders in it. */
+  /** Returns the text files of a configuration folder and of its subfolders. */
   folderFiles(folder: string): Promise<readonly FolderFile[]>;
-  /** The content of each, a character a byte, of at most `limit` bytes. */
+  /** Returns the content of each file, one character per byte, of at most `limit` bytes. */
   folderContents(folder: string, names: readonly string[], limit: number): Promise<readonly FolderContent[]>;
-  /** A plain file of at most `limit` bytes. */
+  /** Reads a regular file of at most `limit` bytes. */
   text(path: string, limit: number): Promise<FileText>;
-  /** With the folders above it. @returns the uppermost that had to be made */
+  /** Creates the folder and the folders above it. @returns the uppermost folder that was created */
   makeFolder(path: string, mode: number): Promise<string | undefined>;
-  /** An empty file, whatever the umask is. One that is there stays as it is. */
+  /** Creates an empty file, regardless of the umask. An existing file stays unchanged. */
   makeFile(path: string, mode: number): Promise<void>;
-  /** Of a plain file: never of what a link leads to. */
+  /** Sets the mode of a regular file; never follows a link. */
   setFileMode(path: string, mode: number): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   /** Absent: success. */
   removeFile(path: string): Promise<void>;
   /**
-   * So that a program which writes the file `by` and renames it to `path` needs no space and no file of the file system: both are there afterwards,
-   * `by` is a plain file that can be written, `path` is no folder.
+   * Prepares for a program that writes the file `by` and renames it to `path`, so that this needs no more
+   * space and no more files of the file system. Afterwards both exist, `by` is a writable regular file, and
+   * `path` is not a folder.
    */
   makeReplaceable(path: string, by: string, mode: number): Promise<void>;
-  /** Takes back a log that nothing was written to, and the folders from `uppermost` on that were made for it. */
+  /**
+   * Removes a log to which nothing was written, and the folders from `uppermost` on that were created for it.
+   */
   removeEmptyLog(log: string, uppermost: string | undefined): Promise<void>;
-  /** Which file stands at a path, in terms that no other has at the same time, and whether a process has it open. */
+  /**
+   * Returns an identifier of the file at a path, which no other file has at the same time, and whether a
+   * process has the file open.
+   */
   openedBy(path: string, pid: number): Promise<{ readonly file?: string; readonly isOpen: boolean }>;
-  /** What a command meets in a container. @throws PortcullisError as checkPlace of runtime/oci */
+  /** Checks the place of a command in a container. @throws PortcullisError as checkPlace of runtime/oci */
   checkPlace(asked: AskedPlace): Promise<void>;
   /** @throws PortcullisError as checkMadeContainer of runtime/oci */
   checkMadeContainer(container: string, init: number, plan: ContainerPlan): Promise<void>;
@@ -59,30 +67,33 @@ export interface HostPaths {
 }
 
 export interface OpenHostPaths extends HostPaths {
-  /** Ends every process; what is asked fails. */
+  /** Ends every process; pending questions fail. */
   close(): Promise<void>;
 }
 
 const S_IFMT = 0o170000;
-/** Types of inode(7). */
+/** File types of inode(7). */
 const types = { folder: 0o040000, character: 0o020000, block: 0o060000, link: 0o120000, file: 0o100000 } as const;
 
-/** Whether it is of a type. */
+/** Whether the file is of the type. */
 export function isOf(facts: Pick<PathFacts, 'mode'>, type: keyof typeof types): boolean {
   return (facts.mode & S_IFMT) === types[type];
 }
 
-/** Whether nobody answered, which says nothing of the path. */
+/** Whether the error means that the file system did not answer, which says nothing about the path. */
 export function hasNoAnswer(thrown: unknown): thrown is PortcullisError {
   return isPortcullisError(thrown) && thrown.code.startsWith('RUNTIME_PATH_');
 }
 
-/** As the system says it. */
+/** Returns the error in the form of the system. */
 function missing(path: string): Error {
   return Object.assign(new Error(`ENOENT: no such file or directory, ${JSON.stringify(path.slice(0, 512))}`), { code: 'ENOENT' });
 }
 
-/** @param own folders of the daemon: on their file systems, and on that of `/`, nothing is asked that the daemon does not depend on anyway */
+/**
+ * @param own folders of the daemon: questions about their file systems, and about that of `/`, need no
+ * separate process, because the daemon depends on these file systems anyway
+ */
 export async function openHostPaths(startProgram: StartProgram, own: readonly string[]): Promise<OpenHostPaths> {
   const helpers = createHelpers(startProgram);
   const ownDevices = new Set<string>();
@@ -94,7 +105,7 @@ export async function openHostPaths(startProgram: StartProgram, own: readonly st
   return { ...hostPathsBy(helpers.ask, ownDevices), close: helpers.close };
 }
 
-/** @param ask puts a question to whatever can be lost */
+/** @param ask asks a question in a process that may hang without harm */
 export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string> = new Set()): HostPaths {
   const cachedOr = async (path: string, followLink: boolean): Promise<PathFacts> => {
     const found = path.includes('\0') ? undefined : cachedFile(path, { followLink });
@@ -102,8 +113,9 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
     return found ?? ask(path, followLink ? 'facts' : 'ownFacts', path);
   };
   /**
-   * Whether a folder to be made lies in one that the caches hold and that is the daemon's own file system. What the caches do not know below such a
-   * folder is asked of that file system: a link is not followed.
+   * Whether the folder above a folder to be created is in the kernel's caches and on the daemon's own file
+   * systems. For the part of the path that the caches do not know, asks that file system, without following a
+   * link.
    */
   const isOwn = async (path: string): Promise<boolean> => {
     let unknown: string | undefined;
@@ -117,7 +129,7 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
           () => false,
           (thrown: unknown) => (thrown as NodeJS.ErrnoException).code === 'ENOENT',
         );
-        // What is there is known by now, unless it is a link to somewhere that is not.
+        // An existing path is in the caches by now, unless it is a link to a path that is not.
         return isMissing || (cachedFile(unknown, { followLink: true }) !== undefined && isOwn(path));
       }
       if (folder === dirname(folder)) return false;
@@ -149,7 +161,7 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
   };
 }
 
-/** Containers wait for their own volumes alone. */
+/** Containers wait only for their own volumes. */
 const inContainer = (container: string, path: string): { readonly path: string; readonly subject: string } => ({
   path,
   subject: `a volume of container ${container.slice(0, 13)}`,

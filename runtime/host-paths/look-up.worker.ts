@@ -5,8 +5,9 @@ import { lookUps } from './look-ups.ts';
 import type { Question, Reply } from './helper.ts';
 
 /*
- * A process of its own, not a thread: a thread that waits for a dead file server cannot be ended, and would hold the daemon's end and its
- * descriptors. Questions come as lines of JSON on descriptor 0, each answer is a line on descriptor 1.
+ * A separate process, not a thread: a thread that waits for a dead file server cannot be ended, and would
+ * block the exit of the daemon and its descriptors. Questions arrive as lines of JSON on descriptor 0; each
+ * answer is a line on descriptor 1.
  */
 
 const say = (reply: Reply | 'ready'): void => void process.stdout.write(`${JSON.stringify(reply)}\n`);
@@ -24,6 +25,6 @@ async function answer({ call, values }: Question): Promise<Reply> {
 
 const lines = createInterface({ input: process.stdin });
 lines.on('line', (line) => void answer(parseJson(line) as Question).then(say));
-// The daemon has ended. What hangs in the kernel ends with the process, and by nothing less.
+// The daemon has ended. Only SIGKILL ends the process even if a thread hangs in the kernel.
 lines.on('close', () => process.kill(process.pid, 'SIGKILL'));
 say('ready');

@@ -9,10 +9,10 @@ import type { AskedPlace } from '../oci/place-check.ts';
 import { readText } from './file-text.ts';
 import { folderContents, folderFiles } from './folder-files.ts';
 
-/** A descriptor, which is closed at once and not in a thread. */
+/** Returns a descriptor, which is closed at once and not in a thread. */
 const openFile = promisify(openByCallback);
 
-/** What stands at a path, links followed; of a link that is not followed its own. */
+/** The file at a path, with links followed; or the link itself where it is not followed. */
 export type PathFacts = CachedFile;
 
 function factsAt(path: string, stat: BigIntStats): PathFacts {
@@ -29,7 +29,7 @@ function factsAt(path: string, stat: BigIntStats): PathFacts {
   };
 }
 
-/** Encoding of dev_t: sys/sysmacros.h. */
+/** The encoding of dev_t: sys/sysmacros.h. */
 function deviceNumbers(device: bigint): [number, number] {
   return [Number(((device >> 8n) & 0xfffn) | ((device >> 32n) & 0xfffff000n)), Number((device & 0xffn) | ((device >> 12n) & 0xffffff00n))];
 }
@@ -41,8 +41,9 @@ function unlessMissing(thrown: unknown): undefined {
 }
 
 /**
- * Everything that is done with a path that a pod names, or that may lead to a file system of somebody else. Each may wait as long as that file
- * system likes, so only a process that can be lost calls them (look-up.worker.ts). Failures are those of the system: `code` is the errno.
+ * All operations on a path that a pod names, or that may be on a file system which the daemon does not
+ * control. Each may wait as long as that file system does not answer, so only a process that may hang calls
+ * them (look-up.worker.ts). Errors are those of the system: `code` is the errno.
  */
 export const lookUps = {
   facts: async (path: string): Promise<PathFacts> => {
@@ -56,9 +57,9 @@ export const lookUps = {
   folderContents: (folder: string, names: readonly string[], limit: number) =>
     folderContents(folder, names, (path) => readText(path, limit, 'latin1')),
   text: (path: string, limit: number) => readText(path, limit, 'utf8'),
-  /** With the folders above it. @returns the uppermost that had to be made */
+  /** Creates the folder and the folders above it. @returns the uppermost folder that was created */
   makeFolder: async (path: string, mode: number): Promise<string | undefined> => {
-    // Only here: the database of base/storage comes along.
+    // Imported only here, because it loads the database of base/storage as well.
     const { makeFolder } = await import('../../base/storage/index.ts');
     return makeFolder(path, mode);
   },
@@ -69,7 +70,10 @@ export const lookUps = {
   makeReplaceable,
   removeEmptyLog,
   openedBy,
-  /** Whether a source can be bound with ids mapped by a user namespace. @throws PortcullisError as checkIdmap of base/kernel */
+  /**
+   * Checks whether a source can be mounted with its ids mapped by a user namespace. @throws PortcullisError
+   * as checkIdmap of base/kernel
+   */
   /** @throws PortcullisError as checkPlace of runtime/oci */
   checkPlace: async (asked: AskedPlace): Promise<void> => {
     const { checkPlace } = await import('../oci/place-check.ts');
@@ -86,7 +90,7 @@ export const lookUps = {
   },
 };
 
-/** Makes an empty file, whatever the umask is. One that is there stays as it is. */
+/** Creates an empty file, regardless of the umask. An existing file stays unchanged. */
 export async function makeFile(path: string, mode: number): Promise<void> {
   const file = await openFile(path, 'wx', mode).catch((thrown: unknown) => {
     if ((thrown as NodeJS.ErrnoException).code === 'EEXIST') return undefined;
@@ -94,14 +98,14 @@ export async function makeFile(path: string, mode: number): Promise<void> {
   });
   if (file === undefined) return;
   try {
-    // Not in a thread, as the closing: the file has just been made and holds nothing, and a container waits for it.
+    // Not in a thread, and neither is the close: the file is new and empty, and a container waits for it.
     fchmodSync(file, mode);
   } finally {
     closeSync(file);
   }
 }
 
-/** Of a plain file: never of what a link leads to. */
+/** Sets the mode of a regular file; never follows a link. */
 async function setFileMode(path: string, mode: number): Promise<void> {
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_NOFOLLOW);
   try {
@@ -111,7 +115,10 @@ async function setFileMode(path: string, mode: number): Promise<void> {
   }
 }
 
-/** Makes both files where they are missing, and opens `by` for writing. What was made is taken back when that fails. */
+/**
+ * Creates both files if they are missing, and opens `by` for writing. If that fails, removes the files that
+ * it created.
+ */
 async function makeReplaceable(path: string, by: string, mode: number): Promise<void> {
   const isMissing = (await lstat(path).catch(unlessMissing)) === undefined;
   const wasMissing = (await lstat(by).catch(unlessMissing)) === undefined;
@@ -135,14 +142,14 @@ async function makeReplaceable(path: string, by: string, mode: number): Promise<
   }
 }
 
-/** Takes back a log that nothing was written to, and the folders that were made for it. */
+/** Removes a log to which nothing was written, and the folders that were created for it. */
 async function removeEmptyLog(log: string, uppermost: string | undefined): Promise<void> {
   if ((await stat(log).catch(unlessMissing))?.size === 0) await rm(log, { force: true });
   for (let folder = dirname(log); uppermost !== undefined && folder.startsWith(uppermost); folder = dirname(folder))
     await rmdir(folder).catch(() => undefined);
 }
 
-/** Which file stands at a path, and whether a process has it open. */
+/** Returns an identifier of the file at a path, and whether a process has the file open. */
 async function openedBy(path: string, pid: number): Promise<{ readonly file?: string; readonly isOpen: boolean }> {
   const fileAt = (place: string): Promise<string | undefined> =>
     stat(place, { bigint: true }).then(({ dev, ino }) => `${dev}:${ino}`, unlessMissing);

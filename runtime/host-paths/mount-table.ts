@@ -2,22 +2,28 @@ import { readFile } from 'node:fs/promises';
 import { parseMountinfo } from '../oci/mountinfo.ts';
 import type { MountLine } from '../oci/mountinfo.ts';
 
-/** Which mount holds a path. */
+/** Finds the mount of a path. */
 export interface MountTable {
-  /** By the path's text alone: nothing is looked up. */
+  /** Uses only the text of the path: nothing is looked up. */
   mountOf(path: string): Promise<Pick<MountLine, 'target' | 'fstype'>>;
 }
 
-/** A pod may name thousands of paths, and a node has thousands of mounts: what was read is used for so long, in milliseconds. */
+/**
+ * How long a read table is used, in milliseconds: a pod may name thousands of paths, and a node has thousands
+ * of mounts.
+ */
 const freshMs = 100;
 
-/** The mounts of this process. What is a moment old puts a question in another turn at worst. @param read /proc/self/mountinfo */
+/**
+ * Returns the mounts of this process. At worst, a slightly stale table puts a question in another queue.
+ * @param read /proc/self/mountinfo
+ */
 export function createMountTable(read = (): Promise<string> => readFile('/proc/self/mountinfo', 'utf8')): MountTable {
   let known: { readonly byTarget: Promise<ReadonlyMap<string, string>>; readonly at: number } | undefined;
   const byTarget = (): Promise<ReadonlyMap<string, string>> => {
     const now = performance.now();
     if (known === undefined || now - known.at > freshMs) {
-      // Of several mounts at one place the last covers the others.
+      // If several mounts have one target, the last one covers the others.
       const fresh = read().then((text) => new Map(parseMountinfo(text).map(({ target, fstype }) => [target, fstype])));
       known = { byTarget: fresh, at: now };
       fresh.catch(() => (known = undefined));

@@ -22,15 +22,18 @@ import type { SandboxRecord } from './record.ts';
 import { shmBytes } from './shm-size.ts';
 import type { SandboxEffects } from './service.ts';
 
-/** Parents of pods without one of their own, by either driver. */
+/** Parent cgroups of pods that name none, by driver. */
 const ours = new Set(['/portcullis', '/portcullis.slice']);
 
-/** Folder of one pod's files. */
+/** Returns the folder of one pod's files. */
 export function podDirIn(stateDir: string, id: string): string {
   return join(stateDir, 'pods', id);
 }
 
-/** The real effects: kernel, network engine, files below `stateDir`; each is a part of its call's trace. */
+/**
+ * Creates the real effects: kernel, network engine, files below `stateDir`. Each is a part of the trace of
+ * its call.
+ */
 export function createSandboxEffects(parts: Parameters<typeof realEffects>[0]): SandboxEffects {
   return tracedSandboxEffects(realEffects(parts));
 }
@@ -45,16 +48,16 @@ function realEffects(parts: {
   readonly cgroupDriver: CgroupDriver;
   readonly handlers: ReadonlyMap<string, unknown>;
   readonly infra: InfraEffects;
-  /** Throws when the pod asks for SELinux labels that this kernel can not give. */
+  /** Throws when the pod requests SELinux labels that this kernel cannot apply. */
   readonly requireLabels: (config: PodSandboxConfig) => void;
   /** Sizes of /dev/shm, as written in the configuration. */
   readonly shm: { readonly size: string; readonly limit: string };
   readonly sandboxes: () => readonly SandboxRecord[];
-  /** Throws when this handler was not shown to do what a pod with a user namespace needs. */
+  /** Throws when the probe did not find in this handler what a pod with a user namespace needs. */
   readonly requireUserNamespaces: (runtimeHandler: string) => Promise<void>;
 }): SandboxEffects {
   const { stateDir, kernel, network, pool, cgroups } = parts;
-  /** Whether another pod may be about to make a container in a cgroup. */
+  /** Whether another pod may be about to create a container in a cgroup. */
   const isUsed = (path: string, sandboxId: string): boolean =>
     parts
       .sandboxes()
@@ -62,7 +65,10 @@ function realEffects(parts: {
         ({ id, phase, cgroupParent }) =>
           id !== sandboxId && (phase === 'creating' || phase === 'ready') && `${cgroupParent}/`.startsWith(`${path}/`),
       );
-  /** Slices that hold no process and that no other pod may be about to use: ending one ends all in it. */
+  /**
+   * Returns the slices that contain no process and that no other pod may be about to use: ending a slice ends
+   * everything in it.
+   */
   const unused = async (slices: readonly string[], sandboxId: string): Promise<string[]> => {
     const free = slices.filter((slice) => !isUsed(slice, sandboxId));
     const populated = await Promise.all(free.map(async (slice) => (await cgroupProcesses(cgroups, slice)).length > 0));
@@ -74,12 +80,13 @@ function realEffects(parts: {
         const { hostname, sysctls, userNamespace } = plan;
         if (userNamespace !== undefined) {
           await parts.requireUserNamespaces(runtimeHandler);
-          // What runs as the pod's root comes through here to its root file system; it can list and read nothing.
+          // The pod's root user passes through this folder to its root file system; it can list and read
+          // nothing here.
           await chmod(stateDir, 0o711);
           return pool.makeMapped(userNamespace, { hostname, sysctls });
         }
         if (!plan.hostNetwork && !plan.hostIpc) return pool.claim({ hostname, sysctls });
-        // A pod on the host's network has the host's name as well, so no UTS namespace of its own.
+        // A pod on the host's network has the host's name as well, so it needs no UTS namespace.
         const types: PodNamespace[] = [...(plan.hostNetwork ? [] : (['net', 'uts'] as const)), ...(plan.hostIpc ? [] : (['ipc'] as const))];
         return types.length === 0 ? undefined : pool.make(types, { hostname, sysctls });
       },
@@ -111,19 +118,21 @@ function realEffects(parts: {
         const known = new Set(parts.sandboxes().flatMap((record) => record.ownedCgroups));
         const prefixes = path.split('/').filter((part) => part !== '');
         const missing = new Set(missingCgroups(cgroups, path));
-        // These are ours whoever made them.
+        // These belong to the daemon, whoever created them.
         return prefixes
           .map((_, index) => '/' + prefixes.slice(0, index + 1).join('/'))
           .filter((prefix) => missing.has(prefix) || known.has(prefix) || ours.has(prefix));
       },
       remove: async ({ id, ownedCgroups: paths }) => {
-        // A folder of systemd's goes by systemd alone, which would still count on it.
+        // Only systemd may remove a folder of systemd, which would otherwise still rely on it.
         const slices = parts.cgroupDriver === 'systemd' ? paths.filter((path) => path.endsWith('.slice')) : [];
         const ended = await unused(slices, id);
         await stopSlices(parts.startProgram, ended);
-        // In the hierarchies of version 1 that systemd does not use, the runtime made their folders: they would pass for somebody else's.
+        // In the version 1 hierarchies that systemd does not use, the runtime created the folders: they would
+        // look like folders of another program.
         const left = cgroups.version === 1 ? ended : [];
-        // An OCI runtime makes a container's cgroup folder by folder: its parent must not go in between.
+        // An OCI runtime creates a container's cgroup folder by folder: its parent must not be removed in
+        // between.
         await removeCgroups(cgroups, [...paths.filter((path) => !slices.includes(path)), ...left], (path) => !isUsed(path, id));
       },
     },

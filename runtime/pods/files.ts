@@ -8,7 +8,7 @@ import { settleAll } from '../state/settle.ts';
 import type { PodFiles } from '../oci/mounts.ts';
 import type { UserNamespacePlan } from './user-namespace-options.ts';
 
-/** Where the files of one pod are, below the state folder. */
+/** Returns the paths of the files of one pod, below the state folder. */
 export function podFilesIn(podDir: string): PodFiles {
   return {
     shm: join(podDir, 'shm'),
@@ -18,7 +18,10 @@ export function podFilesIn(podDir: string): PodFiles {
   };
 }
 
-/** Makes the pod's folder: /dev/shm (the host's for a pod that shares its IPC), resolv.conf, hostname, hosts. */
+/**
+ * Creates the pod's folder: /dev/shm (the host's for a pod that shares its IPC), resolv.conf, hostname,
+ * hosts.
+ */
 export async function makePodFiles(input: {
   readonly shmBytes: number;
   readonly podDir: string;
@@ -35,7 +38,7 @@ export async function makePodFiles(input: {
   await mkdir(files.shm, { recursive: true, mode: 0o700 });
   await settleAll([
     input.hostIpc
-      ? // A follower: else removing it would unmount, on the host as well, whatever is mounted below /dev/shm.
+      ? // A slave mount: else removing it would also unmount, on the host, every mount below /dev/shm.
         input.kernel.bindMount('/dev/shm', files.shm, { recursive: true, propagation: 'rslave' })
       : input.kernel.mount(
           'shm',
@@ -58,25 +61,28 @@ export async function makePodFiles(input: {
     await settleAll([files.resolvConf, files.hostname, files.hosts].map((file) => chown(file, uid, gid)));
 }
 
-/** Before a container runs: the file stays the same, and with it its owner. */
+/** Runs before any container runs. Keeps the same file, and with it its owner. */
 export async function writeResolvConf(podDir: string, dns: DNSConfig): Promise<void> {
   await writeFile(podFilesIn(podDir).resolvConf, await resolvConf(dns));
 }
 
-/** Whether the files of a pod that was made are there; a reboot takes them, and so does a new container around a node. */
+/**
+ * Whether the files of an existing pod are present; a reboot removes them, and so does a new container around
+ * a node.
+ */
 export function podFilesStand(podDir: string): boolean {
   return existsSync(podFilesIn(podDir).hosts);
 }
 
 /**
- * Absent: success. What is mounted as /dev/shm may be the host's: nothing in it is ever removed.
- * @throws KERNEL_* of the unmount, EBUSY where something is still mounted there, ENOTEMPTY where something is in the folder below the mount; the pod's
- * other files then stay as well
+ * Absent: success. The mount at /dev/shm may be the host's: nothing in it is ever removed.
+ * @throws KERNEL_* of the unmount, EBUSY if a mount is still there, ENOTEMPTY if the folder below the mount
+ * is not empty; the pod's other files then stay as well
  */
 export async function removePodFiles(podDir: string, kernel: Pick<Kernel, 'umount'>): Promise<void> {
   const { shm } = podFilesIn(podDir);
   await kernel.umount(shm, MNT_DETACH).catch((thrown: unknown) => {
-    // No mount point, or not there.
+    // Not a mount point, or absent.
     if (!isErrno(thrown, 'EINVAL') && !isErrno(thrown, 'ENOENT')) throw thrown;
   });
   await rmdir(shm).catch((thrown: unknown) => {
@@ -85,7 +91,10 @@ export async function removePodFiles(podDir: string, kernel: Pick<Kernel, 'umoun
   await rm(podDir, { recursive: true, force: true });
 }
 
-/** Lines of resolv.conf(5). A pod without DNS configuration has the host's; one whose configuration is empty has none (kubernetes#120748). */
+/**
+ * Returns the lines of resolv.conf(5). A pod without DNS configuration has the host's; a pod with an empty
+ * configuration has none (kubernetes#120748).
+ */
 async function resolvConf(dns: DNSConfig | undefined): Promise<string> {
   if (dns === undefined) return readFile('/etc/resolv.conf', 'utf8').catch(() => '');
   const lines = [

@@ -11,7 +11,7 @@ const transitions: Readonly<Record<SandboxPhase, Partial<Record<SandboxEvent, Sa
 };
 
 /**
- * The phase that follows. Pure.
+ * Returns the phase that follows. Pure.
  * @throws PortcullisError RUNTIME_ILLEGAL_TRANSITION: a defect of the caller, never of a user's input
  */
 export function nextSandboxPhase(phase: SandboxPhase, event: SandboxEvent): SandboxPhase {

@@ -12,32 +12,40 @@ import { defaultSysctls } from './validate.ts';
 
 export type PodNamespace = 'net' | 'ipc' | 'uts';
 
-/** Namespaces made ahead of need. A set is a folder with one pin a namespace; whoever claims it writes the folder's path into its record. */
+/**
+ * Namespaces that are created in advance. A set is a folder with one pin per namespace; the caller that
+ * claims it records the path of the folder.
+ */
 export interface NamespacePool {
-  /** A fresh set with host name and sysctls applied. */
+  /** Returns a fresh set with host name and sysctls applied. */
   claim(input: { readonly hostname: string; readonly sysctls: Readonly<Record<string, string>> }): Promise<string>;
   /** Unpins a set. Done already: success. */
   release(dir: string): Promise<void>;
-  /** The folder of a set not yet made, for a pod that shares some namespaces of the host. */
+  /** Creates a set and returns its folder, for a pod that shares some namespaces of the host. */
   make(
     types: readonly PodNamespace[],
     input: { readonly hostname: string; readonly sysctls: Readonly<Record<string, string>> },
   ): Promise<string>;
-  /** A set that belongs to a user namespace of these ids, pinned beside it as `user`: never from the pool, since the ids differ by pod. */
+  /**
+   * Creates a set that belongs to a user namespace with these ids, which is pinned beside it as `user`. Such
+   * a set never comes from the pool, because the ids differ by pod.
+   */
   makeMapped(
     plan: UserNamespacePlan,
     input: { readonly hostname: string; readonly sysctls: Readonly<Record<string, string>> },
   ): Promise<string>;
-  /** Unpins every set whose folder is not in `claimed`, then fills the pool. @returns what is left, and why */
+  /**
+   * Unpins every set whose folder is not in `claimed`, then fills the pool. @returns what is left, and why
+   */
   reconcile(claimed: ReadonlySet<string>): Promise<readonly Unsettled[]>;
   readonly size: number;
-  /** Unpins the sets that nobody claimed. */
+  /** Unpins the unclaimed sets. */
   close(): Promise<void>;
 }
 
 const every: readonly PodNamespace[] = ['net', 'ipc', 'uts'];
 
-/** @param input.size how many sets are kept ready; 0 makes each when it is asked for */
+/** @param input.size how many sets are kept ready; with 0, each set is created on demand */
 export async function openNamespacePool(input: {
   readonly dir: string;
   readonly size: number;
@@ -51,7 +59,10 @@ export async function openNamespacePool(input: {
   let filling: Promise<void> | undefined;
   let closed = false;
 
-  /** A set that `make` pins, or none: a Worker that is lost meanwhile takes back nothing of what it has pinned. */
+  /**
+   * Creates a set with the pins of `make`, or none. A Worker that crashes meanwhile does not remove its pins,
+   * so they are removed here.
+   */
   const newSet = async (make: (set: string) => Promise<void>): Promise<string> => {
     const set = join(dir, randomBytes(8).toString('hex'));
     try {
@@ -93,7 +104,7 @@ export async function openNamespacePool(input: {
       try {
         await kernel.configureNamespaces({ dir: set, types: [...every], hostname, sysctls: beyondDefaults(sysctls) });
       } catch (cause) {
-        // Half configured, it is nobody's.
+        // A set that is configured only in part is removed.
         await kernel.unpinNamespaces(set);
         throw cause;
       }

@@ -4,8 +4,8 @@ import { membershipLabel, parseMemberships } from '../../cni-plugins/index.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 
 /**
- * What network plugins may be told of a pod beside its host ports, by the names that CNI's conventions and other CRI runtimes use. Each is
- * told what it declares. Pure.
+ * Returns the capability arguments of a pod for network plugins, other than its host ports, by the names that
+ * CNI's conventions and other CRI runtimes use. Each plugin gets those that it declares. Pure.
  * @throws RUNTIME_BAD_BANDWIDTH · NETWORK_SERVICE_MEMBERSHIP_INVALID
  */
 export function networkCapabilities(config: PodSandboxConfig, cgroupPath: string): Readonly<Record<string, unknown>> {
@@ -26,7 +26,10 @@ export function networkCapabilities(config: PodSandboxConfig, cgroupPath: string
   };
 }
 
-/** Services of its networks that the pod joins, as the annotation has them; each plugin reads them again. */
+/**
+ * Returns the services of its networks that the pod joins, as written in the annotation; each plugin
+ * validates them again.
+ */
 function servicesOf(text: string | undefined): unknown {
   if (text === undefined) return undefined;
   parseMemberships(text, membershipLabel);
@@ -34,7 +37,7 @@ function servicesOf(text: string | undefined): unknown {
 }
 
 const annotationNames = { ingress: 'kubernetes.io/ingress-bandwidth', egress: 'kubernetes.io/egress-bandwidth' } as const;
-/** As Kubernetes: `1k` to `1P`, bits a second. */
+/** As in Kubernetes: `1k` to `1P`, in bits per second. */
 const [least, most] = [1000, 1e15];
 const mostBurst = 0xffff_ffff;
 
@@ -53,7 +56,10 @@ function bandwidthOf(annotations: Readonly<Record<string, string>>): Record<stri
   return limits.length === 0 ? undefined : Object.fromEntries(limits);
 }
 
-/** Bits: a second's worth, at least one large segment, and never so much that the kernel's 32 bits of time for it are too few. */
+/**
+ * In bits: one second at the given rate, at least one large segment, and never so much that the kernel's 32
+ * bits for its time overflow.
+ */
 const burstOf = (rate: number): number => Math.min(mostBurst, Math.max(rate, Math.min(1_048_576, rate * 200)));
 
 const suffixes: Readonly<Record<string, number>> = {
@@ -70,7 +76,10 @@ const suffixes: Readonly<Record<string, number>> = {
   Pi: 2 ** 50,
 };
 
-/** A Kubernetes quantity as a whole number; what is less than one counts as one (apimachinery, resource.Quantity `Value`). */
+/**
+ * Returns a Kubernetes quantity as a whole number; a quantity below one counts as one (apimachinery,
+ * resource.Quantity `Value`).
+ */
 function quantityOf(text: string): number | undefined {
   const match = /^\+?(?<digits>\d+(?:\.\d*)?|\.\d+)(?:(?<suffix>[kMGTP]|[KMGTP]i)|[eE](?<exponent>[+-]?\d{1,2}))?$/u.exec(
     text.trim(),

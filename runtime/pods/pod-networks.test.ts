@@ -28,7 +28,7 @@ test('what is not understood is refused', () => {
     ['other/shop', /own namespace/u],
     ['[{"name":"shop","default-route":["10.0.0.1"]}]', /default-route/u],
     ['[{"name":"shop","ips":"10.0.0.1"}]', /ips must/u],
-    // What only the plugins would refuse, they refuse at the removal of what is half made, too.
+    // If only the plugins refused these, they would also refuse to remove the half-created attachment.
     ['[{"name":"shop","ips":["10.0.0.999"]}]', /10\.0\.0\.999.* no address/u],
     ['[{"name":"shop","ips":["10.0.0.9/33"]}]', /no address/u],
     ['[{"name":"shop","ips":[""]}]', /no address/u],

@@ -3,16 +3,20 @@ import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { FurtherNetwork } from '../../cni-plugins/index.ts';
 
-/** The annotation of the Kubernetes Network Custom Resource Definition De-facto Standard (Network Plumbing Working Group), section 4.1. */
+/**
+ * The annotation of the Kubernetes Network Custom Resource Definition De-facto Standard (Network Plumbing
+ * Working Group), section 4.1.
+ */
 const annotation = 'k8s.v1.cni.cncf.io/networks';
 
-/** Fields of an element that are had; what else there may be is refused, never ignored. */
+/** The supported fields of an element; every other field is refused, never ignored. */
 const known: readonly string[] = ['name', 'namespace', 'interface', 'ips', 'mac'];
 const networkName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u;
 
 /**
- * Networks that a pod asks for beside those of every pod: `a,b@eth5`, or a JSON list of objects. A network is a file of this node and of no
- * namespace: one that is written with a namespace must be written with the pod's. Pure.
+ * Returns the networks that a pod requests in addition to the default networks: `a,b@eth5`, or a JSON list of
+ * objects. A network is a file of this node and has no namespace: an entry with a namespace must have the
+ * pod's. Pure.
  * @throws RUNTIME_BAD_NETWORKS
  */
 export function podNetworks(annotations: Readonly<Record<string, string>>, namespace: string): readonly FurtherNetwork[] {
@@ -87,7 +91,10 @@ function checked({ name, namespace, interface: ifname, ips, mac }: Element, own:
 
 const macForm = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/iu;
 
-/** With or without the length of its prefix: plugins that cannot read an address can neither attach the pod nor detach what is half made of it. */
+/**
+ * With or without a prefix length. If an address cannot be parsed, plugins can neither attach the pod nor
+ * remove the half-created attachment.
+ */
 function isAddress(text: string): boolean {
   const [address = '', length, ...more] = text.split('/');
   const bits = { 0: 0, 4: 32, 6: 128 }[isIP(address)] ?? 0;

@@ -6,7 +6,7 @@ import type { PodSandboxConfig, PortMapping } from '../cri/contract/contract.typ
 const protocols: readonly (Forward['protocol'] | undefined)[] = ['tcp', 'udp', 'sctp'];
 
 /**
- * The host ports of a pod; a mapping without one only documents a port (cri-api PortMapping).
+ * Returns the host ports of a pod; a mapping without a host port only documents a port (cri-api PortMapping).
  * @throws PortcullisError RUNTIME_BAD_PORT
  */
 export function toPortMappings(asked: readonly PortMapping[]): Forward[] {
@@ -34,7 +34,10 @@ export function toPortMappings(asked: readonly PortMapping[]): Forward[] {
     });
 }
 
-/** Ports of the host that lead to a pod: its host ports, and ingress ports of the services that it joins. As `8080/tcp`, each once. */
+/**
+ * Returns the ports of the host that lead to a pod: its host ports, and the ingress ports of the services
+ * that it joins. As `8080/tcp`, each once.
+ */
 export function hostPortsOf({
   portMappings = [],
   annotations = {},

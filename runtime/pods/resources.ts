@@ -7,7 +7,7 @@ import type { KeyedLock } from '../state/keyed-lock.ts';
 import type { Records } from '../state/records.ts';
 import type { SandboxRecord } from './record.ts';
 
-/** Resources of whole pods after they were made (cri-api UpdatePodSandboxResources). */
+/** Updates the resources of whole pods after their creation (cri-api UpdatePodSandboxResources). */
 export interface PodResources {
   /** @throws PortcullisError RUNTIME_SANDBOX_NOT_FOUND, RUNTIME_BAD_RESOURCES, RUNTIME_CGROUP_LIMIT_FAILED */
   update(id: string, asked: PodResourceUpdate): Promise<void>;
@@ -15,13 +15,14 @@ export interface PodResources {
 
 export interface PodResourceUpdate {
   readonly overhead: LinuxContainerResources | undefined;
-  /** The sum of the containers'. */
+  /** The sum of the resources of the containers. */
   readonly resources: LinuxContainerResources | undefined;
 }
 
 /**
- * The kubelet has changed the pod's cgroup itself by the time it calls, so what is left is to remember the figures. A cgroup that this
- * daemon made (the caller named no parent) has nobody else: there the limits are set as well.
+ * The kubelet has already changed the pod's cgroup itself when it calls, so only the figures remain to be
+ * recorded. A cgroup that this daemon created (the caller named no parent) has no other owner: there the
+ * daemon sets the limits as well.
  */
 export function createPodResources(parts: {
   readonly records: Records<SandboxRecord>;
@@ -53,7 +54,10 @@ export function createPodResources(parts: {
 
 type Figures = Pick<LinuxContainerResources, 'cpuShares' | 'cpuQuota' | 'cpuPeriod' | 'memoryLimitInBytes'>;
 
-/** No limit of the containers is no limit of the pod; an overhead alone says nothing of what the containers may use. */
+/**
+ * Containers without a limit mean a pod without a limit; an overhead alone says nothing about what the
+ * containers may use.
+ */
 function sum(resources: LinuxContainerResources | undefined, overhead: LinuxContainerResources | undefined): Figures {
   const add = (of: (one: LinuxContainerResources) => number): number => {
     const base = resources === undefined ? 0 : of(resources);

@@ -19,7 +19,7 @@ import type { SandboxRecord } from './record.ts';
 import { planSandbox } from './validate.ts';
 import type { SandboxPlan } from './validate.ts';
 
-/** What a sandbox's life does to the world. Each act that finds itself done succeeds. */
+/** The side effects of a sandbox's life. An act whose work is already done succeeds. */
 export interface SandboxEffects {
   readonly namespaces: {
     claim(plan: SandboxPlan, runtimeHandler: string): Promise<string | undefined>;
@@ -32,36 +32,44 @@ export interface SandboxEffects {
   readonly files: {
     make(record: SandboxRecord, plan: SandboxPlan): Promise<void>;
     remove(id: string): Promise<void>;
-    /** Whether they stand. */
+    /** Whether the files exist. */
     stand(id: string): boolean;
   };
   /**
-   * Lets the pod ask a network that it is on for names; its resolv.conf says so afterwards.
+   * Lets the pod send name queries to a network that it is attached to; its resolv.conf then names that
+   * network's gateway.
    * @throws PortcullisError NETWORK_NOT_ON_NETWORK
    */
   askNames(record: SandboxRecord, network: string): Promise<void>;
   readonly cgroups: {
-    /** The pod's cgroup for what was asked as its parent. @throws PortcullisError RUNTIME_BAD_CGROUP_PARENT */
+    /**
+     * Returns the pod's cgroup for the requested parent. @throws PortcullisError RUNTIME_BAD_CGROUP_PARENT
+     */
     place(asked: string, sandboxId: string): string;
-    /** Those of `path` and its parents that do not exist, or exist only because of pods of ours. */
+    /**
+     * Returns `path` and its parents as far as they do not exist, or exist only because of pods of this
+     * daemon.
+     */
     owned(path: string): readonly string[];
-    /** Those that the pod owns and that no other pod may be about to use. One that is in use stays. */
+    /**
+     * Removes the cgroups that the pod owns and that no other pod may be about to use. A cgroup in use stays.
+     */
     remove(record: Pick<SandboxRecord, 'id' | 'ownedCgroups'>): Promise<void>;
   };
   /** Processes that hold shared PID namespaces. */
   readonly infra: InfraEffects;
-  /** Refuses an unknown handler, and labels that this kernel can not give. */
+  /** Refuses an unknown handler, and labels that this kernel cannot apply. */
   requireHandler(name: string, config: PodSandboxConfig): void;
   digest(value: unknown): string;
   newId(): string;
   /** Nanoseconds since 1970, decimal. */
   now(): string;
   sleep(ms: number): Promise<void>;
-  /** Of the machine, as it runs now. */
+  /** Returns the id of the current boot of the machine. */
   bootId(): string;
 }
 
-/** The pod's containers, as the sandbox needs them. */
+/** The pod's containers, as far as the sandbox needs them. */
 export interface ContainersOfSandbox {
   /** Kills every container of the sandbox; none runs when it resolves. */
   stopAllOf(sandboxId: string): Promise<void>;
@@ -77,15 +85,18 @@ export interface SandboxService {
   /** @throws PortcullisError RUNTIME_SANDBOX_NOT_FOUND */
   require(idOrPrefix: string): SandboxRecord;
   /**
-   * The pod's record with a live process that holds a PID namespace for its containers to share; made now if it has none. Call it under the
-   * sandbox's lock.
+   * Returns the pod's record with a live process that holds a PID namespace for its containers to share;
+   * starts the process if there is none. Call it under the sandbox's lock.
    */
   shareProcesses(record: SandboxRecord): Promise<SandboxRecord>;
-  /** Every sandbox that a caller may see, in order of creation. */
+  /** Returns every sandbox that a caller may see, in order of creation. */
   list(): readonly SandboxRecord[];
-  /** After a crash: takes back what was half made, finishes what was half stopped. `alive` says whether a set of pins still stands. */
+  /**
+   * After a crash: undoes half-created pods, finishes half-stopped ones. `alive` says whether a set of pins
+   * still exists.
+   */
   recover(alive: (namespacesDir: string) => boolean): Promise<void>;
-  /** Stops watching; pods go on. */
+  /** Stops watching; pods continue. */
   close(): void;
 }
 
@@ -98,7 +109,7 @@ export function createSandboxService(parts: {
 }): SandboxService {
   const { records, lock, effects, containers, log } = parts;
   let closed = false;
-  /** Pods that are lost, and ready on record until that can be changed: nobody is given one. */
+  /** Pods that are lost, but ready on record until the record can be changed: no caller gets them. */
   const lostPods = new Set<string>();
   const sharing = createSharing({
     records,
@@ -118,13 +129,16 @@ export function createSandboxService(parts: {
       }),
   });
 
-  /** What nobody asks for: a kubelet takes a pod for ready until its end is on record, so it is tried until it succeeds. */
+  /**
+   * Runs a cleanup that no client requests, and repeats it until it succeeds: a kubelet considers a pod ready
+   * until its end is recorded.
+   */
   const bringInOrder = (id: string, act: (record: SandboxRecord) => Promise<void>): void =>
     void untilDone({
       act: () =>
         lock(`sandbox ${id}`, async () => {
           const record = records.get(id);
-          // One that is being made is taken back by whoever asks for its name again.
+          // The next request for the same name undoes a pod that is being created.
           if (record !== undefined && record.phase !== 'creating') await act(record);
         }),
       sleep: effects.sleep,
@@ -143,7 +157,7 @@ export function createSandboxService(parts: {
     requestDigest: string,
   ): Promise<SandboxRecord> => {
     const id = effects.newId();
-    // Whatever may fail without a trace comes before what has to be given back.
+    // Steps that may fail without a trace come before all steps that have to be undone.
     const cgroupParent = effects.cgroups.place(config.linux?.cgroupParent ?? '', id);
     const ownedCgroups = effects.cgroups.owned(cgroupParent);
     const namespacesDir = await effects.namespaces.claim(plan, runtimeHandler);
@@ -189,7 +203,9 @@ export function createSandboxService(parts: {
     }
   };
 
-  /** Why a pod is none any more; a pod on the host's network and IPC has no namespaces that could be looked for. */
+  /**
+   * Returns why a pod no longer exists; a pod on the host's network and IPC has no namespaces to look for.
+   */
   const whatIsLost = (record: SandboxRecord, alive: (namespacesDir: string) => boolean): string | undefined => {
     if (record.bootId !== undefined && record.bootId !== effects.bootId()) return 'the machine has started again since';
     if (record.namespacesDir !== undefined && !alive(record.namespacesDir)) return 'its namespaces are gone';
@@ -206,8 +222,8 @@ export function createSandboxService(parts: {
     ]);
   };
   /**
-   * @param mayBeReady the write that makes it ready was reported as failed, and may have taken effect: the next start would find a pod that is
-   *   ready, of which some has been released
+   * @param mayBeReady the write of the phase `ready` was reported as failed, and may have taken effect: the
+   * next start would find a ready pod, part of which has been released
    */
   const takeBack = async (record: SandboxRecord, mayBeReady = false): Promise<void> => {
     if (mayBeReady && records.get(record.id) !== undefined) await records.put(record).catch(unlessGone);
@@ -243,7 +259,8 @@ export function createSandboxService(parts: {
       effects.requireHandler(runtimeHandler, config);
       const requestDigest = effects.digest({ config, runtimeHandler });
       return lock(`name ${plan.name}`, async () => {
-        // Under this lock nobody is creating it: what is half made was left by an attempt that could not clean up.
+        // Under this lock no other call creates it: a half-created pod is left from an attempt that could not
+        // clean up.
         const abandoned = records.byName(plan.name);
         if (abandoned?.phase === 'creating') await takeBack(abandoned, true);
         const standing = records.byName(plan.name);

@@ -4,8 +4,9 @@ import { bytesOf } from '../config/bytes.ts';
 const annotation = 'portcullis.dev/shm-size';
 
 /**
- * How large the pod's /dev/shm is, in bytes: as the pod says by its annotation, at most the configured limit, else as configured. (A pod may
- * also mount an emptyDir of medium Memory there: that replaces ours.)
+ * Returns the size of the pod's /dev/shm, in bytes: the size in the pod's annotation, up to the configured
+ * limit, else the configured size. (A pod may also mount an emptyDir of medium Memory there: that replaces
+ * ours.)
  * @throws PortcullisError RUNTIME_BAD_SHM_SIZE
  */
 export function shmBytes(

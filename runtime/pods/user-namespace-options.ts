@@ -2,7 +2,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type { IDMapping, NamespaceOption } from '../cri/contract/contract.types.ts';
 
-/** The ids of a pod with a user namespace of its own: one range each, which begins at root inside. */
+/** The ids of a pod with its own user namespace: one range each, which begins at root inside. */
 export interface UserNamespacePlan {
   readonly uids: IDMapping;
   readonly gids: IDMapping;
@@ -10,11 +10,12 @@ export interface UserNamespacePlan {
 
 /** Ids are 32 bits, and the last one means "none": user_namespaces(7). */
 const idCount = 2 ** 32 - 1;
-/** sysctl ping_group_range takes no larger id: GID_T_MAX of the kernel's ping.c. */
+/** sysctl ping_group_range accepts no larger id: GID_T_MAX of the kernel's ping.c. */
 const largestPingGroup = 2 ** 31 - 1;
 
 /**
- * What a pod's `userns_options` ask for; undefined: the host's user namespace (mode NODE, or nothing said). Pure.
+ * Returns the user namespace that a pod's `userns_options` request; undefined: the host's user namespace
+ * (mode NODE, or no options). Pure.
  * Source: cri-api UserNamespace; kubelets give exactly one range of each (Kubernetes KEP-127).
  * @throws PortcullisError RUNTIME_BAD_USER_NAMESPACE
  */
@@ -37,14 +38,16 @@ export function planUserNamespace(on: string, options: NamespaceOption | undefin
     ['pid', options?.pid],
     ['ipc', options?.ipc],
   ] as const) {
-    // A namespace that belongs to the host's root can not be used by the root of a pod: no sysfs, no mqueue, no proc.
+    // The root user of a pod cannot use a namespace that belongs to the host's root: no sysfs, no mqueue, no
+    // proc.
     if (mode === NamespaceMode.NODE) throw bad(on, `it asks for the host's ${what} namespace as well`, `leave one of the two out`);
   }
   return { uids: checkedRange(on, 'uids', asked.uids), gids: checkedRange(on, 'gids', asked.gids) };
 }
 
 /**
- * A container is in its pod's user namespace and can not ask for another one; saying nothing is agreement. Pure.
+ * Checks that a container does not request another user namespace: it is always in that of its pod. No
+ * options mean agreement. Pure.
  * @throws PortcullisError RUNTIME_BAD_USER_NAMESPACE
  */
 export function checkContainerUserNamespace(on: string, pod: NamespaceOption | undefined, container: NamespaceOption | undefined): void {
@@ -61,8 +64,8 @@ export function checkContainerUserNamespace(on: string, pod: NamespaceOption | u
 }
 
 /**
- * `ping_group_range` is written from the host, whose ids it then means: the range that the pod asked for, narrowed to its own groups. Pure.
- * The range "1 0" is the kernel's word for nobody.
+ * Returns the value of `ping_group_range` in ids of the host, from where it is written: the range that the
+ * pod requests, narrowed to its own groups. Pure. For the kernel, the range "1 0" means no group.
  */
 export function hostPingGroups(range: IDMapping, asked: string): string {
   const [low, high] = asked.trim().split(/\s+/).map(Number);

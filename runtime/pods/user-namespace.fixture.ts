@@ -1,4 +1,7 @@
-/** Begins to make a user namespace, tells the helper's pid when it has its ids, and never goes on: for a test that kills it then. */
+/**
+ * Starts to create a user namespace, reports the helper's pid when the helper has its ids, and never
+ * continues: for a test that kills it then.
+ */
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { pinUserNamespace } from './user-namespace.ts';

@@ -16,7 +16,7 @@ let kernel: Kernel;
 let reactor: Reactor;
 let startProgram: StartProgram;
 let folder = '';
-// An idle reactor holds no process: the test does.
+// An idle reactor does not keep a process alive, so the test does.
 const hold = setInterval(() => undefined, 1_000);
 before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'pc-pin-'));
@@ -45,7 +45,7 @@ const isGone = (pid: number): boolean => !existsSync(`/proc/${pid}`) || / Z /.te
 
 test('pins namespaces that belong to the ids of the pod, and leaves no process', async () => {
   const dir = join(folder, 'pod');
-  // The first window opens what stays open.
+  // The first call opens descriptors that stay open.
   await pinUserNamespace(common(dir));
   await kernel.unpinNamespaces(dir);
   const before = descriptors();
@@ -86,7 +86,7 @@ test('pins namespaces that belong to the ids of the pod, and leaves no process',
   await once(inside, 'close');
   assert.deepEqual(text.trim().split(/\s+/), ['0', '100000', '65536', '0', '200000', '65536', '0', '65535', '1', '33']);
   await kernel.unpinNamespaces(dir);
-  // Sockets close a turn later.
+  // Sockets close one event loop turn later.
   for (let waited = 0; descriptors() > before && waited < 2_000; waited += 10) await pause(10);
   assert.ok(descriptors() <= before);
 });

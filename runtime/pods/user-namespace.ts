@@ -11,15 +11,16 @@ import { hostPingGroups } from './user-namespace-options.ts';
 import type { UserNamespacePlan } from './user-namespace-options.ts';
 
 const pingGroupRange = 'net.ipv4.ping_group_range';
-/** unshare(1) and cat(1): an exec of two small programs. Longer means that the machine is stuck. */
+/** unshare(1) and cat(1): an exec of two small programs. If it takes longer, the machine is stuck. */
 const patienceMs = 20_000;
 const drainMs = 5;
 const SIGKILL = 9;
 
 /**
- * Makes net, ipc and uts namespaces that belong to a new user namespace, and pins all four in `dir`. No process of several threads can make
- * a user namespace, so a helper does: `unshare` makes them and becomes `cat`, which holds them until they are pinned. It reads a pipe of
- * ours: should this process be killed meanwhile, the pipe ends, the helper with it, and the namespaces with that.
+ * Creates net, ipc and uts namespaces that belong to a new user namespace, and pins all four in `dir`. A
+ * process with several threads cannot create a user namespace, so a helper does: `unshare` creates the
+ * namespaces and becomes `cat`, which holds them until they are pinned. It reads a pipe of this process: if
+ * this process is killed meanwhile, the pipe ends, the helper ends with it, and so do the namespaces.
  * @throws PortcullisError RUNTIME_USER_NAMESPACE_FAILED; nothing is left then
  */
 export async function pinUserNamespace(input: {
@@ -32,7 +33,7 @@ export async function pinUserNamespace(input: {
 }): Promise<void> {
   const { plan, sysctls } = input;
   const { hold, ready, errors } = openChannels();
-  // What it gives back says that it runs, in its namespaces.
+  // The echo of this byte shows that the helper runs, in its namespaces.
   writeFd(hold.write, Buffer.from('.'));
   let child: Child | undefined;
   const echo = new Socket({ fd: ready.read, readable: true, writable: false });
@@ -40,7 +41,7 @@ export async function pinUserNamespace(input: {
     try {
       child = await input.startProgram({
         path: '/usr/bin/unshare',
-        // One call makes all four, so that the first owns the others: unshare(2).
+        // One call creates all four, so that the first owns the others: unshare(2).
         argv: ['unshare', '--user', '--net', '--ipc', '--uts', 'cat'],
         env: { PATH: '/usr/bin:/bin' },
         descriptors: [hold.read, ready.write, errors.write],
@@ -76,7 +77,7 @@ export async function pinUserNamespace(input: {
   await child.exited;
 }
 
-/** To and from the helper: all, or none when one cannot be opened. */
+/** Opens the channels to and from the helper: all of them, or none when one cannot be opened. */
 function openChannels(): { readonly hold: Pipe; readonly ready: Pipe; readonly errors: Output } {
   const [hold, ready] = openPipes();
   try {
@@ -96,8 +97,8 @@ const failure = {
 } as const;
 
 /**
- * Before Linux 6.10 the host's root may set them, and the namespace's own may not; since then it is the other way round, so a program does
- * it as that root.
+ * Before Linux 6.10 the host's root may set them, and the root of the namespace may not. Since then it is the
+ * reverse, so a program sets them as that root.
  */
 async function setIpcSysctls(
   input: { readonly dir: string; readonly kernel: Kernel; readonly startProgram: StartProgram },
@@ -152,7 +153,7 @@ function partition(
   return [pick(false), pick(true)];
 }
 
-/** Resolves at the first byte; throws when the helper ends without one, or keeps silent. */
+/** Resolves at the first byte; throws when the helper ends without one, or stays silent. */
 async function heard(echo: Socket, child: Child, errors: Output): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   try {
@@ -171,7 +172,7 @@ async function heard(echo: Socket, child: Child, errors: Output): Promise<void> 
   }
 }
 
-/** One line of uid_map and gid_map: user_namespaces(7). */
+/** Returns one line of uid_map and gid_map: user_namespaces(7). */
 function line(range: IDMapping): string {
   return `${range.containerId} ${range.hostId} ${range.length}\n`;
 }

@@ -5,14 +5,17 @@ import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import { planUserNamespace } from './user-namespace-options.ts';
 import type { UserNamespacePlan } from './user-namespace-options.ts';
 
-/** Sysctls that belong to a namespace of the pod; any other would change the host (Kubernetes: safe and namespaced sysctls). */
+/**
+ * Sysctls that belong to a namespace of the pod; any other would change the host (Kubernetes: safe and
+ * namespaced sysctls).
+ */
 const ipcSysctl = /^(kernel\.(shm(max|all|mni|_rmid_forced|_next_id)|msg\w+|sem|sem_next_id|auto_msgmni)|fs\.mqueue\.\w+)$/;
 const netSysctl = /^net(\.[a-zA-Z0-9_:@/-]+)+$/;
 const sysctlValue = /^[ -~\t]*$/;
 
 const podModes: ReadonlySet<NamespaceMode> = new Set([NamespaceMode.POD, NamespaceMode.CONTAINER, NamespaceMode.NODE]);
 
-/** Set in every network namespace of ours: low ports and ping need no privilege inside a pod. */
+/** Set in every network namespace of this daemon: low ports and ping need no privilege inside a pod. */
 export const defaultSysctls: Readonly<Record<string, string>> = {
   'net.ipv4.ip_unprivileged_port_start': '0',
   'net.ipv4.ping_group_range': '0 2147483647',
@@ -23,7 +26,10 @@ export interface SandboxPlan {
   readonly hostNetwork: boolean;
   readonly hostIpc: boolean;
   readonly hostPid: boolean;
-  /** Its containers share a PID namespace (only when the pod says so: without namespace_options each has its own). */
+  /**
+   * Its containers share a PID namespace (only when the pod requests this: without namespace_options each has
+   * its own).
+   */
   readonly sharedPids: boolean;
   readonly privileged: boolean;
   readonly hostname: string;
@@ -33,7 +39,7 @@ export interface SandboxPlan {
 }
 
 /**
- * What a pod asks for, checked. Pure, but for the machine's name.
+ * Checks the request of a pod and returns its plan. Pure, except for the name of the machine.
  * Sources: cri-api PodSandboxConfig; CVE-2022-0811 (values), CVE-2022-4318 (control characters).
  * @throws PortcullisError RUNTIME_BAD_SANDBOX | RUNTIME_BAD_SYSCTL | RUNTIME_BAD_USER_NAMESPACE
  */
@@ -59,7 +65,7 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
     throw bad(on, `log_directory ${JSON.stringify(config.logDirectory)} is not absolute and clean`, 'give an absolute path without ".."');
   }
   const cgroupParent = config.linux?.cgroupParent ?? '';
-  // Joined to the folder of every cgroup hierarchy, below which we make and remove folders.
+  // Joined to the folder of every cgroup hierarchy, below which the daemon creates and removes folders.
   if (cgroupParent.split('/').includes('..') || cgroupParent.includes('\0'))
     throw bad(on, `linux.cgroup_parent ${JSON.stringify(cgroupParent)} climbs out of where it stands`, 'give a path without ".."');
   if (!/^[A-Za-z0-9_.-]{0,253}$/.test(config.hostname))
@@ -87,7 +93,7 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
     hostPid: options?.pid === NamespaceMode.NODE,
     sharedPids: options?.pid === NamespaceMode.POD,
     privileged: security?.privileged ?? false,
-    // A pod on the host's network has no UTS namespace of its own, and kubelets name none for it.
+    // A pod on the host's network has no UTS namespace of its own, and kubelets give no host name for it.
     hostname: (config.hostname || (hostNetwork ? machineName() : metadata.name)).slice(0, 63),
     sysctls: checkedSysctls(on, config.linux?.sysctls ?? {}, { hostNetwork, hostIpc }),
     userNamespace: planUserNamespace(on, options),
@@ -112,15 +118,16 @@ function checkedSysctls(
 }
 
 /**
- * The name with dots between its parts and slashes for the dots in them: sysctl(8) reads `net/ipv4/conf/eth0.7/forwarding` by its first separator,
- * and so does Kubernetes (k8s.io/component-helpers/node/util/sysctl, NormalizeName).
+ * Returns the name with dots between its parts and slashes for the dots in them: sysctl(8) reads
+ * `net/ipv4/conf/eth0.7/forwarding` by its first separator, and so does Kubernetes
+ * (k8s.io/component-helpers/node/util/sysctl, NormalizeName).
  */
 export function dottedSysctl(name: string): string {
   if (!/^[^./]*\//.test(name)) return name;
   return name.replaceAll(/[./]/g, (separator) => (separator === '/' ? '.' : '/'));
 }
 
-/** A part that is no name of its own: it would lead elsewhere below /proc/sys. */
+/** Whether a part is not a name: it would lead elsewhere below /proc/sys. */
 function climbs(dotted: string): boolean {
   return dotted.split('.').some((part) => /^\/*$/.test(part) || part.split('/').some((piece) => piece === ''));
 }

@@ -2,7 +2,9 @@ import { policyReasons } from '../events/policy-events.ts';
 import type { PolicyChange } from '../events/policy-events.ts';
 import type { OutOfPolicy } from './redecision.ts';
 
-/** What watchers are told of a container that is out of policy, or (`undefined`) is in policy again. */
+/**
+ * Returns the message to watchers for a container that is out of policy, or (`undefined`) is in policy again.
+ */
 export function policyChange(found: OutOfPolicy | undefined): PolicyChange {
   if (found === undefined) return { reason: policyReasons.in, message: '' };
   const { rule, reference, verdict } = found;

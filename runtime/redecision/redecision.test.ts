@@ -28,7 +28,7 @@ function verdictOf(outcome: Verdict['outcome'], validUntil?: string): Verdict {
   } as unknown as Verdict;
 }
 
-/** A world in memory: what is decided comes from `answer`. */
+/** Creates the environment in memory: the decisions come from `answer`. */
 function world(answer: (imageId: string) => Verdict | undefined, act: 'report' | 'stop' = 'report') {
   const records = new Map<string, ContainerRecord>();
   const told: [string, OutOfPolicy | undefined][] = [];

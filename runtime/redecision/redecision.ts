@@ -11,12 +11,12 @@ import type { SandboxRecord } from '../pods/record.ts';
 import type { WatchedRecords } from '../state/records.ts';
 import { earliestEnd } from './validity.ts';
 
-/** Why a container that runs would not be admitted now. */
+/** Why a running container would not be admitted now. */
 export interface OutOfPolicy {
   /** ISO 8601: when it was found. */
   readonly since: string;
   readonly outcome: 'deny' | 'undecided';
-  /** `FILE:LINE` of the rule that refuses; empty when no rule speaks for the image any more. */
+  /** `FILE:LINE` of the rule that refuses; empty when no rule applies to the image any more. */
   readonly rule: string;
   readonly reference: string;
   readonly verdict: string;
@@ -25,15 +25,15 @@ export interface OutOfPolicy {
 }
 
 export interface Redecision {
-  /** Undefined: in policy, or not decided about yet. */
+  /** Undefined: in policy, or not decided yet. */
   of(containerId: string): OutOfPolicy | undefined;
-  /** Containers out of policy, by namespace and rule. */
+  /** Returns the numbers of containers out of policy, by namespace and rule. */
   counts(): readonly { readonly namespace: string; readonly rule: string; readonly count: number }[];
-  /** Recorded images that their own pull would not be admitted for now. */
+  /** Returns the number of recorded images whose own pull would not be admitted now. */
   images(): number;
-  /** All is decided again, in its turn. */
+  /** Decides again about everything, in its turn. */
   request(): void;
-  /** Waits for the decision under way; nothing is decided afterwards. */
+  /** Waits for the current decision; no decision follows. */
   close(): Promise<void>;
 }
 
@@ -42,18 +42,18 @@ interface Parts {
   readonly images: Pick<ImageStore, 'list' | 'find' | 'judge'>;
   readonly containers: Pick<WatchedRecords<ContainerRecord>, 'get' | 'list' | 'onChange'>;
   readonly sandbox: (id: string) => SandboxRecord | undefined;
-  /** What the configuration says: only told, or stopped as well. */
+  /** From the configuration: only report, or stop the container as well. */
   readonly act: 'report' | 'stop';
   readonly stop: (containerId: string, timeoutSeconds: number) => Promise<void>;
-  /** Hears of each change; `found` is undefined when a container is in policy again. */
+  /** Called on each change; `found` is undefined when a container is in policy again. */
   readonly onChange: (container: ContainerRecord, found: OutOfPolicy | undefined) => void;
   readonly log: Logger;
   readonly now?: () => Date;
 }
 
-/** What Kubernetes gives a pod that says nothing (terminationGracePeriodSeconds). */
+/** The default that Kubernetes gives a pod (terminationGracePeriodSeconds). */
 const graceSeconds = 30;
-/** Decisions take at most this part of the main thread, and each is followed by a pause. */
+/** Decisions take at most this share of the main thread's time, and a pause follows each. */
 const share = 0.2;
 const leastPauseMs = 2;
 const mostReasons = 24;
@@ -90,7 +90,7 @@ export function createRedecision(parts: Parts): Redecision {
       else arm();
     });
   }
-  /** Containers first: they run. */
+  /** Containers first, because they run. */
   async function walk(): Promise<void> {
     for (;;) {
       const [container] = waiting;
@@ -124,7 +124,7 @@ export function createRedecision(parts: Parts): Redecision {
     let unknown: string | undefined;
     for (const image of imagesOf(record)) {
       const given = await images.judge({ ...image, namespace });
-      // Of nothing, nothing is proven: an image of which nothing is recorded is not in policy.
+      // Without evidence there is no proof: an image without a record is not in policy.
       if (given.length === 0) unknown ??= image.userSpecified || image.imageId;
       append(verdicts, given);
     }
@@ -171,7 +171,8 @@ export function createRedecision(parts: Parts): Redecision {
       }
       parts.onChange(record, next);
     }
-    // Undecided is a no for what is new; what runs is not ended because a source could not be asked.
+    // An undecided verdict denies a new container, but a running container is not ended because a source
+    // could not be asked.
     if (parts.act !== 'stop' || next?.outcome !== 'deny') return;
     parts.stop(record.id, graceSeconds).then(
       () =>
@@ -198,7 +199,7 @@ export function createRedecision(parts: Parts): Redecision {
     );
   }
 
-  /** Wakes when the first verdict ends. */
+  /** Sets the timer for the time when the first verdict expires. */
   function arm(): void {
     clearTimeout(timer);
     if (closed || ends.size === 0) return;
@@ -240,7 +241,7 @@ export function createRedecision(parts: Parts): Redecision {
   };
 }
 
-/** The container's own image and those of its image volumes. */
+/** Returns the container's own image and the images of its image volumes. */
 function imagesOf(record: ContainerRecord): readonly Omit<JudgedImage, 'namespace'>[] {
   const own = { imageId: record.imageId, verdictId: record.verdictId, userSpecified: record.config.image?.userSpecifiedImage ?? '' };
   const volumes = record.config.mounts

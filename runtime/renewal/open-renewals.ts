@@ -7,14 +7,17 @@ import type { Renewal } from './renewal.ts';
 import { openRootUpdates } from './root-updates.ts';
 import type { RootUpdates } from './root-updates.ts';
 
-/** What the daemon keeps from ending. */
+/** The renewals that the daemon runs. */
 export interface Renewals extends Pick<Renewal, 'request' | 'tryNow' | 'close'> {
-  /** What could not be kept from ending, for `doctor` and `crictl info`. */
+  /** Returns the evidence and roots that could not be renewed, for `doctor` and `crictl info`. */
   trouble(): { readonly endedEvidence: ReturnType<Renewal['ended']>; readonly failingRoots: ReturnType<RootUpdates['failing']> };
   counts(): { readonly evidence: ReturnType<Renewal['counts']>; readonly roots: ReturnType<RootUpdates['counts']> };
 }
 
-/** Begins with what recorded images rest on. What newer evidence may change about what runs is decided again. */
+/**
+ * Starts with the evidence of recorded images. If newer evidence may change a verdict, running containers are
+ * decided again.
+ */
 export function openRenewals(parts: {
   readonly policy: Pick<PolicyHolder, 'current' | 'onChange' | 'tufRoots'>;
   readonly images: Pick<ImageStore, 'evidence' | 'renew' | 'services'>;

@@ -4,10 +4,10 @@ import { evidenceStanding } from '../../trust/index.ts';
 import type { Dossier, TrustPolicy } from '../../trust/index.ts';
 
 /**
- * The recorded images that can not be decided about because an answer about revocation has ended, by their names: for who looks while no
- * daemon runs. Reads the database file, and changes nothing.
+ * Returns the names of recorded images that cannot be decided because an answer about revocation has expired.
+ * For commands that run without a daemon. Reads the database file, and changes nothing.
  * @param database `state.db` of a daemon
- * @throws PortcullisError of base/storage when it can not be read
+ * @throws PortcullisError of base/storage when it cannot be read
  */
 export async function endedInDatabase(
   database: string,

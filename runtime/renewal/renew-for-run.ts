@@ -2,16 +2,19 @@ import { isPortcullisError } from '../../base/errors/index.ts';
 import type { ImageStore } from '../images/types.ts';
 import type { Renewal } from './renewal.ts';
 
-/** For how long a container waits for an answer that has just ended. */
+/** How long a container waits for the renewal of an answer that has just expired. */
 const patienceMilliseconds = 2000;
 
-/** The store, which renews evidence whose time is over before it leaves a container undecided. Only an admitting verdict gets through, as before. */
+/**
+ * Wraps the store: renews expired evidence before it leaves a container undecided. As before, only an
+ * admitting verdict is returned.
+ */
 export function renewForRun<Store extends ImageStore>(images: Store, renewal: () => Pick<Renewal, 'tryNow' | 'request'>): Store {
   return {
     ...images,
     pull: async (request) => {
       const pulled = await images.pull(request);
-      // Its evidence may end soon.
+      // Its evidence may expire soon.
       renewal().request();
       return pulled;
     },

@@ -8,35 +8,44 @@ import type { EvidenceInUse, ImageStore } from '../images/types.ts';
 import { firstTry, nextTry } from './schedule.ts';
 
 export interface Renewal {
-  /** Looks at once instead of at the next round. */
+  /** Checks at once instead of at the next round. */
   request(): void;
-  /** Tries at once to renew what an image's evidence lacks, for as long as it may take; true when something newer came of it. */
+  /**
+   * Tries at once to renew the expired evidence of an image, within the given time; true when it got newer
+   * evidence.
+   */
   tryNow(imageId: string, milliseconds: number): Promise<boolean>;
-  /** Since the start; `ended` is what can not be decided now because an answer has ended. */
+  /**
+   * Counts since the start; `ended` is the number of images that cannot be decided now because an answer has
+   * expired.
+   */
   counts(): { readonly renewed: number; readonly failed: number; readonly ended: number };
-  /** The images that can not be decided about because an answer has ended, by their names, and since when (ISO 8601). */
+  /**
+   * Returns the names of the images that cannot be decided because an answer has expired, and since when (ISO
+   * 8601).
+   */
   ended(): readonly { readonly names: readonly string[]; readonly since: string }[];
-  /** Waits for what is under way; nothing is asked afterwards. */
+  /** Waits for the current renewals; no requests follow. */
   close(): Promise<void>;
 }
 
 interface Parts {
   readonly policy: { current(): TrustPolicy | undefined; onChange(listener: () => void): () => void };
   readonly images: Pick<ImageStore, 'evidence' | 'renew'> & Partial<Pick<ImageStore, 'services'>>;
-  /** Verdicts by newer evidence: what runs may have to be decided about. */
+  /** Receives verdicts on newer evidence: running containers may have to be decided again. */
   readonly onRenewed: (verdicts: readonly Verdict[]) => void;
   readonly log: Logger;
   readonly now?: () => Date;
   readonly random?: () => number;
-  /** Between two looks at what is due. */
+  /** The time between two checks of what is due. */
   readonly roundMs?: number;
 }
 
-/** What is known of one image's evidence under one policy. */
+/** What is known about one image's evidence under one policy. */
 interface Plan {
   readonly revision: string;
   readonly names: readonly string[];
-  /** Milliseconds since 1970; undefined: nothing in it ends. */
+  /** Milliseconds since 1970; undefined: nothing in it expires. */
   due: number | undefined;
   ends: number | undefined;
   failures: number;
@@ -46,14 +55,15 @@ interface Plan {
 const roundMilliseconds = 30_000;
 const leastPause = 250;
 const renewalMilliseconds = 10_000;
-/** A container that is created again and again asks at most so often. */
+/** A container that is created again and again causes a request at most this often. */
 const betweenTriesNow = 10_000;
-/** Renewals of one round: a responder that has come back is not run over. */
+/** Limit of renewals in one round, so that a responder that has come back is not overloaded. */
 const renewalsARound = 30;
 
 /**
- * Keeps what ends by itself in recorded evidence (answers about revocation and of trust services) from ending: asks anew some time before, without any
- * registry, and has it decided again. One question at a time; what fails is tried again, later and later.
+ * Renews the parts of recorded evidence that expire (answers about revocation and of trust services): asks
+ * again some time before they expire, without any registry, and has the images decided again. One request at
+ * a time; a failed one is retried at growing intervals.
  */
 export function createRenewal(parts: Parts): Renewal {
   const { policy, images, log, now = () => new Date(), random = Math.random, roundMs = roundMilliseconds } = parts;
@@ -65,7 +75,7 @@ export function createRenewal(parts: Parts): Renewal {
   let again = false;
   let timer: NodeJS.Timeout | undefined;
 
-  // What is done here is nobody's request, whoever has caused it.
+  // The work here belongs to no request, whichever request caused it.
   const outside = AsyncLocalStorage.snapshot();
   const request = (): void => outside(begin);
 
@@ -118,12 +128,12 @@ export function createRenewal(parts: Parts): Renewal {
     const due = ends === undefined ? undefined : firstTry(at.getTime(), ends, Date.parse(one.dossier.gatheredAt), random());
     const plan = { revision: inForce.revision, names: one.names, due, ends, failures: 0, triedNow: 0 };
     plans.set(key, plan);
-    // Others have their turn: envelopes are opened here.
+    // Yields to other work, because opening the envelopes here takes time.
     await new Promise((resolve) => setImmediate(resolve));
     return plan;
   }
 
-  /** Under way, by evidence: a container that waits for one does not start another. */
+  /** Renewals in progress, by evidence: a container that waits for one does not start another. */
   const underWay = new Map<string, Promise<boolean>>();
 
   function renew(one: EvidenceInUse, inForce: TrustPolicy, plan: Plan, milliseconds: number): Promise<boolean> {

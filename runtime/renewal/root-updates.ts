@@ -6,11 +6,17 @@ import type { TufRoot } from '../../trust/index.ts';
 import { nextRootUpdate, nextTry } from './schedule.ts';
 
 export interface RootUpdates {
-  /** Since the start; `failing` is how many repositories could not be reached or believed the last time. */
+  /**
+   * Counts since the start; `failing` is the number of repositories that could not be reached or verified the
+   * last time.
+   */
   counts(): { readonly updated: number; readonly unchanged: number; readonly failed: number; readonly failing: number };
-  /** Those repositories, why, and until when what is known of them holds (ISO 8601; absent: it does not end). */
+  /**
+   * Returns those repositories, the reason, and how long their current metadata are valid (ISO 8601; absent:
+   * they do not expire).
+   */
   failing(): readonly FailingRoot[];
-  /** Waits for an update under way; none follows. */
+  /** Waits for the current update; none follows. */
   close(): Promise<void>;
 }
 
@@ -38,8 +44,9 @@ const roundMilliseconds = 60_000;
 const leastPause = 250;
 
 /**
- * Updates the trusted roots that the policy reads from TUF repositories: once a day, and well before what is known of a repository
- * ends. A newer root is a changed file, which the policy is loaded again for. What can not be updated stays until it ends.
+ * Updates the trusted roots that the policy reads from TUF repositories: once a day, and well before the
+ * metadata of a repository expire. A newer root is a changed file, for which the policy is loaded again. A
+ * root that cannot be updated stays in use until it expires.
  */
 export function openRootUpdates(parts: Parts): RootUpdates {
   const { policy, log, now = () => new Date(), random = Math.random, roundMs = roundMilliseconds } = parts;

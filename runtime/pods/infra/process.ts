@@ -20,8 +20,9 @@ import { infraSpec, programPath } from './spec.ts';
 const SIGKILL = 9;
 
 /**
- * The processes that hold shared PID namespaces, one for each pod that has one, started by the pod's own OCI runtime without a monitor.
- * `start` throws RUNTIME_INFRA_FAILED, or RUNTIME_UNSUPPORTED for a handler that can not join namespaces.
+ * Creates the processes that hold shared PID namespaces, one for each pod that has one, started by the pod's
+ * own OCI runtime without a monitor. `start` throws RUNTIME_INFRA_FAILED, or RUNTIME_UNSUPPORTED for a
+ * handler that cannot join namespaces.
  */
 export async function openInfraProcesses(parts: {
   readonly stateDir: string;
@@ -30,14 +31,15 @@ export async function openInfraProcesses(parts: {
   readonly handlers: ReadonlyMap<string, RuntimeHandler>;
   readonly cgroups: CgroupMounts;
   readonly oomScoreFloor: number;
-  /** The profile that confines it, loaded; undefined where the kernel has no AppArmor. */
+  /** Loads and returns the AppArmor profile of the process; undefined where the kernel has no AppArmor. */
   readonly apparmorProfile: () => Promise<string | undefined>;
 }): Promise<InfraEffects> {
   const { startProgram, handlers, cgroups } = parts;
   const root = join(parts.stateDir, 'infra');
-  // One at a time: all that it writes has one name, so that a killed daemon leaves nothing that the next one does not take over.
+  // One at a time: all files have fixed names, so that the next daemon takes over everything that a killed
+  // one left.
   const providing = pLimit(1);
-  // Runtimes that all start at once only get in each other's way.
+  // Runtimes that all start at once slow down each other and the daemon.
   const slots = pLimit(availableParallelism());
   await provideProgram(root);
   const folderOf = (record: SandboxRecord): string => join(parts.stateDir, 'pods', record.id, 'infra');
@@ -84,7 +86,7 @@ export async function openInfraProcesses(parts: {
     },
     end: async (record) => {
       const process = record.infra?.process;
-      // What a killed daemon left starting it has the bundle's folder among its arguments.
+      // A process that a killed daemon left while it started it has the bundle's folder among its arguments.
       if (process === undefined) await endProcessesWithArgument(folderOf(record));
       else signalProcess(process, SIGKILL);
       const { path } = containerCgroup(record.cgroupParent, record.id);
@@ -99,8 +101,9 @@ export async function openInfraProcesses(parts: {
 }
 
 /**
- * Writes the program and the folders to mount on, unless they stand there with the right bytes: they are compared each time, which for
- * some hundred bytes costs less than a digest. Readable and executable by all, since the program runs as nobody; the folder above is root's.
+ * Writes the program and the folders to mount on, unless they exist with the correct bytes. The bytes are
+ * compared each time, which costs less than a digest for some hundred bytes. The file is readable and
+ * executable by all, because the program runs as an unprivileged user; the folder above belongs to root.
  */
 async function provideProgram(root: string): Promise<void> {
   const bytes = infraProgram(process.arch === 'arm64' ? 'arm64' : 'x64');

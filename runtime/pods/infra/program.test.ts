@@ -9,7 +9,10 @@ import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { infraProgram } from './program.ts';
 
-/** A change of these bytes is a change of what process 1 of a pod does: read the disassembly (`objdump -D -b binary`), then write it here. */
+/**
+ * A change of these bytes changes what process 1 of a pod does: read the disassembly (`objdump -D -b
+ * binary`), then update the digest here.
+ */
 for (const [architecture, size, digest] of [
   ['x64', 464, '5ad48301eb09bacc9181146d52b2d2a2b2fd8ad8411de359b3a36692da908b3e'],
   ['arm64', 528, '66d6e0275d958a0ebef1f25abce610d67f39e7ee855e609a01e5f9bd8901227b'],

@@ -2,24 +2,30 @@ import { assembleExecutable, callWith, words } from '../../../base/elf/index.ts'
 import type { Machine } from '../../../base/elf/index.ts';
 
 /**
- * The program that holds a pod's shared PID namespace: a static ELF executable of a few hundred bytes, assembled here so that neither a
- * compiler nor an image is needed. It is process 1 of the namespace, so it must do one thing, and can do no other:
+ * The program that holds a pod's shared PID namespace: a static ELF executable of a few hundred bytes,
+ * assembled here so that neither a compiler nor an image is needed. It is process 1 of the namespace, so it
+ * must do one thing, and can do nothing else:
  *
- * 1. close_range(0, ~0, 0): hold nobody's file or pipe. Before Linux 5.9: ENOSYS, and it holds what the runtime gave it.
- * 2. rt_sigaction(SIGCHLD, SIG_IGN): the kernel then reaps every orphan of the pod itself (sigaction(2), NOTES; wait(2)).
- * 3. prctl(PR_SET_DUMPABLE, 0): nobody in the pod may trace it or follow its /proc links without CAP_SYS_PTRACE.
- * 4. prctl(PR_SET_NO_NEW_PRIVS, 1) and seccomp(SECCOMP_SET_MODE_FILTER): from here on the kernel kills it for any call but ppoll.
- * 5. ppoll(NULL, 0, NULL, NULL, 0) for ever.
+ * 1. close_range(0, ~0, 0): closes every inherited file and pipe. Before Linux 5.9: ENOSYS, and it keeps the
+ *    descriptors that the runtime gave it.
+ * 2. rt_sigaction(SIGCHLD, SIG_IGN): the kernel then reaps every orphan of the pod itself (sigaction(2),
+ *    NOTES; wait(2)).
+ * 3. prctl(PR_SET_DUMPABLE, 0): no process in the pod may trace it or follow its /proc links without
+ *    CAP_SYS_PTRACE.
+ * 4. prctl(PR_SET_NO_NEW_PRIVS, 1) and seccomp(SECCOMP_SET_MODE_FILTER): from here on the kernel kills it for
+ *    any call but ppoll.
+ * 5. ppoll(NULL, 0, NULL, NULL, 0) forever.
  *
- * A failure of 2 to 4 ends it with exit code 1. SIGTERM and the like do nothing to a first process without handlers; SIGKILL from
- * outside the namespace ends it, and the kernel then every process in the namespace (pid_namespaces(7)).
+ * A failure of steps 2 to 4 ends it with exit code 1. SIGTERM and similar signals have no effect on a first
+ * process without handlers. SIGKILL from outside the namespace ends it, and the kernel then ends every
+ * process in the namespace (pid_namespaces(7)).
  */
 
 export type InfraArchitecture = 'x64' | 'arm64';
 
 const SIGCHLD = 17;
 const SIG_IGN = 1;
-/** Bytes of the kernel's signal set, which rt_sigaction demands. */
+/** Size of the kernel's signal set in bytes, which rt_sigaction requires. */
 const signalSetSize = 8;
 const PR_SET_DUMPABLE = 4;
 const PR_SET_NO_NEW_PRIVS = 38;
@@ -45,7 +51,7 @@ const targets: Readonly<Record<InfraArchitecture, Target>> = {
   },
 };
 
-/** The whole executable, the same bytes each time. Pure. */
+/** Returns the whole executable, with the same bytes each time. Pure. */
 export function infraProgram(architecture: InfraArchitecture): Buffer {
   const target = targets[architecture];
   const { calls } = target;
@@ -54,7 +60,7 @@ export function infraProgram(architecture: InfraArchitecture): Buffer {
       callWith(a, number, ...values);
       a.jumpUnlessZero('result', 'failed');
     };
-    // struct sigaction: the handler first, nothing else is set.
+    // struct sigaction: the handler comes first, and no other field is set.
     const action = put(words(BigInt(SIG_IGN), 0n, 0n, 0n));
     const filter = put(onlyPoll(target));
     // struct sock_fprog: length in instructions, padding, pointer (linux/filter.h).
@@ -72,7 +78,10 @@ export function infraProgram(architecture: InfraArchitecture): Buffer {
   });
 }
 
-/** Classic BPF (linux/bpf_common.h): the own architecture's ppoll, else death. struct seccomp_data: number at 0, architecture at 4. */
+/**
+ * Classic BPF (linux/bpf_common.h): allows ppoll of this architecture, and kills the process otherwise.
+ * struct seccomp_data: number at 0, architecture at 4.
+ */
 function onlyPoll({ audit, calls }: Target): Buffer {
   const [load, jumpIfEqual, answer] = [0x20, 0x15, 0x06];
   const [allow, kill] = [0x7fff_0000, 0x8000_0000];

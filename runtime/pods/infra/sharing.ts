@@ -4,28 +4,31 @@ import type { ProcessIdentity } from '../../../base/process/index.ts';
 import type { Records } from '../../state/records.ts';
 import type { SandboxRecord } from '../record.ts';
 
-/** What a shared PID namespace does to the world. Each act that finds itself done succeeds. */
+/** The side effects of a shared PID namespace. An act whose work is already done succeeds. */
 export interface InfraEffects {
-  /** Starts the process that holds the pod's PID namespace. The intent is in the record before. */
+  /** Starts the process that holds the pod's PID namespace. The intent is recorded before the call. */
   start(record: SandboxRecord): Promise<ProcessIdentity>;
-  /** Ends it, or what a killed daemon has made of it, with all that it needed. The kernel ends what still runs in its namespace. */
+  /**
+   * Ends the process, even one whose start a killed daemon did not finish, and removes everything that it
+   * needed. The kernel ends the remaining processes in its namespace.
+   */
   end(record: SandboxRecord): Promise<void>;
   isAlive(process: ProcessIdentity): boolean;
-  /** Tells its end once, also one that happened before. The returned function stops the watch. */
+  /** Reports the end of the process once, even if it ended before. The returned function stops the watch. */
   watch(process: ProcessIdentity, tell: () => void): () => void;
 }
 
 /** The steps around a pod's shared PID namespace, in their order; all under the sandbox's lock. */
 export interface Sharing {
-  /** A ready pod's record with a live process. Has it one already: that. */
+  /** Returns the record of a ready pod with a live process; starts one only if there is none. */
   share(record: SandboxRecord): Promise<SandboxRecord>;
-  /** For a pod that is being established, with the intent on record. */
+  /** For a pod that is being created, with the intent on record. */
   begin(record: SandboxRecord): Promise<NonNullable<SandboxRecord['infra']>>;
   end(record: SandboxRecord): Promise<void>;
   watch(record: SandboxRecord): void;
   /** Whether the record's process, once started, has ended. */
   isLost(record: SandboxRecord): boolean;
-  /** After a crash, for a ready pod: takes back a start that was under way, or goes on watching. */
+  /** After a crash, for a ready pod: undoes an unfinished start, or continues to watch. */
   recover(record: SandboxRecord): Promise<void>;
   close(): void;
 }
@@ -34,7 +37,7 @@ export function createSharing(parts: {
   readonly records: Records<SandboxRecord>;
   readonly effects: InfraEffects;
   readonly log: Logger;
-  /** A process has ended that nobody asked to end, and with it every process of its namespace. */
+  /** Called when a process ended unexpectedly, and with it every process of its namespace. */
   readonly lost: (sandboxId: string) => void;
 }): Sharing {
   const { records, effects, log } = parts;
@@ -96,7 +99,7 @@ export function createSharing(parts: {
   };
 }
 
-/** The record of a pod whose containers share no PID namespace, or no longer. */
+/** Returns the record of a pod whose containers share no PID namespace, or no longer share one. */
 export function withoutInfra({ infra: _ended, ...record }: SandboxRecord): SandboxRecord {
   return record;
 }

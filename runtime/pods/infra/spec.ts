@@ -1,21 +1,25 @@
 import { join } from 'node:path';
 import type { OciSpec } from '../../oci/spec.types.ts';
 
-/** The program's path in its root file system: what `ps` shows as process 1 of a pod, under the name that people look for. */
+/** The program's path in its root file system: `ps` shows it as process 1 of a pod, under the usual name. */
 export const programPath = '/pause';
-/** Nobody: the program runs no code but its own, and owns nothing. */
+/** An unprivileged user: the program runs only its own code, and owns nothing. */
 const nobody = 65535;
-/** As low as other runtimes set it for their pause process: a pod must not lose its namespace before its containers. */
+/**
+ * As low as other runtimes set it for their pause process: a pod must not lose its namespace before its
+ * containers.
+ */
 const oomScore = -998;
 
 /**
- * The OCI configuration of the process that holds a pod's PID namespace: no capability, no device, nothing writable, an empty root. Pure.
+ * Returns the OCI configuration of the process that holds a pod's PID namespace: no capability, no device, no
+ * writable path, an empty root. Pure.
  * Source: runtime-spec 1.0.2, config.md and config-linux.md.
  */
 export function infraSpec(input: {
   /** Folder with the program, and `proc` and `dev` to mount on. */
   readonly root: string;
-  /** Folder of the pod's pinned namespaces; those that are in `joined`. */
+  /** Folder of the pod's pinned namespaces; it has those in `joined`. */
   readonly namespacesDir: string | undefined;
   readonly joined: readonly ('network' | 'ipc' | 'uts' | 'user')[];
   /** The largest uid and gid that exists in the pod's user namespace. */
@@ -47,7 +51,7 @@ export function infraSpec(input: {
       // Runtimes read their own /proc/self/fd before they start the program.
       { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
       { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'noexec', 'strictatime', 'mode=755', 'size=16k'] },
-      // Debian mounts /run, where the root may lie, noexec: the bind mount says otherwise for this one file.
+      // Debian mounts /run, where the root may be, noexec: the bind mount allows execution of this one file.
       {
         destination: programPath,
         type: 'bind',
