@@ -83,7 +83,7 @@ export function openBalancing({ root, state, network: { services, overlay } }: D
   };
   const failed = (thrown: unknown): void => {
     const why = reasonOf(thrown);
-    if (why !== told) log.error({ why }, 'services are not balanced; it is tried again');
+    if (why !== told) log.error({ why }, 'services could not be started; the daemon tries again');
     told = why;
   };
   const lookNow = (): void => void look().catch(failed);

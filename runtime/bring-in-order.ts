@@ -46,7 +46,7 @@ export async function bringInOrder(parts: {
   for (const { on, why } of left)
     parts.log.error(
       { on, cause: why },
-      'what an earlier run left could not be brought in order: the daemon serves, and the next start tries again',
+      'leftovers of an earlier run could not be cleaned up: the daemon serves, and the next start tries again',
     );
   return left;
 }

@@ -106,7 +106,8 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   collectWorkersEarly();
   const { folders, release } = await claimNode(config, log);
 
-  const reactorLost = (why: string): void => log.error({ why }, 'the thread that waits for ends of processes failed; it is started again');
+  const reactorLost = (why: string): void =>
+    log.error({ why }, 'the thread that watches for the exits of processes failed; it is restarted');
   const [reactor, kernel] = await Promise.all([startReactor(reactorLost), startKernelWorker()]);
   const startProgram = programStarter(reactor, kernel);
   if (config.cgroupFavorDynmods) void tryCgroupMoves(kernel, config.state, log);

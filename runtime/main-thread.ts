@@ -32,7 +32,7 @@ export function favourMainThread(log: Logger): void {
     favourBriefWorkers();
     makeThreadPrompt();
   } catch (cause) {
-    log.info({ cause: reasonOf(cause) }, 'the main thread takes its turn among others');
+    log.info({ cause: reasonOf(cause) }, 'the main thread keeps its normal priority');
   }
 }
 

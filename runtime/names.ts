@@ -21,7 +21,7 @@ export function openNames({ root, network: { dns } }: DaemonConfig, log: Logger)
   let starting: Promise<NameServer | undefined> | undefined;
   let closed = false;
   const wrong = dns.upstreams.filter((address) => isIP(address) === 0);
-  if (wrong.length > 0) log.warn({ wrong }, 'network.dns.upstreams takes addresses; these are passed over');
+  if (wrong.length > 0) log.warn({ wrong }, 'network.dns.upstreams takes addresses; these entries are ignored');
   const start = (): void => {
     if (!dns.enabled || closed) return;
     const { ttl, upstreams, maxForwards } = dns;

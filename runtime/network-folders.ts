@@ -44,7 +44,7 @@ export async function followNetworkFolders(parts: {
       else
         log.error(
           { folder: gate.folder, cause: trouble },
-          'a folder of the network cannot be read whole: it is looked at again each second',
+          'a network folder cannot be read completely: the daemon checks it again each second',
         );
     };
     try {

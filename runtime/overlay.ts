@@ -68,7 +68,7 @@ async function requireReadable(file: string): Promise<void> {
     throw new PortcullisError({
       code: 'OVERLAY_CERTIFICATE_UNREADABLE',
       kind: 'precondition',
-      attempted: 'read what speaks to etcd',
+      attempted: 'read the certificates and the key for etcd',
       on: file,
       why: reasonOf(thrown),
       fix: 'correct `network.overlay.etcd`, or make the file readable',

@@ -104,7 +104,10 @@ function tellLoose(policy: TrustPolicy, log: Logger): void {
     log.warn({ rule: rule.name, images: rule.images }, 'this rule admits unverified images');
   for (const exception of standingExceptions(policy, new Date())) {
     const { ended, ...facts } = exception;
-    log.warn(facts, ended ? 'this rule’s broken glass has ended: remove it' : `this rule does not refuse (${exception.kind})`);
+    log.warn(
+      facts,
+      ended ? 'the break-glass exception of this rule has expired: remove it' : `this rule does not refuse (${exception.kind})`,
+    );
   }
 }
 

@@ -106,7 +106,7 @@ function unknown(name: string, enabled: boolean, told: boolean): PortcullisError
     kind: enabled ? 'invalid' : 'precondition',
     attempted: 'use AppArmor profile',
     on: name,
-    why: !enabled ? 'this kernel has no AppArmor' : told ? 'no such profile is loaded' : `${loadedList} can not be read`,
+    why: !enabled ? 'this kernel has no AppArmor' : told ? 'no such profile is loaded' : `${loadedList} cannot be read`,
     fix: !enabled
       ? 'take the profile out, or run on a node with AppArmor'
       : told

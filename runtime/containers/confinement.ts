@@ -211,7 +211,7 @@ function notPrivileged(config: ContainerConfig): PortcullisError {
     kind: 'invalid',
     attempted: 'create privileged container',
     on: config.metadata?.name ?? '',
-    why: 'its pod was not run as one that may hold privileged containers',
+    why: 'its pod was not created as one that may have privileged containers',
     fix: 'set linux.security_context.privileged of the pod as well',
   });
 }

@@ -5,10 +5,10 @@ export function exitReason(exit: Exit, outOfMemory: boolean): { reason: string; 
   if (!exit.fromMonitor) {
     return {
       reason: 'MonitorLost',
-      message: `the container's monitor died before its process; exit code ${exit.code} ${exit.code === 255 ? 'stands for one that nobody saw' : 'was learned from the kernel'}`,
+      message: `the container's monitor died before its process; exit code ${exit.code} ${exit.code === 255 ? 'means that the exit code is unknown' : 'was reported by the kernel'}`,
     };
   }
   if (outOfMemory && exit.code !== 0)
-    return { reason: 'OOMKilled', message: 'the kernel killed a process of the container for want of memory' };
+    return { reason: 'OOMKilled', message: 'the kernel killed a process of the container because memory ran out' };
   return exit.code === 0 ? { reason: 'Completed', message: '' } : { reason: 'Error', message: '' };
 }

@@ -90,7 +90,7 @@ export function createExitRecorder(parts: {
         await attempt(id);
       } catch (cause) {
         if (isFirst) {
-          log.error({ container: id, cause: reasonOf(cause) }, 'an exit could not be recorded; it is tried again until it can');
+          log.error({ container: id, cause: reasonOf(cause) }, 'an exit could not be recorded; the write is repeated until it succeeds');
           void goOn(id);
         }
         throw cause;

@@ -44,7 +44,7 @@ export function boundHostAccess(asked: HostAccess, ceilings: readonly Ceiling[])
     throw refusal('RUNTIME_HOST_PATH_NOT_GRANTED', 'mount host path', asked.paths, noPaths, 'paths of the host (host.paths)');
   const notPrivileged = ceilings.filter((ceiling) => !isForPrivileged(ceiling)).map(({ name }) => name);
   if (asked.sharedPaths.length > 0 && notPrivileged.length > 0) {
-    const what = 'mounts that show on the host (privileged)';
+    const what = 'mounts that are visible on the host (privileged)';
     throw refusal('RUNTIME_HOST_PATH_NOT_GRANTED', 'mount with bidirectional propagation', asked.sharedPaths, notPrivileged, what);
   }
 }
@@ -63,8 +63,8 @@ function refusal(code: string, attempted: string, things: readonly string[], cei
     kind: 'denied',
     attempted,
     on: things.length > 8 ? `${shown} and ${things.length - 8} more` : shown,
-    why: `the ceiling ${ceilings.join(', ')} does not hold ${what}`,
-    fix: 'take it out of the container, or let the policy rule that admits this image name a ceiling that holds it',
+    why: `the ceiling ${ceilings.join(', ')} does not allow ${what}`,
+    fix: 'take it out of the container, or let the policy rule that admits this image name a ceiling that allows it',
     details: { refused: things.slice(0, 100), ceilings },
   });
 }

@@ -65,7 +65,7 @@ export async function reopenLog(
     kind: 'internal',
     attempted: 'reopen the log of container',
     on: record.id.slice(0, 13),
-    why: 'its monitor made no new file within 1 s',
+    why: 'its monitor created no new file within 1 s',
     fix: 'see whether the monitor lives (portcullis ps) and the disk has room',
   });
 }
@@ -86,7 +86,7 @@ function monitorEnded(record: ContainerRecord): PortcullisError {
     attempted: 'reopen the log of container',
     on: record.id.slice(0, 13),
     why: 'its monitor has ended, as it does with its container: nothing more is written',
-    fix: 'read the log as it stands; only a running container gets a new one',
+    fix: 'read the existing log; only a running container gets a new one',
   });
 }
 
@@ -97,8 +97,8 @@ function notWritable(record: ContainerRecord, cause: unknown): PortcullisError {
     kind: code === 'ENOSPC' || code === 'EDQUOT' ? 'exhausted' : 'precondition',
     attempted: 'reopen the log of container',
     on: record.id.slice(0, 13),
-    why: `no new file can be made beside it, so its monitor goes on with the old one: ${reasonOf(cause)}`,
-    fix: 'make room for files in the folder of the log, or make that folder again, and repeat the request',
+    why: `no new file can be created beside it, so its monitor continues with the old one: ${reasonOf(cause)}`,
+    fix: 'make room for files in the folder of the log, or recreate that folder, and repeat the request',
     cause,
   });
 }

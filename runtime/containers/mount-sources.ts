@@ -47,7 +47,7 @@ async function resolved(
   for (let have = parts.length; have >= 0; have -= 1) {
     const rest = parts.slice(have);
     if (rest.includes('..'))
-      throw badMount(destination, `the host path ${JSON.stringify(path)} climbs out of a folder that is missing`, 'give a clean host path');
+      throw badMount(destination, `the host path ${JSON.stringify(path)} leads out of a missing folder`, 'give a clean host path');
     try {
       const { path: real } = await paths.facts('/' + parts.slice(0, have).join('/'));
       return { path: join(real, ...rest), missing: rest.length > 0 };
@@ -55,7 +55,7 @@ async function resolved(
       if (isPortcullisError(thrown)) throw thrown;
       const { code } = thrown as NodeJS.ErrnoException;
       if (code !== 'ENOENT' && code !== 'ENOTDIR')
-        throw badMount(destination, `the host path ${JSON.stringify(path)} can not be followed (${code ?? ''})`, 'correct the host path');
+        throw badMount(destination, `the host path ${JSON.stringify(path)} cannot be followed (${code ?? ''})`, 'correct the host path');
     }
   }
   return { path: '/', missing: false };
@@ -70,8 +70,8 @@ export async function makeMissing(sources: readonly MountSource[], paths: Pick<H
       if (hasNoAnswer(thrown)) throw thrown;
       throw badMount(
         mount.containerPath,
-        `the host path ${path} is missing and can not be made: ${reasonOf(thrown)}`,
-        'make it, or correct the host path',
+        `the host path ${path} is missing and cannot be created: ${reasonOf(thrown)}`,
+        'create it, or correct the host path',
       );
     }
   }

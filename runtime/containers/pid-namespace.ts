@@ -88,7 +88,7 @@ export function openPidNamespace(input: {
       kind: 'unimplemented',
       attempted: 'share a PID namespace with container',
       on: config.metadata?.name ?? '',
-      why: `the runtime handler ${handler.name} can not join namespaces`,
+      why: `the runtime handler ${handler.name} cannot join namespaces`,
       fix: 'set namespace_options.pid: CONTAINER, or use a handler that runs crun or runc',
     });
   }

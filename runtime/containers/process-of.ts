@@ -46,7 +46,7 @@ export function environmentOf(config: ContainerConfig, image: ImageConfig, hostn
     if (!environmentName.test(key) || text === undefined || text.includes('\0')) {
       throw invalid(
         'RUNTIME_BAD_ENVIRONMENT',
-        `the variable name ${JSON.stringify(key)} or its value holds a character that can not be passed on`,
+        `the variable name ${JSON.stringify(key)} or its value contains a character that cannot be passed on`,
         'use a name without "=", NUL or line feed, and a value in UTF-8',
       );
     }

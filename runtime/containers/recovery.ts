@@ -34,7 +34,7 @@ export async function recoverContainers(parts: {
     if (effects.isAlive(now) || effects.isMonitored(now)) return parts.watch(now);
     // The last act of the monitor may have been this file.
     const last = await effects.recordedExit(record.id);
-    if (last === undefined) log.warn({ container: record.id }, 'a container is gone and its exit code with it');
+    if (last === undefined) log.warn({ container: record.id }, 'a container is gone, and its exit code is lost');
     await parts.recordExit(record.id, last ?? { code: 255, finishedAt: effects.now(), fromMonitor: false });
   };
   await Promise.all(
@@ -42,7 +42,7 @@ export async function recoverContainers(parts: {
       bringInOrder(record).catch((cause: unknown) => {
         log.error(
           { container: record.id, cause: reasonOf(cause) },
-          'this container could not be brought in order; its next request, or the next start, tries again',
+          'this container could not be recovered; its next request, or the next start, tries again',
         );
         // Its end is noticed, even if a step failed.
         if (record.phase === 'created' || record.phase === 'starting' || record.phase === 'running') parts.watch(record);

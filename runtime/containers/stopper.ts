@@ -121,7 +121,7 @@ function stuck(record: ContainerRecord): PortcullisError {
     kind: 'deadline',
     attempted: 'stop container',
     on: record.id.slice(0, 13),
-    why: `its process ${record.init?.pid ?? ''} does not end ${killPatienceMs / 1000} s after SIGKILL, as when it waits for a device or a file server`,
+    why: `its process ${record.init?.pid ?? ''} does not end ${killPatienceMs / 1000} s after SIGKILL, for example because it waits for a device or a file server`,
     fix: 'see what it waits for (state D in /proc/PID/status); the stop may be repeated',
   });
 }
@@ -133,7 +133,7 @@ function silent(record: ContainerRecord): PortcullisError {
     kind: 'deadline',
     attempted: 'stop container',
     on: record.id.slice(0, 13),
-    why: `its process has ended, and ${killPatienceMs / 1000} s later neither its monitor nor the kernel has told how`,
+    why: `its process has ended, and ${killPatienceMs / 1000} s later neither its monitor nor the kernel has reported how`,
     fix: 'repeat the stop, and report this with the log of the daemon',
   });
 }

@@ -91,7 +91,7 @@ function eventsLost(count: number): PortcullisError {
     attempted: 'send events to',
     on: 'this client',
     why: `it read too slowly and missed ${count} events`,
-    fix: 'list pods and containers to learn what holds now, and ask for events again',
+    fix: 'list pods and containers to get the current state, and ask for events again',
     details: { lost: String(count) },
   });
 }

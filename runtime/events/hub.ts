@@ -100,7 +100,7 @@ export function createEventHub(parts: {
       }
       for (const client of receivers) {
         const cost = client.push(event);
-        if (cost > 1) log.warn({ lost: cost }, 'a client reads events too slowly: its stream ends as soon as it reads on');
+        if (cost > 1) log.warn({ lost: cost }, 'a client reads events too slowly: its stream ends at its next read');
         lost += cost;
         if (cost === 0) sent += 1;
       }

@@ -151,7 +151,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
       isOver: () => closed !== undefined,
       failed: (error, attempt) => {
         if (attempt === 1)
-          log.warn({ error: reasonOf(error) }, 'layers without an owner could not be removed; it is tried again until they are');
+          log.warn({ error: reasonOf(error) }, 'layers without an owner could not be removed; the removal is repeated until it succeeds');
       },
     });
     isSweepDue = false;

@@ -128,7 +128,7 @@ export async function checkMapping(kernel: Kernel, folders: StoreFolders, roots:
     if (((await stat(path)).mode & 0o001) === 0)
       throw notMappable(
         folders,
-        `${path} lets nobody pass to ${roots.folder}, where a pod's own root must get: allow it (chmod o+x ${path})`,
+        `${path} gives other users no access to ${roots.folder}, which a pod's own root must reach: allow it (chmod o+x ${path})`,
       );
   }
 }

@@ -74,6 +74,6 @@ async function takeBack({ kind, from, to }: Move, log: Logger): Promise<void> {
     await (kind === 'link' ? rm(to, { force: true }) : rename(to, from));
   } catch (thrown) {
     if (errnoOf(thrown) === 'ENOENT') return;
-    log.warn({ path: to, error: reasonOf(thrown) }, 'content whose publication failed could not be taken back; the next start removes it');
+    log.warn({ path: to, error: reasonOf(thrown) }, 'content whose publication failed could not be moved back; the next start removes it');
   }
 }

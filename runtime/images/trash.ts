@@ -40,7 +40,8 @@ export function createTrash(folder: string, kernel: Pick<Kernel, 'removeTree' | 
         await kernel.removeTree(path);
       } catch (error) {
         if (isClosed()) return;
-        if (pauseMs === firstPauseMs) log.warn({ path, error: String(error) }, 'discarded files could not be removed; it is tried again');
+        if (pauseMs === firstPauseMs)
+          log.warn({ path, error: String(error) }, 'discarded files could not be removed; the removal is tried again');
         setTimeout(() => remove(path, Math.min(pauseMs * 2, longestPauseMs)), pauseMs).unref();
       }
     });

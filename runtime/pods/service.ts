@@ -146,7 +146,7 @@ export function createSandboxService(parts: {
       failed: (cause, attempt) =>
         log[attempt === 1 ? 'error' : 'debug'](
           { sandbox: id, cause: reasonOf(cause) },
-          'this sandbox could not be brought in order; it is tried again until it can',
+          'this sandbox could not be cleaned up; the cleanup is repeated until it succeeds',
         ),
     });
 
@@ -298,7 +298,7 @@ export function createSandboxService(parts: {
       };
       for (const record of records.list()) {
         await settle(record).catch((cause: unknown) => {
-          log.error({ sandbox: record.id, cause: reasonOf(cause) }, 'this sandbox could not be brought in order at once');
+          log.error({ sandbox: record.id, cause: reasonOf(cause) }, 'this sandbox could not be recovered at once');
           bringInOrder(record.id, settle);
         });
       }

@@ -81,7 +81,7 @@ function checkedRange(on: string, what: 'uids' | 'gids', ranges: readonly IDMapp
     throw bad(on, `its ${what} begin at ${range.containerId} inside, and root must exist there`, 'let container_id be 0');
   if (range.length < 1 || range.hostId + range.length > idCount)
     throw bad(on, `its ${what} are ${range.length} from ${range.hostId} on, which are no ids`, 'give a length of at least 1 below 2^32');
-  if (range.hostId === 0) throw bad(on, `its ${what} begin at the host's root`, 'give a host_id that stands for nobody on the host');
+  if (range.hostId === 0) throw bad(on, `its ${what} begin at the host's root`, 'give a host_id that no user of the host has');
   return range;
 }
 

@@ -166,7 +166,7 @@ async function heard(echo: Socket, child: Child, errors: Output): Promise<void> 
     if (end === 'silent') child.kill(SIGKILL);
     await errors.ended(drainMs);
     const said = errors.bytes().toString('utf8').trim();
-    throw new PortcullisError({ ...failure, why: said === '' ? `the helper ended (${end}) without a word` : said });
+    throw new PortcullisError({ ...failure, why: said === '' ? `the helper ended (${end}) without a message` : said });
   } finally {
     clearTimeout(timer);
   }

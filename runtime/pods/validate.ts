@@ -69,7 +69,7 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
   if (cgroupParent.split('/').includes('..') || cgroupParent.includes('\0'))
     throw bad(on, `linux.cgroup_parent ${JSON.stringify(cgroupParent)} climbs out of where it stands`, 'give a path without ".."');
   if (!/^[A-Za-z0-9_.-]{0,253}$/.test(config.hostname))
-    throw bad(on, `hostname ${JSON.stringify(config.hostname)} holds characters that a host name can not have`, 'correct it');
+    throw bad(on, `hostname ${JSON.stringify(config.hostname)} contains characters that a host name cannot have`, 'correct it');
   const security = config.linux?.securityContext;
   const options = security?.namespaceOptions;
   for (const line of [...(config.dnsConfig?.servers ?? []), ...(config.dnsConfig?.searches ?? []), ...(config.dnsConfig?.options ?? [])]) {

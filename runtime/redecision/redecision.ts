@@ -110,7 +110,7 @@ export function createRedecision(parts: Parts): Redecision {
           await decideImage(image);
         }
       } catch (error) {
-        log.error({ container, image, cause: reasonOf(error) }, 'could not be decided again; it is at the next change of the policy');
+        log.error({ container, image, cause: reasonOf(error) }, 'could not be decided again; the next change of the policy tries again');
       }
       await pause(Math.max(leastPauseMs, (performance.now() - started) * (1 / share - 1)));
     }

@@ -154,7 +154,7 @@ export function createRenewal(parts: Parts): Renewal {
       const services = images.services === undefined ? {} : { services: images.services };
       const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(milliseconds)]);
       const fresh = await renewEvidence({ dossier, references, policy: inForce, now: now(), answers, milliseconds, signal, ...services });
-      if (fresh === undefined) throw new Error('nothing newer could be had');
+      if (fresh === undefined) throw new Error('no newer evidence is available');
       const verdicts = await images.renew(one, fresh);
       plans.delete(keyOf(one));
       count.renewed += 1;
@@ -169,8 +169,8 @@ export function createRenewal(parts: Parts): Renewal {
       count.failed += 1;
       const ended = plan.ends !== undefined && plan.ends <= now().getTime();
       const told = { ...facts, cause: reasonOf(error), until: textOf(plan.ends), next: textOf(plan.due) };
-      if (ended) log.error(told, 'evidence has ended and can not be had anew: the image is not admitted until it is');
-      else log.warn(told, 'evidence could not be had anew; what is there holds until its time');
+      if (ended) log.error(told, 'evidence has expired and cannot be renewed: the image is not admitted until it is');
+      else log.warn(told, 'evidence could not be renewed; the present evidence is valid until it expires');
       return false;
     }
   }

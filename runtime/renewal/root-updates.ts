@@ -86,8 +86,8 @@ export function openRootUpdates(parts: Parts): RootUpdates {
       log.error(
         { url, cause: reasonOf(error), until, next: new Date(plan.due).toISOString() },
         ended
-          ? 'a sigstore root could not be updated, and what is known of it has ended: nothing is proven by it until it is'
-          : 'a sigstore root could not be updated: the one that is there stays',
+          ? 'a sigstore root could not be updated, and its metadata has expired: nothing is proven by it until it is updated'
+          : 'a sigstore root could not be updated: the present one stays in use',
       );
     }
   }

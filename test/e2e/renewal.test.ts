@@ -117,7 +117,7 @@ describe('revocation lists that end while an image is present', () => {
     assert.equal(failure.code, 'IMAGES_UNDECIDED', failure.message);
     assert.match(failure.message, /whether a certificate was revoked is not known/);
     assert.equal(await metric('portcullis_evidence_ended'), 1);
-    assert.match(stage.daemon.log(), /evidence has ended and can not be had anew/);
+    assert.match(stage.daemon.log(), /evidence has expired and cannot be renewed/);
     list('b', 3600);
     // Whoever creates again and again does not ask again and again: soon it is asked for, by this or in the background.
     await until('the container is never admitted', async () => {

@@ -85,7 +85,7 @@ async function readyHook(hook: CdiHook, paths: EditPaths): Promise<CdiHook> {
     if (hasNoAnswer(thrown)) throw thrown;
     throw unusable(
       hook.path,
-      `the hook can not be found (${(thrown as NodeJS.ErrnoException).code ?? ''})`,
+      `the hook cannot be found (${(thrown as NodeJS.ErrnoException).code ?? ''})`,
       'install it, or correct the spec',
     );
   });

@@ -36,7 +36,7 @@ export function parseSpec(content: string, path: string): CdiSpec | string {
   if (bad !== undefined) return `${path}: ${JSON.stringify(bad)} is no device name`;
   const seen = new Set<string>();
   const twice = names.find((name) => seen.size === seen.add(name).size);
-  if (twice !== undefined) return `${path}: the device ${twice} stands there twice`;
+  if (twice !== undefined) return `${path}: the device ${twice} is listed twice`;
   const needed = neededVersion(spec);
   const said = spec.cdiVersion.replace('v', '');
   if (said.localeCompare(needed, 'en', { numeric: true }) < 0) return `${path}: it says version ${said} and uses fields of ${needed}`;

@@ -127,7 +127,7 @@ function unsupported(record: SandboxRecord, handler: RuntimeHandler | undefined)
     attempted: 'share a PID namespace in pod',
     on: record.name,
     why:
-      handler === undefined ? 'its runtime handler is no longer configured' : `the runtime handler ${handler.name} can not join namespaces`,
+      handler === undefined ? 'its runtime handler is no longer configured' : `the runtime handler ${handler.name} cannot join namespaces`,
     fix: 'leave shareProcessNamespace out (namespace_options.pid: CONTAINER), or use a handler that runs crun or runc',
   });
 }
