@@ -14,7 +14,7 @@ import { hostPathsHere } from './host-paths/here.ts';
 
 const service = 'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: web }\naddresses: [10.96.0.1]\nports: [80]\n';
 
-test('services whose folder could not be followed at first are balanced at the next look', { timeout: 60_000 }, async (t) => {
+test('services whose folder could not be read at first are load-balanced after the next check', { timeout: 60_000 }, async (t) => {
   const top = mkdtempSync(join(tmpdir(), 'portcullis-balancing-'));
   for (const name of ['root', 'state', 'services']) mkdirSync(join(top, name));
   writeFileSync(join(top, 'services/web.yaml'), service);

@@ -14,7 +14,7 @@ import { followNetworkFolders } from './network-folders.ts';
 
 const noDescriptor = (): Promise<never> => Promise.reject(Object.assign(new Error('EMFILE'), { code: 'EMFILE' }));
 
-test('one look that fails says nothing of the folder: its gate stays open', async (t) => {
+test('one failed check says nothing about the folder: its gate stays open', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
   const real = fs.readlinkSync;
   const restore = (): void => {
@@ -47,7 +47,7 @@ test('one look that fails says nothing of the folder: its gate stays open', asyn
   assert.deepEqual(states(), before);
 });
 
-test('a file server is not read that has the device number of a file system that is gone', { skip: noDeadServer }, async (t) => {
+test('a file server that has the device number of an unmounted file system is not read', { skip: noDeadServer }, async (t) => {
   const top = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
   const folder = join(top, 'folder');
   const gone = Array.from({ length: 20 }, (_, index) => join(top, `gone-${String(index)}`));

@@ -92,7 +92,7 @@ describe('what an earlier run left', () => {
       );
     });
 
-  it('goes although one container of an OCI runtime cannot be deleted, which is reported by its path', async () => {
+  it('is removed although one container of an OCI runtime cannot be deleted, which is reported by its path', async () => {
     const { done, left, standing, oci } = await sweep(['handler']);
     assert.equal(done.length, 3);
     assert.deepEqual(standing, [join(oci, ids.first)]);
@@ -102,7 +102,7 @@ describe('what an earlier run left', () => {
     );
   });
 
-  it('is not reported where all of it goes', async () => {
+  it('is not reported if all of it is removed', async () => {
     const { left, standing } = await sweep([]);
     assert.deepEqual([left, standing], [[], []]);
   });

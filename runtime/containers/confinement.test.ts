@@ -35,7 +35,7 @@ test('a verdict without a ceiling is refused, not taken as "no bound"', async ()
   );
 });
 
-test('a ceiling or a profile that nobody defines is refused by name', async () => {
+test('an undefined ceiling or profile is refused by name', async () => {
   const unknown = [{ rule: 'policy.yaml:1', ceiling: 'nope' }];
   await assert.rejects(
     confinement.confine({
@@ -84,7 +84,7 @@ test('sysctls of the pod are bounded by the ceiling: safe ones pass, others do n
   await assert.rejects(confine('kernel/msgmax'), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });
 });
 
-test('what the publisher signed bounds the container too: the meet of all statements, and one that can not be read is refused', async () => {
+test('the signed statements of the publisher bound the container too: their meet applies, and an unreadable statement is refused', async () => {
   const statement = (rest: Readonly<Record<string, unknown>>, digit: string) => ({
     attestation: `sha256:${digit.repeat(64)}`,
     profile: { apiVersion: 'portcullis.dev/v1alpha1', kind: 'EntitlementProfile', metadata: { name: 'app' }, ...rest },

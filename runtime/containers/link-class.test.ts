@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { pastItsLink } from './link-class.ts';
 
-test('who reaches past its link is told: NET_ADMIN in the host’s user namespace, with a link of its own and no wider power', () => {
+test('a container that can bypass its link is reported: NET_ADMIN in the host’s user namespace, with its own link and no wider capability', () => {
   const rows: readonly (readonly [bounding: readonly string[], networkClass: string, owned: boolean, told: boolean])[] = [
     [['CHOWN', 'NET_ADMIN'], 'user', false, true],
     [['NET_ADMIN'], 'admin', false, true],

@@ -46,7 +46,7 @@ describe('the log of a container whose monitor ends meanwhile', () => {
       assert.deepEqual(readdirSync(logs), ['0.log.20261122-210000'], 'a file was left');
     });
 
-  it('stays as it was where it was not set aside', async (t) => {
+  it('stays unchanged if it was not set aside', async (t) => {
     const { folder, logs, log } = place(t, { bundle: true });
     writeFileSync(log, '');
     const record = { id: 'c'.repeat(64), logPath: log, monitor: await ended() } as ContainerRecord;

@@ -37,7 +37,7 @@ describe('sources of mounts', () => {
     });
   }
 
-  it('a missing one is made as a folder; what can not be made is refused', async () => {
+  it('a missing source is created as a folder; a source that cannot be created is refused', async () => {
     await makeMissing(await resolveSources([mount(`${folder}/link/made`)], hostPathsHere), hostPathsHere);
     assert.ok(existsSync(join(folder, 'real/made')));
     await assert.rejects(makeMissing(await resolveSources([mount(`${folder}/dangling`)], hostPathsHere), hostPathsHere), {

@@ -42,13 +42,13 @@ for (const [asked, pod, mode] of [
     assert.equal(pidModeOf(container(asked), sandbox(pod ?? 0)), mode));
 }
 
-test('the host’s is for pods that ask for it, and an unknown mode is nobody’s', () => {
+test('a container gets the host’s PID namespace only if its pod asks for it, and an unknown mode is refused', () => {
   for (const asked of [NODE, 9]) assert.throws(() => pidModeOf(container(asked), sandbox(POD ?? 0)), { code: 'RUNTIME_BAD_NAMESPACE' });
 });
 
 const crun = { kind: 'crun', name: 'crun' } as const;
 
-test('a namespace is reached by a path of this process, until it is closed; a dead holder’s by none', async () => {
+test('a namespace has a path of this process until it is closed; the namespace of a dead process has none', async () => {
   const child = spawn('unshare', ['--pid', '--fork', '--kill-child', 'sleep', '60'], { stdio: 'ignore' });
   try {
     await once(child, 'spawn');
@@ -80,7 +80,7 @@ test('a target in the host’s namespace is the host’s namespace', () => {
   assert.deepEqual([namespace.isHost, namespace.path], [true, undefined]);
 });
 
-test('a runtime that can not join a namespace is not asked to', () => {
+test('a runtime that cannot join a namespace is not asked to', () => {
   const runsc = { kind: 'other', name: 'runsc' } as const;
   assert.throws(() => openPidNamespace({ config: container(POD), sandbox: sandbox(0), handler: runsc, find: () => undefined }), {
     code: 'RUNTIME_UNSUPPORTED',

@@ -10,7 +10,7 @@ const contexts = {
   file: parseContext('system_u:object_r:container_file_t:s0'),
 } as ContainerContexts;
 
-test('SELinux: the container’s options count, else its pod’s; empty ones ask nothing', () => {
+test('SELinux: the container’s options apply, else its pod’s; empty options request nothing', () => {
   assert.equal(seLinuxRequest(undefined, undefined), undefined);
   assert.equal(seLinuxRequest(options({}), options({})), undefined);
   assert.deepEqual(seLinuxRequest(options({}), options({ level: 's0:c1,c2' })), { level: 's0:c1,c2' });
@@ -35,7 +35,7 @@ test('SELinux: the policy’s contexts, with what is asked in their place', () =
   );
 });
 
-test('SELinux: pods that say nothing are apart, containers of one pod are not', () => {
+test('SELinux: pods without options are separated from each other, containers of one pod are not', () => {
   const level = (sandboxId: string): string => seLinuxLabels({ contexts, asked: undefined, privileged: false, sandboxId }).process;
   assert.equal(level('a'), level('a'));
   const levels = new Set(Array.from({ length: 100 }, (_, index) => level(`pod ${index}`)));

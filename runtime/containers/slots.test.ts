@@ -4,7 +4,7 @@ import { createSlots } from './slots.ts';
 
 const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
 
-test('acts go on in turn, with their own results', async () => {
+test('acts run in turn, with their own results', async () => {
   const slots = createSlots(1, 60_000);
   const order: string[] = [];
   const first = slots.run(async () => {
@@ -19,7 +19,7 @@ test('acts go on in turn, with their own results', async () => {
   assert.deepEqual(order, ['first', 'second']);
 });
 
-test('an act that is done leaves no timer that holds the process', async () => {
+test('a finished act leaves no timer that keeps the process alive', async () => {
   const slots = createSlots(2, 600_000);
   const before = timers();
   await Promise.all([slots.run(() => Promise.resolve()), slots.run(() => Promise.reject(new Error('no'))).catch(() => undefined)]);

@@ -57,7 +57,7 @@ for (const [name, imageUser, context] of [
   });
 }
 
-test('user: what is no plain file is neither waited for nor opened', () => {
+test('user: a file that is not regular is neither opened nor waited for', () => {
   const root = mkdtempSync(join(tmpdir(), 'user-'));
   try {
     mkdirSync(join(root, 'etc/group'), { recursive: true });
@@ -85,7 +85,7 @@ test('user: the files are the image’s own, never the host’s, and bounded', (
   }
 });
 
-test('user: without descriptors nobody is taken for a user without groups', () => {
+test('user: a lack of descriptors does not make a user lose its groups', () => {
   const rootfs = mkdtempSync(join(tmpdir(), 'portcullis-user-'));
   const descriptors = holdDescriptors();
   try {

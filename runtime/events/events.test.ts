@@ -201,7 +201,7 @@ test('without clients nothing is encoded; a client sees only what comes after it
   abort.abort();
 });
 
-test('a client that does not read costs the others nothing, and is told how much it missed', async () => {
+test('a client that does not read does not affect others, and learns how many events it missed', async () => {
   const { hub, sandboxes } = open({ events: 100, bytes: 1_000_000 });
   const abort = new AbortController();
   const fast = collect(hub, abort.signal);
@@ -220,7 +220,7 @@ test('a client that does not read costs the others nothing, and is told how much
   abort.abort();
 });
 
-test('at its close every stream ends and the records are let go', async () => {
+test('the close of the hub ends every stream and stops watching the records', async () => {
   const { hub, sandboxes, containers } = open();
   const client = collect(hub, new AbortController().signal);
   hub.close();
@@ -237,7 +237,7 @@ test('the number of clients is bounded', () => {
   hub.subscribe(new AbortController().signal);
 });
 
-test('an event that can not be encoded ends the streams, never the change that it is about', async () => {
+test('an event that cannot be encoded ends the streams, but does not fail the change that it reports', async () => {
   const sandboxes = fakeRecords<SandboxRecord>();
   const hub = createEventHub({
     sandboxes: sandboxes.records,

@@ -58,7 +58,7 @@ const codeOf = (asked: Promise<unknown>): Promise<string> =>
   );
 
 describe('host paths', () => {
-  it('what the kernel holds in memory is the same as what a look-up finds, and needs no process', async () => {
+  it('an answer from the kernel’s memory equals the result of a look-up, and needs no process', async () => {
     // Before these look-ups, the kernel does not know which files are missing, and updates the access time of
     // a link when it is first followed.
     for (const name of ['none', 'link/file']) existsSync(join(folder, name));
@@ -73,7 +73,7 @@ describe('host paths', () => {
     assert.deepEqual(helpers(), []);
   });
 
-  it('a path is followed as the file system has it also where the caches do not say', async () => {
+  it('a path is resolved as in the file system even if the caches do not know it', async () => {
     // The file systems of /proc and /sys revalidate their files at each look-up.
     assert.equal((await paths.facts('/proc/self/root')).path, '/');
     assert.equal((await paths.facts('/sys/kernel/../kernel')).path, '/sys/kernel');
@@ -103,7 +103,7 @@ describe('host paths', () => {
   });
 
   it(
-    'a link on the daemon’s own file system that leads to a dead server holds up nobody',
+    'a link on the daemon’s own file system that leads to a dead server delays no other request',
     { timeout: 60_000, skip: noDeadServer },
     async () => {
       const server = mountDeadServer();
@@ -122,7 +122,7 @@ describe('host paths', () => {
   );
 
   it(
-    'dead servers hold a process each and two at most, every request ends in time, and others are answered',
+    'dead servers occupy one process each and two at most, every request ends in time, and others are answered',
     { timeout: 120_000, skip: noDeadServer },
     async () => {
       const servers = [mountDeadServer(), mountDeadServer(), mountDeadServer()];
@@ -209,7 +209,7 @@ describe('host paths', () => {
     assert.equal(await codeOf(paths.facts(path)), 'ENOENT');
   });
 
-  it('closing ends what hangs, and what is asked fails', { timeout: 60_000, skip: noDeadServer }, async () => {
+  it('closing ends hanging processes, and pending questions fail', { timeout: 60_000, skip: noDeadServer }, async () => {
     const server = mountDeadServer();
     try {
       const own = await openHostPaths(programStarter(reactor, kernel), []);

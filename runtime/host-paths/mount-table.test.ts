@@ -12,7 +12,7 @@ const text = lines([
 ]);
 
 describe('the mount that holds a path', () => {
-  it('is the deepest above it, and the last of several at one place', async () => {
+  it('is the deepest mount above it, and the last of several with one target', async () => {
     const { mountOf } = createMountTable(() => Promise.resolve(text));
     for (const [path, target, fstype] of [
       ['/', '/', 'ext4'],

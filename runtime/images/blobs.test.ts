@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { createBlobShelf } from './blobs.ts';
 import { makeStoreFolders, storeFolders } from './folders.ts';
 
-test('a blob that lost its owner during a fetch of it goes with the fetch when that fails', async () => {
+test('a blob that lost its owner during a fetch is removed when the fetch fails', async () => {
   const folders = storeFolders(mkdtempSync(`${tmpdir()}/portcullis-blobs-`));
   try {
     await makeStoreFolders(folders);

@@ -131,7 +131,7 @@ test('a signature of another image proves nothing', { skip }, async () => {
   assert.equal(refused.failure.details?.['digest'], image.digest);
 });
 
-test('what no rule can admit is not asked for: its registry need not exist', { skip }, async () => {
+test('an image that no rule can admit is not requested: its registry need not exist', { skip }, async () => {
   const request = { reference: '127.0.0.1:1/nobody/app:1', namespace: '' };
   await failure(kit.store.pull(request), 'IMAGES_DENIED');
   assert.equal((await logged('deny')).at(-1)?.reference, '127.0.0.1:1/nobody/app:1');
@@ -230,7 +230,7 @@ for (const [what, code, manifest] of documents) {
   });
 }
 
-test('of an index the manifest of this platform is taken, and a signature on the index counts', { skip }, async () => {
+test('a pull of an index uses the manifest of this platform, and a signature on the index counts', { skip }, async () => {
   const repository = kit.repository('signed/multi');
   const mine = await pushImage(repository, { layers: [{ tar: await tarOf(base) }] });
   const other = await pushImage(repository, { layers: [{ tar: await tarOf(base) }], config: { architecture: 's390x' } });
@@ -257,7 +257,7 @@ test('of an index the manifest of this platform is taken, and a signature on the
   await failure(pull('signed/multi'), 'IMAGES_NO_PLATFORM');
 });
 
-test('a pull of what is present fetches no blob, decides again, and adds the name', { skip }, async () => {
+test('a pull of a present image fetches no blob, decides again, and adds the name', { skip }, async () => {
   const { digest } = await signed('signed/twice');
   const { image } = await pull('signed/twice');
   const manifest = JSON.parse(readFileSync(registryFile(digest), 'utf8')) as { layers: { digest: string }[] };
@@ -435,14 +435,14 @@ test('an image whose /dev, /proc, /sys or /etc is a symlink is never a root file
   }
 });
 
-test('names that are no container ids go nowhere', { skip }, async () => {
+test('names that are not container ids are refused', { skip }, async () => {
   await signed('signed/app');
   const { image } = await pull('signed/app');
   for (const id of ['', '..', '../x', 'a/b', '.']) await failure(kit.store.mountRootfs(id, image), 'IMAGES_ROOTFS_FAILED');
   await failure(kit.store.removeRootfs('../layers'), 'IMAGES_ROOTFS_FAILED');
 });
 
-test('an image that is removed under a container stays until the container goes', { skip }, async () => {
+test('an image that is removed while a container uses it stays until the container is removed', { skip }, async () => {
   await signed('signed/used');
   const { image } = await pull('signed/used');
   const rootfs = await kit.store.mountRootfs('user', image);
@@ -461,7 +461,7 @@ test('an image that is removed under a container stays until the container goes'
   assert.equal(isMountpoint(rootfs.path), false);
 });
 
-test('a place of a mapped root that a loss of power gave back goes with the next reconciliation', { skip }, async () => {
+test('a mount point of a mapped root that reappears after a power loss is removed by the next reconciliation', { skip }, async () => {
   mkdirSync(`${kit.root}/mapped/returned/merged`, { recursive: true });
   kit = await kit.reopen();
   await kit.store.reconcile(new Set());

@@ -42,14 +42,14 @@ describe('mirrors with credentials of their own', { skip: findRegistry() === und
     }
   };
 
-  it('are asked with them', async () => {
+  it('are asked with these credentials', async () => {
     const { url } = registry;
     assert.equal(await askedBy({ url, origin: false }), 'DISTRIBUTION_UNAUTHORIZED');
     const file = authFile({ auths: { [registry.host]: { auth } } });
     assert.equal(await askedBy({ url, origin: false, authFile: file }), 'DISTRIBUTION_NOT_FOUND', 'let in: there is no such image');
   });
 
-  it('are asked with those of their part of the registry, where the file tells parts apart', async () => {
+  it('are asked with the credentials of their part of the registry, if the file distinguishes parts', async () => {
     const file = authFile({
       auths: { [`${registry.host}/cache`]: { auth }, [registry.host]: { auth: Buffer.from('a:b').toString('base64') } },
     });
@@ -73,7 +73,7 @@ describe('mirrors with credentials of their own', { skip: findRegistry() === und
     });
   }
 
-  it('a file that is not there is told', async () => {
+  it('a missing file is reported', async () => {
     await assert.rejects(openMirrors({ 'good.test': { url: registry.url, origin: false, authFile: join(folder, 'none') } }), {
       code: 'IMAGES_MIRROR_CREDENTIALS',
     });

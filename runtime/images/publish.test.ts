@@ -131,7 +131,7 @@ test('a pull that shares a layer with a publication that failed halfway publishe
   assert.deepEqual(left(), []);
 });
 
-test('what stands in a place without a record gives way', async () => {
+test('a folder without a record is replaced', async () => {
   const claims = await claimAll(['one']);
   const { folder } = claims.layers[0]?.row() ?? assert.fail();
   mkdirSync(`${folders.layers}/${folder}/fs`, { recursive: true });

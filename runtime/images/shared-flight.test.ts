@@ -4,7 +4,7 @@ import { createSharedFlight } from './shared-flight.ts';
 
 const never = new AbortController().signal;
 
-test('callers of one moment share one run, later ones do not', async () => {
+test('concurrent callers share one run, later ones do not', async () => {
   const flight = createSharedFlight<number>();
   const gates: ((value: number) => void)[] = [];
   const body = () => new Promise<number>((resolve) => gates.push(resolve));
@@ -18,7 +18,7 @@ test('callers of one moment share one run, later ones do not', async () => {
   assert.equal(flight.runs, 3);
 });
 
-test('a failure is everybody’s, and is not kept', async () => {
+test('all callers share a failure, and it is not cached', async () => {
   const flight = createSharedFlight<number>();
   const fail = () => Promise.reject(new Error('no'));
   for (const result of await Promise.allSettled([flight.join('a', never, fail), flight.join('a', never, fail)]))
@@ -26,7 +26,7 @@ test('a failure is everybody’s, and is not kept', async () => {
   assert.equal(await flight.join('a', never, () => Promise.resolve(1)), 1);
 });
 
-test('who goes, goes alone; the run is stopped when the last has gone, and nobody joins it then', async () => {
+test('a caller that leaves does not affect others; the run is stopped when the last one has left, and no caller joins it then', async () => {
   const flight = createSharedFlight<number>();
   const [first, second] = [new AbortController(), new AbortController()];
   let stopped = 0;

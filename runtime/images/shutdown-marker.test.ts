@@ -45,12 +45,12 @@ test('without a mark every recorded layer is unchecked', async () => {
   assert.deepEqual(await uncheckedNow(), recorded);
 });
 
-test('a start that ends early leaves everything to the next, however often', async () => {
+test('a start that ends early leaves all checks to the next start, however often', async () => {
   leave({ bootId: 'another', clean: false });
   for (let start = 0; start < 3; start++) assert.deepEqual(await uncheckedNow(), recorded);
 });
 
-test('an orderly stop in the middle leaves what was not checked', async () => {
+test('an orderly stop in the middle leaves the unchecked layers', async () => {
   leave({ bootId: 'another', clean: false });
   const marker = await open();
   await marker.stopped(['two']);

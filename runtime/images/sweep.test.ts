@@ -122,20 +122,24 @@ test('a layer whose image is removed while a pull holds it goes with the pull wh
   assert.deepEqual([count('layers'), count('blobs/sha256'), count('staging'), count('ingest')], [0, 0, 0, 0]);
 });
 
-test('a root file system whose making a kill cut off keeps its layers when it is made again', { skip, timeout: 60_000 }, async () => {
-  await push('cut-off');
-  const image = await pull('cut-off');
-  // Killed before the list of layers was written.
-  mkdirSync(`${kit.root}/rootfs/c1/upper`, { recursive: true });
-  kit = await kit.reopen();
-  await kit.store.reconcile(new Set(['c1']));
-  const { path } = await kit.store.mountRootfs('c1', image);
-  await kit.store.remove(image.id);
-  assert.equal(count('layers'), 1, 'the container stands on it');
-  assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
-  await kit.store.removeRootfs('c1');
-  assert.equal(count('layers'), 0);
-});
+test(
+  'a root file system whose creation a kill interrupted keeps its layers when it is created again',
+  { skip, timeout: 60_000 },
+  async () => {
+    await push('cut-off');
+    const image = await pull('cut-off');
+    // Killed before the list of layers was written.
+    mkdirSync(`${kit.root}/rootfs/c1/upper`, { recursive: true });
+    kit = await kit.reopen();
+    await kit.store.reconcile(new Set(['c1']));
+    const { path } = await kit.store.mountRootfs('c1', image);
+    await kit.store.remove(image.id);
+    assert.equal(count('layers'), 1, 'the container stands on it');
+    assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
+    await kit.store.removeRootfs('c1');
+    assert.equal(count('layers'), 0);
+  },
+);
 
 test('a container of an image without layers keeps no layer of another image', { skip, timeout: 60_000 }, async () => {
   await pushImage(kit.repository('open/scratch'), { layers: [], tag: '1', label: 'scratch' });
@@ -220,7 +224,7 @@ test('a container whose list of layers cannot be read keeps every layer', { skip
 });
 
 test(
-  'a container that was cut off before its list of layers was written keeps every layer while its root stands',
+  'a container that was interrupted before its list of layers was written keeps every layer while its root is mounted',
   { skip, timeout: 60_000 },
   async () => {
     await push('cut-off');
@@ -245,19 +249,23 @@ function failRemovals(): () => void {
   };
 }
 
-test('layers that a failed removal of an image left go when it is asked for again', { skip, timeout: 60_000 }, async () => {
-  await push('halfway');
-  const image = await pull('halfway');
-  const succeed = failRemovals();
-  await assert.rejects(kit.store.remove(image.id), { code: 'STORAGE_CONSTRAINT' });
-  assert.deepEqual([kit.store.list().length, count('layers')], [0, 1]);
-  await assert.rejects(kit.store.remove(image.id), { code: 'STORAGE_CONSTRAINT' }, 'a removal that left layers is no success');
-  succeed();
-  await kit.store.remove(image.id);
-  assert.deepEqual([count('layers'), count('blobs/sha256')], [0, 0]);
-});
+test(
+  'layers that a failed removal of an image left are removed when the removal is requested again',
+  { skip, timeout: 60_000 },
+  async () => {
+    await push('halfway');
+    const image = await pull('halfway');
+    const succeed = failRemovals();
+    await assert.rejects(kit.store.remove(image.id), { code: 'STORAGE_CONSTRAINT' });
+    assert.deepEqual([kit.store.list().length, count('layers')], [0, 1]);
+    await assert.rejects(kit.store.remove(image.id), { code: 'STORAGE_CONSTRAINT' }, 'a removal that left layers is no success');
+    succeed();
+    await kit.store.remove(image.id);
+    assert.deepEqual([count('layers'), count('blobs/sha256')], [0, 0]);
+  },
+);
 
-test('layers that a failed removal left go without being asked for', { skip, timeout: 60_000 }, async () => {
+test('layers that a failed removal left are removed without a request', { skip, timeout: 60_000 }, async () => {
   await push('forgotten');
   const image = await pull('forgotten');
   const succeed = failRemovals();

@@ -42,7 +42,7 @@ function fullFolder(disk: string, name: string): string {
   return folder;
 }
 
-test('what is discarded on a full disk goes, also where the trash folder has no room for its name', async (t) => {
+test('files discarded on a full disk are removed, even if the trash folder has no room for their name', async (t) => {
   const disk = smallDisk(t);
   const folder = fullFolder(disk, 'trash');
   const before = readdirSync(folder).length;
@@ -115,7 +115,7 @@ test('a removal that fails is tried again', { timeout: 60_000 }, async (t) => {
   while (existsSync(join(folder, 'trash', left))) await pause(50);
 });
 
-test('what could not be removed for want of descriptors goes when there are some', async (t) => {
+test('files that could not be removed for lack of descriptors are removed when some are free', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-trash-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const [trashFolder, layer] = [join(folder, 'trash'), join(folder, 'layer')];

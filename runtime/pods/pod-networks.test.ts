@@ -20,7 +20,7 @@ test('both forms of the annotation are read', () => {
   assert.deepEqual(podNetworks({}, 'team'), []);
 });
 
-test('what is not understood is refused', () => {
+test('an annotation that is not understood is refused', () => {
   for (const [text, why] of [
     ['a/b/c', /not \[NAMESPACE/u],
     ['shop,', /not \[NAMESPACE/u],

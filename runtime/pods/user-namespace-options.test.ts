@@ -43,7 +43,7 @@ for (const row of refused) {
   });
 }
 
-test('a container has its pod’s, or says nothing', () => {
+test('a container has the user namespace of its pod, or sends no options', () => {
   const host = options({ mode: 2, uids: [], gids: [] });
   checkContainerUserNamespace('c', pod(), pod());
   checkContainerUserNamespace('c', pod(), undefined);

@@ -91,7 +91,7 @@ test('pins namespaces that belong to the ids of the pod, and leaves no process',
   assert.ok(descriptors() <= before);
 });
 
-test('a helper that can not do it is told by its own words, and nothing is left', async () => {
+test('a helper that fails is reported with its own message, and leaves nothing', async () => {
   const dir = join(folder, 'refused');
   const attempt = pinUserNamespace({
     ...common(dir),
@@ -103,7 +103,7 @@ test('a helper that can not do it is told by its own words, and nothing is left'
   assert.equal(existsSync(dir), false);
 });
 
-test('killed between the start of the helper and the pin, nothing of it stays', async () => {
+test('a process that is killed between the start of the helper and the pin leaves nothing', async () => {
   const dir = join(folder, 'killed');
   const daemon = spawn(process.execPath, [join(import.meta.dirname, 'user-namespace.fixture.ts'), dir], {
     stdio: ['ignore', 'pipe', 'inherit'],

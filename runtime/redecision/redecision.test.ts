@@ -81,7 +81,7 @@ async function until(condition: () => boolean): Promise<void> {
   assert.ok(condition());
 }
 
-test('each container is told of once, with its rule, and again when it is in policy', async (t) => {
+test('each container out of policy is reported once, with its rule, and again when it is in policy', async (t) => {
   let outcome: Verdict['outcome'] = 'deny';
   const all = world(() => verdictOf(outcome));
   t.after(() => all.redecision.close());
@@ -100,7 +100,7 @@ test('each container is told of once, with its rule, and again when it is in pol
   assert.equal(all.redecision.of('a'), undefined);
 });
 
-test('a container of whose image nothing is recorded is not in policy, and is not stopped for it', async (t) => {
+test('a container whose image has no record is out of policy, but is not stopped because of this', async (t) => {
   let known = false;
   const all = world(() => (known ? verdictOf('admit') : undefined), 'stop');
   t.after(() => all.redecision.close());
@@ -117,7 +117,7 @@ test('a container of whose image nothing is recorded is not in policy, and is no
   assert.equal(all.redecision.of('a'), undefined);
 });
 
-test('a verdict whose time is over is decided again, without any other cause', async (t) => {
+test('an expired verdict is decided again, without any other cause', async (t) => {
   let first = true;
   const all = world(() => {
     const verdict = first ? verdictOf('admit', new Date(Date.now() + 80).toISOString()) : verdictOf('deny');
@@ -131,7 +131,7 @@ test('a verdict whose time is over is decided again, without any other cause', a
   assert.equal(all.decided.length, 2);
 });
 
-test('stop stops what is denied, not what can not be decided', async (t) => {
+test('with `stop`, denied containers are stopped, undecided ones are not', async (t) => {
   const all = world((imageId) => verdictOf(imageId === 'image-a' ? 'deny' : 'undecided'), 'stop');
   t.after(() => all.redecision.close());
   for (const id of ['a', 'b']) all.records.set(id, container(id));
@@ -152,7 +152,7 @@ test('a container that was created while the policy changed is decided about, on
   assert.equal(all.redecision.of('a'), undefined);
 });
 
-test('without a policy nothing is decided; with many containers others have their turn', async (t) => {
+test('without a policy nothing is decided; with many containers, other work gets its turn', async (t) => {
   const all = world(() => verdictOf('admit'));
   t.after(() => all.redecision.close());
   for (let index = 0; index < 30; index += 1) all.records.set(String(index), container(String(index)));

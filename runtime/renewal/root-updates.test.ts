@@ -13,7 +13,7 @@ async function until(condition: () => boolean): Promise<void> {
   assert.ok(condition());
 }
 
-test('a repository that can not be reached is tried again, later, counted and told; one that left the policy is forgotten', async () => {
+test('an unreachable repository is tried again later, counted and reported; a repository that left the policy is forgotten', async () => {
   const cache = await mkdtemp(join(tmpdir(), 'root-updates-'));
   let roots: readonly TufRoot[] = [{ url: 'http://127.0.0.1:1', cache, expires: Date.now() + 1000 }];
   let changed: () => void = () => undefined;

@@ -70,7 +70,7 @@ describe('CDI specs', () => {
     });
   }
 
-  it('any text is a spec or a sentence, never a failure', () => {
+  it('any text gives a spec or a sentence, never an exception', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
         const answer = parseSpec(text, 'x.json');
@@ -89,7 +89,7 @@ describe('CDI edits', () => {
   } as unknown as OciSpec;
   const node = { path: '/dev/x', type: 'c', major: 1, minor: 5, fileMode: 0o660, uid: 0, gid: 0 } as const;
 
-  it('replace what stands at the same place, and add the rest', () => {
+  it('replace entries at the same place, and add the rest', () => {
     const after = withEdits(before, {
       env: ['A=new', 'B=c'],
       devices: [{ node, access: 'rw', ownerGiven: { uid: false, gid: true } }],
@@ -118,7 +118,7 @@ describe('CDI edits', () => {
     assert.deepEqual(after.hooks, { createRuntime: [{ path: '/bin/x', args: ['x'] }] });
   });
 
-  it('that say "none" give a node that can not be opened', () => {
+  it('that say "none" give a node that cannot be opened', () => {
     const after = withEdits(before, {
       env: [],
       devices: [{ node, access: '', ownerGiven: { uid: true, gid: true } }],

@@ -47,7 +47,7 @@ describe('CDI devices of folders', () => {
     await assert.rejects(registry.editsFor(names), { code: 'RUNTIME_CDI_DEVICE_NOT_FOUND' });
   });
 
-  it('behind a link to a dead server hold up only who asks for a device', { timeout: 60_000, skip: noDeadServer }, async () => {
+  it('behind a link to a dead server delay only requests for a device', { timeout: 60_000, skip: noDeadServer }, async () => {
     const server = mountDeadServer();
     try {
       symlinkSync(join(server.folder, 'v.yaml'), join(folder, 'v.yaml'));

@@ -423,7 +423,7 @@ test('hard links to files below are copied up through whiteouts, symlinks and op
   );
 });
 
-test('entries whose folder is a symlink below go where the symlink leads, inside the root', async () => {
+test('entries whose folder is a symlink below are moved to the target of the symlink, inside the root', async () => {
   const outside = `${folder}/outside`;
   const base = await unpackEntries([
     { name: 'usr/bin/old', body: 'o' },

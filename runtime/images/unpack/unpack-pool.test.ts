@@ -55,7 +55,7 @@ function isWhole(request: UnpackRequest, layer: UnpackedLayer): void {
   assert.equal(layer.manifestSha256, sha256(readFileSync(`${request.staging}/files.ndjson`)).slice('sha256:'.length));
 }
 
-test('a layer fails with the reason why the layers below are not there', async () => {
+test('a layer fails with the reason why the layers below are missing', async () => {
   const pool = poolOf({ size: 1 });
   const failure = Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' });
   await assert.rejects(
@@ -167,7 +167,7 @@ test('a Worker that hangs in a call of the kernel is replaced', async () => {
   closeSync(openSync(hangs.blob, 'w'));
 });
 
-test('layers that wait for those below give their memory back beyond a bound, and are unpacked again', async () => {
+test('layers that wait for the layers below release their memory beyond a bound, and are unpacked again', async () => {
   const pool = poolOf({ size: 1, maxWaitingEntries: 3 });
   const below = requestOf([{ name: 'dir', type: '5' }], true);
   const ready = Promise.withResolvers<readonly string[]>();

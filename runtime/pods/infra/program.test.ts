@@ -24,7 +24,7 @@ for (const [architecture, size, digest] of [
   });
 }
 
-test('it stays, confines itself, holds nothing open, and lets the kernel reap', async () => {
+test('it keeps running, confines itself, closes all files, and lets the kernel reap', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'infra-'));
   const file = join(folder, 'pause');
   writeFileSync(file, infraProgram(process.arch === 'arm64' ? 'arm64' : 'x64'));
