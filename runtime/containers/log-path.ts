@@ -4,9 +4,9 @@ import { PortcullisError } from '../../base/errors/index.ts';
 const longestName = 251;
 
 /**
- * Returns the path of the container log; empty when the pod has no log folder. The path is relative and
- * always stays below the folder, whatever it contains (a path that leaves the folder once made the host
- * unmount a path of the attacker's choice).
+ * Returns the path of the container log; empty when the pod has no log folder. Refuses every path that is not
+ * relative or that could leave the folder (a path that left it once made the host unmount a path of the
+ * attacker's choice).
  * @throws PortcullisError RUNTIME_BAD_LOG_PATH
  */
 export function containerLogPath(logDirectory: string, logPath: string): string {

@@ -11,10 +11,12 @@ import { printable } from './printable.ts';
 import type { Folder, Node } from './layer-tree.ts';
 
 /**
- * The per-file manifest of an unpacked layer: one JSON object per line, in the order of the tree. `p` path
- * (byte string), `t` type (d f l w n: folder, file, symlink, whiteout, device), `m` mode, `s` size, `h`
- * sha256, `l` target. It links the files on disk to the signed digest: signature → manifest → layer → diff id
- * → this file.
+ * The per-file manifest of an unpacked layer: one JSON object per line, in the order of the tree. It links
+ * the files on disk to the signed digest: signature → manifest → layer → diff id → this file.
+ *
+ * - `p` path (byte string)
+ * - `t` type (d f l w n: folder, file, symlink, whiteout, device)
+ * - `m` mode, `s` size, `h` sha256, `l` target
  */
 type Line =
   | { readonly p: string; readonly t: 'd'; readonly m?: number }
