@@ -6,31 +6,39 @@ export interface PortMapping {
   readonly protocol: 'tcp' | 'udp' | 'sctp';
   readonly containerPort: number;
   readonly hostPort: number;
-  /** Empty or absent: every address of the host. */
+  /** If it is empty or absent, the port is forwarded from every address of the host. */
   readonly hostIp?: string;
 }
 
-/** What a link lets through, enforced on the host's side. A link is born `deny`. */
+/** What a link lets through. It is enforced on the host's end. A new link has the class `deny`. */
 export type LinkClass = 'deny' | 'none' | 'user' | 'proxy' | 'admin';
 
-/** Peers and what is spoken with them: connections that a pod may make (egress) or take (ingress). Answers belong to their connection. */
+/**
+ * Peers, and the traffic with them: connections that a pod may open (egress) or accept (ingress). Replies
+ * belong to their connection.
+ */
 export interface LinkRule {
-  /** The peers: an address or a block. */
+  /** The peers: an address or a CIDR block. */
   readonly cidr: string;
-  /** Blocks of it that are no peers. */
+  /** Blocks within `cidr` that are not peers. */
   readonly except?: readonly string[];
   readonly protocol: 'icmp' | 'sctp' | 'tcp' | 'udp';
-  /** Of whoever is connected to: the peer's for egress, the pod's own for ingress. Both ends included; of icmp: type * 256 + code. */
+  /**
+   * Destination ports: the peer's for egress, the pod's own for ingress. Both ends are included. For icmp:
+   * type * 256 + code.
+   */
   readonly ports: { readonly low: number; readonly high: number };
-  /** What lists of the kernel's rules call it. */
+  /** The name of the rule in listings of the kernel's rules. */
   readonly name?: string;
 }
 
-/** Within a link's class. A direction that is absent is not restricted; an empty list: nobody. */
+/**
+ * Restrictions within a link's class. An absent direction is not restricted; an empty list allows no peer.
+ */
 export interface LinkRules {
   readonly egress?: readonly LinkRule[];
   readonly ingress?: readonly LinkRule[];
-  /** The containers' ports that have names, for NetworkPolicies that speak of them. */
+  /** The named ports of the containers, for NetworkPolicies that refer to ports by name. */
   readonly namedPorts?: readonly NamedPort[];
 }
 
@@ -40,86 +48,92 @@ export interface NamedPort {
   readonly port: number;
 }
 
-/** What a link lets through. */
+/** A link's class and the rules within it. */
 export interface LinkPolicy extends LinkRules {
   readonly class: LinkClass;
 }
 
-/** What was denied, by pod and rule, since the rule was made. */
+/** Traffic that was denied, by pod and rule, since the rule was created. */
 export interface Denial {
   readonly id: string;
   readonly pod: PodName;
   readonly network: string;
   readonly class: LinkClass;
   readonly direction: 'egress' | 'ingress';
-  /** `network.none`, `network.egress`, a NetworkPolicy's name … */
+  /** `network.none`, `network.egress`, the name of a NetworkPolicy … */
   readonly rule: string;
   readonly packets: bigint;
   readonly bytes: bigint;
 }
 
-/** What the kernel's own tables hold of a link, whatever was asked of them. */
+/** The state of a link as the kernel's own tables show it, independent of what was requested. */
 export interface LinkState {
   readonly id: string;
   readonly hostInterface: string;
-  /** `own packets`: as the classes user, proxy and admin. `unknown`: the tables are not as they were made. */
+  /**
+   * `own packets`: as for the classes user, proxy and admin. `unknown`: the tables differ from what was
+   * programmed.
+   */
   readonly lets: 'nothing' | 'own packets' | 'unknown';
-  /** Rules of peers that are in force for every connection; a direction that is absent has none that are. */
+  /** Peer rules that are in force for every connection. An absent direction has no such rules. */
   readonly egress?: readonly LinkRule[];
   readonly ingress?: readonly LinkRule[];
-  /** What is not as it was made, in words. */
+  /** Differences from what was programmed, as text. */
   readonly problems: readonly string[];
 }
 
-/** Why a connection of a pod does not pass, or, without one, what was denied of the pod. */
+/** Asks why a connection of a pod does not pass or, without a connection, what was denied to the pod. */
 export interface DenialQuestion {
-  /** NAMESPACE/NAME, NAME, or the beginning of the sandbox's id. */
+  /** NAMESPACE/NAME, NAME, or a prefix of the sandbox id. */
   readonly pod: string;
   readonly connection?: AskedConnection;
 }
 
 export interface AskedConnection {
-  /** `egress`: the pod begins it. */
+  /** `egress`: the pod opens the connection. */
   readonly direction: 'egress' | 'ingress';
-  /** An address, or a pod of this node, called as above. */
+  /** An address, or a pod of this node in the form that `DenialQuestion.pod` takes. */
   readonly peer: string;
   readonly protocol: LinkRule['protocol'];
-  /** Of whoever is connected to; of icmp: type * 256 + code, an echo request where it is absent. */
+  /** Destination port. For icmp: type * 256 + code; if absent, an echo request. */
   readonly port?: number;
 }
 
-/** What one thing that may deny says of the connection. */
+/** The verdict of one component that may deny the connection. */
 export interface ExplainedStep {
-  /** NAMESPACE/NAME: at whose end. */
+  /** The pod (NAMESPACE/NAME) at whose end the verdict applies. */
   readonly pod: string;
-  /** As that end sees it. */
+  /** The direction as seen from that end. */
   readonly direction: 'egress' | 'ingress';
-  /** As in {@link Denial}. */
+  /** The rule, as in {@link Denial}. */
   readonly rule: string;
-  /** `nothing`: it restricts nothing here. */
+  /** `nothing`: the component restricts nothing here. */
   readonly says: 'allows' | 'denies' | 'nothing' | 'unknown';
   readonly why: string;
-  /** Which rule grants it, where it has a name. */
+  /** The rule that allows the connection, if it has a name. */
   readonly by?: string;
-  /** What to do or to write to allow it. */
+  /** What to do or to configure to allow the connection. */
   readonly allow?: string;
 }
 
 export interface DenialExplanation {
-  /** The sandbox. */
+  /** The sandbox id. */
   readonly id: string;
   readonly pod: PodName;
   readonly network: string;
   readonly addresses: readonly string[];
   readonly class: LinkClass;
-  /** Absent where none was asked about, and the outcome with it. `port` as asked, behind a host port that of the pod. */
+  /**
+   * Absent if the question named no connection; then `outcome` is absent too. `port` is the port that was
+   * asked for; behind a host port it is the pod's port.
+   */
   readonly connection?: { readonly from: string; readonly to: string; readonly protocol: LinkRule['protocol']; readonly port: number };
   readonly outcome?: 'allowed' | 'denied' | 'unknown';
-  /** In the order in which the connection meets them. */
+  /** In the order in which the connection passes them. */
   readonly steps: readonly ExplainedStep[];
-  /** Of the pod, since the rules were made. */
+  /** Denials of the pod since the rules were created. */
   readonly denied: readonly Denial[];
-  /** What the kernel's tables have other than as they were made. */
+  /** Differences between the kernel's tables and what was programmed. */
   readonly problems: readonly string[];
 }
 
@@ -130,71 +144,78 @@ export interface PodName {
 }
 
 export interface AttachRequest {
-  /** The sandbox id: attachments are named by it. */
+  /** The sandbox id. It names the attachment. */
   readonly id: string;
   /** Path of the pinned network namespace. */
   readonly netns: string;
-  /** Labels: of the pod, for NetworkPolicies. */
+  /** The pod. `labels` are the pod's labels, for NetworkPolicies. */
   readonly pod: PodName & { readonly labels?: Readonly<Record<string, string>> };
   readonly portMappings: readonly PortMapping[];
   /**
-   * What plugins may be told beside host ports, by the name of the capability (CNI conventions): `bandwidth`, `dns`, `ips`, `mac`, `ipRanges`,
-   * `aliases`, `cgroupPath`, `podLabels` … Each plugin is told what it declares.
+   * Capability arguments beside host ports, by the name of the capability (CNI conventions): `bandwidth`,
+   * `dns`, `ips`, `mac`, `ipRanges`, `aliases`, `cgroupPath`, `podLabels` … Each plugin receives only those
+   * that it declares.
    */
   readonly capabilities?: Readonly<Record<string, unknown>>;
-  /** Networks of the conf folder beside those that every pod gets. */
+  /** Networks of the conf folder in addition to those that every pod gets. */
   readonly networks?: readonly FurtherNetwork[];
 }
 
-/** One more interface of a pod. */
+/** An additional interface of a pod. */
 export interface FurtherNetwork {
   readonly network: string;
-  /** Without it `net1`, `net2` … in the order of the networks. */
+  /** Defaults to `net1`, `net2` … in the order of the networks. */
   readonly interface?: string;
   readonly ips?: readonly string[];
   readonly mac?: string;
 }
 
-/** The result of an attach, as CNI 1.1 says it (`ips`, `routes`, `dns`), with what we add. */
+/** The result of an attach in the terms of CNI 1.1 (`ips`, `routes`, `dns`), with our additions. */
 export interface Attachment {
   readonly id: string;
   readonly network: string;
   readonly interface: { readonly name: string; readonly mac: string; readonly sandbox: string; readonly mtu: number };
   readonly hostInterface: string;
-  /** CIDR each, IPv4 first. */
+  /** `address` is in CIDR form. IPv4 comes first. */
   readonly ips: readonly { readonly address: string; readonly gateway?: string }[];
   readonly routes: readonly { readonly dst: string; readonly gw?: string }[];
   readonly class: LinkClass;
   readonly portMappings: readonly PortMapping[];
 }
 
-/** Attachments, by their ids, whose links stood otherwise than recorded. */
+/** The ids of attachments whose links differed from the record. */
 export interface LinkRepairs {
-  /** That stand again. */
+  /** Attachments whose links are restored. */
   readonly restored: readonly string[];
-  /** That could not be given back. */
+  /** Attachments whose links could not be restored. */
   readonly lost: readonly string[];
-  /** Whose end in the pod is not as it was made, and stays so: nobody asked to give it back, or that failed. Absent where there are none. */
+  /**
+   * Attachments whose end in the pod still differs from the record, because no repair was requested or the
+   * repair failed. Absent if there are none.
+   */
   readonly altered?: readonly string[];
 }
 
-/** The pod's end of a link that was changed inside the pod's network namespace, by the pod itself or by a program of the host. */
+/**
+ * The pod's end of a link that the pod itself or a program of the host changed inside the pod's network
+ * namespace.
+ */
 export interface LinkAlteration {
   readonly id: string;
   readonly pod: string;
   readonly network: string;
   readonly interface: string;
-  /** What is not as it was made, in words. */
+  /** Differences from the record, as text. */
   readonly found: readonly string[];
 }
 
 export interface NetworkStatus {
   readonly ready: boolean;
-  /** CamelCase, for the CRI condition. */
+  /** A CamelCase word for the CRI condition. */
   readonly reason: string;
   readonly message: string;
   readonly networks: readonly string[];
-  /** Absent where nobody could be asked. */
+  /** Absent if the policies could not be queried. */
   readonly policies?: PoliciesInForce;
 }
 
@@ -205,43 +226,61 @@ export interface NetworkFigures {
     readonly state: 'attaching' | 'ready' | 'detaching';
     readonly count: number;
   }[];
-  /** Addresses that this engine has given away; `size`: how many there are, of a network of the conf folder. */
+  /**
+   * Addresses that this engine has leased. `size` is the number of addresses that a network of the conf
+   * folder can lease.
+   */
   readonly leases: readonly { readonly network: string; readonly used: number; readonly size?: number }[];
-  /** What was found other than recorded, and made right, since the start. */
+  /** Differences from the record that were found and repaired since the start. */
   readonly repairs: number;
-  /** Links of pods that run which are gone and could not be made again. */
+  /** Links of running pods that are gone and could not be recreated. */
   readonly linksLost: number;
-  /** Links of pods that run whose end in the pod is other than it was made. */
+  /** Links of running pods whose end in the pod differs from the record. */
   readonly linksAltered: number;
   readonly policies: PoliciesInForce;
 }
 
-/** Kubernetes' NetworkPolicies, as the files of their folder say them. */
+/** Kubernetes NetworkPolicies as the files of their folder define them. */
 export interface PoliciesInForce {
   readonly policies: number;
-  /** Files and objects that are not in force as they are written: one line each, with the place and what holds instead. */
+  /**
+   * Files and objects that are not in force as written: one line each, with the place and what applies
+   * instead.
+   */
   readonly problems: readonly string[];
 }
 
 export interface CollectOptions {
-  /** Also gives back addresses, routes and settings that were changed inside pods' network namespaces. */
+  /** Also restores addresses, routes and settings that were changed inside the pods' network namespaces. */
   readonly altered?: boolean;
 }
 
-/** The one engine behind our CRI, the CNI binaries and docker's remote driver. Every method may be called again after a crash. */
+/**
+ * The one engine behind our CRI, the CNI binaries and docker's remote driver. Every method may be called
+ * again after a crash.
+ */
 export interface NetworkEngine {
-  /** Idempotent by `id`: an attachment that stands is returned. The link is born denying all. */
+  /**
+   * Attaches a pod. Idempotent by `id`: an existing attachment is returned. The new link denies all traffic.
+   */
   attach(request: AttachRequest): Promise<Attachment>;
-  /** Isolates at once; frees the address once the kernel let go. Unknown id: success. */
+  /**
+   * Isolates the pod at once, and frees its address once the kernel has released the link. An unknown id is a
+   * success.
+   */
   detach(id: string): Promise<void>;
   /**
-   * The class, and the rules within it: what is absent now is not restricted from now on. Connections that stand are judged anew.
-   * @throws NETWORK_NOT_ATTACHED · NETWORK_BAD_RULE · NETWORK_RULES_UNSUPPORTED (the host is no gateway of the network)
+   * Sets the class of a link and the rules within it. A direction that is absent is no longer restricted.
+   * Established connections are evaluated again.
+   * @throws NETWORK_NOT_ATTACHED · NETWORK_BAD_RULE · NETWORK_RULES_UNSUPPORTED (the host is no gateway of
+   * the network)
    */
   setClass(id: string, linkClass: LinkClass, rules?: LinkRules): Promise<void>;
   /**
-   * Where a pod asks for names: the gateways of a network that it is on, and the zone of its names.
-   * @param upstreams name servers that are asked on its behalf for all other names; none: those of the node
+   * Returns the name servers that a pod queries (the gateways of a network that it is attached to) and the
+   * zone of its names.
+   * @param upstreams name servers that are queried on its behalf for all other names; if empty, those of the
+   * node
    * @throws NETWORK_NOT_ON_NETWORK
    */
   askNames(
@@ -249,27 +288,40 @@ export interface NetworkEngine {
     network: string,
     upstreams: readonly string[],
   ): Promise<{ readonly nameServers: readonly string[]; readonly search: string }>;
-  /** What the links' classes and rules have denied, of attachments that stand. */
+  /** Returns what the classes and rules of the links of existing attachments have denied. */
   denials(): Promise<readonly Denial[]>;
-  /** Reads the link's class and rules back from the kernel; undefined: nothing is attached by this id. */
+  /**
+   * Reads the link's class and rules back from the kernel. Returns undefined if no attachment has this id.
+   */
   linkState(id: string): Promise<LinkState | undefined>;
-  /** @throws NETWORK_POD_UNKNOWN · NETWORK_POD_AMBIGUOUS · NETWORK_BAD_PEER */
+  /**
+   * Explains why a connection passes or does not pass. @throws NETWORK_POD_UNKNOWN · NETWORK_POD_AMBIGUOUS ·
+   * NETWORK_BAD_PEER
+   */
   explain(question: DenialQuestion): Promise<DenialExplanation>;
   figures(): Promise<NetworkFigures>;
   get(id: string): Attachment | undefined;
   list(): readonly Attachment[];
-  /** Removes every attachment, link, rule and address whose id is not in `valid`, and gives back links that those in it lost. */
+  /**
+   * Removes every attachment, link, rule and address whose id is not in `valid`, and restores lost links of
+   * the ids in `valid`.
+   */
   gc(valid: ReadonlySet<string>, options?: CollectOptions): Promise<LinkRepairs>;
-  /** Pods' ends of links that were changed inside the pod's network namespace, as far as it was noticed. */
+  /**
+   * Returns the pods' ends of links that were changed inside the pod's network namespace, as far as a change
+   * was noticed.
+   */
   alterations(): Promise<readonly LinkAlteration[]>;
-  /** A call of one of our CNI plugins by somebody else's runtime, in the caller's namespaces. */
+  /** Runs a call of one of our CNI plugins from another runtime, in the caller's namespaces. */
   readonly callPlugin: CallPlugin;
-  /** CHECK of a whole chain of them. */
+  /** Runs CHECK for a whole chain of our CNI plugins. */
   readonly checkPlugins: CheckPlugins;
-  /** Serves the processes of our CNI plugins at a listening socket, without a way through this thread. */
+  /**
+   * Serves the processes of our CNI plugins at a listening socket. The calls do not pass through this thread.
+   */
   readonly servePlugins: ServePlugins;
-  /** Reads the conf folder afresh. */
+  /** Reads the conf folder again. */
   status(): Promise<NetworkStatus>;
-  /** `removeAll`: also the bridge and tables, when no attachment stands. */
+  /** `removeAll` also removes the bridge and the tables if no attachment exists. */
   close(options: { readonly removeAll: boolean }): Promise<void>;
 }

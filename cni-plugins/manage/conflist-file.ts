@@ -15,31 +15,35 @@ import type { ReportedNetwork, ReportSource } from './report.ts';
 export interface NewNetwork {
   readonly name: string;
   readonly type: 'bridge' | 'ipvlan' | 'macvlan' | 'ptp';
-  /** CIDR each: one address of each is given to a pod. */
+  /** CIDR blocks. A pod gets one address from each. */
   readonly subnets: readonly string[];
-  /** In the order of the subnets; the first address of each without. */
+  /** In the order of the subnets. A subnet without a gateway uses its first address. */
   readonly gateways: readonly string[];
   readonly mtu?: number;
-  /** Of bridge: the link's name. Of macvlan and ipvlan: the link of the host. */
+  /** For bridge: the name of the bridge. For macvlan and ipvlan: the link of the host. */
   readonly link?: string;
   readonly masquerade: boolean;
-  /** Of bridge: other bridges that are separated do not reach its pods, nor they them. */
+  /** For bridge: pods on other separated bridges do not reach its pods, and its pods do not reach them. */
   readonly separated: boolean;
-  /** Of bridge: its pods have no way out, and nobody a way in. */
+  /** For bridge: its pods have no way out, and no client outside has a way in. */
   readonly internal: boolean;
-  /** Of which Kubernetes namespaces pods may ask for it by annotation; `*`: of all. */
+  /** Kubernetes namespaces whose pods may request the network by annotation; `*` means all. */
   readonly podNamespaces: readonly string[];
-  /** The beginning of the file's name: files are read in order. */
+  /** The prefix of the file name. Files are read in lexicographic order. */
   readonly order: string;
 }
 
-/** Of a network: it is part of names of files, which have 255 bytes, beside the pod's id and interface. */
+/**
+ * Longest name of a network. The name is part of file names, which have at most 255 bytes, together with the
+ * pod's id and interface.
+ */
 const longestName = 150;
 
 /**
- * Writes a configuration of our plugins that this engine can read, in one act and never over another.
- * @returns its path
- * @throws NETWORK_EXISTS · NETWORK_SUBNET_TAKEN · what reading it would throw
+ * Writes a configuration of our plugins that this engine can read. The write is atomic and never overwrites
+ * another file.
+ * @returns the path of the file
+ * @throws NETWORK_EXISTS · NETWORK_SUBNET_TAKEN · any error that reading the file throws
  */
 export function createNetwork(source: ReportSource, wanted: NewNetwork): string {
   const { confDir } = source;
@@ -59,7 +63,8 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
   const text = `${JSON.stringify(documentOf(chosen), null, 2)}\n`;
   const file = join(confDir, `${wanted.order}-${wanted.name}.conflist`);
   makeFolderSync(confDir, 0o755);
-  // In a folder of its own, so that it is judged before any runtime can read it; beside the others, so that it is moved in one act.
+  // The draft has a folder of its own, so that it is checked before any runtime can read it. That folder is
+  // inside the conf folder, so that one link call publishes the file.
   const draft = join(confDir, `.${randomUUID()}`);
   mkdirSync(draft, { mode: 0o700 });
   try {
@@ -68,7 +73,7 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
     try {
       networksIn(draft, { plugins: 'auto', maxConfigs: 1 });
     } catch (thrown) {
-      // Its places are those of a file that nobody will see.
+      // The positions refer to the draft file, which the user never sees.
       throw invalid(
         wanted.name,
         reasonOf(thrown)
@@ -90,11 +95,14 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
 
 export interface RemovedNetwork {
   readonly file: string;
-  /** Links of the host that went with it. */
+  /** Links of the host that were removed with the network. */
   readonly bridges: readonly string[];
 }
 
-/** With its bridges, where our plugins made them and nothing else uses them. @throws NETWORK_UNKNOWN · NETWORK_IN_USE · what the kernel refuses */
+/**
+ * Removes a network and its bridges if our plugins created them and nothing else uses them.
+ * @throws NETWORK_UNKNOWN · NETWORK_IN_USE · the kernel's refusal
+ */
 export function removeNetwork(source: ReportSource, name: string): RemovedNetwork {
   const network = requireNetwork(source, name);
   const { attachments, file } = network;
@@ -105,7 +113,7 @@ export function removeNetwork(source: ReportSource, name: string): RemovedNetwor
   return { file, bridges: removeIdleBridges(network.bridges.filter((bridge) => !used.has(bridge))) };
 }
 
-/** @param report of the source @throws NETWORK_UNKNOWN */
+/** @param report the report of `source` @throws NETWORK_UNKNOWN */
 export function requireNetwork(source: ReportSource, name: string, report = readNetworkReport(source)): ReportedNetwork {
   const found = report.networks.find((network) => network.name === name);
   if (found === undefined) throw unknown(name, source.confDir);
@@ -117,7 +125,7 @@ const overlap = (some: readonly string[], others: readonly string[]): boolean =>
 
 const prefixesIn = (subnets: readonly string[]): IpPrefix[] => subnets.flatMap((subnet) => parsePrefix(subnet) ?? []);
 
-/** Addresses that no pod can be reached by (RFC 6890). */
+/** Ranges whose addresses cannot reach a pod (RFC 6890). */
 const unusable = [
   { of: 'of this network alone', prefixes: ['0.0.0.0/8', '::/128'] },
   { of: 'of loopback', prefixes: ['127.0.0.0/8', '::1/128'] },
@@ -132,7 +140,10 @@ function refuseUnusable({ name, subnets }: NewNetwork): void {
       if (overlap([subnet], prefixes)) throw invalid(name, `addresses of ${subnet} are ${of}: no pod could be reached by them`);
 }
 
-/** The host routes a subnet to one link: pods of another network with addresses of it would not be reached. Links below a master need no route. */
+/**
+ * Refuses overlapping subnets. The host routes a subnet to one link, so pods of another network with the same
+ * addresses would be unreachable. Links below a master need no route.
+ */
 function refuseOverlap({ name, type, subnets, link }: NewNetwork, networks: readonly ReportedNetwork[]): void {
   if (type !== 'bridge' && type !== 'ptp') return;
   for (const other of networks) {
@@ -143,7 +154,10 @@ function refuseOverlap({ name, type, subnets, link }: NewNetwork, networks: read
   }
 }
 
-/** A bridge with an address or subnet of another link of the host: one of the two would not be reached. */
+/**
+ * Refuses a bridge with an address or subnet of another link of the host: one of the two would be
+ * unreachable.
+ */
 function refuseOwnAddress({ name, type, subnets, link = defaultBridge }: NewNetwork): void {
   if (type !== 'bridge') return;
   for (const { link: other, address } of hostAddresses())
@@ -151,7 +165,10 @@ function refuseOwnAddress({ name, type, subnets, link = defaultBridge }: NewNetw
       throw overlaps(name, `the host has ${formatIp(address)} of it on its link ${other}`);
 }
 
-/** Two networks on one bridge would be one: the second has a bridge of its own. */
+/**
+ * Chooses the bridge. Two networks on one bridge would be a single network, so the second network gets a
+ * bridge of its own.
+ */
 function linkChosen(wanted: NewNetwork, networks: readonly ReportedNetwork[]): NewNetwork {
   if (wanted.type !== 'bridge' || wanted.link !== undefined) return wanted;
   if (!networks.some(({ bridges }) => bridges.includes(defaultBridge))) return wanted;
@@ -162,7 +179,7 @@ function documentOf({ name, type, subnets, gateways, mtu, link, masquerade, sepa
   const ipam = {
     type: 'portcullis-ipam',
     ranges: subnets.map((subnet, index) => [{ subnet, ...(gateways[index] !== undefined && { gateway: gateways[index] }) }]),
-    // A bridge that is the default gateway gives that route itself.
+    // A bridge that is the default gateway adds that route itself.
     ...(type !== 'bridge' && { routes: subnets.map((subnet) => ({ dst: subnet.includes(':') ? '::/0' : '0.0.0.0/0' })) }),
   };
   const common = { ...(mtu !== undefined && { mtu }), ipam };
@@ -172,9 +189,9 @@ function documentOf({ name, type, subnets, gateways, mtu, link, masquerade, sepa
       ...(link !== undefined && { bridge: link }),
       ...(internal ? { isGateway: true } : { isDefaultGateway: true }),
       ipMasq: masquerade && !internal,
-      // A member of a service may be led to itself.
+      // The load balancer may connect a member of a service to the member itself.
       hairpinMode: true,
-      // What a result tells its caller: names are answered at the gateways.
+      // The result reports this to the caller: the gateways answer DNS queries.
       dns: { nameservers: subnets.flatMap((subnet, index) => gateways[index] ?? firstOf(subnet)), search: [zoneOf(name)] },
       ...common,
     },
@@ -191,13 +208,17 @@ function documentOf({ name, type, subnets, gateways, mtu, link, masquerade, sepa
     plugins: [
       { ...first, capabilities: { aliases: true, ips: true, services: true, ...(type !== 'ptp' && type !== 'ipvlan' && { mac: true }) } },
       ...(routed ? [{ type: 'portcullis-portmap', capabilities: { portMappings: true } }] : []),
-      // What chains of others drop is theirs to say: without these rules they would drop it as well.
+      // Chains of other programs keep their own verdicts. Without these rules they would drop this traffic as
+      // well.
       ...(policy === undefined ? [] : [{ type: 'portcullis-firewall', ingressPolicy: policy, backend: 'nftables' }]),
     ],
   };
 }
 
-/** The address that a gateway has where none is given; none: it is no subnet, which reading the file says. */
+/**
+ * Returns the default gateway of a subnet. Returns an empty list if the text is not a subnet; reading the
+ * file reports that.
+ */
 function firstOf(subnet: string): string[] {
   const prefix = parsePrefix(subnet);
   if (prefix === undefined) return [];

@@ -10,7 +10,10 @@ import type { NewNetwork } from './conflist-file.ts';
 import { collectConnections, connectNetwork, disconnectNetwork } from './connect.ts';
 import type { ConnectSource } from './connect.ts';
 
-/** User-defined networks on the real kernel: who reaches whom, by which command, and that nothing is left. */
+/**
+ * User-defined networks on the real kernel: which pods reach each other, by which command, and that nothing
+ * is left behind.
+ */
 if (inPrivateNetns(import.meta.filename, 240_000)) {
   const fixture = createFixture();
   after(() => fixture.end());
@@ -89,7 +92,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.ok(pings(a, '10.99.0.2'), 'a way out');
     assert.ok(pings(c, '10.99.0.2'));
     assert.ok(!pings(a, '10.82.0.2') && !pings(c, '10.81.0.9'), 'no way between two networks');
-    // Whoever adds a route to an internal network has none all the same, in both directions.
+    // A pod that adds a route to an internal network still has no way out or in.
     shell(`nsenter --net=${d} ip route add default via 10.83.0.1`);
     assert.ok(!pings(d, '10.99.0.2') && !pings(d, '10.81.0.9'));
     assert.ok(!pings(outside, '10.83.0.2') && !pings(a, '10.83.0.2'));
@@ -125,7 +128,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       ['mail', c],
     ] as const)
       await disconnectNetwork(source, network, target);
-    // Whose namespace ended without being disconnected is collected.
+    // A connection whose namespace ended without a disconnect is collected.
     assert.deepEqual(await collectConnections(source), []);
     shell(`umount ${d}`);
     assert.deepEqual(
@@ -175,19 +178,19 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       assert.equal(connection.interface, 'eth1');
       assert.match(pod.run('ip -o addr show eth1') ?? '', /10\.84\.0\.2\/24/u);
       assert.ok(rows('SELECT network, name FROM name').includes('side web.default'));
-      // What the daemon collects is its own: the connection stands.
+      // The daemon collects only its own attachments, so the connection stays.
       await engine.gc(new Set([pod.request.id]));
       assert.match(pod.run('ip -o addr show eth1') ?? '', /10\.84\.0\.2\/24/u);
       await disconnectNetwork(source, 'side', 'default/web');
       assert.equal(pod.run('ip link show eth1'), undefined);
       assert.equal(await failure(() => disconnectNetwork(source, 'side', 'default/web')), 'NETWORK_NOT_CONNECTED');
-      // A pod that went without being disconnected is collected.
+      // A pod that ended without a disconnect is collected.
       await connectNetwork(source, 'side', { ...none, target: pod.request.id.slice(0, 12) });
     } finally {
       await engine.detach(pod.request.id);
       await engine.close({ removeAll: true });
     }
-    // Address and names went with the pod, not with the collection.
+    // Address and names were removed with the pod, not by the collection.
     assert.deepEqual(rows('SELECT * FROM lease'), []);
     assert.deepEqual(rows('SELECT * FROM name'), []);
     shell(`umount ${pod.request.netns}`);
@@ -199,7 +202,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   test('killed in the middle, it is disconnected or collected all the same', async () => {
     create('cut', '10.89.0.0/24');
     const pod = fixture.pod('cut');
-    // As a process leaves it that was killed after its plugins were done: the result was never kept.
+    // This is the state after a process was killed once its plugins had finished: the result was never
+    // stored.
     const { connection } = await connectNetwork(source, 'cut', { ...none, target: pod.request.netns });
     const kept = join(source.cacheDir, 'results', `cut-${connection.containerId}-${connection.interface}`);
     const { result: _result, ...intent } = JSON.parse(readFileSync(kept, 'utf8')) as Record<string, unknown>;
@@ -208,7 +212,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await disconnectNetwork(source, 'cut', pod.request.netns);
     assert.deepEqual(rows('SELECT * FROM attachment'), []);
     assert.equal(pod.run('ip link show eth0'), undefined);
-    // A failure leaves no intent.
+    // A failure leaves no intent behind.
     assert.equal(
       await failure(() => connectNetwork(source, 'cut', { ...none, target: pod.request.netns, ips: ['10.1.1.1'] })),
       'NETWORK_ADDRESS_OUT_OF_RANGE',

@@ -23,15 +23,16 @@ import { namedTarget } from './docker-target.ts';
 import type { ReportSource } from './report.ts';
 
 /**
- * `portcullis network connect` and `disconnect`: one more interface for something that runs, by the chain of a network of the conf folder. On
- * the same database as the daemon, beside it or without it. For commands: it blocks.
+ * Implements `portcullis network connect` and `disconnect`: an additional interface for a running target, by
+ * the chain of a network of the conf folder. It works on the daemon's database, whether the daemon runs or
+ * not. It blocks, so only commands use it.
  */
 export interface ConnectSource extends ReportSource {
-  /** Folders of plugins. */
+  /** Folders that contain plugins. */
   readonly binDirs: readonly string[];
-  /** Where results are kept as libcni keeps them. */
+  /** Folder in which results are stored as libcni stores them. */
   readonly cacheDir: string;
-  /** Of docker's API, for targets that are docker's; /run/docker.sock without. */
+  /** Socket of docker's API, for targets that docker manages. Defaults to /run/docker.sock. */
   readonly dockerSocket?: string;
   readonly log: Logger;
 }
@@ -44,14 +45,17 @@ export interface Connection {
 }
 
 export interface ConnectOptions {
-  /** A pod (NAMESPACE/NAME, NAME or the beginning of its id), the path of a network namespace, pid:NUMBER, or docker://NAME. */
+  /**
+   * A pod (NAMESPACE/NAME, NAME or a prefix of its id), the path of a network namespace, pid:NUMBER, or
+   * docker://NAME.
+   */
   readonly target: string;
-  /** In the target; the first `ethN` that is free without. */
+  /** Name of the interface in the target. Defaults to the first free `ethN`. */
   readonly interface?: string;
   readonly ips: readonly string[];
   readonly mac?: string;
   readonly aliases: readonly string[];
-  /** Services of the network that it joins (`readMemberships`); absent: none. */
+  /** Services of the network that the target joins (`readMemberships`). Absent: none. */
   readonly services?: readonly object[];
 }
 
@@ -61,7 +65,10 @@ const pluginTimeoutMs = 120_000;
 const owner = 'portcullis connect';
 
 /**
- * @throws NETWORK_UNKNOWN · NETWORK_SERVICE_MEMBERSHIP_INVALID · NETWORK_INTERFACE_INVALID · NETWORK_INTERFACE_TAKEN · NETWORK_TARGET_UNKNOWN · NETWORK_TARGET_BOUND · NETWORK_ALREADY_CONNECTED · NETWORK_DOCKER_UNREACHABLE · what the plugins throw; nothing is left then
+ * Connects a target to a network. A failure leaves nothing behind.
+ * @throws NETWORK_UNKNOWN · NETWORK_SERVICE_MEMBERSHIP_INVALID · NETWORK_INTERFACE_INVALID ·
+ * NETWORK_INTERFACE_TAKEN · NETWORK_TARGET_UNKNOWN · NETWORK_TARGET_BOUND · NETWORK_ALREADY_CONNECTED ·
+ * NETWORK_DOCKER_UNREACHABLE · the errors of the plugins
  */
 export async function connectNetwork(
   source: ConnectSource,
@@ -75,7 +82,7 @@ export async function connectNetwork(
   const cache = openResultCache(source.cacheDir, owner);
   const standing = (await cache.list(name)).find((each) => each.ours && each.containerId === target.pod.id);
   if (standing !== undefined && namespaceStands(standing.netns)) throw alreadyConnected(name, options.target, standing.interface);
-  // The kernel gives the number of a namespace that is gone to another one.
+  // The kernel may reuse the number of a deleted namespace for a new one.
   if (standing !== undefined) await removeConnection(source, name, standing);
   const capabilityArgs = {
     ...(options.ips.length > 0 && { ips: options.ips }),
@@ -97,7 +104,8 @@ export async function connectNetwork(
   };
   return withChains(source, async (chains) => {
     const job = { ...target.pod, links: [link] };
-    // Before anything is made: whoever is killed in between leaves what disconnect, or the collection, finds.
+    // The intent is written before anything is created. If this process is killed in between, disconnect or
+    // the collection finds what it left.
     await cache.put(link, target.pod);
     try {
       const [result] = await chains.add(job);
@@ -114,7 +122,10 @@ export async function connectNetwork(
   });
 }
 
-/** The target may be gone. @throws NETWORK_NOT_CONNECTED · what the plugins throw: it can be called again */
+/**
+ * Disconnects a target, which may be gone already.
+ * @throws NETWORK_NOT_CONNECTED · the errors of the plugins; then the call can be repeated
+ */
 export async function disconnectNetwork(source: ConnectSource, name: string, target: string): Promise<Connection> {
   const cache = openResultCache(source.cacheDir, owner);
   const known = await namedTarget(target, source.dockerSocket);
@@ -127,7 +138,9 @@ export async function disconnectNetwork(source: ConnectSource, name: string, tar
   return connectionOf(name, found);
 }
 
-/** Connections of this network whose namespace is gone are taken back. @returns those that were */
+/**
+ * Removes the connections of this source's networks whose namespace is gone. @returns the removed connections
+ */
 export async function collectConnections(source: ConnectSource): Promise<readonly Connection[]> {
   const gone: Connection[] = [];
   const cache = openResultCache(source.cacheDir, owner);
@@ -157,7 +170,7 @@ async function removeConnection(source: ConnectSource, name: string, found: Cach
       ? undefined
       : { network: name, interface: found.interface, way: 'exec' as const, list: current.list, capabilityArgs: {} });
   if (link === undefined) throw notConnected(name, found.containerId);
-  // A kept result does not say whether its plugins were programs: ours need none.
+  // A stored result does not say whether its plugins ran as programs. Our plugins do not need to.
   const way = isAllOurs(source, name, link) ? 'in-process' : 'exec';
   await withChains(source, (chains) =>
     chains.remove({ ...podOf(found.containerId, namespaceStands(found.netns) ? found.netns : ''), links: [{ ...link, way }] }),
@@ -189,7 +202,7 @@ function loadedNetwork(source: ConnectSource, name: string): LoadedNetwork {
   );
 }
 
-/** As `docker network connect` does not ask for what nobody would do. */
+/** Refuses capabilities that no plugin of the network declares, because no plugin would act on them. */
 function refuseUndeclared({ name, list }: LoadedNetwork, wanted: readonly string[]): void {
   const declared = new Set(list.plugins.flatMap(({ capabilities }) => capabilities));
   const missing = wanted.filter((each) => !declared.has(each));
@@ -206,7 +219,7 @@ function refuseUndeclared({ name, list }: LoadedNetwork, wanted: readonly string
 
 interface Target {
   readonly pod: ChainPod;
-  /** Why it must not have an interface where our rules do not stand. */
+  /** Why the target must not get an interface on which our rules are not in force. */
   readonly bound?: string;
 }
 
@@ -293,7 +306,10 @@ function connectedNetworks({ databasePath }: ConnectSource): string[] {
   }
 }
 
-/** Names of interfaces that attachments of the pod or namespace have, also of one that is lost: it is given back by its name. */
+/**
+ * Returns the names of the interfaces of all attachments of the pod or namespace. A lost attachment counts
+ * too, because it is restored by its name.
+ */
 function recordedInterfaces({ databasePath }: ConnectSource, pod: ChainPod): ReadonlySet<string> {
   if (!existsSync(databasePath)) return new Set();
   const database = openReadOnly(databasePath);
@@ -318,7 +334,7 @@ function isSameNamespace(one: string, other: string): boolean {
   return a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino;
 }
 
-/** The namespace's links are read inside it, by a program: this thread enters none. */
+/** A program lists the links inside the namespace, because this thread enters no namespace. */
 function freeInterface(netns: string, recorded: ReadonlySet<string>): string {
   const text = execFileSync('nsenter', [`--net=${netns}`, '--', 'cat', '/proc/self/net/dev'], { encoding: 'utf8' });
   const taken = new Set([...recorded, ...[...text.matchAll(/^\s*([^\s:]+):/gmu)].map(([, name]) => name)]);

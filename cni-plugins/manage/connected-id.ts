@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
 
-/** The container id of a network namespace that a command connects and that is no pod's: of the kernel's number, by whichever path it is given. */
+/**
+ * Returns the container id of a network namespace that a command connects and that belongs to no pod. The id
+ * is derived from the kernel's number of the namespace, so it is the same for every path.
+ */
 export const connectedId = ({ dev, ino }: Pick<Stats, 'dev' | 'ino'>): string =>
   `ns-${createHash('sha256').update(`${dev}:${ino}`).digest('hex').slice(0, 16)}`;
 

@@ -2,11 +2,11 @@ import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { openDockerApi } from '../cnm/docker-api.ts';
 import { readDockerContainer } from '../cnm/docker-container.ts';
 
-/** Who is meant by a target of connect and disconnect, where docker knows it. */
+/** The resolved target of connect or disconnect. */
 export interface NamedTarget {
-  /** As pid:NUMBER, where it was docker's. */
+  /** A docker target is resolved to pid:NUMBER. */
   readonly target: string;
-  /** The container's. */
+  /** The name of the container. */
   readonly name?: string;
 }
 
@@ -14,8 +14,9 @@ const scheme = 'docker://';
 const defaultDockerSocket = '/run/docker.sock';
 
 /**
- * @param target `docker://NAME` or `docker://ID`, of a container that runs; all others are given back as they are
- * @returns undefined when docker has no such container, or it does not run
+ * Resolves a target. @param target `docker://NAME` or `docker://ID` of a running container; any other target
+ * is returned unchanged
+ * @returns undefined if docker has no such container, or the container does not run
  * @throws NETWORK_DOCKER_UNREACHABLE · NETWORK_DOCKER_REFUSED
  */
 export async function namedTarget(target: string, socket = defaultDockerSocket): Promise<NamedTarget | undefined> {
@@ -33,8 +34,9 @@ export async function namedTarget(target: string, socket = defaultDockerSocket):
 }
 
 /**
- * Docker may live in another PID namespace, where its numbers are others than here: the process of that network namespace is meant, and none
- * that happens to have its number.
+ * Finds the local number of docker's process. Docker may run in another PID namespace with other numbers. The
+ * process of that network namespace is the one to find, not a process that happens to have the same number
+ * here.
  */
 function processIn(netns: string, pid: number): number | undefined {
   const wanted = statSync(netns, { throwIfNoEntry: false });
@@ -44,11 +46,11 @@ function processIn(netns: string, pid: number): number | undefined {
     .find((here) => {
       try {
         const { dev, ino } = statSync(`/proc/${here}/ns/net`);
-        // proc(5), NSpid: its number in each namespace, ours first and its own last.
+        // proc(5), NSpid: the number in each PID namespace, ours first and the process's own last.
         const numbers = /^NSpid:\s+(?<numbers>.*)$/mu.exec(readFileSync(`/proc/${here}/status`, 'utf8'))?.groups?.['numbers'] ?? '';
         return dev === wanted?.dev && ino === wanted.ino && numbers.split('\t').map(Number).includes(pid);
       } catch {
-        return false; // gone meanwhile
+        return false; // it ended in the meantime
       }
     });
 }

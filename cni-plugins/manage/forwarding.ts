@@ -3,9 +3,11 @@ import { dropsByDefault } from '../netlink/nft-chains.ts';
 import { openNetlink } from '../netlink/socket.ts';
 
 /**
- * Base chains of others that drop what is forwarded unless they accept it themselves, as `family table chain`: docker's `ip filter FORWARD`. Where
- * br_netfilter is loaded they see what crosses a bridge as well, and no table of ours can lift it. Of the caller's network namespace; chains of
- * iptables-legacy are not seen. Synchronous; root only. @throws NETWORK_KERNEL_<ERRNO>: nf_tables can not be asked
+ * Returns base chains of other programs that drop forwarded packets unless they accept them themselves, as
+ * `family table chain`: for example docker's `ip filter FORWARD`. If br_netfilter is loaded, these chains
+ * also see traffic that crosses a bridge, and no table of ours can override them. Reads the caller's network
+ * namespace. It does not see chains of iptables-legacy. Synchronous; root only.
+ * @throws NETWORK_KERNEL_<ERRNO>: nf_tables cannot be queried
  */
 export function forwardDroppers(): readonly string[] {
   const filter = openNetlink(NETLINK_NETFILTER);

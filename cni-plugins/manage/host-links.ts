@@ -8,7 +8,10 @@ import { openNetlink } from '../netlink/socket.ts';
 import { ipFromBytes } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
 
-/** Of all links, as they are up or down. Of the caller's network namespace. Synchronous. @throws NETWORK_KERNEL_<ERRNO> */
+/**
+ * Returns the addresses of all links of the caller's network namespace, whether the links are up or down.
+ * Synchronous. @throws NETWORK_KERNEL_<ERRNO>
+ */
 export function hostAddresses(): readonly { readonly link: string; readonly address: IpAddress }[] {
   const route = openNetlink(NETLINK_ROUTE);
   try {
@@ -24,7 +27,10 @@ export function hostAddresses(): readonly { readonly link: string; readonly addr
   }
 }
 
-/** Names of all links of the caller's network namespace. Synchronous. @throws NETWORK_KERNEL_<ERRNO> */
+/**
+ * Returns the names of all links of the caller's network namespace. Synchronous. @throws
+ * NETWORK_KERNEL_<ERRNO>
+ */
 export function linkNames(): ReadonlySet<string> {
   const route = openNetlink(NETLINK_ROUTE);
   try {
@@ -35,9 +41,11 @@ export function linkNames(): ReadonlySet<string> {
 }
 
 /**
- * Removes bridges that our plugins made and that have no port, with their addresses and routes: the host would go on routing a subnet to them that
- * another network has by now. Bridges that stood before, or that somebody put a link on, stay. Of the caller's network namespace. Synchronous; root only.
- * @returns those that were removed
+ * Removes bridges that our plugins created and that have no port, with their addresses and routes. Otherwise
+ * the host would keep routing a subnet to them that another network may have by now. Bridges that existed
+ * before, or that another program attached a link to, stay. Acts in the caller's network namespace.
+ * Synchronous; root only.
+ * @returns the removed bridges
  * @throws NETWORK_KERNEL_<ERRNO>
  */
 export function removeIdleBridges(names: readonly string[]): readonly string[] {

@@ -3,12 +3,15 @@ import type { MemberDocument } from '../attach/memberships.ts';
 import type { openReadOnly } from '../../base/storage/index.ts';
 import type { SpannedMember, SpannedService } from '../services/network-services/spanned.ts';
 
-/** Services of networks, as they are written down. */
+/** A service of a network, as recorded in the database. */
 export interface ReportedNetworkService {
   readonly name: string;
-  /** `vip`: one virtual address, balanced; `dnsrr`: its name has the addresses of all members. */
+  /**
+   * `vip`: one virtual address that is load-balanced; `dnsrr`: the name resolves to the addresses of all
+   * members.
+   */
   readonly mode: 'vip' | 'dnsrr';
-  /** Virtual ones; none: it has none yet, or none at all. */
+  /** Virtual addresses. Empty if the service has none yet, or never has any. */
   readonly addresses: readonly string[];
   /** `8080:80/tcp` of each member, at every address of the host. */
   readonly ingressPorts: readonly string[];
@@ -18,13 +21,13 @@ export interface ReportedNetworkService {
 interface ReportedMember {
   readonly id: string;
   readonly addresses: readonly string[];
-  /** Of a network that spans hosts, where it is; absent: here. */
+  /** For a network that spans hosts: the host of the member. Absent: this host. */
   readonly host?: string;
 }
 
 type Database = ReturnType<typeof openReadOnly>;
 
-/** A member as it is written down, wherever it is. */
+/** A member as recorded, on any host. */
 interface Row {
   readonly network: string;
   readonly service: string;
@@ -33,7 +36,7 @@ interface Row {
   readonly ingressPorts: MemberDocument['ingressPorts'];
 }
 
-/** By network. */
+/** Returns the services by network. */
 export function readNetworkServices(database: Database): ReadonlyMap<string, readonly ReportedNetworkService[]> {
   if (!hasTables(database, ['service_member', 'network_service'])) return new Map();
   const virtual = new Map<string, readonly string[]>();
@@ -45,7 +48,7 @@ export function readNetworkServices(database: Database): ReadonlyMap<string, rea
   const spanned = hasTables(database, ['spanned_service', 'spanned_member'])
     ? readSpanned(database)
     : { services: new Map<string, SpannedService>(), members: [] };
-  // Who joined here in another mode than that of all hosts is no member.
+  // A local member that joined in a mode other than the one agreed by all hosts does not count as a member.
   const here = membersHere(database).filter(
     ({ network, service, mode }) => (spanned.services.get(`${network}/${service}`)?.mode ?? mode) === mode,
   );
@@ -91,7 +94,10 @@ function membersHere(database: Database): Row[] {
   });
 }
 
-/** Of networks that span hosts: what these agreed on, by network and service, and members on the others. */
+/**
+ * Reads networks that span hosts: what the hosts agreed on, by network and service, and the members on other
+ * hosts.
+ */
 function readSpanned(database: Database): { readonly services: ReadonlyMap<string, SpannedService>; readonly members: readonly Row[] } {
   const services = new Map(
     [...database.each('SELECT network, service, document FROM spanned_service')].map((row) => [

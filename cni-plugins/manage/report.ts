@@ -23,38 +23,48 @@ import { isConnectedId } from './connected-id.ts';
 import { readNetworkServices } from './network-services.ts';
 import type { ReportedNetworkService } from './network-services.ts';
 
-/** What there is, read from the conf folder and the database: also while a daemon writes it, and without one. Blocks: for commands. */
+/**
+ * The networks and attachments, read from the conf folder and the database. Works while a daemon writes to
+ * the database, and without a daemon. Blocks, so only commands use it.
+ */
 export interface NetworkReport {
   readonly networks: readonly ReportedNetwork[];
-  /** Files that are passed over, or why none can be used. */
+  /** Files that are skipped, or the reason why no file can be used. */
   readonly problems: readonly string[];
 }
 
 export interface ReportedNetwork {
   readonly name: string;
-  /** Absent: attachments stand, and the folder has no such network any more. */
+  /** Absent: attachments exist, but the folder no longer has such a network. */
   readonly file?: string;
   readonly way?: LoadedNetwork['way'];
   readonly cniVersion?: string;
   /**
-   * Whether classes, rules of peers and NetworkPolicies hold on the links that it makes. `refused`: those that deny are refused when a
-   * container starts; `by-result`: what its plugins tell of a pod's link decides. Absent for one that is gone.
+   * Whether classes, peer rules and NetworkPolicies are enforced on the links of the network. `refused`: a
+   * container whose class or rules deny traffic is refused at start. `by-result`: the result that the plugins
+   * return for a pod's link decides. Absent for a network whose file is gone.
    */
   readonly classes?: 'by-result' | 'held' | 'refused';
-  /** Types in their order, with the address plugin of each behind a slash. */
+  /** Plugin types in their order, with the IPAM plugin of each behind a slash. */
   readonly plugins: readonly string[];
   readonly subnets: readonly string[];
-  /** Links of the host that its plugins of the type bridge use. */
+  /** Links of the host that its plugins of type bridge use. */
   readonly bridges: readonly string[];
   readonly leases: {
     readonly used: number;
-    /** Of ranges that this engine leases from itself; those of address plugins of others are theirs to know. */
+    /**
+     * Number of addresses in the ranges that this engine leases from itself. The size of third-party IPAM
+     * plugins is not known.
+     */
     readonly size?: number;
-    /** The same by what one address is taken of for each pod: the one of IPv4 may be used up where that of IPv6 never is. */
+    /**
+     * The same per range set from which each pod gets one address. The IPv4 range may be exhausted while the
+     * IPv6 range never is.
+     */
     readonly ranges?: readonly LeasedRange[];
   };
   readonly attachments: readonly ReportedAttachment[];
-  /** That its members joined. */
+  /** Services that the members of the network joined. */
   readonly services: readonly ReportedNetworkService[];
 }
 
@@ -67,11 +77,14 @@ export interface LeasedRange {
 export interface ReportedAttachment {
   readonly id: string;
   readonly interface: string;
-  /** As recorded, `altered` ({@link askNetworkReport}), or `lost`: it stands by its record, and the link of it that the host has is gone. Told of attachments of the caller's network namespace. */
+  /**
+   * The recorded state, `altered` ({@link askNetworkReport}), or `lost`: the record exists, but the host's
+   * link is gone. Reported for attachments of the caller's network namespace.
+   */
   readonly state: string;
-  /** Of one that is `altered`: what its end in the pod has not that it was given. */
+  /** For an `altered` attachment: what its end in the pod is missing compared to the record. */
   readonly altered?: readonly string[];
-  /** `pod`: of our own runtime; `plugin`: of another one, by our plugins. */
+  /** `pod`: created by our own runtime; `plugin`: created by another runtime through our plugins. */
   readonly origin: 'plugin' | 'pod';
   readonly addresses: readonly string[];
   readonly class?: string;
@@ -79,11 +92,17 @@ export interface ReportedAttachment {
   readonly namespace?: string;
   readonly pod?: string;
   readonly hostInterface?: string;
-  /** The network namespace that `portcullis network connect` gave the interface to, where it is no pod's; absent of all others. */
+  /**
+   * The network namespace that `portcullis network connect` gave the interface to, if it belongs to no pod.
+   * Otherwise absent.
+   */
   readonly connected?: string;
 }
 
-/** The report with what a running daemon noticed of pods' ends of links (question `alterations`): these are `altered`, where the link itself stands. */
+/**
+ * Adds what a running daemon noticed about the pods' ends of links (question `alterations`). An attachment is
+ * `altered` only if the link itself exists.
+ */
 function withAlterations(report: NetworkReport, alterations: readonly LinkAlteration[]): NetworkReport {
   const of = (network: string, { id, interface: name, state }: ReportedAttachment): readonly string[] =>
     state === 'ready'
@@ -101,7 +120,10 @@ function withAlterations(report: NetworkReport, alterations: readonly LinkAltera
   };
 }
 
-/** As {@link readNetworkReport}, and what a daemon that answers at the socket noticed of pods' ends of links. */
+/**
+ * Like {@link readNetworkReport}, with what a daemon that answers at the socket noticed about the pods' ends
+ * of links.
+ */
 export async function askNetworkReport(source: ReportSource, cniSocket: string): Promise<NetworkReport> {
   const report = readNetworkReport(source);
   const answer = await askNetwork<{ readonly alterations?: readonly LinkAlteration[] }>(cniSocket, 'alterations', '', patienceMs);
@@ -114,13 +136,13 @@ export interface ReportSource {
   readonly choice: NetworkChoice;
 }
 
-/** Of the plugin bridge, where the configuration names none. */
+/** The default link of the plugin bridge, if the configuration names none. */
 export const defaultBridge = 'cni0';
 
-/** A daemon that does not answer keeps nobody from reading what is recorded. */
+/** A daemon that does not answer must not prevent a user from reading the records. */
 const patienceMs = 3000;
 
-/** Most networks that are looked at: all of the folder, not only those that pods get. */
+/** The highest number of networks that are read: all of the folder, not only those that pods get. */
 const most = 1000;
 
 export function readNetworkReport({ databasePath, confDir, choice }: ReportSource): NetworkReport {
@@ -179,7 +201,7 @@ const leasedOf = (set: RangeSet, leased: readonly IpAddress[]): LeasedRange => (
   size: leaseCount([set]),
 });
 
-/** Plugins whose links have no end on the host, ours and upstream's. */
+/** Plugins whose links have no end on the host, our own and upstream's. */
 const endless: ReadonlySet<string> = new Set(['host-device', 'ipvlan', 'macvlan', 'vlan']);
 
 function classesOf({ way, list }: LoadedNetwork): NonNullable<ReportedNetwork['classes']> {
@@ -206,7 +228,7 @@ function described(network: LoadedNetwork): Omit<ReportedNetwork, 'attachments' 
   };
 }
 
-/** Wherever an address plugin's configuration says `subnet`. */
+/** Collects every `subnet` in an IPAM plugin's configuration. */
 function subnetsIn(value: unknown): string[] {
   if (typeof value !== 'object' || value === null) return [];
   return Object.entries(value).flatMap(([name, inner]) => (name === 'subnet' && typeof inner === 'string' ? [inner] : subnetsIn(inner)));
@@ -215,7 +237,7 @@ function subnetsIn(value: unknown): string[] {
 interface Held {
   readonly network: string;
   readonly leases: readonly IpAddress[];
-  /** Absent: the leases are of a service's virtual address. */
+  /** Absent: the leases belong to the virtual address of a service. */
   readonly attachment?: ReportedAttachment;
 }
 
@@ -238,7 +260,10 @@ function readDatabase(databasePath: string): { held: readonly Held[]; services: 
   }
 }
 
-/** What plugins recorded for pods of our own runtime: a part of the pod's attachment, or an interface that a command gave it. */
+/**
+ * Merges records that plugins wrote for pods of our own runtime: a plugin attachment of the pod, or an
+ * interface that a command added.
+ */
 function ofPods(held: readonly Held[]): Held[] {
   const placeOf = ({ network, attachment }: Held): string => [network, attachment?.id, attachment?.interface].join('\0');
   const pods = new Map<string, ReportedAttachment>();
@@ -258,7 +283,7 @@ function ofPods(held: readonly Held[]): Held[] {
 
 type IsGone = (realm: string, hostInterface: string) => boolean;
 
-/** Of other network namespaces nothing is known here. */
+/** The links of other network namespaces are unknown here. */
 function goneLinks(): IsGone {
   const [realm, names] = [ownRealm(), linkNames()];
   return (of, hostInterface) => of === realm && hostInterface !== '' && !names.has(hostInterface);
@@ -313,7 +338,7 @@ function heldOf(row: SqlRow, isGone: IsGone): Held[] {
 /** Whether the host's end of the first interface is known. */
 const hasLink = (spec: Partial<AttachmentSpec>): boolean => isHeld({ interface: '', ...spec } as AttachmentSpec);
 
-/** As the table of leases has it: 16 bytes, IPv4 as ::ffff:a.b.c.d. */
+/** Parses an address as the lease table stores it: 16 bytes, IPv4 as ::ffff:a.b.c.d. */
 function leasedAddress(hex: string): IpAddress {
   const value = BigInt(`0x${hex}`);
   return value >> 32n === 0xffffn ? { family: 4, value: value & 0xffff_ffffn } : { family: 6, value };

@@ -2,34 +2,37 @@ import type { Link } from '../netlink/links.ts';
 import { claimedLinks, hostInterfacePrefix, isByChain, linkGroups } from '../attach/record.ts';
 import type { AttachmentRecord } from '../attach/record.ts';
 
-/** Desired state against the kernel's: what is to be done. Pure, so that any history can be tried on it. */
+/** The actions that bring the kernel to the desired state. Pure, so that tests can try any history. */
 export type Operation =
-  /** Nobody was told of it, or it was going already: isolate, forget once the kernel has let go. */
+  /**
+   * The attachment was never reported to a caller, or its removal had already begun. Isolate it, and forget
+   * it once the kernel has released the link.
+   */
   | { readonly do: 'release'; readonly id: string }
-  /** Its link is gone, its namespace stands: make it again, with the same address. */
+  /** The link is gone but its namespace exists. Recreate the link with the same address. */
   | { readonly do: 'remake'; readonly id: string }
-  /** Its link stands off its bridge, down, or in no group by which the rules tell it. */
+  /** The link is off its bridge, down, or in no group by which the rules identify it. */
   | { readonly do: 'rejoin'; readonly id: string }
   /** A link of ours that no record claims. */
   | { readonly do: 'delete-link'; readonly name: string }
-  /** A bridge that we made and that nothing uses. */
+  /** A bridge that we created and that nothing uses. */
   | { readonly do: 'delete-bridge'; readonly name: string };
 
 type ReleaseOperation = Extract<Operation, { do: 'release' }>;
-/** Gives back a link to a pod that runs. */
+/** Restores the link of a running pod. */
 export type RepairOperation = Extract<Operation, { do: 'rejoin' | 'remake' }>;
 
 export interface KernelState {
   readonly links: readonly Link[];
-  /** Alias of links of this root. */
+  /** The alias of the links of this root. */
   readonly tag: string;
-  /** Whether a pinned network namespace still stands at the path. */
+  /** Whether a pinned network namespace still exists at the path. */
   readonly namespaceStands: (path: string) => boolean;
 }
 
 export function planReconciliation(records: readonly AttachmentRecord[], kernel: KernelState): Operation[] {
   const claimed = new Set(records.flatMap(claimedLinks));
-  // What plugins made they must take back themselves.
+  // Plugins must remove what they created themselves.
   const own = records.filter(({ spec }) => spec.chains === undefined);
   const kept = decisions(records, kernel);
   const stands = own.length < records.length || own.some(({ id, state }) => state === 'ready' && !isReleased(kept, id));
@@ -44,7 +47,7 @@ export function planReconciliation(records: readonly AttachmentRecord[], kernel:
 const isReleased = (operations: readonly Operation[], id: string): boolean =>
   operations.some((operation) => operation.do === 'release' && operation.id === id);
 
-/** Links that stand otherwise than recorded, of pods whose namespace stands: what was lost since. */
+/** Plans the repair of links that differ from the record, of pods whose namespace exists. */
 export function planRepair(records: readonly AttachmentRecord[], kernel: KernelState): RepairOperation[] {
   return decisions(records, kernel).filter((operation) => operation.do !== 'release');
 }
@@ -59,7 +62,7 @@ function decide(
   links: ReadonlyMap<string, Link>,
   kernel: KernelState,
 ): RepairOperation | ReleaseOperation | undefined {
-  // What a chain of plugins made is made again by these, if at all.
+  // Only the chain of plugins that created a link can recreate it.
   if (isByChain(spec)) return undefined;
   const link = links.get(spec.hostInterface);
   if (link?.kind !== 'veth') {
@@ -71,14 +74,17 @@ function decide(
   return stands ? undefined : { do: 'rejoin', id };
 }
 
-/** By group and name no other program's, and by its alias no other root's. */
+/**
+ * Returns our links that no record claims. Group and name exclude links of other programs; the alias excludes
+ * links of other roots.
+ */
 export function unclaimedLinks(claimed: ReadonlySet<string>, { links, tag }: Pick<KernelState, 'links' | 'tag'>): Link[] {
   return links.filter((link) => inPodGroup(link) && link.alias === tag && !claimed.has(link.name));
 }
 
 /**
- * Links of pods that another root's daemon made, or a version that gave links no alias yet: nobody but that one knows whose they are. A link of
- * a pod is a veth pair, and stands for as long as the pod's namespace does.
+ * Returns pod links that the daemon of another root created, or a version that set no alias yet. Only that
+ * daemon knows who owns them. A pod's link is a veth pair and exists as long as the pod's namespace does.
  */
 export function linksOfOthers(claimed: ReadonlySet<string>, { links, tag }: Pick<KernelState, 'links' | 'tag'>): Link[] {
   const groups: readonly number[] = [linkGroups.pod, linkGroups.routed];
@@ -88,13 +94,13 @@ export function linksOfOthers(claimed: ReadonlySet<string>, { links, tag }: Pick
 const inPodGroup = ({ group, name }: Link): boolean =>
   (group === linkGroups.pod || group === linkGroups.doomed) && name.startsWith(hostInterfacePrefix);
 
-/** Bridges of ours; one that carries somebody else's link stays. */
+/** Plans the removal of our unused bridges. A bridge that carries a link of another program stays. */
 export function unusedBridges(claimed: ReadonlySet<string>, { links, tag }: Pick<KernelState, 'links' | 'tag'>): Operation[] {
   const isOurs = (link: Link): boolean => inPodGroup(link) && (link.alias === tag || claimed.has(link.name));
   return (
     links
       .filter((bridge) => bridge.group === linkGroups.bridge && bridge.kind === 'bridge')
-      // Plugins and older versions give a bridge no alias.
+      // Plugins and older versions set no alias on a bridge.
       .filter((bridge) => bridge.alias === tag || bridge.alias === '')
       .filter((bridge) => !links.some((link) => link.master === bridge.index && !isOurs(link)))
       .map(({ name }) => ({ do: 'delete-bridge', name }))
