@@ -295,8 +295,8 @@ export interface NetworkEngine {
    */
   linkState(id: string): Promise<LinkState | undefined>;
   /**
-   * Explains why a connection passes or does not pass. @throws NETWORK_POD_UNKNOWN · NETWORK_POD_AMBIGUOUS ·
-   * NETWORK_BAD_PEER
+   * Explains why a connection passes or does not pass.
+   * @throws NETWORK_POD_UNKNOWN · NETWORK_POD_AMBIGUOUS · NETWORK_BAD_PEER
    */
   explain(question: DenialQuestion): Promise<DenialExplanation>;
   figures(): Promise<NetworkFigures>;

@@ -139,7 +139,8 @@ export async function disconnectNetwork(source: ConnectSource, name: string, tar
 }
 
 /**
- * Removes the connections of this source's networks whose namespace is gone. @returns the removed connections
+ * Removes the connections of this source's networks whose namespace is gone.
+ * @returns the removed connections
  */
 export async function collectConnections(source: ConnectSource): Promise<readonly Connection[]> {
   const gone: Connection[] = [];

@@ -14,8 +14,9 @@ const scheme = 'docker://';
 const defaultDockerSocket = '/run/docker.sock';
 
 /**
- * Resolves a target. @param target `docker://NAME` or `docker://ID` of a running container; any other target
- * is returned unchanged
+ * Resolves a target.
+ * @param target `docker://NAME` or `docker://ID` of a running container; any other target is returned
+ * unchanged
  * @returns undefined if docker has no such container, or the container does not run
  * @throws NETWORK_DOCKER_UNREACHABLE · NETWORK_DOCKER_REFUSED
  */

@@ -10,7 +10,8 @@ import type { IpAddress } from '../spec/address.ts';
 
 /**
  * Returns the addresses of all links of the caller's network namespace, whether the links are up or down.
- * Synchronous. @throws NETWORK_KERNEL_<ERRNO>
+ * Synchronous.
+ * @throws NETWORK_KERNEL_<ERRNO>
  */
 export function hostAddresses(): readonly { readonly link: string; readonly address: IpAddress }[] {
   const route = openNetlink(NETLINK_ROUTE);
@@ -28,8 +29,8 @@ export function hostAddresses(): readonly { readonly link: string; readonly addr
 }
 
 /**
- * Returns the names of all links of the caller's network namespace. Synchronous. @throws
- * NETWORK_KERNEL_<ERRNO>
+ * Returns the names of all links of the caller's network namespace. Synchronous.
+ * @throws NETWORK_KERNEL_<ERRNO>
  */
 export function linkNames(): ReadonlySet<string> {
   const route = openNetlink(NETLINK_ROUTE);

@@ -6,14 +6,17 @@ import { cniCodes, cniErrorOf, writeCniError } from '../spec/cni-error.ts';
 import { versionAnswer } from '../spec/cni-version.ts';
 import { resultAs } from '../spec/result-versions.ts';
 
-/** What a plugin's process shows to whoever started it. */
+/** What a plugin's process returns to its caller. */
 export interface PluginAnswer {
   readonly exitCode: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** Answers one call, in the daemon or in a process without it. It never throws: what fails is an answer as well. */
+/**
+ * Answers one call, in the daemon or in a process without it. It never throws: a failure is an answer as
+ * well.
+ */
 export async function answerCall(raw: RawCall, caller: Caller, callPlugin: CallPlugin): Promise<PluginAnswer> {
   const read = readCall(raw);
   if (read.kind === 'about') return { exitCode: 0, stdout: '', stderr: read.text };
@@ -25,7 +28,7 @@ export async function answerCall(raw: RawCall, caller: Caller, callPlugin: CallP
     if (call.verb !== 'add' || result === undefined) return { exitCode: 0, stdout: '', stderr: '' };
     const told = resultAs(result, version);
     if (told !== undefined) return { exitCode: 0, stdout: `${JSON.stringify(told, null, 4)}\n`, stderr: '' };
-    // It stands, and can not be told: it must not stay.
+    // The attachment exists but cannot be reported to the caller, so it must not stay.
     await undoAdd(call, caller, callPlugin);
     const msg = `a result of CNI ${version} must hold an address: this configuration gives none`;
     return { exitCode: 1, stdout: writeCniError({ code: cniCodes.incompatibleVersion, msg }, version), stderr: '' };
@@ -34,12 +37,18 @@ export async function answerCall(raw: RawCall, caller: Caller, callPlugin: CallP
   }
 }
 
-/** Takes back an ADD of which nobody will know. Success when there is nothing. @throws what DEL throws */
+/**
+ * Takes back an ADD whose caller will never receive the result. Succeeds if there is nothing to remove.
+ * @throws the errors of DEL
+ */
 export async function undoAdd(call: CheckedCall, caller: Caller, callPlugin: CallPlugin): Promise<void> {
   await callPlugin({ ...call, verb: 'del', caller });
 }
 
-/** Answers for a daemon that ended in the middle of a call: what it left is taken back, and the caller is told to try again. */
+/**
+ * Answers for a daemon that ended in the middle of a call: takes back what the call left, and tells the
+ * caller to try again.
+ */
 export async function answerLost(raw: RawCall, callPlugin: CallPlugin): Promise<PluginAnswer> {
   const read = readCall(raw);
   if (read.kind !== 'call') return answerCall(raw, {}, callPlugin);

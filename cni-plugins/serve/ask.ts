@@ -2,8 +2,8 @@ import { connect } from 'node:net';
 import { greeting, headSize } from './frames.ts';
 
 /**
- * Whether the daemon answers at its socket: asks for VERSION as a plugin does. Undefined when it does; else why it does not.
- * Changes nothing.
+ * Checks whether the daemon answers at its socket: sends VERSION as a plugin does. Returns undefined if it
+ * answers, otherwise the reason why not. Changes nothing.
  */
 export function askDaemon(socket: string, timeoutMs = 2000): Promise<string | undefined> {
   return new Promise((resolve) => {

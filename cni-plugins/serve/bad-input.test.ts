@@ -9,8 +9,9 @@ import { createTestDriver } from '../cnm-client/driver.fixture.ts';
 import { answerCall } from './answer.ts';
 
 /**
- * Generated calls of every verb of every plugin: each is served, or refused by a code and a message on standard output, and what is
- * refused leaves nothing in kernel and database. The long form: PORTCULLIS_BAD_CALLS=20000.
+ * Generated calls of every verb of every plugin. Each call is served, or refused with a code and a message on
+ * standard output. A refused call leaves nothing in kernel and database. Long form:
+ * PORTCULLIS_BAD_CALLS=20000.
  */
 const runs = Number(process.env['PORTCULLIS_BAD_CALLS'] ?? 600);
 
@@ -21,7 +22,7 @@ const previous = {
   ips: [{ address: '10.66.0.9/24', gateway: '10.66.0.1', interface: 1 }],
   routes: [{ dst: '0.0.0.0/0' }],
 };
-/** A configuration of each that could be meant. @param sockets folder of the remote driver */
+/** A plausible configuration of each plugin. @param sockets folder of the remote driver */
 const configurations = (sockets: string): Readonly<Record<string, Readonly<Record<string, unknown>>>> => ({
   bandwidth: { ingressRate: 1000, ingressBurst: 1000, prevResult: previous },
   bridge: { bridge: 'bad0', isGateway: true, ipMasq: true, mtu: 1400, hairpinMode: true, ipam },
@@ -72,7 +73,7 @@ const leaf = fc.oneof(
   fc.jsonValue({ maxDepth: 2 }),
 );
 
-/** The configuration with one value somewhere in it replaced, and perhaps a field that is unknown. */
+/** The configuration with one value in it replaced, and perhaps with an unknown field. */
 const mutated = (conf: unknown): fc.Arbitrary<unknown> => {
   const paths = pathsOf(conf);
   return fc.record({ path: fc.constantFrom(...paths), value: leaf }).map(({ path, value }) => replaced(conf, path, value));
@@ -106,7 +107,7 @@ if (inPrivateNetns(import.meta.filename, 180_000 + 30 * runs)) {
       const pod = fixture.pin('pod');
       const call = (name: string, environment: Record<string, string>, stdin: string): Promise<{ exitCode: number; stdout: string }> =>
         answerCall({ name, environment, stdin: Buffer.from(stdin) }, {}, fixture.engine.callPlugin);
-      // Without the pod's lo: DEL of loopback sets it down.
+      // Without the pod's lo, because DEL of loopback sets it down.
       const links = (): string =>
         `${shell('ip -br link show')}${fixture.inside(pod, "sh -c 'ip -br link show; ip -br address show'") ?? ''}`.replaceAll(
           /^lo .*\n/gmu,
@@ -132,7 +133,7 @@ if (inPrivateNetns(import.meta.filename, 180_000 + 30 * runs)) {
           ),
         }),
       );
-      // The database is made by the first call that comes so far.
+      // The first call that gets far enough creates the database.
       const known = { cniVersion: '1.1.0', name: 'bad', type: 'portcullis-ipam', ...plugins['ipam'] };
       assert.equal((await call('portcullis-ipam', { CNI_COMMAND: 'STATUS', CNI_PATH: '/nowhere' }, JSON.stringify(known))).exitCode, 0);
       const rows = fixture.rows();
@@ -146,7 +147,7 @@ if (inPrivateNetns(import.meta.filename, 180_000 + 30 * runs)) {
         const what = `${each.verb} ${each.type} ${JSON.stringify(environment)} ${stdin.slice(0, 600)}`;
         const answer = await call(`portcullis-${each.type}`, environment, stdin);
         if (answer.exitCode === 0) {
-          // It was no bad input after all. What a call that was served leaves on purpose is a bridge.
+          // The input was valid after all. A served call leaves only a bridge on purpose.
           if (each.verb === 'ADD') {
             assert.equal((await call(`portcullis-${each.type}`, { ...environment, CNI_COMMAND: 'DEL' }, stdin)).exitCode, 0, what);
             if (each.type === 'bridge') shell('ip link delete group 1885536258');
@@ -163,7 +164,7 @@ if (inPrivateNetns(import.meta.filename, 180_000 + 30 * runs)) {
       const { last_lease: _whereTheNextSearchBegins, ...held } = fixture.rows();
       assert.deepEqual(held, rows);
       assert.deepEqual(driver.held(), []);
-      // The rules themselves are constant: what a pod has of them is elements.
+      // The rules themselves are constant: the state of a pod consists of set elements.
       assert.doesNotMatch(shell('nft list ruleset'), /elements/u);
       assert.ok(refused > runs / 3, `${refused} of ${runs} were refused`);
     } finally {

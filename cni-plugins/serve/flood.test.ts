@@ -11,7 +11,10 @@ import { askNetwork } from './network-door.ts';
 import { createPluginService } from './service.ts';
 import type { PluginService } from './service.ts';
 
-/** Many clients of the socket of our plugins that send nothing, or no end; all of them are one process here, as a client that leaks would be. */
+/**
+ * Many clients of the plugin socket that send nothing, or never finish. All of them are one process here, as
+ * a leaking client would be.
+ */
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-serve-'));
 const path = join(folder, 'cni.sock');

@@ -6,16 +6,19 @@ import type { PluginAnswer } from './answer.ts';
 import { greeting, headSize, maxAnswer } from './frames.ts';
 import type { AnswerNetwork, NetworkQuestion } from './serving.types.ts';
 
-/** What `portcullis network` and `portcullis service` ask of a running daemon, over the socket at which plugins call it: only root may. */
+/**
+ * Queries of `portcullis network` and `portcullis service` to a running daemon, over the socket at which
+ * plugins call it. Only root may send them.
+ */
 
 const questions: readonly NetworkQuestion[] = ['alterations', 'denials', 'explain', 'gc', 'overlay', 'services'];
 
-/** The program by whose name the question comes; no plugin has it. */
+/** The program name that marks a query. No plugin has this name. */
 export const doorName = 'portcullis-network';
 const variable = 'PORTCULLIS_NETWORK';
 const bodyVariable = 'PORTCULLIS_NETWORK_BODY';
 
-/** Daemon's side. */
+/** The daemon's side: answers a query. */
 export async function answerDoor(environment: Readonly<Record<string, string>>, answer: AnswerNetwork | undefined): Promise<PluginAnswer> {
   const question = questions.find((each) => each === environment[variable]);
   if (question === undefined || answer === undefined) return { exitCode: 1, stdout: '', stderr: 'this daemon does not know the question' };
@@ -23,7 +26,7 @@ export async function answerDoor(environment: Readonly<Record<string, string>>, 
     const answered = await answer(question, environment[bodyVariable] ?? '');
     return { exitCode: 0, stdout: typeof answered === 'string' ? answered : JSON.stringify(answered, plain), stderr: '' };
   } catch (thrown) {
-    // A failure of ours is told whole, for whoever asked to print it.
+    // A failure of ours is passed on completely, so that the command can print it.
     const failure = isPortcullisError(thrown) ? JSON.stringify(errorToJson(thrown)) : '';
     return { exitCode: 1, stdout: failure, stderr: reasonOf(thrown) };
   }
@@ -31,10 +34,13 @@ export async function answerDoor(environment: Readonly<Record<string, string>>, 
 
 const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : value);
 
-/** `failure`: the daemon refused, with this. */
+/** `failure`: the daemon refused the query with this error. */
 export type DoorAnswer<Value> = { readonly value: Value } | { readonly why: string; readonly failure?: PortcullisError };
 
-/** Client's side. Why there is no answer is a sentence. @param body without NUL, much less than the 6 MiB that a call may have */
+/**
+ * The client's side: sends a query. If there is no answer, `why` is a sentence.
+ * @param body text without NUL, much shorter than the 6 MiB that a call may have
+ */
 export async function askNetwork<Value>(
   socket: string,
   question: NetworkQuestion,
@@ -91,5 +97,5 @@ function notRoot(socket: string, cause: Error): PortcullisError {
   });
 }
 
-/** Much more than the thin client takes: thousands of denials. */
+/** Much more than the thin client accepts: thousands of denials fit. */
 const mostBytes = 64 * maxAnswer;

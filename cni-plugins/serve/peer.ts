@@ -14,29 +14,38 @@ import {
 } from '../../base/kernel/index.ts';
 import type { Caller } from '../attach/plugin-call.ts';
 
-/** Who called: a process of uid 0, and its namespaces, held open. */
+/** The caller: a process of uid 0, with its namespaces held open. */
 export interface Peer {
   readonly caller: Caller;
-  /** What it has sent by now; empty where there is nothing yet. */
+  /** Returns what the caller has sent so far, possibly nothing. */
   waiting(): Buffer;
   /**
-   * Sends a few bytes. False when the peer is gone, or takes no more: nothing must be done for it. True: it was there, and with it the process whose
-   * namespaces were opened before, and no later one of the same number. A client's socket is its alone, and closed before its number is free again.
+   * Sends a few bytes. Returns false if the peer is gone or accepts no more; then nothing must be done for
+   * it. True means that the peer still existed, and so the namespaces that were opened before belong to it
+   * and not to a later process with the same number. A client is the only holder of its socket, which is
+   * closed before its number can be reused.
    */
   tell(bytes: Buffer): boolean;
   /**
-   * Sends what fits at once. How many bytes were taken; undefined when the peer is gone or reads no more: whether it still was there is certain now, also
-   * where this thread was busy while it went.
+   * Sends what fits at once. Returns how many bytes were accepted, or undefined if the peer is gone or no
+   * longer reads. Either way it is now certain whether the peer still existed, even if this thread was busy
+   * when it ended.
    */
   deliver(bytes: Buffer): number | undefined;
-  /** Another descriptor of the connection, which stays open when the socket is closed. @throws KERNEL_EBADF when it is closed already */
+  /**
+   * Returns another descriptor of the connection, which stays open when the socket is closed.
+   * @throws KERNEL_EBADF if the socket is closed already
+   */
   duplicate(): number;
   close(): void;
 }
 
-/** Undefined for anybody but uid 0, and for a process that is gone. Whether it was the one that connected is certain once it was told something. */
+/**
+ * Opens the peer of a socket. Returns undefined for any uid but 0, and for a process that is gone. Only a
+ * successful `tell` proves that the opened process is the one that connected.
+ */
 export function openPeer(socket: Socket): Peer | undefined {
-  // Node has no interface for SO_PEERCRED; the descriptor is on the handle.
+  // Node has no API for SO_PEERCRED; the descriptor is on the handle.
   const fd = (socket as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd;
   if (fd === undefined || fd < 0) return undefined;
   const opened: number[] = [];
@@ -53,7 +62,7 @@ export function openPeer(socket: Socket): Peer | undefined {
         const length = receiveWaiting(fd, arrived);
         return length === undefined ? Buffer.alloc(0) : Buffer.from(arrived.subarray(0, length));
       },
-      // Once the socket is closed its number may be another file's.
+      // After the socket is closed, its number may belong to another file.
       tell: (bytes) => !socket.destroyed && sent(fd, bytes) === bytes.length,
       deliver: (bytes) => (socket.destroyed ? undefined : sent(fd, bytes)),
       duplicate: () => duplicateFd(socket.destroyed ? -1 : fd),
@@ -65,7 +74,7 @@ export function openPeer(socket: Socket): Peer | undefined {
   }
 }
 
-/** Everything of most calls. */
+/** Most calls fit completely. */
 const arrived = Buffer.allocUnsafeSlow(64 * 1024);
 
 function sent(fd: number, bytes: Buffer): number | undefined {

@@ -2,25 +2,27 @@ import type { Socket } from 'node:net';
 
 /** Reads a stream in pieces whose lengths the caller knows. */
 export interface ByteReader {
-  /** The next `count` bytes; undefined when the other side ends before. One call at a time. */
+  /** Returns the next `count` bytes, or undefined if the other side ends first. One call at a time. */
   take(count: number): Promise<Buffer | undefined>;
-  /** What came and was not taken. */
+  /** Returns the bytes that arrived and were not taken. */
   rest(): Buffer;
-  /** Whether the other side has ended, or is gone. */
+  /** Returns whether the other side has ended or is gone. */
   ended(): boolean;
-  /** From here on whatever comes is dropped. */
+  /** Drops everything that arrives from now on. */
   stop(): void;
 }
 
-/** What readers may hold together. */
+/** A byte budget that several readers share. */
 export interface SharedBytes {
   free: number;
 }
 
 /**
- * @param first what was read of it before
- * @param most bytes that are held at once: whoever sends more unasked is cut off
- * @param shared given back when the reader is stopped: whoever sends where nothing is left is cut off
+ * Creates a reader.
+ * @param first bytes that were already read from the stream
+ * @param most bytes that are held at once; a client that sends more without being asked is disconnected
+ * @param shared budget that is returned when the reader stops; a client that sends while nothing is left is
+ * disconnected
  */
 export function createByteReader(socket: Socket, first: Buffer, most: number, shared: SharedBytes): ByteReader {
   let chunks: Buffer[] = [first];

@@ -28,17 +28,19 @@ import type { ByteReader, SharedBytes } from './read-bytes.ts';
 
 /** Serves the thin clients of our CNI plugins. */
 export interface PluginService {
-  /** For each connection of the socket. @param first what was read of it before */
+  /** Takes over a connection of the socket. @param first bytes that were already read from it */
   accept(socket: Socket, first?: Buffer): void;
-  /** Returns when every call that was read has its answer. */
+  /** Returns when every call that was read has been answered. */
   close(): Promise<void>;
 }
 
 export interface PluginServiceOptions {
   readonly callPlugin: CallPlugin;
-  /** What commands may ask; absent: nothing. */
+  /** Answers queries of commands. Absent: none are answered. */
   readonly answerNetwork?: AnswerNetwork;
-  /** Calls under these names are for another thread: their connections are handed over instead of served. */
+  /**
+   * Calls under these names belong to another thread: their connections are handed over instead of served.
+   */
   readonly elsewhere?: Elsewhere;
   readonly log: Pick<Logger, 'warn' | 'debug'>;
 }
@@ -50,20 +52,20 @@ interface Elsewhere {
 
 /** A connection that another thread is to serve. */
 export interface HandedOver {
-  /** Its descriptor, which belongs to whoever takes it. */
+  /** The descriptor. The receiver owns it. */
   readonly fd: number;
-  /** What was read of it: nothing was answered. */
+  /** The bytes that were read. Nothing was answered. */
   readonly first: Uint8Array;
 }
 
-/** A client that connects and then says nothing holds nothing for longer. */
+/** A client that connects and then sends nothing occupies a slot no longer than this. */
 const silenceMs = 10_000;
 /**
- * Each plugin is a process of its own with one connection; each holds three descriptors. Who finds no place works without the daemon. One that has not
- * sent its call gives way to the next.
+ * Each plugin is a process of its own with one connection, which takes three descriptors. A client that gets
+ * no slot works without the daemon. A connection that has not sent its call yields to the next one.
  */
 const limits = { most: 2_048, mostOfPeer: 512 };
-/** Bytes of calls that are still being read, of all clients together: several of the largest. */
+/** The most bytes of calls that are still being read, over all clients: several of the largest calls fit. */
 const mostRead = 64 * 1024 * 1024;
 
 export function createPluginService({ callPlugin, answerNetwork, elsewhere, log }: PluginServiceOptions): PluginService {
@@ -100,7 +102,10 @@ export function createPluginService({ callPlugin, answerNetwork, elsewhere, log 
     }
   };
 
-  /** Nearly every call: nothing more is awaited of its socket, which is not read any more. Whether the caller went away is found when it is told. */
+  /**
+   * Serves a call that arrived completely, as nearly every call does. Nothing more is expected from its
+   * socket, so it is no longer read. If the caller has gone away, sending to it fails.
+   */
   const serveWhole = async (raw: RawCall, arrived: Buffer, socket: Socket, peer: Peer): Promise<void> => {
     if (elsewhere?.isFor(raw.name) === true) return handOver(elsewhere, socket, peer, arrived);
     if (peer.tell(greetingOf(versions.withInput, false))) await act(raw, socket, peer, () => false);
@@ -115,7 +120,10 @@ export function createPluginService({ callPlugin, answerNetwork, elsewhere, log 
     if (ended() || !(await finish(socket, peer, answer))) await forget(raw, peer, answer);
   };
 
-  /** The caller went away before it could be told: what it will never know of must not stay. */
+  /**
+   * The caller went away before it received the answer. It will never learn of the result, so the result must
+   * not stay.
+   */
   const forget = async (raw: RawCall, peer: Peer, answer: PluginAnswer): Promise<void> => {
     const read = readCall(raw);
     if (answer.exitCode !== 0 || read.kind !== 'call' || read.call.verb !== 'add') return;
@@ -146,7 +154,7 @@ export function createPluginService({ callPlugin, answerNetwork, elsewhere, log 
   };
 }
 
-/** Undefined when the client does not keep the protocol, goes away, or was handed over. */
+/** Returns undefined if the client violates the protocol, goes away, or was handed over. */
 async function readCallFrom(
   socket: Socket,
   peer: Peer,
@@ -180,7 +188,7 @@ async function readCallFrom(
   }
 }
 
-/** At once, and nothing is read of it here any more: what comes next is for the other thread. */
+/** Hands the connection over at once. It is no longer read here: what comes next is for the other thread. */
 function handOver(elsewhere: Elsewhere, socket: Socket, peer: Peer, first: Buffer): void {
   elsewhere.handOver({ fd: peer.duplicate(), first });
   socket.destroy();
@@ -192,7 +200,7 @@ async function readInput(reader: ByteReader): Promise<Buffer | undefined> {
   return length === undefined ? undefined : reader.take(length);
 }
 
-/** False when nobody is there any more to whom it could be told. */
+/** Returns false if the client is gone and could not receive the answer. */
 async function finish(socket: Socket, peer: Peer, answer: PluginAnswer): Promise<boolean> {
   const bytes = writeAnswer(answer);
   const taken = peer.deliver(bytes);

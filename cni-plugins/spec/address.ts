@@ -10,14 +10,17 @@ export interface IpAddress {
 }
 
 export interface IpPrefix {
-  /** With the host bits kept. */
+  /** The address, host bits included. */
   readonly address: IpAddress;
   readonly length: number;
 }
 
 export const bitsOf = (family: IpFamily): number => (family === 4 ? 32 : 128);
 
-/** Undefined when it is not an address. No zone (`%eth0`), no IPv4 inside IPv6. */
+/**
+ * Parses an IP address. Returns undefined if the text is not one. A zone (`%eth0`) or IPv4 inside IPv6 is not
+ * accepted.
+ */
 export function parseIp(text: string): IpAddress | undefined {
   if (text === '') return undefined;
   if (isIPv4(text)) return { family: 4, value: BigInt(text.split('.').reduce((sum, part) => sum * 256 + Number(part), 0)) };
@@ -40,7 +43,7 @@ export function parsePrefix(text: string): IpPrefix | undefined {
   return { address, length };
 }
 
-/** IPv6 in the canonical form of RFC 5952. */
+/** Formats an address; IPv6 in the canonical form of RFC 5952. */
 export function formatIp(address: IpAddress): string {
   const bytes = ipBytes(address);
   if (address.family === 4) return bytes.join('.');
@@ -55,7 +58,7 @@ export function formatIp(address: IpAddress): string {
   return `${before}::${after}`;
 }
 
-/** 4 or 16 bytes in network order. */
+/** Returns the 4 or 16 bytes of the address in network order. */
 export function ipBytes(address: IpAddress): Buffer {
   if (address.family === 4) {
     const bytes = Buffer.allocUnsafe(4);
@@ -75,13 +78,13 @@ export function ipFromBytes(bytes: Uint8Array): IpAddress {
   return { family: 6, value: BigInt(`0x${Buffer.from(bytes).toString('hex')}`) };
 }
 
-/** First address of the prefix. */
+/** Returns the first address of the prefix. */
 export function networkOf(prefix: IpPrefix): IpAddress {
   const host = BigInt(bitsOf(prefix.address.family) - prefix.length);
   return { family: prefix.address.family, value: (prefix.address.value >> host) << host };
 }
 
-/** Last address of the prefix: for IPv4 the broadcast address. */
+/** Returns the last address of the prefix; for IPv4 this is the broadcast address. */
 export function lastOf(prefix: IpPrefix): IpAddress {
   const host = BigInt(bitsOf(prefix.address.family) - prefix.length);
   return { family: prefix.address.family, value: networkOf(prefix).value | ((1n << host) - 1n) };

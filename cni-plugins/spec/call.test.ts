@@ -52,7 +52,7 @@ describe('a call of a CNI plugin', () => {
     assert.equal(needsInput({ name: 'x', environment: { CNI_COMMAND: 'ADD' } }), false);
   });
 
-  // Codes and messages as pkg/skel of containernetworking/cni 1.3 gives them.
+  // Codes and messages are those of pkg/skel of containernetworking/cni 1.3.
   for (const [what, env, config, told] of [
     [
       'no variables',

@@ -9,8 +9,9 @@ import type { CniResult } from './result.ts';
 import { readResult } from './result-versions.ts';
 
 /**
- * How a CNI plugin is called: environment and standard input (CNI specification 1.1, sections 2 and 4). The checks, their order, codes and
- * messages are those of libcni's pkg/skel, so that whoever reads its errors reads ours; the details name the variable. Pure.
+ * The input of a CNI plugin: environment and standard input (CNI specification 1.1, sections 2 and 4). The
+ * checks, their order, codes and messages are those of libcni's pkg/skel, so that a caller that handles
+ * skel's errors handles ours; the details name the variable. Pure.
  */
 export interface RawCall {
   /** Name of the program, without its folder. */
@@ -21,7 +22,7 @@ export interface RawCall {
 
 export type Verb = 'add' | 'del' | 'check' | 'gc' | 'status';
 
-/** A call that keeps the protocol. What its configuration means is for the plugin to judge. */
+/** A call that conforms to the protocol. The plugin checks what its configuration means. */
 export interface CheckedCall {
   readonly verb: Verb;
   readonly type: string;
@@ -38,14 +39,14 @@ export interface CheckedCall {
 }
 
 export type ReadCall =
-  /** No command was given: a person called it by hand. For standard error. */
+  /** No command was given: a person called the plugin by hand. The text goes to standard error. */
   | { readonly kind: 'about'; readonly text: string }
   | { readonly kind: 'version' }
-  /** `beforeInput`: the environment alone says so; standard input is not read. */
+  /** `beforeInput`: the environment alone causes the error; standard input is not read. */
   | { readonly kind: 'error'; readonly error: CniError; readonly version: string; readonly beforeInput?: true }
   | { readonly kind: 'call'; readonly call: CheckedCall; readonly version: string };
 
-/** More than any configuration: a GC of 10,000 attachments is 2 MB. */
+/** Larger than any real configuration: a GC of 10,000 attachments is 2 MB. */
 export const maxStdin = 4 * 1024 * 1024;
 
 export function readCall({ name, environment, stdin }: RawCall): ReadCall {
@@ -80,7 +81,8 @@ export function readCall({ name, environment, stdin }: RawCall): ReadCall {
   if (fields === undefined || problems.length > 0)
     return fail(cniCodes.decodingFailure, `error unmarshall network config: ${problems.join('; ')}`);
   const version = declared === '' ? '0.1.0' : declared;
-  // An error must be readable for whoever speaks that version; of a version that is none, ours is told.
+  // A caller must be able to read the error in the version that it speaks. For an unsupported version, the
+  // error uses our current version.
   const answered = supportedVersions.includes(version) ? version : currentVersion;
   const refuse = (code: number, msg: string, details?: string): ReadCall => fail(code, msg, details, answered);
 
@@ -135,8 +137,8 @@ export function readCall({ name, environment, stdin }: RawCall): ReadCall {
 }
 
 /**
- * Whether the answer depends on standard input, by name and environment alone: a person who calls a plugin by hand gives none, and
- * neither does VERSION.
+ * Returns whether the answer depends on standard input, by name and environment alone. A person who calls a
+ * plugin by hand gives no input, and VERSION needs none.
  */
 export function needsInput(call: Omit<RawCall, 'stdin'>): boolean {
   const read = readCall({ ...call, stdin: new Uint8Array() });
@@ -152,10 +154,10 @@ const firstVersion: Readonly<Partial<Record<Verb, readonly [number, number, numb
 const handedOn = ['TRACEPARENT', 'TRACESTATE', 'BAGGAGE'];
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u;
 
-/** It is a folder's name in the store of host-local, and part of a file's in libcni's cache. */
+/** The name is a folder name in host-local's store and part of a file name in libcni's cache. */
 const longestName = 255;
 
-/** In skel's order: a value that is wrong is told before one that is missing. */
+/** Checks the environment in skel's order: an invalid value is reported before a missing one. */
 function checkEnvironment(command: string, get: (variable: string) => string): CniError | undefined {
   const missing: string[] = [];
   for (const { variable, needed, check } of variables) {
@@ -198,17 +200,23 @@ function checkInterfaceName(name: string): CniError | undefined {
   });
   if (Buffer.byteLength(name) > 15) return wrong('interface name is too long', 'interface name should be less than 16 characters');
   if (name === '.' || name === '..') return wrong('interface name is . or ..');
-  // Go's unicode.IsSpace knows NEL as well.
+  // Go's unicode.IsSpace includes NEL.
   if (/[/:\s\u0085]/u.test(name)) return wrong('interface name contains / or : or whitespace characters');
   return undefined;
 }
 
-/** The types whose upstream plugins read CNI_ARGS, or whose address plugin does: only they refuse what they do not know. */
+/**
+ * Returns whether the upstream plugin of this type, or its IPAM plugin, reads CNI_ARGS. Only these plugins
+ * refuse unknown arguments.
+ */
 function readsArgs(type: string, config: Fields): boolean {
   return ['bridge', 'macvlan', 'tuning', 'static', 'ipam', 'host-local'].includes(type) || config.has('ipam');
 }
 
-/** Both names: the specification's, and the one that its text once had (containernetworking/cni issue 1101). */
+/**
+ * Reads both names: the specification's, and the name that an earlier text of it used
+ * (containernetworking/cni issue 1101).
+ */
 function readValid(config: Fields): { containerId: string; interface: string }[] {
   const name = ['cni.dev/valid-attachments', 'cni.dev/attachments'].find((each) => config.has(each));
   if (name === undefined) return [];

@@ -1,7 +1,8 @@
 /**
- * CNI_ARGS: `K=V;K2=V2` (CNI specification 1.1, section 2; `LoadArgs` of libcni's pkg/types/args.go, whose messages leave out `CNI_`: the specification wants the
- * variable's name). Pure.
- * @param strict refuse names that no plugin of ours reads, as the plugins that read arguments do, unless IgnoreUnknown is true
+ * Parses CNI_ARGS: `K=V;K2=V2` (CNI specification 1.1, section 2; `LoadArgs` of libcni's pkg/types/args.go).
+ * libcni's messages leave out `CNI_`; the specification requires the name of the variable. Pure.
+ * @param strict refuse names that none of our plugins reads, as upstream plugins that read arguments do,
+ * unless IgnoreUnknown is true
  */
 export function readCniArgs(text: string, strict: boolean): { readonly args: Readonly<Record<string, string>>; readonly problem?: string } {
   if (text === '') return { args: {} };
@@ -13,7 +14,7 @@ export function readCniArgs(text: string, strict: boolean): { readonly args: Rea
       if (strict) return { args: {}, problem: `CNI_ARGS: invalid pair ${JSON.stringify(pair)}` };
       continue;
     }
-    // A name such as __proto__ must be a plain property as well.
+    // A name such as __proto__ must also become a plain property.
     Object.defineProperty(args, name, { value, enumerable: true, configurable: true, writable: true });
     if (!known.has(name)) unknown.push(pair);
   }
@@ -28,7 +29,7 @@ export function readCniArgs(text: string, strict: boolean): { readonly args: Rea
   return { args };
 }
 
-/** What plugins of ours read, and what a kubelet's runtime always gives. */
+/** The arguments that our plugins read, and those that a CRI runtime always passes. */
 const known: ReadonlySet<string> = new Set([
   ...['IgnoreUnknown', 'IP', 'MAC', 'GATEWAY'],
   ...['K8S_POD_NAMESPACE', 'K8S_POD_NAME', 'K8S_POD_INFRA_CONTAINER_ID', 'K8S_POD_UID'],

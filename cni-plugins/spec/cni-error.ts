@@ -2,14 +2,20 @@ import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { ErrorKind, PortcullisError } from '../../base/errors/index.ts';
 import { currentVersion } from './cni-version.ts';
 
-/** Errors as a CNI plugin tells them: JSON on standard output, exit code 1 (CNI specification 1.1, section 5, "Error"). Pure. */
+/**
+ * Errors as a CNI plugin reports them: JSON on standard output, exit code 1 (CNI specification 1.1, section
+ * 5, "Error"). Pure.
+ */
 export interface CniError {
   readonly code: number;
   readonly msg: string;
   readonly details?: string;
 }
 
-/** Codes 1 to 99 belong to the specification, 100 and more to the plugin; 8 and 999 are libcni's own (pkg/types/types.go). */
+/**
+ * The specification reserves codes 1 to 99; 100 and above belong to the plugin. Codes 8 and 999 are libcni's
+ * own (pkg/types/types.go).
+ */
 export const cniCodes = {
   incompatibleVersion: 1,
   unsupportedField: 2,
@@ -29,12 +35,15 @@ export const cniCodes = {
   differs: 104,
   kernelRefused: 105,
   addressPluginFailed: 106,
-  /** The host is not as the configuration needs it: a device, a module, a link that it names is missing or of another kind. */
+  /**
+   * The host does not fit the configuration: a device, module or link that it names is missing or of another
+   * type.
+   */
   hostUnfit: 107,
   internal: 999,
 } as const;
 
-/** By the stable code of our own errors. */
+/** CNI codes by the stable code of our own errors. */
 const codes: Readonly<Record<string, number>> = {
   NETWORK_CONFIG_INVALID: cniCodes.invalidConfig,
   NETWORK_PLUGIN_UNKNOWN: cniCodes.invalidConfig,
@@ -55,7 +64,10 @@ const codes: Readonly<Record<string, number>> = {
   NETWORK_IPAM_FAILED: cniCodes.addressPluginFailed,
 };
 
-/** The error that a caller of a plugin is told. An address plugin of others keeps its own code (`details.cniCode`). */
+/**
+ * Converts an error to the one that the caller of a plugin receives. An error of a third-party IPAM plugin
+ * keeps its own code (`details.cniCode`).
+ */
 export function cniErrorOf(thrown: unknown): CniError {
   if (!isPortcullisError(thrown)) return { code: cniCodes.internal, msg: reasonOf(thrown) };
   const { code, attempted, on, why, fix, details } = thrown.failure;
@@ -64,7 +76,7 @@ export function cniErrorOf(thrown: unknown): CniError {
   return { code: number, msg: `${attempted}${on === '' ? '' : ` ${on}`}: ${why}`, details: `${fix} [${code}]` };
 }
 
-/** For the codes that are not listed: those of single plugins, the kernel's, and the disk's. */
+/** Chooses a code for errors that are not listed: those of single plugins, of the kernel and of the disk. */
 function codeByKind({ code, kind }: PortcullisError): number {
   if (code.startsWith('NETWORK_KERNEL_') || code.startsWith('KERNEL_')) return cniCodes.kernelRefused;
   if (code.startsWith('STORAGE_')) return cniCodes.ioFailure;
@@ -82,7 +94,10 @@ const kinds: Readonly<Partial<Record<ErrorKind, number>>> = {
   deadline: cniCodes.tryAgainLater,
 };
 
-/** What goes to standard output. @param version the one of the call's configuration, where that could be read */
+/**
+ * Formats an error for standard output.
+ * @param version the version of the call's configuration, if it could be read
+ */
 export function writeCniError(error: CniError, version: string = currentVersion): string {
   const { code, msg, details } = error;
   return `${JSON.stringify({ cniVersion: version, code, msg, ...(details === undefined ? {} : { details }) }, null, 4)}\n`;

@@ -1,6 +1,9 @@
-/** Versions of the CNI protocol: which we speak, and how libcni compares them (pkg/version of containernetworking/cni). Pure. */
+/**
+ * Versions of the CNI protocol: those that we speak, and libcni's order of versions (pkg/version of
+ * containernetworking/cni). Pure.
+ */
 
-/** As libcni's `version.All`: results of each are understood and given. */
+/** The same as libcni's `version.All`. Results of each version are read and written. */
 export const supportedVersions: readonly string[] = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'];
 
 export const currentVersion = '1.1.0';
@@ -10,7 +13,10 @@ export const versionAnswer = { cniVersion: currentVersion, supportedVersions };
 
 export type Version = readonly [major: number, minor: number, micro: number];
 
-/** A missing version is 0.1.0; missing parts are zero. A sentence when it is no version. */
+/**
+ * Parses a version. A missing version is 0.1.0; missing components are zero. Returns a sentence if the text
+ * is not a version.
+ */
 export function parseVersion(text: string): Version | string {
   if (text === '') return [0, 1, 0];
   const parts = text.split('.');

@@ -8,7 +8,7 @@ import type { NetworkConfig } from './network-config.ts';
 import { ownFolderOf, readPluginList } from './plugin-list.ts';
 import type { PluginList } from './plugin-list.ts';
 
-/** The networks that the folder asks for, and the files that were passed over on the way to them. */
+/** The networks that the folder configures, and the files that were skipped before them. */
 export interface LoadedNetworks {
   readonly networks: readonly LoadedNetwork[];
   readonly skipped: readonly string[];
@@ -19,15 +19,18 @@ export interface LoadedNetwork {
   readonly file: string;
   /** The list as any runtime reads it. */
   readonly list: PluginList;
-  /** `core`: by this engine itself, as `network` says. Else by its plugins one after another: ours in this process, or all as programs. */
+  /**
+   * `core`: this engine attaches the network itself, as `network` describes it. Otherwise its plugins run one
+   * after another: `in-process` for our own, or `exec` for all as programs.
+   */
   readonly way: 'core' | 'in-process' | 'exec';
   readonly network?: NetworkConfig;
 }
 
 export interface LoadOptions {
-  /** Every chain by its programs, also where its plugins are ours. */
+  /** Run every chain as programs, even if all of its plugins are ours. */
   readonly exec: boolean;
-  /** How many networks at most. */
+  /** The highest number of networks. */
   readonly most: number;
   readonly isOurs: (type: string) => boolean;
 }
@@ -36,9 +39,10 @@ const extensions = ['.conflist', '.conf', '.json'];
 const maxBytes = 1024 * 1024;
 
 /**
- * The first loadable files in lexicographic order, as libcni and the runtimes choose them. A file that libcni could not load is
- * passed over when a later one loads.
- * @throws NETWORK_NO_CONFLIST · NETWORK_CONFLIST_INVALID (with every problem as file:line:column) · NETWORK_PLUGIN_UNSUPPORTED
+ * Returns the first loadable files in lexicographic order, as libcni and the runtimes choose them. A file
+ * that libcni could not load is skipped if a later one loads.
+ * @throws NETWORK_NO_CONFLIST · NETWORK_CONFLIST_INVALID (with every problem as file:line:column) ·
+ * NETWORK_PLUGIN_UNSUPPORTED
  */
 export function loadNetworks(confDir: string, options: LoadOptions): LoadedNetworks {
   const skipped: string[] = [];
@@ -62,7 +66,7 @@ export function loadNetworks(confDir: string, options: LoadOptions): LoadedNetwo
   });
 }
 
-/** A network, or why libcni would not load the file. */
+/** Returns a network, or the reasons why libcni would not load the file. */
 function loadFile(confDir: string, file: string, { exec, isOurs }: LoadOptions): LoadedNetwork | string[] {
   const read = readWhole(confDir, file);
   if (!('text' in read)) return [`${file}: it can not be read: ${read.why}`];
@@ -81,7 +85,9 @@ function loadFile(confDir: string, file: string, { exec, isOurs }: LoadOptions):
   return { name: list.name, file, list, way: ours && !exec ? 'in-process' : 'exec' };
 }
 
-/** A file with those of the folder of its network's name, or why they can not be read. */
+/**
+ * Returns a file together with the files in the folder named after its network, or why they cannot be read.
+ */
 function readWhole(
   confDir: string,
   file: string,
@@ -94,15 +100,19 @@ function readWhole(
   }
 }
 
-/** Plugins that are files of their own, in the folder of the network's name (CNI specification 1.1, `loadOnlyInlinedPlugins`). */
+/**
+ * Reads the plugins that are separate files, in the folder named after the network (CNI specification 1.1,
+ * `loadOnlyInlinedPlugins`).
+ */
 function ownFiles(confDir: string, text: string, file: string): { readonly file: string; readonly text: string }[] {
   const name = ownFolderOf(text, file);
   return name === undefined ? [] : confFilesIn(join(confDir, name), ['.conf']).map((each) => ({ file: each, text: readConfFile(each) }));
 }
 
 /**
- * A stamp that changes whenever a file of the folder does: what is loaded may be kept while it stays the same. It is asked for with every pod,
- * so a folder is listed again only when it changed.
+ * Returns a function that computes a stamp. The stamp changes whenever a file of the folder changes, so
+ * loaded networks stay valid while it is the same. Every pod requests it, so a folder is listed again only
+ * after it changed.
  */
 export function followConfFolder(confDir: string): () => string {
   let listed: Listing | undefined;
@@ -120,7 +130,10 @@ export function followConfFolder(confDir: string): () => string {
 interface Listing {
   readonly folders: readonly { readonly path: string; readonly stamp: string }[];
   readonly files: readonly string[];
-  /** A file system's clock ticks coarsely: what was listed so soon after a change may have missed the next one. */
+  /**
+   * The timestamps of a file system are coarse: a listing taken right after a change may miss the next
+   * change.
+   */
   readonly settled: boolean;
 }
 
@@ -128,7 +141,8 @@ const tickMs = 1000;
 
 function list(confDir: string): Listing {
   const stamped = (path: string): Listing['folders'][number] => ({ path, stamp: stampOf(path) });
-  // Stamped first: what comes while they are read is another stamp at the next look.
+  // The stamps are taken before the files are read: a change during the read yields another stamp at the next
+  // call.
   const folders = [stamped(confDir), ...foldersIn(confDir).map(stamped)];
   const [, ...inner] = folders;
   const files = [...confFiles(confDir), ...inner.flatMap(({ path }) => confFilesIn(path, ['.conf']))];
@@ -143,7 +157,7 @@ function stampOf(path: string): string {
   return `${path}\0${mtimeNs}\0${size}\0${ino}`;
 }
 
-/** A link that leads nowhere is there, and stays what it is. */
+/** A dangling link exists, and keeps a constant stamp. */
 function fileStampOf(path: string): string {
   try {
     return stampOf(path);
@@ -176,11 +190,11 @@ function entriesOf(folder: string): Dirent[] {
   }
 }
 
-/** @throws NETWORK_CONFLIST_UNREADABLE */
+/** Reads a file of the conf folder. @throws NETWORK_CONFLIST_UNREADABLE */
 export function readConfFile(file: string): string {
   try {
     const stats = statSync(file);
-    // A pipe would be waited for, and a device may have no end.
+    // Reading a pipe would block, and a device may have no end.
     if (!stats.isFile()) throw new Error('it is not a file');
     if (stats.size > maxBytes) throw new Error(`larger than ${maxBytes} bytes`);
     return readFileSync(file, 'utf8');

@@ -9,11 +9,14 @@ import { readJson } from './json-text.ts';
 export interface ConfUse {
   readonly file: string;
   readonly network: string;
-  /** Types as written, the address plugin of each included. */
+  /** Types as written, including the IPAM plugin of each plugin. */
   readonly types: readonly string[];
 }
 
-/** The files that libcni would read, in its order, as far as they can be read. A folder that is not there has none. */
+/**
+ * Returns the files that libcni would read, in its order, as far as they can be read. A missing folder has
+ * none.
+ */
 export function confUses(confDir: string): ConfUse[] {
   let names: string[];
   try {

@@ -6,24 +6,25 @@ import { readRangeSets, readRoutes } from './ranges.ts';
 import { readServiceRules, serviceRuleFields } from './service-rules.ts';
 
 /**
- * Reads a CNI network configuration list (`.conflist`), or a single plugin's configuration (`.conf`, `.json`) as a list of one.
- * Source: CNI specification 1.1, section 1; libcni's conf.go for what it refuses; the bridge, host-local and portmap plugins' fields. Pure.
+ * Reads a CNI network configuration list (`.conflist`), or a single plugin's configuration (`.conf`, `.json`)
+ * as a list of one. Sources: CNI specification 1.1, section 1; libcni's conf.go for what it refuses; the
+ * fields of the plugins bridge, host-local and portmap. Pure.
  */
 export type ReadConflist =
-  /** libcni would load it, and this engine can run it. */
+  /** libcni would load the list, and this engine can run it. */
   | { readonly outcome: 'ok'; readonly network: NetworkConfig }
-  /** libcni would not load it: the next file is tried. */
+  /** libcni would not load the list: the next file is tried. */
   | { readonly outcome: 'malformed'; readonly problems: Problems }
-  /** libcni would load it; its plugins would refuse it. */
+  /** libcni would load the list, but its plugins would refuse it. */
   | { readonly outcome: 'invalid'; readonly name: string; readonly problems: Problems }
   | { readonly outcome: 'unsupported'; readonly name: string; readonly problems: Problems };
 
-/** What makes and forwards to the interface; these change it afterwards, in their order. */
+/** Plugins that change the interface after bridge and portmap have set it up, in their order. */
 const chainedPlugins = ['bandwidth', 'tuning', 'firewall', 'sbr'];
 const supportedPlugins = ['bridge', 'portmap', 'loopback', ...chainedPlugins];
 const addressPlugins = ['host-local', 'ipam'];
 
-/** Our own conflists may name the plugins as the binaries are named. */
+/** Conflists may also name our plugins by their binaries. */
 const typeOf = (plugin: Fields): string => (plugin.text('type') ?? '').replace(/^portcullis-/u, '');
 const supportedVersions = /^(?:0\.[1-4]\.\d+|1\.[01]\.\d+)$/u;
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u;
@@ -86,13 +87,13 @@ export function readConflist(text: string, file: string): ReadConflist {
   };
 }
 
-/** The plugin as it is written: of a list the one at the index, else the whole document. */
+/** Returns the plugin as written: the list entry at the index, or the whole document if it is no list. */
 function entryOf(document: unknown, index: number): Readonly<Record<string, unknown>> {
   const { plugins } = document as { readonly plugins?: readonly Record<string, unknown>[] };
   return plugins?.[index] ?? (document as Record<string, unknown>);
 }
 
-/** Each with the configuration that libcni would pass to it. */
+/** Returns the chained plugins, each with the configuration that libcni would pass to it. */
 function chainedIn(document: unknown, plugins: readonly Fields[], name: string, version: string): ChainedPlugin[] {
   const { plugins: entries } = document as { readonly plugins?: readonly Record<string, unknown>[] };
   return plugins.flatMap((plugin, index) => {
@@ -102,7 +103,7 @@ function chainedIn(document: unknown, plugins: readonly Fields[], name: string, 
   });
 }
 
-/** What libcni itself asks of a file before it calls any plugin. */
+/** Checks what libcni itself requires of a file before it calls any plugin. */
 function checkForm(root: Fields, plugins: readonly Fields[], name: string): void {
   if (name === '') root.problem('name', "'name' is missing");
   else if (!namePattern.test(name))
@@ -111,7 +112,10 @@ function checkForm(root: Fields, plugins: readonly Fields[], name: string): void
   for (const plugin of plugins) if ((plugin.text('type') ?? '') === '') plugin.problem('type', "'type' is missing");
 }
 
-/** Fields of the bridge plugin that change what a link does, and that this engine does not have: refused, never ignored. */
+/**
+ * Refuses fields of the bridge plugin that change the behaviour of a link and that this engine does not
+ * support. They are never ignored.
+ */
 function refuseUnsupportedFields(plugin: Fields): void {
   if ((plugin.whole('vlan') ?? 0) !== 0) plugin.problem('vlan', 'VLANs are not supported');
   if (plugin.has('vlanTrunk')) plugin.problem('vlanTrunk', 'VLANs are not supported');
@@ -127,7 +131,7 @@ function readBridge(plugin: Fields): BridgeConfig {
   if (mtu !== 0 && (mtu < 68 || mtu > 65535)) plugin.problem('mtu', `${mtu} is not an MTU: 68 to 65535, or 0`);
   const isDefaultGateway = plugin.flag('isDefaultGateway', false);
   const promiscuous = plugin.flag('promiscMode', false);
-  // As upstream: both together would deliver every frame twice.
+  // As upstream: the combination would deliver every frame twice.
   if (plugin.flag('hairpinMode', false) && promiscuous) plugin.problem('promiscMode', 'hairpinMode and promiscMode exclude each other');
   return {
     name,
@@ -139,7 +143,7 @@ function readBridge(plugin: Fields): BridgeConfig {
   };
 }
 
-/** As libcni: port mappings reach the plugin only when it declares the capability. */
+/** As libcni: the plugin receives port mappings only if it declares the capability. */
 function readPortMap(plugin: Fields | undefined): NetworkConfig['portMap'] {
   if (plugin?.object('capabilities')?.flag('portMappings', false) !== true) return undefined;
   const [privilegedPorts, heldPorts] = [plugin.flag('privilegedPorts', false), plugin.flag('heldPorts', false)];

@@ -1,5 +1,8 @@
-/** Under it every network has a zone of its own, NETWORK.portcullis.internal: `internal` is reserved for private use (ICANN, 2024). Never forwarded. */
+/**
+ * The parent domain of all network zones. Each network has the zone NETWORK.portcullis.internal. `internal`
+ * is reserved for private use (ICANN, 2024). Queries below it are never forwarded.
+ */
 export const namesDomain = 'portcullis.internal';
 
-/** The zone of a network, in lower case. */
+/** Returns the zone of a network, in lower case. */
 export const zoneOf = (network: string): string => `${network.toLowerCase()}.${namesDomain}`;

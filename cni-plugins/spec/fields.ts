@@ -2,8 +2,8 @@ import { closest } from '../../base/lists/index.ts';
 import type { JsonText } from './json-text.ts';
 
 /**
- * A JSON object under check: typed reading that notes every problem with its place and goes on. A name that is not there is sought
- * without regard to case.
+ * Typed access to a JSON object that is being checked. Each read records a problem with its position and
+ * continues. If a name is missing, it is looked up again without regard to case.
  */
 export interface Fields {
   has(name: string): boolean;
@@ -12,15 +12,18 @@ export interface Fields {
   whole(name: string): number | undefined;
   object(name: string): Fields | undefined;
   objects(name: string): Fields[];
-  /** A list of lists of objects. */
+  /** Reads a list of lists of objects. */
   lists(name: string): Fields[][];
-  /** A list of strings. */
+  /** Reads a list of strings. */
   texts(name: string): string[];
-  /** The names of an object's members, in their order. */
+  /** Returns the names of the object's members, in their order. */
   names(): string[];
-  /** Notes a problem at a field, or at the object itself (`''`). */
+  /** Records a problem at a field, or at the object itself (`''`). */
   problem(name: string, message: string): void;
-  /** Notes that a field is known and not had, with its value: an error of its own (CNI specification 1.1, section 5, code 2). */
+  /**
+   * Records that a field is known but not supported, with its value. This is an error of its own (CNI
+   * specification 1.1, section 5, code 2).
+   */
   unsupported(name: string, why: string): void;
   hasProblems(): boolean;
   /**
@@ -38,13 +41,13 @@ export interface UnknownField {
   readonly isMisspelled: boolean;
 }
 
-/** `file:line:column: message` each. */
+/** Lines of the form `file:line:column: message`. */
 export type Problems = string[];
 
-/** How many of the problems are fields that are not supported. */
+/** The number of unsupported fields among the problems. */
 const unsupportedOnes = new WeakMap<Problems, number>();
 
-/** Whether nothing is wrong but that fields are not supported. */
+/** Returns whether all problems are unsupported fields. */
 export const areUnsupported = (problems: Problems): boolean => problems.length > 0 && unsupportedOnes.get(problems) === problems.length;
 
 const longestValue = 200;
@@ -80,7 +83,8 @@ function fieldsAt(value: unknown, path: Path, document: Document): Fields | unde
     note(path, `${labelOf(path)} must be an object`);
     return undefined;
   }
-  // As Go's encoding/json does, and as callers rely on: containerd writes its port mappings as `HostPort`.
+  // Looks names up as Go's encoding/json does. Callers rely on it: containerd writes its port mappings as
+  // `HostPort`.
   const keyOf = (name: string): string =>
     Object.hasOwn(value, name) ? name : (Object.keys(value).findLast((key) => key.toLowerCase() === name.toLowerCase()) ?? name);
   const asked = document.asked.get(placeOf(path)) ?? new Set<string>();

@@ -1,11 +1,14 @@
 import { parseJson } from '../../base/json/index.ts';
 import { LRUCache } from 'lru-cache';
 
-/** JSON with positions: where each value stands, so that an error can name line and column. Pure. */
+/** JSON with the position of each value, so that an error can name line and column. Pure. */
 
 export interface JsonText {
   readonly value: unknown;
-  /** 1-based line and column of the value at a path (`plugins`, 0, `ipam`), or of the nearest value around it. */
+  /**
+   * Returns the 1-based line and column of the value at a path (`plugins`, 0, `ipam`), or of the nearest
+   * enclosing value.
+   */
   positionOf(path: readonly (string | number)[]): TextPosition;
 }
 
@@ -20,7 +23,10 @@ export interface JsonFault extends TextPosition {
 
 const maxDepth = 64;
 
-/** Configurations of plugins: the same text comes with every pod of a network, and several times in one call. Lengths are of UTF-16. */
+/**
+ * Parsed plugin configurations. The same text arrives with every pod of a network, and several times within
+ * one call. Lengths count UTF-16 units.
+ */
 const configurations = new LRUCache<string, JsonText | JsonFault>({
   max: 128,
   maxSize: 1024 * 1024,
@@ -28,7 +34,10 @@ const configurations = new LRUCache<string, JsonText | JsonFault>({
   sizeCalculation: (_read, text) => text.length + 1,
 });
 
-/** As {@link readJson}, of a plugin's configuration: those that came last are remembered. Nobody may change the value. */
+/**
+ * Like {@link readJson}, for a plugin's configuration. The most recent ones are cached, so callers must not
+ * modify the value.
+ */
 export function readConfigurationJson(text: string): JsonText | JsonFault {
   const remembered = configurations.get(text);
   if (remembered !== undefined) return remembered;
@@ -37,7 +46,10 @@ export function readConfigurationJson(text: string): JsonText | JsonFault {
   return read;
 }
 
-/** Reads strict JSON (RFC 8259), nested no deeper than 64. Of a name that comes twice the last one counts, as in Go. */
+/**
+ * Parses strict JSON (RFC 8259), at most 64 levels deep. If a name occurs twice, the last one counts, as in
+ * Go.
+ */
 export function readJson(text: string): JsonText | JsonFault {
   const value = parsed(text);
   if (value === undefined || !isShallow(value, 0)) return readPlaces(text);
@@ -51,7 +63,10 @@ export function readJson(text: string): JsonText | JsonFault {
   };
 }
 
-/** By the engine's own reader, many times as fast as ours, which is needed for what is wrong only. Undefined: it is no JSON. */
+/**
+ * Parses with the JavaScript engine, which is many times faster than our parser. Ours is needed only to
+ * locate errors. Returns undefined if the text is not JSON.
+ */
 function parsed(text: string): unknown {
   try {
     return parseJson(text);
@@ -65,7 +80,7 @@ function isShallow(value: unknown, depth: number): boolean {
   return typeof value !== 'object' || value === null || Object.values(value).every((each) => isShallow(each, depth + 1));
 }
 
-/** Reads it with the place of each value. */
+/** Parses the text with the position of each value. */
 function readPlaces(text: string): JsonText | JsonFault {
   const offsets = new Map<string, number>();
   const placeOf = createLineCounter(text);
@@ -168,7 +183,7 @@ class Fault extends Error {
   }
 }
 
-/** Of any number of offsets in one text: its lines are counted once. */
+/** Returns a function that converts offsets to positions. It counts the lines of the text once. */
 function createLineCounter(text: string): (offset: number) => TextPosition {
   let starts: number[] | undefined;
   return (offset) => {

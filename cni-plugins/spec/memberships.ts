@@ -3,23 +3,27 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { formatIp, parseIp } from './address.ts';
 
 /**
- * What whoever joins a network says of the services that it is a member of: libnetwork's options of an endpoint (ServiceName, VirtualIP,
- * ServiceAliases, IngressPorts) as JSON, the same for a pod's annotation, a label of docker's container and `runtimeConfig.services`. Pure.
+ * The services that an endpoint declares membership of when it joins a network. The fields are libnetwork's
+ * endpoint options (ServiceName, VirtualIP, ServiceAliases, IngressPorts) as JSON. A pod's annotation, a
+ * label of a docker container and `runtimeConfig.services` have the same form. Pure.
  */
 export interface Membership {
-  /** One label of a name, in lower case. */
+  /** A single DNS label, in lower case. */
   readonly name: string;
-  /** The network that it holds for; absent: each that is joined. */
+  /** The network that the membership applies to. Absent: every network that is joined. */
   readonly network?: string;
-  /** `vip`: one virtual address, balanced over the members; `dnsrr`: the name has the addresses of all members. */
+  /**
+   * `vip`: one virtual address, load-balanced over the members; `dnsrr`: the name resolves to the addresses
+   * of all members.
+   */
   readonly mode: 'vip' | 'dnsrr';
-  /** Further names of the service, in lower case. */
+  /** Additional names of the service, in lower case. */
   readonly aliases: readonly string[];
-  /** At the virtual address, and at the member. */
+  /** Each maps a port of the virtual address to a port of the member. */
   readonly ports: readonly MemberPort[];
-  /** At every address of the host, and at the member. */
+  /** Each maps a port of every host address to a port of the member. */
   readonly ingressPorts: readonly MemberPort[];
-  /** Addresses that the service shall have; those that are not named are of the network's own choice. */
+  /** Requested addresses of the service. The network chooses any that are not specified. */
   readonly virtualIPs: readonly string[];
 }
 
@@ -29,7 +33,7 @@ export interface MemberPort {
   readonly targetPort: number;
 }
 
-/** The annotation of a pod, and the label of a container. */
+/** The key of the pod annotation and of the container label. */
 export const membershipLabel = 'portcullis.dev/services';
 
 const most = { services: 16, aliases: 16, ports: 64, addresses: 8 } as const;
@@ -38,7 +42,7 @@ const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/u;
 const networkName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u;
 const portForm = /^(?<port>\d{1,5})(?::(?<target>\d{1,5}))?(?:\/(?<protocol>tcp|udp|sctp))?$/u;
 
-/** @throws NETWORK_SERVICE_MEMBERSHIP_INVALID */
+/** Parses memberships from JSON text. @throws NETWORK_SERVICE_MEMBERSHIP_INVALID */
 export function parseMemberships(text: string, where: string): readonly Membership[] {
   let value: unknown;
   try {
@@ -49,7 +53,7 @@ export function parseMemberships(text: string, where: string): readonly Membersh
   return readMemberships(value, where);
 }
 
-/** @throws NETWORK_SERVICE_MEMBERSHIP_INVALID */
+/** Reads memberships from a JSON value. @throws NETWORK_SERVICE_MEMBERSHIP_INVALID */
 export function readMemberships(value: unknown, where: string): readonly Membership[] {
   if (!Array.isArray(value)) throw invalid(where, 'it is no list');
   if (value.length > most.services) throw invalid(where, `it has ${value.length} services, ${most.services} are the most`);
@@ -61,7 +65,7 @@ export function readMemberships(value: unknown, where: string): readonly Members
   return read;
 }
 
-/** Those that hold for a network. */
+/** Returns the memberships that apply to a network. */
 export const membershipsOn = (all: readonly Membership[], network: string): readonly Membership[] =>
   all.filter((each) => each.network === undefined || each.network === network);
 

@@ -1,26 +1,26 @@
 import type { IpAddress, IpPrefix } from './address.ts';
 import type { ServiceRules } from './service-rules.ts';
 
-/** A network as a conflist describes it, checked: nothing in it can be wrong any more. */
+/** A network as a conflist describes it. It is checked, so every value is valid. */
 export interface NetworkConfig {
   readonly name: string;
   readonly cniVersion: string;
   readonly file: string;
   readonly bridge: BridgeConfig;
-  /** One address is taken of each set. */
+  /** One address is taken from each set. */
   readonly rangeSets: readonly RangeSet[];
   readonly routes: readonly RouteConfig[];
   /** Absent: no portmap plugin, or one without the capability. */
   readonly portMap?: { readonly snat: boolean } & HostPortRules;
-  /** Plugins of ours that change the interface once it stands, in their order. */
-  /** Its bridge declares the capability `aliases`: pods are found by name on it. */
+  /** Its bridge declares the capability `aliases`: pods on it are found by name. */
   readonly named?: boolean;
+  /** Plugins of ours that change the interface after it is set up, in their order. */
   readonly chained: readonly ChainedPlugin[];
-  /** What its file lets services of its members have. */
+  /** What the network's file allows the services of its members. */
   readonly serviceRules?: ServiceRules;
 }
 
-/** Which host ports pods may have, beside those from 1024 on that no program of the host has. */
+/** Host ports that pods may use, in addition to those from 1024 on that no program of the host uses. */
 export interface HostPortRules {
   readonly privilegedPorts?: boolean;
   readonly heldPorts?: boolean;
@@ -29,7 +29,7 @@ export interface HostPortRules {
 export interface ChainedPlugin {
   /** Without the prefix `portcullis-`. */
   readonly type: string;
-  /** JSON, as libcni passes it to the plugin, but for `prevResult`. */
+  /** JSON as libcni passes it to the plugin, without `prevResult`. */
   readonly config: string;
 }
 
@@ -38,18 +38,21 @@ export interface BridgeConfig {
   readonly isGateway: boolean;
   readonly isDefaultGateway: boolean;
   readonly ipMasq: boolean;
-  /** Else each port sends back what came from it, so that a pod reaches itself by a service: `hairpinMode` has nothing to add. */
+  /**
+   * If false, each port sends back the frames that came from it, so that a pod reaches itself through a
+   * service. `hairpinMode` then has no additional effect.
+   */
   readonly promiscuous: boolean;
-  /** Absent: worked out from the default route's link. */
+  /** Absent: taken from the link of the default route. */
   readonly mtu?: number;
 }
 
-/** Ranges of one family that one address is taken from. */
+/** Ranges of one family from which one address is taken. */
 export type RangeSet = readonly AddressRange[];
 
 export interface AddressRange {
   readonly subnet: IpPrefix;
-  /** First and last address that may be leased. */
+  /** `start` and `end` are the first and last address that may be leased. */
   readonly start: IpAddress;
   readonly end: IpAddress;
   readonly gateway: IpAddress;

@@ -4,41 +4,43 @@ import type { Fields, Problems } from './fields.ts';
 import { readJson } from './json-text.ts';
 
 /**
- * A network configuration list of whatever plugins, as far as a runtime must understand it (CNI specification 1.1, section 1; libcni's conf.go).
- * Pure.
+ * A network configuration list of any plugins, as far as a runtime must understand it (CNI specification 1.1,
+ * section 1; libcni's conf.go). Pure.
  */
 export interface PluginList {
   readonly name: string;
-  /** The highest of `cniVersion` and `cniVersions` that we speak. */
+  /** The highest of `cniVersion` and `cniVersions` that we support. */
   readonly cniVersion: string;
   readonly disableCheck: boolean;
   readonly disableGC: boolean;
-  /** Ours: Kubernetes namespaces whose pods may ask for the network by annotation; `*`: all. */
+  /** Our own field: Kubernetes namespaces whose pods may request the network by annotation; `*` means all. */
   readonly podNamespaces?: readonly string[];
   readonly plugins: readonly ListedPlugin[];
 }
 
 export interface ListedPlugin {
   readonly type: string;
-  /** `ipam.type`, where there is one. */
+  /** `ipam.type`, if present. */
   readonly ipamType?: string;
-  /** Those that are declared: only their arguments are passed. */
+  /** The declared capabilities. Only their arguments are passed. */
   readonly capabilities: readonly string[];
-  /** As written. */
+  /** The configuration as written. */
   readonly config: Readonly<Record<string, unknown>>;
 }
 
 export type ReadPluginList =
   | { readonly outcome: 'ok'; readonly list: PluginList }
-  /** libcni would not load it. */
+  /** libcni would not load the file. */
   | { readonly outcome: 'malformed'; readonly problems: Problems };
 
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u;
-/** libcni joins it to the folders of programs; a path would leave them. */
+/** libcni appends the type to the plugin folders, so a path would lead outside of them. */
 const typePattern = /^(?!\.{1,2}$)[^/\0]+$/u;
 
 /**
- * @param more plugin configurations from the folder of the network's name, beside the inlined ones: file and text each
+ * Reads a configuration list.
+ * @param more plugin configurations from the folder named after the network, in addition to the inlined ones:
+ * file and text of each
  */
 export function readPluginList(
   text: string,
@@ -73,7 +75,10 @@ export function readPluginList(
   return problems.length > 0 ? { outcome: 'malformed', problems } : { outcome: 'ok', list };
 }
 
-/** The name of the network, and whether plugins of its folder belong to it; undefined for what is no list. Source: libcni, NetworkConfFromFile. */
+/**
+ * Returns the name of the network and whether plugins in its folder belong to it, or undefined if the text is
+ * no list. Source: libcni, NetworkConfFromFile.
+ */
 export function ownFolderOf(text: string, file: string): string | undefined {
   const root = readFields(text, file, []);
   const name = root?.fields.text('name') ?? '';
@@ -97,7 +102,7 @@ function readFields(text: string, file: string, problems: Problems): Read | unde
   return fields === undefined ? undefined : { fields, value: source.value as Record<string, unknown> };
 }
 
-/** Of a list, also as a text in letters of either case, as libcni reads it (`readBool`). */
+/** Reads a flag of a list. Text in upper or lower case is accepted, as in libcni (`readBool`). */
 function listFlag({ fields, value }: Read, name: string): boolean {
   const found = value[name] ?? false;
   const text = typeof found === 'boolean' || typeof found === 'string' ? String(found).toLowerCase() : '';
@@ -120,7 +125,9 @@ function pluginOf(plugin: Fields, config: Record<string, unknown> | undefined): 
   };
 }
 
-/** Of `cniVersions` the highest that is spoken on both sides (CNI specification 1.1, section 1). */
+/**
+ * Returns the highest version of `cniVersions` that both sides support (CNI specification 1.1, section 1).
+ */
 function versionOf(fields: Fields): string {
   const declared = fields.text('cniVersion') ?? '';
   const offered = [...fields.texts('cniVersions'), ...(declared === '' ? [] : [declared])];

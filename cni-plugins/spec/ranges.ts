@@ -3,10 +3,10 @@ import type { IpAddress, IpPrefix } from './address.ts';
 import type { Fields } from './fields.ts';
 import type { AddressRange, RangeSet, RouteConfig } from './network-config.ts';
 
-/** The address part of a conflist, with the rules of the upstream `host-local` plugin. */
+/** The IPAM part of a conflist, with the rules of the upstream plugin `host-local`. */
 
 /**
- * `ipam.ranges`, and the older `ipam.subnet` with its companions as a first set of its own.
+ * Reads `ipam.ranges`. The older `ipam.subnet` and its companion fields are a first set of their own.
  * @param more sets of the capability `ipRanges`
  */
 export function readRangeSets(ipam: Fields, more: readonly Fields[][] = []): RangeSet[] {
@@ -62,7 +62,7 @@ function readRange(fields: Fields): AddressRange | undefined {
     fields.problem('subnet', `${text} is too small to lease addresses from`);
     return undefined;
   }
-  // Of IPv4 the last address is the broadcast address; of IPv6 it is an address like any other.
+  // For IPv4 the last address is the broadcast address; for IPv6 it is a normal address.
   const last = lastOf(subnet).value - (family === 4 ? 1n : 0n);
   const within = (name: string, fallback: bigint): IpAddress | undefined => {
     const given = fields.text(name);
@@ -84,7 +84,7 @@ function readRange(fields: Fields): AddressRange | undefined {
   return { subnet, start, end, gateway };
 }
 
-/** `ipam.routes`. */
+/** Reads `ipam.routes`. */
 export function readRoutes(ipam: Fields): RouteConfig[] {
   return ipam.objects('routes').flatMap((entry) => {
     const text = entry.text('dst');

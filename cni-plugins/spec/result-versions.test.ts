@@ -104,7 +104,7 @@ describe('a result', () => {
     );
   });
 
-  // As `cnitool` and Debian's plugins print them.
+  // Results as `cnitool` and Debian's plugins print them.
   const result: CniResult = {
     interfaces: [{ name: 'eth0', mac: '02:00:00:00:00:01', mtu: 1450, sandbox: '/run/netns/pod' }],
     ips: [{ address: '10.1.0.5/16', gateway: '10.1.0.1', interface: 0 }],

@@ -4,13 +4,14 @@ import type { Fields } from './fields.ts';
 import type { CniDns, CniInterface, CniIp, CniResult, CniRoute } from './result.ts';
 
 /**
- * Results between the version of a call and ours, 1.1 (CNI specifications 0.1.0 to 1.1.0, "Result"). What a version can not say is left
- * out as libcni's converters leave it out (pkg/types/{020,040,100}). Pure.
+ * Converts results between the version of a call and ours, 1.1 (CNI specifications 0.1.0 to 1.1.0, "Result").
+ * Fields that a version cannot express are dropped, as libcni's converters do (pkg/types/{020,040,100}).
+ * Pure.
  */
 
 /**
- * Reads a result such as a `prevResult`. Problems go to the fields.
- * @param version of the configuration: that of a result which names none
+ * Reads a result such as a `prevResult`. Problems are recorded in the fields.
+ * @param version the version of the configuration; it applies to a result that names no version
  */
 export function readResult(given: Fields, version: string): CniResult {
   const declared = given.text('cniVersion') ?? '';
@@ -38,8 +39,8 @@ export function readResult(given: Fields, version: string): CniResult {
 }
 
 /**
- * The result as a caller of that version reads it; undefined where the version can not say it: before 0.3.0 a result without an address.
- * Before 0.3.0 only the first address of each family is told.
+ * Returns the result in the given version, or undefined if the version cannot express it. Before 0.3.0 this
+ * is a result without an address. Before 0.3.0 the result contains only the first address of each family.
  */
 export function resultAs(result: CniResult, version: string): Readonly<Record<string, unknown>> | undefined {
   if (isOldest(version)) return oldest(result, version);
@@ -102,7 +103,7 @@ function readIp(entry: Fields, interfaces: number): CniIp | undefined {
   const gateway = readAddress(entry, 'gateway');
   const at = readCount(entry, 'interface', Number.MAX_SAFE_INTEGER);
   if (at !== undefined && at >= interfaces) entry.problem('interface', `${at} is no index into the ${interfaces} interfaces`);
-  // 'version' of 0.3.0 to 0.4.0 says what the address says already.
+  // The field 'version' of 0.3.0 to 0.4.0 repeats what the address says already.
   return address === undefined ? undefined : defined({ address, gateway, interface: at });
 }
 
@@ -153,7 +154,7 @@ function readCount(entry: Fields, name: string, most: number): number | undefine
   return undefined;
 }
 
-/** An address with its prefix length, in its one form. */
+/** Reads an address with its prefix length, and returns it in canonical form. */
 function readCidr(entry: Fields, name: string): string | undefined {
   const text = entry.text(name);
   const prefix = text === undefined ? undefined : parsePrefix(text);
@@ -171,7 +172,7 @@ function readAddress(entry: Fields, name: string): string | undefined {
   return address === undefined ? undefined : formatIp(address);
 }
 
-/** Without the properties that are undefined. */
+/** Returns the object without its undefined properties. */
 function defined<T extends object>(value: T): { [Name in keyof T]: Exclude<T[Name], undefined> } {
   return Object.fromEntries(Object.entries(value).filter(([, each]) => each !== undefined)) as {
     [Name in keyof T]: Exclude<T[Name], undefined>;

@@ -1,4 +1,7 @@
-/** A result as CNI specification 1.1 has it (section 5); older versions are converted at the edge. JSON names. */
+/**
+ * A result of CNI specification 1.1 (section 5). Older versions are converted at the boundary. The names are
+ * those of the JSON.
+ */
 export interface CniResult {
   readonly interfaces: readonly CniInterface[];
   readonly ips: readonly CniIp[];

@@ -3,33 +3,34 @@ import { contains, formatIp, parseIp, parsePrefix } from './address.ts';
 import type { Membership, MemberPort } from './memberships.ts';
 
 /**
- * What a network's own file lets members ask of services, in the configuration of its first plugin. Whoever writes that file is root of the host; whoever
- * joins a service is not. Without a word of the file nothing of the host is opened. Pure.
+ * What a network's own file allows its members for services, in the configuration of its first plugin. The
+ * author of that file is root on the host; a client that joins a service is not. Unless the file allows it,
+ * nothing of the host is opened. Pure.
  */
 export interface ServiceRules {
   /** Absent: no ingress port. */
   readonly ingress?: IngressRules;
-  /** Services whose members may be of several namespaces; `*`: all. */
+  /** Services whose members may belong to several namespaces; `*` means all. */
   readonly sharedServices: readonly string[];
-  /** Services of this network that one namespace may have at a time. */
+  /** The highest number of services of this network that one namespace may have at a time. */
   readonly servicesPerNamespace: number;
-  /** Prefixes from which members may choose virtual addresses where the network leases none. */
+  /** Prefixes from which members may choose virtual addresses if the network leases none. */
   readonly virtualAddresses: readonly string[];
 }
 
-/** Ports of the host that services may have. */
+/** Host ports that services may use. */
 export interface IngressRules {
-  /** Of members; `*` stands for any characters. */
+  /** Namespaces of the members; `*` matches any characters. */
   readonly namespaces: readonly string[];
-  /** First and last. */
+  /** First and last port of each range. */
   readonly ports: readonly (readonly [number, number])[];
-  /** Also below 1024. */
+  /** Whether ports below 1024 are allowed. */
   readonly privilegedPorts: boolean;
-  /** Also where a program of the host has a socket. */
+  /** Whether ports on which a program of the host has a socket are allowed. */
   readonly heldPorts: boolean;
 }
 
-/** Of a plugin's configuration. */
+/** Fields of a plugin's configuration. */
 export const serviceRuleFields = ['ingress', 'sharedServices', 'servicesPerNamespace', 'virtualAddresses'] as const;
 
 export const usualServicesPerNamespace = 64;
@@ -47,7 +48,7 @@ export const noServiceRules: ServiceRules = {
   virtualAddresses: [],
 };
 
-/** @returns the rules, or what is wrong with which field */
+/** Reads the rules. @returns the rules, or the invalid field and its problem */
 export function readServiceRules(config: Fields): ServiceRules | { readonly field: string; readonly problem: string } {
   const { ingress, sharedServices = [], servicesPerNamespace = usualServicesPerNamespace, virtualAddresses = [] } = config;
   if (!isTexts(sharedServices) || !sharedServices.every((name) => servicePattern.test(name)))
@@ -92,13 +93,16 @@ function rangeOf(value: unknown): readonly [number, number] | undefined {
 }
 
 /**
- * Whose an attachment is, as far as services are concerned: the namespace of its pod. Others have a name that no namespace of Kubernetes can have, so
- * that none of them is a pod's neighbour by chance.
+ * Returns the owner of an attachment for services: the namespace of its pod. Other attachments get an owner
+ * name that no Kubernetes namespace can have, so that none of them shares an owner with a pod by chance.
  */
 export const ownerOfPod = (namespace: string): string => (namespace === '' ? otherOwners.cni : namespace);
 export const otherOwners = { docker: '(docker)', cni: '(cni)' } as const;
 
-/** Why an ingress port is not opened to the owner; undefined: it is. Whether a program has it is another question. */
+/**
+ * Returns why an ingress port is closed to the owner, or undefined if it is open. It does not check whether a
+ * program uses the port.
+ */
 export function whyClosed({ ingress }: ServiceRules, owner: string, { port }: Pick<MemberPort, 'port'>): string | undefined {
   if (ingress === undefined) return "the network's file opens no ingress port (ingress)";
   if (!ingress.namespaces.some((pattern) => matches(pattern, owner)))
@@ -109,7 +113,7 @@ export function whyClosed({ ingress }: ServiceRules, owner: string, { port }: Pi
   return undefined;
 }
 
-/** `*` any characters. Linear in the owner for each star. */
+/** Matches a pattern; `*` matches any characters. Takes linear time in the owner for each star. */
 function matches(pattern: string, text: string): boolean {
   const [first = '', ...parts] = pattern.split('*');
   if (!text.startsWith(first)) return false;
@@ -124,7 +128,10 @@ function matches(pattern: string, text: string): boolean {
   return text.length - last.length >= at && text.endsWith(last);
 }
 
-/** @param isHeld whether a program of the host has a socket there */
+/**
+ * Refuses ingress ports that are closed to the owner.
+ * @param isHeld whether a program of the host has a socket there
+ */
 export function refuseClosedPorts(
   rules: ServiceRules,
   owner: string,
@@ -140,7 +147,10 @@ export function refuseClosedPorts(
     }
 }
 
-/** Addresses of the members' own choice, where nobody leases any. @throws NETWORK_SERVICE_VIRTUAL_IP_CLOSED */
+/**
+ * Refuses addresses that the members chose, where the network leases none.
+ * @throws NETWORK_SERVICE_VIRTUAL_IP_CLOSED
+ */
 export function refuseForeignAddresses({ virtualAddresses }: ServiceRules, { name, virtualIPs }: Membership): void {
   const prefixes = virtualAddresses.flatMap((text) => parsePrefix(text) ?? []);
   for (const text of virtualIPs) {
