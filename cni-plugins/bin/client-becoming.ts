@@ -4,7 +4,7 @@ import { memory } from './client-calls.ts';
 import type { Calls } from './client-calls.ts';
 import type { Emitter } from './client-streams.ts';
 
-/** How the thin client (client.ts) becomes the program that works without the daemon. */
+/** How the thin client (client.ts) replaces itself with the program that works without the daemon. */
 
 /** s3: the first entry of the environment. */
 export function toEnvironment(a: Assembler): void {
@@ -14,7 +14,7 @@ export function toEnvironment(a: Assembler): void {
   a.addTo('s3', 16);
 }
 
-/** Makes the input that was read the standard input again. */
+/** Makes the input that was read available as standard input again. */
 export function keepInput(a: Assembler, emit: Emitter, sys: Calls, memfdName: Place): void {
   callWith(a, sys.memfdCreate, memfdName.at, 0);
   a.jumpIfNegative('result', 'unavailable');
@@ -40,7 +40,7 @@ export function keepInput(a: Assembler, emit: Emitter, sys: Calls, memfdName: Pl
   callWith(a, sys.dup3, undefined, 0, 0);
 }
 
-/** Becomes the program, with the name of this call as its last argument. */
+/** Executes the program, with the name of this call as its last argument. */
 export function execute(a: Assembler, emit: Emitter, sys: Calls, program: readonly Place[]): void {
   program.forEach((argument, at) => {
     a.set('t', argument.at);

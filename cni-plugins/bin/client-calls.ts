@@ -2,7 +2,7 @@ import type { Machine } from '../../base/elf/index.ts';
 import { headSize, maxAnswer } from '../serve/frames.ts';
 import { maxStdin } from '../spec/call.ts';
 
-/** What the thin client (client.ts) asks of the kernel, and where it keeps what it puts together. */
+/** The system calls of the thin client (client.ts), and the layout of its memory. */
 
 type CallName =
   | 'brk'
@@ -36,7 +36,10 @@ export const calls: Readonly<Record<Machine, Calls>> = {
   },
 };
 
-/** Offsets in the memory of `s2`: what system calls write to, and what is put together. The input follows its length. */
+/**
+ * Offsets in the memory of `s2`: buffers for system calls and for assembled data. The input follows its
+ * length.
+ */
 export const memory = {
   address: 0,
   head: 128,

@@ -5,11 +5,12 @@ import type { Calls } from './client-calls.ts';
 import { EAGAIN, EINTR, POLLIN } from './client-streams.ts';
 import type { Emitter } from './client-streams.ts';
 
-/** How the thin client (client.ts) comes to its standard input. */
+/** How the thin client (client.ts) reads its standard input. */
 
 /**
- * Reads what comes of standard input, each piece within `patience`: whoever calls by hand gives none, and is not waited for here. Leaves its length in
- * memory, and goes on at `all` when the end was seen, else at `some`.
+ * Reads what arrives on standard input, each piece within `patience`. A person who calls by hand gives no
+ * input, and this code does not wait for it. Stores the length in memory. Continues at `all` if the end was
+ * seen, otherwise at `some`.
  */
 export function gatherInput(a: Assembler, emit: Emitter, sys: Calls, patience: Place, all: string, some: string): void {
   a.set('s3', 0);
@@ -35,7 +36,7 @@ export function gatherInput(a: Assembler, emit: Emitter, sys: Calls, patience: P
   a.jump('gather');
 }
 
-/** Reads the rest of standard input, however long it takes, behind what was gathered of it. */
+/** Reads the rest of standard input, however long it takes, and appends it to what was read before. */
 export function readRest(a: Assembler, emit: Emitter, label: string): void {
   a.load64('s3', 's2', memory.inputLength);
   emit.readAll(label, undefined, memory.input, maxStdin + 1, `${label} done`, `${label} done`);

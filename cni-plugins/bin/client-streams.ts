@@ -3,7 +3,7 @@ import type { Assembler, Place, Register } from '../../base/elf/index.ts';
 import { memory } from './client-calls.ts';
 import type { Calls } from './client-calls.ts';
 
-/** How the thin client (client.ts) reads and writes: all of it, or to the end. */
+/** How the thin client (client.ts) reads and writes completely, or up to the end of a stream. */
 
 export const MSG_NOSIGNAL = 0x4000;
 export const EINTR = 4;
@@ -12,18 +12,20 @@ export const POLLIN = 1;
 const POLLOUT = 4;
 
 export interface Emitter {
-  /** Any constant; changes t. */
+  /** Adds any constant; changes t. */
   add(to: Register, value: number): void;
   /** Sends s3 bytes from s4. */
   sendAll(label: string, failed: string): void;
-  /** Writes s3 bytes from s4 and moves s4 behind them; an error ends it. */
+  /** Writes s3 bytes from s4 and advances s4; an error ends it. */
   writeAll(label: string, fd: number): void;
-  /** One read of at most `size` bytes into our memory; anything but all of it is a failure. */
+  /**
+   * Reads at most `size` bytes into our memory in one call. Anything less than the full size is a failure.
+   */
   receive(label: string, from: Register, offset: number, size: number, failed: string): void;
-  /** Waits until a descriptor is ready, or for as long as `patience` (struct timespec) says; as poll(2). */
+  /** Waits until a descriptor is ready, or for at most `patience` (struct timespec); like poll(2). */
   poll(fd: number, events: number, patience?: Place): void;
   /**
-   * Reads to the end, or until `size` bytes are there; s3 is how many, before and after.
+   * Reads to the end, or until `size` bytes have arrived; s3 is the count, before and after.
    * @param from absent: standard input
    * @param more emitted after each piece; falls through to read the next one
    */
@@ -78,7 +80,7 @@ export function emitter(a: Assembler, sys: Calls): Emitter {
       a.subtractRegister('s3', 't');
       a.jump(label);
       a.label(`${label} wait`);
-      // Somebody made it non-blocking.
+      // Another process made the descriptor non-blocking.
       poll(fd, POLLOUT);
       a.jump(label);
       a.label(`${label} failed`);

@@ -12,7 +12,10 @@ const stamp: Stamp = {
   program: ['/usr/bin/node', '/usr/lib/portcullis/cni-plugin.js'],
 };
 
-/** A change of these bytes is a change of what every caller of CNI executes: run plugins.test.ts on the machine (qemu-user for the other), then write it here. */
+/**
+ * A change of these bytes changes what every caller of CNI executes. Run plugins.test.ts on the machine
+ * (qemu-user for the other architecture), then record the new value here.
+ */
 describe('the thin client', () => {
   for (const [machine, size, digest] of [
     ['x86_64', 4472, '733d7ed29bb6d52d7b570712f552817d244b661f189129d43b36511e31d9a230'],

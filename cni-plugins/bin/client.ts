@@ -12,30 +12,36 @@ import { writeStamp } from './stamp.ts';
 import type { Stamp } from './stamp.ts';
 
 /**
- * The program that stands under every plugin's name: a static ELF executable of four kilobytes, so that a call costs one exec and a few
- * system calls. It hands its name, environment and standard input to the daemon (serve/frames.ts) and shows the answer.
+ * The program that is installed under every plugin's name: a static ELF executable of four kilobytes, so that
+ * a call costs one exec and a few system calls. It passes its name, environment and standard input to the
+ * daemon (serve/frames.ts) and prints the answer.
  *
- * 1. Where is the daemon? PORTCULLIS_CNI_SOCKET, else the path of its installation. An empty path: nowhere.
- * 2. connect. When nobody listens: execve of the program that works without a daemon.
- * 3. Send the strings, and standard input along with them where the caller has written all of it, in one message: the daemon wakes up once. Wait
- *    for the greeting.
- * 4. When nobody greets within two seconds: shut the receiving side, which has the kernel refuse a greeting from then on, and look once more. None:
- *    the daemon will not act, so become the other program, with what was read of standard input in a memfd. One: as in 6.
- * 5. Send standard input where it was not there before and the greeting asks for it; receive the whole answer, write it out, end with its exit code.
- * 6. When the daemon ends in between, it may have acted: the other program takes back what was left and says that the call failed (code 11).
+ * 1. Find the daemon's socket: PORTCULLIS_CNI_SOCKET, otherwise the path of the installation. An empty path
+ *    means no daemon.
+ * 2. connect. If no process listens: execve the program that works without a daemon.
+ * 3. Send the strings, and standard input with them if the caller has written all of it, in one message: the
+ *    daemon wakes up once. Wait for the greeting.
+ * 4. If no greeting arrives within two seconds: shut down the receiving side, so that the kernel refuses a
+ *    greeting from then on, and look once more. If there is none, the daemon will not act: execute the other
+ *    program, with the input that was read in a memfd. If there is one, continue as in 6.
+ * 5. Send standard input if it was not sent before and the greeting asks for it; receive the whole answer,
+ *    write it out, end with its exit code.
+ * 6. If the daemon ends in between, it may have acted: the other program takes back what was left and reports
+ *    that the call failed (code 11).
  *
- * Until a greeting came it holds no state and may be killed at any moment; after it the daemon notices.
+ * Until a greeting arrives, the client holds no state and may be killed at any moment; after that the daemon
+ * notices.
  */
 const socketVariable = 'PORTCULLIS_CNI_SOCKET';
 
-/** @param stamp its socket is a path of {@link maxSocketPath} bytes at most */
+/** @param stamp its socket path has at most {@link maxSocketPath} bytes */
 export function clientProgram(stamp: Stamp, machine: Machine): Buffer {
   return assembleExecutable(machine, (assembler, constants) => write(assembler, calls[machine], layOut(stamp, constants)));
 }
 
 const [withInput, withoutInput] = [versions.withInput, versions.inputOnRequest].map((version) => version.charCodeAt(0)) as [number, number];
 
-/** `sun_path` holds 108 bytes with its final NUL (unix(7)). */
+/** `sun_path` holds 108 bytes including its final NUL (unix(7)). */
 export const maxSocketPath = 107;
 
 const [AF_UNIX, SOCK_STREAM, SOCK_CLOEXEC] = [1, 1, 0o2000000];
@@ -43,10 +49,16 @@ const [SOL_SOCKET, SO_RCVTIMEO, SO_SNDTIMEO] = [1, 20, 21];
 const F_DUPFD_CLOEXEC = 1030;
 const SHUT_RD = 0;
 
-/** How long a piece of standard input may take to be sent along: a runtime writes it at once, a person at a terminal never does. */
+/**
+ * How long a piece of standard input may take and still be sent along, in ns. A runtime writes at once; a
+ * person at a terminal never does.
+ */
 const inputPatience = 20_000_000n;
 
-/** How long the daemon may take to greet, and to answer; more than a kubelet waits for a pod's network. */
+/**
+ * How long the daemon may take to send its greeting and its answer. The latter is more than a kubelet waits
+ * for a pod's network.
+ */
 const [greetSeconds, answerSeconds] = [2n, 300n];
 
 interface Layout {
@@ -91,13 +103,16 @@ function layOut(stamp: Stamp, { put }: Constants): Layout {
   return layout;
 }
 
-/** s0: what the kernel left on the stack (argc, argv, NULL, envp, NULL). s1: the socket. s2: our memory. s3, s4: lengths and pointers. */
+/**
+ * s0: what the kernel left on the stack (argc, argv, NULL, envp, NULL). s1: the socket. s2: our memory. s3,
+ * s4: lengths and pointers.
+ */
 function write(a: Assembler, sys: Calls, c: Layout): void {
   const emit = emitter(a, sys);
   a.copy('s0', 'sp');
   a.load64('t', 's0', 0);
   a.jumpIfZero('t', 'unavailable');
-  // brk(0) says where the heap ends; it grows by what is needed, as zeros.
+  // brk(0) returns the end of the heap, which then grows by the required size, filled with zeros.
   callWith(a, sys.brk, 0);
   a.copy('s2', 'result');
   a.copy('s3', 's2');
@@ -112,7 +127,7 @@ function write(a: Assembler, sys: Calls, c: Layout): void {
   callWith(a, sys.socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   a.jumpIfNegative('result', 'alone');
   a.copy('s3', 'result');
-  // A caller that closed its standard streams gave their numbers away: the socket must not have one of them.
+  // If the caller closed its standard streams, their numbers are free: the socket must not get one of them.
   a.copy('a0', 's3');
   callWith(a, sys.fcntl, undefined, F_DUPFD_CLOEXEC, 3);
   a.jumpIfNegative('result', 'alone');
@@ -136,7 +151,7 @@ function write(a: Assembler, sys: Calls, c: Layout): void {
   emit.receive('greeting', 's1', memory.greeting, greeting.length, 'no greeting');
   checkGreeting(a, 'greeted', 'aside');
   a.label('greeted');
-  // From here on the daemon may act: there is no other way any more.
+  // From here on the daemon may act, so there is no fallback any more.
   setTimeout(a, sys, SO_RCVTIMEO, c.answerTimeout);
   a.load8('t', 's2', memory.greeting + 7);
   a.jumpIfEqual('t', 'n'.charCodeAt(0), 'answer');
@@ -151,7 +166,7 @@ function write(a: Assembler, sys: Calls, c: Layout): void {
   a.set('s3', 0);
   a.copy('s4', 's2');
   emit.add('s4', answerAt);
-  // Its own length says when it is whole: nobody waits for the daemon to close.
+  // The answer contains its own length, so the client does not wait for the daemon to close.
   emit.readAll('receive', 's1', answerAt, headSize + maxAnswer, 'received', 'lost', () => {
     a.copy('t', 's3');
     a.addTo('t', -headSize);
@@ -163,7 +178,7 @@ function write(a: Assembler, sys: Calls, c: Layout): void {
     a.jumpIfZero('t', 'received');
   });
   a.label('received');
-  // Complete when it is as long as it says: s3 - head - output - error output is zero.
+  // The answer is complete when s3 - head - output - error output is zero.
   a.copy('s4', 's2');
   emit.add('s4', answerAt);
   a.copy('s0', 's4');
@@ -196,14 +211,14 @@ function write(a: Assembler, sys: Calls, c: Layout): void {
   a.jumpIfEqual('t', withInput, 'become');
   a.load64('t', 's2', memory.inputLength);
   a.jumpIfZero('t', 'alone');
-  // A part of it was read: the rest belongs to it.
+  // A part of the input was read: the rest belongs to it.
   readRest(a, emit, 'rest');
   a.jump('become');
   a.label('lost');
   a.set('t', 1);
   a.store8('t', 's2', memory.wasLost);
   a.label('become');
-  // s0 was given away for the answer's head: the stack pointer never moved.
+  // s0 was reused for the answer's head; the stack pointer never moved.
   a.copy('s0', 'sp');
   keepInput(a, emit, sys, c.memfdName);
   a.load8('t', 's2', memory.wasLost);
@@ -263,14 +278,14 @@ function findSocket(a: Assembler, c: Layout): void {
   a.label('address');
 }
 
-/** Of the version in which the input is asked for. */
+/** Stores the greeting of the version in which the daemon asks for the input. */
 function putGreeting(a: Assembler, c: Layout): void {
   a.set('t', c.greeting.at);
   a.load64('t', 't', 0);
   a.store64('t', 's2', memory.head);
 }
 
-/** Whether what came is the daemon's greeting, in the version in which it was called. */
+/** Checks that the received bytes are the daemon's greeting, in the version of the call. */
 function checkGreeting(a: Assembler, ours: string, other: string): void {
   for (const at of [0, versionAt]) {
     a.load8('t', 's2', memory.greeting + at);
@@ -281,7 +296,10 @@ function checkGreeting(a: Assembler, ours: string, other: string): void {
   a.jump(ours);
 }
 
-/** The kernel lays arguments and environment out one behind the other (fs/exec.c): from the first to the end of the last. */
+/**
+ * The kernel lays out arguments and environment contiguously (fs/exec.c): from the start of the first to the
+ * end of the last.
+ */
 function sendCall(a: Assembler, emit: Emitter, sys: Calls): void {
   a.load64('t', 's0', 0);
   a.store64('t', 's2', memory.head + 8);
@@ -303,7 +321,7 @@ function sendCall(a: Assembler, emit: Emitter, sys: Calls): void {
   a.load64('t', 's0', 8);
   a.subtractRegister('s4', 't');
   a.store64('s4', 's2', memory.head + 16);
-  // struct msghdr with two or three struct iovec (sendmsg(2)): one datagram's worth of work for whoever reads.
+  // struct msghdr with two or three struct iovec (sendmsg(2)), so that the reader handles a single message.
   a.copy('a1', 's2');
   a.addTo('a1', memory.head);
   a.store64('a1', 's2', memory.parts);

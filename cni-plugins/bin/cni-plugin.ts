@@ -1,10 +1,11 @@
 import { enableCompileCache } from 'node:module';
 
 /**
- * A CNI plugin without the daemon, on the same database: started by the thin client (client.ts) when nobody answers at the daemon's
- * socket, or by hand. Arguments: `[--lost] --data FOLDER NAME`, NAME being what the plugin was called by.
+ * Runs a CNI plugin without the daemon, on the same database. The thin client (client.ts) starts it when no
+ * daemon answers at the socket; it can also be started by hand. Arguments: `[--lost] --data FOLDER NAME`,
+ * where NAME is the name by which the plugin was called.
  */
-// Half of what such a call takes is compilation. The folder is the launcher's (packaging/bin/portcullis).
+// Compilation takes half of such a call. The folder is the launcher's (packaging/bin/portcullis).
 enableCompileCache(process.env['NODE_COMPILE_CACHE'] ?? '/var/cache/portcullis/compiled');
 const { runAlone } = await import('./run-alone.ts');
 await runAlone(process.argv.slice(2));

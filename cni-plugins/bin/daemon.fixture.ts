@@ -3,7 +3,10 @@ import { listenUnix } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { openPluginEngine } from '../attach/engine.ts';
 
-/** The daemon's side of plugin calls as a process of its own, which tests stop and continue: `daemon.fixture.ts DATABASE SOCKET`. It ends with its input. */
+/**
+ * The daemon's side of plugin calls as a separate process, which tests stop and continue: `daemon.fixture.ts
+ * DATABASE SOCKET`. It ends when its input ends.
+ */
 const [databasePath = '', socket = ''] = process.argv.slice(2);
 const log = createLogger({ level: 'silent' });
 const engine = openPluginEngine({ databasePath, log });

@@ -9,17 +9,20 @@ import { clientProgram, maxSocketPath } from './client.ts';
 import { readStamp } from './stamp.ts';
 import type { Stamp } from './stamp.ts';
 
-/** Where the daemon listens for plugins, and where its database is, unless they are told otherwise. */
+/** Defaults for the socket on which the daemon listens for plugins, and for the folder of its database. */
 export const defaultCniSocket = '/run/portcullis/cni.sock';
 const defaultData = '/var/lib/portcullis';
 
 export interface InstallOptions {
-  /** Made when it is missing. */
+  /** Created if missing. */
   readonly binDir: string;
   readonly socket?: string;
-  /** The daemon's `root`: the database is in it. */
+  /** The daemon's `root`, which contains the database. */
   readonly data?: string;
-  /** Also under the name that containerd and CRI-O call for every pod, whatever their configurations say. */
+  /**
+   * Also install under the name that containerd and CRI-O call for every pod, whatever their configurations
+   * say.
+   */
   readonly loopback?: boolean;
   readonly version: string;
 }
@@ -28,23 +31,24 @@ export interface Installation {
   readonly binDir: string;
   readonly socket: string;
   readonly data: string;
-  /** Names whose file was written, and names whose file was right already. */
+  /** Names whose file was written, and names whose file was up to date. */
   readonly written: readonly string[];
   readonly unchanged: readonly string[];
 }
 
-/** Names of the programs: `portcullis-` and the plugin's type. */
+/** Returns the names of the programs: `portcullis-` and the plugin's type. */
 export function pluginNames(): readonly string[] {
   return [...plugins, ...addressPlugins, { type: 'ipam' }].map(({ type }) => `portcullis-${type}`).toSorted();
 }
 
-/** containerd and CRI-O bring up `lo` by a program of this name. */
+/** containerd and CRI-O bring up `lo` with a program of this name. */
 const loopbackName = 'loopback';
 
 /**
- * Puts the thin client under every plugin's name. Each file is written beside its name and renamed, so that a plugin that runs right now
- * is never in the way ("text file busy"), and a caller finds the old program or the new one, whole. Again with the same options: nothing changes.
- * A `loopback` of ours that stands already is renewed; one of others is never touched.
+ * Installs the thin client under every plugin's name. Each file is written under a temporary name beside it
+ * and renamed. So a running plugin is never an obstacle ("text file busy"), and a caller finds either the old
+ * program or the new one, complete. A repeated call with the same options changes nothing. An installed
+ * `loopback` of ours is updated; a `loopback` of another project is never touched.
  * @throws NETWORK_INSTALL_INVALID · NETWORK_INSTALL_FAILED
  */
 export function installPlugins({
@@ -80,7 +84,7 @@ export function installPlugins({
   return { binDir: folder, socket: at, data: stamp.data, written, unchanged };
 }
 
-/** One file found under a plugin's name. */
+/** A file found under a plugin's name. */
 export interface InstalledPlugin {
   readonly name: string;
   readonly state: 'installed' | 'missing' | 'foreign' | 'not-executable' | 'broken';
@@ -91,7 +95,10 @@ export interface InstalledPlugin {
 
 const isOurs = (state: InstalledPlugin['state']): boolean => state !== 'missing' && state !== 'foreign';
 
-/** `foreign`: another program; `broken`: ours, but the program that works without the daemon is gone. `loopback` is told of where it is ours. */
+/**
+ * Lists the installed plugins. `foreign`: another program; `broken`: ours, but the program that works without
+ * the daemon is gone. `loopback` is listed only if it is ours.
+ */
 export function installedPlugins(binDir: string): readonly InstalledPlugin[] {
   const extra = installedPlugin(binDir, loopbackName);
   return [...pluginNames().map((name) => installedPlugin(binDir, name)), ...(isOurs(extra.state) ? [extra] : [])];
@@ -116,22 +123,22 @@ function installedPlugin(binDir: string, name: string): InstalledPlugin {
   return { name, state, version, socket, data };
 }
 
-/** A pipe would be waited for, and what is large is somebody's program. */
+/** Reading a pipe would block, and a large file is another program. */
 const couldBeOurs = (stats: Stats): boolean => stats.isFile() && stats.size <= largestClient;
 
-/** Bytes: a small program, and a few paths. */
+/** In bytes: a small program and a few paths. */
 const largestClient = 64 * 1024;
 
 function exists(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** The program that works without the daemon, beside this file or beside its bundle. */
+/** Returns the path of the program that works without the daemon, beside this file or beside its bundle. */
 function programPath(): string {
   return join(import.meta.dirname, import.meta.url.endsWith('.ts') ? 'cni-plugin.ts' : 'cni-plugin.js');
 }
 
-/** False when the file is right already. */
+/** Returns false if the file is up to date. */
 function replace(path: string, bytes: Buffer): boolean {
   if (isRight(path, bytes)) return false;
   const next = `${path}.${randomBytes(6).toString('hex')}.new`;

@@ -10,23 +10,26 @@ import type { PluginEngine } from '../attach/engine.ts';
 import { shell, tried } from '../attach/engine.fixture.ts';
 import { installPlugins } from './install.ts';
 
-/** What the tests of the installed programs share: a folder of them, a daemon's socket, a host namespace that is not the daemon's. */
+/**
+ * Shared by the tests of the installed programs: a folder of them, a daemon's socket, and a host namespace
+ * that is not the daemon's.
+ */
 export interface InstalledFixture {
   readonly folder: string;
   readonly binDir: string;
   readonly socket: string;
   readonly engine: PluginEngine;
-  /** Path of a pinned network namespace. */
+  /** Pins a network namespace, and returns its path. */
   pin(name: string): string;
   inside(netns: string, command: string): string | undefined;
-  /** Starts the daemon's side; until then, and after `down`, plugins work alone. */
+  /** Starts the daemon's side. Before that, and after `down`, plugins work alone. */
   up(): Promise<void>;
   down(): Promise<void>;
   /** Runs a program in the host namespace. */
   run(program: readonly string[], environment: Readonly<Record<string, string>>, input?: string | Buffer): Promise<Run>;
-  /** How many attachments the database holds. */
+  /** Returns the number of attachments in the database. */
   attachments(): number;
-  /** How many rows each table of the database holds; none of those that are empty. */
+  /** Returns the number of rows of each table of the database, without empty tables. */
   rows(): Readonly<Record<string, number>>;
   end(): Promise<void>;
 }

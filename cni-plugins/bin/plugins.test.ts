@@ -89,7 +89,7 @@ if (inPrivateNetns(import.meta.filename)) {
       const up = await fixture.run([join(binDir, 'loopback')], { ...environment('ADD', 'lo', netns), CNI_IFNAME: 'lo' }, input);
       assert.equal(up.code, 0, up.stdout);
       assert.match(fixture.inside(netns, 'ip link show lo') ?? '', /,UP/u);
-      // Renewed with the others, whether it is asked for again or not.
+      // It is updated with the others, whether it is requested again or not.
       assert.ok(installPlugins({ ...options, version: 'newer' }).written.includes('loopback'));
       assert.deepEqual(installedPlugins(binDir).at(-1)?.name, 'loopback');
       const taken = join(fixture.folder, 'bin-taken');
@@ -151,7 +151,7 @@ if (inPrivateNetns(import.meta.filename)) {
       const result = JSON.parse(await tool('add')) as Record<string, unknown>;
       assert.equal(result['cniVersion'], version);
       assert.match(fixture.inside(pod, 'ip -4 -br address show eth0') ?? '', /10\.77\.0\.\d+\/24/u);
-      // The bridge stands in the caller's namespace, not in the daemon's.
+      // The bridge is in the caller's namespace, not in the daemon's.
       assert.ok(tried('ip link show wbr0') === undefined);
       if (!['0.1.0', '0.2.0', '0.3.0', '0.3.1'].includes(version)) await tool('check');
       if (version === '1.1.0') {

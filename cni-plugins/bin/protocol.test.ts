@@ -12,7 +12,10 @@ import { eventually, inPrivateNetns, tried } from '../attach/engine.fixture.ts';
 import { createInstalledFixture } from './plugins.fixture.ts';
 import type { InstalledFixture, Run } from './plugins.fixture.ts';
 
-/** Who acts on a call when daemon and client do not meet (serve/frames.ts): one of them, or nobody. */
+/**
+ * Which side acts on a call when daemon and client miss each other (serve/frames.ts): exactly one of them, or
+ * neither.
+ */
 const conf = {
   ...{ cniVersion: '1.0.0', name: 'races', type: 'portcullis-bridge', bridge: 'rbr0' },
   ipam: { type: 'portcullis-ipam', ranges: [[{ subnet: '10.78.0.0/24' }]] },
@@ -70,7 +73,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     });
     const program = (): string => join(fixture.binDir, 'portcullis-bridge');
     const call = (verb: string, id: string, netns: string): Promise<Run> => fixture.run([program()], environment(verb, id, netns), input);
-    /** A call whose standard input is written by the test. */
+    /** A call whose standard input the test writes. */
     const slowCall = (env: Record<string, string>): { readonly child: ChildProcess; readonly run: Promise<Run> } => {
       const child = spawn(program(), { env: { PATH: process.env['PATH'] ?? '', ...env }, stdio: ['pipe', 'pipe', 'pipe'] });
       let [stdout, stderr] = ['', ''];
@@ -78,7 +81,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       child.stderr.on('data', (chunk) => (stderr += String(chunk)));
       return { child, run: once(child, 'close').then(([code]) => ({ code: code as number | null, stdout, stderr })) };
     };
-    /** From the namespace of this test, which is another host's. */
+    /** A call from the namespace of this test, which represents another host. */
     const callFromHere = (verb: string, id: string, netns: string): Promise<Run> => {
       const { child, run } = slowCall(environment(verb, id, netns));
       child.stdin?.end(input);
@@ -102,7 +105,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       child.kill('SIGSTOP');
       const made = await call('ADD', 'stopped', pod);
       child.kill('SIGCONT');
-      // Calls are read in the order in which they came: what was sent before is over.
+      // Calls are read in the order of arrival, so earlier calls have finished.
       for (let times = 0; times < 3; times += 1) assert.equal((await call('STATUS', '', '')).code, 1);
       await sleep(200);
       await isOne('stopped', pod, made);
@@ -149,7 +152,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       await run;
       unlockFile(lock);
       closeFd(lock);
-      // Served after it, in the order in which calls came.
+      // Served after it, in the order of arrival.
       assert.equal((await callFromHere('DEL', 'next', pod)).code, 0);
       await eventually(() => (fixture.attachments() === 0 && fixture.inside(pod, 'ip link show eth0') === undefined) || undefined, 10_000);
       assert.equal((await call('DEL', 'acting', pod)).code, 0);

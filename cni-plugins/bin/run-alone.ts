@@ -11,7 +11,7 @@ import type { RawCall } from '../spec/call.ts';
 import { writeCniError } from '../spec/cni-error.ts';
 import { writeWhole } from './write-whole.ts';
 
-/** Runs one call in this process and ends it. */
+/** Runs one call in this process, and ends the process. */
 export async function runAlone(args: readonly string[]): Promise<never> {
   let engine: PluginEngine | undefined;
   let answer: PluginAnswer;
@@ -38,7 +38,7 @@ export async function runAlone(args: readonly string[]): Promise<never> {
   process.exit(answer.exitCode);
 }
 
-/** Standard input is read only where the answer depends on it: a person at a terminal gives none. */
+/** Standard input is read only if the answer depends on it: a person at a terminal gives none. */
 function readCallHere(name: string): RawCall {
   const environment = Object.fromEntries(
     Object.entries(process.env).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
@@ -47,7 +47,7 @@ function readCallHere(name: string): RawCall {
   return needsInput(call) ? { ...call, stdin: readInput() } : call;
 }
 
-/** One byte more than a configuration may have, so that one which is larger is told as such. */
+/** Reads one byte more than a configuration may have, so that a larger one is reported as too large. */
 function readInput(): Buffer {
   const chunks: Buffer[] = [];
   for (let length = 0; length <= maxStdin;) {

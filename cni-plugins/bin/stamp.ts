@@ -1,4 +1,7 @@
-/** What an installed client was made for. It stands at the end of the file, behind all that the program uses. */
+/**
+ * The settings of an installed client. The stamp is at the end of the file, behind everything that the
+ * program uses.
+ */
 import { parseJson } from '../../base/json/index.ts';
 export interface Stamp {
   readonly version: string;
@@ -6,7 +9,7 @@ export interface Stamp {
   readonly socket: string;
   /** The folder of the database. */
   readonly data: string;
-  /** Absolute path of the pinned Node, and of the program that works without the daemon. */
+  /** Absolute paths of the pinned Node and of the program that works without the daemon. */
   readonly program: readonly [node: string, script: string];
 }
 
@@ -16,7 +19,7 @@ export function writeStamp(stamp: Stamp): Buffer {
   return Buffer.from(`${mark}${JSON.stringify(stamp)}\n`);
 }
 
-/** Undefined for a file that is none of our clients. */
+/** Reads the stamp. Returns undefined for a file that is not one of our clients. */
 export function readStamp(file: Buffer): Stamp | undefined {
   const at = file.lastIndexOf(mark);
   if (at < 0 || !file.subarray(0, 4).equals(Buffer.from('\x7fELF', 'latin1'))) return undefined;

@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs';
 
-/** Writes all of it before it returns, also to a pipe that somebody made non-blocking and that is full. */
+/** Writes the whole text before it returns, even to a full pipe that another process made non-blocking. */
 export function writeWhole(fd: number, text: string): void {
   for (let rest = Buffer.from(text); rest.length > 0;) {
     try {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { isBlankText, isPreamble } from './blank-text.ts';
 
-/** What the two mean, said over the whole text at once. */
+/** The definition of both functions as one expression over the whole text. */
 const blank = /^(?:[^\S\n]*(?:(?:---|\.\.\.)[^\S\n]*)?(?:[%#][^\n]*)?(?:\n|$))*$/u;
 const preamble = /^(?:[^\S\n]*(?:[%#][^\n]*)?\n)*$/u;
 

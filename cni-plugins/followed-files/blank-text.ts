@@ -1,15 +1,21 @@
-/** A line with nothing but a marker, a directive and a comment, as far as it has any. */
+/** Matches a line with nothing but an optional marker, directive or comment. */
 const blankLine = /^[^\S\n]*(?:(?:---|\.\.\.)[^\S\n]*)?(?:[%#][^\n]*)?$/u;
-/** A line with nothing but a directive or a comment. */
+/** Matches a line with nothing but an optional directive or comment. */
 const preambleLine = /^[^\S\n]*(?:[%#][^\n]*)?$/u;
 
-/** Nothing but comments, directives and markers of YAML. */
+/** Returns whether the text has nothing but comments, directives and YAML markers. */
 export const isBlankText = (text: string): boolean => everyLine(text, blankLine);
 
-/** Whole lines with nothing but comments and directives: they belong to the document after them. */
+/**
+ * Returns whether the text is whole lines with nothing but comments and directives. These lines belong to the
+ * document that follows them.
+ */
 export const isPreamble = (text: string): boolean => (text === '' || text.endsWith('\n')) && everyLine(text, preambleLine);
 
-/** Line by line: an expression over all of them keeps a place for each, and some millions are more than an engine has room for. */
+/**
+ * Tests line by line. One expression over the whole text keeps state for each line, and some millions of
+ * lines exceed what the JavaScript engine can hold.
+ */
 function everyLine(text: string, expected: RegExp): boolean {
   for (let start = 0; start <= text.length;) {
     const end = text.indexOf('\n', start);

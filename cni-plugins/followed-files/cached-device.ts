@@ -13,10 +13,10 @@ import {
 } from '../../base/kernel/index.ts';
 
 /**
- * The device that holds a path, or the nearest folder above it that is there, by the kernel's caches. What these do not know is asked of file
- * systems that need nobody, name by name.
- * @param needsNobody of a device, as MAJOR:MINOR
- * @returns undefined: not known
+ * Returns the device that holds a path, or the nearest existing folder above it, from the kernel's caches.
+ * For names that the caches do not know, it asks file systems that depend on no server, name by name.
+ * @param needsNobody whether a device, as MAJOR:MINOR, depends on no server
+ * @returns undefined if the device is not known
  */
 export function deviceOf(path: string, needsNobody: (device: string) => boolean): string | undefined {
   for (let asked = 0; asked < mostNames; asked += 1) {
@@ -53,8 +53,9 @@ function isLinkReadLately(path: string): boolean {
 }
 
 /**
- * Asks the file system of a folder for a name in it, which the kernel's caches know from then on. A link is not followed, and what is mounted there is
- * not touched: the caches say nothing of it either, for the moment of a race.
+ * Looks a name up in a folder by asking its file system, so that the kernel's caches know the name
+ * afterwards. It does not follow a link, and does not touch what is mounted there: in a race the caches do
+ * not know a mount point either.
  */
 function askName(path: string): 'missing' | 'mounted' | 'there' {
   const folder = openFile(dirname(path), O_PATH | O_DIRECTORY);

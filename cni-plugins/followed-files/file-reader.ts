@@ -4,29 +4,35 @@ import type { ReadAnswer, ReadFile, Ready } from './messages.ts';
 
 /** Reads files one after another in a Worker that lives while there is something to read. */
 export interface FileReader<Reading extends object> {
-  /** Never rejects: what went wrong is the file's problem, or why it was not looked at. */
+  /**
+   * Never rejects. A failure is reported as a problem of the file, or as the reason why the file was not
+   * read.
+   */
   read(file: ReadFile): Promise<ReadAnswer<Reading>>;
   close(): void;
 }
 
 /** A file of the largest size takes about 20 s on a slow machine. */
 const deadlineMs = 120_000;
-/** For the Worker: what a file of the largest size needs at most; what needs more ends the Worker, and is that file's problem. */
+/**
+ * Limit of the Worker: the most that a file of the largest size needs. A file that needs more ends the
+ * Worker, which is reported as a problem of that file.
+ */
 export const readerLimits = { maxOldGenerationSizeMb: 1536 } as const;
-/** The modules it has loaded take some 60 MB. */
+/** The loaded modules take about 60 MB. */
 const idleMs = 2_000;
 
-/** `why`: what is wrong with the file; `failed`: it was not looked at. */
+/** `why`: what is wrong with the file; `failed`: why the file was not read. */
 type Loss = { readonly why: string } | { readonly failed: string };
 
 const notStarted = (why: string): Loss => ({ failed: `the thread that reads it did not start: ${why}` });
 
-/** @param make starts the Worker; it may throw */
+/** Creates a reader. @param make starts the Worker; it may throw */
 export function createFileReader<Reading extends object>(make: () => Worker): FileReader<Reading> {
   let worker: Worker | undefined;
   let idle: NodeJS.Timeout | undefined;
   let last: Promise<unknown> = Promise.resolve();
-  /** Of the one file that is being read. */
+  /** Settles the read of the one file in progress. */
   let settle: ((answer: ReadAnswer<Reading> | Loss) => void) | undefined;
 
   const end = (): void => {

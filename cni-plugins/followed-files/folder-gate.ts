@@ -3,26 +3,33 @@ import { deviceOf } from './cached-device.ts';
 import { leadsElsewhere } from './folder-links.ts';
 
 /**
- * A folder may lie on a file system whose server is dead, and whoever touches it then waits for ever. So a thread that cannot be lost reads the
- * folder itself only on a device that is known to need nobody. From anywhere else it reads a copy on the daemon's own disk, which the main thread
- * keeps by processes that can be lost. The two share an array: nobody waits for the other.
+ * A folder may be on a file system whose server is dead. A thread that touches it then blocks for ever.
+ * Therefore a thread that must not be lost reads the folder itself only on a device that is known to depend
+ * on no server. Otherwise it reads a copy on the daemon's own disk. The main thread maintains that copy
+ * through processes that may be lost. Both sides share an array, so neither waits for the other.
  */
 export interface GatedFolder {
   readonly folder: string;
-  /** Where its files are copied. */
+  /** The folder into which the files are copied. */
   readonly copy: string;
-  /** What the keeper of the copy knows: see {@link folderState}. */
+  /**
+   * What the main thread, which maintains the copy, knows: `noAnswer`, `copied` or `direct`, then the
+   * device's major and minor number.
+   */
   readonly state: Int32Array;
 }
 
 const [noAnswer, copied, direct] = [0, 1, 2];
 
-/** A gate that is closed until its keeper has looked. */
+/** Creates a gate. It is closed until the main thread has looked at the folder. */
 export function makeGate(folder: string, copy: string): GatedFolder {
   return { folder, copy, state: new Int32Array(new SharedArrayBuffer(3 * Int32Array.BYTES_PER_ELEMENT)) };
 }
 
-/** What its keeper saw: nobody answered, the copy is what the folder has, or the device on which the folder can be read by anyone. */
+/**
+ * Records what the main thread saw: no answer, a copy that is up to date, or the device on which any thread
+ * can read the folder.
+ */
 export function setGate({ state }: GatedFolder, seen: 'no answer' | 'copied' | { readonly device: string }): void {
   if (typeof seen === 'string') return void Atomics.store(state, 0, seen === 'copied' ? copied : noAnswer);
   const [major = 0, minor = 0] = seen.device.split(':').map(Number);
@@ -32,7 +39,8 @@ export function setGate({ state }: GatedFolder, seen: 'no answer' | 'copied' | {
 }
 
 /**
- * Where the files of a folder can be read without waiting for anybody. Synchronous, and never waits itself.
+ * Returns the path at which the files of a folder can be read without blocking. Synchronous, and never blocks
+ * itself.
  * @throws NETWORK_FOLDER_NO_ANSWER
  */
 function throughGate({ folder, copy, state }: GatedFolder): string {
@@ -50,7 +58,7 @@ function throughGate({ folder, copy, state }: GatedFolder): string {
   });
 }
 
-/** Where it cannot be listed, nobody knows what is in it. */
+/** Returns false if the folder cannot be listed, because its contents are unknown then. */
 function staysThere(folder: string, device: string): boolean {
   try {
     return !leadsElsewhere(folder, device);
@@ -59,7 +67,7 @@ function staysThere(folder: string, device: string): boolean {
   }
 }
 
-/** Where a folder is read at each look: through its gate, where there is one. */
+/** Returns a function for the path at which a folder is read each time: through its gate, if it has one. */
 export function readableAt(folder: string, gates: readonly GatedFolder[] = []): () => string {
   const gate = gates.find((each) => each.folder === folder);
   return gate === undefined ? () => folder : () => throughGate(gate);

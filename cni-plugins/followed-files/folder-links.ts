@@ -2,25 +2,28 @@ import { readdirSync, readlinkSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { deviceOf } from './cached-device.ts';
 
-/** What may lead off a folder's file system: its links, its folders and the links in these. */
+/** The entries that may lead off a folder's file system: its links, its subfolders and the links in these. */
 interface Listing {
   readonly folders: readonly { readonly path: string; readonly stamp: string }[];
   readonly links: readonly string[];
-  /** A file system's clock ticks coarsely: what was listed so soon after a change may have missed the next one. */
+  /**
+   * The timestamps of a file system are coarse: a listing taken right after a change may miss the next
+   * change.
+   */
   readonly isSettled: boolean;
 }
 
 const tickMs = 1_000;
-/** As many as the kernel follows: path_resolution(7). */
+/** The same number of links as the kernel follows: path_resolution(7). */
 const mostLinks = 40;
-/** By folder; a daemon has a few. */
+/** Cache by folder. A daemon has only a few folders. */
 const listings = new Map<string, Listing>();
 
 /**
- * Whether a link in a folder, or a folder in it, leads off its file system, or to where the kernel's caches do not say. Synchronous. Touches no
- * other file system than that of the folder.
- * @param device of the folder, as MAJOR:MINOR; one that needs nobody
- * @throws Error of the system where the folder cannot be listed
+ * Returns whether a link in a folder, or a subfolder, leads off its file system, or to a place that the
+ * kernel's caches do not know. Synchronous. Touches only the folder's own file system.
+ * @param device the device of the folder, as MAJOR:MINOR; it depends on no server
+ * @throws the system's Error if the folder cannot be listed
  */
 export function leadsElsewhere(folder: string, device: string): boolean {
   const stays = (path: string): boolean => deviceOf(path, (each) => each === device) === device;
@@ -33,7 +36,7 @@ export function leadsElsewhere(folder: string, device: string): boolean {
   return !listing.links.every((link) => linkStays(link, stays));
 }
 
-/** Undefined: a folder in it is on another file system. */
+/** Lists a folder. Returns undefined if a subfolder is on another file system. */
 function list(folder: string, stays: (path: string) => boolean): Listing | undefined {
   const before = Date.now() - tickMs;
   const folders: { path: string; stamp: string; changedMs: number }[] = [];
@@ -62,7 +65,9 @@ function stampOf(path: string): string {
   return stats === undefined ? '' : `${stats.ino} ${stats.mtimeNs}`;
 }
 
-/** What the caches do not know of a link is asked of the folder's own file system, link by link. */
+/**
+ * Follows a link one step at a time, and asks the folder's own file system for what the caches do not know.
+ */
 function linkStays(link: string, stays: (path: string) => boolean): boolean {
   let at = link;
   for (let followed = 0; followed < mostLinks; followed += 1) {

@@ -3,31 +3,38 @@ import type { FolderLimits } from './messages.ts';
 import { stampsOf } from './stamps.ts';
 import type { HeldFiles } from './held-files.ts';
 
-/** Looks at a folder as a whole, before its files are looked at. */
+/** Checks a folder as a whole before its files are checked. */
 export interface FolderLook {
   /**
-   * @param lost why it is not known what was in force: then a folder without files is no word
-   * @returns why the folder says nothing, and `''` where it never said anything; undefined: its files were looked at
+   * Checks the folder, and then its files.
+   * @param lost why the configuration last in force is unknown; a folder without files is then not taken as
+   * an empty configuration
+   * @returns why the folder is ignored, or `''` if it never held anything; undefined if its files were
+   * checked
    */
   look(lost?: string): string | undefined;
-  /** Device and inode of the folder that was looked at last. */
+  /** Returns device and inode of the folder that was checked last. */
   identity(): string;
 }
 
 export interface FolderLookOptions {
   readonly folder: string;
-  /** Where it can be read now; it may throw. The folder itself unless given. */
+  /** Returns the path at which the folder can be read now; it may throw. Defaults to the folder itself. */
   readonly at?: () => string;
   readonly limits: FolderLimits;
-  /** Of an earlier run. */
+  /** The identity from an earlier run. */
   readonly identity?: string;
-  /** What a folder has, in words. */
+  /** What the files define, for messages. */
   readonly what: string;
-  /** How to write that there are none. */
+  /** How to declare explicitly that there are none, for messages. */
   readonly none: string;
 }
 
-/** A folder that is gone, cannot be listed, holds more than is read, or is another one and empty (nothing is mounted there any more) changes nothing. */
+/**
+ * Creates a check that keeps the state in force if the folder is gone, cannot be listed, or holds more than
+ * is read. The same applies to a folder that is empty and not the previous one (for example after an
+ * unmount).
+ */
 export function createFolderLook(
   files: Pick<HeldFiles<object>, 'isEmpty' | 'look'>,
   { folder, at = () => folder, limits, identity: known = '', what, none }: FolderLookOptions,

@@ -3,46 +3,55 @@ import type { ReadAnswer } from './messages.ts';
 import type { FileStamp } from './stamps.ts';
 import type { StoredFile } from './stored-set.ts';
 
-/** The last good version of each file of the folder, and what is wrong with what is there now. */
+/** The last good version of each file of the folder, and the problems of the current one. */
 export interface HeldFiles<Reading extends object> {
-  /** Versions that were kept on disk. */
+  /** Loads versions that were kept on disk. */
   load(files: readonly StoredFile<Reading>[]): void;
-  /** The files as they are now. Asks for those to be read that changed and are quiet; what was read counts from the next look on. */
-  /** @param at where they are read; the folder itself unless given */
+  /**
+   * Compares the files with their previous stamps. Requests a read of files that changed and are quiet. The
+   * result takes effect at the next call.
+   */
+  /** @param at where the files are read; defaults to the folder itself */
   look(stamps: ReadonlyMap<string, FileStamp>, at?: string): void;
-  /** Whether a file waits to be quiet, read or removed. */
+  /** Returns whether a file waits to become quiet, to be read or to be removed. */
   isWaiting(): boolean;
   isEmpty(): boolean;
   readings(): readonly Reading[];
   held(): readonly StoredFile<Reading>[];
-  /** One line each. */
+  /** Returns the problems, one line each. */
   problems(): readonly string[];
-  /** Whether all files can be read, but for those that were empty at the first look already and have no good version. */
+  /**
+   * Returns whether all files can be read. Files that were empty at the first look and have no good version
+   * do not count.
+   */
   areKnown(): boolean;
-  /** Another number after each change of what the others say. */
+  /** Returns a number that changes whenever the result of another method changes. */
   revision(): number;
 }
 
 interface File<Reading> {
   /** The last good version. */
   good?: { readonly stamp: string; readonly reading: Reading };
-  /** What is there now; undefined: nothing, or what has no stamp. */
+  /** The current stamp. Undefined: no file exists, or it has no stamp. */
   seen: string | undefined;
-  /** Since when, on the clock of `performance.now`. */
+  /** Since when the stamp is the same, on the clock of `performance.now`. */
   since: number;
   isReading: boolean;
-  /** The stamp with which it was refused. */
+  /** The stamp with which the file was refused. */
   refused?: string;
-  /** The stamp that it had at the first look. */
+  /** The stamp at the first look. */
   first?: string;
-  /** Why it was refused: it has nothing but comments and markers. */
+  /** The file was refused because it has nothing but comments and markers. */
   isEmpty?: boolean;
   problems: readonly string[];
 }
 
-/** After a failure that is not the file's. */
+/** Delay after a failure that the file did not cause. */
 const retryMs = 2_000;
-/** A file that is removed while others change may be on its way to another name; it is waited for no longer than this. */
+/**
+ * A file that is removed while others change may have been renamed. Its removal is delayed by at most this
+ * time.
+ */
 const mostRemovalMs = 5_000;
 
 export function createHeldFiles<Reading extends object>(
@@ -61,7 +70,7 @@ export function createHeldFiles<Reading extends object>(
     revision += 1;
   };
 
-  /** @param at where it was read: problems name the folder itself */
+  /** Takes over the result of a read. @param at where the file was read; problems name the folder itself */
   const take = (file: File<Reading>, name: string, at: string, { stamp, result, failed }: ReadAnswer<Reading>): void => {
     file.isReading = false;
     if (failed !== undefined) {
@@ -83,7 +92,7 @@ export function createHeldFiles<Reading extends object>(
     }
   };
 
-  /** @returns whether it waits */
+  /** Follows one file. @returns whether it waits */
   const follow = (name: string, found: FileStamp, now: number, at: string): boolean => {
     const file: File<Reading> = files.get(name) ?? { seen: '', since: now, isReading: false, problems: [] };
     files.set(name, file);
@@ -95,7 +104,7 @@ export function createHeldFiles<Reading extends object>(
     if (file.seen !== found.stamp) {
       file.seen = found.stamp;
       if (isFirst) file.first = found.stamp;
-      // What was written long before the first look is quiet.
+      // A file that was written long before the first look is quiet.
       file.since = isFirst && Date.now() - found.changedMs > quietMs ? -Infinity : now;
     }
     if (file.isReading) return true;
@@ -110,7 +119,10 @@ export function createHeldFiles<Reading extends object>(
     return true;
   };
 
-  /** Those that are gone: together with what may come in their place, so that a file which gets another name leaves no gap. */
+  /**
+   * Drops removed files together with the arrival of their possible replacements, so that renaming a file
+   * leaves no gap.
+   */
   const drop = (stamps: ReadonlyMap<string, FileStamp>, now: number): boolean => {
     const gone = [...files].filter(([name]) => !stamps.has(name));
     for (const [, file] of gone) {

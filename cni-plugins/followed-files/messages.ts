@@ -1,45 +1,45 @@
-/** What the thread that follows a folder and the Worker that reads its files exchange. */
+/** Messages between the thread that follows a folder and the Worker that reads its files. */
 
 export interface SourceText {
   readonly file: string;
   readonly text: string;
 }
 
-/** What one file says, or why it says nothing. Plain values: they cross threads. */
+/** The content of one file, or the reason why it has none. Plain values, because they cross threads. */
 export type FileResult<Reading extends object> = Reading | Unreadable;
 
 export interface Unreadable {
-  /** Lines of text with their places. */
+  /** Lines of text with their positions. */
   readonly unreadable: readonly string[];
-  /** It has nothing but comments and markers. */
+  /** The file has nothing but comments and markers. */
   readonly isEmpty?: true;
 }
 
-/** What is read of one folder at most. */
+/** Limits for reading one folder. */
 export interface FolderLimits {
-  /** Bytes of a file. */
+  /** Largest file, in bytes. */
   readonly file: number;
-  /** Bytes of all files that are not larger than `file`. */
+  /** Largest total size, in bytes, of all files that are not larger than `file`. */
   readonly folder: number;
-  /** How many files. */
+  /** The highest number of files. */
   readonly files: number;
 }
 
 export interface ReadFile {
   readonly folder: string;
   readonly name: string;
-  /** The file is read only as it was when it was looked at. */
+  /** The file is read only if it still has this stamp. */
   readonly stamp: string;
 }
 
 export interface ReadAnswer<Reading extends object> {
   readonly name: string;
   readonly stamp: string;
-  /** Absent: the file has changed since, or it was not looked at. */
+  /** Absent: the file has changed since, or it was not read. */
   readonly result?: FileResult<Reading>;
-  /** Why it was not looked at, which says nothing of the file. */
+  /** Why the file was not read. It says nothing about the file itself. */
   readonly failed?: string;
 }
 
-/** The first message: what ends the Worker from then on is a file. */
+/** The first message. If the Worker ends after it, a file is the cause. */
 export type Ready = 'ready';

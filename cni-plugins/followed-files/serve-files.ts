@@ -6,8 +6,9 @@ import type { FileResult, ReadAnswer, ReadFile, Ready, SourceText } from './mess
 import { stampOfStats } from './stamps.ts';
 
 /**
- * Serves, in a Worker, whoever follows a folder: YAML takes some 700 ms a megabyte, and their threads have other work.
- * @param read what one file says; pure
+ * Reads files in a Worker for threads that follow a folder. Parsing YAML takes about 700 ms per megabyte, and
+ * those threads have other work.
+ * @param read parses one file; pure
  */
 export function serveFiles<Reading extends object>(
   read: (source: SourceText) => FileResult<Reading>,
@@ -35,7 +36,7 @@ function answerTo<Reading extends object>(
       if (!isSame(stampOfStats(stats), stamp)) return { name, stamp };
       if (stats.size > BigInt(mostBytes)) return refused(`the file is larger than ${mostBytes} bytes; split it`);
       const bytes = readFileSync(descriptor);
-      // It may have been written while it was read.
+      // The file may have been written during the read.
       if (!isSame(stampOfStats(fstatSync(descriptor, { bigint: true })), stamp)) return { name, stamp };
       return { name, stamp, result: read({ file: path, text: textOf(bytes) }) };
     } finally {

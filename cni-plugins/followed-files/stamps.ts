@@ -3,28 +3,33 @@ import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { FolderLimits } from './messages.ts';
 
-/** What tells whether a folder of files and each of its files changed. Synchronous. */
+/** Stamps that show whether a folder or one of its files changed. Synchronous. */
 
 export interface FolderStamps {
-  /** Device and inode: another folder may stand at the same path, or nothing be mounted there any more. */
+  /** Device and inode. Another folder may appear at the same path, or a mount may be gone. */
   readonly identity: string;
-  /** By name. */
+  /** By file name. */
   readonly files: ReadonlyMap<string, FileStamp>;
 }
 
 export type FileStamp =
   | {
       readonly stamp: string;
-      /** Of the last change of content or inode, ms since 1970. */
+      /** Time of the last change of content or inode, in ms since 1970. */
       readonly changedMs: number;
       readonly bytes: number;
     }
   | { readonly problem: string };
 
-/** Whether a file of this name is read. */
+/** Returns whether a file with this name is read. */
 export const isFollowed = (name: string): boolean => /\.(?:ya?ml|json)$/u.test(name) && !name.startsWith('.');
 
-/** Of what the path leads to: links are followed. @param what the files hold, in words @returns `missing`: nothing is there; `problem`: it cannot be listed, or holds more than is read */
+/**
+ * Returns the stamps of the folder that the path resolves to; links are followed.
+ * @param what what the files hold, for messages
+ * @returns `missing` if nothing exists at the path; `problem` if the folder cannot be listed or holds more
+ * than is read
+ */
 export function stampsOf(folder: string, limits: FolderLimits, what: string): FolderStamps | 'missing' | { readonly problem: string } {
   try {
     const { dev, ino } = statSync(folder, { bigint: true });
@@ -38,13 +43,16 @@ export function stampsOf(folder: string, limits: FolderLimits, what: string): Fo
   }
 }
 
-/** Of what is read: a file that is too large is a problem of its own. */
+/** Returns the total size of the files that are read. A file that is too large is a problem of its own. */
 function bytesOf(files: ReadonlyMap<string, FileStamp>, mostBytes: number): number {
   const sizes = [...files.values()].map((file) => ('stamp' in file && file.bytes <= mostBytes ? file.bytes : 0));
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-/** @returns a problem for what is no regular file: one that waits for a writer would be waited for */
+/**
+ * Returns the stamp of a file.
+ * @returns a problem if it is no regular file, because reading a pipe without a writer would block
+ */
 export function fileStamp(path: string): FileStamp {
   try {
     return stampOfStats(statSync(path, { bigint: true }));

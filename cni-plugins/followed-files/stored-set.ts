@@ -5,37 +5,46 @@ import { parseJson } from '../../base/json/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { dropAbandonedWrites, makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
 
-/** What files said that was last in force, kept on disk: a folder that is gone or emptied by mistake takes nothing away, not after a restart either. */
+/**
+ * Stores the files that were last in force on disk, so that a folder that disappears or is emptied by mistake
+ * removes nothing, even after a restart.
+ */
 
 export interface StoredSet<Reading> {
-  /** The folder that it was read from, by its path. */
+  /** Path of the folder that was read. */
   readonly folder: string;
-  /** Device and inode of that folder; empty: it was never there. */
+  /** Device and inode of that folder. Empty: the folder never existed. */
   readonly identity: string;
   readonly files: readonly StoredFile<Reading>[];
 }
 
 export interface StoredFile<Reading> {
   readonly name: string;
-  /** As the file was when it was read (stamps.ts). */
+  /** The stamp of the file when it was read (stamps.ts). */
   readonly stamp: string;
   readonly reading: Reading;
 }
 
 export interface SetStore<Reading> {
-  /** @returns undefined: there is none; `damaged`: it is not as it was written, or cannot be read */
+  /**
+   * Returns the stored set.
+   * @returns undefined if there is none; `damaged` if it was modified or cannot be read
+   */
   last(): StoredSet<Reading> | 'damaged' | undefined;
-  /** Writes it, when it is another than the last one: whole or not at all. What fails is logged, and tried again at the next call. */
+  /**
+   * Stores the set if it differs from the last one. The write is atomic. A failure is logged, and the write
+   * is tried again at the next call.
+   */
   keep(set: StoredSet<Reading>): void;
-  /** Whether the last set that was given is on disk. */
+  /** Returns whether the last set that was given is on disk. */
   isKept(): boolean;
 }
 
 export interface SetStoreOptions {
   readonly path: string;
-  /** Changes with the meaning of a reading: a set of another format is damaged. */
+  /** Changes with the meaning of a reading. A set of another format counts as damaged. */
   readonly format: string;
-  /** What is kept, for the log. */
+  /** What is stored, for the log. */
   readonly what: string;
   readonly log: { error(fields: object, message: string): void };
 }
@@ -67,7 +76,7 @@ export function openSetStore<Reading>({ path, format, what, log }: SetStoreOptio
       return found;
     },
     keep(set) {
-      // Most nodes have no such files, and nothing to keep.
+      // Most nodes have no such files and nothing to store.
       if (written === '' && set.files.length === 0 && read(path, format) === undefined) return;
       wanted = keyOf(set);
       if (wanted !== written && !isWriting) void write(set, wanted);

@@ -26,7 +26,7 @@ import type { Chains } from './chains.ts';
 import type { ChainJob, ChainLink } from './chain.types.ts';
 import { createJoining } from './joining.ts';
 
-/** Plugins of others, good and bad, as scripts that write down how they were called. */
+/** Third-party plugins, correct and faulty, as scripts that record how they were called. */
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-chain-'));
 const bin = join(folder, 'bin');
@@ -55,7 +55,7 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** A plugin of bash; it notes environment and input, and answers VERSION. */
+/** Writes a bash plugin that records environment and input, and answers VERSION. */
 function plugin(type: string, body = 'exit 0', versions = '"0.3.1","0.4.0","1.0.0","1.1.0"'): void {
   const script = `#!/bin/bash
 stdin=$(cat /dev/stdin)
@@ -163,7 +163,7 @@ test('the highest version of cniVersions that both speak; a plugin that does not
   plugin('old', 'exit 0', '"0.3.1"');
   const list = listOf({ cniVersion: '1.0.0', name: 'n', plugins: [{ type: 'old' }] });
   await assert.rejects(chains.status({ way: 'exec', list }), coded('NETWORK_PLUGIN_VERSION', /CNI 1\.0\.0.*speaks 0\.3\.1/u));
-  // It was written anew: it is asked again.
+  // The file was rewritten, so the plugin is asked for its versions again.
   plugin('old', 'exit 0', '"0.3.1", "1.0.0"');
   await chains.status({ way: 'exec', list });
   noted();
@@ -266,7 +266,7 @@ test('a program that is missing, and one that is being written', async () => {
     coded('NETWORK_PLUGIN_MISSING', /\/nonexistent, /u),
   );
   plugin('first', makes(result('1.0.0')));
-  // A script is no busy text: a real program is.
+  // A script never yields "text file busy"; a binary does.
   copyFileSync('/bin/true', join(bin, 'busy'));
   const held = openSync(join(bin, 'busy'), 'r+');
   setTimeout(() => closeSync(held), 400);
@@ -302,7 +302,7 @@ test('what nobody claims is deleted by its cached configuration, then plugins co
   const valid = [{ containerID: 'kept', ifname: 'eth0' }];
   assert.deepEqual([gc?.[2]['cni.dev/valid-attachments'], gc?.[2]['cni.dev/attachments']], [valid, valid]);
 
-  // Another runtime shares the network: cut off by its crash, and whole.
+  // Another runtime shares the network. It left one file truncated by a crash, and one complete file.
   writeFileSync(join(folder, 'cni/results/net-theirs-eth0'), '{"kind":"cniCa');
   await chains.collect(network, [kept]);
   assert.deepEqual(noted(), []);

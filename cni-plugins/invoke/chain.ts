@@ -6,14 +6,21 @@ import type { ChainLink, ChainPod } from './chain.types.ts';
 import { stepOf } from './step.ts';
 import type { RunStep, RunSteps, ValidAttachment } from './step.ts';
 
-/** The plugins of one list in their order (CNI specification 1.1, section 3, "Lifecycle & Ordering"; libcni's api.go). */
+/**
+ * Runs the plugins of one list in their order (CNI specification 1.1, section 3, "Lifecycle & Ordering";
+ * libcni's api.go).
+ */
 
 const atLeast = ({ cniVersion }: PluginList, version: readonly [number, number, number]): boolean => {
   const parsed = parseVersion(cniVersion);
   return typeof parsed !== 'string' && isAtLeast(parsed, version);
 };
 
-/** Each plugin is told what the one before it made. The last one's result is the network's. @throws the first failure; what was made stands */
+/**
+ * Runs ADD. Each plugin receives the result of the previous one. The last result is the result of the
+ * network.
+ * @throws the first failure; what was created until then stays
+ */
 export async function addChain(run: RunStep, link: ChainLink, pod: ChainPod): Promise<CniResult> {
   let result: CniResult | undefined;
   for (const plugin of link.list.plugins)
@@ -21,18 +28,21 @@ export async function addChain(run: RunStep, link: ChainLink, pod: ChainPod): Pr
   return result ?? { interfaces: [], ips: [], routes: [], dns: {} };
 }
 
-/** The other way round. A plugin that fails does not keep the others from letting go; the first failure is thrown at the end. */
+/**
+ * Runs DEL in reverse order. If a plugin fails, the others still run; the first failure is thrown at the end.
+ */
 export async function deleteChain(run: RunStep, link: ChainLink, pod: ChainPod): Promise<void> {
   const before = link.result !== undefined && atLeast(link.list, [0, 4, 0]) ? { prevResult: link.result } : {};
   const failures: unknown[] = [];
-  // An address or MAC that was asked for and cannot be read is why ADD was refused, and must not be why DEL is; ours need neither to remove a link.
+  // A requested address or MAC that cannot be parsed made ADD fail, and must not make DEL fail. Our plugins
+  // need neither to remove a link.
   const { ips: _ips, mac: _mac, ...capabilityArgs } = link.capabilityArgs;
   const removed = link.way === 'in-process' ? { ...link, capabilityArgs } : link;
   for (const plugin of link.list.plugins.toReversed()) {
     try {
       await run(stepOf('DEL', removed, plugin, pod, before));
     } catch (thrown) {
-      // An ADD that never came to it has left nothing of it.
+      // An ADD that never reached this plugin left nothing of it.
       const neverRan = link.result === undefined && isPortcullisError(thrown) && thrown.code === 'NETWORK_PLUGIN_MISSING';
       if (!neverRan) failures.push(thrown);
     }
@@ -40,20 +50,23 @@ export async function deleteChain(run: RunStep, link: ChainLink, pod: ChainPod):
   if (failures.length > 0) throw failures[0];
 }
 
-/** Nothing for a list that forbids it, or is older than the command. @throws what the first plugin that finds a difference says */
+/**
+ * Runs CHECK. Does nothing for a list that disables it or is older than the command.
+ * @throws the error of the first plugin that finds a difference
+ */
 export async function checkChain(run: RunSteps, link: ChainLink, pod: ChainPod): Promise<void> {
   const { list, result } = link;
   if (list.disableCheck || result === undefined || !atLeast(list, [0, 4, 0])) return;
   await run(list.plugins.map((plugin) => stepOf('CHECK', link, plugin, pod, { prevResult: result })));
 }
 
-/** @throws what the first plugin says that can not add (50, 51 and others) */
+/** Runs STATUS. @throws the error of the first plugin that cannot add (50, 51 and others) */
 export async function statusOfChain(run: RunStep, list: PluginList): Promise<void> {
   if (!atLeast(list, [1, 1, 0])) return;
   for (const plugin of list.plugins) await run(stepOf('STATUS', bare(list), plugin, undefined));
 }
 
-/** Tells each plugin which attachments there are; it removes what it has of others. */
+/** Runs GC: passes the valid attachments to each plugin, which removes all others that it has. */
 export async function collectChain(run: RunStep, list: PluginList, valid: readonly ValidAttachment[]): Promise<void> {
   if (list.disableGC || !atLeast(list, [1, 1, 0])) return;
   const failures: unknown[] = [];

@@ -2,28 +2,34 @@ import type { PluginList } from '../spec/plugin-list.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { PodName } from '../types.ts';
 
-/** One network of a pod that a chain of plugins attaches, as it is written down before the first of them runs. */
+/** One network of a pod that a chain of plugins attaches. It is recorded before the first plugin runs. */
 export interface ChainLink {
   readonly network: string;
-  /** In the pod. */
+  /** Name of the interface in the pod. */
   readonly interface: string;
-  /** How its plugins are called: as programs, or ours in this process. DEL goes the same way, whatever the configuration says by then. */
+  /**
+   * How the plugins are called: as programs, or ours in this process. DEL uses the same way, whatever the
+   * configuration says by then.
+   */
   readonly way: 'exec' | 'in-process';
-  /** As it was at ADD. */
+  /** The list as it was at ADD. */
   readonly list: PluginList;
-  /** By name; each plugin gets those that it declares (CNI conventions, "Dynamic Plugin specific fields"). */
+  /**
+   * Arguments by capability. Each plugin gets those that it declares (CNI conventions, "Dynamic Plugin
+   * specific fields").
+   */
   readonly capabilityArgs: Readonly<Record<string, unknown>>;
-  /** Of the last plugin; absent before ADD is done. */
+  /** The result of the last plugin. Absent until ADD has finished. */
   readonly result?: CniResult;
 }
 
-/** Whose link it is. */
+/** The pod that the link belongs to. */
 export interface ChainPod {
   readonly id: string;
   /** Empty: the namespace is gone. */
   readonly netns: string;
   readonly pod: PodName;
-  /** CNI_ARGS in place of those that a CRI runtime gives. */
+  /** CNI_ARGS that replace those that a CRI runtime passes. */
   readonly args?: Readonly<Record<string, string>>;
 }
 

@@ -14,17 +14,26 @@ import type { CacheOwner } from './result-cache.ts';
 import { findProgram } from './run-program.ts';
 import type { RunStep, RunSteps } from './step.ts';
 
-/** Networks of a pod that plugins attach, and what they keep of it. Never on behalf of two callers for one pod at once: that is the caller's to see to. */
+/**
+ * Runs the networks of a pod that plugins attach, and stores their results. The caller must not run two jobs
+ * for one pod at the same time.
+ */
 export interface Chains {
-  /** In the order of the links. @throws the first failure; what was made until then stands */
+  /** Attaches in the order of the links. @throws the first failure; what was created until then stays */
   add(job: ChainJob): Promise<readonly CniResult[]>;
-  /** The last one first. Each is tried. @throws the first failure: what is left is for another try */
+  /**
+   * Detaches in reverse order. Every link is tried.
+   * @throws the first failure; what remains is for another attempt
+   */
   remove(job: ChainJob): Promise<void>;
-  /** @throws what a plugin finds different */
+  /** Compares the attachments. @throws the difference that a plugin finds */
   check(job: ChainJob): Promise<void>;
-  /** @throws why a network can not attach: a plugin that is missing, speaks another version, or says so */
+  /** @throws why a network cannot attach: a plugin is missing, speaks another version, or reports an error */
   status(network: ChainNetwork): Promise<void>;
-  /** Removes what is attached to the network in nobody's name, and has its plugins do the same. `keep`: the pods that stand. */
+  /**
+   * Removes attachments to the network that no pod owns, and has its plugins do the same. `keep`: the pods
+   * that exist.
+   */
   collect(network: ChainNetwork, keep: readonly ChainJob[]): Promise<void>;
 }
 
@@ -35,21 +44,21 @@ export interface ChainNetwork {
 }
 
 export interface ChainOptions {
-  /** How programs are started; absent: they are not. */
+  /** How programs are started. Absent: programs are not started. */
   readonly programs?: ExecOptions;
-  /** Folders of plugins, in order of search. */
+  /** Folders that contain plugins, in search order. */
   readonly binDirs: readonly string[];
-  /** As libcni's: `/var/lib/cni`. */
+  /** The same folder as libcni's: `/var/lib/cni`. */
   readonly cacheDir: string;
   readonly callPlugin: CallPlugin;
-  /** Absent: one after the other. */
+  /** Absent: plugins are checked one after the other. */
   readonly checkPlugins?: CheckPlugins;
   /** Absent: the daemon. */
   readonly owner?: CacheOwner;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-/** A plugin is not asked for its versions again until its file changes. */
+/** Versions by plugin file. A plugin is asked for its versions again only after its file changes. */
 type Known = Map<string, readonly string[]>;
 
 export function createChains(options: ChainOptions): Chains {
@@ -176,7 +185,7 @@ function noPrograms(): PortcullisError {
   });
 }
 
-/** CamelCase, for the CRI condition. */
+/** Returns a CamelCase word for the CRI condition. */
 export function reasonWord(thrown: unknown): string {
   const code = isPortcullisError(thrown) ? thrown.code : 'NETWORK_NOT_READY';
   return code.toLowerCase().replace(/(?:^|_)([a-z])/gu, (_match: string, letter: string) => letter.toUpperCase());

@@ -13,14 +13,16 @@ import type { Command, RunStep } from './step.ts';
 
 export interface ExecOptions {
   readonly startProgram: StartProgram;
-  /** Folders of plugins, in order of search. */
+  /** Folders that contain plugins, in search order. */
   readonly binDirs: readonly string[];
   readonly timeoutMs: number;
 }
 
 /**
- * Calls plugins as programs (CNI specification 1.1, section 4). They act in the network and mount namespace of this process.
- * @throws NETWORK_PLUGIN_MISSING · NETWORK_PLUGIN_FAILED (details.cniCode where the plugin told one) · NETWORK_PLUGIN_TIMEOUT
+ * Calls plugins as programs (CNI specification 1.1, section 4). They act in the network and mount namespace
+ * of this process.
+ * @throws NETWORK_PLUGIN_MISSING · NETWORK_PLUGIN_FAILED (`details.cniCode` if the plugin reported one) ·
+ * NETWORK_PLUGIN_TIMEOUT
  */
 export function execStep(options: ExecOptions): RunStep {
   return async ({ command, plugin: { type }, config, version, of }) => {
@@ -34,7 +36,10 @@ export function execStep(options: ExecOptions): RunStep {
   };
 }
 
-/** The versions that a plugin speaks (VERSION, section 3). One from before 0.2.0 knows no such command, and speaks 0.1.0. */
+/**
+ * Returns the versions that a plugin speaks (VERSION, section 3). A plugin from before 0.2.0 does not know
+ * the command, and speaks 0.1.0.
+ */
 export async function versionsOf(options: ExecOptions, type: string): Promise<readonly string[]> {
   try {
     const { stdout } = await runPlugin(options, type, 'VERSION', '{"cniVersion":"1.1.0"}\n', {
@@ -46,7 +51,7 @@ export async function versionsOf(options: ExecOptions, type: string): Promise<re
     if (Array.isArray(supportedVersions)) return supportedVersions.map(String);
   } catch (thrown) {
     if (!(thrown instanceof PortcullisError) || thrown.code !== 'NETWORK_PLUGIN_FAILED') throw thrown;
-    // As libcni: the sentence by which the oldest plugins tell that they do not know the command.
+    // As libcni: the oldest plugins report an unknown command with this sentence.
     if (!thrown.failure.why.includes('unknown CNI_COMMAND: VERSION')) throw thrown;
   }
   return ['0.1.0'];
@@ -73,7 +78,10 @@ async function runPlugin(
   return ran;
 }
 
-/** What a plugin of libcni's inherits from its runtime, but for what is meant for this program alone. */
+/**
+ * Returns the environment that a plugin of libcni inherits from its runtime, without the variables that are
+ * meant for this program alone.
+ */
 function inherited(): Record<string, string | undefined> {
   const own = /^(?:CNI_|NODE_|PORTCULLIS_|NOTIFY_SOCKET$|LISTEN_)/u;
   const kept = Object.entries(process.env).filter(([name]) => !own.test(name));
@@ -97,7 +105,7 @@ function resultOf(type: string, stdout: string, version: string): CniResult {
 
 const mostErrors = 1000;
 
-/** A plugin tells its error on standard output (section 5, "Error"). */
+/** Reads the error that a plugin reports on standard output (section 5, "Error"). */
 function told(type: string, command: string, { stdout, stderr }: Ran, exitCode: number): PortcullisError {
   try {
     const { code, msg, details } = parseJson(stdout) as { readonly code?: unknown; readonly msg?: unknown; readonly details?: unknown };
@@ -106,7 +114,7 @@ function told(type: string, command: string, { stdout, stderr }: Ran, exitCode: 
       return failed(type, command, `${msg}${more}`.slice(0, mostErrors), typeof code === 'number' ? code : undefined);
     }
   } catch {
-    // It told nothing that a plugin tells.
+    // The output is no CNI error.
   }
   const said = [stderr, stdout].map((text) => text.trim().slice(0, mostErrors)).filter((text) => text !== '');
   const end = exitCode > 128 ? `it was killed by signal ${exitCode - 128}` : `it ended with ${exitCode}`;

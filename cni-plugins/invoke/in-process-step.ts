@@ -5,12 +5,16 @@ import type { Command, RunStep, RunSteps, Step } from './step.ts';
 
 const verbs = { ADD: 'add', DEL: 'del', CHECK: 'check', GC: 'gc', STATUS: 'status' } as const satisfies Readonly<Record<Command, string>>;
 
-/** Calls plugins of ours without starting a program. @param binDirs where an address plugin of others would be @param caller in whose namespaces */
+/**
+ * Calls our plugins without starting a program.
+ * @param binDirs folders of third-party IPAM plugins
+ * @param caller in whose namespaces they act
+ */
 export function inProcessStep(callPlugin: CallPlugin, binDirs: readonly string[], caller: Caller = {}): RunStep {
   return (step) => callPlugin(callOf(step, binDirs, caller));
 }
 
-/** CHECK of plugins of ours, all at once. */
+/** Runs CHECK of our plugins, all at once. */
 export function inProcessCheck(checkPlugins: CheckPlugins, binDirs: readonly string[]): RunSteps {
   return (steps) => checkPlugins(steps.map((step) => callOf(step, binDirs, {})));
 }

@@ -8,7 +8,10 @@ import type { Fixture } from '../attach/engine.fixture.ts';
 import { createLogger } from '../../base/log/index.ts';
 import type { NetworkEngine } from '../types.ts';
 
-/** Chains of plugins of ours that the engine makes no network of itself, in process; and several networks of a pod. */
+/**
+ * Chains of our plugins that run in process instead of as a network of the engine; and several networks of
+ * one pod.
+ */
 if (inPrivateNetns(import.meta.filename)) {
   let fixture: Fixture;
   let engine: NetworkEngine;

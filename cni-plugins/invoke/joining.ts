@@ -8,16 +8,16 @@ import type { ChainJob } from './chain.types.ts';
 import { createLatestWord } from './latest-word.ts';
 
 /**
- * The engine's acts where plugins have a part: what is written down, and what our own rules do, is the network thread's; the plugins run
- * beside it, so that one that hangs holds up its own pod alone.
+ * The engine's operations in which plugins take part. The network thread records and applies our own rules;
+ * the plugins run beside it, so that a plugin that hangs blocks only its own pod.
  */
 export interface Joining {
   attach(request: AttachRequest): Promise<Attachment | undefined>;
   detach(id: string): Promise<void>;
-  /** Removes what the engine itself made at once. Plugins go on after it: {@link Joining.settled}. */
+  /** Removes what the engine itself created at once. Plugins continue afterwards: {@link Joining.settled}. */
   gc(valid: ReadonlySet<string>, options?: CollectOptions): Promise<LinkRepairs>;
   status(): Promise<NetworkStatus | undefined>;
-  /** Returns when no plugin is at work any more in nobody's name. */
+  /** Returns when no plugin is working in the background any more. */
   settled(): Promise<void>;
 }
 
@@ -27,9 +27,9 @@ export interface JoiningParts {
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-/** Whoever asks within this time hears the same of plugins: they are programs. */
+/** Requests within this time get the same plugin status, because asking starts programs. */
 const statusKeptMs = 1000;
-/** A kubelet takes a runtime whose Status does not answer for one that is down, and touches no pod until it does. */
+/** If Status does not answer, a kubelet considers the runtime down and touches no pod until it answers. */
 const statusPatienceMs = 3000;
 
 function unanswered(networks: readonly ChainNetwork[]): PortcullisError {
@@ -44,7 +44,7 @@ function unanswered(networks: readonly ChainNetwork[]): PortcullisError {
 }
 
 export function createJoining({ ask, chains, log }: JoiningParts): Joining {
-  /** The last act of each pod: the next one of the same pod waits for it. */
+  /** The last operation of each pod. The next operation of the same pod waits for it. */
   const turns = new Map<string, Promise<unknown>>();
   let background: Promise<void> = Promise.resolve();
 
@@ -85,7 +85,10 @@ export function createJoining({ ask, chains, log }: JoiningParts): Joining {
     }
   };
 
-  /** After a start: what nobody claims goes, the plugins collect what they have of nobody, and those that stand are compared. */
+  /**
+   * Cleans up after a start: removes unclaimed attachments, has the plugins collect attachments that no pod
+   * owns, and checks the remaining ones.
+   */
   const collect = async ({ unclaimed = [], claimed = [], networks = [] }: Answer): Promise<void> => {
     for (const { id } of unclaimed) {
       await inTurn(id, () => leave(id)).catch((thrown: unknown) =>
@@ -101,7 +104,7 @@ export function createJoining({ ask, chains, log }: JoiningParts): Joining {
     }
   };
 
-  /** What a plugin of the networks says against them; undefined: nothing. */
+  /** Returns what a plugin of the networks reports as its problem, or undefined if there is none. */
   const troubleOf = async (networks: readonly ChainNetwork[]): Promise<unknown> => {
     try {
       for (const network of networks) await chains.status(network);
@@ -123,7 +126,7 @@ export function createJoining({ ask, chains, log }: JoiningParts): Joining {
   };
 
   return {
-    // A pod that is not in the list of those that stand must not be attached while plugins go by it.
+    // A pod that is not in the list of valid pods must not be attached while plugins use that list.
     attach: (request) => inTurn(request.id, () => background.then(() => attach(request))),
     detach: (id) => inTurn(id, () => leave(id)),
     async gc(valid, { altered = false } = {}) {

@@ -1,9 +1,9 @@
 import { readFileSync, readdirSync } from 'node:fs';
 
 /**
- * SIGKILL for a child that was not reaped yet, and for all that it started: they are sought before the first of them dies, since orphans
- * have no parent to be found by.
- * @param pid of one that leads a process group of its own
+ * Sends SIGKILL to a child that was not reaped yet, and to all its descendants. The descendants are collected
+ * before the first of them dies, because orphans cannot be found by their parent.
+ * @param pid a process that leads a process group of its own
  */
 export function killTree(pid: number): void {
   const below = descendants(pid);
@@ -11,7 +11,7 @@ export function killTree(pid: number): void {
     try {
       process.kill(each, 'SIGKILL');
     } catch {
-      // It has ended meanwhile.
+      // The process has ended in the meantime.
     }
   }
 }
@@ -21,7 +21,7 @@ function descendants(pid: number): number[] {
   return [...children, ...children.flatMap(descendants)];
 }
 
-/** proc(5), /proc/PID/task/TID/children: of each thread the children that it started. */
+/** proc(5), /proc/PID/task/TID/children: lists the children that each thread started. */
 function childrenOf(pid: number): number[] {
   try {
     return readdirSync(`/proc/${pid}/task`).flatMap((thread) =>

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createLatestWord } from './latest-word.ts';
 
-/** Whoever is asked, and says something when the test does. */
+/** A source that answers when the test says so. */
 function asked(times: { keptMs: number; patienceMs: number }): {
   about: (of: string) => Promise<string | undefined>;
   say: ((word: string) => void)[];

@@ -1,21 +1,21 @@
-/** What programs say of themselves, for whoever asks often and can not wait for one that hangs. */
+/** Caches the answers of programs for callers that ask often and cannot wait for a program that hangs. */
 export interface LatestWord<Asked, Word> {
   /**
-   * What was said: at most `keptMs` ago, else what is said now, else, where that takes longer than `patienceMs`, what was said before. Undefined:
-   * nothing was ever said about this.
-   * @param of about what; a word about something else is none
+   * Returns the last answer if it is at most `keptMs` old, otherwise a new answer. If that takes longer than
+   * `patienceMs`, the previous answer is returned. Undefined: there was never an answer for this key.
+   * @param of the key; an answer for another key does not count
    */
   about(of: string, asked: Asked): Promise<{ readonly word: Word } | undefined>;
 }
 
 interface Asking<Word> {
   readonly of: string;
-  /** Of whoever is asked now: one at a time, also while it hangs. */
+  /** The request in progress: one at a time, even if it hangs. */
   running?: Promise<void>;
   last?: { readonly at: number; readonly word: Word };
 }
 
-/** @param ask never rejects */
+/** Creates the cache. @param ask never rejects */
 export function createLatestWord<Asked, Word>(
   ask: (asked: Asked) => Promise<Word>,
   { keptMs, patienceMs }: { readonly keptMs: number; readonly patienceMs: number },

@@ -3,16 +3,19 @@ import { closeFd, openPipe } from '../../base/kernel/index.ts';
 
 /** A pipe that collects what a program writes. */
 export interface Output {
-  /** For the program. */
+  /** The descriptor for the program. */
   readonly write: number;
   closeWrite(): void;
-  /** Resolves at the end of the stream, or after `ms`: what the program's children write later is nobody's. */
+  /**
+   * Resolves at the end of the stream, or after `ms`. Output that the program's children write later is
+   * dropped.
+   */
   ended(ms: number): Promise<void>;
   text(): string;
   close(): void;
 }
 
-/** @param full called once when more comes than `limit` bytes; the rest is dropped */
+/** Opens a pipe. @param full called once when more than `limit` bytes arrive; the rest is dropped */
 export function openOutput(limit: number, full: () => void): Output {
   const pipe = openPipe();
   const socket = new Socket({ fd: pipe.read, readable: true, writable: false });

@@ -8,31 +8,35 @@ import type { ChainLink, ChainPod } from './chain.types.ts';
 import { argumentsOf } from './step.ts';
 
 /**
- * What was attached, where and in the form in which libcni keeps it (`cniCacheV1`, libcni's api.go), so that its tools read it: but written
- * whole or not at all. Our own authority is the database; these files say what is left when that is lost.
+ * Stores what was attached, in the folder and form that libcni uses (`cniCacheV1`, libcni's api.go), so that
+ * its tools can read it. Unlike libcni, each write is atomic. The database is our source of truth; these
+ * files say what remains if it is lost.
  */
 export interface ResultCache {
   put(link: ChainLink, pod: ChainPod): Promise<void>;
   remove(link: Pick<ChainLink, 'network' | 'interface'>, pod: Pick<ChainPod, 'id'>): Promise<void>;
-  /** Of a network. `link` is absent for a file that can not be read any more. */
+  /** Lists the attachments of a network. `link` is absent for a file that cannot be read any more. */
   list(network: string): Promise<readonly CachedAttachment[]>;
 }
 
 export interface CachedAttachment {
   readonly containerId: string;
   readonly interface: string;
-  /** Written by us, not by another runtime that shares the folder. */
+  /** We wrote the file, not another runtime that shares the folder. */
   readonly ours: boolean;
   readonly link?: ChainLink;
-  /** Path of its network namespace; empty: unknown. */
+  /** Path of the network namespace. Empty: unknown. */
   readonly netns: string;
 }
 
 const kind = 'cniCacheV1';
-/** Who writes: the daemon for its pods, or a command for whatever it connected. Neither takes the other's for its own. */
+/**
+ * The writer: the daemon for its pods, or a command for the targets it connected. Neither treats the other's
+ * files as its own.
+ */
 export type CacheOwner = 'portcullis' | 'portcullis connect';
 
-/** @param folder `/var/lib/cni` */
+/** @param folder usually `/var/lib/cni` */
 export function openResultCache(folder: string, owner: CacheOwner = 'portcullis'): ResultCache {
   const results = join(folder, 'results');
   const fileOf = (network: string, id: string, name: string): string => join(results, `${network}-${id}-${name}`);
@@ -80,7 +84,7 @@ interface Content {
   readonly netns?: unknown;
 }
 
-/** A file that a crash of another program cut off says by its name alone what it is of. */
+/** If a crash of another program truncated a file, only its name says what it belongs to. */
 async function readEntry(path: string, name: string, network: string, owner: CacheOwner): Promise<CachedAttachment | undefined> {
   const named = /^(?<id>[0-9a-zA-Z][0-9a-zA-Z_.-]*)-(?<ifname>[^-/]{1,15})$/u.exec(name.slice(network.length + 1))?.groups;
   let content: Content;
@@ -89,7 +93,7 @@ async function readEntry(path: string, name: string, network: string, owner: Cac
   } catch {
     return named === undefined ? undefined : { containerId: named['id'] ?? '', interface: named['ifname'] ?? '', ours: false, netns: '' };
   }
-  // A network `a-b` has files that begin like those of `a`.
+  // The file names of a network `a-b` begin like those of a network `a`.
   if (
     content.kind !== kind ||
     content.networkName !== network ||

@@ -9,7 +9,10 @@ import { killTree } from './kill-tree.ts';
 import { openOutput } from './output.ts';
 import type { Output } from './output.ts';
 
-/** A plugin as a program: started, fed, heard, and ended when it takes too long. Source: libcni's pkg/invoke (raw_exec.go, find.go). */
+/**
+ * Runs a plugin as a program: starts it, writes its input, reads its output, and kills it when it takes too
+ * long. Source: libcni's pkg/invoke (raw_exec.go, find.go).
+ */
 export interface Run {
   readonly program: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -18,7 +21,7 @@ export interface Run {
 }
 
 export interface Ran {
-  /** `over`: it was killed with all that it had started, since it took too long or wrote too much. */
+  /** `over`: the program and its descendants were killed, because it took too long or wrote too much. */
   readonly end: { readonly exitCode: number } | { readonly over: string };
   readonly stdout: string;
   readonly stderr: string;
@@ -26,11 +29,11 @@ export interface Ran {
 
 const maxOutput = 1024 * 1024;
 const drainMs = 100;
-/** A program that is being written at this moment (libcni: five times a second apart). */
+/** Attempts to start a program file that is being written at this moment (libcni: five, one second apart). */
 const busyTries = 5;
 const busyMs = 1000;
 
-/** The first of the folders that holds the program. Undefined: none does. */
+/** Returns the path of the program in the first folder that holds it, or undefined if no folder does. */
 export async function findProgram(type: string, folders: readonly string[]): Promise<string | undefined> {
   for (const folder of folders) {
     if (!isAbsolute(folder)) continue;
@@ -40,15 +43,16 @@ export async function findProgram(type: string, folders: readonly string[]): Pro
       await access(path, constants.X_OK);
       return path;
     } catch {
-      // The next folder.
+      // Try the next folder.
     }
   }
   return undefined;
 }
 
 /**
- * Its standard input is a file: Node's own children have a socket there, which a program can not open as /dev/stdin.
- * @throws KERNEL_<ERRNO> when it can not be started
+ * Runs a program. Its standard input is a file: Node gives its own children a socket, which a program cannot
+ * open as /dev/stdin.
+ * @throws KERNEL_<ERRNO> if the program cannot be started
  */
 export async function runProgram(startProgram: StartProgram, { program, environment, stdin, timeoutMs }: Run): Promise<Ran> {
   let over: string | undefined;
@@ -72,7 +76,7 @@ export async function runProgram(startProgram: StartProgram, { program, environm
     stdout.closeWrite();
     stderr.closeWrite();
     let ended = false;
-    // Until its end was told it is not reaped, so its number is its own.
+    // Until its exit is reported it is not reaped, so its number cannot be reused.
     kill = () => {
       if (!ended) killTree(child.pid);
     };
@@ -94,7 +98,7 @@ async function startPatiently(
   outputs: readonly number[],
 ): Promise<Child> {
   for (let attempt = 1; ; attempt += 1) {
-    // Opened anew each time: the descriptor that wrote it stands at its end.
+    // The file is opened anew each time, because the offset of the descriptor that wrote it is at its end.
     const input = openFile(`/proc/self/fd/${stdin}`, O_RDONLY);
     try {
       return await startProgram({

@@ -3,7 +3,7 @@ import type { ListedPlugin } from '../spec/plugin-list.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { ChainLink, ChainPod } from './chain.types.ts';
 
-/** One call of one plugin of a chain, and what it is given. Pure. */
+/** One call of one plugin of a chain, and its input. Pure. */
 
 export type Command = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS';
 
@@ -12,12 +12,12 @@ export interface Step {
   readonly plugin: ListedPlugin;
   readonly network: string;
   readonly version: string;
-  /** What the plugin finds at its standard input. */
+  /** The plugin's standard input. */
   readonly config: string;
   readonly prevResult?: CniResult;
-  /** Of ADD, DEL and CHECK. */
+  /** For ADD, DEL and CHECK. */
   readonly of?: { readonly pod: ChainPod; readonly interface: string };
-  /** Of GC. */
+  /** For GC. */
   readonly valid?: readonly ValidAttachment[];
 }
 
@@ -26,13 +26,16 @@ export interface ValidAttachment {
   readonly interface: string;
 }
 
-/** Calls a plugin. ADD answers with its result. */
+/** Calls a plugin. ADD returns its result. */
 export type RunStep = (step: Step) => Promise<CniResult | undefined>;
 
-/** Calls plugins in their order, for CHECK. @throws what the first one that fails says */
+/** Calls plugins in their order, for CHECK. @throws the error of the first plugin that fails */
 export type RunSteps = (steps: readonly Step[]) => Promise<void>;
 
-/** A plugin's configuration as libcni makes it (`buildOneConfig`): name and version of the list, the arguments that it declares, what stood before it. */
+/**
+ * Builds a plugin's configuration as libcni does (`buildOneConfig`): name and version of the list, the
+ * arguments that the plugin declares, and the previous result.
+ */
 export function stepOf(
   command: Command,
   { network, list, capabilityArgs, interface: name }: Pick<ChainLink, 'network' | 'list' | 'capabilityArgs' | 'interface'>,
@@ -50,7 +53,8 @@ export function stepOf(
     cniVersion: version,
     ...(declared.length > 0 && pod !== undefined && { runtimeConfig: Object.fromEntries(declared) }),
     ...(prevResult !== undefined && { prevResult: resultAs(prevResult, version) ?? { cniVersion: version, dns: {} } }),
-    // Both names: the specification's, and the one that its text once had (containernetworking/cni issue 1101).
+    // Both names: the specification's, and the name that an earlier text of it used (containernetworking/cni
+    // issue 1101).
     ...(attachments !== undefined && { 'cni.dev/valid-attachments': attachments, 'cni.dev/attachments': attachments }),
   };
   return {
@@ -65,7 +69,7 @@ export function stepOf(
   };
 }
 
-/** CNI_ARGS as CRI runtimes give them, where the pod brings none. */
+/** Returns CNI_ARGS as CRI runtimes pass them, unless the pod brings its own. */
 export function argumentsOf({ id, pod, args }: ChainPod): Readonly<Record<string, string>> {
   if (args !== undefined) return args;
   const given = {
@@ -75,6 +79,6 @@ export function argumentsOf({ id, pod, args }: ChainPod): Readonly<Record<string
     K8S_POD_INFRA_CONTAINER_ID: id,
     K8S_POD_UID: pod.uid,
   };
-  // A name of Kubernetes has none of these; one that has would say more than its own pair.
+  // Names of Kubernetes contain none of these characters. A value that does would add further pairs.
   return Object.fromEntries(Object.entries(given).filter(([, value]) => !/[;=\0\n]/u.test(value)));
 }
