@@ -12,7 +12,10 @@ import type { PluginCall } from '../attach/plugin-call.ts';
 import type { CniResult } from '../spec/result.ts';
 import { createTestDriver } from './driver.fixture.ts';
 
-/** The plugin against a driver in this process, on the real kernel: order of the verbs, what a failure leaves, what a crash leaves. */
+/**
+ * The plugin against a driver in this process, on the real kernel: order of the verbs, and what a failure or
+ * a crash leaves.
+ */
 if (inPrivateNetns(import.meta.filename)) {
   const fixture = createFixture();
   const sockets = join(fixture.folder, 'plugins');
@@ -263,7 +266,8 @@ if (inPrivateNetns(import.meta.filename)) {
     driver.answer('NetworkDriver.Leave', undefined);
     await call('del', g, config);
     await driver.close();
-    // No socket, no file: it is not there any more. The pod goes, what the driver holds is written down.
+    // Neither socket nor file exists, so the driver is gone. The pod is removed, and what the driver holds
+    // stays recorded.
     await call('del', h, config);
     assert.equal(h.run('ip link show eth0'), undefined);
     assert.equal(rows('remote_endpoint'), 1);
@@ -288,7 +292,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.equal((await failure('del', i, config)).code, code);
     assert.equal(rows('remote_endpoint'), 0);
     assert.equal(rows('lease'), 0);
-    // Its links are the driver's, which keeps them.
+    // Its links belong to the driver, which keeps them.
     shell("ip -o link | sed -n 's/.*: \\(th[0-9a-f]*\\)@.*/\\1/p' | xargs -n1 ip link del");
   });
 
@@ -302,7 +306,8 @@ if (inPrivateNetns(import.meta.filename)) {
       'NetworkDriver.Join',
       'NetworkDriver.ProgramExternalConnectivity',
     ]) {
-      // The request is under way when the engine's thread ends: nothing can be written down any more, as after kill -9.
+      // The request is in progress when the engine's thread ends, so nothing can be recorded any more, as
+      // after kill -9.
       driver.answer(verb, 'never');
       const lost = failure('add', k, { ...config, timeout: 1 });
       await eventually(() => (driver.calls.some((each) => each.startsWith(verb)) ? true : undefined), 20_000);
@@ -335,7 +340,7 @@ if (inPrivateNetns(import.meta.filename)) {
       for (const next of [[m], [n, m]]) {
         await call('add', m, config);
         driver.answer(verb, 'done');
-        // As it is written down then, so a process leaves it that is killed there.
+        // A process that is killed at this point leaves the same record.
         await failure('del', m, config);
         driver.answer(verb, undefined);
         for (const pod of next) {

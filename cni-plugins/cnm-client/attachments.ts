@@ -17,24 +17,30 @@ import type { Endpoint, RemoteEngine, Session } from './session.ts';
 import { recover, removeEndpoint, removeUnused } from './undoing.ts';
 
 /**
- * Calls of `portcullis-cnm`: what is said to a remote driver of libnetwork's, around the two halves that the engine does in the kernel.
- * Nothing waits for a driver in the engine's thread, and nothing of another network waits: a driver may itself be served by this daemon.
+ * Handles calls of `portcullis-cnm`: the requests to a remote driver of libnetwork, around the two halves
+ * that the engine does in the kernel. The engine's thread never waits for a driver, and no other network
+ * waits: this daemon may itself serve the driver.
  */
 export interface RemoteAttachments {
-  /** The engine's own `callPlugin`, with this plugin's calls done here. */
+  /** The engine's own `callPlugin`, with the calls of this plugin handled here. */
   readonly callPlugin: CallPlugin;
-  /** Takes back what a process that was killed left half made, and what former boots left. Each failure is logged. */
+  /**
+   * Takes back what a killed process left half-created, and what earlier boots left. Each failure is logged.
+   */
   recover(): Promise<void>;
 }
 
 export interface RemoteAttachmentsOptions {
   readonly engine: RemoteEngine;
-  /** Of the locks; beside the database, for whoever writes it. */
+  /** The folder of the locks, beside the database, so that every process that writes the database uses it. */
   readonly lockFolder: string;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-/** For DEL and recovery: a driver that is being started again is back by then; a caller tries again by itself. */
+/**
+ * For DEL and recovery. A driver that restarts is usually back within this time; otherwise the caller tries
+ * again.
+ */
 const shortPatienceMs = 5000;
 const statusPatienceMs = 1000;
 
@@ -74,8 +80,9 @@ export function createRemoteAttachments({ engine, lockFolder, log }: RemoteAttac
     });
 
   /**
-   * The kernel's first half of an ADD: addresses. One that fails has taken back its own, and the driver was told nothing: no DEL of an address
-   * plugin that is not there, or fails as it did, may keep the endpoint written down.
+   * Runs the kernel's first half of an ADD: addresses. A call that fails has taken back its own changes, and
+   * the driver was not told anything. So the endpoint's record is deleted. Otherwise it would stay because of
+   * a DEL of an IPAM plugin that is missing or fails in the same way.
    */
   const leaseFor = async (session: Session, call: PluginCall, at: Omit<Endpoint, 'document'>): Promise<CniResult | undefined> => {
     try {
@@ -86,7 +93,7 @@ export function createRemoteAttachments({ engine, lockFolder, log }: RemoteAttac
     }
   };
 
-  /** What fails here is written down, and done by the next call. */
+  /** Undoes a failed attachment. What fails here stays recorded, and the next call repeats it. */
   const undo = async (session: Session, call: PluginCall): Promise<void> => {
     const made = find(session, call);
     try {
@@ -105,7 +112,7 @@ export function createRemoteAttachments({ engine, lockFolder, log }: RemoteAttac
       const standing = find(session, call);
       if (standing === undefined) {
         await engine.callPlugin(call);
-        // Of a DEL that ended after its endpoint and before the network.
+        // Left by a DEL that ended after it removed its endpoint and before it removed the network.
         await removeUnused(session);
         return undefined;
       }
@@ -151,7 +158,7 @@ export function createRemoteAttachments({ engine, lockFolder, log }: RemoteAttac
       return undefined;
     });
 
-  /** Leases are of the namespace in which the driver's links are; without the driver, of the caller's. */
+  /** Leases belong to the namespace in which the driver's links are; without the driver, to the caller's. */
   const acting = async (session: Session, call: PluginCall, config: CnmConfig): Promise<PluginCall> => {
     try {
       return {
@@ -166,7 +173,7 @@ export function createRemoteAttachments({ engine, lockFolder, log }: RemoteAttac
 
   const status = async (call: PluginCall, config: CnmConfig): Promise<CniResult | undefined> => {
     const limits = { patienceMs: statusPatienceMs, timeoutMs: config.timeoutMs };
-    // Asks and changes nothing: it needs no lock, and must not wait for one.
+    // This call only queries and changes nothing: it needs no lock, and must not wait for one.
     const session = await openSession({ engine, network: call.key.network, caller: call.caller, ...limits, log });
     try {
       const ref = { name: config.driver, folders: foldersOf(config) };
@@ -185,10 +192,10 @@ export function createRemoteAttachments({ engine, lockFolder, log }: RemoteAttac
   return {
     async callPlugin(call) {
       if (bareType(call.type) !== 'cnm') return engine.callPlugin(call);
-      // What a caller must not say himself.
+      // A caller must not set this field itself.
       const { joined: _joined, ...own } = call;
       const config = readConfig(own);
-      // DEL goes by what is written down; every other problem is told by whoever reads it for the kernel's half.
+      // DEL uses the recorded configuration. The kernel's half reports every other problem.
       if (own.verb === 'del') return del(own);
       if (config === undefined) return engine.callPlugin({ ...own, verb: 'status' });
       switch (own.verb) {
@@ -226,7 +233,7 @@ const find = (session: Session, { key }: Pick<PluginCall, 'key'>): Endpoint | un
     .endpoints()
     .find((each) => each.realm === session.realm && each.containerId === key.containerId && each.interface === key.interface);
 
-/** Undefined when anything is wrong with it. */
+/** Returns undefined if the configuration is invalid. */
 function readConfig({ config, args }: Pick<PluginCall, 'args' | 'config'>): CnmConfig | undefined {
   const source = readJson(config);
   if ('message' in source) return undefined;

@@ -65,7 +65,7 @@ const codeOf = (driver: string): string => {
 
 test('what is not there, and what can not be used, is told apart', () => {
   assert.equal(codeOf('nobody'), 'NETWORK_CNM_DRIVER_UNKNOWN');
-  // A plain file under the name of a socket is none.
+  // A plain file with the name of a socket does not count as one.
   write('run/file.sock', '');
   assert.equal(codeOf('file'), 'NETWORK_CNM_DRIVER_UNKNOWN');
   for (const [ending, text] of [

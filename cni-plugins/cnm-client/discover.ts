@@ -3,8 +3,9 @@ import { parseJson } from '../../base/json/index.ts';
 import { driverPlaceInvalid, driverUnknown } from './failures.ts';
 
 /**
- * Where a remote driver listens, found as docker finds its plugins: a socket first, then a file that says where (docker's "Docker plugin
- * API", plugin discovery; moby pkg/plugins/discovery.go). Nothing is remembered: a driver that was restarted elsewhere is found there.
+ * The address of a remote driver, found as docker finds its plugins: a socket first, then a file with the
+ * address (docker's "Docker plugin API", plugin discovery; moby pkg/plugins/discovery.go). Nothing is cached,
+ * so a driver that restarts at another address is found there.
  */
 export interface DriverPlace {
   readonly driver: string;
@@ -15,27 +16,28 @@ export interface DriverPlace {
 
 export interface DriverTls {
   readonly insecureSkipVerify: boolean;
-  /** Paths as they can be read here. */
+  /** Paths as they can be opened here. */
   readonly caFile?: string;
   readonly certFile?: string;
   readonly keyFile?: string;
 }
 
 export interface DriverFolders {
-  /** NAME.sock and NAME/NAME.sock. */
+  /** Folders of NAME.sock and NAME/NAME.sock. */
   readonly socketDirs: readonly string[];
-  /** NAME.spec, NAME/NAME.spec, NAME.json, NAME/NAME.json. */
+  /** Folders of NAME.spec, NAME/NAME.spec, NAME.json and NAME/NAME.json. */
   readonly specDirs: readonly string[];
 }
 
-/** Those of a dockerd of root. */
+/** The folders that a dockerd of root uses. */
 export const defaultFolders: DriverFolders = {
   socketDirs: ['/run/docker/plugins'],
   specDirs: ['/etc/docker/plugins', '/usr/lib/docker/plugins'],
 };
 
 /**
- * @param root prefix of every path: the root folder of the caller, empty for our own
+ * Finds a driver.
+ * @param root prefix of every path: the root folder of the caller, or empty for our own
  * @throws NETWORK_CNM_DRIVER_UNKNOWN · NETWORK_CNM_DRIVER_INVALID
  */
 export function findDriver(driver: string, { socketDirs, specDirs }: DriverFolders, root = ''): DriverPlace {

@@ -6,8 +6,9 @@ import { defaultFolders } from './discover.ts';
 import type { DriverFolders } from './discover.ts';
 
 /**
- * What is written down of networks and endpoints of remote drivers. Whatever a driver is asked to make is written before the request, as
- * `asked`, and after its answer, as `made`: so that whoever comes later knows what may be there. Plain JSON values.
+ * The records of networks and endpoints of remote drivers. Each creation is recorded as `asked` before the
+ * request to the driver, and as `made` after its answer, so that a later process knows what may exist. Plain
+ * JSON values.
  */
 export interface DriverRef {
   readonly name: string;
@@ -16,29 +17,35 @@ export interface DriverRef {
 
 export type Step = 'asked' | 'made';
 
-/** The driver was told to delete it, and what it answered was never heard: who then refuses has nothing of it any more. */
+/**
+ * The driver was asked to delete the object, and its answer was never received. If it refuses after that, it
+ * no longer has the object.
+ */
 export type Deleting = 'asked';
 
 export interface NetworkDocument {
   readonly id: string;
   readonly driver: DriverRef;
-  /** Of the configuration what the network was made by: another one is refused while it is in use. */
+  /**
+   * The settings of the configuration that created the network. Other settings are refused while the network
+   * is in use.
+   */
   readonly settings: string;
   readonly pools: readonly PoolDocument[];
   readonly created?: Step;
   readonly deleting?: Deleting;
-  /** How often the driver refused to delete it. */
+  /** How often the driver refused to delete the network. */
   readonly refusals?: number;
 }
 
 export interface PoolDocument {
   readonly driver: DriverRef;
   readonly request: RequestPoolRequest;
-  /** Absent: it was asked for, and no answer came. */
+  /** Absent: the pool was requested, and no answer arrived. */
   readonly given?: { readonly poolId: string; readonly pool: string };
   /** CIDR. */
   readonly gateway?: string;
-  /** It was requested, and must be released. */
+  /** The gateway address was requested and must be released. */
   readonly gatewayHeld?: boolean;
 }
 
@@ -56,25 +63,25 @@ export interface EndpointDocument {
   readonly joined?: Step;
   readonly external?: Step;
   readonly deleting?: Deleting;
-  /** How often the driver refused to delete it. */
+  /** How often the driver refused to delete the endpoint. */
   readonly refusals?: number;
 }
 
 export interface AddressDocument {
   readonly driver: DriverRef;
   readonly request: RequestAddressRequest;
-  /** CIDR; absent: no answer came. */
+  /** CIDR. Absent: no answer arrived. */
   readonly given?: string;
 }
 
-/** A driver that refuses more often is believed: it holds nothing of what it is told to delete. */
+/** After this many refusals the driver is believed: it does not hold what it is asked to delete. */
 export const mostRefusals = 3;
 
 const digest = (...parts: readonly string[]): string => createHash('sha256').update(parts.join('\0')).digest('hex');
 
 /**
- * Ids of 64 digits, as docker's. They follow from what is named, so that a request that was sent before a crash and is sent again means
- * the same.
+ * Derives ids of 64 digits, like docker's. They are a function of the names, so that a request that was sent
+ * before a crash and is sent again has the same id.
  * @param realm a boot and a namespace; a network is the same after the next boot
  */
 export const networkIdOf = (realm: string, network: string, driver: string): string =>
@@ -87,6 +94,9 @@ export const foldersOf = ({ socketDirs, specDirs }: CnmConfig): DriverFolders =>
   specDirs: specDirs ?? defaultFolders.specDirs,
 });
 
-/** What the driver was told of a network. @param ipam as the configuration has it: another address plugin is another network */
+/**
+ * Returns the settings of a network that the driver received.
+ * @param ipam the value in the configuration; with another IPAM plugin it is another network
+ */
 export const settingsOf = ({ driver, driverOptions, internal, ipam, mtu }: CnmConfig, given: unknown): string =>
   digest(JSON.stringify([driver, Object.entries(driverOptions).toSorted(), internal, ipam ?? given ?? null, mtu ?? 0]));

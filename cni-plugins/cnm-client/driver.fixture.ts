@@ -3,15 +3,21 @@ import { rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 
-/** A remote driver in this process, for tests: real HTTP on a socket, real links; strict, and told how to misbehave. */
+/**
+ * A remote driver in this process, for tests: real HTTP on a socket, real links. It is strict, and tests can
+ * make it misbehave.
+ */
 export interface TestDriver {
   /** `VERB NAME` of every request, in order. */
   readonly calls: string[];
-  /** What it holds: ids of networks and endpoints, pools and addresses. */
+  /** Returns what the driver holds: ids of networks and endpoints, pools and addresses. */
   held(): readonly string[];
-  /** Answers of one verb from now on: a status and a text, nothing at all, or the end of the connection when it is `done`; undefined: as ever. */
+  /**
+   * Changes the answer to one verb from now on: a status and a text, no answer at all, or the end of the
+   * connection after the request is `done`. Undefined restores the normal answer.
+   */
   answer(verb: string, how: OtherAnswer | undefined): void;
-  /** The body of the last request of a verb. */
+  /** Returns the body of the last request of a verb. */
   last(verb: string): Record<string, unknown>;
   listen(): Promise<void>;
   close(): Promise<void>;
@@ -21,7 +27,10 @@ type OtherAnswer = { readonly status: number; readonly text: string } | 'done' |
 
 type Body = Readonly<Record<'Address' | 'EndpointID' | 'NetworkID' | 'Pool' | 'PoolID', string>>;
 
-/** @param socket where it listens @param options.gateway that it answers at Join; `own`: the network's */
+/**
+ * @param socket where it listens
+ * @param options.gateway the gateway in its answer to Join; `own`: the network's
+ */
 export function createTestDriver(socket: string, options: { readonly gateway?: string; readonly chosen?: object } = {}): TestDriver {
   const calls: string[] = [];
   const bodies = new Map<string, Record<string, unknown>>();

@@ -6,18 +6,22 @@ import type { DriverFolders } from './discover.ts';
 import { driverProtocol } from './failures.ts';
 import { exchange } from './transport.ts';
 
-/** A remote driver of libnetwork's, for the length of one call of ours. */
+/** A remote driver of libnetwork, for the duration of one call of ours. */
 export interface RemoteDriver {
   readonly name: string;
   /**
-   * A driver that does not listen yet is waited for, longer each time, `patienceMs` in all. A request that was sent is never sent
-   * again: whether the driver acted is not known then.
+   * Sends a request. If the driver does not listen yet, this waits with growing pauses, `patienceMs` in
+   * total. A request that was sent is never sent again, because it is not known then whether the driver
+   * acted.
    * @throws NETWORK_CNM_*
    */
   call<Verb extends DriverVerb>(verb: Verb, request: RequestOf<Verb>): Promise<ReplyOf<Verb>>;
-  /** Success also when the driver does not know the verb. */
+  /** Like `call`, but succeeds also if the driver does not know the verb. */
   tell(verb: DriverVerb, request: object): Promise<void>;
-  /** The network namespace in which its links are; undefined where that can not be told (TCP): the caller's. */
+  /**
+   * The network namespace in which the driver's links are. Undefined if it cannot be determined (TCP); then
+   * the caller's is used.
+   */
   readonly netnsFd: number | undefined;
   close(): void;
 }
@@ -26,15 +30,15 @@ export interface DriverOptions {
   readonly folders: DriverFolders;
   /** Prefix of paths: the caller's root folder. */
   readonly root: string;
-  /** How long a driver that does not listen is waited for. */
+  /** How long to wait for a driver that does not listen. */
   readonly patienceMs: number;
-  /** For one answer. */
+  /** Time limit for one answer. */
   readonly timeoutMs: number;
 }
 
 /**
- * Finds the driver and shakes hands (Plugin.Activate).
- * @throws NETWORK_CNM_*: it is not there, does not answer, or is no driver of that kind
+ * Finds the driver and performs the handshake (Plugin.Activate).
+ * @throws NETWORK_CNM_*: the driver is missing, does not answer, or is no driver of that type
  */
 export async function openDriver(
   name: string,
@@ -95,13 +99,16 @@ export async function openDriver(
   }
 }
 
-/** What to do about a driver of another kind: the configuration names it, and may name one that has this. */
+/**
+ * The advice for a driver that lacks the type: the configuration names the driver, and can name another one
+ * that has it.
+ */
 const elsewhere = {
   IpamDriver: 'name a driver of addresses in ipam.driver, or have another plugin choose them (ipam.type)',
   NetworkDriver: 'name a driver of networks in driver',
 } as const;
 
-/** Nobody heard the request. */
+/** Returns whether no process received the request. */
 export const isAbsence = (thrown: unknown): boolean =>
   isPortcullisError(thrown) &&
   (thrown.code === 'NETWORK_CNM_DRIVER_UNKNOWN' ||

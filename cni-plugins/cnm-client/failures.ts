@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 
-/** What goes wrong between us and a remote driver. Each names driver and verb. Pure. */
+/** Errors between us and a remote driver. Each names driver and verb. Pure. */
 
 export function driverUnknown(driver: string, looked: readonly string[]): PortcullisError {
   return new PortcullisError({
@@ -24,7 +24,7 @@ export function driverPlaceInvalid(driver: string, file: string, why: string): P
   });
 }
 
-/** @param sent the request may have reached it */
+/** @param sent whether the request may have reached the driver */
 export function driverUnreachable(driver: string, verb: string, why: string, sent: boolean): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_CNM_DRIVER_UNREACHABLE',
@@ -61,7 +61,7 @@ export function verbUnknown(driver: string, verb: string): PortcullisError {
   });
 }
 
-/** @param fix absent: the driver is wrong, whoever configured it */
+/** @param fix absent: the fault is in the driver, independent of its configuration */
 export function driverProtocol(driver: string, verb: string, why: string, fix?: string): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_CNM_PROTOCOL',

@@ -4,20 +4,21 @@ import { tryLockFile } from '../../base/kernel/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 
 /**
- * One network of a remote driver is changed by one at a time, over all processes: a file with a lock for each, which the kernel drops with
- * its holder. Whoever holds it knows that what is half made was left by the dead. Waiting blocks no thread.
+ * Locks that allow one process at a time to change a network of a remote driver: a lock file for each
+ * network. The kernel releases the lock when its holder ends. The holder of a lock knows that anything
+ * half-created was left by a process that died. Waiting blocks no thread.
  */
 export interface NetworkLocks {
-  /** @throws NETWORK_BUSY */
+  /** Runs `body` with the lock of the network. @throws NETWORK_BUSY */
   holding<T>(network: string, body: () => Promise<T>): Promise<T>;
 }
 
 /** Longer than a driver that does not answer makes its callers wait. */
 const patienceMs = 120_000;
 
-/** @param folder made when it is needed */
+/** @param folder created when it is needed */
 export function openNetworkLocks(folder: string): NetworkLocks {
-  /** Who waits in this process waits in order; only the first one looks at the file. */
+  /** Callers in this process wait in order; only the first one polls the file. */
   const last = new Map<string, Promise<unknown>>();
   return {
     async holding(network, body) {

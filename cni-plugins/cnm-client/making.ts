@@ -14,13 +14,16 @@ import { driverProtocol, networkChanged } from './failures.ts';
 import { hasCode } from './session.ts';
 import type { Endpoint, Session } from './session.ts';
 
-/** Makes networks and endpoints at remote drivers, each request written down before it is sent (libnetwork, docs/remote.md and docs/ipam.md). */
+/**
+ * Creates networks and endpoints at remote drivers. Each request is recorded before it is sent (libnetwork,
+ * docs/remote.md and docs/ipam.md).
+ */
 
 const ipamRef = (config: CnmConfig, ref: DriverRef): DriverRef => ({ ...ref, name: config.ipam?.driver ?? ref.name });
 
 /**
- * The network that the configuration describes, made at its first endpoint.
- * @param leased what the address plugin gave to this endpoint: of which networks it is
+ * Returns the network that the configuration describes, and creates it for its first endpoint.
+ * @param leased the result of the IPAM plugin for this endpoint, which shows the subnets
  */
 export async function standingNetwork(session: Session, config: CnmConfig, leased: CniResult): Promise<NetworkDocument> {
   const driver: DriverRef = { name: config.driver, folders: foldersOf(config) };
@@ -44,7 +47,7 @@ export async function standingNetwork(session: Session, config: CnmConfig, lease
     data.push(await requestPool(session, config, pool, ipamRef(config, driver), write));
   }
   if (config.ipam === undefined) append(data, given);
-  // As docker's IPAM driver `null` has it, for an engine that leaves addresses to the driver.
+  // Docker's IPAM driver `null` reports the same, for an engine that leaves addresses to the driver.
   if (data.length === 0) data.push({ AddressSpace: 'null', Pool: '0.0.0.0/0' });
   await put({ ...document, created: 'asked' });
   const remote = await session.driver(driver, 'NetworkDriver');
@@ -90,7 +93,7 @@ async function requestPool(
   if (text(reply.PoolID) === '' || block === undefined)
     throw driverProtocol(ref.name, 'IpamDriver.RequestPool', `no pool is ${JSON.stringify(reply).slice(0, 200)}`);
   const given = { poolId: reply.PoolID, pool: `${formatIp(networkOf(block))}/${block.length}` };
-  // The driver may name the gateway with the pool, and then holds it itself.
+  // The driver may name the gateway together with the pool; then it holds that address itself.
   const named = parsePrefix(text((reply.Data as Readonly<Record<string, unknown>> | undefined)?.[gatewayAddress]));
   if (gateway === '' && named !== undefined) {
     const own = `${formatIp(named.address)}/${named.length}`;
@@ -108,7 +111,7 @@ async function requestPool(
   return { AddressSpace: request.AddressSpace, Pool: given.pool, Gateway: own, AuxAddresses: auxiliary };
 }
 
-/** @param pool the block that it must be of; undefined: any */
+/** Parses an address in CIDR form. @param pool the block that must contain it; undefined: any */
 function addressIn(value: unknown, driver: string, verb: string, pool?: string): string {
   const prefix = parsePrefix(text(value));
   const block = pool === undefined ? undefined : parsePrefix(pool);
@@ -123,7 +126,10 @@ function addressIn(value: unknown, driver: string, verb: string, pool?: string):
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : '');
 
-/** Endpoint, join, link and ports. What is left of a failure is written down. @param leased what the address plugin gave */
+/**
+ * Creates the endpoint, joins it, and sets up link and ports. What a failure leaves is recorded.
+ * @param leased the result of the IPAM plugin
+ */
 export async function makeEndpoint(
   session: Session,
   config: CnmConfig,
@@ -176,7 +182,10 @@ export async function makeEndpoint(
   return result;
 }
 
-/** A driver without the verb publishes nothing: which matters where something was to be published. */
+/**
+ * Publishes ports. A driver without the verb publishes nothing, which is an error only if there are ports to
+ * publish.
+ */
 async function programPorts(
   driver: Awaited<ReturnType<Session['driver']>>,
   { portMappings }: CnmConfig,
@@ -203,7 +212,10 @@ export const newEndpoint = (
   addresses: [],
 });
 
-/** Chosen here where the caller did, or where the IPAM driver must know it before it gives an address. */
+/**
+ * Chooses a MAC address if the caller requested one, or if the IPAM driver must know it before it assigns an
+ * address.
+ */
 async function macFor(session: Session, config: CnmConfig, { driver }: NetworkDocument, { key }: PluginCall): Promise<string> {
   if (config.mac !== undefined || config.ipam === undefined) return config.mac ?? '';
   const ipam = await session.driver(ipamRef(config, driver), 'IpamDriver');
@@ -230,7 +242,7 @@ async function requestAddress(
     return block !== undefined && parsed !== undefined && parsed.family === block.address.family && contains(block, parsed);
   });
   const request = { PoolID: given.poolId, Address: wanted ?? '', Options: mac === '' ? {} : { [netLabels.macAddress]: mac } };
-  // One that is asked for by name is known to be held also when no answer comes.
+  // An address that is requested explicitly counts as held even if no answer arrives.
   await write({ driver: ref, request, ...(wanted !== undefined && { given: wanted }) });
   const { Address } = await ipam.call('IpamDriver.RequestAddress', request);
   await write({ driver: ref, request, given: addressIn(Address, ref.name, 'IpamDriver.RequestAddress', given.pool) });
@@ -238,7 +250,7 @@ async function requestAddress(
 
 const protocols = { tcp: 6, udp: 17, sctp: 132 } as const;
 
-/** As docker tells a driver of `-p`. */
+/** Describes ports as docker does for `-p`. */
 const portOptions = ({ portMappings }: CnmConfig): object => ({
   [netLabels.exposedPorts]: portMappings.map(({ protocol, containerPort }) => ({ Proto: protocols[protocol], Port: containerPort })),
   [netLabels.portMap]: portMappings.map(({ protocol, containerPort, hostPort, hostIp = '' }) => ({
@@ -251,7 +263,7 @@ const portOptions = ({ portMappings }: CnmConfig): object => ({
   })),
 });
 
-/** net.HardwareAddr is bytes in Go: JSON has them in base64. */
+/** Go's net.HardwareAddr is a byte slice, which JSON encodes in base64. */
 const macBase64 = (mac: string): string => Buffer.from(mac.replaceAll(':', ''), 'hex').toString('base64');
 
 interface OwnInterface {
@@ -259,7 +271,9 @@ interface OwnInterface {
   readonly addresses: readonly string[];
 }
 
-/** What was chosen before, and what the driver chose: it must not choose again. */
+/**
+ * Merges the values that were chosen before with those of the driver, which must not choose a value again.
+ */
 function endpointInterface(
   driver: string,
   wanted: { readonly Address: string; readonly AddressIPv6: string; readonly MacAddress: string },

@@ -6,11 +6,11 @@ import type { DriverRef, EndpointDocument, NetworkDocument } from './documents.t
 import { openDriver } from './driver.ts';
 import type { RemoteDriver } from './driver.ts';
 
-/** The engine's Worker, as far as remote drivers need it. */
+/** The part of the engine's Worker that remote drivers need. */
 export interface RemoteEngine {
-  /** Past this folder: the kernel's half of a call. */
+  /** Bypasses this folder: the kernel's half of a call. */
   readonly callPlugin: CallPlugin;
-  /** What is written down of a network, or of all, in the caller's realm. */
+  /** Returns the records of a network, or of all networks, in the caller's realm. */
   records(caller: Caller, network: string): Promise<RemoteRecords & { readonly realm: string }>;
   networks(): Promise<readonly string[]>;
   write(change: RemoteChange): Promise<void>;
@@ -23,7 +23,10 @@ export interface Endpoint {
   readonly document: EndpointDocument;
 }
 
-/** One call of ours, with a network's lock held: what is written down of it, and the drivers that were asked so far. */
+/**
+ * One call of ours that holds the lock of a network: the records of the network, and the drivers that were
+ * contacted so far.
+ */
 export interface Session {
   readonly network: string;
   readonly caller: Caller;
@@ -34,9 +37,9 @@ export interface Session {
   endpoints(): readonly Endpoint[];
   putNetwork(realm: string, document: NetworkDocument | undefined): Promise<void>;
   putEndpoint(at: Omit<Endpoint, 'document'>, document: EndpointDocument | undefined): Promise<void>;
-  /** Found and shaken hands with once. @throws NETWORK_CNM_* */
+  /** Returns a driver. It is discovered, and the handshake performed, only once. @throws NETWORK_CNM_* */
   driver(ref: DriverRef, kind: 'IpamDriver' | 'NetworkDriver'): Promise<RemoteDriver>;
-  /** The caller as the kernel's half shall act for: in the namespace where the driver's links are. */
+  /** Returns the caller for the kernel's half: it acts in the namespace of the driver's links. */
   actingIn(driver: RemoteDriver | undefined): Caller;
   close(): void;
 }
@@ -100,6 +103,6 @@ export async function openSession({ engine, network, caller, patienceMs, timeout
 
 export const hasCode = (thrown: unknown, ...codes: readonly string[]): boolean => isPortcullisError(thrown) && codes.includes(thrown.code);
 
-/** The driver answered, and will not: it has no such thing, or does not know the verb. */
+/** Returns whether the driver answered with a refusal: it has no such object, or does not know the verb. */
 export const isRefused = (thrown: unknown): boolean =>
   hasCode(thrown, 'NETWORK_CNM_DRIVER_REFUSED', 'NETWORK_CNM_VERB_UNKNOWN', 'NETWORK_CNM_PROTOCOL');

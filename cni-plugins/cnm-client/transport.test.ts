@@ -13,7 +13,7 @@ import { makeCertificate } from '../../test/fixtures/certificate.ts';
 import type { DriverPlace, DriverTls } from './discover.ts';
 import { exchange } from './transport.ts';
 
-/** One request to a driver that answers by TCP, plain and by TLS with certificates of both sides. */
+/** One request to a driver over TCP, in plain text and over TLS with certificates of both sides. */
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-transport-'));
 const at = (name: string): string => join(folder, name);
 const servers: Server[] = [];

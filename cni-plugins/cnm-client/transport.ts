@@ -10,13 +10,19 @@ import { pluginContentType } from '../cnm/protocol.ts';
 import type { DriverPlace, DriverTls } from './discover.ts';
 import { driverProtocol, driverRefused, driverUnreachable, verbUnknown } from './failures.ts';
 
-/** One `POST /VERB` to a remote driver (moby pkg/plugins/client.go): a JSON object there and back. Never sent twice. */
+/**
+ * Sends one `POST /VERB` to a remote driver (moby pkg/plugins/client.go), with a JSON object in each
+ * direction. It is never sent twice.
+ */
 export interface Exchange {
   readonly place: DriverPlace;
   readonly verb: string;
   readonly body: object;
   readonly timeoutMs: number;
-  /** Hears the network namespace of whoever listens at a unix socket; the descriptor is the hearer's to close. */
+  /**
+   * Receives the network namespace of the process that listens at a unix socket. The receiver must close the
+   * descriptor.
+   */
   readonly onNamespace?: (fd: number) => void;
 }
 
@@ -24,8 +30,9 @@ export interface Exchange {
 const maxReply = 1024 * 1024;
 
 /**
- * @throws NETWORK_CNM_DRIVER_UNREACHABLE (`details.sent`: it may have acted) · NETWORK_CNM_DRIVER_REFUSED · NETWORK_CNM_VERB_UNKNOWN ·
- * NETWORK_CNM_PROTOCOL
+ * Sends a request.
+ * @throws NETWORK_CNM_DRIVER_UNREACHABLE (`details.sent`: the driver may have acted) ·
+ * NETWORK_CNM_DRIVER_REFUSED · NETWORK_CNM_VERB_UNKNOWN · NETWORK_CNM_PROTOCOL
  */
 export async function exchange({ place, verb, body, timeoutMs, onNamespace }: Exchange): Promise<Readonly<Record<string, unknown>>> {
   const { driver } = place;
@@ -97,9 +104,12 @@ function tlsOptions({ insecureSkipVerify, caFile, certFile, keyFile }: DriverTls
   };
 }
 
-/** Whoever called listen(2); undefined when it is gone, or of a process namespace that we do not see. */
+/**
+ * Returns the namespace of the process that called listen(2). Undefined if the process is gone, or is in a
+ * PID namespace that is not visible here.
+ */
 function namespaceOf(socket: Socket): number | undefined {
-  // Node has no interface for SO_PEERCRED; the descriptor is on the handle.
+  // Node has no API for SO_PEERCRED; the descriptor is on the handle.
   const fd = (socket as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd;
   if (fd === undefined || fd < 0) return undefined;
   try {
@@ -119,7 +129,7 @@ function replyOf(driver: string, verb: string, status: number, text: string): Re
   }
   const object = typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
   const told = object?.['Err'];
-  // Also with an error of its own in the body: the status decides.
+  // The status decides, even if the body contains an error of its own.
   if (status === 404) throw verbUnknown(driver, verb);
   if (typeof told === 'string' && told !== '') throw driverRefused(driver, verb, told.slice(0, 2000));
   if (status !== 200) throw driverRefused(driver, verb, `HTTP ${status}: ${JSON.stringify(text.slice(0, 200))}`);

@@ -9,14 +9,17 @@ import { hasCode, isRefused } from './session.ts';
 import type { Endpoint, Session } from './session.ts';
 
 /**
- * Takes back, in the order of libnetwork, what was made or may have been: ProgramExternalConnectivity, Join, the link, CreateEndpoint,
- * addresses; of the last endpoint also the network and its pools. Again after a crash it does what is left.
+ * Takes back, in the order of libnetwork, everything that was created or may have been:
+ * ProgramExternalConnectivity, Join, the link, CreateEndpoint, addresses; with the last endpoint also the
+ * network and its pools. After a crash, another call does what remains.
  */
 
 /**
- * @throws NETWORK_CNM_DRIVER_UNREACHABLE: all is left as it was · NETWORK_CNM_DRIVER_REFUSED, {@link mostRefusals} times at most: what is
- * left of it is written down · NETWORK_IPAM_FAILED: the lease of an address plugin is left, and what is left where the driver is not there.
- * A driver that is not installed any more throws nothing: what is left is for the day it comes back.
+ * Removes an endpoint.
+ * @throws NETWORK_CNM_DRIVER_UNREACHABLE: nothing was changed · NETWORK_CNM_DRIVER_REFUSED, fewer than {@link
+ * mostRefusals} times: what remains is recorded · NETWORK_IPAM_FAILED: the lease of an IPAM plugin remains,
+ * and everything that needs a driver that is not there. A driver that is no longer installed causes no error:
+ * what remains is removed when it comes back.
  */
 export async function removeEndpoint(session: Session, endpoint: Endpoint): Promise<void> {
   const document = { ...endpoint.document, state: 'removing' as const };
@@ -54,8 +57,10 @@ export async function removeEndpoint(session: Session, endpoint: Endpoint): Prom
 }
 
 /**
- * Tells the driver to delete, and writes down before that it was told.
- * @returns why it refused; undefined: it did @throws NETWORK_CNM_DRIVER_UNREACHABLE: whether it did is not known, unless nobody heard it
+ * Asks the driver to delete an object, and records the request before sending it.
+ * @returns why the driver refused, or undefined if it deleted the object
+ * @throws NETWORK_CNM_DRIVER_UNREACHABLE: it is not known whether the driver acted, unless no process
+ * received the request
  */
 async function deleted<Document extends Pick<EndpointDocument, 'deleting'>>(
   driver: RemoteDriver,
@@ -76,8 +81,9 @@ async function deleted<Document extends Pick<EndpointDocument, 'deleting'>>(
 }
 
 /**
- * The kernel's half: the link goes back to where the driver made it, addresses of our own are free.
- * @returns why an address plugin of others did not free its own: the link went back all the same
+ * Runs the kernel's half: the link goes back to where the driver created it, and our own addresses are
+ * released.
+ * @returns why a third-party IPAM plugin did not release its address; the link went back nevertheless
  */
 async function removeLink(
   { engine, network, actingIn }: Session,
@@ -103,7 +109,10 @@ async function removeLink(
   }
 }
 
-/** Of an endpoint whose driver was uninstalled nothing remains but what the driver once kept for itself. */
+/**
+ * Returns the driver, or undefined if it was uninstalled. Then only the driver's own records of the endpoint
+ * remain.
+ */
 async function driverOrNone(session: Session, { document, containerId }: Endpoint): Promise<RemoteDriver | undefined> {
   try {
     return await session.driver(document.driver, 'NetworkDriver');
@@ -117,7 +126,7 @@ async function driverOrNone(session: Session, { document, containerId }: Endpoin
   }
 }
 
-/** The network of the realm, when nothing is attached to it. @throws NETWORK_CNM_DRIVER_UNREACHABLE */
+/** Removes the network of the realm if nothing is attached to it. @throws NETWORK_CNM_DRIVER_UNREACHABLE */
 export async function removeNetwork(session: Session, realm: string, document: NetworkDocument): Promise<void> {
   const driver = await session.driver(document.driver, 'NetworkDriver');
   if (document.created !== undefined) {
@@ -135,7 +144,7 @@ export async function removeNetwork(session: Session, realm: string, document: N
 
 async function releasePool(session: Session, { driver: ref, request, given, gateway, gatewayHeld }: PoolDocument): Promise<void> {
   const ipam = await session.driver(ref, 'IpamDriver');
-  // Asked for, and no answer was heard: who asks for the same block again is told its name.
+  // The pool was requested, and no answer was received. A repeated request for the same block returns its id.
   const poolId = given?.poolId ?? (await learnPool(ipam, request));
   if (poolId === undefined) return;
   if (gateway !== undefined && gatewayHeld === true)
@@ -154,7 +163,10 @@ async function learnPool(ipam: RemoteDriver, request: PoolDocument['request']): 
   }
 }
 
-/** A refusal is no hindrance: it is logged where the driver was known to have what it is told to take back. */
+/**
+ * Sends a request whose refusal does not stop the removal. A refusal is logged if the driver is known to have
+ * had the object.
+ */
 async function told(session: Session, driver: RemoteDriver, verb: DriverVerb, request: object, certain: boolean): Promise<void> {
   try {
     await driver.tell(verb, request);
@@ -165,8 +177,8 @@ async function told(session: Session, driver: RemoteDriver, verb: DriverVerb, re
 }
 
 /**
- * What the dead left half made, what former boots left, and networks in which nothing is attached. What can not be taken back now is logged
- * and tried again by the next call.
+ * Removes what a crashed process left half-created, what earlier boots left, and networks without
+ * attachments. What cannot be removed now is logged, and the next call tries again.
  */
 export async function recover(session: Session): Promise<void> {
   for (const endpoint of session.endpoints()) {
@@ -183,7 +195,7 @@ export async function recover(session: Session): Promise<void> {
   await removeUnused(session);
 }
 
-/** Networks in which nothing is attached. Failures are logged. */
+/** Removes networks without attachments. Failures are logged. */
 export async function removeUnused(session: Session): Promise<void> {
   for (const { realm, document } of session.networkDocuments()) {
     if (session.endpoints().some((endpoint) => endpoint.realm === realm)) continue;

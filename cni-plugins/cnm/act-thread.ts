@@ -3,7 +3,7 @@ import type { SerialisedError } from '../../base/errors/index.ts';
 import { startWorker } from '../../base/process/index.ts';
 import type { CnmActs } from './acts.ts';
 
-/** {@link CnmActs} from the main thread. */
+/** {@link CnmActs} as seen from the main thread. */
 export type ActsApart = {
   readonly [Act in keyof CnmActs]: CnmActs[Act] extends (...values: infer Values) => infer Value
     ? (...values: Values) => Promise<Value>
@@ -18,7 +18,7 @@ export interface ActThread {
 export interface ActSettings {
   /** The network's database. */
   readonly databasePath: string;
-  /** Where namespaces of staging are pinned. */
+  /** The folder in which staging namespaces are pinned. */
   readonly folder: string;
 }
 
@@ -31,7 +31,10 @@ export interface ActCall {
 export type ActAnswer =
   { readonly sequence: number; readonly value: unknown } | { readonly sequence: number; readonly error: SerialisedError };
 
-/** Starts the thread at the first act, and again after it was lost. What is wrong with the database is thrown by the act. */
+/**
+ * Starts the thread at the first act, and again after it was lost. A problem with the database is thrown by
+ * the act.
+ */
 export function startActs(settings: ActSettings): ActThread {
   let current: Thread | undefined;
   let closed = false;

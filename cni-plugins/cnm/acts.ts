@@ -17,9 +17,12 @@ import type { Staging } from './staging.ts';
 import { createCnmStore } from './store.ts';
 import type { CnmStore } from './store.ts';
 
-/** All that the driver does to database and kernel: each act synchronous, in one Worker, one after another. */
+/**
+ * All operations of the driver on database and kernel. Each is synchronous, and one Worker runs them one
+ * after another.
+ */
 export interface CnmActs extends CnmStore, Omit<Pools, 'requestPool'> {
-  /** Of the caller's network namespace, as in the table `attachment`. */
+  /** Returns the realm of the caller's network namespace, as in the table `attachment`. */
   realm(caller: Caller): string;
   readonly stage: Staging['open'];
   readonly unstage: Staging['close'];
@@ -30,9 +33,15 @@ export interface CnmActs extends CnmStore, Omit<Pools, 'requestPool'> {
   readonly placeOf: Staging['placeOf'];
   readonly missing: Staging['missing'];
   readonly removeBridges: Staging['removeBridges'];
-  /** Writes down which host ports the endpoint gets, before any plugin is told. @throws NETWORK_HOST_PORT_TAKEN */
+  /**
+   * Records the host ports of the endpoint before any plugin receives them.
+   * @throws NETWORK_HOST_PORT_TAKEN
+   */
   claimPorts(endpoint: CnmEndpoint, bindings: readonly Required<PortBinding>[], caller: Caller): EndpointSpec;
-  /** What others on its network find an endpoint by, in place of what they found it by; none of an endpoint that is not ours to name. */
+  /**
+   * Replaces the names by which others on its network find an endpoint. Does nothing for an endpoint that we
+   * must not name.
+   */
   putNames(endpoint: string, called: EndpointNames): void;
   requestPool(request: Required<RequestPoolRequest>, caller: Caller): RequestPoolReply;
 }
@@ -48,7 +57,7 @@ export function createActs(database: NetworkDatabase, hosts: Hosts, folder: stri
     ...staging,
     stage: open,
     unstage: close,
-    // Containers that docker reports live where this process does.
+    // The containers that docker reports live in the network namespace of this process.
     putNames: (endpoint, called) => putNames(endpoint, called, isListenedAt),
     realm: ({ netnsFd }) => hosts.with(netnsFd === undefined ? {} : { netnsFd }, ({ realm }) => realm),
     claimPorts: ({ id, realm, state, spec }, bindings, { netnsFd }) =>

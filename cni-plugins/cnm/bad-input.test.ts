@@ -5,15 +5,16 @@ import { inPrivateNetns } from '../attach/engine.fixture.ts';
 import { createDriverFixture } from './driver.fixture.ts';
 
 /**
- * Generated requests to every verb: each is served, or refused as the protocol has it (500 with `Err` and one of our codes, 400 for what is no
- * JSON), and what is refused leaves nothing. The long form: PORTCULLIS_CNM_BAD_CALLS=20000, others by PORTCULLIS_CNM_SEED.
+ * Generated requests to every verb. Each request is served, or refused as the protocol requires (500 with
+ * `Err` and one of our codes, 400 for a body that is no JSON). A refused request leaves nothing. Long form:
+ * PORTCULLIS_CNM_BAD_CALLS=20000; other seeds by PORTCULLIS_CNM_SEED.
  */
 const runs = Number(process.env['PORTCULLIS_CNM_BAD_CALLS'] ?? 120);
 const seed = Number(process.env['PORTCULLIS_CNM_SEED'] ?? '11');
 
 const NetworkID = 'e'.repeat(64);
 const endpoint = { NetworkID, EndpointID: 'f'.repeat(64) };
-/** What could be meant by each. */
+/** A plausible request of each verb. */
 const meant: Readonly<Record<string, object>> = {
   'Plugin.Activate': {},
   'NetworkDriver.GetCapabilities': {},
@@ -124,7 +125,7 @@ if (inPrivateNetns(import.meta.filename, 1_800_000)) {
             fc.string(),
             fc.constantFrom('', '{', '[]', 'null', '"x"', '{"a":1}{', '[[[['),
           ),
-          /** With a network and an endpoint that stand, or without. */
+          /** Whether a network and an endpoint exist. */
           stands: fc.boolean(),
         }),
       );
@@ -145,7 +146,7 @@ if (inPrivateNetns(import.meta.filename, 1_800_000)) {
         } else if (status === 200) assert.equal(typeof JSON.parse(answer), 'object', what);
         if (status !== 200) refused += 1;
         else if (verb === 'NetworkDriver.CreateNetwork' || verb === 'NetworkDriver.CreateEndpoint') {
-          // It was no bad input after all: what it made goes by the ids that it had.
+          // The input was valid after all. What it created is removed by the ids in it.
           const { NetworkID: network, EndpointID } = JSON.parse(sent) as Record<string, string>;
           for (const each of [...(EndpointID === undefined ? [] : ['NetworkDriver.DeleteEndpoint']), 'NetworkDriver.DeleteNetwork'])
             assert.equal((await fixture.say(each, JSON.stringify({ NetworkID: network, EndpointID }))).status, 200, what);

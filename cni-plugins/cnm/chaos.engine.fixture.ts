@@ -6,21 +6,22 @@ import { ask } from './driver.fixture.ts';
 import type { CreateEndpointReply, JoinReply } from './protocol.ts';
 
 /**
- * An engine for the chaos test, as a process that may be killed: it makes endpoints, puts their links into containers, publishes ports and
- * takes all back, and says what it would write down. Told to `end`, it takes back what it knows and ends.
+ * An engine for the chaos test, as a process that may be killed: it creates endpoints, moves their links into
+ * containers, publishes ports and takes all back, and prints what it would record. On `end` it takes back
+ * what it knows and exits.
  */
 export interface EngineOrder {
   readonly socket: string;
   readonly networks: readonly EngineNetwork[];
-  /** One container each. */
+  /** One container for each. */
   readonly sandboxes: readonly string[];
-  /** What an engine before it had written down. */
+  /** What an earlier engine recorded. */
   readonly known: readonly KnownEndpoint[];
 }
 
 export interface EngineNetwork {
   readonly id: string;
-  /** The engine gives addresses of this /24. */
+  /** The engine assigns addresses of this /24. */
   readonly subnet?: string;
 }
 
@@ -36,7 +37,10 @@ const say = (line: string): void => void process.stdout.write(`${line}\n`);
 let ending = false;
 process.on('SIGTERM', () => (ending = true));
 
-/** As docker's client of plugins: a driver that does not answer is asked again; for longer, as a machine under load starts it slowly. */
+/**
+ * Like docker's plugin client, it retries a driver that does not answer; for longer, because a machine under
+ * load starts the driver slowly.
+ */
 async function call<Reply>(verb: string, body: object): Promise<Reply> {
   for (const late = performance.now() + 600_000; ; await pause(50)) {
     try {

@@ -13,12 +13,13 @@ import type { EngineNetwork, EngineOrder, KnownEndpoint } from './chaos.engine.f
 import { ask, rowsOf } from './driver.fixture.ts';
 
 /**
- * kill -9 at random moments of the driver and of the engine that calls it, on a network of our own and on Debian's plugins: the engine goes on
- * by itself, and at the end nothing is left. The long form: PORTCULLIS_CNM_KILLS=200, some ten minutes.
+ * kill -9 at random moments of the driver and of the engine that calls it, on a network of our own and on
+ * Debian's plugins. The engine continues by itself, and nothing is left at the end. Long form:
+ * PORTCULLIS_CNM_KILLS=200, about ten minutes.
  */
 const kills = Number(process.env['PORTCULLIS_CNM_KILLS'] ?? '3');
 let state = Number(process.env['PORTCULLIS_CNM_SEED'] ?? '3') >>> 0;
-/** Uniform in [0, 1), of a seed (mulberry32). */
+/** Returns a uniform number in [0, 1) from a seed (mulberry32). */
 const random = (): number => {
   state = (state + 0x6d2b79f5) >>> 0;
   let mixed = Math.imul(state ^ (state >>> 15), state | 1);
@@ -119,7 +120,7 @@ if (inPrivateNetns(import.meta.filename, 7_200_000)) {
         const what = random();
         if (what < 0.7) {
           await end(driver, 'SIGKILL');
-          // Sometimes both: then nobody knows what the other one did last.
+          // Sometimes both are killed; then neither knows what the other did last.
           if (what < 0.2) await end(engine, 'SIGKILL');
           driver = await startDriver();
           if (what < 0.2) engine = await startEngine();
@@ -131,7 +132,7 @@ if (inPrivateNetns(import.meta.filename, 7_200_000)) {
       await end(engine, 'SIGTERM');
       assert.equal(engine.exitCode, 0, readFileSync(at('log'), 'utf8').slice(-3000));
       assert.equal(known.size, 0);
-      // What an engine that died never heard of is found by the next look.
+      // The next check finds endpoints of which a killed engine never received the answer.
       await end(driver, 'SIGTERM');
       driver = await startDriver();
       for (const { id } of networks) await call('NetworkDriver.DeleteNetwork', { NetworkID: id });

@@ -6,7 +6,7 @@ import { createActs } from './acts.ts';
 import type { CnmActs } from './acts.ts';
 import type { ActAnswer, ActCall, ActSettings } from './act-thread.ts';
 
-/** The thread in which the remote driver writes down, and moves links between namespaces. */
+/** The thread in which the remote driver writes to the database and moves links between namespaces. */
 const port = parentPort;
 if (port === null) throw new Error('cnm.worker runs as a Worker');
 const { databasePath, folder } = workerData as ActSettings;

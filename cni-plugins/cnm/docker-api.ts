@@ -5,27 +5,37 @@ import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { peerCredentials } from '../../base/kernel/index.ts';
 
-/** What is asked of docker's own API (Engine API, unversioned paths: the version that the engine speaks by itself). */
+/** The client of docker's own API (Engine API, unversioned paths: the engine uses its own version). */
 export interface DockerApi {
-  /** Ids of the containers that run. @throws NETWORK_DOCKER_UNREACHABLE · NETWORK_DOCKER_REFUSED */
+  /**
+   * Returns the ids of the running containers.
+   * @throws NETWORK_DOCKER_UNREACHABLE · NETWORK_DOCKER_REFUSED
+   */
   running(): Promise<readonly string[]>;
-  /** @param container its id or name. Undefined: there is none. @throws as {@link running} */
+  /**
+   * Returns undefined if there is no such container.
+   * @param container its id or name
+   * @throws as {@link running}
+   */
   inspect(container: string): Promise<unknown>;
-  /** @param network its id. Undefined: there is none. @throws as {@link running} */
+  /** Returns undefined if there is no such network. @param network its id @throws as {@link running} */
   network(network: string): Promise<unknown>;
   /**
-   * Follows events until the engine or `end` ends it. Resolves then.
-   * @param onOpen the engine has taken the request: what happens from now on is told
-   * @param onEvent each, parsed
+   * Follows events until the engine or `end` ends the stream. Resolves then.
+   * @param onOpen called when the engine has accepted the request; later events are delivered
+   * @param onEvent called with each event, parsed
    */
   follow(filters: Readonly<Record<string, readonly string[]>>, onOpen: () => void, onEvent: (event: unknown) => void): Promise<void>;
-  /** The process that listens at the socket (SO_PEERCRED), after anything was asked; 0: none of this PID namespace. */
+  /**
+   * Returns the process that listens at the socket (SO_PEERCRED), after the first request; 0: no process of
+   * this PID namespace.
+   */
   listener(): number;
-  /** Ends what is under way; nothing is asked afterwards. */
+  /** Ends requests in progress. No further requests are sent. */
   close(): void;
 }
 
-/** More than any container's description. */
+/** Larger than any container's description. */
 const maxBody = 4 * 1024 * 1024;
 const answerMs = 30_000;
 
@@ -41,12 +51,13 @@ export function openDockerApi(socketPath: string): DockerApi {
       underWay.add(call);
       call.once('socket', (socket) => {
         socket.once('connect', () => {
-          // Node has no interface for SO_PEERCRED; the descriptor is on the handle.
+          // Node has no API for SO_PEERCRED; the descriptor is on the handle.
           const fd = (socket as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd ?? -1;
           if (fd >= 0) listener = peerCredentials(fd).pid;
         });
       });
-      // Until there is an answer: an engine that starts a container answers about it when it has.
+      // The time limit applies until the response begins. An engine that is starting a container answers
+      // queries about it only afterwards.
       const late = setTimeout(() => call.destroy(new Error(`no answer within ${answerMs / 1000} seconds`)), answerMs);
       late.unref();
       call.once('close', () => {
@@ -98,7 +109,7 @@ export function openDockerApi(socketPath: string): DockerApi {
         try {
           onEvent(parseJson(line));
         } catch {
-          // Half a line of an engine that was killed.
+          // An engine that was killed left an incomplete line.
         }
       });
       await new Promise<void>((resolve) => {

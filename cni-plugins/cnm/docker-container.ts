@@ -1,22 +1,27 @@
 import { membershipLabel } from '../spec/memberships.ts';
 
-/** What docker says of a container (Engine API, ContainerInspect), as far as networks need it. Pure. */
+/**
+ * The parts of docker's description of a container (Engine API, ContainerInspect) that networks need. Pure.
+ */
 export interface DockerContainer {
   readonly id: string;
   readonly name: string;
-  /** Absent: it does not run. `pid` is its number, `netns` the path of its network namespace, both where docker lives. */
+  /**
+   * Absent: the container does not run. `pid` is its number and `netns` the path of its network namespace,
+   * both as seen by docker.
+   */
   readonly running?: { readonly pid: number; readonly netns: string };
   readonly endpoints: readonly DockerEndpoint[];
 }
 
 export interface DockerEndpoint {
-  /** As the remote driver has it. */
+  /** The id of the endpoint, as the remote driver knows it. */
   readonly id: string;
-  /** The container's. */
+  /** The name of the container. */
   readonly name: string;
-  /** Its short id among them, as docker's own server of names has it. */
+  /** Include the container's short id, as in docker's own name server. */
   readonly aliases: readonly string[];
-  /** The container's label of services that it joins, as its author wrote it. */
+  /** The container's label with the services that it joins, as its author wrote it. */
   readonly services?: string;
 }
 
@@ -26,7 +31,7 @@ const fieldOf = (value: unknown, name: string): unknown =>
 const textsOf = (value: unknown): string[] =>
   Array.isArray(value) ? value.filter((each): each is string => typeof each === 'string' && each !== '') : [];
 
-/** Undefined: it describes no container. */
+/** Returns undefined if the value describes no container. */
 export function readDockerContainer(value: unknown): DockerContainer | undefined {
   const [id, name] = [fieldOf(value, 'Id'), fieldOf(value, 'Name')];
   if (typeof id !== 'string' || typeof name !== 'string') return undefined;
@@ -39,7 +44,7 @@ export function readDockerContainer(value: unknown): DockerContainer | undefined
     (network): DockerEndpoint[] => {
       const endpoint = fieldOf(network, 'EndpointID');
       if (typeof endpoint !== 'string' || endpoint === '') return [];
-      // `DNSNames` of 25 and later has what `Aliases` had before, and what a user gave.
+      // `DNSNames` of docker 25 and later contains what `Aliases` contained before, and the user's aliases.
       const aliases = new Set([id.slice(0, 12), ...textsOf(fieldOf(network, 'Aliases')), ...textsOf(fieldOf(network, 'DNSNames'))]);
       return [
         {
@@ -55,14 +60,17 @@ export function readDockerContainer(value: unknown): DockerContainer | undefined
   return { id, name: own, ...(runs && { running: { pid, netns } }), endpoints };
 }
 
-/** Ids of the endpoints that a network has (Engine API, NetworkInspect), of containers that run and others. Undefined: it describes no network. */
+/**
+ * Returns the ids of a network's endpoints (Engine API, NetworkInspect), including those of containers that
+ * do not run. Undefined: the value describes no network.
+ */
 export function endpointsOfNetwork(value: unknown): ReadonlySet<string> | undefined {
   const containers = fieldOf(value, 'Containers');
   if (typeof containers !== 'object' || containers === null) return undefined;
   return new Set(Object.values(containers).flatMap((each) => textsOf([fieldOf(each, 'EndpointID')])));
 }
 
-/** The container that an event of docker's is about; undefined: none. */
+/** Returns the container that an event of docker is about, or undefined if there is none. */
 export function containerOfEvent(event: unknown): string | undefined {
   const actor = fieldOf(event, 'Actor');
   const id = fieldOf(event, 'Type') === 'network' ? fieldOf(fieldOf(actor, 'Attributes'), 'container') : fieldOf(actor, 'ID');

@@ -5,29 +5,35 @@ import { containerOfEvent, readDockerContainer } from './docker-container.ts';
 import type { DockerEndpoint } from './docker-container.ts';
 
 /**
- * Follows the names of docker's containers, which no remote driver is told: read from docker's API once, then after each of its events that
- * may change one, and all again whenever docker was away. What is put ends with the endpoint that it belongs to.
+ * Follows the names of docker's containers, because docker does not pass them to remote drivers. It reads
+ * them from docker's API once, after each event that may change one, and completely whenever docker was away.
+ * A name ends with the endpoint that it belongs to.
  */
 export interface DockerNames {
-  /** Nothing is put any more when it resolves. */
+  /** When it resolves, no further names are written. */
   close(): Promise<void>;
 }
 
 export interface DockerNamesOptions {
-  /** Of docker's API. It may come later, and go. */
+  /** The socket of docker's API. It may appear later, and disappear. */
   readonly socket: string;
-  /** Writes down what one endpoint is called. An endpoint of others, or none, is passed over. */
+  /**
+   * Writes the names of one endpoint. An endpoint of another driver, or one that does not exist, is ignored.
+   */
   readonly put: (endpoint: DockerEndpoint) => Promise<void>;
-  /** Docker is there, for the first time or again: who ended while it was away has left nobody to say so. */
+  /**
+   * Called when docker is available, for the first time or again. No event reports a container that ended
+   * while docker was away.
+   */
   readonly onDocker: () => Promise<void>;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
 const againMs = 1000;
-/** Containers that are asked for at once. */
+/** The highest number of containers that are queried at once. */
 const atOnce = 4;
 
-/** A container is connected while it starts; `start` comes after all of its endpoints stand. */
+/** Docker connects a container while it starts it; `start` comes after all of its endpoints exist. */
 const filters = { type: ['container', 'network'], event: ['connect', 'rename', 'start'] };
 
 export function followDockerNames({ socket, put, onDocker, log }: DockerNamesOptions): DockerNames {
@@ -35,7 +41,7 @@ export function followDockerNames({ socket, put, onDocker, log }: DockerNamesOpt
   let closed = false;
   let again: NodeJS.Timeout | undefined;
   let wake: (() => void) | undefined;
-  /** What was said last, so that each change is said once. */
+  /** The state that was logged last, so that each change is logged once. */
   let said: 'away' | 'followed' | undefined;
 
   const waiting = new Set<string>();
@@ -53,7 +59,7 @@ export function followDockerNames({ socket, put, onDocker, log }: DockerNamesOpt
   const next = (): void => {
     for (const id of waiting) {
       if (closed || busy.size >= atOnce) return;
-      // Asked for again while it was looked at: once more afterwards.
+      // The container was requested again during its query: it is queried once more afterwards.
       if (busy.has(id)) continue;
       waiting.delete(id);
       const looked = look(id).finally(() => {
@@ -74,7 +80,7 @@ export function followDockerNames({ socket, put, onDocker, log }: DockerNamesOpt
     await api.follow(
       filters,
       () => {
-        // What is connected from here on comes as an event: nothing falls between.
+        // Containers that are connected from here on arrive as events, so none is missed.
         reading = api
           .running()
           .then(want, (thrown: unknown) => log.warn({ socket, why: reasonOf(thrown) }, "docker's containers could not be listed"));

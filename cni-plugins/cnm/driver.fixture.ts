@@ -13,7 +13,10 @@ import { shell, tried } from '../attach/engine.fixture.ts';
 import { createDockerDriver } from './driver.ts';
 import type { DriverVerb, ReplyOf } from './protocol.ts';
 
-/** What the tests of the remote driver share: the driver on a socket, an engine that calls it as libnetwork does, and containers' namespaces. */
+/**
+ * Shared by the tests of the remote driver: the driver on a socket, an engine that calls it as libnetwork
+ * does, and the namespaces of containers.
+ */
 
 export interface Said {
   readonly status: number;
@@ -25,23 +28,26 @@ export interface DriverFixture {
   readonly folder: string;
   readonly confDir: string;
   readonly socket: string;
-  /** A call as it is. */
+  /** Sends a call unchanged. */
   say(path: string, body: string): Promise<Said>;
-  /** A call that must be answered. */
+  /** Sends a call that must succeed. */
   call<Verb extends DriverVerb>(verb: Verb, body?: object): Promise<ReplyOf<Verb>>;
-  /** A call that must be refused; the text of `Err`. */
+  /** Sends a call that must be refused, and returns the text of `Err`. */
   refused(verb: DriverVerb, body?: object): Promise<string>;
-  /** Path of a new namespace, as a container's. */
+  /** Creates a namespace like a container's, and returns its path. */
   sandbox(name: string): string;
-  /** What libnetwork does after Join: the link in the container, named, addressed and up. */
+  /**
+   * Does what libnetwork does after Join: moves the link into the container, names it, assigns addresses and
+   * sets it up.
+   */
   enter(endpoint: Joined, sandbox: string): void;
-  /** What libnetwork does after Leave. */
+  /** Does what libnetwork does after Leave. */
   leave(endpoint: Joined, sandbox: string): void;
   inside(sandbox: string, command: string): string | undefined;
   conflist(name: string, plugins: readonly object[]): string;
-  /** What the driver does when it starts. */
+  /** Does what the driver does when it starts. */
   recover(): Promise<void>;
-  /** Rows of the tables that an endpoint could leave, links, pins. */
+  /** Returns what an endpoint could leave: rows of its tables, links, pins. */
   left(): string[];
   end(): Promise<void>;
 }
@@ -52,7 +58,7 @@ export interface Joined {
   readonly gateway?: string;
 }
 
-/** Asks as docker's plugin client does. */
+/** Sends a request as docker's plugin client does. */
 export function ask(socket: string, path: string, body: string): Promise<Said> {
   return new Promise((resolve, reject) => {
     const call = request({

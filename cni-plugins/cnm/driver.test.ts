@@ -28,7 +28,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       IPv6Data: [],
     });
 
-  /** CreateEndpoint and Join, as libnetwork orders them. */
+  /** CreateEndpoint and Join, in libnetwork's order. */
   const join_ = async (NetworkID: string, EndpointID: string, Interface: object): Promise<Joined & { mac: string }> => {
     const made = await fixture.call('NetworkDriver.CreateEndpoint', { NetworkID, EndpointID, Interface });
     const joined = await fixture.call('NetworkDriver.Join', { NetworkID, EndpointID, SandboxKey: join(fixture.folder, 'not-yet') });
@@ -102,13 +102,13 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     for (const [index, each] of endpoints.entries())
       joined.push(await join_(NetworkID, each, { Address: `10.89.0.${index + 2}/24`, AddressIPv6: '', MacAddress: '' }));
     const [dies, lives] = [fixture.sandbox('dies'), fixture.sandbox('lives')];
-    // The third is on its way: docker has not moved it yet.
+    // The third one is in transit: docker has not moved it yet.
     for (const [index, sandbox] of [dies, lives].entries()) fixture.enter(joined[index] ?? { source: '', addresses: [] }, sandbox);
     shell(`umount ${dies}`);
     const standing = (): string[] =>
       endpoints.filter((each) => fixture.left().some((row) => row.startsWith('cnm_endpoint') && row.includes(each)));
     for (let tries = 0; tries < 500 && standing().length > 2; tries += 1) {
-      // The kernel ends a namespace's links a moment after the namespace.
+      // The kernel removes a namespace's links a moment after the namespace.
       spawnSync('sleep', ['0.02']);
       await fixture.recover();
     }
@@ -140,7 +140,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       JSON.stringify({ NetworkID, EndpointID, Options: { 'com.docker.network.portmap': [] } }),
     );
     assert.equal(status, 200, 'no port needs no plugin for ports');
-    // No container ever got the link: it goes with the network.
+    // No container ever got the link, so it is removed with the network.
     await fixture.call('NetworkDriver.DeleteNetwork', { NetworkID });
     assert.deepEqual(fixture.left(), []);
   });
@@ -191,7 +191,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
         await fixture.call('NetworkDriver.Leave', of);
         if (dies) shell(`umount ${pod}`);
         else fixture.leave(joined, pod);
-        // The kernel ends a namespace's links a moment after the namespace.
+        // The kernel removes a namespace's links a moment after the namespace.
         if (dies)
           for (let tries = 0; tries < 500 && (tried('ip -br link show type veth') ?? '') !== ''; tries += 1) spawnSync('sleep', ['0.02']);
         await fixture.call('NetworkDriver.DeleteEndpoint', of);
@@ -292,12 +292,12 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       /overlaps 10\.86\.0\.0\/24/u,
     );
     for (const _ of [1, 2]) await fixture.call('IpamDriver.ReleasePool', { PoolID: ranged.PoolID });
-    // A pool that only the engine remembers is there again.
+    // A pool that only the engine remembers is recreated.
     assert.equal(await lease(ranged.PoolID), '10.86.0.252/24');
     await fixture.call('IpamDriver.ReleasePool', { PoolID: ranged.PoolID });
     const [first, second] = [await pool({}), await pool({})];
     assert.deepEqual([first.Pool, second.Pool], ['10.212.0.0/24', '10.212.1.0/24']);
-    // The engine died over it, and asks again.
+    // The engine crashed during the request, and asks again.
     assert.equal((await pool({ Pool: '10.212.1.0/24' })).PoolID, second.PoolID);
     await lease(second.PoolID);
     assert.match(await fixture.refused('IpamDriver.RequestPool', { Pool: '10.212.1.0/24' }), /overlaps/u);

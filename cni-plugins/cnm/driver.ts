@@ -15,28 +15,43 @@ import { createVerbs } from './verbs.ts';
 export interface DockerDriverOptions {
   /** The network's SQLite database. */
   readonly databasePath: string;
-  /** Where namespaces of staging are pinned; made (0700). On tmpfs, so that a reboot leaves nothing. */
+  /**
+   * The folder in which staging namespaces are pinned; created with mode 0700. It is on tmpfs, so that a
+   * reboot leaves nothing.
+   */
   readonly stagingDir: string;
-  /** Conflists that networks name. */
+  /** The folder of the conflists that networks name. */
   readonly confDir: string;
-  /** How their plugins are run, where the network does not say. */
+  /** How plugins are run if the network does not specify it. */
   readonly plugins: 'auto' | 'exec';
-  /** Our plugins, in process. */
+  /** Calls our plugins in process. */
   readonly callPlugin: CallPlugin;
-  /** The plugins of others. */
+  /** How to run third-party plugins. */
   readonly programs: ExecOptions;
-  /** Of docker's API, by which the names of its containers are known to others on their networks. Absent: they are not. */
+  /**
+   * Socket of docker's API, from which the names of its containers are read for others on their networks.
+   * Absent: the containers are not found by name.
+   */
   readonly dockerSocket?: string;
   readonly log: Logger;
 }
 
-/** libnetwork's remote driver for networks and addresses: an unmodified dockerd's containers on any CNI conflist. */
+/**
+ * libnetwork's remote driver for networks and addresses: containers of an unmodified dockerd on any CNI
+ * conflist.
+ */
 export interface DockerDriver {
-  /** For each connection of the socket that the engine finds (`/run/docker/plugins/NAME.sock`). Only root is answered. */
+  /**
+   * Serves a connection of the socket that the engine finds (`/run/docker/plugins/NAME.sock`). Only root gets
+   * answers.
+   */
   accept(socket: Socket): void;
-  /** Ends what the dead left half made in this process's own network namespace, as each first connection of an engine does for the engine's. */
+  /**
+   * Removes what crashed processes left half-created in this process's own network namespace. The first
+   * connection of each engine does the same for the engine's namespace.
+   */
   recover(): Promise<void>;
-  /** Refuses new calls and resolves when those under way have their answer. What was made stays. */
+  /** Refuses new calls, and resolves when those in progress have been answered. What was created stays. */
   close(): Promise<void>;
 }
 
@@ -54,7 +69,7 @@ export function createDockerDriver({
   const turns = createTurns();
   const endpoints = createEndpoints({ acts, turns, log, stagingDir, callPlugin, programs });
   const verbs = createVerbs({ acts, endpoints, turns, source: { confDir, plugins } });
-  /** Engines' processes of which it is known that they follow one that is gone. */
+  /** Engine processes for which the cleanup after a previous engine was started. */
   const known = new Map<string, Promise<void>>();
 
   const reconcile = async (by: Engine, which?: 'of the dead'): Promise<void> => {

@@ -18,7 +18,7 @@ const called = (id: string): { name: string; aliases: []; services: string } => 
   aliases: [],
   services: JSON.stringify([{ name: 'web', mode: 'dnsrr' }]),
 });
-/** An endpoint of docker on the network n, whichever is asked for. */
+/** A docker endpoint on the network n, for every id. */
 const store = {
   endpoint: (id: string) => ({ id, network: 'n', realm, state: 'ready', spec: { result: { ips: [{ address: '10.0.0.2/24' }] } } }),
   network: () => ({ id: 'n', name: 'n', list: { plugins: [{ capabilities: ['aliases'], config: {} }] } }),
@@ -29,12 +29,12 @@ interface Old {
   readonly origin: 'plugin' | 'pod';
   readonly interface?: string;
   readonly spec?: object;
-  /** A member of the service `web`. */
+  /** Whether it is a member of the service `web`. */
   readonly isMember?: boolean;
   readonly isDockers?: boolean;
 }
 
-/** A database as the version before owners left it, opened by this one. */
+/** Opens a database with this version that the version before owners left. */
 function upgraded(rows: readonly Old[], use: (database: ReturnType<typeof openNetworkDatabase>) => void): void {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-owners-'));
   const path = join(folder, 'network.db');

@@ -10,19 +10,21 @@ import { otherOwners } from '../spec/service-rules.ts';
 import { interfaceName } from './records.ts';
 import type { CnmStore } from './store.ts';
 
-/** By which names whoever is on a network finds an endpoint of it. */
+/** The names by which others on a network find an endpoint of it. */
 export interface EndpointNames {
   readonly name: string;
   readonly aliases: readonly string[];
-  /** Services of the network that it joins, as JSON: `parseMemberships`. */
+  /** Services of the network that the endpoint joins, as JSON: `parseMemberships`. */
   readonly services?: string;
 }
 
 /**
- * As for everything else on a network: where its configuration declares the capability `aliases`, and for as long as the attachment stands
- * that our plugins made. Plugins of others write none down. Synchronous, for a Worker.
- * @returns what writes them; when it throws, the names are written: with NETWORK_SERVICE_MEMBERSHIP_INVALID and no services, or with what
- * `MembershipStore.put` throws and the services that the endpoint had
+ * Creates the function that writes an endpoint's names. As for all other attachments, it writes names only if
+ * the network's configuration declares the capability `aliases`, and they last as long as the attachment that
+ * our plugins made. Third-party plugins record no attachment. Synchronous, for a Worker.
+ * @returns a function that writes the names; if it throws, the names are written nevertheless: with
+ * NETWORK_SERVICE_MEMBERSHIP_INVALID and no services, or with the error of `MembershipStore.put` and the
+ * services that the endpoint had
  */
 export function createEndpointNames(
   { db, transaction }: NetworkDatabase,
@@ -34,7 +36,7 @@ export function createEndpointNames(
     "SELECT number FROM attachment WHERE realm = ? AND origin = 'plugin' AND network = ? AND container_id = ? AND interface = ?",
   );
 
-  /** @param all absent: those that it has */
+  /** @param all absent: the endpoint keeps its memberships */
   const put = (
     id: string,
     { name, aliases }: EndpointNames,
@@ -57,7 +59,7 @@ export function createEndpointNames(
         ipam,
         rules: rulesOf(network.list.plugins[0]?.config ?? {}, network.name),
       };
-      // In place of what the plugins put: the id of an endpoint is nobody's name.
+      // Replaces what the plugins wrote, because an endpoint's id is not a name.
       const holder = { realm, network: network.name, holder: `${id}/${interfaceName}`, attachment: row.number, owner: otherOwners.docker };
       if (all !== undefined) membershipStore.put(holder, joined, isHeld);
       nameStore.put(holder, [...namesAt(addresses, 'container', [name]), ...namesAt(addresses, 'alias', aliases), ...memberNames(joined)]);
@@ -67,7 +69,8 @@ export function createEndpointNames(
     try {
       put(id, called, called.services === undefined ? [] : parseMemberships(called.services, membershipLabel), isHeld);
     } catch (thrown) {
-      // A label that is wrong takes no name away. What was admitted once stays, where it is refused when docker's containers are read again.
+      // An invalid label removes no name. A membership that was accepted once stays if it is refused when
+      // docker's containers are read again.
       const isWrong = isPortcullisError(thrown) && thrown.code === 'NETWORK_SERVICE_MEMBERSHIP_INVALID';
       put(id, called, isWrong ? [] : undefined, isHeld);
       throw thrown;

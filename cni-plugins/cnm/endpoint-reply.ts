@@ -4,17 +4,17 @@ import { otherAddress } from './failures.ts';
 import type { CreateEndpointReply, EndpointInterface, JoinReply, StaticRoute } from './protocol.ts';
 import type { CnmNetwork, EndpointLink } from './records.ts';
 
-/** From a CNI result to what the engine is told. Pure. */
+/** Converts a CNI result to the reply for the engine. Pure. */
 
 const familyOf = (address: string): 4 | 6 => (address.includes(':') ? 6 : 4);
 const bare = (address: string): string => address.split('/')[0] ?? '';
 
-/** Addresses of the interface in the pod: not of what a plugin made beside it. */
+/** Returns the addresses of the pod's interface, without those of other interfaces that a plugin made. */
 function addressesOf({ interfaces, ips }: CniResult, name: string): CniResult['ips'] {
   return ips.filter(({ interface: index }) => index === undefined || interfaces[index] === undefined || interfaces[index].name === name);
 }
 
-/** @throws NETWORK_CNM_ADDRESS when the plugins gave another address than the engine had chosen */
+/** @throws NETWORK_CNM_ADDRESS if the plugins assigned an address other than the one that the engine chose */
 export function requireWanted(network: CnmNetwork, wanted: EndpointInterface, result: CniResult): void {
   const given = result.ips.map(({ address }) => address);
   for (const address of [wanted.Address, wanted.AddressIPv6]) {
@@ -28,7 +28,10 @@ export function requireWanted(network: CnmNetwork, wanted: EndpointInterface, re
   }
 }
 
-/** Only what the engine left open: it refuses a driver that says more. The first address of each family: the engine knows no second. */
+/**
+ * Returns only what the engine left open, because it refuses a driver that returns more. Contains the first
+ * address of each family: the engine supports no second one.
+ */
 export function endpointReply(wanted: EndpointInterface, result: CniResult, link: EndpointLink, name: string): CreateEndpointReply {
   const first = (family: 4 | 6): string => addressesOf(result, name).find(({ address }) => familyOf(address) === family)?.address ?? '';
   const [Address, AddressIPv6] = [first(4), first(6)];
@@ -43,7 +46,10 @@ export function endpointReply(wanted: EndpointInterface, result: CniResult, link
 
 const isDefault = (dst: string): boolean => dst === '0.0.0.0/0' || dst === '::/0';
 
-/** Routes without a gateway go by that of their family, as the upstream plugins set them; without one they are on the link. */
+/**
+ * Routes without a gateway use the gateway of their family, as the upstream plugins set them; if there is
+ * none, they are on the link.
+ */
 export function joinReply({ internal }: CnmNetwork, result: CniResult, link: EndpointLink, name: string): JoinReply {
   const own = addressesOf(result, name);
   const gatewayOf = (family: 4 | 6): string | undefined =>
@@ -68,7 +74,10 @@ export function joinReply({ internal }: CnmNetwork, result: CniResult, link: End
   };
 }
 
-/** The engine gives the interface its addresses with their lengths: these routes come by themselves, and twice they fail. */
+/**
+ * The engine assigns the addresses with their prefix lengths. The kernel adds these routes itself, and adding
+ * them twice fails.
+ */
 function isOwnSubnet(dst: string, own: CniResult['ips']): boolean {
   const route = parsePrefix(dst);
   return (

@@ -24,24 +24,30 @@ import type { CnmEndpoint, CnmNetwork, EndpointLink, EndpointSpec } from './reco
 import type { LinkPlace } from './staging.ts';
 import type { Turns } from './turns.ts';
 
-/** Endpoints made, published and removed: written down before the act, acted, written down. Whatever is called twice is done once. */
+/**
+ * Creates, publishes and removes endpoints. Each step is recorded before and after it is executed. A repeated
+ * call is executed only once.
+ */
 export interface Endpoints {
   create(id: string, network: string, wanted: EndpointInterface, by: Engine): Promise<MadeEndpoint>;
-  /** Success when it is gone. */
+  /** Succeeds if the endpoint is already gone. */
   remove(id: string, by: Engine): Promise<void>;
   /** @throws NETWORK_CNM_ENDPOINT_UNKNOWN */
   require(id: string, network: string): Promise<MadeEndpoint>;
   setSandbox(id: string, network: string, sandbox: string | undefined, by: Engine): Promise<MadeEndpoint | undefined>;
   publish(id: string, network: string, bindings: readonly Required<PortBinding>[], by: Engine): Promise<void>;
-  /** Success when nothing is published, or the endpoint is gone. */
+  /** Succeeds if nothing is published, or if the endpoint is gone. */
   unpublish(id: string, by: Engine): Promise<void>;
-  /** Removes those that no container has, of endpoints that its engine knows no more. */
+  /** Removes endpoints that no container has and that their engine no longer knows. */
   sweep(which: (endpoint: CnmEndpoint) => boolean, by: Engine): Promise<void>;
-  /** Removes what the dead left half made, and endpoints that no container can have any more. @param which only those whose engine is gone */
+  /**
+   * Removes what crashed processes left half-created, and endpoints that no container can have any more.
+   * @param which only those whose engine is gone
+   */
   reconcile(by: Engine, which?: 'of the dead'): Promise<void>;
 }
 
-/** Who asks: its namespaces, and its process. */
+/** The engine that calls: its namespaces and its process. */
 export interface Engine {
   readonly caller: Caller;
   readonly identity?: ProcessIdentity;
@@ -88,7 +94,10 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
     if (maker.pid !== self.pid && sameProcess(maker)) throw endpointBusy(id);
   };
 
-  /** Plugins at work on an endpoint, in its namespace of staging; those of a driver that was killed have ended before. */
+  /**
+   * Runs plugins on an endpoint in its staging namespace. Plugins that a killed driver started have ended
+   * before.
+   */
   const staged = <T>(
     id: string,
     network: CnmNetwork,
@@ -134,7 +143,8 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
           await removeLink();
         } catch (thrown) {
           if (standing.state !== 'removing' || !findsLink) throw thrown;
-          // A DEL before it came as far as the rules: upstream's plugin bridge then fails for ever over the first that is gone, where it finds the link.
+          // An earlier DEL got as far as the rules. If upstream's plugin bridge finds the link, it then fails
+          // every time at the first rule that is gone.
           log.warn({ endpoint: id, why: reasonOf(thrown) }, 'a plugin could not be deleted once more; it is tried without the link');
           await acts.dropLink(id);
           await removeLink();
@@ -145,7 +155,7 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
     await acts.drop(id);
   };
 
-  /** Plugins make the link in a namespace of staging; then it stands in the engine's. */
+  /** The plugins create the link in a staging namespace; then it moves to the engine's namespace. */
   const make = async (begun: CnmEndpoint, network: CnmNetwork, { caller }: Engine): Promise<CnmEndpoint> => {
     const { id, spec } = begun;
     const list = withoutPorts(spec.list);
@@ -172,7 +182,7 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
     const realm = await acts.realm(by.caller);
     const standing = await acts.begin({ id, network: of, realm, spec });
     if (standing?.state === 'ready') {
-      // Asked again: the answer was lost.
+      // The engine repeats the call because the answer was lost.
       if (JSON.stringify(standing.spec.wanted) !== JSON.stringify(wanted)) throw endpointStands(id);
       return require(id, of);
     }
@@ -230,7 +240,10 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
     return acts.placeOf(caller, spec.link, spec.sandbox, hostLinks);
   };
 
-  /** Nobody has it: its engine is gone, or its container ended while no driver was there to be told. */
+  /**
+   * Returns whether no container has the endpoint: its engine is gone, or its container ended while no driver
+   * could be told.
+   */
   const isStale = async (endpoint: CnmEndpoint, by: Engine): Promise<boolean> => {
     const { owner } = endpoint.spec;
     const place = await placeOf(endpoint, by);
@@ -241,7 +254,7 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
     const endpoint = await acts.endpoint(id);
     if (endpoint === undefined) return;
     const { owner } = endpoint.spec;
-    // An engine that is there moves links between two looks.
+    // An engine that is running may move links between two checks.
     if (which !== undefined && owner !== undefined && sameProcess(owner)) return;
     const former = !endpoint.realm.startsWith(`${currentBootId()}/`);
     if (!former && endpoint.realm !== realm) return;
@@ -262,7 +275,7 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
     setSandbox: (id, network, sandbox, by) =>
       turns.take(id, async () => {
         const endpoint = await acts.endpoint(id);
-        // Leaving what is gone, or half gone, is a success.
+        // Leaving an endpoint that is gone, or partly removed, succeeds.
         if (sandbox === undefined && endpoint?.state !== 'ready') return undefined;
         const made = await require(id, network);
         const { sandbox: _left, ...spec } = made.endpoint.spec;
@@ -328,7 +341,7 @@ function chainLink(network: CnmNetwork, { list, wanted, mac, result, ports }: En
   };
 }
 
-/** They come after the link was made: each is told what stands. */
+/** Calls the port plugins after the link was made. Each receives the previous result. */
 async function addPorts(run: RunStep, network: CnmNetwork, spec: EndpointSpec, pod: ChainPod, made: CniResult): Promise<void> {
   let prevResult = made;
   for (const plugin of portsOnly(spec.list).plugins)

@@ -8,11 +8,11 @@ import { inProcessStep } from '../invoke/in-process-step.ts';
 import type { RunStep } from '../invoke/step.ts';
 import type { CnmNetwork } from './records.ts';
 
-/** Plugins act in the network namespace of the engine that asked, whichever the driver lives in. */
+/** Runs plugins in the network namespace of the calling engine, whatever namespace the driver is in. */
 
 export interface StepOptions {
   readonly callPlugin: CallPlugin;
-  /** How plugins of others are started. */
+  /** How third-party plugins are started. */
   readonly programs: ExecOptions;
 }
 
@@ -29,7 +29,9 @@ function isOwn(fd: number): boolean {
   return own.dev === given.dev && own.ino === given.ino;
 }
 
-/** By nsenter(1): a program is started by a thread that no other namespace may be seen by. */
+/**
+ * Wraps the command in nsenter(1), because the thread that starts programs must not be in another namespace.
+ */
 function inside(startProgram: StartProgram, netnsFd: number): StartProgram {
   return (program) =>
     startProgram({

@@ -1,7 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { ErrorKind } from '../../base/errors/index.ts';
 
-/** What the driver refuses, in words for whoever typed the docker command. */
+/** The refusals of the driver, worded for the user who typed the docker command. */
 
 export const badRequest = (verb: string, problems: readonly string[]): PortcullisError =>
   failure('NETWORK_CNM_REQUEST', 'invalid', 'read the request', verb, problems.join('; '), 'see the protocol of remote drivers');
@@ -87,7 +87,10 @@ export const scopeRefused = (verb: string): PortcullisError =>
 export const poolFailure = (kind: ErrorKind, attempted: string, on: string, why: string, fix: string): PortcullisError =>
   failure(kind === 'exhausted' ? 'NETWORK_ADDRESSES_EXHAUSTED' : 'NETWORK_CNM_POOL', kind, attempted, on, why, fix);
 
-/** The plugin firewall speaks of a configuration that networks of our own do not have. */
+/**
+ * Rewords the error of the plugin firewall, which refers to a configuration that our own networks do not
+ * have.
+ */
 export const droppedByOthers = ({ failure: { code, kind, attempted, on, why } }: PortcullisError): PortcullisError =>
   failure(code, kind, attempted, on, why, 'accept the network’s traffic there, and create the network with -o firewall=nftables');
 

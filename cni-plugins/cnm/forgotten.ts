@@ -8,19 +8,20 @@ import { endpointsOfNetwork } from './docker-container.ts';
 import type { Endpoints } from './endpoints.ts';
 
 /**
- * Endpoints that docker gave up while no driver answered: `docker rm --force` removes its own record whatever the driver says, and never tells it again.
- * Docker is asked which endpoints its networks have.
+ * Finds endpoints that docker gave up while no driver answered. `docker rm --force` removes docker's own
+ * record whatever the driver answers, and never calls the driver again. So docker is asked which endpoints
+ * its networks have.
  */
 export interface Forgotten {
-  /** Removes them; resolves when that is done, or with `close`. Nothing is thrown. */
+  /** Removes such endpoints. Resolves when that is done, or with `close`. Never throws. */
   look(): Promise<void>;
   close(): void;
 }
 
-/** An endpoint is known to docker a moment after it was made: it is asked for twice. */
+/** Docker knows an endpoint only a moment after it was created, so docker is asked twice. */
 const betweenMs = 10_000;
 
-/** @param socket of docker's API, of a docker in this process's network namespace */
+/** @param socket docker's API, of a docker in this process's network namespace */
 export function openForgotten(
   socket: string,
   { acts, endpoints, log }: { readonly acts: ActsApart; readonly endpoints: Pick<Endpoints, 'sweep'>; readonly log: Pick<Logger, 'warn'> },
@@ -34,7 +35,7 @@ export function openForgotten(
     const found = new Set<string>();
     for (const network of new Set(here.map((endpoint) => endpoint.network))) {
       const known = endpointsOfNetwork(await api.network(network));
-      // A network of another docker, or one that is just removed.
+      // The network belongs to another docker, or is being removed.
       if (known === undefined) continue;
       for (const { id, network: of } of here) if (of === network && !known.has(id)) found.add(id);
     }

@@ -5,22 +5,25 @@ import type { PortBinding } from './protocol.ts';
 import type { CnmEndpoint } from './records.ts';
 import { protocolOf } from './requests.ts';
 
-/** Which host ports bindings get. */
+/** Chooses the host ports of bindings. */
 
-/** As docker's own allocator: its range of the kernel's ephemeral ports. */
+/** The same range as docker's own allocator uses, within the kernel's ephemeral ports. */
 const anyPort = { low: 49153, high: 60999 };
 
 export interface TakenPort {
   readonly protocol: PortMapping['protocol'];
   readonly port: number;
-  /** Empty: of every address. */
+  /** Empty: every address. */
   readonly hostIp: string;
 }
 
-/** Every address is as good as none said. */
+/** An unspecified address means the same as none. */
 const addressOf = (hostIp: string): string => (hostIp === '0.0.0.0' || hostIp === '::' ? '' : hostIp);
 
-/** Host ports that others hold in the realm: endpoints, pods of our runtime, CNI plugins, and services as node ports. */
+/**
+ * Returns the host ports that others hold in the realm: endpoints, pods of our runtime, CNI plugins, and
+ * services as node ports.
+ */
 export function takenPorts(
   { db }: Pick<NetworkDatabase, 'db'>,
   realm: string,
@@ -39,8 +42,9 @@ export function takenPorts(
 }
 
 /**
- * The first port of each binding's range that nobody holds.
- * @param isListenedAt whether a program of the host has it @throws NETWORK_HOST_PORT_TAKEN
+ * Chooses for each binding the first port of its range that is free.
+ * @param isListenedAt whether a program of the host uses the port
+ * @throws NETWORK_HOST_PORT_TAKEN
  */
 export function choosePorts(
   bindings: readonly Required<PortBinding>[],

@@ -16,30 +16,34 @@ import { NotJson } from './requests.ts';
 import type { Verbs } from './verbs.ts';
 
 /**
- * The protocol of plugins over HTTP/1.1 as Go's helpers for them speak it (docker/go-plugins-helpers, sdk): 200 with the reply, 500 with
- * `{"Err": …}`, 400 for a body that is no JSON, 404 for a verb that is unknown. Engines take a 404 for "not implemented".
+ * Serves the plugin protocol over HTTP/1.1 as Go's helpers do (docker/go-plugins-helpers, sdk): 200 with the
+ * reply, 500 with `{"Err": …}`, 400 for a body that is no JSON, 404 for an unknown verb. Engines interpret a
+ * 404 as "not implemented".
  */
 export interface HttpService {
   accept(socket: Socket): void;
-  /** Refuses new calls, and resolves when those under way have their answer. */
+  /** Refuses new calls, and resolves when those in progress have been answered. */
   close(): Promise<void>;
 }
 
 export interface HttpParts {
   readonly verbs: Verbs;
-  /** Before the first verb of an engine's process. */
+  /** Runs before the first verb of an engine process. */
   readonly onEngine: (by: Engine) => Promise<void>;
   readonly log: Pick<Logger, 'debug' | 'warn'>;
-  /** In ms: a client that sends half a request holds nothing for longer; 30 s unless told. */
+  /** In ms; 30 s by default. A client that sends half a request occupies a slot no longer than this. */
   readonly silenceMs?: number;
 }
 
-/** More than any request of an engine's. */
+/** Larger than any request of an engine. */
 const maxBody = 1024 * 1024;
-/** An engine has a handful. Each holds three descriptors; who holds most gives way. */
+/**
+ * An engine has a handful of connections. Each takes three descriptors. The peer with the most connections
+ * has to yield.
+ */
 const limits = { most: 512, mostOfPeer: 128 };
 
-/** A connection's engine, held while it is open or one of its calls is under way. */
+/** The engine of a connection. It is held while the connection is open or one of its calls is in progress. */
 interface Held {
   readonly by: Engine;
   readonly ready: Promise<void>;
@@ -87,7 +91,7 @@ export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: 
       log.debug({ verb: name, ms: performance.now() - started }, 'remote driver');
       reply(response, 200, value);
     } catch (thrown) {
-      // The engine is gone: nobody is there to be answered, and nothing was begun.
+      // The engine is gone: there is no client to answer, and nothing was begun.
       if (request.destroyed && !request.complete) return void response.destroy();
       if (thrown instanceof NotJson) return reply(response, 400, `${thrown.message}\n`);
       const { message } = isPortcullisError(thrown) ? thrown : internal(name, thrown);
@@ -105,13 +109,13 @@ export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: 
       })
       .finally(() => {
         underWay.delete(call);
-        // An idle connection of an engine stays open for ever.
+        // An idle connection of an engine would stay open for ever.
         if (closing) request.socket.end();
       });
     underWay.add(call);
   });
 
-  // It never listens itself; Node begins to look for half requests when a server does.
+  // This server never listens itself. Node starts to check for incomplete requests when a server listens.
   server.emit('listening');
 
   return {
@@ -146,7 +150,7 @@ export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: 
         engine.calls -= 1;
         release(engine);
       });
-      // A call of the engine hears of it; one that calls nothing must not end the process.
+      // A call of the engine receives the error. Without a call, the rejection must not end the process.
       ready.catch(() => undefined);
       held.set(socket, Object.assign(engine, { ready }));
       sockets.add(socket);
@@ -183,7 +187,7 @@ function reply(response: ServerResponse, status: number, content: object | strin
   response.end(body);
 }
 
-/** Undefined when it is too long. */
+/** Returns undefined if the body is too long. */
 async function bodyOf(request: IncomingMessage): Promise<string | undefined> {
   const chunks: Buffer[] = [];
   let length = 0;

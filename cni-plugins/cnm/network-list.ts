@@ -12,12 +12,12 @@ import { netLabels } from './protocol.ts';
 import type { CreateNetworkRequest, EndpointInterface, IpamData } from './protocol.ts';
 import type { CnmNetwork } from './records.ts';
 
-/** From a CreateNetwork to the list of plugins that makes its endpoints' links. */
+/** Converts a CreateNetwork request to the plugin list that creates the links of its endpoints. */
 
 export interface ListSource {
-  /** Where a conflist is found by its network's name. */
+  /** The folder in which a conflist is found by the name of its network. */
   readonly confDir: string;
-  /** How plugins are run where the network does not say. */
+  /** How plugins are run if the network does not specify it. */
   readonly plugins: 'auto' | 'exec';
 }
 
@@ -35,10 +35,10 @@ type Choices = Partial<Record<keyof typeof optionNames, string>>;
 
 const maxBytes = 1024 * 1024;
 
-/** What the engine says of a network without addresses of its own (`--ipam-driver null`). */
+/** What the engine sends for a network without addresses of its own (`--ipam-driver null`). */
 const isNull = ({ Pool }: IpamData): boolean => Pool === '' || Pool === '0.0.0.0/0' || Pool === '::/0';
 
-/** @throws NETWORK_CNM_OPTION · what reading the conf folder throws */
+/** @throws NETWORK_CNM_OPTION · the errors of reading the conf folder */
 export function networkOfRequest(request: CreateNetworkRequest, source: ListSource): CnmNetwork {
   const { NetworkID: id, Options = {}, IPv4Data = [], IPv6Data = [] } = request;
   const choices = readChoices(id, Options[netLabels.generic]);
@@ -53,7 +53,7 @@ export function networkOfRequest(request: CreateNetworkRequest, source: ListSour
   return { ...common, ...found, name: found.list.name, own: false, bridges: bridgesOf(found.list) };
 }
 
-/** Docker passes flags as booleans, its command line and swarm as text. */
+/** Docker passes flags as booleans; its command line and swarm pass them as text. */
 const isTrue = (value: unknown): boolean => value === true || value === 'true';
 
 function readChoices(id: string, generic: unknown): Choices {
@@ -127,7 +127,9 @@ function bridgesOf({ plugins }: PluginList): string[] {
     .map(({ config }) => (typeof config['bridge'] === 'string' && config['bridge'] !== '' ? config['bridge'] : 'cni0'));
 }
 
-/** Addresses that docker would choose, and the conflist's own address plugin would refuse. */
+/**
+ * Refuses pools from which docker would choose addresses that the conflist's own IPAM plugin would refuse.
+ */
 function refuseOtherPools({ plugins }: PluginList, data: readonly IpamData[]): void {
   const subnets = plugins.flatMap(({ config }) => subnetsIn(config['ipam'])).flatMap((text) => parsePrefix(text) ?? []);
   if (subnets.length === 0) return;
@@ -151,7 +153,7 @@ function subnetsIn(ipam: unknown): string[] {
 
 type Common = Pick<CnmNetwork, 'id' | 'internal' | 'ipv4' | 'ipv6'>;
 
-/** A bridge of our own, separated from others; with addresses of the engine's IPAM. */
+/** Describes a bridge of our own, separated from others, with addresses of the engine's IPAM. */
 function ownNetwork(common: Common, choices: Choices): CnmNetwork {
   const { id, internal, ipv4, ipv6 } = common;
   if (ipv4.length + ipv6.length === 0)
@@ -188,7 +190,10 @@ function ownNetwork(common: Common, choices: Choices): CnmNetwork {
   return { ...common, name: list.name, list, way: 'in-process', own: true, bridges: [bridge] };
 }
 
-/** The list with what the engine chose for one endpoint, told as runtimes tell it: `args.cni` (CNI conventions), for the plugin with addresses. */
+/**
+ * Returns the list with the engine's choices for one endpoint. The IPAM plugin receives them as runtimes pass
+ * them: `args.cni` (CNI conventions).
+ */
 export function endpointList(network: CnmNetwork, wanted: EndpointInterface): PluginList {
   const chosen = [wanted.Address, wanted.AddressIPv6].filter((address) => address !== '');
   const plugins = network.list.plugins.map((plugin, index): ListedPlugin => {
@@ -201,8 +206,8 @@ export function endpointList(network: CnmNetwork, wanted: EndpointInterface): Pl
 }
 
 /**
- * An address that the engine gives again must have the MAC address that its neighbours know: of pairs of links it is made of the address, as
- * docker's own bridges do.
+ * Returns the MAC address. If the engine assigns an address again, its MAC address must be the one that its
+ * neighbours know. For veth pairs it is therefore derived from the address, as docker's own bridges do.
  */
 export function macOf({ list }: CnmNetwork, { Address, MacAddress }: EndpointInterface): string {
   const prefix = parsePrefix(Address);
@@ -232,6 +237,6 @@ function argsOf(args: unknown, ips: readonly string[], mac: string): { readonly 
 
 const forPorts = ({ capabilities }: ListedPlugin): boolean => capabilities.includes('portMappings');
 
-/** The plugins that make the link: ports are published by the others, when the engine says so. */
+/** Returns the plugins that create the link. The others publish ports when the engine requests it. */
 export const withoutPorts = (list: PluginList): PluginList => ({ ...list, plugins: list.plugins.filter((plugin) => !forPorts(plugin)) });
 export const portsOnly = (list: PluginList): PluginList => ({ ...list, plugins: list.plugins.filter(forPorts) });

@@ -6,8 +6,8 @@ import type { StartProgram } from '../../base/reactor/index.ts';
 import { endpointBusy } from './failures.ts';
 
 /**
- * Programs of a driver that was killed go on: one that is adding must have ended before what it makes is removed. Each inherits the lock of its
- * endpoint, which the kernel drops with the last of them.
+ * Plugins that a killed driver started keep running: a program that adds must have ended before its results
+ * are removed. Each inherits the lock of its endpoint, which the kernel releases with the last of them.
  * @param patienceMs how long a program may take
  * @throws NETWORK_BUSY
  */
@@ -30,10 +30,10 @@ export async function withPluginLock<T>(path: string, endpoint: string, patience
   }
 }
 
-/** Whoever held it before took the file away. */
+/** The previous holder removed the file. */
 const stands = (path: string, fd: number): boolean => statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino;
 
-/** Starts programs with the lock in their hands. */
+/** Starts programs that inherit the lock. */
 export const holding =
   (startProgram: StartProgram, fd: number): StartProgram =>
   (program) =>

@@ -13,37 +13,40 @@ import type {
 } from './protocol.ts';
 
 /**
- * The IPAM driver's pools and addresses in the database. A pool's id says what it is, so that one which was forgotten while the engine still
- * knows it is there again at the next request. Synchronous, for a Worker.
+ * The pools and addresses of the IPAM driver, in the database. A pool's id describes the pool completely. If
+ * a pool was lost while the engine still knows it, the next request recreates it. Synchronous, for a Worker.
  */
 export interface Pools {
   /**
-   * @param inUse networks of the host's routes: a pool of our choice overlaps none of them
+   * @param inUse networks of the host's routes, which a pool of our choice must not overlap
    * @param held pools of networks that this driver made
    */
   requestPool(request: Required<RequestPoolRequest>, inUse: readonly IpPrefix[], held: readonly string[]): RequestPoolReply;
-  /** Success when it is gone. */
+  /** Succeeds if the pool is already gone. */
   releasePool(request: ReleasePoolRequest): void;
   requestAddress(request: Required<RequestAddressRequest>): RequestAddressReply;
-  /** Success when it is free. */
+  /** Succeeds if the address is already free. */
   releaseAddress(request: ReleaseAddressRequest): void;
 }
 
 interface Pool {
   readonly id: string;
   readonly pool: IpPrefix;
-  /** Where addresses that are not named come from. */
+  /** The range from which addresses are chosen if none is requested. */
   readonly range: IpPrefix;
 }
 
-/** What pools of our choice are taken from: /24 each of RFC 1918's, which docker does not choose, and /64 of unique local addresses (RFC 4193). */
+/**
+ * The ranges from which we choose pools: a /24 within RFC 1918 that docker does not choose, and a /64 of
+ * unique local addresses (RFC 4193).
+ */
 const choices = { 4: { from: '10.212.0.0/14', length: 24 }, 6: { from: 'fd70:6f72:7463::/48', length: 64 } } as const;
 
 const text = ({ address, length }: IpPrefix): string => `${formatIp(address)}/${length}`;
 const overlaps = (a: IpPrefix, b: IpPrefix): boolean => contains(a, networkOf(b)) || contains(b, networkOf(a));
 const idOf = (space: string, pool: string, range: string): string => [space, pool, ...(range === pool ? [] : [range])].join('|');
 
-/** Undefined when it is no id of ours. */
+/** Returns undefined if the id is not one of ours. */
 function poolOf(id: string): Pool | undefined {
   const [, poolText = '', rangeText = poolText, ...more] = id.split('|');
   const [pool, range] = [parsePrefix(poolText), parsePrefix(rangeText)];
@@ -78,7 +81,7 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
     throw poolFailure('exhausted', 'choose a pool', from, 'all of it is in use', 'give a pool with --subnet');
   };
 
-  /** One of the engine's memory is put down again. */
+  /** A pool that only the engine remembers is recorded again. */
   const require = (id: string): Pool => {
     const pool = poolOf(id);
     if (pool === undefined)
@@ -94,7 +97,8 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
   const free = ({ id, pool, range }: Pool, gateway: boolean): IpAddress => {
     const { family } = pool.address;
     const [low, high] = [networkOf(pool).value, lastOf(pool).value];
-    // The first is the network's own (IPv6: the routers' anycast address); the last of IPv4 is the broadcast address. Links of two have neither.
+    // The first address is the network's own (IPv6: the subnet-router anycast address); the last one of IPv4
+    // is the broadcast address. Links with two addresses have neither.
     const small = bitsOf(family) - pool.length <= 1;
     const [first, last] = small ? [low, high] : [low + 1n, family === 4 ? high - 1n : high];
     const of = gateway ? pool : range;
@@ -123,7 +127,7 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
         const range = sub === undefined ? pool : { address: networkOf(sub), length: sub.length };
         const made = { id: idOf(AddressSpace === '' ? 'portcullis' : AddressSpace, text(pool), text(range)), pool, range };
         const other = known.find((each) => overlaps(each.pool, pool));
-        // Asked for and never used: the engine died over it, and asks again.
+        // The pool was requested and never used: the engine crashed during the request, and asks again.
         if (other !== undefined && (!isEmpty(other.id) || held.includes(text(other.pool)))) throw taken(made, other);
         if (other !== undefined) deletePool.run(other.id);
         put(made);

@@ -1,14 +1,15 @@
 /**
- * What a container engine of libnetwork's (docker) says to a remote driver over HTTP, and what the driver answers. Every call is
- * `POST /<Verb>` with a JSON object, answered by a JSON object; a driver that can not do what it is asked answers `{"Err": "…"}`.
- * Field names as on the wire. Sources: moby's daemon/libnetwork/drivers/remote/api/api.go, daemon/libnetwork/ipams/remote/api/api.go,
- * pkg/plugins; libnetwork's docs/remote.md and docs/ipam.md. Verbs that 20.10 does not know are marked.
+ * The messages between a libnetwork container engine (docker) and a remote driver over HTTP. Every call is
+ * `POST /<Verb>` with a JSON object, and the answer is a JSON object. A driver that cannot do what it is
+ * asked answers `{"Err": "…"}`. Field names are those of the wire format. Sources: moby's
+ * daemon/libnetwork/drivers/remote/api/api.go, daemon/libnetwork/ipams/remote/api/api.go, pkg/plugins;
+ * libnetwork's docs/remote.md and docs/ipam.md. Verbs that 20.10 does not know are marked.
  */
 
 /** The content type of both directions (pkg/plugins/transport). */
 export const pluginContentType = 'application/vnd.docker.plugins.v1.1+json';
 
-/** Every answer may be one. An empty text is none. */
+/** Every answer may be an error. An empty text is none. */
 export interface DriverError {
   readonly Err: string;
 }
@@ -19,14 +20,14 @@ export interface ActivateReply {
 }
 
 export interface NetworkCapabilities {
-  /** Who keeps networks: one engine, or all of a swarm. */
+  /** The owner of networks: one engine, or all engines of a swarm. */
   readonly Scope: 'global' | 'local';
   readonly ConnectivityScope?: 'global' | 'local';
-  /** The engine may ask `GwAllocCheck` (not in 20.10). */
+  /** The engine may call `GwAllocCheck` (not in 20.10). */
   readonly GwAllocChecker?: boolean;
 }
 
-/** Addresses of a network as its IPAM driver gave them. */
+/** Addresses of a network as its IPAM driver assigned them. */
 export interface IpamData {
   readonly AddressSpace: string;
   /** CIDR. */
@@ -47,7 +48,7 @@ export const netLabels = {
   portMap: 'com.docker.network.portmap',
   exposedPorts: 'com.docker.network.endpoint.exposedports',
   macAddress: 'com.docker.network.endpoint.macaddress',
-  /** Of RequestAddress: the value {@link gatewayAddress} asks for the pool's gateway. */
+  /** Option of RequestAddress: the value {@link gatewayAddress} requests the pool's gateway. */
   requestAddressType: 'RequestAddressType',
 } as const;
 
@@ -56,20 +57,20 @@ export const gatewayAddress = 'com.docker.network.gateway';
 
 export type DriverOptions = Readonly<Record<string, unknown>>;
 
-/** Of {@link netLabels.portMap}. */
+/** An entry of {@link netLabels.portMap}. */
 export interface PortBinding {
   /** IANA's number: 1 icmp, 6 tcp, 17 udp, 132 sctp. */
   readonly Proto: number;
   readonly IP?: string;
-  /** The container's. */
+  /** The container's port. */
   readonly Port: number;
   readonly HostIP?: string;
-  /** 0: any that is free, or of HostPort to HostPortEnd. */
+  /** 0: any free port, or one of HostPort to HostPortEnd. */
   readonly HostPort?: number;
   readonly HostPortEnd?: number;
 }
 
-/** Swarm's manager asks it for networks of scope global. */
+/** Swarm's manager sends it for networks of scope global. */
 export interface AllocateNetworkRequest {
   readonly NetworkID: string;
   readonly Options?: Readonly<Record<string, string>>;
@@ -81,14 +82,14 @@ export interface AllocateNetworkReply {
 }
 
 export interface CreateNetworkRequest {
-  /** 64 digits of hex in docker. */
+  /** 64 hex digits in docker. */
   readonly NetworkID: string;
   readonly Options?: DriverOptions;
   readonly IPv4Data?: readonly IpamData[];
   readonly IPv6Data?: readonly IpamData[];
 }
 
-/** Of FreeNetwork and DeleteNetwork. */
+/** The request of FreeNetwork and DeleteNetwork. */
 export interface NetworkRequest {
   readonly NetworkID: string;
 }
@@ -113,7 +114,7 @@ export interface EndpointInterface {
 export interface CreateEndpointRequest {
   readonly NetworkID: string;
   readonly EndpointID: string;
-  /** What is chosen already: a driver that answers with such a field is refused. */
+  /** What is chosen already. A driver that answers with such a field is refused. */
   readonly Interface?: Partial<EndpointInterface>;
   readonly Options?: DriverOptions;
 }
@@ -122,7 +123,7 @@ export interface CreateEndpointReply {
   readonly Interface?: Partial<EndpointInterface>;
 }
 
-/** Of EndpointOperInfo, Leave, DeleteEndpoint and RevokeExternalConnectivity. */
+/** The request of EndpointOperInfo, Leave, DeleteEndpoint and RevokeExternalConnectivity. */
 export interface EndpointRequest {
   readonly NetworkID: string;
   readonly EndpointID: string;
@@ -135,21 +136,30 @@ export interface EndpointInfoReply {
 export interface JoinRequest {
   readonly NetworkID: string;
   readonly EndpointID: string;
-  /** Path of the container's namespace. It need not exist yet: docker makes it later, by a hook of the OCI runtime. */
+  /**
+   * Path of the container's namespace. It need not exist yet: docker creates it later, in a hook of the OCI
+   * runtime.
+   */
   readonly SandboxKey: string;
   readonly Options?: DriverOptions;
 }
 export interface JoinReply {
-  /** A link of the engine's namespace, which moves it to the container as `DstPrefix` with a number, or `DstName` (not in 20.10). */
+  /**
+   * A link in the engine's namespace. The engine moves it to the container as `DstPrefix` with a number, or
+   * as `DstName` (not in 20.10).
+   */
   readonly InterfaceName?: { readonly SrcName: string; readonly DstPrefix: string; readonly DstName?: string };
   readonly Gateway?: string;
   readonly GatewayIPv6?: string;
   readonly StaticRoutes?: readonly StaticRoute[];
-  /** Without it, and without a gateway, docker gives the container a second interface on its own `docker_gwbridge`. */
+  /**
+   * Without this flag, and without a gateway, docker gives the container a second interface on its own
+   * `docker_gwbridge`.
+   */
   readonly DisableGatewayService?: boolean;
 }
 
-/** `RouteType` 0: by NextHop; 1: on the link. */
+/** `RouteType` 0: through NextHop; 1: on the link. */
 export interface StaticRoute {
   readonly Destination: string;
   readonly RouteType: 0 | 1;
@@ -162,17 +172,17 @@ export interface ProgramExternalConnectivityRequest {
   readonly Options?: DriverOptions;
 }
 
-/** Of DiscoverNew and DiscoverDelete. */
+/** The request of DiscoverNew and DiscoverDelete. */
 export interface DiscoveryNotification {
-  /** 1: a node came or went. */
+  /** 1: a node joined or left. */
   readonly DiscoveryType: number;
   readonly DiscoveryData?: unknown;
 }
 
 export interface IpamCapabilities {
-  /** RequestAddress names the endpoint's MAC address ({@link netLabels.macAddress}). */
+  /** RequestAddress contains the endpoint's MAC address ({@link netLabels.macAddress}). */
   readonly RequiresMACAddress: boolean;
-  /** The engine asks for all pools and addresses again after it was restarted. */
+  /** The engine requests all pools and addresses again after its restart. */
   readonly RequiresRequestReplay: boolean;
 }
 
@@ -185,9 +195,9 @@ export interface RequestPoolRequest {
   readonly AddressSpace: string;
   /** CIDR; empty: any. */
   readonly Pool?: string;
-  /** CIDR within it: addresses that are not named come from there (`--ip-range`). */
+  /** CIDR within the pool: addresses that are not requested explicitly come from there (`--ip-range`). */
   readonly SubPool?: string;
-  /** Of `docker network create --ipam-opt`. */
+  /** Options of `docker network create --ipam-opt`. */
   readonly Options?: Readonly<Record<string, string>>;
   readonly V6?: boolean;
 }
@@ -204,7 +214,7 @@ export interface ReleasePoolRequest {
 
 export interface RequestAddressRequest {
   readonly PoolID: string;
-  /** Without a length; empty: any. */
+  /** Without a prefix length; empty: any. */
   readonly Address?: string;
   readonly Options?: Readonly<Record<string, string>>;
 }
@@ -219,7 +229,7 @@ export interface ReleaseAddressRequest {
   readonly Address: string;
 }
 
-/** `{}`: done. */
+/** `{}`: success. */
 export type Nothing = Readonly<Record<string, never>>;
 
 /** Every verb with its request and its reply. */

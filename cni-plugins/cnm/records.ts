@@ -4,21 +4,27 @@ import type { CniResult } from '../spec/result.ts';
 import type { PortMapping } from '../types.ts';
 import type { EndpointInterface, IpamData, PortBinding } from './protocol.ts';
 
-/** What the driver writes down. Plain JSON values. */
+/** The records of the driver. Plain JSON values. */
 
 export interface CnmNetwork {
   readonly id: string;
-  /** Of the CNI network. */
+  /** The name of the CNI network. */
   readonly name: string;
   readonly list: PluginList;
   /** How its plugins are called: as programs, or ours in this process. */
   readonly way: 'exec' | 'in-process';
-  /** Made of the engine's options, not of a conflist: its bridge goes with it, and addresses are the engine's. */
+  /**
+   * Whether the network is built from the engine's options instead of a conflist. Then its bridge is removed
+   * with it, and the engine assigns addresses.
+   */
   readonly own: boolean;
   readonly internal: boolean;
   readonly ipv4: readonly IpamData[];
   readonly ipv6: readonly IpamData[];
-  /** Bridges that were not there when the network was created: they go with it once nothing is on them. */
+  /**
+   * Bridges that did not exist when the network was created. They are removed with it once nothing is
+   * attached to them.
+   */
   readonly bridges: readonly string[];
 }
 
@@ -34,19 +40,19 @@ export interface CnmEndpoint {
 }
 
 export interface EndpointSpec {
-  /** What the engine had chosen. */
+  /** What the engine chose. */
   readonly wanted: EndpointInterface;
-  /** What the plugins are told to give; empty: as they like. */
+  /** The MAC address that the plugins have to assign. Empty: they choose. */
   readonly mac: string;
-  /** The driver's process that is at work on it while it is not ready: nobody else may be. */
+  /** The driver process that works on the endpoint while it is not ready. No other process may do so. */
   readonly maker: ProcessIdentity;
-  /** The engine's process that asked for it. */
+  /** The engine process that requested it. */
   readonly owner?: ProcessIdentity;
-  /** As the plugins got it. */
+  /** The list as the plugins received it. */
   readonly list: PluginList;
-  /** Of the chain without its plugins for ports. */
+  /** The result of the chain without its port plugins. */
   readonly result?: CniResult;
-  /** In the engine's namespace, while no container has it. */
+  /** The link in the engine's namespace, while no container has it. */
   readonly link?: EndpointLink;
   /** Path in the engine's root folder. Absent: not joined. */
   readonly sandbox?: string;
@@ -61,12 +67,12 @@ export interface EndpointLink {
 export interface PublishedPorts {
   readonly bindings: readonly Required<PortBinding>[];
   readonly mappings: readonly PortMapping[];
-  /** Absent while plugins are at it. */
+  /** Absent while plugins are working on it. */
   readonly done?: true;
 }
 
-/** In the namespace of staging: what the plugins are told. */
+/** The name of the interface in the staging namespace, which is passed to the plugins. */
 export const interfaceName = 'eth0';
 
-/** At most 15 characters, one for each endpoint. */
+/** Returns the link name of an endpoint: unique, with at most 15 characters. */
 export const linkNameOf = (endpoint: string): string => `pce${endpoint.replaceAll(/[^a-zA-Z0-9]/gu, '').slice(0, 12)}`;

@@ -22,9 +22,14 @@ import type {
   RequestPoolRequest,
 } from './protocol.ts';
 
-/** Reads what an engine asks into values that can not be wrong any more. Names without regard to case, unknown ones ignored, as Go reads them. Pure. */
+/**
+ * Parses the engine's requests into validated values. Like Go, it matches names without regard to case and
+ * ignores unknown ones. Pure.
+ */
 
-/** The body is no JSON at all: as the helpers of Go's plugins say it, another status than a refusal. */
+/**
+ * The body is no JSON at all. As in the helpers of Go's plugins, this has a different status than a refusal.
+ */
 export class NotJson extends Error {}
 
 interface Reading {
@@ -45,7 +50,7 @@ function read<Request>(verb: DriverVerb, body: string, reader: Reader<Request>):
   return request;
 }
 
-/** They become parts of names of files and links: docker's are 64 digits of hex. */
+/** Ids become parts of file names and link names. Docker's ids are 64 hex digits. */
 const idPattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/u;
 
 function id(fields: Fields, name: string): string {
@@ -54,7 +59,7 @@ function id(fields: Fields, name: string): string {
   return text;
 }
 
-/** A member as it came, its name without regard to case. */
+/** Returns a member unchanged. Its name is matched without regard to case. */
 function raw(value: Readonly<Record<string, unknown>>, name: string): unknown {
   return value[
     Object.hasOwn(value, name) ? name : (Object.keys(value).findLast((key) => key.toLowerCase() === name.toLowerCase()) ?? name)
@@ -69,7 +74,7 @@ function texts(fields: Fields | undefined): Record<string, string> {
   return Object.fromEntries(fields?.names().map((name) => [name, fields.text(name) ?? '']) ?? []);
 }
 
-/** CIDR or empty. */
+/** Reads a CIDR block; it may be empty. */
 function prefix(fields: Fields, name: string, family: 4 | 6 | undefined): string {
   const text = fields.text(name) ?? '';
   const parsed = text === '' ? undefined : parsePrefix(text);
@@ -145,7 +150,7 @@ export const protocolOf = ({ Proto }: Pick<PortBinding, 'Proto'>): 'sctp' | 'tcp
 
 export type ProgramRequest = ProgramExternalConnectivityRequest & { readonly bindings: readonly Required<PortBinding>[] };
 
-/** Of the option {@link netLabels.portMap}. */
+/** Reads the option {@link netLabels.portMap}. */
 export const readProgram = (body: string): ProgramRequest =>
   read('NetworkDriver.ProgramExternalConnectivity', body, (reading) => ({
     NetworkID: id(reading.fields, 'NetworkID'),

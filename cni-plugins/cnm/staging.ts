@@ -17,37 +17,45 @@ import { interfaceName } from './records.ts';
 import type { EndpointLink } from './records.ts';
 
 /**
- * The namespace in which plugins make an endpoint's link and take it away again. The container's own does not exist yet when the engine asks
- * for the link, and not any more when it gives it back: in between the link stands in the engine's namespace, or in the container's, and no
- * namespace of staging stands. Synchronous, for a Worker.
+ * The namespace in which plugins create an endpoint's link and remove it. The container's own namespace does
+ * not exist yet when the engine requests the link, and no longer exists when the engine gives it back. In
+ * between the link is in the engine's namespace or in the container's, and no staging namespace exists.
+ * Synchronous, for a Worker.
  */
 export interface Staging {
-  /** Pins one, or finds it pinned; its path. */
+  /** Pins a namespace unless it is pinned already, and returns its path. */
   open(endpoint: string): string;
   close(endpoint: string): void;
-  /** Moves what the plugins made into the engine's namespace, down, under this name. @throws NETWORK_CNM_NO_INTERFACE */
+  /**
+   * Moves the link that the plugins created into the engine's namespace, sets it down and renames it.
+   * @throws NETWORK_CNM_NO_INTERFACE
+   */
   handOver(
     endpoint: string,
     caller: Caller,
     wanted: { readonly network: string; readonly name: string; readonly mac: string },
   ): EndpointLink;
-  /** Moves the link back and gives it the addresses that the engine took off it. False: it is gone. */
+  /**
+   * Moves the link back and restores the addresses that the engine removed from it. Returns false if the link
+   * is gone.
+   */
   takeBack(endpoint: string, caller: Caller, name: string, addresses: CniResult['ips']): boolean;
   /**
-   * A link in the place of one that is gone, with its addresses: the upstream plugins bridge and ptp remove their masquerading by the addresses
-   * that they find on the interface.
+   * Creates a link with the same addresses in place of a lost one. The upstream plugins bridge and ptp remove
+   * their masquerading by the addresses that they find on the interface.
    */
   standIn(endpoint: string, caller: Caller, addresses: CniResult['ips']): void;
   /** Removes the link that plugins would find there. */
   dropLink(endpoint: string): void;
   /**
-   * Where the link is: `container`: one may have it; `host`: in the engine's namespace, on the way to a container or back; `nowhere`: it went with
-   * its container. @param hostLinks what the plugins made on the host's side
+   * Returns where the link is. `container`: a container may have it; `host`: in the engine's namespace, on
+   * the way to a container or back; `nowhere`: it was removed with its container.
+   * @param hostLinks links that the plugins created on the host's side
    */
   placeOf(caller: Caller, link: EndpointLink | undefined, sandbox: string | undefined, hostLinks: readonly string[]): LinkPlace;
-  /** Those of the names that no link of the engine's namespace has. */
+  /** Returns the names that no link of the engine's namespace has. */
   missing(caller: Caller, names: readonly string[]): string[];
-  /** Removes those of these bridges that nothing is on. */
+  /** Removes those of the bridges that have no port. */
   removeBridges(caller: Caller, names: readonly string[]): void;
 }
 
@@ -57,7 +65,7 @@ export function openStaging(folder: string, hosts: Hosts): Staging {
   const dirOf = (endpoint: string): string => join(folder, endpoint.slice(0, 64));
   const pathOf = (endpoint: string): string => join(dirOf(endpoint), 'net');
 
-  /** Its paths are ours, whatever root folder the engine lives in. */
+  /** These paths are our own, whatever root folder the engine uses. */
   const inHost = <T>({ netnsFd }: Caller, body: (host: Host) => T): T => hosts.with(netnsFd === undefined ? {} : { netnsFd }, body);
 
   const inside = <T>(endpoint: string, body: (pod: NetlinkSocket, fd: number) => T): T => {
@@ -133,7 +141,7 @@ export function openStaging(folder: string, hosts: Hosts): Staging {
         if (link === undefined || findLink(route, { name: link.name }) !== undefined) return 'host';
         const standing = new Map(hostLinks.map((name) => [name, findLink(route, { name })?.kind]));
         const ends = hostLinks.filter((name) => standing.get(name) !== 'bridge');
-        // The other end of a pair lives exactly as long.
+        // The other end of a pair has exactly the same lifetime.
         const stands =
           ends.length > 0 ? ends.some((name) => standing.get(name) !== undefined) : sandbox !== undefined && isNamespace(caller, sandbox);
         return stands ? 'container' : 'nowhere';
@@ -155,7 +163,7 @@ export function openStaging(folder: string, hosts: Hosts): Staging {
   };
 }
 
-/** A path of the engine's root folder. */
+/** @param path a path in the engine's root folder */
 function isNamespace({ rootFd }: Caller, path: string): boolean {
   try {
     return statSync(rootFd === undefined ? path : `/proc/self/fd/${rootFd}${path}`).dev === statSync('/proc/self/ns/net').dev;

@@ -7,13 +7,16 @@ import type { CnmEndpoint, CnmNetwork, EndpointSpec, EndpointState } from './rec
 export interface CnmStore {
   network(id: string): CnmNetwork | undefined;
   networks(): readonly CnmNetwork[];
-  /** Success when the same stands. @throws NETWORK_EXISTS */
+  /** Succeeds if the same network exists. @throws NETWORK_EXISTS */
   createNetwork(network: CnmNetwork): void;
-  /** Success when it is gone. @throws NETWORK_IN_USE */
+  /** Succeeds if the network is already gone. @throws NETWORK_IN_USE */
   removeNetwork(id: string): void;
   endpoint(id: string): CnmEndpoint | undefined;
   endpoints(): readonly CnmEndpoint[];
-  /** Intent: written before anything is made. What stands is returned. @throws NETWORK_UNKNOWN · NETWORK_EXISTS (of another network) */
+  /**
+   * Records the intent before anything is created. Returns an existing endpoint.
+   * @throws NETWORK_UNKNOWN · NETWORK_EXISTS (of another network)
+   */
   begin(endpoint: Omit<CnmEndpoint, 'state'>): CnmEndpoint | undefined;
   update(id: string, state: EndpointState, spec: EndpointSpec): void;
   drop(id: string): void;
@@ -58,7 +61,7 @@ export function createCnmStore({ db, transaction }: NetworkDatabase): CnmStore {
     createNetwork: (wanted) =>
       transaction(() => {
         const standing = network(wanted.id);
-        // Whether its bridges were there is of the first time.
+        // The list of its bridges comes from the first request.
         if (standing !== undefined && JSON.stringify({ ...standing, bridges: [] }) !== JSON.stringify({ ...wanted, bridges: [] }))
           throw networkStands(wanted.id);
         if (standing === undefined) insertNetwork.run(wanted.id, JSON.stringify(wanted));

@@ -1,7 +1,7 @@
-/** Acts on one thing one after another, in the order in which they were asked for. */
+/** Runs acts on the same object one after another, in the order of the requests. */
 export interface Turns {
   take<T>(key: string, act: () => Promise<T>): Promise<T>;
-  /** Resolves when no act is under way. */
+  /** Resolves when no act is in progress. */
   settled(): Promise<void>;
 }
 

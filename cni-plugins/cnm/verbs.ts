@@ -22,7 +22,7 @@ import {
 } from './requests.ts';
 import type { Turns } from './turns.ts';
 
-/** Each verb: what it was asked, done and answered. */
+/** Implements each verb: reads the request, acts and answers. */
 
 export type Verbs = { readonly [Verb in keyof DriverVerbs]: (body: string, by: Engine) => Promise<ReplyOf<Verb>> | ReplyOf<Verb> };
 
@@ -33,7 +33,7 @@ export interface VerbParts {
   readonly turns: Turns;
 }
 
-/** The address spaces are names that the engine hands back. */
+/** The address spaces are names that the engine passes back. */
 const addressSpaces = { LocalDefaultAddressSpace: 'portcullis', GlobalDefaultAddressSpace: 'portcullis-global' };
 
 const done: Nothing = {};

@@ -54,8 +54,8 @@ function isLinkReadLately(path: string): boolean {
 
 /**
  * Looks a name up in a folder by asking its file system, so that the kernel's caches know the name
- * afterwards. It does not follow a link, and does not touch what is mounted there: in a race the caches do
- * not know a mount point either.
+ * afterwards. It does not follow a link, and does not touch what is mounted there: at the moment of a race
+ * the caches may not know a mount point either.
  */
 function askName(path: string): 'missing' | 'mounted' | 'there' {
   const folder = openFile(dirname(path), O_PATH | O_DIRECTORY);
