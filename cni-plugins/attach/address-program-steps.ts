@@ -6,8 +6,9 @@ import type { Host } from './caller.ts';
 import type { PluginCall } from './plugin-call.ts';
 
 /**
- * What a plugin call does, interrupted where an address plugin of others must be asked, which is a program, and where the kernel is waited for:
- * both may take long, and meanwhile the network's thread does other work. A call without such a step is done at once.
+ * The steps of a plugin call. The call is interrupted where it runs a third-party IPAM plugin, which is a
+ * program, and where it waits for the kernel. Both may take long, and meanwhile the network thread does other
+ * work. A call without such a step runs to its end at once.
  */
 export type Steps<T> = Generator<ProgramStep | Pause, T, CniResult | undefined>;
 
@@ -20,7 +21,7 @@ interface ProgramStep {
   readonly command: ProgramCommand;
 }
 
-/** Goes through the steps. What a program fails with is thrown where it was asked. */
+/** Runs the steps. The error of a program is thrown at the step that asked for it. */
 export function runSteps<T>(steps: Steps<T>, call: PluginCall, host: Host): T | Promise<T> {
   const first = steps.next();
   return first.done === true ? first.value : goOn(steps, first.value, call, host);
@@ -38,7 +39,7 @@ async function goOn<T>(steps: Steps<T>, first: ProgramStep | Pause, call: Plugin
   }
 }
 
-/** Runs an act, after all of the same attachment that still wait. */
+/** Runs an act after all waiting acts that it must not overlap with, such as those of the same attachment. */
 export type InTurn = <T>(call: PluginCall, act: () => T | Promise<T>) => T | Promise<T>;
 
 export function createTurns(): InTurn {
@@ -54,7 +55,10 @@ export function createTurns(): InTurn {
   };
 }
 
-/** A GC would take what is being added for a leftover: nothing of its network is under way with it. */
+/**
+ * Returns whether two calls must not overlap. A GC would treat an attachment that is being added as a
+ * leftover, so no call of the same network runs together with it.
+ */
 function meet(a: PluginCall, b: PluginCall): boolean {
   if (a.key.network !== b.key.network) return false;
   if (a.verb === 'gc' || b.verb === 'gc') return true;

@@ -7,8 +7,9 @@ import { bridgeConf, createPluginFixture } from './plugin-engine.fixture.ts';
 import type { Conf, PluginFixture } from './plugin-engine.fixture.ts';
 
 /**
- * An address plugin of others that waits for a file before it answers an ADD, and notes what it is asked. One line of output above the
- * limit, or a child that outlives it and holds its output open, by the name of the container.
+ * A third-party IPAM plugin that waits for a file before it answers an ADD, and records its calls. By the
+ * name of the container it writes one line more than the limit, or leaves a child that outlives it and keeps
+ * its output open.
  */
 const program = (folder: string): string => `#!/bin/sh
 echo "$CNI_COMMAND $CNI_CONTAINERID" >> ${folder}/asked
@@ -51,7 +52,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     await eventually(() => asked().includes('ADD waits') || undefined, 30_000);
     const other = { id: 'other', netns: fixture.pin('other') };
     await fixture.add([bridgeConf()], other);
-    // Another pod of the very same network.
+    // Another pod of the same network.
     const quick = await fixture.call('add', conf, { id: 'quick', netns: fixture.pin('quick') }, { path });
     assert.equal(quick?.ips.length, 1);
     assert.equal(done, false);
@@ -72,7 +73,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     answer();
     const result = await first;
     await Promise.all([refused, gc]);
-    // The second one asked for nothing, so that nothing of the first was given back for it.
+    // The second call requested nothing, so nothing of the first one was released because of it.
     assert.deepEqual(asked(), ['ADD twice', 'GC']);
     assert.ok(result !== undefined);
     await fixture.call('check', conf, of, { path, prevResult: result });

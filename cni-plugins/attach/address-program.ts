@@ -14,16 +14,20 @@ import type { CniResult } from '../spec/result.ts';
 import type { Host } from './caller.ts';
 import type { PluginCall } from './plugin-call.ts';
 
-/** Address plugins of others: programs in CNI_PATH, called as libcni's `invoke` package calls them (CNI specification 1.1, section 4). */
+/**
+ * Third-party IPAM plugins: programs in CNI_PATH, called as libcni's `invoke` package calls them (CNI
+ * specification 1.1, section 4).
+ */
 
 export type ProgramCommand = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS';
 
-/** Such a program may ask a server. */
+/** Such a program may query a server. */
 const timeoutMs = 30_000;
 const maxOutput = 1024 * 1024;
 
 /**
- * Runs it in the caller's network and mount namespaces; its standard input is a real file. ADD answers with its result.
+ * Runs the program in the caller's network and mount namespaces. Its standard input is a real file. ADD
+ * returns its result.
  * @throws NETWORK_IPAM_FAILED
  */
 export async function runAddressProgram(
@@ -34,7 +38,7 @@ export async function runAddressProgram(
 ): Promise<CniResult | undefined> {
   const program = find(type, command, call, host);
   const written = sealedFile('cni-stdin', Buffer.from(call.config));
-  // Opened anew: the descriptor that wrote it stands at its end.
+  // The file is opened anew, because the offset of the descriptor that wrote it is at its end.
   const input = openFile(`/proc/self/fd/${written}`, O_RDONLY);
   try {
     const environment = {
@@ -57,7 +61,7 @@ export async function runAddressProgram(
       host.pid === undefined
         ? [program, []]
         : ['nsenter', [`--mount=/proc/${host.pid}/ns/mnt`, `--root=/proc/${host.pid}/root`, '--', program]];
-    // The child is there, in these namespaces, when spawn returns.
+    // The child exists, in these namespaces, when spawn returns.
     const run = await ended(
       host.inside(() => spawn(file, args, { stdio: [input, 'pipe', 'pipe'], env: environment, detached: true })),
       type,
@@ -78,10 +82,13 @@ interface Ended {
   readonly stderr: string;
 }
 
-/** What a program of its has left behind may hold the output open for ever. */
+/** A descendant of the program may keep the output open for ever. */
 const drainMs = 1000;
 
-/** Hears the child out; one that takes too long, or says too much, is killed with all that it has started. */
+/**
+ * Collects the output of the child. A child that takes too long or writes too much is killed with all its
+ * descendants.
+ */
 function ended(child: ChildProcess, type: string, command: ProgramCommand): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const texts = { stdout: '', stderr: '' };
@@ -119,7 +126,7 @@ function find(type: string, command: ProgramCommand, call: PluginCall, host: Hos
       accessSync(host.path(path), constants.X_OK);
       return path;
     } catch {
-      // The next folder of the path.
+      // Try the next folder of the path.
     }
   }
   throw failed(
@@ -145,7 +152,7 @@ function versionOf(config: string): string {
   return typeof cniVersion === 'string' && cniVersion !== '' ? cniVersion : '0.1.0';
 }
 
-/** A plugin tells its error on standard output. */
+/** Reads the error that a plugin reports on standard output. */
 function told(
   type: string,
   command: ProgramCommand,
@@ -164,7 +171,7 @@ function told(
         typeof code === 'number' ? code : undefined,
       );
   } catch {
-    // It told nothing that a plugin tells.
+    // The output is no CNI error.
   }
   const end = status === null ? `it was killed by ${signal ?? 'a signal'}` : `it ended with ${status}`;
   return failed(type, command, `${end}${stderr.trim() === '' ? '' : `: ${stderr.trim().slice(0, 1000)}`}`);

@@ -11,12 +11,15 @@ import { addressPlugins } from '../plugins/registry.ts';
 import { readRoutes } from '../plugins/ipam/read.ts';
 import { bareType } from './plugin-type.ts';
 
-/** Where a configuration's addresses come from. Pure. */
+/** The source of a configuration's addresses. Pure. */
 export type AddressSource =
   | { readonly from: 'nowhere' }
-  /** The ranges of the configuration, leased in the database: semantics of the upstream plugin host-local. */
+  /**
+   * The ranges of the configuration, leased in the database, with the semantics of the upstream plugin
+   * host-local.
+   */
   | LeaseSource
-  /** An address plugin of ours without a store. */
+  /** An IPAM plugin of ours without a store. */
   | { readonly from: 'plugin'; lease(): GivenAddresses }
   /** A program in CNI_PATH. */
   | { readonly from: 'program'; readonly type: string };
@@ -26,9 +29,9 @@ export interface LeaseSource {
   readonly rangeSets: readonly RangeSet[];
   readonly wanted: readonly IpAddress[];
   readonly routes: readonly CniRoute[];
-  /** Folder of upstream's own store: what stands there is taken. */
+  /** Folder of upstream's own store. Addresses in it count as taken. */
   readonly dataDir: string;
-  /** A file to read the DNS settings from. */
+  /** A file from which the DNS settings are read. */
   readonly resolvConf?: string;
 }
 
@@ -40,13 +43,15 @@ export interface GivenAddresses {
 
 export const leasingTypes: readonly string[] = ['ipam', 'host-local'];
 
-/** Reads `ipam` and what belongs to it: capabilities `ips` and `ipRanges`, CNI_ARGS IP, `args.cni.ips`. */
+/**
+ * Reads `ipam` and related values: the capabilities `ips` and `ipRanges`, IP in CNI_ARGS, and `args.cni.ips`.
+ */
 export function readAddressSource(config: Fields, args: Readonly<Record<string, string>>): AddressSource {
   const ipam = config.object('ipam');
   const given = ipam?.text('type') ?? '';
   if (ipam === undefined || given === '') return { from: 'nowhere' };
   const type = bareType(given);
-  // A driver of libnetwork's gives them: the plugin cnm asks it by itself.
+  // A driver of libnetwork assigns the addresses; the plugin cnm requests them itself.
   if (type === 'cnm') return { from: 'nowhere' };
   if (leasingTypes.includes(type)) return readLeaseSource(config, ipam, args);
   const plugin = addressPlugins.find((candidate) => candidate.type === type);
@@ -83,7 +88,7 @@ function readLeaseSource(config: Fields, ipam: Fields, args: Readonly<Record<str
   };
 }
 
-/** With a prefix length or without. */
+/** Accepts an address with or without a prefix length. */
 const addressIn = (text: string): IpAddress | undefined => parseIp(text.replace(/\/\d{1,3}$/u, ''));
 
 function note(fields: Fields, name: string, text: string): IpAddress[] {
@@ -95,7 +100,7 @@ const unique = (addresses: readonly IpAddress[]): IpAddress[] => [
   ...new Map(addresses.map((address) => [formatIp(address), address])).values(),
 ];
 
-/** A configuration as fields; what is wrong with it goes to `problems`. */
+/** Parses a configuration into fields. Its problems are added to `problems`. */
 export function readConfig(config: string, problems: Problems): Fields | undefined {
   const source = readConfigurationJson(config);
   if ('message' in source) {

@@ -13,17 +13,23 @@ import { foreignAddresses, freeForeignAddresses } from './foreign-store.ts';
 import { createLeases } from './leases.ts';
 import type { Holder, LeaseRequest } from './leases.ts';
 
-/** Addresses and host ports of plugin calls: from the database, from upstream's store, and what a program of others gave. */
+/**
+ * Addresses and host ports of plugin calls: from the database, from upstream's store, or from a third-party
+ * program.
+ */
 export interface Addressing {
-  /** Inside the caller's transaction. @throws NETWORK_ADDRESSES_EXHAUSTED · NETWORK_ADDRESS_TAKEN · NETWORK_ADDRESS_OUT_OF_RANGE */
+  /**
+   * Call it inside a transaction.
+   * @throws NETWORK_ADDRESSES_EXHAUSTED · NETWORK_ADDRESS_TAKEN · NETWORK_ADDRESS_OUT_OF_RANGE
+   */
   lease(source: AddressSource, wanted: Wanted): GivenAddresses;
-  /** What a program of others gave. */
+  /** Converts the result of a third-party program. */
   delegated(result: CniResult): GivenAddresses;
-  /** Inside the caller's transaction. @throws NETWORK_HOST_PORT_TAKEN */
+  /** Call it inside a transaction. @throws NETWORK_HOST_PORT_TAKEN */
   takeHostPorts(host: Host, resources: readonly Resource[], holder: Holder): void;
-  /** Why no address can be leased; undefined when one can. */
+  /** Returns why no address can be leased, or undefined if one can. */
   exhaustion(source: LeaseSource, wanted: Pick<Wanted, 'host'> & { readonly network: string }): string | undefined;
-  /** An address that upstream's store holds for the key is free. */
+  /** Releases an address that upstream's store holds for the key. */
   freeForeign(source: LeaseSource, key: AttachmentKey, host: Host): void;
   collectForeign(source: LeaseSource, network: string, valid: ReadonlySet<string>, host: Host): void;
 }

@@ -6,7 +6,7 @@ import type { NetworkEngine } from '../types.ts';
 import { createFixture, eventually, inPrivateNetns, shell, tried } from './engine.fixture.ts';
 import type { Fixture, Pod } from './engine.fixture.ts';
 
-/** What is changed inside a pod's network namespace while it runs, on the real kernel. */
+/** Changes inside the network namespace of a running pod, on the real kernel. */
 if (inPrivateNetns(import.meta.filename, 240_000)) {
   let fixture: Fixture;
   let engine: NetworkEngine;
@@ -50,7 +50,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     const made = configuration(pod);
     pod.run('ip addr flush dev eth0');
     const [found = ''] = await eventuallyAltered((each) => each.length > 0);
-    // The route of IPv6 stands without an address.
+    // The IPv6 route exists without an address.
     assert.ok(
       found.startsWith(
         `default/flushed eth0: the address ${ip}/24 is missing, the address fd00:88::2/64 is missing, the route to 0.0.0.0/0 by 10.88.0.1 is missing`,

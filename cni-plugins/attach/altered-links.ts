@@ -10,16 +10,20 @@ import type { AttachmentRecord } from './record.ts';
 import type { NetworkStore } from './store.ts';
 
 /**
- * Pods' ends of links that were changed inside the pod's network namespace: an address or route that was removed, a link that is down. The kernel does
- * not say by whom, and a pod with NET_ADMIN may: it is reported, and given back when somebody asks for it (docs/decisions/0080).
+ * Pods' ends of links that were changed inside the pod's network namespace: an address or route was removed,
+ * or a link is down. The kernel does not say which process made the change, and a pod with NET_ADMIN is
+ * allowed to. So a change is reported, and repaired only on request (docs/decisions/0080).
  */
 export interface AlteredLinks {
-  /** What the kernel said of the namespaces since the last time. */
+  /** Records the changes in namespaces that the kernel reported since the last call. */
   note(heard: HeardChanges): void;
-  /** Compares some of those that were noted: those of the first call, or where events were missed all, over many calls. */
+  /**
+   * Compares some of the recorded links. At the first call, or when events were missed, it compares all
+   * links, spread over many calls.
+   */
   look(): void;
   list(): readonly LinkAlteration[];
-  /** Compares all that were noted, now, and gives those that are altered what they had. */
+  /** Compares all recorded links now, and restores those that are altered. */
   restore(): void;
 }
 
@@ -29,12 +33,15 @@ export interface AlteredLinkParts {
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-/** Each comparison enters a namespace: so many at a time, and of one pod less and less often, for as long as it changes without an end. */
+/**
+ * Each comparison enters a namespace, so only this many run at a time. The links of one pod are compared less
+ * and less often while they keep changing.
+ */
 const mostAtOnce = 16;
 const firstPauseMs = 1000;
 const longestPauseMs = 60_000;
 
-/** Between two lists of all links that are read to find whose a namespace is. */
+/** Time between two listings of all links, which are read to find the pod of a namespace. */
 const readEveryMs = 2000;
 
 interface Pace {
@@ -48,7 +55,7 @@ export function createAlteredLinks({ store, kernel, log }: AlteredLinkParts): Al
   const due = new Set<string>(store.records().map(({ id }) => id));
   const paces = new Map<string, Pace>();
   const altered = new Map<string, readonly string[]>();
-  /** Numbers of namespaces, as they were when somebody asked last. */
+  /** Pods by the number of their namespace, as of the last listing. */
   let pods = new Map<number, string>();
 
   const readPods = (): void => {
@@ -61,7 +68,10 @@ export function createAlteredLinks({ store, kernel, log }: AlteredLinkParts): Al
     );
   };
 
-  /** Of namespaces that are no pods' of ours one asks in vain: not at each of their events. */
+  /**
+   * Numbers whose pod is not known yet. Namespaces that do not belong to our pods stay unknown, so they are
+   * not looked up at each of their events.
+   */
   const unresolved = new Set<number>();
   const lost = new Set<number>();
   let readAt = -readEveryMs;
@@ -85,7 +95,7 @@ export function createAlteredLinks({ store, kernel, log }: AlteredLinkParts): Al
     lost.clear();
   };
 
-  /** A number may be another namespace's by now. */
+  /** The number may belong to another namespace by now. */
   const podOf = (number: number): string | undefined => {
     const id = pods.get(number);
     const link = id === undefined ? undefined : store.record(id)?.spec.hostInterface;
@@ -128,7 +138,7 @@ export function createAlteredLinks({ store, kernel, log }: AlteredLinkParts): Al
     const record = recordOf(id);
     if (record === undefined || !namespaceStands(record.spec.netns)) return forget(id);
     const end = kernel.link(record.spec.hostInterface)?.peer;
-    // A link that is lost is another matter.
+    // A lost link is handled elsewhere (lost-links.ts).
     if (end === undefined) return void altered.delete(id);
     try {
       found(

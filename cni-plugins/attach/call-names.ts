@@ -4,11 +4,11 @@ import type { NetworkName } from './names.ts';
 import { networkNameOf } from './names.ts';
 import type { PluginCall } from './plugin-call.ts';
 
-/** By which names whoever is on a network finds an endpoint of it. Pure. */
+/** The names by which others on a network find an endpoint of it. Pure. */
 
 interface Named {
   readonly containerId: string;
-  /** A pod's; empty: none. */
+  /** The name of the pod. Empty: none. */
   readonly pod: string;
   readonly namespace: string;
   readonly aliases: readonly string[];
@@ -16,8 +16,9 @@ interface Named {
 }
 
 /**
- * As docker: its own name and its short id, and what it is also called. A pod's name also with its namespace behind it. Whoever makes a pod chooses its
- * name: with a dot in it, it could be that of a place elsewhere (example.com), or of another namespace's pod, and is not told to anybody.
+ * Returns the names as docker assigns them: the endpoint's own name, its short id and its aliases. A pod's
+ * name is also returned with its namespace appended. The author of a pod chooses its name. A name with a dot
+ * in it could be a name elsewhere (example.com), or a pod of another namespace, so it is not published.
  */
 export function namesOf({ containerId, pod: podName, namespace: podNamespace, aliases: all, addresses }: Named): NetworkName[] {
   const [pod, namespace] = [undotted(podName), undotted(podNamespace)];
@@ -32,7 +33,7 @@ export function namesOf({ containerId, pod: podName, namespace: podNamespace, al
 
 const undotted = (name: string): string => (name.includes('.') ? '' : name);
 
-/** Each text that can be a name, for each of the addresses. */
+/** Combines each text that is a valid name with each of the addresses. */
 export function namesAt(addresses: readonly string[], kind: NetworkName['kind'], texts: readonly string[]): NetworkName[] {
   return texts.flatMap((text) => {
     const name = networkNameOf(text);
@@ -41,11 +42,11 @@ export function namesAt(addresses: readonly string[], kind: NetworkName['kind'],
 }
 
 /**
- * Of a plugin's call, where its configuration declares the capability `aliases` (CNI conventions) or is told some: none else is found by name.
- * The pod is that of CNI_ARGS.
+ * Returns the names of a plugin's call, if its configuration declares the capability `aliases` (CNI
+ * conventions) or contains some; other endpoints are not found by name. The pod is the one in CNI_ARGS.
  */
 export function namesOfCall({ key, args, config, prevResult }: PluginCall, result: CniResult): NetworkName[] {
-  // A plugin that changes what another one made has nothing of its own to name.
+  // A plugin that changes another plugin's interface has no endpoint of its own to name.
   if (prevResult !== undefined) return [];
   const source = readConfigurationJson(config);
   if ('message' in source) return [];

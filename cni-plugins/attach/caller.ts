@@ -9,37 +9,41 @@ import type { NamespaceId, PodNamespace } from './netns.ts';
 import type { Caller } from './plugin-call.ts';
 import { realmOf } from './realm.ts';
 
-/** The host that a caller lives in: where its links, rules and paths are. */
+/** The host on which a caller runs: the place of its links, rules and paths. */
 export interface Host {
   readonly realm: string;
   readonly route: NetlinkSocket;
   readonly filter: NetlinkSocket;
-  /** Runs synchronous calls in the caller's network namespace. */
+  /** Runs a synchronous call in the caller's network namespace. */
   inside<T>(body: () => T): T;
-  /** A path of the caller as one of ours. */
+  /** Converts a path of the caller to a path of this process. */
   path(path: string): string;
-  /** The caller's mount namespace differs from ours: programs are started in it. */
+  /** Set if the caller's mount namespace differs from ours: programs are started in it. */
   readonly pid?: number;
   /**
-   * Opens the pod's namespace for `body`; without a pod when it is gone and `lenient`.
+   * Opens the pod's namespace for `body`. If the namespace is gone and `lenient` is set, `body` runs without
+   * a pod.
    * @throws NETWORK_NETNS_MISSING · NETWORK_NETNS_INVALID
    */
   withPod<T>(netns: string, options: PodOptions, body: (kernel: ResourceKernel) => T): T;
 }
 
 export interface PodOptions {
-  /** Goes on without a pod when its namespace is gone. */
+  /** Continue without a pod if its namespace is gone. */
   readonly lenient?: boolean;
   /** The pod's namespace may be the host's own (CNI_NETNS_OVERRIDE). */
   readonly ownAllowed?: boolean;
-  /** Nothing is changed in the pod's namespace. */
+  /** The pod's namespace is not changed. */
   readonly onlyRead?: boolean;
   /** See {@link ResourceKernel}. */
   readonly foundGone?: () => void;
 }
 
 export interface Hosts {
-  /** Runs `body` with the caller's host, a promise of it to its end. Sockets in a namespace that is not ours live as long as the call: they would keep it alive. */
+  /**
+   * Runs `body` with the caller's host, until the promise that it returns settles. Sockets in a foreign
+   * namespace live only as long as the call, because they would keep the namespace alive.
+   */
   with<T>(caller: Caller, body: (host: Host) => T): T;
   readonly own: Host;
   close(): void;
@@ -132,7 +136,7 @@ function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Hos
           return body(kernelOf(pod, foundGone));
         });
       } catch (thrown) {
-        // What the body throws is not for us to take for a namespace that is gone.
+        // An error that `body` throws must not be mistaken for a missing namespace.
         if (state.entered || !lenient || !isPortcullisError(thrown) || !/^NETWORK_NETNS_/u.test(thrown.code)) throw thrown;
         return body(kernelOf(undefined, foundGone));
       }
@@ -145,10 +149,13 @@ const sameRoot = (fd: number): boolean => {
   return own.dev === given.dev && own.ino === given.ino;
 };
 
-/** Links of the kernel's own making, which no path that stays inside a root may follow: /proc/PID/ns/net. */
+/**
+ * The kernel's magic links, such as /proc/PID/ns/net. A path lookup that must stay inside a root may not
+ * follow them.
+ */
 const procNamespace = /^\/proc\/(?:\d+|self|thread-self)(?:\/task\/\d+)?\/ns\/net$/u;
 
-/** What the caller means by itself is not what this process would find there. */
+/** Paths that refer to the caller itself; this process would find its own namespace there. */
 const ownProcNamespace = /^\/proc\/(?:self|thread-self)(?:\/task\/\d+)?\/ns\/net$/u;
 
 function openNamespace(netns: string, { netnsFd, rootFd }: Caller): number {

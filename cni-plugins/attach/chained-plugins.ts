@@ -6,11 +6,11 @@ import type { PluginCore } from './plugin-engine.ts';
 import { resultOf } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
 
-/** The plugins of a conflist that come after the bridge, on a link that the engine makes itself. */
+/** The plugins of a conflist that follow the bridge, for a link that the engine creates itself. */
 export interface ChainedPlugins {
-  /** @throws the first failure; what was made until then stands */
+  /** @throws the first failure; what was created until then stays */
   add(record: AttachmentRecord): void;
-  /** The last one first. What fails is logged, and tried again with the next release. */
+  /** Runs them in reverse order. A failure is logged, and the next release tries again. */
   remove(record: AttachmentRecord): void;
 }
 
@@ -34,7 +34,7 @@ export function createChainedPlugins(plugins: Pick<PluginCore, 'call'>, log: Pic
   };
 }
 
-/** Plugins that change an interface have no addresses of others to wait for. */
+/** Plugins that change an interface have no third-party addresses to wait for. */
 function atOnce<T>(result: T | Promise<T>): T {
   if (result instanceof Promise) throw new Error('a chained plugin waits for a program');
   return result;

@@ -8,9 +8,9 @@ import { addressesIn, heldLinkOf, interfaceIn } from './held-links.ts';
 import { hostInterfaceOf, isByChain } from './record.ts';
 import type { AttachmentRecord, AttachmentSpec } from './record.ts';
 
-/** Interfaces of pods that chains of plugins make: what is written down before and after them. */
+/** Interfaces of pods that chains of plugins create: the records before and after they run. */
 
-/** @param first number of the first network's interface: `eth0`, `eth1` … */
+/** @param first the index of the first network's interface: `eth0`, `eth1` … */
 export function chainLinks(
   networks: readonly LoadedNetwork[],
   first: number,
@@ -26,7 +26,8 @@ export function chainLinks(
   return networks.map(({ name, list, way }, index) => ({
     network: name,
     interface: `eth${first + index}`,
-    // What the engine would make itself as the first network is a chain of our plugins as a later one.
+    // A network that the engine would create itself as the first one is a chain of our plugins as a later
+    // one.
     way: way === 'exec' ? 'exec' : 'in-process',
     list,
     // A host port leads to the pod's first interface.
@@ -37,8 +38,9 @@ export function chainLinks(
 const interfaceName = /^(?!\.{1,2}$)(?!lo$)[^\s/:%]{1,15}$/u;
 
 /**
- * Interfaces that a pod asks for beside those of every pod. A network says whose pods may.
- * @param taken names of interfaces that it has anyhow
+ * Returns interfaces that a pod requests beside those of every pod. Each network defines which pods may
+ * request it.
+ * @param taken names of interfaces that the pod has in any case
  * @throws NETWORK_UNKNOWN · NETWORK_NOT_OPEN · NETWORK_INTERFACE_INVALID
  */
 export function furtherLinks(
@@ -60,7 +62,7 @@ export function furtherLinks(
   });
 }
 
-/** What is known before the plugins have made anything. */
+/** Returns what is known before the plugins have created anything. */
 export function chainSpec(request: AttachRequest, chains: readonly ChainLink[], forwarded: readonly PortMapping[]): AttachmentSpec {
   return {
     network: chains[0]?.network ?? '',
@@ -89,7 +91,11 @@ export const jobOf = ({ id, spec }: AttachmentRecord, stands: (netns: string) =>
   links: spec.chains ?? [],
 });
 
-/** What is known when the plugins have made all: each interface as its last plugin told of it, and where our rules can stand. @throws NETWORK_NO_ADDRESS */
+/**
+ * Returns what is known after all plugins have finished: each interface as its last plugin reported it, and
+ * the links on which our rules can be enforced.
+ * @throws NETWORK_NO_ADDRESS
+ */
 export function specOfResults(
   id: string,
   before: AttachmentSpec,
@@ -108,7 +114,7 @@ export function specOfResults(
   return further.length === 0 ? told : { ...told, further };
 }
 
-/** The pod's first interface, where the engine did not make it itself. */
+/** Describes the pod's first interface if the engine did not create it itself. */
 function firstOf(id: string, spec: AttachmentSpec, result: CniResult, kernel: Parameters<typeof specOfResults>[3]): AttachmentSpec {
   const addresses = addressesIn(result, spec.interface);
   if (addresses.length === 0) throw noAddress(id, spec.network);
@@ -178,7 +184,7 @@ function noAddress(id: string, network: string): PortcullisError {
   });
 }
 
-/** @param why what would be needed */
+/** @param what the class or rules that need the host's end of the link */
 export function notHeld(id: string, network: string, what: string): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_RULES_UNSUPPORTED',

@@ -16,8 +16,9 @@ import type { Chain, NamedSet } from '../netlink/nftables.ts';
 import { be16 } from '../netlink/wire.ts';
 
 /**
- * What the class of a link lets through, as chains that a table's hooks lead to. Pure. The same words hold wherever a link meets the host: `frames` on a
- * bridge, `packets` and `arp` where the host routes to it (there is no hook that sees both).
+ * What the class of a link lets through, as chains that a table's hooks jump to. Pure. The same definitions
+ * apply wherever a link meets the host: `frames` on a bridge; `packets` and `arp` where the host routes to
+ * the link (no single hook sees both).
  */
 export type Seen = 'frames' | 'packets' | 'arp';
 
@@ -36,7 +37,7 @@ const [r0, r4, r6] = [register(0), register(4), register(6)];
 const sender = (mac: Buffer, address: Buffer): readonly Buffer[] => [meta('iifname', r0), mac, address];
 const frameSource = payload('link', 6, 6, r4);
 
-/** What the class of a link, or its own address, has denied: one element a link, which counts. */
+/** Sets that count what a link's class or its own address has denied: one counting element per link. */
 export const denialSets = ['denied_from', 'denied_to', 'denied_forged'] as const;
 
 export const classSets = (seen: Seen): readonly NamedSet[] => [
@@ -63,7 +64,7 @@ const denied = (chain: string, link: 'iifname' | 'oifname', set: string): Rules 
   [chain, verdict('drop')],
 ];
 
-/** `from_pod` and `to_pod` judge what comes from a link or goes to it; a link without an element is denied. */
+/** `from_pod` and `to_pod` evaluate the traffic from and to a link. A link without an element is denied. */
 export const classRules = (seen: Seen): Rules => [
   ['from_pod', meta('iifname', r0), verdictOf('egress', r0)],
   ['from_pod', counter(), verdict('drop')],
@@ -74,7 +75,7 @@ export const classRules = (seen: Seen): Rules => [
   // Spoofed, or neither IP nor ARP.
   ['from_user', verdict({ goto: 'forged' })],
   ...(seen === 'arp' ? [] : ofKernelFrom(seen)),
-  // One drop whether the pod is known there or not: the first counts it by pod.
+  // Traffic is dropped whether the pod has an element there or not; the first rule counts it per pod.
   ...denied('closed_from', 'iifname', 'denied_from'),
   ...(seen === 'arp' ? [] : groupsTo(seen)),
   ['closed_to', verdict({ goto: 'counted_to' })],
@@ -82,7 +83,7 @@ export const classRules = (seen: Seen): Rules => [
   ...denied('forged', 'iifname', 'denied_forged'),
 ];
 
-/** Both the frame and what it claims must be the pod's own. */
+/** Both the frame and the ARP payload must carry the pod's own addresses. */
 const fromUserByArp = (isArp: readonly Buffer[]): Rules[number] => [
   'from_user',
   ...isArp,
@@ -102,11 +103,14 @@ const ofIcmp6 = (seen: 'frames' | 'packets'): readonly Buffer[] => [
   equals(r0, Buffer.of(ICMPV6)),
 ];
 
-/** The kernel tells a new link which groups it listens to, and asks for routers, before anything runs in the pod: dropped as all else, and not counted. */
+/**
+ * On a new link the kernel reports its multicast groups and solicits routers before anything runs in the pod.
+ * This traffic is dropped like the rest, but not counted.
+ */
 const ofKernelFrom = (seen: 'frames' | 'packets'): Rules =>
   OF_KERNELS.map((type) => ['closed_from', ...ofIcmp6(seen), payload('transport', 0, 1, r0), equals(r0, Buffer.of(type)), verdict('drop')]);
 
-/** Who has this address? By ARP it is asked of all, by neighbour discovery of a group. */
+/** Matches requests for an address of the pod. ARP sends them to all, neighbour discovery to a group. */
 const asksFor = (seen: 'frames' | 'packets'): Rules =>
   [
     ...(seen === 'frames'
@@ -131,8 +135,10 @@ const toGroup = (seen: 'frames' | 'packets'): readonly (readonly Buffer[])[] =>
       ];
 
 /**
- * What goes to every link, whoever listens: questions about addresses of others, for routers and for duplicates, listener discovery, names by multicast.
- * Dropped like all else, but not reported as a denial: nobody sent it to this pod. Only who asks for an address of the pod wants to reach it.
+ * Handles traffic that goes to every link, whether a program listens or not: requests for other addresses,
+ * for routers and for duplicates, listener discovery, and names by multicast. It is dropped like the rest,
+ * but not reported as a denial, because it was not addressed to this pod. Only a request for an address of
+ * the pod counts as an attempt to reach it.
  */
 const groupsTo = (seen: 'frames' | 'packets'): Rules => [
   ...asksFor(seen),
@@ -143,7 +149,8 @@ function fromUserByIp(seen: 'frames' | 'packets'): Rules {
   const is = (which: 'ip' | 'ip6'): readonly Buffer[] => family(seen, which);
   const icmp6 = ofIcmp6(seen);
   return [
-    // route_localnet is on for host ports on 127.0.0.1: a pod must not reach the host's loopback by it (CVE-2020-8558).
+    // route_localnet is enabled for host ports on 127.0.0.1: a pod must not reach the host's loopback through
+    // it (CVE-2020-8558).
     ['from_user', ...is('ip'), payload('network', 16, 1, r0), equals(r0, Buffer.of(127)), verdict({ goto: 'forged' })],
     ['from_user', ...is('ip'), ...sender(frameSource, payload('network', 12, 4, r6)), inSet('sources', r0), verdict('accept')],
     ...[ROUTER_ADVERTISEMENT, REDIRECT].map((type): Rules[number] => [
@@ -163,7 +170,8 @@ function fromUserByIp(seen: 'frames' | 'packets'): Rules {
       notInSet('sources6', r0),
       verdict({ goto: 'forged' }),
     ],
-    // What else is ICMPv6 shows its type, or is a later fragment: an advertisement that is hidden from the rules above passes neither (RFC 7113).
+    // Any other ICMPv6 packet shows its type, or is a later fragment. An advertisement that is hidden from
+    // the rules above passes neither condition (RFC 7113).
     ...[
       [differs(r0, Buffer.of(ICMPV6))],
       [equals(r0, Buffer.of(ICMPV6)), payload('transport', 0, 1, r0)],

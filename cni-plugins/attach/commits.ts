@@ -4,18 +4,18 @@ import type { FSWatcher } from 'node:fs';
 const tickMs = 1000;
 
 /**
- * Tells of each commit to the network's database, by whichever process, and once a second as well: whoever is told asks `PRAGMA data_version`. The database
- * must be open for as long as it is watched.
- * @returns ends it
+ * Calls `tell` after each commit to the network's database by any process, and also once a second. The callee
+ * then reads `PRAGMA data_version`. The database must stay open while it is watched.
+ * @returns a function that ends the watch
  */
 export function watchCommits(databasePath: string, tell: () => void): () => void {
   let watching: FSWatcher | undefined;
   try {
-    // Written by whoever commits; it stands for as long as a connection does.
+    // Every commit writes this file. It exists as long as a connection is open.
     watching = watch(`${databasePath}-wal`, tell);
     watching.on('error', () => watching?.close());
   } catch {
-    // Then it is looked for once a second.
+    // Then the check once a second applies.
   }
   const ticking = setInterval(tell, tickMs);
   return () => {

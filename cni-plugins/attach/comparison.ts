@@ -7,19 +7,24 @@ import type { PluginCall } from './plugin-call.ts';
 import { differs, notAttached, previousResultMissing } from './plugin-errors.ts';
 import type { Reading } from './plugin-reading.ts';
 
-/** CHECK: what the kernel has of an attachment, against what is recorded of it and against what the caller believes. Nothing is changed. */
+/**
+ * CHECK: compares the kernel's state of an attachment with the record and with what the caller believes.
+ * Changes nothing.
+ */
 
-/** A CHECK whose configuration was read. */
+/** A CHECK whose configuration has been read. */
 export interface Check {
   readonly call: PluginCall;
   readonly reading: Reading;
 }
 
 /**
- * Compares what plugins of one chain made of one attachment: its namespace is entered once, and what several of them ask the kernel is asked once.
+ * Compares the results of the plugins of one chain for one attachment. The namespace is entered once, and
+ * each kernel query that several plugins need runs once.
  * @param checks at least one, all of the same attachment and namespace, in the order of the chain
- * @param locked runs a reading of the records while nobody else acts
- * @throws NETWORK_PREVIOUS_RESULT_MISSING · NETWORK_NOT_ATTACHED · NETWORK_NETNS_* · NETWORK_DIFFERS, of the first plugin that finds a difference
+ * @param locked runs a read of the records while no other process acts
+ * @throws NETWORK_PREVIOUS_RESULT_MISSING · NETWORK_NOT_ATTACHED · NETWORK_NETNS_* · NETWORK_DIFFERS, of the
+ * first plugin that finds a difference
  */
 export function compareChecks(
   checks: readonly Check[],
@@ -38,7 +43,7 @@ export function compareChecks(
       if (found.length > 0) throw differs(call.key, reading.type, found);
     }
   };
-  // An address plugin that is called by itself has nothing in the kernel.
+  // An IPAM plugin that is called by itself has no state in the kernel.
   if (checks.every(({ reading }) => reading.plugin === undefined)) return compare(undefined);
   const { netns, netnsOverride } = first.call;
   host.withPod(netns, { ownAllowed: netnsOverride === true, onlyRead: true }, (kernel) =>
@@ -62,7 +67,7 @@ function foundDifferences(
   return [...told, ...resources.flatMap((resource) => kindOf(resource).differences(resource, kernel, key))];
 }
 
-/** The part as it stands after what later plugins of the chain changed on purpose. */
+/** Returns the plugin attachment with the changes that later plugins of the chain made on purpose. */
 export function amendedPart(part: Part, later: readonly Resource[]): Part {
   if (later.length === 0) return part;
   const amend = (resource: Resource): Resource =>
@@ -70,7 +75,10 @@ export function amendedPart(part: Part, later: readonly Resource[]): Part {
   return { ...part, resources: part.resources.map(amend) };
 }
 
-/** What the caller believes of the attachment's interface against what was told at ADD. Plugins after this one may have added to it. */
+/**
+ * Compares what the caller believes about the attachment's interface with the result of ADD. Later plugins
+ * may have added to it.
+ */
 function resultDifferences({ key, result: own }: Part, believed: CniResult): string[] {
   const at = own.interfaces.findIndex(({ name, sandbox }) => name === key.interface && (sandbox ?? '') !== '');
   const mine = own.interfaces[at];

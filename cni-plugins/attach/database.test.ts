@@ -22,7 +22,7 @@ it('the lock of the network database ends with the thread that holds it', async 
     } finally {
       closeSync(lock);
     }
-    // Nor does its transaction stay open.
+    // Its transaction does not stay open either.
     const database = openNetworkDatabase(path);
     database.transaction(() => undefined);
     database.close();

@@ -9,36 +9,46 @@ import { bootOf } from './realm.ts';
 import { lowestReader, migrations } from './migrations.ts';
 
 /**
- * The network's own database: attachments, leased addresses, taken host ports. Synchronous, for a Worker. The daemon and CNI
- * plugins that run without it write it side by side; it is the only authority, nothing is leased from memory.
+ * The network's own database: attachments, leased addresses, used host ports. Synchronous, for a Worker. The
+ * daemon and CNI plugins that run without it write it concurrently. It is the single source of truth: nothing
+ * is leased from memory.
  *
- * synchronous=NORMAL: a commit survives the death of the process, which is what the kernel's links survive too. Only the
- * loss of the whole machine can lose a commit, and it takes every link with it.
+ * synchronous=NORMAL: a commit survives the crash of the process, as the kernel's links do. Only the loss of
+ * the whole machine can lose a commit, and then all links are lost too.
  */
 export interface NetworkDatabase {
   readonly db: DatabaseSync;
-  /** One BEGIN IMMEDIATE. @throws STORAGE_DISK_FULL · STORAGE_BUSY · STORAGE_IO · STORAGE_DAMAGED, and what the body throws; nothing of it is kept then */
+  /**
+   * Runs `body` in one BEGIN IMMEDIATE. If it throws, nothing is kept.
+   * @throws STORAGE_DISK_FULL · STORAGE_BUSY · STORAGE_IO · STORAGE_DAMAGED, and the errors of the body
+   */
   transaction<T>(body: () => T): T;
   /**
-   * One act on the kernel at a time over all processes: a lock on a file beside the database. It ends with its holder, thread or process,
-   * so whoever holds it knows that what is half made was left by the dead.
+   * Serializes acts on the kernel over all processes with a lock on a file beside the database. The lock ends
+   * with its holder, thread or process. So its holder knows that anything half-created was left by a process
+   * that died.
    */
   exclusively<T>(body: () => T): T;
-  /** Brings what was written into the database's own file, which waits for the disk. SQLite does so by itself inside some commit; here while nobody waits. */
+  /**
+   * Copies committed data into the main database file, which waits for the disk. SQLite does this within some
+   * commit; this call does it while no caller waits.
+   */
   checkpoint(): void;
-  /** Of a daemon: what deleting and updating need on a full disk is kept in the database itself. */
+  /** For a daemon: space in the database that deletes and updates need on a full disk. */
   readonly room?: KeptRoom;
   close(): void;
 }
 
 /**
- * Opens it, makes it (0600 in a 0700 folder), brings it to this version, and forgets what stood before the last boot.
- * @param roomBytes what is kept for removals on a full disk; absent: nothing
+ * Opens the database. Creates it (0600 in a 0700 folder), migrates it to this version, and deletes the
+ * records of earlier boots.
+ * @param roomBytes space that is reserved for removals on a full disk; absent: none
  * @throws NETWORK_NEWER_SCHEMA · STORAGE_NO_ACCESS · STORAGE_DISK_FULL · STORAGE_DAMAGED · STORAGE_IO
  */
 export function openNetworkDatabase(path: string, roomBytes?: number): NetworkDatabase {
   makeFolderSync(dirname(path));
-  // By Node, not by open(2) of `base/kernel`: Node closes what a Worker opened when the Worker is ended, wherever it is, and the lock goes with it.
+  // The file is opened with Node, not with open(2) of `base/kernel`: when a Worker is terminated, Node closes
+  // what the Worker opened, which releases the lock.
   const lock = openLock(path);
   let db: DatabaseSync | undefined;
   let depth = 0;
@@ -53,12 +63,14 @@ export function openNetworkDatabase(path: string, roomBytes?: number): NetworkDa
     }
   };
   try {
-    // Two processes that make the file at once would both find it empty and busy: the lock orders them before SQLite does.
+    // Two processes that create the file at the same time would both find it empty and busy. The lock orders
+    // them before SQLite does.
     const opened = orStorageFailure('open the network database', path, () =>
       exclusively(() => openAndMigrate(path, roomBytes !== undefined)),
     );
     db = opened;
-    // Acts on the kernel are not repeated: where the disk has room, what is new may let the file grow beyond what is kept.
+    // Acts on the kernel are not repeated. While the disk has room, new records may grow the file beyond the
+    // reserved space.
     const room = roomBytes === undefined ? undefined : keepRoom(opened, path, roomBytes, false);
     return {
       db: opened,
@@ -103,7 +115,7 @@ function openAndMigrate(path: string, keepsRoom: boolean): DatabaseSync {
   }
 }
 
-/** What SQLite says of the disk or of the file is told as that, whoever asked. */
+/** Reports SQLite's errors of disk and file as storage failures, whichever operation caused them. */
 function orStorageFailure<T>(attempted: string, path: string, act: () => T): T {
   try {
     return act();
@@ -124,10 +136,13 @@ function inTransaction<T>(db: DatabaseSync, body: () => T): T {
   }
 }
 
-/** The version that a program must know at least. */
+/** Returns the lowest schema version that a program must support. */
 const readerOf = (db: DatabaseSync): number => (db.prepare('PRAGMA user_version').get() as { user_version: number }).user_version;
 
-/** Steps that were applied: those that only add are not counted in `user_version`, so that the code before them still opens the file. */
+/**
+ * Returns the number of applied steps. Steps that only add are not counted in `user_version`, so that older
+ * code can still open the file.
+ */
 function appliedTo(db: DatabaseSync): number {
   const reader = readerOf(db);
   if (db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'schema_steps'").get() === undefined) return reader;
@@ -150,7 +165,7 @@ function migrate(db: DatabaseSync, path: string): void {
       });
     }
     const applied = appliedTo(db);
-    // A later release of this minor version was here: what it added stays.
+    // A later release of this minor version used the database; its additions stay.
     if (applied > migrations.length) return;
     migrations.slice(applied).forEach((sql) => db.exec(sql));
     db.exec('CREATE TABLE IF NOT EXISTS schema_steps (id INTEGER PRIMARY KEY CHECK (id = 1), applied INTEGER NOT NULL) STRICT');
@@ -161,9 +176,10 @@ function migrate(db: DatabaseSync, path: string): void {
   });
 }
 
-/** A reboot takes every namespace, link and rule with it: their addresses and ports are free. */
+/** A reboot removes every namespace, link and rule, so their addresses and ports are free. */
 function forgetFormerBoots(db: DatabaseSync, boot: string): void {
-  // What plugins of others hold is in their own stores, which a reboot leaves: the engine has them let go. It takes a row without a realm for its own.
+  // What third-party plugins hold is in their own stores, which survive a reboot, so the engine has to make
+  // them release it. The engine treats a row without a realm as its own.
   const others = "json_extract(spec, '$.chains') IS NOT NULL";
   const former = "WHERE realm <> '' AND substr(realm, 1, ?1) <> ?2";
   const boots = [boot.length + 1, `${boot}/`] as const;

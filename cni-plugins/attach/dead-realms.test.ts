@@ -5,7 +5,10 @@ import { test } from 'node:test';
 import { createFixture, eventually, inPrivateNetns, shell } from './engine.fixture.ts';
 import type { PluginCall } from './plugin-call.ts';
 
-/** Callers in host namespaces of their own, as a node within a node has: what is recorded of one ends with it, of another one stays. */
+/**
+ * Callers in host namespaces of their own, as in a node within a node: the records of a namespace end with
+ * it, those of another namespace stay.
+ */
 if (inPrivateNetns(import.meta.filename, 240_000)) {
   const config = JSON.stringify({
     cniVersion: '1.1.0',

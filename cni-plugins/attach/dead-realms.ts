@@ -3,13 +3,18 @@ import type { NetlinkSocket } from '../netlink/socket.ts';
 import type { NetworkDatabase } from './database.ts';
 
 /**
- * Host namespaces of callers that ended: what is recorded of them ended with them, and nobody will delete it. That a namespace is gone is told by
- * its number in the engine's own one, which the kernel takes back at its end; a number that was given again only lets the records wait.
+ * Removes the records of host namespaces of callers that no longer exist. Everything they describe ended with
+ * the namespace, and no caller will delete it. The number of a namespace within the engine's own one shows
+ * whether it still exists, because the kernel frees the number at its end. If a number was reused, the
+ * records only stay longer.
  */
 export interface DeadRealms {
-  /** Before something is recorded of a realm that is not the engine's own. @param netnsFd the namespace, open */
+  /**
+   * Call it before recording anything for a realm that is not the engine's own.
+   * @param netnsFd the open namespace
+   */
   watch(realm: string, netnsFd: number): void;
-  /** Forgets all of the realms whose namespaces are gone. @returns them */
+  /** Deletes all records of realms whose namespaces are gone. @returns these realms */
   forget(): readonly string[];
 }
 

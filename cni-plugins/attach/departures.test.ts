@@ -6,7 +6,10 @@ import type { AttachmentRecord, AttachmentSpec } from './record.ts';
 const whole = (spec: Partial<AttachmentSpec>): AttachmentSpec =>
   ({ interface: 'eth0', hostInterface: 'pc1', addresses: [], portMappings: [], ...spec }) as unknown as AttachmentSpec;
 
-/** That nothing passes any more is shown by packets elsewhere; here: that no attachment goes without it, whatever the rules answer. */
+/**
+ * Other tests show with packets that nothing passes any more. These tests show that no attachment is removed
+ * without isolation, however the rules respond.
+ */
 function released(record: Pick<AttachmentRecord, 'state'>, spec: Partial<AttachmentSpec>, forget: () => boolean): string[] {
   const acts: string[] = [];
   const none = (): never => assert.fail('not asked for');

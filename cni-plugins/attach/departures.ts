@@ -9,20 +9,27 @@ import type { StandingRules } from './standing-rules.ts';
 import type { NetworkStore } from './store.ts';
 
 /**
- * Attachments on their way out. Unknown to the rules at once, which deny all of a link that they do not know: that is isolation, and takes a
- * quarter of the time of taking the link down. The link ends with its namespace, and the address is leased until the kernel has let go of it. What
- * nobody needs to wait for is done by `finish`.
+ * Teardown of attachments. The record is removed from the rules first, which deny all traffic of an unknown
+ * link. This isolates the link, and takes a quarter of the time of setting the link down. The link ends with
+ * its namespace. Its address stays leased until the kernel has released the link. `finish` does the work that
+ * no caller waits for.
  */
 export interface Departures {
-  /** @param leavePlugins lets go of what chained plugins made, when the link is isolated */
+  /** @param leavePlugins removes what chained plugins created, after the link is isolated */
   release(record: AttachmentRecord, leavePlugins: (record: AttachmentRecord) => void): void;
-  /** What `release` left for after the answer. Everything but `release` expects it done. */
+  /**
+   * Does the work that `release` left for after the answer. All functions except `release` expect that it is
+   * done.
+   */
   finish(): void;
-  /** Connections to the record's host ports that are not its own are forgotten at the next `reap`. */
+  /** At the next `reap`, deletes connections to the record's host ports that belong to other pods. */
   renewPorts(record: AttachmentRecord): void;
-  /** Frees what the kernel has let go of. `force`: makes it let go now. Returns how many are still held. */
+  /**
+   * Frees what the kernel has released. `force` makes the kernel release it now. Returns how many attachments
+   * are still held.
+   */
   reap(force: boolean): number;
-  /** How many wait for the kernel. */
+  /** Returns how many attachments wait for the kernel. */
   waiting(): number;
 }
 
@@ -34,9 +41,12 @@ export interface DepartureParts {
 
 export function createDepartures({ store, kernel, rules }: DepartureParts): Departures {
   const going = new Set<string>();
-  /** Those of which the rules may still hold something: a try to take it out may have failed after the record said `detaching`. */
+  /**
+   * Records that may still have elements in the rules: an attempt to remove them may have failed after the
+   * record became `detaching`.
+   */
   const bound = new Map<string, AttachmentRecord>();
-  /** Connections to forget, soon but not while somebody waits: before a released port can be taken again. */
+  /** Connections to delete before a released port can be used again, but not while a caller waits. */
   let stale: StalePort[] = [];
   const released: AttachmentRecord[] = [];
 
@@ -47,7 +57,7 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
         kernel.doom(record.spec.hostInterface);
         if (record.spec.portMappings.length > 0) store.freeHostPorts(record.id);
       } catch (thrown) {
-        // What has no room now is done when there is some.
+        // Work that finds no space on the disk now is done when there is some.
         if (isDiskFull(thrown)) released.unshift(record);
         throw thrown;
       }
@@ -55,7 +65,7 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
     }
   };
 
-  /** @returns whether the rules knew it until now, and deny it from now on */
+  /** @returns whether the rules knew the attachment until now, and deny it from now on */
   const unbind = (id: string): boolean => {
     const record = bound.get(id);
     if (record === undefined) return false;
@@ -83,7 +93,8 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
       try {
         isDenied = unbind(record.id) && isHeld(record.spec);
       } finally {
-        // Nothing denies where there are no tables, they never knew the link, or could not be changed.
+        // The rules do not deny the link if there are no tables, if they never had the link, or if they could
+        // not be changed.
         if (!isDenied) kernel.isolate(record.spec.hostInterface);
       }
       leavePlugins(record);
@@ -94,7 +105,7 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
     },
     reap(force) {
       finish();
-      // Before its address or a port of the host can be another's.
+      // Before its address or a host port can be assigned to another pod.
       for (const id of going) unbind(id);
       const ports = stale;
       stale = [];

@@ -5,7 +5,8 @@ import { inPrivateNetns, shell } from './engine.fixture.ts';
 import { bridgeConf, createPluginFixture } from './plugin-engine.fixture.ts';
 import type { Conf, Of, PluginFixture } from './plugin-engine.fixture.ts';
 
-// The kernel takes a second and more until it knows that no neighbour has an IPv6 address (RFC 4862, section 5.4).
+// The kernel takes a second or more to establish that no neighbour has an IPv6 address (RFC 4862, section
+// 5.4).
 if (inPrivateNetns(import.meta.filename)) {
   let fixture: PluginFixture;
   before(() => {
@@ -15,7 +16,7 @@ if (inPrivateNetns(import.meta.filename)) {
 
   const detecting = bridgeConf({ enabledad: true });
   const pod = (id: string): Of => ({ id, netns: fixture.pin(id) });
-  /** STATUS is of no pod, and waits for none. */
+  /** STATUS belongs to no pod, and waits for none. */
   const nobody: Of = { id: '', netns: '' };
   const routes = (of: Of): string => fixture.inside(of.netns, 'ip -6 route show default') ?? '';
 
@@ -71,7 +72,8 @@ if (inPrivateNetns(import.meta.filename)) {
   test('an engine that was killed meanwhile: the next one completes the attachment', async () => {
     const slow = pod('killed');
     const conf: Conf = detecting;
-    // What a killed engine leaves is what stands before the routes: taken away here by hand, since a Worker cannot be killed at a given moment.
+    // A killed engine leaves the state before the routes are added. The test removes them by hand, because a
+    // Worker cannot be killed at an exact moment.
     const result = await fixture.add([conf], slow);
     fixture.inside(slow.netns, 'ip -6 route del default');
     assert.equal(routes(slow), '');

@@ -11,14 +11,17 @@ import type { AttachRequest, NetworkEngine } from '../types.ts';
 import { createNetworkEngine } from './engine.ts';
 import type { NetworkEngineOptions } from './engine.ts';
 
-/** What the tests on the real kernel share: a network and mount namespace of their own, pods to attach, programs in them. */
+/**
+ * Shared by the tests on the real kernel: a network and mount namespace of their own, pods to attach, and
+ * programs in them.
+ */
 
 const marker = 'PORTCULLIS_TEST_NETNS';
-/** In an emulated machine (test/vm) everything takes longer. */
+/** On an emulated machine (test/vm) everything takes longer. */
 const patience = process.env['IN_VM'] === undefined ? 1 : 15;
 
 /**
- * Runs the test file again inside namespaces of its own, as one test of the outer run. True inside.
+ * Runs the test file again inside namespaces of its own, as one test of the outer run. Returns true inside.
  * @param file the caller's `import.meta.filename`
  */
 export function inPrivateNetns(file: string, timeoutMs = 180_000): boolean {
@@ -35,7 +38,7 @@ export function inPrivateNetns(file: string, timeoutMs = 180_000): boolean {
   return false;
 }
 
-/** The output of a shell command, or undefined when it failed. */
+/** Returns the output of a shell command, or undefined if it failed. */
 export function tried(command: string): string | undefined {
   const run = spawnSync('sh', ['-c', command], { encoding: 'utf8' });
   return run.status === 0 ? run.stdout : undefined;
@@ -45,7 +48,7 @@ export const shell = (command: string): string => execFileSync('sh', ['-c', comm
 
 export interface Pod {
   readonly request: AttachRequest;
-  /** Runs a shell command in the pod's network namespace; undefined when it failed. */
+  /** Runs a shell command in the pod's network namespace. Returns undefined if it failed. */
   run(command: string): string | undefined;
 }
 
@@ -57,9 +60,9 @@ export interface Fixture {
   pod(name: string, more?: Partial<AttachRequest>): Pod;
   /** Starts a program that runs until the fixture ends. */
   start(command: string, ...args: string[]): ChildProcess;
-  /** What a query of the network's database finds: the values of each row, joined by blanks. */
+  /** Returns the rows of a query of the network's database: the values of each row, joined by spaces. */
   rows(sql: string): string[];
-  /** What the kernel holds that an attachment could leave behind. */
+  /** Returns the kernel state that an attachment could leave behind. */
   kernelState(): string;
   end(): void;
 }
@@ -129,7 +132,7 @@ export function createFixture(configuration: object = conflist()): Fixture {
     },
     kernelState() {
       const rules = shell('nft list ruleset').replaceAll(/packets \d+ bytes \d+/gu, '');
-      // A bridge notices the end of its last port a moment later: its carrier is not ours to compare.
+      // A bridge notices the end of its last port a moment later, so its carrier is not compared.
       const links = shell('ip -o link; ip -o address; ip route')
         .replaceAll(/^\d+: /gmu, '')
         .replaceAll(/NO-CARRIER,|,LOWER_UP| state \w+| linkdown/gu, '');
@@ -139,7 +142,7 @@ export function createFixture(configuration: object = conflist()): Fixture {
   };
 }
 
-/** A fixture with an engine, for all tests of a file: both end after the last one. */
+/** Starts a fixture with an engine for all tests of a file. Both end after the last test. */
 export async function startFixture(configuration?: object): Promise<{ readonly fixture: Fixture; readonly engine: NetworkEngine }> {
   const fixture = createFixture(configuration);
   try {
@@ -155,7 +158,7 @@ export async function startFixture(configuration?: object): Promise<{ readonly f
   }
 }
 
-/** Repeats until it is defined. */
+/** Repeats the attempt until its value is defined. */
 export async function eventually<T>(attempt: () => T | undefined, withinMs = 15_000): Promise<T> {
   for (const deadline = Date.now() + withinMs * patience; ;) {
     const result = attempt();

@@ -84,7 +84,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await engine.detach(pod.request.id);
     await engine.detach('never seen');
     assert.equal(engine.get(pod.request.id), undefined);
-    // The same namespace at once again: the former link may still be going.
+    // The same namespace again at once: the former link may not be gone yet.
     const second = await engine.attach(pod.request);
     assert.notDeepEqual(second.ips, first.ips);
   });
@@ -96,7 +96,8 @@ if (inPrivateNetns(import.meta.filename)) {
     await engine.attach(client.request);
     await serve(web);
     assert.equal(get('http://127.0.0.1:8080/'), undefined);
-    // Whether it may have the port is decided with its containers: until one is started nothing is taken from the host.
+    // Whether the pod may have the port is decided with its containers: until one is started, nothing is
+    // taken from the host.
     const leads = (): boolean => ['ip', 'ip6'].some((family) => /\b8080\b/u.test(shell(`nft list table ${family} portcullis`)));
     assert.equal(leads(), false, 'while the link is closed');
     await engine.setClass(web.request.id, 'user');
@@ -150,7 +151,8 @@ if (inPrivateNetns(import.meta.filename)) {
     );
     const tell = "require('net').createServer(s=>s.end(s.remoteAddress)).listen(9000,'198.51.100.2')";
     fixture.start('nsenter', `--net=${outside}`, process.execPath, '-e', tell);
-    // The port of another pod is of the host's own addresses alone (CVE-2025-67499: it took the port of every destination).
+    // The port forward of another pod applies only to the host's own addresses (CVE-2025-67499: it applied to
+    // every destination).
     const holder = fixture.pod('holder', { portMappings: [{ protocol: 'tcp', containerPort: 1, hostPort: 9000 }] });
     await engine.attach(holder.request);
     await engine.setClass(holder.request.id, 'user');
@@ -241,7 +243,7 @@ if (inPrivateNetns(import.meta.filename)) {
     shell('nft flush ruleset');
     assert.equal((await engine.status()).ready, true);
     assert.equal(fixture.kernelState(), rules);
-    // The tables stand, and nothing is denied any more.
+    // The tables exist, but they deny nothing any more.
     for (const chain of ['bridge portcullis prerouting', 'bridge portcullis closed_from', 'ip portcullis host_ports_of']) {
       shell(`nft flush chain ${chain}`);
       assert.equal((await engine.status()).ready, true);

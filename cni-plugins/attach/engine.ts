@@ -23,28 +23,42 @@ import { bareType } from './plugin-type.ts';
 import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
 
 export interface NetworkEngineOptions {
-  /** The network's own SQLite database; its folder is made (0700). */
+  /** The network's own SQLite database. Its folder is created (0700). */
   readonly databasePath: string;
-  /** A file beside the database, which somebody fills: what a detach may spend on a full disk. */
+  /**
+   * A file beside the database that another component fills. It is the space that a detach may use on a full
+   * disk.
+   */
   readonly ballast?: Ballast;
-  /** CNI configuration, read afresh whenever it changes. It may be missing or empty: then nothing attaches. */
+  /** CNI configuration, read again whenever it changes. It may be missing or empty; then nothing attaches. */
   readonly confDir: string;
-  /** Folder of NetworkPolicies and namespaces, followed while the engine runs. It may be missing; absent: there are none. */
+  /**
+   * Folder of NetworkPolicies and namespaces, followed while the engine runs. The folder may be missing.
+   * Absent: there are no policies.
+   */
   readonly policyDir?: string;
-  /** Of these folders, as far as they may lie on a file system whose server is dead: somebody keeps them. */
+  /**
+   * Gates of those folders that may be on a file system whose server is dead. Another component maintains
+   * them.
+   */
   readonly gates?: readonly GatedFolder[];
   readonly log: Logger;
-  /** Absent: one network, made in this process where all its plugins are ours. */
+  /** Absent: one network, created in this process if all its plugins are ours. */
   readonly choice?: NetworkChoice;
-  /** How plugins of others are started; absent: networks that need them are refused. */
+  /** How third-party plugins are started. Absent: networks that need them are refused. */
   readonly programs?: ExecOptions;
-  /** Where results are kept as libcni keeps them; absent: beside the database. */
+  /** Folder in which results are stored as libcni stores them. Absent: beside the database. */
   readonly cacheDir?: string;
-  /** Something on a network has a name, by whomever it was given: it is time for a name server. Called once for each thread. */
+  /**
+   * Called once for each thread when an endpoint of any origin has a name, so that a name server is needed.
+   */
   readonly onNamed?: () => void;
-  /** Hears how long attaching and detaching took. */
+  /** Receives the duration of each attach and detach. */
   readonly onAct?: (act: 'attach' | 'detach', outcome: 'ok' | 'failed', seconds: number) => void;
-  /** The thread is loaded at once, and changes nothing before this resolves. Where it rejects, the engine is not started, for that reason. */
+  /**
+   * The thread is loaded at once, but changes nothing before this promise resolves. If it rejects, the engine
+   * fails to start with that reason.
+   */
   readonly after?: Promise<unknown>;
 }
 
@@ -53,13 +67,17 @@ interface Thread {
   stop(): Promise<void>;
 }
 
-/** Between the loss of a thread and the next one, where nobody asks for it before: doubled for each that is lost at once. */
+/**
+ * Pause between the loss of a thread and the start of the next one, unless a call starts it earlier. The
+ * pause doubles with each thread that is lost at once.
+ */
 const firstPauseMs = 500;
 const longestPauseMs = 60_000;
 
 /**
- * Starts the engine in the network namespace of this process and brings the kernel to the recorded state: what a killed
- * process left half made is removed, attachments that stand are kept. Resolves when that is done.
+ * Starts the engine in the network namespace of this process, and brings the kernel to the recorded state:
+ * removes what a killed process left half-created, and keeps existing attachments. Resolves when that is
+ * done.
  * @throws NETWORK_KERNEL_<ERRNO> · NETWORK_NEWER_SCHEMA
  */
 export async function createNetworkEngine(options: NetworkEngineOptions): Promise<NetworkEngine> {
@@ -79,7 +97,10 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
   };
 
   let losses = 0;
-  /** What a lost thread had begun and answered is finished by the next one, also where nobody asks for anything any more. */
+  /**
+   * If a thread is lost after it answered a call whose work is not finished, the next thread finishes it,
+   * even without another call.
+   */
   const finishSoon = (): void => {
     const look = async (): Promise<void> => {
       if (closed) return;
@@ -92,7 +113,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
     losses += 1;
   };
 
-  /** A Worker that was lost is started again by the next call; it reconciles before it answers. */
+  /** The next call restarts a lost Worker, which reconciles before it answers. */
   const current = (): Thread => {
     if (closed) throw lost('the engine is closed', 'start a new one');
     if (thread !== undefined) return thread;
@@ -159,7 +180,8 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
     throw thrown;
   }
 
-  // Nobody waits: drivers may take their time, and what they hold of the dead is in nobody's way.
+  // Not awaited, because drivers may take their time, and what they hold for dead attachments does not
+  // disturb others.
   void remote.recover();
 
   return {
@@ -230,16 +252,19 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
   };
 }
 
-/** The engine for CNI plugins alone, in a process that ends soon: on the same database, beside a daemon or without one. */
+/**
+ * The engine for CNI plugins alone, in a short-lived process: on the same database, beside a daemon or
+ * without one.
+ */
 export interface PluginEngine {
   readonly callPlugin: CallPlugin;
   readonly checkPlugins: CheckPlugins;
-  /** For the processes of plugins, as the daemon does. */
+  /** Serves the processes of plugins as the daemon does. */
   readonly servePlugins: ServePlugins;
   close(): Promise<void>;
 }
 
-/** @throws nothing: what is wrong with the database or the kernel is thrown by the first call */
+/** Opens the engine. Never throws: the first call throws the problems of database and kernel. */
 export function openPluginEngine(options: Pick<NetworkEngineOptions, 'databasePath' | 'log'>): PluginEngine {
   const log = options.log.child({ room: 'network' });
   const ask = (call: Call): Promise<Answer> => thread.call(call);
@@ -252,7 +277,10 @@ export function openPluginEngine(options: Pick<NetworkEngineOptions, 'databasePa
   return { callPlugin, checkPlugins: checkThrough(ask, callPlugin), servePlugins: listening.servePlugins, close: () => thread.stop() };
 }
 
-/** One by one where a driver of libnetwork's is asked: that is not done in the engine's thread. */
+/**
+ * Checks one call after the other if a driver of libnetwork is involved, because those calls do not run in
+ * the engine's thread.
+ */
 function checkThrough(ask: (call: Call) => Promise<Answer>, callPlugin: CallPlugin): CheckPlugins {
   return async (calls) => {
     if (!calls.some(({ type }) => bareType(type) === 'cnm')) return void (await ask({ do: 'check', calls }));
@@ -260,7 +288,7 @@ function checkThrough(ask: (call: Call) => Promise<Answer>, callPlugin: CallPlug
   };
 }
 
-/** Calls of `portcullis-cnm` wait for drivers here, and not in the engine's thread. */
+/** Runs calls of `portcullis-cnm` here, so that they do not wait for drivers in the engine's thread. */
 function remoteAttachments(ask: (call: Call) => Promise<Answer>, databasePath: string, log: Logger): RemoteAttachments {
   const records = async (caller: Caller, network?: string): Promise<NonNullable<Answer['remote']>> => {
     const { remote } = await ask({ do: 'remote-records', caller, ...(network !== undefined && { network }) });
@@ -280,10 +308,10 @@ function remoteAttachments(ask: (call: Call) => Promise<Answer>, databasePath: s
 }
 
 interface ThreadListener {
-  /** It can not be asked any more. Called once or more. */
+  /** The thread can no longer be called. Called once or more. */
   ended(): void;
   handedOver(connection: HandedOver): void;
-  /** Something has a name. */
+  /** An endpoint has a name. */
   named?(): void;
 }
 
@@ -295,7 +323,7 @@ function startThread(options: Omit<WorkerSettings, 'ledger'>, log: Logger, liste
   let sequence = 0;
   let idle = true;
 
-  // The Worker keeps the process alive only while somebody waits for its answer.
+  // The Worker keeps the process alive only while a caller waits for its answer.
   const balance = (): void => {
     if (idle === (waiting.size === 0)) return;
     idle = !idle;
@@ -326,7 +354,8 @@ function startThread(options: Omit<WorkerSettings, 'ledger'>, log: Logger, liste
     end(reasonOf(error));
   });
   worker.on('exit', () => {
-    // One that was ended in a call: they would keep pods' network namespaces.
+    // Descriptors of a thread that was terminated during a call would keep the pods' network namespaces
+    // alive.
     closeLedger(ledger);
     end('the network thread ended');
   });

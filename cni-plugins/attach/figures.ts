@@ -3,17 +3,17 @@ import type { RangeSet } from '../spec/network-config.ts';
 import type { NetworkFigures } from '../types.ts';
 import type { NetworkDatabase } from './database.ts';
 
-/** What is known of links beside the database. */
+/** Link counts that are not in the database. */
 export type LinkCounts = Pick<NetworkFigures, 'repairs' | 'linksLost' | 'linksAltered'>;
 
-/** Counts what the database holds of a realm. */
+/** Counts the records of a realm in the database. */
 export function figuresOf(
   { db }: NetworkDatabase,
   realm: string,
   networks: readonly LoadedNetwork[],
   counts: LinkCounts,
 ): Omit<NetworkFigures, 'policies'> {
-  // What further plugins recorded of a pod of our own is no attachment more.
+  // Records of further plugins for a pod of our own are not additional attachments.
   const attachments = db
     .prepare(
       `SELECT network, state, count(DISTINCT container_id || '/' || interface) AS count FROM attachment WHERE realm = ?
@@ -37,7 +37,7 @@ export function figuresOf(
   };
 }
 
-/** How many addresses can be given away. */
+/** Returns how many addresses can be leased. */
 export function leaseCount(rangeSets: readonly RangeSet[]): number {
   const gatewayIn = ({ start, end, gateway }: RangeSet[number]): bigint =>
     gateway.value >= start.value && gateway.value <= end.value ? 1n : 0n;

@@ -3,12 +3,15 @@ import { join } from 'node:path';
 import { parseIp, formatIp } from '../spec/address.ts';
 
 /**
- * The store of the upstream plugin host-local: one file an address, `DIR/NETWORK/ADDRESS`, with the container id and the interface on two
- * lines (plugins/ipam/host-local/backend/disk; before 0.8 the id alone). A node that changes over keeps its leases: what stands there is taken,
- * and our DEL and GC free it.
+ * The store of the upstream plugin host-local: one file per address, `DIR/NETWORK/ADDRESS`, with the
+ * container id and the interface on two lines (plugins/ipam/host-local/backend/disk; before 0.8 the id
+ * alone). A node that migrates to our plugins keeps its leases: addresses in the store count as taken, and
+ * our DEL and GC release them.
  */
 
-/** IPv6 addresses stand in the file names as upstream writes them: ':' is kept on Linux, '_' in its place elsewhere. */
+/**
+ * File names contain IPv6 addresses as upstream writes them: ':' is kept on Linux, replaced by '_' elsewhere.
+ */
 const addressOf = (name: string): string | undefined => {
   const address = parseIp(name.replaceAll('_', ':'));
   return address === undefined ? undefined : formatIp(address);
@@ -16,7 +19,7 @@ const addressOf = (name: string): string | undefined => {
 
 function filesOf(dataDir: string, network: string): { readonly folder: string; readonly names: readonly string[] } {
   const folder = join(dataDir, network);
-  // Mostly there is none, and an error that nobody sees takes longer than the question.
+  // Usually the folder is missing, and creating an error that is discarded takes longer than this check.
   if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return { folder, names: [] };
   try {
     return { folder, names: readdirSync(folder).filter((name) => addressOf(name) !== undefined) };
@@ -26,12 +29,12 @@ function filesOf(dataDir: string, network: string): { readonly folder: string; r
   }
 }
 
-/** Addresses that the store holds, in canonical form. */
+/** Returns the addresses in the store, in canonical form. */
 export function foreignAddresses(dataDir: string, network: string): ReadonlySet<string> {
   return new Set(filesOf(dataDir, network).names.flatMap((name) => addressOf(name) ?? []));
 }
 
-/** @param gone whether a holder is to be freed; the interface is undefined in the oldest form */
+/** @param gone whether to release a holder; the interface is undefined in the oldest form */
 export function freeForeignAddresses(
   dataDir: string,
   network: string,

@@ -24,7 +24,7 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     shell(`mount -t tmpfs -o size=24m,mode=0700 tmpfs ${folder}`);
     writeFileSync(ballast().path, randomBytes(ballast().bytes), { mode: 0o600 });
     engine = await fixture.engine({ ballast: ballast() });
-    // What it keeps for removals: the length of the log, and free pages.
+    // The space that it reserves for removals: the length of the log, and free pages.
     for (const path of [`${fixture.databasePath}-wal`, fixture.databasePath])
       await eventually(() => (statSync(path).size >= ballast().bytes / 16 ? true : undefined));
   });
@@ -54,13 +54,13 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     };
     for (let index = 0; index < 8; index += 1) await attach();
     fill();
-    // A few fit into what the database's log already takes.
+    // A few records fit into the space that the database's log already has.
     const refused = await (async () => {
       for (let index = 0; index < 400; index += 1) await attach();
     })().catch((thrown: unknown) => thrown);
     assert.ok(isPortcullisError(refused) && refused.code === 'STORAGE_DISK_FULL', String(refused));
     assert.equal(statSync(ballast().path).size, ballast().bytes, 'what is new spends nothing');
-    // What detaching needs is kept in the database itself.
+    // The space that detaching needs is reserved in the database itself.
     rmSync(ballast().path);
     fill();
     for (const { request } of pods) await engine.detach(request.id);

@@ -7,7 +7,7 @@ import type { FurtherNetwork, NetworkEngine } from '../types.ts';
 import { conflist, createFixture, eventually, inPrivateNetns, tried } from './engine.fixture.ts';
 import type { Pod } from './engine.fixture.ts';
 
-/** Networks that a pod asks for beside the one of every pod. */
+/** Networks that a pod requests beside the one of every pod. */
 if (inPrivateNetns(import.meta.filename, 240_000)) {
   const fixture = createFixture(conflist({ capabilities: { aliases: true } }));
   let engine: NetworkEngine | undefined;
@@ -64,7 +64,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.match(a.run('ip -o link show net1') ?? '', /02:00:00:00:85:77/u);
     assert.match(a.run('ip -o addr show open0') ?? '', /10\.86\.0\.2\/24/u);
     assert.ok(b.run('busybox ping -c1 -W5 10.85.0.77') !== undefined);
-    // What holds for the pod holds for each of its interfaces, with addresses of its own.
+    // What applies to the pod applies to each of its interfaces, with its own addresses.
     const peer = { direction: 'egress', peer: '10.85.0.77', protocol: 'tcp', port: 80 } as const;
     const outcome = async (): Promise<unknown> => (await engine?.explain({ pod: b.request.id, connection: peer }))?.outcome;
     assert.equal(await outcome(), 'allowed');
@@ -116,7 +116,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         'NETWORK_INTERFACE_INVALID',
       ],
       [[{ network: 'open' }, { network: 'shop', ips: ['10.99.0.1'] }], 'NETWORK_ADDRESS_OUT_OF_RANGE'],
-      // What no plugin can read keeps none from the removal of what the plugins before it made.
+      // Arguments that no plugin can read do not prevent the removal of what the earlier plugins created.
       [
         [
           { network: 'open', mac: '02:00:00:00:86:01' },

@@ -1,7 +1,10 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { openNetworkDatabase } from './database.ts';
 
-/** Holds the lock of the network database at `workerData`, in the midst of a transaction, until the thread is ended. */
+/**
+ * Holds the lock of the network database at `workerData`, in the middle of a transaction, until the thread is
+ * terminated.
+ */
 const database = openNetworkDatabase(workerData as string);
 database.exclusively(() =>
   database.transaction(() => {

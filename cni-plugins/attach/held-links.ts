@@ -4,9 +4,12 @@ import type { CniResult } from '../spec/result.ts';
 import type { HostKernel } from './host-kernel.ts';
 import type { AttachmentSpec, HeldLink } from './record.ts';
 
-/** Links that plugins made and that our rules can hold: by what their result tells, as far as the kernel confirms it. */
+/**
+ * Links of plugins on which our rules can be enforced, according to the plugin's result as far as the kernel
+ * confirms it.
+ */
 
-/** IPv4 first. */
+/** Returns the addresses, IPv4 first. */
 export function addressesIn(result: CniResult, name: string): AttachmentSpec['addresses'] {
   const at = indexIn(result, name);
   return result.ips
@@ -25,8 +28,10 @@ const indexIn = ({ interfaces }: CniResult, wanted: string): number =>
   interfaces.findIndex(({ name, sandbox }) => name === wanted && (sandbox ?? '') !== '');
 
 /**
- * Where its rules stand: the host's end of the veth pair, a port of a bridge, or the end by which the host routes to all its addresses.
- * @returns undefined when there is no such end, as with macvlan, ipvlan and devices of the host, or the result does not tell of it; docs/decisions/0043
+ * Returns the link on which the rules apply: the host's end of the veth pair, which is a port of a bridge, or
+ * the end through which the host routes to all its addresses.
+ * @returns undefined if there is no such end, as with macvlan, ipvlan and devices of the host, or if the
+ * result does not report it; docs/decisions/0043
  */
 export function heldLinkOf(
   { network, interface: name, result }: Pick<ChainLink, 'interface' | 'network' | 'result'>,
@@ -45,7 +50,7 @@ export function heldLinkOf(
   const bridge = kernel.linkAt(end.master);
   if (bridge?.kind !== 'bridge') return undefined;
   const gateways = new Set(addresses.flatMap(({ gateway }) => parseIp(gateway) ?? []).map(formatIp));
-  // Only what the bridge really has makes the host the gateway at which connections are judged.
+  // The host counts as the gateway that evaluates connections only for addresses that the bridge really has.
   const held = kernel.addressesOf(bridge.index).filter((address) => gateways.has(address.split('/')[0] ?? ''));
   const { hairpin = false } = end;
   return { ...link, bridge: { name: bridge.name, mac: bridge.mac, addresses: held, hairpin, promiscuous: bridge.promiscuous } };

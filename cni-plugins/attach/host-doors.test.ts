@@ -11,7 +11,10 @@ import type { Conf, PluginFixture } from './plugin-engine.fixture.ts';
 import type { AttachRequest, NetworkEngine } from '../types.ts';
 import { isListenedAt, portUse, sctpPortsIn } from './host-sockets.ts';
 
-/** What a pod asks of its host beyond its own link, and of its neighbours on a network: ports, services, MAC addresses. */
+/**
+ * What a pod requests beyond its own link, from its host and from its neighbours on a network: ports,
+ * services, MAC addresses.
+ */
 if (inPrivateNetns(import.meta.filename)) {
   let fixture: Fixture;
   let engine: NetworkEngine;

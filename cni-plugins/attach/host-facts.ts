@@ -7,10 +7,13 @@ import type { HostFacts } from '../plugins/contract.ts';
 
 const ethernetMtu = 1500;
 
-/** Any address that only a default route leads to: TEST-NET-1 of RFC 5737, the documentation prefix of RFC 3849. */
+/**
+ * Addresses that only a default route leads to: TEST-NET-1 of RFC 5737, and the documentation prefix of RFC
+ * 3849.
+ */
 const farAway = [Buffer.of(192, 0, 2, 1), Buffer.from('20010db8000000000000000000000001', 'hex')];
 
-/** Where pods start one after the other the default route is looked up for one of them, in ms. */
+/** In ms. When pods start in quick succession, the default route is looked up only once per this interval. */
 const lastingMs = 100;
 const lately = new WeakMap<NetlinkSocket, { readonly until: number; readonly link: Link | undefined }>();
 
@@ -23,7 +26,7 @@ function defaultLinkLately(route: NetlinkSocket): Link | undefined {
   return link;
 }
 
-/** Reads the kernel when a fact is asked for, and only once. */
+/** Reads each fact from the kernel when it is requested, and only once. */
 export function hostFacts(route: NetlinkSocket): HostFacts {
   let leaving: { readonly link: Link | undefined } | undefined;
   const byDefault = (): Link | undefined => (leaving ??= { link: defaultLinkLately(route) }).link;
@@ -41,7 +44,7 @@ export function hostFacts(route: NetlinkSocket): HostFacts {
   };
 }
 
-/** The link that the default route leaves by: of IPv4, or else of IPv6. */
+/** Returns the outgoing link of the default route: of IPv4, otherwise of IPv6. */
 function defaultLink(route: NetlinkSocket): Link | undefined {
   for (const { answers, refused } of route.exchange(farAway.map(routes.lookUpRoute))) {
     if (refused !== undefined && !noRoute.includes(refused.errno)) throw refused.error();

@@ -35,60 +35,75 @@ export interface CountedLink {
   readonly bytes: bigint;
 }
 
-/** The effects: what the engine does to the kernel, in the network namespace of this thread. Synchronous, for the network's Worker. */
+/**
+ * The effects of the engine on the kernel, in the network namespace of this thread. Synchronous, for the
+ * network's Worker.
+ */
 export interface HostKernel {
   links(): readonly Link[];
   link(name: string): Link | undefined;
   linkAt(index: number): Link | undefined;
-  /** CIDR each. */
+  /** Returns the addresses in CIDR form. */
   addressesOf(index: number): readonly string[];
-  /** Whether what is sent there stays on this host. */
+  /** Returns whether packets to the address stay on this host. */
   isOwnAddress(ip: string): boolean;
-  /** Index of the link by which packets to the address leave; undefined: there is no way. */
+  /**
+   * Returns the index of the link through which packets to the address leave, or undefined if there is no
+   * route.
+   */
   routeOf(ip: string): number | undefined;
-  /** By its group the rules tell a link: one of a bridge, one that the host routes to, or none of theirs. One that is gone is fine. */
+  /**
+   * Sets the group by which the rules identify a link: a port of a bridge, a link that the host routes to, or
+   * a link without rules. Succeeds if the link is gone.
+   */
   claim(hostInterface: string, group: 'plugin' | 'pod' | 'routed'): void;
-  /** Alias of links of this root. */
+  /** The alias of the links of this root. */
   readonly tag: string;
-  /** Gives a link that stands the alias. One that is gone is fine. */
+  /** Sets the alias of an existing link. Succeeds if the link is gone. */
   mark(hostInterface: string): void;
-  /** Takes the link down and names it. It keeps its index, bridge and group. */
+  /** Sets the link down and renames it. The link keeps its index, bridge and group. */
   rename(index: number, name: string): void;
-  /** The number by which this network namespace knows the open one. */
+  /** Returns the number of the open namespace within this network namespace. */
   namespaceNumber(netnsFd: number): number;
-  /** Gives the pod's end, by its index, its name, MAC address, addresses and routes. */
+  /** Restores name, MAC address, addresses and routes of the pod's end, which the index identifies. */
   restore(spec: AttachmentSpec, pod: PodNamespace, index: number): void;
   /** Brings up `lo`. */
   raiseLoopback(pod: NetlinkSocket): void;
-  /** MTU of the link that the default route leaves by; 1500 without one. */
+  /** Returns the MTU of the default route's link, or 1500 if there is none. */
   defaultMtu(): number;
-  /** Makes the pair, configures the pod's end, brings both up. Returns when the bridge forwards for it. */
+  /**
+   * Creates the pair, configures the pod's end, and brings both ends up. Returns when the bridge forwards for
+   * it.
+   */
   connect(spec: AttachmentSpec, pod: PodNamespace): void;
-  /** Puts a link that stands back on its bridge. */
+  /** Attaches an existing link to its bridge again. */
   rejoin(spec: AttachmentSpec): void;
-  /** Down: nothing passes any more. A link that is gone is fine. */
+  /** Sets the link down, so that nothing passes any more. Succeeds if the link is gone. */
   isolate(hostInterface: string): void;
-  /** Takes a link down and off its bridge and marks it. A link that is gone is fine. */
+  /** Sets a link down, removes it from its bridge and marks it for deletion. Succeeds if the link is gone. */
   doom(hostInterface: string): void;
-  /** Deletes what `doom` has marked, all at once; takes tens of milliseconds. */
+  /** Deletes all links that `doom` has marked at once. Takes tens of milliseconds. */
   deleteDoomed(): void;
   deleteLink(name: string): void;
   rules(requests: readonly Request[]): void;
   hasTable(table: Table): boolean;
-  /** Whether chains of the table have fewer rules than these, or it is not there. Quick while nobody else changes rules. */
+  /**
+   * Returns whether chains of the table have fewer rules than these, or the table is missing. Fast as long as
+   * no other program changes rules.
+   */
   lacksRules(table: Table, constant: ConstantRules): boolean;
-  /** Its rules with what they have counted; none when it is not there. */
+  /** Returns the table's rules with their counters; none if the table is missing. */
   countedRules(table: Table): readonly CountedRule[];
-  /** As the kernel has them; none when the set or table is not there. */
+  /** Returns the elements as the kernel has them; none if the set or table is missing. */
   listedElements(table: Table, set: string): readonly ListedElement[];
   listedRules(table: Table): readonly ListedRule[];
-  /** Elements of a set whose key is a link's name. */
+  /** Returns the elements of a set whose key is a link name. */
   countedLinks(table: Table, set: string): readonly CountedLink[];
   forget(stale: readonly StalePort[]): void;
   close(): void;
 }
 
-/** @param tag alias of the links that it makes or claims: of which root they are */
+/** @param tag alias of the links that it creates or claims, which identifies their root */
 export function openHostKernel(tag: string): HostKernel {
   const hasIpv6 = existsSync('/proc/sys/net/ipv6');
   const route = openNetlink(NETLINK_ROUTE);
@@ -131,7 +146,7 @@ export function openHostKernel(tag: string): HostKernel {
     },
     doom(hostInterface) {
       const own = { name: hostInterface };
-      // Off the bridge before it leaves the group by which the rules know it.
+      // The link leaves the bridge before it leaves the group by which the rules identify it.
       for (const { refused } of route.exchange([
         acknowledged(links.setDown(own)),
         acknowledged(links.setMaster(own, 0)),
@@ -177,7 +192,7 @@ function tolerating(errnos: readonly string[], body: () => void): void {
   }
 }
 
-/** Nothing when what is listed is not there. */
+/** Returns an empty list if the listed object is missing. */
 function dumped<Item>(list: () => readonly Item[]): readonly Item[] {
   try {
     return list();

@@ -1,4 +1,4 @@
-/** Of a row of `host_port`, its attachment. */
+/** The attachment of a row of `host_port`. */
 import { parseJson } from '../../base/json/index.ts';
 export interface HostPortHolder {
   readonly container_id: string;
@@ -6,7 +6,7 @@ export interface HostPortHolder {
   readonly origin: string;
 }
 
-/** Who has a host port: `pod default/web, sandbox 0123…`. */
+/** Describes the holder of a host port: `pod default/web, sandbox 0123…`. */
 export function hostPortHolderText({ container_id: id, spec, origin }: HostPortHolder): string {
   const { pod } = parseJson(spec) as { readonly pod?: { readonly name: string; readonly namespace: string } };
   return `${pod === undefined ? '' : `pod ${pod.namespace}/${pod.name}, `}${origin === 'pod' ? 'sandbox' : 'container'} ${id}`;

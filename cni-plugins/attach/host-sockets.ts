@@ -13,9 +13,11 @@ export interface HostEnd {
 }
 
 /**
- * Whether a program serves a host port in the network namespace of the calling thread, at whichever address where none is given. Published all the
- * same, the port would be taken from the program without a word; docker's own driver refuses it as well. Local ports of outgoing connections are free:
- * what answers them is no new connection. Synchronous: asked by a bind that ends at once; the kernel's list of sockets is read only where it fails.
+ * Returns whether a program serves a host port in the network namespace of the calling thread; without an
+ * address, at any address. If such a port were published, the program would silently lose its connections;
+ * docker's own driver refuses it as well. Local ports of outgoing connections count as free, because replies
+ * to them are not new connections. Synchronous: the check is a bind that is closed at once. The kernel's list
+ * of sockets is read only if the bind fails.
  */
 export function isListenedAt({ protocol, port, hostIp }: HostEnd): boolean {
   if (protocol === 'sctp') return sctpPorts().has(port);
@@ -25,15 +27,16 @@ export function isListenedAt({ protocol, port, hostIp }: HostEnd): boolean {
   const failure = bindFailure(protocol, port, hostIp);
   if (failure === undefined) return false;
   if (failure === inUse) return isServed(protocol, port);
-  // No address that a socket can have now: a floating address that another host has may come, a link-local one lacks its link. Who listens at every
-  // address of the family would get its connections.
+  // No socket can have this address now: a floating address that another host has may arrive later, or a
+  // link-local address lacks its link. A program that listens at every address of the family would receive
+  // its connections.
   return isHeld(wildcards.filter((address) => address.includes(':') === (parseIp(hostIp)?.family === 6)));
 }
 
 const wildcards = ['0.0.0.0', '::'] as const;
 const inUse = 'KERNEL_EADDRINUSE';
 
-/** The code of the error; undefined: the address and port are free. */
+/** Returns the code of the error, or undefined if address and port are free. */
 function bindFailure(protocol: 'tcp' | 'udp', port: number, text: string): string | undefined {
   const address = parseIp(text);
   if (address === undefined) return 'KERNEL_EADDRNOTAVAIL';
@@ -47,7 +50,10 @@ function bindFailure(protocol: 'tcp' | 'udp', port: number, text: string): strin
   }
 }
 
-/** Of a port that cannot be bound. What no list explains, such as a socket that is bound and does not listen yet, counts as served. */
+/**
+ * Returns whether a port that cannot be bound is served. If no list explains the failure, such as for a
+ * socket that is bound but does not listen yet, the port counts as served.
+ */
 function isServed(protocol: 'tcp' | 'udp', port: number): boolean {
   let isClients = false;
   // Programs that listen on both families are listed with IPv6.
@@ -60,8 +66,9 @@ function isServed(protocol: 'tcp' | 'udp', port: number): boolean {
 }
 
 /**
- * Of rows of /proc/net/tcp or udp (proc_net_tcp.rst): TCP serves in the state LISTEN, UDP without a peer. Reads no further than the first server; the
- * kernel lists the sockets that listen first. Pure.
+ * Classifies rows of /proc/net/tcp or udp (proc_net_tcp.rst): a TCP socket in the state LISTEN and a UDP
+ * socket without a peer are servers. Stops at the first server; the kernel lists listening sockets first.
+ * Pure.
  */
 export function portUse(protocol: 'tcp' | 'udp', port: number, rows: Iterable<string>): 'server' | 'client' | undefined {
   const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
@@ -75,7 +82,10 @@ export function portUse(protocol: 'tcp' | 'udp', port: number, rows: Iterable<st
   return found;
 }
 
-/** A busy host has many megabytes of them: read piece by piece. None where the kernel lacks the protocol. */
+/**
+ * Reads the file piece by piece, because a busy host has many megabytes. Yields nothing if the kernel lacks
+ * the protocol.
+ */
 function* linesOf(path: string): Generator<string> {
   let fd: number;
   try {
@@ -96,7 +106,10 @@ function* linesOf(path: string): Generator<string> {
   }
 }
 
-/** Node has no SCTP; the kernel lists its endpoints. Empty where it has none either. */
+/**
+ * Node does not support SCTP, so the kernel's list of endpoints is read. Empty if the kernel lacks SCTP as
+ * well.
+ */
 function sctpPorts(): ReadonlySet<number> {
   try {
     return sctpPortsIn(readFileSync('/proc/thread-self/net/sctp/eps', 'utf8'));
@@ -105,7 +118,10 @@ function sctpPorts(): ReadonlySet<number> {
   }
 }
 
-/** Local ports of /proc/net/sctp/eps: the sixth column (net/sctp/proc.c, `sctp_eps_seq_show`). Pure. */
+/**
+ * Returns the local ports of /proc/net/sctp/eps: the sixth column (net/sctp/proc.c, `sctp_eps_seq_show`).
+ * Pure.
+ */
 export function sctpPortsIn(text: string): ReadonlySet<number> {
   const rows = text.split('\n').slice(1);
   return new Set(rows.map((row) => Number(row.trim().split(/\s+/u)[5])).filter((port) => Number.isInteger(port) && port > 0));

@@ -12,7 +12,10 @@ const range = (subnet: string, start: string, end: string, gateway: string): Add
   gateway: parseIp(gateway) ?? assert.fail(),
 });
 
-/** Two ranges of one set: 12 and 5 addresses, of which the gateways, and in the first also network and broadcast, are reserved. */
+/**
+ * Two ranges of one set: 12 and 5 addresses. The gateways are reserved, and in the first range also network
+ * and broadcast address.
+ */
 const set = [range('10.0.0.0/28', '10.0.0.0', '10.0.0.11', '10.0.0.5'), range('10.0.1.0/24', '10.0.1.20', '10.0.1.24', '10.0.1.22')];
 const usable = 10 + 4;
 
@@ -75,6 +78,6 @@ test('the short way to the next address leads to the one that the whole search f
     short += 1;
     assert.deepEqual(next, chooseAddress(set, last, between(new Set())));
   }
-  // Every address that may be leased but the first of the second range, which follows none.
+  // Every address that may be leased, except the first of the second range, which has no predecessor.
   assert.equal(short, 13);
 });

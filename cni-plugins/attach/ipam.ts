@@ -2,7 +2,7 @@ import { lastOf, networkOf } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
 import type { AddressRange, RangeSet } from '../spec/network-config.ts';
 
-/** Which address is leased next: round robin over the ranges of a set, as `host-local` does. Pure. */
+/** Chooses the next address to lease: round robin over the ranges of a set, as `host-local` does. Pure. */
 
 export interface Choice {
   readonly address: IpAddress;
@@ -10,11 +10,11 @@ export interface Choice {
 }
 
 /**
- * The first free address after `last`, going round.
+ * Returns the first free address after `last`, wrapping around.
  * @param last the address leased last from this set
  * @param leased leased addresses from `low` to `high`, both included, in ascending order
- * @param taken whether somebody else's store holds the address
- * @returns undefined when every address is leased or reserved
+ * @param taken whether a foreign store holds the address
+ * @returns undefined if every address is leased or reserved
  */
 export function chooseAddress(
   set: RangeSet,
@@ -32,14 +32,17 @@ export function chooseAddress(
   return undefined;
 }
 
-/** The address after `last` where it is one of the same range that may be leased: nearly always the next one. */
+/**
+ * Returns the address after `last` if it is in the same range and may be leased. This is nearly always the
+ * next address.
+ */
 export function successorOf(set: RangeSet, last: bigint): Choice | undefined {
   const value = last + 1n;
   const range = set.find(({ start, end }) => start.value <= last && value <= end.value);
   return range === undefined || reservedOf(set).has(value) ? undefined : { address: { family: range.start.family, value }, range };
 }
 
-/** The range that may lease the address; undefined when none has it or it is reserved. */
+/** Returns the range that may lease the address, or undefined if no range has it or it is reserved. */
 export function rangeOf(set: RangeSet, address: IpAddress): AddressRange | undefined {
   if (reservedOf(set).has(address.value)) return undefined;
   return set.find(({ start, end }) => start.family === address.family && start.value <= address.value && address.value <= end.value);
@@ -60,7 +63,7 @@ function reservedOf(set: RangeSet): ReadonlySet<bigint> {
   return found;
 }
 
-/** A set is read once and serves many calls. */
+/** A set is read once and used by many calls. */
 const reserved = new WeakMap<RangeSet, ReadonlySet<bigint>>();
 
 interface Segment {
@@ -69,7 +72,7 @@ interface Segment {
   readonly high: bigint;
 }
 
-/** The set's addresses as runs, starting after `last` and ending with it. */
+/** Returns the set's addresses as runs that start after `last` and end with it. */
 function segments(set: RangeSet, last: bigint | undefined): Segment[] {
   const whole = set.map((range) => ({ range, low: range.start.value, high: range.end.value }));
   const at = whole.findIndex(({ low, high }) => last !== undefined && last >= low && last <= high);

@@ -9,30 +9,39 @@ import type { HostPortHolder } from './host-port-holder.ts';
 import { chooseAddress, rangeOf, successorOf } from './ipam.ts';
 import type { Choice } from './ipam.ts';
 
-/** Addresses and host ports in the database, for pods of our runtime and for CNI plugins alike. Every method that takes something runs inside the caller's transaction. */
+/**
+ * Addresses and host ports in the database, for pods of our runtime and for CNI plugins alike. Methods that
+ * allocate something must be called inside a transaction.
+ */
 export interface Leases {
   /**
-   * One address of each set; of a set that holds a wanted address, that one.
-   * @param taken addresses that somebody else's store holds
+   * Chooses one address from each set. A set that contains a requested address yields that one.
+   * @param taken addresses that a foreign store holds
    * @throws NETWORK_ADDRESSES_EXHAUSTED · NETWORK_ADDRESS_TAKEN · NETWORK_ADDRESS_OUT_OF_RANGE
    */
   choose(wanted: LeaseRequest): Choice[];
-  /** Writes down what was chosen. */
+  /** Records the chosen addresses. */
   lease(request: LeaseRequest, choices: readonly Choice[], holder: Holder): void;
   /** @throws NETWORK_HOST_PORT_TAKEN */
   takeHostPorts(realm: string, mappings: readonly PortMapping[], holder: Holder): void;
-  /** Whether the holder has the address leased. */
+  /** Returns whether the holder leases the address. */
   holds(address: IpAddress, holder: Holder): boolean;
-  /** What the holder has leased. */
+  /** Returns the addresses that the holder leases. */
   of(holder: Holder): IpAddress[];
-  /** The ports of a detached pod may be taken at once, unlike its addresses: no rule leads to it any more. */
+  /**
+   * Frees the ports of a detached pod. Unlike its addresses, they may be used again at once, because no rule
+   * leads to the pod any more.
+   */
   freeHostPorts(holder: Holder): void;
   free(holder: Holder): void;
 }
 
 export interface LeaseRequest {
   readonly realm: string;
-  /** Addresses are unique in it: empty for networks that the host routes, else the network's name. */
+  /**
+   * The scope in which addresses are unique: empty for networks that the host routes, otherwise the network's
+   * name.
+   */
   readonly scope: string;
   readonly network: string;
   readonly rangeSets: readonly RangeSet[];
@@ -43,11 +52,11 @@ export interface LeaseRequest {
 export interface Holder {
   /** `attachment.number` */
   readonly attachment: number | bigint;
-  /** Type of the plugin; empty: the attachment itself. */
+  /** Type of the plugin. Empty: the attachment itself. */
   readonly part: string;
 }
 
-/** 16 bytes in network order, IPv4 as ::ffff:a.b.c.d: one key space, sorted like the numbers. */
+/** 16 bytes in network order, IPv4 as ::ffff:a.b.c.d: a single key space that sorts like the numbers. */
 const mappedPrefix = 0xffffn << 32n;
 const keyOf = (family: IpFamily, value: bigint): Buffer => ipBytes({ family: 6, value: family === 4 ? mappedPrefix | value : value });
 function addressOf(key: Uint8Array): IpAddress {
@@ -153,13 +162,16 @@ export function createLeases({ db }: NetworkDatabase): Leases {
   };
 }
 
-/** Every address of the host, of one family or of both, is one to whoever wants the port. */
+/** Every unspecified host address, of one family or of both, means the same for a port. */
 function hostIpOf({ hostIp = '' }: PortMapping): string {
   const address = parseIp(hostIp);
   return address === undefined || address.value === 0n ? '' : formatIp(address);
 }
 
-/** Whether one of the set's subnets has the address; a wanted address that is in none is refused. */
+/**
+ * Returns whether one of the set's subnets contains the address. A requested address outside of all subnets
+ * is refused.
+ */
 const inSet = (set: RangeSet, address: IpAddress): boolean =>
   set.some(({ start, end }) => start.family === address.family && start.value <= address.value && address.value <= end.value);
 

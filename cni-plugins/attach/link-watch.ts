@@ -11,13 +11,16 @@ import type { NetworkCore } from './network-core.ts';
 import type { PluginCore } from './plugin-engine.ts';
 import { hostInterfacePrefix, linkGroups } from './record.ts';
 
-/** Notices by the kernel's events when a link of an attachment, or a bridge of ours, goes or changes while the daemon runs, and has it given back. */
+/**
+ * Notices through kernel events when a link of an attachment, or a bridge of ours, disappears or changes
+ * while the daemon runs, and triggers its repair.
+ */
 export interface LinkWatch {
-  /** Reads the events since the last call. Quick while no link of ours went or changed. */
+  /** Reads the events since the last call. Fast while no link of ours disappeared or changed. */
   look(): void;
-  /** Pods' ends that were changed inside the pods' network namespaces. */
+  /** Returns the pods' ends that were changed inside the pods' network namespaces. */
   alterations(): readonly LinkAlteration[];
-  /** Gives these what they had. */
+  /** Restores these links. */
   restoreAltered(): void;
   close(): void;
 }
@@ -29,7 +32,7 @@ export interface LinkWatchParts extends AlteredLinkParts {
   readonly host: Host;
 }
 
-/** A socket of the second kind that a pod floods keeps nothing from the first. */
+/** Opens two sockets, so that a pod that floods the second one with events does not affect the first. */
 function openEvents(): { readonly events: LinkEvents; readonly heard: NamespaceEvents } {
   const events = openLinkEvents();
   try {
@@ -42,18 +45,24 @@ function openEvents(): { readonly events: LinkEvents; readonly heard: NamespaceE
 
 const shortestRestMs = 1000;
 
-/** To be opened before what the kernel has is compared with the records: what goes in between is an event. */
+/**
+ * Opens the watch. Call it before the kernel's state is compared with the records, so that later changes
+ * arrive as events.
+ */
 export function openLinkWatch({ database, core, plugins, host, ...parts }: LinkWatchParts): LinkWatch {
   const { events, heard } = openEvents();
   const altered = createAlteredLinks(parts);
   const selectRecorded = database.db.prepare("SELECT 1 FROM attachment WHERE realm = ? AND host_interface = ? AND state = 'ready'");
   const isRecorded = (name: string): boolean => selectRecorded.get(host.realm, name) !== undefined;
-  /** Also what the comparison at the start could not give back. */
+  /** Also true for links that the comparison at the start could not restore. */
   let isLost = true;
   let arePartsDue = false;
   let partsRestUntil = 0;
 
-  /** A recorded link has a state that we never give to a link, or a link of ours has a name that we never give. */
+  /**
+   * Returns whether a recorded link has a state that we never give to a link, or a link of ours has a name
+   * that we never use.
+   */
   const isOdd = ({ name, kind, group, up, master }: Drained['changed'][number]): boolean => {
     if (kind !== 'veth') return group === linkGroups.bridge && !up;
     if (!name.startsWith(hostInterfacePrefix)) return group === linkGroups.pod || group === linkGroups.routed;
@@ -61,7 +70,10 @@ export function openLinkWatch({ database, core, plugins, host, ...parts }: LinkW
     return !stands && isRecorded(name);
   };
 
-  /** Of all that plugins made each thing is compared: at most a tenth of the time, however often somebody deletes a link. */
+  /**
+   * Compares everything that plugins created. It takes at most a tenth of the time, however often another
+   * program deletes a link.
+   */
   const repairParts = (): void => {
     const started = performance.now();
     if (started < partsRestUntil) return;
@@ -76,7 +88,7 @@ export function openLinkWatch({ database, core, plugins, host, ...parts }: LinkW
       const { gone, changed, missed } = events.drain();
       const isOurs = missed || gone.some(({ name, group }) => group === linkGroups.bridge || isRecorded(name)) || changed.some(isOdd);
       if (isOurs) arePartsDue = true;
-      // Until a look at all links succeeds: the events do not come again.
+      // Stays true until a check of all links succeeds, because the events are not repeated.
       isLost ||= isOurs;
       if (isLost) isLost = database.exclusively(() => core.repairLinks(false)).lost.length > 0;
       if (arePartsDue) repairParts();

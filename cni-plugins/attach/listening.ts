@@ -8,19 +8,19 @@ import type { HandedOver, PluginService } from '../serve/service.ts';
 import type { CallPlugin } from './plugin-call.ts';
 import type { Answer, Call } from './protocol.ts';
 
-/** Plugin calls that come at a socket (plugin-door.ts), as the main thread sees them. */
+/** Plugin calls that arrive at a socket (plugin-door.ts), as seen from the main thread. */
 export interface ListeningSide {
   readonly servePlugins: ServePlugins;
-  /** From the engine's thread. */
+  /** Takes a connection from the engine's thread. */
   take(connection: HandedOver): void;
-  /** The engine's thread was lost: another one listens soon. */
+  /** The engine's thread was lost; another one will listen soon. */
   lost(): void;
 }
 
-/** A thread that is lost at once each time is not started in a circle. */
+/** Prevents a restart loop if each thread is lost at once. */
 const againMs = 1000;
 
-/** @param ask asks the engine's thread, which is started where there is none */
+/** @param ask calls the engine's thread, which is started if there is none */
 export function createListeningSide(ask: (call: Call) => Promise<Answer>, callPlugin: CallPlugin, log: Logger): ListeningSide {
   let open: { readonly listener: number; readonly service: PluginService } | undefined;
   let again: NodeJS.Timeout | undefined;

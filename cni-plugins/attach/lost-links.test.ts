@@ -14,7 +14,7 @@ import type { Fixture, Pod } from './engine.fixture.ts';
 
 const coded = (code: string) => (thrown: unknown) => isPortcullisError(thrown) && thrown.code === code;
 
-/** Links that another program takes from pods that run, on the real kernel. */
+/** Links of running pods that another program removes, on the real kernel. */
 if (inPrivateNetns(import.meta.filename, 240_000)) {
   let fixture: Fixture;
   let engine: NetworkEngine;
@@ -135,7 +135,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   test('one that cannot be given back is reported as lost, keeps its lease over a restart, and its name is not taken', async () => {
     const { pod, link, address } = await attached('taken');
     const held = leases();
-    // In the way: an interface of the pod that has the name.
+    // An obstacle: another interface of the pod has the name.
     shell(
       `nsenter --net=${pod.request.netns} sh -c 'ip link set eth0 down; ip link set eth0 name gone0; ip link add eth0 type bridge' && ip link del ${link}`,
     );
@@ -143,7 +143,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(await engine.gc(new Set([pod.request.id])), { restored: [], lost: [pod.request.id] });
     assert.equal((await engine.figures()).linksLost, 1);
     shell(`nsenter --net=${pod.request.netns} ip link del eth0`);
-    // Free in the namespace, and the pod's all the same.
+    // The name is free in the namespace, but still belongs to the pod.
     const asked = { ips: [], aliases: [], target: 'default/taken' };
     await engine.close({ removeAll: true });
     await assert.rejects(connectNetwork(source, 'side', { ...asked, interface: 'eth0' }), coded('NETWORK_INTERFACE_TAKEN'));
@@ -177,7 +177,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         returns += 1;
         pod.run('ip link del eth0');
       }
-    // The first interface, and it again at once, and after 1 and 3 seconds: without pauses it is twelve times.
+    // The first interface, and its repetition at once, after 1 and after 3 seconds. Without pauses it would
+    // be twelve times.
     assert.ok(returns <= 5, String(returns));
     await eventually(() => has(pod, address));
   });

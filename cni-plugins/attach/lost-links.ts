@@ -12,27 +12,31 @@ import type { AttachmentRecord } from './record.ts';
 import type { NetworkStore } from './store.ts';
 
 /**
- * Links of pods that run and that another program deleted, renamed, moved to another namespace, took off their bridge or down: they get back what
- * they had, or are made again with their addresses. Where that is not possible the attachment is kept as it is recorded: its addresses are the pod's for as long as that runs.
+ * Links of running pods that another program deleted, renamed, moved to another namespace, removed from their
+ * bridge or set down. They are restored, or recreated with their addresses. If that is not possible, the
+ * attachment keeps its record: the pod keeps its addresses as long as it runs.
  */
 export interface LostLinks {
-  /** @param force also those that were given back, or could not be, a moment ago */
+  /** @param force also links that were restored, or could not be, a moment ago */
   repair(force: boolean): LinkRepairs;
-  /** How many links the last look left lost. */
+  /** Returns how many links were still lost after the last check. */
   lost(): number;
-  /** One of a plan. @returns whether its link stands again */
+  /** Executes one operation of a plan. @returns whether the link is restored */
   giveBack(operation: RepairOperation): boolean;
 }
 
 export interface LostLinkParts {
   readonly store: Pick<NetworkStore, 'record' | 'records'>;
   readonly kernel: Pick<HostKernel, 'linkAt' | 'links' | 'namespaceNumber' | 'rejoin' | 'rename' | 'tag'>;
-  /** Makes the pair of links in the pod's namespace. */
+  /** Creates the pair of links in the pod's namespace. */
   readonly make: (record: AttachmentRecord, pod: PodNamespace) => void;
   readonly log: Pick<Logger, 'warn'>;
 }
 
-/** A pod with NET_ADMIN may delete its interface as often as it likes: the pause after each act doubles, up to the longest. */
+/**
+ * A pod with NET_ADMIN may delete its interface as often as it likes. So the pause after each repair doubles,
+ * up to the longest one.
+ */
 const firstPauseMs = 1000;
 const longestPauseMs = 60_000;
 
@@ -59,8 +63,9 @@ export function createLostLinks({ store, kernel, make, log }: LostLinkParts): Lo
   };
 
   /**
-   * The pod's end knows where the other one is. A link that has another name gets its own back. One that is on no link of this namespace leads
-   * where no rule holds the pod: its end goes, and the other with it, wherever that is.
+   * Recreates a link. The pod's end shows where the other end is. A link that was renamed gets its own name
+   * back. If the other end is not a link of this namespace, no rule restricts the pod there: the pod's end is
+   * deleted, and the other end with it, wherever that is.
    */
   const remake = (record: AttachmentRecord, pod: PodNamespace): void => {
     const { spec } = record;

@@ -22,40 +22,40 @@ import type { NameHolder, NetworkName } from './names.ts';
 import type { PluginCall } from './plugin-call.ts';
 
 /**
- * Which services of its network an attachment is a member of, in the database: written with the attachment and gone with it. Every method runs inside
- * the caller's transaction.
+ * The services of its network that an attachment is a member of, in the database. Memberships are written
+ * with the attachment and removed with it. Every method must be called inside a transaction.
  */
 export interface MembershipStore {
   /**
-   * In place of what the attachment had.
+   * Replaces the memberships of the attachment.
    * @param isHeld whether a program of the host has a socket there
-   * @throws NETWORK_SERVICE_MODE_DIFFERS · NETWORK_SERVICE_OTHER_NAMESPACE · NETWORK_SERVICE_INGRESS_CLOSED · NETWORK_SERVICE_VIRTUAL_IP_CLOSED ·
-   * NETWORK_SERVICES_EXHAUSTED
+   * @throws NETWORK_SERVICE_MODE_DIFFERS · NETWORK_SERVICE_OTHER_NAMESPACE · NETWORK_SERVICE_INGRESS_CLOSED ·
+   * NETWORK_SERVICE_VIRTUAL_IP_CLOSED · NETWORK_SERVICES_EXHAUSTED
    */
   put(holder: MemberHolder, joined: Joined, isHeld?: (end: HostEnd) => boolean): void;
-  /** What the attachment has. */
+  /** Returns the memberships of the attachment. */
   standing(attachment: number): readonly MemberDocument[];
 }
 
-/** Without an owner it is no pod's. */
+/** Without an owner, the attachment belongs to no pod. */
 export type MemberHolder = Required<Omit<NameHolder, 'owner'>> & Pick<NameHolder, 'owner'>;
 
-/** What one attachment joins. */
+/** The services that one attachment joins. */
 export interface Joined {
-  /** What the network's own file lets its members have; absent: nothing. */
+  /** What the network's own file allows its members. Absent: nothing. */
   readonly rules?: ServiceRules;
   readonly memberships: readonly Membership[];
-  /** Of the member, without prefix lengths. */
+  /** The addresses of the member, without prefix lengths. */
   readonly addresses: readonly string[];
-  /** The address plugin's part of the network's configuration, where virtual addresses come from as well. */
+  /** The IPAM part of the network's configuration, from which virtual addresses are taken as well. */
   readonly ipam: unknown;
 }
 
-/** As the table has it. */
+/** The document that the table stores. */
 export interface MemberDocument extends Membership {
   readonly addresses: readonly string[];
   readonly ipam: unknown;
-  /** Those by which its ingress ports were admitted; absent: it has none. */
+  /** The rules by which its ingress ports were admitted. Absent: it has none. */
   readonly rules?: ServiceRules;
 }
 
@@ -92,7 +92,8 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
     ) {
       const before = standing(attachment).flatMap(({ ingressPorts }) => ingressPorts);
       const had = new Set(before.map(({ protocol, port }) => `${protocol} ${port}`));
-      // What it has already was free when it joined: a program that came later is reported, and takes nothing away.
+      // Ports that it already has were free when it joined. A program that came later is reported, but takes
+      // nothing away.
       refuseClosedPorts(
         rules,
         owner,
@@ -123,7 +124,10 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
   };
 }
 
-/** What a member's services are called where its own address answers: `tasks.NAME`, and the name itself where there is no virtual address. Pure. */
+/**
+ * Returns the names of a member's services that resolve to the member's own address: `tasks.NAME`, and the
+ * name itself if there is no virtual address. Pure.
+ */
 export function memberNames({
   memberships,
   addresses,
@@ -134,7 +138,8 @@ export function memberNames({
 }
 
 /**
- * The services that a plugin's call joins (`runtimeConfig.services`, capability `services`). A plugin that changes what another one made joins none.
+ * Returns the services that a plugin's call joins (`runtimeConfig.services`, capability `services`). A plugin
+ * that changes another plugin's interface joins none.
  * @throws NETWORK_SERVICE_MEMBERSHIP_INVALID
  */
 export function membershipsOfCall({ key, config, prevResult }: PluginCall): Omit<Joined, 'addresses'> {
@@ -148,7 +153,7 @@ export function membershipsOfCall({ key, config, prevResult }: PluginCall): Omit
   return { memberships, ipam, rules: rulesOf(source.value as Readonly<Record<string, unknown>>, key.network) };
 }
 
-/** @param config of the network's first plugin @throws NETWORK_CONFIG_INVALID */
+/** @param config the configuration of the network's first plugin @throws NETWORK_CONFIG_INVALID */
 export function rulesOf(config: Readonly<Record<string, unknown>>, network: string): ServiceRules {
   const rules = readServiceRules(config);
   if (!('problem' in rules)) return rules;
@@ -162,23 +167,23 @@ export function rulesOf(config: Readonly<Record<string, unknown>>, network: stri
   });
 }
 
-/** Whose the attachment is that a plugin is called for. */
+/** Returns the owner of the attachment that a plugin is called for. */
 export const ownerOfCall = ({ args }: Pick<PluginCall, 'args'>): string => {
   const namespace = args['K8S_POD_NAMESPACE'] ?? '';
-  // A caller that says what no namespace can be called is no pod's.
+  // A caller that passes a name no namespace can have is not a pod.
   return Object.values(otherOwners).some((other) => other === namespace) ? otherOwners.cni : ownerOfPod(namespace);
 };
 
-/** In whose name the virtual addresses of a service are leased, as those of a container are. */
+/** Returns the holder of a service's virtual addresses, in the same form as for a container. */
 export const virtualHolder = (service: string): { readonly containerId: string; readonly interface: string } => ({
   containerId: `service.${service}`,
   interface: 'vip',
 });
 
-/** Whether an attachment is no container but such a holder. */
+/** Returns whether an attachment is such a holder and not a container. */
 export const isVirtualHolder = (containerId: string, name: string): boolean => name === 'vip' && containerId.startsWith('service.');
 
-/** A network's ranges as the configuration of our address plugin. */
+/** Returns a network's ranges as the configuration of our IPAM plugin. */
 export const ipamOf = (rangeSets: readonly RangeSet[]): object => ({
   type: 'portcullis-ipam',
   ranges: rangeSets.map((set) =>
@@ -215,7 +220,7 @@ function servicesExhausted(network: string, name: string, owner: string, most: n
   });
 }
 
-/** @param who with the verb */
+/** @param who the subject of the sentence, with its verb */
 function modeDiffers(network: string, { name, mode }: Membership, who: string): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_SERVICE_MODE_DIFFERS',

@@ -3,7 +3,10 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { migrations } from './migrations.ts';
 
-/** sha256 of each released step, in order. Append the digest of a new step; never change, move or remove one: databases have taken these steps. */
+/**
+ * sha256 of each released step, in order. Append the digest of a new step. Never change, move or remove one:
+ * databases have applied these steps.
+ */
 const released = [
   '3fc426254f746663521a1483277a74fd384d3b649a482e30640ed1a106ccaf49',
   '8fc959092cb9e5ecb791f5b78de2dcb42902f23ad467b7529a51404dbf81150c',

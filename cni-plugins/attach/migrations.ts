@@ -1,17 +1,19 @@
 /**
- * The lowest version of the schema whose code can go on with what this code leaves: each step above it only adds (docs/decisions/0074).
- * Raise it with a new minor version only, when a step changes or takes away what older code uses.
+ * The lowest schema version whose code can continue with a database that this code wrote: each step above it
+ * only adds (docs/decisions/0074). Raise it only with a new minor version, when a step changes or removes
+ * something that older code uses.
  */
 export const lowestReader = 12;
 
 /**
- * The schema of network.db, contiguous from version 1. PRAGMA user_version says which version a program must know, `schema_steps` how many
- * steps were applied. A version that was released is never changed.
+ * The schema of network.db, contiguous from version 1. PRAGMA user_version is the version that a program must
+ * support, `schema_steps` the number of applied steps. A released version is never changed.
  *
- * `realm`: the host network namespace that an attachment stands in ({@link realmOf}); empty for a row of version 1, whose engine
- * takes it for its own. `origin`: a pod of our own runtime, or a call of a CNI plugin by another one. `lease.scope`: addresses are
- * unique in it; empty for networks that the host routes, else the network's name. `part`: what one plugin of a chain made; of the
- * runtime's plain networks the spec says it all. `lease.part` and `host_port.part`: the type of the plugin whose DEL frees them.
+ * `realm`: the host network namespace of an attachment ({@link realmOf}); empty for a row of version 1, whose
+ * engine treats it as its own. `origin`: a pod of our own runtime, or a call of a CNI plugin by another one.
+ * `lease.scope`: addresses are unique within it; empty for networks that the host routes, otherwise the
+ * network's name. `part`: what one plugin of a chain created; for the runtime's plain networks the spec
+ * contains everything. `lease.part` and `host_port.part`: the type of the plugin whose DEL frees them.
  */
 export const migrations: readonly string[] = [
   `CREATE TABLE attachment (
@@ -111,11 +113,12 @@ export const migrations: readonly string[] = [
    DROP TABLE host_port_1;
    DROP TABLE attachment_1;`,
 
-  // Rules of peers within the class, as JSON.
+  // Peer rules within the class, as JSON.
   `ALTER TABLE attachment ADD COLUMN rules TEXT NOT NULL DEFAULT '{}'`,
 
-  // Names of a network's endpoints, for its DNS. `name`: in lower case, without the final dot; `address`: as in `lease`. `holder`: by whom they
-  // are put and taken together; with an attachment they end with it.
+  // Names of a network's endpoints, for its DNS. `name`: in lower case, without the final dot; `address`: as
+  // in `lease`. `holder`: the names that are written and removed together; the names of an attachment end
+  // with it.
   `CREATE TABLE name (
      realm TEXT NOT NULL,
      network TEXT NOT NULL,
@@ -128,8 +131,8 @@ export const migrations: readonly string[] = [
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX name_attachment ON name (attachment);`,
 
-  // Networks and endpoints that remote drivers of libnetwork's were asked to make, as JSON: written before each request. They outlive a boot,
-  // as what the drivers hold does.
+  // Networks and endpoints that remote drivers of libnetwork were asked to create, as JSON: written before
+  // each request. They survive a reboot, as the drivers' own state does.
   `CREATE TABLE remote_network (
      realm TEXT NOT NULL,
      network TEXT NOT NULL,
@@ -145,8 +148,8 @@ export const migrations: readonly string[] = [
      PRIMARY KEY (realm, network, container_id, interface)
    ) STRICT, WITHOUT ROWID;`,
 
-  // What container engines of libnetwork's model made by our remote driver: networks and address pools outlive a boot, as the engine's own
-  // records do. `cnm_endpoint.realm`: as in `attachment`.
+  // What container engines of libnetwork's model created through our remote driver. Networks and address
+  // pools survive a reboot, as the engine's own records do. `cnm_endpoint.realm`: as in `attachment`.
   `CREATE TABLE cnm_network (
      id TEXT PRIMARY KEY,
      spec TEXT NOT NULL
@@ -170,7 +173,8 @@ export const migrations: readonly string[] = [
      PRIMARY KEY (pool, address)
    ) STRICT, WITHOUT ROWID;`,
 
-  // Name servers that are asked on a pod's behalf for what is no name of its networks, as text. Names are found by address as well.
+  // Name servers, as text, that are queried on a pod's behalf for names outside its networks. Names are also
+  // found by address.
   `CREATE TABLE upstream (
      attachment INTEGER NOT NULL REFERENCES attachment (number) ON DELETE CASCADE,
      position INTEGER NOT NULL,
@@ -179,15 +183,17 @@ export const migrations: readonly string[] = [
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX name_address ON name (realm, address);`,
 
-  // Host namespaces of callers, each by its number in the namespace of the engine that served it (`observer`, a realm).
+  // Host namespaces of callers, each by its number in the namespace of the engine that served it (`observer`,
+  // a realm).
   `CREATE TABLE realm (
      realm TEXT PRIMARY KEY,
      observer TEXT NOT NULL,
      number INTEGER NOT NULL
    ) STRICT, WITHOUT ROWID;`,
 
-  // Services, as JSON, each of one source; they outlive a boot. `service_backend`: what is known of a backend (its address, for checks its port
-  // too) beside the description. `service_drain`: virtual servers of which connections to some destinations end, as JSON.
+  // Services, as JSON, each of one source; they survive a reboot. `service_backend`: what is known about a
+  // backend (its address, for checks also its port) beside the description. `service_drain`: virtual servers
+  // whose connections to some destinations are being drained, as JSON.
   `CREATE TABLE service (
      name TEXT PRIMARY KEY,
      source TEXT NOT NULL,
@@ -204,8 +210,9 @@ export const migrations: readonly string[] = [
      standing TEXT NOT NULL
    ) STRICT;`,
 
-  // Services of networks, as libnetwork's model has them. `service_member`: what an attachment joins, as JSON; it ends with the attachment.
-  // `network_service`: a service that has virtual addresses, or is to have them, or gives them back; as JSON.
+  // Services of networks, in libnetwork's model. `service_member`: what an attachment joins, as JSON; it ends
+  // with the attachment. `network_service`: a service that has virtual addresses, is to get them, or is
+  // releasing them; as JSON.
   `CREATE TABLE service_member (
      attachment INTEGER NOT NULL REFERENCES attachment (number) ON DELETE CASCADE,
      realm TEXT NOT NULL,
@@ -223,8 +230,8 @@ export const migrations: readonly string[] = [
      PRIMARY KEY (realm, network, service)
    ) STRICT, WITHOUT ROWID;`,
 
-  // Node ports that services have in the kernel: no pod gets such a host port. Of one daemon; written anew at each of its starts. `realm`: as in
-  // `host_port`. `key`: of the virtual server.
+  // Node ports of services in the kernel: no pod gets such a host port. They belong to one daemon, which
+  // rewrites them at each start. `realm`: as in `host_port`. `key`: of the virtual server.
   `CREATE TABLE service_node_port (
      key TEXT PRIMARY KEY,
      realm TEXT NOT NULL,
@@ -234,8 +241,9 @@ export const migrations: readonly string[] = [
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX service_node_port_port ON service_node_port (port, protocol);`,
 
-  // Services of a network that spans hosts, as the overlay knows them: `spanned_service` what all hosts agreed on, `spanned_member` members on one other
-  // host, as JSON. They outlive a boot. `realm`: the host namespace of the daemon that takes part. `link`: where its pods have their gateway.
+  // Services of a network that spans hosts, as the overlay knows them: `spanned_service` is what all hosts
+  // agreed on, `spanned_member` the members on one other host, as JSON. They survive a reboot. `realm`: the
+  // host namespace of the participating daemon. `link`: the link with the gateway of its pods.
   `CREATE TABLE spanned_network (
      network TEXT PRIMARY KEY,
      realm TEXT NOT NULL,
@@ -255,9 +263,10 @@ export const migrations: readonly string[] = [
      PRIMARY KEY (network, service, host)
    ) STRICT, WITHOUT ROWID;`,
 
-  // Whose names and services are: the namespace of their pod, or `(docker)`, `(cni)`. Empty: it is not known, because it was not written down when a
-  // plugin made the attachment, and nobody is kept from the service for it. `name.since`: milliseconds since 1970, when the holder first had
-  // the name. `spanned_rules`: what this host's own settings let services of a network over hosts have of it, as JSON.
+  // Owners of names and services: the namespace of their pod, or `(docker)`, `(cni)`. Empty: the owner is
+  // unknown, because it was not recorded when a plugin created the attachment; it does not exclude anyone
+  // from the service. `name.since`: milliseconds since 1970, when the holder first had the name.
+  // `spanned_rules`: what this host's own settings allow services of a network over hosts, as JSON.
   `ALTER TABLE name ADD COLUMN owner TEXT NOT NULL DEFAULT '';
    ALTER TABLE name ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
    ALTER TABLE service_member ADD COLUMN owner TEXT NOT NULL DEFAULT '';

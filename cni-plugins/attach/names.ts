@@ -3,22 +3,25 @@ import type { IpAddress } from '../spec/address.ts';
 import type { NetworkDatabase } from './database.ts';
 
 /**
- * Names of the endpoints of a network, as libnetwork's model has them: what its DNS answers. Written with the attachment that they belong
- * to and gone with it, by the daemon and by plugins without it; whoever answers reads them here. A name may have several addresses, and
- * several holders the same name.
+ * Names of the endpoints of a network, in libnetwork's model: its DNS answers them. They are written with the
+ * attachment that they belong to and removed with it, by the daemon and by plugins without it. The name
+ * server reads them here. A name may have several addresses, and several holders may have the same name.
  */
 export interface NameStore {
-  /** Puts what the holder has in the network in place of what it had. */
+  /** Replaces the names of the holder in the network. */
   put(holder: NameHolder, names: readonly NetworkName[]): void;
-  /** What no attachment ends: services. */
+  /** Removes names that do not end with an attachment: those of services. */
   take(holder: NameHolder): void;
-  /** Of one network, in the order of names and addresses. */
+  /** Returns the names of one network, ordered by name and address. */
   of(realm: string, network: string): readonly NetworkName[];
-  /** Whether nothing has a name anywhere. */
+  /** Returns whether no endpoint of any network has a name. */
   isEmpty(): boolean;
-  /** Networks of the realm in which anything has a name. */
+  /** Returns the networks of the realm in which an endpoint has a name. */
   networks(realm: string): readonly string[];
-  /** Another number after each change of the database, by whomever: looked at often, it spares reading. */
+  /**
+   * Returns a number that changes with each change of the database, by any process. Frequent callers use it
+   * to avoid reading.
+   */
   version(): string;
 }
 
@@ -26,9 +29,12 @@ export interface NameHolder {
   /** The host network namespace ({@link realmOf}). */
   readonly realm: string;
   readonly network: string;
-  /** Of an attachment `CONTAINERID/INTERFACE`; of a service what it is called by its maker. */
+  /** For an attachment `CONTAINERID/INTERFACE`; for a service the id that its creator uses. */
   readonly holder: string;
-  /** The namespace of the pod, or who else has the names: two owners' names of one text are different names. Absent: nobody's. */
+  /**
+   * The namespace of the pod, or another owner of the names. The same text of two owners is two different
+   * names. Absent: unowned.
+   */
   readonly owner?: string;
   /** `attachment.number`: the names end with it. */
   readonly attachment?: number | bigint;
@@ -38,14 +44,19 @@ export interface NetworkName {
   /** In lower case, without the final dot. */
   readonly name: string;
   readonly address: string;
-  /** `container`: its own name; `alias`: one more; `service`: its virtual address, or those of its backends. */
+  /**
+   * `container`: its own name; `alias`: an additional name; `service`: its virtual address, or those of its
+   * backends.
+   */
   readonly kind: 'container' | 'alias' | 'service';
 }
 
 /** RFC 1035, section 2.3.4, with the underscores that names of containers have. */
 const label = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/u;
 
-/** In the form of {@link NetworkName}; undefined when it can be no name of a host. Pure. */
+/**
+ * Converts a text to the form of {@link NetworkName}. Returns undefined if it is not a valid host name. Pure.
+ */
 export function networkNameOf(text: string): string | undefined {
   const name = text.toLowerCase().replace(/\.$/u, '');
   return name.length <= 253 && name.split('.').every((each) => label.test(each)) ? name : undefined;

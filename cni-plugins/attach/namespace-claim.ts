@@ -8,15 +8,16 @@ import { bindLogGroup, holderOfLogGroup } from '../netlink/log-groups.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 
-/** No rule sends anything to it. It is the lock: the same for all versions. */
+/** No rule sends to this group. It acts as a lock, and is the same for all versions. */
 const claimGroup = 39_953;
 const attempts = 3;
 
 /**
- * Claims the network namespace of this process for a daemon, until the returned function is called or the process ends, however it ends. The
- * claim is a group of NFLOG: in each network namespace one socket has it, for all mount and PID namespaces, nobody takes it without
- * CAP_NET_ADMIN, and the kernel frees it with the socket. Nothing else is changed.
- * Synchronous. A kernel without NFLOG is reported in the log, and the claim is left out.
+ * Claims the network namespace of this process for a daemon, until the returned function is called or the
+ * process ends in any way. The claim is a group of NFLOG: in each network namespace one socket can have it,
+ * over all mount and PID namespaces. No process takes it without CAP_NET_ADMIN, and the kernel frees it with
+ * the socket. Nothing else is changed. Synchronous. If the kernel lacks NFLOG, this is logged and no claim is
+ * made.
  * @throws NETWORK_NAMESPACE_IN_USE · NETWORK_KERNEL_<ERRNO>
  */
 export function claimNetworkNamespace(log: Pick<Logger, 'warn'>): () => void {
@@ -43,16 +44,16 @@ function claim(socket: NetlinkSocket): void {
       if (!isRefusal(thrown, 'EPERM', 'EBUSY')) throw thrown;
       const holder = holderOfLogGroup(readFileSync('/proc/thread-self/net/netfilter/nfnetlink_log', 'utf8'), claimGroup);
       if (holder !== undefined) throw inUse(holder);
-      // Nobody has it: its holder ended in between, or this process may not take it.
+      // No process has it: its holder ended in between, or this process lacks the permission.
       if (attempt === attempts) throw thrown;
     }
   }
 }
 
-/** Of the calling thread, as `readlink /proc/self/ns/net` says it. */
+/** Returns the namespace of the calling thread as `readlink /proc/self/ns/net` shows it. */
 const namespaceName = (): string => `network namespace net:[${statSync('/proc/thread-self/ns/net').ino}]`;
 
-/** Ports that the kernel makes up where the process number is taken (netlink_autobind) are above this. */
+/** If the process number is taken, the kernel chooses a port (netlink_autobind) above this value. */
 const largestPid = 2 ** 22;
 
 function inUse(port: number): PortcullisError {
@@ -68,7 +69,7 @@ function inUse(port: number): PortcullisError {
 
 const mostNamed = 5;
 
-/** @param links of pods, that this root did not make */
+/** @param links links of pods that this root did not create */
 export function ofAnotherRoot(links: readonly Pick<Link, 'alias' | 'name'>[]): PortcullisError {
   const named = links.slice(0, mostNamed).map(({ name, alias }) => (alias === '' ? name : `${name} (${alias})`));
   const more = links.length > mostNamed ? ` and ${links.length - mostNamed} more` : '';

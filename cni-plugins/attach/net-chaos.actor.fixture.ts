@@ -5,9 +5,10 @@ import { createNetworkEngine, openPluginEngine } from './engine.ts';
 import type { CallPlugin, PluginCall } from './plugin-call.ts';
 
 /**
- * The program that net-chaos.test.ts kills. As `daemon` it attaches pods of our own runtime, changes their rules and serves plugin calls; as
- * `alone` it is a CNI plugin without a daemon. It tells every step on a line of its own: `+ id` begins an ADD, `= id address…` ends it,
- * `- id` begins a DEL, `0 id` ends it. Argument: {@link ActorOrder} as JSON.
+ * The program that net-chaos.test.ts kills. As `daemon` it attaches pods of our own runtime, changes their
+ * rules and serves plugin calls; as `alone` it is a CNI plugin without a daemon. It prints every step on a
+ * line of its own: `+ id` begins an ADD, `= id address…` ends it, `- id` begins a DEL, `0 id` ends it.
+ * Argument: {@link ActorOrder} as JSON.
  */
 export interface ActorOrder {
   readonly role: 'daemon' | 'alone';
@@ -15,11 +16,11 @@ export interface ActorOrder {
   readonly confDir: string;
   readonly name: string;
   readonly namespaces: readonly string[];
-  /** Left by its forerunner: deleted first, as a runtime does. */
+  /** Left by the previous actor; deleted first, as a runtime does. */
   readonly leftovers: readonly { readonly id: string; readonly netns: string }[];
   /** Host ports from this one on are its own. */
   readonly port: number;
-  /** Pods of our own runtime that are to stay. */
+  /** Pods of our own runtime that must stay. */
   readonly valid: readonly string[];
 }
 

@@ -13,16 +13,16 @@ import type { ActorOrder } from './net-chaos.actor.fixture.ts';
 import { bootOf } from './realm.ts';
 
 /**
- * kill -9 at random moments of a daemon and of plugins without one that work on the same database and host at once, and a reboot.
- * `npm run test:net-chaos` kills 300 times; see CONTRIBUTING.md.
+ * kill -9 at random moments of a daemon and of plugins without one that work on the same database and host at
+ * the same time, and a reboot. `npm run test:net-chaos` kills 300 times; see CONTRIBUTING.md.
  */
 const kills = Number(process.env['PORTCULLIS_NET_KILLS'] ?? '16');
 const seed = Number(process.env['PORTCULLIS_NET_SEED'] ?? '7');
-/** How often everything is looked at. */
+/** The number of kills between two complete checks. */
 const settleEvery = 8;
 
 let state = seed >>> 0;
-/** Uniform in [0, 1), of a seed (mulberry32). */
+/** Returns a uniform number in [0, 1) from a seed (mulberry32). */
 const random = (): number => {
   state = (state + 0x6d2b79f5) >>> 0;
   let mixed = Math.imul(state ^ (state >>> 15), state | 1);
@@ -34,7 +34,7 @@ interface Attachment {
   readonly id: string;
   readonly netns: string;
   readonly role: ActorOrder['role'];
-  /** Of our own runtime, not of a plugin. */
+  /** Created by our own runtime, not by a plugin. */
   readonly own: boolean;
   phase: 'adding' | 'held' | 'deleting';
   addresses: readonly string[];
@@ -45,7 +45,7 @@ class Model {
   acts = 0;
   readonly problems: string[] = [];
 
-  /** What an actor told. */
+  /** Records a line that an actor printed. */
   heard(role: ActorOrder['role'], namespaces: readonly string[], line: string): void {
     const [mark = '', id = '', ...addresses] = line.split(' ');
     const slot = Number(id.split('-').at(-2));
@@ -114,7 +114,7 @@ if (inPrivateNetns(import.meta.filename, 240_000 + kills * 10_000)) {
       const left = [...model.attachments.values()].filter((each) => each.role === role);
       // One of four is forgotten by its runtime: the next GC finds it.
       const told = left.filter(({ own }) => !own && random() < 0.75);
-      // Its interface is still there, so its namespace is not used again.
+      // Its interface still exists, so its namespace is not used again.
       for (const { netns } of left.filter((each) => !each.own && !told.includes(each))) {
         const slot = pins[role].indexOf(netns);
         if (slot !== -1) pins[role][slot] = pin();
@@ -126,7 +126,7 @@ if (inPrivateNetns(import.meta.filename, 240_000 + kills * 10_000)) {
         name: `${role}-${generation}`,
         namespaces: [...pins[role]],
         leftovers: told.map(({ id, netns }) => ({ id, netns })),
-        // Those that are forgotten keep theirs.
+        // Forgotten attachments keep theirs.
         port: 20_000 + generation * 4,
         valid: [],
       };
@@ -172,13 +172,13 @@ if (inPrivateNetns(import.meta.filename, 240_000 + kills * 10_000)) {
   });
 }
 
-/** With every actor dead: the next one to come heals, and what was told to stand stands. */
+/** Runs with every actor dead: the next actor repairs, and attachments that were reported as ready exist. */
 async function look(fixture: Fixture, model: Model): Promise<void> {
   const engine = await fixture.engine();
   const conf = { cniVersion: '1.1.0', name: 'chaos', type: 'bridge', bridge: 'cni0', ipam: { type: 'ipam', subnet: '10.88.0.0/24' } };
   const key = { network: 'chaos', containerId: '', interface: '' };
   await engine.callPlugin({ verb: 'status', type: 'bridge', caller: {}, key, netns: '', args: {}, path: [], config: JSON.stringify(conf) });
-  // Links of released pods go a moment later.
+  // Links of released pods disappear a moment later.
   await eventually(() => JSON.stringify(kernelHas()) === JSON.stringify(databaseHas(fixture.databasePath)) || undefined, 10_000).catch(() =>
     assert.deepEqual(kernelHas(), databaseHas(fixture.databasePath)),
   );
@@ -193,10 +193,10 @@ async function look(fixture: Fixture, model: Model): Promise<void> {
   await engine.close({ removeAll: false });
 }
 
-/** Everything that one attachment has of its own, in the kernel and by the records. */
+/** Returns everything that belongs to a single attachment, in the kernel and by the records. */
 function kernelHas(): { links: string[]; masquerade: string[] } {
   const links = [...shell('ip -o link').matchAll(/^\d+: (pc[0-9a-f]{12})@/gmu)].map((match) => match[1] ?? '');
-  // Only this table: nft can not list a map beside every set of the others.
+  // Only this table, because nft cannot list one map beside all sets of the others.
   const table = tried('nft list table ip portcullis_plugins') ?? '';
   const map = table.slice(0, table.indexOf('map host_ports'));
   return { links: links.toSorted(), masquerade: [...map.matchAll(/(10\.88\.0\.\d+) : jump/gu)].map((match) => match[1] ?? '').toSorted() };
@@ -215,7 +215,7 @@ function databaseHas(path: string): { links: string[]; masquerade: string[] } {
   };
 }
 
-/** The state folder is kept; the host's namespace and the boot id are others. */
+/** The state folder is kept; the host's namespace and the boot id change. */
 function reboot(fixture: Fixture): void {
   const db = new DatabaseSync(fixture.databasePath);
   const copy = `${fixture.databasePath}.rebooted`;

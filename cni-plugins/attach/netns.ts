@@ -4,7 +4,7 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 
-/** Pinned network namespaces, told apart by the inode that nsfs gives each. */
+/** Pinned network namespaces, identified by the inode that nsfs assigns. */
 
 export interface NamespaceId {
   readonly dev: number;
@@ -13,13 +13,16 @@ export interface NamespaceId {
 
 let own: NamespaceId | undefined;
 
-/** Of the namespace in which this thread was started, and to which it comes back from every window. */
+/**
+ * Returns the id of the namespace in which this thread was started, and to which it returns after every visit
+ * to another one.
+ */
 export function ownNamespace(): NamespaceId {
   own ??= statSync('/proc/thread-self/ns/net');
   return own;
 }
 
-/** Whether a namespace is pinned at the path: a plain file left by an unpin is not one. */
+/** Returns whether a namespace is pinned at the path. A plain file that an unpin left does not count. */
 export function namespaceStands(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.dev === ownNamespace().dev;
 }
@@ -27,22 +30,23 @@ export function namespaceStands(path: string): boolean {
 /** A pod's namespace, held open. */
 export interface PodNamespace {
   readonly netnsFd: number;
-  /** A socket in it, made when it is asked for: entering takes longer than most questions. */
+  /** A socket in the namespace, opened on first use, because entering takes longer than most queries. */
   readonly route: NetlinkSocket;
 }
 
 export interface Entrance {
-  /** How the namespace is opened, where the path is not one of this process. */
+  /** Opens the namespace if the path is not a path of this process. */
   readonly open?: () => number;
-  /** The one that it must not be; absent: this thread's own. `any`: it may be every one. */
+  /** The namespace that it must not be. Absent: this thread's own. `any`: no namespace is forbidden. */
   readonly forbidden?: NamespaceId | 'any';
-  /** Nothing is changed in it: its socket asks the same but once. */
+  /** The namespace is not changed, so its socket sends the same query only once. */
   readonly onlyRead?: boolean;
 }
 
 /**
  * Opens the pod's namespace for `body`.
- * @throws NETWORK_NETNS_MISSING · NETWORK_NETNS_INVALID (no network namespace, or the forbidden one) · KERNEL_EMFILE, and what else says nothing of it
+ * @throws NETWORK_NETNS_MISSING · NETWORK_NETNS_INVALID (no network namespace, or the forbidden one) ·
+ * KERNEL_EMFILE, and other errors that say nothing about the namespace
  */
 export function withPodNamespace<T>(path: string, entrance: Entrance, body: (pod: PodNamespace) => T): T {
   const { open, forbidden, onlyRead: asksOnce = false } = entrance;
@@ -66,7 +70,8 @@ function opened(path: string, open: (() => number) | undefined): number {
   try {
     return enter(open === undefined ? openFile(path, O_RDONLY) : open());
   } catch (thrown) {
-    // Without a descriptor nothing is known of the namespace: whoever goes on without one that is gone must not.
+    // Without a descriptor nothing is known about the namespace: a caller that continues when the namespace
+    // is gone must not continue here.
     if (leavesUnknown(thrown)) throw thrown;
     throw netnsFailure('NETWORK_NETNS_MISSING', 'not-found', path, reasonOf(thrown));
   }
@@ -76,7 +81,7 @@ function refuseOthers(path: string, fd: number, forbidden: NamespaceId | 'any'):
   const given = fstatSync(fd);
   if (given.dev !== ownNamespace().dev)
     throw netnsFailure('NETWORK_NETNS_INVALID', 'invalid', path, 'it is no namespace: nothing is pinned there');
-  // nsfs holds namespaces of other kinds as well.
+  // nsfs contains namespaces of other types as well.
   if (!isNamespaceOf(fd, 'net')) throw netnsFailure('NETWORK_NETNS_INVALID', 'invalid', path, 'it is a namespace of another kind');
   if (forbidden !== 'any' && given.ino === forbidden.ino)
     throw netnsFailure('NETWORK_NETNS_INVALID', 'invalid', path, "it is the caller's own namespace");

@@ -50,53 +50,77 @@ import { addLinks, addPod, changeClass } from './ruleset.ts';
 import { createStandingRules } from './standing-rules.ts';
 import type { Claim, NetworkStore } from './store.ts';
 
-/** The engine's acts, synchronous, one at a time: intent in the store, then the kernel, then the record. */
+/**
+ * The engine's operations, synchronous, one at a time: first the intent in the store, then the kernel, then
+ * the record.
+ */
 export interface NetworkCore {
-  /** Changes nothing. @throws NETWORK_LINKS_OF_ANOTHER_ROOT where links of pods stand that are not of this root */
+  /** Changes nothing. @throws NETWORK_LINKS_OF_ANOTHER_ROOT if there are pod links of another root */
   refuseOthers(): void;
-  /** Brings the kernel to what the records say. */
+  /** Brings the kernel to the recorded state. */
   reconcile(): void;
-  /** A pod that plugins attach has a job, and is no more than written down until `joined`; what an earlier try of them left is `stale`. */
+  /**
+   * Attaches a pod. If plugins attach it, a job is returned, and the pod is only recorded until `joined`.
+   * What an earlier attempt of the plugins left is returned as `stale`.
+   */
   attach(request: AttachRequest): Begun;
   joined(id: string, results: readonly CniResult[]): AttachmentRecord;
-  /** The job is what plugins must take back before `left`; without one it is detached. */
+  /**
+   * Begins a detach. Returns the job that plugins must undo before `left`. Without a job, the pod is
+   * detached.
+   */
   leave(id: string): ChainJob | undefined;
   left(id: string): void;
-  /** Attachments that plugins made: those in nobody's name, and the others. */
+  /** Returns the attachments that plugins created: the unclaimed ones and the claimed ones. */
   jobs(valid: ReadonlySet<string>): { readonly unclaimed: readonly ChainJob[]; readonly claimed: readonly ChainJob[] };
   setClass(id: string, linkClass: LinkClass, rules: LinkRules): AttachmentRecord;
   denials(): readonly Denial[];
-  /** How often something was found other than recorded, and made right. */
+  /** Returns how often a difference from the record was found and repaired. */
   repairs(): number;
-  /** How many links the last look left lost. */
+  /** Returns how many links were still lost after the last check. */
   linksLost(): number;
   linkState(id: string): LinkState | undefined;
   explain(question: DenialQuestion): DenialExplanation;
-  /** Looks whether the NetworkPolicies changed or rules were removed (`nft flush ruleset`), and brings the kernel to them. */
+  /**
+   * Checks whether the NetworkPolicies changed or rules were removed (`nft flush ruleset`), and updates the
+   * kernel.
+   */
   policies(): void;
   gc(valid: ReadonlySet<string>): LinkRepairs;
-  /** Gives back links that another program took from pods that run. @param force also those of which that was tried a moment ago */
+  /**
+   * Restores links that another program took from running pods.
+   * @param force also links for which this was tried a moment ago
+   */
   repairLinks(force: boolean): LinkRepairs;
-  /** Also brings back rules that were removed (`nft flush ruleset`): without them nothing would be denied. */
+  /**
+   * Also restores rules that were removed (`nft flush ruleset`), because without them nothing would be
+   * denied.
+   */
   status(): NetworkStatus;
-  /** Those that stand. */
+  /** Returns the attachments that are ready. */
   records(): readonly AttachmentRecord[];
-  /** What nobody needs to wait for of the last call. Before the next one, under the same lock. */
+  /**
+   * Does the work of the last call that no caller waits for. Must run before the next call, under the same
+   * lock.
+   */
   finish(): void;
-  /** Frees what the kernel has let go of. `force`: makes it let go now. Returns how many are still held. */
+  /**
+   * Frees what the kernel has released. `force` makes the kernel release it now. Returns how many attachments
+   * are still held.
+   */
   reap(force: boolean): number;
-  /** Bridges and tables, when nothing is attached. */
+  /** Removes bridges and tables if nothing is attached. */
   removeAll(): void;
 }
 
 export type Begun = { readonly record: AttachmentRecord; readonly job?: ChainJob; readonly stale?: never } | { readonly stale: ChainJob };
 
 export interface CoreParts {
-  /** Of NetworkPolicies. */
+  /** Follows the NetworkPolicies. */
   readonly policies: PolicyFollower;
   readonly store: NetworkStore;
   readonly kernel: HostKernel;
-  /** For the plugins of a conflist that come after the bridge. */
+  /** For the plugins of a conflist that follow the bridge. */
   readonly plugins: Pick<PluginCore, 'call'>;
   readonly networks: NetworkFolder;
   readonly log: Pick<Logger, 'info' | 'warn'>;
@@ -115,7 +139,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     try {
       kernel.connect(record.spec, pod);
     } catch (thrown) {
-      // The namespace was attached before, and its former link is still going.
+      // The namespace was attached before, and its former link is not gone yet.
       if (!isRefusal(thrown, 'EEXIST') || departures.waiting() === 0) throw thrown;
       reap(true);
       kernel.connect(record.spec, pod);
@@ -143,7 +167,10 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     return joined;
   };
 
-  /** Before anything is made, whoever makes the link: a network that would not open an ingress port refuses the pod, and does not only leave it out. */
+  /**
+   * Runs before any link is created, by whichever plugin: a network that would not open an ingress port
+   * refuses the pod instead of only omitting the port.
+   */
   const refuseClosed = (request: AttachRequest, network: LoadedNetwork | undefined): void => {
     if (network === undefined) return;
     const joined = membershipsOn(readMemberships(request.capabilities?.['services'] ?? [], 'services'), network.name);
@@ -152,7 +179,9 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     refuseClosedPorts(rules, ownerOfPod(request.pod.namespace), joined, (port) => isListenedAt({ ...port, hostIp: '' }));
   };
 
-  /** A program of the host, as its resolver, keeps its port, unless the network's file says otherwise. */
+  /**
+   * A program of the host, such as its resolver, keeps its port, unless the network's file says otherwise.
+   */
   const refuseHostPorts = (request: AttachRequest, network: LoadedNetwork): void => {
     const portmap = network.list.plugins.find(
       ({ type, capabilities }) => bareType(type) === 'portmap' && capabilities.includes('portMappings'),
@@ -165,7 +194,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     try {
       return store.claim(wanted).record;
     } catch (thrown) {
-      // The last free addresses may be those of links that are still going.
+      // The last free addresses may belong to links that are not gone yet.
       if (!isPortcullisError(thrown) || thrown.code !== 'NETWORK_ADDRESSES_EXHAUSTED' || departures.waiting() === 0) throw thrown;
       reap(true);
       return store.claim(wanted).record;
@@ -195,7 +224,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     return record.spec.chains === undefined ? { record } : { record, job: jobOf(record, namespaceStands) };
   };
 
-  /** All by plugins: written down, with nothing but loopback made. */
+  /** Records a pod whose interfaces all come from plugins. Only loopback is set up. */
   const beginChains = (request: AttachRequest, chosen: readonly LoadedNetwork[], further: readonly ChainLink[]): Begun => {
     const mappings = checkedMappings(request);
     const spec = chainSpec(request, [...chainLinks(chosen, 0, request, mappings), ...further], mappings);
@@ -215,7 +244,8 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     store.setSpec(id, spec);
     const links = madeByChains(spec);
     if (links.length > 0) rules.change(made, addLinks(made, links));
-    // What plugins of ours made is in its group from birth. Of others' nothing was denied until now: but nothing of the pod runs yet that could send.
+    // A link that our plugins created is in its group from the start. A third-party link was not denied until
+    // now, but no process of the pod runs yet that could send.
     claimMade(spec);
     const held = new Set(links.map(({ hostInterface }) => hostInterface));
     for (const link of spec.chains ?? []) {
@@ -232,7 +262,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       if (record !== undefined) release(record);
       return undefined;
     }
-    // Without its elements a link is denied, until its plugins have removed it.
+    // A link without elements is denied, until its plugins have removed it.
     if (record.state !== 'detaching') close(record);
     store.setState(id, 'detaching');
     store.forgetNames(id);
@@ -259,7 +289,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     }
   };
 
-  /** Those that the engine did not make itself. */
+  /** Returns the links that the engine did not create itself. */
   const madeByChains = (spec: AttachmentRecord['spec']): readonly HeldLink[] => (isByChain(spec) ? heldLinks(spec) : (spec.further ?? []));
   const claimMade = (spec: AttachmentRecord['spec']): void => {
     for (const { hostInterface, bridge } of madeByChains(spec)) kernel.claim(hostInterface, bridge === undefined ? 'routed' : 'pod');
@@ -282,7 +312,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
         },
       });
       try {
-        // The rules know the link before it exists: from its first packet on it is denied by name.
+        // The rules have the link before it exists, so that it is denied by name from its first packet on.
         rules.change(record, addPod(record));
         make(record, pod);
         chained.add(record);
@@ -316,7 +346,8 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       return { ...record, class: linkClass, rules: asked };
     }
     const changed: AttachmentRecord = { ...record, class: linkClass, rules: asked };
-    // The kernel has what it had until it takes the change: the next one, of whichever pod, must not take away the rules of peers that hold this one.
+    // Until the kernel accepts the change, it has the previous state. The next change, of any pod, must not
+    // remove the peer rules that apply to this pod.
     const keepPeers = rules.policy.keep();
     const ofPeers = rules.ofPeers(changed);
     const orKept = (act: () => void): void => {
@@ -331,16 +362,17 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     try {
       orKept(() => rules.change(changed, changeClass(record, linkClass), ofPeers));
     } catch (thrown) {
-      // What was not done must not be done by the next start either; the next call tries again.
+      // A change that was not applied must not be applied by the next start either. The next call tries
+      // again.
       store.setClass(id, 'deny', {});
       throw thrown;
     }
-    // Its ports of the host may have just begun to lead to it.
+    // Its host ports may have just begun to lead to the pod.
     if (changed.spec.portMappings.length > 0) departures.renewPorts(changed);
     return changed;
   };
 
-  /** A class or rule that would hold for one interface of a pod and not for another is none. */
+  /** Refuses a class or rule that would apply to one interface of a pod and not to another. */
   const refuseUnheld = ({ id, spec }: AttachmentRecord, linkClass: LinkClass, asked: LinkRules): void => {
     if (!hasUnheldLink(spec) || linkClass === 'deny') return;
     if (linkClass === 'none') throw notHeld(id, spec.network, 'the class network.none');
@@ -362,7 +394,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     else lostLinks.giveBack(operation);
   };
 
-  /** Links that an older version made get their mark. */
+  /** Sets the alias on links that an older version created. */
   const markLinks = (): void => {
     const links = new Map(kernel.links().map((link) => [link.name, link]));
     for (const { spec, state } of store.records()) {
@@ -393,7 +425,8 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       const operations = planReconciliation(store.records(), { links: kernel.links(), tag: kernel.tag, namespaceStands });
       const releases = new Set(operations.flatMap((operation) => (operation.do === 'release' ? [operation.id] : [])));
       const isKept = store.records().some(({ id }) => !releases.has(id));
-      // The rules first: whatever is made or kept after them is bound by them. Where nothing is kept they go last: links that stand still are denied by them.
+      // The rules come first, so that they apply to everything that is created or kept afterwards. If nothing
+      // is kept, they are removed last, because they deny the remaining links.
       if (isKept) rules.rebuild();
       operations.forEach(perform);
       if (!isKept) rules.remove();

@@ -2,7 +2,7 @@ import { reasonWord } from '../invoke/chains.ts';
 import type { LoadedNetworks } from '../spec/conf-folder.ts';
 import type { NetworkStatus } from '../types.ts';
 
-/** What the conf folder comes to, for the CRI condition NetworkReady. */
+/** Converts the state of the conf folder to the CRI condition NetworkReady. */
 export function statusOf(current: () => LoadedNetworks): NetworkStatus {
   try {
     const { networks, skipped } = current();

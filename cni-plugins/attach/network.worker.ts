@@ -40,8 +40,9 @@ import type { CniResult } from '../spec/result.ts';
 import type { LinkRepairs } from '../types.ts';
 
 /**
- * The one thread that speaks netlink. Every call is synchronous and serial, so that kernel, database and rules change in one order.
- * It stays in the daemon's own network namespace, but for the windows in which a socket is made inside a pod's.
+ * The only thread that uses netlink. Every call is synchronous and serial, so that kernel, database and rules
+ * change in one order. It stays in the daemon's own network namespace, except while it opens a socket inside
+ * a pod's.
  */
 const port = parentPort;
 if (port === null) throw new Error('network.worker runs as a Worker');
@@ -49,7 +50,7 @@ const settings = workerData as WorkerSettings;
 keepLedger(settings.ledger);
 const post = (message: FromWorker): void => port.postMessage(message);
 const log = {
-  // Nobody is woken up for what is not written.
+  // The main thread is not woken up for lines that are not written.
   debug: (fields: object, message: string) => (settings.debug ? post({ level: 'debug', fields, message }) : undefined),
   info: (fields: object, message: string) => post({ level: 'info', fields, message }),
   warn: (fields: object, message: string) => post({ level: 'warn', fields, message }),
@@ -57,12 +58,12 @@ const log = {
 };
 
 const ballast = settings.ballast && tendBallast(settings.ballast);
-/** Acts that free something succeed on a full disk, too. */
+/** Operations that free something succeed on a full disk, too. */
 const freeing: ReadonlySet<Call['do']> = new Set(['leave', 'left', 'gc', 'close']);
 const makingRoom = <T>(act: () => T): T => makingRoomIn(ballast, act, parts?.database.room);
 const spendingFor = <T>(call: Call, act: () => T): T => (freeing.has(call.do) ? makingRoom(act) : act());
 
-// Before the first call: the pods that stand are bound by the policies from the start.
+// Opened before the first call, so that the policies apply to existing pods from the start.
 const policyFolder =
   settings.confDir === undefined
     ? undefined
@@ -78,9 +79,9 @@ interface Parts {
   readonly hosts: Hosts;
   readonly remote: RemoteStore;
   readonly plugins: PluginCore;
-  /** The engine's own. */
+  /** The engine's own realm. */
   readonly realm: string;
-  /** These are absent in a process that serves plugin calls only. */
+  /** Absent in a process that serves plugin calls only. */
   readonly core?: NetworkCore;
   readonly networks?: NetworkFolder;
   readonly links?: LinkWatch;
@@ -88,7 +89,7 @@ interface Parts {
 }
 
 let parts: Parts | undefined;
-/** @param isStart of the daemon */
+/** @param isStart whether the daemon is starting */
 function open(isStart = false): Parts {
   if (parts !== undefined) return parts;
   const database = openNetworkDatabase(settings.databasePath, settings.ballast && roomOf(settings.ballast));
@@ -112,9 +113,9 @@ function open(isStart = false): Parts {
     const links = openLinkWatch({ database, core, plugins, host: hosts.own, store, kernel, log });
     opened.push(links);
     database.exclusively(() => {
-      // A thread that follows a lost one goes on: what it does not know it leaves alone.
+      // A thread that replaces a lost one continues, and does not touch links that it does not know.
       if (isStart) core.refuseOthers();
-      // Killed between the answer to a detach and the rest.
+      // The process was killed between the answer to a detach and the remaining work.
       for (const { id, state } of store.records()) if (state === 'detaching') plugins.release(hosts.own, id);
       core.reconcile();
     });
@@ -131,7 +132,7 @@ function open(isStart = false): Parts {
 let names: NameStore | undefined;
 let toldOfNames = false;
 
-/** By whomever it was named: plugins without the daemon write names as well. */
+/** Checks for names of any origin, because plugins without the daemon write names as well. */
 function tellOfNames({ database }: Pick<Parts, 'database'>): void {
   names ??= createNameStore(database);
   if (toldOfNames || names.isEmpty()) return;
@@ -139,7 +140,7 @@ function tellOfNames({ database }: Pick<Parts, 'database'>): void {
   post({ named: true });
 }
 
-/** Some dozen calls fill the log to the length at which SQLite would have one of them wait. */
+/** After some dozen calls the log is so long that SQLite would let one of them wait for a checkpoint. */
 const manyCalls = 32;
 const quietMs = 1000;
 let served = 0;
@@ -151,7 +152,10 @@ function forgetDead(realms: DeadRealms): void {
   if (gone.length > 0) log.info({ realms: gone }, 'host namespaces of other callers ended: what was recorded of them is forgotten');
 }
 
-/** Follows the folder of NetworkPolicies, gives back links that were lost, says what was denied, and forgets namespaces that ended. */
+/**
+ * Follows the folder of NetworkPolicies, restores lost links, reports denials, and forgets namespaces that
+ * ended.
+ */
 function lookAfter(database: NetworkDatabase, core: NetworkCore, realms: DeadRealms, links: LinkWatch): { close(): void } {
   const denialLog = createDenialLog(log);
   let toldAt = -tellEveryMs;
@@ -185,8 +189,9 @@ function openCore(): NetworkCore {
   return core;
 }
 
-// The kernel destroys a link by itself soon after its namespace has gone: it is only watched. One that stays longer than this
-// is deleted, which takes tens of milliseconds; so not in the middle of other work, unless it stays much longer.
+// Soon after a namespace is gone, the kernel destroys its link by itself, so the link is only watched. A link
+// that exists longer than this is deleted. That takes tens of milliseconds, so it does not interrupt other
+// work, unless the link exists much longer.
 const graceMs = 200;
 const patienceMs = 1000;
 const reapEveryMs = 10;
@@ -214,7 +219,7 @@ function reapLater(inMs = reapEveryMs): void {
   }, inMs);
 }
 
-/** Answers as soon as the answer is certain; what nobody waits for comes after it, under the same lock. */
+/** Answers as soon as the answer is certain. Work that no caller waits for follows under the same lock. */
 function serve(sequence: number, call: Call): void {
   if (call.do === 'plugin' || call.do === 'check') {
     const tell = (result: CniResult | undefined | void): void => post({ sequence, answer: result === undefined ? {} : { result } });
@@ -262,7 +267,7 @@ function serveDoor(sequence: number, call: Extract<Call, { do: 'listen' | 'liste
     act(plugin) {
       lastCall = performance.now();
       served += 1;
-      // The answer comes first.
+      // The answer is sent first.
       setImmediate(afterwards);
       return open().plugins.call(plugin);
     },
@@ -272,7 +277,7 @@ function serveDoor(sequence: number, call: Extract<Call, { do: 'listen' | 'liste
   answer();
 }
 
-/** What drivers of libnetwork's were asked for: read and written, nothing of it is in the kernel. */
+/** Reads and writes the requests to drivers of libnetwork. Nothing of it is in the kernel. */
 function answerRemote(call: Extract<Call, { do: 'remote-records' | 'remote-write' }>): Answer {
   const { hosts, remote } = open();
   if (call.do === 'remote-write') {
@@ -286,7 +291,7 @@ function answerRemote(call: Extract<Call, { do: 'remote-records' | 'remote-write
   });
 }
 
-/** Pods that were detached by the call that was answered last. Their records say `detaching` until this is done. */
+/** Pods that the last answered call detached. Their records stay `detaching` until this work is done. */
 let detached: string[] = [];
 
 function finish(): void {
@@ -310,12 +315,12 @@ function loadedNetworks(): readonly LoadedNetwork[] {
   try {
     return parts?.networks?.current().networks ?? [];
   } catch {
-    // What is wrong with the folder is told by the status.
+    // The status reports what is wrong with the folder.
     return [];
   }
 }
 
-/** A pod that is gone is on no network any more to which a command connected it. */
+/** Releases the connections that commands made for a pod that is gone. */
 function releaseConnections(id: string): void {
   const { plugins, hosts } = open();
   plugins.release(hosts.own, id);
@@ -337,7 +342,7 @@ const linkCounts = (): LinkCounts => {
 
 const policiesNow = (): PolicyReport => policyFolder?.report() ?? { policies: 0, problems: [] };
 
-/** A call of our own runtime. */
+/** Answers a call of our own runtime. */
 function answerOwn(
   call: Exclude<Call, { do: 'check' | 'listen' | 'listen-no-more' | 'plugin' | 'remote-records' | 'remote-write' }>,
 ): Answer {

@@ -5,35 +5,35 @@ import { leasingTypes } from './addresses.ts';
 import { bareType } from './plugin-type.ts';
 
 export interface NetworkChoice {
-  /** `exec`: every chain by its programs, also where all its plugins are ours. */
+  /** `exec`: runs every chain as programs, even if all its plugins are ours. */
   readonly plugins: 'auto' | 'exec';
-  /** How many networks of the conf folder a pod has at most: the first is eth0, the next eth1. */
+  /** The highest number of networks of the conf folder for a pod: the first is eth0, the next eth1. */
   readonly maxConfigs: number;
 }
 
 const ours: ReadonlySet<string> = new Set([...[...plugins, ...addressPlugins].map(({ type }) => type), ...leasingTypes]);
 
-/** Whether a plugin can be run without starting a program. */
+/** Returns whether a plugin can run without starting a program. */
 export const isOurs = (type: string): boolean => ours.has(bareType(type));
 
-/** The networks that a conf folder asks for. @throws what `loadNetworks` throws */
+/** Returns the networks that a conf folder configures. @throws the errors of `loadNetworks` */
 export function networksIn(confDir: string, choice: NetworkChoice): LoadedNetworks {
   return loadNetworks(confDir, { exec: choice.plugins === 'exec', most: choice.maxConfigs, isOurs });
 }
 
-/** The same, followed: read again whenever a file of the folder changes. */
+/** The same networks, read again whenever a file of the folder changes. */
 export interface NetworkFolder {
   current(): LoadedNetworks;
-  /** By name, whether every pod gets it or not; read afresh. */
+  /** Returns a network by name, whether every pod gets it or not. Reads the folder again. */
   named(name: string): LoadedNetwork | undefined;
 }
 
-/** More than anybody has: all of a folder. */
+/** More networks than any folder has, which means all of them. */
 const all = 1000;
 
 /**
- * @param at where the conf folder can be read now; it may throw
- * @param tell each problem of a file that is passed over, once
+ * @param at returns the path at which the conf folder can be read now; it may throw
+ * @param tell receives each problem of a skipped file, once
  */
 export function openNetworkFolder(at: () => string, choice: NetworkChoice, tell: (problem: string) => void): NetworkFolder {
   let loaded: { readonly stamp: string; readonly networks: LoadedNetworks } | undefined;
@@ -55,7 +55,10 @@ export function openNetworkFolder(at: () => string, choice: NetworkChoice, tell:
   };
 }
 
-/** A file in use that can no longer be read keeps what it said: another network must not slip into its place while somebody writes. */
+/**
+ * If a file in use can no longer be read, its last content stays in force. Another network must not take its
+ * place while a program writes the file.
+ */
 function keptInPlace(before: LoadedNetworks | undefined, next: LoadedNetworks, most: number): LoadedNetworks {
   const broken = (before?.networks ?? []).filter(({ file }) => next.skipped.some((problem) => problem.startsWith(`${file}:`)));
   if (broken.length === 0) return next;

@@ -4,28 +4,42 @@ import type { AttachmentKey } from '../spec/attachment-key.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { NetworkDatabase } from './database.ts';
 
-/** What CNI plugins made, in the database: an attachment of the origin `plugin`, and one part for each plugin of its chain. */
+/**
+ * What CNI plugins created, in the database: an attachment of the origin `plugin`, with one plugin attachment
+ * (`part`) for each plugin of its chain.
+ */
 export interface PartStore {
   part(realm: string, key: AttachmentKey, type: string): Part | undefined;
-  /** All parts of one attachment, in the order in which they were made. */
+  /** Returns all plugin attachments of one attachment, in the order of creation. */
   chain(realm: string, key: AttachmentKey): readonly Part[];
-  /** The number of the attachment, which is made where it is not there. Inside the caller's transaction. */
+  /**
+   * Returns the number of the attachment, which is created if it does not exist. Call it inside a
+   * transaction.
+   */
   attachment(realm: string, key: AttachmentKey, hostInterface: string): number;
-  /** Intent: written before anything is made. Inside the caller's transaction. */
+  /** Records the intent before anything is created. Call it inside a transaction. */
   begin(part: NewPart): Part;
   describe(part: Part, resources: readonly Resource[], result: CniResult): Part;
   setState(part: Part, state: PartState): void;
-  /** With its leases and host ports, and with the attachment when it was the last one. */
+  /**
+   * Removes the plugin attachment with its leases and host ports, and the attachment with the last of them.
+   */
   remove(part: Part): void;
-  /** What a dead process left half made or half removed; with the kernel's lock held nobody else can be at it. */
+  /**
+   * Returns what a crashed process left half-created or half-removed. While the caller holds the kernel's
+   * lock, no other process can be working on it.
+   */
   unfinished(realm: string): readonly Part[];
-  /** What plugins after it in the chain made for the same attachment, in their order. */
+  /** Returns what later plugins in the chain created for the same attachment, in their order. */
   after(part: Part): readonly Resource[];
-  /** What stands for a container, in whichever network. */
+  /** Returns the plugin attachments of a container, on any network. */
   of(realm: string, containerId: string): readonly Part[];
-  /** Whether the attachment of a host's link has a part of the type that is not being removed; undefined: there is no such attachment. */
+  /**
+   * Returns whether the attachment of a host's link has a plugin attachment of the type that is not being
+   * removed, or undefined if there is no such attachment.
+   */
   has(realm: string, hostInterface: string, type: string): boolean | undefined;
-  /** All parts of a realm, in the order in which they were made. */
+  /** Returns all plugin attachments of a realm, in the order of creation. */
   all(realm: string): readonly Part[];
 }
 
@@ -36,7 +50,7 @@ export interface Part {
   readonly key: AttachmentKey;
   readonly type: string;
   readonly state: PartState;
-  /** Path of the pod's network namespace, as its caller named it. */
+  /** Path of the pod's network namespace, as the caller specified it. */
   readonly netns: string;
   readonly resources: readonly Resource[];
   readonly result: CniResult;
@@ -79,7 +93,8 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
      WHERE attachment = ?1 AND position > (SELECT position FROM part WHERE attachment = ?1 AND type = ?2) ORDER BY position`,
   );
   const selectChain = db.prepare(`${from} AND network = ? AND container_id = ? AND interface = ? ORDER BY position`);
-  // Every act asks: by the index of the few that are not ready, never by all attachments of the realm.
+  // Every act runs this query. It uses the index of the few that are not ready, and never scans all
+  // attachments of the realm.
   const selectUnfinished = db.prepare(
     `SELECT ${columns} FROM part INDEXED BY part_unfinished CROSS JOIN attachment ON number = attachment
      WHERE part.state <> 'ready' AND realm = ? AND origin = 'plugin' ORDER BY number DESC, position DESC`,

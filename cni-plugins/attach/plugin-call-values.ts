@@ -9,9 +9,12 @@ import type { Part } from './parts.ts';
 import type { PluginCall } from './plugin-call.ts';
 import { pluginInterfaceOf } from './record.ts';
 
-/** Values that follow from a call of one of our CNI plugins. */
+/** Values derived from a call of one of our CNI plugins. */
 
-/** The MAC address that the caller chose for the interface in the pod; undefined: it chose none, or leaves it as it was. */
+/**
+ * Returns the MAC address that the caller chose for the interface in the pod, or undefined if it chose none
+ * or leaves it unchanged.
+ */
 export function chosenMac(config: unknown, { interfaces }: CniResult, before: CniResult | undefined): string | undefined {
   const inPod = ({ interfaces: all }: CniResult): readonly string[] =>
     all.flatMap(({ mac, sandbox }) => ((sandbox ?? '') === '' || mac === undefined ? [] : [mac.toLowerCase()]));
@@ -21,10 +24,10 @@ export function chosenMac(config: unknown, { interfaces }: CniResult, before: Cn
   return (config as { readonly mac?: unknown } | undefined)?.mac === undefined ? undefined : own;
 }
 
-/** The host's end of the attachment's link. */
+/** Returns the name of the host's end of the attachment's link. */
 export const linkOf = ({ key }: PluginCall): string => pluginInterfaceOf(key.network, key.containerId, key.interface);
 
-/** What a plug-in plans from. @param hostInterface the host's end of the link */
+/** Returns the input of a plugin's plan. @param hostInterface the host's end of the link */
 export const planInput = (call: PluginCall, host: Host, given: GivenAddresses, hostInterface = linkOf(call)): PlanInput => ({
   key: call.key,
   netns: call.netns,
@@ -46,7 +49,7 @@ export const memberHolder = ({ realm }: Host, { key, attachment }: Part, owner: 
   attachment,
 });
 
-/** What an address plug-in answers. */
+/** Returns the answer of an IPAM plugin. */
 export function addressResult(given: {
   readonly addresses: PlanInput['addresses'];
   readonly routes: CniResult['routes'];

@@ -1,60 +1,76 @@
 import type { AttachmentKey } from '../spec/attachment-key.ts';
 import type { CniResult } from '../spec/result.ts';
 
-/** One call of a CNI plugin, read and checked as far as the protocol goes. It passes between threads as it is. */
+/**
+ * One call of a CNI plugin, parsed and checked as far as the protocol requires. It passes between threads
+ * unchanged.
+ */
 export interface PluginCall {
   /** `finish`: the second half of an ADD, see `joined` of the plugins' contract. */
   readonly verb: 'add' | 'finish' | 'del' | 'check' | 'gc' | 'status';
-  /** Name of the program that was called, with or without the prefix `portcullis-`; the `type` of its configuration where it is none of ours. */
+  /**
+   * Name of the program that was called, with or without the prefix `portcullis-`; if the program is not
+   * ours, the `type` of its configuration.
+   */
   readonly type: string;
   readonly caller: Caller;
-  /** GC and STATUS are about a network: container id and interface are empty. */
+  /** GC and STATUS apply to a network: container id and interface are empty. */
   readonly key: AttachmentKey;
-  /** CNI_NETNS as the caller wrote it; empty where it gave none. */
+  /** CNI_NETNS as the caller wrote it; empty if it passed none. */
   readonly netns: string;
-  /** Of our own runtime's pods: what is made is told by the rules from birth, and denied until they know it. */
+  /**
+   * Set for pods of our own runtime: the rules identify new links from the start, and deny them until the
+   * links have elements.
+   */
   readonly bound?: boolean;
   /** CNI_NETNS_OVERRIDE: the pod's namespace may be the caller's own. */
   readonly netnsOverride?: boolean;
   /** CNI_ARGS. */
   readonly args: Readonly<Record<string, string>>;
-  /** CNI_PATH, for address plugins that are not ours. */
+  /** CNI_PATH, for third-party IPAM plugins. */
   readonly path: readonly string[];
-  /** The plugin's configuration as it came, with `runtimeConfig`. Problems are told as `stdin:line:column`. */
+  /**
+   * The plugin's configuration as it arrived, with `runtimeConfig`. Problems are reported as
+   * `stdin:line:column`.
+   */
   readonly config: string;
   /** `prevResult` of the configuration, converted to 1.1. */
   readonly prevResult?: CniResult;
-  /** Of `finish`. */
+  /** For `finish`. */
   readonly joined?: unknown;
-  /** Of GC: `cni.dev/valid-attachments`. */
+  /** For GC: `cni.dev/valid-attachments`. */
   readonly valid?: readonly { readonly containerId: string; readonly interface: string }[];
-  /** Variables that an address plugin of others is handed on: TRACEPARENT, TRACESTATE, BAGGAGE. */
+  /** Variables that are passed on to third-party IPAM plugins: TRACEPARENT, TRACESTATE, BAGGAGE. */
   readonly environment?: Readonly<Record<string, string>>;
 }
 
 /**
- * In whose namespaces a call acts. Descriptors of the engine's own process, open until the answer is there; absent: the engine's own.
+ * The namespaces in which a call acts. The descriptors belong to the engine's own process, and stay open
+ * until the call is answered. Absent: the engine's own namespaces.
  */
 export interface Caller {
-  /** The caller's network namespace, of /proc/PID/ns/net. */
+  /** The caller's network namespace, from /proc/PID/ns/net. */
   readonly netnsFd?: number;
-  /** The caller's root folder, of /proc/PID/root: CNI_NETNS, CNI_PATH and dataDir are paths in it. */
+  /** The caller's root folder, from /proc/PID/root: CNI_NETNS, CNI_PATH and dataDir are paths within it. */
   readonly rootFd?: number;
-  /** Needed only to start address plugins of others in the caller's mount namespace. */
+  /** Needed only to start third-party IPAM plugins in the caller's mount namespace. */
   readonly pid?: number;
 }
 
 /**
- * Does what a plugin is called for. ADD answers with its result, the other verbs with nothing.
- * Codes of the errors thrown, for the protocol's own numbers: NETWORK_CONFIG_INVALID · NETWORK_PLUGIN_UNKNOWN · NETWORK_FIELD_UNSUPPORTED ·
- * NETWORK_PREVIOUS_RESULT_MISSING · NETWORK_NETNS_MISSING · NETWORK_NETNS_INVALID (not one, or the caller's own) · NETWORK_ALREADY_ATTACHED ·
- * NETWORK_ADDRESSES_EXHAUSTED · NETWORK_ADDRESS_TAKEN · NETWORK_HOST_PORT_TAKEN · NETWORK_NOT_ATTACHED (CHECK) · NETWORK_DIFFERS (CHECK; details.differences) ·
- * NETWORK_NOT_AVAILABLE (STATUS: 50) · NETWORK_IPAM_FAILED (details.cniCode, an address plugin of others) · NETWORK_KERNEL_<ERRNO>
+ * Executes a plugin call. ADD returns its result, the other verbs return nothing.
+ * @throws errors with these codes, which map to the protocol's own numbers: NETWORK_CONFIG_INVALID ·
+ * NETWORK_PLUGIN_UNKNOWN · NETWORK_FIELD_UNSUPPORTED · NETWORK_PREVIOUS_RESULT_MISSING ·
+ * NETWORK_NETNS_MISSING · NETWORK_NETNS_INVALID (not one, or the caller's own) · NETWORK_ALREADY_ATTACHED ·
+ * NETWORK_ADDRESSES_EXHAUSTED · NETWORK_ADDRESS_TAKEN · NETWORK_HOST_PORT_TAKEN · NETWORK_NOT_ATTACHED
+ * (CHECK) · NETWORK_DIFFERS (CHECK; details.differences) · NETWORK_NOT_AVAILABLE (STATUS: 50) ·
+ * NETWORK_IPAM_FAILED (details.cniCode, a third-party IPAM plugin) · NETWORK_KERNEL_<ERRNO>
  */
 export type CallPlugin = (call: PluginCall) => Promise<CniResult | undefined>;
 
 /**
- * CHECK of a chain's plugins for one attachment, in their order and at once: one question to the engine's thread, one look into the pod's namespace.
- * @throws as {@link CallPlugin}, what the first plugin that finds a difference throws
+ * Runs CHECK of a chain's plugins for one attachment, in their order and at once: one call to the engine's
+ * thread, and one visit to the pod's namespace.
+ * @throws as {@link CallPlugin}, the error of the first plugin that finds a difference
  */
 export type CheckPlugins = (calls: readonly PluginCall[]) => Promise<void>;

@@ -13,7 +13,7 @@ import { greetingOf, headSize, versions } from '../serve/frames.ts';
 import { createListeningSide } from './listening.ts';
 import type { Call } from './protocol.ts';
 
-/** A call as the thin client sends it, with its input. */
+/** Builds a call as the thin client sends it, with its input. */
 function callOf(name: string, environment: Readonly<Record<string, string>>, input: string): Buffer {
   const strings = Buffer.from(
     `${name}\0${Object.entries(environment)
@@ -36,7 +36,7 @@ const del = (id: string): Buffer =>
     JSON.stringify({ cniVersion: '1.0.0', name: 'n', type: 'loopback' }),
   );
 
-/** What came by the time that the other side closed. */
+/** Returns what arrived before the other side closed. */
 function answered(
   socket: string,
   call: Buffer,
@@ -60,9 +60,12 @@ describe('plugin calls in the engine’s thread', () => {
   const socket = join(folder, 'cni.sock');
   let listener = -1;
   let worker: Worker;
-  /** The greeting and the answer of a call. */
+  /** Returns the greeting and the answer of a call. */
   let whole = '';
-  /** Acts that were done, how many may be done (an act waits for that, so nothing here depends on how fast the machine is), and acts that have begun. */
+  /**
+   * Counters: completed acts, acts that may complete (an act waits for this, so the tests do not depend on
+   * the speed of the machine), and started acts.
+   */
   const counted = new Int32Array(new SharedArrayBuffer(12));
   const allowActs = (count: number): void => {
     Atomics.store(counted, 1, count);
@@ -71,7 +74,8 @@ describe('plugin calls in the engine’s thread', () => {
   const handedOver: { fd: number; first: Uint8Array }[] = [];
   before(async () => {
     listener = listenUnix(socket);
-    // The door in a thread of its own, as in the engine, with an act that waits until it is allowed.
+    // Runs the plugin socket in a thread of its own, as in the engine, with an act that waits until it is
+    // allowed.
     const program = `
       import { parentPort, workerData } from 'node:worker_threads';
       import { openPluginDoor } from ${JSON.stringify(join(import.meta.dirname, 'plugin-door.ts'))};
@@ -109,12 +113,13 @@ describe('plugin calls in the engine’s thread', () => {
         () => (greeted += 1),
         () => (sent += 1),
       );
-    // Alone, its act holds the door until all others have asked.
+    // The only call so far; its act keeps the thread busy until all others have connected.
     const many = [ask(0)];
     for (const end = performance.now() + 60_000; Atomics.load(counted, 2) === 0 && performance.now() < end;) await sleep(10);
     for (let index = 1; index < 40; index += 1) many.push(ask(index));
     for (const end = performance.now() + 60_000; sent < 40 && performance.now() < end;) await sleep(10);
-    // In turns without a look in between the last one would be greeted after 39 acts.
+    // If acts ran in turn without polling in between, the last client would receive its greeting after 39
+    // acts.
     allowActs(14);
     for (const end = performance.now() + 20_000; greeted < 40 && performance.now() < end;) await sleep(10);
     const greetedThen = greeted;
@@ -139,7 +144,7 @@ describe('plugin calls in the engine’s thread', () => {
   });
 
   it('closes a caller that is not root at once', async () => {
-    // Its own socket file is open to root alone; here it is for all, to see what the door itself says.
+    // Only root can open the real socket file. Here all users can, to test what the listener itself answers.
     const script = `const c = require('net').connect(${JSON.stringify(socket)}); c.on('error', () => process.exit(3)); c.on('close', () => process.exit(0)); c.resume()`;
     const argv = [...asNobody, process.execPath, '-e', script];
     const open = `chmod 711 ${folder} && chmod 666 ${socket} && exec "$@"`;

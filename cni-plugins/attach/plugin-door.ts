@@ -9,18 +9,19 @@ import type { PluginCall } from './plugin-call.ts';
 import { bareType } from './plugin-type.ts';
 
 /**
- * Plugin calls of other runtimes, answered in the engine's own thread: the main thread is not woken up for them, and a call costs no way to it and
- * back. What waits there for somebody else (drivers of libnetwork's) or is not about attachments (questions of commands) is handed over to it.
+ * Answers plugin calls of other runtimes in the engine's own thread, so that the main thread is not woken up,
+ * and a call saves the round trip to it. Calls that wait for other processes there (drivers of libnetwork),
+ * and queries of commands, which are not about attachments, are handed over to the main thread.
  */
 export interface PluginDoor {
-  /** No new ones. Resolves when every call that was read has its answer. */
+  /** Accepts no new calls. Resolves when every call that was read has been answered. */
   close(): Promise<void>;
 }
 
 export interface PluginDoorOptions {
-  /** A listening unix socket; closed with the door. */
+  /** A listening unix socket; it is closed together with this listener. */
   readonly fd: number;
-  /** Synchronous, but for an address plugin of others. */
+  /** Synchronous, except for third-party IPAM plugins. */
   readonly act: (call: PluginCall) => CniResult | undefined | Promise<CniResult | undefined>;
   readonly handOver: (connection: HandedOver) => void;
   readonly log: Pick<Logger, 'warn' | 'debug'>;
@@ -37,7 +38,7 @@ export function openPluginDoor({ fd, act, handOver, log }: PluginDoorOptions): P
     turns.arrived();
     service.accept(socket);
   });
-  // Without a descriptor left (EMFILE) libuv closes who came, and goes on.
+  // Without a free descriptor (EMFILE) libuv closes the new connection and continues.
   server.on('error', (error) => log.warn({ why: reasonOf(error) }, 'a caller of a CNI plugin could not be accepted'));
   server.listen({ fd });
   return {
@@ -50,17 +51,21 @@ export function openPluginDoor({ fd, act, handOver, log }: PluginDoorOptions): P
 
 interface Turns {
   take<T>(act: () => T | Promise<T>): Promise<T>;
-  /** Somebody came: there may be more. */
+  /** A client connected, so more may follow. */
   arrived(): void;
 }
 
-/** How long acts may be put off for those who still come, in ms: much less than whoever came first waits for its answer. */
+/**
+ * The longest time, in ms, for which acts are deferred while clients keep connecting: much less than the
+ * first client waits for its answer.
+ */
 const longestPause = 100;
 
 /**
- * One act in a round of the loop, and none in a round in which somebody came: libuv accepts one connection a round, and whoever waits two seconds for its
- * greeting goes its own way (serve/frames.ts). That holds for the first call of all as well: where each acted at once, the last of many would be
- * greeted after the acts of all others.
+ * Runs one act per round of the event loop, and none in a round in which a client connected. libuv accepts
+ * one connection per round, and a client that waits two seconds for its greeting works without the daemon
+ * (serve/frames.ts). The first call is deferred as well: if each call acted at once, the last of many clients
+ * would receive its greeting only after the acts of all others.
  */
 function createTurns(): Turns {
   const waiting: (() => void)[] = [];

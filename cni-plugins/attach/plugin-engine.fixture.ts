@@ -8,22 +8,25 @@ import type { PluginEngine } from './engine.ts';
 import { shell, tried } from './engine.fixture.ts';
 import type { PluginCall } from './plugin-call.ts';
 
-/** What the tests of plugin calls share: pods of a namespace, chains run on them as a runtime runs them. */
+/**
+ * Shared by the tests of plugin calls: namespaces of pods, and chains that run on them as a runtime runs
+ * them.
+ */
 
 export interface PluginFixture {
   readonly folder: string;
   readonly databasePath: string;
   readonly engine: PluginEngine;
-  /** Makes a network namespace; the path of its pin. */
+  /** Creates a network namespace, and returns the path of its pin. */
   pin(name: string): string;
-  /** Runs a shell command in it; undefined when it failed. */
+  /** Runs a shell command in it. Returns undefined if it failed. */
   inside(netns: string, command: string): string | undefined;
-  /** One call. The configuration gets the name of the network. */
+  /** Sends one call. The name of the network is added to the configuration. */
   call(verb: PluginCall['verb'], conf: Conf, of: Of, more?: Partial<PluginCall>): Promise<CniResult | undefined>;
-  /** ADD of every plugin in turn. */
+  /** Runs ADD of every plugin in turn. */
   add(chain: readonly Conf[], of: Of): Promise<CniResult>;
   del(chain: readonly Conf[], of: Of): Promise<void>;
-  /** CHECK of every plugin in turn, and of all at once. */
+  /** Runs CHECK of every plugin in turn, and of all at once. */
   check(chain: readonly Conf[], of: Of, result: CniResult): Promise<void>;
   checkAtOnce(chain: readonly Conf[], of: Of, result: CniResult, more?: Partial<PluginCall>): Promise<void>;
   end(): Promise<void>;
@@ -49,7 +52,7 @@ export const bridgeConf = (more: Record<string, unknown> = {}): Conf => ({
 
 export const portmapConf = (...portMappings: readonly object[]): Conf => ({ type: 'portcullis-portmap', runtimeConfig: { portMappings } });
 
-/** @param given a database that stands already */
+/** @param given an existing database */
 export function createPluginFixture(given?: string): PluginFixture {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-plugins-'));
   const namespaces = join(folder, 'netns');

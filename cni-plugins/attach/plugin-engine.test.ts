@@ -66,7 +66,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.match(shell('nft list ruleset'), /sep0/u, 'a pod that is still attached is kept apart');
     for (const pod of [left, right]) await fixture.call('del', chain[0] ?? firewall, pod);
     await fixture.add(chain, left);
-    // The link of each stands while the other's rules go.
+    // The link of each exists while the rules of the other are removed.
     for (const pod of [left, stays]) await fixture.call('del', firewall, pod);
     for (const pod of [left, stays]) await fixture.call('del', chain[0] ?? firewall, pod);
     assert.doesNotMatch(shell('nft list ruleset'), /sep0/u);
@@ -101,7 +101,7 @@ if (inPrivateNetns(import.meta.filename)) {
       await fixture.call('status', bridgeConf(), { ...pod, id: '', name: '', netns: '' });
       await fixture.check(chain, pod, result);
     }
-    // Of what the bridge made nothing is missing.
+    // Nothing that the bridge created is missing.
     shell('nft flush map ip portcullis_plugins any_host_ports');
     await fixture.check([bridgeConf()], pod, result);
     await assert.rejects(fixture.checkAtOnce(chain, pod, result), coded('NETWORK_DIFFERS', /no host port 8081\/tcp/u));
@@ -144,7 +144,7 @@ if (inPrivateNetns(import.meta.filename)) {
     const [a, b, c] = pods as [(typeof pods)[0], (typeof pods)[0], (typeof pods)[0]];
     assert.equal((await fixture.add([conf({ runtimeConfig: { ips: ['10.92.0.5/29'] } })], a)).ips[0]?.address, '10.92.0.5/29');
     assert.equal((await fixture.add([conf()], b)).ips[0]?.address, '10.92.0.6/29');
-    // The store's .2 is passed over.
+    // The address .2 in the store is skipped.
     assert.equal((await fixture.add([conf()], c)).ips[0]?.address, '10.92.0.3/29');
     const d = { id: 'd', netns: fixture.pin('asked-d') };
     await assert.rejects(fixture.call('add', conf(), d, { args: { IP: '10.92.0.5' } }), coded('NETWORK_ADDRESS_TAKEN', /container a/u));

@@ -26,18 +26,29 @@ import { otherOwners } from '../spec/service-rules.ts';
 import { createTakenMacs } from './taken-macs.ts';
 
 /**
- * What a call of one of our CNI plugins does: intent in the database, then the kernel, then the record. Synchronous, for a Worker, but for the
- * wait for an address plugin of others; used by the daemon and by a plugin that runs without it. Acts are ordered over all processes by the database's lock, so whatever is found
- * half made was left by the dead, and the next act in the realm removes it.
+ * Executes calls of our CNI plugins: first the intent in the database, then the kernel, then the record.
+ * Synchronous, for a Worker, except while it waits for a third-party IPAM plugin. The daemon uses it, and so
+ * does a plugin that runs without the daemon. The database's lock orders acts over all processes. So anything
+ * half-created was left by a process that died, and the next act in the realm removes it.
  */
 export interface PluginCore {
-  /** ADD answers with its result. @throws what {@link PluginCall} names */
+  /** ADD returns its result. @throws the errors that {@link CallPlugin} lists */
   call(call: PluginCall): CniResult | undefined | Promise<CniResult | undefined>;
-  /** CHECKs of plugins of one chain for one attachment, in their order; with a promise where an address plugin of others is asked. @throws what the first one throws */
+  /**
+   * Runs the CHECKs of plugins of one chain for one attachment, in their order. Returns a promise if a
+   * third-party IPAM plugin is called.
+   * @throws the first error
+   */
   check(calls: readonly PluginCall[]): void | Promise<void>;
-  /** Makes again what others took away from attachments that stand in the host's realm, and ends what the dead left half made. */
+  /**
+   * Recreates what other programs removed from existing attachments in the host's realm, and removes what
+   * crashed processes left half-created.
+   */
   repair(host: Host): void;
-  /** Removes what stands for a container that is gone: on networks to which a command connected it. The database's lock is held. */
+  /**
+   * Removes the connections that commands made for a container that is gone. The caller holds the database's
+   * lock.
+   */
   release(host: Host, containerId: string): void;
 }
 
@@ -48,16 +59,16 @@ export interface PluginCoreParts {
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-/** What a call made. */
+/** The result of an act that created something. */
 interface Stood {
   readonly result: CniResult;
   /** Waits for the kernel. */
   readonly pending?: Part;
 }
 
-/** How long the kernel is left alone that was found at work. */
+/** Pause before the kernel is checked again if it has not finished. */
 const lookAgainMs = 50;
-/** So few are always compared. */
+/** Up to this many plugin attachments are compared every time. */
 const fewParts = 32;
 
 export function createPluginCore({ database, hosts, realms, log }: PluginCoreParts): PluginCore {
@@ -93,7 +104,10 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     }
   };
 
-  /** Ends what the dead left half made. What can not be removed now is tried again by the next act. */
+  /**
+   * Removes what crashed processes left half-created. What cannot be removed now is tried again by the next
+   * act.
+   */
   const recover = (host: Host): void => {
     for (const part of parts.unfinished(host.realm)) {
       try {
@@ -115,7 +129,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     try {
       yield { type, command: 'DEL' };
     } catch (thrown) {
-      // What was made here must go all the same.
+      // What this call created must be removed nevertheless.
       log.warn({ ...key, type, why: reasonOf(thrown) }, 'an address plugin did not free what it gave');
     }
   };
@@ -127,7 +141,8 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     const refuseTwice = (): void => {
       if (parts.part(host.realm, call.key, type) !== undefined) throw alreadyAttached(call.key, type);
     };
-    // Before the program is asked: its lease of the standing attachment must not be undone with this call's.
+    // Checked before the program is called: its lease of an existing attachment must not be undone with this
+    // call's.
     if (source.from === 'program') act(host, refuseTwice);
     const delegated = source.from === 'program' ? yield { type: source.type, command: 'ADD' } : undefined;
     try {
@@ -156,7 +171,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     return { attachment, given };
   };
 
-  /** The address plugin called by itself, by a plugin of others. */
+  /** Runs the IPAM plugin alone, called by a third-party plugin. */
   const leaseOnly = (reading: Reading, call: PluginCall, host: Host): CniResult =>
     database.transaction(() => {
       const { attachment, given } = lease(reading, call, host);
@@ -178,7 +193,8 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
       const { attachment, given: leased } = lease(reading, call, host, hostInterface);
       const given = delegated === undefined ? leased : addressing.delegated(delegated);
       const input = planInput(call, host, given, hostInterface);
-      // It reads the kernel only, and only what no other act can change meanwhile: the lock is held.
+      // `observe` only reads the kernel, and only what no other act can change meanwhile, because the lock is
+      // held.
       const observed = plugin.observe?.(reading.config, kernel, input);
       const { resources, result } = plugin.plan(reading.config, observed === undefined ? input : { ...input, observed });
       const mac = chosenMac(reading.config, result, call.prevResult);
@@ -196,14 +212,15 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     return stand(planned, kernel, call, host);
   };
 
-  /** Makes what is planned; all of it or nothing. */
+  /** Creates what is planned, completely or not at all. */
   const stand = (planned: Part, kernel: ResourceKernel, call: PluginCall, host: Host): Stood => {
     const { result } = planned;
     try {
       const joins = membershipsOfCall(call);
       for (const resource of planned.resources) kindOf(resource).ensure(resource, kernel, call.key);
       if (completion(planned.resources, kernel, 0) === 'pending') {
-        // While it is waited for, others have the lock, and would take away what is half made. After a kill the next look completes it.
+        // During the wait others have the lock, and would remove a half-created attachment. So it is marked
+        // as ready; if this process is killed, the next check completes it.
         parts.setState(planned, 'ready');
         return { result, pending: planned };
       }
@@ -225,7 +242,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
       if (joined.memberships.length > 0) memberships.put(holder, joined, (end) => host.inside(() => isListenedAt(end)));
     });
 
-  /** Waits until the kernel has done its part. Other calls have their turn meanwhile. */
+  /** Waits until the kernel has finished. Other calls run meanwhile. */
   const completed = function* ({ result, pending }: Stood, call: PluginCall, host: Host): Steps<CniResult> {
     if (pending === undefined) return result;
     const started = performance.now();
@@ -252,7 +269,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     }
   };
 
-  /** The second half of an ADD, whose first one leased the addresses. */
+  /** Runs the second half of an ADD whose first half leased the addresses. */
   const finish = function* (call: PluginCall, host: Host): Steps<CniResult> {
     const { type, plugin, config } = sound(read(call));
     const stood = act(host, () => {
@@ -290,12 +307,14 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     try {
       if (source.from === 'program') yield { type: source.type, command: 'DEL' };
     } finally {
-      // What was made here goes all the same; the caller is told, and asks again (CNI specification 1.1, section 4).
+      // What we created is removed in any case. The error is reported to the caller, which calls again (CNI
+      // specification 1.1, section 4).
       act(host, () => {
         const part = parts.part(host.realm, call.key, type);
         if (source.from === 'ranges') addressing.freeForeign(source, call.key, host);
         if (part !== undefined) return removeAnyhow(part, host, call.netns);
-        // What was never added is deleted; a configuration that could not have been added is told.
+        // An attachment that was never added counts as deleted; a configuration that could not have been
+        // added is reported.
         sound(reading);
       });
     }
@@ -341,7 +360,10 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     }
   };
 
-  /** Runtimes ask for STATUS every few seconds, for each network: of many attachments the comparison takes a tenth of the time at most. */
+  /**
+   * Runtimes call STATUS every few seconds for each network. With many attachments, the comparison takes at
+   * most a tenth of the time.
+   */
   const repairInTime = (host: Host): void => {
     const started = performance.now();
     if (started < (restsUntil.get(host.realm) ?? 0)) return;
@@ -350,7 +372,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     if (count > fewParts) restsUntil.set(host.realm, ended + 9 * (ended - started));
   };
 
-  /** @returns how many parts were compared */
+  /** @returns how many plugin attachments were compared */
   const repair = (host: Host): number =>
     act(host, () => {
       const all = parts.all(host.realm);
@@ -377,7 +399,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
       if (differences.length === 0) continue;
       log.warn({ ...part.key, type: part.type, differences }, 'an attachment differs from its record; it is repaired');
       kind.ensure(resource, kernel, part.key);
-      // What is pending the next look finds, and completes.
+      // The next check finds and completes what is pending.
       kind.complete?.(resource, kernel, 0);
     }
   };

@@ -65,7 +65,7 @@ export function notAttached(key: AttachmentKey, type: string): PortcullisError {
 }
 
 export function differs(key: AttachmentKey, type: string, found: readonly string[]): PortcullisError {
-  // Several parts of an attachment may look at the same interface.
+  // Several plugin attachments of an attachment may check the same interface.
   const differences = [...new Set(found)];
   return new PortcullisError({
     code: 'NETWORK_DIFFERS',

@@ -11,9 +11,9 @@ import type { PluginCall } from './plugin-call.ts';
 import { configInvalid, fieldsUnsupported, unknownPlugin } from './plugin-errors.ts';
 import { bareType } from './plugin-type.ts';
 
-/** What a call's configuration says, to the plugin and to its address plugin. Pure. */
+/** Reads what a call's configuration means for the plugin and for its IPAM plugin. Pure. */
 
-/** A configuration, read. `plugin` is absent for an address plugin that is called by itself. */
+/** A parsed configuration. `plugin` is absent for an IPAM plugin that is called by itself. */
 export interface Reading {
   readonly type: string;
   readonly plugin?: Plugin;
@@ -35,17 +35,20 @@ const commonFields = new Set([
 ]);
 const withIpam: ReadonlySet<string> = new Set([...commonFields, 'ipam']);
 
-/** What configurations are read with, of CNI_ARGS. The rest is about the pod. */
+/** The arguments of CNI_ARGS that affect the configuration. The others describe the pod. */
 const readArgs = ['IP', 'MAC', 'GATEWAY'] as const;
 
-/** The last sound reading as each type, while its text is remembered. */
+/** The last valid reading for each type, while its text is cached. */
 const readings = new WeakMap<object, Map<string, Remembered>>();
 interface Remembered {
   readonly args: string;
   readonly reading: Reading;
 }
 
-/** Whatever is wrong with a configuration is in `problems`. @throws NETWORK_PLUGIN_UNKNOWN · NETWORK_CONFIG_INVALID when it is no JSON object */
+/**
+ * Reads a configuration. Its problems are returned in `problems`.
+ * @throws NETWORK_PLUGIN_UNKNOWN · NETWORK_CONFIG_INVALID if it is no JSON object
+ */
 export function readConfiguration(call: PluginCall): Reading {
   const type = bareType(call.type);
   const text = readConfigurationJson(call.config);
@@ -103,7 +106,11 @@ export function withoutUnknown(reading: Reading): Reading {
   return sound(reading);
 }
 
-/** @throws NETWORK_CONFIG_INVALID with every problem · NETWORK_FIELD_UNSUPPORTED when each is a field that is known and not had */
+/**
+ * Returns the reading if it has no problems.
+ * @throws NETWORK_CONFIG_INVALID with every problem · NETWORK_FIELD_UNSUPPORTED if all problems are known but
+ * unsupported fields
+ */
 export function sound(reading: Reading): Reading {
   const { type, problems } = reading;
   if (problems.length > 0) throw areUnsupported(problems) ? fieldsUnsupported(type, problems) : configInvalid(type, problems);

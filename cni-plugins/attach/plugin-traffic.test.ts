@@ -8,7 +8,10 @@ import { eventually, inPrivateNetns, shell, tried } from './engine.fixture.ts';
 import { bridgeConf, createPluginFixture, portmapConf } from './plugin-engine.fixture.ts';
 import type { Of, PluginFixture } from './plugin-engine.fixture.ts';
 
-/** What plugins attach is judged by packets: both families, between pods, by host ports, out of the host, in a host that is not ours. */
+/**
+ * Tests plugin attachments with packets: both families, between pods, through host ports, out of the host,
+ * and in a host namespace that is not ours.
+ */
 if (inPrivateNetns(import.meta.filename)) {
   let fixture: PluginFixture;
   const children: ChildProcess[] = [];
@@ -69,7 +72,8 @@ if (inPrivateNetns(import.meta.filename)) {
     );
     const tell = "require('net').createServer(s=>s.end(s.remoteAddress)).listen(9000,'::')";
     start(`nsenter --net=${outside} ${process.execPath} -e "${tell}"`);
-    // The port of another pod is of the host's own addresses alone (CVE-2025-67499: it took the port of every destination).
+    // The port forward of another pod applies only to the host's own addresses (CVE-2025-67499: it applied to
+    // every destination).
     const holder = { id: 'holder', netns: fixture.pin('holder') };
     const ported = [bridgeConf(), portmapConf({ hostPort: 9000, containerPort: 1 })];
     await fixture.add(ported, holder);

@@ -9,15 +9,21 @@ import { ipBytes, parsePrefix } from '../spec/address.ts';
 import { linkGroups, macBytes } from './record.ts';
 import type { AttachmentSpec } from './record.ts';
 
-/** Bridges of our own runtime's pods, made when the first pod needs one. */
+/** Bridges for pods of our own runtime, created when the first pod needs one. */
 export interface PodBridges {
-  /** Index of the bridge, made or brought to what the spec asks of it. @throws NETWORK_BRIDGE_UNUSABLE */
+  /**
+   * Returns the index of the bridge, which is created or adapted to the spec.
+   * @throws NETWORK_BRIDGE_UNUSABLE
+   */
   ensure(spec: AttachmentSpec): number;
-  /** Index of the bridge as it was left: it may be gone or down by now. Undefined: never seen. */
+  /**
+   * Returns the index of the bridge as it was last seen; it may be gone or down by now. Undefined: never
+   * seen.
+   */
   lastSeen(spec: AttachmentSpec): number | undefined;
 }
 
-/** @param tag alias of bridges that are made here: of which root they are */
+/** @param tag alias of the bridges that it creates, which identifies their root */
 export function createPodBridges(route: NetlinkSocket, tag: string): PodBridges {
   const seen = new Map<string, number>();
 
@@ -62,7 +68,10 @@ const routesLoopback = ({ bridge, portMappings }: AttachmentSpec): boolean => po
 const stampOf = (spec: AttachmentSpec): string =>
   `${spec.bridge.name} ${spec.bridge.promiscuous} ${routesLoopback(spec)} ${spec.bridge.addresses.join(' ')}`;
 
-/** A gateway forwards. Written only when it is off: a container's /proc/sys may be read-only and already right. */
+/**
+ * Enables forwarding, which a gateway needs. It writes only if forwarding is off: a container's /proc/sys may
+ * be read-only and set already.
+ */
 function enableForwarding(addresses: readonly string[]): void {
   const files = [
     ...(addresses.some((address) => !address.includes(':')) ? ['/proc/sys/net/ipv4/ip_forward'] : []),

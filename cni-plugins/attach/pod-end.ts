@@ -7,19 +7,25 @@ import { formatIp, ipFromBytes, networkOf, parseIp, parsePrefix } from '../spec/
 import { configurePod } from './pod-link.ts';
 import type { AttachmentSpec } from './record.ts';
 
-/** The pod's end of its link, inside the pod's network namespace: whoever has NET_ADMIN there may change it. */
+/**
+ * The pod's end of its link, inside the pod's network namespace. A process with NET_ADMIN there can change
+ * it.
+ */
 
-/** A pod may give itself addresses and routes without end. The kernel lists older addresses and default routes first. */
+/**
+ * A pod may add any number of addresses and routes. The kernel lists older addresses and default routes
+ * first.
+ */
 const mostListed = 4096;
 
 /**
- * What the pod's end has not that it was given, in words. What was added to it is its own affair: the host's rules let nothing through with another
- * source. Nothing where the kernel lists more than is read.
- * @param route of the pod's namespace; afterwards nothing more can be asked of it
+ * Returns what the pod's end is missing compared to the record, as text. Additions are not reported: the
+ * host's rules let no other source address through. Returns nothing if the kernel lists more than is read.
+ * @param route socket in the pod's namespace; it cannot be used for further queries afterwards
  */
 export function podEndDifferences(spec: AttachmentSpec, route: NetlinkSocket, index: number): readonly string[] {
   const end = lookUp(route, { index });
-  // Then the whole link is gone.
+  // The end does not exist, so the whole link is gone.
   if (end === undefined) return [];
   const ofLink = linkDifferences(spec, end);
   const addresses = route.first(listEveryAddress, mostListed);
@@ -68,7 +74,7 @@ const canonical = (ip: string): string => {
   return address === undefined ? ip : formatIp(address);
 };
 
-/** @throws NETWORK_KERNEL_<ERRNO> where another link of the pod has the name, or the end is gone */
+/** @throws NETWORK_KERNEL_<ERRNO> if another link of the pod has the name, or the end is gone */
 export function restorePodEnd(spec: AttachmentSpec, route: NetlinkSocket, index: number, hasIpv6: boolean): void {
   const end = lookUp(route, { index });
   if (end !== undefined && (end.name !== spec.interface || end.mac !== spec.mac))

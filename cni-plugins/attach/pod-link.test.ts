@@ -17,7 +17,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       return hostInterface;
     };
     const first = await attach('first');
-    // The kernel would make a queue for each processor, at either end.
+    // By default the kernel creates a queue per processor at each end.
     assert.match(details(first), /numtxqueues 1 .*numrxqueues 1 /u);
     assert.match(details('cni0'), /,UP/u);
 
@@ -25,7 +25,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await attach('after-down');
     shell('ip link del cni0');
     await attach('after-removal');
-    // The engine makes it again as well, once it has seen that it is lost.
+    // The engine recreates the bridge as well, once it notices the loss.
     shell('until ip link del cni0; ip link add cni0 type bridge; do :; done 2>/dev/null');
     await attach('after-another-was-made');
 
@@ -40,7 +40,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     const pod = fixture.pod('gone', { portMappings: [{ protocol: 'tcp', hostPort: 8080, containerPort: 80 }] });
     const { hostInterface } = await engine.attach(pod.request);
     await engine.detach(pod.request.id);
-    // Its host port is free at once, its link may be there for a moment.
+    // Its host port is free at once; its link may exist for a moment longer.
     const next = fixture.pod('next', { portMappings: [{ protocol: 'tcp', hostPort: 8080, containerPort: 80 }] });
     const { ips } = await engine.attach(next.request);
     assert.equal(ips.length, 2);

@@ -13,9 +13,11 @@ import type { AttachmentSpec } from './record.ts';
 import { linkLocalOf } from './ruleset.ts';
 
 /**
- * The pair of links of one of our own runtime's pods, in three messages to the kernel: the pair with its host's end on the bridge and down;
- * the pod's end, configured and up; the host's end up. Last, so that the bridge forwards at once, and nothing of the pod passes before all stands.
- * The bridge is told which address is behind the port, and floods it with no frame to others: what is not the pod's own never comes to it.
+ * Creates the pair of links of a pod of our own runtime with three messages to the kernel: the pair, with its
+ * host's end on the bridge and down; the pod's end, configured and up; the host's end up. The host's end
+ * comes last, so that the bridge forwards at once, and no traffic of the pod passes before everything is set
+ * up. The bridge is told which address is behind the port, and does not flood frames for other addresses to
+ * it: the pod receives only its own frames.
  */
 
 const forwarding = 3;
@@ -26,12 +28,12 @@ export interface PairMaker {
   readonly route: NetlinkSocket;
   readonly bridges: PodBridges;
   readonly hasIpv6: boolean;
-  /** Alias of the host's end: of which root it is. */
+  /** Alias of the host's end, which identifies its root. */
   readonly tag: string;
 }
 
 /**
- * Makes the pair. It is there before: refused as NETWORK_KERNEL_EEXIST.
+ * Creates the pair. An existing pair is refused with NETWORK_KERNEL_EEXIST.
  * @throws NETWORK_KERNEL_<ERRNO> · NETWORK_BRIDGE_UNUSABLE · NETWORK_LINK_NOT_UP
  */
 export function makePodLink(spec: AttachmentSpec, maker: PairMaker, pod: PodNamespace): void {
@@ -44,14 +46,16 @@ export function makePodLink(spec: AttachmentSpec, maker: PairMaker, pod: PodName
   const held = acknowledged(holdAddress(port, macBytes(spec.mac)));
   const [, , found] = passed(route.exchange([held, acknowledged(links.setUp(own)), links.getLink(own)]));
   if (found !== undefined && links.readLink(found).portState === forwarding) return;
-  // The bridge was taken down meanwhile, or takes its time (spanning tree).
+  // The bridge was set down meanwhile, or needs time (spanning tree).
   bridges.ensure(spec);
   awaitForwarding(spec, route);
 }
 
 /**
- * The pod's kernel reports its groups once, when its addresses are new, and nothing passes then: on a bridge with a querier nobody would find the pod by
- * IPv6 until the next query, 125 s later. Refused by a bridge that does not follow reports, which floods instead.
+ * Registers the pod's multicast groups at the bridge. The pod's kernel reports them only once, when its
+ * addresses are new, and at that time nothing passes. On a bridge with a querier the pod could not be found
+ * by IPv6 until the next query, 125 s later. A bridge without multicast snooping refuses the request, and
+ * floods instead.
  */
 function holdGroups(spec: AttachmentSpec, route: NetlinkSocket, bridges: PodBridges, port: number): void {
   const own = ownIpv6(spec);
@@ -60,13 +64,16 @@ function holdGroups(spec: AttachmentSpec, route: NetlinkSocket, bridges: PodBrid
   route.exchange(own.map((address) => acknowledged(holdSolicitedNode(bridge, port, address))));
 }
 
-/** With the link-local address that it has beside others. */
+/** Returns the pod's IPv6 addresses, with the link-local address that it has in addition. */
 function ownIpv6(spec: AttachmentSpec): Buffer[] {
   const six = spec.addresses.flatMap(({ ip }) => parseIp(ip) ?? []).filter(({ family }) => family === 6);
   return six.length === 0 ? [] : [...six.map(ipBytes), linkLocalOf(spec.mac)];
 }
 
-/** On the bridge as it was seen last: where it is another one by now, the kernel refuses, and it is looked for. */
+/**
+ * Creates the pair on the last known bridge. If the bridge was replaced, the kernel refuses, and the bridge
+ * is looked up again.
+ */
 function makePair(spec: AttachmentSpec, { route, bridges, hasIpv6, tag }: PairMaker, netnsFd: number): void {
   const own = { name: spec.hostInterface };
   const peer = { name: spec.interface, netnsFd, mac: macBytes(spec.mac) };
@@ -83,14 +90,14 @@ function makePair(spec: AttachmentSpec, { route, bridges, hasIpv6, tag }: PairMa
   passed(outcomes);
 }
 
-/** Index of an end of the pair. */
+/** Returns the index of an end of the pair. */
 function made(socket: NetlinkSocket, name: string): number {
   const index = indexOf(socket, name);
   if (index === undefined) throw new Error(`the kernel made ${name} and does not know it`);
   return index;
 }
 
-/** The first answer to each. @throws the first refusal */
+/** Returns the first answer to each message. @throws the first refusal */
 function passed(outcomes: readonly Outcome[]): (Outcome['answers'][number] | undefined)[] {
   return outcomes.map(({ answers, refused }) => {
     if (refused !== undefined) throw refused.error();
@@ -98,7 +105,10 @@ function passed(outcomes: readonly Outcome[]): (Outcome['answers'][number] | und
   });
 }
 
-/** The pod's end, which stands: up, with its addresses and routes. What stands already is fine. */
+/**
+ * Configures the existing end in the pod: up, with its addresses and routes. Settings that exist already are
+ * no error.
+ */
 export function configurePod(spec: AttachmentSpec, pod: NetlinkSocket, index: number, hasIpv6: boolean): void {
   const addresses = spec.addresses.flatMap(({ ip, prefixLength }) => {
     const address = parseIp(ip);
@@ -127,11 +137,11 @@ function podRoutes(spec: AttachmentSpec, index: number): Request[] {
   });
 }
 
-/** A link that stands goes back on its bridge. */
+/** Attaches an existing link to its bridge again. */
 export function rejoinPodLink(spec: AttachmentSpec, { route, bridges, tag }: Omit<PairMaker, 'hasIpv6'>): void {
   const own = { name: spec.hostInterface };
   route.run([
-    // The rules tell it by its group: before it can be on the bridge without it.
+    // The rules identify the link by its group, so the group is set before the link joins the bridge.
     links.setGroup(own, linkGroups.pod),
     links.setMaster(own, bridges.ensure(spec)),
     links.setPortUp(own, { hairpin: spec.bridge.hairpin, noOwnIpv6: false, onlyKnown: true, alias: tag }),

@@ -3,11 +3,15 @@ import { contains, formatIp, parseIp, parsePrefix } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
 import type { NetworkDatabase } from './database.ts';
 
-/** Where one pod asks for names: the gateways of a network that it is on. Inside the caller's transaction. */
+/**
+ * The name servers of one pod: the gateways of a network that it is attached to. Call it inside a
+ * transaction.
+ */
 export interface PodResolver {
   /**
-   * Also writes down which other servers are asked on the pod's behalf, until its attachment ends. Those that are no addresses are passed over, and those that
-   * mean the host itself here: a pod does not reach its loopback.
+   * Returns the gateways, and records the other servers that are queried on the pod's behalf until its
+   * attachment ends. Texts that are no addresses are ignored, and so are addresses that mean the host itself
+   * here: a pod does not reach its loopback.
    * @returns the gateways: IPv4 first
    * @throws NETWORK_NOT_ON_NETWORK
    */
@@ -16,7 +20,7 @@ export interface PodResolver {
 
 const mostUpstreams = 8;
 
-/** Loopback, `this host`, and groups. */
+/** Loopback, `this host`, and multicast groups. */
 const notForPods = ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/3', '::/127', 'ff00::/8'].flatMap((text) => parsePrefix(text) ?? []);
 const isForPods = (address: IpAddress): boolean => !notForPods.some((prefix) => contains(prefix, address));
 

@@ -24,31 +24,36 @@ import type { NetworkChoice } from './networks.ts';
 import type { Caller, PluginCall } from './plugin-call.ts';
 import type { RemoteChange, RemoteRecords } from './remote-store.ts';
 
-/** What passes between the engine and its Worker. */
+/** The messages between the engine and its Worker. */
 export interface WorkerSettings {
-  /** Where the thread writes down its descriptors, for its owner to close them when it was ended in a call. */
+  /**
+   * The thread records its descriptors here, so that its owner can close them if the thread is terminated
+   * during a call.
+   */
   readonly ledger: SharedArrayBuffer;
   readonly databasePath: string;
-  /** What detaching and collecting may spend on a full disk. */
+  /** Space that detaching and collecting may use on a full disk. */
   readonly ballast?: Ballast;
-  /** Absent: only plugin calls are served, nothing of our own runtime is read or repaired. */
+  /** Absent: only plugin calls are served, and nothing of our own runtime is read or repaired. */
   readonly confDir?: string;
   /** Folder of NetworkPolicies. */
   readonly policyDir: string;
-  /** How folders are read that may lie on a file system whose server is dead. Any other is read where it is. */
+  /**
+   * How to read folders that may be on a file system whose server is dead. Other folders are read directly.
+   */
   readonly gates?: readonly GatedFolder[];
   /** Lines of the level `debug` are written. */
   readonly debug: boolean;
-  /** Of our own runtime; absent: one network, by ourselves where we can. */
+  /** The choice of our own runtime. Absent: one network, attached by ourselves if possible. */
   readonly choice?: NetworkChoice;
 }
 
 export type Call =
   | { readonly do: 'start' }
   | { readonly do: 'attach'; readonly request: AttachRequest }
-  /** The plugins of a job that `attach` gave are done. */
+  /** The plugins have finished a job that `attach` returned. */
   | { readonly do: 'joined'; readonly id: string; readonly results: readonly CniResult[] }
-  /** Detaches, or says what plugins must take back first. */
+  /** Detaches, or returns what plugins must remove first. */
   | { readonly do: 'leave'; readonly id: string }
   | { readonly do: 'left'; readonly id: string }
   | { readonly do: 'ask-names'; readonly id: string; readonly network: string; readonly upstreams: readonly string[] }
@@ -63,31 +68,31 @@ export type Call =
   | { readonly do: 'plugin'; readonly call: PluginCall }
   /** CHECKs of plugins of one chain, for one attachment. */
   | { readonly do: 'check'; readonly calls: readonly PluginCall[] }
-  /** What remote drivers of libnetwork's were asked for; without a network: which networks there are. */
+  /** Reads what remote drivers of libnetwork were asked for. Without a network: the names of the networks. */
   | { readonly do: 'remote-records'; readonly caller: Caller; readonly network?: string }
   | { readonly do: 'remote-write'; readonly change: RemoteChange }
-  /** Plugin calls come at this listening socket, whose descriptor is the thread's from now on. */
+  /** Plugin calls arrive at this listening socket. The thread owns its descriptor from now on. */
   | { readonly do: 'listen'; readonly fd: number }
-  /** Answered when every call that was read has its answer. */
+  /** Answered when every call that was read has been answered. */
   | { readonly do: 'listen-no-more' }
   | { readonly do: 'close'; readonly removeAll: boolean };
 
 export interface Answer {
   /** Attachments that this call changed. */
   readonly changed?: readonly Attachment[];
-  /** Every attachment that stands, where the call may have changed many. */
+  /** Every existing attachment, if the call may have changed many. */
   readonly all?: readonly Attachment[];
   readonly removed?: string;
-  /** Of `gc`. */
+  /** For `gc`. */
   readonly repairs?: LinkRepairs;
-  /** What plugins must do next: for `attach` add, for `leave` remove. */
+  /** What plugins must do next: add for `attach`, remove for `leave`. */
   readonly job?: ChainJob;
-  /** Of `attach`: what an earlier try left, and plugins must remove first. */
+  /** For `attach`: what an earlier attempt left, and plugins must remove first. */
   readonly stale?: ChainJob;
-  /** Of `gc`: attachments by plugins that stand in nobody's name, and the others. */
+  /** For `gc`: unclaimed attachments that plugins made, and the claimed ones. */
   readonly unclaimed?: readonly ChainJob[];
   readonly claimed?: readonly ChainJob[];
-  /** Of `status` and `gc`: what the conf folder asks for, as far as it can be read. */
+  /** For `status` and `gc`: the networks of the conf folder, as far as it can be read. */
   readonly networks?: readonly LoadedNetwork[];
   readonly status?: NetworkStatus;
   readonly denials?: readonly Denial[];
@@ -95,10 +100,10 @@ export interface Answer {
   readonly figures?: NetworkFigures;
   readonly linkState?: LinkState;
   readonly explanation?: DenialExplanation;
-  /** Of `ask-names`. */
+  /** For `ask-names`. */
   readonly nameServers?: readonly string[];
   readonly remote?: RemoteRecords & { readonly realm: string; readonly names: readonly string[] };
-  /** Of a plugin's ADD. */
+  /** For a plugin's ADD. */
   readonly result?: CniResult;
 }
 
@@ -112,6 +117,6 @@ export type FromWorker =
   | { readonly sequence: number; readonly error: SerialisedError }
   /** A connection of that socket that the thread does not serve. */
   | { readonly handedOver: HandedOver }
-  /** Something has a name: there is something to answer. Told once. */
+  /** An endpoint has a name, so there are names to answer. Sent once. */
   | { readonly named: true }
   | { readonly level: Exclude<LogLevel, 'silent'>; readonly fields: object; readonly message: string };

@@ -6,12 +6,13 @@ import { bareType } from './plugin-type.ts';
 import type { Attachment, AttachRequest, LinkClass, LinkRules, PortMapping } from '../types.ts';
 
 /**
- * `attaching`: intent is durable, the kernel may hold any part of it, nobody was told. `ready`: it stands.
- * `detaching`: it is going; its address stays leased until the kernel has let go of the link.
+ * `attaching`: the intent is durable, the kernel may have any part of it, and it was not reported to any
+ * caller. `ready`: it exists. `detaching`: it is being removed; its address stays leased until the kernel has
+ * released the link.
  */
 export type AttachmentState = 'attaching' | 'ready' | 'detaching';
 
-/** One attachment as the database holds it. */
+/** One attachment as the database stores it. */
 export interface AttachmentRecord {
   readonly id: string;
   readonly state: AttachmentState;
@@ -20,7 +21,7 @@ export interface AttachmentRecord {
   readonly spec: AttachmentSpec;
 }
 
-/** Everything that is needed to make the attachment in the kernel, or to make it again; it never changes. */
+/** Everything that is needed to create the attachment in the kernel, or to recreate it. It never changes. */
 export interface AttachmentSpec {
   readonly network: string;
   readonly pod: AttachRequest['pod'];
@@ -32,7 +33,7 @@ export interface AttachmentSpec {
   readonly bridge: {
     readonly name: string;
     readonly mac: string;
-    /** Addresses of the bridge itself, as CIDR; none when it is no gateway. */
+    /** Addresses of the bridge itself, in CIDR form; none if it is not a gateway. */
     readonly addresses: readonly string[];
     readonly hairpin: boolean;
     readonly promiscuous: boolean;
@@ -43,79 +44,99 @@ export interface AttachmentSpec {
   readonly portMappings: readonly PortMapping[];
   /** Masquerade connections to a host port that come from the host itself or from a pod. */
   readonly snat: boolean;
-  /** Masquerade what leaves for other networks. */
+  /** Masquerade traffic to other networks. */
   readonly masquerade: boolean;
-  /** CIDR each. */
+  /** In CIDR form. */
   readonly subnets: readonly string[];
   /** Plugins after the bridge; absent in records of older versions. */
   readonly chained?: readonly ChainedPlugin[];
-  /** Interfaces that chains of plugins make, in their order; the first is the pod's first one where this engine does not make it itself. */
+  /**
+   * Interfaces that chains of plugins create, in their order. The first one is the pod's first interface if
+   * this engine does not create it itself.
+   */
   readonly chains?: readonly ChainLink[];
-  /** Of a first interface that a chain made: its host's end is known, and held by our rules like one of ours. */
+  /**
+   * For a first interface that a chain created: its host's end is known, and our rules apply to it as to one
+   * of ours.
+   */
   readonly held?: boolean;
-  /** Its host's end is no port of a bridge: the host routes to it. */
+  /** Its host's end is not a port of a bridge: the host routes to it. */
   readonly routed?: boolean;
-  /** Interfaces beside the first that are held in the same way. */
+  /** Additional interfaces to which our rules apply in the same way. */
   readonly further?: readonly HeldLink[];
-  /** What such a chain forwards; `portMappings` is what our own rules do. */
+  /** The ports that such a chain forwards; `portMappings` are those of our own rules. */
   readonly forwarded?: readonly PortMapping[];
 }
 
-/** Whether a chain of plugins made the pod's first interface. */
+/** Returns whether a chain of plugins created the pod's first interface. */
 export const isByChain = ({ chains, interface: name }: AttachmentSpec): boolean => chains?.[0]?.interface === name;
 
-/** Whether our rules know the link: all but what a chain made in a way in which the host's end can not be told. */
+/**
+ * Returns whether our rules know the link. They know all links except those of chains whose host's end cannot
+ * be determined.
+ */
 export const isHeld = (spec: AttachmentSpec): boolean => !isByChain(spec) || spec.held === true;
 
-/** One interface of a pod whose host's end our rules hold. */
+/** One interface of a pod to whose host's end our rules apply. */
 export interface HeldLink extends Pick<AttachmentSpec, 'addresses' | 'hostInterface' | 'mac' | 'network'> {
-  /** That the host's end is a port of; absent: the host routes to it. */
+  /** The bridge of which the host's end is a port. Absent: the host routes to it. */
   readonly bridge?: AttachmentSpec['bridge'];
 }
 
-/** All that our rules hold of the pod, its first interface first. */
+/** Returns all links of the pod to which our rules apply, its first interface first. */
 export const heldLinks = (spec: AttachmentSpec): readonly HeldLink[] => {
   const { network, hostInterface, mac, addresses, bridge, routed, further = [] } = spec;
   if (!isHeld(spec)) return further;
   return [{ network, hostInterface, mac, addresses, ...(routed !== true && { bridge }) }, ...further];
 };
 
-/** Whether the pod has a link that our rules do not know, first or beside the first: a class or rule that holds for one only is none. */
+/**
+ * Returns whether the pod has a link that our rules do not know. A class or rule that applies to only one of
+ * the pod's links is not accepted.
+ */
 export const hasUnheldLink = (spec: AttachmentSpec): boolean =>
   heldLinks(spec).length < (spec.chains?.length ?? 0) + (isByChain(spec) ? 0 : 1);
 
-/** Name of the host's end of an interface that a plugin of ours makes. */
+/** Returns the name of the host's end of an interface that a plugin of ours creates. */
 export const pluginInterfaceOf = (network: string, containerId: string, name: string): string =>
   hostInterfaceOf(`${network}\0${containerId}\0${name}`);
 
-/** Links of the host that are this attachment's, or will be when its plugins have made them. */
+/**
+ * Returns the links of the host that belong to this attachment, or will when its plugins have created them.
+ */
 export const claimedLinks = ({ id, spec }: Pick<AttachmentRecord, 'id' | 'spec'>): readonly string[] => [
   spec.hostInterface,
   ...(spec.further ?? []).map(({ hostInterface }) => hostInterface),
   ...(spec.chains ?? []).map((link) => pluginInterfaceOf(link.network, id, link.interface)),
 ];
 
-/** Whether the host routes, or may come to route, to one of its links. */
+/** Returns whether the host routes, or may come to route, to one of its links. */
 export const mayBeRouted = (spec: AttachmentSpec): boolean =>
   heldLinks(spec).some(({ bridge }) => bridge === undefined) ||
   (spec.chains ?? []).some(({ list }) => list.plugins.some(({ type }) => bareType(type) === 'ptp'));
 
-/** Links of ours carry one of these groups (`ip link` shows them) from birth: `pc` in ASCII, then what they are. */
+/**
+ * Our links have one of these groups (`ip link` shows them) from creation: `pc` in ASCII, then their type.
+ */
 export const linkGroups = { pod: 0x70630001, bridge: 0x70630002, doomed: 0x70630003, plugin: 0x70630004, routed: 0x70630005 } as const;
 
-/** Alias of links that are a root's (`ip link` shows it): no other root's daemon removes them. */
+/**
+ * Returns the alias of the links of a root (`ip link` shows it). The daemon of another root does not remove
+ * them.
+ */
 export const tagOf = (rootId: string): string => `portcullis:${rootId}`;
 
 export const hostInterfacePrefix = 'pc';
 
-/** The name of the host's end: at most 15 characters, the same for the same id. */
+/** Returns the name of the host's end: at most 15 characters, always the same for the same id. */
 export function hostInterfaceOf(id: string): string {
   const hex = /^[0-9a-f]{64}$/u.test(id) ? id : hash('sha256', id);
   return `${hostInterfacePrefix}${hex.slice(0, 12)}`;
 }
 
 /**
- * A locally administered MAC made of the address, so that an address that is leased again has the MAC that its neighbours know.
+ * Derives a locally administered MAC from the address, so that an address that is leased again has the MAC
+ * that its neighbours know.
  * @param address 4 or 16 bytes
  */
 export function macOf(address: Uint8Array): string {
@@ -127,7 +148,7 @@ export function macBytes(mac: string): Buffer {
   return Buffer.from(mac.replaceAll(':', ''), 'hex');
 }
 
-/** What the chained plugins are told of the interface. */
+/** Returns the description of the interface that chained plugins receive. */
 export function resultOf({ spec }: AttachmentRecord): CniResult {
   return {
     interfaces: [
@@ -141,7 +162,7 @@ export function resultOf({ spec }: AttachmentRecord): CniResult {
   };
 }
 
-/** What the callers of the engine see. */
+/** Returns the attachment as the callers of the engine see it. */
 export function attachmentOf(record: AttachmentRecord): Attachment {
   const { spec } = record;
   return {

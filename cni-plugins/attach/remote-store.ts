@@ -3,13 +3,13 @@ import type { NetworkDatabase } from './database.ts';
 import { bootOf } from './realm.ts';
 
 /**
- * What remote drivers of libnetwork's were asked for, as documents that only `cnm-client` reads. They are kept over a boot: the links are
- * gone then, but not what a driver holds in a store of its own.
+ * What remote drivers of libnetwork were asked for, as documents that only `cnm-client` reads. They are kept
+ * over a reboot: the links are gone then, but not what a driver has in a store of its own.
  */
 export interface RemoteStore {
-  /** Of one network: this realm's, and what was left by former boots. */
+  /** Returns the records of one network: those of this realm, and those that earlier boots left. */
   read(realm: string, network: string): RemoteRecords;
-  /** Names of networks with records. */
+  /** Returns the names of networks with records. */
   networks(realm: string): readonly string[];
   write(change: RemoteChange): void;
 }
@@ -24,17 +24,17 @@ export interface RemoteRecords {
   }[];
 }
 
-/** A document that is absent is removed. */
+/** An absent document is removed. */
 export type RemoteChange = {
   readonly realm: string;
   readonly network: string;
-  /** Absent: the network's own. */
+  /** Absent: the network's own document. */
   readonly endpoint?: { readonly containerId: string; readonly interface: string };
   readonly document?: unknown;
 };
 
 export function createRemoteStore({ db }: Pick<NetworkDatabase, 'db'>): RemoteStore {
-  // A row of another boot is of no realm that stands.
+  // A row of another boot belongs to no existing realm.
   const mine = '(realm = ?1 OR substr(realm, 1, ?2) <> ?3)';
   const selectNetworks = db.prepare(`SELECT realm, document FROM remote_network WHERE ${mine} AND network = ?4`);
   const selectEndpoints = db.prepare(

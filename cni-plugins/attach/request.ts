@@ -8,10 +8,10 @@ import type { Choice } from './ipam.ts';
 import { hostInterfaceOf, macOf } from './record.ts';
 import type { AttachmentSpec } from './record.ts';
 
-/** From a request and a network to what shall stand in the kernel. Pure. */
+/** Converts a request and a network to the desired state in the kernel. Pure. */
 
 /**
- * The mappings that a network forwards: those with a host port, each once.
+ * Returns the mappings that a network forwards: those with a host port, without duplicates.
  * @throws NETWORK_BAD_PORT_MAPPING
  */
 export function checkedMappings(request: AttachRequest): PortMapping[] {
@@ -24,7 +24,7 @@ export function checkedMappings(request: AttachRequest): PortMapping[] {
     if (!['tcp', 'udp', 'sctp'].includes(mapping.protocol)) throw badMapping(request, label, 'the protocol must be tcp, udp or sctp');
     if (hostIp === undefined && mapping.hostIp !== undefined && mapping.hostIp !== '')
       throw badMapping(request, label, `${JSON.stringify(mapping.hostIp)} is not an IP address`);
-    // The unspecified address means every address, as no address does.
+    // The unspecified address means every address, like no address.
     const { hostIp: _given, ...rest } = mapping;
     const clean: PortMapping = hostIp === undefined || hostIp.value === 0n ? rest : { ...rest, hostIp: formatIp(hostIp) };
     const key = `${clean.protocol} ${clean.hostPort} ${clean.hostIp ?? ''}`;
@@ -39,6 +39,7 @@ export function checkedMappings(request: AttachRequest): PortMapping[] {
 const firstUnprivileged = 1024;
 
 /**
+ * Refuses a host port that the network does not open.
  * @param portmap configuration of the network's plugin portmap: `privilegedPorts`, `heldPorts`
  * @throws NETWORK_HOST_PORT_CLOSED
  */
@@ -76,7 +77,7 @@ function badMapping(request: AttachRequest, label: string, why: string): Portcul
   });
 }
 
-/** @param mtu used when the network does not set one */
+/** @param mtu used if the network does not set one */
 export function specOf(
   request: AttachRequest,
   network: NetworkConfig,
@@ -105,8 +106,9 @@ export function specOf(
       name: network.bridge.name,
       mac: macOf(first === undefined ? Buffer.from(network.bridge.name) : ipBytes(first.gateway)),
       addresses: network.bridge.isGateway ? gateways.map((range) => `${formatIp(range.gateway)}/${range.subnet.length}`) : [],
-      // Where bridged frames pass the ip hooks (bridge-nf-call-iptables), a pod that calls itself by a service or a host port is answered on its own
-      // bridge port. Of a bridge that hears everything each frame would come twice.
+      // If bridged frames pass the ip hooks (bridge-nf-call-iptables), a pod that reaches itself through a
+      // service or a host port is answered on its own bridge port. A promiscuous bridge would deliver each
+      // frame twice.
       hairpin: !network.bridge.promiscuous,
       promiscuous: network.bridge.promiscuous,
     },
@@ -122,7 +124,7 @@ export function specOf(
   };
 }
 
-/** As libcni: a plugin is told what it declares. */
+/** As libcni: a plugin receives the arguments that it declares. */
 function withArguments({ type, config }: ChainedPlugin, given: Readonly<Record<string, unknown>>): ChainedPlugin {
   const document = parseJson(config) as { readonly capabilities?: Readonly<Record<string, unknown>> };
   const declared = Object.entries(given).filter(([name]) => document.capabilities?.[name] === true);
@@ -131,7 +133,9 @@ function withArguments({ type, config }: ChainedPlugin, given: Readonly<Record<s
     : { type, config: JSON.stringify({ ...document, runtimeConfig: Object.fromEntries(declared) }) };
 }
 
-/** The conflist's routes, and a default route through the gateway where the network is a default gateway. */
+/**
+ * Returns the conflist's routes, and a default route through the gateway if the network is a default gateway.
+ */
 function routesOf(network: NetworkConfig, choices: readonly Choice[]): AttachmentSpec['routes'] {
   const given = network.routes.flatMap(({ destination, gateway }) => {
     const own = choices.find(({ address }) => address.family === destination.address.family);

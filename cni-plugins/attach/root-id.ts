@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto';
 import type { NetworkDatabase } from './database.ts';
 
 /**
- * Tells this database from those of other roots: links carry it. Made once, and kept with the records that it stands for. Its table is no
- * step of the schema: the version before does not look at it, and goes on with the database after a downgrade.
- * @throws what {@link NetworkDatabase} does where it cannot be written
+ * Returns an id that distinguishes this database from those of other roots; links carry it. It is created
+ * once and stored with the records. Its table is not a step of the schema: the previous version ignores it,
+ * and can use the database after a downgrade.
+ * @throws the errors of {@link NetworkDatabase} if the database cannot be written
  */
 export function rootIdOf({ db, transaction }: NetworkDatabase): string {
   return transaction(() => {

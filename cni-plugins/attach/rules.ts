@@ -26,23 +26,30 @@ import type { Rules } from './class-rules.ts';
 import { linkGroups } from './record.ts';
 
 /**
- * The rules, as values. They never change: what a pod is and may do stands in sets and maps, one element a pod. Pure.
+ * The rules, as values. They never change: the identity and permissions of pods are in sets and maps, one
+ * element per pod. Pure.
  *
- * - `table bridge portcullis`: every frame from or to a link of ours, told by the link's group, which it has from birth. A link
- *   without an element is denied. A pod cannot reach these rules, whatever its capabilities: they are on the host's end.
- * - `table inet portcullis`, `table arp portcullis`: the same for links that are no ports of a bridge: the host routes to them.
- * - `table ip portcullis`, `table ip6 portcullis`: masquerade for all pods by one rule, host ports by one rule and map.
+ * - `table bridge portcullis`: every frame from or to a link of ours, identified by the link's group, which
+ *   it has from creation. A link without an element is denied. A pod cannot change these rules, whatever its
+ *   capabilities, because they are on the host's end.
+ * - `table inet portcullis`, `table arp portcullis`: the same for links that are not ports of a bridge, to
+ *   which the host routes.
+ * - `table ip portcullis`, `table ip6 portcullis`: masquerade for all pods by one rule, host ports by one
+ *   rule and map.
  */
 export const bridgeTable: Table = { family: 'bridge', name: 'portcullis' };
 export const ipTable: Table = { family: 'ip', name: 'portcullis' };
 export const ip6Table: Table = { family: 'ip6', name: 'portcullis' };
-/** Of links that the host routes to. They stand only while there may be one: a kernel may lack the family `arp`. */
+/**
+ * Tables of links that the host routes to. They exist only while there may be such a link: a kernel may lack
+ * the family `arp`.
+ */
 export const routedTable: Table = { family: 'inet', name: 'portcullis' };
 export const arpTable: Table = { family: 'arp', name: 'portcullis' };
 export const routedTables: readonly Table[] = [routedTable, arpTable];
 export const tables: readonly Table[] = [bridgeTable, ipTable, ip6Table];
 
-/** One table with all that is constant in it. */
+/** One table with everything that is constant in it. */
 export interface Definition {
   readonly table: Table;
   readonly sets: readonly NamedSet[];
@@ -68,8 +75,10 @@ const ICMPV6 = 58;
 const NEIGHBOUR_ADVERTISEMENT = 136;
 
 /**
- * Other ports of the bridge (an uplink, a tunnel, other runtimes' links) send nothing as a pod, nor say that its address is theirs. A frame's bridge is found
- * by whom it is for, because not every kernel has the name of the bridge (CONFIG_NFT_BRIDGE_META): guests of another bridge may have the same addresses.
+ * Prevents other ports of the bridge (an uplink, a tunnel, links of other runtimes) from sending as a pod, or
+ * claiming a pod's address. The bridge of a frame is determined by its destination, because not every kernel
+ * provides the name of the bridge (CONFIG_NFT_BRIDGE_META): guests of another bridge may have the same
+ * addresses.
  */
 const notByOtherPorts: Rules = [
   [...etherTypeIs(IPV4), payload('network', 12, 4, r0), inSet('pods4', r0)],
@@ -104,13 +113,15 @@ const bridgeDefinition: Definition = {
   ],
   rules: [
     ['prerouting', ...fromGroup('iifgroup', linkGroups.pod), verdict({ goto: 'from_pod' })],
-    // To a pod or its bridge alone: before bridge-netfilter has connection tracking see it.
+    // Frames to a pod or its bridge alone: checked before bridge-netfilter passes them to connection
+    // tracking.
     ['prerouting', payload('link', 0, 6, r0), inSet('own_macs', r0), verdict({ jump: 'by_others' })],
-    // What is for several: the host does not take what comes as a pod, whichever bridge it is (`senders`), and no pod does.
+    // Frames to several receivers: the host does not accept what comes as a pod, from any bridge (`senders`),
+    // and neither does a pod.
     ['input', ...notFromPod, verdict({ jump: 'by_others' })],
     ['forward', ...notFromPod, ...fromGroup('oifgroup', linkGroups.pod), verdict({ jump: 'by_others' })],
     ...notByOtherPorts,
-    // Frames to 01:80:c2:00:00:0x (STP, LLDP …) skip the first hook; a pod has no business with them.
+    // Frames to 01:80:c2:00:00:0x (STP, LLDP …) skip the first hook; a pod has no reason to send them.
     [
       'input',
       ...fromGroup('iifgroup', linkGroups.pod),
@@ -124,7 +135,10 @@ const bridgeDefinition: Definition = {
   ],
 };
 
-/** Before connection tracking (-200) and every translation, and after all of them: the same packets that the link itself sees. */
+/**
+ * The hooks are before connection tracking (-200) and all translation, and after both: they see the same
+ * packets as the link itself.
+ */
 const routedDefinition: Definition = {
   table: routedTable,
   sets: classSets('packets'),
@@ -143,7 +157,7 @@ const routedDefinition: Definition = {
 const arpDefinition: Definition = {
   table: arpTable,
   sets: classSets('arp'),
-  // Of this family the kernel counts its own hooks (NF_ARP_IN, NF_ARP_OUT).
+  // The kernel numbers the hooks of this family separately (NF_ARP_IN, NF_ARP_OUT).
   chains: [
     { name: 'input', hook: { type: 'filter', number: 0, priority: -300 } },
     { name: 'output', hook: { type: 'filter', number: 1, priority: -300 } },
@@ -196,13 +210,15 @@ function ipDefinition(family: 'ip' | 'ip6'): Definition {
       { name: 'postrouting', hook: { type: 'nat', number: 4, priority: 100 } },
       { name: 'host_ports_of' },
       ...(family === 'ip' ? [{ name: 'loopback', hook: { type: 'filter', number: 0, priority: -300 } } as const] : []),
-      // Before connection tracking, which would take what is forged for an answer or a connection of the pod's.
+      // Before connection tracking, which would treat a forged packet as a reply or a connection of the pod.
       { name: 'senders', hook: { type: 'filter', number: 0, priority: -300 } },
     ],
     rules: [
-      // Nor may any other port of the bridge: an uplink or a tunnel that was put there.
+      // Other ports of the bridge, such as an uplink or a tunnel, must not reach the host's loopback
+      // addresses either.
       ...(family === 'ip' ? [loopbackFromOutside] : []),
-      // A pod's address comes by the pod's own link alone: by its bridge, or by the link that the host routes to.
+      // A pod's address may come only through the pod's own link: its bridge, or the link that the host
+      // routes to.
       [
         'senders',
         source(register(0)),
@@ -223,7 +239,8 @@ function ipDefinition(family: 'ip' | 'ip6'): Definition {
         translate,
       ],
       ['host_ports_of', meta('l4proto', register(0)), port(register(1)), mapped('any_host_ports', register(0), register(0)), translate],
-      // The answer to the host itself, or to a pod on the same bridge, must come back this way to be translated again.
+      // The reply to the host itself, or to a pod on the same bridge, must come back this way to be
+      // translated again.
       [
         'postrouting',
         ...destinationTranslated(register(0)),
@@ -258,7 +275,7 @@ export const definitions: Readonly<Record<Family, Definition>> = {
   ip6: ipDefinition('ip6'),
 };
 
-/** How many rules each chain has, by the family of its table. */
+/** The number of rules of each chain, by the family of its table. */
 export const constantRules: Readonly<Record<Family, ConstantRules>> = {
   bridge: countRules(definitions.bridge.rules),
   inet: countRules(definitions.inet.rules),

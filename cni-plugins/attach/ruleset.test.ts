@@ -32,7 +32,7 @@ test('of pods with one address, the last to go takes what keeps others from send
     };
     return { ...record, id, state, spec: { ...record.spec, ...spec } };
   };
-  /** The sets from which elements with the address are deleted. */
+  /** Returns the sets from which elements with the address are deleted. */
   const loses = (record: AttachmentRecord, ...all: AttachmentRecord[]): string[] =>
     removePod(record, all).flatMap(({ body }) => {
       const bytes = Buffer.from(body);
@@ -42,7 +42,7 @@ test('of pods with one address, the last to go takes what keeps others from send
   const all = ['held', 'held', 'held_links', 'held_links', 'pods4', 'pods6'];
   const own = held('1', 'br1');
   assert.deepEqual(loses(own, own).toSorted(), all);
-  // By its own bridge it comes no longer.
+  // It no longer comes through its own bridge.
   assert.deepEqual(loses(own, own, held('2', 'br2')), ['held_links', 'held_links']);
   assert.deepEqual(loses(own, own, held('2', 'br1')), []);
   assert.deepEqual(loses(own, own, held('2', 'br2', 'detaching')).toSorted(), all);

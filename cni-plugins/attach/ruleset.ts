@@ -21,7 +21,10 @@ import { heldLinks, macBytes, mayBeRouted } from './record.ts';
 import type { AttachmentRecord, HeldLink } from './record.ts';
 import { arpTable, bridgeTable, definitions, ip6Table, ipTable, routedTables, tables } from './rules.ts';
 
-/** What the records put into the sets and maps of rules.ts, and the requests that bring it there. Pure. */
+/**
+ * Computes the elements of the sets and maps of rules.ts from the records, and the requests that write them.
+ * Pure.
+ */
 
 /** Elements by table and set. */
 type Elements = readonly (readonly [table: Table, set: string, element: Element])[];
@@ -41,12 +44,15 @@ function classElements(links: readonly HeldLink[], linkClass: LinkClass): Elemen
   });
 }
 
-/** Those that see what passes a link. */
+/** Returns the tables that see the traffic of a link. */
 export const classTables = ({ bridge }: HeldLink): readonly Table[] => (bridge === undefined ? routedTables : [bridgeTable]);
 
 export const protocolNumbers: Readonly<Record<PortMapping['protocol'], number>> = { tcp: 6, udp: 17, sctp: 132 };
 
-/** The link-local address that the pod's interface has beside an IPv6 address: EUI-64 of its MAC (RFC 4291, appendix A). */
+/**
+ * Returns the link-local address that the pod's interface has in addition to an IPv6 address: EUI-64 of its
+ * MAC (RFC 4291, appendix A).
+ */
 export function linkLocalOf(mac: string): Buffer {
   const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = macBytes(mac);
   return Buffer.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f);
@@ -55,7 +61,7 @@ export function linkLocalOf(mac: string): Buffer {
 const podElements = ({ spec }: AttachmentRecord): Elements =>
   heldLinks(spec).flatMap((link) => [...linkElements(link), ...senderElements(link)]);
 
-/** Ports of the host that lead to the pod. */
+/** Returns the elements of the host ports that lead to the pod. */
 function hostPortElements({ spec }: Pick<AttachmentRecord, 'spec'>): Elements {
   const addresses = spec.addresses.flatMap(({ ip }) => parseIp(ip) ?? []);
   return addresses.flatMap((address) =>
@@ -64,13 +70,14 @@ function hostPortElements({ spec }: Pick<AttachmentRecord, 'spec'>): Elements {
 }
 
 /**
- * Those of a class: none while the link is closed. That a pod may have ports of the host is decided with its containers, and one whose containers are all
- * refused must not take connections from whoever has the port otherwise. Links that we do not hold have no class.
+ * Returns the host ports of a class: none while the link is closed. Whether a pod may have host ports is
+ * decided with its containers, and a pod whose containers are all refused must not take connections from
+ * another holder of the port. Links to which our rules do not apply have no class.
  */
 const openPorts = (record: AttachmentRecord, linkClass: LinkClass): Elements =>
   open.includes(linkClass) || heldLinks(record.spec).length === 0 ? hostPortElements(record) : [];
 
-/** As whom it may send, and what counts what it may not. */
+/** Returns the source addresses that the link may use, and the counters for denied traffic. */
 function linkElements(link: HeldLink): Elements {
   const name = interfaceKey(link.hostInterface);
   const mac = macBytes(link.mac);
@@ -88,8 +95,8 @@ function linkElements(link: HeldLink): Elements {
 }
 
 /**
- * By which link of the host its addresses come. Not those of a bridge without an address: the host does not route to them, and they are unique on
- * their own network only.
+ * Returns the links of the host through which the link's addresses may come. A bridge without an address is
+ * left out: the host does not route to its addresses, which are unique only on their own network.
  */
 function senderElements({ hostInterface, mac, bridge, addresses }: HeldLink): Elements {
   if (bridge?.addresses.length === 0) return [];
@@ -138,7 +145,7 @@ function subnetElements(records: readonly AttachmentRecord[]): Elements {
   ];
 }
 
-/** Without prefixes that lie in another one: an interval set refuses overlap. */
+/** Leaves out prefixes that lie within another one, because an interval set refuses overlap. */
 function intervals(set: string, prefixes: readonly IpPrefix[]): Elements {
   const distinct = [
     ...new Map(prefixes.map((prefix) => [`${networkOf(prefix).value}/${prefix.length}/${prefix.address.family}`, prefix])).values(),
@@ -150,7 +157,7 @@ function intervals(set: string, prefixes: readonly IpPrefix[]): Elements {
     const { family } = prefix.address;
     const table = family === 4 ? ipTable : ip6Table;
     const value = lastOf(prefix).value + 1n;
-    // The last address of all has none after it: the interval stays open.
+    // There is no address after the very last one, so the interval stays open.
     const isOpen = value >> BigInt(bitsOf(family)) !== 0n;
     return [
       [table, set, { key: ipBytes(networkOf(prefix)) }],
@@ -180,7 +187,7 @@ const adding = (elements: Elements): Request[] =>
 const deleting = (elements: Elements): Request[] =>
   byTableAndSet(elements).flatMap(({ table, set, entries }) => deleteElements(table, set, entries));
 
-/** Whether the tables of routed links must stand. */
+/** Returns whether the tables of routed links are needed. */
 export const needsRouted = (records: readonly AttachmentRecord[]): boolean => records.some(({ spec }) => mayBeRouted(spec));
 
 const needsSix = (records: readonly AttachmentRecord[]): boolean =>
@@ -188,15 +195,19 @@ const needsSix = (records: readonly AttachmentRecord[]): boolean =>
     [...spec.subnets, ...heldLinks(spec).flatMap(({ addresses }) => addresses.map(({ ip }) => ip))].some((text) => text.includes(':')),
   );
 
-/** What the tables must know beside the pods' own elements: records with the same outline differ only by {@link addPod} and {@link removePod}. */
+/**
+ * Returns what the tables must know beside the pods' own elements. Records with the same outline differ only
+ * by {@link addPod} and {@link removePod}.
+ */
 export function outlineOf(records: readonly AttachmentRecord[]): string[] {
   const subnets = records.flatMap(({ spec }) => spec.subnets.map((subnet) => `${subnet} ${spec.masquerade ? 'masqueraded' : 'plain'}`));
   return [...subnets, ...(needsRouted(records) ? ['routed'] : []), ...(needsSix(records) ? ['six'] : [])];
 }
 
 /**
- * Replaces all tables by what the records ask for, in one transaction: nothing passes in between that should not.
- * @param routedStand whether there are tables of routed links
+ * Replaces all tables according to the records, in one transaction, so that no unwanted traffic passes in
+ * between.
+ * @param routedStand whether tables of routed links exist
  */
 export function rebuild(records: readonly AttachmentRecord[], routedStand: boolean): Request[] {
   const live = records.filter(({ state }) => state !== 'detaching');
@@ -213,7 +224,7 @@ export function rebuild(records: readonly AttachmentRecord[], routedStand: boole
   ];
 }
 
-/** Success whether they stand or not: each is added, if missing, and then deleted. */
+/** Succeeds whether the tables exist or not: each is added, if missing, and then deleted. */
 export function removeTables(routedStand: boolean): Request[] {
   return [...tables, ...(routedStand ? routedTables : [])].flatMap((table) => [addTable(table), deleteTable(table)]);
 }
@@ -224,7 +235,10 @@ const keysOf = (elements: Elements): Elements => elements.map(([table, set, { ke
 
 export const addPod = (record: AttachmentRecord): Request[] => adding(elementsOf(record));
 
-/** @param records all: elements that the links of another one share with this one's (an address, a bridge) stay */
+/**
+ * @param records all records: elements that the links of another one share with this one (an address, a
+ * bridge) stay
+ */
 export function removePod(record: AttachmentRecord, records: readonly AttachmentRecord[]): Request[] {
   const own = new Map(keysOf(linksOf(record)).map((element) => [nameOf(element), element]));
   for (const other of records)
@@ -233,7 +247,7 @@ export function removePod(record: AttachmentRecord, records: readonly Attachment
   return [...deleting([...own.values()]), ...removePorts(record)];
 }
 
-/** Whether they stand or not: each is added, if missing, and then deleted. */
+/** Succeeds whether the elements exist or not: each is added, if missing, and then deleted. */
 function removePorts(record: AttachmentRecord): Request[] {
   const ports = hostPortElements(record);
   return [...adding(ports), ...deleting(keysOf(ports))];
@@ -241,7 +255,7 @@ function removePorts(record: AttachmentRecord): Request[] {
 
 const nameOf = ([table, set, { key }]: Elements[number]): string => `${table.family} ${set} ${Buffer.from(key).toString('hex')}`;
 
-/** Links of the attachment that were made after the others. */
+/** Adds the links of the attachment that were created after the others. */
 export const addLinks = (record: AttachmentRecord, links: readonly HeldLink[]): Request[] =>
   adding([...classElements(links, record.class), ...links.flatMap((link) => [...linkElements(link), ...senderElements(link)])]);
 
@@ -257,8 +271,9 @@ export function changeClass(record: AttachmentRecord, linkClass: LinkClass): Req
 }
 
 /**
- * What connection tracking must forget when the record's host ports change hands. UDP only: a TCP connection to a former holder
- * ends by itself. @param keepOwn what the record's own pod answers stays
+ * Returns what connection tracking must delete when the record's host ports change hands. UDP only, because a
+ * TCP connection to a former holder ends by itself.
+ * @param keepOwn keep connections that the record's own pod answers
  */
 export function stalePorts({ spec }: AttachmentRecord, keepOwn: boolean): StalePort[] {
   const addresses = spec.addresses.flatMap(({ ip }) => parseIp(ip) ?? []);

@@ -16,26 +16,38 @@ import { outlineOf, rebuild, removePod, removeTables } from './ruleset.ts';
 import { constantRules, ip6Table, routedTables, tables } from './rules.ts';
 import type { NetworkStore } from './store.ts';
 
-/** What the kernel's tables were told of the attachments, and how they are brought from one state to the next. */
+/** What the kernel's tables contain of the attachments, and the changes from one state to the next. */
 export interface StandingRules {
   readonly policy: Pick<Enforcer, 'counts' | 'isolates' | 'keep' | 'rulesOf' | 'tables'>;
-  /** All tables anew, from the records. */
+  /** Recreates all tables from the records. */
   rebuild(): void;
-  /** No tables: nothing is attached. */
+  /** Removes the tables, because nothing is attached. */
   remove(): void;
-  /** The tables stand that deny all of links which are about to be made for the record. */
+  /**
+   * Ensures that the tables exist which deny all traffic of links that are about to be created for the
+   * record.
+   */
   expect(record: AttachmentRecord): void;
-  /** Changes elements; when the tables are not what they should be, someone else touched them: they are made anew. */
+  /**
+   * Changes elements. If the tables are not in the expected state, another program changed them, and they are
+   * recreated.
+   */
   change(record: AttachmentRecord, requests: readonly Request[], ofPolicy?: readonly Request[]): void;
-  /** The record's elements and rules of peers go: all is denied of its link. False: there are no tables that could. */
+  /**
+   * Removes the record's elements and peer rules, which denies all traffic of its link. Returns false if
+   * there are no tables that could deny it.
+   */
   forget(record: AttachmentRecord): boolean;
-  /** The requests that bring the rules of peers to what the record says. @throws NETWORK_BAD_RULE, and nothing is changed */
+  /**
+   * Returns the requests that set the peer rules of the record.
+   * @throws NETWORK_BAD_RULE; nothing is changed then
+   */
   ofPeers(record: AttachmentRecord): Request[];
-  /** Looks whether the NetworkPolicies changed, and brings the kernel to them. */
+  /** Checks whether the NetworkPolicies changed, and updates the kernel. */
   followPolicies(): void;
-  /** Makes tables anew that another program removed, or took rules from. */
+  /** Recreates tables that another program removed, or removed rules from. */
   lookAfter(): void;
-  /** How often they were not what they should be. */
+  /** Returns how often the tables were not in the expected state. */
   repairs(): number;
 }
 
@@ -48,16 +60,16 @@ export interface RulesParts {
 
 export function createStandingRules({ store, kernel, policies, log }: RulesParts): StandingRules {
   const policy = createEnforcer();
-  /** Subnets that the standing tables know; undefined: no tables. */
+  /** Subnets that the current tables know. Undefined: no tables. */
   let outline: ReadonlySet<string> | undefined;
-  /** Policies that the kernel did not take yet. */
+  /** Policies that the kernel has not accepted yet. */
   let unsent: PolicySet | undefined;
   let repairs = 0;
 
   const openPod = (record: AttachmentRecord): OpenPod | undefined => openPodOf(record, ({ name, mac }) => kernel.link(name)?.mac ?? mac);
   const routedStand = (): boolean => routedTables.some((table) => kernel.hasTable(table));
 
-  /** At a pod's start such policies are refused; of those that come later it can only be told. */
+  /** When a pod starts, such policies are refused. Policies that arrive later can only be reported. */
   const tellOfUnheld = (): void => {
     for (const { id, state, class: linkClass, rules, spec } of store.records()) {
       if (state !== 'ready' || linkClass === 'deny' || linkClass === 'none' || !hasUnheldLink(spec)) continue;

@@ -15,19 +15,29 @@ import type { AttachmentRecord, AttachmentSpec, AttachmentState } from './record
 /** The pods of our own runtime in the database: attachments of the origin `pod` in the engine's own realm. */
 export interface NetworkStore {
   /**
-   * In one BEGIN IMMEDIATE: takes the host ports, leases one address of each set and writes the record, `attaching`, class `deny`.
-   * The record that stands already is returned with `created: false`.
-   * @throws NETWORK_ADDRESSES_EXHAUSTED · NETWORK_HOST_PORT_TAKEN · NETWORK_HOST_PORT_HELD · what joining services throws
+   * In one BEGIN IMMEDIATE: takes the host ports, leases one address of each set and writes the record with
+   * the state `attaching` and the class `deny`. An existing record is returned with `created: false`.
+   * @throws NETWORK_ADDRESSES_EXHAUSTED · NETWORK_HOST_PORT_TAKEN · NETWORK_HOST_PORT_HELD · the errors of
+   * joining services
    */
   claim(claim: Claim): { readonly record: AttachmentRecord; readonly created: boolean };
-  /** Writes the record of an attachment that plugins will make, `attaching`, without taking anything. */
+  /**
+   * Writes the record of an attachment that plugins will create, in the state `attaching`, without allocating
+   * anything.
+   */
   begin(id: string, spec: AttachmentSpec): AttachmentRecord;
   setSpec(id: string, spec: AttachmentSpec): void;
   setState(id: string, state: AttachmentState): void;
-  /** Nobody shall find what is going: its names and the services that it joined. */
+  /**
+   * Removes the names and memberships of an attachment that is being removed, so that others no longer find
+   * it.
+   */
   forgetNames(id: string): void;
   setClass(id: string, linkClass: LinkClass, rules: LinkRules): void;
-  /** The ports of a detached pod may be taken at once, unlike its addresses: no rule leads to it any more. */
+  /**
+   * Frees the ports of a detached pod. Unlike its addresses, they may be used again at once, because no rule
+   * leads to the pod any more.
+   */
   freeHostPorts(id: string): void;
   /** Frees the addresses and host ports as well. */
   remove(id: string): void;
@@ -42,7 +52,7 @@ export interface Claim {
   readonly portMappings: readonly PortMapping[];
   /** Services of the network that it joins. */
   readonly memberships: readonly Membership[];
-  /** The record's spec, made of the leased addresses. */
+  /** Returns the record's spec for the leased addresses. */
   readonly specOf: (choices: readonly Choice[]) => AttachmentSpec;
 }
 
@@ -67,7 +77,7 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
   const leases = createLeases(database);
   const names = createNameStore(database);
   const members = createMembershipStore(database);
-  // Version 1 knew one realm only: that of the engine that wrote it.
+  // Version 1 knew only one realm: that of the engine that wrote it.
   transaction(() => {
     for (const table of ['attachment', 'lease', 'host_port']) db.prepare(`UPDATE ${table} SET realm = ? WHERE realm = ''`).run(realm);
   });
@@ -80,7 +90,8 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
     `INSERT INTO attachment (realm, origin, network, container_id, interface, state, class, host_interface, spec)
      VALUES (?, 'pod', ?, ?, ?, 'attaching', 'deny', ?, ?)`,
   );
-  // The column keeps the link of the attachment's own name: one that a plugin of ours made is in the plugin's row.
+  // The column keeps the attachment's own link name: a link that a plugin of ours created is in the plugin's
+  // row.
   const updateSpec = db.prepare(`UPDATE attachment SET spec = ?3 WHERE ${own} AND container_id = ?2`);
   const updateState = db.prepare(`UPDATE attachment SET state = ?3 WHERE ${own} AND container_id = ?2`);
   const updateClass = db.prepare(`UPDATE attachment SET class = ?3, rules = ?4 WHERE ${own} AND container_id = ?2`);

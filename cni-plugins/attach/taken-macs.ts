@@ -7,14 +7,15 @@ import type { CniResult } from '../spec/result.ts';
 import type { NetworkDatabase } from './database.ts';
 
 /**
- * MAC addresses that a caller chooses. Two interfaces of one network with the same address receive each other's frames, so that one that another interface
- * of the network, or a link of the host, has is refused. Synchronous, for a Worker.
+ * Checks MAC addresses that a caller chooses. Two interfaces of one network with the same address receive
+ * each other's frames. So an address that another interface of the network, or a link of the host, already
+ * has is refused. Synchronous, for a Worker.
  */
 export interface TakenMacs {
   /**
-   * Inside the caller's transaction.
+   * Call it inside a transaction.
    * @param wanted lower case with colons
-   * @param of `isPod`: a pod's author chose it; a container engine has the same right as we to number its links
+   * @param of `isPod`: a pod's author chose the address; a container engine may number its links as we do
    * @throws NETWORK_MAC_TAKEN
    */
   refuse(
@@ -29,7 +30,10 @@ export interface TakenMacs {
   ): void;
 }
 
-/** Those that we give ourselves are made of the interface's IPv4 address: whoever chose the one of an address that is free would have its next holder's. */
+/**
+ * Prefix of the addresses that we assign ourselves, which are derived from the interface's IPv4 address. If a
+ * pod could choose the MAC of a free address, it would have the MAC of that address's next holder.
+ */
 const ownPrefix = '0a:58:';
 
 export function createTakenMacs({ db }: Pick<NetworkDatabase, 'db'>): TakenMacs {

@@ -4,7 +4,7 @@ import { createFixture, inPrivateNetns, shell } from './engine.fixture.ts';
 import type { Fixture, Pod } from './engine.fixture.ts';
 import type { NetworkEngine } from '../types.ts';
 
-/** Frames to an address of which the bridge does not know where it is, told by what arrives. */
+/** Frames to an address whose port the bridge does not know, as observed by what arrives. */
 if (inPrivateNetns(import.meta.filename, 240_000)) {
   let fixture: Fixture;
   let engine: NetworkEngine;
@@ -29,9 +29,9 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     const quiet = await attach('quiet');
     const speaker = await attach('speaker');
     const mac = /link\/ether (\S+)/u.exec(quiet.pod.run('ip link show dev eth0') ?? '')?.[1] ?? '';
-    // Nothing that it learned is left: it knows what it was told.
+    // The bridge's learned entries are gone; the entries that we set remain.
     shell(`ip link set ${quiet.hostInterface} type bridge_slave fdb_flush`);
-    // The neighbours' own noise (ARP, IPv6) is not what is counted.
+    // The neighbours' own noise (ARP, IPv6) is not counted.
     speaker.pod.run('ip neigh replace 10.88.0.222 lladdr 02:00:00:00:00:99 dev eth0 nud permanent');
     speaker.pod.run(`ip neigh replace ${quiet.ip} lladdr ${mac} dev eth0 nud permanent`);
     const before = packets(quiet.pod);

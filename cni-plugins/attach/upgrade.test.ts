@@ -11,7 +11,7 @@ import { bootOf } from './realm.ts';
 import { createNetworkStore } from './store.ts';
 
 const fixtures = join(import.meta.dirname, '../../test/fixtures/upgrade');
-/** The schema of the release before, and the rows that it wrote. */
+/** The schema of the previous release, and the rows that it wrote. */
 const written = 12;
 const dumps = (boot: string) => readDump(readFileSync(join(fixtures, 'network.sql'), 'utf8').replaceAll('BOOT', boot));
 
@@ -46,7 +46,7 @@ describe('network databases of the release before', () => {
     db.close();
   });
 
-  // Tables of step 1 have another form, and a test of their own (store.test.ts).
+  // Tables of step 1 have another form and a test of their own (store.test.ts).
   for (let steps = 2; steps <= migrations.length; steps += 1)
     it(`keep every row that version ${steps} has tables for`, () => {
       for (const [name, rows] of dumps(bootOf())) {
@@ -91,7 +91,7 @@ describe('network databases of the release before', () => {
     const statements = readFileSync(join(fixtures, 'network-statements.txt'), 'utf8').trim().split('\n');
     assert.ok(statements.length > 100);
     for (const sql of statements) db.prepare(sql);
-    // What it writes has a default in each column that it does not know.
+    // The rows that it writes have defaults in each column that it does not know.
     db.exec(
       "INSERT INTO name (realm, network, name, address, kind, holder, attachment) VALUES ('r', 'n', 'web', x'00', 'alias', 'h', NULL)",
     );

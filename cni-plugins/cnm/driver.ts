@@ -69,7 +69,7 @@ export function createDockerDriver({
   const turns = createTurns();
   const endpoints = createEndpoints({ acts, turns, log, stagingDir, callPlugin, programs });
   const verbs = createVerbs({ acts, endpoints, turns, source: { confDir, plugins } });
-  /** Engine processes for which the cleanup after a previous engine was started. */
+  /** The initial cleanup of each known engine process. It removes what a previous engine left. */
   const known = new Map<string, Promise<void>>();
 
   const reconcile = async (by: Engine, which?: 'of the dead'): Promise<void> => {

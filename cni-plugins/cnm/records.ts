@@ -74,5 +74,5 @@ export interface PublishedPorts {
 /** The name of the interface in the staging namespace, which is passed to the plugins. */
 export const interfaceName = 'eth0';
 
-/** Returns the link name of an endpoint: unique, with at most 15 characters. */
+/** Returns the link name of an endpoint, at most 15 characters. Each endpoint has its own. */
 export const linkNameOf = (endpoint: string): string => `pce${endpoint.replaceAll(/[^a-zA-Z0-9]/gu, '').slice(0, 12)}`;
