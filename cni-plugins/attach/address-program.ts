@@ -184,7 +184,7 @@ function failed(type: string, command: ProgramCommand, why: string, cniCode?: nu
     attempted: `call ${command} of the address plugin`,
     on: type,
     why,
-    fix: 'see what it says; it is a program of others',
+    fix: 'see its output; it is a third-party program',
     ...(cniCode === undefined ? {} : { details: { cniCode } }),
   });
 }

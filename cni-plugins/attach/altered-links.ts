@@ -129,7 +129,7 @@ export function createAlteredLinks({ store, kernel, log }: AlteredLinkParts): Al
     if (before?.join() === now.join()) return;
     log.warn(
       { ...fieldsOf(record), found: now },
-      "the pod's end of its link was changed in the pod's network namespace; `portcullis network gc --altered` gives back what it had",
+      "the pod's end of its link was changed in the pod's network namespace; `portcullis network gc --altered` restores it",
     );
   };
 
@@ -148,7 +148,7 @@ export function createAlteredLinks({ store, kernel, log }: AlteredLinkParts): Al
     } catch (thrown) {
       if (!namespaceStands(record.spec.netns)) return forget(id);
       due.add(id);
-      log.warn({ ...fieldsOf(record), why: reasonOf(thrown) }, "the pod's end of its link could not be looked at; it is tried again");
+      log.warn({ ...fieldsOf(record), why: reasonOf(thrown) }, "the pod's end of its link could not be checked; it is tried again");
     }
   };
 
@@ -160,7 +160,7 @@ export function createAlteredLinks({ store, kernel, log }: AlteredLinkParts): Al
       withPodNamespace(record.spec.netns, {}, (pod) => kernel.restore(record.spec, pod, end));
     } catch (thrown) {
       const why = isPortcullisError(thrown) ? thrown.failure.why : reasonOf(thrown);
-      log.warn({ ...fieldsOf(record), why }, "the pod's end of its link could not be given what it had");
+      log.warn({ ...fieldsOf(record), why }, "the pod's end of its link could not be restored");
     }
     compare(id);
   };

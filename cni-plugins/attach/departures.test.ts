@@ -57,7 +57,7 @@ test('a link is taken down before the answer unless the rules deny it', () => {
   assert.deepEqual(released({ state: 'ready' }, {}, failing), ['isolate pc1', 'Error: refused'], 'the rules could not be changed');
 });
 
-test('what the rules did not forget at once they forget before the address is free', () => {
+test('elements that could not be removed from the rules at once are removed before the address is free', () => {
   const record = { id: 'one', class: 'user', rules: {}, state: 'ready', spec: whole({}) } as const;
   const acts: string[] = [];
   let isRefused = true;

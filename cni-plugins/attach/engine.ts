@@ -108,7 +108,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
       losses = 0;
     };
     const failed = (thrown: unknown): void =>
-      log.warn({ why: reasonOf(thrown) }, 'what a lost network thread had begun was not finished: the next request finishes it');
+      log.warn({ why: reasonOf(thrown) }, 'the work of a lost network thread was not finished: the next request finishes it');
     setTimeout(() => void look().catch(failed), Math.min(longestPauseMs, firstPauseMs * 2 ** losses)).unref();
     losses += 1;
   };

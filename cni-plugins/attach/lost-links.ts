@@ -94,13 +94,13 @@ export function createLostLinks({ store, kernel, make, log }: LostLinkParts): Lo
     try {
       if (operation.do === 'rejoin') kernel.rejoin(spec);
       else withPodNamespace(spec.netns, {}, (pod) => remake(record, pod));
-      log.warn(fields, 'the link of a pod was lost or changed by another program: the pod has it again, with its addresses');
+      log.warn(fields, 'the link of a pod was lost or changed by another program: it was restored with its addresses');
       return true;
     } catch (thrown) {
       const why = isPortcullisError(thrown) ? thrown.failure.why : reasonOf(thrown);
       log.warn(
         { ...fields, why },
-        'the link of a pod is lost and could not be made again; its addresses stay leased, and it is tried again',
+        'the link of a pod is lost and could not be recreated; its addresses stay leased, and it is tried again',
       );
       return false;
     }

@@ -30,7 +30,7 @@ export function claimNetworkNamespace(log: Pick<Logger, 'warn'>): () => void {
     if (!isRefusal(thrown, 'EOPNOTSUPP', 'EINVAL')) throw thrown;
     log.warn(
       {},
-      'this kernel has no NFLOG (nfnetlink_log): a second daemon in this network namespace is refused because of the links of pods alone',
+      'this kernel has no NFLOG (nfnetlink_log): a second daemon in this network namespace is detected only by the links of pods',
     );
     return () => undefined;
   }
@@ -76,7 +76,7 @@ export function ofAnotherRoot(links: readonly Pick<Link, 'alias' | 'name'>[]): P
   return new PortcullisError({
     code: 'NETWORK_LINKS_OF_ANOTHER_ROOT',
     kind: 'precondition',
-    attempted: 'bring in order the links of the',
+    attempted: 'reconcile the links of the',
     on: namespaceName(),
     why: `pods are attached there that this root has no record of: ${named.join(', ')}${more}`,
     fix: 'start the daemon with the root that they belong to, or this one in a network namespace of its own; where their pods are gone: ip link delete NAME',

@@ -94,6 +94,6 @@ export function netnsFailure(code: string, kind: 'not-found' | 'invalid', path: 
     attempted: 'open the network namespace',
     on: path,
     why,
-    fix: 'give the path of a pinned network namespace that still stands',
+    fix: 'give the path of a pinned network namespace that still exists',
   });
 }

@@ -160,7 +160,7 @@ function lookAfter(database: NetworkDatabase, core: NetworkCore, realms: DeadRea
   const denialLog = createDenialLog(log);
   let toldAt = -tellEveryMs;
   const failed = (thrown: unknown): void =>
-    log.error({ why: String(thrown) }, 'what the kernel has could not be brought to the policies and records; it is tried again');
+    log.error({ why: String(thrown) }, 'the kernel could not be brought to the state of policies and records; it is tried again');
   const look = setInterval(() => {
     try {
       tellOfNames({ database });
@@ -258,7 +258,7 @@ function serveDoor(sequence: number, call: Extract<Call, { do: 'listen' | 'liste
     try {
       if (parts !== undefined) tellOfNames(parts);
     } catch (thrown) {
-      log.warn({ why: String(thrown) }, 'whether anything has a name could not be read; it is looked at again');
+      log.warn({ why: String(thrown) }, 'the names of endpoints could not be read; it is tried again');
     }
     reapLater();
   };
@@ -303,7 +303,7 @@ function finish(): void {
       parts?.core?.finish();
     });
   } catch (thrown) {
-    log.warn({ why: String(thrown) }, 'what nobody waits for after a detach failed; the namespace takes the link away');
+    log.warn({ why: String(thrown) }, 'the remaining work after a detach failed; the link is removed with its namespace');
   }
 }
 

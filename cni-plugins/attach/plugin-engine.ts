@@ -112,9 +112,9 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     for (const part of parts.unfinished(host.realm)) {
       try {
         removeAnyhow(part, host);
-        log.info({ ...part.key, type: part.type }, 'what a killed process left half made was removed');
+        log.info({ ...part.key, type: part.type }, 'leftovers of a killed process were removed');
       } catch (thrown) {
-        log.warn({ ...part.key, type: part.type, why: reasonOf(thrown) }, 'what a killed process left half made could not be removed');
+        log.warn({ ...part.key, type: part.type, why: reasonOf(thrown) }, 'leftovers of a killed process could not be removed');
       }
     }
   };

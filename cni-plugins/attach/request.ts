@@ -58,7 +58,7 @@ export function refuseHostPort(
     on: `${hostPort}/${protocol}`,
     why: isLow
       ? 'it is below 1024, and the network does not open those to pods'
-      : 'a program of the host has a socket there, which nobody would reach any more',
+      : 'a program of the host has a socket there, which no client would reach any more',
     fix: `take another host port, or set "${field}": true at the plugin portmap in the network's file`,
     details: { port: hostPort, protocol },
   });

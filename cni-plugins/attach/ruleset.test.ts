@@ -21,7 +21,7 @@ test('a subnet is an interval from its first address to the one after its last; 
   for (const ip of ['255.255.255.0', 'ffff:ffff:ffff:ffff::']) assert.ok(last.includes(bytesOf(ip)), ip);
 });
 
-test('of pods with one address, the last to go takes what keeps others from sending by it', () => {
+test('when pods share an address, the last one to be removed removes the element that keeps others from using it', () => {
   const held = (id: string, bridge: string, state: AttachmentRecord['state'] = 'ready'): AttachmentRecord => {
     const record = recordOf('10.1.0.0/16', 'fd00:1::/64');
     const { bridge: known } = record.spec;

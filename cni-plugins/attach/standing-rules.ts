@@ -95,7 +95,7 @@ export function createStandingRules({ store, kernel, policies, log }: RulesParts
     } catch (thrown) {
       if (!isRefusal(thrown, 'ENOENT', 'EEXIST')) throw thrown;
       repairs += 1;
-      log.warn({ id: record.id, why: reasonOf(thrown) }, 'the network rules were changed by another program; they are made anew');
+      log.warn({ id: record.id, why: reasonOf(thrown) }, 'the network rules were changed by another program; they are recreated');
       rebuildRules();
     }
   };
@@ -140,7 +140,7 @@ export function createStandingRules({ store, kernel, policies, log }: RulesParts
       )
         return;
       repairs += 1;
-      log.warn({}, 'the network rules were removed by another program, all or some; they are made anew');
+      log.warn({}, 'the network rules were removed by another program, all or some; they are recreated');
       rebuildRules();
     },
     repairs: () => repairs,

@@ -25,7 +25,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     fixture.end();
   });
 
-  test('what is to nobody the bridge knows comes to no pod; a pod that never spoke is reached all the same', async () => {
+  test('a frame to an unknown destination reaches no pod; a pod that never sent a frame is reached nevertheless', async () => {
     const quiet = await attach('quiet');
     const speaker = await attach('speaker');
     const mac = /link\/ether (\S+)/u.exec(quiet.pod.run('ip link show dev eth0') ?? '')?.[1] ?? '';

@@ -72,7 +72,7 @@ describe('network databases of the release before', () => {
       }
     });
 
-  it('are forgotten but for what outlives a boot', () => {
+  it('are deleted after a reboot, except for what survives it', () => {
     const [rows = []] = dumps('00000000-0000-4000-8000-000000000000').values();
     const path = newPath();
     makeDatabase(path, migrations.slice(0, written), rows);
@@ -81,7 +81,7 @@ describe('network databases of the release before', () => {
     database.close();
   });
 
-  it('can be gone on with by that release: its version stands, and each statement that it prepares', () => {
+  it('can be used again by that release: its version is unchanged, and it can prepare each of its statements', () => {
     const path = newPath();
     makeDatabase(path, migrations.slice(0, written), dumps(bootOf()).get('daemon') ?? []);
     openNetworkDatabase(path).close();

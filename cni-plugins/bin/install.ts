@@ -185,7 +185,7 @@ function loopbackTaken(path: string): PortcullisError {
     kind: 'invalid',
     attempted: 'install the CNI plugin',
     on: path,
-    why: 'a program of others stands there',
+    why: 'a third-party program is installed there',
     fix: 'leave --loopback out, as that program does the same, or remove it',
   });
 }

@@ -58,7 +58,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.ok(installedPlugins('/usr/bin').every(({ state }) => state === 'missing'));
     });
 
-    it('take the place of what is no program, which is waited for by nobody', () => {
+    it('replace what is no program, without waiting for it', () => {
       const binDir = join(fixture.folder, 'bin-odd');
       mkdirSync(binDir);
       execFileSync('mkfifo', ['-m', '755', join(binDir, 'portcullis-bridge'), join(binDir, 'loopback')]);
@@ -69,7 +69,7 @@ if (inPrivateNetns(import.meta.filename)) {
         installedPlugins(binDir).flatMap(({ name, state }) => (state === 'missing' ? [] : [`${name} ${state}`]));
       assert.deepEqual(states(), ['portcullis-bridge foreign', 'portcullis-ptp foreign', 'portcullis-vlan foreign']);
       const options = { binDir, socket: fixture.socket, data: join(fixture.folder, 'data'), version: 'test' };
-      assert.throws(() => installPlugins({ ...options, loopback: true }), /a program of others/u);
+      assert.throws(() => installPlugins({ ...options, loopback: true }), /a third-party program/u);
       assert.deepEqual(installPlugins(options).written, pluginNames());
       assert.deepEqual(
         states(),
@@ -95,7 +95,7 @@ if (inPrivateNetns(import.meta.filename)) {
       const taken = join(fixture.folder, 'bin-taken');
       mkdirSync(taken);
       writeFileSync(join(taken, 'loopback'), 'theirs');
-      assert.throws(() => installPlugins({ ...options, binDir: taken, loopback: true }), /NETWORK_INSTALL_INVALID|a program of others/u);
+      assert.throws(() => installPlugins({ ...options, binDir: taken, loopback: true }), /NETWORK_INSTALL_INVALID|a third-party program/u);
       assert.deepEqual(installPlugins({ ...options, binDir: taken }).written, pluginNames());
       assert.equal(readFileSync(join(taken, 'loopback'), 'utf8'), 'theirs');
       await fixture.run([join(binDir, 'loopback')], { ...environment('DEL', 'lo', netns), CNI_IFNAME: 'lo' }, input);
@@ -180,7 +180,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.equal(fixture.attachments(), 0);
     });
 
-    it('take a call of anybody but root for nothing, and one that breaks the protocol', async () => {
+    it('ignore a call of any user but root, and one that violates the protocol', async () => {
       const talk = (bytes: string): Promise<string> =>
         new Promise((resolve) => {
           let received = '';

@@ -152,7 +152,7 @@ if (inPrivateNetns(import.meta.filename)) {
     nothingLeft(driver);
   });
 
-  test('what the driver chooses is the pod’s; what was chosen before can not be chosen again', async () => {
+  test('the pod gets what the driver chooses; a value that was chosen before cannot be chosen again', async () => {
     const driver = await start('chooser', { chosen: { Address: '10.78.0.4/24', MacAddress: '02:00:00:00:00:4e' } });
     const pod = fixture.pod('e');
     const result = await call('add', pod, { driver: 'chooser' });
@@ -211,7 +211,7 @@ if (inPrivateNetns(import.meta.filename)) {
     nothingLeft(driver);
   });
 
-  test('an address plugin that is not there, or fails at ADD and DEL, leaves nothing of the ADD that it kept from being', async () => {
+  test('an IPAM plugin that is missing, or fails at ADD and DEL, leaves nothing of the failed ADD', async () => {
     const driver = await start('plain');
     const [pod, other] = [fixture.pod('p'), fixture.pod('q')];
     const bin = join(fixture.folder, 'bin');
@@ -325,7 +325,7 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
-  test('what a driver removed whose answer was lost is not missed: DEL succeeds the next time, and so does ADD', async () => {
+  test('an object that the driver removed before its answer was lost causes no error: the next DEL succeeds, and so does ADD', async () => {
     const driver = await start('unheard', { gateway: '10.78.0.1' });
     const [m, n] = [fixture.pod('m'), fixture.pod('n')];
     const config = { driver: 'unheard', ipam: { type: 'cnm', driver: 'unheard', pools: [{ pool: '10.78.0.0/24', gateway: '10.78.0.1' }] } };

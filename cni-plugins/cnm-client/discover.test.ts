@@ -63,7 +63,7 @@ const codeOf = (driver: string): string => {
   return 'found';
 };
 
-test('what is not there, and what can not be used, is told apart', () => {
+test('a missing driver and an unusable one are reported differently', () => {
   assert.equal(codeOf('nobody'), 'NETWORK_CNM_DRIVER_UNKNOWN');
   // A plain file with the name of a socket does not count as one.
   write('run/file.sock', '');

@@ -76,7 +76,7 @@ export function createDockerDriver({
     try {
       await endpoints.reconcile(by, which);
     } catch (thrown) {
-      log.warn({ why: reasonOf(thrown) }, 'what engines left could not be looked through; it is tried again at the next start');
+      log.warn({ why: reasonOf(thrown) }, 'leftovers of engines could not be checked; it is tried again at the next start');
     }
   };
 

@@ -10,7 +10,7 @@ export const badOption = (on: string, why: string, fix: string): PortcullisError
   failure('NETWORK_CNM_OPTION', 'invalid', 'create the network', on, why, fix);
 
 export const networkUnknown = (id: string): PortcullisError =>
-  failure('NETWORK_UNKNOWN', 'not-found', 'find the network', short(id), 'this driver did not create it', 'create it anew');
+  failure('NETWORK_UNKNOWN', 'not-found', 'find the network', short(id), 'this driver did not create it', 'create it again');
 
 export const networkStands = (id: string): PortcullisError =>
   failure('NETWORK_EXISTS', 'already-exists', 'create the network', short(id), 'it is there with other options', 'remove it first');
@@ -32,7 +32,7 @@ export const endpointUnknown = (id: string): PortcullisError =>
     'find the endpoint',
     short(id),
     'there is none of that id',
-    'connect the container anew',
+    'connect the container again',
   );
 
 export const endpointBusy = (id: string): PortcullisError =>
@@ -68,7 +68,7 @@ export const portsUnsupported = (network: string): PortcullisError =>
     'publish ports',
     network,
     'no plugin of the conflist declares the capability portMappings',
-    'add the plugin portmap with "capabilities": {"portMappings": true} to the conflist and create the network anew',
+    'add the plugin portmap with "capabilities": {"portMappings": true} to the conflist and create the network again',
   );
 
 export const portTaken = (port: string, why: string): PortcullisError =>
@@ -80,7 +80,7 @@ export const scopeRefused = (verb: string): PortcullisError =>
     'unimplemented',
     `answer ${verb}`,
     'a network of scope global',
-    'this driver keeps networks of one engine: it tells the scope local, and a swarm can not create networks by it',
+    'this driver keeps networks of one engine: it reports the scope local, and a swarm cannot create networks with it',
     "create the network on each node with docker network create --scope local, or use the driver overlay for the swarm's own",
   );
 

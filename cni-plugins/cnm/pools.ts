@@ -85,7 +85,7 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
   const require = (id: string): Pool => {
     const pool = poolOf(id);
     if (pool === undefined)
-      throw poolFailure('not-found', 'find the pool', id.slice(0, 100), 'this driver gave no such id', 'create the network anew');
+      throw poolFailure('not-found', 'find the pool', id.slice(0, 100), 'this driver gave no such id', 'create the network again');
     const known = standing();
     if (known.some((each) => each.id === id)) return pool;
     const other = known.find((each) => overlaps(each.pool, pool.pool));

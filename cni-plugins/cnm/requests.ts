@@ -166,7 +166,7 @@ function binding(fields: Fields): Required<PortBinding> {
     return value;
   };
   const Proto = fields.whole('Proto') ?? 0;
-  if (protocols[Proto] === undefined) fields.problem('Proto', `ports of the protocol ${Proto} can not be published: tcp, udp and sctp can`);
+  if (protocols[Proto] === undefined) fields.problem('Proto', `ports of the protocol ${Proto} cannot be published: tcp, udp and sctp can`);
   const HostIP = fields.text('HostIP') ?? '';
   if (HostIP !== '' && parseIp(HostIP) === undefined)
     fields.problem('HostIP', `${JSON.stringify(HostIP.slice(0, 200))} is not an IP address`);

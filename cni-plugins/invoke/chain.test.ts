@@ -178,7 +178,7 @@ test('STATUS is asked of plugins of 1.1 and tells their reason', async () => {
   noted();
 });
 
-test('a plugin whose STATUS hangs holds up nobody who asks how the network stands, and is asked once', async () => {
+test('a plugin whose STATUS hangs does not block status requests for the network, and is asked once', async () => {
   plugin('hangs', '[ $CNI_COMMAND = STATUS ] && sleep 60; exit 0');
   const list = listOf({ cniVersion: '1.1.0', name: 'n', plugins: [{ type: 'hangs' }] });
   const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);

@@ -125,9 +125,9 @@ export function createChains(options: ChainOptions): Chains {
         const lost = link ?? { network: list.name, interface: name, way, list, capabilityArgs: {} };
         try {
           await removeLink(lost, { ...job, links: [lost] });
-          log.info({ id: containerId, network: list.name }, 'what nobody claims was detached by its cached configuration');
+          log.info({ id: containerId, network: list.name }, 'an unclaimed attachment was detached by its cached configuration');
         } catch (thrown) {
-          log.warn({ id: containerId, network: list.name, why: reasonOf(thrown) }, 'what nobody claims could not be detached');
+          log.warn({ id: containerId, network: list.name, why: reasonOf(thrown) }, 'an unclaimed attachment could not be detached');
         }
       }
       const others = cached.filter((entry) => !entry.ours && !isHeld(entry));
@@ -141,7 +141,7 @@ export function createChains(options: ChainOptions): Chains {
       try {
         await collectChain(ways[way], list, held);
       } catch (thrown) {
-        log.warn({ network: list.name, why: reasonOf(thrown) }, 'a plugin could not collect what nobody claims');
+        log.warn({ network: list.name, why: reasonOf(thrown) }, 'a plugin could not collect unclaimed attachments');
       }
     },
   };

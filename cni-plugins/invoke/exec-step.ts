@@ -128,7 +128,7 @@ function failed(type: string, command: string, why: string, cniCode?: number): P
     attempted: `call ${command} of the network plugin`,
     on: type,
     why,
-    fix: 'see what it says; it is a program of others',
+    fix: 'see its output; it is a third-party program',
     details: { plugin: type, ...(cniCode !== undefined && { cniCode }) },
   });
 }

@@ -60,7 +60,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(engine.list(), []);
   });
 
-  test('a link without an end on the host: what it can not be held to is refused by name, a NetworkPolicy that comes later is told', async () => {
+  test('a link without an end on the host: rules that cannot be enforced on it are refused by name, a NetworkPolicy that arrives later is reported', async () => {
     shell('ip link add parent0 type veth peer name parent1; ip link set parent0 up; ip link set parent1 up');
     const ipam = { type: 'host-local', ranges: [[{ subnet: '10.91.0.0/24' }]] };
     const file = join(fixture.confDir, '05-endless.conflist');

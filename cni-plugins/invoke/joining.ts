@@ -36,7 +36,7 @@ function unanswered(networks: readonly ChainNetwork[]): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_PLUGIN_TIMEOUT',
     kind: 'unavailable',
-    attempted: 'ask how they stand (STATUS) the plugins of',
+    attempted: 'query the status (STATUS) of the plugins of',
     on: networks.map(({ list }) => list.name).join(', '),
     why: `they have not answered for ${statusPatienceMs / 1000} s`,
     fix: "see what they wait for; each is killed after the setting 'network.pluginTimeout', and then asked again",
@@ -92,7 +92,7 @@ export function createJoining({ ask, chains, log }: JoiningParts): Joining {
   const collect = async ({ unclaimed = [], claimed = [], networks = [] }: Answer): Promise<void> => {
     for (const { id } of unclaimed) {
       await inTurn(id, () => leave(id)).catch((thrown: unknown) =>
-        log.warn({ id, why: reasonOf(thrown) }, 'an attachment in nobody’s name could not be removed; it is tried again at the next start'),
+        log.warn({ id, why: reasonOf(thrown) }, 'an unclaimed attachment could not be removed; it is tried again at the next start'),
       );
     }
     for (const network of networks) if (network.way !== 'core') await chains.collect({ way: network.way, list: network.list }, claimed);
@@ -133,7 +133,7 @@ export function createJoining({ ask, chains, log }: JoiningParts): Joining {
       const asked = ask({ do: 'gc', valid: new Set([...valid, ...turns.keys()]), altered });
       background = Promise.all([asked, background])
         .then(([answer]) => collect(answer))
-        .catch((thrown: unknown) => log.warn({ why: reasonOf(thrown) }, 'what nobody claims could not be collected'));
+        .catch((thrown: unknown) => log.warn({ why: reasonOf(thrown) }, 'unclaimed attachments could not be collected'));
       return (await asked).repairs ?? { restored: [], lost: [] };
     },
     status,

@@ -51,7 +51,7 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
     throw invalid(wanted.name, 'a name is of letters, digits, _, . and -, the first a letter or digit');
   if (wanted.name.length > longestName) throw invalid(wanted.name.slice(0, 20) + '…', `a name has ${longestName} characters at most`);
   if (!/^[a-zA-Z0-9_.]*$/u.test(wanted.order))
-    throw invalid(wanted.name, `${JSON.stringify(wanted.order)} can not begin the name of a file here`);
+    throw invalid(wanted.name, `${JSON.stringify(wanted.order)} cannot begin the name of a file here`);
   if (wanted.internal && wanted.type !== 'bridge') throw invalid(wanted.name, 'only a network of the type bridge can be internal');
   const { networks } = readNetworkReport(source);
   const standing = networks.find(({ name, file }) => name === wanted.name && file !== undefined);

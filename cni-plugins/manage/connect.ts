@@ -130,7 +130,7 @@ export async function disconnectNetwork(source: ConnectSource, name: string, tar
   const cache = openResultCache(source.cacheDir, owner);
   const known = await namedTarget(target, source.dockerSocket);
   if (known === undefined)
-    throw targetUnknown(target, noContainer, 'what a container had that has ended is taken back by portcullis network gc');
+    throw targetUnknown(target, noContainer, 'portcullis network gc removes the connections of containers that have ended');
   const id = idOf(source, known.target);
   const found = (await cache.list(name)).find((each) => each.ours && (each.containerId === id || each.netns === target));
   if (found === undefined) throw notConnected(name, target);

@@ -27,6 +27,6 @@ export function askDaemon(socket: string, timeoutMs = 2000): Promise<string | un
 
 const reasons: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such socket: the daemon does not run, or listens elsewhere',
-  ECONNREFUSED: 'nobody listens there: the daemon does not run',
+  ECONNREFUSED: 'no process listens there: the daemon does not run',
   EACCES: 'only root may ask',
 };

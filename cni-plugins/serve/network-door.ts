@@ -74,7 +74,7 @@ export async function askNetwork<Value>(
   if (typeof received === 'string') return { why: received };
   if (isPortcullisError(received)) return { why: received.failure.why, failure: received };
   const answer = received.subarray(greeting.length);
-  if (answer.length < headSize) return { why: `whoever listens at ${socket} speaks another protocol` };
+  if (answer.length < headSize) return { why: `the process that listens at ${socket} speaks another protocol` };
   const [exitCode, out, err] = [0, 8, 16].map((at) => Number(answer.readBigUInt64LE(at)));
   const text = (from: number, length: number): string => answer.subarray(headSize + from, headSize + from + length).toString('utf8');
   if (exitCode !== 0) {

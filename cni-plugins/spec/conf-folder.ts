@@ -69,7 +69,7 @@ export function loadNetworks(confDir: string, options: LoadOptions): LoadedNetwo
 /** Returns a network, or the reasons why libcni would not load the file. */
 function loadFile(confDir: string, file: string, { exec, isOurs }: LoadOptions): LoadedNetwork | string[] {
   const read = readWhole(confDir, file);
-  if (!('text' in read)) return [`${file}: it can not be read: ${read.why}`];
+  if (!('text' in read)) return [`${file}: it cannot be read: ${read.why}`];
   const { text, more } = read;
   const whole = readPluginList(text, file, more);
   if (more.length === 0) {

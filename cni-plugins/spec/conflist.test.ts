@@ -187,7 +187,7 @@ test('the first loadable file in lexicographic order counts; what libcni could n
   writeFileSync(join(folder, '02-large.conflist'), 'x'.repeat(2_000_000));
   execFileSync('mkfifo', [join(folder, '03-pipe.conflist')]);
   symlinkSync('/dev/zero', join(folder, '04-device.conflist'));
-  assert.equal(code(), 'leased exec', 'what can not be read is passed over as well');
+  assert.equal(code(), 'leased exec', 'a file that cannot be read is skipped as well');
   assert.match(skipped(), /01-link\.conflist: .*ENOENT/u);
   assert.match(skipped(), /02-large\.conflist: .*larger than 1048576 bytes/u);
   assert.match(skipped(), /03-pipe\.conflist: .*it is not a file/u);
@@ -196,7 +196,7 @@ test('the first loadable file in lexicographic order counts; what libcni could n
   assert.equal(stamp(), stamp(), 'a link that leads nowhere is no change');
   mkdirSync(join(folder, 'leased'));
   execFileSync('mkfifo', [join(folder, 'leased', 'more.conf')]);
-  assert.equal(code(), 'ours in-process', 'nor is a network taken whose own folder can not be read');
+  assert.equal(code(), 'ours in-process', 'a network whose own folder cannot be read is not used either');
   rmSync(join(folder, 'leased'), { recursive: true });
   put('12-newer.conflist', listOf({ type: 'calico' }).replace('1.0.0', '2.0.0'));
   assert.equal(code(), 'NETWORK_PLUGIN_UNSUPPORTED');
