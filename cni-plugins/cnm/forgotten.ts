@@ -53,7 +53,7 @@ export function openForgotten(
         await endpoints.sweep(({ id }) => first.has(id) && still.has(id), by);
       } catch (thrown) {
         if (!ending.signal.aborted)
-          log.warn({ socket, why: reasonOf(thrown) }, 'docker could not be asked for its endpoints; it is asked again after the next restart');
+          log.warn({ socket, why: reasonOf(thrown) }, 'docker could not be asked for its endpoints; it is asked at the next start');
       } finally {
         api.close();
       }
