@@ -1,17 +1,21 @@
 import { getHeapStatistics } from 'node:v8';
 import { trimHeap } from '../../base/kernel/index.ts';
 
-/** There with --expose-gc, as the daemon is started; a program without it leaves all this to V8 and the C library. */
+/**
+ * Defined when Node runs with --expose-gc, as the daemon does. A program without it leaves memory to V8 and
+ * the C library.
+ */
 const collectGarbage = (globalThis as { gc?: () => void }).gc;
 const slackBytes = 4 * 1024 * 1024;
-/** Values that are looked at between two looks at the memory. */
+/** Number of values between two checks of the memory. */
 const portion = 250;
 let kept = 0;
 
 /**
- * For a thread that keeps thousands of small things and is idle between changes: V8 would let garbage grow to many times what is kept. Called
- * now and then, and after each portion of much work, it collects when a tenth and 4 MiB more stands there than after the last time, and returns to
- * the kernel what is free then.
+ * Collects garbage and returns free memory to the kernel, if usage grew by a tenth and 4 MiB since the last
+ * collection. For a thread that keeps thousands of small values and is idle between changes, where V8 would
+ * let garbage grow to many times the size of the live data. Call it now and then, and after each portion of a
+ * large job.
  */
 export function giveMemoryBack(): void {
   if (collectGarbage === undefined || usedBytes() < kept * 1.1 + slackBytes) return;
@@ -19,18 +23,18 @@ export function giveMemoryBack(): void {
   try {
     trimHeap();
   } catch {
-    // A C library that keeps what is free.
+    // This C library keeps free memory.
   }
   kept = usedBytes();
 }
 
-/** Also of buffers, which a collection frees. */
+/** Includes buffers, which a collection also frees. */
 function usedBytes(): number {
   const { used_heap_size: heap, external_memory: external } = getHeapStatistics();
   return heap + external;
 }
 
-/** The same values; after each so many of them memory is given back. */
+/** Yields the same values, and gives memory back after each portion of them. */
 export function* givingMemoryBack<T>(values: Iterable<T>): Generator<T> {
   let given = 0;
   for (const value of values) {

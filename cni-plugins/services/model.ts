@@ -1,97 +1,129 @@
-/** What a service is to everyone who describes, compiles, programs or counts one. Values only. */
+/**
+ * The types that describe a service, shared by the code that describes, compiles, programs and counts
+ * services. Values only.
+ */
 
 export type Family = 4 | 6;
 export type Protocol = 'tcp' | 'udp' | 'sctp';
 
 /**
- * How a new connection gets its backend, by IPVS's names: in turn (`rr`), in turn by weight (`wrr`), to the least connections (`lc`),
- * by the client's address (`sh`), by consistent hash of client and port (`maglev`; IPVS says `mh`).
+ * How a new connection gets its backend, by the names that IPVS uses: round robin (`rr`), weighted round
+ * robin (`wrr`), least connections (`lc`), hash of the client's address (`sh`), consistent hash of client
+ * address and port (`maglev`; IPVS calls it `mh`).
  */
 export type Scheduler = 'rr' | 'wrr' | 'lc' | 'sh' | 'maglev';
 
-/** `nat`: rewritten there and back. `dsr`: direct server return, the backend holds the address itself and answers the client. */
+/**
+ * `nat`: addresses are rewritten in both directions. `dsr`: direct server return. The backend holds the
+ * virtual address itself and answers the client.
+ */
 export type Forwarding = 'nat' | 'dsr';
 
-/** What answers. */
+/** An address that serves a service. */
 export interface Backend {
   readonly address: string;
-  /** By the names of the service's ports, where it is not the port's `targetPort`. */
+  /**
+   * Port numbers by the names of the service's ports, for each port where the backend does not use the port's
+   * `targetPort`.
+   */
   readonly ports?: Readonly<Record<string, number>>;
-  /** Ports of the service, by name, that it does not serve. */
+  /** Names of the service's ports that this backend does not serve. */
   readonly without?: readonly string[];
-  /** Ports of the service, by name, at which its weight is 0. */
+  /** Names of the service's ports at which this backend has the weight 0. */
   readonly quiescentPorts?: readonly string[];
-  /** 0 to 65535; 0: no new connections, those that stand go on. Absent: 1. */
+  /** 0 to 65535. With 0 the backend gets no new connections and keeps the established ones. Absent: 1. */
   readonly weight?: number;
-  /** Gets no new connections, and none at all after the service's grace. */
+  /**
+   * The backend gets no new connections. Its established connections end after the service's grace period.
+   */
   readonly draining?: boolean;
 }
 
 export interface ServicePort {
-  /** Unique in the service; backends name their ports by it. */
+  /** Unique within the service. Backends refer to the port by this name. */
   readonly name: string;
   readonly protocol: Protocol;
-  /** At the service's addresses. */
+  /** The port at the service's addresses. */
   readonly port: number;
-  /** At every backend that does not say another. */
+  /** The port at each backend that does not set its own. */
   readonly targetPort: number;
-  /** At every address of the host, too. */
+  /** The port is also served at every address of the host. */
   readonly nodePort?: number;
 }
 
 export type HealthCheck = {
-  /** Of the service's ports; absent: the first. */
+  /** The name of one of the service's ports. Absent: the first port. */
   readonly port?: string;
   readonly intervalSeconds: number;
   readonly timeoutSeconds: number;
-  /** In a row, until a backend is taken out. */
+  /** Consecutive failures after which a backend is taken out. */
   readonly failures: number;
-  /** In a row, until it is back. */
+  /** Consecutive successes after which the backend is back. */
   readonly successes: number;
 } & (
   | { readonly kind: 'tcp' }
   | { readonly kind: 'http'; readonly path: string; readonly host?: string; readonly status: readonly number[] }
-  /** Run on the host, told the backend by BACKEND_ADDRESS and BACKEND_PORT; exit status 0: well. */
+  /** Runs on the host. BACKEND_ADDRESS and BACKEND_PORT name the backend. Exit status 0 means healthy. */
   | { readonly kind: 'exec'; readonly command: readonly string[] }
 );
 
-/** As its author described it. */
+/** A service as its author described it. */
 export interface Service {
-  /** Unique over all sources; of Kubernetes `namespace/name`. */
+  /** Unique across all sources. A Kubernetes service is named `namespace/name`. */
   readonly name: string;
-  /** Virtual addresses, of either family. */
+  /** Virtual addresses of either family. */
   readonly addresses: readonly string[];
   /** Addresses that are routed to the host from outside. */
   readonly externalAddresses: readonly string[];
-  /** The same, of a load balancer: what `loadBalancerSourceRanges` is about. None of the others. */
+  /**
+   * Load balancer addresses that are routed to the host from outside. `loadBalancerSourceRanges` applies to
+   * them. None of them is in the other two lists.
+   */
   readonly loadBalancerAddresses?: readonly string[];
-  /** Prefixes: whoever connects from elsewhere to an address of the load balancer is dropped. Absent of a family: nobody of that family is. */
+  /**
+   * Prefixes. A client that connects from any other address to a load balancer address is dropped. If a
+   * family has no prefix, no client of that family is dropped.
+   */
   readonly loadBalancerSourceRanges?: readonly string[];
   readonly ports: readonly ServicePort[];
   readonly scheduler: Scheduler;
-  /** A client's connections go to one backend as long as the backends do not change: by a hash, nothing is remembered. */
+  /**
+   * A client's connections go to one backend for as long as the backends do not change. This uses a hash:
+   * nothing is remembered.
+   */
   readonly clientAffinity: boolean;
-  /** A client's connections go to the backend of its last one, until it was silent for so long. Absent: not remembered. */
+  /**
+   * A client's connections go to the backend of its last connection until the client has been silent for this
+   * long. Absent: not remembered.
+   */
   readonly persistenceSeconds?: number;
   readonly forwarding: Forwarding;
-  /** `keep`: backends see the client's address, but for a connection that would not come back (hairpin, another host). */
+  /**
+   * `keep`: backends see the client's address, except on a connection whose answers would not come back
+   * (hairpin, another host).
+   */
   readonly sourceAddress: 'keep' | 'masquerade';
-  /** How long connections to a backend that drains, was removed or is unwell may go on. */
+  /** How long connections may go on to a backend that is draining, removed or unhealthy. */
   readonly drainGraceSeconds: number;
   readonly healthCheck?: HealthCheck;
-  /** Of its object in Kubernetes, milliseconds since 1970: of two that claim one address with the same right the older one has it. */
+  /**
+   * Creation time of the Kubernetes object, in milliseconds since 1970. When two services claim one address
+   * with equal rank, the older one gets it.
+   */
   readonly createdAt?: number;
   readonly backends: readonly Backend[];
 }
 
-/** One address, protocol and port that clients connect to, of one family: what a balancer programs. */
+/**
+ * One address, protocol and port, of one family, that clients connect to. This is what a balancer programs.
+ */
 export interface VirtualServer {
   readonly service: string;
-  /** The service's port by name. */
+  /** The name of the service's port. */
   readonly portName: string;
   readonly kind: 'virtual' | 'external' | 'node';
   readonly family: Family;
-  /** Absent of a node port: every address of the host. */
+  /** Absent for a node port, which is served at every address of the host. */
   readonly address?: string;
   readonly protocol: Protocol;
   readonly port: number;
@@ -100,90 +132,118 @@ export interface VirtualServer {
   readonly persistenceSeconds?: number;
   readonly forwarding: Forwarding;
   readonly sourceAddress: 'keep' | 'masquerade';
-  /** Prefixes of its family: new connections from elsewhere are dropped. Absent: from everywhere. */
+  /**
+   * Prefixes of the server's family. New connections from any other address are dropped. Absent: connections
+   * from everywhere are accepted.
+   */
   readonly sourceRanges?: readonly string[];
   readonly destinations: readonly Destination[];
 }
 
-/** A backend's address and port for one virtual server, of its family. */
+/** The address and port of a backend for one virtual server of the same family. */
 export interface Destination {
   readonly address: string;
   readonly port: number;
-  /** 0: draining or said so; connections that stand go on, and none begins. */
+  /** 0: the backend drains or has this weight. Established connections go on, and no new one begins. */
   readonly weight: number;
 }
 
-/** `4 tcp 10.96.0.1 80`: a virtual server among all of a host. */
+/** Identifies a virtual server among all of a host: `4 tcp 10.96.0.1 80`. */
 export type ServerKey = string;
 
-/** The key of a virtual server; node ports have no address. */
+/** Returns the key of a virtual server. Node ports have no address. */
 export function keyOf(server: Pick<VirtualServer, 'family' | 'protocol' | 'address' | 'port'>): ServerKey {
   return `${server.family} ${server.protocol} ${server.address ?? '*'} ${server.port}`;
 }
 
-/** Why a balancer can not do what a virtual server asks for. */
+/** Why a balancer cannot do what a virtual server asks for. */
 export interface Refusal {
-  /** The field of the service: `scheduler`, `forwarding` … */
+  /** The field of the service, such as `scheduler` or `forwarding`. */
   readonly field: string;
   readonly why: string;
 }
 
-/** What happened since a virtual server was made, and now, for each destination. */
+/** Counts since a virtual server was created, and current values, for each destination. */
 export interface ServerCounts {
   readonly key: ServerKey;
-  /** Packets from outside its source ranges that were dropped, since it was made; absent: it has none. */
+  /**
+   * Packets from outside the source ranges that were dropped since the server was created. Absent: it has no
+   * source ranges.
+   */
   readonly denied?: bigint;
   readonly destinations: readonly {
     readonly address: string;
     readonly port: number;
-    /** Since it was made; undefined where the kernel does not count them. */
+    /** Since the server was created. Undefined where the kernel does not count connections. */
     readonly connections?: bigint;
     readonly active: number;
   }[];
 }
 
-/** What brings virtual servers into the kernel: IPVS or nf_tables. Synchronous, for a Worker, in the namespace where it was opened. */
+/**
+ * Programs virtual servers into the kernel, as IPVS or nf_tables. Synchronous, for a Worker. Acts in the
+ * network namespace in which it was opened.
+ */
 export interface Balancer {
   readonly kind: 'ipvs' | 'nftables';
-  /** Pure; undefined: it can. */
+  /** Returns why the balancer cannot program the server, or undefined if it can. Pure. */
   refuse(server: VirtualServer): Refusal | undefined;
   /**
-   * Brings the kernel from whatever it holds to exactly these; they may be walked more than once, also by a later call. Gives how many differed.
+   * Brings the kernel from any state to exactly these servers. The iterable may be walked more than once,
+   * also by a later call. Returns how many servers differed.
    * @throws NETWORK_KERNEL_<ERRNO> with the kernel's words
    */
   reconcile(servers: Iterable<VirtualServer>): number;
-  /** Puts some as they are now to be, whole, and removes others; costs by what changes, not by what stands. */
+  /**
+   * Puts some servers, each described completely, and removes others. The cost depends on what changes, not
+   * on what exists.
+   */
   change(put: readonly VirtualServer[], remove: readonly ServerKey[]): void;
-  /** Ends connections that stand to a destination: its grace is over. Gives how many. */
+  /** Ends established connections to a destination whose grace period is over. Returns how many. */
   cut(server: ServerKey, destination: Pick<Destination, 'address' | 'port'>): number;
-  /** @param of each of these that stands; absent: all, or at least those that something is known of */
+  /**
+   * @param of counts each of these servers that exists; absent: all servers, or at least those for which the
+   * balancer knows something
+   */
   counts(of?: ReadonlySet<ServerKey>): readonly ServerCounts[];
-  /** Once a second: weights of `lc`, idle persistence, whatever the kernel does not do by itself. */
+  /**
+   * Called once a second. Updates weights for `lc`, idle persistence, and everything else that the kernel
+   * does not do by itself.
+   */
   tick(): void;
-  /** Cheap: whether another program may have changed what is ours since the last call. Absent: it is compared now and then. */
+  /**
+   * Cheap check: whether another program may have changed our objects since the last call. Absent: the caller
+   * compares now and then.
+   */
   changedByOthers?(): boolean;
-  /** Takes everything of ours out of the kernel. */
+  /** Removes everything that belongs to us from the kernel. */
   removeAll(): void;
   close(): void;
 }
 
-/** What a host's services are brought to, by whoever describes them: a file, Kubernetes, docker, other hosts. One source never changes another's. */
+/**
+ * Sets the services of a host. Every source uses it: files, Kubernetes, docker, other hosts. A source never
+ * changes the services of another source.
+ */
 export interface ServiceControl {
-  /** All that a source has; what it had and is not here is removed. Answers each that was refused; the others stand, durable and in the kernel. */
+  /**
+   * Replaces all services of a source. Services that it had and that are not in the list are removed. Returns
+   * each refused service. The others are in force: durable, and in the kernel.
+   */
   replace(source: string, services: readonly Service[]): Promise<readonly RefusedService[]>;
   put(source: string, services: readonly Service[]): Promise<readonly RefusedService[]>;
   remove(source: string, names: readonly string[]): Promise<void>;
 }
 
-/** For a source of thousands of services, which tells what it has in portions. */
+/** For a source with thousands of services, which passes them in portions. */
 export interface PortionControl extends Pick<ServiceControl, 'put' | 'remove'> {
-  /** What the source has beside these names is removed. */
+  /** Removes every service of the source whose name is not in this list. */
   retain(source: string, names: readonly string[]): Promise<void>;
 }
 
 export interface RefusedService {
   readonly name: string;
-  /** As of errors elsewhere: what, why, what to do, with a stable code. */
+  /** As in other errors: what, why and what to do, with a stable code. */
   readonly code: string;
   readonly field: string;
   readonly why: string;

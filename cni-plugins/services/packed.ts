@@ -2,14 +2,15 @@ import { parseJson } from '../../base/json/index.ts';
 import type { VirtualServer } from './model.ts';
 
 /**
- * Virtual servers as text. Thousands stand for days and are looked at when they change: as text they take a fifth of what objects take, and whoever
- * packs the same object, or what was unpacked, has the same string.
+ * A virtual server as text. Thousands of servers are kept for days and read only when they change. Text takes
+ * a fifth of the memory of objects. Packing the same object again, or packing an unpacked one, returns the
+ * same string.
  */
 export type PackedServer = string;
 
 const known = new WeakMap<VirtualServer, PackedServer>();
 
-/** The same for the same fields in the same order. */
+/** Returns the same text for the same fields in the same order. */
 export function packServer(server: VirtualServer): PackedServer {
   const before = known.get(server);
   if (before !== undefined) return before;

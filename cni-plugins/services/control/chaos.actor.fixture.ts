@@ -8,9 +8,12 @@ import type { ServiceList } from './protocol.ts';
 import { startServices } from './services.ts';
 
 /**
- * The program that chaos.test.ts kills. It starts, and tells `settled` with how everything stands when nothing ends any more. Told to go on, it puts,
- * changes, drains and removes services without an end, and tells each step on a line: `+ number backends` begins to put one (no backends: to remove
- * it), `= number` ends it. Where its input ends instead, it ends in order: what it compiled is kept for the next ones. Arguments: database, a number to begin with, balancers: of the first at the start, then of each in turn.
+ * The program that chaos.test.ts kills. It starts, and prints `settled` with the whole state when nothing is
+ * ending any more. When it is told to go on, it puts, changes, drains and removes services without end, and
+ * prints each step on a line. `+ number backends` begins to put a service (without backends: to remove it),
+ * and `= number` ends the step. If its input ends instead, it exits in an orderly way and keeps its compile
+ * cache for the next process. Arguments: database, a number to begin with, and balancers: the first at the
+ * start, then each in turn.
  */
 const [databasePath = '', first = '0', kinds = 'nftables'] = process.argv.slice(2);
 const balancers = kinds.split(',') as Balancer['kind'][];
@@ -18,7 +21,7 @@ const tell = (line: string): void => void writeSync(1, `${line}\n`);
 const services = await startServices({ databasePath, balancer: balancers[0] ?? 'nftables' }, createLogger({ level: 'silent' }));
 const list = async (): Promise<ServiceList> => JSON.parse(await services.ask('{"do":"list"}')) as ServiceList;
 
-// An operator's word that was half said.
+// A drain that an operator requested and that was interrupted.
 for (const { name, source } of (await list()).services)
   if (source !== undefined) await services.ask(JSON.stringify({ do: 'drain', name, addresses: [], is: false }));
 const isSettled = ({ retiring, services: all }: ServiceList): boolean =>

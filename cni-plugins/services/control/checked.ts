@@ -6,10 +6,15 @@ import { canonicalRange } from '../source-ranges/ranges.ts';
 const name = new RegExp(serviceNamePattern, 'u');
 const isPort = (number: number): boolean => Number.isInteger(number) && number > 0 && number < 65_536;
 
-/** Whose descriptions are made on this host, by root. Others could have any program of it run, by a health check. */
+/**
+ * Sources whose descriptions root writes on this host. A description from any other source could use a health
+ * check to run any program of the host.
+ */
 const ownSources: ReadonlySet<string> = new Set(['command', 'files']);
 
-/** A service of any source with its addresses in their one form, or what is wrong with it. Pure. */
+/**
+ * Returns the service, from any source, with its addresses in canonical form, or what is wrong with it. Pure.
+ */
 export function checked(source: string, service: Service): Service | RefusedService {
   const wrong = (field: string, why: string): RefusedService => ({ name: service.name, code: 'NETWORK_SERVICE_INVALID', field, why });
   if (service.name.length > 253 || !name.test(service.name)) return wrong('name', 'it is not a name of a service');
@@ -52,7 +57,10 @@ export function checked(source: string, service: Service): Service | RefusedServ
   };
 }
 
-/** Each address once: of the load balancer, else virtual, else external, so that whatever else it is it is restricted. */
+/**
+ * Returns each address once. An address in several lists counts as a load balancer address first, then as
+ * virtual, then as external, so that its restriction applies in any case.
+ */
 function addressesOf(service: Service): Partial<Service> {
   const { loadBalancerAddresses, loadBalancerSourceRanges: ranges } = service;
   const found = new Set<string>();

@@ -7,8 +7,8 @@ import type { BalancerChoice } from './protocol.ts';
 const obstacles: Readonly<Record<Balancer['kind'], () => string | undefined>> = { nftables: canBalanceByNftables, ipvs: canBalanceByIpvs };
 
 /**
- * The balancer that was asked for, where this kernel has it; `auto`: nf_tables, else IPVS.
- * @throws NETWORK_BALANCER_MISSING with what is missing of each
+ * Returns the requested balancer if this kernel supports it. `auto` prefers nf_tables over IPVS.
+ * @throws NETWORK_BALANCER_MISSING with what is missing for each
  */
 export function chooseBalancer(choice: BalancerChoice): Balancer['kind'] {
   const missing: string[] = [];

@@ -2,58 +2,66 @@ import { keyOf } from '../model.ts';
 import type { ServerKey, Service } from '../model.ts';
 import { expand } from './expand.ts';
 
-/** Which service has which address, protocol and port of the host: none has another's. */
+/** Which service holds which address, protocol and port of the host. Each is held by one service. */
 export interface Claims {
-  /** The first that another has: a service by name, or `other` in words; undefined: all are free for it. */
+  /**
+   * Returns the first address that another service holds (by name) or that something else holds (`other`, in
+   * words). Undefined: all addresses are free for the service.
+   */
   taken(service: Service): Lost | undefined;
-  /** By name. */
+  /** Returns the name of the service that holds the key. */
   holderOf(key: ServerKey): string | undefined;
-  /** Takes all of it; only for what {@link Claims.taken} found free. */
+  /** Takes all addresses of the service. Only for a service that {@link Claims.taken} found free. */
   add(service: Service): void;
   /**
-   * Takes what is free of it, and what it has a better claim to than a contender ({@link contends}). For the rest it waits, and gets it when the holder
-   * goes. What it has already it keeps, unless its own claim got worse than that of a contender. Gives what it did not get.
+   * Takes the free addresses of the service, and each address to which it has a better claim than a holder
+   * that contends ({@link contends}). It waits for the rest and gets an address when its holder releases it.
+   * It keeps what it holds already, unless its own claim became worse than that of a contender. Returns what
+   * it did not get.
    * @param ofThese only these of its keys; absent: all
    */
   contend(service: Service, ofThese?: (key: ServerKey) => boolean): readonly Lost[];
-  /** What a service that contends waits for. */
+  /** Returns the addresses that a contending service waits for. */
   lost(service: Service): readonly Lost[];
-  /** Whether anything that it waits for is free by now. */
+  /** Whether any address that the service waits for is free now. */
   canGain(service: Service): boolean;
-  /** How many services wait for something. */
+  /** Returns how many services wait for an address. */
   waiting(): number;
-  /** Gives up everything that it has and waits for, and hands it over. */
+  /** Releases everything that the service holds and waits for, and hands it over. */
   remove(service: Service): void;
   /**
-   * Gives up what the service has and waits for, but for what it has and claims in its next description as well: an update hands nothing over that it
-   * still claims. Nobody gets the rest before {@link Claims.handOver}.
-   * @param next absent: it is removed
+   * Releases what the service holds and waits for, except what it holds and also claims in its next
+   * description. An update therefore hands over nothing that the service still claims. No other service gets
+   * the rest before {@link Claims.handOver}.
+   * @param next absent: the service is removed
    */
   release(service: Service, next?: Service): readonly ServerKey[];
-  /** What is free of these goes to the best claim of those that wait. */
+  /** Gives each of these keys that is free to the waiting service with the best claim. */
   handOver(keys: Iterable<ServerKey>): void;
 }
 
-/** An address, protocol and port that a service does not have. */
+/** An address, protocol and port that a service does not hold. */
 export interface Lost {
-  /** The service that has it. */
+  /** The service that holds it. */
   readonly holder?: string;
-  /** Who has it that is no service, in words. */
+  /** The holder, in words, if it is not a service. */
   readonly other?: string;
   readonly key: ServerKey;
   readonly field: string;
 }
 
 /**
- * Sources whose services are served as far as their addresses are free. Whoever describes a service by hand is refused it whole instead, and reads why.
+ * Whether services of this source are served as far as their addresses are free. A service that a user
+ * describes by hand is refused as a whole instead, and the user reads why.
  */
 export const contends = (source: string): boolean => source === 'kubernetes' || source === 'networks';
 
 const alive = { drained: false, unwell: false };
 
 /**
- * The virtual servers of a service, each with the field that speaks of it. They do not depend on its backends: a node port of a service without
- * addresses is claimed in both families, so that nobody takes it while the last backend of a family is replaced.
+ * Returns the keys of the service's virtual servers, each with the field that describes it. They do not
+ * depend on its backends: a node port of a service without addresses is claimed in both families, so that no
+ * other service takes it while the last backend of a family is replaced.
  */
 export function claimsOf(service: Service): { readonly key: ServerKey; readonly field: string }[] {
   return expand({ ...service, backends: [] }, () => alive).map((server) => ({
@@ -69,36 +77,41 @@ function addressField(service: Service, address: string): string {
 }
 
 /**
- * Of several services of Kubernetes that claim one address, protocol and port: a cluster address beats a load balancer's, and that an external
- * address, because the API server allots the first, a controller with rights of its own the second, and any author of a Service writes the third.
+ * The rank of a claim. When several Kubernetes services claim one address, protocol and port, a cluster
+ * address beats a load balancer address, and a load balancer address beats an external one. The API server
+ * allots cluster addresses, a controller with rights of its own sets load balancer addresses, and any author
+ * of a Service writes external addresses.
  */
 const rankOf = (field: string): number => (field.startsWith('externalAddresses') ? 2 : field.startsWith('loadBalancerAddresses') ? 1 : 0);
 
 interface Claimant {
   readonly name: string;
   readonly rank: number;
-  /** Milliseconds since 1970; absent: it is not known, and it comes after all others of its rank. */
+  /** Milliseconds since 1970. Absent: unknown, and the claim comes after all others of its rank. */
   readonly createdAt?: number;
 }
 
-/** Negative: `a` has the better claim. The same on every host and in every order of arrival. */
+/**
+ * Returns a negative number if `a` has the better claim. The result is the same on every host and in every
+ * order of arrival.
+ */
 function compared(a: Claimant, b: Claimant): number {
   const age = (a.createdAt ?? Infinity) - (b.createdAt ?? Infinity);
   return a.rank - b.rank || (Number.isNaN(age) ? 0 : age) || (a.name < b.name ? -1 : Number(a.name > b.name));
 }
 
 /**
- * @param otherHolder who has it that is no service, in words
- * @param mayContest whether two services, by name, are compared; else the first one keeps what it has
+ * @param otherHolder returns the holder in words if it is not a service
+ * @param mayContest whether two services, by name, are compared; if not, the current holder keeps the address
  */
 export function createClaims(
   otherHolder: (key: ServerKey) => string | undefined,
   mayContest: (holder: string, other: string) => boolean = () => false,
 ): Claims {
   const holders = new Map<ServerKey, string>();
-  /** Of holders that contend and are not of the first rank with an unknown age. */
+  /** Only for holders that contend, unless they have the first rank and an unknown age. */
   const claims = new Map<ServerKey, Claimant>();
-  /** By name: thousands may claim one address, and most are never compared. */
+  /** Waiting claimants by name. Thousands may claim one address, and most of them are never compared. */
   const waiting = new Map<ServerKey, Map<string, Claimant>>();
 
   const hold = (key: ServerKey, claimant: Claimant): void => {
@@ -132,7 +145,7 @@ export function createClaims(
       hold(key, next);
     }
   };
-  /** Its claim may have got worse: an address that was its cluster address may be an external one now. */
+  /** A claim may have become worse: a former cluster address may now be an external one. */
   const keep = (key: ServerKey, own: Claimant, before: Claimant): void => {
     hold(key, own);
     if (compared(own, before) <= 0) return;
@@ -186,7 +199,7 @@ export function createClaims(
           hold(key, own);
         } else {
           wait(key, own);
-          // What is free may have others that wait for it.
+          // Other services may wait for a free key.
           if (holder === undefined) handOver([key]);
         }
       }

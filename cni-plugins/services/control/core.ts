@@ -26,44 +26,58 @@ export interface CoreParts {
   now(): number;
 }
 
-/** What stands, and how it is changed. Everything is durable before the kernel is touched. Synchronous, for one Worker. */
+/**
+ * The services in force, and their changes. Every change is durable before the kernel is touched.
+ * Synchronous, for one Worker.
+ */
 export interface ServiceCore {
-  /** What a source says. @param whole it is all that the source has: what is not here is removed */
+  /**
+   * Applies what a source describes. @param whole the list is complete: services of the source that are not
+   * in it are removed
+   */
   apply(source: string, services: readonly Service[], whole: boolean): readonly RefusedService[];
   remove(source: string, names: readonly string[]): void;
-  /** All that the source has has one of these names: what else it had is removed. */
+  /** Removes every service of the source whose name is not in this list. */
   retain(source: string, names: readonly string[]): void;
-  /** An operator's word about backends, by address. Gives those that the service does not have; then nothing changed. */
+  /**
+   * Drains backends by address, or ends their drain, for an operator. Returns the addresses that the service
+   * does not have. If there is any, nothing changes.
+   */
   drain(name: string, addresses: readonly string[], is: boolean): readonly string[];
-  /** What a check found. @param backend by {@link healthIdOf} */
+  /** Records the result of a health check. @param backend by {@link healthIdOf} */
   judged(name: string, backend: string, isWell: boolean): void;
   readonly held: ReadonlyMap<string, Held>;
   readonly standings: ReadonlyMap<ServerKey, Standing>;
-  /** What a service that stands does not have, because others have it. */
+  /** Returns the addresses that a service in force does not have because others hold them. */
   lost(service: Service): readonly string[];
-  /** How many services stand without something that others have. */
+  /** Returns how many services in force lack an address that others hold. */
   contested(): number;
-  /** Virtual servers where something ends. */
+  /** Virtual servers with a drain. */
   readonly ending: ReadonlySet<ServerKey>;
-  /** All virtual servers, one at a time; what is walked twice is what stands at that time. */
+  /** All virtual servers, one at a time. A second walk returns the servers of that time. */
   readonly servers: Iterable<VirtualServer>;
-  /** These destinations are over: they leave the kernel. */
+  /** Marks these drains as over: their destinations leave the kernel. */
   end(ended: readonly { readonly key: ServerKey; readonly drains: readonly Drain[] }[]): void;
-  /** Everything is brought to this balancer from now on, what it refuses is told. Gives the virtual servers that it is to have. */
+  /**
+   * Uses this balancer from now on, and logs what it refuses. Returns the virtual servers that it has to
+   * program.
+   */
   judgeFor(balancer: Balancer): Iterable<VirtualServer>;
   readonly balancer: () => Balancer;
-  /** The kernel did not take a change: everything is to be compared. */
+  /** Whether the kernel did not take a change, so that everything has to be compared. */
   isBehind(): boolean;
   caughtUp(): void;
   close(): void;
 }
 
-/** Loads what is durable; the kernel is not touched before {@link ServiceCore.judgeFor} and a `reconcile`. */
+/**
+ * Loads the durable state. The kernel is not touched before {@link ServiceCore.judgeFor} and a `reconcile`.
+ */
 export function createServiceCore({ store, log, checks, now }: CoreParts, first: Balancer): ServiceCore {
   const held = new Map<string, HeldService>();
   const standings = new Map<ServerKey, PackedStanding>();
   const ending = new Set<ServerKey>();
-  /** Of services that are being admitted and not held yet. */
+  /** The sources of services that are being admitted and not held yet. */
   const sources = new Map<string, string>();
   const sourceOf = (name: string): string | undefined => sources.get(name) ?? held.get(name)?.source;
   const claims = createClaims(
@@ -96,7 +110,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     else ending.delete(key);
   };
 
-  /** Of the services that hold these keys now. */
+  /** Returns the virtual servers that the current holders of these keys want. */
   const wantedOf = (keys: ReadonlySet<ServerKey>): Map<ServerKey, { server: Expanded; graceSeconds: number }> => {
     const names = new Set([...keys].map((key) => claims.holderOf(key)));
     const wanted = new Map<ServerKey, { server: Expanded; graceSeconds: number }>();
@@ -112,7 +126,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     return wanted;
   };
 
-  /** What another service had there ends at once: its backends get nothing of this one's clients. */
+  /** The connections of a former holder end at once: its backends get none of the new holder's clients. */
   const settled = (before: Standing | undefined, server: Expanded | undefined, graceSeconds?: number): Standing | undefined => {
     const isHandedOver = before !== undefined && server !== undefined && before.server.service !== server.service;
     if (isHandedOver)
@@ -121,7 +135,10 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     return after === undefined || graceSeconds === undefined ? after : { ...after, graceSeconds };
   };
 
-  /** Computes virtual servers anew, and brings them to the kernel. @param over what is over, by virtual server */
+  /**
+   * Recomputes virtual servers and brings them to the kernel. @param over drains that are over, by virtual
+   * server
+   */
   const resettle = (touched: Iterable<ServerKey>, change: StoredChange = {}, over = new Map<ServerKey, readonly Drain[]>()): void => {
     const keys = new Set(touched);
     const wanted = wantedOf(keys);
@@ -152,7 +169,9 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     }
   };
 
-  /** A request that is repeated changes nothing more: it is answered when the kernel has what it did not take before. */
+  /**
+   * A repeated request changes nothing more. It is answered when the kernel has what it did not take before.
+   */
   const catchUp = (): void => {
     if (behind) balancer.reconcile(servers);
     behind = false;
@@ -171,8 +190,9 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
   };
 
   /**
-   * Which of these may stand, in their order. What is refused keeps what stood before, where that is still free; of a source that contends only what
-   * others have is refused, and the rest stands as it is described now.
+   * Decides which of these services may be in force, in their order. A refused service keeps its previous
+   * state as far as that is still free. For a source that contends, only the addresses that others hold are
+   * refused, and the rest is in force as described now.
    */
   const admit = (
     source: string,
@@ -217,7 +237,8 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
       else refuse('NETWORK_SERVICE_UNSUPPORTED', refusal.field, `${refusal.why} (${balancer.kind})`);
     }
 
-    // Free for all of this source at once, and for nobody else before they all have claimed.
+    // Free for all services of this source at once, and for no other service before all of these have
+    // claimed.
     const free = gone.flatMap((name) => claims.release((held.get(name) as HeldService).service));
     for (const { service } of fit) {
       const before = held.get(service.name);
@@ -252,7 +273,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
       }
     }
     claims.handOver(free);
-    // Once all have claimed: the last one may have taken something from the first.
+    // Only after all services have claimed, because the last one may have taken an address from the first.
     if (contends(source))
       for (const { service } of admitted) append(refused, [refusedFor(service.name, source, claims.lost(service)) ?? []].flat());
     sources.clear();
@@ -282,10 +303,11 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     const each = new HeldService(source, document);
     const { service } = each;
     held.set(service.name, each);
-    // What was admitted whole has all of it; the others get what is left, whichever of them came first.
+    // A service that was admitted as a whole holds all its addresses. The others get what is left, whatever
+    // their order.
     if (!contends(source)) claims.add(service);
   }
-  // Whoever had a node port keeps it over a restart, whichever of them came first.
+  // A service that held a node port keeps it across a restart, whatever the order.
   const nodePorts = store.nodePorts.services();
   const had = new Set(nodePorts.values());
   for (const each of givingMemoryBack(held.values())) {
@@ -361,7 +383,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     judgeFor(next) {
       balancer = next;
       const standing = new Set<ServerKey>();
-      // One service at a time: all of them as objects would be many times what is kept of them.
+      // One service at a time: all of them as objects would take many times the memory of their texts.
       for (const [name, each] of givingMemoryBack(held)) {
         const { service } = each;
         const all = serversOf(each, service);
@@ -395,7 +417,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
   }
 }
 
-/** A service that may stand, with what is kept of it. */
+/** A service that may be in force, with its stored form. */
 interface Admitted {
   readonly next: HeldService;
   readonly service: Service;

@@ -2,23 +2,24 @@ import type { Destination, ServerKey, VirtualServer } from '../model.ts';
 import type { Expanded } from './expand.ts';
 
 /**
- * Destinations whose connections end: they drain, were removed, or are unwell. Each has a moment until which what stands there may go on. It is
- * written down, so that a restart neither forgets nor prolongs it.
+ * A destination whose connections end because it drains, was removed or is unhealthy. Its established
+ * connections may go on until a fixed time. That time is stored, so that a restart neither forgets nor
+ * prolongs it.
  */
 export interface Drain {
   readonly address: string;
   readonly port: number;
   /** Milliseconds since 1970. */
   readonly until: number;
-  /** It is over: connections were ended, and the kernel holds the destination no more. */
+  /** The drain is over: connections were ended, and the kernel no longer holds the destination. */
   readonly over: boolean;
 }
 
-/** What is held of one virtual server: as it was last told to the kernel, and what ends there. */
+/** The state of one virtual server: the server as it was last passed to the kernel, and its drains. */
 export interface Standing {
   readonly server: VirtualServer;
   readonly drains: readonly Drain[];
-  /** Of the service that has it, or had it last. */
+  /** The grace period of the service that holds the server, or held it last. */
   readonly graceSeconds: number;
 }
 
@@ -27,10 +28,11 @@ type Place = Pick<Destination, 'address' | 'port'>;
 const idOf = ({ address, port }: Place): string => `${address} ${port}`;
 
 /**
- * From what stood to what shall stand. Pure. Undefined: nothing is left of it, it leaves the kernel.
+ * Returns the state that follows from the previous state and the wanted one. Returns undefined when nothing
+ * is left of the server and it leaves the kernel. Pure.
  * @param before absent: the virtual server is new
- * @param wanted absent: no service has it any more; what stood there ends
- * @param graceSeconds of the service that has it; absent: of the one that had it
+ * @param wanted absent: no service holds it any more, and its established connections end
+ * @param graceSeconds the grace period of the service that holds it; absent: of the service that held it
  */
 export function settle(
   before: Standing | undefined,
@@ -42,7 +44,7 @@ export function settle(
   const earlier = new Map((before?.drains ?? []).map((drain) => [idOf(drain), drain]));
   const drainOf = (place: Place): Drain => {
     const found = earlier.get(idOf(place));
-    // A shorter grace, and a clock that was set back, hold for what ends already too.
+    // A shorter grace period also applies to drains that have begun, and so does a clock that was set back.
     if (found !== undefined) return found.over ? found : { ...found, until: Math.min(found.until, longest) };
     return { address: place.address, port: place.port, until: longest, over: false };
   };
@@ -63,7 +65,7 @@ export function settle(
   return { server: { ...base, destinations }, drains: [...ending, ...gone], graceSeconds };
 }
 
-/** What is due now, by virtual server. */
+/** Returns the drains that are due now, by virtual server. */
 export function dueOf(
   standings: ReadonlyMap<ServerKey, Standing>,
   keys: Iterable<ServerKey>,
@@ -75,7 +77,7 @@ export function dueOf(
   });
 }
 
-/** With these drains over: their destinations leave the virtual server. */
+/** Returns the state with these drains over: their destinations leave the virtual server. */
 export function withOver(standing: Standing, ended: readonly Place[]): Standing {
   const over = new Set(ended.map(idOf));
   return {

@@ -2,28 +2,29 @@ import { parseIp } from '../../spec/address.ts';
 import type { Backend, Destination, Family, Service, ServicePort, VirtualServer } from '../model.ts';
 import { rangesOfFamily } from '../source-ranges/ranges.ts';
 
-/** Of a backend, beside its description. */
+/** The state of a backend that is not part of its description. */
 export interface BackendStanding {
-  /** By an operator's word. */
+  /** An operator drained the backend. */
   readonly drained: boolean;
-  /** By its health checks. */
+  /** The health checks of the backend failed. */
   readonly unwell: boolean;
 }
 
 /** A destination as the service has it now. */
 export interface Placed extends Destination {
-  /** It drains, or is unwell: what stands there ends within the grace. */
+  /** The backend drains or is unhealthy: its established connections end within the grace period. */
   readonly ending: boolean;
 }
 
-/** A virtual server whose destinations say which of them end. */
+/** A virtual server whose destinations say whether they are ending. */
 export type Expanded = Omit<VirtualServer, 'destinations'> & { readonly destinations: readonly Placed[] };
 
 const familyOf = (address: string): Family => parseIp(address)?.family ?? 4;
 
 /**
- * Every address, protocol and port of a service, of either family. Pure. Where all backends of a virtual server that could take connections
- * are unwell, all of them do: a check that is wrong then ends nothing that works.
+ * Returns one virtual server for each address, protocol and port of a service, of either family. If all
+ * backends of a virtual server that could take connections are unhealthy, all of them take connections, so
+ * that a faulty check does not stop a working service. Pure.
  */
 export function expand(service: Service, standing: (backend: Backend) => BackendStanding): Expanded[] {
   const backends = service.backends.map((backend) => ({ backend, family: familyOf(backend.address), ...standing(backend) }));
@@ -54,7 +55,7 @@ export function expand(service: Service, standing: (backend: Backend) => Backend
     sourceAddress,
   };
   const places = new Map<string, Placed[]>();
-  /** Addresses of one family share what stands behind a port. */
+  /** Addresses of one family share the destinations of a port. */
   const placed = (port: ServicePort, family: Family): Placed[] => {
     const key = `${family} ${port.name}`;
     const found = places.get(key) ?? place(port, family);
@@ -84,13 +85,16 @@ export function expand(service: Service, standing: (backend: Backend) => Backend
   ]);
 }
 
-/** Where a backend serves a port of its service. */
+/** Returns the port number at which a backend serves a port of its service. */
 export function portAt({ ports = {} }: Pick<Backend, 'ports'>, { name, targetPort }: Pick<ServicePort, 'name' | 'targetPort'>): number {
-  // A port may be called `constructor`, which every object has.
+  // A port may have the name `constructor`, which every object has.
   return (Object.hasOwn(ports, name) ? ports[name] : undefined) ?? targetPort;
 }
 
-/** A node port is of the families that the service has elsewhere: of its addresses, else of its backends, else of both. */
+/**
+ * Returns the families of the service's node ports: those of its addresses, else those of its backends, else
+ * both.
+ */
 function nodeFamiliesOf({ addresses, backends }: Service): readonly Family[] {
   const said = addresses.length > 0 ? addresses : backends.map(({ address }) => address);
   const families = ([4, 6] as const).filter((family) => said.some((address) => familyOf(address) === family));

@@ -4,7 +4,7 @@ import type { ServiceFigures } from './protocol.ts';
 import { reportServices } from './report.ts';
 import type { Upkeep } from './upkeep.ts';
 
-/** Backends that metrics tell one by one. */
+/** The most backends that metrics list individually. */
 const mostBackends = 10_000;
 
 export function figuresOf(core: ServiceCore, checks: HealthChecks, upkeep: Upkeep): ServiceFigures {

@@ -5,24 +5,24 @@ import type { FolderServices, ServiceFolderOptions } from '../description/folder
 import { fieldText } from '../description/parts.ts';
 import type { RefusedService, Service } from '../model.ts';
 
-/** The source `files`: a folder of descriptions, followed. */
+/** The source `files`: a folder of descriptions that is followed. */
 export interface FolderSource {
-  /** Resolves when the files that are there at the start were read. */
+  /** Resolves when the files that exist at the start have been read. */
   settled(): Promise<void>;
-  /** Looks whether it changed, and applies what it says. */
+  /** Checks whether the folder changed, and applies it. */
   look(): Promise<void>;
-  /** What it says that can not be, with its place; of now. */
+  /** Returns the current problems of the files, with their positions. */
   problems(): readonly string[];
   close(): void;
 }
 
-/** A reader mends the first ones first. */
+/** Limits a report: a reader fixes the first problems first. */
 const mostTold = 1000;
 
 interface FolderSourceOptions extends Omit<ServiceFolderOptions, 'log'> {
   readonly log: Pick<Logger, 'error' | 'info'>;
   apply(services: readonly Service[], whole: boolean): readonly RefusedService[];
-  /** A service of the files that stands. */
+  /** Returns a service of the files that is in force. */
   standing(name: string): Service | undefined;
 }
 
@@ -50,9 +50,9 @@ export function openFolderSource({ apply, standing, log, ...options }: FolderSou
   };
 }
 
-/** With their places. */
+/** Returns the refusals with their positions. */
 async function refusals(folder: string, { described }: FolderServices, refused: readonly RefusedService[]): Promise<readonly string[]> {
-  // YAML and schemas are most of the thread's program, and few nodes have what is refused.
+  // YAML and schemas are most of the thread's code, and few nodes have a refused service.
   const [{ formatProblems }, { positionIn }] = await Promise.all([
     import('../../../base/schema/index.ts'),
     import('../description/read.ts'),
@@ -70,7 +70,7 @@ async function refusals(folder: string, { described }: FolderServices, refused: 
   ]).split('\n');
 }
 
-/** For a log that does not repeat itself. */
+/** Returns a logging function that does not repeat the same error. */
 export const toldOnce = (log: Pick<Logger, 'error'>): ((thrown: unknown, message: string) => void) => {
   let before = '';
   return (thrown, message) => {

@@ -6,8 +6,9 @@ import { hasDescriptions } from '../description/folder.ts';
 import { anyMembers, memberTables } from '../network-services/members.ts';
 
 /**
- * Whether there is anything to balance: in the folder of descriptions, of an earlier run in the database, or joined on a network. Blocks for a moment.
- * @param gates of folders that may lie on a file server; one that does not answer has nothing
+ * Whether there is anything to balance: in the folder of descriptions, in the database from an earlier run,
+ * or joined on a network. Blocks for a moment.
+ * @param gates folders that may be on a file server; a server that does not answer counts as empty
  */
 export function hasServices(databasePath: string, folder: string, gates: readonly GatedFolder[] = []): boolean {
   if (hasDescriptions(readableAt(folder, gates))) return true;

@@ -5,27 +5,27 @@ import type { Refusal, Service, VirtualServer } from '../model.ts';
 import { checkedPortOf, healthIdOf } from './health/checks.ts';
 import type { Drain, Standing } from './drains.ts';
 
-/** A service that stands, with what is known of it. */
+/** A service in force, with its state. */
 export interface Held {
   readonly source: string;
-  /** Read anew each time that it is asked for: only the text is kept. */
+  /** Parsed again on each access: only the text is kept. */
   readonly service: Service;
-  /** The service as it is on the disk. */
+  /** The service as it is stored on disk. */
   readonly document: string;
-  /** Addresses. */
+  /** Addresses of drained backends. */
   readonly drained: ReadonlySet<string>;
-  /** By `healthIdOf`. */
+  /** Backends by `healthIdOf`. */
   readonly unwell: ReadonlySet<string>;
-  /** Why the balancer of now does not have it. */
+  /** Why the current balancer does not serve it. */
   readonly refusal?: Refusal;
 }
 
-/** One for all services that have none of something. */
+/** One empty set, shared by all services. */
 const nothing: ReadonlySet<string> = new Set();
 
 const orNothing = (set: ReadonlySet<string>): ReadonlySet<string> => (set.size === 0 ? nothing : set);
 
-/** As {@link Held}; a service among thousands costs its text. */
+/** Implements {@link Held}. With thousands of services, each costs only its text. */
 export class HeldService implements Held {
   readonly source: string;
   readonly document: string;
@@ -50,7 +50,7 @@ export class HeldService implements Held {
   }
 }
 
-/** What checks found of backends that the service still has. Pure. */
+/** Returns the unhealthy backends that the service still has. Pure. */
 export function unwellThatStay(before: Held | undefined, service: Service): ReadonlySet<string> {
   if (before === undefined || before.unwell.size === 0 || service.healthCheck === undefined) return nothing;
   const ids = new Set(service.backends.map((backend) => healthIdOf(backend, checkedPortOf(service))));
@@ -59,7 +59,7 @@ export function unwellThatStay(before: Held | undefined, service: Service): Read
 
 const noDrains: readonly Drain[] = Object.freeze([]);
 
-/** As {@link Standing}, whose server is text until it is asked for. */
+/** Implements {@link Standing}. The server is kept as text until it is read. */
 export class PackedStanding implements Standing {
   readonly packed: PackedServer;
   readonly drains: readonly Drain[];

@@ -5,17 +5,24 @@ import { ownRealm } from '../../attach/realm.ts';
 import type { ServerKey } from '../model.ts';
 
 /**
- * Node ports of services beside host ports of pods: a port of the host leads to one of them. What has a node port in the kernel is written down, where
- * whoever takes a host port looks; and a service is refused the port that a pod has.
+ * Keeps node ports of services and host ports of pods apart: a port of the host leads to one of them. Node
+ * ports in the kernel are stored where the code that takes a host port looks. A service is refused a port
+ * that a pod has.
  */
 export interface NodePorts {
-  /** Who has the port as its host port, at any address of the host; undefined: nobody, or it is no node port. */
+  /**
+   * Returns which pod has the port as its host port, at any address of the host. Undefined: no pod has it, or
+   * the key is not a node port.
+   */
   holderOf(key: ServerKey): string | undefined;
-  /** Which service had each node port when it was last written, by {@link portTextOf}; also of another boot. */
+  /**
+   * Returns the service that had each node port when it was last written, by {@link portTextOf}. Includes
+   * rows of another boot.
+   */
   services(): ReadonlyMap<string, string>;
-  /** All that stand, of this host network namespace and boot. */
+  /** Writes all node ports in force, for this host network namespace and boot. */
   writeAll(standing: Iterable<readonly [ServerKey, { readonly service: string }]>): void;
-  /** Inside the caller's transaction. @param service absent: it stands no more */
+  /** Writes one row inside the caller's transaction. @param service absent: the port is no longer in force */
   write(key: ServerKey, service: string | undefined): void;
 }
 
@@ -24,19 +31,19 @@ const portOf = (key: ServerKey): { readonly protocol: string; readonly port: num
   return address === '*' ? { protocol, port: Number(port) } : undefined;
 };
 
-/** `tcp 30080`, whatever the family; undefined: it is the key of no node port. Pure. */
+/** Returns `tcp 30080` for either family, or undefined if the key is not a node port. Pure. */
 export function portTextOf(key: ServerKey): string | undefined {
   const place = portOf(key);
   return place && `${place.protocol} ${place.port}`;
 }
 
-/** `10.96.0.1 port 80/tcp`, for messages. Pure. */
+/** Returns `10.96.0.1 port 80/tcp`, for messages. Pure. */
 export function placeTextOf(key: ServerKey): string {
   const [, protocol = '', address = '', port = ''] = key.split(' ');
   return address === '*' ? `the node port ${port}/${protocol}` : `${address} port ${port}/${protocol}`;
 }
 
-/** In the network namespace of the calling thread. */
+/** Acts in the network namespace of the calling thread. */
 export function createNodePorts({ db, transaction }: Pick<NetworkDatabase, 'db' | 'transaction'>): NodePorts {
   const realm = ownRealm();
   const holder = db.prepare(
@@ -69,7 +76,7 @@ export function createNodePorts({ db, transaction }: Pick<NetworkDatabase, 'db' 
     writeAll(standing) {
       const wanted = new Map([...standing].map(([key, { service }]) => [key, service]));
       const found = list.all() as unknown as { key: string; realm: string; service: string }[];
-      // On a disk that is full nothing can be written, and who starts there has nothing to write.
+      // A full disk takes no write, and a daemon that starts there with unchanged rows needs none.
       if (found.length === wanted.size && found.every((row) => row.realm === realm && wanted.get(row.key) === row.service)) return;
       transaction(() => {
         removeAll.run();

@@ -4,24 +4,24 @@ import type { KubernetesFigures, KubernetesPlace } from '../kubernetes/watch.ts'
 import type { Balancer, Service, ServiceControl } from '../model.ts';
 import type { ReportPage, ReportedService } from './report.ts';
 
-/** What passes between the daemon and the thread of services. */
+/** The messages between the daemon and the thread of services. */
 
 export type BalancerChoice = 'auto' | Balancer['kind'];
 
 export interface ServicesSettings {
   readonly databasePath: string;
   readonly balancer: BalancerChoice;
-  /** Of descriptions; followed, may be missing. */
+  /** Folder of descriptions. It is followed, and may be missing. */
   readonly folder?: string;
-  /** Of the folder, where it may lie on a file server. */
+  /** Gates of the folder, which may be on a file server. */
   readonly gates?: readonly GatedFolder[];
-  /** A cluster whose services are followed. */
+  /** The cluster whose services are followed. */
   readonly kubernetes?: KubernetesPlace;
-  /** Sources that are asked no more: what they described ends. */
+  /** Sources that are no longer used: their services are removed. */
   readonly ended?: readonly string[];
 }
 
-/** What a command may ask; the answer of each is JSON. */
+/** What a command may ask. Each answer is JSON. */
 export type ServiceQuestion =
   | ({ readonly do: 'list' } & ReportPage)
   | { readonly do: 'apply'; readonly services: readonly Service[] }
@@ -31,29 +31,29 @@ export type ServiceQuestion =
 
 export interface ServiceList {
   readonly balancer: Balancer['kind'];
-  /** The one before it, which still has connections. */
+  /** The previous balancer, while it still has connections. */
   readonly retiring?: { readonly kind: Balancer['kind']; readonly connections: number };
   readonly services: readonly ReportedService[];
-  /** There are more: those after this name. */
+  /** There are more services after this name. */
   readonly next?: string;
-  /** What the files say that can not be, with its place. */
+  /** Problems of the files, with their positions. */
   readonly problems: readonly string[];
 }
 
 export interface ServiceFigures {
   readonly balancer: Balancer['kind'];
-  /** By source. */
+  /** Number of services by source. */
   readonly services: Readonly<Record<string, number>>;
-  /** Of these, what the balancer cannot do, or what has not all of its addresses, because other services have them. */
+  /** How many of these the balancer cannot serve, or lack an address that other services hold. */
   readonly refused: number;
   readonly virtualServers: number;
-  /** Virtual servers that differed from what was made, since the start. */
+  /** Virtual servers that were found changed and repaired, since the start. */
   readonly repairs: number;
-  /** Packets that restricted services did not take. */
+  /** Packets that restricted services dropped. */
   readonly denied: readonly { readonly service: string; readonly packets: number }[];
   /** Absent: no cluster is followed. */
   readonly kubernetes?: KubernetesFigures;
-  /** At most so many that a scrape stays small; the first by name. */
+  /** The first backends by name, limited so that a scrape stays small. */
   readonly backends: readonly {
     readonly service: string;
     readonly portName: string;
@@ -71,13 +71,13 @@ export type ServiceCalls = {
   readonly replace: ServiceControl['replace'];
   readonly remove: ServiceControl['remove'];
   readonly figures: () => ServiceFigures;
-  /** {@link ServiceQuestion} as JSON, and the answer as JSON: it is read in the thread. */
+  /** Takes a {@link ServiceQuestion} as JSON and returns JSON. The thread parses it. */
   readonly ask: (question: string) => string;
 };
 
 /** What the daemon does for the thread. */
 export type ServiceOwner = {
   readonly log: (level: Exclude<LogLevel, 'silent'>, fields: object, message: string) => void;
-  /** The balancer was changed: the next thread, where this one is lost, goes on with it. */
+  /** The balancer was switched. If this thread is lost, the next one uses this balancer. */
   readonly switched: (balancer: BalancerChoice) => void;
 };

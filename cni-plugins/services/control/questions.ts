@@ -10,7 +10,7 @@ import type { BalancerChoice, ServiceList, ServiceQuestion } from './protocol.ts
 import { reportServices } from './report.ts';
 import type { ReportPage } from './report.ts';
 
-/** The source of what commands apply. */
+/** The source of services that commands apply. */
 const commandSource = 'command';
 
 export interface AnsweringParts {
@@ -25,7 +25,11 @@ export interface AppliedServices {
   readonly refused: readonly RefusedService[];
 }
 
-/** The answer to a command, as JSON. @throws NETWORK_BALANCER_MISSING · NETWORK_SERVICE_UNKNOWN · NETWORK_SERVICE_NOT_YOURS · NETWORK_SERVICE_BACKEND_UNKNOWN */
+/**
+ * Answers a command, as JSON.
+ * @throws NETWORK_BALANCER_MISSING · NETWORK_SERVICE_UNKNOWN · NETWORK_SERVICE_NOT_YOURS ·
+ * NETWORK_SERVICE_BACKEND_UNKNOWN
+ */
 export function answerQuestion(question: ServiceQuestion, { core, checks, balancer, log, problems }: AnsweringParts): string {
   switch (question.do) {
     case 'list':
@@ -60,7 +64,7 @@ export function answerQuestion(question: ServiceQuestion, { core, checks, balanc
   }
 }
 
-/** As text from service to service: as objects thousands would be many times what is kept of them. */
+/** Builds text service by service: thousands of objects would take many times the memory of their texts. */
 function listPage(page: ReportPage, { core, checks, balancer, problems }: Omit<AnsweringParts, 'log'>): string {
   const retiring = balancer.retiring();
   const reports = reportServices(core, checks, page);
@@ -83,11 +87,11 @@ function listPage(page: ReportPage, { core, checks, balancer, problems }: Omit<A
 
 export interface SwitchedBalancer {
   readonly balancer: Balancer['kind'];
-  /** Services that it can not do, by name, with why. */
+  /** Services that the balancer cannot serve, by name, with the reason. */
   readonly refused: readonly string[];
 }
 
-/** @throws NETWORK_BALANCER_MISSING · what the kernel refuses; then everything is as it was */
+/** @throws NETWORK_BALANCER_MISSING · the kernel's refusal; the previous state is then unchanged */
 function switchBalancer(choice: BalancerChoice, core: ServiceCore, balancer: SwitchableBalancer): SwitchedBalancer {
   try {
     balancer.switchTo(chooseBalancer(choice), () => core.judgeFor(balancer));

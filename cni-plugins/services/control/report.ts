@@ -8,57 +8,63 @@ import type { HealthChecks } from './health/checks.ts';
 import type { Standing } from './drains.ts';
 import type { Held } from './held.ts';
 
-/** A backend of one port of a service, over all its virtual addresses. */
+/** A backend of one port of a service, across all virtual addresses of the service. */
 export interface ReportedBackend {
   readonly portName: string;
   readonly address: string;
   readonly port: number;
-  /** As it is balanced now. */
+  /** The weight in force. */
   readonly weight: number;
-  /** `removed`: no longer described, connections may go on until `until`. `over`: its grace is over. */
+  /**
+   * `removed`: no longer described; connections may go on until `until`. `over`: the grace period is over.
+   */
   readonly state: 'in service' | 'draining' | 'unwell' | 'removed' | 'over';
   readonly health: 'well' | 'unwell' | 'not checked';
-  /** What the last check said, where it was not well. */
+  /** The result of the last check, if it failed. */
   readonly why?: string;
-  /** When what stands there is ended; ISO 8601. */
+  /** When established connections are ended; ISO 8601. */
   readonly until?: string;
-  /** That were begun since the virtual server was made; absent where the kernel does not count them. */
+  /** Connections begun since the virtual server was created. Absent where the kernel does not count them. */
   readonly connections?: number;
-  /** That stand. */
+  /** Established connections. */
   readonly active: number;
 }
 
 export interface ReportedService {
   readonly name: string;
-  /** Absent: removed, and its connections end. */
+  /** Absent: the service was removed, and its connections end. */
   readonly source?: string;
   readonly balancer: Balancer['kind'];
-  /** Why it is not balanced, or not at all of its addresses. */
+  /** Why the service is not balanced, or not at all of its addresses. */
   readonly refused?: string;
   readonly addresses: readonly string[];
   readonly externalAddresses: readonly string[];
   readonly loadBalancerAddresses?: readonly string[];
   readonly loadBalancerSourceRanges?: readonly string[];
-  /** Packets from outside its source ranges that were dropped, since its addresses were made; absent: it has none. */
+  /**
+   * Packets from outside the source ranges that were dropped since the addresses were created. Absent: it has
+   * no source ranges.
+   */
   readonly denied?: number;
   readonly ports: Service['ports'];
   readonly scheduler: Service['scheduler'];
   readonly backends: readonly ReportedBackend[];
 }
 
-/** Which services are told of. */
+/** Which services are reported. */
 export interface ReportPage {
   /** Absent: all. */
   readonly names?: readonly string[];
-  /** Those whose names come after it. */
+  /** Only services whose names come after this one. */
   readonly after?: string;
-  /** At most so many. */
+  /** The most services to report. */
   readonly most?: number;
 }
 
 /**
- * What stands and what ends, with what the kernel has counted, in the order of the names; one service at a time, as thousands may stand. The last
- * word, where there are more of them: the name after which they come.
+ * Yields what is in force and what is ending, with the kernel's counts, in the order of names. Yields one
+ * service at a time, because there may be thousands. If there are more services, the return value is the name
+ * after which they come.
  */
 export function* reportServices(
   core: ServiceCore,
@@ -66,7 +72,7 @@ export function* reportServices(
   page: ReportPage = {},
 ): Generator<ReportedService, string | undefined> {
   const balancer = core.balancer();
-  // Also of services that were removed, and of ports that a service has no more.
+  // Includes removed services, and ports that a service no longer has.
   const ending = Map.groupBy(core.ending, (key) => core.standings.get(key)?.server.service ?? '');
   const { names: asked, after = '', most = Infinity } = page;
   const wanted = asked && new Set(asked);

@@ -5,12 +5,15 @@ import { keepThread, startWorker } from '../../../base/process/index.ts';
 import type { ServiceControl } from '../model.ts';
 import type { ServiceCalls, ServiceFigures, ServiceOwner, ServicesSettings } from './protocol.ts';
 
-/** The services of this host, for as long as it runs; a thread that is lost is started again, and goes on from what is durable. */
+/**
+ * The services of this host, for as long as it runs. A lost thread is started again and continues from the
+ * durable state.
+ */
 export interface Services extends ServiceControl {
-  /** A question of a command as JSON, and its answer. @throws what the question throws */
+  /** Passes a question of a command, as JSON, and returns the answer. @throws what the question throws */
   ask(question: string): Promise<string>;
   figures(): Promise<ServiceFigures>;
-  /** What the kernel holds stays. */
+  /** Stops the thread. The kernel keeps its state. */
   close(): Promise<void>;
 }
 
@@ -18,7 +21,8 @@ const startAgainMs = 1000;
 const closeMs = 5000;
 
 /**
- * Starts the thread, in the network namespace of this process, and brings the kernel to what is durable and what the files say. Resolves when that is done.
+ * Starts the thread in the network namespace of this process, and brings the kernel to the durable state and
+ * the files. Resolves when that is done.
  * @throws NETWORK_NEWER_SCHEMA · NETWORK_BALANCER_MISSING · NETWORK_KERNEL_<ERRNO> · NETWORK_SERVICES_FAILED
  */
 export async function startServices(settings: ServicesSettings, logger: Logger): Promise<Services> {

@@ -24,8 +24,8 @@ import { createServiceStore } from './store.ts';
 import { createUpkeep } from './upkeep.ts';
 
 /**
- * The one thread of services, in the daemon's own network namespace: database, kernel and health checks. Changes are synchronous and serial; only
- * checks and files take their time.
+ * The only thread of services, in the daemon's own network namespace: database, kernel and health checks.
+ * Changes are synchronous and serial. Only checks and files are asynchronous.
  */
 const settings = workerData as ServicesSettings;
 
@@ -55,7 +55,10 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
   const core = createServiceCore({ store, log, checks, now: Date.now }, balancer);
   const upkeep = createUpkeep(core, log, Date.now, () => performance.now());
   const failed = toldOnce(log);
-  /** What is not the kernel's refusal leaves memory and disk apart: the thread ends, and the next one begins with what is durable. */
+  /**
+   * An error that is not a refusal by the kernel may leave memory and disk different. The thread then ends,
+   * and the next one starts from the durable state.
+   */
   const guarded = (act: () => void): void => {
     try {
       act();
@@ -84,7 +87,7 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
           },
         });
   const notApplied = (thrown: unknown): void => {
-    // What the disk did not take is in memory already: the next thread reads what is durable.
+    // Memory already has what the disk did not take. The next thread reads the durable state.
     if (isStorages(thrown))
       setImmediate(() => {
         throw thrown;
@@ -146,7 +149,10 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
   };
 }
 
-/** The thread ends of what leaves memory and disk apart: what is no failure of ours to tell. */
+/**
+ * Ends the thread after an error that is not one of our coded failures, because such an error may leave
+ * memory and disk different.
+ */
 function orEnd<T>(act: () => T): T {
   try {
     return act();

@@ -5,13 +5,16 @@ import type { Standing } from './drains.ts';
 import { createNodePorts } from './node-ports.ts';
 import type { NodePorts } from './node-ports.ts';
 
-/** What is durable of services, in the network's database. Synchronous, for one Worker; nobody else writes these tables. */
+/**
+ * The durable state of services, in the network's database. Synchronous, for one Worker. No other code writes
+ * these tables.
+ */
 export interface ServiceStore {
-  /** In the order in which they came, one at a time. */
+  /** Yields the services one at a time, in the order in which they were added. */
   services(): Iterable<{ readonly source: string; /** A service as JSON. */ readonly document: string }>;
   states(): Iterable<{ readonly service: string; readonly backend: string; readonly state: 'drained' | 'unwell' }>;
   standings(): Iterable<readonly [ServerKey, Standing]>;
-  /** Everything in it at once, on the disk when it returns. */
+  /** Writes the whole change atomically. It is on disk when the call returns. */
   write(change: StoredChange): void;
   readonly nodePorts: NodePorts;
   close(): void;
@@ -26,15 +29,15 @@ export interface StoredChange {
     readonly state: 'drained' | 'unwell';
     readonly is: boolean;
   }[];
-  /** Virtual servers where something ends; undefined: nothing does any more. */
+  /** Virtual servers with a drain. Undefined: nothing is ending any more. */
   readonly standings?: readonly (readonly [ServerKey, Standing | undefined])[];
-  /** Virtual servers that stand, with their services; undefined: they do no more. */
+  /** Virtual servers in force, with their services. Undefined: no longer in force. */
   readonly servers?: readonly (readonly [ServerKey, string | undefined])[];
 }
 
 export function createServiceStore(database: NetworkDatabase): ServiceStore {
   const { db } = database;
-  // What an operator applied outlives a power cut; the network's other rows end with the machine anyway.
+  // What an operator applied survives a power cut. The network's other rows end with the machine anyway.
   db.exec('PRAGMA synchronous = FULL');
   const put = db.prepare(
     'INSERT INTO service (name, source, document) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET source = excluded.source, document = excluded.document',

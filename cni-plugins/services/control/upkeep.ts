@@ -6,40 +6,46 @@ import type { ServiceCore } from './core.ts';
 import { dueOf } from './drains.ts';
 import type { Drain } from './drains.ts';
 
-/** What is done once a second, while there is any service. */
+/** The work done once a second while there is any service. */
 export interface Upkeep {
   tick(): void;
-  /** How often the kernel held something else than it should, and was brought back. */
+  /** Returns how many virtual servers differed from the wanted state and were repaired. */
   repairs(): number;
 }
 
-/** Also without a word from the balancer the kernel is compared this often, and never for more than a fiftieth of the time. */
+/**
+ * The kernel is compared this often even if the balancer reports no change, and for at most a fiftieth of the
+ * time.
+ */
 const compareEveryMs = 60_000;
 const compareShare = 50;
-/** How often it is asked whether connections that end have ended, at most. */
+/** The shortest interval between two checks whether ending connections have ended. */
 const countEveryMs = 2000;
 
 /** Virtual servers that are changed at once. */
 const portion = 100;
 
-/** @param clock milliseconds, of any beginning, that never go back */
+/** @param clock monotonic milliseconds, from any start */
 export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'warn'>, now: () => number, clock: () => number): Upkeep {
   let repaired = 0;
   let compareAt = clock() + compareEveryMs;
   let countAt = 0;
   let failing: string | undefined;
 
-  /** Connections of drains whose grace is over are ended, and their destinations leave the kernel. */
+  /** Ends connections of drains whose grace period is over. Their destinations leave the kernel. */
   const endDue = (): void => {
     const due = dueOf(core.standings, core.ending, now());
     if (due.length === 0) return;
     const activeOf = activeConnections(new Set(due.map(({ key }) => key)));
-    // A cut walks all connections of the host: only where there is one to end.
+    // A cut walks all connections of the host, so it runs only where there is a connection to end.
     for (const { key, drains } of due) for (const drain of drains) if (activeOf(key, drain) !== 0) core.balancer().cut(key, drain);
     end(due);
   };
 
-  /** In portions: all that ended after a busy minute at once would be garbage many times what is kept of it. */
+  /**
+   * Works in portions: everything that ended after a busy minute would otherwise leave garbage many times the
+   * size of the live data.
+   */
   const end = (ended: Parameters<ServiceCore['end']>[0]): void => {
     for (let from = 0; from < ended.length; from += portion) {
       core.end(ended.slice(from, from + portion));
@@ -47,7 +53,10 @@ export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'war
     }
   };
 
-  /** How many stand now, by what is kept of a destination; undefined: it is not known. */
+  /**
+   * Returns a lookup of the number of established connections of a destination. The lookup returns undefined
+   * if the number is unknown.
+   */
   const activeConnections = (
     keys: ReadonlySet<ServerKey>,
   ): ((key: ServerKey, place: Pick<Drain, 'address' | 'port'>) => number | undefined) => {
@@ -57,7 +66,7 @@ export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'war
     return (key, { address, port }) => active.get(`${key} ${address} ${port}`);
   };
 
-  /** Destinations that nothing is connected to any more leave before their time. */
+  /** Removes destinations early if they have no connections any more. */
   const endIdle = (): void => {
     if (core.ending.size === 0 || clock() < countAt) return;
     const begun = clock();

@@ -2,21 +2,24 @@ import { parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, Position, Problem } from '../../../base/schema/index.ts';
 import { isPreamble } from '../../followed-files/blank-text.ts';
 
-/** The documents of a text, one at a time: what is read of thousands would take a hundred times the text. Pure. */
+/**
+ * Yields the documents of a text one at a time: the parsed form of thousands would take a hundred times the
+ * text. Pure.
+ */
 
-/** From one `---` to the next, with the lines before it. */
+/** The text from one `---` to the next, with the number of lines before it. */
 export interface DocumentText {
   readonly file: string;
   readonly text: string;
   readonly linesBefore: number;
 }
 
-/** Far more than the largest service has; as values it takes a hundred times as much. */
+/** Far more than the largest service needs. The parsed form takes a hundred times as much. */
 const mostBytes = 1024 * 1024;
 
 const separator = /^---(?=\s|$)/gmu;
 
-/** A marker in the first column ends a document wherever it stands, also in a scalar (YAML 1.2.2, section 9.1.2). */
+/** A marker in the first column ends a document anywhere, even in a scalar (YAML 1.2.2, section 9.1.2). */
 export function* documentsOf(text: string, file: string): Generator<DocumentText> {
   let [start, linesBefore] = [0, 0];
   for (const { index } of text.matchAll(separator)) {
@@ -36,7 +39,7 @@ function linesIn(text: string): number {
   return lines;
 }
 
-/** None where it is empty or has a problem; positions are of the whole text. */
+/** Returns no document if the text is empty or has a problem. Positions are positions in the whole text. */
 export function parseDocument({ file, text, linesBefore }: DocumentText): {
   readonly documents: readonly Document[];
   readonly problems: readonly Problem[];

@@ -9,43 +9,43 @@ import type { StoredFile } from '../../followed-files/stored-set.ts';
 import type { Described } from './read.ts';
 import { limits } from './source-text.ts';
 
-/** The folder of descriptions, followed. */
+/** The followed folder of descriptions. */
 export interface ServiceFolder {
-  /** What it says now, when it is another than at the last call; at the first call always. */
+  /** Returns the current services if they changed since the last call. The first call always returns them. */
   changed(): FolderServices | undefined;
-  /** Resolves when no file waits to be quiet or read, and after 30 s. */
+  /** Resolves when no file is being written or read, at the latest after 30 s. */
   settled(): Promise<void>;
   close(): void;
 }
 
 export interface FolderServices {
   readonly described: readonly Described[];
-  /** Services of files that could not be read since the start: they stay as they were. */
+  /** Services of files that have not been readable since the start: they stay unchanged. */
   readonly kept: readonly string[];
-  /** The two lists above are all that there is to be; else what is not in them stays, too. */
+  /** The two lists above are complete. If false, services that are in neither list stay, too. */
   readonly isWhole: boolean;
-  /** Lines of text with their places. */
+  /** Lines of text with their positions. */
   readonly problems: readonly string[];
 }
 
-/** Of one file: as it was read, or, since a start, the names that it had before. */
+/** The result of one file: its services, or, after a start, the names that it had before. */
 type FileReading = { readonly described: readonly Described[] } | { readonly names: readonly string[] };
 
 export interface ServiceFolderOptions {
   /** May be missing. */
   readonly folder: string;
-  /** Where it can be read now; it may throw. The folder itself unless given. */
+  /** Returns the path at which the folder can be read now; may throw. Absent: the folder itself. */
   readonly at?: () => string;
-  /** File that keeps which service each file had. */
+  /** File that stores which services each file had. */
   readonly storedAt: string;
   readonly log: { error(fields: object, message: string): void };
-  /** A file must have been the same for so long before it is read, in ms. */
+  /** How long a file must be unchanged before it is read, in ms. */
   readonly quietMs?: number;
 }
 
 /**
- * Whether there is anything to read.
- * @param at where the folder can be read now; it may throw
+ * Whether there is any file to read.
+ * @param at returns the path at which the folder can be read now; may throw
  */
 export function hasDescriptions(at: () => string): boolean {
   try {
@@ -56,19 +56,23 @@ export function hasDescriptions(at: () => string): boolean {
 }
 
 const usualQuietMs = 250;
-/** A start waits for files that are being written or read, but no longer. */
+/** A start waits this long, and no longer, for files that are being written or read. */
 const startMs = 30_000;
 const startLookMs = 25;
-/** Of all files. */
+/** The most services of all files together. */
 const mostServices = 50_000;
-/** Changes with the meaning of what is stored. */
+/** Changes when the meaning of the stored data changes. */
 const format = 'portcullis-service-files 1';
 
 /**
- * - A file is read when it is quiet, and taken whole: one that is empty, half written or has a problem keeps its last good version. One that is
- *   removed from the folder, and stays away, takes its services with it.
- * - A folder that is gone, cannot be listed, holds more than is read, or is another one and empty (nothing is mounted there any more) changes nothing.
- * - Services themselves are durable elsewhere. What is kept here is which file had which, so that all of this holds through a restart.
+ * Opens the folder, by these rules:
+ * - A file is read when it is quiet, and taken as a whole. A file that is empty, half written or has a
+ *   problem keeps its last good version. A file that is removed from the folder, and stays away, takes its
+ *   services with it.
+ * - A folder changes nothing if it is gone, cannot be listed, holds more than the limits, or is a different
+ *   and empty folder (nothing is mounted there any more).
+ * - The services themselves are durable elsewhere. This folder stores which file had which services, so that
+ *   these rules also apply across a restart.
  */
 export function openServiceFolder(options: ServiceFolderOptions): ServiceFolder {
   const { folder, at, storedAt, log, quietMs = usualQuietMs } = options;
@@ -79,7 +83,7 @@ export function openServiceFolder(options: ServiceFolderOptions): ServiceFolder 
   );
   const files = createHeldFiles(reader, folder, quietMs);
   const known = stored !== 'damaged' && stored?.folder === folder ? stored : undefined;
-  // Read again all the same: what is refused is known by what was written.
+  // The files are read again anyway: the text is needed to locate refusals.
   files.load((known?.files ?? []).map(({ name, reading }) => ({ name, stamp: '', reading })));
   const whole = createFolderLook(files, {
     folder,
@@ -90,7 +94,7 @@ export function openServiceFolder(options: ServiceFolderOptions): ServiceFolder 
     none: 'remove the file of each service, or write one service',
   });
   let lost = stored === 'damaged' ? `${storedAt} is damaged: no service of files is removed until all files of ${folder} are read` : '';
-  /** Whether it is known which files had services: until then nothing is removed. */
+  /** Whether it is known which files had services. Nothing is removed until then. */
   let isKnown = known !== undefined;
   let last: { readonly revision: number; readonly problem: string; readonly isWaiting: boolean } | undefined;
 
@@ -137,7 +141,7 @@ export function openServiceFolder(options: ServiceFolderOptions): ServiceFolder 
   };
 }
 
-/** All that several files say. Of a service that is there twice the first one counts, by the names of files. */
+/** Joins the services of all files. If two files have the same service, the first file by name counts. */
 function joined(readings: readonly FileReading[]): { described: Described[]; kept: string[]; problems: string[] } {
   const described = new Map<string, Described>();
   const problems: string[] = [];

@@ -2,16 +2,16 @@ import { formatIp, parseIp } from '../../spec/address.ts';
 import type { IpAddress } from '../../spec/address.ts';
 import type { Protocol } from '../model.ts';
 
-/** The short forms of a description. Pure. */
+/** Parses the short forms of a description. Pure. */
 
 const seconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
 
-/** `90s`, `5m` in seconds; of a text that fits the schema's pattern. */
+/** Returns `90s` or `5m` in seconds. The text must match the schema's pattern. */
 export function secondsOf(text: string): number {
   return Number(text.slice(0, -1)) * (seconds[text.slice(-1)] ?? Number.NaN);
 }
 
-/** `80`, `80/tcp`, `80:8080/udp`; of a text that fits the schema's pattern. */
+/** Parses `80`, `80/tcp` or `80:8080/udp`. The text must match the schema's pattern. */
 export function shortPortOf(text: string): { readonly port: number; readonly targetPort: number; readonly protocol: Protocol } {
   const [numbers = '', protocol = 'tcp'] = text.split('/');
   const [port = '', target = port] = numbers.split(':');
@@ -23,7 +23,7 @@ export interface WrittenPlace {
   readonly port?: number;
 }
 
-/** `10.0.0.2`, `10.0.0.2:8080`, `fd00::2`, `[fd00::2]:8080`. */
+/** Parses `10.0.0.2`, `10.0.0.2:8080`, `fd00::2` or `[fd00::2]:8080`. */
 export function placeOf(text: string): WrittenPlace {
   const bracketed = /^\[([^\]]*)\](?::(\d{1,5}))?$/u.exec(text);
   const plain = /^([^:]*):(\d{1,5})$/u.exec(text);
@@ -31,7 +31,10 @@ export function placeOf(text: string): WrittenPlace {
   return { address, ...(port !== undefined && { port: Number(port) }) };
 }
 
-/** Why connections can not lead to an address; undefined: they can. @param use what it shall be */
+/**
+ * Returns why connections cannot lead to an address, or undefined if they can. @param use what the address is
+ * for
+ */
 export function wrongAddress(text: string, use: 'virtual' | 'backend'): string | undefined {
   const ip = parseIp(text);
   if (ip === undefined) return `${JSON.stringify(text)} is not an address`;
@@ -41,7 +44,7 @@ export function wrongAddress(text: string, use: 'virtual' | 'backend'): string |
   return `${text} is ${kind}`;
 }
 
-/** An address in its one form (RFC 5952). */
+/** Returns an address in its canonical form (RFC 5952). */
 export function canonical(text: string): string {
   const ip = parseIp(text);
   return ip === undefined ? text : formatIp(ip);
@@ -63,14 +66,17 @@ function unusable({ family, value }: IpAddress): string | undefined {
   return value >> 32n === 0xffffn ? 'IPv4 inside IPv6' : undefined;
 }
 
-/** What a field of the model is called in a description, where it is called otherwise. */
+/** Names in a description of model fields that have another name there. */
 const writtenNames: Readonly<Record<string, string>> = { persistenceSeconds: 'persistence', drainGraceSeconds: 'drainGrace' };
 
-/** A field of {@link Service}, `persistenceSeconds` or `addresses.0`, as its author wrote it: `persistence`, `addresses.0`. */
+/**
+ * Returns a field of {@link Service}, such as `persistenceSeconds` or `addresses.0`, as its author wrote it:
+ * `persistence`, `addresses.0`.
+ */
 export function writtenField(field: string): string {
   const [first = '', ...rest] = field.split('.');
   return [writtenNames[first] ?? first, ...rest].join('.');
 }
 
-/** A field of a refusal in the words of a problem: `addresses[0]`. */
+/** Returns the field of a refusal in the notation of problems: `addresses[0]`. */
 export const fieldText = (field: string): string => writtenField(field).replaceAll(/\.(\d+)/gu, '[$1]');

@@ -12,17 +12,17 @@ import { serviceOf } from './service.ts';
 import type { Path, Report, WrittenService } from './service.ts';
 import { tooLarge } from './source-text.ts';
 
-/** From the text of files to services, and every problem of all files at once. Pure. */
+/** Reads the texts of files into services, and reports every problem of all files at once. Pure. */
 
 export type { SourceText };
 
-/** A service, and where it was written. Plain values: they cross threads. */
+/** A service, and where it was written. Plain values, because they cross threads. */
 export interface Described {
   readonly service: Service;
   readonly written: Written;
 }
 
-/** A document of a text. */
+/** The position of a document in a text. */
 export interface Written {
   readonly text: DocumentText;
   readonly index: number;
@@ -34,19 +34,22 @@ export interface FileServices {
 }
 
 export interface Reading {
-  /** Of documents without a problem, in the order of the files. */
+  /** Services of documents without a problem, in the order of the files. */
   readonly described: readonly Described[];
   readonly problems: readonly Problem[];
 }
 
-/** Of all files. */
+/** The most documents of all files together. */
 const mostDocuments = 50_000;
-/** A reader mends the first ones first. */
+/** Limits a report: a reader fixes the first problems first. */
 const mostProblems = 1000;
 
 const emptyFix = 'remove the file where its services are to go';
 
-/** One file of a folder that is followed: whole, or nothing of it. What is empty or cut off may be half written. */
+/**
+ * Reads one file of a followed folder, as a whole or not at all. A file that is empty or cut off may be half
+ * written.
+ */
 export function readServiceFile({ file, text }: SourceText): FileResult<FileServices> {
   const problem = (line: number, message: string): Problem => ({ position: { file, line, column: 1 }, path: '', message, fix: emptyFix });
   const documents = [...documentsOf(text, file)];
@@ -54,7 +57,8 @@ export function readServiceFile({ file, text }: SourceText): FileResult<FileServ
     return { unreadable: linesOf([problem(1, 'the file is empty')]), isEmpty: true };
   const last = documents.length - 1;
   const empty = documents.filter(
-    // A separator after the last document is customary, and a chart's template that is switched off leaves a comment.
+    // A separator after the last document is customary, and a chart template that is switched off leaves a
+    // comment.
     (document, index) => index < last && isBlankText(document.text) && !document.text.includes('#'),
   );
   const { described, problems } = readServices([{ file, text }]);
@@ -62,7 +66,10 @@ export function readServiceFile({ file, text }: SourceText): FileResult<FileServ
   return found.length > 0 ? { unreadable: linesOf(found) } : { described };
 }
 
-/** Reads texts of documents `kind: Service`. A document with a problem is left out, and so is a second service of the same name; nothing is thrown. */
+/**
+ * Reads texts of `kind: Service` documents. A document with a problem is left out, and so is a second service
+ * with the same name. Never throws.
+ */
 export function readServices(sources: Iterable<SourceText>): Reading {
   const described: Described[] = [];
   const problems: Problem[] = [];
@@ -95,7 +102,7 @@ export function readServices(sources: Iterable<SourceText>): Reading {
   return { described, problems };
 }
 
-/** @param names where each stands; those of the document come to them */
+/** @param names the position of each service; the services of the document are added */
 function readDocument(text: DocumentText, names: Map<string, Position>): Reading {
   const parsed = parseDocument(text);
   const problems: Problem[] = [...parsed.problems];
@@ -125,18 +132,19 @@ function readDocument(text: DocumentText, names: Map<string, Position>): Reading
 }
 
 /**
- * Where a field of {@link Service} or of the description stands; the document without one. Reads the document again, for the few that are asked for:
- * what it is read into takes a hundred times the text.
+ * Returns the position of a field of {@link Service} or of the description, or of the document if no field is
+ * given. It parses the document again, for the few positions that are needed: the parsed form takes a hundred
+ * times the text.
  */
 export function positionIn({ text, index }: Written, field?: string): Position {
   const document = parseDocument(text).documents[index];
   return document?.positionOf(writtenPath(document, field)) ?? { file: text.file, line: text.linesBefore + 1, column: 1 };
 }
 
-/** As lines of text: `web.yaml:3:5: …`. */
+/** Returns problems as lines of text: `web.yaml:3:5: …`. */
 export const linesOf = (problems: readonly Problem[]): string[] => (problems.length === 0 ? [] : formatProblems(problems).split('\n'));
 
-/** Where a field stands that a description has not beside the others. */
+/** Where to find a field that is not at the top level of a description. */
 const writtenIn: Readonly<Record<string, string>> = { name: 'metadata', nodePort: 'ports' };
 
 function writtenPath({ value }: Document, field: string | undefined): Path {

@@ -1,7 +1,7 @@
-/** Backends of one service. More is no service but a mistake, and no balancer holds it. */
+/** The most backends of one service. A service with more is a mistake, and no balancer holds it. */
 export const maxBackends = 1024;
 
-/** Prefixes of one service. */
+/** The most prefixes of one service. */
 export const maxSourceRanges = 1024;
 
 export const serviceApiVersion = 'portcullis.dev/v1alpha1';
@@ -17,13 +17,13 @@ const portName = {
   description: 'write small letters, digits and dashes',
 } as const;
 const address = { type: 'string', minLength: 2, maxLength: 45 } as const;
-/** `30s`, `5m`, `3h`, `2d`. */
+/** Matches `30s`, `5m`, `3h` and `2d`. */
 export const durationPattern = '^(0|[1-9][0-9]{0,6})[smhd]$';
 const duration = { type: 'string', pattern: durationPattern, description: 'write a number and s, m, h or d, such as 30s' } as const;
 const count = { type: 'integer', minimum: 1, maximum: 100 } as const;
 const printable = { type: 'string', minLength: 1, maxLength: 4096, pattern: '^[^\\u0000-\\u001f\\u007f]+$' } as const;
 
-/** The names of services: of Kubernetes `namespace/name`. */
+/** The names of services. A Kubernetes service is named `namespace/name`. */
 export const serviceNamePattern = '^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?(/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$';
 
 /** JSON Schema (draft 2020-12) of a `kind: Service` document. */

@@ -3,10 +3,10 @@ import type { Backend, HealthCheck, Scheduler, Service, ServicePort } from '../m
 import { canonicalRange } from '../source-ranges/ranges.ts';
 import { canonical, placeOf, secondsOf, shortPortOf, wrongAddress } from './parts.ts';
 
-/** From a document that fits the schema to a service. Pure. */
+/** Converts a document that matches the schema to a service. Pure. */
 
 export type Path = readonly PathSegment[];
-/** Of what the schema can not say. */
+/** Reports a problem that the schema cannot express. */
 export type Report = (path: Path, message: string, fix: string) => void;
 
 interface WrittenPort {
@@ -53,7 +53,7 @@ export interface WrittenService {
   readonly backends?: readonly (string | WrittenBackend)[];
 }
 
-/** As far as it can be: whatever is reported makes it no service. */
+/** Converts as far as possible. If anything is reported, the result is not used as a service. */
 export function serviceOf(spec: WrittenService, report: Report): Service {
   const addresses = addressesOf(spec.addresses ?? [], 'addresses', [], report);
   const externalAddresses = addressesOf(spec.externalAddresses ?? [], 'externalAddresses', addresses, report);
@@ -96,7 +96,7 @@ export function serviceOf(spec: WrittenService, report: Report): Service {
 
 const addressFields = ['addresses', 'externalAddresses', 'loadBalancerAddresses'] as const;
 
-/** Every family that has an address needs a range: what nobody said anything of would be open. */
+/** Every family that has an address needs a range: a family without a range would be open. */
 function rangesOf({ loadBalancerAddresses = [], loadBalancerSourceRanges: texts }: WrittenService, report: Report): string[] | undefined {
   if (texts === undefined) return undefined;
   const field = 'loadBalancerSourceRanges';
@@ -211,7 +211,9 @@ function backendsOf(all: NonNullable<WrittenService['backends']>, ports: readonl
 
 const familyOf = (address: string): 4 | 6 => (address.includes(':') ? 6 : 4);
 
-/** A packet keeps its family: an address needs backends of its own, and a backend an address. */
+/**
+ * A packet keeps its family: an address needs backends of its family, and a backend needs such an address.
+ */
 function checkFamilies(
   spec: WrittenService,
   { addresses, ports, backends }: Pick<Service, 'addresses' | 'ports' | 'backends'>,
@@ -241,7 +243,7 @@ function checkFamilies(
   });
 }
 
-/** With direct return the backend gets the packet as it is: nothing of it can be rewritten. */
+/** With direct server return the backend gets the packet unchanged: nothing in it can be rewritten. */
 function checkDirect(spec: WrittenService, ports: readonly ServicePort[], backends: readonly Backend[], report: Report): void {
   ports.forEach((port, index) => {
     if (port.targetPort !== port.port)

@@ -3,12 +3,12 @@ import type { Backend, HealthCheck, Service, ServicePort } from '../../model.ts'
 import { portAt } from '../expand.ts';
 import type { Probed, probe } from './probe.ts';
 
-/** Checks the backends of services, each in its own time. */
+/** Checks the backends of services, each at its own interval. */
 export interface HealthChecks {
-  /** From now on, by what the service says now; what was found of backends that stay counts on. */
+  /** Checks the service as described now. Results of backends that stay are kept. */
   follow(service: Service): void;
   forget(name: string): void;
-  /** What the last check said; undefined: none ended yet, or it was well. */
+  /** Returns the failure of the last check. Undefined: no check has ended yet, or the last one succeeded. */
   why(name: string, backend: string): string | undefined;
   isChecked(name: string, backend: string): boolean;
   close(): void;
@@ -16,23 +16,23 @@ export interface HealthChecks {
 
 export interface HealthOptions {
   readonly probe: typeof probe;
-  /** Often enough in a row. @param backend by {@link healthIdOf} */
+  /** Called after enough equal results in a row. @param backend by {@link healthIdOf} */
   onJudged(name: string, backend: string, isWell: boolean): void;
-  /** Whether it is taken for well now. */
+  /** Whether the backend currently counts as healthy. */
   isWell(name: string, backend: string): boolean;
   /** In [0, 1). */
   random(): number;
 }
 
-/** Checks that are under way at once; the others wait. */
+/** The most checks that run at once. The others wait. */
 const mostAtOnce = 128;
 
-/** The port that is checked. */
+/** Returns the port that is checked. */
 export function checkedPortOf({ healthCheck, ports }: Pick<Service, 'healthCheck' | 'ports'>): ServicePort | undefined {
   return ports.find(({ name }) => name === healthCheck?.port) ?? ports[0];
 }
 
-/** A backend among those of a service: its address, and the port that is checked. */
+/** Identifies a backend among those of a service: its address, and the port that is checked. */
 export function healthIdOf(backend: Backend, port: ServicePort | undefined): string {
   return `${backend.address} ${port === undefined ? 0 : portAt(backend, port)}`;
 }
@@ -40,7 +40,7 @@ export function healthIdOf(backend: Backend, port: ServicePort | undefined): str
 interface Checked {
   check: HealthCheck;
   readonly backend: Probed;
-  /** Ends in a row that speak against what it is taken for. */
+  /** Consecutive results that contradict the current state. */
   against: number;
   why?: string;
   timer?: NodeJS.Timeout;
@@ -62,7 +62,7 @@ export function createHealthChecks({ probe, onJudged, isWell, random }: HealthOp
       }).finally(() => {
         if (each.ended) return;
         const interval = each.check.intervalSeconds * 1000;
-        // A tenth to either side: what began together does not stay together.
+        // A tenth earlier or later, so that checks that start together do not stay together.
         later(name, id, each, Math.max(0, interval * (0.9 + 0.2 * random()) - (performance.now() - begun)));
       });
     }, ms);
@@ -118,7 +118,7 @@ export function createHealthChecks({ probe, onJudged, isWell, random }: HealthOp
           hasEnded: false,
         };
         after.set(id, made);
-        // Soon, but never all at one moment.
+        // Soon, but not all at the same moment.
         later(name, id, made, random() * Math.min(check.intervalSeconds, 5) * 1000);
       }
       for (const [id, each] of before) if (after.get(id) !== each) stop(each);

@@ -4,14 +4,15 @@ import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import type { HealthCheck } from '../../model.ts';
 
-/** Who is asked. */
+/** The target of a check. */
 export interface Probed {
   readonly address: string;
   readonly port: number;
 }
 
 /**
- * One check, from this network namespace; undefined: well, else why not. Never throws, and ends within the time limit of the check.
+ * Runs one check from this network namespace. Returns undefined if the backend is healthy, else the reason.
+ * Never throws, and ends within the time limit of the check.
  */
 export function probe(check: HealthCheck, backend: Probed): Promise<string | undefined> {
   switch (check.kind) {
@@ -60,7 +61,7 @@ function probeHttp(check: Extract<HealthCheck, { kind: 'http' }>, { address, por
       done(isWell ? undefined : `it answered ${statusCode}`);
     };
     asked.once('response', judge);
-    // 101, which nobody asked for.
+    // A 101 response, which the request did not ask for.
     asked.once('upgrade', (answer, socket) => {
       socket.destroy();
       judge(answer);
@@ -69,14 +70,17 @@ function probeHttp(check: Extract<HealthCheck, { kind: 'http' }>, { address, por
   });
 }
 
-/** What timeout(1) and shells mean by them. */
+/** What these exit statuses mean for timeout(1) and shells. */
 const meanings: Readonly<Record<number, string>> = {
   126: ': it can not be run',
   127: ': there is no such program',
   137: ', or was killed',
 };
 
-/** By timeout(1), which ends the program with all that it started even when this process is killed meanwhile. */
+/**
+ * Runs the program by timeout(1), which ends it with all its children even if this process is killed
+ * meanwhile.
+ */
 function probeExec(check: Extract<HealthCheck, { kind: 'exec' }>, { address, port }: Probed): Promise<string | undefined> {
   const { timeoutSeconds, command } = check;
   const begun = performance.now();
@@ -89,7 +93,7 @@ function probeExec(check: Extract<HealthCheck, { kind: 'exec' }>, { address, por
     child.on('error', (error) => resolve(error.message));
     child.on('close', (code, signal) => {
       if (code === 0) return resolve(undefined);
-      // timeout(1) ends with 137 when it killed the program, and when somebody else did.
+      // timeout(1) ends with 137 when it killed the program, and also when another process did.
       const isLate = performance.now() - begun >= timeoutSeconds * 1000;
       resolve(
         (code === 137 && isLate) || signal !== null
