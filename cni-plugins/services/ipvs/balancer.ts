@@ -41,19 +41,28 @@ import { openIpvs, settle } from './settings.ts';
 import { addTo, hostElements, linkElements, rebuild, removeTable, serverKeyBytes, tableFamilies, tableOf, takeFrom } from './tables.ts';
 import type { Elements, TableFamily } from './tables.ts';
 
-/** A balancer that can be followed by another one: it says what it still carries. */
+/** A balancer that another one can replace: it reports the connections that it still carries. */
 export interface IpvsBalancer extends Balancer {
   readonly kind: 'ipvs';
-  /** Connections that stand or are just ending, of all that is ours in the kernel, and those of the host itself that have one of our addresses. */
+  /**
+   * Returns how many connections are established or just ending: those of all our objects in the kernel, and
+   * those of the host itself that use one of our addresses.
+   */
   standing(): number;
-  /** Another balancer is about to take new connections; those that stand go on until `removeAll`. */
+  /**
+   * Prepares for another balancer to take new connections. Established connections go on until `removeAll`.
+   */
   retire(): void;
-  /** It takes new connections: whatever comes here nevertheless, as to a service that is gone since, is refused. Undone by `reconcile`. */
+  /**
+   * Stops taking new connections. A connection that arrives here nevertheless, for example to a service that
+   * was removed, is refused. `reconcile` undoes it.
+   */
   refuseNew(): void;
 }
 
 /**
- * Virtual servers by IPVS in the network namespace of the calling thread. What stands there from an earlier run goes on until `reconcile`.
+ * Opens the IPVS balancer in the network namespace of the calling thread. State from an earlier run stays in
+ * force until `reconcile`.
  * @throws NETWORK_IPVS_MISSING · NETWORK_IPVS_SETTING · NETWORK_KERNEL_*
  */
 export function openIpvsBalancer(): IpvsBalancer {
@@ -84,16 +93,22 @@ interface Parts {
   readonly close: () => void;
 }
 
-/** How many looks at drift go by between two that list all services: the listing costs as much as there are. */
+/**
+ * Number of drift checks between two that list all services. The cost of a listing grows with the number of
+ * services.
+ */
 const looksBetweenListings = 30;
 
 function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalancer {
-  /** As text: thousands stand, and a change is of few. */
+  /** Kept as text: there are thousands of servers, and a change affects few of them. */
   const known = new Map<ServerKey, PackedServer>();
   const restricted = new Set<ServerKey>();
   let ledger = openLedger(ownNow());
   let links: readonly number[] = [];
-  /** Virtual addresses that the host has on other links, too, as hexadecimal digits; looked for anew by each `reconcile`. */
+  /**
+   * Virtual addresses that the host also has on other links, as hexadecimal digits. Each `reconcile` looks
+   * for them again.
+   */
   let ofHost = new Set<string>();
   let looks = 0;
 
@@ -118,7 +133,7 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
   const take = (elements: ReadonlyMap<TableFamily, Elements>): Request[] =>
     [...elements].flatMap(([family, each]) => takeFrom(family, each));
   const add = (elements: ReadonlyMap<TableFamily, Elements>): Request[] => [...elements].flatMap(([family, each]) => addTo(family, each));
-  /** `retire` of this process or of one before it changed them. */
+  /** `retire` changed them, in this process or in an earlier one. */
   let sourcesMayDiffer = true;
 
   const rebuildTables = (): void => {
@@ -140,12 +155,12 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
     return new Map(bytes.length === 0 ? [] : [['of_host', hostElements(bytes)]]);
   };
 
-  /** Of the tables of this process or of one before it. */
+  /** Reads from the tables of this process or of an earlier one. */
   const before = <T>(read: () => T): T | undefined => {
     try {
       return read();
     } catch (thrown) {
-      // There is no table, or one of a version that did not have the set.
+      // There is no table, or the table is from a version that did not have the set.
       if (isRefusal(thrown, 'ENOENT')) return undefined;
       throw thrown;
     }
@@ -158,7 +173,7 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
       .filter(({ key }) => ('mark' in key ? isNodePortMark(key.mark) : held.has(Buffer.from(key.address).toString('hex'))));
   };
 
-  /** Connections to the server that one destination answers, by whichever balancer. */
+  /** Returns the connections to the server that one destination answers, whichever balancer began them. */
   const trackedTo = (server: Pick<VirtualServer, 'family' | 'protocol' | 'address' | 'port'>, id: string): TrackedConnection[] =>
     listConnections(netfilter, familyNumber(server), {
       protocol: protocolNumber(server.protocol),
@@ -171,13 +186,13 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
       const standing = netfilter.dump(listElements(tableOf(family), restrictedMap)).flatMap(readListedElements);
       return takeFrom(family, new Map([[restrictedMap, standing]]));
     } catch (thrown) {
-      // A table of a version that knew no source ranges.
+      // The table is from a version that did not have source ranges.
       if (isRefusal(thrown, 'ENOENT')) return [];
       throw thrown;
     }
   };
 
-  /** The host has other addresses: whether it may connect itself is decided anew. */
+  /** Recomputes whether the host itself may connect, because its addresses changed. */
   const relocate = (): void => {
     if (restricted.size === 0) return;
     const [now, before] = [ownNow(), ledger.own()];
@@ -187,7 +202,7 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
     transact(netfilter, [...take(step.replaced), ...add(step.add), ...take(step.take)]);
   };
 
-  /** Packets that each restricted server did not take. */
+  /** Returns a lookup of the packets that each restricted server dropped. */
   const deniedNow = (of?: ReadonlySet<ServerKey>): ((key: ServerKey, server: VirtualServer) => bigint | undefined) => {
     const asked = restricted.size > 0 && (of === undefined || [...of].some((key) => restricted.has(key)));
     const counted = new Map(asked ? tableFamilies.map((family) => [family, readDenied(netfilter, tableOf(family))] as const) : []);
@@ -214,7 +229,8 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
         know(server);
         ledger.change([], [server]);
       }
-      // The virtual addresses first: they say that a service is ours, also to the next run of a process that is killed here.
+      // The virtual addresses come first: they mark a service as ours, also for the next process if this one
+      // is killed here.
       const held = new Set(link.addresses().map((address) => address.toString('hex')));
       const wanted = new Map(ledger.addresses().map((address) => [address.toString('hex'), address]));
       rebuildTables();
@@ -224,14 +240,15 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
         const server = unpackServer(packed);
         const service = serviceOf(server);
         const id = serviceId(service.key);
-        // One that others made at the same address and port is taken over.
+        // A service that another program created at the same address and port is taken over.
         if (kernel.put(service, destinationsOf(server), standing.get(id))) changed += 1;
         standing.delete(id);
       }
       for (const { key } of standing.values()) kernel.deleteService(key);
       const stale = [...held].filter((hex) => !wanted.has(hex));
       link.remove(stale.map((hex) => Buffer.from(hex, 'hex')));
-      // A route ends with the address that is its source: only their own stay as long as they do.
+      // A route ends with the address that is its source. Only an address's own route lives as long as the
+      // address.
       if (sourcesMayDiffer) link.sourcesFor([...wanted.values()].filter(({ length }) => length === 4).map((address) => [address, address]));
       sourcesMayDiffer = false;
       return changed + standing.size;
@@ -243,7 +260,7 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
       const step = ledger.change([...gone, ...replaced], put);
       const alsoHosts = step.newAddresses.filter((address) => link.isOfHost(address)).map(hexOf);
       const noMoreOurs = step.oldAddresses.map(hexOf).filter((hex) => ofHost.has(hex));
-      // Who may connect is known before there is something to connect to.
+      // The sources that may connect are set before there is anything to connect to.
       transact(netfilter, [
         ...take(step.replaced),
         ...tableFamilies.flatMap((family) => addTo(family, hostElementsOf(family, alsoHosts))),
@@ -269,9 +286,10 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
       const wanted = { address: addressBytes(destination.address), port: destination.port };
       const id = destinationId(wanted);
       const carried = kernel.destinations(serviceKey(server)).find((each) => destinationId(each) === id);
-      // Without weight it is not missed; IPVS ends its connections with it, and the host's own stack refuses what comes for them.
+      // The weight of the destination does not matter any more. IPVS ends its connections with it, and the
+      // host's own stack refuses their further packets.
       if (carried !== undefined) kernel.deleteDestination(serviceKey(server), wanted);
-      // Those that another balancer had begun are known to connection tracking alone.
+      // Connections that another balancer began are known only to connection tracking.
       const tracked = trackedTo(server, id);
       forget(netfilter, familyNumber(server), tracked);
       return Math.max(tracked.length, carried === undefined ? 0 : carried.active + carried.inactive);
@@ -290,9 +308,9 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
           destinations: server.destinations.map(({ address, port, weight }) => {
             const id = destinationId({ address: addressBytes(address), port });
             const found = listed.get(id);
-            // IPVS calls every connection of UDP inactive.
+            // IPVS counts every UDP connection as inactive.
             const carried = found === undefined ? 0 : server.protocol === 'udp' ? found.active + found.inactive : found.active;
-            // One that drains may have connections from before a switch, which are not IPVS's.
+            // A draining destination may have connections from before a switch, which IPVS does not know.
             const active = carried > 0 || weight > 0 ? carried : trackedTo(server, id).filter(({ ending }) => !ending).length;
             return { address, port, connections: found?.connections ?? 0n, active };
           }),
@@ -350,7 +368,7 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
     },
 
     refuseNew() {
-      // Who may connect is the other one's to say from now on.
+      // From now on, the other balancer decides which clients may connect.
       if (tablesStand()) transact(netfilter, tableFamilies.flatMap(letEverybodyIn));
       for (const { key } of ours()) kernel.refuseNew(key);
     },
@@ -361,7 +379,8 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
       restricted.clear();
       ledger = openLedger(ownNow());
       transact(netfilter, tableFamilies.flatMap(removeTable));
-      // Last: it says that something of ours is here, also to the next run of a process that is killed here.
+      // The link is deleted last: it shows that something of ours exists, also to the next process if this
+      // one is killed here.
       link.delete();
     },
 

@@ -5,18 +5,24 @@ import { isRefusal } from '../../netlink/kernel-failure.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import { destinationChanges, destinationId, sameService } from './plan.ts';
 
-/** IPVS as this namespace has it: read, and brought to what is wanted one service at a time. */
+/** IPVS in this namespace: reads it, and brings it to the wanted state one service at a time. */
 export interface IpvsKernel {
   services(): IpvsService[];
   service(key: IpvsServiceKey): IpvsService | undefined;
   destinations(key: IpvsServiceKey): ListedDestination[];
-  /** What differed is changed. Gives whether anything did. @param standing as IPVS has it, when the caller knows */
+  /**
+   * Changes what differs. Returns whether anything differed. @param standing the service as IPVS has it, if
+   * the caller knows
+   */
   put(service: IpvsService, destinations: readonly IpvsDestination[], standing?: IpvsService): boolean;
-  /** No destination has a weight any more: their connections go on. */
+  /** Sets the weight of every destination to 0. Established connections go on. */
   refuseNew(key: IpvsServiceKey): void;
-  /** A service that is gone is fine. */
+  /** Deletes a service. A missing service is not an error. */
   deleteService(key: IpvsServiceKey): void;
-  /** Its connections end with it (`expire_nodest_conn`). One that is gone is fine. */
+  /**
+   * Deletes a destination. Its connections end with it (`expire_nodest_conn`). A missing destination is not
+   * an error.
+   */
   deleteDestination(key: IpvsServiceKey, destination: Pick<IpvsDestination, 'address' | 'port'>): void;
 }
 
@@ -46,7 +52,7 @@ export function openIpvsKernel(generic: NetlinkSocket, ipvs: IpvsRequests): Ipvs
       try {
         generic.run(requests);
       } catch (thrown) {
-        // Nothing that is named stands yet: what is missing is the scheduler.
+        // None of the named objects exists yet, so it is the scheduler that is missing.
         if (isRefusal(thrown, 'ENOENT') && standing === undefined) throw schedulerMissing(wanted.scheduler);
         throw thrown;
       }
@@ -73,7 +79,7 @@ const schedulerMissing = (scheduler: string): PortcullisError =>
     fix: `modprobe ip_vs_${scheduler}, choose another scheduler, or use \`--backend nftables\``,
   });
 
-/** One address and port counts once, with the last weight: IPVS refuses the second. */
+/** Keeps each address and port once, with the last weight, because IPVS refuses duplicates. */
 const unique = (all: readonly IpvsDestination[]): IpvsDestination[] => [
   ...new Map(all.map((each) => [destinationId(each), each])).values(),
 ];

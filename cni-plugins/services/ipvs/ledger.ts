@@ -4,9 +4,9 @@ import { addressBytes } from './plan.ts';
 import { elementsOf } from './tables.ts';
 import type { Elements, TableFamily } from './tables.ts';
 
-/** What comes and goes when virtual servers do, by family. */
+/** The elements and addresses that a change of virtual servers adds and removes, by family. */
 export interface LedgerStep {
-  /** The former of those of `add` that stand with another value: they go in one transaction with it. */
+  /** The previous elements of those in `add` that exist with another value. Both go in one transaction. */
   readonly replaced: ReadonlyMap<TableFamily, Elements>;
   readonly add: ReadonlyMap<TableFamily, Elements>;
   readonly take: ReadonlyMap<TableFamily, Elements>;
@@ -15,23 +15,24 @@ export interface LedgerStep {
 }
 
 /**
- * Which elements and addresses stand because of which virtual servers: an address serves several ports, and goes with the last of them. Pure but for
- * what it remembers.
+ * Tracks which virtual servers need which elements and addresses. Several ports may share an address, and the
+ * address goes with the last of them. Pure except for its own state.
  */
 export interface Ledger {
   /**
-   * Some servers in place of others; an element that both have does not move.
-   * @param own the addresses that the host has now, where the elements of all restricted servers change with this; absent: as before
+   * Replaces some servers by others. An element that both have stays.
+   * @param own the current addresses of the host, if they changed and with them the elements of all
+   * restricted servers; absent: unchanged
    */
   change(gone: readonly VirtualServer[], come: readonly VirtualServer[], own?: HostAddresses): LedgerStep;
-  /** What {@link elementsOf} was told last. */
+  /** Returns the addresses last passed to {@link elementsOf}. */
   own(): HostAddresses;
-  /** All that stands now. */
+  /** Returns all current elements. */
   elements(family: TableFamily): Elements;
   addresses(): Buffer[];
 }
 
-/** Of this host towards others, of each family. */
+/** The host's source address towards others, by family. */
 export type HostAddresses = Readonly<Record<4 | 6, Uint8Array | undefined>>;
 
 const familyOf = (server: VirtualServer): TableFamily => (server.family === 4 ? 'ip' : 'ip6');
@@ -43,7 +44,10 @@ function ownElements(server: VirtualServer, own: HostAddresses): (readonly [stri
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex');
 
-/** `FAMILY SET KEY VALUE`, the last two as hexadecimal digits: as text it takes a tenth of what it takes as an object, and thousands stand. */
+/**
+ * `FAMILY SET KEY VALUE`, with key and value as hexadecimal digits. There are thousands of entries, and text
+ * takes a tenth of the memory of objects.
+ */
 type Entry = string;
 
 const entryOf = (family: TableFamily, set: string, { key, value }: Element): Entry =>
@@ -72,7 +76,7 @@ const addressesIn = (entries: Iterable<Entry>): Buffer[] =>
 
 export function openLedger(first: HostAddresses): Ledger {
   let addresses = first;
-  /** How many servers have it. */
+  /** How many servers need each entry. */
   const uses = new Map<Entry, number>();
 
   const count = (servers: readonly VirtualServer[], own: HostAddresses, by: 1 | -1, touched: Map<Entry, boolean>): void => {

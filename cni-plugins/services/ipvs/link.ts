@@ -10,34 +10,39 @@ import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import { NLM_F_CREATE, NLM_F_REPLACE, attribute, attributesOf, u32 } from '../../netlink/wire.ts';
 
 /**
- * The link that holds the virtual addresses: IPVS sees only what is delivered to the host itself. It also says which services are ours: those at an
- * address of this link, whoever else uses IPVS.
+ * The link that holds the virtual addresses, because IPVS sees only packets that are delivered to the host
+ * itself. The link also shows which services are ours: those at an address of this link, whichever other
+ * programs use IPVS.
  */
 export const serviceLink = 'portcullis-ipvs';
 
 export interface ServiceLink {
-  /** Whether it stands, with whatever addresses. */
+  /** Whether the link exists, with any addresses. */
   stands(): boolean;
-  /** Makes it when it is missing. */
+  /** Creates the link if it is missing. */
   make(): void;
-  /** Addresses of 4 or 16 bytes, whole. */
+  /** Returns the addresses of the link, of 4 or 16 bytes. */
   addresses(): Buffer[];
   add(addresses: readonly Uint8Array[]): void;
   remove(addresses: readonly Uint8Array[]): void;
   /**
-   * New connections of the host itself to an address have this one of the host as their source: as it stands they have the address, and would end
-   * with it. IPv4 alone; of IPv6 the kernel takes no other.
+   * Sets, for each address, the host address that new connections of the host itself use as their source.
+   * Without it, such a connection uses the virtual address itself as its source and ends with that address.
+   * IPv4 only: for IPv6 the kernel accepts no other source.
    */
   sourcesFor(sources: readonly (readonly [address: Uint8Array, source: Uint8Array])[]): void;
-  /** The host's address that faces `destination`; undefined: there is no way to it. */
+  /** Returns the host's address that faces `destination`, or undefined if there is no route to it. */
   facing(destination: Uint8Array): Buffer | undefined;
-  /** Whether the host has the address already: by a look at routes, however many addresses there are. */
+  /**
+   * Whether the host already has the address. Looks at routes, so the cost does not depend on the number of
+   * addresses.
+   */
   isOfHost(address: Uint8Array): boolean;
-  /** Addresses that other links have, as hexadecimal digits. */
+  /** Returns addresses that other links have, as hexadecimal digits. */
   elsewhere(): ReadonlySet<string>;
-  /** With all its addresses. One that is gone is fine. */
+  /** Deletes the link with all its addresses. A missing link is not an error. */
   delete(): void;
-  /** Indexes of links that hosts are reached by without a gateway. */
+  /** Returns the indexes of links through which hosts are reached without a gateway. */
   onLink(): number[];
   close(): void;
 }
@@ -73,7 +78,7 @@ function localRoute(index: number, address: Uint8Array): Buffer {
   return Buffer.concat([header, attribute(RTA_DST, address), attribute(RTA_OIF, u32(index))]);
 }
 
-/** Takes the place of the route that came with the address: same destination, same table. */
+/** Replaces the route that came with the address: same destination, same table. */
 const putLocalRoute = (index: number, address: Uint8Array, source: Uint8Array): Request => ({
   what: 'set the source of the local route',
   on: serviceLink,
@@ -82,7 +87,7 @@ const putLocalRoute = (index: number, address: Uint8Array, source: Uint8Array): 
   body: Buffer.concat([localRoute(index, address), attribute(RTA_PREFSRC, source)]),
 });
 
-/** Whatever its source. Refused (ESRCH) when it is not there. */
+/** Deletes the route whatever its source. Refused (ESRCH) if the route does not exist. */
 const deleteLocalRoute = (index: number, address: Uint8Array): Request => ({
   what: 'delete the local route',
   on: serviceLink,
@@ -91,7 +96,7 @@ const deleteLocalRoute = (index: number, address: Uint8Array): Request => ({
   body: localRoute(index, address),
 });
 
-/** The answers to all requests of one message wait in the socket together. */
+/** Limits one message: the answers to all its requests wait in the socket together. */
 const perMessage = 4096;
 
 function* inParts<T>(all: readonly T[]): Generator<readonly T[]> {
@@ -102,7 +107,7 @@ const isIpv4 = (address: Uint8Array): boolean => address.length === 4;
 
 export function openServiceLink(): ServiceLink {
   const route = openNetlink(NETLINK_ROUTE);
-  // The kernel then tells the routes of one table alone: in the local one is every virtual address.
+  // The kernel then lists the routes of one table only: the local table has every virtual address.
   setSockOpt(route.fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
   const addressing = openNetlink(NETLINK_ROUTE);
   const families = existsSync('/proc/sys/net/ipv6') ? ([2, 10] as const) : ([2] as const);
@@ -114,7 +119,7 @@ export function openServiceLink(): ServiceLink {
 
   const make = (): void => {
     if (link() === undefined) addressing.run([createLink({ name: serviceLink, of: { kind: 'dummy' } })]);
-    // Without an address of its own: it says nothing to anybody.
+    // Without a link-local address, so that the link sends nothing by itself.
     if (families.length === 2) tolerant(addressing, [setNoOwnIpv6({ name: serviceLink })], 'EAFNOSUPPORT');
     addressing.run([setUp({ name: serviceLink })]);
   };
@@ -143,7 +148,7 @@ export function openServiceLink(): ServiceLink {
           'EADDRNOTAVAIL',
           'ENODEV',
         );
-      // A route whose source was changed is not the one that goes with the address (fib_del_ifaddr).
+      // A route whose source was changed is not removed with its address (fib_del_ifaddr).
       for (const some of inParts(addresses.filter(isIpv4)))
         tolerant(
           addressing,

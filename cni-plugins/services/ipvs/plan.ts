@@ -3,7 +3,7 @@ import type { IpvsDestination, IpvsService, IpvsServiceKey, ListedDestination } 
 import { ipBytes, parseIp } from '../../spec/address.ts';
 import type { Destination, Protocol, Refusal, ServerKey, VirtualServer } from '../model.ts';
 
-/** What a virtual server is to IPVS, and what differs from what IPVS holds. Pure. */
+/** Translates a virtual server to IPVS, and finds what IPVS refuses. Pure. */
 
 const protocols: Readonly<Record<Protocol, { readonly number: number; readonly order: number }>> = {
   tcp: { number: 6, order: 0 },
@@ -14,9 +14,10 @@ const protocols: Readonly<Record<Protocol, { readonly number: number; readonly o
 export const protocolNumber = (protocol: Protocol): number => protocols[protocol].number;
 
 /**
- * The marks of node ports: packets to a node port at any address of the host get one, and IPVS has one service for the mark. Nothing is to be followed
- * when the host's addresses change, and the scheduler counts all addresses together. The mark says protocol and port by itself. The upper four bits are
- * of others: the judgement of a pod's rules (`../../policy/tables.ts`) and the nf_tables balancer.
+ * The marks of node ports. A packet to a node port at any address of the host gets a mark, and IPVS has one
+ * service for that mark. A change of the host's addresses therefore needs no action, and the scheduler counts
+ * all addresses together. The mark alone encodes protocol and port. The upper four bits belong to others: the
+ * verdict of a pod's rules (`../../policy/tables.ts`) and the nf_tables balancer.
  */
 export const nodePortMarks = { first: 0x08440000, mask: 0xfffc0000 } as const;
 
@@ -26,7 +27,9 @@ export const isNodePortMark = (mark: number): boolean => (mark & nodePortMarks.m
 
 export const familyNumber = (server: Pick<VirtualServer, 'family'>): 2 | 10 => (server.family === 4 ? 2 : 10);
 
-/** Bytes of an address that the description has accepted. @throws Error when it is none */
+/**
+ * Returns the bytes of an address that the description has accepted. @throws Error if it is not an address
+ */
 export function addressBytes(text: string): Buffer {
   const parsed = parseIp(text);
   if (parsed === undefined) throw new Error(`not an address: ${text}`);
@@ -40,7 +43,7 @@ export function serviceKey(server: Pick<VirtualServer, 'family' | 'protocol' | '
     : { family, protocol: protocolNumber(server.protocol), address: addressBytes(server.address), port: server.port };
 }
 
-/** A service key as one word, to find it among others. */
+/** Returns a service key as one word, for lookups. */
 export const serviceId = (key: IpvsServiceKey): string =>
   'mark' in key ? `${key.family} ${key.mark}` : `${key.family} ${key.protocol} ${Buffer.from(key.address).toString('hex')} ${key.port}`;
 
@@ -48,14 +51,15 @@ export const destinationId = ({ address, port }: Pick<IpvsDestination, 'address'
   `${Buffer.from(address).toString('hex')} ${port}`;
 
 /**
- * IPVS's scheduler and its flags. `lc` is `wlc`, which is the same where weights are equal. Affinity without memory is the consistent hash of the
- * client's address (`mh` without its port), for whatever takes turns: by `sh`, one backend more or less would move half of all clients.
+ * Returns IPVS's scheduler and its flags. `lc` maps to `wlc`, which is the same for equal weights. Client
+ * affinity without memory maps to the consistent hash of the client's address (`mh` without its port) for
+ * schedulers that take turns: with `sh`, one backend more or less would move half of all clients.
  */
 export function schedulerOf({ scheduler, clientAffinity }: Pick<VirtualServer, 'scheduler' | 'clientAffinity'>): {
   readonly name: string;
   readonly flags: number;
 } {
-  // A destination without weight is passed over, not returned as none.
+  // The flag makes the scheduler pass over a destination with weight 0 instead of returning none.
   if (scheduler === 'sh') return { name: 'sh', flags: ipvsFlags.fallback };
   if (clientAffinity) return { name: 'mh', flags: ipvsFlags.fallback };
   if (scheduler === 'maglev') return { name: 'mh', flags: ipvsFlags.fallback | ipvsFlags.byPort };
@@ -130,7 +134,7 @@ export function destinationChanges(wanted: readonly IpvsDestination[], present: 
   };
 }
 
-/** A virtual server's key as its parts; the inverse of `keyOf`. @throws Error for what is no key */
+/** Splits a virtual server's key; the inverse of `keyOf`. @throws Error if the text is not a key */
 export function readKey(key: ServerKey): Pick<VirtualServer, 'family' | 'protocol' | 'address' | 'port'> {
   const [family, protocol, address, port] = key.split(' ');
   if ((family !== '4' && family !== '6') || (protocol !== 'tcp' && protocol !== 'udp' && protocol !== 'sctp') || address === undefined)

@@ -6,11 +6,12 @@ import { openServiceLink } from './link.ts';
 import { removeTable, tableFamilies, tableOf } from './tables.ts';
 
 /**
- * What the balancer has beside IPVS itself, in the namespace of the calling thread: its link and its tables. Asks for nothing of IPVS, so it also
- * serves where the module was taken out of the kernel: with it went whatever IPVS held.
+ * What the balancer has besides IPVS itself, in the namespace of the calling thread: its link and its tables.
+ * It makes no request to IPVS, so it also works after the module was removed from the kernel, which removed
+ * everything that IPVS held.
  */
 export interface IpvsRemains {
-  /** Whether an earlier run, or this one, has left any of it here. */
+  /** Whether this run or an earlier one has left any of it here. */
   stand(): boolean;
   remove(): void;
 }

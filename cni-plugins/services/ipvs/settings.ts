@@ -8,24 +8,32 @@ import type { IpvsRequests } from '../../netlink/ipvs.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 
-/** What IPVS needs to be there, and how it must be set in this network namespace. Source: Documentation/networking/ipvs-sysctl.rst. */
+/**
+ * The modules that IPVS needs, and its settings in this network namespace. Source:
+ * Documentation/networking/ipvs-sysctl.rst.
+ */
 
 const modules = ['ip_vs', 'ip_vs_rr', 'ip_vs_wrr', 'ip_vs_wlc', 'ip_vs_sh', 'ip_vs_mh', 'dummy'];
 
 /**
- * - conntrack: connections are tracked, so that answers come back through masquerade and another balancer leaves them alone
- * - conn_reuse_mode 1: a client's port that is used again gets a backend anew (since Linux 5.9 without a lost packet)
- * - expire_nodest_conn: connections of a destination that was removed end, instead of vanishing in silence
+ * - conntrack: connections are tracked, so that answers come back through masquerade and another balancer
+ *   leaves them alone
+ * - conn_reuse_mode 1: a client port that is used again gets a new backend (since Linux 5.9 without a lost
+ *   packet)
+ * - expire_nodest_conn: connections of a removed destination end instead of silently losing packets
  * - expire_quiescent_template: persistence does not send new connections to a destination of weight 0
  */
 export const ipvsSysctls = { conntrack: 1, conn_reuse_mode: 1, expire_nodest_conn: 1, expire_quiescent_template: 1 } as const;
 
 const sysctlFolder = '/proc/sys/net/ipv4/vs';
 
-/** The kernel's own, where connection tracking is not loaded yet: five days. */
+/** The kernel's default, used where connection tracking is not loaded yet: five days. */
 const establishedSeconds = 432_000;
 
-/** Why this kernel can not balance by IPVS; undefined: it can. Loads the module where that is allowed. */
+/**
+ * Returns why this kernel cannot balance by IPVS, or undefined if it can. Loads the module where that is
+ * allowed.
+ */
 export function canBalanceByIpvs(): string | undefined {
   const generic = openNetlink(NETLINK_GENERIC);
   try {
@@ -39,12 +47,12 @@ const missing = 'the kernel has no IPVS, and `modprobe ip_vs` did not load it';
 
 function loaded(generic: NetlinkSocket): number | undefined {
   const before = familyNumber(generic, ipvsFamilyName);
-  // Schedulers are loaded by the kernel when they are asked for, where it may; here is where their absence costs nothing.
+  // The kernel loads schedulers on request where it may. Here a missing one costs nothing.
   spawnSync('modprobe', ['--quiet', '--all', ...modules], { stdio: 'ignore' });
   return before ?? familyNumber(generic, ipvsFamilyName);
 }
 
-/** @throws NETWORK_IPVS_MISSING: the kernel has no IPVS, nor a module of it that may be loaded */
+/** @throws NETWORK_IPVS_MISSING if the kernel has neither IPVS nor a loadable module of it */
 export function openIpvs(generic: NetlinkSocket): IpvsRequests {
   const family = loaded(generic);
   if (family !== undefined) return ipvsRequests(family);
@@ -58,7 +66,7 @@ export function openIpvs(generic: NetlinkSocket): IpvsRequests {
   });
 }
 
-/** Sets what is not so already. @throws NETWORK_IPVS_SETTING */
+/** Applies the settings that differ. @throws NETWORK_IPVS_SETTING */
 export function settle(generic: NetlinkSocket, ipvs: IpvsRequests): void {
   for (const [name, value] of Object.entries(ipvsSysctls)) {
     const file = `${sysctlFolder}/${name}`;
@@ -75,7 +83,8 @@ export function settle(generic: NetlinkSocket, ipvs: IpvsRequests): void {
       });
     }
   }
-  // IPVS forgets an idle connection after 900 s; whoever wrote it expects what connection tracking promises.
+  // IPVS forgets an idle connection after 900 s. Authors of services expect the timeout of connection
+  // tracking.
   const [answer] = generic.ask(ipvs.getTimeouts());
   const wanted = trackedSeconds();
   if (answer !== undefined && readTimeouts(answer).tcp < wanted) generic.run([ipvs.setTimeouts({ tcp: wanted, tcpFin: 0, udp: 0 })]);

@@ -36,21 +36,25 @@ import {
 import { addressBytes, nodePortMark, nodePortMarks, protocolNumber } from './plan.ts';
 
 /**
- * What nf_tables does beside IPVS, as values: marks what is sent to a node port, and has connections come back this way whose answers would not.
- * The rules never change; a virtual server is an element of sets and maps. Pure. IPVS rewrites between the hooks: it takes a packet at `input` or
- * `output`, and what it sends on passes `output` and `postrouting` (net/netfilter/ipvs/ip_vs_core.c).
+ * The nf_tables rules beside IPVS, as values. They mark packets to a node port, and masquerade connections
+ * whose answers would not come back this way. The rules never change: a virtual server is an element of sets
+ * and maps. Pure. IPVS rewrites between the hooks: it takes a packet at `input` or `output`, and the packet
+ * that it sends on passes `output` and `postrouting` (net/netfilter/ipvs/ip_vs_core.c).
  */
 export type TableFamily = 'ip' | 'ip6';
 export const tableFamilies = ['ip', 'ip6'] as const;
 export const tableOf = (family: TableFamily): Table => ({ family, name: 'portcullis-ipvs' });
 
 const [r0, r1] = [register(0), register(1)];
-/** Bits of a mark that others set beside it, on its way out. */
+/** Bits of a mark that other programs set beside ours when the packet leaves. */
 const othersBits = 0xf0000000;
 const markMask = u32((nodePortMarks.mask & ~othersBits) >>> 0);
 const CT_NEW = 1 << 3;
 const [TCP, UDP, SCTP] = [6, 17, 132];
-/** IPVS takes what it serves at NF_IP_PRI_NAT_SRC - 1, and at `forward` translates answers at NF_IP_PRI_NAT_SRC. */
+/**
+ * IPVS takes packets of its services at NF_IP_PRI_NAT_SRC - 1, and translates answers in `forward` at
+ * NF_IP_PRI_NAT_SRC.
+ */
 const afterIpvs = 110;
 const isNodePort = [meta('mark', r0), masked(r0, markMask), equals(r0, u32(nodePortMarks.first))];
 
@@ -60,11 +64,12 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
   const destination = (to: number): Buffer => (family === 'ip' ? payload('network', 16, 4, to) : payload('network', 24, 16, to));
   const firstSent = connection(family === 'ip' ? 'to4' : 'to6', 'original', r0);
   const after = (index: number): number => register(index + (family === 'ip' ? 1 : 4));
-  // A node port is at no loopback address: the answer to one would have to come in by another link, and the kernel drops that.
+  // A node port is not served at loopback addresses: the answer would have to arrive on another link, and the
+  // kernel drops such a packet.
   const loopback =
     family === 'ip' ? [payload('network', 16, 1, r0), differs(r0, Buffer.of(127))] : [destination(r0), differs(r0, addressBytes('::1'))];
   const mark = [
-    // What another balancer has translated to an address of the host is no node port's any more.
+    // A packet that another balancer translated to an address of the host is not for a node port.
     ...destinationAsSent(r0),
     ...loopback,
     destination(r0),
@@ -76,7 +81,8 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
     setMeta('mark', r0),
   ];
   const isNew = [connection('state', undefined, r0), masked(r0, u32(CT_NEW)), differs(r0, u32(0))];
-  // Of a connection that nothing has answered yet: others go on, whoever may connect now.
+  // Only for a connection without any answer yet: an established one goes on, whichever clients may connect
+  // now.
   const restricted = [...isNew, ...serverOf(number), mapped(restrictedMap, r0, r0), verdict({ jump: sourcesChain })];
   return {
     sets: [
@@ -109,7 +115,8 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
       ...sourceRulesOf(number).map((rule): readonly [string, ...Buffer[]] => [sourcesChain, ...rule]),
       ['prerouting', ...mark],
       ['output', ...mark],
-      // The addresses are the host's now, and IPVS leaves to it what it does not serve: whatever listens at every address would be reached.
+      // The addresses are the host's own now, and IPVS leaves packets that it does not serve to the host:
+      // they would reach any program that listens at all addresses.
       ['input', ...isNew, destination(r0), inSet('virtual', r0), notInSet('of_host', r0), verdict({ goto: 'unserved' })],
       ...[TCP, UDP, SCTP].map((protocol): readonly [string, ...Buffer[]] => [
         'unserved',
@@ -118,12 +125,13 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
         equals(after(0), Buffer.of(protocol)),
         protocol === TCP ? resetTcp() : portUnreachable(family),
       ]),
-      // What IPVS knows it has translated by now, whatever connection tracking makes of it.
+      // By now IPVS has translated everything that it knows, whatever state connection tracking assigns.
       ['forward', ...toUnknownSegments],
       ['input', ...toUnknownSegments],
       [unknownSegmentsChain, ...dropOfBackend(number)],
       ['postrouting', meta('oif', r0), equals(r0, u32(loopbackIndex)), verdict('return')],
-      // Sent to a virtual address and now to another one. With direct return the destination stays, and so must the source.
+      // The packet was sent to a virtual address and now has another destination. With direct server return
+      // the destination stays, and the source has to stay, too.
       ['postrouting', firstSent, inSet('addresses', r0), destination(r0), notInSet('addresses', r0), verdict({ jump: 'balanced' })],
       [
         'postrouting',
@@ -135,7 +143,8 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
       ],
       ['postrouting', ...isNodePort, verdict({ jump: 'balanced' })],
       ['balanced', ...rememberBackend(number)],
-      // Out by the link it came in by: the backend would answer the client, or itself, past this host.
+      // The packet leaves by the link that it came in by: the backend would answer the client, or itself,
+      // past this host.
       ['balanced', meta('iif', r0), meta('oif', r1), inSet('links', r0), masquerade()],
       // The host's own connections have the virtual address as their source.
       ['balanced', ...sourceIsLocal(r0), masquerade()],
@@ -147,7 +156,7 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
         inSet('masqueraded', r0),
         masquerade(),
       ],
-      // Nobody else is to read something into the mark; what a pod's rules have left in it is read later.
+      // No other program must interpret the mark. Bits that a pod's rules have set are read later.
       ['unmark', ...isNodePort, meta('mark', r0), masked(r0, u32(othersBits)), setMeta('mark', r0)],
     ],
   };
@@ -158,12 +167,12 @@ export type Elements = ReadonlyMap<string, readonly Element[]>;
 
 const protocolKey = (server: VirtualServer): Buffer[] => [Buffer.of(protocolNumber(server.protocol)), be16(server.port)];
 
-/** Address, protocol and port, as keys of sets. */
+/** Returns address, protocol and port, as keys of sets. */
 export const serverKeyBytes = (server: VirtualServer & { readonly address: string }): Buffer =>
   concatenated(addressBytes(server.address), ...protocolKey(server));
 
 /**
- * What one virtual server puts into the sets, but for its address, which it may share with others.
+ * Returns the set elements of one virtual server, without its address, which other servers may share.
  * @param own the host's address of the server's family
  */
 export function elementsOf(server: VirtualServer, own?: Uint8Array): (readonly [set: string, element: Element])[] {
@@ -176,16 +185,16 @@ export function elementsOf(server: VirtualServer, own?: Uint8Array): (readonly [
   return [
     ...rangeElementsOf(server, key, own),
     ...(server.sourceAddress === 'masquerade' ? [['masqueraded', { key }] as const] : []),
-    // A backend that is the host itself gets it as it came.
+    // A backend that is the host itself gets the packet unchanged.
     ...(server.forwarding === 'dsr' ? [['direct', { key }] as const] : []),
     ...(server.kind === 'virtual' ? [['virtual', { key: addressBytes(server.address) }] as const] : []),
   ];
 }
 
-/** Virtual addresses that the host has on a link of its own, too: their other ports are the host's. */
+/** Virtual addresses that the host also has on a link of its own: their other ports belong to the host. */
 export const hostElements = (addresses: readonly Uint8Array[]): Element[] => addresses.map((key) => ({ key }));
 
-/** Links whose packets go out where they came in. */
+/** Links, as pairs of the same link, for packets that leave where they came in. */
 export const linkElements = (indexes: readonly number[]): Element[] =>
   indexes.map((index) => ({ key: concatenated(u32(index), u32(index)) }));
 
@@ -204,9 +213,11 @@ export function takeFrom(family: TableFamily, elements: Elements): Request[] {
 }
 
 /**
- * In place of whatever stands, in one transaction: the kernel's translation of connections is never without a chain, so none loses its own.
- * @param denied what restricted servers have counted until now, as `readDenied` gives it: they go on from there
- * @param backends those that are remembered, as `readBackends` gives them
+ * Replaces any existing table in one transaction. The kernel's connection translation is never without a
+ * chain, so no connection loses its translation.
+ * @param denied the counts of restricted servers so far, as `readDenied` returns them; counting continues
+ * from them
+ * @param backends the remembered backends, as `readBackends` returns them
  */
 export function rebuild(
   family: TableFamily,
@@ -230,5 +241,5 @@ export function rebuild(
 const goingOn = (entries: readonly Element[], denied: ReadonlyMap<string, bigint>): Element[] =>
   entries.map(({ key }) => ({ key, packets: denied.get(Buffer.from(key).toString('hex')) ?? 0n }));
 
-/** Success whether it stands or not. */
+/** Succeeds whether or not the table exists. */
 export const removeTable = (family: TableFamily): Request[] => [addTable(tableOf(family)), deleteTable(tableOf(family))];

@@ -6,9 +6,12 @@ import { createHttpClient, isHttpError } from '../../../base/http/index.ts';
 import type { HttpAnswer, HttpClient, TlsIdentity } from '../../../base/http/index.ts';
 import type { ApiAccess } from './kubeconfig.ts';
 
-/** Kubernetes' API over HTTP/1.1: one answer, or a stream of events. */
+/** The Kubernetes API over HTTP/1.1: one answer, or a stream of events. */
 export interface ApiClient {
-  /** @throws NETWORK_API_UNREACHABLE · NETWORK_API_REFUSED (with `status`, and `retryAfterSeconds` where it was said) · those of the access */
+  /**
+   * @throws NETWORK_API_UNREACHABLE · NETWORK_API_REFUSED (with `status`, and `retryAfterSeconds` if the
+   * server sent it) · the errors of reading the access
+   */
   get(path: string, query: Query, signal: AbortSignal): Promise<unknown>;
   /** Calls `onEvent` for each event, until the server ends the stream. @throws as `get` */
   watch(
@@ -29,34 +32,40 @@ interface Opened {
   readonly host: string;
 }
 
-/** What a stream may do before it is taken for dead, in milliseconds. */
+/** When a stream is considered dead, in milliseconds. */
 export interface WatchLimits {
   readonly silence: number;
   readonly whole: number;
 }
 
-/** etcd keeps objects of 1.5 MiB at most, and a page has 500 of them; few come near. */
+/** etcd stores objects of at most 1.5 MiB, and a page has 500 of them. Few objects come near the limit. */
 const answerBytes = 256 * 1024 * 1024;
 const eventBytes = 16 * 1024 * 1024;
 const answerMs = 60_000;
 const headersMs = 15_000;
-/** Probes of the kernel over a silent connection begin after so long; ten of them, a second apart, and the connection is dead. */
+/**
+ * The kernel begins to probe a silent connection after this long. After ten probes, one second apart, the
+ * connection is dead.
+ */
 const probeAfterMs = 10_000;
 
-/** @param readAccess asked before each request: what it names may have been renewed */
+/**
+ * @param readAccess called before each request, because the files that the kubeconfig names may have been
+ * renewed
+ */
 export function createApiClient(readAccess: () => Promise<ApiAccess>, userAgent: string): ApiClient {
   let connections: { readonly id: string; readonly client: HttpClient } | undefined;
 
   function clientFor({ id }: ApiAccess): HttpClient {
     if (connections?.id === id) return connections.client;
-    // Streams under way on the old connections end there, and begin again on new ones.
+    // Open streams on the old connections end there and begin again on new ones.
     void connections?.client.close();
     const client = createHttpClient({ userAgent, connections: 8, probeAfterMs, timeouts: { connect: headersMs, headers: headersMs } });
     connections = { id, client };
     return client;
   }
 
-  /** Resolves with the head of a good answer; the body is the caller's. */
+  /** Resolves with the head of a successful answer. The caller reads the body. */
   async function open(
     path: string,
     query: Query,
@@ -94,7 +103,7 @@ export function createApiClient(readAccess: () => Promise<ApiAccess>, userAgent:
 
     async watch(path, query, limits, onOpen, onEvent, signal) {
       const begun = performance.now();
-      // A little later than our own timers, whose reasons say more.
+      // A little later than our own timers, whose reasons are more specific.
       const bounds = { totalMs: limits.whole + 5_000 };
       const { answer, host } = await open(path, { ...query, watch: 'true' }, {}, bounds, signal);
       onOpen();
@@ -162,13 +171,15 @@ async function textOf(answer: HttpAnswer, mostBytes: number): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-/** The authority of a kubeconfig is the only one that is believed for its server. */
+/** Only the certificate authority of the kubeconfig is trusted for its server. */
 function identityOf({ id, tls }: ApiAccess): TlsIdentity {
   const { ca, ...rest } = tls;
   return { id, only: true, ...rest, ...(ca !== undefined && { ca: [ca] }) };
 }
 
-/** What a failed answer says of itself: a `Status` of Kubernetes' API, or any text of a proxy before it. */
+/**
+ * Reads what a failed answer says: a `Status` of the Kubernetes API, or any text of a proxy in front of it.
+ */
 async function refusal(host: string, path: string, answer: HttpAnswer): Promise<PortcullisError> {
   const { status } = answer;
   const text = await textOf(answer, 64 * 1024).catch(() => '');
@@ -178,7 +189,7 @@ async function refusal(host: string, path: string, answer: HttpAnswer): Promise<
     const { message } = parseJson(text) as { message?: unknown };
     if (typeof message === 'string') said = message.slice(0, 500);
   } catch {
-    // Not of the API server itself.
+    // The answer does not come from the API server itself.
   }
   const seconds = Number(answer.header('retry-after') ?? NaN);
   return refused(host, path, status, said, Number.isFinite(seconds) ? seconds : undefined);
@@ -189,7 +200,7 @@ const fixes: Readonly<Record<number, string>> = {
   403: 'let the user of the kubeconfig list and watch services and endpointslices.discovery.k8s.io (ClusterRole system:node-proxier does)',
 };
 
-/** Also of an event of a stream that says why it ends. */
+/** Also used for a stream event that says why the stream ends. */
 export function refused(on: string, path: string, status: number, said: string, retryAfterSeconds?: number): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_API_REFUSED',

@@ -4,28 +4,37 @@ import { giveMemoryBack } from '../memory.ts';
 import type { PortionControl, RefusedService, Service } from '../model.ts';
 import type { Changes, ServiceTable } from './table.ts';
 
-/** What services from Kubernetes are called among the sources of a host's services. */
+/** The name of the Kubernetes source among the sources of a host's services. */
 const source = 'kubernetes';
 
 export interface DeliverTiming {
-  /** Changes that come within so long go together, ms: a service and its first slice, the pods of one roll-out step. */
+  /**
+   * Changes within this time are delivered together, in ms: a service and its first slice, or the pods of one
+   * roll-out step.
+   */
   readonly gather: number;
-  /** What was refused is put again after so long, ms: what stood in its way may be gone. */
+  /** A refused service is put again after this time, in ms: the conflict may be gone. */
   readonly retryRefused: number;
-  /** After a control that failed, ms. */
+  /** Delay after a failed call of the control, in ms. */
   readonly retryFailed: number;
 }
 
-/** Services of Kubernetes in one call: thousands at once would be garbage many times what is kept of them. */
+/**
+ * Number of Kubernetes services in one call: thousands at once would leave garbage many times the size of the
+ * live data.
+ */
 const portion = 50;
 
 export const usualDelivery: DeliverTiming = { gather: 20, retryRefused: 10_000, retryFailed: 1000 };
 
-/** Brings what the table holds to the control: one call at a time, whatever changed meanwhile goes with the next. */
+/**
+ * Brings the table's services to the control, one call at a time. Changes that arrive meanwhile go with the
+ * next call.
+ */
 export interface Delivery {
-  /** Something came. */
+  /** Reports that something changed. */
   poke(): void;
-  /** Of ours, the names that stand refused. */
+  /** Returns the names of our services that are refused. */
   refused(): readonly string[];
   close(): void;
 }
@@ -36,8 +45,9 @@ type Log = {
 };
 
 /**
- * Nothing is told before both lists are complete; then first what is gone, so that what stands since before a restart never blinks.
- * @param delivered called after each call of the control that succeeded
+ * Delivers nothing before both lists are complete. Then it removes what is gone first, so that services in
+ * force from before a restart are never interrupted.
+ * @param delivered called after each successful call of the control
  */
 export function createDelivery(
   table: ServiceTable,
@@ -46,13 +56,13 @@ export function createDelivery(
   delivered: () => void,
   timing: DeliverTiming = usualDelivery,
 ): Delivery {
-  /** The control has only what the table has, and is told what changes there. */
+  /** The control has only services of the table, and gets their changes. */
   let retained = false;
   let busy = false;
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
   let timerAt = Infinity;
-  /** By name; `said`: what was told of it. */
+  /** By name. `said`: what was last logged about it. */
   const refused = new Map<string, { readonly service: Service; readonly answer: RefusedService; said?: string }>();
 
   function schedule(ms: number): void {
@@ -85,7 +95,7 @@ export function createDelivery(
       if (table.pending() > 0) schedule(timing.gather);
       else if (refused.size > 0) schedule(timing.retryRefused);
     } catch (thrown) {
-      // What of the call was done nobody knows: everything is told anew.
+      // It is unknown which part of the call was done, so everything is delivered again.
       retained = false;
       log.warn({ why: reasonOf(thrown) }, 'services of Kubernetes could not be handed over, and are again');
       schedule(timing.retryFailed);
@@ -102,13 +112,16 @@ export function createDelivery(
   }
 
   async function change({ put, remove }: Changes): Promise<void> {
-    // What goes first makes room for what comes.
+    // Removals make room for additions.
     if (remove.length > 0) await control.remove(source, remove);
     for (const name of remove) refused.delete(name);
     if (put.length > 0) settle(put, await control.put(source, put));
   }
 
-  /** What was in the way of some may have come after them, and be gone by now; until none of them helps another. */
+  /**
+   * Puts refused services again, because a conflicting service may have come after them and be gone by now.
+   * Repeats until no further service succeeds.
+   */
   async function putAgain(): Promise<void> {
     for (let before = Infinity; refused.size > 0 && refused.size < before && !isClosed();) {
       before = refused.size;
@@ -117,7 +130,10 @@ export function createDelivery(
     }
   }
 
-  /** What the portion before has left behind would count as long as the next one is made. */
+  /**
+   * Frees the garbage of the previous portion, which would otherwise stay in memory while the next one is
+   * built.
+   */
   async function tidy(): Promise<void> {
     await nextTurn();
     giveMemoryBack();
@@ -134,7 +150,7 @@ export function createDelivery(
     }
   }
 
-  /** Each reason once. */
+  /** Logs each reason once. */
   function tellRefused(): void {
     for (const each of refused.values()) {
       const { code, field, why } = each.answer;

@@ -6,35 +6,39 @@ import { mostSlots } from '../slots/sizes.ts';
 import type { Endpoint } from './objects.ts';
 
 /**
- * Which endpoints a port of a Service has on one node: kube-proxy's rules (k8s.io/kubernetes/pkg/proxy/topology.go, `CategorizeEndpoints`), which
- * are about each port and family by itself. Pure.
+ * Selects the endpoints that a port of a Service has on one node, by kube-proxy's rules
+ * (k8s.io/kubernetes/pkg/proxy/topology.go, `CategorizeEndpoints`). The rules apply to each port and family
+ * separately. Pure.
  */
 
 export interface Place {
   readonly nodeName: string;
-  /** Of the node; absent: hints for zones are not followed. */
+  /** The zone of the node. Absent: zone hints are not followed. */
   readonly zone?: string;
-  /** Prefixes: of `externalIPs` only these are served. Absent: any. */
+  /** Prefixes. Only `externalIPs` in them are served. Absent: any. */
   readonly externalRanges?: readonly string[];
-  /** Nobody's Service is served there: the API server. */
+  /** Addresses at which no Service is served: those of the API server. */
   readonly reserved?: readonly string[];
 }
 
-/** A slice's endpoint with the slice's ports. */
+/** An endpoint of a slice, with the ports of the slice. */
 export interface Candidate extends Endpoint {
-  /** Numbers by `slicePort`. */
+  /** Port numbers by `slicePort`. */
   readonly ports: Readonly<Record<string, number>>;
 }
 
 /**
- * Pairs of a port and an endpoint that one Service is looked at for, which takes about a second: any author of Services and EndpointSlices could have
- * each node go through a thousand million.
+ * The most pairs of a port and an endpoint that are examined for one Service, which takes about a second.
+ * Otherwise any author of Services and EndpointSlices could make each node examine a thousand million pairs.
  */
 const mostPairs = 262_144;
-/** Looked at for however many ports. */
+/** This many endpoints are examined for any number of ports. */
 const leastCandidates = 64;
 
-/** As many endpoints as a service of so many ports is looked at for: this node's first, then those that serve, in an order of the node's own. */
+/**
+ * Returns as many endpoints as are examined for a service with this many ports: this node's first, then those
+ * that serve, in an order specific to the node.
+ */
 export function withinReach(candidates: readonly Candidate[], ports: number, { nodeName }: Place): readonly Candidate[] {
   const most = Math.max(leastCandidates, Math.floor(mostPairs / Math.max(1, ports)));
   if (candidates.length <= most) return candidates;
@@ -57,13 +61,15 @@ export interface MappedPort {
   readonly port: ServicePort;
 }
 
-/** One that is offered the port: at `number`. */
+/** An endpoint that offers the port, at `number`. */
 interface Offer {
   readonly candidate: Candidate;
   readonly number: number;
 }
 
-/** An address that serves a port. `isNew`: it gets new connections; else it keeps those that it has. */
+/**
+ * An address that serves a port. `isNew`: it gets new connections. If false, it only keeps those that it has.
+ */
 interface PortPlace {
   readonly number: number;
   readonly isNew: boolean;
@@ -71,12 +77,15 @@ interface PortPlace {
 
 const isIpv6 = ({ address }: Pick<Endpoint, 'address'>): boolean => address.includes(':');
 
-/** So many endpoints of a port and family get new connections from one node, by whichever balancer: the others are other nodes'. */
+/**
+ * The most endpoints of a port and family that get new connections from one node, with either balancer. Other
+ * nodes use the others.
+ */
 export const mostTaking = mostSlots;
 
 /**
- * @param local only endpoints of this node count: of a `Local` traffic policy
- * @param crowded told of each port that has more endpoints than {@link mostTaking}
+ * @param local only endpoints of this node count, for a `Local` traffic policy
+ * @param crowded called for each port that has more endpoints than {@link mostTaking}
  */
 export function backendsOf(
   mapped: readonly MappedPort[],
@@ -101,13 +110,16 @@ export function backendsOf(
         ports.set(port.name, places);
       }
   }
-  // In an order of their own, so that what only moved is no change.
+  // In a fixed order, so that an endpoint that only moved is not a change.
   for (const ports of found.values()) for (const places of ports.values()) places.sort((a, b) => a.number - b.number);
   const rows = [...found].toSorted(([a], [b]) => (a < b ? -1 : 1)).flatMap(([address, ports]) => rowsOf(address, ports, mapped));
   return rows.length <= maxBackends ? rows : first(rows, place);
 }
 
-/** As many as a service has: those that get connections before those that only keep them. */
+/**
+ * Returns as many backends as a service may have. Backends that get connections come before those that only
+ * keep them.
+ */
 function first(rows: readonly Backend[], place: Place): readonly Backend[] {
   const ofAddress = Map.groupBy(rows, ({ address }) => address);
   const ordered = inOwnOrder(ofAddress.keys(), place.nodeName).flatMap((address) => ofAddress.get(address) ?? []);
@@ -117,7 +129,10 @@ function first(rows: readonly Backend[], place: Place): readonly Backend[] {
 
 const takes = ({ weight }: Backend): boolean => weight !== 0;
 
-/** Those that serve a port, and whether each gets new connections; each address and number once: while an endpoint moves it is in two slices. */
+/**
+ * Returns the offers that serve a port, and whether each gets new connections. Each address and number
+ * appears once: an endpoint that moves is in two slices for a while.
+ */
 function served(
   offers: readonly Offer[],
   port: ServicePort,
@@ -130,7 +145,8 @@ function served(
   const isNear = local ? () => true : nearnessOf(ready, place);
   const all = new Set(ready.length > 0 ? ready.filter(({ candidate }) => isNear(candidate)) : own.filter(isEndingWell));
   const usable = all.size <= mostTaking ? all : ownPart([...all], place, () => crowded(port));
-  // Over UDP nothing tells a connection's end: the client of one that does not serve must come to another, where there is any.
+  // UDP has no end of a connection: a client whose endpoint does not serve must get another one, if there is
+  // any.
   const movesOn = port.protocol === 'udp' && offers.some(({ candidate }) => candidate.serving);
   const found = new Map<string, readonly [Offer, boolean]>();
   for (const offer of own) {
@@ -146,7 +162,10 @@ function served(
 
 const idOf = ({ candidate: { address }, number }: Offer): string => `${address} ${number}`;
 
-/** Those that get connections of this node, where they are too many; one that is in two slices while it moves counts once. */
+/**
+ * Returns the offers that get connections from this node if there are too many. An endpoint that is in two
+ * slices while it moves counts once.
+ */
 function ownPart(all: readonly Offer[], place: Place, crowded: () => void): ReadonlySet<Offer> {
   const ids = new Set(all.map(idOf));
   if (ids.size <= mostTaking) return new Set(all);
@@ -158,8 +177,8 @@ function ownPart(all: readonly Offer[], place: Place, crowded: () => void): Read
 const isEndingWell = ({ candidate: { ready, serving, terminating } }: Offer): boolean => !ready && serving && terminating;
 
 /**
- * Whom the cluster means for clients of this node, or of its zone: where every ready endpoint has such a hint and one of them is for us, else
- * all.
+ * Returns the filter for endpoints that the cluster intends for clients of this node, or of its zone. The
+ * hints apply if every ready endpoint has such a hint and one of them names us. Otherwise all endpoints pass.
  */
 function nearnessOf(ready: readonly Offer[], { nodeName, zone }: Place): (candidate: Candidate) => boolean {
   const followed = (hintsOf: (candidate: Candidate) => readonly string[], own: string): boolean =>
@@ -171,7 +190,10 @@ function nearnessOf(ready: readonly Offer[], { nodeName, zone }: Place): (candid
   return () => true;
 }
 
-/** An address with what it serves, as backends: one, but where it serves one port at several numbers. */
+/**
+ * Returns an address and what it serves as backends: one backend, or several if it serves one port at several
+ * numbers.
+ */
 function rowsOf(address: string, ports: ReadonlyMap<string, readonly PortPlace[]>, mapped: readonly MappedPort[]): readonly Backend[] {
   const rows = largest([...ports.values()].map(({ length }) => length));
   return Array.from({ length: rows }, (_, row): Backend => {
@@ -192,7 +214,10 @@ function rowsOf(address: string, ports: ReadonlyMap<string, readonly PortPlace[]
   });
 }
 
-/** How many endpoints of this node would get a new connection, of the family that has more: what a health check of a load balancer asks. */
+/**
+ * Returns how many endpoints of this node would get a new connection, for the family that has more. Load
+ * balancer health checks ask for this number.
+ */
 export function localReady(slices: Iterable<{ readonly endpoints: readonly Endpoint[] }>, nodeName: string): number {
   const local = [...slices].flatMap(({ endpoints }) => endpoints.filter(({ ready, node }) => ready && node === nodeName));
   const count = (endpoints: readonly Endpoint[]): number => new Set(endpoints.map(({ address }) => address)).size;

@@ -3,48 +3,63 @@ import { isPortcullisError } from '../../../base/errors/index.ts';
 import { refused } from './api-client.ts';
 import type { ApiClient, Query } from './api-client.ts';
 
-/** One collection of the API, listed once and then watched (Kubernetes API concepts, "Efficient detection of changes"). */
+/**
+ * One collection of the API, listed once and then watched (Kubernetes API concepts, "Efficient detection of
+ * changes").
+ */
 export interface Followed {
-  /** Such as `/api/v1/services`. */
+  /** For example `/api/v1/services`. */
   readonly path: string;
   readonly query: Query;
 }
 
-/** Who is told. Objects are as the API sends them; nothing of them is kept here. */
+/** Receives the events. Objects are as the API sends them, and none is kept here. */
 export interface Follower {
-  /** A list begins; `listed` is called for each object, and `complete` when it was all of them. What is not in it is gone. */
+  /**
+   * A list begins. `listed` is called for each object, and `complete` after all objects. An object that is
+   * not in the list is gone.
+   */
   begin(): void;
   listed(object: unknown): void;
-  /** What was listed since the last time is garbage by now. */
+  /** A page ended: what was listed since the last call is garbage now. */
   paged(): void;
   complete(): void;
   /** The stream of changes is open. */
   reached(): void;
   changed(object: unknown): void;
   removed(object: unknown): void;
-  /** It is asked again; `listing`: from the beginning. */
+  /** An attempt failed and is repeated. `listing`: from the beginning. */
   failed(thrown: unknown, listing: boolean): void;
 }
 
 export interface FollowTiming {
   /** Objects in one answer. */
   readonly page: number;
-  /** The server is asked to end a stream after so many seconds, up to twice as many: not all nodes at once. */
+  /**
+   * The server is asked to end a stream after this many seconds, or up to twice as many, so that nodes do not
+   * all reconnect at once.
+   */
   readonly streamSeconds: number;
-  /** A stream in which nothing comes for so long is taken for dead, ms; servers send bookmarks about each minute. */
+  /**
+   * A stream without any data for this long is considered dead, in ms. Servers send bookmarks about once a
+   * minute.
+   */
   readonly silence: number;
-  /** Of the waits between attempts, ms: doubled each time, half of it by chance. */
+  /** The first wait between attempts, in ms. It doubles each time, and half of it is random. */
   readonly firstWait: number;
   readonly longestWait: number;
 }
 
 export const usualTiming: FollowTiming = { page: 250, streamSeconds: 300, silence: 150_000, firstWait: 200, longestWait: 4000 };
 
-/** So often may a server fail us from one version on, before the list is asked for anew. One that is not there says nothing of the version. */
+/**
+ * How often the server may fail from one version on before a new list is requested. An unreachable server
+ * says nothing about the version.
+ */
 const patienceOfVersion = 5;
 const expired = 410;
 
-/** Goes on until the signal; never throws. */
+/** Runs until the signal is aborted. Never throws. */
 export async function follow(
   client: ApiClient,
   { path, query }: Followed,
@@ -57,7 +72,10 @@ export async function follow(
   let failuresOfVersion = 0;
   let opened = false;
 
-  /** All pages, at one version. Once a page has expired (the server forgets after minutes), all of it in one answer. */
+  /**
+   * Reads all pages, at one version. After a page has expired (the server forgets it after minutes), reads
+   * everything in one answer.
+   */
   async function list(): Promise<string> {
     let paged = true;
     for (;;) {
@@ -84,7 +102,7 @@ export async function follow(
     }
   }
 
-  /** Of its own, so that nothing holds the page when the next one is asked for. */
+  /** A function of its own, so that nothing references the page while the next one is requested. */
   function takePage(answer: unknown): { readonly version: string; readonly next: string } {
     const { items, metadata } = answer as { items?: unknown; metadata?: { resourceVersion?: unknown; continue?: unknown } };
     const version = metadata?.resourceVersion;
@@ -138,7 +156,7 @@ export async function follow(
         failuresOfVersion = 0;
       }
       await watch(version);
-      // Ended as it should, but for a server that ends each at once.
+      // A stream that ended normally, unless the server ends each one at once.
       if (performance.now() - begun > 1000) continue;
       failures++;
     } catch (thrown) {
@@ -148,7 +166,7 @@ export async function follow(
       if (wasOpened()) failuresOfVersion++;
       if (status === expired || failuresOfVersion > patienceOfVersion) version = undefined;
       follower.failed(thrown, version === undefined);
-      // It was only too long away: the list is asked for at once.
+      // The version was only too old: the list is requested at once.
       if (status === expired && failures === 1) continue;
       asked = retryAfterOf(thrown);
     }
@@ -162,5 +180,5 @@ const detailOf = (thrown: unknown, name: string): number | undefined => {
   return typeof value === 'number' ? value : undefined;
 };
 const statusOf = (thrown: unknown): number | undefined => detailOf(thrown, 'status');
-/** Milliseconds, a minute at most. */
+/** In milliseconds, at most a minute. */
 const retryAfterOf = (thrown: unknown): number => Math.min(60, Math.max(0, detailOf(thrown, 'retryAfterSeconds') ?? 0)) * 1000;

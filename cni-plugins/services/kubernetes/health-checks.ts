@@ -5,16 +5,17 @@ import { reasonOf } from '../../../base/errors/index.ts';
 import type { HealthCheckPort } from './table.ts';
 
 /**
- * What load balancers ask a node before they send it connections of a service with `externalTrafficPolicy: Local`: whether it has endpoints
- * of it (`healthCheckNodePort`). 200 or 503, with kube-proxy's words.
+ * Answers the health checks of load balancers. Before a load balancer sends a node connections of a service
+ * with `externalTrafficPolicy: Local`, it asks at the `healthCheckNodePort` whether the node has endpoints of
+ * the service. The answer is 200 or 503, with the same body as kube-proxy's.
  */
 export interface HealthChecks {
-  /** All of them, as they are now. */
+  /** Serves exactly these checks. */
   serve(checks: readonly HealthCheckPort[]): void;
   close(): Promise<void>;
 }
 
-/** A port of another program may become free. */
+/** A port that another program has taken may become free. */
 const retryAfterMs = 30_000;
 
 export function openHealthChecks(log: { warn(fields: object, message: string): void }): HealthChecks {
@@ -39,7 +40,8 @@ export function openHealthChecks(log: { warn(fields: object, message: string): v
         response.end(JSON.stringify({ service: { namespace, name }, localEndpoints, serviceProxyHealthy: true }));
       },
     );
-    // Load balancers ask from several addresses, and must not find a node ill because somebody else holds connections.
+    // Load balancers ask from several addresses. Another client that holds connections must not make the node
+    // look unhealthy.
     openHttpDoor(server, { most: 128, mostOfPeer: 16 }, false);
     server.on('error', (error) => {
       servers.delete(port);
@@ -58,7 +60,7 @@ export function openHealthChecks(log: { warn(fields: object, message: string): v
       );
     });
     servers.set(port, server);
-    // Every address of the node, of both families.
+    // At every address of the node, of both families.
     server.listen(port);
     server.unref();
   }

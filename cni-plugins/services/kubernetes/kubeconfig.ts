@@ -5,22 +5,25 @@ import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { formatProblems, parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, PathSegment } from '../../../base/schema/index.ts';
 
-/** Where the API is, and as whom it is asked. */
+/** How to reach the API, and with which identity. */
 export interface ApiAccess {
-  /** Its path, where it has one, stands before those of the API. */
+  /** A path in the URL is a prefix of the API's paths. */
   readonly server: URL;
-  /** PEM; `servername` is the name that the certificate must have, where it is not the host's. */
+  /** PEM. `servername` is the name that the certificate must have, if it is not the host's. */
   readonly tls: { readonly ca?: string; readonly cert?: string; readonly key?: string; readonly servername?: string };
-  /** The value of the header; a secret. */
+  /** The value of the header. A secret. */
   readonly authorization?: string;
-  /** A digest of all that connections are made with: another id, other connections. */
+  /** A digest of everything that connections use: a new id needs new connections. */
   readonly id: string;
 }
 
 type Path = readonly PathSegment[];
 type Fields = Readonly<Record<string, unknown>>;
 
-/** What would let us in as somebody else, or unseen: refused by name, as leaving it out would say less than the file. */
+/**
+ * Fields that would change our identity or how we authenticate. They are refused by name, because ignoring
+ * them would not do what the file says.
+ */
 const refusedOfUser: Readonly<Record<string, string>> = {
   exec: 'let another program keep a token up to date in a file, and name it as tokenFile',
   'auth-provider': 'let another program keep a token up to date in a file, and name it as tokenFile',
@@ -37,9 +40,11 @@ const refusedOfCluster: Readonly<Record<string, string>> = {
 };
 
 /**
- * Reads a kubeconfig and every file that it names, as they are now: certificates and tokens are renewed in place. The context is
- * `current-context`; data beside a file wins over it, as in client-go (k8s.io/client-go/tools/clientcmd).
- * @throws NETWORK_KUBECONFIG_UNREADABLE · NETWORK_KUBECONFIG_INVALID (with file:line:column) · NETWORK_KUBECONFIG_UNSUPPORTED
+ * Reads a kubeconfig and every file that it names. It reads them again on each call, because certificates and
+ * tokens are renewed in place. The context is `current-context`. Inline data wins over a file, as in
+ * client-go (k8s.io/client-go/tools/clientcmd).
+ * @throws NETWORK_KUBECONFIG_UNREADABLE · NETWORK_KUBECONFIG_INVALID (with file:line:column) ·
+ * NETWORK_KUBECONFIG_UNSUPPORTED
  */
 export async function readKubeconfig(file: string): Promise<ApiAccess> {
   const text = await readNamed(file, file);
@@ -109,7 +114,7 @@ function serverOf(text: string | undefined, reader: Reader, path: Path): URL {
   return url;
 }
 
-/** A token file is read again each time, and wins over a token, as in client-go. */
+/** A token file is read again on each call, and wins over an inline token, as in client-go. */
 async function tokenOf(user: Named, reader: Reader, base: string, file: string): Promise<string | undefined> {
   const path = reader.text(user.path, user.fields, 'tokenFile');
   const written =
@@ -119,7 +124,7 @@ async function tokenOf(user: Named, reader: Reader, base: string, file: string):
     if (written !== undefined) throw reader.wrong(user.path, 'its token is empty');
     return undefined;
   }
-  // What a header can not hold would be refused by Node with the token in the message.
+  // Node refuses a value that a header cannot hold with a message that contains the token.
   if (!/^[\x21-\x7e]+$/u.test(token)) throw reader.wrong(user.path, 'its token holds characters that no token has');
   return token;
 }
@@ -134,7 +139,7 @@ interface Reader {
   wrong(path: Path, why: string): PortcullisError;
   object(path: Path, value?: unknown): Fields;
   text(path: Path, fields: Fields, name: string): string | undefined;
-  /** An entry of one of the file's three lists, and what is in it. */
+  /** Returns an entry of one of the file's three lists, and its content. */
   named(root: Fields, list: string, name: string, member: string): Named;
   refuse(named: Named, refused: Readonly<Record<string, string>>): void;
 }
@@ -184,7 +189,7 @@ function checkCertificates(text: string, wrong: PortcullisError): void {
   if (blocks.length === 0) throw wrong;
 }
 
-/** What OpenSSL says may quote the key. */
+/** OpenSSL's error message may quote the key. */
 function checkKey(text: string, wrong: PortcullisError): void {
   try {
     createPrivateKey(text);

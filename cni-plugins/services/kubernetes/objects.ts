@@ -2,8 +2,9 @@ import { isIP } from 'node:net';
 import type { Protocol } from '../model.ts';
 
 /**
- * What is kept of Kubernetes' objects: only what decides where a connection goes. Read from the API's JSON (v1 Service,
- * discovery.k8s.io/v1 EndpointSlice), of which nothing is believed that has not the type it should have.
+ * The parts of Kubernetes objects that are kept: only those that decide where a connection goes. They are
+ * read from the API's JSON (v1 Service, discovery.k8s.io/v1 EndpointSlice). A field that does not have its
+ * expected type is ignored.
  */
 
 export interface KubernetesService {
@@ -11,11 +12,11 @@ export interface KubernetesService {
   readonly name: string;
   readonly clusterIPs: readonly string[];
   readonly externalIPs: readonly string[];
-  /** Of the load balancer, where packets come with them as destination (`ipMode: VIP`). */
+  /** Addresses of the load balancer, if packets arrive with them as destination (`ipMode: VIP`). */
   readonly ingressIPs: readonly string[];
   readonly sourceRanges: readonly string[];
   readonly ports: readonly KubernetesPort[];
-  /** Of `sessionAffinity: ClientIP`. */
+  /** From `sessionAffinity: ClientIP`. */
   readonly affinitySeconds?: number;
   readonly externalLocal: boolean;
   readonly internalLocal: boolean;
@@ -26,11 +27,11 @@ export interface KubernetesService {
 }
 
 export interface KubernetesPort {
-  /** As in the slices; '' where a single port has none. */
+  /** As in the slices; '' for a single port without a name. */
   readonly name: string;
   readonly protocol: Protocol;
   readonly port: number;
-  /** Absent: named, so that each slice says its own. */
+  /** Absent: the target port is named, and each slice has its own number. */
   readonly targetPort?: number;
   readonly nodePort?: number;
 }
@@ -38,14 +39,14 @@ export interface KubernetesPort {
 export interface EndpointSlice {
   readonly namespace: string;
   readonly name: string;
-  /** Of the service, from the label. */
+  /** The name of the service, from the label. */
   readonly service: string;
   /** Numbers by name and protocol, as {@link slicePort} writes them. */
   readonly ports: Readonly<Record<string, number>>;
   readonly endpoints: readonly Endpoint[];
 }
 
-/** A port in a slice: kube-proxy looks for a service's by name and protocol. */
+/** Returns the key of a port in a slice: kube-proxy finds a service's port by name and protocol. */
 export const slicePort = (name: string, protocol: Protocol): string => `${name}/${protocol}`;
 
 export interface Endpoint {
@@ -54,15 +55,15 @@ export interface Endpoint {
   readonly serving: boolean;
   readonly terminating: boolean;
   readonly node?: string;
-  /** For clients of which nodes and zones the cluster means it; absent: it does not say. */
+  /** The nodes and zones for whose clients the cluster intends the endpoint. Absent: no hint. */
   readonly forNodes?: readonly string[];
   readonly forZones?: readonly string[];
 }
 
-/** Annotations that are ours. */
+/** The prefix of our annotations. */
 const annotationPrefix = 'portcullis.dev/';
 
-/** kube-proxy's selector: services of another proxy and of nobody are not even sent. */
+/** kube-proxy's selector: the server does not even send services of another proxy or headless services. */
 export const labelSelector = '!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -71,27 +72,30 @@ const fieldsOf = (value: unknown): Fields =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
 const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? (value as unknown[]) : []);
 const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
-/** One for all that have none: there are thousands. */
+/** Shared by all objects that have none, because there are thousands. */
 const none: readonly string[] = Object.freeze([]);
 const noAnnotations: Readonly<Record<string, string>> = Object.freeze({});
 const textsOf = (value: unknown): readonly string[] =>
   value === undefined ? none : listOf(value).filter((entry) => typeof entry === 'string');
 const portOf = (value: unknown): number | undefined =>
   typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 65536 ? value : undefined;
-/** As much as the API allows. */
+/** The range that the API allows. */
 const secondsOf = (value: unknown): number | undefined =>
   typeof value === 'number' && Number.isInteger(value) && value > 0 && value <= 86_400 ? value : undefined;
 const addressesOf = (value: unknown): readonly string[] => (value === undefined ? none : textsOf(value).filter((text) => isIP(text) !== 0));
 
 const protocols: Readonly<Record<string, Protocol>> = { TCP: 'tcp', UDP: 'udp', SCTP: 'sctp' };
 
-/** `namespace/name` of any object; undefined when it has none. */
+/** Returns `namespace/name` of any object, or undefined if it has no name. */
 export function nameOf(object: unknown): string | undefined {
   const { namespace, name } = fieldsOf(fieldsOf(object)['metadata']);
   return typeof name === 'string' && name !== '' ? `${textOf(namespace)}/${name}` : undefined;
 }
 
-/** undefined: nothing to balance, as kube-proxy has it: no cluster address (headless, ExternalName), or no port. */
+/**
+ * Returns undefined if there is nothing to balance, as in kube-proxy: no cluster address (headless,
+ * ExternalName), or no port.
+ */
 export function readService(object: unknown): KubernetesService | undefined {
   const { metadata, spec, status } = fieldsOf(object);
   const { namespace, name, annotations, creationTimestamp } = fieldsOf(metadata);
@@ -105,7 +109,7 @@ export function readService(object: unknown): KubernetesService | undefined {
   if (clusterIPs.length === 0 || ports.length === 0) return undefined;
   const affinity = fieldsOf(fieldsOf(fields['sessionAffinityConfig'])['clientIP'])['timeoutSeconds'];
   const externalLocal = fields['externalTrafficPolicy'] === 'Local';
-  // kube-proxy's NeedsHealthCheck: one that was a load balancer's may still have the field.
+  // kube-proxy's NeedsHealthCheck: a service that is no longer a load balancer may still have the field.
   const healthCheckNodePort = externalLocal && fields['type'] === 'LoadBalancer' ? portOf(fields['healthCheckNodePort']) : undefined;
   return {
     namespace: textOf(namespace),
@@ -113,10 +117,10 @@ export function readService(object: unknown): KubernetesService | undefined {
     clusterIPs,
     externalIPs: addressesOf(fields['externalIPs']),
     ingressIPs: ingressOf(status),
-    // Validation of the API lets spaces around them through.
+    // API validation accepts spaces around them.
     sourceRanges: textsOf(fields['loadBalancerSourceRanges']).map((range) => range.trim()),
     ports,
-    // Three hours, as the API fills in where nothing is said.
+    // Three hours, the API's default.
     ...(fields['sessionAffinity'] === 'ClientIP' && { affinitySeconds: secondsOf(affinity) ?? 10_800 }),
     externalLocal,
     internalLocal: fields['internalTrafficPolicy'] === 'Local',
@@ -157,7 +161,7 @@ function readPort(fields: Fields): KubernetesPort | undefined {
   };
 }
 
-/** undefined: of no service, or of names instead of addresses. */
+/** Returns undefined if the slice belongs to no service, or has names instead of addresses. */
 export function readSlice(object: unknown): EndpointSlice | undefined {
   const { metadata, addressType, ports, endpoints } = fieldsOf(object);
   const { namespace, name, labels } = fieldsOf(metadata);
@@ -182,7 +186,8 @@ export function readSlice(object: unknown): EndpointSlice | undefined {
 }
 
 function readEndpoint(fields: Fields, family: number): Endpoint | undefined {
-  // All but the first mean the same endpoint, and nobody may use them (discovery.k8s.io/v1, Endpoint.addresses).
+  // All addresses mean the same endpoint, and only the first may be used (discovery.k8s.io/v1,
+  // Endpoint.addresses).
   const [address] = textsOf(fields['addresses']);
   if (address === undefined || isIP(address) !== family) return undefined;
   const conditions = fieldsOf(fields['conditions']);
@@ -192,7 +197,7 @@ function readEndpoint(fields: Fields, family: number): Endpoint | undefined {
   return {
     address,
     ready,
-    // What is not said is to be taken for serving, and for not terminating.
+    // Missing conditions mean serving, and not terminating.
     serving: conditions['serving'] !== false,
     terminating: conditions['terminating'] === true,
     ...(typeof fields['nodeName'] === 'string' && { node: fields['nodeName'] }),

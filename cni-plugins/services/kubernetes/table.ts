@@ -9,24 +9,33 @@ import { nameOf, readService, readSlice } from './objects.ts';
 import type { EndpointSlice, KubernetesService } from './objects.ts';
 import { namesOf, translate } from './translate.ts';
 
-/** Services and slices as the API last said them, and what of it was not yet told on. No effects. */
+/**
+ * Services and slices as the API last sent them, and which of their changes were not delivered yet. No side
+ * effects.
+ */
 export interface ServiceTable {
   readonly services: Collection;
   readonly slices: Collection;
-  /** Both lists came, at least once. */
+  /** Whether both lists have arrived at least once. */
   complete(): boolean;
-  /** Nothing counts as told any more. Gives the names of all services that there are. */
+  /** Marks everything as not delivered. Returns the names of all services that exist. */
   tellAnew(): readonly string[];
-  /** What differs from what was told before. @param most of Kubernetes' services; absent: of all */
+  /**
+   * Returns what differs from the delivered state. @param most the most Kubernetes services to include;
+   * absent: all
+   */
   changes(most?: number): Changes;
-  /** Kubernetes' services of which something came that was not told on; it may turn out to be no difference. */
+  /**
+   * Returns how many Kubernetes services have undelivered events. An event may turn out to make no
+   * difference.
+   */
   pending(): number;
-  /** Ports at which load balancers ask, and what each is to be told. */
+  /** Returns the ports at which load balancers ask, and the answer for each. */
   healthChecks(): readonly HealthCheckPort[];
   size(): { readonly services: number; readonly slices: number };
 }
 
-/** The side of one collection of the API; objects as it sends them. */
+/** The input for one collection of the API, with objects as the API sends them. */
 export interface Collection {
   begin(): void;
   listed(object: unknown): void;
@@ -39,7 +48,7 @@ export interface Changes {
   readonly put: readonly Service[];
   /** Names of services. */
   readonly remove: readonly string[];
-  /** By Kubernetes' name: what is asked for and not done, where that is new. */
+  /** By Kubernetes name: new notes about what a Service asks for and does not get. */
   readonly notes: ReadonlyMap<string, readonly string[]>;
 }
 
@@ -50,18 +59,18 @@ export interface HealthCheckPort {
   readonly localEndpoints: number;
 }
 
-/** 48 bits of SHA-1: another state of the same service has another one. */
+/** 48 bits of SHA-1: a digest that changes with the service's content. */
 const digestOf = (service: Service): number => hash('sha1', JSON.stringify(service), 'buffer').readUIntBE(0, 6);
 
 export function createServiceTable(place: Place): ServiceTable {
-  // As JSON: thousands stand, and few change. As objects they would take five times as much.
+  // As JSON: there are thousands of objects, and few change. As objects they would take five times as much.
   const services = new Map<string, string>();
   const slices = new Map<string, string>();
-  /** Slices' keys by their service's. */
+  /** Keys of slices by the key of their service. */
   const slicesOf = new Map<string, readonly string[]>();
   const checked = new Map<string, Omit<HealthCheckPort, 'localEndpoints'>>();
   const dirty = new Set<string>();
-  /** Digests of what was told, by our names, and notes by Kubernetes'. */
+  /** Digests of what was delivered, by our names, and notes by Kubernetes names. */
   const told = new Map<string, number>();
   const noted = new Map<string, string>();
 
@@ -102,7 +111,8 @@ export function createServiceTable(place: Place): ServiceTable {
     known: () => Iterable<string>,
     put: (key: string, one: T | undefined) => void,
   ) {
-    // Listed objects count at once; what the finished list did not have goes then. A broken-off list changes nothing for the worse.
+    // Listed objects count at once. Objects that are missing from the list go when the list is complete, so
+    // an interrupted list does no harm.
     let missing = new Set<string>();
     let came = false;
     const changed = (object: unknown): void => {
@@ -130,7 +140,7 @@ export function createServiceTable(place: Place): ServiceTable {
   const ofServices = collection(readService, () => services.keys(), putService);
   const ofSlices = collection(readSlice, () => slices.keys(), putSlice);
 
-  /** Of one service of Kubernetes. */
+  /** Adds the changes of one Kubernetes service. */
   function say(key: string, put: Service[], remove: string[], notes: Map<string, readonly string[]>): void {
     const service = serviceAt(key);
     const now = service && translate(service, slicesAt(key), place);

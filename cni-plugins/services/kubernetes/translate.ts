@@ -9,32 +9,39 @@ import type { Candidate, MappedPort, Place } from './endpoints.ts';
 import { slicePort } from './objects.ts';
 import type { EndpointSlice, KubernetesPort, KubernetesService } from './objects.ts';
 
-/** What a Service of Kubernetes and its slices mean on one node, by kube-proxy's rules (k8s.io/kubernetes/pkg/proxy, `newBaseServiceInfo`). Pure. */
+/**
+ * Translates a Kubernetes Service and its slices for one node, by kube-proxy's rules
+ * (k8s.io/kubernetes/pkg/proxy, `newBaseServiceInfo`). Pure.
+ */
 
 export interface Translation {
   readonly services: readonly Service[];
-  /** What was asked for and is not done, a sentence each. */
+  /** What was asked for and is not done, one sentence each. */
   readonly notes: readonly string[];
 }
 
-/** Connections to a pod that is gone lead nowhere: they end soon, so that their clients know. */
+/** Connections to a deleted pod lead nowhere. They end soon, so that their clients notice. */
 const drainGraceSeconds = 30;
 const longestGraceSeconds = 86_400;
 const schedulers: readonly Scheduler[] = ['rr', 'wrr', 'lc', 'sh', 'maglev'];
 
 /**
- * Addresses and ports that one Service may have together, each a virtual server of this node. The API bounds neither `ports` nor `externalIPs`: any author
- * of a Service could have a node make a thousand million of them, which no memory holds. What is beyond is not served, and noted.
+ * The most addresses and ports that one Service may have together. Each is a virtual server of this node. The
+ * API limits neither `ports` nor `externalIPs`: any author of a Service could make a node create a thousand
+ * million of them, which no memory holds. Those beyond the limit are not served, and a note says so.
  */
 export const mostServers = 4096;
-/** Source ranges, counted for each virtual server that they hold for. */
+/** Source ranges, counted for each virtual server to which they apply. */
 const mostRangesOfServers = 65_536;
 const mostNotes = 32;
 
-/** What services of ours one of Kubernetes may be, by its name. */
+/** Returns the names of our services that one Kubernetes service may become. */
 export const namesOf = (name: string): readonly [inside: string, outside: string] => [name, `${name}.external`];
 
-/** Cluster addresses are `namespace/name`; what is reached from outside has backends and a source address of its own: `namespace/name.external`. */
+/**
+ * Cluster addresses belong to `namespace/name`. Addresses for outside clients have their own backends and
+ * source address, and belong to `namespace/name.external`.
+ */
 export function translate(given: KubernetesService, slices: Iterable<EndpointSlice>, place: Place): Translation {
   const notes: string[] = [];
   const { services } = translated(withinBounds(given, notes), slices, place, notes);
@@ -42,7 +49,7 @@ export function translate(given: KubernetesService, slices: Iterable<EndpointSli
   return { services, notes: more > 0 ? [...notes.slice(0, mostNotes), `${more} more such things`] : notes };
 }
 
-/** With the ports that fit: cluster addresses go before all others. */
+/** Returns the service with the ports that fit. Cluster addresses come before all others. */
 function withinBounds(service: KubernetesService, notes: string[]): KubernetesService {
   const { clusterIPs, ports } = service;
   const most = Math.max(1, Math.floor(mostServers / clusterIPs.length));
@@ -51,7 +58,7 @@ function withinBounds(service: KubernetesService, notes: string[]): KubernetesSe
   return { ...service, ports: ports.slice(0, most) };
 }
 
-/** The addresses that fit beside node ports of both families. */
+/** Returns the addresses that fit beside node ports of both families. */
 function fitting(field: string, addresses: readonly string[], ports: number, taken: number, notes: string[]): readonly string[] {
   const most = Math.max(0, Math.floor(mostServers / ports) - 2 - taken);
   if (addresses.length <= most) return addresses;
@@ -93,7 +100,7 @@ function translated(service: KubernetesService, slices: Iterable<EndpointSlice>,
   const served = servedOf('status.loadBalancer', service.ingressIPs, place, notes);
   const ingressIPs = fitting('status.loadBalancer', served, ports.length, 0, notes);
   const balanced = loadBalancerOf({ ...service, ingressIPs }, notes);
-  // Restricted as its load balancer is, whatever else it is.
+  // An address that is also a load balancer address is restricted like one.
   const restricted = new Set(balanced.loadBalancerAddresses);
   const external = externalOf(service, place, notes).filter((address) => !restricted.has(address));
   const externalAddresses = fitting('externalIPs', external, ports.length, restricted.size, notes);
@@ -110,14 +117,17 @@ function translated(service: KubernetesService, slices: Iterable<EndpointSlice>,
     externalAddresses,
     ...balanced,
     ports,
-    // A backend on another node would answer the client by itself, unless it sees this node as its client.
+    // A backend on another node would answer the client directly unless it sees this node as its client.
     sourceAddress: service.externalLocal ? 'keep' : 'masquerade',
     backends: backendsOf(mapped, candidates, place, service.externalLocal, crowded),
   };
   return { services: [inside, outside], notes };
 }
 
-/** Without those at which no Service may be: each would have the whole service refused. */
+/**
+ * Returns the addresses without those at which no Service may be, because one of those would make the whole
+ * service refused.
+ */
 function servedOf(field: string, texts: readonly string[], { reserved = [] }: Place, notes: string[]): string[] {
   const isReserved = (text: string): boolean => reserved.some((each) => canonicalOf(each) === canonicalOf(text));
   return [...new Set(texts)].filter((text) => {
@@ -132,7 +142,9 @@ const canonicalOf = (text: string): string => {
   return address === undefined ? text : formatIp(address);
 };
 
-/** Any author of a Service can write them (CVE-2020-8554), so that a node may be told which ones it serves. */
+/**
+ * Any author of a Service can write external IPs (CVE-2020-8554), so a node may be limited to some prefixes.
+ */
 function externalOf({ externalIPs }: KubernetesService, place: Place, notes: string[]): string[] {
   const { externalRanges } = place;
   const ranges = externalRanges?.flatMap((text) => parsePrefix(text) ?? []);
@@ -144,7 +156,7 @@ function externalOf({ externalIPs }: KubernetesService, place: Place, notes: str
   });
 }
 
-/** A named target port is what the first of the slices says; a backend that differs says so itself. */
+/** The number of a named target port is that of the first slice. A backend with another number states it. */
 function portOf({ name, protocol, port, targetPort, nodePort }: KubernetesPort, candidates: readonly Candidate[]): MappedPort {
   const inSlices = slicePort(name, protocol);
   const said = candidates.flatMap(({ ports }) => ports[inSlices] ?? []);
@@ -178,12 +190,13 @@ function graceOf({ annotations }: KubernetesService, notes: string[]): number {
   return drainGraceSeconds;
 }
 
-/** Prefixes that no client has its address in: those that say that there is none (RFC 6890). */
+/** Prefixes that contain no client: the unspecified addresses (RFC 6890). */
 const nobody: Readonly<Record<4 | 6, string>> = { 4: '0.0.0.0/32', 6: '::/128' };
 
 /**
- * As kube-proxy has it: ranges of a family restrict its load balancer's addresses of that family, and a family without any is open. A range that
- * can not be read is kept as one that nobody is in: who asked for a restriction gets one.
+ * As in kube-proxy, ranges of a family restrict the load balancer addresses of that family, and a family
+ * without any range is open. A range that cannot be read is kept as a range without any client, so that a
+ * requested restriction always applies.
  */
 function loadBalancerOf(
   { ingressIPs, sourceRanges, ports }: KubernetesService,

@@ -14,15 +14,15 @@ import { labelSelector } from './objects.ts';
 import { createServiceTable } from './table.ts';
 import type { Collection } from './table.ts';
 
-/** Which cluster, and who we are in it. */
+/** The cluster to follow, and the node's identity in it. */
 export interface KubernetesPlace {
   /** Read again for each request, with the files that it names. */
   readonly kubeconfig: string;
-  /** As the cluster knows this node: `Local` traffic policies and hints are about it. */
+  /** The cluster's name for this node. `Local` traffic policies and hints refer to it. */
   readonly nodeName: string;
-  /** Label topology.kubernetes.io/zone of the node; absent: hints for zones are not followed. */
+  /** The node's label topology.kubernetes.io/zone. Absent: zone hints are not followed. */
   readonly zone?: string;
-  /** Prefixes: of `externalIPs` only these are served; empty: none. Absent: any, as with kube-proxy. */
+  /** Prefixes. Only `externalIPs` in them are served; empty: none. Absent: any, as in kube-proxy. */
   readonly externalIPs?: readonly string[];
 }
 
@@ -37,37 +37,40 @@ export interface KubernetesServicesOptions extends KubernetesPlace {
 }
 
 export interface KubernetesServices {
-  /** Everything that the cluster had at the start stands. Rejects when it was closed before. */
+  /**
+   * Resolves when everything that the cluster had at the start is in force. Rejects if it was closed before.
+   */
   readonly synced: Promise<void>;
   figures(): KubernetesFigures;
   close(): Promise<void>;
 }
 
-/** Since the start, and now. */
+/** Counters since the start, and current values. */
 export interface KubernetesFigures {
-  /** Everything that the cluster had at the start stands. */
+  /** Everything that the cluster had at the start is in force. */
   readonly synced: boolean;
   readonly services: number;
   readonly slices: number;
   readonly refused: number;
   readonly events: number;
   readonly lists: number;
-  /** Attempts that failed. */
+  /** Failed attempts. */
   readonly failures: number;
-  /** Undefined: both collections are watched. Else why one is not. */
+  /** Undefined: both collections are watched. Otherwise the reason why one is not. */
   readonly away?: string;
 }
 
 /**
- * Follows Services and EndpointSlices of a cluster and brings what they mean on this node to `control`, as kube-proxy would. Never ends by
- * itself: what fails is logged when it begins and when it is over, and services stand as they were meanwhile.
+ * Follows Services and EndpointSlices of a cluster, and brings their meaning for this node to `control`, as
+ * kube-proxy would. Never ends by itself. A failure is logged when it begins and when it is over, and
+ * meanwhile the services stay as they are.
  */
 export function watchKubernetesServices(options: KubernetesServicesOptions): KubernetesServices {
   const { kubeconfig, nodeName, zone, externalIPs, control, log } = options;
   const timing = { ...usualTiming, ...usualDelivery, ...options.timing };
   const ended = new AbortController();
   const signal = options.signal === undefined ? ended.signal : AbortSignal.any([options.signal, ended.signal]);
-  /** Of the API server, as the kubeconfig had it last. */
+  /** Addresses of the API server, from the last kubeconfig that was read. */
   let apiServer: readonly string[] = [];
   const table = createServiceTable({
     nodeName,
@@ -89,7 +92,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   const away = new Map<string, string>();
 
   const { promise: synced, resolve, reject } = Promise.withResolvers<undefined>();
-  // Whoever does not wait is not told.
+  // A caller that does not wait is not notified.
   synced.catch(() => undefined);
   const delivery = createDelivery(
     table,
@@ -132,7 +135,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
         figures.failures++;
         const why = reasonOf(thrown);
         const told = isPortcullisError(thrown) ? { code: thrown.code, on: thrown.failure.on, fix: thrown.failure.fix } : {};
-        // Each reason once, however often it is tried.
+        // Logs each reason once, however often it is retried.
         if (away.get(name) !== why) log.warn({ watched: name, why, ...told, listing }, 'the API server is not watched; it is asked again');
         away.set(name, why);
       },
@@ -144,7 +147,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     follow(client, { path: '/api/v1/services', query }, follower('services', table.services), signal, timing),
     follow(client, { path: '/apis/discovery.k8s.io/v1/endpointslices', query }, follower('endpointslices', table.slices), signal, timing),
   ];
-  // Handed over before the last word: nobody waits for ever.
+  // The last state is delivered before `synced` settles, so that no caller waits forever.
   const whenEnded = Promise.all(following).then(() => {
     delivery.close();
     client.close();

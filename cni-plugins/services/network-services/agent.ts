@@ -14,13 +14,13 @@ import { balancedServices, isCrowded, modeOf, mostBalanced, namesOfMember, servi
 import { createSpannedReader } from './spanned.ts';
 import { openVirtualAddresses } from './virtual-addresses.ts';
 
-/** Who brings memberships to the kernel and to the names. */
+/** Brings memberships to the kernel and to the names. */
 export interface NetworkServicesAgent {
-  /** Brings everything to what is written down now. What fails is told, and tried again by the next call. */
+  /** Brings everything to the stored state. A failure is logged and retried by the next call. */
   look(): Promise<void>;
   /** Whether anything was written since the last look, or waits for another one. */
   isBehind(): boolean;
-  /** Something waits for connections to end, or failed: a while is early enough. */
+  /** Whether something waits for connections to end, or failed. The next look may then come after a while. */
   isWaiting(): boolean;
   close(): void;
 }
@@ -29,9 +29,9 @@ export interface AgentParts {
   /** A connection for the agent alone. */
   readonly database: NetworkDatabase;
   readonly log: Pick<Logger, 'info' | 'warn'>;
-  /** All services of the networks: what is not here is removed. */
+  /** Applies all services of the networks. Services that are not in the list are removed. */
   apply(services: readonly Service[]): readonly RefusedService[];
-  /** Whether connections to the service, which is none any more, are still being ended. */
+  /** Whether connections to a removed service are still being ended. */
   isEnding(service: string): boolean;
 }
 
@@ -48,16 +48,16 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
   const removeName = database.db.prepare("DELETE FROM name WHERE attachment = ? AND name = ? AND kind = 'service'");
   const selectVersion = database.db.prepare('PRAGMA data_version');
   const told = new Map<string, string>();
-  /** Services that this look found to fail. */
+  /** Services that failed during this look. */
   const failing = new Set<string>();
-  /** As they were put last, by holder. */
+  /** The names as they were last put, by holder. */
   const put = new Map<string, string>();
   let version: unknown;
   let waiting = true;
 
   const versionNow = (): unknown => (selectVersion.get() as { data_version: unknown }).data_version;
 
-  /** Each problem once, until it is another one or over. */
+  /** Logs each problem once, until it changes or is over. */
   const tell = (service: string, why: string, code: string): void => {
     waiting = true;
     failing.add(service);
@@ -65,7 +65,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
     told.set(service, why);
     log.warn({ service, why, code }, 'a service of a network does not stand; it is tried again');
   };
-  /** Nothing to try again: it is over when members leave. */
+  /** There is nothing to retry: the condition ends when members leave. */
   const tellCrowded = (service: string): void => {
     const key = `${service} crowded`;
     failing.add(key);
@@ -82,7 +82,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
     }
   };
 
-  /** Nothing waits for it: it stands, or is found free by a later look. */
+  /** No retry is needed: the service is in force, or a later look finds the port free. */
   const tellPort = (service: string, why: string): void => {
     const key = `${service} ${why}`;
     failing.add(key);
@@ -97,14 +97,14 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
   const writeNames = (network: string, holder: string, owner: string, given: readonly NetworkName[]): void => {
     const key = `${network} ${holder}`;
     const text = JSON.stringify([owner, given]);
-    // A boot, or an end of the namespace, takes names away as well.
+    // A boot, or the end of the namespace, removes names as well.
     const stands = put.get(key) === text && (selectNames.get(realm, network, holder) as { count: number }).count > 0;
     if (stands) return;
     database.transaction(() => names.put({ realm, network, holder, owner }, given));
     put.set(key, text);
   };
 
-  /** Services without a name any more are found by none. */
+  /** Removes the names of services that no longer have any. */
   const forgetNames = (services: ReadonlySet<string>): void => {
     for (const { network, holder } of selectHolders.all(realm) as unknown as { network: string; holder: string }[]) {
       if (services.has(`${network} ${holder}`)) continue;
@@ -124,13 +124,18 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
       return { own, scoped: host.answerRouted(own, spanned.link) };
     });
 
-  /** Who joined a service over hosts in the other mode, or of another namespace, is no member of it: its name does not lead there. The overlay reports it. */
+  /**
+   * Removes the names of refused members of a service over hosts: members in the other mode or of another
+   * Kubernetes namespace. The overlay reports them.
+   */
   const unname = ({ spanned }: NetworkService): void => {
     for (const member of spanned?.refused ?? [])
       for (const { name } of namesOfMember(member)) if (member.attachment !== undefined) removeName.run(member.attachment, name);
   };
 
-  /** The last member left: first nobody finds it, then connections end, then the address is another's. */
+  /**
+   * After the last member left, first the names go, then connections end, and then the address is given back.
+   */
   const giveBack = async (services: readonly NetworkService[]): Promise<void> => {
     const wanted = new Set(services.filter((service) => modeOf(service) === 'vip').map(serviceNameOf));
     for (const standing of addresses.standing()) {
@@ -179,12 +184,12 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
         names: serviceNames(service, made.own),
       });
     }
-    // Before an address is balanced it is out of reach for others, and until it is given back.
+    // An address is out of reach for others before it is balanced and until it is given back.
     scope(scoped);
     const refused = new Map(apply(balanced).map((each) => [each.name, each]));
     for (const [service, { code, field, why }] of refused) tell(service, `${field}: ${why}`, code);
     const named = found.filter(({ names: given }) => given.length > 0);
-    // What is refused stands as it stood before, with the names that it had.
+    // A refused service keeps its previous state and its names.
     for (const { network, name, of, owner, names: given } of named)
       if (!refused.has(of)) writeNames(network, `service/${name}`, owner, given);
     services.forEach(unname);

@@ -5,9 +5,12 @@ import { openNetworkDatabase } from '../../attach/database.ts';
 import type { NetworkServicesAgent, AgentParts } from './agent.ts';
 import { anyMembers } from './members.ts';
 
-/** Follows who joins and leaves services of networks, by the daemon or by plugins without it, for as long as it is not closed. */
+/**
+ * Follows which members join and leave services of networks, through the daemon or through plugins without
+ * it, until it is closed.
+ */
 export interface NetworkServices {
-  /** Nothing is changed any more when it resolves. */
+  /** Nothing changes after it has resolved. */
   close(): Promise<void>;
 }
 
@@ -16,10 +19,13 @@ export interface FollowParts extends Omit<AgentParts, 'database' | 'log'> {
   readonly log: Pick<Logger, 'error' | 'info' | 'warn'>;
 }
 
-/** A commit is written before it is seen: it is looked for a moment after. What is written until the next look goes together. */
+/**
+ * A commit is written before it is visible, so the look happens a moment later. Changes until the next look
+ * are handled together.
+ */
 const settleMs = 5;
 const restMs = 40;
-/** What others took away from the kernel is made again. */
+/** How often state that another program removed from the kernel is restored. */
 const compareEveryMs = 2000;
 
 /** @throws NETWORK_NEWER_SCHEMA */
@@ -33,7 +39,7 @@ export function followNetworkServices({ databasePath, ...parts }: FollowParts): 
   let comparedAt = 0;
   let told = '';
 
-  /** Plugins are loaded where anything joins a service, and nowhere else. */
+  /** Plugins are loaded only once an attachment joins a service. */
   const agentOf = async (): Promise<NetworkServicesAgent | undefined> => {
     if (agent !== undefined || selectAny.get() === undefined) return agent;
     const { openNetworkServices } = await import('./agent.ts');
@@ -59,7 +65,7 @@ export function followNetworkServices({ databasePath, ...parts }: FollowParts): 
       timer = undefined;
       looking = look().then(() => {
         looking = undefined;
-        // Written meanwhile: nobody tells of it again.
+        // A change that was written during the look is not announced again.
         if (agent?.isBehind() === true && !agent.isWaiting()) soon(restMs);
       });
     }, afterMs);

@@ -25,29 +25,33 @@ import { contains, formatIp, ipBytes, ipFromBytes, parseIp } from '../../spec/ad
 import type { IpAddress } from '../../spec/address.ts';
 
 /**
- * The host's side of virtual addresses, in the namespace of this thread: the link of the network answers for each (ARP, neighbour discovery), and what comes in by any
- * other link does not reach it. A program of the host itself does.
+ * The host's side of virtual addresses, in the namespace of this thread. The link of the network answers for
+ * each address (ARP, neighbour discovery), and packets from any other link do not reach it. A program of the
+ * host itself does.
  */
 export interface HostSide {
   /** @throws NETWORK_SERVICE_LINK_MISSING · NETWORK_KERNEL_<ERRNO> */
   answer(service: string, addresses: readonly string[]): Scoped[];
-  /** Of a network that spans hosts: pods send to it by their gateway at `link`, where nobody looks for it. @throws NETWORK_KERNEL_<ERRNO> */
+  /**
+   * For a network that spans hosts. Pods reach the address through their gateway at `link`, without ARP or
+   * neighbour discovery. @throws NETWORK_KERNEL_<ERRNO>
+   */
   answerRouted(addresses: readonly string[], link: string): Scoped[];
-  /** From every link. */
+  /** Removes the addresses from every link. */
   silence(addresses: readonly string[]): void;
   /** Brings the rules to exactly these. */
   scope(scoped: readonly Scoped[]): void;
   close(): void;
 }
 
-/** An address, and the one link from which it is reached; absent: from none. */
+/** An address, and the only link from which it is reachable. Absent: from none. */
 export interface Scoped {
   readonly address: string;
   readonly link?: string;
 }
 
 const bits = { 4: 32, 6: 128 } as const;
-/** The kernel gives it this number in every namespace. */
+/** The kernel gives the loopback link this number in every namespace. */
 const loopback = 1;
 const families = [4, 6] as const;
 /** After connection tracking (-200), before services (-105). */
@@ -67,7 +71,7 @@ function rulesOf(family: 4 | 6): readonly Buffer[][] {
   const [width, offset] = family === 4 ? [1, 16] : [4, 24];
   const r0 = register(0);
   return [
-    // A program of the host, at a port that nobody serves: it is told so.
+    // A program of the host that connects to an unserved port gets a refusal.
     [meta('iifname', r0), equals(r0, interfaceKey('lo')), verdict('return')],
     [
       payload('network', offset, 4 * width, r0),
@@ -105,7 +109,8 @@ export function openHostSide(): HostSide {
       return addresses.map((text) => {
         const address = addressOf(text);
         const whole = bits[address.family];
-        // The link on which members are reached without a gateway has an address of their subnet, and they look for this one there.
+        // Members are reached without a gateway on a link with an address of their subnet, and they look for
+        // this address there.
         const [near] = present
           .map((each) => ({ ...each, prefix: { address: ipFromBytes(each.address), length: each.length } }))
           .filter(({ prefix }) => prefix.address.family === address.family && prefix.length < whole && contains(prefix, address))
@@ -148,7 +153,7 @@ export function openHostSide(): HostSide {
   };
 }
 
-/** The table anew, in one transaction: at no moment is an address without its rule. */
+/** Replaces the table in one transaction: no address is ever without its rule. */
 function scopeRequests(family: 4 | 6, scoped: readonly Scoped[]): Request[] {
   const table = tableOf(family);
   const away = [addTable(table), deleteTable(table)];

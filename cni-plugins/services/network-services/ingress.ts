@@ -6,16 +6,19 @@ import { noServiceRules } from '../../spec/service-rules.ts';
 import type { Member, NetworkService } from './members.ts';
 import { ingressNameOf, whyNotPublished } from './plan.ts';
 
-/** Which ingress ports this host publishes, and why it does not publish the others. Synchronous, for a Worker. */
+/**
+ * Decides which ingress ports this host publishes, and why it does not publish the others. Synchronous, for a
+ * Worker.
+ */
 export interface IngressGuard {
   of(service: NetworkService): {
     readonly isOpen: (member: Member, port: MemberPort) => boolean;
-    /** Ports that are not published, and those that are and that a program of the host has taken since. */
+    /** Ports that are not published, and published ports that a program of the host has taken since. */
     readonly problems: readonly string[];
   };
 }
 
-/** In the network namespace of the calling thread. */
+/** Acts in the network namespace of the calling thread. */
 export function createIngressGuard({ db }: Pick<NetworkDatabase, 'db'>): IngressGuard {
   const realm = ownRealm();
   const standing = db.prepare('SELECT 1 FROM service_node_port WHERE realm = ? AND protocol = ? AND port = ? AND service = ? LIMIT 1');
@@ -50,7 +53,7 @@ export function createIngressGuard({ db }: Pick<NetworkDatabase, 'db'>): Ingress
           return found;
         },
         get problems() {
-          // Asked of each port once, whoever balances it.
+          // Each port is asked once, whichever host balances it.
           for (const member of service.members) for (const port of member.ingressPorts) this.isOpen(member, port);
           return [...problems];
         },

@@ -6,23 +6,26 @@ import { noServiceRules, ownerOfPod } from '../../spec/service-rules.ts';
 import type { ServiceRules } from '../../spec/service-rules.ts';
 import type { SpannedNetwork, SpannedService } from './spanned.ts';
 
-/** Who is a member of what, in the order in which they joined. */
+/** The members of services, in the order in which they joined. */
 export interface Member extends Pick<Membership, 'mode' | 'aliases' | 'ports' | 'ingressPorts' | 'virtualIPs'> {
-  /** Of its container or pod. */
+  /** The id of its container or pod. */
   readonly id: string;
-  /** `attachment.number`; absent: it is on another host. */
+  /** `attachment.number`. Absent: the member is on another host. */
   readonly attachment?: number;
   readonly network: string;
   readonly service: string;
-  /** The namespace of its pod, or who else it belongs to (`../../spec/service-rules.ts`). Absent: it is not known, as of a host of an earlier version. */
+  /**
+   * The Kubernetes namespace of its pod, or another owner (`../../spec/service-rules.ts`). Absent: unknown,
+   * for example on a host with an earlier version.
+   */
   readonly owner?: string;
   /** Without prefix lengths. */
   readonly addresses: readonly string[];
-  /** It may be connected to: its link stands and denies not all. */
+  /** Whether clients may connect to it: its link exists and does not deny everything. */
   readonly isReady: boolean;
-  /** What the network's file let services have when it joined; absent: nothing. */
+  /** What the network's file allowed services when the member joined. Absent: nothing. */
   readonly rules?: ServiceRules;
-  /** The network's address plugin, as its configuration has it. */
+  /** The network's IPAM plugin, as configured. */
   readonly ipam: unknown;
 }
 
@@ -30,22 +33,28 @@ export interface Member extends Pick<Membership, 'mode' | 'aliases' | 'ports' | 
 export interface NetworkService {
   readonly network: string;
   readonly name: string;
-  /** Of the first one the mode holds. */
+  /** The mode of the first member applies. */
   readonly members: readonly [Member, ...Member[]];
-  /** Of a network that spans hosts: what they agreed on. */
+  /** For a network that spans hosts: what the hosts agreed on. */
   readonly spanned?: Spanned;
 }
 
 export interface Spanned extends SpannedService {
-  /** That pods of this host have their gateway at. */
+  /** The link that is the gateway of this host's pods. */
   readonly link: string;
-  /** What this host's own settings let services have of it. */
+  /** What this host's own settings allow services of the network. */
   readonly rules: ServiceRules;
-  /** On this host, in the other mode or of another namespace: they are not its members. */
+  /**
+   * Members on this host in the other mode or of another Kubernetes namespace. They are not members of the
+   * service.
+   */
   readonly refused: readonly Member[];
 }
 
-/** Members on this host, of networks whose links are in the host network namespace `realm`. Synchronous, for a Worker. */
+/**
+ * Reads members on this host, of networks whose links are in the host network namespace `realm`. Synchronous,
+ * for a Worker.
+ */
 export function createMemberReader({ db }: Pick<NetworkDatabase, 'db'>, realm: string): () => readonly Member[] {
   const select = db.prepare(
     `SELECT number, container_id, service_member.network AS network, service, document, owner,
@@ -85,21 +94,30 @@ interface MemberRow {
   readonly ready: number;
 }
 
-/** Whether any attachment joined a service, of this host or of another one. */
+/** Whether any attachment, on this host or another one, joined a service. */
 export const anyMembers =
   'SELECT 1 FROM service_member UNION ALL SELECT 1 FROM network_service UNION ALL SELECT 1 FROM spanned_member LIMIT 1';
 
-/** The tables that it reads. */
+/** The tables that the reader uses. */
 export const memberTables = ['service_member', 'network_service', 'spanned_member'] as const;
 
-/** As hosts tell of a member: one whose owner an earlier version of this host did not write down is no pod's. */
+/**
+ * Returns the owner as hosts exchange it. A member whose owner an earlier version did not store counts as not
+ * belonging to a pod.
+ */
 const ownerAt = ({ owner }: Pick<Member, 'owner'>): string => (owner === undefined ? '' : ownerOfPod(owner));
 
-/** Whether an owner's members may be of a service over hosts. An owner that is not known is that of a host of an earlier version. */
+/**
+ * Whether an owner's members may join a service over hosts. An unknown owner comes from a host with an
+ * earlier version.
+ */
 const isOwn = ({ owner }: SpannedService, member: Pick<Member, 'owner' | 'service'>, { sharedServices }: ServiceRules): boolean =>
   owner === undefined || owner === ownerAt(member) || sharedServices.some((shared) => shared === '*' || shared === member.service);
 
-/** Pure. @param spanned networks over hosts: a service of one stands once the hosts agreed on it, with the members of all of them */
+/**
+ * Pure. @param spanned networks over hosts: a service exists once the hosts have agreed on it, with the
+ * members of all of them
+ */
 export function servicesOf(members: readonly Member[], spanned: ReadonlyMap<string, SpannedNetwork> = new Map()): NetworkService[] {
   const groups = Map.groupBy(members, ({ network, service }) => `${network}/${service}`);
   const own = [...groups.values()].flatMap(([first, ...others]): NetworkService[] =>

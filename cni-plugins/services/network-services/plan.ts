@@ -8,23 +8,26 @@ import { mostSlots } from '../slots/sizes.ts';
 import { memberNames } from '../../attach/memberships.ts';
 import type { Member, NetworkService } from './members.ts';
 
-/** What a service of a network is to the balancer and to the names. Pure. */
+/** Translates a service of a network for the balancer and for the names. Pure. */
 
-/** Who left has no link any more: what was connected to it can only be told that it ended. */
+/** A member that left has no link any more: its clients can only learn that the connection ended. */
 const drainGraceSeconds = 2;
 
-/** As services of this source are called: `NETWORK/NAME`. */
+/** Returns the name of a service of this source: `NETWORK/NAME`. */
 export const serviceNameOf = ({ network, name }: Pick<NetworkService, 'network' | 'name'>): string => `${network}/${name}`;
 
-/** What is published by hosts stands beside it: its clients are others. */
+/** Ports that hosts publish are a separate service, because they have other clients. */
 export const ingressNameOf = (service: Pick<NetworkService, 'network' | 'name'>): string => `${serviceNameOf(service)}.ingress`;
 
 export const modeOf = ({ members: [first] }: NetworkService): Member['mode'] => first.mode;
 
-/** So many addresses of a family get connections, by whichever balancer: a service that is refused would keep those of members that left. */
+/**
+ * The most addresses of a family that get connections, with either balancer. A refused service would keep the
+ * addresses of members that left.
+ */
 export const mostBalanced = mostSlots;
 
-/** Whether there are more: a part is balanced, another one on each host. */
+/** Whether there are more addresses than that. Each host then balances a different part. */
 export const isCrowded = (service: NetworkService): boolean =>
   modeOf(service) === 'vip' && byFamily(readyOf(service).flatMap(({ addresses }) => addresses)).some(({ length }) => length > mostBalanced);
 
@@ -36,8 +39,8 @@ const byFamily = (addresses: readonly string[]): readonly (readonly string[])[] 
 ];
 
 /**
- * @param addresses the virtual ones
- * @param host what no other host has: it says whose part this host balances, where members are too many
+ * @param addresses the virtual addresses
+ * @param host a name that no other host has; it selects this host's part if there are too many members
  * @param isOpen whether this host publishes a port that a member asks for
  */
 export function balancedServices(
@@ -66,18 +69,21 @@ export function balancedServices(
   ];
 }
 
-/** What the virtual service is found by. Names of members are written down with them, but for those of services over hosts. */
+/**
+ * Returns the names of the virtual service. Names of members are stored with the members, except in services
+ * over hosts.
+ */
 export function serviceNames({ name, members, spanned }: NetworkService, addresses: readonly string[]): NetworkName[] {
   const aliases = new Set(members.flatMap((member) => member.aliases));
   aliases.delete(name);
   return [...namesAt(addresses, 'service', [name, ...aliases]), ...(spanned === undefined ? [] : members.flatMap(namesOfMember))];
 }
 
-/** What a member alone is found by. */
+/** Returns the names of one member alone. */
 export const namesOfMember = ({ service, addresses, ...member }: Member): NetworkName[] =>
   memberNames({ addresses, memberships: [{ ...member, name: service }] });
 
-/** Of those that two services of a network over hosts want, one has each: the same on every host. */
+/** If two services of a network over hosts want the same port, one of them has it, the same on every host. */
 function publishedPorts(
   { spanned }: NetworkService,
   isOpen: (member: Member, port: MemberPort) => boolean,
@@ -87,8 +93,9 @@ function publishedPorts(
 }
 
 /**
- * Why this host does not publish an ingress port of a member; undefined: it does. The rules are those of the network's file, as it was when the member
- * joined; of a network over hosts those of this host's own settings, which hold for members on other hosts as well.
+ * Returns why this host does not publish an ingress port of a member, or undefined if it does. The rules are
+ * those of the network's file at the time when the member joined. For a network over hosts, the rules are
+ * this host's own settings, which also apply to members on other hosts.
  */
 export function whyNotPublished({ spanned }: NetworkService, { owner, rules }: Member, port: MemberPort): string | undefined {
   return whyClosed((spanned === undefined ? rules : spanned.rules) ?? noServiceRules, owner ?? '', port);
@@ -109,7 +116,10 @@ const common = (name: string): Service => ({
 
 const nameOf = ({ protocol, port }: MemberPort): string => `${protocol}-${port}`;
 
-/** Those named, and what is published by hosts: libnetwork's virtual address serves that as well. */
+/**
+ * Returns the named ports, and the ports that hosts publish: libnetwork's virtual address serves those as
+ * well.
+ */
 function virtualPorts({ ports, ingressPorts }: Member): readonly MemberPort[] {
   const served = new Set(ports.map(nameOf));
   const published = ingressPorts.map(({ protocol, targetPort }): MemberPort => ({ protocol, port: targetPort, targetPort }));
@@ -118,7 +128,7 @@ function virtualPorts({ ports, ingressPorts }: Member): readonly MemberPort[] {
   );
 }
 
-/** All that any member has; of which target port is said by each of them. */
+/** Returns all ports that any member has. Each member states its own target port. */
 function portsOf({ members }: NetworkService, of: (member: Member) => readonly MemberPort[]): ServicePort[] {
   const ports = new Map<string, ServicePort>();
   for (const port of members.flatMap(of)) if (!ports.has(nameOf(port))) ports.set(nameOf(port), { name: nameOf(port), ...port });

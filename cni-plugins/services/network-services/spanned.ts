@@ -5,24 +5,26 @@ import type { Membership } from '../../spec/memberships.ts';
 import type { ServiceRules } from '../../spec/service-rules.ts';
 
 /**
- * Services of networks that span hosts, as the overlay writes them down: what all hosts agreed on, and members of the other hosts. Members of this host
- * are where those of any network are.
+ * Services of networks that span hosts, as the overlay stores them: what all hosts agreed on, and members of
+ * the other hosts. Members of this host are stored with those of any other network.
  */
 export interface SpannedService {
-  /** Of a service: the same on every host. */
+  /** The mode of a service: the same on every host. */
   readonly mode: Membership['mode'];
-  /** The namespace of its first member on any host. Absent: written down by an earlier version. */
+  /**
+   * The Kubernetes namespace of its first member on any host. Absent: an earlier version stored the service.
+   */
   readonly owner?: string;
   readonly addresses: readonly string[];
-  /** `tcp-30080`: those that no other service of the network has. */
+  /** `tcp-30080`: only ports that no other service of the network has. */
   readonly ingressPorts: readonly string[];
 }
 
-/** Of another host. */
+/** A member on another host. */
 export interface SpannedMember extends Pick<Membership, 'aliases' | 'ports' | 'ingressPorts'> {
-  /** Of its container or pod. */
+  /** The id of its container or pod. */
   readonly id: string;
-  /** The namespace of its pod. Absent: its host has an earlier version. */
+  /** The Kubernetes namespace of its pod. Absent: its host has an earlier version. */
   readonly owner?: string;
   readonly addresses: readonly string[];
   readonly isReady: boolean;
@@ -30,15 +32,18 @@ export interface SpannedMember extends Pick<Membership, 'aliases' | 'ports' | 'i
 
 /** A network that spans hosts. */
 export interface SpannedNetwork {
-  /** That pods of this host have their gateway at; it may not be there yet. */
+  /** The link that is the gateway of this host's pods. It may not exist yet. */
   readonly link: string;
-  /** What this host's own settings let services have of it; absent: nothing. */
+  /** What this host's own settings allow services of the network. Absent: nothing. */
   readonly rules?: ServiceRules;
-  /** By name; one that etcd was not heard of yet is missing. */
+  /** By name. A service that etcd has not reported yet is missing. */
   readonly services: ReadonlyMap<string, SpannedService & { readonly members: readonly (SpannedMember & { readonly host: string })[] }>;
 }
 
-/** Those of the host network namespace `realm`, and of a former boot, which the overlay did not look at yet; by network. Synchronous, for a Worker. */
+/**
+ * Reads networks of the host network namespace `realm`, and those of a former boot that the overlay has not
+ * updated yet, by network. Synchronous, for a Worker.
+ */
 export function createSpannedReader({ db }: Pick<NetworkDatabase, 'db'>, realm: string): () => ReadonlyMap<string, SpannedNetwork> {
   const selectNetworks = db.prepare(
     `SELECT network, link, document AS rules FROM spanned_network LEFT JOIN spanned_rules USING (network) WHERE realm = ?1 OR substr(realm, 1, ?2) <> ?3`,
@@ -73,5 +78,8 @@ export function createSpannedReader({ db }: Pick<NetworkDatabase, 'db'>, realm: 
     );
 }
 
-/** This host takes part in no network over hosts any more: its members are those of one host again. */
+/**
+ * Forgets all networks over hosts, because this host no longer takes part in any: their members are members
+ * of one host again.
+ */
 export const forgetSpannedNetworks = ({ db }: Pick<NetworkDatabase, 'db'>): void => db.exec('DELETE FROM spanned_network');

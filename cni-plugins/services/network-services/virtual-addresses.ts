@@ -13,20 +13,24 @@ import type { Logger } from '../../../base/log/index.ts';
 import type { Member, NetworkService, Spanned } from './members.ts';
 
 /**
- * Virtual addresses of services, from the network's own address plugin like any member's: nobody else gets them while the service stands. Written down before
- * they are leased, and until they are given back. Synchronous but for the plugin, for a Worker.
+ * Virtual addresses of services, leased from the network's own IPAM plugin like any member's address. No
+ * other attachment gets an address while the service exists. Addresses are stored before they are leased, and
+ * until they are given back. Synchronous except for the plugin, for a Worker.
  */
 export interface VirtualAddresses {
-  /** Those that stand, with services that have no member any more. */
+  /** Returns the addresses in force, including those of services that have no member any more. */
   standing(): readonly VirtualService[];
-  /** The same addresses as long as the service has a member. @throws NETWORK_SERVICE_ADDRESS_UNKNOWN · what leasing throws */
+  /**
+   * Returns the same addresses for as long as the service has a member. @throws
+   * NETWORK_SERVICE_ADDRESS_UNKNOWN · what leasing throws
+   */
   ensure(service: NetworkService): Promise<readonly string[]>;
   /**
-   * Of a service over hosts: those that the hosts agreed on.
-   * @param silence no link of this host answers for what it had before and has not any more
+   * Takes over the addresses of a service over hosts that the hosts agreed on.
+   * @param silence removes addresses that the service no longer has from the links of this host
    */
   adopt(service: NetworkService & { readonly spanned: Spanned }, silence: (former: readonly string[]) => void): Promise<readonly string[]>;
-  /** Gives back what a service had. */
+  /** Gives back the addresses of a service. */
   release(service: VirtualService): Promise<void>;
   close(): void;
 }
@@ -34,9 +38,9 @@ export interface VirtualAddresses {
 export interface VirtualService {
   readonly network: string;
   readonly name: string;
-  /** None: it was killed before it had one. */
+  /** Empty: the process was killed before the service had an address. */
   readonly addresses: readonly string[];
-  /** The address plugin that leases them; absent: they are of the members' choice. */
+  /** The IPAM plugin that leases the addresses. Absent: the members chose them. */
   readonly ipam?: LeasingPlugin;
 }
 
@@ -79,7 +83,7 @@ export function openVirtualAddresses(
   });
 
   const leased = async ({ network, name, members }: NetworkService, ipam: LeasingPlugin): Promise<readonly string[]> => {
-    // Killed between the lease and the word of it.
+    // The process was killed between the lease and the record of it.
     const held = parts.part(realm, keyOf(network, name), bareType(ipam.type));
     const result = held?.result ?? (await plugins.call(call('add', network, name, ipam, wantedOf(members))));
     return (result?.ips ?? []).map(({ address }) => address.replace(/\/\d+$/u, ''));
@@ -117,13 +121,13 @@ export function openVirtualAddresses(
       write(network, name, { ...intent, addresses }, owner);
       return addresses;
     },
-    // Whose it is the hosts agree on: no owner is written down here.
+    // The hosts agree on the owner: none is stored here.
     async adopt({ network, name, spanned: { addresses } }, silence) {
       const known = documentOf(network, name);
       if (known !== undefined && known.ipam === undefined && known.addresses.join() === addresses.join()) return addresses;
       const former = (known?.addresses ?? []).filter((address) => !addresses.includes(address));
       if (former.length > 0) silence(former);
-      // Of the time when the network was of this host alone.
+      // From the time when the network belonged to this host alone.
       if (known?.ipam !== undefined) await release({ network, name, ...known });
       write(network, name, { addresses }, '');
       return addresses;
@@ -138,7 +142,9 @@ const keyOf = (network: string, name: string): PluginCall['key'] => ({ network, 
 const wantedOf = (members: readonly Member[]): readonly string[] =>
   members.find(({ virtualIPs }) => virtualIPs.length > 0)?.virtualIPs ?? [];
 
-/** One whose leases are in this database: others have no address for what is no attachment. */
+/**
+ * Returns a plugin whose leases are in this database. Other plugins have no address without an attachment.
+ */
 function leasingPlugin(members: readonly Member[]): LeasingPlugin | undefined {
   return members
     .map(({ ipam }) => ipam)

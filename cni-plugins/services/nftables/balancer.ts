@@ -15,20 +15,21 @@ import { refusalOf } from './plan.ts';
 import { dropTable, shapeOf } from './readout.ts';
 import { bring } from './reconcile.ts';
 
-/** Virtual servers in nf_tables: constant rules, and elements of maps that change. */
+/** Implements virtual servers in nf_tables: constant rules, and map elements that change. */
 
 const families: readonly Family[] = [4, 6];
 type Holdings = Readonly<Record<Family, Holding>>;
 
 /**
- * In the network namespace of the calling thread at this moment. Makes nothing before the first `reconcile` or `change`.
+ * Acts in the network namespace of the calling thread at this moment. Creates nothing before the first
+ * `reconcile` or `change`.
  * @throws NETWORK_KERNEL_EOPNOTSUPP (a kernel without nf_tables)
  */
 export function openNftablesBalancer(): Balancer {
   const filter = openNetlink(NETLINK_NETFILTER);
   const own = openOwnAddresses();
   let holdings: Holdings | undefined;
-  /** What is to stand while `holdings` are not known: before the first call, and after one that failed. */
+  /** The wanted servers while `holdings` are unknown: before the first call, and after a failed one. */
   let owed: Iterable<VirtualServer> = [];
   let seen = { generation: -1, shape: '' };
   const shape = (all: Holdings): string =>
@@ -66,9 +67,9 @@ export function openNftablesBalancer(): Balancer {
   };
 
   /**
-   * Changes what stands. Where another program changed what is ours, everything is brought back, with `wanted`; where it fails otherwise, the next
-   * call does so.
-   * @param act says whether modes came or went
+   * Changes the current state. If another program changed our objects, restores everything, with `wanted`.
+   * After any other failure, the next call does so.
+   * @param act returns whether modes came or went
    */
   const changing = (wanted: () => readonly VirtualServer[], act: (holding: Holding) => boolean): void => {
     const now = holdings;
@@ -123,7 +124,7 @@ export function openNftablesBalancer(): Balancer {
       });
     },
     tick() {
-      // Nothing is known: `changedByOthers` says so.
+      // The state is unknown, and `changedByOthers` reports it.
       if (holdings === undefined) return;
       changing(all, (holding) => {
         if (holding.restricted.size > 0) relocate(filter, holding, own.of(holding.family));
@@ -152,7 +153,7 @@ export function openNftablesBalancer(): Balancer {
   };
 }
 
-/** Why this kernel can not balance by nf_tables; undefined: it can. */
+/** Returns why this kernel cannot balance by nf_tables, or undefined if it can. */
 export function canBalanceByNftables(): string | undefined {
   const filter = openNetlink(NETLINK_NETFILTER);
   try {

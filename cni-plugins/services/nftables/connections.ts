@@ -8,19 +8,19 @@ import { mayConnect } from '../source-ranges/ranges.ts';
 import { addressBytes, protocolNumbers } from './elements.ts';
 import { nameOf } from './plan.ts';
 
-/** Connections that virtual servers have: which must be forgotten, how many stand. */
+/** Connections of virtual servers: which to forget, and how many are established. */
 
 const familyNumber = (family: Family): 2 | 10 => (family === 4 ? 2 : 10);
 const names: Readonly<Record<number, VirtualServer['protocol']>> = { 6: 'tcp', 17: 'udp', 132: 'sctp' };
 
-/** By whom it is answered, as {@link nameOf}. */
+/** Returns the destination that answers, in the form of {@link nameOf}. */
 const answererOf = ({ answeredBy, answeringPort }: TrackedConnection): string => `${formatIp(ipFromBytes(answeredBy))} ${answeringPort}`;
 
-/** An address in the form in which the kernel's are formatted. */
+/** Returns a destination with its address in the form in which the kernel's addresses are formatted. */
 const canonical = (destination: Pick<Destination, 'address' | 'port'>): string =>
   nameOf({ address: formatIp(ipFromBytes(addressBytes(destination.address))), port: destination.port });
 
-/** By key: the server at the address, or the node port. */
+/** Returns a lookup by key: the server at the address, or the node port. */
 function finder(servers: readonly VirtualServer[]): (connection: TrackedConnection, family: Family) => VirtualServer | undefined {
   const byKey = new Map(
     servers.map((server) => [
@@ -35,9 +35,11 @@ function finder(servers: readonly VirtualServer[]): (connection: TrackedConnecti
 }
 
 /**
- * Forgets connections of UDP that none of a server's destinations answers: a sender that never pauses would go on to a lost one for ever, or to
- * the address itself, from before it was served. So it does with those that were never answered and may not connect any more. Looks once for all
- * servers. TCP ends by itself, or is cut. @param own the host's address of the family
+ * Forgets UDP connections that none of a server's destinations answers. A sender that never pauses would
+ * otherwise go on forever to a removed destination, or to the address itself from before it was served. It
+ * also forgets connections that were never answered and may not connect any more. Lists the connections once
+ * for all servers. TCP ends by itself, or is cut.
+ * @param own the host's address of the family
  */
 export function forgetStale(filter: NetlinkSocket, family: Family, servers: readonly VirtualServer[], own?: Uint8Array): void {
   const udp = servers.filter(({ protocol }) => protocol === 'udp');
@@ -68,7 +70,7 @@ export function cutConnections(filter: NetlinkSocket, server: VirtualServer, des
   return found.length;
 }
 
-/** Connections that stand by server and destination, those that end not counted. */
+/** Counts established connections by server and destination, without those that are ending. */
 export function activeCounts(
   filter: NetlinkSocket,
   family: Family,
@@ -89,8 +91,8 @@ export function activeCounts(
 }
 
 /**
- * @param find a server that stands, by its key
- * @param of each of these that stands; absent: those that have connections
+ * @param find returns an existing server by its key
+ * @param of only these servers, if they exist; absent: those that have connections
  */
 export function countsOf(
   filter: NetlinkSocket,

@@ -6,7 +6,10 @@ import { keyBytes } from './elements.ts';
 import type { Holding } from './holding.ts';
 import { tableOf } from './rules.ts';
 
-/** These counts, with the packets that were dropped; also of restricted servers that have no connection. @param of absent: all */
+/**
+ * Adds the dropped packets to these counts, also for restricted servers without a connection. @param of
+ * absent: all
+ */
 export function withDenied(
   filter: NetlinkSocket,
   { family, restricted, standing }: Holding,

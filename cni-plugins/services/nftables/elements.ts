@@ -10,27 +10,30 @@ import { nameOf } from './plan.ts';
 import type { Plan } from './plan.ts';
 import { slotMap } from './rules.ts';
 
-/** What a virtual server is in the maps of rules.ts, and what changes there when it does. Pure. */
+/** Translates a virtual server to elements of the maps in rules.ts, and computes their changes. Pure. */
 
 export const protocolNumbers: Readonly<Record<VirtualServer['protocol'], number>> = { tcp: 6, udp: 17, sctp: 132 };
 
-/** As the kernel holds it, while it is worked on; kept.ts says what stays of it. */
+/** A server as the kernel holds it, while it is worked on. kept.ts defines what is kept of it. */
 export interface Standing {
   readonly server: VirtualServer;
-  /** Absent: it refuses connections. */
+  /** Absent: the server refuses connections. */
   readonly plan?: Plan;
   /** The number of its mode in the map `modes`. */
   readonly mode: number;
-  /** Address, protocol and port, each padded: the start of the keys. A node port's address is zero. */
+  /** Address, protocol and port, each padded: the start of the keys. The address of a node port is zero. */
   readonly key: Buffer;
   /** {@link digestOf} the server. */
   readonly digest: string;
 }
 
-/** Slots that stand in the kernel and were not looked at yet. */
+/** Slots that exist in the kernel and were not read yet. */
 export const unread: readonly string[] = Object.freeze([]);
 
-/** What a server's slots are made of, in short: the kernel keeps it beside its mode, so that nobody has to read all slots to know them. */
+/**
+ * Returns a digest of everything that determines a server's slots. The kernel keeps it beside the server's
+ * mode, so that the slots do not have to be read for a comparison.
+ */
 export function digestOf(server: VirtualServer): string {
   const { scheduler, clientAffinity, persistenceSeconds, sourceAddress, kind, destinations, sourceRanges } = server;
   const made = [
@@ -69,28 +72,28 @@ const host32 = (value: number): Buffer => {
   return bytes;
 };
 
-/** Elements to take out and to put in, by set. */
+/** An element to take out of a set or to put into it. */
 export interface ElementChange {
   readonly set: string;
   readonly key: Buffer;
-  /** Absent of a plain set. */
+  /** Absent for a plain set. */
   readonly value?: Buffer;
   readonly comment?: string;
   readonly put: boolean;
 }
 
-/** Where its mode stands. */
+/** Returns the element that leads to the server's mode. */
 export function leadOf({ server, key, mode, digest }: Standing): Omit<ElementChange, 'put'> {
   const place = server.kind === 'node' ? { set: 'nodes', key: key.subarray(key.length - 8) } : { set: 'servers', key };
   return { ...place, value: host32(mode), comment: digest };
 }
 
-/** What a server's source ranges are in the sets. @param own the host's address of its family */
+/** Returns the elements of a server's source ranges. @param own the host's address of its family */
 export function rangeElements(server: VirtualServer, key: Buffer, own: Uint8Array | undefined): readonly ElementChange[] {
   return rangeElementsOf(server, key, own).map(([set, element]) => ({ set, ...element, key: Buffer.from(element.key), put: true }));
 }
 
-/** From elements that stand to those that shall; what is the same stays, with what it has counted. */
+/** Returns the changes from `before` to `after`. An element in both stays, with its counter. */
 export function rangeChanges(before: readonly ElementChange[], after: readonly ElementChange[]): ElementChange[] {
   const idOf = ({ set, key, value }: ElementChange): string => `${set} ${key.toString('latin1')} ${value?.toString('latin1') ?? ''}`;
   const [was, is] = [new Set(before.map(idOf)), new Set(after.map(idOf))];
@@ -100,7 +103,7 @@ export function rangeChanges(before: readonly ElementChange[], after: readonly E
   ];
 }
 
-/** From `before` to `after`; one of them absent: it is new, or goes. */
+/** Returns the changes from `before` to `after`. If one of them is absent, the server is new or goes. */
 export function elementChanges(before: Standing | undefined, after: Standing | undefined): ElementChange[] {
   const changes: ElementChange[] = [];
   const [was, is] = [before && leadOf(before), after && leadOf(after)];
@@ -138,7 +141,7 @@ function slotChanges(before: Standing | undefined, after: Standing | undefined, 
   }
 }
 
-/** Deletions first: an element with another value is refused while the old one stands. */
+/** Deletions come first: an element with another value is refused while the old one exists. */
 export function elementRequests(table: Table, changes: readonly ElementChange[]): Request[] {
   const [gone, put] = [new Map<string, Element[]>(), new Map<string, Element[]>()];
   for (const change of changes) {

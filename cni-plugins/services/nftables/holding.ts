@@ -16,18 +16,18 @@ import { nameOf, planOf } from './plan.ts';
 import { makeMode, readSlots } from './readout.ts';
 import { chainsOf, tableOf } from './rules.ts';
 
-/** What one family's table holds, and how it changes. */
+/** What the table of one family holds, and how it changes. */
 export interface Holding {
   readonly family: Family;
   readonly standing: Map<ServerKey, Kept>;
-  /** Those of `standing` that are weighed each second. */
+  /** The servers in `standing` that get new weights each second. */
   readonly weighed: Set<ServerKey>;
-  /** Those of `standing` that not everybody may connect to. */
+  /** The servers in `standing` with source ranges. */
   readonly restricted: Set<ServerKey>;
-  /** The host's address that their elements were made with. */
+  /** The host's address with which their elements were made. */
   own: Buffer | undefined;
   readonly modes: Modes;
-  /** Virtual servers at each address at which every other port is refused. */
+  /** Number of virtual servers at each address at which every other port is refused. */
   readonly addresses: Map<string, number>;
 }
 
@@ -41,10 +41,10 @@ export const emptyHolding = (family: Family, own: Buffer | undefined): Holding =
   addresses: new Map(),
 });
 
-/** `lc` weighs again each second; until then the balancer has only weights. */
+/** `lc` is weighed again each second. Until then the balancer uses the configured weights. */
 const weighsConnections = ({ scheduler }: VirtualServer): boolean => scheduler === 'lc';
 
-/** @param standing absent: it is gone */
+/** @param standing absent: the server is gone */
 export function hold({ standing: all, weighed, restricted }: Holding, key: ServerKey, standing: Standing | undefined): void {
   if (standing === undefined) all.delete(key);
   else all.set(key, keep(standing));
@@ -57,7 +57,10 @@ export function hold({ standing: all, weighed, restricted }: Holding, key: Serve
 const rangesOf = (standing: Standing | undefined, own: Buffer | undefined): readonly ElementChange[] =>
   standing === undefined ? [] : rangeElements(standing.server, standing.key, own);
 
-/** One more or fewer at a server's address, where it counts. @returns how many there are now; undefined: it does not count */
+/**
+ * Counts one server more or less at an address, if the server counts there. @returns how many there are now;
+ * undefined: it does not count
+ */
 export function countAddress({ addresses }: Holding, { kind, address }: VirtualServer, more: 1 | -1): number | undefined {
   if (kind !== 'virtual' || address === undefined) return undefined;
   const now = (addresses.get(address) ?? 0) + more;
@@ -67,8 +70,8 @@ export function countAddress({ addresses }: Holding, { kind, address }: VirtualS
 }
 
 /**
- * As a server is now to stand, and the requests for a mode that is new with it. Takes and gives back modes: what is refused afterwards
- * leaves the holding useless.
+ * Returns the wanted state of a server, and the requests for a mode that is new with it. Takes and releases
+ * modes: if the kernel then refuses the change, the holding is useless.
  */
 function settle(
   holding: Holding,
@@ -89,20 +92,26 @@ function settle(
   return [standing, made === undefined ? [] : makeMode(holding.family, number, made)];
 }
 
-/** Its slots are read where they were not yet. */
+/** Reads the slots if they have not been read yet. */
 function withSlots(filter: NetlinkSocket, family: Family, standing: Standing): Standing {
   const { plan, key } = standing;
   return plan?.slots === unread ? { ...standing, plan: { ...plan, slots: readSlots(filter, family, key, plan.size) } } : standing;
 }
 
-/** More or fewer servers at an address: it comes with the first, and goes with the last. */
+/**
+ * Returns the change for one server more or less at an address: the address comes with the first, and goes
+ * with the last.
+ */
 function addressChanges(holding: Holding, server: VirtualServer, more: 1 | -1): ElementChange[] {
   const now = countAddress(holding, server, more);
   if (now === undefined || server.address === undefined || now > 1 || (now === 1 && more === -1)) return [];
   return [{ set: 'addresses', key: addressBytes(server.address), put: more === 1 }];
 }
 
-/** @returns whether modes are new @throws NETWORK_KERNEL_…; the holding is useless then */
+/**
+ * @returns whether modes are new
+ * @throws NETWORK_KERNEL_…; the holding is useless then
+ */
 export function applyChange(filter: NetlinkSocket, holding: Holding, put: readonly VirtualServer[], remove: readonly ServerKey[]): boolean {
   const requests: Request[] = [];
   const changes: ElementChange[] = [];
@@ -142,7 +151,7 @@ export function applyChange(filter: NetlinkSocket, holding: Holding, put: readon
   return requests.length > 0;
 }
 
-/** The host has another address: whether it may connect itself is decided anew. */
+/** Recomputes whether the host itself may connect, because its address changed. */
 export function relocate(filter: NetlinkSocket, holding: Holding, own: Buffer | undefined): void {
   if (holding.restricted.size === 0 || holding.own?.toString('hex') === own?.toString('hex')) return;
   const changes = [...holding.restricted].flatMap((key) => {
@@ -159,7 +168,7 @@ function losesDestinations(before: VirtualServer, after: VirtualServer): boolean
   return before.destinations.some((destination) => !has.has(nameOf(destination)));
 }
 
-/** Gives every server with `lc` the weights of this second. @returns whether modes are new */
+/** Gives every server with `lc` its weights for this second. @returns whether modes are new */
 export function reweigh(filter: NetlinkSocket, holding: Holding): boolean {
   const servers = [...holding.weighed].flatMap((key) => {
     const kept = holding.standing.get(key);
@@ -190,7 +199,7 @@ export function reweigh(filter: NetlinkSocket, holding: Holding): boolean {
   return requests.length > 0;
 }
 
-/** Chains that no server's connections go to any more. */
+/** Drops chains that no server's connections use any more. */
 export function dropUnusedModes(filter: NetlinkSocket, { family, modes }: Holding): boolean {
   const table = tableOf(family);
   const unused = modes.takeUnused();

@@ -7,19 +7,22 @@ import type { Modes } from './modes.ts';
 import { planOf } from './plan.ts';
 import type { Plan } from './plan.ts';
 
-/** What is kept of a server that stands: what the rest can not be worked out from. Pure. */
+/** What is kept of a server in force: what cannot be derived from the rest. Pure. */
 export interface Kept {
   readonly packed: PackedServer;
   /** The number of its mode. */
   readonly mode: number;
-  /** Absent: they follow from the server. */
+  /** Absent: the slots follow from the server. */
   readonly slots?: PackedSlots;
 }
 
-/** The owners' names, and for each slot one character: which of them. '': nobody has read them yet. */
+/**
+ * The names of the owners, and one character for each slot that selects its owner. '': the slots have not
+ * been read yet.
+ */
 type PackedSlots = string;
 
-/** Slots that depend on those before them, or on connections. */
+/** Whether the slots depend on previous slots, or on connections. */
 const slotsHaveHistory = ({ scheduler, clientAffinity, persistenceSeconds }: VirtualServer): boolean =>
   scheduler !== 'maglev' && (clientAffinity || scheduler === 'sh' || scheduler === 'lc' || persistenceSeconds !== undefined);
 
@@ -30,7 +33,7 @@ export function keep({ server, mode, plan }: Standing): Kept {
   return slotsHaveHistory(server) ? { packed, mode, slots: packSlots(plan.slots) } : { packed, mode };
 }
 
-/** @param modes in which its mode stands */
+/** @param modes the modes that include the server's mode */
 export function standingOf(kept: Kept, modes: Modes): Standing {
   const server = unpackServer(kept.packed);
   const plan = planOfMode(modes, kept.mode);
@@ -40,7 +43,10 @@ export function standingOf(kept: Kept, modes: Modes): Standing {
   return { ...own, plan: { ...plan, slots } };
 }
 
-/** What a mode says of the plan of a server that has it; undefined: none, its connections are refused. */
+/**
+ * Returns the part of the plan that a server's mode defines. Undefined: there is none, and connections are
+ * refused.
+ */
 export function planOfMode(modes: Modes, number: number): Plan | undefined {
   const mode = modes.modeOf(number);
   if (mode === undefined) return undefined;

@@ -2,30 +2,37 @@ import type { Plan } from './plan.ts';
 import { chainOf } from './rules.ts';
 import type { Draw, Mode } from './rules.ts';
 
-/** The numbers of the modes that stand, who uses them, and who has a counter of its own. One a family. */
+/**
+ * The numbers of the modes that exist, which servers use them, and which server has a counter of its own. One
+ * instance for each family.
+ */
 
-/** Counters: so many virtual servers of a family are served exactly in turn; the others by random draws of the same shares. */
+/**
+ * Number of counters: this many virtual servers of a family are served exactly in turn, the others by random
+ * draws with the same shares.
+ */
 const counters = 64;
 
-/** Modes of servers without anybody to give a connection to; their chains are constant. */
+/** Modes of servers without any destination for a connection. Their chains are constant. */
 export const refuseMode = 0;
 export const restrictedRefuseMode = 1;
 export const isRefusing = (number: number): boolean => number === refuseMode || number === restrictedRefuseMode;
 
 export interface Modes {
   /**
-   * The mode for a plan; one that no chain stands for gets the next number.
-   * @param plan absent: connections are refused, those of other sources dropped where it is `restricted`
-   * @param former the number that the server had: it keeps its counter
+   * Returns the mode for a plan. A mode without a chain gets the next number.
+   * @param plan absent: connections are refused, and those from outside the source ranges are dropped if
+   * `restricted`
+   * @param former the previous number of the server: it keeps its counter
    */
   use(plan: Plan | undefined, restricted: boolean, former?: number): { readonly number: number; readonly made?: Mode };
-  /** One more server uses a mode that stands. */
+  /** One more server uses an existing mode. */
   join(number: number): void;
   release(number: number): void;
-  /** What stands in the kernel. */
+  /** Records a mode that exists in the kernel. */
   adopt(number: number, mode: Mode): void;
   modeOf(number: number): Mode | undefined;
-  /** Used by nobody: numbers with their modes. Forgotten with this. */
+  /** Returns the numbers and modes that no server uses, and forgets them. */
   takeUnused(): readonly (readonly [number: number, mode: Mode])[];
   all(): readonly (readonly [number: number, mode: Mode])[];
 }

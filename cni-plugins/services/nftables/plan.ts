@@ -5,24 +5,24 @@ import { mostSlots, sharesOf, sizeFor, slotSizes } from '../slots/sizes.ts';
 import type { Weighted } from '../slots/sizes.ts';
 import type { Mode } from './rules.ts';
 
-/** From a virtual server to what its slots and its mode are to be. Pure. */
+/** Plans the slots and the mode of a virtual server. Pure. */
 
-/** A destination's name: `192.0.2.1 80`. */
+/** Returns the name of a destination: `192.0.2.1 80`. */
 export const nameOf = ({ address, port }: { readonly address: string; readonly port: number }): string => `${address} ${port}`;
 
 export interface Plan {
   readonly at: Mode['at'];
   readonly size: Mode['size'];
-  /** `turn`: with a counter of its own, as long as there is one. */
+  /** `turn`: with a counter of its own, while there is a free one. */
   readonly draw: Exclude<Mode['draw'], `turn${number}`> | 'turn';
   readonly hold?: number;
   readonly masquerade: boolean;
   readonly restricted: boolean;
-  /** A destination's name each; for Maglev fewer than `size`. */
+  /** The name of a destination for each slot. Maglev has fewer than `size`. */
   readonly slots: readonly string[];
 }
 
-/** Why nf_tables can not do it; undefined: it can. */
+/** Returns why nf_tables cannot serve it, or undefined if it can. */
 export function refusalOf({ forwarding, destinations, persistenceSeconds }: VirtualServer): Refusal | undefined {
   if (forwarding === 'dsr')
     return {
@@ -40,13 +40,13 @@ export function refusalOf({ forwarding, destinations, persistenceSeconds }: Virt
   return undefined;
 }
 
-/** The kernel keeps times in milliseconds of 64 bits; ours is a day count that fits everything. */
+/** The kernel keeps times as 64-bit milliseconds. This limit fits everywhere. */
 const longestHold = 365 * 86_400;
 
 /**
- * @param standing its slots so far: clients keep them as far as they can
+ * @param standing its previous slots: clients stay in them as far as possible
  * @param weights other weights by the destinations' names, for `lc`
- * @returns undefined: there is nobody to give a connection to
+ * @returns undefined: there is no destination for a connection
  */
 export function planOf(server: VirtualServer, standing: readonly string[] = [], weights?: ReadonlyMap<string, number>): Plan | undefined {
   const all = server.destinations
@@ -66,12 +66,12 @@ export function planOf(server: VirtualServer, standing: readonly string[] = [], 
     const draw = server.clientAffinity ? 'maglevclient' : 'maglevclientport';
     return { ...common, size: mostSlots, draw, slots: maglevTable(all) };
   }
-  // Clients are held to a slot, so its number must mean the same as long as it can, and its owner stay.
+  // A client is held to a slot number, so the number and its owner should change as little as possible.
   const held = server.persistenceSeconds !== undefined;
-  // What `lc` asks for changes each second: near enough is as good.
+  // The weights of `lc` change each second, so an approximation is enough.
   const size = held ? mostSlots : weights === undefined ? sizeFor(all) : all.length <= 16 ? 64 : mostSlots;
   if (server.clientAffinity || server.scheduler === 'sh') {
-    // It grows only: whoever samples its slots moves clients of backends that stay.
+    // The table only grows: sampling its slots would move clients of backends that stay.
     const kept = slotSizes.find((each) => each >= Math.max(size, standing.length)) ?? mostSlots;
     return { ...common, size: kept, draw: 'client', slots: keepingOwners(standing, sharesOf(all, kept)) };
   }

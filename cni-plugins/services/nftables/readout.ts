@@ -38,7 +38,7 @@ import {
 } from './rules.ts';
 import type { ChainRule, Mode } from './rules.ts';
 
-/** Our table as the kernel holds it, and the requests that make it. */
+/** Our table as the kernel holds it, and the requests that create it. */
 
 const host32 = (value: number): Buffer => {
   const bytes = Buffer.alloc(4);
@@ -51,14 +51,17 @@ const refusing: ReadonlyMap<number, string> = new Map([
   [restrictedRefuseMode, restrictedRefuseChain],
 ]);
 
-/** A rule says in its comment what it is made of: one that was changed or put in by others shows. */
+/**
+ * The comment of a rule is a digest of its content, so that a rule that another program changed or added is
+ * detected.
+ */
 function commentOf({ expressions }: ChainRule): string {
   return createHash('sha256').update(Buffer.concat(expressions)).digest('hex').slice(0, 16);
 }
 
 const ruleRequest = (table: Table, rule: ChainRule): Request => addRule(table, rule.chain, rule.expressions, commentOf(rule));
 
-/** With nothing served. */
+/** Creates the table without any service. */
 export function createTable(family: Family): Request[] {
   const table = tableOf(family);
   return [
@@ -81,7 +84,7 @@ export function createTable(family: Family): Request[] {
   ];
 }
 
-/** Success whether it stands or not. */
+/** Succeeds whether or not the table exists. */
 export const dropTable = (family: Family): Request[] => [addTable(tableOf(family)), deleteTable(tableOf(family))];
 
 export function makeMode(family: Family, number: number, mode: Mode): Request[] {
@@ -93,7 +96,10 @@ export function makeMode(family: Family, number: number, mode: Mode): Request[] 
   ];
 }
 
-/** What stands of the constant part: the modes by their numbers; undefined: it is not whole, or not ours alone. */
+/**
+ * Returns the existing modes by their numbers. Undefined: the constant part is incomplete, or contains
+ * foreign objects.
+ */
 export function standingModes(filter: NetlinkSocket, family: Family): (readonly [number: number, mode: Mode])[] | undefined {
   const table = tableOf(family);
   if (filter.find(getTable(table), 'ENOENT') === undefined) return undefined;
@@ -120,14 +126,16 @@ function commentIn(message: Received): string {
   return data === undefined ? '' : textOf(data.subarray(2));
 }
 
-/** An element of a map from keys to marks, or of a set. Nothing in it holds on to what the kernel sent. */
+/** An element of a map from keys to marks, or of a set. It keeps no reference to the kernel's message. */
 export interface Listed {
   /** The mark. */
   readonly value?: number;
   readonly comment?: string;
 }
 
-/** By key, as latin1 text. Not for the slots: the kernel walks a set from its start for each 32 KiB of the answer. */
+/**
+ * By key, as latin1 text. Not for slots: the kernel walks a set from its start for each 32 KiB of the answer.
+ */
 export function listMap(filter: NetlinkSocket, family: Family, set: string): Map<string, Listed> {
   const found = new Map<string, Listed>();
   for (const message of filter.dump(listElements(tableOf(family), set))) {
@@ -149,7 +157,7 @@ export function listMap(filter: NetlinkSocket, family: Family, set: string): Map
 
 const none = Buffer.alloc(0);
 
-/** The attributes of a list, which have one type. */
+/** Returns the attributes of a list. All of them have one type. */
 function listed(list: Buffer = none): Buffer[] {
   const found: Buffer[] = [];
   for (let at = 0; at + 4 <= list.length;) {
@@ -161,7 +169,7 @@ function listed(list: Buffer = none): Buffer[] {
   return found;
 }
 
-/** The names in the slots of one server, until the first that is missing. @param key of the server */
+/** Returns the names in the slots of one server, up to the first missing slot. @param key the server's key */
 export function readSlots(filter: NetlinkSocket, family: Family, key: Buffer, size: SlotSize): string[] {
   const names: string[] = [];
   const answers = filter.exchange(
@@ -177,7 +185,7 @@ export function readSlots(filter: NetlinkSocket, family: Family, key: Buffer, si
   return names;
 }
 
-/** Whether each of these servers has a first slot. */
+/** Returns whether each of these servers has a first slot. */
 export function haveSlots(
   filter: NetlinkSocket,
   family: Family,
@@ -197,7 +205,10 @@ export function haveSlots(
   return stand();
 }
 
-/** A shape of the constant part that changes when another program changes it; for a look each second. */
+/**
+ * Returns a shape of the constant part that changes when another program changes it. Cheap enough for a check
+ * each second.
+ */
 export function shapeOf(filter: NetlinkSocket, family: Family, modes: readonly Mode[]): string {
   const table = tableOf(family);
   const chains = [...baseChains.map(({ name }) => name), ...modes.flatMap(chainsOf)];

@@ -23,21 +23,23 @@ import type { Listed } from './readout.ts';
 import { tableOf } from './rules.ts';
 
 /**
- * From whatever the kernel holds to what is wanted, with what clients have kept as far as it can be. What stands is known by the digest beside
- * each server's mode, which came in one transaction with its slots; those are read only of servers that change.
+ * Brings the kernel from any state to the wanted one, and preserves client assignments as far as possible.
+ * The existing state of a server is recognized by the digest beside its mode, which was written in one
+ * transaction with its slots. Slots are read only for servers that change.
  */
 
-/** A transaction of so many servers is some MiB, and as objects ten times that. */
+/** A transaction of this many servers takes some MiB, and ten times as much as objects. */
 const serversAtOnce = 250;
 
 export interface Reconciled {
   readonly holding: Holding;
-  /** Servers and addresses that differed; a table that was missing or not ours counts as one more. */
+  /** Servers and addresses that differed. A table that was missing or not ours counts as one more. */
   readonly differences: number;
 }
 
 /**
- * @param afterLoss whoever acted last may have been lost between what stands and the connections that it made stale
+ * @param afterLoss the previous process may have been lost after it changed the table and before it ended the
+ * stale connections
  * @param own the host's address of the family
  * @throws NETWORK_KERNEL_…
  */
@@ -78,7 +80,7 @@ export function bring(filter: NetlinkSocket, family: Family, all: Iterable<Virtu
   const addresses = addressChanges(filter, holding);
   const ranges = standingRangeChanges(filter, holding);
   try {
-    // Who may connect is known before a server asks for it, and forgotten after.
+    // Source ranges are set before a server needs them, and removed after.
     transactInParts(filter, family, requests, [
       ...ranges.filter(({ put }) => put).map((change) => [change]),
       ...changes,
@@ -86,7 +88,7 @@ export function bring(filter: NetlinkSocket, family: Family, all: Iterable<Virtu
       ...ranges.filter(({ put }) => !put).map((change) => [change]),
     ]);
   } catch (thrown) {
-    // Another program left slots without their server, or took some of them.
+    // Another program left slots without their server, or removed some of them.
     if (!isRefusal(thrown, 'EEXIST', 'ENOENT')) throw thrown;
     return rebuild(filter, family, servers, own);
   }
@@ -95,7 +97,10 @@ export function bring(filter: NetlinkSocket, family: Family, all: Iterable<Virtu
   return { holding, differences: changing.length + gone.length + addresses.length + ranges.length };
 }
 
-/** Whose connections are forgotten; all servers as objects would be many times what is kept of them. */
+/**
+ * Returns the servers whose connections may be forgotten. All servers as objects would take many times the
+ * memory of their texts.
+ */
 function ofUdp(servers: Iterable<VirtualServer>): VirtualServer[] {
   const found: VirtualServer[] = [];
   for (const server of servers) if (server.protocol === 'udp') found.push(server);
@@ -117,7 +122,7 @@ function rebuild(filter: NetlinkSocket, family: Family, servers: Iterable<Virtua
   return { holding, differences };
 }
 
-/** What was taken over as it stood. */
+/** Yields what was taken over unchanged. */
 function* adopted({ standing, modes }: Holding): Generator<{ readonly key: Buffer; readonly size: SlotSize }> {
   for (const { packed, mode } of standing.values()) {
     const size = modes.modeOf(mode)?.size;
@@ -135,7 +140,9 @@ interface Changing {
   readonly former?: Listed;
 }
 
-/** Takes what stands as it is to be into the holding, and out of `leads`. @returns the others */
+/**
+ * Moves existing servers that match the wanted ones into the holding and out of `leads`. @returns the others
+ */
 function adoptStanding(holding: Holding, servers: Iterable<VirtualServer>, leads: Leads): Changing[] {
   const changing: Changing[] = [];
   for (const server of servers) {
@@ -158,7 +165,7 @@ function adoptStanding(holding: Holding, servers: Iterable<VirtualServer>, leads
   return changing;
 }
 
-/** As the kernel has it, with its slots. */
+/** Returns the server as the kernel has it, with its slots. */
 function formerOf(filter: NetlinkSocket, holding: Holding, server: VirtualServer, { value, comment = '' }: Listed): Standing {
   const key = keyBytes(server);
   const mode = value ?? refuseMode;
@@ -174,7 +181,7 @@ function formerOf(filter: NetlinkSocket, holding: Holding, server: VirtualServer
 
 const protocols: Readonly<Record<number, VirtualServer['protocol']>> = { 6: 'tcp', 17: 'udp', 132: 'sctp' };
 
-/** Servers that nobody wants any more, as far as their keys say. */
+/** Yields servers that are no longer wanted, with as much as their keys say. */
 function* leftovers(leads: Leads, family: Family): Generator<readonly [VirtualServer, Listed]> {
   for (const [set, kind] of [
     ['servers', 'virtual'],
@@ -198,7 +205,7 @@ const nothing = {
   destinations: [],
 } as const;
 
-/** Brings the set to the addresses that were counted. */
+/** Returns the changes that bring the set to the counted addresses. */
 function addressChanges(filter: NetlinkSocket, { family, addresses }: Holding): ElementChange[] {
   const wanted = new Map([...addresses.keys()].map((address) => [addressBytes(address).toString('latin1'), addressBytes(address)]));
   const found = listMap(filter, family, 'addresses');
@@ -210,7 +217,7 @@ function addressChanges(filter: NetlinkSocket, { family, addresses }: Holding): 
   ];
 }
 
-/** Brings the sets of source ranges to those of all restricted servers. */
+/** Returns the changes that bring the source range sets to the ranges of all restricted servers. */
 function standingRangeChanges(filter: NetlinkSocket, { family, restricted, standing, own }: Holding): ElementChange[] {
   const wanted = [...restricted].flatMap((key) => {
     const server = unpackServer(standing.get(key)?.packed ?? '');
@@ -226,8 +233,8 @@ function standingRangeChanges(filter: NetlinkSocket, { family, restricted, stand
 }
 
 /**
- * A server's digest says of all its slots that they stand, so they come in one part with it, in whichever process it is the last: what is of one
- * server is never split.
+ * The digest of a server asserts that all its slots exist, so it is written last and together with its slots,
+ * whatever process is lost in between. The changes of one server are never split.
  */
 function transactInParts(
   filter: NetlinkSocket,

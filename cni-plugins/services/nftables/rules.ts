@@ -26,8 +26,10 @@ import { backendsSetOf, dropOfBackend, rememberBackend, toUnknownSegments, unkno
 import { rangeSetsOf, sourceRulesOf, sourcesChain } from '../source-ranges/rules.ts';
 
 /**
- * The rules, as values: constant, whatever is served. A connection's first packet finds its virtual server's mode in a map, the mode its chain in
- * another, and there a number (the next one, a random one, a hash) that finds the destination in a third. Pure; docs/services.md.
+ * The rules, as values. They are constant, whatever is served. For the first packet of a connection, a map
+ * gives the mode of the virtual server, and a second map gives the chain of the mode. The chain computes a
+ * number (the next one, a random one, or a hash), which finds the destination in a third map. Pure. See
+ * docs/services.md.
  */
 
 /** How a connection to a virtual server gets its destination. */
@@ -36,17 +38,19 @@ export interface Mode {
   readonly at: 'address' | 'node';
   readonly size: SlotSize;
   readonly draw: Draw;
-  /** Remembered for so many seconds since the last new connection of the client. */
+  /** A client is remembered for this many seconds since its last new connection. */
   readonly hold?: number;
   readonly masquerade: boolean;
-  /** Only for clients of its source ranges. */
+  /** Only clients in the server's source ranges may connect. */
   readonly restricted: boolean;
 }
 
-/** `turn` and a number: by a counter of its own. The hashes are of the client's address, with the port or without. */
+/**
+ * `turn` and a number: a counter of its own. The hashes use the client's address, with or without the port.
+ */
 export type Draw = `turn${number}` | 'random' | 'client' | 'clientport' | 'maglevclient' | 'maglevclientport';
 
-/** The name of the mode's chain, from which {@link modeOf} reads it back. */
+/** Returns the name of the mode's chain. {@link modeOf} parses it. */
 export function chainOf({ at, size, draw, hold, masquerade: hides, restricted }: Mode): string {
   return `pick_${at}_${size}_${draw}${hold === undefined ? '' : `_hold${hold}`}${hides ? '_masquerade' : ''}${restricted ? '_restricted' : ''}`;
 }
@@ -67,24 +71,27 @@ export function modeOf(chain: string): Mode | undefined {
   };
 }
 
-/** Of a mode that holds: for a client that is held. */
+/** The chain of a mode with `hold`, for a client that is held. */
 const againChainOf = (mode: Mode): string => `again_${chainOf(mode)}`;
 
-/** All chains of a mode, the one first that the others lead to. */
+/** Returns all chains of a mode. The first one is the chain to which the others jump. */
 export const chainsOf = (mode: Mode): readonly string[] =>
   mode.hold === undefined ? [chainOf(mode)] : [againChainOf(mode), chainOf(mode)];
 
 export const refuseChain = 'refuse';
-/** Clients of its source ranges are refused, the others dropped. */
+/** Refuses clients inside the source ranges, and drops the others. */
 export const restrictedRefuseChain = 'refuse_restricted';
 
 export const tableOf = (family: Family): Table => ({ family: family === 4 ? 'ip' : 'ip6', name: 'portcullis_services' });
 
-/** After connection tracking (-200), before host ports are (-100): a service's port wins. */
+/** After connection tracking (-200) and before host ports (-100), so that a service's port wins. */
 const beforeHostPorts = -105;
 const beforeOtherMasquerade = 95;
 
-/** Bits of a connection's first packet's mark, from the choice until it leaves the host: we chose its destination; its source must be ours. */
+/**
+ * Bits in the mark of a connection's first packet, from the choice until it leaves the host: we chose its
+ * destination; its source must become ours.
+ */
 const chosenMark = 0x20000000;
 const hiddenMark = 0x40000000;
 
@@ -100,7 +107,7 @@ const [TCP, UDP, SCTP] = [6, 17, 132];
 interface Layout {
   readonly ip: 'ip' | 'ip6';
   readonly address: DataType;
-  /** Of an address, in registers. */
+  /** Length of an address, in registers. */
   readonly width: number;
   readonly source: (to: number) => Buffer;
   readonly destination: (to: number) => Buffer;
@@ -128,7 +135,7 @@ const portTo = (to: number): Buffer => payload('transport', 2, 2, to);
 
 export const slotMap = (size: SlotSize): string => `slots${size}`;
 
-/** Elements of clients that are remembered, at most: as many as connection tracking holds by default on a large host. */
+/** The most remembered clients: as many as connection tracking holds by default on a large host. */
 const mostHeld = 262_144;
 
 export function setsOf(family: Family): readonly NamedSet[] {
@@ -140,7 +147,8 @@ export function setsOf(family: Family): readonly NamedSet[] {
     { name: 'nodes', key: ['inet_proto', 'inet_service'], data: ['mark'] },
     { name: 'modes', key: ['mark'], data: 'verdict' },
     ...slotSizes.map((size): NamedSet => ({ name: slotMap(size), key: [...server, 'mark'], data: destination })),
-    // The slot, not the destination: when that is lost, the client goes to whoever has its slot.
+    // Maps to the slot, not the destination: if the destination is lost, the client goes to the new owner of
+    // the slot.
     { name: 'held', key: [address, ...server], data: ['mark'], dynamic: { atMost: mostHeld } },
     backendsSetOf(family),
     { name: 'addresses', key: [address] },
@@ -189,8 +197,8 @@ const unmark = (scratch: number): readonly Buffer[] => [
 ];
 
 /**
- * The mode's number goes by the packet's priority, which routing sets anew: nft 1.0.6 can not list a rule that looks up in one map what it found
- * in another (it aborts, whatever else it was to list).
+ * The mode's number is passed in the packet's priority, which routing sets again. nft 1.0.6 cannot list a
+ * rule that looks up in one map what it found in another: it aborts, whatever else it had to list.
  */
 const toMode: readonly Buffer[] = [setMeta('priority', register(0)), verdict({ goto: 'mode' })];
 
@@ -203,14 +211,15 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
     rule('output', verdict({ jump: 'balance' })),
     rule('balance', destination(r0), meta('l4proto', register(width)), portTo(register(width + 1)), mapped('servers', r0, r0), ...toMode),
     rule('mode', meta('priority', r0), verdictOf('modes', r0)),
-    // Nothing to ::1 can leave the host, whatever its destination becomes; to 127.0.0.1 it can, by route_localnet.
+    // A packet to ::1 cannot leave the host, whatever its destination becomes. A packet to 127.0.0.1 can,
+    // with route_localnet.
     rule(
       'balance',
       ...(family === 6 ? [destination(r0), differs(r0, loopback6)] : []),
       ...destinationIsLocal(r0),
       verdict({ goto: 'node_ports' }),
     ),
-    // A port that is nobody's at a service's address: it would be routed on, and come back.
+    // An unserved port at a service's address: the packet would be routed on, and come back.
     rule('balance', destination(r0), inSet('addresses', r0), meta('l4proto', r0), inSet('protocols', r0), verdict({ goto: refuseChain })),
     rule('node_ports', meta('l4proto', r0), portTo(register(1)), mapped('nodes', r0, r0), ...toMode),
     rule(refuseChain, meta('l4proto', r0), equals(r0, Buffer.of(TCP)), resetTcp()),
@@ -220,9 +229,10 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
     ...sourceRulesOf(family).map((expressions) => rule(sourcesChain, ...expressions)),
     ...['forward', 'input'].map((chain) => rule(chain, ...toUnknownSegments)),
     rule(unknownSegmentsChain, ...dropOfBackend(family)),
-    // Nor is one of a client translated on.
+    // An unknown segment of a client is not translated either.
     rule(unknownSegmentsChain, destination(r0), inSet('addresses', r0), verdict('drop')),
-    // It leaves by the link that it came in by: the answer would not come back through us (the backend itself, or one beside it).
+    // The packet leaves by the link that it came in by: the answer would not come back through us (from the
+    // backend itself, or one beside it).
     rule(
       'forward',
       connection('state', undefined, r0),
@@ -243,7 +253,10 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
   ];
 }
 
-/** The rules of a mode's chain. Registers: client, server (address, protocol, port), then the slot, over which the destination is laid. */
+/**
+ * Returns the rules of a mode's chain. Registers: client, server (address, protocol, port), then the slot.
+ * The destination overlays the slot.
+ */
 export function modeRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
   const picking = pickingRulesOf(family, mode);
   return mode.restricted ? [{ chain: chainOf(mode), expressions: [verdict({ jump: sourcesChain })] }, ...picking] : picking;
@@ -276,10 +289,10 @@ function pickingRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
   return [
     { chain, expressions: [...key, mapped('held', client, slot), setMeta('priority', slot), verdict({ goto: again })] },
     { chain, expressions: [...draw, remember('add', 'held', time), ...go] },
-    // As many are held as can be: served all the same.
+    // The set of held clients is full: the client is served all the same.
     { chain, expressions: [...draw, ...go] },
     { chain: again, expressions: [...key, meta('priority', slot), remember('refresh', 'held', time), ...go] },
-    // It was held no more between the two looks.
+    // The entry expired between the two lookups.
     { chain: again, expressions: [...draw, ...go] },
   ];
 }

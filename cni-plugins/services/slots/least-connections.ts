@@ -1,19 +1,25 @@
-/** Weights of `lc` for a balancer that draws: what brings the fewest connections to be equal, soonest. */
+/**
+ * Weights of `lc` for a balancer that draws: they bring the destinations to equal load as soon as possible.
+ */
 
 export interface Load {
   readonly name: string;
   /** Positive. */
   readonly weight: number;
-  /** Connections that stand. */
+  /** Established connections. */
   readonly active: number;
 }
 
-/** New connections that a second's weights are made for, as a part of those that stand, and for each destination at least. */
+/**
+ * New connections expected within a second: a fraction of the established ones, and a minimum for each
+ * destination.
+ */
 const expected = { ofActive: 0.1, each: 4 } as const;
 
 /**
- * Shares of the next connections by which all destinations come to the same connections for their weight: water filled into vessels of which
- * each holds `active` already. Whoever holds more than the level gets the least share (1 of 1,000), not none.
+ * Returns the shares of the next connections that bring all destinations to the same number of connections
+ * per weight. This is like water that fills vessels, each of which holds `active` already. A destination
+ * above the level gets the smallest share (1 of 1,000), not none.
  */
 export function towardsLeast(loads: readonly Load[]): { readonly name: string; readonly weight: number }[] {
   const active = loads.reduce((sum, load) => sum + load.active, 0);
@@ -25,7 +31,9 @@ export function towardsLeast(loads: readonly Load[]): { readonly name: string; r
   }));
 }
 
-/** The connections for each unit of weight, when `coming` more went to whoever has fewest. */
+/**
+ * Returns the connections per unit of weight after `coming` more went to the destinations with the fewest.
+ */
 function levelFor(loads: readonly Load[], coming: number): number {
   const sorted = loads.toSorted((a, b) => a.active / a.weight - b.active / b.weight);
   let weight = 0;

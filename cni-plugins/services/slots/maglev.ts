@@ -3,16 +3,18 @@ import { largest } from '../../../base/lists/index.ts';
 import type { Weighted } from './sizes.ts';
 
 /**
- * Slots of Maglev's table: a prime, so that every step visits every slot. As many as fit the largest map, and the same for any number of
- * destinations: clients stay where they are when there are more or fewer.
+ * Size of Maglev's table. It is a prime, so that every step visits every slot. It is the largest prime that
+ * fits the largest map, and the same for any number of destinations, so that clients stay where they are when
+ * the number changes.
  */
 export const maglevSlots = 251;
 
 /**
- * Consistent hashing by a lookup table (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4).
- * Every destination prefers the slots in an order of its own (`offset`, then steps of `skip`), and all take turns to take the first free one they
- * prefer; one of less weight takes fewer turns. Two hosts with the same destinations have the same table.
- * @param all at most `size` of them; their order does not matter
+ * Consistent hashing by a lookup table (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load
+ * Balancer", NSDI 2016, section 3.4). Every destination prefers the slots in an order of its own (`offset`,
+ * then steps of `skip`). The destinations take turns, and each takes the first free slot that it prefers. A
+ * destination with less weight takes fewer turns. Two hosts with the same destinations have the same table.
+ * @param all at most `size` destinations; their order does not matter
  */
 export function maglevTable(all: readonly Weighted[], size: number = maglevSlots): string[] {
   const slots = Array.from({ length: size }, () => '');
@@ -22,7 +24,8 @@ export function maglevTable(all: readonly Weighted[], size: number = maglevSlots
     .map(({ name, weight }) => ({ name, weight, ...preference(name, size) }));
   for (let round = 1, taken = 0; taken < size; round += 1) {
     for (const taker of takers) {
-      // Of `heaviest` rounds it takes part in `weight`. Everyone takes part in the first: whoever has a weight gets a slot.
+      // A destination takes part in `weight` of `heaviest` rounds. All take part in the first round, so each
+      // destination with a weight gets a slot.
       const turns = Math.ceil((round * taker.weight) / heaviest) - Math.ceil(((round - 1) * taker.weight) / heaviest);
       if (turns === 0 || taken === size) continue;
       while (slots[taker.next] !== '') taker.next = (taker.next + taker.skip) % size;

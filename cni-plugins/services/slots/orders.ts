@@ -1,8 +1,8 @@
-/** Which slot is whose. */
+/** Assigns slots to owners. */
 
 /**
- * Shares in an order in which each comes back as evenly as it can: smooth weighted round robin, as nginx balances upstreams.
- * Read from the first slot on and again, it is `rr` and `wrr`.
+ * Returns the shares in an order in which each returns as evenly as possible: smooth weighted round robin, as
+ * nginx balances upstreams. Read repeatedly from the first slot on, it is `rr` and `wrr`.
  */
 export function inTurn(shares: ReadonlyMap<string, number>): string[] {
   const size = [...shares.values()].reduce((sum, share) => sum + share, 0);
@@ -22,8 +22,9 @@ export function inTurn(shares: ReadonlyMap<string, number>): string[] {
 }
 
 /**
- * Slots that clients are hashed to: whoever has a slot keeps it as long as its share allows, so a change moves no more clients than it must.
- * A table of another size is stretched or sampled first, as the hash does (`hash * size >> 32`).
+ * Returns slots for clients that are assigned by a hash. An owner keeps its slots as far as its share allows,
+ * so a change moves as few clients as possible. A table of another size is first stretched or sampled, as the
+ * hash does (`hash * size >> 32`).
  */
 export function keepingOwners(standing: readonly string[], shares: ReadonlyMap<string, number>): string[] {
   const size = [...shares.values()].reduce((sum, share) => sum + share, 0);

@@ -1,9 +1,10 @@
 import { hash } from 'node:crypto';
 
 /**
- * In an order that is each host's own: of too many it takes the first, all hosts together take all, and who comes or goes moves nobody else
- * (rendezvous hashing). Pure.
- * @param host what no other host has: its name
+ * Returns the names in an order specific to the host (rendezvous hashing). If there are too many names, a
+ * host uses the first ones. All hosts together use all names, and adding or removing one moves no other.
+ * Pure.
+ * @param host a name that no other host has
  */
 export function inOwnOrder(names: Iterable<string>, host: string): string[] {
   const keyed = Array.from(names, (name) => [hash('sha1', `${host} ${name}`), name] as const);

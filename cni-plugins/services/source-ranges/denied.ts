@@ -3,7 +3,7 @@ import type { Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { deniedSet } from './rules.ts';
 
-/** How many packets were dropped for each restricted server, by its key as hexadecimal digits. */
+/** Returns how many packets were dropped for each restricted server, by its key as hexadecimal digits. */
 export function readDenied(filter: NetlinkSocket, table: Table): ReadonlyMap<string, bigint> {
   const listed = filter.dump(listElements(table, deniedSet)).flatMap(readElements);
   return new Map(listed.map(({ key, packets }) => [Buffer.from(key).toString('hex'), packets]));

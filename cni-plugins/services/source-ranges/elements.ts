@@ -6,8 +6,9 @@ import { sourcesOf } from './ranges.ts';
 import { bitOf, deniedSet, lengthKey, rangesSet, restrictedMap } from './rules.ts';
 
 /**
- * What a restricted virtual server has in the sets of rules.ts; none of one that everybody may connect to. Pure.
- * @param key of the server: address, protocol and port, each padded
+ * Returns the elements of a restricted virtual server for the sets of rules.ts. An unrestricted server has
+ * none. Pure.
+ * @param key the server's key: address, protocol and port, each padded
  * @param own the host's address of the server's family
  */
 export function rangeElementsOf(
@@ -20,7 +21,7 @@ export function rangeElementsOf(
   const bits = Buffer.alloc(4);
   bits.writeUInt32LE(sources.reduce((all, { length }) => all | bitOf(server.family, length), 0) >>> 0);
   return [
-    // First of all: without it nobody may connect.
+    // The ranges come first: without them no client may connect.
     ...sources.map((prefix) => [rangesSet, { key: concatenated(key, lengthKey(prefix.length), ipBytes(networkOf(prefix))) }] as const),
     [deniedSet, { key }],
     [restrictedMap, { key, value: bits }],

@@ -4,21 +4,27 @@ import { openNetlink } from '../../netlink/socket.ts';
 import { attributesOf } from '../../netlink/wire.ts';
 import type { Family } from '../model.ts';
 
-/** The address that this host has as a client of others, of each family: as far as kube-proxy's node address can be told from here. */
+/**
+ * The address that this host has as a client of others, by family: the nearest equivalent of kube-proxy's
+ * node address.
+ */
 export interface OwnAddresses {
-  /** 4 or 16 bytes; undefined: no route leads out. */
+  /** Returns 4 or 16 bytes, or undefined if no route leads out. */
   of(family: Family): Buffer | undefined;
   close(): void;
 }
 
 const RTA_PREFSRC = 7;
-/** Of the blocks for documentation (RFC 5737, RFC 3849), to which no more than the default route leads. Nothing is sent there. */
+/**
+ * Addresses in the blocks for documentation (RFC 5737, RFC 3849), to which only the default route leads.
+ * Nothing is sent there.
+ */
 const faraway: Readonly<Record<Family, Uint8Array>> = {
   4: Uint8Array.of(192, 0, 2, 1),
   6: Uint8Array.of(0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1),
 };
 
-/** In the network namespace of the calling thread. */
+/** Acts in the network namespace of the calling thread. */
 export function openOwnAddresses(): OwnAddresses {
   const route = openNetlink(NETLINK_ROUTE);
   return {

@@ -2,15 +2,21 @@ import { contains, formatIp, ipFromBytes, lastOf, networkOf, parseIp, parsePrefi
 import type { IpAddress, IpPrefix } from '../../spec/address.ts';
 import type { VirtualServer } from '../model.ts';
 
-/** Prefixes that clients of a virtual server have their addresses in. Pure. */
+/** Prefixes from which clients may connect to a virtual server. Pure. */
 
-/** `192.0.2.0/24` in its one form: without host bits. Undefined: it is no prefix. */
+/**
+ * Returns a prefix such as `192.0.2.0/24` in canonical form, without host bits. Undefined: the text is not a
+ * prefix.
+ */
 export function canonicalRange(text: string): string | undefined {
   const prefix = parsePrefix(text);
   return prefix && `${formatIp(networkOf(prefix))}/${prefix.length}`;
 }
 
-/** Of one family, as a virtual server has them; undefined: everybody may connect, because it says so or says nothing. */
+/**
+ * Returns the ranges of one family, as a virtual server has them. Undefined: every client may connect,
+ * because a range says so or there is none.
+ */
 export function rangesOfFamily(ranges: readonly string[] | undefined, family: 4 | 6): readonly string[] | undefined {
   const own = (ranges ?? []).filter((text) => parsePrefix(text)?.address.family === family);
   return own.length === 0 || own.some((text) => text.endsWith('/0')) ? undefined : own;
@@ -19,9 +25,10 @@ export function rangesOfFamily(ranges: readonly string[] | undefined, family: 4 
 const includes = (prefixes: readonly IpPrefix[], address: IpAddress): boolean => prefixes.some((prefix) => contains(prefix, address));
 
 /**
- * From where connections to a virtual server may come, each prefix once and none inside another. Where the host's own address is among them, so is
- * the virtual one: it is the source of the host's own connections where it is an address of the host (kube-proxy's `allowFromNode`).
- * @param own of the server's family
+ * Returns the prefixes from which clients may connect to a virtual server, each once and none inside another.
+ * If they include the host's own address, they also include the virtual address: it is the source of the
+ * host's own connections if it is an address of the host (kube-proxy's `allowFromNode`).
+ * @param own the host's address of the server's family
  */
 export function sourcesOf({ sourceRanges, address }: VirtualServer, own: Uint8Array | undefined): readonly IpPrefix[] {
   const prefixes = (sourceRanges ?? []).flatMap((text) => parsePrefix(text) ?? []);
@@ -32,7 +39,9 @@ export function sourcesOf({ sourceRanges, address }: VirtualServer, own: Uint8Ar
   return prefixes.filter((prefix) => kept.has(prefix)).toSorted((a, b) => a.length - b.length);
 }
 
-/** One pass in the order of addresses: of two prefixes one holds the other, or they have nothing in common. */
+/**
+ * One pass in the order of addresses: of two prefixes, either one contains the other, or they do not overlap.
+ */
 function outermost(prefixes: readonly IpPrefix[]): ReadonlySet<IpPrefix> {
   const ordered = prefixes
     .map((prefix) => ({ prefix, low: networkOf(prefix).value, high: lastOf(prefix).value }))

@@ -3,22 +3,23 @@ import type { NamedSet } from '../../netlink/nftables.ts';
 import type { Family } from '../model.ts';
 
 /**
- * The chain that a new connection to a restricted virtual server passes, as values: it returns for a source that may connect, and drops every
- * other. There is a rule for each length that a prefix can have, from the longest, and a server says by bits which lengths it has: a connection
- * costs one look-up for each of those, and a change the elements that change, however many servers there are.
+ * The chain that a new connection to a restricted virtual server passes, as values. It returns for a source
+ * that may connect, and drops every other. There is one rule for each possible prefix length, from the
+ * longest, and each server has a bit field of the lengths that it uses. A connection costs one lookup for
+ * each of those lengths. A change costs only the elements that change, however many servers there are.
  */
 export const sourcesChain = 'sources';
 
 /** Server → bits of {@link bitOf}. */
 export const restrictedMap = 'restricted';
-/** Server, length, network: whoever is in one may connect. */
+/** Server, length, network: a client in the network may connect. */
 export const rangesSet = 'source_ranges';
-/** Servers; each counts the packets that were dropped. */
+/** Servers, each with a counter of dropped packets. */
 export const deniedSet = 'denied';
 
 const addressBits: Readonly<Record<Family, number>> = { 4: 32, 6: 128 };
 
-/** A bit for each length of IPv4, and for four of IPv6. @param length 1 or more */
+/** Returns one bit for each length of IPv4, and for every four lengths of IPv6. @param length 1 or more */
 export const bitOf = (family: Family, length: number): number => (1 << (((length - 1) * 32) / addressBits[family])) >>> 0;
 
 const host32 = (value: number): Buffer => {
@@ -27,7 +28,7 @@ const host32 = (value: number): Buffer => {
   return bytes;
 };
 
-/** A prefix's length as part of a key. */
+/** Returns a prefix length as part of a key. */
 export const lengthKey = host32;
 
 export function rangeSetsOf(family: Family): readonly NamedSet[] {
@@ -40,7 +41,10 @@ export function rangeSetsOf(family: Family): readonly NamedSet[] {
   ];
 }
 
-/** Address, protocol and port that a packet is for, from `register(0)` on: as the keys of servers are. */
+/**
+ * Loads the address, protocol and port that a packet is for, from `register(0)` on, in the form of server
+ * keys.
+ */
 export function serverOf(family: Family): readonly Buffer[] {
   const [at, size] = family === 4 ? [16, 4] : [24, 16];
   return [
@@ -55,7 +59,10 @@ function maskOf(family: Family, length: number): Buffer {
   return Buffer.from(bits.toString(16).padStart(addressBits[family] / 4, '0'), 'hex');
 }
 
-/** The rules of {@link sourcesChain}. The bits go by the packet's priority, which is 0 afterwards. */
+/**
+ * Returns the rules of {@link sourcesChain}. The bits are passed in the packet's priority, which is 0
+ * afterwards.
+ */
 export function sourceRulesOf(family: Family): readonly (readonly Buffer[])[] {
   const key = serverOf(family);
   const [length, source] = [register(addressBits[family] / 32 + 2), register(addressBits[family] / 32 + 3)];

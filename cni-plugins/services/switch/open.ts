@@ -7,9 +7,9 @@ import { openSwitch } from './switch.ts';
 import type { SwitchableBalancer } from './switch.ts';
 
 /**
- * The balancer of this thread's network namespace, which may be switched.
+ * Opens the balancer of this thread's network namespace, which may be switched.
  * @param graceSeconds how long a retired balancer may wait for its last connection to end; absent: a day
- * @throws NETWORK_IPVS_MISSING · NETWORK_KERNEL_*: the kernel can not balance so
+ * @throws NETWORK_IPVS_MISSING · NETWORK_KERNEL_*: the kernel does not support this balancer
  */
 export function openSwitchableBalancer(
   first: Balancer['kind'],

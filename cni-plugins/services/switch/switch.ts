@@ -5,63 +5,70 @@ import type { IpvsRemains } from '../ipvs/remains.ts';
 import type { Balancer, VirtualServer } from '../model.ts';
 
 /**
- * Changing the balancer while connections stand. Why none that is established ends:
+ * Switches the balancer while connections are established. No established connection ends, for these reasons:
  *
- * - nf_tables chooses at `prerouting` and `output`, once for a connection, and what it chose is kept by connection tracking. The translation goes on
- *   without our rules as long as any chain of type nat stands: IPVS's table has one, and stands before the other one goes. Such a packet has the
- *   backend's address when it is routed, so it never comes to IPVS, which looks at what is delivered to the host.
- * - IPVS chooses at `input`, and keeps it in its own table, beside a tracked connection whose destination is the virtual address (sysctl `conntrack`).
- *   To nf_tables such a connection is not new: no rule of type nat sees it. It goes on through IPVS as long as service, destination and address stand.
+ * - nf_tables chooses a destination at `prerouting` and `output`, once for a connection, and connection
+ *   tracking keeps the choice. The translation goes on without our rules as long as any chain of type nat
+ *   exists: IPVS's table has one, and it exists before the other table goes. Such a packet has the backend's
+ *   address when it is routed, so it never reaches IPVS, which sees only packets that are delivered to the
+ *   host.
+ * - IPVS chooses at `input` and keeps the choice in its own table, beside a tracked connection whose
+ *   destination is the virtual address (sysctl `conntrack`). For nf_tables such a connection is not new, and
+ *   no rule of type nat sees it. It goes on through IPVS as long as service, destination and address exist.
  *
- * So from nf_tables to IPVS the former one can go at once. From IPVS to nf_tables it stays beside the new one, gets nothing new, and goes when its last
- * connection has ended, or when the grace is over. A connection's first packet is taken by exactly one of the two: nf_tables, while it has rules.
- * What a balancer remembers of clients without a connection (persistence) is not carried over.
+ * So on a switch from nf_tables to IPVS, the former balancer can go at once. On a switch from IPVS to
+ * nf_tables, IPVS stays beside the new balancer and gets no new connections. It goes when its last connection
+ * has ended, or when the grace period is over. Exactly one of the two takes the first packet of a connection:
+ * nf_tables, while it has rules. Client persistence without a connection is not carried over.
  */
 export interface SwitchableBalancer extends Balancer {
   /**
-   * New connections go by the other balancer from now on. On any failure everything stays as it was, and the failure is thrown.
-   * @param judged called when `refuse` answers for the new balancer; gives the virtual servers that it is to have
+   * Uses the other balancer for new connections from now on. On any failure everything stays unchanged, and
+   * the failure is thrown.
+   * @param judged called when `refuse` answers for the new balancer; returns the virtual servers that it has
+   * to program
    */
   switchTo(kind: Balancer['kind'], judged: () => Iterable<VirtualServer>): void;
-  /** The balancer that is still here for the connections it has; undefined: none. */
+  /** Returns the retired balancer that still has connections, or undefined if there is none. */
   retiring(): Retiring | undefined;
 }
 
 export interface Retiring {
   readonly kind: Balancer['kind'];
-  /** Those that stand or are just ending. */
+  /** Connections that are established or just ending. */
   readonly connections: number;
 }
 
 export interface SwitchParts {
-  /** @throws NETWORK_IPVS_MISSING and others: this kernel can not balance so */
+  /** @throws NETWORK_IPVS_MISSING and others: this kernel does not support IPVS */
   readonly openIpvs: () => IpvsBalancer;
   readonly openNftables: () => Balancer;
-  /** What IPVS's balancer has left here, also one of a process before this one. */
+  /** What the IPVS balancer of this process, or of an earlier one, has left here. */
   readonly ipvsRemains: IpvsRemains;
   readonly log: Pick<Logger, 'info' | 'warn'>;
-  /** Milliseconds that never go back. */
+  /** Monotonic milliseconds. */
   readonly clock: () => number;
   /** How long a retired balancer may wait for its last connection to end. Absent: a day. */
   readonly graceSeconds?: number;
 }
 
 const daySeconds = 86_400;
-/** Looking for a last connection lists all services: rarely, where there are many. */
+/** The check for a last connection lists all services, so it is rare where there are many. */
 const lookEveryMs = 2000;
 const lookShare = 50;
 
 /**
- * Opens the balancer to begin with. What another one has left behind, as a process that was killed does, is retired after the first `reconcile`.
- * @throws what opening it throws
+ * Opens the first balancer. State that another balancer has left behind, for example after its process was
+ * killed, is retired after the first `reconcile`.
+ * @throws what opening the balancer throws
  */
 export function openSwitch(first: Balancer['kind'], parts: SwitchParts): SwitchableBalancer {
   const { log, clock, graceSeconds = daySeconds } = parts;
   let active: Balancer | IpvsBalancer = open(first);
-  /** While a switch is under way: the one that is asked what it refuses. */
+  /** During a switch: the balancer whose refusals count. */
   let coming: Balancer | undefined;
   let retired: { readonly balancer: IpvsBalancer; readonly until: number; lookAt: number; connections: number } | undefined;
-  /** Nothing of the other balancer is here but what `retired` has. */
+  /** Whether `retired` has everything that is left of the other balancer. */
   let isAlone = false;
   let told: string | undefined;
 
@@ -69,7 +76,7 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
     return kind === 'ipvs' ? parts.openIpvs() : parts.openNftables();
   }
 
-  /** Closes it when it fails. */
+  /** Keeps the balancer for its connections, and closes it if that fails. */
   const keepForConnections = (balancer: IpvsBalancer): void => {
     try {
       balancer.refuseNew();
@@ -108,7 +115,7 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
     keepForConnections(left);
   };
 
-  /** What the other balancer has left here, by whichever process; until nothing is left. */
+  /** Looks for what the other balancer of any process has left here, until nothing is left. */
   const lookForRemains = (): void => {
     if (isAlone || retired !== undefined) return;
     try {
@@ -138,7 +145,7 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
     else log.info({ balancer: balancer.kind }, 'the former balancer of services is gone: its last connection has ended');
   };
 
-  /** The other one has taken over already: what fails now is left to the next look. */
+  /** Leaves the former balancer after the other one has taken over. The next look retries a failure. */
   const leave = (former: Balancer | IpvsBalancer): void => {
     isAlone = false;
     try {
@@ -150,7 +157,7 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
     }
   };
 
-  /** The balancer for a kind that is not the active one: the retired one comes back with its connections. */
+  /** Returns the balancer of a kind that is not active. A retired one comes back with its connections. */
   const succeed = (kind: Balancer['kind'], judged: () => Iterable<VirtualServer>): void => {
     const back = kind === 'ipvs' ? retired?.balancer : undefined;
     const next = back ?? open(kind);
@@ -158,13 +165,14 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
     coming = next;
     try {
       const servers = judged();
-      // Before the new one takes anything: the host's own new connections get a source that outlives the addresses.
+      // Before the new balancer takes anything: new connections of the host itself get a source that outlives
+      // the virtual addresses.
       if (isIpvs(former)) former.retire();
       next.reconcile(servers);
     } catch (thrown) {
       coming = undefined;
       if (next === back) {
-        // Half of it is as an active one is: the next look retires it anew.
+        // Half of its state is that of an active balancer, and the next look retires it again.
         retired = undefined;
         isAlone = false;
         back.close();
@@ -193,7 +201,8 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
     },
     change: (put, remove) => active.change(put, remove),
     cut(server, destination) {
-      // Both: what the retired one carries is tracked as well, and would go on when it is only forgotten.
+      // Both balancers: connections that the retired one carries are also tracked, and would go on if they
+      // were only forgotten.
       const carried = retired?.balancer.cut(server, destination) ?? 0;
       return Math.max(carried, active.cut(server, destination));
     },

@@ -3,7 +3,10 @@ import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { backendMilliseconds, backendsSet } from './rules.ts';
 
-/** The backends that a table remembers, as elements for the table that takes its place; their time begins anew. */
+/**
+ * Returns the backends that a table remembers, as elements for the table that replaces it. Their timeouts
+ * start again.
+ */
 export function readBackends(filter: NetlinkSocket, table: Table): readonly Element[] {
   const listed = filter.dump(listElements(table, backendsSet)).flatMap(readElements);
   return listed.map(({ key }) => ({ key, milliseconds: backendMilliseconds }));

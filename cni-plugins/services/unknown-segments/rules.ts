@@ -5,15 +5,16 @@ import { u32 } from '../../netlink/wire.ts';
 import type { Family } from '../model.ts';
 
 /**
- * What keeps a segment of no connection that is known, such as a late retransmission, from a client. Nothing translates it back, and whoever gets it
- * from the backend's own address answers with a reset, which ends the backend's connection. Values; what is no service's is left alone.
+ * Keeps segments of no known connection, such as a late retransmission, from clients. No rule translates such
+ * a segment back, and a client that gets it from the backend's own address answers with a reset, which ends
+ * the backend's connection. Values only. Segments that do not belong to a service are left alone.
  */
 export const unknownSegmentsChain = 'invalid';
 
 /** Address, protocol and port of each backend to which a connection was balanced. */
 export const backendsSet = 'backends';
 
-/** For longer than connection tracking keeps an established connection without packets (5 days). */
+/** Longer than connection tracking keeps an established connection without packets (5 days). */
 const backendDays = 7;
 export const backendMilliseconds = backendDays * 86_400_000;
 
@@ -29,7 +30,7 @@ export const backendsSetOf = (family: Family): NamedSet => ({
   dynamic: { atMost: mostBackends },
 });
 
-/** Address, protocol and port of one end of a packet, from `register(0)` on. */
+/** Loads the address, protocol and port of one end of a packet, from `register(0)` on. */
 function endOf(family: Family, end: 'source' | 'destination'): readonly Buffer[] {
   const size = family === 4 ? 4 : 16;
   const first = family === 4 ? 12 : 8;
@@ -40,13 +41,15 @@ function endOf(family: Family, end: 'source' | 'destination'): readonly Buffer[]
   ];
 }
 
-/** Of a packet on its way to a backend that was chosen for it. Nothing happens when the set is full. */
+/** Remembers the backend that was chosen for a packet. Does nothing if the set is full. */
 export const rememberBackend = (family: Family): readonly Buffer[] => [
   ...endOf(family, 'destination'),
   remember('refresh', backendsSet, { key: r0, milliseconds: backendMilliseconds }),
 ];
 
-/** For chains of `forward` and `input`, where whatever a balancer translates is translated. */
+/**
+ * For chains of `forward` and `input`, where every packet that a balancer translates is already translated.
+ */
 export const toUnknownSegments: readonly Buffer[] = [
   connection('state', undefined, r0),
   masked(r0, u32(CT_INVALID)),
@@ -54,5 +57,5 @@ export const toUnknownSegments: readonly Buffer[] = [
   verdict({ jump: unknownSegmentsChain }),
 ];
 
-/** A rule of {@link unknownSegmentsChain}. */
+/** Returns a rule of {@link unknownSegmentsChain}. */
 export const dropOfBackend = (family: Family): readonly Buffer[] => [...endOf(family, 'source'), inSet(backendsSet, r0), verdict('drop')];
