@@ -2,11 +2,11 @@ import type { IpAddress } from '../spec/address.ts';
 import type { Place } from './place.ts';
 
 export interface Arrival {
-  /** Holds until the call that it is given to returns. */
+  /** Valid until the call that receives it returns. */
   readonly message: Buffer;
   readonly asker: IpAddress;
   readonly byStream: boolean;
-  /** Called once, or never for what is not answered. */
+  /** Called once, or never for a message that gets no answer. */
   reply(message: Buffer | undefined): void;
 }
 
@@ -15,8 +15,8 @@ export interface GateOptions {
   readonly address: IpAddress;
   readonly port: number;
   readonly onArrival: (arrival: Arrival) => void;
-  /** Called between the arrival of some questions and the first of them being handed on. */
+  /** Called after some questions arrived, before the first of them is passed on. */
   readonly onArrivals: () => void;
-  /** A socket failed: the gate is closed. */
+  /** A socket failed, and the listener is closed. */
   readonly onFailure: (why: string) => void;
 }

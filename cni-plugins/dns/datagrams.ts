@@ -6,18 +6,18 @@ import { ipBytes, ipFromBytes, parseIp } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
 import type { GateOptions } from './arrival.ts';
 
-/** Some tens of microseconds are what a datagram costs by itself; many at once cost little more than one. */
+/** A datagram alone costs some tens of microseconds. A batch costs little more than one datagram. */
 const batch = 64;
-/** Questions are short, and answers by UDP at most 1232 bytes. */
+/** Questions are short, and answers over UDP have at most 1232 bytes. */
 const slotBytes = 2048;
-/** Then others have their turn: TCP, answers of upstreams, timers. */
+/** After this many rounds, other work gets its turn: TCP, answers of upstreams, timers. */
 const roundsOfTurn = 16;
 const rememberedAskers = 4096;
 
 /**
- * Questions by UDP at a socket. Node says when the first of some has come and takes that one; the others are taken together, and all answers that
- * are there at once go together.
- * @param fd bound, of the gate's host namespace
+ * Answers questions over UDP at a socket. Node reports the first waiting datagram and reads it. The others
+ * are read together, and all answers that are ready at the same time are sent together.
+ * @param fd bound, in the host network namespace of the listener
  */
 export function openDatagrams(
   fd: number,
@@ -50,7 +50,7 @@ export function openDatagrams(
   };
 
   const arrived = (message: Buffer, asker: IpAddress, peer: Pick<DatagramPeer, 'port' | 'name'>): void => {
-    // It can not be answered.
+    // A datagram from port 0 cannot be answered.
     if (peer.port === 0) return;
     const name = Buffer.from(peer.name);
     onArrival({

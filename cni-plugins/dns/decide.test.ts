@@ -39,7 +39,7 @@ const query = (name: string | undefined, asked: number, more: Partial<Query> = {
   questionEnd: 20,
   ...more,
 });
-/** What is said: the code, or the addresses. */
+/** The result as text: the code, or the addresses. */
 function said(decision: Decision): string {
   if (decision === 'forward') return decision;
   if ('unlessElsewhere' in decision) return `unless elsewhere ${said(decision.unlessElsewhere)}`;
@@ -58,14 +58,14 @@ test('names of the asker’s networks', () => {
   for (const [name, asked, answer] of [
     ['web', type.A, '10.0.0.2'],
     ['web', type.AAAA, 'fd000000000000000000000000000002'],
-    // Known without such an address: nothing, at once, and nobody else is asked.
+    // The name is known but has no such address: an empty answer at once, and no other server is asked.
     ['old', type.AAAA, ''],
     ['web', 15, ''],
     ['web', 65, ''],
     ['pool', type.A, '10.0.0.10 10.0.0.11 10.0.0.12'],
     ['shop', type.A, '10.0.0.100'],
     ['db.pay', type.A, '10.0.0.5'],
-    // The second network, where the first has no such name.
+    // The second network answers if the first has no such name.
     ['db', type.A, '10.0.0.20'],
     ['web.back', type.A, '10.0.0.21'],
     ['web.front', type.A, '10.0.0.2'],
@@ -78,7 +78,7 @@ test('names of the asker’s networks', () => {
     ['nobody', type.A, 'forward'],
     ['nobody.front', type.A, 'forward'],
     ['', 2, 'forward'],
-    // RFC 8482: one kind of what there is.
+    // RFC 8482: one of the existing record types.
     ['web', type.ANY, '10.0.0.2'],
   ] as const)
     assert.equal(ask(name, asked), answer, `${name} ${asked}`);

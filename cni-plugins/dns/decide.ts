@@ -2,19 +2,20 @@ import { namesDomain, zoneOf } from '../spec/domain.ts';
 import { encodeName, rcode, type, classIn } from './message.ts';
 import type { Answer, Query, Reply } from './message.ts';
 
-/** What is answered to whom: a function of the question and of what the asker sees. Pure. */
+/** Decides the answer: a function of the question and of what the asker sees. Pure. */
 
 /** A network as one asker sees it. */
 export interface SeenNetwork {
   readonly name: string;
-  /** CIDR containment of an address of 4 or 16 bytes. */
+  /** Whether the network's CIDR prefixes contain an address of 4 or 16 bytes. */
   holds(address: Uint8Array): boolean;
   /**
-   * What stands behind a name in lower case; empty: nothing.
-   * @param asked `whole`: the name is all that was asked, so that one with a dot may be a name of elsewhere; absent: the network stood behind it
+   * Returns the endpoints of a name in lower case; empty if there is none.
+   * @param asked `whole`: the question was this name alone, so a name with a dot may be a domain from
+   * elsewhere; absent: the network's name followed it
    */
   endpoints(name: string, asked?: 'whole'): readonly Endpoint[];
-  /** The name to which an address belongs. */
+  /** Returns the name to which an address belongs. */
   nameOf(address: Uint8Array): string | undefined;
 }
 
@@ -22,34 +23,38 @@ export interface Endpoint {
   /** 4 or 16 bytes. */
   readonly address: Uint8Array;
   readonly kind: 'container' | 'alias' | 'service';
-  /** Of a bare name that another namespace than the asker's chose: other name servers go before it. */
+  /**
+   * A bare name that was chosen in another Kubernetes namespace than the asker's: other name servers take
+   * precedence.
+   */
   readonly ofOthers?: true;
 }
 
 export interface ZoneSettings {
-  /** Seconds that an answer may be kept. */
+  /** Seconds that an answer may be cached. */
   readonly ttl: number;
 }
 
-/** `unlessElsewhere`: the reply where no other name server has the name. */
+/** `unlessElsewhere`: the reply that applies if no other name server has the name. */
 export type Decision = Reply | 'forward' | { readonly unlessElsewhere: Reply };
 
 /** RFC 6895, section 3.1: types that are about the transfer of a zone or a message, not about a name. */
 const isMetaType = (asked: number): boolean => asked > 128 && asked < type.ANY;
 
-/** @param networks in the order in which they are asked: the first that knows the name answers */
+/** @param networks in the order in which they are searched: the first that knows the name answers */
 export function decide(query: Query, networks: readonly SeenNetwork[], settings: ZoneSettings): Decision {
   if (query.edns !== undefined && query.edns.version !== 0) return bare(rcode.BADVERS);
   if (query.class !== classIn || isMetaType(query.type)) return bare(rcode.REFUSED);
   const own = query.name === undefined ? undefined : ownReply(query.name, query.type, networks, settings);
   if (own !== undefined) return 'unlessElsewhere' in own && !query.wantsRecursion ? own.unlessElsewhere : own;
-  // A recursive answer for who did not ask for one would be somebody else's cache, read.
+  // A recursive answer to a client that did not ask for recursion would let it probe the cache of other
+  // clients.
   return query.wantsRecursion ? 'forward' : bare(rcode.REFUSED);
 }
 
 const bare = (code: number): Reply => ({ rcode: code, answers: [], ttl: 0, authoritative: false });
 
-/** Undefined: it is nothing that these networks could know. */
+/** Returns undefined if these networks cannot know the name. */
 function ownReply(
   name: string,
   asked: number,
@@ -73,10 +78,11 @@ function ownReply(
       const reply = known(network.endpoints(name.slice(0, -zone.length - 1)), zoneLabels);
       if (reply !== undefined) return reply;
     }
-    // Also what other networks have: who is not on them learns nothing, and nobody outside is asked.
+    // This includes names of other networks: an asker that is not on them learns nothing, and no outside
+    // server is asked.
     return authoritative(rcode.NXDOMAIN, [], ttl, labelsOf(namesDomain));
   }
-  // RFC 6761, section 6.3: the asker's own, whatever a pod is called.
+  // RFC 6761, section 6.3: localhost belongs to the asker itself, whatever name a pod has.
   if (name === 'localhost' || name.endsWith('.localhost')) return undefined;
   let ofOthers: Reply | undefined;
   for (const network of networks) {
@@ -97,12 +103,15 @@ function ownReply(
 
 const labelsOf = (name: string): number => name.split('.').length;
 
-/** A denial that holds of the name alone carries no zone: the name is the asker's own shorthand. */
+/** A denial that applies only to this name carries no zone: the name is the asker's own short form. */
 function authoritative(code: number, answers: readonly Answer[], ttl: number, zoneLabels?: number): Reply {
   return { rcode: code, answers, ttl, authoritative: true, ...(answers.length === 0 && zoneLabels !== undefined && { zoneLabels }) };
 }
 
-/** A service stands before the containers and aliases of its name: its address is a virtual one, or those that it chose. */
+/**
+ * Prefers a service over containers and aliases of its name: its address is virtual, or chosen by the
+ * service.
+ */
 function preferred(endpoints: readonly Endpoint[]): readonly Endpoint[] {
   const services = endpoints.filter(({ kind }) => kind === 'service');
   return services.length > 0 ? services : endpoints;
@@ -110,12 +119,12 @@ function preferred(endpoints: readonly Endpoint[]): readonly Endpoint[] {
 
 function addressAnswers(endpoints: readonly Endpoint[], asked: number): Answer[] {
   const records = endpoints.map(({ address }) => ({ type: address.length === 4 ? type.A : type.AAAA, data: address }));
-  // RFC 8482: whoever asks for everything gets one kind of record.
+  // RFC 8482: a question for all types gets one record type.
   const wanted = asked !== type.ANY ? asked : records.some((record) => record.type === type.A) ? type.A : type.AAAA;
   return records.filter((record) => record.type === wanted);
 }
 
-/** Another order each time, so that load spreads over clients that take the first. */
+/** Shuffles the endpoints, so that load spreads over clients that use the first address. */
 function shuffled(endpoints: readonly Endpoint[]): readonly Endpoint[] {
   if (endpoints.length < 2) return endpoints;
   const order = [...endpoints];
@@ -140,7 +149,10 @@ function reverseReply(address: Uint8Array, asked: number, networks: readonly See
 const reverse4 = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.in-addr\.arpa$/u;
 const reverse6 = /^((?:[0-9a-f]\.){32})ip6\.arpa$/u;
 
-/** RFC 1035 section 3.5, RFC 3596 section 2.5. Undefined: it is the name of no whole address. */
+/**
+ * Returns the address of a reverse name (RFC 1035, section 3.5; RFC 3596, section 2.5), or undefined if it is
+ * not the name of a complete address.
+ */
 export function reverseAddress(name: string): Uint8Array | undefined {
   if (!name.endsWith('.arpa')) return undefined;
   const four = reverse4.exec(name);

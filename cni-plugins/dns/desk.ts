@@ -8,23 +8,26 @@ import { encodeFailure, encodeReply, extendedError, rcode, rcodeOf, readQuery, r
 import type { Query, Reply } from './message.ts';
 import type { NameTable, Seen, ServedNetwork } from './name-table.ts';
 
-/** How a question ended, for metrics. */
+/** The result of a question, for metrics. */
 export type QueryResult = 'answered' | 'denied' | 'forwarded' | 'failed' | 'refused' | 'malformed' | 'ignored';
 
 export interface DeskOptions {
   readonly table: Pick<NameTable, 'seenBy'>;
   readonly settings: ZoneSettings;
   readonly forwarder: Pick<Forwarder, 'ask'>;
-  /** Servers for who was given none, but for our own gates. */
+  /** Servers for an asker without servers of its own. They do not include our own listeners. */
   readonly upstreams: () => readonly IpAddress[];
-  /** Addresses at which we answer ourselves: never asked, it would be a loop. */
+  /** Addresses at which we answer ourselves. They are never asked, because that would be a loop. */
   readonly isOwn: (address: IpAddress) => boolean;
   readonly tell: (result: QueryResult) => void;
 }
 
 const longestStreamMessage = 0xffff;
 
-/** Answers what arrives at a gate. @param networks that have this gateway, as they stand when the question arrives */
+/**
+ * Returns the handler for questions at a gateway. @param networks that have this gateway when the question
+ * arrives
+ */
 export function createDesk(options: DeskOptions): (arrival: Arrival, networks: readonly ServedNetwork[]) => void {
   const { table, settings, forwarder, tell } = options;
 
@@ -55,7 +58,10 @@ export function createDesk(options: DeskOptions): (arrival: Arrival, networks: r
     forward(arrival, asked, seen, room, say, own);
   };
 
-  /** Those on the network see it, and the host itself, which asks from the gateway's own address. Nobody else gets more than what they sent. */
+  /**
+   * Returns the names that an asker sees: an asker on the network, or the host itself, which asks from the
+   * gateway's own address. Any other asker gets nothing except its own message back.
+   */
   function seenFrom(asker: IpAddress, networks: readonly ServedNetwork[]): Seen | undefined {
     const near = networks.filter(({ subnets }) => subnets.some((subnet) => contains(subnet, asker)));
     const seen = near.map((network) => table.seenBy(asker, network));
@@ -66,7 +72,7 @@ export function createDesk(options: DeskOptions): (arrival: Arrival, networks: r
     return (seen.upstreams.length > 0 ? seen.upstreams : options.upstreams()).filter((server) => !options.isOwn(server));
   }
 
-  /** @param own what is said where other name servers do not have the name, or none of them can be asked */
+  /** @param own the reply if the other name servers do not have the name, or none can be asked */
   function forward(
     { message, asker, byStream, reply }: Arrival,
     asked: Query,
@@ -77,7 +83,7 @@ export function createDesk(options: DeskOptions): (arrival: Arrival, networks: r
   ): void {
     const query = Buffer.from(message);
     forwarder.ask({ query, asked, asker: formatIp(asker), byStream, servers: serversFor(seen) }, (answer, limited) => {
-      // Whoever has too much under way must not decide by that what a name means.
+      // An asker that exceeds its limit must not change the meaning of a name by that.
       const isElsewhere = limited !== undefined || (answer !== undefined && rcodeOf(answer) === rcode.NOERROR);
       if (own !== undefined && !isElsewhere) return say(resultOf(own), own, query);
       if (answer === undefined) return say('failed', unreachable, query);

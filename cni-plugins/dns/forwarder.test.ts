@@ -12,7 +12,7 @@ import type { ForwardLimits, ForwardOutcome, ForwardedQuestion, Forwarder } from
 import { readQuery } from './message.ts';
 import { framed, readFrames } from './stream-frames.ts';
 
-/** Over real sockets: name servers on loopback addresses of one port, which answer as they are told. */
+/** Uses real sockets: name servers on loopback addresses with one port, which answer as the test says. */
 
 const ends: (() => unknown)[] = [];
 after(() => ends.forEach((end) => end()));
@@ -29,7 +29,7 @@ const answerOf = (query: packet.DecodedPacket, data: string, more: Partial<packe
     ...more,
   });
 
-/** A server at 127.0.0.`host`; the first one chooses the port for all. */
+/** Opens a server at 127.0.0.`host`. The first one chooses the port for all. */
 async function server(host: number, port: number, answering: Answering): Promise<{ port: number; asked: string[]; ports: Set<number> }> {
   const socket = createSocket('udp4');
   const seen = { port, asked: [] as string[], ports: new Set<number>() };
@@ -73,7 +73,7 @@ const first = (answer: packet.DecodedPacket | undefined): string | undefined => 
 
 const well = await server(10, 0, (query, _name, reply) => reply(answerOf(query, '192.0.2.10')));
 const { port } = well;
-/** Says nothing. */
+/** A server that never answers. */
 const silent = await server(11, port, () => undefined);
 const refusing = await server(12, port, (query, _name, reply) => reply(packet.encode({ ...query, type: 'response', flags: 5 })));
 const forging = await server(13, port, (query, name, reply) => {
@@ -87,7 +87,7 @@ const forging = await server(13, port, (query, name, reply) => {
 test('the answer of the first server that has one', async () => {
   const forwarder = open({ port });
   assert.equal(first(await ask(forwarder, question('a.example', [10]))), '192.0.2.10');
-  // Nobody listens at .14: the kernel says so at once.
+  // No server listens at .14, and the kernel reports that at once.
   assert.equal(first(await ask(forwarder, question('b.example', [14, 10]))), '192.0.2.10');
   assert.equal(first(await ask(forwarder, question('c.example', [12, 10]))), '192.0.2.10');
   assert.equal(first(await ask(forwarder, question('d.example', [11, 10]))), '192.0.2.10');

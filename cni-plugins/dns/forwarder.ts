@@ -10,13 +10,17 @@ import { inOrder, isDown, scheduleFor } from './upstreams.ts';
 import type { Health } from './upstreams.ts';
 
 /**
- * Asks other name servers what is not ours to answer. Each question is asked by itself: an A and an AAAA of one asker never wait for each other.
- * Askers of one question share it, which also ends a loop over other servers: what comes back here finds itself under way.
+ * Asks other name servers for names that we do not serve. Each question is separate: an A and an AAAA
+ * question of one asker never wait for each other. Askers of the same question share one exchange. This also
+ * ends a loop over other servers, because a question that comes back is already in progress.
  */
 export interface Forwarder {
-  /** @param answered with the server's message; undefined: none could say, or (`limited`) too much is under way */
+  /**
+   * @param answered called with the server's message; undefined: no server could answer, or (`limited`) too
+   * many questions are in progress
+   */
   ask(question: ForwardedQuestion, answered: (answer: Buffer | undefined, limited?: 'limited') => void): void;
-  /** Sockets that nobody waits at are closed. */
+  /** Closes idle sockets. */
   rest(): void;
   close(): void;
 }
@@ -24,18 +28,18 @@ export interface Forwarder {
 export interface ForwardedQuestion {
   readonly query: Buffer;
   readonly asked: Query;
-  /** Whom it is asked for, to bound what one asker has under way. */
+  /** The client for which the question is asked, to limit its questions in progress. */
   readonly asker: string;
-  /** The asker came over TCP: what it gets may be long. */
+  /** The asker uses TCP, so its answer may be long. */
   readonly byStream: boolean;
   readonly servers: readonly IpAddress[];
 }
 
 export interface ForwardLimits {
-  /** Questions under way in all, and for one asker. */
+  /** The most questions in progress in total, and for one asker. */
   readonly most: number;
   readonly mostOfAsker: number;
-  /** Of the servers; another one than 53 in tests only. */
+  /** Port of the servers; other than 53 in tests only. */
   readonly port?: number;
 }
 
@@ -51,11 +55,11 @@ interface Exchange {
   readonly servers: readonly IpAddress[];
   readonly began: number;
   readonly waiters: Waiter[];
-  /** Gives up one question to one server. */
+  /** Each entry gives up one question to one server. */
   readonly giveUp: Set<() => void>;
   readonly timers: NodeJS.Timeout[];
   next: number;
-  /** Servers that could not be reached, or said that they can not say. */
+  /** Servers that could not be reached, or reported a failure. */
   readonly refused: Set<string>;
   failure?: Buffer;
 }
@@ -101,7 +105,7 @@ export function createForwarder(place: Place, limits: ForwardLimits, tell: (outc
     return known;
   };
 
-  /** Asks the next server, or the first again, of those that may still answer. */
+  /** Asks the next server that may still answer, and starts again with the first after the last. */
   const askNext = (key: string, exchange: Exchange): void => {
     const able = exchange.servers.filter((each) => !exchange.refused.has(formatIp(each)));
     const server = able[exchange.next % able.length];
@@ -117,7 +121,7 @@ export function createForwarder(place: Place, limits: ForwardLimits, tell: (outc
     const refused = (message?: Buffer): void => {
       if (over) return;
       end();
-      // A server that answers is well, whatever it says of the name.
+      // A server that answers is healthy, whatever it says about the name.
       if (message === undefined) failed(name);
       else exchange.failure = message;
       exchange.refused.add(name);
@@ -143,7 +147,7 @@ export function createForwarder(place: Place, limits: ForwardLimits, tell: (outc
       };
       exchange.giveUp.add(giveUp);
     } catch {
-      // At once: no route, or an ICMP error that an earlier question met.
+      // Fails at once: no route, or an ICMP error that an earlier question caused.
       refused();
     }
   };

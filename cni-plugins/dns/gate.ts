@@ -8,21 +8,27 @@ import { formatIp, ipBytes, parseIp } from '../spec/address.ts';
 import { openDatagrams } from './datagrams.ts';
 import { framed, readFrames } from './stream-frames.ts';
 
-/** Where the pods of a network ask: UDP and TCP at the network's gateway. */
+/** A listener for the pods of a network: UDP and TCP at the network's gateway. */
 export interface Gate {
   close(): void;
 }
 
-/** A burst of some ten thousand questions: the kernel counts some 768 bytes for each. */
+/** Holds a burst of about ten thousand questions: the kernel counts about 768 bytes for each. */
 const receiveBytes = 8 * 1024 * 1024;
-/** Who holds fewer takes the place of who holds most: no number of askers keeps another one out. */
+/**
+ * A client with fewer connections replaces one with the most, so that no number of clients keeps another one
+ * out.
+ */
 const limits = { most: 256, mostOfPeer: 32 };
 /** RFC 7766, section 6.2.3: seconds, not minutes. */
 const idleMs = 10_000;
-/** Questions of one connection under way; more are read when these are answered. */
+/** The most questions of one connection in progress. More are read after these are answered. */
 const mostUnderWay = 64;
 
-/** @throws KERNEL_EADDRINUSE (another name server listens there) · KERNEL_EADDRNOTAVAIL (the gateway is no address of this host, or not yet) */
+/**
+ * @throws KERNEL_EADDRINUSE (another name server listens there) · KERNEL_EADDRNOTAVAIL (the gateway is not an
+ * address of this host, or not yet)
+ */
 export function openGate(options: GateOptions): Gate {
   const { place, port } = options;
   const end = { address: ipBytes(options.address), port };

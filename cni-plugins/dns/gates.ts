@@ -14,11 +14,16 @@ import { findPlaces, ownPlace, standingNamespaces } from './realms.ts';
 import type { OpenPlace } from './realms.ts';
 import type { NameCounts } from './figures.ts';
 
-/** Opens and closes gates as networks come and go, each inside the host namespace of its network. */
+/**
+ * Opens and closes listeners as networks come and go, each inside the host network namespace of its network.
+ */
 export interface Gates {
-  /** Brings the gates to the networks that are served; what can not be opened is tried again by the next call. */
+  /**
+   * Opens and closes listeners to match the served networks. The next call retries a listener that cannot be
+   * opened.
+   */
   follow(networks: readonly ServedNetwork[]): void;
-  /** Namespaces that ended while we held them are let go, and sockets that nobody uses. */
+  /** Releases namespaces that have ended, and closes idle sockets. */
   rest(): void;
   counts(): { readonly gates: number; readonly closedGates: number };
   close(): void;
@@ -32,19 +37,19 @@ export interface GatesOptions extends Pick<DeskOptions, 'settings' | 'upstreams'
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-/** A host namespace with what is open in it. */
+/** A host network namespace, and what is open in it. */
 interface Station {
   readonly place: Place;
   readonly forwarder: Forwarder;
   readonly gates: Map<string, StandingGate>;
-  /** Absent: our own, which does not end before us. */
+  /** Absent: our own namespace, which does not end before us. */
   readonly opened?: OpenPlace;
 }
 
 interface StandingGate {
   networks: readonly ServedNetwork[];
   gate?: Gate;
-  /** What was told of it last. */
+  /** The last problem that was logged. */
   problem?: string;
 }
 
@@ -85,7 +90,7 @@ export function createGates(options: GatesOptions): Gates {
         place: station.place,
         address,
         port,
-        // Whatever was committed before a question arrived is in its answer.
+        // Changes that were committed before a question arrived are in its answer.
         onArrivals: () => void table.changed(),
         onArrival: (arrival) => desk(arrival, standing.networks),
         onFailure(why) {
@@ -97,7 +102,8 @@ export function createGates(options: GatesOptions): Gates {
       delete standing.problem;
     } catch (thrown) {
       const problem = isPortcullisError(thrown) ? thrown.code : 'INTERNAL';
-      // A gateway that is no address of this host is somebody else's; one of ours may still be on its way.
+      // A gateway that is not an address of this host belongs to another host, or is still being added to
+      // this one.
       const why =
         problem === 'KERNEL_EADDRINUSE' ? 'another name server listens on port 53 of this address, or of all addresses' : reasonOf(thrown);
       if (standing.problem !== problem && problem !== 'KERNEL_EADDRNOTAVAIL')

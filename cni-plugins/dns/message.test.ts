@@ -20,7 +20,7 @@ import {
 } from './message.ts';
 import type { Query, Reply } from './message.ts';
 
-/** Questions and answers are held to another reader and writer of the same messages (dns-packet). */
+/** Compares questions and answers with another reader and writer of the same messages (dns-packet). */
 
 const runs = 300 * Number(process.env['FUZZ_TIMES'] ?? 1);
 const seed = process.env['FUZZ_SEED'] === undefined ? {} : { seed: Number(process.env['FUZZ_SEED']) };

@@ -1,6 +1,6 @@
 /**
- * DNS messages as a name server needs them: what is asked (RFC 1035 section 4.1, EDNS of RFC 6891), and how it is answered. Whatever
- * else a message may hold passes through unread. Pure.
+ * DNS messages, as far as a name server needs them: the question (RFC 1035, section 4.1; EDNS of RFC 6891), and
+ * the answer. Everything else in a message passes through unread. Pure.
  */
 
 export const type = { A: 1, SOA: 6, PTR: 12, AAAA: 28, OPT: 41, TSIG: 250, ANY: 255 } as const;
@@ -11,9 +11,9 @@ export const rcode = { NOERROR: 0, FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP:
 export const extendedError = { prohibited: 18, noReachableAuthority: 22 } as const;
 
 export const headerBytes = 12;
-/** RFC 1035, section 4.2.1: what fits into a datagram for who says nothing else. */
+/** RFC 1035, section 4.2.1: the limit of a datagram for a client that does not announce another. */
 export const plainDatagramBytes = 512;
-/** What is sent and asked for over UDP at most: it passes every link unfragmented (DNS flag day 2020). */
+/** The limit for UDP in both directions: it passes every link unfragmented (DNS flag day 2020). */
 export const datagramBytes = 1232;
 
 const flag = { response: 0x8000, authoritative: 0x0400, truncated: 0x0200, recursion: 0x0100, recursionAvailable: 0x0080 } as const;
@@ -23,27 +23,32 @@ const dnssecOk = 0x8000;
 
 export interface Query {
   readonly id: number;
-  /** As it came. */
+  /** As received. */
   readonly flags: number;
-  /** In lower case without the final dot, empty for the root. Undefined: no text says it (a dot or a byte beyond ASCII in a label). */
+  /**
+   * In lower case without the final dot, empty for the root. Undefined if it has no text form (a dot or a
+   * byte beyond ASCII in a label).
+   */
   readonly name: string | undefined;
   readonly type: number;
   readonly class: number;
   readonly wantsRecursion: boolean;
-  /** Where the question ends: it begins after the header. */
+  /** Where the question ends. It begins after the header. */
   readonly questionEnd: number;
-  /** Absent: the asker knows no EDNS. */
+  /** Absent: the asker does not support EDNS. */
   readonly edns?: { readonly datagramBytes: number; readonly version: number; readonly dnssec: boolean; readonly at: number };
 }
 
-/** What came: a query, or what is wrong with it (`rcode`), or nothing that is ever answered. */
+/**
+ * The result of reading: a query, or its error (`rcode`), or undefined for a message that is never answered.
+ */
 export type Reading = Query | { readonly rcode: number } | undefined;
 
-/** @param message what arrived, whatever it is */
+/** @param message any received bytes */
 export function readQuery(message: Buffer): Reading {
   if (message.length < headerBytes) return undefined;
   const flags = message.readUInt16BE(2);
-  // Never an answer to an answer: two servers would talk for ever.
+  // Never answer an answer: two servers would exchange messages forever.
   if ((flags & flag.response) !== 0) return undefined;
   if ((flags & opcodeMask) !== 0) return { rcode: rcode.NOTIMP };
   const [questions, answers, authorities, additionals] = [4, 6, 8, 10].map((at) => message.readUInt16BE(at));
@@ -74,7 +79,10 @@ function readQuestion(message: Buffer): Pick<Query, 'name' | 'type' | 'class' | 
 
 const longestName = 255;
 
-/** Undefined: it runs over the end, is too long, or is compressed, which nothing before a question could be. */
+/**
+ * Returns undefined if the name runs over the end, is too long, or is compressed, because there is nothing
+ * before a question to point to.
+ */
 function endOfName(message: Buffer, start: number): number | undefined {
   let at = start;
   for (;;) {
@@ -105,7 +113,10 @@ function textOfName(message: Buffer, end: number): string | undefined {
 
 const mostAdditionals = 4;
 
-/** The OPT record (RFC 6891, section 6.1.2) among what is added to a query; other records are passed over. */
+/**
+ * Reads the OPT record (RFC 6891, section 6.1.2) from the additional section of a query. Other records are
+ * skipped.
+ */
 function readEdns(message: Buffer, from: number, count: number): Query['edns'] | 'malformed' {
   if (count > mostAdditionals) return 'malformed';
   let found: Query['edns'];
@@ -116,7 +127,7 @@ function readEdns(message: Buffer, from: number, count: number): Query['edns'] |
     const next = end + 10 + message.readUInt16BE(end + 8);
     if (next > message.length) return 'malformed';
     if (message.readUInt16BE(end) === type.OPT) {
-      // Section 6.1.1: one, at the root.
+      // Section 6.1.1: at most one, at the root.
       if (found !== undefined || end !== at + 1) return 'malformed';
       const [size, version, extended] = [message.readUInt16BE(end + 2), message[end + 5] ?? 0, message.readUInt16BE(end + 6)];
       found = { datagramBytes: Math.max(size, plainDatagramBytes), version, dnssec: (extended & dnssecOk) !== 0, at };
@@ -126,7 +137,7 @@ function readEdns(message: Buffer, from: number, count: number): Query['edns'] |
   return found;
 }
 
-/** As {@link endOfName}, for a name that may end with a pointer. */
+/** Like {@link endOfName}, for a name that may end with a pointer. */
 function endOfRecordName(message: Buffer, start: number): number | undefined {
   for (let at = start; at - start <= longestName;) {
     const length = message[at];
@@ -139,12 +150,12 @@ function endOfRecordName(message: Buffer, start: number): number | undefined {
   return undefined;
 }
 
-/** How many bytes of an answer reach the asker by UDP. */
+/** Returns how many bytes of an answer reach the asker over UDP. */
 export function roomOf({ edns }: Pick<Query, 'edns'>): number {
   return edns === undefined ? plainDatagramBytes : Math.min(edns.datagramBytes, datagramBytes);
 }
 
-/** One record of an answer; its owner is what was asked for. */
+/** One record of an answer. Its owner is the name in the question. */
 export interface Answer {
   readonly type: number;
   readonly data: Uint8Array;
@@ -155,17 +166,18 @@ export interface Reply {
   readonly answers: readonly Answer[];
   readonly ttl: number;
   readonly authoritative: boolean;
-  /** Of a denial: how many labels at the end of the name asked for are the zone that denies it (RFC 2308). */
+  /** For a denial: how many labels at the end of the name form the zone that denies it (RFC 2308). */
   readonly zoneLabels?: number;
-  /** {@link extendedError}; told to who knows EDNS. */
+  /** {@link extendedError}; sent to an asker that supports EDNS. */
   readonly extendedError?: number;
 }
 
 const nameOfQuestion = 0xc000 | headerBytes;
 
 /**
- * The message that says it. What does not fit into `room` bytes is left out and the message marked as truncated: the asker comes again over TCP.
- * @param query the bytes that `asked` was read from
+ * Returns the message of a reply. Records that do not fit into `room` bytes are left out and the message is
+ * marked as truncated, so that the asker repeats the question over TCP.
+ * @param query the bytes from which `asked` was read
  */
 export function encodeReply(query: Buffer, asked: Query, reply: Reply, room: number): Buffer {
   const opt = asked.edns === undefined ? undefined : encodeOpt(reply);
@@ -209,7 +221,10 @@ function writeRecordHead(record: Buffer, name: number, recordType: number, ttl: 
 const serial = 1;
 const [refresh, retry, expire] = [7200, 3600, 86_400];
 
-/** RFC 2308, section 3: how long a denial holds. The zone is the end of the name asked for, so pointers to it say all names. */
+/**
+ * RFC 2308, section 3: how long a denial is valid. The zone is the end of the name in the question, so
+ * pointers to it express all names.
+ */
 function encodeSoa(query: Buffer, asked: Query, zoneLabels: number, ttl: number): Buffer {
   const starts: number[] = [];
   for (let at = headerBytes; at < asked.questionEnd - 4; at += (query[at] ?? 0) + 1) starts.push(at);
@@ -237,7 +252,7 @@ function encodeOpt(reply: Reply): Buffer {
   return Buffer.concat([opt, option]);
 }
 
-/** What is wrong, to a query that could not be read: the header alone. */
+/** Returns the error for a query that could not be read: only the header. */
 export function encodeFailure(query: Buffer, code: number): Buffer {
   const head = Buffer.alloc(headerBytes);
   query.copy(head, 0, 0, 2);
@@ -246,7 +261,7 @@ export function encodeFailure(query: Buffer, code: number): Buffer {
   return head;
 }
 
-/** A name of LDH text on the wire (RFC 1035, section 3.1). */
+/** Encodes a name of LDH text (RFC 1035, section 3.1). */
 export function encodeName(text: string): Buffer {
   const labels = text.split('.').filter((label) => label !== '');
   return Buffer.concat([...labels.flatMap((label) => [Buffer.of(label.length), Buffer.from(label, 'latin1')]), Buffer.of(0)]);
@@ -255,15 +270,15 @@ export function encodeName(text: string): Buffer {
 /** RFC 1035, section 4.1.1. */
 export const rcodeOf = (answer: Buffer): number => (answer[3] ?? 0) & 0xf;
 
-/** Whether an answer of a server that was asked says it could not say: the next one may know. */
+/** Whether a server's answer is a failure, so that the next server may know the answer. */
 export function isFailure(answer: Buffer): boolean {
   const code = rcodeOf(answer);
   return code !== rcode.NOERROR && code !== rcode.NXDOMAIN;
 }
 
 /**
- * Whether `answer` answers the question of `query`, its id aside. Letters count in either case: a server may write them as it likes.
- * A failure may come without its question.
+ * Whether `answer` answers the question of `query`, apart from its id. The comparison ignores case, because a
+ * server may change it. A failure may come without its question.
  */
 export function answersTo(answer: Buffer, query: Buffer, { questionEnd }: Pick<Query, 'questionEnd'>): boolean {
   if (answer.length < headerBytes || (answer.readUInt16BE(2) & (flag.response | opcodeMask)) !== flag.response) return false;
@@ -278,7 +293,8 @@ const lower = (byte = 0): number => (byte >= 0x41 && byte <= 0x5a ? byte + 0x20 
 export const isTruncated = (answer: Buffer): boolean => (answer.readUInt16BE(2) & flag.truncated) !== 0;
 
 /**
- * Another server's answer as the asker's own: with its id and the letters of its question; cut to the question where it has no room.
+ * Returns another server's answer as the asker's own: with the asker's id and the case of its question, and
+ * cut to the question if it does not fit.
  * @param answer one that {@link answersTo} the query
  */
 export function relayed(answer: Buffer, query: Buffer, asked: Query, room: number): Buffer {
@@ -293,7 +309,7 @@ export function relayed(answer: Buffer, query: Buffer, asked: Query, room: numbe
   return cut;
 }
 
-/** The query as it is asked of another server: with another id, and room for what is passed on unfragmented. */
+/** Returns the query for another server: with a new id, and a size that is passed on unfragmented. */
 export function forwarded(query: Buffer, { edns }: Pick<Query, 'edns'>, id: number): Buffer {
   const own = Buffer.from(query);
   own.writeUInt16BE(id, 0);

@@ -35,7 +35,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   const store = createNameStore(database);
   const attachments = database.db.prepare('SELECT number, realm FROM attachment WHERE container_id = ? AND network = ?');
 
-  /** What the endpoint of a container is called; it ends with the attachment. */
+  /** Gives a container's endpoint a name, which ends with the attachment. */
   function name(id: string, network: string, names: readonly NetworkName[]): void {
     const { number, realm } = attachments.get(id, network) as { number: number; realm: string };
     store.put({ realm, network, holder: `${id}/test`, attachment: number }, names);
@@ -55,7 +55,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     return found;
   }
 
-  /** Answers `A` for every name but those that begin with `dead`. */
+  /** Answers `A` for every name except those that begin with `dead`. */
   const upstream = createSocket('udp4');
   const forwardedNames: string[] = [];
   upstream.on('message', (message, from) => {
@@ -123,7 +123,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
 
   const digs = tried('command -v dig') === undefined ? { skip: 'dig (bind9-dnsutils) is not installed' } : {};
 
-  /** As a program in the pod, whose resolv.conf says `resolv`; what it printed. */
+  /** Runs a program like one in the pod, whose resolv.conf is `resolv`, and returns its output. */
   async function resolving(netns: string, resolv: string, ...command: string[]): Promise<string[]> {
     const file = join(folder, 'resolv.conf');
     writeFileSync(file, resolv);
@@ -134,7 +134,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     return stdout.split('\n').filter((line) => line !== '');
   }
 
-  /** With glibc's resolver. */
+  /** Uses glibc's resolver. */
   async function getent(netns: string, resolv: string, ...words: string[]): Promise<string> {
     return [...new Set((await resolving(netns, resolv, 'getent', ...words)).map((line) => line.split(/\s+/u)[0] ?? ''))].join(' ');
   }
@@ -149,7 +149,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.equal(await getent(web, resolv, 'hosts', webAddresses[1] ?? ''), webAddresses[1]);
   });
 
-  // Debian's of 1.2.3, the last that never asks over TCP: it takes what fits.
+  // Debian's version 1.2.3, the last one that never uses TCP: it takes what fits.
   const musl = findTool('musl-resolve');
   test('musl, as in images of Alpine, finds them by both kinds of address at once', { skip: musl.skip }, async () => {
     const resolv = `search back.portcullis.internal front.portcullis.internal\nnameserver ${gateway(71)}\n`;
@@ -185,7 +185,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.equal(await dig(web, `@${gateway(71)} web`), webAddresses[0]);
     forwardedNames.length = 0;
     assert.equal(await dig(web, `@${gateway(71)} db`), '192.0.2.80', 'unknown here: asked of others');
-    // Upstreams that are dead are still asked for what was asked earlier.
+    // Dead upstreams are still asked for earlier questions.
     const asked = (): string[] => forwardedNames.filter((name) => name !== 'dead.example');
     assert.deepEqual(asked(), ['db']);
     assert.equal(await status(web, `@${gateway(71)} db.back.portcullis.internal`), 'NXDOMAIN');
@@ -208,11 +208,11 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await until(async () => (await dig(lonely, `@${gateway(74)} +time=1 lonely`)) === own[0]);
     forwardedNames.length = 0;
     assert.equal(await status(lonely, `@${gateway(74)} secret.elsewhere.example`), 'REFUSED');
-    // By an address that nobody leased.
+    // From an address that was not leased.
     inside(lonely, 'ip address add 10.74.0.200/24 dev eth0');
     assert.equal(await status(lonely, `-b 10.74.0.200 @${gateway(74)} secret.elsewhere.example`), 'REFUSED');
     assert.deepEqual(forwardedNames, []);
-    // One that is on another network as well has a way out there.
+    // A container that is also on another network has a way out there.
     await add(closed, { id: 'guest', netns: guest, network: 'vault' });
     await join1('guest', guest, 'front', 71, 'eth1', 'guest');
     assert.equal(await dig(guest, `@${gateway(74)} elsewhere.example`), '192.0.2.80');
@@ -297,7 +297,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.ok(figures !== undefined && figures.queries.malformed > 100 && figures.queries.ignored > 100 && figures.gates === 4);
   });
 
-  /** Addresses of a name, asked by the host itself; `closed` where the connection is not kept. */
+  /** Returns the addresses of a name, asked by the host itself, or `closed` if the connection is closed. */
   function askByTcp(name: string): Promise<string[] | 'closed'> {
     return new Promise((resolve) => {
       const stream = connect({ port: 53, host: gateway(71), localAddress: gateway(71) });
@@ -319,7 +319,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         const stream = connect({ port: 53, host: gateway(71), localAddress: `127.0.0.${asker}` });
         stream.on('error', () => undefined);
         stream.on('close', () => closed.add(stream));
-        // Half of a message: it waits for the rest.
+        // Half of a message: the server waits for the rest.
         stream.write(Buffer.of(0, 40, 1));
         open.push(stream);
       }

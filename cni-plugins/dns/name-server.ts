@@ -3,7 +3,9 @@ import type { Logger } from '../../base/log/index.ts';
 import { startWorker } from '../../base/process/index.ts';
 import type { FromNameServer, NameFigures, NameServerSettings, ToNameServer } from './protocol.ts';
 
-/** Answers the names of networks at their gateways, for as long as it runs; a thread that is lost is started again. */
+/**
+ * Answers the names of networks at their gateways, for as long as it runs. A lost thread is started again.
+ */
 export interface NameServer {
   /** Undefined while its thread is being started again. */
   figures(): Promise<NameFigures | undefined>;
@@ -12,10 +14,13 @@ export interface NameServer {
 
 const startAgainMs = 1000;
 
-/** What an answer on the same machine takes; a scrape of metrics does not wait longer. */
+/** The longest wait for an answer from the thread, so that a scrape of metrics is not delayed further. */
 const figuresMs = 2000;
 
-/** Resolves when the gates of all networks that stand are open, as far as they can be. @throws NETWORK_NEWER_SCHEMA · NETWORK_NAMES_FAILED */
+/**
+ * Resolves when the listeners of all existing networks are open, as far as possible. @throws
+ * NETWORK_NEWER_SCHEMA · NETWORK_NAMES_FAILED
+ */
 export async function startNameServer(settings: NameServerSettings, logger: Logger): Promise<NameServer> {
   const log = logger.child({ room: 'network' });
   let closed = false;

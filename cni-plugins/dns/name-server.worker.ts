@@ -13,8 +13,8 @@ import type { FromNameServer, NameServerSettings, ToNameServer } from './protoco
 import { nameserversIn } from './upstreams.ts';
 
 /**
- * The thread that answers names. It stays in the daemon's own network namespace, but for the windows in which sockets are made; it reads the
- * network's database and never writes it.
+ * The thread that answers names. It stays in the daemon's own network namespace, except while it creates
+ * sockets. It reads the network's database and never writes it.
  */
 const port = parentPort;
 if (port === null) throw new Error('name-server.worker runs as a Worker');
@@ -25,19 +25,22 @@ const log = {
   warn: (fields: object, message: string) => post({ level: 'warn', fields, message }),
 };
 
-/** A commit is written before it is seen: it is looked for a moment after. */
+/** A commit is written before it is visible, so the look happens a moment later. */
 const settleMs = 3;
 const lookEveryMs = 500;
 const restEveryMs = 5000;
 
-/** Everybody in a pod waits for names first; but whoever floods us must not take the machine from others. */
+/**
+ * Programs in a pod wait for names before anything else. But a client that floods us must not take the
+ * machine from others.
+ */
 const priority = -10;
 
 function start(): void {
   try {
     raiseThreadPriority(priority);
   } catch {
-    // Without CAP_SYS_NICE names are answered as fast as anything else.
+    // Without CAP_SYS_NICE names are answered at the usual priority.
   }
   const database = openNetworkDatabase(settings.databasePath);
   const table = createNameTable(database);
@@ -60,7 +63,7 @@ function start(): void {
   let followedAt = 0;
   const follow = (): void => {
     try {
-      // What stands may have changed its gateway; looked at now and then only.
+      // A network may have changed its gateway. This is checked only now and then.
       const afresh = performance.now() - followedAt > restEveryMs;
       if (afresh) followedAt = performance.now();
       table.changed();
@@ -75,7 +78,8 @@ function start(): void {
     upstreams.look();
     gates.rest();
   }, restEveryMs);
-  // Written by whoever commits, plugins without the daemon included; it stands for as long as our connection does.
+  // Written by any process that commits, including plugins without the daemon. The watch is valid as long as
+  // our connection.
   let watching: FSWatcher | undefined;
   let settling: NodeJS.Timeout | undefined;
   const written = (): void => {
@@ -88,7 +92,7 @@ function start(): void {
     watching = watch(`${settings.databasePath}-wal`, written);
     watching.on('error', () => watching?.close());
   } catch {
-    // Then it is looked for twice a second.
+    // Without a watch, changes are looked for twice a second.
   }
 
   port?.on('message', (message: ToNameServer) => {
@@ -103,7 +107,7 @@ function start(): void {
   });
 }
 
-/** The node's name servers, as its resolv.conf has them. */
+/** The node's name servers, from its resolv.conf. */
 function followUpstreams(): { current(): readonly IpAddress[]; look(): void } {
   const fixed = settings.upstreams.flatMap((text) => parseIp(text) ?? []);
   const file = settings.resolvConf ?? '/etc/resolv.conf';
@@ -113,7 +117,7 @@ function followUpstreams(): { current(): readonly IpAddress[]; look(): void } {
     try {
       current = nameserversIn(readFileSync(file, 'utf8'));
     } catch {
-      // A file that is being replaced: what it said last holds.
+      // The file is being replaced: its last content stays in force.
     }
   };
   look();

@@ -6,18 +6,18 @@ import type { IpAddress, IpPrefix } from '../spec/address.ts';
 import type { Endpoint, SeenNetwork } from './decide.ts';
 
 /**
- * The names of all networks, read from the network's database, where the daemon and plugins without it write them. Nothing is believed longer
- * than it stands there: what is remembered is forgotten at the next change, by whomever. Synchronous, for a Worker.
+ * The names of all networks, read from the network's database, where the daemon and plugins without it write
+ * them. Cached entries are dropped at the next change by any process. Synchronous, for a Worker.
  */
 export interface NameTable {
-  /** Whether anything changed since it was asked last. */
+  /** Whether anything changed since the last call. */
   changed(): boolean;
   /**
-   * Networks in which anything has a name, and where their gateways are, of this boot.
-   * @param afresh else a gateway that was found once is believed to stand
+   * Returns the networks that have names, and their gateways, for this boot.
+   * @param afresh looks up all gateways again; otherwise a known gateway is assumed to be unchanged
    */
   served(afresh: boolean): readonly ServedNetwork[];
-  /** @param network the one whose gateway is asked */
+  /** @param network the one whose gateway was asked */
   seenBy(asker: IpAddress, network: ServedNetwork): Seen;
 }
 
@@ -29,20 +29,23 @@ export interface ServedNetwork {
   readonly subnets: readonly IpPrefix[];
 }
 
-/** What one asker sees: the network that it asks, then the others that it is on. */
+/** What one asker sees: the network that it asks first, then the others that it is on. */
 export interface Seen {
-  /** Whether anything is known to be attached by the asker's address. */
+  /** Whether an attachment is known for the asker's address. */
   readonly isAttached: boolean;
   readonly networks: readonly SeenNetwork[];
-  /** Whether others may be asked on its behalf: whoever has no way out has none by names either. */
+  /**
+   * Whether other servers may be asked on its behalf: an asker without a way out of its networks has none for
+   * names either.
+   */
   readonly mayForward: boolean;
-  /** Name servers that its pod was given beside this one; empty: none. */
+  /** Name servers that its pod got besides this one. Empty: none. */
   readonly upstreams: readonly IpAddress[];
 }
 
 const remembered = 8192;
 
-/** As the database has addresses: 16 bytes, IPv4 as ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2). */
+/** The form of addresses in the database: 16 bytes, IPv4 as ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2). */
 const mapped = Buffer.from('00000000000000000000ffff', 'hex');
 const keyOf = (address: Uint8Array): Uint8Array => (address.length === 4 ? Buffer.concat([mapped, address]) : address);
 const addressOf = (key: Uint8Array): Uint8Array => (mapped.equals(key.subarray(0, 12)) ? key.subarray(12) : key);
@@ -62,8 +65,8 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
     'SELECT address, kind, owner, min(since) AS since FROM name WHERE realm = ? AND network = ? AND name = ? GROUP BY address, kind, owner',
   );
   const selectOwner = db.prepare("SELECT owner FROM name WHERE attachment = ? AND owner <> '' LIMIT 1");
-  // By what people know it: its own name, what else it was called, its id, the service that others may be as well; the shortest, as that of a
-  // pod without its namespace.
+  // The name by which users know it: its own name, then its aliases, its id, and the service, which others
+  // may share. The shortest comes first, which for a pod is the name without its namespace.
   const selectName = db.prepare(
     `SELECT name FROM name LEFT JOIN attachment ON number = name.attachment
      WHERE name.realm = ?1 AND address = ?2 AND name.network = ?3
@@ -95,7 +98,7 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
   const selectUpstreams = db.prepare('SELECT address FROM upstream WHERE attachment = ? ORDER BY position');
 
   const endpointsSeen = new LRUCache<string, readonly Endpoint[]>({ max: remembered });
-  /** Of an address; empty: it has none. */
+  /** Names by address. Empty: the address has no name. */
   const reverse = new LRUCache<string, string>({ max: remembered });
   const askers = new LRUCache<string, Seen>({ max: remembered });
   const gateways = new Map<string, ServedNetwork>();
@@ -122,8 +125,9 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
     name,
     holds: (address) => servedOf(realm, name).subnets.some((subnet) => contains(subnet, ipFromBytes(address))),
     endpoints(host, asked) {
-      // The name may be a domain of elsewhere. Of ours only `tasks.SERVICE` has a dot, and its label is a tenant's choice (`tasks.com`): whole, it
-      // is answered to askers of the service's own owner alone.
+      // The name may be a domain from elsewhere. Of our names only `tasks.SERVICE` has a dot, and a tenant
+      // chooses its label (`tasks.com`). As a whole name, it is answered only to askers of the service's own
+      // owner.
       const isOfElsewhere = asked === 'whole' && host.includes('.');
       const key = `${realm}\0${name}\0${host}\0${asker ?? ''}\0${asked ?? ''}`;
       const known = endpointsSeen.get(key);
@@ -131,7 +135,8 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
       const found = selectEndpoints.all(realm, name, host) as unknown as NamedAddress[];
       const isOwn = ({ kind, owner }: NamedAddress): boolean => kind === 'service' && (owner === '' || owner === asker);
       const rows = ofOneOwner(isOfElsewhere ? found.filter(isOwn) : found, asker);
-      // A bare name is a tenant's choice, too: what the host's own name servers say of it stays the same for everybody else.
+      // A tenant also chooses a bare name. For all other askers, the answer of the host's own name servers
+      // stays the same.
       const isOfOthers = (owner: string): boolean => asked === 'whole' && owner !== '' && owner !== asker;
       const endpoints = rows.map(({ address, kind, owner }): Endpoint => ({
         address: addressOf(address),
@@ -151,7 +156,7 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
     },
   });
 
-  /** The host itself has; of who is not known to be attached, the network says it. */
+  /** The host itself has a way out. For an asker without a known attachment, the network decides. */
   const hasWayOut = (asker: IpAddress, { realm, name, gateways: own }: ServedNetwork, attachments: readonly number[]): boolean =>
     own.some(({ family, value }) => family === asker.family && value === asker.value) ||
     (attachments.length === 0
@@ -195,7 +200,8 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
       return true;
     },
     served(afresh) {
-      // Gateways change with the configuration of a network only, and each reading walks all that is attached to it.
+      // Gateways change only with the configuration of a network, and each reading walks all attachments of
+      // the network.
       if (afresh) gateways.clear();
       const rows = selectNetworks.all() as unknown as { realm: string; network: string }[];
       const current = rows.filter(({ realm }) => realm.startsWith(`${bootOf()}/`));
@@ -222,8 +228,9 @@ interface NamedAddress {
 }
 
 /**
- * A name that several namespaces gave to something of theirs is, to whoever asks, that of its own namespace; to others that of who had it first. Nobody
- * takes a name, or a part of what is sent to it, from another namespace by being called the same.
+ * Selects the owner of a name that several Kubernetes namespaces use. An asker gets the name of its own
+ * namespace; any other asker gets the name of the namespace that had it first. No namespace takes a name, or
+ * a part of its traffic, from another one by using the same name.
  */
 function ofOneOwner(rows: readonly NamedAddress[], asker: string | undefined): readonly NamedAddress[] {
   const [first] = rows.toSorted((a, b) => a.since - b.since || (a.owner < b.owner ? -1 : Number(a.owner > b.owner)));

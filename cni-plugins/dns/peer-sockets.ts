@@ -10,20 +10,21 @@ import type { Query } from './message.ts';
 import type { Place } from './place.ts';
 
 /**
- * Questions to one name server over UDP. A forged answer must guess the port and the id (RFC 5452): every question goes out of one of several
- * sockets under a random id, and a socket is given up for one with another port after a while.
+ * Sends questions to one name server over UDP. A forged answer must guess the port and the id (RFC 5452):
+ * every question leaves by one of several sockets with a random id, and after a while a socket is replaced by
+ * one with another port.
  */
 export interface PeerSockets {
-  /** @returns forgets the question: an answer that comes later is nobody's */
+  /** @returns a function that forgets the question: a later answer is ignored */
   ask(query: Buffer, asked: Query, hears: Hears): () => void;
-  /** Gives up sockets that nobody waits at. True: there is none left. */
+  /** Closes idle sockets. Returns true if none is left. */
   rest(): boolean;
   close(): void;
 }
 
 export interface Hears {
   answer(message: Buffer): void;
-  /** The server can not be reached. */
+  /** The server cannot be reached. */
   failure(why: string): void;
 }
 
@@ -39,10 +40,10 @@ interface PeerSocket {
   asked: number;
 }
 
-/** @param port of the server; another one than DNS's own in tests only */
+/** @param port of the server; other than the DNS port in tests only */
 export function openPeerSockets(place: Place, server: IpAddress, port = namePort): PeerSockets {
   const open: PeerSocket[] = [];
-  /** Given up, but somebody still waits there. */
+  /** Sockets to be closed that still wait for an answer. */
   const leaving = new Set<PeerSocket>();
 
   const close = (socket: PeerSocket): void => {

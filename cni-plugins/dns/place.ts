@@ -1,6 +1,6 @@
-/** A host network namespace in which names are served: sockets are made inside it and used from here. */
+/** A host network namespace in which names are served. Sockets are created inside it and used from here. */
 export interface Place {
   readonly realm: string;
-  /** Runs synchronous kernel calls in it. */
+  /** Runs synchronous kernel calls in the namespace. */
   inside<T>(body: () => T): T;
 }

@@ -3,30 +3,30 @@ import type { LogLevel } from '../../base/log/index.ts';
 import type { QueryResult } from './desk.ts';
 import type { ForwardOutcome } from './forwarder.ts';
 
-/** What passes between the name server and its Worker. */
+/** The messages between the name server and its Worker. */
 export interface NameServerSettings {
   readonly databasePath: string;
   readonly ttl: number;
-  /** Servers for names that are not ours; empty: those of the node's resolv.conf, followed. */
+  /** Servers for names that we do not serve. Empty: those of the node's resolv.conf, which is followed. */
   readonly upstreams: readonly string[];
-  /** Questions to them under way. */
+  /** The most forwarded questions in progress. */
   readonly maxForwards: number;
-  /** Where names are asked, and where upstreams are; another one than 53 in tests only. */
+  /** Port at which names are served, and port of the upstreams; other than 53 in tests only. */
   readonly port?: number;
   readonly upstreamPort?: number;
-  /** Another file than /etc/resolv.conf in tests only. */
+  /** Another file than /etc/resolv.conf; in tests only. */
   readonly resolvConf?: string;
 }
 
-/** Since the start. */
+/** Counters since the start. */
 export interface NameFigures {
   readonly queries: Readonly<Record<QueryResult, number>>;
   readonly forwards: Readonly<Record<ForwardOutcome, number>>;
-  /** What they took, in all. */
+  /** Total duration. */
   readonly forwardSeconds: Readonly<Record<ForwardOutcome, number>>;
   /** Addresses at which names are served now. */
   readonly gates: number;
-  /** Addresses at which they should be and are not. */
+  /** Addresses at which names should be served and are not. */
   readonly closedGates: number;
 }
 

@@ -4,11 +4,12 @@ import { realmOf } from '../attach/realm.ts';
 import type { Place } from './place.ts';
 
 /**
- * Finds host network namespaces by their realms. Whoever called a plugin may live in another one than we do, and may be gone by now: it is looked
- * for among those that a process is in or that are pinned. A namespace that has neither is over, and no socket of ours may keep it.
+ * Finds host network namespaces by their `realm`. The caller of a plugin may be in another namespace than
+ * ours, and may be gone by now. So the search covers namespaces that a process is in or that are pinned. A
+ * namespace with neither has ended, and our sockets must not keep it alive.
  */
 export interface OpenPlace extends Place {
-  /** As /proc has it: `net:[4026531840]`. */
+  /** The name in /proc: `net:[4026531840]`. */
   readonly namespace: string;
   close(): void;
 }
@@ -24,12 +25,12 @@ function realmInside(inside: <T>(body: () => T) => T, path: string): string {
   }
 }
 
-/** The one of this thread. */
+/** Returns the namespace of this thread. */
 export function ownPlace(): Place {
   return { realm: realmInside((body) => body(), ownPath), inside: (body) => body() };
 }
 
-/** Opens those of `wanted` that stand. Takes some milliseconds: it looks at every process. */
+/** Opens those of `wanted` that exist. Takes some milliseconds, because it looks at every process. */
 export function findPlaces(wanted: ReadonlySet<string>): OpenPlace[] {
   const found: OpenPlace[] = [];
   const missing = new Set(wanted);
@@ -43,7 +44,7 @@ export function findPlaces(wanted: ReadonlySet<string>): OpenPlace[] {
   return found;
 }
 
-/** Names of the namespaces, but our own, that a process is in or that are pinned. */
+/** Returns the names of all namespaces, except our own, that a process is in or that are pinned. */
 export const standingNamespaces = (): ReadonlySet<string> => new Set(namespacePaths().keys());
 
 function openPlace(namespace: string, path: string): OpenPlace | undefined {
@@ -51,7 +52,7 @@ function openPlace(namespace: string, path: string): OpenPlace | undefined {
   try {
     const found = openFile(path, O_RDONLY);
     try {
-      // Opened by its pin it would keep that from being unmounted.
+      // A descriptor that was opened by the pin would prevent the pin from being unmounted.
       fd = inNamespaces({ net: found }, () => openFile(ownPath, O_RDONLY));
     } finally {
       closeFd(found);
@@ -60,13 +61,13 @@ function openPlace(namespace: string, path: string): OpenPlace | undefined {
     const inside = <T>(body: () => T): T => inNamespaces({ net: opened }, body);
     return { namespace, realm: realmInside(inside, `/proc/self/fd/${opened}`), inside, close: () => closeFd(opened) };
   } catch {
-    // It ended meanwhile.
+    // The namespace has ended meanwhile.
     if (fd !== undefined) closeFd(fd);
     return undefined;
   }
 }
 
-/** Names, and one path for each. */
+/** Returns the names, with one path for each. */
 function namespacePaths(): ReadonlyMap<string, string> {
   const paths = new Map<string, string>();
   for (const pid of readdirSync('/proc')) {
@@ -76,11 +77,12 @@ function namespacePaths(): ReadonlyMap<string, string> {
       const name = readlinkSync(path);
       if (!paths.has(name)) paths.set(name, path);
     } catch {
-      // The process ended.
+      // The process has ended.
     }
   }
   for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n')) {
-    // proc_pid_mountinfo(5): the fourth field is the root, for nsfs the namespace's name; the fifth where it is mounted, with spaces as \040.
+    // proc_pid_mountinfo(5): the fourth field is the root, which for nsfs is the namespace's name; the fifth
+    // field is the mount point, with spaces as \040.
     const [, , , name = '', at = ''] = line.split(' ');
     if (name.startsWith('net:[') && !paths.has(name)) paths.set(name, unescaped(at));
   }

@@ -1,6 +1,8 @@
 import { createGatherer } from '../../base/connections/index.ts';
 
-/** Messages over TCP: two bytes of length, then the message (RFC 1035, section 4.2.2; RFC 7766, section 8). */
+/**
+ * Messages over TCP: two bytes of length, then the message (RFC 1035, section 4.2.2; RFC 7766, section 8).
+ */
 
 const lengthSize = 2;
 
@@ -10,7 +12,10 @@ export function framed(message: Buffer): Buffer {
   return Buffer.concat([length, message]);
 }
 
-/** Takes bytes as they come and calls back with each whole message; holds one unfinished message at most. */
+/**
+ * Returns a function that takes bytes as they arrive, and calls back with each complete message. Holds at
+ * most one incomplete message.
+ */
 export function readFrames(onMessage: (message: Buffer) => void): (bytes: Buffer) => void {
   const held = createGatherer();
   return (bytes) => {

@@ -9,7 +9,10 @@ import type { Hears } from './peer-sockets.ts';
 import type { Place } from './place.ts';
 import { framed, readFrames } from './stream-frames.ts';
 
-/** One question to a name server over TCP (RFC 7766), by a connection of its own. @returns gives it up */
+/**
+ * Sends one question to a name server over TCP (RFC 7766), on its own connection. @returns a function that
+ * gives up the question
+ */
 export function askByStream(place: Place, server: IpAddress, port: number, query: Buffer, asked: Query, hears: Hears): () => void {
   const fd = place.inside(() => connectTcp({ address: ipBytes(server), port }));
   const socket = new Socket({ fd, readable: true, writable: true });

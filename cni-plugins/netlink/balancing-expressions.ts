@@ -6,13 +6,16 @@ import { attribute, be32, text } from './wire.ts';
 const NFT_NG_INCREMENTAL = 0;
 const NFT_NG_RANDOM = 1;
 
-/** A number below `modulus`: the rule's own next one, or a random one. */
+/** Loads a number below `modulus`: the next one of the rule's own counter, or a random one. */
 export function numbered(order: 'next' | 'random', modulus: number, to: number): Buffer {
   const type = order === 'next' ? NFT_NG_INCREMENTAL : NFT_NG_RANDOM;
   return expression('numgen', attribute(1, be32(to)), attribute(2, be32(modulus)), attribute(3, be32(type)));
 }
 
-/** Jenkins' hash of the bytes from a register on, scaled to below `modulus` (`hash * modulus >> 32`); the same on every host. */
+/**
+ * Hashes the bytes from a register on with Jenkins' hash, scaled to below `modulus` (`hash * modulus >> 32`).
+ * The result is the same on every host.
+ */
 export function hashed(from: number, length: number, modulus: number, to: number): Buffer {
   const NFT_HASH_JENKINS = 0;
   const seed = 0;
@@ -30,8 +33,8 @@ export function hashed(from: number, length: number, modulus: number, to: number
 const setOperations = { add: 0, refresh: 1, delete: 2 } as const;
 
 /**
- * Puts the key (with its value, in a map) into a dynamic set for a time, begins the time of a standing one anew (`refresh`; its value stays), or
- * takes it out. The rule ends when the set is full.
+ * Puts the key (with its value, in a map) into a dynamic set for a time, or restarts the timeout of an
+ * existing element (`refresh`; its value stays), or removes the key. The rule ends if the set is full.
  */
 export function remember(
   operation: keyof typeof setOperations,
@@ -67,7 +70,10 @@ const NFTA_FIB_F_DADDR = 2;
 const NFTA_FIB_F_IIF = 8;
 const NFTA_FIB_F_PRESENT = 32;
 
-/** Whether the destination is routed back by the link that the packet came in by: 1 or 0 into the register's first byte. Where packets are forwarded. */
+/**
+ * Writes 1 or 0 into the register's first byte: whether the destination is routed back by the link that the
+ * packet came in by. For hooks where packets are forwarded.
+ */
 export function goesBack(to: number): Buffer {
   return expression(
     'fib',

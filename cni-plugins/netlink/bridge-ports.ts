@@ -1,7 +1,10 @@
 import { NLM_F_CREATE, NLM_F_REPLACE, attribute, zeros } from './wire.ts';
 import type { Request } from './socket.ts';
 
-/** rtnetlink: which port of a bridge a MAC address is behind, and which wants a group. Sources: linux/neighbour.h, linux/if_bridge.h, bridge(8). */
+/**
+ * rtnetlink: the MAC addresses and multicast groups behind the ports of a bridge. Sources: linux/neighbour.h,
+ * linux/if_bridge.h, bridge(8).
+ */
 
 const RTM_NEWNEIGH = 28;
 const RTM_NEWMDB = 84;
@@ -15,7 +18,8 @@ const NUD_REACHABLE = 0x02;
 const NTF_MASTER = 0x04;
 
 /**
- * The bridge knows the address behind this port for as long as the port is one: `bridge fdb replace MAC dev PORT master static`.
+ * Adds the MAC address to the bridge's forwarding database for as long as the port is on the bridge: `bridge
+ * fdb replace MAC dev PORT master static`.
  * @param port index of the link
  */
 export function holdAddress(port: number, mac: Uint8Array): Request {
@@ -34,8 +38,10 @@ export function holdAddress(port: number, mac: Uint8Array): Request {
 }
 
 /**
- * The bridge sends questions for this IPv6 address to the port for as long as it is one, whatever the pod's kernel reports (RFC 4291, section 2.7.1: the
- * address's solicited-node group): `bridge mdb add dev BRIDGE port PORT grp GROUP permanent`. Refused by a bridge that does not follow reports (EINVAL).
+ * Makes the bridge send neighbour solicitations for this IPv6 address to the port for as long as the port is
+ * on the bridge, whatever the pod's kernel reports (RFC 4291, section 2.7.1: the solicited-node group of the
+ * address): `bridge mdb add dev BRIDGE port PORT grp GROUP permanent`. A bridge without multicast snooping
+ * refuses it (EINVAL).
  * @param bridge index of the link, as `port`
  */
 export function holdSolicitedNode(bridge: number, port: number, address: Uint8Array): Request {

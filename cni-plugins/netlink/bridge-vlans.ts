@@ -28,7 +28,7 @@ function header(family: number, index: number): Buffer {
   return bytes;
 }
 
-/** A kernel without BRIDGE_VLAN_FILTERING takes this and does nothing: see {@link filtersVlans}. */
+/** A kernel without BRIDGE_VLAN_FILTERING accepts this and does nothing: see {@link filtersVlans}. */
 export function setVlanFiltering(index: number): Request {
   return {
     what: 'turn on VLAN filtering of the bridge',
@@ -54,7 +54,7 @@ export function filtersVlans(socket: NetlinkSocket, index: number): boolean {
 
 export interface PortVlan {
   readonly id: number;
-  /** Frames without a tag belong to it, and its frames leave without one. */
+  /** Untagged frames belong to this VLAN, and its frames leave without a tag. */
   readonly untagged: boolean;
 }
 
@@ -71,7 +71,7 @@ const flagsOf = (self: boolean): Buffer[] => {
   return self ? [attribute(IFLA_BRIDGE_FLAGS, flags)] : [];
 };
 
-/** @param self of the bridge itself, not of a port */
+/** @param self for the bridge itself instead of a port */
 export function addVlans(index: number, vlans: readonly PortVlan[], self = false): Request {
   return {
     what: 'add VLANs to the bridge port',
@@ -92,7 +92,7 @@ export function deleteVlan(index: number, id: number): Request {
   };
 }
 
-/** VLANs of one port. */
+/** Returns the VLANs of one port. */
 export function listVlans(socket: NetlinkSocket, index: number): PortVlan[] {
   const body = Buffer.concat([header(AF_BRIDGE, 0), attribute(IFLA_EXT_MASK, u32(RTEXT_FILTER_BRVLAN))]);
   const port = socket
@@ -100,7 +100,7 @@ export function listVlans(socket: NetlinkSocket, index: number): PortVlan[] {
     .find((message) => message.body.readInt32LE(4) === index);
   const spec = port === undefined ? undefined : attributesOf(port.body, 16).get(IFLA_AF_SPEC);
   const found: PortVlan[] = [];
-  // Every VLAN has an attribute of the same type: they are walked, not looked up.
+  // Every VLAN has an attribute of the same type, so they are walked and not looked up.
   for (let at = 0; spec !== undefined && at + 4 <= spec.length;) {
     const length = spec.readUInt16LE(at);
     if (length < 4 || at + length > spec.length) break;

@@ -2,7 +2,10 @@ import { attribute, attributesOf, be16, nested, u32, u8 } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 import type { Received } from './wire.ts';
 
-/** Tracked connections over ctnetlink, whatever they are for. Source: linux/netfilter/nfnetlink_conntrack.h. Host ports' own: conntrack.ts. */
+/**
+ * Tracked connections over ctnetlink, for any purpose. Source: linux/netfilter/nfnetlink_conntrack.h.
+ * conntrack.ts has the requests for host ports.
+ */
 
 const NFNL_SUBSYS_CTNETLINK = 1;
 const IPCTNL_MSG_CT_GET = 1;
@@ -17,7 +20,7 @@ const [CTA_TUPLE_IP, CTA_TUPLE_PROTO] = [1, 2];
 const [CTA_IP_V4_SRC, CTA_IP_V4_DST, CTA_IP_V6_SRC, CTA_IP_V6_DST] = [1, 2, 3, 4];
 const [CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT] = [1, 2, 3];
 const [CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE] = [1, 1];
-/** Of the kernel's net/netfilter/nf_internals.h (since 5.8). */
+/** From the kernel's net/netfilter/nf_internals.h (since 5.8). */
 const filterBy = { protocol: 1 << 3, portTo: 1 << 5 } as const;
 const IPS_SEEN_REPLY = 1 << 1;
 const [TCP_CONNTRACK_FIN_WAIT, TCP_CONNTRACK_SYN_SENT2] = [4, 9];
@@ -25,15 +28,15 @@ const [TCP_CONNTRACK_FIN_WAIT, TCP_CONNTRACK_SYN_SENT2] = [4, 9];
 export interface TrackedConnection {
   readonly protocol: number;
   readonly from: Buffer;
-  /** Whom it was first sent to. */
+  /** The address to which the connection was first sent. */
   readonly to: Buffer;
   readonly portTo: number;
-  /** Who answers: another than `to` where the destination was translated. */
+  /** The address that answers. It differs from `to` if the destination was translated. */
   readonly answeredBy: Buffer;
   readonly answeringPort: number;
   /** A packet came back. */
   readonly answered: boolean;
-  /** A TCP connection that is being closed or was. */
+  /** A TCP connection that is being closed, or was closed. */
   readonly ending: boolean;
   /** For {@link forget}. */
   readonly key: readonly Uint8Array[];
@@ -47,7 +50,7 @@ const request = (what: string, family: 2 | 10, message: number, ...attributes: r
   body: Buffer.concat([Buffer.of(family, 0, 0, 0), ...attributes]),
 });
 
-/** What a listing is narrowed to, by what the connection was first sent to. */
+/** Narrows a listing by what the connections were first sent to. */
 export interface Narrowing {
   readonly protocol?: number;
   readonly to?: Uint8Array;
@@ -55,11 +58,13 @@ export interface Narrowing {
 }
 
 /**
- * The kernel walks its whole table for it: 10 ms where it is empty. It narrows by protocol and port; by address it would tell, of IPv6, all but the
- * one (ctnetlink_filter_match_tuple, seen in 6.18). @param family AF_INET or AF_INET6
+ * Lists connections. The kernel walks its whole table for it, which takes 10 ms for an empty table. The
+ * kernel narrows by protocol and port. It does not narrow by address: for IPv6 it would list all connections
+ * except the wanted one (ctnetlink_filter_match_tuple, seen in 6.18).
+ * @param family AF_INET or AF_INET6
  */
 export function listConnections(socket: NetlinkSocket, family: 2 | 10, { protocol, to, portTo }: Narrowing = {}): TrackedConnection[] {
-  // A port without a protocol is none to the kernel.
+  // The kernel ignores a port without a protocol.
   const filter =
     protocol === undefined
       ? []
@@ -97,7 +102,7 @@ function readConnection(message: Received): TrackedConnection | undefined {
   const protocol = firstProto.get(CTA_PROTO_NUM);
   const portTo = firstProto.get(CTA_PROTO_DST_PORT);
   const answeringPort = backProto.get(CTA_PROTO_SRC_PORT);
-  // Of a protocol without ports.
+  // The protocol has no ports.
   if (!from || !to || !answeredBy || !protocol || !portTo || !answeringPort) return undefined;
   const tcp = attributesOf(attributes.get(CTA_PROTOINFO) ?? none).get(CTA_PROTOINFO_TCP) ?? none;
   const state = attributesOf(tcp).get(CTA_PROTOINFO_TCP_STATE)?.[0] ?? 0;
@@ -114,7 +119,10 @@ function readConnection(message: Received): TrackedConnection | undefined {
   };
 }
 
-/** Their next packets are the first of new connections. One that ended meanwhile is as good as forgotten. */
+/**
+ * Forgets connections: the next packet of each begins a new one. A connection that has ended meanwhile is not
+ * an error.
+ */
 export function forget(socket: NetlinkSocket, family: 2 | 10, connections: readonly TrackedConnection[]): void {
   if (connections.length > 0)
     socket.send(connections.map(({ key }) => request('forget a connection', family, IPCTNL_MSG_CT_DELETE, ...key)));

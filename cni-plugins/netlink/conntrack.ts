@@ -2,7 +2,7 @@ import { attribute, attributesOf, nested, u32, u8 } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 import type { Received } from './wire.ts';
 
-/** Connection tracking over ctnetlink. Source: linux/netfilter/nfnetlink_conntrack.h. */
+/** Connection tracking over ctnetlink, for host ports. Source: linux/netfilter/nfnetlink_conntrack.h. */
 
 const NFNL_SUBSYS_CTNETLINK = 1;
 const IPCTNL_MSG_CT_GET = 1;
@@ -30,12 +30,12 @@ const request = (what: string, family: number, message: number, ...attributes: r
   body: Buffer.concat([Buffer.of(family, 0, 0, 0), ...attributes]),
 });
 
-/** A connection as far as host ports are concerned. */
+/** The fields of a connection that matter for host ports. */
 interface Connection {
   readonly protocol: number;
-  /** The port it was first sent to. */
+  /** The port to which the connection was first sent. */
   readonly port: number;
-  /** Who answers: the pod, when the destination was translated. */
+  /** The address that answers: the pod's, if the destination was translated. */
   readonly answeredBy: Buffer;
   readonly key: readonly Uint8Array[];
 }
@@ -60,7 +60,7 @@ function readConnection(message: Received): Connection | undefined {
   };
 }
 
-/** Connections of one protocol to a port of the host that are not to go on as they do. */
+/** Connections of one protocol to a port of the host that must not go on as they are. */
 export interface StalePort {
   readonly family: 2 | 10;
   readonly protocol: number;
@@ -70,14 +70,18 @@ export interface StalePort {
 }
 
 /**
- * Forgets connections, so that their next packet is translated anew: without this a UDP sender that never pauses goes on to a
- * port's former holder. The kernel walks its whole table for the list (10 ms), once for all ports of a family and protocol.
+ * Forgets connections, so that their next packet is translated again. Without this, a UDP sender that never
+ * pauses goes on to the former holder of a port. The kernel walks its whole table for the list (10 ms), once
+ * for all ports of a family and protocol.
  */
 export function forgetConnections(socket: NetlinkSocket, stale: readonly StalePort[]): void {
   for (const ports of Map.groupBy(stale, ({ family, protocol }) => `${family} ${protocol}`).values()) forgetGroup(socket, ports);
 }
 
-/** Whether a connection is to be forgotten. Both the connections and the ports may be a hundred thousand. */
+/**
+ * Returns the test whether a connection has to be forgotten. There may be a hundred thousand connections and
+ * as many ports.
+ */
 export function staleAmong(stale: readonly StalePort[]): (connection: Pick<Connection, 'protocol' | 'port' | 'answeredBy'>) => boolean {
   const byPort = Map.groupBy(stale, ({ port }) => port);
   return ({ protocol: spoken, port, answeredBy }) =>
@@ -95,6 +99,6 @@ function forgetGroup(socket: NetlinkSocket, stale: readonly StalePort[]): void {
   const found = socket
     .dump(request('list connections', first.family, IPCTNL_MSG_CT_GET, ...filter))
     .flatMap((message) => readConnection(message) ?? []);
-  // A connection that ended meanwhile is refused with ENOENT: that is as good.
+  // ENOENT means that the connection has ended meanwhile, which is not an error.
   socket.send(found.filter(isStale).map(({ key }) => request('forget a connection', first.family, IPCTNL_MSG_CT_DELETE, ...key)));
 }

@@ -13,12 +13,12 @@ const genlHeaderLength = 4;
 /** struct genlmsghdr: command, version. */
 export const genlHeader = (command: number, version: number): Buffer => Buffer.of(command, version, 0, 0);
 
-/** The attributes of a generic netlink message, and its command. */
+/** Returns the attributes of a generic netlink message, and its command. */
 export function genlBody(body: Buffer): { readonly command: number; readonly attributes: Attributes } {
   return { command: body[0] ?? 0, attributes: attributesOf(body, genlHeaderLength) };
 }
 
-/** Asks for a family by its name. */
+/** Requests a family by its name. */
 export function getFamily(name: string): Request {
   return {
     what: 'look up the generic netlink family',
@@ -29,7 +29,10 @@ export function getFamily(name: string): Request {
   };
 }
 
-/** The number of a family for this boot of the kernel; undefined when it has none of that name. @throws NETWORK_KERNEL_* for any other refusal */
+/**
+ * Returns the number of a family for this boot of the kernel, or undefined if there is no family of that
+ * name. @throws NETWORK_KERNEL_* for any other refusal
+ */
 export function familyNumber(generic: NetlinkSocket, name: string): number | undefined {
   const answer = generic.find(getFamily(name), 'ENOENT');
   if (answer === undefined) return undefined;

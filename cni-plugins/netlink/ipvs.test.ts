@@ -90,7 +90,7 @@ test('any bytes are read without a fault', () => {
   );
 });
 
-/** Written down by hand from the header: what the codecs agree on with each other may still be wrong. */
+/** Written by hand from the header: codecs that agree with each other may still be wrong. */
 test('a service has the layout of linux/ip_vs.h', () => {
   const { body, type } = requests.newService({
     key: { family: 2, protocol: 6, address: Buffer.of(10, 0, 0, 1), port: 80 },

@@ -3,7 +3,10 @@ import type { Request } from './socket.ts';
 import { NLM_F_ACK, attribute, attributesOf, be16, nested, text, textOf, u32 } from './wire.ts';
 import type { Received } from './wire.ts';
 
-/** IPVS over generic netlink: services, destinations, time-outs. Pure. Source: linux/ip_vs.h. Ports are in network order, all else in the machine's. */
+/**
+ * IPVS over generic netlink: services, destinations, timeouts. Pure. Source: linux/ip_vs.h. Ports are in
+ * network order, everything else in the machine's.
+ */
 
 export const ipvsFamilyName = 'IPVS';
 const version = 1;
@@ -42,16 +45,16 @@ const dest = {
 } as const;
 const IPVS_STATS_ATTR_CONNS = 1;
 
-/** IP_VS_SVC_F_*. `sched1` and `sched2` mean what the scheduler says: sh and mh take them as fallback and port. */
+/** IP_VS_SVC_F_*. The scheduler defines `sched1` and `sched2`: sh and mh use them as fallback and port. */
 export const ipvsFlags = { persistent: 0x1, hashed: 0x2, fallback: 0x8, byPort: 0x10 } as const;
-/** The kernel's own bit: it sets it on whatever stands, and it is no part of what was asked for. */
+/** The kernel's own bit: it sets it on every existing service, and it is not part of a request. */
 const ownFlags = ipvsFlags.hashed;
 const forwardingNumbers = { masquerade: 0, local: 1, tunnel: 2, direct: 3, bypass: 4 } as const;
 const IP_VS_CONN_F_FWD_MASK = 7;
 
 export type IpvsForwarding = keyof typeof forwardingNumbers;
 
-/** Which service: by address, protocol and port, or by the mark of the packet. */
+/** Selects a service: by address, protocol and port, or by the mark of the packet. */
 export type IpvsServiceKey =
   | { readonly family: 2 | 10; readonly protocol: number; readonly address: Uint8Array; readonly port: number }
   | { readonly family: 2 | 10; readonly mark: number };
@@ -60,7 +63,7 @@ export interface IpvsService {
   readonly key: IpvsServiceKey;
   /** IPVS's name: rr, wrr, wlc, sh, mh … */
   readonly scheduler: string;
-  /** Of {@link ipvsFlags}, or-ed. */
+  /** Flags of {@link ipvsFlags}, combined with or. */
   readonly flags: number;
   /** Seconds of persistence; 0 without. */
   readonly timeoutSeconds: number;
@@ -78,11 +81,11 @@ export interface IpvsDestination {
 export interface ListedDestination extends IpvsDestination {
   readonly active: number;
   readonly inactive: number;
-  /** Since it was made. */
+  /** Since the destination was created. */
   readonly connections: bigint;
 }
 
-/** In seconds; 0: leave it as it is. */
+/** In seconds; 0 leaves a timeout unchanged. */
 export interface IpvsTimeouts {
   readonly tcp: number;
   readonly tcpFin: number;
@@ -114,17 +117,17 @@ function keyAttributes(key: IpvsServiceKey): Buffer[] {
       ];
 }
 
-/** A key for people: `10.0.0.1:80/6` in bytes, or `mark 7`. */
+/** Returns a key as text for messages: `10.0.0.1:80/6` with the address as bytes, or `mark 7`. */
 const named = (key: IpvsServiceKey): string =>
   'mark' in key
     ? `mark ${key.mark}`
     : `${key.family === 2 ? key.address.join('.') : Buffer.from(key.address).toString('hex')} port ${key.port} protocol ${key.protocol}`;
 
-/** The whole of a mask: one client is one address. */
+/** The full mask: each client is one address. */
 const clientMask = { 2: Buffer.alloc(4, 0xff), 10: u32(128) } as const;
 
 function serviceAttributes({ key, scheduler, flags, timeoutSeconds }: IpvsService): Buffer {
-  // struct ip_vs_flags: the flags, and which of them are meant.
+  // struct ip_vs_flags: the flags, and the mask of the flags that apply.
   return nested(
     IPVS_CMD_ATTR_SERVICE,
     ...keyAttributes(key),
@@ -148,12 +151,12 @@ function destinationAttributes(family: 2 | 10, destination: IpvsDestination): Bu
   );
 }
 
-/** Requests of one resolved family number. */
+/** Requests for one resolved family number. */
 export interface IpvsRequests {
   newService(service: IpvsService): Request;
   setService(service: IpvsService): Request;
   deleteService(key: IpvsServiceKey): Request;
-  /** One; refused (ESRCH) when it is not there. Read by {@link readService}. */
+  /** Gets one service. Refused (ESRCH) if it does not exist. Read by {@link readService}. */
   getService(key: IpvsServiceKey): Request;
   /** For a dump. */
   listServices(): Request;
@@ -166,7 +169,7 @@ export interface IpvsRequests {
   setTimeouts(timeouts: IpvsTimeouts): Request;
 }
 
-/** @param family as the kernel numbers `IPVS` (`familyNumber` of genl.ts) */
+/** @param family the kernel's number for `IPVS` (`familyNumber` of genl.ts) */
 export function ipvsRequests(family: number): IpvsRequests {
   const request = (what: string, on: string, command: keyof typeof commands, ...attributes: readonly Buffer[]): Request => ({
     what,
@@ -219,7 +222,7 @@ const port16 = (value: Buffer | undefined): number => (value === undefined || va
 const narrow = (family: number, wide: Buffer | undefined): Buffer =>
   Buffer.from((wide ?? Buffer.alloc(16)).subarray(0, family === 2 ? 4 : 16));
 
-/** Undefined: no service, or of a family that is neither IPv4 nor IPv6. */
+/** Returns undefined if the message has no service, or the family is neither IPv4 nor IPv6. */
 export function readService(message: Pick<Received, 'body'>): IpvsService | undefined {
   const outer = genlBody(message.body).attributes.get(IPVS_CMD_ATTR_SERVICE);
   if (outer === undefined) return undefined;
@@ -247,7 +250,7 @@ const forwardings = new Map<number, IpvsForwarding>(
   Object.entries(forwardingNumbers).map(([name, value]) => [value, name as IpvsForwarding]),
 );
 
-/** @param family of its service, which older kernels do not repeat */
+/** @param family the family of its service, which older kernels do not repeat */
 export function readDestination(message: Pick<Received, 'body'>, family: 2 | 10): ListedDestination | undefined {
   const outer = genlBody(message.body).attributes.get(IPVS_CMD_ATTR_DEST);
   if (outer === undefined) return undefined;

@@ -2,23 +2,26 @@ import { constants } from 'node:os';
 import { PortcullisError } from '../../base/errors/index.ts';
 
 const names = new Map<number, string>(Object.entries(constants.errno).map(([name, number]) => [number, name]));
-// Numbers with two names, and what Node does not name: asm-generic/errno.h and linux/errno.h.
+// Numbers with two names, and numbers that Node does not name: asm-generic/errno.h and linux/errno.h.
 names.set(constants.errno.EAGAIN, 'EAGAIN');
 names.set(constants.errno.EOPNOTSUPP, 'EOPNOTSUPP');
 names.set(524, 'ENOTSUPP');
 
-/** What was asked of the kernel, in words: the start of an error message. */
+/** The request to the kernel, in words: the start of an error message. */
 export interface Attempt {
-  /** "create the link". */
+  /** For example "create the link". */
   readonly what: string;
   /** The link, address or table. */
   readonly on: string;
 }
 
-/** The name of an errno, `EEXIST`. */
+/** Returns the name of an errno, such as `EEXIST`. */
 export const errnoOf = (errno: number): string => names.get(errno) ?? `ERRNO_${errno}`;
 
-/** The failure of a netlink request: `NETWORK_KERNEL_<ERRNO>`, with the kernel's own words where it gave any. */
+/**
+ * Returns the failure of a netlink request: `NETWORK_KERNEL_<ERRNO>`, with the kernel's own words if there
+ * are any.
+ */
 export function kernelRefused(attempt: Attempt, errno: number, words?: string): PortcullisError {
   const name = errnoOf(errno);
   return new PortcullisError({
@@ -38,7 +41,7 @@ const fixes: Readonly<Record<string, string>> = {
   EBUSY: 'try again; another program works on the same link or table',
 };
 
-/** Whether `thrown` is the kernel's refusal with one of these errno names. */
+/** Whether `thrown` is a refusal by the kernel with one of these errno names. */
 export function isRefusal(thrown: unknown, ...errnos: readonly string[]): boolean {
   return thrown instanceof PortcullisError && errnos.some((name) => thrown.code === `NETWORK_KERNEL_${name}`);
 }

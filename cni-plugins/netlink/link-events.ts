@@ -19,11 +19,15 @@ import type { Link } from './links.ts';
 import { decodeMessages } from './wire.ts';
 import type { Received } from './wire.ts';
 
-/** What the kernel says of links that go, in the network namespace in which it was opened. Synchronous, for a Worker. */
+/**
+ * The kernel's events about removed and changed links, in the network namespace in which it was opened.
+ * Synchronous, for a Worker.
+ */
 export interface LinkEvents {
   /**
-   * Links that went since the last call: deleted, moved to another namespace, or taken off a bridge. `changed`: how those stood that changed, at
-   * the end. `missed`: some events were lost, and any link may have gone or changed. Does not wait.
+   * Returns the links that went since the last call: deleted, moved to another namespace, or taken off a
+   * bridge. `changed`: the last state of the links that changed. `missed`: some events were lost, and any
+   * link may have gone or changed. Does not wait.
    */
   drain(): Drained;
   close(): void;
@@ -35,11 +39,11 @@ export interface Drained {
   readonly missed: boolean;
 }
 
-/** Family of messages that speak of a link as a port of its bridge alone. */
+/** Family of messages that describe a link only as a port of its bridge. */
 const AF_BRIDGE = 7;
 
 const RTMGRP_LINK = 1;
-/** A thousand events, and no memory while there are none. */
+/** Holds a thousand events. The kernel takes no memory while there are none. */
 const waitingBytes = 2 * 1024 * 1024;
 const longest = 64 * 1024;
 
@@ -65,7 +69,8 @@ export function openLinkEvents(): LinkEvents {
           if (length > buffer.length) missed = true;
           else for (const message of decodeMessages(buffer.subarray(0, length))) note(message, gone, changed);
         } catch (thrown) {
-          // More came than the socket holds: the kernel says so once, and what the socket holds can be read.
+          // More events arrived than the socket holds. The kernel says so once, and the events in the socket
+          // can still be read.
           if (!isErrno(thrown, 'ENOBUFS')) throw thrown;
           missed = true;
         }

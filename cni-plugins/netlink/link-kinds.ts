@@ -1,7 +1,10 @@
 import { attribute, be16, nested, text, u32, u8, NLM_F_CREATE, NLM_F_EXCL } from './wire.ts';
 import type { Request } from './socket.ts';
 
-/** rtnetlink: the kinds of links that are made on top of another link or for traffic. Source: linux/if_link.h, ip-link(8). */
+/**
+ * rtnetlink: link types that are created on top of another link or for traffic. Source: linux/if_link.h,
+ * ip-link(8).
+ */
 
 const RTM_NEWLINK = 16;
 const IFLA_ADDRESS = 1;
@@ -26,15 +29,15 @@ const u16 = (value: number): Buffer => {
 export const macvlanModes = { private: 1, vepa: 2, bridge: 4, passthru: 8 } as const;
 export const ipvlanModes = { l2: 0, l3: 1, l3s: 2 } as const;
 
-/** What is particular to a kind of link. */
+/** The settings that are specific to a link type. */
 export type LinkKind =
   | { readonly kind: 'macvlan'; readonly mode: keyof typeof macvlanModes; readonly broadcastQueue?: number }
   | { readonly kind: 'ipvlan'; readonly mode: keyof typeof ipvlanModes }
   | { readonly kind: 'vlan'; readonly id: number }
   | { readonly kind: 'ifb' }
-  /** Delivers nothing: it holds addresses. */
+  /** Delivers nothing: it only holds addresses. */
   | { readonly kind: 'dummy' }
-  /** Its key, port and peers come by generic netlink: wireguard.ts. */
+  /** Its key, port and peers are set over generic netlink: wireguard.ts. */
   | { readonly kind: 'wireguard' }
   | {
       readonly kind: 'vxlan';
@@ -86,17 +89,17 @@ export interface NewLink {
   readonly master?: number;
   readonly mac?: Uint8Array;
   readonly mtu?: number;
-  /** It is born there instead of in the namespace of the socket. */
+  /** The link is created there instead of in the namespace of the socket. */
   readonly netnsFd?: number;
 }
 
 /**
- * The link is born down. Its name must be free in the namespace of the socket too, even when it is born in another one:
- * the kernel looks there first.
+ * Creates the link, which starts down. Its name must also be free in the namespace of the socket, even if the
+ * link is created in another one, because the kernel looks there first.
  */
 export function createLink(link: NewLink): Request {
   const data = dataOf(link.of);
-  // A VXLAN names the link below in its own data: it may be absent there.
+  // A VXLAN names the link below in its own data, where it may be absent.
   const lower = link.parent === undefined ? [] : link.of.kind === 'vxlan' ? [attribute(3, u32(link.parent))] : [];
   return {
     what: `create the ${link.of.kind} link`,
@@ -116,7 +119,7 @@ export function createLink(link: NewLink): Request {
   };
 }
 
-/** Another mode of a link that stands. Refused by the kernel where it can not change: to `passthru` and from it. */
+/** Changes the mode of an existing link. The kernel refuses changes to and from `passthru`. */
 export function changeMode(index: number, of: Extract<LinkKind, { readonly kind: 'macvlan' }>): Request {
   const header = Buffer.alloc(linkHeaderLength);
   header.writeInt32LE(index, 4);
@@ -134,7 +137,10 @@ export interface PairEnd {
   readonly mac: Uint8Array;
 }
 
-/** A veth pair without a bridge: one end in the namespace of the socket, the other born in `netnsFd`. Both are born down. */
+/**
+ * Creates a veth pair without a bridge: one end in the namespace of the socket, the other in `netnsFd`. Both
+ * start down.
+ */
 export function createPair(
   host: PairEnd & { readonly group?: number },
   pod: PairEnd & { readonly netnsFd: number },

@@ -20,7 +20,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       assert.deepEqual([lookUp(route, { name: 'one' }), lookUp(route, { name: 'two' })], [undefined, undefined]);
       assert.doesNotMatch(shell('ip -o link'), /one|two/u);
     }
-    // A request in another thread must not take a later link for its own.
+    // A request in another thread must not affect a later link.
     shell('ip link add one type veth peer name two');
     await new Promise((resolve) => setTimeout(resolve, 200));
     assert.notEqual(lookUp(route, { name: 'one' }), undefined);

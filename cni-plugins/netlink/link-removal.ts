@@ -4,12 +4,13 @@ import { acknowledged } from './socket.ts';
 import type { NetlinkSocket } from './socket.ts';
 
 /**
- * Removes links. The kernel takes a link off every list at once, and then waits tens of milliseconds for whoever still looks at it (two RCU
- * grace periods) before it answers. So the request is made in another thread, and here it is only awaited that the link is on no list: nobody
- * finds it, nothing passes it, its name and addresses are free.
+ * Removes links. The kernel takes a link off every list at once, and then waits tens of milliseconds for its
+ * remaining users (two RCU grace periods) before it answers. So the request runs in another thread, and this
+ * code only waits until the link is on no list: it cannot be found, no packet passes it, and its name and
+ * addresses are free.
  */
 
-/** Half of libuv's pool, in whose threads the requests wait: it serves every file of the process. */
+/** Half of libuv's pool, in whose threads the requests wait. The pool serves every file of the process. */
 const most = 2;
 let underWay = 0;
 
@@ -18,7 +19,8 @@ const pauseMs = 0.05;
 const sleepCell = new Int32Array(new SharedArrayBuffer(4));
 
 /**
- * A link that is gone is fine. Returns when it is. By index, which no other link gets: a name may be another one's when a late request is served.
+ * Removes a link and returns when it is gone. A missing link is not an error. The link is selected by its
+ * index, which no other link gets: when a late request is served, another link may have the name.
  * @param open makes a socket in the namespace of `route`
  */
 export function removeLink(route: NetlinkSocket, index: number, open: () => NetlinkSocket): void {
@@ -28,7 +30,8 @@ export function removeLink(route: NetlinkSocket, index: number, open: () => Netl
     for (const deadline = performance.now() + patienceMs; performance.now() < deadline; Atomics.wait(sleepCell, 0, 0, pauseMs))
       if (!stands()) return;
   }
-  // Refused, or every thread of the pool waits for a disk: the kernel's own words are needed, or its time.
+  // The request was refused, or every thread of the pool waits for a disk: this call needs the kernel's own
+  // words, or its time.
   try {
     route.run([deleteLink({ index })]);
   } catch (thrown) {
@@ -41,7 +44,7 @@ function removeApart(index: number, open: () => NetlinkSocket): void {
   underWay += 1;
   void socket
     .runApart(acknowledged(deleteLink({ index })))
-    // Whether it was done is seen by whoever waits.
+    // The caller that waits sees whether it was done.
     .catch(() => undefined)
     .finally(() => {
       underWay -= 1;

@@ -37,7 +37,7 @@ export interface LinkSettings {
   readonly alias: string;
   readonly promiscuous: boolean;
   readonly allMulticast: boolean;
-  /** IFLA_INFO_DATA: attributes of the kind. */
+  /** IFLA_INFO_DATA: attributes of the link type. */
   readonly data: Attributes;
 }
 
@@ -63,7 +63,7 @@ function readSettings(message: Received): LinkSettings {
   };
 }
 
-/** `02:00:5e:00:53:01`. */
+/** Returns a MAC address as `02:00:5e:00:53:01`. */
 export const macText = (bytes: Uint8Array): string =>
   Buffer.from(bytes)
     .toString('hex')
@@ -79,7 +79,7 @@ function header(index: number, flags = 0, change = 0): Buffer {
   return bytes;
 }
 
-/** A link by name or index, undefined when there is none. */
+/** Returns a link by name or index, or undefined if there is none. */
 export function findLink(socket: NetlinkSocket, by: { readonly name: string } | { readonly index: number }): LinkSettings | undefined {
   const request: Request = {
     what: 'look up the link',
@@ -88,7 +88,7 @@ export function findLink(socket: NetlinkSocket, by: { readonly name: string } | 
     flags: 0,
     body: Buffer.concat([...('name' in by ? [header(0), attribute(IFLA_IFNAME, text(by.name))] : [header(by.index)]), withoutCounters]),
   };
-  // ERANGE: longer than any name.
+  // ERANGE: the name is longer than any valid name.
   const answer = socket.find(request, 'ENODEV', 'ERANGE');
   return answer === undefined ? undefined : readSettings(answer);
 }
@@ -124,11 +124,14 @@ export const setQueueLength = (index: number, length: number): Request =>
 export const setAlias = (index: number, alias: string): Request =>
   change('set the alias of the link', index, [header(index), attribute(IFLA_IFALIAS, alias === '' ? Buffer.alloc(0) : text(alias))]);
 
-/** Only while it is down, on kernels before 6.2. */
+/** Works only while the link is down, on kernels before 6.2. */
 export const rename = (index: number, name: string): Request =>
   change(`rename the link to ${name}`, index, [header(index), attribute(IFLA_IFNAME, text(name))]);
 
-/** Moves the link to another namespace and renames it there; the name need not be free here. It arrives down. */
+/**
+ * Moves the link to another namespace and renames it there. The name need not be free here. The link arrives
+ * down.
+ */
 export const moveLink = (index: number, netnsFd: number, name: string): Request =>
   change(`move the link to another namespace as ${name}`, index, [
     header(index),

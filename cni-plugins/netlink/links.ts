@@ -52,7 +52,7 @@ function linkHeader(options: { index?: number; flags?: number; change?: number }
   return bytes;
 }
 
-/** Which link a message means: by index, or by name in the same batch that makes it. */
+/** Selects the link of a message: by index, or by name in the same batch that creates it. */
 export type LinkName = { readonly index: number } | { readonly name: string };
 
 function target(link: LinkName, options: { flags?: number; change?: number } = {}): Buffer[] {
@@ -91,24 +91,30 @@ export interface VethPair {
   readonly mtu: number;
   /** Index of the bridge. */
   readonly master: number;
-  /** Of the host's end; absent: the kernel chooses. */
+  /** The MAC address of the host's end. Absent: the kernel chooses. */
   readonly mac?: Uint8Array;
   readonly peer: {
     readonly name: string;
     readonly netnsFd: number;
     readonly mac: Uint8Array;
-    /** Its index in its namespace, refused (EBUSY) when a link there has it; absent: the kernel chooses. */
+    /**
+     * The peer's index in its namespace. Refused (EBUSY) if a link there has it. Absent: the kernel chooses.
+     */
     readonly index?: number;
   };
 }
 
 /**
- * One queue each way. Without these the kernel makes one for each processor of the machine, at either end, and shows each in /sys: a third of
- * the time on two processors. They are for XDP and `ethtool -L` only: a veth uses one of them.
+ * One queue in each direction. Otherwise the kernel creates one for each processor of the machine, at both
+ * ends, and shows each in /sys, which takes a third of the time on two processors. Only XDP and `ethtool -L`
+ * need more: a veth uses one of them.
  */
 const oneQueue = [attribute(IFLA_NUM_TX_QUEUES, u32(1)), attribute(IFLA_NUM_RX_QUEUES, u32(1))];
 
-/** Both ends are born down: a peer that is up at birth is refused (ENOTCONN). The peer is born in its own namespace. */
+/**
+ * Creates both ends down: a peer that is created up is refused (ENOTCONN). The peer is created in its own
+ * namespace.
+ */
 export function createVeth(pair: VethPair): Request {
   const peer = Buffer.concat([
     linkHeader(pair.peer.index === undefined ? {} : { index: pair.peer.index }),
@@ -178,17 +184,17 @@ export function setMaster(link: LinkName, master: number): Request {
 }
 
 export interface PortSettings {
-  /** It may send a frame back where it came from. */
+  /** The bridge may send a frame back to the port where it came from. */
   readonly hairpin: boolean;
-  /** As {@link setNoOwnIpv6}. */
+  /** As in {@link setNoOwnIpv6}. */
   readonly noOwnIpv6: boolean;
-  /** It is sent no frame to an address of which the bridge does not know where it is. */
+  /** The port gets no frame for an address that the bridge does not know. */
   readonly onlyKnown?: boolean;
-  /** Its alias, as `ip link` shows it. */
+  /** The alias of the link, as `ip link` shows it. */
   readonly alias?: string;
 }
 
-/** What a bridge port must know before it comes up, in one message. What is not said stays as it is. */
+/** Sets, in one message, what a bridge port needs before it comes up. Absent settings stay unchanged. */
 export function setPortUp(link: LinkName, { hairpin, noOwnIpv6, onlyKnown = false, alias }: PortSettings): Request {
   const settings = [
     ...(hairpin ? [attribute(IFLA_BRPORT_MODE, u8(1))] : []),
@@ -210,7 +216,7 @@ export function setPortUp(link: LinkName, { hairpin, noOwnIpv6, onlyKnown = fals
   };
 }
 
-/** What a bridge port does beside forwarding. Refused (EINVAL) for a link that is none. */
+/** Sets what a bridge port does besides forwarding. Refused (EINVAL) for a link that is not a bridge port. */
 export function setPort(link: LinkName, port: { readonly hairpin: boolean; readonly isolated: boolean }): Request {
   return {
     what: 'set up the bridge port',
@@ -232,7 +238,10 @@ export function setPort(link: LinkName, port: { readonly hairpin: boolean; reado
   };
 }
 
-/** Lets 127.0.0.0/8 be routed over the link: needed for host ports on 127.0.0.1. Pods are kept from it by the rules. */
+/**
+ * Lets 127.0.0.0/8 be routed over the link, which host ports on 127.0.0.1 need. The rules keep pods away from
+ * it.
+ */
 export function setRouteLocalnet(link: LinkName): Request {
   return {
     what: 'let the loopback network be routed over the link',
@@ -246,7 +255,10 @@ export function setRouteLocalnet(link: LinkName): Request {
   };
 }
 
-/** The link tells its neighbours of its addresses when it comes up or changes its MAC address: the sysctl `arp_notify`. */
+/**
+ * Makes the link announce its addresses to its neighbours when it comes up or changes its MAC address: the
+ * sysctl `arp_notify`.
+ */
 export function setArpNotify(link: LinkName): Request {
   return {
     what: 'have the link announce its addresses',
@@ -262,7 +274,10 @@ export function setArpNotify(link: LinkName): Request {
 
 const noOwnIpv6Attribute = nested(IFLA_AF_SPEC, nested(AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, u8(IN6_ADDR_GEN_MODE_NONE))));
 
-/** The link's IPv6 makes no address of its own, so it sends nothing of its own either. Refused at a link's creation. */
+/**
+ * Keeps IPv6 from generating addresses on the link, so it sends no packets of its own either. Refused at a
+ * link's creation.
+ */
 export function setNoOwnIpv6(link: LinkName): Request {
   return {
     what: 'keep IPv6 of the link from making addresses',
@@ -277,7 +292,7 @@ export function deleteLink(link: LinkName): Request {
   return { what: 'delete the link', on: nameOf(link), type: RTM_DELLINK, flags: 0, body: Buffer.concat(target(link)) };
 }
 
-/** Deletes every link of a group at once: two RCU grace periods for all instead of for each. */
+/** Deletes all links of a group at once, which takes two RCU grace periods for all instead of for each. */
 export function deleteGroup(group: number): Request {
   return {
     what: 'delete the links of group',
@@ -298,7 +313,7 @@ export function setGroup(link: LinkName, group: number): Request {
   };
 }
 
-/** As `ip link` shows it. A link has none at birth: the kernel takes it of a standing one only. */
+/** Sets the alias that `ip link` shows. The kernel accepts it only for an existing link, not at creation. */
 export function setAlias(link: LinkName, alias: string): Request {
   return {
     what: 'set the alias of the link',
@@ -336,15 +351,18 @@ export interface Link {
   readonly mac: string;
   readonly group: number;
   readonly master: number;
-  /** Of a veth: index of its other end, in the namespace of that. */
+  /** For a veth: index of its other end, in the namespace of that end. */
   readonly peer: number;
-  /** Number of the namespace of the other end, in the namespace that was asked; absent where both are in one. */
+  /**
+   * Number of the other end's namespace, in the namespace that was asked. Absent if both ends are in one
+   * namespace.
+   */
   readonly peerNamespace?: number;
   readonly kind: string;
-  /** Empty: it has none. */
+  /** Empty: the link has no alias. */
   readonly alias: string;
   readonly promiscuous: boolean;
-  /** Of a bridge port: 3 is forwarding (linux/if_bridge.h). */
+  /** For a bridge port: 3 is forwarding (linux/if_bridge.h). */
   readonly portState?: number;
   readonly hairpin?: boolean;
   readonly isolated?: boolean;
@@ -377,7 +395,7 @@ export function readLink(message: Received): Link {
   };
 }
 
-/** Undefined when there is none of that name or index. */
+/** Returns undefined if no link has this name or index. */
 export function lookUp(route: NetlinkSocket, link: LinkName): Link | undefined {
   const answer = route.find(getLink(link), 'ENODEV');
   return answer === undefined ? undefined : readLink(answer);

@@ -1,7 +1,7 @@
 import { attribute } from './wire.ts';
 import type { Request } from './socket.ts';
 
-/** Groups that NFLOG sends packets to, over nfnetlink. Source: linux/netfilter/nfnetlink_log.h. */
+/** Groups to which NFLOG sends packets, over nfnetlink. Source: linux/netfilter/nfnetlink_log.h. */
 
 const NFNL_SUBSYS_ULOG = 4;
 const NFULNL_MSG_CONFIG = 1;
@@ -9,8 +9,9 @@ const NFULA_CFG_CMD = 1;
 const NFULNL_CFG_CMD_BIND = 1;
 
 /**
- * Takes a group (16 bits) for the socket that sends this, until the socket is closed, also by the death of its process. Refused with EPERM where another
- * socket of the network namespace has it, and without CAP_NET_ADMIN; with EINVAL where the kernel has no NFLOG.
+ * Binds a group (16 bits) to the socket that sends this request, until the socket is closed or its process
+ * dies. Refused with EPERM if another socket of the network namespace has the group, or without
+ * CAP_NET_ADMIN. Refused with EINVAL if the kernel has no NFLOG.
  */
 export function bindLogGroup(group: number): Request {
   return {
@@ -23,7 +24,10 @@ export function bindLogGroup(group: number): Request {
   };
 }
 
-/** The netlink port of the socket that has a group: its process, for the first socket of one. @param table /proc/net/netfilter/nfnetlink_log */
+/**
+ * Returns the netlink port of the socket that holds a group. For the first socket of a process this is its
+ * pid. @param table content of /proc/net/netfilter/nfnetlink_log
+ */
 export function holderOfLogGroup(table: string, group: number): number | undefined {
   const lines = table.split('\n').map((line) => line.trim().split(/\s+/u).map(Number));
   return lines.find(([listed]) => listed === group)?.[1];

@@ -20,27 +20,33 @@ import { decodeMessages } from './wire.ts';
 import type { Received } from './wire.ts';
 
 /**
- * What the kernel says of links, addresses and routes inside the network namespaces to which links of ours lead: one socket for all of them, and
- * none of them is entered. Synchronous, for a Worker.
+ * The kernel's events about links, addresses and routes inside the network namespaces to which our links
+ * lead. One socket serves all of them, and no namespace is entered. Synchronous, for a Worker.
  */
 export interface NamespaceEvents {
-  /** Does not wait, and reads so many events at most that whoever makes them takes no more than a little of the thread's time. */
+  /**
+   * Reads the waiting events without blocking. The number of events in one call is limited, so that a source
+   * of many events takes only a little of the thread's time.
+   */
   drain(): HeardChanges;
   close(): void;
 }
 
 export interface HeardChanges {
-  /** Numbers of namespaces in which an address or route went, or a link went or is down. */
+  /** Numbers of namespaces in which an address or route was removed, or a link was removed or is down. */
   readonly lossy: ReadonlySet<number>;
-  /** All in which something changed. */
+  /** Numbers of all namespaces in which something changed. */
   readonly changed: ReadonlySet<number>;
-  /** Some events were lost, and there may have been others. */
+  /** Some events were lost: other namespaces may have changed. */
   readonly missed: boolean;
 }
 
 const RTM_DELADDR = 21;
 const RTM_DELROUTE = 25;
-/** RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE (linux/rtnetlink.h) */
+/**
+ * RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE
+ * (linux/rtnetlink.h)
+ */
 const groups = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 const waitingBytes = 2 * 1024 * 1024;
 const longest = 16 * 1024;
@@ -60,7 +66,7 @@ export function openNamespaceEvents(): NamespaceEvents {
   return {
     drain() {
       const [lossy, changed] = [new Set<number>(), new Set<number>()];
-      /** By namespace and index: it is down at the end. */
+      /** By namespace and index: links that are down at the end. */
       const down = new Map<string, number>();
       let missed = false;
       for (let count = 0; count < mostEvents; count += 1) {
@@ -73,7 +79,8 @@ export function openNamespaceEvents(): NamespaceEvents {
           if (length > buffer.length) lossy.add(namespace);
           else for (const message of decodeMessages(buffer.subarray(0, length))) note(message, namespace, lossy, down);
         } catch (thrown) {
-          // More came than the socket holds: the kernel says so once, and what the socket holds can be read.
+          // More events arrived than the socket holds. The kernel says so once, and the events in the socket
+          // can still be read.
           if (!isErrno(thrown, 'ENOBUFS')) throw thrown;
           missed = true;
         }

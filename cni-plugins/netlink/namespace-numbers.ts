@@ -3,8 +3,9 @@ import { isRefusal } from './kernel-failure.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
 /**
- * rtnetlink: the numbers by which one network namespace knows others (`ip netns list-id`). A number keeps no namespace alive: where one ends, its
- * number is unknown until it is given to another one. Source: linux/net_namespace.h, ip-netns(8).
+ * rtnetlink: the numbers by which one network namespace knows others (`ip netns list-id`). A number does not
+ * keep a namespace alive: when a namespace ends, its number is unknown until another namespace gets it.
+ * Source: linux/net_namespace.h, ip-netns(8).
  */
 
 const RTM_NEWNSID = 88;
@@ -24,7 +25,7 @@ const request = (what: string, on: string, type: number, ...attributes: readonly
 const find = (fd: number): Request =>
   request('look up the number of the namespace', `fd ${fd}`, RTM_GETNSID, attribute(NETNSA_FD, u32(fd)));
 
-/** The number of the open namespace; it is given one if it has none. */
+/** Returns the number of the open namespace, and assigns one if it has none. */
 export function numberOf(route: NetlinkSocket, fd: number): number {
   const found = read(route, fd);
   if (found !== notAssigned) return found;
@@ -32,7 +33,7 @@ export function numberOf(route: NetlinkSocket, fd: number): number {
   try {
     route.run([request('number the namespace', `fd ${fd}`, RTM_NEWNSID, any, attribute(NETNSA_FD, u32(fd)))]);
   } catch (thrown) {
-    // Another program, or a link to it, was quicker.
+    // Another program, or a link to the namespace, was faster.
     if (!isRefusal(thrown, 'EEXIST')) throw thrown;
   }
   return read(route, fd);
@@ -43,7 +44,10 @@ function read(route: NetlinkSocket, fd: number): number {
   return answer === undefined ? notAssigned : (attributesOf(answer.body, 4).get(NETNSA_NSID)?.readInt32LE(0) ?? notAssigned);
 }
 
-/** Whether a namespace has the number: not necessarily the one that had it. Kernels before 4.20 can not say, and then it has. */
+/**
+ * Whether a namespace has the number; it may be a different namespace than before. Kernels before 4.20 cannot
+ * tell, and then the answer is true.
+ */
 export function isGiven(route: NetlinkSocket, number: number): boolean {
   const asked = request('look up the namespace of the number', String(number), RTM_GETNSID, attribute(NETNSA_NSID, u32(number)));
   const [outcome] = route.exchange([asked]);

@@ -12,7 +12,10 @@ const NDA_LLADDR = 2;
 const NUD_PERMANENT = 0x80;
 const NTF_SELF = 0x02;
 
-/** Where a VXLAN sends the frames for a MAC address; six zero bytes: those for everyone. */
+/**
+ * The remote to which a VXLAN sends frames for a MAC address. Six zero bytes stand for broadcast, multicast
+ * and unknown addresses.
+ */
 export interface ForwardingEntry {
   readonly mac: Uint8Array;
   /** 4 or 16 bytes. */
@@ -50,13 +53,16 @@ function request(
 
 const isZero = (mac: Uint8Array): boolean => mac.every((byte) => byte === 0);
 
-/** The entry for everyone may have many remotes; another MAC has one, and it is replaced. Refused (EEXIST) when an entry for everyone stands. */
+/**
+ * The all-zero entry may have many remotes. Any other MAC address has one, and it is replaced. Refused
+ * (EEXIST) if the same all-zero entry exists.
+ */
 export function addForwarding(index: number, entry: ForwardingEntry): Request {
   const flags = NLM_F_CREATE | (isZero(entry.mac) ? NLM_F_APPEND : NLM_F_REPLACE);
   return request('add a forwarding entry', RTM_NEWNEIGH, flags, AF_BRIDGE, index, NTF_SELF, entry.remote, entry.mac);
 }
 
-/** Refused (ENOENT) when there is none. */
+/** Refused (ENOENT) if there is none. */
 export function deleteForwarding(index: number, entry: ForwardingEntry): Request {
   return request('delete a forwarding entry', RTM_DELNEIGH, 0, AF_BRIDGE, index, NTF_SELF, entry.remote, entry.mac);
 }
@@ -66,7 +72,7 @@ export function putNeighbour(index: number, neighbour: Neighbour): Request {
   return request('add a neighbour', RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, family, index, 0, neighbour.address, neighbour.mac);
 }
 
-/** Refused (ENOENT) when there is none. */
+/** Refused (ENOENT) if there is none. */
 export function deleteNeighbour(index: number, neighbour: Neighbour): Request {
   const family = neighbour.address.length === 4 ? 2 : 10;
   return request('delete a neighbour', RTM_DELNEIGH, 0, family, index, 0, neighbour.address, neighbour.mac);
@@ -88,7 +94,7 @@ export function listForwarding(socket: NetlinkSocket, index: number): Forwarding
   return list(socket, AF_BRIDGE, index).map(({ dst, mac }) => ({ mac, remote: dst }));
 }
 
-/** Permanent ones. */
+/** Returns permanent neighbours only. */
 export function listNeighbours(socket: NetlinkSocket, index: number): Neighbour[] {
   return [2, 10].flatMap((family) =>
     list(socket, family, index).flatMap(({ dst, mac, permanent }) => (permanent ? [{ address: dst, mac }] : [])),

@@ -17,7 +17,7 @@ const list: Request = {
   body: Buffer.alloc(4),
 };
 
-/** Base chains of IP at the hook that drop what they do not accept, as `family table chain`. */
+/** Returns the IP base chains at the hook with the policy drop, as `family table chain`. */
 export function dropsByDefault(filter: NetlinkSocket, hook: keyof typeof hooks): string[] {
   return filter.dump(list).flatMap(({ body }) => {
     const family = families[body.readUInt8(0)];

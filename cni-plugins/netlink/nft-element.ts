@@ -1,4 +1,4 @@
-/** One element of a set of nf_tables as bytes. Source: linux/netfilter/nf_tables.h. Pure. */
+/** One element of an nf_tables set as bytes. Source: linux/netfilter/nf_tables.h. Pure. */
 
 import { attribute, text } from './wire.ts';
 
@@ -7,7 +7,10 @@ export const padded = (width: number): number => (width + 3) & ~3;
 const NLA_F_NESTED = 0x8000;
 const attributeHeader = 4;
 
-/** NFTA_LIST_ELEM of an element without a verdict, in one buffer: to make these is most of what a change of many elements costs. */
+/**
+ * Returns NFTA_LIST_ELEM of an element without a verdict, in one buffer: building these is most of the cost
+ * of a change of many elements.
+ */
 export function plainElement(key: Uint8Array, value: Uint8Array | undefined, comment?: string): Buffer {
   if (comment !== undefined) return commented(key, value, comment);
   const valueBytes = value === undefined ? 0 : 2 * attributeHeader + padded(value.length);
@@ -30,7 +33,10 @@ export function plainElement(key: Uint8Array, value: Uint8Array | undefined, com
 
 const NFTA_SET_ELEM_USERDATA = 6;
 
-/** With a comment as `nft list` shows it (libnftnl's udata: type 0, length, text with its NUL). */
+/**
+ * Returns an element with a comment as `nft list` shows it (libnftnl's udata: type 0, length, text with its
+ * NUL).
+ */
 function commented(key: Uint8Array, value: Uint8Array | undefined, comment: string): Buffer {
   const plain = plainElement(key, value);
   const words = text(comment);

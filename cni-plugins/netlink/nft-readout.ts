@@ -2,11 +2,14 @@ import { attributesOf, elementsOf, textOf } from './wire.ts';
 import type { Attributes, Received } from './wire.ts';
 import type { Verdict } from './nftables.ts';
 
-/** nf_tables as the kernel lists it: verdicts of maps, expressions of rules. Pure. Source: linux/netfilter/nf_tables.h. */
+/**
+ * Reads nf_tables as the kernel lists it: verdicts of maps, expressions of rules. Pure. Source:
+ * linux/netfilter/nf_tables.h.
+ */
 
 const nfgenmsgLength = 4;
 const NFTA_SET_ELEM_INTERVAL_END = 1;
-/** By their numbers: include/uapi/linux/netfilter.h and nf_tables.h, enum nft_verdicts. */
+/** Verdicts by their numbers: include/uapi/linux/netfilter.h and nf_tables.h, enum nft_verdicts. */
 const verdicts: ReadonlyMap<number, Verdict | 'jump' | 'goto'> = new Map<number, Verdict | 'jump' | 'goto'>([
   [0, 'drop'],
   [1, 'accept'],
@@ -15,14 +18,14 @@ const verdicts: ReadonlyMap<number, Verdict | 'jump' | 'goto'> = new Map<number,
   [-5, 'return'],
 ]);
 
-/** An element with what it maps to; `end`: of an interval set, the key is the first after the interval. */
+/** An element with its mapped value. `end`: in an interval set, the key is the first after the interval. */
 export interface ListedElement {
   readonly key: Buffer;
   readonly verdict?: Verdict;
   readonly end: boolean;
 }
 
-/** Of a message of `listElements`. */
+/** Reads a message of `listElements`. */
 export function readListedElements(message: Received): ListedElement[] {
   return elementsOf(attributesOf(message.body, nfgenmsgLength).get(3)).flatMap((element) => {
     const fields = attributesOf(element);
@@ -33,7 +36,7 @@ export function readListedElements(message: Received): ListedElement[] {
   });
 }
 
-/** One step of a rule: its name and its attributes by number. */
+/** One expression of a rule: its name and its attributes by number. */
 export interface ListedExpression {
   readonly name: string;
   readonly attributes: Attributes;
@@ -44,7 +47,7 @@ export interface ListedRule {
   readonly expressions: readonly ListedExpression[];
 }
 
-/** Of a message of `listRules`. */
+/** Reads a message of `listRules`. */
 export function readListedRule(message: Received): ListedRule {
   const attributes = attributesOf(message.body, nfgenmsgLength);
   return {
@@ -56,17 +59,17 @@ export function readListedRule(message: Received): ListedRule {
   };
 }
 
-/** The verdict of an `immediate`; undefined for one that loads a constant. */
+/** Returns the verdict of an `immediate`, or undefined if it loads a constant. */
 export function verdictIn({ attributes }: ListedExpression): Verdict | undefined {
   return readVerdict(inner(attributes.get(2)).get(2));
 }
 
-/** The constant that a `cmp` compares with. */
+/** Returns the constant with which a `cmp` compares. */
 export function constantIn({ attributes }: ListedExpression): Buffer {
   return inner(attributes.get(3)).get(1) ?? Buffer.alloc(0);
 }
 
-/** A number of an expression: register, key, operator. */
+/** Returns a number of an expression: register, key, operator. */
 export function numberIn({ attributes }: ListedExpression, attribute: number): number | undefined {
   const value = attributes.get(attribute);
   return value?.length === 4 ? value.readUInt32BE(0) : value?.[0];

@@ -1,7 +1,10 @@
 import { NLM_F_ACK, attributesOf, be16, u8 } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
-/** nf_tables: transactions, and the number of the namespace's rules, another one after each. Sources: linux/netfilter/nfnetlink.h, nf_tables.h. */
+/**
+ * nf_tables: transactions, and the generation of the namespace's rules, which every transaction increments.
+ * Sources: linux/netfilter/nfnetlink.h, nf_tables.h.
+ */
 
 const NFNL_SUBSYS_NFTABLES = 10;
 const NFNL_MSG_BATCH_BEGIN = 0x10;
@@ -16,17 +19,20 @@ const ask: Request = {
   body: Buffer.alloc(4),
 };
 
-/** While it is the same, no table, chain, rule or element of the namespace has changed. */
+/**
+ * Returns the generation. While it is the same, no table, chain, rule or element of the namespace has
+ * changed.
+ */
 export function generationOf(filter: NetlinkSocket): number {
   const answer = filter.find(ask);
   return answer === undefined ? -1 : (attributesOf(answer.body, 4).get(1)?.readUInt32BE(0) ?? -1);
 }
 
-/** How often rules were changed by a socket: each time counts one generation up. */
+/** How often a socket changed rules: each change increments the generation by one. */
 const changes = new WeakMap<NetlinkSocket, number>();
 export const changesBy = (socket: NetlinkSocket): number => changes.get(socket) ?? 0;
 
-/** All or nothing: one transaction. Throws the first refusal. */
+/** Runs all requests in one transaction, which succeeds or fails as a whole. Throws the first refusal. */
 export function transact(socket: NetlinkSocket, requests: readonly Request[]): void {
   if (requests.length === 0) return;
   const mark = (what: string, type: number): Request => ({
@@ -36,7 +42,7 @@ export function transact(socket: NetlinkSocket, requests: readonly Request[]): v
     flags: 0,
     body: Buffer.concat([u8(0), u8(0), be16(NFNL_SUBSYS_NFTABLES)]),
   });
-  // One acknowledgement, of the last request, is enough: refusals are told of each.
+  // One acknowledgement, for the last request, is enough: each refusal is reported anyway.
   const last = requests.length - 1;
   const refusal = socket.send([
     mark('begin a transaction', NFNL_MSG_BATCH_BEGIN),

@@ -4,7 +4,10 @@ import type { Received } from './wire.ts';
 import type { Request } from './socket.ts';
 import { padded, plainElement } from './nft-element.ts';
 
-/** nf_tables over nfnetlink: tables, chains, sets, elements, rules. Source: linux/netfilter/nf_tables.h. Expressions: expressions.ts. */
+/**
+ * nf_tables over nfnetlink: tables, chains, sets, elements, rules. Source: linux/netfilter/nf_tables.h.
+ * Expressions: expressions.ts.
+ */
 
 const NFNL_SUBSYS_NFTABLES = 10;
 
@@ -26,7 +29,7 @@ const NFT_MSG_DELSETELEM = 14;
 export type Family = 'inet' | 'ip' | 'arp' | 'bridge' | 'ip6';
 const familyNumbers: Readonly<Record<Family, number>> = { inet: 1, ip: 2, arp: 3, bridge: 7, ip6: 10 };
 
-/** Where a verdict leads. */
+/** What a verdict does with the packet. */
 export type Verdict = 'accept' | 'drop' | 'return' | { readonly goto: string } | { readonly jump: string };
 const NF_DROP = 0;
 const NF_ACCEPT = 1;
@@ -39,13 +42,16 @@ export interface Table {
   readonly name: string;
 }
 
-/** A base chain has a hook; a chain without one is only jumped to. Policy is accept. */
+/** A base chain has a hook. A chain without a hook is only reached by jumps. The policy is accept. */
 export interface Chain {
   readonly name: string;
   readonly hook?: { readonly type: 'filter' | 'nat'; readonly number: number; readonly priority: number };
 }
 
-/** Data types as nft names them when it lists a set (nftables' own numbers, src/datatype.h), with their width in bytes. */
+/**
+ * Data types as nft names them when it lists a set (nftables' own numbers, src/datatype.h), with their width
+ * in bytes.
+ */
 const dataTypes = {
   ipv4_addr: { number: 7, width: 4 },
   ipv6_addr: { number: 8, width: 16 },
@@ -62,12 +68,12 @@ export interface NamedSet {
   readonly name: string;
   /** More than one: a concatenation, each part padded to four bytes. */
   readonly key: readonly DataType[];
-  /** Makes it a map. */
+  /** Makes the set a map. */
   readonly data?: readonly DataType[] | 'verdict';
   readonly interval?: boolean;
-  /** Every element counts the packets that found it. */
+  /** Every element counts the packets that matched it. */
   readonly counted?: boolean;
-  /** Rules put elements in, each for a time of its own: so many at most. */
+  /** Rules add elements, each with its own timeout, up to this number. */
   readonly dynamic?: { readonly atMost: number };
 }
 
@@ -76,11 +82,11 @@ export interface Element {
   readonly value?: Uint8Array | Verdict;
   /** In an interval set: the key is the first one after the interval. */
   readonly end?: boolean;
-  /** Of a set without intervals or verdicts. */
+  /** For a set without intervals or verdicts. */
   readonly comment?: string;
-  /** Of a counted set: how many packets it is to have counted from the start, without a value and a comment. Absent: none. */
+  /** For a counted set: the initial packet count, without a value and a comment. Absent: none. */
   readonly packets?: bigint;
-  /** Of a dynamic set, without a value and a comment: how long it stays. */
+  /** For a dynamic set, without a value and a comment: how long the element stays. */
   readonly milliseconds?: number;
 }
 
@@ -93,7 +99,7 @@ function layout(types: readonly DataType[]): { type: number; length: number } {
   };
 }
 
-/** Parts of a concatenated key or value, each padded to four bytes. */
+/** Joins the parts of a concatenated key or value, each padded to four bytes. */
 export function concatenated(...parts: readonly Uint8Array[]): Buffer {
   const bytes = zeros(parts.reduce((sum, part) => sum + padded(part.length), 0));
   let at = 0;
@@ -104,7 +110,7 @@ export function concatenated(...parts: readonly Uint8Array[]): Buffer {
   return bytes;
 }
 
-/** An interface name as a key: 16 bytes. */
+/** Returns an interface name as a key: 16 bytes. */
 export function interfaceKey(name: string): Buffer {
   const bytes = zeros(16);
   bytes.write(name, 0, 15, 'latin1');
@@ -122,17 +128,17 @@ function request(what: string, table: Table, on: string, message: number, flags:
   };
 }
 
-/** Success as well when it is there. */
+/** Also succeeds if the table exists. */
 export function addTable(table: Table): Request {
   return request('add the table', table, '', NFT_MSG_NEWTABLE, NLM_F_CREATE, attribute(1, text(table.name)));
 }
 
-/** Refused (ENOENT) when it is not there. */
+/** Refused (ENOENT) if the table does not exist. */
 export function getTable(table: Table): Request {
   return request('look up the table', table, '', NFT_MSG_GETTABLE, 0, attribute(1, text(table.name)));
 }
 
-/** With everything in it. */
+/** Deletes the table with everything in it. */
 export function deleteTable(table: Table): Request {
   return request('delete the table', table, '', NFT_MSG_DELTABLE, 0, attribute(1, text(table.name)));
 }
@@ -164,7 +170,7 @@ const NFT_SET_TIMEOUT = 0x10;
 const NFT_SET_EVAL = 0x20;
 const NFT_DATA_VERDICT = 0xffffff00;
 
-/** @param id unique in the batch; the kernel asks for one, rules refer to sets by name */
+/** @param id unique in the batch; the kernel requires one, but rules refer to sets by name */
 export function addSet(table: Table, set: NamedSet, id: number): Request {
   const key = layout(set.key);
   const data = set.data === undefined ? undefined : set.data === 'verdict' ? { type: NFT_DATA_VERDICT, length: 0 } : layout(set.data);
@@ -196,7 +202,7 @@ export function addSet(table: Table, set: NamedSet, id: number): Request {
   );
 }
 
-/** NFTA_DATA_VERDICT of a verdict. */
+/** Returns NFTA_DATA_VERDICT of a verdict. */
 export function verdictData(verdict: Verdict): Buffer {
   if (verdict === 'return') return nested(2, attribute(1, be32(NFT_RETURN)));
   if (verdict === 'accept' || verdict === 'drop') return nested(2, attribute(1, be32(verdict === 'accept' ? NF_ACCEPT : NF_DROP)));
@@ -211,7 +217,7 @@ const be64 = (value: bigint): Buffer => {
   return bytes;
 };
 
-/** NFTA_SET_ELEM_EXPR: a counter that begins with so many packets. */
+/** NFTA_SET_ELEM_EXPR: a counter that starts with this many packets. */
 const counted = (packets: bigint): Buffer =>
   nested(7, attribute(1, text('counter')), nested(2, attribute(1, Buffer.alloc(8)), attribute(2, be64(packets))));
 
@@ -229,7 +235,7 @@ function element(entry: Element): Buffer {
 /** The list of elements is one attribute, whose length is 16 bits. */
 const elementBytesPerMessage = 48 * 1024;
 
-/** Of a set in its table: the same few in nearly every message. */
+/** Encoded names of tables and sets: the same few occur in nearly every message. */
 const names = new LRUCache<string, Buffer>({ max: 256 });
 
 function namesOf(table: string, set: string): Buffer {
@@ -262,12 +268,12 @@ function elementRequests(what: string, message: number, table: Table, set: strin
   return requests;
 }
 
-/** An element that is there with another value is refused (EEXIST). */
+/** An element that exists with another value is refused (EEXIST). */
 export function addElements(table: Table, set: string, entries: readonly Element[]): Request[] {
   return elementRequests('add elements to the set', NFT_MSG_NEWSETELEM, table, set, entries);
 }
 
-/** Refused (ENOENT) when it is not there; only the key counts. */
+/** Refused (ENOENT) if the element does not exist. Only the key counts. */
 export function getElement(table: Table, set: string, { key }: Element): Request {
   return request(
     'look up an element of the set',
@@ -281,7 +287,7 @@ export function getElement(table: Table, set: string, { key }: Element): Request
   );
 }
 
-/** An element that is not there is refused (ENOENT). */
+/** An element that does not exist is refused (ENOENT). */
 export function deleteElements(table: Table, set: string, entries: readonly Element[]): Request[] {
   return elementRequests('delete elements of the set', NFT_MSG_DELSETELEM, table, set, entries);
 }
@@ -289,7 +295,9 @@ export function deleteElements(table: Table, set: string, entries: readonly Elem
 const UDATA_RULE_COMMENT = 0;
 const commentBytes = 128;
 
-/** A comment as `nft list` shows it (libnftnl's udata: type, length, text), cut to what nft itself takes. */
+/**
+ * Returns a comment as `nft list` shows it (libnftnl's udata: type, length, text), cut to nft's own limit.
+ */
 function commentData(comment: string): Buffer {
   const words = text(comment.slice(0, commentBytes - 1));
   return Buffer.concat([Buffer.of(UDATA_RULE_COMMENT, words.length), words]);
@@ -310,27 +318,27 @@ export function addRule(table: Table, chain: string, expressions: readonly Uint8
   );
 }
 
-/** Takes all rules out of the chain. */
+/** Removes all rules from the chain. */
 export function flushChain(table: Table, chain: string): Request {
   return request('flush the chain', table, chain, NFT_MSG_DELRULE, 0, attribute(1, text(table.name)), attribute(2, text(chain)));
 }
 
-/** Refused (ENOENT) when it is not there. */
+/** Refused (ENOENT) if the chain does not exist. */
 export function getChain(table: Table, chain: string): Request {
   return request('look up the chain', table, chain, NFT_MSG_GETCHAIN, 0, attribute(1, text(table.name)), attribute(3, text(chain)));
 }
 
-/** How many rules it has and how many rules and maps lead to it, together. */
+/** Returns how many rules the chain has plus how many rules and maps lead to it. */
 export function readChainUse(message: Received): number {
   return attributesOf(message.body, nfgenmsgLength).get(6)?.readUInt32BE(0) ?? 0;
 }
 
-/** Refused (EBUSY) while a rule or a map leads to it. */
+/** Refused (EBUSY) while a rule or a map leads to the chain. */
 export function deleteChain(table: Table, chain: string): Request {
   return request('delete the chain', table, chain, NFT_MSG_DELCHAIN, 0, attribute(1, text(table.name)), attribute(3, text(chain)));
 }
 
-/** Refused (EBUSY) while a rule looks it up. */
+/** Refused (EBUSY) while a rule looks up the set. */
 export function deleteSet(table: Table, set: string): Request {
   return request('delete the set', table, set, NFT_MSG_DELSET, 0, attribute(1, text(table.name)), attribute(2, text(set)));
 }
@@ -353,7 +361,7 @@ export function listElements(table: Table, set: string): Request {
   );
 }
 
-/** The keys of a message of {@link listElements} with what they have counted. */
+/** Returns the keys in a message of {@link listElements}, with their counters. */
 export function readElements(message: Received): { readonly key: Buffer; readonly packets: bigint; readonly bytes: bigint }[] {
   const list = attributesOf(message.body, nfgenmsgLength).get(3) ?? Buffer.alloc(0);
   return elementsOf(list).flatMap((element) => {
@@ -366,7 +374,7 @@ export function readElements(message: Received): { readonly key: Buffer; readonl
   });
 }
 
-/** What a rule says of itself and has counted; undefined counts: it has no counter. */
+/** A rule's comment and counters. Undefined counts: the rule has no counter. */
 export interface CountedRule {
   readonly chain: string;
   readonly comment: string;

@@ -2,7 +2,10 @@ import { attribute, attributesOf, nested, u32, NLM_F_CREATE, NLM_F_EXCL, NLM_F_R
 import type { Attributes, Received } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
-/** rtnetlink: addresses and routes of one link as the kernel holds them, routing tables, policy rules. Source: rtnetlink(7), linux/fib_rules.h. */
+/**
+ * rtnetlink: addresses and routes of one link as the kernel holds them, routing tables, policy rules. Source:
+ * rtnetlink(7), linux/fib_rules.h.
+ */
 
 const RTM_NEWADDR = 20;
 const RTM_GETADDR = 22;
@@ -45,13 +48,15 @@ const familyOf = (address: Uint8Array): number => (address.length === 4 ? 2 : 10
 export interface LinkAddress {
   readonly address: Uint8Array;
   readonly length: number;
-  /** Of IPv6 while duplicate address detection is at it, and when it found one. */
+  /** IPv6 only: duplicate address detection is running, or found a duplicate. */
   readonly detection?: 'under way' | 'duplicate';
 }
 
 /**
- * Success as well when it is there. IPv6 without duplicate address detection, unless it is asked for: the addresses are ours.
- * @param options.isSource false: IPv6 connections of the host itself do not begin with it (RFC 6724, section 5, rule 3)
+ * Adds an address. Also succeeds if it exists. IPv6 duplicate address detection is off unless requested,
+ * because the addresses are ours.
+ * @param options.isSource false: IPv6 connections of the host itself do not use it as source (RFC 6724,
+ * section 5, rule 3)
  */
 export function putAddress(
   index: number,
@@ -65,7 +70,7 @@ export function putAddress(
   const flags =
     (own.address.length === 16 && options.detectsDuplicates !== true ? IFA_F_NODAD : 0) | (options.prefixRoute ? 0 : IFA_F_NOPREFIXROUTE);
   const last = Buffer.from(own.address);
-  // As ip-address(8) and the upstream plugins: an IPv4 subnet has its broadcast address.
+  // As ip-address(8) and the upstream plugins do: an IPv4 subnet has its broadcast address.
   const broadcast = own.address.length === 4 && own.length < 31 ? [attribute(4, broadcastOf(last, own.length))] : [];
   return {
     what: 'add an address to the link',
@@ -78,7 +83,7 @@ export function putAddress(
       attribute(IFA_ADDRESS, own.address),
       ...broadcast,
       ...(flags === 0 ? [] : [attribute(IFA_FLAGS, u32(flags))]),
-      // struct ifa_cacheinfo: preferred for no time, valid for ever.
+      // struct ifa_cacheinfo: never preferred, valid forever.
       ...(options.isSource === false && own.address.length === 16
         ? [attribute(IFA_CACHEINFO, Buffer.concat([u32(0), u32(0xffff_ffff), u32(0), u32(0)]))]
         : []),
@@ -97,10 +102,10 @@ export function listAddresses(socket: NetlinkSocket, index: number): LinkAddress
   return readAddresses(socket, `#${index}`).flatMap(({ index: of, ...address }) => (of === index ? [address] : []));
 }
 
-/** Of every link. */
+/** Returns the addresses of every link. */
 export const listHostAddresses = (socket: NetlinkSocket): (LinkAddress & { readonly index: number })[] => readAddresses(socket, '');
 
-/** The question for every address, and what an answer to it says. */
+/** The request for all addresses. {@link readAddress} reads its answers. */
 export const listEveryAddress: Request = { what: 'list addresses', on: '', type: RTM_GETADDR, flags: 0, body: Buffer.alloc(8) };
 
 const readAddresses = (socket: NetlinkSocket, on: string): (LinkAddress & { readonly index: number })[] =>
@@ -117,14 +122,14 @@ export function readAddress(message: Received): (LinkAddress & { readonly index:
 }
 
 export interface TableRoute {
-  /** Index of the link it leaves by. */
+  /** Index of the link by which packets leave. */
   readonly index: number;
   readonly destination: Uint8Array;
   readonly length: number;
   readonly table: number;
   readonly scope: number;
   readonly gateway?: Uint8Array;
-  /** The gateway is behind the link, whatever the link's addresses are. */
+  /** The gateway is on the link, whatever the link's addresses are. */
   readonly onLink?: boolean;
   readonly source?: Uint8Array;
   readonly priority?: number;
@@ -165,26 +170,29 @@ const routeRequest = (what: string, type: number, flags: number, route: TableRou
   body,
 });
 
-/** Refused (EEXIST) when the very same stands. Several gateways to one destination share the traffic. */
+/**
+ * Adds a route. Refused (EEXIST) if exactly this route exists. Several gateways to one destination share the
+ * traffic.
+ */
 export const appendRoute = (route: TableRoute): Request =>
   routeRequest('add a route', RTM_NEWROUTE, NLM_F_CREATE, route, routeBody(route, false));
 
-/** In place of another one to the same destination. */
+/** Replaces another route to the same destination. */
 export const replaceRoute = (route: TableRoute): Request =>
   routeRequest('replace a route', RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route, routeBody(route, false));
 
-/** Refused (ESRCH) when there is none. */
+/** Refused (ESRCH) if there is none. */
 export const deleteRoute = (route: TableRoute): Request => routeRequest('delete a route', RTM_DELROUTE, 0, route, routeBody(route, true));
 
-/** Unicast routes of every table, those of several next hops without their hops. */
+/** Returns unicast routes of every table. Routes with several next hops come without their hops. */
 export const listRoutes = (socket: NetlinkSocket): TableRoute[] => socket.dump(listEveryRoute).flatMap(readRoute);
 
-/** The question for every route, and what an answer to it says. */
+/** The request for all routes. {@link readRoute} reads its answers. */
 export const listEveryRoute: Request = { what: 'list routes', on: '', type: RTM_GETROUTE, flags: 0, body: Buffer.alloc(12) };
 
 export function readRoute({ body }: Received): TableRoute[] {
   if (body.readUInt8(7) !== RTN_UNICAST || ![2, 10].includes(body.readUInt8(0))) return [];
-  // The cache of learnt IPv6 routes comes with the dump (RTM_F_CLONED).
+  // The dump includes the cache of learnt IPv6 routes (RTM_F_CLONED).
   if ((body.readUInt32LE(8) & 0x200) !== 0) return [];
   const attributes = attributesOf(body, 12);
   const metrics = attributesOf(attributes.get(RTA_METRICS) ?? Buffer.alloc(0));
@@ -231,16 +239,19 @@ function ruleRequest(what: string, type: number, flags: number, rule: SourceRule
   };
 }
 
-/** The kernel chooses its place: before every rule but the local one. The kernel takes the same one twice. */
+/**
+ * Adds a rule at a place that the kernel chooses: before every rule except the local one. The kernel accepts
+ * the same rule twice.
+ */
 export const addSourceRule = (rule: SourceRule): Request => ruleRequest('add a routing rule', RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, rule);
 
-/** Refused (ENOENT) when there is none. */
+/** Refused (ENOENT) if there is none. */
 export const deleteSourceRule = (rule: SourceRule): Request => ruleRequest('delete a routing rule', RTM_DELRULE, 0, rule);
 
 export interface PolicyRule {
   readonly table: number;
   readonly priority: number;
-  /** Absent: from anywhere or from a network. */
+  /** Absent: from any address or from a network. */
   readonly source?: Uint8Array;
 }
 

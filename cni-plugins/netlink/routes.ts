@@ -25,7 +25,10 @@ const AF_INET6 = 10;
 
 const familyOf = (address: Uint8Array): number => (address.length === 4 ? AF_INET : AF_INET6);
 
-/** @param address 4 or 16 bytes. An IPv6 address is usable at once: no duplicate address detection, the addresses are ours. */
+/**
+ * Adds an address. An IPv6 address is usable at once: there is no duplicate address detection, because the
+ * addresses are ours. @param address 4 or 16 bytes
+ */
 export function addAddress(index: number, address: Uint8Array, prefixLength: number): Request {
   const header = zeros(8); // struct ifaddrmsg
   header.writeUInt8(familyOf(address), 0);
@@ -42,15 +45,16 @@ export function addAddress(index: number, address: Uint8Array, prefixLength: num
 }
 
 /**
- * `fe80::1`: what a gateway asks from who has an IPv6 address. Without an address of its link the kernel asks nobody for a packet that comes from elsewhere
- * (RFC 4861, section 7.2.2), and our bridges make none of themselves.
+ * `fe80::1`: the source of a gateway's neighbour solicitations. Without a link-local address, the kernel
+ * sends no solicitation for a packet that comes from elsewhere (RFC 4861, section 7.2.2), and our bridges
+ * generate none themselves.
  */
 const gatewayLinkLocal = Buffer.from('fe800000000000000000000000000001', 'hex');
 
-/** The link-local address of a bridge that is a gateway of IPv6. */
+/** Adds the link-local address of a bridge that is an IPv6 gateway. */
 export const addGatewayLinkLocal = (index: number): Request => addAddress(index, gatewayLinkLocal, 64);
 
-/** Refused (EADDRNOTAVAIL) when it is not there. */
+/** Refused (EADDRNOTAVAIL) if the address does not exist. */
 export function deleteAddress(index: number, address: Uint8Array, prefixLength: number): Request {
   const header = zeros(8); // struct ifaddrmsg
   header.writeUInt8(familyOf(address), 0);
@@ -94,7 +98,7 @@ export function addRoute(route: LinkRoute): Request {
   };
 }
 
-/** Which way a packet to `destination` would leave. */
+/** Requests the route by which a packet to `destination` would leave. */
 export function lookUpRoute(destination: Uint8Array): Request {
   const header = zeros(12);
   header.writeUInt8(familyOf(destination), 0);
@@ -108,7 +112,7 @@ export function lookUpRoute(destination: Uint8Array): Request {
   };
 }
 
-/** Index of the link that the route leaves by. */
+/** Returns the index of the link by which the route leaves. */
 export function readRouteLink(message: Received): number {
   return attributesOf(message.body, 12).get(RTA_OIF)?.readUInt32LE(0) ?? 0;
 }

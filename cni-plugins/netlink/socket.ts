@@ -33,10 +33,10 @@ import {
 } from './wire.ts';
 import type { Message, Received } from './wire.ts';
 
-/** A message and what it is for. */
+/** A message and its purpose. */
 export interface Request extends Message, Attempt {}
 
-/** For {@link NetlinkSocket.exchange}: the kernel says so when it has done it. */
+/** For {@link NetlinkSocket.exchange}: the kernel acknowledges the request. */
 export const acknowledged = (request: Request): Request => ({ ...request, flags: request.flags | NLM_F_ACK });
 
 /** A refused request of a batch. */
@@ -45,41 +45,48 @@ export interface Refusal {
   readonly error: PortcullisError;
 }
 
-/** What came back for one request of several. */
+/** The result of one request of several. */
 export interface Outcome {
   readonly answers: readonly Received[];
-  /** Present when it was refused. */
+  /** Present if the request was refused. */
   readonly refused?: { readonly errno: string; readonly error: () => PortcullisError };
 }
 
 /**
- * A synchronous netlink socket, for a Worker. The kernel handles a request inside sendmsg and queues every answer before it
- * returns, so nothing here waits. It acts in the network namespace in which it was opened, wherever it is used later.
+ * A synchronous netlink socket, for a Worker. The kernel handles a request inside sendmsg and queues every
+ * answer before it returns, so nothing here waits. The socket acts in the network namespace in which it was
+ * opened, wherever it is used later.
  */
 export interface NetlinkSocket {
   readonly fd: number;
-  /** Sends all in one sendmsg. The kernel goes on after a refused one, except in an nf_tables batch. */
+  /**
+   * Sends all requests in one sendmsg. The kernel continues after a refusal, except in an nf_tables batch.
+   */
   send(requests: readonly Request[]): readonly Refusal[];
-  /** As `send`, and throws the first refusal. */
+  /** Like `send`, but throws the first refusal. */
   run(requests: readonly Request[]): void;
-  /** One request with its answers. Throws when it is refused. */
+  /** Sends one request and returns its answers. Throws a refusal. */
   ask(request: Request): readonly Received[];
-  /** As `ask`, for one answer; undefined when it is refused by one of these errnos. An error that nobody sees costs more than the request. */
+  /**
+   * Like `ask`, for one answer. Returns undefined if the kernel refuses with one of these errnos. Creating an
+   * error that no caller reads would cost more than the request.
+   */
   find(request: Request, ...absent: readonly string[]): Received | undefined;
-  /** Within `body`, which changes nothing, `find` asks each question once. */
+  /** Within `body`, which changes nothing, `find` sends each request once. */
   askingOnce<T>(body: () => T): T;
-  /** Requests of any kind in one sendmsg, each with what came back for it. No refusal is thrown. */
+  /** Sends requests of any type in one sendmsg, and returns the outcome of each. Throws no refusal. */
   exchange(requests: readonly Request[]): readonly Outcome[];
   /**
-   * A request that the kernel answers only after it has waited, made in another thread. Resolves when it has answered, refused or not; meanwhile
-   * this socket must be used for nothing else, and not be closed. Few at once: they wait in libuv's pool.
+   * Runs a request in another thread, because the kernel answers it only after a wait. Resolves when the
+   * kernel has answered, whether it refused or not. Meanwhile this socket must not be closed or used for
+   * anything else. Run only a few at once: they wait in libuv's pool.
    */
   runApart(request: Request): Promise<void>;
-  /** All of a kind, read again when the kernel says that the list changed underneath. */
+  /** Lists all objects of a type, and reads again if the kernel says that the list changed meanwhile. */
   dump(request: Request): readonly Received[];
   /**
-   * The first of a kind, as the kernel lists them; `whole`: there are no others. Where there are, nothing more can be asked of this socket: for lists that
-   * somebody else may make as long as he likes.
+   * Lists the first objects of a type, in the kernel's order. `whole`: there are no others. If there are
+   * others, this socket cannot be used any more. For lists that another program can make arbitrarily long.
    */
   first(request: Request, most: number): { readonly listed: readonly Received[]; readonly whole: boolean };
   close(): void;
@@ -88,15 +95,23 @@ export interface NetlinkSocket {
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 const bufferBytes = 16 * 1024 * 1024;
-/** Less than every kernel's default (net.core.wmem_default, rmem_default): an answer takes about a kilobyte of that. */
+/**
+ * Less than every kernel's default (net.core.wmem_default, rmem_default): an answer takes about a kilobyte of
+ * that.
+ */
 const [narrowBytes, narrowRequests] = [32 * 1024, 64];
 const receiveBytes = 128 * 1024;
 const dumpAttempts = 8;
 
-/** Every exchange is over before the next one begins, whatever socket it is of: one buffer serves all of a thread. */
+/**
+ * Every exchange ends before the next one begins, on whichever socket, so one buffer serves a whole thread.
+ */
 const buffer = Buffer.allocUnsafeSlow(receiveBytes);
 
-/** @param protocol NETLINK_ROUTE or NETLINK_NETFILTER @param asksOnce always as within `askingOnce`: nothing is changed by this socket */
+/**
+ * @param protocol NETLINK_ROUTE or NETLINK_NETFILTER
+ * @param asksOnce always behaves as within `askingOnce`: this socket changes nothing
+ */
 export function openNetlink(protocol: number, { asksOnce = false }: { readonly asksOnce?: boolean } = {}): NetlinkSocket {
   let found: Map<string, Received | undefined> | undefined = asksOnce ? new Map() : undefined;
   const fd = enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, protocol));
@@ -111,7 +126,10 @@ export function openNetlink(protocol: number, { asksOnce = false }: { readonly a
   }
 
   let isWide = false;
-  /** A rebuild of all rules is one sendmsg, and each of its messages may be answered; both are limits, not memory taken. A pod's own socket sends little. */
+  /**
+   * A rebuild of all rules is one sendmsg, and each of its messages may be answered. Both sizes are limits
+   * and not allocated memory. The socket of a pod sends little.
+   */
   const widen = (): void => {
     if (isWide) return;
     setSockOpt(fd, SOL_SOCKET, SO_SNDBUFFORCE, bufferBytes);
@@ -123,7 +141,7 @@ export function openNetlink(protocol: number, { asksOnce = false }: { readonly a
     const length = receiveWaiting(fd, buffer, MSG_TRUNC);
     if (length === undefined) return [];
     if (length > buffer.length) throw answerTooLong(length);
-    // A copy: the buffer is used again while the caller still reads.
+    // A copy, because the buffer is used again while the caller still reads.
     return decodeMessages(Buffer.from(buffer.subarray(0, length)));
   };
 
@@ -136,7 +154,7 @@ export function openNetlink(protocol: number, { asksOnce = false }: { readonly a
     send(fd, bytes);
     const answers: Received[][] = requests.map(() => []);
     const refused: Outcome['refused'][] = [];
-    // Where it is known which message is the last one, nobody asks whether there are more: the question costs as much as an answer.
+    // If the last message is known, there is no query for more: such a query costs as much as an answer.
     let open = requests.every((request) => endOf(request, more, protocol) !== undefined) ? requests.length : Infinity;
     while (open > 0) {
       const batch = receive();
@@ -236,10 +254,14 @@ export function openNetlink(protocol: number, { asksOnce = false }: { readonly a
   };
 }
 
-/** Type of the message after which no other answers the request; undefined: not known. Whatever is asked ends with a refusal. */
+/**
+ * Returns the type of the message that ends the answers to the request. Undefined: unknown. A refusal ends
+ * every request.
+ */
 function endOf({ type, flags }: Request, more: number, protocol: number): number | undefined {
   if (((flags | more) & NLM_F_ACK) !== 0) return NLMSG_ERROR;
-  // Of rtnetlink's four kinds of message (new, delete, get, set) a question that is no dump has one answer, a link's of the type NEWLINK.
+  // rtnetlink has four types of message (new, delete, get, set). A get request that is not a dump has one
+  // answer, which for a link has the type NEWLINK.
   if (protocol !== NETLINK_ROUTE || (type - rtnetlinkBase) % 4 !== rtnetlinkGet) return undefined;
   return (flags & NLM_F_DUMP) === NLM_F_DUMP ? NLMSG_DONE : type - rtnetlinkGet;
 }

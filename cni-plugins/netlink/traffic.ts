@@ -2,9 +2,12 @@ import { attribute, attributesOf, elementsOf, nested, text, textOf, u32, NLM_F_C
 import { isRefusal } from './kernel-failure.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
-/** Traffic control: token buckets, the ingress hook, redirection. Source: linux/rtnetlink.h, linux/pkt_sched.h, linux/pkt_cls.h, tc-tbf(8). */
+/**
+ * Traffic control: token buckets, the ingress hook, redirection. Source: linux/rtnetlink.h,
+ * linux/pkt_sched.h, linux/pkt_cls.h, tc-tbf(8).
+ */
 
-/** Without it this one request is answered to the listeners of its group only. */
+/** Without this flag, this request is answered only to the listeners of its group. */
 const NLM_F_ECHO = 0x8;
 const RTM_NEWQDISC = 36;
 const RTM_DELQDISC = 37;
@@ -41,7 +44,7 @@ function header(index: number, handle: number, parent: number, info = 0): Buffer
 }
 
 export interface TokenBucket {
-  /** Bytes a second: 64 bits. */
+  /** Bytes per second: 64 bits. */
   readonly rate: bigint;
   /** Bytes that may wait: 32 bits. */
   readonly limit: number;
@@ -49,7 +52,7 @@ export interface TokenBucket {
   readonly buffer: number;
 }
 
-/** Replaces whatever is the link's root. */
+/** Replaces any root qdisc of the link. */
 export function setTokenBucket(index: number, bucket: TokenBucket): Request {
   const parameters = Buffer.alloc(36); // struct tc_tbf_qopt
   const wide = bucket.rate > 0xffffffffn;
@@ -71,7 +74,7 @@ export function setTokenBucket(index: number, bucket: TokenBucket): Request {
   };
 }
 
-/** What arrives on the link can be redirected. Refused (EEXIST) when it can already. */
+/** Allows redirection of packets that arrive on the link. Refused (EEXIST) if this exists. */
 export function addIngress(index: number): Request {
   return {
     what: 'add the ingress hook of the link',
@@ -82,7 +85,7 @@ export function addIngress(index: number): Request {
   };
 }
 
-/** Refused (ENOENT, EINVAL) when there is none. */
+/** Refused (ENOENT, EINVAL) if there is none. */
 export function deleteQdisc(index: number, place: 'root' | 'ingress'): Request {
   return {
     what: `remove the ${place === 'root' ? 'traffic limit' : 'ingress hook'} of the link`,
@@ -93,7 +96,7 @@ export function deleteQdisc(index: number, place: 'root' | 'ingress'): Request {
   };
 }
 
-/** Everything that arrives on the link goes to another one instead. One filter of priority 1. */
+/** Redirects all packets that arrive on the link to another link. Adds one filter with priority 1. */
 export function addRedirection(index: number, to: number): Request {
   const selector = Buffer.alloc(32); // struct tc_u32_sel with one key, which matches everything
   selector.writeUInt8(TC_U32_TERMINAL, 0);
@@ -130,7 +133,10 @@ export interface Qdisc {
   readonly bucket?: TokenBucket;
 }
 
-/** What stands there, undefined without anything. One answer, however many links the host has. */
+/**
+ * Returns the qdisc at this place, or undefined if there is none. One answer, however many links the host
+ * has.
+ */
 export function qdiscAt(socket: NetlinkSocket, index: number, place: 'root' | 'ingress'): Qdisc | undefined {
   const request: Request = {
     what: `look up the ${place === 'root' ? 'traffic limit' : 'ingress hook'} of the link`,
@@ -156,7 +162,7 @@ export function qdiscAt(socket: NetlinkSocket, index: number, place: 'root' | 'i
   return { kind, bucket: { rate, limit: parameters.readUInt32LE(24), buffer: parameters.readUInt32LE(28) } };
 }
 
-/** Indexes of the links that what arrives on this one is redirected to. */
+/** Returns the indexes of the links to which packets that arrive on this link are redirected. */
 export function listRedirections(socket: NetlinkSocket, index: number): number[] {
   const request: Request = {
     what: 'list redirections',

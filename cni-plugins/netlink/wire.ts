@@ -1,7 +1,7 @@
 /**
  * The netlink wire format: messages of aligned attributes. Pure: bytes in, bytes out.
- * Source: linux/netlink.h, netlink(7). Integers are in the byte order of the machine (both supported ones are little-endian),
- * except where nfnetlink wants network order (`be16`, `be32`).
+ * Source: linux/netlink.h, netlink(7). Integers are in the byte order of the machine (both supported ones are
+ * little-endian), except where nfnetlink requires network order (`be16`, `be32`).
  */
 
 // Message flags
@@ -24,23 +24,23 @@ const NLA_F_NESTED = 0x8000;
 const NLA_TYPE_MASK = 0x3fff;
 const headerLength = 16;
 
-/** One message to send. `body` holds the family's own header and the attributes. */
+/** A message to send. `body` holds the family's own header and the attributes. */
 export interface Message {
   readonly type: number;
   readonly flags: number;
   readonly body: Uint8Array;
 }
 
-/** One message as received. */
+/** A received message. */
 export interface Received extends Message {
   readonly sequence: number;
   readonly body: Buffer;
 }
 
-/** What an NLMSG_ERROR or NLMSG_DONE says: 0 is success. */
+/** The result in an NLMSG_ERROR or NLMSG_DONE: 0 is success. */
 export interface Acknowledgement {
   readonly errno: number;
-  /** The kernel's own words (NETLINK_EXT_ACK), where it has any. */
+  /** The kernel's own words (NETLINK_EXT_ACK), if any. */
   readonly text?: string;
 }
 
@@ -62,14 +62,17 @@ export function be16(value: number): Buffer {
   return bytes;
 }
 
-/** Takes negative values too: nf_tables priorities and verdicts are signed. */
+/** Also accepts negative values: nf_tables priorities and verdicts are signed. */
 export function be32(value: number): Buffer {
   const bytes = Buffer.allocUnsafe(4);
   bytes.writeUInt32BE(value >>> 0);
   return bytes;
 }
 
-/** Zeros. Of Node's pool: a buffer with memory of its own costs several times as much, and a message is made of dozens. */
+/**
+ * Returns zeros from Node's pool. A buffer with memory of its own costs several times as much, and a message
+ * consists of dozens.
+ */
 export function zeros(length: number): Buffer {
   return Buffer.allocUnsafe(length).fill(0);
 }
@@ -77,15 +80,18 @@ export function zeros(length: number): Buffer {
 const IFLA_EXT_MASK = 29;
 const RTEXT_FILTER_SKIP_STATS = 1 << 3;
 
-/** Of a question about links: without the counters, which the kernel sums over the processors and which are half of its answer. Since Linux 4.4. */
+/**
+ * For requests about links: omits the counters, which the kernel sums over the processors and which are half
+ * of its answer. Since Linux 4.4.
+ */
 export const withoutCounters = attribute(IFLA_EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS));
 
-/** A string as netlink wants it: ended by NUL. */
+/** Returns a string in netlink's form: terminated by NUL. */
 export function text(value: string): Buffer {
   return Buffer.from(`${value}\0`, 'latin1');
 }
 
-/** One attribute, padded to four bytes. */
+/** Returns one attribute, padded to four bytes. */
 export function attribute(type: number, value: Uint8Array): Buffer {
   const length = 4 + value.length;
   const bytes = Buffer.allocUnsafe(aligned(length));
@@ -95,12 +101,15 @@ export function attribute(type: number, value: Uint8Array): Buffer {
   return bytes.fill(0, length);
 }
 
-/** An attribute that holds attributes. */
+/** Returns an attribute that holds attributes. */
 export function nested(type: number, ...children: readonly Uint8Array[]): Buffer {
   return attribute(type | NLA_F_NESTED, Buffer.concat(children));
 }
 
-/** Messages one after the other, numbered from `firstSequence`, for one sendmsg. @param flags of all, beside their own */
+/**
+ * Encodes consecutive messages, numbered from `firstSequence`, for one sendmsg. @param flags added to the
+ * flags of each message
+ */
 export function encodeMessages(messages: readonly Message[], firstSequence: number, flags = 0): Buffer {
   const total = messages.reduce((sum, message) => sum + aligned(headerLength + message.body.length), 0);
   const bytes = Buffer.allocUnsafe(total);
@@ -119,7 +128,10 @@ export function encodeMessages(messages: readonly Message[], firstSequence: numb
   return bytes;
 }
 
-/** The messages of one datagram. A cut-off or impossible length ends the reading: the kernel sends none. */
+/**
+ * Returns the messages of one datagram. A truncated or impossible length ends the reading: the kernel sends
+ * none.
+ */
 export function decodeMessages(bytes: Buffer): Received[] {
   const messages: Received[] = [];
   let at = 0;
@@ -144,8 +156,8 @@ export interface Attributes {
 }
 
 /**
- * The attributes from `offset` on, by type; of a type that comes twice the last one counts. A buffer is made for those alone that are asked for:
- * a few of some sixty that the kernel tells of a link.
+ * Returns the attributes from `offset` on, by type. If a type occurs twice, the last one counts. A buffer is
+ * created only for the attributes that are read: a few of the about sixty that the kernel sends for a link.
  */
 export function attributesOf(bytes: Buffer, offset = 0): Attributes {
   const starts = new Map<number, number>();
@@ -166,7 +178,7 @@ export function attributesOf(bytes: Buffer, offset = 0): Attributes {
 
 const shortAt = (bytes: Buffer, at: number): number => (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
 
-/** What is in the attributes of a list, which all have one type, in order. */
+/** Returns the contents of the attributes of a list, which all have one type, in order. */
 export function elementsOf(list: Buffer = Buffer.alloc(0)): Buffer[] {
   const found: Buffer[] = [];
   for (let at = 0; at + 4 <= list.length;) {
@@ -178,7 +190,7 @@ export function elementsOf(list: Buffer = Buffer.alloc(0)): Buffer[] {
   return found;
 }
 
-/** A string attribute without its NUL. */
+/** Returns a string attribute without its NUL. */
 export function textOf(value: Buffer | undefined): string {
   if (value === undefined) return '';
   const end = value.indexOf(0);
@@ -187,7 +199,7 @@ export function textOf(value: Buffer | undefined): string {
 
 const NLMSGERR_ATTR_MSG = 1;
 
-/** Reads an NLMSG_ERROR (or NLMSG_DONE, whose body starts with an errno as well). */
+/** Reads an NLMSG_ERROR (or an NLMSG_DONE, whose body also starts with an errno). */
 export function acknowledgementOf(message: Received): Acknowledgement {
   if (message.body.length < 4) return { errno: 0 };
   const errno = -message.body.readInt32LE(0);

@@ -5,7 +5,10 @@ import type { Request } from './socket.ts';
 import { NLM_F_ACK, attribute, attributesOf, be16, elementsOf, nested, text, u32 } from './wire.ts';
 import type { Received } from './wire.ts';
 
-/** WireGuard over generic netlink: a device's key and port, its peers. Pure. Source: linux/wireguard.h. Keys are 32 bytes as base64, as wg(8) writes them. */
+/**
+ * WireGuard over generic netlink: a device's key and port, and its peers. Pure. Source: linux/wireguard.h.
+ * Keys are 32 bytes as base64, as wg(8) writes them.
+ */
 
 export const wireguardFamilyName = 'wireguard';
 const version = 1;
@@ -29,7 +32,7 @@ const allowedIp = { family: 1, address: 2, length: 3 } as const;
 const AF_INET = 2;
 const AF_INET6 = 10;
 
-/** Where a peer is sent to. */
+/** The address to which packets for a peer are sent. */
 export interface WireguardEndpoint {
   readonly address: IpAddress;
   readonly port: number;
@@ -38,26 +41,32 @@ export interface WireguardEndpoint {
 export interface WireguardPeer {
   readonly publicKey: string;
   readonly endpoint?: WireguardEndpoint;
-  /** What may come from it, and goes to it. A prefix is of one peer alone: whoever gets it last. */
+  /**
+   * Prefixes from which the peer may send, and to which packets go through it. A prefix belongs to one peer:
+   * the last one that got it.
+   */
   readonly allowed: readonly IpPrefix[];
-  /** Seconds between packets that keep the session; 0 for none. */
+  /** Seconds between packets that keep the session alive; 0 for none. */
   readonly keepaliveSeconds: number;
 }
 
-/** What is changed of a peer; what is absent stays as it is. `allowed` is all of it. A peer that is not there is made. */
+/**
+ * A change of a peer. Absent fields stay unchanged. `allowed` replaces the whole list. A missing peer is
+ * created.
+ */
 export type WireguardPeerChange =
   ({ readonly publicKey: string } & Partial<WireguardPeer>) | { readonly publicKey: string; readonly remove: true };
 
 /** A peer as the kernel lists it. */
 export interface ListedWireguardPeer extends WireguardPeer {
-  /** Of the last handshake, by the clock of the machine; 0 when there was none. */
+  /** Time of the last handshake, by the clock of the machine; 0 if there was none. */
   readonly lastHandshakeMs: number;
   readonly receivedBytes: number;
   readonly sentBytes: number;
 }
 
 export interface WireguardDevice {
-  /** Absent while it has no private key. */
+  /** Absent while the device has no private key. */
   readonly publicKey?: string;
   readonly port: number;
   readonly peers: readonly ListedWireguardPeer[];
@@ -79,17 +88,17 @@ const u16 = (value: number): Buffer => {
 const keyLength = 32;
 /** The list of peers is one attribute, whose length is 16 bits. */
 const peerBytesPerMessage = 32 * 1024;
-/** One entry of a list of allowed prefixes, at its largest. */
+/** The most entries in one part of a list of allowed prefixes. */
 const allowedPerPart = 256;
 
-/** @throws when it is no key: callers read it before */
+/** @throws if the text is not a key; callers validate it before */
 function keyBytes(key: string): Buffer {
   const bytes = Buffer.from(key, 'base64');
   if (bytes.length !== keyLength) throw new Error('a WireGuard key has 32 bytes');
   return bytes;
 }
 
-/** struct sockaddr_in or sockaddr_in6: the family in the machine's order, the port in the network's. */
+/** struct sockaddr_in or sockaddr_in6: the family in the machine's order, the port in network order. */
 function socketAddress({ address, port }: WireguardEndpoint): Buffer {
   const bytes = ipBytes(address);
   return address.family === 4
@@ -112,7 +121,10 @@ const allowedAttribute = ({ address, length }: IpPrefix): Buffer =>
     attribute(allowedIp.length, Buffer.of(length)),
   );
 
-/** A peer; one with many prefixes in several parts, of which all but the first add to what stands. */
+/**
+ * Encodes a peer. A peer with many prefixes takes several parts, and all but the first add to the existing
+ * prefixes.
+ */
 function peerParts(change: WireguardPeerChange): Buffer[] {
   const key = attribute(peer.publicKey, keyBytes(change.publicKey));
   if ('remove' in change) return [nested(0, key, attribute(peer.flags, u32(WGPEER_F_REMOVE_ME)))];
@@ -132,15 +144,21 @@ function peerParts(change: WireguardPeerChange): Buffer[] {
   return parts;
 }
 
-/** Requests of one resolved family number and one link. */
+/** Requests for one resolved family number and one link. */
 export interface WireguardRequests {
-  /** For a dump. Read by {@link readWireguard}. Refused (ENODEV) when there is no such link, (EOPNOTSUPP) when it is of another kind. */
+  /**
+   * For a dump. Read by {@link readWireguard}. Refused (ENODEV) if there is no such link, (EOPNOTSUPP) if it
+   * is not a WireGuard link.
+   */
   getDevice(): Request;
-  /** Peers are changed in order; a long list takes several requests, of which the first one has the rest. The private key is in no error. */
+  /**
+   * Changes peers in order. A long list takes several requests, and the first one has the other settings. No
+   * error contains the private key.
+   */
   setDevice(change: WireguardDeviceChange): Request[];
 }
 
-/** @param family as the kernel numbers `wireguard` (`familyNumber` of genl.ts) */
+/** @param family the kernel's number for `wireguard` (`familyNumber` of genl.ts) */
 export function wireguardRequests(family: number, link: string): WireguardRequests {
   const request = (what: string, command: number, flags: number, attributes: readonly Buffer[]): Request => ({
     what,
@@ -177,7 +195,7 @@ export function wireguardRequests(family: number, link: string): WireguardReques
   };
 }
 
-/** Of the messages of a dump: a peer whose prefixes did not fit goes on in the next message. */
+/** Reads the messages of a dump. A peer whose prefixes did not fit continues in the next message. */
 export function readWireguard(messages: readonly Pick<Received, 'body'>[]): WireguardDevice {
   let publicKey: string | undefined;
   let port = 0;
