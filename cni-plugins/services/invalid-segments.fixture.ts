@@ -12,7 +12,10 @@ import { shell, tried } from '../attach/engine.fixture.ts';
 import type { Balancer } from './model.ts';
 import { webServer } from './virtual-server.fixture.ts';
 
-/** Two segments of a connection with numbers half of all numbers apart: one of them is beyond its window. */
+/**
+ * Sends two segments of a connection whose numbers are half of the number space apart: one of them is beyond
+ * its window.
+ */
 export const segments = `
 import socket, struct
 def sum16(data):
@@ -70,9 +73,12 @@ print('from', ', '.join(sorted(from_whom)), flush=True)
 connection.sendall(b'end')
 `;
 
-/** The host of the tests routes between a client, 10.1.1.2, and a backend, 10.1.2.2; connection tracking adopts no connection in its middle. */
+/**
+ * The host of the tests routes between a client, 10.1.1.2, and a backend, 10.1.2.2. Connection tracking does
+ * not pick up established connections.
+ */
 interface SegmentHosts {
-  /** Runs a script of Python in one of them. */
+  /** Runs a Python script in one of them. */
   run(where: 'client' | 'backend', script: string): ChildProcessByStdio<null, Readable, null>;
   end(): void;
 }
@@ -99,13 +105,14 @@ export function openSegmentHosts(): SegmentHosts {
   };
 }
 
-/** Connection tracking has the setting once some rule asks for connections. */
+/** The setting exists once some rule uses connection tracking. */
 export const adoptNoConnection = (): void => void shell('sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0');
 
 /**
- * Tests of a balancer in a network namespace of its own: segments that connection tracking finds INVALID, such as late
- * retransmissions, whose addresses nothing translates back. A client that gets one from the backend's own address answers with a reset, and so does a
- * host that masquerades; the reset ends the backend's connection (kubernetes#74839).
+ * Tests of a balancer in a network namespace of its own, with segments that connection tracking finds
+ * INVALID, such as late retransmissions. No rule translates their addresses back. A client that gets one from
+ * the backend's own address answers with a reset, and so does a host that masquerades. The reset ends the
+ * backend's connection (kubernetes#74839).
  */
 export function testInvalidSegments(open: () => Balancer, options: TestOptions = {}): void {
   let hosts: SegmentHosts;
@@ -124,7 +131,7 @@ export function testInvalidSegments(open: () => Balancer, options: TestOptions =
 
   const serve = (sourceAddress: 'keep' | 'masquerade'): void =>
     void balancer?.reconcile([{ ...webServer, sourceAddress, destinations: [{ address: '10.1.2.2', port: 8080, weight: 1 }] }]);
-  /** What the client reads, and from whom segments came to it. */
+  /** Returns the data that the client reads, and the sources of the segments that it gets. */
   const connect = async (): Promise<string[]> => {
     const serving = hosts.run('backend', server);
     const ended = once(serving, 'exit');
@@ -138,7 +145,7 @@ export function testInvalidSegments(open: () => Balancer, options: TestOptions =
 
   test('no segment outside a known connection reaches the client from the backend’s own address', options, async () => {
     serve('keep');
-    // What is no service's is left alone: it may take another way back.
+    // A segment that does not belong to a service is left alone: it may take another way back.
     assert.deepEqual(await connect(), ['hello', 'more', 'from 10.1.2.2 9999, 10.96.0.1 80']);
   });
 

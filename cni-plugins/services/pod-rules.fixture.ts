@@ -9,8 +9,8 @@ import type { AttachRequest, LinkRule, NetworkEngine } from '../types.ts';
 import type { Balancer, VirtualServer } from './model.ts';
 
 /**
- * Tests of a balancer in a network namespace of its own: what a pod may reach does not change because it goes there by a virtual address, rules are
- * about the backend.
+ * Tests of a balancer in a network namespace of its own: a virtual address does not change what a pod may
+ * reach, because rules apply to the backend.
  */
 export function testPodRules(open: () => Balancer, options: TestOptions = {}): void {
   let fixture: Fixture;
@@ -67,7 +67,8 @@ export function testPodRules(open: () => Balancer, options: TestOptions = {}): v
         assert.equal((await eventually(() => fetch(pod, host), 40_000)).trim(), name);
       await reaches(client, one, 'web');
       await reaches(client, two, 'other');
-      // A backend that calls itself by the virtual address; with bridge netfilter its frame goes back by the port that it came from.
+      // A backend connects to itself by the virtual address. With bridge netfilter its frame goes back by the
+      // port that it came from.
       for (const bridged of [1, 0]) {
         tried(`sh -c 'for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do echo ${bridged} > $f; done'`);
         await reaches(web, one, 'web');
@@ -77,7 +78,7 @@ export function testPodRules(open: () => Balancer, options: TestOptions = {}): v
       await engine.setClass(client.request.id, 'user', { egress: [all(`${addressOf(web, family)}/${bits}`)] });
       await reaches(client, one, 'web');
       assert.equal(fetch(client, two), undefined, 'no rule lets it reach that backend');
-      // A rule for the virtual address alone lets nothing through: it is not what is reached.
+      // A rule for the virtual address alone allows nothing, because the packet's destination is the backend.
       await engine.setClass(client.request.id, 'user', { egress: [all(`${one}/${bits}`)] });
       assert.equal(fetch(client, one), undefined);
       await engine.setClass(client.request.id, 'user');

@@ -1,6 +1,6 @@
 import type { VirtualServer } from './model.ts';
 
-/** As services mostly are: TCP over IPv4, in turn, over two backends. */
+/** A typical service: TCP over IPv4, round robin, with two backends. */
 export const webServer: VirtualServer = {
   service: 'web',
   portName: 'http',

@@ -16,19 +16,24 @@ import type { ServiceList } from './protocol.ts';
 import { startServices } from './services.ts';
 
 /**
- * kill -9 at random moments of a process that changes services, or that only starts. Of each that is let start: what was told to stand answers, with its
- * backends and no other; the kernel has no virtual server that nobody describes. `npm run test:services-chaos` kills 200 times; where the kernel has
- * IPVS, PORTCULLIS_SERVICE_BALANCERS=nftables,ipvs changes the balancer all the time, too.
+ * Kills a process with kill -9 at random moments while it changes services, or while it only starts. After
+ * each kill, the process that is started next must be in this state: the acknowledged services answer, with
+ * their backends and no others, and the kernel has no virtual server that is not described. `npm run
+ * test:services-chaos` kills 200 times. Where the kernel has IPVS, PORTCULLIS_SERVICE_BALANCERS=nftables,ipvs
+ * also switches the balancer all the time.
  */
 const kills = Number(process.env['PORTCULLIS_SERVICE_KILLS'] ?? '4');
 const seed = Number(process.env['PORTCULLIS_SERVICE_SEED'] ?? '7');
 const kinds = (process.env['PORTCULLIS_SERVICE_BALANCERS'] ?? 'nftables').split(',') as Balancer['kind'][];
-/** Within which a process that is started has to come to rest. In an emulated machine (test/vm) everything takes longer. */
+/**
+ * The longest time until a started process comes to rest. In an emulated machine (test/vm) everything takes
+ * longer.
+ */
 const restMs = process.env['IN_VM'] === undefined ? 120_000 : 600_000;
 const names: Readonly<Record<string, string>> = { '10.2.0.2': 'b1', '10.2.0.3': 'b2' };
 
 let state = seed >>> 0;
-/** Uniform in [0, 1), of a seed (mulberry32). */
+/** Returns a number uniform in [0, 1), from a seed (mulberry32). */
 const random = (): number => {
   state = (state + 0x6d2b79f5) >>> 0;
   let mixed = Math.imul(state ^ (state >>> 15), state | 1);
@@ -36,7 +41,7 @@ const random = (): number => {
   return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
 };
 
-/** What was told: the last that stands, and what was begun after it. */
+/** What the process printed: the last completed state, and the state that was begun after it. */
 interface Told {
   readonly stands: readonly string[];
   readonly begun?: readonly string[];
@@ -55,7 +60,7 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
   const told = new Map<number, Told>();
   const program = new URL('./chaos.actor.fixture.ts', import.meta.url).pathname;
   const environment = { ...process.env, NODE_COMPILE_CACHE: join(folder, 'compiled') };
-  // Who is killed keeps nothing of what it compiled, which in an emulated machine takes longer than all the rest.
+  // A killed process keeps no compile cache, and compiling takes most of the time in an emulated machine.
   execFileSync(process.execPath, [program, databasePath, '0', kinds.join()], { stdio: ['ignore', 'ignore', 'inherit'], env: environment });
   let running: ChildProcess | undefined;
   context.after(() => running?.kill('SIGKILL'));
@@ -103,7 +108,7 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
       startMs = performance.now() - begun;
       await look(found);
       child.stdin.write('go on\n');
-      // However few the kills are: one comes after something was done.
+      // Even with few kills, one comes after some work was done.
       for (let waited = 0; acts === 0 && waited < restMs; waited += 5) await pause(5);
       await pause(random() * Math.max(150, startMs / 4));
     }
@@ -129,7 +134,10 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
   }
   await last.close();
 
-  /** As a client and the kernel find it; what the process says of it is what was told. */
+  /**
+   * Checks the state for a client and in the kernel. The state that the process reports must be the state
+   * that it printed.
+   */
   async function look({ balancer, services }: ServiceList): Promise<void> {
     const standing = new Map(services.map(({ name, backends: each }) => [name, each.map(({ address }) => address).toSorted()]));
     for (const kind of kinds) {
@@ -142,7 +150,7 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
       const possible = [stands, ...(begun === undefined ? [] : [begun])].map((each) => each.toSorted().join());
       assert.ok(possible.includes(found.join()), `s${number}: ${found.join()} is neither of ${possible.join(' · ')}`);
       told.set(number, { stands: found });
-      // An address that nobody has leads wherever it is routed to.
+      // An address without a service leads wherever it is routed.
       if (found.length === 0) continue;
       const answers = [...new Set((await client.greet(`10.96.2.${number}`, 80, 4)).map((greeting) => greeting.split(' ')[0] ?? ''))];
       const expected = found.map((address) => names[address] ?? '');
@@ -151,11 +159,11 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
   }
 });
 
-/** Of a balancer that is none any more nothing stands, with addresses or without. */
+/** A balancer that is not in use leaves nothing, with addresses or without. */
 const whatStands = 'ip -brief link; nft list tables; ip route show table local';
 const remains: Readonly<Record<Balancer['kind'], RegExp>> = { nftables: /portcullis_services$/mu, ipvs: /portcullis-ipvs/u };
 
-/** Virtual addresses that the kernel holds, by each balancer. */
+/** Returns the virtual addresses that the kernel holds, for each balancer. */
 const inKernel: Readonly<Record<Balancer['kind'], () => string[]>> = {
   nftables() {
     const map = shell('nft list map ip portcullis_services servers 2>/dev/null || true');

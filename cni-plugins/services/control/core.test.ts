@@ -15,7 +15,10 @@ import type { ReportPage } from './report.ts';
 import { createServiceStore } from './store.ts';
 import { createUpkeep } from './upkeep.ts';
 
-/** What a kernel would hold, kept by the contract of {@link Balancer}; it takes no destination of weight 0 for new connections. */
+/**
+ * Models the kernel, by the contract of {@link Balancer}. It uses no destination of weight 0 for new
+ * connections.
+ */
 class Held implements Balancer {
   readonly kind = 'nftables';
   readonly servers = new Map<ServerKey, VirtualServer>();
@@ -56,7 +59,7 @@ class Held implements Balancer {
     this.servers.clear();
   }
   close(): void {}
-  /** `10.96.0.1 80 → 10.0.0.2:80=1 …`, one line a virtual server. */
+  /** Returns `10.96.0.1 80 → 10.0.0.2:80=1 …`, one line for each virtual server. */
   shown(): string[] {
     return [...this.servers.values()].map(
       ({ address = '*', port, destinations }) =>
@@ -73,7 +76,7 @@ let core: ServiceCore;
 let now: number;
 let tick: () => void;
 
-/** As a daemon that starts, with what the kernel and the disk hold. */
+/** Starts like a daemon, with the state that the kernel and the disk hold. */
 function start(): void {
   const store = createServiceStore(openNetworkDatabase(join(folder, 'network.db')));
   const log = { info: () => {}, warn: () => {}, error: () => {} };
@@ -307,7 +310,7 @@ test('a change that the kernel did not take is answered, when it is repeated, as
   repeated(() => core.remove('command', ['web']), ['10.96.0.1 80 → 10.0.0.2:80=0 10.0.0.3:80=0']);
 });
 
-/** As `translate` gives them: `created` in the order of time. */
+/** Services in the form of `translate`. `created` is in the order of time. */
 const ofCluster = (name: string, created: number, fields: string, backend = '10.0.0.9'): Service => ({
   ...service(name.replace('.external', ''), `${fields}\nports: [53/udp]\nbackends: [${backend}]`),
   name,
@@ -404,7 +407,7 @@ for (const [holder, other] of [
   test(`a service of ${holder} keeps its node port from one of ${other} when its endpoints change, and over a restart`, () => {
     const rival = { ...onNodePort(other, '10.0.0.66'), name: 'aaa/rival' };
     const name = nodePorts[holder];
-    // The rival is stored first, so that the order of rows speaks for it.
+    // The rival is stored first, so that the order of rows favours it.
     core.apply(other, [{ ...rival, ports: onNodePort(other, '10.0.0.66', 30_099).ports }], false);
     core.apply(holder, [onNodePort(holder, '10.0.0.1')], false);
     core.apply(other, [rival], false);

@@ -14,7 +14,10 @@ import type { ServiceList } from './protocol.ts';
 import { startServices } from './services.ts';
 import type { Services } from './services.ts';
 
-/** The disk of the database is full: what stands goes on, what can not be written down does not stand, and nothing is lost when there is room again. */
+/**
+ * When the disk of the database is full, services in force go on, a change that cannot be stored is not in
+ * force, and nothing is lost when there is room again.
+ */
 if (inPrivateNetns(import.meta.filename, 240_000)) {
   const disk = '/run/portcullis-full-disk';
   const databasePath = join(disk, 'network.db');
@@ -27,7 +30,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     const text = `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: s${number} }\naddresses: [10.96.0.${number}]\nports: [80:8080]\nbackends: [10.2.0.2]\n`;
     return (readServices([{ file: 'one', text }]).described[0] as { service: Service }).service;
   };
-  /** What a thread was told to balance by, of each that began. */
+  /** The balancer that each started thread was asked to use. */
   const asked: unknown[] = [];
   const silent = createLogger({ level: 'silent' });
   const log: Logger = {
@@ -45,7 +48,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     const { bavail, bsize } = statfsSync(disk);
     writeFileSync(filling, Buffer.alloc(bavail * bsize));
   };
-  /** The thread begins anew after a write that failed. */
+  /** Retries, because the thread restarts after a failed write. */
   const eventually = async <T>(act: () => Promise<T>): Promise<T> => {
     for (let tries = 0; ; tries += 1)
       try {

@@ -8,7 +8,7 @@ import { readServices } from '../description/read.ts';
 import type { RefusedService } from '../model.ts';
 import { startServices } from './services.ts';
 
-/** A port of the host is a service's or a pod's, whoever comes first. */
+/** A port of the host belongs to a service or to a pod, whichever comes first. */
 if (inPrivateNetns(import.meta.filename)) {
   test('a node port is refused to pods, a host port to services, until it is free', async () => {
     const fixture = createFixture();
@@ -46,7 +46,7 @@ if (inPrivateNetns(import.meta.filename)) {
       await engine.detach(udp.request.id);
       await comesAbout(async () => (await put('dns', '{ port: 53, protocol: udp, nodePort: 30080 }')).length === 0);
 
-      // It holds over a restart, and ends with the service.
+      // The claim lasts across a restart, and ends with the service.
       await services.close();
       await isRefused(pod('three', 30_080));
       services = await start();

@@ -14,7 +14,10 @@ import type { ServiceList } from './protocol.ts';
 import { startServices } from './services.ts';
 import type { Services } from './services.ts';
 
-/** The whole way on a real kernel: description, database, nf_tables, and connections of a client through this namespace to backends. */
+/**
+ * Tests the whole path on a real kernel: description, database, nf_tables, and connections of a client
+ * through this namespace to backends.
+ */
 if (inPrivateNetns(import.meta.filename, 180_000)) {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-services-'));
   const files = join(folder, 'services');
@@ -34,7 +37,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
   };
   const web = (more: string): Service => described('web', `addresses: [10.96.0.1, "fd96::1"]\nports: [80:8080]\ndrainGrace: 2s\n${more}`);
   const listed = async (): Promise<ServiceList> => JSON.parse(await services.ask(JSON.stringify({ do: 'list' }))) as ServiceList;
-  /** Who answers, by name. */
+  /** Returns how often each backend answers, by name. */
   const answering = async (address: string, port = 80, times = 24): Promise<Record<string, number>> => {
     const counts: Record<string, number> = {};
     for (const greeting of await client.greet(address, port, times)) {
@@ -77,7 +80,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       one?.backends.filter(({ address }) => address === '10.2.0.2').map(({ state, weight }) => [state, weight]),
       [['draining', 0]],
     );
-    // Once its grace is over it is cut.
+    // Once its grace period is over it is cut.
     for (const deadline = Date.now() + 30_000; (await client.report(kept.id))?.failure === undefined;) {
       if (Date.now() > deadline) assert.fail('the connection to a drained backend goes on');
       await new Promise((resolve) => setTimeout(resolve, 200));
@@ -144,12 +147,12 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     const place = join(files, 'a.yaml');
     writeFileSync(place, `${text('one', '10.96.1.1', '10.2.0.2')}---\n${text('two', '10.96.1.2', '10.2.0.3')}`);
     await comesAbout(async () => (await answering('10.96.1.2', 80, 1))['b2'] === 1);
-    // One has another backend, and two is wrong: of the file nothing is in force.
+    // One has another backend, and two has an error: nothing of the file is in force.
     const problems = async (): Promise<string> => (await listed()).problems.join('\n');
     writeFileSync(place, `${text('one', '10.96.1.1', '10.2.0.3')}---\n${text('two', '10.96.1.300', '10.2.0.3')}`);
     await comesAbout(async () => /a\.yaml:11:13: addresses\[0\]: "10\.96\.1\.300" is not an address/u.test(await problems()));
     assert.deepEqual([await answering('10.96.1.1', 80, 1), await answering('10.96.1.2', 80, 1)], [{ b1: 1 }, { b2: 1 }]);
-    // Truncated, as a shell does first.
+    // Truncated first, as a shell does.
     writeFileSync(place, '# nothing\n');
     await comesAbout(async () => /a\.yaml:1:1: the file is empty/u.test(await problems()));
     assert.deepEqual([await answering('10.96.1.1', 80, 1), await answering('10.96.1.2', 80, 1)], [{ b1: 1 }, { b2: 1 }]);

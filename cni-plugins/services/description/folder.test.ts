@@ -8,7 +8,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { hasDescriptions, openServiceFolder } from './folder.ts';
 import type { FolderServices, ServiceFolder } from './folder.ts';
 
-/** Real files, and the thread that reads them. */
+/** Uses real files, and the thread that reads them. */
 
 const described = (name: string, address = '10.96.0.1'): string =>
   `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\naddresses: [${address}]\nports: [80]\n`;
@@ -31,7 +31,7 @@ afterEach(() => {
   rmSync(root, { recursive: true, force: true });
 });
 
-/** As the thread of services does at its start. */
+/** Opens the folder as the thread of services does at its start. */
 const open = async (): Promise<void> => {
   opened?.close();
   opened = openServiceFolder({
@@ -44,7 +44,10 @@ const open = async (): Promise<void> => {
   found = opened.changed() ?? assert.fail('the first call tells nothing');
 };
 const write = (name: string, text: string): void => writeFileSync(join(folder, name), text);
-/** `one two (three)`: three is of a file that could not be read since the start; `+`: others stay, too. */
+/**
+ * Returns `one two (three)`: three belongs to a file that has not been readable since the start. `+`: others
+ * stay, too.
+ */
 const services = (): string => {
   found = opened?.changed() ?? found;
   const names = [...found.described.map(({ service }) => service.name), ...found.kept.map((name) => `(${name})`)];
@@ -58,11 +61,11 @@ const becomes = async (tell: () => string, wanted: string | RegExp): Promise<voi
   const is = (): boolean => (typeof wanted === 'string' ? tell() === wanted : wanted.test(tell()));
   for (const end = performance.now() + 30_000; !is(); await pause(20)) if (performance.now() > end) assert.equal(tell(), wanted);
 };
-/** Longer than anything takes until it is in force. */
+/** Checks for longer than any change takes until it is in force. */
 const stays = async (wanted: string): Promise<void> => {
   for (const end = performance.now() + 10 * quietMs; performance.now() < end; await pause(20)) assert.equal(services(), wanted);
 };
-/** Until what is in force is on disk. */
+/** Waits until the state in force is on disk. */
 const kept = (): Promise<void> => pause(4 * quietMs).then(() => void services());
 
 test('links as Kubernetes mounts a ConfigMap: what they lead to is read, and read again when it is replaced', async () => {

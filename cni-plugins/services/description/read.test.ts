@@ -64,7 +64,7 @@ test('a weight makes it wrr', () => {
   );
 });
 
-/** Each is refused, at its place, and for this reason. */
+/** Each is refused at its position for this reason. */
 const refused: readonly (readonly [body: string, place: string, why: RegExp])[] = [
   ['addresses: [10.96.0.1]\nports: [80]\nscheduler: maglevv', '6:12', /"maglevv".*did you mean `maglev`/],
   ['addresses: [10.96.0.1]\nports: [80]\nscheduler: random', '6:12', /use one of: `rr`, `wrr`, `lc`, `sh`, `maglev`/],

@@ -27,7 +27,7 @@ test('a kernel without IPVS is told of by name, and nothing is made', { skip: ab
   assert.doesNotMatch(shell('ip -br link; nft list tables'), /portcullis/u);
 });
 
-/** What the backend says to a connection of the host itself. */
+/** Returns the backend's answer to a connection of the host itself. */
 async function greeted(address: string, port: number): Promise<string> {
   const socket = connect({ host: address, port });
   const [data] = (await once(socket, 'data')) as [Buffer];
@@ -81,7 +81,7 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
         .counts()
         .find(({ key }) => key === keyOf(server()))
         ?.destinations.reduce((sum, { connections = 0n }) => sum + connections, 0n);
-    // IPVS adds up what its processors counted only now and then.
+    // IPVS adds up the counts of its processors only now and then.
     for (let at = 0; at < 300 && counted() !== 4n; at += 1) await new Promise((resolve) => setTimeout(resolve, 100));
     assert.equal(counted(), 4n);
   });
@@ -94,7 +94,7 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     assert.equal(await client.ask('10.96.0.1', 53, 1), 'b11 10.1.0.2');
     assert.match((await client.greet('10.1.0.1', 30080))[0] ?? '', /^b1[12] 10\.1\.0\.2$/u);
     assert.match((await client.greet('10.2.0.1', 30080))[0] ?? '', /^b1[12] 10\.1\.0\.2$/u);
-    // Both ways, to the other backend and to itself.
+    // In both ways, to the other backend and to itself.
     for (const answer of await backends[0]!.greet('10.96.0.1', 80, 2)) assert.match(answer, /^b1[12] 10\.2\.0\.1$/u);
     for (const answer of await backends[0]!.greet('10.2.0.1', 30080, 2)) assert.match(answer, /^b1[12] 10\.2\.0\.1$/u);
     for (const [address, port] of [

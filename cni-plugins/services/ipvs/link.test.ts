@@ -4,7 +4,7 @@ import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
 import { openServiceLink } from './link.ts';
 
 if (inPrivateNetns(import.meta.filename)) {
-  // A kernel without the kind dummy has the link from us: of which kind it is is all the same to it.
+  // A kernel without the link type dummy gets the link from this test. The link type does not matter.
   shell('ip link set lo up; ip address add 10.2.0.1/24 dev lo; ip link add portcullis-ipvs type bridge');
   const local = (): string[] =>
     shell('ip -4 route show table local dev portcullis-ipvs')

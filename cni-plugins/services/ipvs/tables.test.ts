@@ -17,7 +17,10 @@ import { openLedger } from './ledger.ts';
 import { readBackends } from '../unknown-segments/backends.ts';
 import { addTo, rebuild, tableFamilies, tableOf, takeFrom } from './tables.ts';
 
-/** The table beside IPVS, on any kernel with nf_tables: that it takes every rule, and each change. What packets make of it is test/services. */
+/**
+ * Tests that any kernel with nf_tables accepts every rule of the table beside IPVS, and each change.
+ * test/services tests the effect on packets.
+ */
 if (inPrivateNetns(import.meta.filename)) {
   const server = (family: 4 | 6, sourceRanges?: readonly string[]): VirtualServer => ({
     ...webServer,
@@ -112,7 +115,7 @@ if (inPrivateNetns(import.meta.filename)) {
     const hosts = openSegmentHosts();
     const table = tableOf('ip');
     const build = (backends: readonly Element[]): void => transact(netfilter, rebuild('ip', new Map(), new Map(), backends));
-    /** From which ports of the backend segments come to the client and to the host itself. */
+    /** Returns the ports of the backend from which segments reach the client and the host itself. */
     const arrived = async (): Promise<string[]> => {
       const client = hosts.run('client', listener);
       const closed = once(client, 'close');
@@ -150,7 +153,10 @@ while 9999 not in ports:
     if packet[9] == 6 and kind[2] != 4: ports.add(int.from_bytes(packet[20:22], 'big'))
 print('\\n'.join(str(port) for port in sorted(ports)))
 `;
-/** The last one is no backend's: when it has come, those before it have come or were dropped. */
+/**
+ * The last port is not a backend's: when its segment has arrived, those before it have arrived or were
+ * dropped.
+ */
 const sender = `${segments}
 for port in 8080, 9999: send_segments('10.1.2.2', port, ('10.1.1.2', 1))
 `;

@@ -13,8 +13,8 @@ import { follow } from './follow.ts';
 import type { FollowTiming, Follower } from './follow.ts';
 
 /**
- * How we bear an API server that misbehaves: a script of answers over a real connection. The real one, well and killed, is in
- * test/services-watch.
+ * Tests the reaction to an API server that misbehaves, with a script of answers over a real connection.
+ * test/services-watch tests the real one, healthy and killed.
  */
 
 type Answer = (response: ServerResponse, url: URL, request: IncomingMessage) => void;
@@ -38,7 +38,7 @@ const stream =
 
 const timing: FollowTiming = { page: 2, streamSeconds: 300, silence: 100_000, firstWait: 2, longestWait: 10 };
 
-/** Answers as scripted, one request each; what was asked and what the follower was told, in order. */
+/** Answers as scripted, one request each. Records the requests and the follower's events, in order. */
 async function scripted(t: TestContext, script: readonly Answer[], more: Partial<FollowTiming> = {}) {
   const asked: string[] = [];
   const told: string[] = [];
@@ -52,7 +52,7 @@ async function scripted(t: TestContext, script: readonly Answer[], more: Partial
         : `list ${query.get('limit') ?? 'all'} ${query.get('continue') ?? ''}`;
     asked.push(what.trim());
     const answer = rest.shift();
-    // The script is over: a stream in which nothing happens.
+    // The script is over: a stream without events.
     if (answer === undefined) response.writeHead(200).flushHeaders();
     else answer(response, url, request);
   });
@@ -87,7 +87,7 @@ async function scripted(t: TestContext, script: readonly Answer[], more: Partial
   return {
     asked,
     told,
-    /** Until so much was asked and the script is over. */
+    /** Waits until this many requests were made and the script is over. */
     async over(requests: number): Promise<void> {
       while (asked.length < requests) await sleep(2);
     },
@@ -106,7 +106,7 @@ test('pages are one list, and the stream begins where it ended; the next where t
     (response) => void response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync(page(['c'], '7'))),
     (response) => {
       response.writeHead(200);
-      // An event in pieces, through the middle of a character.
+      // An event in pieces that are cut in the middle of a character.
       const bytes = Buffer.from(event('ADDED', 'd-é', '8') + event('DELETED', 'a', '9') + event('BOOKMARK', '', '12'));
       const cut = bytes.indexOf(0xc3) + 1;
       response.write(bytes.subarray(0, cut));

@@ -44,7 +44,7 @@ test('whatever comes in whatever order, what was told is what a fresh look would
     fc.record({ kind: fc.constant('slices' as const), act: fc.constantFrom('changed', 'removed'), object: anySlice }),
     fc.record({ kind: fc.constant('services' as const), act: fc.constant('list'), objects: lists(anyService) }),
     fc.record({ kind: fc.constant('slices' as const), act: fc.constant('list'), objects: lists(anySlice) }),
-    // A list that broke off in the middle.
+    // A list that was interrupted.
     fc.record({ kind: fc.constant('slices' as const), act: fc.constant('half'), objects: lists(anySlice) }),
     fc.record({ act: fc.constant('tell') }),
   );
@@ -88,7 +88,7 @@ test('whatever comes in whatever order, what was told is what a fresh look would
   );
 });
 
-/** What a control was told, and answers as it is told to. */
+/** Records the calls of a control, and answers as the test sets. */
 function recorder() {
   const told: string[] = [];
   let answer: (names: readonly string[]) => readonly RefusedService[] | Promise<readonly RefusedService[]> = () => [];
@@ -105,7 +105,7 @@ function recorder() {
   return { told, control, answerWith: (next: typeof answer) => void (answer = next) };
 }
 
-/** Until it is so; the test's own time-out is what ends it. */
+/** Waits until the condition is true. The test's own timeout ends it. */
 async function until(is: () => boolean): Promise<void> {
   while (!is()) await sleep(2);
 }
@@ -128,7 +128,7 @@ test('nothing is told before both lists are there; then everything at once, then
   table.slices.changed(slice('a-1', 'a', ['10.0.0.1', '10.0.0.2']));
   delivery.poke();
   await until(() => told.length === 3);
-  // The same again is no change.
+  // The same state again is not a change.
   table.slices.changed(slice('a-1', 'a', ['10.0.0.2', '10.0.0.1']));
   table.services.removed(service('b'));
   delivery.poke();
@@ -181,7 +181,7 @@ test('thousands go in portions, and what one portion frees the next has', { time
   const warned: object[] = [];
   const log = { info: (fields: object) => void warned.push(fields), warn: (fields: object) => void warned.push(fields) };
   const names = Array.from({ length: 120 }, (_, index) => `s${index}`);
-  // The first has an address that the last one of before is still to give up.
+  // The first service has an address that the last service of the previous state still has to release.
   let isFree = false;
   answerWith((put) => {
     isFree ||= put.includes('shop/s119');

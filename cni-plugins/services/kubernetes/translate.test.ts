@@ -57,7 +57,9 @@ function translated(written: Written, slices: readonly object[], where: Place = 
 
 const inside = ({ services }: Translation): Service => services.find(({ name }) => name === 'shop/web')!;
 const outside = ({ services }: Translation): Service => services.find(({ name }) => name === 'shop/web.external')!;
-/** `address:weight`, where it is not 1; ports that differ and ports that are missing after it. */
+/**
+ * Returns `address:weight`, without a weight of 1, followed by ports that differ and ports that are missing.
+ */
 const told = ({ backends }: Service): string =>
   backends
     .map(
@@ -457,7 +459,7 @@ test('no object, whatever it is, breaks what reads it; and order says nothing', 
       const half = Math.floor(endpoints.length / 2);
       const other = translated(written, [slice(endpoints.slice(half).reverse()), slice(endpoints.slice(0, half))]);
       assert.deepEqual(other, one);
-      // Whoever is ready counts; nobody who is neither ready nor serving does.
+      // Every ready endpoint counts; an endpoint that is neither ready nor serving does not.
       const weightOf = new Map(inside(one).backends.map(({ address, weight }) => [address, weight ?? 1]));
       for (const { addresses, conditions } of endpoints as { addresses: string[]; conditions: WrittenEndpoint }[]) {
         if (conditions.ready === true) assert.equal(weightOf.get(addresses[0]!), 1);
@@ -494,7 +496,10 @@ test('external addresses are served as far as the node allows them; one that can
   assert.deepEqual(of({ externalRanges: [] }).services[1]?.externalAddresses, []);
 });
 
-/** What the author of one Service may write: the API takes an object of 1.5 MiB, and bounds neither ports nor addresses. */
+/**
+ * What the author of one Service may write: the API accepts an object of 1.5 MiB, and limits neither ports
+ * nor addresses.
+ */
 const manyPorts = (count: number): object[] =>
   Array.from({ length: count }, (_, index) => ({ name: `p${index}`, port: index + 1, protocol: 'TCP' }));
 const manyAddresses = (count: number): string[] =>
@@ -566,14 +571,14 @@ test('a service of many ports is looked at for as many endpoints as a node has t
   assert.equal(backends.length, 64);
   assert.ok(backends.some(({ address }) => address === '10.255.0.1'));
   assert.ok(notes.some((text) => /64 of 2001 endpoints/u.test(text)));
-  // Those that serve before those that do not.
+  // Endpoints that serve come before those that do not.
   const ending = slice(endpointsOf(3000, { ready: false, serving: false, terminating: true }), {
     ports,
     metadata: { namespace: 'shop', name: 'web-2', labels: { 'kubernetes.io/service-name': 'web' } },
   });
   const mixed = inside(translated({ spec: { ports } }, [ending, slice([endpoint('10.254.0.1')], { ports })]));
   assert.ok(mixed.backends.some(({ address }) => address === '10.254.0.1'));
-  // Few ports: all of them, as many as a service has.
+  // With few ports: as many endpoints as a service may have.
   const few = translated({}, [slice(endpointsOf(2000))]);
   assert.equal(inside(few).backends.length, 1024);
   assert.deepEqual(

@@ -11,7 +11,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { PortionControl } from '../model.ts';
 import { watchKubernetesServices } from './watch.ts';
 
-/** The whole way from a kubeconfig to a control, over loopback; with a real API server: `npm run test:services-watch`. */
+/**
+ * Tests the whole path from a kubeconfig to a control, over loopback. `npm run test:services-watch` uses a
+ * real API server.
+ */
 
 const service = (name: string, spec: object = {}): object => ({
   metadata: { namespace: 'shop', name, resourceVersion: '2' },
@@ -24,7 +27,7 @@ const slice = (owner: string, node: string): object => ({
   endpoints: [{ addresses: ['10.0.0.1'], nodeName: node }],
 });
 
-/** Lists what it was given, streams what it is told to, and lets in who has the token of now. */
+/** Lists the given objects, streams the events that the test sends, and accepts the current token only. */
 async function startApi(objects: Readonly<Record<string, readonly object[]>>) {
   const streams: { readonly path: string; readonly response: ServerResponse }[] = [];
   const state = { token: 'first' };
@@ -58,7 +61,7 @@ const until = async (is: () => boolean | Promise<boolean>): Promise<void> => {
   while (!(await is())) await sleep(5);
 };
 
-/** A port that nobody has. */
+/** Returns an unused port. */
 async function freePort(): Promise<number> {
   const server = createServer().listen(0);
   await once(server, 'listening');
@@ -131,7 +134,7 @@ test(
     assert.equal(told[2], 'put shop/local 0,shop/local.external 0');
     await until(async () => (await ask()).startsWith('503 0 '));
 
-    // The token is renewed: refused with the old one, let in with the new.
+    // The token is renewed: the old one is refused, the new one is accepted.
     api.state.token = 'second';
     api.breakOff();
     await until(() => watch.figures().away?.includes('401') === true);
@@ -164,6 +167,6 @@ test('a kubeconfig that is not there yet is waited for; closed before everything
   await until(() => watch.figures().failures >= 4);
   await watch.close();
   await assert.rejects(watch.synced, { code: 'NETWORK_API_UNREACHABLE', message: /ended before everything had come/u });
-  // Each collection once, however often it was tried.
+  // Logged once for each collection, however often it was tried.
   assert.equal(logged.filter((line) => line.includes('NETWORK_KUBECONFIG_UNREADABLE')).length, 2);
 });

@@ -12,8 +12,9 @@ import type { Conf, Of } from '../../attach/plugin-engine.fixture.ts';
 import { startServices } from '../control/services.ts';
 
 /**
- * kill -9 at random moments of what looks after services, while members join and leave. Who starts after it leaves no address leased that no service
- * has, none answered, no name, no rule, and has all of these of each service that has members. `npm run test:network-services-chaos` kills 200 times.
+ * Kills the process that maintains services with kill -9 at random moments, while members join and leave. The
+ * process that starts next leaves no leased or answered address, no name and no rule without a service. Each
+ * service with members has all of these. `npm run test:network-services-chaos` kills 200 times.
  */
 const kills = Number(process.env['PORTCULLIS_SERVICE_KILLS'] ?? '3');
 const seed = Number(process.env['PORTCULLIS_SERVICE_SEED'] ?? '11');
@@ -29,7 +30,7 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
   });
 
   let state = seed >>> 0;
-  /** Uniform in [0, 1), of a seed (mulberry32). */
+  /** Returns a number uniform in [0, 1), from a seed (mulberry32). */
   const random = (): number => {
     state = (state + 0x6d2b79f5) >>> 0;
     let mixed = Math.imul(state ^ (state >>> 15), state | 1);
@@ -91,7 +92,7 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
     });
   });
 
-  /** While what looks after services runs here, and nobody kills it. */
+  /** Runs `body` while the services are maintained in this process, and no process is killed. */
   async function started(body: () => Promise<void>): Promise<void> {
     const services = await startServices({ databasePath, balancer: 'nftables' }, createLogger({ level: 'error' }));
     try {
@@ -101,7 +102,7 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
     }
   }
 
-  /** Those that have members. */
+  /** Returns the services that have members. */
   function servicesNow(): readonly string[] {
     return [...new Set(members.flatMap(({ id, service }) => (joined.has(id) ? [service] : [])))].toSorted();
   }

@@ -18,7 +18,10 @@ import type { ServiceList } from '../control/protocol.ts';
 import { startServices } from '../control/services.ts';
 import type { Services } from '../control/services.ts';
 
-/** Members that join and leave by plugin calls, as any runtime makes them; names asked of the gateway, and packets to where the answers lead. */
+/**
+ * Members join and leave by plugin calls, as with any runtime. The test sends name queries to the gateway,
+ * and packets to the addresses in the answers.
+ */
 if (inPrivateNetns(import.meta.filename, 180_000)) {
   const fixture = createPluginFixture();
   const { databasePath, folder, pin, inside, add, del } = fixture;
@@ -59,7 +62,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
   const place = (address: string, port: number): string => `http://${address.includes(':') ? `[${address}]` : address}:${port}/`;
   const fetch = (id: string, address: string, port = 80): string | undefined =>
     within(id, `timeout 5 busybox wget -q -O - ${place(address, port)}`);
-  /** What is dropped is not answered: long enough to tell that from slow. */
+  /** A dropped packet gets no answer. The timeout is long enough to distinguish that from a slow answer. */
   const isReached = (id: string, address: string): boolean =>
     within(id, `timeout 1 busybox wget -q -O - ${place(address, 80)}`) !== undefined;
   const fetched = (id: string, address: string, times = 8, port = 80): Record<string, number> => {
@@ -70,7 +73,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     }
     return counts;
   };
-  /** What the gateway answers, sorted. */
+  /** Returns the gateway's answer, sorted. */
   const lookUp = (id: string, name: string): string[] => {
     const net = networks[pods.get(id)?.network ?? ''] ?? 0;
     const text = within(id, `busybox nslookup ${name} 10.${net}.0.1`) ?? '';
@@ -132,7 +135,8 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     );
     await comesAbout('a member is not balanced', async () => (await listed()).every(({ backends }) => backends.length >= 4));
     for (const address of virtual) assert.deepEqual(fetched('client', address), { a: 4, b: 4 }, address);
-    // A member reaches its own service, and what its hosts publish is served at the virtual address as well.
+    // A member reaches its own service, and ports that hosts publish are served at the virtual address as
+    // well.
     assert.deepEqual(Object.keys(fetched('a', virtual[0] ?? '', 4)).toSorted(), ['a', 'b']);
     assert.deepEqual(fetched('client', virtual[1] ?? '', 4, 8080), { a: 2, b: 2 });
   });
@@ -184,7 +188,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       return found['b'] === 2 && found['f'] === 2;
     });
     assert.deepEqual(lookUp('client', 'web'), virtual);
-    // What others take away is there again.
+    // State that another program removes is restored.
     shell(`ip addr del ${virtual[0] ?? ''}/32 dev br91 && nft delete table ip portcullis_service_networks`);
     await comesAbout('the address does not come back', () => isReached('client', virtual[0] ?? ''));
     await comesAbout('the rule does not come back', () => tried('nft list table ip portcullis_service_networks') !== undefined);
@@ -229,7 +233,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     for (const address of before) assert.equal(shell('ip address').includes(`${address}/`), false, address);
     const balanced = async (): Promise<string> => (await listed()).map(({ name }) => name).join();
     await comesAbout('an ingress port that the hosts gave to nobody is served', async () => (await balanced()) === 'shop/web');
-    // The other mode: who joined here is no member, and no name leads there.
+    // In the other mode, an attachment that joined here is not a member, and no name leads to it.
     write({ mode: 'dnsrr', addresses: [], ingressPorts: [] });
     for (const name of ['web', 'tasks.web'])
       await comesAbout(`${name} leads elsewhere`, () => lookUp('client', name).join() === far.addresses.join());

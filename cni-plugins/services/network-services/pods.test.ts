@@ -10,7 +10,7 @@ import type { NetworkEngine } from '../../types.ts';
 import { startServices } from '../control/services.ts';
 import type { Services } from '../control/services.ts';
 
-/** Pods of our own runtime: their links are the engine's, born denying all. */
+/** Pods of our own runtime: the engine creates their links, which deny everything at first. */
 if (inPrivateNetns(import.meta.filename, 180_000)) {
   let fixture: Fixture;
   let engine: NetworkEngine;
@@ -53,7 +53,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     await engine.setClass(web.request.id, 'user');
     for (const address of addresses) await comesAbout(`${address} does not answer`, () => fetch(client, address) === 'web');
 
-    // Another pod never gets the address, and the engine finds nothing in its way.
+    // Another pod never gets the address, and the address does not disturb the engine.
     const more = fixture.pod('more');
     await engine.attach(more.request);
     assert.equal(

@@ -6,7 +6,7 @@ import { keyOf } from '../model.ts';
 import type { Balancer, VirtualServer } from '../model.ts';
 import { openNftablesBalancer } from './balancer.ts';
 
-/** Against the kernel's own listing; what connections make of it is test/services. */
+/** Compares with the kernel's own listing. test/services tests the effect on connections. */
 if (inPrivateNetns(import.meta.filename)) {
   const backends = (family: 4 | 6, count: number, from = 1): VirtualServer['destinations'] =>
     Array.from({ length: count }, (_, index) => ({

@@ -12,7 +12,7 @@ import { webServer } from '../virtual-server.fixture.ts';
 import { openNftablesBalancer } from './balancer.ts';
 import { bring } from './reconcile.ts';
 
-/** A process that is killed between two calls of the kernel, at a chosen one; who starts after it makes all good. */
+/** Kills a process between two calls of the kernel, at a chosen one. The next process repairs everything. */
 if (inPrivateNetns(import.meta.filename)) {
   shell('ip link set lo up; ip route add 10.96.0.0/16 dev lo');
   const killed = new Error('killed here');

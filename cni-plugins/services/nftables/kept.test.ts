@@ -19,7 +19,9 @@ const anyServer = fc.record({
   weight: fc.integer({ min: 0, max: 5 }),
 });
 
-/** A server's changes one after another, as holding.ts makes them: what is kept between two is all that the next one has. */
+/**
+ * Makes consecutive changes of a server, as holding.ts does: between two changes, only the kept state exists.
+ */
 test('what was kept of a server is what stood, whatever it had been before', () => {
   fc.assert(
     fc.property(fc.array(anyServer, { minLength: 1, maxLength: 6 }), (changes) => {

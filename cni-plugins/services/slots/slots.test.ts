@@ -83,7 +83,8 @@ test('owners keep their slots: only those of a lost destination move, and of a n
       const more = [...all, { name: '10.0.1.1 80', weight: 3 }];
       const grown = keepingOwners(before, sharesOf(more, 64));
       const moved = grown.filter((name, slot) => name !== before[slot]);
-      // Whoever keeps its rank in the remainders loses exactly what the new one takes; the rounding may move one slot each.
+      // A destination that keeps its rank in the remainders loses exactly what the new one takes. Rounding
+      // may move one slot each.
       assert.ok(moved.length <= (sharesOf(more, 64).get('10.0.1.1 80') ?? 0) + all.length);
       if (all.length < 2) return;
       const lost = all[pick % all.length]?.name ?? '';

@@ -40,7 +40,7 @@ test('where the host may connect it may from the virtual address as well', () =>
   assert.deepEqual(texts(Uint8Array.of(10, 2, 0, 1)), ['10.1.0.0/16']);
 });
 
-/** What the chain does with a packet, by the elements alone. */
+/** Evaluates the chain for a packet, from the elements alone. */
 function passes(restricted: VirtualServer, key: Buffer, from: IpAddress): boolean {
   const elements = rangeElementsOf(restricted, key, undefined);
   const bits = elements.find(([set]) => set === restrictedMap)?.[1].value?.readUInt32LE() ?? 0;
@@ -62,7 +62,7 @@ test('the chain lets through exactly who is in one of the prefixes', () => {
       fc.property(fc.array(anyPrefix, { minLength: 1, maxLength: 12 }), anyAddress, fc.nat(), fc.nat(), (prefixes, far, which, flipped) => {
         const texts = prefixes.map(([address, length]) => `${formatIp(address)}/${length}`);
         const restricted = server(family, texts);
-        // One that is in a prefix but for one bit, which may be any.
+        // An address inside a prefix except for one bit, which may be any.
         const [inside] = prefixes[which % prefixes.length]!;
         const near: IpAddress = { family, value: inside.value ^ (1n << BigInt(flipped % bits)) };
         for (const from of [far, near, inside]) {

@@ -10,10 +10,10 @@ export type Order =
   | { readonly verb: 'greet'; readonly address: string; readonly port: number; readonly times: number; readonly froms?: readonly string[] }
   | { readonly verb: 'stream'; readonly address: string; readonly port: number }
   | { readonly verb: 'report' | 'end'; readonly stream: number }
-  /** One question by UDP; those of one flow leave by one port. */
+  /** One question over UDP. Questions of one flow leave by one port. */
   | { readonly verb: 'ask'; readonly address: string; readonly port: number; readonly flow: number };
 
-/** A connection that sends all the time and is sent the same back. */
+/** A connection that sends all the time and gets the same data back. */
 export interface StreamReport {
   sent: number;
   received: number;
@@ -21,10 +21,10 @@ export interface StreamReport {
   failure?: string | undefined;
 }
 
-/** Who calls and is called: a thread. */
+/** An end of connections, run by a thread. */
 export interface TestEnd {
   readonly name: string;
-  /** `NAME CLIENT` of each, or an errno. */
+  /** Returns `NAME CLIENT` of each connection, or an errno. */
   greet(address: string, port: number, times?: number, froms?: readonly string[]): Promise<string[]>;
   serve(protocol: 'tcp' | 'udp', address: string, port: number): Promise<void>;
   stream(address: string, port: number): Promise<{ readonly greeting: string; readonly id: number }>;
@@ -39,16 +39,19 @@ export interface TestHost extends TestEnd {
   readonly address: string;
   readonly address6: string;
   run(command: string): string;
-  /** What a program there prints. */
+  /** Returns the output of a program there. */
   output(command: readonly string[]): string;
-  /** A program there that goes on until the host stops. */
+  /** Starts a program there that runs until the host stops. */
   start(command: readonly string[]): void;
 }
 
 export const shell = (command: string): string =>
   execFileSync('sh', ['-c', command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
-/** As a router: bridge `backends` (10.2.0.1/24, fd02::1/64), and a link to each client network. Once per process. */
+/**
+ * Makes this namespace a router: bridge `backends` (10.2.0.1/24, fd02::1/64), and a link to each client
+ * network. Once per process.
+ */
 export function becomeRouter(): void {
   shell(
     [
@@ -63,7 +66,7 @@ export function becomeRouter(): void {
 
 interface Started {
   readonly end: TestEnd;
-  /** In /proc. */
+  /** Its path in /proc. */
   readonly thread: string;
 }
 
@@ -103,10 +106,13 @@ async function startEnd(name: string, apart: boolean): Promise<Started> {
   return { end, thread };
 }
 
-/** A program of the router itself. */
+/** Opens an end on the router itself. */
 export const openRouterEnd = async (): Promise<TestEnd> => (await startEnd('router', false)).end;
 
-/** @param number of the host in its network: 10.NETWORK.0.NUMBER; network 2 is the backends', on one bridge, each other one a client's own link */
+/**
+ * @param number of the host in its network: 10.NETWORK.0.NUMBER. Network 2 has the backends on one bridge;
+ * each other network is a client's own link.
+ */
 export async function openHost(name: string, network: number, number: number): Promise<TestHost> {
   const { end, thread } = await startEnd(name, true);
   const entered = ['nsenter', `--net=/proc/${thread}/ns/net`] as const;

@@ -7,7 +7,10 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { CLONE_NEWNET, unshare } from '../../../base/kernel/index.ts';
 import type { Order, StreamReport } from './hosts.fixture.ts';
 
-/** One end of the tests: a thread, a host in a network namespace of its own, which ends with it. What it serves says its own name and whom it sees. */
+/**
+ * One end of the tests: a thread, with a host in a network namespace of its own, which ends with the thread.
+ * Its servers answer with their own name and the client's address.
+ */
 
 const { name, apart } = workerData as { readonly name: string; readonly apart: boolean };
 if (apart) unshare(CLONE_NEWNET);
@@ -33,7 +36,10 @@ function serve({ protocol, address, port }: Extract<Order, { verb: 'serve' }>): 
   });
 }
 
-/** One connection, ended by a reset so that nothing of it lingers. The greeting, or the errno. */
+/**
+ * Makes one connection, which ends with a reset so that nothing of it lingers. Returns the greeting, or the
+ * errno.
+ */
 function greet({ address, port, from }: { readonly address: string; readonly port: number; readonly from?: string }): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect({ host: address, port, ...(from !== undefined && { localAddress: from }) });

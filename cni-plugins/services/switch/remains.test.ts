@@ -12,7 +12,9 @@ import { webServer } from '../virtual-server.fixture.ts';
 import { openSwitchableBalancer } from './open.ts';
 import { openSwitch } from './switch.ts';
 
-/** What a process that balanced by IPVS has left where it was killed; also where the kernel has no IPVS any more. */
+/**
+ * What a killed process that balanced by IPVS has left behind, also where the kernel has no IPVS any more.
+ */
 if (inPrivateNetns(import.meta.filename)) {
   shell('ip link set lo up');
   const link = 'ip link add portcullis-ipvs type bridge; ip address add 10.96.9.9/32 dev portcullis-ipvs; ip link set portcullis-ipvs up';

@@ -40,13 +40,13 @@ let balancer: SwitchableBalancer;
 let client: TestHost;
 let busy: TestHost;
 const backends: TestHost[] = [];
-/** The host that balances: one of the clients. */
+/** The host that balances is itself a client. */
 let router: TestEnd;
 const streams: { readonly host: TestEnd; readonly id: number; readonly greeting: string; readonly to: string }[] = [];
 
 before(async () => {
   becomeRouter();
-  // Whoever is on the router itself needs some route to a virtual address.
+  // A client on the router itself needs some route to a virtual address.
   shell('ip route add 10.96.0.0/16 dev lo; ip -6 route add fd96::/64 dev lo');
   router = await openRouterEnd();
   client = await openHost('client', 1, 2);
@@ -59,7 +59,7 @@ before(async () => {
   }
   balancer = openSwitchableBalancer('nftables', log);
   balancer.reconcile(servers);
-  // A flow of UDP that is silent for 30 s is none any more: an emulated machine may stand still for longer.
+  // A UDP flow that is silent for 30 s counts as ended, and an emulated machine may stand still for longer.
   shell('sysctl -qw net.netfilter.nf_conntrack_udp_timeout=3600 net.netfilter.nf_conntrack_udp_timeout_stream=3600');
 });
 after(async () => {
@@ -74,7 +74,7 @@ async function begin(host: TestEnd, address: string, port: number): Promise<void
   streams.push({ host, id, greeting, to: address });
 }
 
-/** Every stream goes on: what was sent comes back, whole and in order, more than before. */
+/** Checks that every stream goes on: the sent data comes back complete and in order, and more than before. */
 async function allFlow(): Promise<void> {
   const receivedBefore = await Promise.all(streams.map(async ({ host, id }) => (await host.report(id))?.received ?? 0));
   for (const [index, { host, id, to }] of streams.entries()) {
@@ -89,7 +89,7 @@ async function allFlow(): Promise<void> {
   }
 }
 
-/** New connections without a pause while `act` runs: each is answered. Gives how many. */
+/** Makes new connections without a pause while `act` runs. Each must be answered. Returns how many. */
 async function underLoad(act: () => Promise<void>): Promise<number> {
   let going = true;
   const answers: string[] = [];
@@ -110,7 +110,7 @@ async function underLoad(act: () => Promise<void>): Promise<number> {
   return answers.length;
 }
 
-/** IPVS goes with its last connection. */
+/** Waits until IPVS goes with its last connection. */
 async function untilRetired(): Promise<void> {
   for (let at = 0; at < 900 && balancer.retiring() !== undefined; at += 1) {
     await pause(200);
@@ -125,7 +125,7 @@ async function beginAll(): Promise<void> {
   await begin(client, '10.1.0.1', 30080);
   for (const address of ['10.96.0.1', '10.96.0.1', 'fd96::1']) await begin(router, address, 80);
   await begin(router, '10.1.0.1', 30080);
-  // Both backends are clients, too: one of these meets itself.
+  // Both backends are clients, too: one of these connections leads to the backend itself.
   for (const backend of backends) for (let at = 0; at < 2; at += 1) await begin(backend, '10.96.0.1', 80);
 }
 
@@ -159,7 +159,7 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     assert.deepEqual([balancer.kind, balancer.retiring()], ['ipvs', undefined]);
     assert.doesNotMatch(shell('nft list tables'), /portcullis_services/u);
     const counted = (): bigint => balancer.counts()[0]?.destinations.reduce((sum, { connections = 0n }) => sum + connections, 0n) ?? 0n;
-    // IPVS adds up what its processors counted only now and then.
+    // IPVS adds up the counts of its processors only now and then.
     for (let at = 0; at < 300 && counted() === 0n; at += 1) await pause(100);
     assert.ok(counted() > 0n, 'new connections go by IPVS');
   });
@@ -178,7 +178,7 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     assert.ok(made > 0);
     const retiring = balancer.retiring();
     assert.ok(retiring?.kind === 'ipvs' && retiring.connections >= streams.length / 2, JSON.stringify(retiring));
-    // A backend's grace is over: what it has ends, by whichever balancer.
+    // A backend's grace period is over: its connections end, whichever balancer carries them.
     for (const { address, port } of udp.destinations) balancer.cut(keyOf(udp), { address, port });
     for (const { host, id } of streams) assert.equal((await host.end(id))?.failure, undefined);
     await untilRetired();
@@ -229,7 +229,7 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
         await allFlow();
         balancer.tick();
         for (const [flow, backend] of begun) assert.equal(await client.ask('10.96.0.1', 53, flow), backend, `flow ${flow}, ${stretch}`);
-        // All that IPVS has begun in any of its stretches.
+        // All connections that IPVS has begun so far.
         const least = 5 * ((stretch + 1) >> 1);
         const retiring = balancer.retiring();
         if (balancer.kind === 'nftables') assert.ok((retiring?.connections ?? 0) >= least, `${stretch}: ${JSON.stringify(retiring)}`);
@@ -250,7 +250,7 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     balancer.change([own], []);
     assert.equal(await client.ask('10.1.0.1', 30053, 201), answer);
     balancer.switchTo('ipvs', () => [...servers, own]);
-    // What IPVS itself has is what it is kept for.
+    // IPVS stays for the connections that it has itself.
     await begin(client, '10.96.0.1', 80);
     for (const flow of [201, 202, 201, 202]) assert.equal(await client.ask('10.1.0.1', 30053, flow), answer, `flow ${flow}, by IPVS`);
     balancer.switchTo('nftables', () => [...servers, own]);

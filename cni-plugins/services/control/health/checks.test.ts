@@ -24,7 +24,10 @@ const one = { address: '10.0.0.2' };
 const two = { address: '10.0.0.3', ports: { main: 9090 } };
 const [idOfOne, idOfTwo] = [healthIdOf(one, port), healthIdOf(two, port)];
 
-/** Checks whose outcomes the test says, by backend; `next` waits until that many more of a backend were taken up. */
+/**
+ * Checks with outcomes that the test sets, by backend. `next` waits until that many further checks of a
+ * backend have run.
+ */
 function scripted(context: TestContext): {
   readonly checks: HealthChecks;
   readonly said: Map<string, boolean>;
@@ -81,7 +84,7 @@ test('a backend is unwell after as many failures in a row as were asked for, and
 test('failures that are not in a row do not count together', async (context) => {
   const judged: string[] = [];
   let probes = 0;
-  // Two failures, a success, for ever.
+  // Two failures, then a success, forever.
   const checks = createHealthChecks({
     random: () => 0,
     isWell: () => true,

@@ -24,7 +24,7 @@ async function listening(server: Server): Promise<number> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return (server.address() as AddressInfo).port;
 }
-/** A port where nobody listens. */
+/** Returns a port without a listener. */
 async function closedPort(): Promise<number> {
   const server = createServer();
   const port = await listening(server);
@@ -86,7 +86,7 @@ test('exec: status 0 is well; the program is told the backend, and nothing of ou
   writeFileSync(program, `#!/bin/sh\nenv > ${told}\nexit $1\n`, { mode: 0o755 });
   const exec = (command: readonly string[]): Promise<string | undefined> => probe({ ...common, kind: 'exec', command }, at(8080));
   assert.equal(await exec([program, '0']), undefined);
-  // The shell's own, and what Node hands to every child while coverage is counted.
+  // Names that the shell itself sets, and one that Node passes to every child while coverage is measured.
   const names = readFileSync(told, 'utf8')
     .split('\n')
     .filter((line) => /^(?!PWD|SHLVL|_=|OLDPWD|NODE_V8_COVERAGE)/u.test(line) && line !== '');
