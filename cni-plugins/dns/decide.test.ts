@@ -107,7 +107,7 @@ test('addresses in reverse', () => {
   assert.equal(reverseAddress('0.10.in-addr.arpa'), undefined);
 });
 
-test('what is not for a server of names is refused, and said to whom can hear it', () => {
+test('a question that is not for a name server is refused, with the reason if the asker supports it', () => {
   const bare = (more: Partial<Query>): string => said(decide(query('web', type.A, more), [front], settings));
   assert.equal(bare({ class: 3 }), `rcode ${rcode.REFUSED}`);
   assert.equal(bare({ type: 252 }), `rcode ${rcode.REFUSED}`);
@@ -126,7 +126,7 @@ test('several addresses come in another order each time', () => {
   assert.equal(first.size, 3);
 });
 
-test('a denial below the domain may be kept, one of a short name may not', () => {
+test('a denial below the domain may be cached, a denial of a short name may not', () => {
   const denial = decide(query('nobody.front.portcullis.internal', type.A), [front], settings);
   assert.ok(denial !== 'forward' && 'answers' in denial && denial.zoneLabels === 2);
   const nothing = decide(query('old.front.portcullis.internal', type.AAAA), [front], settings);

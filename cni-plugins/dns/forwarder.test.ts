@@ -94,7 +94,7 @@ test('the answer of the first server that has one', async () => {
   assert.deepEqual([silent.asked.at(-1), refusing.asked.at(-1)], ['d.example', 'c.example']);
 });
 
-test('a refusal is told when all refuse; forged and misfit answers are nobody’s', async () => {
+test('a refusal is passed on if all servers refuse; forged and mismatched answers are ignored', async () => {
   const forwarder = open({ port });
   assert.equal(((await ask(forwarder, question('e.example', [12, 14]))) as { readonly rcode?: string } | undefined)?.rcode, 'REFUSED');
   assert.equal(first(await ask(forwarder, question('f.example', [13]))), '192.0.2.13');
@@ -103,7 +103,7 @@ test('a refusal is told when all refuse; forged and misfit answers are nobody’
   assert.equal(await ask(forwarder, question('h.example', [])), undefined);
 });
 
-test('with every server dead all are told in time, and sooner once that is known', async () => {
+test('with every server dead all askers get a failure in time, and sooner once that is known', async () => {
   const forwarder = open({ port });
   const began = performance.now();
   const first = [...Array(3).keys()].map((index) => ask(forwarder, question(`dead-${index}.example`, [11])));
@@ -114,7 +114,7 @@ test('with every server dead all are told in time, and sooner once that is known
   assert.ok(hasty < patient, `${hasty} ms after ${patient} ms`);
 });
 
-test('askers of one question share it; those under way are bounded, in all and by asker', async () => {
+test('askers of the same question share it; questions in progress are limited in total and by asker', async () => {
   const forwarder = open({ port, most: 6, mostOfAsker: 4 });
   const before = silent.asked.length;
   const same = [1, 2].map((id) => ask(forwarder, question('Same.example', [11], {}, id)));
@@ -143,7 +143,7 @@ test('questions leave by several ports, which change', async () => {
   forwarder.rest();
 });
 
-test('over TCP what is long arrives whole', async () => {
+test('over TCP a long answer arrives complete', async () => {
   const stream = createServer((socket) => {
     socket.on('error', () => undefined);
     socket.on(

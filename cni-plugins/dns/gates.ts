@@ -107,7 +107,7 @@ export function createGates(options: GatesOptions): Gates {
       const why =
         problem === 'KERNEL_EADDRINUSE' ? 'another name server listens on port 53 of this address, or of all addresses' : reasonOf(thrown);
       if (standing.problem !== problem && problem !== 'KERNEL_EADDRNOTAVAIL')
-        log.warn({ ...fields, why }, 'names can not be answered at the gateway of a network; it is tried again');
+        log.warn({ ...fields, why }, 'names cannot be answered at the gateway of a network; it is tried again');
       standing.problem = problem;
     }
   };

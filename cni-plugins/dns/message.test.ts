@@ -73,7 +73,7 @@ test('a query is read as another reader reads it', () => {
   );
 });
 
-test('what is no query gets an error, or no answer at all', () => {
+test('a message that is not a query gets an error, or no answer at all', () => {
   const of = (change: (bytes: Buffer) => void): ReturnType<typeof readQuery> => {
     const bytes = encoded();
     change(bytes);
@@ -107,7 +107,7 @@ test('what is no query gets an error, or no answer at all', () => {
   assert.equal(decoded(encodeFailure(encoded(), rcode.FORMERR)).id, 7);
 });
 
-test('whatever arrives is read without an exception, within its bounds', () => {
+test('any message is read without an exception, within its bounds', () => {
   const valid = encoded({ additionals: [edns(1232)] });
   const damaged = fc.tuple(
     fc.integer({ min: 0, max: valid.length }),
@@ -136,7 +136,7 @@ test('whatever arrives is read without an exception, within its bounds', () => {
   );
 });
 
-test('a name that no text says is nobody’s, and a question keeps its letters', () => {
+test('a name without a text form matches nothing, and a question keeps its case', () => {
   const dotted = Buffer.concat([encoded().subarray(0, headerBytes), Buffer.from([3, 0x61, 0x2e, 0x62, 0, 0, 1, 0, 1])]);
   assert.equal(read(dotted).name, undefined);
   const root = Buffer.concat([encoded().subarray(0, headerBytes), Buffer.from([0, 0, 2, 0, 1])]);
@@ -147,7 +147,7 @@ test('a name that no text says is nobody’s, and a question keeps its letters',
   assert.deepEqual(decoded(reply).questions[0]?.name, 'wEb.ExAmPlE');
 });
 
-test('answers are what another reader finds in them', () => {
+test('answers are read the same by another reader', () => {
   const bytes = encoded({ additionals: [edns(4096)] });
   const query = read(bytes);
   const answers = [
@@ -187,7 +187,7 @@ test('answers are what another reader finds in them', () => {
   assert.ok(opt?.type === 'OPT' && opt.extendedRcode === 1 && decoded(version).rcode === 'NOERROR');
 });
 
-test('what has no room is left out, and said to be', () => {
+test('records without room are left out, and the message is marked as truncated', () => {
   const bytes = encoded();
   const query = read(bytes);
   const answers = Array.from({ length: 60 }, (_, index) => ({ type: type.A, data: Buffer.of(10, 0, 0, index) }));
@@ -199,7 +199,7 @@ test('what has no room is left out, and said to be', () => {
   assert.ok(decoded(whole).answers.length === 60 && !isTruncated(whole));
 });
 
-test("another server's answer becomes the asker's: its id, its letters, its room", () => {
+test("another server's answer gets the asker's id and case, and fits the asker's limit", () => {
   const bytes = encoded({ id: 4711 }, 'wEb.example');
   const query = read(bytes);
   const answer = (count: number, name = 'web.EXAMPLE'): Buffer =>

@@ -180,7 +180,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.ok(six.stdout.includes(webAddresses[0] ?? 'none'), six.stdout);
   });
 
-  test('two networks are apart by name, whichever gateway is asked', digs, async () => {
+  test('two networks do not see each other’s names, whichever gateway is asked', digs, async () => {
     assert.equal(await dig(both, `@${gateway(72)} web`), webAddresses[0], 'who is on both sees both');
     assert.equal(await dig(web, `@${gateway(71)} web`), webAddresses[0]);
     forwardedNames.length = 0;
@@ -193,7 +193,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(asked(), ['db']);
   });
 
-  test('who has no way out has none by names either', digs, async () => {
+  test('a container without a way out has none by names either', digs, async () => {
     const bridge = bridgeConf({ bridge: 'br74', isDefaultGateway: false, isGateway: true, ipMasq: false, ipam: range(74) });
     // As `portcullis network create --internal` writes it.
     const closed = [bridge, { type: 'portcullis-firewall', ingressPolicy: 'internal', backend: 'nftables' }];
@@ -244,7 +244,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
 
   const realmHere = (): string => (attachments.get('web', 'front') as { realm: string }).realm;
 
-  test('services: a virtual address goes before backends, many come whole over TCP', digs, async () => {
+  test('services: a virtual address takes precedence over backends, and long answers come complete over TCP', digs, async () => {
     const service = { realm: realmHere(), network: 'front', holder: 'service shop' };
     store.put(service, [{ name: 'shop', address: '10.96.0.9', kind: 'service' }]);
     assert.equal(await dig(web, `@${gateway(71)} shop`), '10.96.0.9');
@@ -264,7 +264,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.equal(await dig(web, `@${gateway(71)} shop`), '192.0.2.80');
   });
 
-  test('whatever arrives, it goes on answering; connections are bounded', digs, async () => {
+  test('it goes on answering after any message; connections are limited', digs, async () => {
     const socket = createSocket('udp4');
     const valid = packet.encode({ type: 'query', id: 1, questions: [{ name: 'web.front', type: 'A', class: 'IN' }] });
     const answers: Buffer[] = [];
@@ -328,7 +328,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     open.forEach((stream) => stream.destroy());
   });
 
-  test('with upstreams dead, what is ours is answered at once and the rest in time', digs, async () => {
+  test('with dead upstreams, our names are answered at once and the rest in time', digs, async () => {
     const began = performance.now();
     const [dead, own] = await Promise.all([
       run('nsenter', [`--net=${web}`, 'dig', '+tries=1', '+time=5', `@${gateway(71)}`, 'dead.example']),
@@ -363,7 +363,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.ok(figures !== undefined && figures.queries.answered >= 2);
   });
 
-  test('networks of another host namespace are answered there, and let go when it ends', digs, async () => {
+  test('networks of another host network namespace are answered there, and released when it ends', digs, async () => {
     const host = pin('host2');
     inside(host, 'ip link set lo up');
     const pod = pin('pod2');

@@ -29,7 +29,7 @@ function attach(containerId: string, called: readonly NetworkName[]): void {
   names.put({ realm, network, holder: `${containerId}/eth0`, attachment }, called);
 }
 
-test('an address in reverse is the name that people know it by', () => {
+test('a reverse lookup returns the name that users know', () => {
   const table = createNameTable(reading);
   const address = (text: string): NonNullable<ReturnType<typeof parseIp>> => {
     const parsed = parseIp(text);

@@ -24,7 +24,7 @@ test('messages are found whatever pieces they come in', () => {
   );
 });
 
-test('a length that the bytes do not keep gives no message, and holds no more than one', () => {
+test('a length without enough bytes gives no message, and holds at most one', () => {
   const found: number[] = [];
   const read = readFrames((message) => found.push(message.length));
   read(Buffer.from([0xff, 0xff, 1, 2, 3]));

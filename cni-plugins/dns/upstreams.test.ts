@@ -11,7 +11,7 @@ test('name servers of a resolv.conf', () => {
   assert.deepEqual(nameserversIn(''), []);
 });
 
-test('a server that is down comes last until it was so long ago that it may be well', () => {
+test('a server that is down comes last until it may have recovered', () => {
   const health: Readonly<Record<string, Health>> = { a: { failures: 3, failedAt: 1000 }, b: { failures: 2, failedAt: 1000 } };
   const at = (now: number): string => inOrder(['a', 'b', 'c'], (server) => health[server], now).join('');
   assert.equal(at(2000), 'bca');

@@ -24,7 +24,7 @@ for (const [type, loopback, family, table] of [
   ['udp4', '127.0.0.1', 2, 'ip'],
   ['udp6', '::1', 10, 'ip6'],
 ] as const)
-  test(`connections are found by what they were sent to, with who answers, and forgotten (${type})`, async () => {
+  test(`connections are found by their original destination, with the answering address, and forgotten (${type})`, async () => {
     const server = await bound(type, loopback);
     const client = await bound(type, loopback);
     const netfilter = openNetlink(NETLINK_NETFILTER);

@@ -8,7 +8,7 @@ const udp = 17;
 const pod = Buffer.of(10, 0, 0, 2);
 const other = Buffer.of(10, 0, 0, 3);
 
-test('connections to a port are stale, but for those that the address it keeps answers', () => {
+test('connections to a port are stale, except those that the kept address answers', () => {
   const isStale = staleAmong([
     { family: 2, protocol: tcp, port: 80 },
     { family: 2, protocol: udp, port: 53, unless: pod },

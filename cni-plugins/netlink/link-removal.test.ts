@@ -26,7 +26,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.notEqual(lookUp(route, { name: 'one' }), undefined);
   });
 
-  test('a link that is gone is fine, one that can not be removed is told', () => {
+  test('a missing link is not an error, a link that cannot be removed is', () => {
     const index = indexOf('br0');
     removeLink(route, index, open);
     removeLink(route, index, open);

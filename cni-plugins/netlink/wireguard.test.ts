@@ -13,7 +13,7 @@ const requests = wireguardRequests(30, 'wg0');
 /** struct genlmsghdr of the command, and WGDEVICE_A_IFNAME `wg0`. */
 const head = (command: number): string => `0${command}010000` + '08000200' + '77673000';
 
-describe('what is sent, byte by byte (linux/wireguard.h)', () => {
+describe('requests, byte by byte (linux/wireguard.h)', () => {
   test('a question about a link', () => {
     const { type, body } = requests.getDevice();
     assert.equal(type, 30);
@@ -52,7 +52,7 @@ describe('what is sent, byte by byte (linux/wireguard.h)', () => {
     assert.match(Buffer.from(request!.body).toString('hex'), /200004000a0000010000000020010db800000000000000000000000100000000/u);
   });
 
-  test('who is removed says so, and what is not given stays as it is', () => {
+  test('a removed peer is marked, and absent fields stay unchanged', () => {
     const [removal] = requests.setDevice({ peers: [{ publicKey: keyOf(2), remove: true }] });
     assert.ok(
       Buffer.from(removal!.body)
@@ -97,12 +97,12 @@ describe('what is sent, byte by byte (linux/wireguard.h)', () => {
     assert.equal(replaced, 2001, 'what a part adds to is not replaced by it');
   });
 
-  test('what is no key is no message', () => {
+  test('an invalid key gives no message', () => {
     assert.throws(() => requests.setDevice({ peers: [{ publicKey: 'AAAA', remove: true }] }), /32 bytes/u);
   });
 });
 
-describe('what the kernel lists', () => {
+describe('the kernel’s listing', () => {
   const peerOf = (key: number, ...attributes: readonly Buffer[]): Buffer => nested(0, attribute(1, Buffer.alloc(32, key)), ...attributes);
   const allowedOf = (...prefixes: readonly string[]): Buffer =>
     nested(

@@ -79,7 +79,7 @@ async function startWatcher(): Promise<ChildProcess> {
     stdio: ['ignore', 'inherit', log, 'ipc'],
   });
   ending.push(child);
-  while (!readFileSync(logFile).subarray(said).includes('the services of the cluster stand')) {
+  while (!readFileSync(logFile).subarray(said).includes('the services of the cluster are in force')) {
     assert.equal(child.exitCode, null, `the watcher ended: see ${logFile}`);
     await sleep(100);
   }

@@ -124,7 +124,7 @@ test('what is applied is in the kernel, and after a restart again', () => {
   assert.deepEqual(kernel.shown(), shown);
 });
 
-test('services are told of in pages, in the order of their names; or some of them', () => {
+test('services are listed in pages, in the order of their names, or by name', () => {
   const names = Array.from({ length: 7 }, (_, index) => `web-${index}`);
   const all = names.map((name, index) => service(name, `addresses: [10.96.0.${index + 1}]\nports: [80]\nbackends: [10.0.0.2]`));
   core.apply('command', all.toReversed(), false);
@@ -152,7 +152,7 @@ test('services are told of in pages, in the order of their names; or some of the
   assert.deepEqual(told({ most: 1, names: ['web-6', 'nobody', 'web-1'] }), { names: ['web-1'], next: 'web-1' });
 });
 
-test('a backend that was removed keeps what stands until its grace is over, over restarts', () => {
+test('a removed backend keeps established connections until its grace period is over, across restarts', () => {
   core.apply('command', [web('10.0.0.2, 10.0.0.3')], false);
   core.apply('command', [web('10.0.0.2')], false);
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=0']);
@@ -169,7 +169,7 @@ test('a backend that was removed keeps what stands until its grace is over, over
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });
 
-test('a backend that nothing is connected to any more leaves before its time', () => {
+test('a removed backend without connections leaves before its grace period is over', () => {
   core.apply('command', [web('10.0.0.2, 10.0.0.3')], false);
   core.apply('command', [web('10.0.0.2')], false);
   kernel.active = 0;
@@ -179,7 +179,7 @@ test('a backend that nothing is connected to any more leaves before its time', (
   assert.deepEqual(kernel.cuts, []);
 });
 
-test('at the end of the grace only what stands is cut: a cut walks all connections of the host', () => {
+test('at the end of the grace period only established connections are cut: a cut walks all connections of the host', () => {
   core.apply('command', [web('10.0.0.2, 10.0.0.3')], false);
   core.apply('command', [web('10.0.0.2')], false);
   kernel.active = 0;
@@ -188,7 +188,7 @@ test('at the end of the grace only what stands is cut: a cut walks all connectio
   assert.deepEqual([kernel.cuts, kernel.shown()], [[], ['10.96.0.1 80 → 10.0.0.2:80=1']]);
 });
 
-test('a service that was removed ends the same way, and its address is free at once', () => {
+test('a removed service ends the same way, and its address is free at once', () => {
   core.apply('command', [web('10.0.0.2')], false);
   core.remove('command', ['web']);
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=0']);
@@ -205,7 +205,7 @@ test('a service that was removed ends the same way, and its address is free at o
   assert.equal(core.standings.size, 0);
 });
 
-test('an operator drains a backend and takes it back, over restarts and new descriptions', () => {
+test('an operator drains a backend and takes it back, across restarts and new descriptions', () => {
   core.apply('command', [web('10.0.0.2, 10.0.0.3')], false);
   assert.deepEqual(core.drain('web', ['10.0.0.9'], true), ['10.0.0.9']);
   assert.deepEqual(core.drain('web', ['10.0.0.3'], true), []);
@@ -222,7 +222,7 @@ test('an operator drains a backend and takes it back, over restarts and new desc
   assert.equal(core.ending.size, 0);
 });
 
-test('an unwell backend is out until it is well, and all of them are in when none is well', () => {
+test('an unhealthy backend is out until it is healthy, and all backends are in when none is healthy', () => {
   core.apply('command', [web('10.0.0.2, 10.0.0.3', 'healthCheck: { tcp: {} }')], false);
   core.judged('web', '10.0.0.2 80', false);
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=0 10.0.0.3:80=1']);
@@ -235,7 +235,7 @@ test('an unwell backend is out until it is well, and all of them are in when non
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=1']);
 });
 
-test('a source changes nothing of another one, and whoever holds an address keeps it', () => {
+test('a source changes nothing of another source, and the holder of an address keeps it', () => {
   core.apply('files', [web('10.0.0.2')], true);
   const other = service('other', 'addresses: [10.96.0.2, 10.96.0.1]\nports: [80]\nbackends: [10.0.0.9]');
   const free = service('free', 'addresses: [10.96.0.3]\nports: [80]\nbackends: [10.0.0.9]');
@@ -255,7 +255,7 @@ test('a source changes nothing of another one, and whoever holds an address keep
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });
 
-test('nobody but this host has a program of it run', () => {
+test('only sources of this host may have one of its programs run', () => {
   const program = web('10.0.0.2', 'healthCheck: { exec: { command: [/bin/true] } }');
   for (const source of ['overlay', 'kubernetes', 'anybody']) {
     const [refused, ...more] = core.apply(source, [program], true);
@@ -267,7 +267,7 @@ test('nobody but this host has a program of it run', () => {
   assert.deepEqual(core.apply('files', [program], true), []);
 });
 
-test('two services of one source change their addresses with each other', () => {
+test('two services of one source swap their addresses', () => {
   const at = (name: string, address: string): Service => service(name, `addresses: [${address}]\nports: [80]\nbackends: [10.0.0.2]`);
   core.apply('files', [at('a', '10.96.0.1'), at('b', '10.96.0.2')], true);
   assert.deepEqual(core.apply('files', [at('a', '10.96.0.2'), at('b', '10.96.0.1')], true), []);
@@ -277,7 +277,7 @@ test('two services of one source change their addresses with each other', () => 
   ]);
 });
 
-test('what is refused keeps what stood before', () => {
+test('a refused service keeps its previous state', () => {
   core.apply('command', [web('10.0.0.2')], false);
   assert.deepEqual(core.apply('command', [web('10.0.0.3', 'scheduler: lc')], false), [
     { name: 'web', code: 'NETWORK_SERVICE_UNSUPPORTED', field: 'scheduler', why: 'lc is not known here (nftables)' },
@@ -287,7 +287,7 @@ test('what is refused keeps what stood before', () => {
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });
 
-test('a change that the kernel did not take is durable and comes about a second later', () => {
+test('a change that the kernel did not take is durable and takes effect a second later', () => {
   kernel.fails = true;
   assert.throws(() => core.apply('command', [web('10.0.0.2')], false), /EBUSY/);
   assert.deepEqual(kernel.shown(), []);
@@ -296,7 +296,7 @@ test('a change that the kernel did not take is durable and comes about a second 
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });
 
-test('a change that the kernel did not take is answered, when it is repeated, as soon as the kernel has it', () => {
+test('a repeated change that the kernel did not take is answered as soon as the kernel has it', () => {
   const repeated = (change: () => unknown, shown: readonly string[]): void => {
     kernel.fails = true;
     assert.throws(change, /EBUSY/);
@@ -349,7 +349,7 @@ test('a cluster address beats that of a load balancer, and that an external one,
   }
 });
 
-test('of one class the oldest has the address, then the first by name; backends of the evicted are cut at once', () => {
+test('within one class the oldest service has the address, then the first by name; connections of the evicted service are cut at once', () => {
   const at = (name: string, created: number, backend: string): Service =>
     ofCluster(name, created, 'externalAddresses: [192.0.2.8]', backend);
   core.apply('kubernetes', [at('b/young', 5, '10.0.0.5')], false);
@@ -427,14 +427,14 @@ for (const [holder, other] of [
   });
 }
 
-test('a service that takes the place of another one of its source gets its node port, not who waits for it', () => {
+test('a service that replaces another one of its source gets its node port, before services that wait for it', () => {
   core.apply('files', [onNodePort('files', '10.0.0.1')], true);
   core.apply('networks', [onNodePort('networks', '10.0.0.66')], true);
   assert.deepEqual(core.apply('files', [{ ...onNodePort('files', '10.0.0.1'), name: 'renamed' }], true), []);
   assert.deepEqual(nodePortOf(), ['renamed']);
 });
 
-test('an address whose holder has a worse claim by now goes to the better one that waits', () => {
+test('an address whose holder now has a worse claim goes to the waiting service with the better claim', () => {
   const first = ofCluster('a/first', 1, 'addresses: [10.96.0.10]');
   core.apply('kubernetes', [first], false);
   core.apply('kubernetes', [ofCluster('b/second', 2, 'addresses: [10.96.0.10]')], false);

@@ -376,8 +376,8 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
       if (each === undefined || each.unwell.has(backend) !== isWell) return;
       each.mark('unwell', backend, !isWell);
       const counts = { service: name, backend, unwell: each.unwell.size, of: each.service.backends.length };
-      if (isWell) log.info(counts, 'a backend is well again');
-      else log.warn(counts, 'a backend is unwell');
+      if (isWell) log.info(counts, 'a backend is healthy again');
+      else log.warn(counts, 'a backend is unhealthy');
       resettle(keysOf(each), { states: [{ service: name, backend, state: 'unwell', is: !isWell }] });
     },
     judgeFor(next) {
@@ -393,7 +393,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
           each.refusal = refusal;
           log.error(
             { service: name, balancer: next.kind, ...refusal },
-            'a service is not balanced: the balancer can not do what it asks for',
+            'a service is not balanced: the balancer cannot do what it asks for',
           );
           continue;
         }

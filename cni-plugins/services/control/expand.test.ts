@@ -24,7 +24,7 @@ const service = (more: Partial<Service> = {}): Service => ({
 });
 const alive = (): { drained: boolean; unwell: boolean } => ({ drained: false, unwell: false });
 
-test('source ranges are about addresses of the load balancer alone, each family by itself', () => {
+test('source ranges apply to load balancer addresses only, each family separately', () => {
   const rangesOf = (more: Partial<Service>): string[] =>
     expand(service({ addresses: ['10.96.0.1'], externalAddresses: ['192.0.2.1'], ...more }), alive)
       .filter(({ portName }) => portName === 'a')
@@ -55,7 +55,7 @@ test('a backend may take new connections at one port and not at another', () => 
   assert.deepEqual(weights, ['a: 10.0.0.2=1', 'b: 10.0.0.2=0 10.0.0.3=1']);
 });
 
-test('a port that is called as what every object has is served where it says', () => {
+test('a port whose name every object has as a property is served at its number', () => {
   const ports = [
     { name: 'constructor', protocol: 'tcp', port: 80, targetPort: 8080 },
     { name: 'b', protocol: 'tcp', port: 81, targetPort: 8081 },
@@ -78,7 +78,7 @@ test('a port that is called as what every object has is served where it says', (
   );
 });
 
-test('an address that is the load balancer’s is restricted, whatever else it is; a refusal names its field', () => {
+test('a load balancer address is restricted even if it is also in another list; a refusal names its field', () => {
   const good = checked(
     'overlay',
     service({

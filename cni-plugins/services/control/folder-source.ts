@@ -44,7 +44,7 @@ export function openFolderSource({ apply, standing, log, ...options }: FolderSou
       again = undefined;
       problems = [...found.problems.slice(0, mostTold), ...(refused.length === 0 ? [] : await refusals(folder, found, refused))];
       for (const problem of problems)
-        log.error({ problem }, 'the files of services are not in force as they are written; the others stand');
+        log.error({ problem }, 'the files of services are not in force as they are written; the other services are in force');
       log.info({ folder, services: described.length, refused: refused.length }, 'the files of services were read');
     },
   };

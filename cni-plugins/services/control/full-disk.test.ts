@@ -77,7 +77,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     rmSync(disk, { recursive: true });
   });
 
-  test('a service that can not be written down is refused, and does not stand', async () => {
+  test('a service that cannot be stored is refused, and is not in force', async () => {
     await services.ask('{"do":"switch","balancer":"nftables"}');
     fill();
     const many = Array.from({ length: 200 }, (_, index) => service(3 + index));
@@ -87,7 +87,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(asked, ['auto', 'nftables'], 'another thread began, with the balancer that was switched to');
   });
 
-  test('who starts meanwhile finds what stood, and it answers', async () => {
+  test('a process that starts meanwhile finds the previous services, and they answer', async () => {
     await services.close();
     await start();
     assert.deepEqual(await eventually(names), ['s1', 's2']);

@@ -68,7 +68,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(await answering('fd96::1'), { b1: 12, b2: 12 });
   });
 
-  test('a drained backend keeps its connection for the grace, gets none, and comes back', async () => {
+  test('a drained backend keeps its connection for the grace period, gets no new one, and comes back', async () => {
     await services.put('command', [web('backends: [10.2.0.2, 10.2.0.3, "fd02::2", "fd02::3"]')]);
     const streams = [await client.stream('10.96.0.1', 80), await client.stream('10.96.0.1', 80)];
     const kept = streams.find(({ greeting }) => greeting.startsWith('b1'));
@@ -101,7 +101,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     await assert.rejects(drain(['10.2.0.2:8080'], true), /has no backend 10\.2\.0\.2:8080; name addresses .* without a port/u);
   });
 
-  test('connections go on while the thread is away, and it goes on from what is durable', async () => {
+  test('connections go on while the thread is gone, and the next thread continues from the durable state', async () => {
     const stream = await client.stream('10.96.0.1', 80);
     await services.close();
     assert.deepEqual(await answering('10.96.0.1'), { b1: 12, b2: 12 });
@@ -110,7 +110,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.equal((await client.end(stream.id))?.failure, undefined);
   });
 
-  test('what another program removes is made anew', async () => {
+  test('servers that another program removed are recreated', async () => {
     shell('nft delete table ip portcullis_services');
     for (const deadline = Date.now() + 30_000; ;) {
       if (
@@ -140,7 +140,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     );
   });
 
-  test('files are followed; what is wrong in them takes nothing away', async () => {
+  test('files are followed; an error in them removes no service', async () => {
     mkdirSync(files);
     const text = (name: string, address: string, backend: string): string =>
       `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\naddresses: [${address}]\nports: [80:8080]\nbackends: [${backend}]\n`;
@@ -174,7 +174,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     await comesAbout(async () => !(await listed()).services.some(({ name, source }) => name === 'two' && source !== undefined));
   });
 
-  test('what a source described that is asked no more ends with the next start', async () => {
+  test('services of a source that is no longer used end with the next start', async () => {
     assert.deepEqual(
       await services.put('kubernetes', [described('gone', 'addresses: [10.96.3.1]\nports: [80:8080]\nbackends: [10.2.0.2]\n')]),
       [],
@@ -189,7 +189,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(await answering('10.96.0.1', 80, 2), { b1: 1, b2: 1 }, 'others stand');
   });
 
-  test('what was removed leaves nothing in the kernel', async () => {
+  test('removed services leave nothing in the kernel', async () => {
     rmSync(join(files, 'a.yaml'));
     await comesAbout(async () => !(await listed()).services.some(({ source }) => source === 'files'));
     await services.remove('command', ['web', 'checked']);

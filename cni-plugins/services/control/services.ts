@@ -40,11 +40,11 @@ export async function startServices(settings: ServicesSettings, logger: Logger):
       kind: 'unavailable',
       attempted: 'ask the thread of services',
       on: '',
-      fix: 'try again; if it stays, report this with the daemon log',
+      fix: 'try again; if it fails again, report this with the daemon log',
     },
     againMs: startAgainMs,
     closeMs,
-    onLost: (error) => log.error({ why: reasonOf(error) }, 'services are not looked after; it is tried again'),
+    onLost: (error) => log.error({ why: reasonOf(error) }, 'the thread of services was lost; it is started again'),
   });
   try {
     await thread.started;

@@ -90,7 +90,7 @@ export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'war
     compareAt = clock() + Math.max(compareEveryMs, compareShare * (clock() - begun));
     if (differed === 0 || wasBehind) return;
     repaired += differed;
-    log.warn({ differed }, 'virtual servers were not as they were made: another program changed them; they were made anew');
+    log.warn({ differed }, 'another program changed virtual servers; they were recreated');
   };
 
   return {

@@ -182,7 +182,7 @@ test('a folder that is gone, cannot be listed, or is another one and empty keeps
   await becomes(services, '');
 });
 
-test('what is emptied while nobody looks keeps what it had; what is removed then is removed', async () => {
+test('a file that is emptied while no process follows keeps its services; one that is removed then loses them', async () => {
   write('a.yaml', described('a'));
   write('b.yaml', described('b', '10.96.0.2'));
   await open();
@@ -196,7 +196,7 @@ test('what is emptied while nobody looks keeps what it had; what is removed then
   await becomes(services, 'c');
 });
 
-test('while it is not known which file had what, nothing is removed', async () => {
+test('while it is unknown which file had which services, nothing is removed', async () => {
   await open();
   assert.equal(services(), '+', 'an empty folder at the first start');
   write('a.yaml', described('a'));
@@ -212,7 +212,7 @@ test('while it is not known which file had what, nothing is removed', async () =
   assert.equal(problems(), '');
 });
 
-test('a service that two files have is the first one’s, and a problem of the other', async () => {
+test('a service in two files belongs to the first file, and is a problem in the other', async () => {
   write('a.yaml', described('web'));
   write('b.yaml', `${described('other', '10.96.0.2')}---\n${described('web', '10.96.0.3')}`);
   await open();

@@ -39,7 +39,7 @@ healthCheck: { http: { path: / }, interval: 5s, timeout: 2s, failures: 3, succes
   assert.equal(short.described[0]?.service.persistenceSeconds, 10_800);
 });
 
-test('addresses of a load balancer, and who may connect to them', () => {
+test('addresses of a load balancer, and the clients that may connect to them', () => {
   const { described, problems } = read(
     'loadBalancerAddresses: [192.0.2.1, "2001:db8::1"]\nloadBalancerSourceRanges: [10.9.9.9/8, "::/0"]\nports: [80]\nbackends: [10.0.0.2, "fd00::2"]\n',
   );
@@ -95,7 +95,7 @@ const refused: readonly (readonly [body: string, place: string, why: RegExp])[] 
   ['addresses: [10.96.0.1]\nports: [80/icmp]', '5:9', /PORT:TARGET\/PROTOCOL/],
   ['addresses: [10.96.0.1]\nports: [80, 80/tcp]', '5:13', /80\/tcp is there twice/],
   ['addresses: [10.96.0.1]\nports: []', '5:8', /must not be an empty list/],
-  ['ports: [80]', '4:8', /nobody can connect/],
+  ['ports: [80]', '4:8', /no client can connect/],
   ['addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, 10.0.0.2]', '6:22', /there twice/],
   ['addresses: [10.96.0.1]\nports: [80]\nbackends: ["fd00::2"]', '4:13', /no backend has an IPv4 address/],
   ['addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, "fd00::2"]', '6:22', /families do not mix/],
@@ -111,7 +111,7 @@ const refused: readonly (readonly [body: string, place: string, why: RegExp])[] 
   ['addresses: [10.96.0.1]\nports: [80]\nhealthCheck: { http: { path: "/\\r\\nX: y" } }', '6:30', /form/],
 ];
 
-test('what is wrong is refused with its place, and the rest stands', () => {
+test('an error is refused with its position, and the rest is in force', () => {
   const good = 'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: other }\naddresses: [10.96.9.9]\nports: [80]\n';
   for (const [body, place, why] of refused) {
     const { described, problems } = read(`${body}\n---\n${good}`);
@@ -129,7 +129,7 @@ test('what is wrong is refused with its place, and the rest stands', () => {
   }
 });
 
-test('a field that a balancer refuses is told, and found, as it was written', () => {
+test('a field that a balancer refuses is reported, and found, as it was written', () => {
   const { described } = read('addresses: [10.96.0.1]\nports: [{ port: 80, nodePort: 30080 }]\npersistence: 3h\ndrainGrace: 2m\n');
   const told = ['persistenceSeconds', 'drainGraceSeconds', 'addresses.0', 'nodePort', 'name'].map((field) => {
     const { line, column } = described[0] === undefined ? { line: 0, column: 0 } : positionIn(described[0].written, field);
@@ -155,7 +155,7 @@ test('the second service of a name is refused, over files too', () => {
   assert.match(linesOf(problems).join('\n'), /^b\.yaml:3:19: metadata\.name: the service web is there twice, first at a\.yaml:3/u);
 });
 
-test('what YAML can do to its readers is refused with its place, and the documents beside it are read', () => {
+test('harmful YAML is refused with its position, and the documents beside it are read', () => {
   const good = (name: string): string =>
     `---\napiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\nports: [{ port: 80, nodePort: 30000 }]\n`;
   const bomb = [
@@ -190,7 +190,7 @@ test('what YAML can do to its readers is refused with its place, and the documen
   }
 });
 
-test('many documents: each with its place; of many problems the first thousand are told', () => {
+test('many documents: each has its position; only the first thousand problems are reported', () => {
   const wrong = `${head.replace('web', 'WEB_')}addresses: [10.96.0.1]\nports: [80]\n`;
   const text = `%YAML 1.2\n# of one author\n---\n${[...Array.from({ length: 1200 }, () => wrong), `${head}addresses: [10.96.0.1]\nports: [80]\n`].join('---\n')}`;
   const { described, problems } = readServices([{ file: 'x.yaml', text }]);
@@ -200,7 +200,7 @@ test('many documents: each with its place; of many problems the first thousand a
   const lines = linesOf(problems).filter((each) => each.startsWith('x.yaml'));
   assert.equal(lines.length, 1001);
   assert.match(lines[999] ?? '', new RegExp(`^x\\.yaml:${4 + 999 * 6 + 2}:19: `, 'u'));
-  assert.match(lines[1000] ?? '', /200 more problems are not told/u);
+  assert.match(lines[1000] ?? '', /200 more problems are not shown/u);
 });
 
 test('a field of the model has the place where it was written', () => {
@@ -214,7 +214,7 @@ test('a field of the model has the place where it was written', () => {
   );
 });
 
-test('a file is read whole, or nothing of it: what is empty, cut off or has a problem says nothing', () => {
+test('a file is read as a whole or not at all: a file that is empty, cut off or has a problem yields nothing', () => {
   const good = `${head}addresses: [10.96.0.1]\nports: [80]\n`;
   const other = good.replace('web', 'other').replace('10.96.0.1', '10.96.0.2');
   const found = (text: string): string => {

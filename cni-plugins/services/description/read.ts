@@ -96,8 +96,8 @@ export function readServices(sources: Iterable<SourceText>): Reading {
     problems.push({
       position: { file: last, line: 1, column: 1 },
       path: '',
-      message: `${untold} more problems are not told`,
-      fix: 'mend the others first',
+      message: `${untold} more problems are not shown`,
+      fix: 'fix the others first',
     });
   return { described, problems };
 }

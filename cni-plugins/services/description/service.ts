@@ -69,7 +69,7 @@ export function serviceOf(spec: WrittenService, report: Report): Service {
   const weighed = backends.some(({ weight }) => weight !== undefined && weight > 1);
   const written = addressFields.reduce((count, field) => count + (spec[field]?.length ?? 0), 0);
   if (written === 0 && !ports.some(({ nodePort }) => nodePort !== undefined))
-    report(['ports'], 'nobody can connect: there is no address and no nodePort', 'give addresses, externalAddresses, or a nodePort');
+    report(['ports'], 'no client can connect: there is no address and no nodePort', 'give addresses, externalAddresses, or a nodePort');
   if (spec.scheduler === 'rr' && weighed) report(['scheduler'], 'rr takes no weights', 'write wrr, or take the weights out');
   checkFamilies(spec, { addresses: [...addresses, ...externalAddresses, ...loadBalancerAddresses], ports, backends }, report);
   if (spec.forwarding === 'dsr') checkDirect(spec, ports, backends, report);
@@ -123,7 +123,7 @@ function rangesOf({ loadBalancerAddresses = [], loadBalancerSourceRanges: texts 
       report(
         ['loadBalancerAddresses', index],
         `no range says who may connect by IPv${familyOf(text)} to ${text}`,
-        `give one; for everybody ${familyOf(text) === 4 ? '0.0.0.0/0' : '::/0'}`,
+        `give one; to admit every client, write ${familyOf(text) === 4 ? '0.0.0.0/0' : '::/0'}`,
       );
   });
   return found;

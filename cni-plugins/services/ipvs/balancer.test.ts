@@ -16,7 +16,7 @@ import { webServer } from '../virtual-server.fixture.ts';
 
 const absent = canBalanceByIpvs();
 
-test('a kernel without IPVS is told of by name, and nothing is made', { skip: absent === undefined && 'this kernel has IPVS' }, () => {
+test('a kernel without IPVS is reported by name, and nothing is created', { skip: absent === undefined && 'this kernel has IPVS' }, () => {
   assert.throws(openIpvsBalancer, (thrown) => {
     assert.ok(isPortcullisError(thrown));
     assert.equal(thrown.code, 'NETWORK_IPVS_MISSING');
@@ -106,7 +106,7 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     assert.deepEqual(await client.greet('10.1.0.1', 30080), ['ECONNREFUSED']);
   });
 
-  test('what the host itself listens on is not reached by a virtual address, and is by its own, served or not', async () => {
+  test('a listener of the host is not reached by a virtual address, and is reached by the host’s own, served or not', async () => {
     const own = createServer((socket) => socket.on('error', () => socket.destroy()).end('host itself\n'));
     await new Promise<void>((resolve) => own.listen(83, '::', resolve));
     const ofHost = server({ address: '10.1.0.1', port: 90 });
@@ -128,7 +128,7 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     }
   });
 
-  test('what was denied by source ranges is counted on, whoever brings the kernel back', async () => {
+  test('the count of packets denied by source ranges goes on, whichever balancer restores the kernel', async () => {
     const restricted = server({ port: 82, sourceRanges: ['198.51.100.0/24'] });
     const denied = (by: IpvsBalancer): bigint => by.counts().find(({ key }) => key === keyOf(restricted))?.denied ?? -1n;
     balancer.change([restricted], []);
@@ -149,7 +149,7 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     balancer.reconcile([server()]);
   });
 
-  test('weight 0 ends nothing and gets nothing; cut ends', async () => {
+  test('weight 0 ends no connection and gets no new one; cut ends connections', async () => {
     const stream = await client.stream('10.96.0.1', 80);
     const [name = ''] = stream.greeting.split(' ');
     const number = Number(name.slice(1));
@@ -176,7 +176,7 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     assert.equal(new Set(await client.greet('10.96.0.1', 80, 4)).size, 2);
   });
 
-  test('a service of others is left alone, one of ours that nobody wants any more goes, whoever made it', async () => {
+  test('a foreign service is left alone; an unwanted one at our address goes, whichever program created it', async () => {
     const other = openIpvsBalancer();
     try {
       other.reconcile([server()]);

@@ -84,7 +84,7 @@ const destination = fc.record(
 );
 const destinations = fc.uniqueArray(destination, { selector: ({ address, port }) => `${address} ${port}` });
 
-test('changes lead from what is present to what is wanted, and touch nothing else', () => {
+test('changes lead from the present state to the wanted one, and touch nothing else', () => {
   fc.assert(
     fc.property(destinations, destinations, (before, after) => {
       const wanted = destinationsOf({ ...plain, destinations: after });
@@ -110,7 +110,7 @@ test('changes lead from what is present to what is wanted, and touch nothing els
   );
 });
 
-test('an address stands as long as any server has it', () => {
+test('an address stays for as long as any server has it', () => {
   const ledger = openLedger({ 4: undefined, 6: undefined });
   const second = { ...plain, port: 81, sourceAddress: 'masquerade' as const };
   const hex = (addresses: readonly Buffer[]): string[] => addresses.map((each) => each.toString('hex'));

@@ -72,7 +72,7 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
-  test('what was counted of a restricted server goes on when the tables are built anew', async () => {
+  test('the counter of a restricted server goes on when the tables are rebuilt', async () => {
     const netfilter = openNetlink(NETLINK_NETFILTER);
     const ledger = openLedger({ 4: undefined, 6: undefined });
     const denied = (): readonly bigint[] => tableFamilies.flatMap((family) => [...readDenied(netfilter, tableOf(family)).values()]);

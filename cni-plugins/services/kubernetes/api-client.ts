@@ -220,7 +220,7 @@ function unreachable(on: string, path: string, thrown: unknown): PortcullisError
     attempted: `ask the API server for ${path}`,
     on,
     why: reasonOf(thrown),
-    fix: 'it is asked again; services stand as they were meanwhile',
+    fix: 'it is asked again; meanwhile services stay as they are',
     cause: thrown,
   });
 }

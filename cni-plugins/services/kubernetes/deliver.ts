@@ -97,7 +97,7 @@ export function createDelivery(
     } catch (thrown) {
       // It is unknown which part of the call was done, so everything is delivered again.
       retained = false;
-      log.warn({ why: reasonOf(thrown) }, 'services of Kubernetes could not be handed over, and are again');
+      log.warn({ why: reasonOf(thrown) }, 'services of Kubernetes could not be applied; it is tried again');
       schedule(timing.retryFailed);
     } finally {
       busy = false;
@@ -146,7 +146,7 @@ export function createDelivery(
       const before = refused.get(service.name);
       if (answer !== undefined) refused.set(service.name, { service, answer, ...(before?.said !== undefined && { said: before.said }) });
       else if (refused.delete(service.name) && before?.said !== undefined)
-        log.info({ service: service.name }, 'a service of Kubernetes that was refused stands now');
+        log.info({ service: service.name }, 'a service of Kubernetes that was refused is in force now');
     }
   }
 
@@ -162,8 +162,8 @@ export function createDelivery(
 
   function tellNotes({ notes }: Changes): void {
     for (const [service, sentences] of notes) {
-      if (sentences.length === 0) log.info({ service }, 'a service of Kubernetes is done as it asks now');
-      for (const why of sentences) log.warn({ service, why }, 'a service of Kubernetes is not done as it asks');
+      if (sentences.length === 0) log.info({ service }, 'a service of Kubernetes is now served as it asks');
+      for (const why of sentences) log.warn({ service, why }, 'a service of Kubernetes is not served as it asks');
     }
   }
 

@@ -96,7 +96,7 @@ async function scripted(t: TestContext, script: readonly Answer[], more: Partial
 
 const limits = { timeout: 60_000 };
 
-test('pages are one list, and the stream begins where it ended; the next where that one was', limits, async (t) => {
+test('pages form one list; the stream begins at its version, and the next stream where that one ended', limits, async (t) => {
   const paths: string[] = [];
   const { asked, told, over } = await scripted(t, [
     (response, url, request) => {
@@ -187,7 +187,7 @@ test('one version that fails again and again is given up', limits, async (t) => 
   assert.deepEqual(asked.slice(1), ['watch 7', 'watch 7', 'watch 7', 'watch 7', 'watch 7', 'watch 7', 'list 2', 'watch 8']);
 });
 
-test('what is no list is not taken for an empty one', limits, async (t) => {
+test('an answer that is not a list is not taken for an empty list', limits, async (t) => {
   const { told, over } = await scripted(t, [
     give(200, '{}'),
     give(200, '[1'),
@@ -199,5 +199,5 @@ test('what is no list is not taken for an empty one', limits, async (t) => {
   await over(7);
   assert.equal(told.filter((one) => one === 'complete').length, 1);
   assert.equal(told.indexOf('complete'), told.indexOf('a') + 1);
-  assert.match(told.join('\n'), /no list of Kubernetes objects[\s\S]*403: forbidden[\s\S]*301/u);
+  assert.match(told.join('\n'), /not a list of Kubernetes objects[\s\S]*403: forbidden[\s\S]*301/u);
 });

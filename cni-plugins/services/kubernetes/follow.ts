@@ -107,7 +107,7 @@ export async function follow(
     const { items, metadata } = answer as { items?: unknown; metadata?: { resourceVersion?: unknown; continue?: unknown } };
     const version = metadata?.resourceVersion;
     if ((items !== undefined && items !== null && !Array.isArray(items)) || typeof version !== 'string' || version === '')
-      throw refused('the API server', path, 200, 'what came is no list of Kubernetes objects');
+      throw refused('the API server', path, 200, 'the answer is not a list of Kubernetes objects');
     for (const object of (items ?? []) as unknown[]) follower.listed(object);
     return { version, next: typeof metadata?.continue === 'string' ? metadata.continue : '' };
   }

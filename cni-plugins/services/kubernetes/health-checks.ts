@@ -49,7 +49,7 @@ export function openHealthChecks(log: { warn(fields: object, message: string): v
       if (closed || check === undefined) return;
       log.warn(
         { service: `${check.namespace}/${check.name}`, port, why: reasonOf(error) },
-        'a healthCheckNodePort can not be served; it is tried again',
+        'a healthCheckNodePort cannot be served; it is tried again',
       );
       retries.set(
         port,

@@ -46,7 +46,7 @@ test('certificates and tokens from files, beside the kubeconfig, and from data',
   assert.deepEqual(data, files);
 });
 
-test('a token file wins over a token, and what is renewed is another access', async () => {
+test('a token file wins over a token, and a renewed file gives another access', async () => {
   const text = config(`{ ${server} }`, '{ token: fixed, tokenFile: token }');
   const first = await read(text);
   assert.equal(first.authorization, 'Bearer first-token');
@@ -59,7 +59,7 @@ test('a token file wins over a token, and what is renewed is another access', as
   assert.equal((await read(config(`{ ${server} }`, '{}', 'current-context: two'))).authorization, undefined);
 });
 
-test('what is wrong is told with its place, what is not done by its name, and never a secret', async () => {
+test('an error is reported with its position, an unsupported field by its name, and never a secret', async () => {
   const rows: readonly (readonly [code: string, why: RegExp, text: string])[] = [
     ['INVALID', /config:8:\d+|config:\d+:\d+: .*/u, 'a: [\n'],
     ['INVALID', /one document/u, ''],
@@ -68,13 +68,13 @@ test('what is wrong is told with its place, what is not done by its name, and ne
     ['INVALID', /:6:\d+: the cluster has no server/u, config('{}')],
     ['INVALID', /:6:\d+: server must be an address/u, config('{ server: "api.example.com" }')],
     ['INVALID', /server must be a text/u, config('{ server: 7 }')],
-    ['INVALID', /plain HTTP is spoken to loopback only/u, config('{ server: "http://api.example.com" }')],
+    ['INVALID', /plain HTTP is allowed to loopback only/u, config('{ server: "http://api.example.com" }')],
     ['INVALID', /must not hold a user/u, config('{ server: "https://secret:secret@api.example.com" }')],
     ['INVALID', /go together/u, config(`{ ${server} }`, '{ client-certificate: c.pem }')],
     ['INVALID', /client-key is no readable private key/u, config(`{ ${server} }`, '{ client-certificate: c.pem, client-key: token }')],
     ['INVALID', /certificate-authority holds no readable/u, config(`{ ${server}, certificate-authority: token }`)],
     ['INVALID', /characters that no token has/u, config(`{ ${server} }`, '{ tokenFile: odd-token }')],
-    ['INVALID', /a mapping must stand here/u, config('[]')],
+    ['INVALID', /it must be a mapping/u, config('[]')],
     ['UNREADABLE', /gone, which it names: ENOENT/u, config(`{ ${server}, certificate-authority: gone }`)],
     ['UNSUPPORTED', /:6:\d+: the API server would not be verified/u, config(`{ ${server}, insecure-skip-tls-verify: true }`)],
     ['UNSUPPORTED', /:6:\d+: proxy-url/u, config(`{ ${server}, proxy-url: "http://proxy.example.com" }`)],

@@ -110,7 +110,7 @@ function serverOf(text: string | undefined, reader: Reader, path: Path): URL {
     throw reader.wrong(at, 'server must be an address such as https://HOST:6443');
   if (url.username !== '' || url.password !== '') throw reader.wrong(at, 'server must not hold a user');
   if (url.protocol === 'http:' && !/^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/u.test(url.hostname))
-    throw reader.wrong(at, 'plain HTTP is spoken to loopback only; use https');
+    throw reader.wrong(at, 'plain HTTP is allowed to loopback only; use https');
   return url;
 }
 
@@ -151,7 +151,7 @@ function readerOf(document: Document, file: string): Reader {
   };
   const wrong = (path: Path, why: string): PortcullisError => failure('INVALID', file, `${place(path)}: ${why}`, 'correct the file');
   const object = (path: Path, value: unknown = document.value): Fields => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(path, 'a mapping must stand here');
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(path, 'it must be a mapping');
     return value as Fields;
   };
   return {

@@ -29,7 +29,7 @@ const filled = (services: readonly object[], slices: readonly object[]): Service
   return table;
 };
 
-test('whatever comes in whatever order, what was told is what a fresh look would tell', () => {
+test('for any events in any order, the delivered state is the one that a new table would deliver', () => {
   const names = ['a', 'b', 'c'];
   const anyService = fc
     .tuple(fc.constantFrom(...names), fc.boolean())
@@ -113,7 +113,7 @@ async function until(is: () => boolean): Promise<void> {
 const quiet = { info: () => undefined, warn: () => undefined };
 const timing = { gather: 5, retryRefused: 40, retryFailed: 10 };
 
-test('nothing is told before both lists are there; then everything at once, then each change', { timeout: 60_000 }, async () => {
+test('nothing is delivered before both lists have arrived; then everything at once, then each change', { timeout: 60_000 }, async () => {
   const { told, control } = recorder();
   const table = createServiceTable({ nodeName: 'here' });
   const delivery = createDelivery(table, control, quiet, () => undefined, timing);
@@ -137,7 +137,7 @@ test('nothing is told before both lists are there; then everything at once, then
   delivery.close();
 });
 
-test('what was refused is told once, and put again until it stands', { timeout: 60_000 }, async () => {
+test('a refused service is reported once, and put again until it is in force', { timeout: 60_000 }, async () => {
   const { told, control, answerWith } = recorder();
   const warned: string[] = [];
   const log = { info: () => undefined, warn: (fields: object) => void warned.push(JSON.stringify(fields)) };
@@ -160,7 +160,7 @@ test('what was refused is told once, and put again until it stands', { timeout: 
   delivery.close();
 });
 
-test('after a control that failed everything is told anew', { timeout: 60_000 }, async () => {
+test('after a failed call everything is delivered again', { timeout: 60_000 }, async () => {
   const { told, control, answerWith } = recorder();
   const table = filled([service('a'), service('b')], []);
   const delivery = createDelivery(table, control, quiet, () => undefined, timing);
@@ -176,7 +176,7 @@ test('after a control that failed everything is told anew', { timeout: 60_000 },
   delivery.close();
 });
 
-test('thousands go in portions, and what one portion frees the next has', { timeout: 60_000 }, async () => {
+test('thousands of services go in portions, and an address that one portion frees goes to the next', { timeout: 60_000 }, async () => {
   const { told, control, answerWith } = recorder();
   const warned: object[] = [];
   const log = { info: (fields: object) => void warned.push(fields), warn: (fields: object) => void warned.push(fields) };

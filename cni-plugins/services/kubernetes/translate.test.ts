@@ -106,7 +106,7 @@ test('which endpoints take new connections, and which keep those that they have'
   }
 });
 
-test('of more endpoints than a virtual server takes each node has its part, which hardly changes when one comes or goes', () => {
+test('if there are more endpoints than a virtual server takes, each node has its part, which hardly changes when one comes or goes', () => {
   const addresses = Array.from({ length: 600 }, (_, index) => `10.0.${index >> 8}.${index & 255}`);
   const over = (count: number, where: Place = place): Translation =>
     translated(
@@ -134,7 +134,7 @@ test('of more endpoints than a virtual server takes each node has its part, whic
   assert.deepEqual([over(256).notes, taking(over(256)).length], [[], 256]);
 });
 
-test('of endpoints beyond what a service has those stay that get connections', () => {
+test('if there are more endpoints than a service may have, those that get connections stay', () => {
   const many = Array.from({ length: 3000 }, (_, index) => endpoint(`10.${index >> 8}.0.${index & 255}`));
   const { backends } = inside(translated({}, [slice(many)]));
   assert.equal(backends.length, 1024);
@@ -221,7 +221,7 @@ test('addresses of each kind: both families, external ones, those of a load bala
   assert.deepEqual(outside(translation).addresses, []);
 });
 
-test('of two families each stands by itself: what is ready, whom hints are for, how many a load balancer is told of', () => {
+test('each of two families is separate: ready endpoints, hints, and the number that load balancers get', () => {
   const ending = { ready: false, serving: true, terminating: true, node: 'here' };
   const near = { node: 'here', hints: { forZones: [{ name: 'a' }] } };
   const far = { node: 'there', hints: { forZones: [{ name: 'b' }] } };
@@ -250,15 +250,15 @@ test('of two families each stands by itself: what is ready, whom hints are for, 
   assert.equal(localReady(slicesOf(pods), 'here'), 1, 'a pod is one, whatever addresses it has');
 });
 
-test('source ranges restrict addresses of a load balancer, each family by itself', () => {
+test('source ranges restrict addresses of a load balancer, each family separately', () => {
   const both = [{ ip: '192.0.2.8' }, { ip: '2001:db8::8' }, { ip: '192.0.2.9', ipMode: 'Proxy' }];
   const rows: readonly (readonly [what: string, ranges: readonly string[], expected: readonly string[] | undefined, notes: RegExp])[] = [
     ['none', [], undefined, /^$/u],
     ['both families', ['203.0.113.0/24', '2001:db8:1::/48'], ['203.0.113.0/24', '2001:db8:1::/48'], /^$/u],
     ['spaces around it', [' 203.0.113.0/24 ', '::/0'], ['203.0.113.0/24', '::/0'], /^$/u],
     ['one family: the other is open', ['203.0.113.0/24'], ['203.0.113.0/24'], /say nothing of IPv6.*open to everybody/u],
-    ['none that can be read: nobody', ['here'], ['0.0.0.0/32', '::/128'], /"here": no prefix; nobody is in it/u],
-    ['one that can be read', ['10.0.0.0/8', '1.2.3.4/33'], ['10.0.0.0/8', '::/128'], /"1\.2\.3\.4\/33": no prefix/u],
+    ['none that can be read: nobody', ['here'], ['0.0.0.0/32', '::/128'], /"here": not a prefix; no client is in it/u],
+    ['one that can be read', ['10.0.0.0/8', '1.2.3.4/33'], ['10.0.0.0/8', '::/128'], /"1\.2\.3\.4\/33": not a prefix/u],
   ];
   for (const [what, loadBalancerSourceRanges, expected, notes] of rows) {
     const translation = translated(
@@ -278,7 +278,7 @@ test('source ranges restrict addresses of a load balancer, each family by itself
   );
 });
 
-test('each port stands by itself: what is ready of one says nothing of another', () => {
+test('each port is separate: readiness at one says nothing about another', () => {
   const ending = { ready: false, serving: true, terminating: true };
   const unready = { ready: false, serving: false };
   const spec = {
@@ -416,7 +416,7 @@ test('hints are followed where all ready endpoints have them and one is meant fo
   }
 });
 
-test('what kube-proxy has nothing to do for is left out', () => {
+test('services that kube-proxy ignores are left out', () => {
   for (const spec of [
     { clusterIP: 'None', clusterIPs: ['None'] },
     { clusterIP: '', clusterIPs: [] },
@@ -427,7 +427,7 @@ test('what kube-proxy has nothing to do for is left out', () => {
   assert.equal(readSlice({ ...slice([]), metadata: { namespace: 'shop', name: 'x' } }), undefined);
 });
 
-test('no object, whatever it is, breaks what reads it; and order says nothing', () => {
+test('no object breaks the reader; and order does not matter', () => {
   fc.assert(
     fc.property(fc.anything(), fc.anything(), (spec, odd) => {
       for (const object of [
@@ -508,7 +508,7 @@ const serversOf = ({ addresses, externalAddresses, loadBalancerAddresses = [], p
   ports.length * (addresses.length + externalAddresses.length + loadBalancerAddresses.length) +
   2 * ports.filter(({ nodePort }) => nodePort !== undefined).length;
 
-test('a service has no more addresses and ports than a node can make, and says what is not served', () => {
+test('a service has no more addresses and ports than a node can create, and notes those that are not served', () => {
   const clusterIPs = ['10.96.0.1', 'fd00::1'];
   const cases: readonly (readonly [what: string, written: Written, ports: number, notes: RegExp])[] = [
     ['ports', { spec: { clusterIPs, ports: manyPorts(50_000) } }, mostServers / 2, /spec\.ports: 2048 of 50000/u],
@@ -549,7 +549,7 @@ test('addresses that are not served are noted in few words', () => {
   assert.match(notes.at(-1) ?? '', /^\d+ more such things$/u);
 });
 
-test('of more source ranges than a node can hold for each port some are let in, and nobody else', () => {
+test('if there are more source ranges than a node can hold for each port, some are in force, and no other client is let in', () => {
   const status = { loadBalancer: { ingress: [{ ip: '203.0.113.9' }] } };
   const { services, notes } = translated(
     { spec: { ports: manyPorts(1000), loadBalancerSourceRanges: manyAddresses(50_000).map((address) => `${address}/32`) }, status },
@@ -563,7 +563,7 @@ test('of more source ranges than a node can hold for each port some are let in, 
 const endpointsOf = (count: number, more: WrittenEndpoint = {}): object[] =>
   Array.from({ length: count }, (_, index) => endpoint(`10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`, more));
 
-test('a service of many ports is looked at for as many endpoints as a node has time for, its own first', () => {
+test('for a service of many ports a node looks at as many endpoints as it has time for, its own first', () => {
   const ports = manyPorts(4096);
   const own = endpoint('10.255.0.1', { node: 'here' });
   const { services, notes } = translated({ spec: { ports } }, [slice([...endpointsOf(2000), own], { ports })]);

@@ -71,7 +71,7 @@ function translated(service: KubernetesService, slices: Iterable<EndpointSlice>,
   const candidates = withinReach(all, service.ports.length, place);
   if (candidates.length < all.length)
     notes.push(
-      `${candidates.length} of ${all.length} endpoints are looked at, which is as many as for ${service.ports.length} ports may be`,
+      `${candidates.length} of ${all.length} endpoints are looked at: this is the limit for a service with ${service.ports.length} ports`,
     );
   const [name, externalName] = namesOf(`${service.namespace}/${service.name}`);
   const mapped = service.ports.map((port) => portOf(port, candidates));
@@ -206,10 +206,10 @@ function loadBalancerOf(
   if (loadBalancerAddresses.length === 0) return {};
   const [prefixes, unread] = [sourceRanges.filter((range) => parsePrefix(range)), sourceRanges.filter((range) => !parsePrefix(range))];
   if (unread.length > 0)
-    notes.push(`loadBalancerSourceRanges ${unread.map((range) => JSON.stringify(range)).join(', ')}: no prefix; nobody is in it`);
+    notes.push(`loadBalancerSourceRanges ${unread.map((range) => JSON.stringify(range)).join(', ')}: not a prefix; no client is in it`);
   const most = Math.min(maxSourceRanges, Math.floor(mostRangesOfServers / (ports.length * loadBalancerAddresses.length)));
   if (prefixes.length > most)
-    notes.push(`loadBalancerSourceRanges: ${most} of ${prefixes.length} are let in, which is as many as its addresses and ports may have`);
+    notes.push(`loadBalancerSourceRanges: ${most} of ${prefixes.length} are in force: this is the limit for its addresses and ports`);
   const ranges = ([4, 6] as const).flatMap((family) => {
     const own = prefixes.slice(0, most).filter((range) => parsePrefix(range)?.address.family === family);
     if (own.length > 0 || unread.length > 0 || prefixes.length > most) return [...own, ...(own.length === 0 ? [nobody[family]] : [])];

@@ -154,7 +154,7 @@ test(
   },
 );
 
-test('a kubeconfig that is not there yet is waited for; closed before everything came is told', { timeout: 60_000 }, async () => {
+test('a missing kubeconfig is waited for; closing before everything has arrived is an error', { timeout: 60_000 }, async () => {
   const logged: string[] = [];
   const write = (fields: object, message: string): void => void logged.push(`${message} ${JSON.stringify(fields)}`);
   const control: PortionControl = { retain: () => assert.fail(), put: () => assert.fail(), remove: () => assert.fail() };
@@ -166,7 +166,7 @@ test('a kubeconfig that is not there yet is waited for; closed before everything
   });
   await until(() => watch.figures().failures >= 4);
   await watch.close();
-  await assert.rejects(watch.synced, { code: 'NETWORK_API_UNREACHABLE', message: /ended before everything had come/u });
+  await assert.rejects(watch.synced, { code: 'NETWORK_API_UNREACHABLE', message: /closed before all services had arrived/u });
   // Logged once for each collection, however often it was tried.
   assert.equal(logged.filter((line) => line.includes('NETWORK_KUBECONFIG_UNREADABLE')).length, 2);
 });

@@ -99,7 +99,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     control,
     log,
     () => {
-      if (!figures.synced) log.info(table.size(), 'the services of the cluster stand');
+      if (!figures.synced) log.info(table.size(), 'the services of the cluster are in force');
       figures.synced = true;
       resolve(undefined);
       healthChecks.serve(table.healthChecks());
@@ -157,7 +157,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
         kind: 'cancelled',
         attempted: 'follow the services of Kubernetes',
         on: kubeconfig,
-        why: 'it was ended before everything had come',
+        why: 'it was closed before all services had arrived',
         fix: 'start it again',
       }),
     );

@@ -63,7 +63,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
     failing.add(service);
     if (told.get(service) === why) return;
     told.set(service, why);
-    log.warn({ service, why, code }, 'a service of a network does not stand; it is tried again');
+    log.warn({ service, why, code }, 'a service of a network is not in force; it is tried again');
   };
   /** There is nothing to retry: the condition ends when members leave. */
   const tellCrowded = (service: string): void => {
@@ -90,7 +90,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
     told.set(key, '');
     log.warn(
       { service, why, code: 'NETWORK_SERVICE_INGRESS_CLOSED' },
-      'an ingress port of a service of a network is not as its members ask',
+      'an ingress port of a service of a network is not published as its members ask',
     );
   };
 

@@ -65,7 +65,7 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
     await add([conf(member.service)], member);
   };
 
-  test(`${kills} kills leave no address and no name of a service that is none`, async () => {
+  test(`${kills} kills leave no address and no name of a service that does not exist`, async () => {
     let turns = 0;
     for (let kill = 0; kill < kills; kill += 1) {
       const child = spawn(process.execPath, [program, databasePath], { stdio: ['ignore', 'pipe', 'inherit'] });

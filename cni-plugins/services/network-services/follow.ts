@@ -55,7 +55,7 @@ export function followNetworkServices({ databasePath, ...parts }: FollowParts): 
       told = '';
     } catch (thrown) {
       const why = reasonOf(thrown);
-      if (why !== told) parts.log.error({ why }, 'services of networks could not be brought to what is written down; it is tried again');
+      if (why !== told) parts.log.error({ why }, 'services of networks could not be updated from the database; it is tried again');
       told = why;
     }
   };

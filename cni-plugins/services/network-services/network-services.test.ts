@@ -141,7 +141,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(fetched('client', virtual[1] ?? '', 4, 8080), { a: 2, b: 2 });
   });
 
-  test('a virtual address is of its network alone, and of the host', async () => {
+  test('a virtual address is reachable only from its network and from the host', async () => {
     const direct = pods.get('a')?.addresses ?? [];
     for (const [index, address] of virtual.entries()) {
       assert.equal(fetch('stranger', direct[index] ?? '', 8080), 'a', 'the host routes between these networks');
@@ -177,7 +177,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(lookUp('client', 'db'), []);
   });
 
-  test('who comes and goes while nobody looks after services is found by the next start; the address stays', async () => {
+  test('members that come and go while no process follows are found by the next start; the address stays', async () => {
     await services.close();
     await leave('a');
     await join1('f', 'shop', [{ ...web, ports: ['80:8081'] }]);

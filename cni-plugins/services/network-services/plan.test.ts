@@ -36,7 +36,7 @@ const balanced = (members: readonly Member[], addresses = ['10.0.0.9'], host = '
   return services;
 };
 
-test('members with other ports serve those that they have', () => {
+test('members with different ports each serve their own', () => {
   const [web, ...more] = balanced([
     member({ ports: ['80:8080', '443'] }, ['10.0.0.2', 'fd00::2']),
     member({ ports: ['80:8081', '53/udp'] }, ['10.0.0.3']),
@@ -58,7 +58,7 @@ test('members with other ports serve those that they have', () => {
   ]);
 });
 
-test('what hosts publish is a service of its own, and served at the virtual address as well', () => {
+test('ports that hosts publish are a service of their own, and served at the virtual address as well', () => {
   const [web, ingress] = balanced([member({ ports: ['80:8080'], ingressPorts: ['30080:8080', '30443:443', '31443:443'] }, ['10.0.0.2'])]);
   assert.deepEqual(
     web?.ports.map(({ port, targetPort, nodePort }) => [port, targetPort, nodePort]),
@@ -80,7 +80,7 @@ test('what hosts publish is a service of its own, and served at the virtual addr
   );
 });
 
-test('who may not be connected to yet holds the address and is no backend', () => {
+test('a member that is not ready yet holds the address and is not a backend', () => {
   const members = [member({ ports: ['80'], aliases: ['front', 'web'] }, ['10.0.0.2'], false)];
   assert.deepEqual(balanced(members)[0]?.backends, []);
   const [service] = servicesOf(members);
@@ -91,7 +91,7 @@ test('who may not be connected to yet holds the address and is no backend', () =
   );
 });
 
-test('of more members than can be balanced each host balances a part, of each family', () => {
+test('if there are more members than can be balanced, each host balances a part of each family', () => {
   const members = Array.from({ length: 300 }, (_, index) =>
     member({ ports: ['80'] }, [`10.0.${1 + (index >> 8)}.${index & 255}`, ...(index >= 50 ? [`fd00::${index.toString(16)}`] : [])]),
   );
@@ -107,7 +107,7 @@ test('of more members than can be balanced each host balances a part, of each fa
   assert.equal(crowded(members.map((each) => ({ ...each, mode: 'dnsrr' }))), false, 'a name has them all');
 });
 
-test('round robin by name is nothing to balance', () => {
+test('round robin by name needs no balancing', () => {
   const members = [member({ mode: 'dnsrr', ports: ['80'] }, ['10.0.0.2'])];
   assert.deepEqual(balanced(members, []), []);
 });
@@ -192,7 +192,7 @@ test('a host publishes what its own rules open to the owner of a member, whereve
   );
 });
 
-test('members of another namespace than the service over hosts are none of it, here and elsewhere', () => {
+test('members of another namespace than that of a service over hosts are not its members, here and elsewhere', () => {
   const far = { id: 'far', host: 'two', owner: 'team', addresses: ['10.0.2.2'], isReady: true, aliases: [], ports: [], ingressPorts: [] };
   const service = {
     mode: 'vip',

@@ -159,6 +159,6 @@ function addressUnknown(network: string, name: string): PortcullisError {
     attempted: 'give a virtual address to the service',
     on: `${network}/${name}`,
     why: 'the addresses of the network do not come from ranges of its configuration, so that none can be leased for a service',
-    fix: 'name addresses that nobody else gets (virtualIPs), or take the mode dnsrr',
+    fix: 'name addresses that no other container gets (virtualIPs), or use the mode dnsrr',
   });
 }

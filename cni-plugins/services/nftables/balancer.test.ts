@@ -61,7 +61,7 @@ if (inPrivateNetns(import.meta.filename)) {
     server(17, { kind: 'external', sourceRanges: ['10.0.0.0/8'], destinations: [] }),
   ];
 
-  test('another process finds all as it is to be, and takes over', () => {
+  test('another process finds everything unchanged, and takes over', () => {
     opened((first) => {
       first.reconcile(kinds);
       assert.equal(first.reconcile(kinds), 0);
@@ -95,7 +95,7 @@ if (inPrivateNetns(import.meta.filename)) {
     ['a rule was put in', `nft add rule ${table} balance counter accept`],
     ['a rule is gone', `nft flush chain ${table} forward`],
   ] as const)
-    test(`${what}: it is seen, and made good; a change that meets it as well`, () => {
+    test(`${what}: it is detected and repaired, also by a change`, () => {
       opened((balancer) => {
         balancer.reconcile(kinds);
         shell(harm);
@@ -106,7 +106,7 @@ if (inPrivateNetns(import.meta.filename)) {
       });
     });
 
-  test('a change to a table that is gone brings everything back', () => {
+  test('a change of a missing table restores everything', () => {
     opened((balancer) => {
       balancer.reconcile(kinds);
       shell(`nft delete table ${table}`);
@@ -126,7 +126,7 @@ if (inPrivateNetns(import.meta.filename)) {
     'flush set TABLE denied',
     'add element TABLE source_ranges { 10.96.0.15 . tcp . 80 . 0x8 . 10.0.0.0 }',
   ])
-    test(`what others took out is found when all is compared: nft ${harm}`, () => {
+    test(`elements that another program removed are found by a full comparison: nft ${harm}`, () => {
       opened((balancer) => {
         balancer.reconcile(kinds);
         shell(`nft ${harm.replace('TABLE', table)}`);
@@ -167,7 +167,7 @@ if (inPrivateNetns(import.meta.filename)) {
         .map(([, , slot = '', owner = '']) => [slot, owner] as const),
     );
 
-  test('whoever opens it anew keeps the slots of clients whose backend stays', () => {
+  test('a balancer that is opened again keeps the slots of clients whose backend stays', () => {
     const hashed = server(1, { clientAffinity: true, destinations: backends(4, 3) });
     opened((balancer) => void balancer.reconcile([hashed]));
     const before = ownersOf('10.96.0.1');
@@ -180,7 +180,7 @@ if (inPrivateNetns(import.meta.filename)) {
     });
   });
 
-  test('source ranges: a change touches what differs, and what was counted stays', () => {
+  test('source ranges: a change touches only what differs, and counters stay', () => {
     const restricted = server(15, { kind: 'external', sourceRanges: ['192.0.2.0/24', '198.51.100.0/24'] });
     const listed = (set: string): string[] => shell(`nft list set ${table} ${set}`).match(/10\.96\.0\.15 \. tcp \. 80[^,}\n]*/gu) ?? [];
     opened((balancer) => {
@@ -202,7 +202,7 @@ if (inPrivateNetns(import.meta.filename)) {
     });
   });
 
-  test('the host has another address: whether it may connect itself is decided anew', () => {
+  test('a new address of the host decides again whether the host itself may connect', () => {
     const restricted = server(15, { kind: 'external', sourceRanges: ['192.0.2.0/24'] });
     const isIn = (): boolean => shell(`nft list set ${table} source_ranges`).includes('0x00000020 . 10.96.0.15');
     opened((balancer) => {
@@ -219,7 +219,7 @@ if (inPrivateNetns(import.meta.filename)) {
     });
   });
 
-  test('what it can not do is refused by name', () => {
+  test('a server that nf_tables cannot serve is refused with the name of the field', () => {
     opened((balancer) => {
       assert.equal(balancer.refuse(server(1, { forwarding: 'dsr' }))?.field, 'forwarding');
       assert.equal(balancer.refuse(server(1, { destinations: backends(4, 257) }))?.field, 'backends');

@@ -40,7 +40,7 @@ if (inPrivateNetns(import.meta.filename)) {
     };
   };
 
-  test('between two portions of many servers: none stands with a part of its slots', () => {
+  test('between two portions of many servers: no server exists with only a part of its slots', () => {
     const servers = (backend: number): VirtualServer[] =>
       Array.from({ length: 300 }, (_, index) => ({
         ...webServer,
@@ -74,7 +74,7 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
-  test('between what stands and connections that it makes stale: a sender of UDP from before does not go on to nobody', async () => {
+  test('between a change and the end of stale connections: an earlier UDP sender does not go on to a removed backend', async () => {
     const dns: VirtualServer = { ...webServer, address: '10.96.0.53', protocol: 'udp', port: 53 };
     const netfilter = openNetlink(NETLINK_NETFILTER);
     const tracked = (): number => listConnections(netfilter, 2, { protocol: 17, to: Buffer.of(10, 96, 0, 53), portTo: 53 }).length;

@@ -22,7 +22,7 @@ const anyServer = fc.record({
 /**
  * Makes consecutive changes of a server, as holding.ts does: between two changes, only the kept state exists.
  */
-test('what was kept of a server is what stood, whatever it had been before', () => {
+test('the kept state of a server restores the full state, whatever its history', () => {
   fc.assert(
     fc.property(fc.array(anyServer, { minLength: 1, maxLength: 6 }), (changes) => {
       const modes = createModes();

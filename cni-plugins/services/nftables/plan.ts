@@ -27,7 +27,7 @@ export function refusalOf({ forwarding, destinations, persistenceSeconds }: Virt
   if (forwarding === 'dsr')
     return {
       field: 'forwarding',
-      why: 'nf_tables translates addresses there and back, and can not let a backend answer by itself (dsr): IPVS can',
+      why: 'nf_tables translates addresses in both directions and cannot let a backend answer the client directly (dsr): IPVS can',
     };
   const weighted = destinations.filter(({ weight }) => weight > 0).length;
   if (weighted > mostSlots)

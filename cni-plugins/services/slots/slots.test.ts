@@ -32,7 +32,7 @@ test('the smallest size that meets the weights within 5 %', () => {
   for (const [weights, size] of table) assert.equal(sizeFor(named(weights)), size, String(weights));
 });
 
-test('shares: all slots given, everyone has one, nobody is a slot from its due but for those first ones', () => {
+test('shares: all slots are given, each destination has one, and none is a slot away from its due except for those first ones', () => {
   fc.assert(
     fc.property(weighted(16, 65535), fc.constantFrom(...slotSizes), (all, size) => {
       const shares = sharesOf(all, size);
@@ -59,7 +59,7 @@ test('a size below the largest is within 5 %', () => {
   );
 });
 
-test('in turn: after any number of connections nobody has had two more than its due', () => {
+test('in turn: after any number of connections no destination has had two more than its due', () => {
   fc.assert(
     fc.property(weighted(12, 20), (all) => {
       const shares = sharesOf(all, 64);
@@ -75,7 +75,7 @@ test('in turn: after any number of connections nobody has had two more than its 
   );
 });
 
-test('owners keep their slots: only those of a lost destination move, and of a new one no more than its share', () => {
+test('owners keep their slots: only slots of a lost destination move, and a new one takes no more than its share', () => {
   fc.assert(
     fc.property(weighted(12, 5), fc.nat(), (all, pick) => {
       const before = keepingOwners([], sharesOf(all, 64));
@@ -137,7 +137,7 @@ test('maglev: of ten, losing one moves few clients of the others', () => {
   assert.ok(Math.max(...moved) <= maglevSlots * 0.2, String(moved));
 });
 
-test('lc: whoever has fewest gets most, until all have the same for their weight', () => {
+test('lc: the destination with the fewest connections gets most, until all have the same per weight', () => {
   fc.assert(
     fc.property(
       fc.array(fc.record({ weight: fc.integer({ min: 1, max: 10 }), active: fc.nat(500) }), { minLength: 2, maxLength: 10 }),

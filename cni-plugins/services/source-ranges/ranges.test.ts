@@ -17,14 +17,14 @@ const server = (family: 4 | 6, sourceRanges?: readonly string[]): VirtualServer 
   ...(sourceRanges !== undefined && { sourceRanges }),
 });
 
-test('a prefix has one form; what is none is said', () => {
+test('a prefix has one canonical form; other text is not a prefix', () => {
   assert.equal(canonicalRange('10.1.2.3/8'), '10.0.0.0/8');
   assert.equal(canonicalRange('2001:DB8:0::/32'), '2001:db8::/32');
   for (const text of ['', '10.0.0.1', '10.0.0.0/33', '10.0.0.0/', '::/129', 'fd00::%eth0/64', '10.0.0.0/8 ', '::ffff:10.0.0.0/104'])
     assert.equal(canonicalRange(text), undefined, text);
 });
 
-test('each family by itself; a prefix that everybody is in is no restriction', () => {
+test('each family is separate; a prefix that contains every client is no restriction', () => {
   assert.deepEqual(rangesOfFamily(['10.0.0.0/8', 'fd00::/8'], 4), ['10.0.0.0/8']);
   assert.deepEqual(rangesOfFamily(['10.0.0.0/8', 'fd00::/8'], 6), ['fd00::/8']);
   assert.equal(rangesOfFamily(['10.0.0.0/8'], 6), undefined);
@@ -32,7 +32,7 @@ test('each family by itself; a prefix that everybody is in is no restriction', (
   assert.equal(rangesOfFamily(undefined, 4), undefined);
 });
 
-test('where the host may connect it may from the virtual address as well', () => {
+test('if the host may connect, it may also connect from the virtual address', () => {
   const restricted = server(4, ['10.1.0.0/16']);
   const texts = (own?: Uint8Array): string[] => sourcesOf(restricted, own).map(({ address, length }) => `${formatIp(address)}/${length}`);
   assert.deepEqual(texts(), ['10.1.0.0/16']);
@@ -53,7 +53,7 @@ function passes(restricted: VirtualServer, key: Buffer, from: IpAddress): boolea
   return false;
 }
 
-test('the chain lets through exactly who is in one of the prefixes', () => {
+test('the chain lets through exactly the clients in one of the prefixes', () => {
   for (const family of [4, 6] as const) {
     const bits = bitsOf(family);
     const anyAddress = fc.bigInt({ min: 0n, max: (1n << BigInt(bits)) - 1n }).map((value): IpAddress => ({ family, value }));

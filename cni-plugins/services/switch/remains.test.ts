@@ -45,7 +45,7 @@ if (inPrivateNetns(import.meta.filename)) {
       }
     });
 
-  test('what can not be removed yet is tried again, and told of once', () => {
+  test('remains that cannot be removed yet are tried again, and logged once', () => {
     const refused = (code: string): PortcullisError =>
       new PortcullisError({ code, kind: 'precondition', attempted: 'open', on: 'ipvs', why: code, fix: 'wait' });
     const warned: string[] = [];

@@ -190,7 +190,7 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     assert.equal((await client.greet('10.96.0.1', 80))[0]?.split(' ')[1], '10.1.0.2');
   });
 
-  test('a service that is gone while IPVS ends is not answered by it; taken back, it answers', async () => {
+  test('a service that is removed while IPVS is retired is not answered by it; after it is added again, it answers', async () => {
     balancer.switchTo('ipvs', () => servers);
     await begin(client, '10.96.0.1', 80);
     balancer.switchTo('nftables', () => servers);
@@ -212,7 +212,7 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     assert.doesNotMatch(shell('ip -brief link; nft list tables; ip route show table local'), /portcullis-ipvs/u);
   });
 
-  test('eight switches to and fro: of the connections that any stretch began, none ends', async () => {
+  test('eight switches back and forth: no connection ends, whichever balancer began it', async () => {
     streams.length = 0;
     const begun = new Map<number, string>();
     const beginSome = async (stretch: number): Promise<void> => {
@@ -243,7 +243,7 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     assert.doesNotMatch(shell('ip -brief link; nft list tables; ip route show table local'), /portcullis-ipvs/u);
   });
 
-  test('a flow of UDP to a node port that the host itself answers goes on while IPVS ends', async () => {
+  test('a UDP flow to a node port that the host itself answers goes on while IPVS is retired', async () => {
     const own: VirtualServer = { ...node, protocol: 'udp', port: 30053, destinations: [{ address: '10.2.0.1', port: 8053, weight: 1 }] };
     const answer = 'router 10.1.0.2';
     await router.serve('udp', '10.2.0.1', 8053);
@@ -263,7 +263,7 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     await untilRetired();
   });
 
-  test('what a killed process left is retired by the next one', async () => {
+  test('the remains of a killed process are retired by the next one', async () => {
     balancer.switchTo('ipvs', () => servers);
     await begin(client, '10.96.0.1', 80);
     const next = openSwitchableBalancer('nftables', log, 3600);

@@ -153,7 +153,7 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
       else removeAndClose(former);
       isAlone = true;
     } catch (thrown) {
-      log.warn({ why: reasonOf(thrown) }, 'the former balancer of services could not be left; it is tried again');
+      log.warn({ why: reasonOf(thrown) }, 'the former balancer of services could not be retired; it is tried again');
     }
   };
 

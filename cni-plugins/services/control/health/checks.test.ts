@@ -64,7 +64,7 @@ function scripted(context: TestContext): {
   };
 }
 
-test('a backend is unwell after as many failures in a row as were asked for, and well again after as many successes', async (context) => {
+test('a backend is unhealthy after the configured consecutive failures, and healthy again after the configured successes', async (context) => {
   const { checks, said, judged, next } = scripted(context);
   checks.follow(web([one, two]));
   await next(idOfOne, 1);
@@ -81,7 +81,7 @@ test('a backend is unwell after as many failures in a row as were asked for, and
   assert.ok(unwellAt >= 3 && wellAt >= unwellAt + 2, judged.join());
 });
 
-test('failures that are not in a row do not count together', async (context) => {
+test('failures that are not consecutive do not add up', async (context) => {
   const judged: string[] = [];
   let probes = 0;
   // Two failures, then a success, forever.
@@ -100,7 +100,7 @@ test('failures that are not in a row do not count together', async (context) => 
   assert.deepEqual(judged, []);
 });
 
-test('a backend that leaves is not asked any more; one that stays keeps what was found; without a check nobody is asked', async (context) => {
+test('a removed backend is not checked any more; one that stays keeps its results; without a check no backend is checked', async (context) => {
   const { checks, said, judged, next } = scripted(context);
   said.set(idOfOne, false);
   said.set(idOfTwo, false);
@@ -118,7 +118,7 @@ test('a backend that leaves is not asked any more; one that stays keeps what was
   assert.equal(checks.isChecked('web', idOfOne), false);
 });
 
-test('no more than 128 are under way at once', async (context) => {
+test('no more than 128 checks run at once', async (context) => {
   let [underWay, most, ended] = [0, 0, 0];
   const checks = createHealthChecks({
     random: () => 0,

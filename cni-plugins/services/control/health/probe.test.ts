@@ -32,12 +32,12 @@ async function closedPort(): Promise<number> {
   return port;
 }
 
-test('tcp: a connection that comes about is well, one that is refused is not', async () => {
+test('tcp: an accepted connection is healthy, a refused one is not', async () => {
   assert.equal(await probe({ ...common, kind: 'tcp' }, at(await listening(createServer((socket) => socket.destroy())))), undefined);
   assert.match((await probe({ ...common, kind: 'tcp' }, at(await closedPort()))) ?? '', /ECONNREFUSED/u);
 });
 
-test('http: the status decides, of the path and host that were asked for; a redirect is not followed, a body not awaited', async () => {
+test('http: the status for the configured path and host decides; a redirect is not followed, a body not awaited', async () => {
   const asked: string[] = [];
   const server = createHttpServer((request, response) => {
     asked.push(`${request.method} ${request.url} ${request.headers.host}`);
@@ -63,7 +63,7 @@ test('http: the status decides, of the path and host that were asked for; a redi
   assert.match((await probe({ ...common, kind: 'http', path: '/', status: [] }, at(await closedPort()))) ?? '', /ECONNREFUSED/u);
 });
 
-test('http: what is no answer is unwell: none in time, another protocol, headers without an end, one that hangs up', async () => {
+test('http: anything but an answer is unhealthy: none in time, another protocol, endless headers, a closed connection', async () => {
   const answering = async (text: string): Promise<string | undefined> => {
     const server = createServer((socket) => {
       socket.on('error', () => undefined);
@@ -80,7 +80,7 @@ test('http: what is no answer is unwell: none in time, another protocol, headers
   assert.equal(await answering('HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n'), 'it answered 101');
 });
 
-test('exec: status 0 is well; the program is told the backend, and nothing of our environment', async () => {
+test('exec: status 0 is healthy; the program gets the backend, and nothing of our environment', async () => {
   const program = join(folder, 'check');
   const told = join(folder, 'told');
   writeFileSync(program, `#!/bin/sh\nenv > ${told}\nexit $1\n`, { mode: 0o755 });
@@ -98,11 +98,11 @@ test('exec: status 0 is well; the program is told the backend, and nothing of ou
   assert.equal(await exec([program, '3']), 'it ended with status 3');
   assert.equal(await exec([program, '137']), 'it ended with status 137, or was killed');
   writeFileSync(join(folder, 'text'), 'no program', { mode: 0o644 });
-  assert.match((await exec([join(folder, 'text')])) ?? '', /status 126: it can not be run/u);
+  assert.match((await exec([join(folder, 'text')])) ?? '', /status 126: it cannot be run/u);
   assert.match((await exec([join(folder, 'nothing')])) ?? '', /status 127: there is no such program/u);
 });
 
-test('exec: a program that does not end is killed with what it started, also when it does not let itself be asked', async () => {
+test('exec: a program that does not end is killed with its children, also when it ignores signals', async () => {
   const program = join(folder, 'stays');
   const child = join(folder, 'child');
   writeFileSync(program, `#!/bin/sh\ntrap '' TERM INT HUP\nsleep 600 &\necho $! > ${child}\nwait\nwait\n`, { mode: 0o755 });

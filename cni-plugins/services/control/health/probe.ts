@@ -72,7 +72,7 @@ function probeHttp(check: Extract<HealthCheck, { kind: 'http' }>, { address, por
 
 /** What these exit statuses mean for timeout(1) and shells. */
 const meanings: Readonly<Record<number, string>> = {
-  126: ': it can not be run',
+  126: ': it cannot be run',
   127: ': there is no such program',
   137: ', or was killed',
 };
