@@ -37,7 +37,7 @@ export interface HostSide {
    * neighbour discovery. @throws NETWORK_KERNEL_<ERRNO>
    */
   answerRouted(addresses: readonly string[], link: string): Scoped[];
-  /** Removes the addresses from every link. */
+  /** Removes the addresses from every link except IPVS's own. */
   silence(addresses: readonly string[]): void;
   /** Brings the rules to exactly these. */
   scope(scoped: readonly Scoped[]): void;

@@ -53,7 +53,7 @@ export function createIngressGuard({ db }: Pick<NetworkDatabase, 'db'>): Ingress
           return found;
         },
         get problems() {
-          // Each port is asked once, whichever host balances it.
+          // Includes members that this host does not balance. Each port is checked once.
           for (const member of service.members) for (const port of member.ingressPorts) this.isOpen(member, port);
           return [...problems];
         },

@@ -233,8 +233,8 @@ function standingRangeChanges(filter: NetlinkSocket, { family, restricted, stand
 }
 
 /**
- * The digest of a server asserts that all its slots exist, so it is written last and together with its slots,
- * whatever process is lost in between. The changes of one server are never split.
+ * The digest of a server asserts that all its slots exist. So all changes of one server go in one transaction,
+ * in case the process is lost between two transactions.
  */
 function transactInParts(
   filter: NetlinkSocket,
