@@ -25,8 +25,8 @@ export interface DeskOptions {
 const longestStreamMessage = 0xffff;
 
 /**
- * Returns the handler for questions at a gateway. @param networks that have this gateway when the question
- * arrives
+ * Returns the handler for questions at a gateway.
+ * @param networks that have this gateway when the question arrives
  */
 export function createDesk(options: DeskOptions): (arrival: Arrival, networks: readonly ServedNetwork[]) => void {
   const { table, settings, forwarder, tell } = options;
@@ -59,8 +59,9 @@ export function createDesk(options: DeskOptions): (arrival: Arrival, networks: r
   };
 
   /**
-   * Returns the names that an asker sees: an asker on the network, or the host itself, which asks from the
-   * gateway's own address. Any other asker gets nothing except its own message back.
+   * Returns what an asker sees: an asker on the network, or the host itself, which asks from the gateway's
+   * own address. Undefined for any other asker, which gets only a refusal, so that no answer amplifies a
+   * question.
    */
   function seenFrom(asker: IpAddress, networks: readonly ServedNetwork[]): Seen | undefined {
     const near = networks.filter(({ subnets }) => subnets.some((subnet) => contains(subnet, asker)));

@@ -1,6 +1,6 @@
 /**
- * DNS messages, as far as a name server needs them: the question (RFC 1035, section 4.1; EDNS of RFC 6891), and
- * the answer. Everything else in a message passes through unread. Pure.
+ * DNS messages, as far as a name server needs them: the question (RFC 1035, section 4.1; EDNS of RFC 6891),
+ * and the answer. Everything else in a message passes through unread. Pure.
  */
 
 export const type = { A: 1, SOA: 6, PTR: 12, AAAA: 28, OPT: 41, TSIG: 250, ANY: 255 } as const;

@@ -18,8 +18,8 @@ const startAgainMs = 1000;
 const figuresMs = 2000;
 
 /**
- * Resolves when the listeners of all existing networks are open, as far as possible. @throws
- * NETWORK_NEWER_SCHEMA · NETWORK_NAMES_FAILED
+ * Resolves when the listeners of all existing networks are open, as far as possible.
+ * @throws NETWORK_NEWER_SCHEMA · NETWORK_NAMES_FAILED
  */
 export async function startNameServer(settings: NameServerSettings, logger: Logger): Promise<NameServer> {
   const log = logger.child({ room: 'network' });

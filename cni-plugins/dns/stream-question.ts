@@ -10,8 +10,8 @@ import type { Place } from './place.ts';
 import { framed, readFrames } from './stream-frames.ts';
 
 /**
- * Sends one question to a name server over TCP (RFC 7766), on its own connection. @returns a function that
- * gives up the question
+ * Sends one question to a name server over TCP (RFC 7766), on its own connection.
+ * @returns a function that gives up the question
  */
 export function askByStream(place: Place, server: IpAddress, port: number, query: Buffer, asked: Query, hears: Hears): () => void {
   const fd = place.inside(() => connectTcp({ address: ipBytes(server), port }));

@@ -31,7 +31,8 @@ export function getFamily(name: string): Request {
 
 /**
  * Returns the number of a family for this boot of the kernel, or undefined if there is no family of that
- * name. @throws NETWORK_KERNEL_* for any other refusal
+ * name.
+ * @throws NETWORK_KERNEL_* for any other refusal
  */
 export function familyNumber(generic: NetlinkSocket, name: string): number | undefined {
   const answer = generic.find(getFamily(name), 'ENOENT');

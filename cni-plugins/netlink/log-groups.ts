@@ -26,7 +26,8 @@ export function bindLogGroup(group: number): Request {
 
 /**
  * Returns the netlink port of the socket that holds a group. For the first socket of a process this is its
- * pid. @param table content of /proc/net/netfilter/nfnetlink_log
+ * pid.
+ * @param table content of /proc/net/netfilter/nfnetlink_log
  */
 export function holderOfLogGroup(table: string, group: number): number | undefined {
   const lines = table.split('\n').map((line) => line.trim().split(/\s+/u).map(Number));

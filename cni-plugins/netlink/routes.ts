@@ -27,7 +27,8 @@ const familyOf = (address: Uint8Array): number => (address.length === 4 ? AF_INE
 
 /**
  * Adds an address. An IPv6 address is usable at once: there is no duplicate address detection, because the
- * addresses are ours. @param address 4 or 16 bytes
+ * addresses are ours.
+ * @param address 4 or 16 bytes
  */
 export function addAddress(index: number, address: Uint8Array, prefixLength: number): Request {
   const header = zeros(8); // struct ifaddrmsg

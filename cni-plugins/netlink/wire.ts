@@ -107,8 +107,8 @@ export function nested(type: number, ...children: readonly Uint8Array[]): Buffer
 }
 
 /**
- * Encodes consecutive messages, numbered from `firstSequence`, for one sendmsg. @param flags added to the
- * flags of each message
+ * Encodes consecutive messages, numbered from `firstSequence`, for one sendmsg.
+ * @param flags added to the flags of each message
  */
 export function encodeMessages(messages: readonly Message[], firstSequence: number, flags = 0): Buffer {
   const total = messages.reduce((sum, message) => sum + aligned(headerLength + message.body.length), 0);

@@ -32,8 +32,8 @@ export interface CoreParts {
  */
 export interface ServiceCore {
   /**
-   * Applies what a source describes. @param whole the list is complete: services of the source that are not
-   * in it are removed
+   * Applies what a source describes.
+   * @param whole the list is complete: services of the source that are not in it are removed
    */
   apply(source: string, services: readonly Service[], whole: boolean): readonly RefusedService[];
   remove(source: string, names: readonly string[]): void;
@@ -136,8 +136,8 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
   };
 
   /**
-   * Recomputes virtual servers and brings them to the kernel. @param over drains that are over, by virtual
-   * server
+   * Recomputes virtual servers and brings them to the kernel.
+   * @param over drains that are over, by virtual server
    */
   const resettle = (touched: Iterable<ServerKey>, change: StoredChange = {}, over = new Map<ServerKey, readonly Drain[]>()): void => {
     const keys = new Set(touched);

@@ -150,8 +150,8 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
 }
 
 /**
- * Ends the thread after an error that may leave memory and disk different: a storage failure, or any error that
- * is not a coded failure.
+ * Ends the thread after an error that may leave memory and disk different: a storage failure, or any error
+ * that is not a coded failure.
  */
 function orEnd<T>(act: () => T): T {
   try {

@@ -32,8 +32,8 @@ export function placeOf(text: string): WrittenPlace {
 }
 
 /**
- * Returns why connections cannot lead to an address, or undefined if they can. @param use what the address is
- * for
+ * Returns why connections cannot lead to an address, or undefined if they can.
+ * @param use what the address is for
  */
 export function wrongAddress(text: string, use: 'virtual' | 'backend'): string | undefined {
   const ip = parseIp(text);

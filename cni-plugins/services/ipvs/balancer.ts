@@ -286,8 +286,8 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
       const wanted = { address: addressBytes(destination.address), port: destination.port };
       const id = destinationId(wanted);
       const carried = kernel.destinations(serviceKey(server)).find((each) => destinationId(each) === id);
-      // The destination has the weight 0, so removing it costs no new connection. IPVS ends its connections with
-      // it, and the host's own stack refuses their further packets.
+      // The destination has the weight 0, so removing it costs no new connection. IPVS ends its connections
+      // with it, and the host's own stack refuses their further packets.
       if (carried !== undefined) kernel.deleteDestination(serviceKey(server), wanted);
       // Connections that another balancer began are known only to connection tracking.
       const tracked = trackedTo(server, id);

@@ -11,8 +11,8 @@ export interface IpvsKernel {
   service(key: IpvsServiceKey): IpvsService | undefined;
   destinations(key: IpvsServiceKey): ListedDestination[];
   /**
-   * Changes what differs. Returns whether anything differed. @param standing the service as IPVS has it, if
-   * the caller knows
+   * Changes what differs. Returns whether anything differed.
+   * @param standing the service as IPVS has it, if the caller knows
    */
   put(service: IpvsService, destinations: readonly IpvsDestination[], standing?: IpvsService): boolean;
   /** Sets the weight of every destination to 0. Established connections go on. */

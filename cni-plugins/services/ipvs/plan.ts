@@ -28,7 +28,8 @@ export const isNodePortMark = (mark: number): boolean => (mark & nodePortMarks.m
 export const familyNumber = (server: Pick<VirtualServer, 'family'>): 2 | 10 => (server.family === 4 ? 2 : 10);
 
 /**
- * Returns the bytes of an address that the description has accepted. @throws Error if it is not an address
+ * Returns the bytes of an address that the description has accepted.
+ * @throws Error if it is not an address
  */
 export function addressBytes(text: string): Buffer {
   const parsed = parseIp(text);

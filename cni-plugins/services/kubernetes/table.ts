@@ -21,8 +21,8 @@ export interface ServiceTable {
   /** Marks everything as not delivered. Returns the names of all services that exist. */
   tellAnew(): readonly string[];
   /**
-   * Returns what differs from the delivered state. @param most the most Kubernetes services to include;
-   * absent: all
+   * Returns what differs from the delivered state.
+   * @param most the most Kubernetes services to include; absent: all
    */
   changes(most?: number): Changes;
   /**

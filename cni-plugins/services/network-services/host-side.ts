@@ -34,7 +34,8 @@ export interface HostSide {
   answer(service: string, addresses: readonly string[]): Scoped[];
   /**
    * For a network that spans hosts. Pods reach the address through their gateway at `link`, without ARP or
-   * neighbour discovery. @throws NETWORK_KERNEL_<ERRNO>
+   * neighbour discovery.
+   * @throws NETWORK_KERNEL_<ERRNO>
    */
   answerRouted(addresses: readonly string[], link: string): Scoped[];
   /** Removes the addresses from every link except IPVS's own. */

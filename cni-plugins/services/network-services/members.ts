@@ -115,8 +115,9 @@ const isOwn = ({ owner }: SpannedService, member: Pick<Member, 'owner' | 'servic
   owner === undefined || owner === ownerAt(member) || sharedServices.some((shared) => shared === '*' || shared === member.service);
 
 /**
- * Pure. @param spanned networks over hosts: a service exists once the hosts have agreed on it, with the
- * members of all of them
+ * Pure.
+ * @param spanned networks over hosts: a service exists once the hosts have agreed on it, with the members of
+ * all of them
  */
 export function servicesOf(members: readonly Member[], spanned: ReadonlyMap<string, SpannedNetwork> = new Map()): NetworkService[] {
   const groups = Map.groupBy(members, ({ network, service }) => `${network}/${service}`);

@@ -21,8 +21,8 @@ export interface VirtualAddresses {
   /** Returns the addresses in force, including those of services that have no member any more. */
   standing(): readonly VirtualService[];
   /**
-   * Returns the same addresses for as long as the service has a member. @throws
-   * NETWORK_SERVICE_ADDRESS_UNKNOWN · what leasing throws
+   * Returns the same addresses for as long as the service has a member.
+   * @throws NETWORK_SERVICE_ADDRESS_UNKNOWN · what leasing throws
    */
   ensure(service: NetworkService): Promise<readonly string[]>;
   /**

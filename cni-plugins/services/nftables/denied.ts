@@ -7,8 +7,8 @@ import type { Holding } from './holding.ts';
 import { tableOf } from './rules.ts';
 
 /**
- * Adds the dropped packets to these counts, also for restricted servers without a connection. @param of
- * absent: all
+ * Adds the dropped packets to these counts, also for restricted servers without a connection.
+ * @param of absent: all
  */
 export function withDenied(
   filter: NetlinkSocket,

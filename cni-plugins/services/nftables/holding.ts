@@ -58,8 +58,8 @@ const rangesOf = (standing: Standing | undefined, own: Buffer | undefined): read
   standing === undefined ? [] : rangeElements(standing.server, standing.key, own);
 
 /**
- * Counts one server more or less at an address, if the server counts there. @returns how many there are now;
- * undefined: it does not count
+ * Counts one server more or less at an address, if the server counts there.
+ * @returns how many there are now; undefined: it does not count
  */
 export function countAddress({ addresses }: Holding, { kind, address }: VirtualServer, more: 1 | -1): number | undefined {
   if (kind !== 'virtual' || address === undefined) return undefined;

@@ -141,7 +141,8 @@ interface Changing {
 }
 
 /**
- * Moves existing servers that match the wanted ones into the holding and out of `leads`. @returns the others
+ * Moves existing servers that match the wanted ones into the holding and out of `leads`.
+ * @returns the others
  */
 function adoptStanding(holding: Holding, servers: Iterable<VirtualServer>, leads: Leads): Changing[] {
   const changing: Changing[] = [];
@@ -233,8 +234,8 @@ function standingRangeChanges(filter: NetlinkSocket, { family, restricted, stand
 }
 
 /**
- * The digest of a server asserts that all its slots exist. So all changes of one server go in one transaction,
- * in case the process is lost between two transactions.
+ * The digest of a server asserts that all its slots exist. So all changes of one server go in one
+ * transaction, in case the process is lost between two transactions.
  */
 function transactInParts(
   filter: NetlinkSocket,
