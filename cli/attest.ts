@@ -24,16 +24,16 @@ Examples:
   $ portcullis attest 127.0.0.1:5000/app:1 --type https://example.com/review/v1 --predicate review.json --key cosign.key --format legacy
 
 Types: a URI, or slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln, openvex, vsa, custom,
-entitlements (what the image needs: a profile, which the cluster then holds its containers within).
+entitlements (a profile of what the image needs; the cluster then confines its containers to it).
 ${signerHelp}
-What is attested here, "cosign verify-attestation --key cosign.pub --type TYPE --insecure-ignore-tlog=true" accepts.`;
+"cosign verify-attestation --key cosign.pub --type TYPE --insecure-ignore-tlog=true" accepts these attestations.`;
 
 export function register(program: Command): void {
   const command = program
     .command('attest')
     .description('sign a statement about an image: where it comes from, what is in it, what it needs')
     .argument('<image>', 'reference of the image')
-    .requiredOption('--predicate <file>', 'what is attested: JSON')
+    .requiredOption('--predicate <file>', 'the predicate, a JSON file')
     .requiredOption('--type <type>', 'type of the predicate')
     .addOption(
       new Option('--format <format>', 'bundle: a referrer; legacy: the tag sha256-….att').choices(['bundle', 'legacy']).default('bundle'),
@@ -49,7 +49,7 @@ async function attest(reference: string, flags: AttestFlags): Promise<number> {
   const { type } = flags;
   const now = new Date();
   const predicate = await readPredicate(flags.predicate, type, now);
-  // Nobody could run what is signed with a profile that can not be read.
+  // No runtime could run an image that is signed with an unreadable profile.
   if (type === 'entitlements') {
     const { loadProfiles } = await import('../entitlements/index.ts');
     await loadProfiles({ paths: [flags.predicate] });

@@ -6,18 +6,24 @@ import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { table } from './table.ts';
 
-/** `portcullis cni install|status`: our CNI plugins for containerd, CRI-O, podman and whoever else calls CNI. */
+/**
+ * `portcullis cni install|status`: manages our CNI plugins for containerd, CRI-O, podman and other callers of
+ * CNI.
+ */
 export function register(program: Command): void {
-  const cni = program.command('cni').description('install our CNI plugins for other runtimes, and say how they stand');
+  const cni = program.command('cni').description('install our CNI plugins for other runtimes, and report their state');
   withOutput(cni.command('install'))
-    .description('put the plugins portcullis-bridge, portcullis-portmap and the others into a folder, each by one rename')
-    .requiredOption('--bin-dir <dir>', 'where the runtime seeks plugins, such as /opt/cni/bin')
-    .option('--data <dir>', "the daemon's root folder: plugins that run without it use its database", '/var/lib/portcullis')
+    .description('put the plugins portcullis-bridge, portcullis-portmap and the others into a folder, each atomically by a rename')
+    .requiredOption('--bin-dir <dir>', 'where the runtime looks for plugins, such as /opt/cni/bin')
+    .option('--data <dir>', "the daemon's root folder: plugins that run without the daemon use its database", '/var/lib/portcullis')
     .option('--socket <path>', 'where the daemon answers plugins (its setting cni.socket)', defaultCniSocket)
-    .option('--loopback', 'also under the name loopback, which containerd and CRI-O call for every pod; never over a program of others')
+    .option(
+      '--loopback',
+      'also install one as loopback, which containerd and CRI-O call for every pod; never replaces a third-party plugin',
+    )
     .addHelpText(
       'after',
-      '\nAgain with the same options it changes nothing. Plugins that run at this moment are not disturbed.\n\nExamples:\n  portcullis cni install --bin-dir /opt/cni/bin\n  portcullis cni install --bin-dir /opt/portcullis/cni --loopback\n  portcullis cni install --bin-dir /usr/libexec/cni --socket /run/portcullis/cni.sock --data /var/lib/portcullis\n',
+      '\nA second run with the same options changes nothing. Plugins that are running are not disturbed.\n\nExamples:\n  portcullis cni install --bin-dir /opt/cni/bin\n  portcullis cni install --bin-dir /opt/portcullis/cni --loopback\n  portcullis cni install --bin-dir /usr/libexec/cni --socket /run/portcullis/cni.sock --data /var/lib/portcullis\n',
     )
     .action((options: InstallFlags) => run(options.output, () => install(options)));
   withOutput(cni.command('status'))
@@ -26,7 +32,7 @@ export function register(program: Command): void {
     .option('--conf-dir <dir>', 'folder of network configurations', '/etc/cni/net.d')
     .addHelpText(
       'after',
-      '\nExits with 1 when a plugin is missing, foreign, broken or of another version. Without a daemon the plugins work alone.\n\nExamples:\n  portcullis cni status\n  portcullis cni status --bin-dir /usr/libexec/cni --output json\n',
+      '\nExits with 1 when a plugin is missing, foreign, broken or of another version. Without a daemon the plugins work on their own.\n\nExamples:\n  portcullis cni status\n  portcullis cni status --bin-dir /usr/libexec/cni --output json\n',
     )
     .action((options: StatusFlags) => run(options.output, () => status(options)));
 }
@@ -51,8 +57,8 @@ function install({ binDir, data, socket, loopback, output }: InstallFlags): Prom
   print(
     output,
     done,
-    `${written.length + unchanged.length} plugins in ${done.binDir}: ${written.length} written, ${unchanged.length} as they were\n` +
-      `They ask the daemon at ${done.socket}, and work on ${done.data}/network.db without it.\n`,
+    `${written.length + unchanged.length} plugins in ${done.binDir}: ${written.length} written, ${unchanged.length} unchanged\n` +
+      `They ask the daemon at ${done.socket}. Without the daemon they use ${done.data}/network.db.\n`,
   );
   return Promise.resolve(exitCodes.yes);
 }
@@ -87,7 +93,9 @@ function asText(
     version === undefined || current ? (version ?? '') : `${version} (this is ${manifest.version})`,
   ]);
   const lines = [
-    ...daemons.map(({ socket, answers, why }) => `daemon at ${socket}: ${answers ? 'answers' : `${why ?? ''}; the plugins work alone`}`),
+    ...daemons.map(
+      ({ socket, answers, why }) => `daemon at ${socket}: ${answers ? 'answers' : `${why ?? ''}; the plugins work on their own`}`,
+    ),
     ...configurations.map(({ file, network, types }) => `${file}: network ${network} uses ${types.join(', ')}`),
   ];
   return `${table(['PLUGIN', 'STATE', 'VERSION'], rows)}${lines.map((line) => `${line}\n`).join('')}`;

@@ -1,6 +1,9 @@
 import type { Command } from 'commander';
 
-/** A command's module is loaded only when that command runs: the list below is all that help needs. */
+/**
+ * An entry of the command list. Help needs this list only: a command's module is loaded when that command
+ * runs.
+ */
 interface Entry {
   readonly name: string;
   readonly summary: string;
@@ -8,10 +11,10 @@ interface Entry {
 }
 
 export const commands: readonly Entry[] = [
-  { name: 'quickstart', summary: 'the whole story on an embedded registry', load: () => import('./quickstart.ts') },
-  { name: 'doctor', summary: 'say what this machine has, what is degraded and why', load: () => import('./doctor.ts') },
+  { name: 'quickstart', summary: 'run the whole flow with an embedded registry', load: () => import('./quickstart.ts') },
+  { name: 'doctor', summary: 'report what this machine has, what is degraded and why', load: () => import('./doctor.ts') },
   { name: 'daemon', summary: 'serve the CRI endpoint (portcullisd)', load: () => import('./daemon.ts') },
-  { name: 'config', summary: 'say another runtime’s configuration as ours', load: () => import('./config.ts') },
+  { name: 'config', summary: 'convert another runtime’s configuration to ours', load: () => import('./config.ts') },
   { name: 'policy', summary: 'write, check, explain, test, simulate, import and export trust policies', load: () => import('./policy.ts') },
   {
     name: 'sign',
@@ -51,27 +54,27 @@ export const commands: readonly Entry[] = [
     summary: 'write, check, explain, compare, merge, import and export profiles: what a workload may do',
     load: () => import('./entitlements.ts'),
   },
-  { name: 'spec', summary: 'make and judge OCI runtime configurations (config.json)', load: () => import('./spec.ts') },
-  { name: 'cni', summary: 'install our CNI plugins for other runtimes, and say how they stand', load: () => import('./cni.ts') },
+  { name: 'spec', summary: 'generate and validate OCI runtime configurations (config.json)', load: () => import('./spec.ts') },
+  { name: 'cni', summary: 'install our CNI plugins for other runtimes, and report their state', load: () => import('./cni.ts') },
   {
     name: 'network',
-    summary: 'the networks of pods: list, create, inspect, remove, collect what nobody claims',
+    summary: 'the networks of pods: list, create, inspect, remove, collect orphaned resources',
     load: () => import('./network.ts'),
   },
   {
     name: 'service',
-    summary: 'virtual addresses that are balanced over backends: apply, list, drain, remove',
+    summary: 'load-balanced virtual addresses: apply, list, drain, remove',
     load: () => import('./service.ts'),
   },
   {
     name: 'explain-denial',
-    summary: 'say what lets or denies a pod’s connection, and what to write to allow it',
+    summary: 'explain what allows or denies a pod’s connection, and what to write to allow it',
     load: () => import('./explain-denial.ts'),
   },
   { name: 'images', summary: 'list, pull, inspect, copy and remove images', load: () => import('./images.ts') },
   { name: 'pods', summary: 'list pods', load: () => import('./pods.ts') },
   { name: 'ps', summary: 'list containers', load: () => import('./ps.ts') },
   { name: 'logs', summary: "print a container's log", load: () => import('./logs.ts') },
-  { name: 'events', summary: 'tell what happens to pods and containers, from now on', load: () => import('./events.ts') },
+  { name: 'events', summary: 'follow the events of pods and containers, from now on', load: () => import('./events.ts') },
   { name: 'exec', summary: 'run a command in a container; exits with the exit code of the command', load: () => import('./exec.ts') },
 ];

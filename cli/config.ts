@@ -14,11 +14,11 @@ interface Flags {
 }
 
 export function register(program: Command): void {
-  const config = program.command('config').description('say another runtime’s configuration as ours');
+  const config = program.command('config').description('convert another runtime’s configuration to ours');
   withOutput(
     config
       .command('import')
-      .description("print a config.yaml that means what containerd's or CRI-O's configuration means, and what of it is left out and why")
+      .description('print a config.yaml equivalent to a configuration of containerd or CRI-O, and what was left out and why')
       .argument(
         '<path...>',
         "containerd's config.toml, a hosts.toml, CRI-O's crio.conf, or a folder such as /etc/crio/crio.conf.d or /etc/containerd/certs.d",
@@ -26,7 +26,7 @@ export function register(program: Command): void {
   )
     .addHelpText(
       'after',
-      '\nThe folders of hosts.toml that a config.toml names are read as well. What was left out stands in comments.\n\nExamples:\n  $ portcullis config import /etc/containerd/config.toml > config.yaml\n  $ portcullis config import /etc/crio/crio.conf /etc/crio/crio.conf.d --output json',
+      '\nThe folders of hosts.toml that a config.toml names are read as well. Comments list what was left out.\n\nExamples:\n  $ portcullis config import /etc/containerd/config.toml > config.yaml\n  $ portcullis config import /etc/crio/crio.conf /etc/crio/crio.conf.d --output json',
     )
     .action((paths: readonly string[], flags: Flags) => run(flags.output, () => importFiles(paths, flags)));
 }
@@ -48,10 +48,13 @@ function asYaml({ settings, findings }: Imported): string {
     return lines.length === 0 ? '' : `\n# ${title}\n${lines.join('\n')}\n`;
   };
   const body = Object.keys(settings).length === 0 ? '' : stringify(settings, { lineWidth: 0, singleQuote: true });
-  return `${body}${comments('left', 'Left out:')}${comments('inherent', 'Holds without a setting:')}`;
+  return `${body}${comments('left', 'Left out:')}${comments('inherent', 'Applies without a setting:')}`;
 }
 
-/** A file, or the files of a folder by name; in a folder of registries, the hosts.toml of each. */
+/**
+ * Reads a file, or the files of a folder in order of their names; in a folder of registries, each host's
+ * hosts.toml.
+ */
 async function sourcesAt(path: string, optional = false): Promise<ImportSource[]> {
   const facts = await stat(path).catch((cause: unknown) => {
     if (optional) return undefined;
@@ -75,7 +78,7 @@ async function sourceOf(file: string, host: string | undefined): Promise<ImportS
   });
   const folder = file.split('/').at(-2) ?? '';
   const kind = host === undefined ? kindOfToml(text, file) : 'hosts';
-  // A port is written HOST_PORT_ where a file system dislikes colons.
+  // containerd writes a port as HOST_PORT_ on file systems that do not allow colons.
   return { kind, file, text, ...(kind === 'hosts' && { host: (host ?? folder).replace(/_(\d+)_$/, ':$1') }) };
 }
 

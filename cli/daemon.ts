@@ -7,7 +7,7 @@ import type { OutputFormat } from './output.ts';
 
 type Options = Readonly<Record<string, string | readonly string[] | boolean | undefined>> & { readonly output: OutputFormat };
 
-/** `portcullis daemon`, which is `portcullisd`: serves the CRI until SIGTERM or SIGINT. */
+/** `portcullis daemon`, also installed as `portcullisd`: serves the CRI until SIGTERM or SIGINT. */
 export function register(program: Command): void {
   const command = withOutput(program.command('daemon'))
     .description('serve the CRI endpoint (portcullisd)')
@@ -20,11 +20,12 @@ export function register(program: Command): void {
   command
     .addHelpText(
       'after',
-      '\nFlags win over the file. Examples:\n  portcullis daemon --policy /etc/portcullis/policy\n  portcullis daemon --config my.yaml --print-config\n',
+      '\nFlags override the file. Examples:\n  portcullis daemon --policy /etc/portcullis/policy\n  portcullis daemon --config my.yaml --print-config\n',
     )
     .action(async (options: Options) => {
       await run(options.output, () => serve(options));
-      // A part that was started before the one that failed would keep the process, which serves nothing: the service manager starts another.
+      // A component that started before the failing one would keep this process alive although it serves
+      // nothing. Exit instead: the service manager starts another process.
       if (process.exitCode !== exitCodes.yes) process.exit();
     });
 }
@@ -47,7 +48,7 @@ function optionKey(name: string): string {
   return name.slice(2).replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }
 
-/** From the last act of a stop to the end of the process. */
+/** Time from the last step of a stop until the process is ended. */
 const patienceAfterStopMs = 2_000;
 
 async function untilStopped(config: DaemonConfig): Promise<void> {
@@ -59,7 +60,8 @@ async function untilStopped(config: DaemonConfig): Promise<void> {
   // A second signal while stopping ends the process at once.
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit(4));
   await daemon.stop();
-  // All is written and released. Whatever still holds the process is said, and must not hold the service manager.
+  // Everything is written and released. Report handles that still keep the process alive; they must not delay
+  // the service manager.
   setTimeout(() => {
     process.stderr.write(`portcullis: ended although these were still open: ${process.getActiveResourcesInfo().join(', ')}\n`);
     process.exit();

@@ -19,7 +19,7 @@ interface DoctorFlags {
 }
 
 const examples = `
-Exit code: 0 everything needed is here, 1 something is missing, 4 the repair failed. On a node it also looks at the running daemon,
+Exit code: 0 everything needed is present, 1 something is missing, 4 the repair failed. On a node it also looks at the running daemon,
 its service, the kubelet and crictl (docs/kubelet.md).
 
 Examples:
@@ -29,7 +29,7 @@ Examples:
 
 export function register(program: Command): void {
   withOutput(program.command('doctor'))
-    .description('say what this machine has, what is degraded and why')
+    .description('report what this machine has, what is degraded and why')
     .option('--fix', 'install what is missing first', false)
     .option('--config <FILE>', 'configuration file of the daemon (default: /etc/portcullis/config.yaml)')
     .addHelpText('after', examples)
@@ -38,7 +38,7 @@ export function register(program: Command): void {
 
 async function examine({ fix, config, output }: DoctorFlags): Promise<number> {
   const root = packageRoot();
-  // Standard output is the report's alone.
+  // Standard output is reserved for the report.
   if (fix && spawnSync('sh', [join(root, 'packaging/prepare'), 'start'], { stdio: ['ignore', 2, 2] }).status !== 0) return exitCodes.failed;
   const chapters = [
     { title: 'Machine', findings: machineFindings() },

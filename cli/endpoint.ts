@@ -6,7 +6,7 @@ import { createCriClient } from '../runtime/index.ts';
 import type { CriClient } from '../runtime/index.ts';
 import { exitCodes } from './output.ts';
 
-/** Adds `--socket`, which every command has that talks to a running daemon. */
+/** Adds `--socket`, the option of every command that talks to a running daemon. */
 export function withSocket(command: Command): Command {
   const option = new Option('--socket <path>', 'unix socket of the running daemon');
   return command.addOption(option.env('PORTCULLIS_SOCKET').default('/run/portcullis/portcullis.sock'));
@@ -22,7 +22,10 @@ export async function withClient<T>(socket: string, body: (client: CriClient) =>
   }
 }
 
-/** What a daemon's failure exits with, where it is not 2 or 4: a no, or no decision. */
+/**
+ * Returns the exit code for a daemon's failure where it is neither 2 nor 4: denied or undecided. Otherwise
+ * undefined.
+ */
 export function exitCodeOf(error: PortcullisError): number | undefined {
   if (error.kind === 'denied') return exitCodes.no;
   return error.kind === 'undecided' ? exitCodes.undecided : undefined;

@@ -32,7 +32,7 @@ export function register(program: Command): void {
   withOutput(
     entitlements
       .command('compile')
-      .description('show what the kernel is told for a profile')
+      .description('show the kernel settings that a profile compiles to')
       .argument('<profile>', 'default, privileged, baseline, restricted, a name from --policy, a file, or FILE#name')
       .option('--policy <path...>', 'files or folders with profiles')
       .addOption(new Option('--runtime <name>', 'the OCI runtime that starts the container').choices(['crun', 'runc']).default('crun'))
@@ -58,7 +58,8 @@ export function register(program: Command): void {
 
 async function show(text: string, flags: CompileFlags): Promise<number> {
   const { label, profile } = await operand(text, flags);
-  // A ceiling allows every capability to be ambient; a container has those ambient that it asks for.
+  // The ceiling allows every capability to be ambient. Only the capabilities that a container asks for become
+  // ambient in it.
   const settings = compile({ ...profile, ambient: [] }, { architecture: flags.arch, runtime: flags.runtime, kernel: detectKernel() });
   print(flags.output, settingsToJson(settings), describeSettings(label, profile, settings));
   return exitCodes.yes;

@@ -18,20 +18,20 @@ interface Options {
   output: OutputFormat;
 }
 
-/** `portcullis events`: what happens to pods and containers, from now on. */
+/** `portcullis events`: follows the events of pods and containers, from now on. */
 export function register(program: Command): void {
   withSocket(withOutput(program.command('events')))
-    .description('tell what happens to pods and containers, from now on')
+    .description('follow the events of pods and containers, from now on')
     .option(
       '--filter <KEY=VALUE>',
-      `only events of this ${filterKeys.join(', ')} (repeatable; one value of each key must hold; an id may be its beginning)`,
+      `only events of this ${filterKeys.join(', ')} (repeatable; values of the same key are alternatives, different keys must all match; an id may be abbreviated)`,
       filter,
     )
     .addHelpText(
       'after',
       `
-One line an event; with --output json, one object a line. Nothing that happened before is told. A reader that is too slow is
-ended with the number of events it missed.
+Prints one line per event; with --output json, one object per line. Earlier events are not reported. A reader that is too slow is
+disconnected with the number of events it missed.
 
 Examples:
   portcullis events
@@ -61,7 +61,7 @@ const types: readonly (readonly [number, string])[] = [
   [ContainerEventType.CONTAINER_DELETED_EVENT, 'deleted'],
 ];
 
-/** A policy event, by what its container's status says. */
+/** Event types for policy events, by the reason in the container's status. */
 const policyTypes: Readonly<Record<string, string>> = {
   [policyReasons.out]: 'out-of-policy',
   [policyReasons.in]: 'in-policy',
@@ -71,19 +71,19 @@ const policyTypes: Readonly<Record<string, string>> = {
 };
 const typeNames = [...types.map(([, name]) => name), ...Object.values(policyTypes)];
 
-/** An event as it is printed. */
+/** An event as the command prints it. */
 interface Line {
   readonly time: string;
   readonly type: string;
   readonly kind: 'pod' | 'container' | 'node';
   readonly id: string;
-  /** Of the container; empty when nobody can say any more. */
+  /** Name of the container; empty when it is not known any more. */
   readonly container: string;
   readonly pod: string;
   readonly namespace: string;
   readonly exitCode?: number;
   readonly reason?: string;
-  /** Of a policy event: the rule and the verdict; of an enforcement event: the codes of what was found. */
+  /** For a policy event the rule and the verdict; for an enforcement event the codes of the findings. */
   readonly message?: string;
 }
 
@@ -91,7 +91,7 @@ function tell(options: Options): Promise<number> {
   return withClient(options.socket, async (client) => {
     const names = new Map<string, string>();
     const events = client.runtime.getContainerEvents({}, { headers: { [policyEventsHeader]: '1' } });
-    // A container that is gone is in no event: its name is known from before.
+    // The event of a deleted container does not hold its name, so names are learned beforehand.
     const listed = learnNames(client, names);
     if (options.output === 'text') await write(row(['TIME', 'EVENT', 'WHAT', 'ID', 'CONTAINER', 'NAMESPACE/POD', '']));
     for await (const event of events) {
@@ -145,7 +145,7 @@ function ending({ exitCode, reason, message }: Line): string {
   return exitCode === undefined ? '' : `exit code ${exitCode} (${reason ?? ''})`;
 }
 
-/** Widths are fixed: what comes later is not known. */
+/** Fixed column widths, because later events are not known yet. */
 const widths = [24, 13, 9, 13, 20, 32, 0];
 
 function row(cells: readonly string[]): string {
@@ -155,7 +155,7 @@ function row(cells: readonly string[]): string {
     .trimEnd()}\n`;
 }
 
-/** Waits for a slow reader, so that the daemon, not this process, says what was lost. */
+/** Waits for a slow reader, so that the daemon, not this process, reports the lost events. */
 async function write(text: string): Promise<void> {
   if (!process.stdout.write(text)) await once(process.stdout, 'drain');
 }

@@ -11,8 +11,8 @@ export function register(program: Command): void {
     .description('run a command in a container; exits with the exit code of the command')
     .argument('<container>', 'its id, the beginning of its id, or its name')
     .argument('<command...>', 'the program and its arguments')
-    .option('--timeout <seconds>', 'how long it may take; 0: as long as it likes', seconds, 0)
-    // What stands after the container belongs to its command, flags too.
+    .option('--timeout <seconds>', 'time limit; 0: none', seconds, 0)
+    // Everything after the container, flags included, belongs to the command.
     .passThroughOptions()
     .addHelpText('after', '\nExamples:\n  portcullis exec web cat /etc/hosts\n  portcullis exec --timeout 5 web sh -c "ls -l /"\n')
     .action((container: string, command: string[], options: { timeout: number; socket: string; output: OutputFormat }) =>

@@ -18,33 +18,33 @@ interface Flags {
   readonly output: OutputFormat;
 }
 
-/** What the daemon's log says of a denial, as far as it says whose. */
+/** The fields of a denial in the daemon's log. */
 interface LoggedDenial {
   readonly sandbox: string;
   readonly direction: 'egress' | 'ingress';
   readonly rule: string;
 }
 
-/** As it comes over the socket: counts are texts. */
+/** The explanation as the socket transports it: counts are strings. */
 type Explained = Omit<DenialExplanation, 'denied'> & {
   readonly denied: readonly { readonly direction: 'egress' | 'ingress'; readonly rule: string; readonly packets: string }[];
 };
 
-/** `portcullis explain-denial`: what lets or denies a pod's connection, by the running daemon. */
+/** `portcullis explain-denial`: asks the running daemon what allows or denies a pod's connection. */
 export function register(program: Command): void {
   withOutput(program.command('explain-denial'))
-    .description('say what lets or denies a pod’s connection, and what to write to allow it')
+    .description('explain what allows or denies a pod’s connection, and what to write to allow it')
     .argument('[pod]', "NAMESPACE/NAME, NAME, or the beginning of the sandbox's id")
-    .option('--to <PEER[:PORT[/PROTOCOL]]>', 'a connection that the pod begins; the peer is an address or a pod', peer)
-    .option('--from <PEER[:PORT[/PROTOCOL]]>', "one that the peer begins; the port is the pod's own", peer)
-    .option('--log <LINE>', "a line of the daemon's log about a denial: whose it was and by which rule", logged)
+    .option('--to <PEER[:PORT[/PROTOCOL]]>', 'a connection that the pod opens; the peer is an address or a pod', peer)
+    .option('--from <PEER[:PORT[/PROTOCOL]]>', "a connection that the peer opens; the port is the pod's own", peer)
+    .option('--log <LINE>', "a line of the daemon's log about a denial: names the pod and the rule", logged)
     .option('--cni-socket <path>', 'where the daemon answers (its setting cni.socket)', defaultCniSocket)
     .addHelpText(
       'after',
       `
-Without a connection it says what was denied of the pod. A protocol is tcp (when none is said), udp or sctp; without a port the
-question is about ping. It is answered from the records and the kernel's own tables; nothing is sent and nothing is changed.
-Exits with 0 when the connection is let through, or nothing was denied; 1 when not; 3 when the tables are not as they were made.
+Without a connection it lists what was denied for the pod. The protocol is tcp (the default), udp or sctp; without a port the
+question is about ping. The answer comes from the daemon's records and the kernel's tables; nothing is sent or changed.
+Exits with 0 when the connection is let through, or nothing was denied; 1 when not; 3 when the tables differ from what the daemon made.
 
 Examples:
   portcullis explain-denial shop/web --to 10.0.0.5:5432/tcp
@@ -66,9 +66,9 @@ const protocols = ['tcp', 'udp', 'sctp'] as const;
 const form =
   /^(?:\[(?<bracketed>[^\]]+)\]|(?<plain>[^:[\]]+|[0-9a-fA-F]*:[0-9a-fA-F:.]+))(?::(?<port>\d{1,5})(?:\/(?<protocol>[a-z]+))?)?$/u;
 
-/** An IPv6 address with a port stands in brackets. */
+/** Parses a peer. An IPv6 address with a port is written in brackets. */
 function peer(text: string): Peer {
-  // An address of colons alone has no port.
+  // An IPv6 address without brackets has no port.
   const bare = /^[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-fA-F:.]*$/u.test(text);
   const { bracketed, plain, port, protocol = 'tcp' } = bare ? { plain: text } : (form.exec(text)?.groups ?? {});
   const name = bracketed ?? plain;
@@ -141,26 +141,26 @@ function connectionText(found: Explained): string {
 
 const indented = (text: string): string => `${text.replaceAll(/^/gmu, '  ')}\n`;
 
-/** docs/networking.md, Denied traffic */
+/** What each rule means (docs/networking.md, "Denied traffic"). */
 const meanings: Readonly<Record<string, string>> = {
-  'network.none': 'the class of the link: its containers’ profiles have no network, or none was started',
-  'network.address': 'sent with a MAC or IP address that is not the pod’s, or no IP: no rule allows that',
-  'network.egress': 'no rule of peers of its profiles grants what it began',
-  'network.ingress': 'no rule of peers of its profiles grants what others began',
+  'network.none': 'the class of the link: the profiles of its containers have no network, or no container was started',
+  'network.address': 'sent with a MAC or IP address that is not the pod’s, or not IP: no rule can allow that',
+  'network.egress': 'no peer rule of its profiles grants what it opened',
+  'network.ingress': 'no peer rule of its profiles grants what others opened',
 };
 
 function deniedText(found: Explained, log: LoggedDenial | undefined): string {
   const nothing =
     log === undefined
-      ? 'nothing was denied since its rules were made\n'
-      : 'nothing was denied by that rule since it was made: it was changed\n';
+      ? 'nothing was denied since its rules were created\n'
+      : 'that rule has denied nothing since it was created: it was replaced\n';
   const rows = found.denied.map(({ direction, rule, packets }) => [
     direction,
     rule,
     packets,
-    meanings[rule] ?? 'what none of these policies grants',
+    meanings[rule] ?? 'none of these policies grants it',
   ]);
-  const more = '\nWhich peer a packet was of is not recorded: ask with --to or --from for one, and for what to write.\n';
+  const more = '\nThe peer of a packet is not recorded. Ask about one connection with --to or --from, which also says what to write.\n';
   const counted = rows.length === 0 ? nothing : `${table(['DIRECTION', 'RULE', 'PACKETS', 'MEANS'], rows)}${more}`;
   return `${headOf(found)}${counted}${problemsOf(found)}`;
 }

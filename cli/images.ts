@@ -128,7 +128,7 @@ interface Facts {
   readonly unverified: boolean;
 }
 
-/** The daemon's verbose answer; empty texts from another runtime. */
+/** Reads the daemon's verbose answer. The texts are empty when another runtime answers. */
 function factsOf(info: Readonly<Record<string, string>>): Facts {
   const value: unknown = parseJson(info['info'] ?? '{}');
   const fields = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { PortcullisError, reasonOf } from '../base/errors/index.ts';
 
 /**
- * A file that a command was given.
+ * Reads a file that a command was given.
  * @throws PortcullisError `CLI_FILE_UNREADABLE`
  */
 export async function readInputFile(file: string): Promise<Buffer> {

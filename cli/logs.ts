@@ -15,14 +15,14 @@ interface Options {
   output: OutputFormat;
 }
 
-/** `portcullis logs`: what a container wrote. */
+/** `portcullis logs`: prints what a container wrote. */
 export function register(program: Command): void {
   withSocket(withOutput(program.command('logs')))
     .description("print a container's log")
     .argument('<container>', 'its id, the beginning of its id, or its name')
-    .option('-f, --follow', 'go on until the container ends')
+    .option('-f, --follow', 'keep following until the container ends')
     .option('--tail <lines>', 'only the last lines', lineCount)
-    .option('-t, --timestamps', 'with the time of each line')
+    .option('-t, --timestamps', 'print the time of each line')
     .addHelpText('after', '\nExamples:\n  portcullis logs web\n  portcullis logs -f --tail 20 3f2a9c\n')
     .action((container: string, options: Options) => run(options.output, () => printLog(container, options), exitCodeOf));
 }
@@ -45,7 +45,7 @@ function printLog(container: string, options: Options): Promise<number> {
         attempted: 'read log of',
         on: container,
         why,
-        fix: 'give its pod a log_directory and it a log_path',
+        fix: 'set log_directory in the pod’s configuration and log_path in the container’s',
       });
     }
     const isRunning = async (): Promise<boolean> => {
@@ -76,7 +76,7 @@ function printLog(container: string, options: Options): Promise<number> {
   });
 }
 
-/** Waits for a slow reader, so that a long log is not collected in memory. */
+/** Waits for a slow reader, so that a long log does not accumulate in memory. */
 async function write(stream: NodeJS.WriteStream, data: string | Buffer): Promise<void> {
   if (!stream.write(data)) await once(stream, 'drain');
 }

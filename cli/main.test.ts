@@ -77,7 +77,7 @@ for (const { args, code, says } of uses) {
   });
 }
 
-test('a result that can not be written is a failure that says so', () => {
+test('a result that cannot be written is a failure that says so', () => {
   const { status, stderr } = spawnSync(
     'sh',
     ['-c', 'exec "$0" "$1" --help > /dev/full', process.execPath, `${import.meta.dirname}/main.ts`],

@@ -84,7 +84,7 @@ test('whoever makes another network that of pods is told', () => {
   };
   assert.doesNotMatch(makes('pods', '--subnet', '10.20.0.0/24'), /pods get/u);
   assert.doesNotMatch(makes('shop', '--subnet', '10.21.0.0/24'), /pods get/u);
-  assert.match(makes('apple', '--subnet', '10.22.0.0/24'), /^note: pods get apple from now on and no more pods: .*--order/mu);
+  assert.match(makes('apple', '--subnet', '10.22.0.0/24'), /^note: pods now get apple instead of pods, .*--order/mu);
   assert.doesNotMatch(makes('ant', '--subnet', '10.23.0.0/24', '--order', '51'), /pods get/u);
 });
 

@@ -25,29 +25,32 @@ interface CreateFlags extends Flags {
   readonly order: string;
 }
 
-/** `portcullis network`: the networks of pods, from configuration and database, and what the daemon adds where it runs. */
+/**
+ * `portcullis network`: the networks of pods, from configuration and database, with the daemon's answers
+ * where it runs.
+ */
 export function register(program: Command): void {
-  const network = program.command('network').description('the networks of pods: list, create, inspect, remove, collect what nobody claims');
+  const network = program.command('network').description('the networks of pods: list, create, inspect, remove, collect orphaned resources');
   registerOverlay(network);
   withSource(
     network.command('create').description('write the configuration of a network of our plugins').argument('<name>', 'of the network'),
   )
-    .option('--subnet <cidr>', 'pods get one address of each; may be repeated', collect)
-    .option('--ipv6 <cidr>', 'the same, for IPv6 beside it', collect)
-    .option('--gateway <address>', 'of each subnet in their order; without it the first address', collect)
-    .option('--mtu <bytes>', "of the pods' interfaces; without it that of the default route's link", whole)
+    .option('--subnet <cidr>', 'subnet from which each pod gets an address; may be repeated', collect)
+    .option('--ipv6 <cidr>', 'the same for IPv6, in addition', collect)
+    .option('--gateway <address>', 'gateway of each subnet, in order; default: the first address', collect)
+    .option('--mtu <bytes>', "MTU of the pods' interfaces; default: MTU of the default route's link", whole)
     .addOption(
       new Option('--type <type>', 'the plugin that makes the interface').choices(['bridge', 'ptp', 'macvlan', 'ipvlan']).default('bridge'),
     )
-    .option('--link <name>', 'of bridge: its name (cni0 without); of macvlan and ipvlan: the link of the host')
-    .option('--no-masquerade', 'what leaves the subnets keeps its address')
-    .option('--no-isolation', 'of bridge: other bridges that are separated reach its pods')
-    .option('--internal', 'of bridge: its pods have no way out, and nobody outside has one in', false)
-    .option('--pod-namespace <name>', 'whose pods may ask for it by annotation; * for all; may be repeated', collect)
-    .option('--order <text>', "the beginning of the file's name: the first file by name is the pods' network", '50')
+    .option('--link <name>', 'bridge: its name (default: cni0); macvlan and ipvlan: the host’s link')
+    .option('--no-masquerade', 'packets that leave the subnets keep their source address')
+    .option('--no-isolation', 'bridge: other isolated bridges can reach its pods')
+    .option('--internal', 'bridge: its pods cannot reach the outside, and the outside cannot reach them', false)
+    .option('--pod-namespace <name>', 'namespace whose pods may request it by annotation; * for all; may be repeated', collect)
+    .option('--order <text>', "prefix of the file's name: the first file by name is the pods' network", '50')
     .addHelpText(
       'after',
-      '\nThe file is judged before it is there, and never replaces another.\n\nExamples:\n  $ portcullis network create pods --subnet 10.88.0.0/16 --ipv6 fd00:88::/64\n  $ portcullis network create lan --type macvlan --link eth1 --subnet 192.0.2.0/24 --gateway 192.0.2.1 --mtu 9000',
+      '\nThe configuration is validated before the file is written. An existing file is never replaced.\n\nExamples:\n  $ portcullis network create pods --subnet 10.88.0.0/16 --ipv6 fd00:88::/64\n  $ portcullis network create lan --type macvlan --link eth1 --subnet 192.0.2.0/24 --gateway 192.0.2.1 --mtu 9000',
     )
     .action((name: string, flags: CreateFlags, command: Command) => {
       if ((flags.subnet ?? flags.ipv6) === undefined) command.error('error: give --subnet or --ipv6', { exitCode: exitCodes.usage });
@@ -56,7 +59,7 @@ export function register(program: Command): void {
   withSource(
     network
       .command('rm')
-      .description('remove a network that nothing is attached to: its configuration, and bridges that our plugins made for it')
+      .description('remove a network that nothing is attached to: its configuration, and the bridges that our plugins made for it')
       .argument('<name>'),
   )
     .addHelpText('after', '\nExits with 1 while something is attached.\n\nExamples:\n  $ portcullis network rm pods')
@@ -103,17 +106,20 @@ function create(name: string, flags: CreateFlags): number {
   print(output, { name, file }, `${file}\n`);
   if (before !== undefined && podsNetwork(flags) === name)
     process.stderr.write(
-      `note: pods get ${name} from now on and no more ${before}: its file is the first by name; a higher --order leaves it so\n`,
+      `note: pods now get ${name} instead of ${before}, because its file is the first by name; a higher --order avoids that\n`,
     );
   if (type === 'bridge' || type === 'ptp') tellDropped(requireNetwork(sourceOf(flags), name).bridges);
   return exitCodes.yes;
 }
 
-/** The first file that can be used is every pod's network. */
+/** Returns the network of every pod: the first configuration file that can be used. */
 const podsNetwork = (flags: Flags): string | undefined =>
   readNetworkReport(sourceOf(flags)).networks.find(({ file }) => file !== undefined)?.name;
 
-/** A network that is right and yet carries nothing, since another one's chain drops it, would be a riddle. */
+/**
+ * Warns when another chain drops what a valid network forwards. Without the warning nothing would explain why
+ * the network carries no traffic.
+ */
 function tellDropped(bridges: readonly string[]): void {
   if (process.getuid?.() !== 0) return;
   const droppers = forwardDroppers();
@@ -123,7 +129,7 @@ function tellDropped(bridges: readonly string[]): void {
     `  iptables -I DOCKER-USER -o ${bridge} -m conntrack --ctstate DNAT,RELATED,ESTABLISHED -j ACCEPT`,
   ]);
   const how = rules.length === 0 ? 'accept the network there' : `accept the network there; with docker:\n${rules.join('\n')}`;
-  process.stderr.write(`note: ${droppers.join(', ')} drops what is forwarded unless it is accepted there: ${how}\n`);
+  process.stderr.write(`note: ${droppers.join(', ')} drops forwarded packets unless a rule there accepts them: ${how}\n`);
 }
 
 function remove(name: string, flags: Flags): number {

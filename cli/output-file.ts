@@ -4,8 +4,8 @@ import { isPortcullisError, PortcullisError, reasonOf } from '../base/errors/ind
 import { makeFolder } from '../base/storage/index.ts';
 
 /**
- * Writes a file that a command makes, with the folders that it needs; what is there already is never overwritten.
- * @param mode of the file; everybody may read it unless told
+ * Writes a file that a command makes, with the folders that it needs. Never overwrites an existing file.
+ * @param mode mode of the file; default: every user may read it
  * @throws PortcullisError `CLI_FILE_UNWRITABLE`, and what the content itself throws
  */
 export async function writeNewFile(
@@ -25,7 +25,7 @@ export async function writeNewFile(
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST')
       throw unwritable('it exists already, and nothing is overwritten', error, 'invalid');
-    // Half a file would stand in the way of the next try.
+    // A partial file would block the next attempt.
     await rm(file, { force: true }).catch(() => undefined);
     throw isPortcullisError(error) ? error : unwritable(reasonOf(error), error);
   }

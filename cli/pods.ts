@@ -10,7 +10,7 @@ import { age, isoTime, shortId, table } from './table.ts';
 export function register(program: Command): void {
   withSocket(withOutput(program.command('pods')))
     .description('list pods')
-    .option('-a, --all', 'also pods that were stopped')
+    .option('-a, --all', 'also stopped pods')
     .addHelpText('after', '\nExamples:\n  portcullis pods\n  portcullis pods -a --output json\n')
     .action((options: { all?: boolean; socket: string; output: OutputFormat }) =>
       run(

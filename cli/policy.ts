@@ -51,7 +51,7 @@ export function register(program: Command): void {
     policy
       .command('explain')
       .description('say which rules match an image and what they demand; asks no registry')
-      .argument('[image]', 'reference of the image; without one, every rule is said in words')
+      .argument('[image]', 'reference of the image; without one, every rule is described')
       .requiredOption('--policy <path>', 'policy file or folder; may be repeated', collect)
       .option('--namespace <name>', 'Kubernetes namespace; without it, rules for namespaces do not match', ''),
   )

@@ -10,7 +10,7 @@ import { age, isoTime, shortId, table } from './table.ts';
 export function register(program: Command): void {
   withSocket(withOutput(program.command('ps')))
     .description('list containers')
-    .option('-a, --all', 'also containers that do not run')
+    .option('-a, --all', 'also containers that are not running')
     .addHelpText('after', '\nExamples:\n  portcullis ps\n  portcullis ps -a --output json\n')
     .action((options: { all?: boolean; socket: string; output: OutputFormat }) =>
       run(
@@ -33,7 +33,10 @@ export function register(program: Command): void {
     );
 }
 
-/** Of what another runtime may one day say, too: protobuf's enums are open. */
+/**
+ * Names of container states. The lookup may fail because enums of protobuf are open: another runtime may
+ * report other states.
+ */
 const states: Readonly<Record<number, string>> = {
   [ContainerState.CONTAINER_CREATED]: 'created',
   [ContainerState.CONTAINER_RUNNING]: 'running',
@@ -41,7 +44,7 @@ const states: Readonly<Record<number, string>> = {
   [ContainerState.CONTAINER_UNKNOWN]: 'unknown',
 };
 
-/** The name that the container was asked for by, or a short id where only that is known. */
+/** Returns the image name that the container was requested with, or a short id where only the id is known. */
 function imageOf(container: Container): string {
   const name = container.image?.userSpecifiedImage ?? '';
   return name === '' ? shortId(container.imageRef) : name;

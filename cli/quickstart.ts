@@ -16,16 +16,16 @@ interface QuickstartFlags {
 }
 
 const examples = `
-It starts a registry and the daemon in folders and namespaces of their own, beside whatever runs on this machine, and removes them.
-Exit code: 0 every step held, 1 one did not.
+It starts a registry and the daemon in folders and namespaces of their own, next to what already runs on this machine, and removes them.
+Exit code: 0 every step succeeded, 1 a step failed.
 
 Examples:
   $ portcullis quickstart
-  $ portcullis quickstart --keep     leaves the endpoint serving and says how to point crictl at it`;
+  $ portcullis quickstart --keep     leaves the endpoint serving and prints how to point crictl at it`;
 
 export function register(program: Command): void {
   withOutput(program.command('quickstart'))
-    .description('the whole story on an embedded registry')
+    .description('run the whole flow with an embedded registry')
     .option('--keep', 'leave the endpoint serving at the end', false)
     .addHelpText('after', examples)
     .action((flags: QuickstartFlags) => run(flags.output, () => quickstart(flags)));
@@ -38,14 +38,14 @@ async function quickstart(flags: QuickstartFlags): Promise<number> {
       kind: 'precondition',
       attempted: 'run the quickstart',
       on: '',
-      why: 'containers, mounts and networks are made by root',
+      why: 'only root can create containers, mounts and networks',
       fix: 'run it with sudo',
     });
   }
   return isApart() ? tellApart(flags) : runApart();
 }
 
-/** In namespaces of its own: tells the story, and undoes everything whatever happens. */
+/** Runs the quickstart in its own namespaces, and undoes everything in every case. */
 async function tellApart({ keep, output }: QuickstartFlags): Promise<number> {
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
   const paper = paperFor(process.stdout, process.env);
@@ -56,8 +56,8 @@ async function tellApart({ keep, output }: QuickstartFlags): Promise<number> {
   const end = (): Promise<void> => (ending ??= undoAll(undos, folder));
   const leave = (code: number) => void end().then(() => process.exit(code));
   const told = whenToldToEnd(() => leave(130));
-  // Whoever read the story is gone, or something broke outside of any step: clean up all the same.
-  // (The command's own listener would end the process at once.)
+  // The reader of the output is gone, or an error occurred outside of any step: clean up all the same. (The
+  // command's own listener would end the process at once.)
   process.stdout.removeAllListeners('error').on('error', () => leave(exitCodes.failed));
   process.on('uncaughtException', () => leave(exitCodes.failed));
 
@@ -70,7 +70,7 @@ async function tellApart({ keep, output }: QuickstartFlags): Promise<number> {
     if (keep) story.say('', ...lookAt.map((line) => `  ${line}`));
   } catch (thrown) {
     held = story.close() && false;
-    // The story has shown what a step found; anything else is a defect of the story.
+    // The output already shows a failure that a step found. Any other error is a defect of the quickstart.
     if (!isPortcullisError(thrown))
       process.stderr.write(`${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`);
   }

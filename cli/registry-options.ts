@@ -5,10 +5,10 @@ export interface RegistryFlags {
   readonly insecureRegistry: readonly string[];
 }
 
-/** Adds the options of every command that reaches a registry by itself. */
+/** Adds the options of every command that accesses a registry itself. */
 export function withRegistries(command: Command): Command {
   return command
-    .option('--registry-mirror <host=url>', 'ask this URL instead of the host; may be repeated', collect, [])
+    .option('--registry-mirror <host=url>', 'send requests to this URL instead of the host; may be repeated', collect, [])
     .option('--insecure-registry <host>', 'allow plain HTTP to this host; may be repeated', collect, []);
 }
 

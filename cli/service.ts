@@ -27,25 +27,25 @@ interface DrainFlags extends Flags {
   readonly undo: boolean;
 }
 
-/** `portcullis service`: virtual addresses that are balanced over backends, by the daemon. */
+/** `portcullis service`: virtual addresses that the daemon load balances over backends. */
 export function register(program: Command): void {
-  const service = program.command('service').description('virtual addresses that are balanced over backends: apply, list, drain, remove');
-  withDaemon(service.command('apply').description('bring services of files into the kernel; others stay as they are'))
+  const service = program.command('service').description('load-balanced virtual addresses: apply, list, drain, remove');
+  withDaemon(service.command('apply').description('apply the services of files to the kernel; other services stay as they are'))
     .option('-f, --file <file>', 'a file, a folder of files, or - for standard input; may be repeated', collect)
     .addOption(
-      new Option('--backend <name>', 'what balances from now on until the next start of the daemon').choices(['auto', 'ipvs', 'nftables']),
+      new Option('--backend <name>', 'load balancer to use until the next start of the daemon').choices(['auto', 'ipvs', 'nftables']),
     )
-    .option('--check', 'only say what is wrong with the files', false)
+    .option('--check', 'only report what is wrong with the files', false)
     .addHelpText(
       'after',
-      '\nA service with a problem is refused with its place, the others are applied. Exits with 1 when one was refused.\n\nExamples:\n  $ portcullis service apply -f web.yaml\n  $ portcullis service apply --backend ipvs',
+      '\nA service with a problem is refused, with its place in the file; the others are applied. Exits with 1 when one was refused.\n\nExamples:\n  $ portcullis service apply -f web.yaml\n  $ portcullis service apply --backend ipvs',
     )
     .action((flags: ApplyFlags, command: Command) => {
       if (flags.file === undefined && flags.backend === undefined)
         command.error('error: give --file or --backend', { exitCode: exitCodes.usage });
       return run(jsonOr(flags), () => apply(flags), exitCodeOf);
     });
-  withDaemon(service.command('ls').description('list services, what balances them, and how each backend stands').argument('[name...]'))
+  withDaemon(service.command('ls').description('list services, their load balancer and the state of each backend').argument('[name...]'))
     .addHelpText(
       'after',
       '\nExits with 1 when a service that was named is not there.\n\nExamples:\n  $ portcullis service ls\n  $ portcullis service ls shop/web -o yaml',
@@ -54,20 +54,20 @@ export function register(program: Command): void {
   withDaemon(
     service
       .command('drain')
-      .description('no new connections to backends; those that stand end within the grace of the service')
+      .description('stop new connections to backends; existing ones end within the grace period of the service')
       .argument('<service>')
-      .argument('[address...]', 'of backends; without one: all of them'),
+      .argument('[address...]', 'addresses of backends; default: all of them'),
   )
-    .option('--undo', 'take it back', false)
+    .option('--undo', 'undo an earlier drain', false)
     .addHelpText(
       'after',
-      '\nIt holds over restarts, and when the service is applied again, until --undo.\n\nExamples:\n  $ portcullis service drain shop/web 10.0.0.2\n  $ portcullis service drain shop/web 10.0.0.2 --undo',
+      '\nA drain persists over restarts, and when the service is applied again, until --undo.\n\nExamples:\n  $ portcullis service drain shop/web 10.0.0.2\n  $ portcullis service drain shop/web 10.0.0.2 --undo',
     )
     .action((name: string, addresses: string[], flags: DrainFlags) => run(jsonOr(flags), () => drain(name, addresses, flags), exitCodeOf));
   withDaemon(
     service
       .command('rm')
-      .description('remove services that were applied by command; their connections end within the grace')
+      .description('remove services that were applied by command; their connections end within the grace period')
       .argument('<service...>'),
   )
     .addHelpText('after', '\nExamples:\n  $ portcullis service rm shop/web')
@@ -98,7 +98,7 @@ function exitCodeOf({ code }: PortcullisError): number | undefined {
     : undefined;
 }
 
-/** @throws what the daemon throws · CLI_NO_DAEMON */
+/** @throws the daemon's own error · CLI_NO_DAEMON */
 async function ask<Value>({ cniSocket }: Flags, question: ServiceQuestion): Promise<Value> {
   const answer = await askNetwork<Value>(cniSocket, 'services', JSON.stringify(question));
   if ('value' in answer) return answer.value;
@@ -113,7 +113,7 @@ async function ask<Value>({ cniSocket }: Flags, question: ServiceQuestion): Prom
   });
 }
 
-/** One question is much shorter than a call of the socket may be. */
+/** A request is split well below the limit of a call over the socket. */
 const mostAsked = 1024 * 1024;
 
 async function apply(flags: ApplyFlags): Promise<number> {
@@ -121,9 +121,9 @@ async function apply(flags: ApplyFlags): Promise<number> {
   const { sources, unread } = await sourcesOf(file);
   const { described, problems } = readServices(sources);
   const lines = [...unread, ...linesOf(problems)];
-  if (file.length > 0 && described.length + lines.length === 0) lines.push(`${file.join(', ')}: no service is described there`);
+  if (file.length > 0 && described.length + lines.length === 0) lines.push(`${file.join(', ')}: they describe no service`);
   const switched = backend === undefined || check ? undefined : await ask<SwitchedBalancer>(flags, { do: 'switch', balancer: backend });
-  for (const refused of switched?.refused ?? []) lines.push(`${refused}: it is not balanced by ${switched?.balancer ?? ''}`);
+  for (const refused of switched?.refused ?? []) lines.push(`${refused}: ${switched?.balancer ?? ''} cannot balance it`);
   const applied = new Set(described.map(({ service }) => service.name));
   if (!check)
     for (const services of inParts(described.map(({ service }) => service))) {
@@ -170,7 +170,7 @@ function inParts(services: readonly Service[]): Service[][] {
   return parts;
 }
 
-/** Services that the daemon has at hand at a time. */
+/** Number of services that the daemon returns per request. */
 const page = 500;
 
 async function listAll(names: readonly string[], flags: Flags): Promise<Omit<ServiceList, 'next'>> {
@@ -198,7 +198,7 @@ async function list(names: readonly string[], flags: Flags): Promise<number> {
 
 async function drain(name: string, addresses: readonly string[], flags: DrainFlags): Promise<number> {
   const answer = await ask<{ backends: readonly string[]; graceSeconds: number }>(flags, { do: 'drain', name, addresses, is: !flags.undo });
-  const words = flags.undo ? 'takes connections again' : `drains; what stands there ends within ${answer.graceSeconds} s`;
+  const words = flags.undo ? 'takes connections again' : `is draining; existing connections end within ${answer.graceSeconds} s`;
   const none = flags.undo ? `no backend of ${name} is drained\n` : `${name} has no backend\n`;
   printAs(flags, answer, answer.backends.length === 0 ? none : answer.backends.map((address) => `${address} ${words}\n`).join(''));
   return exitCodes.yes;

@@ -28,7 +28,7 @@ Examples:
   $ portcullis sign registry.example.com/team/app:1 --key 'pkcs11:token=release;object=images?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/run/secrets/pin'
   $ portcullis sign registry.example.com/team/app:1 --keyless --signing-config signing_config.json
 ${signerHelp}
-What is signed here, "cosign verify --key cosign.pub --insecure-ignore-tlog=true" and "notation verify" accept.`;
+"cosign verify --key cosign.pub --insecure-ignore-tlog=true" and "notation verify" accept these signatures.`;
 
 export function register(program: Command): void {
   const command = program
@@ -39,15 +39,15 @@ export function register(program: Command): void {
     .addOption(
       new Option(
         '--format <format>',
-        'bundle (default): a referrer; legacy: the tag sha256-….sig; notation-jws, notation-cose; may be repeated',
+        'bundle (default): as a referrer; legacy: as the tag sha256-….sig; notation-jws, notation-cose; may be repeated',
       )
         .choices(signatureFormats)
         .argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), chosenFormat(value)]),
     )
     .option('--recursive', 'sign every manifest of an index too', false)
     .option('--annotation <name=value>', 'sign this with the digest; may be repeated', annotation, {})
-    .option('--identity <name>', 'the name that the signature claims; the reference without its tag unless given')
-    .option('--expiry <duration>', 'void after this long, such as 90d or 24h (notation formats)', expiry)
+    .option('--identity <name>', 'the name that the signature claims; default: the reference without its tag')
+    .option('--expiry <duration>', 'validity of the signature, such as 90d or 24h (notation formats)', expiry)
     .addHelpText('after', examples);
   const chosenFormat = (value: string): string =>
     (signatureFormats as readonly string[]).includes(value)

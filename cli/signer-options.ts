@@ -19,24 +19,24 @@ export interface SignerFlags {
   readonly timestampUrl: readonly string[];
 }
 
-/** What every command that signs says of its signer, for its help. */
+/** Help text on signers, for every command that signs. */
 export const signerHelp = `
 The passphrase of an encrypted key is taken from PORTCULLIS_PASSPHRASE or COSIGN_PASSWORD, from --passphrase-file, or asked for.
-The PIN of a token is taken from the file that the URI's pin-source names, or asked for. Without a key (--keyless), the OIDC token of
-GitHub Actions, GitLab (id_tokens: SIGSTORE_ID_TOKEN) or Buildkite says who signs, or one in a file or variable.`;
+The PIN of a token is read from the file that the URI's pin-source names, or asked for. Without a key (--keyless), the OIDC token of
+GitHub Actions, GitLab (id_tokens: SIGSTORE_ID_TOKEN) or Buildkite identifies the signer, or a token in a file or variable.`;
 
-/** Adds the options by which a command says what it signs with. */
+/** Adds the options that select the signer. */
 export function withSigner(command: Command): Command {
   return command
     .option('--key <file|uri>', "private key: cosign's encrypted file, PEM, or pkcs11:token=…;object=…?module-path=…&pin-source=…")
-    .option('--keyless', 'sign as the identity in an OIDC token, with a certificate of this moment', false)
+    .option('--keyless', 'sign as the identity in an OIDC token, with a short-lived certificate', false)
     .option('--passphrase-file <file>', 'file whose first line is the passphrase')
     .option('--certificate-chain <file>', 'PEM certificates of the key, its own first (notation formats)')
     .option('--identity-token-file <file>', 'file that holds the OIDC token')
     .option('--identity-token-env <name>', 'environment variable that holds the OIDC token')
     .option('--signing-config <file>', 'signing_config.json with the services to use, or "public-good" for sigstore’s public ones')
     .option('--fulcio-url <url>', 'certificate authority for identities')
-    .option('--rekor-url <url>', 'transparency log that is told of the signature')
+    .option('--rekor-url <url>', 'transparency log that records the signature')
     .addOption(new Option('--rekor-version <version>', 'version of the API of --rekor-url').choices(['1', '2']).default('1'))
     .option('--timestamp-url <url>', 'time stamp authority; may be repeated', collect, []);
 }

@@ -16,8 +16,8 @@ Examples:
   $ portcullis sigstore-root update                                          sigstore's public good instance
   $ portcullis sigstore-root update --url https://tuf.example.com --root root.json
 
-Policies read what was fetched when they are loaded (\`root: public-good\`, \`root: { tuf: { url: … } }\`). Once fetched, a running
-daemon keeps it up to date by itself, and loads its policy again when it changes. Deciding never asks anyone.
+Policies read the fetched root when they are loaded (\`root: public-good\`, \`root: { tuf: { url: … } }\`). Once fetched, a running
+daemon keeps it up to date by itself, and loads its policy again when it changes. Decisions never use the network for it.
 
 Exit status: 0 up to date, 2 wrong use, 4 failed, and what was there stays.`;
 
@@ -27,9 +27,9 @@ export function register(program: Command): void {
     root
       .command('update')
       .description('fetch and verify the trusted root of a TUF repository')
-      .option('--url <url>', "the TUF repository; sigstore's public good instance unless given")
+      .option('--url <url>', "the TUF repository; default: sigstore's public good instance")
       .option('--root <file>', 'the first TUF root of a repository that is not known yet')
-      .option('--cache <folder>', 'where roots are kept; /var/lib/portcullis/sigstore-roots unless given')
+      .option('--cache <folder>', 'where roots are stored; default: /var/lib/portcullis/sigstore-roots')
       .addHelpText('after', examples),
   ).action((flags: UpdateFlags) => run(flags.output, () => update(flags)));
 }

@@ -21,7 +21,7 @@ Examples:
   $ portcullis sigstore-sign-bundle --in-toto --identity-token "$TOKEN" --bundle app.sigstore.json \\
       --signing-config signing_config.json statement.json
 
-The token stands in the command line because the protocol wants it there; \`portcullis sign\` takes it from the environment.
+The protocol requires the token on the command line; \`portcullis sign\` takes it from the environment.
 
 Exit status: 0 signed, 2 wrong use, 4 failed.`;
 
@@ -34,8 +34,8 @@ export function register(program: Command): void {
     .requiredOption('--identity-token <token>', 'OIDC identity token')
     .requiredOption('--bundle <file>', 'where to write the sigstore bundle')
     .option('--in-toto', 'sign an in-toto statement in a DSSE envelope', false)
-    .option('--trusted-root <file>', 'accepted for the protocol: signing needs none')
-    .option('--signing-config <file>', "signing_config.json; sigstore's public good instance unless given")
+    .option('--trusted-root <file>', 'accepted for the protocol, and ignored: signing needs no root')
+    .option('--signing-config <file>', "signing_config.json; default: sigstore's public good instance")
     .option('--staging', "use sigstore's staging instance", false)
     .addHelpText('after', examples);
   withOutput(command).action((file: string, flags: Flags) => run(flags.output, () => sign(file, flags)));

@@ -31,10 +31,10 @@ export function register(program: Command): void {
     .description("verify a file's sigstore bundle; speaks sigstore's client conformance protocol")
     .argument('<file-or-digest>', 'the file, or sha256:HEX')
     .requiredOption('--bundle <file>', 'the sigstore bundle')
-    .option('--certificate-identity <identity>', 'who must have signed, exactly')
-    .option('--certificate-oidc-issuer <url>', 'the OIDC issuer of that identity, exactly')
+    .option('--certificate-identity <identity>', 'exact identity that must have signed')
+    .option('--certificate-oidc-issuer <url>', 'exact OIDC issuer of that identity')
     .option('--key <file>', 'PEM public key that must have signed, instead of an identity')
-    .option('--trusted-root <file>', "trusted_root.json; sigstore's public good instance unless given")
+    .option('--trusted-root <file>', "trusted_root.json; default: sigstore's public good instance")
     .option('--staging', "use sigstore's staging instance", false)
     .addHelpText('after', examples);
   withOutput(command).action((artifact: string, flags: Flags) => {
@@ -74,7 +74,10 @@ async function verify(name: string, signer: SignerFlags, flags: Flags): Promise<
   return exitCodes.no;
 }
 
-/** The protocol: a digest has its prefix and length, and is no path on the disk. */
+/**
+ * Reads the artifact argument. A digest has its prefix and length and is not an existing path (conformance
+ * protocol).
+ */
 async function artifactOf(name: string): Promise<Artifact> {
   const match = /^sha256:([0-9a-fA-F]{64})$/.exec(name);
   return match === null || existsSync(name) ? { bytes: await readInputFile(name) } : { sha256: (match[1] as string).toLowerCase() };

@@ -31,7 +31,7 @@ interface ValidateFlags {
 const defaultPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 export function register(program: Command): void {
-  const spec = program.command('spec').description('make and judge OCI runtime configurations (config.json)');
+  const spec = program.command('spec').description('generate and validate OCI runtime configurations (config.json)');
   withOutput(
     spec
       .command('generate')
@@ -55,7 +55,7 @@ export function register(program: Command): void {
   withOutput(
     spec
       .command('validate')
-      .description('judge a config.json by the runtime-spec, and by runtimes that are asked to create it')
+      .description('validate a config.json against the runtime-spec, and by creating it with runtimes')
       .argument('<file>', 'the file, or - for standard input')
       .option('--runtime <program>', 'create it with this runtime and remove it before it runs; needs root (repeatable)', collect, []),
   )
@@ -66,7 +66,10 @@ export function register(program: Command): void {
     .action((file: string, flags: ValidateFlags) => run(flags.output, () => judge(file, flags)));
 }
 
-/** Capabilities that nobody on this machine can have (its bounding set) are left out, since no runtime could set them. */
+/**
+ * Prints a config.json. Capabilities outside the bounding set of this process are left out, because no
+ * runtime could set them.
+ */
 async function generate(args: readonly string[], flags: GenerateFlags): Promise<number> {
   const profiles = await loadProfiles({ paths: flags.policy ?? [] });
   const profile = profiles.resolve(flags.profile);

@@ -1,7 +1,10 @@
 import { largest } from '../base/lists/index.ts';
 import { printable } from './printable.ts';
 
-/** Rows as aligned columns, two blanks between; ends with a newline. A cell is one line, whatever it is called. */
+/**
+ * Formats rows as aligned columns with two spaces between; the text ends with a newline. A cell is always one
+ * line, whatever characters it holds.
+ */
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [header, ...rows.map((row) => row.map(printable))];
   const widths = header.map((_, column) => largest(all.map((row) => row[column]?.length ?? 0)));
@@ -9,7 +12,7 @@ export function table(header: readonly string[], rows: readonly (readonly string
   return all.map((row) => `${line(row).trimEnd()}\n`).join('');
 }
 
-/** How long ago a time was, in its greatest unit: `45s`, `3m`, `5h`, `12d`. */
+/** Returns the time since `createdAt` in its largest unit: `45s`, `3m`, `5h`, `12d`. */
 export function age(createdAt: bigint, now: Date): string {
   const seconds = Math.max(0, Math.floor(now.getTime() / 1000 - Number(createdAt / 1_000_000_000n)));
   if (seconds < 60) return `${seconds}s`;
@@ -17,12 +20,15 @@ export function age(createdAt: bigint, now: Date): string {
   return seconds < 86_400 ? `${Math.floor(seconds / 3600)}h` : `${Math.floor(seconds / 86_400)}d`;
 }
 
-/** Nanoseconds since 1970 as ISO 8601 in UTC, to the millisecond; empty when there was no such moment. */
+/**
+ * Formats nanoseconds since 1970 as ISO 8601 in UTC, to the millisecond; returns an empty string for 0 (not
+ * set).
+ */
 export function isoTime(nanoseconds: bigint): string {
   return nanoseconds === 0n ? '' : new Date(Number(nanoseconds / 1_000_000n)).toISOString();
 }
 
-/** Enough of an id to be given back. */
+/** Shortens an id. The result is long enough to be given back to a command. */
 export function shortId(id: string): string {
   return id.replace(/^sha256:/, '').slice(0, 13);
 }

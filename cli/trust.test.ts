@@ -38,8 +38,8 @@ describe('portcullis trust', () => {
   const uses: readonly { readonly words: readonly string[]; readonly code: number; readonly says: RegExp }[] = [
     { words: ['list', 'other'], code: 2, says: /holds no such collection/u },
     { words: ['add', 'pay', 'a'], code: 2, says: /name one of FILE, --image REFERENCE or --digest DIGEST/u },
-    { words: ['add', 'pay', '', 'FILE'], code: 2, says: /a target has a name/u },
-    { words: ['add', 'pay', 'a', 'FILE', '--custom', 'FILE'], code: 2, says: /what is signed with the target.*CLI_FILE_UNREADABLE/u },
+    { words: ['add', 'pay', '', 'FILE'], code: 2, says: /a target needs a name/u },
+    { words: ['add', 'pay', 'a', 'FILE', '--custom', 'FILE'], code: 2, says: /read custom data of the target.*CLI_FILE_UNREADABLE/u },
     { words: ['add', 'pay', 'a', 'FILE', '--custom', 'HALF'], code: 2, says: /not a whole number.*TRUST_AUTHOR_NOT_IN_DIALECT/u },
     { words: ['add', 'pay', 'a', '--digest', 'sha256:abc', '--length', '1'], code: 2, says: /--digest sha256:HEX --length BYTES/u },
     { words: ['rotate', 'pay', 'root', '--server-managed'], code: 2, says: /a service never holds root keys/u },

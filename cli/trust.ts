@@ -9,7 +9,7 @@ import { registerServe } from './trust/serve.ts';
 import { registerTargets } from './trust/targets.ts';
 import { registerWitness } from './trust/witness.ts';
 
-/** `portcullis trust`: its parts are files of `trust/`. */
+/** `portcullis trust`: its subcommands are files in `trust/`. */
 export function register(program: Command): void {
   const trust = program.command('trust').description('the trust service, and signed collections: which digest a tag means');
   registerServe(trust);

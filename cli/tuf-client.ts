@@ -28,7 +28,7 @@ export function register(program: Command): void {
     .description('fetch from a TUF repository; speaks the TUF client conformance protocol')
     .requiredOption('--metadata-dir <folder>', 'where trusted metadata is kept')
     .option('--metadata-url <url>', "the repository's metadata")
-    .option('--target-name <path>', 'a target to download; may be given several times', collect, [])
+    .option('--target-name <path>', 'a target to download; may be repeated', collect, [])
     .option('--target-base-url <url>', "the repository's targets")
     .option('--target-dir <folder>', 'where targets are stored')
     .addHelpText('after', examples);
@@ -36,7 +36,7 @@ export function register(program: Command): void {
   const url = (given: string | undefined, option: string): string => given ?? client.error(`error: ${option} is required`, { exitCode: 2 });
 
   withOutput(
-    client.command('init').description('begin to trust a repository by its root').argument('<root>', 'root.json, as it was handed out'),
+    client.command('init').description('begin to trust a repository by its root').argument('<root>', 'root.json, from a trusted source'),
   ).action((root: string, { output }: Output) =>
     attempt(output, async () => {
       await initialiseTuf(flags().metadataDir, await readInputFile(root));
@@ -87,7 +87,7 @@ function versionsOf({ trusted }: Awaited<ReturnType<typeof refreshTuf>>): Record
   );
 }
 
-/** The protocol knows one failure: 1. */
+/** Runs a command. The protocol has one exit code for failures: 1. */
 const attempt = (format: OutputFormat, body: () => Promise<{ readonly value: object; readonly text: string }>): Promise<void> =>
   run(
     format,

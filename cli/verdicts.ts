@@ -36,18 +36,21 @@ interface ListFlags extends Flags, Omit<VerdictFilter, 'seq' | 'id'> {
   readonly limit: number;
 }
 
-/** A file that is read whole. */
+/** Size limit of a file that is read whole. */
 const mostBytes = 400 * 1024 * 1024;
 
-/** `portcullis verdicts`: the verdict log, read from its database file whether a daemon runs or not, or from an exported file. */
+/**
+ * `portcullis verdicts`: the verdict log. Reads it from the database file, whether or not a daemon runs, or
+ * from an exported file.
+ */
 export function register(program: Command): void {
   const verdicts = program.command('verdicts').description('the verdict log: list, show, replay, verify, export');
   withLog(verdicts.command('ls').description('list verdicts, newest first'))
-    .option('--image <text>', 'only those whose reference or digest holds this')
+    .option('--image <text>', 'only those whose reference or digest contains this')
     .option('--namespace <name>', 'only those for this namespace')
     .addOption(new Option('--outcome <outcome>', 'only those with this outcome').choices(['admit', 'deny', 'undecided']))
     .option('--since <time>', 'only those since then: 2026-11-20T10:00:00Z, or how long ago: 90m, 36h, 7d', since)
-    .option('--limit <count>', 'at most so many', count, 100)
+    .option('--limit <count>', 'maximum number', count, 100)
     .addHelpText(
       'after',
       '\nExamples:\n  $ portcullis verdicts ls --outcome deny --since 24h\n  $ portcullis verdicts ls --namespace pay --image registry.example.com/shop --output json',
@@ -57,7 +60,7 @@ export function register(program: Command): void {
     verdicts
       .command('show')
       .description('show a verdict with the whole tree of its reasons')
-      .argument('<verdict>', 'its id, the beginning of it, or the number of its row'),
+      .argument('<verdict>', 'id, abbreviated id, or row number'),
   )
     .addHelpText('after', '\nExamples:\n  $ portcullis verdicts show 4f2a9c11d0e7\n  $ portcullis verdicts show 118 --output json')
     .action((wanted: string, flags: Flags) =>
@@ -66,14 +69,14 @@ export function register(program: Command): void {
   withLog(
     verdicts
       .command('replay')
-      .description('decide again from what is stored, offline, and compare byte for byte')
-      .argument('[verdict]', 'its id, the beginning of it, or the number of its row; of a file with one verdict, that one'),
+      .description('decide again from the stored evidence, offline, and compare byte for byte')
+      .argument('[verdict]', 'id, abbreviated id, or row number; default: the only verdict of the file'),
   )
-    .option('--all', 'each verdict of the log that can be replayed')
-    .option('--policy <path>', 'policy for a verdict of a version that stored none; may be repeated', collect)
+    .option('--all', 'every verdict of the log that can be replayed')
+    .option('--policy <path>', 'policy for a verdict recorded by a version that stored no policy; may be repeated', collect)
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis verdicts replay 4f2a9c11d0e7\n  $ portcullis verdicts replay --file verdict.jsonl       on another machine\n  $ portcullis verdicts replay --all\n\nExit status: 0 the same bytes, 1 others, 4 it can not be replayed.',
+      '\nExamples:\n  $ portcullis verdicts replay 4f2a9c11d0e7\n  $ portcullis verdicts replay --file verdict.jsonl       on another machine\n  $ portcullis verdicts replay --all\n\nExit status: 0 the same bytes, 1 other bytes, 4 it cannot be replayed.',
     )
     .action((wanted: string | undefined, flags: ReplayFlags, command: Command) => {
       if (flags.all !== true && wanted === undefined && flags.file === undefined)
@@ -81,33 +84,33 @@ export function register(program: Command): void {
       return run(flags.output, () => withSource(flags, (log) => replay(log, wanted, flags)));
     });
   withLog(
-    verdicts.command('verify').description('check the chain from its first row, its checkpoints, and the heads that were exported before'),
+    verdicts.command('verify').description('check the hash chain from its first row, the checkpoints, and heads that were exported before'),
   )
-    .option('--head <file>', 'a head exported before, which the log must still hold; may be repeated', collect)
+    .option('--head <file>', 'an earlier exported head that the log must still contain; may be repeated', collect)
     .option(
       '--key <file-or-key>',
-      "the node's public key, or a file with it; without it, keys that the log itself names count; may be repeated",
+      "the node's public key, or a file with it; without it, the keys that the log itself names are trusted; may be repeated",
       collect,
     )
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis verdicts verify\n  $ portcullis verdicts verify --head 2026-11-20.head --key node7.pub\n  $ portcullis verdicts verify --file log.jsonl --key node7.pub\n\nExit status: 0 whole, 1 not, 4 there is no log to check.',
+      '\nExamples:\n  $ portcullis verdicts verify\n  $ portcullis verdicts verify --head 2026-11-20.head --key node7.pub\n  $ portcullis verdicts verify --file log.jsonl --key node7.pub\n\nExit status: 0 intact, 1 not intact, 4 there is no log to check.',
     )
     .action((flags: VerifyFlags) =>
       run(
         flags.output,
         () => verify(flags),
-        // What is damaged is not whole: a finding, not a failure of the command.
+        // A damaged log is a finding (not intact), not a failure of the command.
         (error) => (error.kind === 'data-loss' || error.code === 'STORAGE_IO' ? exitCodes.no : undefined),
       ),
     );
   withLog(
     verdicts
       .command('export')
-      .description('write the log, one verdict with all that a replay needs, or the signed head')
+      .description('write the log, one verdict with everything a replay needs, or the signed head')
       .argument('[verdict]', 'only this verdict'),
   )
-    .option('--head', 'only the signed head: what a later verification is against')
+    .option('--head', 'only the signed head, for a later `verify --head`')
     .option('--out <file>', 'write there instead of to standard output; it must not exist')
     .addHelpText(
       'after',
@@ -135,8 +138,8 @@ interface ExportFlags extends Flags {
 
 function withLog(command: Command): Command {
   return withOutput(command)
-    .option('--root <dir>', 'root folder of the daemon whose log it is', '/var/lib/portcullis')
-    .option('--database <file>', 'the database itself, such as a copy of state.db')
+    .option('--root <dir>', 'root folder of the daemon', '/var/lib/portcullis')
+    .option('--database <file>', 'the database file, such as a copy of state.db')
     .option('--file <file>', 'an exported log or verdict instead');
 }
 
@@ -278,7 +281,7 @@ async function replayAll(log: LogSource, flags: ReplayFlags): Promise<number> {
   print(
     flags.output,
     { ...counts, verdicts: different },
-    `${lines}${counts.equal} the same bytes, ${counts.different} others, ${counts.incomplete} can not be replayed\n`,
+    `${lines}${counts.equal} the same bytes, ${counts.different} others, ${counts.incomplete} cannot be replayed\n`,
   );
   return counts.different === 0 ? exitCodes.yes : exitCodes.no;
 }
@@ -333,12 +336,12 @@ async function exportTo(log: LogSource, wanted: string | undefined, flags: Expor
 }
 
 async function currentHead(log: LogSource, { root, database, file }: Flags): Promise<string> {
-  // An exported log has its key elsewhere.
+  // The key of an exported log is stored elsewhere.
   const folder = database === undefined ? root : dirname(database);
   const { note, behind } = await exportHead(log, file === undefined ? join(folder, 'verdict-log.key') : '', new Date());
   if (behind > 0)
     process.stderr.write(
-      `${behind} rows came after the latest checkpoint, and this head does not hold them: the key of the node can not be read here\n`,
+      `${behind} rows came after the latest checkpoint, and this head does not hold them: the key of the node cannot be read here\n`,
     );
   return note;
 }

@@ -118,5 +118,5 @@ test('a starter policy is printed or written, and checked with every problem at 
   const { status, stderr } = portcullis('policy', 'check', 'starter.yaml');
   assert.equal(status, 1);
   assert.match(stderr, /starter\.yaml:11:5: .*unknown field `imagess`; did you mean `images`\?/);
-  assert.match(stderr, /starter\.yaml:\d+:\d+: .*gone\.pub can not be used: there is no such file/);
+  assert.match(stderr, /starter\.yaml:\d+:\d+: .*gone\.pub cannot be used: there is no such file/);
 });

@@ -54,21 +54,21 @@ export function register(program: Command): void {
     .option('--key <file>', 'public key that must have signed the image, instead of a policy')
     .option('--namespace <name>', 'Kubernetes namespace; without it, rules for namespaces do not match', '')
     .addOption(
-      new Option('--platform <os/arch[/variant]>', 'platform whose manifest of an index is meant; this machine’s unless given').argParser(
+      new Option('--platform <os/arch[/variant]>', 'platform to select from an index; default: the platform of this machine').argParser(
         platformOf,
       ),
     )
-    .option('--offline', 'ask no registry: decide from the evidence of --dossier', false)
-    .option('--dossier <file>', 'evidence that --save-dossier has kept')
-    .option('--trust-state <folder>', 'where what trust services have said is kept, so that they can not go back', trustState())
-    .option('--save-dossier <file>', 'keep evidence and verdict in a new file, for policy test, simulate and replays')
+    .option('--offline', 'contact no registry: decide from the evidence of --dossier', false)
+    .option('--dossier <file>', 'evidence that --save-dossier wrote')
+    .option('--trust-state <folder>', 'where the state of trust services is stored, to detect rollbacks', trustState())
+    .option('--save-dossier <file>', 'write evidence and verdict to a new file, for policy test, simulate and replays')
     .addHelpText('after', examples);
   withOutput(withRegistries(command)).action((image: string, flags: VerifyFlags) => {
     if ((flags.policy === undefined) === (flags.key === undefined))
       command.error('error: name --policy FILE or --key FILE', { exitCode: exitCodes.usage });
     if (flags.offline !== (flags.dossier !== undefined))
       command.error('error: --offline and --dossier FILE go together', { exitCode: exitCodes.usage });
-    // Without the registry there is no evidence: no decision, not a broken command.
+    // Without the registry there is no evidence. The result is "undecided", not a failure of the command.
     return run(
       flags.output,
       () => verify(image, flags),
@@ -77,7 +77,10 @@ export function register(program: Command): void {
   });
 }
 
-/** Of the user: what one has seen, another need not believe. */
+/**
+ * Returns the state folder of the current user. Users do not share it: one user need not trust what another
+ * user has seen.
+ */
 function trustState(): string {
   return join(process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state'), 'portcullis', 'trust-services');
 }
@@ -110,7 +113,10 @@ async function verifyOnline(reference: string, policy: TrustPolicy, flags: Verif
   }
 }
 
-/** The image is the one that the evidence is about; its name must be what the evidence was gathered for. */
+/**
+ * Decides from a file. The image must be the one that the evidence is about, under the name that the evidence
+ * was gathered for.
+ */
 async function verifyOffline(reference: string, policy: TrustPolicy, file: string, flags: VerifyFlags): Promise<Decided> {
   const recording = await readRecording(file);
   const { dossier } = recording;
@@ -124,7 +130,8 @@ async function verifyOffline(reference: string, policy: TrustPolicy, file: strin
       fix: 'name that one, or keep evidence of this one: portcullis verify IMAGE --save-dossier FILE',
     });
   if (formatReference(parseReference(reference)) !== dossier.reference) throw other(dossier.reference);
-  // The platform's manifest is part of the evidence: what one platform's says must not speak for another's.
+  // The evidence includes the platform's manifest. Evidence of one platform must not count for another
+  // platform.
   const { os, architecture, variant } = recording.platform;
   if (flags.platform !== undefined && !isDeepStrictEqual(flags.platform, recording.platform))
     throw other([os, architecture, ...(variant === undefined ? [] : [variant])].join('/'));

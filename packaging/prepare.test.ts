@@ -94,7 +94,7 @@ describe('packaging/prepare', () => {
     });
   }
 
-  it('an npm that can not read the lock file is named', () => {
+  it('an npm that cannot read the lock file is named', () => {
     npm('exit 1', '6.14.4');
     const { status, text } = prepare();
     assert.equal(status, 2);

@@ -1,16 +1,18 @@
 /**
- * `fine`; `degraded`: the daemon runs, with less (`meaning` says what and why); `missing`: it can not run without it.
+ * A finding of `portcullis doctor`.
+ * `fine`; `degraded`: the daemon runs with restrictions (`meaning` says which and why); `missing`: it cannot
+ * run without it.
  */
 export interface Finding {
   readonly topic: string;
   readonly state: 'fine' | 'degraded' | 'missing';
-  /** What there is: a version, a mode. */
+  /** What was found: a version, a mode. */
   readonly found: string;
-  /** What it means that it is so. */
+  /** The consequences of the finding. */
   readonly meaning?: readonly string[];
-  /** What to do, where something can be done. */
+  /** What to do, where the user can do something. */
   readonly fix?: string;
-  /** Open flaws by CVE number. */
+  /** CVE numbers of open vulnerabilities. */
   readonly open?: readonly string[];
 }
 

@@ -6,7 +6,7 @@ import { forwardDroppers } from '../../cni-plugins/index.ts';
 import type { Finding } from './finding.ts';
 import { findProgram } from './programs.ts';
 
-/** Capabilities that the daemon uses itself, and what suffers without each. */
+/** Capabilities that the daemon itself uses, and what needs each. */
 const usedCapabilities: Readonly<Record<string, string>> = {
   SYS_ADMIN: 'mounts and namespaces',
   NET_ADMIN: 'links, addresses and rules',
@@ -54,12 +54,14 @@ function release(): Finding {
     topic: 'kernel',
     state: 'missing',
     found,
-    meaning: ['openat2, pidfds and the mount API are used throughout: Linux 5.8 or newer'],
+    meaning: ['the daemon uses openat2, pidfds and the mount API throughout: Linux 5.8 or newer'],
     fix: 'boot a newer kernel',
   };
 }
 
-/** cgroup v2: one tree. Hybrid: v1 controllers with an empty v2 tree for tracking. */
+/**
+ * Reports the cgroup mode. cgroup v2: one tree. Hybrid: v1 controllers with an empty v2 tree for tracking.
+ */
 function cgroups(): Finding {
   const topic = 'cgroups';
   const v2 = read('/sys/fs/cgroup/cgroup.controllers');
@@ -73,7 +75,7 @@ function cgroups(): Finding {
       topic,
       state: 'missing',
       found: 'none mounted',
-      meaning: ['limits and device rules are set by cgroups'],
+      meaning: ['the daemon sets limits and device rules by cgroups'],
       fix: 'mount -t cgroup2 none /sys/fs/cgroup',
     };
   }
@@ -96,12 +98,12 @@ function overlay(): Finding {
     topic,
     state: 'missing',
     found: 'not in this kernel',
-    meaning: ['layers of images are merged by overlayfs'],
+    meaning: ['the daemon mounts image layers with overlayfs'],
     fix: 'modprobe overlay, or a kernel with CONFIG_OVERLAY_FS',
   };
 }
 
-/** Of the file system that holds the daemon's folder where nobody configured another. */
+/** Reports project quotas of the file system that holds the daemon's default folder. */
 function projectQuotas(): Finding {
   const topic = 'project quotas';
   const folder = ['/var/lib/portcullis', '/var/lib', '/'].find((path) => existsSync(path)) ?? '/';
@@ -109,7 +111,7 @@ function projectQuotas(): Finding {
   try {
     there = limitsProjects(folder);
   } catch {
-    // A folder that may not be opened tells nothing.
+    // A folder that cannot be opened answers nothing.
   }
   if (there) return { topic, state: 'fine', found: `on the file system of ${folder}` };
   return {
@@ -117,7 +119,7 @@ function projectQuotas(): Finding {
     state: 'degraded',
     found: `not on the file system of ${folder}`,
     meaning: [
-      'what containers write can not be limited: `writableLayer.size` does not hold, and a pod with the annotation portcullis.dev/rootfs-size is refused',
+      'the size of writable layers cannot be limited: `writableLayer.size` has no effect, and a pod with the annotation portcullis.dev/rootfs-size is refused',
     ],
     fix: 'mount it with prjquota: XFS, or ext4 after tune2fs -O project,quota -Q prjquota',
   };
@@ -131,7 +133,7 @@ function seccomp(): Finding {
     topic,
     state: 'missing',
     found: 'not in this kernel',
-    meaning: ['system calls are filtered by seccomp'],
+    meaning: ['the daemon filters system calls with seccomp'],
     fix: 'a kernel with CONFIG_SECCOMP_FILTER',
   };
 }
@@ -147,23 +149,23 @@ function nftables(): Finding {
     topic,
     state: 'missing',
     found: run.stderr.trim(),
-    meaning: ['pods are walled off, masqueraded and given host ports by it'],
+    meaning: ['pod isolation, masquerading and host ports need it'],
     fix: 'modprobe nf_tables, or a kernel with CONFIG_NF_TABLES',
   };
 }
 
-/** Chains of others before which no rule of ours is heard. */
+/** Reports third-party chains that drop forwarded packets. No rule of ours can override them. */
 function forwarding(): Finding {
   const topic = 'forwarding';
   if (process.getuid?.() !== 0) return { topic, state: 'degraded', found: 'not known: only root may ask', fix: 'run as root' };
   try {
     const droppers = forwardDroppers();
-    if (droppers.length === 0) return { topic, state: 'fine', found: 'no chain of others drops it' };
+    if (droppers.length === 0) return { topic, state: 'fine', found: 'no other chain drops forwarded packets' };
     return {
       topic,
       state: 'degraded',
-      found: `dropped by ${droppers.join(', ')} unless accepted there`,
-      meaning: ['what pods send to others is lost there, and with br_netfilter what they send to each other over a bridge'],
+      found: `${droppers.join(', ')} drops forwarded packets unless a rule there accepts them`,
+      meaning: ['packets from pods to other hosts are lost there; with br_netfilter also packets between pods on a bridge'],
       fix: 'accept the bridges of the networks there: docs/docker.md, "Where docker drops what is forwarded"',
     };
   } catch (thrown) {
@@ -192,7 +194,7 @@ function appArmor(): Finding {
       topic,
       state: 'degraded',
       found: 'not in this kernel',
-      meaning: ['file rules of profiles can not be enforced by it; a pod that asks for an AppArmor profile is refused'],
+      meaning: ['AppArmor cannot enforce file rules of profiles; a pod that asks for an AppArmor profile is refused'],
       fix: 'boot with apparmor=1 security=apparmor',
     };
   }
@@ -202,7 +204,7 @@ function appArmor(): Finding {
       topic,
       state: 'degraded',
       found: 'enabled, without its files in /sys/kernel/security',
-      meaning: ['whether a profile is loaded is not known: none can be used'],
+      meaning: ['the daemon cannot see whether a profile is loaded, so no profile can be used'],
       fix: 'mount -t securityfs securityfs /sys/kernel/security',
     };
   }
@@ -211,7 +213,7 @@ function appArmor(): Finding {
     topic,
     state: 'degraded',
     found: 'enabled, without apparmor_parser',
-    meaning: ['profiles can not be loaded'],
+    meaning: ['profiles cannot be loaded'],
     fix: 'apt-get install apparmor',
   };
 }
@@ -226,8 +228,8 @@ function seLinux(): Finding {
     topic,
     state: 'degraded',
     found: 'not enabled in this kernel',
-    meaning: ['selinux_options of pods are not applied; the verbose status of such a container says so'],
-    fix: 'boot with security=selinux where pods need labels; a profile (docs/profiles.md) holds without',
+    meaning: ['selinux_options of pods are not applied; the verbose status of such a container reports it'],
+    fix: 'boot with security=selinux where pods need labels; profiles (docs/profiles.md) work without it',
   };
 }
 
@@ -235,7 +237,7 @@ function landlock(): Finding {
   const topic = 'Landlock';
   const modules = read('/sys/kernel/security/lsm');
   if (modules?.split(',').includes('landlock') === true) return { topic, state: 'fine', found: 'enabled' };
-  const meaning = ['file rules have nothing to fall back on where AppArmor is not there'];
+  const meaning = ['file rules have no fallback where AppArmor is absent'];
   if (modules !== undefined)
     return { topic, state: 'degraded', found: `not among the security modules (${modules})`, meaning, fix: 'boot with lsm=landlock,…' };
   return {
@@ -254,12 +256,12 @@ function ipvs(): Finding {
     topic,
     state: 'degraded',
     found: 'not in this kernel',
-    meaning: ['services are balanced by nftables instead'],
+    meaning: ['nftables balances services instead'],
     fix: 'a kernel with CONFIG_IP_VS',
   };
 }
 
-/** PIDFD_INFO_EXIT, Linux 6.15. */
+/** Reports whether the kernel has PIDFD_INFO_EXIT (Linux 6.15). */
 function exitCodes(): Finding {
   const topic = 'exit codes by pidfd';
   if (atLeast(6, 15)) return { topic, state: 'fine', found: 'there' };

@@ -1,7 +1,7 @@
 import { readFileSync, statfsSync } from 'node:fs';
 import type { Finding } from './finding.ts';
 
-/** Bytes that images and containers soon need. */
+/** Free bytes that images and containers soon need. */
 const comfortable = 5 * 2 ** 30;
 
 export function machineFindings(): readonly Finding[] {
@@ -49,7 +49,7 @@ function disk(): Finding {
     topic,
     state: 'degraded',
     found,
-    meaning: ['images are kept there, unless --root says otherwise'],
+    meaning: ['images are stored there unless --root names another folder'],
     fix: 'free some, or set --root',
   };
 }

@@ -2,7 +2,7 @@ import type { Chapter, Finding } from './finding.ts';
 
 const marks = { fine: ['✓', 32], degraded: ['!', 33], missing: ['✗', 31] } as const;
 
-/** The findings as text, a line each, with what is not fine explained below it. */
+/** Formats the findings, one line each, with explanations below those that are not fine. */
 export function formatFindings(chapters: readonly Chapter[], colour: boolean): string {
   const paint = (code: number, text: string): string => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
   const line = (finding: Finding): string => {
@@ -15,10 +15,10 @@ export function formatFindings(chapters: readonly Chapter[], colour: boolean): s
   return chapters.map((chapter) => `${paint(1, chapter.title)}\n${chapter.findings.map(line).join('\n')}\n`).join('\n');
 }
 
-/** The closing line. */
+/** Returns the closing line. */
 export function verdictOf(findings: readonly Finding[]): string {
   const missing = findings.filter((finding) => finding.state === 'missing').map((finding) => finding.topic);
   const degraded = findings.filter((finding) => finding.state === 'degraded').length;
   if (missing.length > 0) return `Not ready: ${missing.join(', ')}.`;
-  return degraded === 0 ? 'Ready.' : `Ready; ${degraded} degraded, as said above.`;
+  return degraded === 0 ? 'Ready.' : `Ready; ${degraded} degraded, see above.`;
 }

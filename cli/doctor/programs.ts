@@ -13,17 +13,20 @@ interface Requirement {
   readonly elsewhere: string;
 }
 
-/** Also where packaging/prepare unpacks programs that it does not install. */
+/** Folders where packaging/prepare unpacks programs that it does not install. */
 const unpacked = ['/usr/bin', '/bin', '/sbin'].map((folder) => `/var/cache/portcullis/debian${folder}`);
 const systemFolders = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 
-/** Programs of the operating system, by the table that packaging/prepare installs from, with versions and open flaws. */
+/**
+ * Reports the programs of the operating system with their versions and open vulnerabilities. The list is the
+ * table that packaging/prepare installs from.
+ */
 export function programFindings(packageRoot: string): readonly Finding[] {
   return (
     readFileSync(join(packageRoot, 'packaging/debian-packages'), 'utf8')
       .split('\n')
       .filter((line) => line !== '' && !line.startsWith('#'))
-      // Libraries that Node itself is linked with are here, or this would not run.
+      // Skip libraries that Node itself is linked with: without them this code would not run.
       .filter((line) => !line.includes('|lib:'))
       .map((line) => {
         const [packageName = '', command = '', neededBy = '', , why = '', elsewhere = ''] = line.split('|');
@@ -76,7 +79,7 @@ export function findProgram(command: string): string | undefined {
     });
 }
 
-/** The first dotted number that the program says of itself; empty when it says none. */
+/** Returns the first dotted number in the program's version output; empty when there is none. */
 function versionOf(path: string): string {
   for (const flag of ['--version', '-V']) {
     const run = spawnSync(path, [flag], { encoding: 'utf8', timeout: 5000 });
@@ -87,7 +90,7 @@ function versionOf(path: string): string {
 }
 
 function debianPackageIsAtLeast(packageName: string, path: string, version: string): boolean {
-  // A program that somebody put elsewhere is not the package's.
+  // A program outside of the standard folders does not belong to the package.
   if (!path.startsWith('/usr/bin/') && !path.startsWith('/usr/sbin/')) return false;
   const installed = spawnSync('dpkg-query', ['-W', '-f', '${Version}', packageName], { encoding: 'utf8' });
   if (installed.status !== 0) return false;

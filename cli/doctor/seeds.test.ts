@@ -30,6 +30,6 @@ test('seeds that end within 60 days are reported here, too', async (t) => {
     findings.map(({ topic }) => topic),
     ['sigstore seed public-good', 'sigstore seed staging'],
   );
-  // Time alone fails no test: whoever reads the run updates @sigstore/tuf.
+  // The passage of time alone fails no test. Readers of the diagnostic update @sigstore/tuf.
   for (const { state, topic, found } of findings) if (state !== 'fine') t.diagnostic(`${topic}: ${found}; update @sigstore/tuf`);
 });

@@ -3,10 +3,13 @@ import type { Finding } from './finding.ts';
 
 const day = 24 * 3600 * 1000;
 
-/** Days before the end of a seed from which it is reported. */
+/** Number of days before a seed expires from which it is reported. */
 export const warningDays = 60;
 
-/** The sigstore roots that ship with this version: each is reported from {@link warningDays} before its end. */
+/**
+ * Checks the sigstore roots that ship with this version. Each is reported from {@link warningDays} before it
+ * expires.
+ */
 export function seedFindings(seeds: readonly SigstoreSeed[], now: Date): readonly Finding[] {
   return seeds.map((seed) => {
     const topic = `sigstore seed ${seed.name}`;
@@ -29,8 +32,8 @@ export function seedFindings(seeds: readonly SigstoreSeed[], now: Date): readonl
 }
 
 function meaningOf({ name }: SigstoreSeed, ended: boolean): string {
-  const since = ended ? 'Policies' : 'From then on policies';
+  const since = ended ? 'Policies' : 'After that, policies';
   return name === 'public-good'
-    ? `${since} with \`root: public-good\` decide nothing by the root that ships: machines that have fetched a newer one go on. An update still begins with this root.`
+    ? `${since} with \`root: public-good\` cannot decide with the shipped root; machines that have fetched a newer root are not affected. An update still begins with this root.`
     : 'An update from this repository still begins with this root; the older it is, the more roots have to follow it.';
 }

@@ -14,7 +14,7 @@ interface Flags extends OperandFlags {
 const examples = `${operandHelp}
 
 Each difference is a thing that one grants and the other does not, with a witness: a capability, a system call with its arguments, a path,
-a peer. Files are compared by what their rules mean, never by their text.
+a peer. Files are compared by the meaning of their rules, never by their text.
 
 Examples:
   $ portcullis entitlements compare default web.yaml
@@ -30,7 +30,7 @@ export function registerCompare(entitlements: Command): void {
       .description('say what one profile grants and another does not')
       .argument('<first>', 'profile')
       .argument('<second>', 'profile')
-      .option('--within', 'ask only whether the first grants nothing that the second does not', false)
+      .option('--within', 'ask only whether the first grants no more than the second', false)
       .addOption(new Option('--output <format>', 'how to print the result').choices(['text', 'json', 'sarif']).default('text')),
   )
     .addHelpText('after', examples)

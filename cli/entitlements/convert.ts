@@ -28,19 +28,19 @@ interface Flags extends OperandFlags {
 const importExamples = `
 Sources: seccomp (JSON of docker, containerd, CRI-O, OCI), security-context (a Pod or anything with a pod template, each container a
 profile), pod-security (privileged, baseline, restricted), spo (SeccompProfile, AppArmorProfile of the security-profiles-operator),
-oci-artifact (the folder of an OCI image layout, KEP-6061), apparmor (text), apparmor-json (its structured form). Unless told, the source
-is seen from its content. What can not be mapped is listed on standard error; the profile never grants more for it.
+oci-artifact (the folder of an OCI image layout, KEP-6061), apparmor (text), apparmor-json (its structured form). Without --from, the type of
+the source is detected from its content. Parts that cannot be mapped are listed on standard error; the profile never grants more because of them.
 
 Examples:
   $ portcullis entitlements import /usr/share/containers/seccomp.json --name crio > crio.yaml
   $ portcullis entitlements import deployment.yaml --seccomp-root /var/lib/kubelet/seccomp
   $ portcullis entitlements import --from pod-security restricted
 
-Exit status: 0 everything was mapped; 1 something was not (0 with --allow-unmapped); 2 the source can not be read.`;
+Exit status: 0 everything was mapped; 1 something was not (0 with --allow-unmapped); 2 the source cannot be read.`;
 
 const exportExamples = `${operandHelp}
 
-What was written is read again and compared, so the list of what the other words lack is exact. Nothing is ever written that grants more
+The written files are read back and compared, so the list of parts that could not be expressed is exact. No file grants more
 without being listed.
 
 Examples:
@@ -48,20 +48,20 @@ Examples:
   $ portcullis entitlements export --to security-context web.yaml --out manifests
   $ portcullis entitlements export --to oci-artifact web.yaml --out layout      an OCI image layout, to push
 
-Exit status: 0 everything was said; 1 something could not be (0 with --allow-unmapped); 2 wrong use; 4 it can not be said at all.`;
+Exit status: 0 everything was said; 1 something could not be (0 with --allow-unmapped); 2 wrong use; 4 it cannot be said at all.`;
 
 export function registerConvert(entitlements: Command): void {
   withOperands(
     withOutput(
       entitlements
         .command('import')
-        .description('say what another tool allows as a profile')
+        .description('convert a profile of another tool to an entitlement profile')
         .addOption(new Option('--from <source>', 'what the source is').choices(importSources).default('auto'))
         .argument('<source>', 'file or folder; with --from pod-security, a level')
-        .option('--name <name>', 'what to call the profile')
+        .option('--name <name>', 'name of the profile')
         .option('--seccomp-root <folder>', "the kubelet's seccomp folder, for Localhost profiles")
         .option('--out <file>', 'write there instead of printing; it must not exist')
-        .option('--allow-unmapped', 'exit with 0 although something was not mapped', false),
+        .option('--allow-unmapped', 'exit with 0 even if something was not mapped', false),
     ),
   )
     .addHelpText('after', importExamples)
@@ -70,12 +70,12 @@ export function registerConvert(entitlements: Command): void {
     withOutput(
       entitlements
         .command('export')
-        .description('say a profile in the words of another tool')
+        .description('convert a profile to the format of another tool')
         .addOption(new Option('--to <format>', 'whose words').choices(exportFormats).makeOptionMandatory())
         .argument('<profile>', 'profile')
         .option('--name <name>', 'name of the objects and files')
         .option('--out <folder>', 'write the files there, instead of printing the first')
-        .option('--allow-unmapped', 'exit with 0 although something could not be said', false),
+        .option('--allow-unmapped', 'exit with 0 even if something could not be expressed', false),
     ),
   )
     .addHelpText('after', exportExamples)
@@ -117,7 +117,7 @@ async function importSource(source: string, flags: Flags & { readonly from: Impo
   return unmapped.length === 0 || flags.allowUnmapped ? exitCodes.yes : exitCodes.no;
 }
 
-/** A name each; built-in ones and repeated ones get a number. */
+/** Chooses one name for each profile. Names of built-in profiles and repeated names get a number. */
 function namesOf(own: readonly string[], wanted: string | undefined): string[] {
   const taken = new Set(['default', 'privileged', 'baseline', 'restricted']);
   return own.map((name) => {
@@ -144,7 +144,7 @@ async function exportTo(text: string, flags: Flags & { readonly to: ExportFormat
     { files, unmapped, notes, written },
     flags.out === undefined ? (files[0]?.text ?? '') : written.map((path) => `wrote ${path}\n`).join(''),
   );
-  const more = files.slice(1).map((file) => ({ part: file.name, why: 'goes with it: write all files with --out FOLDER' }));
+  const more = files.slice(1).map((file) => ({ part: file.name, why: 'belongs to it: write all files with --out FOLDER' }));
   tell(flags, unmapped, [...notes, ...(flags.out === undefined ? more : [])]);
   return unmapped.length === 0 || flags.allowUnmapped ? exitCodes.yes : exitCodes.no;
 }

@@ -22,7 +22,7 @@ interface FormatFlags {
 }
 
 const checkExamples = `
-Every problem at once, as file:line:column, each with its fix; and what is allowed and probably not meant (lint). Documents of other kinds are
+Reports every problem at once, as file:line:column, each with its fix, and what is allowed but probably not intended (lint). Documents of other kinds are
 skipped. A seccomp JSON of docker, containerd or CRI-O is checked, too.
 
 Examples:
@@ -36,13 +36,13 @@ export function registerDocuments(entitlements: Command): void {
   withOutput(
     entitlements
       .command('init')
-      .description('print a commented profile to begin with, or write it')
+      .description('print or write a commented starter profile')
       .argument('[file]', 'file to write; it must not exist')
-      .option('--name <name>', 'what to call it', 'app'),
+      .option('--name <name>', 'name of the profile', 'app'),
   )
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis entitlements init\n  $ portcullis entitlements init web.yaml --name web\n\nExit status: 0 done; 2 the file exists; 4 it can not be written.',
+      '\nExamples:\n  $ portcullis entitlements init\n  $ portcullis entitlements init web.yaml --name web\n\nExit status: 0 done; 2 the file exists; 4 it cannot be written.',
     )
     .action((file: string | undefined, flags: { readonly output: OutputFormat; readonly name: string }, command: Command) => {
       if (!/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(flags.name))
@@ -53,9 +53,9 @@ export function registerDocuments(entitlements: Command): void {
     });
   entitlements
     .command('check')
-    .description('check profiles: every problem at once, as file:line:column, and what is probably not meant')
+    .description('check profiles: every problem at once, as file:line:column, and lint findings')
     .argument('<path...>', 'files or folders')
-    .option('--strict', 'a finding of the lint counts as well', false)
+    .option('--strict', 'fail on lint findings too', false)
     .addOption(new Option('--output <format>', 'how to print the result').choices(['text', 'json', 'sarif']).default('text'))
     .addHelpText('after', checkExamples)
     .action((paths: readonly string[], flags: CheckFlags) => run(flags.output === 'text' ? 'text' : 'json', () => check(paths, flags)));
@@ -64,11 +64,11 @@ export function registerDocuments(entitlements: Command): void {
       .command('fmt')
       .description('write profiles in the canonical form')
       .argument('<file...>', 'files')
-      .option('--check', 'change nothing, and say which files are not in it', false),
+      .option('--check', 'change nothing, and report the files that are not in it', false),
   )
     .addHelpText(
       'after',
-      '\nComments and meaning stay; keys, lists and line breaks get one form.\n\nExamples:\n  $ portcullis entitlements fmt web.yaml\n  $ portcullis entitlements fmt --check profiles/*.yaml    for CI: changes nothing\n\nExit status: 0 done, or nothing to do; 1 with --check a file is not in its canonical form; 2 a file is no YAML.',
+      '\nComments and meaning stay; keys, lists and line breaks get one form.\n\nExamples:\n  $ portcullis entitlements fmt web.yaml\n  $ portcullis entitlements fmt --check profiles/*.yaml    for CI: changes nothing\n\nExit status: 0 done, or nothing to do; 1 with --check a file is not in its canonical form; 2 a file is not YAML.',
     )
     .action((files: readonly string[], flags: FormatFlags) => run(flags.output, () => format(files, flags)));
 }
@@ -132,7 +132,7 @@ async function format(files: readonly string[], flags: FormatFlags): Promise<num
     changed.push(file);
     written.push([file, after]);
   }
-  // All are read before the first is written: a file that is wrong changes none.
+  // Read every file before writing the first: one invalid file leaves all files unchanged.
   if (!flags.check) for (const [file, after] of written) await writeFileAtomic(file, after, { mode: 0o644 });
   const word = flags.check ? 'not in canonical form' : 'formatted';
   print(flags.output, { changed, check: flags.check }, changed.map((file) => `${word}: ${file}\n`).join(''));

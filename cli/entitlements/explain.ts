@@ -28,15 +28,15 @@ const examples = `${operandHelp}
 Questions of --can and --why:
 ${questionGrammar}
 
-An answer is exact: a no holds for every program under the profile, a yes comes with a witness. What decides is named with its file and line.
---cve asks what known attacks need; without ids, all of them. That the kernel has the fault is not asked.
+An answer is exact: a no holds for every program under the profile, a yes comes with a witness. The deciding rule is named with its file and line.
+--cve asks whether the profile allows what known attacks need; without ids, for all of them. It does not check whether the kernel is vulnerable.
 
 Examples:
-  $ portcullis entitlements explain web.yaml                             the whole in words
+  $ portcullis entitlements explain web.yaml                             the whole profile in words
   $ portcullis entitlements explain web.yaml --why openat2
   $ portcullis entitlements explain default --can 'socket(AF_ALG)' --can 'write /etc/passwd' --can mount
   $ portcullis entitlements explain web.yaml --can 'connect tcp 10.0.0.1:53'
-  $ portcullis entitlements explain web.yaml --which CAP_NET_ADMIN       who gives it, here and in the catalog
+  $ portcullis entitlements explain web.yaml --which CAP_NET_ADMIN       what grants it, here and in the catalog
   $ portcullis entitlements explain /etc/docker/seccomp.json --cve CVE-2026-31431
 
 Exit status: 0 yes to everything asked (--cve: nothing asked about is within reach); 1 no to something; 2 wrong use; 4 it failed.`;
@@ -49,9 +49,9 @@ export function registerExplain(entitlements: Command): void {
         .description('say in plain words what a profile lets a program do, and answer questions about it')
         .argument('<profile>', 'profile')
         .option('--can <question>', 'may a program do this? may be repeated', collect, [])
-        .option('--why <question>', 'the same, for a system call: why is it answered so? may be repeated', collect, [])
-        .option('--which <capability>', 'what gives this capability? may be repeated', collect, [])
-        .option('--cve [id...]', 'are known attacks within reach?'),
+        .option('--why <question>', 'the same for a system call, with the reason; may be repeated', collect, [])
+        .option('--which <capability>', 'what grants this capability? may be repeated', collect, [])
+        .option('--cve [id...]', 'does the profile allow known attacks?'),
     ),
   )
     .addHelpText('after', examples)

@@ -21,19 +21,19 @@ interface Flags {
 }
 
 const examples = `
-What its profile was compiled to is held against what the kernel says of its first process: capabilities, no_new_privs, AppArmor, namespaces,
-limits, masked and read-only paths, devices, network. A process may give up more than it was told to, never less. The filter itself is proved by
+Compares the compiled profile with what the kernel reports about the container's first process: capabilities, no_new_privs, AppArmor, namespaces,
+limits, masked and read-only paths, devices, network. A process may be tighter than its configuration, never looser. The filter itself is proved by
 \`entitlements prove --container\`. The class of its network and the rules of peers are read back from nf_tables by the daemon.
 
 Examples:
   $ portcullis entitlements inspect web
 
-Exit status: 0 all is held; 1 something is looser; 2 wrong use; 4 it could not be read (it needs root, beside the daemon).`;
+Exit status: 0 all is as configured or tighter; 1 something is looser; 2 wrong use; 4 it could not be read (it needs root, beside the daemon).`;
 
-/** `portcullis entitlements inspect`: what the kernel holds of a running container, beside what it was told. */
+/** `portcullis entitlements inspect`: compares what the kernel enforces for a container with its configuration. */
 export function registerInspect(entitlements: Command): void {
   withSocket(
-    withOutput(entitlements.command('inspect').description('hold what the kernel says of a running container against its profile')),
+    withOutput(entitlements.command('inspect').description('compare what the kernel enforces for a running container with its profile')),
   )
     .argument('<container>', 'a running container: its id, the beginning of it, or its name')
     .addHelpText('after', examples)
@@ -43,7 +43,7 @@ export function registerInspect(entitlements: Command): void {
 async function inspect(named: string, flags: Flags): Promise<number> {
   const { told, pid, networkClass, link } = await withClient(flags.socket, async (client) => {
     const { id, state, podSandboxId } = await findContainer(client, named);
-    if (state !== ContainerState.CONTAINER_RUNNING) throw unreadable(named, 'it does not run', 'name a running container');
+    if (state !== ContainerState.CONTAINER_RUNNING) throw unreadable(named, 'it is not running', 'name a running container');
     const { info } = await client.runtime.containerStatus({ containerId: id, verbose: true });
     const known = parseJson(info['info'] ?? '{}') as { readonly pid?: number; readonly networkClass?: string };
     const { info: ofPod } = await client.runtime.podSandboxStatus({ podSandboxId, verbose: true });
@@ -67,7 +67,7 @@ function readTold(file: string, named: string): ToldState {
   try {
     return parseSeccompJson(readFileSync(file, 'utf8')) as ToldState;
   } catch (error) {
-    throw unreadable(named, `its bundle can not be read: ${reasonOf(error)}`, 'run as root beside the daemon');
+    throw unreadable(named, `its bundle cannot be read: ${reasonOf(error)}`, 'run as root beside the daemon');
   }
 }
 
@@ -96,7 +96,7 @@ function readLive(pid: number, named: string): LiveState {
       exists: (path) => existsSync(join(proc, 'root', path)),
     };
   } catch (error) {
-    throw unreadable(named, `the state of process ${pid} can not be read: ${reasonOf(error)}`, 'run as root on the node');
+    throw unreadable(named, `the state of process ${pid} cannot be read: ${reasonOf(error)}`, 'run as root on the node');
   }
 }
 

@@ -2,7 +2,10 @@ import { contains, defaultProfile } from '../../entitlements/index.ts';
 import type { PeerRules } from '../../entitlements/index.ts';
 import type { LiveFinding } from './live-state.ts';
 
-/** What the daemon asked of the pod's link, and what it has read back from nf_tables: `info.link` of a verbose PodSandboxStatus. */
+/**
+ * What the daemon requested for the pod's link, and what it read back from nf_tables: `info.link` of a
+ * verbose PodSandboxStatus.
+ */
 export interface LinkAnswer {
   readonly told: PeerRules & { readonly class: string };
   readonly held: PeerRules & { readonly lets: string; readonly problems: readonly string[] };
@@ -11,9 +14,9 @@ export interface LinkAnswer {
 const OPEN: readonly string[] = ['user', 'proxy', 'admin'];
 
 /**
- * Holds a pod's link against its class and rules of peers. Pure.
- * @param own the container's class: the link is the pod's, and has the widest of its containers'
- * @param answer undefined: the pod has no link of ours
+ * Compares a pod's link with its class and peer rules. Pure.
+ * @param own the container's class. The link belongs to the pod and has the widest class of its containers
+ * @param answer undefined when the pod has no link of ours
  */
 export function linkFindings(own: string, answer: LinkAnswer | undefined): LiveFinding[] {
   if (answer === undefined) {

@@ -68,7 +68,7 @@ describe('the state of a running container beside what it was told', () => {
   for (const [part, change] of faults)
     it(`is looser in ${part}: ${JSON.stringify(change).slice(0, 60)}`, () => assert.deepEqual(looser(change), [part]));
 
-  it('says what can not be read', () => {
+  it('says what cannot be read', () => {
     const { devices: _devices, ...rest } = live;
     const found = heldAgainst(told, rest, capabilityNames).find(({ part }) => part === 'devices');
     assert.equal(found?.verdict, 'unreadable');

@@ -1,4 +1,4 @@
-/** What the kernel says of a running process and its cgroup, as texts of /proc and of the cgroup file system. */
+/** State of a running process and its cgroup, as text files of /proc and of the cgroup file system. */
 export interface LiveState {
   /** /proc/PID/status */
   readonly status: string;
@@ -6,18 +6,21 @@ export interface LiveState {
   readonly limits: string;
   /** /proc/PID/mountinfo */
   readonly mountinfo: string;
-  /** /proc/PID/attr/current; undefined where there is none. */
+  /** /proc/PID/attr/current; undefined when it does not exist. */
   readonly label?: string;
-  /** Links of /proc/PID/ns by name, and this process's own. */
+  /** Links of /proc/PID/ns by name. `hostNamespaces` holds those of this process. */
   readonly namespaces: Readonly<Record<string, string>>;
   readonly hostNamespaces: Readonly<Record<string, string>>;
-  /** devices.list of its cgroup of version 1; undefined on version 2, where a BPF program holds the rules and shows none. */
+  /**
+   * devices.list of its cgroup, version 1. Undefined on version 2, where a BPF program enforces the rules and
+   * does not show them.
+   */
   readonly devices?: string;
-  /** Whether a path is there in the container. */
+  /** Returns whether a path exists in the container. */
   readonly exists: (path: string) => boolean;
 }
 
-/** The parts of an OCI configuration that can be read back. */
+/** The fields of an OCI configuration that can be read back. */
 export interface ToldState {
   readonly process: {
     readonly capabilities?: Readonly<Record<string, readonly string[]>>;
@@ -43,7 +46,7 @@ interface DeviceRule {
   readonly access?: string;
 }
 
-/** One part: as told or tighter, looser, or not to be read. */
+/** One aspect: as configured or tighter, looser, or unreadable. */
 export interface LiveFinding {
   readonly part: string;
   readonly verdict: 'held' | 'looser' | 'unreadable';
@@ -51,8 +54,9 @@ export interface LiveFinding {
 }
 
 /**
- * Holds the kernel's state of a container against what the runtime was told. A process may give away more than it was told to, never less.
- * Pure. @param capabilities the names by number, without CAP_
+ * Compares the kernel's state of a container with the runtime's configuration. A process may be tighter than
+ * its configuration, never looser. Pure.
+ * @param capabilities the names by number, without CAP_
  */
 export function heldAgainst(told: ToldState, live: LiveState, capabilities: readonly string[]): LiveFinding[] {
   return [
@@ -143,7 +147,7 @@ function limits(told: ToldState, live: LiveState): LiveFinding[] {
   });
 }
 
-/** Mount options of what is mounted last on a path. */
+/** Returns the mount options of the topmost mount on a path. */
 function options({ mountinfo }: LiveState, path: string): string[] {
   const lines = mountinfo.split('\n').filter((line) => line.split(' ')[4] === path);
   return lines.at(-1)?.split(' ')[5]?.split(',') ?? [];
@@ -159,7 +163,10 @@ function paths(told: ToldState, live: LiveState): LiveFinding[] {
   ];
 }
 
-/** Those that every container has, whatever is told (runtime-spec, config-linux.md, "Default Devices"). */
+/**
+ * Devices that every container has in addition to its configuration (runtime-spec, config-linux.md, "Default
+ * Devices").
+ */
 const DEFAULT_DEVICES = ['c 1:3', 'c 1:5', 'c 1:7', 'c 1:8', 'c 1:9', 'c 5:0', 'c 5:1', 'c 5:2', 'c 136:*', 'c 10:200'];
 
 function devices(told: ToldState, live: LiveState): LiveFinding[] {

@@ -14,25 +14,25 @@ interface Flags extends OperandFlags {
 
 const examples = `${operandHelp}
 
---meet grants what all grant, --join what any grants; both are exact, system call arguments and file patterns included, and the order of
-the profiles does not matter. The result is a document of kind ExactProfile, which may stand where any profile may.
+--meet grants what all profiles grant, --join what any profile grants. Both are exact, including system call arguments and file patterns; the order of
+the profiles does not matter. The result is a document of kind ExactProfile, which can be used like any other profile.
 
 Examples:
   $ portcullis entitlements merge --meet /etc/docker/seccomp.json baseline > both.yaml
   $ portcullis entitlements merge --join web.yaml#front web.yaml#back --name pod
 
-Exit status: 0 done; 2 wrong use; 4 the profiles can not be merged exactly.`;
+Exit status: 0 done; 2 wrong use; 4 the profiles cannot be merged exactly.`;
 
 export function registerMerge(entitlements: Command): void {
   withOperands(
     withOutput(
       entitlements
         .command('merge')
-        .description('print the profile that several grant together (--join) or each by itself (--meet)')
+        .description('print the union (--join) or the intersection (--meet) of profiles')
         .argument('<profile...>', 'profiles')
-        .option('--meet', 'what all of them grant')
-        .option('--join', 'what any of them grants')
-        .option('--name <name>', 'what to call the result', 'merged'),
+        .option('--meet', 'what all profiles grant (intersection)')
+        .option('--join', 'what any profile grants (union)')
+        .option('--name <name>', 'name of the result', 'merged'),
     ),
   )
     .addHelpText('after', examples)

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { builtinProfile, readOperand } from '../../entitlements/index.ts';
 import type { Architecture, Operand, SeccompTarget } from '../../entitlements/index.ts';
 
-/** Flags of every command that takes profiles. */
+/** Flags of every command that takes profiles as arguments. */
 export interface OperandFlags {
   readonly policy?: readonly string[];
   readonly arch: Architecture;
@@ -15,7 +15,7 @@ export const operandHelp = `
 A profile is: a built-in name (default, privileged, baseline, restricted); a name from --policy; a file with one profile, or FILE#name; a
 seccomp JSON of docker, containerd, CRI-O or the OCI specification, which stands for a default container with that filter.`;
 
-/** Adds what every command has that takes profiles. */
+/** Adds the options of every command that takes profiles. */
 export function withOperands(command: Command): Command {
   return command
     .option('--policy <path...>', 'files or folders with more profiles')
@@ -38,7 +38,10 @@ export function targetOf(flags: OperandFlags): SeccompTarget {
   };
 }
 
-/** The profile that an argument names; what of its source could not be said goes to standard error. */
+/**
+ * Reads the profile that an argument names. Parts of its source that could not be mapped are reported on
+ * standard error.
+ */
 export async function operand(text: string, flags: OperandFlags): Promise<Operand> {
   const found = await readOperand(text, { target: targetOf(flags), policy: flags.policy ?? [] });
   for (const { part, why } of found.unmapped) process.stderr.write(`portcullis: ${found.label}: not mapped: ${part}: ${why}\n`);

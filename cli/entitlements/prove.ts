@@ -27,20 +27,23 @@ interface Flags extends OperandFlags {
 
 const examples = `${operandHelp}
 
-A container is held against the OCI seccomp object that its profile was compiled to when it was made, or against --profile. Its filter is
+A container's filter is compared with the OCI seccomp object that its profile was compiled to at creation, or with --profile. The filter is
 read back from the kernel, which stops its first process for less than a millisecond. What the runtime itself needs to start a container is
-granted beside a profile: say --runtime none where no runtime is in play.
+granted in addition to the profile: give --runtime none where no runtime is involved.
 
 Examples:
   $ portcullis entitlements prove --container web
   $ portcullis entitlements prove --container web --profile web --policy /etc/portcullis/policy.d
   $ portcullis entitlements prove --bpf filter.bpf --profile default --runtime none
 
-Exit status: 0 the filter lets nothing through that the profile does not (every call is answered alike, or some are denied that are
+Exit status: 0 the filter allows nothing that the profile denies (every call is answered alike, or some allowed calls are
 allowed); 1 it does, with a call that shows it; 2 wrong use, or no program that the kernel would load; 3 too complex to prove; 4 it could
 not be read.`;
 
-/** `portcullis entitlements prove`: a compiled filter, or that of a running container, against a profile. */
+/**
+ * `portcullis entitlements prove`: proves a compiled filter, or the filter of a running container, against a
+ * profile.
+ */
 export function registerProve(entitlements: Command): void {
   withSocket(
     withOutput(
@@ -49,9 +52,9 @@ export function registerProve(entitlements: Command): void {
   )
     .option('--container <id>', 'a running container: its id, the beginning of it, or its name; needs root')
     .option('--bpf <file>', 'a compiled seccomp program: struct sock_filter[], little-endian')
-    .option('--profile <profile>', 'what it is held against')
+    .option('--profile <profile>', 'profile to compare with')
     .addOption(
-      new Option('--runtime <name>', 'whose needs are granted too (default: that of the container, else crun)').choices([
+      new Option('--runtime <name>', 'runtime whose needs are granted too (default: that of the container, else crun)').choices([
         'crun',
         'runc',
         'none',
@@ -67,7 +70,7 @@ export function registerProve(entitlements: Command): void {
     );
 }
 
-/** What is to be proved: filters, the oldest first, and what they should be. */
+/** What is to be proved: the filters, oldest first, and what they should be. */
 interface Question {
   readonly subject: string;
   readonly against: string;
@@ -104,7 +107,7 @@ async function questionOf(flags: Flags): Promise<Question> {
   const { container, bpf, profile } = flags;
   if ((container === undefined) === (bpf === undefined)) throw usage('give --container or --bpf, one of them');
   if (container !== undefined) return withClient(flags.socket, (client) => ofContainer(client, container, flags));
-  if (bpf === undefined || profile === undefined) throw usage('--bpf needs --profile: what it is held against');
+  if (bpf === undefined || profile === undefined) throw usage('--bpf needs --profile, the profile to compare with');
   const filters = [await readInputFile(bpf)];
   return { subject: bpf, against: profile, filters, expected: await expectedOf(profile, flags, 'crun') };
 }
@@ -117,7 +120,7 @@ async function expectedOf(profile: string, flags: Flags, runtime: string): Promi
 
 async function ofContainer(client: CriClient, named: string, flags: Flags): Promise<Question> {
   const { id, state } = await findContainer(client, named);
-  if (state !== ContainerState.CONTAINER_RUNNING) throw unprovable(named, 'it does not run', 'name a running container');
+  if (state !== ContainerState.CONTAINER_RUNNING) throw unprovable(named, 'it is not running', 'name a running container');
   const { info } = await client.runtime.containerStatus({ containerId: id, verbose: true });
   const { pid, runtimeHandler } = parseJson(info['info'] ?? '{}') as { pid?: number; runtimeHandler?: string };
   if (pid === undefined || pid === 0) throw unprovable(named, 'the daemon does not know its process', 'ask the daemon of Portcullis');
@@ -130,7 +133,10 @@ async function ofContainer(client: CriClient, named: string, flags: Flags): Prom
   return { subject, against: 'what its profile was compiled to', filters, expected: await compiledFor(client, id) };
 }
 
-/** The OCI seccomp object in the container's bundle, which was proved equal to its profile when the container was made. */
+/**
+ * Reads the OCI seccomp object in the container's bundle. It was proved equal to the container's profile at
+ * creation.
+ */
 async function compiledFor(client: CriClient, id: string): Promise<Expected> {
   const { info } = await client.runtime.status({ verbose: true });
   const { state = '/run/portcullis' } = parseJson(info['config'] ?? '{}') as { state?: string };
@@ -142,8 +148,8 @@ async function compiledFor(client: CriClient, id: string): Promise<Expected> {
   } catch (error) {
     throw unprovable(
       id,
-      `its bundle can not be read: ${reasonOf(error)}`,
-      'run as root beside the daemon, or name what it is held against by --profile',
+      `its bundle cannot be read: ${reasonOf(error)}`,
+      'run as root beside the daemon, or name the profile to compare with by --profile',
     );
   }
 }

@@ -16,18 +16,18 @@ Examples:
   $ portcullis images copy registry.example.com/pay/app:1.0 10.0.0.5:5000/pay/app:1.0
   $ portcullis images copy registry.example.com/pay/app:1.0 10.0.0.5:5000/pay/app:1.0 --metadata https://trust.example.com/tuf/registry.example.com/pay/app
 
-Signatures and attestations go along (referrers, and the tags sha256-….sig and .att), and the signed metadata beside the image (tag portcullis-tuf).
+Signatures and attestations are copied too (referrers, and the tags sha256-….sig and .att), and the signed metadata stored with the image (tag portcullis-tuf).
 Digests stay what they are, so every platform is copied.`;
 
-/** `portcullis images copy`: from registry to registry, without a daemon. */
+/** `portcullis images copy`: copies an image from registry to registry, without a daemon. */
 export function registerCopy(images: Command): void {
   const command = images
     .command('copy')
-    .description('copy an image to another registry, with everything that speaks for it')
+    .description('copy an image to another registry, with its signatures, attestations and signed metadata')
     .argument('<source>', 'reference of the image')
     .argument('<destination>', 'reference to give it')
-    .option('--metadata <address>', 'where its signed metadata are, unless beside it in the registry: https://… or oci://…')
-    .option('--all', 'every platform, as always: the digest of the index is what was signed', true)
+    .option('--metadata <address>', 'address of its signed metadata, if not stored with it in the registry: https://… or oci://…')
+    .option('--all', 'every platform; always on, because the digest of the index is what was signed', true)
     .addHelpText('after', examples);
   withOutput(withRegistries(command)).action((from: string, to: string, flags: CopyFlags) =>
     run(flags.output, async () => {

@@ -31,23 +31,23 @@ export function registerConnections(network: Command): void {
   withConnections(
     network
       .command('connect')
-      .description('give something that runs one more interface, on a network')
+      .description('give a pod, a process or a container one more interface, on a network')
       .argument('<network>')
       .argument('<target>', 'a pod (NAMESPACE/NAME, NAME or id), the path of a network namespace, pid:NUMBER, or docker://NAME'),
   )
-    .option('--ip <address>', 'that it shall have; may be repeated', collect)
-    .option('--alias <name>', 'by which others on the network find it; may be repeated', collect)
-    .option('--ifname <name>', 'of the interface; without it the first ethN that is free')
-    .option('--mac <address>', 'of the interface')
-    .option('--service <name>', 'of the network, to join as a member')
+    .option('--ip <address>', 'address for the interface; may be repeated', collect)
+    .option('--alias <name>', 'name by which others on the network find it; may be repeated', collect)
+    .option('--ifname <name>', 'name of the interface; default: the first free ethN')
+    .option('--mac <address>', 'MAC address of the interface')
+    .option('--service <name>', 'service of the network to join as a member')
     .option('--service-port <port>', 'PORT, PORT:TARGET or PORT:TARGET/PROTOCOL at its virtual address; may be repeated', collect)
     .option('--ingress-port <port>', 'the same, at every address of the host; may be repeated', collect)
     .option('--service-alias <name>', 'a further name of the service; may be repeated', collect)
-    .option('--service-ip <address>', 'the virtual address that it shall have; may be repeated', collect)
+    .option('--service-ip <address>', 'virtual address for the service; may be repeated', collect)
     .addOption(
       new Option('--endpoint-mode <mode>', 'of the service: one virtual address, or its name with all members').choices(['vip', 'dnsrr']),
     )
-    .option('--docker-socket <path>', "of docker's API, for docker://NAME; /run/docker.sock without")
+    .option('--docker-socket <path>', "socket of docker's API, for docker://NAME; default: /run/docker.sock")
     .addHelpText(
       'after',
       '\nExamples:\n  $ portcullis network connect shop default/web --alias front\n  $ portcullis network connect shop /run/netns/blue --ip 10.90.0.9\n  $ portcullis network connect shop pid:4242 --ifname eth9\n  $ portcullis network connect shop docker://web\n  $ portcullis network connect shop default/web --service front --service-port 80:8080',
@@ -56,24 +56,24 @@ export function registerConnections(network: Command): void {
   withConnections(
     network
       .command('disconnect')
-      .description('take back what connect made')
+      .description('remove the interface that connect made')
       .argument('<network>')
-      .argument('<target>', 'as it was given to connect'),
+      .argument('<target>', 'the target that was given to connect'),
   )
-    .option('--docker-socket <path>', "of docker's API, for docker://NAME; /run/docker.sock without")
+    .option('--docker-socket <path>', "socket of docker's API, for docker://NAME; default: /run/docker.sock")
     .addHelpText('after', '\nExamples:\n  $ portcullis network disconnect shop default/web')
     .action((name: string, target: string, flags: ConnectFlags) => run(flags.output, () => disconnect(name, target, flags), exitCodeOf));
   withConnections(
     network
       .command('gc')
-      .description('have the daemon remove attachments, links, rules and addresses of no pod, and bring back what was lost'),
+      .description('have the daemon remove attachments, links, rules and addresses that belong to no pod, and restore lost ones'),
   )
-    .option('--altered', 'also give back addresses, routes and settings that were changed inside the network namespaces of pods')
+    .option('--altered', 'also restore addresses, routes and settings that were changed inside the network namespaces of pods')
     .addHelpText(
       'after',
       `
-Exits with 1 when a pod lost its link and cannot have it again. The daemon does the same at each start.
-With --altered the link of each pod has what it was given, also where a program of the pod changed that on purpose.
+Exits with 1 when a pod lost its link and the link cannot be restored. The daemon does the same at each start.
+With --altered the link of each pod is reset to its original state, even if a program in the pod changed it on purpose.
 
 Examples:
   $ portcullis network gc
@@ -84,7 +84,7 @@ Examples:
 
 function withConnections(command: Command): Command {
   return withSource(command)
-    .option('--bin-dir <dir>', 'folder of plugins of others; may be repeated', collect)
+    .option('--bin-dir <dir>', 'folder of third-party plugins; may be repeated', collect)
     .option('--cache-dir <dir>', "the daemon's setting network.cacheDir", '/var/lib/cni');
 }
 
@@ -122,7 +122,7 @@ function membershipOf({ service, servicePort, ingressPort, serviceAlias, service
     ...(serviceIp !== undefined && { virtualIPs: serviceIp }),
   };
   if (service === undefined && Object.keys(rest).length === 0) return {};
-  // Without a name it is refused as every other membership without one.
+  // A membership without a name is refused later, like any other membership without a name.
   return { services: [{ ...(service !== undefined && { name: service }), ...rest }] };
 }
 
@@ -157,7 +157,7 @@ async function gc(flags: ConnectFlags, altered: boolean): Promise<number> {
   return lost.length === 0 ? exitCodes.yes : exitCodes.no;
 }
 
-/** `restored`, `lost` and `altered`: absent of an older daemon. */
+/** An older daemon does not report `restored`, `lost` and `altered`. */
 interface Collected {
   readonly removed: readonly string[];
   readonly kept: number;

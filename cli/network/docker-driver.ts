@@ -21,8 +21,8 @@ interface Flags {
 }
 
 const examples = `
-Docker finds the driver by the name of its socket. Serves until SIGTERM or SIGINT; what containers have stays, and a driver that is started
-again goes on with it. The daemon serves the same with its setting network.dockerDriver.
+Docker finds the driver by the name of its socket. Serves until SIGTERM or SIGINT. Containers keep their networks, and a driver that is started
+again takes them over. The daemon serves the same driver with its setting network.dockerDriver.
 
 Examples:
   $ portcullis network docker-driver
@@ -31,17 +31,20 @@ Examples:
 
 Exit status: 0 stopped, 2 wrong use, 4 failed.`;
 
-/** `portcullis network docker-driver`: docker's networks from any CNI plugin, without the daemon, until SIGTERM or SIGINT. */
+/**
+ * `portcullis network docker-driver`: serves docker networks from any CNI plugin, without the daemon, until
+ * SIGTERM or SIGINT.
+ */
 export function registerDockerDriver(network: Command): void {
-  withOutput(network.command('docker-driver').description("serve docker: a remote driver of libnetwork's for networks and addresses"))
+  withOutput(network.command('docker-driver').description('serve docker: a remote libnetwork driver for networks and addresses'))
     .option('--socket <path>', 'where docker finds it', '/run/docker/plugins/portcullis.sock')
     .option('--root <dir>', "folder of network.db; may be the daemon's", '/var/lib/portcullis')
-    .option('--state <dir>', 'folder for what ends with the boot', '/run/portcullis')
+    .option('--state <dir>', 'folder for state that ends with the boot', '/run/portcullis')
     .option('--conf-dir <dir>', 'conflists that networks name', '/etc/cni/net.d')
-    .option('--bin-dir <dir>', 'plugins of others; may be repeated; /opt/cni/bin and /usr/lib/cni without', collect)
-    .addOption(new Option('--plugins <how>', 'how plugins run where the network does not say').choices(['auto', 'exec']).default('auto'))
-    .option('--docker-socket <path>', "of docker's API, where names of containers are read", '/run/docker.sock')
-    .option('--plugin-timeout <seconds>', 'that one call of a plugin of others may take', '60')
+    .option('--bin-dir <dir>', 'third-party plugins; may be repeated; default: /opt/cni/bin and /usr/lib/cni', collect)
+    .addOption(new Option('--plugins <how>', 'how plugins run unless the network says it').choices(['auto', 'exec']).default('auto'))
+    .option('--docker-socket <path>', "socket of docker's API, for names of containers", '/run/docker.sock')
+    .option('--plugin-timeout <seconds>', 'time limit of one call of a third-party plugin', '60')
     .addOption(new Option('--log-level <level>', 'what is logged').choices(['debug', 'info', 'warn', 'error']).default('info'))
     .addHelpText('after', examples)
     .action((flags: Flags, command: Command) => {

@@ -14,41 +14,41 @@ interface Flags {
   readonly output: OutputFormat;
 }
 
-/** `portcullis network overlay`: the network that spans hosts, as this host's daemon knows it. */
+/** `portcullis network overlay`: the network that spans hosts, as this host's daemon sees it. */
 export function registerOverlay(network: Command): void {
   const overlay = network
     .command('overlay')
-    .description('the network that spans hosts: status, services that are spread, hosts that are gone');
-  withDaemon(overlay.command('status').description('whom this host reaches, and how'))
+    .description('the network that spans hosts: status, services over all hosts, hosts that are gone');
+  withDaemon(overlay.command('status').description('show the hosts that this host reaches, and how'))
     .addHelpText('after', '\nExits with 1 while etcd is away or refuses this host.\n\nExamples:\n  $ portcullis network overlay status')
     .action((flags: Flags) => run(flags.output, () => status(flags)));
   withDaemon(
     overlay
       .command('apply')
-      .description('spread services over all hosts of the network')
-      .requiredOption('-f, --file <file>', 'descriptions, as of portcullis service apply; - for standard input'),
+      .description('publish services to all hosts of the network')
+      .requiredOption('-f, --file <file>', 'service descriptions, as for portcullis service apply; - for standard input'),
   )
     .addHelpText(
       'after',
-      '\nNone is spread while one is wrong, or has an address and port of another. Backends may be pods of any host.\n\nExamples:\n  $ portcullis network overlay apply -f web.yaml',
+      '\nNo service is published while one is invalid, or has an address and port of another service. Backends may be pods of any host.\n\nExamples:\n  $ portcullis network overlay apply -f web.yaml',
     )
     .action((flags: Flags & { file: string }) => run(flags.output, () => apply(flags)));
-  withDaemon(overlay.command('rm').description('take services that were spread back from all hosts').argument('<service...>'))
+  withDaemon(overlay.command('rm').description('remove published services from all hosts').argument('<service...>'))
     .addHelpText(
       'after',
-      '\nExits with 1, and takes none back, when one is not there.\n\nExamples:\n  $ portcullis network overlay rm shop/web',
+      '\nExits with 1, and removes none, when one does not exist.\n\nExamples:\n  $ portcullis network overlay rm shop/web',
     )
     .action((names: string[], flags: Flags) => run(flags.output, () => remove(names, flags), exitCodeOf));
-  withDaemon(overlay.command('rotate-key').description('give this host another key; the others follow'))
+  withDaemon(overlay.command('rotate-key').description('give this host a new key; the other hosts follow'))
     .addHelpText(
       'after',
-      '\nStreams go on. For a network with encryption: wireguard.\n\nExamples:\n  $ portcullis network overlay rotate-key',
+      '\nConnections continue. For a network with encryption: wireguard.\n\nExamples:\n  $ portcullis network overlay rotate-key',
     )
     .action((flags: Flags) => run(flags.output, () => rotateKey(flags)));
-  withDaemon(overlay.command('leave').description('take away what this host has of the network'))
+  withDaemon(overlay.command('leave').description('remove everything that this host has of the network'))
     .addHelpText(
       'after',
-      '\nRefused while this host has pods in the network. Take network.overlay out of the configuration as well: a daemon that is started with it takes part again.\n\nExamples:\n  $ portcullis network overlay leave',
+      '\nRefused while this host has pods in the network. Take network.overlay out of the configuration as well: a daemon that starts with it joins again.\n\nExamples:\n  $ portcullis network overlay leave',
     )
     .action((flags: Flags) => run(flags.output, () => leave(flags)));
   withDaemon(overlay.command('release').description('give back the subnets of a host that is gone for good').argument('<host>'))
@@ -61,7 +61,7 @@ const withDaemon = (command: Command): Command =>
     .addOption(new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json']).default('text'))
     .option('--cni-socket <path>', 'where the daemon answers (its setting cni.socket)', defaultCniSocket);
 
-/** What is not there is a no. */
+/** Maps an unknown service or host to the exit code for "no". */
 const exitCodeOf = ({ code }: PortcullisError): number | undefined =>
   code === 'OVERLAY_SERVICE_UNKNOWN' || code === 'OVERLAY_HOST_UNKNOWN' ? exitCodes.no : undefined;
 
@@ -71,7 +71,7 @@ async function ask<Value>({ cniSocket }: Flags, question: OverlayQuestion): Prom
   throw answer.failure ?? unanswered(cniSocket, answer.why);
 }
 
-/** What etcd lets the credentials of this host write. */
+/** What the etcd role of this host's credentials may write. */
 const roleOf: Readonly<Record<NonNullable<OverlayStatus['writes']>, string>> = {
   'this-host': 'this host alone',
   'every-host': 'WARNING: these credentials may write the keys of every host: give each host a role (docs/overlay.md, Ownership)',
@@ -95,7 +95,7 @@ async function status(flags: Flags): Promise<number> {
     host,
     underlay,
     subnets.join(', '),
-    unreachable === undefined ? (held ? 'held: etcd forgot it' : 'live') : `not reached: ${unreachable}`,
+    unreachable === undefined ? (held ? 'held: etcd lost its record' : 'live') : `not reached: ${unreachable}`,
     ...(found.encryption === 'none'
       ? []
       : [
@@ -125,7 +125,7 @@ async function standardInput(): Promise<string> {
 
 async function remove(names: readonly string[], flags: Flags): Promise<number> {
   const found = await ask<{ takenBack: string[] }>(flags, { do: 'take-back', names });
-  print(flags.output, found, found.takenBack.map((name) => `taken back ${name}\n`).join(''));
+  print(flags.output, found, found.takenBack.map((name) => `removed ${name}\n`).join(''));
   return exitCodes.yes;
 }
 

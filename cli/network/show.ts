@@ -14,7 +14,7 @@ export function registerShow(network: Command): void {
       '\nExits with 1 when no network can be used.\n\nExamples:\n  $ portcullis network ls\n  $ portcullis network ls --output json',
     )
     .action((flags: Flags) => run(flags.output, () => list(flags)));
-  withSource(network.command('inspect').description('show a network: configuration, who is attached, what was denied').argument('<name>'))
+  withSource(network.command('inspect').description('show a network: configuration, attachments and denials').argument('<name>'))
     .addHelpText('after', '\nExamples:\n  $ portcullis network inspect pods\n  $ portcullis network inspect pods --output json')
     .action((name: string, flags: Flags) => run(flags.output, () => inspect(name, flags), exitCodeOf));
 }
@@ -78,7 +78,7 @@ async function inspect(name: string, flags: Flags): Promise<number> {
   const value = { ...network, ...('why' in answer ? { daemon: answer.why } : { denials }) };
   const lines = [
     `network   ${network.name}`,
-    `file      ${network.file ?? 'none any more'}`,
+    `file      ${network.file ?? 'removed'}`,
     `plugins   ${network.plugins.join(' → ')} (CNI ${network.cniVersion ?? '?'}, ${stateOf(network)})`,
     `subnets   ${network.subnets.join(', ')}`,
     `leases    ${leasesOf(network)}`,

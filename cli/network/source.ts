@@ -7,7 +7,7 @@ import type { ReportSource } from '../../cni-plugins/index.ts';
 import { exitCodes, withOutput } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
 
-/** Where networks are, for every command about them. */
+/** Locations of networks, for every `network` command. */
 export interface Flags {
   readonly confDir: string;
   readonly root: string;
@@ -30,7 +30,7 @@ export const sourceOf = ({ confDir, root, plugins }: Flags): ReportSource => ({
   choice: { plugins, maxConfigs: 1 },
 });
 
-/** Something is there, or is not, that should not or should be. */
+/** Returns the exit code for "no" when something exists that should not, or does not exist but should. */
 export function exitCodeOf({ code }: PortcullisError): number | undefined {
   return [
     'NETWORK_IN_USE',

@@ -22,17 +22,17 @@ interface Flags {
 }
 
 const importExamples = `
-What can not be mapped is listed on standard error with its place; what depends on it is denied, never admitted more easily.
+Parts that cannot be mapped are listed on standard error with their place. Images that depend on them are denied, never admitted more easily.
 
 Examples:
   $ portcullis policy import --from containers /etc/containers/policy.json /etc/containers/registries.d --out imported
   $ portcullis policy import --from cluster-image-policy cip.yaml > policy.yaml
   $ portcullis policy import --from kyverno policies/ --out imported --output json
 
-Exit status: 0 everything was mapped, 1 something was not (0 with --allow-unmapped), 2 the source can not be read.`;
+Exit status: 0 everything was mapped, 1 something was not (0 with --allow-unmapped), 2 the source cannot be read.`;
 
 const exportExamples = `
-What the other language can not say is listed on standard error; the exported policy never admits more than this one.
+Parts that the other format cannot express are listed on standard error; the exported policy never admits more than this one.
 
 Examples:
   $ portcullis policy export --to notation policy.yaml > trustpolicy.json
@@ -45,11 +45,11 @@ export function registerConvert(policy: Command): void {
   withOutput(
     policy
       .command('import')
-      .description('say the policy of another tool as one of ours')
-      .addOption(new Option('--from <tool>', 'whose policy it is').choices(importFormats).makeOptionMandatory())
+      .description('convert the policy of another tool to a policy of ours')
+      .addOption(new Option('--from <tool>', 'tool that the policy belongs to').choices(importFormats).makeOptionMandatory())
       .argument('<path...>', 'files or folders of the other tool')
       .option('--out <folder>', 'write policy.yaml and the keys it names there, instead of printing the policy')
-      .option('--allow-unmapped', 'exit with 0 although something was not mapped', false),
+      .option('--allow-unmapped', 'exit with 0 even if something was not mapped', false),
   )
     .addHelpText('after', importExamples)
     .action((paths: readonly string[], flags: Flags & { readonly from: ImportFormat }) =>
@@ -58,11 +58,11 @@ export function registerConvert(policy: Command): void {
   withOutput(
     policy
       .command('export')
-      .description('say a policy in the language of another tool')
+      .description('convert a policy to the format of another tool')
       .addOption(new Option('--to <tool>', 'whose language').choices(exportFormats).makeOptionMandatory())
       .argument('<path...>', 'policy files or folders')
       .option('--out <folder>', 'write the files there, instead of printing them')
-      .option('--allow-unmapped', 'exit with 0 although something could not be said', false),
+      .option('--allow-unmapped', 'exit with 0 even if something could not be expressed', false),
   )
     .addHelpText('after', exportExamples)
     .action((paths: readonly string[], flags: Flags & { readonly to: ExportFormat }) => run(flags.output, () => exportTo(paths, flags)));

@@ -27,7 +27,7 @@ export function registerFormat(policy: Command): void {
       .command('fmt')
       .description('write policies and their tests in the canonical form')
       .argument('<file...>', 'files')
-      .option('--check', 'change nothing, and say which files are not in it', false),
+      .option('--check', 'change nothing, and report the files that are not in it', false),
   )
     .addHelpText('after', examples)
     .action((files: readonly string[], flags: Flags) => run(flags.output, () => format(files, flags)));

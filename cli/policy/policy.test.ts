@@ -49,7 +49,7 @@ describe('portcullis policy', () => {
     assert.equal(portcullis('policy', 'fmt', 'f.yaml', '--check').code, 0);
   });
 
-  it('export and import: through the language of another tool and back; what it can not say is listed', () => {
+  it('export and import: through the language of another tool and back; what it cannot say is listed', () => {
     write('e.yaml', policy(signed));
     const exported = portcullis('policy', 'export', '--to', 'containers', 'e.yaml', '--out', 'out');
     assert.equal(exported.code, 0, exported.err);

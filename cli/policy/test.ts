@@ -19,7 +19,7 @@ interface SimulateFlags {
 }
 
 const testExamples = `
-A test file holds documents of kind PolicyTest: images with stated evidence (fresh keys stand for the policy's), or dossiers that
+A test file holds documents of kind PolicyTest: images with given evidence (test keys replace the policy's), or dossiers that
 "portcullis verify --save-dossier FILE" recorded, and the verdict that is expected of each. See docs/policy.md.
 
 Examples:
@@ -30,7 +30,7 @@ Exit status: 0 every case passed; 1 a case failed (with --coverage also: a rule 
 
 const simulateExamples = `
 Paths: files that "portcullis verify --save-dossier FILE" wrote, folders of them, a daemon's database (state.db in its root folder), or
-an exported verdict log (*.jsonl). Evidence is what was gathered then: what a new rule asks for besides is not in it.
+an exported verdict log (*.jsonl). The evidence is what was gathered at that time: it lacks evidence that only a new rule asks for.
 
 Examples:
   $ portcullis policy simulate --policy new.yaml /var/lib/portcullis/state.db
@@ -44,24 +44,24 @@ export function registerTest(policy: Command): void {
       .command('test')
       .description('run tests of a policy')
       .argument('<path...>', 'test files or folders')
-      .option('--policy <path>', 'policy instead of the one that a test names; may be repeated', collect, [])
-      .option('--coverage', 'fail when a rule was reached by no case', false),
+      .option('--policy <path>', 'policy that replaces the one named in the test; may be repeated', collect, [])
+      .option('--coverage', 'fail when no case reaches a rule', false),
   )
     .addHelpText('after', testExamples)
     .action((paths: readonly string[], flags: TestFlags) => run(flags.output, () => test(paths, flags)));
   withOutput(
     policy
       .command('simulate')
-      .description('say what a policy would change about images that were decided before')
+      .description('report what a policy would change for images decided before')
       .argument('<path...>', 'recorded evidence')
       .requiredOption('--policy <path>', 'the candidate; may be repeated', collect)
-      .option('--baseline <path>', 'compare with this policy instead of what was decided; may be repeated', collect, [])
+      .option('--baseline <path>', 'compare with this policy instead of the recorded decision; may be repeated', collect, [])
       .option('--at <time>', 'decide for this moment (ISO 8601) instead of now'),
   )
     .addHelpText('after', simulateExamples)
     .action((paths: readonly string[], flags: SimulateFlags, command: Command) => {
       if (flags.at !== undefined && Number.isNaN(Date.parse(flags.at)))
-        command.error(`error: --at ${flags.at} is no time`, { exitCode: exitCodes.usage });
+        command.error(`error: --at ${flags.at} is not a time`, { exitCode: exitCodes.usage });
       return run(flags.output, () => simulate(paths, flags));
     });
 }

@@ -3,9 +3,9 @@ import { closeSync, openSync } from 'node:fs';
 import { once } from 'node:events';
 import { Socket } from 'node:net';
 
-/** Set in the process that runs apart. */
+/** Environment variable that marks the process in its own namespaces. */
 const mark = 'PORTCULLIS_QUICKSTART_APART';
-/** Over this descriptor the process apart says that it stays (`--keep`). */
+/** Descriptor over which that process reports that it stays (`--keep`). */
 const stayDescriptor = 3;
 
 export function isApart(): boolean {
@@ -13,13 +13,13 @@ export function isApart(): boolean {
 }
 
 /**
- * Runs this very command in a network and a mount namespace of its own (unshare(1)) and returns its exit code; 0 as soon as it
- * says that it stays. Its standard input ends when this process does, however that happens.
+ * Runs this same command in its own network and mount namespaces (unshare(1)) and returns its exit code; 0 as
+ * soon as it reports that it stays. Its standard input ends when this process ends, in every case.
  */
 export async function runApart(): Promise<number> {
   const command = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   const child = spawn('unshare', ['--mount', '--net', '--propagation', 'private', '--', ...command], {
-    // A session of its own: a Ctrl-C reaches it through us, once.
+    // It has its own session, so that this process forwards a Ctrl-C exactly once.
     detached: true,
     stdio: ['pipe', 'inherit', 'inherit', 'pipe'],
     env: { ...process.env, [mark]: '1' },
@@ -34,7 +34,10 @@ export async function runApart(): Promise<number> {
   return code;
 }
 
-/** Called apart: `onEnd` runs when the starting process is gone, or when a signal asks to end. */
+/**
+ * Called in the separate process. `onEnd` runs when the starting process is gone, or when a signal asks to
+ * end.
+ */
 export function whenToldToEnd(onEnd: () => void): { readonly staying: () => void; readonly deaf: () => void } {
   let stays = false;
   process.stdin.resume().on('end', () => {
@@ -47,12 +50,12 @@ export function whenToldToEnd(onEnd: () => void): { readonly staying: () => void
       stays = true;
       letGoOfTerminal();
     },
-    // A standard input that is listened to keeps the process alive.
+    // A standard input with a listener keeps the process alive.
     deaf: () => void process.stdin.destroy(),
   };
 }
 
-/** Nobody waits for our output any more: whoever reads it sees its end. */
+/** No process waits for our output any more. Close it, so that readers see its end. */
 function letGoOfTerminal(): void {
   process.stdin.destroy();
   new Socket({ fd: stayDescriptor, readable: false, writable: true }).end('stays\n');

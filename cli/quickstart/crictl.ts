@@ -7,7 +7,7 @@ import { expect } from './expect.ts';
 import { podConfig } from './pod.ts';
 import type { Scene } from './scene.ts';
 
-/** The same over crictl, where it is installed: what a person with a node at hand would type. */
+/** Repeats the flow with crictl, if installed: the commands that a user of a node would type. */
 export async function tellCrictl({ story, setting, reference }: Scene, containerId: string): Promise<void> {
   const program = findProgram('crictl');
   if (program === undefined) return;
@@ -49,14 +49,14 @@ export async function tellCrictl({ story, setting, reference }: Scene, container
   );
 }
 
-/** The field names of the CRI's JSON form. */
+/** Converts field names to those of the CRI's JSON form. */
 function snakeCase(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(snakeCase);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
     Object.entries(value).map(([key, inner]) => [
       key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
-      // The keys of maps are names that somebody chose.
+      // The keys of maps are data, not field names.
       key === 'labels' || key === 'annotations' ? inner : snakeCase(inner),
     ]),
   );

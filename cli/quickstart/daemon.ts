@@ -13,20 +13,20 @@ export type CriClient = ReturnType<typeof createCriClient>;
 export interface Daemon {
   readonly pid: number;
   readonly cri: CriClient;
-  /** Whether it has ended. */
+  /** Returns whether the process has ended. */
   gone(): boolean;
   readonly logFile: string;
   /** Resident memory, in MiB. */
   residentMiB(): number;
-  /** SIGTERM, and SIGKILL after 15 s. Resolves with its exit code, null when it had to be killed. */
+  /** Sends SIGTERM, and SIGKILL after 15 s. Resolves with the exit code, null when it had to be killed. */
   stop(): Promise<number | null>;
 }
 
-/** How long it may take until the socket answers, in ms; sources that run for the first time are compiled first. */
+/** How long the socket may take to answer, in ms. Sources that run for the first time are compiled first. */
 const patience = 30_000;
 const stopPatience = 15_000;
 
-/** Starts the real daemon, by the same launcher a service manager would use. Throws CLI_DAEMON_SILENT. */
+/** Starts the real daemon with the launcher that a service manager would use. Throws CLI_DAEMON_SILENT. */
 export async function startDaemon(setting: Setting): Promise<Daemon> {
   const logFile = join(setting.folder, 'portcullisd.log');
   const log = openSync(logFile, 'a', 0o600);
@@ -36,7 +36,7 @@ export async function startDaemon(setting: Setting): Promise<Daemon> {
     '--state': setting.state,
     '--policy': setting.policyFolder,
     '--cni-conf-dir': setting.cniFolder,
-    // The story's pods live below a cgroup that it names itself, also where systemd runs.
+    // The pods live below a cgroup of the quickstart's own name, also where systemd runs.
     '--cgroup-driver': 'cgroupfs',
   };
   const child = spawn(join(packageRoot(), 'packaging/bin/portcullisd'), Object.entries(flags).flat(), { stdio: ['ignore', log, log] });

@@ -3,7 +3,7 @@ import { containerConfig, podConfig, readPage } from './pod.ts';
 import type { Scene } from './scene.ts';
 import { kernelTraces, newTraces } from './traces.ts';
 
-/** The daemon stops and leaves nothing. */
+/** Stops the daemon and checks that it leaves nothing. */
 export async function tellStopped({ story, setting, daemon, untouched, image }: Scene): Promise<void> {
   await story.step('RemoveImage', async () => {
     await daemon.cri.image.removeImage({ image: { image: image.manifestDigest } });
@@ -22,7 +22,7 @@ export async function tellStopped({ story, setting, daemon, untouched, image }: 
   );
 }
 
-/** With --keep: the pod runs again, and the endpoint stays. Returns how to look at it. */
+/** With --keep: runs the pod again and leaves the endpoint serving. Returns how to look at it. */
 export async function tellKept({ story, setting, daemon, reference }: Scene): Promise<readonly string[]> {
   story.chapter('It stays, for you to look at');
   const config = podConfig(setting, 'web');

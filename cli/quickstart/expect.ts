@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 
-/** Fails the running step unless `condition` holds. `what` says what was expected; `found` what there was instead. */
+/** Fails the running step unless `condition` holds. `what` is the expectation, `found` the actual state. */
 export function expect(condition: boolean, what: string, found: string): asserts condition {
   if (condition) return;
   throw new PortcullisError({

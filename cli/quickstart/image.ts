@@ -7,30 +7,33 @@ import { pack } from 'tar-stream';
 import { mediaTypes } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 
-/** A whole single-platform image in memory (image-spec: manifest.md, config.md, layer.md). */
+/** A complete single-platform image in memory (image-spec: manifest.md, config.md, layer.md). */
 export interface Image {
   readonly manifest: Uint8Array;
   readonly manifestDigest: string;
   readonly config: Uint8Array;
   readonly layer: Uint8Array;
   readonly layerDigest: string;
-  /** Digest of the layer uncompressed. */
+  /** Digest of the uncompressed layer. */
   readonly diffId: string;
 }
 
 const configMediaType = 'application/vnd.oci.image.config.v1+json';
 const layerMediaType = 'application/vnd.oci.image.layer.v1.tar+gzip';
 
-/** The port that the page is served on, in the pod. */
+/** Port in the pod that serves the page. */
 export const webPort = 8080;
 
-/** The shell is process 1, to which a signal comes only when it is trapped. */
+/** The shell is process 1, which gets a signal only when it traps it. */
 const serve = `trap 'exit 0' TERM; echo "serving on port ${webPort}"; httpd -f -vv -p ${webPort} -h /www & wait`;
 
 /** A static busybox: Debian's busybox-static, or the one that packaging/prepare unpacked. */
 const busyboxPaths = ['/var/cache/portcullis/debian/bin/busybox', '/bin/busybox'];
 
-/** An image that holds busybox and a page, and serves the page. No two builds share a layer: each holds random bytes. */
+/**
+ * Builds an image that holds busybox and a page, and serves the page. No two builds share a layer: each holds
+ * random bytes.
+ */
 export async function buildWebImage(page: string): Promise<Image> {
   const layerTar = await rootFileSystem(page);
   const layer = gzipSync(layerTar);

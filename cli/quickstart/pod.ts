@@ -12,10 +12,10 @@ import type { Setting } from './setting.ts';
 /** How long a page or a line may take to appear, in ms. */
 const patience = 5000;
 
-/** CRI NamespaceOption: network and IPC of the pod, processes of the container. */
+/** CRI NamespaceOption: network and IPC namespaces of the pod, PID namespace of the container. */
 const namespaceOptions = { network: 0, pid: 1, ipc: 0 } as const;
 
-/** The pod as a kubelet would ask for it; the same object goes to crictl as JSON. */
+/** Returns the pod's configuration as a kubelet would send it. crictl gets the same object as JSON. */
 export function podConfig(setting: Setting, name: string) {
   const uid = randomUUID();
   return {
@@ -30,7 +30,7 @@ export function podConfig(setting: Setting, name: string) {
 
 export type PodConfig = ReturnType<typeof podConfig>;
 
-/** The labels by which crictl and a kubelet know pods and containers again. */
+/** Labels by which crictl and a kubelet recognize pods and containers. */
 function podLabels(name: string, uid: string): Record<string, string> {
   return { 'io.kubernetes.pod.name': name, 'io.kubernetes.pod.namespace': podNamespace, 'io.kubernetes.pod.uid': uid };
 }
@@ -48,7 +48,7 @@ export function containerConfig(reference: string, imageRef: string, pod: PodCon
   };
 }
 
-/** The first line of the page that the pod serves; asks until it answers. */
+/** Returns the first line of the page that the pod serves. Retries until it answers. */
 export async function readPage(address: string): Promise<string> {
   const until = performance.now() + patience;
   let reason = '';
@@ -64,10 +64,10 @@ export async function readPage(address: string): Promise<string> {
   return `no answer: ${reason}`;
 }
 
-/** Whether somebody accepts a connection at the pod's port within 0.2 s. */
+/** Returns whether the pod's port accepts a connection within 0.2 s. */
 export async function portAnswers(address: string): Promise<boolean> {
   const socket = connect({ host: address, port: webPort });
-  // A socket that is destroyed keeps nothing alive, as a fetch that is aborted while it connects would for ten seconds.
+  // A destroyed socket keeps nothing alive. A fetch that is aborted while it connects would, for ten seconds.
   try {
     await once(socket, 'connect', { signal: AbortSignal.timeout(200) });
     return true;
@@ -78,7 +78,7 @@ export async function portAnswers(address: string): Promise<boolean> {
   }
 }
 
-/** The container's log (CRI format), once it holds `text`. */
+/** Returns the lines of the container's log (CRI format), once it holds `text`. */
 export async function readLog(file: string, text: string): Promise<readonly string[]> {
   const until = performance.now() + patience;
   let content = '';
@@ -94,7 +94,7 @@ export interface Execution {
   readonly output: string;
 }
 
-/** Runs a command in the container and returns what it printed, on either stream. */
+/** Runs a command in the container and returns what it printed, on both streams. */
 export async function execute(cri: CriClient, containerId: string, cmd: readonly string[]): Promise<Execution> {
   const { exitCode, stdout, stderr } = await cri.runtime.execSync({ containerId, cmd: [...cmd], timeout: 10 });
   return { exitCode, output: `${Buffer.from(stdout).toString()}${Buffer.from(stderr).toString()}`.trim() };

@@ -9,7 +9,10 @@ export async function pushImage(repository: RegistryRepository, image: Image, ta
   await repository.pushManifest(image.manifest, mediaTypes.ociManifest, { tag });
 }
 
-/** Attaches to `toDigest` what was signed for `fromDigest`, as somebody would who can write to the registry but has no key. */
+/**
+ * Attaches to `toDigest` what was signed for `fromDigest`: the attack of a user who can write to the registry
+ * but has no key.
+ */
 export async function transplantSignature(repository: RegistryRepository, fromDigest: string, toDigest: string): Promise<number> {
   const [subject, { descriptors }] = await Promise.all([repository.resolve(toDigest), repository.referrers(fromDigest)]);
   for (const descriptor of descriptors) {

@@ -2,7 +2,7 @@ import { isPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { expect } from './expect.ts';
 
-/** The refusal of a call that must be refused by a verdict; anything else breaks the step. */
+/** Returns the refusal of a call that a verdict must refuse. Any other outcome fails the step. */
 export async function expectRefusal(call: () => Promise<unknown>): Promise<PortcullisError> {
   try {
     await call();
@@ -13,12 +13,12 @@ export async function expectRefusal(call: () => Promise<unknown>): Promise<Portc
   expect(false, 'SignatureValidationFailed', 'the call succeeded');
 }
 
-/** What the client is told. */
+/** Returns what the client sees of a refusal. */
 export function tellRefusal({ failure, code }: PortcullisError): readonly string[] {
   return [`${failure.prefix ?? ''} [${code}]`, ...failure.why.trim().split('\n')];
 }
 
-/** `sha256:0123456789ab`. */
+/** Shortens a digest: `sha256:0123456789ab`. */
 export function shortDigest(digest: string): string {
   return digest.slice(0, 'sha256:'.length + 12);
 }

@@ -13,9 +13,9 @@ export interface Registry {
   close(): Promise<void>;
 }
 
-/** Where packaging/prepare unpacks Debian's registry, which is never installed as a service. */
+/** Where packaging/prepare unpacks Debian's registry. It is never installed as a service. */
 const unpacked = '/var/cache/portcullis/debian/usr/bin';
-/** The network namespace is our own, so the port is free. */
+/** The network namespace belongs to the quickstart, so the port is free. */
 const host = '127.0.0.1:5000';
 /** How long the registry may take to answer, in ms. */
 const patience = 10_000;

@@ -7,7 +7,7 @@ import { page } from './scene.ts';
 import type { Scene } from './scene.ts';
 import { filesBelow, kernelTraces } from './traces.ts';
 
-/** The signed image runs as a pod, inside its walls, and goes without leaving anything. */
+/** Runs the signed image as a pod with a profile, checks the confinement, and removes it without traces. */
 export async function tellRun(scene: Scene, imageRef: string): Promise<void> {
   const { story, setting, daemon, reference } = scene;
   const { runtime } = daemon.cri;
@@ -107,7 +107,7 @@ function countBits(set: bigint): number {
   return set.toString(2).replaceAll('0', '').length;
 }
 
-/** Returns how many pinned namespaces the pool keeps. */
+/** Checks that only the pool is left. Returns the number of pinned namespaces that the pool keeps. */
 function expectOnlyThePool({ setting }: Scene, ids: readonly string[], address: string): number {
   const traces = kernelTraces(setting.folder, setting.cgroupParent);
   const marks = [...ids, setting.cgroupParent, address];

@@ -5,10 +5,10 @@ import type { Registry } from './registry.ts';
 import type { Setting } from './setting.ts';
 import type { Story } from './story.ts';
 
-/** What the image's page says. */
+/** Text of the image's page. */
 export const page = 'Hello from behind the portcullis.';
 
-/** Everything the chapters share. */
+/** State that all chapters share. */
 export interface Scene {
   readonly story: Story;
   readonly setting: Setting;

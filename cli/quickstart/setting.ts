@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { generateKeyPair, loadSigningKey } from '../../trust/index.ts';
 import type { SigningKey } from '../../trust/index.ts';
 
-/** Where the story takes place: folders of its own, in a namespace of its own. */
+/** The environment of the quickstart: its own folders, in its own namespaces. */
 export interface Setting {
   readonly folder: string;
   readonly root: string;
@@ -22,7 +22,7 @@ export interface Setting {
   remove(): void;
 }
 
-/** The namespace, as Kubernetes calls one, of the story's pods. */
+/** The Kubernetes namespace of the quickstart's pods. */
 export const podNamespace = 'shop';
 export const profileName = 'web';
 const subnet = '10.209.0.0/24';
@@ -49,7 +49,10 @@ export function makeFolders(): string {
   return mkdtempSync(join(tmpdir(), 'portcullis-quickstart-'));
 }
 
-/** Writes everything that the daemon reads, and makes the key. Brings loopback up: the network namespace is new. */
+/**
+ * Writes everything that the daemon reads, and generates the key. Brings loopback up, because the network
+ * namespace is new.
+ */
 export async function makeSetting(folder: string, registryHost: string): Promise<Setting> {
   const inside = (name: string): string => join(folder, name);
   const setting = {
@@ -66,7 +69,7 @@ export async function makeSetting(folder: string, registryHost: string): Promise
   };
   for (const path of [setting.policyFolder, setting.cniFolder, setting.logs, inside('keys')])
     mkdirSync(path, { recursive: true, mode: 0o700 });
-  // The passphrase of a key that lives as long as the story; an empty one keeps the file in cosign's format.
+  // The key lives only as long as the quickstart. An empty passphrase keeps the file in cosign's format.
   const keys = await generateKeyPair(inside('keys/shop'), { environment: { PORTCULLIS_PASSPHRASE: '' } });
   execFileSync('cp', [keys.publicFile, join(setting.policyFolder, 'shop.pub')]);
   writeFileSync(setting.policyFile, policyText(registryHost));
@@ -78,7 +81,7 @@ export async function makeSetting(folder: string, registryHost: string): Promise
   };
 }
 
-/** An ordinary CNI configuration, as any node has one. */
+/** An ordinary CNI configuration, as on any node. */
 const conflist = {
   cniVersion: '1.0.0',
   name: 'quickstart',

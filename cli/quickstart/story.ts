@@ -1,18 +1,18 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 
-/** The story as it is told: chapters of steps, each with what it found and how long it took. */
+/** Output of the quickstart: chapters of steps, each with its findings and duration. */
 export interface Story {
   chapter(title: string): void;
   /**
-   * Runs one step and prints its title, a check mark, its time, and what `tell` says about its result, a line each.
-   * A step that throws is shown with the reason and thrown on.
+   * Runs one step. Prints its title, a check mark, its duration, and the lines that `tell` returns for its
+   * result. A step that throws is shown with the reason; the error is thrown on.
    */
   step<T>(title: string, body: () => Promise<T> | T, tell?: (value: T) => string | readonly string[]): Promise<T>;
-  /** Lines between steps, as they are. */
+  /** Prints lines between steps, unchanged. */
   say(...lines: readonly string[]): void;
-  /** The closing line. True when every step held. */
+  /** Prints the closing line. Returns whether every step succeeded. */
   close(): boolean;
-  /** What was told so far, for programs. */
+  /** The steps so far, for machine-readable output. */
   readonly steps: readonly Step[];
 }
 
@@ -21,20 +21,23 @@ export interface Step {
   readonly title: string;
   readonly held: boolean;
   readonly ms: number;
-  /** What it found, or why it did not hold. */
+  /** What the step found, or why it failed. */
   readonly found: readonly string[];
 }
 
 export interface Paper {
   readonly write: (text: string) => void;
-  /** A terminal: a step that runs is shown before it is done, and colours are used. */
+  /** A terminal: shows a running step before it is done, and uses colours. */
   readonly live: boolean;
   readonly colour: boolean;
   readonly unicode: boolean;
   readonly width: number;
 }
 
-/** How to write to this stream: colours on a terminal unless NO_COLOR is set; plain marks where the locale has no UTF-8. */
+/**
+ * Returns how to write to this stream: colours on a terminal unless NO_COLOR is set; ASCII marks where the
+ * locale has no UTF-8.
+ */
 export function paperFor(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): Paper {
   const locale = env['LC_ALL'] ?? env['LC_CTYPE'] ?? env['LANG'] ?? '';
   const live = stream.isTTY && env['TERM'] !== 'dumb';
@@ -110,12 +113,15 @@ export function createStory(paper: Paper, clock: () => number = () => performanc
   };
 }
 
-/** `sha256:` and its first twelve digits: enough to compare by eye. */
+/** Shortens digests to `sha256:` and twelve digits: enough to compare by eye. */
 function shortenDigests(text: string): string {
   return text.replace(/\b(sha256[:-][0-9a-f]{12})[0-9a-f]{52}\b/g, '$1…');
 }
 
-/** Lines of at most `width` characters where there is a blank to break at, each continued two blanks deeper than it began. */
+/**
+ * Wraps text at spaces to lines of at most `width` characters. Continued lines are indented two spaces
+ * deeper.
+ */
 export function wrap(text: string, width: number): string[] {
   const indent = ' '.repeat(text.length - text.trimStart().length);
   const lines: string[] = [];

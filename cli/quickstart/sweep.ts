@@ -4,7 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { CriClient } from './daemon.ts';
 import type { Setting } from './setting.ts';
 
-/** Removes every pod that the daemon has, as far as it answers. */
+/** Removes every pod of the daemon, as far as the daemon answers. */
 export async function removePods({ runtime }: CriClient): Promise<void> {
   const { items } = await runtime.listPodSandbox({}, { timeoutMs: 5000 });
   for (const { id: podSandboxId } of items) {
@@ -13,7 +13,10 @@ export async function removePods({ runtime }: CriClient): Promise<void> {
   }
 }
 
-/** The last resort, when the daemon is gone: kills what lives in our cgroup or names our folder, and removes the cgroup. */
+/**
+ * Cleans up when the daemon is gone: kills processes in our cgroup or with our folder in their command line,
+ * and removes the cgroup.
+ */
 export async function sweep({ folder, cgroupParent }: Pick<Setting, 'folder' | 'cgroupParent'>): Promise<void> {
   const groups = cgroupsBelow(cgroupParent);
   const inGroups = groups.flatMap((group) => read(`${group}/cgroup.procs`).split('\n'));
@@ -31,12 +34,15 @@ export async function sweep({ folder, cgroupParent }: Pick<Setting, 'folder' | '
     try {
       rmdirSync(group);
     } catch {
-      // it has processes still, or is gone
+      // The cgroup still has processes, or is gone.
     }
   }
 }
 
-/** Unmounts, deepest first, what is still mounted in `folder`: its removal must not reach into a mount. */
+/**
+ * Unmounts everything that is still mounted in `folder`, deepest first: removing the folder must not reach
+ * into a mount.
+ */
 export function unmountBelow(folder: string): void {
   const below = read('/proc/self/mountinfo')
     .split('\n')
@@ -45,7 +51,7 @@ export function unmountBelow(folder: string): void {
   for (const path of below.toReversed()) spawnSync('umount', ['--lazy', path], { stdio: 'ignore' });
 }
 
-/** The folders of a cgroup in every hierarchy, deepest first. */
+/** Lists the folders of a cgroup in every hierarchy, deepest first. */
 export function cgroupsBelow(parent: string): string[] {
   const find = ['/sys/fs/cgroup', '-depth', '-type', 'd', '(', '-path', `*${parent}`, '-o', '-path', `*${parent}/*`, ')'];
   try {

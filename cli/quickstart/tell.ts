@@ -16,10 +16,12 @@ import { removePods, sweep } from './sweep.ts';
 import { filesBelow, filesThatHold, kernelTraces } from './traces.ts';
 import { expect } from './expect.ts';
 
-/** What must be undone when the story ends, wherever it ends; last first. */
+/** Registers an action that the end of the quickstart undoes, in every case; last first. */
 export type Undo = (action: () => Promise<unknown>) => void;
 
-/** Tells the whole story, and returns how to look at what stays (`keep`). Throws at the first step that does not hold. */
+/**
+ * Runs the whole flow, and returns how to look at what stays (`keep`). Throws at the first step that fails.
+ */
 export async function tell(story: Story, folder: string, undo: Undo, keep: boolean): Promise<readonly string[]> {
   story.chapter('A world of its own');
   const registry = await story.step(
@@ -97,7 +99,8 @@ async function tellUnsigned(scene: Scene): Promise<void> {
       const { images } = await daemon.cri.image.listImages({});
       expect(images.length === 0, 'no image is listed', `${images.length} images`);
       const folders = [setting.root, setting.state];
-      // A stretch of the layer that no other file can hold, the configuration, and the layer's file name.
+      // Search for a stretch of the layer that no other file can hold, the configuration, and the layer's
+      // file name.
       const needles = [image.layer.subarray(2000, 2064), image.config, image.layerDigest.slice(7)];
       const holders = filesThatHold(folders, needles.slice(0, 2)).concat(
         filesBelow(setting.root).filter((path) => path.includes(image.layerDigest.slice(7))),

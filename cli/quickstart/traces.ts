@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
 import { cgroupsBelow } from './sweep.ts';
 
-/** Everything in the kernel that a runtime can leave behind, a line each, as seen from our namespaces. */
+/**
+ * Lists everything in the kernel that a runtime can leave behind, one line each, as seen from our namespaces.
+ */
 export function kernelTraces(folder: string, cgroupParent: string): readonly string[] {
   return [
     ...mounts(folder),
@@ -15,12 +17,15 @@ export function kernelTraces(folder: string, cgroupParent: string): readonly str
   ].sort();
 }
 
-/** What `after` has that `before` had not. */
+/** Returns the entries of `after` that are not in `before`. */
 export function newTraces(before: readonly string[], after: readonly string[]): readonly string[] {
   return after.filter((trace) => !before.includes(trace));
 }
 
-/** In our mount namespace and in those of the processes that name our folder: the daemon has one of its own. */
+/**
+ * Lists mounts in our mount namespace and in those of the processes that name our folder, because the daemon
+ * has its own.
+ */
 function mounts(folder: string): string[] {
   const places = ['self', ...readdirSync('/proc').filter((name) => /^\d+$/.test(name) && command(name).includes(folder))];
   const tables = new Map(places.map((place) => [link(`/proc/${place}/ns/mnt`), place]));
@@ -37,7 +42,7 @@ function links(): string[] {
   return all.map((link) => `link ${link.ifname}`);
 }
 
-/** Chains, rules and the elements of sets, without the counters and handles that change by themselves. */
+/** Lists chains, rules and the elements of sets, without counters and handles, which change by themselves. */
 function rules(): string[] {
   const listing = execFileSync('nft', ['--stateless', 'list', 'ruleset'], { encoding: 'utf8' });
   return listing
@@ -47,7 +52,10 @@ function rules(): string[] {
     .map((line) => `nft ${line}`);
 }
 
-/** Processes that name our folder or live in our mount namespace, except ourselves and what we started on purpose. */
+/**
+ * Lists processes that name our folder or live in our mount namespace, except this process and those it
+ * started on purpose.
+ */
 function processes(folder: string): string[] {
   const ours = link('/proc/self/ns/mnt');
   return readdirSync('/proc')
@@ -57,7 +65,7 @@ function processes(folder: string): string[] {
     .filter((trace) => trace !== 'process ');
 }
 
-// A process may end while we look: nothing is then said of it.
+// A process may end during the look-up: then its command line is empty.
 const command = (pid: string): string => read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim();
 
 function read(path: string): string {
@@ -76,7 +84,7 @@ function link(path: string): string {
   }
 }
 
-/** Files under `folders` whose path or content holds one of the needles. */
+/** Lists files under `folders` whose path or content holds one of the needles. */
 export function filesThatHold(folders: readonly string[], needles: readonly (string | Uint8Array)[]): readonly string[] {
   const bytes = needles.map((needle) => Buffer.from(needle as string));
   return folders.flatMap((folder) =>

@@ -19,13 +19,13 @@ describe('files that services are applied from', () => {
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  it('one that can not be read is refused with its place, the others are taken', async () => {
+  it('one that cannot be read is refused with its place, the others are taken', async () => {
     const files = ['-f', at('gone.yaml'), '-f', at('first.yaml'), '-f', at('many'), '-f', at('first.yaml/below.yaml')];
     const { code, stdout, stderr } = await portcullis(['service', 'apply', '--check', ...files]);
     assert.deepEqual([code, stdout], [1, 'first right\nsecond right\n'], stderr);
-    assert.match(stderr, /\/gone\.yaml:1:1: it can not be read: ENOENT/u);
-    assert.match(stderr, /\/many\/circle\.yaml:1:1: it can not be read: ELOOP/u);
-    assert.match(stderr, /\/first\.yaml\/below\.yaml:1:1: it can not be read: ENOTDIR/u);
+    assert.match(stderr, /\/gone\.yaml:1:1: it cannot be read: ENOENT/u);
+    assert.match(stderr, /\/many\/circle\.yaml:1:1: it cannot be read: ELOOP/u);
+    assert.match(stderr, /\/first\.yaml\/below\.yaml:1:1: it cannot be read: ENOTDIR/u);
   });
 
   it('one that has no end or is no text is refused with its place, and no more of it is read than a file may have', async () => {

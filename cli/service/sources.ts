@@ -9,15 +9,16 @@ type Source = Exclude<Awaited<ReturnType<typeof readText>>, { readonly message: 
 
 interface Sources {
   readonly sources: readonly Source[];
-  /** What could not be read, each `FILE:1:1: …`. */
+  /** Files that could not be read, each as `FILE:1:1: …`. */
   readonly unread: readonly string[];
 }
 
 /**
- * The text of files, of the files of a folder, and of standard input (`-`), in the order of `paths`. What can not be read, is too large or no
- * text is a problem with its place, and the others are there.
+ * Reads the text of files, of the files of a folder, and of standard input (`-`), in the order of `paths`. A
+ * file that cannot be read, is too large or is not text is a problem with its place; the other files are
+ * still returned.
  *
- * @throws CLI_FILE_UNREADABLE when nothing that was named can be read
+ * @throws CLI_FILE_UNREADABLE when none of the named files can be read
  */
 export async function sourcesOf(paths: readonly string[]): Promise<Sources> {
   const sources: Source[] = [];
@@ -32,7 +33,7 @@ export async function sourcesOf(paths: readonly string[]): Promise<Sources> {
     for (const name of (await readdir(folder)).filter((one) => /^[^.].*\.(?:ya?ml|json)$/u.test(one)).toSorted()) {
       const file = join(folder, name);
       try {
-        // A pipe would be waited for.
+        // Reading a pipe would block.
         if ((await stat(file)).isFile()) await take(file, createReadStream(file));
         else unread.push(`${file}:1:1: it is not a file`);
       } catch (thrown) {
@@ -62,4 +63,4 @@ export async function sourcesOf(paths: readonly string[]): Promise<Sources> {
   });
 }
 
-const unreadable = (file: string, why: string): string => `${file}:1:1: it can not be read: ${why}`;
+const unreadable = (file: string, why: string): string => `${file}:1:1: it cannot be read: ${why}`;

@@ -3,7 +3,7 @@ import { table } from '../table.ts';
 
 type Listed = ServiceList['services'][number];
 
-/** One row a backend of each port; of a service without any, one row. */
+/** Formats one row per backend of each port; a service without backends gets one row. */
 export function serviceTable(services: readonly Listed[]): string {
   const rows = services.flatMap((service) => {
     const head = [service.name, service.source ?? 'removed', service.balancer, service.scheduler, addressesOf(service)];

@@ -35,7 +35,7 @@ const examples = `
 Examples:
   $ portcullis trust archive create registry.example.com/pay/app:1.0 app.tar --fresh-for 14d --key archive.key
   $ portcullis trust archive create registry.example.com/pay/app:1.0 app.tar --metadata https://trust.example.com/tuf/registry.example.com/pay/app
-  $ portcullis trust archive verify app.tar --policy policy.yaml --archive-key archive.pub       asks nobody: the file alone is read
+  $ portcullis trust archive verify app.tar --policy policy.yaml --archive-key archive.pub       no network: reads only the file
   $ portcullis trust archive load app.tar 10.0.0.5:5000/pay/app:1.0
 
 An archive is an OCI image layout as one tar file: the image with every platform, signatures, attestations, and signed metadata. It is good until its
@@ -44,7 +44,7 @@ own bound or until its metadata expire, whichever comes first; after that it is 
 export function registerArchive(trust: Command): void {
   const archive = trust
     .command('archive')
-    .description('one file with an image and everything that speaks for it, for the other side of an air gap');
+    .description('one file with an image, its evidence and signed metadata, to carry over an air gap');
   archive.addHelpText('after', examples);
 
   const create = archive
@@ -52,9 +52,9 @@ export function registerArchive(trust: Command): void {
     .description('write an image, its evidence and its signed metadata into one file')
     .argument('<image>', 'reference of the image')
     .argument('<file>', 'to write')
-    .option('--metadata <address>', 'where its signed metadata are, unless beside it in the registry: https://… or oci://…')
-    .option('--fresh-for <duration>', 'how long the archive may be used at most', '30d')
-    .option('--key <file|uri>', 'signs the archive')
+    .option('--metadata <address>', 'address of its signed metadata, if not stored with it in the registry: https://… or oci://…')
+    .option('--fresh-for <duration>', 'how long the archive may be used', '30d')
+    .option('--key <file|uri>', 'key that signs the archive')
     .option('--passphrase-file <file>', 'file whose first line is the passphrase');
   withOutput(withRegistries(create)).action((reference: string, file: string, flags: Flags) => {
     const freshFor = parseDuration(flags.freshFor);
@@ -85,7 +85,7 @@ export function registerArchive(trust: Command): void {
     .requiredOption('--policy <path>', 'policy file or folder; may be repeated', collect)
     .option('--archive-key <file>', 'public key that must have signed the archive')
     .option('--namespace <name>', 'Kubernetes namespace', '')
-    .option('--trust-state <folder>', 'where what was believed is kept, so that an older archive is noticed', trustState());
+    .option('--trust-state <folder>', 'where accepted state is stored, to detect older archives', trustState());
   withOutput(verify).action((file: string, flags: Flags) =>
     run(
       flags.output,
@@ -122,7 +122,10 @@ export function registerArchive(trust: Command): void {
   );
 }
 
-/** Of the user: what one has seen, another need not believe. */
+/**
+ * Returns the state folder of the current user. Users do not share it: one user need not trust what another
+ * user has seen.
+ */
 function trustState(): string {
   return join(process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state'), 'portcullis', 'trust-archives');
 }

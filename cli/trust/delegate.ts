@@ -22,27 +22,27 @@ Examples:
   $ portcullis trust delegate add pay targets/tools --role-key a.pub --role-key b.pub --role-key c.pub --threshold 2 --path 'tools/*' --terminating
   $ portcullis trust delegate remove registry.example.com/pay/app targets/releases
 
-Who delegates is the part of the role's name before its last "/", else targets, or --by. A wildcard of --path never crosses "/". Notary's dialect
-can say --all-paths and --prefix only, the TUF dialect everything but --prefix; what a dialect of the collection can not say is refused.
+The delegating role is the part of the role's name before its last "/", else targets, or --by. A wildcard of --path never crosses "/". Notary's dialect
+supports only --all-paths and --prefix, the TUF dialect everything but --prefix. A delegation that a dialect of the collection cannot express is refused.
 ${ownerHelp}`;
 
 const byOf = (role: string, by: string | undefined): string =>
   by ?? (role.includes('/') ? role.slice(0, role.lastIndexOf('/')) : 'targets');
 
 export function registerDelegate(trust: Command): void {
-  const delegate = trust.command('delegate').description('let others sign for some paths, or end that');
+  const delegate = trust.command('delegate').description('let others sign for some paths, or revoke that');
   const add = delegate
     .command('add')
-    .description('stage a delegation; one of that name is replaced')
+    .description('stage a delegation; replaces one of that name')
     .argument('<name>', 'of the collection')
-    .argument('<role>', 'to whom, such as targets/releases')
-    .option('--role-key <file>', 'public key or certificate of who signs; may be repeated', collect, [])
-    .option('--threshold <count>', 'how many of them must sign', '1')
+    .argument('<role>', 'role that gets the delegation, such as targets/releases')
+    .option('--role-key <file>', 'public key or certificate of a signer; may be repeated', collect, [])
+    .option('--threshold <count>', 'how many of the keys must sign', '1')
     .option('--path <pattern>', 'paths that it may sign, such as tools/*; may be repeated', collect, [])
     .option('--prefix <prefix>', 'beginnings of paths that it may sign; may be repeated', collect, [])
     .option('--hash-prefix <hex>', "beginnings of the sha256 of paths' names; may be repeated", collect, [])
     .option('--all-paths', 'it may sign every path', false)
-    .option('--terminating', 'nobody after it is asked for these paths', false)
+    .option('--terminating', 'no later delegation is consulted for these paths', false)
     .option('--by <role>', 'who delegates')
     .addHelpText('after', examples);
   withOwner(add).action((name: string, role: string, flags: DelegateFlags) => {
@@ -57,7 +57,7 @@ export function registerDelegate(trust: Command): void {
       return add.error('error: name paths in one way: --path, --prefix, --hash-prefix or --all-paths', { exitCode: exitCodes.usage });
     if (flags.hashPrefix.some((prefix) => !/^[0-9a-f]{1,64}$/u.test(prefix)))
       return add.error('error: --hash-prefix: write small hexadecimal digits', { exitCode: exitCodes.usage });
-    if (flags.roleKey.length === 0) return add.error('error: name who signs: --role-key FILE', { exitCode: exitCodes.usage });
+    if (flags.roleKey.length === 0) return add.error('error: name the signers: --role-key FILE', { exitCode: exitCodes.usage });
     const threshold = thresholdOf(add, flags.threshold);
     return performOwner(name, flags, async (owner) => {
       const delegator = byOf(role, flags.by);
@@ -73,7 +73,7 @@ export function registerDelegate(trust: Command): void {
 
   const remove = delegate
     .command('remove')
-    .description('stage the end of a delegation, and of what it delegates')
+    .description('stage the removal of a delegation, and of its own delegations')
     .argument('<name>', 'of the collection')
     .argument('<role>', 'whose')
     .option('--by <role>', 'who delegates')
@@ -81,7 +81,7 @@ export function registerDelegate(trust: Command): void {
   withOwner(remove).action((name: string, role: string, flags: DelegateFlags) =>
     performOwner(name, flags, async (owner) => {
       await owner.stage({ kind: 'undelegate', delegator: byOf(role, flags.by), name: role });
-      print(flags.output, { name, role }, `staged the end of ${role}\n`);
+      print(flags.output, { name, role }, `staged the removal of ${role}\n`);
       return exitCodes.yes;
     }),
   );

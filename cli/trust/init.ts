@@ -34,20 +34,20 @@ const roles = ['root', 'targets', 'snapshot', 'timestamp'];
 export function registerInit(trust: Command): void {
   const command = trust
     .command('init')
-    .description('begin a collection: its keys, and where it will be published')
+    .description('create a collection: its keys, and where it will be published')
     .argument('<name>', 'of the collection; for images the reference without its tag')
     .option('--to <place>', 'https://SERVICE, oci://REGISTRY/REPOSITORY[:TAG] or a folder; may be repeated', collect, [])
     .addOption(new Option('--dialect <dialect>', 'what is signed').choices(['both', 'tuf', 'notary']))
     .option(
       '--role-key <role=file>',
-      'public key, certificate, private key or pkcs11: URI of a role; may be repeated; else one is made',
+      'public key, certificate, private key or pkcs11: URI of a role; may be repeated; default: a new key',
       byRole,
       [],
     )
     .option('--threshold <role=count>', 'how many keys of the role must sign', byRole, [])
     .option('--expiry <role=duration>', 'how long files of the role are good for, such as timestamp=24h', byRole, [])
     .option('--local-keys', 'sign snapshot and timestamp here, also where a service could', false)
-    .option('--notary-root <file>', 'the collection stands in Notary’s dialect already; its root, as its owner has it')
+    .option('--notary-root <file>', 'root of a collection that already exists in Notary’s dialect, as its owner has it')
     .addHelpText('after', examples);
   withOwner(command).action((name: string, flags: InitFlags) => {
     const keys: Record<string, KeysNamed> = {};
@@ -59,7 +59,7 @@ export function registerInit(trust: Command): void {
         threshold: thresholdOf(command, threshold),
       };
     }
-    // Only a service has Notary's dialect.
+    // Only a service supports Notary's dialect.
     const served = flags.to.some((place) => /^https?:/u.test(place));
     const dialect = (flags.dialect as InitFlags['dialect'] | undefined) ?? (served ? 'both' : 'tuf');
     const expiry = expiryOf(command, flags.expiry);
@@ -74,7 +74,7 @@ export function registerInit(trust: Command): void {
       });
       const { dialects, destinations } = settings;
       const where = destinations.length === 0 ? 'nowhere yet' : destinations.join(', ');
-      print(flags.output, { name, dialects, destinations }, `began ${name} (${dialects.join(' and ')}), published to ${where}\n`);
+      print(flags.output, { name, dialects, destinations }, `created ${name} (${dialects.join(' and ')}), published to ${where}\n`);
       return exitCodes.yes;
     });
   });

@@ -15,13 +15,13 @@ export interface OwnerFlags extends RegistryFlags {
   readonly output: OutputFormat;
 }
 
-/** What every command says that works on a collection of its own. */
+/** Help text of every command that works on one's own collection. */
 export const ownerHelp = `
 Keys are kept encrypted in DIR/private, in the format of the notary command, which may share the folder. The passphrase is taken from
 PORTCULLIS_ROOT_PASSPHRASE, PORTCULLIS_TARGETS_PASSPHRASE, … of the key's role, from PORTCULLIS_PASSPHRASE, from NOTARY_ROOT_PASSPHRASE, …,
 from --passphrase-file, or asked for.`;
 
-/** Adds the options by which a command says where the owner's collections and keys are. */
+/** Adds the options that locate the owner's collections and keys. */
 export function withOwner(command: Command): Command {
   const home = process.env['PORTCULLIS_TRUST_DIR'] ?? join(homedir(), '.portcullis', 'trust');
   command
@@ -31,7 +31,7 @@ export function withOwner(command: Command): Command {
   return withOutput(withRegistries(command));
 }
 
-/** Runs a command's action on a collection. */
+/** Runs a command's action on a collection of the owner. */
 export function performOwner(name: string, flags: OwnerFlags, action: (owner: Owner) => Promise<number>): Promise<void> {
   return run(flags.output, async () => {
     const registries = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
@@ -55,13 +55,13 @@ export function performOwner(name: string, flags: OwnerFlags, action: (owner: Ow
   });
 }
 
-/** Reads `ROLE=VALUE`, repeatable. */
+/** Parses `ROLE=VALUE`, repeatable. */
 export function byRole(text: string, before: readonly (readonly [string, string])[] = []): readonly (readonly [string, string])[] {
   const [, role, value] = /^([^=\s]+)=(.+)$/su.exec(text) ?? [];
   return [...before, [role ?? '', value ?? text]];
 }
 
-/** `--expiry ROLE=DURATION` as seconds by role; ends the command for anything else. */
+/** Parses `--expiry ROLE=DURATION` into seconds by role. Ends the command for any other form. */
 export function expiryOf(command: Command, given: readonly (readonly [string, string])[]): Record<string, number> {
   return Object.fromEntries(
     given.map(([role, text]) => {
@@ -73,9 +73,9 @@ export function expiryOf(command: Command, given: readonly (readonly [string, st
   );
 }
 
-/** A number of keys; ends the command for anything else. */
+/** Parses a number of keys. Ends the command for any other form. */
 export function thresholdOf(command: Command, text: string): number {
   return /^[1-9]\d{0,3}$/u.test(text)
     ? Number(text)
-    : command.error(`error: threshold ${text}: write a whole number from 1 on`, { exitCode: exitCodes.usage });
+    : command.error(`error: threshold ${text}: write a whole number, at least 1`, { exitCode: exitCodes.usage });
 }

@@ -17,7 +17,7 @@ Examples:
   $ portcullis trust publish registry.example.com/pay/app --countersign       signs what Notary's clients published in the TUF dialect too
 
 Reads what is published, applies what is staged, signs both dialects, and sends each place what it lacks; also renews what will expire soon,
-so run it from a timer where snapshot and timestamp are signed here. Exit status 1: signatures of others are wanting, and nothing was sent.
+so run it from a timer where snapshot and timestamp are signed here. Exit status 1: signatures of other owners are missing, and nothing was sent.
 ${ownerHelp}`;
 
 export function registerPublish(trust: Command): void {

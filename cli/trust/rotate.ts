@@ -28,7 +28,7 @@ export function registerRotate(trust: Command): void {
     .description('stage other keys for a role, such as after a key was lost or stolen')
     .argument('<name>', 'of the collection')
     .addArgument(new Argument('<role>', 'whose keys').choices(['root', 'targets', 'snapshot', 'timestamp']))
-    .option('--new-key <file>', 'public key, certificate, private key or pkcs11: URI; may be repeated; else one is made', collect, [])
+    .option('--new-key <file>', 'public key, certificate, private key or pkcs11: URI; may be repeated; default: a new key', collect, [])
     .option('--threshold <count>', 'how many of them must sign', '1')
     .option('--server-managed', 'the service makes the key and signs with it', false)
     .addHelpText('after', examples);

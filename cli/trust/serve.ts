@@ -8,7 +8,7 @@ import { readInputFile } from '../input-file.ts';
 import { exitCodes, print, run, withOutput } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
 
-/** A process has at most so many descriptors (fs.nr_open). */
+/** Upper limit of connections: a process has at most that many descriptors (fs.nr_open). */
 const mostConnections = 1_048_576;
 
 interface ServeFlags {
@@ -35,32 +35,33 @@ Examples:
   $ portcullis trust serve --listen :4443 --data DIR --tls-cert cert.pem --tls-key key.pem \\
       --auth-realm https://auth.example.com/token --auth-service trust --auth-issuer auth.example.com --auth-certificates auth.pem
 
-Serves until SIGTERM or SIGINT. Without --auth-realm everybody who reaches the address may publish: listen on loopback then.
+Serves until SIGTERM or SIGINT. Without --auth-realm every client that reaches the address may publish: then listen on loopback.
 Exit status: 0 stopped, 2 wrong use, 4 failed.`;
 
-/** `portcullis trust serve`: the trust service, until SIGTERM or SIGINT. */
+/** `portcullis trust serve`: serves the trust service until SIGTERM or SIGINT. */
 export function registerServe(trust: Command): void {
   const command = trust
     .command('serve')
     .description('serve collections of signed metadata: Notary v1 (notary, docker content trust) and TUF, over HTTP')
     .requiredOption('--listen <host:port>', 'where to listen')
-    .requiredOption('--data <folder>', 'database and key file; made when absent')
-    .option('--key-file <file>', 'seals the keys of snapshot and timestamp in the database; DATA/service.key unless given')
+    .requiredOption('--data <folder>', 'database and key file; created if absent')
+    .option('--key-file <file>', 'key that encrypts the snapshot and timestamp keys in the database; default: DATA/service.key')
     .option('--tls-cert <file>', 'PEM certificate chain; without it plain HTTP')
     .option('--tls-key <file>', 'PEM private key of the certificate')
-    .option('--auth-realm <url>', 'where clients get tokens; demands tokens of everybody')
-    .option('--auth-service <name>', 'what tokens must be for (aud)')
-    .option('--auth-issuer <name>', 'who must have made them (iss)')
+    .option('--auth-realm <url>', 'where clients get tokens; requires a token from every client')
+    .option('--auth-service <name>', 'required audience of tokens (aud)')
+    .option('--auth-issuer <name>', 'required issuer of tokens (iss)')
     .option('--auth-certificates <file>', 'PEM certificates of keys that sign tokens, or of their authorities')
     .option('--auth-jwks <file>', 'public keys that sign tokens, as a JSON Web Key Set')
     .addOption(new Option('--max-upload <bytes>', 'largest upload').default('104857600'))
-    .addOption(new Option('--max-connections <count>', 'connections at one time').default('4096'))
+    .addOption(new Option('--max-connections <count>', 'concurrent connections').default('4096'))
     .addOption(
-      new Option('--max-connections-per-address <count>', 'of these, of one address; behind a proxy as many as --max-connections').default(
-        '256',
-      ),
+      new Option(
+        '--max-connections-per-address <count>',
+        'the same per client address; behind a proxy set it to --max-connections',
+      ).default('256'),
     )
-    .option('--gun-prefix <prefix...>', 'serve only collections whose names begin so');
+    .option('--gun-prefix <prefix...>', 'serve only collections whose names begin with one of these');
   withOutput(command)
     .addHelpText('after', examples)
     .action((flags: ServeFlags) => run(flags.output, () => serve(flags)));
@@ -128,7 +129,7 @@ function readKeySet(file: string, bytes: Buffer): NonNullable<NonNullable<TrustS
     const value = parseJson(bytes.toString('utf8')) as { keys?: unknown };
     if (Array.isArray(value.keys)) return value as NonNullable<NonNullable<TrustServiceOptions['tokens']>['jwks']>;
   } catch (thrown) {
-    throw misuse(`${file} is no JSON: ${reasonOf(thrown)}`, 'name a JSON Web Key Set');
+    throw misuse(`${file} is not JSON: ${reasonOf(thrown)}`, 'name a JSON Web Key Set');
   }
   throw misuse(`${file} holds no keys`, 'name a JSON Web Key Set: { "keys": [ … ] }');
 }

@@ -26,15 +26,15 @@ ${ownerHelp}`;
 export function registerTargets(trust: Command): void {
   const add = trust
     .command('add')
-    .description('stage a target: what a name means from the next publish on')
+    .description('stage a target: what a name refers to from the next publish on')
     .argument('<name>', 'of the collection')
     .argument('<target>', 'the tag, or the path of a file')
-    .argument('[file]', 'whose bytes are signed')
-    .option('--role <role>', 'who signs it', 'targets')
+    .argument('[file]', 'file to sign')
+    .option('--role <role>', 'role that signs it', 'targets')
     .option('--image <reference>', 'sign the digest that this image has now')
     .option('--digest <digest>', 'sign this digest; --length goes with it')
     .option('--length <bytes>', 'size of the manifest or file')
-    .option('--custom <file>', 'JSON that is signed with it')
+    .option('--custom <file>', 'JSON file to sign with it')
     .addHelpText('after', addExamples);
   withOwner(add).action((name: string, target: string, file: string | undefined, flags: AddFlags) => {
     if ([file, flags.image, flags.digest].filter((one) => one !== undefined).length !== 1)
@@ -42,7 +42,7 @@ export function registerTargets(trust: Command): void {
     const [, digest] = /^sha256:([0-9a-f]{64})$/u.exec(flags.digest ?? '') ?? [];
     if (flags.digest !== undefined && (digest === undefined || !/^\d{1,15}$/u.test(flags.length ?? '')))
       return add.error('error: write --digest sha256:HEX --length BYTES', { exitCode: exitCodes.usage });
-    if (target === '') return add.error('error: a target has a name', { exitCode: exitCodes.usage });
+    if (target === '') return add.error('error: a target needs a name', { exitCode: exitCodes.usage });
     return performOwner(name, flags, async (owner) => {
       const custom = flags.custom === undefined ? undefined : await readJson(flags.custom);
       const meant =
@@ -63,15 +63,15 @@ export function registerTargets(trust: Command): void {
 
   const remove = trust
     .command('remove')
-    .description('stage the end of a target')
+    .description('stage the removal of a target')
     .argument('<name>', 'of the collection')
     .argument('<target>', 'the tag, or the path of a file')
-    .option('--role <role>', 'who signed it', 'targets')
+    .option('--role <role>', 'role that signed it', 'targets')
     .addHelpText('after', `\nExamples:\n  $ portcullis trust remove registry.example.com/pay/app 0.9\n`);
   withOwner(remove).action((name: string, target: string, flags: AddFlags) =>
     performOwner(name, flags, async (owner) => {
       await owner.stage({ kind: 'remove', role: flags.role, path: target });
-      print(flags.output, { name, target, role: flags.role }, `staged the end of ${target} in ${flags.role}\n`);
+      print(flags.output, { name, target, role: flags.role }, `staged the removal of ${target} in ${flags.role}\n`);
       return exitCodes.yes;
     }),
   );
@@ -108,7 +108,7 @@ async function readJson(file: string): Promise<unknown> {
     throw asPortcullisError(thrown, {
       code: 'CLI_FILE_UNREADABLE',
       kind: 'invalid',
-      attempted: 'read what is signed with the target',
+      attempted: 'read custom data of the target',
       on: file,
       fix: 'name a file of JSON',
     });

@@ -6,16 +6,16 @@ import type { OwnerFlags } from './owner-options.ts';
 const examples = `
 Examples:
   $ portcullis trust witness registry.example.com/pay/app targets/releases
-  $ portcullis trust witness pay targets/tools --key bob.pem       adds bob's signature to what waits for it
+  $ portcullis trust witness pay targets/tools --key bob.pem       adds bob's signature to the waiting draft
 
-A role whose draft waits for more signatures is signed with the keys that are here, if it says what the collection says with what is staged
-(trust list, trust inspect); any other is signed anew at the next publish, though nothing of it changed. Exit status 1: signatures are wanting still.
+A role whose draft waits for more signatures is signed with the local keys, if the draft matches the collection with its staged changes
+(trust list, trust inspect); any other role is signed again at the next publish, even if unchanged. Exit status 1: signatures are still missing.
 ${ownerHelp}`;
 
 export function registerWitness(trust: Command): void {
   const command = trust
     .command('witness')
-    .description('sign a role that waits for signatures, or have it signed anew at the next publish')
+    .description('sign a role that waits for signatures, or have it signed again at the next publish')
     .argument('<name>', 'of the collection')
     .argument('<role>', 'such as targets/releases')
     .addHelpText('after', examples);
@@ -24,7 +24,7 @@ export function registerWitness(trust: Command): void {
       const waiting = await owner.witness(role);
       const lines =
         waiting === undefined
-          ? [`${role} will be signed anew at the next publish`]
+          ? [`${role} will be signed again at the next publish`]
           : waiting.map(
               ({ dialect, version, expires, have, threshold }) =>
                 `${role} (${dialect}), version ${version}, good until ${expires}: ${have} of ${threshold} signatures`,

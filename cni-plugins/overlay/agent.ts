@@ -64,7 +64,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   const keys = keysOf(settings.name);
   const memory = await openMemory(settings.folder, `${settings.name} ${JSON.stringify(shared)}`);
   const { id } = memory.remembered;
-  // Before anything else, and whatever stood until now: what is not encrypted is not sent, even where this host can not take part.
+  // Before anything else, and whatever stood until now: what is not encrypted is not sent, even where this host cannot take part.
   if (settings.encryption === 'wireguard') ensureGuard({ networks, subnets: memory.remembered.subnets }, linkNames.wireguard);
   const peers = createPeers(settings.host, keys, settings.holdSeconds * 1000, memory.remembered.peers);
   const hostKeys = settings.encryption === 'wireguard' ? await openHostKeys(settings.folder) : undefined;

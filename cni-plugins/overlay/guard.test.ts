@@ -12,7 +12,7 @@ if (inPrivateNetns(import.meta.filename)) {
   const root = mkdtempSync(join(tmpdir(), 'portcullis-guard-'));
   after(() => rmSync(root, { recursive: true, force: true }));
 
-  /** A host that can not take part: it never comes as far as etcd. */
+  /** A host that cannot take part: it never comes as far as etcd. */
   async function refused(encryption: OverlaySettings['encryption'], underlay: string, brokenKeys = false): Promise<string> {
     const folder = mkdtempSync(join(root, 'host-'));
     if (brokenKeys) writeFileSync(join(folder, 'wireguard-keys.json'), 'no keys', { mode: 0o600 });
@@ -47,7 +47,7 @@ if (inPrivateNetns(import.meta.filename)) {
       .filter((table) => table.includes('guard'))
       .join();
 
-  test('what would have to be encrypted is not sent by a host that can not take part, either', async () => {
+  test('what would have to be encrypted is not sent by a host that cannot take part, either', async () => {
     assert.equal(await refused('none', 'no-such-link'), 'OVERLAY_UNDERLAY_MISSING');
     assert.equal(guards(), '', 'nothing is to be encrypted');
     assert.equal(await refused('wireguard', 'no-such-link'), 'OVERLAY_UNDERLAY_MISSING');
@@ -57,7 +57,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.match(rules, /iifname != "portcullis-wg" ip saddr 10\.128\.0\.0\/14 drop/u);
   });
 
-  test('nor by one that can not read its keys', async () => {
+  test('nor by one that cannot read its keys', async () => {
     execFileSync('nft', ['delete', 'table', 'ip', 'portcullis-overlay-guard']);
     assert.notEqual(await refused('wireguard', 'lo', true), 'started');
     assert.equal(guards(), 'table ip portcullis-overlay-guard');

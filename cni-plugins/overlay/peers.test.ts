@@ -83,7 +83,7 @@ test('what was known before a start is sent to before etcd is heard', () => {
   assert.equal(peers.nextExpiry(), undefined);
 });
 
-test('values that can not be read change nothing and are named', () => {
+test('values that cannot be read change nothing and are named', () => {
   const peers = known();
   for (const text of [
     '',
@@ -148,7 +148,7 @@ test('entries are put from below and removed from above', () => {
   });
 });
 
-test('settings that can not be are refused by their field', () => {
+test('settings that cannot be are refused by their field', () => {
   const good = {
     name: 'shop',
     host: 'host-1',

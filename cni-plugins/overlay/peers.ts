@@ -29,7 +29,7 @@ export interface Peers {
   holderOf(subnet: string): string | undefined;
   /** Another one whenever a subnet is another's. */
   readonly claimsChanged: number;
-  /** Of keys whose values can not be read. */
+  /** Of keys whose values cannot be read. */
   readonly unreadable: ReadonlySet<string>;
 }
 

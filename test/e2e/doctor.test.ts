@@ -48,7 +48,7 @@ describe('doctor on a node', () => {
     assert.equal(about('network').state, 'fine');
     assert.equal(about('SELinux').state, existsSync('/sys/fs/selinux/enforce') ? 'fine' : 'degraded');
     assert.match(about('handler crun').found, /crun, the default/);
-    assert.doesNotMatch(about('handler crun').found, /no daemon has looked/);
+    assert.doesNotMatch(about('handler crun').found, /no daemon has detected/);
   });
 
   it('tells that the policy of the running daemon is not the one on disk any more, and why', async () => {

@@ -98,7 +98,7 @@ describe('rules of peers', () => {
     assert.deepEqual([counted.code, /^egress +network\.egress +\d+ /mu.test(counted.stdout)], [1, true], counted.output);
     const line = (rule: string): string => `time=now ${JSON.stringify({ sandbox: client.id, direction: 'egress', rule })}`;
     assert.match((await ask('--log', line('network.egress'))).stdout, /^egress +network\.egress +\d+ /mu);
-    assert.match((await ask('--log', line('network.address'))).stdout, /nothing was denied by that rule/u);
+    assert.match((await ask('--log', line('network.address'))).stdout, /that rule has denied nothing/u);
 
     const unknown = await ask('nobody');
     assert.deepEqual([unknown.code, /NETWORK_POD_UNKNOWN/u.test(unknown.stderr)], [4, true]);

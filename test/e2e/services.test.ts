@@ -97,14 +97,14 @@ describe('services by command', () => {
     );
     writeFileSync(join(folder, 'empty.yaml'), '');
     const empty = await service('apply', '-f', join(folder, 'empty.yaml'));
-    assert.deepEqual([empty.code, /empty\.yaml: no service is described there\n$/u.test(empty.stderr)], [1, true]);
+    assert.deepEqual([empty.code, /empty\.yaml: they describe no service\n$/u.test(empty.stderr)], [1, true]);
     const many = join(folder, 'many');
     mkdirSync(many);
     symlinkSync('circle.yaml', join(many, 'circle.yaml'));
     writeFileSync(join(many, 'fine.yaml'), `${head('fine')}addresses: [10.96.0.9]\nports: [80]\n`);
     const some = await service('apply', '--check', '-f', many);
     assert.deepEqual([some.code, some.stdout], [1, 'fine right\n'], some.stderr);
-    assert.match(some.stderr, /circle\.yaml:1:1: it can not be read: ELOOP/u);
+    assert.match(some.stderr, /circle\.yaml:1:1: it cannot be read: ELOOP/u);
     assert.equal(await answering('http://10.96.0.1/'), 'one,two');
     const text = (await service('ls')).stdout;
     assert.match(text, /^shop\/web +command +nftables +rr +10\.96\.0\.1 +80\/tcp +10\.250\.0\.2:8080 +1 +in service +not checked +/mu);
@@ -118,7 +118,10 @@ describe('services by command', () => {
   });
 
   it('drains a backend and takes it back; kill -9 forgets neither', async () => {
-    assert.match((await service('drain', 'shop/web', '10.250.0.2')).stdout, /^10\.250\.0\.2 drains; what stands there ends within 1 s\n$/u);
+    assert.match(
+      (await service('drain', 'shop/web', '10.250.0.2')).stdout,
+      /^10\.250\.0\.2 is draining; existing connections end within 1 s\n$/u,
+    );
     assert.equal(await answering('http://10.96.0.1/'), 'two');
     await daemon?.kill();
     assert.equal(await answering('http://10.96.0.1/'), 'two', 'the kernel goes on without a daemon');

@@ -74,7 +74,7 @@ describe('portcullis verdicts', () => {
   });
 
   it('replays each verdict to the same bytes, also elsewhere: from a file, in a network namespace without links', async () => {
-    assert.match((await verdicts('replay', '--all')).stdout, /, 0 others, 0 can not be replayed/);
+    assert.match((await verdicts('replay', '--all')).stdout, /, 0 others, 0 cannot be replayed/);
     const [admitted] = await list('--outcome', 'admit');
     assert.ok(admitted);
     assert.equal((await verdicts('replay', admitted.verdict)).code, 0);

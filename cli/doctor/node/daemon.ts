@@ -10,16 +10,16 @@ import type { StandingException, TrustPolicy } from '../../../trust/index.ts';
 import type { Finding } from '../finding.ts';
 import { lostLinkFindings } from './lost-links.ts';
 
-/** What a running daemon says of itself (Status and RuntimeConfig of the CRI). */
+/** Answers of a running daemon (Status and RuntimeConfig of the CRI). */
 export interface Answers {
   readonly version: string;
   readonly network: { readonly ready: boolean; readonly message: string };
   readonly networkPolicies?: { readonly policies: number; readonly problems: readonly string[] };
   readonly policy: PolicyInForce;
-  /** Absent: an older daemon, which does not prove enforcement. */
+  /** Absent for an older daemon, which does not prove enforcement. */
   readonly enforcement?: EnforcementState;
   readonly cgroupDriver: 'cgroupfs' | 'systemd';
-  /** Ids of containers that run without their monitor. */
+  /** Ids of containers whose monitor is lost. */
   readonly unmonitored?: readonly string[];
 }
 
@@ -36,7 +36,7 @@ interface PolicyInForce {
 
 const patienceMs = 5_000;
 
-/** Asks the daemon behind the socket. A string says why it does not answer. */
+/** Asks the daemon at the socket. Returns a string that says why when it does not answer. */
 export async function askDaemon(socket: string): Promise<Answers | string> {
   if (!existsSync(socket)) return `nothing listens at ${socket}`;
   const client = createCriClient(socket);
@@ -69,7 +69,7 @@ async function answersOf({ runtime }: CriClient): Promise<Answers | string> {
   };
 }
 
-/** The daemon as it is configured, and as it says itself that it runs. */
+/** Reports the configured daemon and what the running daemon says about itself. */
 export async function daemonFindings(config: DaemonConfig, answers: Answers | string): Promise<readonly Finding[]> {
   const running: Finding =
     typeof answers === 'string'
@@ -77,7 +77,7 @@ export async function daemonFindings(config: DaemonConfig, answers: Answers | st
           topic: 'daemon',
           state: 'degraded',
           found: answers,
-          meaning: ['what follows is by its configuration'],
+          meaning: ['the findings below come from its configuration'],
           fix: 'systemctl start portcullisd',
         }
       : { topic: 'daemon', state: 'fine', found: `${answers.version} at ${config.socket}` };
@@ -111,19 +111,20 @@ function policyFindings(policy: PolicyInForce): readonly Finding[] {
   ];
 }
 
-/** What the policy rests on, and has ended or can not be had anew. */
+/** Reports evidence that has ended and roots that cannot be updated, on which the policy relies. */
 function troubleFindings({ endedEvidence = [], failingRoots = [] }: PolicyInForce): readonly Finding[] {
   const ended = endedEvidence.map(
-    ({ names, since }) => `${names.join(', ')}: not admitted${since === undefined ? '' : ` since ${since}`}, until an answer can be had`,
+    ({ names, since }) =>
+      `${names.join(', ')}: not admitted${since === undefined ? '' : ` since ${since}`}, until a new answer can be fetched`,
   );
   const roots = failingRoots.map(({ url, why, until }): Finding => {
     const over = until !== undefined && Date.parse(until) <= Date.now();
     const holds =
       until === undefined
-        ? 'the root that is there holds'
+        ? 'the existing root stays valid'
         : over
-          ? `nothing is proven by it since ${until}`
-          : `what is known of it holds until ${until}`;
+          ? `it proves nothing since ${until}`
+          : `the fetched root is valid until ${until}`;
     return {
       topic: 'sigstore root',
       state: 'degraded',
@@ -137,10 +138,10 @@ function troubleFindings({ endedEvidence = [], failingRoots = [] }: PolicyInForc
   return [{ topic: 'ended evidence', state: 'degraded', found: `${ended.length} images`, meaning: ended, fix }, ...roots];
 }
 
-/** A rule that does not refuse, or whose broken glass is over. */
+/** Reports a rule that does not refuse, or whose `breakGlass` period is over. */
 function exceptionFinding({ kind, rule, images, until, reason, by, ended }: StandingException): Finding {
   if (kind === 'report') {
-    const meaning = [`what it would refuse of ${images.join(', ')} is admitted, and only reported`];
+    const meaning = [`images of ${images.join(', ')} that it would refuse are admitted, and only reported`];
     return {
       topic: 'policy reports only',
       state: 'degraded',
@@ -150,7 +151,7 @@ function exceptionFinding({ kind, rule, images, until, reason, by, ended }: Stan
     };
   }
   if (kind === 'logs') {
-    const meaning = [`whoever signs ${images.join(', ')} is admitted: who it was is only logged`];
+    const meaning = [`any signer of ${images.join(', ')} is admitted: the signer is only logged`];
     return { topic: 'policy logs only', state: 'degraded', found: `rule ${rule}`, meaning, fix: 'write `level: strict` or `permissive`' };
   }
   const who = `${reason ?? ''} (${by ?? ''})`;
@@ -183,7 +184,10 @@ async function policyOnDisk(config: DaemonConfig): Promise<PolicyInForce> {
   }
 }
 
-/** Where no daemon has run yet, or its database can not be read, nothing is known: `portcullis verdicts verify` tells the latter. */
+/**
+ * Reads ended evidence from the database. Returns nothing when no daemon has run yet or the database cannot
+ * be read: `portcullis verdicts verify` reports the latter.
+ */
 async function endedOnDisk({ root }: DaemonConfig, policy: TrustPolicy): Promise<NonNullable<PolicyInForce['endedEvidence']>> {
   const database = join(root, 'state.db');
   return existsSync(database) ? endedInDatabase(database, policy, new Date()).catch(() => []) : [];
@@ -201,7 +205,10 @@ function networkFinding({ network }: Answers, config: DaemonConfig): Finding {
   };
 }
 
-/** Of a running daemon: what holds depends on what it read before. */
+/**
+ * Reports the NetworkPolicies of a running daemon. They depend on what it read before, so the files alone do
+ * not answer.
+ */
 function networkPolicyFindings(answers: Answers | undefined, { network }: DaemonConfig): readonly Finding[] {
   const { policies = 0, problems = [] } = answers?.networkPolicies ?? {};
   if (policies === 0 && problems.length === 0) return [];
@@ -215,9 +222,9 @@ function networkPolicyFindings(answers: Answers | undefined, { network }: Daemon
 function monitorFindings(unmonitored: readonly string[]): readonly Finding[] {
   if (unmonitored.length === 0) return [];
   const meaning = unmonitored.map(
-    (id) => `${id.slice(0, 13)} runs and its output is lost; its exit code is known only where the kernel reports it`,
+    (id) => `${id.slice(0, 13)} runs, but its output is lost; its exit code is known only where the kernel reports it`,
   );
-  const fix = 'restart these containers, and find out what ended their monitors (conmon): the system log, the OOM killer';
+  const fix = 'restart these containers, and find out what ended their monitors (conmon): see the system log and the OOM killer';
   return [{ topic: 'monitors', state: 'degraded', found: `${unmonitored.length} lost`, meaning, fix }];
 }
 
@@ -239,7 +246,7 @@ function networkOnDisk(config: DaemonConfig): Finding {
   }
 }
 
-/** Each handler of the configuration, with what the daemon saw it do when it looked (Status, runtime_handlers). */
+/** Reports each configured handler with the features that the daemon detected (Status, runtime_handlers). */
 async function handlerFindings(config: DaemonConfig): Promise<readonly Finding[]> {
   const seen = await readHandlerFeatures(config.root);
   return Object.entries(config.runtimes).map(([name, { path }]): Finding => {
@@ -250,7 +257,7 @@ async function handlerFindings(config: DaemonConfig): Promise<readonly Finding[]
       return { topic, state: name === config.defaultRuntime ? 'missing' : 'degraded', found, meaning: ['there is no such program'], fix };
     }
     const features = seen[path];
-    if (features === undefined) return { topic, state: 'fine', found: `${found}; no daemon has looked yet at what it can do` };
+    if (features === undefined) return { topic, state: 'fine', found: `${found}; no daemon has detected its features yet` };
     const lacks = [
       ...(features.userNamespaces ? [] : [`no user namespaces (hostUsers: false): ${features.whyNoUserNamespaces}`]),
       ...(features.recursiveReadOnlyMounts ? [] : ['no recursive read-only mounts: a pod that insists on them is refused']),
@@ -262,7 +269,7 @@ async function handlerFindings(config: DaemonConfig): Promise<readonly Finding[]
       state: 'degraded',
       found,
       meaning: lacks,
-      fix: 'a newer one, or another handler: the daemon looks again at its next start',
+      fix: 'install a newer version or use another handler; the daemon checks again at its next start',
     };
   });
 }

@@ -3,15 +3,15 @@ import { join } from 'node:path';
 import { parseDocuments } from '../../../base/schema/index.ts';
 import { readUnit } from './unit-file.ts';
 
-/** How the kubelet of this machine is set up: its flags, and the files of KubeletConfiguration that they name. */
+/** The setup of this machine's kubelet: its flags, and the KubeletConfiguration files that they name. */
 export interface KubeletSettings {
-  /** Where this was seen. */
+  /** Where the flags were found. */
   readonly source: string;
-  /** By name without dashes; a flag without a value is `true`. The last one counts. */
+  /** Flags by name without dashes. A flag without a value is `true`. The last occurrence counts. */
   readonly flags: ReadonlyMap<string, string>;
-  /** The configuration file with its drop-ins laid over it. */
+  /** The configuration file, merged with its drop-ins. */
   readonly configuration: Readonly<Record<string, unknown>>;
-  /** Files that can not be read, each with why. */
+  /** Files that cannot be read, each with the reason. */
   readonly problems: readonly string[];
 }
 
@@ -22,7 +22,8 @@ const kubeadm = {
 };
 
 /**
- * The kubelet that runs, else the one that systemd would start, else what kubeadm left; undefined: there is none.
+ * Reads the settings of the running kubelet, else of the one that systemd would start, else of the one that
+ * kubeadm configured. Returns undefined when there is none.
  * @param root the root of the file system, `/`
  */
 export function readKubelet(root: string): KubeletSettings | undefined {
@@ -43,7 +44,7 @@ export function readKubelet(root: string): KubeletSettings | undefined {
   return withConfiguration(unit?.files[0] ?? configuration, flags, root);
 }
 
-/** `--name=value`, `--name value` and `--name`; one dash is as good as two. */
+/** Parses `--name=value`, `--name value` and `--name`. One dash is equivalent to two. */
 export function flagsOf(words: readonly string[]): Map<string, string> {
   const flags = new Map<string, string>();
   for (const [index, word] of words.entries()) {
@@ -61,7 +62,7 @@ function runningKubelet(root: string): { readonly pid: string; readonly args: re
       const args = readFileSync(join(root, 'proc', pid, 'cmdline'), 'utf8').split('\0');
       if (/(^|\/)kubelet$/.test(args[0] ?? '')) return { pid, args: args.slice(1, -1) };
     } catch {
-      // It has ended.
+      // The process has ended.
     }
   }
   return undefined;

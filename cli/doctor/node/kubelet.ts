@@ -4,29 +4,33 @@ import type { DaemonConfig } from '../../../runtime/index.ts';
 import type { Finding } from '../finding.ts';
 import type { KubeletSettings } from './kubelet-settings.ts';
 
-/** What a kubelet has to agree with. */
+/** Settings of this side that a kubelet has to match. */
 export interface Side {
   readonly config: Pick<DaemonConfig, 'socket' | 'kubeletRoot' | 'logs'>;
   readonly cgroupDriver: 'cgroupfs' | 'systemd';
-  /** cgroup version 2 alone. */
+  /** Whether only cgroup version 2 is in use. */
   readonly unified: boolean;
   readonly swap: boolean;
   /** The root of the file system, `/`. */
   readonly root: string;
 }
 
-/** Flags that kubelets lost with dockershim (1.24, 1.27) and with the pause image (1.35): one that has them does not start. */
+/**
+ * Flags that kubelets lost with dockershim (1.24, 1.27) and with the pause image (1.35). A kubelet that has
+ * one of them does not start.
+ */
 const gone =
   /^(container-runtime|network-plugin|network-plugin-mtu|cni-(conf-dir|bin-dir|cache-dir)|docker(-.*)?|experimental-dockershim.*|image-pull-progress-deadline|non-masquerade-cidr|pod-infra-container-image|redirect-container-streaming|rkt-.*)$/;
 const defaultEndpoint = 'unix:///run/containerd/containerd.sock';
 
 /**
- * What in the kubelet's flags and files keeps it from this daemon, or works against it (docs/kubelet.md).
+ * Reports flags and files of the kubelet that keep it from this daemon, or conflict with it
+ * (docs/kubelet.md).
  * Source: KubeletConfiguration v1beta1, kubelet 1.36.
  */
 export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly Finding[] {
   const { flags, configuration } = kubelet;
-  /** Flags win over files. */
+  /** Returns a setting. Flags override files. */
   const setting = (name: string, flag: string): string | undefined => {
     const value = flags.get(flag) ?? configuration[name];
     return typeof value === 'string' || typeof value === 'boolean' || typeof value === 'number' ? String(value) : undefined;
@@ -56,11 +60,16 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
     );
   const images = setting('imageServiceEndpoint', 'image-service-endpoint');
   if (images !== undefined && images !== '' && pathOf(images) !== side.config.socket)
-    note('its images', images, 'images are pulled elsewhere, and are not there when a container is made', 'leave imageServiceEndpoint out');
+    note(
+      'its images',
+      images,
+      'images are pulled elsewhere, and are missing when a container is created',
+      'leave imageServiceEndpoint out',
+    );
 
   note('cgroup driver', ...cgroupDriverOf(setting('cgroupDriver', 'cgroup-driver'), side.cgroupDriver));
   if (!side.unified && setting('failCgroupV1', 'fail-cgroupv1') !== 'false')
-    note('failCgroupV1', 'not false', 'cgroup version 1 is in use here, and kubelet 1.35 and newer refuses that', 'failCgroupV1: false');
+    note('failCgroupV1', 'not false', 'this machine uses cgroup version 1, and kubelet 1.35 and newer refuse that', 'failCgroupV1: false');
   if (setting('cgroupsPerQOS', 'cgroups-per-qos') === 'false')
     note(
       'cgroupsPerQOS',
@@ -69,7 +78,7 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
       'leave cgroupsPerQOS out',
     );
   if (side.swap && setting('failSwapOn', 'fail-swap-on') !== 'false')
-    note('failSwapOn', 'not false', 'there is swap here, and the kubelet does not start beside it', 'failSwapOn: false, or swapoff -a');
+    note('failSwapOn', 'not false', 'this machine has swap, and the kubelet does not start with it', 'failSwapOn: false, or swapoff -a');
 
   const folder = setting('staticPodPath', 'pod-manifest-path');
   if (folder !== undefined && folder !== '') {
@@ -79,7 +88,7 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
     note(
       'static pods',
       'no staticPodPath',
-      'without a kubeconfig too this kubelet has no source of pods',
+      'this kubelet has no kubeconfig either, so it has no source of pods',
       'staticPodPath: /etc/kubernetes/manifests',
     );
 
@@ -89,7 +98,7 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
     note(
       'its folder',
       `${kubeletRoot}, not ${side.config.kubeletRoot}`,
-      'a pod’s own volumes count as paths of the host, which few ceilings hold',
+      'a pod’s own volumes count as host paths, which few ceilings allow',
       `kubeletRoot: ${kubeletRoot} in our configuration`,
     );
   if (side.config.logs.maxSize !== '0')
@@ -100,17 +109,20 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
       'logs.maxSize: 0',
     );
   const lost = [...flags.keys()].filter((name) => gone.test(name)).map((name) => `--${name}`);
-  if (lost.length > 0) note('flags', lost.join(', '), 'a kubelet 1.36 does not know them and does not start', 'take them out');
+  if (lost.length > 0) note('flags', lost.join(', '), 'kubelet 1.36 does not know them and does not start', 'take them out');
   return findings;
 }
 
-/** `[found, meaning?, fix?]`. A kubelet since 1.34 asks the runtime (RuntimeConfig) and ignores its own setting. */
+/**
+ * Returns `[found, meaning?, fix?]`. A kubelet since 1.34 asks the runtime (RuntimeConfig) and ignores its
+ * own setting.
+ */
 function cgroupDriverOf(theirs: string | undefined, ours: string): [string, string?, string?] {
   if (theirs === undefined) return [`${ours}: the kubelet asks (before 1.34 its own default is cgroupfs)`];
   if (theirs === ours) return [ours];
   return [
     `kubelet ${theirs}, here ${ours}`,
-    'a kubelet before 1.34 goes by its own, and no pod starts; a newer one asks and takes ours',
+    'a kubelet before 1.34 uses its own setting, and no pod starts; a newer kubelet asks the runtime and uses ours',
     `cgroupDriver: ${ours} in the kubelet’s configuration, or cgroupDriver: ${theirs} in ours`,
   ];
 }

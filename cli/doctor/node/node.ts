@@ -14,16 +14,17 @@ import { serviceFindings } from './service.ts';
 import { readUnit } from './unit-file.ts';
 
 export interface NodeInput {
-  /** The daemon's configuration file, where it is not the usual one. */
+  /** The daemon's configuration file, if it is not the default one. */
   readonly config?: string;
-  /** The root of the file system; `/` but in tests. */
+  /** The root of the file system; `/` except in tests. */
   readonly root?: string;
   readonly packageRoot: string;
 }
 
 /**
- * What makes this machine a node: the daemon's configuration and what the running one says, the service, the kubelet and crictl.
- * A machine with none of it is told so in one line: `doctor` comes before the installation, too.
+ * Checks this machine as a node: the daemon's configuration and the running daemon's answers, the service,
+ * the kubelet and crictl. `doctor` also runs before the installation, so a machine with none of these gets
+ * one line.
  */
 export async function nodeChapters(input: NodeInput): Promise<readonly Chapter[]> {
   const root = input.root ?? '/';
@@ -35,7 +36,7 @@ export async function nodeChapters(input: NodeInput): Promise<readonly Chapter[]
     kubelet !== undefined ||
     readUnit('portcullisd.service', root) !== undefined ||
     ['etc/portcullis', config.socket].some((path) => existsSync(join(root, path)));
-  if (!isNode) return [{ title: 'Node', findings: [{ topic: 'node', state: 'fine', found: 'not set up yet: docs/kubelet.md says how' }] }];
+  if (!isNode) return [{ title: 'Node', findings: [{ topic: 'node', state: 'fine', found: 'not set up yet: see docs/kubelet.md' }] }];
 
   const answers = await askDaemon(config.socket);
   const side = {
@@ -54,7 +55,7 @@ export async function nodeChapters(input: NodeInput): Promise<readonly Chapter[]
   ];
 }
 
-const noKubelet: Finding = { topic: 'kubelet', state: 'fine', found: 'none here: the socket serves whoever may connect' };
+const noKubelet: Finding = { topic: 'kubelet', state: 'fine', found: 'none here: the socket serves any client that may connect' };
 
 async function configurationOf(file: string | undefined): Promise<DaemonConfig | Finding> {
   try {
@@ -73,14 +74,17 @@ async function configurationOf(file: string | undefined): Promise<DaemonConfig |
   }
 }
 
-/** The running daemon's; else what its configuration means here (`auto`: systemd where systemd is process 1). */
+/**
+ * Returns the driver of the running daemon, else the configured one (`auto`: systemd where systemd is process
+ * 1).
+ */
 function cgroupDriverOf(config: DaemonConfig, answers: Answers | string, root: string): 'cgroupfs' | 'systemd' {
   if (typeof answers !== 'string') return answers.cgroupDriver;
   if (config.cgroupDriver !== 'auto') return config.cgroupDriver;
   return existsSync(join(root, 'run/systemd/system')) ? 'systemd' : 'cgroupfs';
 }
 
-/** /proc/swaps has a line of titles, and one for each area. */
+/** Reads /proc/swaps: one header line, and one line per swap area. */
 function hasSwap(root: string): boolean {
   try {
     return readFileSync(join(root, 'proc/swaps'), 'utf8').trimEnd().split('\n').length > 1;

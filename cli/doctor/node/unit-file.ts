@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Where units are, the most important first (systemd.unit(5), table 1). */
+/** Folders of units, highest precedence first (systemd.unit(5), table 1). */
 const folders = [
   'etc/systemd/system',
   'run/systemd/system',
@@ -10,12 +10,12 @@ const folders = [
   'lib/systemd/system',
 ];
 
-/** A unit as systemd puts it together from its file and its drop-ins. */
+/** A unit as systemd merges it from its file and its drop-ins. */
 export interface Unit {
   readonly files: readonly string[];
-  /** By `Section.Directive`: every value that is in force, in order. */
+  /** Values in force by `Section.Directive`, in order. */
   readonly directives: ReadonlyMap<string, readonly string[]>;
-  /** Whether something wants it at boot. */
+  /** Whether another unit wants it at boot. */
   readonly enabled: boolean;
 }
 
@@ -32,7 +32,8 @@ export function readUnit(name: string, root: string): Unit | undefined {
 }
 
 /**
- * The directives of unit files, one after the other (systemd.syntax(7)): a line that ends with `\` goes on, and an empty value takes back the ones before.
+ * Parses the directives of unit files in order (systemd.syntax(7)). A line that ends with `\` continues on
+ * the next line. An empty value clears the earlier values.
  */
 export function readDirectives(texts: readonly string[]): ReadonlyMap<string, readonly string[]> {
   const found = new Map<string, readonly string[]>();
@@ -50,7 +51,10 @@ export function readDirectives(texts: readonly string[]): ReadonlyMap<string, re
   return found;
 }
 
-/** Of two of the same name the more important counts; they are read by name, whatever their folder. */
+/**
+ * Lists drop-ins in order of their names, whatever their folder. When two have the same name, the one with
+ * the higher precedence counts.
+ */
 function dropIns(places: readonly string[], folder: string): string[] {
   const byName = new Map<string, string>();
   for (const place of places.toReversed())

@@ -129,7 +129,7 @@ const unreadable: readonly (readonly [string, string])[] = [
   [`${keys.all}members/web/two/three`, '{"members":[]}'],
 ];
 
-test('what can not be read changes nothing', () => {
+test('what cannot be read changes nothing', () => {
   for (const [key, text] of unreadable) {
     const merged = known();
     const before = merged.service('web');

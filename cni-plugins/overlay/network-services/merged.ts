@@ -98,7 +98,7 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
     touched.add(name);
   };
 
-  /** What can not be read changes nothing. */
+  /** What cannot be read changes nothing. */
   const put = (key: string, value: Buffer): void => {
     const read = keys.read(key);
     if (read.kind === 'virtual' && serviceName.test(read.service)) {

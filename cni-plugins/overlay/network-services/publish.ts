@@ -88,7 +88,7 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
     if (lines.length === 0) refused.delete(service);
     else refused.set(service, lines);
     if (lines.length > 0 && lines.join() !== before)
-      log.warn({ service, why: lines }, 'members of this host can not have of a service over hosts what they ask for; the rest stands');
+      log.warn({ service, why: lines }, 'members of this host cannot have of a service over hosts what they ask for; the rest stands');
   };
 
   const later = (afterMs: number, act: () => Promise<unknown>): void => {

@@ -67,7 +67,7 @@ const most = { members: 1024, aliases: 16, ports: 64, addresses: 8 } as const;
 const listOf = (value: unknown, atMost: number): readonly unknown[] | undefined =>
   Array.isArray(value) && value.length <= atMost ? (value as unknown[]) : undefined;
 
-/** Undefined: one of them can not be read. */
+/** Undefined: one of them cannot be read. */
 function each<Read>(value: unknown, atMost: number, read: (one: unknown) => Read | undefined): Read[] | undefined {
   const found = listOf(value, atMost)?.map(read);
   return found?.every((one) => one !== undefined) === true ? found : undefined;

@@ -27,7 +27,7 @@ export const sets = {
   internalPairs: 'internal_pairs',
 } as const;
 
-/** Names of chains that an administrator's chain can not have. */
+/** Names of chains that an administrator's chain cannot have. */
 export const reservedChains = /^(?:forward|accepted|from_.*|to_.*)$/u;
 export const acceptedChain = 'accepted';
 export const fromChain = (admin: string): string => `from_${admin}`;

@@ -104,14 +104,14 @@ function readTuned(fields: Fields): Tuned {
   };
 }
 
-/** Undefined where there is none. One that can not be read allows nothing: it is refused. */
+/** Undefined where there is none. One that cannot be read allows nothing: it is refused. */
 function readAllowList(path: string): string[] | undefined {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw sysctlRefused(allowListFile, `the list of those that are allowed can not be read: ${reasonOf(thrown)}`);
+    throw sysctlRefused(allowListFile, `the list of those that are allowed cannot be read: ${reasonOf(thrown)}`);
   }
   return text.split('\n').flatMap((line) => (line.trim() === '' ? [] : [line.trim()]));
 }

@@ -179,7 +179,7 @@ test('what is compiled grants what the documentation grants, and nothing else', 
   );
 });
 
-test('what can not be read isolates every pod', () => {
+test('what cannot be read isolates every pod', () => {
   const pods: PolicyPod[] = [{ namespace: 'n1', labels: {}, addresses: ['10.0.0.1'], namedPorts: [] }];
   const [rules] = evaluate({ policies: [], namespaces: new Map(), isolated: 'broken' }, pods);
   assert.deepEqual([rules?.egress?.denies, rules?.ingress?.denies], ['broken', 'broken']);
