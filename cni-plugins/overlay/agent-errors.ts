@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 
-/** Questions that a host of the overlay does not answer as it stands. */
+/** Errors for questions that a host of the overlay cannot answer in its current state. */
 
 export function podsLeft(bridge: string, count: number): PortcullisError {
   return new PortcullisError({
@@ -20,7 +20,7 @@ export function hasLeft(): PortcullisError {
     attempted: 'ask about the overlay',
     on: '',
     why: 'this host has left it',
-    fix: 'take `network.overlay` out of the configuration; or start the daemon again, and this host takes part again',
+    fix: 'take `network.overlay` out of the configuration; or restart the daemon, and this host joins again',
   });
 }
 
@@ -30,7 +30,7 @@ export function notEncrypted(): PortcullisError {
     kind: 'precondition',
     attempted: 'change the key of this host',
     on: '',
-    why: 'this host encrypts nothing, and has no key',
+    why: 'this host does not encrypt, and has no key',
     fix: 'set `network.overlay.encryption` to wireguard on every host',
   });
 }

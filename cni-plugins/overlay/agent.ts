@@ -31,26 +31,29 @@ export interface AgentLog {
   warn(fields: object, message: string): void;
 }
 
-/** This host's part of the network: in etcd, in the kernel, and in the conf folder. */
+/** This host's side of the network: in etcd, in the kernel, and in the conf folder. */
 export interface Agent {
   status(): OverlayStatus;
-  /** @throws what `answerQuestion` throws */
+  /** @throws the errors of `answerQuestion` */
   ask(question: OverlayQuestion): Promise<object>;
-  /** What the kernel holds stays, and the lease ends by itself: whoever is back within it was never away. */
+  /**
+   * Leaves the kernel's state in place and lets the lease end by itself. A host that is back within the lease
+   * was never away.
+   */
   close(): Promise<void>;
 }
 
 type Meetings = ReadonlyMap<string, Met>;
 
-/** Of how long hosts are held: the clock of the machine may be set meanwhile. */
+/** Clock for the hold time of hosts. It is monotonic, because the machine's clock may be set meanwhile. */
 const now = (): number => performance.now();
 
 const lookEveryMs = 10_000;
 const writeAfterMs = 500;
 const probeEveryMs = 300_000;
-/** So many are shown. */
+/** Number of refused keys that are shown. */
 const mostRefused = 100;
-/** How soon a host is followed that met us by its next key, when etcd does not say so, and when it does. */
+/** How soon a host that met us with its next key is followed: without a word of etcd, and with one. */
 const meetingsEveryMs = 2000;
 const meetingSoonMs = 100;
 
@@ -64,15 +67,16 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   const keys = keysOf(settings.name);
   const memory = await openMemory(settings.folder, `${settings.name} ${JSON.stringify(shared)}`);
   const { id } = memory.remembered;
-  // Before anything else, and whatever stood until now: what is not encrypted is not sent, even where this host cannot take part.
+  // Before anything else, and whatever was configured before: unencrypted packets are not sent, even if this
+  // host cannot take part.
   if (settings.encryption === 'wireguard') ensureGuard({ networks, subnets: memory.remembered.subnets }, linkNames.wireguard);
   const peers = createPeers(settings.host, keys, settings.holdSeconds * 1000, memory.remembered.peers);
   const hostKeys = settings.encryption === 'wireguard' ? await openHostKeys(settings.folder) : undefined;
   const usedKeys = createUsedKeys();
   const dataPlane = openDataPlane(settings.vni, hostKeys);
   const client = openEtcd(settings.etcd, (problem) => {
-    if (problem === '') log.info({}, 'the certificates for etcd were read again');
-    else log.warn({ problem }, 'the certificates for etcd changed and cannot be used: the former ones are used until they can');
+    if (problem === '') log.info({}, 'reloaded the certificates for etcd');
+    else log.warn({ problem }, 'the certificates for etcd changed and cannot be used: the former ones stay in use');
   });
   const services = createSpreadServices(control, keys, (problem) =>
     log.warn({ problem }, 'a service of the overlay is refused; the others stand'),
@@ -82,10 +86,10 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   const joined = openSpannedServices({ settings, member, networks, link: bridgeName, peers, log });
 
   let own: Own = { record: describe(), subnets: memory.remembered.subnets, networks };
-  /** The link is there: what concerns one host can be put on it. */
+  /** The link exists: entries of one host can be added to it. */
   let stands = false;
   const entriesBy = new Map<string, readonly Entry[]>();
-  /** What of etcd is heard. */
+  /** Which of the two connections to etcd work: the lease and the watch. */
   const here = { lease: false, watch: false };
   let heard = false;
   let trouble: string | undefined;
@@ -97,7 +101,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   let closed = false;
   let left = false;
   let told: ReadonlySet<string> = new Set();
-  /** Whose keys the credentials may write; undefined: it was not found out yet. */
+  /** Whose keys the credentials may write. Undefined until it was probed. */
   let writes: OverlayStatus['writes'];
   let probed = now();
 
@@ -128,7 +132,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     return entriesOf(peer, own, wireguard && usedKeys.keyOf(host, wireguard, met, Date.now()));
   };
 
-  /** From the kernel's own lists. */
+  /** Compares with the kernel's own lists and corrects the differences. */
   const reconcile = (): void => {
     if (own.subnets.length === 0) return;
     const met = dataPlane.met();
@@ -141,7 +145,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
       log.info({ found: found.slice(0, 10), count: found.length }, 'the overlay in the kernel was brought to what it is to be');
   };
 
-  /** Only what concerns these hosts. */
+  /** Updates only the entries of these hosts. */
   const follow = (hosts: ReadonlySet<string>): void => {
     if (hosts.size === 0) return;
     remember();
@@ -165,7 +169,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     meetSoon();
   };
 
-  /** Who said a new key is followed when it has met us by it. */
+  /** A host that announced a new key is followed once it has met us with that key. */
   function meetSoon(): void {
     if (usedKeys.waiting.size === 0 || closed) return;
     meeting ??= setTimeout(() => {
@@ -174,7 +178,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     }, meetingSoonMs);
   }
 
-  /** Whoever met us by its next key, which etcd did not say yet. */
+  /** Follows hosts that met us with their next key before etcd announced it. */
   const followMet = (): void => {
     if (hostKeys === undefined || !stands) return;
     const met = dataPlane.met();
@@ -185,7 +189,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     follow(new Set(moved.map(({ host }) => host)));
   };
 
-  /** What the kernel refuses is tried again from its own lists. */
+  /** Runs a change. What the kernel refuses is retried from the kernel's own lists. */
   const attempt = (act: () => void): void => {
     try {
       act();
@@ -204,7 +208,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     expiring = setTimeout(() => follow(peers.expire(now())), Math.max(next - now(), 0) + 1);
   }
 
-  /** What hosts may not say: once of each. */
+  /** Logs claims that hosts may not make, each once. */
   const tellRefused = (): void => {
     const refused = new Set(view.refused.keys());
     const fresh = [...refused].filter((key) => !told.has(key));
@@ -216,7 +220,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
       );
   };
 
-  /** Told when it is found otherwise than before: roles may be given while this host runs. */
+  /** Logs the result when it differs from the last one: roles may be granted while this host runs. */
   const probeRole = async (): Promise<void> => {
     const found = (await mayWriteForOthers(member)) ? 'every-host' : 'this-host';
     if (found !== writes && found === 'every-host')
@@ -249,7 +253,8 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
       { endpoints: settings.etcd.endpoints },
       'keys of other hosts come from etcd without TLS: whoever is between can put others in their place',
     );
-  // What was known last stands before etcd is asked: pods of a host that was restarted reach others at once.
+  // The last known state is applied before etcd is asked, so that the pods of a restarted host reach others
+  // at once.
   attempt(reconcile);
 
   const lease = holdLease({
@@ -264,7 +269,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
         own = { ...own, subnets };
         reconcile();
       }
-      // Before the host itself: what it does not say again by then has left it.
+      // This goes before the host itself: services that are not registered again by then have been left.
       await joined.register(held);
       await register(member, own.record, held);
       await writeConflist(settings, subnets, own.record.mtu);

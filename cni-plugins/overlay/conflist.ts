@@ -4,12 +4,12 @@ import { dropAbandonedWrites, makeFolder, writeFileAtomic } from '../../base/sto
 import { familyOf } from './settings.ts';
 import type { OverlaySettings } from './settings.ts';
 
-/** The bridge that the pods of this host are ports of. */
+/** The bridge that this host's pods are attached to. */
 export const bridgeName = 'portcullis-ov';
 
 /**
- * The network of the conf folder whose pods other hosts reach: our bridge with this host's subnets. Nothing is masqueraded by the bridge: what leaves the
- * network is by the overlay's own rule.
+ * Returns the configuration of the overlay network: our bridge with this host's subnets. The bridge does not
+ * masquerade; the overlay's own rule does that for packets that leave the network.
  */
 function conflistOf(settings: Pick<OverlaySettings, 'name' | 'services'>, subnets: readonly string[], mtu: number): string {
   const document = {
@@ -20,7 +20,8 @@ function conflistOf(settings: Pick<OverlaySettings, 'name' | 'services'>, subnet
         type: 'portcullis-bridge',
         bridge: bridgeName,
         isDefaultGateway: true,
-        // Where bridges pass packets to the firewall (bridge-nf-call-iptables), a member of a service reaches itself by nothing else.
+        // Where bridges pass packets to the firewall (bridge-nf-call-iptables), a member of a service reaches
+        // itself only this way.
         hairpinMode: true,
         ipMasq: false,
         mtu,
@@ -34,7 +35,9 @@ function conflistOf(settings: Pick<OverlaySettings, 'name' | 'services'>, subnet
   return `${JSON.stringify(document, null, 2)}\n`;
 }
 
-/** Writes it where it is not so already; in one act, so that nobody reads half of it. @returns its path */
+/**
+ * Writes the configuration if it differs, atomically, so that readers never see half of it. @returns its path
+ */
 export async function writeConflist(
   settings: Pick<OverlaySettings, 'name' | 'confDir' | 'order' | 'services'>,
   subnets: readonly string[],
@@ -45,7 +48,7 @@ export async function writeConflist(
   try {
     if (readFileSync(path, 'utf8') === text) return path;
   } catch {
-    // There is none yet.
+    // There is no file yet.
   }
   await makeFolder(settings.confDir, 0o755);
   await dropAbandonedWrites(path);

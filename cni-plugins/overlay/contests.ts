@@ -1,16 +1,16 @@
-/** A host's claim of something that another host may claim as well. */
+/** A host's claim of something that another host may also claim. */
 export interface Claimant {
-  /** Empty: of no host, but of whoever wrote keys as the former version did. */
+  /** Empty for keys without a host, which the former version writes. */
   readonly host: string;
-  /** In etcd. */
+  /** The key in etcd. */
   readonly key: string;
   readonly createRevision: number;
   readonly modRevision: number;
-  /** What the claim says, as the fact that it is when it wins. */
+  /** The content of the claim: the value of the fact if the claim wins. */
   readonly value: Buffer;
 }
 
-/** Who has what of those that claim it: the claim whose key was made first. Pure. */
+/** Decides who owns what several hosts claim: the claim whose key was created first. Pure. */
 export interface Contests {
   put(name: string, claimant: Claimant): void;
   gone(name: string, key: string): void;
@@ -26,7 +26,7 @@ interface Contest {
   winner: Claimant | undefined;
 }
 
-/** Of one revision are the keys of one transaction, which is of one host. */
+/** Keys of the same revision come from one transaction, which belongs to one host. */
 const isOlder = (one: Claimant, other: Claimant): boolean =>
   one.createRevision === other.createRevision ? one.key < other.key : one.createRevision < other.createRevision;
 
@@ -37,7 +37,7 @@ export function createContests(): Contests {
       const contest = contests.get(name) ?? { claimants: new Map<string, Claimant>(), winner: undefined };
       contests.set(name, contest);
       contest.claimants.set(claimant.key, claimant);
-      // A key that was deleted and made again between two listings is younger than it was.
+      // A key that was deleted and recreated between two listings is younger than before.
       if (contest.winner?.key === claimant.key) contest.winner = oldestOf(contest.claimants.values());
       else if (contest.winner === undefined || isOlder(claimant, contest.winner)) contest.winner = claimant;
     },

@@ -16,34 +16,41 @@ import type { Underlay } from './links.ts';
 import { ensureMasquerade, removeMasquerade } from './masquerade.ts';
 import { openWireguardLink } from './wireguard-link.ts';
 
-/** What the kernel holds of the overlay. Synchronous, for a Worker; acts in the network namespace where it was opened. */
+/**
+ * The overlay's state in the kernel. Synchronous, for a Worker. Acts in the network namespace in which it was
+ * opened.
+ */
 export interface DataPlane {
   /** @throws OVERLAY_UNDERLAY_MISSING */
   underlay(wanted: string): Underlay;
   /**
-   * Where encryption is asked for: from here on nothing goes to another host, or comes from one, unencrypted. Then the link for what is.
-   * @throws OVERLAY_WIREGUARD_MISSING: nothing goes to another host at all
+   * With encryption: from now on nothing is sent to or accepted from another host unencrypted. Then creates
+   * the link for encrypted packets.
+   * @throws OVERLAY_WIREGUARD_MISSING: then nothing goes to another host at all
    */
   secure(own: Own): readonly string[];
-  /** When there was the last handshake with whoever has a key, and what went over since the link was made. Empty without encryption. */
+  /**
+   * Returns the last handshake with each holder of a key, and the bytes since the link was made. Empty
+   * without encryption.
+   */
   met(): ReadonlyMap<string, Met>;
   /**
-   * Brings the kernel from whatever it holds to exactly these: links, addresses, rules, entries, by its own lists.
-   * @returns what was not so. @throws NETWORK_KERNEL_…
+   * Brings the kernel from any state to exactly these links, addresses, rules and entries, by its own lists.
+   * @returns the differences that it found. @throws NETWORK_KERNEL_…
    */
   reconcile(own: Own, wanted: ReadonlyMap<string, Entry>): readonly string[];
-  /** What stands is `held`; takes and gives what differs. Costs by what changes. */
+  /** Removes and adds what differs from `held`. The cost depends on the number of changes. */
   change(held: ReadonlyMap<string, Entry>, wanted: ReadonlyMap<string, Entry>): void;
-  /** How many pods have a link to the bridge of that name. */
+  /** Returns how many pods have a link to the bridge of that name. */
   podsOn(bridge: string): number;
-  /** Takes all of it away, and the bridge. */
+  /** Removes the overlay's state and the bridge. */
   remove(bridge: string): void;
   close(): void;
 }
 
-/** A holder of a key. */
+/** Data about the holder of a key. */
 export interface Met {
-  /** By this machine's clock; 0: never. */
+  /** Time of the last handshake by this machine's clock; 0: never. */
   readonly handshakeMs: number;
   readonly receivedBytes: number;
   readonly sentBytes: number;
@@ -55,12 +62,12 @@ const bytesOf = (text: string): Buffer => {
   return ipBytes(address);
 };
 
-/** @param keys of this host: what leaves is encrypted. Absent: nothing is. */
+/** @param keys keys of this host: packets that leave are encrypted. Absent: nothing is encrypted */
 export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
   const route = openNetlink(NETLINK_ROUTE);
   const wireguard = keys === undefined ? undefined : openWireguardLink(keys);
   const linkName = linkNames[wireguard === undefined ? 'vxlan' : 'wireguard'];
-  /** Of our link; 0: it was not made yet. */
+  /** Index of our link; 0 until it is made. */
   let index = 0;
 
   const routeOf = (entry: Entry & { kind: 'route' }): TableRoute => {
@@ -91,7 +98,7 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
       }
       case 'route':
         return [isPut ? replaceRoute(routeOf(entry)) : deleteRoute(routeOf(entry))];
-      // By generic netlink, apart.
+      // Peers are set by generic netlink, separately.
       case 'peer':
         return [];
     }
@@ -99,7 +106,7 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
 
   const apply = (held: ReadonlyMap<string, Entry>, wanted: ReadonlyMap<string, Entry>): readonly string[] => {
     const { remove, put } = difference(held, wanted);
-    // What went with its link is gone already.
+    // Entries of a removed link are gone already.
     for (const refusal of send(
       route,
       remove.flatMap((entry) => requestFor(entry, 'remove')),
@@ -200,7 +207,7 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
   };
 }
 
-/** So many that their answers fit the socket's buffer. */
+/** Number of requests whose answers fit the socket's buffer. */
 const atOnce = 500;
 
 function* send(route: NetlinkSocket, requests: readonly Request[]): Generator<{ code: string } & Error> {

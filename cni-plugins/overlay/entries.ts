@@ -5,35 +5,35 @@ import type { HostRecord } from './records.ts';
 import { familyOf, hostAddressOf } from './settings.ts';
 import type { OverlayNetwork } from './settings.ts';
 
-/** What the kernel holds so that one other host is reached. Pure. */
+/** What the kernel needs in order to reach one other host. Pure. */
 
 export type Entry =
   /** Frames for a MAC address go to that host. */
   | { readonly kind: 'forwarding'; readonly mac: string; readonly remote: string }
-  /** The other host's end, whom the kernel must not ask for. */
+  /** The other host's end, so that the kernel need not resolve it. */
   | { readonly kind: 'neighbour'; readonly address: string; readonly mac: string }
-  /** Of WireGuard: packets for the subnets go to whoever has this key, and come from nobody else. */
+  /** WireGuard: packets for the subnets go to the holder of this key, and are accepted from no other peer. */
   | {
       readonly kind: 'peer';
       readonly publicKey: string;
       readonly remote: string;
       readonly port: number;
-      /** None: it is known, and may say that it is there. */
+      /** Empty: the peer is known and may announce itself. */
       readonly subnets: readonly string[];
       readonly keepaliveSeconds: number;
     }
   | {
       readonly kind: 'route';
       readonly subnet: string;
-      /** The other host's end. */
+      /** Address of the other host's end. */
       readonly gateway?: string;
-      /** What the host itself sends from. */
+      /** Source address of packets that the host itself sends. */
       readonly source?: string;
-      /** Where it is less than our own. */
+      /** Set where it is less than our own. */
       readonly mtu?: number;
     };
 
-/** Which entry of the kernel it is. */
+/** Returns the key that identifies an entry of the kernel. */
 export function keyOf(entry: Entry): string {
   switch (entry.kind) {
     case 'forwarding':
@@ -63,14 +63,14 @@ export function sameEntry(a: Entry, b: Entry): boolean {
   return false;
 }
 
-/** This host, as far as others depend on it. */
+/** This host's data that entries for other hosts depend on. */
 export interface Own {
   readonly record: HostRecord;
   readonly subnets: readonly string[];
   readonly networks: readonly OverlayNetwork[];
 }
 
-/** Why nothing can be sent to a host; undefined: it can. Both sides come to the same. */
+/** Returns why nothing can be sent to a host; undefined if it can. Both sides reach the same result. */
 export function unreachableBy(own: HostRecord, other: HostRecord): string | undefined {
   if (familyOf(own.underlay) !== familyOf(other.underlay)) return 'its underlay is of another family';
   if (own.wireguard !== undefined)
@@ -79,7 +79,10 @@ export function unreachableBy(own: HostRecord, other: HostRecord): string | unde
   return own.vxlan?.port === other.vxlan.port ? undefined : `its VXLAN has the port ${other.vxlan.port}`;
 }
 
-/** Subnets of the peer that are a host's part of our networks and not our own: nobody takes more by saying more. */
+/**
+ * Returns the subnets of the peer that are host subnets of our networks and not our own. A peer gains nothing
+ * by announcing more.
+ */
 export function subnetsOf(peer: Peer, own: Own): string[] {
   return peer.subnets.filter((text) => {
     const subnet = parsePrefix(text);
@@ -97,10 +100,13 @@ export function subnetsOf(peer: Peer, own: Own): string[] {
 
 const hostBits = (family: IpFamily, length: number): bigint => BigInt((family === 4 ? 32 : 128) - length);
 
-/** Seconds between packets that say that a host is there: its key and a changed address are noticed without traffic. */
+/** Seconds between keepalives, by which a key and a changed address are noticed without traffic. */
 const keepaliveSeconds = 25;
 
-/** @param key of those that a WireGuard peer has said, the one that it uses; else the one that it says it uses */
+/**
+ * @param key for a WireGuard peer that announced several keys: the one in use; default: the one that it says
+ * it uses
+ */
 export function entriesOf(peer: Peer, own: Own, key?: string): Entry[] {
   const subnets = subnetsOf(peer, own);
   if (unreachableBy(own.record, peer.record) !== undefined || subnets.length === 0) return [];
@@ -140,21 +146,24 @@ function routeTo(subnet: string, { record: { mtu } }: Peer, own: Own): Entry & {
   };
 }
 
-/** A host's own address in its subnet. */
+/** Returns a host's own address in its subnet. */
 export function addressIn(subnet: string): string {
   const prefix = parsePrefix(subnet);
   if (prefix === undefined) throw new Error(`${subnet} was not read`);
   return formatIp(hostAddressOf(prefix));
 }
 
-/** What is to be taken out and put in, in this order, so that the kernel holds `wanted` in place of `held`. */
+/**
+ * Returns the entries to remove and to add, in this order, so that the kernel holds `wanted` instead of
+ * `held`.
+ */
 export function difference(held: ReadonlyMap<string, Entry>, wanted: ReadonlyMap<string, Entry>): { remove: Entry[]; put: Entry[] } {
   const remove = [...held].flatMap(([key, entry]) => (wanted.has(key) ? [] : [entry]));
   const put = [...wanted].flatMap(([key, entry]) => {
     const standing = held.get(key);
     return standing !== undefined && sameEntry(standing, entry) ? [] : [entry];
   });
-  // Routes go first and come last: none leads to where nothing is known of the other host.
+  // Routes are removed first and added last, so that no route leads to an unknown host.
   return { remove: remove.sort((a, b) => rank(b) - rank(a)), put: put.sort((a, b) => rank(a) - rank(b)) };
 }
 

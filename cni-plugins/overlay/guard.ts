@@ -7,12 +7,13 @@ import { ensureTables, prefixMatches, removeTables, tableOf } from './tables.ts'
 import type { WantedTable } from './tables.ts';
 
 /**
- * What holds where encryption is asked for, whatever routes say: a packet to a pod of another host leaves by WireGuard or not at all, and one that says it is
- * from such a pod comes by WireGuard or is dropped. Nothing else of the host may have addresses of the network.
+ * The guard that is in force where encryption is configured, whatever the routes are. A packet to a pod of
+ * another host leaves by WireGuard or not at all. A packet with the source address of such a pod arrives by
+ * WireGuard or is dropped. No other interface of the host may have addresses of the network.
  */
 
 const name = 'portcullis-overlay-guard';
-/** Before connections are tracked (NF_IP_PRI_RAW), and after the last translation. */
+/** `coming` runs before connection tracking (NF_IP_PRI_RAW), `leaving` after the last translation. */
 const coming = { name: 'coming', hook: { type: 'filter', number: 0, priority: -300 } } as const;
 const leaving = { name: 'leaving', hook: { type: 'filter', number: 4, priority: 300 } } as const;
 
@@ -39,9 +40,9 @@ function guardOf({ prefix }: OverlayNetwork, subnets: readonly string[], link: s
   };
 }
 
-/** Brings the guard to these networks and this link. @returns whether it was not so */
+/** Brings the guard to these networks and this link. @returns whether anything changed */
 export const ensureGuard = ({ networks, subnets }: Pick<Own, 'networks' | 'subnets'>, link: string): boolean =>
   ensureTables(networks.map((network) => guardOf(network, subnets, link)));
 
-/** @returns whether there was one */
+/** @returns whether there was a guard */
 export const removeGuard = (): boolean => removeTables(name);

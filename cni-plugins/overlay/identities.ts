@@ -4,16 +4,20 @@ import { identitiesOf, readHost } from './records.ts';
 import type { HostRecord } from './records.ts';
 
 /**
- * Which host's record is taken: one that names only what its host claimed first. A MAC address and a public key are a host's until it gives them up; the
- * address of the underlay is its own while its record is there, as another machine may get it afterwards. Pure.
+ * Decides which host's record is accepted: one that names only values that its host claimed first. A MAC
+ * address and a public key belong to a host until it gives them up. The underlay address belongs to it while
+ * its record exists, because another machine may get the address afterwards. Pure.
  */
 export interface Identities {
   claim(value: string, claimant: Claimant): void;
   unclaim(value: string, host: string): void;
-  /** Of a host of the former version the record is the claim as well. */
+  /** For a host of the former version the record is also the claim. */
   offer(host: string, offered: Offered): void;
   withdraw(host: string): void;
-  /** Records of hosts that something changed for since the last call. A record that cannot be taken leaves the former one, where that still can. */
+  /**
+   * Returns the hosts whose record changed since the last call. A record that cannot be accepted leaves the
+   * former one in force, where that is still possible.
+   */
   settle(): ReadonlyMap<string, Settled>;
   clear(): void;
 }
@@ -26,9 +30,9 @@ interface Offered {
 }
 
 interface Settled {
-  /** Undefined: none is taken. */
+  /** Undefined when no record is accepted. */
   readonly value: Buffer | undefined;
-  /** Why the record that is there is not taken. */
+  /** Why the current record is not accepted. */
   readonly refused?: string;
 }
 
@@ -39,15 +43,15 @@ interface Known {
 }
 
 export function createIdentities(): Identities {
-  /** By value and host. */
+  /** Claims by value and host. */
   const claims = new Map<string, Map<string, Claimant>>();
-  /** Claims that count: of an address of the underlay only while a record of the host names it. */
+  /** Claims that count. A claim of an underlay address counts only while a record of the host names it. */
   const counting = createContests();
   const known = new Map<string, Known>();
   const accepted = new Map<string, Known>();
   let dirty = new Set<string>();
 
-  /** Brings in line whether a host's claim of the value counts. Whoever wins or loses by it is looked at again. */
+  /** Updates whether a host's claim of the value counts. Hosts that win or lose by it are checked again. */
   const recount = (value: string, host: string): void => {
     const before = counting.winner(value);
     const claim = claims.get(value)?.get(host);
@@ -83,7 +87,7 @@ export function createIdentities(): Identities {
     known.delete(host);
     dirty.add(host);
     for (const value of former?.values ?? []) {
-      // What was claimed by the record alone is claimed no longer.
+      // A value that was claimed only by the record is no longer claimed.
       if (former?.offered.isOld === true && claims.get(value)?.get(host)?.key === former.offered.key) setClaim(value, host, undefined);
       else recount(value, host);
     }

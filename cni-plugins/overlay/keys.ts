@@ -5,8 +5,8 @@ import { parseJson } from '../../base/json/index.ts';
 import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
 
 /**
- * The keys of this host (X25519, RFC 7748), as base64. The one that comes after the present one is made and told beforehand: a host that does not hear etcd
- * knows whom it meets when keys change.
+ * The keys of this host (X25519, RFC 7748), as base64. The next pair is generated and announced in advance,
+ * so that a host that does not hear etcd recognizes this host after a key change.
  */
 interface KeyPair {
   readonly privateKey: string;
@@ -16,9 +16,12 @@ interface KeyPair {
 export interface HostKeys {
   readonly current: KeyPair;
   readonly next: Pick<KeyPair, 'publicKey'>;
-  /** The next pair is the present one from now on: durable when this resolves, and not yet in the kernel. @throws STORAGE_… */
+  /**
+   * Makes the next pair the current one: durable when this resolves, and not yet in the kernel. @throws
+   * STORAGE_…
+   */
   rotate(): Promise<void>;
-  /** From the disk. */
+  /** Removes the keys from the disk. */
   remove(): void;
 }
 
@@ -28,10 +31,10 @@ interface Stored {
 }
 
 const keyLength = 32;
-/** PKCS #8 of an X25519 key (RFC 8410, section 7) up to the key itself. */
+/** The head of a PKCS #8 X25519 key (RFC 8410, section 7), up to the key itself. */
 const pkcs8Head = Buffer.from('302e020100300506032b656e04220420', 'hex');
 
-/** Reads the keys of the folder, and makes them where there are none. @throws STORAGE_… */
+/** Reads the keys of the folder, or generates them where none exist. @throws STORAGE_… */
 export async function openHostKeys(folder: string): Promise<HostKeys> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const path = join(folder, 'wireguard-keys.json');
@@ -67,7 +70,7 @@ function makePair(): KeyPair {
   };
 }
 
-/** The public key that belongs to a private one. */
+/** Returns the public key of a private key. */
 function publicKeyOf(privateKey: Buffer): string {
   const der = Buffer.concat([pkcs8Head, privateKey]);
   return createPublicKey({ key: der, format: 'der', type: 'pkcs8' } as never)
@@ -76,7 +79,10 @@ function publicKeyOf(privateKey: Buffer): string {
     .toString('base64');
 }
 
-/** Undefined: there is none, or what is there is no pair of pairs. Then new ones are made: others hear of them by etcd. */
+/**
+ * Returns undefined when the file does not exist or does not hold two valid pairs. Then new keys are
+ * generated, and other hosts learn them from etcd.
+ */
 function readStored(path: string): Stored | undefined {
   try {
     const value = parseJson(readFileSync(path, 'utf8')) as Partial<Stored> | null;

@@ -14,15 +14,15 @@ import { addressIn } from './entries.ts';
 import type { Own } from './entries.ts';
 import type { VxlanEnd } from './records.ts';
 
-/** What carries packets between hosts. */
+/** The link type that carries packets between hosts. */
 export type Carrier = 'vxlan' | 'wireguard';
 
-/** Our own alone: everything on it that is not to be there is removed. */
+/** Names of the links. They are exclusively ours: anything unexpected on them is removed. */
 export const linkNames: Readonly<Record<Carrier, string>> = { vxlan: 'portcullis-vx', wireguard: 'portcullis-wg' };
 
 /**
- * Bytes that go before a pod's packet on the underlay: IP (20 or 40) and UDP (8), then VXLAN (8) and Ethernet (14), or WireGuard's header (16) and the tag
- * after it (16).
+ * Bytes that precede a pod's packet on the underlay: IP (20 or 40) and UDP (8), then VXLAN (8) and Ethernet
+ * (14), or WireGuard's header (16) and the tag after the packet (16).
  */
 export const overhead: Readonly<Record<Carrier, Readonly<Record<4 | 6, number>>>> = {
   vxlan: { 4: 50, 6: 70 },
@@ -35,13 +35,16 @@ const bytesOf = (text: string): Buffer => {
   return ipBytes(address);
 };
 
-/** Where other hosts send to: the address as it is written, with the MTU of its link. */
+/** The address that other hosts send to, in canonical form, with the MTU of its link. */
 export interface Underlay {
   readonly address: string;
   readonly mtu: number;
 }
 
-/** @param wanted a link, whose first address of global scope is taken, IPv4 before IPv6; or an address. @throws OVERLAY_UNDERLAY_MISSING */
+/**
+ * @param wanted a link, whose first address of global scope is used, IPv4 before IPv6; or an address. @throws
+ * OVERLAY_UNDERLAY_MISSING
+ */
 export function findUnderlay(route: NetlinkSocket, wanted: string): Underlay {
   const address = parseIp(wanted);
   if (address !== undefined) {
@@ -64,11 +67,11 @@ export function findUnderlay(route: NetlinkSocket, wanted: string): Underlay {
 
 export interface EnsuredLink {
   readonly index: number;
-  /** Something was not so. */
+  /** Whether anything differed. */
   readonly changed: boolean;
 }
 
-/** Brings the VXLAN to what this host says of itself. @throws OVERLAY_VXLAN_MISSING */
+/** Brings the VXLAN link to this host's record. @throws OVERLAY_VXLAN_MISSING */
 export function ensureVxlan(route: NetlinkSocket, own: Own & { readonly record: { readonly vxlan: VxlanEnd } }, vni: number): EnsuredLink {
   const { vxlan, underlay, mtu } = own.record;
   const identity = { id: vni, port: vxlan.port, local: bytesOf(underlay) };
@@ -76,13 +79,16 @@ export function ensureVxlan(route: NetlinkSocket, own: Own & { readonly record: 
   return ensureLink(route, own, { name: linkNames.vxlan, mtu, mac: macBytes(vxlan.mac), of }, (link) => isThat(link, identity));
 }
 
-/** Brings the link of WireGuard to what this host says of itself, but for keys and peers. @throws OVERLAY_WIREGUARD_MISSING */
+/**
+ * Brings the WireGuard link to this host's record, except for keys and peers. @throws
+ * OVERLAY_WIREGUARD_MISSING
+ */
 export function ensureWireguard(route: NetlinkSocket, own: Own): EnsuredLink {
   const link = { name: linkNames.wireguard, mtu: own.record.mtu, of: { kind: 'wireguard' } } as const;
   return ensureLink(route, own, link, ({ kind }) => kind === 'wireguard');
 }
 
-/** @returns whether it was there */
+/** @returns whether the link existed */
 export function removeLink(route: NetlinkSocket, carrier: Carrier): boolean {
   const name = linkNames[carrier];
   if (findLink(route, { name }) === undefined) return false;
@@ -112,7 +118,7 @@ function ensureLink(route: NetlinkSocket, own: Own, wanted: NewLink, isWanted: (
   return { index: link.index, changed: made || corrected };
 }
 
-/** Address, MTU, MAC, up. @returns whether anything was not so */
+/** Sets address, MTU, MAC and up. @returns whether anything differed */
 function finishLink(route: NetlinkSocket, link: LinkSettings, { record, subnets }: Own): boolean {
   const wanted = subnets.map((subnet) => bytesOf(addressIn(subnet)));
   const standing = listAddresses(route, link.index).filter(({ address }) => address.length === 4 || address[0] !== 0xfe);
@@ -126,7 +132,7 @@ function finishLink(route: NetlinkSocket, link: LinkSettings, { record, subnets 
     ...absent.map((address) => putAddress(link.index, { address, length: address.length * 8 }, { prefixRoute: false })),
     ...(link.up ? [] : [setFlag(link.index, 'up', true)]),
   ];
-  // Refused by a kernel without IPv6, which then makes none anyway.
+  // A kernel without IPv6 refuses this. It creates no such addresses anyway.
   if (!link.up) route.exchange([acknowledged(setNoOwnIpv6({ index: link.index }))]);
   route.run(requests);
   return requests.length > 0;

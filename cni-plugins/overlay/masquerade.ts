@@ -7,8 +7,10 @@ import type { OverlayNetwork } from './settings.ts';
 import { ensureTables, prefixMatches, removeTables, tableOf } from './tables.ts';
 
 /**
- * Pods of the network see each other's addresses; whom they meet outside sees the host's. What this host sends to pods of others that is not of the network
- * itself, as a connection to a service that came from outside, gets the host's address in its subnet: the answer comes back here.
+ * Masquerading of the overlay. Pods of the network see each other's addresses; peers outside see the host's
+ * address. Packets that this host sends to pods of other hosts from outside of the network, such as a
+ * connection to a service that came from outside, get the host's address in its subnet, so that the answer
+ * comes back to this host.
  */
 
 const name = 'portcullis-overlay';
@@ -21,7 +23,10 @@ const isNoMulticast = (family: IpFamily): Buffer[] => [
   differs(register(0), Buffer.of(family === 4 ? 0xe0 : 0xff)),
 ];
 
-/** @param own subnets of this host: a virtual address of a service is in none, and nobody answers it by the link */
+/**
+ * @param own subnets of this host. A virtual address of a service is in none of them, and no host answers for
+ * it on the link
+ */
 function rulesOf({ prefix }: OverlayNetwork, own: readonly IpPrefix[], link: string): Buffer[][] {
   return [
     [
@@ -39,7 +44,10 @@ function rulesOf({ prefix }: OverlayNetwork, own: readonly IpPrefix[], link: str
   ];
 }
 
-/** Brings the tables to what the networks need. @param link by which others are reached @returns whether they were not so */
+/**
+ * Brings the tables to the rules of the networks. @param link by which other hosts are reached @returns
+ * whether anything changed
+ */
 export const ensureMasquerade = ({ networks, subnets }: Pick<Own, 'networks' | 'subnets'>, link: string): boolean =>
   ensureTables(
     networks.map((network) => {
@@ -53,5 +61,5 @@ export const ensureMasquerade = ({ networks, subnets }: Pick<Own, 'networks' | '
     }),
   );
 
-/** @returns whether there was one */
+/** @returns whether there was a table */
 export const removeMasquerade = (): boolean => removeTables(name);

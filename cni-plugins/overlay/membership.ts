@@ -13,7 +13,8 @@ import { familyOf, prefixText, subnetAt, subnetCount } from './settings.ts';
 import type { OverlayNetwork } from './settings.ts';
 
 /**
- * What this host writes into etcd: its own keys alone. Each act is one transaction, and one that finds itself done is success: its answer may have been lost.
+ * Writes this host's own keys into etcd, and no others. Each act is one transaction. One that finds its
+ * change already made is a success, because its answer may have been lost.
  */
 
 export interface Member {
@@ -21,16 +22,16 @@ export interface Member {
   readonly keys: Keys;
   readonly host: string;
   readonly id: string;
-  /** What all hosts say, as this host has seen it. */
+  /** The claims of all hosts, as this host has seen them. */
   readonly view: Ownership;
 }
 
-/** Subnets that are tried, and how often a claim is made that something came between. */
+/** Number of subnets that are tried, and of retries when another write intervenes. */
 const attempts = 1000;
 const mostTries = 50;
 
 const unchanged = (key: string, modRevision: number): Comparison => ({ result: 0, target: 2, key, modRevision });
-/** Nothing below the prefix was written after the revision. */
+/** Holds when nothing below the prefix was written after the revision. */
 const unwrittenSince = (prefix: string, revision: number): Comparison => ({
   result: 2,
   target: 2,
@@ -40,8 +41,10 @@ const unwrittenSince = (prefix: string, revision: number): Comparison => ({
 });
 
 /**
- * All hosts must say the same. An administrator says what the network is, or the first host that may.
- * @throws OVERLAY_SETTINGS_DIFFER · OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED when nobody has said it and this host may not
+ * Requires that all hosts have the same settings. An administrator writes the network's settings, or the
+ * first host that may.
+ * @throws OVERLAY_SETTINGS_DIFFER · OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED when they are not written
+ * and this host may not write them
  */
 export async function agreeOnNetwork({ client, keys }: Member, shared: SharedSettings): Promise<void> {
   const value = encode(shared);
@@ -59,10 +62,13 @@ const textOf = (shared: SharedSettings | undefined): string | undefined =>
   shared && JSON.stringify({ networks: shared.networks.map(({ prefix, hostLength }) => [prefix, hostLength]), vni: shared.vni });
 
 /**
- * A subnet of each network that no other host has. Those that this host has are kept; the search begins at a place of the host's own, so that hosts that
- * come at once seldom meet. A claim is this host's own key: where two hosts claim one subnet, the older key has it, and the other host takes another one.
- * @param wanted claimed again where etcd forgot about them
- * @throws OVERLAY_SUBNETS_EXHAUSTED · OVERLAY_SUBNET_LOST a wanted one is another host's by now · OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED
+ * Claims a subnet of each network that no other host has. Subnets that this host has are kept. The search
+ * begins at a position derived from the host, so that hosts that start at once seldom collide. A claim is
+ * this host's own key: when two hosts claim one subnet, the older key wins and the other host takes another
+ * subnet.
+ * @param wanted claimed again where etcd lost them
+ * @throws OVERLAY_SUBNETS_EXHAUSTED · OVERLAY_SUBNET_LOST a wanted subnet belongs to another host now ·
+ * OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED
  */
 export async function claimSubnets(member: Member, networks: readonly OverlayNetwork[], wanted: readonly string[]): Promise<string[]> {
   await member.view.reached(0);
@@ -77,9 +83,10 @@ async function claimOne(member: Member, network: OverlayNetwork, wanted: string 
   const { client, keys, host, id, view } = member;
   const own = keys.own(host);
   const lost = new Set<string>();
-  // A subnet that turns out to be another host's is no failed try: the next one is tried.
+  // A subnet that turns out to belong to another host is not a failed attempt: the next one is tried.
   for (let attempt = 0; attempt < mostTries + lost.size; attempt += 1) {
-    // What etcd has by now, and not what the watch brought: an earlier attempt may have been taken whose answer was lost.
+    // Read the current state of etcd, not the watch: an earlier attempt may have succeeded although its
+    // answer was lost.
     const listing = await client.list(own.subnets);
     const held = listing.pairs
       .map((pair) => ({ ...pair, subnet: readSubnet(keys.readOwn(pair.key)?.name ?? '') }))
@@ -119,8 +126,9 @@ async function claimOne(member: Member, network: OverlayNetwork, wanted: string 
 }
 
 /**
- * Hosts of the former version claim by a key of the subnet: while there are any, both are claimed.
- * @returns the holder where that key is another host's, or cannot be read
+ * Claims by the key of the subnet, as hosts of the former version do. Both keys are claimed while such hosts
+ * exist.
+ * @returns the holder where that key belongs to another host, or cannot be read
  */
 async function oldClaim(
   { client, keys, host, id, view }: Member,
@@ -141,7 +149,7 @@ function isOf({ prefix, hostLength }: OverlayNetwork, subnet: string | undefined
   return read?.length === hostLength && read.address.family === prefix.address.family && contains(prefix, read.address);
 }
 
-/** What a daemon of the former version claimed for this host. */
+/** Returns what a daemon of the former version claimed for this host. */
 function formerOf({ host, view }: Member, network: OverlayNetwork, lost: ReadonlySet<string>): string | undefined {
   return [...view.subnets()].find(([subnet, holder]) => holder === host && isOf(network, subnet) && !lost.has(subnet))?.[0];
 }
@@ -156,14 +164,17 @@ function findFree({ host, view }: Member, network: OverlayNetwork, lost: Readonl
   throw exhausted(network);
 }
 
-/** Takes out what this host has in etcd, all of it in one act: half of it would be a host that nobody sends to. @throws OVERLAY_ETCD_UNREACHABLE */
+/**
+ * Removes everything that this host has in etcd, in one transaction: half of it would be a host that no other
+ * host sends to. @throws OVERLAY_ETCD_UNREACHABLE
+ */
 export async function leaveNetwork({ client, keys, host, id }: Member): Promise<void> {
   const own = keys.own(host);
   for (;;) {
     const { pairs, revision } = await client.list(own.all);
     const idOf = ({ value }: { readonly value: Buffer }): unknown => (objectOf(value) ?? {})['id'];
     const subnets = pairs.filter(({ key }) => key.startsWith(own.subnets));
-    // Whoever has the name by now keeps what is its own.
+    // A host that has the name by now keeps its own keys.
     const isOurs = [...pairs.filter(({ key }) => key === own.record), ...subnets].every((pair) => idOf(pair) === id);
     const mine = isOurs ? [] : subnets.filter((pair) => idOf(pair) === id);
     const former = [];
@@ -195,8 +206,9 @@ export async function requireName({ client, keys, host, id }: Member): Promise<v
 }
 
 /**
- * Says what this host is, for as long as the lease lasts, and that what it says is its own.
- * @throws OVERLAY_HOST_NAME_TAKEN another host of this name is alive · OVERLAY_IDENTITY_TAKEN another host has this one's address or key
+ * Writes this host's record for the duration of the lease, and claims the identities in it.
+ * @throws OVERLAY_HOST_NAME_TAKEN another host of this name is alive · OVERLAY_IDENTITY_TAKEN another host
+ * has this one's address or key
  */
 export async function register(member: Member, record: HostRecord, lease: number): Promise<void> {
   const { client, keys, host, id, view } = member;
@@ -223,7 +235,10 @@ export async function register(member: Member, record: HostRecord, lease: number
   }
 }
 
-/** For hosts of the former version this one's record stands where they look, until there are none; then nothing is left there. */
+/**
+ * Writes this host's record where hosts of the former version look, while there are any. Removes it
+ * afterwards.
+ */
 async function bringFormer({ client, keys, host, view }: Member, record: HostRecord, lease: number): Promise<void> {
   const key = keys.host(host);
   try {
@@ -244,13 +259,14 @@ async function bringFormer({ client, keys, host, view }: Member, record: HostRec
         );
     }
   } catch (thrown) {
-    // A role that lets a host write its own keys alone: nobody else can have written there.
+    // The role lets a host write only its own keys: no other host can have written there.
     if (!isPortcullisError(thrown) || thrown.code !== 'OVERLAY_ETCD_DENIED') throw thrown;
   }
 }
 
 /**
- * Whether the credentials of this host let it write keys of other hosts: asked by a transaction that is never taken, as no key has its revision.
+ * Returns whether the credentials of this host may write keys of other hosts. Probes with a transaction that
+ * never applies, because no key has its revision.
  * @throws OVERLAY_ETCD_UNREACHABLE
  */
 export async function mayWriteForOthers({ client, keys }: Pick<Member, 'client' | 'keys'>): Promise<boolean> {

@@ -5,9 +5,9 @@ import { parseJson } from '../../base/json/index.ts';
 import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
 import type { Peer } from './peers.ts';
 
-/** What this host knows without etcd: who it is, what is its own, and whom it sent to last. */
+/** What this host knows without etcd: its identity, its subnets, and the last known other hosts. */
 export interface Remembered {
-  /** Of the network that the rest is about. */
+  /** The network that the other fields describe. */
   readonly network: string;
   readonly id: string;
   readonly subnets: readonly string[];
@@ -16,13 +16,13 @@ export interface Remembered {
 
 export interface Memory {
   readonly remembered: Remembered;
-  /** Whole, durable; the last of several at once wins. */
+  /** Writes the whole state durably. When several writes are pending, the last one wins. */
   write(remembered: Remembered): Promise<void>;
-  /** Nothing is known any more. */
+  /** Removes everything that is remembered. */
   remove(): Promise<void>;
 }
 
-/** @param network says when the folder is of another network: then only the identity is kept. @throws STORAGE_… */
+/** @param network detects a folder of another network: then only the identity is kept. @throws STORAGE_… */
 export async function openMemory(folder: string, network: string): Promise<Memory> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const path = join(folder, 'overlay.json');
@@ -55,7 +55,10 @@ export async function openMemory(folder: string, network: string): Promise<Memor
   };
 }
 
-/** A file that a crash left is whole; one that somebody wrote is not trusted beyond its shape. */
+/**
+ * Parses the file. A crash leaves it whole, because writes are atomic. Its content is trusted only in its
+ * shape, because another program may have written it.
+ */
 function readRemembered(path: string): Remembered | undefined {
   try {
     const value = parseJson(readFileSync(path, 'utf8')) as Partial<Remembered> | null;
@@ -66,7 +69,7 @@ function readRemembered(path: string): Remembered | undefined {
   }
 }
 
-/** The MAC address of a host's end of the VXLAN: its own, locally administered. */
+/** Returns the MAC address of a host's end of the VXLAN: unique and locally administered. */
 export function macOf(id: string, network: string): string {
   const digest = createHash('sha256').update(`${network} ${id}`).digest().subarray(0, 6);
   digest[0] = ((digest[0] ?? 0) & 0xfc) | 0x02;

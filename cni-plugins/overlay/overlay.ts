@@ -4,12 +4,15 @@ import type { ServiceControl } from '../services/model.ts';
 import type { OverlayCalls, OverlayOwner, OverlayQuestion, OverlayStatus } from './protocol.ts';
 import type { OverlaySettings } from './settings.ts';
 
-/** This host's part of a network over hosts, for as long as it runs; a thread that is lost is started again. */
+/**
+ * This host's membership in a network over hosts, for as long as it runs. A thread that is lost is started
+ * again.
+ */
 export interface Overlay {
-  /** A question of a command. @throws what it answers · OVERLAY_FAILED */
+  /** Answers a question of a command. @throws the errors of the answer · OVERLAY_FAILED */
   ask(question: OverlayQuestion): Promise<object>;
   status(): Promise<OverlayStatus>;
-  /** What the kernel holds stays: pods go on to reach each other. */
+  /** Leaves the kernel's state in place, so that pods still reach each other. */
   close(): Promise<void>;
 }
 
@@ -17,9 +20,9 @@ const startAgainMs = 2000;
 const closeMs = 5000;
 
 /**
- * Starts the thread, in the network namespace of this process. Does not wait for etcd: what this host knew last stands at once, and etcd may come later.
- * @param control of this host's services: those that stand in etcd are put there
- * What is in the way of its start is logged, and it is tried again.
+ * Starts the thread, in the network namespace of this process. Does not wait for etcd: the last known state
+ * is in force at once, and etcd may come later. A failure to start is logged, and the start is retried.
+ * @param control of this host's services: services from etcd are applied to it
  */
 export function startOverlay(settings: OverlaySettings, control: ServiceControl, logger: Logger): Overlay {
   const log = logger.child({ room: 'network' });
@@ -36,12 +39,12 @@ export function startOverlay(settings: OverlaySettings, control: ServiceControl,
       kind: 'unavailable',
       attempted: 'take part in the overlay',
       on: settings.name,
-      fix: 'see the daemon log; it is tried again',
+      fix: 'see the daemon log; the start is retried',
     },
     againMs: startAgainMs,
     closeMs,
     onLost: (error) =>
-      log.error({ why: error.message }, 'this host takes no part in the overlay; what stands goes on, and it is tried again'),
+      log.error({ why: error.message }, 'this host does not take part in the overlay; existing connections continue, and it is retried'),
   });
   return {
     ask: (question) => thread.call('ask', question),

@@ -5,7 +5,10 @@ import { startAgent } from './agent.ts';
 import type { OverlayCalls, OverlayOwner } from './protocol.ts';
 import type { OverlaySettings } from './settings.ts';
 
-/** The thread of the overlay, in the daemon's own network namespace: etcd, and the kernel by netlink. */
+/**
+ * The thread of the overlay, in the daemon's own network namespace. It talks to etcd, and to the kernel by
+ * netlink.
+ */
 const settings = workerData as OverlaySettings;
 
 await serveThread<OverlayOwner>(

@@ -8,7 +8,7 @@ import { encode, objectOf, readClaim, readSubnet } from './records.ts';
 import type { Keys, OwnKey } from './records.ts';
 import { familyOf } from './settings.ts';
 
-/** A key of etcd as it stands, or as it was written. */
+/** A key of etcd in its current state, or as it was written. */
 export interface Written {
   readonly key: string;
   readonly value: Buffer;
@@ -16,7 +16,7 @@ export interface Written {
   readonly modRevision?: number;
 }
 
-/** What became of a fact, or of a key. Without a value: it is gone. */
+/** The change of a fact or a key. Without a value it was removed. */
 export interface Changed {
   readonly key: string;
   readonly value: Buffer | undefined;
@@ -30,36 +30,40 @@ export interface Fact {
 }
 
 /**
- * What the keys of all hosts say together. A host speaks by its own keys, and for itself alone; of what two hosts claim, the one has it whose key was made
- * first. What a host may not say, or what cannot be read, is refused by its key and changes nothing else. Pure.
+ * The combined facts of all hosts' keys. A host writes its own keys, and speaks only for itself. When two
+ * hosts claim the same thing, the one whose key was created first has it. A claim that a host may not make,
+ * or a value that cannot be read, is refused by its key and changes nothing else. Pure.
  */
 export interface Ownership {
-  /** All there is in etcd. @returns all facts, by the names of {@link Keys} */
+  /** Takes everything in etcd. @returns all facts, by the names of {@link Keys} */
   list(written: readonly Written[], revision: number): readonly Fact[];
-  /** @returns facts that changed, in this order */
+  /** @returns the facts that changed, in this order */
   change(changes: readonly Changed[], revision: number): readonly Changed[];
-  /** Resolves when all of etcd up to this revision was seen here. @throws OVERLAY_ETCD_UNREACHABLE when it is not within some seconds */
+  /**
+   * Resolves when this view has seen all of etcd up to this revision. @throws OVERLAY_ETCD_UNREACHABLE when
+   * that takes more than some seconds
+   */
   reached(revision: number): Promise<void>;
-  /** Who has the subnet: a host, or `(services)`. @param subnet canonical */
+  /** Returns the holder of the subnet: a host, or `(services)`. @param subnet canonical */
   subnetHolder(subnet: string): string | undefined;
-  /** All subnets that somebody has. */
+  /** Returns all subnets that have a holder. */
   subnets(): ReadonlyMap<string, string>;
-  /** Of which service each virtual address is. */
+  /** Returns the service of each virtual address. */
   addresses(): ReadonlyMap<string, string>;
   addressHolder(address: string): string | undefined;
   portHolder(port: string): string | undefined;
   virtual(service: string): Claimant | undefined;
-  /** Keys that the host wrote. */
+  /** Returns the keys that the host wrote. */
   keysOf(host: string): ReadonlySet<string>;
-  /** Why the host's own record is not taken; undefined: it is, or there is none. */
+  /** Returns why the host's own record is refused; undefined when it is accepted or does not exist. */
   refusalOf(host: string): string | undefined;
-  /** Hosts whose daemon is of the former version, which writes facts as keys. */
+  /** Returns the hosts whose daemon is of the former version, which writes facts as keys. */
   oldHosts(): readonly string[];
-  /** By key of etcd: why it is passed over. */
+  /** Why a key of etcd is ignored, by key. */
   readonly refused: ReadonlyMap<string, string>;
 }
 
-/** More than any host writes: what one host writes is not held without end. */
+/** Limits above what any host writes, so that one host cannot make this one hold unbounded data. */
 const most = { keys: 16_384, bytes: 32 * 1024 * 1024, subnets: 8, shared: 16, identity: 8, refused: 1000 } as const;
 const reachedWithinMs = 10_000;
 
@@ -67,9 +71,9 @@ interface OfHost {
   readonly keys: Map<string, number>;
   bytes: number;
   readonly counts: Map<OwnKey['kind'], number>;
-  /** Its claims of subnets, by key. */
+  /** The host's claims of subnets, by key. */
   readonly subnets: Map<string, { readonly subnet: string; readonly claimant: Claimant }>;
-  /** Of these, what counts: the oldest of each family. */
+  /** Those that count: the oldest of each family. */
   counted: Map<string, string>;
 }
 
@@ -80,7 +84,7 @@ export function createOwnership(keys: Keys): Ownership {
   const factOf = { subnet: keys.subnet, virtual: keys.virtual, address: keys.address, port: keys.port } as const;
   const facts = new Map<string, Buffer>();
   const refused = new Map<string, string>();
-  /** Records as the former version writes them, of hosts that have no other. */
+  /** Records in the form of the former version, of hosts that have no other record. */
   const old = new Map<string, Required<Written>>();
   const recordRefusals = new Map<string, string>();
   const waiting = new Set<{ readonly revision: number; readonly resolve: () => void }>();
@@ -116,7 +120,7 @@ export function createOwnership(keys: Keys): Ownership {
     }
   };
 
-  /** What the winner says is the fact. @param key whose claim came or went */
+  /** Applies a claim: the winner's value is the fact. @param key of the claim that was added or removed */
   const contest = (kind: keyof typeof contests, name: string, key: string, act: (all: Contests) => void): void => {
     const all = contests[kind];
     const before = all.winner(name);
@@ -133,13 +137,13 @@ export function createOwnership(keys: Keys): Ownership {
       refuse(key, `${subnet} is ${holderOf(winner)}'s, whose claim is older`);
     else refused.delete(key);
   };
-  /** Hosts that share a subnet for virtual addresses do not contend for it. */
+  /** Hosts that share a subnet for virtual addresses do not compete for it. */
   const isOther = (winner: Claimant, host: string, key: string): boolean =>
     readClaim(winner.value)?.host === addressHolder
       ? keys.readOwn(key)?.kind === 'subnets'
       : winner.host !== host && holderOf(winner) !== host;
 
-  /** Of each family the oldest subnet of a host counts: it takes no more by saying more. */
+  /** Counts the oldest subnet per family of a host. A host gains nothing by claiming more. */
   const recount = (name: string): void => {
     const host = hostOf(name);
     const counted = new Map<string, string>();
@@ -268,7 +272,10 @@ export function createOwnership(keys: Keys): Ownership {
     }
   };
 
-  /** Keys without a host: what an administrator writes, and what hosts of the previous version write. Services that such hosts joined are not read. */
+  /**
+   * Handles keys without a host: those of an administrator, and of hosts of the previous version. Services
+   * that such hosts joined are not read.
+   */
   const putOther = (written: Required<Written>): void => {
     const { key, value, createRevision, modRevision } = written;
     const read = keys.read(key);
@@ -319,7 +326,7 @@ export function createOwnership(keys: Keys): Ownership {
     list(written, revision) {
       for (const each of [hosts, facts, refused, old, recordRefusals]) each.clear();
       for (const each of [identities, ...Object.values(contests)]) each.clear();
-      // Own records come before those of the former version: a host that has both is of this one.
+      // Own records are applied before those of the former version: a host that has both is of this version.
       for (const each of written) if (keys.readOwn(each.key) !== undefined) apply(each);
       for (const each of written) if (keys.readOwn(each.key) === undefined) apply(each);
       changed = [];

@@ -2,44 +2,51 @@ import type { Change } from './etcd/follow.ts';
 import { readClaim, readHost, readSubnet } from './records.ts';
 import type { HostRecord, Keys } from './records.ts';
 
-/** One other host as it is to be sent to. */
+/** Another host that packets are sent to. */
 export interface Peer {
   readonly host: string;
   readonly record: HostRecord;
-  /** Canonical, in order. */
+  /** In canonical form and in order. */
   readonly subnets: readonly string[];
 }
 
 /**
- * Which hosts are sent to. A host is let go only when etcd said that its lease ended (or listed all without it) and the hold time went by; silence of etcd
- * changes nothing. A subnet that somebody else claims leaves its former host at once. Pure but for the clock that is handed in.
+ * Decides which hosts are sent to. A host is dropped only when etcd reported the end of its lease (or listed
+ * all hosts without it) and the hold time is over. Silence of etcd changes nothing. A subnet that another
+ * host claims leaves its former host at once. Pure except for the clock that is passed in.
  */
 export interface Peers {
-  /** All there is in etcd. @returns the hosts that it may concern */
+  /** Takes everything in etcd. @returns the hosts that it may concern */
   list(entries: readonly { readonly key: string; readonly value: Buffer }[], now: number): ReadonlySet<string>;
   change(changes: readonly Change[], now: number): ReadonlySet<string>;
-  /** Lets go of whoever was held for long enough. */
+  /** Drops hosts that were held for the hold time. */
   expire(now: number): ReadonlySet<string>;
-  /** Undefined: nobody is held. */
+  /** Returns undefined when no host is held. */
   nextExpiry(): number | undefined;
-  /** Undefined: nothing is sent to that host. */
+  /** Returns undefined when nothing is sent to that host. */
   peer(host: string): Peer | undefined;
   all(): readonly (Peer & { readonly held: boolean })[];
-  /** Whose the subnet is, as long as it is known: a host, or `(services)`. @param subnet canonical */
+  /**
+   * Returns the holder of the subnet, as long as it is known: a host, or `(services)`. @param subnet
+   * canonical
+   */
   holderOf(subnet: string): string | undefined;
-  /** Another one whenever a subnet is another's. */
+  /** A counter that changes whenever a subnet changes hands. */
   readonly claimsChanged: number;
-  /** Of keys whose values cannot be read. */
+  /** Keys whose values cannot be read. */
   readonly unreadable: ReadonlySet<string>;
 }
 
 interface Known<Value> {
   value: Value;
-  /** Since then it is no longer in etcd. */
+  /** Time at which it left etcd. */
   goneAt?: number;
 }
 
-/** @param self the own name, which is no peer @param before what was known when this host was last up, which etcd may have said otherwise since */
+/**
+ * @param self this host's own name, which is not a peer @param before the last known hosts of the previous
+ * run; etcd may differ since
+ */
 export function createPeers(self: string, keys: Keys, holdMs: number, before: readonly Peer[] = []): Peers {
   const hosts = new Map<string, Known<HostRecord>>();
   const claims = new Map<string, Known<string>>();

@@ -1,18 +1,18 @@
 import type { ServiceControl } from '../services/model.ts';
 
-/** Between the main thread and the overlay's. */
+/** Messages between the main thread and the overlay's thread. */
 
 export interface PeerStatus {
   readonly host: string;
   readonly underlay: string;
   readonly subnets: readonly string[];
-  /** Nothing is sent to it, because of this. */
+  /** Why nothing is sent to it. */
   readonly unreachable?: string;
-  /** etcd forgot it; it is sent to until the hold time is over. */
+  /** etcd lost its record; packets are still sent to it until the hold time is over. */
   readonly held: boolean;
-  /** Where it is sent to encrypted. */
+  /** The encrypted tunnel to it. */
   readonly tunnel?: {
-    /** Absent: there was none yet. */
+    /** Absent when there was no handshake yet. */
     readonly lastHandshake?: string;
     readonly receivedBytes: number;
     readonly sentBytes: number;
@@ -22,7 +22,7 @@ export interface PeerStatus {
 export interface OverlayStatus {
   readonly name: string;
   readonly host: string;
-  /** `joining` until etcd was heard for the first time since the start. */
+  /** `joining` until the first answer of etcd since the start. */
   readonly state: 'joining' | 'connected' | 'away';
   /** Why it is not connected, or what etcd refused. */
   readonly trouble?: string;
@@ -30,42 +30,48 @@ export interface OverlayStatus {
   readonly subnets: readonly string[];
   readonly mtu?: number;
   readonly encryption: 'wireguard' | 'none';
-  /** Of this host, base64. */
+  /** The public key of this host, base64. */
   readonly publicKey?: string;
   readonly peers: readonly PeerStatus[];
-  /** What was found otherwise in the kernel and put right, since the start. */
+  /** Number of differences in the kernel that were found and corrected since the start. */
   readonly corrected: number;
   /** Changes heard from etcd since the start. */
   readonly changes: number;
-  /** Descriptions that were spread. */
+  /** Number of published descriptions. */
   readonly services: number;
-  /** That pods of any host joined. */
+  /** Number of services that pods of any host joined. */
   readonly networkServices: number;
-  /** Whose keys in etcd this host's credentials may write. Absent: it was not found out yet. */
+  /** Whose keys in etcd this host's credentials may write. Absent until it was probed. */
   readonly writes?: 'this-host' | 'every-host';
-  /** Keys of hosts that are passed over, services that are refused, and what members on this host ask for and have not: each with why. */
+  /**
+   * Keys of hosts that are ignored, services that are refused, and requests of members on this host that are
+   * refused: each with the reason.
+   */
   readonly refused: readonly string[];
 }
 
-/** What a command may ask. */
+/** Questions that a command may ask. */
 export type OverlayQuestion =
   | { readonly do: 'status' }
-  /** The next key of this host is its key from now on. */
+  /** Makes the next key of this host its current key. */
   | { readonly do: 'rotate-key' }
-  /** Takes away what this host has of the network: in etcd, in the kernel, on the disk. It takes part again when it is started anew. */
+  /**
+   * Removes everything that this host has of the network: in etcd, in the kernel, on disk. A restarted host
+   * joins again.
+   */
   | { readonly do: 'leave' }
-  /** Descriptions of services, as text; all or none. */
+  /** Descriptions of services, as text. All of them are applied, or none. */
   | { readonly do: 'spread'; readonly file: string; readonly text: string }
   | { readonly do: 'take-back'; readonly names: readonly string[] }
-  /** Gives back what a host that is gone for good has in etcd. */
+  /** Removes from etcd what a host that is gone for good has there. */
   | { readonly do: 'release'; readonly host: string };
 
-/** What the thread does for its owner. */
+/** Calls of the owner to the thread. */
 export type OverlayCalls = {
   readonly ask: (question: OverlayQuestion) => Promise<object>;
 };
 
-/** What its owner does for the thread: this host's services are in a thread of their own. */
+/** Calls of the thread to its owner: this host's services are in another thread. */
 export type OverlayOwner = {
   readonly log: (level: 'info' | 'warn', fields: object, message: string) => void;
   readonly replace: ServiceControl['replace'];

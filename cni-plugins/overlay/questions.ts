@@ -15,7 +15,7 @@ interface Asked {
   readonly client: EtcdClient;
   readonly keys: Keys;
   readonly host: string;
-  /** Services that stand in etcd, as this host heard last. */
+  /** Services in etcd, as this host heard last. */
   readonly standing: () => Iterable<Service>;
 }
 
@@ -32,22 +32,22 @@ export async function answerQuestion(question: OverlayQuestion, asked: Asked): P
   }
 }
 
-/** What a host's own role does not let it do. */
+/** Returns the fix for an act that a host's own role does not allow. */
 const byAdministrator = ({ do: what }: OverlayQuestion): string =>
   what === 'release'
     ? "as an administrator, delete the host's keys with etcdctl: docs/overlay.md, section Ownership"
     : 'ask on a host whose role may write `services/`, or give this one such a role: docs/overlay.md, section Ownership';
 
 const attempts: Readonly<Record<OverlayQuestion['do'], string>> = {
-  status: 'say how this host stands',
+  status: 'report the state of this host',
   'rotate-key': 'change the key of this host',
   leave: 'leave the overlay',
-  spread: 'spread services over the overlay',
-  'take-back': 'take services back from the overlay',
+  spread: 'publish services to the overlay',
+  'take-back': 'remove services from the overlay',
   release: 'give back the subnets of the host',
 };
 
-/** What was asked for, in front of what etcd was asked for in its place. */
+/** Names the user's request in the error instead of the call to etcd. */
 function unreached(question: OverlayQuestion, cause: PortcullisError, fix = cause.failure.fix): PortcullisError {
   const { failure } = cause;
   const on = question.do === 'release' ? question.host : question.do === 'spread' ? question.file : '';
@@ -80,7 +80,7 @@ async function answer(question: OverlayQuestion, { status, rotateKey, leave, cli
   }
 }
 
-/** All keys of the host in one act, and what a daemon of the former version wrote for it. */
+/** Removes all keys of the host in one transaction, and what a daemon of the former version wrote for it. */
 async function release(client: EtcdClient, keys: Keys, host: string): Promise<object> {
   const own = keys.own(host);
   const { pairs } = await client.list(own.all);

@@ -19,20 +19,25 @@ import { isHostName, prefixText } from './settings.ts';
  * | `holders/SERVICE`            | Holding: it has members of the service                                       | it has no members of it   |
  * | `members/SERVICE`            | HostMembers                                                                  | its lease ends            |
  *
- * What two hosts may want stands in the key itself, and belongs to the host whose key was made first (create revision): nobody changes later what it claims.
- * `ownership.ts` reads all of it into the facts that {@link Keys} names. Hosts of the former version wrote these facts as keys themselves.
+ * A resource that two hosts may compete for is named in the key itself. It belongs to the host whose key was
+ * created first (create revision): no later write changes what a key claims.
+ * `ownership.ts` reads all of them into the facts that {@link Keys} names. Hosts of the former version wrote
+ * these facts as keys themselves.
  */
 
-/** What a host says of itself, under `hosts/NAME`, for as long as its lease lasts. */
+/** A host's record, under `hosts/NAME`, for as long as its lease lasts. */
 export interface HostRecord {
-  /** Made once by the host; tells it apart from another one of the same name. */
+  /** Generated once by the host. Distinguishes it from another host of the same name. */
   readonly id: string;
-  /** What others send to. */
+  /** The address that other hosts send to. */
   readonly underlay: string;
-  /** Of its end of the VXLAN. A host has this or the next: what encrypts takes nothing that is not. */
+  /**
+   * The host's end of the VXLAN. A host has either this or `wireguard`: a host that encrypts accepts no
+   * unencrypted packets.
+   */
   readonly vxlan?: VxlanEnd;
   readonly wireguard?: WireguardEnd;
-  /** What a packet of its pods may have. */
+  /** The largest packet that its pods may send. */
   readonly mtu: number;
 }
 
@@ -44,7 +49,7 @@ export interface VxlanEnd {
 /** Public keys, as base64. */
 export interface WireguardEnd {
   readonly publicKey: string;
-  /** That of the next change. */
+  /** The public key of the next change. */
   readonly nextKey: string;
   readonly port: number;
 }
@@ -54,13 +59,13 @@ export interface OwnClaim {
   readonly id: string;
 }
 
-/** Whose a subnet is. */
+/** The holder of a subnet. */
 export interface Claim {
   readonly host: string;
   readonly id: string;
 }
 
-/** What all hosts must agree on, under `network`. */
+/** Settings that all hosts must share, under `network`. */
 export interface SharedSettings {
   readonly networks: readonly { readonly prefix: string; readonly hostLength: number }[];
   readonly vni: number;
@@ -70,19 +75,19 @@ export type Key =
   | { readonly kind: 'host'; readonly host: string }
   | { readonly kind: 'subnet'; readonly subnet: string }
   | { readonly kind: 'service'; readonly name: string }
-  /** Of a service that pods join, and of which host it is said. */
+  /** A service that pods join, and the host that the key is about. */
   | { readonly kind: 'virtual'; readonly service: string }
   | { readonly kind: 'holder' | 'members'; readonly service: string; readonly host: string }
   | { readonly kind: 'port'; readonly port: string }
   | { readonly kind: 'address'; readonly address: string }
   | { readonly kind: 'other' };
 
-/** Where a host writes: its own keys, and nobody else's. */
+/** The keys that a host writes. No other host writes them. */
 export interface OwnKeys {
-  /** The beginning of all of them. */
+  /** The common prefix of all of them. */
   readonly all: string;
   readonly record: string;
-  /** The beginnings of those of a kind. */
+  /** Prefixes of the keys of one kind. */
   readonly identities: string;
   readonly subnets: string;
   readonly holders: string;
@@ -102,27 +107,30 @@ export interface OwnKeys {
 export interface OwnKey {
   readonly host: string;
   readonly kind: 'record' | 'identity' | 'subnets' | 'shared' | 'virtual' | 'addresses' | 'ports' | 'holders' | 'members';
-  /** What comes after the kind; empty of `record`. */
+  /** The part after the kind; empty for `record`. */
   readonly name: string;
-  /** What comes after the name; empty where nothing does. */
+  /** The part after the name; empty where there is none. */
   readonly of: string;
 }
 
-/** Facts by name, as the hosts' keys together say them. `network` and `services/` are keys of etcd; the others were, for hosts of the former version. */
+/**
+ * Facts by name, as the hosts' keys together define them. `network` and `services/` are keys of etcd. The
+ * others were keys too for hosts of the former version.
+ */
 export interface Keys {
   readonly all: string;
-  /** The keys that a host writes. */
+  /** Returns the keys that a host writes. */
   own(host: string): OwnKeys;
-  /** Undefined: it is no key of a host. */
+  /** Returns undefined when it is not a key of a host. */
   readOwn(key: string): OwnKey | undefined;
   readonly network: string;
   host(name: string): string;
   /** @param subnet canonical, `10.128.1.0/24` */
   subnet(subnet: string): string;
   service(name: string): string;
-  /** Of services that pods join: `network-services/records.ts`. */
+  /** Services that pods join: see `network-services/records.ts`. */
   virtual(service: string): string;
-  /** @param host absent: the beginning of all hosts' */
+  /** @param host absent: returns the prefix of all hosts' keys */
   holder(service: string, host?: string): string;
   members(service: string, host: string): string;
   /** @param port `tcp-30080` */
@@ -190,7 +198,9 @@ function readOwnKey(key: string): OwnKey | undefined {
   return { host, kind: kind as OwnKey['kind'], name: kind === 'subnets' || kind === 'shared' ? name.replace(/-(?=\d+$)/u, '/') : name, of };
 }
 
-/** What only one host can have: by these others send to it, and take from it. */
+/**
+ * Returns what only one host can have: the values by which other hosts send to it and accept packets from it.
+ */
 export function identitiesOf({ underlay, vxlan, wireguard }: HostRecord): string[] {
   const keyText = (key: string): string => `key-${Buffer.from(key, 'base64').toString('base64url')}`;
   return [
@@ -233,7 +243,7 @@ const isKey = (value: unknown): value is string =>
   typeof value === 'string' && /^[A-Za-z0-9+/]{43}=$/u.test(value) && Buffer.from(value, 'base64').toString('base64') === value;
 const isMac = (value: unknown): value is string => typeof value === 'string' && /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/u.test(value);
 
-/** Undefined: it is no object of JSON. */
+/** Returns undefined when it is not a JSON object. */
 export function objectOf(bytes: Buffer): Record<string, unknown> | undefined {
   try {
     const value: unknown = parseJson(bytes.toString());
@@ -243,12 +253,12 @@ export function objectOf(bytes: Buffer): Record<string, unknown> | undefined {
   }
 }
 
-/** Undefined: it is none. Whatever else stands in it, as of a later version, is passed over. */
+/** Returns undefined when it is not a record. Unknown fields, as of a later version, are ignored. */
 export function readHost(bytes: Buffer): HostRecord | undefined {
   const { id, underlay, vxlan, wireguard, mtu } = objectOf(bytes) ?? {};
   const address = typeof underlay === 'string' ? parseIp(underlay) : undefined;
   if (typeof id !== 'string' || address === undefined || typeof mtu !== 'number' || mtu < 576 || mtu > 65_535) return undefined;
-  // One that says both would be sent to by either.
+  // A record with both would be sent to by either.
   if ((vxlan === undefined) === (wireguard === undefined)) return undefined;
   const end = wireguard === undefined ? readVxlan(vxlan) : readWireguardEnd(wireguard);
   return end === undefined ? undefined : { id, underlay: formatIp(address), mtu, ...end };
@@ -271,7 +281,7 @@ export function readClaim(bytes: Buffer): Claim | undefined {
   return typeof host === 'string' && typeof id === 'string' ? { host, id } : undefined;
 }
 
-/** Undefined: it cannot be read. */
+/** Returns undefined when it cannot be read. */
 export function readShared(bytes: Buffer): SharedSettings | undefined {
   const { networks, vni } = objectOf(bytes) ?? {};
   if (typeof vni !== 'number' || !Array.isArray(networks)) return undefined;
@@ -281,7 +291,7 @@ export function readShared(bytes: Buffer): SharedSettings | undefined {
     : undefined;
 }
 
-/** Canonical; undefined: it is no subnet. */
+/** Returns the canonical form; undefined when it is not a subnet. */
 export function readSubnet(text: string): string | undefined {
   const prefix = parsePrefix(text);
   if (prefix === undefined || prefix.length === 0 || prefix.length > bitsOf(prefix.address.family)) return undefined;

@@ -3,61 +3,68 @@ import { bitsOf, formatIp, networkOf, parsePrefix } from '../spec/address.ts';
 import type { IpFamily, IpPrefix } from '../spec/address.ts';
 import type { EtcdAccess } from './etcd/client.ts';
 
-/** A network over hosts, as this host takes part in it. */
+/** Settings of a network over hosts, as this host takes part in it. */
 export interface OverlaySettings {
-  /** Of the network; of its conflist and its keys in etcd too. */
+  /** Name of the network. Its conflist and its keys in etcd use it too. */
   readonly name: string;
   /** This host's name in the network. */
   readonly host: string;
   readonly etcd: EtcdAccess;
-  /** Of all hosts' pods, one of a family: a prefix, and the length of the part that each host gets. */
+  /**
+   * Networks of all hosts' pods, at most one per family: a prefix, and the prefix length of each host's
+   * subnet.
+   */
   readonly networks: readonly { readonly prefix: string; readonly hostLength: number }[];
-  /** A link of this host, or one of its addresses: what other hosts send to. */
+  /** A link of this host, or one of its addresses, that other hosts send to. */
   readonly underlay: string;
   /** Number of the VXLAN, the same on every host. */
   readonly vni: number;
   readonly vxlanPort: number;
-  /** What goes between hosts; `wireguard`: nothing goes or comes without it. */
+  /** Encryption between hosts. With `wireguard` no packet is sent or accepted without it. */
   readonly encryption: 'wireguard' | 'none';
-  /** UDP. Of this host alone: others are told. */
+  /** UDP port of this host; other hosts learn it from etcd. */
   readonly wireguardPort: number;
-  /** How long etcd waits for a sign of life of a host until it forgets it. */
+  /** How long etcd waits for a sign of life of a host before it removes the host. */
   readonly leaseSeconds: number;
-  /** How long other hosts go on sending to a host that etcd forgot. */
+  /** How long other hosts still send to a host that etcd removed. */
   readonly holdSeconds: number;
-  /** Its own folder: identity, and what was last known of other hosts. */
+  /** This host's own folder: identity, and the last known state of other hosts. */
   readonly folder: string;
-  /** What services of the network may have of this host, as the first plugin of a conflist has it (`../spec/service-rules.ts`). Absent: nothing. */
+  /**
+   * What services of the network may use of this host, in the form of a conflist's first plugin
+   * (`../spec/service-rules.ts`). Absent: nothing.
+   */
   readonly services?: Readonly<Record<string, unknown>>;
-  /** The network's database: who joined which service. */
+  /** Path of the network's database, which records who joined which service. */
   readonly databasePath: string;
-  /** Where the conflist is written. */
+  /** Folder where the conflist is written. */
   readonly confDir: string;
-  /** The beginning of the conflist's name: files are read in order. */
+  /** Prefix of the conflist's name: files are read in order of their names. */
   readonly order: string;
 }
 
-/** A network of all hosts, read. */
+/** A network of all hosts, parsed. */
 export interface OverlayNetwork {
   readonly prefix: IpPrefix;
   readonly hostLength: number;
 }
 
-/** More bits would be more subnets than there can be hosts. */
+/** Limit of bits for hosts: more subnets than any network has hosts. */
 const mostHostBits = 24;
 
 /** @throws OVERLAY_SETTINGS_INVALID */
 export function readSettings(settings: OverlaySettings): { readonly networks: readonly OverlayNetwork[] } {
-  if (!/^[a-z0-9][a-z0-9-]{0,31}$/u.test(settings.name)) throw invalid('name', settings.name, 'a name is of small letters, digits and -');
-  if (!isHostName(settings.host)) throw invalid('host', settings.host, 'it is no host name');
+  if (!/^[a-z0-9][a-z0-9-]{0,31}$/u.test(settings.name))
+    throw invalid('name', settings.name, 'a name consists of lower-case letters, digits and -');
+  if (!isHostName(settings.host)) throw invalid('host', settings.host, 'it is not a host name');
   for (const endpoint of settings.etcd.endpoints)
-    if (!isEndpoint(endpoint)) throw invalid('etcd.endpoints', endpoint, 'it is no URL like https://192.0.2.10:2379');
+    if (!isEndpoint(endpoint)) throw invalid('etcd.endpoints', endpoint, 'it is not a URL like https://192.0.2.10:2379');
   if (settings.etcd.endpoints.length === 0) throw invalid('etcd.endpoints', '', 'no endpoint is given');
   const { cert, key } = { ...settings.etcd, ...settings.etcd.files };
   if ((cert === undefined) !== (key === undefined)) throw invalid('etcd.cert', '', 'a certificate and its key come together');
   const networks = settings.networks.map(({ prefix: text, hostLength }): OverlayNetwork => {
     const prefix = parsePrefix(text);
-    if (prefix === undefined) throw invalid('network', text, 'it is no network like 10.128.0.0/14');
+    if (prefix === undefined) throw invalid('network', text, 'it is not a network like 10.128.0.0/14');
     if (networkOf(prefix).value !== prefix.address.value) throw invalid('network', text, 'it has bits beyond its length');
     const bits = bitsOf(prefix.address.family);
     if (hostLength <= prefix.length || hostLength > bits - 2 || hostLength - prefix.length > mostHostBits)
@@ -80,7 +87,7 @@ export const isEndpoint = (text: string): boolean => /^https?:\/\/[^/?#@]+\/?$/u
 
 export const prefixText = ({ address, length }: IpPrefix): string => `${formatIp(address)}/${length}`;
 
-/** The subnet that the number stands for. */
+/** Returns the subnet with this number. */
 export function subnetAt({ prefix, hostLength }: OverlayNetwork, index: number): IpPrefix {
   const { family, value } = prefix.address;
   return { address: { family, value: value + (BigInt(index) << BigInt(bitsOf(family) - hostLength)) }, length: hostLength };
@@ -88,10 +95,10 @@ export function subnetAt({ prefix, hostLength }: OverlayNetwork, index: number):
 
 export const subnetCount = ({ prefix, hostLength }: OverlayNetwork): number => 2 ** (hostLength - prefix.length);
 
-/** The address of a host in its subnet: the first, which no pod gets. */
+/** Returns the address of a host in its subnet: the first one, which no pod gets. */
 export const hostAddressOf = (subnet: IpPrefix): { readonly family: IpFamily; readonly value: bigint } => networkOf(subnet);
 
-/** Of an address or a subnet that was read. */
+/** Returns the family of a valid address or subnet. */
 export const familyOf = (text: string): IpFamily => (text.includes(':') ? 6 : 4);
 
 function invalid(field: string, given: string, why: string): PortcullisError {

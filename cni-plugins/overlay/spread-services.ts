@@ -4,25 +4,29 @@ import type { Service, ServiceControl } from '../services/model.ts';
 import type { Change } from './etcd/follow.ts';
 import type { Keys } from './records.ts';
 
-/** Services that stand in etcd, as this host has them: descriptions under `services/NAME`, with backends on any host. */
+/**
+ * Services in etcd as this host applies them: descriptions under `services/NAME`, with backends on any host.
+ */
 export interface SpreadServices {
   list(entries: readonly { readonly key: string; readonly value: Buffer }[]): void;
   change(changes: readonly Change[]): void;
   readonly size: number;
   readonly names: readonly string[];
   readonly standing: () => Iterable<Service>;
-  /** Services that this host does not have as etcd describes them, each with why. They are asked for again. */
+  /**
+   * Services that this host could not apply as etcd describes them, each with the reason. They are retried.
+   */
   readonly refused: readonly string[];
-  /** Applies what is left to apply, and ends. */
+  /** Applies what is pending, and ends. */
   close(): Promise<void>;
 }
 
 const source = 'overlay';
-/** How soon what is refused is asked for again: twice as long each time, up to the longest. */
+/** Retry interval of refused services: doubles each time, up to the longest. */
 const soonestMs = 1000;
 const againMs = 10_000;
 
-/** @param tell what is refused, and why */
+/** @param tell called with each refusal and its reason */
 export function createSpreadServices(control: ServiceControl, keys: Keys, tell: (problem: string) => void): SpreadServices {
   const held = new Map<string, Service>();
   let dirty = new Set<string>();
@@ -30,7 +34,7 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, tell: 
   let applying: Promise<void> | undefined;
   let again: NodeJS.Timeout | undefined;
   let closed = false;
-  /** By name: what could not be read, and what was refused by whoever balances. */
+  /** By name: descriptions that could not be read, and services that the load balancer refused. */
   const unreadable = new Map<string, string>();
   const refusals = new Map<string, string>();
   let waitMs = soonestMs;
@@ -42,7 +46,7 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, tell: 
 
   const take = (name: string, value: Buffer | undefined): void => {
     dirty.add(name);
-    // What another one had may be free now.
+    // A resource of another service may be free now.
     for (const each of refusals.keys()) dirty.add(each);
     waitMs = soonestMs;
     unreadable.delete(name);
@@ -59,7 +63,7 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, tell: 
         : []),
     ];
     if (wrong.length > 0) refuse(unreadable, name, wrong.join('; '));
-    // One that can no longer be read stays as it was: it takes nothing away.
+    // A service whose description can no longer be read stays unchanged.
     if (only !== undefined && wrong.length === 0) held.set(name, only.service);
   };
 
@@ -93,7 +97,7 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, tell: 
     waitMs = Math.min(waitMs * 2, againMs);
   };
 
-  /** One at a time; what came meanwhile goes together. */
+  /** Applies one request at a time. Changes that arrive meanwhile are applied together. */
   function request(): void {
     if (closed || applying !== undefined || (!whole && dirty.size === 0)) return;
     clearTimeout(again);

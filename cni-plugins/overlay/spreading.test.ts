@@ -87,7 +87,7 @@ describe('services in a real etcd', { skip: tool.skip }, () => {
     await refused(
       () => takeBack(['many/s0', 'nobody', ''], spreading),
       'OVERLAY_SERVICE_UNKNOWN',
-      /overlay nobody, : nobody spread.*nothing was taken back/u,
+      /overlay nobody, : no such service is published.*nothing was removed/u,
     );
     assert.deepEqual(await takeBack([...written, 'many/s0'], spreading), { takenBack: written });
     assert.deepEqual(await names(), []);

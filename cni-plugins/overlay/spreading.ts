@@ -7,21 +7,25 @@ import type { ServerKey, Service } from '../services/model.ts';
 import type { EtcdClient } from './etcd/client.ts';
 import type { Keys } from './records.ts';
 
-/** What `portcullis network overlay apply` and `rm` do: descriptions of services into etcd, and out of it. */
+/**
+ * Implements `portcullis network overlay apply` and `rm`: writes descriptions of services into etcd, and
+ * removes them.
+ */
 
 interface Spreading {
   readonly client: EtcdClient;
   readonly keys: Keys;
-  /** Services that stand in etcd, as this host heard last. */
+  /** Services in etcd, as this host heard last. */
   readonly standing: () => Iterable<Service>;
 }
 
-/** etcd takes 128 operations in one transaction unless it is told otherwise, and one request of 1.5 MiB. */
+/** Limits of etcd: 128 operations per transaction by default, and 1.5 MiB per request. */
 const mostSteps = 100;
 const mostBytes = 1024 * 1024;
 
 /**
- * Writes the descriptions of a text, a hundred in one transaction. Nothing is written while one of them is wrong, or has an address and port of another.
+ * Writes the descriptions of a text, a hundred per transaction. Writes nothing when one of them is invalid,
+ * or has an address and port of another service.
  * @returns names
  * @throws OVERLAY_SERVICES_INVALID · OVERLAY_ETCD_UNREACHABLE, which says how many were written before
  */
@@ -42,7 +46,7 @@ export async function spread(file: string, text: string, { client, keys, standin
   return { spread: steps.map(({ name }) => name) };
 }
 
-/** @throws OVERLAY_SERVICE_UNKNOWN: nothing was taken back · OVERLAY_ETCD_UNREACHABLE */
+/** @throws OVERLAY_SERVICE_UNKNOWN: nothing was removed · OVERLAY_ETCD_UNREACHABLE */
 export async function takeBack(names: readonly string[], { client, keys }: Spreading): Promise<{ takenBack: readonly string[] }> {
   const distinct = [...new Set(names)];
   const unknown: string[] = [];
@@ -60,7 +64,10 @@ export async function takeBack(names: readonly string[], { client, keys }: Sprea
   return { takenBack: distinct };
 }
 
-/** In transactions that etcd takes. What was done stays when a later one fails, and the failure says so. */
+/**
+ * Writes in transactions within etcd's limits. Earlier transactions stay when a later one fails, and the
+ * error reports their number.
+ */
 async function inParts<Item>(
   items: readonly Item[],
   bytesOf: (item: Item) => number,
@@ -87,23 +94,26 @@ async function inParts<Item>(
   await flush();
 }
 
-/** One description each, with the service's name. */
+/** Parses the text: one description per service, with the service's name. */
 function readTexts(file: string, text: string, standing: Spreading['standing']): (readonly [string, string])[] {
   const { documents, problems: unread } = parseDocuments(text, file);
   if (unread.length > 0) throw invalidServices(file, linesOf(unread));
   const { described, problems } = readServices([{ file, text }]);
   if (problems.length > 0 || described.length === 0) throw invalidServices(file, linesOf(problems));
-  // Every host refuses it as well: whoever writes to etcd is not root of them.
+  // Every host refuses it as well: a client that may write to etcd is not root on the hosts.
   const programs = described.filter(({ service }) => service.healthCheck?.kind === 'exec').map(({ service }) => service.name);
   if (programs.length > 0)
     throw invalidServices(file, [`${programs.join(', ')}: no host runs a program for another; check by tcp or http`]);
   const taken = conflictsOf(described, standing());
   if (taken.length > 0) throw invalidServices(file, taken);
-  // Without a problem each document is one service, in the same order.
+  // Without problems, each document is one service, in the same order.
   return described.map(({ service: { name } }, index) => [name, writeYaml(documents[index]?.value)] as const);
 }
 
-/** Who asks for an address, protocol and port that another has, in etcd or before it in the text: each host would refuse it. */
+/**
+ * Reports services that ask for an address, protocol and port of another service, in etcd or earlier in the
+ * text. Each host would refuse them.
+ */
 function conflictsOf(described: readonly Described[], standing: Iterable<Service>): string[] {
   const names = new Set(described.map(({ service: { name } }) => name));
   const holders = new Map<ServerKey, string>();
@@ -130,10 +140,10 @@ function invalidServices(file: string, lines: readonly string[]): PortcullisErro
   return new PortcullisError({
     code: 'OVERLAY_SERVICES_INVALID',
     kind: 'invalid',
-    attempted: 'spread services over the overlay',
+    attempted: 'publish services to the overlay',
     on: file,
     why: lines.length === 0 ? 'it describes none' : lines.join('\n'),
-    fix: 'correct it; nothing was spread',
+    fix: 'correct it; nothing was published',
   });
 }
 
@@ -141,14 +151,14 @@ function unknownService(names: readonly string[]): PortcullisError {
   return new PortcullisError({
     code: 'OVERLAY_SERVICE_UNKNOWN',
     kind: 'not-found',
-    attempted: 'take services back from the overlay',
+    attempted: 'remove services from the overlay',
     on: names.join(', '),
-    why: 'nobody spread such a service',
-    fix: 'see `portcullis service ls` for names; nothing was taken back',
+    why: 'no such service is published',
+    fix: 'see `portcullis service ls` for names; nothing was removed',
   });
 }
 
-/** What etcd was asked for stands in front. */
+/** Keeps the original error, with the progress added. */
 function halted({ failure }: PortcullisError, done: number, of: number): PortcullisError {
   return new PortcullisError({ ...failure, why: `${failure.why}, after ${done} of ${of} services` });
 }

@@ -9,7 +9,7 @@ import type { NetlinkSocket } from '../netlink/socket.ts';
 import { bitsOf, ipBytes } from '../spec/address.ts';
 import type { IpFamily, IpPrefix } from '../spec/address.ts';
 
-/** A table of the overlay: its chains, and its rules with the chain that each is in. */
+/** A table of the overlay: its chains, and its rules with the chain that each belongs to. */
 export interface WantedTable {
   readonly table: Table;
   readonly chains: readonly Chain[];
@@ -20,7 +20,7 @@ export const tableOf = (family: IpFamily, name: string): Table => ({ family: fam
 
 const offsets = { source: { 4: 12, 6: 8 }, destination: { 4: 16, 6: 24 } } as const;
 
-/** Whether an end of the packet is in the prefix, or is not. */
+/** Returns expressions that match whether an end of the packet is in the prefix, or is not. */
 export function prefixMatches(end: keyof typeof offsets, { address, length }: IpPrefix, isIn: boolean): Buffer[] {
   const { family } = address;
   const bits = bitsOf(family);
@@ -32,14 +32,17 @@ export function prefixMatches(end: keyof typeof offsets, { address, length }: Ip
   ];
 }
 
-/** Brings the tables to what is wanted; each rule carries a digest of all, by which a changed set is seen. @returns whether one was not so */
+/**
+ * Brings the tables to the wanted state. Each rule carries a digest of all rules, which reveals a changed
+ * set. @returns whether any table differed
+ */
 export function ensureTables(wanted: readonly WantedTable[]): boolean {
   return withSocket((socket) => {
     const requests = wanted.flatMap(({ table, chains, rules }) => {
       const mark = createHash('sha256')
         .update(Buffer.concat(rules.flatMap(({ expressions }) => expressions)))
         .digest('hex');
-      // A dump of a table that is not there is empty.
+      // A dump of a missing table is empty.
       const marks = socket.dump(listRules(table)).map((message) => readRule(message).comment);
       if (marks.length === rules.length && marks.every((each) => each === mark)) return [];
       return [
@@ -55,7 +58,7 @@ export function ensureTables(wanted: readonly WantedTable[]): boolean {
   });
 }
 
-/** Of both families. @returns whether there was one */
+/** Removes the tables of both families. @returns whether there was one */
 export function removeTables(name: string): boolean {
   return withSocket((socket) => {
     const standing = ([4, 6] as const)

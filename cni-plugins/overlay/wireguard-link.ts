@@ -12,19 +12,27 @@ import { prefixText } from './settings.ts';
 
 type PeerEntry = Entry & { readonly kind: 'peer' };
 
-/** The keys and peers of the link `portcullis-wg`, in the network namespace where it was opened. Synchronous, for a Worker. */
+/**
+ * The keys and peers of the link `portcullis-wg`, in the network namespace in which it was opened.
+ * Synchronous, for a Worker.
+ */
 export interface WireguardLink {
-  /** Brings key and port to these. @returns whether they were not so. @throws OVERLAY_WIREGUARD_MISSING · NETWORK_KERNEL_… */
+  /**
+   * Sets key and port. @returns whether they differed. @throws OVERLAY_WIREGUARD_MISSING · NETWORK_KERNEL_…
+   */
   ensure(port: number): boolean;
   listed(): readonly ListedWireguardPeer[];
-  /** @param wanted says where a peer is to be that was met lately: it is where it came from, whatever is written */
+  /**
+   * @param wanted the wanted endpoints. A peer that was met lately is reported at its wanted endpoint, wherever
+   * its packets came from
+   */
   entries(wanted: ReadonlyMap<string, Entry>, now: number): readonly PeerEntry[];
   put(entries: readonly PeerEntry[]): void;
   remove(entries: readonly PeerEntry[]): void;
   close(): void;
 }
 
-/** WireGuard's REJECT_AFTER_TIME: a session that is older is none. */
+/** WireGuard's REJECT_AFTER_TIME: an older session does not count. */
 const sessionMs = 180_000;
 
 export function openWireguardLink(keys: HostKeys): WireguardLink {
@@ -43,7 +51,9 @@ export function openWireguardLink(keys: HostKeys): WireguardLink {
     if (peers.length > 0) generic.run(requests().setDevice({ peers }));
   };
 
-  /** Says to every peer by a handshake that this host has another key now: a keepalive that is turned on is sent at once. */
+  /**
+   * Announces a new key of this host to every peer by a handshake: turning a keepalive on sends it at once.
+   */
   const greet = (peers: readonly ListedWireguardPeer[]): void => {
     const kept = peers.filter(({ keepaliveSeconds }) => keepaliveSeconds > 0);
     change(kept.map(({ publicKey }) => ({ publicKey, keepaliveSeconds: 0 })));
@@ -64,7 +74,7 @@ export function openWireguardLink(keys: HostKeys): WireguardLink {
       try {
         return read().peers;
       } catch (thrown) {
-        // Somebody took the link away: it is put back from lists, not from here.
+        // Another program removed the link. It is restored from lists, not from here.
         if (isRefusal(thrown, 'ENODEV', 'EOPNOTSUPP')) return [];
         throw thrown;
       }
@@ -80,7 +90,7 @@ export function openWireguardLink(keys: HostKeys): WireguardLink {
       }),
     put: (entries) =>
       change(
-        // A prefix goes over to whoever gets it: nobody gives it up before.
+        // A prefix moves to the peer that gets it, so no peer gives it up before.
         entries
           .toSorted((a, b) => b.subnets.length - a.subnets.length)
           .map(({ publicKey, remote, port, subnets, keepaliveSeconds }) => {

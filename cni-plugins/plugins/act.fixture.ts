@@ -12,7 +12,7 @@ import type { AttachmentKey } from '../spec/attachment-key.ts';
 import type { Act, Answer } from './pod.fixture.ts';
 import { addressPlugins, completion, kindOf, plugins } from './registry.ts';
 
-/** The Worker of pod.fixture.ts: what the engine does with a plugin, without its database. */
+/** The Worker of pod.fixture.ts: performs what the engine does with a plugin, without its database. */
 
 const route = openNetlink(NETLINK_ROUTE);
 const filter = openNetlink(NETLINK_NETFILTER);
@@ -64,7 +64,7 @@ function add(act: Act, kernel: ResourceKernel): CniResult {
   const plan = plugin.plan(own, observed === undefined ? input : { ...input, observed: JSON.parse(JSON.stringify(observed)) as unknown });
   const resources = JSON.parse(JSON.stringify(plan.resources)) as Resource[];
   stored.set(nameOf(act.type, act.key), resources);
-  // Twice: a second attempt finds what the first one made.
+  // Run twice: a second attempt finds what the first one created.
   for (let attempt = 0; attempt < 2; attempt += 1) {
     for (const resource of resources) kindOf(resource).ensure(resource, kernel, act.key);
     complete(resources, kernel);

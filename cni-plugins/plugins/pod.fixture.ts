@@ -9,14 +9,17 @@ import type { SerialisedError } from '../../base/errors/index.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { AttachmentKey } from '../spec/attachment-key.ts';
 
-/** What the tests of plugins share: pods with a namespace each, our plugins on the real kernel, Debian's plugins beside them. */
+/**
+ * Shared by the plugin tests: pods with their own namespaces, our plugins on the real kernel, and Debian's
+ * plugins for comparison.
+ */
 
 export interface Act {
   readonly verb: 'add' | 'check' | 'del' | 'repair';
   readonly type: string;
   readonly config: string;
   readonly key: AttachmentKey;
-  /** Empty: it is gone. */
+  /** Empty when the namespace is gone. */
   readonly netns: string;
   readonly args: Readonly<Record<string, string>>;
   readonly prevResult?: CniResult;
@@ -38,17 +41,17 @@ interface Options {
 
 export interface TestPod {
   readonly netns: string;
-  /** A shell command in its namespace. */
+  /** Runs a shell command in the pod's namespace. */
   run(command: string): string;
   add(config: Config, options?: Options): Promise<CniResult>;
   check(config: Config, options?: Options): Promise<readonly string[]>;
   repair(config: Config, options?: Options): Promise<void>;
   del(config: Config, options?: Options): Promise<void>;
-  /** Without its namespace. */
+  /** DEL without the pod's namespace. */
   delDead(config: Config, options?: Options): Promise<void>;
-  /** The upstream plugin of Debian, with the same configuration. */
+  /** Runs Debian's upstream plugin with the same configuration. */
   debian(command: 'ADD' | 'DEL' | 'CHECK', config: Config, options?: Options): CniResult | undefined;
-  /** Its namespace ends. */
+  /** Ends the pod's namespace. */
   die(): void;
 }
 
@@ -60,7 +63,7 @@ export interface Pods {
 export const shell = (command: string): string =>
   execFileSync('sh', ['-c', command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
-/** The output of a command that answers in JSON (`ip -j`, `tc -j`). */
+/** Parses the output of a command that answers in JSON (`ip -j`, `tc -j`). */
 export const json = (text: string): Record<string, unknown>[] => JSON.parse(text.trim() === '' ? '[]' : text) as Record<string, unknown>[];
 
 export function openPods(): Pods {
@@ -156,7 +159,7 @@ export function openPods(): Pods {
   };
 }
 
-/** The code of the failure that `body` ends with. */
+/** Returns the code of the failure that `body` ends with. */
 export async function codeOf(body: () => Promise<unknown>): Promise<string> {
   try {
     await body();

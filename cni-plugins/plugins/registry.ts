@@ -30,7 +30,10 @@ import { vlan } from './vlan/plugin.ts';
 import { overlayLinkKind } from './vxlan/overlay-link.ts';
 import { vxlan } from './vxlan/plugin.ts';
 
-/** Every plugin of ours, one line each; by type, without the prefix `portcullis-`. The address plugin `ipam` is the engine's own. */
+/**
+ * Every plugin of ours, one line each, by type without the prefix `portcullis-`. The address plugin `ipam`
+ * belongs to the engine.
+ */
 export const plugins: readonly Plugin[] = [
   bandwidth,
   bridge,
@@ -48,10 +51,10 @@ export const plugins: readonly Plugin[] = [
   vxlan,
 ];
 
-/** Address plugins without a store; by `ipam.type`. */
+/** Address plugins without a store, by `ipam.type`. */
 export const addressPlugins: readonly AddressPlugin[] = [staticAddresses];
 
-/** What plugins make, by the kind of the resource. */
+/** Resource types of the plugins, by `kind`. */
 const resourceKinds: readonly ResourceKind[] = [
   bridgeKind,
   childLinkKind,
@@ -72,14 +75,14 @@ const resourceKinds: readonly ResourceKind[] = [
 
 const byKind = new Map(resourceKinds.map((kind) => [kind.kind, kind]));
 
-/** @throws Error for a kind that this version does not know: a newer one wrote the database */
+/** @throws Error for a kind that this version does not know: a newer version wrote the database */
 export function kindOf(resource: Resource): ResourceKind {
   const kind = byKind.get(resource.kind);
   if (kind === undefined) throw new Error(`resources of the kind ${JSON.stringify(resource.kind)} are not known to this version`);
   return kind;
 }
 
-/** Completes what a plugin has made, each kind once. @param waitedMs since the first time */
+/** Completes what a plugin has created, each kind once. @param waitedMs since the first call */
 export function completion(resources: readonly Resource[], kernel: ResourceKernel, waitedMs: number): Completion {
   const found = resources.map((resource) => kindOf(resource).complete?.(resource, kernel, waitedMs));
   return found.includes('pending') ? 'pending' : 'done';

@@ -10,17 +10,17 @@ import { createMembers } from './members.ts';
 import { endOf, rpcs, streams } from './messages.ts';
 import type { Codec, Comparison, KeyValue, Step, WatchAnswer, WatchAsk } from './messages.ts';
 
-/** Where etcd answers, and what speaks to it: PEM texts, or files that are read again when they change. */
+/** Endpoints of etcd and the credentials for it: PEM texts, or files that are read again when they change. */
 export interface EtcdAccess extends Credentials {
   /** `https://192.0.2.10:2379`. */
   readonly endpoints: readonly string[];
-  /** Paths; they stand for the texts of the same names. */
+  /** Paths of files that replace the texts of the same names. */
   readonly files?: Credentials;
 }
 
 export interface Listing {
   readonly revision: number;
-  /** Tells two clusters, or one and what was restored of it, apart. */
+  /** Distinguishes two clusters, and a cluster from its restored copy. */
   readonly cluster: number;
   readonly pairs: readonly KeyValue[];
 }
@@ -31,38 +31,41 @@ export interface Stream<Ask, Answer> {
   /** Ends with a thrown failure, or silently after `close`. */
   readonly answers: AsyncIterable<Answer>;
   close(): void;
-  /** Ends it with a failure, and leaves its member: it does not answer as it should. */
+  /** Ends the stream with a failure, and leaves its member, because it does not answer as it should. */
   abandon(why: string): void;
 }
 
-/** What became of a transaction. */
+/** The outcome of a transaction. */
 export interface Outcome {
-  /** Whether the comparisons held and the steps were taken. */
+  /** Whether the comparisons held and the steps were applied. */
   readonly succeeded: boolean;
-  /** Of etcd afterwards. */
+  /** Revision of etcd afterwards. */
   readonly revision: number;
 }
 
 /**
- * A client of etcd's API v3 that asks one member at a time. A call has a deadline; a member that does not answer it, or has no leader, is left for the next
- * one. A call whose answer was lost is made again: a transaction that fails by its own comparison may have been done by the first attempt.
+ * A client of etcd's API v3 that asks one member at a time. A call has a deadline. The client leaves a member
+ * that misses it, or has no leader, for the next one. A call whose answer was lost is repeated: a transaction
+ * that fails by its own comparison may have been applied by the first attempt.
  */
 export interface EtcdClient {
   /**
-   * All keys that begin so, of one revision.
+   * Lists all keys with this prefix, of one revision.
    * @param keysOnly without values @throws OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED, as each of these
    */
   list(prefix: string, options?: { readonly keysOnly?: boolean }): Promise<Listing>;
   get(key: string): Promise<KeyValue | undefined>;
-  /** The revision that etcd has agreed on by now, and its cluster. @param key any that may be read */
+  /**
+   * Returns the revision that etcd has agreed on by now, and its cluster. @param key any key that may be read
+   */
   agreed(key: string): Promise<{ readonly revision: number; readonly cluster: number }>;
-  /** Whether the comparisons held and the steps were taken. */
+  /** Returns whether the comparisons held and the steps were applied. */
   transact(compare: readonly Comparison[], steps: readonly Step[]): Promise<boolean>;
   commit(compare: readonly Comparison[], steps: readonly Step[]): Promise<Outcome>;
-  /** A new lease of that many seconds. @returns its id */
+  /** Grants a new lease of that many seconds. @returns its id */
   grant(seconds: number): Promise<number>;
   keepAlive(): Stream<{ readonly id: number }, { readonly id: number; readonly ttl: number }>;
-  /** From that revision on. */
+  /** Watches from that revision on. */
   watch(prefix: string, startRevision: number): Stream<WatchAsk, WatchAnswer>;
   close(): void;
 }
@@ -71,7 +74,7 @@ const deadlineMs = 5000;
 const pageSize = 1000;
 const idRange = 2 ** 47;
 
-/** What the request itself deserved: another member would say the same. */
+/** Failures that the request itself caused: another member would answer the same. */
 const ownFaults: ReadonlySet<number> = new Set([
   status.INVALID_ARGUMENT,
   status.NOT_FOUND,
@@ -83,19 +86,22 @@ const ownFaults: ReadonlySet<number> = new Set([
 ]);
 const tooLarge = /larger than max/u;
 
-/** @param tell of credentials whose files changed and cannot be used; '' when they can @throws OVERLAY_ETCD_UNREACHABLE when certificates or key are none */
+/**
+ * @param tell called with the problem of credentials whose files changed and cannot be used; with '' when
+ * they can @throws OVERLAY_ETCD_UNREACHABLE when certificates or key are invalid
+ */
 export function openEtcd(access: EtcdAccess, tell?: (problem: string) => void): EtcdClient {
   const credentials = openOrThrow(access, tell);
   const all = access.endpoints.map((endpoint) => connectionsAt(endpoint, credentials));
   const members = createMembers(all);
   let closed = false;
-  // A member without a leader would show us the past for as long as it is cut off.
+  // A member without a leader would return stale data for as long as it is cut off.
   const withLeader = new Metadata();
   withLeader.set('hasleader', 'true');
 
   const leave = (member: Connections): void => {
     members.failed(member);
-    // It may be that it no longer takes our certificate.
+    // The member may no longer accept our certificate.
     credentials.check();
   };
 
@@ -182,7 +188,7 @@ export function openEtcd(access: EtcdAccess, tell?: (problem: string) => void): 
       try {
         return { most, ...(await call(rpcs.range, { key, rangeEnd: endOf(prefix), limit: most, revision, keysOnly })) };
       } catch (thrown) {
-        // Values may be so large that fewer fit into one answer.
+        // Values may be so large that fewer of them fit into one answer.
         if (most === 1 || !(thrown instanceof PortcullisError) || !tooLarge.test(thrown.failure.why)) throw thrown;
       }
     }
@@ -246,7 +252,7 @@ function openOrThrow(access: EtcdAccess, tell: ((problem: string) => void) | und
   }
 }
 
-/** etcd asks for a user where none has come with the certificate. */
+/** etcd asks for a user when the certificate names none. */
 const noUser = /user name is empty/u;
 
 function failureOf(attempted: string, endpoint: string, error: ServiceError): PortcullisError {
@@ -259,7 +265,7 @@ function failureOf(attempted: string, endpoint: string, error: ServiceError): Po
     : unreachable(attempted, endpoint, why, error);
 }
 
-/** @param cause of grpc, whose message names no secret */
+/** @param cause error of grpc, whose message contains no secret */
 function unreachable(attempted: string, on: string, why: string, cause?: unknown): PortcullisError {
   return new PortcullisError({
     code: 'OVERLAY_ETCD_UNREACHABLE',

@@ -3,18 +3,23 @@ import { checkServerIdentity } from 'node:tls';
 import { ChannelCredentials, Client } from '@grpc/grpc-js';
 import type { CredentialSource, Credentials } from './credentials.ts';
 
-/** The connection to one member of etcd, made again when credentials change. */
+/** The connection to one member of etcd, reconnected when credentials change. */
 export interface Connections {
   readonly endpoint: string;
-  /** A connection that is made with the credentials of now. It stands until `release`, also when another one has taken its place. */
+  /**
+   * Returns a connection made with the current credentials. It stays open until `release`, even after another
+   * one has replaced it.
+   */
   take(): { readonly client: Client; readonly release: () => void };
   close(): void;
 }
 
-/** A member that is cut off from us is noticed after both; etcd refuses pings more often than every 5 s. */
+/**
+ * A member that is cut off from us is noticed after both times. etcd refuses pings more often than every 5 s.
+ */
 const pingEveryMs = 10_000;
 const pingTimeoutMs = 5000;
-/** A page of descriptions of services at their largest. */
+/** A page of service descriptions at their largest. */
 const largestAnswer = 64 * 1024 * 1024;
 const nameOfNobody = 'etcd.invalid';
 
@@ -81,7 +86,8 @@ function clientAt(endpoint: string, { ca, cert, key }: Credentials): Client {
         )
       : ChannelCredentials.createInsecure();
   return new Client(host, credentials, {
-    // TLS names no addresses (RFC 6066, section 3), and Node refuses to: a name that says nothing goes in its place, and the address is checked.
+    // TLS names no addresses (RFC 6066, section 3), and Node refuses to send one. A meaningless name is sent
+    // instead, and the address is checked.
     ...(isAddress && { 'grpc.ssl_target_name_override': nameOfNobody }),
     'grpc.keepalive_time_ms': pingEveryMs,
     'grpc.keepalive_timeout_ms': pingTimeoutMs,

@@ -3,35 +3,38 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { reasonOf } from '../../../base/errors/index.ts';
 
-/** PEM texts that speak to etcd, or the files that hold them. */
+/** PEM texts for the connection to etcd, or the files that hold them. */
 export interface Credentials {
-  /** Authorities that etcd's certificate is checked against; absent: those of the system. */
+  /** Authorities that etcd's certificate is verified with; absent: those of the system. */
   readonly ca?: string;
   /** This host's certificate and its key: both or neither. */
   readonly cert?: string;
   readonly key?: string;
 }
 
-/** Credentials as they are now: read again when their files change. */
+/** The current credentials. They are read again when their files change. */
 export interface CredentialSource {
-  /** Another object whenever the credentials are others. */
+  /** Returns a new object whenever the credentials changed. */
   current(): Credentials;
-  /** Reads the files again, at most once a second. Files that cannot be used leave the credentials as they were. */
+  /**
+   * Reads the files again, at most once a second. Files that cannot be used leave the credentials unchanged.
+   */
   check(): void;
   close(): void;
 }
 
-/** How long changed files go unnoticed while nothing fails. */
+/** Interval in which changed files are noticed while nothing fails. */
 const lookEveryMs = 5000;
 const atMostEveryMs = 1000;
-/** Of one file: a bundle of authorities has some hundred kilobytes. */
+/** Limit of one file: a bundle of authorities has some hundred kilobytes. */
 const largestFile = 4 * 1024 * 1024;
 const certificatePem = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]*-----END (?:TRUSTED |X509 )?CERTIFICATE-----/gu;
 
 /**
- * Credentials that are given as texts stay as they are. Those of files follow the files: a certificate that does not belong to the key, as in the middle of a
- * rotation, changes nothing until the pair is whole.
- * @param tell is called once for each reason why changed files are not used, and with '' when they are used @throws Error when the first credentials cannot be used
+ * Opens credentials. Those given as texts never change. Those of files follow the files: a certificate that
+ * does not belong to the key, as in the middle of a rotation, changes nothing until the pair is complete.
+ * @param tell called once for each reason why changed files are not used, and with '' when they are used
+ * @throws Error when the first credentials cannot be used
  */
 export function openCredentials(
   texts: Credentials,
@@ -94,7 +97,7 @@ function readText(file: string): string {
   }
 }
 
-/** @throws Error that names what is wrong, and never the key */
+/** @throws Error that names the problem, and never the key */
 function requireUsable({ ca, cert, key }: Credentials): void {
   if (ca !== undefined) {
     const found = ca.match(certificatePem) ?? [];

@@ -2,34 +2,40 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import type { EtcdClient, Listing } from './client.ts';
 import type { WatchAnswer } from './messages.ts';
 
-/** What became of a key. */
+/** A change of a key. */
 export interface Change {
   readonly key: string;
-  /** Undefined: it is gone, by a deletion or the end of its lease. */
+  /** Undefined when it was removed, by a deletion or the end of its lease. */
   readonly value: Buffer | undefined;
-  /** Of the write that made the key, and of this one. */
+  /** Revisions of the write that created the key, and of this one. */
   readonly createRevision?: number;
   readonly modRevision?: number;
 }
 
 export interface Follower {
-  /** All there is; also after changes were missed. */
+  /** Called with everything there is; also after changes were missed. */
   onListing(listing: Listing): void;
-  /** In the order of their revisions; those of one revision together. */
+  /** Called in the order of revisions, with all changes of one revision together. */
   onChanges(changes: readonly Change[]): void;
-  /** All that follows will be heard. */
+  /** Called when all later changes will be heard. */
   onHere(): void;
-  /** It is heard of again and again for as long as it lasts. */
+  /** Called repeatedly for as long as etcd is away. */
   onAway(thrown: unknown): void;
 }
 
 const shortestWaitMs = 200;
 const longestWaitMs = 5000;
-/** How often etcd is asked for a sign of progress, and how many of these questions may go unanswered before its member is left. */
+/**
+ * How often etcd is asked for a sign of progress, and how many requests may go unanswered before its member
+ * is left.
+ */
 const progressEveryMs = 5000;
 const mostUnanswered = 2;
 
-/** The revisions after ours are no longer kept, or etcd is another one: all is to be read again. */
+/**
+ * Thrown when the revisions after ours are no longer kept, or etcd is another cluster: everything has to be
+ * read again.
+ */
 class Lost extends Error {}
 
 interface Seen {
@@ -38,10 +44,11 @@ interface Seen {
 }
 
 /**
- * Follows all keys that begin with `prefix`: reads them, then watches from the next revision on. A broken watch goes on where it ended; one whose
- * revisions were compacted, or of a cluster that was restored, begins again with a listing. A watch whose member gives no sign of progress, though it may
- * answer pings, goes on at another member.
- * @returns ends it
+ * Follows all keys that begin with `prefix`: reads them, then watches from the next revision on. A broken
+ * watch continues where it ended. A watch whose revisions were compacted, or of a cluster that was restored,
+ * begins again with a listing. A watch whose member gives no sign of progress, even if it answers pings,
+ * continues at another member.
+ * @returns a function that ends it
  */
 export function followPrefix(client: EtcdClient, prefix: string, follower: Follower): () => void {
   let closed = false;
@@ -50,7 +57,10 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
   let wake = (): void => undefined;
   let seen: Seen | undefined;
 
-  /** A restored cluster counts from an older revision: a watch from a later one would hear nothing until it got there. A member may also only lag behind. */
+  /**
+   * Returns whether this is another cluster. A restored cluster counts from an older revision: a watch from a
+   * later revision would hear nothing until it got there. A member may also only lag behind.
+   */
   const isOther = async (from: Seen, { clusterId, revision }: WatchAnswer['header']): Promise<boolean> => {
     if (clusterId === from.cluster && revision >= from.revision) return false;
     const agreed = await client.agreed(prefix);
@@ -91,9 +101,10 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
               modRevision,
             })),
           );
-          // The header may be ahead of what was sent so far.
+          // The header may be ahead of the events sent so far.
           from.revision = last.kv.modRevision;
-          // An answer to our own question may be ahead of events that were not sent yet (etcd before 3.4.25 and 3.5.8): only what the watch says by itself counts.
+          // An answer to our own request may be ahead of events that were not sent yet (etcd before 3.4.25
+          // and 3.5.8): only what the watch sends by itself counts.
         } else if (!created && !fragment && events.length === 0 && watchId >= 0) from.revision = Math.max(from.revision, header.revision);
       }
       if (!isClosed()) throw cancelled(prefix, 'it did not answer the watch');
@@ -141,7 +152,7 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
   };
 }
 
-/** Events of revisions that are whole, and those of a last one of which more may follow. */
+/** Splits events into those of complete revisions, and those of a last revision of which more may follow. */
 function splitAtRevision(events: WatchAnswer['events'], moreFollows: boolean): [WatchAnswer['events'], WatchAnswer['events']] {
   if (!moreFollows) return [events, []];
   const last = events.at(-1)?.kv.modRevision;

@@ -4,16 +4,18 @@ import type { EtcdClient } from './client.ts';
 export interface LeaseOptions {
   readonly client: EtcdClient;
   readonly seconds: number;
-  /** Writes what is to live as long as the lease does. Called for each new lease, and again until it succeeds. */
+  /**
+   * Writes the keys that live as long as the lease. Called for each new lease, and again until it succeeds.
+   */
   readonly register: (lease: number) => Promise<void>;
-  /** It is held, for the first time or again after trouble. */
+  /** Called when the lease is held, for the first time or again after trouble. */
   readonly onHeld: () => void;
-  /** Of the lease itself, and what `register` throws. */
+  /** Called with failures of the lease itself, and of `register`. */
   readonly onTrouble: (thrown: unknown) => void;
 }
 
 export interface HeldLease {
-  /** Writes again what the lease holds: it is something else by now. */
+  /** Registers again, because the values have changed. */
   renew(): void;
   close(): void;
 }
@@ -22,9 +24,10 @@ const retryMs = 1000;
 const longestAnswerMs = 5000;
 
 /**
- * Keeps a lease for as long as it runs: kept alive thrice in its time. A member that does not answer is left early enough that others can be asked before the
- * lease ends. One that ended meanwhile, as after a partition, is replaced, and all is registered
- * again. `close` leaves it to end by itself: whoever starts again within its time was never away.
+ * Keeps a lease for as long as it runs: three keepalives per lease time. A member that does not answer is
+ * left early enough that others can be asked before the lease ends. A lease that ended meanwhile, as after a
+ * partition, is replaced, and everything is registered again. `close` lets the lease end by itself: a host
+ * that restarts within the lease was never away.
  */
 export function holdLease({ client, seconds, register, onHeld, onTrouble }: LeaseOptions): HeldLease {
   const answerMs = Math.min(longestAnswerMs, (seconds * 1000) / 6);
@@ -42,7 +45,7 @@ export function holdLease({ client, seconds, register, onHeld, onTrouble }: Leas
       setTimeout(resolve, ms).unref();
     });
 
-  /** @returns whether it still is; false: it ended */
+  /** @returns whether the lease is still held; false: it ended */
   const keep = async (id: number): Promise<boolean> => {
     const stream = client.keepAlive();
     try {
@@ -80,7 +83,7 @@ export function holdLease({ client, seconds, register, onHeld, onTrouble }: Leas
         }
         if (!(await keep(lease))) lease = undefined;
       } catch (thrown) {
-        // Checked afresh by whoever continues: the time until then is unknown.
+        // The caller checks again: how much time passed is unknown.
         if (isClosed()) return;
         troubled = true;
         onTrouble(thrown);

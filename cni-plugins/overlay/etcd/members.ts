@@ -1,11 +1,15 @@
 /**
- * Chooses the member of etcd that is asked next. A member that failed is left for a time that doubles with each failure, so a member that hangs costs one
- * deadline and not one for each call. Pure but for the clock and the chance that are handed in.
+ * Chooses the member of etcd to ask next. A member that failed is avoided for a time that doubles with each
+ * failure, so a member that hangs costs one deadline and not one per call. Pure except for the clock and the
+ * random source that are passed in.
  */
 export interface Members<Member> {
-  /** How many there are. */
+  /** Number of members. */
   readonly size: number;
-  /** The member to ask now: the one that answered last, else the next one that is not left, else the one whose time is over first. */
+  /**
+   * Returns the member to ask now: the one that answered last, else the next one that is not avoided, else
+   * the one whose time is over first.
+   */
   current(): Member;
   failed(member: Member): void;
   answered(member: Member): void;
@@ -17,7 +21,7 @@ const longestMs = 30_000;
 interface Health<Member> {
   readonly member: Member;
   failures: number;
-  /** It is left until then. */
+  /** Time until which it is avoided. */
   until: number;
 }
 
@@ -46,7 +50,7 @@ export function createMembers<Member>(
     failed(member) {
       const health = healthOf(member);
       if (health === undefined) return;
-      // Calls that were under way together fail together: they count once.
+      // Concurrent calls fail together: they count once.
       if (health.until > now()) return;
       const wait = Math.min(shortestMs * 2 ** health.failures, longestMs);
       health.failures = Math.min(health.failures + 1, 16);

@@ -1,8 +1,9 @@
 import protobuf from 'protobufjs/light.js';
 
 /**
- * The part of etcd's API v3 that the overlay speaks: names and field numbers of `etcdserverpb` and `mvccpb` (etcd 3.4 to 3.6, rpc.proto and kv.proto).
- * Fields that are not named here are passed over. Revisions and lease ids are numbers: a revision stays far below 2^53, and we choose our lease ids.
+ * The part of etcd's API v3 that the overlay uses: names and field numbers of `etcdserverpb` and `mvccpb`
+ * (etcd 3.4 to 3.6, rpc.proto and kv.proto). Fields that are not named here are ignored. Revisions and lease
+ * ids are numbers: a revision stays far below 2^53, and we choose our lease ids.
  */
 
 type Fields = Readonly<Record<string, readonly [type: string, number: number, rule?: 'repeated']>>;
@@ -73,7 +74,7 @@ const root = protobuf.Root.fromJSON({
   ),
 });
 
-/** Bytes of a message and back. Scalars that are absent have their default, messages stay absent. */
+/** Encodes and decodes a message. Absent scalars get their default, absent messages stay absent. */
 export interface Codec<Value> {
   encode(value: Value): Buffer;
   decode(bytes: Buffer): Value;
@@ -94,7 +95,10 @@ interface Header {
 
 export interface KeyValue {
   readonly key: string;
-  /** Of the write that made the key: it stays the same while the key exists, whatever is written there. */
+  /**
+   * Revision of the write that created the key. It stays the same while the key exists, whatever is written
+   * to it.
+   */
   readonly createRevision: number;
   readonly modRevision: number;
   readonly value: Buffer;
@@ -124,8 +128,9 @@ export interface Step {
 }
 
 /**
- * EQUAL (0) of a key's create (1) or mod (2) revision: 0 where there is no such key. With a `rangeEnd` of every key from `key` on: there is none where the
- * create revision is to be 0; none was written since where the mod revision is to be LESS (2).
+ * EQUAL (0) compares a key's create (1) or mod (2) revision: 0 where the key does not exist. With a
+ * `rangeEnd` for every key from `key` on: create revision 0 holds when there is none; mod revision LESS (2)
+ * holds when none was written since.
  */
 export type Comparison =
   | { readonly result: 0; readonly target: 1; readonly key: string; readonly rangeEnd?: string; readonly createRevision: number }
@@ -149,7 +154,7 @@ export interface WatchAnswer {
   readonly watchId: number;
   readonly created: boolean;
   readonly canceled: boolean;
-  /** Above 0: what was asked for is older and is no longer kept. */
+  /** Above 0: the requested revision is older and is no longer kept. */
   readonly compactRevision: number;
   readonly cancelReason: string;
   /** More of the same answer follows. */
@@ -165,7 +170,7 @@ export interface WatchAsk {
     readonly rangeEnd: string;
     readonly startRevision: number;
     readonly progressNotify: boolean;
-    /** Answers are cut into parts that etcd's own limit of a request bounds. */
+    /** Answers are split into parts within etcd's own limit of a request. */
     readonly fragment: boolean;
   };
   readonly progress?: object;
@@ -200,5 +205,5 @@ export const streams = {
   },
 } as const;
 
-/** The end of the range of all keys that begin so. */
+/** Returns the end of the range of all keys with this prefix. */
 export const endOf = (prefix: string): string => `${prefix.slice(0, -1)}${String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)}`;

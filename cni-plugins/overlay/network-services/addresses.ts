@@ -8,26 +8,30 @@ import type { OverlayNetwork } from '../settings.ts';
 import { addressHolder } from './records.ts';
 
 /**
- * Virtual addresses of services over hosts: of subnets that no host gets. What is chosen here is claimed by the transaction that writes the service; whoever
- * is second there chooses again. Pure.
+ * Chooses virtual addresses of services over hosts, from subnets that no host gets. The transaction that
+ * writes the service claims the address; a host that comes second chooses again. Pure.
  */
 
 const attempts = 1000;
-/** Services have at most this part of the subnets of a network, and one in any case: the others are for hosts. */
+/**
+ * Services get at most this fraction of the subnets of a network, and one in any case. The others are for
+ * hosts.
+ */
 const shareOfSubnets = 16;
 
 /** Subnets and addresses as all hosts claim them. */
 interface Taken {
-  /** Whose each is. */
+  /** The holder of each subnet. */
   readonly subnets: ReadonlyMap<string, string>;
-  /** Of which service each is. */
+  /** The service of each address. */
   readonly addresses: ReadonlyMap<string, string>;
 }
 
 /**
- * An address of each of the networks that no service has.
- * @param wanted by the service's members: these, or none
- * @param former that the service had when etcd forgot it: again, where nobody has them by now
+ * Chooses an address of each network that no service has.
+ * @param wanted addresses that the service's members ask for: these, or an error
+ * @param former addresses that the service had when etcd lost it: chosen again where no other service has
+ * them by now
  * @throws NETWORK_ADDRESS_OUT_OF_RANGE · NETWORK_ADDRESS_TAKEN · NETWORK_ADDRESSES_EXHAUSTED
  */
 export function chooseAddresses(
@@ -47,7 +51,10 @@ export function chooseAddresses(
   });
 }
 
-/** The subnet, canonical, that a host or services would claim with this address; undefined: no network has it. */
+/**
+ * Returns the canonical subnet that a host or services would claim with this address; undefined when no
+ * network has it.
+ */
 export function subnetWith(networks: readonly OverlayNetwork[], text: string): string | undefined {
   const network = networkWith(networks, text);
   const address = parseIp(text);
@@ -66,7 +73,7 @@ function subnetOf({ hostLength }: OverlayNetwork, address: IpAddress): IpPrefix 
   return { address: { family: address.family, value: networkOf({ address, length }).value }, length };
 }
 
-/** Gateways of hosts are the first address of a subnet; none of IPv4 is the last. */
+/** The first address of a subnet is the host's gateway. The last one of IPv4 is never used. */
 function isEdge(subnet: IpPrefix, { value }: IpAddress): boolean {
   return value === networkOf(subnet).value || (subnet.address.family === 4 && value === lastOf(subnet).value);
 }
@@ -84,7 +91,7 @@ function askedFor(network: OverlayNetwork, service: string, text: string, taken:
   return formatIp(address);
 }
 
-/** Subnets of a network that are of services. */
+/** Returns the subnets of a network that belong to services. */
 const subnetsOfServices = (network: OverlayNetwork, { subnets }: Taken): IpPrefix[] =>
   [...subnets].flatMap(([text, host]) => {
     const subnet = host === addressHolder ? parsePrefix(text) : undefined;
@@ -95,7 +102,10 @@ const subnetsOfServices = (network: OverlayNetwork, { subnets }: Taken): IpPrefi
       : [];
   });
 
-/** Addresses that members name, each of another subnet, take none from hosts. @throws NETWORK_ADDRESSES_EXHAUSTED */
+/**
+ * Refuses addresses that members name, each in another subnet, when they would take subnets from hosts.
+ * @throws NETWORK_ADDRESSES_EXHAUSTED
+ */
 function requireRoom(network: OverlayNetwork, service: string, taken: Taken): void {
   const most = Math.max(1, Math.floor(subnetCount(network) / shareOfSubnets));
   if (subnetsOfServices(network, taken).length < most) return;
@@ -118,7 +128,10 @@ function again(network: OverlayNetwork, service: string, former: readonly string
   return undefined;
 }
 
-/** The search begins at a place of the name's own: a service that comes again has its address again, most likely, and another one has not. */
+/**
+ * Finds a free address. The search begins at a position derived from the name, so that a service that comes
+ * again most likely gets the same address, and another service does not.
+ */
 function free(network: OverlayNetwork, service: string, taken: Taken): string {
   for (const subnet of subnetsOfServices(network, taken)) {
     const found = freeIn(subnet, service, taken.addresses);
@@ -144,7 +157,7 @@ function freeIn(subnet: IpPrefix, service: string, addresses: ReadonlyMap<string
   return undefined;
 }
 
-/** Hosts that look for one at once find the same. */
+/** Finds a free subnet. Hosts that search at the same time find the same one. */
 function another(network: OverlayNetwork, taken: Taken): IpPrefix {
   const count = subnetCount(network);
   const start = placeOf(addressHolder) % count;
@@ -155,7 +168,7 @@ function another(network: OverlayNetwork, taken: Taken): IpPrefix {
   throw exhausted(addressHolder, network);
 }
 
-/** Undefined: virtual addresses may be of the subnet. */
+/** Returns undefined when virtual addresses may come from the subnet. */
 function hostWith(subnet: IpPrefix, taken: Taken): string | undefined {
   const holder = taken.subnets.get(prefixText(subnet));
   return holder === addressHolder ? undefined : holder;

@@ -16,22 +16,25 @@ import { createStrangers } from './strangers.ts';
 import type { Holders } from './strangers.ts';
 
 /**
- * Services that pods of this network join, over all its hosts: what members here joined goes to etcd, what etcd says of the others goes to the network's
- * database, where whoever balances and names them reads it.
+ * Services that pods of this network join, over all its hosts. Memberships on this host go to etcd. What etcd
+ * says of other hosts goes to the network's database, where the load balancer and DNS read it.
  */
 export interface SpannedServices {
-  /** Says all anew, under this lease. @throws OVERLAY_ETCD_UNREACHABLE */
+  /** Writes everything again under this lease. @throws OVERLAY_ETCD_UNREACHABLE */
   register(lease: number): Promise<void>;
   list(pairs: readonly { readonly key: string; readonly value: Buffer }[]): void;
   change(changes: readonly Change[]): void;
-  /** Now and then: what the dead left, and who was held for long enough. */
+  /** Called periodically: cleans up after dead members, and drops those that were held for the hold time. */
   tick(): void;
-  /** Takes out what this host said. @throws OVERLAY_ETCD_UNREACHABLE */
+  /** Removes everything that this host wrote. @throws OVERLAY_ETCD_UNREACHABLE */
   leave(): Promise<void>;
-  /** Of the others nothing is known any more. */
+  /** Forgets the members of other hosts. */
   forget(): void;
   readonly size: number;
-  /** What members here ask for and have not, with the code of why, and what other hosts may not say of their members. */
+  /**
+   * Refused requests of members here, with their codes, and claims of other hosts about their members that
+   * are refused.
+   */
   readonly refused: readonly string[];
   close(): void;
 }
@@ -40,14 +43,14 @@ export interface SpannedParts {
   readonly settings: Pick<OverlaySettings, 'databasePath' | 'holdSeconds' | 'name' | 'services'>;
   readonly member: Member;
   readonly networks: readonly OverlayNetwork[];
-  /** That the pods of this host have their gateway at. */
+  /** The link with the gateway of this host's pods. */
   readonly link: string;
-  /** Whose subnets are. */
+  /** The holders of subnets. */
   readonly peers: Pick<Peers, 'holderOf' | 'claimsChanged'>;
   readonly log: { warn(fields: object, message: string): void };
 }
 
-/** A commit is written before it is seen. */
+/** Delay after which a commit is visible. */
 const settleMs = 5;
 
 /** @throws NETWORK_NEWER_SCHEMA */
@@ -74,7 +77,7 @@ export function openSpannedServices({ settings, member, networks, link, peers, l
   let expiring: NodeJS.Timeout | undefined;
   let closed = false;
 
-  /** @returns whether another connection wrote anything since */
+  /** @returns whether another connection wrote since the last call */
   const readOwn = (): boolean => {
     const { data_version: now } = selectVersion.get() as { data_version: unknown };
     if (now === version) return false;
@@ -90,7 +93,7 @@ export function openSpannedServices({ settings, member, networks, link, peers, l
   };
   const write = (): void => {
     const taken = merged.taken();
-    // Whose a subnet is says which members and addresses count, of any service.
+    // The holder of a subnet decides which members and addresses of any service count.
     const touched = peers.claimsChanged === subnetsChanged ? taken : new Set([...taken, ...merged.names()]);
     subnetsChanged = peers.claimsChanged;
     if (touched.size === 0) return;

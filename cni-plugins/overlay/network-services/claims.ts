@@ -7,8 +7,9 @@ import { readVirtual } from './records.ts';
 import type { Holding, HostMembers, PublishedMember, VirtualRecord } from './records.ts';
 
 /**
- * What this host writes into etcd of services that its pods join: its own keys alone. What a service is and has is what the oldest key says; each host that
- * holds the service says the same, so that it stays when the first one leaves. Each act is one transaction, and one that finds itself done is success.
+ * Writes this host's own keys into etcd for services that its pods join, and no others. The oldest key
+ * defines the service. Each host that holds the service writes the same, so that the service stays when the
+ * first host leaves. Each act is one transaction. One that finds its change already made is a success.
  */
 
 const unchanged = (key: string, modRevision: number): Comparison => ({ result: 0, target: 2, key, modRevision });
@@ -16,19 +17,19 @@ const unchanged = (key: string, modRevision: number): Comparison => ({ result: 0
 /** A service as the hosts agree on it. */
 export interface StandingService {
   readonly record: VirtualRecord;
-  /** Of the host that said so first. */
+  /** Key of the host that wrote it first. */
   readonly key: string;
   readonly revision: number;
 }
 
-/** Undefined: there is none. */
+/** Returns undefined when there is none. */
 export function findService({ view }: Member, service: string): StandingService | undefined {
   const found = view.virtual(service);
   const record = found && readVirtual(found.value);
   return found === undefined || record === undefined ? undefined : { record, key: found.key, revision: found.modRevision };
 }
 
-/** What a host says of its members of a service. */
+/** A host's statement about its members of a service. */
 export interface Said {
   readonly members: readonly PublishedMember[];
   /** `tcp-30080`. */
@@ -37,9 +38,9 @@ export interface Said {
 }
 
 /**
- * Says that the service is this one, that it has its addresses and ports, and which members of it are here.
- * @param standing that it agrees with; undefined: there is none yet
- * @returns the revision; undefined: the service is another one by now. @throws OVERLAY_ETCD_UNREACHABLE
+ * Claims this service, its addresses and ports, and publishes its members on this host.
+ * @param standing the existing service that it agrees with; undefined when there is none yet
+ * @returns the revision; undefined when the service is another one by now. @throws OVERLAY_ETCD_UNREACHABLE
  */
 export async function sayService(
   member: Member,
@@ -72,7 +73,7 @@ export async function sayService(
   return succeeded ? revision : undefined;
 }
 
-/** Keys by which this host claims something for the service. */
+/** Returns the keys by which this host claims something for the service. */
 function claimsOf({ keys, host, view }: Member, service: string): string[] {
   return [...view.keysOf(host)].filter((key) => {
     const read = keys.readOwn(key);
@@ -80,7 +81,10 @@ function claimsOf({ keys, host, view }: Member, service: string): string[] {
   });
 }
 
-/** This host lets go of what another service has: it comes again when that is free. @returns the revision; undefined: there was nothing to let go of */
+/**
+ * Withdraws claims of this host on what another service has. They are made again when that is free. @returns
+ * the revision; undefined when there was nothing to withdraw
+ */
 export async function withdraw({ client, view, host }: Member, claims: readonly string[]): Promise<number | undefined> {
   const written = view.keysOf(host);
   const standing = claims.filter((key) => written.has(key));
@@ -93,21 +97,25 @@ export async function withdraw({ client, view, host }: Member, claims: readonly 
   ).revision;
 }
 
-/** This host has no member of it any more. What the service has stays this host's until {@link endService}. */
+/**
+ * Writes that this host has no member of the service any more. The service's resources stay claimed by this
+ * host until {@link endService}.
+ */
 export async function leaveService({ client, keys, host }: Member, service: string): Promise<void> {
   await client.transact([], [{ deleteRange: { key: keys.own(host).members(service) } }]);
 }
 
-/** Services that etcd says this host holds. */
+/** Returns the services that this host holds according to etcd. */
 export async function heldServices({ client, keys, host }: Member): Promise<string[]> {
   const { pairs } = await client.list(keys.own(host).holders);
   return pairs.flatMap(({ key }) => keys.readOwn(key)?.name ?? []);
 }
 
 /**
- * Gives back what this host has of the services, and the subnets in which it has no virtual address any more. Where other hosts hold a service, it
- * stays what it is: they claim its subnets themselves.
- * @returns the revision after which it is so. @throws OVERLAY_ETCD_UNREACHABLE
+ * Gives back the resources that this host claims for the services, and the subnets in which it has no virtual
+ * address any more. Where other hosts hold a service, it continues unchanged: they claim its subnets
+ * themselves.
+ * @returns the revision after which it is done. @throws OVERLAY_ETCD_UNREACHABLE
  */
 export async function endServices(member: Member, networks: readonly OverlayNetwork[], services: readonly string[]): Promise<number> {
   const { client, keys, host } = member;
@@ -125,7 +133,10 @@ export async function endServices(member: Member, networks: readonly OverlayNetw
   return reached;
 }
 
-/** Keys of subnets for virtual addresses that this host claims, and in which it has none but those of `ended`. */
+/**
+ * Returns the keys of subnets for virtual addresses that this host claims and in which only services of
+ * `ended` have addresses.
+ */
 function emptySubnets({ keys, host, view }: Member, networks: readonly OverlayNetwork[], ended: ReadonlySet<string>): string[] {
   const written = [...view.keysOf(host)];
   const used = new Set(

@@ -4,34 +4,35 @@ import { readMembers, readServiceClaim, readVirtual, serviceName } from './recor
 import type { PublishedMember, VirtualRecord } from './records.ts';
 
 /**
- * Services that pods of several hosts join, as this host knows them. A host's members leave when it says so, or when it is let go: etcd said that its lease
- * ended and the hold time went by. Silence of etcd changes nothing. Pure but for the clock that is handed in.
+ * Services that pods of several hosts join, as this host knows them. A host's members leave when it says so,
+ * or when it is dropped: etcd reported the end of its lease and the hold time is over. Silence of etcd
+ * changes nothing. Pure except for the clock that is passed in.
  */
 export interface Merged {
-  /** All there is in etcd. @param own services that this host has members of */
+  /** Takes everything in etcd. @param own services that this host has members of */
   list(pairs: readonly { readonly key: string; readonly value: Buffer }[], now: number, own: ReadonlySet<string>): void;
   change(changes: readonly Change[], now: number): void;
-  /** Lets go of members that were held for long enough, and of services that etcd forgot and nobody has. */
+  /** Drops members that were held for the hold time, and services that etcd lost and that have no member. */
   expire(now: number, own: ReadonlySet<string>): void;
-  /** Undefined: nobody is held. */
+  /** Returns undefined when nothing is held. */
   nextExpiry(): number | undefined;
-  /** Services that something became of since the last call. */
+  /** Returns the services that changed since the last call. */
   taken(): ReadonlySet<string>;
-  /** Undefined: etcd knows none of that name. */
+  /** Returns undefined when etcd knows no service of that name. */
   service(name: string): MergedService | undefined;
   names(): readonly string[];
-  /** How many services an owner has, but for this one. */
+  /** Returns how many services an owner has, except this one. */
   countOf(owner: string, except: string): number;
-  /** Which service has the ingress port. */
+  /** Returns the service that has the ingress port. */
   portHolder(port: string): string | undefined;
-  /** Which service has the virtual address. */
+  /** Returns the service that has the virtual address. */
   addressHolder(address: string): string | undefined;
 }
 
 export interface MergedService extends VirtualRecord {
-  /** `tcp-30080`: that it has on all hosts. */
+  /** Ingress ports on all hosts: `tcp-30080`. */
   readonly ingressPorts: readonly string[];
-  /** Of other hosts, by their names. */
+  /** Members on other hosts, by host name. */
   readonly members: ReadonlyMap<string, readonly PublishedMember[]>;
 }
 
@@ -42,17 +43,17 @@ interface Held {
   readonly goneAt: number;
 }
 
-/** @param before what was known when this host was last up */
+/** @param before the last known state of the previous run */
 export function createMerged(self: string, keys: Keys, holdMs: number, before: ReadonlyMap<string, MergedService> = new Map()): Merged {
   const alive = new Set<string>();
   const services = new Map<string, VirtualRecord>();
   const members = new Map<string, Map<string, readonly PublishedMember[]>>();
-  /** In the order of time. */
+  /** In order of time. */
   const held = new Map<string, Held>();
-  /** Of which service each virtual address is. */
+  /** The service of each virtual address. */
   const addresses = new Map<string, string>();
   const ports = new Map<string, string>();
-  /** Services that etcd does not know any more, without a word of their end. */
+  /** Services that disappeared from etcd without having ended. */
   const forgotten = new Set<string>();
   let touched = new Set<string>();
 
@@ -80,7 +81,7 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
     held.delete(heldKey(name, host));
     without(members, name, host);
   };
-  /** What a host did not say again when it came back has left. */
+  /** Members that a host did not write again when it came back have left. */
   const returned = (host: string): void => {
     for (const each of held.values()) if (each.host === host) letGo(each.name, host);
   };
@@ -98,7 +99,7 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
     touched.add(name);
   };
 
-  /** What cannot be read changes nothing. */
+  /** A value that cannot be read changes nothing. */
   const put = (key: string, value: Buffer): void => {
     const read = keys.read(key);
     if (read.kind === 'virtual' && serviceName.test(read.service)) {
@@ -151,7 +152,7 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
           if (alive.has(host)) letGo(name, host);
           else hold(name, host, now);
         }
-      // An etcd that was restored without them: whoever has members writes them again.
+      // etcd was restored without them: a host that has members writes them again.
       for (const name of services.keys()) {
         if (present.has(keys.virtual(name))) continue;
         if (members.has(name) || own.has(name)) forgotten.add(name);
@@ -162,14 +163,14 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
       for (const { key, value } of pairs) put(key, value);
     },
     change(changes, now) {
-      // A lease ends with all that it holds at once: who is gone does not leave anything.
+      // The end of a lease removes all its keys at once: a host that is gone does not "leave" a service.
       for (const { key, value } of changes) {
         const host = hostOf(key);
         if (host === undefined) continue;
         if (value === undefined) alive.delete(host);
         else if (!alive.has(host)) {
           alive.add(host);
-          // It writes its members before itself.
+          // A host writes its members before its own record.
           returned(host);
         }
       }

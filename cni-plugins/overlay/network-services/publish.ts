@@ -20,17 +20,23 @@ export interface LocalMember extends PublishedMember {
   readonly virtualIPs: readonly string[];
 }
 
-/** Says in etcd which services the members on this host joined, one act after the other, and gives back what nobody has any more. */
+/**
+ * Writes to etcd which services the members on this host joined, one act after the other, and gives back what
+ * no member uses any more.
+ */
 export interface Publisher {
-  /** All of it, bound to a new lease. What is in the way of one service is told; @throws OVERLAY_ETCD_UNREACHABLE */
+  /**
+   * Writes everything under a new lease. Problems of single services are logged. @throws
+   * OVERLAY_ETCD_UNREACHABLE
+   */
   register(lease: number): Promise<void>;
-  /** Members changed, or what etcd has of these services did. */
+  /** Called when members changed, or the state of these services in etcd. */
   look(concerned?: ReadonlySet<string>): void;
-  /** Asks again for what was refused: it may be free by now. */
+  /** Retries what was refused: it may be free by now. */
   sweep(): void;
-  /** Takes out all that this host said. @throws OVERLAY_ETCD_UNREACHABLE */
+  /** Removes everything that this host wrote. @throws OVERLAY_ETCD_UNREACHABLE */
   leave(): Promise<void>;
-  /** Why something that members here ask for is not so, by service. */
+  /** Why requests of members here are refused, by service. */
   readonly refused: ReadonlyMap<string, readonly string[]>;
   close(): void;
 }
@@ -40,13 +46,13 @@ export interface PublisherParts {
   readonly networks: readonly OverlayNetwork[];
   readonly merged: Merged;
   readonly readLocal: () => readonly LocalMember[];
-  /** What this host's settings let services have; absent: nothing of the host. */
+  /** What this host's settings let services use; absent: nothing of the host. */
   readonly rules?: ServiceRules;
-  /** What is refused is told once. */
+  /** Each refusal is logged once. */
   readonly log: { warn(fields: object, message: string): void };
 }
 
-/** What this host said of a service, and of which one: absent, of none. */
+/** What this host wrote about a service, and which service it joined: absent when none. */
 interface Saying {
   readonly text: string;
   readonly joined?: Joined;
@@ -61,15 +67,17 @@ interface Written {
 }
 
 const retryMs = 1000;
-/** Longer than connections of a member that left may go on: its address is another's afterwards. */
+/**
+ * Longer than connections of a member that left may last: its address belongs to another member afterwards.
+ */
 const endAfterMs = 4000;
-/** So often is a service written that is another one each time. */
+/** Number of attempts to write a service that another host keeps changing. */
 const attempts = 20;
 
 export function openPublisher({ member, networks, merged, readLocal, rules = noServiceRules, log }: PublisherParts): Publisher {
   const { view, keys } = member;
   let lease: number | undefined;
-  /** As it stands in etcd by us, by service. */
+  /** What this host wrote to etcd, by service. */
   const said = new Map<string, Saying>();
   const refused = new Map<string, readonly string[]>();
   let ending: Promise<unknown> = Promise.resolve();
@@ -94,7 +102,7 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
   const later = (afterMs: number, act: () => Promise<unknown>): void => {
     const timer = setTimeout(() => {
       timers.delete(timer);
-      // What fails is found again by the next sweep.
+      // The next sweep finds what failed.
       void serially(act).catch(() => undefined);
     }, afterMs);
     timers.add(timer);
@@ -102,7 +110,7 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
 
   const endLater = (service: string): void =>
     later(endAfterMs, async () => {
-      // Who joined again meanwhile has it.
+      // A service that was joined again meanwhile is kept.
       if (!said.has(service)) await view.reached(await endServices(member, networks, [service]));
     });
 
@@ -113,7 +121,7 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
     endLater(service);
   };
 
-  /** Of those that fit to the service; the first says the mode of a new one. */
+  /** Writes the members that fit the service. The first one defines the mode of a new service. */
   const write = async (service: string, local: readonly LocalMember[], held: number): Promise<Written> => {
     for (let attempt = 0; attempt < attempts; attempt += 1) {
       if (attempt > 0) await pause(Math.random() * 100);
@@ -125,7 +133,7 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
       const fitting = local.filter((each) => each.mode === mode && isOwn(each));
       const refusals = standing === undefined ? [] : misfits(local, standing, { hosts: hostsOf(merged, service), isOwn });
       if (fitting.length === 0) {
-        // Nobody was connected to members that never were of the service: nothing has to wait.
+        // No client was connected to members that never joined the service: there is nothing to wait for.
         if (said.get(service)?.joined === undefined) await view.reached(await endServices(member, networks, [service]));
         else {
           await leaveService(member, service);
@@ -137,7 +145,8 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
         return {
           refusals: [`NETWORK_SERVICES_EXHAUSTED: the namespace ${owner} has ${rules.servicesPerNamespace} services of this network`],
         };
-      // A port that this host does not open to them is not claimed: services of hosts that open it may have it.
+      // A port that this host does not open to the members is not claimed: services of hosts that open it may
+      // have it.
       const open = fitting.flatMap((each) => each.ingressPorts.filter((port) => whyClosed(rules, ownerOf(each), port) === undefined));
       const ports = [...new Set(open.map(portText))].toSorted();
       const record = standing?.record ?? { mode, owner, addresses: mode === 'vip' ? choose(service, fitting) : [] };
@@ -145,7 +154,7 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
       const revision = await sayService(member, networks, service, record, { standing, said: saying });
       if (revision === undefined) continue;
       await view.reached(revision);
-      // Another host was first: the next round joins what it said.
+      // Another host was first: the next round joins its service.
       if (JSON.stringify(findService(member, service)?.record) !== JSON.stringify(record)) continue;
       if (!(await keepAddresses(service, record))) continue;
       return { refusals: [...refusals, ...(await keepPorts(service, ports))], joined: { record: JSON.stringify(record), ports } };
@@ -159,7 +168,7 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
     return chooseAddresses(view, networks, service, { wanted, former });
   };
 
-  /** @returns false: another service or a host was first; what this host said of it is taken back */
+  /** @returns false when another service or a host was first; then this host's claims on it are withdrawn */
   const keepAddresses = async (service: string, record: VirtualRecord): Promise<boolean> => {
     const isOurs = (address: string): boolean =>
       view.addressHolder(address) === service && view.subnetHolder(subnetWith(networks, address) ?? '') === addressHolder;
@@ -175,7 +184,7 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
     return false;
   };
 
-  /** @returns whose ports they are instead */
+  /** @returns the services that have the ports instead */
   const keepPorts = async (service: string, ports: readonly string[]): Promise<string[]> => {
     const others = ports.flatMap((port) => {
       const holder = view.portHolder(port);
@@ -212,7 +221,7 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
     }
   };
 
-  /** Whether etcd still has what this host joined. */
+  /** Returns whether etcd still has what this host joined. */
   const stands = (service: string): boolean => {
     const joined = said.get(service)?.joined;
     const found = merged.service(service);
@@ -230,7 +239,7 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
       for (const service of concerned) if (!stands(service)) said.delete(service);
       await bring();
     }).catch((thrown: unknown) => {
-      // The lease tells of etcd; what was not said yet is said soon.
+      // Failures of etcd are handled by the lease; what was not written yet is written soon.
       if (!isPortcullisError(thrown))
         log.warn({ why: reasonOf(thrown) }, 'members of services over hosts could not be told to others; it is tried again');
       clearTimeout(again);
@@ -266,7 +275,7 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
   };
 }
 
-/** As the reader of members has it; whose owner is not known is no pod. */
+/** Returns the owner as the reader of members has it. A member without a known owner is not a pod. */
 const ownerOf = (local: Pick<LocalMember, 'owner'> | undefined): string => ownerOfPod(local?.owner ?? '');
 
 const published = ({ id, owner, addresses, isReady, aliases, ports, ingressPorts }: LocalMember): PublishedMember => ({

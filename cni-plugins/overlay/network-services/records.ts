@@ -15,16 +15,22 @@ import type { Claim } from '../records.ts';
  * | `addresses/10.128.9.7`  | {@link ServiceClaim}: whose virtual address                     | no host holds the service                    |
  */
 
-/** One service on all hosts. Each host that holds it says the same. */
+/** A service on all hosts. Each host that holds it writes the same record. */
 export interface VirtualRecord {
   readonly mode: 'vip' | 'dnsrr';
-  /** The namespace of the first member. Absent: written by a host of an earlier version, and nobody of this one joins it. */
+  /**
+   * The namespace of the first member. Absent when a host of an earlier version wrote it; no member of this
+   * version joins it.
+   */
   readonly owner?: string;
-  /** Virtual ones, one of each family; empty with `dnsrr`. */
+  /** Virtual addresses, at most one per family; empty with `dnsrr`. */
   readonly addresses: readonly string[];
 }
 
-/** A host that has members, or had them when it was cut off: what the service has is not given to another one meanwhile. */
+/**
+ * A host that has members, or had them when it was cut off. Resources of the service are not given to another
+ * service meanwhile.
+ */
 export interface Holding extends Claim {
   /** `tcp-30080`. */
   readonly ingressPorts: readonly string[];
@@ -34,14 +40,14 @@ export interface HostMembers {
   readonly members: readonly PublishedMember[];
 }
 
-/** A member as it is to other hosts. */
+/** A member as other hosts see it. */
 export interface PublishedMember {
-  /** Of its container or pod. */
+  /** Id of its container or pod. */
   readonly id: string;
-  /** The namespace of its pod; absent: its host has an earlier version, and it is of no service. */
+  /** The namespace of its pod. Absent when its host has an earlier version; then it belongs to no service. */
   readonly owner?: string;
   readonly addresses: readonly string[];
-  /** It may be connected to. */
+  /** Whether it accepts connections. */
   readonly isReady: boolean;
   readonly aliases: readonly string[];
   readonly ports: readonly MemberPort[];
@@ -52,22 +58,22 @@ export interface ServiceClaim {
   readonly service: string;
 }
 
-/** Whose a subnet is that virtual addresses are of: no host can be called so. */
+/** Holder of subnets for virtual addresses. No host can have this name. */
 export const addressHolder = '(services)';
 
 export const portText = ({ protocol, port }: Pick<MemberPort, 'port' | 'protocol'>): string => `${protocol}-${port}`;
 
-/** As names on networks have them; a service's name is one label. */
+/** Names as on networks; a service's name is one label. */
 export const serviceName = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/u;
 const portName = /^(?:tcp|udp|sctp)-([1-9]\d{0,4})$/u;
 export const isPortText = (text: string): boolean => Number(portName.exec(text)?.[1] ?? 65_536) < 65_536;
-/** More than any host says: what somebody else wrote is not held without end. */
+/** Limits above what any host writes, so that data of other writers stays bounded. */
 const most = { members: 1024, aliases: 16, ports: 64, addresses: 8 } as const;
 
 const listOf = (value: unknown, atMost: number): readonly unknown[] | undefined =>
   Array.isArray(value) && value.length <= atMost ? (value as unknown[]) : undefined;
 
-/** Undefined: one of them cannot be read. */
+/** Returns undefined when one of them cannot be read. */
 function each<Read>(value: unknown, atMost: number, read: (one: unknown) => Read | undefined): Read[] | undefined {
   const found = listOf(value, atMost)?.map(read);
   return found?.every((one) => one !== undefined) === true ? found : undefined;
@@ -85,7 +91,10 @@ function portIn(value: unknown): MemberPort | undefined {
   return { protocol, port, targetPort };
 }
 
-/** Undefined: it is none. Whatever else stands in it, as of a later version, is passed over. So of the others. */
+/**
+ * Returns undefined when it is not a record. Unknown fields, as of a later version, are ignored. The same
+ * applies to the other readers.
+ */
 export function readVirtual(bytes: Buffer): VirtualRecord | undefined {
   const { mode, addresses, owner } = objectOf(bytes) ?? {};
   const read = each(addresses, most.addresses, addressIn);

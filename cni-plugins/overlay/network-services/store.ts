@@ -6,19 +6,22 @@ import type { SpannedMember, SpannedService } from '../../services/network-servi
 import type { MergedService } from './merged.ts';
 
 /**
- * Services over hosts in the network's database: what this host knows of other hosts' members, for whoever balances and names them, also without etcd.
- * Synchronous, for a Worker.
+ * Stores services over hosts in the network's database: this host's knowledge of other hosts' members, for
+ * the load balancer and DNS, also without etcd. Synchronous, for a Worker.
  */
 export interface SpannedStore {
-  /** Of the last run. */
+  /** Services of the last run. */
   readonly known: ReadonlyMap<string, MergedService>;
-  /** As they are now; undefined: there is none. All at once. */
+  /** Stores the current services, all at once; undefined removes one. */
   put(services: ReadonlyMap<string, MergedService | undefined>): void;
-  /** This host is no part of the network any more. */
+  /** Called when this host is no longer part of the network. */
   forget(): void;
 }
 
-/** @param link that the network's pods have their gateway at @param rules what this host lets services have of it. What is known of any other network over hosts is forgotten. */
+/**
+ * @param link the link with the gateway of the network's pods @param rules what this host lets services use.
+ * Data of any other network over hosts is removed.
+ */
 export function openSpannedStore(
   { db, transaction }: NetworkDatabase,
   realm: string,
@@ -89,7 +92,7 @@ export function openSpannedStore(
   };
 }
 
-/** Of a service that a host of an earlier version wrote. */
+/** Owner of a service that a host of an earlier version wrote. */
 const nobody = '';
 
 function withoutNobody({ owner, ...service }: SpannedService): SpannedService {
@@ -98,7 +101,7 @@ function withoutNobody({ owner, ...service }: SpannedService): SpannedService {
 
 const headOf = ({ mode, owner, addresses, ingressPorts }: MergedService): string => JSON.stringify([mode, owner, addresses, ingressPorts]);
 
-/** Members of a host are the same list as long as nothing became of them. */
+/** The member list of a host is the same object as long as it did not change. */
 function isSame(before: MergedService | undefined, now: MergedService | undefined): boolean {
   if (before === undefined || now === undefined) return before === now;
   return (

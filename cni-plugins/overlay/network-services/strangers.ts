@@ -4,26 +4,27 @@ import type { MergedService } from './merged.ts';
 import { addressHolder } from './records.ts';
 import type { PublishedMember } from './records.ts';
 
-/** Who has what, also while etcd that was restored does not know it. */
+/** Holders of subnets and addresses, also while a restored etcd does not know them. */
 export interface Holders {
   /** A host, or `(services)`. @param subnet canonical */
   subnetHolder(subnet: string): string | undefined;
   addressHolder(address: string): string | undefined;
-  /** Another one whenever a subnet is another's. */
+  /** A counter that changes whenever a subnet changes hands. */
   subnetsChanged(): number;
 }
 
-/** Leaves out what leads elsewhere than to a host's own pods. */
+/** Drops addresses that do not belong to a host's own pods. */
 export interface Strangers {
-  /** What did not change is the same object again. */
+  /** An unchanged service is returned as the same object. */
   without(name: string, service: MergedService): MergedService;
-  /** What was left out, by service and host. */
+  /** What was dropped, by service and host. */
   readonly found: ReadonlyMap<string, string>;
 }
 
 /**
- * A member has addresses of the subnet of the host that says so, and a service has virtual addresses that are its own, of a subnet that no host has: what is
- * said in etcd leads nowhere else. Pure but for what it remembers.
+ * Checks claims in etcd. A member has only addresses of the subnet of the host that announces it. A service
+ * has only virtual addresses of its own, from a subnet that no host has. Claims in etcd can lead nowhere
+ * else. Pure except for what it remembers.
  */
 export function createStrangers(networks: readonly OverlayNetwork[], holders: Holders, self: string): Strangers {
   let of = holders.subnetsChanged();
