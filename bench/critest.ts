@@ -1,6 +1,7 @@
 /**
- * `npm run bench:critest [-- --rounds N] [--focus REGEX]`: the whole of critest on this daemon N times in a row, and once on containerd
- * in the same run: what passed, and how long each took. Needs `test/peers/get crictl critest images containerd runc`.
+ * `npm run bench:critest [-- --rounds N] [--focus REGEX]`: runs the whole of critest on this daemon N times
+ * in a row, and once on containerd in the same run. Prints what passed, and how long each run took. Needs
+ * `test/peers/get crictl critest images containerd runc`.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { cpus, loadavg, release, tmpdir } from 'node:os';
@@ -17,7 +18,7 @@ run(process.execPath, ['packaging/build.ts']);
 
 const critest = (socket: string, reports: string): string[] => [
   ...[join(peers, 'bin/critest'), '-runtime-endpoint', `unix://${socket}`, '-image-endpoint', `unix://${socket}`, '-ginkgo.no-color'],
-  // The digest in that spec is of an image that nobody can build again.
+  // The digest in that spec belongs to an image that cannot be built again.
   ...['-ginkgo.skip', 'public image with digest', '-ginkgo.seed', '7', '-ginkgo.json-report', join(reports, 'report.json')],
   ...(values.focus === undefined ? [] : ['-ginkgo.focus', values.focus]),
 ];

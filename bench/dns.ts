@@ -1,7 +1,8 @@
 /**
- * `npm run bench:dns [-- --seconds N --rate N --names N --clients N]`: our name server and Debian's dnsmasq beside it, each at its gateway of a bridge,
- * asked by dnsperf from a pod of its network: A and AAAA of each name right after each other, over masquerade rules that track connections.
- * Fails when a question to ours is lost or is answered later than 100 ms. In namespaces of its own; needs `test/peers/get dns`.
+ * `npm run bench:dns [-- --seconds N --rate N --names N --clients N]`: compares our name server with Debian's
+ * dnsmasq, each at its gateway of a bridge. dnsperf asks from a pod of its network: A and AAAA of each name
+ * in direct succession, over masquerade rules that track connections. Fails when ours loses a query or
+ * answers it later than 100 ms. Runs in its own namespaces; needs `test/peers/get dns`.
  */
 import { execFile, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -40,10 +41,11 @@ if (process.env['PORTCULLIS_BENCH_APART'] === undefined) {
 }
 
 try {
-  // Server and asker before whatever else runs here: by sched(7), nice values count only within a session's group.
+  // Prioritizes server and client over everything else that runs here: by sched(7), nice values count only
+  // within a session's group.
   writeFileSync('/proc/self/autogroup', '-15');
 } catch {
-  // A kernel without groups.
+  // The kernel has no autogroups.
 }
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-bench-dns-'));
 const environment = {
@@ -59,7 +61,7 @@ mkdirSync(join(folder, 'netns'));
 const databasePath = join(folder, 'state', 'network.db');
 const engine = openPluginEngine({ databasePath, log: createLogger({ level: 'error' }) });
 
-/** A network with one pod in it: the path of its namespace. */
+/** Creates a network with one pod in it. Returns the path of its namespace. */
 async function network(name: string, net: number): Promise<string> {
   const netns = join(folder, 'netns', name);
   shell(`touch ${netns} && unshare --net=${netns} true`);

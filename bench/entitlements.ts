@@ -1,7 +1,8 @@
 /**
- * `npm run bench:entitlements`: what confinement costs. The default profile's program beside libseccomp's tree (instructions, and those executed
- * on the average of the granted calls: the same on every machine), its compilation, the proof, a known profile, and the creation of a container
- * with our filter, without one, and with libseccomp's. Containers need root and crun.
+ * `npm run bench:entitlements`: measures the cost of confinement. Compares the default profile's program with
+ * libseccomp's tree (instructions, and the average number executed for the granted calls: the same on every
+ * machine). Measures its compilation, the proof, a known profile, and the creation of a container with our
+ * filter, without one, and with libseccomp's. Containers need root and crun.
  */
 import { spawnSync } from 'node:child_process';
 import { boundingCapabilities } from '../base/kernel/index.ts';
@@ -46,7 +47,7 @@ report(`first through the Worker ${first.toFixed(0)} ms, known ${known.toFixed(2
 if (process.getuid?.() === 0 && spawnSync('crun', ['--version']).status === 0) containers(settings);
 console.log(`entitlements: ${closing.join('; ')}`);
 
-/** Three kinds take turns, so that what else the machine does falls on each alike. */
+/** The three variants take turns, so that other load on the machine affects each alike. */
 function containers(filtered: Settings): void {
   const { seccomp, ...without } = filtered;
   const kinds: readonly (readonly [string, Settings])[] = [
@@ -66,7 +67,7 @@ function containers(filtered: Settings): void {
       }
     }
     const of = (name: string): readonly number[] => times.get(name) ?? [];
-    // Of each round its own difference.
+    // Uses the difference within each round.
     const more = (name: string): string => `${median(of(name).map((time, at) => time - (of('no filter')[at] ?? 0))).toFixed(1)} ms more`;
     report(
       `a container (create, start, wait) without a filter ${median(of('no filter')).toFixed(1)} ms, with ours ${more('ours')}, with libseccomp's ${more('libseccomp')}`,

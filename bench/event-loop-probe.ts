@@ -1,4 +1,7 @@
-/** Preloaded into the daemon by event-loop.ts: measures its main thread, and writes the figures (ms) when told by SIGUSR2. */
+/**
+ * Preloaded into the daemon by event-loop.ts: measures its main thread, and writes the figures (ms) on
+ * SIGUSR2.
+ */
 import { writeFileSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { isMainThread } from 'node:worker_threads';

@@ -1,6 +1,7 @@
 /**
- * `npm run bench:event-loop`: delay of the daemon's main thread while a 64 MiB image is pulled and 20 pods start at once, then while
- * 1 GiB is port-forwarded and 100 pods start at once. Needs `test/peers/get crictl images`.
+ * `npm run bench:event-loop`: measures the delay of the daemon's main thread while a 64 MiB image is pulled
+ * and 20 pods start at once, then while 1 GiB is port-forwarded and 100 pods start at once. Needs
+ * `test/peers/get crictl images`.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -27,7 +28,7 @@ const figures = process.env['PORTCULLIS_PROBE_FILE'];
 const images = await serveSignedImages(folder);
 process.env['NODE_OPTIONS'] = `--import ${join(import.meta.dirname, 'event-loop-probe.ts')}`;
 const daemon = await startDaemon(folder, images.policyFile);
-// What this machine does to a process that does nothing, at the daemon's own priority: the floor of any figure here.
+// Measures an idle process at the daemon's own priority: the lower bound of any figure here.
 const idleFigures = `${figures}.idle`;
 const idle = spawn('nice', ['-n', '-10', process.execPath, '-e', 'setInterval(() => {}, 1000)'], {
   stdio: 'inherit',
@@ -62,7 +63,7 @@ async function pod(index: number): Promise<void> {
   await cri.runtime.startContainer({ containerId });
 }
 
-/** A pod that sends 1 GiB to whoever connects. */
+/** Starts a pod that sends 1 GiB to the first client. */
 async function sender(): Promise<{ readonly podId: string; readonly size: number }> {
   const size = 2 ** 30;
   const config = { metadata: { name: 'sender', namespace: 'bench', uid: 'sender', attempt: 0 } };
@@ -80,7 +81,7 @@ async function sender(): Promise<{ readonly podId: string; readonly size: number
   return { podId: podSandboxId, size };
 }
 
-/** Reads everything that a local port gives, as soon as somebody listens there. */
+/** Reads everything from a local port, as soon as a process listens there. */
 async function receive(port: number): Promise<number> {
   for (let attempt = 0; ; attempt += 1) {
     const socket = connect(port, '127.0.0.1');

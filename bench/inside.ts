@@ -1,4 +1,7 @@
-/** Runs in namespaces of its own: signed images, the daemon, and a program with its arguments, in which SOCKET stands for the daemon's socket. */
+/**
+ * Runs in its own namespaces: signed images, the daemon, and a program with its arguments, in which SOCKET
+ * stands for the daemon's socket.
+ */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -8,9 +11,9 @@ import { peers, prepareNamespaces, serveSignedImages, startDaemon } from '../tes
 
 prepareNamespaces();
 const folder = mkdtempSync(join(tmpdir(), 'pc-bench-'));
-// The root of a pod with a user namespace passes through.
+// The root user of a pod with a user namespace has to pass through.
 chmodSync(folder, 0o711);
-// As /run is, where each runtime keeps what does not outlive a boot.
+// Like /run, where each runtime keeps state that ends with the boot.
 mkdirSync(join(folder, 'state'));
 execFileSync('mount', ['-t', 'tmpfs', 'state', join(folder, 'state')]);
 const images = await serveSignedImages(folder);
@@ -21,7 +24,8 @@ const child = spawn(program, args, {
   env: { ...process.env, PATH: `${join(peers, 'bin')}:${process.env['PATH'] ?? ''}` },
 });
 const [code] = (await once(child, 'exit')) as [number | null];
-// Verification was on: each image that was pulled shows the decision that let it in. Lines with :: are passed on by run.ts.
+// Proves that verification was on: each pulled image shows the decision that admitted it. run.ts passes lines
+// with :: on.
 const admitted = new Map<string, string>();
 for (const line of readFileSync(join(folder, 'daemon.log'), 'utf8').split('\n')) {
   if (!line.includes('"image pulled"')) continue;

@@ -1,6 +1,7 @@
 /**
- * `npm run bench:keyless-pull`: what a keyless requirement adds to a pull. One image of 50 MB at a registry on loopback under two names, one
- * whose rule demands a keyless signature and one whose rule allows unverified images; pulled in turns, removed in between.
+ * `npm run bench:keyless-pull`: measures what a keyless requirement adds to a pull. One image of 50 MB is in
+ * a registry on loopback under two names: one whose rule requires a keyless signature and one whose rule
+ * allows unverified images. They are pulled in turns, and removed in between.
  */
 import '../test/fixtures/private-namespaces.ts';
 import { randomBytes } from 'node:crypto';
@@ -62,7 +63,7 @@ try {
   };
   for (let round = 0; round < rounds; round += 1) {
     const turns = [() => timed('open', open), () => timed('keyless', keyless)];
-    // Whoever comes first in a round gains or loses nothing over all rounds.
+    // The order alternates, so that going first gains or loses nothing over all rounds.
     for (const turn of round % 2 === 0 ? turns : turns.reverse()) await turn();
   }
   const differences = keyless.map((one, index) => one - (open[index] ?? 0));
@@ -78,7 +79,7 @@ try {
   await services.close();
 }
 
-/** Of all threads of a process; its clock ticks a hundred times a second. */
+/** Returns the processor time of all threads of a process; its clock ticks a hundred times a second. */
 function processorMs(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
   return (Number(fields[11]) + Number(fields[12])) * 10;

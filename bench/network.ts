@@ -1,7 +1,8 @@
 /**
- * `npm run bench:network [-- --rounds N]`: one pod's attachment, by our engine in process and by the upstream Go plugins of /usr/lib/cni (or
- * CNI_BIN) by exec, in one run: attach, CHECK, detach of loopback, a masqueraded bridge and a TCP host port. In namespaces of its own.
- * Of all rounds, and of the first hundred alone: until then much of the engine's code has not been compiled by V8.
+ * `npm run bench:network [-- --rounds N]`: compares one pod's attachment by our engine in process with the
+ * upstream Go plugins of /usr/lib/cni (or CNI_BIN) by exec, in one run: attach, CHECK and detach of loopback,
+ * a masqueraded bridge and a TCP host port. Runs in its own namespaces. Prints figures of all rounds, and of
+ * the first hundred alone: until then V8 has not compiled much of the engine's code.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -68,7 +69,7 @@ writeFileSync(
   join(confDir, '10.conflist'),
   JSON.stringify({ cniVersion: '1.0.0', name: 'bench', plugins: chain.toSpliced(0, 1).concat(chain[0] ?? []) }),
 );
-// As in the daemon, whose main thread has its turn at once when the engine's answers it.
+// As in the daemon, whose main thread gets its turn at once when the engine's thread answers.
 favourMainThread(createLogger({ level: 'error' }));
 const engine = await createNetworkEngine({
   databasePath: join(folder, 'state', 'network.db'),
@@ -76,10 +77,13 @@ const engine = await createNetworkEngine({
   log: createLogger({ level: 'error' }),
 });
 
-/** How long a pod lives at least: what its attach still has the kernel do afterwards (a carrier comes up) is no part of its detach. */
+/**
+ * How long a pod lives at least: what the kernel still does after its attach (a carrier comes up) is not part
+ * of its detach.
+ */
 const lifeMs = 5;
 
-/** Our own runtime's pods. */
+/** Pods of our own runtime. */
 for (let round = 0; round < Number(values.rounds); round += 1) {
   const [id, netns] = [`pod-${round}`, pin()];
   const request = { id, netns, pod: { name: id, namespace: 'bench', uid: id }, portMappings: [{ ...portMappings[0] }] };
@@ -122,8 +126,9 @@ for (let round = 0; round < Number(values.rounds); round += 1) {
 await engine.close({ removeAll: true });
 
 /**
- * Starts a program and reads what it prints, by posix_spawn(3) as a runtime in Go and our daemon start one: what fork(2) of this process costs is no
- * part of a plugin, and what it leaves behind, every page to be copied before it is written again, none of the engine in this process.
+ * Starts a program and reads its output, with posix_spawn(3), as a Go runtime and our daemon do. The cost of
+ * fork(2) in this process is not part of a plugin. Its effect, that every page is copied before the next
+ * write, is not part of the engine in this process either.
  * @returns its output; @throws when it fails
  */
 function run(path: string, argv: readonly string[], env: Readonly<Record<string, string | undefined>>, stdin: number | null): string {
@@ -132,7 +137,8 @@ function run(path: string, argv: readonly string[], env: Readonly<Record<string,
   closeSync(output.write);
   const text = readFileSync(output.read, 'utf8');
   closeSync(output.read);
-  // As wait4(2) of a runtime: asking again and again keeps the processor from a child that is about to end on it.
+  // Waits like wait4(2) of a runtime: polling would keep the processor from a child that is about to end on
+  // it.
   const ending = pidfdOpen(pid);
   pollIn(ending, -1);
   closeSync(ending);
@@ -142,7 +148,7 @@ function run(path: string, argv: readonly string[], env: Readonly<Record<string,
   return text;
 }
 
-/** The same chain by exec, as libcni runs it. */
+/** Runs the same chain by exec, as libcni does. */
 async function byExec(whose: string, binDir: string, rounds: number, programOf: (type: string) => string): Promise<void> {
   shell('ip link del bench0 2>/dev/null; true');
   for (let round = 0; round < rounds; round += 1) {
@@ -192,7 +198,7 @@ for (let round = 0; round < Number(values.rounds); round += 1)
 if (existsSync(join(goFolder, 'bridge'))) await byExec('Go plugins', goFolder, Number(values['go-rounds']), (type) => type);
 else console.log(`no Go plugins in ${goFolder}: nothing to stand beside`);
 
-/** Our plugins by exec: the thin client, and the daemon's side in a process of its own. */
+/** Our plugins by exec: the thin client, and the daemon's side in a separate process. */
 const [binDir, socket, data] = ['bin', 'cni.sock', 'plugins'].map((name) => join(folder, name)) as [string, string, string];
 installPlugins({ binDir, socket, data, version: 'bench' });
 const service = spawn(process.execPath, [join(import.meta.dirname, 'plugin-service.ts'), join(data, 'network.db'), socket], {

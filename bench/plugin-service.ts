@@ -1,4 +1,7 @@
-/** The daemon's side of CNI calls in a process of its own, for bench/network.ts: `plugin-service.ts DATABASE SOCKET`; it ends with its input. */
+/**
+ * The daemon's side of CNI calls in a separate process, for bench/network.ts: `plugin-service.ts DATABASE
+ * SOCKET`. It ends with its input.
+ */
 import { listenUnix } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import { openPluginEngine } from '../cni-plugins/index.ts';

@@ -1,6 +1,7 @@
 /**
- * Drives one CRI endpoint, the same way whoever serves it, and prints one JSON line of what it measured. Runs in the runtime's own
- * network and mount namespaces. Arguments: the socket's path, the runtime's name, a folder for logs.
+ * Drives one CRI endpoint, in the same way for each runtime, and prints its measurements as one JSON line.
+ * Runs in the runtime's own network and mount namespaces. Arguments: the socket's path, the runtime's name, a
+ * folder for logs.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { createCriClient } from '../runtime/index.ts';
@@ -11,7 +12,7 @@ const [socket = '', runtime = '', folder = ''] = process.argv.slice(2);
 const sequential = Number(process.env['BENCH_SAMPLES'] ?? 30);
 const image = 'registry.k8s.io/e2e-test-images/busybox:1.29-2';
 const cgroupRoot = `/pc-bench-${runtime}`;
-/** Ends at once on SIGTERM: what is timed is the runtime, not the program. */
+/** Ends at once on SIGTERM, so that the runtime is measured and not the program. */
 const command = ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 600 & wait $!; done'];
 const cri = createCriClient(socket);
 const samples = new Map<string, number[]>();
@@ -83,7 +84,7 @@ if (process.env['BENCH_ONE_BY_ONE'] !== undefined) {
   for (const [name, list] of samples) console.log(`::  ${name} ${median(list).toFixed(1)}`);
   process.exit(0);
 }
-/** After this, whatever a runtime ends or collects when it is idle is gone. */
+/** Afterwards everything that a runtime ends or collects when it is idle is gone. */
 const settleMs = 25_000;
 await pause(settleMs);
 const idle = memoryOfRuntime(cgroupRoot);

@@ -1,7 +1,8 @@
 /**
- * `npm run bench:pods`: one client drives this daemon, containerd and CRI-O in turn, in one run: pods and containers one after another,
- * the time until the kernel shows nothing of them, memory with 50 pods, 100 pods at once. Prints ratios. Timings never fail anything.
- * Needs `test/peers/get crictl critest images containerd runc crio`.
+ * `npm run bench:pods`: one client drives this daemon, containerd and CRI-O in turn, in one run. Measures
+ * pods and containers one after another, the time until the kernel holds nothing of them, memory with 50
+ * pods, and 100 pods at once. Prints ratios. Timings never fail the run. Needs `test/peers/get crictl critest
+ * images containerd runc crio`.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { cpus, loadavg, release, tmpdir } from 'node:os';

@@ -1,6 +1,7 @@
 /**
- * `npm run bench:proof`: what the proof of a filter costs. The default profile's, first in a process and warm; through the prover's
- * Worker as a container's creation pays it, once a profile and after; random policies. Ends with one line.
+ * `npm run bench:proof`: measures the cost of proving a filter: the default profile's proof, first in a
+ * process and warm; through the prover's Worker as a container's creation pays for it, once per profile and
+ * afterwards; random policies. Ends with one line.
  */
 import { compile, createProver, defaultProfile } from '../entitlements/index.ts';
 import type { Target } from '../entitlements/index.ts';

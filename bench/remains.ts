@@ -1,14 +1,17 @@
 import { existsSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Links of pods in this network namespace. */
+/** Counts links of pods in this network namespace. */
 export function veths(): number {
   return readFileSync('/proc/net/dev', 'utf8')
     .split('\n')
     .filter((line) => /^\s*(veth|pc[0-9a-f]{4,})/.test(line)).length;
 }
 
-/** How much the kernel still has of pods: mounts that carry an id of theirs, cgroups below the pod's and processes in them. */
+/**
+ * Counts what the kernel still has of pods: mounts with their ids, cgroups below the pod's cgroup, and
+ * processes in them.
+ */
 export function remainsOf(
   pods: readonly { readonly podSandboxId: string; readonly containerId: string; readonly cgroup: string }[],
 ): number {
@@ -28,8 +31,8 @@ function hasCgroups(path: string): boolean {
 const notTheRuntime = /(critimages|images-serve|pods-driver|run-containerd|run-crio|inside\.ts|nsenter|unshare)/;
 
 /**
- * Proportional memory (PSS) of the runtime and all its helpers: the processes of this network namespace (daemon, shims, monitors),
- * and those in the pods' cgroups that no pod asked for (pause). In bytes.
+ * Returns the proportional memory (PSS) of the runtime and all its helpers, in bytes: the processes of this
+ * network namespace (daemon, shims, monitors), and those in the pods' cgroups that no pod asked for (pause).
  */
 export function memoryOfRuntime(cgroupRoot: string): number {
   const own = readlinkSync('/proc/self/ns/net');
@@ -42,7 +45,7 @@ export function memoryOfRuntime(cgroupRoot: string): number {
       if (!helper && !pause) continue;
       bytes += 1024 * Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
     } catch {
-      // It ended meanwhile.
+      // The process ended meanwhile.
     }
   }
   return bytes;

@@ -1,6 +1,7 @@
 /**
- * Starts 100 pods at one CRI endpoint, ends its daemon and starts it again by the same command line, and prints one JSON line of times.
- * Runs in the runtime's own network and mount namespaces. Arguments: the socket's path, the runtime's name, a folder for logs.
+ * Starts 100 pods at one CRI endpoint, ends its daemon and starts it again by the same command line, and
+ * prints the times as one JSON line. Runs in the runtime's own network and mount namespaces. Arguments: the
+ * socket's path, the runtime's name, a folder for logs.
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -39,7 +40,10 @@ async function startPod(name: string): Promise<{ readonly podSandboxId: string; 
   return { podSandboxId, containerId };
 }
 
-/** The daemon's process in this network namespace, found by what its command line names: the socket, or its configuration file. */
+/**
+ * Finds the daemon's process in this network namespace by its command line, which names the socket or the
+ * configuration file.
+ */
 function findDaemon(): number {
   const own = readlinkSync('/proc/self/ns/net');
   const names = [socket, join(dirname(socket), 'config.toml')];
@@ -49,23 +53,23 @@ function findDaemon(): number {
       const serves = /containerd$|portcullisd|node$/.test(words[0] ?? '') || words.includes('daemon');
       if (serves && words.some((word) => names.includes(word)) && readlinkSync(`/proc/${pid}/ns/net`) === own) return Number(pid);
     } catch {
-      // It ended meanwhile.
+      // The process ended meanwhile.
     }
   }
   throw new Error(`no daemon in this network namespace names ${socket}`);
 }
 
-/** How the process was started: ours by its launcher, which prepares what the daemon needs. */
+/** Returns how the process was started: ours by its launcher, which prepares what the daemon needs. */
 function commandOf(words: readonly string[]): readonly string[] {
   const at = words.indexOf('daemon');
   return at === -1 ? words : [join(import.meta.dirname, '../packaging/bin/portcullisd'), ...words.slice(at + 1)];
 }
 
-/** Repeats a request until it is answered. @returns when that was */
+/** Repeats a request until it is answered. @returns the time of the answer */
 async function until(request: (client: CriClient) => Promise<boolean>): Promise<number> {
   for (;;) {
     try {
-      // Costs the daemon nothing while it starts.
+      // This check costs the daemon nothing while it starts.
       if ((await accepts(socket)) && (await request(cri))) return performance.now();
     } catch {
       cri.close();
@@ -78,7 +82,7 @@ async function until(request: (client: CriClient) => Promise<boolean>): Promise<
 async function gone(pid: number): Promise<void> {
   for (;;) {
     try {
-      // A zombie has ended, its parent has only not asked yet.
+      // A zombie has ended, but its parent has not reaped it yet.
       if (/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) return;
     } catch {
       return;
@@ -95,7 +99,7 @@ try {
   const log = openSync(join(dirname(socket), 'restarted.log'), 'a');
   for (let round = 0; round < rounds; round += 1) last = await restart(round, log);
 } finally {
-  // Also of a daemon that this started and nobody else knows.
+  // This also covers a daemon that this program started and no other process knows.
   for (const { podSandboxId } of pods) await removePod(podSandboxId);
   cri.close();
   if (last !== undefined) {

@@ -1,9 +1,12 @@
-/** Times in ms, one for each restart. */
+/** Times in ms, one per restart. */
 export interface RestartFigures {
-  /** From SIGTERM to the end of the process. */
+  /** Time from SIGTERM to the end of the process. */
   readonly stop: number[];
-  /** From the start of the process until all pods and containers are listed as they were. */
+  /** Time from the start of the process until all pods and containers are listed as before. */
   readonly listed: number[];
-  /** From the start of the process until a command ran in a pod that was there, and after that a new pod with a container runs. */
+  /**
+   * Time from the start of the process until a command ran in an existing pod, and after that a new pod with
+   * a container runs.
+   */
   readonly serving: number[];
 }

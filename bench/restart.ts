@@ -1,6 +1,7 @@
 /**
- * `npm run bench:restart`: one client restarts this daemon and containerd in turn, in one run, each with 100 pods that run on. Prints
- * ratios. Timings never fail anything. Needs `test/peers/get crictl critest images containerd runc`.
+ * `npm run bench:restart`: one client restarts this daemon and containerd in turn, in one run, each with 100
+ * running pods. Prints ratios. Timings never fail the run. Needs `test/peers/get crictl critest images
+ * containerd runc`.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { cpus, loadavg, release, tmpdir } from 'node:os';

@@ -1,6 +1,7 @@
 /**
- * `npm run bench`: critest's own benchmarks on this daemon and on containerd, alternately in one run, and the ratios of their medians.
- * Needs `test/peers/get crictl critest images containerd runc`. Timings never fail anything.
+ * `npm run bench`: runs critest's own benchmarks on this daemon and on containerd, alternately in one run,
+ * and prints the ratios of their medians. Timings never fail the run. Needs `test/peers/get crictl critest
+ * images containerd runc`.
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { cpus, loadavg, release, tmpdir } from 'node:os';

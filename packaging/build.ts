@@ -1,6 +1,7 @@
 /**
- * `npm run build`: dist/ with one ES module each for the command, the daemon, every room's library and every Worker, code they
- * share in chunks beside them, and declarations in dist/types. Native code (koffi) stays outside.
+ * `npm run build`: builds dist/ with one ES module each for the command, the daemon, every room's library and
+ * every Worker. Shared code is in chunks next to them, and declarations are in dist/types. Native code
+ * (koffi) stays outside.
  */
 import { spawnSync } from 'node:child_process';
 import { globSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,7 +23,10 @@ const entries = {
 /** CommonJS packages call `require` for Node's own modules. */
 const banner = "import { createRequire as __createRequire } from 'node:module';\nconst require = __createRequire(import.meta.url);";
 
-/** undici's one door loads fetch, WebSocket, caches and mocks: 3 MB of heap that nobody uses. What else is imported of it fails the build. */
+/**
+ * undici's entry point loads fetch, WebSocket, caches and mocks: 3 MB of heap that nothing here uses. An
+ * import of any other part of undici fails the build.
+ */
 const slimUndici: Plugin = {
   name: 'slim-undici',
   setup: ({ onResolve, onLoad }) => {
@@ -40,9 +44,11 @@ export { default as buildConnector } from 'undici/lib/core/connect.js';`,
   },
 };
 
-/** Bundles into `outdir`, which is replaced as a whole. Throws esbuild's failure when a source does not build. */
+/**
+ * Bundles into `outdir`, which is replaced as a whole. Throws esbuild's error when a source does not build.
+ */
 export async function bundle(folder: string): Promise<void> {
-  // A command that runs from the old bundle still loads its chunks while this one is made.
+  // A command that runs from the old bundle may still load its chunks while this one is built.
   const outdir = `${folder}.new`;
   const workers = globSync('{base,trust,entitlements,cni-plugins,runtime}/**/*.worker.ts', { cwd: root });
   rmSync(outdir, { recursive: true, force: true });
@@ -62,14 +68,15 @@ export async function bundle(folder: string): Promise<void> {
     external: ['koffi'],
     banner: { js: banner },
     loader: { '.json': 'json' },
-    // V8 keeps the text of what it runs.
+    // V8 keeps the text of the code that it runs.
     minifyWhitespace: true,
     minifySyntax: true,
     plugins: [slimUndici],
     legalComments: 'linked',
     logLevel: 'warning',
   });
-  // Chunks and Workers stand in one folder, so that `./workers/NAME.js` is right from each of them (base/process/worker.ts).
+  // Chunks and Workers are in one folder, so that `./workers/NAME.js` resolves from each of them
+  // (base/process/worker.ts).
   mkdirSync(join(outdir, 'workers'));
   for (const worker of workers) {
     const name = basename(worker, '.ts');
@@ -80,7 +87,7 @@ export async function bundle(folder: string): Promise<void> {
   renameSync(outdir, folder);
 }
 
-/** Writes the declarations of the four library doors into `outdir`/types. */
+/** Writes the declarations of the four library entry points into `outdir`/types. */
 export function declarations(outdir: string): void {
   const tsc = join(root, 'node_modules/.bin/tsc');
   const run = spawnSync(

@@ -1,6 +1,7 @@
 /**
- * Exit 0 when node_modules holds exactly what package-lock.json asks of this platform, 1 when not.
- * npm writes node_modules/.package-lock.json last, after everything is in place, so an interrupted install has none.
+ * Exits with 0 when node_modules holds exactly what package-lock.json requires for this platform, with 1 when
+ * not. npm writes node_modules/.package-lock.json last, when everything is in place, so an interrupted
+ * install has none.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,7 @@
-/** `npm run package`: builds, and packs dist/portcullis-VERSION.tgz, which installs with koffi and the pinned Node only. */
+/**
+ * `npm run package`: builds, and packs dist/portcullis-VERSION.tgz, which installs with koffi and the pinned
+ * Node as its only dependencies.
+ */
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +13,7 @@ const shipped = [
   ...['docs', 'README.md', 'SECURITY.md', 'LICENSE'],
 ];
 
-/** The manifest of the published package: what is bundled is no dependency any more. */
+/** Returns the manifest of the published package: bundled packages are no longer dependencies. */
 function publishedManifest(): string {
   const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, unknown> & {
     dependencies: Record<string, string>;

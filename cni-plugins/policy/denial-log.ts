@@ -1,6 +1,6 @@
 import type { Denial } from '../types.ts';
 
-/** Says what was denied, by pod and rule: soon when it begins, rarely while it goes on. */
+/** Logs denials by pod and rule: soon when they begin, rarely while they go on. */
 export interface DenialLog {
   tell(denials: readonly Denial[], nowMs: number): void;
 }
@@ -9,7 +9,7 @@ const everyMs = 30_000;
 const linesAtOnce = 20;
 
 export function createDenialLog(log: { warn(fields: object, message: string): void }): DenialLog {
-  /** By pod, direction and rule: when it was last said, and how many packets it was then. */
+  /** By pod, direction and rule: when it was last logged, and its packet count at that time. */
   let said = new Map<string, { readonly at: number; readonly packets: bigint }>();
   return {
     tell(denials, nowMs) {
@@ -18,7 +18,7 @@ export function createDenialLog(log: { warn(fields: object, message: string): vo
       for (const denial of denials) {
         const key = `${denial.id} ${denial.direction} ${denial.rule}`;
         const last = said.get(key);
-        // A rule that was made anew counts from zero.
+        // A recreated rule counts from zero.
         const before = last === undefined || last.packets > denial.packets ? 0n : last.packets;
         const due = last === undefined || nowMs - last.at >= everyMs;
         if (denial.packets === before || !due || lines >= linesAtOnce) {

@@ -6,7 +6,7 @@ import type { Denial } from '../types.ts';
 import type { Enforcer } from './enforcer.ts';
 import { judgeTable } from './tables.ts';
 
-/** Reads from the kernel what was denied: by the links' classes, by rules of profiles, by NetworkPolicies. */
+/** Reads denials from the kernel: by the links' classes, by rules of profiles, by NetworkPolicies. */
 export function denialsOf(
   records: readonly AttachmentRecord[],
   policy: Pick<Enforcer, 'counts' | 'tables'>,
@@ -35,7 +35,7 @@ export function denialsOf(
   ]);
 }
 
-/** A pod may have several links, and a routed one is seen by several tables. */
+/** Sums denials: a pod may have several links, and several tables see a routed link. */
 function summed(denials: readonly Denial[]): Denial[] {
   const sums = new Map<string, Denial>();
   for (const each of denials) {
@@ -47,7 +47,7 @@ function summed(denials: readonly Denial[]): Denial[] {
   return [...sums.values()];
 }
 
-/** `network.none` stands for a pod without a started container as well: its link lets nothing through. */
+/** `network.none` also applies to a pod without a started container: its link lets nothing through. */
 const classSets = [
   { set: 'denied_from', direction: 'egress', rule: 'network.none' },
   { set: 'denied_to', direction: 'ingress', rule: 'network.none' },

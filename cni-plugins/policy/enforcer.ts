@@ -10,45 +10,58 @@ import { changeImage, makeImage, ruleCounts } from './image.ts';
 import type { Image, ImageLink } from './image.ts';
 import type { Direction, Layer, PodRules } from './pod-chains.ts';
 
-/** Which pods are open, what holds them, and what the kernel was told of it. Speaks in requests: whoever asks sends them. */
+/**
+ * Tracks the open pods, their rules, and what the kernel was given of both. Returns requests, which the
+ * caller sends.
+ */
 export interface Enforcer {
-  /** The link is opened with these rules, or has others from now on. @throws NETWORK_BAD_RULE, and nothing is changed */
+  /**
+   * Opens the link with these rules, or replaces its rules. @throws NETWORK_BAD_RULE, and nothing is changed
+   */
   open(pod: OpenPod): Request[];
-  /** Unknown: nothing, but for what the kernel did not take before. */
+  /**
+   * Closes the link. An unknown id returns no requests, except those that the kernel did not accept before.
+   */
   close(id: string): Request[];
-  /** Keeps the rules that are in force now. Call the function that it returns when the kernel refused a change: these rules then count as in force again, and the next change replaces them. */
+  /**
+   * Remembers the rules that are in force now. Call the returned function when the kernel refused a change:
+   * these rules then count as in force again, and the next change replaces them.
+   */
   keep(): () => void;
-  /** The tables anew, for these pods, whatever stood. */
+  /** Recreates the tables for these pods, whatever the kernel holds. */
   restart(pods: readonly OpenPod[]): Request[];
-  /** Other NetworkPolicies from now on. */
+  /** Replaces the NetworkPolicies. */
   setPolicies(set: PolicySet): Request[];
-  /** Says that the kernel took the last requests. Without it the next ones make everything anew. */
+  /**
+   * Reports that the kernel accepted the last requests. Without this call the next requests recreate
+   * everything.
+   */
   settled(): void;
-  /** Whether a NetworkPolicy restricts the pod in either direction. */
+  /** Returns whether a NetworkPolicy restricts the pod in either direction. */
   isolates(pod: Pick<OpenPod, 'namespace' | 'labels' | 'rules'>): boolean;
-  /** What holds an open pod; undefined: the link is not open. */
+  /** Returns the rules of an open pod; undefined when the link is not open. */
   rulesOf(id: string): PodRules | undefined;
-  /** Tables that must stand now, with how many rules their chains have. */
+  /** Returns the tables that must exist now, with the number of rules in their chains. */
   tables(): readonly (readonly [table: Table, rules: ConstantRules])[];
-  /** @param rules of the judgement's table, as the kernel lists them */
+  /** @param rules rules of the judgement's table, as the kernel lists them */
   counts(rules: readonly CountedRule[]): readonly DenialCount[];
 }
 
-/** A pod whose link's class lets packets through. */
+/** A pod with a link whose class lets packets through. */
 export interface OpenPod {
   readonly id: string;
   readonly namespace: string;
   readonly labels: Labels;
-  /** All that the rules know of the pod's: the same holds for each. */
+  /** The pod's links that the rules know. The same rules apply to each. */
   readonly links: readonly OpenLink[];
   readonly rules: LinkRules;
 }
 
 export interface OpenLink {
   readonly hostInterface: string;
-  /** The link-local one included. */
+  /** Includes the link-local address. */
   readonly addresses: readonly string[];
-  /** Of the bridge, as the kernel has it now; absent: the host routes to the link. */
+  /** MAC of the bridge, as the kernel has it now. Absent where the host routes to the link. */
   readonly bridgeMac?: string;
 }
 
@@ -106,7 +119,7 @@ export function createEnforcer(): Enforcer {
   };
 }
 
-/** The same object for a pod of which nothing changed: that is how a change is seen. */
+/** Returns the same object for an unchanged pod, which is how changes are detected. */
 function imageOf(pods: ReadonlyMap<string, OpenPod>, policies: PolicySet, before: Image): Image {
   const all = [...pods.values()];
   const held =

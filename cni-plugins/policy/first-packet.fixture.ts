@@ -7,18 +7,19 @@ import type { Fixture, Pod } from '../attach/engine.fixture.ts';
 import type { Attachment, NetworkEngine } from '../types.ts';
 
 /**
- * A pod that sends whatever it can from the moment in which it has a link, with all capabilities (raw frames) and with none, and those who
- * listen behind the rules: frames in the other pods, datagrams on the host's sockets.
+ * A pod that sends everything it can from the moment it has a link, with all capabilities (raw frames) and
+ * with none; and listeners behind the rules: for frames in the other pods, for datagrams on the host's
+ * sockets.
  */
 export interface Scene {
-  /** On the network that every pod gets, or on another one, of this conflist. */
+  /** Attaches the pod to the network that every pod gets, or to the network of this conflist. */
   attach(pod: Pod, configuration?: object): Promise<Attachment>;
   at(pod: Pod): Attachment;
-  /** Undefined: the host. Returns when it hears. */
+  /** Starts a listener; undefined: on the host. Returns once it hears. */
   listen(pod: Pod | undefined): Promise<void>;
-  /** What was heard there, sorted; each kind once. */
+  /** Returns what was heard there, sorted, each kind once. */
   arrived(pod: Pod | undefined): string[];
-  /** Waits for these kinds; then no others may have come. */
+  /** Waits for these kinds, and fails if any other arrived. */
   settled(pod: Pod | undefined, kinds: readonly string[]): Promise<void>;
   /** Starts both senders in the pod, which has no link yet. @param self the addresses that it will have */
   send(from: Pod, self: readonly string[], gateway: readonly string[], to: readonly Pod[]): void;
@@ -26,13 +27,16 @@ export interface Scene {
 }
 
 const python = '/usr/bin/python3';
-// As text: whoever runs it may not be let into this folder.
+// Passed as text, because the user that runs it may not have access to this folder.
 const hostile = ['-c', readFileSync(join(import.meta.dirname, 'fixtures', 'hostile.py'), 'utf8')];
 const withoutCapabilities = ['setpriv', '--reuid=65534', '--clear-groups', '--bounding-set=-all', '--inh-caps=-all'];
 
 export const plainAddress = (attachment: Attachment, index: number): string => attachment.ips[index]?.address.split('/')[0] ?? '';
 
-/** @param label what tells this scene's files and pods from another's: the last character of a pod's name */
+/**
+ * @param label distinguishes files and pods of this scene from those of others: the last character of a pod's
+ * name
+ */
 export function openScene(fixture: Fixture, engine: NetworkEngine, label: string): Scene {
   const started: ChildProcess[] = [];
   const attachments = new Map<Pod, Attachment>();
@@ -82,6 +86,6 @@ export function openScene(fixture: Fixture, engine: NetworkEngine, label: string
   };
 }
 
-/** The sender's own address is known beforehand: the next one of the range. */
+/** Returns the sender's own address, which is known beforehand: the next one of the range. */
 export const following = (address: string, by: number): string =>
   address.replace(/(\d+)$/u, (_all, digits: string) => String(Number(digits) + by));

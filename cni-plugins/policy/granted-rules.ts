@@ -6,7 +6,9 @@ import type { IpFamily } from '../spec/address.ts';
 import type { LinkRule } from '../types.ts';
 import type { Interval } from './intervals.ts';
 
-/** The opposite of pod-chains.ts: what the rules of a pod's chain grant, from the kernel's listing. Pure. */
+/**
+ * Reads from the kernel's listing what the rules of a pod's chain grant: the inverse of pod-chains.ts. Pure.
+ */
 
 /** Keys of `meta` and `ct`, and operators of `cmp` (linux/netfilter/nf_tables.h). */
 const NFPROTO = 15;
@@ -21,7 +23,7 @@ const protocols: ReadonlyMap<number, LinkRule['protocol']> = new Map([
 ]);
 const highestPort = 65535;
 
-/** @returns undefined when a rule is not one that pod-chains.ts makes */
+/** @returns undefined when pod-chains.ts does not make such a rule */
 export function grantedRules(rules: readonly ListedRule[], elements: (set: string) => readonly ListedElement[]): LinkRule[] | undefined {
   const granted: LinkRule[] = [];
   for (const { expressions } of rules) {
@@ -90,7 +92,9 @@ function setOf({ attributes }: ListedExpression): string {
   return attributes.get(1)?.toString('latin1').replace(/\0.*$/u, '') ?? '';
 }
 
-/** Both ends included. An interval without an end goes to the last address. */
+/**
+ * Converts elements to intervals, both ends included. An interval without an end reaches the last address.
+ */
 function intervalsIn(elements: readonly ListedElement[], family: IpFamily): Interval[] {
   const points = elements
     .map(({ key, end }) => ({ value: ipFromBytes(key).value, end }))
@@ -102,7 +106,7 @@ function intervalsIn(elements: readonly ListedElement[], family: IpFamily): Inte
   });
 }
 
-/** The fewest blocks that make an interval. */
+/** Returns the smallest number of blocks that cover an interval. */
 function blocksOf({ low, high }: Interval, family: IpFamily): string[] {
   const blocks: string[] = [];
   for (let at = low; at <= high;) {

@@ -3,15 +3,18 @@ import type { LinkRule } from '../types.ts';
 import { intervalOf, union, without } from './intervals.ts';
 import type { Interval, Intervals } from './intervals.ts';
 
-/** What a list of rules grants, in a form that is compiled rule by rule: connections by protocol, port and peer. Pure. */
+/**
+ * The grants of a list of rules, in a form that compiles rule by rule: connections by protocol, port and
+ * peer. Pure.
+ */
 export interface Grant {
-  /** Undefined: any protocol at all. */
+  /** Undefined: any protocol. */
   readonly protocol?: LinkRule['protocol'];
-  /** Sorted, disjoint. Undefined: any. Of icmp: type * 256 + code. */
+  /** Sorted and disjoint. Undefined: any. For icmp: type * 256 + code. */
   readonly ports?: readonly PortRange[];
   /** Undefined: any peer of either family. */
   readonly peers?: Peers;
-  /** Which rule it comes from, for whoever lists the kernel's rules. */
+  /** The rule that it comes from, shown in listings of the kernel's rules. */
   readonly name: string;
 }
 
@@ -27,7 +30,7 @@ export interface Peers {
 
 export const highestPort = 65535;
 
-/** The addresses of `blocks` that are in none of `except`. @throws NETWORK_BAD_RULE */
+/** Returns the addresses of `blocks` that are in none of `except`. @throws NETWORK_BAD_RULE */
 export function peersOf(blocks: readonly string[], except: readonly string[] = []): Peers {
   const families: Record<4 | 6, { in: Interval[]; out: Interval[] }> = { 4: { in: [], out: [] }, 6: { in: [], out: [] } };
   for (const [side, list] of [
@@ -43,7 +46,10 @@ export function peersOf(blocks: readonly string[], except: readonly string[] = [
   return { four: peers(4), six: peers(6) };
 }
 
-/** Rules of one protocol and range in one grant. An empty list grants nothing. @throws NETWORK_BAD_RULE */
+/**
+ * Merges rules of one protocol and port range into one grant. An empty list grants nothing. @throws
+ * NETWORK_BAD_RULE
+ */
 export function grantsOf(rules: readonly LinkRule[]): Grant[] {
   const groups = new Map<string, { protocol: LinkRule['protocol']; ports: PortRange; peers: Peers[]; names: Set<string> }>();
   for (const { protocol, ports, cidr, except, name } of rules) {

@@ -20,15 +20,15 @@ import { podFragment } from './pod-chains.ts';
 import type { PodFragment, RuledLink } from './pod-chains.ts';
 import { frameDefinition, frameTable, judgeDefinition, judgeTable, policyTables } from './tables.ts';
 
-/** What shall stand in the policy tables, and the requests from one such state to the next. Pure. */
+/** The wanted state of the policy tables, and the requests from one such state to the next. Pure. */
 
-/** An open link. Those without rules are known too: their frames to a pod with rules go through the host. */
+/** An open link. Links without rules are included: their frames to a pod with rules go through the host. */
 export interface ImageLink extends RuledLink {
-  /** The attachment's. */
+  /** Id of the attachment. */
   readonly id: string;
 }
 
-/** By the name of the link. */
+/** Links by name. */
 export type Image = ReadonlyMap<string, ImageLink>;
 
 type Elements = PodFragment['elements'];
@@ -36,7 +36,7 @@ type Elements = PodFragment['elements'];
 const hasRules = ({ rules }: RuledLink): boolean => Object.keys(rules.profile).length + Object.keys(rules.policies).length > 0;
 export const isNeeded = (image: Image): boolean => [...image.values()].some(hasRules);
 
-/** One transaction's requests. The tables stand only while a pod has rules. */
+/** Returns the requests of one transaction. The tables exist only while a pod has rules. */
 export function changeImage(from: Image, to: Image): Request[] {
   if (!isNeeded(to)) return isNeeded(from) ? removeImage() : [];
   if (!isNeeded(from)) return makeImage(to);
@@ -67,7 +67,7 @@ export function changeImage(from: Image, to: Image): Request[] {
   ];
 }
 
-/** The tables anew, whatever stood before. */
+/** Returns the requests that recreate the tables, whatever existed before. */
 export function makeImage(image: Image): Request[] {
   if (!isNeeded(image)) return removeImage();
   const fragments = [...image.values()].map(fragmentOf);
@@ -90,7 +90,7 @@ export function makeImage(image: Image): Request[] {
   ];
 }
 
-/** How many rules the chains of each table have; none while no pod has rules. */
+/** Returns the number of rules in the chains of each table; none while no pod has rules. */
 export function ruleCounts(image: Image): readonly (readonly [table: Table, rules: ConstantRules])[] {
   if (!isNeeded(image)) return [];
   const ofPods = [...image.values()].flatMap((link) => fragmentOf(link).chains.flatMap(({ rules }) => rules));
@@ -100,12 +100,12 @@ export function ruleCounts(image: Image): readonly (readonly [table: Table, rule
   ]);
 }
 
-/** Success whether they stand or not. */
+/** Removes the tables. Succeeds whether they exist or not. */
 export function removeImage(): Request[] {
   return policyTables.flatMap((table) => [addTable(table), deleteTable(table)]);
 }
 
-/** Set ids are unique within a transaction; those of other tables are small. */
+/** Set ids are unique within a transaction. Those of other tables are small. */
 const firstSetId = 0x1000;
 const firstSharedId = 0x2000;
 

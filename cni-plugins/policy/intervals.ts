@@ -4,18 +4,18 @@ import type { Element } from '../netlink/nftables.ts';
 
 /** Sets of addresses of one family as intervals. Pure. */
 
-/** Both ends included. */
+/** An interval with both ends included. */
 export interface Interval {
   readonly low: bigint;
   readonly high: bigint;
 }
 
-/** Sorted, disjoint, and with a gap between any two. */
+/** Sorted and disjoint, with a gap between any two. */
 export type Intervals = readonly Interval[];
 
 export const everything = (family: IpFamily): Interval => ({ low: 0n, high: (1n << BigInt(bitsOf(family))) - 1n });
 
-/** An address or a prefix, its host bits ignored. Undefined when it is neither. */
+/** Parses an address or a prefix; its host bits are ignored. Returns undefined when it is neither. */
 export function intervalOf(text: string): { readonly family: IpFamily; readonly interval: Interval } | undefined {
   const prefix = parsePrefix(text);
   if (prefix !== undefined)
@@ -34,7 +34,10 @@ export function union(parts: readonly Interval[]): Intervals {
   return merged;
 }
 
-/** One pass over both: whoever writes a NetworkPolicy chooses how many holes a block has. */
+/**
+ * Subtracts in one pass over both lists, because the author of a NetworkPolicy chooses how many holes a block
+ * has.
+ */
 export function without(from: Intervals, taken: Intervals): Intervals {
   const kept: Interval[] = [];
   let at = 0;
@@ -43,7 +46,7 @@ export function without(from: Intervals, taken: Intervals): Intervals {
     for (let hole = taken[at]; hole !== undefined && hole.low <= high; hole = taken[at]) {
       if (hole.low > low) kept.push({ low, high: hole.low - 1n });
       if (hole.high >= low) low = hole.high + 1n;
-      // A hole may go on in the next interval.
+      // The hole may continue in the next interval.
       if (hole.high > high) break;
       at += 1;
     }
@@ -52,7 +55,7 @@ export function without(from: Intervals, taken: Intervals): Intervals {
   return kept;
 }
 
-/** What is in both, in one pass. */
+/** Returns the intersection, in one pass. */
 export function meet(some: Intervals, others: Intervals): Intervals {
   const both: Interval[] = [];
   for (let [a, b] = [0, 0]; ;) {
@@ -71,7 +74,10 @@ export function isEverything(intervals: Intervals, family: IpFamily): boolean {
   return intervals.length === 1 && only?.low === 0n && only.high === everything(family).high;
 }
 
-/** As an interval set of nf_tables takes them: the start of each, and the address after it as its end. */
+/**
+ * Converts intervals to elements of an nf_tables interval set: the start of each, and the address after it as
+ * its end.
+ */
 export function elementsOf(intervals: Intervals, family: IpFamily): Element[] {
   const last = everything(family).high;
   return intervals.flatMap(({ low, high }) => [

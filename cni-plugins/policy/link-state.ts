@@ -19,8 +19,9 @@ type Kernel = Pick<HostKernel, 'link' | 'listedElements' | 'listedRules'>;
 const directions = ['egress', 'ingress'] as const;
 
 /**
- * What the kernel's tables hold of a pod's links, read from them alone: the record says only which links and which addresses are the pod's.
- * What is not as this engine makes it is a problem in words, and counts as no bound.
+ * Returns what the kernel's tables hold for a pod's links. It reads the tables alone: the record only names
+ * the pod's links and addresses. Anything that this engine would not make is a problem in words, and counts
+ * as no restriction.
  */
 export function linkStateOf({ id, spec }: AttachmentRecord, kernel: Kernel): LinkState {
   const { hostInterface } = spec;
@@ -63,14 +64,17 @@ function stateOf(link: HeldLink, kernel: Kernel): OneState {
   return { hostInterface, lets, ...rules, problems };
 }
 
-/** What one table lets through and another one does not is of no use to the pod, and not as it was made. */
+/**
+ * Combines the tables. If one table lets through what another one denies, the pod gains nothing, but the
+ * tables are not as they were made.
+ */
 function letsOf(link: HeldLink, kernel: Kernel): LinkState['lets'] {
   const found = new Set(classTables(link).map((table) => letsBy(table, link.hostInterface, kernel)));
   const [only] = found;
   return only === undefined || found.size > 1 ? 'unknown' : only;
 }
 
-/** Of both directions: a link that is open in one is open. */
+/** Combines both directions: a link that is open in one direction is open. */
 function letsBy(table: Table, hostInterface: string, kernel: Kernel): LinkState['lets'] {
   const key = interfaceKey(hostInterface);
   const [egress, ingress] = directions.map((map) => shown(find(kernel.listedElements(table, map), key)?.verdict));
@@ -102,14 +106,17 @@ function rulesOf(
 
 const has = (kernel: Kernel, table: Table, set: string, key: Buffer): boolean => find(kernel.listedElements(table, set), key) !== undefined;
 
-/** Frames of a bridge come to the judgement by the link; what a routed link sends has no other way. */
+/**
+ * Checks that the rules know the link. Frames of a bridge reach the judgement by the link. Packets of a
+ * routed link have no other way.
+ */
 function linkUnknown(direction: (typeof directions)[number], hostInterface: string, isRouted: boolean, kernel: Kernel): string[] {
   if (isRouted && direction === 'egress') return [];
   const set = direction === 'egress' ? 'ruled_senders' : 'ruled_receivers';
   return has(kernel, isRouted ? judgeTable : frameTable, set, interfaceKey(hostInterface)) ? [] : [`the set ${set} lacks the link`];
 }
 
-/** Connections come to a pod's chain by its addresses. */
+/** Checks that the pod's addresses lead connections to its chain. */
 function notLedTo(direction: (typeof directions)[number], chain: string, addresses: readonly Buffer[], kernel: Kernel): string[] {
   const policies = chain.replace(/_profile$/u, '_policies');
   const through = kernel.listedRules(judgeTable).filter((rule) => rule.chain === policies);
@@ -135,7 +142,10 @@ function verdictAtEnd(expressions: readonly ListedExpression[]): Verdict | undef
   return last === undefined ? undefined : verdictIn(last);
 }
 
-/** The constant chains by the names of their rules' steps: a rule that was taken out, put in or emptied shows. */
+/**
+ * Compares the constant chains by the names of their rules' expressions, which reveals a removed, added or
+ * emptied rule.
+ */
 function changedChains(
   table: Table,
   wanted: readonly { readonly chain: string; readonly expressions: readonly Buffer[] }[],

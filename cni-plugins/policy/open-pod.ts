@@ -9,8 +9,9 @@ import type { Enforcer, OpenLink, OpenPod } from './enforcer.ts';
 const open: readonly LinkClass[] = ['user', 'proxy', 'admin'];
 
 /**
- * The attachment as the rules know it; undefined while its class lets nothing through, or they know none of its links.
- * @param macOf MAC of a bridge as the kernel has it
+ * Returns the attachment as the rules know it; undefined while its class lets nothing through, or the rules
+ * know none of its links.
+ * @param macOf returns the MAC of a bridge as the kernel has it
  * @throws NETWORK_RULES_UNSUPPORTED
  */
 export function openPodOf(
@@ -32,7 +33,7 @@ export function openPodOf(
 const linkLocal = (addresses: HeldLink['addresses'], mac: string): string[] =>
   addresses.some(({ ip }) => ip.includes(':')) ? [formatIp(ipFromBytes(linkLocalOf(mac)))] : [];
 
-/** The pod as NetworkPolicies are asked about it, whatever its link. */
+/** Returns the pod as NetworkPolicies see it, whatever its link. */
 export function policyPodOf(spec: AttachmentRecord['spec'], rules: LinkRules): Parameters<Enforcer['isolates']>[0] {
   return { namespace: spec.pod.namespace, labels: spec.pod.labels ?? {}, rules };
 }

@@ -11,39 +11,41 @@ import type { Intervals } from './intervals.ts';
 import { frameTable, judgeTable } from './tables.ts';
 import type { PolicyRule } from './tables.ts';
 
-/** What one pod with rules adds to the constant tables: chains of its own, and elements that lead to them. Pure. */
+/**
+ * What one pod with rules adds to the constant tables: its own chains, and elements that lead to them. Pure.
+ */
 
 export type Direction = 'egress' | 'ingress';
 
-/** All that must grant a connection, in words for whoever is denied. */
+/** One layer of rules that must grant a connection, with the texts for a denial. */
 export interface Layer {
   readonly grants: readonly Grant[];
-  /** The rule that denies what no grant of the layer has. */
+  /** Comment of the rule that denies what no grant of the layer allows. */
   readonly denies: string;
-  /** Objects that cannot be understood and isolate the pod therefore: why. */
+  /** Why objects that cannot be understood isolate the pod. */
   readonly unreadable?: readonly string[];
 }
 
-/** In each direction, both layers must grant; a layer that is absent restricts nothing. */
+/** Rules of a pod. In each direction both layers must grant. An absent layer restricts nothing. */
 export interface PodRules {
-  /** The profiles of the pod's containers: hold for every peer. */
+  /** Rules of the profiles of the pod's containers. They apply to every peer. */
   readonly profile: Readonly<Partial<Record<Direction, Layer>>>;
-  /** NetworkPolicies: hold for every peer but the node itself. */
+  /** NetworkPolicies. They apply to every peer except the node itself. */
   readonly policies: Readonly<Partial<Record<Direction, Layer>>>;
 }
 
 export interface RuledLink {
   readonly hostInterface: string;
-  /** The link-local one included. */
+  /** Includes the link-local address. */
   readonly addresses: readonly string[];
-  /** Of the bridge that it is a port of; absent: the host routes to it. */
+  /** MAC of the bridge that the link is a port of. Absent where the host routes to it. */
   readonly bridgeMac?: string;
   readonly rules: PodRules;
 }
 
 export interface PodFragment {
   readonly chains: readonly { readonly name: string; readonly rules: readonly PolicyRule[] }[];
-  /** Sets of addresses, named by what they hold: pods share them. */
+  /** Sets of addresses, named by their content, so that pods share them. */
   readonly sets: readonly { readonly set: NamedSet; readonly elements: readonly Element[] }[];
   readonly elements: readonly (readonly [table: Table, set: string, element: Element])[];
 }
@@ -89,7 +91,7 @@ export function podFragment({ hostInterface, addresses, bridgeMac, rules }: Rule
   };
 }
 
-/** What a routed link sends has no other way than the judgement. */
+/** A routed link's packets reach the judgement without such an element. */
 function linkElements(hostInterface: string, isRouted: boolean, heads: readonly { direction: Direction }[]): PodFragment['elements'] {
   const key = interfaceKey(hostInterface);
   return heads.flatMap(({ direction }): PodFragment['elements'] => {
@@ -124,7 +126,10 @@ const untrackedElement = (address: IpAddress, chain: string): PodFragment['eleme
 /** A packet is judged by its connection, or by itself where it has none. */
 type JudgedBy = 'connection' | 'packet';
 
-/** What is granted goes on to the next layer, or back to the judgement; the rest is counted and dropped. */
+/**
+ * Returns the rules of a layer. Granted packets go on to the next layer, or return to the judgement. All
+ * others are counted and dropped.
+ */
 function layerRules(
   chain: string,
   direction: Direction,
@@ -149,13 +154,16 @@ function layerRules(
 const families = [4, 6] as const;
 const nfproto = { 4: 2, 6: 10 } as const;
 
-/** What a grant needs: one list of expressions for each nf_tables rule, which all hold, and sets of addresses. */
+/**
+ * The conditions of a grant: one list of expressions per nf_tables rule, and sets of addresses. All
+ * expressions of a list must match.
+ */
 interface Conditions {
   readonly rules: readonly (readonly Buffer[])[];
   readonly sets: readonly PeerSet[];
 }
 
-/** Pods that a policy selects have the same grants of it, as the same values: one copy does for all of them. */
+/** Pods that a policy selects share its grants as the same values, so one copy serves all of them. */
 const kept = new WeakMap<Grant, Map<string, Conditions>>();
 
 function conditionsOf(grant: Grant, direction: Direction, sets: Map<string, PeerSet>, by: JudgedBy): Conditions['rules'] {
@@ -195,14 +203,16 @@ function rulesOf(grant: Grant, direction: Direction, sets: Map<string, PeerSet>,
   });
 }
 
-/** The port of whoever answers, after translation; of ICMP the type and code of what was asked. */
+/** Matches the responder's port, after translation; for ICMP the type and code of the request. */
 function portCondition(protocol: Grant['protocol'], { low, high }: PortRange, by: JudgedBy): readonly Buffer[] {
   const ofPacket = payload('transport', protocol === 'icmp' ? 0 : 2, 2, r0);
   const load = protocol === 'icmp' ? connection('portTo', 'original', r0) : connection('portFrom', 'reply', r0);
   return [by === 'packet' ? ofPacket : load, ...(low === high ? [equals(r0, be16(low))] : within(r0, be16(low), be16(high)))];
 }
 
-/** The same for all pods that have these peers: a policy may name thousands, and select each pod of the node. */
+/**
+ * Shared by all pods with these peers: a policy may name thousands of peers, and select each pod of the node.
+ */
 const peerSets = { 4: new WeakMap<Intervals, PeerSet>(), 6: new WeakMap<Intervals, PeerSet>() } as const;
 
 function peerSetOf(family: 4 | 6, intervals: Intervals): PeerSet {
@@ -226,6 +236,6 @@ function peerCondition(
   const { name } = shared.set;
   sets.set(name, shared);
   if (by === 'packet') return [payload('network', family === 4 ? 16 : 24, family === 4 ? 4 : 16, r0), inSet(name, r0)];
-  // Of egress the peer is whoever answers, of ingress whoever began.
+  // For egress the peer is the responder, for ingress the initiator.
   return [connection(family === 4 ? 'from4' : 'from6', direction === 'egress' ? 'reply' : 'original', r0), inSet(name, r0)];
 }

@@ -23,12 +23,13 @@ import type { Chain, NamedSet, Table } from '../netlink/nftables.ts';
 import { be16 } from '../netlink/wire.ts';
 
 /**
- * The constant part of what holds rules of peers; docs/decisions/0032. Pure.
+ * The constant part of the tables that enforce peer rules; docs/decisions/0032. Pure.
  *
- * A packet is judged by its connection: who began it, who answers, protocol and port of whoever answers. Every packet is, so what is
- * taken back ends at once; and an answer is never more than an answer. Connections are known to the host's IP layer only, so what
- * comes from or goes to a pod with rules is sent through it: the frame's destination is made the bridge itself. What reaches such a pod by
- * another way lacks the mark that the judgement leaves, and is dropped on the pod's link.
+ * A packet is judged by its connection: initiator, responder, protocol and the responder's port. Every packet
+ * is judged, so a withdrawn grant ends connections at once, and an answer never becomes more than an answer.
+ * Only the host's IP layer knows connections, so traffic from and to a pod with rules is sent through it: the
+ * frame's destination is set to the bridge itself. A packet that reaches such a pod in another way lacks the
+ * mark that the judgement sets, and is dropped on the pod's link.
  */
 export const frameTable: Table = { family: 'bridge', name: 'portcullis_rules' };
 export const judgeTable: Table = { family: 'inet', name: 'portcullis_rules' };
@@ -53,7 +54,10 @@ const host32 = (value: number): Buffer => {
   return bytes;
 };
 
-/** A bit of the packet's mark, from the judgement until the packet leaves the host: it does not cross into the pod's namespace. */
+/**
+ * A bit of the packet's mark, set by the judgement until the packet leaves the host. It does not cross into
+ * the pod's namespace.
+ */
 const judgedMark = 0x10000000;
 const [r0, r1] = [register(0), register(1)];
 const r4 = register(4);
@@ -65,12 +69,15 @@ const CT_INVALID_OR_UNTRACKED = 1 | CT_UNTRACKED;
 const CT_RELATED = 1 << 2;
 const ICMPV6 = 58;
 const neighbourTypes = [Buffer.of(135), Buffer.of(136)] as const;
-/** One address and one option (RFC 4861, sections 4.3 and 4.4): no room for anything else. */
+/** One address and one option (RFC 4861, sections 4.3 and 4.4): no room for other data. */
 const neighbourBytes = 32;
 
 const is = (type: Buffer): Buffer[] => [payload('link', 12, 2, r0), equals(r0, type)];
 
-/** Neighbour solicitation and advertisement, without which no IPv6 address is found. Connection tracking does not know them. */
+/**
+ * Matches neighbour solicitation and advertisement, without which no IPv6 address is resolved. Connection
+ * tracking does not know them.
+ */
 const neighbourDiscovery: readonly Buffer[] = [
   payload('network', 6, 1, r0),
   equals(r0, Buffer.of(ICMPV6)),
@@ -82,11 +89,11 @@ const neighbourDiscovery: readonly Buffer[] = [
   ...within(r0, ...neighbourTypes),
 ];
 
-/** A question or answer of ARP is 28 bytes long, padded to at most 46: there is no room for anything else behind it. */
+/** Matches ARP requests and replies of 28 bytes, padded to at most 46: no room for other data behind them. */
 const arpAlone: readonly Buffer[] = [...is(etherType.arp), meta('length', r0), masked(r0, host32(~0x3f)), equals(r0, host32(0))];
 
 const judged: readonly Buffer[] = [meta('mark', r0), masked(r0, host32(judgedMark)), differs(r0, host32(0))];
-/** The frame is to one link, not to a group of them. */
+/** Matches frames to one link, not to a group. */
 const toOne: readonly Buffer[] = [payload('link', 0, 1, r0), masked(r0, Buffer.of(1)), equals(r0, Buffer.of(0))];
 
 const address = {
@@ -98,7 +105,7 @@ const families = [4, 6] as const;
 const bothFamilies = (rule: (family: 4 | 6) => PolicyRule | readonly PolicyRule[]): PolicyRule[] =>
   families.flatMap((family) => rule(family));
 
-/** Through the host: to the MAC of the bridge that the link is a port of. */
+/** Redirects through the host: to the MAC of the bridge that the link is a port of. */
 const throughHost: readonly Buffer[] = [
   constant(Buffer.of(PACKET_HOST, 0, 0, 0), r0),
   setMeta('pkttype', r0),
@@ -118,11 +125,11 @@ export const frameDefinition: PolicyDefinition = {
     { name: 'ruled_receivers', key: ['ifname'] },
   ],
   chains: [
-    // After `table bridge portcullis` has dropped what no pod may send as; before bridge-netfilter (0).
+    // After `table bridge portcullis` has dropped forged senders; before bridge-netfilter (0).
     { name: 'prerouting', hook: { type: 'filter', number: 0, priority: -250 } },
     // After bridge-netfilter's own judgement (-1).
     { name: 'forward', hook: { type: 'filter', number: 2, priority: 10 } },
-    // After the class's verdict, so that no packet meets an open class and no rules yet.
+    // After the class's verdict, so that no packet meets an open class without rules.
     { name: 'postrouting', hook: { type: 'filter', number: 4, priority: 10 } },
     { name: 'from_ruled' },
     { name: 'to_ruled' },
@@ -136,7 +143,8 @@ export const frameDefinition: PolicyDefinition = {
           ...is(family === 4 ? etherType.ip : etherType.ip6),
           address[family][end](r0),
           inSet(`ruled${family}`, r0),
-          // A group's frames stay a group's: the bridge gives them to the host as well, and from_ruled drops the rest.
+          // Group frames stay group frames: the bridge also passes them to the host, and from_ruled drops the
+          // rest.
           ...toOne,
           ...throughHost,
         ],
@@ -147,20 +155,20 @@ export const frameDefinition: PolicyDefinition = {
     ...['from_ruled', 'to_ruled'].flatMap((chain): PolicyRule[] => [
       { chain, expressions: [...arpAlone, verdict('accept')] },
       { chain, expressions: [...is(etherType.ip6), ...neighbourDiscovery, verdict('accept')] },
-      // One receiver: what is flooded reaches pods that its judgement was not about.
+      // One receiver only: flooded frames reach pods that the judgement was not about.
       { chain, expressions: [...toOne, ...judged, verdict('accept')] },
       { chain, expressions: [counter(), verdict('drop')], comment: 'multicast, broadcast or not judged' },
     ]),
   ],
 };
 
-/** Several receivers, or whoever listens: RFC 5771, RFC 4291 section 2.7. */
+/** Matches multicast, with several receivers or any listener: RFC 5771, RFC 4291 section 2.7. */
 const isGroup: Readonly<Record<4 | 6, readonly Buffer[]>> = {
   4: [payload('network', 16, 1, r0), masked(r0, Buffer.of(0xf0)), equals(r0, Buffer.of(0xe0))],
   6: [payload('network', 24, 1, r0), equals(r0, Buffer.of(0xff))],
 };
 
-/** Whose address one end of the connection is. @param chains map of addresses to chains */
+/** Looks up the pod of one end of the connection. @param chains map of addresses to chains */
 const end = (family: 4 | 6, direction: 'original' | 'reply', map: string): PolicyRule['expressions'] => [
   connection(family === 4 ? 'from4' : 'from6', direction, r0),
   verdictOf(map, r0),
@@ -172,7 +180,8 @@ const family = (which: 4 | 6): Buffer[] => [meta('nfproto', r0), equals(r0, nfpr
 
 const judgement = (chain: string, maps: 'all' | 'host'): PolicyRule[] => [
   { chain, expressions: [...family(6), ...neighbourDiscovery, verdict('return')] },
-  // The mark first: whoever finds the pod in this set finds its rules below as well, which came in the same transaction.
+  // The mark comes first. A pod that is found in this set has its rules below too: both came in the same
+  // transaction.
   ...bothFamilies((which) =>
     (['destination', 'source'] as const).map((side) => ({
       chain,

@@ -8,11 +8,11 @@ import type { Direction, PodRules } from '../pod-chains.ts';
 export interface Seen {
   readonly direction: Direction;
   readonly peer: IpAddress;
-  /** The peer is the node itself. */
+  /** Whether the peer is the node itself. */
   readonly peerIsHost: boolean;
   readonly peerPod?: PeerPod;
   readonly protocol: LinkRule['protocol'];
-  /** Of whoever is connected to; of icmp: type * 256 + code. */
+  /** Port of the responder; for icmp: type * 256 + code. */
   readonly port: number;
 }
 
@@ -23,18 +23,21 @@ export interface PeerPod {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** What would let the connection pass, as one writes it: lines of a profile, or a NetworkPolicy. Nothing wider than what was asked about. Pure. */
+/**
+ * Returns what would let the connection pass, ready to paste: lines of a profile, or a NetworkPolicy. It
+ * allows no more than the question asked for. Pure.
+ */
 export function allowanceOf(layer: keyof PodRules, record: AttachmentRecord, seen: Seen): string {
   return layer === 'profile' ? ofProfile(seen) : ofPolicy(record, seen);
 }
 
-/** docs/profiles.md, Peers */
+/** See docs/profiles.md, "Peers". */
 function ofProfile({ direction, peer, protocol, port }: Seen): string {
   const spoken = protocol === 'icmp' ? 'icmp' : `${port}/${protocol}`;
   return `in a profile of its containers (and the ceiling must hold it):\nnetwork:\n  ${direction}:\n    - { ${direction === 'egress' ? 'to' : 'from'}: ${JSON.stringify(formatIp(peer))}, ports: [${spoken}] }`;
 }
 
-/** networking.k8s.io/v1. JSON within YAML: whatever a label holds, it stays a text. */
+/** Writes networking.k8s.io/v1. JSON within YAML keeps any label a string. */
 function ofPolicy({ spec }: AttachmentRecord, { direction, peer, peerPod, protocol, port }: Seen): string {
   const side = direction === 'egress' ? 'to' : 'from';
   const labels = spec.pod.labels ?? {};
@@ -45,7 +48,7 @@ function ofPolicy({ spec }: AttachmentRecord, { direction, peer, peerPod, protoc
           namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': peerPod.namespace } },
           podSelector: selector(peerPod.labels),
         };
-  // A NetworkPolicy has no word for ICMP: only a rule without ports grants it.
+  // NetworkPolicies cannot name ICMP: only a rule without ports grants it.
   const ports = protocol === 'icmp' ? [] : [`      ports: [${JSON.stringify({ protocol: protocol.toUpperCase(), port })}]`];
   return [
     'as a NetworkPolicy in the cluster, or in the folder network.policies:',
@@ -61,7 +64,7 @@ function ofPolicy({ spec }: AttachmentRecord, { direction, peer, peerPod, protoc
   ].join('\n');
 }
 
-/** Labels that Kubernetes makes for one pod or revision would bind the policy to it. */
+/** Labels that Kubernetes sets per pod or revision. They would bind the policy to one pod or revision. */
 const ofOne = ['pod-template-hash', 'controller-revision-hash', 'statefulset.kubernetes.io/pod-name', 'controller-uid', 'job-name'];
 
 function selector(labels: Readonly<Record<string, string>>): object {

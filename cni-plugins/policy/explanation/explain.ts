@@ -15,7 +15,7 @@ import type { JudgedEnd } from './judge.ts';
 import type { Seen } from './allowance.ts';
 
 export interface ExplainParts {
-  /** Those that stand. */
+  /** The current attachments. */
   readonly records: readonly AttachmentRecord[];
   readonly policy: Pick<Enforcer, 'rulesOf'>;
   readonly kernel: Pick<HostKernel, 'isOwnAddress' | 'link' | 'listedElements' | 'listedRules'>;
@@ -23,7 +23,8 @@ export interface ExplainParts {
 }
 
 /**
- * What denies a pod's connection, or lets it pass; without a connection, what was denied of the pod.
+ * Explains what denies a pod's connection, or lets it pass. Without a connection, returns what was denied for
+ * the pod.
  * @throws NETWORK_POD_UNKNOWN · NETWORK_POD_AMBIGUOUS · NETWORK_BAD_PEER
  */
 export function explainDenial({ pod, connection }: DenialQuestion, parts: ExplainParts): DenialExplanation {
@@ -68,7 +69,7 @@ function judgeConnection(
     const back: Seen = { direction: reverse, peer: own, peerIsHost: false, peerPod: peerPodOf(record), protocol, port };
     ends.push(judgeEnd(endOf(other, reverse, parts), back));
   }
-  // In the order in which the connection meets them: whoever begins it first.
+  // In the order in which the connection meets them: the initiator first.
   const ordered = direction === 'egress' ? ends : ends.toReversed();
   const steps = [...(led === undefined ? [] : [hostPortStep(record, named, asked, led)]), ...ordered.flatMap((end) => end.steps)];
   const [from, to] = direction === 'egress' ? [own, peer] : [peer, own];
@@ -104,7 +105,7 @@ interface HostPort {
   readonly port: number;
 }
 
-/** A host port counts as the pod and port behind it. */
+/** Resolves a host port to the pod and port behind it. */
 function hostPortOf(host: IpAddress, { protocol, port }: AskedConnection, { records, kernel }: ExplainParts): HostPort | undefined {
   if (port === undefined || !kernel.isOwnAddress(formatIp(host))) return undefined;
   for (const record of records) {
@@ -141,7 +142,10 @@ const peerPodOf = ({ spec: { pod } }: AttachmentRecord): NonNullable<Seen['peerP
   labels: pod.labels ?? {},
 });
 
-/** An address, or a pod of this node: then its address of a family that both have. */
+/**
+ * Resolves a peer: an address, or a pod of this node. For a pod, returns its address of a family that both
+ * pods have.
+ */
 function peerOf(peer: string, record: AttachmentRecord, records: readonly AttachmentRecord[]): IpAddress {
   const address = parseIp(peer);
   if (address !== undefined) return address;

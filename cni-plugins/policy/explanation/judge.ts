@@ -8,16 +8,22 @@ import type { Seen } from './allowance.ts';
 
 export interface JudgedEnd {
   readonly record: AttachmentRecord;
-  /** Absent: our rules do not know the links. */
+  /** Absent when our rules do not know the links. */
   readonly state?: LinkState;
   readonly rules: PodRules;
-  /** What the kernel's chain of the layer grants; undefined: there is no such chain, or one that is none of ours. */
+  /**
+   * Returns the grants of the kernel's chain of the layer; undefined when there is no such chain, or it is
+   * not one of ours.
+   */
   readonly inKernel: (layer: keyof PodRules) => readonly LinkRule[] | undefined;
 }
 
 const layers = ['policies', 'profile'] as const;
 
-/** One end's steps, in the order in which packets meet them. Where the kernel's tables say other than the records, the kernel's word counts. Pure. */
+/**
+ * Judges one end. Returns its steps in the order in which packets meet them. Where the kernel's tables and
+ * the records differ, the tables count. Pure.
+ */
 export function judgeEnd(end: JudgedEnd, seen: Seen): { readonly steps: ExplainedStep[]; readonly problems: string[] } {
   const { record, state } = end;
   const pod = nameOf(record);
@@ -28,7 +34,7 @@ export function judgeEnd(end: JudgedEnd, seen: Seen): { readonly steps: Explaine
   }
   const problems = [...state.problems];
   const classStep = ofClass(record, state, direction);
-  // A closed link has no rules in the kernel: what else would deny is told when it is open.
+  // A closed link has no rules in the kernel. Other denials are reported once it is open.
   const others = classStep.says === 'denies' ? [] : layers.map((layer) => ofLayer(end, seen, layer, problems));
   return { steps: [classStep, ...others], problems: problems.map((problem) => `${pod}: ${problem}`) };
 }

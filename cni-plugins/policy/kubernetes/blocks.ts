@@ -3,7 +3,7 @@ import type { IpFamily, IpPrefix } from '../../spec/address.ts';
 import { intervalOf } from '../intervals.ts';
 import type { Interval } from '../intervals.ts';
 
-/** Blocks of addresses as Kubernetes' API takes them. Pure. */
+/** Blocks of addresses as Kubernetes' API accepts them. Pure. */
 
 export interface Block {
   readonly family: IpFamily;
@@ -13,8 +13,9 @@ export interface Block {
 }
 
 /**
- * The API has Go's `ParseCIDRSloppy` judge a block: bits beyond the prefix are ignored (10.0.0.5/24 is 10.0.0.0/24), numbers of IPv4 may begin with
- * zeros and are decimal, IPv6 may end in IPv4, and a block of ::ffff:0:0/96 is one of IPv4. Undefined: it is none.
+ * Parses a block as the API does, with Go's `ParseCIDRSloppy`: bits beyond the prefix are ignored
+ * (10.0.0.5/24 is 10.0.0.0/24), numbers of IPv4 may begin with zeros and are decimal, IPv6 may end in IPv4,
+ * and a block of ::ffff:0:0/96 is an IPv4 block. Returns undefined when it is not a block.
  */
 export function blockOf(text: string): Block | undefined {
   if (text.length > longestText) return undefined;
@@ -45,7 +46,7 @@ const withoutZeros = (address: string): string =>
         .join('.')
     : address;
 
-/** `::ffff:10.0.0.0` as `::ffff:a00:0`. */
+/** Converts `::ffff:10.0.0.0` to `::ffff:a00:0`. */
 function ofDottedEnd(address: string): string {
   const [, head, dotted] = /^(.*:)(\d+(?:\.\d+){3})$/u.exec(address) ?? [];
   if (head === undefined || dotted === undefined) return address;

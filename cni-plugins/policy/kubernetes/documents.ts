@@ -5,37 +5,43 @@ import type { Document, Position, Problem } from '../../../base/schema/index.ts'
 import { isBlankText } from '../../followed-files/blank-text.ts';
 import type { SourceText } from '../../followed-files/messages.ts';
 
-/** The objects of a text: documents of YAML or JSON, and the items of lists among them. Pure. */
+/** Extracts the objects of a text: YAML or JSON documents, and the items of lists among them. Pure. */
 
-/** What 2,000 policies need several times over, with managedFields. A megabyte of YAML takes about 150 MB while it is parsed, so that it is parsed in parts. */
+/**
+ * Several times what 2,000 policies need, with managedFields. Parsing a megabyte of YAML takes about 150 MB
+ * of memory, so it is parsed in parts.
+ */
 export const limits = {
   /** Bytes of a file. */
   file: 32 * 1024 * 1024,
   /** Bytes of all files that are not larger than `file`. */
   folder: 64 * 1024 * 1024,
-  /** Of a folder. */
+  /** Files of a folder. */
   files: 4096,
-  /** Of one file. */
+  /** Objects of one file. */
   objects: 20_000,
-  /** Bytes of one part of a larger file; etcd keeps objects of 1.5 MiB. */
+  /** Bytes of one part of a larger file. etcd stores objects of up to 1.5 MiB. */
   part: 2 * 1024 * 1024,
 } as const;
 
-/** Up to this size a text is parsed in one piece. */
+/** A text up to this size is parsed in one piece. */
 const smallBytes = 256 * 1024;
-/** Of a list that is parsed in parts: as many items as fit. */
+/** Bytes of items of a list that are parsed at a time. */
 const chunkBytes = 64 * 1024;
 
 export interface FoundDocuments {
-  /** Mappings; of a List its items. Members that are null are left out: the API takes them for absent. */
+  /** Mappings; for a List its items. Null members are left out: the API treats them as absent. */
   readonly documents: Document[];
-  /** Why the text says nothing as a whole. */
+  /** Why the text as a whole is invalid. */
   readonly problems: Problem[];
-  /** The text has nothing but comments, directives and markers. */
+  /** The text has only comments, directives and markers. */
   readonly isEmpty?: true;
 }
 
-/** Every problem of an empty, half written or foreign text; without one, the text has at least one document, or an empty List. */
+/**
+ * Reports every problem of an empty, half written or foreign text. Without a problem, the text has at least
+ * one document, or an empty List.
+ */
 export function documentsIn({ file, text }: SourceText): FoundDocuments {
   const found: FoundDocuments = { documents: [], problems: [] };
   const report = (line: number, message: string, fix: string): void =>
@@ -54,7 +60,8 @@ export function documentsIn({ file, text }: SourceText): FoundDocuments {
   }
   for (const [index, { part, line }] of separated.entries()) {
     if (isBlankText(part)) {
-      // A separator after the last document is customary, and a chart's template that is switched off leaves a comment.
+      // A separator after the last document is customary. A chart's template that is switched off leaves a
+      // comment.
       if (index < separated.length - 1 && !part.includes('#')) report(line, 'the document is empty', emptyFix);
       continue;
     }
@@ -73,7 +80,7 @@ interface Parsed {
   readonly problems: readonly Problem[];
 }
 
-/** @returns how many lists there were, be they empty */
+/** @returns the number of lists, including empty ones */
 function addDocuments(found: FoundDocuments, { documents, problems }: Parsed): number {
   append(found.problems, problems);
   let lists = 0;
@@ -101,7 +108,10 @@ interface WrittenList {
 
 const isList = (value: object): value is WrittenList => 'kind' in value && typeof value.kind === 'string' && value.kind.endsWith('List');
 
-/** `kubectl get -o yaml` writes a List; the API itself a NetworkPolicyList, whose items have no kind of their own. */
+/**
+ * `kubectl get -o yaml` writes a List. The API itself writes a NetworkPolicyList, whose items have no kind of
+ * their own.
+ */
 function addItems(found: FoundDocuments, document: Document, list: WrittenList): void {
   const itemKind = { List: undefined, NetworkPolicyList: 'NetworkPolicy', NamespaceList: 'Namespace' }[list.kind];
   if (itemKind === undefined && list.kind !== 'List')
@@ -132,8 +142,8 @@ function addItem(found: FoundDocuments, document: Document, defaults: object): v
 }
 
 /**
- * Members that are null, at any depth. Items of arrays that are null stay: they are refused, because the API takes a rule that is null for one that
- * allows everything.
+ * Removes null members at any depth. Null items of arrays stay and are refused, because the API treats a null
+ * rule as one that allows everything.
  */
 function withoutNulls(value: object): object {
   return Object.fromEntries(
@@ -146,16 +156,19 @@ function cleaned(value: unknown): unknown {
   return typeof value === 'object' && value !== null ? withoutNulls(value) : value;
 }
 
-/** A marker in the first column ends a document wherever it stands, also in a scalar (YAML 1.2.2, section 9.1.2). */
+/**
+ * A marker in the first column ends a document in any position, also within a scalar (YAML 1.2.2, section
+ * 9.1.2).
+ */
 const separator = /^(?:---|\.\.\.)(?=\s|$)/gmu;
 
 interface TextPart {
   readonly part: string;
-  /** Of its first line, from 1. */
+  /** Number of its first line, from 1. */
   readonly line: number;
 }
 
-/** From one `---` to the next; what stands before the first one only if it is more than comments and directives. */
+/** Splits at each `---`. Text before the first one counts only if it is more than comments and directives. */
 function textsOf(text: string): readonly TextPart[] {
   const body = text.startsWith('\uFEFF') ? text.slice(1) : text;
   const starts = [0, ...[...body.matchAll(separator)].filter(({ 0: marker }) => marker === '---').map(({ index }) => index)];
@@ -163,7 +176,7 @@ function textsOf(text: string): readonly TextPart[] {
   let [start, line] = [0, 1];
   for (const [index, from] of starts.entries()) {
     const end = starts[index + 1] ?? body.length;
-    // Directives and comments before the first marker belong to it.
+    // Directives and comments before the first marker belong to the first document.
     if (index === 0 && starts.length > 1 && isBlankText(body.slice(from, end))) continue;
     const part = body.slice(start, end);
     if (part !== '') parts.push({ part, line });
@@ -188,7 +201,10 @@ function parseAt(text: string, file: string, line: number, bytes: number): Parse
   };
 }
 
-/** JSON of a large file: places in it are not told. Of a name that is there twice the last counts, as in the API. */
+/**
+ * Parses the JSON of a large file. Problems have no exact position. When a name occurs twice the last one
+ * counts, as in the API.
+ */
 function jsonDocument(text: string, file: string, line: number): Parsed {
   const position: Position = { file, line, column: 1 };
   try {
@@ -200,8 +216,8 @@ function jsonDocument(text: string, file: string, line: number): Parsed {
 }
 
 /**
- * A large document of YAML: the items of a List, as kubectl writes them (`items:` and each item at the first column), are parsed some at a time. An
- * item may not be an alias of something in another one.
+ * Parses a large YAML document. The items of a List, as kubectl writes them (`items:` and each item in the
+ * first column), are parsed a few at a time. An item may not be an alias of something in another item.
  */
 function addLargeYaml(found: FoundDocuments, text: string, file: string, line: number): number {
   const frame = framed(text);
@@ -249,7 +265,7 @@ function addLargeYaml(found: FoundDocuments, text: string, file: string, line: n
   return 1;
 }
 
-/** One object that is large by itself. */
+/** Adds one object that is large by itself. */
 function addParts(found: FoundDocuments, text: string, file: string, line: number): void {
   if (text.length <= limits.part) return void addDocuments(found, parseAt(text, file, line, limits.part));
   found.problems.push({
@@ -264,11 +280,11 @@ interface Frame {
   readonly before: string;
   readonly items: string;
   readonly after: string;
-  /** Of the text, before the items. */
+  /** Number of lines of the text before the items. */
   readonly linesBefore: number;
 }
 
-/** The text before, of and after the items; undefined: it has none in the first column. */
+/** Returns the text before, of and after the items; undefined when no items are in the first column. */
 function framed(text: string): Frame | undefined {
   const start = /^items:[^\S\n]*\n(?=- )/mu.exec(text);
   if (start === null) return undefined;

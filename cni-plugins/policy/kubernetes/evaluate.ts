@@ -7,8 +7,9 @@ import type { Labels, NetworkPolicy, Peer, PolicyPort, PolicyRule, PolicySet, Se
 import { selects } from './network-policy.ts';
 
 /**
- * What policies mean for the pods of a node, as Kubernetes' documentation says it ("Network Policies", "The two sorts of pod
- * isolation"): a pod that a policy selects is isolated in the policy's directions; what any of them grants is granted. Pure.
+ * Computes what policies mean for the pods of a node, as Kubernetes documents it ("Network Policies", "The
+ * two sorts of pod isolation"): a pod that a policy selects is isolated in the policy's directions; what any
+ * of the policies grants is granted. Pure.
  */
 
 export interface PolicyPod {
@@ -18,14 +19,14 @@ export interface PolicyPod {
   readonly namedPorts: readonly NamedPort[];
 }
 
-/** The rules of every pod, in the order of `pods`. */
+/** Returns the rules of every pod, in the order of `pods`. */
 export function evaluate({ policies, namespaces, isolated }: PolicySet, pods: readonly PolicyPod[]): PodRules['policies'][] {
   const byNamespace = Map.groupBy(policies, ({ namespace }) => namespace);
   const everywhere = byNamespace.get(undefined) ?? [];
-  // Every namespace has this label of Kubernetes' own, also one that no file speaks of.
+  // Every namespace has this label of Kubernetes, also a namespace that no file describes.
   const isSelected = (selector: Selector, namespace: string): boolean => {
     const labels = namespaces.get(namespace);
-    // Of labels that are not known, none may be taken for absent.
+    // When labels are not known, none of them may be treated as absent.
     if (labels === 'unknown') return selector.every((one) => one.key === nameLabel && selects([one], { [nameLabel]: namespace }));
     return selects(selector, { ...labels, [nameLabel]: namespace });
   };
@@ -36,7 +37,7 @@ export function evaluate({ policies, namespaces, isolated }: PolicySet, pods: re
         (peer.pods === undefined || selects(peer.pods, pod.labels)),
     );
   const known = new Map<PolicyRule, Peers>();
-  /** The same for each pod that a rule holds for. */
+  /** The same object for each pod that a rule applies to. */
   const peersFor = (rule: PolicyRule, namespace: string | undefined): Peers | undefined => {
     const { peers } = rule;
     if (peers === undefined) return undefined;
@@ -49,7 +50,7 @@ export function evaluate({ policies, namespaces, isolated }: PolicySet, pods: re
     return found;
   };
   const called = new Map<string, ReadonlyMap<number, readonly PolicyPod[]>>();
-  /** Whose container port has the name, by the port's number. */
+  /** Pods whose container port has this name, by the port's number. */
   const podsCalling = (protocol: PolicyPort['protocol'], port: string): ReadonlyMap<number, readonly PolicyPod[]> => {
     const key = `${protocol} ${port}`;
     const found = called.get(key) ?? podsByPort(pods, protocol, port);
@@ -59,7 +60,7 @@ export function evaluate({ policies, namespaces, isolated }: PolicySet, pods: re
   const shared = new Map<PolicyRule, readonly Grant[]>();
   const grantsFor = (rule: PolicyRule, direction: Direction, pod: PolicyPod, policy: NetworkPolicy): readonly Grant[] => {
     const context = { peers: peersFor(rule, policy.namespace), podsCalling };
-    // Of ingress a name is of a port of the pod itself.
+    // For ingress, a name refers to a port of the pod itself.
     if (direction === 'ingress' && rule.ports?.some(({ port }) => typeof port === 'string') === true)
       return ruleGrants(rule, direction, pod, nameOf(policy), context);
     const kept = hangsOnPods(rule) ? shared : standing;
@@ -81,7 +82,7 @@ export function evaluate({ policies, namespaces, isolated }: PolicySet, pods: re
       const granted = isTooMuch ? [] : rules.flatMap(({ rule, policy }) => grantsFor(rule, direction, pod, policy));
       const excess = isTooMuch ? tooMuch(most) : excessOf(granted, most);
       const grants = excess === undefined ? granted : [];
-      // "A Pod cannot block access to itself": by way of a port of the host.
+      // "A Pod cannot block access to itself": for example through a port of the host.
       const self: Grant = { peers: peersOf(pod.addresses), name: 'itself' };
       const unreadable = [...holding.flatMap((policy) => policy.unreadable ?? []), ...(excess === undefined ? [] : [excess])];
       return {
@@ -103,32 +104,39 @@ const nameOf = ({ namespace = '*', name, unreadable }: NetworkPolicy): string =>
 type SelectingPeer = Exclude<Peer, { readonly cidr: string }>;
 
 /**
- * What the policies of one pod may grant in one direction. Each grant is at least one rule of nf_tables, for this pod alone, and their author may be
- * anybody who writes NetworkPolicies of one namespace: without a bound one object of the size that the API takes fills the node's memory.
+ * Limit of grants of one pod in one direction. Each grant is at least one nf_tables rule for this pod alone,
+ * and any user who writes NetworkPolicies in one namespace may be their author: without a limit, one object
+ * of the size that the API accepts fills the node's memory.
  */
 export const mostGrants = 4096;
-/** All pods of a namespace on the node together: enough for 110 pods that each are selected by 2,000 policies of one rule. */
+/**
+ * Limit for all pods of a namespace on the node together: enough for 110 pods that 2,000 policies of one rule
+ * select each.
+ */
 const mostGrantsOfNamespace = 262_144;
 const mostGrantsOf = (pods: number): number => Math.min(mostGrants, Math.floor(mostGrantsOfNamespace / pods));
-/** Runs of addresses in all grants of one pod and direction. */
+/** Limit of address ranges in all grants of one pod and direction. */
 export const mostBlocks = 65_536;
 const tooMuch = (most: number): string =>
   `the NetworkPolicies that select the pod have more than ${most} rules and ports in this direction`;
 
 function excessOf(grants: readonly Grant[], most: number): string | undefined {
   if (grants.length > most) return tooMuch(most);
-  // Rules of several ports share their peers.
+  // Rules with several ports share their peers.
   const blocks = new Set(grants.flatMap(({ peers }) => peers ?? []));
   let sum = 0;
   for (const { four, six } of blocks) sum += four.length + six.length;
   return sum > mostBlocks ? `the NetworkPolicies that select the pod name more than ${mostBlocks} blocks of addresses` : undefined;
 }
 
-/** Whether what a rule grants changes with the pods of the node: by selectors, and by names of ports. */
+/** Returns whether a rule's grants change with the pods of the node: by selectors, and by names of ports. */
 const hangsOnPods = ({ peers = [], ports = [] }: PolicyRule): boolean =>
   peers.some((peer) => !('cidr' in peer)) || ports.some(({ port }) => typeof port === 'string');
 
-/** Of rules that hang on no pod: found again as the same values as long as the policy stands, so that one comparison and one copy do for all pods. */
+/**
+ * Grants of rules that depend on no pod. The same values are returned as long as the policy exists, so that
+ * one comparison and one copy serve all pods.
+ */
 const standing = new WeakMap<PolicyRule, readonly Grant[]>();
 const blocks = new WeakMap<PolicyRule, Peers>();
 
@@ -139,7 +147,7 @@ function blocksOf(rule: PolicyRule, peers: readonly Exclude<Peer, SelectingPeer>
 }
 
 interface RuleContext {
-  /** Undefined: everybody. */
+  /** Undefined: every peer. */
   readonly peers: Peers | undefined;
   podsCalling(protocol: PolicyPort['protocol'], port: string): ReadonlyMap<number, readonly PolicyPod[]>;
 }
@@ -156,7 +164,7 @@ function ruleGrants(
   return ports.flatMap(({ protocol, port }): Grant[] => {
     if (port === undefined) return [{ ...to, protocol, name }];
     if (typeof port !== 'string') return [{ ...to, protocol, ports: [port], name }];
-    // The names are those of whoever is connected to: of ingress the pod itself, of egress each peer.
+    // The names are those of the responder: the pod itself for ingress, each peer for egress.
     if (direction === 'ingress')
       return portsCalled(pod, protocol, port).map((number) => ({ ...to, protocol, ports: [single(number)], name }));
     return [...podsCalling(protocol, port)].map(([number, those]) => ({
@@ -193,5 +201,5 @@ const join = (peers: readonly Peers[]): Peers => ({
   six: union(peers.flatMap(({ six }) => six)),
 });
 
-/** Of single addresses those that are in the other peers. */
+/** Returns the single addresses that are in the other peers. */
 const within = (some: Peers, all: Peers): Peers => ({ four: meet(some.four, all.four), six: meet(some.six, all.six) });

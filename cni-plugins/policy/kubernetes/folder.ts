@@ -8,35 +8,40 @@ import { join } from './join.ts';
 import type { FileReading } from './join.ts';
 import type { PolicySet } from './network-policy.ts';
 
-/** The folder of policies, followed while the engine runs. */
+/** The folder of policies, which is followed while the engine runs. */
 export interface PolicyFolder {
-  /** A new follower: it returns each set once. */
+  /** Returns a new follower. A follower returns each set once. */
   follow(): PolicyFollower;
   report(): PolicyReport;
   close(): void;
 }
 
 export interface PolicyFollower {
-  /** Looks at the folder. @returns the set in force, when it is another than at the last call; at the first call always */
+  /**
+   * Checks the folder. @returns the set in force if it changed since the last call; always at the first call
+   */
   changed(): PolicySet | undefined;
 }
 
 export interface PolicyReport {
-  /** How many are in force. */
+  /** Number of policies in force. */
   readonly policies: number;
-  /** What is not in force as it is written, each with its place and what holds instead. */
+  /** What is not in force as written, each with its place and what applies instead. */
   readonly problems: readonly string[];
 }
 
 export interface PolicyFolderOptions {
-  /** Empty: there are no policies. It may be missing: none, unless there were some. */
+  /** Empty: there are no policies. A missing folder means none, unless there were some before. */
   readonly folder: string;
-  /** Where it can be read now; it may throw, and then the last policies stay in force. The folder itself unless given. */
+  /**
+   * Returns where it can be read now. When it throws, the last policies stay in force. Default: the folder
+   * itself.
+   */
   readonly at?: () => string;
-  /** File that keeps the set in force. */
+  /** File that stores the set in force. */
   readonly storedAt: string;
   readonly log: { error(fields: object, message: string): void; info(fields: object, message: string): void };
-  /** A file must have been the same for so long before it is read, in ms. */
+  /** How long a file must have been unchanged before it is read, in ms. */
   readonly quietMs?: number;
 }
 
@@ -44,18 +49,22 @@ const usualQuietMs = 400;
 /** A start waits for files that are being written or read, but no longer. */
 const startMs = 30_000;
 const startLookMs = 25;
-/** A reader corrects the first ones first. */
+/** Number of problems that are reported: a reader corrects the first ones first. */
 const mostProblems = 200;
 /** Changes with the meaning of {@link FileReading}. */
 const format = 'portcullis-network-policies 1';
 
 /**
- * - A file is read when it is quiet, and taken whole: one that is empty, half written or no list of policies is a problem, and its last good version
- *   stays in force. One that is removed from the folder, and stays away, takes its policies with it.
- * - A folder that is gone, cannot be listed, holds more than is read, or is another one and empty (nothing is mounted there any more) changes nothing.
- * - What is in force is kept on disk. While it is not known what was in force (the first start, or what was kept is damaged), every pod is isolated
- *   until all files can be read. At the first start a file that was empty before has no good version to lose: it isolates no pod.
- * @returns once all files were looked at, or after 30 s
+ * Opens the folder of policies.
+ * - A file is read when it is quiet, and applied as a whole. A file that is empty, half written or not a list
+ *   of policies is a problem, and its last valid version stays in force. A file that is removed from the
+ *   folder, and stays away, takes its policies with it.
+ * - A folder that is missing, cannot be listed, holds more than is read, or was replaced by an empty one (its
+ *   mount is gone) changes nothing.
+ * - The set in force is stored on disk. While it is unknown (at the first start, or when the stored set is
+ *   damaged), every pod is isolated until all files can be read. At the first start, a file that was already
+ *   empty has no valid version to lose: it isolates no pod.
+ * @returns once all files were checked, or after 30 s
  */
 export async function openPolicyFolder(options: PolicyFolderOptions): Promise<PolicyFolder> {
   const { folder, at, storedAt, log, quietMs = usualQuietMs } = options;
@@ -69,7 +78,7 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
   );
   const files = createHeldFiles(reader, folder, quietMs);
   let identity = '';
-  /** Why every pod is isolated; undefined: what was in force is known. */
+  /** Why every pod is isolated; undefined when the set in force is known. */
   let unknown: string | undefined = 'NetworkPolicies that were not read yet';
   let lost = '';
   if (stored === 'damaged') {
@@ -94,7 +103,7 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
   });
 
   const settle = (problem: string | undefined): void => {
-    // A folder that was never there has no policies.
+    // A folder that never existed has no policies.
     const areKnown = stored === undefined ? files.areKnown() : files.problems().length === 0;
     if (problem === '' || (problem === undefined && !files.isWaiting() && areKnown)) [unknown, lost] = [undefined, ''];
     const joined = join(files.readings());
@@ -120,7 +129,7 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
   let revision = -1;
   const step = (): void => {
     const problem = whole.look(lost);
-    // Most looks find nothing new.
+    // Most checks find nothing new.
     const now = files.revision();
     if (revision === now && problem === lastProblem && !files.isWaiting() && store.isKept()) return;
     [revision, lastProblem] = [now, problem];

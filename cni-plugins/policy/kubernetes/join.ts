@@ -1,8 +1,11 @@
 import type { Labels, NetworkPolicy, PolicySet } from './network-policy.ts';
 
-/** From what single files say to one set. Pure, and without what parses them: the network's thread loads this. */
+/**
+ * Joins the content of files to one set. Pure, and without the parsers, because the network's thread loads
+ * this.
+ */
 
-/** What one file says. Plain values: it crosses threads and is kept on disk. */
+/** The content of one file. Plain values: they cross threads and are stored on disk. */
 export interface FileReading {
   readonly policies: readonly NetworkPolicy[];
   readonly namespaces: readonly (readonly [name: string, labels: Labels | 'unknown'])[];
@@ -10,7 +13,7 @@ export interface FileReading {
   readonly problems: readonly string[];
 }
 
-/** All that several files say; objects that are there twice and differ are problems. Pure. */
+/** Joins several files. Objects that occur twice and differ are problems. Pure. */
 export function join(readings: readonly FileReading[]): { readonly set: PolicySet; readonly problems: readonly string[] } {
   const problems = readings.flatMap((reading) => reading.problems);
   const policies = new Map<string, NetworkPolicy>();
@@ -39,7 +42,7 @@ export function join(readings: readonly FileReading[]): { readonly set: PolicySe
 
 const sorted = (labels: Labels | 'unknown'): unknown => (labels === 'unknown' ? labels : Object.entries(labels).toSorted());
 
-/** In both directions, or in those that the policy is known to isolate in. */
+/** Isolates in both directions, or in those that the policy is known to isolate in. */
 function isolating(policy: NetworkPolicy, why: string): NetworkPolicy {
   const { namespace, name, podSelector, ingress, egress } = policy;
   return {

@@ -1,31 +1,38 @@
-/** Kubernetes' NetworkPolicies (networking.k8s.io/v1) and namespaces, checked: nothing in them can be wrong any more. */
+/** Validated Kubernetes NetworkPolicies (networking.k8s.io/v1) and namespaces. */
 
 export interface PolicySet {
   readonly policies: readonly NetworkPolicy[];
-  /** Labels of the namespaces that files speak of; `unknown`: only a selector that selects every namespace selects it. */
+  /**
+   * Labels of the namespaces that files describe. `unknown`: only a selector that selects every namespace
+   * selects it.
+   */
   readonly namespaces: ReadonlyMap<string, Labels | 'unknown'>;
-  /** Every pod is isolated in both directions, and this is what denies: there are policies, and nobody knows which. */
+  /**
+   * Set when policies exist but are not known: every pod is isolated in both directions. The text names the
+   * reason.
+   */
   readonly isolated?: string;
 }
 
 export type Labels = Readonly<Record<string, string>>;
 
 export interface NetworkPolicy {
-  /** Absent of an object whose namespace cannot be read: it selects in every namespace. */
+  /** Absent for an object whose namespace cannot be read: it then selects in every namespace. */
   readonly namespace?: string;
   readonly name: string;
   /**
-   * Why the object cannot be understood. It then has no rules: it isolates the pods that it may select, and what other policies allow to them stays
-   * allowed. In Kubernetes' API a policy only adds to what is allowed, so that nothing is allowed here that the object would deny.
+   * Why the object cannot be understood. It then has no rules: it isolates the pods that it may select, and
+   * what other policies allow to them stays allowed. In Kubernetes' API a policy only adds to what is
+   * allowed, so nothing is allowed here that the object would deny.
    */
   readonly unreadable?: string;
   readonly podSelector: Selector;
-  /** Absent: the policy does not isolate pods in this direction. */
+  /** Absent when the policy does not isolate pods in this direction. */
   readonly ingress?: readonly PolicyRule[];
   readonly egress?: readonly PolicyRule[];
 }
 
-/** All of its requirements hold; none: everything is selected. */
+/** Matches when all requirements match. Without requirements it selects everything. */
 export type Selector = readonly Requirement[];
 
 export interface Requirement {
@@ -35,20 +42,20 @@ export interface Requirement {
 }
 
 export interface PolicyRule {
-  /** Undefined: everybody. */
+  /** Undefined: every peer. */
   readonly peers?: readonly Peer[];
-  /** Undefined: whatever is spoken. */
+  /** Undefined: every protocol and port. */
   readonly ports?: readonly PolicyPort[];
 }
 
 export type Peer =
   | { readonly cidr: string; readonly except: readonly string[] }
-  /** Without `namespaces`: those of the policy's own namespace. Without `pods`: all of them. */
+  /** Without `namespaces`: pods of the policy's own namespace. Without `pods`: all pods. */
   | { readonly pods?: Selector; readonly namespaces?: Selector };
 
 export interface PolicyPort {
   readonly protocol: 'tcp' | 'udp' | 'sctp';
-  /** A name is that of a container's port of whoever is connected to. Undefined: any port. */
+  /** A name refers to a container port of the responder. Undefined: any port. */
   readonly port?: { readonly low: number; readonly high: number } | string;
 }
 
