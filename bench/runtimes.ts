@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { peers, repository } from '../test/conformance/endpoint.ts';
 
-/** Ends this process with a sentence when a peer is not built. */
+/** Ends this process with a message when a peer is not built. */
 export function requirePeers(names: readonly string[]): void {
   const missing = names.filter((name) => !existsSync(join(peers, 'bin', name)));
   if (missing.length > 0) {
@@ -15,12 +15,12 @@ export function requirePeers(names: readonly string[]): void {
   process.exit(4);
 }
 
-/** Runs a program beside the daemon (see inside.ts), in namespaces of its own. Returns what it printed. */
+/** Runs a program next to the daemon (see inside.ts), in its own namespaces. Returns its output. */
 export function runInside(program: readonly string[]): string {
   return run('unshare', ['-m', '-n', process.execPath, join(import.meta.dirname, 'inside.ts'), ...program]);
 }
 
-/** Starts a peer, runs a program in its namespaces, ends the peer. Returns what the program printed. */
+/** Starts a peer, runs a program in its namespaces, and ends the peer. Returns the program's output. */
 export function runPeer(peer: 'containerd' | 'crio', folder: string, program: (socket: string) => readonly string[]): string {
   const script = join(repository, `test/peers/run-${peer}`);
   const state = join(folder, `${peer}-state`);
@@ -33,7 +33,7 @@ export function runPeer(peer: 'containerd' | 'crio', folder: string, program: (s
   }
 }
 
-/** Runs a command to its end and returns what it printed; lines that begin with :: are printed here as well. */
+/** Runs a command to its end and returns its output. Lines that begin with :: are printed here as well. */
 export function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): string {
   const result = spawnSync(command, args, {
     cwd: repository,

@@ -28,7 +28,7 @@ export function percentile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 }
 
-/** Sums of several operations, sample by sample: "Create+Start" is one thing to a user. */
+/** Sums several operations, sample by sample: "Create+Start" is one operation to a user. */
 export function summed(samples: Samples, names: readonly string[]): readonly number[] {
   const columns = names.map((name) => samples.get(name) ?? []);
   const length = Math.min(...columns.map((column) => column.length));

@@ -1,4 +1,4 @@
-/** One end of bench/services.ts's connections: a thread in a network namespace of its own. */
+/** One end of the connections of bench/services.ts: a thread in its own network namespace. */
 import { readlinkSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { parentPort, workerData } from 'node:worker_threads';
@@ -16,7 +16,7 @@ if (role === 'server') {
     server.listen({ host: '0.0.0.0', port: 8080, backlog: 4096 }, () => parentPort?.postMessage('listening'));
   });
 } else {
-  // Between namespaces of one host the whole handshake is done inside connect(2).
+  // Between namespaces of one host the whole handshake completes inside connect(2).
   parentPort?.on('message', ({ address, port, times }: { readonly address: string; readonly port: number; readonly times: number }) => {
     const peer = { address: Buffer.from(address.split('.').map(Number)), port };
     const taken: number[] = [];

@@ -1,7 +1,8 @@
 /**
- * `npm run bench:services [-- --sizes 1,1000,5000,20000] [--rounds N]`: what a change of one service costs with so many of them, by our balancer in
- * process and by `nft -f` on rules in kube-proxy's form (a verdict map, a chain a service), and how long a connection through a virtual address
- * takes with one service and with the most, in turns. In namespaces of its own; lines of figures, then ratios.
+ * `npm run bench:services [-- --sizes 1,1000,5000,20000] [--rounds N]`: measures the cost of changing one
+ * service among that many, with our balancer in process and with `nft -f` on rules in kube-proxy's form (a
+ * verdict map, a chain per service). Also measures how long a connection through a virtual address takes with
+ * one service and with the most, in turns. Runs in its own namespaces; prints lines of figures, then ratios.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -37,7 +38,7 @@ const folder = mkdtempSync(join(tmpdir(), 'portcullis-bench-services-'));
 const shell = (command: string): string => execFileSync('sh', ['-c', command], { encoding: 'utf8' });
 shell('ip link set lo up; sysctl -qw net.ipv4.ip_forward=1');
 
-/** Each with two backends; the first two of them exist. */
+/** Services with two backends each; the backends of the first two services exist. */
 const addressOf = (index: number): string => `10.${96 + (index >> 16)}.${(index >> 8) & 255}.${index & 255}`;
 const service = (index: number, backends: readonly number[] = [1, 2]): VirtualServer => ({
   service: `service-${index}`,
@@ -95,7 +96,10 @@ for (const size of sizes) {
   ours.set(size, percentile(all, 0.5));
 }
 
-/** As kube-proxy's nftables mode lays its rules out: a verdict map to a chain for each service, there a number and a chain for each endpoint. */
+/**
+ * Rules in the layout of kube-proxy's nftables mode: a verdict map to a chain for each service, there a
+ * number and a chain for each endpoint.
+ */
 function kubeProxyForm(index: number): string {
   const chain = `service_${index}`;
   const endpoint = (number: number): string => `${chain}_${number}`;
@@ -136,7 +140,7 @@ if (!values['without-nft']) {
   shell('nft delete table ip kube');
 }
 
-/** Connections: a client and a server behind this router, each in a namespace of its own. */
+/** Connections between a client and a server behind this router, each in its own namespace. */
 const most = Math.max(...sizes);
 const worker = new Worker(new URL('./services-host.ts', import.meta.url), { workerData: { role: 'server' } });
 const [server] = (await once(worker, 'message')) as [string];
@@ -163,7 +167,9 @@ const latency = new Map<string, number[]>([
   [`${most} services`, []],
 ]);
 const note = (what: string, taken: readonly number[]): void => void latency.get(what)?.push(...taken);
-/** Of each round, within which the machine changes its speed less than between rounds. */
+/**
+ * Compares within each round, because the machine's speed changes less within a round than between rounds.
+ */
 const ratios: number[] = [];
 for (let round = 0; round < rounds; round += 1) {
   const some = [

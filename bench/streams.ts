@@ -1,6 +1,7 @@
 /**
- * `npm run bench:streams`: 1 GiB through a port-forward, 200 exec streams at once, 2,000 exec and attach sessions opened and dropped;
- * what each leaves in memory, descriptors and processes. `-- --sessions N`, `-- --mebibytes N`, `-- --streams N`, `-- --runtime NAME`.
+ * `npm run bench:streams`: 1 GiB through a port-forward, 200 exec streams at once, 2,000 exec and attach
+ * sessions opened and dropped. Measures what each leaves in memory, descriptors and processes. `-- --sessions
+ * N`, `-- --mebibytes N`, `-- --streams N`, `-- --runtime NAME`.
  */
 import '../test/fixtures/private-namespaces.ts';
 import { createHash } from 'node:crypto';
@@ -25,7 +26,7 @@ const stage = await openStage();
 const { runtime } = stage.daemon.cri;
 const image = await stage.pull((await stage.publish('app/a:1')).reference);
 const pod = await runPod(stage, 'bench', {}, values.runtime);
-// A first process that reaps what is orphaned: as in any container, zombies would stay otherwise.
+// A first process that reaps orphans. As in any container, zombies would stay otherwise.
 const command = ['sh', '-c', 'httpd -p 80 -h /www; while :; do sleep 0.2; done'];
 const containerId = await runContainer(stage, pod, { image, command });
 const failures: string[] = [];
@@ -58,7 +59,7 @@ function tell(what: string, use: Usage): void {
   );
 }
 
-/** A command that takes its time. */
+/** Returns a command that takes some time. */
 async function slowly(command: string): Promise<string> {
   const { stdout } = await runtime.execSync({ containerId, cmd: ['sh', '-c', command], timeout: 300 }, { timeoutMs: 300_000 });
   return Buffer.from(stdout).toString();
@@ -162,7 +163,7 @@ tell('at rest', await usage());
 await forward();
 await manyAtOnce();
 await pause(2_000);
-// The first sessions load code and grow buffers: flat is what comes after.
+// The first sessions load code and grow buffers. Only later ones must be flat.
 await dropped(Math.min(400, sessions));
 const before = await usage();
 tell('after the first sessions', before);

@@ -1,6 +1,7 @@
 /**
- * `npm run bench:trust [-- --seconds N]`: our trust service (SQLite, every publish durable) and Debian's notary-server (its memory for
- * storage) in one run, each a process of its own on loopback: warm reads of a timestamp, publishes, and a collection of 50,000 targets.
+ * `npm run bench:trust [-- --seconds N]`: compares our trust service (SQLite, every publish durable) with
+ * Debian's notary-server (in-memory storage) in one run, each in its own process on loopback: warm reads of a
+ * timestamp, publishes, and a collection of 50,000 targets.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -25,7 +26,7 @@ const { values } = parseArgs({
 });
 const seconds = Number(values.seconds);
 const connections = 8;
-/** Publishes of a connection in a round. */
+/** Publishes of a connection per round. */
 const each = Number(values.publishes);
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-bench-trust-'));
 const prefix = 'bench.example.com/';
@@ -38,7 +39,7 @@ interface Service {
 }
 
 async function startOurs(): Promise<Service> {
-  // As it is started by its users, with its memory settings: the launcher becomes the service.
+  // Started as users start it, with its memory settings: the launcher becomes the service.
   const command = join(import.meta.dirname, '../packaging/bin/portcullis');
   const words = ['trust', 'serve', '--listen', '127.0.0.1:0', '--data', join(folder, 'ours'), '--output', 'json'];
   const child = spawn(command, words, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, PORTCULLIS_SOURCE: '1' } });
@@ -56,7 +57,10 @@ async function startOurs(): Promise<Service> {
   };
 }
 
-/** One kept connection that asks one question after the other; as little work as can be, since both services share the machine with it. */
+/**
+ * A kept connection that sends one request after the other, with as little work as possible, because both
+ * services share the machine with it.
+ */
 async function converse(url: string, questions: Iterable<Buffer | string, undefined>): Promise<number> {
   const { hostname, port } = new URL(url);
   const socket = connect({ port: Number(port), host: hostname, noDelay: true });
@@ -87,7 +91,7 @@ async function converse(url: string, questions: Iterable<Buffer | string, undefi
   return answers;
 }
 
-/** The length of a whole answer, once its head is there. */
+/** Returns the length of a whole answer, once its head is there. */
 function answerLength(received: Buffer): number | undefined {
   const head = received.indexOf('\r\n\r\n');
   if (head === -1) return undefined;
@@ -96,7 +100,7 @@ function answerLength(received: Buffer): number | undefined {
   return head + 4 + Number(body);
 }
 
-/** Each connection asks for the same answer again as soon as it has it. @returns answers a second */
+/** Each connection repeats its request as soon as it has the answer. @returns answers per second */
 async function readRate(url: string): Promise<number> {
   const { pathname, host } = new URL(url);
   const question = `GET ${pathname} HTTP/1.1\r\nHost: ${host}\r\n\r\n`;
@@ -136,20 +140,23 @@ async function begin(service: Service, name: string, targets: Readonly<Record<st
   return { address, owner };
 }
 
-/** Processor time of a process and its threads so far, in milliseconds (proc_pid_stat(5); ticks are of 10 ms). */
+/**
+ * Returns the processor time of a process and its threads so far, in milliseconds (proc_pid_stat(5); ticks
+ * are of 10 ms).
+ */
 function processorTime(pid: number): number {
   const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
-/** Publishers at once, each to a collection of its own, one publish after the other. */
+/** Concurrent publishers, each to its own collection, one publish after the other. */
 async function publishes(service: Service, round: number): Promise<{ readonly rate: number; readonly processorMs: number }> {
   const names = Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`v${index}`, `content ${index}`]));
   const lines: { address: string; questions: Buffer[] }[] = [];
   for (let index = 0; index < connections; index += 1) {
     const { address, owner } = await begin(service, `publish-${round}-${index}`, names);
-    // Signed before the clock runs.
+    // Sign before the clock starts.
     const bodies = Array.from({ length: each }, (_, at) => multipart([{ name: 'targets', bytes: owner.targets(at + 2, names) }]));
     lines.push({ address, questions: bodies.map((body) => postOf(address, body)) });
   }
@@ -166,7 +173,10 @@ function postOf(address: string, body: Buffer): Buffer {
   return Buffer.concat([Buffer.from(head), body]);
 }
 
-/** Milliseconds: publish of 50,000 targets, then lists (the whole file) and look-ups of the timestamp, p50. */
+/**
+ * Returns milliseconds: publish of 50,000 targets, then lists (the whole file) and look-ups of the timestamp,
+ * p50.
+ */
 async function largeCollection(service: Service): Promise<readonly [number, number, number]> {
   const names = Object.fromEntries(Array.from({ length: 50_000 }, (_, index) => [`release-${index}`, `content ${index}`]));
   const start = performance.now();

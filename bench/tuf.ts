@@ -11,7 +11,10 @@ import { createDecider, createTrustServices, gather, loadPolicy, openOwner, open
 import { testRepository } from '../trust/tuf/fixtures/repository.fixture.ts';
 import { testService } from '../trust/tuf/fixtures/served-repository.fixture.ts';
 
-/** A service with 50,000 targets: read, verified, looked up and decided about, and what the main thread feels of it: `npm run bench:tuf`. */
+/**
+ * `npm run bench:tuf`: a service with 50,000 targets is read, verified, searched and used for decisions. Also
+ * measures the effect on the main thread.
+ */
 const image = 'r.example/app';
 const targets = 50_000;
 const hashOf = (tag: string): string => createHash('sha256').update(tag).digest('hex');
@@ -92,7 +95,10 @@ async function measure(folder: string): Promise<void> {
   }
 }
 
-/** The same as their owner has them: made, published to a folder, and listed as `portcullis trust list` does, first and again. */
+/**
+ * The same for the owner: create, publish to a folder, and list as `portcullis trust list` does, the first
+ * time and again.
+ */
 async function list(folder: string): Promise<void> {
   const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
   const owner = await openOwner({
@@ -121,7 +127,7 @@ async function list(folder: string): Promise<void> {
   }
 }
 
-/** Nothing is asked of it: the rule needs no evidence from a registry. */
+/** A registry that gets no requests: the rule needs no evidence from it. */
 const nowhere = new Proxy({} as never, { get: (_, name) => (name === 'host' ? 'nowhere' : undefined) });
 
 if (process.argv[2] === 'serve') await serve(process.argv[3] ?? '');

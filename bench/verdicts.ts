@@ -1,7 +1,8 @@
 /**
- * `npm run bench:verdicts`: what verdicts cost on one core. Keyless signatures of services on loopback: the first verification of a process
- * (each sample is a process of its own), one of another signature after it, a verdict from what was verified before, and a verdict from the cache.
- * Beside it, where it is there, `cosign verify` with a key: what an exec'd verifier costs each time.
+ * `npm run bench:verdicts`: measures the cost of verdicts on one core. Keyless signatures of services on
+ * loopback: the first verification of a process (each sample is a separate process), the next one with
+ * another signature, a verdict from evidence that was verified before, and a verdict from the cache. For
+ * comparison, if installed, `cosign verify` with a key: the cost of an exec'd verifier per call.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -58,7 +59,7 @@ interface Figures {
   readonly first: number;
   readonly other: number;
   readonly verified: number;
-  /** A second. */
+  /** Number per second. */
   readonly cached: number;
 }
 

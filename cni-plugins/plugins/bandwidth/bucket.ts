@@ -11,7 +11,10 @@ const latencySeconds = 0.025;
 const ticksPerMicrosecond = 15.625; // PSCHED_SHIFT 6: a tick is 64 ns
 const maximum = 0xffffffff;
 
-/** The kernel's parameters with upstream's rounding; undefined when the burst takes longer than 32 bits of ticks. Pure. */
+/**
+ * Returns the kernel's parameters with upstream's rounding; undefined when the burst takes longer than 32
+ * bits of ticks. Pure.
+ */
 export function bucketOf({ rate, burst }: Limit): TokenBucket | undefined {
   const rateBytes = Math.floor(rate / 8);
   const burstBytes = Math.floor(burst / 8);

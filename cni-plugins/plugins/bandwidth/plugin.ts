@@ -8,13 +8,16 @@ import type { Limit } from './bucket.ts';
 import type { TrafficLimit } from './traffic-limit.ts';
 
 interface BandwidthConfig {
-  /** Of what the pod receives. */
+  /** Limit of what the pod receives. */
   readonly ingress?: Limit;
-  /** Of what the pod sends. */
+  /** Limit of what the pod sends. */
   readonly egress?: Limit;
 }
 
-/** Limits the rate of the pod's traffic, in bits a second. Fields and semantics of the upstream plugin bandwidth. */
+/**
+ * Limits the rate of the pod's traffic, in bits per second. Fields and semantics of the upstream plugin
+ * bandwidth.
+ */
 export const bandwidth: Plugin<BandwidthConfig> = {
   type: 'bandwidth',
   role: 'chained',
@@ -48,7 +51,7 @@ export const bandwidth: Plugin<BandwidthConfig> = {
   },
 };
 
-/** Both or none; as the upstream plugin, whose burst has 32 bits of bytes. */
+/** Reads both values or none; as in the upstream plugin, whose burst has 32 bits of bytes. */
 function readLimit(fields: Fields, direction: 'ingress' | 'egress'): Limit | undefined {
   const [rateName, burstName] = [`${direction}Rate`, `${direction}Burst`];
   const rate = fields.whole(rateName) ?? 0;

@@ -16,13 +16,14 @@ import { bucketOf } from './bucket.ts';
 import type { Limit } from './bucket.ts';
 
 /**
- * Token buckets at the host's end of the pod's link: what the host sends there is what the pod receives; what arrives from the pod is
- * redirected to an ifb link and limited there. On the host's side a pod with NET_ADMIN cannot undo them.
+ * Token buckets at the host's end of the pod's link. Packets that the host sends there are what the pod
+ * receives. Packets from the pod are redirected to an ifb link and limited there. The limits are on the
+ * host's side, so that a pod with NET_ADMIN cannot remove them.
  */
 export interface TrafficLimit extends Resource {
   readonly kind: 'traffic-limit';
   readonly interface: string;
-  /** One of these is the host's end. */
+  /** Candidates for the host's end. */
   readonly hostInterfaces: readonly string[];
   readonly toPod?: Limit;
   readonly fromPod?: Limit & { readonly ifb: string; readonly mac: string };
@@ -40,7 +41,7 @@ export const trafficLimitKind: ResourceKind<TrafficLimit> = {
     limit(route, ifb.index, resource.fromPod);
     const redirections = qdiscAt(route, end.index, 'ingress') !== undefined ? listRedirections(route, end.index) : undefined;
     if (redirections?.includes(ifb.index) === true) return;
-    // A redirection to another link is an ifb that is gone: the hook with all its filters is made anew.
+    // A redirection to another link means that the ifb is gone: the hook is recreated with all its filters.
     route.run([
       ...(redirections === undefined ? [] : [deleteQdisc(end.index, 'ingress')]),
       addIngress(end.index),
@@ -75,7 +76,7 @@ export const trafficLimitKind: ResourceKind<TrafficLimit> = {
   },
 };
 
-/** The link of the host whose other end is the pod's interface, or why there is none. */
+/** Returns the host's link whose other end is the pod's interface, or why there is none. */
 function hostEnd(resource: TrafficLimit, kernel: ResourceKernel): LinkSettings | string {
   const pod = kernel.pod === undefined ? undefined : findLink(podOf(kernel, resource.interface).route, { name: resource.interface });
   if (pod === undefined) return `the pod has no interface ${resource.interface}`;
@@ -98,14 +99,14 @@ function ensureIfb(wanted: NonNullable<TrafficLimit['fromPod']>, mtu: number, ke
     }
   }
   const ifb = findLink(route, { name: wanted.ifb });
-  // Without an alias it was made by a process that died before it could say whose it is.
+  // Without an alias it was made by a process that died before it could set the owner.
   if (ifb === undefined || ifb.kind !== 'ifb' || ![owner, ''].includes(ifb.alias))
     throw interfaceTaken(wanted.ifb, 'the host has a link of that name that belongs to something else');
   route.run([setAlias(ifb.index, owner), setFlag(ifb.index, 'up', true)]);
   return ifb;
 }
 
-/** Limits are checked when they are read: they have a bucket. */
+/** Returns the bucket. Limits are validated when they are read, so a bucket exists. */
 function wantedBucket(wanted: Limit): TokenBucket {
   const bucket = bucketOf(wanted);
   if (bucket === undefined) throw new Error(`a limit of ${wanted.rate} bits a second was stored unread`);
@@ -114,7 +115,7 @@ function wantedBucket(wanted: Limit): TokenBucket {
 
 const rootBucket = (socket: NetlinkSocket, index: number): TokenBucket | undefined => qdiscAt(socket, index, 'root')?.bucket;
 
-/** The kernel counts in nanoseconds and answers in ticks: the burst comes back a tick off. */
+/** The kernel counts in nanoseconds and answers in ticks, so the burst comes back a tick off. */
 const sameBucket = (a: TokenBucket | undefined, b: TokenBucket): boolean =>
   a?.rate === b.rate && a.limit === b.limit && Math.abs(a.buffer - b.buffer) <= 1;
 

@@ -16,45 +16,51 @@ import type { Attached, Resource, ResourceKernel, ResourceKind } from '../contra
 import { deleteLink } from '../interface/child-link.ts';
 import { ensureVlanFiltering, ensureVlanGateway, vlanDifferences, vlanGateway } from './vlan.ts';
 
-/** A bridge of the host. Many attachments share it, so none removes it; it stays as upstream's does. */
+/** A bridge of the host. Many attachments share it, so none removes it; it stays, as upstream's does. */
 export interface BridgeLinkResource extends Resource {
   readonly kind: 'bridge';
   readonly name: string;
   readonly mac: string;
   readonly mtu?: number;
-  /** Of the bridge itself, as CIDR; none when it is no gateway. */
+  /** Addresses of the bridge itself, as CIDR; empty when it is not a gateway. */
   readonly addresses: readonly string[];
-  /** Takes away an address that is in the way. */
+  /** Whether conflicting addresses are removed. */
   readonly forceAddress: boolean;
   readonly promiscuous: boolean;
-  /** The gateway's addresses are in this VLAN; 0: in none. */
+  /** VLAN of the gateway's addresses; 0: none. */
   readonly vlan: number;
   readonly filtersVlans: boolean;
 }
 
-/** Links of ours carry a group (`ip link` shows it): `pc` in ASCII, then what they are. */
+/** Our links carry a group (`ip link` shows it): `pc` in ASCII, then the link type. */
 const bridgeGroup = 0x70630002;
 
 interface Seen {
-  /** The bridge's as the last resource of that name left it; it may be gone by now. */
+  /** Index of the bridge as the last resource of that name left it; it may be gone by now. */
   index: number;
-  /** What the link with the index is; both last as long as it. Absent: not a bridge. */
+  /** Group of the link with this index; both stay for the link's lifetime. Absent: not a bridge. */
   group?: number;
-  /** What was brought up on it: most calls find theirs so. */
+  /** Settings that were already applied to it: most calls find theirs applied. */
   readonly stamps: Set<string>;
-  /** Of a bridge of ours: as the first resource that was made or compared has it. Several that differ would undo each other's. */
+  /**
+   * For a bridge of ours: the MAC of the first resource that was created or compared. Resources with
+   * different MACs would undo each other's.
+   */
   mac?: string;
-  /** Who made it, until somebody else uses it: an ADD that fails takes it away again. */
+  /** The attachment that created it, until another one uses it: a failed ADD removes it again. */
   madeFor?: string;
 }
 
 /** Bridges by name, as they were seen over a socket. */
 const known = new WeakMap<NetlinkSocket, Map<string, Seen>>();
 
-/** Index of a bridge as the last resource of that name over the socket left it; it may be gone by now. Undefined: none was. */
+/**
+ * Returns the index of a bridge as the last resource of that name over the socket left it; it may be gone by
+ * now. Undefined when there was none.
+ */
 export const bridgeSeen = (route: NetlinkSocket, name: string): number | undefined => known.get(route)?.get(name)?.index;
 
-/** What is known of this very bridge. */
+/** Returns what is known about this particular bridge. */
 function seenAs({ name, index, kind, group }: BridgeAsFound, route: NetlinkSocket): Seen {
   const bridges = known.get(route) ?? new Map<string, Seen>();
   known.set(route, bridges);
@@ -67,21 +73,21 @@ function seenAs({ name, index, kind, group }: BridgeAsFound, route: NetlinkSocke
 
 type BridgeAsFound = NamedLink & Glance & Pick<Link, 'kind' | 'group'>;
 
-/** A bridge that stands, as an ADD finds it while nobody else acts. */
+/** An existing bridge, as an ADD finds it while no other change runs. */
 export interface ObservedBridge {
   readonly link: BridgeAsFound;
-  /** That it has or shall have again. Others' keep what they were given last. */
+  /** The MAC that it has or gets again. Bridges of others keep the MAC that they were given last. */
   readonly mac: string;
 }
 
-/** Undefined: there is none. */
+/** Returns undefined when it does not exist. */
 export function observeBridge(route: NetlinkSocket, name: string): ObservedBridge | undefined {
   const link = standingAsSeen(route, name) ?? lookUp(route, { name });
   if (link === undefined) return undefined;
   return { link, mac: link.group === bridgeGroup ? (seenAs(link, route).mac ?? link.mac) : link.mac };
 }
 
-/** The bridge that was seen before, by the few facts that may have changed since. */
+/** Returns the bridge that was seen before, with the few facts that may have changed since. */
 function standingAsSeen(route: NetlinkSocket, name: string): BridgeAsFound | undefined {
   const { index, group } = known.get(route)?.get(name) ?? {};
   if (index === undefined || group === undefined) return undefined;
@@ -89,10 +95,12 @@ function standingAsSeen(route: NetlinkSocket, name: string): BridgeAsFound | und
   return glance === undefined ? undefined : { name, index, kind: 'bridge', group, ...glance };
 }
 
-/** What was observed for a resource that is to be made next: it is not looked up again. */
+/** Observations for resources that are created next, so that they are not looked up again. */
 const observed = new WeakMap<BridgeLinkResource, BridgeAsFound>();
 
-/** Remembers how the bridge of a planned resource was found, until the resource is made. @returns the resource */
+/**
+ * Remembers the observed bridge of a planned resource until the resource is created. @returns the resource
+ */
 export function planBridge(resource: BridgeLinkResource, as: ObservedBridge | undefined): BridgeLinkResource {
   if (as !== undefined) observed.set(resource, as.link);
   return resource;
@@ -140,7 +148,8 @@ function ensure(resource: BridgeLinkResource, kernel: ResourceKernel, key: Attac
   if (resource.filtersVlans) ensureVlanFiltering(route, link);
   if (link.up && stamps.has(stampOf(resource)) && (link.mac === mac || !isOurs)) return;
   const own = { index: link.index };
-  // As upstream: a bridge whose address nobody has set takes the lowest of its ports', another one with every pod.
+  // As upstream: a bridge whose address was never set takes the lowest of its ports', which changes with
+  // every pod.
   const settled = setMac(link.index, isOurs ? mac : link.mac);
   route.run([...(link.mac === mac && isOurs ? [] : [settled]), ...(resource.promiscuous ? [setPromiscuous(own)] : []), setUp(own)]);
   const index = resource.vlan === 0 || resource.addresses.length === 0 ? link.index : ensureVlanGateway(route, link, resource.vlan);
@@ -155,7 +164,10 @@ const prefixesOf = (resource: BridgeLinkResource): IpPrefix[] => resource.addres
 
 const textOf = ({ address, length }: IpPrefix): string => `${formatIp(address)}/${length}`;
 
-/** A bridge has one IPv4 address, and IPv6 addresses of distinct subnets; another one in the way is refused, or removed where that is asked for. */
+/**
+ * Sets an address. A bridge has one IPv4 address, and IPv6 addresses of distinct subnets. A conflicting
+ * address is refused, or removed if requested.
+ */
 function putAddress(resource: BridgeLinkResource, prefix: IpPrefix, index: number, route: NetlinkSocket, own: readonly IpPrefix[]): void {
   const present = listAddresses(route, index).map(({ address, length }): IpPrefix => ({ address: ipFromBytes(address), length }));
   if (present.some((other) => textOf(other) === textOf(prefix))) return;
@@ -174,7 +186,10 @@ function putAddress(resource: BridgeLinkResource, prefix: IpPrefix, index: numbe
   route.run([addAddress(index, ipBytes(prefix.address), prefix.length)]);
 }
 
-/** A gateway forwards. Written only when it is off: a container's /proc/sys may be read-only and already right. */
+/**
+ * Enables forwarding for a gateway. Writes only when it is off, because a container's /proc/sys may be
+ * read-only and already correct.
+ */
 function enableForwarding(addresses: readonly IpPrefix[]): void {
   for (const file of forwardingFiles(addresses)) if (readFileSync(file, 'utf8').trim() !== '1') writeFileSync(file, '1');
 }
@@ -216,7 +231,7 @@ function differencesOf(resource: BridgeLinkResource, link: Link, kernel: Resourc
   ];
 }
 
-/** A gateway of IPv6 asks for its neighbours from a link-local address. */
+/** An IPv6 gateway resolves its neighbours from a link-local address. */
 function addressesOf(resource: BridgeLinkResource): string[] {
   const wanted = prefixesOf(resource);
   return [...wanted.map(textOf), ...(wanted.some(({ address }) => address.family === 6) ? ['fe80::1/64'] : [])];
@@ -226,7 +241,7 @@ function unusable(name: string, why: string, fix = "rename that link, or give an
   return new PortcullisError({ code: 'NETWORK_BRIDGE_UNUSABLE', kind: 'precondition', attempted: 'use the bridge', on: name, why, fix });
 }
 
-/** It stays when its pods go, as upstream's does; but an ADD that fails leaves none behind. */
+/** The bridge stays when its pods go, as upstream's does; but a failed ADD leaves none behind. */
 function remove(resource: BridgeLinkResource, kernel: ResourceKernel, key: AttachmentKey, { isUndone }: Attached): void {
   const { route } = kernel.host;
   const link = isUndone === true ? lookUp(route, { name: resource.name }) : undefined;

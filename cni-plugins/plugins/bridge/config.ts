@@ -2,7 +2,10 @@ import type { Fields } from '../../spec/fields.ts';
 import type { CniDns } from '../../spec/result.ts';
 import { readDns, readInterfaceName, readMac, readMtu, readWantedMac } from '../interface/settings.ts';
 
-/** The bridge plugin's configuration, every field of the upstream plugin. Source: plugins/main/bridge of containernetworking/plugins. Pure. */
+/**
+ * The bridge plugin's configuration, with every field of the upstream plugin. Source: plugins/main/bridge of
+ * containernetworking/plugins. Pure.
+ */
 export interface BridgeConfig {
   readonly bridge: string;
   readonly isGateway: boolean;
@@ -11,9 +14,9 @@ export interface BridgeConfig {
   readonly ipMasq: boolean;
   readonly hairpin: boolean;
   readonly promiscuous: boolean;
-  /** Absent: worked out from the default route's link. */
+  /** Absent: derived from the default route's link. */
   readonly mtu?: number;
-  /** 0: none. */
+  /** 0: no VLAN. */
   readonly vlan: number;
   /** Tagged VLANs of the port. */
   readonly trunk: readonly number[];
@@ -22,10 +25,10 @@ export interface BridgeConfig {
   readonly duplicateAddressDetection: boolean;
   readonly disableContainerInterface: boolean;
   readonly isolated: boolean;
-  /** Asked for by the capability `mac`, `args.cni.mac` or CNI_ARGS MAC. */
+  /** Requested by the capability `mac`, `args.cni.mac` or CNI_ARGS MAC. */
   readonly mac?: string;
   readonly hasAddressPlugin: boolean;
-  /** The configuration's own; goes before that of the address plugin. */
+  /** The configuration's own DNS; takes precedence over the address plugin's. */
   readonly dns?: CniDns;
 }
 
@@ -62,7 +65,8 @@ export function readBridgeConfig(config: Fields, args: Readonly<Record<string, s
     ...(mtu === undefined ? {} : { mtu }),
     vlan,
     trunk,
-    // As upstream since its 1.8: true before, which left a pod in the bridge's own VLAN besides.
+    // As upstream since its 1.8. Before, the default was true, which also left a pod in the bridge's own
+    // VLAN.
     preserveDefaultVlan: config.flag('preserveDefaultVlan', false),
     macSpoofCheck: config.flag('macspoofchk', false),
     duplicateAddressDetection: config.flag('enabledad', false),
@@ -76,7 +80,9 @@ export function readBridgeConfig(config: Fields, args: Readonly<Record<string, s
 
 const nonEmpty = (text: string | undefined): string | undefined => (text === '' ? undefined : text);
 
-/** The runtime's word goes before CNI_ARGS, and that before the arguments of the configuration. */
+/**
+ * The runtime's value takes precedence over CNI_ARGS, and CNI_ARGS over the arguments of the configuration.
+ */
 function readArgumentMac(config: Fields): string | undefined {
   const own = config.object('args')?.object('cni');
   return own === undefined ? undefined : readMac(own, 'mac');

@@ -19,7 +19,10 @@ import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import type { Resource, ResourceKind } from '../contract.ts';
 import { lackedRules, missingRules } from '../interface/constant-rules.ts';
 
-/** Frames of the pod pass only with the pod's MAC address (`macspoofchk`). On the host's end, so NET_ADMIN inside cannot undo it. */
+/**
+ * Lets frames of the pod pass only with the pod's MAC address (`macspoofchk`). It is on the host's end, so
+ * that NET_ADMIN inside cannot remove it.
+ */
 export interface MacGuard extends Resource {
   readonly kind: 'mac-guard';
   readonly hostInterface: string;
@@ -30,7 +33,7 @@ const table: Table = { family: 'bridge', name: 'portcullis_plugins' };
 
 const constant = new Map([['prerouting', 1]]);
 
-/** Where the table stands, its sets stay as they are, and its rule is made again. */
+/** Where the table exists, its sets stay unchanged, and its rule is recreated. */
 function createGuard(): Request[] {
   const r0 = register(0);
   return [

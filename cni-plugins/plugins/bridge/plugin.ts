@@ -15,13 +15,16 @@ import type { BridgeConfig } from './config.ts';
 import type { MacGuard } from './mac-guard-kind.ts';
 import type { VethPort } from './veth-port-kind.ts';
 
-/** A pair of links between the pod and a bridge of the host: `bridge` of the upstream plugins, with its result. Pure. */
+/**
+ * A veth pair between the pod and a bridge of the host: `bridge` of the upstream plugins, with its result.
+ * Pure.
+ */
 export const bridge: Plugin<BridgeConfig> = {
   type: 'bridge',
   role: 'interface',
   capabilities: ['mac', 'ips', 'ipRanges', 'dns'],
   read: readBridgeConfig,
-  /** A bridge that stands already keeps its own MAC. */
+  /** An existing bridge keeps its own MAC. */
   observe: (config, { host }) => observeBridge(host.route, config.bridge),
   unavailable(config, host) {
     const { kind = 'bridge' } = lookUp(host, { name: config.bridge }) ?? {};
@@ -103,13 +106,16 @@ export const bridge: Plugin<BridgeConfig> = {
 
 const prefixText = ({ address, length }: IpPrefix): string => `${formatIp(address)}/${length}`;
 
-/** Where the address plugin gives none: the first address of the subnet, as upstream. */
+/** Returns the gateway. Where the address plugin gives none: the first address of the subnet, as upstream. */
 function gatewayOf({ address, gateway, subnet }: LeasedAddress): IpPrefix {
   const chosen: IpAddress = gateway ?? { family: subnet.address.family, value: networkOf(subnet).value + 1n };
   return { address: chosen, length: address.length };
 }
 
-/** Those of the address plugin, and a default route through the gateway of each family that has none. */
+/**
+ * Returns the routes of the address plugin, and a default route through the gateway of each family that has
+ * none.
+ */
 function routesOf(config: BridgeConfig, { addresses, ipamRoutes }: PlanInput): CniRoute[] {
   const defaults = config.isDefaultGateway
     ? addresses.map((own): CniRoute => ({
@@ -121,13 +127,16 @@ function routesOf(config: BridgeConfig, { addresses, ipamRoutes }: PlanInput): C
   return [...ipamRoutes, ...[...families.values()].filter(({ dst }) => !ipamRoutes.some((route) => route.dst === dst))];
 }
 
-/** A locally administered MAC of the address, so that an address that is leased again has the MAC that its neighbours know. */
+/**
+ * Derives a locally administered MAC from the address, so that an address that is leased again has the MAC
+ * that its neighbours know.
+ */
 function macOf(seed: Uint8Array): string {
   const tail = seed.length === 4 ? Buffer.from(seed) : hash('sha256', seed, 'buffer').subarray(0, 4);
   return `0a:58:${tail.toString('hex').replace(/..(?=.)/gu, '$&:')}`;
 }
 
-/** Of the host's end: as its name, which is made of a hash. */
+/** Derives the MAC of the host's end from its name, which contains a hash. */
 function hostMacOf(hostInterface: string): string {
   const digits = /[0-9a-f]{8}$/u.exec(hostInterface)?.[0];
   return macOf(digits === undefined ? Buffer.from(`host ${hostInterface}`) : Buffer.from(digits, 'hex'));

@@ -13,7 +13,7 @@ import { bridgeSeen } from './bridge-kind.ts';
 import { ensurePortVlans, portVlanDifferences } from './vlan.ts';
 import type { PortVlans } from './vlan.ts';
 
-/** A pair of links: one end a port of the bridge, the other one the pod's interface. */
+/** A veth pair: one end is a port of the bridge, the other one the pod's interface. */
 export interface VethPort extends Resource, PortVlans {
   readonly kind: 'veth-port';
   readonly bridge: string;
@@ -22,17 +22,19 @@ export interface VethPort extends Resource, PortVlans {
   readonly interface: string;
   readonly mac: string;
   readonly mtu: number;
-  /** Of the pod's end, where a later plugin of the chain changed it. */
+  /** MTU of the pod's end, where a later plugin of the chain changed it. */
   readonly podMtu?: number;
   /** False: the pod's end stays down. */
   readonly enabled: boolean;
   readonly hairpin: boolean;
   readonly isolated: boolean;
-  /** Its host's end is in the group by which the rules of links tell a port of a bridge. */
+  /** Whether its host's end is in the group by which the link rules recognize a bridge port. */
   readonly bound?: boolean;
 }
 
-/** Links of CNI plugins are not bound by a link class, unlike those of our own runtime's pods: `bound`. */
+/**
+ * Links of CNI plugins are not bound by a link class, unlike those of our own runtime's pods: see `bound`.
+ */
 const pluginGroup = 0x70630004;
 const podGroup = 0x70630001;
 const forwarding = 3;
@@ -50,7 +52,7 @@ function ensure(resource: VethPort, kernel: ResourceKernel): void {
     if (!isRefusal(thrown, 'EEXIST')) throw thrown;
     const master = masterOf(resource, route);
     const standing = lookUp(route, { name: resource.hostInterface });
-    // Not our own link is in the way, but one of the pod that has the interface's name.
+    // The conflict is not our own link, but a link in the pod that has the interface's name.
     if (standing === undefined) throw interfaceTaken(resource);
     if (isPair(resource, standing, pod.route)) rejoin(resource, route, master, pod.route);
     else {
@@ -72,7 +74,10 @@ const masterOf = (resource: VethPort, route: NetlinkSocket): number => {
   return master.index;
 };
 
-/** On the bridge as it was seen a moment ago: where it is another one by now, the kernel refuses, and it is looked for. */
+/**
+ * Creates the pair on the bridge as it was last seen. If the bridge was replaced since, the kernel refuses,
+ * and the bridge is looked up again.
+ */
 function createOn(resource: VethPort, route: NetlinkSocket, netnsFd: number): void {
   const seen = bridgeSeen(route, resource.bridge);
   try {
@@ -96,7 +101,7 @@ function create(resource: VethPort, route: NetlinkSocket, master: number, netnsF
         peer: { name: resource.interface, netnsFd, mac: bytes(resource.mac) },
       }),
     ),
-    // Refused by a kernel without IPv6.
+    // A kernel without IPv6 refuses this.
     acknowledged(setNoOwnIpv6(own)),
     ...(resource.hairpin || resource.isolated ? [acknowledged(setPort(own, resource))] : []),
   ]);
@@ -127,7 +132,10 @@ function rejoin(resource: VethPort, route: NetlinkSocket, master: number, pod: N
   ]);
 }
 
-/** The host's end comes up last: then the bridge forwards at once, and what the kernel does at that is in nobody's way. */
+/**
+ * The host's end comes up last. The bridge then forwards at once, and the kernel's work for it delays no
+ * other step.
+ */
 function complete(resource: VethPort, { host: { route }, pod }: ResourceKernel): Completion {
   if (resource.enabled && pod !== undefined && !isUp(pod.route, resource.interface)) pod.route.run([setUp({ name: resource.interface })]);
   route.run([setUp({ name: resource.hostInterface })]);
@@ -137,7 +145,10 @@ function complete(resource: VethPort, { host: { route }, pod }: ResourceKernel):
 
 const sleepCell = new Int32Array(new SharedArrayBuffer(4));
 
-/** The runtime may start the pod as soon as ADD is answered. A bridge with spanning tree (listening, learning) takes its time: then it is not waited for. */
+/**
+ * The runtime may start the pod as soon as ADD is answered. A bridge with spanning tree (listening, learning)
+ * takes long: ADD does not wait for it.
+ */
 const isComing = ({ portState }: Link): boolean => ![forwarding, undefined, 1, 2].includes(portState);
 
 function awaitForwarding(resource: VethPort, route: NetlinkSocket): void {
@@ -161,7 +172,7 @@ function differences(resource: VethPort, kernel: ResourceKernel): string[] {
     ...(master !== undefined && link.master === master.index ? [] : [`${hostInterface} is not on the bridge ${resource.bridge}`]),
     ...(link.mac === resource.hostMac ? [] : [`${hostInterface} has the MAC address ${link.mac}, not ${resource.hostMac}`]),
     ...(link.mtu === resource.mtu ? [] : [`${hostInterface} has the MTU ${link.mtu}, not ${resource.mtu}`]),
-    // A plugin after this one may turn it on: a pod that calls its own host port needs it.
+    // A later plugin may turn it on: a pod that calls its own host port needs it.
     ...(resource.hairpin && link.hairpin !== true ? [`hairpin mode of ${hostInterface} is off`] : []),
     ...((link.isolated ?? false) === resource.isolated ? [] : [`isolation of ${hostInterface} is ${resource.isolated ? 'off' : 'on'}`]),
     ...portVlanDifferences(route, link, resource),

@@ -13,7 +13,10 @@ import { interfaceTaken } from '../interface/failures.ts';
 
 /** VLANs on the bridge: of a port (`vlan`, `vlanTrunk`) and of the gateway's addresses. */
 
-/** The VLAN that every port of a filtering bridge is born in, unless the bridge says otherwise (`vlan_default_pvid`). */
+/**
+ * The initial VLAN of every port of a filtering bridge, unless the bridge sets another one
+ * (`vlan_default_pvid`).
+ */
 const defaultVlan = 1;
 
 /** @throws NETWORK_FIELD_UNSUPPORTED where the kernel has no VLAN filtering */
@@ -25,7 +28,7 @@ export function ensureVlanFiltering(route: NetlinkSocket, bridge: NamedLink): vo
 
 const vlanGatewayName = (bridge: string, vlan: number): string => `${bridge}.${vlan}`;
 
-/** The link that has the gateway's addresses in a VLAN, where it stands as it shall. */
+/** Returns the link with the gateway's addresses in a VLAN, if it exists as wanted. */
 export const vlanGateway = (route: NetlinkSocket, bridge: NamedLink, vlan: number): LinkSettings | undefined => {
   const link = findLink(route, { name: vlanGatewayName(bridge.name, vlan) });
   return link?.kind === 'vlan' && link.peer === bridge.index && link.data.get(vlanId)?.readUInt16LE(0) === vlan ? link : undefined;
@@ -35,7 +38,7 @@ export const vlanGateway = (route: NetlinkSocket, bridge: NamedLink, vlan: numbe
 const vlanId = 1;
 
 /**
- * The link that has the gateway's addresses in a VLAN: `cni0.100` on `cni0`. @returns its index
+ * Ensures the link with the gateway's addresses in a VLAN: `cni0.100` on `cni0`. @returns its index
  * @throws NETWORK_INTERFACE_TAKEN where another link has its name
  */
 export function ensureVlanGateway(route: NetlinkSocket, bridge: NamedLink, vlan: number): number {
@@ -52,7 +55,7 @@ export function ensureVlanGateway(route: NetlinkSocket, bridge: NamedLink, vlan:
   return link.index;
 }
 
-/** Of the bridge itself. @param vlan that its gateway's addresses are in; 0: in none */
+/** Returns the differences of the bridge itself. @param vlan VLAN of its gateway's addresses; 0: none */
 export function vlanDifferences(route: NetlinkSocket, bridge: Link, vlan: number): string[] {
   const gateway = vlan === 0 ? undefined : vlanGateway(route, bridge, vlan);
   return [
@@ -69,10 +72,12 @@ export interface PortVlans {
   readonly keepDefaultVlan: boolean;
 }
 
-/** A message holds few thousand VLANs at most; a trunk may have all of them. */
+/** A message holds a few thousand VLANs at most; a trunk may have all VLANs. */
 const vlansAMessage = 1000;
 
-/** As upstream: a trunk that says no `vlan` carries what is untagged in VLAN 1, whatever the bridge's default is. */
+/**
+ * As upstream: a trunk without `vlan` carries untagged frames in VLAN 1, whatever the bridge's default is.
+ */
 function vlansOf({ vlan, trunk }: PortVlans): PortVlan[] {
   if (vlan === 0 && trunk.length === 0) return [];
   const native = vlan === 0 ? defaultVlan : vlan;
@@ -85,7 +90,7 @@ export function ensurePortVlans(route: NetlinkSocket, index: number, port: PortV
   if (wanted.length > 0 && !port.keepDefaultVlan) for (const id of furtherVlans(route, index, wanted)) route.run([deleteVlan(index, id)]);
 }
 
-/** What the port was born in, and what others put it in. */
+/** Returns the VLANs to remove: the initial one of the port, and those that other programs added. */
 const furtherVlans = (route: NetlinkSocket, index: number, wanted: readonly PortVlan[]): number[] => {
   const ids = new Set(wanted.map(({ id }) => id));
   return listVlans(route, index).flatMap(({ id }) => (ids.has(id) ? [] : [id]));

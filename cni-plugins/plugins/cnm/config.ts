@@ -9,23 +9,23 @@ import { readMappings } from '../portmap/plugin.ts';
 export interface CnmConfig {
   /** Name of the remote driver. */
   readonly driver: string;
-  /** As `docker network create -o`: com.docker.network.generic. */
+  /** Like `docker network create -o`: com.docker.network.generic. */
   readonly driverOptions: Readonly<Record<string, string>>;
-  /** As `docker network connect --driver-opt`. */
+  /** Like `docker network connect --driver-opt`. */
   readonly endpointOptions: Readonly<Record<string, string>>;
-  /** As `docker network create --internal`. */
+  /** Like `docker network create --internal`. */
   readonly internal: boolean;
-  /** Addresses of an IPAM driver; absent: those of an address plugin, or none. */
+  /** Addresses of an IPAM driver. Absent: those of an address plugin, or none. */
   readonly ipam?: RemoteIpam;
   readonly mtu?: number;
   readonly mac?: string;
   readonly dns?: CniDns;
   readonly portMappings: readonly PortMapping[];
-  /** Addresses that the endpoint shall have, where an IPAM driver gives them. */
+  /** Requested addresses of the endpoint, where an IPAM driver assigns them. */
   readonly wantedIps: readonly string[];
   readonly socketDirs?: readonly string[];
   readonly specDirs?: readonly string[];
-  /** How long a driver is waited for, and each of its answers. */
+  /** Time limit for a driver to appear, and for each of its answers. */
   readonly timeoutMs: number;
 }
 
@@ -39,18 +39,18 @@ export interface RemoteIpam {
 }
 
 export interface RemotePool {
-  /** CIDR; empty: the driver chooses. */
+  /** CIDR. Empty: the driver chooses. */
   readonly pool: string;
-  /** CIDR within it, from which addresses come. */
+  /** CIDR within the pool from which addresses come. */
   readonly subPool: string;
   /** Empty: the driver chooses. */
   readonly gateway: string;
   readonly v6: boolean;
-  /** By name: addresses that nobody gets. */
+  /** Reserved addresses by name. */
   readonly auxiliary: Readonly<Record<string, string>>;
 }
 
-/** A part of paths; as docker's names of plugins, with a tag. */
+/** A path component; docker's plugin names with a tag. */
 const namePattern = /^(?!.*\.\.)[a-zA-Z0-9][a-zA-Z0-9_.:-]{0,127}$/u;
 
 export function readCnmConfig(config: Fields, args: Readonly<Record<string, string>>): CnmConfig {

@@ -8,14 +8,14 @@ import { ipsOf } from '../interface/settings.ts';
 import { readCnmConfig } from './config.ts';
 import type { CnmConfig } from './config.ts';
 
-/** What was agreed with the drivers: between the two halves of ADD. A JSON value. */
+/** The values agreed with the drivers between the two halves of ADD. A JSON value. */
 export interface CnmJoined {
   /** Name of the link that the driver made, in the driver's namespace. */
   readonly link: string;
-  /** The endpoint's; empty: the link's own. */
+  /** MAC of the endpoint. Empty: the link's own. */
   readonly mac: string;
   readonly addresses: readonly { readonly address: string; readonly gateway?: string }[];
-  /** Default routes, the driver's static ones, and those of the address plugin that neither has. */
+  /** Default routes, the driver's static routes, and routes of the address plugin that are in neither. */
   readonly routes: readonly CniRoute[];
 }
 
@@ -25,8 +25,9 @@ interface Device {
 }
 
 /**
- * The kernel's half of `portcullis-cnm`: the link of a remote driver, taken out of the driver's namespace into the pod's, named and
- * addressed, and given back (libnetwork, docs/remote.md: "Join"). What is said to the driver, and when, is in `../../cnm-client`.
+ * The kernel's half of `portcullis-cnm`: moves the link of a remote driver from the driver's namespace into
+ * the pod's, names it, sets its addresses, and gives it back (libnetwork, docs/remote.md: "Join").
+ * `../../cnm-client` talks to the driver.
  */
 export const cnm: Plugin<CnmConfig> = {
   type: 'cnm',

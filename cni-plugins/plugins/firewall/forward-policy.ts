@@ -22,17 +22,17 @@ import {
   toChain,
 } from './rules.ts';
 
-/** What is forwarded to and from the pod. */
+/** Policy for packets that are forwarded to and from the pod. */
 export interface ForwardPolicy extends Resource {
   readonly kind: 'forward-policy';
   readonly addresses: readonly string[];
   readonly adminChain: string;
-  /** Nothing passes between bridges that are separated; `isolated`: nor between the pods of one. */
+  /** No traffic passes between isolated bridges. `isolated`: nor between the pods of one bridge. */
   readonly separation?: {
     readonly bridge: string;
     readonly isolated: boolean;
     readonly ports: readonly string[];
-    /** Nothing is routed into the bridge or out of it. */
+    /** No traffic is routed into the bridge or out of it. */
     readonly internal?: boolean;
   };
 }
@@ -41,9 +41,9 @@ interface Entry {
   readonly table: Table;
   readonly set: string;
   readonly element: Element;
-  /** For CHECK. */
+  /** Description for CHECK. */
   readonly what: string;
-  /** Shared by all pods of the bridge. */
+  /** Whether all pods of the bridge share it. */
   readonly ofBridge: boolean;
 }
 
@@ -116,10 +116,10 @@ export const forwardPolicyKind: ResourceKind<ForwardPolicy> = {
     const missing = tables.filter((table) => !stands(filter, table));
     const made = tables.filter((table) => lackedRules(filter, table) || missing.includes(table));
     const standing = entries.filter(({ table, set, element }) => !missing.includes(table) && holds(filter, table, set, element));
-    // Between two pods of a bridge the stricter policy stays, whichever came first.
+    // When two pods of a bridge differ, the stricter policy stays, whichever came first.
     const kept = standing.filter(({ ofBridge }) => ofBridge && resource.separation?.isolated !== true);
     const replaced = standing.filter((entry) => !kept.includes(entry));
-    // One transaction: nothing is open between the old and the new.
+    // One transaction: there is no open moment between the old and the new policy.
     transact(filter, [
       ...(made.includes(routed) ? createRouted() : []),
       ...(made.includes(bridged) ? createBridged() : []),
@@ -146,7 +146,10 @@ export const forwardPolicyKind: ResourceKind<ForwardPolicy> = {
   },
 };
 
-/** The bridge is gone, or has no port but the pod's, and those of pods whose rules went before their link does: two may be deleted side by side. */
+/**
+ * Returns whether this is the last pod: the bridge is gone, or has only the pod's port and ports of pods
+ * whose rules were removed before their link, because two pods may be deleted concurrently.
+ */
 function isLast({ bridge, ports }: NonNullable<ForwardPolicy['separation']>, kernel: ResourceKernel, attached: Attached): boolean {
   const { route } = kernel.host;
   const index = findLink(route, { name: bridge })?.index;

@@ -11,19 +11,20 @@ import { reservedChains, tableName } from './rules.ts';
 interface FirewallConfig {
   readonly adminChain: string;
   readonly ingressPolicy: 'open' | 'same-bridge' | 'isolated' | 'internal';
-  /** The administrator has said that what others drop is none of ours. */
+  /** Whether the administrator declared that drops of other chains are not our concern. */
   readonly overlooksOthers: boolean;
 }
 
-/** Base chains of others that drop what they do not accept, as `family table chain`. */
+/** Third-party base chains that drop what they do not accept, as `family table chain`. */
 type Observed = readonly string[];
 
-/** The last one has no upstream: as docker's internal networks. */
+/** The last one does not exist upstream: it behaves like docker's internal networks. */
 const ingressPolicies = ['open', 'same-bridge', 'isolated', 'internal'];
 
 /**
- * Accepts what is forwarded to and from the pod, after the administrator's own chain, and separates bridges. Semantics of the upstream
- * plugin firewall with the backend iptables, in nf_tables of our own.
+ * Accepts packets forwarded to and from the pod, after the administrator's own chain, and isolates bridges
+ * from each other. Semantics of the upstream plugin firewall with the backend iptables, in our own nf_tables
+ * tables.
  */
 export const firewall: Plugin<FirewallConfig> = {
   type: 'firewall',

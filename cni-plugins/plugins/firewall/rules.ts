@@ -5,14 +5,17 @@ import type { Request } from '../../netlink/socket.ts';
 import { countRules } from '../interface/constant-rules.ts';
 import type { ConstantRules } from '../interface/constant-rules.ts';
 
-/** The constant rules: one map element a pod address, one a bridge. Pure. */
+/** The constant rules, with one map element per pod address and one per bridge. Pure. */
 
 export const tableName = 'portcullis_firewall';
 export const routed: Table = { family: 'inet', name: tableName };
-/** What passes from port to port of a bridge is not routed: the inet table does not see it. */
+/** Frames from port to port of a bridge are not routed, so the inet table does not see them. */
 export const bridged: Table = { family: 'bridge', name: tableName };
 
-/** Bridges whose pods reach nobody outside: a table of its own, so that one of an older version need not be changed. */
+/**
+ * Bridges whose pods cannot reach the outside. This is a separate table, so that a table of an older version
+ * need not be changed.
+ */
 export const confined: Table = { family: 'inet', name: 'portcullis_internal' };
 
 export const sets = {
@@ -27,7 +30,7 @@ export const sets = {
   internalPairs: 'internal_pairs',
 } as const;
 
-/** Names of chains that an administrator's chain cannot have. */
+/** Names that an administrator's chain cannot have. */
 export const reservedChains = /^(?:forward|accepted|from_.*|to_.*)$/u;
 export const acceptedChain = 'accepted';
 export const fromChain = (admin: string): string => `from_${admin}`;
@@ -43,7 +46,10 @@ type Rules = readonly (readonly [chain: string, ...expressions: readonly Buffer[
 const [r0, r4] = [register(0), register(4)];
 const isFamily = (family: number): Buffer[] => [meta('nfproto', r0), equals(r0, Buffer.of(family))];
 
-/** By the order of the upstream plugin: bridges are separated first, then the administrator's chain, then what is accepted. */
+/**
+ * The order of the upstream plugin: isolation of bridges first, then the administrator's chain, then accepted
+ * packets.
+ */
 const routedRules: Rules = [
   ['forward', meta('iifname', r0), meta('oifname', r4), verdictOf(sets.pairs, r0)],
   ['forward', meta('iifname', r0), inSet(sets.bridges, r0), meta('oifname', r0), inSet(sets.bridges, r0), verdict('drop')],
@@ -65,14 +71,20 @@ const bridgedRules: Rules = [
   ['forward', meta('iifname', r0), inSet(sets.ports, r0), meta('oifname', r0), inSet(sets.ports, r0), verdict('drop')],
 ];
 
-/** What is routed into an internal bridge or out of it is dropped; what passes from port to port of one (`br_netfilter`) is not. */
+/**
+ * Drops what is routed into or out of an internal bridge, but not frames from port to port of a bridge
+ * (`br_netfilter`).
+ */
 const confinedRules: Rules = [
   ['forward', meta('iifname', r0), meta('oifname', r4), verdictOf(sets.internalPairs, r0)],
   ['forward', meta('iifname', r0), inSet(sets.internal, r0), verdict('drop')],
   ['forward', meta('oifname', r0), inSet(sets.internal, r0), verdict('drop')],
 ];
 
-/** What each table has, whatever pods there are. @param admin the administrator's chain, whose own rules are not counted */
+/**
+ * Returns the rules of each table that do not depend on pods. @param admin the administrator's chain, whose
+ * own rules are not counted
+ */
 export function constantRules(table: Table, admin: string): ConstantRules {
   if (table === bridged) return countRules(bridgedRules);
   return countRules(table === confined ? confinedRules : [...routedRules, ...adminRules(admin)]);
@@ -83,7 +95,10 @@ const anew = (table: Table, chains: readonly string[], rules: Rules): Request[] 
   ...rules.map(([chain, ...expressions]) => addRule(table, chain, expressions)),
 ];
 
-/** Where a table stands, its sets stay as they are, and its rules are made again: so with the other ones. */
+/**
+ * Where the table exists, its sets stay unchanged and its rules are recreated. The same applies to the other
+ * tables.
+ */
 export const createRouted = (): Request[] => [
   addTable(routed),
   addChain(routed, { name: 'forward', hook: { type: 'filter', number: forwardHook, priority: 0 } }),
@@ -97,7 +112,7 @@ export const createRouted = (): Request[] => [
   ...anew(routed, ['forward', acceptedChain], routedRules),
 ];
 
-/** The administrator's chain, whose rules are kept, and the two that pods' addresses lead to. */
+/** The administrator's chain, whose rules are kept, and the two chains that pods' addresses lead to. */
 export const adminChains = (admin: string): Request[] => [
   ...[admin, fromChain(admin), toChain(admin)].map((name) => addChain(routed, { name })),
   ...anew(routed, [fromChain(admin), toChain(admin)], adminRules(admin)),
@@ -112,7 +127,7 @@ export const createBridged = (): Request[] => [
 
 export const createConfined = (): Request[] => [
   addTable(confined),
-  // Before chains in which others accept: an accept ends its own chain only, and a drop ends all.
+  // Before chains in which other programs accept: an accept ends only its own chain, and a drop ends all.
   addChain(confined, { name: 'forward', hook: { type: 'filter', number: forwardHook, priority: 0 } }),
   addSet(confined, { name: sets.internal, key: ['ifname'] }, 1),
   addSet(confined, { name: sets.internalPairs, key: ['ifname', 'ifname'], data: 'verdict' }, 2),

@@ -8,17 +8,18 @@ import { podOf } from '../interface/child-link.ts';
 import { interfaceTaken } from '../interface/failures.ts';
 
 /**
- * A device of the host stands in the pod under another name. Its alias is its name in the host, as the upstream plugin has it: written
- * before the move, so that the device is known in every state that a crash can leave.
+ * A device of the host that is in the pod under another name. Its alias is its name in the host, as in the
+ * upstream plugin. The alias is written before the move, so that the device is recognized in every state that
+ * a crash can leave.
  */
 export interface MovedDevice extends Resource {
   readonly kind: 'moved-device';
   readonly device: string;
-  /** As the host had it. */
+  /** MAC on the host. */
   readonly mac: string;
   readonly mtu: number;
   readonly interface: string;
-  /** As the pod has it, where that is another one. */
+  /** MAC in the pod, if different. */
   readonly podMac?: string;
   readonly podMtu?: number;
 }
@@ -54,7 +55,8 @@ export const movedDeviceKind: ResourceKind<MovedDevice> = {
     const pod = kernel.pod;
     const standing = pod === undefined ? undefined : inPod(resource, pod.route);
     if (pod !== undefined && standing !== undefined) moveOut(resource, standing, pod.route, kernel);
-    // A device of hardware comes back by itself when its namespace ends, under the pod's name or one of the kernel's.
+    // A hardware device returns by itself when its namespace ends, under the pod's name or one of the
+    // kernel's.
     const back = ofHost(resource, kernel.host.route);
     if (back !== undefined) giveBack(resource, back, kernel.host.route);
   },
@@ -62,11 +64,11 @@ export const movedDeviceKind: ResourceKind<MovedDevice> = {
 
 const macInPod = ({ mac, podMac }: MovedDevice): string => podMac ?? mac;
 
-/** In the pod, under the wanted name or still under its own. */
+/** Returns the device in the pod, under the wanted name or still under its own. */
 const inPod = (resource: MovedDevice, route: NetlinkSocket): LinkSettings | undefined =>
   [resource.interface, resource.device].map((name) => findLink(route, { name })).find((link) => link?.alias === resource.device);
 
-/** In the host, with the alias of a device that was moved. */
+/** Returns the device in the host, by the alias of a moved device. */
 const ofHost = (resource: MovedDevice, route: NetlinkSocket): LinkSettings | undefined =>
   listSettings(route).find(
     ({ alias, mac, name }) => alias === resource.device && (mac === resource.mac || [resource.device, resource.interface].includes(name)),
@@ -100,10 +102,10 @@ function moveOut(resource: MovedDevice, link: LinkSettings, pod: NetlinkSocket, 
   });
 }
 
-/** Its name, MAC address and MTU as before, no alias, and down: as the upstream plugin leaves it. */
+/** Restores name, MAC address and MTU, clears the alias, and leaves it down, as the upstream plugin does. */
 function giveBack(resource: MovedDevice, link: LinkSettings, host: NetlinkSocket): void {
   const { index } = link;
-  // It never left: the move was refused. It is up and stays so.
+  // It never left, because the move was refused. It is up and stays up.
   if (link.name === resource.device && link.up) return host.run([setAlias(index, '')]);
   const other = findLink(host, { name: resource.device });
   if (other !== undefined && other.index !== index)

@@ -21,7 +21,7 @@ interface HostDeviceConfig {
   readonly dns?: CniDns;
 }
 
-/** The device as it stands, or one that a driver of user space holds: it has no link. */
+/** The existing device, or one that a user space driver holds, which has no link. */
 type Observed =
   | { readonly name: string; readonly mac: string; readonly mtu: number; readonly pciAddress?: string }
   | { readonly userspace: true; readonly pciAddress: string };
@@ -103,7 +103,10 @@ export const hostDevice: Plugin<HostDeviceConfig> = {
   },
 };
 
-/** By the order of the upstream plugin: name, MAC address, kernel path, PCI address, auxiliary device. */
+/**
+ * Looks for the device in the order of the upstream plugin: name, MAC address, kernel path, PCI address,
+ * auxiliary device.
+ */
 function lookFor(config: HostDeviceConfig, kernel: ResourceKernel): Observed {
   const pciAddress = config.deviceId !== undefined && existsSync(`${pciDevices}/${config.deviceId}`) ? config.deviceId : config.pciAddress;
   const auxiliary = config.deviceId !== undefined && pciAddress !== config.deviceId ? config.deviceId : undefined;
@@ -153,7 +156,7 @@ function linkIn(folder: string): string {
   return first;
 }
 
-/** Whether a driver of user space holds the device. */
+/** Returns whether a user space driver holds the device. */
 function driverOf(address: string): boolean {
   const link = `${pciDevices}/${address}/driver`;
   return existsSync(link) && userspaceDrivers.includes(basename(readlinkSync(link)));

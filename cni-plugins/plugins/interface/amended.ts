@@ -1,12 +1,15 @@
 import type { Resource } from '../contract.ts';
 import type { PodAddresses, PodRoute } from './pod-addresses.ts';
 
-/** Resources of a pod's interface as a later plugin of the chain leaves them. Pure. */
+/** Returns resources of a pod's interface as a later plugin of the chain leaves them. Pure. */
 
 const isOf = (resource: Resource, name: string): resource is Resource & { readonly interface: string } =>
   'interface' in resource && resource.interface === name;
 
-/** With another MAC address or MTU; a resource that says neither is as it was. Of a pair of links only the pod's end changes (`podMtu`). */
+/**
+ * Applies another MAC address or MTU. A resource that has neither is unchanged. For a veth pair only the
+ * pod's end changes (`podMtu`).
+ */
 export function withLink(resource: Resource, name: string, link: { readonly mac?: string; readonly mtu?: number }): Resource {
   if (!isOf(resource, name)) return resource;
   return {
@@ -18,7 +21,7 @@ export function withLink(resource: Resource, name: string, link: { readonly mac?
 
 const isPodAddresses = (resource: Resource): resource is PodAddresses => resource.kind === 'pod-addresses';
 
-/** Without routes of the main table that lead to the same destinations. */
+/** Removes routes of the main table that lead to the same destinations. */
 export function withoutRoutes(resource: Resource, name: string, leaving: readonly PodRoute[]): Resource {
   if (!isPodAddresses(resource) || resource.interface !== name) return resource;
   const gone = new Set(leaving.map(({ dst }) => dst));

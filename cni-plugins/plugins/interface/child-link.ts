@@ -12,7 +12,7 @@ import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
 import { interfaceTaken, linkTypeMissing, masterMissing, namespaceGone } from './failures.ts';
 import { linkNameOf } from './names.ts';
 
-/** A link of the pod on top of a link of the host (or of the pod). It ends with the pod's namespace. */
+/** A link in the pod on top of a link of the host (or of the pod). It ends with the pod's namespace. */
 export interface ChildLink extends Resource {
   readonly kind: 'child-link';
   readonly interface: string;
@@ -66,7 +66,10 @@ export const childLinkKind: ResourceKind<ChildLink> = {
   },
 };
 
-/** Before anything is made: an ADD finds no interface of that name, whatever it is (CNI specification 1.1, section 2). @throws NETWORK_INTERFACE_TAKEN */
+/**
+ * Called before anything is created: an ADD must find no interface of that name (CNI specification 1.1,
+ * section 2). @throws NETWORK_INTERFACE_TAKEN
+ */
 export function requireFree(name: string, kernel: ResourceKernel): void {
   const standing = findLink(podOf(kernel, name).route, { name });
   if (standing !== undefined) throw takenBy(standing);
@@ -75,7 +78,10 @@ export function requireFree(name: string, kernel: ResourceKernel): void {
 const takenBy = ({ name, kind }: LinkSettings): PortcullisError =>
   interfaceTaken(name, `the pod has a ${kind === '' ? 'device' : `link of kind ${kind}`} of that name`);
 
-/** Gives back what others changed of a link that stands. The mode of ipvlan is its master's: all pods there would have it. */
+/**
+ * Restores what others changed on an existing link. The mode of ipvlan belongs to the master, and all pods on
+ * it would get it.
+ */
 function settle(resource: ChildLink, link: LinkSettings, pod: NetlinkSocket): void {
   const { mac, mtu, of } = resource;
   pod.run([
@@ -85,14 +91,17 @@ function settle(resource: ChildLink, link: LinkSettings, pod: NetlinkSocket): vo
   ]);
 }
 
-/** A link that is gone is fine. */
+/** Deletes a link. Succeeds when the link is gone. */
 export function deleteLink(kernel: ResourceKernel, where: 'host' | 'pod', index: number): void {
   const open = (): NetlinkSocket => openNetlink(NETLINK_ROUTE);
   if (where === 'host') removeLink(kernel.host.route, index, () => kernel.inHost(open));
   else if (kernel.pod !== undefined) removeLink(kernel.pod.route, index, () => kernel.inPod(open));
 }
 
-/** Under a name of its own: the kernel looks for the wanted name in the master's namespace too, and finds the host's eth0. */
+/**
+ * Creates the link under a temporary name: the kernel also looks for the wanted name in the master's
+ * namespace, and would find the host's eth0.
+ */
 function create(resource: ChildLink, name: string, kernel: ResourceKernel): LinkSettings {
   const pod = podOf(kernel, resource.interface);
   const socket = socketOf(resource.masterIn, kernel, resource.interface);

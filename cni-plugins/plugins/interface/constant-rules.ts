@@ -4,14 +4,14 @@ import type { Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 
 /**
- * Tables whose rules never change: a pod is an element of a map. Without the rules the elements mean nothing, so that CHECK counts the rules as
- * well, and what makes a pod's elements again makes the rules again.
+ * Tables whose rules never change: a pod is an element of a map. The elements mean nothing without the rules,
+ * so CHECK counts the rules as well, and recreating a pod's elements also recreates the rules.
  */
 
-/** How many rules a chain has, by its name. */
+/** Number of rules by chain name. */
 export type ConstantRules = ReadonlyMap<string, number>;
 
-/** @param rules of a table, each beginning with its chain */
+/** @param rules rules of a table, each beginning with its chain */
 export function countRules(rules: readonly (readonly [chain: string, ...expressions: readonly Buffer[]])[]): ConstantRules {
   const counts = new Map<string, number>();
   for (const [chain] of rules) counts.set(chain, (counts.get(chain) ?? 0) + 1);
@@ -19,17 +19,17 @@ export function countRules(rules: readonly (readonly [chain: string, ...expressi
 }
 
 interface Looked {
-  /** Of the kernel's rules, when they were listed. */
+  /** Generation of the kernel's rules when they were listed. */
   generation: number;
-  /** What had been changed over this socket by then. */
+  /** Number of changes over this socket at that time. */
   changes: number;
-  /** By table. */
+  /** Counts by table. */
   readonly counts: Map<string, ConstantRules>;
-  /** Tables that lacked rules when they were last looked at. */
+  /** Tables that lacked rules at the last check. */
   readonly lacking: Set<string>;
 }
 
-/** What was seen over a socket: nothing is listed twice while nobody else changes the kernel's rules. */
+/** Results by socket: nothing is listed twice while no other program changes the kernel's rules. */
 const looked = new WeakMap<NetlinkSocket, Looked>();
 
 const nameOf = ({ family, name }: Table): string => `${family} ${name}`;
@@ -40,7 +40,7 @@ function lookedBy(filter: NetlinkSocket): Looked {
   return found;
 }
 
-/** As they were listed once, where all that has changed since was changed over this socket: that takes no rule which is constant. */
+/** Returns the earlier listing if all later changes went over this socket: those remove no constant rule. */
 function listedCounts(filter: NetlinkSocket, table: Table): ConstantRules | undefined {
   const seen = lookedBy(filter);
   const [generation, changes] = [generationOf(filter), changesBy(filter)];
@@ -58,10 +58,10 @@ function listCounts(filter: NetlinkSocket, table: Table): ConstantRules {
 const lackingIn = (constant: ConstantRules, counts: ConstantRules): string[] =>
   [...constant].filter(([chain, rules]) => (counts.get(chain) ?? 0) < rules).map(([chain]) => chain);
 
-/** What a table lacks of its rules, in words. A table that is gone lacks all. */
+/** Returns which rules a table lacks, in words. A missing table lacks all rules. */
 export function missingRules(filter: NetlinkSocket, table: Table, constant: ConstantRules): string[] {
   const listed = listedCounts(filter, table);
-  // A chain that was made since is not among those listed.
+  // A chain that was created since is not in the listing.
   if (listed !== undefined && lackingIn(constant, listed).length === 0) return [];
   const lacking = lackingIn(constant, listCounts(filter, table));
   if (lacking.length === 0) return [];
@@ -69,5 +69,8 @@ export function missingRules(filter: NetlinkSocket, table: Table, constant: Cons
   return [`nf_tables has not the rules of ${lacking.join(', ')} in the table ${nameOf(table)}`];
 }
 
-/** Whether rules were missing when CHECK or a repair last looked; asked once, for who makes them again. */
+/**
+ * Returns whether rules were missing at the last CHECK or repair. Returns it once, for the caller that
+ * recreates them.
+ */
 export const lackedRules = (filter: NetlinkSocket, table: Table): boolean => lookedBy(filter).lacking.delete(nameOf(table));

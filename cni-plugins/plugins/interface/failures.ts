@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 
-/** The failures of plugins that are not the kernel's own words. */
+/** Errors of plugins that do not come from the kernel. */
 
 const failure = (
   code: string,

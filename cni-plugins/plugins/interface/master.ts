@@ -10,7 +10,7 @@ import { masterMissing, mtuTooLarge } from './failures.ts';
 import type { PodAddresses } from './pod-addresses.ts';
 import { ipsOf, readDns, readInterfaceName, readMtu, routesVia } from './settings.ts';
 
-/** What macvlan, ipvlan and vlan share: a link of the pod on top of a master. */
+/** Shared by macvlan, ipvlan and vlan: a link in the pod on top of a master. */
 
 export interface MasterConfig {
   /** Absent: the link of the default route. */
@@ -20,7 +20,7 @@ export interface MasterConfig {
   readonly dns?: CniDns;
 }
 
-/** `master`, `linkInContainer`, `mtu`, `dns`. */
+/** Reads `master`, `linkInContainer`, `mtu`, `dns`. */
 export function readMaster(config: Fields): MasterConfig {
   const master = readInterfaceName(config, 'master');
   const mtu = readMtu(config);
@@ -33,14 +33,14 @@ export function readMaster(config: Fields): MasterConfig {
   };
 }
 
-/** The master as it is. */
+/** The master as observed. */
 export interface Master {
   readonly name: string;
   readonly mac: string;
   readonly mtu: number;
 }
 
-/** Why nothing can be made on it now; undefined also where the pod must be known first. */
+/** Returns why nothing can be created on it now; undefined also where the answer depends on the pod. */
 export function unavailableMaster(config: MasterConfig, host: NetlinkSocket): string | undefined {
   if (config.masterIn === 'pod') return undefined;
   const link = masterOf(config, host);
@@ -69,12 +69,12 @@ function defaultLink(socket: NetlinkSocket): ReturnType<typeof findLink> {
   return best === undefined || best.index === 0 ? undefined : findLink(socket, { index: best.index });
 }
 
-/** What stands on the master, and the addresses that the pod has there. */
+/** The link on the master, and the addresses of the pod on it. */
 export interface ChildPlan {
   readonly config: MasterConfig;
   readonly of: ChildLink['of'];
   readonly master: Master;
-  /** Given to the link; absent: it has the master's. */
+  /** MAC set on the link. Absent: it has the master's. */
   readonly mac?: string;
   readonly addresses: readonly LeasedAddress[];
   readonly routes: CniResult['routes'];

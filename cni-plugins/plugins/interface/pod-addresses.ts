@@ -13,23 +13,23 @@ import { podOf } from './child-link.ts';
 import { duplicateAddress, interfaceMissing } from './failures.ts';
 import { podIndexOf } from './pod-index.ts';
 
-/** A pod's interface is up, with these addresses and routes. They go with the interface. */
+/** A pod's interface that is up, with these addresses and routes. They end with the interface. */
 export interface PodAddresses extends Resource {
   readonly kind: 'pod-addresses';
   readonly interface: string;
   /** CIDR. */
   readonly addresses: readonly string[];
   readonly routes: readonly PodRoute[];
-  /** False: no route to the addresses' own networks. */
+  /** Whether there are routes to the addresses' own networks. */
   readonly prefixRoutes: boolean;
-  /** Tells the neighbours when the interface comes up or changes its MAC address. */
+  /** Whether it notifies the neighbours when the interface comes up or changes its MAC address. */
   readonly announces: boolean;
-  /** IPv6 addresses are used only once no neighbour has claimed them; ADD waits for it. */
+  /** Whether IPv6 addresses are used only after duplicate address detection; ADD waits for it. */
   readonly detectsDuplicates?: boolean;
 }
 
 export interface PodRoute extends CniRoute {
-  /** Source address of what takes this route. */
+  /** Source address of packets on this route. */
   readonly src?: string;
 }
 
@@ -87,7 +87,9 @@ export const podAddressesKind: ResourceKind<PodAddresses> = {
 
 const detectionDeadlineMs = 10_000;
 
-/** Whether neighbours may still claim one of the addresses. @throws NETWORK_ADDRESS_TAKEN, as upstream */
+/**
+ * Returns whether neighbours may still claim one of the addresses. @throws NETWORK_ADDRESS_TAKEN, as upstream
+ */
 function isDetecting(route: NetlinkSocket, index: number, name: string, waitedMs: number): boolean {
   const own = listAddresses(route, index);
   if (own.some(({ detection }) => detection === 'duplicate')) throw duplicateAddress(name, 'a neighbour has the same IPv6 address');
@@ -104,7 +106,7 @@ const canonical = (text: string): string => {
   return prefix === undefined ? text : `${formatIp(prefix.address)}/${prefix.length}`;
 };
 
-/** As the kernel takes it. @param index of the link it leaves by */
+/** Returns the route in the kernel's form. @param index of the outgoing link */
 export function tableRouteOf(entry: PodRoute, index: number): TableRoute {
   const prefix = parsePrefix(entry.dst);
   const gateway = entry.gw === undefined ? undefined : parseIp(entry.gw);
@@ -127,7 +129,10 @@ export function tableRouteOf(entry: PodRoute, index: number): TableRoute {
 const sameBytes = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
   a === undefined || b === undefined ? a === b : Buffer.from(a).equals(b);
 
-/** Whether the kernel's route is the wanted one; a priority or metric that was not asked for is the kernel's own. */
+/**
+ * Returns whether the kernel's route is the wanted one. A priority or metric that was not requested is the
+ * kernel's own.
+ */
 export function sameRoute(found: TableRoute, wanted: TableRoute): boolean {
   return (
     found.index === wanted.index &&
@@ -143,12 +148,15 @@ export function sameRoute(found: TableRoute, wanted: TableRoute): boolean {
 }
 
 /**
- * An IPv6 route outlives its source address, and loses it: one that stands without it is in the way of the whole one. IPv4's go with the address,
- * and several may lead to one destination.
+ * An IPv6 route outlives its source address and loses it. Such a route without its source blocks the complete
+ * one, so it is replaced. IPv4 routes go with the address, and several may lead to one destination.
  */
 const putRoute = (route: TableRoute): Request => (route.source?.length === 16 ? replaceRoute(route) : appendRoute(route));
 
-/** All in one message. @param settings none may be refused @param tolerated each may be refused by this errno: it is there already */
+/**
+ * Sends all requests in one message. @param settings none may be refused @param tolerated each may be refused
+ * with this errno: it exists already
+ */
 function runTolerating(errno: string, socket: NetlinkSocket, settings: readonly Request[], tolerated: readonly Request[]): void {
   for (const [index, { refused }] of socket.exchange([...settings, ...tolerated].map(acknowledged)).entries())
     if (refused !== undefined && (index < settings.length || refused.errno !== errno)) throw refused.error();
@@ -163,8 +171,9 @@ export function tolerating(errno: string, socket: NetlinkSocket, request: Reques
 }
 
 /**
- * The interface takes IPv6 addresses, keeps them when it goes down, and announces itself as well as can be. Only where it has such addresses: the
- * first look into /proc/sys of a new namespace takes the kernel longer than all else that is done here.
+ * Makes the interface accept IPv6 addresses, keep them when it goes down, and announce itself as well as
+ * possible. Only for interfaces with such addresses: the first access to /proc/sys of a new namespace takes
+ * the kernel longer than everything else here.
  */
 function prepare(resource: PodAddresses, kernel: ResourceKernel): void {
   if (!resource.addresses.some((text) => text.includes(':'))) return;
@@ -172,13 +181,14 @@ function prepare(resource: PodAddresses, kernel: ResourceKernel): void {
     const conf = (link: string, name: string): string => `/proc/sys/net/ipv6/conf/${link}/${name}`;
     for (const link of ['lo', resource.interface]) put(conf(link, 'disable_ipv6'), '0');
     put(conf(resource.interface, 'keep_addr_on_down'), '1');
-    // The addresses are ours: unless it is asked for, nobody is asked for a second whether they are taken, the link-local one included.
+    // The addresses are ours. Unless requested, duplicate address detection, which takes a second, is off,
+    // also for the link-local address.
     put(conf(resource.interface, 'accept_dad'), resource.detectsDuplicates === true ? '1' : '0');
     if (resource.announces) put(conf(resource.interface, 'ndisc_notify'), '1');
   });
 }
 
-/** Writes a sysctl, unless it is so already. A kernel without IPv6 has no such files. */
+/** Writes a sysctl unless it already has the value. A kernel without IPv6 has no such files. */
 export function put(file: string, value: string): void {
   if (existsSync(file) && readFileSync(file, 'utf8').trim() !== value) writeFileSync(file, value);
 }

@@ -2,7 +2,7 @@ import type { CniInterface, CniResult } from '../../spec/result.ts';
 import type { PlanInput } from '../contract.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 
-/** The result of the plugin before. Pure. */
+/** Helpers for the result of the previous plugin. Pure. */
 
 /** @throws NETWORK_PREVIOUS_RESULT_MISSING */
 export function previousOf(input: PlanInput, plugin: string): CniResult {
@@ -19,7 +19,10 @@ export function previousOf(input: PlanInput, plugin: string): CniResult {
 
 const isInHost = (entry: CniInterface): boolean => (entry.sandbox ?? '') === '';
 
-/** Names of the host's interfaces that the plugins before made: the bridge, the host's end of the pod's link. */
+/**
+ * Returns the names of the host's interfaces that the previous plugins created: the bridge, the host's end of
+ * the pod's link.
+ */
 export const hostInterfaces = (result: CniResult): string[] => result.interfaces.filter(isInHost).map(({ name }) => name);
 
 /** The result with one of the pod's interfaces changed. */

@@ -3,7 +3,10 @@ import { parseIp, parsePrefix } from '../../spec/address.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { CniDns, CniRoute } from '../../spec/result.ts';
 
-/** `routes` of an address plugin's configuration, as CNI 1.1 has them. A route without a gateway leads by the pod's own. */
+/**
+ * Reads `routes` of an address plugin's configuration in CNI 1.1 form. A route without a gateway leads
+ * through the pod's own.
+ */
 export function readRoutes(ipam: Fields): CniRoute[] {
   return ipam.objects('routes').flatMap((entry) => {
     const dst = entry.text('dst');
@@ -26,7 +29,8 @@ export function readRoutes(ipam: Fields): CniRoute[] {
           entry.problem(name, `${value} is out of range`);
           return [];
         }
-        // 0 is "not set" in every version of the upstream plugins, but for the scope, where it is the whole world.
+        // 0 is "not set" in every version of the upstream plugins, except for the scope, where it means
+        // global.
         return value === 0 && name !== 'scope' ? [] : [[name, value]];
       }),
     ) as Pick<CniRoute, 'mtu' | 'advmss' | 'priority' | 'table' | 'scope'>;
@@ -34,7 +38,7 @@ export function readRoutes(ipam: Fields): CniRoute[] {
   });
 }
 
-/** resolv.conf(5), as the upstream plugins read it. */
+/** Parses resolv.conf(5) as the upstream plugins do. */
 export function parseResolvConf(text: string): CniDns {
   const nameservers: string[] = [];
   const options: string[] = [];

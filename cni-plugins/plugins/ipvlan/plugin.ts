@@ -12,8 +12,9 @@ interface IpvlanConfig extends MasterConfig {
 }
 
 /**
- * The pod's interface shares the MAC address of a link of the host. Fields and semantics of the upstream plugin ipvlan: after another plugin
- * it takes that one's interface as its master where none is named, and its addresses where it has no address plugin.
+ * The pod's interface shares the MAC address of a link of the host. Fields and semantics of the upstream
+ * plugin ipvlan: after another plugin it uses that plugin's interface as its master if none is named, and
+ * that plugin's addresses if it has no address plugin.
  */
 export const ipvlan: Plugin<IpvlanConfig> = {
   type: 'ipvlan',
@@ -34,7 +35,7 @@ export const ipvlan: Plugin<IpvlanConfig> = {
       throw fieldUnfit('ipvlan', `prevResult has ${prevResult.interfaces.length} interfaces: the master is not clear`, "name the 'master'");
     return observeMaster({ ...config, master: only.name }, kernel, input);
   },
-  // Without a name it may be that of the plugin before.
+  // Without a name the master may be the interface of the previous plugin.
   unavailable: (config, host) => (config.master === undefined ? undefined : unavailableMaster(config, host)),
   plan(config, input) {
     const taken = !config.hasIpam && input.prevResult !== undefined ? input.prevResult : undefined;

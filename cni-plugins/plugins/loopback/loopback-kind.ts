@@ -1,7 +1,7 @@
 import { getLink, loopbackIndex, readLink, setDown, setUp } from '../../netlink/links.ts';
 import type { Resource, ResourceKind } from '../contract.ts';
 
-/** The loopback link of the pod, up. The kernel gives it its addresses. */
+/** The loopback link of the pod, which is up. The kernel gives it its addresses. */
 export interface Loopback extends Resource {
   readonly kind: 'loopback';
 }

@@ -1,7 +1,7 @@
 import type { Plugin } from '../contract.ts';
 import type { Loopback } from './loopback-kind.ts';
 
-/** Brings up `lo`: `loopback` of the upstream plugins. In a chain it hands on what stood before it. */
+/** Brings up `lo`: `loopback` of the upstream plugins. In a chain it passes the previous result on. */
 export const loopback: Plugin<undefined> = {
   type: 'loopback',
   role: 'interface',

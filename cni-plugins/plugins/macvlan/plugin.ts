@@ -11,7 +11,10 @@ interface MacvlanConfig extends MasterConfig {
   readonly broadcastQueue?: number;
 }
 
-/** The pod's interface has a MAC address of its own on a link of the host. Fields and semantics of the upstream plugin macvlan. */
+/**
+ * The pod's interface has its own MAC address on a link of the host. Fields and semantics of the upstream
+ * plugin macvlan.
+ */
 export const macvlan: Plugin<MacvlanConfig> = {
   type: 'macvlan',
   role: 'interface',
@@ -34,7 +37,7 @@ export const macvlan: Plugin<MacvlanConfig> = {
   observe: observeMaster,
   unavailable: unavailableMaster,
   plan(config, input) {
-    // A passthru link takes over the master's address, unless it is given another one.
+    // A passthru link takes over the master's address unless it is given another one.
     const mac = config.mac ?? (config.mode === 'passthru' ? undefined : macOf('macvlan', input.key));
     const { mode, broadcastQueue } = config;
     return planChild(input, {

@@ -8,18 +8,18 @@ import { lackedRules, missingRules } from '../interface/constant-rules.ts';
 import { constantRules, createTable, tableOf } from './rules.ts';
 import type { SubnetChain } from './rules.ts';
 
-/** Elements of the plugins' tables, put, looked for and taken. */
+/** Adds, looks up and removes elements of the plugins' tables. */
 export interface MapElement {
   readonly family: IpFamily;
   readonly map: string;
   readonly element: Element;
-  /** In words, for CHECK. */
+  /** Description for CHECK. */
   readonly what: string;
 }
 
 /**
- * Puts all of one family in one transaction. The tables and chains are made when they are missing.
- * @returns whether the table was missing, and with it what other pods had in it
+ * Adds all elements of one family in one transaction. Missing tables and chains are created.
+ * @returns whether the table was missing, and with it the elements of other pods
  */
 export function putElements(
   filter: NetlinkSocket,
@@ -31,7 +31,7 @@ export function putElements(
   const table = tableOf(family);
   const wanted = elements.flatMap(({ map, element }) => addElements(table, map, [element]));
   const lacking = lackedRules(filter, table);
-  // Looked up first: a transaction that is refused costs a grace period of the kernel (10 ms and more).
+  // Looked up first, because a refused transaction costs a grace period of the kernel (10 ms and more).
   const missingChains = lacking ? chains : chains.filter(({ name }) => useOf(filter, table, name) === undefined);
   const missing = (lacking || missingChains.length > 0) && !stands(filter, family);
   const transaction = [...(missing || lacking ? createTable(family) : []), ...missingChains.flatMap(({ requests }) => requests), ...wanted];
@@ -44,14 +44,18 @@ export function putElements(
       return true;
     }
     if (!isRefusal(thrown, 'EEXIST')) throw thrown;
-    // Another value stands under the key. The database has given it to us, so it is what was left of a former holder.
+    // The key has another value. The database has assigned the key to us, so the value is left from a former
+    // holder.
     takeElements(filter, family, elements, []);
     transact(filter, transaction);
     return missing;
   }
 }
 
-/** What the kernel counts as uses of the chain: its rules and what leads to it; undefined when there is no such chain. */
+/**
+ * Returns the kernel's use count of the chain: its rules and the references to it. Undefined when there is no
+ * such chain.
+ */
 function useOf(filter: NetlinkSocket, table: Table, chain: string): number | undefined {
   const answer = filter.find(getChain(table, chain), 'ENOENT');
   return answer === undefined ? undefined : readChainUse(answer);
@@ -61,7 +65,7 @@ export function stands(filter: NetlinkSocket, family: IpFamily): boolean {
   return filter.find(getTable(tableOf(family)), 'ENOENT') !== undefined;
 }
 
-/** Success when they are gone already. A chain that other pods use stays. */
+/** Removes elements. Succeeds when they are already gone. A chain that other pods use stays. */
 export function takeElements(
   filter: NetlinkSocket,
   family: IpFamily,
@@ -82,7 +86,7 @@ export function takeElements(
     }
   }
   for (const { name, rules } of chains) {
-    // Asked first: a refused transaction takes long.
+    // Checked first, because a refused transaction takes long.
     if (useOf(filter, table, name) !== rules) continue;
     try {
       transact(filter, [deleteChain(table, name)]);
@@ -92,7 +96,10 @@ export function takeElements(
   }
 }
 
-/** What is missing, in words: elements, and rules without which they mean nothing. @param chains those that the elements lead to */
+/**
+ * Returns what is missing, in words: elements, and the rules without which they mean nothing. @param chains
+ * those that the elements lead to
+ */
 export function missingElements(
   filter: NetlinkSocket,
   family: IpFamily,

@@ -18,11 +18,14 @@ import type { SubnetChain } from './rules.ts';
 export interface HostPorts extends Resource {
   readonly kind: 'host-ports';
   readonly mappings: readonly PortMapping[];
-  /** The pod's addresses with the length of their subnets. */
+  /** The pod's addresses with the prefix length of their subnets. */
   readonly addresses: readonly string[];
-  /** The host's interfaces that the plugins before made. */
+  /** The host's interfaces that the previous plugins created. */
   readonly hostInterfaces: readonly string[];
-  /** Whose connections to the ports are masqueraded: of the pod's subnet and the host itself, of everybody, of nobody. */
+  /**
+   * Which connections to the ports are masqueraded: those of the pod's subnet and the host itself, all, or
+   * none.
+   */
   readonly masquerade: 'near' | 'all' | 'none';
 }
 
@@ -70,7 +73,10 @@ function elementsOf(mapping: PortMapping, pod: IpPrefix, masquerade: HostPorts['
   return [lead, answer];
 }
 
-/** Connections that a former holder of a UDP port still answers; a TCP connection ends by itself. */
+/**
+ * Deletes tracked UDP connections to a former holder of the port, which would still get them. A TCP
+ * connection ends by itself.
+ */
 function forget(resource: HostPorts, { host }: ResourceKernel, keepOwn: boolean): void {
   const ports = resource.mappings.filter(({ protocol }) => protocol === 'udp');
   const stale = families.flatMap((family) => {
@@ -86,7 +92,10 @@ function forget(resource: HostPorts, { host }: ResourceKernel, keepOwn: boolean)
   forgetConnections(host.filter, stale);
 }
 
-/** The link that the pod is behind, whoever made it: a connection from 127.0.0.1 leaves by it. Undefined: there is none, or it need not. */
+/**
+ * Returns the link that the pod is behind, whichever plugin made it: a connection from 127.0.0.1 leaves by
+ * it. Undefined when there is none, or none is needed.
+ */
 function linkOfLoopback(resource: HostPorts, { host }: ResourceKernel): number | undefined {
   const own = prefixesOf(resource, 4)[0];
   if (resource.masquerade === 'none' || own === undefined) return undefined;
@@ -95,7 +104,7 @@ function linkOfLoopback(resource: HostPorts, { host }: ResourceKernel): number |
     const index = answer === undefined ? 0 : readRouteLink(answer);
     return index > 1 ? index : undefined;
   } catch (thrown) {
-    // Nothing leads to the pod yet: the address is not routed by this host.
+    // Nothing leads to the pod yet: this host does not route the address.
     if (isRefusal(thrown, 'ENETUNREACH', 'EHOSTUNREACH')) return undefined;
     throw thrown;
   }
@@ -116,8 +125,8 @@ function loopbackDifferences(resource: HostPorts, kernel: ResourceKernel): strin
 }
 
 /**
- * Where bridged frames pass the rules of ip (br_netfilter), a pod that calls its own host port is answered on its own bridge port: the bridge
- * must send a frame back where it came from.
+ * Where bridged frames pass the rules of ip (br_netfilter), a pod that calls its own host port is answered on
+ * its own bridge port: the bridge must send a frame back where it came from.
  */
 function letPodsCallThemselves(resource: HostPorts, { host, inHost }: ResourceKernel): void {
   const filtered = (name: string): boolean => {

@@ -6,14 +6,14 @@ import type { MapElement } from './elements.ts';
 import { leavingChain, maps } from './rules.ts';
 import type { SubnetChain } from './rules.ts';
 
-/** What the pod sends out of its subnet leaves with the host's address. */
+/** Packets of the pod that leave its subnet get the host's address. */
 export interface Masquerade extends Resource {
   readonly kind: 'masquerade';
-  /** The pod's address with the length of its subnet. */
+  /** The pod's address with the prefix length of its subnet. */
   readonly address: string;
 }
 
-/** One for each address. */
+/** Returns one resource per address. */
 export const masqueradeOf = (addresses: readonly LeasedAddress[]): Masquerade[] =>
   addresses.map(({ address, subnet }) => ({ kind: 'masquerade', address: `${formatIp(address.address)}/${subnet.length}` }));
 

@@ -24,8 +24,9 @@ import { countRules } from '../interface/constant-rules.ts';
 import type { ConstantRules } from '../interface/constant-rules.ts';
 
 /**
- * Address translation for what CNI plugins attach: constant rules in tables of their own, one map element a pod or a host port, one chain a
- * subnet. The tables of our own runtime's pods (attach/rules.ts) are others: those are replaced as a whole. Pure.
+ * Address translation for attachments of CNI plugins: constant rules in their own tables, one map element per
+ * pod or host port, one chain per subnet. The tables of our own runtime's pods (attach/rules.ts) are
+ * separate: those are replaced as a whole. Pure.
  */
 
 export const tableOf = (family: IpFamily): Table => ({ family: family === 4 ? 'ip' : 'ip6', name: 'portcullis_plugins' });
@@ -54,7 +55,8 @@ function rulesOf(family: IpFamily): Rules {
       translate,
     ],
     ['host_ports_of', meta('l4proto', register(0)), port(register(1)), mapped(maps.anyHostPorts, register(0), register(0)), translate],
-    // The answer to the host itself, or to a pod of the same subnet, must come back this way to be translated again.
+    // The answer to the host itself, or to a pod of the same subnet, must return through this host to be
+    // translated back.
     [
       'postrouting',
       ...destinationTranslated(register(0)),
@@ -66,7 +68,8 @@ function rulesOf(family: IpFamily): Rules {
     ],
     ['postrouting', source(register(0)), verdictOf(maps.masquerade, register(0))],
     ['masquerade_all', masquerade()],
-    // route_localnet is on for host ports on 127.0.0.1: nobody outside may reach the host's loopback by it (CVE-2020-8558).
+    // route_localnet is on for host ports on 127.0.0.1: no outside host may reach the host's loopback through
+    // it (CVE-2020-8558).
     ...(family === 4
       ? [
           [
@@ -83,10 +86,10 @@ function rulesOf(family: IpFamily): Rules {
   ];
 }
 
-/** Rules of each chain but those of subnets. */
+/** Rules of each chain except those of subnets. */
 export const constantRules: Readonly<Record<IpFamily, ConstantRules>> = { 4: countRules(rulesOf(4)), 6: countRules(rulesOf(6)) };
 
-/** Where the table stands, its maps stay as they are, and its rules are made again. */
+/** Where the table exists, its maps stay unchanged, and its rules are recreated. */
 export function createTable(family: IpFamily): Request[] {
   const table = tableOf(family);
   const address = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
@@ -118,15 +121,15 @@ function maskOf(subnet: IpPrefix): Buffer {
   return ipBytes({ family: subnet.address.family, value: ((1n << bits) - 1n) & ~((1n << host) - 1n) });
 }
 
-/** A chain for all pods of a subnet, and the requests that make it, whether it stands or not. */
+/** A chain for all pods of a subnet, and the requests that create it, whether or not it exists. */
 export interface SubnetChain {
   readonly name: string;
-  /** How many it has. */
+  /** Number of its rules. */
   readonly rules: number;
   readonly requests: readonly Request[];
 }
 
-/** Those of the subnets that were asked for last: each pod asks for its own. */
+/** The chains of the subnets that were requested last: each pod asks for its own. */
 const chains = new LRUCache<string, SubnetChain>({ max: 256 });
 
 function chainOf(table: Table, name: string, rulesOf: () => readonly (readonly Buffer[])[]): SubnetChain {
@@ -139,7 +142,7 @@ function chainOf(table: Table, name: string, rulesOf: () => readonly (readonly B
   return chain;
 }
 
-/** Masquerades what leaves the subnet, but for multicast. */
+/** Masquerades what leaves the subnet, except multicast. */
 export function leavingChain(subnet: IpPrefix): SubnetChain {
   const { family } = subnet.address;
   return chainOf(tableOf(family), nameOf('leaving', subnet), () => {

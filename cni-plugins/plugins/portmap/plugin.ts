@@ -6,8 +6,9 @@ import { hostInterfaces } from '../interface/previous.ts';
 import type { HostPorts } from '../nat/host-ports-kind.ts';
 
 /**
- * Ports of the host that lead into the pod: `portmap` of the upstream plugins, on nf_tables. It needs the addresses of prevResult only, so
- * it works behind an interface that another program made. Source: plugins/meta/portmap of containernetworking/plugins; CNI conventions.
+ * Ports of the host that lead into the pod: `portmap` of the upstream plugins, on nf_tables. It needs only
+ * the addresses of prevResult, so it works with an interface that another program made. Source:
+ * plugins/meta/portmap of containernetworking/plugins; CNI conventions.
  */
 interface PortmapConfig {
   readonly mappings: readonly PortMapping[];
@@ -22,7 +23,7 @@ function readMapping(fields: Fields): PortMapping[] {
   const protocol = (fields.text('protocol') ?? 'tcp').toLowerCase();
   const hostIp = fields.text('hostIP') ?? '';
   const before = fields.hasProblems();
-  // A container's port without one of the host: nothing is to be forwarded.
+  // A container port without a host port: there is nothing to forward.
   if (hostPort === 0 && !before) return [];
   for (const [name, port] of [
     ['hostPort', hostPort],
@@ -44,7 +45,7 @@ function readMapping(fields: Fields): PortMapping[] {
 
 const keyOf = ({ protocol, hostPort, hostIp }: PortMapping): string => `${protocol} ${hostPort} ${hostIp ?? ''}`;
 
-/** Each once; the same port to two places is refused. */
+/** Removes duplicates. The same port to two targets is refused. */
 function distinct(mappings: readonly PortMapping[], fields: Fields | undefined): PortMapping[] {
   const found = new Map<string, PortMapping>();
   for (const mapping of mappings) {
@@ -56,7 +57,7 @@ function distinct(mappings: readonly PortMapping[], fields: Fields | undefined):
   return [...found.values()];
 }
 
-/** The capability `portMappings`: those with a host port, each once. */
+/** Reads the capability `portMappings`: mappings with a host port, without duplicates. */
 export function readMappings(config: Fields): PortMapping[] {
   const runtime = config.object('runtimeConfig');
   return distinct((runtime?.objects('portMappings') ?? []).flatMap(readMapping), runtime);

@@ -15,7 +15,10 @@ interface PtpConfig {
   readonly dns?: CniDns;
 }
 
-/** A veth pair that the host routes: no bridge, every packet passes the gateway. Fields and semantics of the upstream plugin ptp. */
+/**
+ * A veth pair that the host routes. There is no bridge; every packet passes the gateway. Fields and semantics
+ * of the upstream plugin ptp.
+ */
 export const ptp: Plugin<PtpConfig> = {
   type: 'ptp',
   role: 'interface',
@@ -80,7 +83,7 @@ function gatewayOf({ address, gateway }: LeasedAddress): NonNullable<LeasedAddre
   });
 }
 
-/** The gateway is at the other end, and the network of the address is reached by it. */
+/** The gateway is at the other end, and the address's network is reached through it. */
 function routesByGateway(own: LeasedAddress): PodRoute[] {
   const { address } = own;
   const gateway = formatIp(gatewayOf(own));

@@ -14,7 +14,10 @@ import { deleteLink, podOf } from '../interface/child-link.ts';
 import { interfaceTaken } from '../interface/failures.ts';
 import { put, sameRoute, tolerating } from '../interface/pod-addresses.ts';
 
-/** A veth pair: the host's end has the gateways' addresses and the way to the pod's. It ends with either end. */
+/**
+ * A veth pair. The host's end has the gateways' addresses and the routes to the pod's. It ends with either
+ * end.
+ */
 export interface RoutedPair extends Resource {
   readonly kind: 'routed-pair';
   readonly hostInterface: string;
@@ -22,9 +25,11 @@ export interface RoutedPair extends Resource {
   readonly interface: string;
   readonly mac: string;
   readonly mtu: number;
-  /** Of the pod's end, where a later plugin changed it. */
+  /** MTU of the pod's end, where a later plugin changed it. */
   readonly podMtu?: number;
-  /** Its host's end is in the group by which the rules of links tell one that the host routes to. */
+  /**
+   * Whether its host's end is in the group by which the link rules recognize a link that the host routes to.
+   */
   readonly bound?: boolean;
   readonly ends: readonly { readonly gateway: string; readonly pod: string }[];
 }
@@ -49,7 +54,8 @@ export const routedPairKind: ResourceKind<RoutedPair> = {
   ensure(resource, kernel) {
     const { route } = kernel.host;
     const end = standing(resource, kernel) ?? create(resource, kernel);
-    // The host asks for the pod's MAC address from the link-local address of its end, which is good at once.
+    // The host resolves the pod's MAC address from the link-local address of its end, which is then valid at
+    // once.
     kernel.inHost(() => put(`/proc/sys/net/ipv6/conf/${end.name}/accept_dad`, '0'));
     route.run([
       ...resource.ends.map(({ gateway }) => {
@@ -89,7 +95,7 @@ export const routedPairKind: ResourceKind<RoutedPair> = {
   },
 };
 
-/** The host's end, when the pair stands whole. */
+/** Returns the host's end when the pair is complete. */
 function standing(resource: RoutedPair, kernel: ResourceKernel): LinkSettings | undefined {
   const { route } = kernel.host;
   const { route: inside } = podOf(kernel, resource.interface);
@@ -100,7 +106,7 @@ function standing(resource: RoutedPair, kernel: ResourceKernel): LinkSettings | 
     settle(pod, { mac: resource.mac, mtu: podMtuOf(resource) }, inside);
     return end;
   }
-  // The other end of a pair that is not this one is a former pod's.
+  // If the other end is not this pair's, the link belongs to a former pod.
   if (end?.kind === 'veth') deleteLink(kernel, 'host', end.index);
   else if (end !== undefined) throw interfaceTaken(end.name, 'the host has a link of that name that is no veth');
   if (pod !== undefined && findLink(inside, { name: resource.interface }) !== undefined)
@@ -120,14 +126,14 @@ const unsettled = ({ name, mac, mtu }: LinkSettings, own: End): string[] => [
   ...(mtu === own.mtu ? [] : [`${name} has the MTU ${mtu}, not ${own.mtu}`]),
 ];
 
-/** Gives back what others changed of an end that stands. */
+/** Restores what others changed on an existing end. */
 const settle = ({ index, mac, mtu }: LinkSettings, own: End, route: NetlinkSocket): void =>
   route.run([...(mac === own.mac ? [] : [setMac(index, own.mac)]), ...(mtu === own.mtu ? [] : [setMtu(index, own.mtu)])]);
 
 function create(resource: RoutedPair, kernel: ResourceKernel): LinkSettings {
   const { netnsFd } = podOf(kernel, resource.interface);
   const { hostInterface, hostMac, interface: name, mac, mtu } = resource;
-  // From birth: without an element of its own nothing passes it.
+  // From creation on: without its own element nothing passes it.
   const group = resource.bound === true ? { group: routedGroup } : {};
   kernel.host.route.run([
     createPair({ name: hostInterface, mac: macBytes(hostMac), ...group }, { name, mac: macBytes(mac), netnsFd }, mtu),
@@ -138,9 +144,12 @@ function create(resource: RoutedPair, kernel: ResourceKernel): LinkSettings {
   return end;
 }
 
-/** The kernels at both ends would ask for routers and neighbours over IPv6: denied, as it is not the pod's, and told of as if the pod had done it. */
+/**
+ * Keeps the kernels at both ends from soliciting routers and neighbours over IPv6. Those packets do not have
+ * the pod's address: they would be denied, and reported as if the pod had sent them.
+ */
 function keepSilent({ hostInterface, interface: name }: RoutedPair, kernel: ResourceKernel): void {
-  // Refused by a kernel without IPv6.
+  // A kernel without IPv6 refuses this.
   kernel.host.route.exchange([acknowledged(setNoOwnIpv6({ name: hostInterface }))]);
   podOf(kernel, name).route.exchange([acknowledged(setNoOwnIpv6({ name }))]);
 }

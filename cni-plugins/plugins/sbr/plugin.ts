@@ -13,7 +13,7 @@ import { previousOf } from '../interface/previous.ts';
 import type { SourceRouting } from './source-routing.ts';
 
 interface SbrConfig {
-  /** Rules to an existing table; no routes are touched. */
+  /** Adds rules for an existing table; routes are not changed. */
   readonly table?: number;
   readonly gateways: readonly IpAddress[];
   readonly sourceHints: boolean;
@@ -22,13 +22,16 @@ interface SbrConfig {
 interface Observed {
   /** Tables that rules lead to or that have routes. */
   readonly used: readonly number[];
-  /** Of the interface, in the main table. */
+  /** Routes of the interface in the main table. */
   readonly routes: readonly PodRoute[];
 }
 
 const firstTable = 100;
 
-/** What leaves with an address of the interface is routed by a table of its own. Fields and semantics of the upstream plugin sbr. */
+/**
+ * Source-based routing: packets with an address of the interface are routed by a separate table. Fields and
+ * semantics of the upstream plugin sbr.
+ */
 export const sbr: Plugin<SbrConfig> = {
   type: 'sbr',
   role: 'chained',
@@ -54,7 +57,7 @@ export const sbr: Plugin<SbrConfig> = {
     if (link === undefined) throw interfaceMissing(name, 'pod');
     const all = listRoutes(route);
     const used = new Set([...all.map(({ table }) => table), ...listRules(route).map(({ table }) => table)]);
-    // Neighbours are found by link-local addresses: those routes stay where they are.
+    // Neighbours are resolved by link-local addresses: those routes stay where they are.
     const own = all.filter((entry) => entry.index === link.index && entry.table === mainTable && !isLinkLocal(entry));
     return { used: [...used], routes: own.map(podRouteOf) };
   },
@@ -93,7 +96,7 @@ export const sbr: Plugin<SbrConfig> = {
       const isDefault = (route: PodRoute): boolean => parsePrefix(route.dst)?.length === 0;
       const byDefault: PodRoute[] =
         gateway === undefined || copies.some(isDefault) ? [] : [{ dst: family === 4 ? '0.0.0.0/0' : '::/0', gw: formatIp(gateway), table }];
-      // The way to a gateway stands before the routes by it.
+      // The route to a gateway comes before the routes through it.
       return [...copies, ...byDefault].toSorted((a, b) => Number(a.gw !== undefined) - Number(b.gw !== undefined));
     });
     const hints = config.sourceHints
@@ -114,7 +117,7 @@ interface OwnAddress {
   readonly gateway?: IpAddress;
 }
 
-/** Those of the interface; one that says no interface counts. */
+/** Returns the addresses of the interface. An address without an interface counts. */
 function ipsOn(result: CniResult, name: string): OwnAddress[] {
   return result.ips.flatMap(({ address, gateway: via, interface: index }) => {
     const owner = index === undefined ? undefined : result.interfaces[index];
@@ -132,7 +135,7 @@ function nextTable(taken: Set<number>): number {
   return table;
 }
 
-/** As upstream: routes of the address's network by source or gateway, and those that say neither. */
+/** As upstream: routes of the address's network by source or gateway, and routes with neither. */
 function belongs(route: PodRoute, prefix: IpPrefix): boolean {
   const inside = (text: string | undefined): boolean => {
     const address = text === undefined ? undefined : parseIp(text);

@@ -24,11 +24,11 @@ export interface SourceRouting extends Resource {
   readonly kind: 'source-routing';
   readonly interface: string;
   readonly rules: readonly { readonly source: string; readonly table: number }[];
-  /** In tables of their own. */
+  /** Routes in separate tables. */
   readonly routes: readonly PodRoute[];
-  /** In the main table: they name the source address. */
+  /** Routes in the main table that name the source address. */
   readonly hints: readonly PodRoute[];
-  /** They leave the main table. */
+  /** Routes that leave the main table. */
   readonly leaving: readonly PodRoute[];
 }
 
@@ -76,7 +76,7 @@ export const sourceRoutingKind: ResourceKind<SourceRouting> = {
     for (const rule of resource.rules) sending(route, deleteSourceRule(bytesOf(rule)), 'ENOENT', 'ESRCH');
     const link = findLink(route, { name: resource.interface });
     if (link === undefined) return;
-    // The ways to gateways last: a route by a gateway needs them until it is gone.
+    // Routes to gateways go last: a route through a gateway needs them until it is gone.
     for (const entry of resource.routes.toReversed()) sending(route, deleteRoute(tableRouteOf(entry, link.index)), 'ESRCH', 'ENETDOWN');
   },
 };

@@ -13,8 +13,8 @@ interface StaticConfig {
 }
 
 /**
- * Addresses as the configuration has them. Fields and semantics of the upstream plugin static: CNI_ARGS `IP` and `GATEWAY` add to
- * `ipam.addresses`; `args.cni.ips`, then the capability `ips`, stand in place of all of them.
+ * Assigns the addresses of the configuration. Fields and semantics of the upstream plugin static: CNI_ARGS
+ * `IP` and `GATEWAY` add to `ipam.addresses`; `args.cni.ips`, then the capability `ips`, replace all of them.
  */
 export const staticAddresses: AddressPlugin<StaticConfig> = {
   type: 'static',

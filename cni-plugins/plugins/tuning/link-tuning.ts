@@ -8,7 +8,7 @@ import { podOf } from '../interface/child-link.ts';
 import { withLink } from '../interface/amended.ts';
 import { interfaceMissing } from '../interface/failures.ts';
 
-/** Settings of a link that can be changed and given back. */
+/** Settings of a link that can be changed and restored. */
 export interface Tuned {
   readonly mac?: string;
   readonly mtu?: number;
@@ -23,7 +23,7 @@ export interface LinkTuning extends Resource {
   /** Path below /proc/sys, and value. */
   readonly sysctls: readonly (readonly [string, string])[];
   readonly wanted: Tuned;
-  /** What stood before, of the settings that are wanted otherwise. */
+  /** The former values of the settings that are changed. */
   readonly before: Tuned;
 }
 
@@ -86,7 +86,7 @@ function requestsFor(link: LinkSettings, wanted: Tuned): Request[] {
   });
 }
 
-/** Several numbers come back separated by tabs. */
+/** Compares values. The kernel separates several numbers by tabs. */
 const same = (found: string, wanted: string): boolean => found.trim().split(/\s+/u).join(' ') === wanted.trim().split(/\s+/u).join(' ');
 
 function read(path: string): string | undefined {
@@ -97,12 +97,12 @@ function read(path: string): string | undefined {
   }
 }
 
-/** Written only when it differs: a container's /proc/sys may be read-only and already right. */
+/** Writes only when the value differs: a container's /proc/sys may be read-only and already correct. */
 function write(path: string, value: string): void {
   const found = read(path);
   if (found !== undefined && same(found, value)) return;
   try {
-    // Never creates a file: /proc does not take new ones, and the path has no way out of it.
+    // This never creates a file: /proc accepts no new ones, and the path cannot leave it.
     writeFileSync(`/proc/sys/${path}`, value, { flag: 'r+' });
   } catch (thrown) {
     throw new PortcullisError({

@@ -18,14 +18,17 @@ interface TuningConfig {
 
 interface Observed {
   readonly before: Required<Tuned>;
-  /** Lines of the allow list; absent: there is none, and everything of the network is allowed. */
+  /** Lines of the allow list. Absent: there is none, and every network sysctl is allowed. */
   readonly allowed?: readonly string[];
 }
 
-/** As the upstream plugin: each line is a regular expression of sysctl names. */
+/** As in the upstream plugin: each line is a regular expression of sysctl names. */
 const allowListFile = '/etc/cni/tuning/allowlist.conf';
 
-/** Changes sysctls and the link of the pod. Fields and semantics of the upstream plugin tuning; sysctls stay when it ends, the link is given back. */
+/**
+ * Changes sysctls and the link of the pod. Fields and semantics of the upstream plugin tuning: at the end
+ * sysctls stay, and the link is restored.
+ */
 export const tuning: Plugin<TuningConfig> = {
   type: 'tuning',
   role: 'chained',
@@ -38,7 +41,7 @@ export const tuning: Plugin<TuningConfig> = {
       ...withMac(readTuned(config), readWantedMac(config, args)),
       ...(cni === undefined ? {} : withMac(readTuned(cni), readMac(cni, 'mac'))),
     };
-    // As upstream: false is what no field says, and no wish to turn it off.
+    // As upstream: false is the default, and does not request to turn it off.
     return { sysctls: [...sysctls], wanted: { ...wanted, ...(promiscuous === true && { promiscuous }) } };
   },
   observe(_config, kernel, input): Observed {
@@ -84,7 +87,7 @@ function readSysctls(fields: Fields): [string, string][] {
       if (sysctls?.has(name) === false) sysctls.problem(name, `the sysctl ${JSON.stringify(name)} must have a value`);
       return [];
     }
-    // What IFNAME stands for is known later: here it is a name like any other.
+    // The value of IFNAME is known later: here any name will do.
     if (sysctlNameOf(name, 'eth0') === undefined) sysctls?.problem(name, `${JSON.stringify(name)} is no sysctl of the network`);
     if (!/^[\x20-\x7e\t]{1,1024}$/u.test(value)) sysctls?.problem(name, `${JSON.stringify(value)} is no value of a sysctl`);
     return [[name, value]];
@@ -104,14 +107,14 @@ function readTuned(fields: Fields): Tuned {
   };
 }
 
-/** Undefined where there is none. One that cannot be read allows nothing: it is refused. */
+/** Returns undefined where there is no allow list. An unreadable allow list allows nothing: it is refused. */
 function readAllowList(path: string): string[] | undefined {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw sysctlRefused(allowListFile, `the list of those that are allowed cannot be read: ${reasonOf(thrown)}`);
+    throw sysctlRefused(allowListFile, `the allow list cannot be read: ${reasonOf(thrown)}`);
   }
   return text.split('\n').flatMap((line) => (line.trim() === '' ? [] : [line.trim()]));
 }

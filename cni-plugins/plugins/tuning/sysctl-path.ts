@@ -1,6 +1,9 @@
 /** Names of sysctls. Pure. */
 
-/** The path below /proc/sys with the interface's name in place of `IFNAME`, and the name that an allow list is matched with. */
+/**
+ * The path below /proc/sys with the interface's name in place of `IFNAME`, and the name that an allow list is
+ * matched against.
+ */
 export interface SysctlName {
   /** `net/ipv4/conf/eth0/arp_filter`. */
   readonly path: string;
@@ -9,8 +12,9 @@ export interface SysctlName {
 }
 
 /**
- * As sysctl(8): the first separator of a name is its separator; a `.` within a name that is separated by `/` is part of it, as in
- * `net/ipv4/conf/eth0.5/arp_filter`, and the other way round. Undefined when it is no sysctl of the network or not one path.
+ * Parses a name like sysctl(8): the first separator of a name is its separator. A `.` within a name that is
+ * separated by `/` is part of it, as in `net/ipv4/conf/eth0.5/arp_filter`, and vice versa. Returns undefined
+ * when it is not a network sysctl or not a single path.
  */
 export function sysctlNameOf(given: string, interfaceName: string): SysctlName | undefined {
   const separator = /[./]/u.exec(given)?.[0];

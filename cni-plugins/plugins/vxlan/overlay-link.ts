@@ -12,16 +12,18 @@ import { deleteLink, podOf } from '../interface/child-link.ts';
 import { interfaceMissing, interfaceTaken, linkTypeMissing, masterMissing } from '../interface/failures.ts';
 import { tolerating } from '../interface/pod-addresses.ts';
 
-/** A VXLAN that is a port of a bridge. All pods of the bridge share it: it goes with the last of them. */
+/**
+ * A VXLAN that is a port of a bridge. All pods of the bridge share it: it is removed with the last of them.
+ */
 export interface OverlayLink extends Resource {
   readonly kind: 'overlay-link';
   readonly name: string;
   readonly id: number;
   readonly port: number;
   readonly bridge: string;
-  /** Of the pod: the bridge and the host's end of its link. */
+  /** The pod's interfaces on the host: the bridge and the host's end of its link. */
   readonly hostInterfaces: readonly string[];
-  /** The pod's: has room for the tunnel's headers. */
+  /** The pod's interface: its MTU leaves room for the tunnel's headers. */
   readonly interface: string;
   readonly mtu: number;
   readonly learning: boolean;
@@ -65,7 +67,7 @@ export const overlayLinkKind: ResourceKind<OverlayLink> = {
     ]);
     const found = listForwarding(route, link.index);
     for (const entry of entriesOf(resource)) if (!has(found, entry)) tolerating('EEXIST', route, addForwarding(link.index, entry));
-    // A node that left the configuration gets no more frames.
+    // A node that was removed from the configuration gets no more frames.
     const wanted = entriesOf(resource);
     for (const entry of found.filter(({ mac }) => equal(mac, everyone)))
       if (!has(wanted, entry)) tolerating('ENOENT', route, deleteForwarding(link.index, entry));
@@ -124,7 +126,7 @@ function standing(resource: OverlayLink, kernel: ResourceKernel): LinkSettings |
   return link;
 }
 
-/** Number and port say which VXLAN it is. */
+/** Number and port identify the VXLAN. */
 function identityOf(resource: OverlayLink, link: LinkSettings): string[] {
   const id = link.data.get(1)?.readUInt32LE(0);
   const port = link.data.get(15)?.readUInt16BE(0);

@@ -23,7 +23,7 @@ interface VxlanConfig {
 }
 
 interface Observed {
-  /** Of the link that the tunnel leaves by. */
+  /** MTU of the link that the tunnel leaves by. */
   readonly mtu: number;
   readonly master?: string;
   readonly bridge?: string;
@@ -33,8 +33,9 @@ interface Observed {
 const vxlanPort = 4789;
 
 /**
- * Joins the bridge of the plugin before to bridges of other nodes: a VXLAN (RFC 7348) is a port of it. Frames for everyone go to every
- * remote; MAC addresses are learnt, or given by `fdb` and `neighbours`. Has no upstream: the fields follow ip-link(8).
+ * Joins the previous plugin's bridge to bridges of other nodes: a VXLAN (RFC 7348) is a port of it. Broadcast
+ * frames go to every remote. MAC addresses are learnt, or given by `fdb` and `neighbours`. There is no
+ * upstream plugin: the fields follow ip-link(8).
  */
 export const vxlan: Plugin<VxlanConfig> = {
   type: 'vxlan',
@@ -94,7 +95,8 @@ export const vxlan: Plugin<VxlanConfig> = {
     const observed = input.observed as Observed;
     if (observed.bridge === undefined) throw noBridge();
     const isIpv6 = [config.local, ...config.remotes].some((text) => text?.includes(':') === true);
-    // Outer Ethernet is not counted by the link's MTU: IP, UDP (8), VXLAN (8) and the inner Ethernet (14) are.
+    // The link's MTU does not include outer Ethernet, but includes IP, UDP (8), VXLAN (8) and the inner
+    // Ethernet (14).
     const room = observed.mtu - (isIpv6 ? 70 : 50);
     if (config.mtu !== undefined && config.mtu > room) throw mtuTooLarge(config.mtu, config.master ?? 'the default route', room);
     const mtu = config.mtu ?? room;

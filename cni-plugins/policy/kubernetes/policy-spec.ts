@@ -2,7 +2,10 @@ import type { PathSegment } from '../../../base/schema/index.ts';
 import { blockOf } from './blocks.ts';
 import type { Labels, NetworkPolicy, Peer, PolicyPort, PolicyRule, Requirement, Selector } from './network-policy.ts';
 
-/** From a NetworkPolicy of the right shape (schema.ts) to what it means; what the API refuses beyond the shape is reported. Pure. */
+/**
+ * Converts a NetworkPolicy of valid shape (schema.ts) to its meaning. Reports what the API refuses beyond the
+ * shape. Pure.
+ */
 
 export type Path = readonly PathSegment[];
 export type Report = (path: Path, message: string, fix: string) => void;
@@ -42,7 +45,8 @@ export function specOf({ metadata, spec }: WrittenPolicy, report: Report): Netwo
   const rules = (direction: 'ingress' | 'egress'): PolicyRule[] =>
     (spec[direction] ?? []).map((rule, index) => ruleOf(rule, direction === 'ingress' ? 'from' : 'to', ['spec', direction, index], report));
   const [ingress, egress] = [rules('ingress'), rules('egress')];
-  // Rules of a direction that is not among the types have no effect, as in Kubernetes. Without policyTypes a policy isolates for ingress always, for egress when it has rules of it.
+  // Rules of a direction that is not among the types have no effect, as in Kubernetes. Without policyTypes a
+  // policy always isolates for ingress, and for egress when it has egress rules.
   const given = spec.policyTypes ?? [];
   const types = given.length > 0 ? given : ['Ingress', ...(egress.length > 0 ? ['Egress'] : [])];
   return {
@@ -114,7 +118,7 @@ function portOf({ protocol = 'TCP', port, endPort }: NonNullable<WrittenRule['po
   if (endPort !== undefined && typeof port !== 'number') report([...path, 'endPort'], 'endPort needs a port that is a number', 'give one');
   if (port === undefined) return spoken;
   if (typeof port === 'string') {
-    // IANA_SVC_NAME, as the API demands it.
+    // IANA_SVC_NAME, as the API requires.
     if (!/[a-z]/u.test(port) || port.includes('--'))
       report([...path, 'port'], `${JSON.stringify(port)} is no name of a port`, 'write a number without quotes');
     return { ...spoken, port };

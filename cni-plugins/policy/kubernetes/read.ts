@@ -11,18 +11,18 @@ import type { Report, WrittenPolicy, WrittenSelector } from './policy-spec.ts';
 import { namespaceSchema, networkPolicySchema, selectorSchema } from './schema.ts';
 
 /**
- * From the text of one file to its policies and namespaces. Pure.
+ * Reads policies and namespaces from the text of one file. Pure.
  *
- * Two kinds of problems are kept apart. A file that cannot be read as a whole (it is empty, it is no YAML, it has a document of another kind) says
- * nothing: it may be half written. An object in a whole file that is no valid NetworkPolicy isolates the pods that it may select, and the other
- * objects of the file hold.
+ * Two kinds of problems are distinguished. A file that cannot be read as a whole (it is empty, not YAML, or
+ * has a document of another kind) defines nothing: it may be half written. In a valid file, an object that is
+ * not a valid NetworkPolicy isolates the pods that it may select, and the other objects of the file apply.
  */
 
 export type { FileReading, SourceText };
 
 export type FileResult = ResultOf<FileReading>;
 
-/** A reader corrects the first ones first. */
+/** Number of problems that are reported: a reader corrects the first ones first. */
 const mostProblems = 100;
 
 export function readFile(source: SourceText): FileResult {
@@ -39,7 +39,7 @@ export function readFile(source: SourceText): FileResult {
         problemAt(document, ['kind'], 'only NetworkPolicy, Namespace and List are read here', 'move the object to another folder'),
       );
     else if (name === undefined || (kind === 'NetworkPolicy' && !isObject(memberOf(document.value, 'spec'))))
-      // What is cut off in the middle looks like this.
+      // A file that is cut off in the middle looks like this.
       unread.push(problemAt(document, [], `the ${kind} has no ${name === undefined ? 'metadata.name' : 'spec'}`, 'write the whole object'));
     else if (kind === 'Namespace') namespaces.push([name, labelsOf(document, problems)]);
     else policies.push(policyOf(document, name, problems));
@@ -51,7 +51,10 @@ export function readFile(source: SourceText): FileResult {
   return { policies, namespaces, problems: problems.length === 0 ? [] : formatProblems(problems.slice(0, mostProblems)).split('\n') };
 }
 
-/** As one set; `problems`: a file cannot be read as a whole. Objects that cannot be understood are in the set as such. */
+/**
+ * Joins the files to one set. `problems` says that a file cannot be read as a whole. Objects that cannot be
+ * understood are in the set as such.
+ */
 export function readSet(sources: readonly SourceText[]): { readonly set: PolicySet } | { readonly problems: string } {
   const results = sources.map(readFile);
   const unread = results.flatMap((result) => ('unreadable' in result ? result.unreadable : []));
@@ -68,7 +71,10 @@ function policyOf(document: Document, name: string, problems: Problem[]): Networ
   return { ...reachOf(document.value), name, unreadable: formatProblems(found.slice(0, 1)) };
 }
 
-/** As much as can be read of which pods the object selects, and in which directions; what cannot be read selects all. */
+/**
+ * Reads as much as possible of which pods the object selects, and in which directions. An unreadable part
+ * selects all.
+ */
 function reachOf(value: unknown): Omit<NetworkPolicy, 'name' | 'unreadable'> {
   const metadata = memberOf(value, 'metadata');
   const written = memberOf(metadata, 'namespace');

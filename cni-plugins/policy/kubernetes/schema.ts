@@ -1,8 +1,9 @@
 import type { JsonSchema } from '../../../base/schema/index.ts';
 
 /**
- * The objects as Kubernetes' API has them (v1.36, networking.k8s.io/v1), without members that are null: the API takes those for absent. An unknown
- * field of `spec` is refused, because a misspelt rule would be another rule.
+ * The objects as Kubernetes' API defines them (v1.36, networking.k8s.io/v1), without null members, which the
+ * API treats as absent. An unknown field of `spec` is refused, because a misspelt rule would be a different
+ * rule.
  */
 
 const labelValue = { type: 'string', pattern: '^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$', maxLength: 63 };
@@ -10,7 +11,10 @@ const labelKey = '^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{
 const name = { type: 'string', pattern: '^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$', maxLength: 253 };
 const keyText = { pattern: labelKey, maxLength: 317 };
 const labels = { type: 'object', additionalProperties: labelValue, propertyNames: keyText };
-/** Of a selector: the API keeps policies of older versions whose values no label can have (AllowInvalidLabelValueInSelector). They match none. */
+/**
+ * For selectors: the API keeps policies of older versions with values that no label can have
+ * (AllowInvalidLabelValueInSelector). They match nothing.
+ */
 const selectedValue = { type: 'string' };
 
 const requirement = {
