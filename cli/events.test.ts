@@ -70,7 +70,7 @@ async function portcullis(...args: string[]): Promise<{ code: number | null; lin
   return { code: child.exitCode, lines: stdout.trimEnd().split('\n'), stderr };
 }
 
-test('a line an event, with the exit code, and the name of a container that is gone', async () => {
+test('one line per event, with the exit code, and the name of a removed container', async () => {
   const { code, lines } = await portcullis();
   assert.equal(code, 0);
   assert.match(lines[0] ?? '', /^TIME +EVENT +WHAT +ID +CONTAINER +NAMESPACE\/POD$/);
@@ -102,11 +102,11 @@ for (const [given, expected] of filters) {
   });
 }
 
-test('a filter that is none is wrong use', async () => {
+test('an invalid filter is wrong use', async () => {
   for (const wrong of ['pod', 'pod=', 'colour=red', 'type=born']) assert.equal((await portcullis('--filter', wrong)).code, 2);
 });
 
-test('a loss ends it, and is said', async () => {
+test('lost events end the command with an error', async () => {
   loss = true;
   const { code, lines, stderr } = await portcullis();
   loss = false;

@@ -77,7 +77,7 @@ for (const { args, code, says } of uses) {
   });
 }
 
-test('a result that cannot be written is a failure that says so', () => {
+test('a result that cannot be written is reported as a failure', () => {
   const { status, stderr } = spawnSync(
     'sh',
     ['-c', 'exec "$0" "$1" --help > /dev/full', process.execPath, `${import.meta.dirname}/main.ts`],
@@ -92,7 +92,7 @@ test('a result that cannot be written is a failure that says so', () => {
   );
 });
 
-test('whoever is not root, and asks a daemon that answers root alone, is told that', async () => {
+test('a user other than root who asks a daemon that answers only root is told so', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-not-root-'));
   chmodSync(folder, 0o755);
   const socket = join(folder, 'cni.sock');

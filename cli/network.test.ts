@@ -69,7 +69,7 @@ test('a network is created, listed, inspected and removed, without a daemon', ()
   assert.equal(network('rm', 'pods').status, 1);
 });
 
-test('whoever makes another network that of pods is told', () => {
+test('a new network that becomes the network of pods is announced by a note', () => {
   const own = join(folder, 'order.d');
   const makes = (...args: string[]): string => {
     const { status, stderr } = spawnSync(

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { printable, printableText } from './printable.ts';
 import { table } from './table.ts';
 
-test('what others have named reaches a terminal without what it would obey', () => {
+test('external names reach a terminal without control sequences', () => {
   assert.equal(printable('1.0\u001b]0;owned\u0007\n2.0\u202e'), '1.0?]0;owned??2.0?');
   assert.equal(printable('größe/日本-1.0'), 'größe/日本-1.0');
   assert.equal(
@@ -12,6 +12,6 @@ test('what others have named reaches a terminal without what it would obey', () 
   );
 });
 
-test('a name makes no row of a table of its own', () => {
+test('a name cannot add a row to a table', () => {
   assert.equal(table(['A', 'B'], [['1.0\nforged  row', 'x']]), 'A                B\n1.0?forged  row  x\n');
 });

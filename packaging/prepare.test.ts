@@ -132,7 +132,7 @@ describe('packaging/prepare', () => {
     assert.match(readFileSync(npmLog, 'utf8'), /^ci .*--ignore-scripts/m);
   });
 
-  it('then finds nothing missing, says nothing and asks nobody', () => {
+  it('then finds nothing missing, prints nothing and uses no network', () => {
     npm('exit 1');
     const { status, text } = prepare({ PORTCULLIS_OS_RELEASE: join(clone, 'fedora') });
     assert.deepEqual({ status, text }, { status: 0, text: '' });
@@ -222,7 +222,7 @@ describe('the launchers', () => {
     assert.deepEqual(launch(command, ['trust', 'list', 'serve']).flags, []);
   });
 
-  it('say it when there is no Node', () => {
+  it('report a missing Node', () => {
     const command = install(join(folder, 'bare'), join(folder, 'elsewhere'));
     const run = spawnSync(command, [], { encoding: 'utf8' });
     assert.equal(run.status, 4);
@@ -230,7 +230,7 @@ describe('the launchers', () => {
   });
 
   for (const closed of ['node_modules', 'node_modules/node-linux-ARCH/bin/node', 'dist'])
-    it(`say it when the user cannot read ${closed}`, () => {
+    it(`report that the user cannot read ${closed}`, () => {
       const at = mkdtempSync(join(tmpdir(), 'portcullis-closed-'));
       try {
         chmodSync(at, 0o755);

@@ -40,7 +40,7 @@ describe('portcullis policy', () => {
     assert.equal(portcullis('policy', 'test', 't.yaml').code, 2);
   });
 
-  it('fmt: writes the canonical form once, and says which would change', () => {
+  it('fmt: writes the canonical form once, and reports files that would change', () => {
     write('f.yaml', policy('  -   images:   [ "r.test/**" ]\n      require: { cosign: {key: k.pub} } # mine\n'));
     const check = portcullis('policy', 'fmt', 'f.yaml', '--check');
     assert.equal(check.code, 1, check.err + check.out);
@@ -49,7 +49,7 @@ describe('portcullis policy', () => {
     assert.equal(portcullis('policy', 'fmt', 'f.yaml', '--check').code, 0);
   });
 
-  it('export and import: through the language of another tool and back; what it cannot say is listed', () => {
+  it('export and import: to the format of another tool and back; parts that it cannot express are listed', () => {
     write('e.yaml', policy(signed));
     const exported = portcullis('policy', 'export', '--to', 'containers', 'e.yaml', '--out', 'out');
     assert.equal(exported.code, 0, exported.err);

@@ -19,7 +19,7 @@ describe('files that services are applied from', () => {
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  it('one that cannot be read is refused with its place, the others are taken', async () => {
+  it('an unreadable file is refused with its place, the others are read', async () => {
     const files = ['-f', at('gone.yaml'), '-f', at('first.yaml'), '-f', at('many'), '-f', at('first.yaml/below.yaml')];
     const { code, stdout, stderr } = await portcullis(['service', 'apply', '--check', ...files]);
     assert.deepEqual([code, stdout], [1, 'first right\nsecond right\n'], stderr);
@@ -28,7 +28,7 @@ describe('files that services are applied from', () => {
     assert.match(stderr, /\/first\.yaml\/below\.yaml:1:1: it cannot be read: ENOTDIR/u);
   });
 
-  it('one that has no end or is no text is refused with its place, and no more of it is read than a file may have', async () => {
+  it('an endless or binary file is refused with its place, and no more of it is read than the size limit', async () => {
     writeFileSync(at('latin.yaml'), Buffer.from(`# caf\u00e9\n${document('latin', '10.96.0.3')}`, 'latin1'));
     const files = ['-f', '/dev/zero', '-f', at('latin.yaml'), '-f', at('first.yaml')];
     const { code, stdout, stderr } = await portcullis(['service', 'apply', '--check', ...files]);
@@ -37,7 +37,7 @@ describe('files that services are applied from', () => {
     assert.match(stderr, /\/latin\.yaml:1:1: it is not UTF-8/u);
   });
 
-  it('where nothing can be read nothing is applied, by its code', async () => {
+  it('when no file can be read nothing is applied, and the error code says so', async () => {
     const { code, stdout, stderr } = await portcullis(['service', 'apply', '-f', at('gone.yaml'), '-f', at('nor.yaml')]);
     assert.deepEqual([code === 0, stdout], [false, ''], stderr);
     assert.match(stderr, /CLI_FILE_UNREADABLE/u);

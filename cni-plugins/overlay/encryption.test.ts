@@ -22,8 +22,8 @@ const own: Own = {
   networks: [{ prefix: parsePrefix('10.128.0.0/14')!, hostLength: 24 }],
 };
 
-describe('who is sent to', () => {
-  test('a host without a key is not, and neither is one that encrypts by one that does not: both say why', () => {
+describe('which hosts are sent to', () => {
+  test('no packet goes to a host without a key, or between hosts of which only one encrypts: both report why', () => {
     assert.match(unreachableBy(own.record, plain) ?? '', /has no key/u);
     assert.match(unreachableBy(plain, own.record) ?? '', /encrypts/u);
     assert.equal(unreachableBy(own.record, record), undefined);
@@ -91,7 +91,7 @@ describe('which key a host uses', () => {
     assert.equal(used.waiting.size, 0);
   });
 
-  test('who lost its keys is followed after a while, and one that is met anew at once', () => {
+  test('a host that lost its keys is followed after a while, and one that is met with new keys at once', () => {
     const used = createUsedKeys();
     used.keyOf('host', end(first, second), met([first, 10]), 20);
     assert.equal(used.keyOf('host', end(third, fourth), met([first, 10]), 100), first);

@@ -38,7 +38,7 @@ test('the others are peers with their subnets, this host is none', () => {
   );
 });
 
-test('who is gone from etcd is sent to until the hold time is over', () => {
+test('a host that is gone from etcd is sent to until the hold time is over', () => {
   const peers = known();
   peers.change([{ key: keys.host('host-2'), value: undefined }], 10);
   assert.equal(peers.peer('host-2')?.record.underlay, '192.0.2.2');
@@ -48,7 +48,7 @@ test('who is gone from etcd is sent to until the hold time is over', () => {
   assert.equal(peers.peer('host-2'), undefined);
 });
 
-test('who comes back within the hold time was never away', () => {
+test('a host that comes back within the hold time was never away', () => {
   const peers = known();
   peers.change([{ key: keys.host('host-2'), value: undefined }], 10);
   peers.change([host(2)], 20);
@@ -112,7 +112,7 @@ const own: Own = {
   } as unknown as OverlaySettings).networks,
 };
 
-test('nobody takes more than hosts’ parts of the network, and nobody this host’s own', () => {
+test('no host takes more than a host subnet of the network, or this host’s own subnet', () => {
   const subnets = ['0.0.0.0/1', '10.128.0.0/15', '10.128.1.0/24', '10.131.255.0/24', '10.132.0.0/24', '192.0.2.0/24'];
   assert.deepEqual(subnetsOf({ host: 'host-2', record: record(2), subnets }, own), ['10.131.255.0/24']);
 });
@@ -148,7 +148,7 @@ test('entries are put from below and removed from above', () => {
   });
 });
 
-test('settings that cannot be are refused by their field', () => {
+test('impossible settings are refused by their field', () => {
   const good = {
     name: 'shop',
     host: 'host-1',

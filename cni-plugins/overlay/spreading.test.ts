@@ -112,7 +112,7 @@ describe('services in a real etcd', { skip: tool.skip }, () => {
     await takeBack(['one'], spreading);
   });
 
-  test('whoever leaves takes out all that is its own in one act, and nothing of another', async () => {
+  test('a host that leaves removes all of its own keys in one transaction, and none of another host', async () => {
     const own = keys.own('host-1');
     const member = { client, keys, host: 'host-1', id: 'id-1', view: createOwnership(keys) };
     const put = (key: string, value: Parameters<typeof encode>[0]): Promise<boolean> =>
@@ -134,7 +134,7 @@ describe('services in a real etcd', { skip: tool.skip }, () => {
     await leaveNetwork(member);
   });
 
-  test('whoever leaves after another host took its name leaves that one’s keys', async () => {
+  test('a host that leaves after another host took its name does not remove the other host’s keys', async () => {
     const own = keys.own('host-3');
     const put = (key: string, id: string): Promise<boolean> => client.transact([], [{ put: { key, value: encode({ id }) } }]);
     await put(own.record, 'id-of-another');

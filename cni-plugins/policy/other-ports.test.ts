@@ -9,7 +9,7 @@ import { hostInterfaceOf } from '../attach/record.ts';
 if (inPrivateNetns(import.meta.filename)) {
   const { fixture, engine } = await startFixture();
 
-  test('whoever is on the bridge without being a pod does not reach the host’s loopback', async () => {
+  test('a machine on the bridge that is not a pod does not reach the host’s loopback', async () => {
     await engine.attach(fixture.pod('present').request);
     const other = fixture.pod('other');
     shell(`ip link add ext0 type veth peer name eth0 netns ${other.request.netns}`);

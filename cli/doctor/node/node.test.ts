@@ -54,7 +54,7 @@ describe('the service', () => {
     assert.deepEqual(look(machine(t, {})), {});
   });
 
-  it('as shipped and enabled, with the kubelet after it, has nothing to be said of', (t) => {
+  it('has no finding as shipped and enabled, with the kubelet ordered after it', (t) => {
     const root = machine(t, {
       ...systemd,
       [unit]: shipped('portcullisd.service'),
@@ -67,7 +67,7 @@ describe('the service', () => {
     assert.ok(serviceFindings(root, packageRoot()).some(({ found }) => found.startsWith('restricted')));
   });
 
-  it('that is missing, disabled, or starts what is not there, is told with what to do', (t) => {
+  it('is reported with a fix when it is missing, disabled, or starts a missing program', (t) => {
     assert.match(
       look(machine(t, systemd))['portcullisd.service'] ?? '',
       /not installed.*nothing starts the daemon.*systemctl enable --now/,
@@ -80,7 +80,7 @@ describe('the service', () => {
     assert.match(look(root)['portcullisd.service'] ?? '', /starts \/usr\/local\/bin\/portcullisd, which does not exist/);
   });
 
-  it('that lost its watchdog, hides mounts or binds containers is told each', (t) => {
+  it('is reported when it lacks the watchdog, hides mounts or restricts containers', (t) => {
     const root = machine(t, {
       ...systemd,
       [unit]: shipped('portcullisd.service').replace('WatchdogSec=1min\n', ''),
@@ -130,7 +130,7 @@ describe('the kubelet', () => {
   });
   const endpoint = { containerRuntimeEndpoint: `unix://${socket}` };
 
-  it('set up as docs/kubelet.md says has nothing to be said of', () => {
+  it('has no finding when set up as in docs/kubelet.md', () => {
     assert.deepEqual(complaints(kubeletFindings(settings({}, endpoint), side())), {});
     assert.deepEqual(
       complaints(kubeletFindings(settings({ 'container-runtime-endpoint': socket }, { cgroupDriver: 'systemd' }), side())),
@@ -198,7 +198,7 @@ describe('the kubelet', () => {
     },
   ];
   for (const { what, topic, says, flags = {}, configuration = {}, side: more = {} } of cases) {
-    it(`with ${what} is told so, and nothing else`, () => {
+    it(`with ${what} gets this finding and no other`, () => {
       const found = complaints(kubeletFindings(settings(flags, { ...endpoint, ...configuration }), side(more)));
       assert.deepEqual(Object.keys(found), [topic]);
       assert.match(found[topic] ?? '', says);
@@ -236,7 +236,7 @@ describe('the kubelet', () => {
     assert.deepEqual(complaints(kubeletFindings(kubelet, side({ root }))), {});
   });
 
-  it('that runs is read from its own arguments; a file that cannot be read is told', (t) => {
+  it('is read from the arguments of its process; an unreadable file is reported', (t) => {
     const root = machine(t, {
       'proc/7/cmdline': '/bin/sh\0-c\0kubelet\0',
       'proc/42/cmdline': '/usr/local/bin/kubelet\0--config\0/etc/k.yaml\0--v=2\0--fail-swap-on=false\0',
@@ -266,7 +266,7 @@ describe('the kubelet', () => {
 });
 
 describe('crictl', () => {
-  it('must be told of the socket, by its file', (t) => {
+  it('must name the socket in its file', (t) => {
     assert.match(complaints(crictlFindings(machine(t, {}), socket))['crictl.yaml'] ?? '', /not there.*runtime-endpoint: unix:/);
     const other = machine(t, { 'etc/crictl.yaml': `runtime-endpoint: unix://${socket}\nimage-endpoint: unix:///run/crio/crio.sock\n` });
     assert.match(complaints(crictlFindings(other, socket))['crictl.yaml'] ?? '', /image-endpoint: unix:\/\/\/run\/crio/);

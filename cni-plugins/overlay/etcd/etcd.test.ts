@@ -115,7 +115,7 @@ describe('a real etcd', { skip: tool.skip }, () => {
       });
   });
 
-  test('who was away while revisions were compacted reads all again, and goes on from there', async () => {
+  test('a client that was away while revisions were compacted reads everything again, and continues from there', async () => {
     const sockets = new Set<Socket>();
     let isCut = false;
     const relay = createServer((socket) => {

@@ -41,7 +41,7 @@ test('a service has the members of all hosts but this one, whose own are read wh
   assert.deepEqual([...merged.taken()], []);
 });
 
-test('who leaves while its host is there has left', () => {
+test('a member that leaves while its host is present has left', () => {
   const merged = known();
   merged.change([gone(members('two')), gone(holder('two'))], 10);
   assert.deepEqual(hostsOf(merged), []);
@@ -67,7 +67,7 @@ test('a host that is released takes its held members with it', () => {
   assert.deepEqual(hostsOf(merged), []);
 });
 
-test('who comes back says its members before itself: what it does not say again has left', () => {
+test('a host that comes back writes its members before its record: members that it does not write again have left', () => {
   for (const again of [true, false]) {
     const merged = known();
     merged.change([gone(host('two')), gone(members('two'))], 10);
@@ -129,7 +129,7 @@ const unreadable: readonly (readonly [string, string])[] = [
   [`${keys.all}members/web/two/three`, '{"members":[]}'],
 ];
 
-test('what cannot be read changes nothing', () => {
+test('a value that cannot be read changes nothing', () => {
   for (const [key, text] of unreadable) {
     const merged = known();
     const before = merged.service('web');

@@ -292,7 +292,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     await until('it has an address', () => one.merged.service('web')?.addresses[0]?.startsWith('10.128.1.') === true);
   });
 
-  test('who was killed between leaving a service and giving it back gives it back when it is there again, or is released', async () => {
+  test('a host that was killed between leaving a service and giving it back gives it back when it returns, or is released', async () => {
     const [one, two] = [host(1), host(2)];
     one.local = [joined('web', 'one', published(30_080))];
     await up(one);

@@ -38,7 +38,7 @@ const web = (members: readonly (readonly [string, readonly PublishedMember[]])[]
 });
 const changes = (): unknown => database.db.prepare('SELECT total_changes() AS changes').get()?.['changes'];
 
-test('what is known is there for whoever balances, and for the next run; what did not change is not written', () => {
+test('known services are stored for the load balancer and for the next run; unchanged ones are not written', () => {
   const two = [member('a', ['10.128.2.2'])];
   const store = openSpannedStore(database, realm, 'shop', 'br0');
   store.put(
@@ -72,7 +72,7 @@ test('what is known is there for whoever balances, and for the next run; what di
   assert.equal(read().size, 0);
 });
 
-test('who joins here in another mode than that of other hosts is refused, and told where they are', () => {
+test('a member that joins here in another mode than on other hosts is refused, and the message names those hosts', () => {
   const store = openSpannedStore(database, realm, 'shop', 'br0');
   store.put(new Map([['web', web([['two', [member('a', ['10.128.2.2'])]]])]]));
   const join1 = (): void =>

@@ -153,7 +153,7 @@ function documented(
   );
 }
 
-test('what is compiled grants what the documentation grants, and nothing else', () => {
+test('the compiled rules grant what the documentation grants, and nothing else', () => {
   fc.assert(
     fc.property(world, ({ pods: described, ...set }) => {
       const pods = described.map((pod, index): PolicyPod => ({ ...pod, addresses: [`10.0.0.${index + 1}`, `fd00::${index + 1}`] }));
@@ -179,7 +179,7 @@ test('what is compiled grants what the documentation grants, and nothing else', 
   );
 });
 
-test('what cannot be read isolates every pod', () => {
+test('policies that cannot be read isolate every pod', () => {
   const pods: PolicyPod[] = [{ namespace: 'n1', labels: {}, addresses: ['10.0.0.1'], namedPorts: [] }];
   const [rules] = evaluate({ policies: [], namespaces: new Map(), isolated: 'broken' }, pods);
   assert.deepEqual([rules?.egress?.denies, rules?.ingress?.denies], ['broken', 'broken']);
