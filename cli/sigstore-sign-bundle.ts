@@ -25,7 +25,10 @@ The protocol requires the token on the command line; \`portcullis sign\` takes i
 
 Exit status: 0 signed, 2 wrong use, 4 failed.`;
 
-/** Speaks sigstore's client conformance protocol (sigstore/sigstore-conformance docs/cli_protocol.md, "Sign", "Bundle flow"). */
+/**
+ * Speaks sigstore's client conformance protocol (sigstore/sigstore-conformance docs/cli_protocol.md, "Sign",
+ * "Bundle flow").
+ */
 export function register(program: Command): void {
   const command = program
     .command('sigstore-sign-bundle')

@@ -24,7 +24,10 @@ Examples:
 
 Exit status: 0 verified, 1 not verified, 2 wrong use, 4 failed.`;
 
-/** Speaks sigstore's client conformance protocol (sigstore/sigstore-conformance docs/cli_protocol.md, "Verify", "Bundle flow"). */
+/**
+ * Speaks sigstore's client conformance protocol (sigstore/sigstore-conformance docs/cli_protocol.md,
+ * "Verify", "Bundle flow").
+ */
 export function register(program: Command): void {
   const command: Command = program
     .command('sigstore-verify-bundle')

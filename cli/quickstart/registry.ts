@@ -20,7 +20,10 @@ const host = '127.0.0.1:5000';
 /** How long the registry may take to answer, in ms. */
 const patience = 10_000;
 
-/** Starts Debian's docker-registry on loopback with its storage under `folder`. Throws CLI_REGISTRY_MISSING, CLI_REGISTRY_SILENT. */
+/**
+ * Starts Debian's docker-registry on loopback with its storage under `folder`. Throws CLI_REGISTRY_MISSING,
+ * CLI_REGISTRY_SILENT.
+ */
 export async function startRegistry(folder: string): Promise<Registry> {
   const program = findProgram('docker-registry');
   mkdirSync(folder, { recursive: true });

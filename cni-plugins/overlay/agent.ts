@@ -57,7 +57,10 @@ const mostRefused = 100;
 const meetingsEveryMs = 2000;
 const meetingSoonMs = 100;
 
-/** @throws OVERLAY_SETTINGS_INVALID · OVERLAY_UNDERLAY_MISSING · OVERLAY_WIREGUARD_MISSING · NETWORK_KERNEL_… · STORAGE_… */
+/**
+ * @throws OVERLAY_SETTINGS_INVALID · OVERLAY_UNDERLAY_MISSING · OVERLAY_WIREGUARD_MISSING · NETWORK_KERNEL_…
+ * · STORAGE_…
+ */
 export async function startAgent(settings: OverlaySettings, control: ServiceControl, log: AgentLog): Promise<Agent> {
   const { networks } = readSettings(settings);
   const shared: SharedSettings = {

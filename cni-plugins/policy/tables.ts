@@ -205,8 +205,9 @@ const judgement = (chain: string, maps: 'all' | 'host'): PolicyRule[] => [
 ];
 
 /**
- * Between a pod and its node, what connection tracking does not follow (NodeLocal DNSCache). NetworkPolicies do not restrict it, tracked or not.
- * What the node itself sends passes: it may be an answer. Of what a pod sends, each packet must be granted by the rules of its profiles.
+ * Traffic between a pod and its node that connection tracking does not follow (NodeLocal DNSCache).
+ * NetworkPolicies do not restrict it, tracked or not. Packets from the node pass, because they may be
+ * answers. The rules of the pod's profiles must grant each packet that the pod sends.
  */
 const untracked: readonly PolicyRule[] = [
   ...bothFamilies((which) => ({

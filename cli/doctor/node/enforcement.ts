@@ -4,7 +4,10 @@ import type { Answers } from './daemon.ts';
 
 type Found = EnforcementState['findings'][number];
 
-/** Whether the running daemon proves that its policy refuses what it should, and each way in which it does not, by its code. */
+/**
+ * Reports whether the running daemon proves that its policy refuses what it should, and each way in which it
+ * does not, by its code.
+ */
 export function enforcementFindings(answers: Answers | string): readonly Finding[] {
   const topic = 'enforcement';
   const state = typeof answers === 'string' ? undefined : answers.enforcement;

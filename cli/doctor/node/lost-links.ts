@@ -5,7 +5,10 @@ import type { ReportedNetwork } from '../../../cni-plugins/index.ts';
 import type { DaemonConfig } from '../../../runtime/index.ts';
 import type { Finding } from '../finding.ts';
 
-/** Pods whose link another program deleted or changed, and that do not have it again: nothing where there are none. */
+/**
+ * Reports pods whose link another program deleted or changed and that was not restored. Reports nothing when
+ * there are none.
+ */
 export async function lostLinkFindings({
   root,
   state,

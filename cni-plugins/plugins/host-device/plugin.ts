@@ -31,7 +31,10 @@ const auxiliaryDevices = '/sys/bus/auxiliary/devices';
 const userspaceDrivers = ['vfio-pci', 'uio_pci_generic', 'igb_uio'];
 const deviceId = /^[A-Za-z0-9][\w.:-]*$/u;
 
-/** Moves a device of the host into the pod, and back at the end. Fields and semantics of the upstream plugin host-device. */
+/**
+ * Moves a device of the host into the pod, and back at the end. Fields and semantics of the upstream plugin
+ * host-device.
+ */
 export const hostDevice: Plugin<HostDeviceConfig> = {
   type: 'host-device',
   role: 'interface',

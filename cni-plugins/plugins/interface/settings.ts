@@ -5,14 +5,14 @@ import type { LeasedAddress } from '../contract.ts';
 import { formatIp } from '../../spec/address.ts';
 import type { CniIp } from '../../spec/result.ts';
 
-/** Fields that several plugins have. Pure. */
+/** Readers of fields that several plugins have. Pure. */
 
 const interfacePattern = /^(?!\.{1,2}$)[^\s/:%\0]{1,15}$/u;
 
-/** Whether the kernel can have a link of that name. */
+/** Returns whether the kernel can have a link of that name. */
 export const isInterfaceName = (name: string): boolean => Buffer.byteLength(name) <= 15 && interfacePattern.test(name);
 
-/** Undefined when it is absent or empty. */
+/** Returns undefined when it is absent or empty. */
 export function readInterfaceName(fields: Fields, name: string): string | undefined {
   const given = fields.text(name) ?? '';
   if (given === '') return undefined;
@@ -21,7 +21,7 @@ export function readInterfaceName(fields: Fields, name: string): string | undefi
   return undefined;
 }
 
-/** Undefined when it is absent or 0: the kernel's or the master's own. */
+/** Returns undefined when it is absent or 0: then the kernel's or the master's own value applies. */
 export function readMtu(fields: Fields, name = 'mtu'): number | undefined {
   const mtu = fields.whole(name) ?? 0;
   if (mtu === 0) return undefined;
@@ -32,7 +32,7 @@ export function readMtu(fields: Fields, name = 'mtu'): number | undefined {
 
 const macPattern = /^[0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2}){5}$/u;
 
-/** In lower case with colons; undefined when it is no unicast MAC address of 48 bits. */
+/** Returns it in lower case with colons; undefined when it is not a unicast MAC address of 48 bits. */
 export function parseMac(text: string): string | undefined {
   if (!macPattern.test(text)) return undefined;
   const mac = text.toLowerCase().replaceAll('-', ':');
@@ -47,7 +47,10 @@ export function readMac(fields: Fields, name: string): string | undefined {
   return mac;
 }
 
-/** A MAC address by the order of the upstream plugins: the configuration, CNI_ARGS, the capability `mac`; the last one given counts. */
+/**
+ * Reads a MAC address in the order of the upstream plugins: the configuration, CNI_ARGS, the capability
+ * `mac`. The last one given counts.
+ */
 export function readWantedMac(config: Fields, args: Readonly<Record<string, string>>): string | undefined {
   const own = readMac(config, 'mac');
   const fromArgs = args['MAC'] ?? '';
@@ -58,13 +61,18 @@ export function readWantedMac(config: Fields, args: Readonly<Record<string, stri
   return fromRuntime ?? parseMac(fromArgs) ?? own;
 }
 
-/** The capability `dns`, or `dns` of the configuration where that says nothing; undefined when neither does. */
+/**
+ * Reads the capability `dns`, or `dns` of the configuration where the capability is absent; undefined when
+ * neither exists.
+ */
 export function readDns(config: Fields): CniDns | undefined {
   const own = readDnsOf(config.object('dns'), { nameservers: 'nameservers', search: 'search' });
   return readDnsOf(config.object('runtimeConfig')?.object('dns'), { nameservers: 'servers', search: 'searches' }) ?? own;
 }
 
-/** @param names of the two lists that results and capabilities (CNI's CONVENTIONS.md) call otherwise */
+/**
+ * @param names names of the two lists, which differ between results and capabilities (CNI's CONVENTIONS.md)
+ */
 function readDnsOf(dns: Fields | undefined, names: { readonly nameservers: string; readonly search: string }): CniDns | undefined {
   if (dns === undefined) return undefined;
   const lists = Object.entries({ ...names, options: 'options' }).flatMap(([name, given]) => {
@@ -78,12 +86,12 @@ function readDnsOf(dns: Fields | undefined, names: { readonly nameservers: strin
   return { ...Object.fromEntries(lists), ...(domain === '' ? {} : { domain }) };
 }
 
-/** Says that fields of an upstream plugin are known and not had. */
+/** Reports fields of an upstream plugin that are known but not supported. */
 export function refuseFields(fields: Fields, unsupported: Readonly<Record<string, string>>): void {
   for (const [name, why] of Object.entries(unsupported)) if (fields.has(name)) fields.unsupported(name, why);
 }
 
-/** `ips` of a result for addresses on the interface of that index. */
+/** Returns `ips` of a result for addresses on the interface with that index. */
 export const ipsOf = (addresses: readonly LeasedAddress[], interfaceIndex: number): CniIp[] =>
   addresses.map(({ address, gateway }) => ({
     address: `${formatIp(address.address)}/${address.length}`,
@@ -91,7 +99,10 @@ export const ipsOf = (addresses: readonly LeasedAddress[], interfaceIndex: numbe
     interface: interfaceIndex,
   }));
 
-/** Routes with the gateway that the kernel is told: the route's own, or that of the pod's address of the same family. */
+/**
+ * Returns routes with the gateway that the kernel gets: the route's own, or that of the pod's address of the
+ * same family.
+ */
 export function routesVia(routes: readonly CniRoute[], addresses: readonly LeasedAddress[]): CniRoute[] {
   return routes.map((route) => {
     if (route.gw !== undefined) return route;
