@@ -153,7 +153,7 @@ describe('keyless signing in CI', { skip: findRegistry() === undefined ? 'no doc
     });
   }
 
-  // Longer than what is shown of an answer: a cut token is a part of one.
+  // Longer than the excerpt of an answer that is shown: a truncated token is part of a token.
   const hidden = (): string => tokenOf('hidden@example.com', 'https://hidden.example', { more: 'x'.repeat(2000) });
   const refusals: readonly {
     readonly name: string;

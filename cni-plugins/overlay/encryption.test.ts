@@ -117,7 +117,7 @@ describe('keys of this host', () => {
     assert.equal(keys.current.publicKey, next.publicKey);
     assert.equal(statSync(path).mode & 0o777, 0o600);
     assert.equal((await openHostKeys(join(folder, 'own'))).current.publicKey, next.publicKey);
-    // A pair that is none is not used: whoever had it would be met by nobody.
+    // An invalid pair is not used: no host would meet a holder of it.
     const stored = JSON.parse(readFileSync(path, 'utf8')) as { current: { publicKey: string } };
     writeFileSync(path, JSON.stringify({ ...stored, current: { ...stored.current, publicKey } }));
     assert.notEqual((await openHostKeys(join(folder, 'own'))).current.publicKey, publicKey);

@@ -113,7 +113,8 @@ for (const [what, theirs, stolen] of [
     assert.deepEqual(change(view, ...identitiesOf(stolen).map((value) => put(a.identity(value)))), []);
     assert.match(refusals(view), /^hosts\/host-a\/record: it names .* which is the host host-b's$/u);
     assert.match(view.refusalOf('host-a')!, /host-b/u);
-    // The other host is away for a while: its record is gone, and what it has stays its own but for the address, which a new machine may have.
+    // The other host is away for a while: its record is gone. What it has stays its own, except the address,
+    // which a new machine may have.
     const taken = change(view, gone(b.record));
     assert.deepEqual(
       taken,
@@ -219,7 +220,7 @@ test('cost: reading n hosts of which each claims what another has takes time in 
         put(own.record, said),
       ];
     }).flat();
-  // Of the processor, and the least of several rounds: other programs of the machine do not count.
+  // Processor time, the least of several rounds, so that other programs of the machine do not count.
   const timeOf = (written: readonly Written[]): number => {
     const began = process.cpuUsage();
     const view = createOwnership(keys);

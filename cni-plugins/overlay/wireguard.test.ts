@@ -92,12 +92,12 @@ test(
       dataPlane.secure(own());
       assert.equal(keys.current.publicKey, second);
       assert.deepEqual(dataPlane.reconcile(own(), wanted), [], 'peers stay');
-      // From here the link is not in this namespace: what it has met is read when it is back.
+      // From here on the link is not in this namespace: its handshakes are read when it is back.
       shell(`sleep 5; ip -n far link set far down; nsenter --net=/run/netns/far ip link set far netns ${process.pid}`);
       const atFar = readWireguard(generic.dump(requests.getDevice())).peers.find(({ publicKey }) => publicKey === second);
       assert.ok((atFar?.lastHandshakeMs ?? 0) > 0, 'it was met by the next key, before any packet');
       setFar([{ publicKey: second, ...near }]);
-      // A link that was down has forgotten its sessions: the near end tries anew after a while.
+      // A link that was down has forgotten its sessions: the near end retries after a while.
       shell(
         'ip link set far netns far && ip -n far address replace 10.128.2.0/32 dev far; ip -n far link set far up && ip -n far route add 10.128.0.0/14 dev far',
       );

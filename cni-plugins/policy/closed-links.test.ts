@@ -6,7 +6,10 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { eventually, inPrivateNetns, shell, startFixture, tried } from '../attach/engine.fixture.ts';
 import type { Pod } from '../attach/engine.fixture.ts';
 
-/** What is reported as denied to a pod whose link lets nothing through: what was sent to it, and not what is sent to everybody. */
+/**
+ * Checks what is reported as denied to a pod whose link lets nothing through: packets sent to it, and not
+ * broadcasts.
+ */
 if (inPrivateNetns(import.meta.filename)) {
   const { fixture, engine } = await startFixture();
   const [closed, other, routed] = ['closed', 'other', 'routed'].map((name) => fixture.pod(name));
@@ -36,7 +39,8 @@ if (inPrivateNetns(import.meta.filename)) {
     await engine.attach(closed.request);
     await engine.attach(other.request);
     await engine.setClass(other.request.id, 'user');
-    // From the host: to nodes and routers of the link, to all addresses; then to an address that nobody has, and of its own a new one.
+    // From the host: to the all-nodes and all-routers groups, to broadcast, and to addresses that no host has.
+    // Then the host gets a new address itself.
     for (const to of ['ff02::1', 'ff02::2', '10.88.0.255', '224.0.0.251', '10.88.0.77', 'fd00:88::77']) tell(to, 'cni0');
     shell('ip addr add fd00:88::55/64 dev cni0');
     for (const to of ['10.88.0.78', 'fd00:88::78']) tell(to, 'eth0', other);

@@ -8,7 +8,10 @@ import { following, openScene, plainAddress } from './first-packet.fixture.ts';
 import type { Scene } from './first-packet.fixture.ts';
 import { macOf } from '../plugins/interface/names.ts';
 
-/** The same from a link that the host routes to: to the host, to other links of that kind, to a bridge, and what it hears itself. */
+/**
+ * The same from a link that the host routes to: to the host, to other links of that kind, to a bridge, and
+ * what the pod itself hears.
+ */
 if (inPrivateNetns(import.meta.filename, 240_000)) {
   const ranges = (net: number): object[][] => [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]];
   const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
@@ -56,7 +59,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await settled(undefined, hears);
     await settled(held, []);
 
-    // It undoes what it can reach: rules of its own, another MAC, addresses of others, a VLAN, another interface on top, routes.
+    // The pod undoes what it can reach: its own rules, another MAC, foreign addresses, a VLAN, another
+    // interface on top, routes.
     const victim4 = plainAddress(at(victim), 0);
     attacker.run(
       `sh -c 'nft flush ruleset; nft add table inet x; ip link add link eth0 name eth0.5 type vlan id 5; ip link set eth0.5 up; ip link add link eth0 name mv type macvlan mode bridge; ip link set mv up; ip addr add 10.88.0.250/24 dev mv; ip addr add 10.88.0.251/24 dev eth0; ip addr add ${victim4}/24 dev eth0; ip -6 addr add fd00:88::fa/64 dev eth0 nodad; ip neigh flush dev eth0; sysctl -qw net.ipv4.conf.all.forwarding=1 net.ipv6.conf.eth0.accept_ra=2'`,
@@ -82,7 +86,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.ok((await forged()) > before);
     attacker.run(`sh -c 'ip link set eth0 down; ip link set eth0 address ${attachment.interface.mac}; ip link set eth0 up'`);
 
-    // Without rules of its own, those of whoever it sends to hold.
+    // Without rules of its own, the rules of the receiver apply.
     await engine.setClass(attacker.request.id, 'admin');
     await eventually(() => arrived(victim).includes('victim-routed-udp4-7778') || undefined, 20_000);
     assert.deepEqual(arrived(held), []);

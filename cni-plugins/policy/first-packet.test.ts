@@ -60,7 +60,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       await settled(undefined, hears);
       await settled(held, []);
 
-      // It undoes what it can reach: rules of its own, another MAC, addresses of others, routes.
+      // The pod undoes what it can reach: its own rules, another MAC, foreign addresses, routes.
       const far4 = plainAddress(at(victim), 0);
       attacker.run(
         `sh -c 'nft flush ruleset; nft add table inet x; ip link set eth0 address 0a:58:0a:58:00:fa; ip addr add 10.88.0.250/24 dev eth0; ip addr add ${far4}/24 dev eth0; ip -6 addr add fd00:88::fa/64 dev eth0 nodad; ip neigh flush dev eth0; sysctl -qw net.ipv4.conf.all.forwarding=1 net.ipv6.conf.eth0.accept_ra=2'`,
@@ -69,7 +69,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       assert.deepEqual(arrived(victim), granted('victim'));
       assert.deepEqual(arrived(held), []);
       assert.deepEqual(arrived(undefined), hears);
-      // Without rules of its own, those of whoever it sends to hold.
+      // Without rules of its own, the rules of the receiver apply.
       await engine.setClass(attacker.request.id, 'admin');
       await eventually(() => arrived(victim).includes('victim-direct-udp4-7778') || undefined, 20_000);
       assert.deepEqual(arrived(held), []);

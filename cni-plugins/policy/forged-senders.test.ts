@@ -6,12 +6,15 @@ import { createFixture, eventually, inPrivateNetns, shell, tried } from '../atta
 import type { Fixture, Pod } from '../attach/engine.fixture.ts';
 import type { NetworkEngine } from '../types.ts';
 
-/** A pod's address comes by the pod's own link alone, whatever rp_filter says: what an uplink or another port of a bridge sends as a pod is dropped. */
+/**
+ * Packets with a pod's address are accepted only from the pod's own link, whatever rp_filter is: what an
+ * uplink or another port of a bridge sends in a pod's name is dropped.
+ */
 const ranges = [[{ subnet: '10.95.0.0/24' }], [{ subnet: 'fd00:95::/64' }]];
 const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
 const routed = { cniVersion: '1.0.0', name: 'routed', plugins: [{ type: 'portcullis-ptp', ipam: { type: 'host-local', ranges, routes } }] };
 
-/** Writes down each datagram: what it says, and from whom. */
+/** Records each datagram: its content, and its sender. */
 const receiver = (log: string): string => `
 import socket
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)

@@ -31,7 +31,7 @@ if (inPrivateNetns(import.meta.filename)) {
     const program = join(fixtures, 'hidden_advertisements.py');
     const run = spawnSync('nsenter', [`--net=${sender.pod.request.netns}`, python, program, ...targets], { encoding: 'utf8' });
     assert.equal(run.status, 0, run.stderr);
-    // The last that is sent is one that passes: what was to come before it has come.
+    // The last packet is one that passes: whatever would arrive before it has arrived.
     await eventually(() => (readFileSync(log, 'utf8').includes('datagram') ? true : undefined), 10_000);
     const arrived = readFileSync(log, 'utf8')
       .split('\n')

@@ -19,7 +19,7 @@ test('what is left of intervals, and what two have in common, is right for each 
         assert.equal(holds(without(some, others), value), holds(some, value) && !holds(others, value), `without ${value}`);
         assert.equal(holds(meet(some, others), value), holds(some, value) && holds(others, value), `meet ${value}`);
       }
-      // Sorted, disjoint, and with a gap between any two of what is left of intervals that have one.
+      // The result is sorted and disjoint, with a gap between any two intervals, if the input has gaps.
       for (const made of [without(some, others), meet(some, others)])
         made.forEach(({ low, high }, index) => assert.ok(low <= high && (index === 0 || (made[index - 1]?.high ?? 0n) < low)));
     }),

@@ -89,7 +89,7 @@ if (inPrivateNetns(import.meta.filename)) {
         denied(client, host, 81);
       }
       await reaches(other, four, 81);
-      // Restricted is only what it begins: others reach it, and it answers.
+      // Only connections that it opens are restricted: others reach it, and it answers.
       for (const index of [0, 1]) await reaches(other, addressOf(client, index));
       // Rules of the pod that is reached.
       await engine.setClass(web.request.id, 'user', { ingress: [rule(`${addressOf(other)}/32`, 'tcp', 0, 65535)] });

@@ -100,7 +100,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(await lets(client), ['own packets']);
     assert.deepEqual((await engine.linkState(client.request.id))?.egress?.length, 2);
     for (const each of ['egress network.egress', 'egress network.none']) assert.ok((await denied(client)).includes(each), each);
-    // Of the pod that is reached: for the host as well.
+    // Rules of the receiving pod apply to the host as well.
     await engine.setClass(web.request.id, 'user', { ingress: [rule(addressOf(client)), rule(addressOf(client, 1))] });
     for (const index of [0, 1]) {
       await reaches(client, addressOf(web, index));
@@ -264,7 +264,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
       await once(child, 'exit');
       assert.equal(child.signalCode, 'SIGKILL');
       met += links().length;
-      // Dead: whatever is up is told by its group, and denied or known.
+      // The daemon is dead: every link that is up is reported by its group, and denied or known.
       for (const [, name = '', group = ''] of shell('ip -d -o link').matchAll(/^\d+: (pc[0-9a-f]{12})@.* group (\S+)/gmu))
         assert.equal(group, String(0x70630005), name);
     }

@@ -55,7 +55,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await engine.setClass(victim.request.id, 'user');
     await engine.setClass(held.request.id, 'admin', { ingress: [] });
   };
-  /** From the first packet on: what its rules grant arrives, and nothing else ever. */
+  /** From the first packet on, only what its rules grant arrives. */
   const holds = async ({ settled }: Scene): Promise<void> => {
     await settled(victim, granted);
     await settled(undefined, heard);
@@ -68,7 +68,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       await listening(scene);
       const attachment = await scene.attach(attacker);
       await engine.setClass(attacker.request.id, 'admin', { egress: only });
-      // Of those that listen the links go the second time: they hear no more, but the host does.
+      // The second time the listeners' links are removed too: they hear nothing more, but the host does.
       for (const lost of [[attacker], [attacker, victim, held]]) {
         await engine.close({ removeAll: false });
         for (const pod of lost) shell(`ip link del ${endOf(pod)}`);

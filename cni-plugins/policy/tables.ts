@@ -253,7 +253,7 @@ export const judgeDefinition: PolicyDefinition = {
     // After IPVS (NF_IP_PRI_NAT_SRC - 1): what it sends on comes by `output`, with the backend's address.
     { name: 'input', hook: { type: 'filter', number: 1, priority: 105 } },
     { name: 'output', hook: { type: 'filter', number: 3, priority: 0 } },
-    // Of links that the host routes to: bridges have this in the table of frames.
+    // For links that the host routes to. Bridges have this in the table of frames.
     { name: 'postrouting', hook: { type: 'filter', number: 4, priority: 0 } },
     { name: 'to_ruled' },
     { name: 'judge' },
@@ -265,7 +265,8 @@ export const judgeDefinition: PolicyDefinition = {
   rules: [
     { chain: 'forward', expressions: [verdict({ jump: 'judge' })] },
     { chain: 'input', expressions: [verdict({ jump: 'judge_with_host' })] },
-    // Of others, and on its way to who answers: IPVS sends it on, and no more is the host's than where packets are forwarded.
+    // Packets with a foreign source on their way to the responder: IPVS forwards them, so they get no more of
+    // the host's rights than where packets are forwarded.
     {
       chain: 'output',
       expressions: [connection('direction', undefined, r0), equals(r0, Buffer.of(0)), ...sourceIsForeign(r0), verdict({ goto: 'judge' })],

@@ -6,13 +6,16 @@ import { createFixture, eventually, inPrivateNetns, shell, tried } from '../atta
 import type { Fixture, Pod } from '../attach/engine.fixture.ts';
 import type { LinkRule, NetworkEngine } from '../types.ts';
 
-/** Traffic that connection tracking was told to leave alone, as Kubernetes' NodeLocal DNSCache has it (NOTRACK for 169.254.20.10, port 53). */
+/**
+ * Traffic that connection tracking is configured to ignore, as in Kubernetes' NodeLocal DNSCache (NOTRACK for
+ * 169.254.20.10, port 53).
+ */
 const ranges = [[{ subnet: '10.95.0.0/24' }], [{ subnet: 'fd00:95::/64' }]];
 const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
 const routed = { cniVersion: '1.0.0', name: 'routed', plugins: [{ type: 'portcullis-ptp', ipam: { type: 'host-local', ranges, routes } }] };
 const resolver = { 4: '169.254.20.10', 6: 'fd99::10' } as const;
 
-/** Says over UDP and TCP who it is. */
+/** A server that names itself over UDP and TCP. */
 const server = (name: string, port: number): string => `
 import socket, threading
 def udp(s):

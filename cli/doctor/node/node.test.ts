@@ -32,7 +32,7 @@ function machine(t: TestContext, files: Readonly<Record<string, string>>): strin
   return root;
 }
 
-/** Topics that are not fine, with what is said of each. */
+/** Topics that are not fine, with their findings. */
 const complaints = (findings: readonly Finding[]): Record<string, string> =>
   Object.fromEntries(
     findings

@@ -197,7 +197,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     assert.match(refusals(two), /NETWORK_SERVICE_ADDRESS_TAKEN: the ingress port tcp 30080 is the service web's/u);
     assert.deepEqual(await folderOf('ports'), ['ports/tcp-30080', 'ports/tcp-30081']);
     assert.deepEqual(await folderOf('holders'), ['holders/api/host-2', 'holders/web/host-1']);
-    // Who was first leaves: what it had is the others'.
+    // When the first host leaves, the others get what it had.
     one.local = [];
     one.publisher.look();
     await until(
@@ -240,7 +240,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     assert.match(refusals(loser), /NETWORK_SERVICE_OTHER_NAMESPACE: web-\w+ of \w+ joins, and the service belongs to \w+/u);
     assert.deepEqual(await folderOf('holders'), [`holders/web/${first.name}`]);
     assert.deepEqual([first.publisher.refused.size, first.merged.service('web')?.members.size], [0, 0]);
-    // The loser's members are none of it; when the first namespace leaves, it is theirs.
+    // The loser's members do not belong to it. When the first namespace leaves, the service is theirs.
     first.local = [];
     first.publisher.look();
     // It may be asked for again at once, or by the next sweep.

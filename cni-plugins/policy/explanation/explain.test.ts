@@ -15,7 +15,7 @@ const rule = (cidr: string, port = 80, name?: string): LinkRule => ({
 });
 const coded = (code: string) => (thrown: unknown) => isPortcullisError(thrown) && thrown.code === code;
 
-/** What is explained, beside what packets find. */
+/** Compares explanations with the fate of packets. */
 if (inPrivateNetns(import.meta.filename, 180_000)) {
   const { fixture, engine } = await startFixture();
   afterEach(() => engine.gc(new Set()));
@@ -31,7 +31,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
   };
   const connects = (from: Pod, host: string, port: number, patience: number): boolean =>
     from.run(`timeout ${patience} busybox wget -q -O - http://${host.includes(':') ? `[${host}]` : host}:${port}/`) !== undefined;
-  /** The explanation; its outcome is what a packet finds. */
+  /** Returns the explanation after checking its outcome with a packet. */
   const explained = async (from: Pod, host: string, port: number): Promise<DenialExplanation> => {
     const connection: AskedConnection = { direction: 'egress', peer: host, protocol: 'tcp', port };
     const answer = await engine.explain({ pod: from.request.id, connection });
@@ -136,7 +136,8 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     const connection: AskedConnection = { direction: 'egress', peer: four, protocol: 'tcp', port: 80 };
     assert.equal((await engine.explain({ pod: 'changer', connection })).outcome, 'allowed');
     const chain = `inet portcullis_rules ${hostInterface}_egress_profile`;
-    // In one transaction, and no fewer rules than it had: what lacks rules is made again by the engine, which looks twice a second.
+    // In one transaction, and with no fewer rules than before: the engine checks twice a second and recreates
+    // missing rules.
     const had = [...shell(`nft -a list chain ${chain}`).matchAll(/^\t\t.*# handle/gmu)].length;
     assert.ok(had > 0);
     shell(`nft 'flush chain ${chain}; ${`add rule ${chain} counter drop; `.repeat(had)}'`);

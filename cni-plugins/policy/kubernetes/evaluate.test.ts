@@ -309,7 +309,7 @@ test('a policy costs in proportion to what it says, and to the pods that it sele
           },
           pods,
         ] = make(n);
-        // Another object each time: what is known of one that was seen is not found again.
+        // A new object each time, so that no cached result is found again.
         return () => evaluate({ policies: [{ ...policy!, ingress: structuredClone(policy!.ingress!) }], namespaces: new Map() }, pods);
       },
       { n: 500 },

@@ -61,7 +61,7 @@ const becomes = async (found: () => string, wanted: RegExp): Promise<void> => {
 const stays = async (wanted: string): Promise<void> => {
   for (const end = performance.now() + 1_000; performance.now() < end; await pause(20)) assert.equal(names(), wanted);
 };
-/** Until what is in force is on disk. */
+/** Waits until the set in force is on disk. */
 const isStored = async (...files: string[]): Promise<void> => {
   const stored = (): string => {
     names();
@@ -156,7 +156,7 @@ test('a folder that is gone, cannot be listed, or is another one and empty keeps
     assert.equal(names(), 'a');
     assert.match(problems(), said);
   }
-  // Said in words, it has none.
+  // Stated explicitly, it has no policies.
   write('none.yaml', none);
   await becomes(names, /^$/u);
   assert.equal(problems(), '');
@@ -207,7 +207,7 @@ test('at the first start files that say nothing at all are problems and isolate 
   for (const name of ['none', 'zero', 'chart'])
     assert.match(problems(), new RegExp(`${name}\\.yaml:1:1: the file is empty.*nothing of it is in force`, 'u'));
   await isStored('a.yaml');
-  // With a file that is broken, it is not known what was in force.
+  // While a file is broken, it is not known what was in force.
   opened?.close();
   rmSync(storedAt);
   write('b.yaml', 'kind: [');
@@ -289,7 +289,7 @@ test('what is kept and damaged isolates every pod until the files are read', asy
     assert.equal(problems(), '');
     await isStored('a.yaml');
   }
-  // Of another folder it says nothing.
+  // It says nothing about another folder.
   folder = join(root, 'elsewhere');
   await open();
   assert.equal(names(), '');

@@ -21,7 +21,7 @@ metadata: { name: project, labels: { project: myproject } }
 /** An empty file is a mistake. */
 const none = 'apiVersion: v1\nkind: List\nitems: []\n';
 
-/** Columns: who reaches db:80, who reaches db:81, whom db reaches (its name and port). */
+/** Columns: which pods reach db:80, which reach db:81, and which db reaches (its name and port). */
 const rows: readonly (readonly [what: string, objects: string, at80: string, at81: string, egress: string])[] = [
   ['nothing', '', 'client front host project', 'client front host project', 'client:80 front:80 host:80 project:80'],
   ['default deny all ingress', policy('deny', '{ podSelector: {}, policyTypes: [Ingress] }'), 'host', 'host', 'host:80 project:80'],
@@ -114,13 +114,16 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     fixture.end();
   });
 
-  /** What is denied is silence for so many seconds; more each time that a look was not as expected, for a machine that is slow at what is allowed. */
+  /**
+   * Seconds of silence that count as denied; longer after each unexpected result, for a machine that is slow
+   * at allowed connections.
+   */
   let silence = 0.6;
   const reaches = (from: string, to: string, port: number): boolean => {
     const command = `timeout ${silence} busybox nc ${addressOf(to)} ${port} </dev/null`;
     return (from === 'host' ? tried(command) : podOf(from).run(`sh -c '${command}'`))?.includes('yes') === true;
   };
-  /** All at once: what is denied is silence, which takes its time. */
+  /** Tries all at once: a denied connection is silence, which takes its time. */
   const tries = async (from: string, targets: readonly (readonly [to: string, port: number])[]): Promise<string[]> => {
     const one = ([to, port]: readonly [string, number]): string =>
       `(timeout ${silence} busybox nc ${addressOf(to)} ${port} </dev/null | grep -q yes && echo ${to}:${port}) &`;

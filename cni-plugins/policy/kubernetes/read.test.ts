@@ -54,7 +54,8 @@ test('an empty, half written or foreign file says nothing; an empty List is no p
   for (const other of ['null\n', '~\n', '[]\n', '5\n', '""\n', `${good}---\nnull\n`])
     assert.match(unreadable(other), /is no object/u, other);
   assert.match(unreadable(`${good}---\n---\n${good}`), /p\.yaml:5:1: the document is empty/u);
-  // A chart's template that is switched off leaves its comment; what is cut off has nothing whole behind it.
+  // A chart's template that is switched off leaves its comment. A truncated file has nothing complete behind
+  // it.
   for (const text of [`---\n# Source: a.yaml\n---\n${good}`, `${good}---\n# Source: b.yaml\n\n---\n${policy('{}', 'b')}`])
     assert.doesNotThrow(() => whole(text), text);
   assert.match(unreadable(`${good}---\n# Source: b.yaml\n---\nkind: NetworkPolicy\nspec: [`), /p\.yaml:/u);
@@ -131,7 +132,7 @@ test('what the API takes is understood', () => {
   );
   const operators = ['In, values: [b, c]', 'NotIn, values: [b]', 'Exists', 'DoesNotExist'];
   for (const each of operators) spec(`{ podSelector: { matchExpressions: [{ key: a, operator: ${each} }] } }`);
-  // Kept by the API from times when it was allowed: no label has such a value.
+  // The API kept such values from times when they were allowed: no label has them.
   spec(`{ podSelector: { matchLabels: { a: ${'x'.repeat(300)} } } }`);
 });
 
