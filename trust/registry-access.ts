@@ -4,37 +4,45 @@ import { PortcullisError } from '../base/errors/index.ts';
 import { credentialsOf } from './credentials/find-credentials.ts';
 import type { FindCredentials } from './credentials/find-credentials.ts';
 
-/** Registries as a command reaches them: mirrors, plain HTTP where it was allowed, and the user's credentials. */
+/**
+ * Access to registries for a command: mirrors, plain HTTP where it is allowed, and the user's credentials.
+ */
 export interface RegistryAccess {
-  /** For a client in another thread. */
+  /** The same options, for a client in another thread. */
   readonly options: RegistryClientOptions;
   /**
-   * Where to ask for a repository, in order, with the user's credentials.
+   * Returns the repositories to ask, in order, with the user's credentials.
    * @throws PortcullisError `TRUST_DOCKER_CONFIG`, `TRUST_CREDENTIAL_HELPER`
    */
   repositories(reference: Pick<Reference, 'registry' | 'repository'>): Promise<readonly RegistryRepository[]>;
-  /** Ends every connection. */
+  /** Closes every connection. */
   close(): Promise<void>;
 }
 
-/** How registries are reached, and with whose credentials. */
+/** How to reach registries, and with which credentials. */
 export interface RegistryAccessOptions {
-  /** `HOST=URL`, each; the mirror stands for the host, whose origin is then never asked. */
+  /** `HOST=URL` each. The mirror replaces the host: the host itself is never asked. */
   readonly mirrors: readonly string[];
-  /** Hosts that may be asked over plain HTTP; loopback always may. */
+  /** Hosts that may be asked over plain HTTP. Loopback is always allowed. */
   readonly insecureHosts: readonly string[];
-  /** Folders as `/etc/containers/certs.d`, with authorities and client certificates by host; those of containers and docker unless given. */
+  /**
+   * Folders like `/etc/containers/certs.d` that hold authorities and client certificates by host. Default:
+   * the standard folders of containers and Docker.
+   */
   readonly certificateFolders?: readonly string[];
-  /** Whose credentials: `HOME`, `DOCKER_CONFIG`, `REGISTRY_AUTH_FILE` and `PATH` are looked at. This process's unless given. */
+  /**
+   * The environment to take credentials from: `HOME`, `DOCKER_CONFIG`, `REGISTRY_AUTH_FILE` and `PATH` are
+   * read. Default: that of this process.
+   */
   readonly environment?: Readonly<Record<string, string | undefined>>;
 }
 
-/** Where containers and docker look, in their order (containers-certs.d(5)). */
+/** The folders that containers and Docker search, in their order (containers-certs.d(5)). */
 const standardFolders = ['/etc/containers/certs.d', '/etc/docker/certs.d'];
 
 /**
  * Opens registries with the credentials of `docker login` and `podman login`.
- * @throws PortcullisError `TRUST_BAD_MIRROR`, and of the mirrors' credentials
+ * @throws PortcullisError `TRUST_BAD_MIRROR`, and the errors of reading the credentials of mirrors
  */
 export async function openRegistries(options: RegistryAccessOptions): Promise<RegistryAccess> {
   const find = credentialsOf(options.environment ?? process.env);
@@ -45,7 +53,7 @@ export async function openRegistries(options: RegistryAccessOptions): Promise<Re
   return {
     options: clientOptions,
     repositories: async (reference) => {
-      // A mirror that stands for the registry gets no credentials of the registry.
+      // A mirror that replaces the registry does not get the registry's credentials.
       const asked = mirrors.has(reference.registry) ? undefined : await find(reference);
       return client.repositories(reference, asked);
     },
@@ -53,7 +61,7 @@ export async function openRegistries(options: RegistryAccessOptions): Promise<Re
   };
 }
 
-/** A mirror has credentials of its own, under its own host. */
+/** Adds the credentials of the mirror itself, which are stored under the mirror's host. */
 async function withCredentials([registry, mirror]: [string, Mirror], find: FindCredentials): Promise<[string, Mirror]> {
   const credentials = await find({ registry: new URL(mirror.url).host, repository: '' });
   return [registry, { ...mirror, ...(credentials === undefined ? {} : { credentials }) }];

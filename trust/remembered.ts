@@ -2,13 +2,14 @@ import { createHash } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 
-/** What a pure function answered or threw. */
+/** The result of a pure function: the value that it returned or the error that it threw. */
 type Kept<T> = { readonly answer: T } | { readonly thrown: unknown };
 
 /**
- * A memory for a pure function: each different question is computed once, however many rules, namespaces and containers ask it, and what it
- * threw is thrown again. Questions are told apart by the digest of their parts. What depends on time must not be asked this way.
- * @param max answers kept
+ * Creates a memory for a pure function. Each distinct question is computed once, however many rules,
+ * namespaces and containers ask it. A thrown error is remembered and thrown again. Questions are identified
+ * by the digest of their parts. Do not use it for a function that depends on time.
+ * @param max number of results kept
  */
 export function createMemory<T>(max: number): (parts: readonly (string | Uint8Array)[], compute: () => T) => T {
   const kept = new LRUCache<string, Kept<T>>({ max });
@@ -32,7 +33,7 @@ export function createMemory<T>(max: number): (parts: readonly (string | Uint8Ar
 
 const names = new WeakMap<KeyObject, string>();
 
-/** A key by its content: the digest of its SPKI, base64. */
+/** Names a key by its content: the digest of its SPKI, base64. */
 export function nameOfKey(key: KeyObject): string {
   let name = names.get(key);
   if (name === undefined) {
@@ -46,12 +47,14 @@ export function nameOfKey(key: KeyObject): string {
 
 let verifications = 0;
 
-/** Counts a signature that was verified with all that belongs to it, or adds what another thread of this process has. */
+/** Counts a completely verified signature, or adds the count of another thread of this process. */
 export function countVerifications(more = 1): void {
   verifications += more;
 }
 
-/** How many signatures and attestations this process has verified, each with all that belongs to it: for metrics and tests. */
+/**
+ * Returns how many signatures and attestations this process has verified completely. For metrics and tests.
+ */
 export function bundleVerifications(): number {
   return verifications;
 }

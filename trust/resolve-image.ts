@@ -2,7 +2,7 @@ import type { Descriptor, FetchedManifest, RegistryRepository } from '../base/di
 import { PortcullisError, isPortcullisError } from '../base/errors/index.ts';
 import type { Platform } from './types.ts';
 
-/** What a reference stands for at this moment. Equal digests when there is no index. */
+/** The image that a reference resolves to at this moment. Both digests are equal when there is no index. */
 export interface ResolvedImage {
   readonly digest: string;
   readonly manifestDigest: string;
@@ -10,14 +10,15 @@ export interface ResolvedImage {
 
 const architectures: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64', arm: 'arm', ia32: '386', ppc64: 'ppc64le' };
 
-/** This machine's platform, in the words of image indexes (image-spec, image-index.md). */
+/** Returns the platform of this machine, in the terms of image indexes (image-spec, image-index.md). */
 export function hostPlatform(): Platform {
   return { os: 'linux', architecture: architectures[process.arch] ?? process.arch };
 }
 
 /**
- * Resolves a tag or digest once, at the first repository that has it, and picks the platform's manifest of an index.
- * @throws PortcullisError `TRUST_NO_PLATFORM`, and those of base/distribution
+ * Resolves a tag or digest once, at the first repository that has it, and picks the platform's manifest from
+ * an index.
+ * @throws PortcullisError `TRUST_NO_PLATFORM`, and the errors of base/distribution
  */
 export async function resolveImage(
   repositories: readonly RegistryRepository[],
@@ -45,7 +46,7 @@ export async function resolveImage(
 }
 
 /**
- * The digest a tag stands for, and those of all manifests when it is an index.
+ * Returns the digest of a tag and, when it is an index, the digests of all its manifests.
  * @throws PortcullisError of base/distribution
  */
 export async function resolveAll(repository: RegistryRepository, tagOrDigest: string, signal?: AbortSignal): Promise<readonly string[]> {
@@ -63,7 +64,7 @@ async function firstAnswer(
     try {
       return await repository.manifest(tagOrDigest, signal);
     } catch (error) {
-      // The first failure that is not "not found" says most; a mirror that lacks an image is ordinary.
+      // Keep the first failure other than "not found", because it says most: mirrors often lack an image.
       if (failure === undefined || (isPortcullisError(failure) && failure.kind === 'not-found')) failure = error;
     }
   }

@@ -1,13 +1,13 @@
 import { isUtf8 } from 'node:buffer';
 import { parseJson } from '../base/json/index.ts';
 
-/** Signed payloads are a few hundred bytes; this many levels are more than any of them has. */
+/** Signed payloads are a few hundred bytes long. None of them nests deeper than this. */
 const maximumDepth = 32;
 
 /**
- * Parses JSON so that no two readers can see different things in it: UTF-8 must be valid, no object may hold a key twice,
- * and nesting is bounded. JSON.parse alone silently takes the last of two equal keys.
- * @throws Error with a sentence that says what is wrong
+ * Parses JSON strictly, so that all readers see the same content: UTF-8 must be valid, no object may have a
+ * key twice, and nesting is bounded. JSON.parse alone silently takes the last of two equal keys.
+ * @throws Error with a sentence that names the mistake
  */
 export function parseStrictJson(bytes: Uint8Array): unknown {
   if (!isUtf8(bytes)) throw new Error('it is not UTF-8');
@@ -21,11 +21,11 @@ export function parseStrictJson(bytes: Uint8Array): unknown {
 }
 
 /**
- * One pass over the text: JSON.parse decides grammar afterwards, so this only has to find strings and braces rightly
- * in texts that are JSON; for any other text its findings do not matter.
+ * Checks depth and duplicate keys in one pass over the text. It only has to find strings and braces correctly
+ * in valid JSON: JSON.parse checks the grammar afterwards, so the result for any other text does not matter.
  */
 function refuseDeepOrDouble(text: string): void {
-  // For each open bracket: the keys seen so far, or undefined in an array.
+  // For each open bracket: the keys seen so far, or undefined for an array.
   const open: (Set<string> | undefined)[] = [];
   let index = 0;
   while (index < text.length) {
@@ -45,13 +45,16 @@ function refuseDeepOrDouble(text: string): void {
   }
 }
 
-/** The index after the closing quote, or the text's length. Long strings are leapt over, not walked. */
+/**
+ * Returns the index after the closing quote, or the length of the text. Skips over long strings instead of
+ * walking through them.
+ */
 function endOfString(text: string, start: number): number {
   let quote = text.indexOf('"', start + 1);
   while (quote >= 0) {
     let before = quote - 1;
     while (text[before] === '\\' && before > start) before -= 1;
-    // An even number of backslashes escapes only one another.
+    // An even number of backslashes escapes only the backslashes themselves.
     if ((quote - before) % 2 === 1) return quote + 1;
     quote = text.indexOf('"', quote + 1);
   }
@@ -66,7 +69,7 @@ function followedByColon(text: string, index: number): boolean {
 function addKey(keys: Set<string>, literal: string): void {
   let key: string;
   try {
-    // "a" and "\u0061" are the same key. What else a literal must not hold is found when all of it is parsed.
+    // "a" and "\u0061" are the same key. Other mistakes in a literal are found when the whole text is parsed.
     key = literal.includes('\\') ? (parseJson(literal) as string) : literal.slice(1, -1);
   } catch {
     throw new Error('it is not JSON');
@@ -75,19 +78,22 @@ function addKey(keys: Set<string>, literal: string): void {
   keys.add(key);
 }
 
-/** Standard base64 with padding, in its one canonical form (RFC 4648 section 3.5), or undefined. */
+/**
+ * Decodes standard base64 with padding, in its one canonical form (RFC 4648 section 3.5). Returns undefined
+ * for anything else.
+ */
 export function decodeBase64(text: unknown): Buffer | undefined {
   if (typeof text !== 'string') return undefined;
   const bytes = Buffer.from(text, 'base64');
   return bytes.toString('base64') === text ? bytes : undefined;
 }
 
-/** `value` as a record, or undefined for anything else. */
+/** Returns `value` as a record, or undefined for anything else. */
 export function recordOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
   return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
 }
 
-/** The texts of a record by their names; whatever is no text is left out. */
+/** Returns the string values of a record by name, without all other values. */
 export function textsOf(value: unknown): Readonly<Record<string, string>> {
   return Object.fromEntries(
     Object.entries(recordOf(value) ?? {}).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),

@@ -3,21 +3,27 @@ import type { GpgKey } from './gpg/key-ring.ts';
 import type { NotationRequirement } from './notation/requirement.ts';
 import type { TufRequirement } from './tuf/requirement/requirement.ts';
 
-/** A statement of the publisher, of signed entitlements. Profile documents are opaque here: the entitlements room reads them. */
+/**
+ * Entitlements that the publisher has signed. The profile documents are opaque here: the entitlements room
+ * reads them.
+ */
 export interface RequestedEntitlements {
   readonly profile: unknown;
-  /** Digest of the attestation that carried it. */
+  /** Digest of the attestation that contains the statement. */
   readonly attestation: string;
 }
 
-/** A platform in the words of image indexes (image-spec, image-index.md): `linux`, `arm64`, `v8`. */
+/** A platform in the terms of image indexes (image-spec, image-index.md): `linux`, `arm64`, `v8`. */
 export interface Platform {
   readonly os: string;
   readonly architecture: string;
   readonly variant?: string;
 }
 
-/** One artifact found beside an image that may speak for it. Bytes are base64, bounded, and kept exactly as served. */
+/**
+ * One artifact found beside an image that may be evidence for it. The bytes are base64, bounded, and exactly
+ * as served.
+ */
 export interface EvidenceItem {
   readonly kind:
     | 'sigstore-bundle'
@@ -28,72 +34,87 @@ export interface EvidenceItem {
     | 'ocsp-response'
     | 'crl'
     | 'tuf-metadata';
-  /** The digest the item was attached to (index or platform manifest). */
+  /** The digest that the item is attached to (index or platform manifest). */
   readonly attachedTo: string;
-  /** Where it was found: `referrers`, `fallback-tag sha256-…`, `tag sha256-….sig`. */
+  /** How it was found: `referrers`, `fallback-tag sha256-…`, `tag sha256-….sig`. */
   readonly foundBy: string;
   /** The registry host that served it. */
   readonly servedBy: string;
   /** Digest of the manifest that holds the item. */
   readonly manifestDigest: string;
-  /** Digest of the payload or bundle blob, as its descriptor says. */
+  /** Digest of the payload or bundle blob according to its descriptor. */
   readonly blobDigest: string;
   readonly mediaType: string;
   readonly annotations: Readonly<Record<string, string>>;
-  /** The blob's bytes; absent when it could not be had, with `problem`. */
+  /** The bytes of the blob; absent when they could not be fetched, which `problem` explains. */
   readonly bytes?: string;
-  /** How `bytes` are packed, where they are many; unpacked they have the digest. */
+  /** How `bytes` are compressed when they are large. The digest is that of the uncompressed bytes. */
   readonly packed?: 'zstd';
-  /** These bytes are many, or shared by many dossiers: they are stored once, by their digest, and are no part of a dossier's id. */
+  /**
+   * The bytes are large, or shared by many dossiers. They are stored once, under their digest, and are not
+   * part of the dossier's id.
+   */
   readonly apart?: true;
-  /** Base64 of the manifest that the item is attached to; only where the signature is over the manifest itself (a message signature). */
+  /**
+   * Base64 of the manifest that the item is attached to. Present only when the signature is over the manifest
+   * itself (a message signature).
+   */
   readonly subjectBytes?: string;
-  /** Why the item can not count (wrong digest, too large, unreadable); such an item never counts and its reason is shown. */
+  /**
+   * Why the item is unusable (wrong digest, too large, unreadable). Such an item never counts, and the reason
+   * is shown.
+   */
   readonly problem?: string;
 }
 
-/** All bounded evidence about one image, stored durably. `decide` sees the world only through it. */
+/** All evidence about one image, bounded and stored durably. `decide` has no other input about the image. */
 export interface Dossier {
   readonly version: 1;
-  /** Normalised reference that was asked for: `docker.io/library/busybox:1`. */
+  /** Normalised reference that was requested: `docker.io/library/busybox:1`. */
   readonly reference: string;
-  /** Digest that the tag resolved to, once: an index or a manifest. */
+  /** Digest that the tag was resolved to, once: an index or a manifest. */
   readonly digest: string;
-  /** The platform's manifest; equal to `digest` when there was no index. */
+  /** The platform's manifest; equal to `digest` when there is no index. */
   readonly manifestDigest: string;
   readonly items: readonly EvidenceItem[];
-  /** Sources that could not be asked; with one of them a missing signature is `undecided`, not `deny`. */
+  /**
+   * Sources that could not be asked. If there is one, a missing signature makes the outcome `undecided`, not
+   * `deny`.
+   */
   readonly unreachable: readonly { readonly source: string; readonly why: string }[];
   readonly gatheredAt: string;
-  /** sha256 of the canonical JSON of all the above except `gatheredAt`. */
+  /** sha256 of the canonical JSON of all fields above except `gatheredAt`. */
   readonly id: string;
 }
 
-/** One node of the explanation. `counted` is whether it spoke for admission. */
+/** One node of the explanation. `counted`: whether it counted towards admission. */
 export interface Reason {
   readonly counted: boolean;
-  /** One sentence, complete by itself. */
+  /** One complete sentence. */
   readonly text: string;
   readonly code?: string;
   readonly children?: readonly Reason[];
 }
 
-/** A ceiling that a matching rule sets; every one of them bounds the container. */
+/** A ceiling that a matching rule sets. Every ceiling bounds the container. */
 export interface CeilingDemand {
   readonly rule: string;
   /** Name of a profile, or a built-in ceiling: `privileged`, `baseline`, `restricted`. */
   readonly ceiling: string;
-  /** `signed`: without a publisher's signed statement nothing runs. */
+  /** `signed`: no container runs without a signed statement of the publisher. */
   readonly require?: 'signed';
-  /** `allow`: what of a profile this node can not enforce exactly is let through, and said. Absent: the container is refused. */
+  /**
+   * `allow`: parts of a profile that this node cannot enforce exactly are allowed and reported. Absent: the
+   * container is refused.
+   */
   readonly onDegraded?: 'allow';
 }
 
-/** A decision with its reasons; the same input gives the same bytes. */
+/** A decision with its reasons. The same input gives the same bytes. */
 export interface Verdict {
   readonly outcome: 'admit' | 'deny' | 'undecided';
   readonly reference: string;
-  /** The index (or single manifest) digest. */
+  /** The digest of the index, or of the single manifest. */
   readonly digest: string;
   readonly manifestDigest: string;
   readonly namespace: string;
@@ -102,78 +123,89 @@ export interface Verdict {
   readonly dossierId: string;
   readonly reasons: Reason;
   readonly ceilings: readonly CeilingDemand[];
-  /** What the publisher has signed that the image needs; every one bounds the container. Absent: nothing was signed. */
+  /**
+   * The entitlements that the publisher has signed for the image. Each bounds the container. Absent: none
+   * were signed.
+   */
   readonly requestedEntitlements?: readonly RequestedEntitlements[];
-  /** ISO 8601; checked at each use. Absent: as long as policy and dossier stand. */
+  /** ISO 8601; checked at each use. Absent: valid while the policy and the dossier are unchanged. */
   readonly validUntil?: string;
-  /** True when a rule said `allow: unverified` and nothing was verified, and when an exception admitted what a rule would have refused. */
+  /**
+   * True when a rule said `allow: unverified` and nothing was verified, and when an exception admitted an
+   * image that a rule would have refused.
+   */
   readonly unverified: boolean;
-  /** What was admitted although a rule would have refused it; absent when there is none. */
+  /**
+   * Why the image was admitted although a rule would have refused it; absent when there is no such exception.
+   */
   readonly exceptions?: readonly PolicyException[];
   readonly decidedAt: string;
-  /** sha256 of the canonical JSON of all the above except `decidedAt`. */
+  /** sha256 of the canonical JSON of all fields above except `decidedAt`. */
   readonly id: string;
 }
 
-/** A refusal that did not hold: a rule's `breakGlass` was in force, or the rule only reports. */
+/** A refusal that did not apply: the rule's `breakGlass` was in force, or the rule only reports. */
 export interface PolicyException {
   readonly kind: 'break-glass' | 'report';
   /** `FILE:LINE` of the rule. */
   readonly rule: string;
   readonly wouldBe: 'deny' | 'undecided';
-  /** Of break-glass: when it ends (ISO 8601), why and by whom it was broken. */
+  /** For break-glass: when it ends (ISO 8601), the reason, and who declared it. */
   readonly until?: string;
   readonly reason?: string;
   readonly by?: string;
 }
 
-/** Everything that a decision depends on. */
+/** The complete input of a decision. */
 export interface DecideInput {
   readonly dossier: Dossier;
   readonly reference: string;
-  /** Empty when none is known: rules with `namespaces` then do not match. */
+  /** Empty when the namespace is unknown: rules with `namespaces` then do not match. */
   readonly namespace: string;
   readonly platform: Platform;
   readonly policy: TrustPolicy;
   readonly now: Date;
 }
 
-/** A loaded, checked policy. `revision` is the digest of the policy and of every byte it refers to. */
+/** A loaded, checked policy. `revision` is the digest of the policy and of every byte that it refers to. */
 export interface TrustPolicy {
   readonly revision: string;
   readonly default: 'deny';
   readonly rules: readonly TrustRule[];
 }
 
-/** One rule: the images it is about, where, and what it demands of them. */
+/** One rule: the images it applies to, where it applies, and what it requires. */
 export interface TrustRule {
-  /** `FILE:LINE`, where the rule stands. */
+  /** Where the rule is written: `FILE:LINE`. */
   readonly name: string;
   readonly images: readonly string[];
   /** Patterns whose images the rule does not match. */
   readonly except?: readonly string[];
-  /** Why the rule denies, whatever is proven; such a rule has no requirement. */
+  /** Why the rule denies, whatever is proven. Such a rule has no requirement. */
   readonly deny?: string;
   readonly namespaces?: readonly string[];
   readonly require?: Requirement;
   readonly allowUnverified: boolean;
   readonly ceiling: CeilingDemand;
-  /** `report`: what the rule would refuse is admitted and told. */
+  /** `report`: an image that the rule would refuse is admitted and reported. */
   readonly mode?: 'report';
-  /** Admits what the rule would refuse, until it ends. */
+  /** Admits images that the rule would refuse, until it ends. */
   readonly breakGlass?: BreakGlass;
-  /** The namespaces of the rule's document. Such a rule matches only there, and adds demands: it never admits by itself. */
+  /**
+   * The namespaces of the rule's document. Such a rule matches only in these namespaces and only adds
+   * requirements: alone it never admits.
+   */
   readonly narrows?: readonly string[];
 }
 
-/** Who broke the glass, why, and until when (ISO 8601). */
+/** Who declared break-glass, why, and until when (ISO 8601). */
 export interface BreakGlass {
   readonly until: string;
   readonly reason: string;
   readonly by: string;
 }
 
-/** What a rule demands: one proof, or several joined by all, any or a threshold. */
+/** The requirement of a rule: one proof, or several proofs combined by all, any or a threshold. */
 export type Requirement =
   | { readonly kind: 'all' | 'any'; readonly of: readonly Requirement[] }
   | { readonly kind: 'threshold'; readonly count: number; readonly of: readonly Requirement[] }
@@ -185,20 +217,20 @@ export type Requirement =
   | GpgRequirement
   | TufRequirement;
 
-/** A signature of cosign by a certificate of an authority of one's own, of exactly this subject. */
+/** A cosign signature with a certificate of your own authority, for exactly this subject. */
 export interface PkiRequirement {
   readonly kind: 'pki';
   readonly roots: PolicyCertificates;
   readonly intermediates?: PolicyCertificates;
-  /** At least one of the two is there; both must fit. */
+  /** At least one of the two is present. Each one that is present must match. */
   readonly email?: string;
   readonly hostname?: string;
   readonly constraints?: Constraints;
 }
 
-/** The certificates of a PEM file, as a policy names it. */
+/** The certificates of a PEM file that a policy names. */
 export interface PolicyCertificates {
-  /** As written in the policy: a path relative to the file. */
+  /** As written in the policy: a path relative to the policy file. */
   readonly name: string;
   /** DER, base64. */
   readonly certificates: readonly string[];
@@ -208,51 +240,63 @@ export interface PolicyCertificates {
 export interface GpgRequirement {
   readonly kind: 'gpg';
   readonly keys: readonly GpgKey[];
-  /** The files that the keys came from, absolute. */
+  /** The absolute paths of the files that the keys came from. */
   readonly keyFiles: readonly string[];
-  /** URL of the store, without a slash at its end. */
+  /** URL of the store, without a trailing slash. */
   readonly lookaside: string;
   readonly constraints: Constraints;
 }
 
-/** A signed in-toto statement about the image that says what is asked of it. */
+/** A signed in-toto statement about the image that fulfils these conditions. */
 export interface AttestationRequirement {
   readonly kind: 'attestation';
-  /** URI, compared as it is. */
+  /** URI, compared as an exact text. */
   readonly predicateType: string;
-  /** Whoever must have signed it. */
+  /** The authority that must have signed the statement. */
   readonly by: Extract<Requirement, { readonly kind: 'cosign-key' | 'sigstore' | 'pki' }>;
-  /** Expressions of CEL over what is attested; every one must be true. */
+  /** CEL expressions over the attestation. Each must be true. */
   readonly cel: readonly string[];
   readonly constraints?: Constraints;
-  /** The largest that is read, in bytes; 16 MiB unless told. */
+  /** Maximum size of an attestation that is read, in bytes. Default: 16 MiB. */
   readonly maxSize?: number;
-  /** Nothing demands it, and it is only sought where looking costs no request of its own: among the referrers. */
+  /**
+   * No rule requires the attestation. It is searched only where that costs no extra request: among the
+   * referrers.
+   */
   readonly optional?: true;
 }
 
-/** Whose keyless signature is accepted. */
+/** The identity whose keyless signatures are accepted. */
 export interface SigstoreIdentity {
-  /** The OIDC issuer, exactly. */
+  /** The OIDC issuer, compared as an exact text. */
   readonly issuer: string;
-  /** Exact, or a pattern: `*` any characters but `/` (at the end: any), `**` any. */
+  /**
+   * Exact, or a pattern: `*` matches any characters except `/` (at the end: any characters), `**` any
+   * characters.
+   */
   readonly subject: string;
-  /** What else Fulcio must have written into the certificate, by its names, such as `sourceRepositoryRef`; patterns as for the subject. */
+  /**
+   * Further values that Fulcio must have written into the certificate, by their names, such as
+   * `sourceRepositoryRef`. The patterns are those of the subject.
+   */
   readonly claims?: Readonly<Record<string, string>>;
 }
 
-/** What sigstore's services must have said of a signature. */
+/** What sigstore's services must have confirmed about a signature. */
 export interface SigstoreProof {
   readonly root: PolicyRoot;
-  /** Distinct transparency logs that hold it. */
+  /** Number of distinct transparency logs that must contain the signature. */
   readonly logs: number;
-  /** Distinct time stamp authorities that have stamped it. */
+  /** Number of distinct time stamp authorities that must have stamped the signature. */
   readonly timeStamps: number;
-  /** Distinct certificate logs that hold its certificate; a key has none. */
+  /**
+   * Number of distinct certificate logs that must contain its certificate. Signatures by a key have no
+   * certificate.
+   */
   readonly certificateLogs: number;
 }
 
-/** A sigstore `trusted_root.json`, with every byte of it, so that decisions replay. */
+/** A sigstore `trusted_root.json`, with every byte of it, so that decisions can be replayed. */
 export interface PolicyRoot {
   /** As written in the policy: `public-good`, a path, or a TUF repository. */
   readonly name: string;
@@ -261,17 +305,18 @@ export interface PolicyRoot {
   /** Base64. */
   readonly content: string;
   /**
-   * ISO 8601. Of a TUF repository: until when it says that this is its newest. Of the root that ships: the end of the TUF root that it
-   * came with. From then on nothing is proven by it.
+   * ISO 8601. For a TUF repository: until when the repository says that this root is the newest. For the root
+   * that is included in this version: the expiry of the TUF root that it came with. From then on it proves
+   * nothing.
    */
   readonly expires?: string;
-  /** It came with this version: no update was fetched on this machine. */
+  /** The root is included in this version: no update was fetched on this machine. */
   readonly ships?: true;
 }
 
 /** A public key, as a policy names it. */
 export interface PolicyKey {
-  /** As written in the policy: a path relative to the file. */
+  /** As written in the policy: a path relative to the policy file. */
   readonly name: string;
   /** SPKI, DER, base64. */
   readonly spki: string;

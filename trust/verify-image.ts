@@ -7,29 +7,32 @@ import type { Dossier, Platform, TrustPolicy, Verdict } from './types.ts';
 import { decide } from './verdict/decide.ts';
 import { decideUnseen } from './verdict/decide-unseen.ts';
 
-/** Which image is judged, for which namespace and platform, by which policy. */
+/** Which image to judge, for which namespace and platform, and by which policy. */
 export interface VerifyImageInput {
   readonly reference: string;
-  /** The image that is at hand, such as an archive's: it is judged under the reference, whatever that stands for. */
+  /**
+   * The digest of an image that is already available, for example in an archive. It is judged under the
+   * reference, whatever the reference resolves to.
+   */
   readonly digest?: string;
-  /** Asks nobody but the registry. */
+  /** Asks no service except the registry. */
   readonly offline?: true;
-  /** Empty when there is none: rules with `namespaces` then do not match. */
+  /** Empty when there is no namespace: rules with `namespaces` then do not match. */
   readonly namespace: string;
   readonly policy: TrustPolicy;
   readonly registry: RegistryAccess;
-  /** Who is asked what a tag means, where a rule requires it. */
+  /** The services that are asked for the meaning of a tag, where a rule requires it. */
   readonly services?: TrustServices;
-  /** This machine's unless given. */
+  /** Default: the platform of this machine. */
   readonly platform?: Platform;
   readonly now: Date;
   readonly signal?: AbortSignal;
 }
 
 /**
- * Resolves a reference, gathers its evidence and decides. A reference that no rule can admit is refused without asking any
- * registry; there is then no dossier.
- * @throws PortcullisError of base/distribution when the image itself can not be resolved
+ * Resolves a reference, gathers its evidence and decides. A reference that no rule can admit is refused
+ * without asking any registry; there is then no dossier.
+ * @throws PortcullisError of base/distribution when the image itself cannot be resolved
  */
 export async function verifyImage(input: VerifyImageInput): Promise<{ readonly verdict: Verdict; readonly dossier?: Dossier }> {
   const { reference, namespace, policy, now } = input;

@@ -6,7 +6,7 @@ export interface AcceptInput {
   /** Milliseconds since 1970. */
   readonly now: number;
   readonly uploads: readonly Upload[];
-  /** The collection's current files by role: root, snapshot, timestamp, targets and delegated ones. */
+  /** The collection's current files by role: root, snapshot, timestamp, targets and delegated roles. */
   readonly stored: ReadonlyMap<string, Buffer>;
   readonly online: readonly OnlineKey[];
 }

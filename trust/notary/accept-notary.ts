@@ -15,14 +15,15 @@ import { isDelegation, isNotaryRole, parentOf, shallowFirst } from './roles.ts';
 import { rootKeysFor } from './root-certificates.ts';
 
 /**
- * Notary's rules for an update (server/handlers/validation.go of Notary 0.7.0): the root's chain, targets shallow first, then the
- * publisher's snapshot or one of our own, then always a new timestamp.
+ * Applies Notary's rules for an update (server/handlers/validation.go of Notary 0.7.0): first the chain of
+ * roots, then targets with shallow roles first, then the snapshot of the publisher or one of our own, and
+ * always a new timestamp.
  */
 export function acceptNotary(input: AcceptInput): readonly NewFile[] | Refusal {
   const { gun, now, stored, online } = input;
   const heads = readHeads(input.uploads, isNotaryRole);
   if (isRefusal(heads)) return heads;
-  // A role that is posted twice counts once, as its last.
+  // When a role is posted twice, the last file counts.
   const uploads = new Map(heads.map((one) => [one.role, one]));
   const files: NewFile[] = [];
   const attempt = <T>(name: UpdateFault, body: () => T): T | Refusal => {
@@ -73,7 +74,7 @@ export function acceptNotary(input: AcceptInput): readonly NewFile[] | Refusal {
   files.push(snapshot);
 
   const held = heldKeys(root.signed.roles.timestamp, root.signed.keys, online);
-  // Two spaces, as notary-server has them.
+  // Two spaces, as in notary-server.
   if (held.length < root.signed.roles.timestamp.threshold) return invalidUpdate('ErrBadRoot', 'no  timestamp keys exist on the server');
   files.push(nextNotaryTimestamp({ former: stored.get('timestamp'), snapshot, held, now }));
   return files;
@@ -97,7 +98,7 @@ function makeSnapshot(
   return nextNotarySnapshot({ former, files, held, now });
 }
 
-/** `targets/a/b` has `targets` and `targets/a`. */
+/** Returns the ancestors of a role: `targets` and `targets/a` for `targets/a/b`. */
 function ancestorsOf(role: string): string[] {
   const parts = role.split('/');
   return parts.slice(1).map((_, index) => parts.slice(0, index + 1).join('/'));
@@ -126,7 +127,7 @@ function nextRoot(gun: string, now: number, bytes: Buffer, former: Metadata<Root
   return root;
 }
 
-/** Targets or a delegated role, signed by the keys that root or parent name for it. */
+/** Loads targets or a delegated role, signed by the keys that the root or the parent role names for it. */
 function loadTargets(
   role: string,
   metadata: Metadata<Targets>,
@@ -168,7 +169,8 @@ function checkSnapshot(
   }
   refuseExpired('snapshot', snapshot.signed, now);
   for (const role of loaded.keys()) if (!meta.has(role)) throw new Error(`no checksums for supported algorithms were provided for ${role}`);
-  // Stricter than notary-server: a snapshot that names another file than the current one would take that role back, or lose it.
+  // Stricter than notary-server: a snapshot that names a file other than the current one would roll that role
+  // back, or lose it.
   for (const [role, named] of meta) {
     const file = loaded.get(role) ?? stored.get(role);
     if (file === undefined) throw new Error(`the snapshot names ${role}, which is not in the update and not in the collection`);
@@ -185,10 +187,10 @@ function refuseOtherFile(role: string, bytes: Buffer, { hashes, length }: FileMe
   if (length !== bytes.length) throw new Error(`the length of ${role} did not match: expected ${length}`);
 }
 
-/** The reader takes any case of the type; Notary demands its own. */
+/** Refuses a `_type` in another case: the reader accepts any case, but Notary requires its own. */
 function refuseOtherType(role: TopRole, { message }: Metadata): void {
   const expected = `${role.slice(0, 1).toUpperCase()}${role.slice(1)}`;
-  // In canonical JSON it is the first field.
+  // `_type` is the first field in canonical JSON.
   if (!message.subarray(0, 64).toString('utf8').startsWith(`{"_type":"${expected}"`))
     throw new Error(`${role} type metadata invalid: expected type ${expected}`);
 }

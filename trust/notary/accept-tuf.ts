@@ -21,8 +21,9 @@ import type { Refusal, UpdateFault } from './refusal.ts';
 import { isTufRole, namesByPrefix, shallowFirst } from './roles.ts';
 
 /**
- * An update in TUF's own dialect is accepted when a client that trusts the stored files would take it: what would stand afterwards,
- * with the files that the service signs, goes through the client's rules (TUF specification 1.0.34, section 5).
+ * Accepts an update in TUF's own dialect when a client that trusts the stored files would accept it. The
+ * files that would be current afterwards, including those that the service signs, are checked by the client's
+ * rules (TUF specification 1.0.34, section 5).
  */
 export function acceptTuf(input: AcceptInput): readonly NewFile[] | Refusal {
   const read = readHeads(input.uploads, isTufRole);
@@ -34,7 +35,7 @@ export function acceptTuf(input: AcceptInput): readonly NewFile[] | Refusal {
 
   const begun = attempt('ErrBadRoot', () => chainOf(heads, stored.get('root'), now));
   if (isRefusal(begun)) return begun;
-  // Former files bind as long as their keys do: new keys recover from a fast-forward.
+  // Previous files are binding only while their keys are: new keys recover from a fast-forward attack.
   let set = begun.set;
   const [formerTimestamp, formerSnapshot] = [stored.get('timestamp'), stored.get('snapshot')];
   if (formerTimestamp !== undefined) set = keptTimestamp(set, formerTimestamp);
@@ -58,7 +59,10 @@ export function acceptTuf(input: AcceptInput): readonly NewFile[] | Refusal {
   return [...begun.roots, ...uploadedTargets.sort((a, b) => shallowFirst(a.role, b.role)), ...made];
 }
 
-/** A publisher may post all that it has: what stands already is not new, and neither is a root before the one that stands. */
+/**
+ * Drops the posted files that are already current, and roots older than the current root: a publisher may
+ * post all its files.
+ */
 function withoutStanding(posted: readonly NewFile[], stored: ReadonlyMap<string, Buffer>): NewFile[] {
   const root = stored.get('root');
   const same = root === undefined ? undefined : posted.find(({ role, bytes }) => role === 'root' && bytes.equals(root));
@@ -92,7 +96,7 @@ function chainOf(
   return { set, roots };
 }
 
-/** The version that a new file of that role must exceed; 0 when nothing stands. */
+/** Returns the version that a new file of the role must exceed; 0 when there is no current file. */
 function standingVersion(set: TrustedSet, role: string, stored: ReadonlyMap<string, Buffer>): number {
   if (role === 'timestamp') return set.timestamp?.signed.version ?? 0;
   if (role === 'snapshot') return set.snapshot?.signed.version ?? 0;
@@ -140,14 +144,17 @@ function timestampOf(
   return nextTufTimestamp({ former: stored.get('timestamp'), snapshot, held, now });
 }
 
-/** Every role that the snapshot names is there and signed; every role that was posted is delegated to. */
+/**
+ * Checks that every role that the snapshot names exists and is signed, and that every posted role is
+ * delegated to.
+ */
 function judgeTargets(
   begun: TrustedSet,
   uploads: ReadonlyMap<string, NewFile>,
   stored: ReadonlyMap<string, Buffer>,
   now: Date,
 ): TrustedSet {
-  // One map that grows: a copy for each of thousands of roles would cost the square of them.
+  // One map that grows: a copy for each of thousands of roles would take quadratic time.
   const targets = new Map(begun.targets);
   const set: TrustedSet = { ...begun, targets };
   const named = set.snapshot?.signed.meta ?? new Map<string, FileMeta>();
@@ -159,7 +166,7 @@ function judgeTargets(
   };
   const queue = [{ name: 'targets', delegator: 'root' }];
   const seen = new Set<string>();
-  // The list grows meanwhile.
+  // The list grows during the loop.
   for (const { name, delegator } of queue) {
     const edge = `${delegator}\n${name}`;
     if (seen.has(edge)) continue;

@@ -7,7 +7,7 @@ import type { Digests } from './digests.ts';
 import { isRefusal } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 
-/** A file with its digests: Notary's clients ask for files by them. */
+/** A file with its digests: Notary's clients request files by digest. */
 export type DigestedFile = NewFile & Digests;
 
 export function digested({ role, version, bytes }: NewFile): DigestedFile {
@@ -15,10 +15,15 @@ export function digested({ role, version, bytes }: NewFile): DigestedFile {
   return { role, version, bytes, sha256, sha512 };
 }
 
-/** Buffers cross threads as bare bytes; these are the same bytes, not a copy. */
+/**
+ * Buffers arrive from another thread as plain Uint8Arrays. Returns a Buffer over the same memory, not a copy.
+ */
 export const asBuffer = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer => Buffer.from(buffer, byteOffset, byteLength);
 
-/** Judges an upload; pure. @returns the files to keep, those that the service signed among them, or why it is refused */
+/**
+ * Judges an upload. Pure.
+ * @returns the files to keep, including those that the service signed, or the reason for the refusal
+ */
 export function accept(dialect: Dialect, input: AcceptInput): readonly DigestedFile[] | Refusal {
   const outcome = dialect === 'notary' ? acceptNotary(input) : acceptTuf(input);
   return isRefusal(outcome) ? outcome : outcome.map(digested);

@@ -5,19 +5,24 @@ import type { ConnectionPlace, Turns } from '../../base/connections/index.ts';
 import { answerRequest } from './answer.ts';
 import type { AnswerContext } from './answer.ts';
 
-/** In ms: for a request with its upload, for judging it, and for the client to read the answer. */
+/** Limit in ms for a whole request: its upload, its judging, and the client's reading of the answer. */
 const longest = 600_000;
 
-/** Requests of one connection that wait or are worked on: a client that sends more before it reads is cut off. */
+/**
+ * Maximum number of requests of one connection that wait or are being processed. A client that sends more
+ * before it reads is disconnected.
+ */
 const mostAtOnce = 32;
 const asked = new WeakMap<Socket, number>();
 
-/** How many of a connection's requests are worked on. */
+/** Number of requests being processed, by connection. */
 const underWay = new WeakMap<ConnectionPlace, number>();
 
 /**
- * Answers one request when it is its address's turn, and holds its connection's place meanwhile. What the client takes its time for is not held: an upload that still comes, or an answer
- * that is not read, gives way to another address where places are short, and ends after ten minutes anyway.
+ * Answers one request when it is the turn of its address. The place of its connection is busy meanwhile,
+ * except while the service waits for the client: during an upload, or while an answer is not read, the
+ * connection gives way to another address when places are short. Such a connection ends after ten minutes in
+ * any case.
  */
 export async function answerInTime(
   context: AnswerContext,
@@ -28,7 +33,7 @@ export async function answerInTime(
 ): Promise<void> {
   const { socket } = request;
   const isGone = (): boolean => socket.destroyed;
-  // Of a client that was cut off: Node goes on with what it had read of it.
+  // The client was disconnected, but Node still delivers the requests that it had already read.
   if (isGone()) return;
   const atOnce = (asked.get(socket) ?? 0) + 1;
   if (atOnce > mostAtOnce) return void socket.destroy();

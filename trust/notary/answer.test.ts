@@ -14,7 +14,7 @@ import { createServiceMetrics } from './metrics.ts';
 import { openTrustStore } from './store.ts';
 import type { TrustStore } from './store.ts';
 
-/** Each part that an answer needs fails in turn; the connection of the request is the only one that may notice. */
+/** Each component that an answer needs fails in turn. Only the connection of the request may notice. */
 describe('an answer that fails', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-answer-'));
   const judge = createJudge();
@@ -35,7 +35,7 @@ describe('an answer that fails', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  /** The status of one request, and whether the answer itself was ever rejected. */
+  /** Returns the status of one request, or whether the answer itself was ever rejected. */
   async function statusWith(changes: Partial<AnswerContext>, path = '/v2/a/_trust/tuf/root.json'): Promise<number | 'no answer'> {
     const rejected: unknown[] = [];
     const server = createServer((request, response) => {

@@ -17,7 +17,7 @@ export interface AnswerContext {
   readonly collections: Collections;
   readonly store: TrustStore;
   readonly metrics: ServiceMetrics;
-  /** Undefined: everybody may do everything. */
+  /** Undefined: every client may do everything. */
   readonly guard: Guard | undefined;
   readonly prefixes: readonly string[];
   readonly limits: UploadLimits;
@@ -31,17 +31,23 @@ interface Answer {
 }
 
 const jsonType = 'application/json; charset=utf-8';
-/** What Go's server says of bytes that look like text; Notary's clients do not look at it. */
+/** The type that Go's server reports for bytes that look like text. Notary's clients ignore it. */
 const textType = 'text/plain; charset=utf-8';
-/** utils/http.go and cmd/notary-server/config.go of Notary 0.7.0: files that never change, and those that may. */
+/**
+ * utils/http.go and cmd/notary-server/config.go of Notary 0.7.0: for files that never change, and for those
+ * that may change.
+ */
 const unchanging = 'public, max-age=2592000, s-maxage=2592000';
 const changing = 'public, max-age=300, s-maxage=300, must-revalidate';
 
-/** Answers one request. Never rejects and never throws: what cannot be answered ends its connection, and is reported by `onFailure`. */
+/**
+ * Answers one request. Never rejects and never throws: a request that cannot be answered ends its connection
+ * and is reported through `onFailure`.
+ */
 export async function answerRequest(context: AnswerContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const started = performance.now();
   const { method = 'GET', url = '/' } = request;
-  // A client that goes away while it is answered is no failure.
+  // It is not a failure when a client disconnects while it is being answered.
   response.on('error', () => undefined);
   let operation: Route['operation'] = 'NotFound';
   let status = 500;
@@ -69,21 +75,27 @@ async function answerOrFailure(context: AnswerContext, route: Route, query: URLS
     return (await refusedAccess(context, route, request)) ?? (await answerTo(context, route, query, request));
   } catch (thrown) {
     report(context, thrown, request);
-    // server/handlers/default.go of Notary 0.7.0: an update that the storage does not take.
+    // server/handlers/default.go of Notary 0.7.0: an update that the storage does not accept.
     return refused(refuse(route.operation === 'UpdateTUF' ? 'UPDATING' : 'UNKNOWN'));
   }
 }
 
-/** @throws TypeError for a header that cannot be sent */
+/**
+ * Sends an answer.
+ * @throws TypeError for a header that cannot be sent
+ */
 function send(request: IncomingMessage, response: ServerResponse, { status, headers: own, body }: Answer): void {
   const headers = { ...own, 'Content-Length': Buffer.byteLength(body) };
-  // What is left of an upload that was refused is not read.
+  // The rest of a refused upload is not read.
   const rest = request.complete || request.method === 'GET' ? headers : { ...headers, Connection: 'close' };
   response.writeHead(status, rest);
   response.end(body);
 }
 
-/** The last resort: a status without anything from outside, or, where a head was sent already, the end of the connection. */
+/**
+ * The last resort: sends a status without any external input, or ends the connection when a head was already
+ * sent.
+ */
 function sendFailure(request: IncomingMessage, response: ServerResponse): void {
   try {
     if (response.headersSent) response.destroy();
@@ -97,11 +109,11 @@ function report({ onFailure }: AnswerContext, thrown: unknown, { method = '', ur
   try {
     onFailure?.(failureOf(thrown, `${method} ${url.slice(0, 256).replace(/[^\x20-\x7e]/gu, '?')}`));
   } catch {
-    // Whoever gets reports of failures must not be the next one.
+    // A fault in the failure handler must not become the next failure.
   }
 }
 
-/** 401 with a challenge, or INVALID_GUN (404 where it is a question). */
+/** Returns 401 with a challenge, or INVALID_GUN (404 for a read request). */
 async function refusedAccess({ guard, prefixes }: AnswerContext, route: Route, request: IncomingMessage): Promise<Answer | undefined> {
   const gun = 'gun' in route ? route.gun : undefined;
   if (gun !== undefined && prefixes.length > 0 && !prefixes.some((prefix) => gun.startsWith(prefix))) {
@@ -117,10 +129,13 @@ async function refusedAccess({ guard, prefixes }: AnswerContext, route: Route, r
   return { ...answer, headers: { ...answer.headers, 'WWW-Authenticate': challenge } };
 }
 
-/** Answered without a token: they tell nothing about a collection. */
+/** Operations that are answered without a token: they disclose nothing about a collection. */
 const openOperations: readonly Route['operation'][] = ['Health', 'Metrics', 'NotAllowed', 'BadName'];
 
-/** Notary's scopes (server/server.go, utils/http.go): what no collection is named in belongs to the registry's catalog. */
+/**
+ * Notary's scopes (server/server.go, utils/http.go): a request that names no collection belongs to the
+ * registry's catalog.
+ */
 function accessOf(route: Route): Access | undefined {
   if (openOperations.includes(route.operation)) return undefined;
   const gun = 'gun' in route ? route.gun : undefined;
@@ -139,7 +154,8 @@ async function answerTo(context: AnswerContext, route: Route, query: URLSearchPa
     case 'Ping':
       return text('{}');
     case 'Health': {
-      // What is unwell by its name, as notary-server says it (cmd/notary-server/config.go of 0.7.0 calls its storage so).
+      // An unhealthy component is reported by name, as in notary-server (cmd/notary-server/config.go of 0.7.0
+      // uses this name for its storage).
       const flaw = await store.flaw();
       return flaw === undefined ? ok(jsonType, '{}') : { ...ok(jsonType, JSON.stringify({ 'DB operational': flaw })), status: 503 };
     }
@@ -176,7 +192,7 @@ async function fileAnswer({ collections }: AnswerContext, route: Extract<Route, 
   if (file === undefined) return refused(refuse('METADATA_NOT_FOUND', {}));
   const headers = {
     'Cache-Control': route.which === 'current' ? changing : unchanging,
-    // RFC 1123 in Go ends in the zone's name.
+    // Go's RFC 1123 format ends in the name of the zone.
     'Last-Modified': new Date(file.at).toUTCString().replace(/GMT$/u, 'UTC'),
     'Content-Type': route.dialect === 'notary' ? textType : 'application/json',
   };

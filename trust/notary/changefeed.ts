@@ -6,8 +6,9 @@ const defaultRecords = 100;
 const mostRecords = 10_000;
 
 /**
- * Answers a changefeed request (server/handlers/changefeed.go and storage/sqldb.go of Notary 0.7.0). `records` is mandatory, 0 is
- * 100, and negative goes backwards from `change_id`; a negative `change_id` is the newest.
+ * Answers a changefeed request (server/handlers/changefeed.go and storage/sqldb.go of Notary 0.7.0).
+ * `records` is mandatory: 0 means 100, and a negative number goes backwards from `change_id`. A negative
+ * `change_id` means the newest change.
  */
 export async function readChangefeed(
   store: TrustStore,
@@ -31,7 +32,7 @@ function written({ id, at, gun, version, sha256, category }: Change): Readonly<R
   return { ID: String(id), CreatedAt: new Date(at).toISOString(), GUN: gun, Version: version, SHA256: sha256, Category: category };
 }
 
-/** A 32-bit whole number. */
+/** Parses a 32-bit integer. */
 function whole(text: string): number | undefined {
   const value = /^[+-]?\d{1,10}$/u.test(text) ? Number(text) : undefined;
   return value !== undefined && Math.abs(value) < 2 ** 31 ? value : undefined;

@@ -14,20 +14,25 @@ import { renewOnline } from './renew.ts';
 import { fileToKeep } from './store.ts';
 import type { DialectFiles, StoredFile, TrustStore } from './store.ts';
 
-/** What stands of one collection in one dialect. */
+/** The current state of one collection in one dialect. */
 interface Standing {
   readonly files: ReadonlyMap<string, StoredFile>;
-  /** Before then neither timestamp nor snapshot expires; milliseconds since 1970. */
+  /** Neither the timestamp nor the snapshot expires before this time; milliseconds since 1970. */
   readonly freshUntil: number;
   readonly withheld: boolean;
 }
 
-/** Which of a role's files is asked for. */
+/** Which file of a role is requested. */
 export type Which = { readonly hash: string } | { readonly version: number } | 'current';
 
-/** The collections of a service: reads from memory where they can, changes one after the other within a collection. */
+/**
+ * The collections of a service. Reads come from memory where possible. Changes of one collection run one
+ * after the other.
+ */
 export interface Collections {
-  /** The timestamp and a snapshot of ours are signed anew when they have expired. */
+  /**
+   * Returns a file. Expired timestamps, and expired snapshots that the service signs, are signed again first.
+   */
   read(gun: string, dialect: Dialect, role: string, which: Which): Promise<StoredFile | undefined>;
   publish(gun: string, uploads: { readonly notary?: readonly Upload[]; readonly tuf?: readonly Upload[] }): Promise<Refusal | undefined>;
   publicKey(gun: string, dialect: Dialect, role: OnlineKey['role']): Promise<unknown>;
@@ -36,14 +41,17 @@ export interface Collections {
 }
 
 const memoryBytes = 128 * 1024 * 1024;
-/** Rotated keys of a role that wait for a root: who rotates and never publishes must not fill the database, or slow each update down. */
+/**
+ * Maximum number of rotated keys of a role that no root names yet. A client that rotates and never publishes
+ * must not fill the database or slow down each update.
+ */
 const mostUnnamed = 8;
 
 export function createCollections(store: TrustStore, vault: KeyVault, judge: Judge, clock: () => number): Collections {
   const known = new LRUCache<string, Standing>({ maxSize: memoryBytes, sizeCalculation: weightOf });
   const lines = new Map<string, Promise<unknown>>();
 
-  /** One change of a collection at a time. */
+  /** Runs one change of a collection at a time. */
   const inLine = <T>(gun: string, body: () => Promise<T>): Promise<T> => {
     const before = lines.get(gun) ?? Promise.resolve();
     const turn = before.then(body, body);
@@ -128,7 +136,10 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
   const createKey = async (gun: string, dialect: Dialect, role: OnlineKey['role'], instead?: readonly OnlineKey[]): Promise<unknown> =>
     listedOnlineKey(dialect, await vault.create(gun, role, clock(), instead)).entry;
 
-  /** Keys of a role that no root names: made for one that was not published yet, or replaced. Oldest first. A lost key file keeps nobody from a rotation. */
+  /**
+   * Returns the keys of a role that no root names, oldest first: keys made before a first publish, or by a
+   * rotation. Rotation still works when the key file is lost.
+   */
   const unnamedKeys = async (gun: string, role: OnlineKey['role']): Promise<OnlineKey[]> => {
     const named = async (dialect: Dialect): Promise<(key: OnlineKey) => boolean> => {
       const root = (await load(gun, dialect)).files.get('root');
@@ -155,7 +166,7 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
         const keys = (await vault.keysOf(gun)).filter((key) => key.role === role);
         const root = (await load(gun, dialect)).files.get('root');
         const named = root === undefined ? undefined : keys.find((key) => namesKey(dialect, root.bytes, role, key));
-        // A key that was made for a first publish, or by a rotation, waits for the root that names it.
+        // A key made for a first publish, or by a rotation, waits for the root that names it.
         const key = named ?? keys.at(-1);
         return key === undefined ? createKey(gun, dialect, role) : listedOnlineKey(dialect, key).entry;
       }),

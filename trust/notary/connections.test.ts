@@ -12,7 +12,10 @@ import { multipart, multipartType } from './publisher.fixture.ts';
 import { startTrustService } from './service.ts';
 import type { TrustService, TrustServiceOptions } from './service.ts';
 
-/** The service with connections that ask nothing, slowly or without end, from several addresses of loopback. */
+/**
+ * Tests of the service with connections that send nothing, send slowly, or never end, from several loopback
+ * addresses.
+ */
 
 let folder: string;
 let service: TrustService;
@@ -22,7 +25,10 @@ const start = async (options: Partial<TrustServiceOptions>): Promise<void> => {
   service = await startTrustService({ listen: '127.0.0.1:0', data: join(folder, String(Math.random())), ...options });
 };
 
-/** @param from the address that it connects from */
+/**
+ * Opens a connection and sends `text`.
+ * @param from the address to connect from
+ */
 async function come(from: string, text: string): Promise<(typeof open)[number]> {
   const { port } = new URL(service.url);
   const socket = connect({ port: Number(port), host: '127.0.0.1', localAddress: from });
@@ -69,7 +75,7 @@ describe('connections of the trust service', () => {
     for (let address = 2; address < 8; address += 1) for (let count = 0; count < 20; count += 1) await come(`127.0.0.${address}`, half);
     await until(() => open.filter(({ isOpen }) => isOpen()).length <= 40, 'no more than the limit stay');
     for (let count = 0; count < 20; count += 1) await isAnswered('127.0.0.99');
-    // Also one of those who fill the service: its own oldest connection gives way.
+    // A client among those that fill the service is still answered: its own oldest connection gives way.
     await isAnswered('127.0.0.2');
   });
 

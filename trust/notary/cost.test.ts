@@ -10,7 +10,7 @@ import { isRefusal } from './refusal.ts';
 import { namesByPrefix } from './roles.ts';
 import { differentTarget } from './same-targets.ts';
 
-/** What hostile uploads cost the service's judge. */
+/** Tests what hostile uploads cost the judge of the service. */
 
 function sized<T>(make: (n: number) => T): (n: number) => T {
   const made = new Map<number, T>();

@@ -13,7 +13,7 @@ import type { OnlineEntries } from './publisher.fixture.ts';
 import { startTrustService } from './service.ts';
 
 const gun = 'example.com/app';
-/** `PORTCULLIS_TRUST_KILLS=200` is the long form. */
+/** `PORTCULLIS_TRUST_KILLS=200` runs the long form. */
 const kills = Number(process.env['PORTCULLIS_TRUST_KILLS'] ?? 5);
 const names = Object.fromEntries(Array.from({ length: 40 }, (_, index) => [`v${index}`, `content ${index}`]));
 
@@ -22,7 +22,7 @@ interface Served {
   readonly url: string;
 }
 
-/** A service in a process of its own. */
+/** Starts a service in its own process. */
 async function serve(folder: string): Promise<Served> {
   const source = `import { startTrustService } from ${JSON.stringify(import.meta.resolve('./service.ts'))};
     const { url } = await startTrustService({ listen: '127.0.0.1:0', data: ${JSON.stringify(folder)} });
@@ -81,7 +81,7 @@ describe('a trust service that is killed', () => {
         assert.equal(await publish(), 200);
         acknowledged += 1;
       }
-      // The end falls somewhere in a publish: another moment in each round.
+      // The kill hits a publish at a different moment in each round.
       const last = publish();
       await pause(round % 12);
       await kill(service);
@@ -89,7 +89,7 @@ describe('a trust service that is killed', () => {
       service = await serve(folder);
       const bytes = Buffer.from(await (await fetch(`${address()}targets.json`)).arrayBuffer());
       const version = (JSON.parse(bytes.toString()) as { signed: { version: number } }).signed.version;
-      // The last one may have been kept without that anybody was told.
+      // The last publish may have been stored without an acknowledgement.
       assert.ok(version === acknowledged || version === acknowledged + 1, `${version} after ${acknowledged}`);
       if (version > 1) assert.ok(posted.get(version)?.equals(bytes), 'bytes posted are bytes served');
       acknowledged = version;

@@ -6,10 +6,16 @@ export interface Digests {
   readonly sha512: string;
 }
 
-/** A publish asks for those of one file up to three times: to keep it, to name it in the snapshot, and for what stands at each publish again. */
+/**
+ * A publish needs the digests of one file up to three times: to store it, to name it in the snapshot, and
+ * again at each later publish for a current file.
+ */
 const known = new WeakMap<Buffer, Digests>();
 
-/** Digests of a file's bytes, which must not change afterwards: the same buffer is hashed once. */
+/**
+ * Returns the digests of a file's bytes, which must not change afterwards: the same buffer is hashed only
+ * once.
+ */
 export function digestsOf(bytes: Buffer): Digests {
   let digests = known.get(bytes);
   if (digests === undefined) {

@@ -4,14 +4,15 @@ import type { NewFile } from './accept-input.ts';
 import { refuse } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 
-/** A file that was posted, read as far as JSON goes. */
+/** A posted file, parsed only as far as its JSON. */
 export interface Head extends NewFile {
   readonly parsed: unknown;
 }
 
 /**
- * What an upload says of itself before anything is believed, part by part in their order: a role's name, JSON that no two readers
- * can read differently, a version (server/handlers/default.go of Notary 0.7.0).
+ * Reads what each part of an upload states about itself before anything is trusted, part by part in order:
+ * the name of a role, JSON that all readers parse alike, a version (server/handlers/default.go of Notary
+ * 0.7.0).
  */
 export function readHeads(uploads: readonly Upload[], isRole: (name: string) => boolean): Head[] | Refusal {
   const heads: Head[] = [];
@@ -35,7 +36,11 @@ function parse(bytes: Buffer): unknown {
   }
 }
 
-/** @returns undefined when it is not of the form `{ signed: { _type, expires, version }, signatures }` */
+/**
+ * Returns the version of a file.
+ * @returns undefined when the file does not have the form `{ signed: { _type, expires, version }, signatures
+ * }`
+ */
 function versionOf(file: unknown): number | undefined {
   const outer = recordOf(file);
   const signed = recordOf(outer?.['signed']);

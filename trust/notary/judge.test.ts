@@ -7,7 +7,7 @@ import { createJudge } from './judge.ts';
 const judge = createJudge();
 after(() => judge.close());
 
-/** The files of a collection of so many targets, the last of which is `last`. */
+/** Returns the files of a collection with `count` targets, the last of which is `last`. */
 function files(dialect: Dialect, count: number, last: string): Map<string, Buffer> {
   const repository = testRepository(dialect);
   const names = Array.from({ length: count }, (_, index): [string, string] => [`app:${index}`, index === count - 1 ? last : String(index)]);
@@ -30,7 +30,10 @@ test('what can not be read in another thread breaks that question alone', async 
   assert.deepEqual([no.status, yes.status], ['rejected', 'fulfilled']);
 });
 
-/** Two dialects of a collection that are the same; to see it, each of `count` delegations is asked about each of as many paths. */
+/**
+ * Returns two equal dialects of a collection that are expensive to compare: each of `count` delegations is
+ * asked about each of `count` paths.
+ */
 function costly(count: number): { notary: Map<string, Buffer>; tuf: Map<string, Buffer> } {
   const head = { version: 1, expires: later };
   const targets = (dialect: Dialect): object =>
@@ -47,7 +50,7 @@ function costly(count: number): { notary: Map<string, Buffer>; tuf: Map<string, 
   };
 }
 
-/** A judgement that no test waits for. */
+/** A deadline that no test reaches. */
 const forever = 600_000;
 
 test('an update that takes longer than it may is refused, and the next one is judged', async () => {

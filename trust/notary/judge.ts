@@ -9,12 +9,16 @@ import { invalidUpdate } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 import { differentTarget } from './same-targets.ts';
 
-/** Judges uploads: small ones at once, large ones in threads that live while they are needed, each within a deadline. */
+/**
+ * Judges uploads: small ones immediately, large ones in threads that exist only while they are needed, each
+ * within a deadline.
+ */
 export interface Judge {
   judge(dialect: Dialect, input: AcceptInput): Promise<readonly DigestedFile[] | Refusal>;
   /**
-   * As differentTarget: a name about which the files of both dialects differ, or undefined; a refusal where that takes too long.
-   * @param gun the collection that they are of
+   * Like differentTarget: returns a name for which the files of both dialects differ, or undefined. Refuses
+   * when the comparison takes too long.
+   * @param gun the collection that the files belong to
    */
   differentTarget(
     gun: string,
@@ -24,22 +28,25 @@ export interface Judge {
   close(): Promise<void>;
 }
 
-/** Parsing and hashing so much takes a millisecond or two. */
+/** Parsing and hashing this many bytes takes a millisecond or two. */
 const smallBytes = 128 * 1024;
 
-/** Names are held against patterns there, each against each: of so much that takes a fraction of a second at the worst. */
+/**
+ * The comparison matches every name against every pattern. For this many bytes it takes a fraction of a
+ * second in the worst case.
+ */
 const smallComparison = 16 * 1024;
-/** Threads at one time: one collection's upload that takes long does not keep the others waiting. */
+/** Number of threads: a collection whose upload takes long does not delay the others. */
 const threads = 2;
-/** A judgement of 100 MiB of honest metadata takes a few seconds. */
+/** Judging 100 MiB of honest metadata takes a few seconds. */
 const longestMs = 60_000;
-/** An isolate costs some 15 MB; unused for so long it is given back. */
+/** An isolate costs about 15 MB. It is released after this idle time. */
 const idleMs = 60_000;
 
 const lost = 'TRUST_SERVICE_JUDGE_LOST';
 
 export interface JudgeOptions {
-  /** Milliseconds that one judgement may run in its thread; a minute unless told. */
+  /** Milliseconds that one judgement may run in its thread. Default: one minute. */
   readonly deadlineMs?: number;
 }
 
@@ -50,7 +57,7 @@ export function createJudge({ deadlineMs = longestMs }: JudgeOptions = {}): Judg
     ...{ memory: () => undefined, most: threads, deadlineMs, idleMs },
     blame: { code: lost, kind: 'unavailable', attempted: 'judge an upload', on: '', fix: 'publish less at once' },
   });
-  /** Neither accepted nor kept: the publisher hears why. */
+  /** A lost judgement: the upload is neither accepted nor kept, and the publisher gets the reason. */
   const unlessLost = async <T>(judgement: Promise<T>): Promise<T | Refusal> => {
     try {
       return await judgement;
@@ -86,6 +93,6 @@ function bytesIn(files: ReadonlyMap<string, Buffer>): number {
   return bytes;
 }
 
-/** What crosses to another thread is copied. */
+/** Keeps only the targets files, because everything that is sent to another thread is copied. */
 const targetFiles = (files: ReadonlyMap<string, Buffer>): Map<string, Buffer> =>
   new Map([...files].filter(([role]) => role !== 'root' && role !== 'snapshot' && role !== 'timestamp'));

@@ -7,17 +7,24 @@ import type { OnlineKey } from './online-keys.ts';
 import type { TrustStore } from './store.ts';
 
 /**
- * The service's private keys: one Ed25519 pair for each collection and role, kept in the database sealed (AES-256-GCM, bound to
- * collection and role) under a key that is a file of its own. A copy of the database alone signs nothing.
+ * The service's private keys: one Ed25519 pair for each collection and role. They are stored in the database,
+ * sealed with AES-256-GCM (bound to collection and role) under a key from a separate file. A copy of the
+ * database alone cannot sign anything.
  */
 export interface KeyVault {
-  /** Oldest first. @throws TRUST_SERVICE_KEY when there are keys and the key file opens none of them */
+  /**
+   * Returns the keys, oldest first.
+   * @throws TRUST_SERVICE_KEY when there are keys and the key file opens none of them
+   */
   keysOf(gun: string): Promise<readonly OnlineKey[]>;
-  /** As `keysOf`, but none where the key file opens none. */
+  /** Like `keysOf`, but returns no keys when the key file opens none. */
   openedKeysOf(gun: string): Promise<readonly OnlineKey[]>;
-  /** @param instead keys of the collection that go at the same moment */
+  /**
+   * Creates a key.
+   * @param instead keys of the collection that are removed in the same transaction
+   */
   create(gun: string, role: OnlineKey['role'], at: number, instead?: readonly OnlineKey[]): Promise<OnlineKey>;
-  /** Forgets what is in memory of a collection that was removed. */
+  /** Drops the cached keys of a removed collection. */
   forget(gun: string): void;
 }
 
@@ -26,7 +33,8 @@ const nonceBytes = 12;
 const tagBytes = 16;
 
 /**
- * @param keyFile 32 random bytes, hexadecimal, readable by its owner only; made when absent
+ * Opens the key vault.
+ * @param keyFile 32 random bytes, hexadecimal, readable by its owner only; created when absent
  * @throws TRUST_SERVICE_KEY
  */
 export async function openKeyVault(store: TrustStore, keyFile: string): Promise<KeyVault> {
@@ -34,7 +42,10 @@ export async function openKeyVault(store: TrustStore, keyFile: string): Promise<
   const known = new Map<string, readonly OnlineKey[]>();
   const sealedForms = new WeakMap<OnlineKey, Buffer>();
 
-  /** Those that open; the others were sealed under a key file that is lost, and stand until a root names their successors. */
+  /**
+   * Returns the keys that can be opened. The others were sealed under a key file that is lost; they stay
+   * until a root names their successors.
+   */
   const openKeys = async (gun: string): Promise<{ readonly keys: readonly OnlineKey[]; readonly failure?: PortcullisError }> => {
     let failure: PortcullisError | undefined;
     const keys = (await store.keys(gun)).flatMap(({ role, sealed }) => {
@@ -98,7 +109,10 @@ function seal(secret: Buffer, plain: Buffer, gun: string, role: string): Buffer 
   return Buffer.concat([nonce, cipher.update(plain), cipher.final(), cipher.getAuthTag()]);
 }
 
-/** @returns undefined when it was sealed under another key, for another collection or role, or was changed */
+/**
+ * Opens a sealed key.
+ * @returns undefined when it was sealed under another key, for another collection or role, or was changed
+ */
 function unseal(secret: Buffer, sealed: Buffer, gun: string, role: string): Buffer | undefined {
   try {
     const decipher = createDecipheriv('aes-256-gcm', secret, sealed.subarray(0, nonceBytes), { authTagLength: tagBytes });

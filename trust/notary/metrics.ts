@@ -1,10 +1,13 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 
-/** Counts of requests, under the names that notary-server has; cheap enough for every request. */
+/** Counts requests under the metric names of notary-server. Cheap enough for every request. */
 export interface ServiceMetrics {
-  /** @param seconds how long it took */
+  /**
+   * Counts one request.
+   * @param seconds duration of the request
+   */
   observe(operation: string, method: string, status: number, seconds: number): void;
-  /** Shows these counts of connections from now on. */
+  /** Sets the source of the connection counts that are shown from now on. */
   watch(counts: () => { readonly open: number; readonly refused: number; readonly ended: number }): void;
   render(): Promise<{ readonly type: string; readonly body: string }>;
 }
@@ -33,7 +36,7 @@ export function createServiceMetrics(): ServiceMetrics {
       this.set(process.memoryUsage.rss());
     },
   });
-  // Looking labels up by name on each request costs more than counting.
+  // Looking up labels by name on each request costs more than counting.
   const known = new Map<string, { readonly counter: Counter.Internal; readonly timer: Histogram.Internal<string> }>();
   return {
     observe(operation, method, status, seconds) {

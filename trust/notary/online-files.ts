@@ -8,7 +8,7 @@ import type { OnlineKey } from './online-keys.ts';
 type Held = readonly { readonly id: string; readonly key: OnlineKey }[];
 
 interface SnapshotInput {
-  /** The snapshot before; what it says of other files stays. */
+  /** The previous snapshot. What it says about other files is kept. */
   readonly former: Buffer | undefined;
   readonly files: readonly NewFile[];
   readonly held: Held;
@@ -25,7 +25,10 @@ interface TimestampInput {
 
 const day = 24 * 3600 * 1000;
 
-/** How long what the service signs is good for, in milliseconds (const.go of Notary 0.7.0: three years, fourteen days). */
+/**
+ * How long files signed by the service are valid, in milliseconds (const.go of Notary 0.7.0: three years,
+ * fourteen days).
+ */
 const lifetime = { snapshot: 3 * 365 * day, timestamp: 14 * day } as const;
 
 export function nextNotarySnapshot({ former, files, held, now }: SnapshotInput): NewFile {
@@ -47,7 +50,7 @@ export function nextNotaryTimestamp({ former, snapshot, held, now }: TimestampIn
 function notaryFile(signed: Snapshot | Timestamp, body: object, held: Held): NewFile {
   const { version, type } = signed;
   const made = signOnline('notary', { ...body, version, expires: new Date(signed.expires).toISOString() }, held);
-  // The next publish begins with what this file says.
+  // The next publish starts by reading this file.
   rememberFile({ ...made, signed });
   return { role: type, version, bytes: made.bytes };
 }
@@ -77,7 +80,7 @@ export function nextTufTimestamp({ former, snapshot, held, now }: TimestampInput
 }
 
 function tufFile(role: 'snapshot' | 'timestamp', version: number, body: object, now: number, held: Held): NewFile {
-  // The specification's times have no fractions (1.0.34, section 4.2.1).
+  // The times of the specification have no fractions (1.0.34, section 4.2.1).
   const expires = new Date(now + lifetime[role]).toISOString().replace(/\.\d+Z$/u, 'Z');
   return { role, version, bytes: signOnline('tuf', { _type: role, spec_version: '1.0.34', version, expires, ...body }, held).bytes };
 }

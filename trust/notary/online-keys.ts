@@ -12,7 +12,7 @@ export interface OnlineKey {
   readonly private: KeyObject;
 }
 
-/** The public key as metadata lists it, and its id there. */
+/** Returns the public key as metadata lists it, with its id there. */
 export function listedOnlineKey(dialect: Dialect, key: Pick<OnlineKey, 'public'>): { readonly id: string; readonly entry: unknown } {
   if (dialect === 'notary') {
     const text = key.public.toString('base64');
@@ -22,7 +22,7 @@ export function listedOnlineKey(dialect: Dialect, key: Pick<OnlineKey, 'public'>
   return { id: createHash('sha256').update(tufCanonicalJson(entry)).digest('hex'), entry };
 }
 
-/** The keys of a role that the service holds, by their ids in that root. */
+/** Returns the keys of a role that the service holds, by their ids in the given root. */
 export function heldKeys(
   { keyids }: RoleKeys,
   keys: ReadonlyMap<string, TufKey>,
@@ -37,7 +37,7 @@ export function heldKeys(
 
 const materials = new WeakMap<OnlineKey, string>();
 
-/** As ../tuf/metadata/keys.ts has it: the digest of the key's SPKI. */
+/** Returns the digest of the key's SPKI, as in ../tuf/metadata/keys.ts. */
 function materialOf(key: OnlineKey): string {
   let material = materials.get(key);
   if (material === undefined) {
@@ -48,7 +48,7 @@ function materialOf(key: OnlineKey): string {
   return material;
 }
 
-/** Signs a file's `signed`; the bytes are those that are served. */
+/** Signs the `signed` object of a file. Returns the bytes as they are served. */
 export function signOnline(
   dialect: Dialect,
   signed: unknown,
@@ -60,7 +60,7 @@ export function signOnline(
     dialect === 'notary' ? { keyid, method: 'eddsa', sig: bytes.toString('base64') } : { keyid, sig: bytes.toString('hex') },
   );
   const [head, tail] = [Buffer.from('{"signed":'), Buffer.from(`,"signatures":${JSON.stringify(written)}}`)];
-  // In memory of its own: it is kept, and known again by its buffer.
+  // Not from the buffer pool: the buffer is kept, and caches recognise it by identity.
   const bytes = Buffer.allocUnsafeSlow(head.length + message.length + tail.length);
   head.copy(bytes);
   message.copy(bytes, head.length);
@@ -68,7 +68,10 @@ export function signOnline(
   return { bytes, message, signatures };
 }
 
-/** @param pkcs8 DER */
+/**
+ * Reads a private key of the service.
+ * @param pkcs8 DER
+ */
 export function onlineKey(role: OnlineKey['role'], pkcs8: Buffer): OnlineKey {
   const key = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' });
   return { role, private: key, public: createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(-32) };

@@ -7,11 +7,17 @@ import { notaryKeyId } from '../tuf/metadata/keys.ts';
 import { fileOf, later, signed, testKey } from '../tuf/fixtures/repository.fixture.ts';
 import type { TestKey } from '../tuf/fixtures/repository.fixture.ts';
 
-/** A publisher as Notary's clients are one: a root key with a certificate for its collection, and a key for targets. */
+/**
+ * A publisher as Notary's clients act: it has a root key with a certificate for its collection, and a key for
+ * targets.
+ */
 export interface Publisher {
   readonly rootKey: TestKey;
   readonly targetsKey: TestKey;
-  /** @param online entries of the service's keys, as it hands them out */
+  /**
+   * Signs a root.
+   * @param online entries of the service's keys, as the service returns them
+   */
   root(version: number, online: OnlineEntries, changes?: RootChanges): Buffer;
   targets(version: number, names?: Readonly<Record<string, string>>, changes?: object): Buffer;
 }
@@ -60,7 +66,7 @@ export function targetsOf(version: number, names: Readonly<Record<string, string
   return { _type: 'Targets', version, expires: later, targets, delegations: { keys: {}, roles: [] }, ...changes };
 }
 
-/** An ECDSA key whose certificate is issued to `name`. */
+/** Makes an ECDSA key whose certificate is issued to `name`. */
 export function certifiedKey(name: string): TestKey {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-publisher-'));
   try {
@@ -106,7 +112,7 @@ export interface Answered {
   readonly detail: unknown;
 }
 
-/** Posts to a collection's address. */
+/** Posts to a collection's URL. */
 export async function post(
   address: string,
   body: Buffer,

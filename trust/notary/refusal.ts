@@ -1,6 +1,9 @@
 import { shortened } from '../tuf/failure.ts';
 
-/** The errors of Notary's API (server/errors/errors.go of Notary 0.7.0, and `UNAUTHORIZED`, `UNAVAILABLE` and `UNKNOWN` of the registry's). */
+/**
+ * The errors of Notary's API (server/errors/errors.go of Notary 0.7.0), and `UNAUTHORIZED`, `UNAVAILABLE` and
+ * `UNKNOWN` of the registry API.
+ */
 const known = {
   NO_FILENAME: [400, 'No file/role name provided.'],
   INVALID_ROLE: [400, 'The role you are attempting to operate on is invalid.'],
@@ -19,10 +22,10 @@ const known = {
 
 export type RefusalCode = keyof typeof known;
 
-/** Why an update is invalid, by Notary's names (tuf/validation/errors.go). */
+/** The reasons for an invalid update, by Notary's names (tuf/validation/errors.go). */
 export type UpdateFault = 'ErrBadRoot' | 'ErrBadTargets' | 'ErrBadSnapshot' | 'ErrBadHierarchy' | 'ErrValidation';
 
-/** A request that is refused: what its answer says. Plain, so that it crosses Workers. */
+/** The answer to a refused request. Plain data, so that Workers can pass it. */
 export interface Refusal {
   readonly refused: RefusalCode;
   readonly detail?: unknown;
@@ -30,7 +33,10 @@ export interface Refusal {
 
 export const refuse = (refused: RefusalCode, detail?: unknown): Refusal => ({ refused, ...(detail === undefined ? {} : { detail }) });
 
-/** @param missing the role that is lacking, of `ErrBadHierarchy` */
+/**
+ * Refuses an invalid update.
+ * @param missing the missing role, for `ErrBadHierarchy`
+ */
 export function invalidUpdate(name: UpdateFault, message: string, missing?: string): Refusal {
   const said = shortened(message, 2048);
   return refuse('INVALID_UPDATE', { Name: name, Error: missing === undefined ? { Msg: said } : { Missing: missing, Msg: said } });
@@ -42,7 +48,7 @@ export function isRefusal(value: unknown): value is Refusal {
 
 export const statusOf = ({ refused }: Refusal): number => known[refused][0];
 
-/** The answer's body, as docker/distribution's errcode writes it. */
+/** Returns the body of the answer, as docker/distribution's errcode writes it. */
 export function refusalBody({ refused, detail }: Refusal): Buffer {
   const error = { code: refused, message: known[refused][1], ...(detail === undefined ? {} : { detail }) };
   return Buffer.from(`${JSON.stringify({ errors: [error] })}\n`);

@@ -1,7 +1,9 @@
 import { readMetadata } from '../tuf/metadata/read.ts';
 import type { Dialect, Metadata, Root, Snapshot, Timestamp } from '../tuf/metadata/model.ts';
 
-/** Files that stand are read again at each publish: their meaning is kept as long as their bytes are in memory. */
+/**
+ * Each publish reads the current files again: their parsed form is kept as long as their bytes are in memory.
+ */
 const known = new WeakMap<Buffer, Metadata>();
 
 function remembered(dialect: Dialect, type: 'root' | 'snapshot' | 'timestamp', bytes: Buffer): Metadata {
@@ -12,12 +14,15 @@ function remembered(dialect: Dialect, type: 'root' | 'snapshot' | 'timestamp', b
   return read;
 }
 
-/** A file that was made here is what it was made of. */
+/** Remembers the parsed form of a file that this service made. */
 export function rememberFile(metadata: Metadata<Snapshot | Timestamp>): void {
   known.set(metadata.bytes, metadata);
 }
 
-/** As readMetadata; the same bytes in the same buffer are read once. @throws Error */
+/**
+ * Like readMetadata, but reads the same bytes in the same buffer only once.
+ * @throws Error
+ */
 export const readRoot = (dialect: Dialect, bytes: Buffer): Metadata<Root> => remembered(dialect, 'root', bytes) as Metadata<Root>;
 
 export const readSnapshot = (dialect: Dialect, bytes: Buffer): Metadata<Snapshot> =>

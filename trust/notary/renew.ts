@@ -6,8 +6,9 @@ import { heldKeys } from './online-keys.ts';
 import type { OnlineKey } from './online-keys.ts';
 
 /**
- * What the service signs anew when it is asked for a file that has expired (server/timestamp/timestamp.go of Notary 0.7.0): its own
- * snapshot, and the timestamp. Pure. Empty where it does not hold the keys: then the expired files stand, and clients say so.
+ * Signs the files again that have expired when one of them is requested (server/timestamp/timestamp.go of
+ * Notary 0.7.0): the service's own snapshot, and the timestamp. Pure. Returns no files when the service does
+ * not hold the keys: the expired files then stay, and clients report them.
  */
 export function renewOnline(dialect: Dialect, files: ReadonlyMap<string, Buffer>, online: readonly OnlineKey[], now: number): NewFile[] {
   const [root, snapshot, timestamp] = [files.get('root'), files.get('snapshot'), files.get('timestamp')];
@@ -19,7 +20,8 @@ export function renewOnline(dialect: Dialect, files: ReadonlyMap<string, Buffer>
   const made: NewFile[] = [];
   let current: NewFile = { role: 'snapshot', version: read.version, bytes: snapshot };
   if (read.expires <= now) {
-    // An expired snapshot of the publisher's can not be mended here: a new timestamp would only say that it is current.
+    // The service cannot repair an expired snapshot of the publisher: a new timestamp would only claim that
+    // it is current.
     if (forSnapshot.length < roles.snapshot.threshold) return [];
     const input = { former: snapshot, files: [], held: forSnapshot, now };
     current = dialect === 'notary' ? nextNotarySnapshot(input) : nextTufSnapshot(input);

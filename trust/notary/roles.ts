@@ -2,7 +2,10 @@
 
 const baseRoles: readonly string[] = ['root', 'targets', 'snapshot', 'timestamp'];
 
-/** `targets/…`: lower case, digits, `-`, `_`; at most 255 characters; no empty, `.` or `..` part. */
+/**
+ * Whether the role is `targets/…`: lower case, digits, `-`, `_`; at most 255 characters; no empty, `.` or
+ * `..` segment.
+ */
 export function isDelegation(role: string): boolean {
   return role.length < 256 && /^targets(?:\/[-a-z0-9_]+)+$/u.test(role);
 }
@@ -11,24 +14,30 @@ export function isNotaryRole(role: string): boolean {
   return baseRoles.includes(role) || isDelegation(role);
 }
 
-/** A delegated role of TUF may have any name that a file can have: no control characters, not that of a top role in another case. */
+/**
+ * Whether the name is valid for a delegated TUF role: any file name without control characters that is not
+ * the name of a top-level role in another case.
+ */
 export function isTufRole(role: string): boolean {
   if (baseRoles.includes(role)) return true;
   return role.length > 0 && role.length < 256 && !/[\u0000-\u001f\u007f-\u009f]/u.test(role) && !baseRoles.includes(role.toLowerCase());
 }
 
-/** The role that a role of Notary is delegated by: its path without the last part. */
+/** Returns the role that delegates to a Notary role: its path without the last segment. */
 export function parentOf(role: string): string {
   return role.slice(0, Math.max(0, role.lastIndexOf('/')));
 }
 
-/** Shallow roles before deep ones (tuf/utils/role_sort.go). */
+/** Orders shallow roles before deep ones (tuf/utils/role_sort.go). */
 export function shallowFirst(a: string, b: string): number {
   const [depthA, depthB] = [a.split('/').length, b.split('/').length];
   return depthA === depthB ? (a < b ? -1 : a > b ? 1 : 0) : depthA - depthB;
 }
 
-/** Finds the names that begin with a prefix: each look-up costs what it finds, not the length of the list. */
+/**
+ * Returns a function that finds the names with a prefix. The cost of a look-up depends on the number of names
+ * found, not on the length of the list.
+ */
 export function namesByPrefix(names: readonly string[]): (prefix: string) => string[] {
   let sorted: readonly string[] | undefined;
   return (prefix) => {

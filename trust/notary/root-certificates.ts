@@ -3,9 +3,11 @@ import type { Root, TufKey } from '../tuf/metadata/model.ts';
 import { certificatesOfPem, commonNameOf } from '../x509/pem.ts';
 
 /**
- * The keys of a Notary root's own role that count: each a certificate, first in its PEM, of no authority, issued to the collection
- * (trustpinning/certs.go of Notary 0.7.0: ValidateRoot, validRootLeafCerts).
- * @param now milliseconds since 1970; undefined when expiry does not matter: a root that was trusted stays the judge of the next
+ * Returns the keys of a Notary root's own role that count. Each must be a certificate, the first in its PEM,
+ * that is not an authority and is issued to the collection (trustpinning/certs.go of Notary 0.7.0:
+ * ValidateRoot, validRootLeafCerts).
+ * @param now milliseconds since 1970; undefined when expiry does not matter: a root that was trusted still
+ * judges its successor
  */
 export function rootKeysFor(gun: string, { roles, keys }: Root, bytes: Buffer, now: number | undefined): ReadonlyMap<string, TufKey> {
   const listed = (
@@ -26,18 +28,21 @@ function isLeafOf(gun: string, pem: Buffer, now: number | undefined): boolean {
     if (leaf === undefined || leaf.isAuthority || others.some(({ isAuthority }) => !isAuthority)) return false;
     if (!matches(commonNameOf(leaf), gun)) return false;
     if (now !== undefined && leaf.notAfter < now) return false;
-    // SHA-1 and what else does not count.
+    // SHA-1 and other weak algorithms do not count.
     return leaf.signatureAlgorithm !== undefined;
   } catch {
     return false;
   }
 }
 
-/** A name that ends in `*` stands for all collections that begin so. */
+/**
+ * Whether a name matches the collection. A name that ends in `*` matches all collections with that prefix.
+ */
 function matches(name: string | undefined, gun: string): boolean {
   if (name === undefined) return false;
   let end = name.length;
-  // Not by a pattern: `\*+$` begins anew at each of a thousand stars that do not stand at the end.
+  // A loop instead of a regular expression: `\*+$` starts again at each of a thousand stars that are not at
+  // the end.
   while (name[end - 1] === '*') end -= 1;
   return end === name.length ? name === gun : gun.startsWith(name.slice(0, end));
 }

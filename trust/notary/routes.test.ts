@@ -40,7 +40,7 @@ test('no path holds the service up', () => {
     `/v2/a/_trust/tuf/targets/${'a.'.repeat(long / 2)}`,
     `/tuf/${'%61'.repeat(long / 3)}/1.root.json`,
   ]) {
-    // Processor time, which other load does not lengthen; a hundred times what it takes.
+    // Processor time, which other load does not affect. The limit is a hundred times the usual time.
     const before = process.cpuUsage();
     assert.equal(routeOf('GET', path).operation, 'NotFound', path.slice(0, 60));
     const { user } = process.cpuUsage(before);
@@ -73,7 +73,7 @@ test('a name that none can have is refused where the route is read, by which nam
     ] as [string, string][]) {
       const route = routeOf(method, path);
       assert.deepEqual([route.operation, 'refused' in route && route.refused], ['BadName', 'INVALID_GUN'], `${method} ${path}`);
-      // What is refused is not repeated.
+      // The answer does not repeat refused input.
       assert.match(JSON.stringify(route), /^[\x20-\x7e]+$/u);
     }
   for (const path of ['/v2/%ff/_trust/tuf/root.json', '/v2/%/_trust/tuf/root.json', '/tuf/a%c3/root.json', '/tuf/a/%zz.json'])
@@ -89,6 +89,6 @@ test('odd names that a header can carry are names', () => {
     const path = `/tuf/${encodeURIComponent(gun)}/root.json`;
     assert.deepEqual(routeOf('GET', path), { operation: 'GetRole', dialect: 'tuf', gun, role: 'root', which: 'current' });
   }
-  // A delegated role of TUF has a name of any script.
+  // A delegated TUF role may have a name in any script.
   assert.equal(routeOf('GET', '/tuf/a/team%2F%C3%A9.json').operation, 'GetRole');
 });

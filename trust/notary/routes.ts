@@ -2,10 +2,13 @@ import type { Dialect } from '../tuf/metadata/model.ts';
 import type { Which } from './collections.ts';
 import type { OnlineKey } from './online-keys.ts';
 
-/** What a request asks for. `operation` is the name that metrics have for it. */
+/** The target of a request. `operation` is its name in metrics. */
 export type Route =
   | { readonly operation: 'Ping' | 'Health' | 'Metrics' | 'NotFound' | 'NotAllowed' }
-  /** It names a collection or a role by a name that none can have: nothing of that name reaches a header, a log or the store. */
+  /**
+   * The request names a collection or a role by an invalid name. No part of that name reaches a header, a log
+   * or the store.
+   */
   | { readonly operation: 'BadName'; readonly refused: 'INVALID_GUN' | 'INVALID_ROLE'; readonly why: string }
   | { readonly operation: 'Changefeed'; readonly gun: string | undefined }
   | { readonly operation: 'UpdateTUF' | 'DeleteTUF'; readonly dialect: Dialect; readonly gun: string }
@@ -18,7 +21,10 @@ export type Route =
     }
   | { readonly operation: 'GetKey' | 'RotateKey'; readonly dialect: Dialect; readonly gun: string; readonly role: OnlineKey['role'] };
 
-/** As server/server.go of Notary 0.7.0 has them: a collection's name may hold slashes, the last match of a suffix counts. */
+/**
+ * As in server/server.go of Notary 0.7.0: the name of a collection may contain slashes, and the last match of
+ * a suffix counts.
+ */
 const role = '(root|targets(?:/[^/\\s]+)*|snapshot|timestamp)';
 const notary = '^/v2/([^*]+)/_trust/tuf/';
 const patterns = {
@@ -31,21 +37,27 @@ const patterns = {
   tuf: /^\/tuf\/([^*]+)\/([^/]*)$/u,
 };
 
-/** Names of collections and roles have 255 characters at most, each of them three when it is encoded. What is longer is looked at by no pattern. */
+/**
+ * Names of collections and roles have at most 255 characters, each of which takes three when it is encoded.
+ * No pattern examines a longer path.
+ */
 const mostPathLength = 4096;
 
-/** Characters of a collection's name, and of a role's (Notary 0.7.0 keeps both in columns of 255). */
+/**
+ * Maximum length of a collection's name and of a role's name (Notary 0.7.0 stores both in columns of 255
+ * characters).
+ */
 const mostNameLength = 255;
-/** Space to tilde: what may stand in a header's quoted string (RFC 9110, section 5.6.4) and in a line of a log. */
+/** Space to tilde: valid in a quoted string of a header (RFC 9110, section 5.6.4) and in a log line. */
 const printableAscii = /^[\x20-\x7e]*$/u;
-/** Delegated roles of TUF have names of any script; none of them is part of a header. */
+/** Delegated TUF roles may have names in any script. These names are never part of a header. */
 const controlCharacter = /[\x00-\x1f\x7f-\x9f]/u;
 
 const methods: readonly string[] = ['GET', 'POST', 'PUT', 'HEAD', 'DELETE'];
 
 /**
- * A collection's name is printable ASCII, a role's has no control character, each has at most 255 characters and is valid UTF-8: any
- * other is `BadName`.
+ * Parses a request. A collection's name must be printable ASCII, and a role's name must not have a control
+ * character. Both have at most 255 characters and must be valid UTF-8. Any other name gives `BadName`.
  * @param path without its query, as it was sent: still percent-encoded
  */
 export function routeOf(method: string, path: string): Route {

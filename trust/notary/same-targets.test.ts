@@ -7,7 +7,7 @@ import { differentTarget } from './same-targets.ts';
 
 type Roles = Readonly<Record<string, Readonly<Record<string, string>>>>;
 
-/** The files of a collection: role → name → content; `targets` delegates to every other role. */
+/** Returns the files of a collection: role → name → content; `targets` delegates to every other role. */
 function filesOf(dialect: Dialect, roles: Roles, delegated = Object.keys(roles)): Map<string, Buffer> {
   const repository: TestRepository = testRepository(dialect);
   const key = testKey(dialect);
@@ -39,7 +39,7 @@ test('what clients of either dialect find is compared', () => {
 
 test('each finds its own where roles sign different digests for one name', () => {
   const both = { targets: { a: 'old' }, 'targets/releases': { a: 'new' } };
-  // Notary asks targets/releases first, TUF targets.
+  // Notary searches targets/releases first, TUF searches targets first.
   assert.equal(differ(both, both), 'a');
   assert.equal(differ(both, { targets: { a: 'new' } }), undefined);
 });

@@ -5,9 +5,11 @@ import type { Dialect } from '../tuf/metadata/model.ts';
 import { namesByPrefix } from './roles.ts';
 
 /**
- * Whether both dialects' files mean the same: what Notary's clients find under a name is what TUF's find, and TUF's find nothing that nobody has
- * signed in Notary's. What a delegate of Notary signs beside that is found by nobody, and hinders nobody; so do roles that no one delegates to.
- * @returns a name about which they differ, or undefined
+ * Compares what the files of both dialects mean: under each name, Notary's clients must find the same as
+ * TUF's clients, and TUF's clients must not find anything that is not signed in Notary's files. Other files
+ * that a Notary delegate signs, and roles that no role delegates to, are found by no client and do not
+ * matter.
+ * @returns a name for which they differ, or undefined
  */
 export function differentTarget(notary: ReadonlyMap<string, Buffer>, tuf: ReadonlyMap<string, Buffer>): string | undefined {
   const [theirs, ours] = [reachable('notary', notary), reachable('tuf', tuf)];
@@ -23,7 +25,7 @@ export function differentTarget(notary: ReadonlyMap<string, Buffer>, tuf: Readon
   return undefined;
 }
 
-/** The roles that a search from `targets` on can come to. */
+/** Returns the roles that a search from `targets` can reach. */
 function reachable(dialect: Dialect, files: ReadonlyMap<string, Buffer>): ReadonlyMap<string, Targets> {
   const roles = new Map<string, Targets>();
   const names = new Set(['targets']);
@@ -42,7 +44,10 @@ function reachable(dialect: Dialect, files: ReadonlyMap<string, Buffer>): Readon
 
 const digestOf = (file: TargetFile | undefined): string | undefined => file && `${file.hashes['sha256'] ?? ''} ${file.length}`;
 
-/** By path: what is in `targets/releases` for a path that is delegated to it, else in `targets` (client/client.go of Notary 0.7.0). */
+/**
+ * Returns the files by path: from `targets/releases` for a path that is delegated to it, else from `targets`
+ * (client/client.go of Notary 0.7.0).
+ */
 function foundByNotary(roles: ReadonlyMap<string, Targets>): Map<string, string | undefined> {
   const found = new Map<string, string | undefined>();
   const top = roles.get('targets');
@@ -53,7 +58,7 @@ function foundByNotary(roles: ReadonlyMap<string, Targets>): Map<string, string 
   return found;
 }
 
-/** TUF specification 1.0.34, section 5.6.7, over roles that are at hand. */
+/** Searches the given roles as in section 5.6.7 of the TUF specification 1.0.34. */
 function foundByTuf(path: string, roles: ReadonlyMap<string, Targets>): string | undefined {
   const visited = new Set<string>();
   let waiting = ['targets'];

@@ -3,7 +3,10 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { trustMigrations } from './schema.ts';
 
-/** sha256 of each released step, in order. Append the digest of a new step; never change, move or remove one: databases have taken these steps. */
+/**
+ * sha256 of each released step, in order. Append the digest of a new step. Never change, move or remove one:
+ * existing databases have applied these steps.
+ */
 const released = [
   '77f5b8449d1291a80bf0192f8743c4796d37423038c762c9f5d658f56c5d477b',
   '297d25c722949fc248738c94b0bc02421535a37cd5c06912057bb713c372fab4',

@@ -23,7 +23,8 @@ export const trustMigrations: readonly Migration[] = [
       CREATE INDEX changes_gun ON changes (gun, id);`,
   },
   {
-    // Which version stands is a row of its own: to say so in the file's row wrote all its bytes again.
+    // The current version is a row of its own: storing it in the row of the file rewrote all bytes of the
+    // file.
     version: 2,
     sql: `
       CREATE TABLE standing (
@@ -35,7 +36,7 @@ export const trustMigrations: readonly Migration[] = [
       ALTER TABLE files DROP COLUMN current;`,
   },
   {
-    // Written to see whether the disk takes updates.
+    // A row that is written to test whether the disk accepts updates.
     version: 3,
     sql: 'CREATE TABLE probe (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT',
   },

@@ -24,7 +24,7 @@ let owner: Publisher;
 
 const owners = new Map<string, Publisher>();
 
-/** Certificates take time to make; a test's collection is one of a few names. */
+/** Certificates take time to make, so the collections of the tests share a few names. */
 async function begin(): Promise<void> {
   count += 1;
   gun = `example.com/app-${count % 4}`;
@@ -54,7 +54,7 @@ interface File {
 
 const read = (name: string): Promise<File> => fetchJson<File>(`${address}${name}.json`);
 
-/** Everything that readers of a collection can see. */
+/** Returns everything that readers of a collection can see. */
 async function state(): Promise<string> {
   const names = ['root', 'targets', 'snapshot', 'timestamp', 'targets/releases'];
   const files = await Promise.all(names.map(async (name) => (await fetch(`${address}${name}.json`)).text()));
@@ -398,7 +398,7 @@ describe('the trust service in Notary’s dialect', () => {
         const body = Buffer.from(whole.subarray(0, cut ?? whole.length));
         for (const [at, bits] of flips) if (at < body.length) body[at] = (body[at] ?? 0) ^ bits;
         const { status, code } = await post(address, body);
-        // Damage outside what is signed, such as the name of the field, may leave it whole.
+        // Damage outside the signed part, such as in the name of the field, may leave the content intact.
         if (status === 200) {
           await begin();
           await first();
@@ -484,7 +484,7 @@ describe('the trust service’s data folder', () => {
     running = await startTrustService({ listen: '127.0.0.1:0', data, onFailure: ({ code }) => failures.push(code) });
     assert.equal((await post(at(), multipart([{ name: 'targets', bytes: maker.targets(3) }]))).code, 'UPDATING');
     assert.deepEqual(failures, ['TRUST_SERVICE_KEY']);
-    // The key file is lost for good: a root that names new keys ends that.
+    // The key file is lost for good. A root that names new keys repairs the collection.
     const fresh = {
       snapshot: await fetchJson<OnlineEntries['snapshot']>(`${at()}snapshot.key`, 'POST'),
       timestamp: await fetchJson<OnlineEntries['timestamp']>(`${at()}timestamp.key`, 'POST'),

@@ -18,39 +18,45 @@ import { tokenGuard } from './tokens.ts';
 import type { TokenAuthority } from './tokens.ts';
 
 export interface TrustServiceOptions {
-  /** `HOST:PORT`; port 0 is any free one. */
+  /** `HOST:PORT`. Port 0 is any free port. */
   readonly listen: string;
-  /** Database and, unless named, the key file; made when absent. */
+  /** Folder of the database and, by default, of the key file; created when absent. */
   readonly data: string;
-  /** Seals the private keys in the database; `DATA/service.key` unless told, made when absent. */
+  /**
+   * File with the key that seals the private keys in the database; created when absent. Default:
+   * `DATA/service.key`.
+   */
   readonly keyFile?: string;
-  /** PEM. Without it the service speaks plain HTTP. */
+  /** PEM. Without it the service uses plain HTTP. */
   readonly tls?: { readonly certificate: string; readonly key: string };
-  /** Without it everybody may do everything. */
+  /** Without it every client may do everything. */
   readonly tokens?: TokenAuthority;
-  /** Collections whose names begin otherwise are refused (INVALID_GUN). */
+  /** Collections whose names have none of these prefixes are refused (INVALID_GUN). */
   readonly prefixes?: readonly string[];
-  /** Largest upload, in bytes; 100 MiB unless told. */
+  /** Maximum upload in bytes. Default: 100 MiB. */
   readonly uploadBytes?: number;
-  /** Connections at one time; 4,096 unless told. */
+  /** Maximum number of connections at one time. Default: 4,096. */
   readonly connections?: number;
-  /** Of one address (of IPv6, of its first 64 bits); 256 unless told. */
+  /** Maximum number of connections of one address (for IPv6, of its first 64 bits). Default: 256. */
   readonly connectionsOfAddress?: number;
-  /** What went wrong inside while a request was answered. */
+  /** Called with internal errors that occur while a request is answered. */
   readonly onFailure?: (error: PortcullisError) => void;
   /** Milliseconds since 1970. */
   readonly clock?: () => number;
 }
 
 export interface TrustService {
-  /** `http://127.0.0.1:4443` */
+  /** For example `http://127.0.0.1:4443` */
   readonly url: string;
   close(): Promise<void>;
 }
 
-/** In ms. How long a client may take to send the head of a request, a whole request with its upload, and a next request. */
+/**
+ * In ms: how long a client may take to send the head of a request, a whole request with its upload, and the
+ * next request.
+ */
 const timeLimits = { headersTimeout: 15_000, requestTimeout: 300_000, keepAliveTimeout: 30_000, connectionsCheckingInterval };
-/** What uploads that are being received hold together: so many of the largest. */
+/** Memory limit of all uploads that are being received: this many times the largest upload. */
 const uploadsAtOnce = 4;
 
 /**
@@ -59,7 +65,8 @@ const uploadsAtOnce = 4;
  */
 export async function startTrustService(options: TrustServiceOptions): Promise<TrustService> {
   const clock = options.clock ?? Date.now;
-  // What stands is remembered by the process that serves it: two on one folder would each serve what the other has replaced.
+  // The serving process caches the current files. Two processes on one folder would each serve files that the
+  // other has replaced.
   const lock = await lockFolder(options.data);
   const judge = createJudge();
   let store: TrustStore | undefined;
@@ -85,14 +92,14 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
       onFailure: options.onFailure,
     };
     const turns = createTurns();
-    // It never rejects; an answer that did would end the process, and with it every other connection.
+    // answerInTime never rejects. A rejection would end the process, and with it every other connection.
     const listener: RequestListener = (request, response) =>
       void answerInTime(context, turns, door.placeOf(request.socket), request, response).catch(() => response.destroy());
     const server = options.tls === undefined ? createServer(timeLimits, listener) : tlsServer(options.tls, listener);
     const { connections: most = 4096, connectionsOfAddress: mostOfPeer = 256 } = options;
     const door = openHttpDoor(server, { most, mostOfPeer }, options.tls !== undefined);
     metrics.watch(door.counts);
-    // Without a listener Node closes the connection and says nothing.
+    // Without a listener, Node closes the connection without an answer.
     server.on('connect', refuseTunnel);
     server.on('error', (thrown) => options.onFailure?.(acceptFailure(thrown, options.listen)));
     const url = await listen(server, options.listen, options.tls === undefined ? 'http' : 'https');
@@ -112,13 +119,15 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
   }
 }
 
-/** CONNECT is for proxies (RFC 9110, section 9.3.6). */
+/** Refuses CONNECT, which is for proxies (RFC 9110, section 9.3.6). */
 function refuseTunnel(_request: IncomingMessage, socket: Duplex): void {
   socket.on('error', () => socket.destroy());
   socket.end('HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
 }
 
-/** Such as EMFILE: Node emits it, and without a listener it would end the process. */
+/**
+ * Reports an error such as EMFILE. Node emits it as an event, which without a listener would end the process.
+ */
 const acceptFailure = (thrown: unknown, address: string): PortcullisError =>
   asPortcullisError(thrown, {
     code: 'TRUST_SERVICE_ACCEPT',

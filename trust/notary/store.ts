@@ -9,19 +9,19 @@ import type { DigestedFile } from './accept.ts';
 import type { NewFile } from './accept-input.ts';
 import { trustMigrations } from './schema.ts';
 
-/** A file as it is kept and served. */
+/** A file as it is stored and served. */
 export interface StoredFile extends NewFile {
   readonly sha256: string;
-  /** When it was kept, milliseconds since 1970. */
+  /** When it was stored, milliseconds since 1970. */
   readonly at: number;
 }
 
-/** What has happened to collections, in order (Notary's changefeed). */
+/** A change of a collection. Changes are ordered (Notary's changefeed). */
 export interface Change {
   readonly id: number;
   readonly at: number;
   readonly gun: string;
-  /** Of the timestamp. */
+  /** Version of the timestamp. */
   readonly version: number;
   readonly sha256: string;
   readonly category: 'update' | 'deletion';
@@ -32,25 +32,35 @@ export interface SealedKey {
   readonly sealed: Buffer;
 }
 
-/** The service's durable state: one SQLite database, whose writes are answered when they are on disk. */
+/** The durable state of the service: one SQLite database. A write is acknowledged when it is on disk. */
 export interface TrustStore {
   currentFiles(gun: string, dialect: Dialect): Promise<StoredFile[]>;
   fileByHash(gun: string, dialect: Dialect, role: string, hash: string): Promise<StoredFile | undefined>;
   fileByVersion(gun: string, dialect: Dialect, role: string, version: number): Promise<StoredFile | undefined>;
   isWithheld(gun: string): Promise<boolean>;
   /**
-   * Keeps files of either dialect in one transaction, and notes the change.
-   * @returns false when a version is there already: another publisher came first
+   * Stores files of either dialect in one transaction, and records the change.
+   * @returns false when a version already exists: another publisher was faster
    */
   keep(gun: string, updates: readonly DialectFiles[], options: { readonly at: number; readonly withholdTuf: boolean }): Promise<boolean>;
-  /** Files and keys, of both dialects. */
+  /** Removes the files and keys of a collection in both dialects. */
   remove(gun: string, at: number): Promise<void>;
   keys(gun: string): Promise<SealedKey[]>;
-  /** @param instead sealed keys of the same collection that go at the same moment */
+  /**
+   * Adds a sealed key.
+   * @param instead sealed keys of the same collection that are removed in the same transaction
+   */
   addKey(gun: string, role: string, sealed: Buffer, at: number, instead: readonly Buffer[]): Promise<void>;
-  /** @param after changes of higher ids, oldest first; or `before`: those of lower ids, the newest of them */
+  /**
+   * Returns changes.
+   * @param after returns changes with higher ids, oldest first; or `before`: those with lower ids, the newest
+   * of them
+   */
   changes(input: { readonly gun?: string; readonly after?: number; readonly before?: number; readonly most: number }): Promise<Change[]>;
-  /** Why it takes no updates now; undefined: it does. What was found holds for a second. */
+  /**
+   * Returns why the store accepts no updates now, or undefined when it does. The result is valid for one
+   * second.
+   */
   flaw(): Promise<string | undefined>;
   close(): Promise<void>;
 }
@@ -60,7 +70,7 @@ export interface DialectFiles {
   readonly files: readonly FileToKeep[];
 }
 
-/** A file that is to be kept. */
+/** A file to be stored. */
 export interface FileToKeep extends StoredFile {
   readonly sha512: string;
 }
@@ -68,21 +78,26 @@ export interface FileToKeep extends StoredFile {
 export function fileToKeep(file: DigestedFile, at: number): FileToKeep {
   const { bytes } = file;
   if (bytes.buffer.byteLength === bytes.length) return { ...file, at };
-  // In memory of its own: a small buffer is a part of a pool, which would be kept, and copied to the writer, whole.
+  // Not from the buffer pool: the whole pool would be kept and copied to the writer with a small buffer.
   const own = Buffer.allocUnsafeSlow(bytes.length);
   bytes.copy(own);
   return { ...file, bytes: own, at };
 }
 
-/** @throws STORAGE_… */
+/**
+ * Opens the store.
+ * @throws STORAGE_…
+ */
 export async function openTrustStore(folder: string): Promise<TrustStore> {
   return trustStore(await openDatabase({ path: join(folder, 'trust.db'), migrations: trustMigrations }));
 }
 
-/** What an update of usual size takes: a disk that has no room for it is full for publishers. */
+/** The size of a usual update: a disk without room for it is full for publishers. */
 const probeBytes = 64 * 1024;
 
-/** Asks once for all who want to know within a second: whoever asks without end makes the disk write once a second. */
+/**
+ * Shares one call among all callers within a second: constant calls make the disk write only once a second.
+ */
 function forOneSecond<T>(ask: () => Promise<T>): () => Promise<T> {
   let last: { readonly at: number; readonly answer: Promise<T> } | undefined;
   return () => {
@@ -94,7 +109,9 @@ function forOneSecond<T>(ask: () => Promise<T>): () => Promise<T> {
 
 const columns = 'files.role, files.version, sha256, at, data';
 
-/** Updates that go to the disk one by one, before the others of their turn share a commit. */
+/**
+ * Number of updates that go to the disk one by one, before the other updates of their turn share a commit.
+ */
 const mostAhead = 4;
 
 function trustStore(db: Database): TrustStore {
@@ -123,8 +140,9 @@ function trustStore(db: Database): TrustStore {
       else if (tuf) statements.push({ sql: 'DELETE FROM withheld WHERE gun = ?', params: [gun] });
       append(statements, noteUpdate(gun, updates, at));
       try {
-        // The first of a turn of the loop go to the disk while the others are judged; those share the next commit. Were it only one, the disk
-        // would wait for all the others to be judged, and they for the disk.
+        // The first updates of a turn of the event loop go to the disk while the others are judged, and the
+        // others share the next commit. If only one went first, the disk would wait for the judging of all
+        // others, and they would wait for the disk.
         if (writing >= mostAhead) await setImmediate();
         writing += 1;
         await db.write(statements).finally(() => (writing -= 1));
@@ -196,14 +214,18 @@ function fileOf(row: SqlRow): StoredFile {
   };
 }
 
-/** All files of an update by two statements: each one more would cross to the writer, and be run, by itself. */
+/**
+ * Stores all files of an update with two statements, because each further statement would be sent to the
+ * writer and run separately.
+ */
 function keepFiles(gun: string, dialect: Dialect, files: readonly FileToKeep[]): Statement[] {
   const statements: Statement[] = [];
   for (let from = 0; from < files.length; from += mostRows) {
     const some = files.slice(from, from + mostRows);
     statements.push(
       {
-        // TUF recovers from a fast-forward by new keys, and then counts again below what it threw away.
+        // TUF recovers from a fast-forward by new keys, and then uses lower version numbers again than those
+        // it dropped.
         sql: `INSERT ${dialect === 'tuf' ? 'OR REPLACE ' : ''}INTO files (gun, dialect, role, version, sha256, sha512, at, data)
               VALUES ${rows(some.length, '(?, ?, ?, ?, ?, ?, ?, ?)')}`,
         params: some.flatMap(({ role, version, sha256, sha512, at, bytes }) => [gun, dialect, role, version, sha256, sha512, at, bytes]),
@@ -217,12 +239,15 @@ function keepFiles(gun: string, dialect: Dialect, files: readonly FileToKeep[]):
   return statements;
 }
 
-/** The usual updates have three or four files; many go by several statements of one text, which is prepared once. */
+/**
+ * A usual update has three or four files. Many files are stored by several statements with the same text,
+ * which is prepared once.
+ */
 const mostRows = 16;
 
 const rows = (count: number, one: string): string => Array.from({ length: count }, () => one).join(', ');
 
-/** One change an update, by its timestamp; Notary's where it has one. */
+/** Records one change for each update, by its timestamp: that of the Notary dialect if it has one. */
 function noteUpdate(gun: string, updates: readonly DialectFiles[], at: number): Statement[] {
   const of = (dialect: Dialect): StoredFile | undefined =>
     updates.find((one) => one.dialect === dialect)?.files.find(({ role }) => role === 'timestamp');

@@ -44,7 +44,7 @@ function token({ key }: Issuer, { payload = access(['pull']), header = {}, expir
     .sign(key);
 }
 
-/** libtrust's name of a key: base32 of the first 30 bytes of the SPKI's digest, in groups of four. */
+/** Returns libtrust's name of a key: base32 of the first 30 bytes of the SPKI's digest, in groups of four. */
 function libtrust(certificate: string): string {
   const digest = createHash('sha256')
     .update(new X509Certificate(certificate).publicKey.export({ format: 'der', type: 'spki' }))

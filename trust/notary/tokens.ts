@@ -7,37 +7,44 @@ import { recordOf } from '../strict-json.ts';
 import { findPath } from '../x509/path.ts';
 import { readCertificate } from '../x509/certificate.ts';
 
-/** What a request must be allowed. */
+/** The permission that a request needs. */
 export interface Access {
   readonly type: 'repository' | 'registry';
   readonly name: string;
   readonly actions: readonly string[];
 }
 
-/** Whose tokens are believed (docker's token authentication, as Notary's `auth: { type: token }` has it). */
+/**
+ * The authority whose tokens are accepted (Docker's token authentication, like Notary's `auth: { type: token
+ * }`).
+ */
 export interface TokenAuthority {
-  /** Where clients get tokens: the address that the challenge names. */
+  /** Where clients get tokens: the address in the challenge. */
   readonly realm: string;
-  /** What tokens must be for (`aud`). */
+  /** The required audience of tokens (`aud`). */
   readonly service: string;
-  /** Who must have made them (`iss`). */
+  /** The required issuer of tokens (`iss`). */
   readonly issuer: string;
-  /** PEM: certificates of keys that sign tokens, or of authorities that certify them (`x5c`). */
+  /** PEM: certificates of the keys that sign tokens, or of authorities that certify these keys (`x5c`). */
   readonly certificates?: string;
   /** A JSON Web Key Set (RFC 7517). */
   readonly jwks?: { readonly keys: readonly object[] };
 }
 
-/** @returns undefined when it is allowed; else the value of `WWW-Authenticate` */
+/**
+ * Checks a request.
+ * @returns undefined when the request is allowed; else the value of `WWW-Authenticate`
+ */
 export type Guard = (authorization: string | undefined, access: Access) => Promise<string | undefined>;
 
-/** Asymmetric alone: a public key must never be taken for a shared secret. */
+/** Asymmetric algorithms only: a public key must never be used as a shared secret. */
 const algorithms = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'];
 const mostTokenBytes = 64 * 1024;
 
 /**
+ * Creates the guard that checks tokens.
  * @param clock milliseconds since 1970
- * @throws PortcullisError TRUST_SERVICE_TOKENS for a realm or service that cannot stand in a challenge
+ * @throws PortcullisError TRUST_SERVICE_TOKENS for a realm or service that is not valid in a challenge
  */
 export function tokenGuard(authority: TokenAuthority, clock: () => number): Guard {
   const { realm, service, issuer } = authority;
@@ -66,7 +73,7 @@ export function tokenGuard(authority: TokenAuthority, clock: () => number): Guar
   };
 }
 
-/** It would end every challenge: a header takes nothing else. */
+/** Refuses a text that is not valid in a header: every challenge would fail. */
 function refuseUnprintable(name: string, text: string): void {
   if (/^[\x20-\x7e]+$/u.test(text)) return;
   throw new PortcullisError({
@@ -79,7 +86,7 @@ function refuseUnprintable(name: string, text: string): void {
   });
 }
 
-/** A quoted string of a header (RFC 9110, section 5.6.4). */
+/** Returns a quoted string for a header (RFC 9110, section 5.6.4). */
 const quoted = (text: string): string => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
 
 const scopeOf = ({ type, name, actions }: Access): string => `${type}:${name}:${actions.join(',')}`;
@@ -122,7 +129,10 @@ function keyFinder(
   };
 }
 
-/** How token servers name a key: libtrust's fingerprint (docker), and the thumbprint of RFC 7638. */
+/**
+ * Returns the names that token servers use for a key: libtrust's fingerprint (Docker), and the thumbprint of
+ * RFC 7638.
+ */
 function keyNames(key: KeyObject): string[] {
   const spki = key.export({ format: 'der', type: 'spki' });
   const digest = createHash('sha256').update(spki).digest().subarray(0, 30);
@@ -134,7 +144,7 @@ function keyNames(key: KeyObject): string[] {
 
 const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
 
-/** RFC 4648; of 30 bytes, which need no padding. */
+/** Encodes base32 (RFC 4648). The input has 30 bytes, which need no padding. */
 function base32(bytes: Uint8Array): string {
   let bits = '';
   for (const byte of bytes) bits += byte.toString(2).padStart(8, '0');

@@ -23,14 +23,14 @@ let tuf: string;
 let notary: string;
 let repository: TestRepository;
 
-/** The service's key, as a key that a test can list and never sign with. */
+/** Returns the service's key as a key that a test can list but not sign with. */
 async function serviceKey(role: 'snapshot' | 'timestamp'): Promise<TestKey> {
   const entry = await fetchJson<object>(`${tuf}${role}.key`);
   const id = createHash('sha256').update(tufCanonicalJson(entry)).digest('hex');
   return { id, entry, sign: () => Buffer.alloc(0) };
 }
 
-/** Roles whose files the service makes are not posted. */
+/** Returns the parts to post, without the roles whose files the service makes. */
 function partsOf(files: Readonly<Record<string, Buffer>>, without: readonly string[] = ['snapshot', 'timestamp']): Part[] {
   return Object.entries(files)
     .filter(([role]) => !without.includes(role))
@@ -41,7 +41,7 @@ const publish = (parts: readonly Part[]): Promise<Answered> => post(tuf, multipa
 
 const nameOf = ({ detail }: Answered): string | undefined => (detail as { Name?: string } | undefined)?.Name;
 
-/** What our client and tuf-js find, each beginning with the first root. */
+/** Returns what our client and tuf-js find, each starting from the first root. */
 async function lookUp(root: Buffer, path: string): Promise<(string | undefined)[]> {
   const kept = new Map([['root', root]]);
   const store = {
@@ -192,7 +192,7 @@ describe('the trust service in TUF’s dialect', () => {
     repository.versions['targets'] = 2;
     assert.equal(nameOf(await publish(partsOf({ targets: written(repository)['targets'] as Buffer }))), 'ErrValidation');
     repository.targets['targets'] = { v1: fileOf('tuf', Buffer.from('two')) };
-    // The owner may post all that it has: what stands already counts as such.
+    // The owner may post all its files: those that are already current count as such.
     assert.equal((await publish(partsOf(written(repository)))).status, 200);
     assert.deepEqual(await status(), [200, 200]);
     assert.deepEqual(await lookUp(files['root'] as Buffer, 'v1'), [digest('two'), digest('two')]);

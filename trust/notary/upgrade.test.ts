@@ -9,7 +9,10 @@ import { makeDatabase, readDump } from '../../test/fixtures/dump-rows.ts';
 import { trustMigrations } from './schema.ts';
 import { openTrustStore } from './store.ts';
 
-/** What the trust service of the release before wrote: test/fixtures/upgrade. Schema 1 has a test of its own (store.test.ts). */
+/**
+ * The database that the trust service of the previous release wrote: test/fixtures/upgrade. Schema 1 has its
+ * own test (store.test.ts).
+ */
 const dump = readDump(readFileSync(join(import.meta.dirname, '../../test/fixtures/upgrade/trust.sql'), 'utf8'));
 
 for (const steps of [2, 3])

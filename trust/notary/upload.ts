@@ -5,28 +5,30 @@ import type { BusboyInstance } from '@fastify/busboy';
 import { isRefusal, refuse } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 
-/** One file as a publisher posted it. */
+/** One posted file. */
 export interface Upload {
-  /** The part's file name; `.json` at its end does not count. */
+  /** The file name of the part, without `.json` at its end. */
   readonly name: string;
   readonly bytes: Buffer;
 }
 
 export interface UploadLimits {
-  /** Of all parts together. */
+  /** Maximum size of all parts together. */
   readonly bytes: number;
   readonly parts: number;
-  /** Bytes that uploads may still hold, of all that are being received. */
+  /** Bytes that are still free for all uploads that are being received. */
   readonly memory: { free: number };
 }
 
-/** Parts by the name of their field: `files` and whatever else; `notary` is told apart by who asked. */
+/** Parts with the name of their field: `notary`, `files` or any other. The caller distinguishes them. */
 export type Uploads = readonly (Upload & { readonly field: string })[];
 
 /**
- * Reads multipart/form-data, one file a part, as Notary's clients post it. Nothing is kept on disk, and no more than the limit in memory.
- * @returns MALFORMED_UPLOAD for what is no such body, is cut off or is too large; NO_FILENAME for a part without one; UNAVAILABLE when other uploads
- * hold the memory that is left. What is returned holds memory until {@link releaseUploads}
+ * Reads multipart/form-data, one file per part, as Notary's clients post it. Nothing is written to disk, and
+ * memory use stays within the limit.
+ * @returns MALFORMED_UPLOAD for another type of body, or one that is cut off or too large; NO_FILENAME for a
+ * part without a file name; UNAVAILABLE when other uploads use the remaining memory. The returned uploads
+ * hold memory until {@link releaseUploads}
  */
 export function readUploads(request: IncomingMessage, limits: UploadLimits): Promise<Uploads | Refusal> {
   const type = request.headers['content-type'] ?? '';
@@ -63,7 +65,7 @@ export function readUploads(request: IncomingMessage, limits: UploadLimits): Pro
       stream.on('limit', malformed);
       stream.on('end', () => uploads.push({ field, name: (name as string | undefined) ?? '', bytes: Buffer.concat(chunks) }));
     });
-    // A part without a file name is no file.
+    // A part without a file name is not a file.
     parser.on('field', () => end(refuse('NO_FILENAME')));
     parser.on('partsLimit', malformed);
     parser.on('filesLimit', malformed);
@@ -75,7 +77,7 @@ export function readUploads(request: IncomingMessage, limits: UploadLimits): Pro
   });
 }
 
-/** Gives back the memory of uploads that are not used any more. */
+/** Releases the memory of uploads that are no longer used. */
 export function releaseUploads(uploads: Uploads, { memory }: UploadLimits): void {
   memory.free += uploads.reduce((sum, { bytes }) => sum + bytes.length, 0);
 }
@@ -83,7 +85,7 @@ export function releaseUploads(uploads: Uploads, { memory }: UploadLimits): void
 function reader(type: string, { bytes, parts }: UploadLimits): BusboyInstance | undefined {
   try {
     const limits = { fileSize: bytes, files: parts, parts, fields: 1, headerPairs: 16 };
-    // Roles such as `targets/releases` are paths: they must not be cut down to their last part.
+    // Roles such as `targets/releases` are paths: they must not be reduced to their last segment.
     return new Busboy({ headers: { 'content-type': type }, limits, preservePath: true });
   } catch {
     return undefined;

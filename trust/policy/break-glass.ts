@@ -1,24 +1,33 @@
 import type { BreakGlass, Requirement, TrustPolicy } from '../types.ts';
 
-/** Whether the glass is broken at this time. One that has ended, or whose end can not be read, is not there. */
+/**
+ * Whether break-glass is in force at this time. Break-glass that has ended, or whose end cannot be read, is
+ * not in force.
+ */
 export function inForce(breakGlass: BreakGlass | undefined, now: Date): breakGlass is BreakGlass {
   return breakGlass !== undefined && now.getTime() < Date.parse(breakGlass.until);
 }
 
-/** A rule that does not refuse, or whose exception has ended: what listings show. */
+/**
+ * An exception as listings show it: break-glass (also after its end), a rule that only reports, or a level
+ * that only logs.
+ */
 export interface StandingException {
-  /** `logs`: a Notary Project level that only logs whether a signature is authentic: whoever signs is admitted. */
+  /**
+   * `logs`: a Notary Project level that only logs whether a signature is authentic, so that any signer is
+   * admitted.
+   */
   readonly kind: 'break-glass' | 'report' | 'logs';
   readonly rule: string;
   readonly images: readonly string[];
   readonly until?: string;
   readonly reason?: string;
   readonly by?: string;
-  /** Broken glass whose time is over: it is not there, and should be removed. */
+  /** Whether the break-glass has ended. It is then no longer in force and should be removed. */
   readonly ended: boolean;
 }
 
-/** Every exception that a policy makes. */
+/** Returns every exception that a policy makes. */
 export function standingExceptions(policy: TrustPolicy, now: Date): readonly StandingException[] {
   return policy.rules.flatMap(({ name, images, breakGlass, mode, require }): StandingException[] => [
     ...(breakGlass === undefined
@@ -29,7 +38,7 @@ export function standingExceptions(policy: TrustPolicy, now: Date): readonly Sta
   ]);
 }
 
-/** Whether some part of a demand is met by a signature of nobody in particular. */
+/** Whether a signature by an arbitrary signer meets some part of the requirement. */
 function logsOnly(requirement: Requirement): boolean {
   if ('of' in requirement) return requirement.of.some(logsOnly);
   return requirement.kind === 'notation' && requirement.actions.authenticity !== 'enforce';

@@ -7,29 +7,35 @@ import type { Document, PathSegment, Problem } from '../../base/schema/index.ts'
 import type { Requirement } from '../types.ts';
 import { readBounded } from './documents.ts';
 
-/** Reads what stands below the name of one kind of authority. */
+/** Reads the value below the name of one type of authority. */
 export type RequirementReader = (value: unknown, path: readonly PathSegment[], building: Building) => Promise<Requirement | undefined>;
 
-/** What building a policy gathers on the way. */
+/** The state that is collected while a policy is built. */
 export interface Building {
   readonly document: Document;
   readonly problems: Problem[];
-  /** Every file and folder that the policy refers to, by its path; each is read once, so that revision and content are of the same bytes. */
+  /**
+   * Every file and folder that the policy refers to, by path. Each is read once, so that the revision and the
+   * content come from the same bytes.
+   */
   readonly references: Map<string, Referenced>;
-  /** TUF repositories whose roots the policy reads from a cache, by the file that they stand in. */
+  /** TUF repositories whose roots the policy reads from a cache, by the path of the cached file. */
   readonly tufRoots?: Map<string, TufRoot>;
-  /** Bytes that stand for files, by their paths: keys of tests. */
+  /** Bytes that replace the content of files, by path: the keys of policy tests. */
   readonly substitutes?: ReadonlyMap<string, Buffer>;
 }
 
-/** A file as it was read, or why it could not be. */
+/** The content of a file, or the reason why it could not be read. */
 export type ReferencedFile = { readonly bytes: Buffer; readonly digest: string } | { readonly problem: string };
 
 /** A TUF repository whose trusted root is kept in a cache. */
 export interface TufRoot {
   readonly url: string;
   readonly cache: string;
-  /** Milliseconds since 1970: when what is known of the repository ends. Absent where that ends nothing. */
+  /**
+   * When the cached metadata of the repository expires, in milliseconds since 1970. Absent when it does not
+   * expire.
+   */
   readonly expires?: number;
 }
 
@@ -38,7 +44,7 @@ type Referenced = ReferencedFile | { readonly names: readonly string[]; readonly
 const maximumKeyBytes = 64 * 1024;
 const maximumNames = 1000;
 
-/** Adds a problem at a place of the document. */
+/** Reports a problem at a place in the document. */
 export function report(
   building: Building,
   path: readonly PathSegment[],
@@ -50,7 +56,8 @@ export function report(
 }
 
 /**
- * A file that the policy names, relative to the document's. Its bytes become part of the policy's revision, and the file is watched.
+ * Reads a file that the policy names relative to the document. The bytes become part of the policy's
+ * revision, and the file is watched.
  * @param limit bytes
  */
 export async function readReferenced(building: Building, name: string, limit: number = maximumKeyBytes): Promise<ReferencedFile> {
@@ -64,8 +71,9 @@ export async function readReferenced(building: Building, name: string, limit: nu
 }
 
 /**
- * The files of a folder that the policy names, by name, without hidden ones; the listing becomes part of the policy's revision, and
- * the folder is watched. The files are then to be read by `readReferenced`.
+ * Lists the files of a folder that the policy names, sorted by name, without hidden files. The listing
+ * becomes part of the policy's revision, and the folder is watched. Read the files with `readReferenced`
+ * afterwards.
  */
 export async function listReferenced(
   building: Building,

@@ -1,15 +1,15 @@
 import type { SignedIdentity } from './signed-identity.ts';
 
-/** What a requirement asks of a signature that is right; judged by facts that stand under the signature alone. */
+/** Constraints on a signature that is cryptographically valid. They are checked against signed facts only. */
 export interface Constraints {
-  /** Which digest must have been signed; either unless told. */
+  /** Which digest must be signed. Default: either. */
   readonly signs?: 'index' | 'manifest';
-  /** How the name that the signature carries must relate to the image's. */
+  /** How the name in the signature must relate to the name of the image. */
   readonly signedIdentity?: SignedIdentity;
-  /** Signed annotations that must be there: name to pattern (`*` any characters). */
+  /** Signed annotations that are required: name to pattern (`*` matches any characters). */
   readonly annotations?: Readonly<Record<string, string>>;
-  /** Seconds since the proven time of signing. */
+  /** Maximum age in seconds since the proven time of signing. */
   readonly maxAge?: number;
-  /** ISO 8601: the signature must be proven to have been made then or later. */
+  /** ISO 8601. The signature must be proven to have been made at this time or later. */
   readonly notBefore?: string;
 }

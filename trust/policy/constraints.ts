@@ -11,7 +11,10 @@ import type { SignedIdentity } from './signed-identity.ts';
 
 const name = { type: 'string', minLength: 1, maxLength: 1024 } as const;
 
-/** JSON Schema of the fields that every kind of authority has besides its own; spread into the kind's `properties`. */
+/**
+ * JSON Schema of the fields that all types of authority share. Each type spreads it into its own
+ * `properties`.
+ */
 export const constraintProperties = {
   signs: {
     enum: ['either', 'index', 'manifest'],
@@ -43,7 +46,10 @@ export const constraintProperties = {
   notBefore: { type: 'string', pattern: instantPattern, description: 'write a date, such as 2026-01-31 or 2026-01-31T12:00:00Z' },
 } as const;
 
-/** Reads those fields of one authority; undefined when it has none. What the schema refuses has been told already. */
+/**
+ * Reads the shared fields of one authority. Returns undefined when it has none. The schema check has already
+ * reported invalid values.
+ */
 export function readConstraints(
   record: Readonly<Record<string, unknown>>,
   path: readonly PathSegment[],
@@ -66,7 +72,7 @@ export function readConstraints(
   return Object.keys(constraints).length === 0 ? undefined : constraints;
 }
 
-/** Refuses an age that no signature by such an authority can ever prove. */
+/** Refuses a limit on the age when a signature by such an authority can never prove its age. */
 export function refuseUnprovenAge(
   constraints: Constraints | undefined,
   path: readonly PathSegment[],
@@ -87,7 +93,7 @@ const identityFields: Readonly<Record<SignedIdentity['type'], readonly string[]>
   remapIdentity: ['prefix', 'signedPrefix'],
 };
 
-/** Which of the two forms each field must have. */
+/** The form that each field must have. */
 const identityForms: Readonly<Record<string, (text: string) => boolean>> = {
   dockerReference: (text) => {
     const parsed = parseDockerReference(text);
@@ -130,7 +136,7 @@ function formOf(field: string): string {
   return 'write a host, or a name that begins with one: registry.example.com/team';
 }
 
-/** The constraints as clauses, each to stand after "and": for explanations. */
+/** Returns the constraints as clauses for explanations. Each clause can follow "and". */
 export function describeConstraints(constraints: Constraints | undefined, reference: string): readonly string[] {
   const { signs, signedIdentity, annotations, maxAge, notBefore } = constraints ?? {};
   return [

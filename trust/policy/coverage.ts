@@ -3,10 +3,13 @@ import { globMatches, parseImagePattern, patternMatches } from './image-pattern.
 import type { ImagePattern, NamedImage } from './image-pattern.ts';
 import { normaliseReference, ruleNamesImage } from './matching.ts';
 
-/** Stands for one name that no policy spells out: only a wildcard matches it. */
+/** A placeholder for a name that no policy spells out, so that only a wildcard matches it. */
 const unspelt = 'x0q7-never-written';
 
-/** Whether the patterns of the rule match the reference, whatever the namespace. A text that is no reference matches nothing. */
+/**
+ * Whether the patterns of the rule match the reference, whatever the namespace. A text that is not a valid
+ * reference matches nothing.
+ */
 export function ruleMatchesReference(rule: TrustRule, reference: string): boolean {
   try {
     return ruleNamesImage(rule, normaliseReference(reference));
@@ -15,30 +18,37 @@ export function ruleMatchesReference(rule: TrustRule, reference: string): boolea
   }
 }
 
-/** Whether the rule speaks in the namespace. A rule without namespaces speaks everywhere. */
+/** Whether the rule applies in the namespace. A rule without namespaces applies everywhere. */
 export function ruleMatchesNamespace(rule: TrustRule, namespace: string): boolean {
   return [rule.narrows, rule.namespaces].every((patterns) => patterns?.some((pattern) => globMatches(pattern, namespace)) ?? true);
 }
 
-/** Whether an image pattern matches repositories of any registry that nobody spelt out: two wildcards, or a wildcard before the first slash. */
+/**
+ * Whether an image pattern matches repositories of any registry without naming one: it has two wildcards, or
+ * a wildcard before the first slash.
+ */
 export function matchesAnyRegistry(pattern: string): boolean {
   return samples(parseImagePattern(pattern)).some(({ registry }) => registry.replace(/:.*$/, '') === unspelt);
 }
 
-/** Whether each image that `inner` matches is also matched by `outer`. Exact for patterns in which a wildcard is not part of a longer name. */
+/**
+ * Whether `outer` matches every image that `inner` matches. Exact for patterns in which no wildcard is part
+ * of a longer name.
+ */
 function patternCovers(outer: string, inner: string): boolean {
   const pattern = parseImagePattern(outer);
   return samples(parseImagePattern(inner)).every((image) => patternMatches(pattern, image));
 }
 
-/** Whether the rule excepts every image that it names: it matches nothing. */
+/** Whether the rule excepts every image that it names, so that it matches nothing. */
 export function exceptsItself({ images, except = [] }: TrustRule): boolean {
   return images.every((inner) => except.some((outer) => patternCovers(outer, inner)));
 }
 
 /**
- * The rule that leaves `rule` without any effect: one that demands proof covers a rule that allows unverified images (which counts only
- * where nothing else matches), or one that denies covers a rule that demands proof. Undefined: there is none.
+ * Returns the rule that leaves `rule` without any effect, or undefined when there is none. A rule that
+ * requires proof shadows a rule that allows unverified images, because the latter counts only where no other
+ * rule matches. A rule that denies shadows a rule that requires proof.
  */
 export function shadowOf(policy: TrustPolicy, rule: TrustRule): TrustRule | undefined {
   if (rule.deny !== undefined) return undefined;
@@ -56,7 +66,10 @@ export function shadowOf(policy: TrustPolicy, rule: TrustRule): TrustRule | unde
   );
 }
 
-/** Images that the pattern matches, with {@link unspelt} in the place of wildcards: as short and as long as they get. */
+/**
+ * Returns images that the pattern matches, with {@link unspelt} in place of the wildcards: the shortest and
+ * the longest.
+ */
 function samples({ host, path, tag, digest }: ImagePattern): readonly NamedImage[] {
   const fill = (text: string): string => text.replaceAll('*', unspelt);
   const paths = path.reduce<readonly (readonly string[])[]>(
@@ -81,7 +94,7 @@ function samples({ host, path, tag, digest }: ImagePattern): readonly NamedImage
   return named.flatMap(({ registry, path: one }) => tags.map((each) => ({ registry, repository: one.join('/') || unspelt, ...each })));
 }
 
-/** A registry that the host's pattern matches. */
+/** Returns a registry that the pattern of the host matches. */
 function hostOf(host: string): string {
   return host.replace(/:\*$/, ':49151').replaceAll('*', unspelt);
 }

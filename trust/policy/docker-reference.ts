@@ -1,14 +1,18 @@
-/** A name in docker's notation, with the short forms completed and nothing else changed. */
+/** A name in Docker's notation. Short forms are completed, and nothing else is changed. */
 export interface DockerReference {
-  /** `docker.io/library/busybox`. Unlike in `parseReference` of base/distribution, capitals of a host stay as written. */
+  /**
+   * For example `docker.io/library/busybox`. Capitals of a host are kept, unlike in `parseReference` of
+   * base/distribution.
+   */
   readonly name: string;
   readonly tag?: string;
   readonly digest?: string;
-  /** The whole: `name[:tag][@digest]`. */
+  /** The full reference: `name[:tag][@digest]`. */
   readonly text: string;
 }
 
-// distribution/reference, regexp.go. `-*` between letters is written `-+` here: the same names, without backtracking.
+// From regexp.go of distribution/reference. `-*` between letters is written `-+` here, which matches the same
+// names without backtracking.
 const domainPart = '(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])';
 const domain = `${domainPart}(?:\\.${domainPart})*(?::[0-9]+)?`;
 const pathPart = '[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*';
@@ -25,8 +29,8 @@ const nameLimit = 255;
 const textLimit = 1024;
 
 /**
- * Reads a name as the containers image library does (`reference.ParseNormalizedNamed` of docker/reference): `docker.io` and
- * `library/` are added, no tag is. Undefined for what it refuses.
+ * Parses a name as the containers image library does (`reference.ParseNormalizedNamed` of docker/reference):
+ * adds `docker.io` and `library/`, but no tag. Returns undefined for a name that the library refuses.
  */
 export function parseDockerReference(text: string): DockerReference | undefined {
   if (text.length > textLimit || /^[a-f0-9]{64}$/.test(text)) return undefined;
@@ -43,7 +47,9 @@ export function parseDockerReference(text: string): DockerReference | undefined 
   };
 }
 
-/** Whether the text may stand as a prefix of `remapIdentity`: a host, or a whole name that begins with one. */
+/**
+ * Whether the text is valid as a prefix of `remapIdentity`: a host, or a whole name that begins with a host.
+ */
 export function isRemappingPrefix(text: string): boolean {
   return text.length <= textLimit && (domainForm.test(text) || (nameForm.test(text) && domainPrefix.test(text)));
 }

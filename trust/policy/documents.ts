@@ -6,7 +6,7 @@ import { append } from '../../base/lists/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
 import type { Document, Problem } from '../../base/schema/index.ts';
 
-/** What was read: documents in order of file and place, a digest of every byte, and what was wrong. */
+/** The documents in order of file and position, a digest of every byte that was read, and the problems. */
 export interface ReadFiles {
   readonly documents: readonly Document[];
   readonly problems: readonly Problem[];
@@ -16,7 +16,10 @@ export interface ReadFiles {
 
 const maximumFileBytes = 1024 * 1024;
 
-/** Reads YAML and JSON files; of a folder, those that end in .yaml, .yml or .json and do not begin with a dot, by name. */
+/**
+ * Reads YAML and JSON files. From a folder it reads, sorted by name, the files that end in .yaml, .yml or
+ * .json and do not begin with a dot.
+ */
 export async function readPolicyFiles(paths: readonly string[]): Promise<ReadFiles> {
   const problems: Problem[] = [];
   const documents: Document[] = [];
@@ -51,10 +54,13 @@ async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
   }
 }
 
-/** @throws Error when the file is no ordinary file, too large or unreadable */
+/**
+ * Reads a regular file.
+ * @throws Error when the file is not a regular file, is too large or cannot be read
+ */
 export async function readBounded(file: string, limit: number): Promise<Buffer> {
   const facts = await stat(file);
-  // A FIFO would wait for ever, a device has no end.
+  // Reading a FIFO would block forever, and a device has no end.
   if (!facts.isFile()) throw new Error('it is not a file');
   if (facts.size > limit) throw new Error(`it is larger than ${limit} bytes`);
   return readFile(file);

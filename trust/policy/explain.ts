@@ -9,18 +9,21 @@ import type { StandingException } from './break-glass.ts';
 import { describeConstraints } from './constraints.ts';
 import { deniedBy, inNamespace, matchRules, nobodySigns, noRule, normaliseReference, signedEntitlementsMissing } from './matching.ts';
 
-/** What the policy says of one reference, without asking any registry. */
+/** What the policy says about one reference, without asking any registry. */
 export interface PolicyExplanation {
   readonly reference: string;
   readonly namespace: string;
   readonly policyRevision: string;
-  /** `requires`: evidence decides. `unverified`: admitted without any. `denied`: no evidence can admit it. */
+  /**
+   * `requires`: evidence decides. `unverified`: the image is admitted without evidence. `denied`: no evidence
+   * can admit it.
+   */
   readonly outcome: 'requires' | 'unverified' | 'denied';
   readonly reasons: Reason;
 }
 
 /**
- * Which rules match a reference in a namespace and what they demand; offline.
+ * Explains offline which rules match a reference in a namespace and what they require.
  * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`
  */
 export function explainPolicy(policy: TrustPolicy, text: string, namespace: string, now: Date = new Date()): PolicyExplanation {
@@ -54,7 +57,9 @@ export function explainPolicy(policy: TrustPolicy, text: string, namespace: stri
   };
 }
 
-/** Every rule in plain words, whatever the image: what `policy explain` says without one. */
+/**
+ * Describes every rule in plain words, whatever the image: the output of `policy explain` without an image.
+ */
 export function describePolicy(policy: TrustPolicy, now: Date): Reason {
   const exceptions = standingExceptions(policy, now);
   const children = policy.rules.map((rule): Reason => {

@@ -33,14 +33,14 @@ const caseKeys = [
   'exception',
 ];
 
-/** The order in which a policy's, or a policy test's, keys are written. */
+/** The order in which the keys of a policy or a policy test are written. */
 const order: KeyOrder = (path) => {
   if (path.length === 0) return documentKeys;
   if (path.length !== 2) return undefined;
   return path[0] === 'rules' ? ruleKeys : path[0] === 'cases' ? caseKeys : undefined;
 };
 
-/** A policy file in its canonical form; comments and meaning stay. Never throws. */
+/** Returns a policy file in its canonical form. Comments and meaning are kept. Never throws. */
 export function formatPolicy(text: string, file: string): { readonly text: string; readonly problems: readonly Problem[] } {
   return formatDocuments(text, file, order);
 }

@@ -51,7 +51,7 @@ const tagged: readonly (readonly [pattern: string, image: { readonly tag?: strin
   ['r.example/app:v*', { tag: 'v2' }, true],
   ['r.example/**:v*', { tag: 'v2' }, true],
   ['r.example/app:*', { tag: 'latest' }, true],
-  // What is asked for by digest has no tag that anybody resolved.
+  // A reference by digest has no tag that was resolved.
   ['r.example/app:1', { tag: '1', digest }, false],
   ['r.example/app:*', { digest }, false],
   [`r.example/app@${digest}`, { digest }, true],

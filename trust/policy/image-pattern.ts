@@ -1,15 +1,18 @@
-/** A pattern over references: `registry/repository`, split at its slashes, and a tag or digest where it names one. */
+/**
+ * A pattern over references: `registry/repository`, split at its slashes, and a tag or digest when the
+ * pattern has one.
+ */
 export interface ImagePattern {
-  /** Empty for the pattern that begins with `**`: any registry. */
+  /** Empty for a pattern that begins with `**`: any registry. */
   readonly host: string;
   readonly path: readonly string[];
-  /** Holds references by tag only, those whose tag it is; `*` stands for any characters. */
+  /** Matches only references by tag whose tag fits; `*` matches any characters. */
   readonly tag?: string;
-  /** Holds references by this digest only. */
+  /** Matches only references by this digest. */
   readonly digest?: string;
 }
 
-/** What a pattern is held against: a normalised reference. */
+/** A normalised reference that patterns are matched against. */
 export interface NamedImage {
   readonly registry: string;
   readonly repository: string;
@@ -18,11 +21,12 @@ export interface NamedImage {
 }
 
 /**
- * Reads an image pattern: `registry.example.com/pay/**`. `*` stands for any characters within one path segment, `**` for one or
- * more whole segments at the end and none or more elsewhere, `HOST:*` for any port. Docker's short names are completed:
- * `busybox` is `docker.io/library/busybox`. `REPOSITORY:TAG` (with `*` for any characters) and `REPOSITORY@sha256:…` hold only
- * references by such a tag, or by that digest.
- * @throws Error with a sentence that says what is wrong and another way to write it
+ * Parses an image pattern such as `registry.example.com/pay/**`. `*` matches any characters within one path
+ * segment. `**` matches one or more whole segments at the end, and none or more elsewhere. `HOST:*` matches
+ * any port. Docker's short names are completed: `busybox` is `docker.io/library/busybox`. `REPOSITORY:TAG`
+ * (with `*` for any characters) and `REPOSITORY@sha256:…` match only references by such a tag, or by that
+ * digest.
+ * @throws Error with a sentence that names the mistake and a valid form
  */
 export function parseImagePattern(text: string): ImagePattern {
   if (text === '' || text.length > 512) throw new Error('an image pattern has 1 to 512 characters');
@@ -52,7 +56,10 @@ export function parseImagePattern(text: string): ImagePattern {
   return { host, path };
 }
 
-/** The tag after the last colon, unless that colon stands before a port: what stands alone and looks like a registry has none. */
+/**
+ * Splits off the tag after the last colon, unless that colon stands before a port: a single segment that
+ * looks like a registry has no tag.
+ */
 function splitTag(text: string): { readonly name: string; readonly tag?: string } {
   const colon = text.lastIndexOf(':');
   if (colon < 0 || colon < text.lastIndexOf('/')) return { name: text };
@@ -66,7 +73,8 @@ function splitHost(segments: readonly string[]): ImagePattern {
   const first = (segments[0] as string).toLowerCase();
   if (first === '**') return { host: '', path: segments };
   const alone = segments.length === 1;
-  // Docker's rule: the first part is a registry when it looks like one; a wildcard that may be one is taken for one.
+  // Docker's rule: the first segment is a registry when it looks like one. A wildcard that can match a
+  // registry counts as one.
   const isHost = !alone && (/[.:]/.test(first) || first === 'localhost' || first === '*');
   if (!isHost) return { host: 'docker.io', path: alone ? ['library', ...segments] : segments };
   const host = first === 'index.docker.io' ? 'docker.io' : first;
@@ -74,11 +82,12 @@ function splitHost(segments: readonly string[]): ImagePattern {
   return { host, path: host === 'docker.io' && path.length === 1 && path[0] !== '**' ? ['library', ...path] : path };
 }
 
-/** Whether the pattern holds the reference. Linear in both lengths for each `**`. */
+/** Whether the pattern matches the reference. Linear in both lengths for each `**`. */
 export function patternMatches(pattern: ImagePattern, image: NamedImage): boolean {
   const { registry, repository } = image;
   if (pattern.digest !== undefined && pattern.digest !== image.digest) return false;
-  // By digest it has no tag: what a tag pattern says of it would be said by whoever wrote the reference.
+  // A reference by digest has no resolved tag. Only the author of the reference would vouch for a tag written
+  // beside the digest.
   if (pattern.tag !== undefined && (image.digest !== undefined || image.tag === undefined || !globMatches(pattern.tag, image.tag)))
     return false;
   const segments = repository.split('/');
@@ -100,7 +109,7 @@ function splitPort(host: string): [string, string | undefined] {
 }
 
 function segmentsMatch(pattern: readonly string[], segments: readonly string[]): boolean {
-  // reachable[i]: the pattern read so far can have used up the first i segments.
+  // reachable[i]: the part of the pattern read so far can match exactly the first i segments.
   let reachable = segments.map(() => false).concat(false);
   reachable[0] = true;
   pattern.forEach((part, position) => {
@@ -119,7 +128,10 @@ function segmentsMatch(pattern: readonly string[], segments: readonly string[]):
   return reachable[segments.length] === true;
 }
 
-/** Whether a pattern of literal characters and `*` (any characters, also none) holds the whole text. Never backtracks beyond the last `*`. */
+/**
+ * Whether a pattern of literal characters and `*` (zero or more of any character) matches the whole text.
+ * Never backtracks beyond the last `*`.
+ */
 export function globMatches(pattern: string, text: string): boolean {
   let p = 0;
   let t = 0;

@@ -19,7 +19,7 @@ before(async () => {
 });
 after(() => rm(folder, { recursive: true }));
 
-/** Writes files into a folder of their own, with two keys beside them. */
+/** Writes files into a new folder, with two keys beside them. */
 async function place(files: Readonly<Record<string, string>>): Promise<string> {
   const home = join(folder, String((count += 1)));
   await mkdir(home, { recursive: true });

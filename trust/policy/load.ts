@@ -14,7 +14,7 @@ import type { Building, TufRoot } from './building.ts';
 import { readRules } from './rule.ts';
 import { trustPolicySchema } from './schema.ts';
 
-/** A document of another room among the policy's files; left for that room to read. */
+/** A document of another room among the policy's files. That room reads it. */
 export interface OtherDocument {
   readonly kind: string;
   readonly name: string;
@@ -22,27 +22,33 @@ export interface OtherDocument {
   readonly line: number;
 }
 
-/** A checked policy, with what else stood in its files. */
+/** A checked policy, with everything else that its files hold. */
 export interface LoadedPolicy {
   readonly policy: TrustPolicy;
   readonly otherDocuments: readonly OtherDocument[];
-  /** The policy files, and the files and folders they refer to, that were read: what to watch for a reload. */
+  /**
+   * The policy files that were read, and the files and folders that they refer to: watch these for a reload.
+   */
   readonly files: readonly string[];
-  /** TUF repositories whose roots the policy reads: what to keep up to date. */
+  /** TUF repositories whose roots the policy reads: keep these up to date. */
   readonly tufRoots: readonly TufRoot[];
 }
 
 const otherKinds = ['EntitlementProfile', 'PolicyTest'];
 
 /**
- * Loads the TrustPolicy documents of files and folders; the rules of several are one list, in order of file and place.
- * The policy's revision is the digest of every policy file's and key file's bytes.
- * @throws PortcullisError `TRUST_POLICY_INVALID` whose `details.problems` holds every problem, each with file, line and column, and
- * `details.files` what was read
+ * Loads the TrustPolicy documents of files and folders. The rules of several documents form one list, in
+ * order of file and position. The policy's revision is the digest of the bytes of every policy file and key
+ * file.
+ * @throws PortcullisError `TRUST_POLICY_INVALID`. `details.problems` holds every problem, each with file,
+ * line and column, and `details.files` the files that were read
  */
 export async function loadPolicy(options: {
   readonly paths: readonly string[];
-  /** Bytes that stand for files which the policy refers to, by their absolute paths: keys of tests. */
+  /**
+   * Bytes that replace the content of files which the policy refers to, by absolute path: the keys of policy
+   * tests.
+   */
   readonly substitutes?: ReadonlyMap<string, Buffer>;
 }): Promise<LoadedPolicy> {
   const { substitutes } = options;
@@ -64,12 +70,13 @@ export async function loadPolicy(options: {
       unmarked.push(document);
       continue;
     }
-    // One with a misspelt kind must not be a policy that silently does not hold.
+    // A document with a misspelt kind must be reported: a policy must not silently have no effect.
     found = true;
     append(problems, validate(document, trustPolicySchema));
     append(rules, await readRules({ document, problems, references, tufRoots, ...(substitutes === undefined ? {} : { substitutes }) }));
   }
-  // What a policy refers to may lie beside it, such as a trusted_root.json. Anything else without a kind must not be a policy that silently does not hold.
+  // A file that a policy refers to, such as a trusted_root.json, may be beside it. Any other document without
+  // a kind must be reported: a policy must not silently have no effect.
   for (const document of unmarked.filter(({ file }) => !references.has(resolve(file)))) {
     found = true;
     append(problems, validate(document, trustPolicySchema));
@@ -87,13 +94,13 @@ export async function loadPolicy(options: {
   const keys = [...references].map(([file, read]) => ({ name: basename(file), digest: 'digest' in read ? read.digest : '' }));
   const revision = canonicalDigest({ files: read.digests, keys });
   const policy: TrustPolicy = { revision, default: 'deny', rules };
-  // What could not be replayed may not decide.
+  // A policy whose decisions could not be replayed must not decide.
   policyText(policy);
   return { policy, otherDocuments, files: [...read.files, ...references.keys()], tufRoots: [...tufRoots.values()] };
 }
 
 /**
- * The policy that one key means: every image must be signed by it. For `verify --key`.
+ * Returns the policy for a single key: every image must be signed by it. For `verify --key`.
  * @throws PortcullisError `TRUST_KEY_UNREADABLE`
  */
 export async function policyOfKey(file: string): Promise<TrustPolicy> {
@@ -124,7 +131,7 @@ export async function policyOfKey(file: string): Promise<TrustPolicy> {
   return { revision: canonicalDigest({ key: key.spki }), default: 'deny', rules: [rule] };
 }
 
-/** Neither of ours nor of Kubernetes' form. */
+/** Whether a document has neither our form nor that of Kubernetes. */
 function isUnmarked({ value }: Document): boolean {
   const record = recordOf(value);
   return record !== undefined && record['apiVersion'] === undefined && record['kind'] === undefined && record['rules'] === undefined;

@@ -5,7 +5,7 @@ import { inForce } from './break-glass.ts';
 import { globMatches, parseImagePattern, patternMatches } from './image-pattern.ts';
 import type { ImagePattern } from './image-pattern.ts';
 
-/** A reference, read and normalised: what rules are matched against. */
+/** A parsed and normalised reference that rules are matched against. */
 export interface NormalisedReference {
   readonly text: string;
   readonly registry: string;
@@ -14,7 +14,10 @@ export interface NormalisedReference {
   readonly digest?: string;
 }
 
-/** @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE` */
+/**
+ * Parses and normalises a reference.
+ * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`
+ */
 export function normaliseReference(text: string): NormalisedReference {
   const { registry, repository, tag, digest } = parseReference(text);
   return {
@@ -26,16 +29,19 @@ export function normaliseReference(text: string): NormalisedReference {
   };
 }
 
-/** The rules that speak for an image in a namespace, and why each of the others does not. */
+/** The rules that match an image in a namespace, and the reason why each other rule does not. */
 export interface Matching {
-  /** Rules that demand evidence; each must admit. */
+  /** Rules that require evidence. Each of them must admit. */
   readonly requiring: readonly TrustRule[];
   /** `allow: unverified` rules; they count only when `requiring` is empty. */
   readonly unverified: readonly TrustRule[];
   readonly others: readonly Reason[];
 }
 
-/** Precedence, first part: which rules match. A rule with `namespaces` never matches an unknown (empty) namespace. */
+/**
+ * Returns the rules that match, the first part of precedence. A rule with `namespaces` never matches an
+ * unknown (empty) namespace.
+ */
 export function matchRules(policy: TrustPolicy, reference: NormalisedReference, namespace: string): Matching {
   const requiring: TrustRule[] = [];
   const unverified: TrustRule[] = [];
@@ -47,7 +53,7 @@ export function matchRules(policy: TrustPolicy, reference: NormalisedReference, 
     else if (rule.allowUnverified) unverified.push(rule);
     else requiring.push(rule);
   }
-  // A document for namespaces adds demands to what the others admit; alone it admits nothing.
+  // A document for namespaces adds requirements to images that other rules admit. Alone it admits nothing.
   if (requiring.every((rule) => rule.narrows !== undefined) && requiring.length > 0 && unverified.length === 0)
     return { requiring: [], unverified, others: [...others, ...requiring.map(onlyNarrows)] };
   return { requiring, unverified, others };
@@ -58,7 +64,7 @@ function onlyNarrows(rule: TrustRule): Reason {
   return { counted: false, text, code: 'TRUST_RULE_NARROWS' };
 }
 
-/** Whether the rule's image patterns hold the reference, whatever the namespace. */
+/** Whether the rule's image patterns match the reference, whatever the namespace. */
 export function ruleNamesImage(rule: TrustRule, reference: NormalisedReference): boolean {
   const holds = (pattern: string): boolean => patternMatches(compiled(pattern), reference);
   return rule.images.some(holds) && !(rule.except ?? []).some(holds);
@@ -85,7 +91,8 @@ const patterns = new Map<string, ImagePattern>();
 function compiled(text: string): ImagePattern {
   let pattern = patterns.get(text);
   if (pattern === undefined) {
-    // Bounded: only patterns of loaded policies come here, and a long-lived daemon reloads few of them.
+    // The cache stays bounded: only patterns of loaded policies get here, and a long-lived daemon reloads few
+    // of them.
     if (patterns.size > 10_000) patterns.clear();
     pattern = parseImagePattern(text);
     patterns.set(text, pattern);
@@ -94,7 +101,8 @@ function compiled(text: string): ImagePattern {
 }
 
 /**
- * Whether any evidence at all could admit the reference in the namespace. Asked before anything is fetched: design, security 5.
+ * Whether any evidence at all could admit the reference in the namespace. Called before anything is fetched
+ * (design, security 5).
  * @returns undefined when some evidence could, else the reason for the refusal
  */
 export function mayAdmit(policy: TrustPolicy, reference: string, namespace: string, now: Date): Reason | undefined {
@@ -119,12 +127,12 @@ function neverAdmits(rule: TrustRule): Reason {
   return rule.deny === undefined ? signedEntitlementsMissing(rule) : deniedBy(rule);
 }
 
-/** A rule that denies, whatever is proven. */
+/** Returns the reason of a rule that denies, whatever is proven. */
 export function deniedBy(rule: TrustRule): Reason {
   return { counted: false, text: `rule ${rule.name} (${rule.images.join(', ')}) denies: ${rule.deny ?? ''}`, code: 'TRUST_RULE_DENIES' };
 }
 
-/** `default: deny`: no rule matches. */
+/** Returns the reason of `default: deny`: no rule matches. */
 export function noRule(reference: NormalisedReference, namespace: string, matching: Matching): Reason {
   return {
     counted: false,
@@ -134,12 +142,15 @@ export function noRule(reference: NormalisedReference, namespace: string, matchi
   };
 }
 
-/** Whether a rule demands signed entitlements (`entitlements.require: signed`) and names nobody who can attest them. */
+/**
+ * Whether a rule requires signed entitlements (`entitlements.require: signed`) but names no authority that
+ * can attest them.
+ */
 export function nobodySigns(rule: TrustRule): boolean {
   return rule.ceiling.require === 'signed' && entitlementDemands(rule).length === 0;
 }
 
-/** Why such a rule never admits. */
+/** Returns the reason why such a rule never admits. */
 export function signedEntitlementsMissing(rule: TrustRule): Reason {
   return {
     counted: false,

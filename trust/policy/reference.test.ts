@@ -46,7 +46,8 @@ test('docs/policy.md tells every code of a reason, and there are no others', () 
     told.filter((code) => !used.has(code)),
     [],
   );
-  // Errors have codes of their own: of files that throw them, of Workers, of the log's verification and of commands' failures.
+  // Errors have codes of their own: files that throw them, Workers, the verification of the log, and failures
+  // of commands.
   const ofReasons = sources.filter(
     ({ name, source }) =>
       !source.includes('PortcullisError') &&
@@ -58,7 +59,7 @@ test('docs/policy.md tells every code of a reason, and there are no others', () 
     codesOf(source).flatMap((code) => (told.includes(code) ? [] : [`${name}: ${code}`])),
   );
   assert.deepEqual(untold, [], 'reasons without a meaning: add them to reason-codes.ts');
-  // A code that is put together from pieces would be missed by all of the above.
+  // The checks above would miss a code that is built from pieces.
   assert.deepEqual(
     sources.flatMap(({ name, source }) => (/`TRUST_[A-Z_]*\$\{/.test(source) ? [name] : [])),
     [],

@@ -11,7 +11,7 @@ import type { PolicyKey, Requirement } from '../types.ts';
 import { report } from './building.ts';
 import type { Building } from './building.ts';
 
-/** Each kind of authority by its name in a policy. */
+/** The reader of each type of authority, by its name in a policy. */
 const readers: Readonly<Record<string, RequirementReader>> = {
   attestation: (value, path, building) => readAttestation(value, path, building, readRequirement),
   cosign: readCosign,
@@ -22,7 +22,10 @@ const readers: Readonly<Record<string, RequirementReader>> = {
   tuf: readTuf,
 };
 
-/** Reads one requirement; what the schema has refused already gives undefined without a second problem. */
+/**
+ * Reads one requirement. Returns undefined, without a second problem, for a value that the schema has already
+ * refused.
+ */
 export async function readRequirement(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {
   const record = recordOf(value) ?? {};
   for (const [kind, reader] of Object.entries(readers)) {
@@ -51,7 +54,8 @@ async function readThreshold(
     report(building, [...path, 'count'], `${count} of ${of.length} requirements can never be satisfied`, `write at most ${of.length}`);
     return undefined;
   }
-  // One signature must not count twice: two names for one key would make "two of three" one signer's decision.
+  // One signature must not count twice: with two names for one key, a single signer could satisfy "two of
+  // three".
   const seen = new Map<string, string>();
   for (const [index, requirement] of of.entries()) {
     for (const key of keysOf(requirement)) {
@@ -64,7 +68,7 @@ async function readThreshold(
   return { kind: 'threshold', count, of };
 }
 
-/** Where another proof could stand for it, an older digest would pass under the tag. */
+/** Refuses `tuf` where another proof could replace it: an older digest would then pass under the tag. */
 function refuseTuf(of: readonly Requirement[] | undefined, path: readonly PathSegment[], building: Building): void {
   for (const [index, requirement] of (of ?? []).entries()) {
     if (!holdsTuf(requirement)) continue;

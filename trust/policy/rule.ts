@@ -10,14 +10,17 @@ import { parseDuration, parseInstant } from './duration.ts';
 import { parseImagePattern } from './image-pattern.ts';
 import { readRequirement } from './requirement.ts';
 
-/** What a document says for all of its rules. */
+/** The settings of a document that apply to all of its rules. */
 interface Common {
   readonly narrows: readonly string[] | undefined;
   readonly report: boolean;
   readonly breakGlass: BreakGlass | undefined;
 }
 
-/** The rules of one TrustPolicy document. What can not be read is a problem of `building`. */
+/**
+ * Reads the rules of one TrustPolicy document. Adds a problem to `building` for each rule that cannot be
+ * read.
+ */
 export async function readRules(building: Building): Promise<TrustRule[]> {
   const document = recordOf(building.document.value) ?? {};
   const list = document['rules'];
@@ -88,7 +91,7 @@ function checkPatterns(images: readonly string[], path: readonly PathSegment[], 
   }
 }
 
-/** `require` or `allow`, and what may stand beside `allow`. */
+/** Checks `require` or `allow`, and the keys that are valid beside `allow`. */
 function checkChoice(record: Readonly<Record<string, unknown>>, path: readonly PathSegment[], common: Common, building: Building): void {
   const requires = Object.hasOwn(record, 'require');
   const allows = Object.hasOwn(record, 'allow');

@@ -7,7 +7,7 @@ import { notationSchema } from '../notation/read-requirement.ts';
 import { constraintProperties } from './constraints.ts';
 import { durationPattern, instantPattern } from './duration.ts';
 
-/** Where editors find the schema of a policy document. */
+/** The id by which editors find the schema of a policy document. */
 export const trustPolicySchemaId = 'https://portcullis.dev/schemas/v1alpha1/trust-policy.json';
 export const apiVersion = 'portcullis.dev/v1alpha1';
 

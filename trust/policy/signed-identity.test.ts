@@ -8,7 +8,7 @@ const other = `sha256:${'b'.repeat(64)}`;
 const app = 'registry.example.com/team/app';
 const remap: SignedIdentity = { type: 'remapIdentity', prefix: 'mirror.example.net/vendor', signedPrefix: 'vendor.example.com' };
 
-/** After the cases of the image library's own tests (signature/policy_reference_match_test.go). */
+/** Based on the cases of the image library's own tests (signature/policy_reference_match_test.go). */
 const table: readonly (readonly [
   identity: SignedIdentity | SignedIdentity['type'],
   reference: string,

@@ -2,8 +2,9 @@ import { parseDockerReference } from './docker-reference.ts';
 import type { DockerReference } from './docker-reference.ts';
 
 /**
- * How the name in a signature must relate to the name of the image: the `signedIdentity` of containers-policy.json(5), with its
- * words. Simple signing (GPG's, and cosign's older form) carries such a name.
+ * How the name in a signature must relate to the name of the image: `signedIdentity` of
+ * containers-policy.json(5), with the same values. Simple signing (of GPG, and the older form of cosign)
+ * carries such a name.
  */
 export type SignedIdentity =
   | { readonly type: 'matchExact' | 'matchRepoDigestOrExact' | 'matchRepository' }
@@ -11,14 +12,15 @@ export type SignedIdentity =
   | { readonly type: 'exactRepository'; readonly dockerRepository: string }
   | { readonly type: 'remapIdentity'; readonly prefix: string; readonly signedPrefix: string };
 
-/** What holds when a policy names no identity. */
+/** The identity that applies when a policy names none. */
 export const defaultSignedIdentity: SignedIdentity = { type: 'matchRepoDigestOrExact' };
 
 /**
- * Whether a signature that claims `claimed` may speak for the image `reference`, as the containers image library decides
- * (signature/policy_reference_match.go). A reference with both tag and digest counts as one with the digest alone, as podman and
- * CRI-O read it before they ask. Pure; what can not be read does not match.
- * @param reference the normalised name that the image was asked for by
+ * Whether a signature that claims `claimed` is accepted for the image `reference`, as the containers image
+ * library decides (signature/policy_reference_match.go). A reference with both tag and digest counts as one
+ * with the digest alone, as podman and CRI-O read it before they ask. Pure. A name that cannot be read does
+ * not match.
+ * @param reference the normalised name by which the image was requested
  */
 export function signedIdentityMatches(identity: SignedIdentity, reference: string, claimed: string): boolean {
   const signature = parseDockerReference(claimed);
@@ -44,7 +46,7 @@ export function signedIdentityMatches(identity: SignedIdentity, reference: strin
   }
 }
 
-/** The identity in words: "the name of the image", to stand after "it must be made for". */
+/** Describes the identity in words that follow "it must be made for", such as "the name of the image". */
 export function describeSignedIdentity(identity: SignedIdentity, reference: string): string {
   switch (identity.type) {
     case 'matchExact':
@@ -79,7 +81,7 @@ function same(intended: DockerReference, signature: DockerReference): boolean {
 function matchesRepoDigestOrExact(intended: DockerReference, signature: DockerReference): boolean {
   if (nameOnly(signature)) return false;
   if (intended.tag !== undefined) return intended.text === signature.text;
-  // The digest itself is judged where the signature's digest is: here only the names are.
+  // Only the names are compared here: the digest is checked together with the digest of the signature.
   return intended.digest !== undefined && intended.name === signature.name;
 }
 
@@ -88,6 +90,6 @@ function remap(intended: DockerReference, prefix: string, signedPrefix: string):
   if (name !== prefix && !name.startsWith(`${prefix}/`)) return intended;
   const text = `${signedPrefix}${intended.text.slice(prefix.length)}`;
   const remapped = parseDockerReference(text);
-  // A short name would be completed: then what was written is not what would be compared.
+  // A short name would be completed, so that the compared name would differ from the written one.
   return remapped?.text === text ? remapped : undefined;
 }

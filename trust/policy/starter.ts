@@ -4,7 +4,10 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { apiVersion, trustPolicySchema, trustPolicySchemaId } from './schema.ts';
 
-/** A commented policy to begin with; it admits nothing but images signed by `cosign.pub`. `schema`: a URL or a path beside the file. */
+/**
+ * Returns a commented policy to start with. It admits only images signed by `cosign.pub`. `schema`: a URL or
+ * a path beside the file.
+ */
 export function starterPolicy(schema: string = trustPolicySchemaId): string {
   return `# yaml-language-server: $schema=${schema}
 # Which images may run here. Every rule that matches an image must admit it; what no rule matches is denied.
@@ -39,7 +42,8 @@ rules:
 }
 
 /**
- * Writes the starter policy to a new file, and the schema beside it (hidden, so that a policy folder does not load it).
+ * Writes the starter policy to a new file, and the schema beside it. The schema file is hidden, so that a
+ * policy folder does not load it.
  * @throws PortcullisError `TRUST_POLICY_NOT_WRITTEN`
  */
 export async function writeStarterPolicy(file: string): Promise<{ readonly file: string; readonly schemaFile: string }> {

@@ -5,16 +5,17 @@ import { codeOf } from './evaluation.ts';
 import type { Answer, Evaluation, EvaluationContext, Evidence } from './evaluation.ts';
 import type { SignatureFinding } from './signature-finding.ts';
 
-/** One item of the evidence as one authority sees it. */
+/** One item of evidence, checked for one authority. */
 export interface CheckedSignature {
-  /** Names the item and where it was found: begins the sentence that the finding completes. */
+  /** Names the item and where it was found: the start of the sentence that the finding completes. */
   readonly place: string;
   readonly finding: SignatureFinding;
 }
 
 /**
- * What the signatures found come to for one authority: satisfied when one counts after the policy's constraints, `unknown` when none
- * does and a source could not be asked. Each item, counted or not, is a reason of its own.
+ * Combines the signatures found for one authority. The result is yes when at least one counts under the
+ * policy's constraints, and `unknown` when none does and a source could not be asked. Each item is a reason
+ * of its own, whether it counts or not.
  * @param what the authority in words, such as "a cosign signature by the key k.pub"
  */
 export function evaluateAuthority(
@@ -55,7 +56,10 @@ export function evaluateAuthority(
   };
 }
 
-/** A yes holds until the last signature that counts stops to; a no until the first that does not yet count may. */
+/**
+ * Returns the time at which the answer may change: a yes is valid until the last counting signature stops
+ * counting, a no until the first other signature may start to count.
+ */
 function holdsUntil(findings: readonly SignatureFinding[]): string | undefined {
   const counted = findings.filter((finding) => finding.counted);
   if (counted.some(({ validUntil }) => validUntil === undefined)) return undefined;

@@ -240,7 +240,10 @@ test('a signature over the bare payload, without the DSSE encoding, does not cou
   assert.equal(decided([evidence]).outcome, 'deny');
 });
 
-/** Whether a change of a bundle's JSON is one that its signature covers: hint, blanks and names around it are not signed. */
+/**
+ * Whether a change to a bundle's JSON is one that the signature covers: the hint, blanks and surrounding
+ * names are not signed.
+ */
 function speaks(changed: Buffer, original: Buffer): boolean {
   const signedPart = (bytes: Buffer): string => {
     try {

@@ -9,7 +9,10 @@ import { malformed } from './signature-finding.ts';
 import type { SignatureFinding, Subject } from './signature-finding.ts';
 import { decodeBase64 } from '../strict-json.ts';
 
-/** Whether an item of the dossier is the authority's signature of this image, with the reason. Never throws. */
+/**
+ * Checks whether an item of the dossier is the authority's signature of this image, and gives the reason.
+ * Never throws.
+ */
 export function checkItem(item: EvidenceItem, authority: SigstoreAuthority, subject: Subject, now: Date): CheckedSignature {
   return { place: describeItem(item, subject), finding: usable(item) ?? check(item, authority, subject, now) };
 }
@@ -17,7 +20,8 @@ export function checkItem(item: EvidenceItem, authority: SigstoreAuthority, subj
 function check(item: EvidenceItem, authority: SigstoreAuthority, subject: Subject, now: Date): SignatureFinding {
   const bytes = decodeBase64(item.bytes);
   if (bytes === undefined) return malformed('its bytes are missing');
-  // The dossier may have been stored for long: bytes are believed by digest, not by where they come from.
+  // The dossier may have been stored for a long time: bytes are trusted because of their digest, not because
+  // of their source.
   if (sha256Digest(bytes) !== item.blobDigest) {
     return {
       counted: false,

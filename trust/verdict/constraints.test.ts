@@ -74,7 +74,7 @@ for (const [name, finding, code, validUntil] of table) {
     assert.equal(finding.code, code, finding.says);
     assert.equal(finding.counted, code === 'TRUST_SIGNATURE_VALID');
     assert.equal(finding.validUntil, validUntil);
-    // What was refused proves nothing to anybody.
+    // A refused signature proves nothing.
     assert.equal(finding.proven === undefined, !finding.counted);
   });
 }
@@ -113,7 +113,7 @@ test('annotations of both of cosign’s forms are those that were signed', () =>
   const subject = `"subject":[{"digest":{"sha256":"${hex}"},"annotations":{"build":"ci"}}]`;
   const text = `{"_type":"https://in-toto.io/Statement/v1",${subject},${signPredicate},"predicate":{}}`;
   assert.match(outcome([statement(text)], { annotations: { build: 'ci' } }), /^admit /);
-  // Beside another image's digest they say nothing of this one.
+  // Annotations beside the digest of another image say nothing about this image.
   const others = text.replace(
     `"annotations":{"build":"ci"}}`,
     `"annotations":{}},{"digest":{"sha256":"${'d'.repeat(64)}"},"annotations":{"build":"ci"}}`,

@@ -4,14 +4,17 @@ import type { Constraints } from '../policy/constraint-set.ts';
 import type { EvaluationContext } from './evaluation.ts';
 import type { ProvenFacts, SignatureFinding } from './signature-finding.ts';
 
-/** Clocks of signers and of this machine may differ by this much, in ms: a signature is not from the future within it. */
+/**
+ * Allowed difference in ms between the clocks of signers and of this machine: within it, a signature is not
+ * in the future.
+ */
 const clockSkew = 5 * 60 * 1000;
 
 type Judgement = { readonly code: string; readonly says: string; readonly validUntil?: string } | { readonly validUntil?: string };
 
 /**
- * Holds a signature that counts against what the policy asks besides: which digest, which name, annotations, age. Every kind of
- * authority calls this for each finding. Pure; what is not proven is not satisfied.
+ * Checks a valid signature against the policy's constraints: which digest, which name, annotations, age.
+ * Every type of authority calls this for each finding. Pure. A constraint is satisfied only by proven facts.
  */
 export function constrain(finding: SignatureFinding, constraints: Constraints | undefined, context: EvaluationContext): SignatureFinding {
   if (!finding.counted || constraints === undefined) return finding;
@@ -83,7 +86,7 @@ function judgeAge({ maxAge, notBefore }: Constraints, { signedAt }: ProvenFacts,
   return { validUntil: end.toISOString() };
 }
 
-/** Texts of signatures are the signer's: bounded and without control characters. */
+/** Returns a signer's text for display: bounded and without control characters. */
 function shown(text: string): string {
   return JSON.stringify(text.slice(0, 200).replace(/[^\x20-\x7e]/g, '?'));
 }

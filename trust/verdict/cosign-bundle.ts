@@ -12,9 +12,10 @@ import { judgeDigests, malformed, otherClaim, untilOf } from './signature-findin
 import type { SignatureFinding, Subject } from './signature-finding.ts';
 
 /**
- * A sigstore bundle that signs an image, by a key or by an identity: a DSSE envelope over an in-toto statement of cosign's sign
- * predicate, or a message signature over the manifest's bytes. A key needs a transparency log only where the policy says so.
- * Sources: sigstore/protobuf-specs sigstore_bundle.proto; DSSE protocol.md; in-toto Statement v1.
+ * Checks a sigstore bundle that signs an image, by a key or by an identity: a DSSE envelope over an in-toto
+ * statement with cosign's sign predicate, or a message signature over the manifest's bytes. For a key, a
+ * transparency log is needed only when the policy requires it. Sources: sigstore/protobuf-specs
+ * sigstore_bundle.proto; DSSE protocol.md; in-toto Statement v1.
  */
 export function checkBundle(
   item: EvidenceItem,
@@ -62,7 +63,10 @@ type Statement =
   | { readonly problem: string; readonly digests?: undefined }
   | {
       readonly digests: readonly string[];
-      /** Those that were signed for the image's own digests: cosign writes them beside each subject. */
+      /**
+       * Returns the annotations that were signed for the image's own digests: cosign writes them beside each
+       * subject.
+       */
       readonly annotations: (subject: Subject) => Readonly<Record<string, string>>;
       readonly problem?: undefined;
     };
@@ -93,7 +97,10 @@ function readStatement(payload: Uint8Array): Statement {
   return { digests: named.map(({ digest }) => digest), annotations };
 }
 
-/** A message signature is over the manifest itself, so the manifest's bytes are part of the evidence. */
+/**
+ * Checks a message signature. It is over the manifest itself, so the manifest's bytes are part of the
+ * evidence.
+ */
 function checkMessage(
   bundle: Bundle,
   content: BundleContent & { kind: 'message' },
@@ -113,9 +120,13 @@ function checkMessage(
   return provenBy(result, judgeDigests([digest], subject, 'the signature over the manifest'));
 }
 
-/** The digest that the bundle claims beside its signature, when it is of that kind and another. */
+/**
+ * Returns the digest that the bundle claims beside its signature, if it is comparable and differs from the
+ * image's digest.
+ */
 function claimOther({ digest }: BundleContent & { kind: 'message' }, manifestDigest: string): string | undefined {
-  // cosign hashes with the curve's own digest: only SHA-256 can be compared with the image's.
+  // cosign hashes with the digest algorithm of the curve: only SHA-256 can be compared with the image's
+  // digest.
   if (digest === undefined || digest.algorithm === 'SHA2_384' || digest.algorithm === 'SHA2_512') return undefined;
   const named = digest.algorithm === 'SHA2_256' ? `sha256:${digest.value.toString('hex')}` : 'none that can be read';
   return named === manifestDigest ? undefined : named;
@@ -131,7 +142,7 @@ function refused(
   if (authority.kind !== 'cosign-key' || code !== 'TRUST_SIGNATURE_WRONG')
     return { counted: false, code, says: `${problem}${claim}`, ...untilOf(result) };
   const own = bundleKeyHint(authority.key.spki);
-  // The hint is not proof; it only tells a foreign key from damage when the signature has failed already.
+  // The hint is not proof. After the signature has failed, it only distinguishes a different key from damage.
   if (keyHint !== undefined && keyHint !== '' && keyHint !== own) {
     return {
       counted: false,

@@ -4,8 +4,8 @@ import type { DecideInput, Dossier, Verdict } from '../types.ts';
 import { decide } from './decide.ts';
 
 /**
- * The verdict on a reference that no evidence could admit, before anything of it is fetched (its digest is empty unless the
- * reference names one); undefined when evidence could admit it.
+ * Returns the verdict on a reference that no evidence could admit, before anything is fetched. Its digest is
+ * empty unless the reference names one. Returns undefined when evidence could admit the reference.
  * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`
  */
 export function decideUnseen(input: Omit<DecideInput, 'dossier'>): Verdict | undefined {
@@ -14,7 +14,7 @@ export function decideUnseen(input: Omit<DecideInput, 'dossier'>): Verdict | und
 }
 
 /**
- * The dossier of a reference that nothing was fetched of.
+ * Returns the dossier of a reference for which nothing was fetched.
  * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`
  */
 export function unseenDossier(text: string, now: Date): Dossier {

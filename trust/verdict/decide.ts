@@ -17,9 +17,9 @@ interface Decision extends RuleEvaluation {
 }
 
 /**
- * The verdict on one image for one namespace: pure, synchronous, and the same for the same input, byte for byte.
- * Every matching rule must admit; `allow: unverified` counts only when nothing else matches; what no rule matches is denied
- * (design section 4). Never throws: what can not be read is denied.
+ * Returns the verdict on one image for one namespace. Pure, synchronous, and byte-identical for the same
+ * input. Every matching rule must admit. `allow: unverified` counts only when no other rule matches. An image
+ * that no rule matches is denied (design section 4). Never throws: input that cannot be read is denied.
  */
 export function decide(input: DecideInput): Verdict {
   const reference = readReference(input.reference);
@@ -69,7 +69,8 @@ function judge(input: DecideInput, reference: NormalisedReference): Decision {
   }
   const matching = matchRules(policy, reference, namespace);
   if (matching.requiring.length > 0) {
-    // Demands of documents for namespaces stand beside what they narrow, whose ceiling bounds too.
+    // Requirements of documents for namespaces are added to the rules that they narrow, whose ceilings also
+    // apply.
     const narrowed = matching.requiring.every((rule) => rule.narrows !== undefined) ? matching.unverified : [];
     const rules = [
       ...matching.requiring.map((rule) => holdRule(rule, evaluateRule(rule, input, reference), input.now)),
@@ -86,7 +87,7 @@ function judge(input: DecideInput, reference: NormalisedReference): Decision {
 
 function evaluateRule(rule: TrustRule, input: DecideInput, reference: NormalisedReference): Evaluation {
   if (rule.deny !== undefined) return { answer: 'no', reason: deniedBy(rule) };
-  // The type allows a rule without a requirement; such a rule proves nothing, so it admits nothing.
+  // The type allows a rule without a requirement. Such a rule proves nothing, so it admits nothing.
   const requirement: Evaluation =
     rule.require === undefined
       ? { answer: 'no', reason: { counted: false, text: 'it demands nothing and allows nothing', code: 'TRUST_RULE_EMPTY' } }
@@ -120,7 +121,9 @@ function unsignedEntitlements(rule: TrustRule): Evaluation {
   return { answer: 'no', reason: signedEntitlementsMissing(rule) };
 }
 
-/** Every one must admit: one no is a no, even where another can not be decided. */
+/**
+ * Combines rules that must all admit: one no makes the result no, even when another rule cannot be decided.
+ */
 function every(parts: readonly RuleEvaluation[]): RuleEvaluation {
   const answer = everyAnswer(parts);
   const single = parts[0];

@@ -6,7 +6,10 @@ import type { Counted, DeciderCalls } from './decider-messages.ts';
 import { prepareDecision } from './prepare.ts';
 import { satisfied } from './satisfied.ts';
 
-/** Decides what is dear, one question after another: the same pure functions, on a thread that nobody waits for. */
+/**
+ * Decides expensive questions one after another, with the same pure functions, in a thread that blocks no
+ * other work.
+ */
 let policy: TrustPolicy | undefined;
 
 async function under<T>(newer: TrustPolicy | undefined, ask: (policy: TrustPolicy) => T): Promise<Counted<T>> {

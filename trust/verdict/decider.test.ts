@@ -74,7 +74,7 @@ test('what costs hundreds of milliseconds keeps the calling thread from nothing'
   );
   await prepareDecision(heavy.policy);
   const inPlace = cpuOf(() => decide(heavy));
-  // What the thread did between two turns of its loop, in processor time: other load of the machine does not count.
+  // The processor time of the thread between two turns of its loop: other load on the machine does not count.
   let longest = 0;
   let last = cpu();
   const turn = setInterval(() => {

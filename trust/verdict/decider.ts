@@ -8,45 +8,60 @@ import { decide } from './decide.ts';
 import type { EvaluationContext, Evidence } from './evaluation.ts';
 import { satisfied } from './satisfied.ts';
 
-/** The pure decision for whoever may not block: what is dear is decided in a Worker, with the same result, byte for byte. */
+/**
+ * The pure decision for callers that must not block: expensive questions are decided in a Worker, with the
+ * same result, byte for byte.
+ */
 export interface Decider {
-  /** As `decide`. @throws PortcullisError `TRUST_DECIDER_FAILED`, which is a no */
+  /**
+   * Like `decide`.
+   * @throws PortcullisError `TRUST_DECIDER_FAILED`, which counts as a no
+   */
   decide(input: DecideInput): Promise<Verdict>;
-  /** As `satisfied`. @throws PortcullisError `TRUST_DECIDER_FAILED` */
+  /**
+   * Like `satisfied`.
+   * @throws PortcullisError `TRUST_DECIDER_FAILED`
+   */
   satisfied(policy: TrustPolicy, evidence: Evidence, context: EvaluationContext): Promise<boolean>;
-  /** Ends the threads; what they were asked fails. */
+  /** Ends the threads. Pending questions fail. */
   close(): Promise<void>;
 }
 
-/** Fewer signatures, and fewer bytes of them (in base64), take a few milliseconds all together. */
+/**
+ * Fewer signatures than this, with fewer bytes than the next limit (in base64), take a few milliseconds
+ * together.
+ */
 const few = 4;
 const smallBytes = 96 * 1024;
-/** No policy and no dossier takes this long by itself. Time that a question waits behind others does not count. */
+/** No policy or dossier takes this long by itself. Time that a question waits for others does not count. */
 const longestMs = 60_000;
-/** An isolate costs some 15 MB; unused for so long it is given back. */
+/** An isolate costs about 15 MB. It is released after this idle time. */
 const idleMs = 60_000;
 
-/** Whether to decide on these items may take long: attestations are read and asked in a policy's expressions, and each signature has its cost. */
+/**
+ * Whether deciding on these items may take long: attestations are parsed and evaluated by the policy's
+ * expressions, and each signature has its cost.
+ */
 export function isDear(items: readonly EvidenceItem[]): boolean {
   if (items.length >= few || items.some(({ kind }) => kind === 'attestation')) return true;
   return items.reduce((sum, { bytes = '', subjectBytes = '' }) => sum + bytes.length + subjectBytes.length, 0) > smallBytes;
 }
 
-/** Threads at one time: an image whose evidence takes long does not keep the others waiting. */
+/** Number of threads: an image whose evidence takes long does not delay the others. */
 const threads = 2;
 
 export interface DeciderOptions {
-  /** Milliseconds that one decision may run; a minute unless told. */
+  /** Milliseconds that one decision may run. Default: one minute. */
   readonly deadlineMs?: number;
 }
 
 /**
- * A decider with threads of its own, which start with the first question that is dear and end when none has come for a minute.
- * Whoever makes it closes it.
+ * Creates a decider with its own threads. They start with the first expensive question and end when none has
+ * arrived for a minute. The caller must close the decider.
  */
 export function createDecider(options: DeciderOptions = {}): Decider {
   const { deadlineMs = longestMs } = options;
-  /** @returns the policy that the thread was sent last */
+  /** Returns the memory of a thread: the policy that was last sent to it. */
   const memory = (): { policy: TrustPolicy | undefined } => ({ policy: undefined });
   const pool = createThreadPool<DeciderCalls, ReturnType<typeof memory>>({
     start: () => startWorker(import.meta.url, './decide.worker.ts', { resourceLimits: { maxOldGenerationSizeMb: 512 } }),
@@ -62,7 +77,7 @@ export function createDecider(options: DeciderOptions = {}): Decider {
     try {
       const { answer, verifications } = await pool.ask(subject, async (caller, sent) => {
         const newer = sent.policy === policy ? undefined : policy;
-        // Only a policy that was taken is left out of the next question.
+        // The next question may leave out the policy only after a successful call.
         sent.policy = undefined;
         const counted = await put(caller, newer);
         sent.policy = policy;

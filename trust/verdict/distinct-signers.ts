@@ -1,6 +1,7 @@
 /**
- * How many parts can each be given a signer of its own: the size of a maximum matching between parts and the signers who satisfy
- * them (augmenting paths; Kuhn's algorithm). A part without a known signer has none.
+ * Returns how many parts can each be given a different signer: the size of a maximum matching between the
+ * parts and the signers that satisfy them (augmenting paths; Kuhn's algorithm). A part without a known signer
+ * gets none.
  */
 export function distinctSigners(parts: readonly (readonly string[])[]): number {
   const partOf = new Map<string, number>();

@@ -1,39 +1,54 @@
 import type { Dossier, Reason, RequestedEntitlements } from '../types.ts';
 
-/** `unknown`: no, unless a source that could not be asked holds what is missing. */
+/** `unknown` counts as no. It means that a source that could not be asked may hold the missing evidence. */
 export type Answer = 'yes' | 'no' | 'unknown';
 
 export interface Evaluation {
   readonly answer: Answer;
   readonly reason: Reason;
-  /** Who has satisfied it (`ProvenFacts.signer`), each once: thresholds count these. Absent: nobody is known, which counts for none. */
+  /**
+   * The signers that satisfied the requirement (`ProvenFacts.signer`), each once: thresholds count these.
+   * Absent: no signer is known, which counts as none.
+   */
   readonly signers?: readonly string[];
-  /** What publishers have signed that the image needs; it bounds the container whatever else admits it. */
+  /**
+   * The entitlements that publishers have signed for the image. They bound the container whatever else admits
+   * it.
+   */
   readonly requested?: readonly RequestedEntitlements[];
-  /** A yes under which nobody's identity is proven, because the policy only logs that: the verdict says `unverified`. */
+  /**
+   * The answer is yes although no identity is proven, because the policy only logs that: the verdict says
+   * `unverified`.
+   */
   readonly unproven?: boolean;
-  /** ISO 8601: the answer may be another from then on. Absent: it stands as long as policy and evidence do. */
+  /**
+   * ISO 8601. The answer may change at this time. Absent: it is valid while the policy and the evidence are
+   * unchanged.
+   */
   readonly validUntil?: string;
 }
 
-/** What is evaluated against: the part of a dossier that evidence speaks about. */
+/** The part of a dossier that requirements are evaluated against. */
 export type Evidence = Pick<Dossier, 'reference' | 'digest' | 'manifestDigest' | 'items' | 'unreachable'>;
 
-/** What else an evaluation may depend on. All of it is part of `decide`'s input, so that a verdict replays. */
+/** The other inputs of an evaluation. All are part of `decide`'s input, so that a verdict can be replayed. */
 export interface EvaluationContext {
-  /** When the decision is made: certificates, ages and stated expiries are judged by it. */
+  /** The time of the decision: certificates, ages and stated expiries are judged at this time. */
   readonly now: Date;
-  /** The normalised name that is decided about; it may be another than the one the evidence was gathered for. */
+  /**
+   * The normalised name that is decided about. It may differ from the name that the evidence was gathered
+   * for.
+   */
   readonly reference: string;
 }
 
-/** The earliest of some times, ISO 8601; undefined when there is none. */
+/** Returns the earliest of the given times, ISO 8601, or undefined when there is none. */
 export function earliest(times: readonly (string | undefined)[]): string | undefined {
   const known = times.filter((time): time is string => time !== undefined);
   return known.length === 0 ? undefined : known.reduce((a, b) => (Date.parse(b) < Date.parse(a) ? b : a));
 }
 
-/** Whether what is satisfied rests on nothing proven at all. */
+/** Whether a satisfied requirement relies on nothing proven at all. */
 export function isUnproven(parts: readonly Pick<Evaluation, 'answer' | 'unproven'>[]): boolean {
   const yes = parts.filter((part) => part.answer === 'yes');
   return yes.length > 0 && yes.every((part) => part.unproven === true);

@@ -86,7 +86,7 @@ test('two names of one signer are one in a threshold', () => {
   assert.equal(same.outcome, 'deny');
   assert.match(explainVerdict(same), /2 of 3 requirements: 2 satisfied by 1 distinct signer, 2 needed/);
   assert.equal(verdictOf(two([by(ours), twice, by(foreign)]), [bundle(ours), bundle(foreign)]).outcome, 'admit');
-  // Each part may be satisfied by several; what counts is whether each can have one of its own.
+  // Each part may be satisfied by several signers. The test is whether each part can have a different one.
   const either: Requirement = { kind: 'any', of: [by(ours), by(second)] };
   assert.equal(verdictOf(two([either, by(ours)]), [bundle(ours), bundle(second)]).outcome, 'admit');
   assert.equal(verdictOf(two([either, by(ours)]), [bundle(ours)]).outcome, 'deny');

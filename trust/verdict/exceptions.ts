@@ -3,14 +3,15 @@ import type { PolicyException, TrustRule } from '../types.ts';
 import { earliest } from './evaluation.ts';
 import type { Evaluation } from './evaluation.ts';
 
-/** What a rule came to, with the exceptions that made it so. */
+/** The result of a rule, with the exceptions that led to it. */
 export interface RuleEvaluation extends Evaluation {
   readonly exceptions: readonly PolicyException[];
 }
 
 /**
- * A rule's refusal does not hold while its `breakGlass` is in force, nor where the rule only reports. The refusal stays in the tree
- * of reasons, below a sentence that says what admitted. Only the policy can make an exception: nothing of an image or a pod can.
+ * Applies the exceptions of a rule: its refusal has no effect while its `breakGlass` is in force, or when the
+ * rule only reports. The refusal stays in the tree of reasons, below a sentence that says why the image was
+ * admitted. Only the policy can make an exception; an image or a pod cannot.
  */
 export function holdRule(rule: TrustRule, evaluation: Evaluation, now: Date): RuleEvaluation {
   if (evaluation.answer === 'yes') return { ...evaluation, exceptions: [] };
@@ -35,7 +36,7 @@ function admitted(evaluation: Evaluation, exception: PolicyException, code: stri
   };
 }
 
-/** One sentence, loud. */
+/** Describes the exception in one clear sentence. */
 export function describeException({ kind, rule, wouldBe, until = '', reason = '', by = '' }: PolicyException): string {
   const word = wouldBe === 'deny' ? 'denies' : 'can not decide about';
   return kind === 'break-glass'

@@ -1,7 +1,10 @@
 import type { Reason, Verdict } from '../types.ts';
 import { describeException } from './exceptions.ts';
 
-/** The verdict for people: its outcome and the tree of reasons, `+` for what spoke for admission and `-` for what did not. Ends with a newline. */
+/**
+ * Returns the verdict for display: its outcome and the tree of reasons, with `+` for reasons that counted
+ * towards admission and `-` for others. Ends with a newline.
+ */
 export function explainVerdict(verdict: Verdict): string {
   const facts = [
     `verdict ${verdict.id}`,
@@ -17,13 +20,16 @@ export function explainVerdict(verdict: Verdict): string {
   return `${explainReason(verdict.reasons)}${facts.map((fact) => `  ${printable(fact)}\n`).join('')}`;
 }
 
-/** A tree of reasons, one line a node, indented by two blanks a level. Ends with a newline. */
+/** Returns a tree of reasons, one node per line, indented by two blanks per level. Ends with a newline. */
 export function explainReason(reason: Reason, depth = 0): string {
   const line = `${'  '.repeat(depth)}${reason.counted ? '+' : '-'} ${printable(reason.text)}\n`;
   return line + (reason.children ?? []).map((child) => explainReason(child, depth + 1)).join('');
 }
 
-/** Texts hold names that registries chose: no control character of theirs reaches a terminal. */
+/**
+ * Removes control characters: texts hold names that registries chose, and their control characters must not
+ * reach a terminal.
+ */
 function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?');
 }

@@ -3,9 +3,10 @@ import { loadPrehashed } from '../keys/prehash.ts';
 import type { Requirement, TrustPolicy } from '../types.ts';
 
 /**
- * Loads what `decide` needs for a policy that did not come from `loadPolicy` in this process (one that was stored, say): deciding is
- * synchronous, and the parts that few policies need are loaded for those alone. Without it their signatures do not count.
- * @throws Error when such a part of this program can not be loaded
+ * Loads the modules that `decide` needs for a policy that `loadPolicy` did not load in this process, such as
+ * a stored policy. Deciding is synchronous, so modules that few policies need are loaded in advance for those
+ * policies only. Without them, their signatures do not count.
+ * @throws Error when such a module of this program cannot be loaded
  */
 export async function prepareDecision(policy: TrustPolicy): Promise<void> {
   const requirements = policy.rules.flatMap((rule) => (rule.require === undefined ? [] : leavesOf(rule.require)));

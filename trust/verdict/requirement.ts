@@ -12,7 +12,10 @@ import { distinctSigners } from './distinct-signers.ts';
 import { codeOf, earliest, isUnproven } from './evaluation.ts';
 import type { Answer, Evaluation, EvaluationContext, Evidence } from './evaluation.ts';
 
-/** Evaluates one requirement over the evidence, in three values. Pure; every part is evaluated, so that the reasons are complete. */
+/**
+ * Evaluates one requirement against the evidence, with three possible answers. Pure. Every part is evaluated,
+ * so that the reasons are complete.
+ */
 export function evaluateRequirement(requirement: Requirement, evidence: Evidence, context: EvaluationContext): Evaluation {
   switch (requirement.kind) {
     case 'all':
@@ -40,20 +43,22 @@ function combine(name: string, of: readonly Requirement[], needed: number, evide
   const parts = of.map((part) => evaluateRequirement(part, evidence, context));
   const yes = parts.filter((part) => part.answer === 'yes').length;
   const possible = parts.filter((part) => part.answer !== 'no').length;
-  // Of nothing, nothing is proven: the policy's schema lets no empty list through, and whoever makes a policy otherwise is not admitted by one.
+  // An empty list proves nothing. The policy's schema refuses an empty list; a policy that was made in
+  // another way must not admit by one.
   const least = Math.max(1, needed);
   const answer: Answer = yes >= least ? 'yes' : possible >= least ? 'unknown' : 'no';
   const text = `${name} ${of.length} requirement${of.length === 1 ? '' : 's'}: ${yes} satisfied, ${needed} needed`;
   return combined(answer, text, parts);
 }
 
-/** Each part counts once and each signer counts once, whatever names a policy has for him. */
+/** Each part counts once and each signer counts once, whatever names a policy has for the signer. */
 function threshold({ count, of }: Requirement & { kind: 'threshold' }, evidence: Evidence, context: EvaluationContext): Evaluation {
   const parts = of.map((part) => evaluateRequirement(part, evidence, context));
   const satisfied = parts.filter((part) => part.answer === 'yes');
   const distinct = distinctSigners(satisfied.map(({ signers = [] }) => signers));
   const open = parts.filter((part) => part.answer === 'unknown').length;
-  // A source that could not be asked may hold another signer's signature for a part that one signer satisfies twice.
+  // A source that could not be asked may hold another signer's signature for a part when one signer satisfies
+  // two parts.
   const possible = evidence.unreachable.length > 0 ? satisfied.length + open : distinct + open;
   const least = Math.max(1, count);
   const answer: Answer = distinct >= least ? 'yes' : possible >= least ? 'unknown' : 'no';

@@ -5,8 +5,8 @@ import type { EvaluationContext, Evidence } from './evaluation.ts';
 import { evaluateRequirement } from './requirement.ts';
 
 /**
- * Whether the evidence satisfies every rule that names the image, in whatever namespace: nothing more needs to be looked for then.
- * Decides nothing. Pure.
+ * Whether the evidence satisfies every rule that matches the image, in whatever namespace, so that no more
+ * evidence is needed. Decides nothing. Pure.
  * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`
  */
 export function satisfied(policy: TrustPolicy, evidence: Evidence, context: EvaluationContext): boolean {

@@ -80,7 +80,7 @@ const kinds: readonly (readonly [name: string, made: () => EvidenceItem | Promis
 for (const [name, made, requirement] of kinds) {
   test(`eight containers and five authorities on one digest cost one verification (${name}), and an altered one its own`, async () => {
     const signed = await made();
-    // As a policy has them: one reading each.
+    // As in a policy: each requirement is a separate object.
     const of = Array.from({ length: 5 }, () => structuredClone(requirement));
     const policy = policyOf({ require: { kind: 'all', of } });
     const ask = (namespace: string, evidence = signed): Verdict => {
@@ -92,7 +92,7 @@ for (const [name, made, requirement] of kinds) {
       const verdict = ask(`team-${container}`);
       assert.equal(verdict.outcome, 'admit', explainVerdict(verdict));
     }
-    // Whoever signs reads what he has made, in this very process.
+    // A process that signs has already read its own signature.
     assert.equal(bundleVerifications() - before, requirement.kind === 'notation' ? 0 : 1);
     const bytes = Buffer.from(signed.bytes ?? '', 'base64');
     bytes[bytes.length - 5] = (bytes.at(-5) ?? 0) ^ 1;

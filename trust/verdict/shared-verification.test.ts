@@ -44,12 +44,12 @@ test('eight containers and five authorities on one digest cost one verification,
   assert.equal(bundleVerifications() - before, 1);
   assert.deepEqual([...new Set(verdicts.map(({ outcome }) => outcome))], ['admit'], JSON.stringify(verdicts[0]?.reasons));
 
-  // The policy as a replay reads it back from what is stored.
+  // The policy as a replay reads it back from storage.
   const stored = JSON.parse(policyText(policy).json) as typeof policy;
   await prepareDecision(stored);
   assert.deepEqual(ask('team-3', stored), verdicts[3]);
 
-  // Before it was signed: an earlier answer does not hold for an earlier moment.
+  // Before the time of signing: an earlier answer does not apply to an earlier time.
   const early = decide({ dossier, reference, namespace: 'team-0', platform: amd64, policy, now: new Date(now.getTime() - 86_400_000) });
   assert.equal(early.outcome, 'deny');
   assert.equal(ask('team-9').outcome, 'admit');

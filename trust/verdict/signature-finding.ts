@@ -1,50 +1,62 @@
 import type { Dossier, Reason } from '../types.ts';
 
-/** What one reading of one item for one key came to; `says` completes the sentence "the signature …". */
+/** The result of checking one item for one key. `says` completes the sentence "the signature …". */
 export interface SignatureFinding {
   readonly counted: boolean;
   readonly code: string;
   readonly says: string;
-  /** What a signature that counts has proven besides; constraints of the policy (identity, annotations, age) are judged by it. */
+  /**
+   * The further facts that a valid signature proves. The policy's constraints (identity, annotations, age)
+   * are checked against them.
+   */
   readonly proven?: ProvenFacts;
-  /** Which of the image's digests the signature names; `manifest` where there is no index. Set by `judgeDigests`. */
+  /**
+   * The digests of the image that the signature names; `manifest` when there is no index. Set by
+   * `judgeDigests`.
+   */
   readonly names?: readonly ('index' | 'manifest')[];
-  /** What would decide it could not be had, such as an answer about revocation: not a no, and not a yes. */
+  /**
+   * Information needed for the decision could not be fetched, such as the revocation status: neither a no nor
+   * a yes.
+   */
   readonly undecided?: boolean;
-  /** It counts although nobody's identity is proven, because the policy only logs that. */
+  /** The signature counts although no identity is proven, because the policy only logs that. */
   readonly unproven?: boolean;
-  /** Each step of the reading, as reasons below it. */
+  /** Each step of the check, as reasons below this one. */
   readonly notes?: readonly Reason[];
-  /** ISO 8601: from then on the finding may be another. */
+  /** ISO 8601. The finding may change at this time. */
   readonly validUntil?: string;
 }
 
-/** Facts that stand under a signature which was verified. Nothing unsigned belongs here. */
+/** Facts that a verified signature covers. Unsigned facts must not be here. */
 export interface ProvenFacts {
-  /** Who signed, canonically, so that two names of one signer are one: `key sha256:…`, `sigstore ISSUER SUBJECT`, `x509 sha256:…`, `gpg FINGERPRINT`. */
+  /**
+   * The signer in canonical form, so that two names of one signer are equal: `key sha256:…`, `sigstore ISSUER
+   * SUBJECT`, `x509 sha256:…`, `gpg FINGERPRINT`.
+   */
   readonly signer: string;
-  /** The name that the payload claims the image has, when its format has one (docker-reference of simple signing). */
+  /** The image name that the payload claims, when its format has one (docker-reference of simple signing). */
   readonly claimedReference?: string;
   /** Signed annotations. */
   readonly annotations?: Readonly<Record<string, string>>;
-  /** When it was signed, ISO 8601, with what proves the time; absent when nothing proves it. */
+  /** The time of signing, ISO 8601, and what proves it. Absent when nothing proves it. */
   readonly signedAt?: { readonly time: string; readonly provenBy: 'transparency log' | 'time stamp' | 'signer' };
 }
 
-/** The digests a signature may name to speak for the image. */
+/** The digests that a signature for the image may name. */
 export type Subject = Pick<Dossier, 'digest' | 'manifestDigest' | 'reference'>;
 
-/** When a result ends, for the finding that it becomes. */
+/** Returns the end of a result's validity, for the finding made from it. */
 export function untilOf({ validUntil }: { readonly validUntil?: string }): Pick<SignatureFinding, 'validUntil'> {
   return validUntil === undefined ? {} : { validUntil };
 }
 
-/** A finding for evidence that can not be read. */
+/** Returns a finding for evidence that cannot be read. */
 export function malformed(why: string): SignatureFinding {
   return { counted: false, code: 'TRUST_SIGNATURE_MALFORMED', says: `it is malformed: ${why}` };
 }
 
-/** Judges the digests that a well-signed payload names: one of the image's own must be among them. */
+/** Judges the digests that a correctly signed payload names: one of the image's own must be among them. */
 export function judgeDigests(named: readonly string[], subject: Subject, how: string): SignatureFinding {
   const what = namedPart(named, subject);
   if (what !== undefined)
@@ -56,7 +68,10 @@ export function judgeDigests(named: readonly string[], subject: Subject, how: st
   };
 }
 
-/** What an unproven payload claims, when that is another image: said beside a wrong signature, as a hint only. */
+/**
+ * Describes what an unproven payload claims when it names another image. Only a hint beside a wrong
+ * signature.
+ */
 export function otherClaim(named: readonly string[], subject: Subject): string {
   return named.length === 0 || namedPart(named, subject) !== undefined ? '' : `; the payload names another digest, ${named.join(', ')}`;
 }

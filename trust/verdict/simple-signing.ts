@@ -9,7 +9,7 @@ import type { SignatureFinding, Subject } from './signature-finding.ts';
 import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../strict-json.ts';
 
 /**
- * cosign's older form: the layer is the signed payload, the signature an annotation of its descriptor.
+ * Checks cosign's older form: the layer is the signed payload, the signature an annotation of its descriptor.
  * The payload's docker-reference is shown but never decides (docs/decisions/0003-cosign-docker-reference.md).
  * Source: cosign specs/SIGNATURE_SPEC.md; containers-signature(5).
  */
@@ -39,7 +39,7 @@ export function checkSimpleSigning(
     return { counted: false, code: result.code, says: `${wrong}${claim}`, ...untilOf(result) };
   }
   if (payload.problem !== undefined) return malformed(payload.problem);
-  // Control characters of a payload never reach a terminal.
+  // Control characters of a payload must never reach a terminal.
   const identity = (payload.identity ?? '').slice(0, 255).replace(/[^\x20-\x7e]/g, '?');
   const finding = judgeDigests([payload.digest], subject, `the signature${identity === '' ? '' : `, made for ${identity},`}`);
   if (!finding.counted) return finding;
@@ -48,7 +48,10 @@ export function checkSimpleSigning(
   return { ...finding, ...untilOf(result), proven: { ...result.proven, annotations, ...name } };
 }
 
-/** Where the key or the certificate alone is believed, nothing else that stands beside the signature is read. */
+/**
+ * Returns the annotations to evaluate. Where only the key or the certificate is trusted, no other data beside
+ * the signature is read.
+ */
 function believed({ annotations }: EvidenceItem, authority: SigstoreAuthority): Readonly<Record<string, string>> {
   if (authority.kind === 'cosign-key' && authority.log === undefined) return {};
   if (authority.kind !== 'pki') return annotations;

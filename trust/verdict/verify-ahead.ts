@@ -4,14 +4,15 @@ import type { DecideInput, EvidenceItem, TrustRule } from '../types.ts';
 import type { Evidence } from './evaluation.ts';
 import { evaluateRequirement } from './requirement.ts';
 
-/** Kinds whose verification is dear and is remembered (`sigstore/verify-once.ts`). */
+/** Types of evidence whose verification is expensive and is remembered (`sigstore/verify-once.ts`). */
 const remembered: readonly EvidenceItem['kind'][] = ['sigstore-bundle', 'cosign-simple-signing', 'attestation'];
-/** Fewer cost less than the budget of the main thread, all together. */
+/** Fewer items than this together cost less than the time budget of the main thread. */
 const few = 4;
 
 /**
- * Verifies the signatures of a dossier one at a time and lets others run in between, so that `decide`, which is synchronous, finds what is dear
- * already known: a registry that serves dozens of signatures does not stall the thread. Decides nothing, and changes no decision.
+ * Verifies the signatures of a dossier one at a time and yields in between, so that the synchronous `decide`
+ * finds the expensive results already cached. A registry that serves dozens of signatures therefore does not
+ * block the thread. Decides nothing, and changes no decision.
  */
 export async function verifyAhead(
   input: Pick<DecideInput, 'reference' | 'policy' | 'now'> & { readonly dossier: Evidence },

@@ -16,13 +16,13 @@ import { makeSimpleSigningPayload } from '../../signing/simple-signing-payload.t
 import type { Dossier, EvidenceItem } from '../../types.ts';
 import { normaliseReference } from '../matching.ts';
 
-/** A key of a test: the private half signs, the public half stands for a file of the policy. */
+/** A key of a test: the private half signs, the public half replaces a key file of the policy. */
 export interface TestKey {
   readonly signer: Signer;
   readonly publicPem: Buffer;
 }
 
-/** Evidence as a case states it. */
+/** The evidence that a test case states. */
 export interface StatedEvidence {
   readonly image: string;
   readonly index: boolean;
@@ -48,7 +48,7 @@ export interface StatedAttestation extends Over {
   readonly predicate?: Readonly<Record<string, unknown>>;
 }
 
-/** A fresh ECDSA P-256 key. */
+/** Generates a new ECDSA P-256 key. */
 export function makeTestKey(name: string): TestKey {
   const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const key = policyKey(name, createPublicKey(pair.privateKey));
@@ -59,7 +59,10 @@ export function makeTestKey(name: string): TestKey {
   };
 }
 
-/** Makes and signs what a case states, as the dossier that a registry with such artifacts would give. */
+/**
+ * Makes and signs the evidence that a case states. Returns the dossier that a registry with such artifacts
+ * would give.
+ */
 export async function makeDossier(stated: StatedEvidence, keyOf: (name: string) => TestKey, now: Date): Promise<Dossier> {
   const reference = normaliseReference(stated.image);
   const manifestDigest = sha256Digest(`manifest of ${reference.text}`);

@@ -16,35 +16,35 @@ import { policyTestSchema } from './policy-test-schema.ts';
 import { readRecording } from './recording.ts';
 import type { Recording } from './recording.ts';
 
-/** Which test files are run, and against which policies. */
+/** The test files to run, and the policies to test. */
 export interface PolicyTestOptions {
   /** Test files or folders. */
   readonly paths: readonly string[];
-  /** Stands in for the `policy` of every test document; empty: each names its own. */
+  /** Replaces the `policy` of every test document. Empty: each document names its own. */
   readonly policy: readonly string[];
-  /** For cases that state no time. */
+  /** The time for cases that state none. */
   readonly now: Date;
 }
 
-/** How a policy’s tests ended, case by case. */
+/** The results of a policy's tests, case by case. */
 export interface PolicyTestResult {
   readonly cases: readonly CaseResult[];
-  /** Rules that no case reached, each once, by name. */
+  /** Names of the rules that no case reached, each once. */
   readonly unreached: readonly string[];
 }
 
-/** How one case of a policy test ended. */
+/** The result of one case of a policy test. */
 export interface CaseResult {
   /** `FILE:LINE`. */
   readonly place: string;
   readonly name: string;
   readonly passed: boolean;
   readonly verdict: Verdict;
-  /** Why it failed; empty when it passed. */
+  /** Why the case failed; empty when it passed. */
   readonly failures: readonly string[];
 }
 
-/** A case as the schema lets it through. */
+/** A case that has passed the schema check. */
 interface CaseDocument {
   readonly name: string;
   readonly image?: string;
@@ -70,8 +70,9 @@ interface Suite {
 }
 
 /**
- * Runs the PolicyTest documents of files and folders. Other documents there are left alone.
- * @throws PortcullisError `TRUST_POLICY_TEST_INVALID` with every problem of the test files; `TRUST_POLICY_INVALID` of a policy
+ * Runs the PolicyTest documents of files and folders. Ignores other documents there.
+ * @throws PortcullisError `TRUST_POLICY_TEST_INVALID` with every problem of the test files;
+ * `TRUST_POLICY_INVALID` for a policy
  */
 export async function testPolicy(options: PolicyTestOptions): Promise<PolicyTestResult> {
   const { documents, problems: found } = await readPolicyFiles(options.paths);

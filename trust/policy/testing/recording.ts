@@ -4,24 +4,24 @@ import { dossierId } from '../../evidence/dossier.ts';
 import { parseStrictJson, recordOf } from '../../strict-json.ts';
 import type { Dossier, Platform, Verdict } from '../../types.ts';
 
-/** What was asked and found about one image at one time: enough to decide again, offline. */
+/** The question and the evidence about one image at one time: enough to decide again, offline. */
 export interface Recording {
-  /** Where it stands, for people. */
+  /** Where the recording is, for display. */
   readonly name: string;
   readonly reference: string;
   readonly namespace: string;
   readonly platform: Platform;
   readonly dossier: Dossier;
-  /** What was decided then; absent in a bare dossier. */
+  /** The recorded verdict; absent in a bare dossier. */
   readonly verdict?: Verdict;
 }
 
 const format = 'portcullis.dev/recording/v1';
-/** Above what gathering reads at most, in base64. */
+/** Base64 characters: more than gathering reads at most. */
 const maximumBytes = 192 * 1024 * 1024;
 
 /**
- * Writes a new recording file: what `verify --save-dossier` keeps.
+ * Writes a new recording file, as `verify --save-dossier` does.
  * @throws PortcullisError `TRUST_RECORDING_NOT_WRITTEN`
  */
 export async function saveRecording(file: string, verdict: Verdict, dossier: Dossier): Promise<void> {
@@ -41,7 +41,7 @@ export async function saveRecording(file: string, verdict: Verdict, dossier: Dos
 }
 
 /**
- * Reads a recording, or a bare dossier (then linux/amd64 and no namespace).
+ * Reads a recording or a bare dossier. A bare dossier is decided for linux/amd64 and no namespace.
  * @throws PortcullisError `TRUST_RECORDING_UNREADABLE`
  */
 export async function readRecording(file: string): Promise<Recording> {
@@ -81,7 +81,10 @@ function recordingOf(name: string, value: unknown): Recording {
   };
 }
 
-/** @throws Error when it is no dossier, or was altered */
+/**
+ * Returns `value` as a dossier.
+ * @throws Error when it is not a dossier, or was altered
+ */
 export function dossierOf(value: unknown): Dossier {
   const record = recordOf(value);
   const texts = ['reference', 'digest', 'manifestDigest', 'id', 'gatheredAt'];

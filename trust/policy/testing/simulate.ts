@@ -14,16 +14,16 @@ import { withParts } from '../../evidence/apart.ts';
 import { dossierOf, readRecording } from './recording.ts';
 import type { Recording } from './recording.ts';
 
-/** What another policy would have decided of the evidence that is at hand. */
+/** What another policy would have decided with the evidence that is available. */
 export interface Simulation {
-  /** How many recorded images were decided again. */
+  /** The number of recorded images that were decided again. */
   readonly decided: number;
   readonly changes: readonly Change[];
-  /** Recorded images that could not be decided again, with why. */
+  /** Recorded images that could not be decided again, with the reason. */
   readonly skipped: readonly { readonly name: string; readonly why: string }[];
 }
 
-/** One recorded image about which the candidate decides otherwise. */
+/** One recorded image for which the candidate policy decides differently. */
 export interface Change {
   readonly name: string;
   readonly reference: string;
@@ -36,10 +36,11 @@ export interface Change {
 }
 
 /**
- * Decides every recorded image again by a candidate policy. Paths: recordings and bare dossiers (JSON), folders of them, a daemon's
- * database (`state.db`) or an exported verdict log. Without a baseline the recorded outcome is what it is compared with.
- * Evidence was gathered for the policy of then: what a candidate newly asks for is not in it, which shows as a denial.
- * @throws PortcullisError `TRUST_SIMULATION_NO_INPUT`, and those of the readers
+ * Decides every recorded image again by a candidate policy. The paths name recordings and bare dossiers
+ * (JSON), folders of them, a daemon's database (`state.db`) or an exported verdict log. Without a baseline,
+ * the results are compared with the recorded outcomes. The evidence was gathered for the policy of that time:
+ * evidence that only the candidate asks for is missing, which shows as a denial.
+ * @throws PortcullisError `TRUST_SIMULATION_NO_INPUT`, and the errors of the readers
  */
 export async function simulatePolicy(options: {
   readonly candidate: TrustPolicy;
@@ -68,7 +69,7 @@ export async function simulatePolicy(options: {
   return { decided, changes, skipped };
 }
 
-/** The same question about the same evidence is asked once. */
+/** Returns the same key for the same question about the same evidence, so that it is decided once. */
 function keyOf({ dossier, reference, namespace, platform }: Recording): string {
   return canonicalDigest({ dossier: dossier.id, reference, namespace, platform });
 }
@@ -93,10 +94,13 @@ async function readOrSkip(file: string, skipped: { name: string; why: string }[]
   }
 }
 
-/** The newest verdict about each question. A verdict without its dossier (dropped by retention) can not be decided again. */
+/**
+ * Returns the newest verdict for each question. A verdict whose dossier was dropped by retention cannot be
+ * decided again.
+ */
 function fromLog(source: LogSource & { close?(): void }, skipped: { name: string; why: string }[]): readonly Recording[] {
   const found: Recording[] = [];
-  // Many rows rest on the same: each is read once.
+  // Many rows share these parts: each part is read once.
   const parts = new Map<string, string | undefined>();
   const partOf = (digest: string): string | undefined => {
     if (!parts.has(digest)) parts.set(digest, source.text('evidence', digest));

@@ -8,8 +8,9 @@ import type { LogEntry } from './entry.ts';
 import { policyText, verdictText } from './texts.ts';
 
 /**
- * What makes a verdict durable: its dossier, its policy and its text where they are not stored yet, and its row. To be written in the
- * transaction of the act that it decides about. Seq and hash are found inside the transaction: rows of one moment never collide.
+ * Returns the statements that make a verdict durable: they store its dossier, its policy and its text, where
+ * not stored yet, and its row. Run them in the transaction of the action that the verdict is about. The
+ * sequence number and the hash are computed inside the transaction, so that simultaneous rows never collide.
  * @throws PortcullisError `TRUST_POLICY_NOT_PORTABLE`
  */
 export function verdictLogStatements(
@@ -38,7 +39,10 @@ export function verdictLogStatements(
   ];
 }
 
-/** Stores a dossier, and once for all dossiers what is kept apart; one with the same evidence, gathered before, stays. */
+/**
+ * Stores a dossier and, once for all dossiers, the parts that are kept apart. An earlier dossier with the
+ * same evidence is kept.
+ */
 function dossierStatements(dossier: Dossier): Statement[] {
   const parts = partsOf(dossier).map(({ digest, bytes }) => ({
     sql: 'INSERT INTO evidence_part (digest, bytes) VALUES (?, ?) ON CONFLICT DO NOTHING',
@@ -52,7 +56,7 @@ export function verdictTextStatement(id: string, json: string): Statement {
   return { sql: 'INSERT INTO verdict_text (id, json) VALUES (?, ?) ON CONFLICT DO NOTHING', params: [id, json] };
 }
 
-/** A row at the end of the chain (see `rowHash`). */
+/** Appends a row to the end of the chain (see `rowHash`). */
 export function appendStatement(entry: LogEntry): Statement {
   return {
     sql: `INSERT INTO verdict_log (seq, entry, evidence, hash)
@@ -66,9 +70,10 @@ SELECT seq, entry, evidence, sha256(seq || char(10) || previous || char(10) || e
 }
 
 /**
- * A verdict of the log by its id. The same verdict may have been given more than once: the first time is told.
+ * Finds a verdict of the log by its id. When the same verdict was given more than once, the first one is
+ * returned.
  * @returns undefined when there is none or retention has dropped it
- * @throws PortcullisError of base/storage when the database can not be read
+ * @throws PortcullisError of base/storage when the database cannot be read
  */
 export async function findVerdict(database: Pick<Database, 'get'>, id: string): Promise<Verdict | undefined> {
   const row = await database.get<{ json: string; decided_at: string }>(

@@ -1,9 +1,12 @@
 import { createHash } from 'node:crypto';
 
-/** What stands before the first row. */
+/** The hash before the first row. */
 export const genesis = '0'.repeat(64);
 
-/** A row of the log as stored. `evidence` is the sha256 of the stored dossier's bytes when the row was made; empty when it has none. */
+/**
+ * A row of the log as stored. `evidence` is the sha256 of the stored dossier's bytes when the row was made;
+ * empty when the row has no dossier.
+ */
 export interface LogRow {
   readonly seq: number;
   readonly entry: string;
@@ -12,8 +15,9 @@ export interface LogRow {
 }
 
 /**
- * The hash of a row, hex: sha256 over the lines seq, hash of the row before, evidence, entry, joined by LF without one at the end.
- * The first three hold no LF, so no two rows have the same text. The same expression stands as SQL in `append.ts`.
+ * Returns the hash of a row, hex: sha256 over the lines seq, hash of the previous row, evidence and entry,
+ * joined by LF without a final LF. The first three contain no LF, so different rows have different texts.
+ * `append.ts` has the same expression in SQL.
  */
 export function rowHash(previous: string, row: Omit<LogRow, 'hash'>): string {
   return createHash('sha256').update(`${row.seq}\n${previous}\n${row.evidence}\n${row.entry}`).digest('hex');

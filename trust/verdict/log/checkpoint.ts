@@ -2,23 +2,26 @@ import type { KeyObject } from 'node:crypto';
 import { parseNote, signNote } from './signed-note.ts';
 import type { NoteKey, SignedNote } from './signed-note.ts';
 
-/** Where a log stood: how many rows, and the hash of the last. */
+/** The state of a log: the number of rows, and the hash of the last row. */
 export interface LogHead {
   readonly size: number;
   /** Hex. */
   readonly hash: string;
 }
 
-/** First line of a checkpoint. The head is of a chain, not of a Merkle tree, so the origin says so and no tlog witness takes it for its own. */
+/**
+ * First line of a checkpoint. The head belongs to a chain, not to a Merkle tree. The origin says so, so that
+ * no tlog witness mistakes it for one of its own.
+ */
 const origin = 'portcullis.dev/verdict-log/chain/v1';
 
-/** A checkpoint: origin, size, base64 of the chain's hash, time; signed. */
+/** Returns a signed checkpoint: origin, size, base64 of the chain's hash, time. */
 export function signCheckpoint(head: LogHead, time: Date, key: NoteKey, privateKey: KeyObject): string {
   const hash = Buffer.from(head.hash, 'hex').toString('base64');
   return signNote(`${origin}\n${head.size}\n${hash}\ntime ${time.toISOString()}\n`, key, privateKey);
 }
 
-/** Reads a checkpoint; a sentence when it is not one. Its signatures are not judged here. */
+/** Parses a checkpoint. Returns a sentence when it is malformed. Does not check its signatures. */
 export function parseCheckpoint(text: string): { readonly head: LogHead; readonly note: SignedNote } | { readonly problem: string } {
   const note = parseNote(text);
   if ('problem' in note) return note;

@@ -4,7 +4,7 @@ import type { SqlRow, SqlValue } from '../../../base/storage/index.ts';
 import type { LogRow } from './chain.ts';
 import type { LogSource, TextKind, UnreadableRow } from './source.ts';
 
-/** A database file opened for reading; a daemon may be writing to it. Every call blocks. */
+/** A database file opened for reading. A daemon may be writing to it at the same time. Every call blocks. */
 export interface DatabaseLog extends LogSource {
   close(): void;
 }
@@ -17,8 +17,8 @@ const tables: Readonly<Record<TextKind, string>> = {
 };
 
 /**
- * Opens the database of a daemon (`state.db` in its root folder) to look at its verdict log.
- * @throws PortcullisError `TRUST_LOG_ABSENT`, and those of base/storage
+ * Opens the database of a daemon (`state.db` in its root folder) to read its verdict log.
+ * @throws PortcullisError `TRUST_LOG_ABSENT`, and the errors of base/storage
  */
 export function openDatabaseLog(path: string): DatabaseLog {
   const database = openReadOnly(path);
@@ -69,7 +69,7 @@ function rowOf(row: SqlRow): LogRow | UnreadableRow {
   return { seq, entry, evidence, hash };
 }
 
-/** Bytes as text, only when exactly those bytes are the text's UTF-8. */
+/** Returns bytes as text, but only when they are exactly the UTF-8 bytes of that text. */
 function textOf(bytes: SqlValue | undefined): string | undefined {
   if (!(bytes instanceof Uint8Array)) return undefined;
   try {

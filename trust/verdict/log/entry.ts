@@ -2,7 +2,10 @@ import { parseJson } from '../../../base/json/index.ts';
 import { canonicalJson } from '../../canonical-json.ts';
 import { recordOf } from '../../strict-json.ts';
 
-/** A verdict was given and is about to be used. Its text, dossier and policy are stored beside the log under the digests named here. */
+/**
+ * A verdict that was given and is about to be used. Its text, dossier and policy are stored beside the log
+ * under the digests in this entry.
+ */
 export interface VerdictEntry {
   readonly kind: 'verdict';
   /** When the row was made, ISO 8601. */
@@ -13,7 +16,7 @@ export interface VerdictEntry {
   readonly reference: string;
   readonly namespace: string;
   readonly digest: string;
-  /** The moment that the decision was made for. */
+  /** The time that the decision was made for. */
   readonly decidedAt: string;
   readonly dossier: string;
   readonly policyRevision: string;
@@ -21,7 +24,7 @@ export interface VerdictEntry {
   readonly policy: string;
 }
 
-/** From here on checkpoints are signed by this key. */
+/** Checkpoints are signed by this key from here on. */
 export interface KeyEntry {
   readonly kind: 'key';
   readonly time: string;
@@ -47,7 +50,7 @@ const fields: Readonly<Record<LogEntry['kind'], readonly string[]>> = {
 };
 const numbers: readonly string[] = ['through', 'days'];
 
-/** Reads an entry's text; a sentence when it is not one that this program writes. */
+/** Parses an entry's text. Returns a sentence when this program does not write such an entry. */
 export function parseEntry(text: string): LogEntry | { readonly problem: string } {
   let value: Readonly<Record<string, unknown>> | undefined;
   try {

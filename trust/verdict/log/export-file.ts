@@ -9,9 +9,11 @@ const format = 'portcullis.dev/verdict-log/export/v1';
 const kinds: readonly TextKind[] = ['verdict', 'dossier', 'policy', 'evidence'];
 
 /**
- * A log as JSON Lines: a head line, rows, checkpoints, then each text that a row names, as a string, byte for byte.
- * @param only one row with its texts, to replay it elsewhere; the chain around it is then not in the file
- * @throws PortcullisError `TRUST_LOG_DAMAGED` when a row can not be read
+ * Exports a log as JSON Lines: a head line, rows, checkpoints, then each text that a row names, as a string,
+ * byte for byte.
+ * @param only exports one row with its texts, to replay it elsewhere; the file then does not contain the
+ * chain around it
+ * @throws PortcullisError `TRUST_LOG_DAMAGED` when a row cannot be read
  */
 export function* exportLog(source: LogSource, only?: number): Generator<string> {
   yield line({ format });
@@ -50,7 +52,7 @@ function textsNamed(entry: string): readonly (readonly [TextKind, string])[] {
 }
 
 /**
- * Reads what {@link exportLog} wrote.
+ * Parses the output of {@link exportLog}.
  * @throws PortcullisError `TRUST_LOG_EXPORT_UNREADABLE` with the line
  */
 export function readExport(name: string, text: string): LogSource {
@@ -88,7 +90,7 @@ function parseLine(name: string, number: number, text: string): Readonly<Record<
     const record = recordOf(parseJson(text));
     if (record !== undefined) return record;
   } catch {
-    // Said below.
+    // Reported below.
   }
   throw unreadable(name, number, 'it is not a JSON object');
 }

@@ -57,7 +57,7 @@ test('an exported head holds every row that is there, also those that no checkpo
       .filter((code) => code === 'TRUST_LOG_HEAD_WRONG'),
     ['TRUST_LOG_HEAD_WRONG'],
   );
-  // After a checkpoint of everything, that is what is exported; the cut is not signed over.
+  // When a checkpoint covers everything, it is exported. After a cut, no new checkpoint hides it.
   const last = await exported(kit.path, key);
   assert.ok(verified(kit.path, last.note).ok);
   assert.equal((await exported(copy, key)).note, last.note);

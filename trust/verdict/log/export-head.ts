@@ -5,18 +5,20 @@ import type { LogHead } from './checkpoint.ts';
 import { readNodeKey } from './node-key.ts';
 import type { LogSource } from './source.ts';
 
-/** What a later verification is against. */
+/** A head that a later verification compares the log with. */
 export interface ExportedHead {
   /** A signed checkpoint. */
   readonly note: string;
-  /** Rows that came after it, which it does not hold to anything. */
+  /** The number of rows after the checkpoint. The checkpoint does not protect them. */
   readonly behind: number;
 }
 
 /**
- * The head of a log as it stands: the latest checkpoint, and where rows came after it, one signed now, if the node's key can be read.
- * @param keyFile the node's key; not made when it is not there
- * @throws PortcullisError `TRUST_LOG_DAMAGED` when the rows are no chain, `TRUST_LOG_NO_CHECKPOINT` when there is nothing signed and no key
+ * Exports the current head of a log: the latest checkpoint. If rows were added after it and the node's key
+ * can be read, signs a new one.
+ * @param keyFile the node's key; not created when absent
+ * @throws PortcullisError `TRUST_LOG_DAMAGED` when the rows are not a chain, `TRUST_LOG_NO_CHECKPOINT` when
+ * there is neither a checkpoint nor a key
  */
 export async function exportHead(source: LogSource, keyFile: string, now: Date): Promise<ExportedHead> {
   const head = headOf(source);
@@ -24,7 +26,7 @@ export async function exportHead(source: LogSource, keyFile: string, now: Date):
   const signed = latest === undefined ? undefined : parseCheckpoint(latest.note);
   const size = signed === undefined || 'problem' in signed ? 0 : signed.head.size;
   if (latest !== undefined && size === head.size) return { note: latest.note, behind: 0 };
-  // Fewer rows than were signed: a cut that no new head may hide.
+  // The log has fewer rows than were signed: a new checkpoint must not hide this cut.
   const key = size > head.size ? undefined : await readNodeKey(keyFile).catch(() => undefined);
   if (key !== undefined && head.size > 0) return { note: signCheckpoint(head, now, key.note, key.privateKey), behind: 0 };
   if (latest !== undefined) return { note: latest.note, behind: Math.max(0, head.size - size) };

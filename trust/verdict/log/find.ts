@@ -4,26 +4,26 @@ import { parseEntry } from './entry.ts';
 import type { VerdictEntry } from './entry.ts';
 import type { LogSource } from './source.ts';
 
-/** Each part that is told must hold. */
+/** Each part that is given must match. */
 export interface VerdictFilter {
   readonly seq?: number;
-  /** The beginning of a verdict's id, with or without `sha256:`. */
+  /** The start of a verdict's id, with or without `sha256:`. */
   readonly id?: string;
   readonly outcome?: string;
   readonly namespace?: string;
-  /** Part of the reference or of the digest. */
+  /** A part of the reference or of the digest. */
   readonly image?: string;
   /** ISO 8601, inclusive. */
   readonly since?: string;
 }
 
-/** A verdict with its place in the log. */
+/** A verdict with its position in the log. */
 export interface LoggedVerdict {
   readonly row: LogRow;
   readonly entry: VerdictEntry;
 }
 
-/** Rows of verdicts, newest first. What can not be read is passed over: `verifyLog` tells of it. */
+/** Returns rows of verdicts, newest first. Skips rows that cannot be read: `verifyLog` reports them. */
 export function findVerdicts(source: LogSource, filter: VerdictFilter, limit = Infinity): readonly LoggedVerdict[] {
   const found: LoggedVerdict[] = [];
   for (const row of source.rows()) {
@@ -31,14 +31,14 @@ export function findVerdicts(source: LogSource, filter: VerdictFilter, limit = I
     const entry = parseEntry(row.entry);
     if ('problem' in entry || entry.kind !== 'verdict' || !holds(filter, row.seq, entry)) continue;
     found.push({ row, entry });
-    // Memory stays bounded by what is asked for.
+    // Memory stays bounded by the requested number.
     if (found.length > 2 * limit) found.splice(0, found.length - limit);
   }
   return found.reverse().slice(0, limit);
 }
 
 /**
- * The latest row that `wanted` names: a row's number, or an id or its beginning.
+ * Finds the latest row that `wanted` names: the number of a row, or an id or the start of one.
  * @throws PortcullisError `TRUST_VERDICT_UNKNOWN`, `TRUST_VERDICT_AMBIGUOUS`
  */
 export function findVerdictRow(source: LogSource, wanted: string): LoggedVerdict {

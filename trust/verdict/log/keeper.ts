@@ -8,43 +8,47 @@ import { dropOldTexts } from './retention.ts';
 import { takeOldRows } from './upgrade.ts';
 
 export interface VerdictLogOptions {
-  /** Opened with both steps of the log's schema among its migrations. */
+  /** An open database whose migrations include all steps of the log's schema. */
   readonly database: Database;
-  /** The node's key; made when there is none. */
+  /** The node's key; created when absent. */
   readonly keyFile: string;
   readonly now?: () => Date;
   /** A checkpoint is signed after this many rows. */
   readonly checkpointRows?: number;
-  /** And this many milliseconds after a row, at the latest. */
+  /** Milliseconds: a checkpoint is signed at the latest this long after a row. */
   readonly checkpointMs?: number;
-  /** Days after which texts of verdicts are dropped; 0: never. */
+  /** Days after which texts of verdicts are dropped; 0 means never. */
   readonly retentionDays: number;
-  /** Verdicts whose texts stay, whatever their age. */
+  /** Verdicts whose texts are kept, whatever their age. */
   readonly verdictsInUse: () => readonly string[];
-  /** A SELECT of dossier ids that stay. */
+  /** A SELECT of the dossier ids to keep. */
   readonly dossiersInUse: string;
-  /** Hears of a checkpoint or a retention that failed, which is tried again in its time, and at the start of rows that are gone (`TRUST_LOG_CUT_OFF`). */
+  /**
+   * Called when a checkpoint or a retention run fails, which is tried again later, and at the start when rows
+   * are missing (`TRUST_LOG_CUT_OFF`).
+   */
   readonly onFailure: (what: string, error: unknown) => void;
 }
 
-/** The log of verdicts as the daemon writes it. */
+/** The verdict log, as the daemon writes it. */
 export interface VerdictLog {
   /**
-   * What makes a verdict durable, for the transaction of the act that it decides about.
+   * Returns the statements that make a verdict durable, for the transaction of the action that it is about.
    * @throws PortcullisError `TRUST_POLICY_NOT_PORTABLE`
    */
   statements(verdict: Verdict, dossier: Dossier, policy: TrustPolicy): readonly Statement[];
-  /** Signs what stands, if anything came since the last checkpoint. */
+  /** Signs the current head if rows were added since the last checkpoint. */
   checkpoint(): Promise<void>;
-  /** A last checkpoint. The database stays open. */
+  /** Signs a last checkpoint. The database stays open. */
   close(): Promise<void>;
 }
 
 const day = 86_400_000;
 
 /**
- * Opens the log of a daemon: takes over rows of older versions, makes or reads the node's key, says in the log which key signs from here on.
- * @throws PortcullisError `TRUST_LOG_KEY_UNREADABLE`, and those of base/storage
+ * Opens the log of a daemon: adopts the rows of older versions, creates or reads the node's key, and logs
+ * which key signs from here on.
+ * @throws PortcullisError `TRUST_LOG_KEY_UNREADABLE`, and the errors of base/storage
  */
 export async function openVerdictLog(options: VerdictLogOptions): Promise<VerdictLog> {
   const { database, now = () => new Date(), checkpointRows = 100, checkpointMs = 60_000, onFailure } = options;
@@ -58,7 +62,8 @@ export async function openVerdictLog(options: VerdictLogOptions): Promise<Verdic
   if (announced?.key !== key.note.text)
     await database.write([appendStatement({ kind: 'key', time: now().toISOString(), key: key.note.text })]);
   const last = await database.get<{ size: number | null }>('SELECT max(size) AS size FROM verdict_checkpoint');
-  // After a cut what stands is signed anew; the old checkpoints stay, and show the cut to whoever verifies.
+  // After a cut, the remaining rows are signed again. The old checkpoints stay, so that verification shows
+  // the cut.
   let signed = cut === undefined ? (last?.size ?? 0) : 0;
   let fresh = 0;
   let timer: NodeJS.Timeout | undefined;
@@ -73,7 +78,7 @@ export async function openVerdictLog(options: VerdictLogOptions): Promise<Verdic
     ]);
     signed = head.seq;
   }
-  /** One at a time, in order; a failure is told and does not stop the next. */
+  /** Signs checkpoints one at a time, in order. A failure is reported and does not stop the next one. */
   function checkpoint(): Promise<void> {
     clearTimeout(timer);
     timer = undefined;
@@ -95,7 +100,7 @@ export async function openVerdictLog(options: VerdictLogOptions): Promise<Verdic
     );
   function schedule(): void {
     fresh += 1;
-    // The rows counted here may not be written yet; what comes too late for this checkpoint is in the next.
+    // The rows counted here may not be written yet. Rows that miss this checkpoint are in the next one.
     if (fresh >= checkpointRows) void checkpoint();
     else timer ??= setTimeout(() => void checkpoint(), checkpointMs).unref();
   }
@@ -117,7 +122,10 @@ export async function openVerdictLog(options: VerdictLogOptions): Promise<Verdic
   };
 }
 
-/** Rows that a checkpoint has seen are gone, or are others. Looked at from the end: the whole is for `verifyLog`. */
+/**
+ * Reports rows that a checkpoint has covered and that are missing or changed. Checks from the end only:
+ * `verifyLog` checks the whole log.
+ */
 async function cutOff(database: Database): Promise<PortcullisError | undefined> {
   const last = await database.get<{ note: string }>('SELECT note FROM verdict_checkpoint ORDER BY size DESC LIMIT 1');
   if (last === undefined) return undefined;

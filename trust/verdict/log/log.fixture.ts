@@ -14,7 +14,7 @@ import { verdictLogMigrations } from './schema.ts';
 
 export const migrations = verdictLogMigrations.map((sql, index) => ({ version: index + 1, sql }));
 
-/** One rule that admits, one that demands what no fixture here has. */
+/** One rule that admits, and one whose requirement no fixture here meets. */
 export const policy = policyOf(
   { images: ['docker.io/**'], allowUnverified: true },
   { images: ['ghcr.io/**'], require: keyRequirement('ecdsa-p256') },
@@ -40,7 +40,7 @@ export async function temporaryFolder(t: TestContext): Promise<string> {
   return folder;
 }
 
-/** A log in a folder of its own. */
+/** Opens a log in a new folder. */
 export async function openKit(t: TestContext, options: Partial<VerdictLogOptions> = {}): Promise<LogKit> {
   const folder = await temporaryFolder(t);
   const path = join(folder, 'state.db');
@@ -80,7 +80,7 @@ export function logOptions(folder: string, database: Database): VerdictLogOption
     verdictsInUse: () => [],
     dossiersInUse: "SELECT ''",
     onFailure: (what, error) => {
-      // A test may have closed the database before.
+      // A test may have closed the database already.
       if ((error as { code?: string }).code !== 'STORAGE_CLOSED') throw new Error(what, { cause: error });
     },
   };

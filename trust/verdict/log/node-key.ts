@@ -7,15 +7,17 @@ import { dropAbandonedWrites, writeFileAtomic } from '../../../base/storage/inde
 import { noteKey } from './signed-note.ts';
 import type { NoteKey } from './signed-note.ts';
 
-/** What signs checkpoints, and nothing else (design, security 9). */
+/** The key that signs checkpoints, and nothing else (design, security 9). */
 export interface NodeKey {
   readonly privateKey: KeyObject;
   readonly note: NoteKey;
 }
 
 /**
- * The node's key of `path`: Ed25519, PKCS#8 PEM, mode 0600; made when there is none. `path.pub` gets the public key as one line.
- * @throws PortcullisError `TRUST_LOG_KEY_UNREADABLE` when the file is there and not such a key, or others may read it
+ * Opens the node's key at `path`: Ed25519, PKCS#8 PEM, mode 0600. Creates it when absent. `path.pub` gets the
+ * public key as one line.
+ * @throws PortcullisError `TRUST_LOG_KEY_UNREADABLE` when the file exists but is not such a key, or when
+ * others may read it
  */
 export async function openNodeKey(path: string): Promise<NodeKey> {
   await dropAbandonedWrites(path);
@@ -30,7 +32,7 @@ export async function openNodeKey(path: string): Promise<NodeKey> {
 }
 
 /**
- * The node's key of `path`, for whoever may read it; undefined when there is none.
+ * Reads the node's key at `path`, for a user who may read it. Returns undefined when it is absent.
  * @throws PortcullisError `TRUST_LOG_KEY_UNREADABLE`
  */
 export async function readNodeKey(path: string): Promise<NodeKey | undefined> {

@@ -8,7 +8,7 @@ import type { LoggedVerdict } from './find.ts';
 import type { LogSource } from './source.ts';
 import { policyText, verdictBytes } from './texts.ts';
 
-/** Everything a verdict depends on, as texts. */
+/** The complete input of a verdict, as texts. */
 interface ReplayInput {
   readonly id: string;
   readonly decidedAt: string;
@@ -18,7 +18,7 @@ interface ReplayInput {
 }
 
 export interface Replay {
-  /** The bytes of the verdict given now are those recorded. */
+  /** Whether the bytes of the new verdict equal the recorded ones. */
   readonly equal: boolean;
   readonly recorded: Verdict;
   readonly replayed: Verdict;
@@ -27,9 +27,10 @@ export interface Replay {
 }
 
 /**
- * Decides a logged verdict again, from what is stored alone: no network, no clock, no file.
- * @param policy for rows of versions that stored none; its revision must be the row's
- * @throws PortcullisError `TRUST_REPLAY_INCOMPLETE` when a text is not stored (any more), `TRUST_REPLAY_UNREADABLE` when one is not what it should be
+ * Decides a logged verdict again, only from stored texts: no network, no clock, no file.
+ * @param policy for rows of versions that stored none; its revision must be that of the row
+ * @throws PortcullisError `TRUST_REPLAY_INCOMPLETE` when a text is not stored (any more),
+ * `TRUST_REPLAY_UNREADABLE` when a text is malformed
  */
 export async function replayLogged(source: LogSource, { row, entry }: LoggedVerdict, policy?: TrustPolicy): Promise<Replay> {
   const verdict = source.text('verdict', entry.verdict);
@@ -60,7 +61,7 @@ export async function replayLogged(source: LogSource, { row, entry }: LoggedVerd
 
 /**
  * Decides again from texts.
- * @throws PortcullisError `TRUST_REPLAY_UNREADABLE` when a text is not what it should be
+ * @throws PortcullisError `TRUST_REPLAY_UNREADABLE` when a text is malformed
  */
 export async function replayVerdict(input: ReplayInput): Promise<Replay> {
   try {
@@ -89,7 +90,7 @@ export async function replayVerdict(input: ReplayInput): Promise<Replay> {
   }
 }
 
-/** With what the dossier keeps apart: large texts that many verdicts rest on. */
+/** Adds the parts that the dossier keeps apart: large texts that many verdicts share. */
 function withEvidence(text: string, source: LogSource): string {
   try {
     return JSON.stringify(withParts(parseJson(text) as Dossier, (digest) => source.text('evidence', digest)));

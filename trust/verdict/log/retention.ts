@@ -4,9 +4,9 @@ import { appendStatement } from './append.ts';
 export interface RetentionInput {
   readonly days: number;
   readonly now: Date;
-  /** Verdicts that containers and images still name: their texts stay. */
+  /** Verdicts that containers and images still refer to: their texts are kept. */
   readonly verdictsInUse: readonly string[];
-  /** A SELECT of dossier ids that stay because something else than the log needs them. */
+  /** A SELECT of the dossier ids to keep because another component needs them. */
   readonly dossiersInUse: string;
 }
 
@@ -16,9 +16,10 @@ const dropped = {
 };
 
 /**
- * Drops texts of verdicts, dossiers and policies that only rows older than `days` name. The rows stay, so the chain goes on unbroken, and a row
- * of the log says up to where texts may be missing: in the same transaction. Nothing to drop: nothing is written.
- * @returns how many verdict texts were dropped
+ * Drops texts of verdicts, dossiers and policies that only rows older than `days` refer to. The rows stay, so
+ * the chain is unbroken. A new row, in the same transaction, says up to where texts may be missing. Writes
+ * nothing when there is nothing to drop.
+ * @returns the number of dropped verdict texts
  */
 export async function dropOldTexts(database: Database, input: RetentionInput): Promise<number> {
   if (input.days === 0) return 0;

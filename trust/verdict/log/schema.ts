@@ -1,4 +1,7 @@
-/** The table of versions that kept no chain. Steps of a schema stay as they are: databases that have taken them are not asked again. */
+/**
+ * The table of versions without a chain. Released steps of a schema never change: databases that have applied
+ * them do not apply them again.
+ */
 const unchained = `
 CREATE TABLE verdict_log (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -16,10 +19,10 @@ CREATE TRIGGER verdict_log_no_delete BEFORE DELETE ON verdict_log BEGIN SELECT R
 `;
 
 /**
- * A row holds its entry as canonical
- * JSON; what is searched for is generated from that text, so that no column can say anything else. Rows and checkpoints are only ever added:
- * the triggers keep the program itself from mistakes, the chain shows everybody else's. Texts of verdicts, dossiers and policies are stored once
- * each under their digests and may be dropped by retention; the chain goes on without them.
+ * A row holds its entry as canonical JSON. The columns for searches are generated from that text, so that
+ * they cannot differ from it. Rows and checkpoints are only ever added: the triggers prevent mistakes of this
+ * program, and the chain reveals changes by others. Texts of verdicts, dossiers and policies are stored once
+ * each under their digests. Retention may drop them; the chain continues without them.
  */
 const chained = `
 ALTER TABLE verdict_log RENAME TO verdict_log_unchained;
@@ -51,8 +54,13 @@ CREATE TRIGGER verdict_checkpoint_no_update BEFORE UPDATE ON verdict_checkpoint 
 CREATE TRIGGER verdict_checkpoint_no_delete BEFORE DELETE ON verdict_checkpoint BEGIN SELECT RAISE(ABORT, 'checkpoints are append-only'); END;
 `;
 
-/** What many dossiers share, by the digest of its unpacked bytes: base64 of them packed. */
+/**
+ * Parts that many dossiers share, by the digest of the uncompressed bytes: base64 of the compressed bytes.
+ */
 const parts = `CREATE TABLE evidence_part (digest TEXT PRIMARY KEY, bytes TEXT NOT NULL) STRICT;`;
 
-/** The log's tables, in steps of the schema of a database of whoever admits. The first may be followed by steps of others. */
+/**
+ * The tables of the log, as steps in the schema of the database that records admissions. Other steps may come
+ * after the first one.
+ */
 export const verdictLogMigrations = [unchained, chained, parts] as const;

@@ -8,27 +8,32 @@ export interface NoteKey {
   /** First four bytes of sha256(name LF 0x01 key), hex. */
   readonly id: string;
   readonly object: KeyObject;
-  /** `NAME+ID+BASE64`, one line: how keys are published. */
+  /** `NAME+ID+BASE64`, one line: the form in which keys are published. */
   readonly text: string;
 }
 
-/** A note: text of lines, each ended by LF, and signatures over it. */
+/** A note: a text of lines that each end with LF, and signatures over it. */
 export interface SignedNote {
   readonly text: string;
   readonly signatures: readonly { readonly name: string; readonly keyId: string; readonly signature: Uint8Array }[];
 }
 
 const ed25519Algorithm = 1;
-/** DER before the 32 bytes of an Ed25519 public key in a SubjectPublicKeyInfo (RFC 8410 section 4). */
+/**
+ * The DER bytes before the 32 bytes of an Ed25519 public key in a SubjectPublicKeyInfo (RFC 8410 section 4).
+ */
 const ed25519Prefix = Buffer.from('302a300506032b6570032100', 'hex');
 const maximumNoteBytes = 64 * 1024;
 
-/** The public note key of an Ed25519 private key. @param name no blank, no `+` (C2SP signed-note, "Format") */
+/**
+ * Returns the public note key of an Ed25519 private key.
+ * @param name without blanks and `+` (C2SP signed-note, "Format")
+ */
 export function noteKey(name: string, privateKey: KeyObject): NoteKey {
   return keyOfRaw(name, createPublicKey(privateKey).export({ type: 'spki', format: 'der' }).subarray(ed25519Prefix.length));
 }
 
-/** Reads `NAME+ID+BASE64`; undefined when it is not an Ed25519 note key. */
+/** Parses `NAME+ID+BASE64`. Returns undefined when it is not an Ed25519 note key. */
 export function parseNoteKey(text: string): NoteKey | undefined {
   const match = /^([^\s+]{1,255})\+([0-9a-f]{8})\+([A-Za-z0-9+/]+=*)$/.exec(text.trim());
   const bytes = decodeBase64(match?.[3]);
@@ -44,13 +49,16 @@ function keyOfRaw(name: string, raw: Uint8Array): NoteKey {
   return { name, id, object, text: `${name}+${id}+${typed.toString('base64')}` };
 }
 
-/** `text` with a blank line and one signature line. @param text ends with LF and has no empty line */
+/**
+ * Returns `text` with a blank line and one signature line.
+ * @param text ends with LF and has no empty line
+ */
 export function signNote(text: string, key: NoteKey, privateKey: KeyObject): string {
   const signature = Buffer.concat([Buffer.from(key.id, 'hex'), sign(null, Buffer.from(text), privateKey)]);
   return `${text}\n— ${key.name} ${signature.toString('base64')}\n`;
 }
 
-/** Reads a note without judging its signatures; a sentence when it is malformed. */
+/** Parses a note without checking its signatures. Returns a sentence when it is malformed. */
 export function parseNote(note: string): SignedNote | { readonly problem: string } {
   if (note.length > maximumNoteBytes) return { problem: 'it is too long for a signed note' };
   const split = note.lastIndexOf('\n\n');
@@ -69,7 +77,10 @@ export function parseNote(note: string): SignedNote | { readonly problem: string
   return { text: note.slice(0, split + 1), signatures: whole };
 }
 
-/** Whether one of `keys` signed the note. Signatures by unknown keys are passed over, a wrong one by a known key is a no. */
+/**
+ * Returns the key of `keys` that signed the note, or undefined. Ignores signatures by unknown keys. A wrong
+ * signature by a known key makes the result undefined.
+ */
 export function noteSignedBy(note: SignedNote, keys: readonly NoteKey[]): NoteKey | undefined {
   let signer: NoteKey | undefined;
   for (const { name, keyId, signature } of note.signatures) {

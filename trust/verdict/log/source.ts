@@ -1,21 +1,24 @@
 import type { LogRow } from './chain.ts';
 
-/** A log to look at: a database file or an exported one. Reading may throw a PortcullisError of damaged content. */
+/**
+ * A log for reading: a database file or an exported file. Reading may throw a PortcullisError when the
+ * content is damaged.
+ */
 export interface LogSource {
-  /** What it is, for messages. */
+  /** A name for messages. */
   readonly name: string;
-  /** In order of seq. A row whose content can not be read as text has its problem instead. */
+  /** Returns the rows in order of seq. A row whose content cannot be read as text has its problem instead. */
   rows(): Iterable<LogRow | UnreadableRow>;
   checkpoints(): Iterable<StoredCheckpoint>;
-  /** A stored text by its id; undefined when it is not there. */
+  /** Returns a stored text by its id, or undefined when it is absent. */
   text(kind: TextKind, id: string): string | undefined;
-  /** Ids of all stored verdicts: none may be there without a row. */
+  /** Returns the ids of all stored verdicts. Each must have a row. */
   verdictIds(): Iterable<string>;
-  /** What the container says of its own consistency; empty when it has nothing to say. */
+  /** Returns what the container reports about its own consistency; empty when there is no damage. */
   damage(): readonly string[];
 }
 
-/** `evidence`: what dossiers keep apart. */
+/** `evidence`: the parts that dossiers keep apart. */
 export type TextKind = 'verdict' | 'dossier' | 'policy' | 'evidence';
 
 export interface StoredCheckpoint {

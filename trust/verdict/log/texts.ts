@@ -4,7 +4,7 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import { canonicalJson, sha256Digest } from '../../canonical-json.ts';
 import type { TrustPolicy, Verdict } from '../../types.ts';
 
-/** A policy as it is stored: everything that `decide` reads of it. */
+/** A policy as it is stored: everything that `decide` reads from it. */
 export interface PolicyText {
   readonly digest: string;
   readonly json: string;
@@ -13,14 +13,15 @@ export interface PolicyText {
 const policyTexts = new WeakMap<TrustPolicy, PolicyText>();
 
 /**
- * The policy as canonical JSON with its digest; made once for each loaded policy.
- * @throws PortcullisError `TRUST_POLICY_NOT_PORTABLE` when a replay would not read back what is in force: then nothing may be decided by it
+ * Returns the policy as canonical JSON with its digest; computed once for each loaded policy.
+ * @throws PortcullisError `TRUST_POLICY_NOT_PORTABLE` when a replay would read back a different policy; such
+ * a policy must not decide
  */
 export function policyText(policy: TrustPolicy): PolicyText {
   const known = policyTexts.get(policy);
   if (known !== undefined) return known;
   const json = canonicalJson(policy);
-  // Undefined properties are no difference; a Buffer, a Map or a function is.
+  // Undefined properties do not count as a difference. A Buffer, a Map or a function does.
   if (!isDeepStrictEqual(parseJson(json), withoutUndefined(policy))) {
     throw new PortcullisError({
       code: 'TRUST_POLICY_NOT_PORTABLE',
@@ -36,13 +37,13 @@ export function policyText(policy: TrustPolicy): PolicyText {
   return text;
 }
 
-/** The text that a verdict's id is the digest of. */
+/** Returns the text whose digest is the verdict's id. */
 export function verdictText(verdict: Verdict): string {
   const { decidedAt: _decidedAt, id: _id, ...rest } = verdict;
   return canonicalJson(rest);
 }
 
-/** The bytes of a whole verdict, as replays compare them. */
+/** Returns the bytes of a whole verdict, as replays compare them. */
 export function verdictBytes(verdict: Verdict): string {
   return canonicalJson(verdict);
 }

@@ -18,8 +18,9 @@ interface OldRow {
 const batch = 200;
 
 /**
- * Takes the rows of versions without a chain into it, oldest first, before anything else is appended. What an old row holds stays
- * as it was: one that was altered before is shown by `verifyLog` for ever. Interrupted, it goes on at the next start.
+ * Adopts the rows of versions without a chain into the chain, oldest first, before any other row is appended.
+ * The content of an old row is not changed: if it had been altered before, `verifyLog` will always report it.
+ * After an interruption, this continues at the next start.
  */
 export async function takeOldRows(database: Database): Promise<number> {
   const table = await database.get("SELECT 1 AS yes FROM sqlite_schema WHERE type = 'table' AND name = 'verdict_log_unchained'");
@@ -54,7 +55,8 @@ function statementsOf(row: OldRow): Statement[] {
       decidedAt: row.decided_at,
       dossier,
       policyRevision,
-      // Old versions kept no policies: such a verdict is replayed with the policy at hand, if its revision is the same.
+      // Old versions did not store policies. Such a verdict is replayed with the given policy if its revision
+      // is the same.
       policy: '',
     }),
   ];

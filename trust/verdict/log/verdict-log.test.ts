@@ -39,7 +39,7 @@ function headOf(path: string): string {
   return last?.note ?? '';
 }
 
-/** A change that somebody with the file makes: no trigger stops him. */
+/** Makes a change like a user with access to the file: no trigger prevents it. */
 function tamper(path: string, ...statements: readonly string[]): void {
   const db = new DatabaseSync(path);
   for (const name of ['verdict_log_no_update', 'verdict_log_no_delete', 'verdict_checkpoint_no_update', 'verdict_checkpoint_no_delete'])
@@ -148,7 +148,7 @@ test('a log that was rewritten whole does not have the head that was exported', 
   assert.ok(key);
   const result = verify(other.path, { heads: [headOf(kit.path)], keys: [key] });
   assert.deepEqual([...new Set(result.problems.map(({ code }) => code))].sort(), ['TRUST_LOG_CHECKPOINT_WRONG', 'TRUST_LOG_HEAD_WRONG']);
-  // Its own key vouches for its own checkpoints only.
+  // A log's own key vouches only for its own checkpoints.
   assert.equal(verify(other.path).ok, true);
   for (const note of ['', 'x', headOf(kit.path).replace('\n4\n', '\n3\n'), headOf(kit.path).replace('— ', '- ')]) {
     const { problems } = verify(kit.path, { heads: [note] });
@@ -172,7 +172,7 @@ test('one flipped byte of an exported log is found, wherever it is', async (t) =
       changed[place] = (changed[place] ?? 0) ^ (1 << bit);
       const now = changed.toString('utf8');
       try {
-        // A JSON escape or blank may be written in two ways: then the content is the same.
+        // JSON escapes and blanks can be written in different ways: the content is then the same.
         if (JSON.stringify(contentOf(now)) === clean) return;
         assert.equal(verifyLog(readExport('x', now), { heads: [headOf(kit.path)] }).ok, false);
       } catch (error) {
@@ -205,7 +205,7 @@ test('damage of the database file is an answer, not a crash, and never a clean l
     await writeFile(copy, changed);
     try {
       const { ok } = verify(copy, { heads: [head] });
-      // Free space and the like is no part of the log.
+      // Free space and similar bytes are not part of the log.
       if (ok) assert.equal(contentOfDatabase(copy), clean, `byte ${place}`);
     } catch (error) {
       assert.match((error as { code?: string }).code ?? String(error), /^(STORAGE|TRUST)_/, `byte ${place}: ${String(error)}`);
@@ -262,7 +262,7 @@ test('rows of versions without a chain become its first part', async (t) => {
   await log.close();
   const result = verify(path);
   assert.equal(result.rows, 451);
-  // What had been altered before is shown, not healed.
+  // Rows that were altered before are reported, not repaired.
   assert.deepEqual(
     [...new Set(result.problems.map(({ code, seq }) => `${code} ${seq}`))],
     ['TRUST_LOG_TEXT_ALTERED 8', 'TRUST_LOG_TEXT_ALTERED 10'],
@@ -288,7 +288,7 @@ test('retention drops texts, says so in the log, and the chain still verifies', 
   assert.deepEqual([result.problems, result.dropped, result.rows], [[], 3, 7]);
   assert.deepEqual(await findVerdict(kit.database, kept.id), kept);
   assert.equal(await findVerdict(kit.database, old[0]?.id ?? ''), undefined);
-  // A retention in the log excuses older rows alone.
+  // A retention row in the log excuses older rows only.
   tamper(kit.path, `DELETE FROM verdict_text WHERE id = '${fresh?.id ?? ''}'`);
   assert.deepEqual(
     verify(kit.path).problems.map(({ code }) => code),
@@ -377,7 +377,7 @@ test('a log whose end was cut off is told of at the next start, and signed anew 
   assert.equal(result.checkpoints, 3);
 });
 
-/** What appends and signs as fast as it can, until it is killed. */
+/** Appends and signs as fast as it can, until it is killed. */
 const writer = `
 import { openDatabase } from '${import.meta.resolve('../../../base/storage/index.ts')}';
 import { verdictLogMigrations } from '${import.meta.resolve('./schema.ts')}';

@@ -17,7 +17,7 @@ import type { LogSource } from './source.ts';
 
 export interface LogProblem {
   readonly code: LogProblemCode;
-  /** The row, when it is about one. */
+  /** The row, when the problem is about one. */
   readonly seq?: number;
   /** One sentence. */
   readonly text: string;
@@ -34,35 +34,36 @@ export type LogProblemCode =
   | 'TRUST_LOG_HEAD_WRONG'
   | 'TRUST_LOG_DAMAGED';
 
-/** Whether the log is whole, and if not, where it breaks. */
+/** Whether the log is intact and, if not, where it breaks. */
 export interface LogVerification {
   readonly ok: boolean;
   readonly rows: number;
   readonly head: LogHead;
   readonly checkpoints: number;
-  /** Rows after the last checkpoint: chained, but signed by nobody yet. */
+  /** Number of rows after the last checkpoint: chained, but not signed yet. */
   readonly unsigned: number;
-  /** Rows whose texts retention has dropped. */
+  /** Number of rows whose texts retention has dropped. */
   readonly dropped: number;
   /** Public keys of the checkpoints, in the order in which the log names them. */
   readonly keys: readonly string[];
-  /** At most {@link mostProblems}; more are only counted. */
+  /** At most {@link mostProblems}. Further problems are only counted. */
   readonly problems: readonly LogProblem[];
   readonly problemCount: number;
 }
 
 export interface VerifyLogOptions {
-  /** What was exported before: a signed checkpoint. The log must still hold it. */
+  /** Signed checkpoints that were exported earlier. The log must still contain them. */
   readonly heads?: readonly string[];
-  /** Trusted keys; with them, keys that the log itself names do not count. */
+  /** Trusted keys. If given, keys that the log itself names do not count. */
   readonly keys?: readonly NoteKey[];
 }
 
 const mostProblems = 100;
 
 /**
- * Checks a whole log: each row's hash from the first on, each stored text against the digest that its row names, each checkpoint's
- * signature and place, and every exported head. Never throws for what the log holds.
+ * Verifies a whole log: the hash of each row from the first on, each stored text against the digest in its
+ * row, the signature and position of each checkpoint, and every exported head. Never throws because of the
+ * log's content.
  */
 export function verifyLog(source: LogSource, options: VerifyLogOptions = {}): LogVerification {
   const problems: LogProblem[] = [];
@@ -157,7 +158,7 @@ function createWalk(source: LogSource, report: (code: LogProblemCode, text: stri
 
   function row(stored: LogRow): void {
     const expected = hashes.length;
-    // After a gap the chain is followed from what stands there, so that one missing row is one problem.
+    // After a gap, the chain is followed from the next stored row, so that one missing row is one problem.
     if (stored.seq !== expected) {
       report('TRUST_LOG_ROW_MISSING', `row ${expected} should follow, and row ${stored.seq} does`, stored.seq);
       if (stored.seq > expected && stored.seq - expected < 1_000_000) while (hashes.length < stored.seq) hashes.push('');
@@ -165,7 +166,8 @@ function createWalk(source: LogSource, report: (code: LogProblemCode, text: stri
     const computed = rowHash(hashes.at(-1) ?? '', stored);
     if (computed !== stored.hash)
       report('TRUST_LOG_CHAIN_BROKEN', `row ${stored.seq} does not have the hash that its content and the row before it give`, stored.seq);
-    // Followed by what is stored: rows after an altered one are then judged by themselves. Checkpoints pin the rest.
+    // The chain continues from the stored hash, so that rows after an altered row are judged separately.
+    // Checkpoints pin the rest.
     hashes.push(stored.hash);
     const entry = parseEntry(stored.entry);
     if ('problem' in entry) return report('TRUST_LOG_ENTRY_MALFORMED', `row ${stored.seq}: ${entry.problem}`, stored.seq);
@@ -204,12 +206,13 @@ function createWalk(source: LogSource, report: (code: LogProblemCode, text: stri
     }
   }
 
-  // The same evidence gathered again has the same id and another time. It is stored anew only when retention had dropped it.
+  // The same evidence gathered again has the same id and a different time. It is stored again only after
+  // retention had dropped it.
   const otherDossier: { readonly seq: number; readonly id: string }[] = [];
   const latestMatch = new Map<string, number>();
 
   const compared = new Set<string>();
-  /** The row's columns say what its verdict says. */
+  /** Checks that the row's entry agrees with its verdict. */
   function compare(seq: number, entry: VerdictEntry): void {
     const { outcome, reference, namespace, digest, dossier, policyRevision } = entry;
     const key = canonicalDigest([entry.verdict, outcome, reference, namespace, digest, dossier, policyRevision]);
@@ -222,7 +225,10 @@ function createWalk(source: LogSource, report: (code: LogProblemCode, text: stri
     if (differs !== undefined) report('TRUST_LOG_TEXT_ALTERED', `row ${seq} and its verdict differ in ${differs[0]}`, seq);
   }
 
-  /** What a dossier keeps apart, and is not there as its digest says. Each is read once. */
+  /**
+   * Problems with the parts that dossiers keep apart: missing, or different from their digests. Each part is
+   * read once.
+   */
   const partProblems = new Map<string, readonly PartProblem[]>();
   const partsSeen = new Map<string, PartProblem | undefined>();
   function partProblemsOf(dossier: string): readonly PartProblem[] {
@@ -264,7 +270,7 @@ function createWalk(source: LogSource, report: (code: LogProblemCode, text: stri
 
 interface PartProblem {
   readonly digest: string;
-  /** There, with other bytes. */
+  /** Whether the part exists with other bytes. */
   readonly altered: boolean;
 }
 
