@@ -20,11 +20,14 @@ import { keySigner } from '../signing/signer.ts';
 import type { Signer } from '../signing/signer.ts';
 import { predicateShortNames, predicateTypeOf } from './predicate-types.ts';
 
-/** `bundle`: a sigstore bundle among the referrers, cosign v3's default. `legacy`: an envelope under the tag `sha256-<hex>.att`. */
+/**
+ * `bundle`: a sigstore bundle among the referrers, the default of cosign v3. `legacy`: an envelope under the
+ * tag `sha256-<hex>.att`.
+ */
 export type AttestationFormat = 'bundle' | 'legacy';
 
 interface Attesting {
-  /** A key, or anything else that signs. */
+  /** A key, or another signer. */
   readonly key: SigningKey | Signer;
   /** A URI, or a short name such as `slsaprovenance1`. */
   readonly type: string;
@@ -35,20 +38,20 @@ interface Attesting {
   readonly signal?: AbortSignal;
 }
 
-/** What is stated of one digest, by whom. */
+/** An attestation of one digest, and its signer. */
 export interface AttestImageInput extends Attesting {
   readonly repository: RegistryRepository;
   /** Digest of the index or manifest that is attested. */
   readonly digest: string;
 }
 
-/** What is stated of an image by its name, by whom. */
+/** An attestation of an image by name, and its signer. */
 export interface AttestReferenceInput extends Attesting {
   readonly reference: string;
   readonly registry: RegistryAccess;
 }
 
-/** Which digest was attested as what, and where the attestation is. */
+/** The attested digest and type, and where the attestation is. */
 export interface Attested extends Attached {
   readonly digest: string;
   readonly predicateType: string;
@@ -56,12 +59,12 @@ export interface Attested extends Attached {
 }
 
 /**
- * Resolves a reference once and attests its digest, at the origin or, where that is replaced, its mirror.
- * @throws PortcullisError `TRUST_NO_REGISTRY`, and those of {@link attestImage}
+ * Resolves a reference once and attests its digest, at the origin or, if a mirror replaces it, at the mirror.
+ * @throws PortcullisError `TRUST_NO_REGISTRY`, and the errors of {@link attestImage}
  */
 export async function attestReference({ reference, registry, ...rest }: AttestReferenceInput): Promise<Attested> {
   const parsed = parseReference(reference);
-  // Pushes go to the last of the places that are asked: the origin, unless a mirror stands for it.
+  // Pushes go to the last of the repositories to ask: the origin, unless a mirror replaces it.
   const repository = (await registry.repositories(parsed)).at(-1);
   if (repository === undefined) throw failure('TRUST_NO_REGISTRY', reference, 'no registry serves it', 'check --registry-mirror');
   const { digest } = await repository.resolve(parsed.digest ?? parsed.tag ?? 'latest', rest.signal);
@@ -69,8 +72,9 @@ export async function attestReference({ reference, registry, ...rest }: AttestRe
 }
 
 /**
- * Signs an in-toto statement about one digest and puts it beside the image, as `cosign verify-attestation` accepts it.
- * @throws PortcullisError `TRUST_DIGEST_NOT_SHA256`, `TRUST_PREDICATE_TYPE`, and those of the signer and
+ * Signs an in-toto statement about one digest and pushes it beside the image, in a form that `cosign
+ * verify-attestation` accepts.
+ * @throws PortcullisError `TRUST_DIGEST_NOT_SHA256`, `TRUST_PREDICATE_TYPE`, and the errors of the signer and
  * of base/distribution
  */
 export async function attestImage(input: AttestImageInput): Promise<Attested> {
@@ -96,13 +100,13 @@ export async function attestImage(input: AttestImageInput): Promise<Attested> {
       signatures: [{ keyid: '', sig: sig.toString('base64') }],
     }),
   );
-  // cosign's readers of this form want the envelope stamped, not the signature in it.
+  // Readers of this form in cosign expect a time stamp over the envelope, not over the signature in it.
   const content = { kind: 'dsse', payload, payloadType: inTotoPayloadType, signature: sig, envelope, stamped: envelope } as const;
   const witnessed = await witnessAnnotations(content, signer);
   const layer = {
     mediaType: dsseMediaType,
     bytes: envelope,
-    // cosign looks for the first, which is empty: the signature stands in the envelope.
+    // cosign requires the first annotation, which is empty: the signature is in the envelope.
     annotations: { [signatureAnnotation]: '', [legacyPredicateTypeAnnotation]: predicateType, ...witnessed },
   };
   return { digest, predicateType, format, ...(await attachToTag(repository, attestationTag(digest), layer, signal)) };

@@ -1,13 +1,14 @@
 import type { AttestationRequirement, Requirement, TrustRule } from '../types.ts';
 import { entitlementsPredicateType } from './predicate-types.ts';
 
-/** What an image needs takes some hundred bytes to say. */
+/** A statement of the entitlements of an image takes some hundred bytes. */
 const largestStatement = 1024 * 1024;
 
 /**
- * The demands for the publisher's statement of what an image of this rule needs: one for each authority of the rule that can attest
- * (keys and sigstore identities, of signatures and of attestations alike). A statement of any one of them counts, since it only
- * ever narrows: the image itself must be signed as the rule says.
+ * Returns the requirements for the publisher's statement of entitlements for images of this rule: one for
+ * each authority of the rule that can attest (keys and sigstore identities, of signatures and attestations
+ * alike). A statement of any one of them counts, because it can only narrow: the image itself must still be
+ * signed as the rule says.
  */
 export function entitlementDemands(rule: Pick<TrustRule, 'require' | 'ceiling'>): readonly AttestationRequirement[] {
   const authorities = rule.require === undefined ? [] : attesting(rule.require).map(withoutConstraints);
@@ -29,7 +30,10 @@ function attesting(requirement: Requirement): readonly AttestationRequirement['b
   return requirement.kind === 'cosign-key' || requirement.kind === 'sigstore' || requirement.kind === 'pki' ? [requirement] : [];
 }
 
-/** What a rule asks of a signature of the image is not asked of attestations: they carry other annotations, and no name. */
+/**
+ * Removes the constraints that a rule sets for signatures of the image. They do not apply to attestations,
+ * which carry other annotations and no name.
+ */
 export function withoutConstraints(by: AttestationRequirement['by']): AttestationRequirement['by'] {
   const { constraints: _ofSignatures, ...bare } = by;
   return bare;

@@ -1,11 +1,14 @@
-/** Steps that evaluations may still take: of one requirement, over all of its expressions and attestations. */
+/**
+ * The number of steps that evaluations may still take: for one requirement, over all of its expressions and
+ * attestations.
+ */
 export interface CelBudget {
   left: number;
 }
 
 /**
- * About a fifth of a microsecond each. Steps are counted and not timed, so that a verdict is the same on every machine and at
- * every load.
+ * A step takes about a fifth of a microsecond. Steps are counted, not timed, so that a verdict is the same on
+ * every machine and under any load.
  */
 const stepsOfRequirement = 1_000_000;
 
@@ -13,16 +16,20 @@ export function celBudget(): CelBudget {
   return { left: stepsOfRequirement };
 }
 
-/** The budget of the evaluation that goes on: there is only ever one, since evaluation is synchronous. */
+/** The budget of the current evaluation. There is only one at a time, because evaluation is synchronous. */
 let current: CelBudget = { left: 0 };
 
-/** Runs an evaluation that {@link spend} charges to this budget. */
+/** Runs an evaluation whose steps {@link spend} charges to this budget. */
 export function spendingFrom<T>(budget: CelBudget, evaluate: () => T): T {
   current = budget;
   return evaluate();
 }
 
-/** @throws Error when that much is not left; the library makes it the value of the expression's part, and none costs anything any more */
+/**
+ * Charges steps to the current budget.
+ * @throws Error when fewer steps are left. The library makes the error the value of that part of the
+ * expression, and from then on no part costs anything
+ */
 export function spend(steps: number): void {
   current.left -= steps;
   if (current.left < 0) throw new Error(exhausted);

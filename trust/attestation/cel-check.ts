@@ -5,21 +5,21 @@ import { reasonOf } from '../../base/errors/index.ts';
 import { celFunctions, literalMatches, rangeFunction } from './cel-functions.ts';
 import { compilePattern } from './cel-regex.ts';
 
-/** Something that a parsed expression can never do right, and the part of it that is to blame. */
+/** A mistake in a parsed expression that makes it always fail, and the part of it where the mistake is. */
 export interface CelMistake {
   readonly expression: bigint;
   readonly message: string;
 }
 
-/** What every expression may name. */
+/** The variables that every expression may name. */
 export const celVariables: readonly string[] = ['predicate', 'predicateType', 'subject', 'statement', 'image', 'signer', 'now'];
 
-/** Names of types, for `type(x) == string`, and the beginning of google.protobuf.Timestamp. */
+/** Names of types, for `type(x) == string`, and the first identifier of google.protobuf.Timestamp. */
 const typeNames: readonly string[] = [
   ...['int', 'uint', 'double', 'bool', 'string', 'bytes', 'list', 'map', 'null_type', 'type', 'google'],
 ];
 
-/** Calls that are part of the language and no functions. */
+/** Calls that are part of the language, not functions. */
 const operators: ReadonlySet<string> = new Set(['_&&_', '_||_', '_?_:_', '_[_]', '@not_strictly_false', '__not_strictly_false__']);
 
 interface Walk {
@@ -29,8 +29,8 @@ interface Walk {
 }
 
 /**
- * Finds names and functions that there are not, and patterns that are none, all at once; puts the metering function around
- * what each comprehension goes through, and names literal patterns as such. `expression` is changed.
+ * Finds all unknown names, unknown functions and invalid patterns at once. Wraps the range of each
+ * comprehension in the metering function, and marks literal patterns as such. Changes `expression`.
  */
 export function checkExpression(expression: Expr): { readonly mistakes: readonly CelMistake[]; readonly used: ReadonlySet<string> } {
   const walk: Walk = { mistakes: [], used: new Set(), parts: 0 };

@@ -19,7 +19,7 @@ interface Suite {
   readonly suites?: readonly Suite[];
 }
 
-/** The parts of the language that are promised; extensions and messages are not. */
+/** The parts of the language that we support. Extensions and messages are not supported. */
 const parts = [
   'basic',
   'comparisons',
@@ -36,7 +36,10 @@ const parts = [
   'timestamps',
 ];
 
-/** Where the library differs: names of fields in backquotes, keys that are equal across int and uint; and test messages that are not here. */
+/**
+ * Where the library differs: field names in backquotes, and keys that are equal across int and uint. Also
+ * tests that need messages which are not available here.
+ */
 const known = ['fields/quoted_map_fields', 'map_value_repeat_key_heterogeneous', 'parse/whitespace', 'parse/comments/new_line_terminated'];
 
 function failures(suite: Suite, path: string): readonly string[] {
@@ -44,7 +47,7 @@ function failures(suite: Suite, path: string): readonly string[] {
   return [...own, ...(suite.suites ?? []).flatMap((inner) => failures(inner, `${path}/${inner.name}`))];
 }
 
-/** Those without variables, types of their own and namespaces. */
+/** Whether a case has no variables, no types of its own and no namespaces. */
 function isPlain({ original }: Case): boolean {
   return ['typeEnv', 'bindings', 'container', 'checkOnly', 'disableMacros'].every((field) => original[field] === undefined);
 }

@@ -6,10 +6,13 @@ import { spend } from './cel-budget.ts';
 import { compilePattern, compileSteps, matchSteps } from './cel-regex.ts';
 import { concatenated, isOpen, weightOf } from './cel-values.ts';
 
-/** `matches` with a pattern that was compiled with the expression: only matching is paid for. Nobody can write its name. */
+/**
+ * `matches` with a pattern that was compiled together with the expression, so that only matching is charged.
+ * The name is not valid in an expression.
+ */
 export const literalMatches = '@matches';
 
-/** The function that stands around what a comprehension goes through; nobody can write its name. */
+/** The function around the range of a comprehension. The name is not valid in an expression. */
 export const rangeFunction = '@range';
 
 const { BOOL, DOUBLE, DYN, INT, STRING } = CelScalar;
@@ -28,7 +31,7 @@ const standard = celEnv({
       spend(compileSteps(pattern));
       return matches(this, pattern);
     }),
-    // The library takes what JavaScript takes for numbers ("" is 0, "0x10" is 16); CEL does not.
+    // The library accepts the numbers of JavaScript ("" is 0, "0x10" is 16), unlike CEL.
     celFunc('int', [STRING], INT, (text) => {
       if (!/^[+-]?\d{1,19}$/.test(text) || BigInt.asIntN(64, BigInt(text)) !== BigInt(text))
         throw new Error('int() of a text that is no int');
@@ -44,9 +47,10 @@ const standard = celEnv({
         throw new Error('uint() of a text that is no uint');
       return celUint(BigInt(text));
     }),
-    // Seconds, and not the milliseconds that the library takes (cel-spec langdef.md, "timestamp").
+    // Seconds, not milliseconds as in the library (cel-spec langdef.md, "timestamp").
     celFunc('timestamp', [INT], objectType(TimestampSchema), (seconds) => create(TimestampSchema, { seconds })),
-    // All rounds of a comprehension are paid for before the first, with the parts that are no calls.
+    // All rounds of a comprehension are charged before the first round, including the parts that are not
+    // calls.
     celFunc(rangeFunction, [DYN, INT], DYN, (range, parts) => {
       spend((1 + (isCelList(range) || isCelMap(range) ? range.size : 0)) * Number(parts));
       return range;
@@ -60,7 +64,7 @@ function matches(text: string, pattern: string): boolean {
   return compiled.pattern.test(text);
 }
 
-/** Those that walk through what they are given. `matches` and `_+_` of lists pay for themselves. */
+/** Functions that walk through their arguments. `matches` and `_+_` of lists charge for themselves. */
 const deep: ReadonlySet<string> = new Set(['_==_', '_!=_', '@in']);
 
 function pay(name: string, values: readonly CelValue[]): void {
@@ -73,7 +77,7 @@ function pay(name: string, values: readonly CelValue[]): void {
   }
 }
 
-/** The standard functions, each call paid for by what it is given to look at. */
+/** The standard functions. Each call is charged by the size of its arguments. */
 export const celFunctions: CelEnv = {
   namespace: standard.namespace,
   registry: standard.registry,
@@ -95,5 +99,5 @@ export const celFunctions: CelEnv = {
       };
     },
   },
-  // The planner asks an environment for these four and nothing else; the library has no other way to count calls.
+  // The planner asks an environment for these four members only. The library has no other way to count calls.
 } as unknown as CelEnv;

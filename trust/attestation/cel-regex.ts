@@ -1,26 +1,26 @@
 import { RE2JS } from '@bufbuild/re2';
 
-/** A pattern that is ready, and how many instructions its program has. */
+/** A compiled pattern, and the number of instructions of its program. */
 export interface CompiledPattern {
   readonly pattern: RE2JS;
   readonly instructions: number;
 }
 
-/** RE2 refuses a repetition of more than this, of nested ones their product. */
+/** RE2 refuses more repetitions than this; for nested repetitions, their product counts. */
 const maximumRepetition = 1000;
 const kept = new Map<string, CompiledPattern>();
 
 /**
- * RE2's own syntax and semantics (github.com/google/re2/wiki/Syntax): no backtracking, so that the time is bounded by the
- * lengths of program and text.
- * @throws Error when it is no pattern
+ * Compiles a pattern with the syntax and semantics of RE2 (github.com/google/re2/wiki/Syntax). There is no
+ * backtracking, so the lengths of the program and the text bound the time.
+ * @throws Error when the text is not a valid pattern
  */
 export function compilePattern(text: string): CompiledPattern {
   const known = kept.get(text);
   if (known !== undefined) return known;
   const pattern = RE2JS.compile(text);
   const compiled = { pattern, instructions: instructionsOf(pattern) };
-  // Bounded: patterns may be made by an expression out of what is attested.
+  // The cache stays bounded: an expression may build patterns from the attestation.
   if (kept.size >= 64) kept.clear();
   kept.set(text, compiled);
   return compiled;
@@ -30,7 +30,10 @@ function instructionsOf(pattern: RE2JS): number {
   return pattern.re2().prog.inst.length;
 }
 
-/** Steps that compiling a pattern may take, whether or not it is kept (an answer must not hang on what was asked before): its characters, as often as its counted repetitions may repeat them. */
+/**
+ * Returns the steps that compiling a pattern costs: its characters, multiplied by its counted repetitions. A
+ * cached pattern costs the same, because an answer must not depend on earlier questions.
+ */
 export function compileSteps(text: string): number {
   let times = 1;
   for (const [, from = '', to = ''] of text.matchAll(/\{(\d{1,9}),?(\d{0,9})\}/g)) {
@@ -39,7 +42,7 @@ export function compileSteps(text: string): number {
   return 100 + text.length * times * 4;
 }
 
-/** Steps that matching may take: each character may visit each instruction. */
+/** Returns the steps that matching costs: each character may visit each instruction. */
 export function matchSteps({ instructions }: CompiledPattern, text: string): number {
   return 1 + text.length * Math.max(2, instructions / 6);
 }

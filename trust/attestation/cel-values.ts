@@ -2,8 +2,8 @@ import { celList, celMap, isCelList, isCelMap } from '@bufbuild/cel';
 import type { CelInput, CelList, CelMap, CelValue } from '@bufbuild/cel';
 
 /**
- * JSON as values of CEL: whole numbers are `int`, others `double` (as Kubernetes reads them), objects are maps.
- * Whole numbers beyond 2^53, which JSON.parse has rounded already, stay doubles.
+ * Converts JSON to CEL values: integers become `int`, other numbers `double` (as in Kubernetes), objects
+ * become maps. Integers beyond 2^53, which JSON.parse has already rounded, become doubles.
  */
 export function celOfJson(value: unknown): CelInput {
   if (typeof value === 'number') return Number.isSafeInteger(value) ? BigInt(value) : value;
@@ -15,18 +15,21 @@ export function celOfJson(value: unknown): CelInput {
   return entries.some(([, entry]) => entry === null) ? withNulls(map) : map;
 }
 
-/** A key whose value is null is there: the library's own map says that it is not. */
+/** Makes keys with a null value present: the map of the library reports them as absent. */
 function withNulls(map: CelMap): CelMap {
   return Object.create(map, { has: { value: (key: string) => map.get(key) !== undefined } }) as CelMap;
 }
 
-/** A list that grew here. Several may share their beginning: each sees the first `size` of `elements`. */
+/**
+ * A list that was built here. Several lists may share their beginning: each sees the first `size` of
+ * `elements`.
+ */
 interface Grown extends CelList {
   readonly elements: CelValue[];
   readonly size: number;
 }
 
-/** The library takes only what descends from its own lists for one. */
+/** The library accepts only descendants of its own lists as lists. */
 const grown = Object.create(celList([]), {
   get: {
     value(this: Grown, index: number) {
@@ -42,8 +45,9 @@ function* valuesOf(this: Grown): Generator<CelValue> {
 }
 
 /**
- * `left + right`. `map` and `filter` build their results by adding one element at a time: a list that nobody has continued yet
- * is continued in place, so that n elements cost n steps. (The library's own lists nest, and cost the square.)
+ * Returns `left + right`. `map` and `filter` build their results by adding one element at a time. A list that
+ * has not been extended yet is extended in place, so that n elements cost n steps. (The library's own lists
+ * nest, and cost n² steps.)
  */
 export function concatenated(left: CelList, right: CelList): CelList {
   const elements = isOpen(left) ? left.elements : [...left];
@@ -53,12 +57,15 @@ export function concatenated(left: CelList, right: CelList): CelList {
   return Object.defineProperty(list, 'size', { value: elements.length }) as unknown as CelList;
 }
 
-/** Whether a list can be continued in place: nobody has done so yet. */
+/** Whether a list can be extended in place, because it has not been extended yet. */
 export function isOpen(list: CelList): list is Grown {
   return Object.getPrototypeOf(list) === grown && (list as Grown).elements.length === list.size;
 }
 
-/** How many steps it is to walk through a value: one for each value inside, and one for 16 characters. Stops when the budget does. */
+/**
+ * Returns the steps that walking through a value costs: one for each value inside, and one for every 16
+ * characters. Stops when the budget is used up.
+ */
 export function weightOf(value: unknown): number {
   if (typeof value === 'string' || value instanceof Uint8Array) return 1 + value.length / 16;
   if (isCelList(value)) return sum(value);

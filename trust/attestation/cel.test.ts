@@ -31,7 +31,7 @@ function ask(text: string, predicate: unknown = {}): boolean | { readonly proble
 
 const numbers = Array.from({ length: 3000 }, (_, index) => index);
 
-/** Of the language (cel-spec langdef.md) and of what we change in the library. */
+/** Results required by the language (cel-spec langdef.md), and by our changes to the library. */
 const answers: readonly (readonly [string, unknown, boolean | RegExp])[] = [
   ['predicate.a == 1 && predicate.b == 1.5', { a: 1, b: 1.5 }, true],
   ['predicate.a + 1 == 2', { a: 1 }, true],
@@ -74,7 +74,7 @@ for (const [text, predicate, expected] of answers) {
   });
 }
 
-/** Each with line and column within the text. */
+/** The mistakes of each text, with line and column. */
 const mistakes: readonly (readonly [string, readonly [number, number, RegExp][]])[] = [
   ['', [[1, 1, /end of input/]]],
   ['predicate.a == ', [[1, 13, /found =/]]],
@@ -112,7 +112,7 @@ for (const [text, expected] of mistakes) {
   });
 }
 
-/** What would take seconds, or gigabytes. */
+/** Expressions that would take seconds, or gigabytes. */
 const expensive: readonly (readonly [string, unknown])[] = [
   ['predicate.l.all(x, predicate.l.all(y, x + y >= 0))', { l: numbers }],
   ['predicate.l.all(x, predicate.l.all(y, predicate.l.exists(z, y == z)))', { l: numbers }],
@@ -130,7 +130,7 @@ for (const [text, predicate] of expensive) {
     const before = process.cpuUsage().user;
     const answer = ask(text, predicate);
     assert.match(typeof answer === 'boolean' ? String(answer) : answer.problem, /takes more than the 1,000,000 steps/);
-    // Generous: a step is a fraction of a microsecond, and what is forbidden is seconds.
+    // Generous: a step takes a fraction of a microsecond, and the test excludes seconds.
     assert.ok(process.cpuUsage().user - before < 1_500_000);
   });
 }

@@ -7,15 +7,18 @@ import type { CelBudget } from './cel-budget.ts';
 import { checkExpression } from './cel-check.ts';
 import { celFunctions } from './cel-functions.ts';
 
-/** An expression that is ready to be asked. */
+/** A compiled expression. */
 export interface CompiledCel {
-  /** Its answer depends on the time that it is asked at. */
+  /** The answer depends on the time of evaluation. */
   readonly usesNow: boolean;
-  /** Pure, and never throws. A problem is why it can not be evaluated over these values, and is no yes. */
+  /**
+   * Evaluates the expression. Pure, and never throws. A problem says why the expression cannot be evaluated
+   * over these values, and counts as no.
+   */
   evaluate(variables: Readonly<Record<string, CelInput>>, budget: CelBudget): boolean | { readonly problem: string };
 }
 
-/** What is wrong with an expression: line and column count from 1 within its text. */
+/** A mistake in an expression. Line and column count from 1 within its text. */
 export interface CelProblem {
   readonly line: number;
   readonly column: number;
@@ -26,8 +29,8 @@ const maximumLength = 4096;
 const maximumDepth = 32;
 
 /**
- * Reads an expression of CEL (github.com/google/cel-spec, langdef.md; standard functions and macros) and checks the names, functions
- * and patterns in it.
+ * Compiles a CEL expression (github.com/google/cel-spec, langdef.md; standard functions and macros) and
+ * checks its names, functions and patterns.
  */
 export function compileCel(text: string): CompiledCel | { readonly problems: readonly CelProblem[] } {
   const tooMuch = tooLongOrDeep(text);
@@ -56,7 +59,8 @@ function ready(parsed: ParsedExpr, usesNow: boolean): CompiledCel {
     usesNow,
     evaluate(variables, budget) {
       const answer = spendingFrom(budget, () => planned(variables));
-      // A part that could not be paid for may have been absorbed (`false && …`), but the answer must not hang on the order of parts.
+      // A part that exceeded the budget may have been absorbed (`false && …`), but the answer must not depend
+      // on the order of the parts.
       if (budget.left < 0) return { problem: exhausted };
       if (typeof answer === 'boolean') return answer;
       if (isCelError(answer)) return { problem: answer.message };
@@ -65,7 +69,10 @@ function ready(parsed: ParsedExpr, usesNow: boolean): CompiledCel {
   };
 }
 
-/** A bound on what the parser and the evaluator, which call themselves, are given. Quotes and comments only make it stricter. */
+/**
+ * Bounds the input of the parser and the evaluator, which are recursive. Quotes and comments count too, which
+ * only makes the bound stricter.
+ */
 function tooLongOrDeep(text: string): string | undefined {
   if (text.length > maximumLength) return `it is longer than ${maximumLength} characters`;
   let depth = 0;
@@ -77,7 +84,9 @@ function tooLongOrDeep(text: string): string | undefined {
   return undefined;
 }
 
-/** The parser's errors carry where they are and, without that, what was found and expected there. */
+/**
+ * Describes a parser error: the parser gives its position and, separately, what was found and expected there.
+ */
 function syntaxProblem(error: unknown): CelProblem {
   const { location, rawMessage } = error as { location?: { start?: { line?: unknown; column?: unknown } }; rawMessage?: unknown };
   const { line, column } = location?.start ?? {};

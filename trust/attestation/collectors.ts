@@ -14,7 +14,9 @@ import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
 import { largestAttestation } from './size.ts';
 import { readStatement } from './statement.ts';
 
-/** Sigstore bundles of other predicates than the one that signs an image, among the referrers (cosign v3). */
+/**
+ * Sigstore bundles among the referrers with a predicate other than that of an image signature (cosign v3).
+ */
 const bundles: Collector = {
   kind: 'attestation',
   at: 'referrers',
@@ -49,7 +51,10 @@ const envelopes: Collector = {
 
 export const attestationCollectors: readonly Collector[] = [bundles, envelopes];
 
-/** Annotations are no proof, but who hides an attestation behind a wrong one could as well not serve it. */
+/**
+ * Annotations are not proof. A registry that hides an attestation behind a wrong annotation could just as
+ * well not serve it.
+ */
 function mayBeWanted(predicateType: string | undefined, wanted: readonly LeafRequirement[]): boolean {
   return predicateType === undefined || isWanted(predicateType, wanted);
 }
@@ -63,10 +68,15 @@ function largeAttestations(wanted: readonly LeafRequirement[]): LargeLayers {
   return { layer, together: 2 * layer, setting: "`maxSize` of the policy's attestation" };
 }
 
-/** To read larger ones whole, only to see whether they are wanted, would keep the main thread from everything else. */
+/**
+ * Parsing larger attestations completely, only to see whether they are wanted, would block the main thread.
+ */
 const readWhole = 256 * 1024;
 
-/** The predicate type that the beginning of an envelope shows; undefined when it shows none. Only a hint: what it hides could as well not be served. */
+/**
+ * Returns the predicate type that the start of an envelope shows, or undefined. Only a hint: a registry that
+ * hides the type could just as well not serve the envelope.
+ */
 function typeAtStart(bytes: Uint8Array): string | undefined {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const key = /"payload"\s*:\s*"/.exec(buffer.subarray(0, 4096 + Math.max(0, buffer.indexOf('"payload"'))).toString('latin1'));
@@ -82,7 +92,10 @@ function typeAtStart(bytes: Uint8Array): string | undefined {
   return /"predicateType"\s*:\s*"([^"\\]+)"/.exec(text)?.[1];
 }
 
-/** What is readable and of a type that nobody asked for is left behind; what can not be read is kept, and its reason shown. */
+/**
+ * Drops an attestation that is readable and has a type that no requirement asks for. Keeps an unreadable one,
+ * so that its reason is shown.
+ */
 function keepWanted(bytes: Uint8Array, wanted: readonly LeafRequirement[]): 'keep' | 'drop' {
   if (bytes.byteLength > readWhole) {
     const type = typeAtStart(bytes);
@@ -91,7 +104,7 @@ function keepWanted(bytes: Uint8Array, wanted: readonly LeafRequirement[]): 'kee
   try {
     const value = recordOf(parseStrictJson(bytes));
     const payload = decodeBase64((recordOf(value?.['dsseEnvelope']) ?? value)?.['payload']);
-    // A message signature: a signature of the image, and collected as one.
+    // A message signature is a signature of the image, and is collected as one.
     if (payload === undefined) return value?.['messageSignature'] === undefined ? 'keep' : 'drop';
     const { predicateType } = readStatement(payload);
     return predicateType !== cosignPredicateType && isWanted(predicateType, wanted) ? 'keep' : 'drop';

@@ -21,7 +21,7 @@ function predicate(type: string): unknown {
   return JSON.parse(readFileSync(join(import.meta.dirname, `fixtures/predicates/${type}.json`), 'utf8'));
 }
 
-/** What makes each example say no, and yes no more. */
+/** Changes that make each example deny instead of admit. */
 const spoiled: Readonly<Record<string, (predicate: string) => string>> = {
   slsaprovenance1: (text) => text.replaceAll('example/pay', 'example/fork'),
   slsaprovenance02: (text) => text.replace('slsa-github-generator/.github', 'evil/.github'),

@@ -5,22 +5,28 @@ import { entitlementDemands } from './authorities.ts';
 import { checkAttestation, claimedType, evaluateAttestation } from './evaluate.ts';
 import { entitlementsPredicateType } from './predicate-types.ts';
 
-/** What the publisher has signed about an image that a rule speaks for. */
+/** The entitlements that the publisher has signed for an image that a rule matches. */
 export interface SignedEntitlements {
-  /** Every statement that counts; each bounds the container. */
+  /** Every statement that counts. Each bounds the container. */
   readonly requested: readonly RequestedEntitlements[];
-  /** Whether there is one, and why; absent when there is none and the rule does not ask. */
+  /** Whether a statement exists, and why. Absent when there is none and the rule does not require one. */
   readonly evaluation?: Evaluation & {
-    /** The rule is not satisfied without it: the rule asks for it, or there is more than is kept. */
+    /**
+     * The rule is not satisfied without it: the rule requires a statement, or there are more statements than
+     * the limit.
+     */
     readonly decides: boolean;
   };
 }
 
-/** They are part of the verdict, which is kept. */
+/** The statements are part of the verdict, which is stored. */
 const maximumStatements = 16;
 const maximumProfile = 64 * 1024;
 
-/** Finds the statements of entitlements by the rule's authorities. The profiles in them are read by the room of entitlements. */
+/**
+ * Finds the statements of entitlements by the rule's authorities. The entitlements room reads the profiles in
+ * them.
+ */
 export function signedEntitlements(rule: TrustRule, evidence: Evidence, context: EvaluationContext): SignedEntitlements {
   const demanded = rule.ceiling.require === 'signed';
   const lost = evidence.items.find((item) => item.kind === 'attestation' && item.apart === true && item.bytes === undefined);
@@ -55,13 +61,15 @@ export function signedEntitlements(rule: TrustRule, evidence: Evidence, context:
   return { requested: tooMuch === undefined ? requested : [], evaluation };
 }
 
-/** It may hold a statement, which bounds the container: without it there is no verdict. */
+/**
+ * The attestation may hold a statement, which would bound the container: without it there can be no verdict.
+ */
 function notAtHand(digest: string): NonNullable<SignedEntitlements['evaluation']> {
   const text = `the recorded attestation ${digest} is not at hand: it may say what the image needs`;
   return { answer: 'unknown', decides: true, reason: { counted: false, text, code: 'TRUST_EVIDENCE_UNUSABLE' } };
 }
 
-/** More than is kept is refused, and never half of it used. */
+/** Refuses entitlements beyond the limits. They are never used in part. */
 function excess(requested: readonly RequestedEntitlements[]): string | undefined {
   if (requested.length > maximumStatements) return `there are ${requested.length} statements, and at most ${maximumStatements} are kept`;
   const large = requested.find(({ profile }) => Buffer.byteLength(JSON.stringify(profile ?? null)) > maximumProfile);

@@ -9,23 +9,26 @@ import type { EvidenceItem } from '../types.ts';
 
 type DsseContent = Extract<BundleContent, { readonly kind: 'dsse' }>;
 
-/** A DSSE envelope as it was found: in a sigstore bundle, or by itself under an `.att` tag. */
+/** A DSSE envelope, from a sigstore bundle or a bare one under an `.att` tag. */
 export interface Envelope {
   readonly payloadType: string;
   readonly payload: Buffer;
-  /** One for each signature, with what came beside it (certificate, log entry, time stamp). */
+  /** One bundle for each signature, with the data that came with it (certificate, log entry, time stamp). */
   readonly signatures: readonly Bundle[];
 }
 
 type Read = Envelope | { readonly code: string; readonly problem: string };
 
-/** Each costs a verification. A bundle has exactly one (sigstore_bundle.proto); a bare envelope may have several (DSSE protocol.md). */
+/**
+ * Each signature costs a verification. A bundle has exactly one (sigstore_bundle.proto). A bare envelope may
+ * have several (DSSE protocol.md).
+ */
 const maximumSignatures = 8;
 
-/** Items are read for each requirement of each decision; the same item reads the same. */
+/** Each requirement of each decision reads the items again. The same item always gives the same result. */
 const read = new WeakMap<EvidenceItem, Read>();
 
-/** The envelope of an item, or why it has none. Never throws. */
+/** Returns the envelope of an item, or the reason why it has none. Never throws. */
 export function envelopeOf(item: EvidenceItem): Read {
   let envelope = read.get(item);
   if (envelope === undefined) {
@@ -39,7 +42,8 @@ function readItem(item: EvidenceItem): Read {
   if (item.problem !== undefined) return { code: 'TRUST_EVIDENCE_UNUSABLE', problem: item.problem };
   const bytes = unpackBytes(item);
   if (bytes === undefined) return malformed('its bytes are missing');
-  // The dossier may have been stored for long: bytes are believed by digest, not by where they come from.
+  // The dossier may have been stored for a long time: bytes are trusted because of their digest, not because
+  // of their source.
   if (sha256Digest(bytes) !== item.blobDigest)
     return { code: 'TRUST_EVIDENCE_ALTERED', problem: `its bytes have the digest ${sha256Digest(bytes)}, not ${item.blobDigest}` };
   try {
@@ -59,7 +63,9 @@ function inBundle(bundle: Bundle): Envelope {
   return { payloadType, payload, signatures: [bundle] };
 }
 
-/** cosign's older form: certificate, log entry and time stamp stand in the annotations of the layer. */
+/**
+ * Reads cosign's older form: the certificate, log entry and time stamp are in the annotations of the layer.
+ */
 function readBare(bytes: Buffer, annotations: Readonly<Record<string, string>>): Envelope {
   const envelope = recordOf(parseStrictJson(bytes));
   const list = envelope?.['signatures'];

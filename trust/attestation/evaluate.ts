@@ -19,13 +19,16 @@ import { statementOf } from './statement.ts';
 import type { Statement } from './statement.ts';
 import { verifyEnvelope } from './verify-envelope.ts';
 
-/** What an answer that hangs on the time is good for, in ms: an expression may compare with `now` in any way. */
+/**
+ * How long an answer that depends on the time is valid, in ms: an expression may compare with `now` in any
+ * way.
+ */
 const answerHolds = 60_000;
 
 /**
- * Whether somebody whom the policy names has attested what it asks: in an envelope signed by him (DSSE), an in-toto statement about
- * the image's index or manifest, of the predicate type, for which every expression is true. Each attestation found is a reason.
- * Pure, and never throws.
+ * Evaluates whether an authority of the policy has attested what the requirement asks: an envelope that it
+ * signed (DSSE) with an in-toto statement about the image's index or manifest, of the predicate type, for
+ * which every expression is true. Each attestation that was found is a reason. Pure, and never throws.
  */
 export function evaluateAttestation(requirement: AttestationRequirement, evidence: Evidence, context: EvaluationContext): Evaluation {
   const { predicateType, by } = requirement;
@@ -44,7 +47,7 @@ interface Run {
   budget?: CelBudget;
 }
 
-/** What one item is for a requirement, and what it states where that counts. */
+/** Checks one item for a requirement. Returns the statement too when the item counts. */
 export function checkAttestation(item: EvidenceItem, run: Run): { readonly checked: CheckedSignature; readonly statement?: Statement } {
   const place = describePlace(item, run.evidence);
   const envelope = envelopeOf(item);
@@ -60,7 +63,7 @@ export function checkAttestation(item: EvidenceItem, run: Run): { readonly check
     return { checked: { place, finding: refused('TRUST_ATTESTATION_OTHER_TYPE', `it is of the type ${shown(statement.predicateType)}`) } };
   const signed = verifyEnvelope(envelope, requirement.by, context.now);
   if ('problem' in signed) return { checked: { place, finding: { ...refused(signed.code, signed.problem), ...untilOf(signed) } } };
-  // The type is under the signature: it is judged after it.
+  // The signature covers the type, so the type is checked after the signature.
   if (envelope.payloadType !== inTotoPayloadType)
     return {
       checked: {
@@ -83,7 +86,10 @@ export function checkAttestation(item: EvidenceItem, run: Run): { readonly check
   return { checked: { place, finding: judgeExpressions(finding, statement, run) }, statement };
 }
 
-/** The predicate type that an item claims, before anything is verified; undefined when it can not be read. */
+/**
+ * Returns the predicate type that an item claims, before anything is verified, or undefined when it cannot be
+ * read.
+ */
 export function claimedType(item: EvidenceItem): string | undefined {
   const envelope = item.kind === 'attestation' ? envelopeOf(item) : undefined;
   if (envelope === undefined || 'problem' in envelope) return undefined;
@@ -138,12 +144,12 @@ function variablesOf(
   };
 }
 
-/** Those that were signed beside the image's own digest. */
+/** Returns the annotations that were signed beside the image's own digest. */
 function annotationsOf({ subjects }: Statement, { digest, manifestDigest }: Evidence): Readonly<Record<string, string>> {
   return (subjects.find((one) => one.digest === digest) ?? subjects.find((one) => one.digest === manifestDigest))?.annotations ?? {};
 }
 
-/** The attestation's own constraints stand before those of its authority. */
+/** Merges constraints: those of the attestation take precedence over those of its authority. */
 function mergedConstraints({ by, constraints }: AttestationRequirement): Constraints | undefined {
   const theirs = by.constraints;
   if (theirs === undefined || constraints === undefined) return constraints ?? theirs;
@@ -161,7 +167,7 @@ function describePlace(item: EvidenceItem, { digest, manifestDigest }: Evidence)
   return `attestation ${name || '(unknown)'} beside ${place}, found by ${item.foundBy} at ${item.servedBy}`;
 }
 
-/** Texts of attestations are the signer's: bounded and without control characters. */
+/** Returns a signer's text for display: bounded and without control characters. */
 function shown(text: string): string {
   return JSON.stringify(printable(text));
 }

@@ -2,7 +2,7 @@ import type { AttestationRequirement, Reason, TrustRule } from '../types.ts';
 import { entitlementDemands } from './authorities.ts';
 import { describeAuthority } from '../sigstore/authority.ts';
 
-/** What an attestation requirement demands, in words. */
+/** Describes an attestation requirement in words. */
 export function explainAttestation({ predicateType, by, cel }: AttestationRequirement): Reason {
   return {
     counted: true,
@@ -11,7 +11,7 @@ export function explainAttestation({ predicateType, by, cel }: AttestationRequir
   };
 }
 
-/** What `entitlements.require: signed` demands, in words. */
+/** Describes `entitlements.require: signed` in words. */
 export function explainSignedEntitlements(rule: TrustRule): Reason {
   return {
     counted: true,

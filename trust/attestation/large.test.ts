@@ -12,7 +12,7 @@ import { attestImage } from './attest-image.ts';
 import { loadCel } from './cel-loaded.ts';
 import { parseSize } from './size.ts';
 
-/** A bill of materials of about so many bytes. */
+/** Returns a bill of materials of about this many bytes. */
 function billOf(bytes: number): unknown {
   const one = (index: number) => ({ SPDXID: `SPDXRef-${index}`, name: `package-${index}`, licenseDeclared: 'MIT', note: 'x'.repeat(400) });
   return { packages: Array.from({ length: Math.ceil(bytes / 480) }, (_, index) => one(index)) };

@@ -12,7 +12,10 @@ import { demand, envelope, statementText } from './fixtures/made-attestations.ts
 
 const pemOf = (key = ours): string => createPublicKey(key.private).export({ type: 'spki', format: 'pem' }).toString();
 
-/** What cosign 1 and 2 logged of attestations: Rekor's kind intoto 0.0.1 (sigstore/rekor pkg/types/intoto/v0.0.1, Canonicalize). */
+/**
+ * The entries that cosign 1 and 2 logged for attestations: Rekor's kind intoto 0.0.1 (sigstore/rekor
+ * pkg/types/intoto/v0.0.1, Canonicalize).
+ */
 describe('an attestation in the older form with an entry of the kind intoto 0.0.1', () => {
   let services: MockSigstore;
   before(async () => {

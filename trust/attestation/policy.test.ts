@@ -11,7 +11,10 @@ const keys = join(import.meta.dirname, '../evidence/fixtures/keys');
 const sigstore =
   '{ issuer: https://token.actions.githubusercontent.com, subject: "https://github.com/example/pay/.github/workflows/release.yml@refs/tags/*" }';
 
-/** Requirements that are wrong, each with all of its problems: `LINE:COLUMN path: message`, from the line of `require`. */
+/**
+ * Invalid requirements, each with all of its problems: `LINE:COLUMN path: message`, counted from the line of
+ * `require`.
+ */
 const wrong: readonly (readonly [name: string, require: string, problems: readonly RegExp[]])[] = [
   ['no authority', '{ attestation: { type: vuln } }', [/^6:29 .*the field `by` is missing/]],
   ['an unknown short name', '{ attestation: { type: sbom, by: { cosign: { key: k.pub } } } }', [/^6:37 .*"sbom" is no predicate type/]],

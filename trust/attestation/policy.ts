@@ -54,7 +54,7 @@ export const attestationSchema = {
   },
 } as const;
 
-/** Reads `attestation:`. `readRequirement` reads the authority that stands below `by`. */
+/** Reads `attestation:`. `readRequirement` reads the authority below `by`. */
 export async function readAttestation(
   value: unknown,
   path: readonly PathSegment[],
@@ -101,7 +101,7 @@ async function readAuthority(
   readRequirement: RequirementReader,
 ): Promise<AttestationRequirement['by'] | undefined> {
   if (typeof value !== 'string') {
-    // Anything else the schema has refused already.
+    // The schema has already refused all other values.
     const named = authorities.some((name) => Object.hasOwn(recordOf(value) ?? {}, name));
     return named ? attesting(await readRequirement(value, [...path, 'by'], building)) : undefined;
   }
@@ -126,7 +126,7 @@ async function readAuthority(
     );
     return undefined;
   }
-  // Its mistakes are reported where it stands.
+  // The mistakes of the authority are reported where it is written.
   const authority = attesting(await readRequirement(only.value, only.path, { ...building, problems: [] }));
   if (authority === undefined) return undefined;
   return withoutConstraints(authority);
@@ -142,7 +142,10 @@ interface Sibling {
   readonly path: readonly PathSegment[];
 }
 
-/** The requirements of a kind in the `all` that the attestation stands in: `path` ends in `all`, its place, `attestation`. */
+/**
+ * Returns the requirements of a type in the `all` that contains the attestation: `path` ends in `all`, the
+ * index, `attestation`.
+ */
 function siblings(kind: string, path: readonly PathSegment[], building: Building): readonly Sibling[] {
   const listPath = path.slice(0, -2);
   if (listPath.at(-1) !== 'all') return [];
@@ -181,7 +184,10 @@ async function readExpressions(value: unknown, path: readonly PathSegment[], bui
   return whole ? (texts as readonly string[]) : undefined;
 }
 
-/** Of an expression on one line, the place of the mistake itself (after the quote that such an expression needs); else where it begins. */
+/**
+ * Returns the position of a mistake in the file: for an expression on one line, the mistake itself (after the
+ * quote that such an expression needs); otherwise the start of the expression.
+ */
 function placeInFile(start: Position, text: string, line: number, column: number): Position {
   return text.includes('\n') || line > 1 ? start : { ...start, column: start.column + column };
 }

@@ -4,12 +4,13 @@ import { parseDocuments } from '../../base/schema/index.ts';
 import { parseStrictJson } from '../strict-json.ts';
 import { entitlementsPredicateType, predicateTypeOf } from './predicate-types.ts';
 
-/** As much as an attestation of the largest `maxSize` holds: base64 makes four bytes of three. */
+/** The content of an attestation of the largest `maxSize`: base64 makes four bytes of three. */
 const maximumBytes = 47 * 1024 * 1024;
 
 /**
- * Reads what is to be attested: JSON. As `cosign attest` has it, `spdx` may be text, and what is attested as `custom` is wrapped with
- * its time. `entitlements` is a document of kind EntitlementProfile, in YAML too.
+ * Reads the predicate to attest, as JSON. As in `cosign attest`, `spdx` may be text, and a predicate for
+ * `custom` is wrapped with its time. `entitlements` is a document of kind EntitlementProfile, which may also
+ * be YAML.
  * @throws PortcullisError `TRUST_PREDICATE_UNREADABLE`
  */
 export async function readPredicate(file: string, type: string, now: Date): Promise<unknown> {

@@ -1,4 +1,7 @@
-/** Predicate type of a publisher's statement of what an image needs: the predicate is a document of kind EntitlementProfile. */
+/**
+ * Predicate type of a publisher's statement of entitlements: the predicate is a document of kind
+ * EntitlementProfile.
+ */
 export const entitlementsPredicateType = 'https://portcullis.dev/entitlements/v1';
 
 /** Short names of predicate types: those of `cosign attest --type` (cmd/cosign, options/predicate.go), and `vsa` and `entitlements`. */
@@ -19,7 +22,10 @@ const shortNames: ReadonlyMap<string, string> = new Map([
 
 export const predicateShortNames: readonly string[] = [...shortNames.keys()];
 
-/** The URI of a predicate type that is named shortly or in full; undefined when it is neither. */
+/**
+ * Returns the URI of a predicate type given by its short name or in full. Returns undefined when it is
+ * neither.
+ */
 export function predicateTypeOf(name: string): string | undefined {
   return shortNames.get(name) ?? (/^[a-z][a-z0-9+.-]*:\S+$/i.test(name) ? name : undefined);
 }

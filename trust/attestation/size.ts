@@ -2,9 +2,9 @@ import { largest } from '../../base/lists/index.ts';
 import type { LeafRequirement } from '../evidence/collector.ts';
 
 const units: Readonly<Record<string, number>> = { KiB: 1024, MiB: 1024 * 1024 };
-/** Unless the policy says otherwise: base64 makes a bill of materials of 12 MB this large. */
+/** The default: base64 expands a bill of materials of 12 MB to this size. */
 const usual = 16 * 1024 * 1024;
-/** What a decision can still read within its memory. */
+/** The maximum that a decision can read within its memory. */
 const most = 64;
 
 /** JSON Schema of `maxSize`. */
@@ -14,14 +14,14 @@ export const maxSizeSchema = {
   description: `write a size up to ${most}MiB, such as 32MiB: the largest attestation that is read, as the registry serves it; 16MiB unless told`,
 } as const;
 
-/** Bytes; undefined for what the schema refuses. */
+/** Returns bytes, or undefined for a value that the schema refuses. */
 export function parseSize(text: unknown): number | undefined {
   const [, count = '', unit = ''] = (typeof text === 'string' && /^(\d{1,5})(KiB|MiB)$/.exec(text)) || [];
   const bytes = Number(count) * (units[unit] ?? 0);
   return bytes > 0 && bytes <= most * 1024 * 1024 ? bytes : undefined;
 }
 
-/** The largest attestation that these requirements let be read, in bytes. */
+/** Returns the size of the largest attestation that these requirements allow, in bytes. */
 export function largestAttestation(wanted: readonly LeafRequirement[]): number {
   return Math.max(0, largest(wanted.flatMap((one) => (one.kind === 'attestation' ? [one.maxSize ?? usual] : []))));
 }

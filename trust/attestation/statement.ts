@@ -1,23 +1,26 @@
 import { statementType } from '../evidence/cosign-names.ts';
 import { parseStrictJson, recordOf, textsOf } from '../strict-json.ts';
 
-/** The part of an in-toto statement that decides something, and all of it for expressions. */
+/** The fields of an in-toto statement that the decision uses, and the whole statement for expressions. */
 export interface Statement {
   readonly predicateType: string;
   /** `sha256:<hex>` of every subject that has one, with the annotations that were signed beside it. */
   readonly subjects: readonly { readonly digest: string; readonly annotations: Readonly<Record<string, string>> }[];
   readonly predicate: unknown;
-  /** As signed. */
+  /** The whole statement as signed. */
   readonly value: Readonly<Record<string, unknown>>;
 }
 
-/** in-toto attestation specification, v0.1 and v1 (spec/v1/statement.md). What cosign writes for its older form is v0.1. */
+/**
+ * in-toto attestation specification, v0.1 and v1 (spec/v1/statement.md). cosign writes v0.1 in its older
+ * form.
+ */
 const statementTypes: readonly unknown[] = [statementType, 'https://in-toto.io/Statement/v0.1'];
 const maximumSubjects = 1000;
 
 /**
  * Reads the payload of an envelope.
- * @throws Error with a sentence that says what is wrong
+ * @throws Error with a sentence that names the mistake
  */
 export function readStatement(payload: Uint8Array): Statement {
   const value = recordOf(parseStrictJson(payload));
@@ -36,10 +39,13 @@ export function readStatement(payload: Uint8Array): Statement {
   return { predicateType, subjects, predicate, value };
 }
 
-/** The same payload is read for each requirement of a decision: what it states is kept as long as its envelope is. */
+/** Each requirement of a decision reads the same payload. The statement is kept as long as its envelope. */
 const kept = new WeakMap<object, Statement | Error>();
 
-/** {@link readStatement} of an envelope's payload, read once. @throws Error */
+/**
+ * Returns the {@link readStatement} of an envelope's payload, read once.
+ * @throws Error
+ */
 export function statementOf(envelope: { readonly payload: Uint8Array }): Statement {
   let statement = kept.get(envelope);
   if (statement === undefined) {

@@ -3,7 +3,10 @@ import type { AuthorityResult } from '../sigstore/authority-result.ts';
 import type { AttestationRequirement } from '../types.ts';
 import type { Envelope } from './envelope.ts';
 
-/** Whether an authority has signed an envelope: who exactly and when, or why it does not count. Of several signatures one must count. Pure. */
+/**
+ * Returns which signer of an authority signed an envelope and when, or why the envelope does not count. Of
+ * several signatures one must count. Pure.
+ */
 export function verifyEnvelope({ signatures }: Envelope, by: AttestationRequirement['by'], now: Date): AuthorityResult {
   let result: AuthorityResult = { code: 'TRUST_SIGNATURE_MALFORMED', problem: 'it has no signature' };
   for (const signature of signatures) {

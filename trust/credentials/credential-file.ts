@@ -4,7 +4,7 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { recordOf } from '../strict-json.ts';
 import { keyOf } from './registry-key.ts';
 
-/** What a credential file says, its hosts normalised. */
+/** The content of a credential file, with normalised hosts. */
 export interface CredentialFile {
   readonly auths: ReadonlyMap<string, unknown>;
   readonly credHelpers: ReadonlyMap<string, string>;
@@ -14,7 +14,7 @@ export interface CredentialFile {
 const maximumBytes = 1024 * 1024;
 
 /**
- * Reads docker's `config.json` or containers' `auth.json`; undefined when there is no such file.
+ * Reads Docker's `config.json` or containers' `auth.json`. Returns undefined when the file does not exist.
  * @throws PortcullisError `TRUST_DOCKER_CONFIG`
  */
 export async function readCredentialFile(file: string): Promise<CredentialFile | undefined> {
@@ -31,7 +31,7 @@ export async function readCredentialFile(file: string): Promise<CredentialFile |
       kind: 'invalid',
       attempted: 'read credentials',
       on: file,
-      // A syntax error's message quotes the text, which holds passwords.
+      // The message of a syntax error quotes the text, which contains passwords.
       why: error instanceof SyntaxError ? 'it is not JSON' : reasonOf(error),
       fix: 'run docker login or podman login again',
     });

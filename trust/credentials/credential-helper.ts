@@ -8,9 +8,10 @@ const answerLimit = 64 * 1024;
 const patienceMs = 60_000;
 
 /**
- * Asks `docker-credential-NAME get` for a registry's credentials (docker-credential-helpers): the registry on its standard input,
- * the answer as JSON on its standard output. Nothing secret is in an argument, and what the helper prints is never repeated.
- * @returns undefined when the helper knows none
+ * Asks `docker-credential-NAME get` for a registry's credentials (docker-credential-helpers): writes the
+ * registry to its standard input and reads the answer as JSON from its standard output. No secret is in an
+ * argument, and the output of the helper is never repeated.
+ * @returns undefined when the helper has no credentials
  * @throws PortcullisError `TRUST_CREDENTIAL_HELPER`
  */
 export async function askHelper(
@@ -28,13 +29,13 @@ export async function askHelper(
       why,
       fix: `install ${program} on the PATH, or remove it from the file of credentials`,
     });
-  // A name with a slash would be a path of the file's choosing.
+  // A name with a slash would be a path that the file chooses.
   if (!/^[A-Za-z0-9._-]+$/.test(name)) throw fail('its name is not the name of a helper');
   const { code, output } = await run(program, registry, environment).catch((error: unknown) => {
     throw fail((error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such program' : reasonOf(error));
   });
   if (code !== 0) {
-    // The protocol's own sentence for "none"; anything else may hold secrets.
+    // The protocol's own message for "no credentials". Any other output may contain secrets.
     if (/credentials not found|no credentials server URL|no credentials username/i.test(output)) return undefined;
     throw fail(`it ended with ${code === null ? 'a signal' : `exit code ${code}`}`);
   }
@@ -46,7 +47,7 @@ export async function askHelper(
   }
   const { Username: username, Secret: secret } = answer;
   if (typeof username !== 'string' || typeof secret !== 'string') throw fail('its answer has no Username and Secret');
-  // This user name says that the secret is an identity token.
+  // This user name means that the secret is an identity token.
   return username === '<token>' ? { identityToken: secret } : { username, password: secret };
 }
 
@@ -68,7 +69,7 @@ function run(
     });
     child.once('error', reject);
     child.once('close', (code) => resolve({ code, output: Buffer.concat(chunks).toString('utf8') }));
-    // A helper may end without reading.
+    // A helper may exit without reading its input.
     child.stdin.on('error', () => undefined);
     child.stdin.end(`${input}\n`);
   });

@@ -9,12 +9,13 @@ import { dockerHub } from './registry-key.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Finds a user's credentials for a registry, each file read once. */
+/** Finds a user's credentials for a registry. Each file is read once. */
 export type FindCredentials = (reference: Pick<Reference, 'registry' | 'repository'>) => Promise<Credentials | undefined>;
 
 /**
- * Where the credentials of a user stand, most telling first: `$REGISTRY_AUTH_FILE` alone when it is set; else containers'
- * `auth.json` (containers-auth.json(5)), then `$DOCKER_CONFIG/config.json`. The first file that knows the registry counts.
+ * Searches the credential files of a user in order of precedence: only `$REGISTRY_AUTH_FILE` when it is set;
+ * otherwise containers' `auth.json` (containers-auth.json(5)), then `$DOCKER_CONFIG/config.json`. The first
+ * file with credentials for the registry counts.
  * @throws PortcullisError `TRUST_DOCKER_CONFIG`, `TRUST_CREDENTIAL_HELPER`
  */
 export function credentialsOf(environment: Environment): FindCredentials {
@@ -64,7 +65,10 @@ async function inFile(
   return undefined;
 }
 
-/** `host/team/app`, `host/team`, `host`: a namespace's credentials go before the registry's (containers-auth.json(5)). */
+/**
+ * Returns `host/team/app`, `host/team`, `host`: the credentials of a namespace take precedence over those of
+ * the registry (containers-auth.json(5)).
+ */
 function keysOf(registry: string, repository: string): readonly string[] {
   const segments = repository.split('/').filter((segment) => segment !== '');
   const scoped = segments.map((_, index) => [registry, ...segments.slice(0, segments.length - index)].join('/'));
@@ -78,6 +82,6 @@ function readAuth(auth: Readonly<Record<string, unknown>>): Credentials | undefi
   if (typeof username === 'string' && typeof password === 'string' && username !== '') return { username, password };
   if (typeof auth['auth'] !== 'string') return undefined;
   const [, name, secret] = /^([^:]*):(.*)$/s.exec(Buffer.from(auth['auth'], 'base64').toString('utf8')) ?? [];
-  // Docker pads some of them with zero bytes.
+  // Docker pads some passwords with zero bytes.
   return name === undefined || secret === undefined ? undefined : { username: name, password: secret.replace(/\0+$/, '') };
 }

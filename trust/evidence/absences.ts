@@ -2,31 +2,31 @@ import { createHmac, randomBytes } from 'node:crypto';
 import type { Credentials } from '../../base/distribution/index.ts';
 
 /**
- * What registries have said is not there, for a while: an image that nobody has signed is not asked about again and again while its
- * pods are retried. Only an answer "there is nothing" counts, never a failure; and only the second such answer in a row: an image
- * that is signed right after it was refused is seen at once. What is known absent can admit nothing, and delays an admit by at most
- * {@link longestMs}.
+ * A negative cache: registries are not asked again and again about an image without signatures while its pods
+ * are retried. Only an answer "not found" counts, never a failure, and only the second such answer in a row:
+ * a signature that is added right after a refusal is seen at once. A cached absence can admit nothing, and
+ * delays an admission by at most {@link longestMs}.
  */
 export interface Absences {
-  /** The part for one set of credentials: what one may not see, another may. */
+  /** Returns the negative cache for one set of credentials, because one user may see what another may not. */
   of(credentials: Credentials | undefined): KnownAbsent;
 }
 
-/** What registries have said is not there, to those with the same credentials. */
+/** The negative cache for callers with the same credentials. */
 export interface KnownAbsent {
-  /** Whether this question is not asked now. */
+  /** Whether the question is answered from the cache now. */
   knows(question: string): boolean;
-  /** The answer was that there is nothing. */
+  /** Records that the answer was "not found". */
   note(question: string): void;
-  /** The answer was something. */
+  /** Records that something was found. */
   forget(question: string): void;
 }
 
-/** An absence that was seen twice is believed for this long, then twice as long with each further answer. */
+/** A second absence in a row is cached for this long. Each further absence doubles the time. */
 const firstMs = 2_000;
-/** The longest time that a new signature may go unseen. */
+/** The longest time for which a new signature may be missed. */
 const longestMs = 30_000;
-/** Answers further apart than this are not in a row. */
+/** Answers further apart than this do not count as in a row. */
 const rowMs = 60_000;
 const maximumEntries = 4096;
 
@@ -37,7 +37,7 @@ interface Entry {
 }
 
 /**
- * Makes the memory of what registries have said is not there, for whoever gathers often.
+ * Creates the negative cache for registry answers, for a process that gathers evidence often.
  * @param clock milliseconds, never set back
  */
 export function createAbsences(clock: () => number = () => performance.now()): Absences {
@@ -58,7 +58,7 @@ export function createAbsences(clock: () => number = () => performance.now()): A
           const times = last !== undefined && now - last.seen < rowMs ? last.times + 1 : 1;
           const believed = times === 1 ? 0 : Math.min(longestMs, firstMs * 2 ** (times - 2));
           entries.delete(key);
-          // The one that was not asked about for longest goes first.
+          // The entry that was recorded longest ago is removed first.
           const [oldest] = entries.size >= maximumEntries ? entries.keys() : [];
           if (oldest !== undefined) entries.delete(oldest);
           entries.set(key, { times, seen: now, until: now + believed });

@@ -1,18 +1,21 @@
 import { parseJson } from '../../base/json/index.ts';
 import type { Dossier } from '../types.ts';
 
-/** Bytes that many dossiers share, such as metadata of a service with thousands of targets: their digest, and they as items hold them. */
+/**
+ * Bytes that many dossiers share, such as metadata of a service with thousands of targets: their digest, and
+ * the bytes as items hold them.
+ */
 export interface EvidencePart {
   readonly digest: string;
   readonly bytes: string;
 }
 
-/** What of a dossier is stored apart from it. */
+/** Returns the parts of a dossier that are stored apart from it. */
 export function partsOf({ items }: Dossier): readonly EvidencePart[] {
   return items.flatMap(({ apart, blobDigest, bytes }) => (apart === true && bytes !== undefined ? [{ digest: blobDigest, bytes }] : []));
 }
 
-/** The dossier without them: its id is the same. */
+/** Returns the dossier without these parts. Its id stays the same. */
 export function withoutParts(dossier: Dossier): Dossier {
   if (!dossier.items.some(({ apart }) => apart === true)) return dossier;
   const items = dossier.items.map((item) => {
@@ -23,12 +26,12 @@ export function withoutParts(dossier: Dossier): Dossier {
   return { ...dossier, items };
 }
 
-/** The digests of what a dossier lacks until it is decided from. */
+/** Returns the digests of the parts that a dossier needs before a decision. */
 export function lackingParts({ items }: Dossier): readonly string[] {
   return items.flatMap(({ apart, blobDigest, bytes }) => (apart === true && bytes === undefined ? [blobDigest] : []));
 }
 
-/** The same of a dossier's stored text; of one that can not be read, nothing. */
+/** Returns the same digests from a dossier's stored text, and none from a text that cannot be read. */
 export function partsNamed(text: string): readonly string[] {
   try {
     return lackingParts(parseJson(text) as Dossier);
@@ -37,7 +40,10 @@ export function partsNamed(text: string): readonly string[] {
   }
 }
 
-/** The dossier with the parts that are there. What is not there stays away, and counts as that. */
+/**
+ * Returns the dossier with the parts that are available. A part that is not available stays absent and counts
+ * as absent.
+ */
 export function withParts(dossier: Dossier, read: (digest: string) => string | undefined): Dossier {
   if (lackingParts(dossier).length === 0) return dossier;
   const items = dossier.items.map((item) => {

@@ -7,10 +7,10 @@ import { isBadContent, isNotFound } from './collection.ts';
 import type { Collector, GatheringContext, LeafRequirement } from './collector.ts';
 import type { Collection } from './collection.ts';
 
-/** Where an item was found, before its kind is known. */
+/** Where an item was found, before its type is known. */
 type Place = Pick<EvidenceItem, 'attachedTo' | 'foundBy' | 'servedBy' | 'manifestDigest'>;
 
-/** One digest's evidence at one repository. */
+/** The search for evidence of one digest at one repository. */
 interface Search {
   readonly repository: RegistryRepository;
   readonly digest: string;
@@ -20,7 +20,10 @@ interface Search {
   readonly absences: KnownAbsent | undefined;
 }
 
-/** Collects at one repository what the collectors want for these digests: one listing and one fetch of each tag a digest. */
+/**
+ * Collects the evidence that the collectors want for these digests at one repository. Makes one listing and
+ * one fetch of each tag per digest.
+ */
 export async function collectFrom(
   repository: RegistryRepository,
   digests: readonly string[],
@@ -45,13 +48,14 @@ export async function collectFrom(
   );
 }
 
-/** The referrers of a digest (distribution-spec, "Listing Referrers" and its fallback tag). */
+/** Collects the referrers of a digest (distribution-spec, "Listing Referrers" and its fallback tag). */
 async function collectReferrers(search: Search): Promise<void> {
   const { repository, digest, collectors, wanted, collection, absences } = search;
   const source = `${repository.host}/${repository.repository}, referrers of ${digest}`;
   if (collectors.length === 0 || absences?.knows(source) === true) return;
   try {
-    // The filter by type is ours: registries may ignore the question's, and one listing serves every kind.
+    // The types are filtered here: registries may ignore the filter of a request, and one listing serves
+    // every collector.
     const { via, descriptors, complete } = await repository.referrers(digest, {
       limit: collection.limits.listing,
       signal: collection.signal,
@@ -85,7 +89,8 @@ async function openReferrer(search: Search, descriptor: Descriptor, place: Place
     if (content.kind !== 'manifest') return;
     manifest = content;
   } catch (error) {
-    // Nothing is known of it but that somebody wanted it: it is recorded once, under the first kind it may be.
+    // It is only known that some collector wanted the manifest. It is recorded once, under the first type
+    // that it may have.
     record(search, collectors[0], place, undefined, error);
     return;
   }
@@ -100,7 +105,10 @@ async function openReferrer(search: Search, descriptor: Descriptor, place: Place
   }
 }
 
-/** The manifest under `sha256-<hex>.sig` or `.att`, whose layers are signatures or attestations (cosign, specs/SIGNATURE_SPEC.md). */
+/**
+ * Collects the manifest under `sha256-<hex>.sig` or `.att`, whose layers are signatures or attestations
+ * (cosign, specs/SIGNATURE_SPEC.md).
+ */
 async function collectTag(search: Search, suffix: 'sig' | 'att'): Promise<void> {
   const { repository, digest, collectors, wanted, collection, absences } = search;
   const tag = `${digest.replace(':', '-')}.${suffix}`;
@@ -145,7 +153,7 @@ async function addLayer(search: Search, collector: Collector, place: Place, laye
   }
 }
 
-/** Many bytes are stored by themselves: who holds evidence in memory need not hold them. */
+/** Large content is stored apart, so that a process that keeps evidence in memory need not keep it. */
 async function keptApart(digest: string, bytes: Uint8Array): Promise<Pick<EvidenceItem, 'bytes' | 'packed' | 'apart'>> {
   const kept = await packBytes(bytes);
   return kept.packed === undefined || !digest.startsWith('sha256:') ? kept : { ...kept, apart: true };
@@ -157,7 +165,10 @@ async function subjectOf(repository: RegistryRepository, place: Place, collectio
   return kept ? base64(bytes) : undefined;
 }
 
-/** What was answered and can never count becomes an item with its problem; what was not answered, an unreachable source. */
+/**
+ * Records a failure: an answer that can never count becomes an item with its problem; a missing answer
+ * becomes an unreachable source.
+ */
 function record(
   { collection, wanted }: Search,
   collector: Collector | undefined,
@@ -185,7 +196,7 @@ function sourceOf(place: Place): string {
   return `${place.servedBy}, ${place.foundBy}`;
 }
 
-/** A list may name one manifest twice. */
+/** Removes duplicates, because a list may name one manifest twice. */
 function distinct(descriptors: readonly Descriptor[]): readonly Descriptor[] {
   return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
 }

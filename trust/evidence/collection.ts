@@ -7,30 +7,36 @@ import type { GatherLimits } from './limits.ts';
 export interface LargeLayers {
   readonly layer: number;
   readonly together: number;
-  /** The setting, to stand after "raise". */
+  /** The setting, for use after "raise". */
   readonly setting: string;
 }
 
-/** What one gathering has found so far, within its limits. */
+/** The results of one gathering so far, within its limits. */
 export interface Collection {
   readonly limits: GatherLimits;
-  /** Ends when the caller aborts or the time is up. */
+  /** Aborted when the caller aborts or the time is up. */
   readonly signal: AbortSignal;
-  /** Takes one of the places for items; false when none is left, which is then recorded once for the source. */
+  /**
+   * Takes one of the slots for items. Returns false when none is left, which is then recorded once for the
+   * source.
+   */
   take(source: string): boolean;
-  /** Takes that much of the bytes kept in all; false when so much is not left, which is then recorded. */
+  /**
+   * Reserves that many of the bytes kept in all. Returns false when fewer are left, which is then recorded.
+   */
   reserve(bytes: number, source: string): boolean;
   /**
-   * A blob's bytes, fetched and counted once however many ask for it; undefined when no room is left for it.
+   * Returns a blob's bytes, fetched and counted once for all callers. Returns undefined when there is no room
+   * for the blob.
    * @throws PortcullisError of base/distribution
    */
   blob(repository: RegistryRepository, layer: Descriptor, large: LargeLayers | undefined, source: string): Promise<Uint8Array | undefined>;
   add(item: EvidenceItem): void;
-  /** Records that a source holds more than is read. */
+  /** Records that a source holds more than the limit. */
   overflow(source: string): void;
   /** Records a source that could not be asked. */
   failed(source: string, error: unknown): void;
-  /** In an order that does not depend on which answer came first. */
+  /** Returns the items in an order that does not depend on which answer came first. */
   items(): EvidenceItem[];
   unreachable(): { readonly source: string; readonly why: string }[];
   close(): void;
@@ -62,7 +68,7 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
     return true;
   };
   let largeTaken = 0;
-  /** Large layers have room of their own, so that they leave that of signatures alone. */
+  /** Large layers have a limit of their own, so that they do not use up the room for signatures. */
   const reserveLarge = (bytes: number, large: LargeLayers | undefined, source: string): boolean => {
     if (large !== undefined && largeTaken + bytes <= large.together) {
       largeTaken += bytes;
@@ -90,7 +96,7 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
       const key = JSON.stringify([repository.host, repository.repository, layer.digest, layer.size, limit]);
       let pending = blobs.get(key);
       if (pending === undefined) {
-        // What is too large is refused by the call below, with its own sentence.
+        // The call below refuses a blob that is too large, with its own sentence.
         if (layer.size <= limit && !(layer.size > limits.blobBytes ? reserveLarge(layer.size, large, source) : reserve(layer.size, source)))
           return undefined;
         pending = repository.blobBytes(layer, limit, signal);
@@ -107,7 +113,7 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
     unreachable: () => [...unreachable].map(([source, why]) => ({ source, why })).sort((a, b) => compare(a.source, b.source)),
     close() {
       clearTimeout(timer);
-      // Whatever is still under way is for nobody.
+      // Requests that are still in progress are no longer needed.
       timeout.abort();
     },
   };
@@ -121,14 +127,15 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** The registry answered that there is no such thing: an answer, not a failure. */
+/** Whether the registry answered that the object does not exist: an answer, not a failure. */
 export function isNotFound(error: unknown): boolean {
   return isPortcullisError(error) && error.code === 'DISTRIBUTION_NOT_FOUND';
 }
 
 /**
- * Whether the registry answered, and what it answered can never count: such an item is recorded with its problem.
- * Everything else (no answer, no permission, no time) is an unreachable source, with which a verdict is `undecided`.
+ * Whether the registry gave an answer that can never count: such an item is recorded with its problem. In
+ * every other case (no answer, no permission, no time) the source is unreachable, and the verdict is
+ * `undecided`.
  */
 export function isBadContent(error: unknown): boolean {
   return isPortcullisError(error) && (error.kind === 'data-loss' || error.kind === 'invalid' || error.kind === 'not-found');

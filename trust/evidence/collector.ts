@@ -4,57 +4,92 @@ import type { EvidenceItem, Requirement } from '../types.ts';
 import type { GatherInput } from './gather-input.ts';
 import type { Collection } from './collection.ts';
 
-/** A requirement that asks for evidence itself: not one that joins others. */
+/** A requirement that asks for evidence itself, as opposed to one that combines others. */
 export type LeafRequirement = Exclude<Requirement, { readonly of: readonly Requirement[] }>;
 
 /**
- * How evidence of one kind is found. Collectors only say what is theirs: one listing of referrers, one fetch of each manifest, of
- * each `.sig` or `.att` tag and of each blob serves all of them, and limits, failures and the dossier are the framework's
- * (`collect-from.ts`). Which requirements need which collectors stands in `collectors.ts`.
+ * How evidence of one type is found. A collector only says which content it wants: one listing of referrers
+ * and one fetch of each manifest, of each `.sig` or `.att` tag and of each blob serve all collectors. The
+ * framework (`collect-from.ts`) handles limits, failures and the dossier. `collectors.ts` says which
+ * requirements need which collectors.
  */
 export interface Collector {
   readonly kind: EvidenceItem['kind'];
-  /** Where its manifests stand: among the referrers (or their fallback tag), or under the tag `sha256-<hex>.sig` or `.att`. */
+  /**
+   * Where its manifests are: among the referrers (or under their fallback tag), or under the tag
+   * `sha256-<hex>.sig` or `.att`.
+   */
   readonly at: 'referrers' | 'sig' | 'att' | 'elsewhere';
-  /** Whether these requirements need it at all: a tag is asked for at the cost of a request. Absent: yes. */
+  /** Whether these requirements need the collector at all: asking for a tag costs a request. Absent: yes. */
   needed?(wanted: readonly LeafRequirement[]): boolean;
-  /** Of a listing's entry: whether its manifest may hold evidence of this kind for these requirements. Absent: every entry. */
+  /**
+   * Whether the manifest of a listed entry may hold evidence of this type for these requirements. Absent:
+   * every entry.
+   */
   wants?(descriptor: Descriptor, wanted: readonly LeafRequirement[]): boolean;
-  /** The layers of an opened manifest that are evidence of this kind; none: it is another tool's, and not ours to judge. */
+  /**
+   * Returns the layers of an opened manifest that are evidence of this type. No layers: the manifest belongs
+   * to another tool and is not judged.
+   */
   layers?(manifest: ImageManifest, wanted: readonly LeafRequirement[]): readonly Descriptor[];
-  /** Annotations that are part of the evidence; everything else that a registry adds is left behind. */
+  /**
+   * Returns the annotations that are part of the evidence. All other data that a registry adds is dropped.
+   */
   annotations?(layer: Descriptor, manifest: ImageManifest): Readonly<Record<string, string>>;
   /**
-   * Looks at a layer's bytes: `keep` them, `drop` them (they turn out to be of another kind), or keep them `with-subject`, the
-   * bytes of the manifest that they are attached to. Absent: keep. Must not throw.
+   * Looks at the bytes of a layer: `keep` them, `drop` them (they are of another type), or keep them
+   * `with-subject`, together with the bytes of the manifest that they are attached to. Absent: keep. Must not
+   * throw.
    */
   judge?(bytes: Uint8Array, wanted: readonly LeafRequirement[]): 'keep' | 'drop' | 'with-subject';
-  /** Where larger layers than the limits' `blobBytes` are read: how large, how much of such together, and what sets it. */
+  /**
+   * Limits for layers larger than the limits' `blobBytes`: the size of one, the size of all together, and the
+   * setting that determines them.
+   */
   large?(wanted: readonly LeafRequirement[]): LargeLayers;
-  /** Evidence that stands outside the registry (a lookaside). Asked once a gathering, not once a repository. */
+  /**
+   * Collects evidence outside the registry (a lookaside). Called once per gathering, not once per repository.
+   */
   elsewhere?(context: GatheringContext): Promise<void>;
-  /** Facts about what was found (revocation of its certificates, say), as items of their own. After each repository; must not repeat itself. */
+  /**
+   * Adds facts about the evidence (for example revocation of its certificates) as separate items. Called
+   * after each repository; must not repeat itself.
+   */
   complete?(context: GatheringContext): Promise<void>;
-  /** The facts that `complete` adds, where they end by themselves and can be asked for again without a registry (`renew.ts`). */
+  /**
+   * The facts that `complete` adds, when they expire by themselves and can be fetched again without a
+   * registry (`renew.ts`).
+   */
   readonly renewable?: RenewableFacts;
 }
 
-/** Facts that hold for a time only, such as answers about revocation. */
+/** Facts that are valid only for a time, such as revocation answers. */
 export interface RenewableFacts {
   readonly kinds: readonly EvidenceItem['kind'][];
-  /** Where an item's fact comes from: a newer item with the same key takes its place. */
+  /** Returns the source of an item's fact: a newer item with the same key replaces the item. */
   keyOf(item: EvidenceItem): string;
-  /** Whether newer items take an old one's place although none has its key. */
+  /** Whether newer items replace an old one although none has its key. */
   supersedes?(item: EvidenceItem, fresh: readonly EvidenceItem[]): boolean;
-  /** Whether a newer item only says that nothing new could be had, while the old ones stand: it is left out. */
+  /**
+   * Whether a newer item only says that no new fact could be fetched, while the old facts remain valid: it is
+   * then left out.
+   */
   idle?(item: EvidenceItem, old: readonly EvidenceItem[]): boolean;
-  /** Whether newer items say something else than the old ones: then they count, also where they end sooner. */
+  /**
+   * Whether newer items differ in content from the old ones: they then count, even when they expire sooner.
+   */
   news?(old: readonly EvidenceItem[], fresh: readonly EvidenceItem[]): boolean;
-  /** How each thing that the requirements need such facts for stands by the items; in an order that new facts do not change. */
+  /**
+   * Returns the status of each object that the requirements need such facts for, in an order that new facts
+   * do not change.
+   */
   standing(context: GatheringContext): readonly FactsStanding[];
 }
 
-/** `until` in milliseconds since 1970: of `good`, when the first of the facts ends; absent where none does. */
+/**
+ * `until` in milliseconds since 1970: for `good`, when the first of the facts expires; absent when none
+ * expires.
+ */
 export interface FactsStanding {
   readonly status: 'good' | 'refuted' | 'missing';
   readonly until?: number;
@@ -62,15 +97,15 @@ export interface FactsStanding {
 
 export interface GatheringContext {
   readonly input: GatherInput;
-  /** The requirements of the rules that name the image. */
+  /** The requirements of the rules that match the image. */
   readonly wanted: readonly LeafRequirement[];
-  /** Where items and failures go, with the limits and the signal that every request must heed. */
+  /** Collects items and failures, with the limits and the signal that every request must obey. */
   readonly collection: Collection;
-  /** Answers that others of this moment have got: many images hang on one revocation list. */
+  /** Recent answers that other gatherings fetched: many images share one revocation list. */
   readonly answers?: FactAnswers;
 }
 
-/** Answers by the question (address and what is asked), shared between renewals of one moment. */
+/** Answers by question (address and content), shared between renewals at the same time. */
 export interface FactAnswers {
   ask(question: string, ask: () => Promise<Uint8Array | string>): Promise<Uint8Array | string>;
 }

@@ -4,7 +4,10 @@ type Load = () => Promise<readonly Collector[]>;
 
 const cosign: Load = async () => (await import('./cosign-collectors.ts')).cosignCollectors;
 
-/** What each kind of requirement needs. Loaded only when a rule that names the image has such a requirement. */
+/**
+ * The collectors of each type of requirement. They are loaded only when a rule that matches the image has
+ * such a requirement.
+ */
 const loaders: Readonly<Record<LeafRequirement['kind'], readonly Load[]>> = {
   gpg: [async () => (await import('../gpg/collector.ts')).gpgCollectors],
   attestation: [async () => (await import('../attestation/collectors.ts')).attestationCollectors],
@@ -15,7 +18,7 @@ const loaders: Readonly<Record<LeafRequirement['kind'], readonly Load[]>> = {
   pki: [cosign],
 };
 
-/** The collectors that these requirements need, each once. */
+/** Returns the collectors that these requirements need, each once. */
 export async function collectorsFor(wanted: readonly LeafRequirement[]): Promise<readonly Collector[]> {
   const needed = new Set([...new Set(wanted.map(({ kind }) => kind))].flatMap((kind) => loaders[kind]));
   const loaded = await Promise.all([...needed].map((load) => load()));

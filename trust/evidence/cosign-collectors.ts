@@ -10,7 +10,10 @@ import {
   simpleSigningMediaType,
 } from './cosign-names.ts';
 
-/** Sigstore bundles that sign an image, among the referrers (cosign v3). Bundles of other predicates are attestations. */
+/**
+ * Sigstore bundles among the referrers that sign an image (cosign v3). Bundles with other predicates are
+ * attestations.
+ */
 const signatureBundles: Collector = {
   kind: 'sigstore-bundle',
   at: 'referrers',
@@ -19,7 +22,7 @@ const signatureBundles: Collector = {
     const layer = manifest.layers.find(({ mediaType }) => bundleMediaTypes.includes(mediaType));
     return layer === undefined || (predicateOf(manifest) ?? cosignPredicateType) !== cosignPredicateType ? [] : [layer];
   },
-  // A message signature is over the manifest's own bytes, which `decide` must then have.
+  // A message signature is over the manifest's own bytes, which `decide` therefore needs.
   judge: (bytes) => (isMessageSignature(bytes) ? 'with-subject' : 'keep'),
 };
 
@@ -33,7 +36,10 @@ const simpleSigning: Collector = {
 
 export const cosignCollectors: readonly Collector[] = [signatureBundles, simpleSigning];
 
-/** Fallback tags written by some tools carry no artifact type: those must be opened to know. */
+/**
+ * Whether a referrer may be a signature bundle. Fallback tags written by some tools have no artifact type:
+ * these manifests must be opened to find out.
+ */
 function mayBeSignatureBundle(descriptor: Descriptor): boolean {
   const type = descriptor.artifactType ?? emptyType;
   const predicate = descriptor.annotations?.[predicateTypeAnnotation];

@@ -1,4 +1,7 @@
-/** Media type of a sigstore bundle, version 0.3, and the older spelling of it and of older ones (sigstore/protobuf-specs). */
+/**
+ * Media type of a sigstore bundle, version 0.3, and the older spellings for it and for older versions
+ * (sigstore/protobuf-specs).
+ */
 export const bundleMediaType = 'application/vnd.dev.sigstore.bundle.v0.3+json';
 export const bundleMediaTypes: readonly string[] = [
   bundleMediaType,
@@ -13,7 +16,10 @@ export const predicateTypeAnnotation = 'dev.sigstore.bundle.predicateType';
 /** Layer of cosign's older form, under the tag `sha256-<hex>.sig` (cosign, specs/SIGNATURE_SPEC.md). */
 export const simpleSigningMediaType = 'application/vnd.dev.cosign.simplesigning.v1+json';
 export const signatureAnnotation = 'dev.cosignproject.cosign/signature';
-/** What of such a layer is evidence: the signature, and what a keyless one brings with it (certificate, log entry, time stamp). */
+/**
+ * Annotations of such a layer that are evidence: the signature, and the further data of a keyless signature
+ * (certificate, log entry, time stamp).
+ */
 export const legacyAnnotations: readonly string[] = [
   signatureAnnotation,
   'dev.sigstore.cosign/certificate',
@@ -30,16 +36,19 @@ export const ociManifestType = 'application/vnd.oci.image.manifest.v1+json';
 export const ociConfigType = 'application/vnd.oci.image.config.v1+json';
 export const emptyType = 'application/vnd.oci.empty.v1+json';
 
-/** Layer of an attestation in cosign's older form, under the tag `sha256-<hex>.att`, and the annotation that tells its type. */
+/**
+ * Layer of an attestation in cosign's older form, under the tag `sha256-<hex>.att`, and the annotation with
+ * its type.
+ */
 export const dsseMediaType = 'application/vnd.dsse.envelope.v1+json';
 export const legacyPredicateTypeAnnotation = 'predicateType';
 
-/** `sha256:abc` → `sha256-abc.att`, where attestations in cosign's older form stand. */
+/** Returns the tag of attestations in cosign's older form: `sha256:abc` → `sha256-abc.att`. */
 export function attestationTag(digest: string): string {
   return `${digest.replace(':', '-')}.att`;
 }
 
-/** `sha256:abc` → `sha256-abc.sig`, where cosign's older form stands. */
+/** Returns the tag of signatures in cosign's older form: `sha256:abc` → `sha256-abc.sig`. */
 export function signatureTag(digest: string): string {
   return `${digest.replace(':', '-')}.sig`;
 }

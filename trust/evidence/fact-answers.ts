@@ -1,17 +1,23 @@
 import { LRUCache } from 'lru-cache';
 import type { FactAnswers } from './collector.ts';
 
-/** Answers about revocation that renewals of one process share, until they are told that these were no news. */
+/** Revocation answers that the renewals of one process share, until `forget` is called. */
 export interface KeptAnswers extends FactAnswers {
-  /** What is kept was no news: the next question is asked. */
+  /** Drops the answers after they brought nothing new: the next question is asked again. */
   forget(): void;
 }
 
-/** Many images hang on one revocation list; each asks for it in his own turn within this time, and it is fetched once. */
+/**
+ * Many images share one revocation list. Each asks for it in its own turn within this time, and the list is
+ * fetched once.
+ */
 const keptMilliseconds = 10 * 60 * 1000;
 const keptBytes = 16 * 1024 * 1024;
 
-/** Answers of one process. Failures are not kept, and whoever asks while the same question is under way gets its answer. */
+/**
+ * Creates the shared answers of one process. Failures are not kept. Callers that ask a question while it is
+ * in progress share its answer.
+ */
 export function keepAnswers(): KeptAnswers {
   const kept = new LRUCache<string, Uint8Array>({
     max: 256,

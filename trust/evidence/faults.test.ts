@@ -23,10 +23,13 @@ import { contentToSign, useFallbackTag } from './fixtures/signed-content.ts';
 import { gather } from './gather.ts';
 import { defaultLimits } from './limits.ts';
 
-/** Every request that gathering makes, answered wrongly in every way: never an admit, within time and memory. */
+/**
+ * Tests every request of gathering with every wrong answer: the result is never an admission, and stays
+ * within time and memory limits.
+ */
 const json = 'application/vnd.oci.image.index.v1+json';
 
-/** The certificates of the notation envelopes are of today. */
+/** The certificates of the notation envelopes were made today. */
 const now = new Date();
 
 const key = newKey('ours.pub');
@@ -37,7 +40,7 @@ const folder = mkdtempSync(join(tmpdir(), 'faults-'));
 after(() => rmSync(folder, { recursive: true }));
 const notation = await notarySigner(folder);
 
-/** How evidence of a kind is made, and what demands it. */
+/** How evidence of each type is made, and the requirement for it. */
 const kinds: Readonly<
   Record<string, { readonly require: Requirement; readonly make: (to: ReturnType<typeof contentToSign>) => Promise<unknown> }>
 > = {
@@ -51,7 +54,7 @@ const kinds: Readonly<
   'an attestation in the older form': { require: attested, make: (to) => attestImage({ ...to, ...statement, key, format: 'legacy', now }) },
 };
 
-/** Which request is answered wrongly. */
+/** The requests that get a wrong answer. */
 const positions: Readonly<Record<string, (path: string) => boolean>> = {
   'the listing': (path) => path.includes('/referrers/'),
   'the second page': (path) => path.includes('page=2'),
@@ -82,7 +85,7 @@ async function outcomeOf(
         .writeHead(401, { 'www-authenticate': `Bearer realm="http://${request.headers.host ?? ''}/token",service="test"` })
         .end();
     if (position === 'the second page' && path.includes('/referrers/') && !path.includes('page=2')) {
-      // The evidence stands on the page after this one.
+      // The evidence is on the page after this one.
       const empty = '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}';
       return void response.writeHead(200, { 'content-type': json, link: `<${path}?page=2>; rel="next"` }).end(empty);
     }
@@ -92,7 +95,8 @@ async function outcomeOf(
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const registry = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  // What is answered rightly is waited for also on a busy machine; what is not is waited for many times.
+  // A correct answer gets enough time also on a busy machine. A wrong one is waited for many times, so it
+  // gets less.
   const patience = fault === undefined ? 20 : waits;
   const client = createRegistryClient({
     timeouts: { connect: 500 * patience, headers: 500 * patience, idle: 500 * patience, document: 1000 * patience },
@@ -116,17 +120,17 @@ async function outcomeOf(
   }
 }
 
-/** The requests that this evidence comes through; what fails beside it takes nothing from it. */
+/** Returns the requests that this evidence depends on. Failures of other requests do not affect it. */
 function carrying(kind: string, referrers: boolean): readonly string[] {
   if (kind.endsWith('older form')) return ['the token service', 'the tag', 'the blob'];
   return ['the token service', ...(referrers ? ['the listing', 'the second page'] : ['the tag']), 'the manifest', 'the blob'];
 }
 
-/** Those that do not answer wait side by side, and not more than so many. */
+/** Requests without an answer wait in parallel, up to this many. */
 const together = 32;
 const every = Object.entries({ ...faults, ...generatedFaults(4) });
 
-// What waits for a registry waits side by side.
+// Tests that wait for a registry run in parallel.
 describe('faults in evidence', { concurrency: 2 }, () => {
   for (const [kind, { require, make }] of Object.entries(kinds)) {
     for (const referrers of [true, false]) {
@@ -137,9 +141,10 @@ describe('faults in evidence', { concurrency: 2 }, () => {
         const good = await outcomeOf(made.content, made.digest, require, { position: '', referrers });
         assert.equal(good.outcome, 'admit', good.text);
         for (const position of carrying(kind, referrers)) {
-          // Those that wait, wait side by side.
+          // Cases that wait run in parallel.
           const outcomes: ({ readonly name: string } & Awaited<ReturnType<typeof outcomeOf>>)[] = [];
-          // On a busy machine what comes before this position may not be answered in time: then with more patience, or nothing was tried.
+          // On a busy machine an earlier request may time out before this position is reached. The test then
+          // repeats with longer timeouts, because otherwise it would test nothing.
           for (let waits = 1; waits <= 4 && !outcomes.some(({ hit }) => hit); waits *= 2)
             for (let at = 0; at < every.length; at += together)
               outcomes.push(

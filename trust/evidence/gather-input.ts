@@ -4,23 +4,23 @@ import type { TrustPolicy } from '../types.ts';
 import type { Decider } from '../verdict/decider.ts';
 import type { KnownAbsent } from './absences.ts';
 
-/** About which image evidence is sought, where, and for which policy. */
+/** The image to gather evidence for, the repositories to ask, and the policy. */
 export interface GatherInput {
   /** Normalised reference. */
   readonly reference: string;
   readonly digest: string;
   readonly manifestDigest: string;
-  /** Where to look, in order: mirror, then origin. Each is bound to its repository and credentials. */
+  /** Repositories to ask, in order: mirror, then origin. Each is bound to its credentials. */
   readonly repositories: readonly RegistryRepository[];
   readonly policy: TrustPolicy;
   readonly now: Date;
-  /** What trust services have said of the reference, where a rule requires one. */
+  /** The answers of trust services about the reference, when a rule requires one. */
   readonly signed?: SignedReference;
-  /** Nobody is asked but these repositories: what stands elsewhere counts as out of reach. */
+  /** Asks only these repositories. Sources elsewhere count as unreachable. */
   readonly offline?: true;
-  /** What these repositories have said is not there, by whoever gathers often. */
+  /** The negative cache for these repositories, for a process that gathers often. */
   readonly absences?: KnownAbsent;
-  /** Judges what has been found without blocking, for whoever may not block. */
+  /** Judges the evidence without blocking, for callers that must not block. */
   readonly decider?: Pick<Decider, 'satisfied'>;
   readonly signal?: AbortSignal;
 }

@@ -33,7 +33,7 @@ function part(content: FixtureContent, name: string): FixtureRepository {
 
 const p256 = policyOf({ require: keyRequirement('ecdsa-p256') });
 
-// cosign v3 makes Ed25519ph of Ed25519 keys, which its own `verify --key` refuses.
+// cosign v3 makes Ed25519ph signatures with Ed25519 keys, which its own `verify --key` refuses.
 const signed = ['ecdsa-p256', 'ecdsa-p384', 'ecdsa-p521', 'rsa-2048', 'rsa-4096', 'ed25519'];
 
 before(loadPrehashed);
@@ -211,7 +211,8 @@ test('signatures of another digest, put beside this image, name that digest in t
     if (form === 'legacy') {
       unsigned.tags.set(`${own.replace(':', '-')}.sig`, signedOne.tags.get(`${other.replace(':', '-')}.sig`) ?? '');
     } else {
-      // The bundle's manifest is made to belong to this image; what it signs stays the other one.
+      // The manifest of the bundle is changed to belong to this image, while the signature is still for the
+      // other one.
       const tag = other.replace(':', '-');
       const list = JSON.parse((signedOne.manifests.get(signedOne.tags.get(tag) ?? '') ?? '').toString()) as {
         manifests: { digest: string; size: number }[];
@@ -303,7 +304,7 @@ function flipIn(map: Map<string, Buffer>, containing: string): void {
   map.set(digest, changed);
 }
 
-/** Rewrites the manifest under the `.sig` tag, with its digest made right. */
+/** Rewrites the manifest under the `.sig` tag and corrects its digest. */
 function retag(repository: FixtureRepository, change: (text: string) => string): void {
   const tag = [...repository.tags.keys()].find((name) => name.endsWith('.sig')) ?? '';
   const before = (repository.manifests.get(repository.tags.get(tag) ?? '') ?? '').toString();

@@ -14,10 +14,11 @@ import type { Collector, GatheringContext, LeafRequirement } from './collector.t
 import { collectorsFor } from './collectors.ts';
 
 /**
- * Collects the bounded evidence about one image: at the index's digest and the platform manifest's, the referrers (or their
- * fallback tag) and cosign's older `.sig` tag. Repositories are asked in order, mirror then origin; a later one only when what the
- * earlier ones hold does not satisfy the rules that name the image. Never throws for what a registry says: an unreachable source
- * and a malformed item are recorded, and speak against admission.
+ * Collects the bounded evidence about one image: for the digests of the index and of the platform manifest,
+ * the referrers (or their fallback tag) and the older `.sig` tag of cosign. Repositories are asked in order,
+ * first the mirror, then the origin. A later one is asked only when the evidence of the earlier ones does not
+ * satisfy the rules that match the image. Never throws because of a registry's answer: an unreachable source
+ * and a malformed item are recorded, and count against admission.
  * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`; the signal's reason when the caller aborts
  */
 export async function gather(input: GatherInput, limits: GatherLimits = defaultLimits): Promise<Dossier> {
@@ -30,7 +31,7 @@ export async function gather(input: GatherInput, limits: GatherLimits = defaultL
     const leaves = wantedBy(rules);
     const collectors = await collectorsFor(leaves);
     const context: GatheringContext = { input, wanted: leaves, collection };
-    // No rule asks for evidence: no question, no round trip.
+    // When no rule asks for evidence, no request is made.
     if (collectors.length > 0) {
       const outside = each(collectors, 'elsewhere', context);
       for (const repository of input.repositories) {
@@ -54,7 +55,7 @@ export async function gather(input: GatherInput, limits: GatherLimits = defaultL
   });
 }
 
-/** A step that some collectors have. One that fails is a source that could not be asked. */
+/** Runs an optional step of the collectors. A step that fails is recorded as an unreachable source. */
 async function each(collectors: readonly Collector[], step: 'elsewhere' | 'complete', context: GatheringContext): Promise<void> {
   const run = async (collector: Collector): Promise<void> => {
     try {
@@ -66,7 +67,7 @@ async function each(collectors: readonly Collector[], step: 'elsewhere' | 'compl
   await Promise.all(collectors.map(run));
 }
 
-/** Whether a later repository has nothing to add. */
+/** Whether the evidence suffices, so that no later repository is needed. */
 async function isEnough(evidence: Evidence, { policy, now, decider }: GatherInput): Promise<boolean> {
   const context = { now, reference: evidence.reference };
   if (decider !== undefined) return decider.satisfied(policy, evidence, context);
@@ -74,7 +75,10 @@ async function isEnough(evidence: Evidence, { policy, now, decider }: GatherInpu
   return satisfied(policy, evidence, context);
 }
 
-/** What evidence the rules ask for. What a publisher has signed that the image needs bounds it, also where no rule asks. */
+/**
+ * Returns the evidence that the rules ask for. It includes the publisher's signed entitlements, which bound
+ * the image even when no rule requires them.
+ */
 export function wantedBy(rules: readonly TrustRule[]): readonly LeafRequirement[] {
   return [...rules.flatMap((rule) => (rule.require === undefined ? [] : leavesOf(rule.require))), ...rules.flatMap(entitlementDemands)];
 }

@@ -1,18 +1,21 @@
-/** Bounds of one gathering. A hostile or crowded registry costs at most these. */
+/** Limits of one gathering, whatever a hostile or crowded registry serves. */
 export interface GatherLimits {
-  /** Signature artifacts read, over all sources. */
+  /** Signature artifacts that are read from all sources together. */
   readonly items: number;
-  /** Entries read of one listing of referrers, of any kind. */
+  /** Entries that are read of one listing of referrers, of any type. */
   readonly listing: number;
   /** Bytes of one bundle or payload. */
   readonly blobBytes: number;
-  /** Bytes of all bundles, payloads and manifests kept: `decide` hashes and reads them on the main thread. */
+  /**
+   * Bytes of all bundles, payloads and manifests that are kept: `decide` hashes and reads them on the main
+   * thread.
+   */
   readonly totalBytes: number;
-  /** Bytes of an image manifest kept for a message signature. */
+  /** Bytes of an image manifest that is kept for a message signature. */
   readonly subjectBytes: number;
-  /** Milliseconds for everything. */
+  /** Milliseconds for the whole gathering. */
   readonly milliseconds: number;
-  /** Artifacts fetched at one moment from one listing. */
+  /** Artifacts of one listing that are fetched in parallel. */
   readonly parallel: number;
 }
 

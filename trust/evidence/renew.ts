@@ -10,34 +10,35 @@ import { sealDossier } from './dossier.ts';
 import { wantedBy } from './gather.ts';
 import { defaultLimits } from './limits.ts';
 
-/** Which evidence is asked about anew, for which names and policy, and for how long. */
+/** The evidence to fetch again, the names and policy that it is for, and the time limit. */
 export interface RenewInput {
   readonly dossier: Dossier;
-  /** Normalised names that the image is decided about under. */
+  /** Normalised names by which the image is decided about. */
   readonly references: readonly string[];
   readonly policy: TrustPolicy;
   readonly now: Date;
-  /** Who is asked what a tag means, where a rule requires it. */
+  /** The services that are asked for the meaning of a tag, where a rule requires it. */
   readonly services?: TrustServices;
-  /** Answers shared between renewals of one moment. */
+  /** Answers that renewals at the same time share. */
   readonly answers?: FactAnswers;
-  /** For all questions together. */
+  /** Limit for all requests together. */
   readonly milliseconds?: number;
   readonly signal?: AbortSignal;
 }
 
-/** How the facts of a dossier stand that end by themselves, such as answers about revocation. */
+/** The status of the facts in a dossier that expire by themselves, such as revocation answers. */
 export interface EvidenceStanding {
-  /** When the first of them ends; absent where none does. */
+  /** When the first of them expires; absent when none expires. */
   readonly until?: Date;
-  /** One that the policy needs is not there, or has ended. */
+  /** Whether a fact that the policy needs is absent or has expired. */
   readonly missing: boolean;
 }
 
 /**
- * How evidence stands at `now` under a policy: when the first fact that it rests on ends. Asks nobody.
- * @returns undefined when nothing in it that the policy needs ends by itself
- * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE` when a name is none
+ * Returns the status of the evidence at `now` under a policy: when the first fact that it needs expires.
+ * Makes no request.
+ * @returns undefined when the policy needs no fact that expires by itself
+ * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE` when a name is not a valid reference
  */
 export async function evidenceStanding(
   input: Omit<RenewInput, 'answers' | 'services' | 'signal' | 'milliseconds'>,
@@ -57,12 +58,13 @@ export async function evidenceStanding(
 }
 
 /**
- * Asks again for those facts, and for nothing that needs a registry: the signatures stay as they were gathered. The new dossier
- * replaces the old one only where it makes nothing worse that holds, and something newer (or refuted) known, or where a service that keeps
- * count has said something newer: whoever can silence a responder, or repeat its older answers, changes nothing before the time of the
- * answers that are there.
- * @returns undefined when nothing newer could be had
- * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE` when a name is none
+ * Fetches these facts again. Nothing that needs a registry is fetched: the signatures stay as they were
+ * gathered. The new dossier replaces the old one only when no valid fact gets worse and some fact is newer
+ * (or refuted), or when a service that counts versions has published something newer. An attacker who can
+ * silence a responder, or repeat its older answers, therefore changes nothing before the present answers
+ * expire.
+ * @returns undefined when nothing newer was found
+ * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE` when a name is not a valid reference
  */
 export async function renewEvidence(input: RenewInput): Promise<Dossier | undefined> {
   const { dossier, now } = input;
@@ -94,7 +96,7 @@ interface Renewal {
   readonly renewable: readonly { readonly collector: Collector; readonly facts: RenewableFacts }[];
 }
 
-/** A gathering without a registry, in which some items are there already. */
+/** Opens a gathering without a registry that already contains some items. */
 async function openRenewal(input: RenewInput, items: readonly EvidenceItem[], signed?: SignedReference): Promise<Renewal> {
   const { dossier, policy, now, answers, signal, milliseconds = defaultLimits.milliseconds } = input;
   const names = input.references.map(normaliseReference);
@@ -102,7 +104,7 @@ async function openRenewal(input: RenewInput, items: readonly EvidenceItem[], si
   const collectors = await collectorsFor(wanted);
   const collection = createCollection({ ...defaultLimits, milliseconds }, signal);
   for (const item of items) {
-    // What is packed had room of its own.
+    // Compressed items do not count: they had a limit of their own.
     if (item.packed === undefined) collection.reserve(item.bytes?.length ?? 0, item.foundBy);
     collection.add(item);
   }
@@ -122,7 +124,7 @@ function standingsOf({ renewable, context }: Renewal): readonly FactsStanding[] 
   return renewable.flatMap(({ facts }) => facts.standing(context));
 }
 
-/** What could not be had anew stays as it was. */
+/** Merges items. A fact that could not be fetched again keeps its old item. */
 function mergedItems(
   old: readonly EvidenceItem[],
   fresh: readonly EvidenceItem[],
@@ -145,13 +147,13 @@ function mergedItems(
 
 function isBetter(before: readonly FactsStanding[], after: readonly FactsStanding[]): boolean {
   const pairs = after.map((one, index) => ({ now: one, was: before[index] }));
-  // Refuted is news whatever else could not be had.
+  // A refuted fact is news, whatever else could not be fetched.
   if (pairs.some(({ now, was }) => now.status === 'refuted' && was?.status !== 'refuted')) return true;
   if (pairs.some(({ now, was }) => rank(now) < rank(was))) return false;
   return pairs.some(({ now, was }) => rank(now) > rank(was));
 }
 
-/** A known no ranks above everything that may end. */
+/** Ranks a fact. A definite no ranks above everything that can expire. */
 function rank(standing: FactsStanding | undefined): number {
   if (standing === undefined || standing.status === 'missing') return 0;
   return standing.status === 'refuted' ? Number.POSITIVE_INFINITY : (standing.until ?? Number.MAX_VALUE);

@@ -4,17 +4,18 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { loadPolicy } from '../policy/load.ts';
 import type { ImportedPolicy, Unmapped } from './imported.ts';
 
-/** Policies of other tools that can be read. */
+/** The formats of other tools' policies that can be read. */
 export const importFormats = ['containers', 'cluster-image-policy', 'notation', 'kyverno'] as const;
-/** Policies of other tools that can be written. */
+/** The formats of other tools' policies that can be written. */
 export const exportFormats = ['containers', 'cluster-image-policy', 'notation'] as const;
-/** Policies of other tools that are read. */
+/** A format that can be imported. */
 export type ImportFormat = (typeof importFormats)[number];
-/** Policies of other tools that ours are written as. */
+/** A format that can be exported. */
 export type ExportFormat = (typeof exportFormats)[number];
 
 /**
- * Says another tool's policy in ours. `containers`: policy.json, and then registries.d folders or files; `notation`: trustpolicy.json.
+ * Converts another tool's policy to ours. `containers`: policy.json, followed by registries.d folders or
+ * files; `notation`: trustpolicy.json.
  * @throws PortcullisError `TRUST_IMPORT_INVALID`, `TRUST_IMPORT_UNREADABLE`
  */
 export async function importPolicy(from: ImportFormat, paths: readonly string[]): Promise<ImportedPolicy> {
@@ -49,14 +50,14 @@ export async function importPolicy(from: ImportFormat, paths: readonly string[])
   }
 }
 
-/** Files of an export, and what they can not say. */
+/** The files of an export, and the parts that they cannot express. */
 export interface ExportedPolicy {
   readonly files: readonly { readonly name: string; readonly text: string }[];
   readonly unmapped: readonly Unmapped[];
 }
 
 /**
- * Says our policy in another tool's language; never looser.
+ * Converts our policy to another tool's format. The result is never less strict.
  * @throws PortcullisError `TRUST_POLICY_INVALID`
  */
 export async function exportPolicy(to: ExportFormat, paths: readonly string[]): Promise<ExportedPolicy> {

@@ -9,13 +9,13 @@ import type { ImportFormat } from './convert.ts';
 import type { ImportedPolicy } from './imported.ts';
 import { writeImported } from './write-imported.ts';
 
-/** A PEM public key, indented for a block of YAML. */
+/** Returns a PEM public key, indented for a block of YAML. */
 export function keyText(indent: number, name = 'ecdsa-p256'): string {
   const pem = readFileSync(join(import.meta.dirname, '../evidence/fixtures/keys', `${name}.pub`), 'utf8');
   return pem.trimEnd().replaceAll(/^/gm, ' '.repeat(indent));
 }
 
-/** Imports a text and loads what was written: an imported policy is always a valid one. */
+/** Imports a text and loads the written policy: an imported policy must always be valid. */
 export async function imported(
   from: ImportFormat,
   text: string,

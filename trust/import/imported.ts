@@ -1,30 +1,32 @@
-/** What the import of another tool's policy came to. */
+/** The result of importing another tool's policy. */
 export interface ImportedPolicy {
-  /** In order; together they are the rules of one TrustPolicy document. */
+  /** The rules of one TrustPolicy document, in order. */
   readonly rules: readonly ImportedRule[];
-  /** Files that the rules refer to, by the relative names they use. */
+  /** Files that the rules refer to, by the relative names in the rules. */
   readonly files: readonly { readonly name: string; readonly bytes: Uint8Array }[];
-  /** Every part that has no counterpart. What depends on it is denied, never admitted more easily. */
+  /**
+   * Every part without a counterpart. Images that depend on it are denied, and never admitted more easily.
+   */
   readonly unmapped: readonly Unmapped[];
 }
 
-/** One rule of another tool, in our words. */
+/** One rule of another tool, converted to ours. */
 export interface ImportedRule {
-  /** Where it comes from, and what became of it: a comment above the rule. */
+  /** The origin of the rule, and how it was converted: a comment above the rule. */
   readonly comment: string;
-  /** A rule as a policy file holds it, in plain values. */
+  /** A rule as plain values of a policy file. */
   readonly rule: Readonly<Record<string, unknown>>;
 }
 
-/** A part of the source that has no counterpart. */
+/** A part of the source without a counterpart. */
 export interface Unmapped {
   readonly file: string;
-  /** From 1; 1:1 where the source has no places. */
+  /** Counted from 1; 1:1 when the source has no positions. */
   readonly line: number;
   readonly column: number;
-  /** As in `spec.authorities[0].ctlog`. */
+  /** For example `spec.authorities[0].ctlog`. */
   readonly path: string;
   readonly why: string;
-  /** What holds instead: "its images are denied". */
+  /** What applies instead, such as "its images are denied". */
   readonly became: string;
 }

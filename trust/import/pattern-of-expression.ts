@@ -1,9 +1,10 @@
-/** A pattern of `sigstore.subject`: `**` any characters, anything else literal. */
+/** A pattern of `sigstore.subject`: `**` matches any characters, all other characters are literal. */
 export type ExpressionPattern = { readonly pattern: string } | { readonly problem: string };
 
 /**
- * A regular expression (RE2, searched anywhere in the text as Go's `MatchString` does) as a pattern that matches the same texts:
- * literal characters and `.*`. Anything else has no pattern, and none that matches more is given in its place.
+ * Converts a regular expression (RE2, searched anywhere in the text like Go's `MatchString`) to a pattern
+ * that matches the same texts: literal characters and `.*`. Any other expression has no pattern; it is never
+ * replaced by a pattern that matches more.
  */
 export function patternOfExpression(expression: string): ExpressionPattern {
   const anchoredStart = expression.startsWith('^');
@@ -29,7 +30,7 @@ export function patternOfExpression(expression: string): ExpressionPattern {
   return { pattern };
 }
 
-/** The one text that an expression matches; undefined when it matches more. */
+/** Returns the only text that an expression matches, or undefined when it matches more. */
 export function literalOfExpression(expression: string): string | undefined {
   const result = patternOfExpression(expression);
   return 'pattern' in result && !result.pattern.includes('*') ? result.pattern : undefined;

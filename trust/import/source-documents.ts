@@ -8,7 +8,7 @@ import type { ImportedPolicy, ImportedRule, Unmapped } from './imported.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** One import as it goes: what was read, and what became of it so far. */
+/** An import in progress: the parts that were read, and the result so far. */
 export interface Importing {
   readonly document: Document;
   readonly rules: ImportedRule[];
@@ -17,8 +17,10 @@ export interface Importing {
 }
 
 /**
- * Reads Kubernetes documents of some kinds from files and folders, and lists included in them, and hands each to `read`.
- * @throws PortcullisError `TRUST_IMPORT_INVALID` with every problem at its place, also when no document is of these kinds
+ * Reads Kubernetes documents of some kinds from files and folders, including lists of them, and passes each
+ * to `read`.
+ * @throws PortcullisError `TRUST_IMPORT_INVALID` with every problem and its position, also when no document
+ * has one of these kinds
  */
 export async function importDocuments(
   paths: readonly string[],
@@ -56,13 +58,16 @@ function itemsOf(value: unknown): readonly (readonly [Json, readonly PathSegment
   return [[record, []]];
 }
 
-/** Lists a part that has no counterpart, at its place. */
+/** Lists a part without a counterpart, with its position. */
 export function tellUnmapped(importing: Importing, path: readonly PathSegment[], why: string, became: string): void {
   const { file, line, column } = importing.document.positionOf(path, 'key');
   importing.unmapped.push({ file, line, column, path: formatPath(path), why, became });
 }
 
-/** Keeps PEM public keys as files; each has a name of its own. A problem when one of them is none. */
+/**
+ * Keeps PEM public keys as files, each under its own name. Returns a problem when one of them is not a public
+ * key.
+ */
 export function keepKeys(
   importing: Importing,
   text: string,
@@ -84,7 +89,7 @@ export function keepKeys(
   return { names };
 }
 
-/** Keeps a file; another one of the same name and other bytes gets a number. */
+/** Keeps a file. A different file with the same name gets a number. */
 export function keepFile(importing: Importing, name: string, bytes: Uint8Array): string {
   for (let number = 1; ; number += 1) {
     const candidate = number === 1 ? name : name.replace(/(\.[^./]+)?$/, `-${number}$1`);
@@ -103,13 +108,13 @@ function safeName(text: string): string {
   );
 }
 
-/** `any` of several, the one alone, or undefined for none. */
+/** Returns `any` for several requirements, a single requirement itself, or undefined for none. */
 export function anyOf(requirements: readonly Json[]): Json | undefined {
   const [only] = requirements;
   return requirements.length <= 1 ? only : { any: requirements };
 }
 
-/** `all` of several, the one alone, or undefined for none. */
+/** Returns `all` for several requirements, a single requirement itself, or undefined for none. */
 export function allOf(requirements: readonly Json[]): Json | undefined {
   const [only] = requirements;
   return requirements.length <= 1 ? only : { all: requirements };

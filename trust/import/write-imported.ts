@@ -6,7 +6,10 @@ import { writeYaml } from '../../base/schema/index.ts';
 import { apiVersion, trustPolicySchemaId } from '../policy/schema.ts';
 import type { ImportedPolicy, Unmapped } from './imported.ts';
 
-/** The imported rules as a policy file, each with where it comes from; what was not mapped is said at the top. */
+/**
+ * Returns the imported rules as a policy file, each with its origin. Lists the parts without a counterpart at
+ * the top.
+ */
 export function importedText({ rules, unmapped }: Pick<ImportedPolicy, 'rules' | 'unmapped'>, source: string): string {
   const head = [
     `# yaml-language-server: $schema=${trustPolicySchemaId}`,
@@ -25,7 +28,7 @@ export function importedText({ rules, unmapped }: Pick<ImportedPolicy, 'rules' |
   return `${[...head, 'rules:', ...texts].join('\n')}\n`;
 }
 
-/** One line: `policy.yaml:12:3: spec.authorities[0].ctlog: why; became what`. */
+/** Describes such a part in one line: `policy.yaml:12:3: spec.authorities[0].ctlog: why; became what`. */
 export function describeUnmapped({ file, line, column, path, why, became }: Unmapped): string {
   return `${file}:${line}:${column}: ${path === '' ? '' : `${path}: `}${why}; ${became}`;
 }
@@ -35,7 +38,7 @@ function comment(text: string): readonly string[] {
 }
 
 /**
- * Writes `policy.yaml` and the files it refers to into a folder, none over an existing one.
+ * Writes `policy.yaml` and the files that it refers to into a folder. Never overwrites an existing file.
  * @throws PortcullisError `TRUST_IMPORT_NOT_WRITTEN`
  */
 export async function writeImported(imported: ImportedPolicy, source: string, folder: string): Promise<readonly string[]> {

@@ -2,7 +2,10 @@ import { randomBytes, scrypt } from 'node:crypto';
 import { xsalsa20poly1305 } from '@noble/ciphers/salsa.js';
 import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
 
-/** PEM types of cosign's encrypted private keys: today's and the one before (cosign, pkg/cosign/keys.go). */
+/**
+ * PEM types of cosign's encrypted private keys: the current and the previous one (cosign,
+ * pkg/cosign/keys.go).
+ */
 export const cosignPemTypes = ['ENCRYPTED SIGSTORE PRIVATE KEY', 'ENCRYPTED COSIGN PRIVATE KEY'] as const;
 
 /** go-securesystemslib `encrypted`, standard parameters: 64 MiB of memory, about a tenth of a second. */
@@ -11,12 +14,15 @@ const saltBytes = 32;
 const nonceBytes = 24;
 const keyBytes = 32;
 
-/** A key file may ask for at most this much memory; more is an attack on the reader. scrypt needs 128 · N · r bytes. */
+/**
+ * Maximum memory that a key file may ask for; a larger value is an attack on the reader. scrypt needs 128 · N
+ * · r bytes.
+ */
 const maximumScryptMemory = 1024 * 1024 * 1024;
 
 /**
- * Encrypts a PKCS #8 DER key in cosign's form: scrypt, then nacl secretbox, as JSON.
- * Source: go-securesystemslib encrypted/encrypted.go.
+ * Encrypts a PKCS #8 DER key in cosign's format: scrypt, then nacl secretbox, as JSON. Source:
+ * go-securesystemslib encrypted/encrypted.go.
  */
 export async function encryptCosignKey(pkcs8: Uint8Array, passphrase: string): Promise<Buffer> {
   const salt = randomBytes(saltBytes);
@@ -36,7 +42,8 @@ export async function encryptCosignKey(pkcs8: Uint8Array, passphrase: string): P
 
 /**
  * Decrypts the content of a cosign key's PEM block.
- * @throws Error with a sentence that says why; a wrong passphrase and a damaged file can not be told apart
+ * @throws Error with a sentence that gives the reason; a wrong passphrase and a damaged file cannot be
+ * distinguished
  */
 export async function decryptCosignKey(content: Uint8Array, passphrase: string): Promise<Buffer> {
   const outer = recordOf(parseStrictJson(content));
@@ -67,7 +74,10 @@ function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value > 0;
 }
 
-/** Asynchronous: runs on libuv's pool, not on the main thread. Node's default memory bound is below what N = 65536 needs. */
+/**
+ * Runs scrypt asynchronously on libuv's pool, not on the main thread. Node's default memory limit is too low
+ * for N = 65536.
+ */
 function derive(
   passphrase: string,
   salt: Uint8Array,

@@ -3,17 +3,20 @@ import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 
-/** Where a passphrase comes from when it is needed. Never the command line: any process may read that. */
+/**
+ * Where a passphrase comes from when it is needed. Never from the command line, which any process may read.
+ */
 export interface PassphraseSource {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** A file whose first line is the passphrase. */
   readonly file?: string;
-  /** Asks a person; absent where there is no terminal. */
+  /** Asks the user; absent when there is no terminal. */
   readonly prompt?: (question: string) => Promise<string>;
 }
 
 /**
- * The passphrase: of the file, else of PORTCULLIS_PASSPHRASE or COSIGN_PASSWORD (an empty one counts), else as asked for.
+ * Returns the passphrase from the file, else from PORTCULLIS_PASSPHRASE or COSIGN_PASSWORD (an empty one
+ * counts), else from the prompt.
  * @throws PortcullisError `TRUST_PASSPHRASE_MISSING`, `TRUST_PASSPHRASE_UNREADABLE`
  */
 export async function readPassphrase(source: PassphraseSource, question: string): Promise<string> {
@@ -45,8 +48,9 @@ export async function readPassphrase(source: PassphraseSource, question: string)
 }
 
 /**
- * A passphrase for a new key: as {@link readPassphrase}, but one that a person types is asked for twice.
- * @throws PortcullisError `TRUST_PASSPHRASE_DIFFERS`, and those of readPassphrase
+ * Returns a passphrase for a new key. Like {@link readPassphrase}, but asks twice when a user types the
+ * passphrase.
+ * @throws PortcullisError `TRUST_PASSPHRASE_DIFFERS`, and the errors of readPassphrase
  */
 export async function readNewPassphrase(source: PassphraseSource, question: string): Promise<string> {
   const { prompt } = source;
@@ -66,7 +70,10 @@ export async function readNewPassphrase(source: PassphraseSource, question: stri
   return readPassphrase({ ...source, prompt: twice }, question);
 }
 
-/** A source for a command: the process's environment, `file` when given, and the terminal, without echo. */
+/**
+ * Returns the source for a command: the environment of the process, `file` when given, and the terminal,
+ * without echo.
+ */
 export function processPassphrase(file?: string): PassphraseSource {
   return {
     environment: process.env,

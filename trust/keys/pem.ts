@@ -4,7 +4,7 @@ export interface PemBlock {
   readonly content: Buffer;
 }
 
-/** The only PEM block of a text, or why there is none. */
+/** Returns the only PEM block of a text, or the reason why there is none. */
 export function readPem(text: string): PemBlock | { readonly problem: string } {
   const blocks = [...text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----([A-Za-z0-9+/=\s]*)-----END \1-----/g)];
   const [block] = blocks;

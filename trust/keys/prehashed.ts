@@ -3,15 +3,15 @@ import { ed25519ph } from '@noble/curves/ed25519.js';
 import { p256, p384, p521 } from '@noble/curves/nist.js';
 
 /**
- * Ed25519ph (RFC 8032 section 5.1) over the message's SHA-512, without context: what cosign v3 makes with Ed25519 keys.
- * Node offers pure Ed25519 only. Strict (FIPS 186-5), not ZIP 215.
+ * Verifies Ed25519ph (RFC 8032 section 5.1) over the message's SHA-512, without context, as cosign v3 signs
+ * with Ed25519 keys. Node offers pure Ed25519 only. Strict (FIPS 186-5), not ZIP 215.
  */
 export function verifyEd25519ph(key: KeyObject, message: Uint8Array, signature: Uint8Array): boolean {
   const point = Buffer.from(String(key.export({ format: 'jwk' }).x), 'base64url');
   return ed25519ph.verify(signature, message, point, { zip215: false });
 }
 
-/** Ed25519ph as {@link verifyEd25519ph} reads it. */
+/** Signs with Ed25519ph, in the form that {@link verifyEd25519ph} reads. */
 export function signEd25519ph(key: KeyObject, message: Uint8Array): Buffer {
   const seed = Buffer.from(String(key.export({ format: 'jwk' }).d), 'base64url');
   try {
@@ -23,7 +23,7 @@ export function signEd25519ph(key: KeyObject, message: Uint8Array): Buffer {
 
 const curves = { prime256v1: p256, secp384r1: p384, secp521r1: p521 } as const;
 
-/** ECDSA (DER) over a digest, without the message: Node's verify hashes by itself. */
+/** Verifies ECDSA (DER) over a digest without the message: Node's verify always hashes the message itself. */
 export function verifyEcdsaDigest(key: KeyObject, digest: Uint8Array, signature: Uint8Array): boolean {
   const name = key.asymmetricKeyDetails?.namedCurve ?? '';
   const curve = Object.hasOwn(curves, name) ? curves[name as keyof typeof curves] : undefined;

@@ -10,7 +10,7 @@ import type { PassphraseSource } from './passphrase.ts';
 import { readPem, writePem } from './pem.ts';
 import { policyKey } from './public-key.ts';
 
-/** A private key that is ready to sign, and its public half. The key itself never leaves the process. */
+/** A private key for signing, and its public half. The private key never leaves the process. */
 export interface SigningKey {
   readonly public: PolicyKey;
   readonly private: KeyObject;
@@ -22,8 +22,9 @@ const plainPemTypes: readonly string[] = ['PRIVATE KEY', 'EC PRIVATE KEY', 'RSA 
 const maximumKeyBytes = 64 * 1024;
 
 /**
- * Reads a private key: cosign's encrypted file, or PEM (PKCS #8, also encrypted, SEC1, PKCS #1). The passphrase is asked for only when needed.
- * @throws PortcullisError `TRUST_KEY_UNREADABLE`, and those of {@link readPassphrase}
+ * Reads a private key: cosign's encrypted file, or PEM (PKCS #8, also encrypted, SEC1, PKCS #1). Asks for the
+ * passphrase only when needed.
+ * @throws PortcullisError `TRUST_KEY_UNREADABLE`, and the errors of {@link readPassphrase}
  */
 export async function loadSigningKey(file: string, passphrase: PassphraseSource): Promise<SigningKey> {
   const failure = { code: 'TRUST_KEY_UNREADABLE', kind: 'invalid', attempted: 'read private key', on: file } as const;
@@ -76,17 +77,19 @@ function signingKey(file: string, key: KeyObject): SigningKey {
 }
 
 /**
- * The signature that `cosign verify --key` expects by default: ECDSA (DER) and RSA (PKCS #1 v1.5) over SHA-256 whatever the
- * curve, Ed25519 pure. Measured with cosign v3.1.3, whose own `sign` takes other digests for P-384, P-521 and Ed25519.
+ * Signs as `cosign verify --key` expects by default: ECDSA (DER) and RSA (PKCS #1 v1.5) over SHA-256 whatever
+ * the curve, Ed25519 pure. Measured with cosign v3.1.3, whose own `sign` uses other digests for P-384, P-521
+ * and Ed25519.
  */
 export function signMessage(key: SigningKey, message: Uint8Array): Buffer {
   return sign(key.public.type === 'ed25519' ? null : 'sha256', message, key.private);
 }
 
 /**
- * Makes an ECDSA P-256 key pair as `cosign generate-key-pair` does: PREFIX.key (encrypted, mode 0600) and PREFIX.pub.
- * Files that exist are left as they are.
- * @throws PortcullisError `TRUST_KEY_EXISTS`, `TRUST_KEY_NOT_WRITTEN`, and those of {@link readPassphrase}
+ * Makes an ECDSA P-256 key pair like `cosign generate-key-pair`: PREFIX.key (encrypted, mode 0600) and
+ * PREFIX.pub. Existing files are not changed.
+ * @throws PortcullisError `TRUST_KEY_EXISTS`, `TRUST_KEY_NOT_WRITTEN`, and the errors of {@link
+ * readPassphrase}
  */
 export async function generateKeyPair(
   prefix: string,
@@ -108,7 +111,7 @@ export async function generateKeyPair(
 
 async function writeNew(file: string, text: string, mode: number): Promise<void> {
   try {
-    // wx: never through a link that someone else put there, never over a key.
+    // wx: never writes through another user's link, and never over a key.
     const handle = await open(file, 'wx', mode);
     try {
       await handle.writeFile(text);

@@ -7,12 +7,13 @@ const curves: Readonly<Record<string, string>> = { prime256v1: 'P-256', secp384r
 /** RSA moduli below this many bits are refused (NIST SP 800-131A). */
 const minimumRsaBits = 2048;
 
-/** Above this an RSA verification costs milliseconds of the main thread. */
+/** A larger RSA key costs milliseconds of the main thread for each verification. */
 const maximumRsaBits = 8192;
 
 /**
- * Reads a public key: one PEM block `PUBLIC KEY` (SPKI), as `cosign public-key` and `openssl pkey -pubout` write it.
- * @returns the key, or a sentence that says why it can not be used
+ * Reads a public key: one PEM block `PUBLIC KEY` (SPKI), as `cosign public-key` and `openssl pkey -pubout`
+ * write it.
+ * @returns the key, or a sentence that says why it cannot be used
  */
 export function parsePublicKey(name: string, text: string): PolicyKey | { readonly problem: string } {
   if (text.includes('PRIVATE KEY')) return { problem: 'it holds a private key; a policy names public keys' };
@@ -28,7 +29,7 @@ export function parsePublicKey(name: string, text: string): PolicyKey | { readon
   return policyKey(name, key);
 }
 
-/** The {@link PolicyKey} of a key object, or why this kind of key is not accepted. */
+/** Returns the {@link PolicyKey} of a key object, or why this type of key is not accepted. */
 export function policyKey(name: string, key: KeyObject): PolicyKey | { readonly problem: string } {
   const type = keyType(key);
   if (typeof type !== 'string') return type;
@@ -57,7 +58,7 @@ function keyType(key: KeyObject): PolicyKey['type'] | { readonly problem: string
 
 const keyObjects = new WeakMap<PolicyKey, KeyObject>();
 
-/** The key object of a policy key, parsed once. */
+/** Returns the key object of a policy key, parsed once. */
 export function keyObjectOf(key: PolicyKey): KeyObject {
   let object = keyObjects.get(key);
   if (object === undefined) {
@@ -67,7 +68,10 @@ export function keyObjectOf(key: PolicyKey): KeyObject {
   return object;
 }
 
-/** `k8s.pub (ECDSA P-256, sha256:2cf24dba5fb0)`: name, algorithm and the first digits of the SPKI's digest. */
+/**
+ * Describes a key as `k8s.pub (ECDSA P-256, sha256:2cf24dba5fb0)`: name, algorithm and the first digits of
+ * the SPKI's digest.
+ */
 export function describeKey(key: PolicyKey): string {
   const object = keyObjectOf(key);
   const details = object.asymmetricKeyDetails;
@@ -81,12 +85,18 @@ export function describeKey(key: PolicyKey): string {
   return `${key.name} (${algorithm}, sha256:${digest.slice(0, 12)})`;
 }
 
-/** The hint by which a sigstore bundle names its key: base64 of the SPKI's sha256, as cosign v3 writes it. */
+/**
+ * Returns the hint by which a sigstore bundle names its key: base64 of the SPKI's sha256, as cosign v3 writes
+ * it.
+ */
 export function bundleKeyHint(spki: string): string {
   return createHash('sha256').update(spki, 'base64').digest('base64');
 }
 
-/** Who signs with the key, as `ProvenFacts.signer` names him: the same for every name that a policy has for it. */
+/**
+ * Returns the signer for a key, as in `ProvenFacts.signer`: the same for every name that a policy has for the
+ * key.
+ */
 export function signerOfKey(key: PolicyKey): string {
   return `key sha256:${createHash('sha256').update(key.spki, 'base64').digest('hex')}`;
 }

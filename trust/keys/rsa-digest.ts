@@ -10,7 +10,10 @@ const digestInfo = {
 
 type RsaDigest = keyof typeof digestInfo;
 
-/** RSA over a digest, without the message: PKCS #1 v1.5, else PSS with MGF1 of the same digest (RFC 8017 sections 8.2.2 and 9.1.2). */
+/**
+ * Verifies RSA over a digest without the message: PKCS #1 v1.5, else PSS with MGF1 of the same digest (RFC
+ * 8017 sections 8.2.2 and 9.1.2).
+ */
 export function verifyRsaDigest(key: KeyObject, algorithm: RsaDigest, digest: Uint8Array, signature: Uint8Array): boolean {
   const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
   if (signature.byteLength !== Math.ceil(bits / 8)) return false;
@@ -40,7 +43,7 @@ function isPss(encoded: Buffer, algorithm: RsaDigest, digest: Uint8Array, bits: 
   const block = Buffer.from(masked.map((byte, index) => byte ^ (mask[index] ?? 0)));
   block[0] = (block[0] ?? 0) & (0xff >> unused);
   const one = block.indexOf(1);
-  // Any salt length: what is before the one must be nothing but zeros.
+  // Any salt length is valid: the bytes before the one must all be zero.
   if (one < 0 || block.subarray(0, one).some((byte) => byte !== 0)) return false;
   const salt = block.subarray(one + 1);
   return createHash(algorithm).update(Buffer.alloc(8)).update(digest).update(salt).digest().equals(hash);

@@ -69,7 +69,7 @@ test("Ed25519ph verifies RFC 8032's vector, and a pure signature is never taken 
   const signature = Buffer.from(vector.signature, 'hex');
   assert.ok(verifyWithKey(key, vector.message, signature));
   assert.ok(!verifyWithKey(key, Buffer.from('abd'), signature));
-  // Over the digest as a message it is another signature: the domains differ.
+  // A signature over the digest as a message is different, because the domains differ.
   assert.ok(!verifyWithKey(key, createHash('sha512').update(vector.message).digest(), signature));
   fc.assert(
     fc.property(fc.nat(511), (bit) => {

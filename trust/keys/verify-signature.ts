@@ -8,8 +8,9 @@ import { verifyRsaDigest } from './rsa-digest.ts';
 type Digest = 'sha256' | 'sha384' | 'sha512';
 
 /**
- * The digests tried for an ECDSA key, by curve. `cosign verify --key` takes SHA-256 for each curve, while `cosign sign --key`
- * (v3) takes the curve's own: both must verify. Trying two digests is no weakness: each binds the whole message.
+ * The digests to try for an ECDSA key, by curve. `cosign verify --key` uses SHA-256 for each curve, while
+ * `cosign sign --key` (v3) uses the digest of the curve: both must verify. Trying two digests is not a
+ * weakness, because each binds the whole message.
  */
 const ecdsaDigests: Readonly<Record<string, readonly Digest[]>> = {
   prime256v1: ['sha256'],
@@ -17,14 +18,15 @@ const ecdsaDigests: Readonly<Record<string, readonly Digest[]>> = {
   secp521r1: ['sha512', 'sha256'],
 };
 
-/** {@link verifyWithKey} for a policy's key. */
+/** Like {@link verifyWithKey}, for a policy's key. */
 export function verifySignature(key: PolicyKey, message: Uint8Array, signature: Uint8Array): boolean {
   return verifyWithKey(keyObjectOf(key), message, signature);
 }
 
 /**
- * Whether `signature` is the key's over `message`. ECDSA: DER (RFC 3279), Ed25519: pure, else prehashed (RFC 8032), RSA: PKCS #1
- * v1.5, else PSS, with SHA-256. Never throws: a malformed signature is a wrong one. Ed25519ph needs `loadPrehashed` before.
+ * Whether `signature` is a signature by the key over `message`. ECDSA: DER (RFC 3279), Ed25519: pure, else
+ * prehashed (RFC 8032), RSA: PKCS #1 v1.5, else PSS, with SHA-256. Never throws: a malformed signature counts
+ * as a wrong one. Ed25519ph needs `loadPrehashed` first.
  */
 export function verifyWithKey(key: KeyObject, message: Uint8Array, signature: Uint8Array): boolean {
   try {
@@ -32,7 +34,8 @@ export function verifyWithKey(key: KeyObject, message: Uint8Array, signature: Ui
       case 'ec':
         return digestsOf(key).some((digest) => verify(digest, message, key, signature));
       case 'ed25519':
-        // A digest name here throws: Ed25519 hashes by itself. The two forms have different domains: neither is taken for the other.
+        // A digest name here would throw: Ed25519 hashes the message itself. The two forms have different
+        // domains, so that neither is mistaken for the other.
         return verify(null, message, key, signature) || prehashed()?.verifyEd25519ph(key, message, signature) === true;
       case 'rsa':
       case 'rsa-pss':
@@ -46,8 +49,9 @@ export function verifyWithKey(key: KeyObject, message: Uint8Array, signature: Ui
 }
 
 /**
- * Whether `signature` is the key's over a message of which only the digest is at hand (bytes, by algorithm). Ed25519 can not be
- * judged so, whichever its form. Never throws. ECDSA needs `loadPrehashed` before.
+ * Whether `signature` is a signature by the key over a message of which only the digest is available (bytes,
+ * by algorithm). Ed25519 signatures of either form cannot be checked this way. Never throws. ECDSA needs
+ * `loadPrehashed` first.
  */
 export function verifyDigestWithKey(
   key: KeyObject,
@@ -73,7 +77,7 @@ function digestsOf(key: KeyObject): readonly Digest[] {
 }
 
 function verifyRsa(key: KeyObject, message: Uint8Array, signature: Uint8Array): boolean {
-  // A key whose own type is RSASSA-PSS may do nothing else (RFC 4055); its parameters come with the key.
+  // A key of type RSASSA-PSS is valid for nothing else (RFC 4055). Its parameters are part of the key.
   if (key.asymmetricKeyType === 'rsa-pss') return verify('sha256', message, key, signature);
   if (verify('sha256', message, { key, padding: constants.RSA_PKCS1_PADDING }, signature)) return true;
   return verify(

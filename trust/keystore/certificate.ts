@@ -3,10 +3,10 @@ import type { Signer } from '../signing/signer.ts';
 import { bits, der, integer, octets, oid, sequence, whole } from '../x509/der-writer.ts';
 
 /**
- * A certificate of a key by itself, as Notary's clients demand of root keys: its common name is the collection's, its use is signing
- * code (cryptoservice/certificate.go of Notary 0.7; RFC 5280).
+ * Makes a self-signed certificate as Notary's clients require it for root keys: its common name is that of
+ * the collection, its usage is code signing (cryptoservice/certificate.go of Notary 0.7; RFC 5280).
  * @returns PEM
- * @throws what the signer throws
+ * @throws the errors of the signer
  */
 export async function selfSignedCertificate(signer: Signer, commonName: string, from: Date, until: Date): Promise<string> {
   const rsa = signer.public.type === 'rsa';
@@ -37,7 +37,7 @@ export async function selfSignedCertificate(signer: Signer, commonName: string, 
 
 const boolean = der(0x01, Buffer.from([0xff]));
 
-/** RFC 5280, section 4.1.2.5: two digits of the year up to 2049, four after. */
+/** RFC 5280, section 4.1.2.5: years up to 2049 have two digits, later years four. */
 function time(date: Date): Buffer {
   const text = `${date
     .toISOString()

@@ -5,24 +5,27 @@ import type { SigningKey } from '../keys/private-key.ts';
 import { policyKey } from '../keys/public-key.ts';
 import { octets, oid, sequence, whole } from '../x509/der-writer.ts';
 
-/** What stands before the key in Notary's files (RFC 1421 headers). */
+/** The headers before the key in Notary's files (RFC 1421 headers). */
 export interface KeyFileHeaders {
-  /** `root`, `targets`, `snapshot`, `timestamp`, or the name under which a delegate keeps his key. */
+  /** `root`, `targets`, `snapshot`, `timestamp`, or the name under which a delegate keeps a key. */
   readonly role: string;
-  /** The collection; absent for roots and delegates, whose keys serve several. */
+  /** The collection; absent for roots and delegates, whose keys serve several collections. */
   readonly gun?: string;
 }
 
 const encryptedType = 'ENCRYPTED PRIVATE KEY';
 const plainTypes: readonly string[] = ['PRIVATE KEY', 'EC PRIVATE KEY', 'RSA PRIVATE KEY'];
 
-/** Notary writes 2048; its reader takes any count, and this one costs a guesser a hundred times as much. */
+/**
+ * Notary writes 2048. Its reader accepts any count, and this one makes guessing a hundred times as expensive.
+ */
 const iterations = 200_000;
 
 /**
- * A private key in Notary's format: PKCS #8 under PBES2 (PBKDF2 with HMAC-SHA-1, AES-256-CBC), in PEM with headers. Node's own
- * writer takes HMAC-SHA-256, which Notary can not read (tuf/utils/pkcs8.go of Notary 0.7).
- * @throws Error when a header would be more than one line
+ * Returns a private key in Notary's format: PKCS #8 under PBES2 (PBKDF2 with HMAC-SHA-1, AES-256-CBC), in PEM
+ * with headers. Node's own writer uses HMAC-SHA-256, which Notary cannot read (tuf/utils/pkcs8.go of Notary
+ * 0.7).
+ * @throws Error when a header would have more than one line
  */
 export async function writeKeyFile(key: KeyObject, { role, gun }: KeyFileHeaders, passphrase: string): Promise<string> {
   for (const header of [role, gun ?? '']) if (/[\r\n]/u.test(header)) throw new Error(`${JSON.stringify(header)} is more than one line`);
@@ -49,7 +52,10 @@ export interface KeyFile {
   readonly pem: string;
 }
 
-/** Reads the outside of a key file. @throws Error with a sentence */
+/**
+ * Reads the unencrypted parts of a key file.
+ * @throws Error with a sentence
+ */
 export function readKeyFile(text: string): KeyFile {
   const blocks = [...text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----\r?\n([\s\S]*?)-----END \1-----/gu)];
   const [block] = blocks;
@@ -72,9 +78,9 @@ export function readKeyFile(text: string): KeyFile {
 }
 
 /**
- * The key itself.
- * @param name what people call it in messages
- * @throws Error with a sentence; a wrong passphrase and a damaged file can not be told apart
+ * Decrypts the key.
+ * @param name the name for messages
+ * @throws Error with a sentence; a wrong passphrase and a damaged file cannot be distinguished
  */
 export function openKeyFile(name: string, { pem, encrypted }: KeyFile, passphrase: string): SigningKey {
   let key: KeyObject;

@@ -11,29 +11,38 @@ import { bareKeyId } from '../tuf/author/keys.ts';
 import { openKeyFile, readKeyFile, writeKeyFile } from './key-file.ts';
 import type { KeyFileHeaders } from './key-file.ts';
 
-/** A private key that is kept, by the words outside its encryption. */
+/** A stored private key, described by the unencrypted parts of its file. */
 export interface KeptKey extends KeyFileHeaders {
-  /** Of the bare key, as Notary names it: hex sha256. */
+  /** The id of the bare key, as Notary computes it: hex sha256. */
   readonly id: string;
 }
 
 /**
- * Private keys as files of a folder, each `private/<id>.key`, mode 0600, in Notary's format: the `notary` command with `-d FOLDER` reads
- * and writes the same.
+ * Private keys as files of a folder, each `private/<id>.key`, mode 0600, in Notary's format: the `notary`
+ * command with `-d FOLDER` reads and writes the same files.
  */
 export interface Keystore {
   list(): Promise<readonly KeptKey[]>;
-  /** Makes an ECDSA P-256 key. @throws TRUST_PASSPHRASE_TOO_LONG, those of passphrases, and of writing */
+  /**
+   * Generates and stores an ECDSA P-256 key.
+   * @throws TRUST_PASSPHRASE_TOO_LONG, and the errors of passphrases and of writing
+   */
   generate(headers: KeyFileHeaders, passphrase: PassphraseSource): Promise<KeptKey & { readonly key: SigningKey }>;
-  /** Keeps a key that was made elsewhere. @throws TRUST_PASSPHRASE_TOO_LONG, those of passphrases, and of writing */
+  /**
+   * Stores a key that was made elsewhere.
+   * @throws TRUST_PASSPHRASE_TOO_LONG, and the errors of passphrases and of writing
+   */
   keep(key: SigningKey, headers: KeyFileHeaders, passphrase: PassphraseSource): Promise<KeptKey>;
-  /** @throws TRUST_KEYSTORE_UNREADABLE, and those of passphrases */
+  /**
+   * Opens a stored key.
+   * @throws TRUST_KEYSTORE_UNREADABLE, and the errors of passphrases
+   */
   open(id: string, passphrase: PassphraseSource): Promise<SigningKey>;
   remove(id: string): Promise<void>;
 }
 
 const mostBytes = 64 * 1024;
-/** OpenSSL opens no PEM with a longer one (PEM_BUFSIZE): the key would be lost. */
+/** OpenSSL cannot open a PEM file with a longer passphrase (PEM_BUFSIZE): the key would be lost. */
 const mostPassphraseBytes = 1024;
 
 export function openKeystore(folder: string): Keystore {
@@ -89,7 +98,10 @@ export function openKeystore(folder: string): Keystore {
   };
 }
 
-/** A passphrase for the key of a role: `PORTCULLIS_<ROLE>_PASSPHRASE`, `PORTCULLIS_PASSPHRASE`, or as Notary's commands are told. */
+/**
+ * Returns the source of a passphrase for the key of a role: `PORTCULLIS_<ROLE>_PASSPHRASE`,
+ * `PORTCULLIS_PASSPHRASE`, or `NOTARY_<ROLE>_PASSPHRASE` as for Notary's commands.
+ */
 export function passphraseForRole(source: PassphraseSource, role: string): PassphraseSource {
   const { environment } = source;
   const known = ['root', 'targets', 'snapshot', 'timestamp'].includes(role) ? role.toUpperCase() : 'DELEGATION';

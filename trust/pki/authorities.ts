@@ -4,7 +4,10 @@ import type { PolicyCertificates } from '../types.ts';
 
 const read = new WeakMap<PolicyCertificates, readonly Certificate[]>();
 
-/** Certificates of a policy, read once. @throws DerError when one can not be used; loading a policy has checked them */
+/**
+ * Returns the certificates of a policy, read once.
+ * @throws DerError when one cannot be used; loading a policy has already checked them
+ */
 export function certificatesOf(named: PolicyCertificates | undefined): readonly Certificate[] {
   if (named === undefined) return [];
   let certificates = read.get(named);
@@ -18,7 +21,10 @@ export function certificatesOf(named: PolicyCertificates | undefined): readonly 
 const block = /-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----/g;
 const maximum = 256;
 
-/** The certificates of a PEM file. @throws Error that says what is wrong with it */
+/**
+ * Reads the certificates of a PEM file.
+ * @throws Error that names the mistake
+ */
 export function readPemCertificates(name: string, pem: Buffer): PolicyCertificates {
   const text = pem.toString('latin1');
   if (text.includes('PRIVATE KEY')) throw new Error('it holds a private key; a policy names certificates');

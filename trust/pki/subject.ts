@@ -3,7 +3,7 @@ import type { SubjectNames } from '../x509/subject-names.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import type { PkiRequirement } from '../types.ts';
 
-/** Whether the certificate is of whom the policy names, or what speaks against it. Never throws. */
+/** Whether the certificate belongs to the subject that the policy names, or why not. Never throws. */
 export function matchSubject(
   certificate: Certificate,
   { email, hostname }: PkiRequirement,
@@ -13,12 +13,16 @@ export function matchSubject(
   if (email !== undefined && !names.emails.includes(email)) return { problem: `it was made by ${of(names.emails)}, not by ${email}` };
   if (hostname !== undefined && !isNamed(names, hostname))
     return { problem: `its certificate is of ${of([...names.hosts, ...names.addresses.map(addressText)])}, not of the host ${hostname}` };
-  // All names together: one certificate is one signer, by whichever of its names a rule knows it.
+  // All names together identify the signer: one certificate is one signer, whichever of its names a rule
+  // uses.
   const all = [...names.emails, ...names.hosts, ...names.uris, ...names.addresses.map(addressText)];
   return { signer: `x509 ${[...new Set(all)].sort().join(' ')}` };
 }
 
-/** As Go's x509.Certificate.VerifyHostname: addresses by their bytes, names label by label, `*` for the whole first label. */
+/**
+ * Matches like Go's x509.Certificate.VerifyHostname: addresses by their bytes, names label by label, `*` for
+ * the whole first label.
+ */
 function isNamed({ hosts, addresses }: SubjectNames, hostname: string): boolean {
   const address = /^\[(.+)\]$/.exec(hostname)?.[1] ?? hostname;
   const family = isIP(address);

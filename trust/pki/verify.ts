@@ -17,8 +17,9 @@ const codeSigning = '1.3.6.1.5.5.7.3.3';
 const anyPurpose = '2.5.29.37.0';
 
 /**
- * Whether a signature was made by whom a `pki` requirement names, with a certificate that its roots have issued and that is good now
- * (containers image library, signature/pki_cert.go): nothing proves an earlier time, so that a signature ends with its certificate. Pure.
+ * Verifies that the signer whom a `pki` requirement names made a signature, with a certificate that its roots
+ * issued and that is valid now (containers image library, signature/pki_cert.go). Nothing proves an earlier
+ * time, so a signature expires with its certificate. Pure.
  */
 export function verifyByPki(bundle: Bundle, message: SignedMessage | undefined, authority: PkiRequirement, now: Date): AuthorityResult {
   if (bundle.certificates.length === 0) return no('TRUST_CERTIFICATE_CHAIN', 'it was made with a key, and has no certificate');
@@ -27,12 +28,13 @@ export function verifyByPki(bundle: Bundle, message: SignedMessage | undefined, 
   try {
     const [first, ...others] = bundle.certificates.map(readCertificate);
     leaf = first as Certificate;
-    // cosign writes the root last into a chain, and the library takes the last for it: from the root on, only the policy's count.
+    // cosign writes the root as the last certificate of a chain, and the library takes the last one as the
+    // root: root certificates count only from the policy.
     chain = chainOf(leaf, bundle.version === 'legacy' ? others.slice(0, -1) : others, authority, now);
   } catch (error) {
     return no('TRUST_CERTIFICATE_CHAIN', `its certificate can not be used: ${(error as Error).message}`);
   }
-  // Neither the library nor cosign read keys that are for RSA-PSS alone.
+  // Neither the library nor cosign supports keys that are only for RSA-PSS.
   if (leaf.key.asymmetricKeyType === 'rsa-pss') return no('TRUST_CERTIFICATE_CHAIN', 'its certificate has a key for RSA-PSS alone');
   if ('problem' in chain)
     return { ...no('TRUST_CERTIFICATE_CHAIN', `its certificate does not count: ${chain.problem}`), ...startOf(leaf, now) };
@@ -54,7 +56,7 @@ export function verifyByPki(bundle: Bundle, message: SignedMessage | undefined, 
 
 type Chain = { readonly from: number; readonly until: number } | { readonly problem: string };
 
-/** Paths that were found, by requirement: they hold while every certificate on them is valid. */
+/** Chains that were found, by requirement. They are valid while every certificate in them is. */
 const kept = new WeakMap<PkiRequirement, LRUCache<string, Extract<Chain, { readonly until: number }>>>();
 
 function chainOf(leaf: Certificate, others: readonly Certificate[], authority: PkiRequirement, now: Date): Chain {
@@ -74,7 +76,7 @@ function chainOf(leaf: Certificate, others: readonly Certificate[], authority: P
   return chain;
 }
 
-/** A certificate of the future may count when its time comes. */
+/** Returns when a certificate becomes valid that is not valid yet: the signature may count from then on. */
 function startOf(leaf: Certificate, now: Date): { readonly validUntil?: string } {
   return leaf.notBefore > now.getTime() ? { validUntil: new Date(leaf.notBefore).toISOString() } : {};
 }
@@ -86,7 +88,7 @@ function no(
   return { code, problem };
 }
 
-/** Who must have signed, in words, to stand after "by". */
+/** Describes the required signer in words that follow "by". */
 export function describePki({ roots, email, hostname }: PkiRequirement): string {
   const who = [...(email === undefined ? [] : [email]), ...(hostname === undefined ? [] : [`the host ${hostname}`])].join(' and ');
   return `${who}, with a certificate of ${roots.name}`;

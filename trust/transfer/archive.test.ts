@@ -40,7 +40,10 @@ async function push(layout: LayoutRepository, label: string, tag?: string): Prom
   return (await layout.pushManifest(manifest, manifestType, tag === undefined ? {} : { tag })).digest;
 }
 
-/** An archive with a signed image under the tag, and one that nobody signed; its statement is about one of them. */
+/**
+ * Makes an archive with a signed image under the tag, and with an unsigned one. The statement is about one of
+ * them.
+ */
 async function archiveOf(about: 'signed' | 'unsigned'): Promise<{ readonly file: string; readonly digest: string }> {
   const folder = mkdtempSync(join(home, 'layout-'));
   const layout = await openLayout(folder);

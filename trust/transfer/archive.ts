@@ -25,7 +25,7 @@ import { copyImage } from './copy-image.ts';
 import type { CopiedImage } from './copy-image.ts';
 import { damaged, openLayout } from './layout.ts';
 
-/** What an archive says of itself. */
+/** The statement of an archive about itself. */
 export interface ArchiveStatement {
   readonly version: 1;
   /** Normalised name of the image. */
@@ -33,9 +33,12 @@ export interface ArchiveStatement {
   readonly digest: string;
   /** ISO 8601. */
   readonly createdAt: string;
-  /** ISO 8601: nothing in it is believed after that. Never later than its signed metadata are good for. */
+  /**
+   * ISO 8601. After this time nothing in the archive is trusted. Never later than the expiry of its signed
+   * metadata.
+   */
   readonly freshUntil: string;
-  /** Digest of `index.json`, and by it of everything inside. */
+  /** Digest of `index.json`, which covers everything inside. */
   readonly index: string;
 }
 
@@ -48,18 +51,20 @@ export interface WriteArchiveInput {
   readonly reference: string;
   readonly wanted: string;
   readonly tag: string | undefined;
-  /** Signed metadata of the image, where they are not beside it in the registry. */
+  /** The source of the image's signed metadata, when it is not beside the image in the registry. */
   readonly metadata?: TufSource;
   /** Seconds. */
   readonly freshFor: number;
-  /** Signs the statement, so that nobody on the way can give the archive more time. */
+  /** Signs the statement, so that the freshness of the archive cannot be extended on the way. */
   readonly signer?: Signer;
   readonly now: Date;
 }
 
 /**
- * Writes one file (tar, an OCI image layout inside) with an image, its signatures and attestations, and its signed metadata.
- * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`, those of base/distribution, of the metadata and of signers
+ * Writes one file (tar, an OCI image layout inside) with an image, its signatures and attestations, and its
+ * signed metadata.
+ * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`, and the errors of base/distribution, of the metadata and of
+ * signers
  */
 export async function writeArchive(input: WriteArchiveInput): Promise<CopiedImage & { readonly statement: ArchiveStatement }> {
   const { file, from, reference, wanted, tag, now, signer } = input;
@@ -90,15 +95,16 @@ export async function writeArchive(input: WriteArchiveInput): Promise<CopiedImag
 
 export interface OpenedArchive {
   readonly statement: ArchiveStatement;
-  /** The image and its evidence, as a registry would give them. */
+  /** The image and its evidence, in the form of a registry repository. */
   readonly repository: RegistryRepository;
-  /** Its signed metadata. */
+  /** The signed metadata of the image. */
   readonly metadata: TufSource;
 }
 
 /**
- * Opens an archive for one use; nothing but the file is read.
- * @param key who must have signed it; without one its own word is taken for how fresh it is, within what its metadata say
+ * Opens an archive for one use. Reads nothing but the file.
+ * @param key the key that must have signed the archive; without it, the archive's own statement about its
+ * freshness is accepted, within the limits of its metadata
  * @throws PortcullisError `TRUST_ARCHIVE_DAMAGED`, `TRUST_ARCHIVE_STALE`, `TRUST_ARCHIVE_UNSIGNED`
  */
 export function useArchive<T>(
@@ -144,14 +150,21 @@ function readStatement(file: string, bytes: Buffer): ArchiveStatement {
   }
 }
 
-/** Puts everything that a repository of metadata serves beside an image, under the tag. Whoever uses it verifies it. */
+/**
+ * Copies everything that a metadata repository serves beside an image, under the tag. The consumer verifies
+ * it.
+ */
 async function bringMetadata(source: TufSource, to: RegistryRepository): Promise<boolean> {
   const publication = await publishedAt(source);
   if (publication !== undefined) await registryDestination(to, defaultTufTag).publish([publication]);
   return publication !== undefined;
 }
 
-/** Everything that a repository of metadata serves, from its first root on; undefined when there is nothing. @throws those of the source and the metadata */
+/**
+ * Returns everything that a metadata repository serves, from its first root on, or undefined when there is
+ * nothing.
+ * @throws the errors of the source and the metadata
+ */
 export async function publishedAt(source: TufSource): Promise<Publication | undefined> {
   const first = await source.fetch('1.root.json', 512 * 1024);
   if (first === undefined) return undefined;
@@ -159,7 +172,7 @@ export async function publishedAt(source: TufSource): Promise<Publication | unde
   return read === undefined ? undefined : publicationOf('tuf', read.standing, new Map([[1, first], ...read.roots]), undefined);
 }
 
-/** When each file of the metadata expires, in milliseconds. */
+/** Returns the expiry of each metadata file, in milliseconds. */
 async function metadataEnds(layout: RegistryRepository): Promise<number[]> {
   const source = ociSource([layout], defaultTufTag);
   const first = await source.fetch('1.root.json', 512 * 1024);
@@ -191,7 +204,7 @@ async function writeTar(folder: string, file: string): Promise<void> {
     for (const name of [...heads, ...blobs]) {
       const facts = await stat(join(folder, name)).catch(() => undefined);
       if (facts === undefined) continue;
-      // The same content makes the same file.
+      // The same content gives the same file.
       const entry = tar.entry({ name, size: facts.size, mode: 0o644, mtime: new Date(0) });
       await pipeline(createReadStream(join(folder, name)), entry);
     }
@@ -211,10 +224,10 @@ async function writeTar(folder: string, file: string): Promise<void> {
 
 const allowed = /^(?:oci-layout|index\.json|portcullis-archive\.(?:json|sig)|blobs\/sha256\/[0-9a-f]{64})$/u;
 const mostEntries = 100_000;
-/** Of what is read whole: statement, signature, index. */
+/** Limit for files that are read as a whole: statement, signature, index. */
 const mostHeadBytes = 16 * 1024 * 1024;
 
-/** Only plain files with names of a layout: nothing can leave the folder. */
+/** Extracts only regular files with names of a layout, so that nothing can be written outside the folder. */
 async function readTar(file: string, folder: string): Promise<void> {
   await mkdir(join(folder, 'blobs', 'sha256'), { recursive: true });
   const seen = new Set<string>();

@@ -18,13 +18,16 @@ import type { ArchiveStatement } from './archive.ts';
 import { copyImage, wantedOf } from './copy-image.ts';
 import type { CopiedImage } from './copy-image.ts';
 
-/** Carrying images with everything that speaks for them, by their names. */
+/** Carrying images by name, with all their evidence. */
 
-/** Copies from registry to registry. @throws those of copyImage, of references and of the metadata */
+/**
+ * Copies from registry to registry.
+ * @throws the errors of copyImage, of references and of the metadata
+ */
 export async function copyReference(input: {
   readonly from: string;
   readonly to: string;
-  /** Address of the image's signed metadata; those beside it in the registry unless given. */
+  /** Address of the image's signed metadata. Default: the metadata beside the image in the registry. */
   readonly metadata?: string;
   readonly registry: RegistryAccess;
 }): Promise<CopiedImage> {
@@ -33,7 +36,8 @@ export async function copyReference(input: {
   const to = (await input.registry.repositories(target.reference)).at(-1);
   const tag = target.reference.digest === undefined ? target.tag : undefined;
   const [origin, destination] = [present(from, input.from), present(to, input.to)];
-  // Read before anything is copied: an image whose metadata are missing would be refused where it is needed.
+  // The metadata is read before anything is copied: an image without its metadata would be refused at its
+  // destination.
   const metadata = input.metadata === undefined ? undefined : await metadataAt(input.metadata, source.reference, input.registry);
   const copied = await copyImage({ from: origin, to: destination, reference: target.name, wanted: source.wanted, tag });
   if (metadata === undefined) return copied;
@@ -47,21 +51,24 @@ async function metadataAt(address: string, about: Reference, registry: RegistryA
   throw tufFailure('TRUST_TUF_MISSING', address, 'nothing is published there in the TUF dialect');
 }
 
-/** With the logins of whoever runs this. */
+/** Returns the source of metadata, with the user's credentials. */
 function sourceOf(url: string, about: Reference, { options }: RegistryAccess): TufSource {
   return openSources(options)({ url, image: `${about.registry}/${about.repository}`, registry: about.registry }, {});
 }
 
-/** Writes an image as an archive. @throws those of writeArchive, of references and of signers */
+/**
+ * Writes an image as an archive.
+ * @throws the errors of writeArchive, of references and of signers
+ */
 export async function archiveReference(input: {
   readonly reference: string;
   readonly file: string;
   readonly registry: RegistryAccess;
-  /** Address of the image's signed metadata; those in the registry unless given. */
+  /** Address of the image's signed metadata. Default: the metadata in the registry. */
   readonly metadata?: string;
   /** Seconds. */
   readonly freshFor: number;
-  /** Signs the archive. */
+  /** File of the key that signs the archive. */
   readonly key?: string;
   readonly passphrase: PassphraseSource;
   readonly now: Date;
@@ -87,7 +94,10 @@ export async function archiveReference(input: {
   }
 }
 
-/** Pushes what an archive holds into a registry. @throws those of useArchive and copyImage */
+/**
+ * Pushes the content of an archive to a registry.
+ * @throws the errors of useArchive and copyImage
+ */
 export function loadArchive(input: {
   readonly file: string;
   readonly to: string;
@@ -104,9 +114,10 @@ export function loadArchive(input: {
 }
 
 /**
- * Decides about an archive's image by its own name, from the file alone: no registry and no service is asked.
- * @param trustState where what was believed of metadata is kept, so that an older archive is a rollback
- * @throws those of useArchive
+ * Decides about an archive's image by its own name, from the file alone: asks no registry and no service.
+ * @param trustState folder that keeps the state of trusted metadata, so that an older archive is detected as
+ * a rollback
+ * @throws the errors of useArchive
  */
 export function verifyArchive(input: {
   readonly file: string;

@@ -4,15 +4,15 @@ import { isPortcullisError } from '../../base/errors/index.ts';
 import { attestationTag, signatureTag } from '../evidence/cosign-names.ts';
 import { defaultTufTag } from '../tuf/client/oci-source.ts';
 
-/** What was carried from one place to another. */
+/** The result of copying an image. */
 export interface CopiedImage {
   readonly reference: string;
-  /** Of the index or manifest. */
+  /** Digest of the index or manifest. */
   readonly digest: string;
   readonly manifests: number;
-  /** Signatures, attestations and whatever else speaks about the image. */
+  /** Number of signatures, attestations and other artifacts that refer to the image. */
   readonly evidence: number;
-  /** Whether signed metadata (TUF) went along. */
+  /** Whether signed metadata (TUF) was copied too. */
   readonly metadata: boolean;
 }
 
@@ -22,17 +22,18 @@ export interface CopyImageInput {
   /** The image's name, for messages; `wanted` is its tag or digest. */
   readonly reference: string;
   readonly wanted: string;
-  /** The tag to give it; none for a digest. */
+  /** The tag at the destination; undefined for a digest. */
   readonly tag: string | undefined;
   readonly signal?: AbortSignal;
 }
 
-/** Evidence of evidence of evidence: nobody signs deeper. */
+/** Evidence of evidence of evidence: deeper signatures are not in use. */
 const mostDepth = 3;
 
 /**
- * Copies an image with every platform (its index's digest is what was signed), everything that refers to it (referrers, and cosign's tags),
- * and the signed metadata of its repository. The tag is given last: whoever sees it finds all the rest.
+ * Copies an image with every platform (the digest of its index is what was signed), everything that refers to
+ * it (referrers, and cosign's tags), and the signed metadata of its repository. The tag is written last, so
+ * that a client that sees the tag finds everything else.
  * @throws PortcullisError of base/distribution
  */
 export async function copyImage({ from, to, reference, wanted, tag, signal }: CopyImageInput): Promise<CopiedImage> {
@@ -46,7 +47,7 @@ export async function copyImage({ from, to, reference, wanted, tag, signal }: Co
     seen.add(descriptor.digest);
     await to.pushBlob(await from.blobBytes(descriptor, descriptor.size, signal), options);
   };
-  /** What a manifest names, without itself. */
+  /** Copies the content that a manifest refers to, without the manifest itself. */
   const content = async ({ content: said }: FetchedManifest): Promise<void> => {
     if (said.kind === 'index') for (const child of said.manifests) await image(child, undefined);
     else for (const part of [said.config, ...said.layers]) await blob(part);
@@ -101,7 +102,7 @@ async function orAbsent<T>(asked: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** The tag or digest of a reference, and the tag alone. */
+/** Returns the tag or digest of a reference, and the tag alone. */
 export function wantedOf(text: string): {
   readonly reference: ReturnType<typeof parseReference>;
   readonly wanted: string;

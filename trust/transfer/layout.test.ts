@@ -57,7 +57,7 @@ test('what was pushed is found again by whoever opens the folder later: tags, di
   assert.equal((await again.resolve('1')).digest, second.digest);
   assert.equal((await again.manifest(other.digest)).digest, other.digest);
   await assert.rejects(again.resolve('2'), missing);
-  // A tag that was moved leaves nothing behind under its name; what it meant is not of this archive any more.
+  // A moved tag leaves nothing behind under its name. Its previous image is no longer part of this archive.
   await assert.rejects(again.resolve(first.digest), missing);
   const found = (await again.referrers(second.digest, { artifactType: 'application/vnd.example.signature' })).descriptors;
   assert.deepEqual(
@@ -138,7 +138,7 @@ test('an index that is none is refused by its own error, whatever it holds', asy
       writeFileSync(join(at, 'index.json'), typeof value === 'string' ? value : JSON.stringify(value));
       try {
         const layout = await openLayout(at);
-        // What is an index all the same names nothing that is a manifest.
+        // An index that can be opened must still not give a manifest.
         await assert.rejects(layout.manifest(digestOf(bytes)));
       } catch (error) {
         assert.equal((error as { code?: unknown }).code, damaged.code, String(error));

@@ -20,13 +20,18 @@ interface Entry {
   readonly subject?: string;
 }
 
-/** A repository in a folder, in the form of an OCI image layout: what registries hold, with no registry. */
+/**
+ * A repository in a folder, as an OCI image layout: the content of a registry repository without a registry.
+ */
 export interface LayoutRepository extends RegistryRepository {
-  /** Writes `index.json`; until then only this process knows what was pushed. */
+  /** Writes `index.json`. Before that, only this process knows what was pushed. */
   finish(): Promise<void>;
 }
 
-/** @throws PortcullisError TRUST_ARCHIVE_DAMAGED for a layout that is none */
+/**
+ * Opens a layout.
+ * @throws PortcullisError TRUST_ARCHIVE_DAMAGED when the folder is not a valid layout
+ */
 export async function openLayout(folder: string): Promise<LayoutRepository> {
   const blobs = join(folder, 'blobs', 'sha256');
   const entries = await readIndex(folder);
@@ -85,7 +90,7 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
     },
     manifest,
     async blob({ digest, size }) {
-      // Checked before a byte of it is given out.
+      // The content is checked before its first byte is returned.
       await read(digest, size);
       return createReadStream(fileOf(digest));
     },
@@ -159,7 +164,7 @@ async function readIndex(folder: string): Promise<Entry[]> {
 
 function missing(on: string): PortcullisError {
   return new PortcullisError({
-    // As a registry says it.
+    // As a registry reports it.
     code: 'DISTRIBUTION_NOT_FOUND',
     kind: 'not-found',
     attempted: 'read archive',

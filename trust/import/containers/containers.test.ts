@@ -176,7 +176,7 @@ test('no policy.json, however made, admits what it does not accept, or fails wit
     fc.asyncProperty(text, fc.oneof(fc.string(), fc.constant('docker: { quay.io: { lookaside: "file:///x" } }')), async (json, yaml) => {
       try {
         const { rules } = await read(json, [yaml]);
-        // Nothing here says insecureAcceptAnything.
+        // No requirement here is insecureAcceptAnything.
         assert.ok(rules.every(({ rule }) => rule['allow'] === undefined));
       } catch (error) {
         assert.ok(isPortcullisError(error) && error.code === 'TRUST_IMPORT_INVALID', String(error));

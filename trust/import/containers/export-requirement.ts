@@ -6,7 +6,10 @@ import { trustedRootOf } from '../../sigstore/policy-root.ts';
 import type { PolicyCertificates, Requirement, SigstoreProof } from '../../types.ts';
 import type { Constraints } from '../../policy/constraint-set.ts';
 
-/** Requirements of a policy.json that say no less than ours, and where their signatures are; or why there are none. */
+/**
+ * Requirements of a policy.json that are at least as strict as ours, and where their signatures are; or the
+ * reason why there are none.
+ */
 export type ExportedRequirement =
   | { readonly list: readonly Readonly<Record<string, unknown>>[]; readonly lookasides: readonly string[]; readonly attachments: boolean }
   | { readonly why: string };
@@ -14,8 +17,9 @@ export type ExportedRequirement =
 type Only<K extends Requirement['kind']> = Extract<Requirement, { readonly kind: K }>;
 
 /**
- * Says a requirement in the words of containers-policy.json(5). There a signature's name always counts, and of an index only the
- * platform's manifest: where ours asks for neither, what is exported is stricter.
+ * Converts a requirement to the terms of containers-policy.json(5). There, the name in a signature always
+ * counts, and for an index only the platform's manifest. Where our policy requires neither, the exported one
+ * is stricter.
  */
 export function exportRequirement(requirement: Requirement): ExportedRequirement {
   try {
@@ -57,7 +61,10 @@ function exportAll(of: readonly Requirement[]): ExportedRequirement {
   };
 }
 
-/** Alternatives are keys of one requirement there: everything else about them must be the same. */
+/**
+ * Converts alternatives, which are several keys of one requirement there: all their other settings must be
+ * equal.
+ */
 function exportAny(of: readonly Requirement[]): ExportedRequirement {
   const gpg = of.filter((one): one is Only<'gpg'> => one.kind === 'gpg');
   const keys = of.filter((one): one is Only<'cosign-key'> => one.kind === 'cosign-key');
@@ -83,7 +90,7 @@ function exportGpg(of: readonly Only<'gpg'>[]): ExportedRequirement {
 function exportKeys(of: readonly Only<'cosign-key'>[]): ExportedRequirement {
   const logs = new Set(of.map(({ log }) => canonicalJson(log ?? null)));
   if (logs.size > 1) throw new Error('it knows one transparency log for alternatives');
-  // cosign writes the repository into its signatures, without a tag.
+  // cosign writes the repository without a tag into its signatures.
   const signedIdentity = sameIdentity(
     of.map(({ constraints }) => constraints),
     { type: 'matchRepository' },
@@ -124,7 +131,7 @@ function exportPki({ roots, intermediates, email, hostname, constraints }: Only<
   return { list: [{ type: 'sigstoreSigned', pki, signedIdentity }], lookasides: [], attachments: true };
 }
 
-/** Logs that are in use, of the kind that it reads: their keys in base64 of PEM. */
+/** Returns the keys of the current logs of the type that the library reads: base64 of PEM. */
 function rekorKeys({ root, logs, timeStamps }: SigstoreProof): readonly string[] {
   if (logs !== 1) throw new Error('it asks exactly one transparency log');
   if (timeStamps > 0) throw new Error('it knows no time stamps');

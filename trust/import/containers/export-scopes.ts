@@ -2,13 +2,16 @@ import { parseImagePattern, patternMatches } from '../../policy/image-pattern.ts
 import type { ImagePattern } from '../../policy/image-pattern.ts';
 import { rootScope, whyNever } from './scopes.ts';
 
-/** A pattern of ours as a scope; `wider`: what the scope holds besides. */
+/** One of our patterns as a scope. `wider`: what else the scope contains. */
 export interface PatternScope {
   readonly scope: string;
   readonly wider?: string;
 }
 
-/** The scope of a policy.json that holds what a pattern holds; undefined when none does. `beside`: the patterns it stands with. */
+/**
+ * Returns the scope of a policy.json that contains what a pattern matches, or undefined when there is none.
+ * `beside`: the other patterns of the rule.
+ */
 export function scopeOfPattern(text: string, beside: readonly string[]): PatternScope | undefined {
   const { host, path, tag, digest } = parseImagePattern(text);
   if (host === '') return path.join('/') === '**' && tag === undefined && digest === undefined ? { scope: rootScope } : undefined;
@@ -33,7 +36,7 @@ function wildcard(host: string, names: readonly string[], open: boolean, beside:
   return beside.includes(other) ? { scope: domain } : { scope: domain, wider: other };
 }
 
-/** Whether a pattern may hold an image of a scope; rather yes than no. */
+/** Whether a pattern may match an image in a scope. In doubt, the answer is yes. */
 export function mayOverlap(text: string, scope: string): boolean {
   if (scope === rootScope || scope.startsWith('*')) return true;
   const pattern: ImagePattern = parseImagePattern(text);

@@ -7,11 +7,14 @@ import { mayOverlap, scopeOfPattern } from './export-scopes.ts';
 import { rootScope, scopeChain } from './scopes.ts';
 
 export interface ContainersExport {
-  /** For /etc/containers/policy.json. */
+  /** The content for /etc/containers/policy.json. */
   readonly policyJson: string;
-  /** A file for /etc/containers/registries.d. */
+  /** The content of a file for /etc/containers/registries.d. */
   readonly registriesD: string;
-  /** What could not be said; its images are rejected, or what else became of it. */
+  /**
+   * The parts that could not be converted. Each says what applies instead, usually that its images are
+   * rejected.
+   */
   readonly unmapped: readonly Unmapped[];
 }
 
@@ -20,7 +23,7 @@ interface ScopedRule {
   readonly rule: TrustRule;
   readonly scopes: ReadonlySet<string>;
   readonly except: ReadonlySet<string>;
-  /** Patterns that no scope holds. */
+  /** Patterns that no scope contains. */
   readonly elsewhere: readonly string[];
   readonly demand: ExportedRequirement | undefined;
 }
@@ -34,9 +37,10 @@ interface Cell {
 const reject: Cell = { requirements: [{ type: 'reject' }], attachments: false };
 
 /**
- * Says a policy as policy.json and registries.d. There the most specific scope alone decides: each scope gets all that the rules
- * which match it demand together. What can not be said rejects the images it speaks about, and is listed; ceilings of entitlements
- * are no matter of signatures, and are left out.
+ * Converts a policy to policy.json and registries.d. There, the most specific scope alone decides: each scope
+ * therefore gets the requirements of all rules that match it. A part that cannot be converted rejects the
+ * images that it applies to, and is listed. Ceilings of entitlements do not concern signatures, and are left
+ * out.
  */
 export function exportContainersPolicy(policy: TrustPolicy): ContainersExport {
   const unmapped: Unmapped[] = [];
@@ -97,7 +101,7 @@ function scopeRule(rule: TrustRule, unmapped: Unmapped[]): ScopedRule {
   return { rule, scopes, except, elsewhere, demand };
 }
 
-/** undefined: an `allow: unverified` rule. */
+/** Returns the requirement of a rule. undefined: an `allow: unverified` rule. */
 function demandOf(rule: TrustRule): ExportedRequirement | undefined {
   if (rule.deny !== undefined) return { list: reject.requirements, lookasides: [], attachments: false };
   if (rule.namespaces !== undefined || rule.narrows !== undefined) return { why: 'it knows no namespaces' };
@@ -130,7 +134,7 @@ function cellOf(scope: string, chain: readonly string[], rules: readonly ScopedR
   return { requirements, ...(lookaside === undefined ? {} : { lookaside }), attachments: said.some(({ attachments }) => attachments) };
 }
 
-/** JSON is YAML, and says every text without doubt. */
+/** JSON is valid YAML and represents every text unambiguously. */
 function registriesText(cells: ReadonlyMap<string, Cell>): string {
   const places = (cell: Cell) => ({
     ...(cell.lookaside === undefined ? {} : { lookaside: cell.lookaside }),

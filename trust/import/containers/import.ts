@@ -18,31 +18,33 @@ export interface ContainersImport {
   /** A policy.json: its text, and its name for messages. */
   readonly policyJson: { readonly file: string; readonly text: string };
   /**
-   * The files of registries.d, in order of their names. Not given: GPG signatures are sought in the default lookaside, and cosign's
-   * in the registry. Given, it is taken at its word: without `use-sigstore-attachments` no cosign signature is read.
+   * The files of registries.d, in order of their names. If absent, GPG signatures are searched in the default
+   * lookaside, and cosign's in the registry. If given, it is applied literally: without
+   * `use-sigstore-attachments`, no cosign signature is read.
    */
   readonly registriesD?: readonly { readonly file: string; readonly text: string }[];
-  /** Where relative paths in the policy begin: the working directory of whoever reads it. */
+  /** The base of relative paths in the policy: the working directory of the process that reads it. */
   readonly directory: string;
 }
 
-/** What the images of one scope need, as one text to compare by. */
+/** The requirements for the images of one scope, also as one text for comparison. */
 interface Cell {
   readonly scope: string;
   readonly requirements: ContainersRequirements;
   readonly places: SignaturePlaces;
   readonly equalBy: string;
-  /** The scope of the cell around it; undefined for the root. */
+  /** The scope of the enclosing cell; undefined for the root. */
   readonly around: string | undefined;
 }
 
 const referencedBytes = 4 * 1024 * 1024;
 
 /**
- * Rules that decide as podman and CRI-O decide by a policy.json and registries.d: of all scopes that hold an image the most specific
- * one alone decides, so each scope becomes a rule that excepts the scopes inside it. Keys and certificates that can not be read, and
- * whatever has no counterpart, deny their scope, and are listed.
- * @throws PortcullisError `TRUST_IMPORT_INVALID` with every problem at its place
+ * Returns rules that decide as podman and CRI-O do with a policy.json and registries.d. Of all scopes that
+ * contain an image, only the most specific one decides, so each scope becomes a rule that excepts the scopes
+ * inside it. Unreadable keys and certificates, and all parts without a counterpart, deny their scope and are
+ * listed.
+ * @throws PortcullisError `TRUST_IMPORT_INVALID` with every problem and its position
  */
 export async function importContainersPolicy(input: ContainersImport): Promise<ImportedPolicy> {
   const source = readJsonSource(input.policyJson.text, input.policyJson.file);
@@ -59,7 +61,7 @@ export async function importContainersPolicy(input: ContainersImport): Promise<I
   return { rules, files: kept.files(), unmapped };
 }
 
-/** Scopes that differ in what they need from the scope around them, the widest first. */
+/** Returns the scopes whose requirements differ from those of the enclosing scope, the widest first. */
 function distinctCells(policy: ContainersPolicy, registries: RegistriesD | undefined): readonly Cell[] {
   const scopes = new Set(
     [rootScope, ...policy.docker.keys(), ...(registries?.docker.keys() ?? [])].filter((scope) => whyNever(scope) === undefined),
@@ -88,7 +90,7 @@ function cellOf(
     lookaside: registries === undefined ? undefined : lookasideOf(registries, scope),
     attachments: registries === undefined ? undefined : readsAttachments(registries, scope),
   };
-  // What a scope's requirements do not use makes no difference.
+  // Settings that the requirements of a scope do not use make no difference.
   const uses = (type: string): boolean => requirements.list.some((requirement) => requirement.type === type);
   const used = {
     ...(uses('signedBy') ? { lookaside: places.lookaside } : {}),
@@ -114,7 +116,7 @@ async function ruleOf(
   const except = cells.filter(({ around }) => around === cell.scope).flatMap(({ scope }) => scopePatterns(scope));
   const images = { images: scopePatterns(cell.scope), ...(except.length === 0 ? {} : { except }) };
   const denial = denialOf(mapped);
-  // What no rule matches is denied, so the default needs no rule to deny.
+  // An image that no rule matches is denied, so a default that denies needs no rule.
   if (denial !== undefined) return cell.scope === rootScope ? [] : [{ comment: title(cell.scope), rule: { ...images, deny: denial } }];
   const demands = mapped.flatMap((result) => (result.kind === 'require' ? [result.value] : []));
   const [only] = demands;
@@ -132,7 +134,7 @@ function title(scope: string): string {
   return scope === rootScope ? 'every other image (default)' : `the scope docker: ${scope}`;
 }
 
-/** Scopes that name no image of a registry. */
+/** Lists the scopes that name no image of a registry. */
 function listOthers(policy: ContainersPolicy, registries: RegistriesD | undefined, source: Source): Unmapped[] {
   const others = policy.others.map(({ transport, path }) =>
     unmappedAt(

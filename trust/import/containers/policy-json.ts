@@ -4,12 +4,14 @@ import { defaultSignedIdentity } from '../../policy/signed-identity.ts';
 import type { SignedIdentity } from '../../policy/signed-identity.ts';
 import type { Json, Source } from './source.ts';
 
-/** A policy.json, checked: containers-policy.json(5). */
+/** A checked policy.json: containers-policy.json(5). */
 export interface ContainersPolicy {
   readonly default: ContainersRequirements;
-  /** Of the transport `docker`, by scope; the empty one is the transport's default. */
+  /**
+   * The requirements of the transport `docker`, by scope. The empty scope is the default of the transport.
+   */
   readonly docker: ReadonlyMap<string, ContainersRequirements>;
-  /** Scopes of other transports, with where they stand. */
+  /** Scopes of other transports, with their positions. */
   readonly others: readonly { readonly transport: string; readonly path: readonly PathSegment[] }[];
 }
 
@@ -40,7 +42,10 @@ export interface SigstoreSigned {
   readonly signedIdentity: SignedIdentity;
 }
 
-/** Reads a policy.json as the image library does (signature/policy_config*.go): what that refuses is reported. */
+/**
+ * Reads a policy.json as the image library does (signature/policy_config*.go). Reports what the library
+ * refuses.
+ */
 export function readContainersPolicy(source: Source): ContainersPolicy | undefined {
   if (source.problems.length > 0) return undefined;
   const root = source.record(source.value, [], ['default', 'transports']);
@@ -168,7 +173,10 @@ function readPki(value: unknown, path: readonly PathSegment[], source: Source): 
   };
 }
 
-/** At most one of the fields, each as its name says: …Path a file, …Paths some, …Data base64 of the content, …Datas some. */
+/**
+ * Reads at most one of the fields, each as its name says: …Path a file, …Paths several files, …Data base64 of
+ * the content, …Datas several of these.
+ */
 function readMaterial(
   record: Json,
   path: readonly PathSegment[],
@@ -194,7 +202,7 @@ function readMaterial(
   return contents.includes(undefined) ? wrong('write base64') : { contents: contents.filter((content) => content !== undefined) };
 }
 
-/** Go reads base64 with padding, and passes over line breaks. */
+/** Normalises base64 as Go reads it: with padding, and ignoring line breaks. */
 function goBase64(text: string): string | undefined {
   const plain = text.replace(/[\r\n]/g, '');
   return /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(plain) ? plain : undefined;
@@ -223,7 +231,7 @@ function readIdentity(value: unknown, path: readonly PathSegment[], source: Sour
     if (typeof text !== 'string' || !isForm(field, text))
       source.report([...path, field], `\`${field}\` is missing or no such name`, 'write a name as in containers-policy.json(5)');
   if (type !== 'exactRepository') return { type, ...texts } as unknown as SignedIdentity;
-  // The library takes a tag here, and passes over it.
+  // The library accepts a tag here and ignores it.
   const name = parseDockerReference(String(texts['dockerRepository']))?.name;
   return name === undefined ? undefined : { type, dockerRepository: name };
 }

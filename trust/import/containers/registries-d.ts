@@ -2,25 +2,28 @@ import { recordOf } from '../../strict-json.ts';
 import { rootScope, scopeChain } from './scopes.ts';
 import type { Source } from './source.ts';
 
-/** What registries.d says of one namespace: containers-registries.d(5). */
+/** The settings of registries.d for one namespace: containers-registries.d(5). */
 interface RegistryNamespace {
   readonly lookaside?: string;
   readonly attachments?: boolean;
 }
 
-/** All files of registries.d as one. */
+/** All files of registries.d, merged. */
 export interface RegistriesD {
   readonly docker: ReadonlyMap<string, RegistryNamespace>;
   readonly fallback: RegistryNamespace;
 }
 
-/** Merges the files, in order of their names; a namespace that two of them name is reported, as the image library refuses it. */
+/**
+ * Merges the files in order of their names. Reports a namespace that two files name, because the image
+ * library refuses it.
+ */
 export function readRegistriesD(sources: readonly Source[]): RegistriesD {
   const docker = new Map<string, RegistryNamespace>();
   let fallback: RegistryNamespace | undefined;
   for (const source of sources) {
     if (source.problems.length > 0) continue;
-    // Unlike policy.json, this file may hold what nobody knows.
+    // Unlike policy.json, this file may have unknown fields.
     const root = recordOf(source.value);
     if (root === undefined) {
       source.report([], 'this is no mapping', 'write default-docker: and docker:');
@@ -55,12 +58,15 @@ function readNamespace(value: unknown, path: readonly string[], source: Source):
   return { ...(lookaside === undefined ? {} : { lookaside }), ...(typeof attachments === 'boolean' ? { attachments } : {}) };
 }
 
-/** Where GPG signatures of a scope's images are: the most specific namespace that says it. Undefined: nothing does. */
+/**
+ * Returns where the GPG signatures of a scope's images are: the setting of the most specific namespace that
+ * has one. Undefined: there is no setting.
+ */
 export function lookasideOf(config: RegistriesD, scope: string): string | undefined {
   return nearest(config, scope, ({ lookaside }) => lookaside);
 }
 
-/** Whether cosign's signatures in the registry are read for a scope's images. */
+/** Whether cosign signatures in the registry are read for the images of a scope. */
 export function readsAttachments(config: RegistriesD, scope: string): boolean {
   return nearest(config, scope, ({ attachments }) => attachments) ?? false;
 }

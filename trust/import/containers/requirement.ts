@@ -6,31 +6,37 @@ import type { SignedIdentity } from '../../policy/signed-identity.ts';
 import type { ContainersRequirement, Material, SigstoreSigned } from './policy-json.ts';
 import { makeTrustedRoot } from './trusted-root.ts';
 
-/** Files that the imported rules refer to, and those that the source names. */
+/** Files that the imported rules refer to, and files that the source names. */
 export interface ImportFiles {
-  /** Reads a file that the source names; rejects when it can not be read. */
+  /** Reads a file that the source names. Rejects when the file cannot be read. */
   read(path: string): Promise<Buffer>;
-  /** The path under which rules name it: absolute. */
+  /** Returns the absolute path by which rules refer to the file. */
   absolute(path: string): string;
-  /** Keeps content as a file beside the policy and gives its name. */
+  /** Keeps content as a file beside the policy and returns the name of the file. */
   keep(content: Buffer, suffix: string): string;
 }
 
-/** Our requirement in a policy file's plain values; or nothing to prove; or why nothing can be. */
+/**
+ * Our requirement as plain values of a policy file; or that nothing needs to be proven; or why nothing can be
+ * proven.
+ */
 export type Mapped =
   | { readonly kind: 'require'; readonly value: Readonly<Record<string, unknown>> }
   | { readonly kind: 'anything' }
   | { readonly kind: 'denied' }
   | { readonly kind: 'unmapped'; readonly why: string };
 
-/** What of registries.d holds for the images in question. */
+/** The settings of registries.d for the given images. */
 export interface SignaturePlaces {
   readonly lookaside: string | undefined;
   /** undefined: no registries.d was given. */
   readonly attachments: boolean | undefined;
 }
 
-/** Maps one requirement of a policy.json; what it names is read now, because the image library denies where a key is missing. */
+/**
+ * Converts one requirement of a policy.json. Reads the files that it names now, because the image library
+ * denies when a key is missing.
+ */
 export async function mapRequirement(requirement: ContainersRequirement, places: SignaturePlaces, files: ImportFiles): Promise<Mapped> {
   try {
     switch (requirement.type) {
@@ -54,7 +60,10 @@ function unmapped(why: string): Mapped {
   return { kind: 'unmapped', why };
 }
 
-/** The library judges the platform's manifest only, and a signature's name always counts. */
+/**
+ * Returns our constraints for the library's behaviour: it judges only the platform's manifest, and the name
+ * in a signature always counts.
+ */
 function constraints(signedIdentity: SignedIdentity): Readonly<Record<string, unknown>> {
   return { signs: 'manifest', signedIdentity };
 }
@@ -66,7 +75,7 @@ async function mapSignedBy(
 ): Promise<Mapped> {
   if (requirement.keyType !== 'GPGKeys')
     return unmapped(`keyType ${requirement.keyType} is not implemented by the image library either, which denies`);
-  // A plain path is no URL there, and fails.
+  // There, a plain path is not a URL, and fails.
   const store = /^[a-z][a-z0-9+.-]*:/i.test(lookaside) ? parseLookaside(lookaside, '/') : { problem: 'it is no URL' };
   if ('problem' in store) return unmapped(`the lookaside ${lookaside} can not be used: ${store.problem}`);
   const { names, contents } = await collect(requirement.keys, '.gpg', files);
@@ -125,7 +134,7 @@ async function mapPki(pki: NonNullable<SigstoreSigned['pki']>, signedIdentity: S
   };
 }
 
-/** The contents, and the names by which rules can refer to them. */
+/** Returns the contents, and the names by which rules can refer to them. */
 async function collect(
   material: Material,
   suffix: string,

@@ -1,7 +1,7 @@
-/** The scope of everything that the transport `docker` reaches. */
+/** The scope of all images of the transport `docker`. */
 export const rootScope = '';
 
-/** A name has 255 characters at most, a tag 128, a digest 72; and an image pattern of ours 512. */
+/** A name has at most 255 characters, a tag 128, a digest 72, and one of our image patterns 512. */
 const scopeLimit = 500;
 
 const hostPart = '(?:[a-z0-9]|[a-z0-9][a-z0-9-]*[a-z0-9])';
@@ -13,8 +13,9 @@ const plainScope = new RegExp(
 const wildcardScope = new RegExp(`^\\*\\.${host}$`);
 
 /**
- * Why no image can ever be looked up under a scope of the transport `docker`; undefined for scopes that hold images. Names are
- * looked up written out, host first (docker/policyconfiguration/naming.go).
+ * Returns why no image can ever be looked up under a scope of the transport `docker`, or undefined for a
+ * scope that contains images. Names are looked up in full form, host first
+ * (docker/policyconfiguration/naming.go).
  */
 export function whyNever(scope: string): string | undefined {
   if (scope.length > scopeLimit) return 'no name is so long';
@@ -31,8 +32,9 @@ export function whyNever(scope: string): string | undefined {
 }
 
 /**
- * The scopes under which what is in `scope` is looked up, the most specific first and beginning with itself: the repository, its
- * parents, the host, wildcards of the host without its port, and the root.
+ * Returns the scopes under which the images of `scope` are looked up, the most specific first, starting with
+ * `scope` itself: the repository, its parents, the host, wildcards of the host without its port, and the
+ * root.
  */
 export function scopeChain(scope: string): readonly string[] {
   if (scope === rootScope) return [rootScope];
@@ -51,13 +53,14 @@ export function scopeChain(scope: string): readonly string[] {
   return [...chain, rootScope];
 }
 
-/** Our image patterns for what is looked up under a scope. */
+/** Returns our image patterns for the images that are looked up under a scope. */
 export function scopePatterns(scope: string): readonly string[] {
   if (scope === rootScope) return ['**'];
   if (scope.startsWith('*.')) return [`${scope}/**`, `${scope}:*/**`];
   const path = scope.slice(scope.indexOf('/') + 1);
   if (!scope.includes('/')) return [`${scope}/**`];
   if (/[:@]/.test(path)) return [scope];
-  // Repositories of Docker Hub have two parts at least: our patterns would read one part as library/….
+  // Repositories of Docker Hub have at least two segments: our patterns would read a single segment as
+  // library/….
   return scope.startsWith('docker.io/') && !path.includes('/') ? [`${scope}/**`] : [scope, `${scope}/**`];
 }

@@ -7,20 +7,21 @@ import { parseStrictJson, recordOf } from '../../strict-json.ts';
 
 export type Json = Readonly<Record<string, unknown>>;
 
-/** A file that is being read strictly: every mistake is noted with its place, all of them at once. */
+/** A file that is read strictly: all mistakes are collected, each with its position. */
 export interface Source {
   readonly value: unknown;
   readonly file: string;
   readonly problems: Problem[];
   placeOf(path: readonly PathSegment[]): { readonly line: number; readonly column: number };
   report(path: readonly PathSegment[], message: string, fix: string): void;
-  /** The record at `path` with exactly fields of `known`; anything else is reported. */
+  /** Returns the record at `path`, which may have only the fields of `known`. Reports anything else. */
   record(value: unknown, path: readonly PathSegment[], known: readonly string[]): Json | undefined;
 }
 
-/** Reads JSON as strictly as the containers image library: one object, no key twice. */
+/** Parses JSON as strictly as the containers image library: one object, no duplicate keys. */
 export function readJsonSource(text: string, file: string): Source {
-  // A tab is a blank between tokens of JSON, and as wide as one in columns; YAML, which knows the places, is pickier.
+  // JSON allows tabs between tokens. The YAML parser, which knows the positions, does not, so each tab is
+  // replaced by a blank, which keeps the columns.
   const { documents, problems } = parseDocuments(text.replaceAll('\t', ' '), file);
   try {
     return createSource(parseStrictJson(Buffer.from(text)), file, documents[0]);
@@ -34,7 +35,7 @@ export function readJsonSource(text: string, file: string): Source {
   }
 }
 
-/** Reads YAML; an empty file is an empty mapping. */
+/** Parses YAML. An empty file is an empty mapping. */
 export function readYamlSource(text: string, file: string): Source {
   const { documents, problems } = parseDocuments(text, file);
   const source = createSource(documents.length === 0 ? {} : documents[0]?.value, file, documents[0]);
@@ -68,7 +69,10 @@ function createSource(value: unknown, file: string, document: Document | undefin
   };
 }
 
-/** @throws PortcullisError `TRUST_IMPORT_INVALID` when a source has problems, with all of them */
+/**
+ * Throws when a source has problems.
+ * @throws PortcullisError `TRUST_IMPORT_INVALID` with all of them
+ */
 export function refuseProblems(sources: readonly Source[]): void {
   const problems = sources.flatMap((source) => source.problems);
   if (problems.length === 0) return;

@@ -7,13 +7,13 @@ const curves: Readonly<Record<string, string>> = {
   secp521r1: 'PKIX_ECDSA_P521_SHA_512',
 };
 
-/** containers policies bound no trust in time; a trusted root must say from when. */
+/** containers policies do not limit trust in time, but a trusted root must have a start. */
 const always = { start: '1970-01-01T00:00:00Z' };
 
 /**
- * A sigstore `trusted_root.json` of what a containers policy names: public keys of Rekor logs, certificates of Fulcio. Each
- * certificate is an anchor of its own, as in Go's pools.
- * @throws Error that says which part can not be used
+ * Makes a sigstore `trusted_root.json` from the material of a containers policy: public keys of Rekor logs,
+ * certificates of Fulcio. Each certificate is a trust anchor of its own, as in Go's pools.
+ * @throws Error that names the part that cannot be used
  */
 export function makeTrustedRoot(rekorKeys: readonly Buffer[], authorities: readonly Buffer[]): Buffer {
   const root = {
@@ -47,7 +47,10 @@ function readRekorKey(pem: Buffer): { readonly spki: Buffer; readonly details: s
   return { spki: key.export({ type: 'spki', format: 'der' }), details };
 }
 
-/** Every certificate of a PEM file. @throws Error when there is none, or one can not be read */
+/**
+ * Returns every certificate of a PEM file.
+ * @throws Error when there is none, or one cannot be read
+ */
 export function readCertificates(pem: Buffer): readonly Buffer[] {
   const blocks = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
   if (blocks.length === 0) throw new Error('there is no PEM certificate in it');

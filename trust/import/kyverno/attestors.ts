@@ -13,15 +13,18 @@ type Signature = 'Cosign' | 'SigstoreBundle' | 'Notary';
 const publicLog = 'https://rekor.sigstore.dev';
 const denied = 'the images are denied';
 
-/** What the attestors of one verifyImages entry demand; undefined when a part has no counterpart, which is then listed. */
+/**
+ * Converts the attestors of one verifyImages entry. Returns undefined when a part has no counterpart, which
+ * is then listed.
+ */
 export function attestorsOf(verify: Json, path: Path, name: string, importing: Importing): readonly Json[] | undefined {
-  // With attestations the attestors are theirs.
+  // When the entry has attestations, the attestors apply to these.
   if (listOf(verify['attestations']).length > 0) return [];
   const annotations = textsOf(verify['annotations']);
   return setsOf(verify['attestors'], [...path, 'attestors'], { type: typeOf(verify), name, annotations, importing });
 }
 
-/** Each attestation must be there, by its own attestors or those of the entry. */
+/** Converts the attestations of an entry. Each is required, with its own attestors or those of the entry. */
 export function attestationsOf(verify: Json, path: Path, name: string, importing: Importing): readonly Json[] | undefined {
   const demands: Json[] = [];
   for (const [index, each] of listOf(verify['attestations']).entries()) {
@@ -47,7 +50,7 @@ export function attestationsOf(verify: Json, path: Path, name: string, importing
   return demands;
 }
 
-/** The same tree, in which each signer has to have signed an attestation. */
+/** Returns the same tree with each signer required to have signed an attestation. */
 export function attestedBy(requirement: Json, type: string): Json {
   for (const word of ['all', 'any'] as const)
     if (Array.isArray(requirement[word])) return { [word]: (requirement[word] as readonly Json[]).map((one) => attestedBy(one, type)) };
@@ -69,7 +72,10 @@ function typeOf({ type }: Json): Signature | undefined {
   return (['Cosign', 'SigstoreBundle', 'Notary'] as const).find((known) => known === type);
 }
 
-/** Every set must be satisfied; in a set all entries, or as many as `count` says. */
+/**
+ * Converts sets of attestors. Every set must be satisfied: with all its entries, or with as many as `count`
+ * says.
+ */
 function setsOf(value: unknown, path: Path, context: Context): readonly Json[] | undefined {
   const sets: Json[] = [];
   for (const [index, each] of listOf(value).entries()) {
@@ -94,7 +100,7 @@ function counted(count: unknown, entries: readonly Json[]): Json | undefined {
   return entries.length === 1 ? entries[0] : { threshold: { count, of: entries } };
 }
 
-/** The signers of one entry; several where it holds several keys. */
+/** Converts the signers of one entry. There are several when the entry has several keys. */
 function entryOf(entry: Json, path: Path, context: Context): readonly Json[] | undefined {
   const { importing, type } = context;
   const { keys, keyless, certificates, attestor, annotations, ...others } = entry;
@@ -145,7 +151,7 @@ export function keylessOf(keyless: Json, path: Path, { importing }: Context, sig
   return [{ sigstore: { issuer: from, subject: who, ...unlogged, ...signed } }];
 }
 
-/** There `*` is any characters, slashes included; here that is `**`. */
+/** Converts a subject: in Kyverno `*` matches any characters including slashes, which is `**` here. */
 function subjectOf(text: string | undefined, expression: string | undefined): string | undefined {
   if ((text === undefined) === (expression === undefined)) return undefined;
   if (text?.includes('?') === true) return undefined;
@@ -153,7 +159,10 @@ function subjectOf(text: string | undefined, expression: string | undefined): st
   return 'problem' in found || /^\**$/.test(found.pattern) ? undefined : found.pattern;
 }
 
-/** Whether the public log is demanded; undefined when another one is. Kyverno demands it unless told. */
+/**
+ * Whether the public log is required, which is Kyverno's default. Returns undefined when a different log is
+ * required.
+ */
 function logOf(rekor: unknown): boolean | undefined {
   const record = recordOf(rekor) ?? {};
   if (record['ignoreTlog'] === true) return false;
@@ -162,7 +171,10 @@ function logOf(rekor: unknown): boolean | undefined {
   return url === undefined || url.replace(/\/$/, '') === publicLog ? true : undefined;
 }
 
-/** Notary Project signatures: the certificate is the trust store, every identity of it may sign, at the level strict. */
+/**
+ * Converts Notary Project signatures: the certificate is the trust store, every identity under it may sign,
+ * and the level is strict.
+ */
 export function notaryOf(
   certificates: Json | undefined,
   path: Path,

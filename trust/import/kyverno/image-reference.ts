@@ -1,8 +1,9 @@
 import { parseImagePattern } from '../../policy/image-pattern.ts';
 
 /**
- * An image reference pattern of Kyverno as ours: there `*` is any characters, slashes included, and `?` one, held against
- * `registry/path:tag`. `exact` tells whether ours holds the same references; else it holds more.
+ * Converts an image reference pattern of Kyverno to ours. There, `*` matches any characters including
+ * slashes, `?` matches one character, and the pattern is matched against `registry/path:tag`. `exact` says
+ * whether our pattern matches the same references; otherwise it matches more.
  */
 export function patternOfReference(text: string): { readonly pattern: string; readonly exact: boolean } {
   const { name, suffix } = splitSuffix(text);
@@ -12,7 +13,7 @@ export function patternOfReference(text: string): { readonly pattern: string; re
   for (const [index, segment] of segments.entries()) {
     const last = index === segments.length - 1;
     if (segment === '*') {
-      // Between two others it may be several, and never none.
+      // Between two other segments it matches one or more segments, never none.
       if (last || index === 0) widened.push('**');
       else {
         widened.push('**');
@@ -22,7 +23,7 @@ export function patternOfReference(text: string): { readonly pattern: string; re
       continue;
     }
     if (/[*?]/.test(segment)) {
-      // It crosses slashes: from here on anything may follow.
+      // It crosses slashes: anything may follow from here on.
       widened.push('**');
       return usable(widened.join('/'), '', false);
     }
@@ -39,7 +40,7 @@ function splitSuffix(text: string): { readonly name: string; readonly suffix: st
 }
 
 function usable(name: string, suffix: string, exact: boolean): { readonly pattern: string; readonly exact: boolean } {
-  // A digest with a star, or none: any reference of that name.
+  // With `*` in its digest, or without a suffix, the pattern matches any reference with that name.
   const whole = suffix.startsWith('@') && suffix.includes('*') ? name : `${name}${suffix}`;
   try {
     parseImagePattern(whole);

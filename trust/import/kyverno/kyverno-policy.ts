@@ -12,9 +12,10 @@ type Json = Readonly<Record<string, unknown>>;
 type Path = readonly PathSegment[];
 
 /**
- * Kyverno's verifyImages rules (ClusterPolicy and Policy of kyverno.io) and its ImageValidatingPolicies as rules. Kyverno admits what no rule matches, and here that is
- * denied; a choice of resources that has no counterpart is left out, so that the rule holds everywhere; a signer or condition without
- * one denies the images.
+ * Converts Kyverno's verifyImages rules (ClusterPolicy and Policy of kyverno.io) and its
+ * ImageValidatingPolicies to rules. Kyverno admits an image that no rule matches, while our policy denies it.
+ * A selection of resources without a counterpart is left out, so that the rule applies everywhere. A signer
+ * or condition without a counterpart denies the images.
  * @throws PortcullisError `TRUST_IMPORT_INVALID`
  */
 export function importKyvernoPolicies(paths: readonly string[]): Promise<ImportedPolicy> {
@@ -49,7 +50,10 @@ function readPolicy(value: Json, base: Path, importing: Importing): void {
   }
 }
 
-/** `Audit` (Kyverno's default) reports only. Actions for some namespaces are not looked at: then it is enforced. */
+/**
+ * Whether a rule only reports: `Audit` (Kyverno's default). Actions for some namespaces are not considered:
+ * the rule is then enforced.
+ */
 function audits(spec: Json, rule: Json, verify: Json): boolean {
   const overrides = [spec['validationFailureActionOverrides'], rule['failureActionOverrides'], verify['failureActionOverrides']];
   if (overrides.some((one) => listOf(one).length > 0)) return false;
@@ -57,7 +61,10 @@ function audits(spec: Json, rule: Json, verify: Json): boolean {
   return action.toLowerCase() === 'audit';
 }
 
-/** The namespaces of `match`, where it says no more than kinds and namespaces; else none, so that the rule holds everywhere. */
+/**
+ * Returns the namespaces of `match` if it selects nothing but kinds and namespaces; otherwise none, so that
+ * the rule applies everywhere.
+ */
 function namespacesOf(rule: Json, path: Path, importing: Importing): readonly string[] | undefined {
   const everywhere = 'the rule holds for every pod, which is stricter';
   for (const field of ['exclude', 'preconditions', 'context', 'celPreconditions'])
@@ -91,7 +98,8 @@ interface Place {
 
 const knownFields: readonly string[] = [
   ...['type', 'imageReferences', 'skipImageReferences', 'attestors', 'attestations', 'annotations'],
-  // These do not decide: digests always count here, and what is matched is always verified.
+  // These settings do not affect the decision: digests always count here, and a matched image is always
+  // verified.
   ...[
     'mutateDigest',
     'verifyDigest',
@@ -137,7 +145,10 @@ function readVerifyImages(verify: Json, path: Path, namespaces: readonly string[
   importing.rules.push({ comment, rule: { ...head, require, ...(place.audits ? { mode: 'report' } : {}) } });
 }
 
-/** What is not verified there has no rule here; only where our pattern holds no more than theirs. */
+/**
+ * Returns the images that Kyverno does not verify, which get no rule here; only those where our pattern
+ * matches no more than theirs.
+ */
 function skipped(verify: Json, path: Path, importing: Importing): readonly string[] {
   return listOf(verify['skipImageReferences']).flatMap((each, index) => {
     const { pattern, exact } = patternOfReference(String(each));

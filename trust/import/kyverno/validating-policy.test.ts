@@ -15,7 +15,7 @@ const certificate = ((): string => {
   return pem.trimEnd().replaceAll(/^/gm, ' '.repeat(12));
 })();
 
-/** After Kyverno's documentation of ImageValidatingPolicy. */
+/** Based on Kyverno's documentation of ImageValidatingPolicy. */
 function policyOf(expressions: readonly string[], { spec = '', key = '', keyless = '' } = {}): string {
   return `apiVersion: policies.kyverno.io/v1alpha1
 kind: ImageValidatingPolicy

@@ -13,8 +13,9 @@ const denied = 'the images are denied';
 const everywhere = 'the rule holds for every pod, which is stricter';
 
 /**
- * An ImageValidatingPolicy (policies.kyverno.io, Kyverno 1.14 and later) as a rule. Its expressions are CEL; those that count how many of
- * some attestors have signed or attested, for every image, are a requirement. Any other denies the images, and is listed.
+ * Converts an ImageValidatingPolicy (policies.kyverno.io, Kyverno 1.14 and later) to a rule. Its validations
+ * are CEL expressions. An expression that counts how many of some attestors have signed or attested, for
+ * every image, becomes a requirement. Any other expression denies the images, and is listed.
  */
 export function readValidatingPolicy(value: Json, base: Path, importing: Importing): void {
   const spec = recordOf(value['spec']) ?? {};
@@ -53,7 +54,10 @@ interface Context {
   readonly importing: Importing;
 }
 
-/** `images.containers.map(image, verifyImageSignatures(image, [attestors.a, attestors.b])).all(e, e > 0)`, and its like for attestations. */
+/**
+ * `images.containers.map(image, verifyImageSignatures(image, [attestors.a, attestors.b])).all(e, e > 0)`, and
+ * the same form for attestations.
+ */
 const counting =
   /^images\.\w+\.map\((\w+),(verifyImageSignatures|verifyAttestationSignatures)\(\1,(?:attestations\.(\w+),)?\[(attestors\.\w+(?:,attestors\.\w+)*)\]\)\)\.all\((\w+),\5(>|>=|==)(\d{1,2})\)$/;
 

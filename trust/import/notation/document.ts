@@ -4,7 +4,7 @@ import type { Document, PathSegment, Problem } from '../../../base/schema/index.
 import { isSubset, parseSubject } from '../../notation/distinguished-name.ts';
 import { recordOf, textsOf } from '../../strict-json.ts';
 
-/** One statement of notation's trust policy, checked as notation checks it. */
+/** One statement of notation's trust policy, with the same checks as in notation. */
 export interface Statement {
   readonly name: string;
   readonly path: readonly PathSegment[];
@@ -29,8 +29,8 @@ const scopePattern =
 const storePattern = /^(ca|signingAuthority|tsa):[A-Za-z0-9_.-]+$/;
 
 /**
- * Reads `trustpolicy.json`, `trustpolicy.oci.json` or `trustpolicy.blob.json` and refuses what notation refuses
- * (notation-go verifier/trustpolicy; trust-store-trust-policy.md, "Trust Policy Properties").
+ * Reads `trustpolicy.json`, `trustpolicy.oci.json` or `trustpolicy.blob.json` and refuses what notation
+ * refuses (notation-go verifier/trustpolicy; trust-store-trust-policy.md, "Trust Policy Properties").
  * @throws PortcullisError `TRUST_IMPORT_INVALID` with every problem, each with line and column
  */
 export function readNotationPolicy(text: string, file: string): NotationPolicy {
@@ -54,7 +54,7 @@ export function readNotationPolicy(text: string, file: string): NotationPolicy {
   const list = policy?.['trustPolicies'];
   const entries: readonly unknown[] = Array.isArray(list) ? list : [];
   if (entries.length === 0) report(['trustPolicies'], 'it holds no statement');
-  // Policies for blobs are chosen by name: no statement has scopes.
+  // Policies for blobs are selected by name: their statements have no scopes.
   const kind = entries.some((entry) => recordOf(entry)?.['registryScopes'] !== undefined) ? 'oci' : 'blob';
   const statements = entries.map((entry, index) => readStatement(recordOf(entry) ?? {}, ['trustPolicies', index], kind, report));
   checkUnique(statements, report);
@@ -141,7 +141,9 @@ function checkIdentities(identities: readonly string[], path: readonly PathSegme
   }
 }
 
-/** The subject of an `x509.subject` identity; undefined for other types, which are a plugin's. */
+/**
+ * Returns the subject of an `x509.subject` identity, or undefined for other types, which belong to plugins.
+ */
 export function subjectTextOf(identity: string): string | undefined {
   return /^x509\.subject:(.*)$/s.exec(identity)?.[1]?.trim();
 }

@@ -5,7 +5,7 @@ import type { TrustPolicy, TrustRule } from '../../types.ts';
 import type { Unmapped } from '../imported.ts';
 
 export interface NotationExport {
-  /** `trustpolicy.json`, version 1.0; absent when no rule can be said so. */
+  /** `trustpolicy.json`, version 1.0; absent when no rule can be converted. */
   readonly text?: string;
   readonly unmapped: readonly Unmapped[];
 }
@@ -17,8 +17,9 @@ interface Candidate {
 }
 
 /**
- * Says the rules that demand Notary Project signatures as notation's trust policy. Here every matching rule must admit and there one
- * statement alone decides: rules whose images another rule may hold, too, are left out, for notation would admit more easily.
+ * Converts the rules that require Notary Project signatures to notation's trust policy. Our policy needs
+ * every matching rule to admit, while in notation a single statement decides. A rule is therefore left out
+ * when another rule may match its images too, because notation would admit more easily.
  */
 export function exportNotation(policy: TrustPolicy): NotationExport {
   const unmapped: Unmapped[] = [];
@@ -36,7 +37,8 @@ export function exportNotation(policy: TrustPolicy): NotationExport {
       leave(rule, candidate);
     }
   }
-  // What is left out may hold images of another rule, which then is more than one statement says.
+  // A rule that is left out may match images of another rule, which is then more than one statement can
+  // express.
   for (let changed = true; changed;) {
     const clash = candidates.find((one) => rivals(one, candidates, left).length > 0);
     changed = clash !== undefined;
@@ -52,7 +54,7 @@ export function exportNotation(policy: TrustPolicy): NotationExport {
   };
 }
 
-/** Statements have names of their own; two rules may stand in one line. */
+/** Names the statements uniquely: two rules may be on one line. */
 function named({ rule, statement }: Candidate, index: number, all: readonly Candidate[]): Readonly<Record<string, unknown>> {
   const before = all.slice(0, index).filter((one) => one.rule.name === rule.name).length;
   return { ...statement, name: before === 0 ? rule.name : `${rule.name} (${before + 1})` };
@@ -95,24 +97,28 @@ function verificationOf(requirement: NotationRequirement): Readonly<Record<strin
   };
 }
 
-/** A repository as notation names it; `**` is `*`, and anything else with a wildcard, tag or digest has no counterpart. */
+/**
+ * Returns a repository as notation names it. `**` becomes `*`. Any other image with a wildcard, tag or digest
+ * has no counterpart.
+ */
 function scopeOf(image: string): string | undefined {
   if (image === '**') return '*';
   return image.includes('*') || /[@]|:[^/]*$/.test(image.replace(/^[^/]*\//, '')) ? undefined : completed(image);
 }
 
-/** A pattern with what its short form leaves out: `busybox` is `docker.io/library/busybox`. */
+/** Returns a pattern with its short form completed: `busybox` is `docker.io/library/busybox`. */
 function completed(image: string): string {
   const { host, path } = parseImagePattern(image);
   return [host, ...path].join('/');
 }
 
-/** The names of other rules that may hold an image of this one's. */
+/** Returns the names of other rules that may match an image of this rule. */
 function rivals(candidate: Candidate, candidates: readonly Candidate[], left: readonly TrustRule[]): readonly string[] {
   const others = candidates.filter((other) => other !== candidate);
   const shared = others.filter((other) => overlap(candidate, other)).map(({ rule }) => rule.name);
   const excepted = (candidate.rule.except ?? []).map(completed);
-  // Images that the rule excepts must be another statement's, or the statement for "*" would admit them.
+  // Images that the rule excepts must belong to another statement, because the statement for "*" would admit
+  // them.
   const uncovered = excepted.some((image) => !others.some(({ scopes }) => scopes.includes(image))) ? ['its excepted images'] : [];
   const unsaid = left.filter((rule) => mayHold(rule, candidate)).map(({ name }) => name);
   return [...shared, ...uncovered, ...unsaid];
@@ -124,7 +130,10 @@ function overlap(a: Candidate, b: Candidate): boolean {
   return holds(a, b) || holds(b, a) || a.scopes.some((scope) => b.scopes.includes(scope));
 }
 
-/** Whether a rule that is left out may hold an image of the candidate's; patterns are compared by their certain beginnings only. */
+/**
+ * Whether a rule that is left out may match an image of the candidate. Only the literal beginnings of
+ * patterns are compared.
+ */
 function mayHold(rule: TrustRule, { scopes }: Candidate): boolean {
   if (scopes.includes('*')) return true;
   return rule.images.map(completed).some((image) => {

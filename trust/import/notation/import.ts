@@ -6,16 +6,17 @@ import { readNotationPolicy, subjectTextOf } from './document.ts';
 import type { Statement } from './document.ts';
 
 export interface NotationImportOptions {
-  /** The name of the file, for places in messages. */
+  /** The name of the file, for positions in messages. */
   readonly file: string;
-  /** notation's `truststore` folder, relative to the policy that the rules go into. */
+  /** notation's `truststore` folder, relative to the policy that receives the rules. */
   readonly truststoreFolder: string;
 }
 
 /**
- * Says notation's trust policy as rules. A statement for repositories wins over the one for `*`, which therefore excepts them; the
- * level `skip` becomes `allow: unverified`. What has no counterpart is denied and listed.
- * @throws PortcullisError `TRUST_IMPORT_INVALID` where notation would refuse the file, too
+ * Converts notation's trust policy to rules. A statement for repositories takes precedence over the one for
+ * `*`, which therefore excepts them. The level `skip` becomes `allow: unverified`. Parts without a
+ * counterpart are denied and listed.
+ * @throws PortcullisError `TRUST_IMPORT_INVALID` when notation would refuse the file too
  */
 export function importNotation(text: string, options: NotationImportOptions): ImportedPolicy {
   const { document, kind, statements } = readNotationPolicy(text, options.file);
@@ -54,7 +55,10 @@ function imagesOf({ scopes, path }: Statement, tell: Tell): readonly string[] {
   });
 }
 
-/** The pattern of a scope; undefined where its first part is no registry, so that the name would mean another image here. */
+/**
+ * Returns the pattern of a scope, or undefined when its first segment is not a registry, so that the name
+ * would mean a different image here.
+ */
 function patternOf(scope: string): string | undefined {
   const [host = '', ...path] = scope.split('/');
   if (host !== 'localhost' && !/[.:]/.test(host)) return undefined;

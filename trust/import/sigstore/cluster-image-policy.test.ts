@@ -21,7 +21,7 @@ const identity = (more: string): string =>
   policyOf(`${images}  authorities:\n    - keyless:\n        identities: [ { issuer: "${github}", ${more} } ]\n`);
 const key = policyOf(`${images}  authorities:\n    - key:\n        data: |\n${keyText(10)}\n`);
 
-/** The rules as plain text, to be looked at by a pattern. */
+/** Returns the rules as plain text, for matching against a regular expression. */
 async function rulesOf(text: string): Promise<{ readonly rules: string; readonly unmapped: readonly string[] }> {
   const { result } = await imported('cluster-image-policy', text);
   return {
@@ -100,7 +100,7 @@ for (const [what, text, rules, unmapped] of table) {
   });
 }
 
-/** Globs and references as the comments of policy-controller's pkg/apis/glob tell them. */
+/** Globs and references, based on the comments of policy-controller's pkg/apis/glob. */
 const globs: readonly (readonly [glob: string, reference: string, matches: boolean])[] = [
   ['ghcr.io/org/*', 'ghcr.io/org/app:1', true],
   ['ghcr.io/org/*', 'ghcr.io/org/a/b:1', false],

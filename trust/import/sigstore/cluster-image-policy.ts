@@ -14,9 +14,10 @@ const publicLog = 'https://rekor.sigstore.dev';
 const publicCertificates = 'https://fulcio.sigstore.dev';
 
 /**
- * Sigstore policy-controller's ClusterImagePolicy documents (policy.sigstore.dev, v1alpha1 and v1beta1) as rules: every policy that
- * matches must pass, and in each any authority. An authority with a part that has no counterpart is left out of the `any`; a policy
- * without an authority left denies its images.
+ * Converts the ClusterImagePolicy documents of sigstore's policy-controller (policy.sigstore.dev, v1alpha1
+ * and v1beta1) to rules: every policy that matches must pass, with any one of its authorities. An authority
+ * with a part that has no counterpart is left out of the `any`. A policy without a remaining authority denies
+ * its images.
  * @throws PortcullisError `TRUST_IMPORT_INVALID`
  */
 export function importClusterImagePolicies(paths: readonly string[]): Promise<ImportedPolicy> {
@@ -57,7 +58,10 @@ function readPolicy(value: Json, base: Path, importing: Importing): void {
   importing.rules.push({ comment, rule: { images, require, ...mode } });
 }
 
-/** Patterns; where a glob has none, those that hold everything it might. */
+/**
+ * Returns the image patterns. A glob without a counterpart gets patterns that match everything that it might
+ * match.
+ */
 function imagesOf(spec: Json, path: Path, importing: Importing): readonly string[] {
   const images = listOf(spec['images']).flatMap((image, index) => {
     const glob = textOf(recordOf(image)?.['glob']) ?? '';
@@ -77,7 +81,7 @@ function imagesOf(spec: Json, path: Path, importing: Importing): readonly string
   return images;
 }
 
-/** What holds for the whole policy and has no counterpart. */
+/** Returns the reason when a part that applies to the whole policy has no counterpart. */
 function blockersOf(spec: Json, path: Path, importing: Importing): string | undefined {
   const became = 'its images are denied';
   const told = importing.unmapped.length;
@@ -89,7 +93,8 @@ function blockersOf(spec: Json, path: Path, importing: Importing): string | unde
       became,
     );
   const match = listOf(spec['match']).map((one) => recordOf(one) ?? {});
-  // Only pods come here. Whatever selects some of them, or other resources, would hold elsewhere.
+  // Only pods are decided here. A policy that selects only some pods, or other resources, would apply
+  // differently.
   if (match.length > 0 && !match.some((one) => one['resource'] === 'pods' && one['selector'] === undefined))
     tellUnmapped(
       importing,
@@ -128,7 +133,7 @@ function authorityOf(authority: Json, path: Path, name: string, importing: Impor
   return attestations.length === 0 ? by : attested(attestations, by, drop);
 }
 
-/** `public`, `none` (ctlog: {}), or `unset`. */
+/** Returns `public`, `none` (ctlog: {}), or `unset`. */
 function logOf({ ctlog }: Json): 'public' | 'none' | 'unset' | undefined {
   const record = recordOf(ctlog);
   if (record === undefined) return 'unset';
@@ -171,7 +176,7 @@ function signerOf(authority: Json, path: Path, name: string, log: string, import
   return anyOf(identities.map((identity) => ({ sigstore: { ...identity, ...sct } })));
 }
 
-/** Issuer and subject, or why they have no counterpart. */
+/** Returns the issuer and subject, or the reason why they have no counterpart. */
 function identityOf(identity: Json): { readonly issuer: string; readonly subject: string } | string {
   const expression = textOf(identity['issuerRegExp']);
   const issuer = textOf(identity['issuer']) ?? (expression === undefined ? undefined : literalOfExpression(expression));
@@ -188,7 +193,7 @@ function identityOf(identity: Json): { readonly issuer: string; readonly subject
   return /^\*+$/.test(pattern.pattern) ? 'everybody whom the issuer knows could sign' : { issuer, subject: pattern.pattern };
 }
 
-/** Every attestation must be there, each signed by the authority. */
+/** Converts attestations: every one is required, each signed by the authority. */
 function attested(attestations: readonly unknown[], by: Json, drop: Drop): Json | undefined {
   const signers = listOf(by['any']).length > 0 ? (by['any'] as readonly Json[]) : [by];
   const demands: Json[] = [];

@@ -5,16 +5,17 @@ import type { Unmapped } from '../imported.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** ClusterImagePolicy documents, and what they can not say. */
+/** ClusterImagePolicy documents, and the parts that they cannot express. */
 export interface ClusterImagePolicyExport {
-  /** YAML; empty when no rule can be said so. */
+  /** YAML; empty when no rule can be converted. */
   readonly text: string;
   readonly unmapped: readonly Unmapped[];
 }
 
 /**
- * Says rules as policy-controller's ClusterImagePolicy (v1beta1): a key or identity, or any of several. A rule that asks for more is
- * exported as one that always fails, so that nothing is admitted there which is denied here. There, too, every matching policy must pass.
+ * Converts rules to policy-controller's ClusterImagePolicy (v1beta1): a key or identity, or any of several. A
+ * rule that requires more is exported as a policy that always fails, so that no image is admitted there that
+ * is denied here. In both, every matching policy must pass.
  */
 export function exportClusterImagePolicies(policy: TrustPolicy): ClusterImagePolicyExport {
   const unmapped: Unmapped[] = [];
@@ -25,7 +26,7 @@ export function exportClusterImagePolicies(policy: TrustPolicy): ClusterImagePol
     if (problem !== undefined)
       unmapped.push({ file, line: Number(line), column: 1, path: '', why: problem, became: 'its images fail in the exported policy' });
     const authorities = typeof said === 'string' ? [{ static: { action: 'fail', message: said } }] : said;
-    // Without its exceptions a rule holds for more, and there that is stricter.
+    // Without its exceptions a rule matches more images. The exported policy is then stricter.
     return {
       apiVersion: 'policy.sigstore.dev/v1beta1',
       kind: 'ClusterImagePolicy',
@@ -47,7 +48,7 @@ function authoritiesOf(rule: TrustRule): readonly Json[] | string {
   if (rule.except !== undefined) return 'a ClusterImagePolicy can not except images';
   if (rule.breakGlass !== undefined) return 'a ClusterImagePolicy has no breakGlass';
   if (rule.ceiling.require === 'signed') return 'a ClusterImagePolicy knows no entitlements';
-  // There it passes beside others, too; here it counts only alone.
+  // There it passes even beside other policies; here it counts only alone.
   if (rule.allowUnverified) return [{ static: { action: 'pass' } }];
   if (rule.require === undefined) return 'the rule demands nothing';
   const parts = rule.require.kind === 'any' ? rule.require.of : [rule.require];
@@ -75,7 +76,10 @@ function pemOf(key: PolicyKey): string {
     .toString();
 }
 
-/** A pattern as a glob: there the glob is held against the name with its tag, and Docker Hub is `index.docker.io`. */
+/**
+ * Converts a pattern to a glob: there, the glob is matched against the name with its tag, and Docker Hub is
+ * `index.docker.io`.
+ */
 function globOf(pattern: string): string {
   const [host = ''] = pattern.split('/');
   const named =

@@ -1,9 +1,10 @@
 import { parseImagePattern } from '../../policy/image-pattern.ts';
 
 /**
- * A glob of ClusterImagePolicy as image patterns that hold the same references, or why there are none. A glob is held against the whole
- * name with tag or digest: `*` is any characters but "/", `**` any at all, and a name without a tag has the tag `latest`
- * (policy-controller, pkg/apis/glob).
+ * Converts a glob of ClusterImagePolicy to image patterns that match the same references, or says why there
+ * are none. A glob is matched against the whole name with tag or digest: `*` matches any characters except
+ * "/", `**` matches any characters, and a name without a tag has the tag `latest` (policy-controller,
+ * pkg/apis/glob).
  */
 export function patternsOfGlob(glob: string): { readonly patterns: readonly string[] } | { readonly problem: string } {
   if (!/^[a-zA-Z0-9_:/*.-]+$/.test(glob)) return { problem: 'it is no glob' };
@@ -28,6 +29,6 @@ function tagged(segment: string): string {
   if (segment === '**') return segment;
   const [name = '', tag] = segment.split(':');
   if (tag !== undefined) return `${name}:${tag === '**' ? '*' : tag}`;
-  // A star at the end holds tag and digest, too.
+  // A star at the end also matches tag and digest.
   return name.endsWith('*') ? name : `${name}:latest`;
 }
