@@ -34,7 +34,9 @@ const bundles: Collector = {
   large: largeAttestations,
 };
 
-/** Attestations in cosign's older form: each layer of the manifest under `sha256-<hex>.att` is an envelope. */
+/**
+ * Attestations in cosign's older form: each layer of the manifest under `sha256-<hex>.att` is an envelope.
+ */
 const envelopes: Collector = {
   kind: 'attestation',
   at: 'att',

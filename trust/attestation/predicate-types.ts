@@ -4,7 +4,10 @@
  */
 export const entitlementsPredicateType = 'https://portcullis.dev/entitlements/v1';
 
-/** Short names of predicate types: those of `cosign attest --type` (cmd/cosign, options/predicate.go), and `vsa` and `entitlements`. */
+/**
+ * Short names of predicate types: the names of `cosign attest --type` (cmd/cosign, options/predicate.go), and
+ * `vsa` and `entitlements`.
+ */
 const shortNames: ReadonlyMap<string, string> = new Map([
   ['slsaprovenance', 'https://slsa.dev/provenance/v0.2'],
   ['slsaprovenance02', 'https://slsa.dev/provenance/v0.2'],

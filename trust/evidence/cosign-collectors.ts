@@ -26,7 +26,10 @@ const signatureBundles: Collector = {
   judge: (bytes) => (isMessageSignature(bytes) ? 'with-subject' : 'keep'),
 };
 
-/** Signatures in cosign's older form: the layers of the manifest under `sha256-<hex>.sig` (cosign, specs/SIGNATURE_SPEC.md). */
+/**
+ * Signatures in cosign's older form: the layers of the manifest under `sha256-<hex>.sig` (cosign,
+ * specs/SIGNATURE_SPEC.md).
+ */
 const simpleSigning: Collector = {
   kind: 'cosign-simple-signing',
   at: 'sig',

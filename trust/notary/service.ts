@@ -61,7 +61,8 @@ const uploadsAtOnce = 4;
 
 /**
  * Serves collections of signed metadata in Notary v1's dialect and in TUF's.
- * @throws TRUST_SERVICE_KEY · TRUST_SERVICE_LISTEN · TRUST_SERVICE_TOKENS · STORAGE_IN_USE when another process serves this folder · STORAGE_…
+ * @throws TRUST_SERVICE_KEY · TRUST_SERVICE_LISTEN · TRUST_SERVICE_TOKENS · STORAGE_IN_USE when another
+ * process serves this folder · STORAGE_…
  */
 export async function startTrustService(options: TrustServiceOptions): Promise<TrustService> {
   const clock = options.clock ?? Date.now;

@@ -14,7 +14,7 @@ export function patternsOfGlob(glob: string): { readonly patterns: readonly stri
     return { problem: '"**" stands beside other characters of a path segment' };
   if (segments.length === 1 && whole !== '**') return { problem: 'it names no registry' };
   const last = segments.at(-1) as string;
-  // `a/**/b` needs something between the two; here ** may be nothing.
+  // `a/**/b` needs at least one segment between the two; here ** may be empty.
   const inner = segments.slice(0, -1).flatMap((segment, index) => (segment === '**' && index > 0 ? ['*', '**'] : [segment]));
   const text = [...inner, tagged(last)].join('/');
   try {
