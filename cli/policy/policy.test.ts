@@ -77,7 +77,7 @@ describe('portcullis policy', () => {
     );
     const explained = portcullis('policy', 'explain', 'r.test/a:1', '--policy', 'x.yaml');
     assert.equal(explained.code, 0, explained.out);
-    assert.match(explained.out, /BREAK GLASS: what it refuses is admitted until 2999-01-01.*outage \(ann\)/);
+    assert.match(explained.out, /BREAK GLASS: images that it refuses are admitted until 2999-01-01.*outage \(ann\)/);
     write('x.yaml', policy(`${signed}    mode: report\n`));
     assert.match(portcullis('policy', 'explain', 'r.test/a:1', '--policy', 'x.yaml').out, /REPORT ONLY/);
   });

@@ -57,7 +57,7 @@ describe('signed entitlements', () => {
     assert.equal(refused.code, 'IMAGES_DENIED');
     assert.match(
       refused.message,
-      /entitlements signed by the publisher \(entitlements\.require: signed\): nobody whom the rule trusts has signed any/,
+      /entitlements signed by the publisher \(entitlements\.require: signed\): no signer that the rule trusts has signed any/,
     );
 
     const foreign = await makeKey(join(stage.folders.folder, 'foreign.key'), join(stage.folders.folder, 'foreign.pub'));

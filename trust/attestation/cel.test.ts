@@ -135,7 +135,7 @@ for (const [text, predicate] of expensive) {
   });
 }
 
-test('a budget is one for all evaluations that share it', () => {
+test('evaluations can share one budget', () => {
   const budget = celBudget();
   const expression = compiled('predicate.l.all(x, x >= 0)');
   const variables = { predicate: celOfJson({ l: numbers }) };
@@ -144,7 +144,7 @@ test('a budget is one for all evaluations that share it', () => {
   assert.notEqual(answers.at(-1), true);
 });
 
-test('whatever is written, compiling and asking end soon, and nothing is thrown', () => {
+test('for any expression, compilation and evaluation end soon and throw nothing', () => {
   const atoms = [
     'predicate',
     'predicate.a',

@@ -46,7 +46,7 @@ export function signedEntitlements(rule: TrustRule, evidence: Evidence, context:
   const parts = demands.map((requirement) => evaluateAttestation(requirement, about, context));
   const tooMuch = excess(requested);
   const answer = tooMuch === undefined ? anyAnswer(parts) : 'no';
-  const found = requested.length === 0 ? 'nobody whom the rule trusts has signed any' : `${requested.length} signed`;
+  const found = requested.length === 0 ? 'no signer that the rule trusts has signed any' : `${requested.length} signed`;
   const text = `entitlements signed by the publisher${demanded ? ' (entitlements.require: signed)' : ''}: ${tooMuch ?? found}`;
   const evaluation = {
     answer,
@@ -65,7 +65,7 @@ export function signedEntitlements(rule: TrustRule, evidence: Evidence, context:
  * The attestation may hold a statement, which would bound the container: without it there can be no verdict.
  */
 function notAtHand(digest: string): NonNullable<SignedEntitlements['evaluation']> {
-  const text = `the recorded attestation ${digest} is not at hand: it may say what the image needs`;
+  const text = `the recorded attestation ${digest} is not available: it may say what the image needs`;
   return { answer: 'unknown', decides: true, reason: { counted: false, text, code: 'TRUST_EVIDENCE_UNUSABLE' } };
 }
 

@@ -70,7 +70,7 @@ function readBare(bytes: Buffer, annotations: Readonly<Record<string, string>>):
   const envelope = recordOf(parseStrictJson(bytes));
   const list = envelope?.['signatures'];
   if (envelope === undefined || !Array.isArray(list) || list.length === 0 || list.length > maximumSignatures)
-    throw new Error(`its envelope has not 1 to ${maximumSignatures} signatures`);
+    throw new Error(`its envelope does not have 1 to ${maximumSignatures} signatures`);
   const contents = list.map((signature: unknown) => readEnvelope({ ...envelope, signatures: [signature] }) as DsseContent);
   const [{ payloadType, payload }] = contents as [DsseContent];
   return {

@@ -173,10 +173,10 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     /"predicate\.a == 2" is false/,
   ],
   [
-    'one that can not be evaluated',
+    'one that cannot be evaluated',
     () => verdictOn([attested(statementText({ a: 1 }))], demand(['predicate.b == 1'])),
     'deny',
-    /can not be evaluated over it: field not found: b/,
+    /cannot be evaluated over it: field not found: b/,
   ],
   [
     'one that is neither true nor false',
@@ -188,7 +188,7 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     'a text that is no expression',
     () => verdictOn([attested(statementText({ a: 1 }))], demand(['predicate.'])),
     'deny',
-    /the expression "predicate\." is none/,
+    /but "predicate\." is not a valid expression/,
   ],
   [
     'one over image, signer and time',
@@ -241,7 +241,7 @@ for (const [name, verdict, outcome, says] of table) {
   });
 }
 
-test('an answer that hangs on the time does not stand for ever', () => {
+test('an answer that depends on the time expires', () => {
   const timeless = verdictOn([attested(statementText({}))], demand(['true']));
   assert.equal(timeless.validUntil, undefined);
   const timely = verdictOn([attested(statementText({ at: '2026-01-01T00:00:00Z' }))], demand(['timestamp(predicate.at) < now']));

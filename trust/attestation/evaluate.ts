@@ -110,14 +110,14 @@ function judgeExpressions(finding: SignatureFinding, statement: Statement, run: 
   let validUntil = finding.validUntil;
   for (const text of cel) {
     const expression = compiledCel(text, language);
-    if (expression === undefined) return refused('TRUST_CEL_MISSING', `${finding.says}; but the expression ${shown(text)} is none`);
+    if (expression === undefined) return refused('TRUST_CEL_MISSING', `${finding.says}; but ${shown(text)} is not a valid expression`);
     if (expression.usesNow) validUntil = earliest([validUntil, new Date(run.context.now.getTime() + answerHolds).toISOString()]);
     const until = validUntil === undefined ? {} : { validUntil };
     const answer = expression.evaluate(variables, budget);
     if (answer === false) return { ...refused('TRUST_CEL_FALSE', `${finding.says}; but ${shown(text)} is false`), ...until };
     if (answer !== true)
       return {
-        ...refused('TRUST_CEL_FAILED', `${finding.says}; but ${shown(text)} can not be evaluated over it: ${printable(answer.problem)}`),
+        ...refused('TRUST_CEL_FAILED', `${finding.says}; but ${shown(text)} cannot be evaluated over it: ${printable(answer.problem)}`),
         ...until,
       };
   }

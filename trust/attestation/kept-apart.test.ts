@@ -80,7 +80,7 @@ test('a large attestation is stored by itself: replays and simulations find it, 
   gone.close();
 });
 
-test('while an attestation that is stored by itself is not at hand, nobody knows what bounds the container', async (t) => {
+test('while a separately stored attestation is not available, the bounds of the container are unknown', async (t) => {
   const { content, repository, digest } = contentToSign();
   const now = new Date();
   await signImage({ repository, digest, key: ours, format: 'bundle', now });
@@ -102,5 +102,5 @@ test('while an attestation that is stored by itself is not at hand, nobody knows
   assert.equal(lackingParts(light).length, 1);
   const without = decide({ ...question, dossier: light });
   assert.equal(without.outcome, 'undecided');
-  assert.match(explainVerdict(without), /is not at hand: it may say what the image needs/u);
+  assert.match(explainVerdict(without), /is not available: it may say what the image needs/u);
 });

@@ -62,7 +62,7 @@ for (const format of ['bundle', 'legacy'] as const) {
   });
 }
 
-test('what is larger than the policy reads is refused with the setting, and counts once that is raised', async (t) => {
+test('an attestation larger than the policy’s limit is refused with the name of the setting, and counts once that is raised', async (t) => {
   const small = policyOf({ require: demandOf(1024 * 1024) });
   const refused = await judged(t, await gathered(t, [2_000_000], 'bundle', small), small);
   assert.equal(refused.outcome, 'deny');
@@ -71,7 +71,7 @@ test('what is larger than the policy reads is refused with the setting, and coun
   assert.equal((await judged(t, await gathered(t, [2_000_000], 'bundle', raised), raised)).outcome, 'admit');
 });
 
-test('more of them together than is read leaves the image undecided, and signatures their room', async (t) => {
+test('attestations beyond the total limit leave the image undecided, and leave room for signatures', async (t) => {
   const demand = demandOf(2 * 1024 * 1024);
   const policy = policyOf({ require: { ...demand, cel: ['predicate.size == 7'] } });
   const dossier = await gathered(t, [1_200_000, 1_200_001, 1_200_002, 1_200_003], 'bundle', policy);

@@ -52,7 +52,7 @@ const wrong: readonly (readonly [name: string, require: string, problems: readon
     [/4096/],
   ],
   [
-    'an age that a key can not prove',
+    'an age that a key cannot prove',
     '{ attestation: { type: vuln, by: { cosign: { key: k.pub } }, maxAge: 1d } }',
     [/^6:\d+ .*nothing proves when a key has attested: maxAge can never be met/],
   ],
@@ -93,7 +93,7 @@ describe('attestation: in a policy', () => {
     });
   }
 
-  it('takes the identity of the one beside it, and not what is asked of signatures', async () => {
+  it('uses the identity of the requirement beside it, without its constraints on signatures', async () => {
     const require = await read(
       '{ all: [ { cosign: { key: k.pub, log: true, annotations: { env: prod } } }, { attestation: { type: slsaprovenance1, by: cosign, maxAge: 30d } } ] }',
     );

@@ -36,7 +36,7 @@ export const attestationSchema = {
     by: {
       type: ['string', 'object'],
       description:
-        'Who must have signed it: cosign, sigstore or pki for the one that stands beside it in the same `all`, or one of its own, such as { cosign: { key: FILE } }.',
+        'The required signer: cosign, sigstore or pki for the requirement of this type in the same `all`, or a separate one such as { cosign: { key: FILE } }.',
       additionalProperties: false,
       minProperties: 1,
       maxProperties: 1,
@@ -47,7 +47,7 @@ export const attestationSchema = {
       ...{ minLength: 1, maxLength: 4096, minItems: 1, maxItems: 64 },
       items: expression,
       description:
-        'An expression of CEL over predicate, predicateType, subject, statement, image, signer and now; or several, all of which must be true.',
+        'A CEL expression over predicate, predicateType, subject, statement, image, signer and now; or several, all of which must be true.',
     },
     maxSize: maxSizeSchema,
     ...{ signs, annotations, maxAge, notBefore },

@@ -11,7 +11,7 @@ const most = 64;
 export const maxSizeSchema = {
   type: 'string',
   pattern: `^([1-9][0-9]{0,4}KiB|([1-9]|[1-5][0-9]|6[0-4])MiB)$`,
-  description: `write a size up to ${most}MiB, such as 32MiB: the largest attestation that is read, as the registry serves it; 16MiB unless told`,
+  description: `write a size up to ${most}MiB, such as 32MiB: the largest attestation that is read, as the registry serves it; the default is 16MiB`,
 } as const;
 
 /** Returns bytes, or undefined for a value that the schema refuses. */

@@ -103,7 +103,7 @@ for (const [name, says] of [
   });
 }
 
-test('a file that is no JSON is named, and nothing that it holds', async () => {
+test('the error for a file that is not JSON names the file, and none of its content', async () => {
   await assert.rejects(find('{"auths": {"a": {"auth": "c2VjcmV0', 'a.example'), (error: Error) => {
     assert.match(error.message, /it is not JSON.*TRUST_DOCKER_CONFIG/);
     assert.doesNotMatch(error.message, /c2VjcmV0/);

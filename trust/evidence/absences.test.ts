@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createAbsences } from './absences.ts';
 
-test('an absence is believed from the second answer on, longer each time, and never beyond 30 s', () => {
+test('an absence is cached from the second answer on, longer each time, and never beyond 30 s', () => {
   let now = 1;
   const absent = createAbsences(() => now).of(undefined);
   const believed = [0, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000];
@@ -19,7 +19,7 @@ test('an absence is believed from the second answer on, longer each time, and ne
   assert.equal(absent.knows('q'), false, 'answers far apart are not in a row');
 });
 
-test('something that is there ends it, and each set of credentials has its own', () => {
+test('a found object ends an absence, and each set of credentials has its own cache', () => {
   const absences = createAbsences(() => 1);
   const [mine, yours] = [absences.of({ username: 'a', password: 'b' }), absences.of({ username: 'a', password: 'c' })];
   for (const _ of [1, 2]) mine.note('q');
@@ -28,7 +28,7 @@ test('something that is there ends it, and each set of credentials has its own',
   assert.equal(mine.knows('q'), false);
 });
 
-test('what is remembered is bounded', () => {
+test('the cache is bounded', () => {
   const absent = createAbsences(() => 1).of(undefined);
   for (let index = 0; index < 5000; index++) for (const _ of [1, 2]) absent.note(`${index}`);
   assert.deepEqual([absent.knows('0'), absent.knows('4999')], [false, true]);

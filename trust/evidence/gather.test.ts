@@ -100,7 +100,7 @@ test('an unsigned image is denied: no signature was found', async (t) => {
   assert.match(explainVerdict(verdict), /no signature was found for this image/);
 });
 
-test('a source that can not be asked makes the verdict undecided, and is named', async (t) => {
+test('a source that cannot be asked makes the verdict undecided, and is named', async (t) => {
   const { host } = await serve(t, {
     before: (path, response) => {
       if (!path.includes('/referrers/')) return false;
@@ -113,7 +113,7 @@ test('a source that can not be asked makes the verdict undecided, and is named',
   assert.match(explainVerdict(verdict), /referrers of sha256:[0-9a-f]+ could not be asked/);
 });
 
-test('what is found elsewhere still counts when a source can not be asked', async (t) => {
+test('evidence from other sources still counts when a source cannot be asked', async (t) => {
   const { host } = await serve(t, {
     before: (path, response) => {
       if (!path.includes('/referrers/')) return false;
@@ -145,7 +145,7 @@ test('a registry that never answers costs the time limit, no more', async (t) =>
   assert.match(dossier.unreachable[0]?.why ?? '', /time for gathering evidence \(150 ms\) is up/);
 });
 
-test('a caller that goes away ends the gathering', async (t) => {
+test('an abort by the caller ends the gathering', async (t) => {
   const { host } = await serve(t, { before: (path) => /referrers|sha256-/.test(path) });
   await assert.rejects(gatherFixture(host, 'bundle/ecdsa-p256', p256, { signal: AbortSignal.timeout(50) }));
 });
@@ -330,7 +330,7 @@ function replacePayload(repository: FixtureRepository, change: (text: string) =>
   );
 }
 
-test('an image that is known to be unsigned is not asked about again for a while; a new signature is seen after it', async (t) => {
+test('registries are not asked again for a while about an unsigned image; a new signature is found afterwards', async (t) => {
   const content = fixtureContent();
   const { host, requests } = await serve(t, { referrers: true }, content);
   let clock = 1;

@@ -13,7 +13,7 @@ import type { ImportedPolicy, Unmapped } from './imported.ts';
 export function importedText({ rules, unmapped }: Pick<ImportedPolicy, 'rules' | 'unmapped'>, source: string): string {
   const head = [
     `# yaml-language-server: $schema=${trustPolicySchemaId}`,
-    ...comment(`Imported from ${source}. What no rule matches is denied.`),
+    ...comment(`Imported from ${source}. An image that no rule matches is denied.`),
     ...(unmapped.length === 0
       ? []
       : comment(`Not mapped, and therefore never admitted more easily:\n${unmapped.map(describeUnmapped).join('\n')}`)),

@@ -51,11 +51,11 @@ test('a passphrase file wins over the environment, and only its first line count
   await loadSigningKey(join(fixtures, 'ecdsa-p256.key'), { ...words('wrong'), file });
 });
 
-test('a public key given as the private one is told so', async () => {
+test('a public key given as the private key is reported as such', async () => {
   await assert.rejects(loadSigningKey(join(fixtures, 'ecdsa-p256.pub'), words('')), /name the private key/);
 });
 
-test('scrypt parameters that would eat the memory are refused before they are used', async () => {
+test('scrypt parameters that need too much memory are refused before they are used', async () => {
   const bomb = {
     kdf: { name: 'scrypt', params: { N: 2 ** 30, r: 8, p: 1 }, salt: 'AA==' },
     cipher: { name: 'nacl/secretbox', nonce: 'AA==' },

@@ -48,7 +48,7 @@ for (const [name, key, algorithm, signature] of signatures) {
   });
 }
 
-test('Ed25519 can not be judged by digest, nor a curve by another digest than its own', () => {
+test('Ed25519 cannot be verified by digest, nor a curve by a digest other than its own', () => {
   const ed25519 = generateKeyPairSync('ed25519');
   const value = createHash('sha512').update(message).digest();
   assert.ok(!verifyDigestWithKey(ed25519.publicKey, { algorithm: 'sha512', value }, sign(null, message, ed25519.privateKey)));

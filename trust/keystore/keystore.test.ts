@@ -68,7 +68,7 @@ describe('the keystore', () => {
     assert.equal(Buffer.from(text.replaceAll(/-----.*|^.*:.*$/gmu, ''), 'base64').indexOf(secret), -1);
   });
 
-  it('refuses a wrong passphrase, a file that was cut off anywhere, and what is no key', async () => {
+  it('refuses a wrong passphrase, a truncated file, and a file that is not a key', async () => {
     const at = folder();
     const store = openKeystore(at);
     const { id } = await store.keep(signingKey(pairs.ecdsa), { role: 'root' }, words('right'));
@@ -89,7 +89,7 @@ describe('the keystore', () => {
     await assert.rejects(store.list(), (error: Error) => error.message.includes(file));
   });
 
-  it('takes no passphrase that no reader can open', async () => {
+  it('refuses a passphrase that no reader could use', async () => {
     const at = folder();
     const store = openKeystore(at);
     await assert.rejects(store.generate({ role: 'root' }, words('ü'.repeat(513))), { code: 'TRUST_PASSPHRASE_TOO_LONG' });
@@ -98,7 +98,7 @@ describe('the keystore', () => {
     await store.open(id, words('ü'.repeat(512)));
   });
 
-  it('lists what is there: not what a killed writer left, nor what others put beside', async () => {
+  it('lists its keys, without leftovers of a killed writer and files of others', async () => {
     const at = folder();
     const store = openKeystore(at);
     assert.deepEqual(await store.list(), []);
@@ -151,7 +151,7 @@ describe('a key file', () => {
     );
   });
 
-  it('is read by a sentence, whatever it holds', () => {
+  it('gives an error sentence, whatever it holds', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -170,13 +170,13 @@ describe('a key file', () => {
     );
   });
 
-  it('can not be given headers by the name of its role or collection', async () => {
+  it('does not accept a role or collection name that adds headers', async () => {
     for (const headers of [{ role: 'root\nrole: x' }, { role: 'root', gun: 'a\r\nProc-Type: 4,ENCRYPTED' }])
       await assert.rejects(writeKeyFile(pairs.ecdsa.privateKey, headers, 'x'), /line/u);
   });
 });
 
-it('a passphrase is the role’s, then ours for all, then Notary’s', () => {
+it('a passphrase comes from the variable of the role, then from ours for all roles, then from Notary’s', () => {
   const source = (environment: Readonly<Record<string, string>>, role: string) => passphraseForRole({ environment }, role).environment;
   const all = {
     PORTCULLIS_ROOT_PASSPHRASE: 'a',

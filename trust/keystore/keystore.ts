@@ -50,7 +50,7 @@ export function openKeystore(folder: string): Keystore {
   const fileOf = (id: string): string => join(home, `${id}.key`);
 
   const read = async (id: string): Promise<ReturnType<typeof readKeyFile>> => {
-    if (!/^[0-9a-f]{64}$/u.test(id)) throw unreadable(id, 'it is no id of a key: 64 hexadecimal digits');
+    if (!/^[0-9a-f]{64}$/u.test(id)) throw unreadable(id, 'it is not a key id of 64 hexadecimal digits');
     try {
       const file = fileOf(id);
       if ((await stat(file)).size > mostBytes) throw new Error('it is too large for a key');

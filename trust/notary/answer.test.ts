@@ -81,7 +81,7 @@ describe('an answer that fails', () => {
     assert.equal(await statusWith({ metrics: { ...context.metrics, render: broken } }, '/metrics'), 500);
   });
 
-  it('in what only looks on does not change the answer', async () => {
+  it('in an observer does not change the answer', async () => {
     assert.equal(await statusWith({ metrics: { ...context.metrics, observe: broken } }), 404);
     assert.equal(await statusWith({ onFailure: broken, guard: broken }), 500);
   });

@@ -239,5 +239,5 @@ const failureOf = (thrown: unknown, on: string): PortcullisError =>
     kind: 'internal',
     attempted: 'answer',
     on,
-    fix: 'read the reason; report it if it is none of yours',
+    fix: 'read the reason; report it if your setup does not cause it',
   });

@@ -70,7 +70,7 @@ afterEach(async () => {
 });
 
 describe('connections of the trust service', () => {
-  it('that hold every place with half requests keep nobody out', async () => {
+  it('that occupy every place with incomplete requests do not lock out other clients', async () => {
     await start({ connections: 40, connectionsOfAddress: 10 });
     for (let address = 2; address < 8; address += 1) for (let count = 0; count < 20; count += 1) await come(`127.0.0.${address}`, half);
     await until(() => open.filter(({ isOpen }) => isOpen()).length <= 40, 'no more than the limit stay');
@@ -135,7 +135,7 @@ describe('connections of the trust service', () => {
     }
   });
 
-  it('give their descriptors back', async () => {
+  it('release their file descriptors', async () => {
     await start({ connections: 50, connectionsOfAddress: 50 });
     await isAnswered('127.0.0.2');
     const before = readdirSync('/proc/self/fd').length;
@@ -146,7 +146,7 @@ describe('connections of the trust service', () => {
 });
 
 describe('uploads of the trust service', () => {
-  it('that come at once hold no more memory than four of the largest: the next is refused, and none once they are gone', async () => {
+  it('that arrive at once hold no more memory than four of the largest: the next is refused until they are finished', async () => {
     await start({ uploadBytes: 64 * 1024 });
     const body = multipart([{ name: 'root', bytes: Buffer.alloc(60 * 1024) }]);
     const head = `POST /tuf/a/ HTTP/1.1\r\nHost: a\r\nContent-Type: ${multipartType}\r\nContent-Length: ${body.length}\r\n\r\n`;

@@ -83,7 +83,7 @@ test('n keys that the service holds for a role of n keys', async () => {
 
 const entryOf = (raw: Buffer): object => ({ keytype: 'ed25519', scheme: 'ed25519', keyval: { public: raw.toString('hex') } });
 
-test('bins are found by their prefix, and by no other role’s', async () => {
+test('hash bins are found by their own prefix only', async () => {
   const find = namesByPrefix(['b-1', 'a-2', 'a', 'a-1', 'ab-1', 'a-']);
   assert.deepEqual([find('a-'), find('b-'), find('c-')], [['a-', 'a-1', 'a-2'], ['b-1'], []]);
   const names = sized((n) => list(n, (index) => `role${index}-0`));

@@ -45,7 +45,7 @@ describe('a trust service that is killed', () => {
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  it('keeps whatever it answered 200 to, whole, whenever it dies; and two processes never have one data folder', async () => {
+  it('keeps every acknowledged update complete, whenever it is killed; and two processes never use one data folder', async () => {
     let service = await serve(folder);
     const address = (): string => `${service.url}/v2/${gun}/_trust/tuf/`;
     await assert.rejects(

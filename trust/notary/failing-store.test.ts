@@ -8,7 +8,7 @@ import { fetchJson, multipart, post, publisher } from './publisher.fixture.ts';
 import type { OnlineEntries } from './publisher.fixture.ts';
 import { startTrustService } from './service.ts';
 
-test('an update that can not be kept is refused by the documented error, changes nothing, and is told to whoever runs the service', async () => {
+test('an update that cannot be stored is refused with the documented error, changes nothing, and is reported to the operator', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-failing-store-'));
   const failures: string[] = [];
   const service = await startTrustService({ listen: '127.0.0.1:0', data: folder, onFailure: (error) => failures.push(error.message) });

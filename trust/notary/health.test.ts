@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 
-test('on a full disk the service says that it is unwell and why, serves what it has, and is well again when there is room', async () => {
+test('on a full disk the service reports that it is unhealthy and why, serves the stored files, and is healthy again when there is room', async () => {
   const disk = mkdtempSync(join(tmpdir(), 'portcullis-health-'));
   // A tmpfs in a mount namespace that ends with the program.
   const program = `

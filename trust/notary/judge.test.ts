@@ -23,7 +23,7 @@ for (const count of [3, 5000])
     assert.equal(await judge.differentTarget('a', notary, files('tuf', count + 1, 'last')), `app:${count - 1}`);
   });
 
-test('what can not be read in another thread breaks that question alone', async () => {
+test('an upload that cannot be read in another thread fails only its own question', async () => {
   const [notary, tuf] = [files('notary', 5000, 'last'), files('tuf', 5000, 'last')];
   const broken = new Map([...tuf, ['targets', Buffer.alloc(1_000_000, ' ')]]);
   const [no, yes] = await Promise.allSettled([judge.differentTarget('a', notary, broken), judge.differentTarget('a', notary, tuf)]);

@@ -59,7 +59,7 @@ export async function openKeyVault(store: TrustStore, keyFile: string): Promise<
       failure ??= keyFailure(
         keyFile,
         `it does not open the ${role} key of ${gun}`,
-        'name the key file that this data folder was begun with',
+        'name the key file that this data folder was created with',
       );
       return [];
     });

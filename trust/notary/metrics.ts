@@ -61,7 +61,7 @@ export function createServiceMetrics(): ServiceMetrics {
       });
       new Gauge({
         name: 'portcullis_trust_connections_refused',
-        help: 'Connections since the start that found no place (reason="full"), or gave theirs to another peer (reason="waiting").',
+        help: 'Connections since the start that were refused because every place was taken (reason="full"), or closed in favour of another peer (reason="waiting").',
         labelNames: ['reason'],
         registers: [registry],
         collect() {

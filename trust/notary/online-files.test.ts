@@ -11,7 +11,7 @@ const held = [{ id: 'ab'.repeat(32), key: onlineKey('snapshot', pkcs8) }];
 const now = Date.parse('2027-01-01T00:00:00Z');
 const file = (role: string): { role: string; version: number; bytes: Buffer } => ({ role, version: 1, bytes: Buffer.from(role) });
 
-test('what is remembered of a file that the service signs is what a reader finds in its bytes', () => {
+test('the cached form of a file that the service signs equals the parsed file', () => {
   const first = nextNotarySnapshot({ former: undefined, files: [file('root'), file('targets')], held, now });
   const second = nextNotarySnapshot({ former: first.bytes, files: [file('targets/releases')], held, now });
   const timestamp = nextNotaryTimestamp({ former: undefined, snapshot: second, held, now });

@@ -30,7 +30,7 @@ test('a request is for the last collection, role and version that its path names
   });
 });
 
-test('no path holds the service up', () => {
+test('no path delays the service', () => {
   const long = 16_000;
   for (const path of [
     `/v2/a/_trust/tuf/${'1'.repeat(long)}`,
@@ -84,7 +84,7 @@ test('a name that none can have is refused where the route is read, by which nam
   }
 });
 
-test('odd names that a header can carry are names', () => {
+test('unusual names that are valid in a header are accepted', () => {
   for (const gun of ['a"b', 'a\\b', "a'b", 'a b', 'a,b=c;d', '~!@$&()+', 'a'.repeat(255)]) {
     const path = `/tuf/${encodeURIComponent(gun)}/root.json`;
     assert.deepEqual(routeOf('GET', path), { operation: 'GetRole', dialect: 'tuf', gun, role: 'root', which: 'current' });

@@ -28,7 +28,7 @@ function filesOf(dialect: Dialect, roles: Roles, delegated = Object.keys(roles))
 
 const differ = (notary: Roles, tuf: Roles): string | undefined => differentTarget(filesOf('notary', notary), filesOf('tuf', tuf));
 
-test('what clients of either dialect find is compared', () => {
+test('compares what clients of both dialects find', () => {
   assert.equal(differ({ targets: { a: '1' } }, { targets: { a: '1' } }), undefined);
   assert.equal(differ({ targets: { a: '1' } }, { targets: { a: '2' } }), 'a');
   assert.equal(differ({ targets: { a: '1' } }, { targets: {} }), 'a');
@@ -37,14 +37,14 @@ test('what clients of either dialect find is compared', () => {
   assert.equal(differ({ targets: {}, 'targets/x': { a: '1' } }, { targets: {}, 'targets/x': { a: '2' } }), 'a');
 });
 
-test('each finds its own where roles sign different digests for one name', () => {
+test('each dialect uses its own search order when roles sign different digests for one name', () => {
   const both = { targets: { a: 'old' }, 'targets/releases': { a: 'new' } };
   // Notary searches targets/releases first, TUF searches targets first.
   assert.equal(differ(both, both), 'a');
   assert.equal(differ(both, { targets: { a: 'new' } }), undefined);
 });
 
-test('what a delegate of Notary signs beside it hinders nobody, and neither does what nobody delegates to', () => {
+test('other files of a Notary delegate do not matter, nor do roles that no role delegates to', () => {
   const tuf = { targets: { a: '1' } };
   assert.equal(differ({ targets: { a: '1' }, 'targets/x': { a: 'other', b: 'more' } }, tuf), undefined);
   const left = { targets: { a: '1' }, 'targets/releases': { a: 'other' } };

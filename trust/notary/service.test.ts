@@ -110,7 +110,7 @@ describe('the trust service in Notary’s dialect', () => {
     }
   });
 
-  it('keeps versions, and tells who comes late that a newer one is there', async () => {
+  it('keeps versions, and refuses an update when a newer version exists', async () => {
     assert.equal((await first()).status, 200);
     assert.equal((await post(address, multipart([{ name: 'targets', bytes: owner.targets(2, { v1: 'two' }) }]))).status, 200);
     const before = await state();
@@ -129,7 +129,7 @@ describe('the trust service in Notary’s dialect', () => {
     assert.equal((await read('timestamp')).signed.version, 3);
   });
 
-  it('takes a root that both the old and the new keys have signed, and no other', async () => {
+  it('accepts a root that both the old and the new keys have signed, and no other', async () => {
     await first();
     const heir = certifiedKey(gun);
     const before = await state();
@@ -181,7 +181,7 @@ describe('the trust service in Notary’s dialect', () => {
     assert.equal(await state(), before);
   });
 
-  it('takes the publisher’s snapshot, and demands one where it does not hold the key', async () => {
+  it('accepts the publisher’s snapshot, and requires one when it does not hold the key', async () => {
     const key = testKey('notary', 'ecdsa');
     const own = { ...online, snapshot: key.entry as OnlineEntries['snapshot'] };
     const [root, targets] = [owner.root(1, own), owner.targets(1, { v1: 'one' })];
@@ -216,7 +216,7 @@ describe('the trust service in Notary’s dialect', () => {
     assert.equal((await post(address, multipart([...parts, { name: 'snapshot', bytes: good }]))).status, 200);
   });
 
-  it('hands out one key until it is rotated, and signs with the one that the root names', async () => {
+  it('returns the same key until it is rotated, and signs with the key that the root names', async () => {
     assert.deepEqual(await fetchJson(`${address}timestamp.key`), online.timestamp);
     await first();
     const fresh = await fetchJson<OnlineEntries['timestamp']>(`${address}timestamp.key`, 'POST');
@@ -229,7 +229,7 @@ describe('the trust service in Notary’s dialect', () => {
     assert.deepEqual(detail, { Name: 'ErrBadRoot', Error: { Msg: 'no  timestamp keys exist on the server' } });
   });
 
-  it('keeps eight rotated keys that no root names: the newest, each good for a root, beside those that are in use', async () => {
+  it('keeps the newest eight rotated keys that no root names yet, besides the keys in use; a root may name any of them', async () => {
     await first();
     const rotated: OnlineEntries['timestamp'][] = [];
     for (let n = 0; n < 20; n++) rotated.push(await fetchJson<OnlineEntries['timestamp']>(`${address}timestamp.key`, 'POST'));
@@ -244,7 +244,7 @@ describe('the trust service in Notary’s dialect', () => {
     assert.equal((await root(3, rotated[19])).status, 200);
   });
 
-  it('signs timestamp and snapshot anew when they are read after they have expired', async () => {
+  it('signs timestamp and snapshot again when they are read after their expiry', async () => {
     await first();
     const [old, moment] = [await read('timestamp'), now];
     now += 15 * day;
@@ -351,7 +351,7 @@ describe('the trust service in Notary’s dialect', () => {
     assert.equal(await state(), before);
   });
 
-  it('refuses metadata that is not what it must be, and nothing changes', async () => {
+  it('refuses invalid metadata, and nothing changes', async () => {
     await first();
     const before = await state();
     const unknown = { keytype: 'dilithium', keyval: { private: null, public: 'AAAA' } };
@@ -388,7 +388,7 @@ describe('the trust service in Notary’s dialect', () => {
     assert.equal(await state(), before);
   });
 
-  it('holds against generated damage: the documented error, and nothing changes', async () => {
+  it('refuses generated damage with the documented error, and nothing changes', async () => {
     await first();
     let before = await state();
     const whole = multipart([{ name: 'targets', bytes: owner.targets(2, { v1: 'two', v2: 'three' }) }]);
@@ -427,7 +427,7 @@ describe('the trust service in Notary’s dialect', () => {
     assert.equal((await post(address, body)).status, 200);
   });
 
-  it('answers health, metrics, and what it does not know', async () => {
+  it('answers health, metrics and unknown requests', async () => {
     assert.equal(await (await fetch(`${service.url}/_notary_server/health`)).text(), '{}');
     assert.equal(await (await fetch(`${service.url}/v2/`)).text(), '{}');
     assert.match(

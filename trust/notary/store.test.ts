@@ -16,7 +16,7 @@ after(() => rmSync(folder, { recursive: true }));
 const file = (role: string, version: number, text: string): ReturnType<typeof fileToKeep> =>
   fileToKeep(digested({ role, version, bytes: Buffer.from(text) }), 1000 + version);
 
-test('a database of the first schema is taken over: what stands, what stood, and its digests', async () => {
+test('a database with the first schema is migrated: current files, earlier files, and their digests', async () => {
   const old = new DatabaseSync(join(folder, 'trust.db'));
   old.exec(`
     CREATE TABLE files (

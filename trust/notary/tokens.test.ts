@@ -106,7 +106,7 @@ describe('tokens of the trust service', () => {
     assert.equal(await judge(alone, shared), 'invalid_token');
   });
 
-  it('demands Notary’s scopes at each door', async () => {
+  it('requires Notary’s scopes for each request', async () => {
     const ca = issuer('doors');
     const service: TrustService = await startTrustService({
       listen: '127.0.0.1:0',

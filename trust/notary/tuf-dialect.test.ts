@@ -106,7 +106,7 @@ describe('the trust service in TUF’s dialect', () => {
     for (const name of ['2.root', '3.snapshot', '1.nobody', 'nobody']) assert.equal((await fetch(`${tuf}${name}.json`)).status, 404, name);
   });
 
-  it('takes a publisher’s own snapshot and timestamp, and chains of roots in one publish', async () => {
+  it('accepts a publisher’s own snapshot and timestamp, and chains of roots in one publish', async () => {
     repository.keys.snapshot = [testKey('tuf')];
     repository.keys.timestamp = [testKey('tuf')];
     const files = written(repository);
@@ -123,7 +123,7 @@ describe('the trust service in TUF’s dialect', () => {
     assert.equal(nameOf(await publish(partsOf({ root: written(repository)['root'] as Buffer }))), 'ErrBadRoot');
   });
 
-  it('refuses what a client would not believe, and nothing changes', async () => {
+  it('refuses an update that a client would not trust, and nothing changes', async () => {
     const files = written(repository);
     await publish(partsOf(files));
     const state = async (): Promise<string[]> =>

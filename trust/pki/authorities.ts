@@ -35,7 +35,7 @@ export function readPemCertificates(name: string, pem: Buffer): PolicyCertificat
     try {
       readCertificate(certificate);
     } catch (error) {
-      throw new Error(`its certificate ${index + 1} can not be used: ${(error as Error).message}`, { cause: error });
+      throw new Error(`its certificate ${index + 1} cannot be used: ${(error as Error).message}`, { cause: error });
     }
   }
   return { name, certificates: certificates.map((one) => one.toString('base64')) };

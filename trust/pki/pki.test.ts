@@ -98,7 +98,7 @@ const rows: readonly (readonly [name: string, pki: string, item: () => EvidenceI
   ],
   ['another host', 'pki: { roots: roots.pem, hostname: other.example.com }', () => simple(), 'deny', /not of the host other\.example\.com/],
   ['a changed payload', email, () => ({ ...simple(), ...changed(simple()) }), 'deny', /does not fit/],
-  ['a damaged certificate', email, () => damaged(simple()), 'deny', /certificate can not be used/],
+  ['a damaged certificate', email, () => damaged(simple()), 'deny', /certificate cannot be used/],
 ];
 function changed({ annotations }: EvidenceItem): EvidenceItem {
   return item('cosign-simple-signing', Buffer.from(simpleFor(digest).toString().replace('pay/app', 'pay/axx')), { annotations });
@@ -115,7 +115,7 @@ for (const [name, pki, made, outcome, says] of rows) {
   });
 }
 
-test('a verdict holds as long as the certificate does, and a certificate of the future counts from then on', async () => {
+test('a verdict is valid as long as the certificate, and a certificate of the future counts from its start', async () => {
   const policy = await policyOf(email);
   assert.equal(verdict(policy, [simple()]).validUntil, new Date(to.getTime() + 1).toISOString());
   const later = verdict(policy, [simple()], new Date(to.getTime() + 1));

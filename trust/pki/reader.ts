@@ -14,12 +14,12 @@ export const pkiSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['roots'],
-  description: 'A signature of cosign by a certificate of an authority of your own, which is good at the time of the decision.',
+  description: 'A cosign signature with a certificate of your own authority that is valid at the time of the decision.',
   properties: {
     roots: { ...text, description: 'A PEM file of the trusted certificates, relative to this policy.' },
-    intermediates: { ...text, description: 'A PEM file of certificates on the way to them, where signatures do not bring theirs.' },
-    email: { ...text, description: 'The e-mail address that the certificate must be of, exactly.' },
-    hostname: { ...text, description: 'The host name or address that the certificate must be of, as for TLS.' },
+    intermediates: { ...text, description: 'A PEM file of intermediate certificates, for signatures that do not include theirs.' },
+    email: { ...text, description: 'The exact e-mail address that the certificate must be issued to.' },
+    hostname: { ...text, description: 'The host name or address that the certificate must be issued to, as for TLS.' },
     ...constraintProperties,
   },
 } as const;
@@ -39,8 +39,8 @@ export async function readPki(value: unknown, path: readonly PathSegment[], buil
     report(
       building,
       path,
-      'everybody to whom these roots issue could sign',
-      'say who may: email: somebody@example.com, or hostname: sign.example.com',
+      'anyone with a certificate from these roots could sign',
+      'name the signer: email: signer@example.com, or hostname: sign.example.com',
     );
   const roots = await readFileOf(record['roots'], [...path, 'roots'], building);
   const intermediates = await readFileOf(record['intermediates'], [...path, 'intermediates'], building);
@@ -76,7 +76,7 @@ async function readFileOf(value: unknown, path: readonly PathSegment[], building
     return readPemCertificates(value, read.bytes);
   } catch (error) {
     const fix = 'name a PEM file of certificates, relative to this policy file, such as ca.pem';
-    report(building, path, `the certificates ${value} can not be used: ${(error as Error).message}`, fix);
+    report(building, path, `the certificates ${value} cannot be used: ${(error as Error).message}`, fix);
     return undefined;
   }
 }

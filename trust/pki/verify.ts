@@ -32,7 +32,7 @@ export function verifyByPki(bundle: Bundle, message: SignedMessage | undefined, 
     // root: root certificates count only from the policy.
     chain = chainOf(leaf, bundle.version === 'legacy' ? others.slice(0, -1) : others, authority, now);
   } catch (error) {
-    return no('TRUST_CERTIFICATE_CHAIN', `its certificate can not be used: ${(error as Error).message}`);
+    return no('TRUST_CERTIFICATE_CHAIN', `its certificate cannot be used: ${(error as Error).message}`);
   }
   // Neither the library nor cosign supports keys that are only for RSA-PSS.
   if (leaf.key.asymmetricKeyType === 'rsa-pss') return no('TRUST_CERTIFICATE_CHAIN', 'its certificate has a key for RSA-PSS alone');

@@ -19,14 +19,14 @@ export const constraintProperties = {
   signs: {
     enum: ['either', 'index', 'manifest'],
     description:
-      "Which digest must have been signed: the image's index, the platform's manifest, or either (unless told). An image without an index has a manifest only.",
+      "Which digest must have been signed: the image's index, the platform's manifest, or either (default). An image without an index has a manifest only.",
   },
   signedIdentity: {
     type: 'object',
     additionalProperties: false,
     required: ['type'],
     description:
-      "How the name in the signature must relate to the image's, in the words of containers-policy.json(5). A signature without a name then does not count.",
+      "How the name in the signature must relate to the image's, with the values of containers-policy.json(5). A signature without a name then does not count.",
     properties: {
       type: { enum: ['matchExact', 'matchRepoDigestOrExact', 'matchRepository', 'exactReference', 'exactRepository', 'remapIdentity'] },
       dockerReference: name,
@@ -40,7 +40,7 @@ export const constraintProperties = {
     minProperties: 1,
     maxProperties: 100,
     additionalProperties: { type: 'string', maxLength: 1024 },
-    description: 'Signed annotations that must be there, each exactly or by pattern: * any characters.',
+    description: 'Required signed annotations, each exact or a pattern: * is any characters.',
   },
   maxAge: { type: 'string', pattern: durationPattern, description: 'write a number and s, m, h, d or w, such as 30d' },
   notBefore: { type: 'string', pattern: instantPattern, description: 'write a date, such as 2026-01-31 or 2026-01-31T12:00:00Z' },
@@ -123,7 +123,7 @@ function readSignedIdentity(value: unknown, path: readonly PathSegment[], buildi
       report(building, [...path, field], `\`${field}\` has no meaning with \`type: ${type}\``, 'remove it', 'key');
       whole = false;
     } else if (text !== undefined && identityForms[field]?.(text) === false) {
-      report(building, [...path, field], `"${text}" can not stand here`, formOf(field));
+      report(building, [...path, field], `"${text}" is not valid here`, formOf(field));
       whole = false;
     }
   }

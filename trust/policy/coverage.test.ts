@@ -52,13 +52,13 @@ test('a demand is shadowed by a denial, and not by another demand: each rule tha
   assert.equal(shadowOf({ revision: '', default: 'deny', rules: [demand, denial] }, denial), undefined);
 });
 
-test('any registry is one that nobody spelt out', () => {
+test('a pattern matches any registry when it names none', () => {
   for (const pattern of ['**', '*/**', '**/app']) assert.equal(matchesAnyRegistry(pattern), true);
   for (const pattern of ['a.test/**', 'busybox', 'localhost:*/dev/**', '*.example.com/**'])
     assert.equal(matchesAnyRegistry(pattern), false);
 });
 
-test('references are normalised, and what is none matches nothing', () => {
+test('references are normalised, and a text that is not a reference matches nothing', () => {
   assert.equal(ruleMatchesReference(rule(['busybox']), 'docker.io/library/busybox:1'), true);
   assert.equal(ruleMatchesReference(rule(['**']), 'Not A Reference'), false);
   assert.equal(ruleMatchesNamespace(rule(['**'], { namespaces: ['team-*'] }), 'team-a'), true);

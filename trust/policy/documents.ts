@@ -30,7 +30,7 @@ export async function readPolicyFiles(paths: readonly string[]): Promise<ReadFil
     try {
       bytes = await readBounded(file, maximumFileBytes);
     } catch (error) {
-      problems.push(problemAt(file, `can not be read: ${reasonOf(error)}`, 'name a readable policy file'));
+      problems.push(problemAt(file, `cannot be read: ${reasonOf(error)}`, 'name a readable policy file'));
       continue;
     }
     digests.push({ name: basename(file), digest: createHash('sha256').update(bytes).digest('hex') });
@@ -49,7 +49,7 @@ async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
       problems.push(problemAt(path, 'the folder holds no .yaml, .yml or .json file', 'put a policy into it: portcullis policy init'));
     return names.map((name) => join(path, name));
   } catch (error) {
-    problems.push(problemAt(path, `can not be read: ${reasonOf(error)}`, 'name a readable policy file or folder'));
+    problems.push(problemAt(path, `cannot be read: ${reasonOf(error)}`, 'name a readable policy file or folder'));
     return [];
   }
 }

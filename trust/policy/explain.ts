@@ -67,7 +67,7 @@ export function describePolicy(policy: TrustPolicy, now: Date): Reason {
     return withStanding(rule, { ...told, text: `${told.text}; for ${describeScope(rule)}` }, exceptions);
   });
   const count = `${policy.rules.length} rule${policy.rules.length === 1 ? '' : 's'}`;
-  return { counted: true, text: `${count}; every rule that matches an image must admit it, and what none matches is denied`, children };
+  return { counted: true, text: `${count}; every rule that matches an image must admit it, and an unmatched image is denied`, children };
 }
 
 function withStanding(rule: TrustRule, told: Reason, exceptions: readonly StandingException[]): Reason {
@@ -85,9 +85,10 @@ function describeScope({ images, except, namespaces, narrows }: TrustRule): stri
 }
 
 function describeStanding({ kind, until = '', reason = '', by = '', ended }: StandingException): Reason {
-  if (kind === 'report') return { counted: false, text: 'REPORT ONLY: what it refuses is admitted and told', code: 'TRUST_REPORT_ONLY' };
+  if (kind === 'report')
+    return { counted: false, text: 'REPORT ONLY: images that it refuses are admitted and reported', code: 'TRUST_REPORT_ONLY' };
   if (kind === 'logs') return { counted: false, text: 'LOGS ONLY: whoever signs is admitted', code: 'TRUST_NOTATION_LOGGED' };
-  const text = ended ? `its glass was broken until ${until}, which is over` : `BREAK GLASS: what it refuses is admitted until ${until}`;
+  const text = ended ? `its break-glass ended at ${until}` : `BREAK GLASS: images that it refuses are admitted until ${until}`;
   return { counted: false, text: `${text}: ${reason} (${by})`, code: 'TRUST_BREAK_GLASS' };
 }
 

@@ -73,7 +73,7 @@ const refused: readonly (readonly [pattern: string, says: RegExp])[] = [
   ['registry.example.com/app@sha256:00', /64 hexadecimal digits/],
   ['registry.example.com:5000', /a registry without a repository/],
   ['localhost:5000', /a registry without a repository/],
-  ['registry.example.com/a:1/b', /a tag stands at the end/],
+  ['registry.example.com/a:1/b', /a tag must be at the end/],
   ['registry.example.com//app', /empty path segment/],
   ['registry.example.com/a**', /"\*\*" stands for whole path segments/],
   ['registry.example.com/App', /lower case/],

@@ -49,7 +49,7 @@ export function parseImagePattern(text: string): ImagePattern {
   const misplaced = segments.find((segment) => segment.includes('**') && segment !== '**');
   if (misplaced !== undefined) throw new Error(`"**" stands for whole path segments: write "*" in "${misplaced}", or "**" alone`);
   const { host, path } = splitHost(segments);
-  if (path.some((segment) => segment.includes(':'))) throw new Error('a tag stands at the end');
+  if (path.some((segment) => segment.includes(':'))) throw new Error('a tag must be at the end');
   if (path.some((segment) => /[A-Z[\]]/.test(segment))) throw new Error('a repository is written in lower case');
   if (!/^(\[[0-9a-f:]+\]|[a-z0-9.*-]+)?(:(\d+|\*))?$/.test(host))
     throw new Error(`"${host}" is not a registry: write HOST, HOST:PORT or HOST:*`);

@@ -53,7 +53,7 @@ async function problemsOf(text: string, others: Readonly<Record<string, string>>
   return [];
 }
 
-test('a rule says its place, its key and the ceiling baseline unless told', async () => {
+test('a rule has its position, its key and, by default, the ceiling baseline', async () => {
   const policy = await load(plain);
   const [rule] = policy.rules;
   assert.equal(rule?.name, 'policy.yaml:5');
@@ -144,7 +144,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
       'cosign: { key: one.pub }',
       'any: [ { tuf: { service: "https://t.example", trustOnFirstUse: true } }, { cosign: { key: one.pub } } ]',
     ),
-    [/^6:\d+ `tuf` may not be one of several ways to be admitted; write it beside them/],
+    [/^6:\d+ `tuf` may not be one of several alternatives; write it beside them/],
   ],
   [
     'tuf with a root that is none',
@@ -200,7 +200,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
   ['both require and allow', `${plain}    allow: unverified\n`, [/^7:5 a rule either requires or allows/]],
   ['another allow', `${head}rules:\n  - images: [a.example/x]\n    allow: everything\n`, [/^6:12 "everything" is not known here/]],
   [
-    'a threshold that can not be reached',
+    'a threshold that cannot be reached',
     plain.replace('cosign: { key: one.pub }', 'threshold: { count: 2, of: [ { cosign: { key: one.pub } } ] }'),
     [/2 of 1 requirements can never be satisfied/],
   ],
@@ -234,8 +234,8 @@ for (const [name, text, expected] of table) {
   });
 }
 
-test('a policy that can not be read names the file', async () => {
-  await assert.rejects(loadPolicy({ paths: [join(folder, 'nowhere')] }), /nowhere:1:1: can not be read.*TRUST_POLICY_INVALID/s);
+test('the error for a policy that cannot be read names the file', async () => {
+  await assert.rejects(loadPolicy({ paths: [join(folder, 'nowhere')] }), /nowhere:1:1: cannot be read.*TRUST_POLICY_INVALID/s);
   await mkdir(join(folder, 'empty'));
   await assert.rejects(loadPolicy({ paths: [join(folder, 'empty')] }), /holds no \.yaml/);
 });
@@ -260,7 +260,7 @@ async function publicKeyText(): Promise<string> {
   return readFile(join(keys, 'ecdsa-p256.pub'), 'utf8');
 }
 
-test('a trusted root that lies in the policy folder is no policy where a policy refers to it, and a problem where none does', async (t) => {
+test('a trusted root in the policy folder is ignored when a policy refers to it, and a problem otherwise', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'policy-root-'));
   t.after(() => rm(folder, { recursive: true }));
   const policy = (rule: string): string =>

@@ -60,7 +60,7 @@ export function matchRules(policy: TrustPolicy, reference: NormalisedReference, 
 }
 
 function onlyNarrows(rule: TrustRule): Reason {
-  const text = `rule ${rule.name} matches, and stands in a document for namespaces: such a document only narrows what others admit`;
+  const text = `rule ${rule.name} matches, but it is in a document for namespaces: such a document only narrows what others admit`;
   return { counted: false, text, code: 'TRUST_RULE_NARROWS' };
 }
 
@@ -74,7 +74,7 @@ function whyNot(rule: TrustRule, reference: NormalisedReference, namespace: stri
   if (!ruleNamesImage(rule, reference)) {
     const excepted = (rule.except ?? []).find((pattern) => patternMatches(compiled(pattern), reference));
     return excepted === undefined
-      ? `its images ${rule.images.join(', ')} do not hold ${reference.registry}/${reference.repository}`
+      ? `its images ${rule.images.join(', ')} do not match ${reference.registry}/${reference.repository}`
       : `it excepts ${excepted}`;
   }
   for (const namespaces of [rule.narrows, rule.namespaces]) {
@@ -136,7 +136,7 @@ export function deniedBy(rule: TrustRule): Reason {
 export function noRule(reference: NormalisedReference, namespace: string, matching: Matching): Reason {
   return {
     counted: false,
-    text: `no rule of the policy matches ${reference.text}${inNamespace(namespace)}, and what no rule matches is denied`,
+    text: `no rule of the policy matches ${reference.text}${inNamespace(namespace)}, and an image that no rule matches is denied`,
     code: 'TRUST_NO_RULE',
     children: matching.others,
   };
@@ -154,7 +154,7 @@ export function nobodySigns(rule: TrustRule): boolean {
 export function signedEntitlementsMissing(rule: TrustRule): Reason {
   return {
     counted: false,
-    text: `rule ${rule.name} demands entitlements signed by the publisher (entitlements.require: signed), and names nobody who attests: a cosign key or a sigstore identity`,
+    text: `rule ${rule.name} requires entitlements signed by the publisher (entitlements.require: signed), but names no authority that can attest them: a cosign key or a sigstore identity`,
     code: 'TRUST_ENTITLEMENTS_UNSIGNED',
   };
 }

@@ -23,13 +23,13 @@ test('the published schemas are those that policies are checked by', () => {
     assert.deepEqual(JSON.parse(readFileSync(join(docs, 'schemas', name), 'utf8')), JSON.parse(JSON.stringify(schema)), again);
 });
 
-test('docs/policy.md tells every key of a document, a rule, a requirement and a constraint', () => {
+test('docs/policy.md lists every key of a document, a rule, a requirement and a constraint', () => {
   const { properties, $defs } = trustPolicySchema;
   const keys = [properties, $defs.rule.properties, $defs.requirement.properties, constraintProperties].flatMap(Object.keys);
   for (const key of keys) assert.ok(text.includes(`\`${key}`), key);
 });
 
-test('docs/policy.md tells every code of a reason, and there are no others', () => {
+test('docs/policy.md lists every reason code, and there are no others', () => {
   for (const [code, meaning] of Object.entries(reasonCodes)) {
     assert.ok(text.includes(`\`${code}\``), `${code}; ${again}`);
     assert.ok(text.includes(meaning), `${code}; ${again}`);

@@ -73,7 +73,7 @@ function refuseTuf(of: readonly Requirement[] | undefined, path: readonly PathSe
   for (const [index, requirement] of (of ?? []).entries()) {
     if (!holdsTuf(requirement)) continue;
     const fix = 'write it beside them: all: [ { tuf: … }, { any: … } ]';
-    report(building, [...path, index], '`tuf` may not be one of several ways to be admitted', fix);
+    report(building, [...path, index], '`tuf` may not be one of several alternatives', fix);
   }
 }
 

@@ -104,7 +104,7 @@ function checkChoice(record: Readonly<Record<string, unknown>>, path: readonly P
   if (!allows) return;
   if (common.narrows !== undefined) {
     const fix = 'require something, or write the rule into a document without `namespaces`';
-    report(building, [...path, 'allow'], 'a document for namespaces only narrows: it can not allow', fix, 'key');
+    report(building, [...path, 'allow'], 'a document for namespaces only narrows: it cannot allow', fix, 'key');
   }
   for (const field of ['mode', 'breakGlass']) {
     if (Object.hasOwn(record, field))

@@ -26,12 +26,12 @@ const namespaces = {
 
 const mode = {
   enum: ['enforce', 'report'],
-  description: 'report: what would be refused is admitted, and told in the verdict, log, metric and doctor. enforce unless told.',
+  description: 'report: an image that would be refused is admitted, and reported in the verdict, log, metric and doctor. Default: enforce.',
 } as const;
 
 const onStale = {
   description:
-    'What holds when the service of `tuf` can not be asked any more: deny, or what was admitted before stays so for a time. deny unless told.',
+    'What applies when the service of `tuf` cannot be asked: deny, or images that were admitted before stay admitted for a time. Default: deny.',
   anyOf: [
     { const: 'deny' },
     {
@@ -54,11 +54,12 @@ const breakGlass = {
   type: 'object',
   additionalProperties: false,
   required: ['until', 'reason', 'by'],
-  description: 'Admits what would be refused until then, and tells it in the verdict, log, metric and doctor. Ended, it is not there.',
+  description:
+    'Admits images that would be refused, until this time, and reports it in the verdict, log, metric and doctor. Then it has no effect.',
   properties: {
     until: { type: 'string', pattern: instantPattern, description: 'write when it ends, such as 2026-01-31T18:00:00Z' },
     reason: nonEmptyText,
-    by: { ...nonEmptyText, description: 'Who answers for it.' },
+    by: { ...nonEmptyText, description: 'The person who is responsible for it.' },
   },
 } as const;
 
@@ -68,7 +69,7 @@ export const trustPolicySchema = {
   $id: trustPolicySchemaId,
   title: 'Portcullis TrustPolicy',
   description:
-    'Which images may run, and what must be proven of them first. Every matching rule must admit; what no rule matches is denied.',
+    'Which images may run, and what must be proven first. Every matching rule must admit; an image that no rule matches is denied.',
   type: 'object',
   additionalProperties: false,
   required: ['apiVersion', 'kind', 'rules'],
@@ -80,11 +81,11 @@ export const trustPolicySchema = {
     namespaces: {
       ...namespaces,
       description:
-        'The document is for these namespaces: its rules add demands there to what the other documents say, and never admit by themselves.',
+        'The document is for these namespaces: there, its rules add requirements to those of other documents, and never admit by themselves.',
     },
     mode,
     breakGlass,
-    default: { const: 'deny', description: 'What holds when no rule matches. There is no other choice.' },
+    default: { const: 'deny', description: 'What applies when no rule matches. The only value is deny.' },
     rules: { type: 'array', maxItems: 10_000, items: { $ref: '#/$defs/rule' } },
   },
   $defs: {
@@ -110,13 +111,13 @@ export const trustPolicySchema = {
           items: {
             ...nonEmptyText,
             description:
-              'Images that the rule does not match, though `images` holds them. The rules that match them decide about them alone.',
+              'Images that the rule does not match, although `images` matches them. Only the rules that match them decide about them.',
           },
         },
-        namespaces: { ...namespaces, description: 'The rule matches only there. * is any characters.' },
+        namespaces: { ...namespaces, description: 'The rule matches only in these namespaces. * is any characters.' },
         require: { $ref: '#/$defs/requirement' },
         allow: { enum: ['unverified'], description: 'Admits without any proof, where no other rule matches.' },
-        deny: { ...nonEmptyText, description: 'Denies, whatever is proven, for the reason that is written here.' },
+        deny: { ...nonEmptyText, description: 'Denies, whatever is proven. The text is the reason.' },
         mode,
         breakGlass,
         onStale,
@@ -124,12 +125,12 @@ export const trustPolicySchema = {
           type: 'object',
           additionalProperties: false,
           properties: {
-            ceiling: { ...nonEmptyText, description: 'A profile, or privileged, baseline or restricted; baseline unless told.' },
-            require: { enum: ['signed'], description: 'The publisher must have signed what the image needs.' },
+            ceiling: { ...nonEmptyText, description: 'A profile, or privileged, baseline or restricted. Default: baseline.' },
+            require: { enum: ['signed'], description: 'The publisher must have signed which entitlements the image needs.' },
             onDegraded: {
               enum: ['refuse', 'allow'],
               description:
-                'What happens where a node can not enforce the rules on files exactly: refuse unless told. allow: the closest that it can, and that is said.',
+                'What happens when a node cannot enforce the rules on files exactly. Default: refuse. allow: it enforces the closest rules that it can, and reports it.',
             },
           },
         },

@@ -10,9 +10,9 @@ import { apiVersion, trustPolicySchema, trustPolicySchemaId } from './schema.ts'
  */
 export function starterPolicy(schema: string = trustPolicySchemaId): string {
   return `# yaml-language-server: $schema=${schema}
-# Which images may run here. Every rule that matches an image must admit it; what no rule matches is denied.
+# Which images may run here. Every rule that matches an image must admit it; an image that no rule matches is denied.
 # Check this file:            portcullis policy check FILE
-# See what it says of one:    portcullis policy explain IMAGE --policy FILE
+# See what it says about one: portcullis policy explain IMAGE --policy FILE
 apiVersion: ${apiVersion}
 kind: TrustPolicy
 default: deny
@@ -20,10 +20,10 @@ rules:
   # Images of one registry path, signed with one key.
   # "*" is one path segment, "**" is any number of them, "localhost:*" is any port.
   - images: ["registry.example.com/team/**"]
-    # namespaces: ["team-*"]         # only there; elsewhere this rule does not match
+    # namespaces: ["team-*"]         # only in these namespaces; elsewhere this rule does not match
     require:
       cosign: { key: cosign.pub } #   a file beside this policy: portcullis sign --generate-key cosign
-    # entitlements: { ceiling: baseline } # the most a container of these images gets; baseline unless told
+    # entitlements: { ceiling: baseline } # the most that a container of these images gets; the default is baseline
 
   # More than one signer: any of these, or all, or a number of them.
   # - images: ["registry.example.com/shared/**"]

@@ -64,7 +64,7 @@ async function archiveOf(about: 'signed' | 'unsigned'): Promise<{ readonly file:
   return { file, digest };
 }
 
-test('what is read whole is bounded before it is read', async () => {
+test('the size of a file that is read as a whole is checked before it is read', async () => {
   const policy = await policyOf('{ cosign: { key: k.pub } }');
   const layout = mkdtempSync(join(home, 'large-'));
   const blob = Buffer.alloc(5 * 1024 * 1024, ' ');
@@ -89,7 +89,7 @@ test('what is read whole is bounded before it is read', async () => {
   }
 });
 
-test('nobody is asked: what stands elsewhere is out of reach', async () => {
+test('no service is asked: evidence elsewhere counts as unreachable', async () => {
   let asked = 0;
   const server = createServer((_request, response) => {
     asked += 1;
@@ -109,7 +109,7 @@ test('nobody is asked: what stands elsewhere is out of reach', async () => {
   }
 });
 
-test('what is verified is the image that the archive is about, and would load', async () => {
+test('the verified image is the one that the archive names and that would be loaded', async () => {
   const policy = await policyOf('{ cosign: { key: k.pub } }');
   const judge = async (file: string): Promise<Verdict> =>
     (await verifyArchive({ file, policy, namespace: '', trustState: join(home, 'state'), now })).verdict;

@@ -119,7 +119,7 @@ export function useArchive<T>(
     if (key !== undefined) {
       const signature = await readFile(join(folder, signatureFile), 'utf8').catch(() => '');
       if (signature === '' || !verifySignature(key, bytes, Buffer.from(signature, 'base64')))
-        throw failure('TRUST_ARCHIVE_UNSIGNED', file, `it is not signed by ${key.name}`, 'ask whoever made it for a signed one');
+        throw failure('TRUST_ARCHIVE_UNSIGNED', file, `it is not signed by ${key.name}`, 'ask its author for a signed one');
     }
     const statement = readStatement(file, bytes);
     if (digestOf(await readFile(join(folder, 'index.json')).catch(() => Buffer.alloc(0))) !== statement.index)
@@ -146,7 +146,7 @@ function readStatement(file: string, bytes: Buffer): ArchiveStatement {
       throw new Error('its statement is not of the form of version 1');
     return { version: 1, reference, digest, createdAt: createdAt as string, freshUntil: freshUntil as string, index };
   } catch (error) {
-    throw damaged(file, error instanceof Error ? error.message : 'its statement can not be read');
+    throw damaged(file, error instanceof Error ? error.message : 'its statement cannot be read');
   }
 }
 
@@ -247,7 +247,7 @@ async function readTar(file: string, folder: string): Promise<void> {
     reader.destroy();
     await fed.catch(() => undefined);
     if (error instanceof PortcullisError) throw error;
-    throw damaged(file, error instanceof Error ? error.message : 'it can not be read');
+    throw damaged(file, error instanceof Error ? error.message : 'it cannot be read');
   }
 }
 

@@ -44,7 +44,7 @@ async function push(
 
 const fileOf = (at: string, digest: string): string => join(at, 'blobs/sha256', digest.slice('sha256:'.length));
 
-test('what was pushed is found again by whoever opens the folder later: tags, digests, and what speaks for them', async () => {
+test('pushed content is found when the folder is opened later: tags, digests, and their evidence', async () => {
   const at = folder();
   const layout = await openLayout(at);
   const first = await push(layout, 'first', { tag: '1' });
@@ -68,7 +68,7 @@ test('what was pushed is found again by whoever opens the folder later: tags, di
   assert.deepEqual((await again.referrers(other.digest)).descriptors, []);
 });
 
-test('until it is finished nothing is promised: a process that was killed leaves an archive of nothing', async () => {
+test('before finish nothing is visible: a killed process leaves an empty archive', async () => {
   const at = folder();
   const { digest } = await push(await openLayout(at), 'lost', { tag: '1' });
   const again = await openLayout(at);
@@ -76,7 +76,7 @@ test('until it is finished nothing is promised: a process that was killed leaves
   await assert.rejects(again.manifest(digest), missing);
 });
 
-test('bytes that are not what their digest says are not given out', async () => {
+test('bytes that differ from their digest are not returned', async () => {
   const at = folder();
   const layout = await openLayout(at);
   const bytes = Buffer.from('the bytes of a layer');
@@ -119,7 +119,7 @@ test('a digest is no path: nothing outside of the folder is read', async () => {
   }
 });
 
-test('an index that is none is refused by its own error, whatever it holds', async () => {
+test('a malformed index is refused with its own error, whatever it holds', async () => {
   const at = folder();
   mkdirSync(join(at, 'blobs/sha256'), { recursive: true });
   const bytes = Buffer.from('[]');

@@ -121,7 +121,7 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
       const { digest } = await pushManifest(bytes, mediaType);
       return { digest, via: 'referrers' };
     },
-    addUnderTag: () => Promise.reject(damaged(folder, 'nobody signs inside an archive')),
+    addUnderTag: () => Promise.reject(damaged(folder, 'signatures cannot be added to an archive')),
     async finish() {
       const manifests = entries.map(({ mediaType, digest, size, tag }) => ({
         mediaType,
@@ -158,7 +158,7 @@ async function readIndex(folder: string): Promise<Entry[]> {
       }),
     );
   } catch (error) {
-    throw damaged(folder, error instanceof Error ? error.message : 'it can not be read');
+    throw damaged(folder, error instanceof Error ? error.message : 'it cannot be read');
   }
 }
 
@@ -170,7 +170,7 @@ function missing(on: string): PortcullisError {
     attempted: 'read archive',
     on,
     why: 'the archive does not hold it',
-    fix: 'make the archive anew',
+    fix: 'create the archive again',
   });
 }
 
@@ -181,6 +181,6 @@ export function damaged(on: string, why: string): PortcullisError {
     attempted: 'read archive',
     on,
     why,
-    fix: 'make the archive anew',
+    fix: 'create the archive again',
   });
 }

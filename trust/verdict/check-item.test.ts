@@ -214,7 +214,7 @@ test('never admits when any bit of the evidence is changed', () => {
   }
 });
 
-test('never admits what random bytes and texts say', () => {
+test('never admits by random bytes and texts', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), fc.jsonValue(), fc.base64String(), (bytes, json, signature) => {
       const text = Buffer.from(JSON.stringify(json));

@@ -79,12 +79,12 @@ for (const [name, finding, code, validUntil] of table) {
   });
 }
 
-test('what did not count is left as it is', () => {
+test('a finding that does not count is not changed', () => {
   const wrong: SignatureFinding = { counted: false, code: 'TRUST_SIGNATURE_WRONG', says: 'no' };
   assert.equal(constrain(wrong, { maxAge: 1 }, { now, reference }), wrong);
 });
 
-test('every failure is told at once', () => {
+test('all failures are reported together', () => {
   const { says } = held({ signs: 'manifest', annotations: { a: '1' }, maxAge: 5 }, at('2026-01-01T00:00:00Z'));
   assert.match(says, /signs: manifest.*annotation a must be 1.*younger than 5 s/);
 });
@@ -99,7 +99,7 @@ const payload = (more: object, docker = 'registry.example.com/pay/app'): Buffer 
   return Buffer.from(JSON.stringify({ ...plain, ...more }));
 };
 
-test('the reason tells which was signed, and the policy says which counts', () => {
+test('the reason says which digest was signed, and the policy says which counts', () => {
   assert.match(outcome([bundle(ours)], {}), /^admit [^]*names the image's index/);
   assert.match(outcome([bundle(ours, platformDigest)], {}), /^admit [^]*names the platform's manifest/);
   assert.match(outcome([bundle(ours, platformDigest)], { signs: 'index' }), /^deny [^]*signs: index\) and it names the manifest/);
@@ -123,7 +123,7 @@ test('annotations of both of cosign’s forms are those that were signed', () =>
   assert.match(outcome([{ ...bundle(ours), annotations: { build: 'ci' } }], { annotations: { build: 'ci' } }), /^deny /);
 });
 
-test('the name that cosign’s older form carries is judged only where the policy asks', () => {
+test('the name in cosign’s older form is checked only when the policy requires it', () => {
   const foreignName = simple(payload({}, 'elsewhere.example/app'));
   assert.match(outcome([foreignName], {}), /^admit /);
   assert.match(outcome([foreignName], { signedIdentity: { type: 'matchRepository' } }), /^deny [^]*made for "elsewhere\.example\/app"/);

@@ -63,7 +63,7 @@ function judgeAnnotations(constraints: Constraints, { annotations = {} }: Proven
   if (missing.length === 0) return {};
   const says = missing.map(([name, pattern]) => {
     const value = Object.hasOwn(annotations, name) ? annotations[name] : undefined;
-    const has = value === undefined ? 'is not signed with it' : `is ${shown(value)}`;
+    const has = value === undefined ? 'is not among the signed annotations' : `is ${shown(value)}`;
     return `the annotation ${name} must be ${describePattern(pattern)} and ${has}`;
   });
   return { code: 'TRUST_ANNOTATION_UNMET', says: says.join(', and ') };
@@ -73,7 +73,7 @@ function judgeAge({ maxAge, notBefore }: Constraints, { signedAt }: ProvenFacts,
   if (maxAge === undefined && notBefore === undefined) return {};
   const time = signedAt === undefined ? Number.NaN : Date.parse(signedAt.time);
   if (signedAt === undefined || Number.isNaN(time))
-    return { code: 'TRUST_TIME_UNPROVEN', says: 'nothing proves when it was signed, and the rule demands an age' };
+    return { code: 'TRUST_TIME_UNPROVEN', says: 'nothing proves when it was signed, but the rule limits its age' };
   const at = `it was signed at ${signedAt.time} (proven by the ${signedAt.provenBy})`;
   if (time > now.getTime() + clockSkew)
     return { code: 'TRUST_TIME_FUTURE', says: `${at}, which is in the future`, validUntil: new Date(time - clockSkew).toISOString() };

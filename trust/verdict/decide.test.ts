@@ -83,7 +83,7 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     'two rules, one satisfied, the other undecided',
     () => decided([bundle(ours)], policyOf({ require: by(ours) }, { require: by(second) }), { unreachable }),
     'undecided',
-    /can not be decided/,
+    /cannot be decided/,
   ],
   [
     'no rule matches',
@@ -121,13 +121,13 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     'signed entitlements demanded',
     () => decided([bundle(ours)], policyOf({ require: by(ours), ceiling: { rule: 'r', ceiling: 'web', require: 'signed' } })),
     'deny',
-    /entitlements signed by the publisher \(entitlements.require: signed\): nobody whom the rule trusts has signed any/,
+    /entitlements signed by the publisher \(entitlements.require: signed\): no signer that the rule trusts has signed any/,
   ],
   [
     'signed entitlements demanded of the unverified',
     () => decided([], policyOf({ allowUnverified: true, ceiling: { rule: 'r', ceiling: 'web', require: 'signed' } })),
     'deny',
-    /demands entitlements/,
+    /requires entitlements/,
   ],
   ['a rule without a requirement', () => decided([bundle(ours)], policyOf({})), 'deny', /demands nothing and allows nothing/],
   [
@@ -173,7 +173,7 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     /admitted/,
   ],
   [
-    'a reference that can not be read',
+    'a reference that cannot be read',
     () =>
       decide({
         dossier: dossierOf([bundle(ours)]),
@@ -184,7 +184,7 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
         now,
       }),
     'deny',
-    /can not be read/,
+    /cannot be read/,
   ],
   [
     'the same digest under a name that no rule holds',
@@ -211,7 +211,7 @@ for (const [name, verdict, outcome, says] of table) {
   });
 }
 
-test('ceilings are those of the rules that admitted, and none of a denial', () => {
+test('the ceilings are those of the rules that admitted; a denial has none', () => {
   const policy = policyOf(
     { require: by(ours), ceiling: { rule: 'one', ceiling: 'web' } },
     { require: by(ours), ceiling: { rule: 'two', ceiling: 'restricted' } },
@@ -240,7 +240,7 @@ test('a verdict replays byte for byte from what was stored', () => {
   assert.equal(JSON.stringify(decide(stored)), JSON.stringify(decide({ ...input, policy })));
 });
 
-test('the time changes nothing of the id, the namespace and policy do', () => {
+test('the verdict id depends on namespace and policy, not on the time', () => {
   const input = {
     dossier: dossierOf([bundle(ours)]),
     reference,
@@ -255,7 +255,7 @@ test('the time changes nothing of the id, the namespace and policy do', () => {
   assert.notEqual(decide({ ...input, policy: { ...input.policy, revision: 'x' } }).id, first.id);
 });
 
-test('before anything is fetched: a reference that no rule can admit has its verdict, any other has none', () => {
+test('before anything is fetched: only a reference that no rule can admit already has a verdict', () => {
   const input = { reference, namespace: '', platform: amd64, now };
   assert.equal(decideUnseen({ ...input, policy: policyOf({ require: by(ours) }) }), undefined);
   const unseen = decideUnseen({ ...input, policy: policyOf({ images: ['elsewhere.example/**'], require: by(ours) }) });

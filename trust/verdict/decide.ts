@@ -35,7 +35,7 @@ export function decide(input: DecideInput): Verdict {
   } = typeof reference === 'string' ? no('TRUST_BAD_REFERENCE', reference) : judge(input, reference);
   const outcome = answer === 'yes' ? 'admit' : answer === 'no' ? 'deny' : 'undecided';
   const name = typeof reference === 'string' ? input.reference : reference.text;
-  const word = { admit: 'admitted', deny: 'denied', undecided: 'undecided, which is a no' }[outcome];
+  const word = { admit: 'admitted', deny: 'denied', undecided: 'undecided, which counts as denied' }[outcome];
   const verdict = {
     outcome,
     reference: name,
@@ -95,7 +95,7 @@ function evaluateRule(rule: TrustRule, input: DecideInput, reference: Normalised
   const { requested, evaluation: signed } = signedEntitlements(rule, input.dossier, { now: input.now, reference: reference.text });
   const parts = signed?.decides === true ? [requirement, signed] : [requirement];
   const answer = everyAnswer(parts);
-  const word = answer === 'yes' ? 'is satisfied' : answer === 'no' ? 'is not satisfied' : 'can not be decided';
+  const word = answer === 'yes' ? 'is satisfied' : answer === 'no' ? 'is not satisfied' : 'cannot be decided';
   const validUntil = earliest(parts.map((part) => part.validUntil));
   return {
     answer,
@@ -155,6 +155,6 @@ function readReference(text: string): NormalisedReference | string {
   try {
     return normaliseReference(text);
   } catch (error) {
-    return `the reference can not be read: ${reasonOf(error)}`;
+    return `the reference cannot be read: ${reasonOf(error)}`;
   }
 }

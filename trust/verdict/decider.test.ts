@@ -47,7 +47,7 @@ test('a verdict is the same, byte for byte, wherever it was made', async () => {
   assert.deepEqual(outcomes, ['admit', 'deny', 'admit', 'deny', 'deny']);
 });
 
-test('many questions at once, under several policies, are each answered under their own', async () => {
+test('many simultaneous questions under several policies are each answered under their own policy', async () => {
   const attestation = dossierOf([attested(statementText({ number: 7 }))]);
   const asked = Array.from({ length: 12 }, (_, index) => input(attestation, demand([`predicate.number == ${index}`])));
   const verdicts = await Promise.all(asked.map((one) => decider.decide(one)));
@@ -57,7 +57,7 @@ test('many questions at once, under several policies, are each answered under th
   );
 });
 
-test('a policy that the thread could not take is brought again, and refused for the same reason', async () => {
+test('a policy that the thread could not accept is sent again, and refused for the same reason', async () => {
   const asked = input(dossierOf([attested(statementText({}))]), demand(['true']));
   const broken = { ...asked, policy: { revision: 'r', default: 'deny' } } as unknown as DecideInput;
   const why = () => decider.decide(broken).then(JSON.stringify, (error: unknown) => String(error));
@@ -66,7 +66,7 @@ test('a policy that the thread could not take is brought again, and refused for 
   assert.equal(await why(), first);
 });
 
-test('what costs hundreds of milliseconds keeps the calling thread from nothing', async () => {
+test('a decision that takes hundreds of milliseconds does not block the calling thread', async () => {
   const objects = Array.from({ length: 30_000 }, (_, index) => ({ name: `p${index}`, version: '1' }));
   const heavy = input(
     dossierOf([attested(statementText({ objects }))]),

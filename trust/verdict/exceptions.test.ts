@@ -23,7 +23,7 @@ function verdictOf(
   return decide({ dossier, reference, namespace: more.namespace ?? 'pay-eu', platform: amd64, policy, now: more.now ?? now });
 }
 
-test('broken glass admits what the rule would deny, loudly and until its end', () => {
+test('break-glass admits an image that the rule would deny, visibly and until its end', () => {
   const policy = policyOf({ require: by(ours), breakGlass: broken });
   const verdict = verdictOf(policy);
   assert.equal(verdict.outcome, 'admit');
@@ -36,13 +36,13 @@ test('broken glass admits what the rule would deny, loudly and until its end', (
   assert.equal(verdictOf(policy, [], { lost: true }).exceptions?.[0]?.wouldBe, 'undecided');
 });
 
-test('broken glass that has ended, or whose end can not be read, is not there', () => {
+test('break-glass that has ended, or whose end cannot be read, is not in force', () => {
   const policy = policyOf({ require: by(ours), breakGlass: broken });
   assert.equal(verdictOf(policy, [], { now: new Date(later) }).outcome, 'deny');
   assert.equal(verdictOf(policyOf({ require: by(ours), breakGlass: { ...broken, until: 'never' } })).outcome, 'deny');
 });
 
-test('what is proven needs no exception', () => {
+test('a satisfied rule needs no exception', () => {
   const verdict = verdictOf(policyOf({ require: by(ours), breakGlass: broken, mode: 'report' }), [bundle(ours)]);
   assert.equal(verdict.outcome, 'admit');
   assert.equal(verdict.unverified, false);
@@ -58,7 +58,7 @@ test('a rule that only reports admits, and says what it would have done', () => 
   assert.match(explainVerdict(verdict), /REPORT ONLY: rule policy\.yaml:1 denies this image/);
 });
 
-test('an exception is its own rule’s: another rule still denies, and what no rule matches too', () => {
+test('an exception applies only to its own rule: another rule still denies, and so does no matching rule', () => {
   const policy = policyOf({ require: by(ours), breakGlass: broken }, { require: by(second) });
   assert.equal(verdictOf(policy).outcome, 'deny');
   assert.equal(verdictOf(policy).exceptions, undefined);
@@ -74,12 +74,12 @@ test('an exception does not hide evidence that was altered, nor another digest',
   assert.equal(decide({ dossier: dossierOf([]), reference: other, namespace: '', platform: amd64, policy, now }).outcome, 'deny');
 });
 
-test('before anything is fetched: a refusal that an exception lifts is none', () => {
+test('before anything is fetched: an exception lifts the refusal', () => {
   const ceiling = { rule: 'r', ceiling: 'web', require: 'signed' } as const;
   assert.equal(mayAdmit(policyOf({ require: by(ours), ceiling, breakGlass: broken }), reference, '', now), undefined);
 });
 
-test('two names of one signer are one in a threshold', () => {
+test('two names of one signer count once in a threshold', () => {
   const twice: Requirement = { kind: 'cosign-key', key: { ...ours.public, name: 'same.pub' } };
   const two = (of: readonly Requirement[]): TrustPolicy => policyOf({ require: { kind: 'threshold', count: 2, of } });
   const same = verdictOf(two([by(ours), twice, by(foreign)]), [bundle(ours)]);
@@ -93,7 +93,7 @@ test('two names of one signer are one in a threshold', () => {
   assert.equal(verdictOf(two([either, by(ours)]), [bundle(ours)], { lost: true }).outcome, 'undecided');
 });
 
-test('a rule that denies does so whatever is proven, unless the glass is broken', () => {
+test('a rule that denies does so whatever is proven, unless break-glass is in force', () => {
   const policy = policyOf({ require: by(ours) }, { deny: 'withdrawn', images: ['registry.example.com/pay/app:1'] });
   const verdict = verdictOf(policy, [bundle(ours)]);
   assert.equal(verdict.outcome, 'deny');
@@ -102,7 +102,7 @@ test('a rule that denies does so whatever is proven, unless the glass is broken'
   assert.equal(verdictOf(policyOf({ deny: 'withdrawn', breakGlass: broken })).outcome, 'admit');
 });
 
-test('distinct signers are a largest matching', () => {
+test('the distinct signers are a maximum matching', () => {
   const naive = (parts: readonly (readonly string[])[], used: readonly string[] = []): number => {
     const [first, ...rest] = parts;
     if (first === undefined) return 0;
@@ -130,7 +130,7 @@ const parts = {
 const clusterRule = fc.record({ ...parts, allowUnverified: fc.boolean() }, { requiredKeys: ['images', 'require'] });
 const narrowingRule = fc.record({ ...parts, narrows: fc.constant(['pay-*']) }, { requiredKeys: ['images', 'require', 'narrows'] });
 
-test('a document for namespaces never widens: what it admits is admitted without it, under the same ceilings and more', () => {
+test('a document for namespaces never widens: images that it admits are also admitted without it, and it only adds ceilings', () => {
   fc.assert(
     fc.property(
       fc.array(clusterRule, { maxLength: 3 }),

@@ -38,7 +38,7 @@ function admitted(evaluation: Evaluation, exception: PolicyException, code: stri
 
 /** Describes the exception in one clear sentence. */
 export function describeException({ kind, rule, wouldBe, until = '', reason = '', by = '' }: PolicyException): string {
-  const word = wouldBe === 'deny' ? 'denies' : 'can not decide about';
+  const word = wouldBe === 'deny' ? 'denies' : 'cannot decide about';
   return kind === 'break-glass'
     ? `BREAK GLASS: rule ${rule} ${word} this image, and it is admitted until ${until}: ${reason} (${by})`
     : `REPORT ONLY: rule ${rule} ${word} this image, and it is admitted because the rule only reports`;

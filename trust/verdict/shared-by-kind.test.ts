@@ -102,7 +102,7 @@ for (const [name, made, requirement] of kinds) {
   });
 }
 
-test('a name is not demanded of a signature that carries none', async () => {
+test('a signature format without a name is not required to carry one', async () => {
   const file = join(folder, 'policy.yaml');
   const rule = 'notation: { certificates: { ca: [root.crt] }, signedIdentity: { type: matchRepository } }';
   writeFileSync(file, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require:\n      ${rule}\n`);

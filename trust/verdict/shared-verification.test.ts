@@ -55,7 +55,7 @@ test('eight containers and five authorities on one digest cost one verification,
   assert.equal(ask('team-9').outcome, 'admit');
 });
 
-test('dozens of signatures are verified a few at a time, and decide then finds them known', async (t) => {
+test('dozens of signatures are verified a few at a time, and decide then finds the results cached', async (t) => {
   const mock = await startMockSigstore();
   t.after(() => mock.close());
   const folder = await mkdtemp(join(tmpdir(), 'verify-ahead-'));

@@ -26,9 +26,9 @@ const refused: readonly (readonly [what: string, text: string, place: RegExp])[]
   ['a field that is not known', '{\n\t"default": [{"type":"reject"}],\n\t"more": 1\n}', /policy\.json:3:10.*`more`/],
   ['a type that is not known', '{"default":[{"type":"signedbyMe"}]}', /policy\.json:1:21/],
   ['a field of another type', '{"default":[{"type":"reject","keyPath":"x"}]}', /`keyPath` is not known/],
-  ['two kinds of keys', '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","keyPaths":["b"]}]}', /stands beside keyPath/],
+  ['two kinds of keys', '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","keyPaths":["b"]}]}', /is beside keyPath/],
   ['no keys', '{"default":[{"type":"signedBy","keyType":"GPGKeys"}]}', /names no keys/],
-  ['a broken base64', '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyData":"%"}]}', /`keyData` can not be read/],
+  ['a broken base64', '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyData":"%"}]}', /`keyData` cannot be read/],
   [
     'an identity that is none',
     '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","signedIdentity":{"type":"matchAll"}}]}',
@@ -95,7 +95,7 @@ test('the most specific scope alone decides: rules except the scopes inside thei
   );
 });
 
-test('what can not be mapped denies its scope and is listed with its place', async () => {
+test('a part without a counterpart denies its scope and is listed with its position', async () => {
   const text = JSON.stringify(
     {
       default: [{ type: 'insecureAcceptAnything' }],
@@ -161,7 +161,7 @@ const requirement = fc.record(
   { requiredKeys: ['type'] },
 );
 
-test('no policy.json, however made, admits what it does not accept, or fails without a place', async () => {
+test('no generated policy.json admits an image that it does not accept, or fails without a position', async () => {
   const scope = fc.oneof(letters, fc.constantFrom('quay.io', '*.io', 'quay.io/a', 'quay.io/a:1', ''));
   const value = fc.record({
     default: fc.array(requirement, { maxLength: 2 }),
@@ -203,7 +203,7 @@ function exported(...rules: readonly Partial<TrustRule>[]): { docker: Record<str
 
 const rejected = [{ type: 'reject' }];
 const anything = [{ type: 'insecureAcceptAnything' }];
-test('what can not be exported is rejected, and listed', () => {
+test('images whose rules cannot be exported are rejected, and listed', () => {
   const open = { allowUnverified: true } as const;
   assert.deepEqual(exported({ ...open, images: ['quay.io/**'] }), { docker: { '': rejected, 'quay.io': anything }, why: [] });
   const narrowed = exported(

@@ -43,7 +43,7 @@ function combine(requirement: Requirement): ExportedRequirement {
     case 'threshold':
       if (requirement.count === requirement.of.length) return exportAll(requirement.of);
       if (requirement.count === 1) return exportAny(requirement.of);
-      return { why: 'it can not count signers' };
+      return { why: 'it cannot count signers' };
     default:
       return { why: `it knows nothing like ${requirement.kind}` };
   }

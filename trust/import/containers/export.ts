@@ -96,7 +96,7 @@ function scopeRule(rule: TrustRule, unmapped: Unmapped[]): ScopedRule {
   const demand = demandOf(rule);
   if (demand !== undefined && 'why' in demand)
     unmapped.push(tell(rule, `the containers image library decides otherwise: ${demand.why}`, 'its images are rejected'));
-  if (rule.mode !== undefined) unmapped.push(tell(rule, 'it can not only report', 'the rule is enforced'));
+  if (rule.mode !== undefined) unmapped.push(tell(rule, 'it cannot only report', 'the rule is enforced'));
   if (rule.breakGlass !== undefined) unmapped.push(tell(rule, 'it knows no break-glass', 'the rule is enforced'));
   return { rule, scopes, except, elsewhere, demand };
 }

@@ -187,9 +187,9 @@ function readMaterial(
   const present = fields.filter((field) => record[field] !== undefined);
   const [field] = present;
   if (field === undefined) return undefined;
-  if (present.length > 1) source.report([...path, present[1] ?? field], `it stands beside ${field}`, `write one of ${fields.join(', ')}`);
+  if (present.length > 1) source.report([...path, present[1] ?? field], `it is beside ${field}`, `write one of ${fields.join(', ')}`);
   const wrong = (fix: string): undefined => {
-    source.report([...path, field], `\`${field}\` can not be read`, fix);
+    source.report([...path, field], `\`${field}\` cannot be read`, fix);
     return undefined;
   };
   const value = record[field];

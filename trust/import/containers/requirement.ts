@@ -77,9 +77,9 @@ async function mapSignedBy(
     return unmapped(`keyType ${requirement.keyType} is not implemented by the image library either, which denies`);
   // There, a plain path is not a URL, and fails.
   const store = /^[a-z][a-z0-9+.-]*:/i.test(lookaside) ? parseLookaside(lookaside, '/') : { problem: 'it is no URL' };
-  if ('problem' in store) return unmapped(`the lookaside ${lookaside} can not be used: ${store.problem}`);
+  if ('problem' in store) return unmapped(`the lookaside ${lookaside} cannot be used: ${store.problem}`);
   const { names, contents } = await collect(requirement.keys, '.gpg', files);
-  if (names.length === 0) return unmapped('it names no keys, so nobody can sign');
+  if (names.length === 0) return unmapped('it names no keys, so no signature is accepted');
   for (const [index, content] of contents.entries()) checked(names[index], () => readKeyRing(content));
   return { kind: 'require', value: { gpg: { keys: names, lookaside: store.url, ...constraints(requirement.signedIdentity) } } };
 }
@@ -97,11 +97,11 @@ async function mapSigstoreSigned(requirement: SigstoreSigned, { attachments }: S
     const identity = { issuer: fulcio.oidcIssuer, subject: fulcio.subjectEmail };
     return { kind: 'require', value: { sigstore: { ...identity, root, log: 1, certificateLog: 0, ...constraints(signedIdentity) } } };
   }
-  if (keys === undefined) return unmapped('it names nobody who may sign');
+  if (keys === undefined) return unmapped('it names no signer');
   const { names, contents } = await collect(keys, '.pub', files);
   for (const [index, content] of contents.entries()) {
     const key = parsePublicKey(names[index] ?? '', content.toString('utf8'));
-    if ('problem' in key) return unmapped(`the key ${names[index] ?? ''} can not be used: ${key.problem}`);
+    if ('problem' in key) return unmapped(`the key ${names[index] ?? ''} cannot be used: ${key.problem}`);
   }
   const log = rekorKeys === undefined ? {} : { log: { root: files.keep(makeTrustedRoot(rekorKeys, []), '.trusted-root.json') } };
   const authorities = names.map((key) => ({ cosign: { key, ...log, ...constraints(signedIdentity) } }));
@@ -112,7 +112,7 @@ async function mapSigstoreSigned(requirement: SigstoreSigned, { attachments }: S
 async function mapPki(pki: NonNullable<SigstoreSigned['pki']>, signedIdentity: SignedIdentity, files: ImportFiles): Promise<Mapped> {
   const { subjectEmail, subjectHostname } = pki;
   const named = [subjectEmail, subjectHostname].find((name) => name?.includes('*') === true);
-  if (named !== undefined) return unmapped(`no certificate is of ${named}: a name of a signer has no *`);
+  if (named !== undefined) return unmapped(`no certificate can be issued to ${named}: the name of a signer contains no *`);
   const part = async (field: string, material: Material | undefined): Promise<Readonly<Record<string, string>>> => {
     if (material === undefined) return {};
     const { names, contents } = await collect(material, '.pem', files);
@@ -150,7 +150,7 @@ async function collect(
         return await files.read(path);
       } catch (error) {
         const why = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : (error as Error).message;
-        throw new Error(`${path} can not be read: ${why}`, { cause: error });
+        throw new Error(`${path} cannot be read: ${why}`, { cause: error });
       }
     }),
   );
@@ -161,6 +161,6 @@ function checked(name: string | undefined, read: () => unknown, what = 'keys'): 
   try {
     read();
   } catch (error) {
-    throw new Error(`the ${what} of ${name ?? ''} can not be used: ${(error as Error).message}`, { cause: error });
+    throw new Error(`the ${what} of ${name ?? ''} cannot be used: ${(error as Error).message}`, { cause: error });
   }
 }

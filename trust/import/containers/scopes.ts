@@ -18,11 +18,11 @@ const wildcardScope = new RegExp(`^\\*\\.${host}$`);
  * (docker/policyconfiguration/naming.go).
  */
 export function whyNever(scope: string): string | undefined {
-  if (scope.length > scopeLimit) return 'no name is so long';
+  if (scope.length > scopeLimit) return 'no name is this long';
   if (scope === rootScope || wildcardScope.test(scope)) return undefined;
   if (scope.startsWith('*')) return 'a wildcard is written *.HOST, without port and path';
   const [, registry, path = '', tag, digest] = plainScope.exec(scope) ?? [];
-  if (registry === undefined) return 'it is no host, no name written out, in lower case';
+  if (registry === undefined) return 'it is neither a host nor a full name in lower case';
   if (!/[.:]/.test(registry) && registry !== 'localhost') return 'names are looked up with their host, such as docker.io/library/busybox';
   if (registry === 'index.docker.io') return 'Docker Hub is looked up as docker.io';
   if ((tag !== undefined || digest !== undefined) && path === '') return 'a host has no tag and no digest';

@@ -57,6 +57,6 @@ export function readCertificates(pem: Buffer): readonly Buffer[] {
   try {
     return blocks.map((block) => new X509Certificate(block).raw);
   } catch (error) {
-    throw new Error('a certificate in it can not be read', { cause: error });
+    throw new Error('a certificate in it cannot be read', { cause: error });
   }
 }

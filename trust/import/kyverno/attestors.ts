@@ -41,7 +41,7 @@ export function attestationsOf(verify: Json, path: Path, name: string, importing
       ? setsOf(attestation['attestors'], [...at, 'attestors'], context)
       : setsOf(verify['attestors'], [...path, 'attestors'], context);
     if (sets === undefined) return undefined;
-    if (sets.length === 0) return tell(importing, at, 'nobody is named who must have signed it');
+    if (sets.length === 0) return tell(importing, at, 'no required signer is named');
     append(
       demands,
       sets.map((set) => attestedBy(set, type)),
@@ -127,7 +127,7 @@ export function keysOf(keys: Json, path: Path, { importing, name }: Context, sig
     return tell(importing, [...path, 'signatureAlgorithm'], 'only sha256 has a counterpart');
   const log = logOf(rekor);
   if (log === undefined)
-    return tell(importing, [...path, 'rekor'], 'another log than the public one has no counterpart: name a trusted_root.json in the rule');
+    return tell(importing, [...path, 'rekor'], 'a log other than the public one has no counterpart: name a trusted_root.json in the rule');
   const kept = keepKeys(importing, textOf(publicKeys) ?? '', name);
   if ('problem' in kept) return tell(importing, [...path, 'publicKeys'], kept.problem);
   return kept.names.map((key) => ({ cosign: { key, ...(log ? { log: true } : {}), ...signed } }));
@@ -138,15 +138,15 @@ export function keylessOf(keyless: Json, path: Path, { importing }: Context, sig
   const [other] = Object.keys(others);
   if (other !== undefined) return tell(importing, [...path, other], `\`${other}\` has no counterpart`);
   if (logOf(rekor) === undefined)
-    return tell(importing, [...path, 'rekor'], 'another log than the public one has no counterpart: name a trusted_root.json in the rule');
+    return tell(importing, [...path, 'rekor'], 'a log other than the public one has no counterpart: name a trusted_root.json in the rule');
   const certificates = recordOf(ctlog) ?? {};
   if (certificates['pubkey'] !== undefined || certificates['tsaCertChain'] !== undefined)
-    return tell(importing, [...path, 'ctlog'], 'another certificate log than the public ones has no counterpart');
+    return tell(importing, [...path, 'ctlog'], 'a certificate log other than the public ones has no counterpart');
   const from = textOf(issuer) ?? literalOfExpression(textOf(issuerRegExp) ?? '.*');
   if (from === undefined || from.includes('*'))
-    return tell(importing, [...path, 'issuer'], 'an issuer is compared exactly, and this one is none or several');
+    return tell(importing, [...path, 'issuer'], 'an issuer is compared exactly, and this one is missing or matches several');
   const who = subjectOf(textOf(subject), textOf(subjectRegExp));
-  if (who === undefined) return tell(importing, [...path, 'subject'], 'it is nobody in particular, or no pattern matches exactly these');
+  if (who === undefined) return tell(importing, [...path, 'subject'], 'it names no particular signer, or no pattern matches exactly these');
   const unlogged = certificates['ignoreSCT'] === true ? { certificateLog: false } : {};
   return [{ sigstore: { issuer: from, subject: who, ...unlogged, ...signed } }];
 }

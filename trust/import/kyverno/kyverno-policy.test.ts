@@ -42,7 +42,7 @@ const table: readonly (readonly [what: string, text: string, rules: RegExp, unma
     /"cosign":\{"key":"keys\/p-r\.pub"\}/,
     [],
   ],
-  ['another log', policyOf(keys('                    rekor: { url: "https://r.example" }\n')), /"deny"/, [/another log/]],
+  ['another log', policyOf(keys('                    rekor: { url: "https://r.example" }\n')), /"deny"/, [/a log other than the public one/]],
   ['a key in a secret', policyOf(keys('                    secret: { name: a, namespace: b }\n')), /"deny"/, [/in a secret/]],
   ['another algorithm', policyOf(keys('                    signatureAlgorithm: sha512\n')), /"deny"/, [/only sha256/]],
   [
@@ -52,8 +52,8 @@ const table: readonly (readonly [what: string, text: string, rules: RegExp, unma
     [],
   ],
   ['an identity by expression', policyOf(keyless('subjectRegExp: "^a$"')), /"subject":"a"/, []],
-  ['anybody', policyOf(keyless('subject: "*"')), /"deny"/, [/nobody in particular/]],
-  ['an identity with ?', policyOf(keyless('subject: "a?c"')), /"deny"/, [/nobody in particular/]],
+  ['anybody', policyOf(keyless('subject: "*"')), /"deny"/, [/no particular signer/]],
+  ['an identity with ?', policyOf(keyless('subject: "a?c"')), /"deny"/, [/no particular signer/]],
   ['additional extensions', policyOf(keyless('subject: "a", additionalExtensions: { x: y }')), /"deny"/, [/additionalExtensions/]],
   ['own roots', policyOf(keyless('subject: "a", roots: "x"')), /"deny"/, [/roots/]],
   ['annotations', policyOf(`          annotations: { env: prod }\n${keys()}`), /"annotations":\{"env":"prod"\}/, []],
@@ -70,7 +70,7 @@ ${keyText(22, 'rsa-2048')}
     /"threshold":\{"count":1,"of":\[\{"cosign"[^[]*\{"cosign"/,
     [],
   ],
-  ['a count that can not be', policyOf(keys().replace('- entries', '- count: 3\n              entries')), /"deny"/, [/do not fit/]],
+  ['a count that is not possible', policyOf(keys().replace('- entries', '- count: 3\n              entries')), /"deny"/, [/do not fit/]],
   [
     'a certificate for cosign',
     policyOf('          attestors: [ { entries: [ { certificates: { cert: x } } ] } ]\n'),
@@ -96,7 +96,7 @@ ${keyText(22, 'rsa-2048')}
     'a selector',
     policyOf(keys(), '      match: { any: [ { resources: { kinds: [Pod], selector: { a: b } } } ] }\n'),
     /"images":\["ghcr\.io\/org\/\*\*"\],"require"/,
-    [/choice by selector/],
+    [/selection by selector/],
   ],
   [
     'an exclusion',
@@ -149,7 +149,7 @@ for (const [what, text, rules, unmapped] of table) {
   });
 }
 
-test('a pattern of references holds at least what Kyverno’s does', () => {
+test('a converted pattern matches at least the references of Kyverno’s pattern', () => {
   const piece = fc.constantFrom('a', 'b', '*', 'a*', '?');
   const segment = fc.constantFrom('a', 'b', 'ab', 'aa');
   fc.assert(

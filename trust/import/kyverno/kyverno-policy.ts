@@ -77,7 +77,7 @@ function namespacesOf(rule: Json, path: Path, importing: Importing): readonly st
     const { kinds: _kinds, operations: _operations, namespaces, ...more } = recordOf(resources) ?? {};
     const names = listOf(namespaces).filter((name): name is string => typeof name === 'string');
     const odd = [...Object.keys(others), ...Object.keys(more)];
-    if (odd.length > 0) tellUnmapped(importing, [...path, 'match'], `a choice by ${odd.join(', ')} has no counterpart`, everywhere);
+    if (odd.length > 0) tellUnmapped(importing, [...path, 'match'], `a selection by ${odd.join(', ')} has no counterpart`, everywhere);
     if (
       odd.length > 0 ||
       (match['all'] !== undefined && filters.length > 1) ||

@@ -30,7 +30,7 @@ export function readValidatingPolicy(value: Json, base: Path, importing: Importi
     tellUnmapped(importing, [...path, 'matchConditions'], 'conditions on pods have no counterpart', everywhere);
   for (const field of ['namespaceSelector', 'objectSelector', 'excludeResourceRules'])
     if (recordOf(spec['matchConstraints'])?.[field] !== undefined)
-      tellUnmapped(importing, [...path, 'matchConstraints', field], 'a choice by labels or resources has no counterpart', everywhere);
+      tellUnmapped(importing, [...path, 'matchConstraints', field], 'a selection by labels or resources has no counterpart', everywhere);
   const told = importing.unmapped.length;
   const context = { spec, path, name, importing };
   const demands = listOf(spec['validations']).map((one, index) => demandOf(recordOf(one) ?? {}, [...path, 'validations', index], context));

@@ -106,25 +106,25 @@ function readStatement(
 
 function checkOverride(value: unknown, level: string | undefined, path: readonly PathSegment[], report: Report): void {
   const entries = Object.entries(recordOf(value) ?? {});
-  if (entries.length > 0 && level === 'skip') report(path, 'the level skip can not be overridden');
+  if (entries.length > 0 && level === 'skip') report(path, 'the level skip cannot be overridden');
   for (const [type, action] of entries) {
     if (!['authenticity', 'authenticTimestamp', 'expiry', 'revocation'].includes(type))
-      report([...path, type], `${type} can not be overridden`);
+      report([...path, type], `${type} cannot be overridden`);
     else if (action !== 'enforce' && action !== 'log' && !(type === 'revocation' && action === 'skip'))
-      report([...path, type], `${type} can not be "${String(action)}"`);
+      report([...path, type], `${type} cannot be "${String(action)}"`);
   }
 }
 
 function checkScopes(scopes: readonly string[], path: readonly PathSegment[], report: Report): void {
   if (scopes.length === 0) report(path, 'the statement has no registry scopes');
-  if (scopes.length > 1 && scopes.includes('*')) report(path, '"*" stands beside other scopes');
+  if (scopes.length > 1 && scopes.includes('*')) report(path, '"*" is beside other scopes');
   for (const [index, scope] of scopes.entries())
     if (scope !== '*' && !scopePattern.test(scope))
       report([...path, index], `"${scope}" is not a repository with its registry, without tag and wildcard`);
 }
 
 function checkIdentities(identities: readonly string[], path: readonly PathSegment[], report: Report): void {
-  if (identities.length > 1 && identities.includes('*')) report(path, '"*" stands beside other identities');
+  if (identities.length > 1 && identities.includes('*')) report(path, '"*" is beside other identities');
   const known: { readonly identity: string; readonly subject: ReadonlyMap<string, string> }[] = [];
   for (const [index, identity] of identities.entries()) {
     if (identity === '*') continue;
@@ -155,7 +155,7 @@ function checkUnique(statements: readonly Statement[], report: Report): void {
     if (names.has(statement.name)) report([...statement.path, 'name'], `two statements have the name "${statement.name}"`);
     names.add(statement.name);
     for (const [index, scope] of statement.scopes.entries()) {
-      if (scopes.has(scope)) report([...statement.path, 'registryScopes', index], `the scope "${scope}" stands twice`);
+      if (scopes.has(scope)) report([...statement.path, 'registryScopes', index], `the scope "${scope}" is listed twice`);
       scopes.add(scope);
     }
   }

@@ -43,7 +43,10 @@ export function exportNotation(policy: TrustPolicy): NotationExport {
     const clash = candidates.find((one) => rivals(one, candidates, left).length > 0);
     changed = clash !== undefined;
     if (clash === undefined) break;
-    leave(clash.rule, `its images may be ${rivals(clash, candidates, left).join(', ')}'s, too, and notation knows one statement an image`);
+    leave(
+      clash.rule,
+      `its images may be ${rivals(clash, candidates, left).join(', ')}'s, too, and notation applies only one statement to an image`,
+    );
     left.push(clash.rule);
     candidates = candidates.filter((one) => one !== clash);
   }
@@ -61,26 +64,26 @@ function named({ rule, statement }: Candidate, index: number, all: readonly Cand
 }
 
 function candidateOf(rule: TrustRule): Candidate | string {
-  if (rule.deny !== undefined) return 'notation can not deny';
+  if (rule.deny !== undefined) return 'notation cannot deny';
   if (rule.namespaces !== undefined || rule.narrows !== undefined) return 'notation does not know namespaces';
-  if (rule.mode !== undefined) return 'notation can not only report';
+  if (rule.mode !== undefined) return 'notation cannot only report';
   if (rule.breakGlass !== undefined) return 'notation does not know break-glass';
   const scopes = rule.images.map(scopeOf);
   if (scopes.includes(undefined)) return 'its images are not whole repositories, nor all of them ("**")';
-  if (scopes.length > 1 && scopes.includes('*')) return '"**" stands beside other images';
+  if (scopes.length > 1 && scopes.includes('*')) return '"**" is beside other images';
   const name = { name: rule.name, registryScopes: scopes };
   if (rule.allowUnverified) {
     if (scopes.includes('*')) return 'notation may not skip the verification of every image';
     return { rule, scopes: scopes as string[], statement: { ...name, signatureVerification: { level: 'skip' } } };
   }
-  if (rule.require?.kind !== 'notation') return 'it demands something else than one Notary Project signature';
+  if (rule.require?.kind !== 'notation') return 'it requires something other than a single Notary Project signature';
   const verification = verificationOf(rule.require);
   return typeof verification === 'string' ? verification : { rule, scopes: scopes as string[], statement: { ...name, ...verification } };
 }
 
 function verificationOf(requirement: NotationRequirement): Readonly<Record<string, unknown>> | string {
   const { stores, identities, level, actions, verifyTimestamp, constraints } = requirement;
-  if (constraints !== undefined) return 'notation does not hold signatures to annotations, ages or names';
+  if (constraints !== undefined) return 'notation does not check annotations, ages or names of signatures';
   if (stores.some(({ type, name }) => !name.startsWith(`${type}/`)))
     return 'it names certificate files, and notation knows trust stores only';
   const override = Object.fromEntries(

@@ -77,14 +77,14 @@ function bodyOf(statement: Statement, folder: string, tell: Tell): Readonly<Reco
     if (!scopes.includes('*')) return { allow: 'unverified' };
     tell(
       [...path, 'signatureVerification', 'level'],
-      'the level skip may not stand with the scope "*" (trust-store-trust-policy.md)',
+      'the level skip may not be used with the scope "*" (trust-store-trust-policy.md)',
       'its images are denied',
     );
     return { deny: 'notation would skip the verification of every image' };
   }
   const identities = statement.identities.filter((identity, index) => {
     if (identity === '*' || subjectTextOf(identity) !== undefined) return true;
-    tell([...path, 'trustedIdentities', index], `"${identity}" is read by a plugin of notation's`, 'this identity is trusted no more');
+    tell([...path, 'trustedIdentities', index], `"${identity}" is read by a plugin of notation's`, 'this identity is no longer trusted');
     return false;
   });
   if (identities.length === 0) return { deny: 'no identity of the statement is known here' };

@@ -35,17 +35,17 @@ const table: readonly (readonly [what: string, text: string, rules: RegExp, unma
   ['a key', key, /"images":\["ghcr\.io\/org\/\*\*"\],"require":\{"cosign":\{"key":"keys\/p-0\.pub"\}\}/, []],
   ['a key and the public log', `${key}      ctlog: { url: https://rekor.sigstore.dev }\n`, /"log":true/, []],
   ['a key without a log (ctlog: {})', `${key}      ctlog: {}\n`, /"cosign":\{"key":"[^"]+"\}/, []],
-  ['a key and another log', `${key}      ctlog: { url: https://rekor.example.com }\n`, /"deny"/, [/ctlog another log/]],
+  ['a key and another log', `${key}      ctlog: { url: https://rekor.example.com }\n`, /"deny"/, [/ctlog a log other/]],
   ['a TrustRoot', `${key}      rfc3161timestamp: { trustRootRef: t }\n`, /"deny"/, [/rfc3161timestamp a TrustRoot/]],
   ['a key in a KMS', policyOf(`${images}  authorities: [ { key: { kms: "gcpkms://k" } } ]\n`), /"deny"/, [/a KMS is not read/]],
   ['a key of sha512', key.replace('key:', 'key:\n        hashAlgorithm: sha512'), /"deny"/, [/only sha256/]],
   ['a private key', key.replaceAll('PUBLIC KEY', 'PRIVATE KEY'), /"deny"/, [/private key/]],
-  ['signatures elsewhere', `${key}      source: [ { oci: other.example/sigs } ]\n`, /"deny"/, [/another place/]],
+  ['signatures elsewhere', `${key}      source: [ { oci: other.example/sigs } ]\n`, /"deny"/, [/outside the image/]],
   ['an identity', identity('subject: "me@example.com"'), /"sigstore":\{"issuer":"https:[^"]+","subject":"me@example\.com"\}/, []],
   ['an expression', identity(`subjectRegExp: "^https://github\\\\.com/org/.*$"`), /"subject":"https:\/\/github\.com\/org\/\*\*"/, []],
   ['an unanchored expression', identity('subjectRegExp: "github"'), /"subject":"\*\*github\*\*"/, []],
   ['an expression with no pattern', identity('subjectRegExp: "^a|b$"'), /"deny"/, [/has no pattern/, /no identity/]],
-  ['anybody', identity('subjectRegExp: ".*"'), /"deny"/, [/everybody/, /no identity/]],
+  ['anybody', identity('subjectRegExp: ".*"'), /"deny"/, [/any identity/, /no identity/]],
   ['no subject', identity('x: 1'), /"deny"/, [/without a subject/, /no identity/]],
   ['a subject with a star, exactly', identity('subject: "a*"'), /"deny"/, [/literal \*/, /no identity/]],
   [
@@ -54,7 +54,7 @@ const table: readonly (readonly [what: string, text: string, rules: RegExp, unma
     /"deny"/,
     [/certificate authority/],
   ],
-  ['an identity without a log', `${identity('subject: a')}      ctlog: {}\n`, /"deny"/, [/proves nothing/]],
+  ['an identity without a log', `${identity('subject: a')}      ctlog: {}\n`, /"deny"/, [/does not prove/]],
   [
     'any of two authorities',
     policyOf(
@@ -73,7 +73,7 @@ const table: readonly (readonly [what: string, text: string, rules: RegExp, unma
     'pods by label',
     key.replace('spec:\n', 'spec:\n  match: [ { resource: pods, version: v1, selector: { matchLabels: { a: b } } } ]\n'),
     /"deny"/,
-    [/choice of resources/],
+    [/selection of resources/],
   ],
   [
     'an attestation',
@@ -145,7 +145,7 @@ test('a file without such a policy, or with none that can be read, is refused wi
   }
 });
 
-test('an expression’s pattern holds what the expression does, and no more', () => {
+test('the pattern of an expression matches the same texts, and no more', () => {
   const piece = fc.constantFrom('a', 'b', '\\.', '.*', '/', '-');
   fc.assert(
     fc.property(
@@ -174,7 +174,7 @@ test('an expression’s pattern holds what the expression does, and no more', ()
   assert.equal(literalOfExpression('https://a\\.b'), undefined);
 });
 
-test('what is exported comes back as it was, and what can not be said fails there', async () => {
+test('an exported rule is imported unchanged, and a rule without a counterpart always fails there', async () => {
   const { policy } = await imported('cluster-image-policy', key);
   const { text, unmapped } = exportClusterImagePolicies(policy);
   assert.deepEqual(unmapped, []);

@@ -99,7 +99,7 @@ function blockersOf(spec: Json, path: Path, importing: Importing): string | unde
     tellUnmapped(
       importing,
       [...path, 'match'],
-      'a choice of resources or labels has no counterpart: images are decided by name and namespace',
+      'a selection of resources or labels has no counterpart: images are decided by name and namespace',
       became,
     );
   if (spec['mode'] !== undefined && spec['mode'] !== 'enforce' && spec['mode'] !== 'warn')
@@ -121,12 +121,12 @@ function authorityOf(authority: Json, path: Path, name: string, importing: Impor
     return undefined;
   };
   const other = Object.keys(authority).find((field) => !knownFields.includes(field));
-  if (other === 'source') return drop([other], 'signatures at another place than the image’s repository are not sought');
+  if (other === 'source') return drop([other], 'signatures outside the image’s repository are not searched');
   if (other === 'rfc3161timestamp')
     return drop([other], 'a TrustRoot of the cluster is not read: name a trusted_root.json in a sigstore rule');
   if (other !== undefined) return drop([other], `\`${other}\` has no counterpart`);
   const log = logOf(authority);
-  if (log === undefined) return drop(['ctlog'], 'another log than the public one has no counterpart: name a trusted_root.json in the rule');
+  if (log === undefined) return drop(['ctlog'], 'a log other than the public one has no counterpart: name a trusted_root.json in the rule');
   const by = signerOf(authority, path, name, log, importing, drop);
   if (by === undefined) return undefined;
   const attestations = listOf(authority['attestations']);
@@ -163,8 +163,8 @@ function signerOf(authority: Json, path: Path, name: string, log: string, import
     keyless['trustRootRef'] !== undefined ||
     (url !== undefined && url.replace(/\/$/, '') !== publicCertificates)
   )
-    return drop(['keyless'], 'another certificate authority than the public one has no counterpart: name a trusted_root.json in the rule');
-  if (log === 'none') return drop(['ctlog'], 'a certificate without a log entry or time stamp proves nothing of when it was used');
+    return drop(['keyless'], 'a certificate authority other than the public one has no counterpart: name a trusted_root.json in the rule');
+  if (log === 'none') return drop(['ctlog'], 'a certificate without a log entry or time stamp does not prove when it was used');
   const identities = listOf(keyless['identities']).flatMap((one, index) => {
     const identity = identityOf(recordOf(one) ?? {});
     if (typeof identity !== 'string') return [identity];
@@ -187,10 +187,10 @@ function identityOf(identity: Json): { readonly issuer: string; readonly subject
   const subjects = textOf(identity['subjectRegExp']);
   if (exact !== undefined && subjects !== undefined) return 'a subject and an expression for it';
   if (exact !== undefined) return exact.includes('*') ? 'a subject with a literal * has no counterpart' : { issuer, subject: exact };
-  if (subjects === undefined) return 'without a subject everybody whom the issuer knows could sign';
+  if (subjects === undefined) return 'without a subject, any identity of the issuer could sign';
   const pattern = patternOfExpression(subjects);
   if ('problem' in pattern) return `the expression "${subjects}": ${pattern.problem}`;
-  return /^\*+$/.test(pattern.pattern) ? 'everybody whom the issuer knows could sign' : { issuer, subject: pattern.pattern };
+  return /^\*+$/.test(pattern.pattern) ? 'any identity of the issuer could sign' : { issuer, subject: pattern.pattern };
 }
 
 /** Converts attestations: every one is required, each signed by the authority. */

@@ -43,9 +43,9 @@ export function exportClusterImagePolicies(policy: TrustPolicy): ClusterImagePol
 
 function authoritiesOf(rule: TrustRule): readonly Json[] | string {
   if (rule.deny !== undefined) return [{ static: { action: 'fail', message: rule.deny } }];
-  if (rule.namespaces !== undefined || rule.narrows !== undefined) return 'a ClusterImagePolicy can not be for some namespaces';
+  if (rule.namespaces !== undefined || rule.narrows !== undefined) return 'a ClusterImagePolicy cannot be for some namespaces';
   if (rule.images.some((pattern) => pattern.includes('@'))) return 'a glob of a ClusterImagePolicy holds no digest';
-  if (rule.except !== undefined) return 'a ClusterImagePolicy can not except images';
+  if (rule.except !== undefined) return 'a ClusterImagePolicy cannot except images';
   if (rule.breakGlass !== undefined) return 'a ClusterImagePolicy has no breakGlass';
   if (rule.ceiling.require === 'signed') return 'a ClusterImagePolicy knows no entitlements';
   // There it passes even beside other policies; here it counts only alone.

@@ -11,7 +11,7 @@ export function patternsOfGlob(glob: string): { readonly patterns: readonly stri
   const whole = glob === '*' ? 'index.docker.io/library/*' : glob === '*/*' ? 'index.docker.io/*/*' : glob;
   const segments = whole.split('/');
   if (segments.some((segment) => segment.includes('**') && segment !== '**' && !/^[^*]*(\*?[^*]*)*:\*\*$/.test(segment)))
-    return { problem: '"**" stands beside other characters of a path segment' };
+    return { problem: '"**" is beside other characters of a path segment' };
   if (segments.length === 1 && whole !== '**') return { problem: 'it names no registry' };
   const last = segments.at(-1) as string;
   // `a/**/b` needs at least one segment between the two; here ** may be empty.

@@ -5,7 +5,7 @@ const text = { type: 'string', minLength: 1, maxLength: 1024 } as const;
 const annotations = { type: 'object', maxProperties: 100, additionalProperties: { type: 'string', maxLength: 1024 } } as const;
 const over = {
   enum: ['index', 'manifest', 'other'],
-  description: "What was signed: the index, the platform's manifest (unless told), or another image.",
+  description: "What was signed: the index, the platform's manifest (default), or another image.",
 } as const;
 
 /** JSON Schema (draft 2020-12) of a `kind: PolicyTest` document. */
@@ -13,7 +13,7 @@ export const policyTestSchema = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   $id: 'https://portcullis.dev/schemas/v1alpha1/policy-test.json',
   title: 'Portcullis PolicyTest',
-  description: 'Images with stated or recorded evidence, and the verdict that a policy must come to about each.',
+  description: 'Images with stated or recorded evidence, and the expected verdict of a policy about each.',
   type: 'object',
   additionalProperties: false,
   required: ['apiVersion', 'kind', 'cases'],
@@ -27,13 +27,13 @@ export const policyTestSchema = {
       minItems: 1,
       maxItems: 100,
       items: text,
-      description: 'Policy files or folders, relative to this file; --policy stands in for them.',
+      description: 'Policy files or folders, relative to this file. --policy replaces them.',
     },
     keys: {
       type: 'object',
       maxProperties: 100,
       additionalProperties: text,
-      description: 'Name to key file of the policy, relative to this file: a fresh key stands for it in these tests.',
+      description: 'Name to key file of the policy, relative to this file. In these tests a new key replaces the key file.',
     },
     now: { type: 'string', pattern: instantPattern, description: 'write when the decisions are made, such as 2026-01-31T12:00:00Z' },
     cases: { type: 'array', minItems: 1, maxItems: 1000, items: { $ref: '#/$defs/case' } },
@@ -45,7 +45,7 @@ export const policyTestSchema = {
       required: ['name', 'expect'],
       properties: {
         name: text,
-        image: { ...text, description: 'The reference that is asked for; a dossier has its own.' },
+        image: { ...text, description: 'The requested reference. A dossier has its own.' },
         namespace: { type: 'string', maxLength: 253 },
         platform: {
           type: 'string',
@@ -60,7 +60,7 @@ export const policyTestSchema = {
         unreachable: { type: 'boolean', description: 'The registry could not be asked for all evidence.' },
         expect: { enum: ['admit', 'deny', 'undecided'] },
         reason: { ...text, description: 'A code that must be among the reasons, such as TRUST_SIGNATURE_OTHER_DIGEST.' },
-        exception: { enum: ['break-glass', 'report'], description: 'The admission must rest on this exception.' },
+        exception: { enum: ['break-glass', 'report'], description: 'The exception that must be the reason for the admission.' },
       },
     },
     signature: {
@@ -68,11 +68,11 @@ export const policyTestSchema = {
       additionalProperties: false,
       required: ['key'],
       properties: {
-        key: { ...text, description: 'A name of `keys`, or another: then a key that no policy knows.' },
-        format: { enum: ['bundle', 'legacy'], description: 'bundle unless told.' },
+        key: { ...text, description: 'A name of `keys`. Any other name is a key that no policy knows.' },
+        format: { enum: ['bundle', 'legacy'], description: 'Default: bundle.' },
         over,
         annotations,
-        name: { ...text, description: 'The name that the older form carries; the repository unless told.' },
+        name: { ...text, description: 'The name in the older form. Default: the repository.' },
       },
     },
     attestation: {

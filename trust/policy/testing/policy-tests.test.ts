@@ -149,7 +149,7 @@ kind: TrustPolicy
   assert.match(formatPolicy('a: [', 'p.yaml').problems[0]?.message ?? '', /./);
 });
 
-test('fuzzed policies, tests and layouts: a problem with its place, or what was meant; never a crash, never slow', async () => {
+test('fuzzed policies, tests and layouts give a problem with its position or the expected result; never a crash, never slow', async () => {
   const keys = [
     'apiVersion',
     'kind',

@@ -39,7 +39,7 @@ function cut(path: string, from: number): void {
   database.close();
 }
 
-test('an exported head holds every row that is there, also those that no checkpoint has seen yet', async (t) => {
+test('an exported head covers every row, including rows after the last checkpoint', async (t) => {
   const kit = await openKit(t);
   await kit.append(3);
   const key = join(kit.folder, 'verdict-log.key');
@@ -63,7 +63,7 @@ test('an exported head holds every row that is there, also those that no checkpo
   assert.equal((await exported(copy, key)).note, last.note);
 });
 
-test('without the key the latest checkpoint is exported, with what it does not hold; rows that are no chain have no head', async (t) => {
+test('without the key the latest checkpoint is exported, with the number of rows after it; rows that are not a chain have no head', async (t) => {
   const kit = await openKit(t);
   await kit.log.checkpoint();
   await kit.append(2);

@@ -32,7 +32,7 @@ export async function exportHead(source: LogSource, keyFile: string, now: Date):
   if (latest !== undefined) return { note: latest.note, behind: Math.max(0, head.size - size) };
   throw failed('TRUST_LOG_NO_CHECKPOINT', source.name, {
     kind: 'precondition',
-    why: `no checkpoint was signed yet, and the key ${keyFile} can not be read`,
+    why: `no checkpoint was signed yet, and the key ${keyFile} cannot be read`,
     fix: 'try again in a minute: a running daemon signs one after each change',
   });
 }

@@ -49,7 +49,7 @@ export function findVerdictRow(source: LogSource, wanted: string): LoggedVerdict
   const [latest] = found;
   const problem = { kind: 'not-found', attempted: 'find verdict', on: wanted } as const;
   if (latest === undefined) {
-    const why = 'no row of the log has this number, and no verdict an id that begins so';
+    const why = 'no row of the log has this number, and no verdict has an id that starts with this text';
     throw new PortcullisError({ ...problem, code: 'TRUST_VERDICT_UNKNOWN', why, fix: 'list what there is: portcullis verdicts ls' });
   }
   const ids = new Set(found.map(({ entry }) => entry.verdict));
@@ -57,7 +57,7 @@ export function findVerdictRow(source: LogSource, wanted: string): LoggedVerdict
     throw new PortcullisError({
       ...problem,
       code: 'TRUST_VERDICT_AMBIGUOUS',
-      why: `${ids.size} verdicts have ids that begin so`,
+      why: `${ids.size} verdicts have ids that start with this text`,
       fix: 'give more of the id',
     });
   return latest;

@@ -143,7 +143,7 @@ async function cutOff(database: Database): Promise<PortcullisError | undefined> 
     why:
       'problem' in checkpoint
         ? checkpoint.problem
-        : `row ${checkpoint.head.size} ${row === undefined ? 'is gone' : 'is another'}: somebody changed the database`,
+        : `row ${checkpoint.head.size} ${row === undefined ? 'is missing' : 'is different'}: the database was changed`,
     fix: 'see what is left: portcullis verdicts verify',
   });
 }

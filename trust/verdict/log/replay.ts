@@ -83,7 +83,7 @@ export async function replayVerdict(input: ReplayInput): Promise<Replay> {
       kind: 'data-loss',
       attempted: 'replay verdict',
       on: input.id,
-      why: `what was recorded can not be decided again: ${reasonOf(error)}`,
+      why: `what was recorded cannot be decided again: ${reasonOf(error)}`,
       fix: 'check the log: portcullis verdicts verify',
       cause: error,
     });

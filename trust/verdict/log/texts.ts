@@ -28,7 +28,7 @@ export function policyText(policy: TrustPolicy): PolicyText {
       kind: 'internal',
       attempted: 'record policy',
       on: policy.revision,
-      why: 'it holds values that JSON can not carry, so that no verdict by it could be replayed',
+      why: 'it holds values that JSON cannot carry, so that no verdict by it could be replayed',
       fix: 'report this as a defect of the program',
     });
   }

@@ -69,7 +69,7 @@ test('a log is a chain from its first row, with checkpoints by the key that it n
   await assert.rejects(kit.database.write([{ sql: 'DELETE FROM verdict_checkpoint' }]), /append-only/);
 });
 
-test('rows of one moment share no place, and a transaction that fails leaves no row', async (t) => {
+test('simultaneous rows have different positions, and a failed transaction leaves no row', async (t) => {
   const kit = await openKit(t);
   const dossier = dossierOf('docker.io/library/a:1');
   const verdict = decide({ dossier, reference: 'docker.io/library/a:1', namespace: 'x', platform: amd64, policy, now });
@@ -84,7 +84,7 @@ test('rows of one moment share no place, and a transaction that fails leaves no 
   assert.deepEqual([result.problems, result.rows], [[], 31]);
 });
 
-test('each change of what is stored is found', async (t) => {
+test('each change of the stored log is detected', async (t) => {
   const kit = await openKit(t);
   await kit.append(8);
   await kit.log.checkpoint();
@@ -346,7 +346,7 @@ test('every verdict replays to the same bytes from what is stored', async (t) =>
   assert.equal(findVerdicts(log, { id: found[0]?.entry.verdict.slice(7, 20) ?? '' }).length, 1);
 });
 
-test('a key that others can read, or that is none, is refused; a lost one is replaced and the log says so', async (t) => {
+test('a key that other users can read, or that is malformed, is refused; a lost key is replaced and the log says so', async (t) => {
   const kit = await openKit(t);
   await kit.append(1);
   await kit.log.close();
@@ -362,7 +362,7 @@ test('a key that others can read, or that is none, is refused; a lost one is rep
   assert.deepEqual([result.problems, result.keys.length, result.checkpoints], [[], 2, 3]);
 });
 
-test('a log whose end was cut off is told of at the next start, and signed anew from there', async (t) => {
+test('a log whose end was cut off is reported at the next start, and signed again from there', async (t) => {
   const kit = await openKit(t);
   await kit.append(6);
   await kit.log.close();

@@ -76,7 +76,7 @@ export function verifyLog(source: LogSource, options: VerifyLogOptions = {}): Lo
     try {
       body();
     } catch (error) {
-      report('TRUST_LOG_DAMAGED', `${source.name} can not be read on: ${reasonOf(error)}`);
+      report('TRUST_LOG_DAMAGED', `${source.name} cannot be read any further: ${reasonOf(error)}`);
     }
   };
 
@@ -178,7 +178,7 @@ function createWalk(source: LogSource, report: (code: LogProblemCode, text: stri
       else through = Math.max(through, entry.through);
     } else {
       const key = parseNoteKey(entry.key);
-      if (key === undefined) report('TRUST_LOG_ENTRY_MALFORMED', `row ${stored.seq} names a key that can not be read`, stored.seq);
+      if (key === undefined) report('TRUST_LOG_ENTRY_MALFORMED', `row ${stored.seq} names a key that cannot be read`, stored.seq);
       else keys.push({ key, seq: stored.seq });
     }
   }
