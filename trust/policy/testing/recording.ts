@@ -17,7 +17,7 @@ export interface Recording {
 }
 
 const format = 'portcullis.dev/recording/v1';
-/** Base64 characters: more than gathering reads at most. */
+/** In bytes: more than gathering reads at most, encoded in base64. */
 const maximumBytes = 192 * 1024 * 1024;
 
 /**
