@@ -26,7 +26,7 @@ export const mutants = checks([
   ],
   [
     'trust/notary/answer.ts',
-    '  } catch {\n    // Whoever gets reports of failures must not be the next one.\n  }',
+    '  } catch {\n    // A fault in the failure handler must not become the next failure.\n  }',
     '  } finally {\n    // removed\n  }',
     'trust/notary/answer.test.ts',
   ],
