@@ -14,7 +14,7 @@ before(() => {
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-/** As a command does. */
+/** Runs an action the way a command does. */
 async function asOwner<T>(action: (owner: Owner) => Promise<T>): Promise<T> {
   const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
   const passphrase = { environment: { PORTCULLIS_PASSPHRASE: 'correct horse' } };

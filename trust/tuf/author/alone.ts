@@ -1,19 +1,20 @@
 import { lockFolder, makeFolderSync } from '../../../base/storage/index.ts';
 import type { Owner } from './owner.types.ts';
 
-/** Others are done in a moment, or wait for a passphrase. */
+/** How long a change waits for the folder. Other changes finish within a moment, or wait for a passphrase. */
 const waitMs = 10_000;
 
 /**
- * An owner each of whose changes has the collection's working folder to itself: what two commands read, change and write at one moment would
- * lose the changes of one. Reading takes nothing.
- * @throws STORAGE_IN_USE from each change, when another still has the folder after ten seconds
+ * Returns an owner that holds the collection's working folder exclusively during each change. Without that,
+ * two commands that read, change and write at the same time would lose the changes of one of them. Reading
+ * takes no lock.
+ * @throws STORAGE_IN_USE from each change, when another process still holds the folder after ten seconds
  */
 export function changingAlone(owner: Owner, folder: string): Owner {
   const alone =
     <A extends readonly unknown[], R>(change: (...words: A) => Promise<R>) =>
     async (...words: A): Promise<R> => {
-      // Collections may be handed on: only keys are secret.
+      // Other users may read the collections: only keys are secret.
       makeFolderSync(folder, 0o755);
       const lock = await lockFolder(folder, waitMs);
       try {

@@ -5,7 +5,7 @@ import type { KeyChange } from './changes.ts';
 import { emptyRole } from './collection.ts';
 import type { Collection } from './collection.ts';
 
-/** A collection that signs nothing yet. @throws TRUST_AUTHOR_THRESHOLD */
+/** Returns a collection that signs nothing yet. @throws TRUST_AUTHOR_THRESHOLD */
 export function beginCollection(dialect: Dialect, keys: Readonly<Record<TopRole, KeyChange>>): Collection {
   const nobody = { keyids: [], threshold: 1 };
   const empty: Collection = {

@@ -6,11 +6,11 @@ import type { AuthoredRole, Collection } from './collection.ts';
 import type { ListedKey } from './keys.ts';
 
 /**
- * The `signed` part of each file, without version and expiry, in the words of either dialect (TUF specification 1.0.34, sections 4.3
- * to 4.6; tuf/data of Notary 0.7.0).
+ * The `signed` part of each file, without version and expiry, in the format of either dialect (TUF
+ * specification 1.0.34, sections 4.3 to 4.6; tuf/data of Notary 0.7.0).
  */
 
-/** A file that others name. */
+/** A file that other metadata lists. */
 export interface NamedFile {
   readonly version: number;
   readonly bytes: Buffer;
@@ -20,7 +20,7 @@ export function rootBody({ dialect, keys, roles }: Collection): Json {
   const used = new Set(topRoles.flatMap((role) => roles[role].keyids));
   return {
     ...head(dialect, 'root'),
-    // Notary's files are named by their hash always, and its clients write false.
+    // Notary's files are always named by their hash, and its clients write false.
     consistent_snapshot: dialect === 'tuf',
     keys: keyTable([...keys.values()].filter(({ id }) => used.has(id))),
     roles: Object.fromEntries(topRoles.map((role) => [role, roleKeys(roles[role])])),
@@ -36,7 +36,7 @@ export function targetsBody(dialect: Dialect, { targets, keys, delegations }: Au
   return {
     ...head(dialect, 'targets'),
     targets: record([...targets].map(([path, file]) => [path, targetFile(dialect, file)])),
-    // Notary's clients write it always.
+    // Notary's clients always write it.
     ...(dialect === 'notary' || delegations.length > 0 ? { delegations: delegated } : {}),
   };
 }
@@ -54,7 +54,7 @@ function head(dialect: Dialect, type: TopRole): Json {
   return dialect === 'tuf' ? { _type: type, spec_version: '1.0.34' } : { _type: `${type.slice(0, 1).toUpperCase()}${type.slice(1)}` };
 }
 
-/** Paths are data: `__proto__` is one of them. */
+/** Builds an object from data keys: `__proto__` may be one of the paths. */
 function record(entries: readonly (readonly [string, unknown])[]): Json {
   return Object.fromEntries(entries);
 }

@@ -7,9 +7,14 @@ import { emptyRole } from './collection.ts';
 import type { AuthoredRole, Collection } from './collection.ts';
 import type { ListedKey } from './keys.ts';
 
-/** Changes of a collection: each gives a new one, or throws why it can not be. Pure. */
+/**
+ * Changes of a collection. Each returns a new collection, or throws when the change is not possible. Pure.
+ */
 
-/** Signs files under paths; what stood there before in this role is replaced. @throws TRUST_AUTHOR_NO_ROLE · TRUST_AUTHOR_NOT_IN_DIALECT */
+/**
+ * Adds files under their paths to a role, and replaces files that the role lists under the same paths.
+ * @throws TRUST_AUTHOR_NO_ROLE · TRUST_AUTHOR_NOT_IN_DIALECT
+ */
 export function addTargets(
   collection: Collection,
   role: string,
@@ -24,7 +29,7 @@ export function addTargets(
   return withRole(collection, role, { ...authored, targets });
 }
 
-/** What has no canonical form would be staged, and could never be signed. */
+/** Refuses a value without a canonical form: it could be staged, but never signed. */
 function refuseUnsignable(path: string, custom: unknown): void {
   if (custom === undefined) return;
   try {
@@ -42,13 +47,16 @@ export function removeTarget(collection: Collection, role: string, path: string)
   return withRole(collection, role, { ...authored, targets });
 }
 
-/** Who is to sign for a role from now on. */
+/** The keys that sign for a role from now on. */
 export interface KeyChange {
   readonly keys: readonly ListedKey[];
   readonly threshold: number;
 }
 
-/** Gives a top role other keys. The root is then signed by its former keys and its new ones. @throws TRUST_AUTHOR_THRESHOLD */
+/**
+ * Gives a top-level role new keys. The root is then signed by both its former keys and its new keys.
+ * @throws TRUST_AUTHOR_THRESHOLD
+ */
 export function rotateKeys(collection: Collection, role: TopRole, change: KeyChange): Collection {
   const keys = new Map(collection.keys);
   for (const key of change.keys) keys.set(key.id, key);
@@ -64,8 +72,10 @@ export interface NewDelegation extends KeyChange {
 }
 
 /**
- * Lets others speak for some paths. One of the name that stands already is replaced in its place: order is precedence.
- * @throws TRUST_AUTHOR_NO_ROLE · TRUST_AUTHOR_THRESHOLD · TRUST_AUTHOR_NOT_IN_DIALECT · TRUST_AUTHOR_ROLE_NAME
+ * Delegates some paths to a role. A delegation with the same name is replaced at its position, because the
+ * order of delegations is their precedence.
+ * @throws TRUST_AUTHOR_NO_ROLE · TRUST_AUTHOR_THRESHOLD · TRUST_AUTHOR_NOT_IN_DIALECT ·
+ * TRUST_AUTHOR_ROLE_NAME
  */
 export function delegate(collection: Collection, delegator: string, delegation: NewDelegation): Collection {
   const { name, terminating } = delegation;
@@ -87,7 +97,7 @@ export function delegate(collection: Collection, delegator: string, delegation: 
   return changed.targets.has(name) ? changed : withRole(changed, name, emptyRole);
 }
 
-/** Ends a delegation, with everything that was delegated below it. @throws TRUST_AUTHOR_NO_ROLE */
+/** Removes a delegation and everything that was delegated below it. @throws TRUST_AUTHOR_NO_ROLE */
 export function undelegate(collection: Collection, delegator: string, name: string): Collection {
   const authored = roleOf(collection, delegator);
   const delegations = authored.delegations.filter((one) => one.name !== name);
@@ -96,7 +106,7 @@ export function undelegate(collection: Collection, delegator: string, name: stri
   return prune(withRole(collection, delegator, { ...authored, delegations, keys: usedKeys(authored.keys, delegations) }));
 }
 
-/** Who delegates to a role. */
+/** Returns the role that delegates to this role. */
 export function delegatorOf(collection: Collection, name: string): string | undefined {
   return [...collection.targets].find(([, { delegations }]) => delegations.some((one) => one.name === name))?.[0];
 }
@@ -104,8 +114,9 @@ export function delegatorOf(collection: Collection, name: string): string | unde
 const hexDigits = Array.from('0123456789abcdef');
 
 /**
- * Every path: TUF has no pattern that crosses `/`, but hashes have no folders. go-tuf up to 2.4.2 compares the prefixes with the hash in
- * base64url, not in hexadecimal (metadata.go, IsDelegatedPath): the other letters are for it, and match nothing elsewhere.
+ * Covers every path. No TUF pattern crosses `/`, but hashes have no folders. go-tuf up to 2.4.2 compares the
+ * prefixes with the hash in base64url instead of hexadecimal (metadata.go, IsDelegatedPath): the additional
+ * letters are for go-tuf, and match nothing in other clients.
  */
 export const everyPath: DelegationScope = {
   kind: 'hash-prefixes',
@@ -117,7 +128,10 @@ const isEveryPath = (scope: DelegationScope): boolean =>
     ? scope.prefixes.includes('')
     : scope.kind === 'hash-prefixes' && hexDigits.every((digit) => scope.prefixes.includes(digit));
 
-/** A scope in the words of the collection's dialect; one that it can not say exactly is refused: a wider one would give more than was meant. */
+/**
+ * Returns a scope in the form of the collection's dialect. A scope that the dialect cannot express exactly is
+ * refused, because a wider scope would grant more than was intended.
+ */
 function scopeIn({ dialect }: Collection, { name, scope }: NewDelegation): DelegationScope {
   if (isEveryPath(scope)) return dialect === 'tuf' ? everyPath : { kind: 'prefixes', prefixes: [''] };
   if (dialect === 'tuf' && scope.kind !== 'prefixes') return scope;
@@ -139,7 +153,7 @@ function refuseName(collection: Collection, delegator: string, name: string): vo
     name.split('/').some((part) => /^\.+$/u.test(part))
   )
     fail('it can not name a delegated role');
-  // Notary's clients find a role's parent by its path (tuf/data/roles.go).
+  // Notary's clients find the parent of a role by the role's path (tuf/data/roles.go).
   if (collection.dialect === 'notary' && (!/^targets(?:\/[a-z0-9_-]+)+$/u.test(name) || name.slice(0, name.lastIndexOf('/')) !== delegator))
     fail(`in Notary’s dialect a role that ${delegator} delegates to is named ${delegator}/NAME, in small letters`);
   const other = delegatorOf(collection, name);
@@ -168,7 +182,7 @@ function usedKeys(keys: ReadonlyMap<string, ListedKey>, delegations: readonly De
   return new Map([...keys].filter(([id]) => used.has(id)));
 }
 
-/** Drops roles that nobody delegates to. */
+/** Drops roles that no role delegates to. */
 function prune(collection: Collection): Collection {
   const reached = new Set(['targets']);
   for (const name of reached) for (const role of collection.targets.get(name)?.delegations ?? []) reached.add(role.name);

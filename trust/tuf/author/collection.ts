@@ -3,12 +3,12 @@ import { readMetadata } from '../metadata/read.ts';
 import type { ListedKey } from './keys.ts';
 
 /**
- * What an owner means to sign, in one dialect: who may sign what, and which files are signed. Values only: versions, expiries and
- * signatures come in issue.ts.
+ * What an owner intends to sign, in one dialect: which keys may sign for which role, and which files are
+ * signed. Values only: issue.ts adds versions, expiries and signatures.
  */
 export interface Collection {
   readonly dialect: Dialect;
-  /** Of the top roles, by id. */
+  /** Keys of the top-level roles, by id. */
   readonly keys: ReadonlyMap<string, ListedKey>;
   readonly roles: Readonly<Record<TopRole, RoleKeys>>;
   /** `targets` and the delegated roles, by name. */
@@ -17,12 +17,12 @@ export interface Collection {
 
 export interface AuthoredRole {
   readonly targets: ReadonlyMap<string, TargetFile>;
-  /** Of those that it delegates to, by id. */
+  /** Keys of the roles that it delegates to, by id. */
   readonly keys: ReadonlyMap<string, ListedKey>;
   readonly delegations: readonly DelegatedRole[];
 }
 
-/** Files that stand: role name (`root`, `timestamp`, `snapshot`, `targets`, delegated ones) → bytes. */
+/** The current files: role name (`root`, `timestamp`, `snapshot`, `targets`, delegated roles) → bytes. */
 export type Standing = ReadonlyMap<string, Buffer>;
 
 export const emptyRole: AuthoredRole = { targets: new Map(), keys: new Map(), delegations: [] };
@@ -30,8 +30,10 @@ export const emptyRole: AuthoredRole = { targets: new Map(), keys: new Map(), de
 const ownTop: ReadonlySet<string> = new Set(['root', 'timestamp', 'snapshot']);
 
 /**
- * What the files of a dialect say. They are believed here: whoever reads them verified them.
- * @throws Error with a sentence when a file is not of its form, or uses succinct delegations, which this writer does not keep
+ * Returns the content of a dialect's files. Signatures are not checked here: the caller has verified the
+ * files.
+ * @throws Error with a sentence when a file has the wrong form, or uses succinct delegations, which this
+ * writer does not preserve
  */
 export function collectionOf(dialect: Dialect, standing: Standing): Collection {
   const root = standing.get('root');

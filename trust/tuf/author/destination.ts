@@ -2,22 +2,25 @@ import type { KeyObject } from 'node:crypto';
 import type { Dialect } from '../metadata/model.ts';
 import type { TufSource } from '../client/source.ts';
 
-/** Files as a repository names them: `3.root.json`, `targets/releases` … with the role that each is of. */
+/**
+ * Files under the names that a repository gives them (`3.root.json`, `targets/releases` …), each with its
+ * role.
+ */
 export interface PublishedFile {
   readonly role: string;
   readonly version: number;
   readonly bytes: Buffer;
 }
 
-/** What a service may sign by itself. */
+/** A role that a service may sign by itself. */
 export type OnlineRole = 'snapshot' | 'timestamp';
 
 /** A publish in one dialect. */
 export interface Publication {
   readonly dialect: Dialect;
-  /** What is not there yet, in order: roots, targets, snapshot, timestamp. */
+  /** Files that the destination lacks, in order: roots, targets, snapshot, timestamp. */
   readonly lacking: readonly PublishedFile[];
-  /** Everything that is to be there: every root, and the files of now. */
+  /** Every file that the destination must have: every root, and the current files. */
   readonly all: readonly PublishedFile[];
 }
 
@@ -26,14 +29,23 @@ export interface Destination {
   readonly address: string;
   readonly dialects: readonly Dialect[];
   source(dialect: Dialect): TufSource;
-  /** All dialects at once, all or nothing for its readers. @throws TRUST_AUTHOR_REFUSED, and those of the network */
+  /**
+   * Publishes all dialects at once. Readers see all of it or nothing.
+   * @throws TRUST_AUTHOR_REFUSED, and network errors
+   */
   publish(publications: readonly Publication[]): Promise<void>;
-  /** A key that the place signs a role with; a new one when `fresh`. Absent: it signs nothing. */
+  /**
+   * Returns the key that the destination signs a role with, or a new key when `fresh` is set. The method is
+   * absent when the destination signs nothing.
+   */
   readonly serverKey?: (dialect: Dialect, role: OnlineRole, fresh: boolean) => Promise<KeyObject>;
   close(): Promise<void>;
 }
 
-/** As the TUF specification names it under consistent snapshots (1.0.34, section 6.2); roles are not encoded. */
+/**
+ * Returns the name that the TUF specification gives the file under consistent snapshots (1.0.34, section
+ * 6.2). Role names are not encoded.
+ */
 export function consistentName({ role, version }: PublishedFile): string {
   return role === 'timestamp' ? 'timestamp.json' : `${version}.${role}.json`;
 }

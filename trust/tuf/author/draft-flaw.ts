@@ -8,9 +8,10 @@ import type { ListedKey } from './keys.ts';
 import { typeOf, versionOf } from './publish.ts';
 
 /**
- * Why a draft is not the one that a collection's state demands; undefined when it is. Drafts come with a folder that others have handed on:
- * what their signers can look at must be what they sign. Snapshot and timestamp name files, which is nobody's choice.
- * @param atService roles whose keys a service has made since: nothing staged tells these
+ * Returns why a draft differs from the one that the collection's state requires; undefined when it does not.
+ * Drafts come with a folder that other users have passed on, and signers must sign exactly what they can
+ * inspect. Snapshot and timestamp only list files, which leaves nothing to decide.
+ * @param atService roles whose keys a service has created since: staged changes do not contain these keys
  */
 export function draftFlaw(
   collection: Collection,

@@ -8,14 +8,17 @@ import type { Json } from '../metadata/reading.ts';
 import { signAs } from './keys.ts';
 import type { ListedKey } from './keys.ts';
 
-/** Whose signatures a file needs, and how many of them. A root needs those of the root before it as well. */
+/**
+ * The role whose signatures a file needs, and how many it needs. A root also needs the signatures of the root
+ * before it.
+ */
 export interface Demand {
   readonly by: string;
   readonly keys: readonly ListedKey[];
   readonly threshold: number;
 }
 
-/** Whoever holds a key, if anybody here does. */
+/** Returns the signer that holds a key, if one is available here. */
 export type FindSigner = (key: ListedKey) => Promise<Signer | undefined>;
 
 /** A file that is to be signed. */
@@ -23,12 +26,12 @@ export interface Draft {
   readonly role: string;
   readonly type: TopRole;
   readonly version: number;
-  /** The whole of `signed`. */
+  /** The complete `signed` value. */
   readonly signed: Json;
   readonly demands: readonly Demand[];
 }
 
-/** What of a demand is not met. */
+/** The part of a demand that is not met. */
 export interface MissingSignatures {
   readonly role: string;
   readonly by: string;
@@ -44,9 +47,10 @@ export interface SignedDraft {
 }
 
 /**
- * Signs a draft with every key of its demands that is at hand, and keeps the signatures of others that are right.
- * @param former the same draft as others have signed it
- * @throws what a signer throws
+ * Signs a draft with every available key of its demands, and keeps the valid signatures that other users
+ * made.
+ * @param former the same draft as other users have signed it
+ * @throws the errors of a signer
  */
 export async function signDraft(dialect: Dialect, draft: Draft, find: FindSigner, former?: Buffer): Promise<SignedDraft> {
   const message = tufCanonicalJson(draft.signed);
@@ -66,14 +70,18 @@ export async function signDraft(dialect: Dialect, draft: Draft, find: FindSigner
 }
 
 /**
- * Notary's clients write a root again before they hash it, in canonical form: other bytes would be another root to them. Canonical JSON
- * leaves control characters as they are, which JSON does not allow.
+ * Writes the draft in canonical form. Notary's clients rewrite a root in canonical form before they hash it,
+ * so other bytes would be a different root to them. Canonical JSON leaves control characters unescaped, which
+ * JSON does not allow.
  */
 function written(canonical: Buffer, signed: Json): Buffer {
   return canonical.some((byte) => byte < 0x20) ? Buffer.from(JSON.stringify(signed)) : canonical;
 }
 
-/** What a file lacks of the signatures that a draft's demands name; what does not verify is none. */
+/**
+ * Returns the signatures that a file lacks, as the demands of the draft name them. A signature that does not
+ * verify counts as missing.
+ */
 export function missingOf(
   dialect: Dialect,
   { role, type, demands }: Pick<Draft, 'role' | 'type' | 'demands'>,
@@ -93,7 +101,7 @@ function signersOf(dialect: Dialect, type: TopRole, bytes: Buffer): (key: Listed
   return ({ id, entry }) => signatures.some((one) => one.keyid === id && signedBy(read(id, entry), message, one.bytes));
 }
 
-/** The signatures of a half-signed file that are over exactly this draft. */
+/** Returns the signatures of a partly signed file that cover exactly this draft. */
 function rightSignatures(
   dialect: Dialect,
   { type, signed }: Draft,

@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 
-/** Why a collection can not be changed, signed or published so. */
+/** Why a collection cannot be changed, signed or published as requested. */
 export type AuthorCode =
   | 'TRUST_AUTHOR_NAME'
   | 'TRUST_AUTHOR_NO_ROLE'

@@ -15,17 +15,19 @@ import { missingOf, signDraft } from './draft.ts';
 import type { Demand, Draft, FindSigner, MissingSignatures, SignedDraft } from './draft.ts';
 import type { ListedKey } from './keys.ts';
 
-/** How long each role's files are good for, in seconds; a delegated role's as `targets` unless it is named. */
+/**
+ * How long the files of each role are valid, in seconds. A delegated role without an entry uses `targets`.
+ */
 export type Expiry = Readonly<Record<TopRole, number>> & Readonly<Record<string, number>>;
 
 export interface IssueInput {
   readonly collection: Collection;
-  /** What is published in this dialect; empty at first. */
+  /** The files published in this dialect; empty at first. */
   readonly standing: Standing;
-  /** Drafts that others have signed in part, by role. */
+  /** Drafts that other users have partly signed, by role. */
   readonly pending?: Standing;
   readonly expiry: Expiry;
-  /** Roles that are signed anew although nothing of them changed. */
+  /** Roles that are signed again although they did not change. */
   readonly force?: ReadonlySet<string>;
   /** Roles that the service signs. */
   readonly serverManaged?: ReadonlySet<string>;
@@ -34,20 +36,21 @@ export interface IssueInput {
 }
 
 export interface Issued {
-  /** Files that are new, in the order in which they must be published. */
+  /** New files, in the order in which they must be published. */
   readonly files: Standing;
-  /** All files after it. */
+  /** All files after this issue. */
   readonly standing: Standing;
-  /** Empty: everything that must be is signed. Else nothing of this may be published. */
+  /** Empty when every required file is signed. Otherwise nothing of this may be published. */
   readonly missing: readonly MissingSignatures[];
-  /** Drafts that wait for others' signatures, by role. */
+  /** Drafts that wait for signatures of other users, by role. */
   readonly pending: Standing;
 }
 
 /**
- * Makes and signs the files that a collection's state demands: those that changed, whose keys changed, that have expired or soon
- * will (specification 1.0.34, section 3 and 6.1). Versions grow by one. Pure but for the signers.
- * @throws what signers throw
+ * Creates and signs the files that a collection's state requires: files that changed, files whose keys
+ * changed, and files that have expired or expire soon (specification 1.0.34, sections 3 and 6.1). Each
+ * version increases by one. Pure except for the signers.
+ * @throws the errors of the signers
  */
 export async function issue(input: IssueInput): Promise<Issued> {
   const { collection, standing, signers, serverManaged = new Set<string>() } = input;
@@ -63,7 +66,8 @@ export async function issue(input: IssueInput): Promise<Issued> {
     if (need === 'none') return;
     const draft = draftOf(input, role, type, body, demands, former);
     const signed = await signDraft(dialect, draft, signers, input.pending?.get(role)).catch((thrown: unknown) => {
-      // What is only due stands for a while: a key that can not be opened today is no failure.
+      // A file that is only due remains valid for a while, so a key that cannot be opened today is no
+      // failure.
       if (need === 'due') return undefined;
       throw thrown;
     });
@@ -80,7 +84,7 @@ export async function issue(input: IssueInput): Promise<Issued> {
 
   await make('root', 'root', rootBody(collection), rootDemands(collection, standing.get('root')));
   for (const [name, authored] of shallowFirst(collection)) {
-    // Notary's clients pass over a delegation that has published nothing.
+    // Notary's clients skip a delegation that has published nothing.
     const unborn =
       dialect === 'notary' && name !== 'targets' && !standing.has(name) && authored.targets.size === 0 && authored.delegations.length === 0;
     if (!unborn) await make(name, 'targets', targetsBody(dialect, authored), [roleDemand(collection, name)]);
@@ -100,7 +104,10 @@ export async function issue(input: IssueInput): Promise<Issued> {
   return missing.length > 0 ? { files: new Map(), standing, missing, pending } : { files, standing: all, missing, pending };
 }
 
-/** `due`: it should be renewed, but stands if nobody here can sign it. */
+/**
+ * Returns whether a file must be signed again. `due`: it should be renewed, but is kept when no signer is
+ * available here.
+ */
 function needOf(
   { collection: { dialect }, expiry, force, now }: IssueInput,
   role: string,
@@ -114,14 +121,15 @@ function needOf(
   if (!sameBody(former, body) || signed.expires <= now.getTime()) return 'must';
   if (missingOf(dialect, { role, type, demands }, former).length > 0) return 'must';
   const left = signed.expires - now.getTime();
-  // What signs every day is renewed at half its time, what needs people at a quarter.
+  // A role that is signed every day is renewed at half its lifetime. A role that people sign is renewed when
+  // a quarter is left.
   const share = type === 'snapshot' || type === 'timestamp' ? 2 : 4;
   return left < (lifetime(expiry, role, type) * 1000) / share ? 'due' : 'none';
 }
 
 const lifetime = (expiry: Expiry, role: string, type: TopRole): number => expiry[role] ?? expiry[type];
 
-/** Whether a file says this, version and expiry aside. */
+/** Returns whether a file has this content, apart from version and expiry. */
 export function sameBody(former: Buffer, body: Json): boolean {
   const { version: _version, expires: _expires, ...rest } = signedOf(former);
   return tufCanonicalJson(rest).equals(tufCanonicalJson(body));
@@ -139,7 +147,8 @@ function draftOf(
 ): Draft {
   const version = former === undefined ? 1 : readMetadata(dialect, type, former).signed.version + 1;
   const waiting = pending?.get(role);
-  // What others have signed is taken as it is, if it is what would be signed now.
+  // A draft that other users have signed is taken unchanged when it equals the draft that would be signed
+  // now.
   if (waiting !== undefined && isThisDraft(readMetadata(dialect, type, waiting).signed, version, now) && sameBody(waiting, body))
     return { role, type, version, signed: signedOf(waiting), demands };
   const expires = new Date(now.getTime() + lifetime(expiry, role, type) * 1000).toISOString().replace(/\.\d+Z$/u, 'Z');
@@ -153,13 +162,13 @@ function namedFile(dialect: Dialect, role: string, bytes: Buffer): NamedFile {
   return { version: readMetadata(dialect, type, bytes).signed.version, bytes };
 }
 
-/** Whose signatures a role's next file needs. */
+/** Returns the signatures that the next file of a role needs. */
 export function demandsOf(collection: Collection, role: string, standing: Standing): Demand[] {
   if (role === 'root') return rootDemands(collection, standing.get('root'));
   return role === 'snapshot' || role === 'timestamp' ? [topDemand(collection, role)] : [roleDemand(collection, role)];
 }
 
-/** Adds the signatures of keys that are at hand to a draft that waits. */
+/** Adds the signatures of available keys to a draft that waits for signatures. */
 export async function addSignatures(
   collection: Collection,
   standing: Standing,
@@ -173,7 +182,7 @@ export async function addSignatures(
   return signDraft(collection.dialect, draft, signers, bytes);
 }
 
-/** Section 6.1: a new root is signed by the keys of the one before it, and by its own. */
+/** Section 6.1: a new root is signed by the keys of the previous root and by its own keys. */
 function rootDemands(collection: Collection, former: Buffer | undefined): Demand[] {
   const own = topDemand(collection, 'root');
   if (former === undefined) return [own];
@@ -200,7 +209,10 @@ function demandOf(by: string, keys: ReadonlyMap<string, ListedKey>, { keyids, th
   return { by, keys: keyids.map((id) => keys.get(id)).filter((key) => key !== undefined), threshold };
 }
 
-/** Delegators before those to whom they delegate; roles that nobody delegates to are left as they stand. */
+/**
+ * Returns delegating roles before the roles that they delegate to. Roles without a delegation are left
+ * unchanged.
+ */
 function shallowFirst({ targets }: Collection): [string, NonNullable<ReturnType<typeof targets.get>>][] {
   const names = new Set(['targets']);
   for (const name of names) for (const role of targets.get(name)?.delegations ?? []) names.add(role.name);

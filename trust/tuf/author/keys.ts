@@ -7,12 +7,15 @@ import { notaryKeyId, readNotaryKey, readTufKey } from '../metadata/keys.ts';
 import type { Dialect } from '../metadata/model.ts';
 import type { Json } from '../metadata/reading.ts';
 
-/** A public key as one dialect's metadata lists it, word for word. */
+/** A public key exactly as the metadata of one dialect lists it. */
 export interface ListedKey {
-  /** As this dialect names it. */
+  /** The key id in this dialect. */
   readonly id: string;
   readonly entry: Json;
-  /** Hex sha256 of the SPKI: what makes it one key in both dialects. Empty for a key whose type is not known here. */
+  /**
+   * Hex sha256 of the SPKI, which identifies the same key in both dialects. Empty when the key type is not
+   * supported.
+   */
   readonly material: string;
 }
 
@@ -28,9 +31,10 @@ export function materialOf(spki: Uint8Array): string {
 }
 
 /**
- * How metadata of a dialect lists a key.
- * @param certificate PEM; Notary's clients demand one of the root's keys, and of nobody else's. The TUF dialect has none.
- * @throws Error for a type or curve that the dialect has no word for
+ * Returns a key as the metadata of a dialect lists it.
+ * @param certificate PEM. Notary's clients require one for the keys of the root and for no other role. The
+ * TUF dialect has none.
+ * @throws Error for a type or curve that the dialect does not define
  */
 export function listedKey(dialect: Dialect, key: KeyObject, certificate?: string): ListedKey {
   const spki = key.export({ format: 'der', type: 'spki' });
@@ -57,22 +61,25 @@ function tufEntry(type: 'ecdsa' | 'ed25519' | 'rsa', key: KeyObject, spki: Buffe
   return { keytype: type, scheme, keyval };
 }
 
-/** The id under which Notary keeps a private key: that of the bare key, whatever certificate metadata lists. */
+/**
+ * Returns the id under which Notary keeps a private key: the id of the bare key, whatever certificate the
+ * metadata lists.
+ */
 export function bareKeyId(key: KeyObject): string {
   return listedKey('notary', key).id;
 }
 
-/** Whether a signer holds a listed key. */
+/** Returns whether a signer holds a listed key. */
 export function holds(signer: Signer, key: ListedKey): boolean {
   return materialOf(Buffer.from(signer.public.spki, 'base64')) === key.material;
 }
 
-/** The key itself; undefined for a type that is not known here. */
+/** Returns the key itself; undefined when the key type is not supported. */
 export function keyOf(dialect: Dialect, { id, entry }: ListedKey): KeyObject | undefined {
   return (dialect === 'tuf' ? readTufKey : readNotaryKey)(id, entry).key;
 }
 
-/** A signature as the dialect's metadata holds it. */
+/** Signs a message, and returns the signature in the form of the dialect's metadata. */
 export async function signAs(dialect: Dialect, signer: Signer, key: ListedKey, message: Buffer): Promise<Json> {
   const { type, spki } = signer.public;
   const curve =
@@ -86,7 +93,7 @@ export async function signAs(dialect: Dialect, signer: Signer, key: ListedKey, m
   return { keyid: key.id, method, sig: sig.toString('base64') };
 }
 
-/** Notary signs over SHA-256 whatever the curve (tuf/signed/verifiers.go); TUF's schemes name the hash. */
+/** Notary signs over SHA-256 for every curve (tuf/signed/verifiers.go); TUF's schemes name the hash. */
 function schemeOf(dialect: Dialect, type: Signer['public']['type'], curve: string): SignatureScheme {
   if (type === 'ed25519') return 'ed25519';
   if (type === 'rsa') return 'rsa-pss-sha256';
@@ -96,7 +103,7 @@ function schemeOf(dialect: Dialect, type: Signer['public']['type'], curve: strin
 
 const fieldBytes: Readonly<Record<string, number>> = { prime256v1: 32, secp384r1: 48, secp521r1: 66 };
 
-/** DER to r ‖ s (IEEE P1363), each as long as the curve's field. */
+/** Converts DER to r ‖ s (IEEE P1363), each as long as the field of the curve. */
 function rawSignature(der: Buffer, curve: string): Buffer {
   const width = fieldBytes[curve] ?? 32;
   let at = (der[1] ?? 0) >= 0x80 ? 3 : 2;

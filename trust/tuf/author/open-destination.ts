@@ -18,14 +18,16 @@ export interface OpenDestinationInput {
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
-/** @throws TRUST_AUTHOR_DESTINATION, and those of references and credentials */
+/**
+ * Opens a place to publish to. @throws TRUST_AUTHOR_DESTINATION, and the errors of references and credentials
+ */
 export async function openDestination({ address, name, registries, environment }: OpenDestinationInput): Promise<Destination> {
-  // The folder that a command happens to run in is meant by `.`, not by a variable that is not set.
+  // The current folder must be requested as `.`; an unset variable must not select it.
   if (address === '') throw authorFailure('TRUST_AUTHOR_DESTINATION', name, 'the place to publish to is empty');
   if (/^https?:\/\//u.test(address)) return openService(address, name, environment);
   if (address.startsWith('oci://')) {
     const reference = parseReference(address.slice('oci://'.length));
-    // Pushes go to the last of the places that are asked: the origin, unless a mirror stands for it.
+    // A push goes to the last place in the list. That is the origin, unless a mirror replaces it.
     const repository = (await registries.repositories(reference)).at(-1);
     if (repository === undefined) throw authorFailure('TRUST_AUTHOR_DESTINATION', address, 'no registry serves it');
     const tagged = /:[^/]*$/u.test(address.slice('oci://'.length).replace(/^[^/]*/u, ''));

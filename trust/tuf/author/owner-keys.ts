@@ -16,21 +16,30 @@ import type { StagedKey } from './staged.ts';
 
 const day = 86_400_000;
 
-/** An owner's keys: those of the keystore, and signers that were named for this run. */
+/** The keys of an owner: the keys of the keystore, and the signers named for this run. */
 export interface OwnerKeys {
-  /** Public keys, certificates, private keys or PKCS #11 URIs, as keys to be listed. @throws TRUST_AUTHOR_WORKING_FOLDER, those of signers */
+  /**
+   * Reads public keys, certificates, private keys or PKCS #11 URIs as keys to be listed.
+   * @throws TRUST_AUTHOR_WORKING_FOLDER, and the errors of signers
+   */
   read(file: string): Promise<StagedKey>;
-  /** A new key of the keystore. */
+  /** Creates a new key in the keystore. */
   generate(role: string, gun?: string): Promise<StagedKey>;
-  /** A key of this role that is in the keystore already; undefined when there is none or several. */
+  /** Returns the existing key of this role in the keystore; undefined when there are none or several. */
   standing(role: string): Promise<StagedKey | undefined>;
-  /** The key with a certificate in the collection's name, as Notary's clients demand of roots. @throws TRUST_AUTHOR_NOT_IN_DIALECT without the private key */
+  /**
+   * Returns the key with a certificate in the collection's name, as Notary's clients require for roots.
+   * @throws TRUST_AUTHOR_NOT_IN_DIALECT without the private key
+   */
   certified(key: StagedKey, name: string, now: Date): Promise<StagedKey>;
   finder(dialect: Dialect): FindSigner;
   close(): Promise<void>;
 }
 
-/** @param signers files or URIs of private keys that sign in this run, beside the keystore's */
+/**
+ * Opens the keys of an owner.
+ * @param signers files or URIs of private keys that sign in this run, in addition to the keystore's keys
+ */
 export async function openOwnerKeys(keystore: Keystore, passphrase: PassphraseSource, signers: readonly string[]): Promise<OwnerKeys> {
   const opened: Signer[] = [];
   const open = async (key: string): Promise<Signer> => {
@@ -94,7 +103,7 @@ export async function openOwnerKeys(keystore: Keystore, passphrase: PassphraseSo
           name,
           'Notary’s clients demand certificates of root keys: name the certificate, or the private key',
         );
-      // As long as the roots of Notary's own client.
+      // Valid for as long as the roots of Notary's own client.
       return {
         ...key,
         certificate: await selfSignedCertificate(signer, name, new Date(now.getTime() - day), new Date(now.getTime() + 3650 * day)),

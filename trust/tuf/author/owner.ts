@@ -18,7 +18,11 @@ import type { StagedChange, StagedKey, StagedKeys } from './staged.ts';
 import { openWorkingFolder } from './working-folder.ts';
 import type { Settings } from './working-folder.ts';
 
-/** @throws TRUST_AUTHOR_NAME, those of signers; its changes, those of {@link changingAlone} */
+/**
+ * Opens a collection for its owner.
+ * @throws TRUST_AUTHOR_NAME, and the errors of signers; each change throws the errors of {@link
+ * changingAlone}
+ */
 export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
   const { folder, name, passphrase, registries, now } = input;
   const working = openWorkingFolder(folder, name);
@@ -122,7 +126,8 @@ export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
         countersign,
         now,
       });
-      // A place that takes nothing would stand in the way of every publish to come.
+      // A destination that accepts nothing would block every later publish, so it is saved only after
+      // success.
       await working.saveSettings({ ...(await working.settings()), destinations: addresses });
       return published;
     },
@@ -212,7 +217,7 @@ async function inDialect(
   keys: OwnerKeys,
 ): Promise<StagedKey[]> {
   if (dialect === 'notary' && role === 'root') return Promise.all(staged.map((key) => keys.certified(key, name, now)));
-  // Certificates are a matter of Notary's roots: everywhere else the bare key counts.
+  // Only Notary's roots use certificates: all other roles use the bare key.
   return staged.map(({ spki }) => ({ spki }));
 }
 

@@ -6,18 +6,20 @@ import type { Published } from './session.ts';
 import type { StagedChange } from './staged.ts';
 import type { Settings } from './working-folder.ts';
 
-/** How keys of a role are named: files, URIs, or none for a new one; and how many must sign. */
+/**
+ * The keys of a role as the user names them (files, URIs, or no entry for a new key), and how many must sign.
+ */
 export interface KeysNamed {
   readonly files: readonly string[];
   readonly threshold: number;
 }
 
 export interface OpenOwnerInput {
-  /** Of keys and collections. */
+  /** The folder of keys and collections. */
   readonly folder: string;
   readonly name: string;
   readonly passphrase: PassphraseSource;
-  /** Private keys that sign in this run, beside those of the folder. */
+  /** Private keys that sign in this run, in addition to those in the folder. */
   readonly signers: readonly string[];
   readonly registries: RegistryAccess;
   readonly now: Date;
@@ -28,13 +30,16 @@ export interface InitInput {
   readonly destinations: readonly string[];
   readonly keys: Readonly<Partial<Record<TopRole, KeysNamed>>>;
   readonly expiry: Readonly<Record<string, number>>;
-  /** Snapshot and timestamp are signed here, also where a service could. */
+  /** Snapshot and timestamp are signed here, even where a service could sign them. */
   readonly localKeys: boolean;
-  /** Notary's root as its owner knows it: the collection exists already in Notary's dialect, and is to be signed in TUF's too. */
+  /**
+   * The Notary root that the owner knows. Set when the collection already exists in Notary's dialect and is
+   * to be signed in the TUF dialect too.
+   */
   readonly notaryRoot?: Buffer;
 }
 
-/** A role as it stands and will stand. */
+/** A role as it is now and as it will be after the next publish. */
 export interface RoleView {
   readonly dialect: Dialect;
   readonly role: string;
@@ -48,7 +53,7 @@ export interface RoleView {
   readonly terminating?: boolean;
 }
 
-/** What a draft is, and how many signatures it has by now. */
+/** The content of a draft, and how many signatures it has so far. */
 export interface Waiting {
   readonly dialect: Dialect;
   readonly version: number;
@@ -63,16 +68,22 @@ export interface TargetView extends TargetFile {
   readonly role: string;
 }
 
-/** A collection in the hands of its owner, or of somebody to whom a role was delegated. */
+/** A collection as its owner, or a user to whom a role was delegated, works with it. */
 export interface Owner {
   init(input: InitInput): Promise<Settings>;
   settings(): Promise<Settings>;
   staged(): Promise<readonly StagedChange[]>;
-  /** Remembers changes for the next publish: all of them or none. They must be possible in every dialect. @throws those of changes.ts */
+  /**
+   * Stages changes for the next publish: all of them or none. They must be possible in every dialect.
+   * @throws the errors of changes.ts
+   */
   stage(...changes: readonly StagedChange[]): Promise<void>;
-  /** What an image is now, as a target: the digest and size of its index or manifest. @throws those of base/distribution */
+  /**
+   * Returns the current image as a target: the digest and size of its index or manifest.
+   * @throws the errors of base/distribution
+   */
   imageTarget(reference: string): Promise<TargetFile>;
-  /** New keys for a top role: those named, or one that is made here. */
+  /** Stages new keys for a top-level role: the named keys, or one that is created here. */
   rotate(role: TopRole, keys: KeysNamed): Promise<void>;
   rotateToServer(role: OnlineRole): Promise<void>;
   delegate(
@@ -89,11 +100,12 @@ export interface Owner {
     readonly expiry: Readonly<Record<string, number>>;
   }): Promise<Published>;
   /**
-   * Signs what waits for signatures of a role with the keys that are here; undefined: nothing waits, and the role is staged to be signed anew.
-   * @throws TRUST_AUTHOR_OTHER_DRAFT when it says something else than the collection with what is staged
+   * Signs the drafts of a role that wait for signatures, with the keys that are available here. Returns
+   * undefined when no draft waits; the role is then staged to be signed again.
+   * @throws TRUST_AUTHOR_OTHER_DRAFT when a draft differs from the collection with its staged changes
    */
   witness(role: string): Promise<readonly Waiting[] | undefined>;
-  /** Targets after the next publish, of every role, in the first dialect. */
+  /** Returns the targets of every role after the next publish, in the first dialect. */
   targets(): Promise<readonly TargetView[]>;
   roles(): Promise<readonly RoleView[]>;
   close(): Promise<void>;

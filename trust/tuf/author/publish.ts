@@ -11,16 +11,19 @@ import { collectionOf } from './collection.ts';
 import type { Standing } from './collection.ts';
 import type { Publication, PublishedFile } from './destination.ts';
 
-/** What a place holds of a collection, verified from the first root on; expiry aside, which its owner is about to mend. */
+/**
+ * What a place holds of a collection, verified from the first root on. Expiry is ignored, because the owner
+ * is about to renew the files.
+ */
 export interface Remote {
   readonly standing: Standing;
-  /** By version, those newer than the first. */
+  /** Roots newer than the first one, by version. */
   readonly roots: ReadonlyMap<number, Buffer>;
 }
 
 /**
  * Reads everything that is published at a place.
- * @param known what the owner has: nothing older is believed
+ * @param known the files that the owner has: older files are refused
  * @returns undefined when nothing is published there
  * @throws the codes of ../trusted-set.ts and of the source
  */
@@ -36,7 +39,7 @@ export async function readPublished(dialect: Dialect, source: TufSource, known: 
       return Promise.resolve();
     },
   };
-  // A place that has been emptied is filled again.
+  // A place that was emptied is filled again.
   if ((await source.fetch('timestamp.json', defaultLimits.timestampBytes)) === undefined) return undefined;
   const update = await updateMetadata({ dialect, source, store, now: moment });
   let { trusted } = update;
@@ -57,7 +60,7 @@ export async function readPublished(dialect: Dialect, source: TufSource, known: 
       reached.add(name);
     }
   }
-  // Roles that nobody delegates to any more stay in the snapshot: it may forget none (section 5.5.5).
+  // Roles that no role delegates to any more stay in the snapshot, which may not drop any (section 5.5.5).
   for (const [name, bytes] of known) if (!standing.has(name) && trusted.snapshot?.signed.meta.has(name) === true) standing.set(name, bytes);
   return { standing, roots };
 }
@@ -70,7 +73,7 @@ export function versionOf(dialect: Dialect, role: string, bytes: Buffer): number
   return readMetadata(dialect, typeOf(role), bytes).signed.version;
 }
 
-/** Whether what is published is newer than what the owner has. */
+/** Returns whether the published files are newer than the owner's. */
 export function isNewer(dialect: Dialect, remote: Standing, local: Standing): boolean {
   return ['root', 'snapshot', 'timestamp', 'targets', ...remote.keys()].some((role) => {
     const [there, here] = [remote.get(role), local.get(role)];
@@ -80,8 +83,9 @@ export function isNewer(dialect: Dialect, remote: Standing, local: Standing): bo
 }
 
 /**
- * What stands, from what a place has and what the owner has: of each role the newer file. A place can be ahead with what it signs by itself, and
- * behind with the rest; and whoever stole its keys can name older targets anew, which must not be signed again.
+ * Returns the current files from those of a place and those of the owner: the newer file of each role. A
+ * place can be ahead with the roles that it signs by itself, and behind with the others. An attacker who
+ * stole its keys can list older targets again, which must not be signed again.
  */
 export function newestOf(dialect: Dialect, remote: Standing, local: Standing): Standing {
   const files = new Map(remote);
@@ -94,7 +98,7 @@ export function newestOf(dialect: Dialect, remote: Standing, local: Standing): S
   return files;
 }
 
-/** What a place lacks of a dialect; undefined when it lacks nothing. */
+/** Returns what a place lacks of a dialect; undefined when it lacks nothing. */
 export function publicationOf(
   dialect: Dialect,
   standing: Standing,
@@ -115,5 +119,5 @@ export function publicationOf(
   return lacking.length === 0 ? undefined : { dialect, lacking, all: [...rootFiles, ...rest] };
 }
 
-/** Targets and delegated roles, delegators first; then what names them. */
+/** Targets and delegated roles, delegating roles first; then the files that list them. */
 const order = (role: string): number => (role === 'timestamp' ? 1e6 + 1 : role === 'snapshot' ? 1e6 : role.split('/').length);

@@ -41,7 +41,7 @@ function makeKey(type: 'ec' | 'ed25519' | 'rsa' = 'ec'): { listed: ListedKey; si
   return { listed: listedKey('tuf', pair.publicKey), signer };
 }
 
-/** A repository that is published to this process's web server. */
+/** A repository that the web server of this process serves. */
 class Published {
   readonly files = new Map<string, Buffer>();
   standing: Standing = new Map();
@@ -111,7 +111,7 @@ describe('what is published, read by tuf-js and by our client', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  /** Both readers, each with a memory of its own from the first root on. */
+  /** Both readers, each with its own trusted metadata from the first root on. */
   async function readers(name: string) {
     const [theirs, ours] = [join(folder, `${name}-theirs`), join(folder, `${name}-ours`)];
     const root = served.files.get('1.root.json')!;
@@ -197,7 +197,7 @@ describe('what is published, read by tuf-js and by our client', () => {
     served.signers.push(b.signer);
     assert.deepEqual(await served.publish(), []);
     assert.deepEqual(await read('deep/a/b'), both('deep/a/b'));
-    // targets/tools is asked first, and ends the search.
+    // targets/tools is searched first, and is terminating.
     assert.deepEqual(await read('tools/y'), ['none', 'none']);
     served.collection = removeTarget(undelegate(served.collection, 'targets', 'targets/tools'), 'targets/rest', 'tools/y');
     assert.deepEqual(await served.publish(), []);
@@ -215,7 +215,8 @@ describe('what is published, read by tuf-js and by our client', () => {
     assert.deepEqual(versions(), ['root 1', 'snapshot 1', 'targets 1', 'timestamp 2']);
   });
 
-  // @tufjs/models reads one role in time quadratic in its targets: so many are delegated by the hashes of their paths.
+  // @tufjs/models reads a role in time quadratic in the number of its targets. Therefore this many targets
+  // are delegated by the hashes of their paths.
   it('holds 50,000 targets in 256 roles', async () => {
     served = begun();
     const bin = makeKey('ed25519');

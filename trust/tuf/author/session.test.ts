@@ -23,7 +23,7 @@ const passphrase = { environment: { PORTCULLIS_PASSPHRASE: 'words' } };
 const file = (digit: string): TargetFile => ({ length: 1, hashes: { sha256: digit.repeat(64) }, custom: undefined });
 const add = (path: string, digit: string) => ({ kind: 'add', role: 'targets', path, file: file(digit) }) as const;
 
-/** An owner whose collection is published in a folder. */
+/** Runs `body` with an owner whose collection is published in a folder. */
 async function withOwner(body: (owner: Owner, places: { readonly keys: string; readonly place: string }) => Promise<void>): Promise<void> {
   const home = await mkdtemp(join(tmpdir(), 'tuf-session-'));
   const [keys, place] = [join(home, 'keys'), join(home, 'place')];
@@ -143,7 +143,7 @@ test('a place that can not be published to is not kept, and stands in the way of
   withOwner(async (owner, { place }) => {
     await owner.stage(add('1.0', 'a'));
     const to = (address: string) => owner.publish({ to: [address], countersign: false, expiry: {} });
-    // A name below /proc: there Node's own recursive mkdir never returns.
+    // A name below /proc: Node's own recursive mkdir never returns there.
     for (const address of ['/proc/1/metadata', '/dev/null/metadata'])
       await assert.rejects(
         to(address),

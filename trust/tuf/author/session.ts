@@ -19,19 +19,19 @@ import type { Settings, WorkingFolder } from './working-folder.ts';
 export interface PublishInput {
   readonly folder: WorkingFolder;
   readonly destinations: readonly Destination[];
-  /** Keys by dialect: one key has an id in each. */
+  /** Keys by dialect: a key has an id of its own in each dialect. */
   readonly signers: (dialect: Dialect) => FindSigner;
-  /** Signs in the TUF dialect what Notary's clients have published. */
+  /** Also signs in the TUF dialect what Notary's clients have published. */
   readonly countersign: boolean;
   readonly now: Date;
 }
 
 export interface Published {
-  /** By dialect: the roles that were signed anew, with their versions. */
+  /** The roles that were signed again, by dialect, with their versions. */
   readonly signed: readonly { readonly dialect: Dialect; readonly role: string; readonly version: number }[];
-  /** How many files each place was sent. */
+  /** How many files were sent to each place. */
   readonly sent: readonly { readonly address: string; readonly dialect: Dialect; readonly files: number }[];
-  /** Signatures that are wanting; then nothing was published. */
+  /** Missing signatures. When there are any, nothing was published. */
   readonly missing: readonly (MissingSignatures & { readonly dialect: Dialect })[];
 }
 
@@ -43,9 +43,10 @@ interface Prepared {
 }
 
 /**
- * Publishes what is staged, in every dialect of the collection at once: reads what is published, applies the changes, signs, and sends
- * each place what it lacks. Nothing is sent unless everything is signed.
- * @throws those of reading, changing, signing and sending; TRUST_AUTHOR_DIALECTS_DIFFER
+ * Publishes the staged changes in every dialect of the collection at once: reads the published files, applies
+ * the changes, signs, and sends each place the files that it lacks. Nothing is sent unless everything is
+ * signed.
+ * @throws the errors of reading, changing, signing and sending; TRUST_AUTHOR_DIALECTS_DIFFER
  */
 export async function publishCollection(input: PublishInput): Promise<Published> {
   const { folder, destinations, now } = input;
@@ -53,7 +54,7 @@ export async function publishCollection(input: PublishInput): Promise<Published>
   const staged = await folder.staged();
   const missing: (MissingSignatures & { readonly dialect: Dialect })[] = [];
   const prepared: Prepared[] = [];
-  // Notary's first: what its clients published may have to be signed in the other.
+  // Notary first: what its clients published may have to be signed in the other dialect.
   const dialects = [...settings.dialects].sort();
   let notary: Collection | undefined;
   for (const dialect of dialects) {
@@ -97,7 +98,7 @@ export async function publishCollection(input: PublishInput): Promise<Published>
     if (root !== undefined) await folder.saveRoot(dialect, versionOf(dialect, 'root', root), root);
   }
   const sent: Published['sent'][number][] = [];
-  // Services come first: what they sign themselves is known after they were told the rest.
+  // Services come first: the files that they sign themselves are only known after they received the others.
   for (const destination of destinations.toSorted((a, b) => Number(b.serverKey !== undefined) - Number(a.serverKey !== undefined))) {
     append(sent, await send(destination, folder, settings, prepared));
     if (destination.serverKey === undefined) continue;
@@ -132,7 +133,8 @@ async function send(
     const all = publicationOf(dialect, mine, roots, remote);
     if (all === undefined) continue;
     whole.push(all);
-    // A service that withholds a dialect still has its files: it is told what is new, and everything only if it knows nothing.
+    // A service that withholds a dialect still has its files. It is sent the new files, and all files only
+    // when it knows nothing.
     const fresh = all.lacking.filter(({ role, bytes }) => files.get(role)?.equals(bytes) === true);
     publications.push(remote === undefined && destination.serverKey !== undefined ? { ...all, lacking: fresh } : all);
   }
@@ -150,13 +152,13 @@ async function send(
   return done.map(({ dialect, lacking }) => ({ address: destination.address, dialect, files: lacking.length }));
 }
 
-/** Reads every place; the newest becomes what stands. */
+/** Reads every place; the newest files become the current files. */
 async function readRemotes({ folder, destinations }: PublishInput, dialect: Dialect): Promise<Map<Destination, Standing>> {
   const remotes = new Map<Destination, Standing>();
   let local = await folder.standing(dialect);
   if (local.size === 0) return remotes;
   for (const destination of destinations.filter((one) => one.dialects.includes(dialect))) {
-    // A place may be behind: it is read from the first root on, and what is older is filled up.
+    // A place may be behind. It is read from the first root on, and older files are brought up to date.
     const first = [...(await folder.roots(dialect)).values()][0] ?? local.get('root');
     const remote = first === undefined ? undefined : await readPublished(dialect, destination.source(dialect), new Map([['root', first]]));
     if (remote === undefined) continue;
@@ -185,7 +187,7 @@ async function firstCollection(settings: Settings, dialect: Dialect, destination
   });
 }
 
-/** A `rotate` without keys asks the service for one. */
+/** Handles a `rotate` without keys, for which the service is asked for a key. */
 async function withServerKeys(
   collection: Collection,
   staged: readonly StagedChange[],
@@ -218,7 +220,7 @@ async function serverKey(
 const withoutManaged = (standing: Standing, managed: readonly string[]): Standing =>
   new Map([...standing].filter(([role]) => !managed.includes(role)));
 
-/** Versions of the roles that sign targets. */
+/** Returns the versions of the roles that sign targets. */
 function roleVersions(standing: Standing): Record<string, number> {
   const roles = [...standing].filter(([role]) => role === 'targets' || role.startsWith('targets/'));
   return Object.fromEntries(roles.map(([role, bytes]) => [role, versionOf('notary', role, bytes)]));
@@ -230,8 +232,8 @@ function publishedByOthers({ notaryVersions }: Settings, standing: Standing): bo
 }
 
 /**
- * The owner's signature over what Notary's clients have published: each path as they find it, in `targets/releases`, else in `targets`
- * (client/client.go of Notary 0.7), signed as `targets`.
+ * Returns the collection in which the owner signs, as `targets`, what Notary's clients have published: each
+ * path as those clients find it, in `targets/releases` or else in `targets` (client/client.go of Notary 0.7).
  */
 function countersigned(collection: Collection, notary: Collection): Collection {
   const found = new Map<string, TargetFile>();
@@ -243,8 +245,8 @@ function countersigned(collection: Collection, notary: Collection): Collection {
 }
 
 /**
- * For commands that only look: the collection as it will be after the next publish.
- * @param countersign a publish that signs in the TUF dialect what Notary's clients have published
+ * Returns the collection as it will be after the next publish, for commands that only read.
+ * @param countersign a publish that also signs in the TUF dialect what Notary's clients have published
  */
 export async function stagedCollection(folder: WorkingFolder, dialect: Dialect, countersign = false): Promise<Collection | undefined> {
   const [settings, standing, staged] = await Promise.all([folder.settings(), folder.standing(dialect), folder.staged()]);

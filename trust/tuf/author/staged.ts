@@ -6,7 +6,7 @@ import type { Collection } from './collection.ts';
 import type { OnlineRole } from './destination.ts';
 import { listedKey } from './keys.ts';
 
-/** A key as it is written down until it is published. */
+/** A key as it is recorded until it is published. */
 export interface StagedKey {
   /** Base64 DER. */
   readonly spki: string;
@@ -19,7 +19,10 @@ export interface StagedKeys {
   readonly threshold: number;
 }
 
-/** A change that waits for the next publish. `dialect`: only there; everywhere unless given. Plain JSON. */
+/**
+ * A change that waits for the next publish. It applies to `dialect` only, or to every dialect when that is
+ * absent. Plain JSON.
+ */
 export type StagedChange = { readonly dialect?: Dialect } & (
   | { readonly kind: 'add'; readonly role: string; readonly path: string; readonly file: TargetFile }
   | { readonly kind: 'remove'; readonly role: string; readonly path: string }
@@ -33,17 +36,17 @@ export type StagedChange = { readonly dialect?: Dialect } & (
     } & StagedKeys)
   | { readonly kind: 'undelegate'; readonly delegator: string; readonly name: string }
   | { readonly kind: 'witness'; readonly role: string }
-  /** The service makes a key and signs with it from now on. */
+  /** The service creates a key and signs with it from now on. */
   | { readonly kind: 'server-key'; readonly role: OnlineRole }
 );
 
-/** Applies changes in order; those of another dialect are passed over. @throws those of changes.ts */
+/** Applies changes in order; changes of another dialect are skipped. @throws the errors of changes.ts */
 export function applyStaged(collection: Collection, changes: readonly StagedChange[]): Collection {
   const own = changes.filter(({ dialect }) => dialect === undefined || dialect === collection.dialect);
   let changed = collection;
   for (let at = 0; at < own.length;) {
     const [change, additions] = [own[at], additionsFrom(own, at)];
-    // Thousands of targets are added at once: one by one each would copy all that are there.
+    // Thousands of targets may be added at once. One by one, each addition would copy all existing targets.
     if (change?.kind === 'add') changed = addTargets(changed, change.role, additions);
     else if (change !== undefined) changed = applyOne(changed, change);
     at += Math.max(1, additions.length);
@@ -51,7 +54,7 @@ export function applyStaged(collection: Collection, changes: readonly StagedChan
   return changed;
 }
 
-/** The targets that are added to one role one after the other, from a place on. */
+/** Returns the consecutive additions to one role from an index on. */
 function additionsFrom(changes: readonly StagedChange[], from: number): Extract<StagedChange, { kind: 'add' }>[] {
   const found: Extract<StagedChange, { kind: 'add' }>[] = [];
   for (let at = from; at < changes.length; at += 1) {
@@ -74,14 +77,14 @@ function applyOne(collection: Collection, change: StagedChange): Collection {
       return delegate(collection, change.delegator, { ...change, ...keysIn(collection.dialect, change) });
     case 'undelegate':
       return undelegate(collection, change.delegator, change.name);
-    // The key is asked for when it is published.
+    // The service is asked for the key at the next publish.
     case 'server-key':
     case 'witness':
       return collection;
   }
 }
 
-/** Staged keys as a dialect lists them. @throws Error for keys that can not be read */
+/** Returns staged keys in the form of a dialect. @throws Error for keys that cannot be read */
 export function keysIn(dialect: Dialect, { keys, threshold }: StagedKeys): KeyChange {
   return {
     threshold,

@@ -28,7 +28,7 @@ test('a role is no way out of the folder', async () => {
   const destination = folderDestination(join(home, 'inside'));
   for (const role of ['a/../../out', 'a/../b', 'a//b', 'a\0b'])
     await assert.rejects(destination.publish(publication(role)), { code: 'TRUST_TUF_MALFORMED' }, JSON.stringify(role));
-  // Their files' names begin with a version.
+  // The names of their files begin with a version.
   for (const role of ['../out', '/abs', '..']) await destination.publish(publication(role));
   assert.deepEqual(readdirSync(join(home, 'inside')).sort(), ['3.', '3...', '3....json']);
   await assert.rejects(destination.source('tuf').fetch('..%2F..%2Fetc%2Fpasswd', 1024), { code: 'TRUST_TUF_MALFORMED' });

@@ -8,12 +8,15 @@ import { consistentName } from './destination.ts';
 import type { Destination } from './destination.ts';
 
 /**
- * A plain folder that any web server may serve: `1.root.json`, `timestamp.json`, `5.snapshot.json`, `3.targets.json`. A role with `/` in
- * its name has folders in its file's: clients ask for `%2F`, and servers decode that. Reading and publishing throw TRUST_AUTHOR_DESTINATION
- * where the folder can not be used.
+ * Publishes to a plain folder that any web server may serve: `1.root.json`, `timestamp.json`,
+ * `5.snapshot.json`, `3.targets.json`. A role with `/` in its name is stored in subfolders: clients request
+ * `%2F`, and servers decode it. Reading and publishing throw TRUST_AUTHOR_DESTINATION when the folder cannot
+ * be used.
  */
 export function folderDestination(folder: string): Destination {
-  /** Names of roles are their delegators': none is a way out of the folder, or to the file of another role. */
+  /**
+   * Delegating roles choose role names. No name may lead out of the folder, or to the file of another role.
+   */
   const fileOf = (name: string): string => {
     if (!/(?:^|\/)\.{0,2}(?:\/|$)|\0/u.test(name)) return join(folder, name);
     throw tufFailure('TRUST_TUF_MALFORMED', name, 'a role of this name has no file in a folder');
@@ -34,7 +37,7 @@ export function folderDestination(folder: string): Destination {
       },
     }),
     async publish(publications) {
-      // The timestamp comes last: until then readers see what was there before.
+      // The timestamp comes last: until then readers see the previous files.
       const files = publications.flatMap(({ lacking }) => lacking.map((file) => ({ ...file, path: fileOf(consistentName(file)) })));
       for (const file of files) {
         const { path } = file;

@@ -5,8 +5,9 @@ import { consistentName } from './destination.ts';
 import type { Destination } from './destination.ts';
 
 /**
- * A tag in a registry: one manifest whose layers are all files of the collection, so that a registry alone serves it, and a publish is
- * one push of a tag, which readers see whole or not at all. TUF dialect.
+ * Publishes to a tag in a registry: one manifest whose layers are all files of the collection. A registry
+ * alone can thus serve the collection, and a publish is one push of a tag, which readers see completely or
+ * not at all. TUF dialect only.
  */
 export function registryDestination(repository: RegistryRepository, tag: string): Destination {
   return {

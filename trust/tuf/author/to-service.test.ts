@@ -7,7 +7,10 @@ import { test } from 'node:test';
 import type { Destination } from './destination.ts';
 import { serviceDestination } from './to-service.ts';
 
-/** A service that demands tokens and names where they are had; what was asked there, and with which login. */
+/**
+ * Runs a service that requires tokens and names its token service. Returns the requests to that token
+ * service, and the login of each.
+ */
 async function asked(logged: boolean, realmOf: (port: number) => string): Promise<readonly string[]> {
   const logins: string[] = [];
   const server = createServer((request, response) => {
@@ -37,7 +40,7 @@ async function asked(logged: boolean, realmOf: (port: number) => string): Promis
   }
 }
 
-/** A service that answers everything so, and remembers what it was asked. */
+/** Runs a service that gives this answer to every request, and records the requests. */
 async function answering<T>(
   answer: (request: IncomingMessage, response: ServerResponse) => void,
   body: (service: Destination, asked: readonly string[]) => Promise<T>,
@@ -73,7 +76,7 @@ test('a login goes to the token service that is named, on this machine', async (
 });
 
 test('a login goes to no other host in the clear, and by no other scheme', async () => {
-  // 0.0.0.0 is reached on this machine too, and is not its loopback address.
+  // 0.0.0.0 also reaches this machine, but is not its loopback address.
   assert.deepEqual(await asked(false, (port) => `http://0.0.0.0:${port}/token`), []);
   assert.deepEqual(await asked(false, (port) => `ftp://127.0.0.1:${port}/token`), []);
 });

@@ -24,10 +24,11 @@ interface Answer {
 }
 
 /**
- * A trust service (trust/notary): Notary's dialect under `/v2/<name>/_trust/tuf/`, the TUF dialect under `/tuf/<name>/`. One publish is
- * one POST of `multipart/form-data` whose parts are the files, and is believed whole or not at all.
+ * Publishes to a trust service (trust/notary): Notary's dialect under `/v2/<name>/_trust/tuf/`, the TUF
+ * dialect under `/tuf/<name>/`. A publish is one POST of `multipart/form-data` whose parts are the files. The
+ * service accepts it completely or not at all.
  * @param base such as `https://trust.example.com`
- * @param find logins, for services that ask for a token
+ * @param find logins, for services that require a token
  */
 export function serviceDestination(base: string, name: string, find: FindCredentials): Destination {
   const root = base.replace(/\/+$/u, '');
@@ -124,7 +125,7 @@ async function request(
   }
 }
 
-/** The service's own words for a refusal: `{"errors":[{"code","message","detail"}]}`. */
+/** Returns the service's own message for a refusal: `{"errors":[{"code","message","detail"}]}`. */
 function messageOf(text: string): string {
   try {
     const [first] = (parseJson(text) as { errors: { code?: unknown; message?: unknown; detail?: unknown }[] }).errors;
@@ -135,7 +136,10 @@ function messageOf(text: string): string {
   }
 }
 
-/** As the `notary` command posts it: every part is named `files` (of the other dialect `notary`), its file name is the role. */
+/**
+ * Encodes the files as the `notary` command posts them: every part is named `files` (`notary` for the other
+ * dialect), and its file name is the role.
+ */
 function multipart(files: readonly { readonly field: string; readonly role: string; readonly bytes: Buffer }[]): {
   type: string;
   body: Buffer;
@@ -151,14 +155,20 @@ function multipart(files: readonly { readonly field: string; readonly role: stri
   return { type: `multipart/form-data; boundary=${boundary}`, body: Buffer.concat([...parts, Buffer.from(`--${boundary}--\r\n`)]) };
 }
 
-/** A login goes to nobody in the clear but to the host that asked for it, and from this machine to itself. */
+/**
+ * Returns whether a login may be sent to a token service. Without TLS, a login goes only to the host of the
+ * service that requires it, or to a loopback address of this machine.
+ */
 function mayLogin(realm: URL, service: URL): boolean {
   if (realm.protocol === 'https:') return true;
   const near = realm.hostname === service.hostname || isLoopback(realm.hostname);
   return realm.protocol === 'http:' && service.protocol === 'http:' && near;
 }
 
-/** The token protocol of registries (distribution, token/specification): the challenge names the place, the login comes from docker's. */
+/**
+ * Fetches a token by the token protocol of registries (distribution, token/specification). The challenge
+ * names the token service; the login is docker's.
+ */
 async function fetchToken(root: string, challenge: string, find: FindCredentials): Promise<string | undefined> {
   if (!/^bearer /iu.test(challenge)) return undefined;
   const fields = new Map([...challenge.matchAll(/([a-z]+)="([^"]*)"/giu)].map(([, key = '', value = '']) => [key.toLowerCase(), value]));
@@ -179,7 +189,7 @@ async function fetchToken(root: string, challenge: string, find: FindCredentials
     const { status, text } = await request('GET', url.href, basic, undefined, new URL(root));
     return status === 200 ? tokenIn(text) : undefined;
   } catch (thrown) {
-    // As with a place that a login may not go to.
+    // Treated as a token service to which no login may be sent.
     if (thrown instanceof Error && isHttpError(thrown.cause) && thrown.cause.code === 'HTTP_ADDRESS_REFUSED') return undefined;
     throw thrown;
   }
@@ -191,7 +201,7 @@ function tokenIn(text: string): string | undefined {
     const token = answer['token'] ?? answer['access_token'];
     return typeof token === 'string' ? token : undefined;
   } catch {
-    // As where there is no token: what the service said of the request stands.
+    // Treated as a service without a token: the service's answer to the request remains the result.
     return undefined;
   }
 }

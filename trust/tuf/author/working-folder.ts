@@ -9,10 +9,10 @@ import type { OnlineRole } from './destination.ts';
 import { authorFailure } from './failure.ts';
 import type { StagedChange, StagedKeys } from './staged.ts';
 
-/** What an owner decided about a collection, beside its metadata. Public: it holds no secret. */
+/** An owner's settings for a collection, stored beside its metadata. They contain no secret. */
 export interface Settings {
   readonly version: 1;
-  /** The collection's name: in Notary's words its GUN. */
+  /** The name of the collection; Notary calls it GUN. */
   readonly name: string;
   readonly dialects: readonly Dialect[];
   /** Where it is published: `https://…`, `oci://…`, or a folder. */
@@ -23,18 +23,21 @@ export interface Settings {
   readonly serverManaged: Readonly<Record<Dialect, readonly OnlineRole[]>>;
   /** The first keys, by dialect, until the first publish. */
   readonly begin: Readonly<Partial<Record<Dialect, Readonly<Partial<Record<TopRole, StagedKeys>>>>>>;
-  /** Versions of Notary's roles at our last publish: others may publish there too. */
+  /** Versions of Notary's roles at our last publish: other clients may publish there too. */
   readonly notaryVersions?: Readonly<Record<string, number>>;
 }
 
-/** A collection at its owner's: settings, the files last published, staged changes, drafts that wait for signatures. */
+/**
+ * A collection at its owner: settings, the files last published, staged changes, and drafts that wait for
+ * signatures.
+ */
 export interface WorkingFolder {
   readonly path: string;
   settings(): Promise<Settings>;
   saveSettings(settings: Settings): Promise<void>;
   standing(dialect: Dialect): Promise<Standing>;
   saveStanding(dialect: Dialect, standing: Standing): Promise<void>;
-  /** Every root by its version, first to last. */
+  /** Returns every root by its version, first to last. */
   roots(dialect: Dialect): Promise<ReadonlyMap<number, Buffer>>;
   saveRoot(dialect: Dialect, version: number, bytes: Buffer): Promise<void>;
   staged(): Promise<readonly StagedChange[]>;
@@ -45,7 +48,10 @@ export interface WorkingFolder {
 
 const shared = { mode: 0o644 } as const;
 
-/** What can be a folder, a path at a service, and a line of a key's file; notary-server takes 255 characters. */
+/**
+ * Refuses a name that cannot be a folder, a path at a service, and a line of a key file. notary-server
+ * accepts 255 characters.
+ */
 function refuseName(name: string): void {
   const odd = /[\p{C}\p{Z}*]/u.test(name) || !name.isWellFormed();
   if (odd) throw authorFailure('TRUST_AUTHOR_NAME', JSON.stringify(name), 'it holds a blank, a control character or an asterisk');
@@ -55,8 +61,9 @@ function refuseName(name: string): void {
 }
 
 /**
- * @param folder of all collections and keys; each collection has a folder of its own below it
- * @throws TRUST_AUTHOR_NAME for what is no name of a collection
+ * Opens the working folder of a collection.
+ * @param folder holds all collections and keys; each collection has a subfolder of its own
+ * @throws TRUST_AUTHOR_NAME for an invalid name
  */
 export function openWorkingFolder(folder: string, name: string): WorkingFolder {
   refuseName(name);
