@@ -6,37 +6,40 @@ import type { ServiceAnswer } from './metadata-files.ts';
 import { repositoryOf } from './repository.ts';
 import type { TufRequirement } from './requirement.ts';
 
-/** What trust services say of a reference at one moment: evidence, and the digest to pull. */
+/** What trust services say about a reference at one time: evidence, and the digest to pull. */
 export interface SignedReference {
-  /** The digest that the reference is signed with now; undefined when none is, or it is not known. A registry's tag is then not believed either. */
+  /**
+   * The digest that is currently signed for the reference. Undefined when no digest is signed or known; the
+   * registry's tag is then not trusted either.
+   */
   readonly digest?: string;
   readonly items: readonly EvidenceItem[];
-  /** One for each service that was asked. */
+  /** One answer for each service that was asked. */
   readonly answers: readonly SignedAnswer[];
 }
 
-/** What one service said. */
+/** The answer of one service. */
 export interface SignedAnswer {
-  /** As the items' annotation `repository` has it. */
+  /** The repository, as in the annotation `repository` of the items. */
   readonly repository: string;
   readonly digest?: string;
-  /** Its metadata are at hand, from now or from before. */
+  /** The service's metadata is available, from this request or an earlier one. */
   readonly known: boolean;
-  /** Code of why it was not believed, or could not be asked. */
+  /** The code why the answer was refused, or the service could not be asked. */
   readonly refused?: string;
 }
 
 export interface ServicesInput {
   readonly policy: TrustPolicy;
   readonly reference: string;
-  /** Of the pull, for the reference's registry: they go to nobody else. */
+  /** The credentials of the pull, for the reference's registry. No other service receives them. */
   readonly credentials?: Credentials;
   readonly signal?: AbortSignal;
 }
 
 /**
- * Asks every service that a rule for the image requires; undefined when none does.
- * @param ask one service about one reference
+ * Asks every service that a rule for the image requires. Returns undefined when no rule requires one.
+ * @param ask asks one service about one reference
  */
 export async function askServices(
   ask: (requirement: TufRequirement, reference: string, credentials?: Credentials) => Promise<ServiceAnswer>,
@@ -54,7 +57,7 @@ export async function askServices(
     }),
   );
   const answers = await (signal === undefined ? asking : Promise.race([asking, aborted(signal)]));
-  // Rules may share a repository: its files are evidence once.
+  // Rules may share a repository, whose files are then evidence once.
   const items = new Map(
     answers.flatMap((answer) => answer.items).map((item) => [JSON.stringify([item.annotations, item.blobDigest]), item]),
   );

@@ -4,37 +4,43 @@ import type { TestKey, TestRepository } from '../fixtures/repository.fixture.ts'
 import type { TestService } from '../fixtures/served-repository.fixture.ts';
 import type { Dialect } from '../metadata/model.ts';
 
-/** Where an attack is made: an image, its repository of metadata, and the service that whoever stands between has in hand. */
+/**
+ * The scene of an attack: an image, its metadata repository, and the service, which the attacker controls.
+ */
 export interface AttackedImage {
   /** `HOST/PATH`. */
   readonly image: string;
   readonly service: TestService;
   readonly repository: TestRepository;
-  /** Somebody asks in between, and is admitted. */
+  /** A client asks in between, and is admitted. */
   believe(): Promise<unknown>;
-  /** Somebody asks in between. */
+  /** A client asks in between. */
   ask(): Promise<unknown>;
 }
 
 /**
- * An attack on whoever asks what a tag means (TUF specification 1.0.34, section 1.5.2, and what Notary's history adds). The repository signs `1.0`.
+ * An attack on a client that asks for the meaning of a tag (TUF specification 1.0.34, section 1.5.2, and
+ * attacks known from Notary's history). The repository signs `1.0`.
  */
 export interface Attack {
   readonly name: string;
-  /** Of the reason. */
+  /** Code of the reason. */
   readonly code: string;
-  /** Its sentence. */
+  /** Text of the reason. */
   readonly says: RegExp;
   readonly dialects?: readonly Dialect[];
-  /** Before the first publish. */
+  /** Prepares the repository before the first publish. */
   readonly prepare?: (repository: TestRepository) => void;
-  /** Serves something bad, after a good refresh. */
+  /** Serves bad metadata after a good refresh. */
   readonly act: (here: AttackedImage) => void | Promise<void>;
-  /** What the repository must say from then on, beside what it said before: a new root, or a role that a snapshot has named, is there for good. */
+  /**
+   * What the repository must contain from then on, in addition to its earlier content: a new root, or a role
+   * that a snapshot has listed, cannot be removed again.
+   */
   readonly recover?: (repository: TestRepository) => void;
 }
 
-/** Another manifest than the one that is signed. */
+/** A different manifest from the signed one. */
 const other = Buffer.from('{"other":2}');
 const past = '2020-01-01T00:00:00Z';
 const everyRole = ['timestamp', 'snapshot', 'targets'];
@@ -43,7 +49,10 @@ export function raise(repository: TestRepository, ...roles: readonly string[]): 
   for (const role of roles) repository.versions[role] = (repository.versions[role] ?? 1) + 1;
 }
 
-/** Serves good metadata again, newer than all that were served, after `act`. @param good the service's files before it */
+/**
+ * Serves good metadata again after `act`, newer than all earlier metadata.
+ * @param good the files of the service before `act`
+ */
 export function serveGood(here: AttackedImage, { recover }: Attack, good: ReadonlyMap<string, Buffer>): void {
   here.service.answer = () => false;
   here.service.files.clear();
@@ -56,7 +65,7 @@ export function serveGood(here: AttackedImage, { recover }: Attack, good: Readon
 const baseOf = ({ image, repository }: AttackedImage): string =>
   repository.dialect === 'notary' ? `/v2/${image}/_trust/tuf` : `/tuf/${image}`;
 
-/** Delegates `targets/releases` to the holder of a key, who signs as `signer`. */
+/** Delegates `targets/releases` to the holder of a key. The role is signed by `signer`. */
 function delegate(repository: TestRepository, key: TestKey, signer: TestKey = key): void {
   const scope = repository.dialect === 'tuf' ? { paths: ['*'], terminating: false } : { paths: [''] };
   const roles = [{ name: 'targets/releases', keyids: [key.id], threshold: 1, ...scope }];
@@ -64,19 +73,19 @@ function delegate(repository: TestRepository, key: TestKey, signer: TestKey = ke
   repository.delegated['targets/releases'] = [signer];
 }
 
-/** The tag is signed by the delegated role alone. */
+/** Signs the tag with the delegated role only. */
 function signBelow(repository: TestRepository): void {
   repository.targets = { targets: {}, 'targets/releases': repository.targets['targets'] ?? {} };
 }
 
-/** From then on the role exists, and is signed as it must be. */
+/** Delegates the role, which is validly signed from then on. */
 function delegateWell(repository: TestRepository): void {
   delegate(repository, testKey(repository.dialect));
   repository.targets['targets/releases'] = {};
   raise(repository, 'targets/releases', 'targets/releases', 'targets/releases');
 }
 
-/** Serves the repository with a change, once: afterwards its values are what they were. */
+/** Serves the repository with a change once. Afterwards its values are as before. */
 function serveOnce(here: AttackedImage, change: (repository: TestRepository) => void): void {
   const { repository } = here;
   const before = structuredClone({ versions: repository.versions, expires: repository.expires });
@@ -87,7 +96,7 @@ function serveOnce(here: AttackedImage, change: (repository: TestRepository) => 
   delete repository.signers;
 }
 
-/** The next versions of everything, and a change of the targets file as it is served. */
+/** Serves the next version of everything, with a change of the bytes of the targets file. */
 function spoilTargets(here: AttackedImage, change: (bytes: Buffer) => Buffer): void {
   const former = written(here.repository)['targets'];
   serveOnce(here, (repository) => raise(repository, ...everyRole));
@@ -110,7 +119,7 @@ function signTwice(here: AttackedImage): void {
   });
 }
 
-/** Serves a root that these keys have signed. */
+/** Serves a root that is signed by these keys. */
 function rootBy(here: AttackedImage, repository: TestRepository, version: number, keys: readonly TestKey[]): void {
   const made = written({ ...repository, versions: { ...repository.versions, root: version } })['root'] ?? Buffer.alloc(0);
   const { signed: body } = JSON.parse(made.toString('utf8')) as { signed: object };
@@ -128,7 +137,7 @@ const rollbacks = everyRole.map((role, index): Attack => ({
     serveOnce(here, (repository) => {
       raise(repository, ...everyRole.slice(0, index));
       repository.versions[role] = 2;
-      // Otherwise the file of that version is the one that was there.
+      // Otherwise the file of that version would be the existing one.
       for (const later of everyRole.slice(index + 1)) repository.versions[later] = 2;
     });
   },
@@ -324,7 +333,7 @@ export const attacks: readonly Attack[] = [
       repository.keys.root = [testKey(repository.dialect)];
       rootBy(here, repository, 2, [...first, ...repository.keys.root]);
       await here.ask();
-      // The other root of version 2 would have named this key.
+      // The other root of version 2 would have listed this key.
       const key = [testKey(repository.dialect)];
       rootBy(here, { ...repository, keys: { ...repository.keys, root: key } }, 3, key);
     },

@@ -5,7 +5,7 @@ import type { Verdict } from '../../types.ts';
 import { attacks, raise, serveGood } from './attacks.fixture.ts';
 import { digestOf, image, one, says, scene, two } from './scene.fixture.ts';
 
-/** Each attack is refused for its own reason, and afterwards a good refresh works. */
+/** Each attack is refused for its own reason, and a good refresh works afterwards. */
 const everyRole = ['timestamp', 'snapshot', 'targets'];
 
 for (const dialect of ['tuf', 'notary'] as const) {

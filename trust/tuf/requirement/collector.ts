@@ -8,20 +8,24 @@ import { filesIn } from './metadata-files.ts';
 import { repositoryOf } from './repository.ts';
 import type { TufRequirement } from './requirement.ts';
 
-/** What was said holds until its metadata end, or the policy wants the service to be asked again. */
+/**
+ * An answer remains in force until its metadata expires, or until the policy requires the service to be asked
+ * again.
+ */
 const renewable: RenewableFacts = {
   kinds: ['tuf-metadata'],
   keyOf: ({ annotations }) => JSON.stringify([annotations['repository'], annotations['file']]),
   standing: (context) => context.wanted.flatMap((one) => (one.kind === 'tuf' ? [standingOf(one, context)] : [])),
-  // Metadata of different moments do not belong together.
+  // Metadata from different updates must not be mixed.
   supersedes: (item, fresh) =>
     fresh.some(({ annotations }) => annotations['repository'] === item.annotations['repository'] && annotations['file'] === 'timestamp'),
-  // What it said before holds as long as it would; what it does wrong now is refused when it is asked for the image.
+  // The earlier answer of the service remains in force for as long as it would otherwise. A current fault of
+  // the service is refused when the service is asked about the image.
   idle: (item, old) =>
     item.annotations['refused'] !== undefined && old.some((one) => isTimestamp(one) && repositoryIn(one) === repositoryIn(item)),
   news: (old, fresh) => {
     const refused = new Set(fresh.filter(({ annotations }) => annotations['refused'] !== undefined).map(repositoryIn));
-    // Versions only grow: whoever was asked has seen to that.
+    // Versions only increase; the component that asked the service has verified that.
     return fresh.some((item) => isTimestamp(item) && !refused.has(repositoryIn(item)) && !old.some((one) => isSameFile(one, item)));
   },
 };
@@ -33,7 +37,10 @@ const isTimestamp = ({ kind, annotations }: EvidenceItem): boolean => kind === '
 const isSameFile = (one: EvidenceItem, other: EvidenceItem): boolean =>
   isTimestamp(one) && repositoryIn(one) === repositoryIn(other) && one.blobDigest === other.blobDigest;
 
-/** Metadata of trust services: they were asked before the image was, since they say which image it is (`GatherInput.signed`). */
+/**
+ * Collects the metadata of trust services. They were asked before the image was fetched, because they
+ * determine which image it is (`GatherInput.signed`).
+ */
 export const tufCollectors: readonly Collector[] = [{ kind: 'tuf-metadata', at: 'elsewhere', complete: addAnswers, renewable }];
 
 function addAnswers({ input, collection }: GatheringContext): Promise<void> {
@@ -44,7 +51,8 @@ function addAnswers({ input, collection }: GatheringContext): Promise<void> {
 
 function standingOf(requirement: TufRequirement, { input, collection }: GatheringContext): FactsStanding {
   const { files, checkedAt } = filesIn(collection.items(), repositoryOf(requirement, normaliseReference(input.reference)));
-  // What is kept apart is large, and ends later than the rest as a rule; where it does not, the verdict has said so.
+  // Files stored separately are large, and usually expire after the others. Where they do not, the verdict
+  // has said so.
   const ends = [...files].flatMap(([name, bytes]) => endOf(requirement.dialect, name, bytes));
   if (Number.isNaN(checkedAt) || ends.length === 0) return { status: 'missing' };
   const aged = requirement.maxAge === undefined ? [] : [checkedAt + requirement.maxAge * 1000];
@@ -52,7 +60,10 @@ function standingOf(requirement: TufRequirement, { input, collection }: Gatherin
   return input.now.getTime() < until ? { status: 'good', until } : { status: 'missing' };
 }
 
-/** Of the newest root is said by the timestamp that it stands under: only roles that end soon are looked at. */
+/**
+ * Returns when a file expires. The expiry of the newest root is covered by the timestamp signed under it, so
+ * only roles that expire soon are considered.
+ */
 function endOf(dialect: Dialect, name: string, bytes: Buffer): number[] {
   if (name.endsWith('.root')) return [];
   const type: TopRole = name === 'timestamp' || name === 'snapshot' ? name : 'targets';

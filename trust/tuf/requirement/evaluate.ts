@@ -16,7 +16,7 @@ import { describeTuf } from './requirement.ts';
 import type { TufRequirement } from './requirement.ts';
 import { mayName, rootNames } from './root-names.ts';
 
-/** What it came to, in one sentence with its code. */
+/** The result, in one sentence with its code. */
 interface Judgement {
   readonly answer: Answer;
   readonly code: string;
@@ -25,12 +25,13 @@ interface Judgement {
   readonly validUntil?: string;
 }
 
-/** Clocks of a recording and of now may differ by this much, in ms. */
+/** Allowed difference between the clocks of recording and evaluation, in ms. */
 const clockSkew = 5 * 60 * 1000;
 
 /**
- * Whether the image is the one that the service has signed for the name that is decided about. Judged again from the pinned root on, from the
- * metadata in the dossier alone: signatures, versions, expiry, age and digest. Pure.
+ * Evaluates whether the image is the one that the service has signed for the requested name. Everything is
+ * verified again from the pinned root on, only from the metadata in the dossier: signatures, versions,
+ * expiry, age and digest. Pure.
  */
 export function evaluateTuf(requirement: TufRequirement, evidence: Evidence, context: EvaluationContext): Evaluation {
   const { answer, code, text, notes = [], validUntil } = judge(requirement, evidence, context);
@@ -80,7 +81,8 @@ function judgeBelieved(
   evidence: Evidence,
   context: EvaluationContext,
 ): Judgement {
-  // All of it must have stood when the service was asked; what has ended since is another question.
+  // All metadata must have been valid when the service was asked. Metadata that has expired since is handled
+  // separately.
   const judged = judgeFiles({
     dialect: requirement.dialect,
     root: firstRoot(repository, found),
@@ -125,7 +127,10 @@ function search(judged: JudgedFiles, { target, digest, about, lookUp, image }: I
   return { code: 'TRUST_TUF_NO_TARGET', text: `sha256:${digest ?? ''} stands under no name of ${image} that is signed now` };
 }
 
-/** What was signed stands until the first of its metadata ends, or the service was not asked for too long; then for the policy's grace. */
+/**
+ * Limits the result in time. A signed digest is in force until the first of its metadata expires, or until
+ * the service was not asked for too long; after that, for the policy's grace period.
+ */
 function holdToTime(
   { maxAge, grace, root }: TufRequirement,
   said: string,
@@ -137,7 +142,7 @@ function holdToTime(
   const first = root === 'first-use' ? `; trusted on first use${since}` : '';
   if (now < until) return { answer: 'yes', code: 'TRUST_TUF_SIGNED', text: `${said}${first}`, validUntil: instant(until) };
   const why = aged <= ends ? `the policy demands that it be asked within ${maxAge ?? 0} s` : `its metadata have ended at ${instant(ends)}`;
-  // Only what was found while the service answered was admitted by it.
+  // The grace period applies only to results obtained while the service answered.
   const mercy = grace === undefined || found.refused !== undefined ? until : until + grace * 1000;
   if (now < mercy) {
     const text = `${said}; ${why}, and until ${instant(mercy)} what was admitted stays so (onStale)`;
@@ -158,7 +163,10 @@ function instant(time: number): string {
   return new Date(Math.min(time, 8.64e15)).toISOString();
 }
 
-/** Names of targets are the signer's: bounded and without control characters. */
+/**
+ * Quotes a target name. The signer chooses these names, so they are shortened, and control characters are
+ * replaced.
+ */
 function shown(path: string): string {
   return JSON.stringify(path.slice(0, 200).replace(/[^\x20-\x7e]/g, '?'));
 }

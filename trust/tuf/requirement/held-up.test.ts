@@ -20,10 +20,10 @@ const [wanted, other, hidden] = ['wanted', 'other', 'hidden'].map((text) => file
 ];
 const digest = `sha256:${wanted.hashes.sha256}`;
 const hostileReference = `r.example/hostile@sha256:${hidden.hashes.sha256}`;
-/** No test waits for it. */
+/** No test waits this long. */
 const forever = 600_000;
 
-/** One service with metadata that take minutes to search by a digest, and one that is as others are. */
+/** One service has metadata that takes minutes to search by digest; the other is ordinary. */
 describe('metadata that take long to judge', () => {
   let [hostile, honest]: TestService[] = [];
   let home = '';
@@ -56,7 +56,7 @@ describe('metadata that take long to judge', () => {
     const services = open('apart', { threadDeadlineMs: forever });
     const stuck = services.ask({ policy, reference: hostileReference });
     try {
-      // The last role that it looks through has come: from now on it only searches.
+      // The last role of the search has arrived: from now on the thread only searches.
       while (hostile?.asked.some((path) => path.includes('second')) !== true) await sleep(10);
       await sleep(300);
       for (const reference of ['r.example/honest:1', `r.example/honest@${digest}`])
@@ -99,7 +99,10 @@ function plainRepository(): ReturnType<typeof testRepository> {
   return repository;
 }
 
-/** 256 names have the digest, none of them is found with it, and each is held against patterns that nearly match. */
+/**
+ * 256 names have the digest. The search finds it under none of them, and matches each name against patterns
+ * that nearly match.
+ */
 function costlyRepository(): ReturnType<typeof testRepository> {
   const repository = testRepository('tuf');
   const key = testKey('tuf');

@@ -6,19 +6,20 @@ import type { Current, RoleAsked, Search } from '../search.ts';
 import { nextRoot, refuseExpiredRoot, trustRoot, withSnapshot, withTargets, withTimestamp } from '../trusted-set.ts';
 import type { TrustedSet } from '../trusted-set.ts';
 
-/** Metadata that are at hand, believed as far as they stand at one moment. Pure; nothing is fetched. */
+/** The available metadata, trusted as far as it is valid at one time. Pure; nothing is fetched. */
 export interface JudgedFiles {
   readonly current: Current;
-  /** Runs a search over the roles that are at hand. @throws the codes of trusted-set.ts and of the search */
+  /** Runs a search over the available roles. @throws the codes of trusted-set.ts and of the search */
   run<T>(search: (current: Current) => Search<T>): T;
-  /** Milliseconds since 1970: when the first of what was believed so far ends. */
+  /** Milliseconds since 1970 at which the first of the metadata trusted so far expires. */
   ends(): number;
 }
 
 /**
- * Believes root chain, timestamp and snapshot from a pinned root on, by the rules of an update (TUF specification 1.0.34, section 5.3 to 5.5).
+ * Verifies root chain, timestamp and snapshot from a pinned root on, by the rules of an update (TUF
+ * specification 1.0.34, sections 5.3 to 5.5).
  * @param files by name: `2.root`, `timestamp`, `snapshot`, role names
- * @param at the moment that nothing may have expired at
+ * @param at the time at which no metadata may have expired
  * @throws the codes of trusted-set.ts, TRUST_TUF_MISSING
  */
 export function judgeFiles(input: {

@@ -5,44 +5,44 @@ import type { TufCode } from '../failure.ts';
 import type { ImageRepository } from './repository.ts';
 import type { TufRequirement } from './requirement.ts';
 
-/** A file of metadata on its way into a dossier: `2.root`, `timestamp`, `snapshot`, `targets/releases`. */
+/** A metadata file on its way into a dossier: `2.root`, `timestamp`, `snapshot`, `targets/releases`. */
 export interface MetadataFile {
   readonly name: string;
-  /** sha256:… of the bytes, unpacked. */
+  /** sha256:… of the unpacked bytes. */
   readonly digest: string;
-  /** Base64, packed where they are many. */
+  /** Base64, packed when the file is large. */
   readonly bytes: string;
   readonly packed?: 'zstd';
 }
 
-/** What the service's repository of an image says, as it was verified a moment ago. */
+/** What the service's repository says about an image, as just verified. */
 export interface ServiceAnswer {
   readonly files: readonly MetadataFile[];
-  /** ISO 8601: when the service was last asked with success; empty when it never was. */
+  /** ISO 8601: when the service was last asked successfully; empty when it never was. */
   readonly checkedAt: string;
-  /** ISO 8601: when its first root was trusted, where that was on first use. */
+  /** ISO 8601: when its first root was trusted, if trust began on first use. */
   readonly firstUse?: string;
-  /** The digest that the tag, or the reference, is signed with: `sha256:…`. */
+  /** The digest that is signed for the tag or the reference: `sha256:…`. */
   readonly digest?: string;
-  /** Why it was not believed, or could not be asked. */
+  /** Why the answer was refused, or the service could not be asked. */
   readonly refused?: { readonly code: TufCode; readonly why: string };
 }
 
-/** What metadata of one repository a dossier holds. */
+/** The metadata of one repository in a dossier. */
 export interface FoundFiles {
-  /** By name; what is not as it was recorded is left out, and said. */
+  /** By name. A file that differs from its record is left out, and listed in `altered`. */
   readonly files: ReadonlyMap<string, Buffer>;
   readonly altered: readonly string[];
-  /** Kept apart, and not brought along. */
+  /** Files that are stored separately, and are not available. */
   readonly absent: readonly string[];
-  /** NaN when the service was never asked with success. */
+  /** NaN when the service was never asked successfully. */
   readonly checkedAt: number;
   readonly firstUse: string | undefined;
   readonly refused: { readonly code: string; readonly why: string } | undefined;
   readonly any: boolean;
 }
 
-/** An answer as items of a dossier. */
+/** Returns an answer as items of a dossier. */
 export function itemsOf(requirement: TufRequirement, { key }: ImageRepository, answer: ServiceAnswer): EvidenceItem[] {
   const { files, checkedAt, firstUse, refused } = answer;
   const frame = {
@@ -65,7 +65,7 @@ export function itemsOf(requirement: TufRequirement, { key }: ImageRepository, a
   return [...items, { ...frame, blobDigest: '', annotations: { ...about, file: '', refused: refused.code }, problem: refused.why }];
 }
 
-/** What the dossier's items hold of one repository. */
+/** Returns the metadata of one repository from the items of a dossier. */
 export function filesIn(items: readonly EvidenceItem[], { key }: ImageRepository): FoundFiles {
   const own = items.filter(({ kind, annotations }) => kind === 'tuf-metadata' && annotations['repository'] === key);
   const files = new Map<string, Buffer>();

@@ -14,7 +14,7 @@ const text = { type: 'string', minLength: 1, maxLength: 4096 } as const;
 const maximumRootBytes = 512 * 1024;
 const maximumAuthorityBytes = 1024 * 1024;
 
-/** Notary's clients ask these roles for a tag, in this order. */
+/** The roles that Notary's clients ask for a tag, in this order. */
 const notaryRoles = ['targets/releases', 'targets'] as const;
 
 /** JSON Schema of `tuf:`. */
@@ -146,12 +146,15 @@ function imageName(written: string): string | undefined {
   }
 }
 
-/** Whether a requirement, or one below it, is of this kind: it may not be one of several ways to be admitted. */
+/**
+ * Returns whether a requirement, or one nested in it, has this kind. It must not be one of several
+ * alternatives.
+ */
 export function holdsTuf(requirement: Requirement): boolean {
   return 'of' in requirement ? requirement.of.some(holdsTuf) : requirement.kind === 'tuf';
 }
 
-/** The requirement with the rule's `onStale`. @param grace seconds */
+/** Returns the requirement with the rule's `onStale`. @param grace seconds */
 export function withGrace(requirement: Requirement, grace: number): Requirement {
   if (requirement.kind === 'tuf') return { ...requirement, grace };
   return requirement.kind === 'all' ? { ...requirement, of: requirement.of.map((part) => withGrace(part, grace)) } : requirement;

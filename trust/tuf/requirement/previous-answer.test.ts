@@ -8,7 +8,7 @@ import type { Scene } from './scene.fixture.ts';
 
 const stale = { rule: '    onStale: { previouslyAdmitted: { for: 72h } }\n', extra: 'root: ROOT, maxAge: 1h' };
 
-/** Signs `1.0` as this, or as nothing any more. */
+/** Signs `1.0` with these bytes, or removes it. */
 function publish({ repository, service }: Scene, bytes: Buffer | undefined): void {
   for (const role of ['timestamp', 'snapshot', 'targets']) repository.versions[role] = (repository.versions[role] ?? 1) + 1;
   const tags = bytes === undefined ? {} : { '1.0': fileOf('tuf', bytes) };
@@ -38,7 +38,7 @@ for (const [what, bytes] of [
     scene('tuf', stale, async (here) => {
       const before = await here.gather(`${image}:1.0`);
       publish(here, bytes);
-      // Another image's pull brings the newer metadata.
+      // The pull of another image fetches the newer metadata.
       assert.equal((await ask(here, `${image}:2.0`)).digest, digestOf(two));
       await here.service.close();
       const signed = await ask(here);

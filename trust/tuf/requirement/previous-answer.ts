@@ -3,14 +3,15 @@ import { isUnavailable } from '../failure.ts';
 import type { SignedReference } from './ask-services.ts';
 
 /**
- * Where services could not be asked, what they said when the image was admitted before: a policy's `onStale` is about such images alone.
- * Nothing is taken back: what a service says now, or has said since, must be that it is the same image. Whether it still holds is decided
- * as ever.
+ * Replaces the answers of services that could not be asked by their answers from when the image was admitted
+ * before. A policy's `onStale` applies to such images only. Nothing is revoked by this: what a service says
+ * now, or has said since, must name the same image. Whether the answer is still in force is decided as usual.
  */
 export function previousAnswer(signed: SignedReference, before: Dossier | undefined): SignedReference {
   const silent = new Set(signed.answers.filter(({ refused }) => isUnavailable(refused ?? '')).map(({ repository }) => repository));
   if (before === undefined || silent.size === 0) return signed;
-  // A silent service of which nothing is kept contradicts nothing; any other has this digest, or speaks against it.
+  // An unreachable service without stored metadata contradicts nothing. Every other service must name this
+  // digest.
   const agree = signed.answers.every(({ repository, known, digest }) => digest === before.digest || (silent.has(repository) && !known));
   if (!agree) return signed;
   const isOfSilent = (repository: string | undefined): boolean => repository !== undefined && silent.has(repository);

@@ -15,7 +15,7 @@ function renew({ policy, services }: Scene, dossier: Dossier): Promise<Dossier |
   return renewEvidence({ dossier, references: [reference], policy, services, now: new Date() });
 }
 
-/** The name is taken away; the new metadata end sooner than the old. */
+/** Removes the name; the new metadata expires sooner than the old. */
 function revoke({ repository, service }: Scene): void {
   for (const role of ['timestamp', 'snapshot', 'targets']) repository.versions[role] = (repository.versions[role] ?? 1) + 1;
   repository.expires['timestamp'] = inDays(1);

@@ -26,31 +26,32 @@ import type { ImageRepository } from './repository.ts';
 import type { TufRequirement } from './requirement.ts';
 import { openSources } from './sources.ts';
 
-/** Repositories of signed metadata, kept in a folder and brought up to date as they are asked about. */
+/** Repositories of signed metadata, stored in a folder and updated when a client asks about them. */
 export interface Repositories {
   /**
-   * What the service says of a reference now. Never throws for what a service does: that is `refused`.
-   * @param credentials of whoever asks, for the reference's registry
-   * @param askedAt as `monotonicMs`; now unless told
-   * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`, of storage
+   * Returns what the service currently says about a reference. Never throws for faults of a service: those
+   * are in `refused`.
+   * @param credentials of the caller, for the reference's registry
+   * @param askedAt as `monotonicMs`; default: now
+   * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`, and storage errors
    */
   ask(requirement: TufRequirement, reference: string, credentials?: Credentials, askedAt?: number): Promise<ServiceAnswer>;
 }
 
 export interface RepositoriesOptions {
   readonly folder: string;
-  /** Where metadata come from, whatever service a policy names: an archive. */
+  /** The source of metadata, whatever service a policy names: an archive. */
   readonly source?: TufSource;
   readonly now?: () => Date;
-  /** Milliseconds for which one refresh serves all who ask. */
+  /** Milliseconds for which one refresh serves all callers. */
   readonly sharedMs?: number;
-  /** Milliseconds that one refresh may take, with everything it fetches. */
+  /** Milliseconds that one refresh may take, including all downloads. */
   readonly deadlineMs?: number;
-  /** How registries are reached, for metadata beside the image and for tokens. */
+  /** How registries are reached, for metadata stored beside the image and for tokens. */
   readonly registries?: RegistryClientOptions;
 }
 
-/** One reference under one requirement, and who asks. */
+/** One reference under one requirement, with the caller's credentials. */
 interface Question {
   readonly requirement: TufRequirement;
   readonly repository: ImageRepository;
@@ -59,7 +60,7 @@ interface Question {
   readonly askedAt: number;
 }
 
-/** One refresh, and the searches over what it brought. */
+/** One refresh, and the searches over its result. */
 interface Refreshed {
   readonly store: RepositoryStore;
   readonly update: TufUpdate;
@@ -67,20 +68,20 @@ interface Refreshed {
 }
 
 interface Flight {
-  /** Whose credentials: what a service tells one caller is not another's. */
+  /** Identifies the credentials: the answer of a service to one caller is not valid for another. */
   readonly by: string;
   readonly begun: number;
   readonly refreshed: Promise<Refreshed>;
-  /** Searches load roles into one set: one after another. */
+  /** Searches load roles into one set, so they run one after another. */
   tail: Promise<unknown>;
 }
 
-/** Milliseconds of a clock that all threads share and nobody sets. */
+/** Returns the milliseconds of a clock that all threads share and that is never set. */
 export const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n);
 
-/** Parsed metadata of so many repositories stay in memory. */
+/** The number of repositories whose parsed metadata stays in memory. */
 const openRepositories = 32;
-/** The evidence of one image must be read wherever it is decided about. */
+/** The evidence of one image must be readable wherever it is evaluated. */
 const mostMetadataBytes = 64 * 1024 * 1024;
 
 export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
@@ -103,7 +104,8 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
   const refresh = async (question: Question): Promise<Refreshed> => {
     const { repository } = question;
     const home = join(folder, repository.key);
-    // Another process may keep its metadata here: what it believes meanwhile must not be put back.
+    // Another process may keep its metadata here. Metadata that it trusts meanwhile must not be overwritten
+    // by older metadata.
     const lock = await lockFolder(home, deadlineMs);
     try {
       const [at, { dialect }] = [now(), question.requirement];
@@ -125,7 +127,7 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
       .digest('base64');
     const known = flights.get(key);
     if (known !== undefined && known.by === by && question.askedAt - known.begun < sharedMs) return known;
-    // One after the other: an older refresh must not put its timestamp in the place of a newer one.
+    // One refresh after the other: an older refresh must not overwrite the timestamp of a newer one.
     const before = known?.refreshed.then(
       () => undefined,
       () => undefined,
@@ -133,7 +135,7 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
     const refreshed = before === undefined ? refresh(question) : before.then(() => refresh(question));
     const flight: Flight = { by, begun: monotonicMs(), refreshed, tail: Promise.resolve() };
     flights.set(key, flight);
-    // Whoever asks hears of it below; what failed is tried anew by the next one.
+    // Callers receive the error below; the next caller tries a failed refresh again.
     flight.refreshed.catch(() => {
       if (flights.get(key) === flight) flights.delete(key);
     });
@@ -170,11 +172,11 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
     const searched = flight.tail.then(() => update.run((current) => lookUpIn(repository, current)));
     flight.tail = searched.catch(() => undefined);
     const found = await searched;
-    // Only now: the search has loaded the roles that it passed.
+    // Only now, because the search has loaded the roles on its way.
     return answerOf(update.trusted, found, store, checkedAt);
   };
 
-  /** What was believed before, as far as it goes. */
+  /** Answers from the metadata that was trusted before, as far as possible. */
   const askKept = async (requirement: TufRequirement, repository: ImageRepository): Promise<ServiceAnswer> => {
     const nobody: TufSource = { fetch: () => Promise.reject(new Error('nothing is fetched')) };
     const { dialect } = requirement;

@@ -10,38 +10,43 @@ import type { Dialect } from '../metadata/model.ts';
 import { trustRoot } from '../trusted-set.ts';
 import type { ImageRepository } from './repository.ts';
 
-/** What is known of one repository, durably: a rollback is noticed after a restart as well. */
+/** The durable state of one repository, so that a rollback is detected after a restart as well. */
 export interface RepositoryStore extends TufStore {
   /** The first root, from the policy or from the first use. */
   readonly first: Buffer;
-  /** ISO 8601, where trust began on first use. */
+  /** ISO 8601, if trust began on first use. */
   readonly firstUse: string | undefined;
-  /** Every file of metadata that was believed, by name; the chain of roots among them. */
+  /** Returns every trusted metadata file by name, including the chain of roots. */
   files(): Promise<Map<string, Buffer>>;
   /** ISO 8601; empty when the service was never asked with success. */
   checkedAt(): Promise<string>;
   checked(at: Date): Promise<void>;
 }
 
-/** Not a role: what the store keeps for itself. */
+/** Not a role: the store's own record. */
 const recordName = 'record';
 
-/** Files of the store's own: the record, the chain of roots. A delegated role may have such a name as well. */
+/**
+ * The store's own files: the record and the chain of roots. A delegated role may have such a name as well.
+ */
 const ownName = /^(?:record|first\.root|\d+\.root)$/u;
-/** A file's name can not be longer than 255 bytes. */
+/** A file name cannot be longer than 255 bytes. */
 const mostNameBytes = 200;
 
-/** What a role's file is called: never as one of the store's own. @throws TRUST_TUF_MALFORMED */
+/** Returns the file name of a role, which never equals one of the store's own. @throws TRUST_TUF_MALFORMED */
 function keptName(role: string): string {
   const name = ownName.test(role) || role.startsWith('@') ? `@${role}` : role;
   if (encodeURIComponent(name).length <= mostNameBytes) return name;
   throw tufFailure('TRUST_TUF_MALFORMED', role.slice(0, 100), 'the name of this role is too long');
 }
 
-/** The role that a kept file is of. */
+/** Returns the role of a stored file. */
 const roleOf = (kept: string): string => (kept.startsWith('@') ? kept.slice(1) : kept);
 
-/** Whether evidence has a name for something else: metadata of such a role can not be told from the chain of roots. */
+/**
+ * Returns whether evidence uses the name for something else: metadata of such a role could not be told apart
+ * from the chain of roots.
+ */
 export function isOwnName(role: string): boolean {
   return ownName.test(role);
 }
@@ -52,8 +57,9 @@ interface StoreRecord {
 }
 
 /**
- * Opens what is kept of a repository. One that is trusted on first use is asked for its root, once, and that is recorded.
- * @throws those of the source and of the root
+ * Opens the state of a repository. A repository that is trusted on first use is asked for its root once, and
+ * the first use is recorded.
+ * @throws the errors of the source and of the root
  */
 export async function openRepositoryStore(
   folder: string,
@@ -82,7 +88,7 @@ export async function openRepositoryStore(
   let first = pinned ?? (await kept.load('first.root'));
   if (first === undefined) {
     first = await firstRoot(source, dialect);
-    // The record first: trust that began on first use is never without it.
+    // The record is written first, so that trust on first use is never without it.
     await writeRecord({ firstUse: now.toISOString() });
     await kept.save('first.root', first);
   }
@@ -93,7 +99,7 @@ export async function openRepositoryStore(
     firstUse: pinned === undefined ? firstUse : undefined,
     load: async (role) => (await kept.load(keptName(role))) ?? (role === 'root' ? begin : undefined),
     async save(role, bytes) {
-      // Each root of the chain is evidence: from the pinned one on, every step is judged again.
+      // Each root of the chain is evidence: every step from the pinned root on is verified again.
       if (role === 'root') await kept.save(`${versionOf(bytes)}.root`, bytes);
       await kept.save(keptName(role), bytes);
     },

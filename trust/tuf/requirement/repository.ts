@@ -3,26 +3,26 @@ import type { NormalisedReference } from '../../policy/matching.ts';
 import type { LookUp } from '../search.ts';
 import type { TufPin, TufRequirement } from './requirement.ts';
 
-/** The repository of signed metadata that speaks for one image, under one requirement. */
+/** The repository of signed metadata that is responsible for one image under one requirement. */
 export interface ImageRepository {
-  /** Equal for requirements that share what is fetched and kept. */
+  /** Equal for requirements that share downloaded and stored metadata. */
   readonly key: string;
   /** `HOST/PATH`. Notary calls it GUN. */
   readonly image: string;
-  /** Where its metadata are. */
+  /** The address of its metadata. */
   readonly url: string;
-  /** Undefined: the policy names no root for this image. */
+  /** Undefined when the policy names no root for this image. */
   readonly root: 'first-use' | TufPin | undefined;
-  /** What the reference's tag is called there; undefined when the reference names a digest alone. */
+  /** The target name of the reference's tag; undefined when the reference has only a digest. */
   readonly target: string | undefined;
-  /** Hex sha256 that the reference names. */
+  /** The hex sha256 in the reference. */
   readonly digest: string | undefined;
-  /** Whether a target is one of this image's. */
+  /** Returns whether a target belongs to this image. */
   about(path: string): boolean;
   readonly lookUp: LookUp;
 }
 
-/** Roles that one look-up may visit. */
+/** The number of roles that one lookup may visit. */
 const mostRoles = 64;
 
 export function repositoryOf(requirement: TufRequirement, reference: NormalisedReference): ImageRepository {
@@ -35,7 +35,7 @@ export function repositoryOf(requirement: TufRequirement, reference: NormalisedR
   return {
     key: canonicalDigest([dialect, service, shared ? '' : image, pin ?? '']).slice('sha256:'.length),
     image,
-    // A registry has an image's metadata beside the image, under a tag.
+    // A registry stores an image's metadata beside the image, under a tag.
     url: shared
       ? service
       : service.startsWith('oci://')

@@ -152,7 +152,7 @@ test('two who keep metadata in one folder put nothing older in the place of what
     raise();
     const before = new Map(service.files);
     const [newer, asksNewer, asksOlder] = [Promise.withResolvers<unknown>(), Promise.withResolvers(), Promise.withResolvers()];
-    // Whoever waits for the other asks nothing meanwhile.
+    // A caller that waits for the other refresh sends no request meanwhile.
     const orWaits = (event: Promise<unknown>): Promise<unknown> =>
       Promise.race([event, new Promise((resolve) => setTimeout(resolve, 500))]);
     let first = true;

@@ -1,24 +1,35 @@
 import type { Dialect } from '../metadata/model.ts';
 
-/** What a tag means must be signed by a TUF or Notary service, and be as new as the policy says. */
+/**
+ * Requires that a TUF or Notary service signs the meaning of a tag, at most as long ago as the policy allows.
+ */
 export interface TufRequirement {
   readonly kind: 'tuf';
-  /** Its address, without a slash at its end. */
+  /** The address of the service, without a trailing slash. */
   readonly service: string;
   readonly dialect: Dialect;
-  /** `tag`: each image has a repository of its own there, whose targets are tags. `reference`: one repository, whose targets are `HOST/PATH:TAG`. */
+  /**
+   * `tag`: each image has its own repository there, whose targets are tags. `reference`: one repository,
+   * whose targets are `HOST/PATH:TAG`.
+   */
   readonly names: 'tag' | 'reference';
-  /** Where trust begins. `first-use`: with what the service says the first time. */
+  /** The initial root. `first-use`: the root that the service serves the first time. */
   readonly root: 'first-use' | readonly TufPin[];
-  /** Seconds since the service was last asked with success. */
+  /** The maximum seconds since the service was last asked successfully. */
   readonly maxAge?: number;
-  /** The roles that may name a tag, in the order to ask; undefined: all, by the order of the delegations. */
+  /**
+   * The roles that may list a tag, in the order of the search; undefined: all, in the order of the
+   * delegations.
+   */
   readonly roles?: readonly string[];
-  /** PEM: who certifies the service, beside those of the system. */
+  /** PEM: authorities that certify the service, in addition to the system's. */
   readonly authorities?: string;
-  /** Seconds for which what was admitted stays so when the service can not be asked any more (`onStale`). */
+  /**
+   * Seconds for which an admitted image remains admitted when the service cannot be asked any more
+   * (`onStale`).
+   */
   readonly grace?: number;
-  /** Every kind may have them; nothing is signed here that they could be about. */
+  /** Every kind may have constraints; this one signs nothing that they could apply to. */
   readonly constraints?: undefined;
 }
 
@@ -29,11 +40,11 @@ export interface TufPin {
   readonly digest: string;
   /** Base64. */
   readonly content: string;
-  /** `HOST/PATH` of the one image that it is for; undefined: all that the rule names. */
+  /** `HOST/PATH` of the one image that it applies to; undefined: all images of the rule. */
   readonly image?: string;
 }
 
-/** The requirement in words. */
+/** Describes the requirement in words. */
 export function describeTuf({ service, dialect, root, maxAge, roles }: TufRequirement): string {
   return [
     `a digest signed by the ${dialect === 'notary' ? 'Notary' : 'TUF'} service ${service}`,

@@ -3,9 +3,10 @@ import { recordOf } from '../../strict-json.ts';
 import { certificatesOfPem, commonNameOf } from '../../x509/pem.ts';
 
 /**
- * The names in the certificates of Notary's root keys. A root of Notary is made for one image: the common name of its certificate
- * is that image's, or a prefix that ends in `*` (trustpinning of Notary 0.7).
- * @param root a root that was verified
+ * Returns the names in the certificates of a Notary root's keys. A Notary root is made for one image: the
+ * common name of its certificate is the image's name, or a prefix that ends in `*` (trustpinning of Notary
+ * 0.7).
+ * @param root a verified root
  */
 export function rootNames(root: Buffer): string[] {
   const signed = recordOf(recordOf(parseJson(root.toString('utf8')))?.['signed']);
@@ -15,12 +16,15 @@ export function rootNames(root: Buffer): string[] {
     const key = recordOf(keys[String(id)]);
     const text = recordOf(key?.['keyval'])?.['public'];
     if (typeof text !== 'string' || !String(key?.['keytype']).endsWith('-x509')) return [];
-    // A certificate whose name cannot be told is made for no image.
+    // A certificate without a readable name is valid for no image.
     return [commonName(Buffer.from(text, 'base64')) ?? '(no name)'];
   });
 }
 
-/** Whether a root with these names may speak for the image. One without certificates names nobody. */
+/**
+ * Returns whether a root with these names is valid for the image. A root without certificates restricts no
+ * names.
+ */
 export function mayName(names: readonly string[], image: string): boolean {
   return names.length === 0 || names.some((name) => name === image || (name.endsWith('*') && image.startsWith(name.slice(0, -1))));
 }

@@ -22,36 +22,38 @@ const home = await mkdtemp(join(tmpdir(), 'tuf-requirement-'));
 after(() => rm(home, { recursive: true }));
 
 export const image = 'r.example/app';
-/** Two manifests, as far as a service of tags is concerned. */
+/** Two manifests, as far as a tag service is concerned. */
 export const [one, two] = [Buffer.from('{"one":1}'), Buffer.from('{"two":2}')];
 export const digestOf = (bytes: Buffer): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 let count = 0;
 
-/** An image, a service that signs its tags `1.0` and `2.0`, a policy that requires it, and whoever asks. */
+/**
+ * An image, a service that signs its tags `1.0` and `2.0`, a policy that requires the service, and a client.
+ */
 export interface Scene {
   readonly service: TestService;
   readonly repository: TestRepository;
   readonly policy: TrustPolicy;
   services: TrustServices;
-  /** Somebody else who keeps metadata in the same folder. */
+  /** Another instance that stores metadata in the same folder. */
   readonly other: TrustServices;
-  /** As after a restart. */
+  /** Closes and opens the services again, as a restart does. */
   reopen(): Promise<void>;
-  /** The evidence of a pull at this moment; the image is the one that was signed unless told. */
+  /** Returns the evidence of a pull at this time. Default image: the one that was signed. */
   gather(reference: string, digest?: string): Promise<Dossier>;
   decide(dossier: Dossier, now?: Date, reference?: string): Verdict;
   judge(reference: string, digest?: string): Promise<Verdict>;
 }
 
 export interface SceneOptions {
-  /** Of the requirement, in the place of `root: ROOT`. */
+  /** Additional fields of the requirement, in place of `root: ROOT`. */
   readonly extra?: string;
-  /** Lines of the rule. */
+  /** Additional lines of the rule. */
   readonly rule?: string;
   readonly services?: Partial<TrustServicesOptions>;
-  /** As the daemon asks; otherwise without the cost of a Worker. */
+  /** Asks as the daemon does; otherwise without the cost of a Worker. */
   readonly inWorker?: true;
-  /** Before the first publish. */
+  /** Changes the repository before the first publish. */
   readonly prepare?: (repository: TestRepository) => void;
 }
 
@@ -107,7 +109,7 @@ function inProcess(options: TrustServicesOptions): TrustServices {
 
 const reasonsOf = (reason: Reason): Reason[] => [reason, ...(reason.children ?? []).flatMap(reasonsOf)];
 
-/** The verdict is this, and a reason of it has this code and this sentence. */
+/** Asserts the verdict's outcome, and that one of its reasons has this code and this text. */
 export function says(verdict: Verdict, outcome: string, code: string, sentence = /./u): void {
   const all = reasonsOf(verdict.reasons);
   const found = all.find((reason) => reason.code === code);

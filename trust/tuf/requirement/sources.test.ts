@@ -18,7 +18,7 @@ import type { SourceQuestion } from './sources.ts';
 
 const home = await mkdtemp(join(tmpdir(), 'tuf-sources-'));
 const closing: (() => Promise<unknown>)[] = [];
-// Logins of nobody but this test.
+// Only the logins of this test are used.
 const logins = join(home, 'auth.json');
 process.env['REGISTRY_AUTH_FILE'] = logins;
 await writeFile(logins, '{}');
@@ -99,7 +99,7 @@ test('metadata beside an image are asked for at the mirror, then at the origin',
   assert.equal(atOrigin.requests.length, asked, 'the origin is not asked where it must not be');
 });
 
-/** A registry that holds one file of metadata. */
+/** A registry that holds one metadata file. */
 function contentOf(name: string, text: string): FixtureContent {
   const [file, config] = [Buffer.from(text), Buffer.from('{}')];
   const layer = {

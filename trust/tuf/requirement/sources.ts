@@ -13,23 +13,26 @@ import { openSource } from '../client/open-source.ts';
 import type { FindRepositories, OpenSourceOptions } from '../client/open-source.ts';
 import type { TufSource } from '../client/source.ts';
 
-/** Who asks about which repository of metadata. */
+/** The question which source serves a metadata repository, and for which caller. */
 export interface SourceQuestion {
-  /** Where it is: `https://…`, `http://…` or `oci://…`. */
+  /** The address: `https://…`, `http://…` or `oci://…`. */
   readonly url: string;
-  /** `HOST/PATH` that it is about. */
+  /** `HOST/PATH` of the image in question. */
   readonly image: string;
-  /** The image's, to which the credentials belong. */
+  /** The registry of the image, to which the credentials belong. */
   readonly registry: string;
-  /** Of the pull; the logins of whoever runs this are used where there are none. */
+  /** The credentials of the pull. Without them, the logins of the current user apply. */
   readonly credentials?: Credentials;
 }
 
-/** Opens where metadata come from, as registries are reached and with tokens where a service demands them. Nothing is asked yet. */
+/**
+ * Returns a function that opens metadata sources. Registries are reached as configured, and services that
+ * require tokens receive them. Nothing is requested yet.
+ */
 export function openSources(registries: RegistryClientOptions = {}): (question: SourceQuestion, options: OpenSourceOptions) => TufSource {
   let client: RegistryClient | undefined;
   let tokens: ServiceTokens | undefined;
-  /** By address: logins of whoever runs this, found when it demanded authentication. */
+  /** By address: logins of the current user, found when the address required authentication. */
   const logins = new LRUCache<string, { readonly own?: Credentials; readonly pull?: Credentials }>({ max: 1000 });
 
   const repositoriesOf =
@@ -57,7 +60,7 @@ export function openSources(registries: RegistryClientOptions = {}): (question: 
     return {
       known: () => opened.known(question()),
       async answer(refused, used) {
-        // Read anew: logging in mends it.
+        // Read again each time, so that a new login takes effect.
         const find = credentialsOf(process.env);
         const own = await find({ registry: service.host, repository: '' });
         const pull = await find({ registry, repository: image.slice(registry.length + 1) });

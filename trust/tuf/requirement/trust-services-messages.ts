@@ -6,13 +6,16 @@ import type { TufRequirement } from './requirement.ts';
 export interface Asked {
   readonly requirement: TufRequirement;
   readonly reference: string;
-  /** For the reference's registry, and for nobody else. */
+  /** For the reference's registry only. */
   readonly credentials?: Credentials;
-  /** Digests of large files that whoever asks has already: their bytes are not sent again. */
+  /** Digests of large files that the caller already has: their bytes are not sent again. */
   readonly known: readonly string[];
-  /** As `monotonicMs`: a refresh that began a little before serves it, however long it has waited for its turn. */
+  /**
+   * As `monotonicMs`. A refresh that began shortly before this time serves the question, however long it has
+   * waited for its turn.
+   */
   readonly askedAt: number;
 }
 
-/** What the thread offers. */
+/** The calls that the thread offers. */
 export type TrustServicesCalls = { readonly ask: (asked: Asked) => Promise<ServiceAnswer> };

@@ -12,7 +12,8 @@ import type { Asked, TrustServicesCalls } from './trust-services-messages.ts';
 /** The TUF and Notary services that policies name. */
 export interface TrustServices {
   /**
-   * Asks every service that a rule for the image requires. Undefined when none does. What a service does wrong is in the evidence.
+   * Asks every service that a rule for the image requires. Returns undefined when no rule requires one.
+   * Faults of a service are part of the evidence.
    * @throws the signal's reason; PortcullisError `DISTRIBUTION_BAD_REFERENCE`
    */
   ask(input: ServicesInput): Promise<SignedReference | undefined>;
@@ -20,36 +21,39 @@ export interface TrustServices {
 }
 
 export interface TrustServicesOptions {
-  /** Where what was believed is kept, so that a rollback is noticed after a restart: 0700. */
+  /** The folder of trusted metadata, so that a rollback is detected after a restart. Mode 0700. */
   readonly folder: string;
-  /** Milliseconds for which one refresh serves all who ask; 2 s unless told. */
+  /** Milliseconds for which one refresh serves all callers; default 2 s. */
   readonly sharedMs?: number;
-  /** Milliseconds that one refresh may take; 20 s unless told. */
+  /** Milliseconds that one refresh may take; default 20 s. */
   readonly deadlineMs?: number;
   /**
-   * Milliseconds that a question may run in its thread, waiting for the network included: then the thread is ended. Two and a half times
-   * `deadlineMs` unless told, which a question that only waits never reaches: once for another process that holds the repository, once for the refresh.
+   * Milliseconds that a question may run in its thread, including the time that it waits for the network.
+   * After that the thread is ended. The default is two and a half times `deadlineMs`, which a question that
+   * only waits never reaches: it waits once for another process that holds the repository, and once for the
+   * refresh.
    */
   readonly threadDeadlineMs?: number;
   /** How registries are reached, for metadata beside the image (`oci://`) and for tokens. */
   readonly registries?: RegistryClientOptions;
 }
 
-/** An isolate costs some 15 MB, more with large metadata; unused for so long it is given back. */
+/** An isolate uses about 15 MB, more with large metadata. It is released when it is unused for this long. */
 const idleMs = 60_000;
-/** A question that ran over, or whose thread was lost by it. */
+/** The code of a question that exceeded its time, or whose thread was lost because of it. */
 const overdue = 'TRUST_SERVICES_OVERDUE';
-/** Of large metadata, packed, on this side. */
+/** The size of the cache for large packed metadata on this side. */
 const largeBytes = 32 * 1024 * 1024;
 
-/** Services that are asked at one time. */
+/** The number of services that are asked at the same time. */
 const threads = 4;
-/** Questions about one service under way at one time: most of that time is the network's. */
+/** Concurrent questions about one service: most of their time is spent on the network. */
 const questionsAtOnce = 16;
 
 /**
- * The threads start with the first question. A service has a thread to itself while it is asked: metadata that take long to judge
- * hold up no other service. Whoever makes this closes it.
+ * Creates the client of trust services. Its threads start with the first question. A service has its own
+ * thread while it is asked, so metadata that takes long to evaluate delays no other service. The caller must
+ * close it.
  */
 export function createTrustServices(options: TrustServicesOptions): TrustServices {
   const { deadlineMs = 20_000, threadDeadlineMs = 2.5 * deadlineMs, ...rest } = options;
@@ -82,7 +86,7 @@ export function createTrustServices(options: TrustServicesOptions): TrustService
     try {
       return whole(await pool.ask(requirement.service, (caller) => caller.call('ask', asked)), held);
     } catch (thrown) {
-      // Nothing is known then, which admits nothing.
+      // Nothing is known in this case, so nothing is admitted.
       const isOverdue = isPortcullisError(thrown) && thrown.code === overdue;
       const why = isPortcullisError(thrown) ? thrown.failure.why : reasonOf(thrown);
       const refused = isOverdue

@@ -4,7 +4,10 @@ import { openRepositoriesIn } from './repositories.ts';
 import type { RepositoriesOptions } from './repositories.ts';
 import type { TrustServicesCalls } from './trust-services-messages.ts';
 
-/** Fetches, verifies and searches signed metadata, which may have tens of thousands of targets, on a thread that nobody waits for. */
+/**
+ * Fetches, verifies and searches signed metadata on a thread of its own, because the metadata may have tens
+ * of thousands of targets.
+ */
 const repositories = openRepositoriesIn(workerData as RepositoriesOptions);
 
 const calls: TrustServicesCalls = {
