@@ -15,9 +15,9 @@ import { searchDigest, searchTarget } from './search.ts';
 import { signersIn, trustRoot } from './trusted-set.ts';
 import type { TrustedSet } from './trusted-set.ts';
 
-/** What hostile metadata cost before any signature is known to be good. */
+/** The cost of hostile metadata before any signature is verified. */
 
-/** The input of each size is made once, before it is measured. */
+/** Creates the input of each size once, before it is measured. */
 function sized<T>(make: (n: number) => T): (n: number) => T {
   const made = new Map<number, T>();
   return (n) => {
@@ -28,7 +28,7 @@ function sized<T>(make: (n: number) => T): (n: number) => T {
 }
 
 let unread = 0;
-/** The same meaning in other bytes: what was read before is remembered by its digest. */
+/** Returns the same JSON value in different bytes, because metadata is cached by its digest. */
 const anew = (bytes: Buffer): Buffer => Buffer.concat([bytes, Buffer.from(' '.repeat((unread += 1) % 9973))]);
 
 const list = <T>(n: number, each: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => each(index));
@@ -39,7 +39,7 @@ const head = (dialect: Dialect, type: TopRole): object => ({
   ...{ version: 1, expires: later },
 });
 
-/** Its own text and id, so that none is found to be another's. */
+/** Returns a key with its own text and id, so that no two keys are equal. */
 function keyEntry(dialect: Dialect, index: number): [id: string, entry: object] {
   const raw = createHash('sha256').update(String(index)).digest();
   if (dialect === 'tuf') return [`k${index}`, { keytype: 'ed25519', scheme: 'ed25519', keyval: { public: raw.toString('hex') } }];
@@ -62,7 +62,7 @@ for (const dialect of ['tuf', 'notary'] as const)
     const files: readonly [what: string, n: number, make: (n: number) => Buffer][] = [
       [
         'targets',
-        // Of some thousand keys V8's own objects cost more each.
+        // From several thousand keys on, V8's own objects cost more each.
         500,
         (n) => targetsWith(dialect, { targets: Object.fromEntries(list(n, (index) => [`t${index}`, fileOf(dialect, Buffer.from('x'))])) }),
       ],
@@ -138,7 +138,7 @@ test('each key is tried once, however many signatures a file has of it', () => {
   const good = JSON.parse(written(repository)['root']?.toString() ?? '') as { signed: object; signatures: { sig: string }[] };
   const bad = { keyid: key.id, method: 'eddsa', sig: Buffer.alloc(64, 1).toString('base64') };
   const root = (signatures: readonly object[]): Buffer => Buffer.from(JSON.stringify({ ...good, signatures }));
-  // A place holder is no signature.
+  // A placeholder does not count as a signature.
   assert.equal(trustRoot('notary', root([{ ...bad, sig: '' }, ...good.signatures])).root.signed.version, 1);
   assert.equal(trustRoot('notary', root([...good.signatures, bad])).root.signed.version, 1);
   assert.throws(() => trustRoot('notary', root([bad, ...good.signatures])), { code: 'TRUST_TUF_UNSIGNED' });

@@ -2,14 +2,17 @@ import { createHash } from 'node:crypto';
 import { mostPatternLength } from './metadata/limits.ts';
 import type { DelegationScope, Targets } from './metadata/model.ts';
 
-/** A role that may speak for a path. */
+/** A role that may sign for a path. */
 export interface Delegate {
   readonly name: string;
-  /** Nothing after it is asked, whatever it says. */
+  /** No later role is searched, whatever this role says. */
   readonly terminating: boolean;
 }
 
-/** The roles to which `targets` delegates the path, in order (TUF specification 1.0.34, section 5.6.7). Pure. */
+/**
+ * Returns the roles to which `targets` delegates the path, in order (TUF specification 1.0.34, section
+ * 5.6.7). Pure.
+ */
 export function delegatesFor({ delegations }: Targets, path: string): Delegate[] {
   if (delegations === undefined) return [];
   const { roles, succinct } = delegations;
@@ -21,7 +24,7 @@ export function delegatesFor({ delegations }: Targets, path: string): Delegate[]
   return roles.filter(({ scope }) => covers(scope, path)).map(({ name, terminating }) => ({ name, terminating }));
 }
 
-/** Whether a delegation is about the path. */
+/** Returns whether a delegation covers the path. */
 export function covers(scope: DelegationScope, path: string): boolean {
   switch (scope.kind) {
     case 'patterns':
@@ -39,25 +42,25 @@ function binOf(path: string, bits: number): number {
   return createHash('sha256').update(path).digest().readUInt32BE(0) >>> (32 - bits);
 }
 
-/** Shell wildcards, folder by folder: a wildcard never crosses a `/` (section 4.5, PATHPATTERN). */
+/** Matches shell wildcards folder by folder: a wildcard never crosses a `/` (section 4.5, PATHPATTERN). */
 function matchesPath(pattern: string, path: string): boolean {
   const [wanted, given] = [pattern.split('/'), path.split('/')];
   return wanted.length === given.length && wanted.every((part, index) => matchesName(partsOf(part), Array.from(given[index] ?? '')));
 }
 
-/** One part of a pattern: itself, any character, any run of characters, or one of a set. */
+/** One part of a pattern: a literal character, any character, any run of characters, or one of a set. */
 type Part = string | typeof anyOne | typeof anyRun | readonly string[];
 const anyOne = Symbol('?');
 const anyRun = Symbol('*');
 
-/** A `[` without its `]` is itself. */
+/** Splits a pattern into its parts. A `[` without its `]` is a literal character. */
 function partsOf(pattern: string): Part[] {
   const characters = Array.from(pattern);
   const parts: Part[] = [];
   let hasEnd = true;
   for (let at = 0; at < characters.length; at += 1) {
     const character = characters[at] as string;
-    // Looked for once where there is none: a row of `[` would be walked from each of them.
+    // A missing `]` is searched for only once. Otherwise a run of `[` would be scanned from each of them.
     const end = character === '[' && hasEnd ? characters.indexOf(']', characters[at + 1] === '!' ? at + 3 : at + 2) : -1;
     if (character === '[' && end === -1) hasEnd = false;
     if (end !== -1) {
@@ -68,7 +71,7 @@ function partsOf(pattern: string): Part[] {
   return parts;
 }
 
-/** In time linear in pattern times name: it goes back to the last `*` only. */
+/** Matches in time linear in pattern times name, because it backtracks to the last `*` only. */
 function matchesName(pattern: readonly Part[], name: readonly string[]): boolean {
   let [at, from] = [0, 0];
   let star: { at: number; from: number } | undefined;

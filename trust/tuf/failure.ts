@@ -1,7 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { ErrorKind } from '../../base/errors/index.ts';
 
-/** Why metadata or a target was not believed. Each is an attack by its name, or a fault that looks like one. */
+/** Why metadata or a target was not trusted. Each code names an attack, or a fault that looks like one. */
 export type TufCode =
   | 'TRUST_TUF_MALFORMED'
   | 'TRUST_TUF_UNSIGNED'
@@ -44,15 +44,24 @@ const fixes: Readonly<Record<TufCode, string>> = {
   TRUST_TUF_TOO_MANY_ROOTS: 'hand out a newer root of the repository',
 };
 
-/** Whether a failure only says that the service could not be asked: what is known of it holds as long as it would. */
+/**
+ * Returns whether a failure only means that the service could not be reached. Known metadata then remains in
+ * force for as long as it would otherwise.
+ */
 export function isUnavailable(code: string): boolean {
   return kinds[code as TufCode] === 'unavailable';
 }
 
-/** Names and lists of metadata are the repository's: a reason is kept in evidence and logs, and may not be as long as the file. */
+/**
+ * Shortens a text. The repository chooses the names and lists of its metadata, and a reason that is kept in
+ * evidence and logs must not become as long as the file.
+ */
 export const shortened = (text: string, most: number): string => (text.length <= most ? text : `${text.slice(0, most)} …`);
 
-/** @param on the role or target, as `snapshot` or `target "app:1"` */
+/**
+ * Returns an error about a role or target.
+ * @param on the role or target, such as `snapshot` or `target "app:1"`
+ */
 export function tufFailure(code: TufCode, on: string, why: string, cause?: unknown): PortcullisError<TufCode> {
   return new PortcullisError({
     code,

@@ -9,29 +9,33 @@ export interface FoundTarget extends TargetFile {
   readonly role: string;
 }
 
-/** A role whose metadata a search needs next, and who vouches for it. */
+/** A role whose metadata a search needs next, and the role that delegates to it. */
 export interface RoleAsked {
   readonly name: string;
   readonly delegator: string;
-  /** The snapshot does not name it: it has never published, or is held back. */
+  /** The snapshot does not list it: it has never published, or is held back. */
   readonly unlisted?: true;
-  /** The search goes on without it when it is not believed: a delegate's fault is nobody else's. */
+  /**
+   * The search continues without it when it is not trusted: the fault of a delegated role affects no other
+   * role.
+   */
   readonly optional?: true;
 }
 
 /**
- * A search over roles: it asks for one after another and is told whether it is there now. Whoever runs it brings them: over the
- * network, or from files that are at hand. A role that is not there, and must be, ends the search.
+ * A search over roles. It yields one role after another, and receives whether that role is available now. The
+ * caller loads the roles from the network or from available files. A required role that is absent ends the
+ * search.
  */
 export type Search<T> = Generator<RoleAsked, T, boolean>;
 
-/** What is trusted at this moment of a search. */
+/** Returns the metadata that is trusted at this point of a search. */
 export type Current = () => TrustedSet;
 
 /**
- * TUF specification 1.0.34, section 5.6.7: pre-order, depth first, each role once.
- * @param mostRoles roles that are visited at most
- * @throws TRUST_TUF_MISSING · TRUST_TUF_NO_TARGET when it gives up
+ * Searches as TUF specification 1.0.34, section 5.6.7, describes: pre-order, depth first, each role once.
+ * @param mostRoles the maximum number of roles to visit
+ * @throws TRUST_TUF_MISSING · TRUST_TUF_NO_TARGET when the search is abandoned
  */
 export function* searchTarget(path: string, mostRoles: number, current: Current): Search<FoundTarget | undefined> {
   const visited = new Set<string>();
@@ -49,16 +53,18 @@ export function* searchTarget(path: string, mostRoles: number, current: Current)
     const end = delegates.findIndex(({ terminating }) => terminating);
     if (end !== -1) waiting = [];
     const asked = end === -1 ? delegates : delegates.slice(0, end + 1);
-    // Not by a spread: a list of hundreds of thousands is more than a call can have arguments.
+    // Not with a spread: a list of hundreds of thousands exceeds the number of arguments that a call can
+    // have.
     for (const { name } of asked.reverse()) waiting.push({ name, delegator: next.name });
   }
   throw tufFailure('TRUST_TUF_NO_TARGET', `target ${JSON.stringify(path)}`, `it was not found in the first ${mostRoles} roles`);
 }
 
 /**
- * The first of these roles that has signed the path, as Notary's clients look a tag up (client/client.go of Notary 0.7: `targets/releases`,
- * then `targets`). A role's name is its place: `targets/a/b` is delegated by `targets/a`, and each on the way must be for the path.
- * A role that nobody delegates to, or that has not published yet, is passed over.
+ * Finds the path in the first of these roles that has signed it, as Notary's clients look up a tag
+ * (client/client.go of Notary 0.7: `targets/releases`, then `targets`). The name of a role is its position:
+ * `targets/a/b` is delegated by `targets/a`, and each delegation on the way must cover the path. A role that
+ * no role delegates to, or that has not published yet, is skipped.
  */
 export function* searchRoles(path: string, roles: readonly string[], current: Current): Search<FoundTarget | undefined> {
   for (const name of roles) {
@@ -87,7 +93,7 @@ function* reachRole(name: string, path: string | undefined, current: Current): S
 
 /** How a name is looked up in a repository. */
 export interface LookUp {
-  /** Notary's roles, in their order; undefined: the TUF specification's search. */
+  /** Notary's roles, in their order; undefined: the search of the TUF specification. */
   readonly roles: readonly string[] | undefined;
   readonly mostRoles: number;
 }
@@ -96,15 +102,18 @@ export function searchPath(path: string, { roles, mostRoles }: LookUp, current: 
   return roles === undefined ? searchTarget(path, mostRoles, current) : searchRoles(path, roles, current);
 }
 
-/** Names of one digest that are tried at most. */
+/** The maximum number of names of one digest that are tried. */
 const mostNames = 256;
-/** Characters of a name that is tried: more than a reference with registry, repository and tag has. Patterns are held against each. */
+/**
+ * The maximum length of a name that is tried, longer than any reference with registry, repository and tag.
+ * Each name is matched against patterns.
+ */
 const mostNameLength = 1024;
 
 /**
- * A name under which a digest is signed now: one that, looked up, gives this digest and no other.
+ * Searches for a name under which a digest is currently signed: a lookup of the name must return this digest.
  * @param hex sha256
- * @param about which names count
+ * @param about returns whether a name counts
  */
 export function* searchDigest(
   hex: string,
@@ -129,16 +138,17 @@ function* visitAll({ roles, mostRoles }: LookUp, current: Current): Search<void>
   }
   const visited = new Set<string>();
   const waiting: RoleAsked[] = [{ name: 'targets', delegator: 'root' }];
-  // What a role signs that is passed over here, nobody finds: a digest is admitted by a name that is looked up. The list grows meanwhile.
+  // A lookup finds nothing that a role skipped here signs, and a digest is admitted only by a name that is
+  // looked up. The list grows during the loop.
   for (const next of waiting) {
     if (visited.has(next.name)) continue;
     if (visited.size >= mostRoles) return;
     visited.add(next.name);
-    // What is not at hand signs nothing that could be found.
+    // A role that is not available signs nothing that could be found.
     if (!(yield next)) continue;
     const delegator = next.name;
     const delegations = current().targets.get(delegator)?.signed.delegations;
-    // Bins are found by a path; by a digest alone they are not.
+    // Hashed bins are found by a path, but not by a digest alone.
     for (const { name } of delegations?.roles ?? []) waiting.push({ name, delegator, optional: true });
   }
 }
@@ -154,7 +164,7 @@ function* namesOf(hex: string, about: (path: string) => boolean, { targets }: Tr
   }
 }
 
-/** A name that can not be looked up is not the one. */
+/** Runs a search in which a failed lookup counts as a name that does not match. */
 function* tolerant(search: Search<FoundTarget | undefined>): Search<FoundTarget | undefined> {
   try {
     return yield* search;

@@ -101,7 +101,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
           const repository = testRepository(dialect);
           repository.thresholds[role] = threshold;
           refused('TRUST_TUF_MALFORMED', 'root', () => trust(dialect, written(repository)));
-          // Nobody has signed the role: it is what a threshold of 0 would let in.
+          // The role has no signature: a threshold of 0 would accept that.
           repository.signers = { [role]: [] };
           assert.throws(() => trust(dialect, written(repository)));
         }

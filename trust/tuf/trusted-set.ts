@@ -19,20 +19,21 @@ import type {
 } from './metadata/model.ts';
 
 /**
- * What is trusted at one moment of an update, and the rules by which it grows (TUF specification 1.0.34, sections 5.3 to 5.6). Pure:
- * each step takes bytes and gives a new set, or throws why they are not believed, and then nothing has changed.
+ * The trusted metadata at one time of an update, and the rules by which it grows (TUF specification 1.0.34,
+ * sections 5.3 to 5.6). Pure: each step takes bytes and returns a new set, or throws why they are not
+ * trusted; in that case nothing has changed.
  */
 export interface TrustedSet {
   readonly dialect: Dialect;
   readonly root: Metadata<Root>;
   readonly timestamp?: Metadata<Timestamp>;
   readonly snapshot?: Metadata<Snapshot>;
-  /** By role name: `targets` and the delegated ones that were asked for. */
+  /** By role name: `targets` and the delegated roles loaded so far. */
   readonly targets: ReadonlyMap<string, Metadata<Targets>>;
 }
 
 /**
- * Begins with a root that is trusted already; that it has expired does not matter yet.
+ * Starts with a root that is already trusted. Its expiry does not matter yet.
  * @throws TRUST_TUF_MALFORMED · TRUST_TUF_UNSIGNED
  */
 export function trustRoot(dialect: Dialect, bytes: Buffer): TrustedSet {
@@ -41,7 +42,10 @@ export function trustRoot(dialect: Dialect, bytes: Buffer): TrustedSet {
   return { dialect, root, targets: new Map() };
 }
 
-/** Section 5.3: the next root, signed by the one before it and by itself. @throws TRUST_TUF_ROLLBACK and those of trustRoot */
+/**
+ * Adds the next root, signed by the keys of the previous root and by its own (section 5.3).
+ * @throws TRUST_TUF_ROLLBACK and the errors of trustRoot
+ */
 export function nextRoot(set: TrustedSet, bytes: Buffer): TrustedSet {
   const next = read(set.dialect, 'root', 'root', bytes);
   const { keys, roles, version } = set.root.signed;
@@ -53,13 +57,13 @@ export function nextRoot(set: TrustedSet, bytes: Buffer): TrustedSet {
   return { dialect: set.dialect, root: next, targets: new Map() };
 }
 
-/** Section 5.3.10. @throws TRUST_TUF_EXPIRED */
+/** Refuses an expired root (section 5.3.10). @throws TRUST_TUF_EXPIRED */
 export function refuseExpiredRoot({ root }: TrustedSet, now: Date): void {
   refuseExpired('root', root.signed, now);
 }
 
 /**
- * Section 5.4. The same version again changes nothing.
+ * Adds a timestamp (section 5.4). The same version again changes nothing.
  * @throws TRUST_TUF_UNSIGNED · TRUST_TUF_ROLLBACK · TRUST_TUF_EXPIRED · TRUST_TUF_MALFORMED
  */
 export function withTimestamp(set: TrustedSet, bytes: Buffer, now: Date): TrustedSet {
@@ -79,8 +83,9 @@ export function withTimestamp(set: TrustedSet, bytes: Buffer, now: Date): Truste
 }
 
 /**
- * Section 5.5.
- * @throws TRUST_TUF_WRONG_LENGTH · TRUST_TUF_WRONG_HASH · TRUST_TUF_UNSIGNED · TRUST_TUF_MIX_AND_MATCH · TRUST_TUF_ROLLBACK · TRUST_TUF_EXPIRED · TRUST_TUF_MALFORMED
+ * Adds a snapshot (section 5.5).
+ * @throws TRUST_TUF_WRONG_LENGTH · TRUST_TUF_WRONG_HASH · TRUST_TUF_UNSIGNED · TRUST_TUF_MIX_AND_MATCH ·
+ * TRUST_TUF_ROLLBACK · TRUST_TUF_EXPIRED · TRUST_TUF_MALFORMED
  */
 export function withSnapshot(set: TrustedSet, bytes: Buffer, now: Date): TrustedSet {
   const { snapshot: meta } = present(set.timestamp, 'timestamp').signed;
@@ -93,7 +98,8 @@ export function withSnapshot(set: TrustedSet, bytes: Buffer, now: Date): Trusted
     refuseOlder('snapshot', next.signed.version, former.version);
     for (const [name, known] of former.meta) {
       const named = next.signed.meta.get(name);
-      // Notary's snapshot forgets a role with its delegation; one that is still delegated to is missed by whoever looks for it.
+      // Notary's snapshot drops a role together with its delegation. When a role that is still delegated to
+      // is missing, its lookup detects that.
       if (named === undefined && set.dialect === 'notary' && name !== 'targets') continue;
       if (named === undefined) throw tufFailure('TRUST_TUF_ROLLBACK', 'snapshot', `it names ${name} no more, which the trusted one names`);
       refuseOlder(name, named.version ?? 0, known.version ?? 0, 'the snapshot names version');
@@ -101,7 +107,7 @@ export function withSnapshot(set: TrustedSet, bytes: Buffer, now: Date): Trusted
   }
   refuseExpired('snapshot', next.signed, now);
   const own = next.signed.meta.get('root');
-  // Notary's snapshot names the root as well: both must be of one moment.
+  // Notary's snapshot lists the root as well: both must belong together.
   if (set.dialect === 'notary' && own !== undefined && mismatch(set.root.bytes, own) !== undefined) {
     throw tufFailure(
       'TRUST_TUF_MIX_AND_MATCH',
@@ -113,9 +119,9 @@ export function withSnapshot(set: TrustedSet, bytes: Buffer, now: Date): Trusted
 }
 
 /**
- * Section 5.6: targets, or a role that a trusted one delegates to.
- * @param former what was trusted of this role before this update, for a snapshot that names no versions
- * @throws those of withSnapshot, and TRUST_TUF_NOT_DELEGATED
+ * Adds targets, or a role that a trusted role delegates to (section 5.6).
+ * @param former the trusted metadata of this role before this update, for a snapshot that states no versions
+ * @throws the errors of withSnapshot, and TRUST_TUF_NOT_DELEGATED
  */
 export function withTargets(
   set: TrustedSet,
@@ -125,7 +131,10 @@ export function withTargets(
   return { ...set, targets: new Map(set.targets).set(input.name, verifiedTargets(set, input, now)) };
 }
 
-/** What {@link withTargets} adds, for whoever adds thousands of roles and copies the set for none. @throws as `withTargets` */
+/**
+ * Returns the metadata that {@link withTargets} adds, for a caller that adds thousands of roles without
+ * copying the set for each. @throws as `withTargets`
+ */
 export function verifiedTargets(set: TrustedSet, input: Parameters<typeof withTargets>[1], now: Date): Metadata<Targets> {
   const { name, delegator, bytes, former } = input;
   const meta = fileMetaOf(set, name);
@@ -134,14 +143,17 @@ export function verifiedTargets(set: TrustedSet, input: Parameters<typeof withTa
   const { keys, role } = signersOf(set, name, delegator);
   verifyRole(name, next, keys, role, delegator === 'root' ? 'the root' : delegator);
   sameVersion(name, next.signed, meta, 'snapshot');
-  // Where the snapshot names versions it is the judge: new snapshot keys recover from a fast-forward.
+  // A snapshot that states versions decides: new snapshot keys recover from a fast-forward attack.
   if (meta.version === undefined && former !== undefined && isSigned(former, keys, role))
     refuseOlder(name, next.signed.version, former.signed.version);
   refuseExpired(name, next.signed, now);
   return next;
 }
 
-/** What the trusted snapshot says of a role's file. @throws TRUST_TUF_MIX_AND_MATCH when it does not name it */
+/**
+ * Returns what the trusted snapshot states about the file of a role.
+ * @throws TRUST_TUF_MIX_AND_MATCH when the snapshot does not list it
+ */
 export function fileMetaOf(set: TrustedSet, name: string): FileMeta {
   const meta = present(set.snapshot, 'snapshot').signed.meta.get(name);
   if (meta === undefined) throw tufFailure('TRUST_TUF_MIX_AND_MATCH', name, 'the snapshot does not name it');
@@ -158,19 +170,22 @@ function signersOf(set: TrustedSet, name: string, delegator: string): { keys: Re
   return { keys: delegations.keys, role };
 }
 
-/** Metadata that was kept from before, where it still stands under the root of now; else nothing: a changed key recovers from a fast-forward. */
+/**
+ * Adds the timestamp kept from before, if it is still valid under the current root. Otherwise nothing is
+ * added: a changed key recovers from a fast-forward attack.
+ */
 export function keptTimestamp(set: TrustedSet, bytes: Buffer): TrustedSet {
   const kept = ifSigned(set, 'timestamp', bytes);
   return kept === undefined ? set : { ...set, timestamp: kept };
 }
 
-/** As {@link keptTimestamp}. Without a trusted timestamp there is nothing that it could belong to. */
+/** Adds the kept snapshot as {@link keptTimestamp} does. Without a trusted timestamp, it is not added. */
 export function keptSnapshot(set: TrustedSet, bytes: Buffer): TrustedSet {
   const kept = set.timestamp === undefined ? undefined : ifSigned(set, 'snapshot', bytes);
   return kept === undefined ? set : { ...set, snapshot: kept };
 }
 
-/** A role's metadata from before; its signatures are judged when it is compared. */
+/** Returns the kept metadata of a role; its signatures are verified when it is compared. */
 export function keptTargets(dialect: Dialect, bytes: Buffer): Metadata<Targets> | undefined {
   try {
     return readMetadata(dialect, 'targets', bytes);
@@ -222,9 +237,11 @@ const isSigned = (metadata: Metadata, keys: ReadonlyMap<string, TufKey>, role: R
   signersIn(metadata, keys, role) >= role.threshold;
 
 /**
- * How many keys of the role have signed; it stops at the threshold. Keys, not ids: one key under two names signs once. Each key is
- * tried once, with the first signature under its name that is one: what a mirror adds costs no more than the role has keys.
- * @param mostHashed bytes that are hashed at most: each try hashes the whole file. What is not tried does not count.
+ * Counts the keys of the role that have signed, and stops at the threshold. Keys count, not ids: one key
+ * under two ids signs once. Each key is tried once, with the first non-empty signature under its id.
+ * Signatures that a mirror adds therefore cost no more than the role has keys.
+ * @param mostHashed the maximum bytes to hash: each try hashes the whole file. A signature that is not tried
+ * does not count.
  */
 export function signersIn(
   { signatures, message }: Pick<Metadata, 'signatures' | 'message'>,
@@ -238,7 +255,7 @@ export function signersIn(
   let signers = 0;
   for (const { keyid, bytes } of signatures) {
     if (signers >= role.threshold || tried.size >= mostTries) break;
-    // An empty signature is a place holder of an offline signer.
+    // An empty signature is a placeholder of an offline signer.
     const key = bytes.length > 0 && own.has(keyid) ? keys.get(keyid) : undefined;
     if (key === undefined || tried.has(key.material)) continue;
     tried.add(key.material);
@@ -267,7 +284,7 @@ function present<T>(metadata: T | undefined, name: string): T {
   return metadata;
 }
 
-/** Length and hashes, where they are given. @throws TRUST_TUF_WRONG_LENGTH · TRUST_TUF_WRONG_HASH */
+/** Checks length and hashes, where they are given. @throws TRUST_TUF_WRONG_LENGTH · TRUST_TUF_WRONG_HASH */
 export function verifyFile(name: string, bytes: Buffer, meta: Pick<FileMeta, 'length' | 'hashes'>): void {
   const wrong = mismatch(bytes, meta);
   if (wrong !== undefined) throw tufFailure(wrong.code, name, wrong.why);
@@ -275,7 +292,10 @@ export function verifyFile(name: string, bytes: Buffer, meta: Pick<FileMeta, 'le
 
 const digests = ['sha256', 'sha384', 'sha512'];
 
-/** Every hash of an algorithm that is known must match, and where hashes are given one of them must be known. */
+/**
+ * Returns why a file does not match. Every hash of a known algorithm must match, and where hashes are given,
+ * at least one algorithm must be known.
+ */
 function mismatch(
   bytes: Buffer,
   { length, hashes }: Pick<FileMeta, 'length' | 'hashes'>,

@@ -22,7 +22,7 @@ const folder = async (): Promise<string> => {
 const image = 'r.example/app';
 const expired = '2020-01-01T00:00:00Z';
 
-/** Pseudo-random numbers that repeat (mulberry32). */
+/** Returns a repeatable pseudo-random number generator (mulberry32). */
 function randomOf(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -33,7 +33,7 @@ function randomOf(seed: number): (below: number) => number {
   };
 }
 
-/** What a repository, or whoever stands between, does next. */
+/** The next action of a repository, or of an attacker between it and the client. */
 type Step = (repository: TestRepository, random: (below: number) => number) => void;
 
 const signingRoles = ['timestamp', 'snapshot', 'targets'] as const;
@@ -91,7 +91,7 @@ test('histories of a repository, good and bad, are believed as tuf-js believes t
       const name = names[random(names.length)] ?? '';
       steps[name]?.(repository, random);
       told.push(name);
-      // Files of a version are published once, unless somebody lies.
+      // The files of a version are published once, unless an attacker interferes.
       const made = written(repository);
       service.publish(image, repository, made);
       if (random(6) === 0) service.publish(image, repository, { ...made, targets: Buffer.from('{}') });
@@ -107,7 +107,8 @@ test('histories of a repository, good and bad, are believed as tuf-js believes t
       ]);
       if (outcomes[0] === 'refused') refusals += 1;
       const where = `seed ${seed}: ${told.join(', ')}`;
-      // A file that has changed under its version: what tuf-js has kept it does not compare with the hash that is signed now. We do.
+      // The file changed under its version. tuf-js does not compare its stored copy with the hash that is
+      // signed now; this client does.
       if (outcomes.join() === 'refused,believed' && !(await keptAsServed(theirs, service.files))) break;
       assert.equal(outcomes[0], outcomes[1], where);
       for (const role of topRoles) assert.equal(await versionIn(ours, role), await versionIn(theirs, role), `${role}, ${where}`);
@@ -193,7 +194,7 @@ test('a chain of roots has an end', async () => {
   const input = { metadataDir, metadataUrl: `${service.url}/tuf/${image}`, now: new Date() };
   try {
     await assert.rejects(refreshTuf(input), { code: 'TRUST_TUF_TOO_MANY_ROOTS' });
-    // What was believed until there is kept: the next update goes on from it.
+    // The metadata trusted up to here is kept: the next update continues from it.
     assert.equal((await refreshTuf(input)).trusted.root.signed.version, 300);
   } finally {
     await service.close();

@@ -5,9 +5,10 @@ import { targetName } from './names.ts';
 import type { FoundTarget } from '../search.ts';
 
 /**
- * Downloads a target and compares it with what was signed (TUF specification 1.0.34, section 5.7).
+ * Downloads a target and checks it against the signed length and hashes (TUF specification 1.0.34, section
+ * 5.7).
  * @param base address of the targets
- * @throws TRUST_TUF_MISSING · TRUST_TUF_WRONG_LENGTH · TRUST_TUF_WRONG_HASH, and those of the download
+ * @throws TRUST_TUF_MISSING · TRUST_TUF_WRONG_LENGTH · TRUST_TUF_WRONG_HASH, and the errors of the download
  */
 export async function fetchTarget(base: string, target: FoundTarget, consistent: boolean): Promise<Buffer> {
   const on = `target ${JSON.stringify(target.path)}`;

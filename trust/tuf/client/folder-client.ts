@@ -10,14 +10,17 @@ import { updateMetadata } from './update.ts';
 import type { FoundTarget } from '../search.ts';
 import type { TufUpdate } from './update.ts';
 
-/** A client of a TUF repository whose trusted metadata are files of a folder. */
+/** A client of a TUF repository that stores its trusted metadata as files of a folder. */
 
-/** Trust begins with this root. It is not judged before the first update, which refuses one that is not signed by itself. */
+/**
+ * Stores the initial trusted root. It is verified by the first update, which refuses a root that is not
+ * signed by its own keys.
+ */
 export async function initialiseTuf(metadataDir: string, root: Buffer): Promise<void> {
   await folderStore(metadataDir).save('root', root);
 }
 
-/** @throws the codes of ../trusted-set.ts and of the HTTP source */
+/** Updates the trusted metadata. @throws the codes of ../trusted-set.ts and of the HTTP source */
 export async function refreshTuf(input: {
   readonly metadataDir: string;
   readonly metadataUrl: string;
@@ -28,9 +31,10 @@ export async function refreshTuf(input: {
 }
 
 /**
- * Updates, then downloads each target into the folder; one that is there already, as it was signed, is not fetched again.
- * @returns the files, in the order asked
- * @throws TRUST_TUF_NO_TARGET, and those of refreshTuf and of the download
+ * Updates the metadata, then downloads each target into the folder. A target that is already there as signed
+ * is not downloaded again.
+ * @returns the files, in the requested order
+ * @throws TRUST_TUF_NO_TARGET, and the errors of refreshTuf and of the download
  */
 export async function downloadTargets(input: {
   readonly metadataDir: string;
@@ -45,7 +49,7 @@ export async function downloadTargets(input: {
   for (const path of input.paths) {
     const target = await update.find(path);
     if (target === undefined) throw tufFailure('TRUST_TUF_NO_TARGET', `target ${JSON.stringify(path)}`, 'no role has signed it');
-    // One flat name: a path of the repository must not leave the folder.
+    // A flat file name, so that a path of the repository cannot leave the folder.
     const file = join(input.targetDir, encodeURIComponent(path));
     if (!(await standsAsSigned(file, target))) {
       makeFolderSync(input.targetDir, 0o755);

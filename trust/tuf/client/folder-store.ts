@@ -3,7 +3,10 @@ import { join } from 'node:path';
 import { makeFolderSync, writeFileAtomic } from '../../../base/storage/index.ts';
 import type { TufStore } from './source.ts';
 
-/** Trusted metadata as files of a folder: `root.json`, `timestamp.json`, delegated roles percent-encoded. */
+/**
+ * Stores trusted metadata as files of a folder: `root.json`, `timestamp.json`, delegated roles
+ * percent-encoded.
+ */
 export function folderStore(folder: string): TufStore {
   const fileOf = (role: string): string => join(folder, `${encodeURIComponent(role)}.json`);
   return {

@@ -5,37 +5,40 @@ import { tufFailure } from '../failure.ts';
 import type { TufSource } from './source.ts';
 
 export interface HttpSourceOptions {
-  /** How long one file may take in all, and how long the server may be silent; milliseconds. */
+  /** How long one file may take in total, and how long the server may stay silent; milliseconds. */
   readonly deadlineMs?: number;
   readonly silenceMs?: number;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Answers a service that demands authentication. */
+  /** Authenticates at a service that requires it. */
   readonly access?: HttpAccess;
-  /** Ends everything that is fetched. */
+  /** Aborts all requests. */
   readonly signal?: AbortSignal;
-  /** Whose connections are used: those of all requests of this thread unless given. */
+  /** The client whose connections are used. Default: the client that all requests of this thread share. */
   readonly client?: HttpClient;
-  /** Whom the server is believed by. */
+  /** The TLS identity by which the server is trusted. */
   readonly tls?: TlsIdentity;
 }
 
-/** What `Authorization` a service is sent. */
+/** The `Authorization` header for a service. */
 export interface HttpAccess {
-  /** The header known to work. */
+  /** Returns the header that worked before. */
   known(): string | undefined;
-  /** The header that answers a 401. @throws PortcullisError when there is none */
+  /** Returns the header that answers a 401. @throws PortcullisError when there is none */
   answer(refused: HttpAnswer, used: string | undefined): Promise<string>;
 }
 
-/** @param base address of the metadata, such as `https://tuf.example.com/metadata` */
+/**
+ * Returns a source that fetches metadata over HTTP.
+ * @param base address of the metadata, such as `https://tuf.example.com/metadata`
+ */
 export function httpSource(base: string, options: HttpSourceOptions = {}): TufSource {
   const root = base.replace(/\/+$/u, '');
   return { fetch: (name, mostBytes) => download(`${root}/${name}`, mostBytes, options) };
 }
 
 /**
- * One file, no longer than `mostBytes` and no slower than the deadline.
- * @returns undefined for 403 and 404: stores such as S3 answer 403 for what is not there
+ * Downloads one file of at most `mostBytes`, within the deadline.
+ * @returns undefined for 403 and 404: stores such as S3 answer 403 for a file that does not exist
  * @throws TRUST_TUF_UNREACHABLE · TRUST_TUF_UNAUTHORIZED · TRUST_TUF_TOO_LARGE · TRUST_TUF_TOO_SLOW
  */
 export async function download(url: string, mostBytes: number, options: HttpSourceOptions = {}): Promise<Buffer | undefined> {
@@ -89,7 +92,10 @@ function failureOf(thrown: unknown, url: string, mostBytes: number, late: AbortS
   return tufFailure('TRUST_TUF_UNREACHABLE', url, reasonOf(thrown), thrown);
 }
 
-/** A token service that says no is the service's no; one that cannot be reached leaves open what it would have said. */
+/**
+ * Returns the header. A refusal by the token service counts as a refusal by the service. When the token
+ * service is unreachable, its answer remains unknown.
+ */
 async function authorised(url: string, header: Promise<string>): Promise<string> {
   try {
     return await header;

@@ -1,8 +1,8 @@
 import type { Dialect, FileMeta } from '../metadata/model.ts';
 
 /**
- * The names under which a repository serves a role's file. TUF: `5.targets.json` under consistent snapshots, else `targets.json`,
- * the role's name percent-encoded; Notary: `targets.<sha256>.json`.
+ * Returns the name under which a repository serves the file of a role. TUF: `5.targets.json` under consistent
+ * snapshots, else `targets.json`, with the role's name percent-encoded; Notary: `targets.<sha256>.json`.
  */
 export function metadataName(dialect: Dialect, role: string, meta: FileMeta, consistent: boolean): string {
   if (dialect === 'notary') {
@@ -13,7 +13,10 @@ export function metadataName(dialect: Dialect, role: string, meta: FileMeta, con
   return consistent && meta.version !== undefined ? `${meta.version}.${quoted}.json` : `${quoted}.json`;
 }
 
-/** The name of a target's file below the targets' address: its hash before its own name under consistent snapshots. */
+/**
+ * Returns the name of a target's file below the address of the targets. Under consistent snapshots, the hash
+ * precedes the file's own name.
+ */
 export function targetName(path: string, hash: string, consistent: boolean): string {
   const parts = path.split('/').map(encodeURIComponent);
   const last = parts.pop() ?? '';

@@ -3,11 +3,14 @@ import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { tufFailure } from '../failure.ts';
 import type { TufSource } from './source.ts';
 
-/** How a repository of metadata stands in a registry (docs/publishing.md): one manifest under a tag, each file a layer with its name. */
+/**
+ * The media types of a metadata repository in a registry (docs/publishing.md): one manifest under a tag, in
+ * which each file is a layer with its name.
+ */
 export const tufArtifactType = 'application/vnd.portcullis.tuf.v1';
 export const tufMetadataType = 'application/vnd.portcullis.tuf.metadata.v1+json';
 export const titleAnnotation = 'org.opencontainers.image.title';
-/** The tag where a reference names none. */
+/** The tag that applies when a reference names none. */
 export const defaultTufTag = 'portcullis-tuf';
 
 interface Standing {
@@ -16,9 +19,10 @@ interface Standing {
 }
 
 /**
- * Metadata in a registry. The tag is read anew when roots are asked for, with which every update begins; the rest of the update sees that
- * one manifest, so that its files are of one moment.
- * @param places where to ask, in order: the first that has the tag counts
+ * Returns a source of metadata in a registry. The tag is resolved again when roots are requested, which
+ * happens at the start of every update. The rest of the update uses that one manifest, so its files are
+ * consistent.
+ * @param places where to look, in order: the first place that has the tag counts
  */
 export function ociSource(places: readonly RegistryRepository[], tag: string): TufSource {
   let standing: Promise<Standing | undefined> | undefined;
@@ -38,7 +42,10 @@ export function ociSource(places: readonly RegistryRepository[], tag: string): T
   };
 }
 
-/** A place that can not be asked, such as an origin behind an air gap, leaves the word to the next one. */
+/**
+ * Reads the first place that has the tag. A place that cannot be reached, such as an origin behind an air
+ * gap, is skipped in favour of the next one.
+ */
 async function readPlaces(places: readonly RegistryRepository[], tag: string): Promise<Standing | undefined> {
   let failure: unknown;
   for (const repository of places) {
@@ -53,7 +60,10 @@ async function readPlaces(places: readonly RegistryRepository[], tag: string): P
   return undefined;
 }
 
-/** The files under a tag, by name; none when there is no such tag. @throws TRUST_TUF_UNREACHABLE · TRUST_TUF_MALFORMED */
+/**
+ * Returns the files under a tag, by name; empty when there is no such tag.
+ * @throws TRUST_TUF_UNREACHABLE · TRUST_TUF_MALFORMED
+ */
 export async function readFiles(repository: RegistryRepository, tag: string): Promise<ReadonlyMap<string, Descriptor>> {
   try {
     const { content } = await repository.manifest(tag);

@@ -8,20 +8,20 @@ import { httpSource } from './http-source.ts';
 import type { HttpSourceOptions } from './http-source.ts';
 import type { TufSource } from './source.ts';
 
-/** Where a repository is asked for, in order, with credentials that are its registry's. */
+/** Returns the repositories to ask, in order, each with the credentials of its registry. */
 export type FindRepositories = (reference: Reference) => Promise<readonly RegistryRepository[]>;
 
 export interface OpenSourceOptions extends HttpSourceOptions {
-  /** PEM: who certifies the server, beside those of the system. */
+  /** PEM: authorities that certify the server, in addition to the system's. */
   readonly authorities?: string;
   /** For metadata in a registry. */
   readonly repositories?: FindRepositories;
 }
 
 /**
- * A repository's metadata by their address.
+ * Opens the metadata of a repository by its address.
  * @param url `https://…`, `http://…`, `oci://REGISTRY/REPOSITORY[:TAG]`
- * @throws TRUST_TUF_UNREACHABLE for another kind of address
+ * @throws TRUST_TUF_UNREACHABLE for any other address
  */
 export function openSource(url: string, { authorities, repositories, ...options }: OpenSourceOptions = {}): TufSource {
   if (url.startsWith('oci://') && repositories !== undefined) return lazyOciSource(url, repositories);
@@ -33,7 +33,7 @@ function believedBy(authorities: string): TlsIdentity {
   return { id: createHash('sha256').update(authorities).digest('base64'), ca: [authorities] };
 }
 
-/** Metadata in a registry (oci-source.ts). Registries are reached when something is asked for. */
+/** Opens metadata in a registry (oci-source.ts). Registries are contacted at the first request. */
 function lazyOciSource(url: string, find: FindRepositories): TufSource {
   const reference = parseReference(url.slice('oci://'.length));
   const tagged = url.lastIndexOf(':') > url.lastIndexOf('/') ? reference.tag : undefined;

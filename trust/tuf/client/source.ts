@@ -1,31 +1,33 @@
-/** Where a repository's files come from. */
+/** The source of a repository's files. */
 export interface TufSource {
   /**
-   * @param name as the repository files it: `timestamp.json`, `3.root.json`, `targets/releases.<sha256>.json`
-   * @param mostBytes more is refused before it is read
+   * Fetches a file.
+   * @param name the file's name in the repository: `timestamp.json`, `3.root.json`,
+   * `targets/releases.<sha256>.json`
+   * @param mostBytes a larger file is refused before it is read
    * @returns undefined when there is no such file
    * @throws TRUST_TUF_UNREACHABLE · TRUST_TUF_TOO_LARGE · TRUST_TUF_TOO_SLOW
    */
   fetch(name: string, mostBytes: number): Promise<Buffer | undefined>;
 }
 
-/** What a client has believed, kept between its updates: role name → the file's bytes. */
+/** The metadata that a client trusts, kept between its updates: role name → the bytes of the file. */
 export interface TufStore {
   load(role: string): Promise<Buffer | undefined>;
-  /** Durable when it resolves. */
+  /** Durable when the promise resolves. */
   save(role: string, bytes: Buffer): Promise<void>;
 }
 
-/** Largest sizes and counts that a repository may ask of a client. */
+/** The largest sizes and counts that a repository may require of a client. */
 export interface TufLimits {
   readonly rootBytes: number;
   readonly timestampBytes: number;
-  /** Of snapshot and targets where the signed length is not given. */
+  /** For snapshot and targets without a signed length. */
   readonly unsizedBytes: number;
-  /** Of any file, whatever length was signed. */
+  /** For any file, whatever length was signed. */
   readonly metadataBytes: number;
   readonly newRoots: number;
-  /** Roles that one look-up may visit. */
+  /** The number of roles that one lookup may visit. */
   readonly roles: number;
 }
 

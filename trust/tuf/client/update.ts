@@ -21,30 +21,34 @@ import { metadataName } from './names.ts';
 import { defaultLimits } from './source.ts';
 import type { TufLimits, TufSource, TufStore } from './source.ts';
 
-/** One update: its moment is fixed, and what it trusts grows until it is done (TUF specification 1.0.34, section 5). */
+/**
+ * One update. Its reference time is fixed, and its set of trusted metadata grows until it completes (TUF
+ * specification 1.0.34, section 5).
+ */
 export interface TufUpdate {
   readonly trusted: TrustedSet;
   /**
-   * Searches the target, in the order of the delegations, and loads the roles that it passes.
+   * Searches for the target in the order of the delegations, and loads the roles on the way.
    * @returns undefined when the repository has signed no such target
    * @throws the codes of trusted-set.ts and of the source
    */
   find(path: string): Promise<FoundTarget | undefined>;
-  /** Any other search over its roles; one at a time. @throws as `find` */
+  /** Runs any other search over the roles; one at a time. @throws as `find` */
   run<T>(search: (current: Current) => Search<T>): Promise<T>;
 }
 
 export interface UpdateInput {
   readonly dialect: Dialect;
   readonly source: TufSource;
-  /** Holds `root` at least: where trust begins. */
+  /** Holds at least `root`, the initial trusted root. */
   readonly store: TufStore;
   readonly now: Date;
   readonly limits?: Partial<TufLimits>;
 }
 
 /**
- * Brings root, timestamp, snapshot and targets up to date. What was verified is kept at once; a refused file changes nothing.
+ * Updates root, timestamp, snapshot and targets. Verified metadata is kept immediately; a refused file
+ * changes nothing.
  * @throws the codes of trusted-set.ts and of the source; TRUST_TUF_TOO_MANY_ROOTS · TRUST_TUF_MISSING
  */
 export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
@@ -89,7 +93,7 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     await store.save('snapshot', bytes);
   };
 
-  /** A role that one delegator vouches for is judged anew for another one. */
+  /** Loads a role. A role verified for one delegating role is verified again for another one. */
   const verified = new Set<string>();
   const bringTargets = async (name: string, delegator: string): Promise<void> => {
     const path = `${delegator}\n${name}`;
@@ -109,7 +113,10 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     await store.save(name, bytes);
   };
 
-  /** A role that was believed before, and is still delegated to, can not have become one that never published. */
+  /**
+   * Refuses an absent role that was trusted before. As long as it is delegated to, it cannot become a role
+   * that never published.
+   */
   const refuseHeldBack = async (name: string, delegator: string): Promise<void> => {
     if ((await store.load(name)) !== undefined)
       throw tufFailure('TRUST_TUF_ROLLBACK', name, `the snapshot names it no more, and ${delegator} still delegates to it`);
@@ -150,7 +157,7 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
   };
 }
 
-/** The file came, or is not there, and is not believed: another try would find no more. */
+/** Returns whether the file arrived, or does not exist, and is not trusted. A retry would not change that. */
 function isDisbelieved(thrown: unknown): boolean {
   return isPortcullisError(thrown) && thrown.code.startsWith('TRUST_TUF_') && !isUnavailable(thrown.code);
 }
@@ -172,7 +179,7 @@ async function newestRoot({ dialect, source, store, now }: UpdateInput, limits: 
   return trusted;
 }
 
-/** What is kept and does not stand any more is fetched again. */
+/** Runs `body`. Kept metadata that is no longer valid is fetched again. */
 function attempt<T>(body: () => T): T | undefined {
   try {
     return body();

@@ -1,7 +1,8 @@
 /**
- * Canonical JSON as TUF and Notary sign it (OLPC): keys in the order of their code points, no blanks, whole numbers only, and in
- * strings nothing escaped but `"` and `\`. Source: TUF specification 1.0.34, section 4.2 (metaformat), "canonical JSON".
- * @throws Error for what has no canonical form: a number that is not whole, half of a surrogate pair
+ * Returns canonical JSON as TUF and Notary sign it (OLPC): keys in the order of their code points, no
+ * whitespace, integers only, and in strings only `"` and `\` escaped. Source: TUF specification 1.0.34,
+ * section 4.2 (metaformat), "canonical JSON".
+ * @throws Error for a value without a canonical form: a number that is not an integer, an unpaired surrogate
  */
 export function tufCanonicalJson(value: unknown): Buffer {
   return Buffer.from(written(value), 'utf8');
@@ -25,14 +26,15 @@ function writtenObject(record: Readonly<Record<string, unknown>>): string {
 
 function quoted(text: string): string {
   if (!unusual.test(text)) return `"${text}"`;
-  // In UTF-8 all halves are the same replacement: two texts would have one form, and one signature.
+  // In UTF-8, every unpaired surrogate becomes the same replacement character: two texts would have the same
+  // form and the same signature.
   if (!text.isWellFormed()) throw new Error('a text holds half of a surrogate pair: it has no canonical form');
   return `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
 }
 
 const unusual = /["\\\ud800-\udfff]/;
 
-/** JavaScript compares UTF-16 units; Python and Go compare code points, which differ above U+FFFF. */
+/** Sorts by code points as Python and Go do. JavaScript compares UTF-16 units, which differ above U+FFFF. */
 function inOrder(keys: string[]): string[] {
   if (keys.length < 2) return keys;
   return keys.some((key) => surrogate.test(key)) ? keys.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))) : keys.sort();

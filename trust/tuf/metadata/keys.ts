@@ -31,23 +31,26 @@ const materialOf = (key: KeyObject | undefined, otherwise: unknown): string =>
     .update(key === undefined ? JSON.stringify(otherwise) : canonicalSpki(key))
     .digest('hex');
 
-/** Bytes of a coordinate by curve. */
+/** The bytes of a coordinate, by curve. */
 const coordinateBytes: Readonly<Record<string, number>> = { prime256v1: 32, secp384r1: 48, secp521r1: 66 };
 
-/** One key, one SPKI: a point on a curve can also be written compressed, and would then count as another signer. */
+/**
+ * Returns one SPKI per key. A point on a curve can also be written in compressed form, and would then count
+ * as another signer.
+ */
 function canonicalSpki(key: KeyObject): Buffer {
   const spki = key.export({ format: 'der', type: 'spki' });
   if (key.asymmetricKeyType !== 'ec') return spki;
   const size = coordinateBytes[key.asymmetricKeyDetails?.namedCurve ?? ''];
-  // SEC 1, section 2.3.3: 4 stands before both coordinates.
+  // SEC 1, section 2.3.3: the byte 4 precedes both coordinates.
   if (size !== undefined && spki.at(-2 * size - 1) === 4) return spki;
   return createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' }).export({ format: 'der', type: 'spki' });
 }
 
 /**
- * A key of the TUF dialect (specification 1.0.34, section 4.2.1). One of a type or scheme that is not known here is kept, and
- * never verifies: others may make up the threshold.
- * @throws Error when it is not of a key's form
+ * Reads a key of the TUF dialect (specification 1.0.34, section 4.2.1). A key of an unsupported type or
+ * scheme is kept but never verifies: other keys may reach the threshold.
+ * @throws Error when the value does not have the form of a key
  */
 export function readTufKey(id: string, value: unknown): TufKey {
   const at = `key ${id}`;
@@ -92,15 +95,21 @@ function publicKeyOf(type: string, scheme: SignatureScheme, text: string): KeyOb
   }
 }
 
-/** A key is used only as its own type: an RSA key listed as ECDSA is no key. */
+/**
+ * Returns whether a key matches its scheme. A key is used only as its own type: an RSA key listed as ECDSA is
+ * unusable.
+ */
 function fits(key: KeyObject, scheme: SignatureScheme): boolean {
   if (scheme.kind === 'ecdsa') return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === curves[scheme.hash];
   if (scheme.kind === 'ed25519') return key.asymmetricKeyType === 'ed25519';
-  // One that is marked for PSS alone would count as another than the same key without the mark.
+  // A key marked for PSS only would count as a different key than the same key without the mark.
   return key.asymmetricKeyType === 'rsa' && isUsableRsa(key);
 }
 
-/** A public exponent as long as the modulus makes each verification as dear as a signature; Go's crypto/rsa has the same bound. */
+/**
+ * The largest public exponent. An exponent as long as the modulus makes each verification as expensive as a
+ * signature; Go's crypto/rsa has the same bound.
+ */
 const largestExponent = 2n ** 31n - 1n;
 
 function isUsableRsa({ asymmetricKeyDetails }: KeyObject): boolean {
@@ -108,7 +117,7 @@ function isUsableRsa({ asymmetricKeyDetails }: KeyObject): boolean {
   return modulusLength >= 2048 && publicExponent <= largestExponent;
 }
 
-/** The schemes of Notary's key types; certificates are keys with a name (tuf/data/keys.go of Notary 0.7). */
+/** The schemes of Notary's key types. A certificate is a key with a name (tuf/data/keys.go of Notary 0.7). */
 const notaryKinds: Readonly<Record<string, 'ed25519' | 'ecdsa' | 'rsa'>> = {
   ed25519: 'ed25519',
   ecdsa: 'ecdsa',
@@ -118,9 +127,10 @@ const notaryKinds: Readonly<Record<string, 'ed25519' | 'ecdsa' | 'rsa'>> = {
 };
 
 /**
- * A key of the Notary dialect: `public` is base64 of SPKI DER, of a raw Ed25519 key, or of a PEM certificate. Its id is the sha256
- * of its canonical JSON, and is checked: Notary finds keys by it.
- * @throws Error when it is not of a key's form, or its id is not its own
+ * Reads a key of the Notary dialect. `public` is base64 of SPKI DER, of a raw Ed25519 key, or of a PEM
+ * certificate. The id is the sha256 of the key's canonical JSON. It is checked, because Notary finds keys by
+ * it.
+ * @throws Error when the value does not have the form of a key, or its id does not match
  */
 export function readNotaryKey(id: string, value: unknown): TufKey {
   const at = `key ${id}`;
@@ -140,7 +150,10 @@ export function readNotaryKey(id: string, value: unknown): TufKey {
   });
 }
 
-/** @param text base64, as `keyval.public` has it */
+/**
+ * Returns the id of a Notary key.
+ * @param text base64, as `keyval.public` has it
+ */
 export function notaryKeyId(type: string, text: string): string {
   return createHash('sha256')
     .update(tufCanonicalJson({ keytype: type, keyval: { private: null, public: text } }))
@@ -160,7 +173,10 @@ function notaryPublicKey(type: string, kind: 'ed25519' | 'ecdsa' | 'rsa', bytes:
   }
 }
 
-/** Whether `signature` is the key's over `message`. Never throws: what can not be read is wrong. */
+/**
+ * Returns whether `signature` is a signature of the key over `message`. Never throws: an unreadable signature
+ * is invalid.
+ */
 export function signedBy({ key, scheme }: TufKey, message: Uint8Array, signature: Uint8Array): boolean {
   if (key === undefined || scheme === undefined) return false;
   try {

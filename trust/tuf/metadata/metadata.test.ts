@@ -10,7 +10,7 @@ import { tufCanonicalJson } from './canonical.ts';
 import { notaryKeyId, readNotaryKey, readTufKey, signedBy } from './keys.ts';
 import { readMetadata } from './read.ts';
 
-/** What tuf-js signs with. */
+/** The canonical JSON that tuf-js signs. */
 const { canonicalize } = createRequire(import.meta.resolve('tuf-js'))('@tufjs/canonical-json') as {
   canonicalize: (value: unknown) => string;
 };
@@ -159,7 +159,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
             try {
               const after = readMetadata(dialect, type, changed);
               const same = after.message.equals(before.message) && JSON.stringify(after.signatures) === JSON.stringify(before.signatures);
-              // Blanks, escapes and the case of hexadecimal digits are no change of meaning.
+              // Whitespace, escapes and the case of hexadecimal digits do not change the meaning.
               if (same) assert.deepEqual(after.signed, before.signed);
             } catch (error) {
               assert.ok(error instanceof Error && !(error instanceof TypeError) && !(error instanceof RangeError), String(error));

@@ -2,30 +2,36 @@ import type { KeyObject } from 'node:crypto';
 import type { Json } from './reading.ts';
 
 /**
- * TUF metadata as values, the same for both dialects: the TUF specification's own (1.0.34) and Notary v1's, which is older and
- * writes keys, signatures, hashes and names otherwise.
+ * TUF metadata as values, the same for both dialects: the form of the TUF specification (1.0.34), and the
+ * older form of Notary v1, which writes keys, signatures, hashes and names differently.
  */
 export type Dialect = 'tuf' | 'notary';
 
 export const topRoles = ['root', 'timestamp', 'snapshot', 'targets'] as const;
 export type TopRole = (typeof topRoles)[number];
 
-/** A public key as metadata lists it. It is parsed when a signature is first held against it: most keys of a large file never are. */
+/**
+ * A public key as metadata lists it. It is parsed when the first signature is checked against it, because
+ * most keys of a large file are never used.
+ */
 export interface TufKey {
   readonly id: string;
-  /** How it signs: `ed25519`, `ecdsa-sha2-nistp256`, `rsassa-pss-sha256` …; undefined: not known here, so it never verifies. */
+  /**
+   * The signature scheme (`ed25519`, `ecdsa-sha2-nistp256`, `rsassa-pss-sha256` …). Undefined for an
+   * unsupported scheme, with which the key never verifies.
+   */
   readonly scheme: SignatureScheme | undefined;
   readonly key: KeyObject | undefined;
-  /** Digest of the key itself: two ids of one key are one signer. */
+  /** Digest of the key itself: two ids of the same key count as one signer. */
   readonly material: string;
-  /** Word for word as the metadata list it. */
+  /** The entry exactly as the metadata lists it. */
   readonly entry: Json;
 }
 
 export interface SignatureScheme {
   readonly kind: 'ed25519' | 'ecdsa' | 'rsa-pss' | 'rsa-pkcs1';
   readonly hash: 'sha224' | 'sha256' | 'sha384' | 'sha512';
-  /** How ECDSA signatures are written: DER, or Notary's r ‖ s (IEEE P1363). */
+  /** The encoding of ECDSA signatures: DER, or Notary's r ‖ s (IEEE P1363). */
   readonly form: 'der' | 'ieee-p1363';
 }
 
@@ -34,13 +40,13 @@ export interface TufSignature {
   readonly bytes: Buffer;
 }
 
-/** Who may sign for a role, and how many must. */
+/** The keys that may sign for a role, and how many of them must. */
 export interface RoleKeys {
   readonly keyids: readonly string[];
   readonly threshold: number;
 }
 
-/** What one file says of another. Notary's snapshot and timestamp name no version. */
+/** What one file states about another. Notary's snapshot and timestamp state no version. */
 export interface FileMeta {
   readonly version: number | undefined;
   readonly length: number | undefined;
@@ -86,7 +92,9 @@ export interface DelegatedRole extends RoleKeys {
   readonly scope: DelegationScope;
 }
 
-/** Which target paths a delegation is about. `prefixes`: Notary's; an empty one is every path. */
+/**
+ * The target paths that a delegation covers. `prefixes` is Notary's form; an empty prefix covers every path.
+ */
 export type DelegationScope =
   | { readonly kind: 'patterns'; readonly patterns: readonly string[] }
   | { readonly kind: 'hash-prefixes'; readonly prefixes: readonly string[] }
@@ -96,7 +104,7 @@ export interface Delegations {
   readonly keys: ReadonlyMap<string, TufKey>;
   /** In order of appearance. */
   readonly roles: readonly DelegatedRole[];
-  /** The same roles; each has a name of its own. */
+  /** The same roles by name; each name is unique. */
   readonly byName: ReadonlyMap<string, DelegatedRole>;
   /** 2^bits roles with the same keys, one for each value of the first bits of a path's sha256 (TAP 15). */
   readonly succinct: (RoleKeys & { readonly bits: number; readonly namePrefix: string }) | undefined;
@@ -110,7 +118,9 @@ export interface Targets extends Common {
 
 export type Signed = Root | Timestamp | Snapshot | Targets;
 
-/** A file as it was read: its meaning, its signatures, the bytes that they are over, and the file's own bytes. */
+/**
+ * A file as it was read: its content, its signatures, the bytes that are signed, and the file's own bytes.
+ */
 export interface Metadata<S extends Signed = Signed> {
   readonly signed: S;
   readonly signatures: readonly TufSignature[];

@@ -6,8 +6,9 @@ import { entriesAt, listAt, objectAt, textAt, textsAt, timeAt, wholeAt } from '.
 import type { Json } from './reading.ts';
 
 /**
- * Notary v1's form of metadata (tuf/data of Notary 0.7.0): types are capitalised, hashes and signatures are base64, names have no
- * `.json`, timestamp and snapshot name hashes and no versions, and a delegation is for path prefixes.
+ * Reads Notary v1's form of metadata (tuf/data of Notary 0.7.0): types are capitalised, hashes and signatures
+ * are base64, names have no `.json`, timestamp and snapshot state hashes and no versions, and a delegation
+ * covers path prefixes.
  */
 
 export function readNotarySignature(value: unknown, at: string): TufSignature {
@@ -83,7 +84,7 @@ function readDelegations(fields: Json): Delegations {
 
 function readRole(value: unknown, at: string): DelegatedRole {
   const fields = objectAt(value, at);
-  // Go writes a list without entries as null: a role whose every key was purged.
+  // Go writes a list without entries as null: a role whose keys were all purged.
   const keys: RoleKeys = readRoleKeys({ ...fields, keyids: fields['keyids'] ?? [] }, at);
   const prefixes = textsAt(fields['paths'] ?? [], `${at}.paths`);
   return { ...keys, name: textAt(fields['name'], `${at}.name`), terminating: false, scope: { kind: 'prefixes', prefixes } };

@@ -20,12 +20,15 @@ import type {
 import { entriesAt, flagAt, listAt, objectAt, textAt, textsAt, timeAt, wholeAt } from './reading.ts';
 import type { Json } from './reading.ts';
 
-/** The TUF specification's own form of metadata (1.0.34, section 4). Every reader throws an Error with a sentence. */
+/**
+ * Reads the TUF specification's own form of metadata (1.0.34, section 4). Every reader throws an Error with a
+ * sentence.
+ */
 
 export function readTufSignature(value: unknown, at: string): TufSignature {
   const fields = objectAt(value, at);
   const text = textAt(fields['sig'], `${at}.sig`);
-  // An empty or unreadable signature is a signature that does not verify: offline signers leave place holders.
+  // An empty or unreadable signature never verifies: offline signers leave placeholders.
   return { keyid: textAt(fields['keyid'], `${at}.keyid`), bytes: Buffer.from(/^(?:[0-9a-f]{2})*$/iu.test(text) ? text : '', 'hex') };
 }
 
@@ -132,7 +135,10 @@ function readDelegations(fields: Json): Delegations {
   return { keys, roles: list, byName: rolesByName(list), succinct: undefined };
 }
 
-/** @throws Error for a name that two roles have, or that a delegated role cannot have */
+/**
+ * Returns the roles by name.
+ * @throws Error for a name that two roles have, or that a delegated role cannot have
+ */
 export function rolesByName(roles: readonly DelegatedRole[]): ReadonlyMap<string, DelegatedRole> {
   const names = roles.map(({ name }) => name);
   const twice = firstTwice(names);

@@ -15,14 +15,14 @@ interface ByType {
   readonly targets: Targets;
 }
 
-/** Metadata with thousands of targets are read once, however many images they are judged about. */
+/** Metadata with thousands of targets is read once, however many images it is evaluated for. */
 const largeFrom = 64 * 1024;
 const large = new LRUCache<string, Metadata>({ maxSize: 48 * 1024 * 1024, sizeCalculation: ({ bytes }) => bytes.length });
 
 /**
- * Reads metadata of one type; nothing is verified. Delegated targets are of the type `targets`.
- * @param parsed what parseStrictJson made of the same bytes, where that was done before
- * @throws Error with a sentence that says what is wrong with it
+ * Reads metadata of one type without verifying it. Delegated targets have the type `targets`.
+ * @param parsed the result of parseStrictJson for the same bytes, if they were parsed before
+ * @throws Error with a sentence that states the fault
  */
 export function readMetadata<T extends TopRole>(dialect: Dialect, type: T, bytes: Buffer, parsed?: unknown): Metadata<ByType[T]> {
   if (bytes.length < largeFrom) return readUnremembered(dialect, type, bytes, parsed);
@@ -32,7 +32,7 @@ export function readMetadata<T extends TopRole>(dialect: Dialect, type: T, bytes
   return known as Metadata<ByType[T]>;
 }
 
-/** As `readMetadata`, and remembers nothing. */
+/** Reads metadata as `readMetadata` does, but caches nothing. */
 export function readUnremembered<T extends TopRole>(dialect: Dialect, type: T, bytes: Buffer, parsed?: unknown): Metadata<ByType[T]> {
   const file = objectAt(parsed ?? parseStrictJson(bytes), 'the file');
   const fields = objectAt(file['signed'], 'signed');
@@ -45,7 +45,7 @@ export function readUnremembered<T extends TopRole>(dialect: Dialect, type: T, b
   return { signed: signed as ByType[T], signatures, message: tufCanonicalJson(fields), bytes };
 }
 
-/** Specification 1.0.34, section 4.2.1: several signatures with the same key id are not allowed. */
+/** Refuses several signatures with the same key id, as specification 1.0.34, section 4.2.1, requires. */
 function refuseTwiceSigned(keyids: readonly string[]): void {
   const twice = firstTwice(keyids);
   if (twice !== undefined) throw new Error(`it holds two signatures of key ${twice}`);

@@ -1,4 +1,4 @@
-/** Typed reading of parsed JSON: the first thing that is not as it must be is thrown as a sentence. */
+/** Typed reading of parsed JSON. The first invalid value is thrown as a sentence. */
 export type Json = Readonly<Record<string, unknown>>;
 
 export function objectAt(value: unknown, at: string): Json {
@@ -20,7 +20,7 @@ export function textsAt(value: unknown, at: string): string[] {
   return listAt(value, at).map((entry, index) => textAt(entry, `${at}[${index}]`));
 }
 
-/** @param least the smallest value that is allowed */
+/** Returns an integer. @param least the smallest allowed value */
 export function wholeAt(value: unknown, at: string, least: number): number {
   if (Number.isSafeInteger(value) && (value as number) >= least) return value as number;
   throw new Error(`${at} must be a whole number of at least ${least}`);
@@ -31,14 +31,14 @@ export function flagAt(value: unknown, at: string): boolean {
   throw new Error(`${at} must be true or false`);
 }
 
-/** Entries of an object whose keys are data, `__proto__` included. */
+/** Returns the entries of an object whose keys are data, `__proto__` included. */
 export function entriesAt(value: unknown, at: string): [string, unknown][] {
   return Object.entries(objectAt(value, at));
 }
 
 const utc = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/u;
 
-/** RFC 3339. @returns milliseconds since 1970 */
+/** Reads an RFC 3339 time. @returns milliseconds since 1970 */
 export function timeAt(value: unknown, at: string): number {
   const text = textAt(value, at);
   const time = utc.test(text) ? Date.parse(text) : Number.NaN;
