@@ -1,7 +1,7 @@
 import type { ProvenFacts } from '../verdict/signature-finding.ts';
 import type { SigstoreCode } from './verify.ts';
 
-/** What a signature that an authority made has proven, or why it does not count. */
+/** The facts that an authority's signature proves, or the reason why the signature does not count. */
 export type AuthorityResult =
   | { readonly proven: Required<Pick<ProvenFacts, 'signer'>> & Pick<ProvenFacts, 'signedAt'>; readonly validUntil?: string }
   | {

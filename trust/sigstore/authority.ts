@@ -9,7 +9,10 @@ import { trustedRootOf } from './policy-root.ts';
 import { verifyBundleOnce } from './verify-once.ts';
 import { signaturesOnly } from './verify.ts';
 
-/** Whose signatures count: a key's, with or without a transparency log, an identity's, or those of a certificate of one's own authority. */
+/**
+ * The signer that a requirement accepts: a key, with or without a transparency log, an identity, or a
+ * certificate of a private authority.
+ */
 export type SigstoreAuthority = Extract<Requirement, { readonly kind: 'cosign-key' | 'sigstore' | 'pki' }>;
 
 /** Verifies a bundle for one authority. Pure; never throws. */
@@ -45,7 +48,7 @@ export function verifyForAuthority(
   return { proven: { signer: `sigstore ${authority.identity.issuer} ${match.subject}`, ...when } };
 }
 
-/** The authority in words, to stand after "by". */
+/** Describes the authority in words, to follow "by". */
 export function describeAuthority(authority: SigstoreAuthority): string {
   if (authority.kind === 'pki') return describePki(authority);
   if (authority.kind === 'cosign-key') {

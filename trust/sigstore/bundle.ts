@@ -5,16 +5,16 @@ export type BundleContent =
   | { readonly kind: 'dsse'; readonly payloadType: string; readonly payload: Buffer; readonly signature: Buffer }
   | { readonly kind: 'message'; readonly signature: Buffer; readonly digest?: { readonly algorithm: string; readonly value: Buffer } };
 
-/** An entry of a transparency log as a bundle carries it. */
+/** An entry of a transparency log, as a bundle carries it. */
 export interface LogEntry {
   readonly logId: string;
-  /** Of the whole log, in decimal. */
+  /** Index in the whole log, in decimal. */
   readonly logIndex: string;
   readonly kind: string;
   readonly version: string;
-  /** Seconds since 1970; 0 when the log tells none (Rekor v2). */
+  /** Seconds since 1970; 0 when the log states none (Rekor v2). */
   readonly integratedTime: number;
-  /** The signed entry time stamp (SET). */
+  /** The signed entry timestamp (SET). */
   readonly promise?: Buffer;
   readonly proof?: InclusionProof;
   readonly body: Buffer;
@@ -23,25 +23,31 @@ export interface LogEntry {
 export interface InclusionProof {
   readonly index: bigint;
   readonly size: bigint;
-  /** Absent where what stands there is no hash. */
+  /** Absent when the value is not a hash. */
   readonly root?: Buffer;
   readonly hashes: readonly Buffer[];
   /** A signed note. */
   readonly checkpoint: string;
 }
 
-/** A sigstore bundle of version 0.1, 0.2 or 0.3 (sigstore/protobuf-specs sigstore_bundle.proto), or what cosign's older forms say. */
+/**
+ * A sigstore bundle of version 0.1, 0.2 or 0.3 (sigstore/protobuf-specs sigstore_bundle.proto), or the
+ * content of cosign's older forms.
+ */
 export interface Bundle {
-  /** `legacy`: put together from cosign's annotations. */
+  /** `legacy`: built from cosign's annotations. */
   readonly version: '0.1' | '0.2' | '0.3' | 'legacy';
   readonly content: BundleContent;
   /** Certificates in DER, the signer's first; or the hint of a key; or neither, for a bare envelope. */
   readonly certificates: readonly Buffer[];
   readonly keyHint?: string;
   readonly logEntries: readonly LogEntry[];
-  /** DER of RFC 3161 time stamps. */
+  /** DER of RFC 3161 timestamps. */
   readonly timeStamps: readonly Buffer[];
-  /** What they may be over instead of the signature: cosign's older attestations have the whole envelope stamped. */
+  /**
+   * What the timestamps may cover instead of the signature: in cosign's older attestations, they cover the
+   * whole envelope.
+   */
   readonly stamped?: Buffer;
 }
 
@@ -52,16 +58,22 @@ const versions: Readonly<Record<string, Bundle['version']>> = {
   'application/vnd.dev.sigstore.bundle.v0.3+json': '0.3',
 };
 
-/** Each costs a signature verification or more: far more than any signer makes. */
+/** Each item costs at least one signature verification. No signer creates nearly as many. */
 const maximumOfEach = 16;
-/** Of the times that a date can be; a log that signs a later one would have whoever writes it down fail. */
+/**
+ * The latest time that a Date can hold. A log that signs a later one would make every attempt to print it
+ * fail.
+ */
 export const latestSecond = 8_640_000_000_000;
 const maximumProofHashes = 64;
 const maximumCertificates = 6;
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** The fields of each message. Anything else is an error, as in protobuf's JSON: a misspelt field must not be taken for an absent one. */
+/**
+ * The fields of each message. Any other field is an error, as in protobuf's JSON: a misspelled field must not
+ * be taken for an absent one.
+ */
 const fields = {
   bundle: ['mediaType', 'verificationMaterial', 'messageSignature', 'dsseEnvelope'],
   material: ['publicKey', 'x509CertificateChain', 'certificate', 'tlogEntries', 'timestampVerificationData'],
@@ -91,7 +103,7 @@ function checked(record: Json, message: keyof typeof fields): Json {
 
 /**
  * Reads a bundle.
- * @throws Error with a sentence that says what is wrong with it, and where
+ * @throws Error with a sentence that states the fault and its location
  */
 export function readBundle(bytes: Uint8Array): Bundle {
   const bundle = recordOf(parseStrictJson(bytes));
@@ -119,7 +131,7 @@ export function readBundle(bytes: Uint8Array): Bundle {
   };
 }
 
-/** A DSSE envelope with exactly one signature, as bundles demand. @throws Error */
+/** Reads a DSSE envelope with exactly one signature, as bundles require. @throws Error */
 export function readEnvelope(envelope: Json): BundleContent {
   const payloadType = envelope['payloadType'];
   if (typeof payloadType !== 'string' || payloadType === '') throw new Error('its envelope has no payloadType');
@@ -149,7 +161,7 @@ function readSigner(material: Json, version: Bundle['version']): Pick<Bundle, 'c
     throw new Error('it names not exactly one of certificate, x509CertificateChain and publicKey');
   if (key !== undefined) return { certificates: [], keyHint: typeof key['hint'] === 'string' ? key['hint'] : '' };
   if (certificate !== undefined) return { certificates: [bytesOf(certificate['rawBytes'], 'certificate.rawBytes')] };
-  // sigstore_bundle.proto: of version 0.3 on, there is one certificate and no chain.
+  // sigstore_bundle.proto: from version 0.3 on, there is one certificate and no chain.
   if (version === '0.3') throw new Error('a bundle of version 0.3 has no x509CertificateChain');
   const certificates = listOf(chain?.['certificates'], 'certificates', 'certificate').map((entry, index) =>
     bytesOf(entry['rawBytes'], `certificates[${index}].rawBytes`),
@@ -164,7 +176,8 @@ function readLogEntry(entry: Json, where: string, version: Bundle['version']): L
   const logId = present(entry['logId'], 'logId')?.['keyId'];
   if (typeof logId !== 'string' || decodeBase64(logId) === undefined) throw new Error(`${where}.logId.keyId is missing or not base64`);
   const promise = present(entry['inclusionPromise'], 'promise')?.['signedEntryTimestamp'];
-  // Of the first version some have a proof without checkpoint, which proves nothing: those live by the promise.
+  // Some bundles of version 0.1 have a proof without a checkpoint, which proves nothing. They rely on the
+  // promise.
   const written = present(entry['inclusionProof'], 'proof');
   const proof = version === '0.1' && written?.['checkpoint'] === undefined ? undefined : written;
   const integratedTime = Number(countOf(entry['integratedTime'] ?? '0', `${where}.integratedTime`));
@@ -187,8 +200,9 @@ function readProof(proof: Json, where: string): InclusionProof {
     throw new Error(`${where}.hashes is not a list of at most ${maximumProofHashes}`);
   const checkpoint = present(proof['checkpoint'], 'checkpoint')?.['envelope'];
   if (typeof checkpoint !== 'string' || checkpoint === '') throw new Error(`${where}.checkpoint is missing`);
-  // Nobody signs this copy of the checkpoint's root, and some clients never read it (sigstore-go of Rekor v2, @sigstore/verify), so that
-  // it may be no hash at all (@sigstore/mock); where it is one, it must be right.
+  // This copy of the checkpoint's root is not signed, and some clients never read it (sigstore-go for Rekor
+  // v2, @sigstore/verify). It may therefore not be a hash at all (@sigstore/mock). When it is one, it must be
+  // correct.
   const root = decodeBase64(proof['rootHash'] ?? '');
   if (root === undefined) throw new Error(`${where}.rootHash is not base64`);
   return {
@@ -200,7 +214,7 @@ function readProof(proof: Json, where: string): InclusionProof {
   };
 }
 
-/** protobuf's JSON writes 64-bit integers as decimal text; numbers are read too. */
+/** Reads an integer: protobuf's JSON writes 64-bit integers as decimal text; numbers are accepted too. */
 function countOf(value: unknown, where: string): bigint {
   const text = typeof value === 'number' && Number.isSafeInteger(value) ? String(value) : value;
   if (typeof text !== 'string' || !/^(0|[1-9]\d{0,18})$/.test(text)) throw new Error(`${where} is not a count`);
@@ -223,7 +237,7 @@ function listOf(value: unknown, where: string, message: keyof typeof fields): re
   });
 }
 
-/** A message that is there; protobuf's JSON takes null for absence. */
+/** Returns a message that is present; protobuf's JSON treats null as absent. */
 function present(value: unknown, message: keyof typeof fields): Json | undefined {
   if (value === undefined || value === null) return undefined;
   const record = recordOf(value);

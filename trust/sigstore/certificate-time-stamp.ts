@@ -8,10 +8,10 @@ import { der } from '../x509/der-writer.ts';
 import { isWithin } from './trusted-root.ts';
 import type { TransparencyLog } from './trusted-root.ts';
 
-/** Extension that holds a list of signed certificate time stamps (RFC 6962 section 3.3). */
+/** Extension that holds a list of signed certificate timestamps (RFC 6962 section 3.3). */
 const listOid = '1.3.6.1.4.1.11129.2.4.2';
 
-/** hash and signature by TLS's numbers (RFC 5246 section 7.4.1.4.1): only those with SHA-256 and above. */
+/** Hash and signature by their TLS numbers (RFC 5246 section 7.4.1.4.1): only SHA-256 and stronger. */
 const hashes: Readonly<Record<number, string>> = { 4: 'sha256', 5: 'sha384', 6: 'sha512' };
 
 interface CertificateTimeStamp {
@@ -23,8 +23,8 @@ interface CertificateTimeStamp {
 }
 
 /**
- * How many trusted certificate logs have seen the certificate, by the time stamps in it.
- * @returns the names of those logs, or what is wrong
+ * Counts the trusted certificate logs that have recorded the certificate, by the timestamps in it.
+ * @returns the names of those logs, or the fault
  */
 export function checkCertificateTimeStamps(
   certificate: Certificate,
@@ -55,7 +55,7 @@ export function checkCertificateTimeStamps(
   return found.size === 0 ? { problem } : { logs: [...found] };
 }
 
-/** The structure a log signs for a precertificate (RFC 6962 section 3.2). */
+/** Returns the structure that a log signs for a precertificate (RFC 6962 section 3.2). */
 function signedPart(stamp: CertificateTimeStamp, issuerKeyHash: Buffer, precertificate: Buffer): Buffer {
   const head = Buffer.alloc(12);
   // version v1 (0), signature type certificate_timestamp (0), time, entry type precert_entry (1)
@@ -68,7 +68,7 @@ function signedPart(stamp: CertificateTimeStamp, issuerKeyHash: Buffer, precerti
   return Buffer.concat([head, issuerKeyHash, length, precertificate, extensionsLength, stamp.extensions]);
 }
 
-/** The signed part of the certificate as the log saw it: without the list of time stamps. */
+/** Returns the signed part of the certificate as the log received it: without the list of timestamps. */
 function withoutExtension(certificate: Certificate, extension: Buffer): Buffer {
   const fields = childrenOf(certificate.tbs).map((field) => {
     if (field.tag !== 0xa3) return field.whole;
@@ -80,7 +80,7 @@ function withoutExtension(certificate: Certificate, extension: Buffer): Buffer {
   return der(derTag.sequence, Buffer.concat(fields));
 }
 
-/** TLS encoding: a list with a length of two bytes, of time stamps with a length of two bytes each. */
+/** Reads a list in TLS encoding: a two-byte length, then timestamps that each have a two-byte length. */
 function readList(bytes: Buffer): CertificateTimeStamp[] {
   if (bytes.length < 2 || bytes.readUInt16BE(0) !== bytes.length - 2)
     throw new DerError('the list of certificate time stamps is cut short', 0);

@@ -3,7 +3,7 @@ import { decodeBase64 } from '../strict-json.ts';
 import { verifyWith } from '../x509/signature-algorithm.ts';
 import type { TransparencyLog } from './trusted-root.ts';
 
-/** What a checkpoint says (C2SP tlog-checkpoint): the log's size and root hash. */
+/** The content of a checkpoint (C2SP tlog-checkpoint): the log's size and root hash. */
 export interface Checkpoint {
   readonly origin: string;
   readonly size: bigint;
@@ -24,8 +24,8 @@ const maximumSignatures = 64;
 const maximumText = 64 * 1024;
 
 /**
- * Reads a checkpoint in a signed note (C2SP signed-note): text, an empty line, lines of signatures.
- * @throws Error with a sentence that says what is wrong
+ * Reads a checkpoint in a signed note (C2SP signed-note): text, an empty line, signature lines.
+ * @throws Error with a sentence that states the fault
  */
 export function readCheckpoint(note: string): Checkpoint {
   if (note.length > maximumText) throw new Error('the checkpoint is too large');
@@ -51,8 +51,9 @@ function readSignature(line: string): NoteSignature {
 }
 
 /**
- * Whether the log itself signed the checkpoint. Others may sign too (witnesses); their word neither helps nor harms.
- * The signature's name must be the origin's: Rekor v1 writes `NAME - TREE` as origin, Rekor v2 the name alone.
+ * Returns whether the log itself signed the checkpoint. Other parties (witnesses) may sign too; their
+ * signatures are ignored. The name of the signature must match the origin: Rekor v1 writes `NAME - TREE` as
+ * origin, Rekor v2 the name alone.
  */
 export function isSignedByLog(checkpoint: Checkpoint, log: TransparencyLog): boolean {
   const { origin, text } = checkpoint;
@@ -64,7 +65,10 @@ export function isSignedByLog(checkpoint: Checkpoint, log: TransparencyLog): boo
   );
 }
 
-/** By what a signature may point at the log's key: the ids that the root tells, or the one that C2SP signed-note computes for Ed25519. */
+/**
+ * Returns the hints by which a signature may refer to the log's key: the ids in the root, or the id that C2SP
+ * signed-note computes for Ed25519.
+ */
 function hintsOf({ id, checkpointId = id, key }: TransparencyLog, name: string): readonly Buffer[] {
   const ids = [id, checkpointId].map((text) => Buffer.from(text, 'base64'));
   if (key.asymmetricKeyType === 'ed25519') {

@@ -14,7 +14,10 @@ import { mockIssuer, mockSubject, startMockSigstore } from './fixtures/mock-sigs
 import type { MockSigstore, SignOptions } from './fixtures/mock-sigstore.ts';
 import { signArtifact } from './sign-artifact.ts';
 
-/** What somebody may try whom Fulcio does certify, as somebody else, and who may put together what others have signed. */
+/**
+ * Attacks by a signer to whom Fulcio does issue certificates, but for another identity, and who can combine
+ * what other users have signed.
+ */
 let services: MockSigstore;
 let folder: string;
 before(async () => {
@@ -219,13 +222,14 @@ test('one log named twice is no second log (CVE-2026-49834)', async () => {
     const verdict = verdictOf(await demand(2), [itemOf(twice)]);
     assert.equal(verdict.outcome, 'deny', explainVerdict(verdict));
   }
-  // Two signatures, each in the same log, are not two logs either.
+  // Two signatures, each in the same log, do not count as two logs either.
   assert.equal(verdictOf(await demand(2), [itemOf(bundle), itemOf(again)]).outcome, 'deny');
 });
 
 test('who signs with a certificate that has ended, or is not yet valid, has not signed', async () => {
   for (const hours of [-3, 3]) {
-    // Its own clock is another than that of the log: certificates of ten minutes, hours away from what the log says.
+    // The certificate authority's clock differs from the log's: certificates of ten minutes, hours away from
+    // the log's time.
     const other = await startMockSigstore(new Date(Date.now() + hours * 3_600_000));
     try {
       const [root, theirs] = [services.trustedRoot(), other.trustedRoot()] as Record<string, object[]>[];

@@ -2,13 +2,13 @@ import { derTag, expectTag } from '../x509/der.ts';
 import { readStrict } from '../x509/der-strict.ts';
 import type { Certificate } from '../x509/certificate.ts';
 
-/** Who a Fulcio certificate says signed. */
+/** The signer's identity in a Fulcio certificate. */
 export interface CertificateIdentity {
   /** The OIDC issuer; undefined when the certificate names none. */
   readonly issuer: string | undefined;
   /** Subject alternative names: e-mail addresses, URIs, and Fulcio's own other names. */
   readonly subjects: readonly string[];
-  /** What else Fulcio vouches for, by the names of {@link claimOids}. */
+  /** The other facts that Fulcio certifies, by the names of {@link claimOids}. */
   readonly claims: Readonly<Record<string, string>>;
 }
 
@@ -26,7 +26,7 @@ const rawClaims: Readonly<Record<string, string>> = {
   githubWorkflowRef: `${arc}.6`,
 };
 
-/** Claims with a DER UTF8String as value, of every CI issuer. */
+/** Claims with a DER UTF8String as value, for every CI issuer. */
 const textClaims: Readonly<Record<string, string>> = {
   buildSignerURI: `${arc}.9`,
   buildSignerDigest: `${arc}.10`,
@@ -44,12 +44,12 @@ const textClaims: Readonly<Record<string, string>> = {
   sourceRepositoryVisibilityAtSigning: `${arc}.22`,
 };
 
-/** The names of the claims that a policy may ask for. */
+/** The names of the claims that a policy may require. */
 export const claimNames: readonly string[] = [...Object.keys(textClaims), ...Object.keys(rawClaims)];
 
 /**
  * Reads the identity in a certificate.
- * @throws DerError, Error when what is there is malformed or contradicts itself
+ * @throws DerError, Error when it is malformed or contradicts itself
  */
 export function readIdentity(certificate: Certificate): CertificateIdentity {
   const raw = rawText(certificate, oldIssuerOid);
@@ -78,14 +78,20 @@ function utf8Text(certificate: Certificate, oid: string): string | undefined {
   return value === undefined ? undefined : plainText(expectTag(readStrict(value), derTag.utf8String, 'a claim').content);
 }
 
-/** Text that may be compared and shown: UTF-8 without control characters, which could hide what follows (CVE-2009-2408 and kin). */
+/**
+ * Returns text that may be compared and displayed: UTF-8 without control characters, which could hide the
+ * text after them (CVE-2009-2408 and similar).
+ */
 function plainText(bytes: Buffer): string {
   const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   if (/[\p{Cc}\p{Zl}\p{Zp}]/u.test(text)) throw new Error('its certificate names an identity with control characters');
   return text;
 }
 
-/** E-mail addresses, URIs, and Fulcio's otherName (RFC 5280 section 4.2.1.6). Others name no signer. */
+/**
+ * Returns e-mail addresses, URIs, and Fulcio's otherName (RFC 5280 section 4.2.1.6). Other names identify no
+ * signer.
+ */
 function readSubjects({ subjectAltNames: names }: Certificate): string[] {
   const others = names.others
     .filter(({ type }) => type === otherNameOid)
@@ -96,9 +102,9 @@ function readSubjects({ subjectAltNames: names }: Certificate): string[] {
 /** Longer than any identity of a real issuer; bounds the work of matching. */
 const maximumSubject = 4096;
 
-/** Whom a policy accepts. */
+/** The identity that a policy accepts. */
 export interface IdentityDemand {
-  /** Exact. */
+  /** Compared exactly. */
   readonly issuer: string;
   /** See {@link subjectMatches}. */
   readonly subject: string;
@@ -106,7 +112,7 @@ export interface IdentityDemand {
   readonly claims?: Readonly<Record<string, string>>;
 }
 
-/** The subject that fits, or what does not. */
+/** Returns the subject that matches, or the reason why the identity does not match. */
 export function matchIdentity(
   identity: CertificateIdentity,
   demand: IdentityDemand,
@@ -130,14 +136,15 @@ function shown(text: string): string {
 }
 
 /**
- * Whether the whole of `text` fits a pattern: `**` stands for any characters; `*` for any but `/`, and at the end of the pattern for
- * any. Inside a pattern `*` must not reach over `/`: a branch may be called `.github/workflows/release.yml@refs/tags/v1`, and would
- * pass for that workflow.
+ * Returns whether the whole `text` matches a pattern. `**` matches any characters. `*` matches any characters
+ * except `/`; at the end of the pattern it matches any characters. Inside a pattern, `*` must not match `/`:
+ * a branch may be called `.github/workflows/release.yml@refs/tags/v1`, and would pass for that workflow.
  */
 export function subjectMatches(pattern: string, text: string): boolean {
   if (text.length > maximumSubject) return false;
   const parts = pattern.split(/(\*+)/);
-  // Odd places are runs of stars. One pass over the text a part: which places are reached so far.
+  // Parts at odd indexes are runs of stars. Each part takes one pass over the text, which records the
+  // positions reached so far.
   let reached = new Uint8Array(text.length + 1);
   reached[0] = 1;
   for (const [index, part] of parts.entries()) {

@@ -8,8 +8,8 @@ import { updateTrustedRoot } from './update-root.ts';
 export type SigstoreInstance = 'public-good' | 'staging';
 
 /**
- * The trusted root of an instance: as it was last updated on this machine, else as this version ships it while that holds, else as its
- * repository has it now. Of staging none ships.
+ * Returns the trusted root of an instance: the latest update on this machine; else the one that ships with
+ * this version, until it expires; else the current one of its repository. No root of staging ships.
  * @throws PortcullisError `TRUST_ROOT_UPDATE_FAILED`
  */
 export async function trustedRootOfInstance(instance: SigstoreInstance, now: Date, cache = defaultRootCache): Promise<Buffer> {
@@ -20,7 +20,10 @@ export async function trustedRootOfInstance(instance: SigstoreInstance, now: Dat
   return readFile((await updateTrustedRoot({ url, cache, now })).file);
 }
 
-/** The services that an instance signs with, as a `signing_config.json`. @throws PortcullisError `TRUST_SIGNING_CONFIG` */
+/**
+ * Returns the services that an instance signs with, as a `signing_config.json`.
+ * @throws PortcullisError `TRUST_SIGNING_CONFIG`
+ */
 export function signingConfigOfInstance(instance: SigstoreInstance, now: Date): Promise<Buffer> {
   return signingConfiguration({ url: urlOf(instance), now });
 }

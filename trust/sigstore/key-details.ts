@@ -15,12 +15,12 @@ const digests: Readonly<Record<string, string | null>> = {
   PKIX_RSA_PKCS1V15_4096_SHA256: 'sha256',
 };
 
-/** The digest of a key type; undefined when this version does not know the type. */
+/** Returns the digest of a key type; undefined when this version does not know the type. */
 export function digestOfKeyDetails(details: string): string | null | undefined {
   return Object.hasOwn(digests, details) ? digests[details] : undefined;
 }
 
-/** Node's names of the digests by sigstore's (HashAlgorithm). */
+/** Node's names of the digests, by sigstore's names (HashAlgorithm). */
 const hashes: Readonly<Record<string, string>> = { SHA2_256: 'sha256', SHA2_384: 'sha384', SHA2_512: 'sha512' };
 
 export function digestOfHashAlgorithm(name: unknown): string | undefined {

@@ -5,7 +5,7 @@ import type { Bundle, LogEntry } from './bundle.ts';
 /** Annotations of cosign's older form (cosign pkg/oci/static/annotations.go). */
 const certificateAnnotation = 'dev.sigstore.cosign/certificate';
 const chainAnnotation = 'dev.sigstore.cosign/chain';
-/** What tells of the signer alone. */
+/** The annotations that only describe the signer. */
 export const signerAnnotations: readonly string[] = [certificateAnnotation, chainAnnotation];
 const bundleAnnotation = 'dev.sigstore.cosign/bundle';
 const timeStampAnnotation = 'dev.sigstore.cosign/rfc3161timestamp';
@@ -13,14 +13,15 @@ const timeStampAnnotation = 'dev.sigstore.cosign/rfc3161timestamp';
 const maximumCertificates = 8;
 
 /**
- * What cosign's older form says of a signature, put together as a bundle: the certificate and its chain (PEM), the log's promise
- * with the entry it is for (JSON), the time stamp (JSON). It has no inclusion proof: the promise (SET) stands for it.
- * @throws Error with a sentence that says what is malformed
+ * Builds a bundle from a signature in cosign's older form: the certificate and its chain (PEM), the log's
+ * promise with its entry (JSON), the timestamp (JSON). This form has no inclusion proof: the promise (SET)
+ * replaces it.
+ * @throws Error with a sentence that states what is malformed
  */
 export function legacyBundle(signature: Buffer, annotations: Readonly<Record<string, string>>): Bundle {
   const leaf = readCertificates(annotations[certificateAnnotation]);
   if (leaf.length > 1) throw new Error(`its annotation ${certificateAnnotation} holds ${leaf.length} certificates, not one`);
-  // A chain without a certificate would make its first the signer's.
+  // Without the leaf certificate, the first certificate of the chain would be taken for the signer's.
   const certificates = leaf.length === 0 ? [] : [...leaf, ...readCertificates(annotations[chainAnnotation])];
   if (certificates.length > maximumCertificates) throw new Error(`it has more than ${maximumCertificates} certificates`);
   const entry = readEntry(annotations[bundleAnnotation]);

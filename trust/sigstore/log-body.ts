@@ -6,15 +6,15 @@ import { readCertificate } from '../x509/certificate.ts';
 import type { Bundle, BundleContent, LogEntry } from './bundle.ts';
 import { digestOfHashAlgorithm } from './key-details.ts';
 
-/** What was signed, as far as the verifier has it: bytes, or only digests of them. */
+/** The signed message, as far as the verifier has it: bytes, or only digests of them. */
 export interface SignedMessage {
-  /** The bytes under the signature; absent when only digests are known. */
+  /** The signed bytes; absent when only digests are known. */
   readonly bytes?: Uint8Array;
   /** Known digests of the bytes, by Node's name, in hex. */
   readonly digests: Readonly<Record<string, string>>;
 }
 
-/** Who signed: exactly one of the two. */
+/** The signer: exactly one of the two. */
 export interface LoggedSigner {
   /** DER of the signer's certificate. */
   readonly certificate?: Buffer;
@@ -25,9 +25,9 @@ export interface LoggedSigner {
 type Json = Readonly<Record<string, unknown>>;
 
 /**
- * Whether the body of a log entry is about this signature: same signature, same signer, same content. Without this, an entry of
- * anything else could be put beside any signature.
- * @returns what does not fit, or undefined
+ * Checks that the body of a log entry is about this signature: same signature, same signer, same content.
+ * Without this check, any unrelated entry could be attached to any signature.
+ * @returns what does not match, or undefined
  */
 export function bodyFlaw(
   entry: LogEntry,
@@ -45,7 +45,7 @@ export function bodyFlaw(
   const spec = recordOf(body['spec']) ?? {};
   const claim = claims[`${entry.kind} ${entry.version}`]?.(spec);
   if (claim === undefined) return `its kind ${entry.kind} ${entry.version} is not understood`.slice(0, 200);
-  // The digest of a whole envelope is of its signature, too.
+  // The digest of a whole envelope covers its signature, too.
   if (claim.of !== 'envelope' && !claim.signature?.equals(content.signature)) return 'it is of another signature';
   if (!isSigner(claim, signer)) return 'it is of another signer';
   if (claim.of === 'payload' && content.kind !== 'dsse') return 'it is of an envelope';
@@ -59,12 +59,15 @@ export function bodyFlaw(
   return expected !== undefined && expected === claim.digest ? undefined : 'it is of other content';
 }
 
-/** What an entry says, in one form for every kind. */
+/** The content of an entry, in one form for every kind. */
 interface Claim {
   readonly signature: Buffer | undefined;
   /** PEM of a certificate or key, or DER. */
   readonly verifier: { readonly pem?: string; readonly certificate?: Buffer; readonly spki?: Buffer };
-  /** Whether the digest is of an envelope's payload, of the signed bytes, or of the envelope as it was uploaded. */
+  /**
+   * Whether the digest is of an envelope's payload, of the signed bytes, or of the envelope as it was
+   * uploaded.
+   */
   readonly of: 'payload' | 'message' | 'envelope';
   readonly algorithm: string;
   /** Hex. */
@@ -74,9 +77,9 @@ interface Claim {
 /** Readers by kind and version (sigstore/rekor pkg/types, sigstore/rekor-tiles). */
 const claims: Readonly<Record<string, (spec: Json) => Claim>> = {
   'hashedrekord 0.0.1': recordClaim,
-  // cosign before 1.0; the keys of the other formats (pgp, minisign, ssh) fit no signer of a bundle.
+  // cosign before 1.0. Keys of the other formats (pgp, minisign, ssh) match no signer of a bundle.
   'rekord 0.0.1': recordClaim,
-  // Attestations of cosign 1 and 2: their signature is in the envelope alone.
+  // Attestations of cosign 1 and 2, whose signature is only in the envelope.
   'intoto 0.0.1': (spec) => {
     const hash = recordOf(recordOf(spec['content'])?.['hash']);
     return {
@@ -135,7 +138,7 @@ function recordClaim(spec: Json): Claim {
   };
 }
 
-/** The parts that both kinds of Rekor v2 share. */
+/** Returns the fields that both kinds of Rekor v2 share. */
 function tileClaim(signature: Json | undefined, hash: Json | undefined): Omit<Claim, 'of'> {
   const verifier = recordOf(signature?.['verifier']);
   const certificate = decodeBase64(recordOf(verifier?.['x509Certificate'])?.['rawBytes']);
@@ -164,7 +167,10 @@ function isSigner({ verifier }: Claim, signer: LoggedSigner): boolean {
   return verifier.spki !== undefined && sameKey(verifier.spki, signer);
 }
 
-/** A keyless signature's entry names the certificate; a key is enough only where a key signed. */
+/**
+ * Returns whether the key is the signer's. The entry of a keyless signature names the certificate; a key is
+ * sufficient only when a key signed.
+ */
 function sameKey(spki: Buffer, signer: LoggedSigner): boolean {
   if (signer.certificate !== undefined) return false;
   if (spki.equals(signer.spki)) return true;
@@ -192,12 +198,12 @@ function digestHex(algorithm: string, bytes: Uint8Array): string | undefined {
   return ['sha256', 'sha384', 'sha512'].includes(algorithm) ? createHash(algorithm).update(bytes).digest('hex') : undefined;
 }
 
-/** The bytes under the signature of an envelope. */
+/** Returns the signed bytes of an envelope. */
 export function envelopeMessage(content: BundleContent & { readonly kind: 'dsse' }): SignedMessage {
   return { bytes: preAuthEncoding(content.payloadType, content.payload), digests: {} };
 }
 
-/** The one entry of a list; undefined for any other number. */
+/** Returns the only entry of a list; undefined for any other number of entries. */
 function only(list: unknown): Json | undefined {
   return Array.isArray(list) && list.length === 1 ? recordOf(list[0]) : undefined;
 }

@@ -4,7 +4,7 @@ import { isSignedByLog, readCheckpoint } from './checkpoint.ts';
 import { rootOfProof } from './merkle.ts';
 import type { TransparencyLog } from './trusted-root.ts';
 
-/** What a log vouches for: that the entry is in it, and since when. */
+/** What a log proves: that it contains the entry, and since when. */
 export interface LogFinding {
   readonly log: TransparencyLog;
   /** Milliseconds since 1970, when the log has signed a time. */
@@ -12,9 +12,9 @@ export interface LogFinding {
 }
 
 /**
- * Checks that a trusted log holds the entry: its promise (SET) where there is one, its inclusion proof under a signed checkpoint.
- * Everything that is there must be right; of a promise alone only version 0.1 of bundles, and cosign's older form, may live.
- * The entry's body is not judged here.
+ * Checks that a trusted log contains the entry: by its promise (SET), if there is one, and by its inclusion
+ * proof under a signed checkpoint. Everything that is present must be valid. Only bundles of version 0.1 and
+ * cosign's older form may rely on a promise alone. The entry's body is not checked here.
  */
 export function checkInclusion(
   entry: LogEntry,
@@ -26,20 +26,22 @@ export function checkInclusion(
   if (entry.promise === undefined && entry.proof === undefined) return { problem: 'it has neither an inclusion proof nor a promise' };
   if (entry.proof === undefined && !promiseSuffices) return { problem: 'it has no inclusion proof' };
   let problem = '';
-  // A log whose key was renewed may stand twice under one id.
+  // A log whose key was renewed may be listed twice under one id.
   for (const log of named) {
     const flaw = promiseFlaw(entry, log) ?? proofFlaw(entry, log);
     if (flaw !== undefined) {
       problem = flaw;
       continue;
     }
-    // Without the log's own signature over it, the time is anybody's word.
+    // Without the log's own signature, the time is unproven.
     return entry.promise !== undefined && entry.integratedTime > 0 ? { log, time: entry.integratedTime * 1000 } : { log };
   }
   return { problem };
 }
 
-/** The signed entry time stamp: over the canonical JSON (RFC 8785) of body, time, log and index. */
+/**
+ * Checks the signed entry timestamp, which covers the canonical JSON (RFC 8785) of body, time, log and index.
+ */
 function promiseFlaw(entry: LogEntry, log: TransparencyLog): string | undefined {
   if (entry.promise === undefined) return undefined;
   const body = JSON.stringify(entry.body.toString('base64'));

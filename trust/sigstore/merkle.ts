@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 
 /**
- * The root of a Merkle tree that an inclusion proof leads to (RFC 9162 section 2.1.3.2), or undefined when the proof does not fit
- * a tree of that size.
+ * Returns the root of the Merkle tree that an inclusion proof leads to (RFC 9162 section 2.1.3.2), or
+ * undefined when the proof does not fit a tree of that size.
  */
 export function rootOfProof(leaf: Uint8Array, index: bigint, size: bigint, proof: readonly Buffer[]): Buffer | undefined {
   if (index >= size) return undefined;

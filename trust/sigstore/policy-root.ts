@@ -4,10 +4,13 @@ import { readTrustedRoot } from './trusted-root.ts';
 import type { TrustedRoot } from './trusted-root.ts';
 
 const read = new WeakMap<PolicyRoot, TrustedRoot>();
-/** Rules name the same root again and again, and verifications are shared by root. */
+/** Many rules name the same root, and verifications are shared by root. */
 const byContent = new LRUCache<string, TrustedRoot>({ max: 16 });
 
-/** The trusted root of a policy, read once. @throws Error when it can not be read; loading a policy has checked it */
+/**
+ * Returns the trusted root of a policy, read once.
+ * @throws Error when it cannot be read; loading a policy has already checked it
+ */
 export function trustedRootOf(root: PolicyRoot): TrustedRoot {
   let trusted = read.get(root);
   if (trusted === undefined) {

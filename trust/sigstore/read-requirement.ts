@@ -36,7 +36,7 @@ export async function readCosign(value: unknown, path: readonly PathSegment[], b
   const log = await readLogDemand(record['log'], [...path, 'log'], building);
   if ('problem' in key || log === 'broken') return undefined;
   if (log === undefined && refuseUnprovenAge(constraints, path, building, keyAge)) return undefined;
-  // cosign v3 signs with Ed25519ph by such keys, which Node's crypto lacks.
+  // cosign v3 signs with Ed25519ph for such keys, which Node's crypto lacks.
   if (key.type === 'ed25519') await loadPrehashed();
   return {
     kind: 'cosign-key',
@@ -46,7 +46,7 @@ export async function readCosign(value: unknown, path: readonly PathSegment[], b
   };
 }
 
-/** `log: true`, a number of logs, or an object with a root of its own. */
+/** Reads `log: true`, a number of logs, or an object with its own root. */
 async function readLogDemand(
   value: unknown,
   path: readonly PathSegment[],
@@ -110,7 +110,7 @@ function countOf(value: unknown, unless: number): number {
   return typeof value === 'number' ? value : value === true ? 1 : 0;
 }
 
-/** Whether the root names as many services as are asked for, and whether a time can be proven at all. */
+/** Returns whether the root names as many services as required, and whether a time can be proven at all. */
 function isEnough({ root, logs, timeStamps, certificateLogs }: SigstoreProof, path: readonly PathSegment[], building: Building): boolean {
   const trusted = trustedRootOf(root);
   const distinct = (members: readonly { readonly id?: string; readonly name: string }[]): number =>
@@ -149,7 +149,8 @@ async function readRoot(value: unknown, path: readonly PathSegment[], building: 
   const fix = 'update it: portcullis sigstore-root update';
   const read = await readReferenced(building, file, maximumRootBytes);
   if ('problem' in read && read.problem === 'there is no such file') {
-    // Never updated on this machine: the root that ships decides while it holds, is part of the revision, and the file is watched.
+    // The root was never updated on this machine. The root that ships decides until it expires, is part of
+    // the revision, and the file is watched.
     const bytes = embeddedTrustedRoot();
     const embedded = { bytes, digest: createHash('sha256').update(bytes).digest('hex') };
     building.references.set(file, embedded);
@@ -189,7 +190,10 @@ async function readRootFile(
   return rootOf(name, await readReferenced(building, file, maximumRootBytes), path, building, fix);
 }
 
-/** Verifies the authorities' own paths now: the answers are kept, and the first decision does not wait for cold code. */
+/**
+ * Verifies the authorities' own paths in advance. The results are cached, so the first decision is not slowed
+ * down by cold code.
+ */
 function warm({ authorities, timeStampAuthorities }: TrustedRoot): void {
   for (const { chain } of [...authorities, ...timeStampAuthorities]) {
     const [first] = chain;

@@ -45,7 +45,7 @@ for (const [pattern, text, matches] of patterns)
   test(`"${pattern}" ${matches ? 'fits' : 'does not fit'} "${text}"`, () => assert.equal(subjectMatches(pattern, text), matches));
 
 test('patterns of many stars take no long time', () => {
-  // Of the processor: how long it is waited for says nothing.
+  // CPU time, because wall time depends on other processes.
   const began = process.cpuUsage();
   subjectMatches('*a'.repeat(256), 'a'.repeat(4096));
   subjectMatches('**a'.repeat(256), `${'a'.repeat(4095)}b`);
@@ -78,7 +78,8 @@ test('a checkpoint is signed by its log alone, whoever else signs', () => {
   assert.ok(isSignedByLog(readCheckpoint(envelope), trusted));
   assert.ok(isSignedByLog(readCheckpoint(`${envelope}\u2014 witness.example AAAAAAAA\n`), trusted));
   assert.ok(!isSignedByLog(readCheckpoint(envelope), { ...trusted, key: generateKeyPairSync('ed25519').publicKey }));
-  // However the root names the log's key, the checkpoint names it as C2SP does or as the root does, and in no other way.
+  // Whatever id the root has for the log's key, the checkpoint refers to the key by the C2SP id or by the
+  // root's id, and by no other.
   const otherwise = { ...trusted, id: Buffer.alloc(32, 1).toString('base64') };
   assert.ok(isSignedByLog(readCheckpoint(envelope), otherwise));
   const signature = /\S+(?=\n$)/.exec(envelope)?.[0] ?? '';
@@ -121,7 +122,7 @@ test('the root that ships with this version names the public services', () => {
   assert.ok(root.authorities.length > 0 && root.certificateLogs.length > 0 && root.timeStampAuthorities.length > 0);
 });
 
-/** Changes of the public root that must be refused, and what is said of them. */
+/** Changes of the public root that must be refused, each with its message. */
 const roots: readonly (readonly [string, (root: Json) => void, RegExp])[] = [
   ['another media type', (root) => void (root['mediaType'] = 'x'), /not a sigstore trusted root/],
   [

@@ -30,7 +30,7 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** A policy whose one rule requires this, in YAML flow form. */
+/** Returns a policy whose only rule has this requirement, in YAML flow form. */
 async function policyOf(require: string): Promise<TrustPolicy> {
   const file = join(folder, 'policy.yaml');
   await writeFile(
@@ -55,7 +55,10 @@ async function bundleItem(options: SignOptions, of = digest): Promise<EvidenceIt
   );
 }
 
-/** What cosign's older form makes of the same services: payload, signature, and all else in annotations. */
+/**
+ * Returns a signature by the same services in cosign's older form: payload, signature, and everything else in
+ * annotations.
+ */
 async function legacyItem(options: SignOptions, drop?: string): Promise<EvidenceItem> {
   const payload = makeSimpleSigningPayload(digest, 'registry.example.com/pay/app');
   const bundle = (await services.sign(payload, { claims, ...options })) as unknown as LegacyParts;
@@ -110,7 +113,7 @@ const forms: readonly (readonly [string, () => Promise<EvidenceItem>])[] = [
   ["cosign's older form with a time stamp", () => legacyItem({ rekor: 1, timeStamp: true })],
 ];
 
-/** Each demand with whether the signatures above satisfy it, and what the reason says. */
+/** Each requirement, whether the signatures above satisfy it, and the text of the reason. */
 const demands: readonly (readonly [demand: string, admitted: boolean, says: RegExp])[] = [
   [keyless(), true, /names the image's manifest sha256:a/],
   [

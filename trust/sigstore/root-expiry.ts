@@ -3,8 +3,9 @@ import type { Evaluation, EvaluationContext } from '../verdict/evaluation.ts';
 import type { SigstoreAuthority } from './authority.ts';
 
 /**
- * An evaluation by a trusted root that a TUF repository has vouched for until some time, or that shipped with this version: from then on what it says is not known any
- * more, since newer roots may have been kept back (TUF specification, section 5.4.4). A no stays one.
+ * Limits an evaluation by the expiry of its trusted root: the time until which a TUF repository has vouched
+ * for the root, or the expiry of the root that ships with this version. After that, newer roots may have been
+ * withheld (TUF specification, section 5.4.4), and the result is unknown. A "no" remains a "no".
  */
 export function holdToRoot(evaluation: Evaluation, authority: SigstoreAuthority, { now }: EvaluationContext): Evaluation {
   if (authority.kind === 'pki') return evaluation;

@@ -48,7 +48,7 @@ test('the seeds are those of the installed package, and our TUF client believes 
     assert.equal(trustRoot('tuf', (await embeddedTufRoot(url)) ?? Buffer.alloc(0)).root.signed.version, version);
   assert.equal(await embeddedTufRoot('https://tuf.example.com'), undefined);
   assert.ok(readTrustedRoot(embeddedTrustedRoot()).authorities.length > 0);
-  // Once the package has a seed of the staging instance, the copy in roots/ has to go.
+  // When the package gets a seed of the staging instance, the copy in roots/ must be removed.
   assert.deepEqual(
     Object.keys(installed).filter((url) => url === stagingTufUrl),
     [],
@@ -116,7 +116,7 @@ test('the signing configuration comes from the TUF repository, then from what wa
   const fetched = () => signingConfiguration({ url, cache, tufRoot, now });
   repository.publish(1, undefined, undefined, config('one'));
   assert.deepEqual(await fetched(), config('one'));
-  // Nothing was written where roots are kept.
+  // Nothing was written to the root cache.
   await assert.rejects(readFile(cachedSigningConfigFile(cache, url)), /ENOENT/);
   await updateTrustedRoot({ url, cache, tufRoot });
   repository.publish(2, undefined, undefined, config('two'));

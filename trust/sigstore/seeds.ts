@@ -9,30 +9,40 @@ export const publicGoodTufUrl = 'https://tuf-repo-cdn.sigstore.dev';
 /** TUF repository of the instance that sigstore's clients are tested against. */
 export const stagingTufUrl = 'https://tuf-repo-cdn.sigstage.dev';
 
-/** What this version brings of a TUF repository, so that trust can begin without the network. */
+/** The seed of a TUF repository that ships with this version, so that trust can begin without the network. */
 export interface SigstoreSeed {
   readonly name: 'public-good' | 'staging';
   readonly url: string;
   /** Version of the TUF root. */
   readonly version: number;
-  /** End of the TUF root, in milliseconds since 1970. An ended one still begins an update (TUF specification, section 5.3.10). */
+  /**
+   * Expiry of the TUF root, in milliseconds since 1970. An update can start from an expired root (TUF
+   * specification, section 5.3.10).
+   */
   readonly expires: number;
 }
 
-/** The `trusted_root.json` that ships with this version: needs no network until {@link embeddedTrustedRootExpires}. */
+/**
+ * Returns the `trusted_root.json` that ships with this version. It needs no network until {@link
+ * embeddedTrustedRootExpires}.
+ */
 export function embeddedTrustedRoot(): Buffer {
   return Buffer.from(seeds[publicGoodTufUrl].targets['trusted_root.json'], 'base64');
 }
 
 /**
- * Until when the embedded trusted root decides, in milliseconds since 1970: the end of the TUF root that it came with. It has no
- * timestamp of its own; after this nobody vouches that its authorities and logs are still the ones to trust.
+ * Returns until when the embedded trusted root decides, in milliseconds since 1970: the expiry of the TUF
+ * root that it came with. It has no timestamp of its own. After this time, nothing confirms that its
+ * authorities and logs are still the ones to trust.
  */
 export function embeddedTrustedRootExpires(): number {
   return expiryOfMetadata(publicGoodRoot()) ?? 0;
 }
 
-/** The TUF root that ships with this version for a repository, by which later ones are verified; undefined for others than sigstore's own. */
+/**
+ * Returns the TUF root that ships with this version for a repository, by which later roots are verified;
+ * undefined for repositories that are not sigstore's own.
+ */
 export async function embeddedTufRoot(url: string): Promise<Buffer | undefined> {
   if (url === publicGoodTufUrl) return publicGoodRoot();
   if (url !== stagingTufUrl) return undefined;
@@ -41,7 +51,7 @@ export async function embeddedTufRoot(url: string): Promise<Buffer | undefined> 
   return Buffer.from(JSON.stringify(stagingRoot));
 }
 
-/** Every seed of this version, for `portcullis doctor`. */
+/** Returns every seed of this version, for `portcullis doctor`. */
 export async function sigstoreSeeds(): Promise<readonly SigstoreSeed[]> {
   return Promise.all(
     (

@@ -4,7 +4,7 @@ import { keylessSigner } from '../signing/keyless.ts';
 import { parseSigningConfig } from '../signing/signing-config.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 
-/** What is signed, by whose token, with which services. */
+/** The artifact, the signer's token, and the services. */
 export interface SignArtifactInput {
   readonly artifact: Uint8Array;
   /** The artifact is an in-toto statement, to be signed in a DSSE envelope. */
@@ -17,11 +17,11 @@ export interface SignArtifactInput {
 }
 
 /**
- * Signs with a key of this moment and the certificate that Fulcio gives for the token, and has it logged and stamped as the signing
- * configuration says.
+ * Signs with an ephemeral key and the certificate that Fulcio issues for the token. Logs and timestamp
+ * authorities of the signing configuration attest the signature.
  * @returns the bundle's JSON
- * @throws PortcullisError `TRUST_SIGNING_CONFIG`, `TRUST_IDENTITY_TOKEN`, `TRUST_FULCIO_FAILED`, `TRUST_WITNESS_FAILED`; no part of the
- *   token is in it
+ * @throws PortcullisError `TRUST_SIGNING_CONFIG`, `TRUST_IDENTITY_TOKEN`, `TRUST_FULCIO_FAILED`,
+ * `TRUST_WITNESS_FAILED`; the error contains no part of the token
  */
 export async function signArtifact(input: SignArtifactInput): Promise<Buffer> {
   const on = 'the signing configuration';

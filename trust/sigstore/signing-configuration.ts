@@ -12,11 +12,13 @@ import { cachedSigningConfigFile, defaultRootCache, maximumRootBytes, metadataFo
 import { embeddedTrustedRoot, embeddedTufRoot, publicGoodTufUrl } from './seeds.ts';
 
 export interface SigningConfigurationOptions {
-  /** The TUF repository; sigstore's public good instance unless given. */
+  /** The TUF repository; default: sigstore's public good instance. */
   readonly url?: string;
-  /** Where trusted roots are kept: read, never written, so that whoever signs needs no right to it. */
+  /**
+   * The folder of trusted roots. It is read and never written, so that a signer needs no write permission.
+   */
   readonly cache?: string;
-  /** The repository's TUF root to begin with, where neither the cache nor this version has one. */
+  /** The repository's initial TUF root, when neither the cache nor this version has one. */
   readonly tufRoot?: Uint8Array;
   readonly now: Date;
 }
@@ -24,10 +26,11 @@ export interface SigningConfigurationOptions {
 const deadlineMs = 20_000;
 
 /**
- * The `signing_config.v0.2.json` of a TUF repository: the services that sign for its instance, verified as its trusted root is. A
- * repository that cannot be reached leaves the one that `sigstore-root update` fetched last, and then, of the public good instance,
- * the services that the embedded trusted root names. One that serves what is not signed, or old, is refused: who signs sends an
- * identity token to the services.
+ * Returns the `signing_config.v0.2.json` of a TUF repository: the services that sign for its instance. It is
+ * verified in the same way as the trusted root. When the repository is unreachable, the configuration that
+ * `sigstore-root update` fetched last applies; without one, for the public good instance, the services that
+ * the embedded trusted root names. A repository that serves unsigned or outdated files is refused, because a
+ * signer sends an identity token to the services.
  * @throws PortcullisError `TRUST_SIGNING_CONFIG`
  */
 export async function signingConfiguration(options: SigningConfigurationOptions): Promise<Buffer> {
@@ -63,7 +66,10 @@ async function fetchConfiguration(url: string, cache: string, { tufRoot, now }: 
   return fetchTarget(`${url}/targets`, found, update.trusted.root.signed.consistentSnapshot);
 }
 
-/** What is kept on disk, as far as it can be read, with changes in memory alone. */
+/**
+ * Returns a store that reads the files on disk, as far as they are readable, and keeps changes in memory
+ * only.
+ */
 function readingStore(kept: TufStore, first: Uint8Array | undefined): TufStore {
   const changed = new Map<string, Buffer>();
   return {
@@ -79,8 +85,9 @@ function readingStore(kept: TufStore, first: Uint8Array | undefined): TufStore {
 }
 
 /**
- * A signing configuration of what a trusted root names: its authorities, logs and time stamp authorities with an address. A trusted
- * root does not tell a log's interface; logs whose host names a year speak version 2 (rekor-tiles), which is taken where no other is left.
+ * Returns a signing configuration of the services that a trusted root names: its authorities, logs and
+ * timestamp authorities with an address. A trusted root does not state the API version of a log. Logs whose
+ * host names a year speak version 2 (rekor-tiles), which is used when no other log is left.
  */
 export function servicesOfTrustedRoot(bytes: Uint8Array): Buffer {
   const root = recordOf(parseJson(Buffer.from(bytes).toString('utf8'))) ?? {};

@@ -7,14 +7,14 @@ import type { TimeStamp } from '../x509/time-stamp.ts';
 import { isWithin } from './trusted-root.ts';
 import type { CertificateAuthority } from './trusted-root.ts';
 
-/** When, by whose word. */
+/** A proven time, and the authority that proves it. */
 export interface StampedTime {
   readonly authority: CertificateAuthority;
   /** Milliseconds since 1970. */
   readonly time: number;
 }
 
-/** Checks that a trusted authority stamped these bytes (the signature), and reads when. */
+/** Checks that a trusted authority stamped these bytes (the signature), and returns the time. */
 export function checkTimeStamp(
   der: Uint8Array,
   stamped: Uint8Array,
@@ -43,7 +43,8 @@ function authorityFlaw(stamp: TimeStamp, { chain, validFor, name }: CertificateA
   const [first] = chain;
   const anchor = chain.at(-1);
   if (first === undefined || anchor === undefined) return otherAuthority;
-  // Where the root names the signing certificate itself, no other counts; else one that came with the stamp may, by its path.
+  // When the root names the signing certificate itself, no other certificate counts. Otherwise a certificate
+  // from the timestamp may sign, if its path is valid.
   const candidates = first.isAuthority ? [...chain.slice(1), ...stamp.certificates] : [first];
   const signer = candidates.find((certificate) => stamp.isSigner(certificate));
   if (signer === undefined) return otherAuthority;
@@ -58,7 +59,7 @@ function authorityFlaw(stamp: TimeStamp, { chain, validFor, name }: CertificateA
   return stamp.isSignedBy(signer) ? undefined : `its signature does not fit the authority ${name}`;
 }
 
-/** RFC 3161 section 2.3: the key is for time stamps and nothing else. */
+/** RFC 3161 section 2.3: the key must be for timestamps only. */
 function signerFlaw({ extendedKeyUsage, keyUsage }: Certificate): string | undefined {
   if (extendedKeyUsage?.length !== 1 || extendedKeyUsage[0] !== timeStampingOid)
     return "its signer's certificate is not for time stamps alone";

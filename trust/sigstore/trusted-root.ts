@@ -5,7 +5,7 @@ import { readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { digestOfKeyDetails } from './key-details.ts';
 
-/** Milliseconds since 1970; both ends are inside. */
+/** Milliseconds since 1970; both ends are inclusive. */
 export interface ValidityPeriod {
   readonly start: number;
   readonly end: number;
@@ -16,28 +16,28 @@ export interface TransparencyLog {
   readonly name: string;
   /** logId.keyId, base64. */
   readonly id: string;
-  /** checkpointKeyId.keyId, base64, where the root tells it. */
+  /** checkpointKeyId.keyId, base64, if the root states it. */
   readonly checkpointId?: string;
   readonly key: KeyObject;
-  /** What its signatures hash with; null for Ed25519. */
+  /** The digest of its signatures; null for Ed25519. */
   readonly digest: string | null;
   readonly validFor: ValidityPeriod;
 }
 
-/** Fulcio, or a time stamp authority. `chain` runs from the issuing (or signing) certificate to the anchor. */
+/** Fulcio, or a timestamp authority. `chain` runs from the issuing (or signing) certificate to the anchor. */
 export interface CertificateAuthority {
   readonly name: string;
   readonly chain: readonly Certificate[];
   readonly validFor: ValidityPeriod;
 }
 
-/** What is believed of sigstore's services (sigstore/protobuf-specs sigstore_trustroot.proto). */
+/** The sigstore services to trust (sigstore/protobuf-specs sigstore_trustroot.proto). */
 export interface TrustedRoot {
   readonly logs: readonly TransparencyLog[];
   readonly certificateLogs: readonly TransparencyLog[];
   readonly authorities: readonly CertificateAuthority[];
   readonly timeStampAuthorities: readonly CertificateAuthority[];
-  /** Members whose key type this version does not know; their word never counts. */
+  /** Members whose key type this version does not know; their signatures never count. */
   readonly ignored: readonly string[];
 }
 
@@ -51,9 +51,10 @@ const maximumMembers = 256;
 const maximumChain = 8;
 
 /**
- * Reads a `trusted_root.json`. Strict: every log needs the start of its validity, a readable key and an identity, every authority a
- * readable chain. An authority without a start is bounded by its certificates alone, as sigstore-go and @sigstore/verify have it.
- * @throws Error with a sentence that names the member and what is wrong with it
+ * Reads a `trusted_root.json`. Strict: every log needs the start of its validity, a readable key and an
+ * identity; every authority needs a readable chain. An authority without a start is limited only by its
+ * certificates, as in sigstore-go and @sigstore/verify.
+ * @throws Error with a sentence that names the member and states the fault
  */
 export function readTrustedRoot(bytes: Uint8Array): TrustedRoot {
   const root = recordOf(parseStrictJson(bytes));
@@ -125,7 +126,9 @@ function readAuthority(member: Json, where: string): CertificateAuthority {
   return { name: nameOf(member['uri'], where), chain, validFor: readPeriod(member['validFor'], where, Number.NEGATIVE_INFINITY) };
 }
 
-/** @param without the start of a period that tells none; absent: it must tell */
+/**
+ * Reads a validity period. @param without the start of a period that states none; absent: a start is required
+ */
 function readPeriod(value: unknown, where: string, without?: number): ValidityPeriod {
   const period = recordOf(value ?? {});
   const begun = period?.['start'] ?? undefined;
@@ -137,7 +140,7 @@ function readPeriod(value: unknown, where: string, without?: number): ValidityPe
   return { start, end };
 }
 
-/** RFC 3339, as protobuf's JSON writes time stamps. */
+/** Reads RFC 3339, as protobuf's JSON writes timestamps. */
 function readInstant(value: unknown): number | undefined {
   if (typeof value !== 'string' || !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/.test(value)) return undefined;
   const time = Date.parse(value);
@@ -145,11 +148,11 @@ function readInstant(value: unknown): number | undefined {
 }
 
 function nameOf(url: unknown, where: string): string {
-  // Names come into reasons that people read at terminals.
+  // Names become part of reasons that users read in terminals.
   return typeof url === 'string' && url !== '' ? url.slice(0, 255).replace(/[^\x21-\x7e]/g, '?') : where;
 }
 
-/** Whether a time (milliseconds) is inside; both ends count. */
+/** Returns whether a time (milliseconds) is within the period; both ends are inclusive. */
 export function isWithin(time: number, { start, end }: ValidityPeriod): boolean {
   return time >= start && time <= end;
 }

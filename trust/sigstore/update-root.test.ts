@@ -43,7 +43,7 @@ test('fetches, then follows; refuses what is older, forged or no trusted root, a
     assert.deepEqual(await kept(), pretty, name);
   }
   repository.publish(5, embeddedTrustedRoot());
-  // The first root is needed once only.
+  // The first root is needed only once.
   assert.equal((await updateTrustedRoot({ url, cache })).changed, true);
 });
 
@@ -77,7 +77,7 @@ test('a policy tells which repositories it reads and until when they hold; from 
     });
     return decide({ dossier, reference: 'a.test/b:1', namespace: '', platform: { os: 'linux', architecture: 'amd64' }, policy, now: at });
   };
-  // What is not there stays a no; whatever else was known is known no longer.
+  // A missing signature remains a "no"; every other result becomes unknown.
   assert.equal(verdictAt(new Date(expires + 1)).outcome, 'deny');
   const source = [{ source: 'registry', why: 'away' }];
   assert.equal(verdictAt(now, source).validUntil, new Date(expires).toISOString());
@@ -85,7 +85,8 @@ test('a policy tells which repositories it reads and until when they hold; from 
   assert.equal(late.outcome, 'undecided');
   assert.match(explainVerdict(late), /what is known of the trusted root http.* held until/);
 
-  // The same root, vouched for anew, is another revision: what was decided until the old end is decided again.
+  // The same root with a new expiry is a new revision: a decision that was valid until the old expiry is made
+  // again.
   repository.publish(2, embeddedTrustedRoot());
   await new Promise((resolve) => setTimeout(resolve, 1100));
   repository.publish(3, embeddedTrustedRoot());

@@ -22,25 +22,28 @@ import {
 import { embeddedTufRoot, publicGoodTufUrl } from './seeds.ts';
 import { readTrustedRoot } from './trusted-root.ts';
 
-/** Which TUF repository a trusted root comes from, and where it is kept. */
+/** The TUF repository of a trusted root, and its cache. */
 export interface UpdateRootOptions {
-  /** The TUF repository; sigstore's public good instance unless given. */
+  /** The TUF repository; default: sigstore's public good instance. */
   readonly url?: string;
-  /** Bytes of the repository's TUF root to begin with, where this version ships none. Later updates go on from what they know. */
+  /**
+   * Bytes of the repository's initial TUF root, when this version ships none. Later updates continue from the
+   * cached metadata.
+   */
   readonly tufRoot?: Uint8Array;
   readonly cache?: string;
-  /** The moment at which metadata must hold; now unless given. */
+  /** The time at which metadata must be valid; default: now. */
   readonly now?: Date;
 }
 
-/** Where the trusted root is, and what it was taken from. */
+/** The location of the trusted root, and its origin. */
 export interface UpdatedRoot {
   readonly url: string;
   readonly file: string;
   readonly digest: string;
-  /** Whether it differs from what was there. */
+  /** Whether it differs from the previous one. */
   readonly changed: boolean;
-  /** Milliseconds since 1970: until when the repository says that this is its newest. */
+  /** Milliseconds since 1970: until when the repository declares this root its newest. */
   readonly expires: number;
 }
 
@@ -48,8 +51,9 @@ const target = 'trusted_root.json';
 const deadlineMs = 20_000;
 
 /**
- * Fetches the `trusted_root.json` of a TUF repository into the cache that policies read, verified by the TUF specification's client
- * workflow (section 5): signatures, no rollback, no freeze. What is there stays when anything fails.
+ * Fetches the `trusted_root.json` of a TUF repository into the cache that policies read. It is verified by
+ * the client workflow of the TUF specification (section 5): signatures, no rollback, no freeze. On any
+ * failure, the existing files remain.
  * @throws PortcullisError `TRUST_ROOT_UPDATE_FAILED`
  */
 export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promise<UpdatedRoot> {
@@ -68,7 +72,7 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
     });
   const kept = metadataFolder(cache, url);
   await mkdir(kept, { recursive: true, mode: 0o700 });
-  // The client writes as it goes; only what it ends with becomes ours.
+  // The client writes during the update; only its final result is moved into the cache.
   const work = await mkdtemp(join(folder, 'update-'));
   try {
     await cp(kept, work, { recursive: true });
@@ -100,7 +104,7 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
 
 interface Targets {
   readonly trustedRoot: Buffer;
-  /** Instances that nobody signs with need none. */
+  /** Absent for an instance that no client signs with. */
   readonly signingConfig?: Buffer;
 }
 

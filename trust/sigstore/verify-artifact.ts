@@ -12,29 +12,29 @@ import type { TrustedRoot } from './trusted-root.ts';
 import { defaultThresholds, verifyBundle } from './verify.ts';
 import type { CertificateIdentity } from './identity.ts';
 
-/** A file, or no more of it than its digest. */
+/** A file, or only its digest. */
 export type Artifact = { readonly bytes: Uint8Array } | { readonly sha256: string };
 
-/** A bundle, what it should be of, and who should have signed it. */
+/** A bundle, the artifact that it should be for, and the expected signer. */
 export interface VerifyArtifactInput {
   /** A sigstore bundle's JSON. */
   readonly bundle: Uint8Array;
   readonly artifact: Artifact;
-  /** PEM of the key that must have signed, or the identity, each exactly. */
+  /** PEM of the key that must have signed, or the identity, which is compared exactly. */
   readonly signer: { readonly key: string } | { readonly identity: string; readonly issuer: string };
   /** A `trusted_root.json`. */
   readonly trustedRoot: Uint8Array;
   readonly now: Date;
 }
 
-/** Who signed the artifact and when (ISO 8601), or why it does not count. */
+/** The signer of the artifact and the time (ISO 8601), or the reason why the signature does not count. */
 export type ArtifactFinding =
   | { readonly verified: true; readonly identity?: CertificateIdentity; readonly signedAt: string }
   | { readonly verified: false; readonly code: string; readonly why: string };
 
 /**
- * Verifies the bundle of a file as sigstore's clients do: one log entry, one proven time, one certificate log. Never throws for what
- * bundle, key or root say.
+ * Verifies the bundle of a file as sigstore's clients do: one log entry, one proven time, one certificate
+ * log. Never throws for faults of the bundle, key or root.
  */
 export async function verifyArtifact(input: VerifyArtifactInput): Promise<ArtifactFinding> {
   await loadPrehashed();
@@ -82,7 +82,10 @@ function digestOf({ bytes, digests }: SignedMessage, algorithm: string): string 
   return bytes === undefined ? digests[algorithm] : createHash(algorithm).update(bytes).digest('hex');
 }
 
-/** The digest beside a message signature must be the artifact's; of an envelope, one subject must be the artifact. */
+/**
+ * The digest beside a message signature must be the artifact's; in an envelope, one subject must be the
+ * artifact.
+ */
 function contentFlaw({ content }: Bundle, message: SignedMessage): ArtifactFinding | undefined {
   if (content.kind === 'message') {
     if (content.digest === undefined) return undefined;

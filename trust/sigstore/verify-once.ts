@@ -8,19 +8,20 @@ import type { NotVerified, Verified, VerifyInput } from './verify.ts';
 
 interface Kept {
   readonly result: Verified | NotVerified;
-  /** Milliseconds since 1970: of the verification. */
+  /** Time of the verification, in milliseconds since 1970. */
   readonly at: number;
 }
 
-/** Results are some hundred bytes; the bundles themselves are not kept. */
+/** A result has a few hundred bytes; the bundles themselves are not kept. */
 const kept = new LRUCache<string, Kept>({ max: 4096 });
 const names = new WeakMap<TrustedRoot, string>();
 let rootCount = 0;
 
 /**
- * {@link verifyBundle}, done once for equal bundles, messages, keys, roots and thresholds: any number of rules, namespaces and containers then
- * share one verification. What depends on the time of the decision is verified anew: a proven time only leaves the future, so that an answer
- * stands from its own moment on, unless it was about time.
+ * Runs {@link verifyBundle} once for equal bundles, messages, keys, roots and thresholds, so that any number
+ * of rules, namespaces and containers share one verification. As time passes, a proven time only moves out of
+ * the future. A result is therefore valid from its own time on, unless it failed because of time; such a
+ * result is not kept.
  */
 export function verifyBundleOnce(input: VerifyInput): Verified | NotVerified {
   const key = keyOf(input);
@@ -40,12 +41,15 @@ function keyOf({ bundle, message, key, root, thresholds }: VerifyInput): string 
       .digest('base64');
     return `${content} ${key === undefined ? '' : nameOfKey(key)} ${root === undefined ? '' : nameOfRoot(root)}`;
   } catch {
-    // What can not be named is verified each time.
+    // Input without a cache key is verified each time.
     return undefined;
   }
 }
 
-/** Roots are told apart by identity: equal ones are read once (`policy-root.ts`). */
+/**
+ * Returns a name for a root. Roots are distinguished by object identity: equal ones are read once
+ * (`policy-root.ts`).
+ */
 function nameOfRoot(root: TrustedRoot): string {
   let name = names.get(root);
   if (name === undefined) {

@@ -30,7 +30,7 @@ before(async () => {
 after(() => services.close());
 
 const made = new Map<string, Promise<Json>>();
-/** A good bundle; signed once for each set of options. */
+/** Returns a valid bundle; signed once for each set of options. */
 async function bundleOf(options: SignOptions): Promise<Json> {
   const key = JSON.stringify(options);
   const bundle = made.get(key) ?? services.sign(options.inToto === true ? statement : artifact, options);
@@ -55,7 +55,7 @@ const verify = (bundle: Json | Buffer, given: Given = {}): Promise<ArtifactFindi
     now: given.now ?? new Date(),
   });
 
-/** The value at a path like `a.0.b`, and a way to replace it. */
+/** Returns the value at a path like `a.0.b`, and a function to replace it. */
 function place(json: Json, path: string): { readonly value: unknown; set(value: unknown): void } {
   const names = path.split('.');
   const last = names.pop() as string;
@@ -131,10 +131,12 @@ for (const [name, options] of kinds) {
         changed[at] = (changed[at] as number) ^ mask;
         const finding = await verify(changed);
         if (!finding.verified) return;
-        // A copy of the checkpoint's root that is no hash any more is not looked at: the checkpoint's own is.
+        // A copy of the checkpoint's root that is no longer a hash is ignored: the checkpoint's own root
+        // counts.
         const [start = -1, end = -1] = /"rootHash":"[^"]*"/d.exec(text.toString('latin1'))?.indices?.[0] ?? [];
         if (at >= start && at < end) return;
-        // The keyid of an envelope, and the index that Rekor v2 writes beside its proof, are signed by nobody and read by nobody.
+        // The keyid of an envelope, and the index that Rekor v2 writes beside its proof, are neither signed
+        // nor read.
         assert.match(text.subarray(Math.max(0, at - 12), at + 2).toString('latin1'), /keyid|"logIndex":"/);
       }),
       fuzzing(6, 300),
@@ -150,7 +152,7 @@ function textsIn(value: unknown, path = ''): { readonly path: string; readonly t
 
 const day = 86_400_000;
 
-/** What must not verify: a change of the bundle or of the root, with the code it ends with. */
+/** Changes of the bundle or of the root that must not verify, each with the resulting code. */
 const table: readonly (readonly [
   name: string,
   options: SignOptions,
@@ -204,7 +206,7 @@ const table: readonly (readonly [
     /nothing proves when/,
   ],
   ['another time in the entry', { rekor: 1 }, (b) => place(b, `${entry}.integratedTime`).set('1'), 'TRUST_SIGSTORE_LOG', /promise \(SET\)/],
-  // Of a log that signs it, too: whoever writes such a time down fails.
+  // Must be refused even when a log signs it: every attempt to print such a time would fail.
   [
     'a time that is none',
     { rekor: 1 },

@@ -17,32 +17,32 @@ import type { TrustedRoot } from './trusted-root.ts';
 
 /** How much must be proven besides the signature. */
 export interface Thresholds {
-  /** Distinct transparency logs that hold the signature. */
+  /** Distinct transparency logs that contain the signature. */
   readonly logs: number;
-  /** Distinct time stamp authorities that have seen it. */
+  /** Distinct timestamp authorities that have stamped it. */
   readonly timeStamps: number;
-  /** Distinct certificate logs that have seen the certificate. Only for certificates. */
+  /** Distinct certificate logs that have recorded the certificate. Only for certificates. */
   readonly certificateLogs: number;
 }
 
-/** Nothing: the signature alone is verified, by a key. */
+/** No further proof: only the signature is verified, by a key. */
 export const signaturesOnly: Thresholds = { logs: 0, timeStamps: 0, certificateLogs: 0 };
 
 export const defaultThresholds: Thresholds = { logs: 1, timeStamps: 0, certificateLogs: 1 };
 
 export interface VerifyInput {
   readonly bundle: Bundle;
-  /** What a message signature is over; an envelope carries its own. */
+  /** The message of a message signature; an envelope carries its own. */
   readonly message?: SignedMessage;
   /** The key that must have signed. Absent: a certificate of the trusted root's authorities. */
   readonly key?: KeyObject;
-  /** Absent: only the key is believed, and logs and time stamps are not looked at. */
+  /** Absent: only the key is trusted, and logs and timestamps are ignored. */
   readonly root?: TrustedRoot;
   readonly thresholds: Thresholds;
   readonly now: Date;
 }
 
-/** When it was signed at the latest, and by whose word. */
+/** The latest possible time of signing, and its proof. */
 export interface ProvenTime {
   /** Milliseconds since 1970. */
   readonly time: number;
@@ -50,9 +50,9 @@ export interface ProvenTime {
 }
 
 export interface Verified {
-  /** Of a certificate. */
+  /** The identity in the certificate, if a certificate signed. */
   readonly identity?: CertificateIdentity;
-  /** The earliest time that is proven. */
+  /** The earliest proven time. */
   readonly signedAt?: ProvenTime;
 }
 
@@ -70,14 +70,15 @@ export interface NotVerified {
   readonly problem: string;
 }
 
-/** A clock may be this much behind a log's or an authority's. */
+/** The clock of this machine may be this much behind the clock of a log or an authority. */
 const clockSkewMilliseconds = 5 * 60_000;
 const codeSigningOid = '1.3.6.1.5.5.7.3.3';
 
 /**
- * Verifies a bundle as sigstore's client specification says ("Verification"): proven times, the certificate's path at those times,
- * the certificate logs' time stamps, the log entries, the signature. Everything that the bundle brings must be right where the
- * trusted root can judge it: what is damaged is not taken for what is absent. Whose identity it is, is for the caller to judge. Pure.
+ * Verifies a bundle as sigstore's client specification describes ("Verification"): proven times, the
+ * certificate's path at those times, the certificate logs' timestamps, the log entries, the signature.
+ * Everything in the bundle that the trusted root can verify must be valid: damaged evidence is not treated as
+ * absent. The caller checks the identity. Pure.
  */
 export function verifyBundle(input: VerifyInput): Verified | NotVerified {
   const { bundle, key, root } = input;
@@ -134,7 +135,7 @@ function provenTimes(
 ): readonly ProvenTime[] | NotVerified {
   const { bundle, thresholds, now } = input;
   const stamps: { readonly name: string; readonly time: number }[] = [];
-  // A root without authorities can not judge a time stamp; with them, each must be right.
+  // A root without timestamp authorities cannot verify a timestamp. With them, each timestamp must be valid.
   for (const stamp of root.timeStampAuthorities.length === 0 ? [] : bundle.timeStamps) {
     const alone = checkTimeStamp(stamp, bundle.content.signature, root.timeStampAuthorities);
     const { stamped } = bundle;
@@ -181,9 +182,9 @@ function certificateFlaw(
   { bundle, thresholds }: VerifyInput,
   root: TrustedRoot,
 ): NotVerified | undefined {
-  // A certificate of minutes says nothing without a time that is proven.
+  // A certificate valid for minutes proves nothing without a proven time.
   if (times.length === 0) return no('TRUST_SIGSTORE_TIME', 'nothing proves when it was made: no signed log time and no time stamp');
-  // sigstore_bundle.proto: roots do not belong into bundles; cosign's older form does carry one.
+  // sigstore_bundle.proto: roots do not belong in bundles; cosign's older form does carry one.
   if (bundle.version !== 'legacy' && [leaf, ...others].some((one) => one.isAuthority && one.issuer.equals(one.subject)))
     return no('TRUST_SIGNATURE_MALFORMED', 'it brings a root certificate');
   if (leaf.isAuthority || leaf.keyUsage === undefined || (leaf.keyUsage & keyUsageBit.digitalSignature) === 0)
