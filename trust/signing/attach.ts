@@ -14,7 +14,7 @@ import { canonicalJson } from '../canonical-json.ts';
 import { recordOf } from '../strict-json.ts';
 import { isNotFound } from '../evidence/collection.ts';
 
-/** What was put beside an image. */
+/** The signature or attestation that was attached to an image. */
 export interface Attached {
   /** Digest of the manifest that holds it. */
   readonly manifestDigest: string;
@@ -23,7 +23,8 @@ export interface Attached {
 }
 
 /**
- * Puts a sigstore bundle with a DSSE envelope beside an image, as cosign v3 does: an artifact whose subject is the image.
+ * Attaches a sigstore bundle with a DSSE envelope to an image, as cosign v3 does: an artifact whose subject
+ * is the image.
  * @throws PortcullisError of base/distribution
  */
 export async function attachBundle(
@@ -37,7 +38,8 @@ export async function attachBundle(
     repository,
     await repository.resolve(digest, signal),
     {
-      // cosign names the type in the configuration too, and registries without OCI 1.1 take a listing's artifactType from there.
+      // cosign also names the type in the configuration, from which registries without OCI 1.1 take a
+      // listing's artifactType.
       artifactType: bundleMediaType,
       config: { mediaType: emptyType, artifactType: bundleMediaType },
       mediaType: bundleMediaType,
@@ -49,9 +51,9 @@ export async function attachBundle(
   );
 }
 
-/** An artifact of one layer that speaks about another manifest. */
+/** An artifact of one layer whose subject is another manifest. */
 export interface Artifact {
-  /** Absent: the configuration's media type says it, as image-spec 1.0 had it. */
+  /** Absent: the media type of the configuration states it, as in image-spec 1.0. */
   readonly artifactType?: string;
   readonly config: Readonly<Record<string, string>>;
   readonly mediaType: string;
@@ -59,7 +61,10 @@ export interface Artifact {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
-/** Pushes an artifact whose subject is a manifest, with the time of its making. @throws PortcullisError of base/distribution */
+/**
+ * Pushes an artifact whose subject is a manifest, with its creation time. @throws PortcullisError of
+ * base/distribution
+ */
 export async function attachArtifact(
   repository: RegistryRepository,
   subject: Descriptor,
@@ -82,7 +87,7 @@ export async function attachArtifact(
   return { manifestDigest: pushed.digest, via: pushed.via };
 }
 
-/** One layer of cosign's older forms, with what stands in its annotations. */
+/** One layer of cosign's older forms, with its annotations. */
 export interface TagLayer {
   readonly mediaType: string;
   readonly bytes: Buffer;
@@ -90,8 +95,8 @@ export interface TagLayer {
 }
 
 /**
- * Adds a layer to the manifest under one of cosign's older tags (`sha256-<hex>.sig`, `.att`), beside those that are there and
- * those that others add at the same moment.
+ * Adds a layer to the manifest under one of cosign's older tags (`sha256-<hex>.sig`, `.att`). Keeps the
+ * existing layers and those that other clients add at the same time.
  * @throws PortcullisError of base/distribution
  */
 export async function attachToTag(repository: RegistryRepository, tag: string, layer: TagLayer, signal?: AbortSignal): Promise<Attached> {
@@ -101,11 +106,11 @@ export async function attachToTag(repository: RegistryRepository, tag: string, l
     mediaType: ociManifestType,
     entry: { mediaType: layer.mediaType, digest, size, annotations: layer.annotations },
     entriesOf({ bytes, content }) {
-      // An index under such a tag is nobody's signature: it is replaced.
+      // An index under such a tag is not a signature: it is replaced.
       const layers = content.kind === 'manifest' ? recordOf(parseJson(Buffer.from(bytes).toString('utf8')))?.['layers'] : [];
       return Array.isArray(layers) ? (layers as unknown[]) : [];
     },
-    // One payload may be signed by several: the annotations tell their signatures apart.
+    // Several signers may sign one payload: the annotations distinguish their signatures.
     keyOf: (entry) => canonicalJson([recordOf(entry)?.['digest'], recordOf(entry)?.['annotations']]),
     async build(layers) {
       const config = await pushConfig(
@@ -118,7 +123,10 @@ export async function attachToTag(repository: RegistryRepository, tag: string, l
   return { manifestDigest: await repository.addUnderTag(tag, list, options), via: tag };
 }
 
-/** The layers under one of cosign's older tags; none when there is no such tag. Registries fail for moments while a tag is written. */
+/**
+ * Returns the layers under one of cosign's older tags; none when there is no such tag. Registries fail for
+ * moments while a tag is written, so reading is retried.
+ */
 export async function layersAt(repository: RegistryRepository, tag: string, signal?: AbortSignal): Promise<readonly Descriptor[]> {
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -132,7 +140,10 @@ export async function layersAt(repository: RegistryRepository, tag: string, sign
   }
 }
 
-/** cosign's older form is an image: its configuration lists the payloads as layers, which stand uncompressed. */
+/**
+ * Pushes the configuration. cosign's older form is an image: its configuration lists the payloads as layers,
+ * which are stored uncompressed.
+ */
 async function pushConfig(
   repository: RegistryRepository,
   layers: readonly string[],

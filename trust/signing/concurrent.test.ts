@@ -21,7 +21,8 @@ function newKey(name: string): SigningKey {
   return { public: key, private: pair.privateKey };
 }
 
-// Debian's registry has neither the referrers API nor conditional writes. Each client stands for a process: they share nothing.
+// Debian's registry has neither the referrers API nor conditional writes. Each client represents a process:
+// the clients share nothing.
 describe('signers at the same moment', { skip: findRegistry() === undefined ? 'no docker-registry' : false }, () => {
   let registry: TestRegistry;
   const clients: RegistryClient[] = [];
@@ -65,12 +66,14 @@ describe('signers at the same moment', { skip: findRegistry() === undefined ? 'n
       const rude = repository();
       await signImage({ repository: rude, digest, key: newKey('first.pub'), format, now: new Date() });
       const old = await rude.manifest(tag);
-      // Ours watches for longer than the other one takes from its read to its write, on a machine however busy.
+      // Our client watches the tag for longer than the other client takes from its read to its write, even on
+      // a busy machine.
       const patient = repository({ tagSettleMs: 1000 });
       const signing = signImage({ repository: patient, digest, key: newKey('ours.pub'), format, now: new Date() });
       let isSigned = false;
       const signed = signing.then(() => (isSigned = true));
-      // It writes as soon as it sees ours, twice: a write that came long after ours had been confirmed could only win.
+      // The other client writes twice, as soon as it sees our signature. A write long after ours was
+      // confirmed would always win.
       for (let turn = 0; turn < 2 && !isSigned;) {
         // The registry cannot read a tag while it writes it.
         const now = await rude.manifest(tag).catch(() => old);

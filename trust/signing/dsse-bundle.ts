@@ -7,7 +7,7 @@ import type { Signer } from './signer.ts';
 import { witness } from './witness.ts';
 import type { Witnessed } from './witness.ts';
 
-/** The statement that `cosign sign` (v3) signs for an image, with signed annotations. */
+/** Returns the statement that `cosign sign` (v3) signs for an image, with signed annotations. */
 export function imageStatement(digest: string, annotations: Readonly<Record<string, string>> = {}): Buffer {
   const statement = {
     _type: statementType,
@@ -19,8 +19,8 @@ export function imageStatement(digest: string, annotations: Readonly<Record<stri
 }
 
 /**
- * A sigstore bundle v0.3 with a DSSE envelope over `payload`, signed and then witnessed as the signer says. For images and for
- * attestations alike.
+ * Returns a sigstore bundle v0.3 with a DSSE envelope over `payload`, signed by the signer and attested by
+ * its witnesses. Used for images and attestations.
  * @throws PortcullisError of the signer, `TRUST_WITNESS_FAILED`
  */
 export async function signBundle(payload: Buffer, signer: Signer, payloadType: string = inTotoPayloadType): Promise<Buffer> {
@@ -34,7 +34,7 @@ export async function signBundle(payload: Buffer, signer: Signer, payloadType: s
 }
 
 /**
- * A sigstore bundle v0.3 with a signature over `message` itself.
+ * Returns a sigstore bundle v0.3 with a signature over `message` itself.
  * @throws PortcullisError of the signer, `TRUST_WITNESS_FAILED`
  */
 export async function signMessageBundle(message: Buffer, signer: Signer): Promise<Buffer> {

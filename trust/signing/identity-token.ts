@@ -5,35 +5,39 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { isHttpError, isLoopback, sharedHttpClient } from '../../base/http/index.ts';
 import { recordOf } from '../strict-json.ts';
 
-/** Where an OIDC identity token is looked for. It is never an argument of a command: any process may read those. */
+/**
+ * Where to look for an OIDC identity token. It is never a command-line argument, because any process may read
+ * those.
+ */
 export interface IdentityTokenSource {
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** A file that holds the token. */
+  /** A file that contains the token. */
   readonly file?: string;
-  /** An environment variable that holds the token. */
+  /** An environment variable that contains the token. */
   readonly variable?: string;
-  /** For whom the token is asked for: `sigstore` unless given. */
+  /** The requested audience of the token; default: `sigstore`. */
   readonly audience?: string;
   readonly now: Date;
 }
 
-/** A token whose form is checked; who issued it is Fulcio's to check. */
+/** A token whose form has been checked. Fulcio checks its issuer. */
 export interface IdentityToken {
   readonly text: string;
-  /** Whom it names: the verified address, else the subject. */
+  /** The identity that it names: the verified address, else the subject. */
   readonly subject: string;
-  /** What it says of itself: `GitHub Actions`, a variable, a file. */
+  /** The origin of the token: `GitHub Actions`, a variable, a file. */
   readonly from: string;
 }
 
 const maximumBytes = 64 * 1024;
-/** Where Kubernetes and others project a token (cosign, pkg/providers/filesystem). */
+/** Where Kubernetes and other systems project a token (cosign, pkg/providers/filesystem). */
 const projectedFile = '/var/run/sigstore/cosign/oidc-token';
 
 /**
- * The identity token of whoever runs this: the file or variable named, else SIGSTORE_ID_TOKEN (which GitLab's `id_tokens` sets), else
- * what the machine around offers: GitHub Actions, Buildkite, a projected file.
- * @throws PortcullisError `TRUST_IDENTITY_TOKEN`; no part of a token is ever in it
+ * Returns the identity token of the current user: from the named file or variable, else from
+ * SIGSTORE_ID_TOKEN (which GitLab's `id_tokens` sets), else from the environment: GitHub Actions, Buildkite,
+ * a projected file.
+ * @throws PortcullisError `TRUST_IDENTITY_TOKEN`; the error never contains any part of a token
  */
 export async function findIdentityToken(source: IdentityTokenSource): Promise<IdentityToken> {
   const { environment, audience = 'sigstore', now } = source;
@@ -69,7 +73,7 @@ async function fromFile(file: string): Promise<string> {
   }
 }
 
-/** GitHub's token service: a URL with a query, and a bearer token for it. */
+/** Requests a token from GitHub's token service: a URL with a query, and a bearer token for it. */
 async function fromGitHub(address: string, bearer: string, audience: string): Promise<string> {
   const url = URL.parse(address);
   const loopback = url !== null && isLoopback(url.hostname);
@@ -93,7 +97,7 @@ async function fromGitHub(address: string, bearer: string, audience: string): Pr
     return value;
   } catch (error) {
     if (error instanceof PortcullisError && !isHttpError(error)) throw error;
-    // A syntax error's message quotes the text.
+    // The message of a syntax error quotes the text.
     throw refuse(error instanceof SyntaxError ? 'its token service does not answer in JSON' : reasonOf(error));
   }
 }
@@ -112,8 +116,9 @@ function fromBuildkite(audience: string, environment: IdentityTokenSource['envir
 }
 
 /**
- * Reads what a token says of itself: three parts of base64url, of which the second says who and until when (RFC 7519).
- * @throws PortcullisError `TRUST_IDENTITY_TOKEN`; no part of the token is in it
+ * Reads the claims of a token: three parts of base64url, of which the second states identity and expiry (RFC
+ * 7519).
+ * @throws PortcullisError `TRUST_IDENTITY_TOKEN`; the error contains no part of the token
  */
 export function readIdentityToken(raw: string, from: string, now: Date): IdentityToken {
   const text = raw.trim();

@@ -12,13 +12,17 @@ export interface KeylessOptions {
   readonly token: IdentityToken;
   /** The certificate authority, such as `https://fulcio.sigstore.dev`. */
   readonly fulcioUrl: string;
-  /** Without a log or a time stamp nothing proves later that the certificate was valid when it signed. */
+  /**
+   * Required: without a log or a timestamp, it cannot be proven later that the certificate was valid when it
+   * signed.
+   */
   readonly witnesses: WitnessUrls;
 }
 
 /**
- * A signer without a lasting key: a P-256 key of this moment, and the certificate that Fulcio gives it for the identity in the token.
- * The certificate is asked for once; all that is signed before it expires (ten minutes) shares it.
+ * Returns a signer without a long-lived key: an ephemeral P-256 key, and the certificate that Fulcio issues
+ * for the identity in the token. The certificate is requested once, and shared by all signatures before it
+ * expires (ten minutes).
  * @throws PortcullisError `TRUST_FULCIO_FAILED`, `TRUST_SIGNING_CONFIG`
  */
 export async function keylessSigner({ token, fulcioUrl, witnesses }: KeylessOptions): Promise<Signer> {
@@ -38,7 +42,7 @@ export async function keylessSigner({ token, fulcioUrl, witnesses }: KeylessOpti
     credentials: { oidcIdentityToken: token.text },
     publicKeyRequest: {
       publicKey: { algorithm: 'ECDSA', content: pair.publicKey.export({ type: 'spki', format: 'pem' }) },
-      // That we have the key is shown by signing who we say we are.
+      // Signing our own identity proves that we have the key.
       proofOfPossession: sign('sha256', Buffer.from(token.subject), pair.privateKey).toString('base64'),
     },
   };
@@ -46,17 +50,20 @@ export async function keylessSigner({ token, fulcioUrl, witnesses }: KeylessOpti
   try {
     certificate = new X509Certificate(leafOf(await postJson(`${url}/api/v2/signingCert`, request)));
   } catch (error) {
-    // What a service answers is its own: it may quote what it was sent.
+    // The answer of a service may quote the request.
     throw refused(fulcioUrl, reasonOf(error).replaceAll(token.text, '(token)').slice(0, 500));
   }
-  // An authority that certifies another key than ours would make signatures that nobody can verify.
+  // An authority that certifies a different key than ours would cause signatures that no client can verify.
   if (!certificate.checkPrivateKey(pair.privateKey)) throw refused(fulcioUrl, 'its certificate is of another key');
   const named = policyKey(`the identity of ${token.from}`, pair.publicKey);
   if ('problem' in named) throw refused(fulcioUrl, named.problem);
   return keySigner({ public: named, private: pair.privateKey }, { certificates: [certificate.raw], identity: true, witnesses });
 }
 
-/** PEM of the certificate (sigstore/fulcio fulcio.proto, SigningCertificate), the signer's first. */
+/**
+ * Returns the PEM of the certificate (sigstore/fulcio fulcio.proto, SigningCertificate), which is first in
+ * the list.
+ */
 function leafOf(answer: unknown): string {
   const record = recordOf(answer);
   const signed = recordOf(record?.['signedCertificateEmbeddedSct']) ?? recordOf(record?.['signedCertificateDetachedSct']);
@@ -66,7 +73,10 @@ function leafOf(answer: unknown): string {
   return leaf;
 }
 
-/** The token makes whoever reads it the signer, for as long as it lives: it goes nowhere in the clear. */
+/**
+ * Checks the URL. During its lifetime, the token lets any reader sign as the signer: it is never sent in
+ * clear text.
+ */
 function checkedUrl(text: string): string {
   const url = URL.parse(text);
   const loopback = url !== null && ['127.0.0.1', '[::1]', 'localhost'].includes(url.hostname);

@@ -6,8 +6,8 @@ import type { Signer } from './signer.ts';
 import { verifierPem, witness } from './witness.ts';
 
 /**
- * Signs a payload of cosign's older form: the annotations of its layer, with the certificate, the log's promise and the time stamp
- * where the signer has them (cosign, specs/SIGNATURE_SPEC.md).
+ * Signs a payload of cosign's older form. Returns the annotations of its layer, with the certificate, the
+ * log's promise and the timestamp, if the signer has them (cosign, specs/SIGNATURE_SPEC.md).
  * @throws PortcullisError of the signer, `TRUST_WITNESS_FAILED`, `TRUST_FORMAT_UNFIT`
  */
 export async function legacyAnnotationsOf(payload: Buffer, signer: Signer): Promise<Readonly<Record<string, string>>> {
@@ -21,7 +21,8 @@ export async function legacyAnnotationsOf(payload: Buffer, signer: Signer): Prom
 }
 
 /**
- * What a layer of cosign's older forms says beside the signature: certificate, log entry, time stamp.
+ * Returns the annotations that a layer of cosign's older forms has beside the signature: certificate, log
+ * entry, timestamp.
  * @throws PortcullisError `TRUST_WITNESS_FAILED`, `TRUST_FORMAT_UNFIT`
  */
 export async function witnessAnnotations(
@@ -61,7 +62,7 @@ function unfit(on: string, why: string, otherwise: string): PortcullisError {
   });
 }
 
-/** The log's promise as cosign writes it: numbers, and the log's id in hex. */
+/** Returns the log's promise as cosign writes it: numbers, and the log's id in hex. */
 function promiseOf(entry: Readonly<Record<string, unknown>>): unknown {
   return {
     SignedEntryTimestamp: recordOf(entry['inclusionPromise'])?.['signedEntryTimestamp'],

@@ -9,31 +9,34 @@ import type { Signer, WitnessUrls } from './signer.ts';
 import { parseSigningConfig, readSigningConfig } from './signing-config.ts';
 import type { SigningServices } from './signing-config.ts';
 
-/** What is to sign, and which services are told of it. */
+/** The signer to open, and the services that receive its signatures. */
 export interface OpenSignerInput {
-  /** A key file, or a PKCS #11 URI (RFC 7512). Without it the identity of whoever runs this signs. */
+  /** A key file, or a PKCS #11 URI (RFC 7512). Without it, the identity of the current user signs. */
   readonly key?: string;
-  /** Also of a token's PIN: only a file or a person is asked for that. */
+  /** Also the source of a token's PIN, which is only read from a file or a prompt. */
   readonly passphrase: PassphraseSource;
-  /** PEM file with the certificates that go with the key, leaf first. */
+  /** PEM file with the certificates of the key, leaf first. */
   readonly certificateChain?: string;
-  /** Where the identity token is; the environment unless given. */
+  /** The location of the identity token; default: the environment. */
   readonly identityToken?: { readonly file?: string; readonly variable?: string };
-  /** A `signing_config.json`, or `public-good`: sigstore's public services, where everything is public for ever. */
+  /**
+   * A `signing_config.json`, or `public-good`: sigstore's public services, where everything remains public
+   * forever.
+   */
   readonly signingConfig?: string;
   /** A certificate authority for identities, instead of the configuration's. */
   readonly fulcioUrl?: string;
-  /** A log, beside those of the configuration. */
+  /** A log, in addition to those of the configuration. */
   readonly log?: WitnessUrls['logs'][number];
-  /** Time stamp authorities, beside those of the configuration. */
+  /** Timestamp authorities, in addition to those of the configuration. */
   readonly timestampUrls?: readonly string[];
   readonly now: Date;
 }
 
 /**
- * Opens whatever is to sign: a key file, a token behind PKCS #11, or the identity of a CI job.
- * @throws PortcullisError `TRUST_KEY_UNREADABLE`, `TRUST_PKCS11_URI`, `TRUST_PKCS11_FAILED`, `TRUST_SIGNING_CONFIG`, `TRUST_IDENTITY_TOKEN`,
- *   `TRUST_FULCIO_FAILED`, and those of passphrases
+ * Opens a signer: a key file, a token behind PKCS #11, or the identity of a CI job.
+ * @throws PortcullisError `TRUST_KEY_UNREADABLE`, `TRUST_PKCS11_URI`, `TRUST_PKCS11_FAILED`,
+ * `TRUST_SIGNING_CONFIG`, `TRUST_IDENTITY_TOKEN`, `TRUST_FULCIO_FAILED`, and the errors of passphrases
  */
 export async function openSigner(input: OpenSignerInput): Promise<Signer> {
   const services = await servicesOf(input);
@@ -49,7 +52,7 @@ export async function openSigner(input: OpenSignerInput): Promise<Signer> {
   const { pkcs11Signer } = await import('./pkcs11/pkcs11-signer.ts');
   return pkcs11Signer({
     uri: key,
-    // The passphrase of keys is not the PIN of tokens: three wrong ones lock a token.
+    // The passphrase of keys is never tried as the PIN of a token: three wrong PINs lock a token.
     pin: (question) =>
       readPassphrase({ environment: {}, ...(passphrase.prompt === undefined ? {} : { prompt: passphrase.prompt }) }, question),
     readPinFile: (file) => readPassphrase({ environment: {}, file }, ''),

@@ -10,9 +10,10 @@ const attempts = 3;
 const maximumBytes = 1024 * 1024;
 
 /**
- * Asks a service of sigstore. One that is busy is asked again; a redirect is not followed, for what is sent is meant for this one.
- * Where it says that it has this already (409), what it has is asked for.
- * @returns what it answers in JSON
+ * Posts JSON to a service of sigstore. A busy service is asked again. A redirect is not followed, because the
+ * request is intended only for this service. When the service reports that the entry exists already (409),
+ * the existing entry is requested.
+ * @returns the service's JSON answer
  * @throws Error with a sentence that quotes nothing of the request
  */
 export async function postJson(url: string, request: unknown): Promise<unknown> {
@@ -24,7 +25,7 @@ export async function postJson(url: string, request: unknown): Promise<unknown> 
   }
 }
 
-/** {@link postJson} where the answer is something else than JSON. */
+/** Posts as {@link postJson} does, for an answer that is not JSON. */
 export async function postForBytes(url: string, request: unknown): Promise<Buffer> {
   const tried = await repeatedly(url, { method: 'POST', body: JSON.stringify(request) });
   if ('bytes' in tried) return tried.bytes;
@@ -70,7 +71,10 @@ async function once(url: string, request: Request): Promise<Answered | { readonl
   return { bytes };
 }
 
-/** What a service says of a refusal (google.rpc.Status), whole: whoever shows it cuts it when no secret can be in it any more. */
+/**
+ * Returns the message of a refusal (google.rpc.Status) in full. The caller shortens it once it can no longer
+ * contain a secret.
+ */
 function messageIn(bytes: Buffer): string {
   try {
     const message = recordOf(parseJson(bytes.toString('utf8')))?.['message'];

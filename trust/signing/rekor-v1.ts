@@ -2,16 +2,16 @@ import { createHash } from 'node:crypto';
 import { parseStrictJson, recordOf } from '../strict-json.ts';
 import { postJson } from './post-json.ts';
 
-/** What a Rekor v1 log is told of: an envelope as it is (JSON), or the digest of a message. */
+/** The content that is sent to a Rekor v1 log: a complete envelope (JSON), or the digest of a message. */
 export type ProposedEntry =
   | { readonly kind: 'dsse'; readonly envelope: Uint8Array }
   | { readonly kind: 'hashedrekord'; readonly message: Uint8Array; readonly signature: Uint8Array };
 
 /**
- * Adds a signature to a Rekor v1 log (sigstore/rekor openapi.yaml, pkg/types/dsse and pkg/types/hashedrekord). One that it has already is
- * found instead.
+ * Adds a signature to a Rekor v1 log (sigstore/rekor openapi.yaml, pkg/types/dsse and
+ * pkg/types/hashedrekord). When the log already has the signature, its existing entry is returned.
  * @param verifier PEM of the certificate or key that verifies it
- * @returns the entry as a bundle's JSON holds it
+ * @returns the entry in the JSON form of bundles
  * @throws Error with a sentence
  */
 export async function logInRekor1(url: string, proposed: ProposedEntry, verifier: string): Promise<object> {
@@ -20,7 +20,7 @@ export async function logInRekor1(url: string, proposed: ProposedEntry, verifier
 
 function requestOf(proposed: ProposedEntry, verifier: string): object {
   if (proposed.kind === 'dsse') {
-    // The log hashes this very text, and readers of cosign's older form compare that.
+    // The log hashes exactly this text, and readers of cosign's older form compare the hash.
     const proposedContent = { envelope: Buffer.from(proposed.envelope).toString('utf8'), verifiers: [verifier] };
     return { apiVersion: '0.0.1', kind: 'dsse', spec: { proposedContent } };
   }
@@ -29,7 +29,10 @@ function requestOf(proposed: ProposedEntry, verifier: string): object {
   return { apiVersion: '0.0.1', kind: 'hashedrekord', spec: { data: { hash }, signature } };
 }
 
-/** A log entry by its UUID → TransparencyLogEntry (sigstore/protobuf-specs sigstore_rekor.proto), whose integers are text. */
+/**
+ * Converts a log entry by its UUID to TransparencyLogEntry (sigstore/protobuf-specs sigstore_rekor.proto),
+ * whose integers are text.
+ */
 function entryOf(answer: unknown): object {
   const [entry, ...others] = Object.values(recordOf(answer) ?? {}).map(recordOf);
   const { body, integratedTime, logID, logIndex, verification } = entry ?? {};
@@ -59,7 +62,7 @@ function entryOf(answer: unknown): object {
   };
 }
 
-/** Of hex, which Rekor v1 writes. */
+/** Converts hex, which Rekor v1 writes. */
 function base64Of(hex: unknown): string {
   return Buffer.from(String(hex), 'hex').toString('base64');
 }

@@ -6,19 +6,19 @@ import type { PolicyKey } from '../types.ts';
 import { postJson } from './post-json.ts';
 import type { SignatureScheme } from './signature-scheme.ts';
 
-/** A signature that a Rekor v2 log is told of. */
+/** A signature that is sent to a Rekor v2 log. */
 export interface LoggedSignature {
-  /** The bytes under the signature; of an envelope its pre-authentication encoding. */
+  /** The signed bytes; for an envelope, its pre-authentication encoding. */
   readonly message: Uint8Array;
   readonly signature: Uint8Array;
   readonly key: PolicyKey;
-  /** DER of the key's certificate, where it has one: the log then names that. */
+  /** DER of the key's certificate, if it has one: the log then records the certificate. */
   readonly certificate?: Uint8Array;
 }
 
 interface KeyForm {
   readonly scheme: SignatureScheme;
-  /** Name of the algorithm in sigstore's words (sigstore/protobuf-specs sigstore_common.proto, PublicKeyDetails). */
+  /** Sigstore's name of the algorithm (sigstore/protobuf-specs sigstore_common.proto, PublicKeyDetails). */
   readonly details: string;
   readonly digest: 'sha256' | 'sha384' | 'sha512';
 }
@@ -30,8 +30,8 @@ const curves: Readonly<Record<string, KeyForm>> = {
 };
 
 /**
- * How a key signs what a Rekor v2 log will hold: the log checks the signature with the one algorithm that it allows for the key, and
- * has only the digest to do it with (sigstore/rekor-tiles CLIENTS.md).
+ * Returns how a key must sign for a Rekor v2 log. The log verifies the signature with the one algorithm that
+ * it allows for the key, and has only the digest for that (sigstore/rekor-tiles CLIENTS.md).
  * @throws PortcullisError `TRUST_SIGNING_SCHEME` when it allows none
  */
 export function rekor2Form(key: PolicyKey): KeyForm {
@@ -53,8 +53,9 @@ export function rekor2Form(key: PolicyKey): KeyForm {
 }
 
 /**
- * Adds a signature to a Rekor v2 log: a `hashedrekord` of version 0.0.2, which is the only kind that such logs take, for envelopes too.
- * @returns the entry as a bundle's JSON holds it
+ * Adds a signature to a Rekor v2 log: a `hashedrekord` of version 0.0.2, the only kind that such logs accept,
+ * for envelopes too.
+ * @returns the entry in the JSON form of bundles
  * @throws Error with a sentence; PortcullisError `TRUST_SIGNING_SCHEME`
  */
 export async function logInRekor2(url: string, signed: LoggedSignature): Promise<object> {
@@ -82,7 +83,7 @@ const entryFields = [
   'canonicalizedBody',
 ] as const;
 
-/** The fields that a bundle's entry has; whatever else a log adds is its own. */
+/** Returns the fields of a bundle's entry; additional fields of a log are dropped. */
 function entryOf(answer: unknown): object {
   const record = recordOf(answer);
   if (record?.['logId'] === undefined || record['canonicalizedBody'] === undefined || record['inclusionProof'] === undefined)

@@ -15,40 +15,41 @@ import type { Signer } from './signer.ts';
 import { makeSimpleSigningPayload } from './simple-signing-payload.ts';
 
 /**
- * `bundle`: a sigstore bundle among the referrers, cosign v3's default. `legacy`: the tag `sha256-<hex>.sig`, for older readers.
- * `notation-jws` and `notation-cose`: the Notary Project's envelopes, for which the signer has certificates.
+ * `bundle`: a sigstore bundle among the referrers, cosign v3's default. `legacy`: the tag `sha256-<hex>.sig`,
+ * for older readers. `notation-jws` and `notation-cose`: the Notary Project's envelopes, which require a
+ * signer with certificates.
  */
 export const signatureFormats = ['bundle', 'legacy', 'notation-jws', 'notation-cose'] as const;
 /** One of {@link signatureFormats}. */
 export type SignatureFormat = (typeof signatureFormats)[number];
 
-/** What is signed, by whom, and in which form. */
+/** The image, the signer and the format. */
 export interface SignImageInput {
   readonly repository: RegistryRepository;
   /** Digest of the index or manifest to sign. */
   readonly digest: string;
-  /** A key, or anything else that signs. */
+  /** A key, or any other signer. */
   readonly key: SigningKey | Signer;
   readonly format: SignatureFormat;
-  /** The name that the older form's payload claims; the repository's own unless given. */
+  /** The name in the payload of the older form; default: the repository's own. */
   readonly identity?: string;
   /** Signed with the digest. */
   readonly annotations?: Readonly<Record<string, string>>;
-  /** The signature is void from then on; for the Notary Project's formats, the others know none. */
+  /** The signature is invalid from then on. Only the Notary Project's formats support it. */
   readonly expiry?: Date;
   readonly now: Date;
   readonly signal?: AbortSignal;
 }
 
-/** Which digest was signed in which form, and where the signature is. */
+/** The signed digest, its format, and the location of the signature. */
 export interface SignedImage extends Attached {
   readonly digest: string;
   readonly format: SignatureFormat;
 }
 
 /**
- * Signs one digest and pushes what cosign and notation accept.
- * @throws PortcullisError `TRUST_DIGEST_NOT_SHA256`, and those of the signer and of base/distribution
+ * Signs one digest and pushes a signature that cosign or notation accepts.
+ * @throws PortcullisError `TRUST_DIGEST_NOT_SHA256`, and the errors of the signer and of base/distribution
  */
 export async function signImage(input: SignImageInput): Promise<SignedImage> {
   const { digest, format } = input;
@@ -73,7 +74,7 @@ const pushers: Readonly<Record<SignatureFormat, (input: SignImageInput, signer: 
   'notation-cose': (input, signer) => pushNotation(input, signer, 'cose'),
 };
 
-/** As notation pushes it (Notary Project, signature-specification.md, "Signature Manifest"). */
+/** Pushes a signature as notation does (Notary Project, signature-specification.md, "Signature Manifest"). */
 async function pushNotation(input: SignImageInput, signer: Signer, format: 'jws' | 'cose'): Promise<Attached> {
   const { repository, digest, annotations = {}, now, expiry, signal } = input;
   const { makeNotationSignature } = await import('../notation/sign.ts');
@@ -107,7 +108,7 @@ async function pushSimpleSigning(input: SignImageInput, signer: Signer): Promise
           const signature = blob === sha256Digest(payload) ? decodeBase64(notes?.[signatureAnnotation]) : undefined;
           return signature !== undefined && verifySignature(signer.public, payload, signature);
         });
-  // The same key has said the same before.
+  // The same key has signed the same payload before.
   if (own !== undefined) return { manifestDigest: (await repository.resolve(tag, signal)).digest, via: tag };
   const layer = { mediaType: simpleSigningMediaType, bytes: payload, annotations: await legacyAnnotationsOf(payload, signer) };
   return attachToTag(repository, tag, layer, signal);

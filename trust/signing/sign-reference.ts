@@ -7,20 +7,23 @@ import type { Signer } from './signer.ts';
 import type { RegistryAccess } from '../registry-access.ts';
 import { resolveAll } from '../resolve-image.ts';
 
-/** Which image is signed by its name, by whom, and in which forms. */
+/** The image by its name, the signer and the formats. */
 export interface SignReferenceInput {
   readonly reference: string;
-  /** A key, or anything else that signs. */
+  /** A key, or any other signer. */
   readonly key: SigningKey | Signer;
-  /** One signature in each. */
+  /** One signature is created in each format. */
   readonly format: SignatureFormat | readonly SignatureFormat[];
-  /** Signs each manifest of an index too. */
+  /** Also signs each manifest of an index. */
   readonly recursive: boolean;
-  /** The name that payloads claim; the reference's own without its tag unless given. */
+  /** The name in the payloads; default: the reference without its tag. */
   readonly identity?: string;
   /** Signed with the digest. */
   readonly annotations?: Readonly<Record<string, string>>;
-  /** The signatures are void from then on. Only the Notary Project's formats can say it; one of them must be asked for. */
+  /**
+   * The signatures are invalid from then on. Only the Notary Project's formats support it; at least one of
+   * them must be requested.
+   */
   readonly expiry?: Date;
   readonly registry: RegistryAccess;
   readonly now: Date;
@@ -28,13 +31,14 @@ export interface SignReferenceInput {
 }
 
 /**
- * Resolves a reference once and signs its digest, at the origin or, where that is replaced, its mirror.
- * @throws PortcullisError `TRUST_NO_REGISTRY`, and those of {@link signImage}
+ * Resolves a reference once and signs its digest, at the origin or, if a mirror replaces the origin, at the
+ * mirror.
+ * @throws PortcullisError `TRUST_NO_REGISTRY`, and the errors of {@link signImage}
  */
 export async function signReference(input: SignReferenceInput): Promise<readonly SignedImage[]> {
   const { reference, registry, format, key, now, recursive, annotations } = input;
   const parsed = parseReference(reference);
-  // Pushes go to the last of the places that are asked: the origin, unless a mirror stands for it.
+  // A push goes to the last place in the list. That is the origin, unless a mirror replaces it.
   const repository = (await registry.repositories(parsed)).at(-1);
   if (repository === undefined) {
     throw new PortcullisError({
@@ -64,7 +68,8 @@ export async function signReference(input: SignReferenceInput): Promise<readonly
     });
   }
   const signed: SignedImage[] = [];
-  // One after the other: signatures of one image may share a fallback tag, which is read, changed and written back.
+  // One after the other: signatures of one image may share a fallback tag, which is read, changed and written
+  // back.
   for (const digest of digests) {
     for (const one of new Set(formats)) {
       const notes = {

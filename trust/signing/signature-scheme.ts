@@ -1,4 +1,7 @@
-/** How a message is hashed and signed. ECDSA signatures are DER here; JWS and COSE, which want r‖s, convert. */
+/**
+ * How a message is hashed and signed. ECDSA signatures are DER here; JWS and COSE, which require r‖s, convert
+ * them.
+ */
 export type SignatureScheme =
   | 'ecdsa-sha256'
   | 'ecdsa-sha384'

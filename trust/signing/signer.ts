@@ -6,62 +6,75 @@ import { keyObjectOf } from '../keys/public-key.ts';
 import type { PolicyKey } from '../types.ts';
 import { rekor2Form } from './rekor-v2.ts';
 
-/** The services that are told of a signature, so that its time can be proven later. */
+/** The services that receive each signature, so that its time can be proven later. */
 export interface WitnessUrls {
-  /** Rekor logs and the version of their API. */
+  /** Rekor logs and their API version. */
   readonly logs: readonly { readonly url: string; readonly version: 1 | 2 }[];
-  /** RFC 3161 time stamp authorities. */
+  /** RFC 3161 timestamp authorities. */
   readonly timestamps: readonly string[];
 }
 
 /**
- * Whoever signs: a key file, a token behind PKCS #11, or an identity with a short-lived certificate. Everything that signs (images
- * in each format, attestations) takes one, and none of it ever sees a private key.
+ * A signer: a key file, a token behind PKCS #11, or an identity with a short-lived certificate. All code that
+ * signs (images in each format, attestations) uses this interface, and never has access to a private key.
  */
 export interface Signer {
-  /** The public half. `name` tells a person which key it is. */
+  /** The public key. `name` is for display. */
   readonly public: PolicyKey;
-  /** DER, leaf first; empty for a bare key. The leaf is of `public`. The Notary Project's envelopes carry them. */
+  /**
+   * DER, leaf first; empty for a bare key. The leaf certifies `public`. The Notary Project's envelopes carry
+   * the certificates.
+   */
   readonly certificates: readonly Buffer[];
   /**
-   * The certificate says who signs, and outlives the key: sigstore's forms carry it. Without this they name the key, which is what
-   * `cosign verify --key` demands.
+   * The certificate identifies the signer and outlives the key: sigstore's forms carry it. Without this, they
+   * name the key, which `cosign verify --key` requires.
    */
   readonly identity?: true;
   readonly witnesses: WitnessUrls;
   /**
-   * Signs a message (not its digest). `scheme`: the key's usual one, {@link defaultScheme}, unless given.
-   * @throws PortcullisError `TRUST_SIGNING_SCHEME` when the key can not sign so
+   * Signs a message (not its digest). `scheme` defaults to the usual one of the key, {@link defaultScheme}.
+   * @throws PortcullisError `TRUST_SIGNING_SCHEME` when the key cannot sign with the scheme
    */
   sign(message: Uint8Array, scheme?: SignatureScheme): Promise<Buffer>;
-  /** Logs out, and lets go of what it holds. */
+  /** Logs out, and releases all resources. */
   close(): Promise<void>;
 }
 
 const noWitnesses: WitnessUrls = { logs: [], timestamps: [] };
 
 /**
- * What `cosign verify --key` expects by default: ECDSA and RSA (PKCS #1 v1.5) over SHA-256 whatever the curve, Ed25519 pure.
- * Measured with cosign v3.1.3, whose own `sign` takes other digests for P-384, P-521 and Ed25519.
+ * Returns the scheme that `cosign verify --key` expects by default: ECDSA and RSA (PKCS #1 v1.5) over SHA-256
+ * for every curve, Ed25519 pure. Measured with cosign v3.1.3, whose own `sign` uses other digests for P-384,
+ * P-521 and Ed25519.
  */
 export function defaultScheme(key: PolicyKey): SignatureScheme {
   return key.type === 'ed25519' ? 'ed25519' : key.type === 'rsa' ? 'rsa-pkcs1-sha256' : 'ecdsa-sha256';
 }
 
-/** The certificate that stands for the signer in sigstore's forms, DER; undefined where its key does. */
+/**
+ * Returns the certificate that identifies the signer in sigstore's forms, DER; undefined when the key
+ * identifies it.
+ */
 export function identityCertificate({ certificates, identity }: Signer): Buffer | undefined {
   return identity === true ? certificates[0] : undefined;
 }
 
-/** How a signer signs what its witnesses will be told of: as its key usually does, unless a log takes no more than one way. */
+/**
+ * Returns the scheme in which a signer signs for its witnesses: the usual one of its key, unless a log
+ * accepts only one.
+ */
 export function witnessedScheme(signer: Signer): SignatureScheme {
   return signer.witnesses.logs.some(({ version }) => version === 2) ? rekor2Form(signer.public).scheme : defaultScheme(signer.public);
 }
 
-/** @throws PortcullisError `TRUST_SIGNING_SCHEME` when a key of this type can not sign so */
+/**
+ * Checks that a key can sign with a scheme.
+ * @throws PortcullisError `TRUST_SIGNING_SCHEME` when a key of this type cannot
+ */
 export function checkScheme(key: PolicyKey, scheme: SignatureScheme): void {
   const fits = key.type === 'ed25519' ? scheme.startsWith('ed25519') : scheme.startsWith(`${key.type}-`);
-  // A key whose own type is RSASSA-PSS may do nothing else (RFC 4055).
+  // A key whose own type is RSASSA-PSS may use no other scheme (RFC 4055).
   const bound = keyObjectOf(key).asymmetricKeyType === 'rsa-pss' && !scheme.startsWith('rsa-pss-');
   if (fits && !bound) return;
   throw new PortcullisError({
@@ -74,7 +87,7 @@ export function checkScheme(key: PolicyKey, scheme: SignatureScheme): void {
   });
 }
 
-/** A signer that holds a private key in this process, with the certificates that go with it when there are any. */
+/** Returns a signer that holds a private key in this process, with its certificates, if there are any. */
 export function keySigner(
   key: SigningKey,
   options: { readonly certificates?: readonly Buffer[]; readonly identity?: true; readonly witnesses?: WitnessUrls } = {},

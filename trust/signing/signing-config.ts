@@ -4,7 +4,7 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { recordOf } from '../strict-json.ts';
 import type { WitnessUrls } from './signer.ts';
 
-/** The services that a signing configuration names for this moment. */
+/** The services that a signing configuration names for a given time. */
 export interface SigningServices {
   readonly fulcioUrl?: string;
   readonly witnesses: WitnessUrls;
@@ -19,7 +19,7 @@ interface Service {
 
 const maximumBytes = 1024 * 1024;
 
-/** {@link parseSigningConfig} of a file. @throws PortcullisError `TRUST_SIGNING_CONFIG` */
+/** Reads a file with {@link parseSigningConfig}. @throws PortcullisError `TRUST_SIGNING_CONFIG` */
 export async function readSigningConfig(file: string, now: Date): Promise<SigningServices> {
   let bytes: Buffer;
   try {
@@ -43,9 +43,10 @@ function failed(on: string, why: string): PortcullisError {
 }
 
 /**
- * Reads a `signing_config.json` (sigstore/protobuf-specs SigningConfig, version 0.2): of each kind the newest service that is valid
- * now and whose interface is known, or as many as the selector says.
- * @param on what the bytes are, for errors
+ * Reads a `signing_config.json` (sigstore/protobuf-specs SigningConfig, version 0.2). Of each kind it returns
+ * the newest service that is valid now and whose API version is supported, or as many services as the
+ * selector requires.
+ * @param on the name of the bytes, for errors
  * @throws PortcullisError `TRUST_SIGNING_CONFIG`
  */
 export function parseSigningConfig(bytes: Uint8Array, on: string, now: Date): SigningServices {
@@ -100,13 +101,19 @@ function servicesOf(value: unknown, now: Date, fail: (why: string) => Portcullis
     .sort((a, b) => (a.start === b.start ? 0 : b.start - a.start));
 }
 
-/** cosign writes a rule also where it writes no service (`tsaConfig: {}`, ANY): one that demands none of none is none. */
+/**
+ * Returns the rule for a list of services. cosign also writes a rule when it writes no service (`tsaConfig:
+ * {}`, ANY). A rule that requires one of no services is ignored.
+ */
 function ruleFor(list: unknown, rule: Readonly<Record<string, unknown>> | undefined): Readonly<Record<string, unknown>> | undefined {
   const isEmpty = list === undefined || (Array.isArray(list) && list.length === 0);
   return isEmpty && rule?.['selector'] !== 'EXACT' ? undefined : rule;
 }
 
-/** ANY: the newest. EXACT: so many, of different operators. ALL: every one. Without a rule none is demanded. */
+/**
+ * Selects services. ANY: the newest. EXACT: this many, of different operators. ALL: every one. Without a
+ * rule, none is required.
+ */
 function select(
   services: readonly Service[],
   rule: Readonly<Record<string, unknown>> | undefined,

@@ -1,6 +1,9 @@
 import { simpleSigningType } from '../evidence/cosign-names.ts';
 
-/** The payload of cosign's older form (cosign specs/SIGNATURE_SPEC.md); `identity` is the repository's name, `optional` its annotations. */
+/**
+ * Returns the payload of cosign's older form (cosign specs/SIGNATURE_SPEC.md). `identity` is the repository's
+ * name, `optional` contains its annotations.
+ */
 export function makeSimpleSigningPayload(digest: string, identity: string, annotations: Readonly<Record<string, string>> = {}): Buffer {
   return Buffer.from(
     JSON.stringify({

@@ -9,28 +9,28 @@ import { logInRekor2 } from './rekor-v2.ts';
 import { identityCertificate } from './signer.ts';
 import type { Signer } from './signer.ts';
 
-/** A signature as logs and time stamp authorities are told of it. */
+/** A signature as it is sent to logs and timestamp authorities. */
 export type Witnessed =
   | {
       readonly kind: 'dsse';
       readonly payload: Buffer;
       readonly payloadType: string;
       readonly signature: Buffer;
-      /** The envelope's JSON, as it is kept. */
+      /** The envelope's JSON, as it is stored. */
       readonly envelope: Buffer;
-      /** What a time stamp is over: the signature unless given. */
+      /** The bytes that a timestamp covers; default: the signature. */
       readonly stamped?: Buffer;
     }
   | { readonly kind: 'message'; readonly message: Buffer; readonly signature: Buffer };
 
-/** What the services answered, as a bundle's JSON holds it; without services, nothing. */
+/** The answers of the services, in the JSON form of bundles; empty without services. */
 export interface WitnessAnswer {
   readonly tlogEntries?: readonly unknown[];
   readonly timestampVerificationData?: { readonly rfc3161Timestamps: readonly { readonly signedTimestamp: string }[] };
 }
 
 /**
- * Tells the signer's logs and time stamp authorities of a signature.
+ * Submits a signature to the signer's logs and timestamp authorities.
  * @throws PortcullisError `TRUST_WITNESS_FAILED`
  */
 export async function witness(signed: Witnessed, signer: Signer): Promise<WitnessAnswer> {
@@ -48,7 +48,7 @@ export async function witness(signed: Witnessed, signer: Signer): Promise<Witnes
   };
 }
 
-/** Rekor v2. */
+/** Submits the signature to Rekor v2. */
 function logInTiles(url: string, signed: Witnessed, signer: Signer): Promise<object> {
   const leaf = identityCertificate(signer);
   const message = signed.kind === 'dsse' ? preAuthEncoding(signed.payloadType, signed.payload) : signed.message;
@@ -60,7 +60,7 @@ function logInTiles(url: string, signed: Witnessed, signer: Signer): Promise<obj
   });
 }
 
-/** Rekor v1. */
+/** Submits the signature to Rekor v1. */
 function logInTree(url: string, signed: Witnessed, signer: Signer): Promise<object> {
   const proposed: ProposedEntry =
     signed.kind === 'dsse'
@@ -73,10 +73,13 @@ function stampedOf(signed: Witnessed): Buffer {
   return signed.kind === 'dsse' && signed.stamped !== undefined ? signed.stamped : signed.signature;
 }
 
-/** The path at which sigstore's timestamp-authority answers; a URL without a path means it too, as in its signing configurations. */
+/**
+ * The path at which sigstore's timestamp-authority answers. A URL without a path stands for it too, as in its
+ * signing configurations.
+ */
 const sigstorePath = '/api/v1/timestamp';
 
-/** A TimeStampResp (RFC 3161) in DER, from sigstore's own authority or any other. */
+/** Returns a TimeStampResp (RFC 3161) in DER, from sigstore's own authority or any other. */
 async function stamp(url: string, bytes: Buffer): Promise<Buffer> {
   const { pathname } = new URL(url);
   if (pathname !== '/' && !pathname.endsWith(sigstorePath)) return (await requestTimestamp(url, bytes)).response;
@@ -102,7 +105,7 @@ async function asked<T>(url: string, answer: Promise<T>): Promise<T> {
   }
 }
 
-/** What a log is told to verify the signature with: the certificate, else the key. PEM. */
+/** Returns the certificate, else the key, with which a log verifies the signature. PEM. */
 export function verifierPem(signer: Signer): string {
   const leaf = identityCertificate(signer);
   if (leaf !== undefined)

@@ -3,12 +3,13 @@ import { withAddresses } from '../../../base/kernel/index.ts';
 import { unterminated } from '../../../base/process/index.ts';
 
 /**
- * The few calls of PKCS #11 (version 2.40) that signing needs, bound through C_GetFunctionList, the one symbol that every module
- * exports. CK_ULONG is eight bytes, as on every 64-bit Linux; structures are plain buffers. Only for a Worker: every call may block.
+ * The few calls of PKCS #11 (version 2.40) that signing needs, bound through C_GetFunctionList, the one
+ * symbol that every module exports. CK_ULONG has eight bytes, as on every 64-bit Linux; structures are plain
+ * buffers. Only for a Worker: every call may block.
  */
 export type Cryptoki = ReturnType<typeof loadCryptoki>;
 
-/** Places in CK_FUNCTION_LIST, after its version. */
+/** Indexes in CK_FUNCTION_LIST, after its version. */
 const places = {
   C_Initialize: 0,
   C_Finalize: 1,
@@ -28,7 +29,7 @@ const places = {
 type Name = keyof typeof places;
 type Value = number | bigint | Buffer | null;
 
-/** Return values that a person can do something about; the others are shown by number. */
+/** Return values that a user can act on; the others are displayed as numbers. */
 const words: Readonly<Record<number, string>> = {
   0x05: 'general error of the module',
   0x70: 'the mechanism is not offered by the token',
@@ -67,13 +68,13 @@ export function ulong(value: number | bigint): Buffer {
   return bytes;
 }
 
-/** @throws Error with a sentence when the module can not be loaded */
+/** Loads a PKCS #11 module. @throws Error with a sentence when the module cannot be loaded */
 export function loadCryptoki(path: string) {
   const library = koffi.load(path);
   const getFunctionList = library.func('C_GetFunctionList', 'ulong', ['void *']) as (out: Buffer) => number;
   const out = Buffer.alloc(8);
   check('C_GetFunctionList', getFunctionList(out));
-  // CK_VERSION is two bytes; the pointers after it are aligned.
+  // CK_VERSION has two bytes; the pointers after it are aligned.
   const list = Buffer.from(koffi.view(out.readBigUInt64LE(), 8 * (1 + places.C_Sign + 1)));
 
   function bind(name: Name, types: readonly ('ulong' | 'void *')[]): (...values: Value[]) => void {
@@ -102,7 +103,7 @@ export function loadCryptoki(path: string) {
 
   initialize(null);
   return {
-    /** Slots with a token. */
+    /** Returns the slots with a token. */
     slots(): readonly bigint[] {
       const count = Buffer.alloc(8);
       getSlotList(1, null, count);
@@ -110,20 +111,20 @@ export function loadCryptoki(path: string) {
       getSlotList(1, ids, count);
       return Array.from({ length: Number(count.readBigUInt64LE()) }, (_, index) => ids.readBigUInt64LE(8 * index));
     },
-    /** CK_TOKEN_INFO: texts padded with blanks. */
+    /** Reads CK_TOKEN_INFO, whose texts are padded with blanks. */
     token(slot: bigint) {
       const info = Buffer.alloc(256);
       getTokenInfo(slot, info);
       const field = (from: number, to: number): string => info.toString('utf8', from, to).trimEnd();
       return { label: field(0, 32), manufacturer: field(32, 64), model: field(64, 80), serial: field(80, 96) };
     },
-    /** A session for reading: CKF_SERIAL_SESSION. */
+    /** Opens a read-only session: CKF_SERIAL_SESSION. */
     open(slot: bigint): bigint {
       const session = Buffer.alloc(8);
       openSession(slot, 4, null, null, session);
       return session.readBigUInt64LE();
     },
-    /** @param user 1: the token's user, 2: this one operation */
+    /** Logs in. @param user 1: the token's user, 2: this one operation */
     login(session: bigint, user: 1 | 2, pin: Buffer): void {
       login(session, user, pin, pin.length);
     },
@@ -138,7 +139,7 @@ export function loadCryptoki(path: string) {
         findObjectsFinal(session);
       }
     },
-    /** An attribute's bytes; undefined when the object has none such. */
+    /** Returns the bytes of an attribute; undefined when the object has no such attribute. */
     attribute(session: bigint, object: bigint, type: bigint): Buffer | undefined {
       const ask = (value: Buffer | null): bigint => {
         return withTemplate([{ type, value: value ?? Buffer.alloc(0) }], value === null, (bytes) => {
@@ -172,17 +173,17 @@ export function loadCryptoki(path: string) {
         try {
           end();
         } catch {
-          // Whatever is ended already.
+          // The session has ended already.
         }
       }
     },
   };
 }
 
-/** Stands where there is nothing to point to. */
+/** The target of a pointer when there is no value. */
 const nothing = Buffer.alloc(1);
 
-/** CK_ATTRIBUTE: type, pointer, length. The values are held until `act` has returned. */
+/** Encodes CK_ATTRIBUTE: type, pointer, length. The values stay referenced until `act` has returned. */
 function withTemplate<T>(template: readonly Attribute[], asksLength: boolean, act: (bytes: Buffer) => T): T {
   const values = template.map(({ value }) => (value.length === 0 ? nothing : value));
   return withAddresses(values, (addresses) =>

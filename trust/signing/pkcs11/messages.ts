@@ -1,12 +1,12 @@
 import type { Pkcs11Uri } from './uri.ts';
 
-/** What the Worker is asked, one at a time. */
+/** The requests to the Worker, one at a time. */
 export type Question =
   | { readonly kind: 'open'; readonly uri: Pkcs11Uri; readonly pin: Uint8Array }
   | { readonly kind: 'sign'; readonly mechanism: number; readonly parameter?: Uint8Array; readonly data: Uint8Array }
   | { readonly kind: 'close' };
 
-/** The key's parts as the token gives them. */
+/** The components of the key, as the token returns them. */
 export interface TokenKey {
   readonly token: string;
   readonly type: 'rsa' | 'ec' | 'ed';
@@ -14,7 +14,7 @@ export interface TokenKey {
   readonly publicExponent?: Uint8Array;
   readonly ecParams?: Uint8Array;
   readonly ecPoint?: Uint8Array;
-  /** DER of the certificate that stands beside the key. */
+  /** DER of the certificate stored with the key. */
   readonly certificate?: Uint8Array;
 }
 

@@ -11,7 +11,10 @@ import { publicKeyOf } from './public-key.ts';
 import type { Answer, Question } from './messages.ts';
 import { parsePkcs11Uri } from './uri.ts';
 
-/** CKM_… of each scheme. ECDSA is over the digest, the others over the message; PSS has its hash, mask and salt as parameter. */
+/**
+ * CKM_… of each scheme. ECDSA signs the digest, the others the message; the parameter of PSS has its hash,
+ * mask and salt.
+ */
 const mechanisms: Readonly<
   Record<
     Exclude<SignatureScheme, 'ed25519ph'>,
@@ -33,16 +36,17 @@ const patienceMs = 60_000;
 export interface Pkcs11Options {
   /** RFC 7512: `pkcs11:token=…;object=…?module-path=…&pin-source=file:…`. */
   readonly uri: string;
-  /** The PIN, when the URI names no `pin-source`. */
+  /** Returns the PIN when the URI names no `pin-source`. */
   readonly pin: (question: string) => Promise<string>;
   readonly readPinFile: (file: string) => Promise<string>;
-  /** DER, leaf first, instead of the certificate that stands on the token. */
+  /** DER, leaf first. Replaces the certificate stored on the token. */
   readonly certificates?: readonly Buffer[];
   readonly witnesses?: WitnessUrls;
 }
 
 /**
- * A signer whose key never leaves a token: it is asked through its PKCS #11 module, in a Worker of its own.
+ * Returns a signer whose key never leaves a token. The token is accessed through its PKCS #11 module, in a
+ * Worker of its own.
  * @throws PortcullisError `TRUST_PKCS11_URI`, `TRUST_PKCS11_FAILED`
  */
 export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
@@ -77,7 +81,7 @@ export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
       witnesses: options.witnesses ?? { logs: [], timestamps: [] },
       async sign(message, scheme = defaultScheme(key)) {
         checkScheme(key, scheme);
-        // CKM_EDDSA has it as a parameter that SoftHSM and others do not take.
+        // CKM_EDDSA takes this as a parameter, which SoftHSM and other modules do not accept.
         if (scheme === 'ed25519ph') throw fail('it can not sign a digest with Ed25519, which a Rekor v2 log asks for');
         const { mechanism, pss } = mechanisms[scheme];
         const data = scheme.startsWith('ecdsa-') ? createHash(scheme.slice('ecdsa-'.length)).update(message).digest() : message;
@@ -100,7 +104,7 @@ export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
   }
 }
 
-/** One question at a time; a module that does not answer in time ends with its Worker. */
+/** Sends one request at a time; a module that does not answer in time is ended together with its Worker. */
 function asker(worker: Worker, fail: (why: string) => PortcullisError): (question: Question) => Promise<Answer> {
   let last: Promise<unknown> = Promise.resolve();
   const exchange = async (question: Question): Promise<Answer> => {
@@ -128,7 +132,7 @@ function ulongs(values: readonly number[]): Buffer {
   return bytes;
 }
 
-/** r and s side by side (PKCS #11) → DER (RFC 3279, section 2.2.3). */
+/** Converts r and s side by side (PKCS #11) to DER (RFC 3279, section 2.2.3). */
 function derOf(raw: Buffer): Buffer {
   const integer = (bytes: Buffer): Buffer => {
     let start = 0;

@@ -4,7 +4,7 @@ import type { Attribute, Cryptoki } from './cryptoki.ts';
 import type { Answer, Question, TokenKey } from './messages.ts';
 import type { Pkcs11Uri } from './uri.ts';
 
-/** Speaks to one token. PKCS #11 modules block, and some never come back: nothing else runs in this thread. */
+/** Accesses one token. PKCS #11 modules block, and some never return: nothing else runs in this thread. */
 let opened:
   { readonly module: Cryptoki; readonly session: bigint; readonly key: bigint; readonly pin: Buffer; readonly always: boolean } | undefined;
 
@@ -52,7 +52,7 @@ function open(uri: Pkcs11Uri, pin: Buffer): TokenKey {
       throw new Error(`${keys.length === 0 ? 'no private key fits' : `${keys.length} private keys fit`} what the URI says of it`);
     const read = (object: bigint | undefined, type: bigint): Buffer | undefined =>
       object === undefined ? undefined : module.attribute(session, object, type);
-    // The public half and the certificate stand beside the key under its id, or under its name.
+    // The token stores the public key and the certificate under the id of the key, or under its name.
     const id = read(key, attributes.id);
     const by = id === undefined || id.length === 0 ? name : [{ type: attributes.id, value: id }];
     const [publicKey] = find('publicKey', by);

@@ -2,14 +2,16 @@ import { X509Certificate, createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import type { TokenKey } from './messages.ts';
 
-/** Object identifiers of the curves, as CKA_EC_PARAMS holds them (DER), and their coordinates' bytes. */
+/**
+ * Object identifiers of the curves, as CKA_EC_PARAMS contains them (DER), and the bytes of their coordinates.
+ */
 const curves: Readonly<Record<string, { readonly crv: string; readonly bytes: number }>> = {
   '06082a8648ce3d030107': { crv: 'P-256', bytes: 32 },
   '06052b81040022': { crv: 'P-384', bytes: 48 },
   '06052b81040023': { crv: 'P-521', bytes: 66 },
 };
 
-/** The public key of a token's key, or why there is none that can be used. */
+/** Returns the public key of a token's key, or the reason why it has no usable one. */
 export function publicKeyOf(key: TokenKey): KeyObject | string {
   try {
     if (key.certificate !== undefined) return new X509Certificate(key.certificate).publicKey;
@@ -32,7 +34,9 @@ export function publicKeyOf(key: TokenKey): KeyObject | string {
   }
 }
 
-/** CKA_EC_POINT is an OCTET STRING with the point; some modules give the point itself. */
+/**
+ * Returns the point. CKA_EC_POINT is an OCTET STRING with the point; some modules return the point itself.
+ */
 function unwrap(bytes: Uint8Array | undefined): Buffer | undefined {
   if (bytes === undefined) return undefined;
   const point = Buffer.from(bytes);

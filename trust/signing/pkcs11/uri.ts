@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 
-/** Which key of which token behind which module (RFC 7512). What is left out is not looked at. */
+/** Selects a key of a token behind a module (RFC 7512). Absent fields match everything. */
 export interface Pkcs11Uri {
   readonly modulePath: string;
   readonly token?: string;
@@ -30,13 +30,13 @@ const known: readonly string[] = [
 ];
 
 /**
- * Reads `pkcs11:token=…;object=…?module-path=…&pin-source=file:…`. A PIN in it (`pin-value`) is refused: any process may read the
- * arguments of another.
+ * Reads `pkcs11:token=…;object=…?module-path=…&pin-source=file:…`. A PIN in the URI (`pin-value`) is refused:
+ * any process may read the arguments of another.
  * @throws PortcullisError `TRUST_PKCS11_URI`
  */
 export function parsePkcs11Uri(text: string): Pkcs11Uri {
   const fail = (why: string, fix: string): PortcullisError =>
-    // A PIN may stand in it: only its path is shown.
+    // The URI may contain a PIN: only its path is displayed.
     new PortcullisError({
       code: 'TRUST_PKCS11_URI',
       kind: 'invalid',
