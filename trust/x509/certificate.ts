@@ -20,7 +20,7 @@ export interface Certificate {
   readonly raw: Buffer;
   /** Lower-case hex of the SHA-256 of `raw`. */
   readonly thumbprint: string;
-  /** 1 and 2 have no extensions: only a trusted root of these versions may issue. */
+  /** Versions 1 and 2 have no extensions: only a trusted root of these versions may issue. */
   readonly version: 1 | 2 | 3;
   /** The signed part. */
   readonly tbs: DerElement;
@@ -31,14 +31,17 @@ export interface Certificate {
   readonly subject: Buffer;
   readonly subjectName: DistinguishedName;
   readonly subjectAltNames: SubjectNames;
-  /** Milliseconds since 1970; both ends are inside. */
+  /** Milliseconds since 1970; both ends are inclusive. */
   readonly notBefore: number;
   readonly notAfter: number;
   readonly spki: Buffer;
-  /** The bit string of the SubjectPublicKeyInfo: what OCSP hashes. */
+  /** The bit string of the SubjectPublicKeyInfo, which OCSP hashes. */
   readonly keyBits: Buffer;
   readonly key: KeyObject;
-  /** Undefined for an algorithm that does not count, such as SHA-1: the certificate can be a trusted root, and nothing else. */
+  /**
+   * Undefined for an algorithm that does not count, such as SHA-1. Such a certificate can only be a trusted
+   * root.
+   */
   readonly signatureAlgorithm: SignatureAlgorithm | undefined;
   readonly signature: Buffer;
   /** By OID. */
@@ -49,7 +52,7 @@ export interface Certificate {
   readonly keyUsage: number | undefined;
   /** OIDs; undefined when the extension is absent. */
   readonly extendedKeyUsage: readonly string[] | undefined;
-  /** http and other URIs of OCSP responders, and of revocation lists. */
+  /** URIs (http and others) of OCSP responders and of revocation lists. */
   readonly ocspUrls: readonly string[];
   readonly crlUrls: readonly string[];
 }
@@ -57,7 +60,10 @@ export interface Certificate {
 /** Bits of {@link Certificate.keyUsage} (RFC 5280 section 4.2.1.3). */
 export const keyUsageBit = { digitalSignature: 1 << 0, contentCommitment: 1 << 1, keyCertSign: 1 << 5, crlSign: 1 << 6 } as const;
 
-/** Extensions that are applied here or in `path.ts`, so that they may be critical (RFC 5280 section 4.2). All are read, critical or not. */
+/**
+ * Extensions that this file or `path.ts` applies, so that they may be critical (RFC 5280 section 4.2). All
+ * extensions are read, critical or not.
+ */
 const understood: ReadonlySet<string> = new Set([
   extensionOid.subjectKeyIdentifier,
   extensionOid.keyUsage,
@@ -72,8 +78,8 @@ const maximumCertificateBytes = 64 * 1024;
 
 /**
  * Reads a DER certificate.
- * @throws DerError when the bytes are not one certificate in DER, a field is not what RFC 5280 says, an extension is there twice, a
- *   critical extension is not understood, or the key cannot be used
+ * @throws DerError when the bytes are not one certificate in DER, a field violates RFC 5280, an extension
+ * occurs twice, a critical extension is not understood, or the key cannot be used
  */
 export function readCertificate(bytes: Uint8Array): Certificate {
   if (bytes.byteLength > maximumCertificateBytes) throw new DerError(`the certificate is larger than ${maximumCertificateBytes} bytes`, 0);
@@ -81,7 +87,7 @@ export function readCertificate(bytes: Uint8Array): Certificate {
   const [tbs, algorithm, signature, more] = childrenOf(expectTag(readStrict(raw), derTag.sequence, 'the certificate'));
   if (more !== undefined) throw new DerError('a field follows the signature', more.offset);
   const fields = readFields(expectTag(tbs, derTag.sequence, 'tbsCertificate'));
-  // RFC 5280 4.1.1.2: both must say the same, or the unsigned one could mislead.
+  // RFC 5280 4.1.1.2: both must be equal, otherwise the unsigned one could mislead.
   if (algorithm === undefined || fields.algorithm?.whole.equals(algorithm.whole) !== true)
     throw new DerError('the two signature algorithms differ', algorithm?.offset ?? 0);
   const { version, extensions } = fields;
@@ -127,7 +133,7 @@ interface Fields {
   readonly extensions: ReadonlyMap<string, Extension>;
 }
 
-/** TBSCertificate: each field once, in order, and nothing else. */
+/** Reads TBSCertificate: each field once, in order, and nothing else. */
 function readFields(tbs: DerElement): Fields {
   const fields = childrenOf(tbs);
   const take = (tag: number): DerElement | undefined => (fields[0]?.tag === tag ? fields.shift() : undefined);
@@ -150,7 +156,7 @@ function readFields(tbs: DerElement): Fields {
   return { version, serial, algorithm, issuer, validity, subject, spki, extensions };
 }
 
-/** Version 1 is the default, which DER leaves out. */
+/** Reads the version. Version 1 is the default, which DER omits. */
 function readVersion(element: DerElement | undefined): Certificate['version'] {
   if (element === undefined) return 1;
   const version = readSmallInteger(onlyChild(element), 'the version') + 1;
@@ -158,7 +164,10 @@ function readVersion(element: DerElement | undefined): Certificate['version'] {
   return version;
 }
 
-/** RFC 5280 section 4.1.2.2: at most 20 octets, not negative. Some old roots have zero. */
+/**
+ * Reads the serial number (RFC 5280 section 4.1.2.2): at most 20 octets, not negative. Some old roots have
+ * zero.
+ */
 function readSerial(element: DerElement | undefined): Buffer {
   const serial = readInteger(element, 'the serial number');
   if ((serial[0] ?? 0) >= 0x80) throw new DerError('the serial number is negative', element?.offset ?? 0);
@@ -179,10 +188,12 @@ function readKey(spki: DerElement): KeyObject {
   } catch {
     throw new DerError('the public key cannot be read', spki.offset);
   }
-  // What OpenSSL writes is the one encoding of this key: fields beside it, or another form of a point, are not carried along.
+  // OpenSSL's output is the only accepted encoding of this key. Additional fields and other forms of a point
+  // are refused.
   if (!key.export({ format: 'der', type: 'spki' }).equals(spki.whole))
     throw new DerError('the public key is not in its one form', spki.offset);
-  // Of others a verification is unsafe (short) or takes milliseconds (long): the limits of keys in policies.
+  // The limits of keys in policies: verification with other keys is unsafe (short keys) or takes milliseconds
+  // (long keys).
   const named = policyKey('certificate', key);
   if ('problem' in named) throw new DerError(`the public key cannot be used: ${named.problem},`, spki.offset);
   return key;
@@ -194,12 +205,12 @@ function readConstraints(extension: Extension | undefined): Pick<Certificate, 'i
   const isAuthority = readTrueOrAbsent(parts[0]?.tag === derTag.boolean ? parts.shift() : undefined, 'cA');
   const [length, more] = parts;
   if (more !== undefined) throw new DerError('basicConstraints are malformed', more.offset);
-  // RFC 5280 4.2.1.9: the length means something of an authority only.
+  // RFC 5280 4.2.1.9: the length is only meaningful for an authority.
   if (length !== undefined && !isAuthority) throw new DerError('pathLenConstraint is there, and cA is not', length.offset);
   return { isAuthority, pathLength: length === undefined ? undefined : readSmallInteger(length, 'pathLenConstraint') };
 }
 
-/** RFC 5280 section 4.2.1.3: at least one bit. */
+/** Reads the key usage (RFC 5280 section 4.2.1.3): at least one bit. */
 function readKeyUsage(extension: Extension | undefined): number | undefined {
   if (extension === undefined) return undefined;
   const usage = readNamedBits(readStrict(extension.value), 'keyUsage');
@@ -207,7 +218,7 @@ function readKeyUsage(extension: Extension | undefined): number | undefined {
   return usage;
 }
 
-/** RFC 5280 section 4.2.1.12: at least one purpose. */
+/** Reads the extended key usage (RFC 5280 section 4.2.1.12): at least one purpose. */
 function readExtendedKeyUsage(extension: Extension | undefined): readonly string[] | undefined {
   if (extension === undefined) return undefined;
   const purposes = childrenOf(expectTag(readStrict(extension.value), derTag.sequence, 'extendedKeyUsage'), 256);
@@ -215,17 +226,17 @@ function readExtendedKeyUsage(extension: Extension | undefined): readonly string
   return purposes.map((usage) => readOid(usage, 'a purpose of extendedKeyUsage'));
 }
 
-/** Whether `issuer`'s key made the signature of `certificate`, and is named as its issuer. Never throws. */
+/** Returns whether `certificate` names `issuer` as its issuer and is signed by its key. Never throws. */
 export function isSignedBy({ issuer, signatureAlgorithm, tbs, signature }: Certificate, by: Certificate): boolean {
   return issuer.equals(by.subject) && isSignatureBy(signatureAlgorithm, by.key, tbs.whole, signature);
 }
 
-/** Whether the certificate names itself as its issuer, and its own key signed it. */
+/** Returns whether the certificate names itself as its issuer and is signed by its own key. */
 export function isSelfSigned(certificate: Certificate): boolean {
   return isSignedBy(certificate, certificate);
 }
 
-/** `"CN=builder, O=example.com" (sha256:2cf24dba5fb0)`, for reasons. */
+/** Describes a certificate for reasons: `"CN=builder, O=example.com" (sha256:2cf24dba5fb0)`. */
 export function describeCertificate({ subjectName, thumbprint }: Certificate): string {
   return `"${subjectName.text}" (sha256:${thumbprint.slice(0, 12)})`;
 }

@@ -2,15 +2,16 @@ import { derTag, DerError, headerAt, readDer } from './der.ts';
 import type { DerElement } from './der.ts';
 import { contentProblem } from './der-values.ts';
 
-/** Certificates, time stamps and revocation answers nest about fifteen deep. */
+/** Certificates, timestamps and revocation answers nest about fifteen levels deep. */
 const maximumDepth = 32;
 
 /**
- * Reads one element that fills the bytes, and checks every element inside it against DER (X.690 sections 8, 10 and 11): definite,
- * shortest lengths; low tag numbers; primitive and constructed forms as the type demands; shortest INTEGER and OBJECT IDENTIFIER;
- * BOOLEAN 00 or FF; unused bits of a BIT STRING zero; times in their one form; characters that the string type has; a SET in
- * ascending order. So each value has one encoding, and signed bytes cannot be read in two ways. Each byte is looked at once, and
- * nesting is bounded. What depends on the type (a DEFAULT that must be absent) is checked where the type is known.
+ * Reads one element that fills the bytes, and checks every element inside it against DER (X.690 sections 8,
+ * 10 and 11): definite, shortest lengths; low tag numbers; primitive and constructed forms as the type
+ * requires; shortest INTEGER and OBJECT IDENTIFIER; BOOLEAN 00 or FF; unused bits of a BIT STRING zero; times
+ * in their only form; characters of the string type; a SET in ascending order. Each value therefore has one
+ * encoding, and signed bytes cannot be read in two ways. Each byte is visited once, and nesting is bounded.
+ * Rules that depend on the type (a DEFAULT that must be absent) are checked where the type is known.
  * @throws DerError
  */
 export function readStrict(bytes: Uint8Array): DerElement {
@@ -21,7 +22,7 @@ export function readStrict(bytes: Uint8Array): DerElement {
 
 interface Level {
   readonly end: number;
-  /** A SET: where the member before begins and ends. */
+  /** A SET: where the previous member begins and ends. */
   readonly ordered: boolean;
   last: readonly [start: number, end: number] | undefined;
 }
@@ -55,7 +56,10 @@ function checkAll(bytes: Buffer): void {
   }
 }
 
-/** @throws DerError for a form that DER does not give the type, such as a constructed string */
+/**
+ * Returns whether the type is constructed.
+ * @throws DerError for a form that DER does not allow for the type, such as a constructed string
+ */
 function isConstructed(tag: number, at: number): boolean {
   const constructed = (tag & 0x20) !== 0;
   const universal = tag < 0x40;
@@ -64,13 +68,20 @@ function isConstructed(tag: number, at: number): boolean {
   return constructed;
 }
 
-/** X.690 section 11.6: encodings compare as octet strings, the shorter one padded with zeros. Equal ones may follow each other. */
+/**
+ * Returns whether two members are in order. X.690 section 11.6: encodings compare as octet strings, the
+ * shorter one padded with zeros. Equal members may follow each other.
+ */
 function ascends(bytes: Buffer, [start, end]: readonly [number, number], [nextStart, nextEnd]: readonly [number, number]): boolean {
-  // An element's length is near its beginning: two of different lengths differ before the shorter one ends.
+  // The length of an element is near its beginning: two elements of different lengths differ before the
+  // shorter one ends.
   return bytes.compare(bytes, nextStart, nextEnd, start, end) <= 0;
 }
 
-/** Whether the members of an implicitly tagged SET OF are in the order of DER, which {@link readStrict} cannot know. */
+/**
+ * Returns whether the members of an implicitly tagged SET OF are in DER order, which {@link readStrict}
+ * cannot check.
+ */
 export function isAscending(members: readonly DerElement[]): boolean {
   return members.every((member, index) => index === 0 || (members[index - 1] as DerElement).whole.compare(member.whole) <= 0);
 }

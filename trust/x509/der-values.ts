@@ -2,8 +2,9 @@ import { derTag, DerError, expectTag } from './der.ts';
 import type { DerElement } from './der.ts';
 
 /**
- * What is wrong with the content of a primitive element of a universal type, by DER; undefined when nothing is. A type that none of
- * X.509, CMS and OCSP uses is refused. The content is `bytes` from `start` to `end`: a list of many elements makes no view of each.
+ * Returns why the content of a primitive element of a universal type is not DER; undefined when it is. A type
+ * that X.509, CMS and OCSP do not use is refused. The content is `bytes` from `start` to `end`, so that a
+ * list of many elements needs no view of each.
  */
 export function contentProblem(tag: number, bytes: Buffer, start = 0, end = bytes.length): string | undefined {
   switch (tag) {
@@ -28,21 +29,21 @@ export function contentProblem(tag: number, bytes: Buffer, start = 0, end = byte
   }
 }
 
-/** X.690 section 8.3.2. */
+/** Checks an INTEGER (X.690 section 8.3.2). */
 function isShortest(bytes: Buffer, start = 0, end = bytes.length): boolean {
   if (end - start < 2) return end > start;
   const [first = 0, second = 0] = [bytes[start], bytes[start + 1]];
   return first === 0 ? second >= 0x80 : first !== 0xff || second < 0x80;
 }
 
-/** X.690 sections 8.6.2 and 11.2.1. */
+/** Checks a BIT STRING (X.690 sections 8.6.2 and 11.2.1). */
 function bitsProblem(bytes: Buffer, start = 0, end = bytes.length): string | undefined {
   const unused = start < end ? (bytes[start] ?? 8) : 8;
   if (unused > 7 || (unused > 0 && end - start === 1)) return 'a bit string is malformed';
   return unused === 0 || ((bytes[end - 1] ?? 0) & ((1 << unused) - 1)) === 0 ? undefined : 'unused bits of a bit string are set';
 }
 
-/** X.690 section 8.19.2. */
+/** Checks an OBJECT IDENTIFIER (X.690 section 8.19.2). */
 function oidProblem(bytes: Buffer, start = 0, end = bytes.length): string | undefined {
   if (start === end || (bytes[end - 1] ?? 0x80) >= 0x80) return 'an object identifier is malformed';
   let fresh = true;
@@ -62,7 +63,10 @@ const characters: Readonly<Record<number, RegExp>> = {
   [derTag.generalString]: /^[\x20-\x7e]*$/u,
 };
 
-/** The text of a string type (X.680 section 41), or undefined when the bytes are not such a text. */
+/**
+ * Returns the text of a string type (X.680 section 41), or undefined when the bytes are not a text of that
+ * type.
+ */
 export function textOf(tag: number, content: Buffer): string | undefined {
   const allowed = characters[tag];
   if (allowed !== undefined) {
@@ -72,7 +76,7 @@ export function textOf(tag: number, content: Buffer): string | undefined {
   switch (tag) {
     case derTag.utf8String:
       return utf8(content);
-    // T.61 is read as ISO 8859-1, as every reader of certificates does.
+    // T.61 is read as ISO 8859-1, as all certificate readers do.
     case derTag.teletexString:
       return content.toString('latin1');
     case derTag.bmpString: {
@@ -108,7 +112,7 @@ function utf32(content: Buffer): string | undefined {
     : points.map((point) => String.fromCodePoint(point)).join('');
 }
 
-/** An object identifier in dots: `1.2.840.113549`. @throws DerError */
+/** Reads an object identifier in dotted form: `1.2.840.113549`. @throws DerError */
 export function readOid(element: DerElement | undefined, what = 'an object identifier'): string {
   const { content, offset } = expectTag(element, derTag.oid, what);
   const problem = content.length > 64 ? 'is longer than 64 bytes' : oidProblem(content)?.replace('an object identifier ', '');
@@ -119,7 +123,7 @@ export function readOid(element: DerElement | undefined, what = 'an object ident
     value = typeof value === 'number' && value < 2 ** 45 ? value * 128 + (byte & 0x7f) : (BigInt(value) << 7n) | BigInt(byte & 0x7f);
     if (byte >= 0x80) continue;
     if (dotted === '') {
-      // The first two arcs are one number (X.690 section 8.19.4).
+      // The first two arcs are encoded as one number (X.690 section 8.19.4).
       const root = value < 40 ? 0 : value < 80 ? 1 : 2;
       dotted = `${root}.${typeof value === 'number' ? value - root * 40 : value - BigInt(root * 40)}`;
     } else dotted += `.${value}`;
@@ -128,14 +132,14 @@ export function readOid(element: DerElement | undefined, what = 'an object ident
   return dotted;
 }
 
-/** An integer's bytes, two's complement, big-endian. @throws DerError */
+/** Returns the bytes of an integer, two's complement, big-endian. @throws DerError */
 export function readInteger(element: DerElement | undefined, what = 'an integer'): Buffer {
   const { content, offset } = expectTag(element, derTag.integer, what);
   if (!isShortest(content)) throw new DerError(`${what} is not in its shortest form`, offset);
   return content;
 }
 
-/** An integer from 0 to 2^31 - 1. `tag`: where it is an ENUMERATED or implicitly tagged. @throws DerError */
+/** Reads an integer from 0 to 2^31 - 1. `tag`: for an ENUMERATED or an implicit tag. @throws DerError */
 export function readSmallInteger(element: DerElement | undefined, what: string, tag: number = derTag.integer): number {
   const { content, offset } = expectTag(element, tag, what);
   if (!isShortest(content)) throw new DerError(`${what} is not in its shortest form`, offset);
@@ -143,28 +147,34 @@ export function readSmallInteger(element: DerElement | undefined, what: string, 
   return content.readUIntBE(0, content.length);
 }
 
-/** `tag`: where it is implicitly tagged. @throws DerError */
+/** Reads a boolean. `tag`: for an implicit tag. @throws DerError */
 export function readBoolean(element: DerElement | undefined, what = 'a boolean', tag: number = derTag.boolean): boolean {
   const { content, offset } = expectTag(element, tag, what);
   if (contentProblem(derTag.boolean, content) !== undefined) throw new DerError(`${what} is neither 0x00 nor 0xff`, offset);
   return content[0] === 0xff;
 }
 
-/** A component `BOOLEAN DEFAULT FALSE`: DER leaves it out where it is false (X.690 section 11.5). @throws DerError */
+/**
+ * Reads a component `BOOLEAN DEFAULT FALSE`: DER omits it when it is false (X.690 section 11.5). @throws
+ * DerError
+ */
 export function readTrueOrAbsent(element: DerElement | undefined, what: string, tag: number = derTag.boolean): boolean {
   if (element === undefined) return false;
   if (!readBoolean(element, what, tag)) throw new DerError(`${what} is false, which DER leaves out`, element.offset);
   return true;
 }
 
-/** The bytes of a bit string of whole bytes. @throws DerError */
+/** Returns the bytes of a bit string that consists of whole bytes. @throws DerError */
 export function readBits(element: DerElement | undefined, what: string): Buffer {
   const { content, offset } = expectTag(element, derTag.bitString, what);
   if (content[0] !== 0) throw new DerError(`${what} is not of whole bytes`, offset);
   return content.subarray(1);
 }
 
-/** A bit string of named bits, as a number whose bit n is the named bit n: no zeros at its end (X.690 section 11.2.2). @throws DerError */
+/**
+ * Returns a bit string of named bits as a number whose bit n is the named bit n. Trailing zeros are refused
+ * (X.690 section 11.2.2). @throws DerError
+ */
 export function readNamedBits(element: DerElement | undefined, what: string): number {
   const { content, offset } = expectTag(element, derTag.bitString, what);
   const unused = content[0] ?? 8;
@@ -178,7 +188,11 @@ export function readNamedBits(element: DerElement | undefined, what: string): nu
   return named;
 }
 
-/** Milliseconds since 1970 of a GeneralizedTime in UTC, with or without a fraction (RFC 3161 section 2.4.2). @throws DerError */
+/**
+ * Returns the milliseconds since 1970 of a GeneralizedTime in UTC, with or without a fraction (RFC 3161
+ * section 2.4.2).
+ * @throws DerError
+ */
 export function readGeneralizedTime(element: DerElement | undefined, what: string): number {
   const { tag, content, offset } = expectTag(element, derTag.generalizedTime, what);
   const time = timeOf(tag, content);
@@ -187,8 +201,8 @@ export function readGeneralizedTime(element: DerElement | undefined, what: strin
 }
 
 /**
- * Milliseconds since 1970 of a Time in a certificate or revocation list: UTCTime up to 2049, GeneralizedTime without a fraction after
- * (RFC 5280 sections 4.1.2.5 and 5.1.2.4). @throws DerError
+ * Returns the milliseconds since 1970 of a Time in a certificate or revocation list: UTCTime up to 2049,
+ * GeneralizedTime without a fraction after that (RFC 5280 sections 4.1.2.5 and 5.1.2.4). @throws DerError
  */
 export function readTime(element: DerElement | undefined, what: string): number {
   if (element === undefined) throw new DerError(`${what} is missing`, 0);
@@ -200,31 +214,33 @@ export function readTime(element: DerElement | undefined, what: string): number 
   return time;
 }
 
-/** X.690 sections 11.7 and 11.8: in UTC, with seconds, a fraction without zeros at its end. */
+/**
+ * Reads a time (X.690 sections 11.7 and 11.8): in UTC, with seconds, and a fraction without trailing zeros.
+ */
 function timeOf(tag: number, bytes: Buffer, start = 0, end = bytes.length): number | undefined {
   if (tag !== derTag.utcTime && tag !== derTag.generalizedTime) return undefined;
   const isLong = tag === derTag.generalizedTime;
   const from = isLong ? start + 2 : start;
   if (end < from + 13) return undefined;
   const low = pairAt(bytes, from);
-  // RFC 5280 4.1.2.5.1: two digits below 50 are of this century.
+  // RFC 5280 4.1.2.5.1: two digits below 50 belong to this century.
   const year = low + 100 * (isLong ? pairAt(bytes, start) : low < 50 ? 20 : 19);
   const [month, day] = [pairAt(bytes, from + 2), pairAt(bytes, from + 4)];
   const [hour, minute, second] = [pairAt(bytes, from + 6), pairAt(bytes, from + 8), pairAt(bytes, from + 10)];
   const milliseconds = fractionOf(bytes, from + 12, end, isLong);
-  // Date.UTC takes years below 100 for others; no certificate is so old.
+  // Date.UTC maps years below 100 to other years; no certificate is that old.
   if (!(year >= 100 && hour <= 23 && minute <= 59 && second <= 59) || milliseconds === undefined) return undefined;
   if (!(month >= 1 && month <= 12 && day >= 1 && day <= daysOf(year, month))) return undefined;
   return Date.UTC(year, month - 1, day, hour, minute, second, milliseconds);
 }
 
-/** Two decimal digits; NaN when they are none. */
+/** Reads two decimal digits; NaN when they are not digits. */
 function pairAt(bytes: Buffer, at: number): number {
   const [tens, ones] = [(bytes[at] ?? 0) - 0x30, (bytes[at + 1] ?? 0) - 0x30];
   return tens < 0 || tens > 9 || ones < 0 || ones > 9 ? Number.NaN : tens * 10 + ones;
 }
 
-/** The milliseconds of what follows the seconds: `Z`, or where it may be a fraction and `Z`. */
+/** Returns the milliseconds of the text after the seconds: `Z`, or, where allowed, a fraction and `Z`. */
 function fractionOf(bytes: Buffer, start: number, end: number, allowed: boolean): number | undefined {
   if (end === start + 1 && bytes[start] === 0x5a) return 0;
   const text = allowed && end - start <= 11 ? bytes.toString('latin1', start, end) : '';

@@ -1,6 +1,6 @@
 import { derTag } from './der.ts';
 
-/** One element of DER (X.690) from its identifier octet and the parts of its content. */
+/** Writes one element of DER (X.690) from its identifier octet and the parts of its content. */
 export function der(tag: number, ...content: readonly Uint8Array[]): Buffer {
   const body = Buffer.concat(content);
   return Buffer.concat([Buffer.from([tag, ...lengthOf(body.length)]), body]);
@@ -17,7 +17,7 @@ export const sequence = (...content: readonly Uint8Array[]): Buffer => der(derTa
 export const octets = (content: Uint8Array): Buffer => der(derTag.octetString, content);
 export const bits = (content: Uint8Array, unused = 0): Buffer => der(derTag.bitString, Buffer.from([unused]), content);
 
-/** An INTEGER that is not negative, from its big-endian bytes. */
+/** Writes a non-negative INTEGER from its big-endian bytes. */
 export function integer(bytes: Uint8Array): Buffer {
   let first = 0;
   while (first < bytes.length - 1 && bytes[first] === 0) first += 1;
@@ -31,7 +31,7 @@ export function whole(value: number): Buffer {
   return integer(bytes);
 }
 
-/** @param dotted such as `1.2.840.113549.1.5.13` */
+/** Writes an object identifier. @param dotted such as `1.2.840.113549.1.5.13` */
 export function oid(dotted: string): Buffer {
   const [first = 0, second = 0, ...rest] = dotted.split('.').map(Number);
   return der(derTag.oid, Buffer.from([first * 40 + second, ...rest].flatMap(base128)));
@@ -43,5 +43,5 @@ function base128(value: number): number[] {
   return digits;
 }
 
-/** An AlgorithmIdentifier with NULL parameters, as digests and RSA are written. */
+/** Writes an AlgorithmIdentifier with NULL parameters, as digests and RSA require. */
 export const algorithmWithNull = (name: string): Buffer => sequence(oid(name), der(derTag.null));

@@ -1,15 +1,15 @@
-/** One element of DER: its identifier octet, its content, and the bytes of the whole. */
+/** One element of DER: its identifier octet, its content, and the complete bytes. */
 export interface DerElement {
   /** The identifier octet: class, constructed bit and number. */
   readonly tag: number;
   readonly content: Buffer;
-  /** Identifier, length and content. Signatures are over these bytes. */
+  /** Identifier, length and content. Signatures cover these bytes. */
   readonly whole: Buffer;
-  /** Where it begins in the bytes first given to {@link readDer} or {@link readStrict}. */
+  /** Its position in the bytes that were given to {@link readDer} or {@link readStrict}. */
   readonly offset: number;
 }
 
-/** Identifier octets (X.690 section 8; RFC 5280). Context-specific ones are given by {@link contextTag}. */
+/** Identifier octets (X.690 section 8; RFC 5280). {@link contextTag} returns context-specific ones. */
 export const derTag = {
   boolean: 0x01,
   integer: 0x02,
@@ -33,12 +33,12 @@ export const derTag = {
   set: 0x31,
 } as const;
 
-/** The identifier octet of a context-specific element. */
+/** Returns the identifier octet of a context-specific element. */
 export function contextTag(number: number, form: 'constructed' | 'primitive'): number {
   return (form === 'constructed' ? 0xa0 : 0x80) | number;
 }
 
-/** The bytes are not DER, or not what was expected; the message gives the offset in bytes. */
+/** The bytes are not DER, or not the expected element; the message states the offset in bytes. */
 export class DerError extends Error {
   readonly offset: number;
 
@@ -49,8 +49,8 @@ export class DerError extends Error {
 }
 
 /**
- * Reads the header of one element that fills the bytes: a definite length in its shortest form and a tag number below 31. What it
- * contains is not looked at; outside data is read with {@link readStrict}.
+ * Reads the header of one element that fills the bytes: a definite length in its shortest form and a tag
+ * number below 31. The content is not checked; untrusted data is read with {@link readStrict}.
  * @throws DerError
  */
 export function readDer(bytes: Uint8Array): DerElement {
@@ -60,7 +60,7 @@ export function readDer(bytes: Uint8Array): DerElement {
   return element;
 }
 
-/** The elements that a constructed element holds. @throws DerError, also when there are more than `limit` */
+/** Returns the members of a constructed element. @throws DerError, also when there are more than `limit` */
 export function childrenOf(element: DerElement, limit = 65_536): DerElement[] {
   const { content, offset, whole } = element;
   const base = offset + whole.length - content.length;
@@ -74,7 +74,11 @@ export function childrenOf(element: DerElement, limit = 65_536): DerElement[] {
   return children;
 }
 
-/** The elements that a constructed element holds, one by one: a list of a hundred thousand entries makes no tree. @throws DerError */
+/**
+ * Yields the members of a constructed element one by one, so that a list of a hundred thousand entries
+ * creates no tree.
+ * @throws DerError
+ */
 export function* eachChild({ content, offset, whole }: DerElement): Generator<DerElement, void> {
   const base = offset + whole.length - content.length;
   for (let at = 0; at < content.length;) {
@@ -84,12 +88,15 @@ export function* eachChild({ content, offset, whole }: DerElement): Generator<De
   }
 }
 
-/** Elements that follow each other without one around them, such as several certificates in one file. @throws DerError */
+/**
+ * Yields consecutive elements without an enclosing one, such as several certificates in one file. @throws
+ * DerError
+ */
 export function eachDer(bytes: Buffer): Generator<DerElement, void> {
   return eachChild({ tag: derTag.sequence, content: bytes, whole: bytes, offset: 0 });
 }
 
-/** The length field of the element at `at`. @throws DerError */
+/** Reads the length field of the element at `at`. @throws DerError */
 export function headerAt(
   bytes: Buffer,
   at: number,
@@ -105,7 +112,7 @@ export function headerAt(
     return { tag, start: at + 2, end: at + 2 + first };
   }
   const count = first & 0x7f;
-  // Four bytes are 4 GiB: nothing here is nearly so large.
+  // Four bytes are 4 GiB: no element here is nearly that large.
   if (count === 0 || count > 4) throw new DerError('the length is indefinite or too large', base + at + 1);
   const start = at + 2 + count;
   if (start > end) throw new DerError('the length is cut short', base + at + 1);
@@ -120,14 +127,14 @@ function elementAt(bytes: Buffer, at: number, base: number): DerElement {
   return { tag, content: bytes.subarray(start, end), whole: bytes.subarray(at, end), offset: base + at };
 }
 
-/** The element, when it has that tag. @throws DerError */
+/** Returns the element if it has that tag. @throws DerError */
 export function expectTag(element: DerElement | undefined, tag: number, what: string): DerElement {
   if (element === undefined) throw new DerError(`${what} is missing`, 0);
   if (element.tag !== tag) throw new DerError(`${what} has the tag 0x${element.tag.toString(16)}`, element.offset);
   return element;
 }
 
-/** The one element inside an explicit tag. @throws DerError */
+/** Returns the only element inside an explicit tag. @throws DerError */
 export function onlyChild(element: DerElement): DerElement {
   const [inner, more] = childrenOf(element, 2);
   if (inner === undefined || more !== undefined) throw new DerError('an explicit tag does not hold one value', element.offset);

@@ -2,12 +2,12 @@ import { childrenOf, derTag, DerError, expectTag } from './der.ts';
 import type { DerElement } from './der.ts';
 import { readOid, readTrueOrAbsent } from './der-values.ts';
 
-/** One extension of a certificate, revocation list, revoked entry, OCSP response or time stamp. */
+/** One extension of a certificate, revocation list, revoked entry, OCSP response or timestamp. */
 export interface Extension {
   readonly critical: boolean;
   /** The content of extnValue. */
   readonly value: Buffer;
-  /** The whole Extension element, to take it out of the signed part (RFC 6962 section 3.2). */
+  /** The complete Extension element, to remove it from the signed part (RFC 6962 section 3.2). */
   readonly element: DerElement;
 }
 
@@ -32,7 +32,7 @@ export const extensionOid = {
 /**
  * Reads `Extensions ::= SEQUENCE SIZE (1..MAX) OF Extension` (RFC 5280 section 4.2).
  * @returns by OID
- * @throws DerError when it is malformed, empty, or has one of a kind twice
+ * @throws DerError when the list is malformed or empty, or contains an extension twice
  */
 export function readExtensions(list: DerElement): ReadonlyMap<string, Extension> {
   const extensions = new Map<string, Extension>();

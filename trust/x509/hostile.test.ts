@@ -18,7 +18,10 @@ import {
 
 const seeded = fuzzing(20_261_121, 4000);
 
-/** What DER is, said once more and by another way than the reader's: every element decoded to a value and written again. */
+/**
+ * A second implementation of DER, independent of the reader: decodes every element to a value and writes it
+ * again.
+ */
 function written(bytes: Buffer): Buffer {
   const parts: Buffer[] = [];
   for (let at = 0; at < bytes.length;) {
@@ -89,7 +92,9 @@ const authority = buildCertificate('root', {
 
 const understood = ['14', '15', '17', '19', '30', '31', '35', '37'].map((last) => `2.5.29.${last}`);
 
-/** Reads, and holds what was read to its one encoding. @returns whether it was read */
+/**
+ * Reads the bytes, and checks that they are the only encoding of the result. @returns whether they were read
+ */
 function readOrRefused(bytes: Buffer): boolean {
   let extensions: readonly Buffer[];
   try {
@@ -172,7 +177,10 @@ test('elements nested deeper than any certificate are refused', () => {
   assert.throws(() => readStrict(nested(33)), /nested more than 32 deep/);
 });
 
-/** The least time of some rounds for n, 2n and 4n, in milliseconds: what else the machine does only adds. Processor time comes in ticks of 4 ms. */
+/**
+ * Returns the least time over several rounds for n, 2n and 4n, in milliseconds, because other load only adds
+ * time. Processor time has a resolution of 4 ms.
+ */
 function leastTimes(acts: readonly (() => unknown)[], best: number[]): readonly number[] {
   for (let round = 0; round < 15; round += 1) {
     for (const [index, act] of acts.entries()) {
@@ -262,14 +270,15 @@ const costs: readonly (readonly [what: string, n: number, make: (n: number) => (
 for (const [what, n, make] of costs)
   test(`reading costs as much as there is of ${what}: at most 2.5 times for each doubling`, () => {
     const acts = [n, 2 * n, 4 * n].map(make);
-    // Below this the clock and the rest of a call are most of it.
+    // Below this time, the clock and the overhead of a call dominate.
     const floor = 0.5;
     const best = acts.map(() => Number.POSITIVE_INFINITY);
     const ratios = (): number => {
       const [once = 0, twice = 0, fourfold = 0] = leastTimes(acts, best);
       return Math.max(twice / Math.max(once, floor), fourfold / Math.max(twice, floor));
     };
-    // On a loaded machine the larger ones are interrupted: more rounds find their least time. What costs n² has 4 in every round.
+    // On a loaded machine the longer runs are interrupted: more rounds find their least time. An algorithm in
+    // n² has a ratio of 4 in every round.
     let ratio = ratios();
     for (let attempt = 1; attempt < 10 && ratio > 2.5; attempt += 1) ratio = ratios();
     assert.ok(ratio <= 2.5, `${ratio} times`);

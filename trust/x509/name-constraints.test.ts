@@ -140,7 +140,7 @@ const rows: readonly Row[] = [
     [directory(sequence(us, org('evil.test'), attribute('2.5.4.3', 'x')))],
     false,
   ),
-  // what cannot be judged
+  // names and constraints that cannot be judged
   row('a subtree of a form that is not known', only(der(0x88, Buffer.from([0x2a]))), [], false),
   row(
     'a subtree with a minimum',

@@ -7,10 +7,13 @@ import { emailAttribute, readName } from './name.ts';
 import type { DistinguishedName } from './name.ts';
 import { asciiText, generalName, maximumNames } from './subject-names.ts';
 
-/** A set of names below one: `excluded` tells whether the subtree rules names out, where doubt counts against the name. */
+/**
+ * Returns whether a name is within the subtree. `excluded` states whether the subtree excludes names; in case
+ * of doubt, the name is then treated as excluded.
+ */
 type Subtree<T> = (name: T, excluded: boolean) => boolean;
 
-/** The subtrees of one side, by the form of name they speak about. */
+/** The permitted or the excluded subtrees, by form of name. */
 interface Subtrees {
   readonly emails: Subtree<string>[];
   readonly hosts: Subtree<string>[];
@@ -19,7 +22,10 @@ interface Subtrees {
   readonly directoryNames: Subtree<DistinguishedName>[];
 }
 
-/** How many comparisons of a name with a subtree are left, so that n names below n subtrees do not cost n². */
+/**
+ * The number of comparisons of a name with a subtree that remain. It prevents that n names below n subtrees
+ * cost n².
+ */
 export interface ConstraintBudget {
   comparisons: number;
 }
@@ -28,11 +34,12 @@ export interface ConstraintBudget {
 export const constraintBudget = (): ConstraintBudget => ({ comparisons: 100_000 });
 
 /**
- * Whether an authority may issue for these names (RFC 5280 sections 4.2.1.10 and 6.1.3): its constraints are held against the subject
- * and the subject's other names of every certificate below, whether the extension is critical or not; a certificate on the way that
- * its own name has issued (a change of key) is passed over. A form of name that is not known here is refused.
+ * Checks whether an authority may issue for these names (RFC 5280 sections 4.2.1.10 and 6.1.3). Its
+ * constraints are compared with the subject and the subject alternative names of every certificate below,
+ * whether the extension is critical or not. An intermediate certificate that its own name has issued (a
+ * change of key) is skipped. An unknown form of name is refused.
  * @param below the leaf first
- * @returns what speaks against it, to follow "an issuing certificate"
+ * @returns the reason why it may not, to follow "an issuing certificate"
  */
 export function nameConstraintFlaw(issuer: Certificate, below: readonly Certificate[], budget: ConstraintBudget): string | undefined {
   const extension = issuer.extensions.get(extensionOid.nameConstraints);
@@ -49,7 +56,10 @@ export function nameConstraintFlaw(issuer: Certificate, below: readonly Certific
   }
 }
 
-/** @throws DerError when the extension is malformed, or speaks about a form of name that is not known here */
+/**
+ * Reads the constraints. @throws DerError when the extension is malformed, or contains an unknown form of
+ * name
+ */
 function readConstraints(value: Buffer): { readonly permitted: Subtrees; readonly excluded: Subtrees } {
   const parts = childrenOf(expectTag(readStrict(value), derTag.sequence, 'nameConstraints'), 3);
   const permitted = parts[0]?.tag === contextTag(0, 'constructed') ? parts.shift() : undefined;
@@ -62,7 +72,7 @@ function readConstraints(value: Buffer): { readonly permitted: Subtrees; readonl
 function isInside(certificate: Certificate, permitted: Subtrees, excluded: Subtrees, budget: ConstraintBudget): boolean {
   const { subjectAltNames: names, subjectName } = certificate;
   const own = subjectName.attributes.filter(({ type }) => type === emailAttribute).map(({ value }) => value);
-  // An address in a form that constraints are not compared with (RFC 9598) could be one that they rule out.
+  // An address in a form that constraints cannot be compared with (RFC 9598) could be excluded by them.
   if (names.hasOtherEmail && permitted.emails.length + excluded.emails.length > 0) return false;
   const subject = subjectName.attributes.length === 0 ? [] : [subjectName];
   return (
@@ -93,7 +103,7 @@ function readSubtrees(list: DerElement | undefined): Subtrees {
   const subtrees = childrenOf(list, maximumNames);
   if (subtrees.length === 0) throw new DerError('a list of subtrees is empty', list.offset);
   for (const subtree of subtrees) {
-    // RFC 5280: minimum is zero, and is then not written; maximum is absent.
+    // RFC 5280: minimum is zero, and is then omitted; maximum is absent.
     const [base, more] = childrenOf(expectTag(subtree, derTag.sequence, 'a subtree'), 3);
     if (base === undefined || more !== undefined) throw new DerError('a subtree is malformed', subtree.offset);
     switch (base.tag) {
@@ -119,7 +129,7 @@ function readSubtrees(list: DerElement | undefined): Subtrees {
   return found;
 }
 
-/** A network and its mask, whose ones all come first. */
+/** A network and its mask, whose one bits all come first. */
 function addressTree(content: Buffer): Subtree<Buffer> {
   const half = content.length / 2;
   if (half !== 4 && half !== 16) throw new DerError('a subtree of addresses is malformed', 0);
@@ -133,18 +143,23 @@ function addressTree(content: Buffer): Subtree<Buffer> {
 
 const mappedPrefix = Buffer.from('00000000000000000000ffff', 'hex');
 
-/** An IPv4 address as an IPv6 address, and back (RFC 4291 section 2.5.5.2): both reach the same host. */
+/**
+ * Converts an IPv4 address to an IPv6 address, or back (RFC 4291 section 2.5.5.2): both reach the same host.
+ */
 function otherForm(address: Buffer): Buffer {
   if (address.length === 4) return Buffer.concat([mappedPrefix, address]);
   return address.subarray(0, 12).equals(mappedPrefix) ? address.subarray(12) : address;
 }
 
-/** Every name that begins with the constraint's relative names. */
+/** Matches every name that begins with the relative names of the constraint. */
 function directoryTree({ comparable }: DistinguishedName): Subtree<DistinguishedName> {
   return (name) => comparable.every((part, index) => name.comparable[index] === part);
 }
 
-/** A host of a constraint: lower case; `.example.com` means only what is below. @throws DerError when it is none */
+/**
+ * Returns the host of a constraint in lower case; `.example.com` covers only hosts below it.
+ * @throws DerError when it is not a host
+ */
 function hostConstraint(text: string): string {
   const lower = text.toLowerCase();
   if (lower !== '' && !isHost(lower.replace(/^\./, ''))) throw new DerError('a subtree names no host', 0);
@@ -154,7 +169,7 @@ function hostConstraint(text: string): string {
 function hostTree(constraint: string): Subtree<string> {
   return (name, excluded) => {
     const host = name.toLowerCase().replace(/\.$/, '');
-    // What cannot be read as a host could be taken for any by whoever reads it otherwise.
+    // A client that reads names differently could take an unreadable host for any other host.
     if (!isHost(host.replace(/^\*\./, ''))) return excluded;
     return isWithin(host, constraint, true) || (excluded && wildcardReaches(host, constraint));
   };
@@ -163,7 +178,8 @@ function hostTree(constraint: string): Subtree<string> {
 function uriTree(constraint: string): Subtree<string> {
   return (name, excluded) => {
     const host = hostOfUri(name);
-    // RFC 5280: a URI without a host name is not permitted by any subtree; none can be shown not to rule it out.
+    // RFC 5280: no subtree permits a URI without a host name. It cannot be shown that a subtree does not
+    // exclude it either.
     return host === undefined ? excluded : isWithin(host, constraint, excluded || constraint.startsWith('.'));
   };
 }
@@ -180,9 +196,10 @@ function emailTree(text: string): Subtree<string> {
       .toLowerCase()
       .replace(/\.$/, '');
     if (at <= 0 || !isHost(host)) return excluded;
-    // Quotes and backslashes write the same mailbox in other ways.
+    // Quotes and backslashes are other ways to write the same mailbox.
     if (local !== undefined) return host === constraint && (name.slice(0, at) === local || (excluded && /["\\]/.test(name.slice(0, at))));
-    // Only a leading dot means hosts below; what is excluded is excluded below as well, as Go's crypto/x509 holds it.
+    // Only a leading dot covers hosts below. An excluded host excludes the hosts below it as well, as in Go's
+    // crypto/x509.
     return isWithin(host, constraint, excluded || constraint.startsWith('.'));
   };
 }
@@ -191,14 +208,17 @@ function isHost(name: string): boolean {
   return name.length <= 253 && /^[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*$/.test(name);
 }
 
-/** Whether a host is the constraint's, or below it where that is meant. A leading dot means only below. */
+/**
+ * Returns whether a host is the constraint's, or below it if `below` is set. A leading dot covers only hosts
+ * below.
+ */
 function isWithin(host: string, constraint: string, below: boolean): boolean {
   if (constraint === '') return true;
   if (constraint.startsWith('.')) return host.endsWith(constraint) && host.length > constraint.length;
   return host === constraint || (below && host.endsWith(`.${constraint}`));
 }
 
-/** `*.example.com` stands for names that a subtree below excludes. */
+/** Returns whether `*.example.com` covers names that a subtree below it excludes. */
 function wildcardReaches(host: string, constraint: string): boolean {
   return host.startsWith('*.') && constraint.endsWith(host.slice(1));
 }

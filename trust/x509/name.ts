@@ -10,13 +10,15 @@ export interface NameAttribute {
   readonly value: string;
 }
 
-/** A Name (RFC 5280 section 4.1.2.4), read. */
+/** A parsed Name (RFC 5280 section 4.1.2.4). */
 export interface DistinguishedName {
-  /** In order, those of one relative distinguished name one after the other. */
+  /** In order; the attributes of one relative distinguished name follow one another. */
   readonly attributes: readonly NameAttribute[];
-  /** `CN=…, O=…` for people, with no control character. */
+  /** `CN=…, O=…` for display, without control characters. */
   readonly text: string;
-  /** One text for each relative distinguished name; equal ones name the same (RFC 5280 section 7.1). */
+  /**
+   * One text for each relative distinguished name; equal texts denote the same name (RFC 5280 section 7.1).
+   */
   readonly comparable: readonly string[];
 }
 
@@ -33,7 +35,9 @@ const shortNames: Readonly<Record<string, string>> = {
   '2.5.4.17': 'POSTALCODE',
 };
 
-/** emailAddress of PKCS #9: name constraints of e-mail addresses hold for it, too (RFC 5280 section 4.2.1.10). */
+/**
+ * emailAddress of PKCS #9. Name constraints of e-mail addresses apply to it, too (RFC 5280 section 4.2.1.10).
+ */
 export const emailAttribute = '1.2.840.113549.1.9.1';
 
 const maximumAttributes = 256;
@@ -62,7 +66,7 @@ function readPair(pair: DerElement): { readonly attribute: NameAttribute; readon
   if (value === undefined || more !== undefined) throw new DerError('an attribute of a name is malformed', pair.offset);
   const text = textOf(value.tag, value.content);
   if (text === undefined) throw new DerError('an attribute of a name is not a text', value.offset);
-  // Case and runs of blanks do not tell names apart, nor does the string type (RFC 5280 section 7.1).
+  // Case, runs of blanks and the string type do not distinguish names (RFC 5280 section 7.1).
   const plain = text.normalize('NFKC').toLowerCase().trim().replace(/\s+/gu, ' ');
   return { attribute: { type: shortNames[oid] ?? oid, value: text }, comparable: `${oid}=${plain}` };
 }

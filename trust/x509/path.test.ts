@@ -34,7 +34,7 @@ for (const [index, [what, usage, fits]] of rows.entries()) {
   });
 }
 
-/** Of version 1: openssl writes it where no extension is asked for. */
+/** Creates a certificate of version 1, which openssl writes when no extension is requested. */
 function firstVersion(name: string, by?: Issued): Issued {
   const issued = { name, key: join(folder, `${name}.key`), certificate: join(folder, `${name}.crt`) };
   authority.openssl('genpkey', ...p256, '-out', issued.key);
@@ -53,7 +53,7 @@ test('a root of version 1 is trusted as one; on the way to a root, or as a leaf 
   const below = authority.issue('below-between', { extensions: [...signerExtensions], by: between });
   const found = findPath(read(below), { anchors: [read(root)], intermediates: [read(between)] }, [Date.now()], codeSigning);
   assert.match('problem' in found ? found.problem : '', /not of an authority/);
-  // Version 3 has a way to say it.
+  // Version 3 can state it.
   const silent = authority.issue('silent-root', { extensions: ['subjectKeyIdentifier=hash'] });
   const belowSilent = authority.issue('below-silent', { extensions: [...signerExtensions], by: silent });
   assert.ok('problem' in findPath(read(belowSilent), { anchors: [read(silent)], intermediates: [] }, [Date.now()], codeSigning));

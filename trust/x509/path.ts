@@ -3,25 +3,26 @@ import type { Certificate } from './certificate.ts';
 import { constraintBudget, nameConstraintFlaw } from './name-constraints.ts';
 import type { ConstraintBudget } from './name-constraints.ts';
 
-/** Where a path ends. */
+/** The certificates that a path may use. */
 export interface PathAnchors {
-  /** Trusted as they are. */
+  /** Trusted without further checks. */
   readonly anchors: readonly Certificate[];
-  /** Not trusted, but allowed on the way. */
+  /** Not trusted, but allowed as intermediates. */
   readonly intermediates: readonly Certificate[];
 }
 
 /** More than any authority has between its root and its leaves; bounds the search. */
 const maximumPathLength = 6;
 
-/** A path from a leaf to an anchor, or why there is none. */
+/** A path from a leaf to an anchor, or the reason why there is none. */
 export type PathResult = { readonly path: readonly Certificate[] } | { readonly problem: string };
 
 /**
- * Finds a path whose every certificate is valid at each of the times, each issued by the next, ending in an anchor
- * (RFC 5280 section 6, without certificate policies: a certificate that marks those critical is refused on reading).
- * `times` in milliseconds since 1970; an empty list checks no time. `purpose`: the extended key usage (an OID) that no issuer on
- * the way may lack once it lists any, as browsers and Go's crypto/x509 hold it: an authority for one use issues for no other.
+ * Finds a path whose certificates are all valid at each of the times, each issued by the next, ending in an
+ * anchor (RFC 5280 section 6, without certificate policies: a certificate that marks those critical is
+ * refused on reading). `times` in milliseconds since 1970; an empty list checks no time. `purpose`: an
+ * extended key usage (OID). An issuer on the path that lists any usage must list this one, as in browsers and
+ * Go's crypto/x509: an authority for one use may not issue for another.
  */
 export function findPath(
   leaf: Certificate,
@@ -33,7 +34,8 @@ export function findPath(
   if (late !== undefined) return { problem: `the certificate ${late}` };
   if (anchors.some((anchor) => anchor.raw.equals(leaf.raw))) return { path: [leaf] };
   let problem = 'no trusted authority has issued the certificate';
-  // Anybody may bring certificates that look like issuers: so many are tried, each costs a verification.
+  // Anyone may supply certificates that look like issuers. Only this many are tried, because each costs a
+  // verification.
   let budget = 12;
   const names = constraintBudget();
   const search = (path: readonly Certificate[], pool: readonly Certificate[]): readonly Certificate[] | undefined => {
@@ -70,9 +72,9 @@ export function findPath(
 }
 
 /**
- * What speaks against a path that is given, the leaf first and the anchor last, by the rules of {@link findPath}; undefined when
- * nothing does.
- * @returns which certificate, and a clause about it, such as `is not of an authority`
+ * Checks a given path, the leaf first and the anchor last, by the rules of {@link findPath}. Returns
+ * undefined when it is valid.
+ * @returns the faulty certificate, and a clause about it, such as `is not of an authority`
  */
 export function pathFlaw(
   path: readonly Certificate[],
@@ -94,7 +96,7 @@ export function pathFlaw(
   return undefined;
 }
 
-/** Authorities sign each other once: between two certificates that stay in memory the answer is kept. */
+/** Caches which certificate signed which, as long as both stay in memory: the signature never changes. */
 const kept = new WeakMap<Certificate, WeakMap<Certificate, boolean>>();
 
 function signedBy(certificate: Certificate, issuer: Certificate): boolean {
@@ -115,7 +117,10 @@ interface IssuerRules {
   readonly names: ConstraintBudget;
 }
 
-/** @param below the certificates under the issuer, the leaf first */
+/**
+ * Returns why a certificate may not issue, if so. @param below the certificates under the issuer, the leaf
+ * first
+ */
 function issuerFlaw(
   issuer: Certificate,
   below: readonly Certificate[],
@@ -124,10 +129,11 @@ function issuerFlaw(
   const uses = issuer.extendedKeyUsage;
   if (purpose !== undefined && uses !== undefined && !uses.includes(purpose) && !uses.includes(anyPurpose))
     return 'is of an authority for another use';
-  // Before version 3 a certificate cannot say so: whoever trusts it as a root does (RFC 5280 6.1.4 (k) leaves it to them).
+  // Before version 3, a certificate cannot state that it is an authority. Trusting it as a root states that
+  // (RFC 5280 6.1.4 (k) leaves this to the verifier).
   if (!issuer.isAuthority && !(trusted && issuer.version < 3)) return 'is not of an authority';
   if (issuer.keyUsage !== undefined && (issuer.keyUsage & keyUsageBit.keyCertSign) === 0) return 'may not sign certificates';
-  // RFC 5280 6.1.4 (l): one that its own name has issued (a change of key) does not count.
+  // RFC 5280 6.1.4 (l): a certificate that its own name has issued (a change of key) does not count.
   const authorities = below.slice(1).filter(({ issuer: by, subject }) => !by.equals(subject)).length;
   if (issuer.pathLength !== undefined && authorities > issuer.pathLength) return 'allows no path of this length';
   return notValidAt(issuer, times) ?? nameConstraintFlaw(issuer, below, names);

@@ -5,7 +5,7 @@ import { attribute, buildCertificate, extension, nameOf, signerExtensions } from
 import type { Built } from './fixtures/build-certificate.ts';
 import { pemOf } from './fixtures/carry-certificates.ts';
 
-/** A root of Notary whose one key is this certificate's. */
+/** Returns a Notary root whose only key is this certificate's. */
 const rootOf = (built: Built): Buffer =>
   Buffer.from(
     JSON.stringify({

@@ -8,7 +8,9 @@ const ocspMethod = '1.3.6.1.5.5.7.48.1';
 const uriTag = contextTag(6, 'primitive');
 const maximumEntries = 64;
 
-/** Of AuthorityInfoAccess the OCSP responders named by URI (RFC 5280 section 4.2.2.1). @throws DerError */
+/**
+ * Returns the URIs of the OCSP responders in AuthorityInfoAccess (RFC 5280 section 4.2.2.1). @throws DerError
+ */
 export function readResponderUrls(value: Buffer): string[] {
   return childrenOf(expectTag(readStrict(value), derTag.sequence, 'authorityInfoAccess'), maximumEntries).flatMap((description) => {
     const [method, location, more] = childrenOf(expectTag(description, derTag.sequence, 'an access description'));
@@ -17,7 +19,7 @@ export function readResponderUrls(value: Buffer): string[] {
   });
 }
 
-/** The URIs of CRLDistributionPoints and FreshestCRL (RFC 5280 section 4.2.1.13). @throws DerError */
+/** Returns the URIs of CRLDistributionPoints and FreshestCRL (RFC 5280 section 4.2.1.13). @throws DerError */
 export function readPointUrls(value: Buffer): string[] {
   return childrenOf(expectTag(readStrict(value), derTag.sequence, 'the distribution points'), maximumEntries).flatMap((point) => {
     const parts = childrenOf(expectTag(point, derTag.sequence, 'a distribution point'), 4);
@@ -31,7 +33,7 @@ export function readPointUrls(value: Buffer): string[] {
   });
 }
 
-/** The constructed context element of that number, once. */
+/** Returns the constructed context element of that number, which may occur only once. */
 function onlyOf(parts: readonly DerElement[], number: number, within: DerElement): DerElement | undefined {
   const [found, more] = parts.filter(({ tag }) => tag === contextTag(number, 'constructed'));
   if (more !== undefined) throw new DerError('a distribution point is malformed', within.offset);

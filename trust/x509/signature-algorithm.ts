@@ -5,7 +5,7 @@ import { childrenOf, contextTag, derTag, DerError, expectTag, onlyChild } from '
 import type { DerElement } from './der.ts';
 import { readOid, readSmallInteger } from './der-values.ts';
 
-/** Digests that count. SHA-1 and older prove nothing. */
+/** Digests that count. SHA-1 and older digests prove nothing. */
 export type Digest = 'sha256' | 'sha384' | 'sha512';
 
 /** How a certificate, revocation list, OCSP response or CMS message is signed. */
@@ -36,7 +36,8 @@ const ed25519 = '1.3.101.112';
 /**
  * Reads an AlgorithmIdentifier of a signature.
  * @param digest the digest of CMS, where the algorithm may be plain rsaEncryption (RFC 5652 section 10.1.2)
- * @returns undefined for an algorithm that does not count: outside SHA-2 and Ed25519, or RSASSA-PSS with mixed parameters
+ * @returns undefined for an algorithm that does not count: outside SHA-2 and Ed25519, or RSASSA-PSS with
+ * mixed parameters
  * @throws DerError when it is malformed
  */
 export function readSignatureAlgorithm(identifier: DerElement | undefined, digest?: Digest): SignatureAlgorithm | undefined {
@@ -46,7 +47,7 @@ export function readSignatureAlgorithm(identifier: DerElement | undefined, diges
   if (oid === rsaPss) return parameters === undefined ? undefined : readPss(parameters);
   const rsa = oid === rsaEncryption ? digest : pkcs1[oid];
   if (rsa !== undefined) {
-    // RFC 4055 section 5: NULL; CMS leaves it out at times (RFC 5754 section 3.2).
+    // RFC 4055 section 5: NULL; CMS sometimes omits it (RFC 5754 section 3.2).
     if (!(isNull(parameters) || (digest !== undefined && parameters === undefined)))
       throw new DerError('the signature algorithm has wrong parameters', identifier?.offset ?? 0);
     return { kind: 'pkcs1', hash: rsa };
@@ -58,12 +59,15 @@ export function readSignatureAlgorithm(identifier: DerElement | undefined, diges
   return hash === undefined ? { kind: 'ed25519' } : { kind: 'ecdsa', hash };
 }
 
-/** The digest of an AlgorithmIdentifier without parameters, or with NULL (RFC 5754 section 2); undefined for one that does not count. @throws DerError */
+/**
+ * Reads the digest of an AlgorithmIdentifier without parameters, or with NULL (RFC 5754 section 2); undefined
+ * for a digest that does not count. @throws DerError
+ */
 export function readDigest(identifier: DerElement | undefined, what: string): Digest | undefined {
   return digests[readPlainAlgorithm(identifier, what)];
 }
 
-/** The name of an algorithm that has no parameters, or NULL for them. @throws DerError */
+/** Returns the name of an algorithm that has no parameters, or NULL as parameters. @throws DerError */
 export function readPlainAlgorithm(identifier: DerElement | undefined, what: string): string {
   const [name, parameters, more] = childrenOf(expectTag(identifier, derTag.sequence, what));
   if (more !== undefined || (parameters !== undefined && !isNull(parameters)))
@@ -75,7 +79,10 @@ function isNull(parameters: DerElement | undefined): boolean {
   return parameters?.tag === derTag.null && parameters.content.length === 0;
 }
 
-/** Counts where the digest is also the mask's and as long as the salt (RFC 4055 section 3.1), as Go's crypto/x509 holds it. */
+/**
+ * Reads RSASSA-PSS parameters. They count when the digest is also the mask's and as long as the salt (RFC
+ * 4055 section 3.1), as in Go's crypto/x509.
+ */
 function readPss(parameters: DerElement): SignatureAlgorithm | undefined {
   const parts = childrenOf(expectTag(parameters, derTag.sequence, 'the parameters'));
   const field = (number: number): DerElement | undefined => {
@@ -87,9 +94,9 @@ function readPss(parameters: DerElement): SignatureAlgorithm | undefined {
   const [hashField, maskField, saltField, trailer] = [field(0), field(1), field(2), field(3)];
   if (parts.some(({ tag }, index) => tag < 0xa0 || tag > 0xa3 || (index > 0 && tag <= (parts[index - 1] as DerElement).tag)))
     throw new DerError('the parameters of RSASSA-PSS are malformed', parameters.offset);
-  // What is absent stands for SHA-1 and its length.
+  // An absent field means SHA-1 and its length.
   if (hashField === undefined || maskField === undefined || saltField === undefined) return undefined;
-  // 1 is the default, which DER leaves out; Go and OpenSSL leave it out, too.
+  // 1 is the default, which DER omits; Go and OpenSSL omit it, too.
   if (trailer !== undefined) return undefined;
   const hash = readDigest(hashField, 'the digest');
   const [maskName, maskHash] = childrenOf(expectTag(maskField, derTag.sequence, 'the mask'));
@@ -99,10 +106,13 @@ function readPss(parameters: DerElement): SignatureAlgorithm | undefined {
   return salt === digestBytes[hash] ? { kind: 'pss', hash } : undefined;
 }
 
-/** Certificates, time stamps and answers about revocation are asked about again with every decision. */
+/** Certificates, timestamps and revocation answers are verified again for every decision. */
 const remembered = createMemory<boolean>(2048);
 
-/** Whether the key made the signature; an algorithm that does not count, or a key of another kind than the algorithm's, gives false. Never throws. */
+/**
+ * Returns whether the key made the signature. Returns false for an algorithm that does not count, and for a
+ * key that does not match the algorithm. Never throws.
+ */
 export function isSignatureBy(algorithm: SignatureAlgorithm | undefined, key: KeyObject, data: Uint8Array, signature: Uint8Array): boolean {
   if (algorithm === undefined) return false;
   return remembered([JSON.stringify(algorithm), nameOfKey(key), data, signature], () => fits(algorithm, key, data, signature));
@@ -123,7 +133,7 @@ function fits(algorithm: SignatureAlgorithm, key: KeyObject, data: Uint8Array, s
   }
 }
 
-/** node:crypto's verify, in which a key that does not fit the algorithm is a no. */
+/** Verifies with node:crypto; returns false for a key that does not fit the algorithm. */
 export function verifyWith(
   digest: string | null,
   message: Uint8Array,

@@ -10,7 +10,10 @@ import { attribute, buildCertificate, extension, nameOf, utcTime, yes } from './
 import type { Built, Parts } from './fixtures/build-certificate.ts';
 import { coseOf, jwsOf, pemOf, trustedRootOf } from './fixtures/carry-certificates.ts';
 
-/** Every form of signature that carries certificates, as a function that reads a leaf and its root, or throws what it has against them. */
+/**
+ * Every form of signature that carries certificates, as a function that reads a leaf and its root, or throws
+ * its reason.
+ */
 const readers: Readonly<Record<string, (leaf: Built, root: Built) => void>> = {
   'a Notary Project JWS': (leaf, root) => openEnvelope('application/jose+json', jwsOf(leaf, root)),
   'a Notary Project COSE': (leaf, root) => openEnvelope('application/cose', coseOf(leaf, root)),
@@ -33,7 +36,7 @@ const raw = (hex: string): Buffer => Buffer.from(hex, 'hex');
 const generalized = (text: string): Buffer => der(derTag.generalizedTime, Buffer.from(text));
 const soon = utcTime(Date.now() + 3600_000);
 
-/** One leniency a row: what is written, and how else than DER or RFC 5280 has it. */
+/** One leniency per row: the encoding, and how it violates DER or RFC 5280. */
 const rows: readonly (readonly [what: string, parts: Parts])[] = [
   // X.690
   ['a serial number with a byte too many (02020001)', { serial: raw('02020001') }],

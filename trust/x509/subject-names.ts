@@ -6,7 +6,7 @@ import type { Extension } from './extensions.ts';
 import { readName } from './name.ts';
 import type { DistinguishedName } from './name.ts';
 
-/** The subject's other names of a certificate, of the forms that name constraints and policies speak about. */
+/** The subject alternative names of a certificate, in the forms that name constraints and policies use. */
 export interface SubjectNames {
   readonly emails: readonly string[];
   readonly hosts: readonly string[];
@@ -16,7 +16,9 @@ export interface SubjectNames {
   readonly directoryNames: readonly DistinguishedName[];
   /** otherName: the type, and the value inside its explicit tag. */
   readonly others: readonly { readonly type: string; readonly value: DerElement }[];
-  /** Whether an e-mail address is in a form that no constraint is compared with (SmtpUTF8Mailbox, RFC 9598). */
+  /**
+   * Whether an e-mail address has a form that constraints are not compared with (SmtpUTF8Mailbox, RFC 9598).
+   */
   readonly hasOtherEmail: boolean;
 }
 
@@ -33,14 +35,18 @@ export const noNames: SubjectNames = {
 /** Tags of GeneralName (RFC 5280 section 4.2.1.6). */
 export const generalName = { other: 0xa0, email: 0x81, host: 0x82, directory: 0xa4, uri: 0x86, address: 0x87 } as const;
 
-/** x400Address, ediPartyName and registeredID: nobody is known by them here, but a name must be one of these. */
+/**
+ * x400Address, ediPartyName and registeredID. They identify no signer here, but are valid forms of a name.
+ */
 const passedOver: readonly number[] = [0xa3, 0xa5, 0x88];
 const smtpUtf8Mailbox = '1.3.6.1.5.5.7.8.9';
 
-/** More than any certificate has; bounds what constraints are held against. */
+/** More than any certificate has; bounds the names that constraints are compared with. */
 export const maximumNames = 1024;
 
-/** Reads GeneralNames (RFC 5280 section 4.2.1.6). @throws DerError when they are malformed, none, or too many */
+/**
+ * Reads GeneralNames (RFC 5280 section 4.2.1.6). @throws DerError when they are malformed, empty, or too many
+ */
 export function readSubjectNames(extension: Extension | undefined): SubjectNames {
   if (extension === undefined) return noNames;
   const names = childrenOf(expectTag(readStrict(extension.value), derTag.sequence, 'the subject names'), maximumNames);
@@ -70,7 +76,11 @@ function readOther(name: DerElement): { readonly type: string; readonly value: D
   };
 }
 
-/** An IA5String that hides nothing: a zero byte has ended names for readers in C before (CVE-2009-2408). @throws DerError */
+/**
+ * Returns an IA5String without hidden text: a zero byte has ended names for readers in C before
+ * (CVE-2009-2408).
+ * @throws DerError
+ */
 export function asciiText({ content, offset }: DerElement): string {
   if (content.some((byte) => byte < 0x20 || byte > 0x7e)) throw new DerError('a name has characters beyond printable ASCII', offset);
   return content.toString('latin1');

@@ -9,26 +9,32 @@ import { readExtensions } from './extensions.ts';
 import { isSignatureBy, readDigest, readPlainAlgorithm, readSignatureAlgorithm } from './signature-algorithm.ts';
 import type { Digest } from './signature-algorithm.ts';
 
-/** A time stamp of RFC 3161, read but not verified. */
+/** A timestamp of RFC 3161, read but not verified. */
 export interface TimeStamp {
   /** Milliseconds since 1970. */
   readonly time: number;
-  /** Milliseconds on either side of `time`, rounded up; undefined when the token tells none. */
+  /** Milliseconds on either side of `time`, rounded up; undefined when the token states none. */
   readonly accuracy: number | undefined;
   /** OID of the authority's policy. */
   readonly policy: string;
   readonly imprint: { readonly digest: Digest; readonly value: Buffer };
-  /** Certificates that came with it. Not trusted. */
+  /** Certificates in the token. Not trusted. */
   readonly certificates: readonly Certificate[];
-  /** The digest by which the signed attributes name the signing certificate: ESSCertIDv2 (RFC 5816), or SHA-1 of ESSCertID. */
+  /**
+   * The digest by which the signed attributes name the signing certificate: ESSCertIDv2 (RFC 5816), or SHA-1
+   * of ESSCertID.
+   */
   readonly certificateDigest: Digest | 'sha1';
-  /** Whether a certificate is the signer's, by issuer and serial number. */
+  /** Returns whether a certificate is the signer's, by issuer and serial number. */
   readonly isSigner: (certificate: Certificate) => boolean;
-  /** Whether the certificate's key made the signature, over the content and the certificate's own identity. */
+  /**
+   * Returns whether the certificate's key made the signature, over the content and the certificate's own
+   * identity.
+   */
   readonly isSignedBy: (certificate: Certificate) => boolean;
 }
 
-/** Extended key usage of time stamp authorities (RFC 3161 section 2.3). */
+/** Extended key usage of timestamp authorities (RFC 3161 section 2.3). */
 export const timeStampingOid = '1.3.6.1.5.5.7.3.8';
 
 const signedDataType = '1.2.840.113549.1.7.2';
@@ -43,7 +49,7 @@ const maximumCertificates = 16;
 
 /**
  * Reads a TimeStampResp, or the TimeStampToken in it (RFC 3161 section 2.4.2).
- * @throws DerError with the place
+ * @throws DerError with the offset
  */
 export function readTimeStamp(bytes: Uint8Array): TimeStamp {
   if (bytes.byteLength > maximumBytes) throw new DerError(`the time stamp is larger than ${maximumBytes} bytes`, 0);
@@ -53,7 +59,8 @@ export function readTimeStamp(bytes: Uint8Array): TimeStamp {
   if (readOid(contentType, 'the content type') !== signedDataType) throw new DerError('the token is not signed data', token.offset);
   const data = childrenOf(expectTag(inside(wrapper, 'the signed data'), derTag.sequence, 'the signed data'));
   const [version, algorithms, content, ...rest] = data;
-  // RFC 5652 section 5.1: version 3 for content of another type than data; then certificates, revocation lists and signers, in this order.
+  // RFC 5652 section 5.1: version 3 for content of a type other than data; then certificates, revocation
+  // lists and signers, in this order.
   if (readSmallInteger(version, 'the version') !== 3) throw new DerError('the token is not of version 3', token.offset);
   const embedded = rest[0]?.tag === contextTag(0, 'constructed') ? rest.shift() : undefined;
   if (rest[0]?.tag === contextTag(1, 'constructed') && rest[0].content.length > 0) rest.shift();
@@ -62,23 +69,23 @@ export function readTimeStamp(bytes: Uint8Array): TimeStamp {
   const [type, wrapped] = members(content, 2, 'the content');
   if (readOid(type, 'the type of the content') !== infoType) throw new DerError('the content is not a TSTInfo', content?.offset ?? 0);
   const info = expectTag(inside(wrapped, 'the content'), derTag.octetString, 'the content').content;
-  // RFC 3161 section 2.4.2: the token has the one signature of its authority.
+  // RFC 3161 section 2.4.2: the token has only the signature of its authority.
   const [signer] = members(signerSet, 1, 'the set of signers', derTag.set);
   const named = childrenOf(expectTag(algorithms, derTag.set, 'the digests')).map((algorithm) => digestNamed(algorithm, 'a digest'));
   const certificates = embedded === undefined ? [] : readEmbedded(embedded);
   return { ...readInfo(info), certificates, ...readSigner(signer as DerElement, info, named) };
 }
 
-/** The token of a response. @throws DerError with the status when the authority refused */
+/** Returns the token of a response. @throws DerError with the status when the authority refused */
 function tokenOf(response: DerElement): DerElement {
   const [status, token] = members(response, 2, 'the response');
   const granted = readSmallInteger(childrenOf(expectTag(status, derTag.sequence, 'the status'))[0], 'the status');
-  // Granted, and not "with modifications": what was modified is not ours to guess.
+  // Only "granted" is accepted, not "granted with modifications", because the modifications are unknown.
   if (granted !== 0) throw new DerError(`the authority refused, with status ${granted},`, status?.offset ?? 0);
   return expectTag(token, derTag.sequence, 'the token');
 }
 
-/** The members of a sequence (or set) that has exactly so many: what nobody reads must not be there. */
+/** Returns the members of a sequence (or set) that has exactly this many: unread members are not allowed. */
 function members(element: DerElement | undefined, count: number, what: string, tag: number = derTag.sequence): readonly DerElement[] {
   const list = childrenOf(expectTag(element, tag, what));
   if (list.length !== count) throw new DerError(`${what} has ${list.length} members, not ${count}`, element?.offset ?? 0);
@@ -89,7 +96,7 @@ function inside(element: DerElement | undefined, what: string): DerElement | und
   return members(element, 1, what, contextTag(0, 'constructed'))[0];
 }
 
-/** TSTInfo: each field once, in order, and nothing else. */
+/** Reads TSTInfo: each field once, in order, and nothing else. */
 function readInfo(info: Buffer): Pick<TimeStamp, 'time' | 'imprint' | 'accuracy' | 'policy'> {
   const fields = childrenOf(expectTag(readStrict(info), derTag.sequence, 'TSTInfo'));
   const [version, policy, imprint, serial, time, ...rest] = fields;
@@ -104,7 +111,7 @@ function readInfo(info: Buffer): Pick<TimeStamp, 'time' | 'imprint' | 'accuracy'
   const extended = take(contextTag(1, 'constructed'));
   const [more] = rest;
   if (more !== undefined) throw new DerError('TSTInfo has a field that does not exist', more.offset);
-  // The extensions are implicitly tagged: their list is under the context tag itself.
+  // The extensions are implicitly tagged: their list is directly under the context tag.
   const extensions = extended === undefined ? [] : readExtensions({ ...extended, tag: derTag.sequence });
   for (const [oid, { critical }] of extensions) if (critical) throw new DerError(`the critical extension ${oid} is not understood`, 0);
   return {
@@ -118,7 +125,10 @@ function readInfo(info: Buffer): Pick<TimeStamp, 'time' | 'imprint' | 'accuracy'
   };
 }
 
-/** Accuracy (RFC 3161 section 2.4.2): seconds, [0] milliseconds and [1] microseconds from 1 to 999, in this order. */
+/**
+ * Reads Accuracy (RFC 3161 section 2.4.2): seconds, [0] milliseconds and [1] microseconds from 1 to 999, in
+ * this order.
+ */
 function readAccuracy(accuracy: DerElement): number {
   const parts = childrenOf(accuracy, 4);
   const take = (tag: number, most: number): number => {
@@ -147,7 +157,7 @@ function readEmbedded(element: DerElement): Certificate[] {
     .map(({ whole }) => readCertificate(whole));
 }
 
-/** SignerInfo (RFC 5652 section 5.3), with the attributes that RFC 3161 and RFC 5816 demand. */
+/** Reads SignerInfo (RFC 5652 section 5.3), with the attributes that RFC 3161 and RFC 5816 require. */
 function readSigner(
   signer: DerElement,
   info: Buffer,
@@ -172,7 +182,7 @@ function readSigner(
   const certificateDigest = readCertificateId(signed);
   const algorithm = readSignatureAlgorithm(signatureAlgorithm, digest);
   if (algorithm === undefined) throw new DerError('the signature algorithm is not accepted', signatureAlgorithm?.offset ?? 0);
-  // RFC 5652 section 5.4: what is signed is the attributes as a SET, not with the tag they are carried under.
+  // RFC 5652 section 5.4: the signature covers the attributes as a SET, not with the tag that carries them.
   const message = Buffer.concat([Buffer.of(derTag.set), (attributes as DerElement).whole.subarray(1)]);
   const bytes = expectTag(signature, derTag.octetString, 'the signature').content;
   return {
@@ -184,7 +194,7 @@ function readSigner(
   };
 }
 
-/** Signed attributes are a SET OF in DER (RFC 5652 section 5.3), each type once and with one value. */
+/** Reads the signed attributes: a SET OF in DER (RFC 5652 section 5.3), each type once and with one value. */
 function readAttributes(attributes: DerElement): ReadonlyMap<string, DerElement> {
   const found = new Map<string, DerElement>();
   const list = childrenOf(attributes);
@@ -199,7 +209,10 @@ function readAttributes(attributes: DerElement): ReadonlyMap<string, DerElement>
   return found;
 }
 
-/** ESSCertIDv2 (RFC 5816): which certificate signed, under the signature, so that another of the same key cannot take its place. */
+/**
+ * Reads ESSCertIDv2 (RFC 5816): the identity of the signing certificate, which is signed so that another
+ * certificate of the same key cannot replace it.
+ */
 function readCertificateId(signed: ReadonlyMap<string, DerElement>): { readonly digest: Digest | 'sha1'; readonly value: Buffer } {
   const second = signed.get(certificateAttributeV2);
   const first = second ?? signed.get(certificateAttribute);
@@ -207,7 +220,8 @@ function readCertificateId(signed: ReadonlyMap<string, DerElement>): { readonly 
   const list = childrenOf(expectTag(childrenOf(expectTag(first, derTag.sequence, what))[0], derTag.sequence, what));
   const parts = childrenOf(expectTag(list[0], derTag.sequence, what));
   if (second === undefined) return { digest: 'sha1', value: expectTag(parts[0], derTag.octetString, what).content };
-  // The digest is SHA-256 unless another is named. SHA-256 by name is the default, which DER leaves out; authorities write it.
+  // The digest is SHA-256 unless another is named. Naming SHA-256 states the default, which DER omits; some
+  // authorities write it.
   const named = parts[0]?.tag === derTag.sequence ? digestNamed(parts.shift(), what) : 'sha256';
   return { digest: named, value: expectTag(parts[0], derTag.octetString, what).content };
 }
