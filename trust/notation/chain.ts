@@ -6,13 +6,13 @@ import { oids } from './names.ts';
 
 export type ChainPurpose = 'code signing' | 'time stamping';
 
-/** Longer chains than any authority has. */
+/** Longer than the chains of any authority. */
 export const maximumChain = 10;
 
 /**
- * Whether an ordered chain, leaf to self-signed root, meets the Notary Project's requirements
- * (signature-specification.md, "Certificate Requirements"), whoever trusts it.
- * @returns undefined, or a sentence that says what is wrong
+ * Checks whether an ordered chain, leaf to self-signed root, meets the Notary Project's requirements
+ * (signature-specification.md, "Certificate Requirements"). Trust is not checked.
+ * @returns undefined, or a sentence that states the fault
  */
 export function chainProblem(chain: readonly Certificate[], purpose: ChainPurpose): string | undefined {
   const [leaf] = chain;
@@ -26,7 +26,7 @@ export function chainProblem(chain: readonly Certificate[], purpose: ChainPurpos
     const problem = authorityProblem(authority, index, purpose);
     if (problem !== undefined) return `the certificate ${describeCertificate(authority)} ${problem}`;
   }
-  // What RFC 5280 asks of every path: name constraints, and authorities for another use.
+  // The requirements of RFC 5280 for every path: name constraints, and authorities for another use.
   const found = pathFlaw(chain, [], purpose === 'code signing' ? oids.codeSigning : oids.timeStamping);
   return found === undefined ? undefined : `the certificate ${describeCertificate(found.certificate)} ${found.flaw}`;
 }
@@ -76,7 +76,7 @@ function codeSigningProblem({ extendedKeyUsage }: Certificate): string | undefin
   return foreign === undefined ? undefined : `is for another purpose than code signing (extended key usage ${foreign})`;
 }
 
-/** RFC 3161 section 2.3: exactly this purpose, critical. */
+/** Checks RFC 3161 section 2.3: exactly this purpose, critical. */
 function timeStampingProblem(leaf: Certificate): string | undefined {
   const { extendedKeyUsage } = leaf;
   if (extendedKeyUsage?.length !== 1 || extendedKeyUsage[0] !== oids.timeStamping)
@@ -108,7 +108,10 @@ function bitsOf(usage: number): readonly number[] {
   return Array.from({ length: 9 }, (_, bit) => bit).filter((bit) => (usage & (1 << bit)) !== 0);
 }
 
-/** RSA of 2048, 3072 or 4096 bits, or ECDSA on P-256, P-384 or P-521 (signature-specification.md, "Algorithm Selection"). */
+/**
+ * Checks the key: RSA of 2048, 3072 or 4096 bits, or ECDSA on P-256, P-384 or P-521
+ * (signature-specification.md, "Algorithm Selection").
+ */
 function keyProblem(leaf: Certificate): string | undefined {
   return signingHash(leaf) === undefined ? 'has a key that the Notary Project does not allow' : undefined;
 }
@@ -120,7 +123,7 @@ const curveHashes: Readonly<Record<string, 'sha256' | 'sha384' | 'sha512'>> = {
   secp521r1: 'sha512',
 };
 
-/** The one digest that goes with a signing key; undefined for keys that are not allowed. */
+/** Returns the only digest that a signing key may use; undefined for keys that are not allowed. */
 export function signingHash({ key }: Pick<Certificate, 'key'>): 'sha256' | 'sha384' | 'sha512' | undefined {
   const details = key.asymmetricKeyDetails;
   if (key.asymmetricKeyType === 'rsa') return rsaHashes[details?.modulusLength ?? 0];

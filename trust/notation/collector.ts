@@ -17,8 +17,9 @@ import { verifyTimestamp } from './timestamp.ts';
 import { authenticity, mustBeStamped } from './validate.ts';
 
 /**
- * Notary Project signatures among the referrers (signature-specification.md, "OCI Signatures"), each with the manifest that it signs,
- * and then what their authorities say of revocation, which `decide` may not ask for.
+ * Collects Notary Project signatures from the referrers (signature-specification.md, "OCI Signatures"), each
+ * with the manifest that it signs. Then collects the revocation answers of their authorities, because
+ * `decide` may not request them.
  */
 const signatures: Collector = {
   kind: 'notation-signature',
@@ -41,19 +42,20 @@ const signatures: Collector = {
 
 export const notationCollectors: readonly Collector[] = [signatures];
 
-/** Bytes of one OCSP answer, and milliseconds to wait for one, as notation has them. */
+/** Maximum bytes of an OCSP answer, and milliseconds to wait for one, as in notation. */
 const ocspLimits = { maximumBytes: 20 * 1024, milliseconds: 2000 } as const;
 const crlMilliseconds = 5000;
 
-/** One certificate whose revocation is asked for, with who issued it. */
+/** A certificate whose revocation is requested, with its issuer. */
 interface Link {
   readonly certificate: Certificate;
   readonly issuer: Certificate;
 }
 
 /**
- * Asks for the revocation of what the signatures found rest on. Only chains that lead to a trust store of a rule are followed: a
- * certificate that anybody could have made must not send this machine to addresses of his choice.
+ * Requests the revocation of the certificates that the collected signatures depend on. Only chains that lead
+ * to a trust store of a rule are followed: anyone could make any other certificate, and must not direct this
+ * machine to addresses of their choice.
  */
 async function gatherRevocation(context: GatheringContext): Promise<void> {
   const links = new Map<string, Link>();
@@ -72,7 +74,7 @@ function decidingChains({ collection, input, wanted }: GatheringContext): readon
   });
 }
 
-/** Of each chain that decides. */
+/** Returns the status of each chain that decides. */
 function standing(context: GatheringContext): readonly FactsStanding[] {
   const { collection, input } = context;
   return decidingChains(context).map((chain) => {
@@ -96,7 +98,10 @@ function opened(item: EvidenceItem): Envelope | undefined {
   }
 }
 
-/** The chains whose revocation decides about an envelope under a requirement: the signer's, and the time stamping authority's. */
+/**
+ * Returns the chains whose revocation decides about an envelope under a requirement: the signer's, and the
+ * timestamp authority's.
+ */
 function chainsOf(envelope: Envelope, requirement: NotationRequirement, now: number): readonly (readonly Certificate[])[] {
   if (authenticity(envelope, requirement).outcome !== 'passed') return [];
   const chains = requirement.actions.revocation === 'skip' ? [] : [envelope.chain];
@@ -108,7 +113,10 @@ function chainsOf(envelope: Envelope, requirement: NotationRequirement, now: num
   }
 }
 
-/** OCSP first, each responder until one answers; revocation lists where none is named or none answers. */
+/**
+ * Asks OCSP first, each responder until one answers. Revocation lists are fetched when no responder is named
+ * or none answers.
+ */
 async function askFor({ certificate, issuer }: Link, context: GatheringContext): Promise<void> {
   const { collection, input } = context;
   const now = input.now.getTime();
@@ -128,7 +136,7 @@ async function askFor({ certificate, issuer }: Link, context: GatheringContext):
   }
 }
 
-/** What is asked for by one gathering, so that certificates which share a list ask for it once. */
+/** The requests of one gathering, so that certificates which share a list request it only once. */
 const asking = new WeakMap<GatheringContext, Map<string, Promise<void>>>();
 
 async function ask(

@@ -1,11 +1,11 @@
 import type { NameAttribute } from '../x509/name.ts';
 
-/** Attributes that an identity must name (trust-store-trust-policy.md, "Trusted Identities Constraints"). */
+/** Attributes that an identity must have (trust-store-trust-policy.md, "Trusted Identities Constraints"). */
 const mandatory = ['C', 'ST', 'O'] as const;
 
 /**
- * The subject of a certificate as identities are compared with it: each type once, C, ST and O there, no unknown type.
- * Stricter names than these are refused, as notation does.
+ * Returns the subject of a certificate in the form that identities are compared with: each type once, C, ST
+ * and O present, no unknown type. Other names are refused, as notation does.
  */
 export function subjectOf(attributes: readonly NameAttribute[]): ReadonlyMap<string, string> | { readonly problem: string } {
   const unknown = attributes.find(({ type }) => type.includes('.'));
@@ -14,7 +14,8 @@ export function subjectOf(attributes: readonly NameAttribute[]): ReadonlyMap<str
 }
 
 /**
- * Parses `C=US, ST=WA, O=example.com` (RFC 4514; `S` is `ST`), where a backslash takes a comma, semicolon, plus or other sign literally.
+ * Parses `C=US, ST=WA, O=example.com` (RFC 4514; `S` means `ST`). A backslash escapes a comma, semicolon,
+ * plus or other sign.
  */
 export function parseSubject(text: string): ReadonlyMap<string, string> | { readonly problem: string } {
   if (text.includes('=#')) return { problem: 'it holds "=#", which is not supported' };
@@ -42,7 +43,7 @@ function uniqueOf(attributes: readonly NameAttribute[]): ReadonlyMap<string, str
   return missing.length === 0 ? found : { problem: `it has no ${missing.join(', ')}; C, ST (or S) and O must be there` };
 }
 
-/** Whether every attribute of `wanted` stands in `subject` with the same value. */
+/** Returns whether `subject` has every attribute of `wanted` with the same value. */
 export function isSubset(wanted: ReadonlyMap<string, string>, subject: ReadonlyMap<string, string>): boolean {
   return [...wanted].every(([type, value]) => subject.get(type) === value);
 }
@@ -66,7 +67,10 @@ function* splitUnescaped(text: string): Generator<string | { problem: string }, 
   yield text.slice(start);
 }
 
-/** RFC 4514 section 2.4: a backslash before a sign or before two hexadecimal digits of UTF-8; blanks around a value do not count. */
+/**
+ * Unescapes a value (RFC 4514 section 2.4): a backslash precedes a sign or two hexadecimal digits of UTF-8;
+ * blanks around a value do not count.
+ */
 function unescape(text: string): string | undefined {
   const bytes: Buffer[] = [];
   let end = text.length;

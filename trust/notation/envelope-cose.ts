@@ -64,7 +64,7 @@ export function openCose(bytes: Uint8Array): OpenedEnvelope {
   };
 }
 
-/** Sig_structure of COSE_Sign1 without external data (RFC 9052 section 4.4). */
+/** Returns the Sig_structure of COSE_Sign1 without external data (RFC 9052 section 4.4). */
 export function signatureStructure(protectedHeader: Uint8Array, payload: Uint8Array): Buffer {
   return Buffer.from(encode(['Signature1', plain(protectedHeader), new Uint8Array(0), plain(payload)]));
 }
@@ -73,14 +73,15 @@ function decodeCbor(bytes: Uint8Array, what: string): unknown {
   try {
     return decode(plain(bytes), options) as unknown;
   } catch (error) {
-    // The decoder's sentences hold no content, but nesting of thousands of levels ends in the engine's own error.
+    // The decoder's messages contain no content. Nesting of thousands of levels ends in the engine's own
+    // error.
     throw new Error(`${what} is not CBOR: ${error instanceof RangeError ? 'it is nested too deeply' : (error as Error).message}`, {
       cause: error,
     });
   }
 }
 
-/** The encoder and decoder know Uint8Array, and treat Buffer as something else. */
+/** Converts to Uint8Array, because the encoder and decoder treat Buffer as another type. */
 function plain(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
@@ -89,7 +90,7 @@ function isBytes(value: unknown): value is Uint8Array {
   return value instanceof Uint8Array && value.length > 0;
 }
 
-/** An epoch-based date (RFC 8949 section 3.4.2), tagged as such; milliseconds since 1970. */
+/** Reads an epoch-based date (RFC 8949 section 3.4.2), tagged as such; milliseconds since 1970. */
 function timeIn(value: unknown, label: unknown): number {
   const seconds = value instanceof Tagged && value.tag === epochTag ? (value.value as unknown) : undefined;
   if (typeof seconds !== 'number' || !Number.isFinite(seconds) || Math.abs(seconds) > 1e11)

@@ -17,7 +17,8 @@ export function openJws(bytes: Uint8Array): OpenedEnvelope {
   const signed = recordOf(parseStrictJson(base64Url(encoded, 'protected header')));
   if (signed === undefined) throw new Error('its protected header is not an object');
   if (header === undefined) throw new Error('it holds no certificate chain');
-  // RFC 7515 section 7.2.1: a name stands in one of the two only, so that no unsigned value can pass for a signed one.
+  // RFC 7515 section 7.2.1: a name occurs in only one of the two, so that no unsigned value can pass for a
+  // signed one.
   const both = Object.keys(signed).find((name) => Object.hasOwn(header, name));
   if (both !== undefined) throw new Error(`it holds ${JSON.stringify(both.slice(0, 80))} both signed and unsigned`);
   const { alg, cty, crit } = signed;
@@ -44,24 +45,24 @@ export function openJws(bytes: Uint8Array): OpenedEnvelope {
   };
 }
 
-/** Base64url without padding, in its one canonical form. */
+/** Reads base64url without padding, in its only canonical form. */
 function base64Url(text: unknown, what: string): Buffer {
   const bytes = typeof text === 'string' ? Buffer.from(text, 'base64url') : undefined;
   if (bytes === undefined || bytes.length === 0 || bytes.toString('base64url') !== text) throw new Error(`its ${what} is not base64url`);
   return bytes;
 }
 
-/** RFC 3339; milliseconds since 1970. */
+/** Reads RFC 3339; milliseconds since 1970. */
 function timeIn(value: unknown, name: string): number {
   const match = typeof value === 'string' ? /^(\d{4}-\d{2}-(\d{2}))T(\d{2}:\d{2}:\d{2})(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/.exec(value) : null;
   const time = match === null ? Number.NaN : Date.parse(`${match[1]}T${match[3]}${(match[4] ?? '').slice(0, 4)}${match[5]}`);
-  // Date.parse rolls 31 February over.
+  // Date.parse accepts 31 February and rolls it over.
   if (Number.isNaN(time) || new Date(`${match?.[1]}T00:00:00Z`).getUTCDate() !== Number(match?.[2]))
     throw new Error(`its ${name} is not a time`);
   return time;
 }
 
-/** Base64 of certificates and time stamps in JSON: the one canonical form. */
+/** Reads base64 of certificates and timestamps in JSON: only the canonical form. */
 function bytesOf(text: unknown, what: string): Buffer {
   const bytes = decodeBase64(text);
   if (bytes === undefined || bytes.length === 0) throw new Error(`${what} is not base64`);

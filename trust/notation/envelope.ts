@@ -10,7 +10,7 @@ import { coseMediaType, headers, jwsMediaType, payloadContentType, signingScheme
 import type { SigningScheme } from './names.ts';
 import type { OpenedEnvelope } from './opened-envelope.ts';
 
-/** The descriptor that a signature is of (signature-specification.md, "Payload"). */
+/** The descriptor that is signed (signature-specification.md, "Payload"). */
 export interface TargetArtifact {
   readonly mediaType: string;
   readonly digest: string;
@@ -18,13 +18,13 @@ export interface TargetArtifact {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
-/** An envelope whose signature fits its leaf certificate and whose form is right. Nobody is trusted yet. */
+/** An envelope in valid form, whose signature matches its leaf certificate. The signer is not trusted yet. */
 export interface Envelope {
   readonly algorithm: string;
   readonly chain: readonly Certificate[];
   readonly leaf: Certificate;
   readonly scheme: SigningScheme;
-  /** Milliseconds since 1970; a claim of the signer's, or of the signing authority's under that scheme. */
+  /** Milliseconds since 1970; a claim of the signer, or of the signing authority under that scheme. */
   readonly signingTime: number;
   readonly expiry?: number;
   readonly signature: Buffer;
@@ -33,8 +33,9 @@ export interface Envelope {
 }
 
 /**
- * Opens a JWS or COSE envelope and checks its integrity: form, critical headers, content type, certificate requirements, the
- * algorithm that goes with the key, and the signature itself (trust-store-trust-policy.md, "Validate Integrity").
+ * Opens a JWS or COSE envelope and checks its integrity: form, critical headers, content type, certificate
+ * requirements, the algorithm of the key, and the signature itself (trust-store-trust-policy.md, "Validate
+ * Integrity").
  * @throws Error with a sentence that completes "it is malformed: …", or {@link WrongSignature}
  */
 export function openEnvelope(mediaType: string, bytes: Uint8Array): Envelope {
@@ -44,7 +45,7 @@ export function openEnvelope(mediaType: string, bytes: Uint8Array): Envelope {
   });
 }
 
-/** Nothing in it depends on the time, or on who asks. */
+/** Nothing in the result depends on the time, or on the caller. */
 const remembered = createMemory<Envelope>(512);
 
 function open(mediaType: string, bytes: Uint8Array): Envelope {
@@ -64,7 +65,7 @@ function open(mediaType: string, bytes: Uint8Array): Envelope {
   const expected = algorithmOf(leaf);
   if (expected === undefined) throw new Error('its signing key is none that the Notary Project allows');
   if (opened.algorithm !== expected) throw new Error(`it says the algorithm ${opened.algorithm}, and its signing key demands ${expected}`);
-  // The signature first: of a forged envelope nothing else is worth a word.
+  // The signature first: nothing else in a forged envelope is worth reporting.
   if (!fits(leaf, opened)) throw new WrongSignature();
   const problem = chainProblem(chain, 'code signing');
   if (problem !== undefined) throw new Error(problem);
@@ -79,14 +80,17 @@ function open(mediaType: string, bytes: Uint8Array): Envelope {
   };
 }
 
-/** The envelope reads well, and its signature is not its leaf certificate's over it. */
+/** The envelope is well-formed, but its signature is not by its leaf certificate. */
 export class WrongSignature extends Error {
   constructor() {
     super('its signature does not fit its content and its signing certificate: one of them was changed');
   }
 }
 
-/** `ES256` … `PS512` for a signing certificate (signature-specification.md, "Algorithm Selection"). */
+/**
+ * Returns the algorithm of a signing certificate, `ES256` … `PS512` (signature-specification.md, "Algorithm
+ * Selection").
+ */
 export function algorithmOf(leaf: Pick<Certificate, 'key'>): string | undefined {
   const hash = signingHash(leaf);
   if (hash === undefined) return undefined;
@@ -129,7 +133,8 @@ function readAttributes({ attributes, critical }: OpenedEnvelope): Pick<Envelope
   if (unmarked.length > 0) throw new Error(`it does not mark ${unmarked.join(', ')} as critical`);
   for (const label of critical) {
     if (!attributes.has(label)) throw new Error(`it marks ${printable(label)} as critical, and does not hold it`);
-    // What must be understood and is not, is refused; that is how signatures for verification plugins end here, too.
+    // A critical header that is not understood is refused. This also refuses signatures for verification
+    // plugins.
     if (label !== timeLabel && !(due as readonly unknown[]).includes(label))
       throw new Error(`it demands that ${printable(label)} be understood, and it is not`);
   }

@@ -23,7 +23,10 @@ export function evaluateNotation(requirement: NotationRequirement, evidence: Evi
   return evaluateAuthority(describeNotation(requirement), checked, requirement.constraints, evidence, context);
 }
 
-/** Whether an item is a Notary Project signature of this image that the requirement's level admits, with every validation's outcome. */
+/**
+ * Checks whether an item is a Notary Project signature of this image that the requirement's level admits.
+ * Returns the outcome of every validation.
+ */
 function checkSignature(item: EvidenceItem, requirement: NotationRequirement, evidence: Evidence, now: Date): SignatureFinding {
   if (item.problem !== undefined) return { counted: false, code: 'TRUST_EVIDENCE_UNUSABLE', says: item.problem };
   const bytes = decodeBase64(item.bytes);
@@ -44,7 +47,10 @@ function checkSignature(item: EvidenceItem, requirement: NotationRequirement, ev
   return summarise(integrity, envelope, validate(envelope, requirement, evidence.items, now), requirement);
 }
 
-/** The signed descriptor must be the manifest's that the signature is attached to: digest, size and media type. */
+/**
+ * Checks the signed descriptor, which must be the one of the manifest that the signature is attached to:
+ * digest, size and media type.
+ */
 function checkTarget({ target, leaf }: Envelope, item: EvidenceItem, evidence: Evidence): SignatureFinding {
   const finding = judgeDigests([target.digest], evidence, `the signature by ${describeCertificate(leaf)}`);
   if (!finding.counted) return finding;
@@ -62,7 +68,10 @@ function checkTarget({ target, leaf }: Envelope, item: EvidenceItem, evidence: E
   return finding;
 }
 
-/** A manifest's own word for its type; absent in some OCI manifests, whose digest then says all there is to say. */
+/**
+ * Returns the media type in the manifest itself. Some OCI manifests state none; their digest then identifies
+ * them fully.
+ */
 function mediaTypeOf(manifest: Uint8Array): string | undefined {
   try {
     const type = recordOf(parseStrictJson(manifest))?.['mediaType'];
@@ -146,7 +155,10 @@ function noteOf({ type, outcome, action, says }: Validation, { level }: Notation
 
 const names = { authenticity: 'authenticity', authenticTimestamp: 'authentic time', expiry: 'expiry', revocation: 'revocation' } as const;
 
-/** A signing time without a time stamp is the signer's word, which proves nothing; a signing authority's is what it is trusted for. */
+/**
+ * Returns what proves the signing time. Without a timestamp it is only the signer's claim, which proves
+ * nothing; a signing authority is trusted for its signing time.
+ */
 function provenBy(envelope: Envelope, validations: readonly Validation[]): NonNullable<SignatureFinding['proven']> {
   const stamped = validations.find(({ stampedAt }) => stampedAt !== undefined)?.stampedAt;
   const told = envelope.scheme === 'notary.x509.signingAuthority' ? envelope.signingTime : undefined;
@@ -166,7 +178,7 @@ function describeItem(item: EvidenceItem, { digest, manifestDigest }: Evidence):
   return `${form} ${item.blobDigest || item.manifestDigest || '(unknown)'} beside ${place}, found by ${item.foundBy} at ${item.servedBy}`;
 }
 
-/** The digest of `bytes` with the algorithm that another digest names. */
+/** Returns the digest of `bytes` with the algorithm of another digest. */
 function digestLike(digest: string, bytes: Uint8Array): string {
   const algorithm = /^(sha256|sha384|sha512):/.exec(digest)?.[1] ?? 'sha256';
   return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;

@@ -31,7 +31,7 @@ const manifest = Buffer.from('{"schemaVersion":2,"mediaType":"application/vnd.oc
 const digest = digestOf(manifest);
 const types = { jws: 'application/jose+json', cose: 'application/cose' } as const;
 
-/** Bytes with some changed, cut out or put in. */
+/** Bytes in which some were changed, removed or inserted. */
 const damaged = (original: () => Uint8Array): fc.Arbitrary<Buffer> =>
   fc
     .array(fc.record({ at: fc.double({ min: 0, max: 0.999, noNaN: true }), remove: fc.nat(3), insert: fc.uint8Array({ maxLength: 4 }) }), {
@@ -45,7 +45,7 @@ const damaged = (original: () => Uint8Array): fc.Arbitrary<Buffer> =>
       }, Buffer.from(original())),
     );
 
-/** Runs, holds the time, and gives what was thrown. */
+/** Runs `act`, checks its duration, and returns the thrown error. */
 function within(act: () => unknown): unknown {
   const start = performance.now();
   try {
@@ -58,7 +58,7 @@ function within(act: () => unknown): unknown {
   }
 }
 
-/** Readers of this folder throw plain errors with a sentence, which become reasons. */
+/** Asserts a plain error with a sentence, as the readers of this folder throw them: errors become reasons. */
 function sentence(error: unknown): void {
   if (error === undefined) return;
   assert.ok(error instanceof Error && error.message !== '');
@@ -123,7 +123,7 @@ describe('hostile Notary Project signatures', () => {
     return decide({ dossier: sealDossier(parts), reference, namespace: '', platform: amd64, policy, now });
   };
 
-  /** What an admitted envelope must still be: signed parts and chain as they were made. */
+  /** The content that an admitted envelope must have kept: signed parts and chain as they were made. */
   const core = (type: string, bytes: Uint8Array): string => {
     const { chain: certificates, target, signature, signingTime, scheme } = openEnvelope(type, bytes);
     return JSON.stringify([certificates.map(({ thumbprint }) => thumbprint), target, signature.toString('hex'), signingTime, scheme]);
@@ -140,7 +140,7 @@ describe('hostile Notary Project signatures', () => {
             let verdict: Verdict | undefined;
             const thrown = within(() => (verdict = decided(types[format], bytes)));
             assert.equal(thrown, undefined);
-            // A change of the unsigned header (the signing agent) is no change of the signature.
+            // A change of the unsigned header (the signing agent) does not invalidate the signature.
             if (verdict?.outcome === 'admit') assert.equal(core(types[format], bytes), original);
           },
         ),

@@ -120,7 +120,9 @@ describe('Notary Project signatures', () => {
     bytes: Buffer.from(envelope).toString('base64'),
     subjectBytes: manifest.toString('base64'),
   });
-  /** Gathers what revocation the signature asks for, then decides; at another time where told. */
+  /**
+   * Gathers the revocation answers that the signature requires, then decides; at a different time if given.
+   */
   const decided = async (
     items: readonly EvidenceItem[],
     wanted: NotationRequirement,
@@ -227,7 +229,10 @@ describe('Notary Project signatures', () => {
   });
 
   describe('signatures of a signing authority', () => {
-    /** An envelope that no tool here makes: signed by hand, with these protected headers beside the usual ones. */
+    /**
+     * Returns an envelope that no tool here creates: signed by the test, with these additional protected
+     * headers.
+     */
     const byHand = (header: object, name = 'plain'): EvidenceItem => {
       const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
       const payload = encode({ targetArtifact: target });

@@ -1,15 +1,18 @@
-/** What both forms of envelope say, before anything is checked. */
+/** The content of an envelope in either form, before any check. */
 export interface OpenedEnvelope {
   /** `ES256`, `PS384`, … */
   readonly algorithm: string;
   readonly contentType: unknown;
   /** Labels marked critical. */
   readonly critical: readonly unknown[];
-  /** Every protected header but algorithm, content type and the critical list. Times are in milliseconds since 1970. */
+  /**
+   * Every protected header except algorithm, content type and the critical list. Times are in milliseconds
+   * since 1970.
+   */
   readonly attributes: ReadonlyMap<unknown, unknown>;
   readonly payload: Buffer;
   readonly signature: Buffer;
-  /** What the signature is over. */
+  /** The bytes that the signature covers. */
   readonly signed: Buffer;
   readonly chain: readonly Uint8Array[];
   readonly timestamp?: Buffer;

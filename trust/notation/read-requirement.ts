@@ -71,7 +71,7 @@ export const notationSchema = {
 
 const unstamped = { why: 'nothing proves when it was signed without a time stamp', fix: 'name a trust store of type tsa' };
 
-/** Reads what stands below `notation`; what the schema refuses has been told already. */
+/** Reads the value of `notation`. Values that the schema refuses have been reported already. */
 export async function readNotation(
   value: unknown,
   path: readonly PathSegment[],
@@ -140,7 +140,10 @@ async function readStores(
   return stores;
 }
 
-/** A named store: every file of its folder, none of them a link (trust-store-trust-policy.md, "Trust Store"). */
+/**
+ * Reads a named store: every file of its folder, none of them a link (trust-store-trust-policy.md, "Trust
+ * Store").
+ */
 async function readStore(
   type: StoreType,
   name: string,

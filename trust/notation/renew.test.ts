@@ -96,7 +96,7 @@ describe('answers about revocation in recorded evidence', () => {
     const { until } = (await standing(first)) ?? {};
     assert.ok(until !== undefined && Math.abs(until.getTime() - Date.now() - 2 * hour) < 60_000);
     assert.equal(outcome(first, new Date(Date.now() + 3 * hour)), 'undecided');
-    // The same list again is no news.
+    // The same list again changes nothing.
     assert.equal(await renew(first), undefined);
     list(48);
     const second = await renew(first);
@@ -106,7 +106,7 @@ describe('answers about revocation in recorded evidence', () => {
       second.items.filter(({ kind }) => kind === 'notation-signature'),
       first.items.filter(({ kind }) => kind === 'notation-signature'),
     );
-    // Whoever repeats an older list changes nothing.
+    // A server that repeats an older list changes nothing.
     list(1);
     assert.equal(await renew(second), undefined);
   });

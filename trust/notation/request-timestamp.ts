@@ -11,7 +11,8 @@ const milliseconds = 20_000;
 const maximumBytes = 256 * 1024;
 
 /**
- * Has a signature stamped by an RFC 3161 authority over HTTP (section 3.4), with its certificates in the token.
+ * Requests a timestamp for a signature from an RFC 3161 authority over HTTP (section 3.4), with the
+ * authority's certificates in the token.
  * @returns the answer (TimeStampResp) and the token in it (ContentInfo), both DER
  * @throws PortcullisError `TRUST_TIMESTAMP_FAILED`
  */
@@ -51,7 +52,7 @@ export async function requestTimestamp(
   try {
     const [status, token] = childrenOf(expectTag(readStrict(bytes), derTag.sequence, 'the answer'));
     const code = readSmallInteger(childrenOf(expectTag(status, derTag.sequence, 'the status'))[0], 'the status');
-    // granted, or granted with changes (RFC 3161 section 2.4.2)
+    // granted, or granted with modifications (RFC 3161 section 2.4.2)
     if (code > 1) throw new Error(`it refuses with status ${code}`);
     return { response: bytes, token: Buffer.from(expectTag(token, derTag.sequence, 'the token').whole) };
   } catch (error) {
@@ -59,7 +60,7 @@ export async function requestTimestamp(
   }
 }
 
-/** TimeStampReq (RFC 3161 section 2.4.1). */
+/** Returns a TimeStampReq (RFC 3161 section 2.4.1). */
 function timestampRequest(signature: Uint8Array): Buffer {
   const imprint = sequence(algorithmWithNull(sha256Oid), octets(createHash('sha256').update(signature).digest()));
   return sequence(whole(1), imprint, integer(randomBytes(8)), der(derTag.boolean, Buffer.from([0xff])));

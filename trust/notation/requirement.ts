@@ -6,12 +6,12 @@ export type StoreType = (typeof storeTypes)[number];
 /** Certificates that a policy trusts for one purpose, with their bytes. */
 export interface TrustStore {
   readonly type: StoreType;
-  /** `ca/k8s`, or the file it was named by. */
+  /** `ca/k8s`, or the name of its file. */
   readonly name: string;
   readonly certificates: readonly { readonly file: string; readonly der: string }[];
 }
 
-/** What is validated besides integrity, which is always enforced. */
+/** The validations besides integrity, which is always enforced. */
 export const validationTypes = ['authenticity', 'authenticTimestamp', 'expiry', 'revocation'] as const;
 export type ValidationType = (typeof validationTypes)[number];
 export type ValidationAction = 'enforce' | 'log' | 'skip';
@@ -20,27 +20,33 @@ export const levelNames = ['strict', 'permissive', 'audit'] as const;
 export type LevelName = (typeof levelNames)[number];
 export type Actions = Readonly<Record<ValidationType, ValidationAction>>;
 
-/** trust-store-trust-policy.md, "Signature Verification details"; the level `skip` is a rule of its own here: `allow: unverified`. */
+/**
+ * trust-store-trust-policy.md, "Signature Verification details". The level `skip` is a separate rule here:
+ * `allow: unverified`.
+ */
 export const levels: Readonly<Record<LevelName, Actions>> = {
   strict: { authenticity: 'enforce', authenticTimestamp: 'enforce', expiry: 'enforce', revocation: 'enforce' },
   permissive: { authenticity: 'enforce', authenticTimestamp: 'log', expiry: 'log', revocation: 'log' },
   audit: { authenticity: 'log', authenticTimestamp: 'log', expiry: 'log', revocation: 'log' },
 };
 
-/** A signature of the Notary Project, by whom the trust stores and identities name. */
+/** A signature of the Notary Project, by a signer whom the trust stores and identities name. */
 export interface NotationRequirement {
   readonly kind: 'notation';
   readonly stores: readonly TrustStore[];
-  /** `*`, or subjects that the signing certificate's must hold: `C=US, ST=WA, O=example.com`. */
+  /** `*`, or subjects whose attributes the signing certificate must have: `C=US, ST=WA, O=example.com`. */
   readonly identities: '*' | readonly string[];
   readonly level: LevelName;
-  /** What holds, after overrides. */
+  /** The actions in force, after overrides. */
   readonly actions: Actions;
   readonly verifyTimestamp: 'always' | 'afterCertExpiry';
   readonly constraints?: Constraints;
 }
 
-/** `a Notary Project signature that leads to ca/k8s, by C=US, ST=WA, O=example.com (level strict)` */
+/**
+ * Describes the requirement:
+ * `a Notary Project signature that leads to ca/k8s, by C=US, ST=WA, O=example.com (level strict)`
+ */
 export function describeNotation({ stores, identities, level, actions }: NotationRequirement): string {
   const who = identities === '*' ? 'any identity' : identities.join(' or ');
   const changed = validationTypes.filter((type) => actions[type] !== levels[level][type]).map((type) => `${type}: ${actions[type]}`);

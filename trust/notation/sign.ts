@@ -16,12 +16,15 @@ import { requestTimestamp } from './request-timestamp.ts';
 
 export interface NotationSignatureInput {
   readonly format: 'jws' | 'cose';
-  /** What is signed: the image's manifest or index. */
+  /** The signed artifact: the image's manifest or index. */
   readonly target: TargetArtifact;
-  /** With a certificate chain, leaf to self-signed root. The first of its time stamp authorities stamps the signature. */
+  /**
+   * Has a certificate chain, leaf to self-signed root. The first of its timestamp authorities stamps the
+   * signature.
+   */
   readonly signer: Signer;
   readonly now: Date;
-  /** The signature is void from then on. */
+  /** The signature is invalid from then on. */
   readonly expiry?: Date;
   readonly signal?: AbortSignal;
 }
@@ -33,13 +36,13 @@ export interface NotationSignature {
   readonly thumbprints: readonly string[];
 }
 
-/** What is written into the unsigned header, as the tools of the Notary Project do. */
+/** The signing agent in the unsigned header, which the tools of the Notary Project also write. */
 const signingAgent = 'portcullis';
 
 /**
- * Makes a Notary Project signature (scheme notary.x509) that notation verifies. The chain must meet the Notary Project's requirements
- * now, for notation refuses to verify others.
- * @throws PortcullisError `TRUST_CERTIFICATE_CHAIN`, `TRUST_TIMESTAMP_FAILED`, and those of the signer
+ * Creates a Notary Project signature (scheme notary.x509) that notation verifies. The chain must meet the
+ * Notary Project's requirements now, because notation refuses other chains.
+ * @throws PortcullisError `TRUST_CERTIFICATE_CHAIN`, `TRUST_TIMESTAMP_FAILED`, and the errors of the signer
  */
 export async function makeNotationSignature(input: NotationSignatureInput): Promise<NotationSignature> {
   const { format, signer, target } = input;
@@ -51,7 +54,7 @@ export async function makeNotationSignature(input: NotationSignatureInput): Prom
   const make = format === 'jws' ? makeJws : makeCose;
   const envelope = await make({ input, algorithm, payload, chain: chain.map(({ raw }) => raw) });
   const type = format === 'jws' ? jwsMediaType : coseMediaType;
-  // What this very reader refuses must not be pushed.
+  // An envelope that this reader refuses must not be pushed.
   openEnvelope(type, envelope);
   return { mediaType: type, envelope, thumbprints: chain.map(({ thumbprint }) => thumbprint) };
 }
@@ -111,7 +114,7 @@ async function makeCose({ input, algorithm, payload, chain }: Parts): Promise<Bu
   return cbor(new Tagged(coseSign1Tag, [header, unprotected, payload, signature]));
 }
 
-/** Maps and byte strings as the encoder wants them: it takes Buffer for something else than Uint8Array. */
+/** Encodes maps and byte strings; the encoder treats Buffer as another type than Uint8Array. */
 function cbor(value: unknown): Buffer {
   return Buffer.from(encode(plain(value)));
 }
@@ -123,7 +126,10 @@ function plain(value: unknown): unknown {
   return value instanceof Tagged ? new Tagged(value.tag, plain(value.value)) : value;
 }
 
-/** The certificates of a signer as the Notary Project wants them: an ordered, valid chain, whose leaf is the signer's key. */
+/**
+ * Returns the certificates of a signer as the Notary Project requires: an ordered, valid chain, whose leaf
+ * has the signer's key.
+ */
 function readChain(signer: Signer, now: Date): readonly [Certificate, ...Certificate[]] {
   const fails = (why: string): PortcullisError =>
     new PortcullisError({
@@ -154,7 +160,10 @@ function readChain(signer: Signer, now: Date): readonly [Certificate, ...Certifi
 
 const coordinateBytes: Readonly<Record<string, number>> = { ES256: 32, ES384: 48, ES512: 66 };
 
-/** The raw signature: of ECDSA r and s side by side, where signers give DER (RFC 7518 section 3.4, RFC 9053 section 2.1). */
+/**
+ * Returns the raw signature. ECDSA requires r and s side by side, whereas signers return DER (RFC 7518
+ * section 3.4, RFC 9053 section 2.1).
+ */
 async function signWith(signer: Signer, algorithm: string, message: Buffer): Promise<Buffer> {
   const size = coordinateBytes[algorithm];
   const hash = `sha${algorithm.slice(2)}`;

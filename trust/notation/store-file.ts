@@ -6,9 +6,10 @@ import type { StoreType, TrustStore } from './requirement.ts';
 const maximumCertificates = 100;
 
 /**
- * The certificates of one file of a trust store: PEM blocks, or DER one after the other. Each must be of an authority or self-signed;
- * those for time stamps must be roots (notation-go verifier/truststore).
- * @returns a sentence when the file can not be used
+ * Reads the certificates of one file of a trust store: PEM blocks, or consecutive DER. Each certificate must
+ * belong to an authority or be self-signed; those for timestamps must be roots (notation-go
+ * verifier/truststore).
+ * @returns a sentence when the file cannot be used
  */
 export function readStoreFile(file: string, bytes: Buffer, type: StoreType): TrustStore['certificates'] | string {
   try {
@@ -29,7 +30,7 @@ function anchorProblem(certificate: Certificate, type: StoreType): string | unde
   return certificate.isAuthority || isSelfSigned(certificate) ? undefined : 'is neither of an authority nor self-signed';
 }
 
-/** The certificates of a file in PEM or DER, in order. @throws Error with a sentence */
+/** Returns the certificates of a file in PEM or DER, in order. @throws Error with a sentence */
 export function derOf(bytes: Buffer): readonly Buffer[] {
   const text = bytes.toString('latin1');
   if (!text.includes('-----BEGIN ')) return bounded([...eachDer(bytes)].map(({ whole }) => whole));

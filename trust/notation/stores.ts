@@ -4,7 +4,7 @@ import type { NotationRequirement, StoreType, TrustStore } from './requirement.t
 
 const opened = new WeakMap<TrustStore, readonly Certificate[]>();
 
-/** The certificates of a requirement's stores of one type, read once a store. */
+/** Returns the certificates of a requirement's stores of one type. Each store is read once. */
 export function trusted({ stores }: NotationRequirement, type: StoreType): readonly Certificate[] {
   return stores.filter((store) => store.type === type).flatMap(certificatesOf);
 }
@@ -18,7 +18,7 @@ function certificatesOf(store: TrustStore): readonly Certificate[] {
   return certificates;
 }
 
-/** The store and file that hold a certificate, for reasons. */
+/** Returns the store and file that contain a certificate, for reasons. */
 export function placeOf({ stores }: NotationRequirement, certificate: Certificate): string {
   const der = certificate.raw.toString('base64');
   const store = stores.find(({ certificates }) => certificates.some((one) => one.der === der));

@@ -5,7 +5,10 @@ import { findPath } from '../x509/path.ts';
 import { readTimeStamp, timeStampingOid } from '../x509/time-stamp.ts';
 import { chainProblem } from './chain.ts';
 
-/** A time stamp that was verified: the signature existed within these bounds, says the authority whose chain ends in a trusted root. */
+/**
+ * A verified timestamp. An authority whose chain ends in a trusted root confirms that the signature existed
+ * within these bounds.
+ */
 export interface VerifiedTimestamp {
   /** Milliseconds since 1970. */
   readonly time: number;
@@ -14,13 +17,13 @@ export interface VerifiedTimestamp {
   readonly chain: readonly Certificate[];
 }
 
-/** The baseline time-stamp policy (RFC 3628 section 5.2), whose accuracy is a second unless told. */
+/** The baseline timestamp policy (RFC 3628 section 5.2), whose accuracy is one second unless stated. */
 const baselinePolicy = '0.4.0.2023.1.1';
 
 /**
- * Verifies an RFC 3161 time stamp token over a signature: its CMS signature, the signing certificate's binding
- * (signing-certificate-v2, RFC 5816), the imprint, and the authority's chain to one of `roots`, valid at the stamped time
- * (trust-store-trust-policy.md, "Validate Authentic Timestamp").
+ * Verifies an RFC 3161 timestamp token over a signature: its CMS signature, the binding of the signing
+ * certificate (signing-certificate-v2, RFC 5816), the imprint, and the authority's chain to one of `roots`,
+ * valid at the stamped time (trust-store-trust-policy.md, "Validate Authentic Timestamp").
  * @throws Error with a sentence that completes "its time stamp does not count: …"
  */
 export function verifyTimestamp(token: Uint8Array, stamped: Uint8Array, roots: readonly Certificate[]): VerifiedTimestamp {

@@ -11,25 +11,26 @@ import { placeOf, trusted } from './stores.ts';
 import { verifyTimestamp } from './timestamp.ts';
 import type { VerifiedTimestamp } from './timestamp.ts';
 
-/** How one validation of the Notary Project's went. Times are in milliseconds since 1970. */
+/** The result of one validation of the Notary Project. Times are in milliseconds since 1970. */
 export interface Validation {
   readonly type: ValidationType;
   readonly action: ValidationAction;
-  /** `unknown`: what would decide it could not be had. */
+  /** `unknown`: the facts to decide it are not available. */
   readonly outcome: 'passed' | 'failed' | 'unknown';
   /** A clause about the signature, after "because" or "but". */
   readonly says: string;
-  /** From then on the outcome may be another. */
+  /** After this time the outcome may change. */
   readonly validUntil?: number;
-  /** The time that a time stamp proves. */
+  /** The time that a timestamp proves. */
   readonly stampedAt?: number;
 }
 
 type Outcome = Omit<Validation, 'type' | 'action'>;
 
 /**
- * Validates an envelope whose integrity is proven: authenticity, expiry, authentic time and revocation, all of them, whatever the
- * level makes of each (trust-store-trust-policy.md, "Signature Verification", steps 4 to 7). Pure.
+ * Validates an envelope whose integrity is proven: authenticity, expiry, authentic timestamp and revocation.
+ * All of them run, whatever the level does with the result (trust-store-trust-policy.md, "Signature
+ * Verification", steps 4 to 7). Pure.
  */
 export function validate(
   envelope: Envelope,
@@ -50,7 +51,10 @@ export function validate(
 
 const skipped: Outcome = { outcome: 'failed', says: 'its revocation was not checked' };
 
-/** Whether any certificate of the chain stands in a trust store for its signing scheme, and the signer is one of the identities. */
+/**
+ * Checks that a certificate of the chain is in a trust store for its signing scheme, and that the signer is
+ * one of the identities.
+ */
 export function authenticity(envelope: Envelope, requirement: NotationRequirement): Outcome {
   const type = envelope.scheme === 'notary.x509' ? 'ca' : 'signingAuthority';
   const anchors = trusted(requirement, type);
@@ -117,8 +121,9 @@ function authenticTime(envelope: Envelope, requirement: NotationRequirement, ite
 }
 
 /**
- * Whether a time stamp must prove the time: where the rule trusts time stamping authorities, always or once a certificate of the
- * chain has expired (trust-store-trust-policy.md, "Timestamp countersignature verification details").
+ * Returns whether a timestamp must prove the time. This applies when the rule trusts timestamp authorities:
+ * always, or once a certificate of the chain has expired (trust-store-trust-policy.md, "Timestamp
+ * countersignature verification details").
  */
 export function mustBeStamped({ chain, scheme }: Envelope, requirement: NotationRequirement, now: number): boolean {
   if (scheme !== 'notary.x509' || trusted(requirement, 'tsa').length === 0) return false;
@@ -128,7 +133,7 @@ export function mustBeStamped({ chain, scheme }: Envelope, requirement: Notation
 function validNow(chain: readonly Certificate[], now: number): Outcome {
   const wrong = outside(chain, now, now);
   if (wrong === undefined) {
-    // Valid at the last millisecond, too.
+    // Still valid during the last millisecond.
     const end = smallest(chain.map(({ notAfter }) => notAfter)) + 1;
     return { outcome: 'passed', says: 'its certificates are valid now', validUntil: end };
   }

@@ -15,7 +15,7 @@ import { judgeCrl } from './crl.ts';
 const deltaUrl = 'http://127.0.0.1:1/delta.crl';
 const hour = 3600 * 1000;
 
-/** Lists that openssl does not make: with numbers, changes and scopes. */
+/** Lists that openssl does not create: with numbers, deltas and scopes. */
 describe('revocation lists', () => {
   const folder = mkdtempSync(join(tmpdir(), 'notation-crl-'));
   let leaf: Certificate;

@@ -13,11 +13,11 @@ import type { SignatureAlgorithm } from '../../x509/signature-algorithm.ts';
 import { clockSkew, timeText, unknown } from './status.ts';
 import type { RevocationStatus } from './status.ts';
 
-/** A certificate revocation list (RFC 5280 section 5), read and not yet believed. */
+/** A certificate revocation list (RFC 5280 section 5), read but not verified. */
 interface RevocationList {
   readonly issuer: Buffer;
   readonly thisUpdate: number;
-  /** Absent in lists that never end, which do not count. */
+  /** Absent in lists that never expire, which do not count. */
   readonly nextUpdate?: number;
   readonly revoked?: DerElement;
   readonly extensions: ReadonlyMap<string, Extension>;
@@ -26,7 +26,10 @@ interface RevocationList {
   readonly signature: Buffer;
 }
 
-/** Where the list of changes since a list is to be had (RFC 5280 section 5.2.6); none for a list that cannot be read. */
+/**
+ * Returns where the delta of a list is available (RFC 5280 section 5.2.6); none for a list that cannot be
+ * read.
+ */
 export function deltaUrls(bytes: Uint8Array): readonly string[] {
   try {
     const freshest = readList(bytes).extensions.get(extensionOid.freshestCrl);
@@ -37,10 +40,10 @@ export function deltaUrls(bytes: Uint8Array): readonly string[] {
 }
 
 /**
- * What a revocation list, and the list of changes since where it names one, say of a certificate at `now`.
- * Never throws: what cannot be read is unknown.
- * @param delta the bytes found for a URL of {@link deltaUrls}
- * @param signingTime of signing authorities only, as in OCSP
+ * Returns the status of a certificate at `now` in a revocation list, and in its delta, if the list names one.
+ * Never throws: an unreadable list yields unknown.
+ * @param delta returns the bytes for a URL of {@link deltaUrls}
+ * @param signingTime only for signing authorities, as in OCSP
  */
 export function judgeCrl(
   bytes: Uint8Array,
@@ -76,7 +79,7 @@ export function judgeCrl(
   }
 }
 
-/** CertificateList: each field once, in order, and nothing else. @throws DerError */
+/** Reads a CertificateList: each field once, in order, and nothing else. @throws DerError */
 function readList(bytes: Uint8Array): RevocationList {
   const [tbs, algorithm, signature, more] = childrenOf(expectTag(readStrict(bytes), derTag.sequence, 'the list'), 4);
   if (more !== undefined) throw new DerError('a field follows the signature', more.offset);
@@ -84,7 +87,7 @@ function readList(bytes: Uint8Array): RevocationList {
   const take = (...tags: readonly number[]): DerElement | undefined =>
     fields[0] !== undefined && tags.includes(fields[0].tag) ? fields.shift() : undefined;
   const version = take(derTag.integer);
-  // RFC 5280 5.1.2.1: when it is there, it is version 2.
+  // RFC 5280 5.1.2.1: when the version is present, it is 2.
   if (version !== undefined && readSmallInteger(version, 'the version') !== 1)
     throw new DerError('the list is not of version 2', version.offset);
   const [inner, issuer, thisUpdate] = fields.splice(0, 3);
@@ -124,7 +127,7 @@ function listProblem(list: RevocationList, certificate: Certificate, issuer: Cer
   return point === undefined ? undefined : scopeProblem(point.value, certificate);
 }
 
-/** IssuingDistributionPoint (RFC 5280 section 5.2.5): which certificates the list speaks about at all. */
+/** Checks IssuingDistributionPoint (RFC 5280 section 5.2.5): the certificates that the list covers. */
 function scopeProblem(value: Buffer, certificate: Certificate): string | undefined {
   const parts = childrenOf(expectTag(readStrict(value), derTag.sequence, 'issuingDistributionPoint'), 8);
   if (parts.some(({ tag }, index) => index > 0 && (tag & 0x1f) <= ((parts[index - 1] as DerElement).tag & 0x1f)))
@@ -162,7 +165,10 @@ function deltaProblem(delta: RevocationList, base: RevocationList): string | und
 const hold = 6;
 const removed = 8;
 
-/** When the certificate was revoked, over a list and its changes; a hold that a later entry lifts is none (RFC 5280 section 5.3.1). */
+/**
+ * Returns when the certificate was revoked, according to a list and its delta. A hold that a later entry
+ * lifts does not count (RFC 5280 section 5.3.1).
+ */
 function findRevocation(lists: readonly RevocationList[], certificate: Certificate, signingTime: number | undefined): number | undefined {
   let held: { readonly time: number; readonly reason: number } | undefined;
   let revokedAt: number | undefined;
@@ -171,7 +177,8 @@ function findRevocation(lists: readonly RevocationList[], certificate: Certifica
     for (const entry of eachChild(revoked)) {
       const [serial, time, extensions, more] = childrenOf(expectTag(entry, derTag.sequence, 'an entry'), 4);
       if (more !== undefined) throw new DerError('an entry is malformed', more.offset);
-      // Of every entry: a list with a critical extension that is not understood tells nothing of any certificate (RFC 5280 5.3).
+      // Read for every entry: a list with a critical extension that is not understood is invalid for every
+      // certificate (RFC 5280 5.3).
       const { reason, invalidFrom } = entryFacts(extensions);
       if (!readInteger(serial, 'a serial number').equals(certificate.serial)) continue;
       const at = readTime(time, 'the time of a revocation');

@@ -22,17 +22,20 @@ import { decide } from '../../verdict/decide.ts';
 import { explainVerdict } from '../../verdict/explain.ts';
 import { notarySigner } from '../fixtures/notary-signer.ts';
 
-/** Within what is signed: an OCSP answer brings certificates beside it, which are not needed where the issuer itself answers. */
+/**
+ * Flips a bit within the signed part. An OCSP answer also carries certificates, which are not needed when the
+ * issuer itself answers.
+ */
 const flipSigned: Fault = (_request, response, right) => {
   const wrong = Buffer.from(right);
   wrong[100] = (wrong[100] ?? 0) ^ 1;
   response.writeHead(200, { 'content-length': wrong.length }).end(wrong);
 };
 
-/** But what changes bytes somewhere: see above. */
+/** Without the faults that change bytes at random positions; `flipSigned` replaces them. */
 const generated = Object.fromEntries(Object.entries(generatedFaults(4)).filter(([name]) => !name.endsWith('holes')));
 
-/** Whoever answers about revocation answers wrongly in every way: a strict policy never admits then. */
+/** Revocation sources answer wrongly in every way: a strict policy never admits the image. */
 for (const by of ['a revocation list', 'an OCSP responder'] as const) {
   describe(`faults of ${by}`, { concurrency: 4 }, () => {
     const folder = mkdtempSync(join(tmpdir(), 'revocation-faults-'));
@@ -58,7 +61,7 @@ for (const by of ['a revocation list', 'an OCSP responder'] as const) {
       const at = by === 'a revocation list' ? `crlDistributionPoints=URI:${url}` : `authorityInfoAccess=OCSP;URI:${url}`;
       const { authority, root, signer, require: demand } = await notarySigner(folder, [at]);
       const list = authority.list(root);
-      // The same question is asked each time; openssl is asked once.
+      // The same request is sent each time; openssl answers it once.
       let answered: Buffer | undefined;
       answer = (body) => (by === 'a revocation list' ? list : (answered ??= authority.answer(root, body)));
       require = demand;

@@ -10,9 +10,10 @@ export interface RevocationQuestion {
 }
 
 /**
- * Asks an OCSP responder or fetches a revocation list. Plain HTTP only (trust-store-trust-policy.md, "CRLs"): what comes is signed, and
- * asking over TLS would need an answer about its certificates first. Redirects are not followed.
- * @returns the bytes, or a sentence that says why there are none
+ * Asks an OCSP responder or fetches a revocation list. Plain HTTP only (trust-store-trust-policy.md, "CRLs"):
+ * the answers are signed, and TLS would first require an answer about the server's own certificates.
+ * Redirects are not followed.
+ * @returns the bytes, or a sentence that states why there are none
  */
 export async function askRevocation(question: RevocationQuestion, signal: AbortSignal): Promise<Uint8Array | string> {
   const { url, body, maximumBytes, milliseconds } = question;

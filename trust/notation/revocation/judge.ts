@@ -7,13 +7,19 @@ import { judgeOcsp } from './ocsp.ts';
 import { unknown } from './status.ts';
 import type { RevocationStatus } from './status.ts';
 
-/** Annotations of revocation items: where the answer is from, and of an OCSP answer the certificate's thumbprint. */
+/**
+ * Annotations of revocation items: the URL of the answer, and the certificate's thumbprint for an OCSP
+ * answer.
+ */
 export const urlAnnotation = 'dev.portcullis.revocation.url';
 export const certificateAnnotation = 'dev.portcullis.revocation.certificate';
 
 export type RevocationItem = Pick<EvidenceItem, 'kind' | 'annotations' | 'bytes' | 'problem'>;
 
-/** A chain's revocation, judged over what was gathered: the worst of its certificates; the root can not be revoked. */
+/**
+ * Returns the revocation status of a chain from the collected items: the worst of its certificates. The root
+ * cannot be revoked.
+ */
 export function judgeChain(
   chain: readonly Certificate[],
   items: readonly RevocationItem[],
@@ -39,8 +45,9 @@ export function judgeChain(
 }
 
 /**
- * One certificate (trust-store-trust-policy.md, "Certificate Revocation Evaluation"): OCSP where it is named, revocation lists where
- * not or where OCSP gives no answer; undefined when it names neither, and so can not be revoked.
+ * Returns the status of one certificate (trust-store-trust-policy.md, "Certificate Revocation Evaluation"):
+ * by OCSP if the certificate names a responder; by revocation lists if it names none, or OCSP gives no
+ * answer. Returns undefined when it names neither, and therefore cannot be revoked.
  */
 function judgeCertificate(
   certificate: Certificate,
@@ -52,7 +59,7 @@ function judgeCertificate(
   const byOcsp = ocspStatus(certificate, issuer, items, now, signingTime);
   if (byOcsp !== undefined && (byOcsp.status !== 'unknown' || certificate.crlUrls.length === 0)) return byOcsp;
   let status: RevocationStatus | undefined;
-  // Every list is asked: they may be partial (RFC 5280 section 4.2.1.13).
+  // Every list is evaluated: lists may be partial (RFC 5280 section 4.2.1.13).
   for (const url of certificate.crlUrls) {
     const answer = crlStatus(url, certificate, issuer, items, now, signingTime);
     if (answer.status === 'revoked') return answer;
@@ -105,7 +112,7 @@ function crlStatus(
   return judgeCrl(bytes, delta, certificate, issuer, now, signingTime);
 }
 
-/** An item's bytes, or why there are none. */
+/** Returns the bytes of an item, or why there are none. */
 export function bytesOf(item: RevocationItem | undefined): Uint8Array | string {
   if (item === undefined) return 'it was not asked';
   return item.problem ?? decodeBase64(item.bytes) ?? 'its answer is missing';

@@ -15,8 +15,9 @@ import { clockSkew, timeText, unknown } from './status.ts';
 import type { RevocationStatus } from './status.ts';
 
 /**
- * An OCSP request for one certificate (RFC 6960 section 4.1.1), without a nonce: answers may be made beforehand. The certificate is
- * named by SHA-1, the only digest that every responder knows; it proves nothing here, the answer's signature does.
+ * Returns an OCSP request for one certificate (RFC 6960 section 4.1.1), without a nonce, because responders
+ * may prepare answers in advance. The certificate is named by SHA-1, the only digest that every responder
+ * knows. SHA-1 proves nothing here; the signature of the answer does.
  */
 export function ocspRequest(certificate: Certificate, issuer: Certificate): Buffer {
   const certId = sequence(
@@ -37,9 +38,11 @@ const failures: Readonly<Record<number, string>> = {
 };
 
 /**
- * What an OCSP response says of a certificate at `now` (RFC 6960 section 4.2): signed by the issuer or by a responder that it has
- * delegated, for this certificate, and fresh. Never throws: what cannot be read is unknown.
- * @param signingTime of signing authorities only: a revocation whose invalidity begins later does not hold (milliseconds)
+ * Returns the status of a certificate at `now` in an OCSP response (RFC 6960 section 4.2). The response must
+ * be signed by the issuer or by a responder that it has delegated, be for this certificate, and be fresh.
+ * Never throws: an unreadable response yields unknown.
+ * @param signingTime only for signing authorities: a revocation whose invalidity begins later does not apply
+ * (milliseconds)
  */
 export function judgeOcsp(
   bytes: Uint8Array,
@@ -85,8 +88,9 @@ function judge(
 }
 
 /**
- * RFC 6960 section 4.2.2.2: issued by the certificate's issuer itself, for OCSP signing, valid now. Which uses the issuer may issue for
- * does not matter: it delegates only what it could answer by itself.
+ * Checks a delegated responder (RFC 6960 section 4.2.2.2): issued by the certificate's issuer itself, for
+ * OCSP signing, valid now. The issuer's own extended key usage does not matter, because the issuer only
+ * delegates what it could answer itself.
  */
 function isResponder(responder: Certificate, issuer: Certificate, now: number): boolean {
   return (
@@ -99,11 +103,14 @@ function isResponder(responder: Certificate, issuer: Certificate, now: number): 
   );
 }
 
-/** ResponseData (RFC 6960 section 4.2.1): each field once, in order. @throws DerError */
+/**
+ * Finds the answer for the certificate in ResponseData (RFC 6960 section 4.2.1): each field once, in order.
+ * @throws DerError
+ */
 function findSingle(responses: DerElement, certificate: Certificate, issuer: Certificate): readonly DerElement[] | undefined {
   const fields = childrenOf(responses, 5);
   const [responder, producedAt, list, extended, more] = fields;
-  // Version 1 is the default, which DER leaves out.
+  // Version 1 is the default, which DER omits.
   if (responder === undefined || ![contextTag(1, 'constructed'), contextTag(2, 'constructed')].includes(responder.tag))
     throw new DerError('the responder is not named', responses.offset);
   readGeneralizedTime(producedAt, 'producedAt');
@@ -128,7 +135,10 @@ function isAbout(certId: DerElement, certificate: Certificate, issuer: Certifica
   );
 }
 
-/** SingleResponse: the status, thisUpdate, then nextUpdate and extensions, each once and in order. @throws DerError */
+/**
+ * Reads a SingleResponse: the status, thisUpdate, then nextUpdate and extensions, each once and in order.
+ * @throws DerError
+ */
 function judgeSingle(
   [, status, thisUpdate, ...rest]: readonly DerElement[],
   now: number,
@@ -140,7 +150,8 @@ function judgeSingle(
   if (rest[0] !== undefined) throw new DerError('a response has a field that does not exist', rest[0].offset);
   const extensions = refuseCritical(extended);
   if (from > now + clockSkew) return unknown(`its OCSP answer is of ${timeText(from)}, which is in the future`);
-  // Without nextUpdate an answer holds at the moment it is given only (RFC 6960 section 4.2.2.1); a stored one is older.
+  // Without nextUpdate, an answer is valid only at the moment it is given (RFC 6960 section 4.2.2.1); a
+  // stored answer is older.
   if (next === undefined) return unknown('its OCSP answer does not say until when it holds');
   const until = readGeneralizedTime(onlyChild(next), 'nextUpdate');
   if (until < now) return unknown(`its OCSP answer held until ${timeText(until)}`);

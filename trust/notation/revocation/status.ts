@@ -1,13 +1,13 @@
-/** What revocation evidence says of one certificate at one time. */
+/** The result of revocation evidence for one certificate at one time. */
 export interface RevocationStatus {
   readonly status: 'good' | 'revoked' | 'unknown';
   /** A clause for reasons. */
   readonly says: string;
-  /** Until when `good` holds, in milliseconds since 1970. */
+  /** Until when `good` is valid, in milliseconds since 1970. */
   readonly until?: number;
 }
 
-/** Clocks of responders and of this machine may differ by this much, in milliseconds. */
+/** The clocks of responders and of this machine may differ by this much, in milliseconds. */
 export const clockSkew = 5 * 60 * 1000;
 
 export function unknown(says: string): RevocationStatus {
