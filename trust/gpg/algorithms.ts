@@ -1,4 +1,7 @@
-/** Node's names of OpenPGP's hash algorithms (RFC 9580 section 9.5), and whether a signature of data may use them. */
+/**
+ * Node's names of OpenPGP's hash algorithms (RFC 9580 section 9.5), and whether a signature of data may use
+ * them.
+ */
 const hashes: Readonly<Record<number, { readonly name: string; readonly weak?: true }>> = {
   1: { name: 'md5', weak: true },
   2: { name: 'sha1', weak: true },
@@ -14,14 +17,17 @@ const hashes: Readonly<Record<number, { readonly name: string; readonly weak?: t
 /** Public key algorithms that sign and that this version verifies (RFC 9580 section 9.1). */
 export const keyAlgorithms = { rsa: 1, rsaSignOnly: 3, dsa: 17, ecdsa: 19, eddsaLegacy: 22, ed25519: 27, ed448: 28 } as const;
 
-/** The name of a hash algorithm for node:crypto. @throws Error for one that this version does not know */
+/** Returns the name of a hash algorithm for node:crypto. @throws Error for an unknown algorithm */
 export function hashName(id: number): string {
   const hash = hashes[id];
   if (hash === undefined) throw new Error(`hash algorithm ${id} is not known`);
   return hash.name;
 }
 
-/** Whether collisions of the hash are within reach: such a hash proves nothing about data that somebody else chose. */
+/**
+ * Returns whether collisions of the hash are feasible. Such a hash proves nothing about data that another
+ * party chose.
+ */
 export function isWeakHash(id: number): boolean {
   return hashes[id]?.weak === true;
 }

@@ -2,12 +2,13 @@ const begin = /^-----BEGIN PGP PUBLIC KEY BLOCK-----[ \t]*$/;
 const end = /^-----END PGP PUBLIC KEY BLOCK-----[ \t]*$/;
 
 /**
- * Takes the ASCII armor off public keys (RFC 9580 section 6); several blocks in one file follow one another. Bytes that are not
- * armored come back as they are. The checksum at the end of a block is skipped, as that section asks: signatures protect keys.
- * @throws Error that says what is wrong in which line
+ * Removes the ASCII armor from public keys (RFC 9580 section 6); one file may contain several blocks. Bytes
+ * that are not armored are returned unchanged. The checksum at the end of a block is skipped, as that section
+ * requires: signatures protect keys.
+ * @throws Error that states the fault and its line
  */
 export function dearmor(bytes: Buffer): Buffer {
-  // A packet begins with a byte whose first bit is set, text does not.
+  // The first byte of a packet has its highest bit set; the first byte of a text does not.
   if (bytes.length === 0 || (bytes.readUInt8(0) & 0x80) !== 0) return bytes;
   const lines = bytes.toString('latin1').split(/\r?\n/);
   const blocks: Buffer[] = [];

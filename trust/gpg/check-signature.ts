@@ -11,7 +11,7 @@ import { readSignedMessage } from './signed-message.ts';
 import type { SignedMessage } from './signed-message.ts';
 import { verifyPacket } from './verify-packet.ts';
 
-/** Bytes of one signature's content, after decompression; real ones have a few hundred. */
+/** Maximum bytes of one signature's content, after decompression; real content has a few hundred. */
 const contentLimit = 256 * 1024;
 
 interface Signer {
@@ -20,8 +20,9 @@ interface Signer {
 }
 
 /**
- * Whether an item is a GPG simple signature of this image by one of the keys: containers-signature(5). Keys that are revoked or
- * out of date at `now` do not count, nor do signatures that are, nor weak hashes. Pure; never throws.
+ * Checks whether an item is a GPG simple signature of this image by one of the keys: containers-signature(5).
+ * Keys and signatures that are revoked or expired at `now` do not count, nor do weak hashes. Pure; never
+ * throws.
  */
 export function checkGpgSignature(item: EvidenceItem, keys: readonly GpgKey[], subject: Subject, now: Date): SignatureFinding {
   if (item.problem !== undefined) return { counted: false, code: 'TRUST_EVIDENCE_UNUSABLE', says: item.problem };
@@ -40,7 +41,10 @@ export function checkGpgSignature(item: EvidenceItem, keys: readonly GpgKey[], s
   }
 }
 
-/** Newer tools may write the format's name before the signature: a zero byte, the name, a line feed (image library, FromBlob). */
+/**
+ * Removes the name of the format. Newer tools may write it before the signature: a zero byte, the name, a
+ * line feed (image library, FromBlob).
+ */
 function withoutFormat(bytes: Buffer): Buffer {
   if (bytes[0] !== 0) return bytes;
   const end = bytes.indexOf(0x0a);
@@ -74,7 +78,7 @@ function judge(message: SignedMessage, keys: readonly GpgKey[], subject: Subject
   return inTime(message, signer, now) ?? accept(message, signer, subject);
 }
 
-/** What speaks against the key or the signature at this time; undefined when nothing does. */
+/** Returns why the key or the signature does not count at this time; undefined when it does. */
 function inTime({ signature }: SignedMessage, { key, signing }: Signer, now: number): SignatureFinding | undefined {
   const refuse = (code: string, says: string, until?: number): SignatureFinding => ({
     counted: false,
@@ -119,12 +123,12 @@ function accept({ content, signature }: SignedMessage, { key, signing }: Signer,
   };
 }
 
-/** A revocation whose time has not come. */
+/** Returns the time of a revocation that is not yet in force. */
 function soon({ revoked }: { readonly revoked?: Revocation }): readonly number[] {
   return revoked === undefined ? [] : [revoked.at - 1];
 }
 
-/** Seconds since 1970 in ISO 8601; every 32-bit time, and the sum of two, is one. */
+/** Converts seconds since 1970 to ISO 8601; every 32-bit time, and the sum of two, is valid. */
 function isoTime(seconds: number): string {
   return new Date(seconds * 1000).toISOString();
 }

@@ -5,10 +5,10 @@ import type { EvidenceItem } from '../types.ts';
 import { fetchSignature } from './fetch-signature.ts';
 import { signatureUrl } from './lookaside.ts';
 
-/** What a lookaside serves is an OpenPGP message; it names no type of its own. */
+/** A lookaside serves OpenPGP messages, without a media type. */
 const mediaType = 'application/pgp-signature';
 
-/** GPG simple signatures stand in lookaside stores, outside of the registry: containers-signature(5). */
+/** GPG simple signatures are in lookaside stores, outside the registry: containers-signature(5). */
 export const gpgCollectors: readonly Collector[] = [{ kind: 'gpg-simple-signing', at: 'elsewhere', elsewhere: collectSignatures }];
 
 async function collectSignatures(context: GatheringContext): Promise<void> {
@@ -19,7 +19,7 @@ async function collectSignatures(context: GatheringContext): Promise<void> {
   await Promise.all(places.map(({ store, named }) => collectFrom(store, repository, named, context)));
 }
 
-/** `signature-1`, `signature-2`, … until one is not there. */
+/** Fetches `signature-1`, `signature-2`, … until one does not exist. */
 async function collectFrom(store: string, repository: string, digest: string, { input, collection }: GatheringContext): Promise<void> {
   if (input.offline === true && !store.startsWith('file:')) {
     collection.failed(store, new Error('nobody is asked'));

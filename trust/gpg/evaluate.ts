@@ -3,7 +3,10 @@ import type { Evaluation, EvaluationContext, Evidence } from '../verdict/evaluat
 import type { EvidenceItem, GpgRequirement } from '../types.ts';
 import { checkGpgSignature } from './check-signature.ts';
 
-/** A requirement of GPG simple signing over the evidence: one signature by one of its keys must count. */
+/**
+ * Evaluates a requirement of GPG simple signing over the evidence: one signature by one of its keys must
+ * count.
+ */
 export function evaluateGpg(requirement: GpgRequirement, evidence: Evidence, context: EvaluationContext): Evaluation {
   const items = evidence.items.filter(({ kind }) => kind === 'gpg-simple-signing');
   const checked = items.map((item) => ({
@@ -13,7 +16,7 @@ export function evaluateGpg(requirement: GpgRequirement, evidence: Evidence, con
   return evaluateAuthority(describeGpg(requirement), checked, requirement.constraints, evidence, context);
 }
 
-/** The authority in words. */
+/** Describes the authority in words. */
 export function describeGpg({ keys }: GpgRequirement): string {
   const names = keys.map(({ fingerprint, userId }) => (userId === '' ? fingerprint : `${fingerprint} (${userId})`));
   const shown = names.length > 4 ? [...names.slice(0, 4), `${names.length - 4} more`] : names;

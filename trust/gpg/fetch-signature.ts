@@ -2,7 +2,7 @@ import { isHttpError, sharedHttpClient } from '../../base/http/index.ts';
 import { readBounded } from '../policy/documents.ts';
 import { filePath } from './lookaside.ts';
 
-/** What stands at one address. `unusable`: the store answered, and the answer can never count. */
+/** The result for one address. `unusable`: the store answered, and the answer can never count. */
 export type FetchedSignature =
   | { readonly found: 'signature'; readonly bytes: Buffer }
   | { readonly found: 'nothing' }
@@ -12,8 +12,9 @@ const redirectLimit = 5;
 const requestMilliseconds = 10_000;
 
 /**
- * One signature of a lookaside store. No credentials and no cookies are sent. Redirects are followed by the rule of base/http.
- * @throws Error when the store cannot be asked or does not answer the question
+ * Fetches one signature from a lookaside store. No credentials and no cookies are sent. Redirects follow the
+ * rule of base/http.
+ * @throws Error when the store is unreachable or does not answer the request
  */
 export async function fetchSignature(url: string, limit: number, signal: AbortSignal): Promise<FetchedSignature> {
   const file = filePath(url);

@@ -35,7 +35,7 @@ function ours(message: Buffer, publicKey: Buffer): SignatureFinding {
   }
 }
 
-/** Its own types need those of a browser. */
+/** Its own types require the types of a browser. */
 const judge = verify as unknown as (options: object) => Promise<{
   readonly signatures: readonly { readonly verified: Promise<true> }[];
   readonly data: Uint8Array;
@@ -63,17 +63,20 @@ const rows: readonly (readonly [what: string, key: KeyOptions, options: SignOpti
   ['an uncompressed message', {}, { compress: false }, true],
   ['SHA-1 over the data', {}, { hash: 2 }, false],
   ['MD5 over the data', {}, { hash: 1 }, false],
-  // gpg 2.2 and the containers library take such keys, and older distributions have them; the file is trusted as it is.
+  // gpg 2.2 and the containers library accept such keys, and older distributions have them; the file itself
+  // is trusted.
   ['SHA-1 over the key itself', { hash: 2 }, {}, true, false],
   ['MD5 over the key itself', { hash: 1 }, {}, false],
-  // openpgp.js asks whether the key was good when the signature says it was made; gpg and the containers library ask about today.
+  // openpgp.js checks whether the key was valid at the time of the signature; gpg and the containers library
+  // check today.
   ['a key that has expired', { keyLifetime: 10_000 }, {}, false, true],
   ['a key that will expire', { keyLifetime: 90_000_000 }, {}, true],
   ['a key of the future', { created: future }, {}, false],
   ['a key revoked as compromised', { revoked: { at: past, reason: 2 } }, {}, false],
   ['a key revoked without a reason', { revoked: { at: past } }, {}, false],
   ['a key that was retired', { revoked: { at: past, reason: 3 } }, {}, false, true],
-  // openpgp.js passes over a revocation that it can not check; whoever could check it might say that the key is lost.
+  // openpgp.js ignores a revocation that it cannot check. A verifier that can check it might find that the
+  // key is revoked.
   ['a revocation that can not be checked', { revoked: { at: past }, brokenRevocation: true }, {}, false, true],
   ['a key that may only certify', { flags: 1 }, {}, false],
   ['a key that does not say what it may', { flags: null }, {}, false],
@@ -87,7 +90,7 @@ const rows: readonly (readonly [what: string, key: KeyOptions, options: SignOpti
   ['a critical notation', {}, { subpackets: [[0x80 | 20, Buffer.from('8000000000010001', 'hex').subarray(0, 8)]] }, false],
   ['a critical subpacket that nobody knows', {}, { subpackets: [[0x80 | 100, Buffer.from('x')]] }, false],
   ['a subpacket that nobody knows', {}, { subpackets: [[100, Buffer.from('x')]] }, true],
-  // Simple signing is over binary data; openpgp.js takes text signatures, too.
+  // Simple signing covers binary data; openpgp.js also accepts text signatures.
   ['a text signature', {}, { type: 1 }, false, true],
 ];
 
@@ -117,7 +120,7 @@ test('no change of a message makes it count for anything else, nor fail otherwis
         const at = place % changed.length;
         changed.writeUInt8(changed.readUInt8(at) ^ change, at);
         const finding = ours(cut === 0 ? changed.subarray(0, at) : changed, key.publicKey);
-        // What is not signed (a file name, hints at the key) may change, and then says nothing.
+        // The unsigned parts (a file name, hints at the key) may change without any effect.
         if (finding.counted) assert.equal(finding.proven?.claimedReference, 'registry.example.com/app:1');
         assert.ok(finding.says.length > 0);
       },

@@ -9,13 +9,13 @@ import { readSignature, signatureTypes } from './signature-packet.ts';
 import type { SignaturePacket } from './signature-packet.ts';
 import { verifyPacket } from './verify-packet.ts';
 
-/** One OpenPGP certificate, as plain facts: all that `decide` needs to verify with it, at any time. */
+/** One OpenPGP certificate, as plain facts: everything that `decide` needs to verify with it, at any time. */
 export interface GpgKey {
-  /** Of the primary key, upper-case hex, as gpg prints it. */
+  /** Fingerprint of the primary key, upper-case hex, as gpg prints it. */
   readonly fingerprint: string;
-  /** The primary user id, for people. */
+  /** The primary user id, for display. */
   readonly userId: string;
-  /** When it came into use and when it goes out of it, in seconds since 1970. */
+  /** The start and the end of its validity, in seconds since 1970. */
   readonly from: number;
   readonly until?: number;
   readonly revoked?: Revocation;
@@ -37,13 +37,13 @@ export interface GpgSigningKey {
 }
 
 export interface Revocation {
-  /** Seconds since 1970; the key is out of use from then on. */
+  /** Seconds since 1970; the key is invalid from then on. */
   readonly at: number;
-  /** Compromised, or no reason given: then it never was of use. */
+  /** The key was compromised, or no reason is given: the key is then invalid for all times. */
   readonly always: boolean;
 }
 
-/** What a file of keys holds: its certificates, and why others in it can not be used. */
+/** The content of a key file: its certificates, and why other keys in it cannot be used. */
 export interface GpgKeyRing {
   readonly keys: readonly GpgKey[];
   readonly unusable: readonly string[];
@@ -54,10 +54,11 @@ const signFlag = 0x02;
 const compromised = 2;
 
 /**
- * Reads public keys, binary or armored (RFC 9580 section 10.1): user ids and subkeys count only with the primary key's own
- * signature, signing subkeys only with their signature over the primary key, and a revocation that can not be checked makes its
- * key unusable. Self-signatures may use SHA-1, as the keys of older distributions do: the file itself is trusted.
- * @throws Error that says what is wrong at which byte or line, when no key can be read at all
+ * Reads public keys, binary or armored (RFC 9580 section 10.1). User ids and subkeys count only with the
+ * primary key's own signature, and signing subkeys only with their signature over the primary key. A
+ * revocation that cannot be checked makes its key unusable. Self-signatures may use SHA-1, as the keys of
+ * older distributions do: the file itself is trusted.
+ * @throws Error that states the fault and its byte or line, when no key can be read at all
  */
 export function readKeyRing(bytes: Buffer): GpgKeyRing {
   const packets = readPackets(dearmor(bytes), packetLimit);
@@ -139,12 +140,15 @@ function group(packets: readonly Packet[]): readonly Component[] {
   return components;
 }
 
-/** Others' signatures may be of any kind and age; only those that are read and verified count. */
+/**
+ * Reads a signature, if possible. Signatures of other users may be of any type and age; only those that are
+ * read and verified count.
+ */
 function readQuietly(packet: Packet): SignaturePacket | undefined {
   try {
     return readSignature(packet.body);
   } catch (error) {
-    // A revocation must not go unseen because of how it is written.
+    // A revocation must not be missed because of its encoding.
     if (packet.body[1] === signatureTypes.keyRevocation || packet.body[1] === signatureTypes.subkeyRevocation)
       throw new Error(`it is revoked by a signature that can not be read: ${(error as Error).message}`, { cause: error });
     return undefined;
@@ -176,7 +180,10 @@ function readUserId({ packet, signatures }: Component, primary: PublicKeyPacket,
   return self === undefined ? undefined : { name: printable(packet.body), self, revocations };
 }
 
-/** The one that is not revoked, says that it is primary, and was signed last; in this order of weight. */
+/**
+ * Returns the user id that is not revoked, is marked as primary, and was signed last; the criteria apply in
+ * this order.
+ */
 function primaryUserId(userIds: readonly UserId[]): UserId | undefined {
   return userIds.toSorted(
     (a, b) =>
@@ -208,7 +215,7 @@ function readSubkey({ packet, signatures }: Component, primary: PublicKeyPacket,
   };
 }
 
-/** From when until when a key may be used, as the signatures that hold it say. */
+/** Returns the validity of a key, as the signatures over it state. */
 function period(key: PublicKeyPacket, signatures: readonly SignaturePacket[]): { readonly from: number; readonly until?: number } {
   const ends = signatures.flatMap(({ created, lifetime, keyLifetime }) => [
     ...(lifetime === 0 ? [] : [created + lifetime]),

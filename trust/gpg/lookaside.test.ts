@@ -32,7 +32,7 @@ async function ask(require: string, limits = defaultLimits): Promise<{ dossier: 
   return { dossier, verdict: decide({ dossier, reference, namespace: '', platform, policy, now }) };
 }
 
-/** A gathering asks no registry for GPG signatures, but looks at each place once. */
+/** A gathering sends no request for GPG signatures to a registry, but visits each repository once. */
 const repository = { host: 'registry.example.com', repository: 'pay/app' } as Parameters<typeof gather>[0]['repositories'][number];
 
 async function served<T>(

@@ -1,12 +1,13 @@
 import { isAbsolute, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
-/** Where podman and CRI-O look when nothing is configured: containers-registries.d(5). */
+/** The lookaside store that podman and CRI-O use when none is configured: containers-registries.d(5). */
 export const defaultLookaside = 'file:///var/lib/containers/sigstore';
 
 /**
- * Reads the address of a lookaside store: `https://…`, `http://…`, `file:///…`, or a folder, relative to `folder`.
- * @returns its URL, without a slash at the end, or what is wrong with it
+ * Reads the address of a lookaside store: `https://…`, `http://…`, `file:///…`, or a folder, relative to
+ * `folder`.
+ * @returns its URL, without a trailing slash, or the fault
  */
 export function parseLookaside(text: string, folder: string): { readonly url: string } | { readonly problem: string } {
   if (!/^[a-z][a-z0-9+.-]*:/i.test(text))
@@ -21,14 +22,15 @@ export function parseLookaside(text: string, folder: string): { readonly url: st
 }
 
 /**
- * The address of one signature: `BASE/REPOSITORY@sha256=HEX/signature-N`, N from 1 (containers/image docs/signature-protocols.md).
+ * Returns the address of one signature: `BASE/REPOSITORY@sha256=HEX/signature-N`, N from 1 (containers/image
+ * docs/signature-protocols.md).
  * @param repository without its host
  */
 export function signatureUrl(lookaside: string, repository: string, digest: string, index: number): string {
   return `${lookaside}/${repository}@${digest.replace(':', '=')}/signature-${index}`;
 }
 
-/** The path behind a `file:` URL; undefined for another. */
+/** Returns the path of a `file:` URL; undefined for another URL. */
 export function filePath(url: string): string | undefined {
   return url.startsWith('file:') ? fileURLToPath(url) : undefined;
 }

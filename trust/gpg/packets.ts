@@ -1,8 +1,8 @@
-/** One OpenPGP packet, its framing taken off. */
+/** One OpenPGP packet without its framing. */
 export interface Packet {
   readonly tag: number;
   readonly body: Buffer;
-  /** Where the packet begins, for messages. */
+  /** The offset of the packet, for messages. */
   readonly offset: number;
 }
 
@@ -27,7 +27,7 @@ const smallestFirstPart = 512;
 
 /**
  * Splits bytes into OpenPGP packets, in both framings (RFC 9580 section 4.2).
- * @throws Error that says what is wrong at which byte
+ * @throws Error that states the fault and its byte
  */
 export function readPackets(bytes: Buffer, limit: number): readonly Packet[] {
   const packets: Packet[] = [];

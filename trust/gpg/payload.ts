@@ -1,21 +1,22 @@
 import { parseStrictJson, recordOf } from '../strict-json.ts';
 
-/** What a GPG simple signature says: containers-signature(5). */
+/** The content of a GPG simple signature: containers-signature(5). */
 export interface SimpleSigningPayload {
   readonly digest: string;
   /** The docker-reference: the name that the signer gives the image. */
   readonly reference: string;
-  /** The texts of `optional`: `creator` and whatever a signer adds. */
+  /** The texts of `optional`: `creator` and the additions of the signer. */
   readonly optional: Readonly<Record<string, string>>;
-  /** Seconds since 1970; the signer's own word. */
+  /** Seconds since 1970, as claimed by the signer. */
   readonly timestamp?: number;
 }
 
 const payloadType = 'atomic container signature';
 
 /**
- * Reads the signed JSON as strictly as the containers image library: exactly the known fields outside of `optional`, none twice.
- * @throws Error that says what is wrong
+ * Reads the signed JSON as strictly as the containers image library: exactly the known fields outside
+ * `optional`, none twice.
+ * @throws Error that states the fault
  */
 export function readPayload(bytes: Uint8Array): SimpleSigningPayload {
   const { critical, optional } = exactly(parseStrictJson(bytes), ['critical', 'optional'], 'the payload');

@@ -40,7 +40,7 @@ export const gpgSchema = {
   },
 } as const;
 
-/** Reads `gpg:`; without `signedIdentity` the name must match as containers policies demand by default. */
+/** Reads `gpg:`. Without `signedIdentity`, the name must match as containers policies require by default. */
 export async function readGpg(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {
   const record = recordOf(value) ?? {};
   const names = Array.isArray(record['keys'])

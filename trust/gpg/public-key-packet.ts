@@ -4,7 +4,7 @@ import { keyAlgorithms } from './algorithms.ts';
 import { createReader } from './reader.ts';
 import type { Reader } from './reader.ts';
 
-/** A public key or subkey as its packet says. */
+/** The content of a public key or subkey packet. */
 export interface PublicKeyPacket {
   readonly version: 4 | 6;
   /** Seconds since 1970. */
@@ -13,10 +13,10 @@ export interface PublicKeyPacket {
   /** Lower-case hex. */
   readonly fingerprint: string;
   readonly keyId: string;
-  /** SPKI, DER, base64; absent for a key that can not verify here, with `unusable`. */
+  /** SPKI, DER, base64; absent for a key that cannot verify here, which has `unusable` instead. */
   readonly spki?: string;
   readonly unusable?: string;
-  /** What signatures over the key hash: framing, length and body (RFC 9580 section 5.2.4). */
+  /** The bytes that signatures over the key hash: framing, length and body (RFC 9580 section 5.2.4). */
   readonly hashable: Buffer;
 }
 
@@ -32,7 +32,7 @@ const ed25519Legacy = '2b06010401da470f01';
 
 /**
  * Reads a public key packet of version 4 or 6 (RFC 9580 section 5.5.2).
- * @throws Error that says what is wrong; a key that is merely of no use here gives `unusable`
+ * @throws Error that states the fault; a key that is valid but unsupported here gives `unusable`
  */
 export function readPublicKey(body: Buffer): PublicKeyPacket {
   const reader = createReader(body, 'a public key packet');

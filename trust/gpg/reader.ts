@@ -1,10 +1,10 @@
-/** Reads a packet's body from front to back; every step that would leave it throws an Error that names the packet. */
+/** Reads a packet's body from start to end. A step beyond its end throws an Error that names the packet. */
 export interface Reader {
   readonly left: number;
   octet(): number;
   number(octets: 2 | 4): number;
   take(length: number): Buffer;
-  /** A multiprecision integer (RFC 9580 section 3.2): its bytes, without leading zeros. */
+  /** Reads a multiprecision integer (RFC 9580 section 3.2): its bytes, without leading zeros. */
   integer(): Buffer;
   rest(): Buffer;
 }
@@ -30,7 +30,7 @@ export function createReader(bytes: Buffer, what: string): Reader {
       const bits = take(2).readUInt16BE(0);
       if (bits > maximumBits) throw new Error(`${what} holds a number of ${bits} bits`);
       const value = take(Math.ceil(bits / 8));
-      // A count that is too large is tolerated as others do; the value is what is compared.
+      // A bit count that is too large is tolerated, as in other readers; only the value is compared.
       const first = value.findIndex((octet) => octet !== 0);
       return first < 0 ? Buffer.alloc(0) : value.subarray(first);
     },

@@ -19,22 +19,22 @@ export interface SignaturePacket {
   readonly hash: number;
   /** Seconds since 1970; every signature must have it (RFC 9580 section 5.2.3.11). */
   readonly created: number;
-  /** Seconds after `created`; 0: never ends. */
+  /** Seconds after `created`; 0: never expires. */
   readonly lifetime: number;
-  /** Seconds after the key's creation; 0: never ends. */
+  /** Seconds after the key's creation; 0: never expires. */
   readonly keyLifetime: number;
   /** First octet of the key flags; undefined when there are none. */
   readonly flags?: number;
   readonly primaryUserId: boolean;
-  /** Of a revocation; 2: the key was compromised. */
+  /** The reason of a revocation; 2: the key was compromised. */
   readonly revocationReason?: number;
-  /** Key ids and fingerprints that the signature names as its maker's, in hex. A hint, never proof. */
+  /** Key ids and fingerprints of the issuer that the signature names, in hex. A hint, never proof. */
   readonly issuers: readonly string[];
   /** The signature of a signing subkey over its primary key. */
   readonly embedded?: SignaturePacket;
-  /** From the version to the last hashed subpacket: part of what is signed. */
+  /** From the version to the last hashed subpacket: part of the signed bytes. */
   readonly hashed: Buffer;
-  /** Version 6: comes before the signed data. */
+  /** Version 6: precedes the signed data. */
   readonly salt: Buffer;
   /** The algorithm's own fields. */
   readonly value: Buffer;
@@ -45,7 +45,7 @@ const saltSizes: Readonly<Record<number, number>> = { 8: 16, 9: 24, 10: 32, 11: 
 
 /**
  * Reads a signature packet of version 4 or 6 (RFC 9580 section 5.2.3).
- * @throws Error that says what is wrong
+ * @throws Error that states the fault
  */
 export function readSignature(body: Buffer, embedded = false): SignaturePacket {
   const reader = createReader(body, 'a signature packet');
@@ -60,7 +60,7 @@ export function readSignature(body: Buffer, embedded = false): SignaturePacket {
   const hashed = body.subarray(0, body.length - reader.left);
   readSubpackets(hashedPart, true, facts, embedded);
   readSubpackets(reader.take(reader.number(counter)), false, facts, embedded);
-  // The left 16 bits of the hash only save a reader time.
+  // The left 16 bits of the hash only save time.
   reader.take(2);
   const salt = version === 6 ? reader.take(reader.octet()) : Buffer.alloc(0);
   if (version === 6 && salt.length !== saltSizes[hash])
@@ -95,13 +95,14 @@ function readSubpackets(bytes: Buffer, hashed: boolean, facts: Facts, embedded: 
   }
 }
 
-/** Subpackets that only inform: preferences, notations, features, where keys are served (RFC 9580 section 5.2.3.7). */
+/** Subpackets that only inform: preferences, notations, features, key servers (RFC 9580 section 5.2.3.7). */
 const informing: readonly number[] = [4, 5, 6, 7, 11, 21, 22, 23, 24, 26, 28, 30, 34, 35, 39];
 
 function readSubpacket(typeOctet: number, content: Buffer, hashed: boolean, facts: Facts, embedded: boolean): void {
   const type = typeOctet & 0x7f;
   const critical = (typeOctet & 0x80) !== 0;
-  // Who made it, and the subkey's own signature, prove themselves; everything else counts only where it is signed.
+  // The issuer and the subkey's own signature prove themselves; all other subpackets count only when they are
+  // signed.
   if (type === 16) facts.issuers.push(sized(content, 8, 'an issuer').toString('hex'));
   else if (type === 33) facts.issuers.push(content.subarray(1).toString('hex'));
   else if (type === 32) {

@@ -5,7 +5,7 @@ import type { Packet } from './packets.ts';
 import { readSignature, signatureTypes } from './signature-packet.ts';
 import type { SignaturePacket } from './signature-packet.ts';
 
-/** A message with one signature: its content and what signs it. */
+/** A message with one signature: its content and its signature. */
 export interface SignedMessage {
   readonly content: Buffer;
   readonly signature: SignaturePacket;
@@ -13,14 +13,15 @@ export interface SignedMessage {
   readonly keyId: string;
 }
 
-/** A message of simple signing holds three packets; padding and markers may stand between them. */
+/** A message of simple signing has three packets; padding and markers may be between them. */
 const packetLimit = 32;
 
 /**
- * Reads an inline signed message as simple signing makes them: one-pass signature, literal data, signature; as they are or in one
- * compressed packet (RFC 9580 section 10.3). Anything else, also after it, is refused: two readers must not see two messages.
- * @param limit bytes of the message after decompression
- * @throws Error that says what is wrong at which byte
+ * Reads an inline signed message as simple signing creates it: one-pass signature, literal data, signature;
+ * directly or in one compressed packet (RFC 9580 section 10.3). Any other content, also after the message, is
+ * refused: two readers must not see two messages.
+ * @param limit maximum bytes of the message after decompression
+ * @throws Error that states the fault and its byte
  */
 export function readSignedMessage(bytes: Buffer, limit: number): SignedMessage {
   let packets = meaningful(readPackets(bytes, packetLimit));
@@ -47,7 +48,7 @@ function meaningful(packets: readonly Packet[]): readonly Packet[] {
   return packets.filter(({ tag }) => tag !== packetTags.marker && tag !== packetTags.padding);
 }
 
-/** Algorithms 1 and 2 of RFC 9580 section 9.4; nobody signs images with BZip2. */
+/** Decompresses algorithms 1 and 2 of RFC 9580 section 9.4; no tool signs images with BZip2. */
 function decompress(body: Buffer, limit: number): Buffer {
   const [algorithm, data] = [body[0], body.subarray(1)];
   const options = { maxOutputLength: limit };
@@ -70,7 +71,7 @@ interface OnePass {
   readonly keyId: string;
 }
 
-/** RFC 9580 section 5.4. */
+/** Reads a one-pass signature packet (RFC 9580 section 5.4). */
 function readOnePass(body: Buffer): OnePass {
   const reader = createReader(body, 'a one-pass signature packet');
   const version = reader.octet();
@@ -84,7 +85,7 @@ function readOnePass(body: Buffer): OnePass {
   return { version, hash, algorithm, salt, keyId };
 }
 
-/** RFC 9580 section 5.9: format, file name and date are not signed, and are passed over. */
+/** Reads literal data (RFC 9580 section 5.9). Format, file name and date are not signed, and are skipped. */
 function readLiteral(body: Buffer): Buffer {
   const reader = createReader(body, 'a literal data packet');
   reader.octet();
@@ -93,7 +94,7 @@ function readLiteral(body: Buffer): Buffer {
   return reader.rest();
 }
 
-/** Whether an issuer (key id, or fingerprint of version 4 or 6) is the announced key. */
+/** Returns whether an issuer (key id, or fingerprint of version 4 or 6) is the announced key. */
 function names(issuer: string, announced: string): boolean {
   return issuer === announced || (announced.length === 16 && issuer.length === 40 && issuer.endsWith(announced));
 }

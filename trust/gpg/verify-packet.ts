@@ -6,14 +6,14 @@ import { signatureTypes } from './signature-packet.ts';
 import type { SignaturePacket } from './signature-packet.ts';
 
 /**
- * Whether the signature over `data` was made by the key (RFC 9580 sections 5.2.3 and 5.2.4).
- * Key and signature must name the same algorithm; nothing here looks at times, flags or revocations.
- * @throws Error when the signature's own fields can not be read
+ * Returns whether the signature over `data` was made by the key (RFC 9580 sections 5.2.3 and 5.2.4). Key and
+ * signature must name the same algorithm. Times, flags and revocations are not checked.
+ * @throws Error when the signature's own fields cannot be read
  */
 export function verifyPacket(signature: SignaturePacket, key: SigningAlgorithm, data: Buffer): boolean {
   const { version, algorithm, hash, salt, hashed, value } = signature;
   return remembered([`${version} ${algorithm} ${hash} ${key.algorithm}`, key.spki, salt, hashed, value, data], () => {
-    // Those of key rings are part of reading a policy.
+    // Only signatures of data are counted. Signatures of key rings are verified while a policy is read.
     if (signature.type === signatureTypes.binary) countVerifications();
     return fits(signature, key, data);
   });
