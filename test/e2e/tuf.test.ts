@@ -86,7 +86,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
       assert.ok((await digestsOf()).includes(`${registryName}/app/web@${newer.manifestDigest}`));
       const replay = await failureOf(stage.pull(`${registryName}/app/web@${olderOf('app/web').manifestDigest}`));
       assert.equal(replay.code, 'IMAGES_DENIED');
-      assert.match(replay.message, /stands under no name of good\.test\/app\/web that is signed now/);
+      assert.match(replay.message, /is under no name of good\.test\/app\/web that is signed now/);
     });
 
     it('runs, and is refused when the service goes back, also after a restart', async () => {

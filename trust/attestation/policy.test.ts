@@ -40,7 +40,7 @@ const wrong: readonly (readonly [name: string, require: string, problems: readon
     `{ attestation: { type: vuln, by: { cosign: { key: k.pub }, sigstore: ${sigstore} } } }`,
     [/^6:\d+ .*must have at most 1 field/],
   ],
-  ['a key that is not there', '{ attestation: { type: vuln, by: { cosign: { key: nope.pub } } } }', [/^6:\d+ .*nope\.pub can not be used/]],
+  ['a key that is not there', '{ attestation: { type: vuln, by: { cosign: { key: nope.pub } } } }', [/^6:\d+ .*nope\.pub cannot be used/]],
   [
     'expressions that are none, all at once',
     '{ attestation: { type: vuln, by: { cosign: { key: k.pub } }, cel: ["predicate.", "nope == 1 && now.foo()", "true"] } }',

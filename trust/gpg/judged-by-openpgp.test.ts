@@ -77,7 +77,7 @@ const rows: readonly (readonly [what: string, key: KeyOptions, options: SignOpti
   ['a key that was retired', { revoked: { at: past, reason: 3 } }, {}, false, true],
   // openpgp.js ignores a revocation that it cannot check. A verifier that can check it might find that the
   // key is revoked.
-  ['a revocation that can not be checked', { revoked: { at: past }, brokenRevocation: true }, {}, false, true],
+  ['a revocation that cannot be checked', { revoked: { at: past }, brokenRevocation: true }, {}, false, true],
   ['a key that may only certify', { flags: 1 }, {}, false],
   ['a key that does not say what it may', { flags: null }, {}, false],
   ['a subkey', { subkey: {} }, {}, true],

@@ -95,7 +95,7 @@ function readCertificate(packets: readonly Packet[]): GpgKey {
   const [head, ...components] = group(packets);
   if (head === undefined) throw new Error('it is empty');
   const primary = readPublicKey(head.packet.body);
-  if (primary.spki === undefined) throw new Error(primary.unusable ?? 'it can not be used');
+  if (primary.spki === undefined) throw new Error(primary.unusable ?? 'it cannot be used');
   const certifier = { algorithm: primary.algorithm, spki: primary.spki };
   const own = (signatures: readonly SignaturePacket[], data: Buffer) =>
     signatures.filter((signature) => verifyQuietly(signature, certifier, data));
@@ -103,7 +103,7 @@ function readCertificate(packets: readonly Packet[]): GpgKey {
   const direct = own(head.signatures, primary.hashable);
   const unchecked = head.signatures.filter(({ type }) => type === signatureTypes.keyRevocation).length;
   const revocations = direct.filter(({ type }) => type === signatureTypes.keyRevocation);
-  if (revocations.length < unchecked) throw new Error('it is revoked by a signature that can not be checked');
+  if (revocations.length < unchecked) throw new Error('it is revoked by a signature that cannot be checked');
   const userIds = components
     .filter(({ packet }) => packet.tag === packetTags.userId)
     .map((component) => readUserId(component, primary, own))
@@ -150,7 +150,7 @@ function readQuietly(packet: Packet): SignaturePacket | undefined {
   } catch (error) {
     // A revocation must not be missed because of its encoding.
     if (packet.body[1] === signatureTypes.keyRevocation || packet.body[1] === signatureTypes.subkeyRevocation)
-      throw new Error(`it is revoked by a signature that can not be read: ${(error as Error).message}`, { cause: error });
+      throw new Error(`it is revoked by a signature that cannot be read: ${(error as Error).message}`, { cause: error });
     return undefined;
   }
 }

@@ -55,7 +55,7 @@ export async function readGpg(value: unknown, path: readonly PathSegment[], buil
     report(
       building,
       [...path, 'lookaside'],
-      `this lookaside can not be used: ${lookaside.problem}`,
+      `this lookaside cannot be used: ${lookaside.problem}`,
       'write https://HOST/PATH, or an absolute folder',
     );
     return undefined;
@@ -73,7 +73,7 @@ async function readKeys(name: string, path: readonly PathSegment[], building: Bu
     report(
       building,
       path,
-      `the key file ${name} can not be used: ${problem}`,
+      `the key file ${name} cannot be used: ${problem}`,
       'name a file of OpenPGP public keys: gpg --export KEY > FILE',
     );
     return undefined;

@@ -9,7 +9,7 @@ const mandatory = ['C', 'ST', 'O'] as const;
  */
 export function subjectOf(attributes: readonly NameAttribute[]): ReadonlyMap<string, string> | { readonly problem: string } {
   const unknown = attributes.find(({ type }) => type.includes('.'));
-  if (unknown !== undefined) return { problem: `its subject holds the attribute ${unknown.type}, which identities can not name` };
+  if (unknown !== undefined) return { problem: `its subject holds the attribute ${unknown.type}, which identities cannot name` };
   return uniqueOf(attributes);
 }
 

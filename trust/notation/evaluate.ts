@@ -59,7 +59,7 @@ function checkTarget({ target, leaf }: Envelope, item: EvidenceItem, evidence: E
     return fails('TRUST_SIGNATURE_OTHER_DIGEST', `it is a signature of ${target.digest}, and is attached to ${item.attachedTo}`);
   const subject = decodeBase64(item.subjectBytes);
   if (subject === undefined || digestLike(item.attachedTo, subject) !== item.attachedTo)
-    return fails('TRUST_EVIDENCE_UNUSABLE', 'the manifest that it signs is not at hand, so that size and media type can not be compared');
+    return fails('TRUST_EVIDENCE_UNUSABLE', 'the manifest that it signs is not available, so size and media type cannot be compared');
   if (subject.length !== target.size)
     return fails('TRUST_SIGNATURE_OTHER_SIZE', `it names a manifest of ${target.size} bytes, and the manifest has ${subject.length}`);
   const mediaType = mediaTypeOf(subject);

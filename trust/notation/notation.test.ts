@@ -225,7 +225,7 @@ describe('Notary Project signatures', () => {
 
   it('without the bytes of the manifest nothing counts', async () => {
     const { subjectBytes: _gone, ...rest } = await sign('plain');
-    expect(await decided([rest], requirement('audit')), 'deny', /not at hand/);
+    expect(await decided([rest], requirement('audit')), 'deny', /not available/);
   });
 
   describe('signatures of a signing authority', () => {
@@ -345,7 +345,7 @@ describe('Notary Project signatures', () => {
       expect(await decided([item], requirement('strict', { stores, constraints: { annotations: { build: '8' } } })), 'deny');
     });
 
-    it('a demanded time stamp that is missing is a no', async () => {
+    it('a required time stamp that is missing denies', async () => {
       const stores = [storeOf('ca', root), storeOf('tsa', stampRoot)];
       expect(await decided([await sign('plain')], requirement('strict', { stores })), 'deny', /carries no time stamp/);
       expect(await decided([await sign('plain')], requirement('strict', { stores, verifyTimestamp: 'afterCertExpiry' })), 'admit');
@@ -432,7 +432,7 @@ describe('Notary Project signatures', () => {
       if (saved !== undefined) files.set('/middle.crl', saved);
     });
 
-    it('a chain that nobody trusts sends no question', async () => {
+    it('no revocation request is sent for an untrusted chain', async () => {
       const item = await sign('unreachable');
       const verdict = await decided([item], requirement('audit', { stores: [storeOf('ca', stampRoot)] }));
       expect(verdict, 'admit', /it was not asked/);

@@ -86,7 +86,7 @@ describe('the requirement `notation` of a policy', () => {
 
   for (const [name, requirement, says] of [
     ['no trust', '{ level: strict }', /6:17: .*names neither `truststore` nor `certificates`/],
-    ['an unknown store', '{ truststore: ca/none }', /6:31: .*can not be read: there is no such folder/],
+    ['an unknown store', '{ truststore: ca/none }', /6:31: .*cannot be read: there is no such folder/],
     ['an empty store', '{ truststore: ca/empty }', /is empty/],
     ['a certificate that is no anchor', '{ truststore: ca/leaf }', /neither of an authority nor self-signed/],
     ['a private key', '{ truststore: ca/key }', /holds a private key/],

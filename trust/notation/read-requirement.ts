@@ -154,14 +154,14 @@ async function readStore(
   const fails = (message: string, fix: string): undefined => report(building, path, message, fix) as undefined;
   const place = `the trust store ${type}/${name} (${folder})`;
   const list = await listReferenced(building, folder);
-  if ('problem' in list) return fails(`${place} can not be read: ${list.problem}`, `put its certificates there: ${folder}/root.crt`);
+  if ('problem' in list) return fails(`${place} cannot be read: ${list.problem}`, `put its certificates there: ${folder}/root.crt`);
   const certificates: TrustStore['certificates'][number][] = [];
   for (const entry of list.names) {
     const file = `${folder}/${entry}`;
     const problem = await linkProblem(building, file);
     if (problem !== undefined) return fails(`${place}: ${entry} ${problem}`, 'put certificate files there, and nothing else');
     const read = await readFileOf(building, file, type);
-    if (typeof read === 'string') return fails(`${place}: ${entry} can not be used: ${read}`, 'put certificates there, in PEM or DER');
+    if (typeof read === 'string') return fails(`${place}: ${entry} cannot be used: ${read}`, 'put certificates there, in PEM or DER');
     append(certificates, read);
   }
   if (list.names.length === 0) return fails(`${place} is empty`, `put its certificates there: ${folder}/root.crt`);
@@ -174,7 +174,7 @@ async function linkProblem(building: Building, file: string): Promise<string | u
     if (facts.isSymbolicLink()) return 'is a link, which trust stores may not hold (name such files under `certificates`)';
     return facts.isFile() ? undefined : 'is not a file';
   } catch {
-    return 'can not be read';
+    return 'cannot be read';
   }
 }
 
@@ -193,7 +193,7 @@ async function readCertificates(
         report(
           building,
           [...path, 'certificates', type, index],
-          `the certificate file ${name} can not be used: ${read}`,
+          `the certificate file ${name} cannot be used: ${read}`,
           'name a certificate in PEM or DER, relative to this policy',
         );
       else stores.push({ type, name: `${type} ${name}`, certificates: read });

@@ -144,7 +144,7 @@ function readChain(signer: Signer, now: Date): readonly [Certificate, ...Certifi
   try {
     chain = signer.certificates.map((one) => readCertificate(one));
   } catch (error) {
-    throw fails(`a certificate can not be read: ${(error as Error).message}`);
+    throw fails(`a certificate cannot be read: ${(error as Error).message}`);
   }
   const [leaf, ...rest] = chain;
   if (leaf === undefined) throw fails('the key comes without certificates, and a Notary Project signature carries them');

@@ -65,7 +65,7 @@ export function authenticity(envelope: Envelope, requirement: NotationRequiremen
   }
   const leads = `its chain leads to ${placeOf(requirement, anchor)}`;
   const { identities } = requirement;
-  if (identities === '*') return { outcome: 'passed', says: `${leads}, and the rule trusts whoever that vouches for` };
+  if (identities === '*') return { outcome: 'passed', says: `${leads}, and the rule trusts every identity that it certifies` };
   const subject = subjectOf(envelope.leaf.subjectName.attributes);
   if ('problem' in subject) return { outcome: 'failed', says: `its signer can be none of the rule's identities: ${subject.problem}` };
   for (const identity of identities) {

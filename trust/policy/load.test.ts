@@ -127,7 +127,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
   [
     'a missing key file',
     plain.replace('one.pub', 'gone.pub'),
-    [/^6:\d+ the key file gone\.pub can not be used: there is no such file; name a PEM public key/],
+    [/^6:\d+ the key file gone\.pub cannot be used: there is no such file; name a PEM public key/],
   ],
   ['a private key as key', plain.replace('one.pub', 'secret.pem'), [/^6:\d+ .*private key; a policy names public keys/]],
   ['a folder as key', plain.replace('one.pub', '.'), [/^6:\d+ .*not a file/]],
@@ -149,7 +149,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
   [
     'tuf with a root that is none',
     plain.replace('cosign: { key: one.pub }', 'tuf: { service: "https://t.example", root: one.pub }'),
-    [/^6:\d+ the root one\.pub can not be used: .*JSON.*; name the first root\.json/],
+    [/^6:\d+ the root one\.pub cannot be used: .*JSON.*; name the first root\.json/],
   ],
   [
     'sigstore under any',
@@ -172,8 +172,8 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
       'all: [ { sigstore: { issuer: i, subject: s, root: one.pub } }, { cosign: { key: one.pub, log: { root: { tuf: { url: "https://tuf.invalid", cache: nowhere } } } } } ]',
     ),
     [
-      /the trusted root one\.pub can not be used: it is not/,
-      /the trusted root https:\/\/tuf\.invalid can not be used: there is no such file; fetch it/,
+      /the trusted root one\.pub cannot be used: it is not/,
+      /the trusted root https:\/\/tuf\.invalid cannot be used: there is no such file; fetch it/,
     ],
   ],
   [

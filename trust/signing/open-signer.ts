@@ -93,7 +93,7 @@ async function readChain(file: string): Promise<readonly Buffer[]> {
       attempted: 'read certificates',
       on: file,
       why,
-      fix: 'name a PEM file with the certificate of the key first, and the ones above it after it',
+      fix: 'name a PEM file with the certificate of the key first, followed by its issuers',
     });
   let text: string;
   try {

@@ -82,7 +82,7 @@ export function checkScheme(key: PolicyKey, scheme: SignatureScheme): void {
     kind: 'invalid',
     attempted: 'sign',
     on: key.name,
-    why: `its type is ${bound ? 'rsa-pss' : key.type}, which can not sign as ${scheme}`,
+    why: `its type is ${bound ? 'rsa-pss' : key.type}, which cannot sign as ${scheme}`,
     fix: 'use another key, or another format',
   });
 }

@@ -120,7 +120,7 @@ function select(
   fail: (why: string) => PortcullisError,
 ): readonly Service[] {
   if (rule === undefined || services.length === 0) {
-    if (rule !== undefined) throw fail('a service is demanded, and none is valid now');
+    if (rule !== undefined) throw fail('a service is required, and none is valid now');
     return services.slice(0, 1);
   }
   const byOperator = [...new Map([...services].reverse().map((service) => [service.operator, service])).values()].reverse();
@@ -132,7 +132,7 @@ function select(
     case 'EXACT': {
       const { count } = rule;
       if (typeof count !== 'number' || count < 1 || byOperator.length < count)
-        throw fail(`${String(count)} services of different operators are demanded, and ${byOperator.length} are valid now`);
+        throw fail(`${String(count)} services of different operators are required, and ${byOperator.length} are valid now`);
       return byOperator.slice(0, count);
     }
     default:

@@ -28,7 +28,7 @@ export function verifyForAuthority(
   try {
     root = proof === undefined ? undefined : trustedRootOf(proof.root);
   } catch (error) {
-    return { code: 'TRUST_SIGSTORE_CERTIFICATE', problem: `the trusted root can not be read: ${(error as Error).message}` };
+    return { code: 'TRUST_SIGSTORE_CERTIFICATE', problem: `the trusted root cannot be read: ${(error as Error).message}` };
   }
   const verified = verifyBundleOnce({
     bundle,
@@ -42,7 +42,7 @@ export function verifyForAuthority(
   const { signedAt, identity } = verified;
   const when = signedAt === undefined ? {} : { signedAt: { time: new Date(signedAt.time).toISOString(), provenBy: signedAt.provenBy } };
   if (authority.kind === 'cosign-key') return { proven: { signer: signerOfKey(authority.key), ...when } };
-  if (identity === undefined) return { code: 'TRUST_SIGSTORE_IDENTITY', problem: 'it was made by nobody named' };
+  if (identity === undefined) return { code: 'TRUST_SIGSTORE_IDENTITY', problem: 'it was not made by a named identity' };
   const match = matchIdentity(identity, authority.identity);
   if ('problem' in match) return { code: 'TRUST_SIGSTORE_IDENTITY', problem: match.problem };
   return { proven: { signer: `sigstore ${authority.identity.issuer} ${match.subject}`, ...when } };

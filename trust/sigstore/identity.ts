@@ -122,7 +122,7 @@ export function matchIdentity(
     return { problem: `it was made by an identity of ${shown(identity.issuer)}, not of ${demand.issuer}` };
   const subject = identity.subjects.find((name) => subjectMatches(demand.subject, name));
   if (subject === undefined)
-    return { problem: `it was made by ${identity.subjects.map(shown).join(', ') || 'nobody named'}, not by ${demand.subject}` };
+    return { problem: `it was made by ${identity.subjects.map(shown).join(', ') || 'an unnamed identity'}, not by ${demand.subject}` };
   for (const [name, pattern] of Object.entries(demand.claims ?? {})) {
     const value = Object.hasOwn(identity.claims, name) ? identity.claims[name] : undefined;
     if (value === undefined) return { problem: `its certificate has no claim ${name}` };

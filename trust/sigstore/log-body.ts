@@ -41,7 +41,7 @@ export function bodyFlaw(
   } catch (error) {
     return `its body: ${(error as Error).message}`;
   }
-  if (body?.['kind'] !== entry.kind || body['apiVersion'] !== entry.version) return 'its body is of another kind than it says';
+  if (body?.['kind'] !== entry.kind || body['apiVersion'] !== entry.version) return 'its body has another kind than the entry states';
   const spec = recordOf(body['spec']) ?? {};
   const claim = claims[`${entry.kind} ${entry.version}`]?.(spec);
   if (claim === undefined) return `its kind ${entry.kind} ${entry.version} is not understood`.slice(0, 200);
@@ -50,7 +50,7 @@ export function bodyFlaw(
   if (!isSigner(claim, signer)) return 'it is of another signer';
   if (claim.of === 'payload' && content.kind !== 'dsse') return 'it is of an envelope';
   if (claim.of === 'envelope') {
-    if (envelope === undefined) return 'it is of an envelope that is not at hand as it was logged';
+    if (envelope === undefined) return 'it is of an envelope that is not available in its logged form';
     const digest = digestHex(claim.algorithm, envelope);
     return digest !== undefined && digest === claim.digest ? undefined : 'it is of another envelope';
   }

@@ -29,7 +29,7 @@ export async function readCosign(value: unknown, path: readonly PathSegment[], b
     report(
       building,
       [...path, 'key'],
-      `the key file ${name} can not be used: ${key.problem}`,
+      `the key file ${name} cannot be used: ${key.problem}`,
       'name a PEM public key, relative to this policy file, such as cosign.pub',
     );
   const constraints = readConstraints(record, path, building);
@@ -173,7 +173,7 @@ async function readCached(tuf: Json, path: readonly PathSegment[], building: Bui
   const timestamp = await readReferenced(building, cachedTimestampFile(folder, url), maximumRootBytes);
   const expires = 'problem' in timestamp ? undefined : expiryOfMetadata(timestamp.bytes);
   if (expires === undefined) {
-    report(building, [...path, 'tuf'], `until when the trusted root of ${url} holds is not known`, fix);
+    report(building, [...path, 'tuf'], `the expiry of the trusted root of ${url} is not known`, fix);
     return undefined;
   }
   building.tufRoots?.set(file, { url, cache: folder, expires });
@@ -215,7 +215,7 @@ function rootOf(
     warm(trustedRootOf(root));
     return root;
   } catch (error) {
-    report(building, path, `the trusted root ${name} can not be used: ${(error as Error).message}`, fix);
+    report(building, path, `the trusted root ${name} cannot be used: ${(error as Error).message}`, fix);
     return undefined;
   }
 }

@@ -133,7 +133,7 @@ const roots: readonly (readonly [string, (root: Json) => void, RegExp])[] = [
   ['a log without validity', (root) => Reflect.deleteProperty(logOf(root), 'validFor'), /tlogs\[0\].*validFor.start/],
   ['an end before the start', (root) => void ((logOf(root)['validFor'] as Json)['end'] = '2000-01-01T00:00:00Z'), /validFor.end/],
   ['a time that is none', (root) => void ((logOf(root)['validFor'] as Json)['start'] = 'yesterday'), /validFor.start/],
-  ['a key that is none', (root) => void (logOf(root)['rawBytes'] = 'AAAA'), /can not be read as PKIX_ECDSA_P256_SHA_256/],
+  ['a key that is none', (root) => void (logOf(root)['rawBytes'] = 'AAAA'), /cannot be read as PKIX_ECDSA_P256_SHA_256/],
   ['a key that is no base64', (root) => void (logOf(root)['rawBytes'] = '?'), /not base64/],
   ['a log without identity', (root) => Reflect.deleteProperty((root['tlogs'] as Json[])[0] as Json, 'logId'), /logId/],
   [
@@ -171,7 +171,7 @@ for (const [name, change, says] of roots) {
   });
 }
 
-test('an authority that tells no start is bounded by its certificates, and its end holds', () => {
+test('an authority without a start is limited by its certificates, and its end applies', () => {
   const end = '2030-01-01T00:00:00Z';
   for (const [validFor, until] of [
     [undefined, Number.POSITIVE_INFINITY],
@@ -186,7 +186,7 @@ test('an authority that tells no start is bounded by its certificates, and its e
   }
 });
 
-test('a key type of tomorrow is left out and told, and the rest holds', () => {
+test('an unknown key type is ignored and reported, and the rest remains valid', () => {
   const root = JSON.parse(embeddedTrustedRoot().toString()) as Json;
   logOf(root)['keyDetails'] = 'ML_DSA_65';
   const read = readTrustedRoot(Buffer.from(JSON.stringify(root)));

@@ -104,7 +104,7 @@ function readLog(member: Json, where: string, ignored: string[]): readonly Trans
   try {
     key = createPublicKey({ key: bytes, format: 'der', type: details.startsWith('PKCS1_') ? 'pkcs1' : 'spki' });
   } catch {
-    throw new Error(`${where}.publicKey can not be read as ${details}`);
+    throw new Error(`${where}.publicKey cannot be read as ${details}`);
   }
   const named = typeof checkpointId === 'string' && checkpointId !== '' ? { checkpointId } : {};
   return [{ name: nameOf(member['baseUrl'], where), id, ...named, key, digest, validFor }];

@@ -84,7 +84,7 @@ export function verifyBundle(input: VerifyInput): Verified | NotVerified {
   const { bundle, key, root } = input;
   const { content } = bundle;
   const message = content.kind === 'dsse' ? envelopeMessage(content) : input.message;
-  if (message === undefined) return no('TRUST_SIGNATURE_MALFORMED', 'what it signs is not at hand');
+  if (message === undefined) return no('TRUST_SIGNATURE_MALFORMED', 'its signed content is not available');
   const signer = key === undefined ? readSigner(bundle) : { key };
   if ('problem' in signer) return signer;
   if (!isRight(message, signer.key, content.signature))
@@ -191,7 +191,7 @@ function certificateFlaw(
     return no('TRUST_SIGSTORE_CERTIFICATE', 'its certificate is not for signatures');
   if (leaf.extendedKeyUsage?.includes(codeSigningOid) !== true)
     return no('TRUST_SIGSTORE_CERTIFICATE', 'its certificate is not for code signing');
-  if (!leaf.extensions.has(extensionOid.subjectAltName)) return no('TRUST_SIGSTORE_CERTIFICATE', 'its certificate names nobody');
+  if (!leaf.extensions.has(extensionOid.subjectAltName)) return no('TRUST_SIGSTORE_CERTIFICATE', 'its certificate names no identity');
   const moments = times.map(({ time }) => time);
   let problem = no('TRUST_SIGSTORE_CERTIFICATE', 'no authority of the trusted root has issued its certificate');
   for (const { chain, validFor, name } of root.authorities) {

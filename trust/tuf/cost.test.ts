@@ -210,7 +210,7 @@ void suite('a search costs no more than what is searched, of', () => {
       { n: 2000 },
     ));
 
-  test('roles that are not at hand', () =>
+  test('roles that are not available', () =>
     assertNearLinear(
       'a search for a digest beside n delegations',
       (n) => {

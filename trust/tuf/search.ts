@@ -45,7 +45,7 @@ export function* searchTarget(path: string, mostRoles: number, current: Current)
     if (next === undefined) return undefined;
     if (visited.has(next.name)) continue;
     const role = (yield next) ? current().targets.get(next.name)?.signed : undefined;
-    if (role === undefined) throw tufFailure('TRUST_TUF_MISSING', next.name, 'its metadata is not at hand');
+    if (role === undefined) throw tufFailure('TRUST_TUF_MISSING', next.name, 'its metadata is not available');
     visited.add(next.name);
     const found = role.targets.get(path);
     if (found !== undefined) return { ...found, path, role: next.name };
@@ -86,7 +86,7 @@ function* reachRole(name: string, path: string | undefined, current: Current): S
       if (!listed || !about) return false;
       if (current().snapshot?.signed.meta.has(step) !== true) return yield { name: step, delegator, unlisted: true };
     }
-    if (!(yield { name: step, delegator })) throw tufFailure('TRUST_TUF_MISSING', step, 'its metadata is not at hand');
+    if (!(yield { name: step, delegator })) throw tufFailure('TRUST_TUF_MISSING', step, 'its metadata is not available');
   }
   return true;
 }

@@ -164,7 +164,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
       refused('TRUST_TUF_MALFORMED', 'timestamp', () => trust(dialect, { ...files, timestamp: files['snapshot'] ?? none }));
     });
 
-    test('a role that nobody delegates to is not believed', () => {
+    test('a role that no role delegates to is not trusted', () => {
       const repository = testRepository(dialect);
       repository.targets['stray'] = {};
       repository.delegated['stray'] = repository.keys.targets;

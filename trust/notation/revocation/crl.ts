@@ -64,7 +64,7 @@ export function judgeCrl(
       return unknown('it names a list of changes that its revocation list does not name');
     for (const url of urls) {
       const changes = delta(url);
-      if (changes === undefined) return unknown(`the list of changes to its revocation list, at ${url}, is not at hand`);
+      if (changes === undefined) return unknown(`the list of changes to its revocation list, at ${url}, is not available`);
       const list = readList(changes);
       const wrong = listProblem(list, certificate, issuer, now) ?? deltaProblem(list, base);
       if (wrong !== undefined) return unknown(`the list of changes to its revocation list ${wrong}`);

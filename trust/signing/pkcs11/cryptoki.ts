@@ -33,12 +33,12 @@ type Value = number | bigint | Buffer | null;
 const words: Readonly<Record<number, string>> = {
   0x05: 'general error of the module',
   0x70: 'the mechanism is not offered by the token',
-  0x63: 'the key can not be used so',
+  0x63: 'the key cannot be used for this operation',
   0x68: 'the key may not sign',
   0xa0: 'the PIN is wrong',
   0xa4: 'the PIN is locked',
   0xe0: 'the token is not present',
-  0x101: 'nobody is logged in',
+  0x101: 'no user is logged in',
 };
 const alreadyInitialized = 0x191;
 const alreadyLoggedIn = 0x100;

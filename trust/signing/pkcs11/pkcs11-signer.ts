@@ -82,7 +82,7 @@ export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
       async sign(message, scheme = defaultScheme(key)) {
         checkScheme(key, scheme);
         // CKM_EDDSA takes this as a parameter, which SoftHSM and other modules do not accept.
-        if (scheme === 'ed25519ph') throw fail('it can not sign a digest with Ed25519, which a Rekor v2 log asks for');
+        if (scheme === 'ed25519ph') throw fail('it cannot sign a digest with Ed25519, which a Rekor v2 log requires');
         const { mechanism, pss } = mechanisms[scheme];
         const data = scheme.startsWith('ecdsa-') ? createHash(scheme.slice('ecdsa-'.length)).update(message).digest() : message;
         const parameter = pss === undefined ? {} : { parameter: ulongs(pss) };

@@ -111,7 +111,7 @@ describe('a key on a token', { skip: modulePath === undefined ? 'no softhsm2' : 
   }
 });
 
-test('a module that is no module is told', async () => {
+test('a file that is not a module is reported', async () => {
   await assert.rejects(
     pkcs11Signer({ uri: 'pkcs11:object=k?module-path=/bin/true', pin: () => Promise.resolve(''), readPinFile: () => Promise.resolve('') }),
     { code: 'TRUST_PKCS11_FAILED' },

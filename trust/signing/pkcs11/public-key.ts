@@ -30,7 +30,7 @@ export function publicKeyOf(key: TokenKey): KeyObject | string {
     const y = point.subarray(1 + curve.bytes).toString('base64url');
     return createPublicKey({ key: { kty: 'EC', crv: curve.crv, x, y }, format: 'jwk' });
   } catch {
-    return 'its public key can not be read';
+    return 'its public key cannot be read';
   }
 }
 

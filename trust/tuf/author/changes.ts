@@ -138,8 +138,8 @@ function scopeIn({ dialect }: Collection, { name, scope }: NewDelegation): Deleg
   if (dialect === 'notary' && scope.kind === 'prefixes') return scope;
   const why =
     dialect === 'notary'
-      ? 'Notary’s dialect delegates by prefixes of paths, and can not say this pattern'
-      : 'the TUF dialect delegates by patterns, and can not say this prefix';
+      ? 'Notary’s dialect delegates by prefixes of paths, and cannot express this pattern'
+      : 'the TUF dialect delegates by patterns, and cannot express this prefix';
   throw authorFailure('TRUST_AUTHOR_NOT_IN_DIALECT', name, why);
 }
 
@@ -152,7 +152,7 @@ function refuseName(collection: Collection, delegator: string, name: string): vo
     !/^[^\s/\\%]+(?:\/[^\s/\\%]+)*$/u.test(name) ||
     name.split('/').some((part) => /^\.+$/u.test(part))
   )
-    fail('it can not name a delegated role');
+    fail('it cannot name a delegated role');
   // Notary's clients find the parent of a role by the role's path (tuf/data/roles.go).
   if (collection.dialect === 'notary' && (!/^targets(?:\/[a-z0-9_-]+)+$/u.test(name) || name.slice(0, name.lastIndexOf('/')) !== delegator))
     fail(`in Notary’s dialect a role that ${delegator} delegates to is named ${delegator}/NAME, in small letters`);
@@ -163,7 +163,7 @@ function refuseName(collection: Collection, delegator: string, name: string): vo
 function checkedKeys(role: string, { keys, threshold }: KeyChange): RoleKeys {
   const materials = new Set(keys.map(({ material, id }) => (material === '' ? id : material)));
   if (!Number.isSafeInteger(threshold) || threshold < 1 || threshold > materials.size)
-    throw authorFailure('TRUST_AUTHOR_THRESHOLD', role, `${threshold} of ${materials.size} different keys can not be demanded`);
+    throw authorFailure('TRUST_AUTHOR_THRESHOLD', role, `a threshold of ${threshold} is not valid for ${materials.size} different keys`);
   return { keyids: [...new Set(keys.map(({ id }) => id))], threshold };
 }
 

@@ -43,7 +43,7 @@ function openService(address: string, name: string, environment: OpenDestination
     throw authorFailure(
       'TRUST_AUTHOR_DESTINATION',
       name,
-      'the address can not be read, or holds a password: logins come from docker login',
+      'the address cannot be read, or contains a password: logins come from docker login',
     );
   return serviceDestination(address, name, credentialsOf(environment));
 }

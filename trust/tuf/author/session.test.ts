@@ -75,7 +75,7 @@ test('stolen online keys name older targets: their owner does not sign these aga
     assert.deepEqual([...targets.keys()].sort(), ['2.0', '3.0']);
   }));
 
-test('a draft that says something else than what is staged is signed by nobody', async () => {
+test('a draft that differs from the staged changes is not signed', async () => {
   const home = await mkdtemp(join(tmpdir(), 'tuf-witness-'));
   const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
   const [ann, bob] = ['ann', 'bob'].map((who) => {
@@ -139,7 +139,7 @@ test('a delegate’s names lead nowhere outside the folder that is published to'
     assert.deepEqual(await readdir(join(place, '..')), ['keys', 'place']);
   }));
 
-test('a place that can not be published to is not kept, and stands in the way of no later publish', () =>
+test('a place that cannot be published to is not saved, and blocks no later publish', () =>
   withOwner(async (owner, { place }) => {
     await owner.stage(add('1.0', 'a'));
     const to = (address: string) => owner.publish({ to: [address], countersign: false, expiry: {} });

@@ -56,7 +56,7 @@ export function serviceDestination(base: string, name: string, find: FindCredent
     async answer(refusal) {
       await refusal.discard();
       const fresh = await fetchToken(root, refusal.header('www-authenticate') ?? '', find);
-      if (fresh === undefined) throw tufFailure('TRUST_TUF_UNAUTHORIZED', refusal.url.href, 'it demands a token, and none could be had');
+      if (fresh === undefined) throw tufFailure('TRUST_TUF_UNAUTHORIZED', refusal.url.href, 'it requires a token, and none is available');
       tokens.set('pull', fresh);
       return `Bearer ${fresh}`;
     },

@@ -11,7 +11,7 @@ after(() => rmSync(home, { recursive: true }));
 
 const refused = { code: 'TRUST_AUTHOR_NAME' };
 
-test('what can be no collection has no folder', () => {
+test('a name that is not valid for a collection has no folder', () => {
   for (const name of [
     '',
     '.',

@@ -57,7 +57,7 @@ export async function download(url: string, mostBytes: number, options: HttpSour
     await answer.discard();
     if (status === 404 || status === 403) return undefined;
     if (status === 401)
-      throw tufFailure('TRUST_TUF_UNAUTHORIZED', url, 'the service demands authentication, and what it was given is not enough');
+      throw tufFailure('TRUST_TUF_UNAUTHORIZED', url, 'the service requires authentication, and the credentials are not sufficient');
     throw tufFailure('TRUST_TUF_UNREACHABLE', url, `the server answered ${status}`);
   } catch (thrown) {
     throw failureOf(thrown, url, mostBytes, late, options);

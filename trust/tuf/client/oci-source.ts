@@ -67,7 +67,7 @@ async function readPlaces(places: readonly RegistryRepository[], tag: string): P
 export async function readFiles(repository: RegistryRepository, tag: string): Promise<ReadonlyMap<string, Descriptor>> {
   try {
     const { content } = await repository.manifest(tag);
-    if (content.kind !== 'manifest') throw tufFailure('TRUST_TUF_MALFORMED', tag, 'an index stands under the tag, not metadata');
+    if (content.kind !== 'manifest') throw tufFailure('TRUST_TUF_MALFORMED', tag, 'the tag refers to an index, not to metadata');
     const layers = content.layers.filter(({ mediaType }) => mediaType === tufMetadataType);
     return new Map(layers.map((layer) => [layer.annotations?.[titleAnnotation] ?? '', layer]));
   } catch (thrown) {

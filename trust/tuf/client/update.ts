@@ -119,7 +119,7 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
    */
   const refuseHeldBack = async (name: string, delegator: string): Promise<void> => {
     if ((await store.load(name)) !== undefined)
-      throw tufFailure('TRUST_TUF_ROLLBACK', name, `the snapshot names it no more, and ${delegator} still delegates to it`);
+      throw tufFailure('TRUST_TUF_ROLLBACK', name, `the snapshot no longer names it, although ${delegator} still delegates to it`);
   };
 
   const run = async <T>(start: (current: Current) => Search<T>): Promise<T> => {

@@ -356,7 +356,7 @@ export const attacks: readonly Attack[] = [
   {
     name: 'a role that nobody delegates to',
     code: 'TRUST_TUF_NO_TARGET',
-    says: /nobody who may has signed "1\.0"/u,
+    says: /no authorised role has signed "1\.0"/u,
     act: (here) =>
       serveOnce(here, (repository) => {
         raise(repository, ...everyRole);
@@ -368,7 +368,7 @@ export const attacks: readonly Attack[] = [
   {
     name: 'names that look alike, or differ in case',
     code: 'TRUST_TUF_NO_TARGET',
-    says: /nobody who may has signed "1\.0"/u,
+    says: /no authorised role has signed "1\.0"/u,
     act: (here) =>
       serveOnce(here, (repository) => {
         raise(repository, ...everyRole);

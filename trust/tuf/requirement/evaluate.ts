@@ -55,7 +55,7 @@ function judge(requirement: TufRequirement, evidence: Evidence, context: Evaluat
   if (found.altered.length > 0)
     return no('TRUST_EVIDENCE_ALTERED', `its recorded metadata do not have their digests: ${found.altered.join(', ')}`);
   if (found.absent.length > 0)
-    return unknown('TRUST_EVIDENCE_UNUSABLE', `its recorded metadata are not at hand: ${found.absent.join(', ')}`);
+    return unknown('TRUST_EVIDENCE_UNUSABLE', `its recorded metadata is not available: ${found.absent.join(', ')}`);
   const { refused } = found;
   if (refused !== undefined && !isUnavailable(refused.code)) return no(refused.code, refused.why);
   const notes =
@@ -114,7 +114,7 @@ type Searched = { readonly target: FoundTarget; readonly code?: undefined } | { 
 function search(judged: JudgedFiles, { target, digest, about, lookUp, image }: ImageRepository): Searched {
   if (target !== undefined) {
     const found = judged.run((current) => searchPath(target, lookUp, current));
-    if (found === undefined) return { code: 'TRUST_TUF_NO_TARGET', text: `nobody who may has signed ${shown(target)} of ${image}` };
+    if (found === undefined) return { code: 'TRUST_TUF_NO_TARGET', text: `no authorised role has signed ${shown(target)} of ${image}` };
     if (digest !== undefined && found.hashes['sha256'] !== digest)
       return {
         code: 'TRUST_TUF_OTHER_DIGEST',
@@ -124,7 +124,7 @@ function search(judged: JudgedFiles, { target, digest, about, lookUp, image }: I
   }
   const found = judged.run((current) => searchDigest(digest ?? '', about, lookUp, current));
   if (found !== undefined) return { target: found };
-  return { code: 'TRUST_TUF_NO_TARGET', text: `sha256:${digest ?? ''} stands under no name of ${image} that is signed now` };
+  return { code: 'TRUST_TUF_NO_TARGET', text: `sha256:${digest ?? ''} is under no name of ${image} that is signed now` };
 }
 
 /**

@@ -72,6 +72,6 @@ export function judgeFiles(input: {
 
 function atHand(files: ReadonlyMap<string, Buffer>, name: string): Buffer {
   const bytes = files.get(name);
-  if (bytes === undefined) throw tufFailure('TRUST_TUF_MISSING', name, 'its metadata is not at hand');
+  if (bytes === undefined) throw tufFailure('TRUST_TUF_MISSING', name, 'its metadata is not available');
   return bytes;
 }

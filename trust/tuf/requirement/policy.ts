@@ -116,7 +116,7 @@ async function readPin(name: string, dialect: Dialect, path: readonly PathSegmen
   const read = await readReferenced(building, name, maximumRootBytes);
   const refuse = (why: string): undefined => {
     const fix = `name the first root.json of the repository (dialect: ${dialect})`;
-    report(building, path, `the root ${name} can not be used: ${why}`, fix);
+    report(building, path, `the root ${name} cannot be used: ${why}`, fix);
     return undefined;
   };
   if ('problem' in read) return refuse(read.problem);
@@ -133,7 +133,7 @@ async function readAuthorities(name: string, path: readonly PathSegment[], build
   const problem =
     'problem' in read ? read.problem : read.bytes.includes('-----BEGIN CERTIFICATE-----') ? undefined : 'it holds no certificate';
   if (problem === undefined && 'bytes' in read) return read.bytes.toString('latin1');
-  report(building, path, `the authorities ${name} can not be used: ${problem ?? ''}`, 'name a PEM file of certificates');
+  report(building, path, `the authorities ${name} cannot be used: ${problem ?? ''}`, 'name a PEM file of certificates');
   return undefined;
 }
 

@@ -13,10 +13,10 @@ for (const dialect of ['tuf', 'notary'] as const) {
         assert.equal((await services.ask({ policy, reference: `${image}:2.0` }))?.digest, digestOf(two));
         says(await judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED', /"1\.0" is signed as sha256:/u);
         says(await judge(`${image}:1.0`, digestOf(two)), 'deny', 'TRUST_TUF_OTHER_DIGEST', /and this image is/u);
-        says(await judge(`${image}:3.0`), 'deny', 'TRUST_TUF_NO_TARGET', /nobody who may has signed "3\.0"/u);
+        says(await judge(`${image}:3.0`), 'deny', 'TRUST_TUF_NO_TARGET', /no authorised role has signed "3\.0"/u);
         says(await judge(`${image}@${digestOf(two)}`, digestOf(two)), 'admit', 'TRUST_TUF_SIGNED');
         const stray = `sha256:${'a'.repeat(64)}`;
-        says(await judge(`${image}@${stray}`, stray), 'deny', 'TRUST_TUF_NO_TARGET', /stands under no name/u);
+        says(await judge(`${image}@${stray}`, stray), 'deny', 'TRUST_TUF_NO_TARGET', /is under no name/u);
         says(await judge(`${image}:1.0@${digestOf(two)}`, digestOf(two)), 'deny', 'TRUST_TUF_OTHER_DIGEST');
       }));
 
@@ -61,7 +61,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
         says(here.decide(during, hours(2)), 'undecided', 'TRUST_TUF_STALE');
       }));
 
-    test('what nobody ever said anything about is undecided', () =>
+    test('an image without any signed metadata is undecided', () =>
       scene(dialect, {}, async (here) => {
         await here.service.close();
         says(await here.judge(`${image}:1.0`), 'undecided', 'TRUST_TUF_UNREACHABLE');

@@ -70,7 +70,7 @@ test('a service that demands a login is given the one for its own host, once the
   assert.equal(tokens, before, 'the token is kept until it expires');
 });
 
-test('a service that can not be reached for a token could not be asked', async () => {
+test('a service whose token service is unreachable counts as unreachable', async () => {
   const service = await serve((_, response) =>
     response.writeHead(401, { 'www-authenticate': 'Bearer realm="http://127.0.0.1:1/t"' }).end(),
   );

@@ -91,7 +91,7 @@ export function createTrustServices(options: TrustServicesOptions): TrustService
       const why = isPortcullisError(thrown) ? thrown.failure.why : reasonOf(thrown);
       const refused = isOverdue
         ? ({ code: 'TRUST_TUF_TOO_SLOW', why: `its metadata could not be judged: ${why}` } as const)
-        : ({ code: 'TRUST_TUF_UNREACHABLE', why: `what is known of it can not be used: ${why}` } as const);
+        : ({ code: 'TRUST_TUF_UNREACHABLE', why: `its stored metadata cannot be used: ${why}` } as const);
       return { files: [], checkedAt: '', refused };
     }
   };
