@@ -106,7 +106,7 @@ for (const [what, options, signOptions, counts, judged = counts] of rows) {
 
 const cases = fuzzing(5, 1500);
 
-test('no change of a message makes it count for anything else, nor fail otherwise than by a reason', () => {
+test('a changed message never counts for other content, and fails only with a reason', () => {
   const key = createTestKey();
   const messages = [key.sign(payload, { compress: false }), key.sign(payload)];
   fc.assert(
@@ -129,7 +129,7 @@ test('no change of a message makes it count for anything else, nor fail otherwis
   );
 });
 
-test('keys that are no keys are refused with a reason, at once', () => {
+test('invalid keys are refused with a reason, immediately', () => {
   const { publicKey } = createTestKey({ subkey: {} });
   const foreign = createTestKey();
   const message = foreign.sign(payload);

@@ -122,7 +122,7 @@ describe('answers about revocation in recorded evidence', () => {
     assert.equal(outcome(first), 'admit');
   });
 
-  it('are fetched once for many images of one moment', async () => {
+  it('are fetched once for many images at the same time', async () => {
     list(2);
     const first = await gathered();
     list(24);
@@ -136,7 +136,7 @@ describe('answers about revocation in recorded evidence', () => {
     assert.equal(asked, 2);
   });
 
-  it('are believed at once when they say that it was revoked', async () => {
+  it('apply immediately when they report a revocation', async () => {
     list(48);
     const first = await gathered();
     authority.revoke(root, leaf);
@@ -147,7 +147,7 @@ describe('answers about revocation in recorded evidence', () => {
     assert.equal(outcome(first), 'admit');
   });
 
-  it("are nobody's business where no rule demands them", async () => {
+  it('are not requested when no rule requires them', async () => {
     const open = { ...policy, rules: policy.rules.map((rule) => ({ ...rule, images: ['other.test/**'] })) };
     assert.equal(
       await evidenceStanding({ dossier: sealDossier(unsealed), references: [reference], policy: open, now: new Date() }),

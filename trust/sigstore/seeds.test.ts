@@ -69,7 +69,7 @@ test('a root that has ended begins an update all the same, to one that holds', a
   );
 });
 
-test('the root that ships decides until its TUF root ends, and then says what to do', async (t) => {
+test('the root that ships decides until its TUF root expires, and then states what to do', async (t) => {
   if (existsSync(cachedRootFile(defaultRootCache, publicGoodTufUrl))) return t.skip('this machine has fetched a newer root');
   const folder = await folderOf(t);
   const file = join(folder, 'policy.yaml');

@@ -22,7 +22,7 @@ async function folderOf(t: TestContext): Promise<string> {
 
 const pretty = Buffer.from(JSON.stringify(JSON.parse(embeddedTrustedRoot().toString()), null, 1));
 
-test('fetches, then follows; refuses what is older, forged or no trusted root, and keeps what it has', async (t) => {
+test('fetches a root, then follows updates; refuses an older, forged or invalid root, and keeps the current one', async (t) => {
   const [repository, cache] = [await serveTufRepository(t), await folderOf(t)];
   const { url } = repository;
   const update = () => updateTrustedRoot({ url, cache, tufRoot: repository.root });
@@ -53,7 +53,7 @@ test('a repository of which nothing is known, and one that is not there', async 
   await assert.rejects(updateTrustedRoot({ url: repository.url, cache, tufRoot: repository.root }), /TRUST_ROOT_UPDATE_FAILED/);
 });
 
-test('a policy tells which repositories it reads and until when they hold; from then on nothing is decided by their roots', async (t) => {
+test('a policy states its repositories and their expiry; after that their roots decide nothing', async (t) => {
   const [repository, cache] = [await serveTufRepository(t, 3600), await folderOf(t)];
   const { url } = repository;
   const file = join(cache, 'policy.yaml');

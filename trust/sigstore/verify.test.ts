@@ -370,7 +370,7 @@ test('a time in the future does not count', async () => {
   assert.ok(!finding.verified && finding.why.includes('in the future'));
 });
 
-test('versions 0.1 and 0.2 verify, and of 0.1 the promise alone is enough', async () => {
+test('versions 0.1 and 0.2 verify, and in 0.1 the promise alone is sufficient', async () => {
   const bundle = await bundleOf({ rekor: 1 });
   for (const version of ['0.1', '0.2', '0.3']) {
     place(bundle, 'mediaType').set(`application/vnd.dev.sigstore.bundle+json;version=${version}`);

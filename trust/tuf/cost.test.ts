@@ -160,7 +160,7 @@ test('one key under a thousand ids is tried once', async () => {
   );
 });
 
-test('each key that is tried hashes the whole file: of a large one only so many are', () => {
+test('each tried key hashes the whole file, so only a limited number of keys is tried for a large file', () => {
   const keys = list(4, () => testKey('tuf'));
   const message = Buffer.alloc(1000);
   const [bad, good] = [Buffer.alloc(64, 1), (key: TestKey) => key.sign(message)];

@@ -30,7 +30,7 @@ test('a wildcard stays in its folder', () => {
   for (const [pattern, path, expected] of rows) assert.equal(covers(patterns(pattern), path), expected, `${pattern} ${path}`);
 });
 
-test('a pattern of many wildcards is judged in time', () => {
+test('a pattern of many wildcards is matched in bounded time', () => {
   const started = performance.now();
   assert.equal(covers(patterns('*a'.repeat(2000)), 'a'.repeat(4000).concat('b')), false);
   assert.ok(performance.now() - started < 2000);

@@ -146,7 +146,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
       refused('TRUST_TUF_ROLLBACK', 'root', () => nextRoot(trustRoot(dialect, first ?? none), leaping));
     });
 
-    test('what was kept under keys that the root has taken away is forgotten: a fast-forward is recovered from', () => {
+    test('metadata kept under keys that the root has removed is dropped: the client recovers from a fast-forward attack', () => {
       const repository = testRepository(dialect);
       repository.versions = { root: 1, timestamp: 900, snapshot: 900, targets: 900 };
       const kept = written(repository);
@@ -177,7 +177,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
   });
 }
 
-test('the snapshot of Notary is believed only beside its own root', () => {
+test('the snapshot of Notary is trusted only together with its own root', () => {
   const repository = testRepository('notary');
   const old = written(repository);
   const next = written(raised(repository, 'root'));

@@ -240,7 +240,7 @@ for (const [form, accepted] of Object.entries(accepts)) {
     });
 }
 
-test('an authority that its own name has issued counts for no length of path, and is under no constraint of names', () => {
+test('a self-issued authority does not count for the path length, and is under no name constraints', () => {
   const root = buildCertificate('root', {
     extensions: [
       extension('2.5.29.19', sequence(yes, whole(0)), true),

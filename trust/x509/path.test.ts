@@ -44,7 +44,7 @@ function firstVersion(name: string, by?: Issued): Issued {
   return issued;
 }
 
-test('a root of version 1 is trusted as one; on the way to a root, or as a leaf that issues, such a certificate is none of an authority', () => {
+test('a version 1 certificate can be a trusted root, but neither an intermediate authority nor an issuing leaf', () => {
   const old = firstVersion('old-root');
   const leaf = authority.issue('below-old', { extensions: [...signerExtensions], by: old });
   assert.equal(read(old).version, 1);

@@ -18,13 +18,13 @@ const rootOf = (built: Built): Buffer =>
 const speaksFor = (built: Built): boolean => mayName(rootNames(rootOf(built)), 'registry.test/app');
 const options = { extensions: signerExtensions() };
 
-test('a root of Notary speaks for the image that its certificate names, and for no other', () => {
+test('a Notary root is valid for the image that its certificate names, and for no other', () => {
   assert.ok(speaksFor(buildCertificate('registry.test/app', options)));
   assert.ok(speaksFor(buildCertificate('registry.test/*', options)));
   assert.ok(!speaksFor(buildCertificate('registry.test/other', options)));
 });
 
-test('a root of Notary whose certificate cannot be read, or has two names or none, speaks for no image', () => {
+test('a Notary root whose certificate cannot be read, or has two names or none, is valid for no image', () => {
   const critical = [...signerExtensions(), extension('1.2.3.4', Buffer.from([5, 0]), true)];
   assert.ok(!speaksFor(buildCertificate('registry.test/app', { extensions: critical })));
   const twice = nameOf('registry.test/app', attribute('2.5.4.3', 'registry.test/app'));

@@ -33,7 +33,7 @@ const file = (text: string) => ({
   custom: undefined,
 });
 
-test('changes that several make at one moment are all there, and none waits for who only looks', async () => {
+test('concurrent changes are all kept, and none waits for a reader', async () => {
   await asOwner((owner) => owner.init({ dialects: ['tuf'], destinations: [join(folder, 'web')], keys: {}, expiry: {}, localKeys: true }));
   const names = Array.from({ length: 8 }, (_, index) => `v${index}`);
   await asOwner(async (first) => {
@@ -47,7 +47,7 @@ test('changes that several make at one moment are all there, and none waits for 
   assert.equal((await asOwner((owner) => owner.staged())).length, 0);
 });
 
-test('what is staged in one call is staged whole or not at all', async () => {
+test('the changes of one call are staged completely or not at all', async () => {
   const change = (role: string, path: string) => ({ kind: 'add' as const, role, path, file: file(path) });
   const bad = asOwner((owner) => owner.stage(change('targets', 'a'), change('targets', 'b'), change('nobody', 'c')));
   await assert.rejects(bad, { code: 'TRUST_AUTHOR_NO_ROLE' });

@@ -90,7 +90,7 @@ function begun(): Published {
   );
 }
 
-describe('what is published, read by tuf-js and by our client', () => {
+describe('published metadata, read by tuf-js and by our client', () => {
   let server: Server;
   let address: string;
   let folder: string;

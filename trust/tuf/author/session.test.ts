@@ -41,7 +41,7 @@ async function withOwner(body: (owner: Owner, places: { readonly keys: string; r
 
 const publish = (owner: Owner) => owner.publish({ to: [], countersign: false, expiry: {} });
 
-test('stolen online keys name older targets: their owner does not sign these again', () =>
+test('stolen online keys list older targets: the owner does not sign these again', () =>
   withOwner(async (owner, { keys, place }) => {
     await owner.stage(add('1.0', 'a'));
     await publish(owner);

@@ -75,7 +75,7 @@ test('a login goes to the token service that is named, on this machine', async (
   assert.deepEqual(await asked(true, (port) => `http://127.0.0.1:${port}/token`), [`127.0.0.1 ${login}`]);
 });
 
-test('a login goes to no other host in the clear, and by no other scheme', async () => {
+test('a login is sent to no other host in clear text, and over no other scheme', async () => {
   // 0.0.0.0 also reaches this machine, but is not its loopback address.
   assert.deepEqual(await asked(false, (port) => `http://0.0.0.0:${port}/token`), []);
   assert.deepEqual(await asked(false, (port) => `ftp://127.0.0.1:${port}/token`), []);
@@ -91,7 +91,7 @@ test('a service that answers with no key is refused, whatever it answers', async
       );
 });
 
-test('a key is asked for where the dialect has it, and made anew by POST', async () => {
+test('a key is requested at the address of the dialect, and recreated by POST', async () => {
   const raw = Buffer.alloc(32, 7);
   const entry = { keytype: 'ed25519', scheme: 'ed25519', keyval: { private: null, public: raw.toString('hex') } };
   const notary = { keytype: 'ed25519', keyval: { private: null, public: raw.toString('base64') } };
@@ -119,7 +119,7 @@ test('a refusal comes with the service’s own words, of bounded length', async 
   );
 });
 
-test('a token that is none is as no token: the service’s refusal is told', async () => {
+test('an invalid token counts as no token: the refusal of the service is reported', async () => {
   for (const token of ['not JSON', '[]', '{}', '{"token":7}'])
     await answering(
       (request, response) => {

@@ -72,7 +72,7 @@ const steps: Readonly<Record<string, Step>> = {
   },
 };
 
-test('histories of a repository, good and bad, are believed as tuf-js believes them', async () => {
+test('valid and invalid histories of a repository have the same result as in tuf-js', async () => {
   const seeds = Number(process.env['TUF_HISTORIES'] ?? 8);
   let refusals = 0;
   for (let seed = 1; seed <= seeds; seed += 1) {

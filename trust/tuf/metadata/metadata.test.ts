@@ -25,7 +25,7 @@ const json = fc.letrec((tie) => ({
   object: fc.dictionary(text, tie('value'), { maxKeys: 4 }),
 }));
 
-test('canonical JSON is that of tuf-js, wherever keys are below U+D800', () => {
+test('canonical JSON equals that of tuf-js for keys below U+D800', () => {
   const plain = fc.letrec((tie) => ({
     value: fc.oneof({ maxDepth: 4 }, fc.maxSafeInteger(), text, fc.boolean(), fc.constant(null), tie('list'), tie('object')),
     list: fc.array(tie('value'), { maxLength: 4 }),
@@ -48,7 +48,7 @@ test('canonical JSON orders keys by code point, as Python and Go do, and does no
   );
 });
 
-test('half of a surrogate pair has no canonical form: it would be signed with any other', () => {
+test('an unpaired surrogate has no canonical form: it would share a signature with any other', () => {
   for (const value of ['\ud83d', 'a\ude00b', '\ude00\ud83d']) {
     assert.throws(() => tufCanonicalJson({ value }), /half of a surrogate pair/u);
     assert.throws(() => tufCanonicalJson({ [value]: 1 }), /half of a surrogate pair/u);

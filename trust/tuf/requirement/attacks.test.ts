@@ -28,7 +28,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
       );
     }
 
-    test('slow data: what is not there in time was not said', () =>
+    test('slow data: an answer after the deadline does not count', () =>
       scene(dialect, { services: { deadlineMs: 3000 } }, async ({ service, judge }) => {
         service.answer = (path, response) => {
           if (!path.endsWith('/timestamp.json')) return false;

@@ -24,7 +24,7 @@ const hostileReference = `r.example/hostile@sha256:${hidden.hashes.sha256}`;
 const forever = 600_000;
 
 /** One service has metadata that takes minutes to search by digest; the other is ordinary. */
-describe('metadata that take long to judge', () => {
+describe('metadata that take long to evaluate', () => {
   let [hostile, honest]: TestService[] = [];
   let home = '';
   let policy: TrustPolicy;
@@ -67,7 +67,7 @@ describe('metadata that take long to judge', () => {
     assert.equal((await stuck)?.digest, undefined);
   });
 
-  it('fail their own question at the deadline, and nothing is known by it; other questions about that service are answered', async () => {
+  it('fail their own question at the deadline, without a result; other questions about that service are answered', async () => {
     const services = open('alone', { threadDeadlineMs: 5000 });
     try {
       const ask = (reference: string): ReturnType<typeof services.ask> => services.ask({ policy, reference });

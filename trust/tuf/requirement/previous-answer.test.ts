@@ -22,7 +22,7 @@ async function ask(here: Scene, reference = `${image}:1.0`, policy = here.policy
   return signed;
 }
 
-test('a service that is down: what it said when the image was admitted stands', () =>
+test('a service is down: its answer from the admission of the image remains in force', () =>
   scene('tuf', stale, async (here) => {
     const before = await here.gather(`${image}:1.0`);
     await here.service.close();
@@ -46,7 +46,7 @@ for (const [what, bytes] of [
       assert.equal(signed.digest, bytes === undefined ? undefined : digestOf(bytes));
     }));
 
-test('one of two services is down: what the other says now is not put aside', () =>
+test('one of two services is down: the current answer of the other one counts', () =>
   scene('tuf', stale, (here) =>
     scene('tuf', stale, async (other) => {
       const policy = { ...here.policy, rules: [...here.policy.rules, ...other.policy.rules] };

@@ -49,7 +49,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
     }));
 }
 
-test('one of two services is silent: what the other says now counts, and the silent one’s grace is not lost', () => {
+test('one of two services is silent: the current answer of the other counts, and the grace period of the silent one is kept', () => {
   const stale = { extra: 'root: ROOT, maxAge: 1h', rule: '    onStale: { previouslyAdmitted: { for: 72h } }\n' };
   return scene('tuf', stale, (here) =>
     scene('tuf', stale, async (other) => {

@@ -39,7 +39,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
         says(decide({ ...dossier, items: later, id: dossierId({ ...dossier, items: later }) }), 'undecided', 'TRUST_TIME_FUTURE');
       }));
 
-    test('without the service, what was said last holds for as long as the policy says, over a restart', () =>
+    test('without the service, its last answer remains in force for as long as the policy allows, across a restart', () =>
       scene(dialect, { extra: 'root: ROOT, maxAge: 1h' }, async (here) => {
         says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED');
         await here.service.close();
@@ -51,7 +51,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
         says(here.decide(kept, hours(2)), 'undecided', 'TRUST_TUF_STALE');
       }));
 
-    test('onStale keeps what was admitted, and nothing else', () =>
+    test('onStale applies to admitted images only', () =>
       scene(dialect, { extra: 'root: ROOT, maxAge: 1h', rule: '    onStale: { previouslyAdmitted: { for: 72h } }\n' }, async (here) => {
         const before = await here.gather(`${image}:1.0`);
         says(here.decide(before, hours(72)), 'admit', 'TRUST_TUF_STALE_ADMITTED', /until .* what was admitted stays so/u);
@@ -141,7 +141,7 @@ for (const fault of ['expired', 'unsigned', 'gone'] as const)
     );
   });
 
-test('two who keep metadata in one folder put nothing older in the place of what the other believed', () =>
+test('two processes that share a folder never overwrite newer trusted metadata with older metadata', () =>
   scene('tuf', {}, async (here) => {
     const { service, repository, services, policy, other } = here;
     const reference = `${image}:1.0`;

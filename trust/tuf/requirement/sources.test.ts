@@ -47,7 +47,7 @@ function question(service: string, reference: string): SourceQuestion {
   return { url, image, registry: parsed.registry };
 }
 
-test('a service that demands a login is given the one for its own host, once there is one, and it is asked for once', async () => {
+test('a service that requires a login gets the login for its own host, as soon as one exists, which is looked up once', async () => {
   let tokens = 0;
   const realm = await serve((request, response) => {
     tokens += 1;
