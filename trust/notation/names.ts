@@ -1,4 +1,7 @@
-/** Types and labels of the Notary Project (specifications: signature-specification.md, signature-envelope-jws.md, signature-envelope-cose.md). */
+/**
+ * Types and labels of the Notary Project (specifications: signature-specification.md,
+ * signature-envelope-jws.md, signature-envelope-cose.md).
+ */
 export const notationArtifactType = 'application/vnd.cncf.notary.signature';
 export const jwsMediaType = 'application/jose+json';
 export const coseMediaType = 'application/cose';

@@ -237,8 +237,8 @@ const isSigned = (metadata: Metadata, keys: ReadonlyMap<string, TufKey>, role: R
   signersIn(metadata, keys, role) >= role.threshold;
 
 /**
- * Counts the keys of the role that have signed, and stops at the threshold. Keys count, not ids: one key
- * under two ids signs once. Each key is tried once, with the first non-empty signature under its id.
+ * Counts the keys of the role that have signed, and stops at the threshold. Keys count, not ids: one key under
+ * two ids signs once. Each key is tried once, with the first non-empty signature under any of its ids.
  * Signatures that a mirror adds therefore cost no more than the role has keys.
  * @param mostHashed the maximum bytes to hash: each try hashes the whole file. A signature that is not tried
  * does not count.

@@ -118,8 +118,8 @@ interface IssuerRules {
 }
 
 /**
- * Returns why a certificate may not issue, if so. @param below the certificates under the issuer, the leaf
- * first
+ * Returns why `issuer` may not issue the certificates below it; undefined when it may.
+ * @param below the certificates under the issuer, the leaf first
  */
 function issuerFlaw(
   issuer: Certificate,

@@ -179,7 +179,7 @@ async function newestRoot({ dialect, source, store, now }: UpdateInput, limits: 
   return trusted;
 }
 
-/** Runs `body`. Kept metadata that is no longer valid is fetched again. */
+/** Returns undefined when `body` refuses kept metadata, which is then fetched again. */
 function attempt<T>(body: () => T): T | undefined {
   try {
     return body();

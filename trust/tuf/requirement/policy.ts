@@ -147,8 +147,8 @@ function imageName(written: string): string | undefined {
 }
 
 /**
- * Returns whether a requirement, or one nested in it, has this kind. It must not be one of several
- * alternatives.
+ * Returns whether a requirement, or one nested in it, has this kind. A policy may not list such a
+ * requirement as one of several alternatives.
  */
 export function holdsTuf(requirement: Requirement): boolean {
   return 'of' in requirement ? requirement.of.some(holdsTuf) : requirement.kind === 'tuf';
