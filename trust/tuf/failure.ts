@@ -29,8 +29,8 @@ const kinds: Partial<Record<TufCode, ErrorKind>> = {
 const fixes: Readonly<Record<TufCode, string>> = {
   TRUST_TUF_MALFORMED: 'report this to the repository; what was trusted before stays trusted',
   TRUST_TUF_UNSIGNED: 'report this to the repository; if its keys were changed by hand, distribute its new root',
-  TRUST_TUF_ROLLBACK: 'a server or an attacker serves old metadata: ask the repository, not a mirror; what was trusted before stays trusted',
-  TRUST_TUF_EXPIRED: 'a server or an attacker withholds new metadata, or the repository has stopped signing; check the clock, then the repository',
+  TRUST_TUF_ROLLBACK: 'old metadata is served: ask the repository, not a mirror; what was trusted before stays trusted',
+  TRUST_TUF_EXPIRED: 'new metadata is withheld, or the repository has stopped signing; check the clock, then the repository',
   TRUST_TUF_MIX_AND_MATCH: 'metadata of different moments is served together: ask the repository, not a mirror',
   TRUST_TUF_WRONG_LENGTH: 'the file is not what was signed: ask the repository, not a mirror',
   TRUST_TUF_WRONG_HASH: 'the file is not what was signed: ask the repository, not a mirror',

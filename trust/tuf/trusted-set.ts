@@ -101,7 +101,7 @@ export function withSnapshot(set: TrustedSet, bytes: Buffer, now: Date): Trusted
       // Notary's snapshot drops a role together with its delegation. When a role that is still delegated to
       // is missing, its lookup detects that.
       if (named === undefined && set.dialect === 'notary' && name !== 'targets') continue;
-      if (named === undefined) throw tufFailure('TRUST_TUF_ROLLBACK', 'snapshot', `it no longer names ${name}, which the trusted one names`);
+      if (named === undefined) throw tufFailure('TRUST_TUF_ROLLBACK', 'snapshot', `it no longer names ${name}, as the trusted one does`);
       refuseOlder(name, named.version ?? 0, known.version ?? 0, 'the snapshot names version');
     }
   }
