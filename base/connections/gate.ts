@@ -1,29 +1,29 @@
 export interface ConnectionLimits {
-  /** Connections at one time. */
+  /** Maximum number of connections at a time. */
   readonly most: number;
-  /** Of one peer. */
+  /** Maximum number of connections of one peer. */
   readonly mostOfPeer: number;
 }
 
-/** The place of one connection. */
+/** The slot of one connection. */
 export interface ConnectionPlace {
-  /** It is being served: it is not ended in favour of another. */
+  /** Marks the connection as being served. It is not closed in favour of another one. */
   busy(): void;
-  /** It waits for its peer again: it may be ended where places are short. */
+  /** Marks the connection as waiting for its peer again. It may be closed when slots are short. */
   idle(): void;
-  /** It is closed. Later calls do nothing. */
+  /** Marks the connection as closed. Later calls do nothing. */
   leave(): void;
 }
 
 export interface ConnectionGate {
   /**
-   * Counts a connection that has just come. A connection that sent nothing yet waits, as an idle one does.
-   * @param peer who it is counted for
-   * @param end ends it, in favour of another; it must close it and must not fail
-   * @returns undefined when it must be refused
+   * Counts a new connection. A connection that has sent nothing yet waits, like an idle one.
+   * @param peer the peer that the connection counts for
+   * @param end closes the connection in favour of another one; it must not fail
+   * @returns undefined when the connection must be refused
    */
   admit(peer: string, end: () => void): ConnectionPlace | undefined;
-  /** For metrics: refused includes those that were ended in favour of others. */
+  /** Counts for metrics. `refused` includes connections that were closed in favour of others. */
   counts(): { readonly open: number; readonly refused: number; readonly ended: number };
 }
 
@@ -35,17 +35,19 @@ interface Entry {
 interface Peer {
   readonly name: string;
   open: number;
-  /** Never served so far; the oldest first. */
+  /** Connections that were never served, the oldest first. */
   readonly fresh: Set<Entry>;
-  /** Served before; the one that is idle for the longest time first. */
+  /** Connections that were served before. The one that is idle for the longest time comes first. */
   readonly resting: Set<Entry>;
 }
 
 /**
- * Bounds connections so that no peer locks another out: a newcomer without a place takes that of a connection that waits for its peer. First of one
- * that never asked anything, of the peer that holds the most connections and no fewer than the newcomer's; then of an idle one, of the peer that
- * holds the most and more than the newcomer's; then of one of its own. A peer at its own limit gives up a waiting connection of its own. What is
- * being served is never ended. A connection that was refused or ended costs nothing from then on.
+ * Bounds connections so that no peer locks another out. A new connection without a slot takes the slot of a
+ * connection that waits for its peer, in this order: a connection that never sent a request, of the peer that
+ * has the most connections and no fewer than the new one's peer; an idle connection, of the peer that has the
+ * most and more than the new one's peer; a connection of the new one's own peer. A peer at its own limit
+ * gives up one of its waiting connections. A connection that is being served is never closed. A connection
+ * that was refused or closed costs nothing afterwards.
  */
 export function createConnectionGate({ most, mostOfPeer }: ConnectionLimits): ConnectionGate {
   const peers = new Map<string, Peer>();
@@ -89,7 +91,7 @@ export function createConnectionGate({ most, mostOfPeer }: ConnectionLimits): Co
       peer.open += 1;
       peer.fresh.add(entry);
       let left = false;
-      // One that was ended is no longer counted, whatever is called then.
+      // A closed connection is no longer counted, whatever is called afterwards.
       const isCounted = (): boolean => !left && (peer.fresh.has(entry) || peer.resting.has(entry) || served);
       let served = false;
       return {
@@ -120,7 +122,7 @@ function firstOf(entries: Iterable<Entry>): Entry | undefined {
   return undefined;
 }
 
-/** Undefined where all sizes are 0. */
+/** Returns undefined if all sizes are 0. */
 function largest(peers: Iterable<Peer>, sizeOf: (peer: Peer) => number): Peer | undefined {
   let found: Peer | undefined;
   let most = 0;

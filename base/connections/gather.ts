@@ -1,12 +1,21 @@
-/** Holds the beginning of one message whose length is known in time. */
+/** Holds the beginning of one message. The reader learns the length of the message before it is complete. */
 export interface Gatherer {
-  /** @returns everything that is there, once it is as long as was needed; undefined: it was taken and more must come */
+  /**
+   * @returns all bytes so far, once they have the needed length. undefined: the chunk was taken and more must
+   * come
+   */
   add(chunk: Buffer): Buffer | undefined;
-  /** Keeps what is left over. @param needed how long it must be before it can be read on: bounded by whoever reads, and reserved */
+  /**
+   * Keeps the remaining bytes. @param needed the length at which reading can continue. The reader bounds it.
+   * Memory of this size is reserved
+   */
   keep(rest: Buffer, needed: number): void;
 }
 
-/** Each byte is copied at most twice, also where a message comes in pieces of one byte; what is held has the length of one message. */
+/**
+ * Creates a gatherer that copies each byte at most twice, even if a message comes in pieces of one byte. It
+ * holds as much memory as one message is long.
+ */
 export function createGatherer(): Gatherer {
   let held: Buffer = Buffer.alloc(0);
   let length = 0;
@@ -27,7 +36,7 @@ export function createGatherer(): Gatherer {
       needed = need;
       length = rest.length;
       if (length === 0) return;
-      // Its own memory: the chunk that it is part of can be much larger.
+      // This allocates separate memory, because the chunk may be part of a much larger one.
       held = Buffer.allocUnsafeSlow(need);
       rest.copy(held);
     },

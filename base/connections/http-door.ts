@@ -6,21 +6,27 @@ import { networkPeer } from './peer.ts';
 
 /** Bounds the connections of an HTTP server. */
 export interface HttpDoor {
-  /** The place of a request's connection. Undefined when it is closed, or was ended in favour of another. */
+  /**
+   * Returns the slot of a request's connection. Undefined if the connection is closed, or was closed in
+   * favour of another.
+   */
   placeOf(socket: Ends): ConnectionPlace | undefined;
   readonly counts: ConnectionGate['counts'];
 }
 
-/** With TLS a request's socket is not the one that was accepted, but has the same ends. */
+/** With TLS, a request's socket is not the accepted socket, but has the same addresses and ports. */
 type Ends = Pick<Socket, 'remoteAddress' | 'remotePort'>;
 
-/** Who sends half of a request, or none, is cut off in time; the server looks at it so often. In ms. */
+/**
+ * How often the server looks for clients that sent only part of a request, or nothing, in ms. It disconnects
+ * them in time.
+ */
 export const connectionsCheckingInterval = 5_000;
 
 /**
- * Takes the connections of a server before the server does, and counts them by address (gate.ts). One without a place gets 503 and is closed; where the
- * server speaks TLS it is closed.
- * @param server one that has nothing but its own listener of `connection`, and does not listen yet
+ * Handles the connections of a server before the server does, and counts them by address (gate.ts). A
+ * connection without a slot gets 503 and is closed. If the server speaks TLS, it is closed without an answer.
+ * @param server a server that has no other `connection` listener than its own, and does not listen yet
  */
 export function openHttpDoor(server: Server, limits: ConnectionLimits, encrypted: boolean): HttpDoor {
   const gate = createConnectionGate(limits);
@@ -51,6 +57,6 @@ const unavailable = Buffer.from(
 function refuse(socket: Socket, encrypted: boolean): void {
   socket.on('error', () => undefined);
   if (encrypted) return void socket.destroy();
-  // What the client still sends is not read; a client that reads nothing holds nothing.
+  // Data that the client still sends is not read. A client that reads nothing holds no resources.
   socket.end(unavailable, () => socket.destroy());
 }

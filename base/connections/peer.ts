@@ -1,7 +1,7 @@
 /**
- * What counts as one peer for an address of the network: an IPv4 address, also one that is written as IPv6; of IPv6 the first 64 bits, since one
- * host can take any address of its subnet.
- * @param address as Node writes `remoteAddress`; undefined counts as one peer with all others that have none
+ * Returns the key under which a network address counts as one peer: the IPv4 address, even if it is written
+ * as IPv6; for IPv6 the first 64 bits, because one host can use any address of its subnet.
+ * @param address in the form of Node's `remoteAddress`; all connections without an address count as one peer
  */
 export function networkPeer(address: string | undefined): string {
   if (address === undefined) return '';

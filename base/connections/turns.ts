@@ -1,15 +1,16 @@
-/** Lets peers have their work begun in turn. */
+/** Starts the work of peers in turn. */
 export interface Turns {
-  /** Resolves when the next work of this peer may begin: at once where nobody waits. */
+  /** Resolves when the next work of this peer may begin: at once if no other work waits. */
   take(peer: string): Promise<void>;
 }
 
-/** How much is begun before whatever else the thread has to do gets its turn. */
+/** How many pieces of work begin before other work of the thread gets its turn. */
 const atOnce = 8;
 
 /**
- * One piece of work of each peer that waits, then the next of each: however much one peer asks at once, another waits for no more than one piece of
- * each of the others. What has begun is not waited for.
+ * Starts one piece of work of each waiting peer, then the next piece of each. However much one peer asks for
+ * at once, another peer waits for at most one piece of each of the others. Work that has begun is not
+ * awaited.
  */
 export function createTurns(): Turns {
   const waiting = new Map<string, (() => void)[]>();
@@ -23,7 +24,7 @@ export function createTurns(): Turns {
       }
       const [peer, queue] = first;
       const begin = queue.shift();
-      // To the end of the round.
+      // This moves the peer to the end of the round.
       waiting.delete(peer);
       if (queue.length > 0) waiting.set(peer, queue);
       begin?.();

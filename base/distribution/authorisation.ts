@@ -14,30 +14,33 @@ import type { Credentials } from './types.ts';
 
 const answerLimit = 256 * 1024;
 const cacheLimit = 1000;
-/** Of a token whose answer names no life (distribution, token authentication: 60 s). */
+/** The lifetime of a token whose answer does not state one (distribution, token authentication: 60 s). */
 const defaultLifeSeconds = 60;
 
-/** For whom a header may be used: nothing else shares it. */
+/** The scope of a header: no other request shares it. */
 export interface Grant {
   /** Scheme, host and port of the registry. */
   readonly origin: string;
   readonly repository: string;
   readonly actions: 'pull' | 'pull,push';
   readonly credentials: Credentials | undefined;
-  /** Asked for whatever the challenge says. */
+  /** A scope that is requested whatever the challenge says. */
   readonly scope?: string;
 }
 
-/** Answers registries' challenges, and keeps what they gave by origin, scope and credentials until it expires. */
+/**
+ * Answers registries' challenges, and caches the headers by origin, scope and credentials until they expire.
+ */
 export interface Authorisation {
-  /** The header known to work, without asking anyone. */
+  /** Returns the header that is known to work, without a request. */
   known(grant: Grant): string | undefined;
   /**
-   * The header that answers a 401. @throws PortcullisError DISTRIBUTION_UNAUTHORIZED when it cannot be answered
+   * Returns the header that answers a 401. @throws PortcullisError DISTRIBUTION_UNAUTHORIZED when the
+   * challenge cannot be answered
    * @param used the header that was refused
    */
   answer(grant: Grant, refused: HttpAnswer, task: Task, used: string | undefined): Promise<string>;
-  /** Forgets what a registry no longer accepts. */
+  /** Drops a header that a registry no longer accepts. */
   forget(grant: Grant): void;
 }
 
@@ -67,7 +70,7 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
   async function answer(grant: Grant, refused: HttpAnswer, task: Task, used: string | undefined): Promise<string> {
     const newer = known(grant);
     if (newer !== undefined && newer !== used) {
-      // Another request was answered while this one was on its way.
+      // Another request was answered while this one was in flight.
       await refused.discard();
       return newer;
     }
@@ -96,7 +99,9 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
     return value.header;
   }
 
-  /** distribution-spec's token authentication: GET with Basic, or OAuth2's refresh for an identity token. */
+  /**
+   * Runs distribution-spec's token authentication: GET with Basic, or OAuth2's refresh for an identity token.
+   */
   async function fetchToken(grant: Grant, challenge: Challenge, registry: URL, task: Task): Promise<Kept> {
     const { username, password, identityToken } = grant.credentials ?? {};
     const realm = tokenService(challenge.params['realm'], registry, rules, task);
@@ -148,7 +153,7 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
   return { known, answer, forget };
 }
 
-/** A password is asked for once a registry, not once a repository. */
+/** A password is requested once per registry, not once per repository. */
 function wholeRegistry(grant: Grant): Grant {
   return { ...grant, repository: '', actions: 'pull' };
 }
@@ -159,7 +164,10 @@ function refuseTokenService(registry: URL, task: Task, why: string): Error {
   });
 }
 
-/** Where tokens come from. Credentials go there, so it must be as safe as the registry: https, or plain HTTP where that is allowed and the registry is asked so too. */
+/**
+ * Returns the URL of the token service. Credentials are sent there, so it must be as safe as the registry:
+ * https, or plain HTTP if that is allowed and the registry uses plain HTTP too.
+ */
 function tokenService(realm: string | undefined, registry: URL, rules: HostRules, task: Task): URL {
   const url = realm === undefined ? null : URL.parse(realm);
   const refuse = (why: string) => refuseTokenService(registry, task, why);
@@ -180,7 +188,7 @@ function readToken(bytes: Uint8Array, bad: (why: string) => Error): Kept {
   if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) throw bad('gives no token');
   const { expires_in: expiresIn } = fields;
   const life = typeof expiresIn === 'number' && expiresIn > 0 ? expiresIn : defaultLifeSeconds;
-  // Renewed a little early; measured from now, by a clock that is never set.
+  // The token is renewed a little early. The time is measured from now, by a monotonic clock.
   return { header: bearer(token), expiresAt: performance.now() + (life - Math.min(10, life / 5)) * 1000 };
 }
 

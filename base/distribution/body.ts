@@ -6,7 +6,7 @@ import { networkFailure } from './network-failure.ts';
 import type { HttpAnswer } from '../http/index.ts';
 import type { Descriptor } from './descriptor.ts';
 
-/** Content-Type without its parameters, in lower case; empty when there is none. */
+/** Returns Content-Type without its parameters, in lower case; empty if there is none. */
 export function contentType(answer: HttpAnswer): string {
   return (answer.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
 }
@@ -15,7 +15,7 @@ export function isHtml(answer: HttpAnswer): boolean {
   return ['text/html', 'application/xhtml+xml'].includes(contentType(answer));
 }
 
-/** At most `limit` bytes; a longer body is left unread and its connection ended. */
+/** Reads at most `limit` bytes. A longer body is not read, and its connection is closed. */
 export async function readBody(answer: HttpAnswer, limit: number, task: Task, signal?: AbortSignal): Promise<Uint8Array> {
   try {
     return await answer.bytes(limit);
@@ -24,7 +24,7 @@ export async function readBody(answer: HttpAnswer, limit: number, task: Task, si
   }
 }
 
-/** The body as it comes, its size and digest checked against the descriptor. */
+/** Yields the body as it arrives, and checks its size and digest against the descriptor. */
 export async function* verifiedBody(
   answer: HttpAnswer,
   { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
@@ -69,7 +69,10 @@ export function digestMismatch(task: Task, host: string, expected: string, actua
   });
 }
 
-/** The registry's own words (distribution-spec, error codes), for a message; empty when there are none. */
+/**
+ * Returns the registry's own error text (distribution-spec, error codes), for a message; empty if there is
+ * none.
+ */
 export async function errorWords(answer: HttpAnswer): Promise<string> {
   try {
     const bytes = await readBody(answer, 16 * 1024, { attempted: '', on: '' });

@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isPortcullisError } from '../errors/index.ts';
 
-/** Such answers to one walk, in all. */
+/** The maximum number of such answers per operation. */
 export const stumbleLimit = 20;
 
 /**
- * Asks again where a registry stumbles over two writers of one thing. Debian's answers 500 to who reads a tag at the moment it is
- * written, and 400 (DIGEST_INVALID) to who pushes the bytes that another is just pushing: both pass within milliseconds.
+ * Retries a request when a registry fails because two clients write the same object. Debian's registry
+ * answers 500 to a client that reads a tag at the moment it is written, and 400 (DIGEST_INVALID) to a client
+ * that pushes bytes that another client is pushing. Both states last milliseconds.
  */
 export function calmly(signal: AbortSignal | undefined): <T>(ask: () => Promise<T>) => Promise<T> {
   let left = stumbleLimit;
@@ -23,13 +24,13 @@ export function calmly(signal: AbortSignal | undefined): <T>(ask: () => Promise<
   };
 }
 
-/** Whether a registry failed as it does while two write one thing. */
+/** Returns whether a registry failed in the way that concurrent writes of one object cause. */
 export function isStumble(error: unknown): boolean {
   const status = statusOf(error);
   return status === 500 || (status === 400 && isPortcullisError(error) && error.failure.why.includes('DIGEST_INVALID'));
 }
 
-/** Whether a registry asked for patience. */
+/** Returns whether a registry asked the client to wait. */
 export function isBusy(error: unknown): boolean {
   const status = statusOf(error);
   return status === 429 || status === 503;

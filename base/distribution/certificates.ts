@@ -7,17 +7,20 @@ import { reasonOf } from '../errors/index.ts';
 import { distributionError } from './failure.ts';
 
 /**
- * Authorities and client certificates by host, from folders as docker and containers have them: `FOLDER/HOST[:PORT]/` with
- * `*.crt` (authorities, beside the system's) and pairs of `NAME.cert` and `NAME.key` (containers-certs.d(5)).
+ * Authorities and client certificates by host, from folders in the layout of docker and containers:
+ * `FOLDER/HOST[:PORT]/` with `*.crt` (authorities, in addition to the system's) and pairs of `NAME.cert` and
+ * `NAME.key` (containers-certs.d(5)).
  */
 export interface Certificates {
-  /** Whether some folder names the host: it is then asked over TLS even where it might be asked in plain HTTP. */
+  /** Returns whether a folder names the host. TLS is then used even if plain HTTP would be allowed. */
   names(host: string): boolean;
-  /** undefined: nothing of its own. @throws PortcullisError DISTRIBUTION_BAD_CERTIFICATES */
+  /**
+   * undefined: the host has no certificates of its own. @throws PortcullisError DISTRIBUTION_BAD_CERTIFICATES
+   */
   of(host: string): Promise<TlsIdentity | undefined>;
 }
 
-/** Files are looked at again after this many milliseconds, so that renewed certificates are found. */
+/** Files are checked again after this number of milliseconds, so that renewed certificates are found. */
 const rereadAfter = 30_000;
 
 export function createCertificates(folders: readonly string[]): Certificates {
@@ -34,7 +37,7 @@ export function createCertificates(folders: readonly string[]): Certificates {
       const folder = folderOf(host);
       const found = folder === undefined ? Promise.resolve(undefined) : readFolder(folder);
       known.set(host, { until: performance.now() + rereadAfter, found });
-      // A mistake is corrected, and looked at again at once.
+      // After a failure the files are checked again at once, so that a corrected file takes effect.
       found.catch(() => known.delete(host));
       return found;
     },
@@ -74,7 +77,7 @@ async function readFolder(folder: string): Promise<TlsIdentity | undefined> {
     try {
       createPrivateKey(text);
     } catch {
-      // What OpenSSL says may quote the file.
+      // OpenSSL's message may quote the file.
       throw refuse(name, 'it is not a readable PEM private key');
     }
     return text;

@@ -1,4 +1,4 @@
-/** One challenge of WWW-Authenticate. Scheme and parameter names in lower case. */
+/** One challenge of WWW-Authenticate. Scheme and parameter names are in lower case. */
 export interface Challenge {
   readonly scheme: string;
   readonly params: Readonly<Record<string, string>>;
@@ -9,7 +9,7 @@ const token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
 const parameter = new RegExp(`^(${token})[ \\t]*=[ \\t]*(?:"((?:[^"\\\\]|\\\\.)*)"|(${token}))`);
 const schemeForm = new RegExp(`^(${token})(?=[ \\t,]|$)`);
 
-/** Reads WWW-Authenticate (RFC 9110, §11.6.1); what does not fit the grammar ends the reading. */
+/** Parses WWW-Authenticate (RFC 9110, §11.6.1). Parsing stops at text that does not fit the grammar. */
 export function parseChallenges(header: string): readonly Challenge[] {
   if (header.length > headerLimit) return [];
   const challenges: { scheme: string; params: Record<string, string> }[] = [];

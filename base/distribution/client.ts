@@ -9,10 +9,13 @@ import { createSession } from './session.ts';
 import { createTransport } from './transport.ts';
 import type { Credentials, RegistryClient, RegistryClientOptions, RegistryRepository } from './types.ts';
 
-/** Longer than a writer of fallback tags holds on to what it has read, on a busy machine. */
+/** Longer than a writer of fallback tags keeps the list that it has read, on a busy machine. */
 const defaultSettleMs = 250;
 
-/** Makes a client of OCI registries (distribution-spec 1.1). Nothing is asked until a repository's call. */
+/**
+ * Creates a client of OCI registries (distribution-spec 1.1). It sends no request before a repository's first
+ * call.
+ */
 export function createRegistryClient(options: RegistryClientOptions = {}): RegistryClient {
   const certificates = createCertificates(options.certificateFolders ?? []);
   const rules = createHostRules(options.insecureHosts ?? [], certificates.names);

@@ -7,7 +7,10 @@ export interface Platform {
   readonly osVersion?: string;
 }
 
-/** image-spec, descriptor.md. Checked when parsed: the digest has a known algorithm, the size is a safe integer ≥ 0. */
+/**
+ * A descriptor (image-spec, descriptor.md). Checked when parsed: the digest has a known algorithm, the size
+ * is a safe integer ≥ 0.
+ */
 export interface Descriptor {
   readonly mediaType: string;
   readonly digest: string;
@@ -15,18 +18,18 @@ export interface Descriptor {
   readonly artifactType?: string;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly platform?: Platform;
-  /** Foreign places of a layer. Never fetched (CVE-2020-15157). */
+  /** Foreign locations of a layer. Never fetched (CVE-2020-15157). */
   readonly urls?: readonly string[];
 }
 
 const annotationBytes = 256 * 1024;
 
-/** A plain object, or undefined. */
+/** Returns a plain object, or undefined. */
 export function record(value: unknown): Readonly<Record<string, unknown>> | undefined {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
 }
 
-/** The descriptor (image-spec, descriptor.md), or in words what is wrong with it. */
+/** Returns the descriptor (image-spec, descriptor.md), or a text that says what is wrong with it. */
 export function parseDescriptor(value: unknown): Descriptor | string {
   const fields = record(value);
   if (fields === undefined) return 'no descriptor';

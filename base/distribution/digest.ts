@@ -1,11 +1,11 @@
 import { createHash, hash } from 'node:crypto';
 import type { Hash } from 'node:crypto';
 
-/** Registered algorithms (image-spec, descriptor.md#digests) and the length of their hex. */
+/** Registered algorithms (image-spec, descriptor.md#digests) and the length of their hex digits. */
 const hexLength = { sha256: 64, sha512: 128 } as const;
 export type DigestAlgorithm = keyof typeof hexLength;
 
-/** `sha256:<64 hex>` or `sha512:<128 hex>`, split; undefined when it is neither. */
+/** Splits `sha256:<64 hex>` or `sha512:<128 hex>`; undefined for other text. */
 export function splitDigest(digest: string): { readonly algorithm: DigestAlgorithm; readonly hex: string } | undefined {
   const match = /^(sha256|sha512):([0-9a-f]+)$/.exec(digest);
   const algorithm = match?.[1] as DigestAlgorithm | undefined;

@@ -18,7 +18,7 @@ export type DistributionCode =
   | 'DISTRIBUTION_UNAUTHORIZED'
   | 'DISTRIBUTION_UNREACHABLE';
 
-/** What is under way, for every message: `fetch manifest` of `127.0.0.1:5000/app:1`. */
+/** The current operation, for every message: `fetch manifest` of `127.0.0.1:5000/app:1`. */
 export interface Task {
   readonly attempted: string;
   readonly on: string;
@@ -70,7 +70,7 @@ export function distributionError(
   return new PortcullisError({ code, ...catalogue[code], ...task, why, ...more });
 }
 
-/** A text from a server, fit for a message: printable, at most `limit` characters. */
+/** Returns a text from a server, made fit for a message: printable, at most `limit` characters. */
 export function quoted(text: string, limit = 200): string {
   const clean = text.replaceAll(/[^\x20-\x7e]+/g, ' ').trim();
   return clean.length > limit ? `${clean.slice(0, limit)}…` : clean;

@@ -37,8 +37,9 @@ export interface ImageManifest {
 export type Manifest = ImageIndex | ImageManifest;
 
 /**
- * Reads the bytes of an index or a manifest as what Content-Type says they are, and as nothing else (image-spec, manifest.md and image-index.md).
- * A mediaType field that says otherwise, or fields of the other kind, are refused: two readers must never see two images (CVE-2021-41190).
+ * Parses the bytes of an index or a manifest strictly as the type that Content-Type names (image-spec,
+ * manifest.md and image-index.md). A mediaType field that differs, or fields of the other type, are refused:
+ * two readers must never see two images (CVE-2021-41190).
  * @param mediaType Content-Type or the descriptor's, without parameters
  * @throws PortcullisError DISTRIBUTION_BAD_MANIFEST, DISTRIBUTION_TOO_LARGE
  */

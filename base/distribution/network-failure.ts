@@ -17,7 +17,7 @@ const codes: Readonly<Record<HttpCode, DistributionCode>> = {
   HTTP_UNREACHABLE: 'DISTRIBUTION_UNREACHABLE',
 };
 
-/** Turns what the HTTP client threw into a coded failure that names the host. */
+/** Converts an error of the HTTP client into a coded failure that names the host. */
 export function networkFailure(thrown: unknown, url: URL, task: Task, signal?: AbortSignal): PortcullisError {
   if (isHttpError(thrown)) {
     const { why, fix, details } = thrown.failure;

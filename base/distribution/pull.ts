@@ -12,11 +12,11 @@ import type { Descriptor } from './descriptor.ts';
 
 const accept = Object.values(mediaTypes).join(', ');
 const manifestTypes: readonly string[] = Object.values(mediaTypes);
-/** Types that say nothing; the mediaType field decides then. */
+/** Generic types. For these, the mediaType field decides. */
 const vagueTypes = ['', 'application/json', 'application/octet-stream', 'text/plain'];
 const tagForm = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 
-/** Reading: distribution-spec §"Pull". */
+/** Implements reading: distribution-spec §"Pull". */
 export function createPull(
   session: Session,
   documentTimeout: number,
@@ -46,7 +46,7 @@ export function createPull(
       return { mediaType, digest, size };
     }
     if (answer.status === 404) return session.unexpected(answer, task);
-    // Some registries refuse HEAD, or leave the headers out.
+    // Some registries refuse HEAD, or omit the headers.
     const fetched = await manifest(wanted, signal);
     return { mediaType: fetched.mediaType, digest: fetched.digest, size: fetched.bytes.length };
   }
@@ -143,7 +143,7 @@ export function createPull(
   return { resolve, manifest, blob, blobBytes };
 }
 
-/** Names go into a path: only tags and digests do. */
+/** Only tags and digests may become part of a path. */
 function checkName(name: string, task: Task): void {
   if (splitDigest(name) !== undefined || tagForm.test(name)) return;
   throw distributionError('DISTRIBUTION_BAD_REFERENCE', task, 'that is neither a tag nor a digest');

@@ -15,7 +15,7 @@ import type { HttpAnswer } from '../http/index.ts';
 import type { RegistryRepository, SharedList } from './types.ts';
 import type { Descriptor } from './descriptor.ts';
 
-/** Runs a task after every earlier one of the same key. */
+/** Runs a task after all earlier tasks with the same key. */
 export type TakeTurns = <T>(key: string, task: () => Promise<T>) => Promise<T>;
 
 export function createTurns(): TakeTurns {
@@ -32,7 +32,7 @@ export function createTurns(): TakeTurns {
   };
 }
 
-/** Writing: distribution-spec §"Push". */
+/** Implements writing: distribution-spec §"Push". */
 export function createPush(
   session: Session,
   read: Pick<RegistryRepository, 'manifest'>,
@@ -126,7 +126,7 @@ export function createPush(
       read: () => orAbsent(read.manifest(tag, signal)),
       write: async (bytes, mediaType, over) => {
         parseManifest(bytes, mediaType, task);
-        // Registries that know conditions refuse a lost race (RFC 9110, section 13.1); others take no notice of them.
+        // Registries that support conditions refuse a lost race (RFC 9110, section 13.1); others ignore them.
         const condition = over === undefined ? { 'if-none-match': '*' } : over === '' ? {} : { 'if-match': over };
         return (await putManifest(tag, bytes, { 'content-type': mediaType, ...condition }, task, signal, true)) !== undefined;
       },
@@ -141,7 +141,10 @@ function checkTag(tag: string, task: Task): void {
   if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/.test(tag)) throw distributionError('DISTRIBUTION_BAD_REFERENCE', task, 'that is no tag');
 }
 
-/** The index under a fallback tag (distribution-spec, "Referrers Tag Schema"). Entries and fields that we do not know are kept. */
+/**
+ * The index under a fallback tag (distribution-spec, "Referrers Tag Schema"). Unknown entries and fields are
+ * kept.
+ */
 function fallbackList(entry: Descriptor, task: Task): SharedList {
   const listOf = (bytes: Uint8Array): unknown => record(parseJson(Buffer.from(bytes).toString('utf8')))?.['manifests'];
   return {
@@ -160,7 +163,7 @@ function fallbackList(entry: Descriptor, task: Task): SharedList {
 
 function uploadTarget(answer: HttpAnswer, task: Task): URL {
   const target = URL.parse(answer.header('location') ?? '', answer.url.href);
-  // Content and credentials go only where the caller sent them.
+  // Content and credentials are sent only where the caller sent them.
   if (answer.header('location') === undefined || target === null || target.origin !== answer.url.origin) {
     throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} names no place of its own for the upload`);
   }

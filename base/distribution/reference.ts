@@ -1,7 +1,7 @@
 import { splitDigest } from './digest.ts';
 import { distributionError } from './failure.ts';
 
-/** A normalised name of an image. */
+/** A normalised image reference. */
 export interface Reference {
   /** Lower case: `docker.io`, `localhost:5000`, `[::1]:5000`. */
   readonly registry: string;
@@ -20,7 +20,8 @@ const repositoryLimit = 255;
 const textLimit = 1024;
 
 /**
- * Reads a name as docker does: `docker.io` and `library/` when left out, `latest` when neither tag nor digest is given.
+ * Parses a reference like docker: `docker.io` and `library/` if omitted, `latest` if neither tag nor digest
+ * is given.
  * @throws PortcullisError DISTRIBUTION_BAD_REFERENCE
  */
 export function parseReference(text: string): Reference {
@@ -63,8 +64,9 @@ export function parseReference(text: string): Reference {
 }
 
 /**
- * `busybox` → docker.io, library/busybox. The first part is a host when it has a dot or a colon, or is localhost. Capitals alone do not make one, as they
- * do for docker: `HOST/app` would become `host/app`, which is another image.
+ * `busybox` → docker.io, library/busybox. The first part is a host if it has a dot or a colon, or is
+ * localhost. Unlike in docker, capitals alone do not make it a host: `HOST/app` would become `host/app`,
+ * which is another image.
  */
 function splitName(name: string): { readonly registry: string; readonly repository: string } {
   const slash = name.indexOf('/');
@@ -76,7 +78,7 @@ function splitName(name: string): { readonly registry: string; readonly reposito
   return { registry, repository: registry === 'docker.io' && !rest.includes('/') && rest !== '' ? `library/${rest}` : rest };
 }
 
-/** The normalised text: `docker.io/library/busybox:1`. Reading it gives the same reference. */
+/** Returns the normalised text: `docker.io/library/busybox:1`. Parsing it gives the same reference. */
 export function formatReference(reference: Reference): string {
   const tag = reference.tag === undefined ? '' : `:${reference.tag}`;
   const digest = reference.digest === undefined ? '' : `@${reference.digest}`;

@@ -13,16 +13,19 @@ import type { Descriptor } from './descriptor.ts';
 
 const descriptorLimit = 1000;
 const pageLimit = 20;
-/** What registries without the API answer to its path. */
+/** Statuses with which registries without the API answer a request to its path. */
 const withoutApi = [400, 404, 405, 501];
 
-/** The tag under which registries without the API keep the list: algorithm, and at most 64 digits (distribution-spec, "Referrers Tag Schema"). */
+/**
+ * Returns the tag under which registries without the API keep the list: algorithm, and at most 64 digits
+ * (distribution-spec, "Referrers Tag Schema").
+ */
 export function fallbackTag(digest: string): string {
   const { algorithm = '', hex = '' } = splitDigest(digest) ?? {};
   return `${algorithm}-${hex.slice(0, 64)}`;
 }
 
-/** Listing referrers: distribution-spec §"Listing Referrers". */
+/** Implements the listing of referrers: distribution-spec §"Listing Referrers". */
 export function createReferrers(
   session: Session,
   manifest: RegistryRepository['manifest'],
@@ -78,7 +81,7 @@ export function createReferrers(
 async function fallback(digest: string, manifest: RegistryRepository['manifest'], signal: AbortSignal): Promise<readonly Descriptor[]> {
   try {
     const { content } = await manifest(fallbackTag(digest), signal);
-    // The tag may be taken by an image: that is no list.
+    // An image may have this tag. An image is not a list.
     return content.kind === 'index' ? content.manifests : [];
   } catch (error) {
     if (isPortcullisError(error) && error.code === 'DISTRIBUTION_NOT_FOUND') return [];
@@ -86,7 +89,7 @@ async function fallback(digest: string, manifest: RegistryRepository['manifest']
   }
 }
 
-/** Entries that are no descriptors are left out: they can speak for nothing. */
+/** Entries that are not descriptors are omitted: they cannot be evidence for anything. */
 function readPage(bytes: Uint8Array, host: string, task: Task): Descriptor[] {
   let manifests: unknown;
   try {
@@ -100,7 +103,7 @@ function readPage(bytes: Uint8Array, host: string, task: Task): Descriptor[] {
   return manifests.map(parseDescriptor).filter((descriptor) => typeof descriptor !== 'string');
 }
 
-/** Link: <…>; rel="next" (RFC 8288), of the same origin only. */
+/** Returns the next page: Link: <…>; rel="next" (RFC 8288), of the same origin only. */
 function nextPage(answer: HttpAnswer, task: Task): URL | undefined {
   const match = /<([^>]{1,4096})>[^,]*;\s*rel="?next"?/i.exec(answer.header('link') ?? '');
   if (match?.[1] === undefined) return undefined;

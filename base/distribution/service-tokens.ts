@@ -9,25 +9,29 @@ import { createTransport } from './transport.ts';
 import type { HttpAnswer } from '../http/index.ts';
 import type { Credentials, RegistryClientOptions } from './types.ts';
 
-/** Reading from a service that stands beside registries and challenges as they do: a trust service. */
+/** A read request to a service beside registries that uses the same challenges: a trust service. */
 export interface ServiceQuestion {
-  /** Its address. */
+  /** The address of the service. */
   readonly service: URL;
-  /** What the service calls the repository; Notary `HOST/PATH`. */
+  /** The service's name for the repository; Notary uses `HOST/PATH`. */
   readonly repository: string;
-  /** Credentials that were given for a registry: they are for that host alone. */
+  /** Credentials that were given for a registry. They are for that host alone. */
   readonly pull?: { readonly registry: string; readonly credentials: Credentials };
   /** Credentials for the service itself. */
   readonly login?: Credentials;
 }
 
-/** Answers the challenges of such services (distribution, token authentication), and keeps what was given until it expires. */
+/**
+ * Answers the challenges of such services (distribution, token authentication), and caches the headers until
+ * they expire.
+ */
 export interface ServiceTokens {
-  /** The header known to work, without asking anyone. */
+  /** Returns the header that is known to work, without a request. */
   known(question: ServiceQuestion): string | undefined;
   /**
-   * The header that answers a 401. The registry's credentials go to the registry's own host, or to the token service that the registry itself names,
-   * and only for reading this one repository; else the service's login is used; else nobody's.
+   * Returns the header that answers a 401. The registry's credentials are sent only to the registry's own
+   * host, or to the token service that the registry itself names, and only for reading this one repository.
+   * Otherwise the service's login is used; without one, no credentials.
    * @param used the header that was refused
    * @throws PortcullisError DISTRIBUTION_UNAUTHORIZED, DISTRIBUTION_UNREACHABLE, DISTRIBUTION_BAD_ANSWER
    */
@@ -35,11 +39,11 @@ export interface ServiceTokens {
   close(): Promise<void>;
 }
 
-/** A registry seldom moves its token service. */
+/** A registry rarely moves its token service. */
 const rememberedMs = 10 * 60 * 1000;
 const answerMs = 10_000;
 
-/** Makes one of its own; as with a registry client, nothing is asked until a call. */
+/** Creates an independent instance. Like a registry client, it sends no request before the first call. */
 export function createServiceTokens(options: RegistryClientOptions = {}): ServiceTokens {
   const certificates = createCertificates(options.certificateFolders ?? []);
   const rules = createHostRules(options.insecureHosts ?? [], certificates.names);
@@ -48,7 +52,10 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
   const authorisation = createAuthorisation(transport, rules, options.timeouts?.document ?? answerMs);
   const named = new Map<string, { readonly until: number; readonly url: Promise<URL | undefined> }>();
 
-  /** Where a registry's own clients get their tokens: what its origin answers to `GET /v2/`. */
+  /**
+   * Returns the token service that a registry's own clients use: its origin names it in the answer to `GET
+   * /v2/`.
+   */
   async function askRegistry(registry: string): Promise<URL | undefined> {
     if (options.mirrors?.get(registry)?.origin === false) return undefined;
     const { origin } = rules.origin(registry);
@@ -61,7 +68,7 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
       task,
     });
     await answered.discard();
-    // What a place that the registry redirects to names is not the registry's word.
+    // If the registry redirects, the answer of the target is not the registry's own statement.
     if (answered.status !== 401 || answered.url.origin !== origin) return undefined;
     return realmOf(answered);
   }
@@ -97,7 +104,8 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
     // A registry token is for the registry, and this is another service.
     const credentials: Credentials | undefined = identityToken === undefined ? login : { identityToken };
     if (credentials === undefined) return undefined;
-    // The scope is ours: a service that could choose it would be given the caller's rights elsewhere.
+    // This code sets the scope. If the service could choose it, the service would get the caller's rights
+    // elsewhere.
     return { ...grantOf(question), credentials, scope: `repository:${question.repository}:pull` };
   };
   const ownGrant = (question: ServiceQuestion): Grant => ({ ...grantOf(question), credentials: question.login });

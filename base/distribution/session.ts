@@ -6,13 +6,16 @@ import type { HttpAnswer } from '../http/index.ts';
 import type { HttpRequest, Transport } from './transport.ts';
 import type { Credentials } from './types.ts';
 
-/** Requests to one repository at one place, with authorisation. */
+/** Sends requests to one repository at one endpoint, with authorisation. */
 export interface Session {
   readonly host: string;
   readonly repository: string;
-  /** `path` follows `/v2/<repository>/`; or a whole URL, which gets credentials only at this very origin. */
+  /**
+   * `path` follows `/v2/<repository>/`. It can be a complete URL, which gets credentials only if it has
+   * exactly this origin.
+   */
   request(input: SessionRequest): Promise<HttpAnswer>;
-  /** The coded failure for an answer nobody wanted. */
+  /** Returns the coded failure for an unexpected answer. */
   unexpected(answer: HttpAnswer, task: Task): Promise<never>;
 }
 
@@ -22,17 +25,20 @@ export interface SessionRequest {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array;
   readonly signal?: AbortSignal | undefined;
-  /** Milliseconds that it may take in all; those of a document unless given. */
+  /** Milliseconds for the whole request. Default: the time for a document. */
   readonly totalMs?: number;
-  /** A busy server is not asked again. */
+  /** A request to a busy server is not retried. */
   readonly once?: boolean;
   readonly task: Task;
 }
 
-/** Slower than this on average, a transfer ends, however often a few bytes of it come: 16 KiB a second. */
+/**
+ * A transfer that is slower than this on average is ended, even if a few bytes keep arriving: 16 KiB a
+ * second.
+ */
 const leastBytesPerMs = 16.384;
 
-/** Milliseconds that content of a size may take. */
+/** Returns the milliseconds that content of a size may take. */
 export function transferMs(bytes: number): number {
   return 600_000 + bytes / leastBytesPerMs;
 }
@@ -60,13 +66,13 @@ export function createSession(
         signal,
         totalMs,
         once,
-        // An upload's place or a next page: the registry names it.
+        // The URL of an upload or of a next page is named by the registry.
         ...(path instanceof URL ? { ledBy: new URL(origin) } : {}),
         task,
       });
     const used = authorisation.known(grant);
     const first = await send(used);
-    // Only the registry itself may ask for credentials, not a place it redirected to.
+    // Only the registry itself may ask for credentials, not the target of its redirect.
     if (first.status !== 401 || !mine || first.url.origin !== origin) return first;
     const second = await send(await authorisation.answer(grant, first, task, used));
     if (second.status === 401) authorisation.forget(grant);

@@ -7,34 +7,38 @@ import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 import type { FetchedManifest, SharedList } from './types.ts';
 
-/** Writes before it is given up: each one was overwritten by somebody else. */
+/** The number of writes after which it gives up, because other clients overwrote each one. */
 const writeLimit = 32;
-/** A read that is older than this is read again before it is written over, in milliseconds. */
+/** A read older than this number of milliseconds is repeated before the list is overwritten. */
 const freshFor = 40;
 const settleLimit = 3_000;
-/** Writes that a busy registry may put off. */
+/** The number of writes that a busy registry may delay. */
 const busyLimit = 2;
-/** The list is watched anew so many times at most because this process was stopped while it watched. */
+/**
+ * The maximum number of times that the watch of the list restarts because this process was stopped during it.
+ */
 const renewalLimit = 5;
 
-/** What happens under one tag. */
+/** Reads and writes one tag. */
 export interface TagAccess {
-  /** undefined when there is no such tag. */
+  /** undefined if the tag does not exist. */
   read(): Promise<FetchedManifest | undefined>;
   /**
-   * Writes if the tag still stands as it was read, where the registry checks that; false when it refuses because it does not.
-   * @param over the entity tag that was read, empty when there was none; undefined: there was no such tag
+   * Writes if the tag still has the state that was read, if the registry checks that. Returns false when the
+   * registry refuses because it has changed.
+   * @param over the entity tag that was read, empty if there was none; undefined: the tag did not exist
    */
   write(bytes: Uint8Array, mediaType: string, over: string | undefined): Promise<boolean>;
 }
 
 /**
- * Adds an entry to a list under a tag that others may be changing at the same moment. The distribution protocol has no
- * compare-and-swap, so nobody's entry is believed to be in before the list has stood unchanged, with the entry in it, for longer
- * than any writer holds on to what it has read (`settle`): a write after that comes from a read that saw the entry. Whatever was
- * seen meanwhile and vanishes is put back too, so that writers repair what one of them drops. Where a registry honours
- * If-Match, a lost race is refused at once.
- * @returns the digest of the manifest that has the entry
+ * Adds an entry to a list under a tag that other clients may be changing at the same moment. The distribution
+ * protocol has no compare-and-swap. Therefore an entry counts as added only after the list, with the entry in
+ * it, has not changed for longer than any writer keeps a list that it has read (`settle`): a write after that
+ * is based on a read that saw the entry. Entries of others that were seen in the meantime and then disappear
+ * are added again too, so that writers repair what one of them drops. If a registry honours If-Match, a lost
+ * race is refused at once.
+ * @returns the digest of the manifest that contains the entry
  * @throws PortcullisError DISTRIBUTION_REFUSED when others overwrite it again and again
  */
 export async function addToSharedTag(
@@ -53,8 +57,9 @@ export async function addToSharedTag(
   let renewals = 0;
   const calm = calmly(signal);
   /**
-   * Tries once. A registry that fails while two write the tag is not asked to take the same bytes again: what they were made from is older
-   * then, and somebody's entry would be dropped. They may have been written all the same.
+   * Tries once. If a registry fails while two clients write the tag, the same bytes are not sent again: the
+   * list they are based on is older then, and another client's entry would be dropped. The registry may have
+   * stored the bytes despite the failure.
    */
   const write = async (bytes: Uint8Array, over: string | undefined): Promise<boolean> => {
     try {
@@ -80,12 +85,13 @@ export async function addToSharedTag(
     if (current !== undefined && missing.length === 0) {
       const { digest } = current;
       if (wrote === 0 || window === 0) return digest;
-      // Since the answer came: a registry may read the list at any moment before it.
+      // Measured from the arrival of the answer: a registry may read the list at any moment before it.
       const now = performance.now();
       if (stood?.digest !== digest) stood = { digest, since: now };
       const left = stood.since + window - now;
       if (left <= 0) {
-        // This comes late where the machine was stopped or busy. Other writers on it may have been stopped between a read and a write.
+        // This timer fires late if the machine was stopped or busy. Other writers on it may have been stopped
+        // between a read and a write.
         if (-left <= window / 2 || renewals === renewalLimit) return digest;
         renewals += 1;
         stood = { digest, since: now };
@@ -94,7 +100,7 @@ export async function addToSharedTag(
       await sleep(left, undefined, { signal });
       continue;
     }
-    // What is written again may have the same digest: it has to stand anew.
+    // A list that is written again may have the same digest: its time starts again.
     stood = undefined;
     if (wrote >= writeLimit) {
       throw distributionError('DISTRIBUTION_REFUSED', task, `the list was overwritten by others ${writeLimit} times`, {
@@ -102,11 +108,12 @@ export async function addToSharedTag(
       });
     }
     const bytes = await list.build([...entries, ...missing], current === undefined ? {} : fieldsOf(current));
-    // Preparing took its time: what was read may be old, and somebody's entry would be dropped.
+    // The preparation takes time. The list may be out of date, and another client's entry would be dropped.
     const stale = performance.now() - readAt > freshFor && (await calm(() => access.read()))?.digest !== current?.digest;
     if (!stale && (await write(bytes, current === undefined ? undefined : (current.etag ?? '')))) wrote += 1;
     window = window === 0 ? 0 : Math.min(settleLimit, Math.max(window, 2 * (performance.now() - readAt)));
-    // After a lost race: apart from the others, and before reading, so that what is read is fresh when it is written over.
+    // After a lost race, wait a random time, and before the read, so that the list is fresh when it is
+    // overwritten.
     if (stale || wrote > 1) await sleep(Math.random() * 20 * 2 ** Math.min(wrote, 5), undefined, { signal });
   }
 }
@@ -115,7 +122,7 @@ function fieldsOf({ bytes }: FetchedManifest): Readonly<Record<string, unknown>>
   return record(parseJson(Buffer.from(bytes).toString('utf8'))) ?? {};
 }
 
-/** The answer that there is no such tag, as undefined. */
+/** Returns undefined if the answer is that the tag does not exist. */
 export async function orAbsent<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
     return await answer;

@@ -16,18 +16,24 @@ export interface HttpRequest {
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: Uint8Array;
   readonly signal?: AbortSignal | undefined;
-  /** Milliseconds that one attempt may take, its body included. */
+  /** Milliseconds for one attempt, including its body. */
   readonly totalMs: number;
-  /** A busy server (429, 503) is not asked again: what the request says would be out of date. */
+  /** A request to a busy server (429, 503) is not retried, because its content would be out of date. */
   readonly once?: boolean;
-  /** The server that named the URL, where it is not of the configuration or the reference. */
+  /** The server that named the URL, if the URL does not come from the configuration or the reference. */
   readonly ledBy?: URL | undefined;
   readonly task: Task;
 }
 
-/** HTTP to registries and their token services: by the rules of hosts, with their certificates and with patience for busy servers. */
+/**
+ * Sends HTTP requests to registries and their token services: with the rules and certificates of hosts, and
+ * with retries for busy servers.
+ */
 export interface Transport {
-  /** Follows redirects of GET and HEAD; Authorization never leaves the origin (scheme, host and port) it was given for. */
+  /**
+   * Follows redirects of GET and HEAD. Authorization never leaves the origin (scheme, host and port) it was
+   * given for.
+   */
   send(request: HttpRequest): Promise<HttpAnswer>;
   close(): Promise<void>;
 }
@@ -58,7 +64,7 @@ export function createTransport(options: RegistryClientOptions, rules: HostRules
       const answer = await exchange(request);
       if ((answer.status !== 429 && answer.status !== 503) || attempt >= (request.once === true ? 1 : attempts)) return answer;
       const delay = retryDelay(answer.header('retry-after'), attempt);
-      // A registry that asks for more is left to the caller's own patience.
+      // If a registry asks for a longer delay, the caller decides whether to wait.
       if (delay > maxDelayMs) return answer;
       await answer.discard();
       await sleep(delay, undefined, { signal: request.signal }).catch((error: unknown) => {
@@ -70,7 +76,9 @@ export function createTransport(options: RegistryClientOptions, rules: HostRules
   return { send, close: () => client.close() };
 }
 
-/** Milliseconds of Retry-After (RFC 9110, §10.2.3: seconds or a date), else a growing delay. */
+/**
+ * Returns the milliseconds of Retry-After (RFC 9110, §10.2.3: seconds or a date), otherwise a growing delay.
+ */
 function retryDelay(header: string | undefined, attempt: number): number {
   const guess = 200 * 2 ** attempt * (0.75 + Math.random() / 2);
   if (header === undefined) return guess;

@@ -2,7 +2,10 @@ import type { Descriptor } from './descriptor.ts';
 import type { Reference } from './reference.ts';
 import type { Manifest } from './manifest.ts';
 
-/** Never logged, never in an error. Which are used: `registryToken`, else `identityToken`, else `username` with `password`. */
+/**
+ * Never logged, and never part of an error. Order of use: `registryToken`, otherwise `identityToken`,
+ * otherwise `username` with `password`.
+ */
 export interface Credentials {
   readonly username?: string;
   readonly password?: string;
@@ -13,108 +16,148 @@ export interface Credentials {
 }
 
 export interface Mirror {
-  /** `http://127.0.0.1:5000` or `https://mirror.example.com/prefix`: a path stands before the repository's name. */
+  /**
+   * `http://127.0.0.1:5000` or `https://mirror.example.com/prefix`: a path precedes the repository's name.
+   */
   readonly url: string;
-  /** false: the origin is never asked. */
+  /** false: no request is sent to the origin. */
   readonly origin: boolean;
-  /** The mirror's own; the origin's credentials are never sent to it. */
+  /** Credentials of the mirror. The origin's credentials are never sent to it. */
   readonly credentials?: Credentials;
 }
 
 export interface RegistryClientOptions {
-  /** By registry host as written in normalised references: `docker.io`, `registry.k8s.io`, `localhost:5000`. */
+  /**
+   * Keyed by registry host as written in normalised references: `docker.io`, `registry.k8s.io`,
+   * `localhost:5000`.
+   */
   readonly mirrors?: ReadonlyMap<string, Mirror>;
-  /** Hosts (`registry.lan` or `registry.lan:5000`) that may be spoken to in plain HTTP, beside loopback ones. */
+  /**
+   * Hosts (`registry.lan` or `registry.lan:5000`) for which plain HTTP is allowed, in addition to loopback
+   * hosts.
+   */
   readonly insecureHosts?: readonly string[];
-  /** Folders as `/etc/containers/certs.d`: `HOST[:PORT]/*.crt` are authorities, `NAME.cert` with `NAME.key` a client's certificate. The first that names a host counts. */
+  /**
+   * Folders like `/etc/containers/certs.d`: `HOST[:PORT]/*.crt` are authorities, `NAME.cert` with `NAME.key`
+   * is a client certificate. The first folder that names a host counts.
+   */
   readonly certificateFolders?: readonly string[];
-  /** Milliseconds: to connect 5000, until an answer begins 30000, between two pieces of a body 30000, for one bounded document 60000. */
+  /**
+   * Milliseconds: 5000 to connect, 30000 until an answer begins, 30000 between two pieces of a body, 60000
+   * for one bounded document.
+   */
   readonly timeouts?: { readonly connect?: number; readonly headers?: number; readonly idle?: number; readonly document?: number };
-  /** For 429 and 503: tries in all (3), and the longest wait before one of them in milliseconds (10000). */
+  /**
+   * For 429 and 503: the total number of attempts (3), and the longest wait before an attempt in milliseconds
+   * (10000).
+   */
   readonly retry?: { readonly attempts?: number; readonly maxDelayMs?: number };
   readonly userAgent?: string;
-  /** How long a list under a shared tag must stand before an entry is believed to be in it, in milliseconds (250; 0: nobody else writes). */
+  /**
+   * How long a list under a shared tag must stay unchanged before an entry counts as added, in milliseconds
+   * (250; 0: no other client writes).
+   */
   readonly tagSettleMs?: number;
 }
 
-/** One client a process: it keeps connections and tokens. Usable from any thread. */
+/** Use one client per process: it keeps connections and tokens. Usable from any thread. */
 export interface RegistryClient {
   /**
-   * Where to ask for this repository, in order: the mirror, then the origin (left out when the mirror says `origin: false`).
+   * Returns the endpoints for this repository, in order: the mirror, then the origin (omitted if the mirror
+   * has `origin: false`).
    * @param credentials bound to the reference's registry
    * @throws PortcullisError DISTRIBUTION_BAD_MIRROR
    */
   repositories(reference: Pick<Reference, 'registry' | 'repository'>, credentials?: Credentials): readonly RegistryRepository[];
-  /** Ends every connection; what is under way fails. */
+  /** Closes every connection. Pending requests fail. */
   close(): Promise<void>;
 }
 
 export interface FetchedManifest {
-  /** Exactly as served; `digest` is of these bytes. */
+  /** The bytes exactly as served; `digest` is the digest of these bytes. */
   readonly bytes: Uint8Array;
   readonly mediaType: string;
   readonly digest: string;
   readonly content: Manifest;
-  /** The entity tag, where the registry gave one: for a write on condition. */
+  /** The entity tag, if the registry sent one: for a conditional write. */
   readonly etag?: string;
 }
 
-/** A manifest under one tag whose list several writers add to: a fallback index, cosign's `.sig`. */
+/** A manifest under one tag whose list several writers extend: a fallback index, cosign's `.sig`. */
 export interface SharedList {
   readonly mediaType: string;
-  /** What is to be in the list. */
+  /** The entry to add. */
   readonly entry: unknown;
-  /** The list as it stands. @throws PortcullisError when the tag is taken by something else */
+  /** Returns the current entries. @throws PortcullisError when something else has the tag */
   entriesOf(manifest: FetchedManifest): readonly unknown[];
-  /** What makes two entries one. */
+  /** Returns the key of an entry. Entries with equal keys are the same entry. */
   keyOf(entry: unknown): string;
-  /** The whole manifest. `fields`: those of the one that it replaces. */
+  /** Builds the whole manifest. `fields`: the fields of the manifest that it replaces. */
   build(entries: readonly unknown[], fields: Readonly<Record<string, unknown>>): Promise<Uint8Array>;
 }
 
 export interface Referrers {
-  /** `referrers`: the API; `fallback-tag`: the tag `sha256-<hex>` of registries without it. */
+  /** `referrers`: the API. `fallback-tag`: the tag `sha256-<hex>` of registries without it. */
   readonly via: 'referrers' | 'fallback-tag';
   readonly descriptors: readonly Descriptor[];
   /** false: there were more than the limit allows, and the rest was not read. */
   readonly complete: boolean;
 }
 
-/** One repository at one place. All failures are PortcullisErrors whose codes begin with DISTRIBUTION_; each names the host. */
+/**
+ * One repository at one endpoint. All failures are PortcullisErrors whose codes begin with DISTRIBUTION_.
+ * Each names the host.
+ */
 export interface RegistryRepository {
-  /** `127.0.0.1:5000`; of a mirror, the mirror's. */
+  /** `127.0.0.1:5000`; for a mirror, the host of the mirror. */
   readonly host: string;
-  /** As this place calls it (a mirror may have a prefix). */
+  /** The name at this endpoint (a mirror may have a prefix). */
   readonly repository: string;
-  /** The descriptor behind a tag or digest: HEAD, falling back to GET. The bytes are checked only when fetched. */
+  /**
+   * Returns the descriptor of a tag or digest: HEAD, falling back to GET. The bytes are checked only when
+   * they are fetched.
+   */
   resolve(tagOrDigest: string, signal?: AbortSignal): Promise<Descriptor>;
   /**
-   * At most 4 MiB. Given a digest or a descriptor, digest, size and media type are checked against it. Refused: HTML, schema 1, a mediaType field other
-   * than Content-Type, an index with layers or a manifest with manifests (CVE-2021-41190).
+   * Fetches at most 4 MiB. If a digest or a descriptor is given, digest, size and media type are checked
+   * against it. Refused: HTML, schema 1, a mediaType field that differs from Content-Type, an index with
+   * layers, a manifest with manifests (CVE-2021-41190).
    */
   manifest(wanted: string | Pick<Descriptor, 'digest' | 'size' | 'mediaType'>, signal?: AbortSignal): Promise<FetchedManifest>;
-  /** The bytes as they come; fails as soon as there are too many, and at the end when digest or size differ. Must be iterated, or `signal` aborted. */
+  /**
+   * Yields the bytes as they arrive. Fails as soon as there are too many, and at the end if digest or size
+   * differ. The caller must iterate over it, or abort `signal`.
+   */
   blob(descriptor: Pick<Descriptor, 'digest' | 'size'>, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
-  /** Refuses a descriptor of more than `limit` bytes before asking. */
+  /** Fetches a blob. Refuses a descriptor of more than `limit` bytes before it sends a request. */
   blobBytes(descriptor: Pick<Descriptor, 'digest' | 'size'>, limit: number, signal?: AbortSignal): Promise<Uint8Array>;
-  /** Artifacts whose subject is `digest`. No such list: empty. `limit`: 1000 unless told. Filtered by `artifactType` here, whatever the registry did;
-   * some registries put the configuration's media type there instead of the manifest's artifactType, so list unfiltered what must not be missed.
+  /**
+   * Lists artifacts whose subject is `digest`. Empty if there is no such list. `limit`: default 1000. The
+   * list is filtered by `artifactType` here, regardless of the registry's own filter. Some registries report
+   * the configuration's media type instead of the manifest's artifactType, so list without a filter if
+   * nothing may be missed.
    */
   referrers(
     digest: string,
     options?: { readonly artifactType?: string; readonly limit?: number; readonly signal?: AbortSignal },
   ): Promise<Referrers>;
-  /** Uploads unless the registry has it. */
+  /** Uploads the blob unless the registry has it. */
   pushBlob(bytes: Uint8Array, options?: { readonly mediaType?: string; readonly signal?: AbortSignal }): Promise<Descriptor>;
-  /** By tag, else by digest. `subject` is what the registry said in OCI-Subject. */
+  /** Pushes by tag, otherwise by digest. `subject` is the value of the registry's OCI-Subject header. */
   pushManifest(
     bytes: Uint8Array,
     mediaType: string,
     options?: { readonly tag?: string; readonly signal?: AbortSignal },
   ): Promise<{ readonly digest: string; readonly subject?: string }>;
-  /** Adds an entry to the list under a tag, without losing it or another's to a writer at the same moment; gives the manifest's digest. */
+  /**
+   * Adds an entry to the list under a tag, without losing this or another entry to a concurrent writer.
+   * Returns the manifest's digest.
+   */
   addUnderTag(tag: string, list: SharedList, options?: { readonly signal?: AbortSignal }): Promise<string>;
-  /** Pushes a manifest with a `subject`; where the registry has no referrers API, adds it to the fallback tag's index as `addUnderTag` does. */
+  /**
+   * Pushes a manifest with a `subject`. If the registry has no referrers API, adds it to the fallback tag's
+   * index like `addUnderTag`.
+   */
   pushReferrer(
     bytes: Uint8Array,
     mediaType: string,

@@ -1,14 +1,15 @@
 import { append } from '../lists/index.ts';
 
 /**
- * The few instructions of which our small programs consist, for both machines. Registers by role: `s0`…`s4` keep their values over system
- * calls, `a0`…`a4` are the arguments of one, `result` is its answer (and a0 on arm64: use it at once), `t` is scratch, `sp` the stack.
+ * The few instructions that our small programs use, for both machines. Registers are named by role: `s0`…`s4`
+ * keep their values over system calls, `a0`…`a4` are the arguments of a call, `result` is its answer (also a0
+ * on arm64: use it at once), `t` is scratch, `sp` is the stack.
  */
 export type Register = 's0' | 's1' | 's2' | 's3' | 's4' | 'a0' | 'a1' | 'a2' | 'a3' | 'a4' | 'result' | 't' | 'sp';
 
 export interface Assembler {
   label(name: string): void;
-  /** A value of 32 bits; the upper half becomes zero. */
+  /** Sets a value of 32 bits; the upper half becomes zero. */
   set(to: Register, value: number): void;
   copy(to: Register, from: Register): void;
   addTo(to: Register, value: number): void;
@@ -25,17 +26,17 @@ export interface Assembler {
   jump(label: string): void;
   jumpIfZero(register: Register, label: string): void;
   jumpUnlessZero(register: Register, label: string): void;
-  /** Of the lower 32 bits. */
+  /** Tests the lower 32 bits. */
   jumpIfNegative(register: Register, label: string): void;
-  /** Of the lower 32 bits. */
+  /** Compares the lower 32 bits. */
   jumpIfEqual(register: Register, value: number, label: string): void;
-  /** The code, with every jump resolved. */
+  /** Returns the code, with every jump resolved. */
   bytes(): Buffer;
 }
 
 type Fix = (code: Buffer, target: number) => void;
 
-/** Intel SDM volume 2; the System V ABI and syscall(2) for the registers. */
+/** Sources: Intel SDM volume 2; the System V ABI and syscall(2) for the registers. */
 export function assemblerForX64(): Assembler {
   const numbers: Readonly<Record<Register, number>> = {
     ...{ s0: 3, s1: 12, s2: 13, s3: 14, s4: 15, a0: 7, a1: 6, a2: 2, a3: 10, a4: 8, result: 0, t: 9, sp: 4 },
@@ -43,12 +44,12 @@ export function assemblerForX64(): Assembler {
   const code: number[] = [];
   const { labels, fixes, resolve } = targets();
   const word = (value: number): number[] => [value & 255, (value >> 8) & 255, (value >> 16) & 255, (value >> 24) & 255];
-  /** REX prefix, opcode, ModRM. @param reg in the reg field @param rm in the rm field */
+  /** Emits REX prefix, opcode and ModRM. @param reg in the reg field @param rm in the rm field */
   const emit = (wide: boolean, opcode: readonly number[], reg: number, rm: number, mode: number, tail: readonly number[] = []): void => {
     const rex = 0x40 | (wide ? 8 : 0) | (reg > 7 ? 4 : 0) | (rm > 7 ? 1 : 0);
     append(code, [rex, ...opcode, (mode << 6) | ((reg & 7) << 3) | (rm & 7), ...tail]);
   };
-  /** With an offset of 32 bits from a base; a base whose low bits are 4 needs a SIB byte. */
+  /** Addresses memory with a 32-bit offset from a base. A base whose low bits are 4 needs a SIB byte. */
   const memory = (wide: boolean, opcode: readonly number[], reg: Register, base: Register, offset: number): void => {
     emit(wide, opcode, numbers[reg], numbers[base], 2, [...((numbers[base] & 7) === 4 ? [0x24] : []), ...word(offset)]);
   };
@@ -94,12 +95,12 @@ export function assemblerForX64(): Assembler {
   };
 }
 
-/** Arm Architecture Reference Manual, C6.2: every instruction is one word. */
+/** Source: Arm Architecture Reference Manual, C6.2. Every instruction is one word. */
 export function assemblerForArm64(): Assembler {
   const numbers: Readonly<Record<Register, number>> = {
     ...{ s0: 19, s1: 20, s2: 21, s3: 22, s4: 23, a0: 0, a1: 1, a2: 2, a3: 3, a4: 4, result: 0, t: 9, sp: 31 },
   };
-  /** For constants that an instruction can not hold. */
+  /** The register for constants that do not fit into an instruction. */
   const constant = 16;
   const code: number[] = [];
   const { labels, fixes, resolve } = targets();

@@ -4,18 +4,20 @@ import type { Assembler } from './assembler.ts';
 export type Machine = 'x86_64' | 'aarch64';
 
 const machines: Readonly<Record<Machine, { readonly elf: number; readonly assembler: () => Assembler }>> = {
-  // e_machine of elf.h.
+  // e_machine of elf.h
   x86_64: { elf: 62, assembler: assemblerForX64 },
   aarch64: { elf: 183, assembler: assemblerForArm64 },
 };
 
-/** Both machines map it here: above mmap_min_addr, on a boundary of the largest page (64 KiB). */
+/** The load address on both machines: above mmap_min_addr, aligned to the largest page size (64 KiB). */
 const loadAddress = 0x40_0000;
 const headerSize = 64 + 56;
 
 /**
- * A static ELF executable of code and the constants behind it; nothing of it is writable. The same bytes each time. Pure.
- * @param write emits the code and lays out the constants it refers to; it is called twice, and the code must be as long both times
+ * Assembles a static ELF executable from code and the constants after it. No part of it is writable. The same
+ * input gives the same bytes. Pure.
+ * @param write emits the code and lays out the constants it refers to; it is called twice, and the code must
+ * have the same length both times
  */
 export function assembleExecutable(machine: Machine, write: (assembler: Assembler, constants: Constants) => void): Buffer {
   const { elf, assembler: create } = machines[machine];
@@ -25,21 +27,21 @@ export function assembleExecutable(machine: Machine, write: (assembler: Assemble
     write(assembler, constants);
     return { code: assembler.bytes(), data: constants.bytes() };
   };
-  // Constants follow the code on a boundary of 8 bytes; how long the code is does not depend on where they are.
+  // Constants follow the code, aligned to 8 bytes. The length of the code does not depend on their position.
   const dataOffset = Math.ceil((headerSize + assemble(loadAddress).code.length) / 8) * 8;
   const { code, data } = assemble(loadAddress + dataOffset);
   const body = Buffer.concat([code, Buffer.alloc(dataOffset - headerSize - code.length), data]);
   return Buffer.concat([header(elf, headerSize + body.length), body]);
 }
 
-/** A constant's address and its length in bytes. */
+/** The address of a constant and its length in bytes. */
 export interface Place {
   readonly at: number;
   readonly length: number;
 }
 
 export interface Constants {
-  /** Each on a boundary of 8 bytes. */
+  /** Stores a constant, aligned to 8 bytes. */
   put(bytes: Uint8Array): Place;
   bytes(): Buffer;
 }
@@ -59,14 +61,17 @@ function constantsAt(address: number): Constants {
   };
 }
 
-/** Values of 64 bits, little-endian. */
+/** Encodes values of 64 bits, little-endian. */
 export function words(...values: readonly bigint[]): Buffer {
   const bytes = Buffer.alloc(values.length * 8);
   values.forEach((value, at) => bytes.writeBigUInt64LE(value, at * 8));
   return bytes;
 }
 
-/** A system call with constant arguments: 32-bit values, -1 is ~0; undefined leaves what stands in the register. */
+/**
+ * Emits a system call with constant arguments: 32-bit values, where -1 is ~0. undefined leaves the register
+ * unchanged.
+ */
 export function callWith(assembler: Assembler, number: number, ...values: readonly (number | undefined)[]): void {
   (['a0', 'a1', 'a2', 'a3', 'a4'] as const).forEach((register, at) => {
     const value = values[at];
@@ -75,10 +80,13 @@ export function callWith(assembler: Assembler, number: number, ...values: readon
   assembler.call(number);
 }
 
-/** ELF header and one program header: the whole file, readable and executable, never writable (elf(5)). */
+/**
+ * Returns the ELF header and one program header that covers the whole file: readable and executable, never
+ * writable (elf(5)).
+ */
 function header(machine: number, fileSize: number): Buffer {
   const bytes = Buffer.alloc(headerSize);
-  // Magic, 64-bit, little-endian, version 1.
+  // Magic number, 64-bit, little-endian, version 1.
   bytes.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1], 0);
   bytes.writeUInt16LE(2, 16); // e_type: ET_EXEC
   bytes.writeUInt16LE(machine, 18);

@@ -1,7 +1,8 @@
 /**
- * The arguments of a launcher, a program that becomes the first of several that is there: the places where the command may be, an empty one, the
- * command itself. Stands here, by itself, since who only starts commands needs nothing else of launchers.
- * @param path of the environment; a command with a slash is not sought
+ * Returns the arguments of a launcher, a program that becomes the first existing of several programs: the
+ * candidate paths of the command, an empty argument, the command itself. This has its own file because a
+ * caller that only starts commands needs nothing else of launchers.
+ * @param path the PATH of the environment; a command with a slash is not searched for
  */
 export function launcherArguments(launcher: string, args: readonly string[], path: string | undefined): string[] {
   const command = args[0] ?? '';

@@ -1,6 +1,6 @@
 /**
- * What sort of failure it is, in the caller's eyes; the CRI server maps each to one gRPC status.
- * `denied`: the decision was no. `undecided`: no decision could be reached, which is a no as well.
+ * The type of a failure, as the caller sees it. The CRI server maps each type to one gRPC status.
+ * `denied`: the decision was no. `undecided`: no decision could be reached, which counts as no.
  */
 export type ErrorKind =
   | 'invalid'
@@ -17,30 +17,33 @@ export type ErrorKind =
   | 'data-loss'
   | 'internal';
 
-/** The four things every failure tells, its stable code, and machine-readable details. */
+/** The four things that every failure says, its stable code, and machine-readable details. */
 export interface Failure<Code extends string = string> {
-  /** Stable, upper-case, prefixed by the room: `TRUST_POLICY_UNREADABLE`. */
+  /** A stable upper-case code, prefixed with the name of the folder: `TRUST_POLICY_UNREADABLE`. */
   readonly code: Code;
   readonly kind: ErrorKind;
-  /** What was attempted: "pull image". */
+  /** What was attempted, such as "pull image". */
   readonly attempted: string;
-  /** On what: the reference, path, id. Never a secret. */
+  /** The object of the attempt: a reference, path or id. Never a secret. */
   readonly on: string;
-  /** Why it failed. */
+  /** The reason for the failure. */
   readonly why: string;
-  /** What the reader can do about it. */
+  /** The action that the reader can take. */
   readonly fix: string;
   /** A prefix that a kubelet knows, such as `SignatureValidationFailed`. */
   readonly prefix?: string;
-  /** Values for programs: rule, digest, verdict id. Plain JSON, never a secret. */
+  /** Values for programs, such as a rule, digest or verdict id. Plain JSON, never a secret. */
   readonly details?: Readonly<Record<string, unknown>>;
   readonly cause?: unknown;
 }
 
-/** A failure as it crosses a Worker or a wire. */
+/** A failure in the form in which it crosses a Worker or a wire. */
 export type SerialisedError = Omit<Failure, 'cause'>;
 
-/** The one error type of the product. Its message names what was attempted, on what, why it failed and what to do. */
+/**
+ * The only error type of the product. Its message says what was attempted, on which object, why it failed and
+ * what to do.
+ */
 export class PortcullisError<Code extends string = string> extends Error {
   override readonly name = 'PortcullisError';
   readonly code: Code;
@@ -61,19 +64,22 @@ function sentence(failure: Failure): string {
   return `${prefix}${failure.attempted}${subject}: ${failure.why}; ${failure.fix} [${failure.code}]`;
 }
 
-/** Also of an error made by another bundle's copy of this class. */
+/** Returns true also for an error that another bundle's copy of this class created. */
 export function isPortcullisError(value: unknown): value is PortcullisError {
   return value instanceof PortcullisError || (value instanceof Error && value.name === 'PortcullisError' && 'failure' in value);
 }
 
-/** The reason text of any thrown value, without a stack. */
+/** Returns the reason text of any thrown value, without a stack. */
 export function reasonOf(thrown: unknown): string {
   if (isPortcullisError(thrown)) return thrown.failure.why;
   if (thrown instanceof Error) return thrown.message;
   return String(thrown);
 }
 
-/** `thrown` itself when it already is a {@link PortcullisError}; else wrapped in the given failure with its reason as `why`. */
+/**
+ * Returns `thrown` itself if it already is a {@link PortcullisError}. Otherwise wraps it in the given
+ * failure, with its reason as `why`.
+ */
 export function asPortcullisError(thrown: unknown, failure: Omit<Failure, 'why' | 'cause'>): PortcullisError {
   if (isPortcullisError(thrown)) return thrown;
   return new PortcullisError({ ...failure, why: reasonOf(thrown), cause: thrown });

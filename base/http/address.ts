@@ -2,12 +2,12 @@ import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
 /**
- * Where an address leads, as far as redirects are concerned. `elsewhere` is every other address, private networks included. `name` must be
- * resolved first. `unreadable` is not an address at all.
+ * The target class of an address, for the rule about redirects. `elsewhere` is every other address, including
+ * private networks. `name` must be resolved first. `unreadable` is not an address.
  */
 export type AddressClass = 'loopback' | 'unspecified' | 'link-local' | 'metadata' | 'multicast' | 'elsewhere' | 'name' | 'unreadable';
 
-/** Services that clouds offer to the machine itself and that give out its credentials. */
+/** Cloud services that a machine can reach and that give out its credentials. */
 const metadataServices: ReadonlySet<string> = new Set([
   '169.254.169.254',
   '169.254.170.2',
@@ -20,7 +20,7 @@ const metadataServices: ReadonlySet<string> = new Set([
   'fd20:ce::254',
 ]);
 
-/** By ipaddr.js' names of ranges; `broadcast` reaches the local link. */
+/** By ipaddr.js' names of ranges. `broadcast` reaches the local link. */
 const classes: Readonly<Record<string, AddressClass>> = {
   loopback: 'loopback',
   unspecified: 'unspecified',
@@ -30,8 +30,9 @@ const classes: Readonly<Record<string, AddressClass>> = {
 };
 
 /**
- * The class of a numeric address, such as a resolver or a socket reports it: IPv4 or IPv6, with or without a zone. An IPv6 address that
- * carries an IPv4 address (mapped, compatible, translated, NAT64, 6to4, Teredo, ISATAP) has the class of that one where it is not `elsewhere`.
+ * Returns the class of a numeric address in the form that a resolver or a socket reports: IPv4 or IPv6, with
+ * or without a zone. An IPv6 address that carries an IPv4 address (mapped, compatible, translated, NAT64,
+ * 6to4, Teredo, ISATAP) has the class of the IPv4 address unless that class is `elsewhere`.
  */
 export function classOfAddress(text: string): AddressClass {
   const bare = text.replace(/%.*$/su, '');
@@ -41,8 +42,9 @@ export function classOfAddress(text: string): AddressClass {
 }
 
 /**
- * The class of a host as it stands in a URL or in a reference, in any spelling that the URL standard reads: `0x7f.1`, `2130706433`,
- * `[::ffff:7f00:1]`, `LOCALHOST.`. Names under `localhost` are loopback (RFC 6761, section 6.3).
+ * Returns the class of a host as written in a URL or a reference, in any spelling that the URL standard
+ * accepts: `0x7f.1`, `2130706433`, `[::ffff:7f00:1]`, `LOCALHOST.`. Names under `localhost` are loopback (RFC
+ * 6761, section 6.3).
  */
 export function classOfHost(host: string): AddressClass {
   const plain = isIP(host.replace(/%.*$/su, '')) === 0 ? URL.parse(`http://${host}`)?.hostname : host;
@@ -54,7 +56,10 @@ export function classOfHost(host: string): AddressClass {
   return /^(?:.+\.)?(?:localhost|ip6-localhost|ip6-loopback)$/iu.test(name) ? 'loopback' : 'name';
 }
 
-/** Whether a host is this machine's loopback interface, by its text alone: a name that must be resolved is not. */
+/**
+ * Returns whether the text of a host names this machine's loopback interface. A name that must be resolved
+ * does not.
+ */
 export function isLoopback(host: string): boolean {
   return classOfHost(host) === 'loopback';
 }
@@ -76,7 +81,7 @@ function classOfIPv6(address: ipaddr.IPv6): AddressClass {
 
 const startsWith = (bytes: readonly number[], ...prefix: readonly number[]): boolean => prefix.every((byte, at) => bytes[at] === byte);
 
-/** The IPv4 addresses that an IPv6 address may be translated to on its way. */
+/** Returns the IPv4 addresses to which an IPv6 address may be translated on its way. */
 function carriedBy(bytes: readonly number[]): ipaddr.IPv4[] {
   const at = (...places: readonly number[]): ipaddr.IPv4 => new ipaddr.IPv4(places.map((place) => bytes[place] ?? 0));
   const last = at(12, 13, 14, 15);
@@ -84,7 +89,8 @@ function carriedBy(bytes: readonly number[]): ipaddr.IPv4[] {
   // Compatible and mapped (RFC 4291, section 2.5.5), translated (RFC 2765, section 2.1).
   if (startsWith(bytes, ...zeros(12)) || startsWith(bytes, ...zeros(10), 0xff, 0xff) || startsWith(bytes, ...zeros(8), 0xff, 0xff, 0, 0))
     return [last];
-  // NAT64 (RFC 6052, section 2.1), and its prefix for local use (RFC 8215), in which the address may stand in four places.
+  // NAT64 (RFC 6052, section 2.1), and its prefix for local use (RFC 8215), in which the address may be at
+  // four positions.
   if (startsWith(bytes, 0, 0x64, 0xff, 0x9b, ...zeros(8))) return [last];
   if (startsWith(bytes, 0, 0x64, 0xff, 0x9b, 0, 1)) {
     const places = [at(6, 7, 9, 10), at(7, 9, 10, 11), at(9, 10, 11, 12), last].filter((address) => address.range() !== 'unspecified');

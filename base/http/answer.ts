@@ -1,25 +1,34 @@
 import { asHttpError, httpError } from './failure.ts';
 
-/** The head of an answer, and its body for whoever reads it: to its end, by `discard` or by `destroy`. */
+/**
+ * The head of an answer, and its body. The caller consumes the body: to its end, by `discard` or by
+ * `destroy`.
+ */
 export interface HttpAnswer {
   readonly status: number;
-  /** Where it came from, after redirects; without the fragment. */
+  /** The URL of the answer, after redirects, without the fragment. */
   readonly url: URL;
-  /** The first of a repeated header. @param name in lower case */
+  /** Returns the first value of a repeated header. @param name in lower case */
   header(name: string): string | undefined;
-  /** Content-Length, where it is a number. */
+  /** Content-Length, if it is a number. */
   readonly length: number | undefined;
-  /** The body as it comes, as it was sent: nothing is decompressed. @throws HTTP_TOO_LARGE · HTTP_TOO_SLOW · HTTP_UNREACHABLE · HTTP_BAD_ANSWER */
+  /**
+   * Yields the body as it arrives, exactly as it was sent: nothing is decompressed. @throws HTTP_TOO_LARGE ·
+   * HTTP_TOO_SLOW · HTTP_UNREACHABLE · HTTP_BAD_ANSWER
+   */
   chunks(mostBytes: number): AsyncIterable<Uint8Array>;
-  /** The whole body. A longer one is not read: its connection is ended. @throws as `chunks` */
+  /** Reads the whole body. A longer body is not read, and its connection is closed. @throws as `chunks` */
   bytes(mostBytes: number): Promise<Buffer>;
-  /** Reads a small rest, so that the connection can be used again; ends it where there is more. */
+  /**
+   * Reads a small remaining body, so that the connection can be used again. Closes the connection if more
+   * remains.
+   */
   discard(): Promise<void>;
-  /** Ends the connection. @param reason the error that a reader of the body gets */
+  /** Closes the connection. @param reason the error that a reader of the body gets */
   destroy(reason?: Error): void;
 }
 
-/** What undici gives of an answer. */
+/** The fields that undici returns for an answer. */
 interface Received {
   readonly statusCode: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
@@ -32,9 +41,13 @@ interface Received {
 
 const discardedBytes = 64 * 1024;
 
-/** @param signal of the request: its deadline and its caller's wish hold for the body as well */
+/**
+ * @param signal the signal of the request: its deadline and the caller's cancellation apply to the body as
+ * well
+ */
 export function answerOf({ statusCode, headers, body }: Received, url: URL, signal: AbortSignal): HttpAnswer {
-  // A body that is given up emits an error to nobody, which would end the process; whoever reads the body gets it all the same.
+  // An abandoned body emits an error that has no listener, which would end the process. A reader of the body
+  // still gets the error.
   body.on('error', () => undefined);
   const header = (name: string): string | undefined => {
     const value = headers[name];
@@ -45,10 +58,10 @@ export function answerOf({ statusCode, headers, body }: Received, url: URL, sign
   const tooLarge = (what: string, mostBytes: number): Error =>
     httpError('HTTP_TOO_LARGE', url, `${url.host} answers ${what} bytes; at most ${mostBytes} are read`, { details: { limit: mostBytes } });
 
-  // Not a generator: that costs a blob of 64 MiB 3 % of its time.
+  // This is not a generator, because a generator adds 3 % to the time of a blob of 64 MiB.
   function chunks(mostBytes: number): AsyncIterable<Uint8Array> {
     const fail = (error: unknown): never => {
-      // A loop whose source throws does not end it.
+      // A loop whose source throws does not close the body.
       body.destroy();
       throw asHttpError(error, url, signal);
     };

@@ -12,55 +12,66 @@ import type { TrustAnchors } from './trust-anchors.ts';
 export interface HttpRequest {
   readonly url: URL;
   readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH';
-  /** Authorization and everything else that may be a secret stays at the URL's origin: scheme, host and port. */
+  /**
+   * Authorization and everything else that may be a secret stays at the URL's origin: scheme, host and port.
+   */
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array;
-  /** Milliseconds in all: redirects and the body of the answer included. */
+  /** Milliseconds for the whole request, including redirects and the body of the answer. */
   readonly totalMs: number;
-  /** Silent milliseconds until an answer begins, and between two pieces of it; those of the client unless given. */
+  /**
+   * Milliseconds without data until an answer begins, and between two pieces of it. Default: the values of
+   * the client.
+   */
   readonly silenceMs?: number;
   readonly signal?: AbortSignal | undefined;
-  /** How many redirects of a GET or HEAD are followed; none unless given. Where none is left, `HTTP_BAD_REDIRECT`. */
+  /**
+   * How many redirects of a GET or HEAD are followed. Default: none. One more redirect fails with
+   * `HTTP_BAD_REDIRECT`.
+   */
   readonly redirects?: number;
-  /** The server that named this URL, where it was not the caller: the URL is judged as a redirect of that server is. */
+  /**
+   * The server that named this URL, if the caller did not: the URL is judged like a redirect of that server.
+   */
   readonly ledBy?: URL | undefined;
-  /** Asked before each request, redirects included. Throws where a URL may not be asked. */
+  /** Called before each request, including redirects. Throws if the URL must not be requested. */
   readonly check?: (url: URL) => void;
-  /** Whom the host of a URL is believed by. */
+  /** Returns how the host of a URL is verified. */
   readonly tls?: (url: URL) => Promise<TlsIdentity | undefined>;
 }
 
 export interface HttpClientOptions {
-  /** Milliseconds: to connect 5000, until an answer begins 30000, between two pieces of a body 30000. */
+  /** Milliseconds: 5000 to connect, 30000 until an answer begins, 30000 between two pieces of a body. */
   readonly timeouts?: { readonly connect?: number; readonly headers?: number; readonly idle?: number };
-  /** Connections to one origin: 64 unless given. */
+  /** Maximum number of connections to one origin. Default: 64. */
   readonly connections?: number;
   readonly userAgent?: string;
-  /** HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR; this process's unless given. */
+  /** HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR. Default: those of this process. */
   readonly environment?: Environment;
-  /** Resolves names; the system's resolver unless given. */
+  /** Resolves names. Default: the system's resolver. */
   readonly lookup?: LookupFunction;
-  /** The system's authorities; those of the environment unless given. */
+  /** The system's certificate authorities. Default: those of the environment. */
   readonly anchors?: TrustAnchors;
-  /** After so many silent milliseconds the kernel probes a connection: 60000 unless given. */
+  /** Milliseconds without data after which the kernel probes a connection. Default: 60000. */
   readonly probeAfterMs?: number;
 }
 
-/** The one way out: every request of this process to a server over HTTP. */
+/** The only way out: every HTTP request of this process to a server goes through it. */
 export interface HttpClient {
   /**
-   * @returns the head of the answer, whatever its status; 3xx too where no redirects are followed
-   * @throws PortcullisError HTTP_UNREACHABLE · HTTP_TOO_SLOW · HTTP_CANCELLED · HTTP_BAD_ANSWER · HTTP_BAD_ADDRESS · HTTP_BAD_REDIRECT · HTTP_ADDRESS_REFUSED · HTTP_BAD_PROXY
+   * @returns the head of the answer, for any status; also for 3xx when no redirects are followed
+   * @throws PortcullisError HTTP_UNREACHABLE · HTTP_TOO_SLOW · HTTP_CANCELLED · HTTP_BAD_ANSWER ·
+   * HTTP_BAD_ADDRESS · HTTP_BAD_REDIRECT · HTTP_ADDRESS_REFUSED · HTTP_BAD_PROXY
    */
   send(request: HttpRequest): Promise<HttpAnswer>;
-  /** Ends every connection; what is under way fails. */
+  /** Closes every connection. Pending requests fail. */
   close(): Promise<void>;
 }
 
-/** Longer than any request may take: what a timer can hold. */
+/** Longer than any request may take: the largest value of a timer. */
 const longestMs = 2 ** 31 - 1;
 
-/** Makes a client with connections of its own. Nothing is asked or read until a request. */
+/** Creates a client with its own connections. It requests and reads nothing before the first request. */
 export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
   const { connect = 5_000, headers: headersMs = 30_000, idle: idleMs = 30_000 } = options.timeouts ?? {};
   const userAgent = options.userAgent ?? 'portcullis';
@@ -93,7 +104,8 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
         headersTimeout: silenceMs ?? headersMs,
         bodyTimeout: silenceMs ?? idleMs,
         signal,
-        // undici would end the connection after each HEAD, and pay a TLS handshake for the next request.
+        // undici would close the connection after each HEAD, and the next request would need a new TLS
+        // handshake.
         reset: false,
       });
       return answerOf(received, url, signal);
@@ -101,7 +113,8 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
     try {
       return await once();
     } catch (error) {
-      // A kept connection that the server closed meanwhile; asking again is safe for these two.
+      // The server closed a kept connection in the meantime. Repeating the request is safe for these two
+      // methods.
       if ((method === 'GET' || method === 'HEAD') && isBrokenConnection(error) && !signal.aborted)
         return await once().catch((second: unknown) => Promise.reject(asHttpError(second, url, signal)));
       throw asHttpError(error, url, signal);
@@ -142,7 +155,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
   return { send, close: () => connections.close() };
 }
 
-/** Statuses that lead a GET or HEAD elsewhere (RFC 9110, section 15.4). */
+/** Returns whether a status redirects a GET or HEAD (RFC 9110, section 15.4). */
 export function isRedirect(status: number): boolean {
   return [301, 302, 303, 307, 308].includes(status);
 }
@@ -154,7 +167,10 @@ function isBrokenConnection(error: unknown): boolean {
 
 let shared: HttpClient | undefined;
 
-/** One client for all requests of this thread that need no options of their own: sharing connections costs less than making them. */
+/**
+ * Returns the client that all requests of this thread share if they need no options of their own. Sharing
+ * connections costs less than opening them.
+ */
 export function sharedHttpClient(): HttpClient {
   return (shared ??= createHttpClient());
 }

@@ -18,22 +18,25 @@ import { sharedTrustAnchors } from './trust-anchors.ts';
 import type { Anchors, TrustAnchors } from './trust-anchors.ts';
 
 export interface ConnectionOptions {
-  /** Milliseconds to look a name up, connect and agree on TLS. */
+  /** Milliseconds to resolve a name, connect and complete the TLS handshake. */
   readonly connectMs: number;
-  /** To one origin. */
+  /** Maximum number of connections to one origin. */
   readonly most: number;
   readonly environment: Environment;
   readonly lookup?: LookupFunction;
   readonly anchors?: TrustAnchors;
-  /** After so many silent milliseconds the kernel probes a connection. */
+  /** Milliseconds without data after which the kernel probes a connection. */
   readonly probeAfterMs: number;
 }
 
-/** Keeps connections, and knows what they led to. */
+/** Keeps connections, and records the addresses that they reached. */
 export interface Connections {
   /** @throws HTTP_ADDRESS_REFUSED · HTTP_BAD_PROXY */
   dispatcherFor(url: URL, reach: Reach, identity: TlsIdentity | undefined): Promise<Dispatcher>;
-  /** The class of a server: of its address in the URL, else of the addresses that all connections to it had. */
+  /**
+   * Returns the class of a server: the class of the address in the URL, otherwise of the addresses of all
+   * connections to it.
+   */
   classOf(url: URL): AddressClass;
   close(): Promise<void>;
 }
@@ -43,10 +46,13 @@ const keepAliveMs = 15_000;
 
 type ConnectedTo = LRUCache<string, ReadonlySet<AddressClass>>;
 
-/** By origin. What is forgotten counts as elsewhere, which allows the least. */
+/** Keyed by origin. An evicted entry counts as `elsewhere`, which allows the least. */
 const newRecord = (): ConnectedTo => new LRUCache({ max: 1000 });
 
-/** Of all clients of this thread: one may be led by a server that another has asked. */
+/**
+ * Shared by all clients of this thread, because a server that one client has asked can name a URL for
+ * another.
+ */
 const connectedBySystem = newRecord();
 
 export function openConnections(options: ConnectionOptions): Connections {
@@ -58,7 +64,7 @@ export function openConnections(options: ConnectionOptions): Connections {
   const closing = new Set<Promise<unknown>>();
   const dispatchers = new LRUCache<string, Dispatcher>({
     max: 64,
-    // What is under way on the old connections ends there.
+    // Requests that still run on the old connections end there.
     dispose: (old) => {
       const closed: Promise<unknown> = old
         .close()
@@ -76,7 +82,7 @@ export function openConnections(options: ConnectionOptions): Connections {
     allowH2: false,
   };
 
-  /** undefined: Node's own authorities are enough, which all contexts share. */
+  /** undefined: Node's own authorities are enough. All contexts share them. */
   function contextOf(identity: TlsIdentity | undefined, { id, certificates }: Anchors): { id: string; context?: SecureContext } {
     const system = identity?.only === true && identity.ca !== undefined ? [] : certificates;
     if (identity === undefined && system.length === 0) return { id: '' };
@@ -110,7 +116,8 @@ export function openConnections(options: ConnectionOptions): Connections {
           if (error !== null) return callback(error, null);
           const url = new URL(`${target.protocol}//${target.host ?? target.hostname}`);
           const found = classOfAddress(socket.remoteAddress ?? '');
-          // Held a second time, on the connection itself: the first look was at what the resolver said.
+          // The address of the connection itself is checked again. The first check saw only the resolver's
+          // answer.
           if (!mayReach(reach, found)) {
             socket.destroy();
             return callback(refused(url, found), null);
@@ -123,7 +130,7 @@ export function openConnections(options: ConnectionOptions): Connections {
   }
 
   function proxied(proxy: URL, tls: buildConnector.BuildOptions, anchorTls: buildConnector.BuildOptions): ProxyAgent {
-    // undici gives connections to the proxy no limits of their own.
+    // undici sets no limits for connections to the proxy.
     const pool = (origin: string | URL, more: object): Pool =>
       new Pool(origin, { ...limits, headersTimeout: options.connectMs * 2, ...more });
     const timeout = options.connectMs;
@@ -183,7 +190,7 @@ function refused(url: URL, found: AddressClass): Error {
   });
 }
 
-/** Looks a name up, and gives its addresses only where every one of them may be connected to. */
+/** Resolves a name, and returns its addresses only if every one of them may be connected to. */
 function judged(lookup: LookupFunction, reach: Reach): LookupFunction {
   if (reach === 'any') return lookup;
   return (hostname, options: LookupOptions, callback) => {

@@ -30,12 +30,12 @@ export function httpError(
   why: string,
   more: Pick<Failure, 'details' | 'cause'> & { readonly fix?: string } = {},
 ): PortcullisError<HttpCode> {
-  // A query may hold a signature or a token.
+  // A query may contain a signature or a token.
   const on = `${url.protocol}//${url.host}${url.pathname}`;
   return new PortcullisError({ code, ...catalogue[code], attempted: 'ask', on, why, ...more });
 }
 
-/** Whether something thrown is a failure of this client. */
+/** Returns whether a thrown value is a failure of this client. */
 export function isHttpError(thrown: unknown): thrown is PortcullisError<HttpCode> {
   return isPortcullisError(thrown) && thrown.code in catalogue;
 }
@@ -59,7 +59,10 @@ const reasons: Readonly<Record<string, string>> = {
 
 const tooSlow: ReadonlySet<string> = new Set(['ETIMEDOUT', 'UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
 
-/** Turns what undici or a socket threw into a failure that names the host. @param signal that of the request, its deadline included */
+/**
+ * Converts an error of undici or a socket into a failure that names the host. @param signal the signal of the
+ * request, including its deadline
+ */
 export function asHttpError(thrown: unknown, url: URL, signal?: AbortSignal): PortcullisError {
   if (isPortcullisError(thrown)) return thrown;
   if (signal?.aborted === true) {
@@ -82,7 +85,10 @@ export function asHttpError(thrown: unknown, url: URL, signal?: AbortSignal): Po
   });
 }
 
-/** Of several attempts the first; of a wrapped refusal (undici wraps what a connector throws) the refusal. */
+/**
+ * Returns the first of several attempts' errors. For a wrapped refusal (undici wraps a connector's errors),
+ * returns the refusal.
+ */
 function deepest(thrown: unknown): unknown {
   if (thrown instanceof AggregateError && thrown.errors[0] instanceof Error) return thrown.errors[0];
   if (thrown instanceof Error && isPortcullisError(thrown.cause)) return thrown.cause;

@@ -3,12 +3,15 @@ import type { AddressClass } from './address.ts';
 import { httpError } from './failure.ts';
 
 /**
- * Which addresses a request may connect to. `any`: the caller named the address. Else a server named it, by a redirect or in its answer,
- * and the class is that of the server itself.
+ * The addresses that a request may connect to. `any`: the caller named the address. Otherwise a server named
+ * it, in a redirect or in its answer, and the value is the class of that server.
  */
 export type Reach = 'any' | AddressClass;
 
-/** The rule of addresses (docs/decisions/0046): a server leads to no address that is nearer to this machine than the server itself is. */
+/**
+ * Applies the rule of addresses (docs/decisions/0046): a server must not lead to an address that is nearer to
+ * this machine than the server itself.
+ */
 export function mayReach(reach: Reach, target: AddressClass): boolean {
   if (reach === 'any' || target === 'elsewhere') return true;
   const side = (one: Reach): Reach => (one === 'unspecified' ? 'loopback' : one);
@@ -23,16 +26,17 @@ const described: Partial<Readonly<Record<AddressClass, string>>> = {
   multicast: 'a multicast address',
 };
 
-/** For messages: `a loopback address`. */
+/** Describes a class for messages: `a loopback address`. */
 export function describeClass(target: AddressClass): string {
   return described[target] ?? 'no readable address';
 }
 
 /**
- * The rule for an address that a server names: http or https, no user in it, never from https to plain HTTP, and not nearer than the server
- * ({@link mayReach}). What a name resolves to is judged when it is connected to.
+ * Applies the rule for an address that a server names: http or https, no user in it, never from https to
+ * plain HTTP, and not nearer than the server ({@link mayReach}). The addresses that a name resolves to are
+ * judged at the connection.
  * @param reach the class of the server that names it
- * @returns why not; undefined where it is allowed
+ * @returns the reason for a refusal; undefined if the address is allowed
  */
 export function refusalOf(from: URL, to: URL, reach: AddressClass): string | undefined {
   if (to.protocol !== 'http:' && to.protocol !== 'https:') return 'to no web address';
@@ -43,7 +47,7 @@ export function refusalOf(from: URL, to: URL, reach: AddressClass): string | und
   return undefined;
 }
 
-/** Where a redirect leads. @throws HTTP_BAD_REDIRECT */
+/** Returns the target of a redirect. @throws HTTP_BAD_REDIRECT */
 export function redirectTarget(from: URL, location: string | undefined, reach: AddressClass): URL {
   const to = location === undefined ? null : URL.parse(location, from.href);
   const why = to === null ? 'to no web address' : refusalOf(from, to, reach);
@@ -52,7 +56,7 @@ export function redirectTarget(from: URL, location: string | undefined, reach: A
   return to;
 }
 
-/** What another origin may see of a request; credentials and all that is not known stay behind. */
+/** The headers that another origin may receive. Credentials and all unknown headers are removed. */
 const portable: ReadonlySet<string> = new Set(['accept', 'accept-encoding', 'accept-language', 'if-none-match', 'range', 'user-agent']);
 
 export function withoutCredentials(headers: Readonly<Record<string, string>>): Record<string, string> {

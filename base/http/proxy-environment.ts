@@ -4,15 +4,18 @@ import { httpError } from './failure.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Which proxy a URL is asked through. */
+/** Decides which proxy is used for a URL. */
 export interface ProxyRules {
-  /** undefined: without one. The URL may hold the proxy's user and password: it is never shown. @throws HTTP_BAD_PROXY */
+  /**
+   * undefined: no proxy. The URL may contain the proxy's user and password, so it is never shown. @throws
+   * HTTP_BAD_PROXY
+   */
   proxyFor(url: URL): URL | undefined;
 }
 
 /**
- * HTTPS_PROXY, HTTP_PROXY and NO_PROXY as Go's net/http and so Kubernetes' programs read them: upper case before lower case, HTTP_PROXY for
- * plain HTTP alone, loopback never through a proxy.
+ * Reads HTTPS_PROXY, HTTP_PROXY and NO_PROXY like Go's net/http, and therefore like Kubernetes' programs:
+ * upper case before lower case, HTTP_PROXY for plain HTTP only, loopback never through a proxy.
  */
 export function proxyRulesOf(environment: Environment): ProxyRules {
   const first = (name: string): string => environment[name] ?? environment[name.toLowerCase()] ?? '';
@@ -30,7 +33,7 @@ export function proxyRulesOf(environment: Environment): ProxyRules {
       const proxy = URL.parse(/^[a-z][a-z0-9+.-]*:\/\//iu.test(text) ? text : `http://${text}`);
       if (proxy === null || (proxy.protocol !== 'http:' && proxy.protocol !== 'https:') || proxy.hostname === '') {
         const variable = url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY';
-        // The value itself may hold a password.
+        // The value itself may contain a password.
         throw httpError('HTTP_BAD_PROXY', url, `${variable} is not an address such as http://proxy.example.com:3128`);
       }
       return proxy;
@@ -38,7 +41,10 @@ export function proxyRulesOf(environment: Environment): ProxyRules {
   };
 }
 
-/** One entry: `*`, an address, a network, a name with all below it, `.name` or `*.name` with all below it alone; the first and the names with a port. */
+/**
+ * Reads one entry: `*`, an address, a network, or a name. `name` matches the name and everything below it;
+ * `.name` and `*.name` match only what is below it. An address and a name may have a port.
+ */
 function readExemption(entry: string): (url: URL) => boolean {
   const network = readNetwork(entry);
   if (network !== undefined) return (url) => inNetwork(url, network);
@@ -70,7 +76,10 @@ function readNetwork(text: string): Network | undefined {
   return ipaddr.isValidCIDR(text) ? ipaddr.parseCIDR(text) : undefined;
 }
 
-/** An IPv4 address in its common spelling, or IPv6; one that is mapped is the IPv4 address. */
+/**
+ * Reads an IPv4 address in its common spelling, or an IPv6 address. An IPv4-mapped IPv6 address becomes the
+ * IPv4 address.
+ */
 function readAddress(text: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
   return ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text) ? ipaddr.process(text) : undefined;
 }

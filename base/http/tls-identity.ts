@@ -1,12 +1,12 @@
-/** Whom a host is believed by, and as whom it is asked. Connections with different ones are never shared. */
+/** How a host is verified, and under which name. Connections with different identities are never shared. */
 export interface TlsIdentity {
-  /** A digest of everything in it. */
+  /** A digest of all other fields. */
   readonly id: string;
-  /** PEM: authorities, beside the system's unless `only` is set. */
+  /** PEM certificates of authorities, in addition to the system's unless `only` is set. */
   readonly ca?: readonly string[];
   readonly only?: boolean;
   readonly cert?: string | readonly string[];
   readonly key?: string | readonly string[];
-  /** The name that the certificate must have, where it is not the host's. */
+  /** The name that the certificate must have, if it is not the host's name. */
   readonly servername?: string;
 }

@@ -5,20 +5,29 @@ import { getCACertificates } from 'node:tls';
 import { reasonOf } from '../errors/index.ts';
 import type { Environment } from './proxy-environment.ts';
 
-/** The authorities that the system believes beside those that Node believes by itself. */
+/** The authorities that the system trusts, apart from those that Node trusts itself. */
 export interface Anchors {
-  /** Digest of all of them. */
+  /** A digest of all certificates. */
   readonly id: string;
-  /** PEM, one certificate each; none that Node believes by itself (`getCACertificates('default')`). */
+  /**
+   * PEM, one certificate per entry. Does not contain those that Node trusts itself
+   * (`getCACertificates('default')`).
+   */
   readonly certificates: readonly string[];
 }
 
 export interface TrustAnchors {
-  /** As the files are now; they are looked at again after half a minute. What cannot be read is left out with a warning. */
+  /**
+   * Returns the current content of the files. They are checked again after 30 seconds. A file that cannot be
+   * read is skipped with a warning.
+   */
   current(): Promise<Anchors>;
 }
 
-/** Where systems keep all authorities in one file: the first that exists is read. Debian, Fedora, SUSE, Alpine. */
+/**
+ * Files in which systems keep all authorities: Debian, Fedora, SUSE, Alpine. The first one that exists is
+ * read.
+ */
 const bundleFiles = [
   '/etc/ssl/certs/ca-certificates.crt',
   '/etc/pki/tls/certs/ca-bundle.crt',
@@ -35,14 +44,15 @@ const mostFileBytes = 8 * 1024 * 1024;
 interface Found {
   readonly path: string;
   readonly mark: string;
-  /** The same for two links to one file. */
+  /** Equal for two links to one file. */
   readonly inode: string;
 }
 
 /**
- * The system's store of authorities, as OpenSSL and Go's crypto/x509 find it: SSL_CERT_FILE and SSL_CERT_DIR (folders, separated by `:`) in
- * the place of the usual file and folders. Node's own reader of the same store reads it once, and blocks the thread meanwhile.
- * @param warn is called once for each problem
+ * Reads the system's store of authorities, in the way of OpenSSL and Go's crypto/x509: SSL_CERT_FILE and
+ * SSL_CERT_DIR (folders, separated by `:`) replace the usual file and folders. Node's own reader of this
+ * store reads it only once, and blocks the thread while it reads.
+ * @param warn called once for each problem
  */
 export function trustAnchorsOf(environment: Environment, warn: (message: string) => void, lookAgainMs = lookAgainAfterMs): TrustAnchors {
   const namedFile = environment['SSL_CERT_FILE'] ?? '';
@@ -126,7 +136,10 @@ function isCertificate(block: string): boolean {
 
 const shared = new Map<string, TrustAnchors>();
 
-/** One reader a thread for each pair of SSL_CERT_FILE and SSL_CERT_DIR; problems are warnings of the process. */
+/**
+ * Returns one reader per thread for each pair of SSL_CERT_FILE and SSL_CERT_DIR. Problems become warnings of
+ * the process.
+ */
 export function sharedTrustAnchors(environment: Environment): TrustAnchors {
   const key = JSON.stringify([environment['SSL_CERT_FILE'], environment['SSL_CERT_DIR']]);
   const found = shared.get(key) ?? trustAnchorsOf(environment, (message) => process.emitWarning(message, 'TrustAnchorWarning'));

@@ -2,16 +2,20 @@ import { readEscapedKeys } from './read-escaped-keys.ts';
 import type { JsonReviver } from './reviver.ts';
 import { backslash, endOfString, quote } from './strings.ts';
 
-/** Objects and arrays within one another. No format that is read here needs half of it. */
+/** The maximum depth of nested objects and arrays. No format that is read here needs half of it. */
 export const maxJsonDepth = 128;
 
 /**
- * `JSON.parse` (RFC 8259), but for two defects of V8 14, which a text of an image, a registry or a peer must not reach:
- * - V8 damages its own heap while it refuses texts that are nested some thousands of levels deep, and the process ends.
- * - A key that holds an escape can be read as another key, which an earlier text had (nodejs/node issue 63785). The same bytes then have
- *   two meanings. Texts with such keys are read by our own reader.
- * @param reviver as of `JSON.parse`, without `this`
- * @throws SyntaxError where it is no JSON, or where more than 128 objects and arrays stand within one another
+ * Parses JSON like `JSON.parse` (RFC 8259), but avoids two defects of V8 14. A text of an image, a registry
+ * or a peer must not reach them:
+ * - V8 damages its own heap while it refuses texts that are nested several thousand levels deep, and the
+ *   process ends.
+ * - V8 can confuse a key that contains an escape with another key, from an earlier text (nodejs/node issue
+ *   63785). The same bytes then have two meanings. This module reads texts with such keys with its own
+ *   reader.
+ * @param reviver as for `JSON.parse`, without `this`
+ * @throws SyntaxError when the text is not JSON, or when objects and arrays are nested more than 128 levels
+ * deep
  */
 export function parseJson(text: string, reviver?: JsonReviver): unknown {
   const { isDeep, hasEscapedKey } = look(text);
@@ -23,7 +27,10 @@ export function parseJson(text: string, reviver?: JsonReviver): unknown {
 
 const [colon, openBracket, closeBracket, openBrace, closeBrace] = [0x3a, 0x5b, 0x5d, 0x7b, 0x7d];
 
-/** One pass. Of a text that is no JSON it may find too much, never too little before the place where it stops being JSON. */
+/**
+ * Scans the text in one pass. For a text that is not JSON, the scan may find too much. It never finds too
+ * little before the position at which the text stops being JSON.
+ */
 function look(text: string): { readonly isDeep: boolean; readonly hasEscapedKey: boolean } {
   const hasEscape = text.includes('\\');
   let [depth, hasEscapedKey] = [0, false];
@@ -48,7 +55,7 @@ function isKey(text: string, end: number): boolean {
   return text.charCodeAt(at) === colon;
 }
 
-/** Space, tab, line feed or carriage return: the blanks of RFC 8259, section 2. */
+/** Space, tab, line feed or carriage return: the whitespace of RFC 8259, section 2. */
 const isBlank = (code: number): boolean => code === 0x20 || code === 0x09 || code === 0x0a || code === 0x0d;
 
 function hasBackslash(text: string, start: number, end: number): boolean {

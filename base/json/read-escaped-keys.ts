@@ -2,16 +2,17 @@ import type { JsonReviver } from './reviver.ts';
 import { endOfString } from './strings.ts';
 
 /**
- * Reads JSON (RFC 8259) without giving V8 a key: objects and arrays are read here, strings, numbers and words one by one by `JSON.parse`.
- * The result is that of `JSON.parse`: the last of equal keys counts, and `__proto__` is a key like any other.
- * The caller bounds the nesting. Time and memory grow with the length of the text.
- * @throws SyntaxError where it is no JSON
+ * Reads JSON (RFC 8259) without passing a key to V8: this reader handles objects and arrays, and `JSON.parse`
+ * reads each string, number and literal by itself. The result equals the result of `JSON.parse`: the last of
+ * equal keys counts, and `__proto__` is an ordinary key. The caller bounds the nesting. Time and memory grow
+ * with the length of the text.
+ * @throws SyntaxError when the text is not JSON
  */
 export function readEscapedKeys(text: string, reviver: JsonReviver | undefined): unknown {
   return new Reader(text, reviver).read();
 }
 
-/** A number, `true`, `false` or `null`, or what stands in their place: `JSON.parse` refuses that. */
+/** A number, `true`, `false` or `null`, or other text in their position, which `JSON.parse` refuses. */
 const wordHere = /[-+.\w]+/y;
 const blanksHere = /[ \t\n\r]*/y;
 
@@ -31,7 +32,7 @@ class Reader {
     return value;
   }
 
-  /** Reads a value and the blanks around it. */
+  /** Reads a value and the whitespace around it. */
   #value(key: string): unknown {
     this.#skipBlanks();
     const character = this.#text[this.#at];

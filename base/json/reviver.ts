@@ -1,2 +1,4 @@
-/** Called for each value, the innermost first. It must not depend on what it was called for before. */
+/**
+ * A function that is called for each value, the innermost first. Its result must not depend on earlier calls.
+ */
 export type JsonReviver = (key: string, value: unknown, context: { readonly source?: string }) => unknown;

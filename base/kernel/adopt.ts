@@ -16,17 +16,19 @@ const F_SETFL = 4;
 
 export interface Adopted {
   readonly socket: Socket;
-  /** The socket's own number of it: valid until the socket is destroyed. */
+  /** The number by which the socket holds the descriptor. Valid until the socket is destroyed. */
   readonly fd: number;
 }
 
 /**
- * A Node socket over a descriptor that Node itself has no type for: a SOCK_SEQPACKET socket, a terminal's master, a pidfd. It
- * reads, writes, waits and shuts down as any other, without a thread. The descriptor belongs to the socket from now on.
+ * Creates a Node socket over a descriptor whose type Node does not know: a SOCK_SEQPACKET socket, a
+ * terminal's master, a pidfd. The socket reads, writes, waits and shuts down like any other, without a
+ * thread. It owns the descriptor from then on.
  *
- * Node looks at the type of a descriptor only when the socket is made, and polls it only at the next turn of its loop: the
- * socket is made over one end of a socket pair, and the descriptor takes that end's number.
- * @param onread for packets: one read of Node's is one read(2), so one packet
+ * Node checks the type of a descriptor only when it creates the socket, and polls it only in the next turn of
+ * its loop. So the socket is created over one end of a socket pair, and the descriptor then takes that end's
+ * number.
+ * @param onread for packets: one read of Node is one read(2), and therefore one packet
  */
 export function adopt(fd: number, onread?: OnReadOpts): Adopted {
   const ends = Buffer.alloc(8);
@@ -47,10 +49,13 @@ export function adopt(fd: number, onread?: OnReadOpts): Adopted {
   return { socket, fd: mine };
 }
 
-/** Calls back once, when the process behind a pidfd has ended (at once if it has). Takes the descriptor. */
+/**
+ * Calls back once, when the process behind a pidfd has ended (at once if it already has). Takes ownership of
+ * the descriptor.
+ */
 export function onProcessEnd(pidfd: number, callback: () => void): void {
   const { socket } = adopt(pidfd);
-  // Readable means ended; what a pidfd answers to read(2) is EINVAL.
+  // A readable pidfd means that the process has ended. read(2) on a pidfd fails with EINVAL.
   socket.once('error', () => undefined);
   socket.once('close', () => callback());
   socket.once('end', () => socket.destroy());

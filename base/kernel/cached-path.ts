@@ -16,19 +16,19 @@ const RESOLVE_CACHED = 0x20;
 const AT_STATX_DONT_SYNC = 0x4000;
 const STATX_BASIC_STATS = 0x7ff;
 
-/** What the kernel holds of a file in memory. */
+/** What the kernel has cached about a file. */
 export interface CachedFile {
-  /** Without links, as the mount table of this process has it. */
+  /** The path without symbolic links, as in the mount table of this process. */
   readonly path: string;
   /** Type and permissions (inode(7)). */
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
   readonly size: number;
-  /** Of a device node. */
+  /** The major number of a device node. */
   readonly major: number;
   readonly minor: number;
-  /** Of the file system. */
+  /** The device of the file system. */
   readonly device: string;
   readonly inode: string;
 }
@@ -41,9 +41,10 @@ export interface CachedFile {
 const mostLooks = 8;
 
 /**
- * Looks a path up in the kernel's caches alone (openat2(2), RESOLVE_CACHED, Linux 5.12), so that it never waits for a file system, its server or
- * its disk: it may be called on the main thread, with any path.
- * @returns `missing`: the kernel knows that nothing is there (ENOENT, ENOTDIR); undefined: the caches do not say, or the kernel is older
+ * Looks up a path only in the kernel's caches (openat2(2), RESOLVE_CACHED, Linux 5.12). It never waits for a
+ * file system, its server or its disk, so it may be called on the main thread with any path.
+ * @returns `missing`: the kernel knows that nothing exists there (ENOENT, ENOTDIR); undefined: the caches do
+ * not say, or the kernel is older
  */
 export function cachedFile(path: string, options: { readonly followLink: boolean }): CachedFile | 'missing' | undefined {
   const how = Buffer.alloc(STRUCT_OPEN_HOW_SIZE);
@@ -63,7 +64,7 @@ export function cachedFile(path: string, options: { readonly followLink: boolean
     const stat = Buffer.alloc(256);
     checked(c.statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, stat), 'statx', path);
     const real = readlinkSync(`/proc/self/fd/${fd}`);
-    // A file that was removed meanwhile, or lies outside of this process's root, has no path.
+    // A file has no path if it was removed in the meantime or is outside this process's root.
     if ((stat.readUInt32LE(0) & STATX_BASIC_STATS) !== STATX_BASIC_STATS || !real.startsWith('/') || real.endsWith(' (deleted)'))
       return undefined;
     // struct statx: mask u32 at 0, uid and gid u32 at 20, mode u16 at 28, ino u64 at 32, size u64 at 40, rdev at 128, dev at 136 (two u32 each)

@@ -6,7 +6,7 @@ const c = {
   capget: glibc('capget', 'int', ['void *', 'void *']),
 };
 
-/** Capability names without `CAP_`, in the order of their numbers: linux/capability.h. */
+/** Capability names without `CAP_`, in the order of their numbers (linux/capability.h). */
 export const capabilityNames = [
   'CHOWN',
   'DAC_OVERRIDE',
@@ -54,13 +54,16 @@ export const capabilityNames = [
 const PR_CAPBSET_READ = 23;
 const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
 
-/** Names (without `CAP_`) of the capabilities in the calling thread's bounding set: what a child of ours can have at most. */
+/**
+ * Returns the names (without `CAP_`) of the capabilities in the calling thread's bounding set: the most that
+ * a child process can have.
+ */
 export function boundingCapabilities(): string[] {
-  // -1 (EINVAL) is a capability that this kernel does not know.
+  // -1 (EINVAL) means that this kernel does not know the capability.
   return capabilityNames.filter((_name, number) => c.prctl(PR_CAPBSET_READ, number, 0, 0, 0) === 1);
 }
 
-/** Names (without `CAP_`) of the capabilities that the calling thread can use now: capget(2). */
+/** Returns the names (without `CAP_`) of the capabilities that the calling thread can use now: capget(2). */
 export function effectiveCapabilities(): string[] {
   const header = Buffer.alloc(8);
   header.writeUInt32LE(LINUX_CAPABILITY_VERSION_3, 0);

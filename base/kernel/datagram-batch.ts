@@ -8,25 +8,33 @@ const c = {
   sendmmsg: glibc('sendmmsg', 'int', ['int', 'void *', 'uint', 'int']),
 };
 
-/** Where a datagram came from, and where its answer goes. */
+/** The source of a datagram, and the destination of its answer. */
 export interface DatagramPeer {
-  /** 4 or 16 bytes. */
+  /** The address, 4 or 16 bytes. */
   readonly address: Buffer;
   readonly port: number;
-  /** The kernel's form of it: struct sockaddr_in or sockaddr_in6. */
+  /** The kernel's form of the address: struct sockaddr_in or sockaddr_in6. */
   readonly name: Buffer;
 }
 
-/** Many datagrams of one UDP socket in one system call: recvmmsg(2), sendmmsg(2). It never waits. */
+/**
+ * Sends and receives many datagrams of one UDP socket in one system call: recvmmsg(2), sendmmsg(2). It never
+ * blocks.
+ */
 export interface DatagramBatch {
   /**
-   * Takes what has arrived, `most` at a time. `each` must not keep the bytes and the peer beyond its return without copying them.
-   * @returns how many there were: as many as `most`, and there may be more. What the kernel says of a datagram sent before counts as none.
+   * Receives the datagrams that have arrived, at most `most` at a time. `each` must not keep the bytes and
+   * the peer after it returns without copying them.
+   * @returns the number of datagrams; if it equals `most`, more may be waiting. An error that the kernel
+   * reports about a datagram sent before counts as none.
    */
   receive(each: (message: Buffer, peer: DatagramPeer) => void): number;
-  /** Notes a datagram for {@link flush}; its bytes are copied. Sends what was noted first where there is no more room. */
+  /** Queues a datagram for {@link flush}; its bytes are copied. Sends the queue first if it is full. */
   add(message: Uint8Array, name: Buffer): void;
-  /** Sends what was noted; a datagram that the kernel does not take is dropped, as any may be on its way. */
+  /**
+   * Sends the queued datagrams. A datagram that the kernel does not accept is dropped, as the network may
+   * drop any datagram.
+   */
   flush(): void;
 }
 
@@ -43,7 +51,9 @@ interface Slots {
   readonly bytes: Buffer;
 }
 
-/** @param slotBytes of one datagram; what is longer is cut when it comes, and an error when it goes */
+/**
+ * @param slotBytes the size of one slot; a longer datagram is truncated when received, and an error when sent
+ */
 export function openDatagramBatch(fd: number, most: number, slotBytes: number): DatagramBatch {
   const incoming = slots(most, slotBytes);
   const outgoing = slots(most, slotBytes);
@@ -57,7 +67,8 @@ export function openDatagramBatch(fd: number, most: number, slotBytes: number): 
     let sent = 0;
     while (sent < noted) {
       const taken = c.sendmmsg(fd, outgoing.headers.subarray(sent * headerBytes), noted - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-      // The first of the rest is what the kernel refused, or the error of an earlier one: both end here.
+      // The first remaining datagram is one that the kernel refused, or it got the error of an earlier one.
+      // It is dropped in both cases.
       sent += taken > 0 ? taken : 1;
     }
     noted = 0;
@@ -69,7 +80,7 @@ export function openDatagramBatch(fd: number, most: number, slotBytes: number): 
       const count = c.recvmmsg(fd, incoming.headers, most, MSG_DONTWAIT, null);
       if (count === -1) {
         const errno = lastErrno();
-        // ICMP errors of answers whose asker has gone.
+        // ICMP errors about answers whose client is gone.
         const { EBADF, EINVAL, ENOTSOCK, EFAULT, ENOSYS } = constants.errno;
         if ([EBADF, EINVAL, ENOTSOCK, EFAULT, ENOSYS].includes(errno)) throw kernelError(errno, 'recvmmsg', `fd ${fd}`);
         return 0;
@@ -99,7 +110,10 @@ export function openDatagramBatch(fd: number, most: number, slotBytes: number): 
   };
 }
 
-/** Headers that point to their own names and bytes. The addresses are good for as long as the batch is held, which has all of the buffers. */
+/**
+ * Creates headers that point to their own names and bytes. The addresses are valid while the batch is
+ * referenced, because the batch references all buffers.
+ */
 function slots(most: number, slotBytes: number): Slots {
   const made: Slots = {
     headers: Buffer.alloc(most * headerBytes),
@@ -110,7 +124,7 @@ function slots(most: number, slotBytes: number): Slots {
   const [vectors, names, bytes] = withAddresses([made.vectors, made.names, made.bytes], (addresses) => addresses);
   for (let index = 0; index < most; index += 1) {
     const header = index * headerBytes;
-    // struct msghdr: name, its length, vectors, how many, control data and its length, flags.
+    // struct msghdr: name, its length, vectors, their number, control data and its length, flags.
     made.headers.writeBigUInt64LE(names + BigInt(index * nameSlot), header);
     made.headers.writeUInt32LE(nameBytes, header + 8);
     made.headers.writeBigUInt64LE(vectors + BigInt(index * iovecBytes), header + 16);

@@ -28,18 +28,18 @@ const STATX_BASIC_STATS = 0x7ff;
 const STATX_ATTR_MOUNT_ROOT = 0x2000n;
 const EMPTY = Buffer.from('\0');
 const PARENT = Buffer.from('..\0');
-/** Descriptors that a descent holds at most; levels above are closed and found again by `..`. */
+/** The maximum number of descriptors that a descent holds. Levels above are closed and reopened by `..`. */
 const OPEN_LEVELS = 32;
 
 export const DT_DIR = 4;
 
-/** A name in a folder. Names are bytes, not text: any byte but NUL and slash may stand in one. */
+/** A name in a folder. Names are bytes, not text: they may contain any byte except NUL and slash. */
 export interface Entry {
-  /** With its closing NUL, as the system calls take it. */
+  /** The name with its closing NUL, as the system calls expect it. */
   readonly name: Buffer;
-  /** DT_* of getdents64(2); 0 where the file system does not tell. */
+  /** DT_* of getdents64(2); 0 if the file system does not report it. */
   readonly type: number;
-  /** Position behind this entry. */
+  /** The position after this entry. */
   readonly next: bigint;
 }
 
@@ -61,24 +61,28 @@ interface Level {
 }
 
 /**
- * A walk down a tree by descriptors only: no path is ever looked up again, no symbolic link followed, no mount crossed, and
- * neither the depth (beyond PATH_MAX) nor the number of names costs more than a bounded number of descriptors and buffers.
+ * Walks down a tree by descriptors only: it never looks up a path again, follows no symbolic link and crosses
+ * no mount. Neither the depth (beyond PATH_MAX) nor the number of names costs more than a bounded number of
+ * descriptors and buffers.
  */
 export interface Descent {
-  /** Levels below the start; 0: nothing is entered. */
+  /** Levels below the start; 0 at the start. */
   readonly depth: number;
-  /** Descriptor of the folder where the descent stands. */
+  /** Descriptor of the current folder. */
   readonly fd: number;
-  /** Goes into a folder of the current one. ENOTDIR, ELOOP: not a folder. EXDEV: something is mounted there. */
+  /** Enters a folder of the current one. ENOTDIR, ELOOP: not a folder. EXDEV: something is mounted there. */
   enter(name: Buffer): void;
-  /** The next entry of the current folder, or undefined at its end. */
+  /** Returns the next entry of the current folder, or undefined at its end. */
   next(): Entry | undefined;
-  /** Goes back up; returns the name of the folder that was left. ESTALE when the tree was moved meanwhile. */
+  /**
+   * Goes back up and returns the name of the folder that was left. ESTALE when the tree was moved in the
+   * meantime.
+   */
   leave(): Buffer;
   close(): void;
 }
 
-/** Stands in the parent of `path`, and tells the name to enter first. ENOENT: the parent is absent. */
+/** Starts in the parent of `path`, and returns the name to enter first. ENOENT: the parent does not exist. */
 export function startDescent(path: string): { descent: Descent; name: Buffer } {
   const absolute = resolve(cString(path, 'open'));
   if (absolute === '/') throw kernelError('EINVAL', 'open', path, 'the root of all files is never walked');
@@ -149,7 +153,10 @@ function openFolder(fd: number, name: Buffer, path: string): number {
   return uninterrupted(() => c.openat2(SYS_openat2, fd, name, how, how.length), 'openat2', subject(path, name));
 }
 
-/** What an entry is; an empty name asks for the descriptor itself. A link is not followed. */
+/**
+ * Returns the type and identity of an entry. An empty name means the descriptor itself. A symbolic link is
+ * not followed.
+ */
 export function statEntry(fd: number, name: Buffer): EntryStat {
   const stat = Buffer.alloc(256);
   const flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH;
@@ -164,10 +171,16 @@ export function statEntry(fd: number, name: Buffer): EntryStat {
   };
 }
 
-/** For all descents of this thread: a Worker that removes trees has no heap to speak of, and would collect one of each only after thousands. */
+/**
+ * Shared by all descents of this thread. A Worker that removes trees uses little heap, so the garbage
+ * collector would free separate buffers only after thousands of descents.
+ */
 let buffer: Buffer | undefined;
 
-/** One buffer full of names. struct linux_dirent64: ino u64, off i64 at 8, reclen u16 at 16, type u8 at 18, name at 19. */
+/**
+ * Reads one buffer full of names. struct linux_dirent64: ino u64, off i64 at 8, reclen u16 at 16, type u8 at
+ * 18, name at 19.
+ */
 function readEntries(fd: number, path: string): Entry[] {
   const names = (buffer ??= Buffer.alloc(32768));
   for (;;) {
@@ -184,7 +197,7 @@ function readEntries(fd: number, path: string): Entry[] {
   }
 }
 
-/** Path and name for an error message. */
+/** Returns path and name for an error message. */
 export function subject(path: string, name: Buffer): string {
   return `${path} (${JSON.stringify(name.toString('utf8', 0, Math.max(0, name.length - 1)))})`;
 }

@@ -13,8 +13,9 @@ const FSCONFIG_CMD_CREATE = 6;
 const FSMOUNT_CLOEXEC = 1;
 
 /**
- * A mount that is attached nowhere and goes with its descriptor: files in it are reached as `/proc/self/fd/N/…`, and a process
- * that is killed leaves nothing mounted. For file systems without options; fsopen(2), fsmount(2).
+ * Opens a mount that is attached nowhere and disappears with its descriptor. Its files are reached as
+ * `/proc/self/fd/N/…`, and a killed process leaves nothing mounted. For file systems without options;
+ * fsopen(2), fsmount(2).
  */
 export function openDetachedMount(fstype: string): number {
   const context = checked(c.fsopen(fstype, FSOPEN_CLOEXEC), 'fsopen', fstype);

@@ -3,14 +3,15 @@ import { DT_DIR, startDescent, statEntry } from './descent.ts';
 import type { Descent, EntryStat } from './descent.ts';
 
 export interface DiskUsage {
-  /** Bytes of the blocks in use; a file with several links counts once. */
+  /** Bytes of the blocks in use. A file with several links counts once. */
   readonly bytes: number;
   readonly inodes: number;
 }
 
 /**
- * What the tree at `path` uses on its own file system, the folder itself included; mounts below are left out. Names that vanish
- * meanwhile are left out. ENOENT: nothing is there. Yields every few calls.
+ * Measures what the tree at `path` uses on its own file system, including the folder itself. Mounts below it
+ * are omitted, and so are names that disappear in the meantime. ENOENT: nothing exists there. Yields every
+ * few calls.
  */
 export function* diskUsage(path: string): Generator<void, DiskUsage, void> {
   const { descent, name } = startDescent(path);
@@ -56,7 +57,7 @@ function statOrGone(descent: Descent, name: Buffer): EntryStat | undefined {
   }
 }
 
-/** Goes into `name` if that still is a folder of this file system. */
+/** Enters `name` if it still is a folder of this file system. */
 function enter(descent: Descent, name: Buffer): void {
   try {
     descent.enter(name);

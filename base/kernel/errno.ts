@@ -4,10 +4,11 @@ import { PortcullisError } from '../errors/index.ts';
 import type { ErrorKind } from '../errors/index.ts';
 import { lastErrno } from './libc.ts';
 
-/** Code of every failure of a system call: `KERNEL_` and the errno's name. */
+/** The code of a failed system call: `KERNEL_` and the errno's name. */
 export type KernelCode = `KERNEL_${string}`;
 
-// Two names of one number: the one that manual pages use wins. Missing from Node's table: EUCLEAN (a damaged or non-empty structure), ESHUTDOWN.
+// If one number has two names, the name used by the manual pages wins. Missing from Node's table: EUCLEAN (a
+// damaged or non-empty structure), ESHUTDOWN.
 const names = new Map<number, string>([
   [108, 'ESHUTDOWN'],
   [117, 'EUCLEAN'],
@@ -16,7 +17,7 @@ for (const [name, number] of Object.entries(constants.errno)) names.set(number, 
 names.set(constants.errno.EAGAIN, 'EAGAIN');
 names.set(constants.errno.EOPNOTSUPP, 'EOPNOTSUPP');
 
-/** The name of an errno (`ENOENT`), or `ERRNO_n` for a number without a name. */
+/** Returns the name of an errno (`ENOENT`), or `ERRNO_n` for a number without a name. */
 export function errnoName(number: number): string {
   return names.get(number) ?? `ERRNO_${number}`;
 }
@@ -70,7 +71,10 @@ const fixes: Readonly<Record<string, string>> = {
   ELOOP: 'remove the symbolic link from the path',
 };
 
-/** The failure of system call `call` on `on`, by its errno. `why` and `fix` replace the errno's own words where more is known. */
+/**
+ * Returns the error of system call `call` on `on`, by its errno. `why` and `fix` replace the default texts of
+ * the errno when more is known.
+ */
 export function kernelError(errno: string | number, call: string, on: string, why?: string, fix?: string): PortcullisError<KernelCode> {
   const name = typeof errno === 'number' ? errnoName(errno) : errno;
   const number = typeof errno === 'number' ? errno : (constants.errno as Partial<Record<string, number>>)[errno];
@@ -86,13 +90,15 @@ export function kernelError(errno: string | number, call: string, on: string, wh
   });
 }
 
-/** `result` unless it is -1, the sign of a failed call: then the error of errno is thrown. */
+/** Returns `result` unless it is -1, the sign of a failed call. Then it throws the error of errno. */
 export function checked(result: number, call: string, on: string): number {
   if (result === -1) throw kernelError(lastErrno(), call, on);
   return result;
 }
 
-/** Like {@link checked}, for a call that a signal may interrupt: it is made again after EINTR. */
+/**
+ * Does the same as {@link checked} for a call that a signal may interrupt: it repeats the call after EINTR.
+ */
 export function uninterrupted(attempt: () => number, call: string, on: string): number {
   for (;;) {
     const result = attempt();
@@ -102,13 +108,13 @@ export function uninterrupted(attempt: () => number, call: string, on: string): 
   }
 }
 
-/** `text` as a C string; a NUL inside would silently cut it short, so it is refused. */
+/** Returns `text` as a C string. A NUL inside would silently truncate it, so such a text is refused. */
 export function cString(text: string, call: string): string {
   if (text.includes('\0')) throw kernelError('EINVAL', call, JSON.stringify(text), 'the text holds a NUL byte');
   return text;
 }
 
-/** Whether `thrown` is the kernel error of one of these errno names. */
+/** Returns whether `thrown` is the kernel error of one of these errno names. */
 export function isErrno(thrown: unknown, ...errnos: string[]): boolean {
   return thrown instanceof PortcullisError && errnos.some((name) => thrown.code === `KERNEL_${name}`);
 }
@@ -116,8 +122,9 @@ export function isErrno(thrown: unknown, ...errnos: string[]): boolean {
 const ofReader = ['EAGAIN', 'EINTR', 'EIO', 'EMFILE', 'ENFILE', 'ENOMEM'];
 
 /**
- * Whether a failed look says nothing of what was looked at: the reader had no descriptor or memory, or the disk failed. Such a failure is passed
- * on, and never means that something is not there. Also for what node:fs throws.
+ * Returns whether a failed check says nothing about its object: the reader had no descriptor or memory, or
+ * the disk failed. Such a failure is passed on, and never means that something does not exist. Also for
+ * errors of node:fs.
  */
 export function leavesUnknown(thrown: unknown): boolean {
   if (isErrno(thrown, ...ofReader)) return true;

@@ -10,19 +10,21 @@ const c = {
 const EFD_CLOEXEC = 0o2000000;
 const EFD_NONBLOCK = 0o4000;
 
-/** eventfd(2), non-blocking: a counter that is readable while it is not 0; any thread may signal it. */
+/**
+ * Creates a non-blocking eventfd(2): a counter that is readable while it is not 0. Any thread may signal it.
+ */
 export function createEventFd(): number {
   return checked(c.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), 'eventfd', '');
 }
 
-/** Adds one, which wakes whoever waits for it. */
+/** Adds one, which wakes the threads that wait for it. */
 export function signalEventFd(fd: number): void {
   const one = Buffer.alloc(8);
   one.writeBigUInt64LE(1n, 0);
   writeFd(fd, one);
 }
 
-/** Takes the counter back to 0 and returns what it was. */
+/** Resets the counter to 0 and returns its previous value. */
 export function drainEventFd(fd: number): bigint {
   const counter = Buffer.alloc(8);
   try {

@@ -20,13 +20,19 @@ const c = {
 const SYS_openat2 = 437; // the same number on every architecture
 const STRUCT_OPEN_HOW_SIZE = 24;
 
-/** open(2), always O_CLOEXEC. Returns a file descriptor that the caller closes with {@link closeFd}. */
+/**
+ * Calls open(2), always with O_CLOEXEC. Returns a file descriptor that the caller closes with {@link
+ * closeFd}.
+ */
 export function openFile(path: string, flags: number, mode = 0): number {
   const name = cString(path, 'open');
   return uninterrupted(() => c.open(name, flags | O_CLOEXEC, mode), 'open', path);
 }
 
-/** close(2). On Linux the descriptor is gone even when an error is reported, so it is never closed twice. */
+/**
+ * Calls close(2). On Linux the descriptor is closed even if an error is reported, so it is never closed
+ * twice.
+ */
 export function closeFd(fd: number): void {
   strike(fd);
   checked(c.close(fd), 'close', `fd ${fd}`);
@@ -35,14 +41,17 @@ export function closeFd(fd: number): void {
 const LOCK_EX = 2;
 const LOCK_UN = 8;
 
-/** flock(2): waits for the exclusive lock, so never on the main thread. The kernel drops it when the process dies. */
+/**
+ * Calls flock(2) and waits for the exclusive lock, so never use it on the main thread. The kernel releases
+ * the lock when the process dies.
+ */
 export function lockFile(fd: number): void {
   uninterrupted(() => c.flock(fd, LOCK_EX), 'flock', `fd ${fd}`);
 }
 
 const LOCK_NB = 4;
 
-/** The same without waiting: false when somebody else has it. */
+/** Does the same without waiting. Returns false if another process has the lock. */
 export function tryLockFile(fd: number): boolean {
   try {
     uninterrupted(() => c.flock(fd, LOCK_EX | LOCK_NB), 'flock', `fd ${fd}`);
@@ -57,7 +66,7 @@ export function unlockFile(fd: number): void {
   checked(c.flock(fd, LOCK_UN), 'flock', `fd ${fd}`);
 }
 
-/** Writes all of `data` (one write(2) unless the kernel takes less). */
+/** Writes all of `data` (one write(2) unless the kernel accepts less). */
 export function writeFd(fd: number, data: Uint8Array): void {
   let rest = data;
   while (rest.length > 0) {
@@ -67,17 +76,18 @@ export function writeFd(fd: number, data: Uint8Array): void {
 }
 
 export interface OpenInRoot {
-  /** O_* of open(2); O_CLOEXEC is added. */
+  /** O_* of open(2). O_CLOEXEC is added. */
   readonly flags: number;
-  /** Mode of a file that O_CREAT makes; not allowed (EINVAL) without it. */
+  /** Mode of a file that O_CREAT creates; not allowed (EINVAL) without O_CREAT. */
   readonly mode?: number;
-  /** RESOLVE_*; default RESOLVE_IN_ROOT: absolute links and `..` stay inside the root. */
+  /** RESOLVE_*. Default RESOLVE_IN_ROOT: absolute links and `..` stay inside the root. */
   readonly resolve?: number;
 }
 
 /**
- * Opens `path` below `root` (a folder's path, or a descriptor of it) with openat2(2). With the default resolve flag no
- * symbolic link, `..` or absolute path leaves the root. A race with a rename (EAGAIN) is tried again, 100 times at most.
+ * Opens `path` below `root` (a folder's path, or a descriptor of it) with openat2(2). With the default
+ * resolve flag no symbolic link, `..` or absolute path leaves the root. A race with a rename (EAGAIN) is
+ * retried, at most 100 times.
  */
 export function openInRoot(root: string | number, path: string, options: OpenInRoot): number {
   if (typeof root === 'string') {
@@ -93,7 +103,10 @@ export function openInRoot(root: string | number, path: string, options: OpenInR
   return result;
 }
 
-/** {@link openInRoot}; undefined where nothing is at `path` (ENOENT, ENOTDIR), which costs no exception. */
+/**
+ * Calls {@link openInRoot}. Returns undefined if nothing exists at `path` (ENOENT, ENOTDIR), without the cost
+ * of an exception.
+ */
 export function openInRootIfThere(root: number, path: string, options: OpenInRoot): number | undefined {
   const result = openat2(root, path, options);
   if (result >= 0) return result;
@@ -101,7 +114,7 @@ export function openInRootIfThere(root: number, path: string, options: OpenInRoo
   throw kernelError(-result, 'openat2', path);
 }
 
-/** A descriptor, or an errno below 0. */
+/** Returns a descriptor, or a negative errno. */
 function openat2(root: number, path: string, options: OpenInRoot): number {
   const name = cString(path, 'openat2');
   const how = Buffer.alloc(STRUCT_OPEN_HOW_SIZE);
@@ -117,19 +130,19 @@ function openat2(root: number, path: string, options: OpenInRoot): number {
   }
 }
 
-/** Device number as glibc's makedev(3) packs it. */
+/** Returns a device number in the encoding of glibc's makedev(3). */
 function deviceNumber(major: number, minor: number): bigint {
   const high = BigInt(major);
   const low = BigInt(minor);
   return ((high & 0xfffff000n) << 32n) | ((high & 0xfffn) << 8n) | ((low & 0xffffff00n) << 12n) | (low & 0xffn);
 }
 
-/** mknod(2). `mode` holds type and permission bits (`S_IFCHR | 0o600`); the process's umask applies. */
+/** Calls mknod(2). `mode` holds type and permission bits (`S_IFCHR | 0o600`). The process's umask applies. */
 export function mknod(path: string, mode: number, major: number, minor: number): void {
   checked(c.mknod(cString(path, 'mknod'), mode, deviceNumber(major, minor)), 'mknod', path);
 }
 
-/** A named pipe; the process's umask applies. */
+/** Creates a named pipe. The process's umask applies. */
 export function mkfifo(path: string, mode: number): void {
   checked(c.mknod(cString(path, 'mkfifo'), S_IFIFO | mode, 0), 'mkfifo', path);
 }
@@ -139,9 +152,9 @@ const NANOSECONDS = 1_000_000_000n;
 export interface Times {
   /** Nanoseconds since the epoch; may be negative. */
   readonly mtimeNs: bigint;
-  /** Default: the same as `mtimeNs`. */
+  /** Default: `mtimeNs`. */
   readonly atimeNs?: bigint;
-  /** Whether a symbolic link is followed; default false. */
+  /** Whether a symbolic link is followed. Default: false. */
   readonly follow?: boolean;
 }
 
@@ -158,14 +171,17 @@ export function setTimes(path: string, times: Times): void {
   checked(c.utimensat(AT_FDCWD, cString(path, 'utimensat'), timespecs, flags), 'utimensat', path);
 }
 
-/** Writes everything of the file system that holds `path` to its disk. Errors that somebody has been told of are not seen. Blocks: call it in a Worker. */
+/**
+ * Writes all data of the file system that contains `path` to its disk. Does not see errors that were already
+ * reported to another caller. Blocks: call it in a Worker.
+ */
 export function syncfs(path: string): void {
   withOpen(path, O_RDONLY | constants.O_NONBLOCK, (fd) => checked(c.syncfs(fd), 'syncfs', path));
 }
 
 /**
- * The same for an open descriptor: it fails with what became of the writes since the descriptor was opened, also when another caller has
- * been told of it (Linux 5.8 and later). Blocks: call it in a Worker.
+ * Does the same for an open descriptor. It fails if writes since the opening of the descriptor failed, even
+ * if another caller was already told (Linux 5.8 and later). Blocks: call it in a Worker.
  */
 export function syncfsOf(fd: number): void {
   checked(c.syncfs(fd), 'syncfs', `fd ${fd}`);
@@ -176,7 +192,7 @@ export function fsyncDir(path: string): void {
   withOpen(path, O_RDONLY | O_DIRECTORY, (fd) => checked(c.fsync(fd), 'fsync', path));
 }
 
-/** Runs `body` with `path` opened, and closes it in every case. */
+/** Opens `path`, runs `body`, and closes the descriptor in every case. */
 export function withOpen<T>(path: string, flags: number, body: (fd: number) => T): T {
   const fd = openFile(path, flags);
   try {

@@ -7,7 +7,10 @@ const POLLERR = 0x08;
 const POLLHUP = 0x10;
 const POLLRDHUP = 0x2000;
 
-/** Whether the other end of a stream socket has gone, or will send no more, however much of what it sent is unread: poll(2). */
+/**
+ * Returns whether the other end of a stream socket is gone, or will send no more, even if some of its data is
+ * unread: poll(2).
+ */
 export function hasHungUp(fd: number): boolean {
   const pollfd = Buffer.alloc(8); // struct pollfd: fd i32, events i16, revents i16
   pollfd.writeInt32LE(fd, 0);

@@ -2,7 +2,10 @@ import { glibc } from './libc.ts';
 
 const mallocTrim = glibc('malloc_trim', 'int', ['size_t']);
 
-/** malloc_trim(3): returns to the kernel what the C library keeps of freed memory. A millisecond or two. glibc has it, other libraries throw. */
+/**
+ * Calls malloc_trim(3), which returns freed memory that the C library keeps to the kernel. It takes a
+ * millisecond or two. glibc has it; with other libraries this throws.
+ */
 export function trimHeap(): void {
   mallocTrim(0);
 }

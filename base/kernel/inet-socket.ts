@@ -14,13 +14,16 @@ const SO_REUSEADDR = 2;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 
-/** An end of a socket: 4 or 16 bytes of address, and a port. */
+/** An endpoint of a socket: 4 or 16 bytes of address, and a port. */
 export interface InetAddress {
   readonly address: Uint8Array;
   readonly port: number;
 }
 
-/** The kernel's form: struct sockaddr_in, 16 bytes: family, port, address; struct sockaddr_in6, 28 bytes: family, port, flow, address, scope. */
+/**
+ * Returns the kernel's form: struct sockaddr_in, 16 bytes: family, port, address; struct sockaddr_in6, 28
+ * bytes: family, port, flow, address, scope.
+ */
 export function sockaddr({ address, port }: InetAddress): Buffer {
   const bytes = Buffer.alloc(address.length === 4 ? 16 : 28);
   bytes.writeUInt16LE(address.length === 4 ? AF_INET : AF_INET6, 0);
@@ -52,21 +55,24 @@ function bound(type: number, end: InetAddress, prepare: (fd: number) => void): n
 }
 
 /**
- * A UDP socket of the calling thread's network namespace that is bound to one address; for `dgram`'s `bind({ fd })`.
- * @param receiveBytes what the kernel may queue; less where this process may not ask for it
- * @throws KERNEL_EADDRINUSE · KERNEL_EADDRNOTAVAIL (no address of the host, or not yet)
+ * Opens a UDP socket in the calling thread's network namespace and binds it to one address; for `dgram`'s
+ * `bind({ fd })`.
+ * @param receiveBytes the requested size of the kernel's queue; it is smaller if this process may not request
+ * that much
+ * @throws KERNEL_EADDRINUSE · KERNEL_EADDRNOTAVAIL (the host does not have the address, or not yet)
  */
 export function bindUdp(end: InetAddress, receiveBytes: number): number {
   return bound(SOCK_DGRAM, end, (fd) => setReceiveBuffer(fd, receiveBytes));
 }
 
-/** A TCP socket like {@link bindUdp}'s; for `net.Server`'s `listen({ fd })`. */
+/** Opens a TCP socket like {@link bindUdp}; for `net.Server`'s `listen({ fd })`. */
 export function bindTcp(end: InetAddress): number {
   return bound(SOCK_STREAM, end, (fd) => setSockOpt(fd, SOL_SOCKET, SO_REUSEADDR, 1));
 }
 
 /**
- * A UDP socket that sends to and hears of one peer only, by a port of the kernel's choice; ICMP errors reach it.
+ * Opens a UDP socket that sends to and receives from one peer only, on a port that the kernel chooses. ICMP
+ * errors reach it.
  * @throws KERNEL_ENETUNREACH and others
  */
 export function connectUdp(peer: InetAddress, receiveBytes: number): number {
@@ -77,7 +83,10 @@ export function connectUdp(peer: InetAddress, receiveBytes: number): number {
   });
 }
 
-/** A TCP socket that is being connected: it can be written to, and fails then if it must. @throws as {@link connectUdp} */
+/**
+ * Opens a TCP socket and starts to connect it. It can be written to, and a failure of the connection shows
+ * then. @throws as {@link connectUdp}
+ */
 export function connectTcp(peer: InetAddress): number {
   return open(SOCK_STREAM, peer, (fd) => {
     const name = sockaddr(peer);

@@ -5,7 +5,7 @@ import { syncfs } from './files.ts';
 import { removeTree } from './remove-tree.ts';
 import { serveCalls } from './worker-calls.ts';
 
-/** How long one walk runs before the others of this Worker have their turn. */
+/** How long one walk runs before the other calls of this Worker run. */
 const SLICE_MS = 5;
 
 async function inSlices<T>(steps: Generator<void, T, void>): Promise<T> {
@@ -26,7 +26,7 @@ function* removal(path: string): Generator<void, void, void> {
   for (let step = steps.next(); step.done !== true; step = steps.next()) {
     yield;
     if (!givesUp) continue;
-    // Closes its descriptors.
+    // This closes its descriptors.
     steps.return();
     throw kernelError('ECANCELED', 'remove tree', path, 'removals were given up');
   }

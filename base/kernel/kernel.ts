@@ -13,55 +13,89 @@ import type { SpawnedProcess } from './spawn.ts';
 import type { DiskUsage } from './disk-usage.ts';
 
 /**
- * The kernel's blocking calls, for the main thread. Each throws `KERNEL_<errno>`; each takes its turn in one of three Workers, which
- * start when they are needed and end when they are idle.
+ * The kernel's blocking calls, for the main thread. Each throws `KERNEL_<errno>`. Each runs in one of several
+ * Workers, which start when they are needed and end when they are idle.
  */
 export interface Kernel {
   mount(source: string, target: string, fstype: string, flags: number, data?: string): Promise<void>;
   umount(target: string, flags?: number): Promise<void>;
   bindMount(source: string, target: string, options?: BindOptions): Promise<void>;
-  /** Whether a mount could show ids as a user namespace maps them; mounts nothing. KERNEL_EINVAL says why not. */
+  /**
+   * Checks whether a mount can show ids as a user namespace maps them. Mounts nothing. KERNEL_EINVAL gives
+   * the reason why not.
+   */
   checkIdmap(source: string, userNamespace: string): Promise<void>;
   mountOverlay(overlay: Overlay): Promise<void>;
-  /** Mounts a file system nowhere: it goes with the descriptor. */
+  /** Mounts a file system without attaching it. It disappears with the descriptor. */
   openDetachedMount(fstype: string): Promise<number>;
-  /** Whether the file system that holds a folder limits what projects write: ext4 and XFS, mounted with `prjquota`. */
+  /**
+   * Returns whether the file system that contains a folder limits the writes of projects: ext4 and XFS,
+   * mounted with `prjquota`.
+   */
   limitsProjects(path: string): Promise<boolean>;
-  /** Gives folders to a project and limits it, in bytes; 0 is no limit. `place`: the file system, when no folder says it. */
+  /**
+   * Assigns folders to a project and sets its limit in bytes; 0 means no limit. `place`: the file system, if
+   * no folder gives it.
+   */
   limitTrees(folders: readonly string[], project: number, bytes: number, place?: string): Promise<void>;
   setPropagation(target: string, propagation: Propagation): Promise<void>;
-  /** posix_spawn waits until the kernel has run the program, which takes its turn on a busy machine. The pid is this process's child. */
+  /**
+   * Starts a program. posix_spawn waits until the kernel has executed it, which can take time on a busy
+   * machine. The pid is a child of this process.
+   */
   spawnProcess(program: SpawnedProcess): Promise<number>;
   syncfs(path: string): Promise<void>;
-  /** Removes a tree by descriptors, following no link and crossing no mount (EXDEV, EBUSY); absent is a success. */
+  /**
+   * Removes a tree by descriptors. It follows no symbolic link and crosses no mount (EXDEV, EBUSY). Succeeds
+   * if the tree does not exist.
+   */
   removeTree(path: string): Promise<void>;
-  /** Removals under way fail with KERNEL_ECANCELED; part of what they were to remove stays. For who is about to {@link close}. */
+  /**
+   * Makes running removals fail with KERNEL_ECANCELED; part of their trees remains. Call it before {@link
+   * close}.
+   */
   giveUpRemovals(): Promise<void>;
-  /** Blocks and inodes of a tree on its own file system. */
+  /** Counts blocks and inodes of a tree on its own file system. */
   diskUsage(path: string): Promise<DiskUsage>;
-  /** Makes net, ipc and uts namespaces, brings `lo` up, sets sysctls and host name, pins each at `<dir>/<type>`. EEXIST where a pin is. */
+  /**
+   * Creates net, ipc and uts namespaces, brings `lo` up, sets sysctls and host name, and pins each at
+   * `<dir>/<type>`. EEXIST if a pin exists.
+   */
   pinNamespaces(input: PinnedNamespaces): Promise<void>;
-  /** Pins the namespaces that a process has, its user namespace among them, and sets them up as {@link pinNamespaces} does. */
+  /**
+   * Pins the namespaces of a process, including its user namespace, and sets them up like {@link
+   * pinNamespaces}.
+   */
   pinNamespacesOf(pid: number, input: PinnedNamespaces): Promise<void>;
   /** Sets sysctls and host name of pinned namespaces. */
   configureNamespaces(input: PinnedNamespaces): Promise<void>;
-  /** Lets pinned namespaces go and removes the folder; absent is a success. */
+  /** Releases pinned namespaces and removes the folder. Succeeds if they do not exist. */
   unpinNamespaces(dir: string): Promise<void>;
-  /** Texts of `/proc/net/<name>` as pinned network namespaces see it, one a pin; undefined where it can not be opened. Give few at once: others wait. */
+  /**
+   * Reads `/proc/net/<name>` in pinned network namespaces, one text per pin; undefined if the file cannot be
+   * opened. Pass only a few pins at once, because other calls wait.
+   */
   readNetFiles(pins: readonly string[], name: string): Promise<(string | undefined)[]>;
-  /** Resolves when a Worker takes its turn, or is not there; starts none and keeps none. @throws KERNEL_WORKER_GONE when it broke */
+  /**
+   * Resolves when a Worker has handled the ping, or if it does not run. Starts no Worker and keeps none
+   * running. @throws KERNEL_WORKER_GONE when it crashed
+   */
   answers(worker: 'mounts' | 'namespaces' | 'programs'): Promise<void>;
-  /** Waits for calls under way and ends the Workers. Without it they do not keep the process alive. */
+  /** Waits for pending calls and ends the Workers. The Workers do not keep the process alive without it. */
   close(): Promise<void>;
 }
 
-/** How long a Worker outlives its last call: it holds some 8 MB, and another is there within 30 ms. A kubelet asks for figures every ten seconds. */
+/**
+ * How long a Worker outlives its last call. It uses about 8 MB, and another one is ready within 30 ms. A
+ * kubelet requests metrics every ten seconds.
+ */
 const IDLE_MS = 15_000;
 
 /**
- * Starts one Worker for mounts and one for namespace windows; one for programs, and one for what may take seconds (removal, syncfs, usage), at
- * their first calls. So a slow delete never delays a pin or a mount, nor a mount an exec. An idle one ends, one that broke is replaced at the
- * next call.
+ * Starts one Worker for mounts and one for namespace windows. The Workers for programs, and for calls that
+ * may take seconds (removal, syncfs, usage), start at their first call. This way a slow removal never delays
+ * a pin or a mount, and a mount never delays an exec. An idle Worker ends, and a crashed one is replaced at
+ * the next call.
  */
 export async function startKernelWorker(): Promise<Kernel> {
   const mounts = onDemand(IDLE_MS, () => connectCalls<MountCalls>(startWorker(import.meta.url, './kernel-mounts.worker.ts')));
@@ -70,12 +104,12 @@ export async function startKernelWorker(): Promise<Kernel> {
   const files = onDemand(IDLE_MS, () => connectCalls<FileCalls>(startWorker(import.meta.url, './kernel-files.worker.ts')));
   const mounting: Caller<MountCalls>['call'] = (name, ...values) => mounts.use((caller) => caller.call(name, ...values));
   const pinning: Caller<NamespaceCalls>['call'] = (name, ...values) => {
-    // A pod's mounts and programs follow its namespaces.
+    // The mounts and programs of a pod follow its namespaces.
     for (const worker of [mounts, programs]) void worker.use(nothing).catch(() => undefined);
     return namespaces.use((caller) => caller.call(name, ...values));
   };
   const filing: Caller<FileCalls>['call'] = (name, ...values) => files.use((caller) => caller.call(name, ...values));
-  // What can not be started is said now.
+  // A Worker that cannot be started is reported now.
   await Promise.all([mounts.use(nothing), namespaces.use(nothing)]);
   return {
     mount: (...values) => mounting('mount', ...values),

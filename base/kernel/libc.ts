@@ -2,8 +2,8 @@ import koffi from 'koffi';
 import { unterminated } from '../process/index.ts';
 
 /**
- * C types that the calls of this room use. `str` arguments must pass {@link cString} first; `void *` takes a Buffer or null;
- * `str *` is a list of strings that ends with null, as argv does.
+ * C types that the calls of this folder use. `str` arguments must pass {@link cString} first; `void *` takes
+ * a Buffer or null; `str *` is a list of strings that ends with null, like argv.
  */
 type CType = 'int' | 'uint' | 'long' | 'ulong' | 'int64' | 'uint64' | 'size_t' | 'str' | 'str *' | 'void *';
 type CValue = number | bigint | string | Uint8Array | readonly (string | null)[] | null;
@@ -11,14 +11,15 @@ type CValue = number | bigint | string | Uint8Array | readonly (string | null)[]
 let library: ReturnType<typeof koffi.load> | undefined;
 
 /**
- * Binds one function of glibc at its first call. Each thread that loads this module binds its own: no named koffi type is
- * ever defined, because type names are shared by all threads of a process; structures are plain byte buffers instead.
- * glibc's variadic functions (ioctl, prctl, open, syscall) are bound with fixed arguments: on x86-64 and arm64 Linux
- * integers and pointers travel the same way.
+ * Binds one function of glibc at its first call. Each thread that loads this module binds its own, and no
+ * named koffi type is ever defined, because all threads of a process share type names. Structures are plain
+ * byte buffers instead. glibc's variadic functions (ioctl, prctl, open, syscall) are bound with fixed
+ * arguments: on x86-64 and arm64 Linux, integers and pointers are passed the same way.
  */
 export function glibc(name: string, result: CType, parameters: CType[]): (...values: CValue[]) => number {
   let bound: ((...values: CValue[]) => number) | undefined;
-  // A list is read by native code, element by element; a number, a text and a Buffer cannot fail.
+  // Native code reads a list element by element, which can fail. Reading a number, a text or a Buffer cannot
+  // fail.
   const readsList = parameters.includes('str *');
   return (...values) => {
     const call = (bound ??= unterminated(() => bind(name, result, parameters) as (...values: CValue[]) => number));
@@ -26,7 +27,10 @@ export function glibc(name: string, result: CType, parameters: CType[]): (...val
   };
 }
 
-/** As {@link glibc}, in a thread of libuv's pool; its errno is not to be had. Buffers must be held until it is over. */
+/**
+ * Does the same as {@link glibc}, but in a thread of libuv's pool. Its errno is not available. The caller
+ * must keep the Buffers referenced until the call is over.
+ */
 export function glibcApart(name: string, result: CType, parameters: CType[]): (...values: CValue[]) => Promise<number> {
   let bound: ReturnType<ReturnType<typeof koffi.load>['func']> | undefined;
   return (...values) => {
@@ -45,17 +49,20 @@ function bind(name: string, result: CType, parameters: CType[]): ReturnType<Retu
   return library.func(name, result, parameters);
 }
 
-/** errno of this thread. Read it directly after the call that failed: any other call may overwrite it. */
+/**
+ * Returns errno of this thread. Read it directly after the call that failed: any other call may overwrite it.
+ */
 export function lastErrno(): number {
   return koffi.errno();
 }
 
-/** What native code that runs now points to. */
+/** Buffers that running native code points to. */
 let held: readonly Uint8Array[] = [];
 
 /**
- * Gives `act` the addresses of Buffers, for structures that point to them, and holds the Buffers until it has returned. V8 frees a Buffer when no
- * later code uses it, even while the function that made it still runs: native code then reads and writes memory that is somebody else's.
+ * Passes the addresses of Buffers to `act`, for structures that point to them, and keeps the Buffers
+ * referenced until it has returned. V8 frees a Buffer when no later code uses it, even while the function
+ * that created it still runs. Native code would then read and write memory that belongs to other data.
  */
 export function withAddresses<const T extends readonly Uint8Array[], R>(
   buffers: T,

@@ -14,14 +14,18 @@ const c = {
 const SO_ERROR = 4;
 const POLLOUT = 4;
 
-/** A TCP socket of the calling thread's network namespace that connects to loopback: 4 is 127.0.0.1, 6 is [::1]. It never blocks. */
+/**
+ * Opens a TCP socket in the calling thread's network namespace that connects to loopback: 4 is 127.0.0.1, 6
+ * is [::1]. It never blocks.
+ */
 export function openLoopbackSocket(version: 4 | 6): number {
   return socket(version === 4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK, 0);
 }
 
 /**
- * Begins to connect a socket of {@link openLoopbackSocket}, from whatever namespace: a socket stays in its own.
- * @returns whether it is connected already; else {@link loopbackConnected} tells
+ * Starts to connect a socket of {@link openLoopbackSocket}, from any namespace: a socket stays in its own
+ * namespace.
+ * @returns whether it is connected already; otherwise {@link loopbackConnected} reports it
  * @throws KERNEL_ECONNREFUSED and others; the socket is closed then
  */
 export function connectLoopback(fd: number, version: 4 | 6, port: number): boolean {
@@ -38,7 +42,7 @@ export function connectLoopback(fd: number, version: 4 | 6, port: number): boole
   throw kernelError(errno, 'connect', name(version, port));
 }
 
-/** Whether a connect under way has succeeded by now. @throws as {@link connectLoopback} */
+/** Returns whether a pending connect has succeeded by now. @throws as {@link connectLoopback} */
 export function loopbackConnected(fd: number, version: 4 | 6, port: number): boolean {
   const pollfd = Buffer.alloc(8); // struct pollfd: fd i32, events i16, revents i16
   pollfd.writeInt32LE(fd, 0);

@@ -5,13 +5,16 @@ import { MSG_DONTWAIT } from './constants.ts';
 const c = { recvmsg: glibc('recvmsg', 'int64', ['int', 'void *', 'int']) };
 
 export interface ReceivedMessage {
-  /** Bytes of data; with MSG_TRUNC those of the whole message. */
+  /** Bytes of data; with MSG_TRUNC, bytes of the whole message. */
   readonly length: number;
   /** Bytes of control data: one header (16 bytes: length u64, level i32, type i32) and its content. */
   readonly controlLength: number;
 }
 
-/** recvmsg(2) of what is there, into `data` and `control`; undefined when nothing is. Does not wait. */
+/**
+ * Receives a waiting message with recvmsg(2), into `data` and `control`. Returns undefined if there is none.
+ * Does not block.
+ */
 export function receiveMessage(fd: number, data: Uint8Array, control: Uint8Array, flags: number): ReceivedMessage | undefined {
   const [iovec, message] = [Buffer.alloc(16), Buffer.alloc(56)];
   return withAddresses([data, control, iovec], ([dataAt, controlAt, iovecAt]) => {

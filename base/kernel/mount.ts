@@ -29,7 +29,7 @@ const c = {
   statx: glibc('statx', 'int', ['int', 'str', 'int', 'uint', 'void *']),
 };
 
-/** How mounts beneath spread: mount_namespaces(7). The `r` forms reach every mount below as well. */
+/** How mounts propagate: mount_namespaces(7). The `r` forms also apply to every mount below. */
 export type Propagation = 'private' | 'rprivate' | 'shared' | 'rshared' | 'slave' | 'rslave' | 'unbindable' | 'runbindable';
 
 const propagationFlags: Readonly<Record<Propagation, number>> = {
@@ -43,7 +43,10 @@ const propagationFlags: Readonly<Record<Propagation, number>> = {
   runbindable: MS_UNBINDABLE | MS_REC,
 };
 
-/** mount(2). `data` is the file system's own option string: at most one page, or the kernel cuts it off. */
+/**
+ * Calls mount(2). `data` is the file system's own option string. It takes at most one page; the kernel
+ * truncates a longer one.
+ */
 export function mount(source: string, target: string, fstype: string, flags: number, data?: string): void {
   if (data !== undefined && Buffer.byteLength(data) >= 4096) {
     throw kernelError('E2BIG', 'mount', target, 'the option string is longer than the page that the kernel reads');
@@ -58,7 +61,7 @@ export function mount(source: string, target: string, fstype: string, flags: num
   checked(result, 'mount', target);
 }
 
-/** umount2(2). `flags`: MNT_DETACH, UMOUNT_NOFOLLOW … EINVAL means that nothing is mounted there. */
+/** Calls umount2(2). `flags`: MNT_DETACH, UMOUNT_NOFOLLOW … EINVAL means that nothing is mounted there. */
 export function umount(target: string, flags = 0): void {
   checked(c.umount2(cString(target, 'umount'), flags), 'umount', target);
 }
@@ -73,19 +76,22 @@ const MOUNT_ATTR_IDMAP = 0x00100000n;
 const MOVE_MOUNT_F_EMPTY_PATH = 4;
 
 export interface BindOptions {
-  /** Also what is mounted below the source (`rbind`). */
+  /** Includes the mounts below the source (`rbind`). */
   readonly recursive?: boolean;
-  /** Read-only from its first moment on; with `recursive` every mount below too (`rro`). */
+  /** Read-only from the start; with `recursive` every mount below too (`rro`). */
   readonly readonly?: boolean;
   readonly propagation?: Propagation;
-  /** Path of a user namespace: ids on disk are read as ids inside it, and shown as what it maps them to (mount_setattr(2), MOUNT_ATTR_IDMAP). */
+  /**
+   * Path of a user namespace. Ids on disk are read as ids inside it, and shown as the ids to which it maps
+   * them (mount_setattr(2), MOUNT_ATTR_IDMAP).
+   */
   readonly idmap?: string;
 }
 
 /**
- * Binds `source` (a symbolic link is followed) on `target` (a link at its end is not). The mount is prepared detached with
- * open_tree(2) and mount_setattr(2), so a read-only bind is never writable, not even for a moment, and keeps nosuid, nodev
- * and noexec of its source. Needs kernel 5.12.
+ * Binds `source` (a symbolic link is followed) on `target` (a link at its end is not followed). The mount is
+ * prepared detached with open_tree(2) and mount_setattr(2). Therefore a read-only bind is never writable, not
+ * even for a moment, and keeps nosuid, nodev and noexec of its source. Needs kernel 5.12.
  */
 export function bindMount(source: string, target: string, options: BindOptions = {}): void {
   const recursive = options.recursive === true ? AT_RECURSIVE : 0;
@@ -98,7 +104,7 @@ export function bindMount(source: string, target: string, options: BindOptions =
     closeFd(tree);
   }
   if (options.propagation !== undefined) {
-    // After the attachment: a mount that lands on a shared parent becomes shared by that.
+    // This must follow the attachment, because a mount that is attached to a shared parent becomes shared.
     try {
       setPropagation(target, options.propagation);
     } catch (error) {
@@ -109,8 +115,9 @@ export function bindMount(source: string, target: string, options: BindOptions =
 }
 
 /**
- * Whether `source` could be bound with ids mapped by a user namespace; nothing is mounted.
- * @throws KERNEL_EINVAL when its file system can not (or is mapped already), with the reason in words
+ * Checks whether `source` could be bound with ids mapped by a user namespace. Mounts nothing.
+ * @throws KERNEL_EINVAL when its file system cannot be mapped (or is mapped already), with the reason in
+ * words
  */
 export function checkIdmap(source: string, userNamespace: string): void {
   const tree = cloneTree(source, 0);
@@ -156,8 +163,8 @@ function setAttributes(tree: number, set: bigint, namespace: number, recursive: 
 const MOVE_MOUNT_T_EMPTY_PATH = 0x40;
 
 /**
- * Attaches a detached mount (of fsmount or open_tree) at `target`. A symbolic link at the end of `target` is ELOOP: following it
- * would mount elsewhere, and the kernel would even mount on the link itself.
+ * Attaches a detached mount (of fsmount or open_tree) at `target`. A symbolic link at the end of `target` is
+ * ELOOP: following it would mount elsewhere, and the kernel would even mount on the link itself.
  */
 export function attach(mountFd: number, target: string): void {
   const place = openFile(target, O_PATH | O_NOFOLLOW);
@@ -173,7 +180,10 @@ export function attach(mountFd: number, target: string): void {
 const STATX_TYPE = 1;
 const STATX_ATTR_MOUNT_ROOT = 0x2000n;
 
-/** Whether something is mounted exactly at `path` (a link is not followed). False where nothing exists. Needs kernel 5.8. */
+/**
+ * Returns whether something is mounted exactly at `path` (a link is not followed). False if nothing exists
+ * there. Needs kernel 5.8.
+ */
 export function isMountpoint(path: string): boolean {
   let stat: Buffer;
   try {

@@ -2,24 +2,30 @@ import { MSG_TRUNC, SOL_NETLINK } from './constants.ts';
 import { receiveMessage } from './message.ts';
 import { setSockOpt } from './socket.ts';
 
-/** Option of the socket, and type of the control message (linux/netlink.h). Since Linux 4.2. */
+/** The option of the socket, and the type of the control message (linux/netlink.h). Since Linux 4.2. */
 const NETLINK_LISTEN_ALL_NSID = 8;
-/** One header (16 bytes) and a number, padded. */
+/** The size of one header (16 bytes) and a number, padded. */
 const controlSize = 24;
 
-/** Has a netlink socket hear the events of all network namespaces that have a number in its own (`ip netns list-id`). It keeps none of them alive. */
+/**
+ * Makes a netlink socket receive the events of all network namespaces that have a number in its own namespace
+ * (`ip netns list-id`). It keeps none of them alive.
+ */
 export function hearAllNamespaces(fd: number): void {
   setSockOpt(fd, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1);
 }
 
 export interface Heard {
-  /** More than the buffer holds where the message was longer. */
+  /** Larger than the buffer if the message was longer. */
   readonly length: number;
-  /** Number of the namespace; absent: the socket's own. */
+  /** The number of the namespace. Absent: the socket's own namespace. */
   readonly namespace?: number;
 }
 
-/** The next event of a socket of {@link hearAllNamespaces}, into `buffer`; undefined when there is none. Does not wait. */
+/**
+ * Reads the next event of a socket of {@link hearAllNamespaces} into `buffer`. Returns undefined if there is
+ * none. Does not block.
+ */
 export function receiveHeard(fd: number, buffer: Uint8Array): Heard | undefined {
   const control = Buffer.alloc(controlSize);
   const received = receiveMessage(fd, buffer, control, MSG_TRUNC);

@@ -16,34 +16,43 @@ const c = {
 
 const NS_GET_NSTYPE = 0xb703;
 
-/** Namespaces that one thread can leave and join by itself, and that are pinned for a pod. */
+/** The namespaces that a single thread can leave and join, and that are pinned for a pod. */
 export type NamespaceType = 'net' | 'ipc' | 'uts';
 
 export const namespaceFlags: Readonly<Record<NamespaceType, number>> = { net: CLONE_NEWNET, ipc: CLONE_NEWIPC, uts: CLONE_NEWUTS };
 
-// libuv starts its pool at the first asynchronous call, in the namespaces of the calling thread, for ever. So it is started
-// here, when the module loads: no window can be open yet.
+// libuv starts its pool at the first asynchronous call, and the pool stays in the namespaces of the calling
+// thread forever. Therefore it is started here, when the module loads: no window can be open yet.
 stat('/', () => undefined);
 
-/** unshare(2) for the calling thread. Only in a Worker: on the main thread it would change what everything else sees. */
+/**
+ * Calls unshare(2) for the calling thread. Use it only in a Worker: on the main thread it would affect
+ * everything else.
+ */
 export function unshare(flags: number): void {
   refuseMainThread('unshare');
   checked(c.unshare(flags), 'unshare', `0x${flags.toString(16)}`);
 }
 
-/** setns(2) for the calling thread. Only in a Worker; prefer {@link inNamespaces}, which comes back by itself. */
+/**
+ * Calls setns(2) for the calling thread. Use it only in a Worker, and prefer {@link inNamespaces}, which
+ * returns to the previous namespaces itself.
+ */
 export function setns(fd: number, flags: number): void {
   refuseMainThread('setns');
   checked(c.setns(fd, flags), 'setns', `fd ${fd}`);
 }
 
-/** Host name of the calling thread's UTS namespace; 64 bytes at most. */
+/** Sets the host name of the calling thread's UTS namespace; at most 64 bytes. */
 export function sethostname(name: string): void {
   refuseMainThread('sethostname');
   checked(c.sethostname(cString(name, 'sethostname'), Buffer.byteLength(name)), 'sethostname', name);
 }
 
-/** Whether the open namespace is of this type (ioctl_ns(2)). @throws KERNEL_ENOTTY for what is no namespace */
+/**
+ * Returns whether the open namespace is of this type (ioctl_ns(2)). @throws KERNEL_ENOTTY if it is not a
+ * namespace
+ */
 export function isNamespaceOf(fd: number, type: NamespaceType): boolean {
   return checked(c.ioctl(fd, NS_GET_NSTYPE, null), 'ioctl NS_GET_NSTYPE', `fd ${fd}`) === namespaceFlags[type];
 }
@@ -55,10 +64,11 @@ export interface NamespaceFds {
 }
 
 /**
- * Enters namespaces, runs `body`, comes back. `body` is synchronous and makes only calls of this room: no await, no `node:fs`
- * callback, no dns, no Worker, because what starts threads inside leaves them there. Sockets made inside stay in that
- * namespace and are used later by descriptor. When the way back fails the process aborts: nothing may go on in a wrong namespace.
- * Throws on the main thread.
+ * Enters namespaces, runs `body`, and returns to the previous namespaces. `body` is synchronous and makes
+ * only calls of this folder: no await, no `node:fs` callback, no dns, no Worker, because threads that are
+ * started inside stay inside. Sockets created inside stay in that namespace and are used later by descriptor.
+ * If the return fails, the process aborts, because nothing may continue in a wrong namespace. Throws on the
+ * main thread.
  */
 export function inNamespaces<T>(fds: NamespaceFds, body: () => T): T {
   const types = (Object.keys(namespaceFlags) as NamespaceType[]).filter((type) => fds[type] !== undefined);
@@ -68,7 +78,10 @@ export function inNamespaces<T>(fds: NamespaceFds, body: () => T): T {
   });
 }
 
-/** Like {@link inNamespaces}, in new namespaces of these types. They end with the window unless the body pins them. */
+/**
+ * Does the same as {@link inNamespaces} in new namespaces of these types. They end with the window unless the
+ * body pins them.
+ */
 export function inNewNamespaces<T>(types: readonly NamespaceType[], body: () => T): T {
   return inWindow(types, () => {
     unshare(types.reduce((flags, type) => flags | namespaceFlags[type], 0));
@@ -79,7 +92,10 @@ export function inNewNamespaces<T>(types: readonly NamespaceType[], body: () => 
 const own = new Map<NamespaceType, number>();
 let depth = 0;
 
-/** This thread's own namespaces, opened once: the way back must not need a free descriptor or a readable /proc. */
+/**
+ * Returns this thread's own namespace, opened once: the return must not need a free descriptor or a readable
+ * /proc.
+ */
 function ownNamespace(type: NamespaceType): number {
   const known = own.get(type);
   if (known !== undefined) return known;
@@ -115,7 +131,7 @@ function refuseMainThread(call: string): void {
   if (isMainThread) throw kernelError('EPERM', call, 'the main thread', 'namespaces of the main thread are never changed');
 }
 
-/** Closes the descriptors of the way back; for a thread that ends while the process goes on. */
+/** Closes the descriptors that the return needs. For a thread that ends while the process continues. */
 export function closeOwnNamespaces(): void {
   own.forEach(closeFd);
   own.clear();

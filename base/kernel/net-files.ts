@@ -3,12 +3,13 @@ import { closeFd, openFile } from './files.ts';
 import { inNamespaces } from './namespaces.ts';
 import { O_NOFOLLOW, O_RDONLY } from './constants.ts';
 
-/** Far more than a pod's /proc/net/dev; what is longer is cut. */
+/** Far more than a pod's /proc/net/dev. A longer text is truncated. */
 const longest = 1024 * 1024;
 
 /**
- * Texts of `/proc/net/<name>` as pinned network namespaces see it, one a pin, in their order; undefined where the pin or the file
- * can not be opened. A file of /proc/net belongs to the namespace it was opened in, so only the opening is done inside. Runs in a Worker.
+ * Reads `/proc/net/<name>` in pinned network namespaces, one text per pin, in their order; undefined if the
+ * pin or the file cannot be opened. A file of /proc/net belongs to the namespace in which it was opened, so
+ * only the opening runs inside. Runs in a Worker.
  */
 export function readNetFiles(pins: readonly string[], name: string): (string | undefined)[] {
   return pins.map((pin) => {

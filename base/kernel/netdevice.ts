@@ -6,8 +6,9 @@ import { glibc, lastErrno } from './libc.ts';
 import { socket } from './socket.ts';
 
 /**
- * Links in the network namespace of a socket, by ioctl, one fact at a time: netdevice(7). One takes the kernel a microsecond; rtnetlink tells all that there is
- * of a link, and takes thirty. A name that no link has makes the kernel look for a module: ask by it for what is known to stand.
+ * Reads links in the network namespace of a socket by ioctl, one value at a time: netdevice(7). One ioctl
+ * takes the kernel a microsecond. rtnetlink returns all data about a link, and takes thirty. For a name that
+ * no link has, the kernel tries to load a module, so use this only for links that are known to exist.
  */
 
 const c = { ioctl: glibc('ioctl', 'int', ['int', 'ulong', 'void *']) };
@@ -23,10 +24,10 @@ const IFF_UP = 0x1;
 const nameLength = 16;
 const macLength = 6;
 
-/** struct ifreq: the name, and what is asked. Every call is over before the next one begins. */
+/** struct ifreq: the name, and the requested value. Every call is over before the next one begins. */
 const request = Buffer.alloc(40);
 
-/** @returns false where there is no such link */
+/** @returns false if the link does not exist */
 function ask(fd: number, number: number, call: string, on: string): boolean {
   const result = c.ioctl(fd, number, request);
   if (result === -1 && lastErrno() === constants.errno.ENODEV) return false;
@@ -41,24 +42,33 @@ function askByName(fd: number, name: string, number: number, call: string): bool
   return ask(fd, number, call, name);
 }
 
-/** Name of the link with the index; undefined: there is none. @throws KERNEL_EBADF */
+/** Returns the name of the link with the index; undefined if there is none. @throws KERNEL_EBADF */
 export function linkNameOf(fd: number, index: number): string | undefined {
   request.fill(0).writeInt32LE(index, nameLength);
   if (!ask(fd, SIOCGIFNAME, 'ioctl SIOCGIFNAME', `link #${index}`)) return undefined;
   return request.toString('latin1', 0, request.indexOf(0));
 }
 
-/** Index of the link; undefined: there is none of that name. @throws KERNEL_EBADF · KERNEL_EINVAL for a NUL byte */
+/**
+ * Returns the index of the link; undefined if none has that name. @throws KERNEL_EBADF · KERNEL_EINVAL for a
+ * NUL byte
+ */
 export function linkIndexOf(fd: number, name: string): number | undefined {
   return askByName(fd, name, SIOCGIFINDEX, 'ioctl SIOCGIFINDEX') ? request.readInt32LE(nameLength) : undefined;
 }
 
-/** The low 16 flags of a link (linux/if.h): IFF_UP is 0x1, IFF_RUNNING 0x40. As {@link linkIndexOf}. */
+/**
+ * Returns the low 16 flags of a link (linux/if.h): IFF_UP is 0x1, IFF_RUNNING 0x40. Otherwise like {@link
+ * linkIndexOf}.
+ */
 export function linkFlagsOf(fd: number, name: string): number | undefined {
   return askByName(fd, name, SIOCGIFFLAGS, 'ioctl SIOCGIFFLAGS') ? request.readUInt16LE(nameLength) : undefined;
 }
 
-/** MAC address of a link of Ethernet's kind, as six bytes of its own. As {@link linkIndexOf}. */
+/**
+ * Returns the MAC address of an Ethernet-like link, as a new buffer of six bytes. Otherwise like {@link
+ * linkIndexOf}.
+ */
 export function linkMacOf(fd: number, name: string): Buffer | undefined {
   if (!askByName(fd, name, SIOCGIFHWADDR, 'ioctl SIOCGIFHWADDR')) return undefined;
   // struct sockaddr: the family, then the address.
@@ -70,7 +80,7 @@ export function raiseLoopback(): void {
   const fd = socket(AF_INET, SOCK_DGRAM, 0);
   try {
     const flags = linkFlagsOf(fd, 'lo') ?? 0;
-    // The request still holds the name.
+    // The request still contains the name.
     request.writeUInt16LE(flags | IFF_UP, nameLength);
     checked(c.ioctl(fd, SIOCSIFFLAGS, request), 'ioctl SIOCSIFFLAGS', 'lo');
   } finally {

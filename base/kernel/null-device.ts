@@ -8,9 +8,10 @@ let home: number | undefined;
 let made = 0;
 
 /**
- * Opens a null device (null(4)) that nobody else has: what is done to its owner and mode changes nothing of the machine's /dev/null. crun gives
- * the standard streams of a command to the user that runs it (fchown(2)), and that user may then change their mode.
- * Where this process may not make devices, in a user namespace, it is the machine's, which this process cannot give away either.
+ * Opens a null device (null(4)) that no other process shares, so that a change of its owner and mode does not
+ * affect the machine's /dev/null. crun gives the standard streams of a command to the user that runs it
+ * (fchown(2)), and that user may then change their mode. If this process may not create devices, in a user
+ * namespace, it opens the machine's device, which this process cannot give away either.
  * @returns a descriptor that the caller closes, open for reading and writing
  */
 export function openNullDevice(): number {
@@ -25,7 +26,7 @@ export function openNullDevice(): number {
   }
   try {
     const fd = openFile(path, O_RDWR);
-    // Whatever the umask is.
+    // This sets the mode regardless of the umask.
     fchmodSync(fd, 0o666);
     return fd;
   } finally {

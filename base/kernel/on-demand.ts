@@ -4,16 +4,19 @@ interface Closable {
   close(): Promise<void>;
 }
 
-/** Something that is started at its first use and ended when it has been idle. */
+/** An object that is started at its first use and ended when it has been idle. */
 export interface OnDemand<Thing extends Closable> {
   use<Result>(body: (thing: Thing) => Promise<Result>): Promise<Result>;
-  /** A use of the thing that neither starts nor keeps it: nothing when there is none. */
+  /** Uses the object if it runs. This neither starts it nor keeps it running. */
   ask(body: (thing: Thing) => Promise<unknown>): Promise<void>;
-  /** Waits for uses under way and ends the thing; later uses fail. */
+  /** Waits for running uses and ends the object. Later uses fail. */
   close(): Promise<void>;
 }
 
-/** Starts a thing by `start` when it is needed; ends it `idleMs` after its last use, or with a use that finds it broken. */
+/**
+ * Starts an object by `start` when it is needed. Ends it `idleMs` after its last use, or when a use finds it
+ * broken.
+ */
 export function onDemand<Thing extends Closable>(idleMs: number, start: () => Promise<Thing>): OnDemand<Thing> {
   let thing: Promise<Thing> | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -52,7 +55,7 @@ export function onDemand<Thing extends Closable>(idleMs: number, start: () => Pr
       try {
         await body(await mine);
       } catch (error) {
-        // Another is started at the next use when it was ended meanwhile.
+        // If the object was ended in the meantime, the next use starts another one.
         if (thing === mine) throw error;
       }
     },

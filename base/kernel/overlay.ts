@@ -18,28 +18,32 @@ const FSCONFIG_SET_STRING = 1;
 const FSCONFIG_CMD_CREATE = 6;
 const FSMOUNT_CLOEXEC = 1;
 const MOUNT_ATTR_RDONLY = 1;
-/** fsconfig(2) takes strings of 255 bytes; a longer path goes by the descriptor of its folder. */
+/** fsconfig(2) accepts strings of 255 bytes. A longer path is passed through the descriptor of its folder. */
 const FSCONFIG_STRING_LIMIT = 255;
-/** mount(2) reads one page, with its closing NUL. */
+/** mount(2) reads one page, including its closing NUL. */
 const MOUNT_DATA_LIMIT = 4095;
 
 export interface Overlay {
-  /** Read-only folders, the top-most first; the kernel takes 500. */
+  /** Read-only folders, the uppermost first. The kernel accepts 500. */
   readonly lower: readonly string[];
-  /** Writable layer; without it the mount is read-only. `work` lies on the same file system. */
+  /** The writable layer. Without it the mount is read-only. `work` is on the same file system. */
   readonly upper?: string;
   readonly work?: string;
   readonly target: string;
-  /** Makes `upper`, `work` and `target` before it mounts, where they are not there, and gives `upper` this owner and mode. */
+  /**
+   * Creates `upper`, `work` and `target` before the mount if they do not exist, and gives `upper` this owner
+   * and mode.
+   */
   readonly make?: { readonly uid: number; readonly gid: number; readonly mode: number };
-  /** SELinux context of every file in it, whatever is on disk: mount(8), `context=`. */
+  /** The SELinux context of every file in it, regardless of the context on disk: mount(8), `context=`. */
   readonly context?: string;
 }
 
 /**
- * Mounts an overlay with fsopen(2) and one `lowerdir+` a layer, so that neither the number of layers nor the length of their
- * paths meets the page limit of mount(2). A kernel without `lowerdir+` (before 6.8) gets one option string. A single lower
- * without upper, which overlayfs refuses, becomes a read-only bind. Never `volatile`: such a mount does not survive a crash.
+ * Mounts an overlay with fsopen(2) and one `lowerdir+` per layer, so that neither the number of layers nor
+ * the length of their paths reaches the page limit of mount(2). A kernel without `lowerdir+` (before 6.8)
+ * gets one option string. A single lower layer without upper, which overlayfs refuses, becomes a read-only
+ * bind. The mount is never `volatile`, because such a mount does not survive a crash.
  */
 export function mountOverlay(overlay: Overlay): void {
   const { lower, upper, work, target, make } = overlay;
@@ -66,7 +70,10 @@ export function mountOverlay(overlay: Overlay): void {
   }
 }
 
-/** The layer's path if `fits`, else a short one by way of a descriptor that stays open until the mount stands. */
+/**
+ * Returns the layer's path if `fits`, otherwise a short path through a descriptor that stays open until the
+ * mount exists.
+ */
 function layerName(path: string, fits: boolean, held: number[]): string {
   if (fits) return cString(path, 'mount overlay');
   const fd = openFile(path, O_PATH | O_DIRECTORY);
@@ -80,7 +87,8 @@ function mountByLayers({ lower, upper, work, target, context: label }: Overlay, 
     const set = (key: string, path: string, value: string): void => {
       if (c.fsconfig(context, FSCONFIG_SET_STRING, key, value, 0) === -1) throw configurationError(context, path);
     };
-    // The kernel takes backslashes out of upperdir and workdir, but not out of lowerdir+: such a path goes by its descriptor.
+    // The kernel removes backslashes from upperdir and workdir, but not from lowerdir+. Such a path is passed
+    // through its descriptor.
     const short = (path: string): string => layerName(path, Buffer.byteLength(path) <= FSCONFIG_STRING_LIMIT && !path.includes('\\'), held);
     set('source', 'overlay', 'overlay');
     for (const path of lower) set('lowerdir+', path, short(path));
@@ -102,18 +110,27 @@ function mountByLayers({ lower, upper, work, target, context: label }: Overlay, 
   }
 }
 
-/** Whether overlayfs takes `lowerdir+`. Not asked by trying: before 6.5 fsconfig accepts any option, and the mount fails after. */
+/**
+ * Returns whether overlayfs accepts `lowerdir+`. It does not test this by trying: before 6.5 fsconfig accepts
+ * any option, and the mount fails later.
+ */
 function takesLayerOption(): boolean {
   const { major, minor } = kernelRelease();
   return major > 6 || (major === 6 && minor >= 8);
 }
 
-/** Backslash, colon and comma separate in an option string. Source: overlayfs documentation, "Multiple lower layers". */
+/**
+ * Escapes backslash, colon and comma, which are separators in an option string. Source: overlayfs
+ * documentation, "Multiple lower layers".
+ */
 function escaped(path: string): string {
   return path.replace(/[\\:,]/g, '\\$&');
 }
 
-/** The mount(2) form, for kernels without `lowerdir+`: paths that do not fit in a page go by descriptors. `held`: those, to be closed after. */
+/**
+ * Mounts with mount(2), for kernels without `lowerdir+`. Paths that do not fit in a page are passed through
+ * descriptors. `held`: these descriptors, to be closed afterwards.
+ */
 export function mountByOptions({ lower, upper, work, target, context }: Overlay, held: number[]): void {
   const options = (fits: boolean): string => {
     const name = (path: string): string => escaped(layerName(path, fits, held));
@@ -125,7 +142,10 @@ export function mountByOptions({ lower, upper, work, target, context }: Overlay,
   mount('overlay', target, 'overlay', upper === undefined ? MS_RDONLY : 0, data);
 }
 
-/** The error of a failed fsconfig or fsmount, with what the kernel wrote into the context's log ("e overlay: too many …"). */
+/**
+ * Returns the error of a failed fsconfig or fsmount, with the text that the kernel wrote into the context's
+ * log ("e overlay: too many …").
+ */
 function configurationError(context: number, on: string): Error {
   const errno = lastErrno();
   const lines: string[] = [];

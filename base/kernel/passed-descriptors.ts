@@ -4,15 +4,17 @@ import { receiveMessage } from './message.ts';
 
 const SCM_RIGHTS = 1;
 const MSG_CMSG_CLOEXEC = 0x40000000;
-/** What a message may carry beside descriptors: the OCI runtimes send the terminal's name. */
+/**
+ * Room for data that a message may carry in addition to descriptors: OCI runtimes send the terminal's name.
+ */
 const dataSize = 4096;
-/** Room for one header (16 bytes) and ten descriptors; the kernel drops what does not fit. */
+/** Room for one header (16 bytes) and ten descriptors. The kernel drops descriptors that do not fit. */
 const controlSize = 56;
 
 /**
- * The first descriptor that the other end of a unix socket has sent (unix(7), SCM_RIGHTS), close-on-exec; further ones are
- * closed. Undefined when there is no message yet.
- * @returns 'end' when the other end has gone, or sent a message without a descriptor
+ * Receives the first descriptor that the other end of a unix socket has sent (unix(7), SCM_RIGHTS),
+ * close-on-exec. Further ones are closed. Returns undefined if there is no message yet.
+ * @returns 'end' when the other end is gone, or has sent a message without a descriptor
  */
 export function receiveDescriptor(fd: number): number | 'end' | undefined {
   const control = Buffer.alloc(controlSize);

@@ -9,16 +9,22 @@ const c = {
   ioctl: glibc('ioctl', 'int', ['int', 'ulong', 'void *']),
 };
 
-// The same numbers on every architecture; glibc has wrappers from 2.36 only.
+// The numbers are the same on every architecture. glibc has wrappers only since 2.36.
 const SYS_pidfd_send_signal = 424;
 const SYS_pidfd_open = 434;
 
-/** A descriptor of the process `pid`, close-on-exec by nature. ESRCH when there is none. Kernel 5.3. */
+/**
+ * Opens a descriptor of the process `pid`; the kernel makes it close-on-exec. ESRCH if there is no such
+ * process. Kernel 5.3.
+ */
 export function pidfdOpen(pid: number): number {
   return checked(c.syscall2(SYS_pidfd_open, pid, 0), 'pidfd_open', `process ${pid}`);
 }
 
-/** Sends a signal (a number, or a name such as `SIGTERM`) to the very process behind the descriptor. ESRCH once it is gone. */
+/**
+ * Sends a signal (a number, or a name such as `SIGTERM`) to exactly the process behind the descriptor. ESRCH
+ * once the process is gone.
+ */
 export function pidfdSendSignal(pidfd: number, signal: number | NodeJS.Signals): void {
   const number = typeof signal === 'number' ? signal : constants.signals[signal];
   checked(c.syscall4(SYS_pidfd_send_signal, pidfd, number, null, 0), 'pidfd_send_signal', `pidfd ${pidfd}`);
@@ -28,11 +34,14 @@ export interface PidfdInfo {
   /** 0 once the process has been reaped. */
   readonly pid: number;
   readonly ppid: number;
-  /** Whether it has ended, reaped or not. */
+  /** Whether the process has ended, reaped or not. */
   readonly exited: boolean;
-  /** Exit code, 128 + number for a signal. Known from the moment its parent has reaped it; kernel 6.15. */
+  /**
+   * The exit code, or 128 plus the number of a signal. Known once the parent has reaped the process; kernel
+   * 6.15.
+   */
   readonly exitCode?: number;
-  /** Id of its cgroup in the v2 hierarchy; 0 where unknown. */
+  /** The id of its cgroup in the v2 hierarchy; 0 if unknown. */
   readonly cgroupId: bigint;
 }
 
@@ -45,8 +54,9 @@ const PIDFD_INFO_CGROUPID = 1n << 2n;
 const PIDFD_INFO_EXIT = 1n << 3n;
 
 /**
- * What the kernel knows of the process behind a pidfd, even after its end and reaping, so that an exit code outlives a lost
- * parent. Undefined where the kernel (before 6.13) cannot tell. ESRCH: reaped, and its exit was not recorded.
+ * Returns what the kernel knows about the process behind a pidfd, even after its end and reaping, so that an
+ * exit code outlives a lost parent. Undefined if the kernel does not support this (before 6.13). ESRCH: the
+ * process was reaped and its exit was not recorded.
  */
 export function pidfdInfo(pidfd: number): PidfdInfo | undefined {
   const exited = pollIn(pidfd, 0);
@@ -68,7 +78,7 @@ export function pidfdInfo(pidfd: number): PidfdInfo | undefined {
   return has(PIDFD_INFO_EXIT) ? { ...common, exitCode: exitCodeOf(info.readInt32LE(60)) } : common;
 }
 
-/** A wait status as one number, as shells tell it: wait(2). */
+/** Converts a wait status to one number, as shells do: wait(2). */
 function exitCodeOf(status: number): number {
   const signal = status & 0x7f;
   return signal === 0 ? (status >> 8) & 0xff : 128 + signal;

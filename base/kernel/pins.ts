@@ -8,24 +8,28 @@ import { raiseLoopback } from './netdevice.ts';
 import { checkSysctls, writeSysctls } from './sysctl.ts';
 import { MNT_DETACH, MS_BIND, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, UMOUNT_NOFOLLOW } from './constants.ts';
 
-/** Namespaces held by bind mounts at `<dir>/<type>`, so that they live without a process. */
+/** Namespaces held by bind mounts at `<dir>/<type>`, so that they exist without a process. */
 export interface PinnedNamespaces {
-  /** A folder of this pod alone; made (0700) if absent, removed by unpin. */
+  /** A folder of this pod alone. Created (0700) if absent, removed by unpin. */
   readonly dir: string;
   readonly types: readonly NamespaceType[];
   /** Only with the type `uts`. */
   readonly hostname?: string;
-  /** Sysctls of these namespaces by name; any other name is refused, because it would change the host. */
+  /** Sysctls of these namespaces by name. Any other name is refused, because it would change the host. */
   readonly sysctls: Readonly<Record<string, string>>;
 }
 
 const pinTypes = Object.keys(namespaceFlags) as NamespaceType[];
-/** Pinned, and never entered by a thread of ours: the kernel lets no process of several threads into another user namespace. */
+/**
+ * This namespace is pinned but none of our threads ever enters it: the kernel lets no process with several
+ * threads join another user namespace.
+ */
 const userPin = 'user';
 
 /**
- * Makes the namespaces, brings `lo` up, sets host name and sysctls, pins each. On failure nothing is left. EEXIST where a pin
- * (or its leftover file) is. The pins' parent keeps its propagation; the targets are plain files. Runs in a Worker.
+ * Creates the namespaces, brings `lo` up, sets host name and sysctls, and pins each. A failure leaves nothing
+ * behind. EEXIST if a pin (or its leftover file) exists. The pins' parent keeps its propagation; the targets
+ * are plain files. Runs in a Worker.
  */
 export function pinNamespaces(input: PinnedNamespaces): void {
   withPinFiles(input, input.types, () =>
@@ -37,8 +41,10 @@ export function pinNamespaces(input: PinnedNamespaces): void {
 }
 
 /**
- * Like {@link pinNamespaces} with the namespaces that a process has, and its user namespace at `<dir>/user`: that owns the others when
- * they were made with it (user_namespaces(7)). The process may end afterwards. The caller holds it: a pid of another is never pinned.
+ * Does the same as {@link pinNamespaces} with the namespaces of a process, and pins its user namespace at
+ * `<dir>/user`. The user namespace owns the others if they were created with it (user_namespaces(7)). The
+ * process may end afterwards. The caller holds the process, so that the pid of another process is never
+ * pinned.
  */
 export function pinNamespacesOf(pid: number, input: PinnedNamespaces): void {
   const all = [...input.types, userPin];
@@ -48,7 +54,10 @@ export function pinNamespacesOf(pid: number, input: PinnedNamespaces): void {
   });
 }
 
-/** Makes the folder and the files that pins are mounted on, before anything is pinned; takes all of it back when `pin` fails. */
+/**
+ * Creates the folder and the files that pins are mounted on, before anything is pinned. Removes all of it if
+ * `pin` fails.
+ */
 function withPinFiles(input: PinnedNamespaces, names: readonly string[], pin: () => void): void {
   check(input);
   mkdirSync(input.dir, { recursive: true, mode: 0o700 });
@@ -66,7 +75,10 @@ function withPinFiles(input: PinnedNamespaces, names: readonly string[], pin: ()
   }
 }
 
-/** Enters pinned namespaces and sets host name and sysctls: what a pod from the pool still needs. Runs in a Worker. */
+/**
+ * Enters pinned namespaces and sets host name and sysctls: the remaining steps for a pod from the pool. Runs
+ * in a Worker.
+ */
 export function configureNamespaces(input: PinnedNamespaces): void {
   check(input);
   const fds: { -readonly [Type in keyof NamespaceFds]: number } = {};
@@ -78,7 +90,10 @@ export function configureNamespaces(input: PinnedNamespaces): void {
   }
 }
 
-/** Lets the namespaces of `dir` go and removes the folder; what is absent is a success. Runs in a Worker. */
+/**
+ * Releases the namespaces of `dir` and removes the folder. Succeeds if parts of it do not exist. Runs in a
+ * Worker.
+ */
 export function unpinNamespaces(dir: string): void {
   for (const type of [...pinTypes, userPin]) removePin(`${dir}/${type}`);
   try {
@@ -105,7 +120,7 @@ function configure({ types, hostname, sysctls }: PinnedNamespaces): void {
   writeSysctls(sysctls);
 }
 
-/** Unmounts all that lies on a pin and removes its file. */
+/** Unmounts everything at a pin and removes its file. */
 function removePin(path: string): void {
   for (;;) {
     try {
@@ -124,12 +139,12 @@ function removePin(path: string): void {
   }
 }
 
-/** Takes a failed pin back as far as it goes: the error that is under way tells more than one of this. */
+/** Reverts a failed pin as far as possible. The original error says more than an error from here. */
 function undo(paths: readonly string[], dir: string): void {
   try {
     paths.forEach(removePin);
     rmdirSync(dir);
   } catch {
-    // The folder holds something that is not ours, such as an older pin.
+    // The folder contains something that is not ours, such as an older pin.
   }
 }

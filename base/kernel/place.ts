@@ -13,18 +13,21 @@ const STATX_MNT_ID = 0x1000;
 const STATX_ATTR_MOUNT_ROOT = 0x2000n;
 const S_IFREG = 0o100000;
 
-/** Where an open file is, in terms that no other file has at the same time. */
+/** The identity of an open file. No two files have the same identity at the same time. */
 export interface Place {
   readonly device: string;
   readonly inode: bigint;
-  /** The mount that it was reached through, as in proc_pid_mountinfo(5); unique over all mount namespaces. */
+  /** The mount through which it was opened, as in proc_pid_mountinfo(5). Unique over all mount namespaces. */
   readonly mountId: bigint;
-  /** Whether it is the root of that mount. */
+  /** Whether the file is the root of that mount. */
   readonly mountRoot: boolean;
   readonly isFile: boolean;
 }
 
-/** What an open file is (statx(2)); an O_PATH descriptor is enough. Linux 5.8. @throws KERNEL_EOPNOTSUPP on an older kernel */
+/**
+ * Returns the identity of an open file (statx(2)). An O_PATH descriptor is enough. Linux 5.8. @throws
+ * KERNEL_EOPNOTSUPP on an older kernel
+ */
 export function placeOf(fd: number): Place {
   const stat = Buffer.alloc(256);
   checked(c.statx(fd, '', AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, stat), 'statx', `fd ${fd}`);
@@ -44,20 +47,27 @@ export function placeOf(fd: number): Place {
 const PROC_SUPER_MAGIC = 0x9fa0;
 const SYSFS_MAGIC = 0x62656572;
 
-/** Which kernel file system an open file belongs to, by the magic number of its file system (statfs(2)). */
+/**
+ * Returns the kernel file system to which an open file belongs, by the magic number of its file system
+ * (statfs(2)).
+ */
 export function kernelFileSystemOf(fd: number): 'proc' | 'sysfs' | undefined {
   const { type } = statfsSync(`/proc/self/fd/${fd}`);
   return type === PROC_SUPER_MAGIC ? 'proc' : type === SYSFS_MAGIC ? 'sysfs' : undefined;
 }
 
-/** Folders above its root that a process may have; more is taken for an attempt to keep us busy. */
+/**
+ * The maximum number of folders above the root of a process. A deeper root counts as an attempt to waste our
+ * time.
+ */
 const deepestRoot = 4096;
 
 /**
- * Opens the root of the mount namespace of a process, where a program that joins the namespace starts. It differs from the
- * process's own root after chroot(2). For our process `..` stops only at the top of that namespace: path_resolution(7).
+ * Opens the root of the mount namespace of a process. A program that joins the namespace starts there. It
+ * differs from the process's own root after chroot(2). For our process `..` stops only at the top of that
+ * namespace: path_resolution(7).
  * @returns an O_PATH descriptor that the caller closes, and whether the process's own root is the same folder
- * @throws KERNEL_ENOENT, KERNEL_EACCES when the process is gone; KERNEL_ELOOP when its root lies too deep
+ * @throws KERNEL_ENOENT, KERNEL_EACCES when the process is gone; KERNEL_ELOOP when its root is too deep
  */
 export function openNamespaceRoot(pid: number): { readonly fd: number; readonly isOwnRoot: boolean } {
   let fd = openFile(`/proc/${pid}/root`, O_PATH | O_DIRECTORY);

@@ -12,8 +12,9 @@ const SCHED_RESET_ON_FORK = 0x40000000;
 const PRIO_PROCESS = 0;
 
 /**
- * Gives the calling thread, or another of this process by its number, a nice value below zero, and none of it to threads and processes it starts: those get 0
- * (SCHED_RESET_ON_FORK, sched(7)). On Linux both calls are about one thread.
+ * Gives the calling thread, or another thread of this process by its number, a nice value below zero. Threads
+ * and processes that it starts do not inherit the value: they get 0 (SCHED_RESET_ON_FORK, sched(7)). On Linux
+ * both calls apply to one thread.
  * @throws KERNEL_EACCES or KERNEL_EPERM without CAP_SYS_NICE
  */
 export function raiseThreadPriority(nice: number, thread = 0): void {
@@ -22,9 +23,11 @@ export function raiseThreadPriority(nice: number, thread = 0): void {
 }
 
 /**
- * Lets the calling thread run as soon as it can (SCHED_RR at its lowest priority, sched(7)), and none of what it starts. The kernel's own limit
- * for real-time threads (`kernel.sched_rt_runtime_us`) leaves others their part should it never rest.
- * @throws KERNEL_EPERM without CAP_SYS_NICE, or where a cgroup or the service manager (`RestrictRealtime=`) forbids it
+ * Lets the calling thread run as soon as it can (SCHED_RR at its lowest priority, sched(7)). Threads and
+ * processes that it starts do not inherit this. If the thread never sleeps, the kernel's own limit for
+ * real-time threads (`kernel.sched_rt_runtime_us`) leaves time for others.
+ * @throws KERNEL_EPERM without CAP_SYS_NICE, or where a cgroup or the service manager (`RestrictRealtime=`)
+ * forbids it
  */
 export function makeThreadPrompt(): void {
   const priority = Buffer.alloc(4);

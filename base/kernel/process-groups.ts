@@ -4,12 +4,15 @@ import { constants as system } from 'node:os';
 
 const c = { getsid: glibc('getsid', 'int', ['int']), getpgid: glibc('getpgid', 'int', ['int']) };
 
-/** The session of a process (getsid(2)), in this process's PID namespace. No descriptor is needed. @returns undefined: the process is gone */
+/**
+ * Returns the session of a process (getsid(2)) in this process's PID namespace. No descriptor is needed.
+ * @returns undefined: the process is gone
+ */
 export function sessionOf(pid: number): number | undefined {
   return known(c.getsid(pid), 'getsid', pid);
 }
 
-/** Its process group (getpgid(2)). */
+/** Returns the process group of a process (getpgid(2)). */
 export function groupOf(pid: number): number | undefined {
   return known(c.getpgid(pid), 'getpgid', pid);
 }

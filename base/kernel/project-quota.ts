@@ -27,7 +27,10 @@ const QIF_LIMITS = 1 | 4;
 /** Limits are counted in blocks of this size (QIF_DQBLKSIZE). */
 const BLOCK = 1024;
 
-/** Whether the file system that holds `path` counts and limits by project: ext4 and XFS, mounted with `prjquota`. */
+/**
+ * Returns whether the file system that contains `path` counts and limits by project: ext4 and XFS, mounted
+ * with `prjquota`.
+ */
 export function limitsProjects(path: string): boolean {
   return withOpen(path, O_RDONLY | O_DIRECTORY, (fd) => {
     const state = Buffer.alloc(FS_QUOTA_STAT_SIZE);
@@ -42,7 +45,7 @@ export function limitsProjects(path: string): boolean {
   });
 }
 
-/** Gives a folder, and all that will be made in it, to a project: ioctl_xfs_fsgetxattr(2). */
+/** Assigns a folder, and everything that will be created in it, to a project: ioctl_xfs_fsgetxattr(2). */
 export function setProject(folder: string, project: number): void {
   withOpen(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, (fd) => {
     const attributes = Buffer.alloc(FSXATTR_SIZE);
@@ -53,7 +56,10 @@ export function setProject(folder: string, project: number): void {
   });
 }
 
-/** What a project may write on the file system of `path`, in bytes, rounded up to whole KiB; 0 is no limit. Source: quotactl(2). */
+/**
+ * Limits what a project may write on the file system of `path`, in bytes, rounded up to whole KiB; 0 means no
+ * limit. Source: quotactl(2).
+ */
 export function limitProject(path: string, project: number, bytes: number): void {
   // struct if_dqblk: bhardlimit, bsoftlimit, curspace, ihardlimit, isoftlimit, curinodes, btime, itime (u64 each), valid (u32)
   const limits = Buffer.alloc(IF_DQBLK_SIZE);
@@ -64,14 +70,14 @@ export function limitProject(path: string, project: number, bytes: number): void
   withOpen(path, O_RDONLY | O_DIRECTORY, (fd) => checked(c.syscall(SYS_quotactl_fd, fd, Q_SETQUOTA, project, limits), 'quotactl_fd', path));
 }
 
-/** Bytes that a project uses on the file system of `path`. */
+/** Returns the number of bytes that a project uses on the file system of `path`. */
 export function projectUsage(path: string, project: number): number {
   const usage = Buffer.alloc(IF_DQBLK_SIZE);
   withOpen(path, O_RDONLY | O_DIRECTORY, (fd) => checked(c.syscall(SYS_quotactl_fd, fd, Q_GETQUOTA, project, usage), 'quotactl_fd', path));
   return Number(usage.readBigUInt64LE(16));
 }
 
-/** Gives folders to a project and limits it: {@link setProject}, {@link limitProject}. */
+/** Assigns folders to a project and limits it: {@link setProject}, {@link limitProject}. */
 export function limitTrees(folders: readonly string[], project: number, bytes: number, place = folders[0]): void {
   for (const folder of folders) setProject(folder, project);
   if (place !== undefined) limitProject(place, project, bytes);

@@ -3,7 +3,7 @@ import { release } from 'node:os';
 export interface KernelRelease {
   readonly major: number;
   readonly minor: number;
-  /** As uname(2) tells it: `6.18.44-amd64`. */
+  /** The value that uname(2) reports: `6.18.44-amd64`. */
   readonly release: string;
 }
 

@@ -12,9 +12,9 @@ const { ENOENT, EISDIR, ENOTEMPTY, EBUSY, EEXIST, EPERM } = constants.errno;
 const PASSES = 100;
 
 /**
- * Removes `path` and all below it; what is absent is a success. Walks by descriptors ({@link startDescent}): a link is removed,
- * not followed; a mount below (or at) the path is EXDEV or EBUSY, and nothing inside it is touched. Yields every few calls, so
- * that the caller may do something else in between.
+ * Removes `path` and everything below it. Succeeds if it does not exist. Walks by descriptors ({@link
+ * startDescent}): a symbolic link is removed, not followed; a mount below (or at) the path causes EXDEV or
+ * EBUSY, and nothing inside it is touched. Yields every few calls, so that the caller can do other work.
  */
 export function* removeTree(path: string): Generator<void, void, void> {
   let start: ReturnType<typeof startDescent>;
@@ -55,13 +55,13 @@ function* empty(descent: Descent, path: string): Generator<void, void, void> {
   }
 }
 
-/** Removes a name of the current folder. False: it is a folder that holds something. */
+/** Removes a name of the current folder. Returns false if it is a folder that is not empty. */
 function remove(descent: Descent, name: Buffer, type: number, path: string): boolean {
   if (type === DT_DIR) return removeFolder(descent, name, path);
   if (c.unlinkat(descent.fd, name, 0) !== -1) return true;
   const errno = lastErrno();
   if (errno === ENOENT) return true;
-  // Linux says EISDIR for a folder, some file systems EPERM.
+  // Linux returns EISDIR for a folder, some file systems EPERM.
   if (errno === EISDIR || (errno === EPERM && type === 0)) return removeFolder(descent, name, path);
   throw kernelError(errno, 'unlinkat', subject(path, name));
 }

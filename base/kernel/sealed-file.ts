@@ -9,15 +9,16 @@ const c = {
 
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
-/** Linux 6.3: without it vm.memfd_noexec may make the file one that is not executed. */
+/** Since Linux 6.3. Without this flag, vm.memfd_noexec may make the file non-executable. */
 const MFD_EXEC = 0x10;
 const F_ADD_SEALS = 1033;
 /** F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE. */
 const everySeal = 1 | 2 | 4 | 8;
 
 /**
- * A file in memory that nobody can change any more, also not root (memfd_create(2), file sealing). It lasts as long as a descriptor
- * of it is open, or a process runs it; by `/proc/PID/fd/N` of this process others can execute it.
+ * Creates a file in memory that no process can change any more, not even root (memfd_create(2), file
+ * sealing). It exists as long as a descriptor of it is open or a process executes it. Other processes can
+ * execute it through `/proc/PID/fd/N` of this process.
  * @param name shown in /proc only
  * @returns the descriptor, close-on-exec
  * @throws KERNEL_<ERRNO>; EACCES where vm.memfd_noexec forbids it

@@ -17,14 +17,15 @@ const __WALL = 0x40000000;
 
 const INSTRUCTION_BYTES = 8;
 
-/** How long a process may take to stop, in ms: one that the kernel holds in a call that nothing interrupts does not. */
+/** How long a process may take to stop, in ms. A process in an uninterruptible kernel call does not stop. */
 const PATIENCE_MS = 2000;
 
 /**
- * The seccomp filters of a process, as they were loaded: `struct sock_filter[]` each, the oldest first; none when it is not filtered.
- * ptrace(2), PTRACE_SECCOMP_GET_FILTER: needs CAP_SYS_ADMIN, a kernel with CONFIG_CHECKPOINT_RESTORE, and that this process is not
- * filtered itself. It stops the process for less than a millisecond, and blocks this thread meanwhile: call it in a command or a
- * helper that ends soon, never in the daemon.
+ * Returns the seccomp filters of a process, as they were loaded: one `struct sock_filter[]` each, the oldest
+ * first; none if it is not filtered. ptrace(2), PTRACE_SECCOMP_GET_FILTER: this needs CAP_SYS_ADMIN, a kernel
+ * with CONFIG_CHECKPOINT_RESTORE, and that this process is not filtered itself. It stops the process for less
+ * than a millisecond, and blocks this thread during that time: call it in a command or a helper that ends
+ * soon, never in the daemon.
  * @throws PortcullisError KERNEL_ESRCH, KERNEL_EPERM, KERNEL_EACCES, KERNEL_ETIMEDOUT
  */
 export function seccompFilters(pid: number): Uint8Array[] {
@@ -52,7 +53,7 @@ function filterAt(pid: number, index: number, on: string): Uint8Array | undefine
     checked(c.ptrace(PTRACE_SECCOMP_GET_FILTER, pid, index, filter), call, on);
     return filter;
   } catch (error) {
-    // ENOENT: there is no filter of that index; EINVAL: the process is in no filter mode.
+    // ENOENT: there is no filter with that index. EINVAL: the process is not in filter mode.
     if (isErrno(error, 'ENOENT', 'EINVAL')) return undefined;
     throw error;
   }

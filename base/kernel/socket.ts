@@ -29,12 +29,18 @@ const c = {
   poll: glibc('poll', 'int', ['void *', 'ulong', 'int']),
 };
 
-/** socket(2), always SOCK_CLOEXEC; add SOCK_NONBLOCK to `type` for any socket that the main thread uses. */
+/**
+ * Calls socket(2), always with SOCK_CLOEXEC. Add SOCK_NONBLOCK to `type` for any socket that the main thread
+ * uses.
+ */
 export function socket(domain: number, type: number, protocol: number): number {
   return checked(c.socket(domain, type | SOCK_CLOEXEC, protocol), 'socket', `domain ${domain}, protocol ${protocol}`);
 }
 
-/** Binds a netlink socket to a port id of the kernel's choice. `groups`: bits of the old multicast groups (1 to 32). */
+/**
+ * Binds a netlink socket to a port id that the kernel chooses. `groups`: bits of the old multicast groups (1
+ * to 32).
+ */
 export function bindNetlink(fd: number, groups = 0): void {
   const address = Buffer.alloc(12); // struct sockaddr_nl: family u16, pad u16, pid u32, groups u32
   address.writeUInt16LE(AF_NETLINK, 0);
@@ -42,13 +48,16 @@ export function bindNetlink(fd: number, groups = 0): void {
   checked(c.bind(fd, address, address.length), 'bind', `netlink fd ${fd}`);
 }
 
-/** Connects to a unix socket; the path takes 107 bytes at most (ENAMETOOLONG). */
+/** Connects to a unix socket. The path has at most 107 bytes (ENAMETOOLONG). */
 export function connectUnix(fd: number, path: string): void {
   const address = unixAddress(path, 'connect');
   uninterrupted(() => c.connect(fd, address, address.length), 'connect', path);
 }
 
-/** A unix socket that listens at a path, which must be free (EADDRINUSE) and takes 107 bytes at most (ENAMETOOLONG). Non-blocking, with as many waiting as the kernel allows. */
+/**
+ * Opens a unix socket that listens at a path. The path must be free (EADDRINUSE) and has at most 107 bytes
+ * (ENAMETOOLONG). Non-blocking, with the longest queue that the kernel allows.
+ */
 export function listenUnix(path: string): number {
   const address = unixAddress(path, 'bind');
   const fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -62,7 +71,7 @@ export function listenUnix(path: string): number {
   }
 }
 
-/** The kernel takes less where net.core.somaxconn says so. */
+/** The kernel uses a lower limit if net.core.somaxconn is lower. */
 const mostWaiting = 4096;
 
 function unixAddress(path: string, call: string): Buffer {
@@ -76,22 +85,33 @@ function unixAddress(path: string, call: string): Buffer {
 
 const F_DUPFD_CLOEXEC = 1030;
 
-/** Another number for the same open file or socket, closed over execve(2): fcntl(2), F_DUPFD_CLOEXEC. */
+/**
+ * Returns another number for the same open file or socket, closed on execve(2): fcntl(2), F_DUPFD_CLOEXEC.
+ */
 export function duplicateFd(fd: number): number {
   return checked(c.fcntl(fd, F_DUPFD_CLOEXEC, 3), 'fcntl F_DUPFD_CLOEXEC', `fd ${fd}`);
 }
 
-/** send(2); MSG_NOSIGNAL is added. Returns the bytes taken. A full socket is EAGAIN when it is non-blocking. */
+/**
+ * Calls send(2) with MSG_NOSIGNAL. Returns the number of bytes accepted. On a non-blocking socket a full
+ * queue is EAGAIN.
+ */
 export function send(fd: number, data: Uint8Array, flags = 0): number {
   return uninterrupted(() => c.send(fd, data, data.length, flags | MSG_NOSIGNAL), 'send', `fd ${fd}`);
 }
 
-/** recv(2) into `buffer`. Returns the bytes; 0 is the end; more than the buffer holds only with MSG_TRUNC. Nothing there: EAGAIN. */
+/**
+ * Calls recv(2) into `buffer`. Returns the number of bytes; 0 is the end; more than the buffer holds only
+ * with MSG_TRUNC. EAGAIN if nothing is there.
+ */
 export function recv(fd: number, buffer: Uint8Array, flags = 0): number {
   return uninterrupted(() => c.recv(fd, buffer, buffer.length, flags), 'recv', `fd ${fd}`);
 }
 
-/** recv(2) of what is there, into `buffer`; undefined when nothing is. More than the buffer holds only with MSG_TRUNC. Throws less often than {@link recv}: an error costs more than the call. */
+/**
+ * Receives waiting data with recv(2) into `buffer`; undefined if there is none. Returns more than the buffer
+ * holds only with MSG_TRUNC. Throws less often than {@link recv}: an error costs more than the call.
+ */
 export function receiveWaiting(fd: number, buffer: Uint8Array, flags = 0): number | undefined {
   const received = c.recv(fd, buffer, buffer.length, flags | MSG_DONTWAIT);
   if (received !== -1) return received;
@@ -101,16 +121,20 @@ export function receiveWaiting(fd: number, buffer: Uint8Array, flags = 0): numbe
 const sendInPool = glibcApart('send', 'int64', ['int', 'void *', 'size_t', 'int']);
 
 /**
- * send(2) in a thread of libuv's pool: for the few requests that the kernel answers only after it has waited, such as the deletion of a link.
- * Resolves when the call has returned; -1 where it failed. The pool has four threads and serves every file: two of these at once at most.
+ * Calls send(2) in a thread of libuv's pool: for the few requests that the kernel answers only after a wait,
+ * such as the deletion of a link. Resolves when the call has returned; -1 if it failed. The pool has four
+ * threads and serves every file: run at most two of these at once.
  */
 export async function sendApart(fd: number, data: Uint8Array): Promise<number> {
   const sent = await sendInPool(fd, data, data.length, MSG_NOSIGNAL);
-  // The call reads `data` until here.
+  // This keeps `data` referenced until the call is over.
   return data.length === 0 ? 0 : sent;
 }
 
-/** shutdown(2); by default no more will be sent, which a conmon takes as the end of the container's input. */
+/**
+ * Calls shutdown(2). By default no more data will be sent, which conmon treats as the end of the container's
+ * input.
+ */
 export function shutdown(fd: number, how = SHUT_WR): void {
   checked(c.shutdown(fd, how), 'shutdown', `fd ${fd}`);
 }
@@ -128,7 +152,10 @@ export interface PeerCredentials {
   readonly gid: number;
 }
 
-/** Who connected to this unix socket, as the kernel recorded it at connect time: SO_PEERCRED of unix(7). */
+/**
+ * Returns the process that connected to this unix socket, as the kernel recorded it at connect time:
+ * SO_PEERCRED of unix(7).
+ */
 export function peerCredentials(fd: number): PeerCredentials {
   const ucred = Buffer.alloc(12);
   const length = Buffer.alloc(4);
@@ -139,7 +166,10 @@ export function peerCredentials(fd: number): PeerCredentials {
 
 const SO_NETNS_COOKIE = 71;
 
-/** A number that the kernel gives to one network namespace only until the next boot, here to the one of this socket. Since Linux 5.14; ENOPROTOOPT before. */
+/**
+ * Returns the cookie of the socket's network namespace: a number that the kernel gives to no other namespace
+ * until the next boot. Since Linux 5.14; ENOPROTOOPT before.
+ */
 export function netnsCookie(fd: number): bigint {
   const cookie = Buffer.alloc(8);
   const length = Buffer.alloc(4);
@@ -150,7 +180,10 @@ export function netnsCookie(fd: number): bigint {
 
 const POLLIN = 1;
 
-/** Whether `fd` is readable (or at its end) within `timeoutMs`; -1 waits for ever. On the main thread only with 0. */
+/**
+ * Returns whether `fd` is readable (or at its end) within `timeoutMs`; -1 waits forever. On the main thread
+ * use only 0.
+ */
 export function pollIn(fd: number, timeoutMs: number): boolean {
   const pollfd = Buffer.alloc(8); // struct pollfd: fd i32, events i16, revents i16
   pollfd.writeInt32LE(fd, 0);

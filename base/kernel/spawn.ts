@@ -30,23 +30,27 @@ const O_CLOEXEC = 0o2000000;
 const WNOHANG = 1;
 
 export interface SpawnedProcess {
-  /** Absolute: no search along PATH. */
+  /** An absolute path: PATH is not searched. */
   readonly path: string;
-  /** argv, the program's own name first. */
+  /** argv, starting with the program's own name. */
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
-  /** What the child finds at 0, 1, 2 …: a descriptor of ours, or `null` for a null device of its own. It inherits nothing else. */
+  /**
+   * The child's descriptors 0, 1, 2 …: one of our descriptors each, or `null` for a separate null device. It
+   * inherits nothing else.
+   */
   readonly descriptors: readonly (number | null)[];
-  /** The child leads a process group of its own, so that a signal can reach it with its children. */
+  /** The child leads its own process group, so that a signal can reach it with its children. */
   readonly ownGroup?: boolean;
 }
 
 /**
- * posix_spawn(3): starts a program without copying this process's page tables (fork of a large process blocks its thread for
- * milliseconds). The child has default signal dispositions and an empty signal mask. The caller must reap it: {@link reapProcess}.
+ * Starts a program with posix_spawn(3), without copying this process's page tables (fork of a large process
+ * blocks its thread for milliseconds). The child has default signal dispositions and an empty signal mask.
+ * The caller must reap it: {@link reapProcess}.
  * @returns the pid
- * @throws KERNEL_<ERRNO>, of the exec as well
+ * @throws KERNEL_<ERRNO>, including errors of the exec
  */
 export function spawnProcess(process: SpawnedProcess): number {
   const actions = Buffer.alloc(actionsSize);
@@ -60,16 +64,17 @@ export function spawnProcess(process: SpawnedProcess): number {
   try {
     if (process.cwd !== undefined) ok(c.addChdir(actions, cString(process.cwd, 'posix_spawn')), 'posix_spawn_file_actions_addchdir_np');
     for (const [target, source] of process.descriptors.entries()) {
-      // Not the machine's /dev/null: an OCI runtime gives its standard streams to the user of a container.
-      // Also right when the numbers are equal: glibc then takes the close-on-exec mark away.
+      // This is not the machine's /dev/null, because an OCI runtime gives its standard streams to the user of
+      // a container. It also works when the numbers are equal: glibc then removes the close-on-exec flag.
       ok(c.addDup2(actions, source ?? (device ??= openNullDevice()), target), 'posix_spawn_file_actions_adddup2');
     }
-    // Ours are close-on-exec; what a library or the starter of this process left open is not.
+    // Our descriptors are close-on-exec. Those that a library or the starter of this process left open are
+    // not.
     ok(c.addCloseFrom(actions, process.descriptors.length), 'posix_spawn_file_actions_addclosefrom_np');
     const everySignal = Buffer.alloc(signalSetSize, 0xff);
     ok(c.attrMask(attributes, Buffer.alloc(signalSetSize)), 'posix_spawnattr_setsigmask');
     ok(c.attrDefault(attributes, everySignal), 'posix_spawnattr_setsigdefault');
-    // The group is 0 where nothing else is said: the child's own.
+    // The group defaults to 0: the child's own.
     const group = process.ownGroup === true ? POSIX_SPAWN_SETPGROUP : 0;
     ok(c.attrFlags(attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | group), 'posix_spawnattr_setflags');
     const environment = Object.entries(process.env).flatMap(([key, value]) =>
@@ -99,8 +104,9 @@ export function spawnProcess(process: SpawnedProcess): number {
 export type ProcessEnd = { readonly code: number } | { readonly signal: number };
 
 /**
- * waitpid(2), without waiting: the end of a child of this process, once; undefined while it lives.
- * @throws KERNEL_ECHILD when it is no child of ours, or was reaped before
+ * Calls waitpid(2) without waiting. Returns the end of a child of this process, once; undefined while it
+ * lives.
+ * @throws KERNEL_ECHILD when it is not a child of this process, or was reaped before
  */
 export function reapProcess(pid: number): ProcessEnd | undefined {
   const status = Buffer.alloc(4);
@@ -117,14 +123,14 @@ export interface Pipe {
   readonly write: number;
 }
 
-/** pipe2(2), both ends close-on-exec. */
+/** Calls pipe2(2); both ends are close-on-exec. */
 export function openPipe(): Pipe {
   const ends = Buffer.alloc(8);
   checked(c.pipe2(ends, O_CLOEXEC), 'pipe2', '');
   return { read: ends.readInt32LE(0), write: ends.readInt32LE(4) };
 }
 
-/** Two pipes or, when the second cannot be opened, none. */
+/** Opens two pipes. If the second cannot be opened, neither stays open. */
 export function openPipes(): readonly [Pipe, Pipe] {
   const first = openPipe();
   try {

@@ -14,7 +14,10 @@ const ipcSysctls = new Set([
   'kernel.auto_msgmni',
 ]);
 
-/** The namespace type that a sysctl (`net.ipv4.ip_forward`) belongs to; undefined: it would change the whole host. Source: namespaces(7), sysctl(5). */
+/**
+ * Returns the namespace type that a sysctl (`net.ipv4.ip_forward`) belongs to; undefined if it would change
+ * the whole host. Source: namespaces(7), sysctl(5).
+ */
 export function sysctlNamespace(name: string): NamespaceType | undefined {
   const dotted = name.includes('.') && !startsWithSlash(name) ? name : name.replaceAll('/', '.');
   if (dotted.startsWith('net.')) return 'net';
@@ -23,12 +26,15 @@ export function sysctlNamespace(name: string): NamespaceType | undefined {
   return undefined;
 }
 
-/** Whether the first separator is a slash: then dots belong to names, as in `net/ipv4/conf/eth0.7/forwarding`. Source: sysctl(8). */
+/**
+ * Returns whether the first separator is a slash. Then dots belong to names, as in
+ * `net/ipv4/conf/eth0.7/forwarding`. Source: sysctl(8).
+ */
 function startsWithSlash(name: string): boolean {
   return /^[^./]*\//.test(name);
 }
 
-/** Path of a sysctl beneath /proc/sys. */
+/** Returns the path of a sysctl below /proc/sys. */
 export function sysctlPath(name: string): string {
   const parts = startsWithSlash(name) ? name.split('/') : name.split('.').map((part) => part.replaceAll('/', '.'));
   if (parts.length < 2 || parts.some((part) => !/^[A-Za-z0-9_.:@-]+$/.test(part) || part === '.' || part === '..')) {
@@ -37,7 +43,7 @@ export function sysctlPath(name: string): string {
   return `/proc/sys/${parts.join('/')}`;
 }
 
-/** Refuses names that do not belong to one of `types`: they would change the host. */
+/** Refuses names that do not belong to one of `types`, because they would change the host. */
 export function checkSysctls(sysctls: Readonly<Record<string, string>>, types: readonly NamespaceType[]): void {
   for (const name of Object.keys(sysctls)) {
     sysctlPath(name);

@@ -5,7 +5,7 @@ const c = { ioctl: glibc('ioctl', 'int', ['int', 'ulong', 'void *']) };
 
 const TIOCSWINSZ = 0x5414;
 
-/** Sets the size of a terminal, by its master; its foreground processes get SIGWINCH: ioctl_tty(2). */
+/** Sets the size of a terminal through its master. Its foreground processes get SIGWINCH: ioctl_tty(2). */
 export function setWindowSize(fd: number, size: { readonly rows: number; readonly columns: number }): void {
   const winsize = Buffer.alloc(8); // struct winsize: rows, columns, and two unused u16
   winsize.writeUInt16LE(size.rows, 0);

@@ -19,7 +19,10 @@ const nothing = (): void => undefined;
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the parameters are checked by the caller's copy of the type
 export type Offer = Readonly<Record<string, (...values: any[]) => unknown>>;
 
-/** Worker side: answers calls until the port closes. `close` runs when the other side says so. Says ready at once. */
+/**
+ * Runs the Worker side: answers calls until the port closes. `close` runs when the other side requests it.
+ * Reports ready at once.
+ */
 export function serveCalls(offer: Offer, close: () => void = () => undefined): void {
   const port = parentPort;
   if (port === null) throw new TypeError('this module runs in a Worker');
@@ -42,10 +45,13 @@ export function serveCalls(offer: Offer, close: () => void = () => undefined): v
   port.postMessage('ready');
 }
 
-/** What a node is short of, or its disk refuses. */
+/** States in which a node lacks a resource, or its disk refuses a write. */
 const states = ['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'ENOMEM', 'EROFS', 'EIO'];
 
-/** A failure of node:fs that says something of the node is no defect of the call: the same as when the call had been made directly. */
+/**
+ * Converts a failure of node:fs that describes the state of the node into the failure of a direct call. It is
+ * not a defect of the call.
+ */
 function ofNode(thrown: unknown): unknown {
   const { code, syscall = '', path = '' } = (thrown ?? {}) as Partial<NodeJS.ErrnoException>;
   return code !== undefined && states.includes(code) ? kernelError(code, syscall, path) : thrown;
@@ -55,16 +61,19 @@ function unexpected(call: string): Omit<ConstructorParameters<typeof PortcullisE
   return { code: 'KERNEL_UNEXPECTED', kind: 'internal', attempted: call, on: '', fix: 'report this with the log of the daemon' };
 }
 
-/** A Worker as its owner sees it: calls by name. */
+/** A Worker from its owner's view: it is called by name. */
 export interface Caller<Calls extends Offer> {
   call<Name extends keyof Calls & string>(name: Name, ...values: Parameters<Calls[Name]>): Promise<Awaited<ReturnType<Calls[Name]>>>;
-  /** Resolves when the Worker takes its turn. */
+  /** Resolves when the Worker's event loop has handled it. */
   ping(): Promise<void>;
-  /** Refuses new calls, waits for those under way, ends the Worker. */
+  /** Refuses new calls, waits for pending ones, and ends the Worker. */
   close(): Promise<void>;
 }
 
-/** Owner side: resolves when the Worker is ready. The Worker keeps the process alive only while a call is under way. */
+/**
+ * Runs the owner side: resolves when the Worker is ready. The Worker keeps the process alive only while a
+ * call is pending.
+ */
 export async function connectCalls<Calls extends Offer>(worker: Worker): Promise<Caller<Calls>> {
   const pending = new Map<number, { call: string; resolve: (value: never) => void; reject: (reason: unknown) => void }>();
   const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
@@ -130,7 +139,7 @@ export async function connectCalls<Calls extends Offer>(worker: Worker): Promise
   };
 }
 
-/** The failure of a call to a Worker that is closed or lost. */
+/** Returns the failure of a call to a Worker that is closed or lost. */
 export function workerGone(why: string, cause?: unknown): PortcullisError {
   return new PortcullisError({
     code: 'KERNEL_WORKER_GONE',

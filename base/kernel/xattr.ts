@@ -13,21 +13,26 @@ const c = {
   lremove: glibc('lremovexattr', 'int', ['str', 'str']),
 };
 
-/** Largest value and largest name list: XATTR_SIZE_MAX and XATTR_LIST_MAX of linux/limits.h. */
+/** The largest value and the largest name list: XATTR_SIZE_MAX and XATTR_LIST_MAX of linux/limits.h. */
 const LIMIT = 65536;
 
 export interface XattrOptions {
-  /** Whether a symbolic link at the end of the path is followed; default false. Needed for `/proc/self/fd/N`. */
+  /**
+   * Whether a symbolic link at the end of the path is followed. Default: false. Needed for `/proc/self/fd/N`.
+   */
   readonly follow?: boolean;
 }
 
-/** Sets an extended attribute, new or not. `name` with its class: `user.x`, `trusted.overlay.opaque`. Source: xattr(7). */
+/**
+ * Sets an extended attribute, new or existing. `name` includes its class: `user.x`, `trusted.overlay.opaque`.
+ * Source: xattr(7).
+ */
 export function setXattr(path: string, name: string, value: Uint8Array, options: XattrOptions = {}): void {
   const call = options.follow === true ? c.set : c.lset;
   checked(call(cString(path, 'setxattr'), cString(name, 'setxattr'), value, value.length, 0), 'setxattr', `${path} ${name}`);
 }
 
-/** The value of an extended attribute, or undefined where it is not set. */
+/** Returns the value of an extended attribute, or undefined if it is not set. */
 export function getXattr(path: string, name: string, options: XattrOptions = {}): Uint8Array | undefined {
   const call = options.follow === true ? c.get : c.lget;
   return sized('getxattr', `${path} ${name}`, (buffer) =>
@@ -35,7 +40,7 @@ export function getXattr(path: string, name: string, options: XattrOptions = {})
   );
 }
 
-/** The names of all extended attributes. */
+/** Returns the names of all extended attributes. */
 export function listXattr(path: string, options: XattrOptions = {}): string[] {
   const call = options.follow === true ? c.list : c.llist;
   const names = sized('listxattr', path, (buffer) => call(cString(path, 'listxattr'), buffer, buffer.length));
@@ -45,7 +50,7 @@ export function listXattr(path: string, options: XattrOptions = {}): string[] {
     .filter((name) => name !== '');
 }
 
-/** Removes an extended attribute; one that is not set is a success. */
+/** Removes an extended attribute. Succeeds if it is not set. */
 export function removeXattr(path: string, name: string, options: XattrOptions = {}): void {
   const call = options.follow === true ? c.remove : c.lremove;
   if (call(cString(path, 'removexattr'), cString(name, 'removexattr')) !== -1) return;
@@ -53,7 +58,7 @@ export function removeXattr(path: string, name: string, options: XattrOptions = 
   if (errno !== constants.errno.ENODATA) throw kernelError(errno, 'removexattr', `${path} ${name}`);
 }
 
-/** Reads into a buffer that first has a usual size, then the largest. */
+/** Reads into a buffer of a usual size first, then of the largest size. */
 function sized(call: string, on: string, read: (buffer: Uint8Array) => number): Uint8Array | undefined {
   for (const size of [1024, LIMIT]) {
     const buffer = new Uint8Array(size);

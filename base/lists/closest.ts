@@ -1,11 +1,14 @@
-/** The candidate nearest to `word`, when near enough to be a slip of the fingers (a third of the word, at least two edits); else undefined. */
+/**
+ * Returns the candidate nearest to `word` if it is near enough to be a typing error (a third of the word, at
+ * least two edits). Otherwise returns undefined.
+ */
 export function closest(word: string, candidates: readonly string[]): string | undefined {
   const allowed = Math.max(2, Math.floor(word.length / 3));
   let best: { readonly candidate: string; readonly distance: number } | undefined;
   for (const candidate of candidates) {
     if (Math.abs(candidate.length - word.length) > allowed) continue;
     const distance = candidate.toLowerCase() === word.toLowerCase() ? 0 : editDistance(word, candidate);
-    // Replacing most of a short word is no slip.
+    // Replacing most of a short word is not a typing error.
     if (distance <= allowed && distance < Math.max(word.length, candidate.length) - 1 && (best === undefined || distance < best.distance)) {
       best = { candidate, distance };
     }
@@ -13,7 +16,7 @@ export function closest(word: string, candidates: readonly string[]): string | u
   return best?.candidate;
 }
 
-/** Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment). */
+/** Counts insertions, deletions, substitutions and swaps of neighbours (optimal string alignment). */
 export function editDistance(a: string, b: string): number {
   if (a.length > 100 || b.length > 100) return Math.max(a.length, b.length);
   let before: number[] = [];

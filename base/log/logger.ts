@@ -5,9 +5,11 @@ import type { DestinationStream } from 'pino';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent';
 
-/** A structured logger: one JSON object a line. Fields come first, then the message, as in pino. */
+/**
+ * A structured logger that writes one JSON object per line. Fields come first, then the message, as in pino.
+ */
 export interface Logger {
-  /** The lowest level that is written, for whoever has lines made elsewhere; absent: not known. */
+  /** The lowest level that is written, for callers that forward lines from elsewhere. Absent: unknown. */
   readonly level?: string;
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
@@ -16,7 +18,7 @@ export interface Logger {
   child(bindings: Record<string, unknown>): Logger;
 }
 
-/** Field names whose values are never written, at any depth up to two. */
+/** Names of fields whose values are never written, at any depth up to two. */
 const secretFields = [
   'password',
   'passphrase',
@@ -32,21 +34,22 @@ const secretFields = [
   'credentials',
 ];
 
-/** What waits to be written while standard error takes nothing, in characters; lines beyond it are dropped. */
+/** The number of characters that may wait while standard error accepts no data. Further lines are dropped. */
 const mostWaiting = 1024 * 1024;
 
 /**
- * Standard error, without waiting. Where it cannot be written, as on a full disk, the program goes on: what could not be written is tried again
- * with the next line, and is dropped at the end of the process.
+ * Returns a stream that writes to standard error without blocking. The program continues when standard error
+ * cannot be written, for example on a full disk. Text that could not be written is retried with the next
+ * line, and is dropped when the process ends.
  */
 function standardError(): DestinationStream {
   const stream = destination({ dest: 2, sync: false, maxLength: mostWaiting });
   const flushSync = stream.flushSync.bind(stream);
   let isFailing = false;
-  // Without a listener the failure of a line would end the process.
+  // Without a listener, a failed write would end the process.
   stream.on('error', () => (isFailing = true));
   stream.on('write', () => (isFailing = false));
-  // Called at the end of the process. It repeats a write that fails, for ever.
+  // pino calls this at the end of the process. Its own version repeats a failing write forever.
   stream.flushSync = () => {
     if (!isFailing && !isOnFullDisk(2)) flushSync();
   };
@@ -61,7 +64,10 @@ function isOnFullDisk(fd: number): boolean {
   }
 }
 
-/** Writes to standard error unless `stream` is given. Times are ISO 8601 in UTC. Fields of the scope (see `withLogFields`) come first. */
+/**
+ * Creates a logger that writes to standard error, or to `stream` if given. Times are ISO 8601 in UTC. Fields
+ * of the scope (see `withLogFields`) come first.
+ */
 export function createLogger(options: { readonly level: LogLevel; readonly stream?: DestinationStream }): Logger {
   const paths = secretFields.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
   return pino(

@@ -1,47 +1,50 @@
 import { asPortcullisError, errorFromJson, errorToJson } from '../errors/index.ts';
 import type { Failure, PortcullisError, SerialisedError } from '../errors/index.ts';
 
-/** The functions that one side of a port offers to the other, by name. */
+/** The functions that one side of a port offers to the other side, by name. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the parameters are checked by the caller's copy of the type
 export type Offer = Readonly<Record<string, (...values: any[]) => unknown>>;
 
-/** The functions of the other side. Values are copied (structured clone). */
+/** Calls the functions of the other side. Values are copied (structured clone). */
 export interface Caller<Theirs extends Offer> {
-  /** @throws what the function throws, as PortcullisError; what cannot be copied; that the other side is lost */
+  /**
+   * @throws the error of the function, as PortcullisError; an error for a value that cannot be copied; an
+   * error when the other side is lost
+   */
   call<Name extends keyof Theirs & string>(name: Name, ...values: Parameters<Theirs[Name]>): Promise<Awaited<ReturnType<Theirs[Name]>>>;
-  /** Waits for no answer, and hears of no failure. */
+  /** Calls a function without waiting for an answer and without learning of a failure. */
   tell<Name extends keyof Theirs & string>(name: Name, ...values: Parameters<Theirs[Name]>): void;
 }
 
 interface Request {
   readonly call: string;
   readonly values: readonly unknown[];
-  /** Absent: nobody waits for an answer. */
+  /** Absent: no caller waits for an answer. */
   readonly id?: number;
 }
 type Reply = { readonly id: number; readonly value: unknown } | { readonly id: number; readonly error: SerialisedError };
 
-/** What passes between the two sides. */
+/** A message between the two sides. */
 export type ExchangeMessage = Request | Reply;
 
-/** What a failure says apart from its reason. */
+/** The parts of a failure apart from its reason. */
 export type Blame = Omit<Failure, 'why' | 'cause'>;
 
 export interface Exchange<Theirs extends Offer> extends Caller<Theirs> {
-  /** Given each message of the other side; resolves when it is dealt with. */
+  /** Receives each message of the other side. Resolves when the message has been handled. */
   hear(message: ExchangeMessage): Promise<void> | void;
-  /** What waits fails, and so does each later call. */
+  /** Fails all pending calls and each later call. */
   lose(error: PortcullisError): void;
 }
 
-/** One side of a port over which functions of both sides are called by name. */
+/** Creates one side of a port over which each side calls functions of the other by name. */
 export function createExchange<Theirs extends Offer>(side: {
   readonly post: (message: ExchangeMessage) => void;
-  /** What the other side may call; it waits for a promise. */
+  /** The functions that the other side may call. If this is a promise, calls wait for it. */
   readonly offer: Offer | Promise<Offer>;
-  /** What is said of an offered function that throws something else than a PortcullisError. */
+  /** Describes a call to an offered function that throws something other than a PortcullisError. */
   readonly blame: (call: string) => Blame;
-  /** Told when calls begin to wait for answers, and when none does any more. */
+  /** Called when calls begin to wait for answers, and when none waits any more. */
   readonly onWaiting?: (isWaiting: boolean) => void;
 }): Exchange<Theirs> {
   const pending = new Map<number, { resolve: (value: never) => void; reject: (reason: unknown) => void }>();

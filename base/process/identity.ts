@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { PortcullisError, reasonOf } from '../errors/index.ts';
 
-/** Who a process is: a pid alone is reused. Start time is field 22 of /proc/PID/stat, in clock ticks since boot. */
+/**
+ * The identity of a process. A pid alone is not enough, because the kernel reuses it. The start time is field
+ * 22 of /proc/PID/stat, in clock ticks since boot.
+ */
 export interface ProcessIdentity {
   readonly pid: number;
   readonly startTime: string;
@@ -16,21 +19,26 @@ export function currentBootId(): string {
 }
 
 /**
- * Whether a failure to read of a process means that there is none: no such file, or no such process (it ended between the opening and the
- * reading). Any other, such as EMFILE of a reader without free descriptors, says nothing of the process.
+ * Returns whether a failed read of a process's files means that the process does not exist: no such file, or
+ * no such process (it ended between open and read). Any other failure, such as EMFILE in a reader without
+ * free descriptors, says nothing about the process.
  */
 export function meansGone(thrown: unknown): boolean {
   return codeOf(thrown) === 'ENOENT' || codeOf(thrown) === 'ESRCH';
 }
 
-/** Whether a failure means that this process or the machine has no descriptor or memory left, and nothing else. */
+/**
+ * Returns whether a failure means that this process or the machine has no descriptor or memory left, and
+ * nothing else.
+ */
 export function meansShortage(thrown: unknown): boolean {
   return ['EMFILE', 'ENFILE', 'ENOMEM'].includes(String(codeOf(thrown)));
 }
 
 /**
- * The identity of a live process (a zombie counts as not live), or undefined. Source: proc_pid_stat(5).
- * @throws PortcullisError PROCESS_UNREADABLE when it cannot be found out whether it lives
+ * Returns the identity of a live process (a zombie does not count as live), or undefined. Source:
+ * proc_pid_stat(5).
+ * @throws PortcullisError PROCESS_UNREADABLE when it cannot be determined whether the process lives
  */
 export function processIdentity(pid: number): ProcessIdentity | undefined {
   let stat: string;
@@ -40,7 +48,7 @@ export function processIdentity(pid: number): ProcessIdentity | undefined {
     if (meansGone(cause)) return undefined;
     throw unreadable(pid, cause);
   }
-  // The command name may hold blanks and parentheses: fields are counted from the last ')'.
+  // The command name may contain spaces and parentheses, so fields are counted from the last ')'.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const state = fields[0];
   const startTime = fields[19];
@@ -49,8 +57,8 @@ export function processIdentity(pid: number): ProcessIdentity | undefined {
 }
 
 /**
- * Whether that very process still lives.
- * @throws PortcullisError PROCESS_UNREADABLE when it cannot be found out
+ * Returns whether exactly this process still lives.
+ * @throws PortcullisError PROCESS_UNREADABLE when this cannot be determined
  */
 export function sameProcess(identity: ProcessIdentity): boolean {
   const now = identity.bootId === currentBootId() ? processIdentity(identity.pid) : undefined;

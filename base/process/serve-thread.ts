@@ -4,17 +4,21 @@ import { createExchange } from './exchange.ts';
 import type { Blame, Caller, ExchangeMessage, Offer } from './exchange.ts';
 import type { OwnersOwn, ThreadsOwn } from './thread-messages.ts';
 
-/** What a thread does for its owner. */
+/** The work that a thread does for its owner. */
 export interface Service {
   readonly offer: Offer;
-  /** Lets go what keeps the thread alive; calls under way have their answers after it, and then the port is closed. */
+  /**
+   * Releases everything that keeps the thread alive. Pending calls get their answers afterwards, and then the
+   * port is closed.
+   */
   readonly close?: () => Promise<void> | void;
 }
 
 /**
- * The Worker's side of `connectThread`: answers calls until the owner closes it. Calls wait until it is open.
- * @param blame what is said of a call, or of the opening, that throws something else than a PortcullisError
- * @param open may call the owner already; what it throws is the failure of the thread's start
+ * Runs the Worker's side of `connectThread`: answers calls until the owner closes it. Calls wait until the
+ * thread is open.
+ * @param blame describes a call, or the opening, that throws something other than a PortcullisError
+ * @param open may already call the owner; if it throws, the start of the thread fails with that error
  */
 export async function serveThread<Owner extends Offer>(
   blame: (call: string) => Blame,

@@ -2,29 +2,40 @@ import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worke
 import type { Worker } from 'node:worker_threads';
 
 /**
- * Native code that has to throw, or reads an object's properties, while its Worker is being terminated aborts the whole process
- * (Node-API: napi_throw fails once no JavaScript may run; node-addon-api answers with a fatal error). So each Worker shares one
- * number with its owner: native code that does so runs while the Worker holds it, and the owner takes it before it terminates.
+ * A Worker that is terminated can abort the whole process. This happens when native code in it has to throw,
+ * or reads an object's properties, during the termination (Node-API: napi_throw fails once no JavaScript may
+ * run; node-addon-api answers with a fatal error). Therefore each Worker shares one number with its owner.
+ * Such native code runs while the Worker holds the number, and the owner takes the number before it
+ * terminates the Worker.
  */
 const KEY = 'portcullis.termination';
-/** Bits of that number: the Worker's, and the owner's. What the Worker holds it may finish; it takes nothing that is asked for. */
+/**
+ * Bits of that number: one for the Worker and one for the owner. A Worker may finish what it runs while it
+ * holds its bit. Once the owner asks for the number, the Worker starts nothing new.
+ */
 const HELD = 1;
 const ASKED = 2;
 
-/** Longer than any native call that is held; one that hangs does not keep its Worker for ever. */
+/**
+ * Longer than any native call that holds the number. A call that hangs does not keep its Worker alive
+ * forever.
+ */
 const longestMs = 1_000;
-/** At the process's end nothing else can run meanwhile. */
+/** When the process ends, nothing else can run during the wait. */
 const longestAtExitMs = 50;
 
-// Read before this thread starts a Worker of its own, which changes it.
+// Read this before the thread starts a Worker of its own, which changes it.
 const own = isMainThread ? undefined : (getEnvironmentData(KEY) as unknown as Int32Array | undefined);
 const children = new Set<Int32Array>();
 let depth = 0;
 
-/** Runs native code that a termination of the calling Worker must not meet. It is held off for a second at most. */
+/**
+ * Runs native code that must not coincide with a termination of the calling Worker. The termination is
+ * delayed by at most one second.
+ */
 export function unterminated<T>(work: () => T): T {
   if (own === undefined || depth > 0) return work();
-  // This thread is being terminated: it sleeps until it is.
+  // This thread is being terminated: it sleeps until then.
   while (Atomics.compareExchange(own, 0, 0, HELD) !== 0) Atomics.wait(own, 0, ASKED);
   depth += 1;
   try {
@@ -36,7 +47,10 @@ export function unterminated<T>(work: () => T): T {
   }
 }
 
-/** Starts a Worker by `start` whose `terminate()`, and whose end with this process, wait for what it runs {@link unterminated}. */
+/**
+ * Starts a Worker by `start`. Its `terminate()`, and its end with this process, wait for the code that it
+ * runs through {@link unterminated}.
+ */
 export function withTermination(start: () => Worker): Worker {
   const shared = new Int32Array(new SharedArrayBuffer(4));
   setEnvironmentData(KEY, shared);

@@ -1,8 +1,8 @@
 import type { SerialisedError } from '../errors/index.ts';
 
-/** What a thread and its owner say to each other beside the calls of their domain. */
+/** The messages between a thread and its owner apart from the calls of their domain. */
 
-/** A type, not an interface: it is an {@link Offer}. */
+/** This is a type, not an interface, because it must be an {@link Offer}. */
 export type OwnersOwn = {
   readonly '.started': () => void;
   readonly '.failed': (error: SerialisedError) => void;

@@ -5,35 +5,39 @@ import type { Thread } from './thread.ts';
 import type { Blame, Caller, Offer } from './exchange.ts';
 
 /**
- * Threads that answer questions, started as they are needed and ended when none comes for a while. The time that a question may run is kept
- * here, outside the threads: one that overruns it ends its thread, and only that question fails. Questions about different subjects never
- * share a thread at one time, so that what one subject does holds up no other.
+ * A pool of threads that answer questions. Threads start when they are needed and end when they are idle for
+ * a while. The pool measures the time of a question outside the threads. A question that exceeds its deadline
+ * ends its thread, and only that question fails. Questions about different subjects never share a thread at
+ * the same time, so that one subject cannot delay another.
  */
 export interface ThreadPool<Theirs extends Offer, Memory> {
   /**
-   * @param subject what the question is about, such as a service: its questions go to one thread, in their order
-   * @param ask puts the question to a thread. It is called again, with another thread, when the thread was ended by another question.
-   * @throws what `ask` throws; PortcullisError with the pool's `blame` when the question overran, when it ended its thread, or when the pool was closed
+   * @param subject what the question is about, such as a service. All questions about a subject go to one
+   * thread, in order.
+   * @param ask sends the question to a thread. It is called again, with another thread, if another question
+   * caused its thread to end.
+   * @throws the error that `ask` throws. PortcullisError with the pool's `blame` if the question exceeded its
+   * deadline, if it caused its thread to end, or if the pool was closed
    */
   ask<T>(subject: string, ask: (caller: Caller<Theirs>, memory: Memory) => Promise<T>): Promise<T>;
-  /** Ends the threads; what was asked fails. A later question starts another thread. */
+  /** Ends the threads. Pending questions fail. A later question starts another thread. */
   close(): Promise<void>;
 }
 
 export interface ThreadPoolOptions<Memory> {
-  /** Begins a Worker that serves by `serveThread`. */
+  /** Starts a Worker that serves with `serveThread`. */
   readonly start: () => Worker;
-  /** What the owner remembers of one thread, such as what it was sent already. */
+  /** Creates the owner's memory about one thread, such as which data it was sent already. */
   readonly memory: () => Memory;
-  /** What is said of a question without an answer. */
+  /** Describes a question that gets no answer. */
   readonly blame: Blame;
-  /** Threads at one time. */
+  /** Maximum number of threads at a time. */
   readonly most: number;
-  /** Questions of one subject that a thread has at one time; 1 unless told. */
+  /** Maximum number of questions about one subject that a thread handles at a time. Default: 1. */
   readonly atOnce?: number;
   /** Milliseconds that a question may run in an open thread. */
   readonly deadlineMs: number;
-  /** Milliseconds that a thread may take to open; a minute unless told. */
+  /** Milliseconds that a thread may take to open. Default: one minute. */
   readonly openMs?: number;
   /** Milliseconds after which an unused thread is ended. */
   readonly idleMs: number;
@@ -43,7 +47,10 @@ interface Question<Theirs extends Offer, Memory> {
   readonly subject: string;
   readonly put: (caller: Caller<Theirs>, memory: Memory) => Promise<unknown>;
   readonly settle: PromiseWithResolvers<unknown>;
-  /** It was in a thread that was lost with several questions: it runs by itself now, so that the one to blame is known. */
+  /**
+   * The question was in a thread that was lost with several questions. It now runs alone, to identify the
+   * question that caused the loss.
+   */
   alone: boolean;
 }
 
@@ -51,13 +58,13 @@ interface Member<Theirs extends Offer, Memory> {
   readonly thread: Thread<Theirs>;
   readonly memory: Memory;
   readonly running: Set<Question<Theirs, Memory>>;
-  /** Of the questions that it has, or had last. */
+  /** The subject of the questions that the thread has, or had last. */
   subject: string;
   idle: NodeJS.Timeout | undefined;
   end(): Promise<unknown>;
 }
 
-/** The threads start with the first question. Whoever makes a pool closes it. */
+/** Creates a pool. The threads start with the first question. The caller that creates a pool closes it. */
 export function createThreadPool<Theirs extends Offer, Memory>(options: ThreadPoolOptions<Memory>): ThreadPool<Theirs, Memory> {
   type Asked = Question<Theirs, Memory>;
   type Of = Member<Theirs, Memory>;
@@ -86,7 +93,10 @@ export function createThreadPool<Theirs extends Offer, Memory>(options: ThreadPo
     return member;
   };
 
-  /** What a lost thread was asked is asked again, one question at a time; one that had the thread to itself has ended it, and fails. */
+  /**
+   * Repeats the questions of a lost thread, one at a time. A question that was alone in the thread caused the
+   * loss, and fails.
+   */
   const lose = (member: Of, error: PortcullisError): void => {
     void member.end();
     const lost = [...member.running];
@@ -106,7 +116,7 @@ export function createThreadPool<Theirs extends Offer, Memory>(options: ThreadPo
     const isLost = (): boolean => !member.running.has(question);
     const limit = (ms: number, what: string): NodeJS.Timeout =>
       setTimeout(() => lose(member, failure(`${what} within ${ms / 1000} s`)), ms);
-    // How long a thread takes to load is no fault of the question.
+    // The time that a thread takes to load does not count against the question.
     let late = limit(openMs, 'its thread did not open');
     try {
       await member.thread.started;
@@ -122,7 +132,8 @@ export function createThreadPool<Theirs extends Offer, Memory>(options: ThreadPo
       const answer = await question.put(member.thread, member.memory);
       question.settle.resolve(answer);
     } catch (thrown) {
-      // The calls of a thread that ends fail before its end is reported; that decides what becomes of the question.
+      // The calls of a thread that ends fail before its end is reported. Its end decides what happens to the
+      // question.
       await new Promise(setImmediate);
       if (isLost()) return;
       question.settle.reject(thrown);
@@ -134,7 +145,10 @@ export function createThreadPool<Theirs extends Offer, Memory>(options: ThreadPo
     dispatch();
   };
 
-  /** @returns the thread for a question; `own`: that of its subject, later; `none`: there is none for now */
+  /**
+   * @returns the thread for a question. `own`: the thread of its subject, later. `none`: no thread is
+   * available now
+   */
   const place = ({ subject, alone }: Asked): Of | 'own' | 'none' => {
     const all = [...members];
     const own = all.find((member) => member.running.size > 0 && member.subject === subject);
@@ -152,7 +166,8 @@ export function createThreadPool<Theirs extends Offer, Memory>(options: ThreadPo
     for (const question of queue) {
       if (held.has(question.subject)) continue;
       const member = place(question);
-      // Nobody overtakes who waits for a thread: one that always has questions of one subject would never be free.
+      // No question overtakes one that waits for a thread. Otherwise a thread that always has questions about
+      // one subject would never become free.
       if (member === 'none') return;
       if (member === 'own') {
         held.add(question.subject);

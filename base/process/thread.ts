@@ -5,35 +5,43 @@ import { createExchange } from './exchange.ts';
 import type { Blame, Caller, ExchangeMessage, Offer } from './exchange.ts';
 import type { OwnersOwn, ThreadsOwn } from './thread-messages.ts';
 
-/** A Worker as its owner sees it: calls by name. It keeps the process alive while it opens, closes, or a call is under way. */
+/**
+ * A Worker from its owner's view: it is called by name. It keeps the process alive while it opens or closes,
+ * or while a call is pending.
+ */
 export interface Thread<Theirs extends Offer> extends Caller<Theirs> {
-  /** Resolves when it is open. @throws what its opening threw, or that it is lost */
+  /**
+   * Resolves when the thread is open. @throws the error of the opening, or an error when the thread is lost
+   */
   readonly started: Promise<void>;
-  /** Why it ended, when it has. */
+  /** Resolves with the reason when the thread has ended. */
   readonly ended: Promise<PortcullisError>;
-  /** Resolves when it takes its turn. */
+  /** Resolves when the thread's event loop has handled it. */
   ping(): Promise<void>;
-  /** Refuses new calls; those under way have their answers, then it ends. One that is not yet open ends at once. */
+  /**
+   * Refuses new calls. Pending calls get their answers, then the thread ends. A thread that is not open yet
+   * ends at once.
+   */
   close(): Promise<void>;
 }
 
 export interface ThreadOptions {
-  /** What the thread may call of its owner. */
+  /** The functions of its owner that the thread may call. */
   readonly offer?: Offer;
-  /** What is said of calls to a thread that is lost. */
+  /** Describes calls to a thread that is lost. */
   readonly blame: Blame;
-  /** Milliseconds that it may take to close before it is ended; absent: as long as it likes. */
+  /** Milliseconds that the thread may take to close before it is terminated. Absent: no limit. */
   readonly closeMs?: number;
 }
 
-/** Calls the functions that a Worker offers by `serveThread`. */
+/** Calls the functions that a Worker offers with `serveThread`. */
 export function connectThread<Theirs extends Offer>(worker: Worker, { offer = {}, blame, closeMs }: ThreadOptions): Thread<Theirs> {
   let isOpen = false;
   let isClosing = false;
   let isAsked = false;
   const opening = Promise.withResolvers<void>();
   const ending = Promise.withResolvers<PortcullisError>();
-  // Who does not wait for it need not hear of it.
+  // A caller that does not wait for the opening does not need to learn of its failure.
   opening.promise.catch(() => undefined);
 
   const own: OwnersOwn = {
@@ -71,7 +79,8 @@ export function connectThread<Theirs extends Offer>(worker: Worker, { offer = {}
     new PortcullisError({ ...blame, why, ...(cause !== undefined && { cause }) });
 
   worker.on('message', (message: ExchangeMessage) => void exchange.hear(message));
-  // Answers given before it failed come by another port than the failure, and may come after it; Node gives all of them before the exit.
+  // Answers that the thread sent before it failed use another port than the failure, and may arrive after it.
+  // Node delivers all of them before the exit.
   let failed: PortcullisError | undefined;
   worker.on('error', (thrown) => {
     failed = gone(`its thread failed: ${reasonOf(thrown)}`, thrown);
@@ -103,23 +112,23 @@ export function connectThread<Theirs extends Offer>(worker: Worker, { offer = {}
 }
 
 export interface KeptThread<Theirs extends Offer> extends Caller<Theirs> {
-  /** Of the first of its threads. @throws what its opening threw, or that it was lost */
+  /** Resolves when the first thread is open. @throws the error of its opening, or an error when it is lost */
   readonly started: Promise<void>;
-  /** As that of a thread; no other is started. */
+  /** Closes the thread like `Thread.close`. No other thread is started. */
   close(): Promise<void>;
 }
 
 /**
- * A thread that is started again after it was lost. Calls under way at that moment fail, and so do those until it is started again:
- * with the reason of the loss.
- * @param start begins a Worker that serves by `serveThread`
+ * Keeps a thread running: starts it again after it is lost. Calls that are pending at the loss fail. Calls
+ * that come before the next start fail too, with the reason of the loss.
+ * @param start starts a Worker that serves with `serveThread`
  */
 export function keepThread<Theirs extends Offer>(
   start: () => Worker,
   options: ThreadOptions & {
     /** Milliseconds from a loss to the next start. */
     readonly againMs: number;
-    /** Told of a loss, once while its reason stays the same. */
+    /** Called on a loss, once as long as its reason stays the same. */
     readonly onLost: (error: PortcullisError) => void;
   },
 ): KeptThread<Theirs> {

@@ -3,24 +3,28 @@ import { closeFd, pidfdOpen, pidfdSendSignal, reapProcess } from '../kernel/inde
 import type { Kernel, SpawnedProcess } from '../kernel/index.ts';
 import type { Reactor } from './reactor.ts';
 
-/** A child process, held by a pidfd: no signal can reach another that took its pid. */
+/** A child process, held by a pidfd, so that no signal can reach another process that got the same pid. */
 export interface Child {
   readonly pid: number;
-  /** Its exit code, or 128 and the signal that killed it. Resolves once it is reaped. */
+  /** Its exit code, or 128 plus the signal that killed it. Resolves once the child is reaped. */
   readonly exited: Promise<number>;
-  /** After its end: nothing happens. */
+  /** Sends a signal. Does nothing after the child has ended. */
   kill(signal: number): void;
 }
 
-/** Starts a program. The caller's descriptors may be closed once it resolves. @throws KERNEL_<ERRNO> when it can not be started */
+/**
+ * Starts a program. The caller may close its descriptors once this resolves. @throws KERNEL_<ERRNO> when the
+ * program cannot be started
+ */
 export type StartProgram = (program: SpawnedProcess) => Promise<Child>;
 
 const SIGKILL = 9;
 const lookAgainMs = 20;
 
 /**
- * Children are started in the kernel's Worker, and reaped when the reactor tells their end. One that cannot be held, as without a free
- * descriptor for its pidfd, is killed and reaped before the failure is reported: otherwise it would go on without anybody to reap it.
+ * Starts children in the kernel's Worker, and reaps them when the reactor reports their end. A child that
+ * cannot be held, for example because no descriptor is free for its pidfd, is killed and reaped before the
+ * failure is reported. Otherwise it would continue and no process would reap it.
  */
 export function programStarter(reactor: Reactor, kernel: Pick<Kernel, 'spawnProcess'>): StartProgram {
   return async (program) => {
@@ -29,7 +33,7 @@ export function programStarter(reactor: Reactor, kernel: Pick<Kernel, 'spawnProc
     let gone = false;
     const end = Promise.withResolvers<number>();
     try {
-      // Not reaped yet, so the pid is still its own.
+      // The child is not reaped yet, so the pid is still its own.
       pidfd = hold(reactor, pid, (opened) => {
         const how = reapProcess(pid);
         gone = true;
@@ -52,7 +56,7 @@ export function programStarter(reactor: Reactor, kernel: Pick<Kernel, 'spawnProc
   };
 }
 
-/** A pidfd of a child; its end is reported once. Nothing stays open when it throws. */
+/** Opens a pidfd of a child and reports the child's end once. Leaves nothing open when it throws. */
 function hold(reactor: Reactor, pid: number, tell: (pidfd: number) => void): number {
   const pidfd = pidfdOpen(pid);
   try {

@@ -13,24 +13,26 @@ import {
   signalEventFd,
 } from '../kernel/index.ts';
 
-/** Tells when descriptors become readable, without a poll and without a thread of libuv's pool. */
+/** Reports when descriptors become readable, without polling and without a thread of libuv's pool. */
 export interface Reactor {
   /**
-   * Calls back once, when the process behind `pidfd` has ended (at once if it has). Returns unsubscribe. The descriptor stays
-   * the caller's: unsubscribe first, then close it.
+   * Calls back once, when the process behind `pidfd` has ended (at once if it already has). Returns
+   * unsubscribe. The descriptor remains the caller's: unsubscribe first, then close it.
    */
   onExit(pidfd: number, callback: () => void): () => void;
   /**
-   * Calls back once, when the process behind `pidfd` has been reaped as well: from then on `pidfdInfo` knows its exit code.
-   * Needs kernel 6.10; an older one calls back at the end of the process only when it is reaped already.
+   * Calls back once, when the process behind `pidfd` has also been reaped. From then on `pidfdInfo` returns
+   * its exit code. This needs kernel 6.10. An older kernel calls back at the end of the process only if it is
+   * already reaped.
    */
   onReaped(pidfd: number, callback: () => void): () => void;
   /**
-   * Calls back whenever `fd` is readable, at its end or in error, and again as long as it is: the callback reads until EAGAIN or
-   * unsubscribes. Never two callbacks at once. Returns unsubscribe. A descriptor has one subscriber (KERNEL_EEXIST).
+   * Calls back whenever `fd` is readable, at its end or in error, and repeats this while the state lasts: the
+   * callback reads until EAGAIN or unsubscribes. Never runs two callbacks at once. Returns unsubscribe. A
+   * descriptor has one subscriber (KERNEL_EEXIST).
    */
   onReadable(fd: number, callback: () => void): () => void;
-  /** Ends the Worker; nothing is called back any more. Without it the Worker does not keep the process alive. */
+  /** Ends the Worker. No callback runs afterwards. The Worker alone does not keep the process alive. */
   close(): Promise<void>;
 }
 
@@ -38,13 +40,13 @@ export interface ReactorData {
   readonly epoll: number;
 }
 
-/** Id of the eventfd that ends the Worker. */
+/** The id of the eventfd that ends the Worker. */
 export const WAKE = 0;
 
 interface Subscription {
   readonly id: number;
   readonly fd: number;
-  /** EPOLL* events to wait for; EPOLLHUP and EPOLLERR always count. */
+  /** EPOLL* events to wait for. EPOLLHUP and EPOLLERR are always reported. */
   readonly events: number;
   readonly repeated: boolean;
   readonly callback: () => void;
@@ -53,9 +55,10 @@ interface Subscription {
 const startAgainMs = 50;
 
 /**
- * Starts the one Worker that waits in epoll. Subscriptions go straight into the kernel from the calling thread, so that no
- * message to the blocked Worker is needed; each event disarms its descriptor (EPOLLONESHOT) until the callback has run here.
- * A Worker that is lost is started again, and every subscription is armed again: what happened meanwhile is reported then.
+ * Starts the only Worker that waits in epoll. The calling thread subscribes directly in the kernel, so that
+ * the blocked Worker needs no message. Each event disarms its descriptor (EPOLLONESHOT) until the callback
+ * has run on the calling thread. A lost Worker is started again and every subscription is armed again, so
+ * that events that happened in between are reported then.
  * @param onLost called with the reason of each loss
  */
 export async function startReactor(onLost: (why: string) => void = () => undefined): Promise<Reactor> {
@@ -66,7 +69,7 @@ export async function startReactor(onLost: (why: string) => void = () => undefin
   const byFd = new Map<number, number>();
   let sequence = WAKE;
 
-  // At its end Node joins every Worker: one that sleeps in the kernel must be woken before.
+  // Node joins every Worker when it ends. A Worker that sleeps in the kernel must be woken before that.
   const wakeUp = (): void => signalEventFd(wake);
   process.on('exit', wakeUp);
 
@@ -78,7 +81,7 @@ export async function startReactor(onLost: (why: string) => void = () => undefin
   const subscribe = (fd: number, events: number, repeated: boolean, callback: () => void): (() => void) => {
     const subscription: Subscription = { id: ++sequence, fd, events: events | EPOLLONESHOT, repeated, callback };
     epollAdd(epoll, fd, subscription.events, subscription.id);
-    // The number is free in the kernel, so who had it before closed it without a word.
+    // The kernel reuses this number, so its previous owner closed it without unsubscribing.
     const stale = subscriptions.get(byFd.get(fd) ?? WAKE);
     if (stale !== undefined) forget(stale);
     subscriptions.set(subscription.id, subscription);
@@ -96,7 +99,8 @@ export async function startReactor(onLost: (why: string) => void = () => undefin
     try {
       callback();
     } catch (error) {
-      // As of any event: uncaught; but the other events of this batch are delivered first.
+      // An error in a callback is uncaught, as for any event, but the other events of this batch are
+      // delivered first.
       queueMicrotask(() => {
         throw error;
       });
@@ -117,7 +121,7 @@ export async function startReactor(onLost: (why: string) => void = () => undefin
         if (message !== 'ready') return message.forEach(deliver);
         isReady = true;
         worker = started;
-        // After the listeners: adding one holds the process.
+        // Call this after the listeners are added, because adding one holds the process.
         started.unref();
         resolve();
       });
@@ -132,7 +136,7 @@ export async function startReactor(onLost: (why: string) => void = () => undefin
     });
   const startAgain = (): void => {
     again = setTimeout(() => {
-      // An event that the lost Worker took and did not deliver comes once more.
+      // An event that the lost Worker took but did not deliver is reported once more.
       starting = start().then(armAll, () => {
         if (closing === undefined) startAgain();
       });

@@ -3,7 +3,8 @@ import { epollWait } from '../kernel/index.ts';
 import { WAKE } from './reactor.ts';
 import type { ReactorData } from './reactor.ts';
 
-// This thread has no event loop after its start: it waits in the kernel, tells, waits again. The eventfd ends it.
+// This thread has no event loop after its start: it waits in the kernel, reports, and waits again. The
+// eventfd ends it.
 const { epoll } = workerData as ReactorData;
 parentPort?.postMessage('ready');
 for (;;) {

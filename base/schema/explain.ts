@@ -1,7 +1,10 @@
 import type { ErrorObject } from 'ajv';
 import { closest } from '../lists/index.ts';
 
-/** One ajv error in words. `extra` is a field below the error's own path that the position should show. */
+/**
+ * Describes one ajv error in words. `extra` is a field below the error's own path whose position should be
+ * shown.
+ */
 export function explain(error: ErrorObject): { readonly message: string; readonly fix?: string; readonly extra?: string } {
   const params = error.params as Record<string, unknown>;
   const text = (name: string): string => String(params[name]);
@@ -81,7 +84,7 @@ function oneOfFields(error: ErrorObject): { fix?: string } {
   return known.length === 0 ? {} : { fix: `use: ${listed(known)}` };
 }
 
-/** The fields that a schema object names, in it and in its combinators. */
+/** The fields that a schema object names, directly and in its combinators. */
 function knownFields(schema: unknown): string[] {
   const own = Object.entries((property(schema, 'properties') as Record<string, unknown> | undefined) ?? {});
   const inner = ['allOf', 'anyOf', 'oneOf'].flatMap((name) => {

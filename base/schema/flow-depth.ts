@@ -1,6 +1,7 @@
 /**
- * Whether brackets, or `- - -` on one line, nest deeper than `limit` anywhere in the text: a bound before a recursive parser sees it.
- * Linear, without recursion. Brackets in quoted text count too: 64 unclosed ones in one document are no configuration.
+ * Returns whether brackets, or `- - -` on one line, nest deeper than `limit` anywhere in the text. This check
+ * bounds the nesting before a recursive parser runs. It is linear and does not recurse. Brackets in quoted
+ * text count too: a document with 64 unclosed ones is no configuration.
  */
 export function flowDepthExceeds(text: string, limit: number): boolean {
   if (new RegExp(`^(?:[ \\t]*[-?:][ \\t]){${limit + 1}}`, 'm').test(text)) return true;

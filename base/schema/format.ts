@@ -1,6 +1,6 @@
 import type { Problem } from './types.ts';
 
-/** One line a problem: `policy.yaml:3:5: rules[0].imagess: unknown field …; did you mean …?` */
+/** Formats one line per problem: `policy.yaml:3:5: rules[0].imagess: unknown field …; did you mean …?` */
 export function formatProblems(problems: readonly Problem[]): string {
   return problems
     .map(({ position, path, message, fix }) => {

@@ -4,14 +4,18 @@ import { append } from '../lists/index.ts';
 import { flowDepthExceeds } from './flow-depth.ts';
 import type { Document, ParseLimits, PathSegment, Position, Problem } from './types.ts';
 
-/** Aliases in a document, and repeats of a node that they lead to (the "billion laughs"). */
+/**
+ * The maximum number of aliases in a document, and of repeats of a node that they lead to (the "billion
+ * laughs").
+ */
 const maxAliasCount = 100;
-/** Problems reported of one text: a reader mends the first ones first. */
+/** The maximum number of problems reported for one text. A reader fixes the first ones first. */
 const problemLimit = 100;
 
 /**
- * Parses YAML 1.2 (hence JSON too), one or several documents. Never throws: what is wrong with the text is a problem. The first 100 of them
- * are reported at once, sorted by position. A document with a problem is left out. A megabyte takes about a second and 60 MB, up to 300 MB where it is wrong everywhere.
+ * Parses YAML 1.2 (and therefore JSON), one or several documents. Never throws: each error in the text
+ * becomes a problem. The first 100 problems are reported at once, sorted by position. A document with a
+ * problem is omitted. A megabyte takes about a second and 60 MB, or up to 300 MB if it is wrong everywhere.
  */
 export function parseDocuments(
   text: string,
@@ -24,7 +28,8 @@ export function parseDocuments(
     problems: [{ position: { file, line: 1, column: 1 }, path: '', message, fix }],
   });
   if (new TextEncoder().encode(text).length > bytes) return refuse(`the file is larger than ${bytes} bytes`, 'split it');
-  // The parser recurses: nesting is bounded before it starts, where text alone can tell, and after it where it cannot.
+  // The parser recurses. The nesting is bounded before it starts where the text alone shows it, and
+  // afterwards where it does not.
   if (flowDepthExceeds(text, depth)) return refuse(`nested deeper than ${depth} levels`, 'flatten it');
 
   const lines = new LineCounter();
@@ -63,12 +68,16 @@ export function parseDocuments(
   return { documents, problems: sortProblems(problems) };
 }
 
-/** As `parseAllDocuments` of the library, but for two things: it stops after one document more than `limit`, and errors carry no stack. */
+/**
+ * Does the same as `parseAllDocuments` of the library, with two differences: it stops after one document more
+ * than `limit`, and errors carry no stack.
+ */
 function composeDocuments(text: string, lines: LineCounter, limit: number): YamlDocument.Parsed[] {
   const documents: YamlDocument.Parsed[] = [];
   const composer = new Composer({ lineCounter: lines, uniqueKeys: false, version: '1.2', prettyErrors: false, stringKeys: false });
   const { stackTraceLimit } = Error;
-  // A text that is wrong everywhere makes an error of every second byte: with stacks they take 700 times the size of the text.
+  // A text that is wrong everywhere causes an error at every second byte. With stacks, these errors take 700
+  // times the size of the text.
   Error.stackTraceLimit = 0;
   try {
     for (const document of composer.compose(new Parser(lines.addNewLine).parse(text))) {
@@ -98,7 +107,7 @@ function firstLine(message: string): string {
   return line.charAt(0).toLowerCase() + line.slice(1);
 }
 
-/** What YAML allows and configuration must not hold. */
+/** Finds what YAML allows but configuration must not contain. */
 function valueProblems(yaml: YamlDocument.Parsed, at: (offset: number) => Position, depth: number): Problem[] {
   const problems: Problem[] = [];
   const report = (node: unknown, message: string, fix: string): void => {
@@ -111,7 +120,7 @@ function valueProblems(yaml: YamlDocument.Parsed, at: (offset: number) => Positi
       report(node, `nested deeper than ${depth} levels`, 'flatten it');
       return visit.BREAK;
     }
-    // The parser's own check compares every key with every other.
+    // The parser's own check compares every key with every other key.
     if (isMap(node))
       for (const twice of repeatedKeys(node))
         report(twice, `the key \`${keyText(twice)}\` occurs twice in one mapping`, 'remove one of the two');
@@ -134,7 +143,10 @@ function valueProblems(yaml: YamlDocument.Parsed, at: (offset: number) => Positi
   return problems;
 }
 
-/** Nothing between two separators, or comments only: no document to judge. A written `null` is one. */
+/**
+ * Returns true for an empty part between two separators, or one with comments only: there is no document to
+ * check. A written `null` is a document.
+ */
 function isEmpty({ contents }: YamlDocument.Parsed): boolean {
   if (!isScalar(contents)) return contents === null;
   const [start, end] = contents.range;

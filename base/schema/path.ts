@@ -1,6 +1,9 @@
 import type { PathSegment } from './types.ts';
 
-/** `['rules', 0, 'images']` → `rules[0].images`; names that are not plain words stand in brackets. */
+/**
+ * Formats a path: `['rules', 0, 'images']` → `rules[0].images`. Names that are not plain words are put in
+ * brackets.
+ */
 export function formatPath(path: readonly PathSegment[]): string {
   let text = '';
   for (const segment of path) {
@@ -11,7 +14,10 @@ export function formatPath(path: readonly PathSegment[]): string {
   return text;
 }
 
-/** A JSON pointer (RFC 6901) as segments, resolved against `value` so that indices of lists become numbers. */
+/**
+ * Returns a JSON pointer (RFC 6901) as segments, resolved against `value` so that indices of lists become
+ * numbers.
+ */
 export function pointerSegments(pointer: string, value: unknown): PathSegment[] {
   const segments: PathSegment[] = [];
   let node = value;

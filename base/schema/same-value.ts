@@ -1,4 +1,7 @@
-/** True when two values of JSON are equal; the order of keys does not matter. Free of Node, so that schemas can be checked in a browser. */
+/**
+ * Returns true when two JSON values are equal; the order of keys does not matter. Uses no Node API, so that
+ * schemas can be checked in a browser.
+ */
 export function sameValue(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true;
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;

@@ -1,4 +1,4 @@
-/** A place in a file; line and column count from 1. */
+/** A position in a file. Line and column count from 1. */
 export interface Position {
   readonly file: string;
   readonly line: number;
@@ -7,28 +7,31 @@ export interface Position {
 
 export interface Problem {
   readonly position: Position;
-  /** As in `rules[0].images`; empty for the document itself. */
+  /** A path such as `rules[0].images`; empty for the document itself. */
   readonly path: string;
   readonly message: string;
-  /** What to do: a complete clause, such as: did you mean `images`? */
+  /** What to do, as a complete clause, such as: did you mean `images`? */
   readonly fix?: string;
 }
 
 export type PathSegment = string | number;
 
-/** One document of a file, as plain values, with the places its parts came from. */
+/** One document of a file, as plain values, with the positions of its parts. */
 export interface Document<T = unknown> {
   readonly value: T;
   readonly file: string;
-  /** Where the value at `path` stands (or its key); the nearest enclosing part when there is nothing at `path`. */
+  /**
+   * Returns the position of the value at `path` (or of its key). If there is nothing at `path`, returns the
+   * position of the nearest enclosing part.
+   */
   positionOf(path: readonly PathSegment[], part?: 'value' | 'key'): Position;
 }
 
 export interface ParseLimits {
-  /** Bytes of UTF-8; 1 MiB unless told. */
+  /** Maximum size in bytes of UTF-8. Default: 1 MiB. */
   readonly bytes?: number;
-  /** Nesting; 64 unless told. */
+  /** Maximum nesting. Default: 64. */
   readonly depth?: number;
-  /** Documents in one file; 1000 unless told. */
+  /** Maximum number of documents in one file. Default: 1000. */
   readonly documents?: number;
 }

@@ -8,14 +8,17 @@ import type { Document, Problem } from './types.ts';
 /** A JSON Schema, draft 2020-12. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-/** Problems told of one document; finding the place of each walks the document. */
+/**
+ * The maximum number of problems reported for one document. To find the position of each problem, the code
+ * walks the document.
+ */
 const problemLimit = 100;
 const compiled = new WeakMap<JsonSchema, ValidateFunction>();
 
 function compile(schema: JsonSchema): ValidateFunction {
   const known = compiled.get(schema);
   if (known !== undefined) return known;
-  // One instance a schema: two schemas may then carry the same $id.
+  // Each schema gets its own instance, so that two schemas may carry the same $id.
   const ajv = new Ajv2020({
     allErrors: true,
     verbose: true,
@@ -23,7 +26,8 @@ function compile(schema: JsonSchema): ValidateFunction {
     allowUnionTypes: true,
     strictRequired: false,
     validateFormats: false,
-    // Schemas are ours: checking them against the schema of schemas takes as long again, at each start. Strict mode refuses a wrong keyword all the same.
+    // The schemas are our own. Checking them against the meta-schema would double the time, at each start.
+    // Strict mode still refuses a wrong keyword.
     validateSchema: false,
     meta: false,
   });
@@ -33,8 +37,9 @@ function compile(schema: JsonSchema): ValidateFunction {
 }
 
 /**
- * Checks one document; every problem at once, sorted by position; none: `document.value` has the shape the schema says.
- * The schema object is compiled once and kept, so pass the same object each time. Formats are not checked: use `pattern`.
+ * Checks one document and reports every problem at once, sorted by position. If there is no problem,
+ * `document.value` has the shape that the schema describes. The schema object is compiled once and cached, so
+ * pass the same object each time. Formats are not checked: use `pattern`.
  */
 export function validate(document: Document, schema: JsonSchema): Problem[] {
   const errors = failures(document.value, schema);
@@ -59,11 +64,13 @@ function failures(value: unknown, schema: JsonSchema): ErrorObject[] {
 }
 
 /**
- * ajv reports each branch of anyOf and oneOf; a reader wants the branch he meant. Each branch is run again by itself: its count of errors says which
- * of the reported ones were its own (they stand just before the error of anyOf itself), and the nearest branch speaks.
+ * ajv reports the errors of every branch of anyOf and oneOf, but the reader needs only the branch that was
+ * meant. This function runs each branch again by itself. The branch's number of errors shows which of the
+ * reported errors belong to it (they come directly before the error of anyOf itself). The errors of the
+ * nearest branch are kept.
  */
 function withoutBranches(errors: ErrorObject[], root: JsonSchema): ErrorObject[] {
-  // Last first.
+  // From the last error to the first.
   const kept: ErrorObject[] = [];
   while (errors.length > 0) {
     const error = errors.pop() as ErrorObject;
@@ -102,7 +109,10 @@ function branchSchema(branch: JsonSchema, root: JsonSchema): JsonSchema {
 
 const wrongType = 1000;
 
-/** How far a value is from a branch, by what is wrong with the value itself; faults further inside count only between equals. */
+/**
+ * Measures how far a value is from a branch by the errors of the value itself. Errors deeper inside count
+ * only to break a tie.
+ */
 function distance(errors: readonly ErrorObject[]): number {
   return errors.reduce((sum, { keyword, instancePath }) => {
     const depth = instancePath.split('/').length - 1;

@@ -7,17 +7,21 @@ import type { PathSegment, Problem } from './types.ts';
 
 const style = { lineWidth: 120, indent: 2, flowCollectionPadding: true } as const;
 
-/** A value as YAML, in the form that {@link formatDocuments} gives. Ends with a newline. */
+/** Writes a value as YAML, in the form that {@link formatDocuments} produces. Ends with a newline. */
 export function writeYaml(value: unknown): string {
   return stringify(value, { ...style, aliasDuplicateObjects: false });
 }
 
-/** The order of a mapping's keys, by where it stands; keys that are not named follow in their own order. Undefined: as written. */
+/**
+ * Returns the order of a mapping's keys, by its path. Keys that are not listed follow in their own order.
+ * Undefined: the order as written.
+ */
 export type KeyOrder = (path: readonly PathSegment[]) => readonly string[] | undefined;
 
 /**
- * YAML in its canonical form: two blanks a level, keys in the order told, comments kept, documents apart by `---`. What it means stays the
- * same, which is checked. JSON stays JSON. Never throws: what is wrong with the text is a problem.
+ * Writes YAML in its canonical form: two spaces per level, keys in the given order, comments kept, documents
+ * separated by `---`. The meaning stays the same, which is checked. JSON stays JSON. Never throws: each error
+ * in the text becomes a problem.
  */
 export function formatDocuments(
   text: string,
@@ -58,7 +62,9 @@ function sortKeys(node: unknown, path: readonly PathSegment[], order: KeyOrder):
   for (const pair of pairs) sortKeys(pair.value, [...path, keyOf(pair)], order);
 }
 
-/** What stands above the first key belongs to the whole mapping: it stays above whichever key is first now. */
+/**
+ * A comment above the first key belongs to the whole mapping, so it stays above the key that is first now.
+ */
 function moveHead({ key: was }: Pair, now: Pair | undefined): void {
   const is = now?.key;
   if (was === is || !isScalar(was) || !isScalar(is)) return;
@@ -96,7 +102,7 @@ function sortedJson(value: unknown, path: readonly PathSegment[], order: KeyOrde
   return Object.fromEntries(entries.map(([key, part]) => [key, sortedJson(part, [...path, key], order)]));
 }
 
-/** Every comment of a text, in alphabetical order: keys may change places, comments may not get lost. */
+/** Returns every comment of a text, in alphabetical order: keys may move, but comments may not get lost. */
 function commentsOf(text: string): readonly string[] {
   return [...new Lexer().lex(text)]
     .filter((token) => token.startsWith('#'))

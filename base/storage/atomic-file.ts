@@ -5,9 +5,12 @@ import { basename, dirname, join } from 'node:path';
 import { storageFailure } from './failure.ts';
 
 /**
- * Replaces a file whole or not at all: a temporary file beside it, fsync, rename, fsync of the folder. A reader sees the old bytes or the new.
- * @param options `mode` 0600 unless told, whatever the umask; `durable: false` leaves out both fsyncs (still atomic for readers, not across a power cut)
- * @throws PortcullisError STORAGE_DISK_FULL, STORAGE_READ_ONLY, STORAGE_NO_ACCESS, STORAGE_IO; the old file then stands untouched
+ * Replaces a file completely or not at all: it writes a temporary file beside it, then fsync, rename, fsync
+ * of the folder. A reader sees either the old or the new bytes.
+ * @param options `mode`: default 0600, regardless of the umask; `durable: false` omits both fsyncs (still
+ * atomic for readers, but not across a power failure)
+ * @throws PortcullisError STORAGE_DISK_FULL, STORAGE_READ_ONLY, STORAGE_NO_ACCESS, STORAGE_IO; the old file
+ * is then unchanged
  */
 export async function writeFileAtomic(
   path: string,
@@ -34,7 +37,10 @@ export async function writeFileAtomic(
   }
 }
 
-/** Removes what writes of this file left beside it whose process was killed. Only for the one writer of the file, before it writes. */
+/**
+ * Removes temporary files that killed writers of this file left beside it. Only for the file's only writer,
+ * before it writes.
+ */
 export async function dropAbandonedWrites(path: string): Promise<void> {
   const [folder, prefix] = [dirname(path), `.${basename(path)}.`];
   const isOurs = (name: string): boolean => name.startsWith(prefix) && /^[0-9a-f]{12}\.tmp$/.test(name.slice(prefix.length));
@@ -45,12 +51,13 @@ export async function dropAbandonedWrites(path: string): Promise<void> {
   }
 }
 
-/** A write takes milliseconds; one that is this old is nobody's. */
+/** A write takes milliseconds. A temporary file of this age is abandoned. */
 const abandonedMs = 600_000;
 
 /**
- * Removes what killed writes left in a folder that several processes may write to: only what is older than ten minutes. A folder that cannot
- * be read, and a file that cannot be removed, stay as they are: nothing depends on them.
+ * Removes temporary files that killed writers left in a folder that several processes may write to: only
+ * files older than ten minutes. Ignores a folder that cannot be read and a file that cannot be removed,
+ * because nothing depends on them.
  */
 export async function dropOldAbandonedWrites(folder: string): Promise<void> {
   const names = await readdir(folder).catch(() => [] as string[]);

@@ -5,8 +5,9 @@ import { isDiskFull } from './failure.ts';
 import type { KeptRoom } from './room.ts';
 
 /**
- * A file that only takes space, so that what makes room on a full disk finds the few blocks that it needs itself. It lies on the file system
- * that it is for, is spent a piece at a time, and is filled again when there is room.
+ * A file that only occupies space, so that code that frees space on a full disk can get the few blocks that
+ * it needs itself. It is on the file system that it protects, is spent one piece at a time, and is refilled
+ * when there is space.
  */
 export interface Ballast {
   readonly path: string;
@@ -14,17 +15,18 @@ export interface Ballast {
   readonly bytes: number;
 }
 
-/** It is spent in this many pieces: whoever writes beside takes what was freed as well. */
+/** The number of pieces in which it is spent. Other writers take freed space as well. */
 const pieces = 8;
 const chunkBytes = 256 * 1024;
 
-/** What a database keeps of its own beside it, in bytes: see `keepRoom`. */
+/** Returns the space that a database reserves for itself in addition, in bytes: see `keepRoom`. */
 export function roomOf({ bytes }: Ballast): number {
   return bytes / 16;
 }
 
 /**
- * Frees a piece of it. Blocks until the file system gives the blocks away, so not on a thread that serves.
+ * Frees a piece of the ballast. Blocks until the file system releases the blocks, so do not call it on a
+ * thread that serves requests.
  * @returns false when nothing was left
  */
 export function spendBallast({ path, bytes }: Ballast): boolean {
@@ -34,7 +36,7 @@ export function spendBallast({ path, bytes }: Ballast): boolean {
     const { size } = fstatSync(fd);
     if (size === 0) return false;
     ftruncateSync(fd, Math.max(0, size - Math.ceil(bytes / pieces)));
-    // A file system with a journal gives freed blocks away once its transaction is written.
+    // A file system with a journal releases freed blocks once its transaction is written.
     fsyncSync(fd);
     return true;
   } catch {
@@ -45,25 +47,26 @@ export function spendBallast({ path, bytes }: Ballast): boolean {
 }
 
 /**
- * Fills it as far as it is not full, where at least twice as much as is missing stays free.
+ * Fills the missing part of the ballast if at least twice the missing amount stays free.
  * @returns whether it is full
- * @throws what node:fs throws; what was written by then stays
+ * @throws the error of node:fs; bytes that were written by then stay
  */
 export async function fillBallast({ path, bytes }: Ballast): Promise<boolean> {
   await using file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW, 0o600);
   const { size } = await file.stat();
   const { bavail, bsize } = await statfs(path);
   if (bavail * bsize < 3 * (bytes - size)) return size >= bytes;
-  // Bytes that no file system stores in less space.
+  // Random bytes, which no file system can compress.
   const chunk = randomBytes(chunkBytes);
   for (let left = bytes - size; left > 0; left -= chunkBytes) await file.write(chunk, 0, Math.min(left, chunkBytes));
   return true;
 }
 
 /**
- * Does what has to succeed on a full disk, such as a start: repeated with a piece of the ballast spent as long as it fails with
- * STORAGE_DISK_FULL. The act is one that can be repeated.
- * @param makeRoom is called once when nothing of the ballast is left; false: it freed nothing
+ * Runs an action that has to succeed on a full disk, such as a start. It repeats the action, and spends a
+ * piece of the ballast each time, as long as the action fails with STORAGE_DISK_FULL. The action must be
+ * repeatable.
+ * @param makeRoom called once when nothing of the ballast is left; false: it freed nothing
  */
 export async function withBallast<T>(
   ballast: Ballast,
@@ -82,22 +85,25 @@ export async function withBallast<T>(
     }
 }
 
-/** A ballast that is filled again in the background, in whatever thread spends it. */
+/** A ballast that is refilled in the background, in the thread that spends it. */
 export interface TendedBallast {
-  /** Frees a piece, see {@link spendBallast}; it is filled again when there is room. */
+  /** Frees a piece (see {@link spendBallast}). It is refilled when there is space. */
   spend(): boolean;
-  /** Fills it in the background, after `inMs`, and again until it is full. */
+  /** Fills it in the background, after `inMs`, and repeats this until it is full. */
   fillSoon(inMs: number): void;
-  /** Fills no more. */
+  /** Stops filling it. */
   close(): void;
 }
 
-/** Soon after a removal has freed the disk, before others take the room. Where it is full, this is one look at its figures. */
+/**
+ * Soon after a removal has freed space, before other processes take it. On a full disk, an attempt only reads
+ * the free space.
+ */
 const refillMs = 2_000;
 
 export function tendBallast(ballast: Ballast): TendedBallast {
   let filling: NodeJS.Timeout | undefined;
-  // What hinders it now is tried again: that a disk is full is reported by the calls that it fails.
+  // A failure is retried. A full disk is reported by the calls that fail because of it.
   const fillSoon = (inMs: number): void => {
     filling ??= setTimeout(() => {
       filling = undefined;
@@ -120,7 +126,10 @@ export function tendBallast(ballast: Ballast): TendedBallast {
   };
 }
 
-/** {@link withBallast} for what does not wait, in a thread that may block. Also what SQLite says of a full disk counts. @param room is used before */
+/**
+ * Does the same as {@link withBallast} for a synchronous action, in a thread that may block. SQLite's errors
+ * about a full disk count too. @param room used before the ballast
+ */
 export function makingRoom<T>(ballast: TendedBallast | undefined, act: () => T, room?: Pick<KeptRoom, 'reuseLog'>): T {
   for (let tries = 0; ; tries += 1)
     try {

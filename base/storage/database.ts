@@ -10,8 +10,10 @@ interface Waiting {
 type Request = WriterRequest extends infer R ? (R extends WriterRequest ? Omit<R, 'id'> : never) : never;
 
 /**
- * Opens (or creates) a database whose file is touched only by a Worker of its own. The Worker keeps the process alive only while calls are under way.
- * @throws PortcullisError STORAGE_NEWER_SCHEMA, STORAGE_DAMAGED, STORAGE_READ_ONLY, STORAGE_NO_ACCESS, STORAGE_DISK_FULL, STORAGE_BUSY
+ * Opens (or creates) a database. Only a dedicated Worker accesses its file. The Worker keeps the process
+ * alive only while calls are pending.
+ * @throws PortcullisError STORAGE_NEWER_SCHEMA, STORAGE_DAMAGED, STORAGE_READ_ONLY, STORAGE_NO_ACCESS,
+ * STORAGE_DISK_FULL, STORAGE_BUSY
  */
 export async function openDatabase(options: OpenDatabaseOptions): Promise<Database> {
   const data: WriterData = {
@@ -41,7 +43,7 @@ export async function openDatabase(options: OpenDatabaseOptions): Promise<Databa
   function ask(request: Request): Promise<WriterAnswer> {
     if (ended !== undefined) return Promise.reject(ended);
     const id = ++lastId;
-    // Calls of one turn travel in one message: fewer thread wake-ups, and one commit.
+    // Calls from one turn of the event loop share one message: fewer thread wake-ups, and one commit.
     if (outbox.length === 0) queueMicrotask(flush);
     outbox.push({ ...request, id });
     return wait(id);
@@ -52,7 +54,7 @@ export async function openDatabase(options: OpenDatabaseOptions): Promise<Databa
     try {
       worker.postMessage(batch);
     } catch (error) {
-      // A value that cannot be cloned: only this batch fails.
+      // A value that cannot be cloned makes only this batch fail.
       const failure = lostWriter(options.path, reasonOf(error));
       for (const { id } of batch) settle(id, (one) => one.reject(failure));
     }

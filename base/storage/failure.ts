@@ -85,10 +85,13 @@ const byErrno: Readonly<Record<string, Explanation>> = { ENOSPC: diskFull, EDQUO
 
 const uniqueViolations = [1555, 2067]; // SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE
 
-/** SQLITE_IOERR_SHMSIZE: the file that readers share could not be made as long as it has to be, which is how a full disk shows there. */
+/**
+ * SQLITE_IOERR_SHMSIZE: the file that readers share could not be extended to its length. This is how a full
+ * disk shows there.
+ */
 const shortSharedMemory = 4874;
 
-/** SQLite's extended result code, when `thrown` came from node:sqlite. */
+/** Returns SQLite's extended result code if `thrown` came from node:sqlite. */
 export function sqliteResult(thrown: unknown): number | undefined {
   const code = thrown instanceof Error && 'errcode' in thrown ? thrown.errcode : undefined;
   return typeof code === 'number' ? code : undefined;
@@ -102,19 +105,19 @@ function bySqlite(result: number): Explanation {
   return result === shortSharedMemory ? diskFull : (byResult[result & 0xff] ?? badStatement);
 }
 
-/** Whether a call of ours, or a statement of SQLite, found no room. */
+/** Returns whether one of our calls, or a statement of SQLite, found no space. */
 export function isDiskFull(thrown: unknown): boolean {
   if (isPortcullisError(thrown)) return thrown.code === diskFull.code;
   const result = sqliteResult(thrown);
   return result !== undefined && bySqlite(result) === diskFull;
 }
 
-/** That no room is left for what is new, although SQLite would find some. */
+/** Returns the error that no space is left for new data, although SQLite would find some. */
 export function diskIsFull(attempted: string, path: string): PortcullisError {
   return new PortcullisError({ ...diskFull, attempted, on: path, why: 'the disk is full, and the rest of the file is kept for removals' });
 }
 
-/** Turns what node:sqlite or node:fs threw into a coded failure. */
+/** Converts an error of node:sqlite or node:fs into a coded failure. */
 export function storageFailure(thrown: unknown, attempted: string, path: string): PortcullisError {
   if (isPortcullisError(thrown)) return thrown;
   const result = sqliteResult(thrown);

@@ -6,7 +6,7 @@ import { storageFailure } from './failure.ts';
 import type { StorageCode } from './failure.ts';
 import { makeFolderSync } from './make-folder.ts';
 
-/** A folder that this process has to itself until it lets go or dies, however it dies. */
+/** A folder that only this process uses, until it releases the lock or dies in any way. */
 export interface FolderLock {
   release(): void;
 }
@@ -16,11 +16,13 @@ const busyCode = 5;
 const askEveryMs = 50;
 
 /**
- * Takes a folder for this process alone, by a lock that the kernel drops with the process: nothing stale ever stands in the way. It is SQLite's
- * RESERVED lock of the file `lock` in it (sqlite.org/lockingv3.html), which lets others read there who holds it.
- * @param folder made (0700) when absent
- * @param waitMs how long to wait for who has it, in milliseconds; not at all unless told
- * @throws STORAGE_IN_USE naming the process that holds it · STORAGE_NO_ACCESS, STORAGE_READ_ONLY, STORAGE_DISK_FULL
+ * Locks a folder for this process alone. The kernel releases the lock with the process, so no stale lock can
+ * exist. It is SQLite's RESERVED lock of the file `lock` in the folder (sqlite.org/lockingv3.html), which
+ * lets other processes read the holder's pid.
+ * @param folder created (0700) if absent
+ * @param waitMs how long to wait for the current holder, in milliseconds. Default: not at all
+ * @throws STORAGE_IN_USE naming the process that holds it · STORAGE_NO_ACCESS, STORAGE_READ_ONLY,
+ * STORAGE_DISK_FULL
  */
 export async function lockFolder(folder: string, waitMs = 0): Promise<FolderLock> {
   const path = join(folder, 'lock');
@@ -43,7 +45,7 @@ export async function lockFolder(folder: string, waitMs = 0): Promise<FolderLock
 
 function took(db: DatabaseSync): boolean {
   try {
-    // Who it is is committed for others to read; then the lock is taken again, and kept.
+    // The pid is committed so that others can read it. Then the lock is taken again, and kept.
     db.exec(`BEGIN IMMEDIATE; PRAGMA user_version = ${process.pid}; COMMIT; BEGIN IMMEDIATE`);
     return true;
   } catch (error) {

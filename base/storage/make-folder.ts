@@ -3,13 +3,14 @@ import { mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { storageFailure } from './failure.ts';
 
-// Node's own recursive mkdir says ENOENT for a read-only file system, and never returns below /proc.
+// Node's own recursive mkdir reports ENOENT for a read-only file system, and never returns below /proc.
 
 /**
- * Makes a folder, and those above it that are not there: wherever somebody names one.
- * @param mode of what is made, 0700 unless told, less the umask
- * @returns the uppermost that had to be made, undefined when all were there
- * @throws PortcullisError STORAGE_NO_ACCESS (also where something else has that name), STORAGE_READ_ONLY, STORAGE_DISK_FULL, STORAGE_IO
+ * Creates a folder and its missing parents. For every folder that a user configures.
+ * @param mode of the created folders, default 0700, reduced by the umask
+ * @returns the uppermost folder that was created, undefined if all existed
+ * @throws PortcullisError STORAGE_NO_ACCESS (also if something else has that name), STORAGE_READ_ONLY,
+ * STORAGE_DISK_FULL, STORAGE_IO
  */
 export async function makeFolder(folder: string, mode = 0o700): Promise<string | undefined> {
   const isThere = (): Promise<boolean> => stat(folder).then((found) => found.isDirectory(), isMissing);
@@ -20,7 +21,7 @@ export async function makeFolder(folder: string, mode = 0o700): Promise<string |
       await mkdir(folder, { mode });
       return above ?? folder;
     } catch (error) {
-      // Another has made it meanwhile, or something else has its name.
+      // Another process has created it in the meantime, or something else has its name.
       if (hasCode(error, 'EEXIST') && (await isThere())) return above;
       throw error;
     }
@@ -29,7 +30,7 @@ export async function makeFolder(folder: string, mode = 0o700): Promise<string |
   }
 }
 
-/** {@link makeFolder} for a thread that may wait. */
+/** Does the same as {@link makeFolder} for a thread that may block. */
 export function makeFolderSync(folder: string, mode = 0o700): void {
   const isThere = (): boolean => statSync(folder, { throwIfNoEntry: false })?.isDirectory() ?? false;
   try {

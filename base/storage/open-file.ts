@@ -12,7 +12,8 @@ import { adoptLog, closeKeepingLog, hasKeptLog } from './room.ts';
 import type { Migration } from './types.ts';
 
 /**
- * Opens the file for the writer, on a full disk with what the log of the last run left, and what the ballast holds. Blocks: call it in a Worker.
+ * Opens the file for the writer. On a full disk it uses the space of the last run's log, and the ballast.
+ * Blocks: call it in a Worker.
  * @throws PortcullisError see `openDatabase`
  */
 export function openFile(data: WriterData): DatabaseSync {
@@ -22,20 +23,20 @@ export function openFile(data: WriterData): DatabaseSync {
     } catch (error) {
       const isFull = isPortcullisError(error) && error.code === 'STORAGE_DISK_FULL';
       if (!isFull || data.ballast === undefined) throw error;
-      // What the log of the last run gave away may have been taken by others: it has more.
+      // Other processes may have taken the space that the last run's log released. The log has more.
       if (!spendBallast(data.ballast) && !hasKeptLog(data.path)) throw error;
     }
 }
 
 /**
- * Opens the file for the writer: folder 0700 (when made), file 0600, WAL, synchronous=FULL (an acknowledged commit survives a power cut:
- * sqlite.org/pragma.html#pragma_synchronous), migrations applied.
+ * Opens the file for the writer: folder 0700 (if created), file 0600, WAL, synchronous=FULL (an acknowledged
+ * commit survives a power failure: sqlite.org/pragma.html#pragma_synchronous), migrations applied.
  */
 function openOnce({ path, migrations, busyTimeoutMs, ballast }: WriterData): DatabaseSync {
   checkMigrations(migrations, path);
   try {
     makeFolderSync(dirname(path));
-    // SQLite would create 0644; the -wal and -shm files copy the mode of the main file.
+    // SQLite would create the file with 0644. The -wal and -shm files copy the mode of the main file.
     closeSync(openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600));
     chmodSync(path, 0o600);
     const wasKilled = hasBytes(`${path}-wal`);
@@ -59,8 +60,9 @@ function openOnce({ path, migrations, busyTimeoutMs, ballast }: WriterData): Dat
 }
 
 /**
- * `sha256(text)`: 64 hex digits of the text's UTF-8 bytes, NULL for NULL. A chain of hashes is then made inside the transaction that appends
- * to it, whatever else is written at the same moment. Direct only: no file's own triggers or views can call it.
+ * Adds `sha256(text)`: 64 hex digits of the text's UTF-8 bytes, NULL for NULL. This allows a transaction to
+ * compute a chain of hashes inside the transaction that appends to it, whatever else is written at the same
+ * moment. Direct only: triggers or views in the file cannot call it.
  */
 function addFunctions(db: DatabaseSync): void {
   db.function('sha256', { deterministic: true, directOnly: true }, (value) =>
@@ -73,14 +75,15 @@ function hasBytes(path: string): boolean {
 }
 
 /**
- * The boot in which the file was opened last, in the 31 bits that SQLite keeps for applications. The end of a process loses nothing that the
- * kernel was given: only after another boot, which the loss of power may have begun, is the whole file read.
+ * Returns a mark for the boot in which the file was last opened, in the 31 bits that SQLite keeps for
+ * applications. The end of a process loses no data that the kernel already has. The whole file is checked
+ * only after another boot, because a power failure may have caused that boot.
  */
 function bootMark(db: DatabaseSync): number {
   return numberOf(db, 'application_id');
 }
 
-/** In place of a boot: the file was checked and refused. */
+/** Used instead of a boot mark: the file was checked and refused. */
 const damagedMark = 1;
 
 function markOfThisBoot(): number {
@@ -95,7 +98,8 @@ function setMark(db: DatabaseSync, mark: number): void {
   try {
     db.exec(`PRAGMA application_id = ${mark}`);
   } catch (error) {
-    // Without the mark the next start after a kill reads the whole file: no reason to refuse this one where the disk is full or another process writes.
+    // Without the mark, the next start after a kill reads the whole file. This is no reason to refuse the
+    // current start when the disk is full or another process writes.
     if (!toleratedResults.includes(sqliteResult(error) ?? 0)) throw error;
   }
 }
@@ -108,7 +112,8 @@ function quickCheck(db: DatabaseSync, path: string): void {
   try {
     verdict = Object.values(db.prepare('PRAGMA quick_check(1)').get() ?? {})[0];
   } finally {
-    // Closing takes the log into the file: without this the next start would see no trace of the kill, and check nothing.
+    // Closing moves the log into the file. Without this mark the next start would see no trace of the kill,
+    // and would check nothing.
     if (verdict !== 'ok') setMark(db, damagedMark);
   }
   if (verdict === 'ok') return;
@@ -135,13 +140,16 @@ function checkMigrations(migrations: readonly Migration[], path: string): void {
   });
 }
 
-/** Applies what is missing, each step in a transaction of its own with its version, so that a crash leaves a whole number of steps. */
+/**
+ * Applies missing migrations, each in its own transaction together with its version, so that a crash leaves a
+ * whole number of steps.
+ */
 function migrate(db: DatabaseSync, migrations: readonly Migration[], path: string): void {
   if (schemaVersion(db) === migrations.length) return;
   for (;;) {
     db.exec('BEGIN IMMEDIATE');
     try {
-      // Read under the lock: another process may have migrated meanwhile.
+      // Read this under the lock, because another process may have migrated in the meantime.
       const version = schemaVersion(db);
       if (version > migrations.length) throw newerSchema(path, version, migrations.length);
       const next = migrations[version];

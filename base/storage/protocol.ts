@@ -1,7 +1,7 @@
 import type { SerialisedError } from '../errors/index.ts';
 import type { BallastOptions, Migration, Outlives, SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
 
-/** What the writer Worker is started with. */
+/** The data with which the writer Worker is started. */
 export interface WriterData {
   readonly path: string;
   readonly migrations: readonly Migration[];

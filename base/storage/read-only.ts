@@ -4,18 +4,25 @@ import { PortcullisError } from '../errors/index.ts';
 import { storageFailure } from './failure.ts';
 import type { SqlRow, SqlValue } from './types.ts';
 
-/** A database that another process may be writing to. Every call blocks: for commands, never for a daemon. */
+/**
+ * A database that another process may be writing to. Every call blocks: use it for commands, never for a
+ * daemon.
+ */
 export interface ReadOnlyDatabase {
   /** PRAGMA user_version: how many migrations were applied. */
   readonly version: number;
-  /** Rows one by one, so that a large table does not have to fit into memory. Throws PortcullisError STORAGE_DAMAGED and others. */
+  /**
+   * Yields rows one by one, so that a large table does not have to fit into memory. Throws PortcullisError
+   * STORAGE_DAMAGED and others.
+   */
   each(sql: string, params?: readonly SqlValue[]): IterableIterator<SqlRow>;
   get(sql: string, params?: readonly SqlValue[]): SqlRow | undefined;
   close(): void;
 }
 
 /**
- * Opens an existing file for reading alone; nothing is migrated or repaired. All reads until `close` see one moment of the database.
+ * Opens an existing file for reading only; nothing is migrated or repaired. All reads until `close` see the
+ * same snapshot of the database.
  * @throws PortcullisError STORAGE_NO_ACCESS, STORAGE_DAMAGED, STORAGE_BUSY
  */
 export function openReadOnly(path: string): ReadOnlyDatabase {
@@ -36,7 +43,7 @@ export function openReadOnly(path: string): ReadOnlyDatabase {
     db = new DatabaseSync(path, { readOnly: true, timeout: 5000 });
     db.exec('PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; BEGIN;');
     const version = Number(Object.values(db.prepare('PRAGMA user_version').get() ?? {})[0]);
-    // A transaction sees its moment from the first read on.
+    // The snapshot of a transaction starts with its first read.
     db.prepare('SELECT count(*) FROM sqlite_schema').get();
     return reader(db, path, version);
   } catch (error) {

@@ -15,32 +15,43 @@ import {
 import type { DatabaseSync } from 'node:sqlite';
 
 /**
- * Room that belongs to an open database itself, so that deleting and updating rows needs no block of the file system, however full it is. The file
- * holds free pages and never grows but by those; its log keeps its length, and is written again from its beginning.
+ * Space that an open database reserves for itself, so that deleting and updating rows needs no block of the
+ * file system, even if it is full. The file contains free pages and grows only by adding them. Its log keeps
+ * its length, and is rewritten from its beginning.
  */
 export interface KeptRoom {
-  /** Brings the log into the file, so that the next transaction writes it from its beginning. @returns false when something still needs it */
+  /**
+   * Moves the log into the file, so that the next transaction writes the log from its beginning. @returns
+   * false when something still needs it
+   */
   reuseLog(): boolean;
-  /** Whether rows may be added: a part of the free pages is for updates where the disk has no room for more. */
+  /**
+   * Returns whether rows may be added. Part of the free pages is reserved for updates when the disk has no
+   * more space.
+   */
   allowsMore(): boolean;
-  /** Adds free pages, and length of the log, where the disk has ample room. Waits for the disk. @param least pages that must be free afterwards */
+  /**
+   * Adds free pages, and length of the log, if the disk has ample space. Waits for the disk. @param least the
+   * number of pages that must be free afterwards
+   */
   grow(least?: number): boolean;
-  /** Whether {@link grow} has something to do. */
+  /** Returns whether {@link grow} has something to do. */
   isLow(): boolean;
 }
 
 const pageBytes = 4096;
-/** The log's header and frames are a little longer than the pages that they hold. */
+/** The log's header and frames are slightly longer than the pages that they contain. */
 const frameBytes = pageBytes + 24;
-/** What is left free on the disk, in terms of what is taken. */
+/** The factor of free disk space that must remain, relative to the space taken. */
 const ample = 2;
-/** A table that is there only while pages are added; one that a killed process left is dropped first. */
+/** A table that exists only while pages are added. One that a killed process left is dropped first. */
 const filler = 'portcullis_room';
 
 /**
  * @param path of the database file, whose connection is in WAL mode
  * @param bytes of free pages, and of the log
- * @param isBound whether this connection lets the file grow by {@link KeptRoom.grow} alone: its writes then fail with SQLITE_FULL where they need more
+ * @param isBound whether this connection lets the file grow only by {@link KeptRoom.grow}: its writes then
+ * fail with SQLITE_FULL when they need more
  */
 export function keepRoom(db: DatabaseSync, path: string, bytes: number, isBound = true): KeptRoom {
   const wanted = Math.max(2, Math.ceil(bytes / pageBytes));
@@ -60,8 +71,8 @@ export function keepRoom(db: DatabaseSync, path: string, bytes: number, isBound 
     return result !== undefined && result.log === result.checkpointed;
   };
   /**
-   * As far as half of what is free allows. With the write lock: no frame is written meanwhile. What follows the last valid frame is ignored
-   * (sqlite.org/fileformat2.html#walreset).
+   * Extends the log by at most half of the free space. Runs with the write lock, so that no frame is written
+   * during it. SQLite ignores bytes after the last valid frame (sqlite.org/fileformat2.html#walreset).
    */
   const lengthenLog = (): void => {
     if (logSize(path) >= logBytes) return;
@@ -83,7 +94,7 @@ export function keepRoom(db: DatabaseSync, path: string, bytes: number, isBound 
       db.exec(`DROP TABLE IF EXISTS ${filler}; BEGIN IMMEDIATE; CREATE TABLE ${filler} (bytes BLOB)`);
       db.prepare(`INSERT INTO ${filler} VALUES (zeroblob(?))`).run((count - 1) * (pageBytes - 4));
       db.exec('COMMIT');
-      // Now the pages are blocks of the file. Dropped before, they would never be written.
+      // Now the pages are blocks of the file. If they were dropped before this, they would never be written.
       reuseLog();
       db.exec(`DROP TABLE ${filler}`);
     } finally {
@@ -100,23 +111,23 @@ export function keepRoom(db: DatabaseSync, path: string, bytes: number, isBound 
       addPages(Math.max(2, missing));
       return true;
     } catch {
-      // Whatever hinders it, what is there is what there was.
+      // In any failure, the space that existed before is unchanged.
       return false;
     }
   };
   let isLong = false;
   bound();
   try {
-    // At once: what is free now is soon taken by others. It does not wait for the disk.
+    // Extend the log at once, because other processes soon take free space. This does not wait for the disk.
     lengthenLog();
   } catch {
-    // As far as there is room.
+    // The log was extended as far as there was space.
   }
   return {
     reuseLog,
     grow,
     allowsMore: () => freePages() >= wanted / 2 || hasRoomFor(wanted * pageBytes),
-    // SQLite never shortens the log of an open database here, so that each write is spared the look.
+    // SQLite never shortens the log of an open database here, so the size is not checked at each write.
     isLow: () => freePages() < wanted / 2 || !(isLong ||= logSize(path) >= logBytes),
   };
 }
@@ -131,13 +142,17 @@ function writeAll(fd: number, bytes: Uint8Array, position: number): void {
 
 const reserveOf = (path: string): string => `${path}-reserve`;
 const indexReserveOf = (path: string): string => `${path}-reserve-index`;
-/** For the index of the log (`-shm`, 32 KiB), which each first connection makes anew, and for what others take beside it. */
+/**
+ * Space for the index of the log (`-shm`, 32 KiB), which each first connection recreates, and for space that
+ * other processes take in addition.
+ */
 const indexBytes = 64 * 1024;
 const headerBytes = 32;
 
 /**
- * Closes a database so that the blocks of its log stay its own: SQLite removes the log's name with the last connection, and another name of the
- * file keeps it for {@link adoptLog}. Nobody else can take the room in between.
+ * Closes a database and keeps the blocks of its log: SQLite removes the log's name with the last connection,
+ * and a second name of the file keeps it for {@link adoptLog}. No other process can take the space in
+ * between.
  */
 export function closeKeepingLog(db: DatabaseSync, path: string): void {
   addName(`${path}-wal`, reserveOf(path));
@@ -145,24 +160,28 @@ export function closeKeepingLog(db: DatabaseSync, path: string): void {
   db.close();
 }
 
-/** Gives a file a second name. Without the file, or on a file system without links, the next opening takes what is free. */
+/**
+ * Gives a file a second name. If the file does not exist, or the file system has no hard links, the next
+ * opening uses free space.
+ */
 function addName(from: string, to: string): void {
   rmSync(to, { force: true });
   try {
     linkSync(from, to);
   } catch {
-    // As above.
+    // See the comment of this function.
   }
 }
 
-/** Whether {@link adoptLog} has something left to give away. */
+/** Returns whether {@link adoptLog} still has space to release. */
 export function hasKeptLog(path: string): boolean {
   return (statSync(reserveOf(path), { throwIfNoEntry: false })?.size ?? 0) > indexBytes;
 }
 
 /**
- * Makes the log that {@link closeKeepingLog} kept the log of the database that is opened next, before it is opened. Its header is wiped first:
- * nothing that it holds is read again. Call it where no other process opens the database at the same moment.
+ * Makes the log that {@link closeKeepingLog} kept the log of the database that is opened next. Call it before
+ * the opening, when no other process opens the database. The log's header is erased first, so that none of
+ * its content is read again.
  */
 export function adoptLog(path: string): void {
   const [reserve, log] = [reserveOf(path), `${path}-wal`];
@@ -173,9 +192,10 @@ export function adoptLog(path: string): void {
         writeAll(fd, Buffer.alloc(headerBytes), 0);
         const index = indexReserveOf(path);
         if (statSync(index, { throwIfNoEntry: false }) !== undefined) unlinkSync(index);
-        // Others have taken what the index gave away, or there was none.
+        // Other processes have taken the space that the index released, or there was none.
         else ftruncateSync(fd, Math.max(headerBytes, fstatSync(fd).size - indexBytes));
-        // Durable before it has the log's name; a file system with a journal also gives what was cut off away only then.
+        // The file must be durable before it gets the log's name. A file system with a journal also releases
+        // truncated blocks only then.
         fsyncSync(fd);
       } finally {
         closeSync(fd);
@@ -185,6 +205,6 @@ export function adoptLog(path: string): void {
     unlinkSync(reserve);
     rmSync(indexReserveOf(path), { force: true });
   } catch {
-    // There is none, or it cannot be used: SQLite makes a log.
+    // The log does not exist or cannot be used: SQLite creates one.
   }
 }

@@ -4,21 +4,28 @@ import { diskIsFull, storageFailure } from './failure.ts';
 import type { KeptRoom } from './room.ts';
 import type { Outlives, SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
 
-/** Prepared statements kept; the rest are prepared anew. The program's own SQL is far fewer. */
+/**
+ * The number of prepared statements that are cached; the others are prepared again. The program itself uses
+ * far fewer.
+ */
 const preparedLimit = 500;
 
 export type Outcome = { readonly results: readonly WriteResult[] } | { readonly error: PortcullisError };
 
-/** Runs statements on one connection, with prepared statements kept. */
+/** Runs statements on one connection, with cached prepared statements. */
 export interface Connection {
   read(sql: string, params: readonly SqlValue[], first: boolean): SqlRow[];
-  /** One transaction for all `calls`; each succeeds or is rolled back by itself. Answers in order, all durable. */
+  /**
+   * Runs one transaction for all `calls`; each call succeeds or is rolled back by itself. Returns the answers
+   * in order, all durable.
+   */
   commitGroup(calls: readonly (readonly Statement[])[], outlives?: Outlives): Outcome[];
 }
 
 /**
- * @param spend frees a little of the disk for calls that make room; false: there is nothing to free
- * @param room of the database itself, which is used up first
+ * @param spend frees a little disk space for calls that free space themselves; false: there is nothing to
+ * free
+ * @param room the space reserved by the database itself, which is used first
  */
 export function createConnection(db: DatabaseSync, path: string, spend: () => boolean = () => false, room?: KeptRoom): Connection {
   const prepared = new Map<string, StatementSync>();
@@ -53,7 +60,8 @@ export function createConnection(db: DatabaseSync, path: string, spend: () => bo
     if (statement.columns().length === 0) {
       result = { changes: Number(statement.run(...params).changes), rows: [] };
     } else {
-      // all() does not say how many rows changed, and changes() keeps the figure of an older statement after a SELECT.
+      // all() does not report how many rows changed, and changes() keeps the value of an older statement
+      // after a SELECT.
       const before = count(totalChanges);
       const rows = statement.all(...params).map(plainRow);
       result = { changes: count(totalChanges) === before ? 0 : count(lastChanges), rows };
@@ -62,11 +70,11 @@ export function createConnection(db: DatabaseSync, path: string, spend: () => bo
     return result;
   }
 
-  // As `openFile` set it.
+  // The value that `openFile` has set.
   let waitsForDisk = true;
   /**
-   * In WAL mode NORMAL leaves out the fsync of a commit and nothing else: checkpoints are synced, and the next FULL commit syncs the log with all that
-   * is before it (sqlite.org/pragma.html#pragma_synchronous).
+   * In WAL mode NORMAL omits the fsync of a commit and nothing else: checkpoints are synced, and the next
+   * FULL commit syncs the log with everything before it (sqlite.org/pragma.html#pragma_synchronous).
    */
   function waitForDisk(wanted: boolean): void {
     if (waitsForDisk === wanted) return;
@@ -74,7 +82,7 @@ export function createConnection(db: DatabaseSync, path: string, spend: () => bo
     waitsForDisk = wanted;
   }
 
-  /** @param pages that were made free for these calls already */
+  /** @param pages that were already freed for these calls */
   function commitGroup(calls: readonly (readonly Statement[])[], outlives: Outlives = 'power-loss', pages = 0): Outcome[] {
     const outcomes: Outcome[] = [];
     try {
@@ -98,15 +106,17 @@ export function createConnection(db: DatabaseSync, path: string, spend: () => bo
     } catch (error) {
       if (db.isTransaction) db.exec('ROLLBACK');
       const failure = storageFailure(error, 'write to database', path);
-      // Nothing was kept. One call too large for the disk must not fail its neighbours: each gets a transaction of its own.
+      // Nothing was kept. One call that is too large for the disk must not make the other calls fail: each
+      // gets its own transaction.
       if (calls.length > 1 && failure.code === 'STORAGE_DISK_FULL') return calls.flatMap((call) => commitGroup([call], outlives));
       if (failure.code === 'STORAGE_DISK_FULL' && room !== undefined) {
-        // The log is at its end, or the file has no page left: both have more where the disk has room.
+        // The log is at its end, or the file has no free page left. Both can grow if the disk has space.
         if (pages === 0 && room.reuseLog()) return commitGroup(calls, outlives, 1);
         const more = Math.max(firstPages, 2 * pages);
         if (more <= mostPages && room.grow(more)) return commitGroup(calls, outlives, more);
       }
-      // Room is only made for what makes room itself, or ends something: nothing that is new takes it.
+      // The reserved space is only for calls that free space themselves or end something. New data never uses
+      // it.
       if (failure.code === 'STORAGE_DISK_FULL' && calls.every(addsNothing) && spend()) return commitGroup(calls, outlives, mostPages);
       return calls.map(() => ({ error: failure }));
     }
@@ -115,11 +125,11 @@ export function createConnection(db: DatabaseSync, path: string, spend: () => bo
   return { read, commitGroup };
 }
 
-/** Free pages that a call is given where it needs more than there are: 32 KiB, doubled to 256 MiB. */
+/** The free pages that a call gets if it needs more than exist: 32 KiB, doubled up to 256 MiB. */
 const firstPages = 8;
 const mostPages = 65_536;
 
-/** Rows are only deleted or updated. */
+/** Returns whether rows are only deleted or updated. */
 function addsNothing(call: readonly Statement[]): boolean {
   return call.every(({ sql }) => /^\s*(?:DELETE|UPDATE)\b/i.test(sql));
 }

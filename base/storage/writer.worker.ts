@@ -10,7 +10,8 @@ import { closeKeepingLog, keepRoom } from './room.ts';
 import { createConnection } from './transaction.ts';
 import type { Outlives } from './types.ts';
 
-// The one thread that owns a database. While a commit waits for the disk, requests queue; the next round takes all of them at once.
+// The only thread that owns a database. While a commit waits for the disk, requests queue. The next round
+// takes all of them at once.
 const port = parentPort;
 if (port === null) throw new Error('writer.worker.ts runs as a Worker only');
 const answer = (message: WriterMessage): void => port.postMessage(message);
@@ -26,7 +27,7 @@ try {
   const spend = (): boolean => ballast?.spend() ?? false;
   const room = data.ballast && keepRoom(db, data.path, roomOf(data.ballast));
   const connection = createConnection(db, data.path, spend, room);
-  /** When nobody waits for the thread, and soon after a removal has freed the disk. */
+  /** Runs when no request waits for the thread, and soon after a removal has freed disk space. */
   const growSoon = (inMs: number): void => {
     if (room === undefined) return;
     pendingGrowth ??= setTimeout(() => {
@@ -50,7 +51,10 @@ try {
   const outlivesOf = (requests: readonly WriteRequest[]): Outlives =>
     requests.every((request) => request.outlives === 'process') ? 'process' : 'power-loss';
 
-  /** What did not wait for the disk follows soon: a loss of power takes the last moment at most. SQLite's log is all that is not synced. */
+  /**
+   * Writes that did not wait for the disk are synced soon, so that a power failure loses only the last
+   * moment. Only SQLite's log is unsynced.
+   */
   const syncSoon = (): void => {
     pendingSync ??= setTimeout(() => {
       pendingSync = undefined;
@@ -76,7 +80,7 @@ try {
     for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port)) {
       append(requests, next.message as readonly WriterRequest[]);
     }
-    // Writes first: a read then sees all that was asked for before it.
+    // Writes run first, so that a read sees all writes that were requested before it.
     const writes = requests.filter((request) => request.kind === 'write');
     if (writes.length > 0) answer(write(writes));
     if (writes.length > 0 && outlivesOf(writes) === 'process') syncSoon();
