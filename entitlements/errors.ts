@@ -1,7 +1,7 @@
 import { PortcullisError } from '../base/errors/index.ts';
 import type { Failure } from '../base/errors/index.ts';
 
-/** The stable codes of this room. */
+/** The stable error codes of entitlements. */
 export type EntitlementsCode =
   | 'ENTITLEMENTS_BAD_FILTER'
   | 'ENTITLEMENTS_BAD_PROFILE'

@@ -1,4 +1,4 @@
-/** One rule of Landlock: a file, or a folder and all below it. */
+/** One rule of Landlock: a file, or a folder and everything below it. */
 export interface LandlockRule {
   /** Absolute and clean, without a trailing slash; `/` for the root. */
   readonly path: string;
@@ -8,28 +8,32 @@ export interface LandlockRule {
 }
 
 /**
- * read: open for reading, map (as code too), list a folder. write: change, create, remove, rename, link, lock; not modes, owners and
- * times, which are the files' own. execute: execve. None of them implies another.
+ * read: open for reading, map (also as code), list a folder. write: change, create, remove, rename, link,
+ * lock; not modes, owners and times, which the files' own permissions control. execute: execve. None of them
+ * implies another.
  */
 export type FileAccess = 'read' | 'write' | 'execute';
 
 export type NetworkProtocol = 'icmp' | 'sctp' | 'tcp' | 'udp';
 
-/** Peers and what is spoken with them. `icmp` with an IPv6 block is ICMPv6. */
+/** Peers and the protocol used with them. `icmp` with an IPv6 block is ICMPv6. */
 export interface NetworkRule {
   /** The peer's addresses as CIDR, host bits zero, in canonical text: `10.0.0.0/8`, `2001:db8::/32`. */
   readonly cidr: string;
   readonly protocol: NetworkProtocol;
-  /** Egress: the peer's ports. Ingress: the container's own. Both ends included, 0…65535; 0…65535 for icmp. */
+  /**
+   * Egress: the peer's ports. Ingress: the container's own ports. Both ends included, 0…65535; 0…65535 for
+   * icmp.
+   */
   readonly ports: { readonly low: number; readonly high: number };
 }
 
-/** How far a workload's network reaches. Ordered by what is granted: none < user < proxy < admin < host. */
+/** How far a workload's network reaches. Ordered by what it grants: none < user < proxy < admin < host. */
 export type NetworkClass = 'none' | 'user' | 'proxy' | 'admin' | 'host';
 
 export type Architecture = 'x86_64' | 'aarch64';
 
-/** A Linux capability's name without `CAP_`: `NET_ADMIN`. */
+/** The name of a Linux capability without `CAP_`: `NET_ADMIN`. */
 export type Capability = string;
 
 /** An OCI seccomp object (runtime-spec, config-linux.md#seccomp). */
@@ -60,24 +64,27 @@ export interface DeviceRule {
   readonly access: string;
 }
 
-/** Bounds of a container that its runtime holds. */
-/** A direction that is absent is not restricted; an empty list: nobody. */
+/** Limits of a container that its runtime enforces. */
+/** An absent direction is not restricted. An empty list allows no peer. */
 export interface PeerRules {
   readonly egress?: readonly NetworkRule[];
   readonly ingress?: readonly NetworkRule[];
 }
 
 export interface RuntimeBounds {
-  /** Of its cgroup: memory and swap (alone, without the memory) in bytes, pids in tasks, cpu in thousandths of one. */
+  /**
+   * Limits of its cgroup: memory and swap (swap alone, without memory) in bytes, pids in tasks, cpu in
+   * thousandths of a CPU.
+   */
   readonly resources: { readonly cpu?: number; readonly memory?: number; readonly pids?: number; readonly swap?: number };
-  /** Namespaces that it must not share with the host. */
+  /** Namespaces that the container must not share with the host. */
   readonly ownNamespaces: readonly ('cgroup' | 'time' | 'user')[];
   readonly readonlyVolumes: boolean;
-  /** No process is started as user 0 of the host. */
+  /** No process starts as user 0 of the host. */
   readonly nonRoot: boolean;
 }
 
-/** What the kernel is told; everything the OCI spec needs for confinement. */
+/** The settings that the kernel gets, and everything that the OCI spec needs for confinement. */
 export interface Settings {
   readonly capabilities: {
     readonly bounding: readonly Capability[];
@@ -86,7 +93,7 @@ export interface Settings {
     readonly inheritable: readonly Capability[];
     readonly ambient: readonly Capability[];
   };
-  /** Undefined: no filter (a profile that grants every system call). */
+  /** Undefined: no filter (the profile grants every system call). */
   readonly seccomp?: {
     /** `struct sock_filter[]`, little-endian, ready to load. */
     readonly bpf: Uint8Array;
@@ -104,16 +111,25 @@ export interface Settings {
   readonly networkClass: NetworkClass;
   readonly readonlyRootfs: boolean;
   readonly writableSys: boolean;
-  /** Undefined: no profile, or a kernel without AppArmor. To be loaded before a process carries its name. */
+  /**
+   * Undefined: no AppArmor profile, or a kernel without AppArmor. It must be loaded before a process runs
+   * under its name.
+   */
   readonly apparmor?: { readonly name: string; readonly text: string };
-  /** Rules on files that a launcher sets up before the container's command; undefined: none, or AppArmor holds them. */
+  /**
+   * Rules on files that a launcher sets up before the container's command. Undefined: none, or AppArmor
+   * enforces them.
+   */
   readonly landlock?: readonly LandlockRule[];
-  /** What the runtime that starts the container holds itself; undefined: nothing is bounded. */
+  /** Limits that the runtime that starts the container enforces itself. Undefined: no limits. */
   readonly bounds?: RuntimeBounds;
-  /** Rules of peers, which the network holds for the pod; undefined: none. A container of the host's network can have none. */
+  /**
+   * Peer rules that the network enforces for the pod. Undefined: none. A container on the host's network
+   * cannot have any.
+   */
   readonly peers?: PeerRules;
-  /** What the profile demands and this kernel or runtime can not do, each a sentence. */
+  /** Demands of the profile that this kernel or runtime cannot fulfil, one sentence each. */
   readonly degraded: readonly string[];
-  /** sha256 of the canonical profile and target: equal digests are equal settings. */
+  /** sha256 of the canonical profile and target: equal digests mean equal settings. */
   readonly digest: string;
 }

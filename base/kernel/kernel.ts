@@ -13,7 +13,7 @@ import type { SpawnedProcess } from './spawn.ts';
 import type { DiskUsage } from './disk-usage.ts';
 
 /**
- * The kernel's blocking calls, for the main thread. Each throws `KERNEL_<errno>`. Each runs in one of several
+ * The kernel's blocking calls, for the main thread. Each throws `KERNEL_<errno>`. Each runs in one of four
  * Workers, which start when they are needed and end when they are idle.
  */
 export interface Kernel {
@@ -81,7 +81,10 @@ export interface Kernel {
    * running. @throws KERNEL_WORKER_GONE when it crashed
    */
   answers(worker: 'mounts' | 'namespaces' | 'programs'): Promise<void>;
-  /** Waits for pending calls and ends the Workers. The Workers do not keep the process alive without it. */
+  /**
+   * Waits for pending calls and ends the Workers. Without this call, idle Workers do not keep the process
+   * alive either.
+   */
   close(): Promise<void>;
 }
 

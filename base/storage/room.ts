@@ -169,7 +169,7 @@ function addName(from: string, to: string): void {
   try {
     linkSync(from, to);
   } catch {
-    // See the comment of this function.
+    // No second name: the next opening uses free space.
   }
 }
 

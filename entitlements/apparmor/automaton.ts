@@ -1,24 +1,27 @@
 import { malformed } from './malformed.ts';
 
-/** An automaton as the kernel's AppArmor runs it (security/apparmor/match.c of Linux 6.1): state 0 has failed, state 1 begins. */
+/**
+ * An automaton as the kernel's AppArmor runs it (security/apparmor/match.c of Linux 6.1): state 0 is failure,
+ * state 1 is the start.
+ */
 export interface KernelAutomaton {
   readonly states: number;
   next(state: number, byte: number): number;
-  /** What a state grants; the bits depend on what the automaton is about. */
+  /** Returns what a state grants. The meaning of the bits depends on the subject of the automaton. */
   accepts(state: number): number;
-  /** Equal numbers are equal bytes to this automaton. */
+  /** Bytes with equal numbers are equivalent for this automaton. */
   classOf(byte: number): number;
 }
 
 const MAGIC = 0x1b5e783d;
 /** Table ids (security/apparmor/include/match.h). */
 const TABLES = { accept: 1, base: 2, check: 3, fallback: 4, classes: 5, next: 8 } as const;
-/** Set in BASE: the rest of the state stands in its default state. */
+/** Set in BASE: the remaining transitions are in the state's default state. */
 const DIFFERENCE = 0x8000_0000;
 
 /**
- * Reads the tables: big-endian, each on a boundary of 8 bytes.
- * @param padded up to 7 bytes stand before it, so that it is on such a boundary itself
+ * Reads the tables: big-endian, each aligned to 8 bytes.
+ * @param padded up to 7 bytes precede it, so that it is aligned itself
  * @throws ENTITLEMENTS_BAD_PROFILE
  */
 export function readAutomaton(padded: Buffer): KernelAutomaton {

@@ -2,34 +2,42 @@ import { readAutomaton } from './automaton.ts';
 import type { KernelAutomaton } from './automaton.ts';
 import { malformed } from './malformed.ts';
 
-/** A profile as `apparmor_parser` hands it to the kernel (security/apparmor/policy_unpack.c). */
+/**
+ * A profile in the form in which `apparmor_parser` passes it to the kernel
+ * (security/apparmor/policy_unpack.c).
+ */
 export interface CompiledProfile {
   readonly name: string;
-  /** `enforce`: what is not granted is denied; anything else denies nothing. */
+  /** `enforce`: what is not granted is denied. Any other mode denies nothing. */
   readonly mode: 'enforce' | 'complain' | 'kill' | 'unconfined';
-  /** Paths outside the process's root count as paths below it. */
+  /** Whether paths outside the process's root count as paths below it. */
   readonly attachDisconnected: boolean;
-  /** By number. */
+  /** A bit mask by capability number. */
   readonly capabilities: bigint;
-  /** Allowed socket types by family, from before the rules on sockets became part of `policy`; undefined where they are. */
+  /**
+   * Allowed socket types by family, from before the rules on sockets became part of `policy`. Undefined if
+   * they are part of it.
+   */
   readonly families: readonly number[] | undefined;
-  /** Bounds by number of the resource. */
+  /** Limits by resource number. */
   readonly limits: ReadonlyMap<number, bigint>;
   /** Everything but files: mounts, signals, tracing, sockets. */
   readonly policy: KernelAutomaton | undefined;
   readonly files: KernelAutomaton | undefined;
-  /** Profiles that an exec may go to, by index. */
+  /** Profiles to which an exec may change, by index. */
   readonly targets: readonly string[];
 }
 
-/** A value of the format: numbers, texts, bytes, and structures, lists and arrays of named or unnamed items. */
+/**
+ * A value of the format: numbers, texts, bytes, and structures, lists and arrays of named or unnamed items.
+ */
 type Value = { readonly name: string; readonly value: number | bigint | string | Buffer | readonly Value[] };
 
 const CODES = { u8: 0, u16: 1, u32: 2, u64: 3, name: 4, string: 5, blob: 6, struct: 7, list: 9, array: 11 } as const;
 const ENDS: ReadonlySet<number> = new Set([8, 10, 12]);
 const MAX_DEPTH = 16;
 
-/** Every profile of the policy, in order. @throws ENTITLEMENTS_BAD_PROFILE */
+/** Reads every profile of the policy, in order. @throws ENTITLEMENTS_BAD_PROFILE */
 export function readCompiledPolicy(bytes: Buffer): CompiledProfile[] {
   try {
     const [items] = readItems(bytes, 0, 0);
@@ -40,7 +48,7 @@ export function readCompiledPolicy(bytes: Buffer): CompiledProfile[] {
   }
 }
 
-/** Items up to the end of what holds them. */
+/** Reads items up to the end of their container. */
 function readItems(bytes: Buffer, from: number, depth: number): [readonly Value[], number] {
   if (depth > MAX_DEPTH) throw malformed('structures too deep in each other');
   const items: Value[] = [];
@@ -104,7 +112,7 @@ function readItems(bytes: Buffer, from: number, depth: number): [readonly Value[
   return [items, at];
 }
 
-/** Without the NUL that ends it. */
+/** Reads a text without its closing NUL. */
 function text(bytes: Buffer, at: number, length: number): string {
   return bytes.toString('utf8', at, at + length).replace(/\0$/, '');
 }
@@ -117,7 +125,8 @@ function profileOf(items: readonly Value[]): CompiledProfile {
   const listed = (value: Value['value'] | undefined): readonly Value[] => (Array.isArray(value) ? (value as readonly Value[]) : []);
   const [first] = items;
   const flags = listed(named('flags')).map(({ value }) => Number(value));
-  // After the flags: allowed, audited, quieted and unused capabilities, 32 bits each; `caps64` has the upper halves.
+  // After the flags: allowed, audited, quieted and unused capabilities, 32 bits each. `caps64` has the upper
+  // halves.
   const words = items.filter(({ name, value }) => name === '' && typeof value === 'number').map(({ value }) => Number(value));
   const [upper] = listed(named('caps64'));
   const [mask, bounds] = listed(named('rlimits'));
@@ -131,7 +140,7 @@ function profileOf(items: readonly Value[]): CompiledProfile {
     mode: MODES[flags[1] ?? 0] ?? 'unconfined',
     attachDisconnected: (Number(named('path_flags') ?? 0) & ATTACH_DISCONNECTED) !== 0,
     capabilities: BigInt(words[0] ?? 0) | (BigInt(Number(upper?.value ?? 0)) << 32n),
-    // Three a family: allowed, audited, quieted.
+    // Three per family: allowed, audited, quieted.
     families: families === undefined ? undefined : listed(families).flatMap(({ value }, at) => (at % 3 === 0 ? [Number(value)] : [])),
     limits: new Map(
       listed(bounds?.value).flatMap(({ value }, resource) =>

@@ -6,13 +6,17 @@ import { withStandardDevices } from '../files/standard-devices.ts';
 import type { FileRules } from '../profile/model.ts';
 import type { FileAccess } from '../types.ts';
 
-/** What is granted: mapping as code goes with reading, as it does where Landlock holds the rules; a program goes on under the same profile. */
+/**
+ * What is granted: reading includes mapping as code, as in Landlock; an executed program stays under the same
+ * profile.
+ */
 const GRANTED: Readonly<Record<FileAccess, string>> = { read: 'rm', write: 'wlk', execute: 'ix' };
 const DENIED: Readonly<Record<FileAccess, string>> = { read: 'r', write: 'wlk', execute: 'x' };
 
 /**
- * File rules as apparmor.d(5) has them, in place of `file,`: one line each.
- * @throws ENTITLEMENTS_TOO_COMPLEX when AppArmor, whose denials count for all rules, can not be told the same
+ * Returns file rules in the syntax of apparmor.d(5), one line each, which replace `file,`.
+ * @throws ENTITLEMENTS_TOO_COMPLEX if AppArmor, whose denials apply to all rules, cannot express the same
+ * rules
  */
 export function appArmorFileRules(files: readonly FileRules[]): string[] {
   const { allow, deny } = asOneMember(withStandardDevices(files));
@@ -22,7 +26,7 @@ export function appArmorFileRules(files: readonly FileRules[]): string[] {
   ];
 }
 
-/** Letters, each once; the way of execution last. */
+/** Returns each letter once, with the execution mode last. */
 function modes(access: readonly FileAccess[], letters: Readonly<Record<FileAccess, string>>): string {
   return (['read', 'write', 'execute'] as const)
     .filter((name) => access.includes(name))
@@ -30,7 +34,10 @@ function modes(access: readonly FileAccess[], letters: Readonly<Record<FileAcces
     .join('');
 }
 
-/** A pattern as a quoted glob of AppArmor that matches the same clean paths. @param after a glob to follow it */
+/**
+ * Returns a pattern as a quoted AppArmor glob that matches the same clean paths. @param after a glob to
+ * append
+ */
 export function appArmorPattern(pattern: string, after = ''): string {
   return `"${glob(patternOf(pattern), false)}${after}"`;
 }
@@ -42,7 +49,7 @@ function glob(sequence: PatternSequence, inside: boolean): string {
       if (node.kind === 'alternatives') return `{${node.of.map((option) => glob(option, true)).join(',')}}`;
       if (node.kind === 'byte') return byteText(node.of);
       const stars = node.of === NAME_BYTE ? '*' : '**';
-      // AppArmor's own stars match one character at least where they are all that follows a slash.
+      // AppArmor's own stars match at least one character if nothing else follows a slash.
       return !inside && at > 0 && isSlash(sequence[at - 1]) && at === sequence.length - 1 ? `{,${stars}}` : stars;
     })
     .join('');
@@ -56,13 +63,13 @@ function byteText(of: bigint): string {
   if (of === NAME_BYTE) return '?';
   const members = bytesOf(of);
   if (members.length === 1) return literal(members[0] ?? 0);
-  // A negated class of AppArmor holds the slash.
+  // A negated class of AppArmor includes the slash.
   const negated = of >> 128n !== 0n;
   const listed = negated ? bytesOf(NAME_BYTE & ~of).filter((byte) => byte >= 0x20 && byte < 0x7f) : members;
   return `[${negated ? '^/' : ''}${listed.map(literal).join('')}]`;
 }
 
-/** Plain where it has no meaning for AppArmor's reader, else octal. */
+/** Plain if the byte has no meaning for AppArmor's parser, otherwise octal. */
 function literal(byte: number): string {
   const letter = String.fromCharCode(byte);
   return /[A-Za-z0-9/._+=:~%;<>|&!$()'`-]/.test(letter) ? letter : `\\${byte.toString(8).padStart(3, '0')}`;

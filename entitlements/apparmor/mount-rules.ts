@@ -2,21 +2,24 @@ import type { MountRule } from '../profile/model.ts';
 import { appArmorPattern } from './file-rules.ts';
 
 /**
- * What may stand beside `ro`, each or not: the flags of mount(2) that say how a new mount behaves. None makes it writable, and none makes
- * the call another one (MS_BIND, MS_MOVE, MS_REMOUNT and those of propagation). busybox always sets `silent`.
+ * Options that may be combined with `ro`: flags of mount(2) that change how a new mount behaves. None makes
+ * it writable, and none makes the call a different operation (MS_BIND, MS_MOVE, MS_REMOUNT and those of
+ * propagation). busybox always sets `silent`.
  */
 export const OPEN_BESIDE_READ_ONLY: readonly string[] =
   'nosuid nodev noexec sync dirsync mand noatime nodiratime relatime strictatime iversion silent'.split(' ');
 /**
- * `=` demands, `in` leaves open, and a rule with both does both (parser/mount.cc: gen_flag_rules of 3.0 and 4.0; the manual says less). A
- * list that names an option and its opposite would leave it open to 3.0 only: later parsers refuse it.
+ * `=` requires options, `in` permits them, and a rule with both does both (parser/mount.cc: gen_flag_rules of
+ * 3.0 and 4.0; the manual says less). Only parser 3.0 would treat a list that names an option and its
+ * opposite as optional: later parsers refuse it.
  */
 const READ_ONLY = `options=(ro) options in (${OPEN_BESIDE_READ_ONLY.join(',')})`;
 
 /**
- * Rules on mounts as apparmor.d(5), "Mount Rules", has them, one line each. A rule with a type is about new mounts of that type; one for any
- * type and not read-only also about binds, moves, remounts and propagation, for which the kernel looks at no type. A bind can not be
- * read-only from its first moment (mount(2)), so read-only rules allow none. What may be mounted on may be unmounted.
+ * Returns mount rules in the syntax of apparmor.d(5), "Mount Rules", one line each. A rule with a type
+ * applies to new mounts of that type. A rule for any type that is not read-only also applies to binds, moves,
+ * remounts and propagation, for which the kernel checks no type. A bind cannot be read-only from the start
+ * (mount(2)), so read-only rules allow no binds. A place that may be mounted on may also be unmounted.
  * @param mounts not empty
  */
 export function appArmorMountRules(mounts: readonly MountRule[]): string[] {
@@ -27,12 +30,12 @@ export function appArmorMountRules(mounts: readonly MountRule[]): string[] {
 }
 
 function mountLine({ fstype, target, readonly }: MountRule): string {
-  // Binds, moves and remounts are options, too, and none of those under READ_ONLY.
+  // Binds, moves and remounts are options, too, and none of them is in READ_ONLY.
   const type = fstype === '*' ? [] : [`fstype=(${fstype})`];
   return ['mount', ...type, ...(readonly ? [READ_ONLY] : []), '->', `${place(target)},`].join(' ');
 }
 
-/** The kernel ends the names of folders by a slash, and people do not. */
+/** In the kernel, names of folders end with a slash; in documents they usually do not. */
 function place(target: string): string {
   return target.endsWith('/') ? appArmorPattern(target) : appArmorPattern(target, '{,/}');
 }

@@ -11,13 +11,16 @@ import type { CompiledProfile } from './compiled-policy.ts';
 import { compiledWithin } from './within.ts';
 import type { AppArmorContainment } from './within.ts';
 
-/** Below the parser's base. Without the features of a kernel the parser compiles for one that has none, and leaves rules out. */
+/**
+ * A path below the parser's base. Without the features of a kernel, the parser compiles for a kernel that has
+ * none, and omits rules.
+ */
 const FEATURES = 'abi/3.0';
 const MAX_TEXT = 1024 * 1024;
 const PATIENCE_MS = 20_000;
 const MAX_OUTPUT = 64 * 1024 * 1024;
 
-/** True where {@link appArmorWithin} has what it needs: Debian's package `apparmor`. */
+/** Returns true if the requirement of {@link appArmorWithin} is installed: Debian's package `apparmor`. */
 export function hasAppArmorParser(): boolean {
   return usableParser() !== undefined;
 }
@@ -30,16 +33,17 @@ function usableParser(): (AppArmorParser & { readonly features: string }) | unde
 }
 
 /**
- * Does the AppArmor text `inner` grant no more than `outer`? Both are compiled by `apparmor_parser`, which loads nothing here, for the
- * features of ABI 3.0, and their automata are compared (see {@link compiledWithin}).
- * @throws ENTITLEMENTS_BAD_PROFILE with what the parser says (line and reason); ENTITLEMENTS_UNSUPPORTED without the parser; ENTITLEMENTS_TOO_COMPLEX
+ * Decides whether the AppArmor text `inner` grants no more than `outer`. `apparmor_parser` compiles both for
+ * the features of ABI 3.0 and loads nothing, and their automata are compared (see {@link compiledWithin}).
+ * @throws ENTITLEMENTS_BAD_PROFILE with the parser's message (line and reason); ENTITLEMENTS_UNSUPPORTED
+ * without the parser; ENTITLEMENTS_TOO_COMPLEX
  */
 export async function appArmorWithin(inner: string, outer: string): Promise<AppArmorContainment> {
   const [ours, theirs] = await Promise.all([compiledAppArmor(inner), compiledAppArmor(outer)]);
   return compiledWithin(ours, theirs);
 }
 
-/** The profiles of a text, compiled. @throws as {@link appArmorWithin} */
+/** Returns the compiled profiles of a text. @throws as {@link appArmorWithin} */
 async function compiledAppArmor(text: string): Promise<CompiledProfile[]> {
   const parser = usableParser();
   if (parser === undefined) throw unavailable();

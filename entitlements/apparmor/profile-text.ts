@@ -5,34 +5,41 @@ import { isUnder } from '../profile/paths.ts';
 import { appArmorFileRules } from './file-rules.ts';
 import { appArmorMountRules } from './mount-rules.ts';
 
-/** A profile for the kernel's AppArmor: what to load, and under which name processes carry it. */
+/** A profile for the kernel's AppArmor: the text to load, and the name under which processes run. */
 export interface AppArmorProfile {
   readonly name: string;
-  /** As apparmor.d(5) has it, without an `abi` rule: whoever loads it knows which one is there. */
+  /**
+   * The text in the syntax of apparmor.d(5), without an `abi` rule: the code that loads it knows the
+   * available ABI.
+   */
   readonly text: string;
 }
 
 const PREFIX = 'portcullis-default';
 
 /**
- * What of a profile AppArmor can hold and others can not, or hold a second time. Few facts on purpose, and none of them text of a pod: each
- * combination is a profile in the kernel for good, and a name for people. Rules on files come from documents of the node's administrator.
+ * The facts of a profile that AppArmor can enforce and other mechanisms cannot, or that it enforces a second
+ * time. They are few on purpose, and contain no text of a pod: each combination becomes a permanent profile
+ * in the kernel, and a name that people see. Rules on files come from documents of the node's administrator.
  */
 interface Facts {
-  /** With CAP_SYS_ADMIN a filter lets mounts through: so does this, or the grant would be none. */
+  /**
+   * With CAP_SYS_ADMIN a filter allows mounts. AppArmor must allow them too, or the grant would have no
+   * effect.
+   */
   readonly mount: boolean;
-  /** Lines that allow those of the profile, in place of all; empty: none. */
+  /** Lines that allow the mounts of the profile, instead of all mounts. Empty: none. */
   readonly mounts: readonly string[] | undefined;
-  /** /proc/sys and the kernel's other files in /proc may be written. */
+  /** /proc/sys and other files of the kernel in /proc are writable. */
   readonly proc: boolean;
-  /** The kernel's secrets and keys to the machine, such as /proc/kcore, may be read. */
+  /** The kernel's secrets, and files that give access to the machine, such as /proc/kcore, are readable. */
   readonly kernel: boolean;
   readonly sys: boolean;
   /** Sockets other than local ones. */
   readonly network: boolean;
-  /** Only the rules on files and mounts: the profile demands no other. */
+  /** Only the rules on files and mounts: the profile demands no others. */
   readonly filesOnly: boolean;
-  /** Lines in place of `file,`. */
+  /** Lines that replace `file,`. */
   readonly files: readonly string[] | undefined;
 }
 
@@ -53,10 +60,11 @@ function factsOf(profile: Profile): Facts {
 }
 
 /**
- * The AppArmor profile of a container that is confined by `profile`. Its rules follow docker's and containerd's `docker-default`
- * (github.com/moby/profiles, apparmor/template.go, Apache-2.0), and grant what the profile grants: mounts with SYS_ADMIN, a writable
- * /proc/sys or /sys where these are, no address family but the local one without a network. Capabilities are the bounding set's matter.
- * @returns undefined when the profile demands none
+ * Returns the AppArmor profile of a container that is confined by `profile`. Its rules follow docker's and
+ * containerd's `docker-default` (github.com/moby/profiles, apparmor/template.go, Apache-2.0), and grant what
+ * the profile grants: mounts with SYS_ADMIN, a writable /proc/sys or /sys if the profile has these, only the
+ * local address family if it has no network. Capabilities are limited by the bounding set, not here.
+ * @returns undefined if the profile demands none
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
 export function appArmorProfile(profile: Profile): AppArmorProfile | undefined {
@@ -70,7 +78,7 @@ export function appArmorProfile(profile: Profile): AppArmorProfile | undefined {
     ...(facts.sys ? ['sys'] : []),
     ...(facts.network ? [] : ['local']),
     ...(filesOnly ? ['open'] : []),
-    // Equal names are equal texts.
+    // Equal names mean equal texts.
     ...(files === undefined ? [] : [`files-${fingerprint(files)}`]),
     ...(mounts === undefined ? [] : [`mounts-${fingerprint(mounts)}`]),
   ];
@@ -124,7 +132,7 @@ const guardedProc: readonly string[] = [
   'deny /proc/sys/** w,',
 ];
 
-/** All of /sys but its cgroups, which the mount's own read-only bit holds. */
+/** All of /sys except its cgroups, which the mount's own read-only flag protects. */
 const guardedSys: readonly string[] = [
   'deny /sys/[^f]*/** wklx,',
   'deny /sys/f[^s]*/** wklx,',

@@ -3,16 +3,17 @@ import { entitlementsError } from '../errors.ts';
 import type { KernelAutomaton } from './automaton.ts';
 import type { CompiledProfile } from './compiled-policy.ts';
 
-/** Does one policy grant no more than another? A no comes with one thing that it grants beyond it. */
+/** Whether one policy grants no more than another. A no comes with one thing that it grants in addition. */
 export type AppArmorContainment = { readonly yes: true } | { readonly yes: false; readonly witness: string };
 
-/** Pairs of states that one question may walk through. */
+/** The maximum number of state pairs that one question may visit. */
 const MAX_PAIRS = 2_000_000;
 
 /**
- * Decides whether everything that the first profile of `inner` grants is granted by the first of `outer`, and so on for the profiles
- * inside them, by walking through the products of the compiled automata. A program that an exec takes elsewhere counts as the same only
- * where the profile that it goes to is the same, or the outer lets it go unconfined.
+ * Decides whether the first profile of `outer` grants everything that the first of `inner` grants, and
+ * likewise for the profiles inside them. It walks through the products of the compiled automata. An exec that
+ * changes the profile counts as equal only if the target profile is the same, or if the outer policy lets the
+ * program run unconfined.
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
 export function compiledWithin(inner: readonly CompiledProfile[], outer: readonly CompiledProfile[]): AppArmorContainment {
@@ -27,7 +28,7 @@ export function compiledWithin(inner: readonly CompiledProfile[], outer: readonl
   return { yes: true };
 }
 
-/** By the name inside the first profile; the first itself under none. */
+/** By the name inside the first profile. The first profile has an empty name. */
 function byPlace(profiles: readonly CompiledProfile[]): ReadonlyMap<string, CompiledProfile> {
   const main = profiles[0]?.name ?? '';
   return new Map(profiles.map((profile) => [profile.name === main ? '' : profile.name.replace(`${main}//`, ''), profile]));
@@ -52,7 +53,7 @@ function excess(inner: CompiledProfile, outer: CompiledProfile): string | undefi
   return policyExcess(inner, outer) ?? fileExcess(inner, outer);
 }
 
-/** What rules of a class are about (security/apparmor/include/apparmor.h, AA_CLASS_*). */
+/** The subjects of rules by class (security/apparmor/include/apparmor.h, AA_CLASS_*). */
 const CLASSES: ReadonlyMap<number, string> = new Map([
   [6, 'a change of profile'],
   [7, 'a mount'],
@@ -72,7 +73,7 @@ function policyExcess(inner: CompiledProfile, outer: CompiledProfile): string | 
   return `${CLASSES.get(kind) ?? `a rule of class ${kind}`}${detail === '' ? '' : ` (${detail})`}`;
 }
 
-/** Bits of one half of a file's permissions: security/apparmor/file.c, map_old_perms. */
+/** The bits of one half of a file's permissions: security/apparmor/file.c, map_old_perms. */
 const FILE_BITS: readonly (readonly [bit: number, words: string])[] = [
   [0x02, 'write to'],
   [0x04, 'read of'],
@@ -83,7 +84,7 @@ const FILE_BITS: readonly (readonly [bit: number, words: string])[] = [
   [0x20, 'locks on'],
 ];
 const EXECUTE = 0x01;
-/** What an exec does: dfa_map_xindex. */
+/** The effect of an exec: dfa_map_xindex. */
 const EXEC_BITS = 0x3f80;
 const [UNCONFINED, UNSAFE] = [1 << 10, 0x100];
 
@@ -108,7 +109,7 @@ function fileExcess(inner: CompiledProfile, outer: CompiledProfile): string | un
   return `${found.what} ${new TextDecoder().decode(Uint8Array.from(found.input))}`;
 }
 
-/** Equal texts are equal ends of an exec. */
+/** Equal texts mean equal results of an exec. */
 function transition(bits: number, { targets }: CompiledProfile): string {
   const index = (bits >> 10) & 0xf;
   const inherits = (bits & 0x200) !== 0;
@@ -117,14 +118,14 @@ function transition(bits: number, { targets }: CompiledProfile): string {
   return `${where} ${inherits} ${falls}`;
 }
 
-/** An input, shortest first, after which the two accept what `tell` finds a difference in. */
+/** Returns the shortest input after which `tell` finds a difference between what the two accept. */
 function differing(
   inner: KernelAutomaton | undefined,
   outer: KernelAutomaton | undefined,
   tell: (inner: number, outer: number) => string | undefined,
 ): { readonly what: string; readonly input: readonly number[] } | undefined {
   if (inner === undefined) return undefined;
-  // Bytes that neither tells apart: one of each, readable ones first.
+  // One byte for each class of bytes that neither automaton distinguishes, readable ones first.
   const bytes = new Map<string, number>();
   for (const byte of ORDER) {
     const key = `${inner.classOf(byte)} ${outer?.classOf(byte) ?? 0}`;

@@ -46,7 +46,7 @@ export const CAPABILITIES: readonly Capability[] = [
   'CHECKPOINT_RESTORE',
 ];
 
-/** docker's and containerd's default set. */
+/** The default set of docker and containerd. */
 export const DEFAULT_CAPABILITIES: readonly Capability[] = [
   'AUDIT_WRITE',
   'CHOWN',
@@ -66,7 +66,10 @@ export const DEFAULT_CAPABILITIES: readonly Capability[] = [
 
 const KNOWN: ReadonlySet<string> = new Set(CAPABILITIES);
 
-/** The name as this room writes it (`NET_ADMIN`) of `cap_net_admin`, `CAP_NET_ADMIN` or `NET_ADMIN`; undefined when there is no such capability. */
+/**
+ * Returns the name in the form used here (`NET_ADMIN`) for `cap_net_admin`, `CAP_NET_ADMIN` or `NET_ADMIN`;
+ * undefined if there is no such capability.
+ */
 export function capabilityName(text: string): Capability | undefined {
   const upper = text.toUpperCase();
   const name = upper.startsWith('CAP_') ? upper.slice(4) : upper;
@@ -74,7 +77,7 @@ export function capabilityName(text: string): Capability | undefined {
 }
 
 /**
- * Names from a request, where `ALL` stands for `all`.
+ * Returns the names of a request, in which `ALL` is replaced by `all`.
  * @throws ENTITLEMENTS_UNKNOWN_CAPABILITY
  */
 export function expandCapabilities(names: readonly string[], all: readonly Capability[]): Capability[] {
@@ -87,7 +90,7 @@ export function expandCapabilities(names: readonly string[], all: readonly Capab
   return sortedCapabilities(found);
 }
 
-/** Without duplicates, by name. */
+/** Returns capabilities without duplicates, sorted by name. */
 export function sortedCapabilities(names: Iterable<Capability>): Capability[] {
   return [...new Set(names)].sort();
 }

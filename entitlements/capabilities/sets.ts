@@ -2,10 +2,11 @@ import type { Capability, Settings } from '../types.ts';
 import { sortedCapabilities } from './names.ts';
 
 /**
- * The five sets of a process from what is granted (capabilities(7)): bounding = permitted = effective = granted. Inheritable stays
- * empty, else a file's inheritable bits would raise an unprivileged exec (CVE-2022-24769); only what is asked as ambient is
- * inheritable as well, since the kernel drops an ambient capability that is not.
- * @param held what the daemon itself can hand on; nothing beyond it is set
+ * Returns the five capability sets of a process from what is granted (capabilities(7)): bounding = permitted
+ * = effective = granted. Inheritable stays empty, because otherwise a file's inheritable bits would raise an
+ * unprivileged exec (CVE-2022-24769). Only requested ambient capabilities are inheritable as well, because
+ * the kernel drops an ambient capability that is not inheritable.
+ * @param held the capabilities that the daemon itself can pass on; nothing beyond them is set
  */
 export function capabilitySets(
   granted: readonly Capability[],

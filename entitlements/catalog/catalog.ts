@@ -7,9 +7,10 @@ import { RESOURCE_ENTITLEMENTS } from './resources.ts';
 import { SECURITY_ENTITLEMENTS } from './security.ts';
 
 /**
- * Every entitlement by name: libentitlement's fourteen in what they meant (github.com/moby/libentitlement, 2017), its
- * security.fs-read-only and debug that were never registered, and what it lacked: bounds of resources, rules of peers, single devices,
- * and the parts of the kernel that the default profile keeps closed.
+ * Every entitlement by name: libentitlement's fourteen with their intended meaning
+ * (github.com/moby/libentitlement, 2017), its security.fs-read-only and debug that were never registered, and
+ * additional ones: resource limits, peer rules, single devices, and the parts of the kernel that the default
+ * profile keeps closed.
  */
 export const CATALOG: ReadonlyMap<string, Entitlement> = new Map(
   [...NETWORK_ENTITLEMENTS, ...SECURITY_ENTITLEMENTS, ...HOST_ENTITLEMENTS, ...KERNEL_ENTITLEMENTS, ...RESOURCE_ENTITLEMENTS].map(
@@ -17,14 +18,17 @@ export const CATALOG: ReadonlyMap<string, Entitlement> = new Map(
   ),
 );
 
-/** An entitlement as a profile names it, its argument read. */
+/** An entitlement as a profile names it, with its argument parsed. */
 export interface NamedEntitlement extends Effects {
-  /** As written: `network.egress=10.0.0.0/8:5432/tcp`. */
+  /** The text as written: `network.egress=10.0.0.0/8:5432/tcp`. */
   readonly name: string;
   readonly entry: Entitlement;
 }
 
-/** The entitlement of a text such as `network.user` or `resources.pids=100`; or what is wrong with it. Never throws. */
+/**
+ * Returns the entitlement of a text such as `network.user` or `resources.pids=100`, or what is wrong with it.
+ * Never throws.
+ */
 export function entitlementNamed(text: string): NamedEntitlement | { readonly problem: string; readonly fix: string } {
   const [name = '', ...rest] = text.split('=');
   const entry = CATALOG.get(name);

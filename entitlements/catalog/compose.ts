@@ -10,13 +10,13 @@ import { filteredPolicy, joinPolicies, meetPolicies } from '../seccomp/policy.ts
 import { fileRules } from './part.ts';
 import type { Part, PartRules } from './part.ts';
 
-/** Every path: what a kind of access allows that no rule restricts. */
+/** Every path: what a type of access allows that no rule restricts. */
 const EVERY_PATH = '/**';
 
 /**
- * The profile of a part: the default profile without what it excludes, with what it grants. That no grant meets an exclusion is
- * conflictsOf's business. The default filter follows the default capabilities that are left; what a granted capability needs of system
- * calls, the part names.
+ * Returns the profile of a part: the default profile without its exclusions, plus its grants. conflictsOf
+ * checks that no grant contradicts an exclusion. The default filter follows the remaining default
+ * capabilities. The part itself names the system calls that a granted capability needs.
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
 export function composed(part: Part): Profile {
@@ -25,7 +25,7 @@ export function composed(part: Part): Profile {
   const kept = base.capabilities.filter((name) => !excludes.capabilities.includes(name));
   const capabilities = either(kept, grants.capabilities);
   const granted = joinPolicies(policyAllowing(grants.calls), filteredPolicy(EPERM, [], grants.compat));
-  // Their calls are granted under conditions, and an exclusion of the whole call outranks them.
+  // Their calls are granted under conditions, and an exclusion of the whole call takes precedence over them.
   const conditional = grants.capabilities.filter((name) => CAPABILITIES_WITH_CONDITIONS.includes(name));
   const usualCalls = meetPolicies(defaultPolicy(either(kept, conditional)), policyWithout(excludes.calls));
   const hostDevices = grants.flags.includes('hostDevices');

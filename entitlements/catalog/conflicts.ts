@@ -7,11 +7,11 @@ import type { Part } from './part.ts';
 export interface Conflict {
   readonly first: string;
   readonly second: string;
-  /** What they disagree on. */
+  /** The subject of the conflict. */
   readonly on: string;
 }
 
-/** Every pair that can not stand in one profile. */
+/** Returns every pair that cannot be in one profile. */
 export function conflictsOf(parts: readonly Part[]): Conflict[] {
   return parts.flatMap((first, at) =>
     parts.slice(at + 1).flatMap((second) => {
@@ -22,7 +22,7 @@ export function conflictsOf(parts: readonly Part[]): Conflict[] {
   );
 }
 
-/** What `one` excludes and `other` grants. */
+/** Returns what `one` excludes and `other` grants. */
 function disagreement(one: Part, other: Part): string | undefined {
   const { excludes } = one;
   const { grants } = other;

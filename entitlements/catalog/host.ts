@@ -7,7 +7,7 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'No device of the host: the usual null, zero, random and terminals only',
     risk: 'low',
     grants: {},
-    // libentitlement also replaces all mounts by docker's defaults and so drops the user's volumes.
+    // libentitlement also replaces all mounts with docker's defaults, and so drops the user's volumes.
     excludes: { capabilities: ['MKNOD', 'SYS_ADMIN', 'SYS_RAWIO'], hostDevices: true, maskedPaths: ['/proc/kcore'] },
     tests: { allows: ['device c 1:3 rw'], denies: ['CAP_MKNOD', 'device b 8:0 r', 'read /proc/kcore', 'host devices'] },
   },
@@ -127,8 +127,9 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
 ];
 
 /**
- * libentitlement's `api.access=<api>:<subset>:<allow|deny>`. An engine's API is a socket of the host; whoever has the socket has all of
- * the API, so a part of it can be denied (with the rest) and not allowed (without the rest).
+ * libentitlement's `api.access=<api>:<subset>:<allow|deny>`. An engine's API is a socket of the host, and a
+ * process with access to the socket can use the whole API. Therefore part of it can be denied (together with
+ * the rest) but not allowed (without the rest).
  */
 function apiAccess(text: string): { grants: Record<string, never>; excludes: { hostPaths: true } } | { problem: string } {
   const [whole, api = '', subset = '', verdict] = /^([A-Za-z0-9][\w.-]{0,127}):([\w.*/-]{1,128}):(allow|deny)$/.exec(text) ?? [];

@@ -1,6 +1,6 @@
 import type { Entitlement } from './entitlement.ts';
 
-/** Parts of the kernel that the default profile keeps closed, one by one. */
+/** Parts of the kernel that the default profile keeps closed, one entitlement each. */
 export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
   {
     name: 'kernel.io-uring',

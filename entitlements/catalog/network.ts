@@ -10,7 +10,8 @@ export const NETWORK_ENTITLEMENTS: readonly Entitlement[] = [
     grants: {},
     excludes: {
       capabilities: ['NET_ADMIN', 'NET_BIND_SERVICE', 'NET_BROADCAST', 'NET_RAW'],
-      // libentitlement blocks bind, connect and the rest as well, and with them the AF_UNIX sockets it means to allow.
+      // libentitlement also blocks bind, connect and others, and with them the AF_UNIX sockets that it
+      // intends to allow.
       syscalls: [
         { call: 'socket', unless: [{ argument: 0, equals: 'AF_UNIX' }] },
         { call: 'socketpair', unless: [{ argument: 0, equals: 'AF_UNIX' }] },
@@ -42,7 +43,7 @@ export const NETWORK_ENTITLEMENTS: readonly Entitlement[] = [
     grants: { capabilities: ['NET_BIND_SERVICE', 'NET_BROADCAST', 'NET_RAW'] },
     excludes: {
       capabilities: ['NET_ADMIN'],
-      // The option has this number at this level only: elsewhere 1 is TCP_NODELAY and others.
+      // The option has this number only at this level. At other levels 1 is TCP_NODELAY and others.
       syscalls: [
         {
           call: 'setsockopt',

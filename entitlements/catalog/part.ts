@@ -22,7 +22,9 @@ type ExcludeFlag = 'hostDevices' | 'hostPaths' | 'privilegeGain' | 'rootfsWrites
 const GRANT_FLAGS: readonly GrantFlag[] = ['anySysctl', 'hostDevices', 'hostPaths', 'hostPorts', 'unmasked', 'writablePaths'];
 const EXCLUDE_FLAGS: readonly ExcludeFlag[] = ['hostDevices', 'hostPaths', 'privilegeGain', 'root', 'rootfsWrites', 'volumeWrites'];
 
-/** The rules of {@link import('./entitlement.ts').Rules}, in a simplest form; an absent list does not restrict. */
+/**
+ * The rules of {@link import('./entitlement.ts').Rules}, in simplest form. An absent list does not restrict.
+ */
 export interface PartRules {
   readonly egress?: readonly NetworkRule[];
   readonly ingress?: readonly NetworkRule[];
@@ -31,10 +33,13 @@ export interface PartRules {
   readonly deny: readonly FileRule[];
 }
 
-/** One part of a profile in the form that parts are put together in: an entitlement, or a whole profile that another one extends. */
+/**
+ * One part of a profile, in the form in which parts are combined: an entitlement, or a whole profile that
+ * another one extends.
+ */
 export interface Part {
   readonly name: string;
-  /** Network classes it stands for: one, but for a conflict. */
+  /** Its network classes: more than one is a conflict. */
   readonly networks: readonly NetworkClass[];
   readonly grants: {
     readonly capabilities: readonly Capability[];
@@ -62,7 +67,7 @@ export interface Part {
 
 const NO_CALLS: CallSet = new Map();
 
-/** An entitlement's data as a part. */
+/** Returns an entitlement's data as a part. */
 export function partOf(name: string, { network, grants, excludes, rules = {} }: Effects): Part {
   const { read, write, execute, deny = [], egress, ingress, mounts } = rules;
   return {
@@ -105,7 +110,10 @@ export function partOf(name: string, { network, grants, excludes, rules = {} }: 
 
 export const NOTHING: Part = partOf('', { grants: {}, excludes: {} });
 
-/** All that the parts grant and exclude. Unions throughout: order, grouping and repetition do not matter. */
+/**
+ * Returns the union of everything that the parts grant and exclude. Order, grouping and repetition do not
+ * matter.
+ */
 export function unionParts(name: string, parts: readonly Part[]): Part {
   return parts.reduce((sum, part) => union(name, sum, part), { ...NOTHING, name });
 }
@@ -163,7 +171,7 @@ function sortedMounts(mounts: readonly MountRule[]): MountRule[] {
   return [...byKey].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, rule]) => rule);
 }
 
-/** Rules of files, one a pattern, sorted. */
+/** Returns rules on files, one per pattern, sorted. */
 export function fileRules(rules: readonly FileRule[]): FileRule[] {
   const byPattern = new Map<string, Set<FileAccess>>();
   for (const { pattern, access } of rules) {

@@ -13,7 +13,7 @@ interface Bound {
 const bytes = (title: string, example = '64Mi'): Bound => ({ title, form: 'BYTES', example });
 const count = (title: string, example = '1024'): Bound => ({ title, form: 'COUNT', example });
 
-/** What a container's cgroup bounds. */
+/** The resources that a container's cgroup limits. */
 export const RESOURCE_BOUNDS: Readonly<Record<ResourceName, Bound>> = {
   cpu: { title: 'Processor time, in CPUs', form: 'CPUS', example: '500m' },
   memory: bytes('Memory', '512Mi'),
@@ -41,7 +41,7 @@ export const LIMIT_BOUNDS: Readonly<Record<LimitName, Bound>> = {
   STACK: bytes('Stack of a process', '8Mi'),
 };
 
-/** A value in a bound's unit. */
+/** Reads a value in the unit of a limit. */
 export function readBound(bound: Bound, written: unknown): Read<bigint> {
   return bound.form === 'BYTES' ? readSize(written) : bound.form === 'CPUS' ? readCpu(written) : readCount(written);
 }
@@ -70,7 +70,7 @@ export const RESOURCE_ENTITLEMENTS: readonly Entitlement[] = [
   ...(Object.keys(RESOURCE_BOUNDS) as ResourceName[]).map((name) =>
     entry(name, RESOURCE_BOUNDS[name], (value) => ({ resources: { [name]: value } }), `resource ${name}`),
   ),
-  // The cgroup's cpu bounds how fast, the rlimit how long.
+  // The cgroup's cpu limits the speed, the rlimit limits the time.
   ...LIMIT_NAMES.map((name) =>
     entry(
       name === 'CPU' ? 'cputime' : name.toLowerCase(),

@@ -1,7 +1,7 @@
 import { callsOfCapability } from '../seccomp/default-policy.ts';
 import type { Entitlement } from './entitlement.ts';
 
-/** Calls that look into other processes. */
+/** Calls that inspect other processes. */
 const INSPECTION = ['ptrace', 'process_vm_readv', 'process_vm_writev', 'kcmp', 'pidfd_getfd', 'process_madvise'];
 
 const ADMINISTRATION = [
@@ -57,8 +57,9 @@ export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
         'SYS_RAWIO',
         'SYS_RESOURCE',
       ],
-      // libentitlement also blocks arch_prctl and madvise, without which no libc program starts, and means to bound prctl, which
-      // runtimes need to drop the bounding set; dropping capabilities harms nobody.
+      // libentitlement also blocks arch_prctl and madvise, without which no libc program starts. It intends
+      // to restrict prctl, but runtimes need prctl to drop the bounding set, and dropping capabilities is
+      // harmless.
       syscalls: [...INSPECTION, 'personality'],
       privilegeGain: true,
     },

@@ -13,7 +13,7 @@ import type { Capability, NetworkClass } from '../types.ts';
 import { demandText, holds } from './demand.ts';
 import type { Demand } from './demand.ts';
 
-/** What a container's security context says: CRI's LinuxContainerSecurityContext in plain values. */
+/** The content of a container's security context: CRI's LinuxContainerSecurityContext in plain values. */
 export interface SecurityContextRequest {
   readonly privileged: boolean;
   /** Names with or without `CAP_`, or `ALL`. */
@@ -21,45 +21,57 @@ export interface SecurityContextRequest {
   readonly dropCapabilities: readonly string[];
   readonly addAmbient: readonly string[];
   readonly noNewPrivs: boolean;
-  /** Undefined when the context has no seccomp field. `json`: the parsed OCI seccomp object of a Localhost profile. */
+  /**
+   * Undefined if the context has no seccomp field. `json`: the parsed OCI seccomp object of a Localhost
+   * profile.
+   */
   readonly seccomp?: { readonly type: 'RuntimeDefault' | 'Unconfined' | 'Localhost'; readonly json?: unknown };
-  /** Undefined when the context has no AppArmor field: the default profile then (Kubernetes). */
+  /** Undefined if the context has no AppArmor field: then the default profile applies (Kubernetes). */
   readonly apparmor?: 'RuntimeDefault' | 'Unconfined' | 'Localhost';
-  /** SELinux names that are asked. A level only separates, and is no demand. */
+  /** The requested SELinux names. A level only separates containers, and is not a demand. */
   readonly selinux?: { readonly user?: string; readonly role?: string; readonly type?: string };
-  /** Undefined: the profile's own. An empty list asks for an unmasked /proc. */
+  /** Undefined: the paths of the profile. An empty list asks for an unmasked /proc. */
   readonly maskedPaths?: readonly string[];
   readonly readonlyPaths?: readonly string[];
-  /** Without paths of its own and without a named profile: nothing is masked, and a ceiling that masks does so silently. */
+  /**
+   * If there are no explicit paths and no named profile, nothing is masked, and a ceiling that masks paths
+   * does so silently.
+   */
   readonly unmaskedUnsaid?: boolean;
   readonly readonlyRootfs: boolean;
   readonly hostNetwork: boolean;
   readonly hostPid: boolean;
   readonly hostIpc: boolean;
-  /** The daemon's own bounding set: `ALL` and privileged mean these. */
+  /** The daemon's own bounding set: `ALL` and privileged mean these capabilities. */
   readonly boundingCapabilities: readonly string[];
-  /** The profile that the pod names by annotation; undefined when it names none. */
+  /** The profile that the pod names by annotation. Undefined if it names none. */
   readonly profile?: Profile;
 }
 
 export interface Asked {
   readonly asked: Profile;
-  /** What the context names itself: a ceiling that lacks one of these refuses instead of lowering. */
+  /**
+   * Demands that the context names itself: a ceiling that lacks one of them refuses the request instead of
+   * lowering it.
+   */
   readonly explicit: readonly Demand[];
 }
 
 /**
- * The profile that a security context asks for, on top of the named profile or the default one.
+ * Returns the profile that a security context asks for, based on the named profile or the default one.
  *
- * - add and drop work on the profile's capabilities; "drop ALL, add X" gives X.
- * - The default filter follows the capabilities, as docker's and containerd's does; a named profile keeps its own filter, joined by
- *   what added capabilities stand for. `Unconfined` takes nothing away from a named profile, and a Localhost filter is met with it.
- * - `Unconfined`, or no seccomp field, without a named profile is no filter as CRI has it, but not a demand: a stock kubelet says
- *   it of every pod. Under any ceiling but `privileged` the meet puts the ceiling's filter in its place.
+ * - add and drop change the profile's capabilities; "drop ALL, add X" gives X.
+ * - The default filter follows the capabilities, as in docker and containerd. A named profile keeps its own
+ *   filter, joined with the calls of added capabilities. `Unconfined` removes nothing from a named profile,
+ *   and a Localhost filter is met with it.
+ * - `Unconfined`, or no seccomp field, without a named profile means no filter, as in CRI, but it is not a
+ *   demand: a stock kubelet sends it for every pod. Under any ceiling but `privileged`, the meet applies the
+ *   ceiling's filter instead.
  * - Privileged: all the daemon's capabilities, no filter, nothing masked, all devices.
  *
- * @throws ENTITLEMENTS_UNKNOWN_CAPABILITY, ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_UNSUPPORTED; ENTITLEMENTS_CEILING_EXCEEDED when the
- *   context asks for privileged mode, a namespace of the host or an unmasked /proc and the profile that the pod names does not hold it
+ * @throws ENTITLEMENTS_UNKNOWN_CAPABILITY, ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_UNSUPPORTED.
+ * ENTITLEMENTS_CEILING_EXCEEDED if the context asks for privileged mode, a namespace of the host or an
+ * unmasked /proc and the profile that the pod names does not grant it
  */
 export function askedFromSecurityContext(request: SecurityContextRequest): Asked {
   const own = request.boundingCapabilities.flatMap((name) => capabilityName(name) ?? []);
@@ -88,7 +100,7 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
     ambient.map((name): Demand => ({ kind: 'ambient-capability', name })),
   );
   if (unmasks(request.maskedPaths) || unmasks(request.readonlyPaths)) explicit.push({ kind: 'unmasked-proc' });
-  // Not as with seccomp: nobody says it who does not mean it.
+  // Unlike with seccomp, this is a demand: clients send it only if they mean it.
   if (request.apparmor === 'Unconfined') explicit.push({ kind: 'unconfined-apparmor' });
   refuseContradiction(request.profile, explicit);
   return {
@@ -102,7 +114,8 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
       hostNamespaces: namespaces,
       network: askedNetwork(request, base, capabilities),
       readonlyRootfs: base.readonlyRootfs || request.readonlyRootfs,
-      // A profile of the node's own stands in the default one's place; where a named profile or a ceiling demands that, both hold.
+      // A profile of the node replaces the default AppArmor profile. If a named profile or a ceiling demands
+      // the default one, both apply.
       apparmor:
         request.apparmor === 'Unconfined' || (request.apparmor === 'Localhost' && request.profile === undefined)
           ? 'unconfined'
@@ -112,7 +125,10 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
   };
 }
 
-/** containerd's order (internal/cri/server/container_create.go): add ALL, drop ALL, add the named, drop the named. */
+/**
+ * Applies changes in containerd's order (internal/cri/server/container_create.go): add ALL, drop ALL, add the
+ * named capabilities, drop the named ones.
+ */
 function changedCapabilities(base: readonly Capability[], request: SecurityContextRequest, own: readonly Capability[]): Capability[] {
   const start = request.addCapabilities.some(isAll) ? own : base;
   const kept = request.dropCapabilities.some(isAll) ? [] : start;
@@ -163,14 +179,17 @@ function askedPaths(request: SecurityContextRequest, base: Profile): PathRestric
   return request.profile === undefined ? wanted : meetPaths(wanted, base.paths);
 }
 
-/** A pod with a network of its own never has the class of the host's. */
+/** A pod with its own network never gets the class of the host's network. */
 function askedNetwork(request: SecurityContextRequest, base: Profile, capabilities: readonly Capability[]): NetworkClass {
   if (request.hostNetwork) return 'host';
   if (base.network !== 'host') return base.network;
   return capabilities.includes('NET_ADMIN') ? 'admin' : 'user';
 }
 
-/** A pod that names a profile and in the same breath asks past it says two things; neither is guessed. Capabilities may be added to a profile. */
+/**
+ * Refuses a pod that names a profile and also asks for more than the profile grants: this is a contradiction,
+ * and the code does not guess which one is meant. Capabilities may be added to a profile.
+ */
 function refuseContradiction(profile: Profile | undefined, explicit: readonly Demand[]): void {
   const refused = explicit.filter(
     (demand) => demand.kind !== 'capability' && demand.kind !== 'ambient-capability' && profile !== undefined && !holds(profile, demand),

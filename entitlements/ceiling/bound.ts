@@ -8,13 +8,13 @@ import type { NetworkClass } from '../types.ts';
 import { demandText, holds } from './demand.ts';
 import type { Demand } from './demand.ts';
 
-/** A ceiling and the name by which a refusal calls it: `baseline`, or a profile of the policy. */
+/** A ceiling and the name by which a refusal mentions it: `baseline`, or a profile of the policy. */
 export interface Ceiling {
   readonly name: string;
   readonly profile: Profile;
 }
 
-/** The name of the bound that the publisher has signed. */
+/** The name of the limit that the publisher has signed. */
 export const PUBLISHER = "the publisher's signed statement";
 
 interface BoundInput {
@@ -25,16 +25,20 @@ interface BoundInput {
 }
 
 /**
- * What a container gets: asked ∩ requested ∩ every ceiling. What it asks without naming it falls away silently; what it names and a
- * ceiling (or the publisher's signed statement) lacks is refused, all such demands in one error.
- * @param requested the publisher's signed entitlements; undefined: no bound
+ * Returns what a container gets: asked ∩ requested ∩ every ceiling. A request that is not named explicitly is
+ * lowered silently. A named demand that a ceiling (or the publisher's signed statement) lacks is refused,
+ * with all such demands in one error.
+ * @param requested the publisher's signed entitlements; undefined: no limit
  * @throws ENTITLEMENTS_CEILING_EXCEEDED, ENTITLEMENTS_TOO_COMPLEX
  */
 export function bound(input: BoundInput): { effective: Profile } {
   return { effective: toMeet(input).reduce((granted, ceiling) => meet(granted, ceiling)) };
 }
 
-/** The same, with the part that may take a second off this thread. @throws what `Prover.meet` throws, too */
+/**
+ * Does the same, but runs the part that may take a second off this thread. @throws also what `Prover.meet`
+ * throws
+ */
 export async function boundBy(prover: Pick<Prover, 'meet'>, input: BoundInput): Promise<{ effective: Profile }> {
   return { effective: await prover.meet(toMeet(input)) };
 }
@@ -45,7 +49,7 @@ function toMeet({ asked, explicit, requested, ceilings }: BoundInput): Profile[]
   return [asked, ...bounds.map(({ profile }) => profile)];
 }
 
-/** What a pod asks for before it has containers. */
+/** The requests of a pod before it has containers. */
 export interface PodRequest {
   readonly hostNetwork: boolean;
   readonly hostPid: boolean;
@@ -53,13 +57,13 @@ export interface PodRequest {
   readonly privileged: boolean;
   /** Names of the sysctls it sets. */
   readonly sysctls: readonly string[];
-  /** Ports of the host that lead to it, as `8080/tcp`; absent: none. */
+  /** Ports of the host that lead to it, such as `8080/tcp`; absent: none. */
   readonly hostPorts?: readonly string[];
 }
 
 /**
- * The same check for a pod sandbox.
- * @returns the highest network class that every ceiling holds: what the pod's link may be raised to
+ * Runs the same check for a pod sandbox.
+ * @returns the highest network class that every ceiling grants: the maximum for the pod's link
  * @throws ENTITLEMENTS_CEILING_EXCEEDED
  */
 export function boundPod(pod: PodRequest, ceilings: readonly Ceiling[]): { networkClass: NetworkClass } {
@@ -99,7 +103,10 @@ function refuse(attempted: string, demands: readonly Demand[], ceilings: readonl
   });
 }
 
-/** Of one ceiling in the sentence, and of all in the details: a request has as many as it likes, and a sentence must reach the kubelet. */
+/**
+ * The maximum number of demands of one ceiling in the sentence, and of all ceilings in the details: a request
+ * can have any number, and the sentence must reach the kubelet.
+ */
 const mostNamed = 16;
 const mostDetails = 256;
 

@@ -1,7 +1,7 @@
 import type { HostNamespace, Profile } from '../profile/model.ts';
 import type { Capability } from '../types.ts';
 
-/** Something a pod or container names itself. */
+/** A request that a pod or container names explicitly. */
 export type Demand =
   | { readonly kind: 'privileged' }
   | { readonly kind: 'capability'; readonly name: Capability }
@@ -14,7 +14,7 @@ export type Demand =
   /** `8080/tcp` */
   | { readonly kind: 'host-port'; readonly name: string };
 
-/** The demand in a reader's words. */
+/** Returns the demand in words for a reader. */
 export function demandText(demand: Demand): string {
   switch (demand.kind) {
     case 'privileged':
@@ -39,8 +39,8 @@ export function demandText(demand: Demand): string {
 }
 
 /**
- * Sysctls that one pod can set without reaching others (https://kubernetes.io/docs/tasks/administer-cluster/sysctl-cluster/, "Safe
- * and unsafe sysctls").
+ * Sysctls that a pod can set without affecting others
+ * (https://kubernetes.io/docs/tasks/administer-cluster/sysctl-cluster/, "Safe and unsafe sysctls").
  */
 const SAFE_SYSCTLS: ReadonlySet<string> = new Set([
   'kernel.shm_rmid_forced',
@@ -57,10 +57,13 @@ const SAFE_SYSCTLS: ReadonlySet<string> = new Set([
   'net.ipv4.tcp_wmem',
 ]);
 
-/** SELinux types that confine, and may be chosen (Pod Security Standards, baseline: "SELinux"). A user or role of one's own may not. */
+/**
+ * SELinux types that confine, and may be chosen (Pod Security Standards, baseline: "SELinux"). A custom user
+ * or role is not allowed.
+ */
 const CONTAINED_TYPES: ReadonlySet<string> = new Set(['container_t', 'container_init_t', 'container_kvm_t', 'container_engine_t']);
 
-/** True when the ceiling has room for the demand. */
+/** Returns true if the ceiling allows the demand. */
 export function holds(ceiling: Profile, demand: Demand): boolean {
   switch (demand.kind) {
     case 'privileged':

@@ -4,8 +4,9 @@ import { PUBLISHER } from './bound.ts';
 import type { Ceiling } from './bound.ts';
 
 /**
- * What the publisher has signed that an image needs, as the bound that it is: of several statements, what all of them grant.
- * @returns undefined when nothing was signed
+ * Returns the publisher's signed statement of what an image needs, as a limit. For several statements, the
+ * limit is what all of them grant.
+ * @returns undefined if nothing was signed
  * @throws ENTITLEMENTS_BAD_PROFILE, ENTITLEMENTS_TOO_COMPLEX
  */
 export function publisherCeiling(statements: readonly { readonly profile: unknown; readonly attestation: string }[]): Ceiling | undefined {

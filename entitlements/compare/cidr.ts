@@ -1,4 +1,4 @@
-/** A block of addresses: the first `prefix` bits of `address` are given. */
+/** A block of addresses: the first `prefix` bits of `address` are fixed. */
 export interface Block {
   readonly family: 4 | 6;
   readonly address: bigint;
@@ -7,7 +7,7 @@ export interface Block {
 
 const bitsOf = (family: 4 | 6): number => (family === 4 ? 32 : 128);
 
-/** Reads canonical CIDR text: host bits zero. Undefined for anything else. */
+/** Parses canonical CIDR text: host bits zero. Undefined for any other text. */
 export function parseCidr(text: string): Block | undefined {
   const [host = '', length = '', ...more] = text.split('/');
   const address = parseAddress(host);
@@ -34,12 +34,12 @@ function parseAddress(text: string): { readonly family: 4 | 6; readonly value: b
   return { family: 6, value: all.reduce((value, word) => (value << 16n) | BigInt(`0x${word}`), 0n) };
 }
 
-/** The address as people write it; IPv6 as RFC 5952 has it. */
+/** Formats an address for people; IPv6 according to RFC 5952. */
 export function formatAddress(family: 4 | 6, address: bigint): string {
   if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => ((address >> shift) & 255n).toString()).join('.');
   const words = [112n, 96n, 80n, 64n, 48n, 32n, 16n, 0n].map((shift) => ((address >> shift) & 0xffffn).toString(16));
   const text = words.join(':');
-  // The first of the longest runs of two zeros or more.
+  // The first of the longest runs of two or more zeros.
   const runs = [...text.matchAll(/(?<![0-9a-f])0(?::0)+(?![0-9a-f])/g)].sort((a, b) => b[0].length - a[0].length);
   const run = runs[0];
   if (run === undefined) return text;
@@ -47,14 +47,17 @@ export function formatAddress(family: 4 | 6, address: bigint): string {
   return `${before}::${after}`;
 }
 
-/** True when every address of `inner` is one of `outer`. */
+/** Returns true if every address of `inner` is one of `outer`. */
 export function blockWithin(inner: Block, outer: Block): boolean {
   if (inner.family !== outer.family || inner.prefix < outer.prefix) return false;
   const shift = BigInt(bitsOf(outer.family) - outer.prefix);
   return inner.address >> shift === outer.address >> shift;
 }
 
-/** An address of `block` in none of `covers`. Exact: a block is halved while a part of it is covered. */
+/**
+ * Returns an address of `block` that is in none of `covers`. Exact: a block is halved while a part of it is
+ * covered.
+ */
 export function uncovered(block: Block, covers: readonly Block[]): bigint | undefined {
   const touching = covers.filter((cover) => blockWithin(block, cover) || blockWithin(cover, block));
   if (touching.length === 0) return block.address;

@@ -16,17 +16,17 @@ export interface Witness {
   readonly dimension: keyof Profile;
   /** The capability, system call, path, peer, device, namespace or limit. */
   readonly subject: string;
-  /** For a system call: arguments with which the two differ. */
+  /** For a system call: arguments for which the two differ. */
   readonly args?: readonly bigint[];
-  /** What is granted, in a few words: `socket(AF_ALG)`, `write to /etc/passwd`, `tcp to 10.1.2.3:5432`. */
+  /** The grant in a few words: `socket(AF_ALG)`, `write to /etc/passwd`, `tcp to 10.1.2.3:5432`. */
   readonly what: string;
-  /** The whole: `socket(AF_ALG) is allowed by B, not by A`. */
+  /** The whole sentence: `socket(AF_ALG) is allowed by B, not by A`. */
   readonly sentence: string;
 }
 
 export type Containment = { readonly yes: true } | { readonly yes: false; readonly witness: Witness };
 
-/** How sentences call the two profiles. */
+/** The names of the two profiles in sentences. */
 export interface Names {
   readonly outer: string;
   readonly inner: string;
@@ -35,7 +35,8 @@ export interface Names {
 const NAMES: Names = { outer: 'the outer', inner: 'the inner' };
 
 /**
- * Does `outer` grant everything that `inner` grants? Exact; a no comes with one thing that the inner grants and the outer does not.
+ * Decides whether `outer` grants everything that `inner` grants. Exact. A no comes with one thing that the
+ * inner profile grants and the outer does not.
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
 export function contains(outer: Profile, inner: Profile, names: Names = NAMES): Containment {
@@ -47,7 +48,10 @@ export function contains(outer: Profile, inner: Profile, names: Names = NAMES): 
   return { yes: true };
 }
 
-/** Everything of {@link contains}'s first witnesses, one a dimension at most. @throws ENTITLEMENTS_TOO_COMPLEX */
+/**
+ * Returns all first witnesses of {@link contains}, at most one per dimension. @throws
+ * ENTITLEMENTS_TOO_COMPLEX
+ */
 export function witnesses(outer: Profile, inner: Profile, names: Names = NAMES): Witness[] {
   return CHECKS.flatMap((check) => {
     const found = check(outer, inner);
@@ -64,7 +68,7 @@ function witnessOf({ answers, ...found }: Found, { outer, inner }: Names): Witne
 }
 
 interface Found extends Omit<Witness, 'sentence'> {
-  /** Of a filter, for a system call. */
+  /** The answers of both filters, for a system call. */
   readonly answers?: { readonly outer: string; readonly inner: string };
 }
 
@@ -166,7 +170,7 @@ function syscallWitness(outer: SyscallPolicy, inner: SyscallPolicy): Found | und
   };
 }
 
-/** The arguments as text, without trailing zeros. */
+/** Returns the arguments as text, without trailing zeros. */
 function shown(name: string, args: readonly bigint[]): string[] {
   const last = args.findLastIndex((value) => value !== 0n);
   return args.slice(0, last + 1).map((value, index) => constantName(name, index, value) ?? number(value));

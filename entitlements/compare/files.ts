@@ -6,16 +6,16 @@ import type { FileRule, FileRules } from '../profile/model.ts';
 import type { FileAccess } from '../types.ts';
 
 export const FILE_ACCESSES: readonly FileAccess[] = ['execute', 'read', 'write'];
-/** Order in which witnesses are sought. */
+/** The order in which witnesses are searched. */
 const BY_WEIGHT: readonly FileAccess[] = ['write', 'read', 'execute'];
 
-/** Each grants what it says; together they grant what any of them does. Absent: everything. */
+/** Each member grants its own rules. Together they grant what any of them grants. Absent: everything. */
 type Files = readonly FileRules[] | undefined;
 
 const MAX_MEMBERS = 64;
 const MAX_RULES = 4096;
 
-/** What both grant. @throws ENTITLEMENTS_TOO_COMPLEX */
+/** Returns what both grant. @throws ENTITLEMENTS_TOO_COMPLEX */
 export function meetFiles(a: Files, b: Files): Files {
   if (a === undefined || b === undefined) return a ?? b;
   if (same(a, b)) return a;
@@ -26,7 +26,7 @@ export function meetFiles(a: Files, b: Files): Files {
   );
 }
 
-/** What either grants. @throws ENTITLEMENTS_TOO_COMPLEX */
+/** Returns what either grants. @throws ENTITLEMENTS_TOO_COMPLEX */
 export function joinFiles(a: Files, b: Files): Files {
   if (a === undefined || b === undefined) return undefined;
   if (same(a, b)) return a;
@@ -49,8 +49,9 @@ function meetMembers(a: FileRules, b: FileRules, budget: Budget): FileRules {
 }
 
 /**
- * Rules of one member that grant the same, for an enforcer that knows allowed and denied patterns and no more.
- * @throws ENTITLEMENTS_TOO_COMPLEX when that takes several, as after a join of profiles with different denials
+ * Returns the rules as one equivalent member, for an enforcer that supports only allowed and denied patterns.
+ * @throws ENTITLEMENTS_TOO_COMPLEX if one member is not enough, as after a join of profiles with different
+ * denials
  */
 export function asOneMember(files: readonly FileRules[]): FileRules {
   const [first, ...others] = files;
@@ -64,7 +65,10 @@ export function asOneMember(files: readonly FileRules[]): FileRules {
   return one;
 }
 
-/** Rules in their simplest form that needs no automaton: one a pattern, sorted. @throws ENTITLEMENTS_TOO_COMPLEX above 4096 */
+/**
+ * Returns rules in their simplest form that needs no automaton: one per pattern, sorted. @throws
+ * ENTITLEMENTS_TOO_COMPLEX above 4096
+ */
 function fileRules(rules: readonly FileRule[]): FileRule[] {
   const byPattern = new Map<string, Set<FileAccess>>();
   for (const { pattern, access } of rules) {
@@ -78,7 +82,7 @@ function fileRules(rules: readonly FileRule[]): FileRule[] {
     .map(([pattern, access]) => ({ pattern, access: FILE_ACCESSES.filter((name) => access.has(name)) }));
 }
 
-/** Members without those that another one covers. */
+/** Returns the members without those that another one covers. */
 function simplified(members: readonly FileRules[], budget: Budget): FileRules[] {
   const distinct = [...new Map(members.map((member) => [JSON.stringify(member), member])).values()].filter(({ allow }) => allow.length > 0);
   if (distinct.length > MAX_MEMBERS) throw tooComplex();
@@ -89,7 +93,10 @@ function simplified(members: readonly FileRules[], budget: Budget): FileRules[] 
   return [...left];
 }
 
-/** An access that `inner` grants and `outer` does not; its path is a well-known or a shortest one. @throws ENTITLEMENTS_TOO_COMPLEX */
+/**
+ * Returns an access that `inner` grants and `outer` does not. Its path is a well-known or a shortest one.
+ * @throws ENTITLEMENTS_TOO_COMPLEX
+ */
 export function fileExcess(
   outer: Files,
   inner: Files,
@@ -105,16 +112,16 @@ export function fileExcess(
   return undefined;
 }
 
-/** Paths that tell a reader more than a shortest one, tried first. */
+/** Paths that mean more to a reader than a shortest one. They are tried first. */
 const TELLING = ['/etc/shadow', '/etc/passwd', '/bin/sh', '/proc/1/mem', '/dev/mem', '/tmp/x'];
 
-/** Is that access to that path granted? */
+/** Returns whether this access to this path is granted. */
 export function grants(files: readonly FileRules[], access: FileAccess, path: string): boolean {
   const matched = (rules: readonly FileRule[]): boolean => matching(rules, access).some((pattern) => matchesPath(pattern, path));
   return files.some(({ allow, deny }) => matched(allow) && !matched(deny));
 }
 
-/** Tags of an automaton: by side and member, its allowed and its denied patterns. */
+/** Returns the tags of an automaton: by side and member, its allowed and its denied patterns. */
 function tagsOf(side: number, member: number): { readonly allow: number; readonly deny: number } {
   const first = (member * 2 + side) * 2;
   return { allow: first, deny: first + 1 };

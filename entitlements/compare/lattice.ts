@@ -8,9 +8,9 @@ import { joinNetworkRules, meetNetworkRules } from './network-rules.ts';
 import { common, either, joinLimits, joinResources, meetLimits, meetResources, networkRank } from './sets.ts';
 
 /**
- * The greatest profile that grants no more than either: what both grant, restricted by what either restricts. Exact in every
- * dimension, system call arguments included.
- * @throws ENTITLEMENTS_TOO_COMPLEX when one system call would need more than 1024 conditions
+ * Returns the greatest profile that grants no more than either: what both grant, restricted by what either
+ * restricts. Exact in every dimension, including system call arguments.
+ * @throws ENTITLEMENTS_TOO_COMPLEX if one system call would need more than 1024 conditions
  */
 export function meet(a: Profile, b: Profile): Profile {
   if (a === b) return a;
@@ -43,7 +43,8 @@ export function meet(a: Profile, b: Profile): Profile {
 }
 
 /**
- * The least profile that grants no less than either: what one of them grants, restricted by what both restrict. Exact, as {@link meet}.
+ * Returns the least profile that grants no less than either: what one of them grants, restricted by what both
+ * restrict. Exact, like {@link meet}.
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
 export function join(a: Profile, b: Profile): Profile {
@@ -76,7 +77,7 @@ export function join(a: Profile, b: Profile): Profile {
   };
 }
 
-/** A dimension that restricts nothing when it is absent. */
+/** Returns a dimension that restricts nothing if it is absent. */
 function given<K extends 'egress' | 'files' | 'ingress' | 'mounts'>(name: K, rules: Profile[K]): Pick<Profile, K> | object {
   return rules === undefined ? {} : { [name]: rules };
 }

@@ -8,7 +8,7 @@ type Mounts = readonly MountRule[] | undefined;
 
 const MAX_RULES = 1024;
 
-/** What both allow. @throws ENTITLEMENTS_TOO_COMPLEX */
+/** Returns what both allow. @throws ENTITLEMENTS_TOO_COMPLEX */
 export function meetMounts(a: Mounts, b: Mounts): Mounts {
   if (a === undefined || b === undefined) return a ?? b;
   if (a === b) return a;
@@ -28,7 +28,7 @@ export function meetMounts(a: Mounts, b: Mounts): Mounts {
   );
 }
 
-/** What either allows. @throws ENTITLEMENTS_TOO_COMPLEX */
+/** Returns what either allows. @throws ENTITLEMENTS_TOO_COMPLEX */
 export function joinMounts(a: Mounts, b: Mounts): Mounts {
   if (a === undefined || b === undefined) return undefined;
   return a === b ? a : mountRules([...a, ...b]);
@@ -37,7 +37,7 @@ export function joinMounts(a: Mounts, b: Mounts): Mounts {
 function mountRules(rules: readonly MountRule[]): MountRule[] {
   const distinct = [...new Map(rules.map((rule) => [keyOf(rule), rule])).values()];
   if (distinct.length > MAX_RULES) throw tooComplex('combine mount rules');
-  // The same target under another rule that says more.
+  // Another rule with the same target that allows more.
   const covered = (rule: MountRule): boolean =>
     distinct.some(
       (other) =>
@@ -55,7 +55,7 @@ function keyOf({ fstype, target, readonly }: MountRule): string {
 
 /** A mount that `inner` allows and `outer` does not. */
 export interface MountExcess {
-  /** `*`: one of a type that neither names. */
+  /** `*`: a type that neither names. */
   readonly fstype: string;
   readonly target: string;
   readonly readonly: boolean;

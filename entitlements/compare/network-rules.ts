@@ -3,10 +3,10 @@ import type { NetworkProtocol, NetworkRule } from '../types.ts';
 import { blockWithin, formatAddress, parseCidr, uncovered } from './cidr.ts';
 import type { Block } from './cidr.ts';
 
-/** Absent: everybody. */
+/** Absent: all peers. */
 type Rules = readonly NetworkRule[] | undefined;
 
-/** A rule as a box: addresses times ports, of one protocol. */
+/** A rule as a box: addresses times ports, for one protocol. */
 interface Box {
   readonly rule: NetworkRule;
   readonly block: Block;
@@ -18,7 +18,7 @@ const EVERYTHING: readonly NetworkRule[] = ['0.0.0.0/0', '::/0'].flatMap((cidr) 
 );
 const MAX_RULES = 4096;
 
-/** What both allow. @throws ENTITLEMENTS_TOO_COMPLEX above 4096 rules */
+/** Returns what both allow. @throws ENTITLEMENTS_TOO_COMPLEX above 4096 rules */
 export function meetNetworkRules(a: Rules, b: Rules): Rules {
   if (a === undefined || b === undefined) return a ?? b;
   if (a === b) return a;
@@ -34,13 +34,13 @@ function meetBoxes(a: Box, b: Box): Box | undefined {
   return ports.low > ports.high ? undefined : { block: inner.block, rule: { ...inner.rule, ports } };
 }
 
-/** What either allows. @throws ENTITLEMENTS_TOO_COMPLEX */
+/** Returns what either allows. @throws ENTITLEMENTS_TOO_COMPLEX */
 export function joinNetworkRules(a: Rules, b: Rules): Rules {
   if (a === undefined || b === undefined) return undefined;
   return a === b ? a : networkRules([...a, ...b].map(boxOf));
 }
 
-/** Without rules within another; neighbouring ports of one block in one; sorted. */
+/** Returns sorted rules: none within another, and adjacent ports of one block joined. */
 function networkRules(boxes: readonly Box[]): NetworkRule[] {
   const groups = new Map<string, Box[]>();
   for (const box of boxes) {
@@ -77,16 +77,22 @@ function sortKey({ cidr, protocol, ports }: NetworkRule): string {
   return `${cidr} ${protocol} ${ports.low.toString().padStart(5, '0')}`;
 }
 
-/** A peer and port that `inner` allows and `outer` does not, as `tcp to 10.1.2.3:5432` without the direction. */
+/**
+ * A peer and port that `inner` allows and `outer` does not, like `tcp to 10.1.2.3:5432` without the
+ * direction.
+ */
 export interface NetworkExcess {
   readonly protocol: NetworkProtocol;
   readonly address: string;
-  /** As in a URL: `10.1.2.3:5432`, `[2001:db8::1]:53`; for icmp the address alone. */
+  /** The form used in URLs: `10.1.2.3:5432`, `[2001:db8::1]:53`; for icmp the address alone. */
   readonly peer: string;
   readonly port: number;
 }
 
-/** Exact: ports are divided where a rule of `outer` begins or ends, and addresses halved until all or none is covered. */
+/**
+ * Exact: ports are split where a rule of `outer` begins or ends, and addresses are halved until all or none
+ * are covered.
+ */
 export function networkExcess(outer: Rules, inner: Rules): NetworkExcess | undefined {
   if (outer === undefined || outer === inner) return undefined;
   const covers = outer.map(boxOf);

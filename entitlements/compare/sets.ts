@@ -1,7 +1,7 @@
 import type { NetworkClass } from '../types.ts';
 import type { Limit, LimitName, Profile, ResourceName } from '../profile/model.ts';
 
-/** Network classes from granting least to most. */
+/** Network classes, from the one that grants least to the one that grants most. */
 export const NETWORK_CLASSES: readonly NetworkClass[] = ['none', 'user', 'proxy', 'admin', 'host'];
 
 export function networkRank(name: NetworkClass): number {
@@ -17,7 +17,7 @@ export function either<T extends string>(a: readonly T[], b: readonly T[]): T[] 
   return [...new Set([...a, ...b])].sort();
 }
 
-/** The first of `inner` that `outer` lacks. */
+/** Returns the first item of `inner` that `outer` lacks. */
 export function lacking<T extends string>(outer: readonly T[], inner: readonly T[]): T | undefined {
   const held = new Set(outer);
   return inner.find((item) => !held.has(item));
@@ -46,7 +46,7 @@ export const RESOURCE_NAMES: readonly ResourceName[] = ['cpu', 'memory', 'pids',
 
 type Limits = Profile['limits'];
 
-/** The lower of both bounds. */
+/** Returns the lower of both limits. */
 export function meetLimits(a: Limits, b: Limits): Limits {
   return collect((name) => {
     const [x, y] = [a[name], b[name]];
@@ -55,7 +55,7 @@ export function meetLimits(a: Limits, b: Limits): Limits {
   });
 }
 
-/** The higher of both bounds; unbounded when one is. */
+/** Returns the higher of both limits; unlimited if one is. */
 export function joinLimits(a: Limits, b: Limits): Limits {
   return collect((name) => {
     const [x, y] = [a[name], b[name]];
@@ -63,7 +63,7 @@ export function joinLimits(a: Limits, b: Limits): Limits {
   });
 }
 
-/** A limit that `inner` has higher than `outer`, or not at all. */
+/** Returns a limit that is higher in `inner` than in `outer`, or unlimited in `inner` only. */
 export function limitExcess(outer: Limits, inner: Limits): LimitName | undefined {
   return LIMIT_NAMES.find((name) => {
     const [bound, own] = [outer[name], inner[name]];
@@ -73,7 +73,7 @@ export function limitExcess(outer: Limits, inner: Limits): LimitName | undefined
 
 type Resources = Profile['resources'];
 
-/** The lower of both bounds. */
+/** Returns the lower of both limits. */
 export function meetResources(a: Resources, b: Resources): Resources {
   return collectResources((name) => {
     const [x, y] = [a[name], b[name]];
@@ -81,7 +81,7 @@ export function meetResources(a: Resources, b: Resources): Resources {
   });
 }
 
-/** The higher of both bounds; unbounded when one is. */
+/** Returns the higher of both limits; unlimited if one is. */
 export function joinResources(a: Resources, b: Resources): Resources {
   return collectResources((name) => {
     const [x, y] = [a[name], b[name]];
@@ -89,7 +89,7 @@ export function joinResources(a: Resources, b: Resources): Resources {
   });
 }
 
-/** A bound that `inner` has higher than `outer`, or not at all. */
+/** Returns a limit that is higher in `inner` than in `outer`, or unlimited in `inner` only. */
 export function resourceExcess(outer: Resources, inner: Resources): ResourceName | undefined {
   return RESOURCE_NAMES.find((name) => {
     const [bound, own] = [outer[name], inner[name]];

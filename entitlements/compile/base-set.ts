@@ -5,18 +5,19 @@ import { decisionFor, filteredPolicy } from '../seccomp/policy.ts';
 import type { FilteredPolicy } from '../seccomp/policy.ts';
 
 /**
- * What an OCI runtime itself calls between loading the filter and the container's execve: without these no container starts,
- * whatever the program. Versioned, because a runtime's release changes them (runc 1.2.8 added openat2 and statx).
- * Measured by `npm run test:base-sets` on the kernel's tracepoints: start and exec, with and without no_new_privs, a terminal, a user
- * namespace and another user; for Go's runtime also what its scheduler may call at any time. The test beside that script measures again,
- * and starts processes in containers whose profile grants nothing else.
+ * The calls that an OCI runtime itself makes between loading the filter and the container's execve. Without
+ * them no container starts, whatever its program. The sets have versions, because a runtime's release can
+ * change them (runc 1.2.8 added openat2 and statx). `npm run test:base-sets` measures them with the kernel's
+ * tracepoints: start and exec, with and without no_new_privs, a terminal, a user namespace and another user;
+ * for Go's runtime also the calls that its scheduler may make at any time. The test beside that script
+ * measures again, and starts processes in containers whose profile grants nothing else.
  */
 interface BaseSet {
   readonly runtime: string;
-  /** The releases it was measured with. */
+  /** The releases with which it was measured. */
   readonly versions: string;
   readonly calls: string;
-  /** What it calls as well and does without: answered by an error at least, and never by an end of the process. */
+  /** Calls that it also makes but does not need: they get at least an error, and never end the process. */
   readonly tried: string;
 }
 
@@ -37,7 +38,7 @@ const BASE_SETS: readonly BaseSet[] = [
   },
 ];
 
-/** The calls a runtime needs or tries; those of every known runtime for one that is not known. */
+/** Returns the calls that a runtime needs or tries. For an unknown runtime, those of all known ones. */
 function baseSyscalls(runtime: string, of: 'calls' | 'tried'): string[] {
   const known = BASE_SETS.filter((set) => set.runtime === runtime);
   const sets = known.length > 0 ? known : BASE_SETS;
@@ -45,14 +46,15 @@ function baseSyscalls(runtime: string, of: 'calls' | 'tried'): string[] {
 }
 
 /**
- * The base set as a policy that grants it and nothing else: of clone, threads and processes but no namespaces.
- * @param launched with what the launcher of Landlock calls too
+ * Returns the base set as a policy that grants only these calls: for clone, threads and processes but no
+ * namespaces.
+ * @param launched includes the calls of the Landlock launcher
  */
 export function basePolicy(runtime: string, launched = false): FilteredPolicy {
   const ordinary = defaultPolicy([]);
   const names = [...baseSyscalls(runtime, 'calls'), ...(launched ? LAUNCHER_CALLS : [])];
   return filteredPolicy(
-    // The tightest fallback: joined with a profile's, it leaves that as it is.
+    // The tightest fallback: joined with a profile's fallback, it does not change it.
     'kill-process',
     [
       ...baseSyscalls(runtime, 'tried')

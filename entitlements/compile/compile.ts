@@ -21,15 +21,16 @@ import { settingsDigest } from './digest.ts';
 import { checkMountRules, enforcedSyscalls } from './mount-rules.ts';
 import { runtimeBounds } from './runtime-bounds.ts';
 
-/** Compiled settings by digest; a node runs few distinct profiles. */
+/** Compiled settings by digest. A node runs few distinct profiles. */
 const cache = new Map<string, Settings>();
 const CACHE_SIZE = 256;
 
 /**
- * What the kernel is to be told so that a container gets exactly this profile, and the runtime's base set. Deterministic; answers
- * from memory when the same profile was compiled for the same target before. Do not change the result.
- * @throws ENTITLEMENTS_UNSUPPORTED when the profile needs a filter and the kernel has no seccomp; ENTITLEMENTS_UNENFORCEABLE for rules on
- * files and mounts that nothing here holds; ENTITLEMENTS_TOO_COMPLEX
+ * Returns the settings with which a container gets exactly this profile, plus the base set of the runtime.
+ * Deterministic. The result is cached by profile and target, so do not modify it.
+ * @throws ENTITLEMENTS_UNSUPPORTED if the profile needs a filter and the kernel has no seccomp;
+ * ENTITLEMENTS_UNENFORCEABLE for rules on files and mounts that no available mechanism enforces;
+ * ENTITLEMENTS_TOO_COMPLEX
  */
 export function compile(profile: Profile, target: Target): Settings {
   const digest = settingsDigest(profile, target);
@@ -58,7 +59,7 @@ function compiled(profile: Profile, target: Target, digest: string): Settings {
   return {
     capabilities: capabilitySets(profile.capabilities, profile.ambient, held),
     ...(seccomp === undefined ? {} : { seccomp }),
-    // Without it the kernel takes no rules from a process that is not CAP_SYS_ADMIN.
+    // Without this the kernel accepts no rules from a process that lacks CAP_SYS_ADMIN.
     noNewPrivileges: profile.noNewPrivileges || launched,
     maskedPaths: expanded(profile.paths.masked, target),
     readonlyPaths: expanded(profile.paths.readonly, target),
@@ -77,7 +78,7 @@ function compiled(profile: Profile, target: Target, digest: string): Settings {
   };
 }
 
-/** The limits, no hard one above what this process may give. */
+/** Returns the limits. No hard limit is above what this process may set. */
 function rlimits(profile: Profile, target: Target, degraded: string[]): Settings['rlimits'] {
   const lowered: string[] = [];
   const found = LIMIT_NAMES.flatMap((name) => {
@@ -120,7 +121,10 @@ function compiledFilter(policy: FilteredPolicy, target: Target, degraded: string
   return { bpf: generateBpf(filter, target.architecture, policy), oci: exportOci(filter, target.architecture) };
 }
 
-/** The compatibility architectures that a policy names, as far as they are not just what it says. Each is tighter. */
+/**
+ * Returns sentences about the compatibility architectures that a policy names, where the result differs from
+ * the policy. Each difference is tighter.
+ */
 function compatSentences(policy: FilteredPolicy, target: Target): string[] {
   if (policy.compat.length === 0) return [];
   const found: string[] = [];
@@ -139,7 +143,7 @@ function compatSentences(policy: FilteredPolicy, target: Target): string[] {
   return found;
 }
 
-/** Paths with a `*` as the kernel's existing ones. */
+/** Expands paths with a `*` to the existing ones of the kernel. */
 function expanded(paths: readonly string[], target: Target): string[] {
   return paths.flatMap((path) => (path.includes('*') ? (target.kernel.expanded[path] ?? []) : [path]));
 }

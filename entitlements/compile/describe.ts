@@ -5,7 +5,10 @@ import { isConstant } from '../seccomp/decision.ts';
 import type { Profile } from '../profile/model.ts';
 import type { NetworkRule } from '../types.ts';
 
-/** The compiled settings in plain words, a line a subject, for `portcullis entitlements compile --output text`. */
+/**
+ * Describes the compiled settings in plain words, one line per subject, for `portcullis entitlements compile
+ * --output text`.
+ */
 export function describeSettings(name: string, profile: Profile, settings: Settings): string {
   const lines: [string, string][] = [
     ['profile', name],
@@ -89,7 +92,10 @@ function listed(items: readonly string[]): string {
   return items.length === 0 ? 'none' : items.join(', ');
 }
 
-/** The settings as plain JSON values: the program as base64, 64-bit numbers that JSON's readers would round as texts. */
+/**
+ * Returns the settings as plain JSON values: the program as base64; a 64-bit number that JSON parsers would
+ * round becomes a text.
+ */
 export function settingsToJson(settings: Settings): unknown {
   const { seccomp, rlimits, ...rest } = settings;
   return {

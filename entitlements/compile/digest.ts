@@ -4,14 +4,14 @@ import type { Profile } from '../profile/model.ts';
 import { policyText } from '../seccomp/policy.ts';
 import type { Target } from './target.ts';
 
-/** sha256 over the canonical profile and the target: equal digests are equal settings. */
+/** Returns sha256 over the canonical profile and the target: equal digests mean equal settings. */
 export function settingsDigest(profile: Profile, target: Target): string {
   const hash = hashOf(profile);
   hash.update(JSON.stringify(sorted(target)));
   return `sha256:${hash.digest('hex')}`;
 }
 
-/** sha256 over the canonical profile: equal digests are equal profiles. */
+/** Returns sha256 over the canonical profile: equal digests mean equal profiles. */
 export function profileDigest(profile: Profile): string {
   return `sha256:${hashOf(profile).digest('hex')}`;
 }
@@ -25,7 +25,7 @@ function hashOf({ syscalls, ...rest }: Profile): Hash {
   return hash;
 }
 
-/** The value with sorted keys and bigints as texts. */
+/** Returns the value with sorted keys, and bigints as texts. */
 function sorted(value: unknown): unknown {
   if (typeof value === 'bigint') return `${value}n`;
   if (Array.isArray(value)) return value.map(sorted);

@@ -9,9 +9,11 @@ import type { Profile } from '../profile/model.ts';
 import type { Target } from './target.ts';
 
 /**
- * How the file rules of a profile hold: by AppArmor where the kernel has it, else by Landlock.
- * @param degraded gets a sentence for all that does not hold as the profile says
- * @returns the rules of Landlock; undefined when AppArmor holds them, there are none, or nothing can
+ * Decides how the file rules of a profile are enforced: by AppArmor if the kernel has it, otherwise by
+ * Landlock.
+ * @param degraded gets a sentence for each deviation from the profile
+ * @returns the rules of Landlock; undefined if AppArmor enforces them, if there are none, or if nothing can
+ * enforce them
  * @throws ENTITLEMENTS_UNENFORCEABLE unless the target allows the degraded form
  */
 export function enforcedFiles(profile: Profile, target: Target, degraded: string[]): readonly LandlockRule[] | undefined {

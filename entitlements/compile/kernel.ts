@@ -2,21 +2,27 @@ import { globSync, readFileSync } from 'node:fs';
 import { landlockVersion } from '../../base/kernel/index.ts';
 import type { LimitName } from '../profile/model.ts';
 
-/** What of this kernel decides how a profile can be enforced. */
+/** Features of this kernel that determine how a profile can be enforced. */
 export interface KernelFeatures {
   readonly seccomp: boolean;
   readonly apparmor: boolean;
   /** The version of Landlock's interface; absent or 0: none. */
   readonly landlock?: number;
-  /** Hard limits of this process that it may not raise and so can not hand on; absent: any may be raised (CAP_SYS_RESOURCE). */
+  /**
+   * Hard limits of this process that it may not raise, and so cannot pass on. Absent: any may be raised
+   * (CAP_SYS_RESOURCE).
+   */
   readonly hardLimits?: Readonly<Partial<Record<LimitName, bigint>>>;
-  /** Existing paths for each masked path that has a `*`. */
+  /** Existing paths for each masked path that contains a `*`. */
   readonly expanded: Readonly<Record<string, readonly string[]>>;
 }
 
 const THERMAL = '/sys/devices/system/cpu/cpu*/thermal_throttle';
 
-/** Reads the features of the running kernel, and of this process, from /proc and /sys. Cheap; does not change while the process runs. */
+/**
+ * Reads the features of the running kernel, and of this process, from /proc and /sys. Cheap. The result does
+ * not change while the process runs.
+ */
 export function detectKernel(): KernelFeatures {
   const hardLimits = boundLimits(read('/proc/self/status'), read('/proc/self/limits'));
   return {
@@ -48,13 +54,13 @@ const LIMIT_LINES: readonly (readonly [line: string, name: LimitName])[] = [
   ['Max stack size', 'STACK'],
 ];
 
-/** CAP_SYS_RESOURCE (linux/capability.h): a process that has it raises hard limits (setrlimit(2)). */
+/** CAP_SYS_RESOURCE (linux/capability.h): a process with it may raise hard limits (setrlimit(2)). */
 const SYS_RESOURCE = 24n;
 
 /**
- * @param status of /proc/PID/status
- * @param limits of /proc/PID/limits
- * @returns the bounded hard limits of a process that may not raise them; undefined when it may
+ * @param status the content of /proc/PID/status
+ * @param limits the content of /proc/PID/limits
+ * @returns the finite hard limits of a process that may not raise them; undefined if it may
  */
 export function boundLimits(status: string, limits: string): Partial<Record<LimitName, bigint>> | undefined {
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0'}`);
@@ -71,7 +77,7 @@ function read(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch {
-    // Absent where the kernel lacks the feature.
+    // The file is absent if the kernel lacks the feature.
     return '';
   }
 }

@@ -5,14 +5,14 @@ import { COMPAT_ARCHITECTURES, decisionFor, filteredPolicy, meetPolicies } from 
 import type { SyscallPolicy } from '../seccomp/policy.ts';
 import type { Target } from './target.ts';
 
-/** Answered as by a kernel that does not know them: mount(8) then takes mount(2). ENOSYS. */
+/** ENOSYS, the answer of a kernel that does not have the call: mount(8) then uses mount(2). */
 const UNKNOWN = 'errno 38';
-/** EPERM, as for who may not mount. */
+/** EPERM, the answer to a process that may not mount. */
 const REFUSED = 'errno 1';
 
 /**
- * The mount calls of Linux 5.2 and later. AppArmor judges none of them before Linux 6.7, and of those that change a mount through a
- * descriptor none at all: fsconfig(2), mount_setattr(2).
+ * The mount calls of Linux 5.2 and later. AppArmor checks none of them before Linux 6.7, and never checks
+ * those that change a mount through a descriptor: fsconfig(2), mount_setattr(2).
  */
 const BY_DESCRIPTOR = ['fsconfig', 'fsmount', 'fsopen', 'fspick', 'mount_setattr', 'move_mount', 'open_tree', 'open_tree_attr'];
 
@@ -20,9 +20,10 @@ const BY_DESCRIPTOR = ['fsconfig', 'fsmount', 'fsopen', 'fspick', 'mount_setattr
 const BY_PATH = ['mount', 'pivot_root'];
 
 /**
- * The system calls of a profile as they are enforced: where it has rules on mounts, without the calls by which a process would pass
- * them. With AppArmor mount(2) stays and AppArmor judges it; a profile that allows no mount loses it as well.
- * @returns the profile's own policy when nothing is taken away
+ * Returns the system calls of a profile as they are enforced. If the profile has rules on mounts, the calls
+ * that would bypass them are removed. With AppArmor, mount(2) remains and AppArmor checks it. A profile that
+ * allows no mount loses it as well.
+ * @returns the profile's own policy if nothing is removed
  */
 export function enforcedSyscalls(profile: Profile, target: Target): SyscallPolicy {
   const { syscalls, mounts } = profile;
@@ -36,13 +37,14 @@ export function enforcedSyscalls(profile: Profile, target: Target): SyscallPolic
 }
 
 /**
- * Whether the rules on mounts of a profile hold for this target.
- * @param degraded gets a sentence for what is not as the profile says: it is always less
- * @throws ENTITLEMENTS_UNENFORCEABLE unless the target allows the degraded form, in which nothing can be mounted
+ * Checks whether the mount rules of a profile can be enforced for this target.
+ * @param degraded gets a sentence for each deviation from the profile; a deviation always grants less
+ * @throws ENTITLEMENTS_UNENFORCEABLE unless the target allows the degraded form, in which nothing can be
+ * mounted
  */
 export function checkMountRules({ syscalls, mounts }: Profile, target: Target, degraded: string[]): void {
   if (mounts === undefined || !mayMount(syscalls)) return;
-  // No filter is no rule: what AppArmor does not judge would pass.
+  // Without a filter the rules have no effect: calls that AppArmor does not check would pass.
   if (!syscalls.filtered) throw unenforceable('the profile filters no system call, and AppArmor does not judge fsmount(2) and its like');
   if (mounts.length === 0) return;
   if (target.kernel.apparmor) {
@@ -54,7 +56,7 @@ export function checkMountRules({ syscalls, mounts }: Profile, target: Target, d
   degraded.push(`${why}: nothing can be mounted`);
 }
 
-/** Whether some call that makes or changes a mount is answered by more than an error. */
+/** Returns whether a call that creates or changes a mount gets an answer looser than an error. */
 function mayMount(policy: SyscallPolicy): boolean {
   if (!policy.filtered) return true;
   return [...BY_PATH, ...BY_DESCRIPTOR].some((name) => {

@@ -1,7 +1,10 @@
 import type { Profile } from '../profile/model.ts';
 import type { Settings } from '../types.ts';
 
-/** What a runtime holds itself beside the rest of the settings; nothing when the profile bounds none of it. */
+/**
+ * Returns the limits that a runtime enforces itself, apart from the other settings. Empty if the profile
+ * limits none of them.
+ */
 export function runtimeBounds(profile: Profile): Pick<Settings, 'bounds' | 'peers'> {
   const { resources, ownNamespaces, readonlyVolumes, nonRoot, egress, ingress } = profile;
   const bounded = Object.keys(resources).length > 0 || ownNamespaces.length > 0 || readonlyVolumes || nonRoot;
@@ -21,5 +24,5 @@ export function runtimeBounds(profile: Profile): Pick<Settings, 'bounds' | 'peer
   };
 }
 
-/** No machine has more of anything. */
+/** No machine has more of any resource. */
 const MAX = BigInt(Number.MAX_SAFE_INTEGER);

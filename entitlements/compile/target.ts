@@ -1,14 +1,17 @@
 import type { Architecture, Capability } from '../types.ts';
 import type { KernelFeatures } from './kernel.ts';
 
-/** Where a profile is to hold. */
+/** The environment in which a profile is enforced. */
 export interface Target {
   readonly architecture: Architecture;
-  /** The OCI runtime's name: `crun` and `runc` have measured base sets, any other gets both. */
+  /** The OCI runtime's name: `crun` and `runc` have measured base sets; any other gets both sets. */
   readonly runtime: string;
   readonly kernel: KernelFeatures;
-  /** The daemon's own bounding set; undefined: all. What it lacks is not set, and is said. */
+  /**
+   * The daemon's own bounding set; undefined: all. A capability that it lacks is not set, and that is
+   * reported.
+   */
   readonly heldCapabilities?: readonly Capability[];
-  /** What can not be enforced exactly is let through, and said. */
+  /** What cannot be enforced exactly is allowed, and reported. */
   readonly allowDegraded?: boolean;
 }

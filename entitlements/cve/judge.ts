@@ -5,31 +5,34 @@ import { entitlementsError } from '../errors.ts';
 import type { Profile } from '../profile/model.ts';
 import table from './table.json' with { type: 'json' };
 
-/** A known attack, and what it needs of the kernel's interfaces. */
+/** A known attack, and the kernel interfaces that it needs. */
 export interface Attack {
-  /** A CVE's number, or the name of an attack that has none. */
+  /** A CVE number, or the name of an attack that has none. */
   readonly id: string;
   readonly name: string;
-  /** What goes wrong, in a sentence. */
+  /** The flaw, in a sentence. */
   readonly what: string;
-  /** Questions of which one of each list must be answered yes for the attack to be possible. */
+  /** Lists of questions. The attack is possible only if, in each list, at least one answer is yes. */
   readonly needs: readonly (readonly string[])[];
-  /** Why no profile bears on it; `needs` is empty then. */
+  /** Why no profile affects the attack. `needs` is empty then. */
   readonly beyond?: string;
   readonly remark?: string;
   readonly sources: readonly string[];
 }
 
-/** Whether an attack's needs are met under a profile. */
+/** Whether the needs of an attack are met under a profile. */
 export interface Judgement {
   readonly id: string;
   readonly name: string;
   readonly what: string;
-  /** out of reach: a need can not be met, which is proved. within reach: every need can be met, each with a witness. */
+  /**
+   * out of reach: one need cannot be met, which is proved. within reach: every need can be met, each with a
+   * witness.
+   */
   readonly verdict: 'beyond profiles' | 'out of reach' | 'within reach';
-  /** out of reach: what stands in the way. within reach: how each need is met. */
+  /** out of reach: what blocks the attack. within reach: how each need is met. */
   readonly reasons: readonly string[];
-  /** What was asked, and the answers. */
+  /** The questions and their answers. */
   readonly answers: readonly Answer[];
   readonly remark?: string;
   readonly sources: readonly string[];
@@ -38,8 +41,8 @@ export interface Judgement {
 export const ATTACKS: readonly Attack[] = table.entries;
 
 /**
- * Judges attacks against a profile: each need is a question to the exact engine, so a no is a proof over all programs, and a yes
- * comes with a witness. That the kernel has the fault is not asked.
+ * Judges attacks against a profile. Each need is a question to the exact engine: a no is a proof over all
+ * programs, and a yes comes with a witness. It does not check whether the kernel has the flaw.
  * @param ids of {@link ATTACKS}; empty: all
  * @throws ENTITLEMENTS_BAD_QUESTION for an id that is not in the table
  */
@@ -63,7 +66,7 @@ function judge(profile: Profile, { id, name, what, needs, beyond, remark, source
   return { id, name, what, verdict: unmet.length > 0 ? 'out of reach' : 'within reach', reasons: [...new Set(reasons)], answers, ...rest };
 }
 
-/** Judgements as text, a paragraph each. */
+/** Describes judgements as text, one paragraph each. */
 export function describeJudgements(judgements: readonly Judgement[], profile: string): string {
   const count = (verdict: Judgement['verdict']): number => judgements.filter((one) => one.verdict === verdict).length;
   const each = judgements.map(

@@ -16,17 +16,20 @@ import { decisionFor } from '../seccomp/policy.ts';
 import { argumentWidth } from '../seccomp/syscalls.ts';
 import type { Question } from './question.ts';
 
-/** The answer to a question, exact for the profile as it is compiled for the native architecture and those it chooses. */
+/**
+ * The answer to a question. It is exact for the profile as it is compiled for the native architecture and the
+ * compatibility architectures that it names.
+ */
 export interface Answer {
   readonly question: string;
   readonly yes: boolean;
-  /** yes: how, with a witness. no: what stands in the way, all of it. */
+  /** yes: how, with a witness. no: everything that blocks it. */
   readonly reasons: readonly string[];
-  /** For a yes about a system call: it, with arguments that pass. */
+  /** For a yes about a system call: the call with arguments that pass. */
   readonly witness?: string;
 }
 
-/** True when the profile lets a program do it. @throws ENTITLEMENTS_TOO_COMPLEX */
+/** Answers whether the profile lets a program do it. @throws ENTITLEMENTS_TOO_COMPLEX */
 export function answer(profile: Profile, question: Question): Answer {
   const found = find(profile, question);
   return { question: question.text, ...found };
@@ -91,7 +94,8 @@ function call(profile: Profile, name: string, when: Clause): Found {
     const witness = callText(name, witnessOf(found));
     return yes(`the system call filter lets ${witness} through`, witness);
   }
-  // A call of a compatibility architecture never gets more than the native one of its name (seccomp/compat.ts).
+  // A call of a compatibility architecture never gets more than the native call of the same name
+  // (seccomp/compat.ts).
   const answers = [
     ...new Set([
       ...decision.pieces.filter((piece) => intersectClauses(piece.when, when) !== undefined).map(({ outcome }) => outcome),
@@ -103,14 +107,16 @@ function call(profile: Profile, name: string, when: Clause): Found {
   );
 }
 
-/** A call as C has it, with names where the kernel's headers have one. */
+/** Formats a call as in C, with names where the kernel's headers have one. */
 export function callText(name: string, args: readonly bigint[]): string {
   const last = args.findLastIndex((value) => value !== 0n);
   const shown = args.slice(0, last + 1).map((value, index) => valueText(name, index, value, args));
   return `${name}(${shown.join(', ')})`;
 }
 
-/** A value with its name. A socket's protocol has other names in AF_NETLINK than elsewhere. */
+/**
+ * Returns the name of a value. A socket's protocol has different names in AF_NETLINK than in other families.
+ */
 function valueText(name: string, index: number, value: bigint, args: readonly (bigint | undefined)[]): string {
   const netlink = index === 2 && (name === 'socket' || name === 'socketpair') && args[0] === AF_NETLINK;
   const special = [...constantsOf(name, index)].find(([known, constant]) => constant === value && known.startsWith('NETLINK_'))?.[0];
@@ -121,7 +127,7 @@ function numberText(value: bigint): string {
   return value < 1000n ? value.toString() : `0x${value.toString(16)}`;
 }
 
-/** A call with the arguments that a question fixed; `_` for the others. */
+/** Formats a call with the arguments that a question fixed, and `_` for the others. */
 function formatAsked(name: string, when: Clause): string {
   const last = Math.max(-1, largest(when.map(({ index }) => index)));
   const shown = Array.from({ length: last + 1 }, (_, index) => {
@@ -134,12 +140,15 @@ function formatAsked(name: string, when: Clause): string {
   return `${name}(${shown.join(', ')})`;
 }
 
-/** A pattern that matches this path alone. */
+/** Returns a pattern that matches only this path. */
 function literal(path: string): string {
   return path.replaceAll(/[\\*?[\]{},]/g, '\\$&');
 }
 
-/** True when the path is a restriction's, or below it. Restrictions may have a `*`, which stays within a component. */
+/**
+ * Returns the restriction that covers the path. Restrictions may contain a `*`, which stays within a
+ * component.
+ */
 function restricted(path: string, by: readonly string[]): string | undefined {
   return by.find((top) =>
     [top, `${top}/**`, `${top}/`].some((text) => {
@@ -204,7 +213,7 @@ function network(profile: Profile, { direction, protocol, cidr, port }: Extract<
   );
 }
 
-/** Ways to mount something, each all of its calls. */
+/** Ways to mount something. Each way needs all of its calls. */
 const MOUNT_WAYS: readonly (readonly string[])[] = [
   ['mount'],
   ['fsopen', 'fsconfig', 'fsmount', 'move_mount'],
@@ -239,7 +248,7 @@ function capability(profile: Profile, { name, anyNamespace }: Extract<Question, 
     : no(`${name} is not in the bounding set, and no user namespace can be made in which it would be held`);
 }
 
-/** clone3's flags are in memory: a filter lets all of them through, or none. */
+/** clone3's flags are in memory: a filter allows all of them, or none. */
 const USER_NAMESPACE_CALLS = ['unshare', 'clone', 'clone3'] as const;
 const CLONE_NEWUSER = 0x10000000n;
 

@@ -7,15 +7,18 @@ export interface Finding {
   readonly dimension: string;
   readonly subject: string;
   readonly sentence: string;
-  /** For a system call: arguments with which the two differ, as numbers where these are exact, else as hexadecimal text. */
+  /**
+   * For a system call: arguments for which the two differ, as numbers if these are exact, otherwise as
+   * hexadecimal text.
+   */
   readonly args?: readonly (number | string)[];
 }
 
-/** Two profiles, and in what they differ. */
+/** Two profiles, and their differences. */
 export interface Comparison {
   readonly first: string;
   readonly second: string;
-  /** Where the first was read from. */
+  /** The file of the first profile. */
   readonly firstFile?: string;
   readonly secondFile?: string;
   readonly question: 'same' | 'within';
@@ -25,7 +28,7 @@ export interface Comparison {
 }
 
 /**
- * Compares two profiles. `within`: only what the first grants and the second does not counts.
+ * Compares two profiles. `within`: only grants of the first that the second does not have count.
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
 export function compareProfiles(a: Operand, b: Operand, options: { readonly within: boolean }): Comparison {
@@ -55,7 +58,7 @@ function plain(value: bigint): number | string {
 
 const MAX_SHOWN = 100;
 
-/** The comparison as text: a line a difference. */
+/** Describes the comparison as text, one line per difference. */
 export function describeDifferences({ first, second, question, holds, onlyFirst, onlySecond }: Comparison): string {
   if (holds) return question === 'same' ? `${first} and ${second} grant the same\n` : `${first} grants nothing that ${second} does not\n`;
   return [

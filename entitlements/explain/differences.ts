@@ -5,7 +5,7 @@ import { decisionKey } from '../seccomp/decision.ts';
 import { decisionFor, filteredPolicy } from '../seccomp/policy.ts';
 import { isSyscallName } from '../seccomp/syscalls.ts';
 
-/** What two profiles do not grant alike, each thing with a witness. */
+/** The differences between the grants of two profiles, each with a witness. */
 export interface Differences {
   /** Granted by the first, not by the second. */
   readonly onlyFirst: readonly Witness[];
@@ -13,8 +13,8 @@ export interface Differences {
 }
 
 /**
- * Everything in which two profiles differ: of capabilities and system calls each one, of other dimensions one witness each. Both lists are
- * empty exactly when the profiles are equal.
+ * Returns the differences between two profiles: every capability and system call, and one witness for each
+ * other dimension. Both lists are empty exactly if the profiles are equal.
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
 export function differences(first: Profile, second: Profile, names: { readonly first: string; readonly second: string }): Differences {
@@ -24,7 +24,7 @@ export function differences(first: Profile, second: Profile, names: { readonly f
   };
 }
 
-/** Everything that `inner` grants and `outer` does not. */
+/** Returns everything that `inner` grants and `outer` does not. */
 export function excessOf(outer: Profile, inner: Profile, names: Names): Witness[] {
   return witnesses(outer, inner, names).flatMap((witness) => {
     if (witness.dimension === 'capabilities') return eachCapability(outer, inner, names);
@@ -45,13 +45,16 @@ function eachCapability(outer: Profile, inner: Profile, names: Names): Witness[]
   );
 }
 
-/** One question for each name whose answers are not said alike: the inner policy with that one answer of the outer. */
+/**
+ * Creates one question per name whose answers are written differently: the inner policy with the outer
+ * policy's answer for this name.
+ */
 function eachCall(outer: Profile, inner: Profile, names: Names): Witness[] {
   const [a, b] = [outer.syscalls, inner.syscalls];
   if (!a.filtered || !b.filtered) return [];
   const compat = b.compat.filter((name) => !a.compat.includes(name));
   const called = [...new Set([...a.rules.keys(), ...b.rules.keys()])].sort();
-  // Names of other architectures alone differ where these do.
+  // Names of other architectures alone differ only if these architectures do.
   const told = compat.length === 0 ? called : called.filter(isSyscallName);
   const differing = told.filter((name) => decisionKey(decisionFor(a, name)) !== decisionKey(decisionFor(b, name)));
   const variants = [
@@ -63,7 +66,7 @@ function eachCall(outer: Profile, inner: Profile, names: Names): Witness[] {
       ),
     ),
     ...differing.map((name) => filteredPolicy(b.fallback, new Map([...b.rules, [name, decisionFor(a, name)]]), b.compat)),
-    // What neither names.
+    // Calls that neither profile names.
     ...(a.fallback === b.fallback
       ? []
       : [filteredPolicy(a.fallback, new Map(called.map((name) => [name, decisionFor(b, name)])), b.compat)]),

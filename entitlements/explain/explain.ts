@@ -16,17 +16,18 @@ import type { Question } from './question.ts';
 import { CATALOG } from '../catalog/catalog.ts';
 import { capabilityName } from '../capabilities/names.ts';
 
-/** An answer, and who decides it. */
+/** An answer, and the parts of the profile that decide it. */
 export interface Explained extends Answer {
   readonly decidedBy: Provenance;
-  /** For a system call: what it is answered, as a function of its arguments. */
+  /** For a system call: its answer as a function of its arguments. */
   readonly rule?: string;
-  /** What of the catalog would grant it, or stands for it. */
+  /** Entitlements of the catalog that would grant it, or that cover it. */
   readonly hints: readonly string[];
 }
 
 /**
- * Answers one question about a profile (parseQuestion has the grammar), and says which parts of its source decide.
+ * Answers one question about a profile (parseQuestion describes the grammar), and reports which parts of its
+ * source decide the answer.
  * @throws ENTITLEMENTS_BAD_QUESTION, ENTITLEMENTS_TOO_COMPLEX
  */
 export function explainQuestion({ profile, source }: Operand, text: string): Explained {
@@ -77,13 +78,15 @@ function entitlementsFor(grants: (of: Grants) => boolean): string[] {
   return [...CATALOG.values()].filter((entitlement) => grants(entitlement.grants)).map(({ name }) => name);
 }
 
-/** The entitlements of the catalog that give a capability; undefined when there is no such capability. */
+/**
+ * Returns the entitlements of the catalog that grant a capability; undefined if there is no such capability.
+ */
 export function entitlementsGiving(capability: string): string[] | undefined {
   const name = capabilityName(capability);
   return name === undefined ? undefined : entitlementsFor(({ capabilities }) => capabilities?.includes(name) === true);
 }
 
-/** An explained answer as text. */
+/** Describes an explained answer as text. */
 export function describeExplained({ question, yes, reasons, witness, rule, decidedBy, hints }: Explained): string {
   const { parts, otherwise } = decidedBy;
   const enough = otherwise === 'several parts' ? ', which is enough alone' : '';
@@ -101,7 +104,9 @@ export function describeExplained({ question, yes, reasons, witness, rule, decid
   ].join('');
 }
 
-/** A profile in plain words, a line a subject: what it lets a program do, and what it does not. */
+/**
+ * Describes a profile in plain words, one line per subject: what it lets a program do, and what it does not.
+ */
 export function describeProfile(label: string, profile: Profile): string {
   const { syscalls } = profile;
   const lines: (readonly [string, string])[] = [

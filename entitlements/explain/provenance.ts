@@ -9,30 +9,35 @@ import type { Profile } from '../profile/model.ts';
 import { PROFILE_KIND } from '../profile/schema.ts';
 import { parseSeccompJson } from '../seccomp/oci-shape.ts';
 
-/** A part of a source without which the answer is another. */
+/** A part of a source without which the answer is different. */
 export interface DecidingPart {
   /** `web.yaml:9:5`. */
   readonly place: string;
   /** `entitlements[2]`. */
   readonly path: string;
-  /** The part as it is written, on one line. */
+  /** The part as written, on one line. */
   readonly text: string;
 }
 
-/** Who decides an answer. */
+/** The parts that decide an answer. */
 export interface Provenance {
-  /** Each of them is needed for the answer; with `several parts`, each of them is enough for it. */
+  /**
+   * Each of them is necessary for the answer. With `several parts`, each of them alone is sufficient for it.
+   */
   readonly parts: readonly DecidingPart[];
-  /** Nothing of the source is: the default profile says it already, or several parts do. */
+  /**
+   * No single part of the source is necessary: the default profile already decides it, or several parts do.
+   */
   readonly otherwise?: 'several parts' | 'the built-in profile' | 'the default profile';
 }
 
-/** More parts than this are not tried one after the other. */
+/** If there are more parts, they are not tried one by one. */
 const MAX_PARTS = 400;
 
 /**
- * Which parts of a source decide an answer: those without which it is another. Each is taken out, and the profile made again.
- * @param said what the answer to the question is under a profile
+ * Finds the parts of a source that decide an answer: those without which it is different. Each part is
+ * removed in turn, and the profile is built again.
+ * @param said returns the answer to the question under a profile
  */
 export function provenance(source: OperandSource, said: (profile: Profile) => boolean): Provenance {
   if (source.kind === 'builtin') return { parts: [], otherwise: 'the built-in profile' };
@@ -46,7 +51,7 @@ export function provenance(source: OperandSource, said: (profile: Profile) => bo
   const deciding = parts.filter((part) => flips([part]));
   if (deciding.length > 0) return { parts: deciding.map(partOf) };
   if (!flips(parts)) return { parts: [], otherwise: 'the default profile' };
-  // More than one of them would do: those that are enough alone.
+  // More than one of them is sufficient. Return those that are sufficient alone.
   const enough = parts.filter((part) => !flips(parts.filter((other) => other !== part)));
   return { parts: enough.map(partOf), otherwise: 'several parts' };
 }
@@ -60,7 +65,7 @@ interface Place {
 interface Taken {
   readonly whole: Profile | undefined;
   readonly parts: readonly Place[];
-  /** The profile without these parts; undefined when nothing sound is left. */
+  /** Returns the profile without these parts; undefined if no valid profile remains. */
   readonly without: (removed: readonly Place[]) => Profile | undefined;
 }
 
@@ -81,7 +86,7 @@ function documentParts({ files, name }: Extract<OperandSource, { kind: 'document
   return {
     whole: made(files),
     parts: profiles.flatMap((document) => pathsOf(document.value).map((path) => ({ document, path }))),
-    // Each document as a file of its own: places do not matter here.
+    // Each document becomes a separate file: positions do not matter here.
     without: (removed) =>
       made(
         documents.map((document, at) => ({
@@ -97,10 +102,10 @@ function documentParts({ files, name }: Extract<OperandSource, { kind: 'document
   };
 }
 
-/** Keys that say nothing of what is granted. */
+/** Keys that do not affect what is granted. */
 const LABELS: readonly string[] = ['$schema', 'apiVersion', 'kind', 'metadata', 'parameters'];
 
-/** The parts of a profile that can be taken out alone: items of lists, and bounds. */
+/** Returns the parts of a profile that can be removed individually: items of lists, and limits. */
 function pathsOf(value: unknown, path: readonly PathSegment[] = []): PathSegment[][] {
   if (Array.isArray(value)) return value.map((_, at) => [...path, at]);
   if (typeof value !== 'object' || value === null) return path.length > 1 ? [[...path]] : [];

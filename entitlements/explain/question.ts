@@ -18,7 +18,7 @@ export type Question = { readonly text: string } & (
       readonly kind: 'network';
       readonly direction: 'egress' | 'ingress';
       readonly protocol: NetworkProtocol;
-      /** Canonical CIDR of one address. */
+      /** The canonical CIDR of one address. */
       readonly cidr: string;
       readonly port: number;
     }
@@ -52,8 +52,8 @@ export const questionGrammar = `  CALL                      openat2             
   gain privileges                                  by running a set-user-id program`;
 
 /**
- * Reads a question of the grammar above.
- * @throws ENTITLEMENTS_BAD_QUESTION with the place in the text
+ * Parses a question of the grammar above.
+ * @throws ENTITLEMENTS_BAD_QUESTION with the position in the text
  */
 export function parseQuestion(text: string): Question {
   const words = text.trim().split(/\s+/);
@@ -65,7 +65,7 @@ export function parseQuestion(text: string): Question {
     case 'write':
     case 'execute': {
       const path = text.trim().slice(verb.length).trim();
-      // `write` alone is the system call.
+      // A single word `write` is the system call.
       if (path === '') break;
       if (!path.startsWith('/')) throw wrong(path, 'a path begins with /');
       if (/\/\/|\/\.\.?(\/|$)/.test(path)) throw wrong(path, 'write the path as the kernel resolves it, without //, . and ..');
@@ -123,7 +123,7 @@ function argumentValue(name: string, index: number, part: string): bigint | unde
   if (/^-\d{1,19}$/.test(part)) return BigInt.asUintN(argumentWidth(name, index), BigInt(part));
   if (!/^(0x[0-9a-f]{1,16}|\d{1,20})$/i.test(part)) return constantValue(name, index, part);
   const value = BigInt(part);
-  // What the kernel does not read can not be asked for: socket(0x100000026) is socket(38).
+  // A question cannot contain bits that the kernel does not read: socket(0x100000026) is socket(38).
   return value < 1n << 64n ? BigInt.asUintN(argumentWidth(name, index), value) : undefined;
 }
 

@@ -15,7 +15,10 @@ interface Result {
   readonly locations?: readonly unknown[];
 }
 
-/** What only one of two profiles grants, each as a result at the file of the profile that grants it. */
+/**
+ * Converts the grants that only one of two profiles has, each to a result at the file of the profile that has
+ * it.
+ */
 export function compareToSarif(comparison: Comparison): SarifLog {
   const { first, firstFile, second, secondFile, onlyFirst, onlySecond } = comparison;
   const results = [
@@ -34,7 +37,7 @@ function resultOf({ dimension, sentence }: Finding, file: string | undefined, le
   };
 }
 
-/** What is wrong with profiles, each as a result at its place. `rule` names what found it. */
+/** Converts problems of profiles, each to a result at its position. `rule` names the check that found it. */
 export function problemsToSarif(problems: readonly (Problem & { readonly rule?: string; readonly level?: Result['level'] })[]): SarifLog {
   const results = problems.map(({ position, path, message, fix, rule, level }): Result => ({
     ruleId: rule ?? 'profile/invalid',

@@ -4,8 +4,8 @@ import type { FileRules, Profile } from '../profile/model.ts';
 import type { FileAccess, NetworkProtocol } from '../types.ts';
 
 /**
- * The structured AppArmor rules of the security-profiles-operator and of KEP-6061 (`executable`, `filesystem`, `network`, `capability`),
- * and what of the profile's files they have no words for.
+ * Returns the structured AppArmor rules of the security-profiles-operator and of KEP-6061 (`executable`,
+ * `filesystem`, `network`, `capability`), and the parts of the profile's files that they cannot express.
  */
 export function appArmorAbstract(profile: Profile): { readonly rules: object; readonly unmapped: readonly Remark[] } {
   const unmapped: Remark[] = [];
@@ -37,7 +37,10 @@ function everything(files: Profile['files']): Lists {
   return { executable: all, readOnly: [], writeOnly: [], readWrite: all };
 }
 
-/** A read-only path denies writing as well, and a write-only one reading: whoever exports compares what comes of it. */
+/**
+ * A read-only path also denies writing, and a write-only path also denies reading. The exporter compares the
+ * result with the profile.
+ */
 function listsOf({ allow }: FileRules): Lists {
   const having = (wanted: readonly FileAccess[], without: readonly FileAccess[]): string[] =>
     allow
@@ -51,7 +54,7 @@ function listsOf({ allow }: FileRules): Lists {
   };
 }
 
-/** Protocols that every address may be reached by, and may reach it. */
+/** Returns the protocols with which every address may be reached, and may reach the container. */
 function networkOf({ network, egress, ingress, capabilities }: Profile): object {
   const open = (protocol: NetworkProtocol): boolean =>
     network !== 'none' &&

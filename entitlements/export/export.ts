@@ -29,20 +29,21 @@ export const exportFormats = [
 ] as const;
 export type ExportFormat = (typeof exportFormats)[number];
 
-/** A profile in the words of another tool. */
+/** A profile in the format of another tool. */
 export interface Exported {
-  /** The first is the one that others refer to. */
+  /** The first file is the one that refers to the others. */
   readonly files: readonly { readonly name: string; readonly text: string }[];
-  /** What the profile restricts and the other words do not. */
+  /** What the profile restricts and the other format cannot express. */
   readonly unmapped: readonly Remark[];
-  /** What the other words restrict further, or say with help of another file. */
+  /** What the other format restricts further, or expresses with another file. */
   readonly notes: readonly Remark[];
 }
 
 /**
- * Says a profile in the words of another tool. What was said is read again and compared with the profile, so that the list of what is
- * missing is exact, in the dimensions that the tool has words for; the others are named.
- * @param name the profile's, for names of files and objects
+ * Exports a profile in the format of another tool. The result is read again and compared with the profile.
+ * Therefore the list of missing parts is exact in the dimensions that the format can express. The other
+ * dimensions are named.
+ * @param name the profile's name, for names of files and objects
  * @throws ENTITLEMENTS_UNSUPPORTED, ENTITLEMENTS_TOO_COMPLEX
  */
 export function exportProfile(format: ExportFormat, name: string, profile: Profile, target: SeccompTarget): Exported {
@@ -82,7 +83,7 @@ const callsOnly: Remark = {
   why: 'a seccomp profile holds system calls alone: capabilities, files, network and the rest are said elsewhere',
 };
 
-/** The JSON, which was read again and is the same policy. */
+/** Returns the JSON, which was read again and is the same policy. */
 function provedSeccomp(profile: Profile, target: SeccompTarget): string {
   const text = seccompText(exportSeccomp(profile, target.architecture));
   const again = importSeccomp(parseSeccompJson(text), target).profile.syscalls;
@@ -120,7 +121,7 @@ function viaAppArmor(name: string, profile: Profile, file: (rules: object) => { 
   };
 }
 
-/** An OCI image layout with one artifact, as KEP-6061 has it. */
+/** Returns an OCI image layout with one artifact, as specified by KEP-6061. */
 function layout(text: string): Exported['files'] {
   if (Buffer.byteLength(text) > MAX_LAYER) throw unsaid('KEP-6061', `the profile is larger than ${MAX_LAYER} bytes`);
   const empty = '{}';
@@ -175,9 +176,10 @@ function securityContext(name: string, profile: Profile, target: SeccompTarget):
 
 const LEVELS = ['restricted', 'baseline', 'privileged'] as const;
 
-/** The strictest level of the Pod Security Standards that holds the profile. */
+/** Returns the strictest level of the Pod Security Standards that contains the profile. */
 function podSecurity(profile: Profile): Exported {
-  // What a profile leaves to be demanded by a pod does not count against a level: a pod of that level may still say it.
+  // Restrictions that a profile leaves to the pod do not count against a level: a pod of that level may still
+  // request them.
   const level = LEVELS.find((one) => {
     const ceiling = builtinProfile(one);
     return ceiling !== undefined && contains(ceiling, profile).yes;

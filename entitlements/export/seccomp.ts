@@ -14,8 +14,8 @@ const SCMP_ARCHITECTURE: Readonly<Record<CompatArchitecture, string>> = {
 const COMPAT_OF: Readonly<Record<Architecture, readonly CompatArchitecture[]>> = { x86_64: ['x86', 'x32'], aarch64: ['arm'] };
 
 /**
- * The profile's filter as an OCI seccomp object, which docker, containerd and CRI-O take as it is.
- * Conditions are masks over the bits that the kernel reads, so no engine can compare more or fewer.
+ * Exports the profile's filter as an OCI seccomp object, which docker, containerd and CRI-O accept unchanged.
+ * Conditions are masks over the bits that the kernel reads, so no engine can compare more or fewer bits.
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
 export function exportSeccomp(profile: Profile, architecture: Architecture): OciSeccomp {
@@ -30,14 +30,14 @@ export function exportSeccomp(profile: Profile, architecture: Architecture): Oci
   };
 }
 
-/** Rules for calls that only programs of other architectures have, such as `socketcall`. */
+/** Returns rules for calls that only programs of other architectures have, such as `socketcall`. */
 function foreignRules(policy: FilteredPolicy, architecture: Architecture, compat: readonly CompatArchitecture[]): OciSeccomp['syscalls'] {
   const numbers = syscallNumbers(architecture);
-  // Names that no program of these architectures has stay, too: they say nothing there.
+  // Names that no program of these architectures has are kept too: they have no effect there.
   const foreign = [...policy.rules].filter(([name]) => !numbers.has(name));
   const conditional = foreign.find(([, of]) => of.pieces.length > 0);
   if (conditional !== undefined && compat.length > 0) throw unsaid(conditional[0]);
-  // Under a name that this machine has: the exporter knows no numbers of the others.
+  // Each uses a name that this machine has: the exporter does not know the numbers of the others.
   const byOutcome = new Map(foreign.map(([, of]) => [of.otherwise, [] as string[]] as const));
   for (const [name, of] of foreign) if (of.pieces.length === 0) byOutcome.get(of.otherwise)?.push(name);
   return [...byOutcome].flatMap(([outcome, names]) =>
@@ -58,7 +58,7 @@ function unsaid(name: string): Error {
   });
 }
 
-/** JSON text of the object, 64-bit numbers in full. Ends with a newline. */
+/** Returns the JSON text of the object, with exact 64-bit numbers. Ends with a newline. */
 export function seccompText(oci: OciSeccomp): string {
   const raw = (JSON as unknown as { readonly rawJSON: (text: string) => unknown }).rawJSON;
   return `${JSON.stringify(oci, (_key, value: unknown) => (typeof value === 'bigint' ? raw(value.toString()) : value), 2)}\n`;

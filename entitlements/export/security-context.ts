@@ -4,8 +4,10 @@ import { defaultPolicy } from '../seccomp/default-policy.ts';
 import { policyText } from '../seccomp/policy.ts';
 
 /**
- * A Pod with one container whose security context asks for the profile, as far as Kubernetes has words.
- * @returns the manifest, and the name of the seccomp file that it refers to, when its filter is not the default one
+ * Returns a Pod with one container whose security context asks for the profile, as far as Kubernetes can
+ * express it.
+ * @returns the manifest, and the name of the seccomp file that it refers to, if its filter is not the default
+ * one
  */
 export function podOf(name: string, profile: Profile): { readonly pod: object; readonly localhost?: string } {
   const everything = CAPABILITIES.every((one) => profile.capabilities.includes(one)) && !profile.syscalls.filtered && profile.hostDevices;

@@ -4,20 +4,23 @@ import type { ByteSet } from './byte-set.ts';
 import { setsOf } from './path-pattern.ts';
 import type { PatternSequence } from './path-pattern.ts';
 
-/** A pattern under a number by which questions name it; several patterns may have the same. */
+/** A pattern with a number by which questions refer to it. Several patterns may have the same number. */
 export interface Tagged {
   readonly pattern: PatternSequence;
   readonly tag: number;
 }
 
-/** Tells whether the path read so far matches a pattern of that tag. */
+/** Returns whether the path read so far matches a pattern with that tag. */
 export type Matched = (tag: number) => boolean;
 
-/** States and steps that one question, or all questions of one comparison together, may take: about half a second. */
+/**
+ * The states and steps that one question, or all questions of one comparison together, may take: about half a
+ * second.
+ */
 const MAX_STATES = 30_000;
 const MAX_STEPS = 3_000_000;
 
-/** What is left of the steps; several questions may share one. */
+/** The remaining steps. Several questions may share one budget. */
 export interface Budget {
   steps: number;
 }
@@ -26,15 +29,15 @@ export function newBudget(): Budget {
   return { steps: MAX_STEPS };
 }
 
-/** All patterns as one automaton: a state is a place in one of them. */
+/** All patterns as one automaton: a state is a position in one of them. */
 interface Places {
-  /** By place: from there, by a byte of the set, to another. */
+  /** By position: a byte of the set leads to another position. */
   readonly steps: { readonly set: ByteSet; readonly to: number }[][];
-  /** By place: also there. */
+  /** By position: positions that are also active. */
   readonly also: number[][];
-  /** By place: the tag of its pattern. */
+  /** By position: the tag of its pattern. */
   readonly tags: number[];
-  /** By place: the pattern ends here. */
+  /** By position: whether the pattern ends here. */
   readonly ends: boolean[];
 }
 
@@ -46,7 +49,7 @@ function newPlace(places: Places, tag: number): number {
   return places.tags.length - 1;
 }
 
-/** Adds the sequence after `from`; answers where it ends. */
+/** Adds the sequence after `from` and returns the position where it ends. */
 function add(places: Places, sequence: PatternSequence, from: number, tag: number): number {
   let at = from;
   for (const node of sequence) {
@@ -79,7 +82,10 @@ function add(places: Places, sequence: PatternSequence, from: number, tag: numbe
   return at;
 }
 
-/** The clean paths: absolute, no empty component, `.` or `..`; a trailing slash marks a folder. By state: bytes to the next; -1 none. */
+/**
+ * The clean paths: absolute, no empty component, `.` or `..`; a trailing slash marks a folder. By state:
+ * bytes to the next state; -1 none.
+ */
 const CLEAN = { begin: 0, afterSlash: 1, dot: 2, dots: 3, name: 4 } as const;
 
 function cleanStep(state: number, byte: number): number {
@@ -93,8 +99,9 @@ function cleanStep(state: number, byte: number): number {
 const isWhole = (clean: number): boolean => clean === CLEAN.afterSlash || clean === CLEAN.name;
 
 /**
- * A shortest path for which `wanted` holds, over all clean absolute paths; undefined when there is none. Exact.
- * @param wanted must be false of a path that no pattern matches
+ * Returns a shortest path for which `wanted` holds, over all clean absolute paths; undefined if there is
+ * none. Exact.
+ * @param wanted must be false for a path that no pattern matches
  * @throws ENTITLEMENTS_TOO_COMPLEX after 30,000 states or when the budget is spent
  */
 export function findPath(patterns: readonly Tagged[], wanted: (matched: Matched) => boolean, budget = newBudget()): string | undefined {
@@ -105,7 +112,7 @@ export function findPath(patterns: readonly Tagged[], wanted: (matched: Matched)
     return begin;
   });
   const representatives = byteClasses([singleByte(SLASH), singleByte(DOT), ...patterns.flatMap(({ pattern }) => setsOf(pattern))]);
-  // What was laid out costs as well: many small questions are no cheaper than a large one.
+  // The setup counts as well: many small questions are no cheaper than a large one.
   budget.steps -= places.tags.length * (8 + representatives.length);
   if (budget.steps < 0) throw tooComplex();
   const moves = places.steps.map((steps) =>
@@ -154,7 +161,7 @@ export function findPath(patterns: readonly Tagged[], wanted: (matched: Matched)
   }
 }
 
-/** Does the path match the pattern? */
+/** Returns whether the path matches the pattern. */
 export function matchesPath(pattern: PatternSequence, path: string): boolean {
   const places: Places = { steps: [], also: [], tags: [], ends: [] };
   const begin = newPlace(places, 0);
@@ -167,7 +174,7 @@ export function matchesPath(pattern: PatternSequence, path: string): boolean {
   return at.some((place) => places.ends[place] === true);
 }
 
-/** Completes sets of places by those that are reached without a byte: sorted, each once. */
+/** Extends sets of positions by those that are reachable without a byte: sorted, without duplicates. */
 function closure(places: Places): (from: readonly number[]) => number[] {
   return (from) => {
     const found = new Set(from);

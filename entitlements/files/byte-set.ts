@@ -6,10 +6,10 @@ export const DOT = 0x2e;
 
 export const singleByte = (byte: number): ByteSet => 1n << BigInt(byte);
 
-/** Every byte that a path may hold: all but NUL. */
+/** Every byte that a path may contain: all but NUL. */
 export const ANY_BYTE: ByteSet = (1n << 256n) - 2n;
 
-/** As {@link ANY_BYTE}, without the separator. */
+/** Like {@link ANY_BYTE}, without the separator. */
 export const NAME_BYTE: ByteSet = ANY_BYTE ^ singleByte(SLASH);
 
 export function byteRange(low: number, high: number): ByteSet {
@@ -22,7 +22,7 @@ export function bytesOf(set: ByteSet): number[] {
   return found;
 }
 
-/** Divides all bytes into classes that no set tells apart: of each class one byte that reads well. */
+/** Divides all bytes into classes that no set distinguishes, and returns one readable byte of each class. */
 export function byteClasses(sets: Iterable<ByteSet>): number[] {
   let parts: ByteSet[] = [ANY_BYTE];
   for (const set of new Set(sets)) {

@@ -9,10 +9,13 @@ import { patternOf } from './pattern-of.ts';
 
 type Flat = Exclude<PatternNode, { kind: 'alternatives' }>;
 
-/** Sequences that one pattern, or the meet of two, may stand for. */
+/** The maximum number of sequences that one pattern, or the meet of two, may expand to. */
 const MAX_SEQUENCES = 256;
 
-/** The pattern as sequences without alternatives, which together match the same paths. @throws ENTITLEMENTS_TOO_COMPLEX above 256 */
+/**
+ * Returns the pattern as sequences without alternatives, which together match the same paths. @throws
+ * ENTITLEMENTS_TOO_COMPLEX above 256
+ */
 export function alternativesOf(pattern: PatternSequence): readonly Flat[][] {
   return pattern.reduce<Flat[][]>(
     (heads, node) => {
@@ -25,9 +28,10 @@ export function alternativesOf(pattern: PatternSequence): readonly Flat[][] {
 }
 
 /**
- * Patterns that together match exactly the paths that both match. Patterns are closed under this: where two `*` meet, either may end first.
+ * Returns patterns that together match exactly the paths that both match. Patterns are closed under this
+ * operation: where two `*` meet, either may end first.
  * @param a and b are valid patterns
- * @throws ENTITLEMENTS_TOO_COMPLEX when that would take more than 256 patterns
+ * @throws ENTITLEMENTS_TOO_COMPLEX if that would take more than 256 patterns
  */
 export function meetPatterns(a: string, b: string, budget: Budget = newBudget()): string[] {
   if (--budget.steps < 0) throw tooComplex('intersect path patterns');
@@ -45,7 +49,7 @@ export function meetPatterns(a: string, b: string, budget: Budget = newBudget())
   return withoutCovered([...new Set(met.map(formatSequence).filter((text) => uncleanAt(text) < 0))], budget);
 }
 
-/** Without those that another one covers. */
+/** Returns the patterns without those that another one covers. */
 function withoutCovered(patterns: readonly string[], budget: Budget): string[] {
   if (patterns.length > MAX_SEQUENCES) throw tooComplex('intersect path patterns');
   const left = new Set(patterns);
@@ -64,7 +68,7 @@ function isWithin(inner: string, outer: string, budget: Budget): boolean {
   return findPath(tagged, (is) => is(0) && !is(1), budget) === undefined;
 }
 
-/** True when the beginnings alone tell that no path matches both: settles nearly every pair. */
+/** Returns true if the beginnings alone show that no path matches both. This decides nearly every pair. */
 function apart(a: PatternSequence, b: PatternSequence): boolean {
   for (let at = 0; at < a.length && at < b.length; at++) {
     const [one, other] = [a[at], b[at]];
@@ -74,10 +78,13 @@ function apart(a: PatternSequence, b: PatternSequence): boolean {
   return false;
 }
 
-/** A sequence that shares its end with others: a pattern of thousands of characters has as many ends. Equal ones are the same object. */
+/**
+ * A sequence that shares its tail with others: a pattern of thousands of characters has as many tails. Equal
+ * tails are the same object.
+ */
 interface Chain {
   readonly node: Flat;
-  /** Undefined: nothing comes after it. */
+  /** Undefined: the sequence ends here. */
   readonly next: Chain | undefined;
   readonly id: number;
 }
@@ -98,7 +105,10 @@ function chainMaker(): MakeChain {
   };
 }
 
-/** By hand and not by recursion: a pattern of 4,096 characters is as many levels deep, and an engine's stack holds fewer. */
+/**
+ * Uses an explicit stack instead of recursion: a pattern of 4,096 characters is as many levels deep, which
+ * overflows an engine's stack.
+ */
 function meetSequences(a: readonly Flat[], b: readonly Flat[], budget: Budget): Flat[][] {
   const known = new Map<number, Chains>();
   const make = chainMaker();
@@ -129,7 +139,7 @@ function sequenceOf(chain: Chain | undefined): Flat[] {
   return nodes;
 }
 
-/** The places in both sequences that the meet of two places needs first. */
+/** Returns the positions in both sequences that the meet of two positions needs first. */
 function stepsFrom(one: Flat | undefined, other: Flat | undefined, i: number, j: number): (readonly [i: number, j: number])[] {
   const both = one !== undefined && other !== undefined && (one.of & other.of) !== 0n && !(one.kind === 'any' && other.kind === 'any');
   return [
@@ -158,7 +168,7 @@ function meetAt(
   return [...ours, ...theirs, ...prefixed({ kind: 'byte', of }, after, make)];
 }
 
-/** Each with the node before it; two repetitions in a row are one when either says it all. */
+/** Prepends the node to each tail. Two repetitions in a row become one if one of them covers both. */
 function prefixed(node: Flat, tails: Chains, make: MakeChain): Chains {
   return tails.map((tail) => {
     if (node.kind !== 'any' || tail?.node.kind !== 'any') return make(node, tail);
@@ -167,7 +177,7 @@ function prefixed(node: Flat, tails: Chains, make: MakeChain): Chains {
   });
 }
 
-/** The sequence in the notation of patterns. */
+/** Returns the sequence in the notation of patterns. */
 export function formatSequence(sequence: readonly Flat[]): string {
   let text = '';
   let bytes: number[] = [];

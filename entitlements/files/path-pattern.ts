@@ -2,8 +2,8 @@ import { ANY_BYTE, NAME_BYTE, SLASH, byteRange, singleByte } from './byte-set.ts
 import type { ByteSet } from './byte-set.ts';
 
 /**
- * One part of a pattern: a byte of a set, any number of bytes of a set, or one of several sequences. Patterns are over the bytes of
- * UTF-8, as the kernel's paths are.
+ * One part of a pattern: a byte of a set, any number of bytes of a set, or one of several sequences. Patterns
+ * are over the bytes of UTF-8, like the kernel's paths.
  */
 export type PatternNode =
   | { readonly kind: 'byte'; readonly of: ByteSet }
@@ -28,7 +28,8 @@ const remembered = new Map<string, Parsed>();
 const MAX_REMEMBERED = 4096;
 
 /**
- * Reads a path pattern (profile/model.ts, `PathPattern`). Folders end in `/`: `/app/**` is the folder `/app/` and all below it.
+ * Parses a path pattern (profile/model.ts, `PathPattern`). Folders end in `/`: `/app/**` is the folder
+ * `/app/` and everything below it.
  * @returns the pattern, or its first problem; never throws, and takes time linear in the text
  */
 export function parsePathPattern(text: string): Parsed {
@@ -40,7 +41,7 @@ export function parsePathPattern(text: string): Parsed {
   return found;
 }
 
-/** Where a text has a component that no path has, so that it matches none; -1: nowhere. */
+/** Returns where a text has a component that no path has, so that it matches none; -1: nowhere. */
 export function uncleanAt(text: string): number {
   return text.search(/\/\/|\/\.\.?(?=\/|$)/);
 }
@@ -126,7 +127,10 @@ function readPattern(text: string): Parsed {
 
 const encoder = new TextEncoder();
 
-/** The whole character there; undefined for none, a control character or half a surrogate pair. */
+/**
+ * Returns the whole character at the position; undefined for none, a control character or half a surrogate
+ * pair.
+ */
 function characterAt(text: string, at: number): string | undefined {
   const point = text.codePointAt(at);
   if (point === undefined || point < 0x20 || point === 0x7f || (point >= 0xd800 && point <= 0xdfff)) return undefined;
@@ -170,7 +174,7 @@ function classByte(text: string, at: number): { readonly byte: number; readonly 
   return code >= 0x20 && code < 0x7f ? { byte: code, end: start + 1 } : undefined;
 }
 
-/** Every set of bytes that the pattern tells apart. */
+/** Returns every set of bytes that the pattern distinguishes. */
 export function setsOf(pattern: PatternSequence): ByteSet[] {
   return pattern.flatMap((node) => (node.kind === 'alternatives' ? node.of.flatMap(setsOf) : [node.of]));
 }

@@ -3,8 +3,8 @@ import { parsePathPattern } from './path-pattern.ts';
 import type { PatternSequence } from './path-pattern.ts';
 
 /**
- * A pattern whose text was checked when it came in.
- * @throws ENTITLEMENTS_BAD_PROFILE for one that was not
+ * Returns the pattern of a text that was validated when it was read.
+ * @throws ENTITLEMENTS_BAD_PROFILE for a text that was not validated
  */
 export function patternOf(text: string): PatternSequence {
   const found = parsePathPattern(text);

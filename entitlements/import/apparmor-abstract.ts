@@ -14,8 +14,9 @@ type Fields = Readonly<Record<string, unknown>>;
 const EVERYWHERE: readonly string[] = ['0.0.0.0/0', '::/0'];
 
 /**
- * The structured AppArmor rules of the security-profiles-operator's AppArmorProfile (`spec.abstract`) and of KEP-6061's artifacts, as the
- * profile of a container that is confined by them: what is not allowed is denied (the operator's template, crd2armor).
+ * Imports the structured AppArmor rules of the security-profiles-operator's AppArmorProfile (`spec.abstract`)
+ * and of KEP-6061's artifacts, as the profile of a container that is confined by them: what is not allowed is
+ * denied (the operator's template, crd2armor).
  * @throws ENTITLEMENTS_BAD_PROFILE
  */
 export function importAppArmorAbstract(json: unknown, at: string): Imported {
@@ -85,7 +86,7 @@ function rulesOf(protocols: readonly NetworkProtocol[]): NetworkRule[] {
   return EVERYWHERE.flatMap((cidr) => protocols.map((protocol) => ({ cidr, protocol, ports: { low: 0, high: 65535 } })));
 }
 
-/** One rule a pattern, sorted. */
+/** Returns one rule per pattern, sorted. */
 function merged(rules: readonly FileRule[]): FileRule[] {
   const byPattern = new Map<string, Set<FileAccess>>();
   for (const { pattern, access } of rules) {
@@ -96,7 +97,7 @@ function merged(rules: readonly FileRule[]): FileRule[] {
   return [...byPattern].sort(([a], [b]) => (a < b ? -1 : 1)).map(([pattern, access]) => ({ pattern, access: [...access].sort() }));
 }
 
-/** @param denies what is not granted there is denied, which must not be lost */
+/** @param denies whether access that is not granted there is denied. Such a denial must not be lost */
 function readPath(text: string, part: string, denies: boolean, unmapped: Remark[]): string[] {
   const pattern = expandVariables(text);
   if (pattern === undefined || !pattern.startsWith('/')) {
@@ -128,7 +129,7 @@ function member(value: Fields, key: string, known: readonly string[], at: string
   return closed(fields(value[key], path(at, key)), known, path(at, key));
 }
 
-/** A field that is passed over may be a denial: `readOnlyPaths` is one of writing. */
+/** Refuses unknown fields, because a skipped field may be a denial: `readOnlyPaths` denies writing. */
 function closed(value: Fields, known: readonly string[], at: string): Fields {
   const unknown = unknownField(value, known);
   if (unknown !== undefined) throw bad(path(at, unknown.key), unknownFieldText(unknown));

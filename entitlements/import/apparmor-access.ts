@@ -1,9 +1,12 @@
 import type { FileRule } from '../profile/model.ts';
 import type { FileAccess } from '../types.ts';
 
-/** The letters of AppArmor's rules on files (apparmor.d(5), access modes) as access of a profile. Pure. */
+/**
+ * Converts the letters of AppArmor's rules on files (apparmor.d(5), access modes) to access of a profile.
+ * Pure.
+ */
 
-/** What the letters of a rule that allows grant; `drop` gets what has no words here. */
+/** Returns what the letters of an allow rule grant. `drop` gets the letters that a profile cannot express. */
 export function grantedAccess(letters: string, drop: (why: string) => void): FileAccess[] {
   const access: FileAccess[] = [];
   if (/[pPcCuU]/.test(letters)) drop('running under another profile, or none, has no words here');
@@ -15,7 +18,7 @@ export function grantedAccess(letters: string, drop: (why: string) => void): Fil
   return access;
 }
 
-/** A denial may only be wider here. */
+/** Returns what the letters of a deny rule deny. A denial may only become wider here. */
 export function deniedAccess(letters: string): FileAccess[] {
   return [
     ...(letters.includes('x') ? (['execute'] as const) : []),
@@ -24,7 +27,7 @@ export function deniedAccess(letters: string): FileAccess[] {
   ];
 }
 
-/** One rule for each pattern, in the order of patterns. */
+/** Returns one rule for each pattern, in the order of patterns. */
 export function byPattern(rules: readonly FileRule[]): FileRule[] {
   const found = new Map<string, Set<FileAccess>>();
   for (const { pattern, access } of rules) {

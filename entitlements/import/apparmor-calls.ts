@@ -5,12 +5,12 @@ import { filteredPolicy } from '../seccomp/policy.ts';
 import type { FilteredPolicy } from '../seccomp/policy.ts';
 import { argumentWidth } from '../seccomp/syscalls.ts';
 
-/** Kinds of rules of apparmor.d(5) that are about system calls, which a profile's filter can take away. */
+/** Types of apparmor.d(5) rules about system calls that a profile's filter can remove. */
 export type CallKind = 'io_uring' | 'mqueue' | 'pivot_root' | 'umount' | 'userns';
 
-/** EACCES, as AppArmor answers. */
+/** EACCES, AppArmor's answer. */
 const DENIED = always('errno 13');
-/** clone3(2) passes its flags in memory: programs that are told it is unknown take clone(2). */
+/** clone3(2) passes its flags in memory: programs that get ENOSYS use clone(2). */
 const UNKNOWN = always('errno 38');
 const CLONE_NEWUSER = 0x10000000n;
 
@@ -21,7 +21,7 @@ function withoutUserNamespace(call: string): Decision {
 
 const CALLS: Readonly<Record<CallKind, Readonly<Record<string, (call: string) => Decision>>>> = {
   io_uring: all('io_uring_setup io_uring_enter io_uring_register'),
-  // Those of System V as well: a rule without a type is about both.
+  // This includes the calls of System V: a rule without a type applies to both.
   mqueue: all(
     'mq_open mq_unlink mq_notify mq_getsetattr mq_timedsend mq_timedreceive mq_timedsend_time64 mq_timedreceive_time64 msgget msgsnd msgrcv msgctl',
   ),
@@ -34,7 +34,7 @@ function all(names: string): Readonly<Record<string, () => Decision>> {
   return Object.fromEntries(names.split(' ').map((name) => [name, () => DENIED]));
 }
 
-/** Everything but these: to be met with a policy. */
+/** Returns a policy that allows everything but these calls, to be met with another policy. */
 export function without(kinds: ReadonlySet<CallKind>): FilteredPolicy {
   return filteredPolicy(
     'allow',

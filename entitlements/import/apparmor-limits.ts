@@ -13,7 +13,10 @@ const UNITS: Readonly<Record<string, bigint>> = {
   GB: 1n << 30n,
 };
 
-/** Reads `set rlimit NAME <= VALUE`; undefined when it can not be said as it is there. `unlimited` bounds nothing. */
+/**
+ * Parses `set rlimit NAME <= VALUE`. Returns undefined if a profile cannot express it exactly. `unlimited`
+ * sets no limit.
+ */
 export function readLimit(rest: string): readonly [LimitName, Limit] | 'unlimited' | undefined {
   const [, word = '', digits, unit = '', endless] = /^(?:set\s+)?rlimit\s+(\w+)\s*<=\s*(?:(\d+)\s*(\w*)|(infinity))$/.exec(rest) ?? [];
   const name = [...COUNTS, ...BYTES].find((one) => one === word.toUpperCase());

@@ -3,12 +3,13 @@ import { parsePathPattern } from '../files/path-pattern.ts';
 import type { MountRule } from '../profile/model.ts';
 import { appArmorPathPattern } from './apparmor-variables.ts';
 
-/** Words of a `mount` rule before the place: `fstype=…`, `options=…`, `options in (…)`. */
+/** The conditions of a `mount` rule before the path: `fstype=…`, `options=…`, `options in (…)`. */
 const CONDITION = /^(fstype|vfstype|options?)\s*(=|\sin\s)\s*(\([^)]*\)|[^\s(]+)\s*/;
 
 /**
- * The rules of a profile that grant just what a `mount` rule of apparmor.d(5) grants; a text says why there are none.
- * @param rest from the word `mount` on
+ * Returns the rules of a profile that grant exactly what a `mount` rule of apparmor.d(5) grants, or a text
+ * with the reason why there are none.
+ * @param rest the rule, starting with the word `mount`
  */
 export function readMountRule(rest: string): readonly MountRule[] | string {
   let text = rest.slice('mount'.length).trim();
@@ -33,14 +34,14 @@ export function readMountRule(rest: string): readonly MountRule[] | string {
   if (types.length === 0 || types.some((type) => type !== '*' && !/^[a-z0-9_]+$/.test(type)))
     return 'a profile has no words for patterns of types';
   const readonly = must !== undefined || may.length > 0;
-  // A profile's read-only mounts may carry any of these options; a text that allows fewer would be widened.
+  // A profile's read-only mounts may have any of these options. A text that allows fewer would be widened.
   if (readonly && !(must?.join() === 'ro' && OPEN_BESIDE_READ_ONLY.every((one) => may.includes(one))))
     return `of options a profile can say: options=(ro) options in (${OPEN_BESIDE_READ_ONLY.join(',')}), or none`;
   const written = /^->\s+("[^"]+"|\S+)$/.exec(text)?.[1]?.replaceAll('"', '');
   if (written === undefined) return 'write mount [fstype=TYPE] -> PLACE/: a profile has no words for what is mounted';
   const target = appArmorPathPattern(written);
   if (target === undefined || 'problem' in parsePathPattern(target)) return 'its place is no pattern that a profile can say';
-  // A folder is asked for with a slash at its end, which a profile's rule allows besides.
+  // The kernel checks a folder's path with a trailing slash, which a profile's rule allows in addition.
   if (!/(\/|\*\*|\{,\/\})$/.test(written)) return 'the place of a mount ends in / or **: write it so';
   return types.map((fstype) => ({ fstype, target: target.replace(/\{,\/\}$/, ''), readonly }));
 }

@@ -5,11 +5,11 @@ import { decision } from '../seccomp/decision.ts';
 import { filteredPolicy } from '../seccomp/policy.ts';
 import type { FilteredPolicy } from '../seccomp/policy.ts';
 
-/** A `network` rule of apparmor.d(5): absent members mean any. */
+/** A `network` rule of apparmor.d(5). Absent members mean any. */
 export interface NetworkStatement {
   readonly family?: string;
   readonly protocols?: readonly NetworkProtocol[];
-  /** It names a type or protocol, known or not. */
+  /** Whether it names a type or protocol, known or not. */
   readonly narrowed: boolean;
 }
 
@@ -24,15 +24,15 @@ const KINDS: Readonly<Record<string, readonly NetworkProtocol[]>> = {
   raw: ['icmp'],
   icmp: ['icmp'],
 };
-/** Socket types of AppArmor without a protocol of ours. */
+/** Socket types of AppArmor without a protocol in profiles. */
 const OTHER_KINDS = ['rdm', 'dccp', 'packet', 'invalid'];
 
-/** The family's number as socket(2) takes it; undefined for none. */
+/** Returns the family's number in socket(2); undefined for none. */
 function familyNumber(name: string): bigint | undefined {
   return constantsOf('socket', 0).get(`AF_${name.toUpperCase()}`);
 }
 
-/** Reads what follows the word `network`; a text says why it can not be. */
+/** Parses the words after `network`, or returns a text with the reason why it cannot be done. */
 export function readNetworkStatement(words: readonly string[]): NetworkStatement | string {
   const [first] = words;
   const family = first !== undefined && !(first in KINDS) && !OTHER_KINDS.includes(first) ? first : undefined;
@@ -48,17 +48,18 @@ export function readNetworkStatement(words: readonly string[]): NetworkStatement
   };
 }
 
-/** What a text's network rules come to. */
+/** The meaning of a text's network rules. */
 export interface NetworkMeaning {
   /** Peers and protocols of inet and inet6. */
   readonly rules: readonly NetworkRule[];
-  /** What socket(2) and socketpair(2) may be called with, to be met with a policy. */
+  /** The allowed arguments of socket(2) and socketpair(2), to be met with a policy. */
   readonly sockets: FilteredPolicy;
 }
 
 /**
- * Allowed without denied. A denial of some types of a family that is not inet or inet6 counts for the whole family: a denial may only be
- * wider here. `unix` is a family like others, and a `unix` rule allows it.
+ * Returns what is allowed minus what is denied. A denial of some types of a family other than inet and inet6
+ * applies to the whole family: a denial may only become wider here. `unix` is a family like others, and a
+ * `unix` rule allows it.
  */
 export function networkMeaning(allow: readonly NetworkStatement[], deny: readonly NetworkStatement[]): NetworkMeaning {
   const cells = (statements: readonly NetworkStatement[]): string[] =>
@@ -96,7 +97,7 @@ function socketPolicy(allowed: readonly bigint[] | undefined, denied: readonly b
     const test = low > high ? undefined : argumentTest(0, 32, { low, high });
     return test === undefined ? [] : [{ outcome: 'allow' as const, when: [test] }];
   });
-  // EACCES, as AppArmor answers.
+  // EACCES, AppArmor's answer.
   const of = decision('errno 13', pieces);
   return filteredPolicy(
     'allow',

@@ -24,7 +24,7 @@ interface Statement {
   readonly text: string;
 }
 
-/** What a text's rules come to, as they are read. */
+/** The meaning of a text's rules, collected while they are read. */
 interface Reading {
   readonly file: string;
   readonly allow: FileRule[];
@@ -35,25 +35,29 @@ interface Reading {
   readonly deniedNetwork: NetworkStatement[];
   readonly mounts: MountRule[];
   deniesMounts: boolean;
-  /** Kinds that some rule allows whole, and those that some rule denies. */
+  /** Call types that a rule allows completely, and those that a rule denies. */
   readonly calls: Set<CallKind>;
   readonly deniedCalls: Set<CallKind>;
-  /** Places that may be unmounted, each with what is said when the mounts are not there. */
+  /**
+   * Paths that may be unmounted, each with a function that reports the rule if the matching mounts are
+   * missing.
+   */
   readonly unmounts: { readonly place: string; drop(): void }[];
   readonly limits: Map<LimitName, Limit>;
-  /** Some rule grants what a profile’s words say more broadly. */
+  /** Whether a rule grants something that a profile can only express more broadly. */
   broader: boolean;
   readonly unmapped: Remark[];
   readonly notes: Remark[];
 }
 
 /**
- * An AppArmor profile's text (apparmor.d(5)) as the profile of a container that is confined by it: rules on files, capabilities, networks
- * mounts, system calls and limits. What is not allowed is denied. Rules of other kinds, and those with conditions, are listed and grant
- * nothing. Signals and tracing within a container, and its standard devices, are the runtime’s own rules, whatever a text says: a denial
- * of them is refused.
- * @throws ENTITLEMENTS_BAD_PROFILE with the line, when the text has no profile, several, one that does not end, or a denial that can not
- * be said
+ * Imports an AppArmor profile's text (apparmor.d(5)) as the profile of a container that is confined by it:
+ * rules on files, capabilities, networks, mounts, system calls and limits. What is not allowed is denied.
+ * Rules of other types, and rules with conditions, are listed and grant nothing. Signals and tracing within a
+ * container, and its standard devices, are always allowed by the runtime's own rules, so a denial of them is
+ * refused.
+ * @throws ENTITLEMENTS_BAD_PROFILE with the line, if the text has no profile, several profiles, an incomplete
+ * profile, or a denial that a profile cannot express
  */
 export function importAppArmorText(text: string, file: string): Imported {
   const { name, flags, statements } = readProfile(text, file);
@@ -78,7 +82,7 @@ export function importAppArmorText(text: string, file: string): Imported {
   if (/\bcomplain\b/.test(flags))
     reading.notes.push({ part: 'flags', why: 'complain enforces nothing and logs; the rules are taken as if they were enforced' });
   for (const statement of statements) readStatement(statement, reading);
-  // A profile lets be unmounted what it lets be mounted, in the same places.
+  // A profile allows unmounting exactly where it allows mounting.
   const { mounts, unmounts } = reading;
   const unmounted = new Set(unmounts.map(({ place }) => place));
   if (mounts.length > 0 && mounts.every(({ target }) => unmounted.has(target))) reading.calls.add('umount');
@@ -106,7 +110,10 @@ export function importAppArmorText(text: string, file: string): Imported {
   return { ...(called === undefined ? {} : { name: called }), profile, unmapped: reading.unmapped, notes: reading.notes };
 }
 
-/** Those that the text leaves out are denied as AppArmor does: userns, io_uring and mqueue are mediated from ABI 4.0 on. */
+/**
+ * Returns the calls that the text does not mention and that are therefore denied, as in AppArmor: userns,
+ * io_uring and mqueue are mediated since ABI 4.0.
+ */
 function deniedCalls({ calls, deniedCalls: denied }: Reading, text: string): Set<CallKind> {
   const mediated: readonly CallKind[] = text.split('\n').some((line) => /^\s*abi\s+<abi\/[4-9]/.test(line))
     ? ['pivot_root', 'umount', 'userns', 'io_uring', 'mqueue']
@@ -114,18 +121,18 @@ function deniedCalls({ calls, deniedCalls: denied }: Reading, text: string): Set
   return new Set([...denied, ...mediated.filter((kind) => !calls.has(kind))]);
 }
 
-/** True for text with the header of an AppArmor profile. */
+/** Returns true for text with the header of an AppArmor profile. */
 export function isAppArmorText(text: string): boolean {
   return !/^\s*(apiVersion:|\{)/.test(text) && text.split('\n').some(isHeader);
 }
 
-/** In two steps: one expression would try every end of the name with every brace. */
+/** Matches in two steps: a single expression would try every end of the name with every brace. */
 function isHeader(line: string): boolean {
   const head = /^\s*(?:profile\s+\S|\/\S)/.exec(line);
   return head !== null && /\{\s*(#.*)?$/.test(line.slice(head[0].length));
 }
 
-/** The longest header of a profile that is read: its expression would try a longer one too often. */
+/** The longest profile header that is read. The expression would backtrack too often on a longer one. */
 const maxHeaderLength = 1024;
 const headerForm = /^(?:profile\s+)?(?:"([^"]+)"|(\S+))(?:\s+(\S*\/\S+))?\s*(?:flags=\(([^)]*)\)|\(([^)]*)\))?\s*\{$/;
 
@@ -136,7 +143,7 @@ function readProfile(
   const lines = text.split('\n');
   let header: { readonly name: string; readonly flags: string; readonly line: number } | undefined;
   const statements: Statement[] = [];
-  /** Lines of a rule that has not ended yet. */
+  /** Lines of a rule that is not complete yet. */
   let pending: string[] = [];
   let scan = newScan();
   let began = 0;
@@ -165,7 +172,7 @@ function readProfile(
     if (pending.length === 0) began = line;
     if (/^(profile\s|\^|hat\s)/.test(pending[0] ?? stripped) && stripped.endsWith('{'))
       throw bad(`${file}:${line}:1`, 'a profile within the profile has no counterpart');
-    // A comma ends a rule; those within braces and parentheses are followed by more.
+    // A comma ends a rule, except within braces and parentheses.
     let rest = pending.length === 0 ? stripped : ` ${stripped}`;
     for (let end = endOfRule(rest, scan); end >= 0; end = endOfRule(rest, scan)) {
       statements.push({ line: began, text: [...pending, rest.slice(0, end)].join('').trim() });
@@ -175,7 +182,7 @@ function readProfile(
     }
     if (rest !== '') pending.push(rest);
   });
-  // Assigned in a callback, which the checker does not see.
+  // Assigned in a callback, which the type checker does not see.
   const found = header as { readonly name: string; readonly flags: string; readonly line: number } | undefined;
   if (found === undefined) throw bad(`${file}:1:1`, 'there is no profile in it');
   if (pending.length > 0)
@@ -185,7 +192,7 @@ function readProfile(
   return { name: found.name, flags: found.flags, statements };
 }
 
-/** Where the reading of a rule stands between its lines. */
+/** The state of reading a rule between its lines. */
 interface Scan {
   depth: number;
   quoted: boolean;
@@ -196,7 +203,7 @@ function newScan(): Scan {
   return { depth: 0, quoted: false, escaped: false };
 }
 
-/** The index of the comma that ends the rule; -1: it goes on in the next line. */
+/** Returns the index of the comma that ends the rule; -1: it continues on the next line. */
 function endOfRule(text: string, scan: Scan): number {
   for (let at = 0; at < text.length; at++) {
     const letter = text[at];
@@ -236,7 +243,7 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
       readMount(rest, deny, place);
       return;
     case 'unix':
-      // Whom it may speak to over local sockets has no words; whether it may have any has.
+      // A profile cannot express the peers of local sockets, only whether local sockets are allowed.
       if (deny) reading.deniedNetwork.push({ family: 'unix', narrowed: false });
       else if (rest === 'unix') reading.network.push({ family: 'unix', narrowed: false });
       else drop('a profile has no words for peers and types of local sockets; it grants nothing here');
@@ -250,7 +257,7 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
     case 'userns':
     case 'io_uring':
     case 'mqueue':
-      // A denial may only be wider here, and a grant only narrower.
+      // A denial may only become wider here, and a grant only narrower.
       if (deny) reading.deniedCalls.add(word);
       else if (rest === word || (word === 'userns' && /^userns\s+create$/.test(rest))) reading.calls.add(word);
       else {
@@ -298,7 +305,7 @@ function splitPrefix(text: string): [boolean, boolean, boolean, string] {
 
 type Drop = (why: string) => void;
 
-/** Where a rule stands, and what reads it. */
+/** The position of a rule, and the reading to which it belongs. */
 interface Place {
   readonly file: string;
   readonly line: number;
@@ -368,7 +375,10 @@ function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Pl
   if (access.length > 0) (deny ? reading.deny : reading.allow).push({ pattern, access });
 }
 
-/** A denial that can not be said: without it the profile would grant more than the text. */
+/**
+ * Returns the error for a denial that a profile cannot express: without it the profile would grant more than
+ * the text.
+ */
 function unsaid(file: string, line: number, why: string, what = 'denial'): Error {
   return bad(`${file}:${line}:1`, `${why}, and a ${what} that is left out would grant more than the text does`);
 }

@@ -20,7 +20,7 @@ export const ARTIFACT_TYPES = {
 export const MAX_LAYER = 1024 * 1024;
 const MAX_MANIFEST = 256 * 1024;
 
-/** True for a folder that is an OCI image layout. */
+/** Returns true for a folder that is an OCI image layout. */
 export async function isLayout(folder: string): Promise<boolean> {
   return stat(join(folder, 'oci-layout')).then(
     () => true,
@@ -29,8 +29,8 @@ export async function isLayout(folder: string): Promise<boolean> {
 }
 
 /**
- * The profile in an OCI image layout that holds one artifact as KEP-6061 has it. Digests are checked. As that proposal demands, an
- * artifact that wants a supervisor (SCMP_ACT_NOTIFY, a listener) is refused.
+ * Imports the profile from an OCI image layout with one artifact according to KEP-6061. Digests are checked.
+ * As the proposal demands, an artifact that needs a supervisor (SCMP_ACT_NOTIFY, a listener) is refused.
  * @throws ENTITLEMENTS_BAD_PROFILE, ENTITLEMENTS_BAD_SECCOMP
  */
 export async function importArtifact(folder: string, target: SeccompTarget): Promise<Imported> {

@@ -12,16 +12,16 @@ import { parseSeccompJson } from '../seccomp/oci-shape.ts';
 import { resolveConditions } from './conditional-seccomp.ts';
 import { isSeccomp } from './operand.ts';
 
-/** What a check of files found. */
+/** The result of a check of files. */
 export interface CheckedFiles {
   readonly profiles: readonly { readonly name: string; readonly entitlements: readonly string[] }[];
-  /** What makes them unusable, by file, line and column. */
+  /** Errors that make the files unusable, by file, line and column. */
   readonly problems: readonly Problem[];
-  /** What is allowed and probably not meant. */
+  /** What is allowed and probably not intended. */
   readonly findings: readonly Finding[];
 }
 
-/** Checks profiles and seccomp JSON in files and folders. Never throws for what is in them. */
+/** Checks profiles and seccomp JSON in files and folders. Never throws because of their content. */
 export async function checkFiles(paths: readonly string[]): Promise<CheckedFiles> {
   const { texts, unread } = await collectProfileFiles(paths);
   const seccomp = texts.filter(({ text }) => isSeccomp(text));
@@ -38,7 +38,7 @@ export async function checkFiles(paths: readonly string[]): Promise<CheckedFiles
   };
 }
 
-/** The rules that hold for a default container of x86_64, at their places in the source. */
+/** Lints the rules that apply to a default container on x86_64, at their positions in the source. */
 function lintFilter({ file, text }: SourceFile): ReturnType<typeof lintSeccompText> {
   try {
     const { plain, places } = resolveConditions(parseSeccompJson(text), {

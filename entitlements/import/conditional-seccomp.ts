@@ -3,16 +3,19 @@ import { entitlementsError } from '../errors.ts';
 import type { Architecture, Capability } from '../types.ts';
 import { unknownField, unknownFieldText } from './known-fields.ts';
 
-/** What the conditions of a seccomp source depend on. */
+/** The values on which the conditions of a seccomp source depend. */
 export interface SeccompTarget {
   readonly architecture: Architecture;
   /** The container's capabilities. */
   readonly capabilities: readonly Capability[];
-  /** `major.minor`; undefined: newer than any that a condition names. */
+  /** `major.minor`; undefined: newer than any version in a condition. */
   readonly kernel?: string;
 }
 
-/** What docker, containerd, CRI-O and the OCI specification have, and editors add. A field that is passed over may be a condition. */
+/**
+ * The fields of docker, containerd, CRI-O and the OCI specification, and those that editors add. A skipped
+ * field may be a condition.
+ */
 const TOP = [
   ...['$schema', 'archMap', 'architectures', 'defaultAction', 'defaultErrno', 'defaultErrnoRet', 'flags'],
   ...['listenerMetadata', 'listenerPath', 'syscalls'],
@@ -24,19 +27,20 @@ const ARGUMENT = ['index', 'op', 'value', 'valueTwo'];
 const GO_ARCHITECTURE: Readonly<Record<Architecture, string>> = { x86_64: 'amd64', aarch64: 'arm64' };
 const SCMP_ARCHITECTURE: Readonly<Record<Architecture, string>> = { x86_64: 'SCMP_ARCH_X86_64', aarch64: 'SCMP_ARCH_AARCH64' };
 
-/** An object whose members nobody has looked at yet. */
+/** An object whose members are not validated yet. */
 export type Fields = Readonly<Record<string, unknown>>;
 
-/** A plain OCI object, and for each of its rules the place in the source. */
+/** A plain OCI object, and the position of each of its rules in the source. */
 interface Resolved {
   readonly plain: Fields;
   readonly places: readonly number[];
 }
 
 /**
- * A seccomp source of docker or CRI-O, whose rules may depend on architecture, kernel and capabilities (`includes`, `excludes`, `archMap`),
- * as the plain OCI object that these engines make of it for one container (github.com/moby/profiles, seccomp/seccomp_linux.go;
- * github.com/containers/common, pkg/seccomp). A plain OCI object stays as it is.
+ * Converts a seccomp source of docker or CRI-O, whose rules may depend on architecture, kernel and
+ * capabilities (`includes`, `excludes`, `archMap`), to the plain OCI object that these engines create for one
+ * container (github.com/moby/profiles, seccomp/seccomp_linux.go; github.com/containers/common, pkg/seccomp).
+ * A plain OCI object stays unchanged.
  * @throws ENTITLEMENTS_BAD_SECCOMP
  */
 export function resolveConditions(json: unknown, target: SeccompTarget): Resolved {

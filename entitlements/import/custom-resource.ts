@@ -8,19 +8,19 @@ import { importSeccomp } from './seccomp.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** API group of the security-profiles-operator. */
+/** The API group of the security-profiles-operator. */
 const GROUP = 'security-profiles-operator.x-k8s.io/';
 const KINDS = ['SeccompProfile', 'AppArmorProfile', 'SelinuxProfile', 'RawSelinuxProfile'] as const;
 
-/** True for an object of the security-profiles-operator that holds a profile. */
+/** Returns true for an object of the security-profiles-operator that contains a profile. */
 export function isCustomResource(value: unknown): boolean {
   const { apiVersion, kind } = fields(value);
   return typeof apiVersion === 'string' && apiVersion.startsWith(GROUP) && KINDS.some((known) => known === kind);
 }
 
 /**
- * A SeccompProfile or AppArmorProfile of the security-profiles-operator as a profile. Of an SelinuxProfile nothing can be said: it is
- * listed, and the profile is the default one.
+ * Imports a SeccompProfile or AppArmorProfile of the security-profiles-operator. An SelinuxProfile cannot be
+ * expressed: it is listed, and the result is the default profile.
  * @throws ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_BAD_PROFILE
  */
 export function importCustomResource(value: unknown, target: SeccompTarget): Imported {

@@ -1,24 +1,30 @@
 import type { Profile } from '../profile/model.ts';
 
-/** A part of a source that a profile does not say as the source did. */
+/** A part of a source that a profile expresses differently or not at all. */
 export interface Remark {
-  /** Where in the source: `syscalls[3].args[0]`, `spec.selinuxOptions`, `line 12`. */
+  /** The position in the source: `syscalls[3].args[0]`, `spec.selinuxOptions`, `line 12`. */
   readonly part: string;
   readonly why: string;
 }
 
-/** A source said as a profile, which never grants more than the source did where the two can be compared. */
+/** A source converted to a profile, which never grants more than the source where the two can be compared. */
 export interface Imported {
-  /** What the source calls itself, as a profile may be called; undefined when it has no name. */
+  /** The source's own name, in the syntax of profile names; undefined if it has none. */
   readonly name?: string;
   readonly profile: Profile;
-  /** Restrictions that a profile has no words for. What depended on them is granted by no other part, or the profile stays without it. */
+  /**
+   * Restrictions that a profile cannot express. A grant that depends on one of them is omitted, or the
+   * profile lacks the restriction.
+   */
   readonly unmapped: readonly Remark[];
-  /** Where the profile is tighter than the source's letter, or says the same in another way. */
+  /** Where the profile is tighter than the text of the source, or expresses the same differently. */
   readonly notes: readonly Remark[];
 }
 
-/** The name as profiles may be called (lower-case letters, digits, dots and dashes; 63 at most); undefined when nothing of it is left. */
+/**
+ * Converts a name to the syntax of profile names (lower-case letters, digits, dots and dashes; at most 63);
+ * undefined if nothing remains.
+ */
 export function profileName(text: string): string | undefined {
   const name = text
     .toLowerCase()

@@ -1,11 +1,11 @@
-/** A field that nothing is known of. */
+/** An unknown field. */
 export interface UnknownField {
   readonly key: string;
   /** The known field that was probably meant. */
   readonly meant?: string;
 }
 
-/** The first field of an object that is not among those known. */
+/** Returns the first field of an object that is not a known one. */
 export function unknownField(value: Readonly<Record<string, unknown>>, known: readonly string[]): UnknownField | undefined {
   const key = Object.keys(value).find((name) => !known.includes(name));
   if (key === undefined) return undefined;
@@ -13,7 +13,7 @@ export function unknownField(value: Readonly<Record<string, unknown>>, known: re
   return meant === undefined ? { key } : { key, meant };
 }
 
-/** A field that is written like a known one and is not it. */
+/** Returns a field whose name is similar to a known one but differs. */
 export function misspelled(value: Readonly<Record<string, unknown>>, known: readonly string[]): UnknownField | undefined {
   for (const key of Object.keys(value)) {
     const meant = known.includes(key) ? undefined : closest(key, known);
@@ -26,7 +26,7 @@ export function unknownFieldText({ meant }: UnknownField): string {
   return `there is no such field${meant === undefined ? '' : `: did you mean ${meant}?`}`;
 }
 
-/** The known word that a few slips of the hand make of this one. */
+/** Returns the known word from which this one differs by a few typing errors. */
 function closest(word: string, known: readonly string[]): string | undefined {
   const ranked = known
     .map((one) => ({ one, slips: distance(word.toLowerCase(), one.toLowerCase()) }))
@@ -35,7 +35,7 @@ function closest(word: string, known: readonly string[]): string | undefined {
   return ranked[0]?.one;
 }
 
-/** Levenshtein's distance; words of different lengths are far apart soon. */
+/** Returns Levenshtein's distance. Words of very different lengths are rejected early. */
 function distance(a: string, b: string): number {
   if (Math.abs(a.length - b.length) > 2) return 3;
   let row = Array.from({ length: b.length + 1 }, (_, at) => at);

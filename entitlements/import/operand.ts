@@ -14,19 +14,19 @@ import type { SeccompTarget } from './conditional-seccomp.ts';
 import type { Remark } from './imported.ts';
 import { importSeccomp } from './seccomp.ts';
 
-/** A profile that a user named: what it is called, and where it came from. */
+/** A profile that a user named: its label, and its origin. */
 export interface Operand {
-  /** As it is called in answers: the profile's name, or the file's. */
+  /** The name in answers: the profile's name, or the file's. */
   readonly label: string;
   readonly profile: Profile;
-  /** The file it was read from; undefined for a built-in one. */
+  /** The file from which it was read; undefined for a built-in one. */
   readonly file?: string;
   readonly source: OperandSource;
   readonly unmapped: readonly Remark[];
   readonly notes: readonly Remark[];
 }
 
-/** What a profile was made of, so that one can see which part of it decides something. */
+/** The source of a profile, to find the part of it that decides something. */
 export type OperandSource =
   | { readonly kind: 'builtin' }
   | { readonly kind: 'documents'; readonly files: readonly SourceFile[]; readonly name: string }
@@ -34,16 +34,18 @@ export type OperandSource =
 
 export interface OperandOptions {
   readonly target: SeccompTarget;
-  /** Files and folders with more profiles, which may be named and be parents. */
+  /** Files and folders with more profiles, which may be named and may be parents. */
   readonly policy: readonly string[];
 }
 
 const MAX_BYTES = 1024 * 1024;
 
 /**
- * The profile that a user named: a built-in one, one of `policy`, a file with one profile, one of several in a file as `FILE#name`, or a
- * seccomp JSON of docker, containerd or CRI-O. A name that is also a file is the profile; `./name` is the file.
- * @throws ENTITLEMENTS_UNKNOWN_PROFILE, ENTITLEMENTS_BAD_PROFILE, ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_UNREADABLE
+ * Returns the profile that a user named: a built-in one, one of `policy`, a file with one profile, one of
+ * several in a file as `FILE#name`, or a seccomp JSON of docker, containerd or CRI-O. A name that is also a
+ * file means the profile; `./name` means the file.
+ * @throws ENTITLEMENTS_UNKNOWN_PROFILE, ENTITLEMENTS_BAD_PROFILE, ENTITLEMENTS_BAD_SECCOMP,
+ * ENTITLEMENTS_UNREADABLE
  */
 export async function readOperand(text: string, options: OperandOptions): Promise<Operand> {
   const builtin = builtinProfile(text);
@@ -90,7 +92,7 @@ function kindOf(value: unknown): unknown {
   return typeof value === 'object' && value !== null && 'kind' in value ? value.kind : undefined;
 }
 
-/** The name of a profile's document. */
+/** Returns the name of a profile's document. */
 function nameOf({ value }: Document): string | undefined {
   const kind = kindOf(value);
   if (kind !== PROFILE_KIND && kind !== EXACT_KIND) return undefined;
@@ -98,7 +100,7 @@ function nameOf({ value }: Document): string | undefined {
   return typeof metadata?.name === 'string' ? metadata.name : undefined;
 }
 
-/** JSON with a default action: nothing else in this field has one. */
+/** Returns whether the text is JSON with a default action: no other format here has this field. */
 export function isSeccomp(content: string): boolean {
   if (!/^\s*\{/.test(content) || !content.includes('"defaultAction"')) return false;
   return !content.includes('"apiVersion"');
@@ -115,7 +117,7 @@ async function exists(file: string): Promise<boolean> {
 export async function readText(file: string): Promise<string> {
   try {
     const facts = await stat(file);
-    // A FIFO would wait for ever, a device has no end.
+    // Reading a FIFO would wait forever, and a device has no end.
     if (!facts.isFile()) throw new Error('it is not a file');
     if (facts.size > MAX_BYTES) throw new Error(`it is larger than ${MAX_BYTES} bytes`);
     return await readFile(file, 'utf8');

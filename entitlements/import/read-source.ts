@@ -39,14 +39,16 @@ export interface ImportOptions {
   readonly seccompRoot?: string;
 }
 
-/** A profile of a source, with a name. */
+/** A profile from a source, with a name. */
 export type NamedImport = Imported & { readonly name: string };
 
 const PSS = ['privileged', 'baseline', 'restricted'];
 
 /**
- * The profiles that a source of another tool stands for: a file or folder, or with `pod-security` a level's name.
- * @throws ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_BAD_PROFILE, ENTITLEMENTS_UNREADABLE, ENTITLEMENTS_UNKNOWN_PROFILE
+ * Imports the profiles of another tool's source: a file or folder, or with `pod-security` the name of a
+ * level.
+ * @throws ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_BAD_PROFILE, ENTITLEMENTS_UNREADABLE,
+ * ENTITLEMENTS_UNKNOWN_PROFILE
  */
 export async function importFrom(source: ImportSource, from: string, options: ImportOptions): Promise<NamedImport[]> {
   if (source === 'pod-security' || (source === 'auto' && PSS.includes(from))) return [podSecurity(from)];
@@ -63,7 +65,7 @@ export async function importFrom(source: ImportSource, from: string, options: Im
     const found = await fromDocuments(source, text, from, options);
     return found.map(named);
   } catch (error) {
-    // Their places are within the text: say which text.
+    // The positions in these errors are relative to the text, so this adds the name of the text.
     if (!isPortcullisError(error) || error.failure.on.startsWith(from)) throw error;
     throw entitlementsError(error.code as 'ENTITLEMENTS_BAD_PROFILE', {
       ...error.failure,
@@ -108,11 +110,14 @@ function itemsOf(value: unknown): readonly Item[] {
     : [{ item: value, path: [] }];
 }
 
-/** file:line:column of a place that is written as `spec.containers[0].name`; the nearest part that is there. */
+/**
+ * Returns file:line:column of a position written as `spec.containers[0].name`, or of the nearest existing
+ * part.
+ */
 function placeIn(document: Document, prefix: Item['path'], place: string): string {
   const steps = [...place.matchAll(/([^.[\]]+)|\[(\d+)\]/g)].map(([, key, at]) => key ?? Number(at));
   const full = [...prefix, ...steps];
-  // What is wrong in the spec of a custom resource is told from there.
+  // Positions in the spec of a custom resource are relative to the spec.
   const inSpec = [...prefix, 'spec', ...steps];
   const [a, b] = [full, inSpec].map((path) => document.positionOf(path, 'key'));
   const top = document.positionOf(prefix, 'key');
@@ -120,7 +125,7 @@ function placeIn(document: Document, prefix: Item['path'], place: string): strin
   return `${document.file}:${found.line}:${found.column}`;
 }
 
-/** Reads the node's files that a manifest names, below the folder alone. */
+/** Reads the files of the node that a manifest names, only below the folder. */
 async function localhost(manifest: unknown, { seccompRoot }: ImportOptions): Promise<(path: string) => unknown> {
   const read = new Map<string, unknown>();
   if (seccompRoot === undefined) return () => undefined;

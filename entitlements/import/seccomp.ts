@@ -14,23 +14,27 @@ import { resolveConditions } from './conditional-seccomp.ts';
 import type { Fields, SeccompTarget } from './conditional-seccomp.ts';
 import type { Imported, Remark } from './imported.ts';
 
-/** SCMP_ARCH_* whose programs run beside the native ones. Others do not run on the machine, and say nothing. */
+/**
+ * SCMP_ARCH_* whose programs run in addition to native ones. Other architectures do not run on the machine,
+ * and have no effect.
+ */
 const COMPAT: ReadonlyMap<unknown, CompatArchitecture> = new Map([
   ['SCMP_ARCH_X86', 'x86'],
   ['SCMP_ARCH_X32', 'x32'],
   ['SCMP_ARCH_ARM', 'arm'],
 ]);
 
-/** Order comparisons, which are wrong for an int unless the high bits are left out. */
+/** Order comparisons. They are wrong for an int unless the high bits are ignored. */
 const ORDERED: readonly unknown[] = ['SCMP_CMP_NE', 'SCMP_CMP_LT', 'SCMP_CMP_LE', 'SCMP_CMP_GE', 'SCMP_CMP_GT'];
 
 /**
- * A seccomp JSON of docker, containerd, CRI-O or the OCI specification as the profile of a container that is confined by it and by the
- * default profile's other parts: what `--security-opt seccomp=FILE` gives.
+ * Imports a seccomp JSON of docker, containerd, CRI-O or the OCI specification as the profile of a container
+ * that is confined by it and by the default profile's other parts: the result of `--security-opt
+ * seccomp=FILE`.
  *
- * Actions that need somebody outside (SCMP_ACT_NOTIFY, SCMP_ACT_TRACE) become ENOSYS, which is what the kernel answers when nobody is
- * there, and are listed.
- * @param json as `parseSeccompJson` gives it
+ * Actions that need a supervisor (SCMP_ACT_NOTIFY, SCMP_ACT_TRACE) become ENOSYS, which is the kernel's
+ * answer without a supervisor, and are listed.
+ * @param json the result of `parseSeccompJson`
  * @throws ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_TOO_COMPLEX
  */
 export function importSeccomp(json: unknown, target: SeccompTarget): Imported {
@@ -54,13 +58,16 @@ export function importSeccomp(json: unknown, target: SeccompTarget): Imported {
   return { profile, unmapped, notes };
 }
 
-/** Without grants to calls that the machine has not: of RISC-V, say; 32-bit names only where 32-bit programs run. */
+/**
+ * Removes grants of calls that the machine does not have, such as calls of RISC-V. Names of 32-bit calls
+ * remain only where 32-bit programs run.
+ */
 function known({ fallback, rules }: FilteredPolicy, compat: readonly CompatArchitecture[]): [string, Decision][] {
   if (compat.length > 0) return [...rules];
   return [...rules].filter(([name, of]) => isSyscallName(name) || exceeds(always(fallback), of) === undefined);
 }
 
-/** The same without what only a supervisor can answer. */
+/** Removes what only a supervisor can answer. */
 function withoutSupervisor(top: Fields, places: readonly number[], unmapped: Remark[]): Fields {
   const told = (part: string, action: unknown): unknown => {
     if (action !== 'SCMP_ACT_NOTIFY' && action !== 'SCMP_ACT_TRACE') return action;
@@ -84,7 +91,10 @@ function withoutSupervisor(top: Fields, places: readonly number[], unmapped: Rem
   };
 }
 
-/** CRI-O's sources name an errno as well, and the name counts (containers/common, pkg/seccomp, `getErrno`). */
+/**
+ * In CRI-O's sources an errno also has a name, and the name takes precedence (containers/common, pkg/seccomp,
+ * `getErrno`).
+ */
 function withErrno(rule: Fields, name: string, number: string, path: string): Fields {
   const written = rule[name];
   if (written === undefined || written === null || written === '') return {};
@@ -93,7 +103,7 @@ function withErrno(rule: Fields, name: string, number: string, path: string): Fi
   return { [number]: value };
 }
 
-/** Conditions that the kernel reads in fewer bits than the filter compared. */
+/** Lists conditions that the kernel reads in fewer bits than the filter compared. */
 function narrowed(plain: Fields, places: readonly number[]): Remark[] {
   return listOf(plain['syscalls']).flatMap((item, at) => {
     const rule = item as Fields;

@@ -17,18 +17,18 @@ export interface ImportedContainer extends Imported {
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** What a manifest refers to and does not hold itself. */
+/** Data that a manifest refers to but does not contain. */
 export interface PodReferences {
-  /** The profile of that name, which an annotation may name. */
+  /** Returns the profile with that name, which an annotation may use. */
   readonly profile: (name: string) => Profile | undefined;
-  /** The parsed seccomp JSON of `localhostProfile`; undefined when it can not be had. */
+  /** Returns the parsed seccomp JSON of `localhostProfile`; undefined if it is not available. */
   readonly seccomp: (path: string) => unknown;
 }
 
 const SECCOMP = ['localhostProfile', 'type'];
 const APPARMOR = SECCOMP;
 const SELINUX = ['level', 'role', 'type', 'user'];
-/** Of both; core/v1, PodSecurityContext and SecurityContext, Kubernetes 1.37. */
+/** Fields of both: core/v1, PodSecurityContext and SecurityContext, Kubernetes 1.37. */
 const EITHER = ['appArmorProfile', 'runAsGroup', 'runAsNonRoot', 'runAsUser', 'seLinuxOptions', 'seccompProfile', 'windowsOptions'];
 const OF_POD = [
   'fsGroup',
@@ -40,7 +40,10 @@ const OF_POD = [
   ...EITHER,
 ];
 const OF_CONTAINER = ['allowPrivilegeEscalation', 'capabilities', 'privileged', 'procMount', 'readOnlyRootFilesystem', ...EITHER];
-/** What is read of a pod's and a container's own fields: those written almost like one of them are meant to be it. */
+/**
+ * The fields of a pod and a container that are read. A field with a similar name is treated as a typing
+ * error.
+ */
 const READ_OF_POD = [
   'containers',
   'ephemeralContainers',
@@ -54,7 +57,7 @@ const READ_OF_POD = [
 ];
 const READ_OF_CONTAINER = ['resources', 'securityContext', 'volumeMounts'];
 
-/** Kubernetes kinds that hold a pod, and where. */
+/** Kubernetes kinds that contain a pod, and where. */
 const POD_PLACES: Readonly<Record<string, readonly string[]>> = {
   Pod: [],
   PodTemplate: ['template'],
@@ -67,16 +70,17 @@ const POD_PLACES: Readonly<Record<string, readonly string[]>> = {
   StatefulSet: ['spec', 'template'],
 };
 
-/** True for a Kubernetes object that holds a pod. */
+/** Returns true for a Kubernetes object that contains a pod. */
 export function holdsPod(value: unknown): boolean {
   const kind = fieldsOf(value)['kind'];
   return typeof kind === 'string' && Object.hasOwn(POD_PLACES, kind) && fieldsOf(value)['spec'] !== undefined;
 }
 
 /**
- * Each container of a Kubernetes object (a Pod, or anything with a pod template) as the profile that its security context asks for, with
- * what a kubelet makes of absent fields. Requests that only narrow files, ids or labels and have no counterpart are listed.
- * @throws ENTITLEMENTS_BAD_PROFILE for a manifest of another shape, ENTITLEMENTS_UNKNOWN_CAPABILITY
+ * Imports each container of a Kubernetes object (a Pod, or an object with a pod template) as the profile that
+ * its security context asks for, with a kubelet's defaults for absent fields. Requests without a counterpart
+ * that only restrict files, ids or labels are listed.
+ * @throws ENTITLEMENTS_BAD_PROFILE for a manifest with another structure, ENTITLEMENTS_UNKNOWN_CAPABILITY
  */
 export function importPod(manifest: unknown, references: PodReferences): ImportedContainer[] {
   const kind = String(fieldsOf(manifest)['kind']);
@@ -179,7 +183,10 @@ function importContainer(
   };
 }
 
-/** Of whichever container: a pod's ports are asked of each of its ceilings. A pod on the host's network has the host's ports anyhow. */
+/**
+ * This includes all containers, because every ceiling of a pod is checked for the pod's ports. A pod on the
+ * host's network has the host's ports in any case.
+ */
 const namesHostPorts = (spec: Fields): boolean =>
   spec['hostNetwork'] !== true &&
   ['initContainers', 'containers'].some((list) =>
@@ -218,7 +225,7 @@ function readAppArmor(found: Fields, part: string, unmapped: Remark[]): Pick<Sec
   return { apparmor: 'RuntimeDefault' };
 }
 
-/** Fields that narrow what a container may do and that a profile does not hold. */
+/** Lists fields that restrict what a container may do and that a profile cannot express. */
 function listUnmapped(
   own: Fields,
   ofPod: Fields,
@@ -261,7 +268,7 @@ const SIZE: Readonly<Record<string, bigint>> = {
   Ei: 1n << 60n,
 };
 
-/** Kubernetes' quantities of `resources.limits`: memory in bytes, cpu in thousandths. */
+/** Reads Kubernetes quantities of `resources.limits`: memory in bytes, cpu in thousandths. */
 function readResources(resources: Fields, path: string, notes: Remark[]): Profile['resources'] {
   const limits = optional(resources, 'limits', `${path}.resources`);
   const found: { cpu?: bigint; memory?: bigint } = {};
@@ -275,7 +282,7 @@ function readResources(resources: Fields, path: string, notes: Remark[]): Profil
   return found;
 }
 
-/** A quantity times `scale`, rounded down: a bound may be lower than the one asked for, never higher. */
+/** Returns a quantity times `scale`, rounded down: a limit may be lower than requested, but never higher. */
 function quantity(written: string, part: string, scale: bigint): bigint {
   const found = /^(\d{1,18})(?:\.(\d{1,9}))?(m|k|[MGTPE]|[KMGTPE]i)?$/.exec(written);
   if (found === null) throw bad(part, `${written} is no quantity`);
@@ -294,7 +301,10 @@ function member(value: unknown, key: string, path: string): Fields {
   return found as Fields;
 }
 
-/** A security context whose fields and those of its parts are all known: one that is misspelled would be one that was not said. */
+/**
+ * Checks that all fields of a security context and its parts are known, because a misspelled field would have
+ * no effect.
+ */
 function securityContext(value: Fields, known: readonly string[], path: string): Fields {
   const found = closed(value, 'securityContext', known, path);
   const place = `${path}.securityContext`;

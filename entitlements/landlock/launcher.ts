@@ -5,27 +5,32 @@ import type { FileAccess } from '../types.ts';
 import type { LandlockRule } from '../types.ts';
 
 /**
- * The program that puts a container's process under Landlock and then becomes what was asked for: a static ELF executable, assembled
- * here for a set of rules, which it holds as constants. It runs as the container's user, with its capabilities and behind its filter.
+ * Assembles the launcher: the program that puts a container's process under Landlock and then becomes the
+ * requested program. It is a static ELF executable, assembled here for a set of rules, which it contains as
+ * constants. It runs as the container's user, with its capabilities and under its filter.
  *
- * 1. prctl(PR_SET_NO_NEW_PRIVS, 1), without which the kernel takes no rules from a process without CAP_SYS_ADMIN.
- * 2. landlock_create_ruleset, of every access that a rule can grant: what none grants is denied.
- * 3. For each rule: openat2(path, O_PATH, RESOLVE_NO_SYMLINKS), landlock_add_rule. A path that is not there, is reached through a
- *    symbolic link or is no file (no folder) grants nothing: rules are about names that the kernel resolved.
+ * 1. prctl(PR_SET_NO_NEW_PRIVS, 1), without which the kernel accepts no rules from a process that lacks
+ *    CAP_SYS_ADMIN.
+ * 2. landlock_create_ruleset, for every access that a rule can grant: access that no rule grants is denied.
+ * 3. For each rule: openat2(path, O_PATH, RESOLVE_NO_SYMLINKS), landlock_add_rule. A path grants nothing if
+ *    it does not exist, is reached through a symbolic link, or is not a file (or folder): rules are about
+ *    names that the kernel resolved.
  * 4. landlock_restrict_self, close.
- * 5. execve of each candidate up to the first empty argument, with the arguments after it (launcherArguments of base/elf); on to the next while there is no such file.
+ * 5. execve of each candidate up to the first empty argument, with the arguments after it (launcherArguments
+ *    of base/elf). If a file does not exist, the next candidate is tried.
  *
- * A failure of 1, 2 or 4 or of adding a rule ends it with 125; no candidate with 127, one that can not be executed with 126.
+ * If step 1, 2 or 4 fails, or a rule cannot be added, the exit code is 125. If no candidate exists, it is
+ * 127. If a candidate cannot be executed, it is 126.
  */
 export function landlockLauncher(rules: readonly LandlockRule[], architecture: Architecture): Uint8Array {
   const bytes = assembleExecutable(architecture, (assembler, constants) => write(assembler, CALLS[architecture], layOut(rules, constants)));
   return Uint8Array.from(bytes);
 }
 
-/** The ABI that holds every access below: 3, Linux 6.2. */
+/** The ABI that supports every access below: 3, Linux 6.2. */
 export const LANDLOCK_ABI = 3;
 
-/** The system calls of the launcher: a container's filter must let them through. */
+/** The system calls of the launcher. A container's filter must allow them. */
 export const LAUNCHER_CALLS: readonly string[] = [
   ...['close', 'execve', 'exit_group', 'landlock_add_rule', 'landlock_create_ruleset', 'landlock_restrict_self', 'openat2', 'prctl'],
   ...['statx', 'write'],
@@ -38,7 +43,7 @@ const CALLS: Readonly<Record<Architecture, Calls>> = {
   aarch64: { prctl: 167, write: 64, close: 57, execve: 221, exitGroup: 94, statx: 291 },
 };
 
-/** The same on all machines, as everything since Linux 5.1. */
+/** The same on all machines, like all numbers since Linux 5.1. */
 const [OPENAT2, CREATE_RULESET, ADD_RULE, RESTRICT_SELF] = [437, 444, 445, 446];
 const PR_SET_NO_NEW_PRIVS = 38;
 const AT_FDCWD = -100;
@@ -52,7 +57,10 @@ const [O_PATH, O_CLOEXEC] = [0o10000000, 0o2000000];
 const RESOLVE_NO_SYMLINKS = 4n;
 const RULE_PATH_BENEATH = 1;
 
-/** LANDLOCK_ACCESS_FS_* (linux/landlock.h) by access; those of a folder that a file has not are the kernel's EINVAL. */
+/**
+ * LANDLOCK_ACCESS_FS_* (linux/landlock.h) by access. For a file, the kernel answers EINVAL to rights that
+ * only folders have.
+ */
 const FILE_RIGHTS: Readonly<Record<FileAccess, number>> = {
   execute: 1 << 0,
   read: 1 << 2,
@@ -68,7 +76,7 @@ const FOLDER_RIGHTS: Readonly<Record<FileAccess, number>> = {
 };
 const HANDLED = FOLDER_RIGHTS.execute | FOLDER_RIGHTS.read | FOLDER_RIGHTS.write;
 
-/** One row of the table: path, whether it must be a folder, rights; each 8 bytes. */
+/** One row of the table: path, whether it must be a folder, rights; 8 bytes each. */
 const ROW_SIZE = 24;
 
 interface Layout {
@@ -96,7 +104,7 @@ function layOut(rules: readonly LandlockRule[], { put }: Constants): Layout {
   return { attributes, how, empty, failed, missing, table };
 }
 
-/** Where on the stack struct statx and struct landlock_path_beneath_attr stand. */
+/** Stack offsets of struct statx and struct landlock_path_beneath_attr. */
 const [STAT, BENEATH, STACK] = [0, 256, 512];
 
 function write(a: Assembler, calls: Calls, constants: Layout): void {
@@ -109,7 +117,7 @@ function write(a: Assembler, calls: Calls, constants: Layout): void {
   a.jumpIfNegative('result', 'failed');
   a.copy('s1', 'result');
 
-  // s1: the rule set, s2: the row, s3: how many are left, s4: what is open.
+  // s1: the rule set, s2: the row, s3: the number of remaining rows, s4: the open descriptor.
   a.set('s2', constants.table.at);
   a.set('s3', constants.table.length / ROW_SIZE);
   a.label('row');

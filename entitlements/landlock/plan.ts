@@ -10,19 +10,20 @@ import type { FileRules } from '../profile/model.ts';
 import type { FileAccess } from '../types.ts';
 
 export interface LandlockPlan {
-  /** Sorted by path. Together they grant all that the file rules grant. */
+  /** Sorted by path. Together they grant everything that the file rules grant. */
   readonly rules: readonly LandlockRule[];
-  /** What they grant beyond it: empty when Landlock can hold the rules exactly. */
+  /** What they grant in addition: empty if Landlock can enforce the rules exactly. */
   readonly beyond: readonly { readonly access: FileAccess; readonly pattern: string; readonly rule: string; readonly path: string }[];
 }
 
-/** More rules than this are no launcher of a few kilobytes any more. */
+/** With more rules, the launcher would exceed a few kilobytes. */
 const MAX_RULES = 1000;
 
 /**
- * The closest rules of Landlock around file rules. Landlock knows files and whole hierarchies, and can only grant: a pattern becomes the
- * folder before its first wildcard, and whether that is more than the profile grants is decided exactly, by automata.
- * Source: Documentation/userspace-api/landlock.rst of Linux 6.18.
+ * Returns the closest Landlock rules that include the file rules. Landlock supports files and whole
+ * hierarchies, and can only grant. A pattern becomes the folder before its first wildcard, and automata
+ * decide exactly whether that is more than the profile grants. Source:
+ * Documentation/userspace-api/landlock.rst of Linux 6.18.
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
 export function planLandlock(files: readonly FileRules[]): LandlockPlan {
@@ -55,13 +56,13 @@ export function planLandlock(files: readonly FileRules[]): LandlockPlan {
   return { rules, beyond };
 }
 
-/** The paths that a rule covers, as a pattern. */
+/** Returns the paths that a rule covers, as a pattern. */
 function patternText({ path, kind }: LandlockRule): string {
   const literal = path.replace(/[*?[\]{}\\,]/g, '\\$&');
   return kind === 'file' ? literal : `${path === '/' ? '' : literal}/**`;
 }
 
-/** The one file that a sequence without wildcards names, or the folder that holds all it matches. */
+/** Returns the file that a sequence without wildcards names, or the folder that contains all its matches. */
 function closest(sequence: readonly Exclude<PatternNode, { kind: 'alternatives' }>[]): { path: string; kind: 'file' | 'folder' } {
   const isSlash = ({ kind, of }: PatternNode): boolean => kind === 'byte' && of === 1n << BigInt(SLASH);
   const wild = sequence.findIndex(({ kind, of }) => kind === 'any' || bytesOf(of).length !== 1);

@@ -4,13 +4,15 @@ import { checkProfiles } from './check.ts';
 import type { Profile } from './model.ts';
 
 /**
- * Reads the document of kind EntitlementProfile that a publisher has signed. One that this version can not read whole is refused:
- * what it would have taken away would not be. Its parents can only be built-in profiles.
- * @param origin the attestation that carried it, for the failure
- * @throws ENTITLEMENTS_BAD_PROFILE with every problem, in `details.problems` too
+ * Reads an EntitlementProfile document that a publisher has signed. It refuses a document that this version
+ * cannot read completely, because a restriction in the unread part would be lost. Its parents can only be
+ * built-in profiles.
+ * @param origin the attestation that contained it, for the failure
+ * @throws ENTITLEMENTS_BAD_PROFILE with every problem, also in `details.problems`
  */
 export function readAttestedProfile(document: unknown, origin: string): Profile {
-  // Written out, so that a problem has a place in what a reader can print too.
+  // The document is written as text, so that a problem has a position in a text that can be shown to the
+  // reader.
   const { profiles, incomplete, problems } = checkProfiles([{ file: origin, text: JSON.stringify(document ?? null, null, 2) }]);
   const [found] = profiles;
   if (found !== undefined && profiles.length === 1 && problems.length === 0) return found.profile;

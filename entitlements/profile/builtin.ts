@@ -6,7 +6,10 @@ import { parseDeviceGrants } from './devices.ts';
 import type { Profile } from './model.ts';
 import { pathRestrictions } from './paths.ts';
 
-/** containerd's masked paths and docker's two more: kernel memory, keys, timers, sensors, interrupt timing (a side channel). */
+/**
+ * containerd's masked paths and two more from docker: kernel memory, keys, timers, sensors, interrupt timing
+ * (a side channel).
+ */
 export const MASKED_PATHS: readonly string[] = [
   '/proc/acpi',
   '/proc/asound',
@@ -25,7 +28,10 @@ export const MASKED_PATHS: readonly string[] = [
 
 export const READONLY_PATHS: readonly string[] = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
 
-/** null, zero, full, random, urandom, tty, console, ptmx, pts; and making any node, which opens nothing. */
+/**
+ * null, zero, full, random, urandom, tty, console, ptmx, pts. Creating any node is also granted, because it
+ * opens nothing.
+ */
 export const DEFAULT_DEVICES: readonly string[] = [
   'c *:* m',
   'b *:* m',
@@ -40,7 +46,7 @@ export const DEFAULT_DEVICES: readonly string[] = [
   'c 136:* rwm',
 ];
 
-/** Everything: the top of the lattice, and the Pod Security level `privileged`. */
+/** Grants everything: the top of the lattice, and the Pod Security level `privileged`. */
 const PRIVILEGED: Profile = {
   capabilities: sortedCapabilities(CAPABILITIES),
   ambient: sortedCapabilities(CAPABILITIES),
@@ -89,21 +95,27 @@ function confinedTo(capabilities: readonly Capability[]): Profile {
   };
 }
 
-/** Pod Security Standards, baseline: "Adding additional capabilities beyond those listed below must be disallowed": docker's 14 without NET_RAW. */
+/**
+ * Pod Security Standards, baseline: "Adding additional capabilities beyond those listed below must be
+ * disallowed": docker's 14 without NET_RAW.
+ */
 const BASELINE_CAPABILITIES = DEFAULT_CAPABILITIES.filter((name) => name !== 'NET_RAW');
 
 const BUILTIN: ReadonlyMap<string, Profile> = new Map([
   ['default', confinedTo(DEFAULT_CAPABILITIES)],
   ['privileged', PRIVILEGED],
-  // A ceiling bounds what survives an exec by its capabilities alone: baseline has no rule on ambient ones.
+  // A ceiling limits capabilities that survive an exec only through its capability list: baseline has no rule
+  // about ambient capabilities.
   ['baseline', { ...confinedTo(BASELINE_CAPABILITIES), ambient: BASELINE_CAPABILITIES }],
   ['restricted', { ...confinedTo(['NET_BIND_SERVICE']), ambient: ['NET_BIND_SERVICE'], noNewPrivileges: true, nonRoot: true }],
 ]);
 
 /**
- * The profiles that need no document: `default` (what docker and containerd give) and the Pod Security Standards' levels as
- * ceilings: `privileged`, `baseline`, `restricted` (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
- * `baseline` and `restricted` hold no host port, as the standards say. What they say of volume types is the admission's business, and not part of them here.
+ * Returns a profile that needs no document: `default` (what docker and containerd grant), or a level of the
+ * Pod Security Standards as a ceiling: `privileged`, `baseline`, `restricted`
+ * (https://kubernetes.io/docs/concepts/security/pod-security-standards/). `baseline` and `restricted` grant
+ * no host port, as the standards say. Their rules about volume types are the task of admission, and are not
+ * part of these profiles.
  */
 export function builtinProfile(name: string): Profile | undefined {
   return BUILTIN.get(name);
@@ -113,12 +125,12 @@ export function builtinNames(): string[] {
   return [...BUILTIN.keys()];
 }
 
-/** The profile of a container that names none. */
+/** Returns the profile of a container that names none. */
 export function defaultProfile(): Profile {
   return confined;
 }
 
-/** The top of the lattice. */
+/** Returns the top of the lattice. */
 export function topProfile(): Profile {
   return PRIVILEGED;
 }

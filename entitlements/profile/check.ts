@@ -9,27 +9,27 @@ import type { ResolvedProfile } from './resolve.ts';
 import { PROFILE_KIND, profileSchema } from './schema.ts';
 
 export interface SourceFile {
-  /** Its name, for places. */
+  /** Its name, for positions. */
   readonly file: string;
   readonly text: string;
 }
 
 export interface Checked {
-  /** Profiles that are complete, in the order of files and places. */
+  /** Complete profiles, in the order of files and positions. */
   readonly profiles: readonly ResolvedProfile[];
-  /** These, and the incomplete ones with samples in place of what is missing: to look at, not to use. */
+  /** The complete profiles, and the incomplete ones with samples for missing values. For inspection only. */
   readonly examined: readonly ResolvedProfile[];
-  /** Those of kind ExactProfile. */
+  /** Profiles of kind ExactProfile. */
   readonly exact: readonly { readonly name: string; readonly profile: Profile }[];
-  /** Those that another profile must give values first, with the parameters that lack one. */
+  /** Profiles that need values from another profile, with the parameters that lack one. */
   readonly incomplete: ReadonlyMap<string, readonly string[]>;
-  /** Every problem at once, by file, line and column; with one of them no profile may be used. */
+  /** All problems, sorted by file, line and column. If there is one, no profile may be used. */
   readonly problems: readonly Problem[];
 }
 
 /**
- * Reads the documents of kind EntitlementProfile in texts of YAML or JSON; documents of other kinds are skipped. Parents are found in
- * any of the files. Never throws.
+ * Reads the EntitlementProfile documents in YAML or JSON texts. Documents of other kinds are skipped. A
+ * parent can be in any of the files. Never throws.
  */
 export function checkProfiles(files: readonly SourceFile[]): Checked {
   const problems: Problem[] = [];
@@ -51,7 +51,7 @@ export function checkProfiles(files: readonly SourceFile[]): Checked {
   return { profiles: defined, examined, incomplete, problems: byPlace([...problems, ...deeper, ...whole.problems]), exact: whole.profiles };
 }
 
-/** Problems by file, line and column, each once. */
+/** Sorts problems by file, line and column, without duplicates. */
 export function byPlace(problems: readonly Problem[]): Problem[] {
   const key = ({ position, message }: Problem): string => `${position.file}\0${position.line}:${position.column}\0${message}`;
   return [...new Map(problems.map((problem) => [key(problem), problem])).values()].sort(

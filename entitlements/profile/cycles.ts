@@ -2,10 +2,13 @@ import { largest } from '../../base/lists/index.ts';
 import type { Document, Position, Problem } from '../../base/schema/index.ts';
 import { valueOf } from './profile-document.ts';
 
-/** Parents of parents; a bound on what one document can make a reader do. */
+/** The maximum depth of parents. It bounds the work that one document can cause. */
 const MAX_DEPTH = 64;
 
-/** The names of profiles that extend themselves, or too many others one after the other; each loop is told once. */
+/**
+ * Returns the names of profiles that extend themselves, or whose chain of parents is too long. Each loop is
+ * reported once.
+ */
 export function cycles(byName: ReadonlyMap<string, Document>, problems: Problem[]): ReadonlySet<string> {
   const parentsOf = (name: string): string[] => {
     const document = byName.get(name);
@@ -20,7 +23,7 @@ export function cycles(byName: ReadonlyMap<string, Document>, problems: Problem[
     problems.push({ position, path: 'extends', message: `its parents are more than ${MAX_DEPTH} deep`, fix: 'extend fewer profiles' });
   };
   const walk = (start: string): void => {
-    // By hand: a chain of a thousand parents is no reason to overflow.
+    // This uses an explicit stack, because a chain of a thousand parents would overflow the call stack.
     const trail: { name: string; next: number }[] = [{ name: start, next: 0 }];
     const on = new Map([[start, 0]]);
     for (let top = trail.at(-1); top !== undefined; top = trail.at(-1)) {

@@ -2,7 +2,7 @@ import type { DeviceRule } from '../types.ts';
 import type { DeviceGrant, Profile } from './model.ts';
 import type { Read } from './values.ts';
 
-/** True when every access of `inner` is one of `outer`. */
+/** Returns true if every access of `inner` is one of `outer`. */
 export function grantWithin(inner: DeviceGrant, outer: DeviceGrant): boolean {
   return (
     inner.access === outer.access &&
@@ -12,7 +12,7 @@ export function grantWithin(inner: DeviceGrant, outer: DeviceGrant): boolean {
   );
 }
 
-/** True when the profile holds these accesses (of r, w and m) to one device. */
+/** Returns true if the profile grants these accesses (of r, w and m) to one device. */
 export function holdsDevice(
   { devices, hostDevices }: Pick<Profile, 'devices' | 'hostDevices'>,
   { type, major, minor, access }: { readonly type: string; readonly major: number; readonly minor: number; readonly access: string },
@@ -27,7 +27,7 @@ export function holdsDevice(
   );
 }
 
-/** Grants in their simplest form: none within another, sorted. */
+/** Returns grants in their simplest form: none within another, sorted. */
 export function deviceGrants(grants: readonly DeviceGrant[]): DeviceGrant[] {
   const distinct = [...new Map(grants.map((grant) => [key(grant), grant])).values()];
   return distinct
@@ -35,7 +35,7 @@ export function deviceGrants(grants: readonly DeviceGrant[]): DeviceGrant[] {
     .sort((a, b) => (key(a) < key(b) ? -1 : 1));
 }
 
-/** Access in both. */
+/** Returns the access that both grant. */
 export function meetDevices(a: readonly DeviceGrant[], b: readonly DeviceGrant[]): DeviceGrant[] {
   return deviceGrants(a.flatMap((one) => b.flatMap((other) => meetGrants(one, other) ?? [])));
 }
@@ -53,12 +53,15 @@ function meetNumbers(a: number | undefined, b: number | undefined): number | und
   return b === undefined || a === b ? a : 'none';
 }
 
-/** An access of `inner` that `outer` does not give. */
+/** Returns an access of `inner` that `outer` does not grant. */
 export function deviceExcess(outer: readonly DeviceGrant[], inner: readonly DeviceGrant[]): DeviceGrant | undefined {
   return inner.find((grant) => !outer.some((other) => grantWithin(grant, other)));
 }
 
-/** The grants as rules of the device cgroup: deny all, then what is allowed; or allow all when nothing is left out. */
+/**
+ * Returns the grants as rules of the device cgroup: deny all, then the allowed devices; or allow all if
+ * nothing is excluded.
+ */
 export function deviceRules(grants: readonly DeviceGrant[]): DeviceRule[] {
   const everything = (['b', 'c'] as const).every((type) =>
     (['r', 'w', 'm'] as const).every((access) => grants.some((grant) => grantWithin({ type, access }, grant))),
@@ -79,7 +82,7 @@ export function deviceRules(grants: readonly DeviceGrant[]): DeviceRule[] {
   return [{ allow: false, type: 'a', access: 'rwm' }, ...allowed];
 }
 
-/** Grants from a compact notation that stands in this room's own code: `c 1:3 rwm`, `b *:* m`. */
+/** Parses grants in a compact notation used in this folder's own code: `c 1:3 rwm`, `b *:* m`. */
 export function parseDeviceGrants(lines: readonly string[]): DeviceGrant[] {
   return deviceGrants(
     lines.flatMap((line) => {
@@ -94,7 +97,7 @@ export function parseDeviceGrants(lines: readonly string[]): DeviceGrant[] {
 const MAX_MAJOR = 4095;
 const MAX_MINOR = 1048575;
 
-/** One device of any number, or all of a kind: `c 10:232 rw`, `b 8:* r`. */
+/** Reads one device with any number, or all of a type: `c 10:232 rw`, `b 8:* r`. */
 export function readDevice(written: unknown): Read<DeviceGrant[]> {
   const fix = 'write c or b, major:minor or *, and of r, w and m what is meant: c 10:232 rw';
   const found = /^([bc]) (\d{1,7}|\*):(\d{1,7}|\*) (?=[rwm])(r?w?m?)$/.exec(typeof written === 'string' ? written : '');
@@ -112,8 +115,8 @@ export function readDevice(written: unknown): Read<DeviceGrant[]> {
 }
 
 /**
- * Grants without those that are taken away.
- * @returns the grant that is wider than what is taken away, when there is one: what would be left can not be said
+ * Removes grants.
+ * @returns if a grant is wider than what is removed, that grant: the remainder cannot be expressed
  */
 export function withoutDevices(
   from: readonly DeviceGrant[],
@@ -128,5 +131,5 @@ function key(grant: DeviceGrant): string {
   return `${grant.type} ${grant.major ?? '*'}:${grant.minor ?? '*'} ${grant.access}`;
 }
 
-/** A grant as text: `c 1:3 r`. */
+/** Returns a grant as text: `c 1:3 r`. */
 export const formatDevice = key;

@@ -39,7 +39,10 @@ const peers = (description: string) =>
     description,
   }) as const;
 
-/** JSON Schema (draft 2020-12) of a `kind: ExactProfile` document: every dimension in full, and nothing inherited. */
+/**
+ * JSON Schema (draft 2020-12) of a `kind: ExactProfile` document: it states every dimension completely and
+ * inherits nothing.
+ */
 export const exactProfileSchema = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   $id: 'https://portcullis.dev/schemas/v1alpha1/exact-profile.json',

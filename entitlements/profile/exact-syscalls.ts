@@ -10,7 +10,7 @@ import { filteredPolicy, UNFILTERED } from '../seccomp/policy.ts';
 import type { CompatArchitecture, SyscallPolicy } from '../seccomp/policy.ts';
 import { argumentWidth } from '../seccomp/syscalls.ts';
 
-/** The filter of an exact profile's document. */
+/** The filter in the document of an exact profile. */
 export type WrittenSyscalls =
   | 'unfiltered'
   | {
@@ -20,7 +20,7 @@ export type WrittenSyscalls =
       readonly conditional?: Readonly<Record<string, readonly string[]>>;
     };
 
-/** A policy as plain values from which {@link readSyscalls} makes an equal one. */
+/** Returns a policy as plain values from which {@link readSyscalls} creates an equal policy. */
 export function writeSyscalls(policy: SyscallPolicy): WrittenSyscalls {
   if (!policy.filtered) return 'unfiltered';
   const answers: Record<string, string[]> = {};
@@ -50,7 +50,7 @@ function number(value: bigint): string {
   return value < 1000n ? value.toString() : `0x${value.toString(16)}`;
 }
 
-/** Where in the filter something is wrong, and what. */
+/** Reports an error in the filter at a position. */
 export type Wrong = (path: readonly (number | string)[], message: string, fix: string) => void;
 
 /** @throws ENTITLEMENTS_TOO_COMPLEX */
@@ -102,7 +102,7 @@ function readConditional(name: string, lines: readonly string[], wrong: Wrong): 
   return pieces.length < lines.length - 1 ? undefined : decision(otherwise, pieces);
 }
 
-/** Tests of one argument are one: an interval and a mask. Undefined when no value passes both. */
+/** Joins the tests of one argument into one interval and mask. Undefined if no value passes both. */
 function joined(tests: readonly ArgumentTest[]): Clause | undefined {
   const byIndex = new Map<number, ArgumentTest>();
   for (const test of tests) {

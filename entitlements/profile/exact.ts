@@ -22,9 +22,9 @@ interface WrittenRule extends Omit<NetworkRule, 'ports'> {
 
 type Amount = number | string;
 
-/** A valid `kind: ExactProfile` document, by its schema. */
+/** A valid `kind: ExactProfile` document, according to its schema. */
 type ExactDocument = Omit<Profile, 'devices' | 'egress' | 'hostPorts' | 'ingress' | 'limits' | 'resources' | 'syscalls'> & {
-  /** Absent of documents of earlier versions: none. */
+  /** Absent in documents of earlier versions, which means none. */
   readonly hostPorts?: boolean;
   readonly metadata: { readonly name: string };
   readonly syscalls: WrittenSyscalls;
@@ -35,7 +35,10 @@ type ExactDocument = Omit<Profile, 'devices' | 'egress' | 'hostPorts' | 'ingress
   readonly resources: Readonly<Partial<Record<ResourceName, Amount>>>;
 };
 
-/** A profile as the value of a `kind: ExactProfile` document, from which {@link readExactProfiles} makes an equal one. Plain JSON. */
+/**
+ * Returns a profile as the value of a `kind: ExactProfile` document, from which {@link readExactProfiles}
+ * creates an equal profile. Plain JSON.
+ */
 export function exactProfile(name: string, profile: Profile, description?: string): object {
   const { devices, egress, ingress, limits, resources, syscalls, ...rest } = profile;
   return {
@@ -52,7 +55,7 @@ export function exactProfile(name: string, profile: Profile, description?: strin
   };
 }
 
-/** The same as YAML. */
+/** Returns the same as YAML. */
 export function writeExactProfile(name: string, profile: Profile, description?: string): string {
   return writeYaml(exactProfile(name, profile, description));
 }
@@ -66,8 +69,8 @@ function plain(value: bigint): Amount {
 }
 
 /**
- * The profiles of `kind: ExactProfile` documents.
- * @param others documents whose names are taken
+ * Reads the profiles of `kind: ExactProfile` documents.
+ * @param others documents whose names are already used
  * @returns the profiles, and every problem
  */
 export function readExactProfiles(

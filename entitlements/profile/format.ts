@@ -38,7 +38,10 @@ const ITEM_KEYS: Readonly<Record<string, readonly string[]>> = {
   ingress: ['from', 'except', 'ports'],
 };
 
-/** The order in which a profile's keys are written: what counts first stands first. Documents of other kinds share only the first keys. */
+/**
+ * The order of a profile's keys: the most important first. Documents of other kinds share only the first
+ * keys.
+ */
 const order: KeyOrder = (path) => {
   if (path.length === 0) return documentKeys;
   const [first, second] = path;
@@ -47,7 +50,10 @@ const order: KeyOrder = (path) => {
   return path.length === 3 && first === 'network' ? ITEM_KEYS[String(second)] : undefined;
 };
 
-/** A profile file in its canonical form; comments and meaning stay. What is wrong with the text is a problem, and leaves it as it is. Never throws. */
+/**
+ * Formats a profile file in its canonical form. Comments and meaning stay the same. A text with errors is
+ * returned unchanged, with the errors as problems. Never throws.
+ */
 export function formatProfile(text: string, file: string): { readonly text: string; readonly problems: readonly Problem[] } {
   return formatDocuments(text, file, order);
 }

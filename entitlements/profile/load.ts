@@ -11,32 +11,35 @@ import type { SourceFile } from './check.ts';
 import type { Profile } from './model.ts';
 import type { NamedProfile } from './resolve.ts';
 
-/** The built-in profiles and those of the loaded documents. */
+/** The built-in profiles and the profiles of the loaded documents. */
 export interface ProfileSet {
-  /** The profile of that name, or undefined. */
+  /** Returns the profile with that name, or undefined. */
   resolve(name: string): Profile | undefined;
-  /** All names: the built-in ones first, then by name. */
+  /** Returns all names: the built-in ones first, then sorted by name. */
   names(): string[];
-  /** Those that documents define, in the order of files and places. */
+  /** Profiles that documents define, in the order of files and positions. */
   readonly defined: readonly NamedProfile[];
-  /** Those that only a profile which extends them makes complete, with the parameters that have no value. They can not be resolved. */
+  /**
+   * Profiles that are complete only through a profile that extends them, with the parameters that have no
+   * value. They cannot be resolved.
+   */
   readonly incomplete: ReadonlyMap<string, readonly string[]>;
 }
 
 const MAX_BYTES = 1024 * 1024;
 
 /**
- * Loads the documents of kinds EntitlementProfile and ExactProfile from files and folders (of a folder: .yaml, .yml and .json by name); documents of
- * other kinds are skipped.
- * @throws ENTITLEMENTS_BAD_PROFILE with every problem at once as file:line:column, in `details.problems` too
+ * Loads EntitlementProfile and ExactProfile documents from files and folders (from a folder: .yaml, .yml and
+ * .json by name). Documents of other kinds are skipped.
+ * @throws ENTITLEMENTS_BAD_PROFILE with all problems as file:line:column, also in `details.problems`
  */
 export async function loadProfiles(options: { readonly paths: readonly string[] }): Promise<ProfileSet> {
   return profilesOf(options.paths, await readProfileFiles(options.paths));
 }
 
 /**
- * The texts of files and folders, as {@link loadProfiles} takes them.
- * @throws ENTITLEMENTS_BAD_PROFILE naming each that can not be read
+ * Reads the texts of files and folders, in the form that {@link loadProfiles} accepts.
+ * @throws ENTITLEMENTS_BAD_PROFILE naming each file that cannot be read
  */
 export async function readProfileFiles(paths: readonly string[]): Promise<readonly SourceFile[]> {
   const { texts, unread } = await collectProfileFiles(paths);
@@ -44,7 +47,7 @@ export async function readProfileFiles(paths: readonly string[]): Promise<readon
   return texts;
 }
 
-/** The texts of files and folders, and what of them could not be read. */
+/** Reads the texts of files and folders, and reports those that could not be read. */
 export async function collectProfileFiles(
   paths: readonly string[],
 ): Promise<{ readonly texts: readonly SourceFile[]; readonly unread: readonly Problem[] }> {
@@ -55,14 +58,17 @@ export async function collectProfileFiles(
   return { texts, unread };
 }
 
-/** The profiles in texts that were read from `paths`. @throws ENTITLEMENTS_BAD_PROFILE with every problem */
+/**
+ * Returns the profiles in texts that were read from `paths`. @throws ENTITLEMENTS_BAD_PROFILE with every
+ * problem
+ */
 export function profilesOf(paths: readonly string[], texts: readonly SourceFile[]): ProfileSet {
   const { profiles, exact, incomplete, problems } = checkProfiles(texts);
   if (problems.length > 0) throw invalid(paths, problems);
   return profileSet([...profiles, ...exact.map((one) => ({ ...one, entitlements: [] }))], incomplete);
 }
 
-/** The set of the built-in profiles and these. */
+/** Returns the set of the built-in profiles and the given ones. */
 export function profileSet(defined: readonly NamedProfile[], incomplete: ReadonlyMap<string, readonly string[]> = new Map()): ProfileSet {
   const byName = new Map(defined.map((named) => [named.name, named.profile]));
   return {
@@ -76,7 +82,7 @@ export function profileSet(defined: readonly NamedProfile[], incomplete: Readonl
 async function textOf(file: string, problems: Problem[]): Promise<readonly SourceFile[]> {
   try {
     const facts = await stat(file);
-    // A FIFO would wait for ever, a device has no end.
+    // Reading a FIFO would wait forever, and a device has no end.
     if (!facts.isFile()) throw new Error('it is not a file');
     if (facts.size > MAX_BYTES) throw new Error(`it is larger than ${MAX_BYTES} bytes`);
     return [{ file, text: await readFile(file, 'utf8') }];

@@ -7,7 +7,10 @@ import type { DeviceGrant } from './model.ts';
 import type { Report } from './report.ts';
 import type { Own } from './sections.ts';
 
-/** What is left of a parent's or an entitlement's part when the profile's own words have decided what they speak of. */
+/**
+ * Returns the rest of an inherited part (of a parent or an entitlement), without the items that the profile's
+ * own keys decide.
+ */
 export function decidedBy(own: Own, part: Part, report: Report): Part {
   const { grants, excludes } = own.part;
   const capabilities = new Set([...grants.capabilities, ...excludes.capabilities]);
@@ -43,10 +46,11 @@ function leftDevices(from: readonly DeviceGrant[], decided: readonly DeviceGrant
   return from;
 }
 
-/** The inherited part with the profile's own words. */
+/** Returns the inherited part with the changes of the profile's own keys. */
 export function changed(inherited: Part, own: Own, report: Report): Part {
   const part = unionParts(inherited.name, [inherited, own.part]);
-  // Of the default profile's devices as well: what can not be divided is said, and not kept in silence.
+  // This includes the default profile's devices: if a grant cannot be divided, that is reported, and the
+  // grant is not kept silently.
   leftDevices(builtinProfile('default')?.devices ?? [], deviceGrants(own.part.excludes.devices), report);
   return part;
 }

@@ -12,7 +12,7 @@ export interface Parameter {
   readonly default?: ParameterValue;
 }
 
-/** Values that stand in when a profile is checked that is not complete without some. */
+/** Sample values for the check of a profile in which some values are missing. */
 const SAMPLES: Readonly<Record<ParameterType, ParameterValue>> = {
   cidr: '192.0.2.0/24',
   integer: 1,
@@ -37,7 +37,7 @@ const TOLD: Readonly<Record<ParameterType, string>> = {
   size: 'write bytes, or a number with Ki, Mi, Gi or Ti',
 };
 
-/** What is wrong with a value of that type, and what to write; undefined: nothing. */
+/** Returns what is wrong with a value of that type, and what to write instead; undefined if it is valid. */
 export function parameterProblem(type: ParameterType, value: unknown): { readonly problem: string; readonly fix: string } | undefined {
   const fine = fits(type, value);
   return fine ? undefined : { problem: `${JSON.stringify(value).slice(0, 200)} is no ${type}`, fix: TOLD[type] };
@@ -65,7 +65,7 @@ function fits(type: ParameterType, value: unknown): boolean {
 
 const REFERENCE = /\$\{([^{}]*)\}/g;
 
-/** The names of the parameters that a text refers to, with or without one of that name. */
+/** Returns the names of the parameters to which a text refers, even if no such parameter exists. */
 function referencesIn(text: string): string[] {
   return [...text.matchAll(REFERENCE)].map(([, name = '']) => name);
 }
@@ -75,7 +75,7 @@ export interface Reference {
   readonly path: readonly PathSegment[];
 }
 
-/** Every `${name}` in the texts of a value, with its place. */
+/** Returns every `${name}` in the texts of a value, with its position. */
 export function referencesOf(value: unknown, path: readonly PathSegment[] = []): Reference[] {
   if (typeof value === 'string') return referencesIn(value).map((name) => ({ name, path }));
   if (Array.isArray(value)) return value.flatMap((item, at) => referencesOf(item, [...path, at]));
@@ -84,8 +84,9 @@ export function referencesOf(value: unknown, path: readonly PathSegment[] = []):
 }
 
 /**
- * The value with each `${name}` in its texts replaced. A text that is nothing but one reference becomes the parameter's own value, a
- * number stays one; within a longer text it is written out. Names without a value stay as they are. Keys are not touched.
+ * Returns the value with each `${name}` in its texts replaced. A text that consists of one reference becomes
+ * the parameter's own value, so a number stays a number. In a longer text the value is inserted as text.
+ * Names without a value stay unchanged. Keys are not changed.
  */
 export function substitute(value: unknown, values: ReadonlyMap<string, ParameterValue>): unknown {
   if (typeof value === 'string') {

@@ -1,23 +1,23 @@
 import type { PathRestrictions } from './model.ts';
 
-/** True when `path` is `top` or below it. */
+/** Returns true if `path` is `top` or below it. */
 export function isUnder(path: string, top: string): boolean {
   return path === top || top === '/' || path.startsWith(`${top}/`);
 }
 
-/** The paths that stand below no other, sorted: the same set of files, said once. */
+/** Returns the paths that are below no other path, sorted: the same set of files without repetition. */
 function outermost(paths: readonly string[]): string[] {
   const distinct = [...new Set(paths)];
   return distinct.filter((path) => !distinct.some((other) => other !== path && isUnder(path, other))).sort();
 }
 
-/** Restrictions in their simplest form. Paths are absolute and clean. */
+/** Returns restrictions in their simplest form. Paths are absolute and clean. */
 export function pathRestrictions(masked: readonly string[], readonly: readonly string[]): PathRestrictions {
   const hidden = outermost(masked);
   return { masked: hidden, readonly: outermost(readonly).filter((path) => !hidden.some((top) => isUnder(path, top))) };
 }
 
-/** Files below a path of both lists. */
+/** Returns the files below a path of both lists. */
 function common(a: readonly string[], b: readonly string[]): string[] {
   return [...a.filter((path) => b.some((top) => isUnder(path, top))), ...b.filter((path) => a.some((top) => isUnder(path, top)))];
 }
@@ -26,17 +26,17 @@ function unwritable(paths: PathRestrictions): string[] {
   return [...paths.masked, ...paths.readonly];
 }
 
-/** What either restricts. */
+/** Returns the paths that either restricts. */
 export function meetPaths(a: PathRestrictions, b: PathRestrictions): PathRestrictions {
   return pathRestrictions([...a.masked, ...b.masked], [...a.readonly, ...b.readonly]);
 }
 
-/** What both restrict. */
+/** Returns the paths that both restrict. */
 export function joinPaths(a: PathRestrictions, b: PathRestrictions): PathRestrictions {
   return pathRestrictions(common(a.masked, b.masked), common(unwritable(a), unwritable(b)));
 }
 
-/** A path that `outer` restricts and `inner` does not. */
+/** Returns a path that `outer` restricts and `inner` does not. */
 export function pathExcess(outer: PathRestrictions, inner: PathRestrictions): { path: string; access: 'read' | 'write' } | undefined {
   const read = outer.masked.find((path) => !inner.masked.some((top) => isUnder(path, top)));
   if (read !== undefined) return { path: read, access: 'read' };

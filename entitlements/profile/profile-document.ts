@@ -4,7 +4,7 @@ import type { Sections } from './sections.ts';
 
 type Parent = string | { readonly profile: string; readonly with?: Readonly<Record<string, ParameterValue>> };
 
-/** A valid `kind: EntitlementProfile` document, by its schema. */
+/** A valid `kind: EntitlementProfile` document, according to its schema. */
 export interface ProfileDocument extends Sections {
   readonly metadata: { readonly name: string };
   readonly parameters?: Readonly<Record<string, Parameter>>;

@@ -1,10 +1,10 @@
 import { formatPath } from '../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
 
-/** Takes a problem at a place of a document. */
+/** Reports a problem at a position of a document. */
 export type Report = (path: readonly PathSegment[], message: string, fix: string, part?: 'value' | 'key') => void;
 
-/** Problems of one document, gathered. */
+/** Collects the problems of one document. */
 export function reporter(document: Document): { readonly report: Report; readonly problems: Problem[] } {
   const problems: Problem[] = [];
   return {

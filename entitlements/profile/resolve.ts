@@ -22,31 +22,31 @@ import type { Own } from './sections.ts';
 
 export interface NamedProfile {
   readonly name: string;
-  /** The names under `entitlements`, as written, parameters in their places. */
+  /** The names under `entitlements`, as written, with parameters replaced. */
   readonly entitlements: readonly string[];
   readonly profile: Profile;
 }
 
-/** A profile with its source, for who looks at what it is made of. */
+/** A profile with its source, for tools that inspect its parts. */
 export interface ResolvedProfile extends NamedProfile {
   readonly document: Document;
   readonly value: ProfileDocument;
-  /** What parents and entitlements give, without what the profile says itself. */
+  /** The part from parents and entitlements, without the profile's own keys. */
   readonly inherited: Part;
   readonly own: Own;
 }
 
 export interface Resolution {
-  /** Those that are complete, in the order of the documents. */
+  /** Complete profiles, in the order of the documents. */
   readonly defined: readonly ResolvedProfile[];
-  /** These, and those that are not complete with samples in place of the missing values: to look at, not to use. */
+  /** The complete profiles, and the incomplete ones with samples for missing values. For inspection only. */
   readonly examined: readonly ResolvedProfile[];
-  /** Those that only another profile can make complete, by name: the parameters without a value. */
+  /** Profiles that only another profile can complete, by name, with the parameters that have no value. */
   readonly incomplete: ReadonlyMap<string, readonly string[]>;
   readonly problems: readonly Problem[];
 }
 
-/** Different values of parameters that one set of documents may give: each makes a profile of its own. */
+/** The number of different parameter values in one set of documents. Each creates a separate profile. */
 const MAX_INSTANCES = 200;
 const SECTIONS = [
   'entitlements',
@@ -62,9 +62,9 @@ const SECTIONS = [
 ] as const;
 
 /**
- * The profiles that documents mean, parents and parameters resolved among them.
+ * Resolves the profiles in documents, including parents and parameters.
  * @param documents each passes the schema of profiles
- * @returns the profiles, and every problem that the schema can not see
+ * @returns the profiles, and every problem that the schema cannot detect
  */
 export function resolveProfiles(documents: readonly Document[]): Resolution {
   const problems: Problem[] = [];
@@ -99,19 +99,22 @@ interface Context {
   readonly byName: ReadonlyMap<string, Document>;
   readonly looped: ReadonlySet<string>;
   readonly instances: Map<string, Instance>;
-  /** Instances whose values come from elsewhere. */
+  /** Counts instances whose values come from another profile. */
   readonly given: { count: number };
   readonly problems: Problem[];
 }
 
 interface Instance {
-  /** Undefined when there are problems. */
+  /** Undefined if there are problems. */
   readonly resolved?: ResolvedProfile;
   readonly part?: Part;
   readonly problems: readonly Problem[];
 }
 
-/** The profile as it stands: parameters at their defaults; those without one at a sample, for the check alone. */
+/**
+ * Checks the profile itself: parameters have their defaults; those without a default have a sample, only for
+ * the check.
+ */
 function checked(document: Document, context: Context): { readonly unbound: readonly string[]; readonly found?: ResolvedProfile } {
   const value = valueOf(document);
   const { report, problems } = reporter(document);
@@ -259,14 +262,15 @@ function parentPart(
   const instance = instantiate(document, new Map(Object.entries(given)), context);
   const usual = Object.keys(given).length === 0;
   const [first] = instance.problems;
-  // Its own check tells a parent's problems at their places; those that come of the values given here are told here.
+  // The parent's own check reports the parent's problems at their positions. Problems caused by the values
+  // given here are reported here.
   if (!usual && first !== undefined && checkedAlone(document, context)) {
     report(path, `${name} with these values: ${first.message}`, first.fix ?? 'give other values');
   }
   return instance.part;
 }
 
-/** True when the profile has no problem with the values it has itself. */
+/** Returns true if the profile has no problem with its own values. */
 function checkedAlone(document: Document, context: Context): boolean {
   const value = valueOf(document);
   const samples = Object.entries(value.parameters ?? {}).filter(([, { default: usual }]) => usual === undefined);
@@ -277,7 +281,7 @@ function known(names: readonly string[]): string {
   return names.length === 0 ? 'take it out' : `use one of: ${names.join(', ')}`;
 }
 
-/** Built-in profiles as parents: what tells them from the default one. */
+/** The built-in profiles as parents: their differences from the default profile. */
 const BUILTIN_PARTS: ReadonlyMap<string, Part> = new Map([
   ['default', { ...NOTHING, name: 'default' }],
   ['baseline', builtinPart('baseline', {})],

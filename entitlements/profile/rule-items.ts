@@ -19,7 +19,7 @@ export interface FileSection {
   readonly deny?: Omit<FileSection, 'deny'>;
 }
 
-/** Patterns by kind of access, as far as they are sound. */
+/** Reads patterns by type of access, and skips invalid ones. */
 export function readFiles(section: FileSection, path: Path, report: Report): Partial<Record<FileAccess, readonly string[]>> {
   const found: Partial<Record<FileAccess, readonly string[]>> = {};
   for (const access of ACCESSES) {
@@ -49,7 +49,7 @@ export interface PeerSection {
   readonly ports?: readonly string[];
 }
 
-/** What one rule of `egress` or `ingress` allows. */
+/** Returns what one rule of `egress` or `ingress` allows. */
 export function readPeers(section: PeerSection, direction: 'to' | 'from', path: Path, report: Report): NetworkRule[] {
   const written = section[direction];
   const cidrs =
@@ -80,7 +80,7 @@ function within(inner: string, outer: string): boolean {
   return a !== undefined && b !== undefined && blockWithin(a, b);
 }
 
-/** The block without others, as blocks. */
+/** Returns the block without other blocks, as blocks. */
 function without(cidr: string, except: readonly string[]): string[] {
   const holes = except.flatMap((text) => parseCidr(text) ?? []);
   const split = (block: Block): Block[] => {
@@ -94,7 +94,7 @@ function without(cidr: string, except: readonly string[]): string[] {
   return block === undefined ? [] : split(block).map(({ family, address, prefix }) => `${formatAddress(family, address)}/${prefix}`);
 }
 
-/** Values that can be read; what can not is reported. */
+/** Returns the values that can be read, and reports the others. */
 export function read<T>(items: readonly unknown[], how: (written: unknown) => Read<T>, place: (at: number) => Path, report: Report): T[] {
   return items.flatMap((item, at) => {
     const found = how(item);
@@ -119,7 +119,7 @@ export function readMounts(sections: readonly MountSection[], report: Report): M
   });
 }
 
-/** Plain absolute paths. */
+/** Reads plain absolute paths. */
 export function readPaths(written: readonly string[], path: Path, report: Report): string[] {
   return written.filter((text, at) => {
     const clean = /^\/[^*?[\]{}\\]*$/.test(text) && !/\/\/|\/\.\.?(\/|$)|.\/$/.test(text) && !hasControl(text);

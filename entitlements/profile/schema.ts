@@ -4,10 +4,10 @@ import { PARAMETER_TYPES } from './parameters.ts';
 
 export const PROFILE_KIND = 'EntitlementProfile';
 
-/** Where editors find the schema of a profile document. */
+/** The URL at which editors find the schema of a profile document. */
 const schemaId = 'https://portcullis.dev/schemas/v1alpha1/entitlement-profile.json';
 
-/** How a profile is called. */
+/** The syntax of a profile's name. */
 const NAME = '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$';
 const PARAMETER_NAME = '^[A-Za-z][A-Za-z0-9_-]{0,62}$';
 
@@ -116,7 +116,7 @@ const limit = (description: string) =>
     description,
   }) as const;
 
-/** The key of an rlimit under `resources`: the cgroup has `cpu` already. */
+/** Returns the key of an rlimit under `resources`: `cpu` already belongs to the cgroup. */
 export function limitKey(name: string): string {
   return name === 'CPU' ? 'cputime' : name.toLowerCase();
 }

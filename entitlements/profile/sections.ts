@@ -22,7 +22,7 @@ interface Changes<T> {
   readonly drop?: readonly T[];
 }
 
-/** The keys of a profile that say something of their own, when the schema holds and parameters are in their places. */
+/** The keys of a profile that state something themselves. The schema holds and parameters are replaced. */
 export interface Sections {
   readonly files?: FileSection;
   readonly network?: { readonly egress?: readonly PeerSection[]; readonly ingress?: readonly PeerSection[] };
@@ -35,17 +35,17 @@ export interface Sections {
   readonly resources?: Readonly<Record<string, unknown>>;
 }
 
-/** What a profile says itself, apart from parents and entitlements. */
+/** The profile's own statements, without parents and entitlements. */
 export interface Own {
-  /** What it adds and takes away. Nothing is in both. */
+  /** What it adds and removes. Nothing is in both. */
   readonly part: Part;
-  /** Bounds that it sets or lifts: those of parents and entitlements do not count. */
+  /** Limits that it sets or lifts: those of parents and entitlements do not count. */
   readonly limits: ReadonlySet<LimitName>;
   readonly resources: ReadonlySet<ResourceName>;
 }
 
 /**
- * @param value the document, parameters in their places
+ * @param value the document, with parameters replaced
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
 export function readSections(value: Sections, name: string, report: Report): Own {
@@ -125,7 +125,10 @@ function readDevices(items: readonly string[], list: 'add' | 'drop', report: Rep
   return deviceGrants(read(items, readDevice, (at) => ['devices', list, at], report).flat());
 }
 
-/** The same under both: neither is guessed. A call with conditions is another matter. */
+/**
+ * Reports an item that is in both lists: the code does not guess which one is meant. A call with conditions
+ * is a different item.
+ */
 function reportBoth(field: string, lists: Changes<unknown> | undefined, report: Report): void {
   const plain = (item: unknown): string => (typeof item !== 'string' ? '' : field === 'capabilities' ? (capabilityName(item) ?? '') : item);
   const added = new Set((lists?.add ?? []).map(plain));

@@ -1,4 +1,4 @@
-/** A commented profile to begin with. */
+/** Returns a commented profile to start from. */
 export function starterProfile(name: string): string {
   return `# yaml-language-server: $schema=https://portcullis.dev/schemas/v1alpha1/entitlement-profile.json
 # What the workload may do. Checked by: portcullis entitlements check FILE; said in words by: portcullis entitlements explain FILE

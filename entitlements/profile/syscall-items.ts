@@ -13,9 +13,11 @@ import type { Report } from './report.ts';
 type Path = readonly PathSegment[];
 
 /**
- * The calls of a list under `syscalls`: names, and names with conditions on arguments. Numbers are compared in the bits that the kernel
- * reads; a condition on a pointer is refused, since a filter sees the address and not what stands there.
- * @returns one set an item, so that a reader can tell which item does what; an item with a problem gives none
+ * Reads the calls of a list under `syscalls`: names, and names with conditions on arguments. Numbers are
+ * compared in the bits that the kernel reads. A condition on a pointer is refused, because a filter sees the
+ * address and not the memory at it.
+ * @returns one set per item, so that a reader can see the effect of each item; an item with a problem has
+ * none
  */
 export function readCalls(items: readonly unknown[], path: Path, report: Report): (CallSet | undefined)[] {
   return items.map((item, at) => {
@@ -33,7 +35,7 @@ export function readCalls(items: readonly unknown[], path: Path, report: Report)
   });
 }
 
-/** All calls of the tables, made once. */
+/** All calls of the tables, created once. */
 let every: CallSet | undefined;
 
 function readName(name: string, mayBeAll: boolean, path: Path, report: Report): CallSet | undefined {
@@ -106,7 +108,7 @@ interface Place {
   readonly report: Report;
 }
 
-/** The condition as alternatives of one test each. */
+/** Returns the condition as alternatives of one test each. */
 function readSpec(place: Place, spec: unknown, path: Path): Clause[] | undefined {
   if (typeof spec === 'object' && spec !== null && 'not' in spec) {
     const none = readList(place, spec.not as readonly unknown[], [...path, 'not']);
@@ -146,7 +148,7 @@ function readItem(place: Place, item: unknown, path: Path): ArgumentTest | undef
   return undefined;
 }
 
-/** A number or a name, in the bits that the kernel reads. */
+/** Reads a number or a name, in the bits that the kernel reads. */
 function readNumber({ call, index, width, report }: Place, written: unknown, path: Path): bigint | undefined {
   const text = String(written).trim();
   if (!/^(-?\d{1,20}|0x[0-9a-fA-F]{1,16})$/.test(text)) {

@@ -1,7 +1,7 @@
 import { formatAddress, parseCidr } from '../compare/cidr.ts';
 import type { NetworkProtocol, NetworkRule } from '../types.ts';
 
-/** A value that was written, or why it can not be one: `problem` says what is wrong, `fix` what to write. */
+/** A value, or why the text is not a valid one: `problem` says what is wrong, `fix` what to write. */
 export type Read<T> = { readonly value: T } | { readonly problem: string; readonly fix: string };
 
 const UNITS: ReadonlyMap<string, bigint> = new Map([
@@ -11,10 +11,10 @@ const UNITS: ReadonlyMap<string, bigint> = new Map([
   ['Gi', 1n << 30n],
   ['Ti', 1n << 40n],
 ]);
-/** RLIM_INFINITY (sys/resource.h): no bound. */
+/** RLIM_INFINITY (sys/resource.h): no limit. */
 const INFINITY = (1n << 64n) - 1n;
 
-/** Bytes: a number, or one with Ki, Mi, Gi or Ti. */
+/** Reads bytes: a number, or one with Ki, Mi, Gi or Ti. */
 export function readSize(written: unknown): Read<bigint> {
   const [whole, digits = '', unit = ''] = /^(\d{1,20})(Ki|Mi|Gi|Ti)?$/.exec(numberText(written)) ?? [];
   const value = BigInt(digits) * (UNITS.get(unit) ?? 1n);
@@ -22,14 +22,14 @@ export function readSize(written: unknown): Read<bigint> {
   return { value };
 }
 
-/** A whole number of things. */
+/** Reads a whole number. */
 export function readCount(written: unknown): Read<bigint> {
   const text = numberText(written);
   if (!/^\d{1,19}$/.test(text)) return bad(written, 'a count', 'write a whole number');
   return { value: BigInt(text) };
 }
 
-/** CPUs as thousandths: `500m`, `1.5`, `2`. */
+/** Reads CPUs as thousandths: `500m`, `1.5`, `2`. */
 export function readCpu(written: unknown): Read<bigint> {
   const text = numberText(written);
   const thousandths = /^(\d{1,9})m$/.exec(text)?.[1];
@@ -52,7 +52,7 @@ const ALL_PORTS = { low: 0, high: 65535 };
 
 export type Ports = Pick<NetworkRule, 'ports' | 'protocol'>;
 
-/** `5432/tcp`, `8000-8080/tcp`, `53/udp`, `icmp`, `tcp` (all its ports). */
+/** Reads ports: `5432/tcp`, `8000-8080/tcp`, `53/udp`, `icmp`, `tcp` (all its ports). */
 export function readPorts(written: unknown): Read<Ports> {
   const fix = 'write a port, or two with a dash, and /tcp, /udp or /sctp; or a protocol alone: icmp';
   const [whole, low, high, name] =
@@ -70,7 +70,7 @@ export function readPorts(written: unknown): Read<Ports> {
 export const EVERY_PORT: readonly Ports[] = PROTOCOLS.map((protocol) => ({ protocol, ports: ALL_PORTS }));
 export const EVERYWHERE: readonly string[] = ['0.0.0.0/0', '::/0'];
 
-/** A CIDR in its canonical text; a plain address is a block of one. */
+/** Reads a CIDR and returns its canonical text. A plain address is a block of one address. */
 export function readCidr(written: unknown): Read<string> {
   const text = typeof written === 'string' ? written : '';
   const full = text.includes('/') ? text : `${text}/${text.includes(':') ? 128 : 32}`;
@@ -87,7 +87,7 @@ export function readCidr(written: unknown): Read<string> {
   return bad(written, 'a block of addresses', 'write an IPv4 or IPv6 address, or CIDR such as 10.0.0.0/8');
 }
 
-/** Rules of peers and ports in their simplest order. */
+/** Returns rules of peers and ports in their simplest order. */
 export function networkRules(cidrs: readonly string[], ports: readonly Ports[]): NetworkRule[] {
   return sortedRules(cidrs.flatMap((cidr) => ports.map((of) => ({ cidr, ...of }))));
 }

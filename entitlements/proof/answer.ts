@@ -15,12 +15,13 @@ const MAX_ERRNO = 4095;
 
 /** Actions whose lower 16 bits the kernel reads. */
 export const ACTIONS_WITH_DATA: readonly number[] = [ERRNO, TRAP, TRACE];
-/** Actions whose lower 16 bits it does not read. */
+/** Actions whose lower 16 bits the kernel ignores. */
 export const ACTIONS_WITHOUT_DATA: readonly number[] = [KILL_THREAD, USER_NOTIF, LOG, ALLOW];
 
 /**
- * A filter's 32-bit return value as what the kernel does about it (kernel/seccomp.c, __seccomp_filter): the lower 16 bits count for
- * errno (at most 4095), trap and trace alone, and an action that it does not know kills the process. Equal numbers are equal answers.
+ * Converts a filter's 32-bit return value to what the kernel does (kernel/seccomp.c, __seccomp_filter): the
+ * lower 16 bits matter only for errno (at most 4095), trap and trace, and an unknown action kills the
+ * process. Equal numbers mean equal answers.
  */
 export function answerOf(value: number): number {
   const action = (value & 0xffff0000) >>> 0;
@@ -30,7 +31,10 @@ export function answerOf(value: number): number {
   return ACTIONS_WITHOUT_DATA.includes(action) ? action : KILL_PROCESS;
 }
 
-/** An outcome of a policy as an answer. Written here a second time, apart from the code generator, on purpose. */
+/**
+ * Converts an outcome of a policy to an answer. On purpose, this is separate from the code generator's
+ * version.
+ */
 export function answerOfOutcome(outcome: Outcome): number {
   switch (outcome) {
     case 'allow':
@@ -48,7 +52,10 @@ export function answerOfOutcome(outcome: Outcome): number {
   }
 }
 
-/** Higher grants more: allow, log, trace, notify, errno 4095 … errno 0, trap, kill-thread, kill-process. */
+/**
+ * Returns the rank of an answer. A higher rank grants more: allow, log, trace, notify, errno 4095 … errno 0,
+ * trap, kill-thread, kill-process.
+ */
 export function answerRank(answer: number): number {
   const action = (answer & 0xffff0000) >>> 0;
   switch (action) {
@@ -71,12 +78,12 @@ export function answerRank(answer: number): number {
   }
 }
 
-/** What an answer grants: errnos, traps and kills are one, since the call is not made. */
+/** Returns what an answer grants: errnos, traps and kills are equal, because none of them makes the call. */
 export function grantOf(answer: number): number {
   return answerRank(answer) > answerRank(ERRNO | MAX_ERRNO) ? answer : ERRNO;
 }
 
-/** In words: `allow`, `errno 1`, `kill-thread`. */
+/** Describes an answer: `allow`, `errno 1`, `kill-thread`. */
 export function answerText(answer: number): string {
   const action = (answer & 0xffff0000) >>> 0;
   const data = answer & 0xffff;

@@ -13,27 +13,32 @@ import { diagramOfProgram } from './program-diagram.ts';
 
 const ALLOW = 0x7fff0000;
 
-/** What filters are held against: a profile's system calls, or the OCI seccomp object that a runtime was given. */
+/**
+ * What filters are compared with: a profile's system calls, or the OCI seccomp object that a runtime was
+ * given.
+ */
 export type Expected =
   | { readonly policy: SyscallPolicy; readonly base?: FilteredPolicy }
-  /** Not a word of JSON: an object as `parseSeccompJson` reads it. */
+  /** An object as `parseSeccompJson` returns it, not JSON text. */
   | { readonly oci: unknown };
 
-/** What the filters of a process are, beside what is expected. */
+/** How the filters of a process relate to the expected ones. */
 export interface Attestation {
   /**
-   * equal: every call is answered as expected. narrower: no call is let through that is not expected to be, and some are answered
-   * otherwise. looser: a call is let through that must not be.
+   * equal: every call gets the expected answer. narrower: no unexpected call is allowed, and some calls get
+   * another answer. looser: a call is allowed that must not be.
    */
   readonly verdict: 'equal' | 'narrower' | 'looser';
-  /** A call that shows it, unless equal. */
+  /** A call that shows the difference, unless equal. */
   readonly witness?: CallWitness;
   readonly instructions: number;
 }
 
 /**
- * Holds compiled filters against a profile: of a running container (`seccompFilters` of base/kernel), or of any program.
- * @param filters the oldest first; the tightest answer of all counts, as in the kernel (seccomp(2), "Return value"); none: no filter
+ * Compares compiled filters with a profile: the filters of a running container (`seccompFilters` of
+ * base/kernel), or any programs.
+ * @param filters the oldest first; the tightest of all answers counts, as in the kernel (seccomp(2), "Return
+ * value"); an empty list: no filter
  * @throws ENTITLEMENTS_BAD_FILTER, ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_UNPROVED, ENTITLEMENTS_TOO_COMPLEX
  */
 export function attestFilters(
@@ -51,7 +56,7 @@ export function attestFilters(
   if (equal(wanted, found)) return { verdict: 'equal', instructions };
   const sides = { left: 'the filter answers', right: 'the profile says' };
   const native = AUDIT_ARCH[architecture];
-  // How a call is denied is no grant.
+  // The way in which a call is denied is not a grant.
   const [granted, expectedGrants] = [found, wanted].map((node) => store.mapLeaves(node, grantOf));
   const bound = within(store, granted ?? found, expectedGrants ?? wanted, native);
   if (!bound.yes) {
@@ -69,7 +74,10 @@ function diagramOfExpected(store: DiagramStore, expected: Expected, architecture
   return policy.filtered ? diagramOfPolicy(store, policy, { architecture, ...(base !== undefined && { base }) }) : store.leaf(ALLOW);
 }
 
-/** Of two filters' answers the tighter action; of one action twice the newer filter's data. */
+/**
+ * Returns the tighter action of two filters' answers. If the action is the same, the newer filter's data
+ * counts.
+ */
 function tightest(older: number, newer: number): number {
   return actionRank(older) < actionRank(newer) ? older : newer;
 }

@@ -5,21 +5,22 @@ import { DATA_SIZE } from './conditions.ts';
 import { meaningOf } from './instruction-set.ts';
 import type { Meaning } from './instruction-set.ts';
 
-/** An instruction with what its opcode means. */
+/** An instruction with the meaning of its opcode. */
 export interface Step extends Instruction {
   readonly meaning: Meaning;
 }
 
-/** BPF_MEMWORDS: the scratch memory's cells. */
+/** BPF_MEMWORDS: the number of scratch memory cells. */
 export const MEMORY_WORDS = 16;
 
 const ALL_CELLS = 0xffff;
 
 /**
- * Reads a program as the kernel does before it loads one, and refuses what the kernel refuses (net/core/filter.c, bpf_check_basics_ok,
- * bpf_check_classic and check_load_and_stores; kernel/seccomp.c, seccomp_check_filter): all jumps lead forward and inside, the last
- * instruction returns, loads stay inside `struct seccomp_data`, no cell is read before it was written.
- * @param bytes `struct sock_filter[]`, little-endian, 8 bytes an instruction
+ * Reads a program like the kernel before it loads one, and refuses what the kernel refuses
+ * (net/core/filter.c, bpf_check_basics_ok, bpf_check_classic and check_load_and_stores; kernel/seccomp.c,
+ * seccomp_check_filter): all jumps go forward and stay inside, the last instruction returns, loads stay
+ * inside `struct seccomp_data`, and no cell is read before it is written.
+ * @param bytes `struct sock_filter[]`, little-endian, 8 bytes per instruction
  * @throws ENTITLEMENTS_BAD_FILTER with `details.instruction`, counted from 0
  */
 export function checkedProgram(bytes: Uint8Array): readonly Step[] {
@@ -41,7 +42,7 @@ export function checkedProgram(bytes: Uint8Array): readonly Step[] {
   return steps;
 }
 
-/** @param behind how many instructions follow */
+/** @param behind the number of instructions that follow */
 function problemOf({ jt, jf, k }: Instruction, meaning: Meaning, behind: number): string | undefined {
   switch (meaning.op) {
     case 'load':

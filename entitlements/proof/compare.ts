@@ -4,12 +4,12 @@ import type { Call } from './conditions.ts';
 import { pairKey } from './diagram.ts';
 import type { DiagramStore, Node } from './diagram.ts';
 
-/** True when two functions of one store answer every call alike. */
+/** Returns true if two functions of one store answer every call in the same way. */
 export function equal(a: Node, b: Node): boolean {
   return a === b;
 }
 
-/** What a diagram answers one call. */
+/** Returns the answer of a diagram to one call. */
 export function evaluate(store: DiagramStore, root: Node, call: Call): number {
   const words = wordsOf(call);
   let node = root;
@@ -27,16 +27,18 @@ export interface Difference {
 }
 
 /**
- * A call that `a` and `b` answer differently; undefined when there is none. Of this architecture where one of it differs, with the
- * smallest number, and of that the smallest arguments.
+ * Returns a call that `a` and `b` answer differently; undefined if there is none. If a call of this
+ * architecture differs, the result is one of this architecture, with the smallest number and then the
+ * smallest arguments.
  */
 export function witness(store: DiagramStore, a: Node, b: Node, preferredArch: number): Difference | undefined {
   return search(store, a, b, preferredArch, () => true);
 }
 
 /**
- * Whether `inner` grants no call more than `outer` does; if it does, the call is given (`left` is the answer of `inner`).
- * The order is that of answers: allow, log, trace, notify, errno 4095 … 0, trap, kill-thread, kill-process.
+ * Returns whether `inner` grants no call more than `outer`. If it grants more, the call is returned (`left`
+ * is the answer of `inner`). The order of answers: allow, log, trace, notify, errno 4095 … 0, trap,
+ * kill-thread, kill-process.
  */
 export function within(
   store: DiagramStore,
@@ -82,7 +84,7 @@ function search(
     hopeless.add(pairKey(a, b));
     return undefined;
   };
-  // Bits that neither diagram asks about keep what is preferred.
+  // Bits on which neither diagram depends keep their preferred values.
   words.set(preferred);
   return walk(left, right);
 }

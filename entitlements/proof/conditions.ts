@@ -2,8 +2,8 @@ import { FALSE, TRUE } from './diagram.ts';
 import type { DiagramStore, Node } from './diagram.ts';
 
 /**
- * The words of `struct seccomp_data` (linux/seccomp.h) in the order in which diagrams decide them, each from its highest bit down:
- * architecture, number, the six arguments (upper half first), the instruction pointer.
+ * The words of `struct seccomp_data` (linux/seccomp.h) in the order in which diagrams decide them, each from
+ * its highest bit down: architecture, number, the six arguments (upper half first), the instruction pointer.
  */
 export const ARCH_WORD = 0;
 export const NR_WORD = 1;
@@ -14,7 +14,7 @@ export const WORDS = 16;
 /** sizeof(struct seccomp_data). */
 export const DATA_SIZE = 64;
 
-/** The word at an offset of `struct seccomp_data`, little-endian: 4-byte aligned, below 64. */
+/** Returns the word at an offset of `struct seccomp_data`, little-endian: 4-byte aligned, below 64. */
 export function wordAt(offset: number): number {
   if (offset === 0) return NR_WORD;
   if (offset === 4) return ARCH_WORD;
@@ -22,12 +22,12 @@ export function wordAt(offset: number): number {
   return FIRST_ARGUMENT_WORD + 2 * ((offset - 16) >> 3) + (offset % 8 === 0 ? 1 : 0);
 }
 
-/** The variable of a bit (0 the lowest) of a word. */
+/** Returns the variable of a bit of a word (0 is the lowest). */
 export function wordVariable(word: number, bit: number): number {
   return word * 32 + 31 - bit;
 }
 
-/** The variable of a bit of an argument of 64 bits. */
+/** Returns the variable of a bit of a 64-bit argument. */
 export function argumentVariable(index: number, bit: number): number {
   const upper = bit >= 32;
   return wordVariable(FIRST_ARGUMENT_WORD + 2 * index + (upper ? 0 : 1), bit & 31);
@@ -49,17 +49,17 @@ export function xor(store: DiagramStore, a: Node, b: Node): Node {
   return store.choose(a, not(store, b), b);
 }
 
-/** A call as numbers: what a filter is asked about. */
+/** A call as numbers: the input of a filter. */
 export interface Call {
   readonly arch: number;
   readonly nr: number;
   /** 64 bits each; a missing one is 0. */
   readonly args: readonly bigint[];
-  /** 64 bits; 0 when absent. */
+  /** 64 bits; 0 if absent. */
   readonly instructionPointer?: bigint;
 }
 
-/** The sixteen words of a call, in the order of {@link wordAt}. */
+/** Returns the sixteen words of a call, in the order of {@link wordAt}. */
 export function wordsOf(call: Call): Uint32Array {
   const words = new Uint32Array(WORDS);
   words[ARCH_WORD] = call.arch;
@@ -69,7 +69,7 @@ export function wordsOf(call: Call): Uint32Array {
   return words;
 }
 
-/** The inverse of {@link wordsOf}. */
+/** Does the inverse of {@link wordsOf}. */
 export function callOf(words: Uint32Array): Call {
   const whole = (at: number): bigint => (BigInt(words[at] ?? 0) << 32n) | BigInt(words[at + 1] ?? 0);
   const pointer = whole(POINTER_WORD);
@@ -86,7 +86,7 @@ function split(words: Uint32Array, at: number, value: bigint): void {
   words[at + 1] = Number(value & 0xffffffffn);
 }
 
-/** The bit of a call that a variable stands for. */
+/** Returns the bit of a call that a variable represents. */
 export function bitOf(words: Uint32Array, variable: number): boolean {
   return (((words[variable >> 5] ?? 0) >>> (31 - (variable & 31))) & 1) === 1;
 }

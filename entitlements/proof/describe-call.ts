@@ -4,7 +4,7 @@ import { answerText } from './answer.ts';
 import type { Difference } from './compare.ts';
 import type { Call } from './conditions.ts';
 
-/** Other architectures that a kernel of ours runs programs of (linux/audit.h), and some that it does not. */
+/** Other architectures whose programs our kernels run (linux/audit.h), and some that they do not run. */
 const OTHER_ARCHITECTURES: ReadonlyMap<number, string> = new Map([
   [0x40000003, 'x86'],
   [0x40000028, 'arm'],
@@ -12,15 +12,15 @@ const OTHER_ARCHITECTURES: ReadonlyMap<number, string> = new Map([
 
 const X32_BIT = 0x40000000;
 
-/** Both sides of a proof in words, for a sentence. */
+/** The names of both sides of a proof, for a sentence. */
 interface Sides {
   readonly left: string;
   readonly right: string;
 }
 
-/** A call on which two sides differ, as a person reads it and as values for programs. */
+/** A call for which two sides differ, as text for people and as values for programs. */
 export interface CallWitness {
-  /** `x86_64`, `x32`, `x86`, or the number when it is none that we know. */
+  /** `x86_64`, `x32`, `x86`, or the number of an unknown architecture. */
   readonly architecture: string;
   /** The call's name, or `call NUMBER`. */
   readonly name: string;
@@ -58,7 +58,7 @@ function nameOf({ arch, nr }: Call): { architecture: string; name: string } {
   return { architecture: x32 ? 'x32' : native, name: name ?? `call ${plain}` };
 }
 
-/** The arguments without trailing zeros. */
+/** Returns the arguments without trailing zeros. */
 function trimmed(args: readonly bigint[]): string[] {
   return args.slice(0, args.findLastIndex((value) => value !== 0n) + 1).map(number);
 }

@@ -1,63 +1,67 @@
 import { entitlementsError } from '../errors.ts';
 
-/** A node of a {@link DiagramStore}: two nodes of one store are the same function exactly when they are the same number. */
+/**
+ * A node of a {@link DiagramStore}: two nodes of one store are the same function exactly if they are the same
+ * number.
+ */
 export type Node = number;
 
-/** The function that is false, and the one that is true, everywhere. */
+/** The constant functions false and true. */
 export const FALSE: Node = 0;
 export const TRUE: Node = 1;
 
-/** Level of leaves: below every variable. */
+/** The level of leaves: below every variable. */
 const LEAF = 0xffff;
 
-/** Nodes that one proof may make. The default profile takes some thousands, docker's for three architectures about 20,000. */
+/**
+ * The maximum number of nodes in one proof. The default profile takes several thousand, docker's profile for
+ * three architectures about 20,000.
+ */
 const MAX_NODES = 4_000_000;
 
-/** How long one proof may take, in milliseconds. */
+/** The maximum time of one proof, in milliseconds. */
 const MAX_MILLISECONDS = 2000;
 
-/** What one proof may cost before it is refused: 4 million nodes or two seconds where nothing is said. */
+/** The maximum cost of one proof. By default it is refused above 4 million nodes or two seconds. */
 export interface Budget {
   readonly nodes?: number;
   readonly milliseconds?: number;
-  /** Milliseconds from any moment on; that of the wall when absent. */
+  /** Returns milliseconds since any moment. Default: the wall clock. */
   readonly clock?: () => number;
 }
 
 /**
- * Reduced ordered decision diagrams with 32-bit numbers as leaves (MTBDD: R. I. Bahar et al., "Algebraic Decision Diagrams and Their
- * Applications", 1993; R. Bryant, "Graph-Based Algorithms for Boolean Function Manipulation", 1986). Nodes are hash-consed: equal
- * functions are equal numbers, so that proving two programs equal is comparing two integers.
- * Conditions (functions to {@link FALSE} and {@link TRUE}) live in the same store.
+ * Reduced ordered decision diagrams with 32-bit numbers as leaves (MTBDD: R. I. Bahar et al., "Algebraic
+ * Decision Diagrams and Their Applications", 1993; R. Bryant, "Graph-Based Algorithms for Boolean Function
+ * Manipulation", 1986). Nodes are hash-consed: equal functions are equal numbers, so a proof that two
+ * programs are equal is a comparison of two integers. Conditions (functions to {@link FALSE} and {@link
+ * TRUE}) are in the same store.
  */
 export interface DiagramStore {
-  /** The constant function. @param value 0 … 2³²−1 */
+  /** Returns the constant function. @param value 0 … 2³²−1 */
   readonly leaf: (value: number) => Node;
-  /** The condition that this variable is 1. Lower variables are decided first. */
+  /** Returns the condition that this variable is 1. Lower variables are decided first. */
   readonly variable: (level: number) => Node;
-  /** `condition ? yes : no`. */
+  /** Returns `condition ? yes : no`. */
   readonly choose: (condition: Node, yes: Node, no: Node) => Node;
-  /** `bit = 1 ? yes : no`, when both depend on later variables only. */
+  /** Returns `bit = 1 ? yes : no`, if both depend only on later variables. */
   readonly decide: (level: number, yes: Node, no: Node) => Node;
-  /** The function with every leaf's value replaced. */
+  /** Returns the function with the value of every leaf replaced. */
   readonly mapLeaves: (node: Node, change: (value: number) => number) => Node;
-  /** The function whose value is `pick(a, b)`. @param pick must depend on its two values alone */
+  /** Returns the function whose value is `pick(a, b)`. @param pick must depend only on its two values */
   readonly combine: (a: Node, b: Node, pick: (a: number, b: number) => number) => Node;
-  /** The variable that a node decides; undefined for a leaf. */
+  /** Returns the variable that a node decides; undefined for a leaf. */
   readonly levelOf: (node: Node) => number | undefined;
-  /** Where a node that decides goes when its variable is 1, or 0. */
+  /** Returns the next node when the node's variable is 1, or 0. */
   readonly branch: (node: Node, bit: boolean) => Node;
   readonly valueOf: (leaf: Node) => number;
-  /** Nodes made so far. */
+  /** Returns the number of nodes created so far. */
   readonly size: () => number;
-  /** Counts work that makes no nodes. @throws ENTITLEMENTS_TOO_COMPLEX when the time is over */
+  /** Counts work that creates no nodes. @throws ENTITLEMENTS_TOO_COMPLEX when the time is over */
   readonly tick: () => void;
 }
 
-/**
- * An empty store.
- * Its functions throw ENTITLEMENTS_TOO_COMPLEX when the budget is spent.
- */
+/** Creates an empty store. Its functions throw ENTITLEMENTS_TOO_COMPLEX when the budget is spent. */
 export function createDiagramStore({
   nodes = MAX_NODES,
   milliseconds = MAX_MILLISECONDS,
@@ -76,7 +80,7 @@ export function createDiagramStore({
   const leaves = new Map<number, Node>();
   const values = new Map<Node, number>();
 
-  // Results of `choose`, by the three operands: a direct-mapped table that forgets.
+  // Results of `choose`, by the three operands: a direct-mapped table whose entries may be overwritten.
   const cacheBits = 16;
   const cache = new Int32Array(4 << cacheBits).fill(-1);
   const cacheMask = (1 << cacheBits) - 1;
@@ -139,7 +143,7 @@ export function createDiagramStore({
     tick();
     const full = count >= capacity;
     const made = add(level, no, yes);
-    // Growing has laid the table out anew.
+    // The table has a new layout after it has grown.
     if (full) {
       at = hash(level, no, yes) & uniqueMask;
       while (unique[at] !== -1) at = (at + 1) & uniqueMask;
@@ -234,7 +238,7 @@ export function createDiagramStore({
   };
 }
 
-/** A key for a pair of nodes: both are below 2²³, so that it stays an exact number. */
+/** Returns a key for a pair of nodes. Both are below 2²³, so the key is an exact number. */
 export function pairKey(a: Node, b: Node): number {
   return a * 0x4000000 + b;
 }

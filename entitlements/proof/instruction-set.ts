@@ -1,11 +1,11 @@
 import type { Comparison, Operation } from './symbolic.ts';
 
-/** Where an operand comes from: the instruction itself, the accumulator A or the index register X. */
+/** The source of an operand: the instruction itself, the accumulator A or the index register X. */
 type Source = 'k' | 'x';
 
 /**
- * What an opcode means: the subset of classic BPF that seccomp takes (kernel/seccomp.c, seccomp_check_filter; linux/bpf_common.h).
- * `ld … len` gives sizeof(struct seccomp_data).
+ * The meaning of an opcode: the subset of classic BPF that seccomp accepts (kernel/seccomp.c,
+ * seccomp_check_filter; linux/bpf_common.h). `ld … len` gives sizeof(struct seccomp_data).
  */
 export type Meaning =
   | { readonly op: 'load'; readonly to: 'a'; readonly from: 'data' }
@@ -18,7 +18,7 @@ export type Meaning =
   | { readonly op: 'branch'; readonly comparison: Comparison; readonly with: Source }
   | { readonly op: 'return'; readonly value: 'k' | 'a' };
 
-/** BPF_ALU operations by their code (linux/bpf_common.h); seccomp takes no BPF_MOD. */
+/** BPF_ALU operations by their code (linux/bpf_common.h). seccomp does not accept BPF_MOD. */
 const OPERATIONS: readonly (readonly [number, Operation])[] = [
   [0x00, 'add'],
   [0x10, 'sub'],
@@ -64,7 +64,7 @@ const MEANINGS: ReadonlyMap<number, Meaning> = new Map<number, Meaning>([
   ]),
 ]);
 
-/** Undefined for an opcode that seccomp does not take. */
+/** Returns undefined for an opcode that seccomp does not accept. */
 export function meaningOf(code: number): Meaning | undefined {
   return MEANINGS.get(code);
 }

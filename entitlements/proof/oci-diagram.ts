@@ -11,7 +11,7 @@ import type { DiagramStore, Node } from './diagram.ts';
 import { byNumberRange, wordIs } from './policy-diagram.ts';
 import type { NumberRange } from './policy-diagram.ts';
 
-/** SECCOMP_RET_* of the actions of config-linux.md#seccomp; errno and trace carry errnoRet. */
+/** SECCOMP_RET_* of the actions of config-linux.md#seccomp. errno and trace include errnoRet. */
 const ACTIONS: ReadonlyMap<string, number> = new Map([
   ['SCMP_ACT_ALLOW', 0x7fff0000],
   ['SCMP_ACT_LOG', 0x7ffc0000],
@@ -27,16 +27,17 @@ const ACTIONS: ReadonlyMap<string, number> = new Map([
 const X32_BIT = 0x40000000;
 
 /**
- * What an OCI seccomp object answers, as a function of all calls of one architecture, when runc and libseccomp compile it as they
- * are meant to (runc, libcontainer/seccomp; crun does the same):
- * - a rule whose action equals the default is skipped, and so is a name that the architecture has not;
- * - conditions of one rule hold together, unless an argument stands in two of them: then each is a rule of its own;
- * - several rules of one name are alternatives; comparisons are of all 64 bits;
- * - calls of other architectures, and x32 calls, kill the thread.
- * What runc adds for calls newer than libseccomp (ENOSYS) is not part of it.
- * @param newest the highest number that libseccomp knows: names above it are skipped; all are known when absent
- * @throws ENTITLEMENTS_BAD_SECCOMP; ENTITLEMENTS_UNPROVED when rules of different actions match one call, whose answer libseccomp
- * leaves open; ENTITLEMENTS_TOO_COMPLEX
+ * Returns the answers of an OCI seccomp object, as a function of all calls of one architecture, under the
+ * intended semantics of runc and libseccomp (runc, libcontainer/seccomp; crun does the same):
+ * - a rule whose action equals the default is skipped, and so is a name that the architecture does not have;
+ * - all conditions of one rule must hold, unless an argument occurs in two of them: then each is a separate
+ *   rule;
+ * - several rules for one name are alternatives; comparisons use all 64 bits;
+ * - calls of other architectures, and x32 calls, kill the thread. The answers that runc adds for calls newer
+ *   than libseccomp (ENOSYS) are not included.
+ * @param newest the highest number that libseccomp knows: names above it are skipped; all are known if absent
+ * @throws ENTITLEMENTS_BAD_SECCOMP; ENTITLEMENTS_UNPROVED if rules with different actions match one call,
+ * because libseccomp does not define the answer; ENTITLEMENTS_TOO_COMPLEX
  */
 export function diagramOfOci(store: DiagramStore, json: unknown, architecture: Architecture, newest = Infinity): Node {
   const oci = readOciSeccomp(json);
@@ -69,7 +70,7 @@ export function diagramOfOci(store: DiagramStore, json: unknown, architecture: A
   const ranges: NumberRange[] = [];
   for (let number = 0; number <= last + 1; number++) ranges.push({ from: number, answer: byNumber.get(number) ?? fallback });
   const killed = store.leaf(answerOf(0));
-  // libseccomp leaves -1, with which a tracer skips a call, to the default.
+  // libseccomp gives -1, with which a tracer skips a call, the default answer.
   if (architecture === 'x86_64') ranges.push({ from: X32_BIT, answer: killed }, { from: 0xffffffff, answer: fallback });
   return store.choose(wordIs(store, ARCH_WORD, AUDIT_ARCH[architecture]), byNumberRange(store, ranges), killed);
 }

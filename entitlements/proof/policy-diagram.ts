@@ -15,16 +15,18 @@ import { and, ARCH_WORD, argumentVariable, NR_WORD, wordVariable } from './condi
 import { FALSE, TRUE } from './diagram.ts';
 import type { DiagramStore, Node } from './diagram.ts';
 
-/** The numbers from here to the next entry's. */
+/** The numbers from here up to the next entry. */
 export interface NumberRange {
   readonly from: number;
   readonly answer: Node;
 }
 
 /**
- * What a policy answers, as a function of all calls, built from its decisions and nothing of the code generator's.
- * Calls of other architectures kill the thread, unless the policy has them under `compat`; calls newer than the tables get ENOSYS where the fallback is an errno.
- * @param base calls that the runtime itself needs: each of its rules is granted as well; calls that it does not name keep the policy's answer
+ * Returns the answers of a policy, as a function of all calls. It is built from the policy's decisions and
+ * shares no code with the code generator. Calls of other architectures kill the thread, unless the policy has
+ * them under `compat`. Calls newer than the tables get ENOSYS if the fallback is an errno.
+ * @param base calls that the runtime itself needs: each of its rules is granted as well; calls that it does
+ * not name keep the policy's answer
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
 export function diagramOfPolicy(
@@ -58,7 +60,10 @@ export function diagramOfPolicy(
   return found;
 }
 
-/** What a compatibility architecture's calls are answered (seccomp/compat.ts says what each means): the runtime's own calls are not among them. */
+/**
+ * Returns the answers to a compatibility architecture's calls (seccomp/compat.ts describes each meaning). The
+ * runtime's own calls are not included.
+ */
 function compatRanges(store: DiagramStore, { decisions, bit, beyond }: CompatCalls, fallback: Outcome): NumberRange[] {
   const [inside, outside] = [fallback, beyondTables(fallback)].map((outcome) => store.leaf(answerOfOutcome(outcome)));
   const ranges: NumberRange[] = [];
@@ -67,7 +72,7 @@ function compatRanges(store: DiagramStore, { decisions, bit, beyond }: CompatCal
     ranges.push({ from: bit + number, answer: of === undefined ? (inside ?? FALSE) : diagramOfDecision(store, of) });
   }
   ranges.push({ from: bit + beyond, answer: outside ?? FALSE });
-  // arm's private calls stand far above the others.
+  // arm's private calls have much higher numbers than the others.
   for (const [number, of] of [...decisions].filter(([number]) => number > beyond).sort(([a], [b]) => a - b)) {
     ranges.push({ from: bit + number, answer: diagramOfDecision(store, of) }, { from: bit + number + 1, answer: outside ?? FALSE });
   }
@@ -78,7 +83,10 @@ function looserAnswer(a: number, b: number): number {
   return answerRank(a) >= answerRank(b) ? a : b;
 }
 
-/** What one call is answered, as a function of its arguments: the loosest outcome of the pieces that match, and `otherwise`. */
+/**
+ * Returns the answer to one call, as a function of its arguments: the loosest outcome of the matching pieces
+ * and `otherwise`.
+ */
 export function diagramOfDecision(store: DiagramStore, of: Decision): Node {
   const leafOf = (outcome: Outcome): Node => store.leaf(answerOfOutcome(outcome));
   let found = leafOf(of.otherwise);
@@ -94,7 +102,7 @@ function conditionOfClause(store: DiagramStore, when: Clause): Node {
   return when.reduce((all, test) => and(store, conditionOfTest(store, test), all), TRUE);
 }
 
-/** low ≤ x ≤ high and (x & mask) = value, for the bits of the argument that the kernel reads. */
+/** Tests low ≤ x ≤ high and (x & mask) = value, for the bits of the argument that the kernel reads. */
 function conditionOfTest(store: DiagramStore, { index, width, low, high, mask, value }: ArgumentTest): Node {
   let [atLeast, atMost, masked] = [TRUE, TRUE, TRUE];
   for (let bit = 0; bit < width; bit++) {
@@ -107,7 +115,7 @@ function conditionOfTest(store: DiagramStore, { index, width, low, high, mask, v
   return and(store, and(store, atLeast, atMost), masked);
 }
 
-/** The condition that a word of the call is this number. */
+/** Returns the condition that a word of the call equals this number. */
 export function wordIs(store: DiagramStore, word: number, value: number): Node {
   let found = TRUE;
   for (let bit = 0; bit < 32; bit++) {
@@ -117,11 +125,11 @@ export function wordIs(store: DiagramStore, word: number, value: number): Node {
   return found;
 }
 
-/** A function of the number: each range has its answer. @param ranges ascending, the first from 0 */
+/** Returns a function of the number: each range has its answer. @param ranges ascending, the first from 0 */
 export function byNumberRange(store: DiagramStore, ranges: readonly NumberRange[]): Node {
   const distinct = ranges.filter(({ answer }, at) => at === 0 || answer !== ranges[at - 1]?.answer);
   const build = (first: number, from: number, bit: number): Node => {
-    // `first` is the range that `from` stands in; it may reach beyond the 2^(bit+1) numbers from there.
+    // `first` is the range that contains `from`. It may extend beyond the 2^(bit+1) numbers from there.
     const next = distinct[first + 1];
     if (next === undefined || next.from >= from + 2 ** (bit + 1)) return distinct[first]?.answer ?? FALSE;
     const middle = from + 2 ** bit;

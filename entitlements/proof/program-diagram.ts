@@ -7,14 +7,17 @@ import type { DiagramStore, Node } from './diagram.ts';
 import { arithmetic } from './symbolic.ts';
 import type { Arithmetic, Symbolic } from './symbolic.ts';
 
-/** The registers before an instruction. A register that nothing reads any more is 0, so that states that differ in nothing else are one. */
+/**
+ * The registers before an instruction. A register that is not read any more is 0, so that states which differ
+ * only in such registers become one.
+ */
 interface State {
   readonly a: Symbolic;
   readonly x: Symbolic;
   readonly memory: readonly Symbolic[];
 }
 
-/** What happens at an instruction in one state: an answer, or one of two states later on. */
+/** The effect of an instruction in one state: an answer, or one of two later states. */
 type Next = { readonly answer: Node } | { readonly when: Node; readonly yes: Place; readonly no: Place };
 
 interface Place {
@@ -22,16 +25,18 @@ interface Place {
   readonly key: string;
 }
 
-/** Registers as bits: A, X, and the cells of memory from bit 2 on. */
+/** Registers as bits: A, X, and the memory cells from bit 2 on. */
 const A = 1;
 const X = 2;
 const cellBit = (cell: number): number => 4 << cell;
 
 /**
- * What a compiled filter answers, as a function of all 2⁵¹² calls (architecture, number, six arguments, instruction pointer), whoever
- * compiled it. Exact: every state that can reach an instruction is followed once, and the answers are put together from the end.
+ * Returns the answers of a compiled filter, as a function of all 2⁵¹² calls (architecture, number, six
+ * arguments, instruction pointer). It works for the output of any compiler. Exact: every state that can reach
+ * an instruction is followed once, and the answers are combined from the end.
  * @param bytes `struct sock_filter[]`, little-endian
- * @throws ENTITLEMENTS_BAD_FILTER what the kernel would not load, with the instruction; ENTITLEMENTS_TOO_COMPLEX
+ * @throws ENTITLEMENTS_BAD_FILTER for a program that the kernel would not load, with the instruction;
+ * ENTITLEMENTS_TOO_COMPLEX
  */
 export function diagramOfProgram(store: DiagramStore, bytes: Uint8Array): Node {
   const program = checkedProgram(bytes);
@@ -102,7 +107,7 @@ function follow(
       const by = meaning.by === 'k' ? numbers.constant(k) : state.x;
       const next = arrive(at + 1, { ...state, a: numbers.compute(meaning.operation, state.a, by) });
       if (meaning.operation !== 'div' || meaning.by === 'k') return one(next);
-      // A division by an X of 0 ends the program with 0 (net/core/filter.c, bpf_convert_filter).
+      // A division by X = 0 ends the program with 0 (net/core/filter.c, bpf_convert_filter).
       const failed = numbers.isZero(by);
       if (failed === TRUE) return { answer: store.leaf(answerOf(0)) };
       return failed === FALSE ? one(next) : { when: failed, yes: FAILED, no: next };
@@ -122,7 +127,7 @@ function follow(
 
 const FAILED: Place = { at: -1, key: '' };
 
-/** What the kernel does about a computed return value. */
+/** Returns what the kernel does for a computed return value. */
 function returned(store: DiagramStore, value: Symbolic): Node {
   if (value.constant !== undefined) return store.leaf(answerOf(value.constant));
   let found = store.leaf(answerOf(0x80000000));
@@ -152,7 +157,10 @@ function withData(store: DiagramStore, value: Symbolic, bit: number, known: numb
   return is === FALSE ? zero() : store.choose(is, one(), zero());
 }
 
-/** The registers whose values matter before each instruction. Jumps lead forward, so one pass from the end finds them. */
+/**
+ * Returns the registers whose values matter before each instruction. Jumps go forward, so one pass from the
+ * end is enough.
+ */
 function liveRegisters(program: readonly Step[]): number[] {
   const live = new Array<number>(program.length).fill(0);
   for (let at = program.length - 1; at >= 0; at--) {

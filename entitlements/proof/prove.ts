@@ -14,32 +14,36 @@ import { diagramOfOci } from './oci-diagram.ts';
 import { byNumberRange, diagramOfPolicy, wordIs } from './policy-diagram.ts';
 import { diagramOfProgram } from './program-diagram.ts';
 
-/** What the kernel is to be told, as far as it is proved. */
+/** The part of the settings that is proved. */
 type Filter = NonNullable<Settings['seccomp']>;
 
 export interface ProofSubject {
   readonly policy: SyscallPolicy;
   readonly architecture: Architecture;
-  /** What the runtime itself calls before the program starts: granted beside the policy. */
+  /** The calls that the runtime itself makes before the program starts: granted in addition to the policy. */
   readonly base?: FilteredPolicy;
-  /** The runtime is given the OCI object, and compiles it itself by the libseccomp it has. */
+  /** Whether the runtime gets the OCI object, and compiles it itself with its own libseccomp. */
   readonly compiledByRuntime?: boolean;
 }
 
-/** The newest call that libseccomp 2.5.4 knows on every architecture (set_mempolicy_home_node), the oldest that we run with. */
+/**
+ * The newest call that libseccomp 2.5.4 knows on every architecture (set_mempolicy_home_node). This is the
+ * oldest version that we support.
+ */
 const OLDEST_LIBSECCOMP = 450;
 
-/** That a proof was made, and what it took. */
+/** The cost of a completed proof. */
 export interface Proof {
-  /** Nodes of the diagrams. */
+  /** The number of nodes of the diagrams. */
   readonly nodes: number;
   readonly milliseconds: number;
 }
 
 /**
- * Proves that a program answers every call as the policy says, and that the OCI object does for the calls of the tables.
- * @throws ENTITLEMENTS_MISCOMPILED with a call on which they differ, in words and in `details.witness`; ENTITLEMENTS_BAD_FILTER;
- * ENTITLEMENTS_UNPROVED; ENTITLEMENTS_TOO_COMPLEX above the budget, two seconds
+ * Proves that a program answers every call as the policy says, and that the OCI object does so for the calls
+ * of the tables.
+ * @throws ENTITLEMENTS_MISCOMPILED with a call for which they differ, in words and in `details.witness`;
+ * ENTITLEMENTS_BAD_FILTER; ENTITLEMENTS_UNPROVED; ENTITLEMENTS_TOO_COMPLEX above the budget of two seconds
  */
 export function proveFilter(subject: ProofSubject, filter: Filter | undefined, budget?: Budget): Proof {
   const start = performance.now();
@@ -64,7 +68,7 @@ export function proveFilter(subject: ProofSubject, filter: Filter | undefined, b
 
 /**
  * Compares any compiled program with a policy.
- * @returns a call that they answer differently; undefined when they are equal
+ * @returns a call that they answer differently; undefined if they are equal
  * @throws ENTITLEMENTS_BAD_FILTER, ENTITLEMENTS_TOO_COMPLEX
  */
 export function programDifference(
@@ -95,7 +99,9 @@ function differenceOf(
   return describeDifference(difference, { left: 'the profile says', right: verb });
 }
 
-/** A libseccomp that does not know a call skips its rules: where the default allows, that would allow it. */
+/**
+ * A libseccomp that does not know a call skips its rules. If the default allows, that would allow the call.
+ */
 function proveForOlder(store: DiagramStore, { architecture }: ProofSubject, { oci }: Filter, expected: Node, known: Node): void {
   const skipped = store.choose(known, diagramOfOci(store, oci, architecture, OLDEST_LIBSECCOMP), store.leaf(0));
   const [grants, bound] = [skipped, expected].map((node) => store.mapLeaves(node, grantOf));
@@ -117,7 +123,10 @@ function proveForOlder(store: DiagramStore, { architecture }: ProofSubject, { oc
   });
 }
 
-/** The calls that both a policy and libseccomp speak of: those of the architecture with a number in its table. */
+/**
+ * Returns the calls that both a policy and libseccomp cover: those of the architecture with a number in its
+ * table.
+ */
 function callsOfTables(store: DiagramStore, architecture: Architecture): Node {
   const known = new Set(syscallNumbers(architecture).values());
   const ranges = Array.from({ length: largest(known) + 2 }, (_, number) => ({
@@ -138,7 +147,7 @@ function mismatch(why: string, found?: CallWitness): Error {
   });
 }
 
-/** As JSON takes it. */
+/** Converts a witness to JSON values. */
 function plain(found: CallWitness): object {
   return { ...found, args: found.args.map((value) => `0x${value.toString(16)}`) };
 }

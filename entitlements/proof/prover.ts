@@ -9,19 +9,21 @@ import type { Profile } from '../profile/model.ts';
 import type { Settings } from '../types.ts';
 import type { FromProver, ProverData, ToProver } from './prover.types.ts';
 
-/** Compiles profiles and proves what came out, off the caller's thread. */
+/** Compiles profiles and proves the result, off the caller's thread. */
 export interface Prover {
   /**
-   * The settings of a profile for a target, proved: the program that the kernel runs is the profile's policy and the runtime's base
-   * set, and so is the OCI object. Known ones come from memory, by the digest of profile and target.
-   * @throws ENTITLEMENTS_MISCOMPILED with a call on which program and profile differ; ENTITLEMENTS_TOO_COMPLEX above two seconds;
-   * ENTITLEMENTS_UNPROVED when the proof broke off; what `compile` throws
+   * Returns the proved settings of a profile for a target: the program that the kernel runs equals the
+   * profile's policy plus the runtime's base set, and so does the OCI object. Results are cached by the
+   * digest of profile and target.
+   * @throws ENTITLEMENTS_MISCOMPILED with a call for which program and profile differ;
+   * ENTITLEMENTS_TOO_COMPLEX above two seconds; ENTITLEMENTS_UNPROVED if the proof was interrupted; the
+   * errors of `compile`
    */
   settings(profile: Profile, target: Target): Promise<Settings>;
   /**
-   * What all of several profiles grant. Where two or more have patterns or peers, whose meet may take a second, off the caller's thread;
-   * known ones come from memory.
-   * @throws ENTITLEMENTS_TOO_COMPLEX; ENTITLEMENTS_UNPROVED when the Worker broke off
+   * Returns what all of several profiles grant. If two or more have patterns or peers, whose meet may take a
+   * second, it runs off the caller's thread. Results are cached.
+   * @throws ENTITLEMENTS_TOO_COMPLEX; ENTITLEMENTS_UNPROVED if the Worker was interrupted
    */
   meet(profiles: readonly Profile[]): Promise<Profile>;
   close(): Promise<void>;
@@ -29,15 +31,20 @@ export interface Prover {
 
 const CACHE_SIZE = 256;
 
-/** A Worker that nobody asked for this long ends: a node compiles a profile once. */
+/** An unused Worker ends after this time: a node compiles a profile once. */
 const IDLE_MS = 10_000;
 
-/** The proof ends itself after two seconds of its thread's time. A Worker that is silent for this long on the wall's clock is ended. */
+/**
+ * The proof stops after two seconds of its thread's CPU time. A Worker that is silent for this time by the
+ * wall clock is terminated.
+ */
 const PATIENCE_MS = 30_000;
 
 /**
- * @param cacheFolder where what was proved is kept for the next start, by content (settings-store.ts); absent, or run from sources: nowhere
- * @param generate makes settings in place of this room's compiler, on the caller's thread: the proof does not care who wrote a program
+ * @param cacheFolder where proved settings are kept for the next start, by content (settings-store.ts). If
+ * absent, or if the program runs from sources, nothing is kept
+ * @param generate creates settings instead of the compiler in this folder, on the caller's thread: the proof
+ * does not depend on the compiler
  */
 export function createProver({
   cacheFolder,
@@ -86,21 +93,21 @@ function remembered<T>(memory: Map<string, Promise<T>>, key: string, make: () =>
   const made = make();
   if (memory.size >= CACHE_SIZE) memory.clear();
   memory.set(key, made);
-  // A refusal is no knowledge: the next one asks again.
+  // A refusal is not cached: the next call tries again.
   made.catch(() => {
     if (memory.get(key) === made) memory.delete(key);
   });
   return made;
 }
 
-/** Whether both restrict what is compared by automata or rule by rule. */
+/** Returns whether both have restrictions that are compared by automata or rule by rule. */
 function hard(a: Profile, b: Profile): boolean {
   return (['egress', 'files', 'ingress', 'mounts'] as const).some(
     (key) => a[key] !== undefined && b[key] !== undefined && a[key] !== b[key],
   );
 }
 
-/** One Worker at a time, started when it is needed; one question at a time. */
+/** Runs one Worker at a time, started when it is needed, with one question at a time. */
 function proverWorker(
   patienceMs: number,
   idleMs: number,
@@ -121,7 +128,10 @@ function proverWorker(
     return ended;
   };
 
-  /** The Worker's answer to what `ask` sends it; what breaks it or takes too long is a refusal, and the Worker is ended. */
+  /**
+   * Waits for the Worker's answer to the message that `ask` sends. A crash or a timeout becomes a refusal,
+   * and the Worker is terminated.
+   */
   const next = (from: Worker, ask: () => void = () => undefined): Promise<FromProver> =>
     new Promise((resolve, reject) => {
       const settle = (act: () => void): void => {
@@ -150,7 +160,7 @@ function proverWorker(
     if (worker !== undefined) return worker;
     const made = startWorker(import.meta.url, './prover.worker.ts', { resourceLimits: { maxOldGenerationSizeMb: 512 }, workerData });
     worker = made;
-    // A Worker that breaks between two questions is missed at the next one.
+    // A Worker that crashes between two questions is noticed at the next question.
     made.on('error', () => undefined);
     made.on('exit', () => {
       if (worker === made) worker = undefined;

@@ -18,7 +18,7 @@ const port = parentPort;
 if (port === null) throw new TypeError('this module runs in a Worker');
 
 const { cacheFolder } = (workerData ?? {}) as ProverData;
-// The bundle is all of the code that an entry depends on. A source file is not: nothing is kept then.
+// The bundle contains all code on which an entry depends. A source file does not: then nothing is kept.
 const self = fileURLToPath(import.meta.url);
 const store =
   cacheFolder === undefined || self.endsWith('.ts')
@@ -39,7 +39,7 @@ function answer(question: ToProver): FromProver {
 function proved({ profile, target, settings = compile(profile, target) }: ToProve): Settings {
   const { architecture, runtime } = target;
   const base = basePolicy(runtime, settings.landlock !== undefined);
-  // crun is handed the program; any other runtime compiles the OCI object.
+  // crun gets the program; any other runtime compiles the OCI object.
   const compiledByRuntime = runtime !== 'crun';
   proveFilter({ policy: enforcedSyscalls(profile, target), architecture, base, compiledByRuntime }, settings.seccomp, {
     clock: threadClock,

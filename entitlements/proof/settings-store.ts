@@ -17,11 +17,14 @@ import { join } from 'node:path';
 import { deserialize, serialize } from 'node:v8';
 import type { Settings } from '../types.ts';
 
-/** Proved settings in files, so that a restart proves nothing again. Synchronous: for the prover's own thread. */
+/**
+ * Keeps proved settings in files, so that a restart does not prove them again. Synchronous: for the prover's
+ * own thread.
+ */
 export interface SettingsStore {
-  /** Undefined: there is none, or none to be trusted; that one is removed. */
+  /** Undefined: there is no entry, or it is not trusted. An untrusted entry is removed. */
   read(digest: string): Settings | undefined;
-  /** Failures are silent: what is not kept is made again. */
+  /** Failures are silent: an entry that is not kept is created again. */
   write(digest: string, settings: Settings): void;
 }
 
@@ -31,11 +34,11 @@ const HEADER = 32;
 const halfWritten = /^[0-9a-f]{64}\.[0-9a-f]{12}$/;
 
 /**
- * A file an entry, named by the digest of profile, target and `code`: another compiler or prover finds none of this one's. The folder is
- * made 0700; it and its files count only when they belong to this user and nobody else may write or read them, are no links, and hold
- * the bytes whose SHA-256 stands before them.
- * What a killed writer left half written is removed.
- * @param code what makes and proves the entries: the digest of its program
+ * Opens a store with one file per entry, named by the digest of profile, target and `code`: another compiler
+ * or prover uses different entries. The folder is created with 0700. The folder and its files are used only
+ * if they belong to this user, if no other user may write or read them, if they are not links, and if they
+ * contain the bytes whose SHA-256 precedes them. A file that a killed writer left incomplete is removed.
+ * @param code what creates and proves the entries: the digest of its program
  */
 export function openSettingsStore(folder: string, code: string): SettingsStore | undefined {
   try {
@@ -72,7 +75,10 @@ export function openSettingsStore(folder: string, code: string): SettingsStore |
   };
 }
 
-/** The bytes of a file that only this user could have written; undefined when there is none or it is another. */
+/**
+ * Returns the bytes of a file that only this user could have written; undefined if it does not exist or is
+ * another file.
+ */
 function trusted(file: string): Buffer | undefined {
   let descriptor: number;
   try {
@@ -96,7 +102,7 @@ function decoded(bytes: Buffer, digest: string): Settings | undefined {
   return found.digest === digest && found.settings.digest === digest ? found.settings : undefined;
 }
 
-/** The oldest half goes when there are too many. */
+/** Removes the oldest half of the entries if there are too many. */
 function makeRoom(folder: string): void {
   const names = readdirSync(folder);
   if (names.length < MAX_ENTRIES) return;

@@ -2,19 +2,25 @@ import { and, not, or, wordVariable, xor } from './conditions.ts';
 import { FALSE, TRUE } from './diagram.ts';
 import type { DiagramStore, Node } from './diagram.ts';
 
-/** A 32-bit number that depends on the call: one condition a bit, the lowest bit first. Made by {@link arithmetic}, so that equal numbers have equal ids. */
+/**
+ * A 32-bit number that depends on the call: one condition per bit, the lowest bit first. Created by {@link
+ * arithmetic}, so that equal numbers have equal ids.
+ */
 export interface Symbolic {
   readonly id: number;
   readonly bits: readonly Node[];
-  /** Its value when it is the same for every call. */
+  /** Its value, if it is the same for every call. */
   readonly constant: number | undefined;
 }
 
 export interface Arithmetic {
   readonly constant: (value: number) => Symbolic;
-  /** A word of `struct seccomp_data`. */
+  /** Returns a word of `struct seccomp_data`. */
   readonly word: (word: number) => Symbolic;
-  /** BPF's operations on 32-bit registers; a shift counts modulo 32; a quotient by 0 is said to be 0 (the caller asks {@link isZero} first). */
+  /**
+   * Computes BPF's operations on 32-bit registers. A shift counts modulo 32. A quotient by 0 is defined as 0
+   * (the caller checks {@link isZero} first).
+   */
   readonly compute: (operation: Operation, a: Symbolic, b: Symbolic) => Symbolic;
   readonly compare: (comparison: Comparison, a: Symbolic, b: Symbolic) => Node;
   readonly isZero: (a: Symbolic) => Node;
@@ -25,7 +31,10 @@ export type Comparison = 'eq' | 'gt' | 'ge' | 'set';
 
 const WIDTH = 32;
 
-/** Arithmetic over conditions, as circuits: exact for every operation of BPF, and refused by the store's budget where it grows too large. */
+/**
+ * Creates arithmetic over conditions, as circuits. It is exact for every operation of BPF; the store's budget
+ * stops it when it grows too large.
+ */
 export function arithmetic(store: DiagramStore): Arithmetic {
   const interned = new Map<string, Symbolic>();
   const results = new Map<string, Symbolic>();
@@ -59,7 +68,7 @@ export function arithmetic(store: DiagramStore): Arithmetic {
     return found;
   };
 
-  /** a + b + carry, and the carry out. */
+  /** Returns a + b + carry, and the carry out. */
   const add = (a: readonly Node[], b: readonly Node[], carryIn: Node): { sum: Node[]; carry: Node } => {
     let carry = carryIn;
     const sum: Node[] = [];
@@ -92,7 +101,7 @@ export function arithmetic(store: DiagramStore): Arithmetic {
     }
     return sum;
   };
-  /** Long division, a bit at a time from the highest. */
+  /** Divides one bit at a time, from the highest. */
   const divide = (a: readonly Node[], b: readonly Node[]): Node[] => {
     let rest: Node[] = [...zeros, FALSE];
     const divisor = [...b, FALSE];

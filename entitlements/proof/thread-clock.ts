@@ -1,4 +1,4 @@
-/** Milliseconds that this thread has computed: a busy machine makes no filter too complex. */
+/** Returns the CPU time of this thread in milliseconds: a busy machine does not make a filter too complex. */
 export function threadClock(): number {
   const { user, system } = process.threadCpuUsage();
   return (user + system) / 1000;

@@ -1,9 +1,13 @@
-/** Bits of a system call's argument that the kernel reads: the rest is dropped by its cast and must not decide anything. */
+/**
+ * The number of bits of a system call's argument that the kernel reads. Its cast drops the other bits, which
+ * must not affect a decision.
+ */
 export type Width = 16 | 32 | 64;
 
 /**
- * One argument's values: those x of `width` bits with low ≤ x ≤ high and (x & mask) = value. Never empty, and as tight as
- * it can be said: low and high themselves match, so that equal simple sets are equal values.
+ * A set of one argument's values: those x of `width` bits with low ≤ x ≤ high and (x & mask) = value. It is
+ * never empty, and as tight as possible: low and high themselves match, so that equal simple sets are equal
+ * values.
  */
 export interface ArgumentTest {
   readonly index: number;
@@ -18,7 +22,7 @@ export function maxOf(width: Width): bigint {
   return (1n << BigInt(width)) - 1n;
 }
 
-/** The smallest x ≥ low of `width` bits with (x & mask) = value. */
+/** Returns the smallest x ≥ low of `width` bits with (x & mask) = value. */
 export function smallestMatch(low: bigint, mask: bigint, value: bigint, width: Width): bigint | undefined {
   const wrong = (low ^ value) & mask;
   if (wrong === 0n) return low;
@@ -32,14 +36,14 @@ export function smallestMatch(low: bigint, mask: bigint, value: bigint, width: W
   return undefined;
 }
 
-/** The largest x ≤ high with (x & mask) = value: the smallest match of the complemented problem. */
+/** Returns the largest x ≤ high with (x & mask) = value: the smallest match of the complemented problem. */
 function largestMatch(high: bigint, mask: bigint, value: bigint, width: Width): bigint | undefined {
   const all = maxOf(width);
   const found = smallestMatch(all ^ high, mask, (all ^ value) & mask, width);
   return found === undefined ? undefined : all ^ found;
 }
 
-/** A tight test, or undefined when no value passes. Bounds and masks beyond the width are cut. */
+/** Returns a tight test, or undefined if no value passes. Bounds and masks beyond the width are truncated. */
 export function argumentTest(
   index: number,
   width: Width,
@@ -56,7 +60,8 @@ export function argumentTest(
   if (low === undefined || low > wantedHigh) return undefined;
   const high = largestMatch(wantedHigh, mask, value, width);
   if (high === undefined) return undefined;
-  // Above the first bit in which low and high differ all values agree: masks say nothing there, and leading masks become intervals.
+  // Above the first bit in which low and high differ, all values agree. Masks have no effect there, and
+  // leading masks become intervals.
   const varying = (1n << BigInt((low ^ high).toString(2).length)) - 1n;
   const kept = low === high ? 0n : mask & varying;
   return { index, width, low, high, mask: kept, value: value & kept };
@@ -81,10 +86,13 @@ export function intersectTests(a: ArgumentTest, b: ArgumentTest): ArgumentTest |
   });
 }
 
-/** The values that fail the test, as disjoint tests: below, above, and inside the interval with a first mask bit that differs. */
+/**
+ * Returns the values that fail the test, as disjoint tests: below, above, and inside the interval with a
+ * first mask bit that differs.
+ */
 export function complementTest(test: ArgumentTest): ArgumentTest[] {
   const { index, width } = test;
-  // Bounds that the mask implies say nothing: without them the pieces stay plain masks.
+  // Bounds that follow from the mask have no effect: without them the pieces stay plain masks.
   const { low, high } = boundsFollowFromMask(test) ? { low: 0n, high: maxOf(width) } : test;
   const found: (ArgumentTest | undefined)[] = [];
   if (low > 0n) found.push(argumentTest(index, width, { high: low - 1n }));
@@ -99,16 +107,16 @@ export function complementTest(test: ArgumentTest): ArgumentTest[] {
   return found.filter((piece) => piece !== undefined);
 }
 
-/** True when every value passing `inner` passes `outer`. */
+/** Returns true if every value that passes `inner` passes `outer`. */
 export function testWithin(inner: ArgumentTest, outer: ArgumentTest): boolean {
-  // Low and high are members of the inner set, so these settle nearly every case.
+  // Low and high are members of the inner set, so these checks decide nearly every case.
   if (inner.low < outer.low || inner.high > outer.high) return false;
   if ((inner.low & outer.mask) !== outer.value || (inner.high & outer.mask) !== outer.value) return false;
   if (outer.mask === 0n || ((inner.mask & outer.mask) === outer.mask && (inner.value & outer.mask) === outer.value)) return true;
   return complementTest(outer).every((outside) => intersectTests(inner, outside) === undefined);
 }
 
-/** The test as text: `arg0 in 1…37`, `arg0 & 0x7e020000 = 0x0`. */
+/** Returns the test as text: `arg0 in 1…37`, `arg0 & 0x7e020000 = 0x0`. */
 export function formatTest(test: ArgumentTest): string {
   const name = `arg${test.index}`;
   if (test.low === test.high) return `${name} = ${number(test.low)}`;
@@ -118,7 +126,7 @@ export function formatTest(test: ArgumentTest): string {
   return parts.join(' and ');
 }
 
-/** True when the interval says no more than the mask does. */
+/** Returns true if the interval adds nothing to the mask. */
 export function boundsFollowFromMask(test: ArgumentTest): boolean {
   return test.low === test.value && test.high === ((maxOf(test.width) & ~test.mask) | test.value);
 }

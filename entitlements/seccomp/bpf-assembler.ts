@@ -10,7 +10,7 @@ export const RET_K = 0x06;
 /** BPF_MAXINSNS (linux/bpf_common.h): the kernel refuses longer programs. */
 export const MAX_INSTRUCTIONS = 4096;
 
-/** What an 8-bit jt or jf reaches. */
+/** The reach of an 8-bit jt or jf. */
 const FARTHEST = 255;
 
 /** `struct sock_filter`: jt and jf count instructions to skip. */
@@ -21,7 +21,7 @@ export interface Instruction {
   readonly k: number;
 }
 
-/** Instructions with labels in place of distances; all jumps lead forward. */
+/** An instruction with labels instead of distances. All jumps go forward. */
 export type Line =
   | { readonly op: 'label'; readonly label: string }
   | { readonly op: 'load'; readonly offset: number }
@@ -42,8 +42,8 @@ interface Shape {
 }
 
 /**
- * Resolves labels. A conditional jump reaches 255 instructions; a farther one goes through an unconditional jump placed behind it.
- * Lengths only grow while this is worked out, so it ends.
+ * Resolves labels. A conditional jump reaches 255 instructions. A longer one goes through an unconditional
+ * jump placed after it. Lengths only grow during the process, so it terminates.
  */
 export function assemble(lines: readonly Line[]): Instruction[] {
   const shapes = new Map<Line, Shape>();
@@ -54,7 +54,7 @@ export function assemble(lines: readonly Line[]): Instruction[] {
   }
 }
 
-/** Marks the conditional jumps that do not reach; true when there were any. */
+/** Marks the conditional jumps that do not reach their target. Returns true if there were any. */
 function widen(
   lines: readonly Line[],
   shapes: ReadonlyMap<Line, Shape>,
@@ -134,7 +134,7 @@ function emit(
   return program;
 }
 
-/** `struct sock_filter[]`, 8 bytes an instruction, little-endian. */
+/** Encodes `struct sock_filter[]`, 8 bytes per instruction, little-endian. */
 export function encode(program: readonly Instruction[]): Uint8Array {
   const bytes = new Uint8Array(program.length * 8);
   const view = new DataView(bytes.buffer);
@@ -147,7 +147,7 @@ export function encode(program: readonly Instruction[]): Uint8Array {
   return bytes;
 }
 
-/** The inverse of {@link encode}. */
+/** Does the inverse of {@link encode}. */
 export function decode(bytes: Uint8Array): Instruction[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return Array.from({ length: Math.floor(bytes.byteLength / 8) }, (_, at) => ({

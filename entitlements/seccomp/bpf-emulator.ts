@@ -7,18 +7,19 @@ export interface Call {
   readonly nr: number;
   /** A missing one is 0. */
   readonly args: readonly bigint[];
-  /** 0 when absent. */
+  /** 0 if absent. */
   readonly instructionPointer?: bigint;
 }
 
-/** sizeof(struct seccomp_data): what `ld len` gives. */
+/** sizeof(struct seccomp_data): the result of `ld len`. */
 const DATA_SIZE = 64;
 
 /**
- * Runs a seccomp filter on one call, as the kernel does (Documentation/networking/filter.rst; net/core/filter.c, bpf_convert_filter;
- * kernel/seccomp.c for the opcodes): registers begin at 0 and have 32 bits, shifts by X count modulo 32, a division by an X of 0 ends
- * the program with 0. Written apart from the prover, which is tested against it.
- * @returns the filter's 32-bit return value and how many instructions ran
+ * Runs a seccomp filter on one call, like the kernel (Documentation/networking/filter.rst; net/core/filter.c,
+ * bpf_convert_filter; kernel/seccomp.c for the opcodes): registers start at 0 and have 32 bits, shifts by X
+ * count modulo 32, a division by X = 0 ends the program with 0. It shares no code with the prover, which is
+ * tested against it.
+ * @returns the filter's 32-bit return value and the number of executed instructions
  */
 export function emulate(program: readonly Instruction[], call: Call): { value: number; executed: number } {
   let a = 0;
@@ -87,7 +88,7 @@ export function emulate(program: readonly Instruction[], call: Call): { value: n
   throw new Error('the filter does not end');
 }
 
-/** BPF_JMP: A against the operand. */
+/** BPF_JMP: compares A with the operand. */
 function holds(operation: number, a: number, operand: number, code: number): boolean {
   switch (operation) {
     case 0x10:
@@ -103,7 +104,7 @@ function holds(operation: number, a: number, operand: number, code: number): boo
   }
 }
 
-/** BPF_ALU: A by the operand. */
+/** BPF_ALU: combines A with the operand. */
 function computed(operation: number, a: number, operand: number, code: number): number {
   switch (operation) {
     case 0x00:

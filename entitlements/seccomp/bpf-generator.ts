@@ -15,29 +15,33 @@ import { decisionFor } from './policy.ts';
 import type { FilteredPolicy } from './policy.ts';
 import { AUDIT_ARCH, syscallNumbers } from './syscalls.ts';
 
-/** Offsets in `struct seccomp_data` (linux/seccomp.h): nr, arch, instruction pointer, six 64-bit arguments. */
+/**
+ * Offsets in `struct seccomp_data` (linux/seccomp.h): nr, arch, instruction pointer, six 64-bit arguments.
+ */
 const NR = 0;
 const ARCH = 4;
 const ARGS = 16;
 
-/** Numbers [from, next entry's from) are answered by one decision. */
+/** The numbers from `from` up to the next entry have one decision. */
 interface Interval {
   readonly from: number;
   readonly decision: Decision;
 }
 
-/** What the calls of one AUDIT_ARCH are answered. */
+/** The answers to the calls of one AUDIT_ARCH. */
 interface ArchitectureIntervals {
   readonly arch: number;
   readonly intervals: readonly Interval[];
 }
 
 /**
- * The policy as a classic BPF program for one machine: the architecture first, then a binary search over the intervals of equally answered
- * numbers, then the arguments of the few calls that have conditions.
- * Calls of another architecture, and x32 calls, kill the thread, as libseccomp's do, unless the policy has them under `compat`.
- * @param compat the policy that calls of compatibility architectures are answered by, when `policy` has more for the runtime's own sake
- * @throws ENTITLEMENTS_TOO_COMPLEX when the program exceeds the kernel's 4096 instructions
+ * Compiles the policy to a classic BPF program for one machine: first the architecture, then a binary search
+ * over the intervals of numbers with equal answers, then the arguments of the few calls that have conditions.
+ * Calls of another architecture, and x32 calls, kill the thread, as with libseccomp, unless the policy has
+ * them under `compat`.
+ * @param compat the policy for calls of compatibility architectures, if `policy` contains additional calls
+ * for the runtime
+ * @throws ENTITLEMENTS_TOO_COMPLEX if the program exceeds the kernel's 4096 instructions
  */
 export function generateBpf(policy: FilteredPolicy, architecture: Architecture, compat = policy): Uint8Array {
   const generator = newGenerator();
@@ -58,7 +62,7 @@ export function generateBpf(policy: FilteredPolicy, architecture: Architecture, 
   return encode(program);
 }
 
-/** The native architecture's intervals first; each list reaches from 0 to 2³²−1. */
+/** Returns the native architecture's intervals first. Each list covers 0 to 2³²−1. */
 function architectureIntervals(policy: FilteredPolicy, architecture: Architecture, compat: FilteredPolicy): ArchitectureIntervals[] {
   const others = compatCalls(compat, architecture);
   const x32 = others.find(({ bit }) => bit !== 0);
@@ -80,7 +84,10 @@ function architectureIntervals(policy: FilteredPolicy, architecture: Architectur
   ];
 }
 
-/** One interval a number of the table, one a gap between; numbers beyond the table get ENOSYS where the fallback is an errno. */
+/**
+ * Returns one interval per number of the table, and one per gap between them. Numbers beyond the table get
+ * ENOSYS if the fallback is an errno.
+ */
 function rangesOf(table: Pick<CompatCalls, 'decisions' | 'bit' | 'beyond' | 'until'> & { readonly fallback: Outcome }): Interval[] {
   const { decisions, bit, beyond, until, fallback } = table;
   const found: Interval[] = [];
@@ -98,7 +105,7 @@ function rangesOf(table: Pick<CompatCalls, 'decisions' | 'bit' | 'beyond' | 'unt
   return found;
 }
 
-/** Neighbours with equal decisions as one. */
+/** Merges adjacent intervals with equal decisions. */
 function merged(intervals: readonly Interval[]): Interval[] {
   const keys = intervals.map(({ decision: of }) => decisionKey(of));
   return intervals.filter((_, at) => at === 0 || keys[at] !== keys[at - 1]);
@@ -170,8 +177,9 @@ function newGenerator(): Generator {
 }
 
 /**
- * Where to divide the intervals so that both sides hold as many calls that programs make: those that are not plainly denied. A number
- * in a wide interval is then found in fewer steps than one that stands alone.
+ * Returns where to split the intervals so that both sides contain the same number of calls that programs
+ * make: those that are not simply denied. A number in a wide interval is then found in fewer steps than a
+ * single one.
  */
 function heaviestSplit(intervals: readonly Interval[]): number {
   const weights = intervals.map(({ from, decision: of }, at) => {
@@ -188,10 +196,10 @@ function heaviestSplit(intervals: readonly Interval[]): number {
   return best;
 }
 
-/** A denied interval counts as much as one call, however many numbers it has. */
+/** A denied interval counts as one call, regardless of how many numbers it has. */
 const DENIED_WEIGHT = 1;
 
-/** Falls through when the argument passes, else goes to `no`. */
+/** Continues if the argument passes, otherwise jumps to `no`. */
 function argumentLines(test: ArgumentTest, no: string, fresh: () => string, lines: Line[]): void {
   const low = ARGS + 8 * test.index;
   const high = low + 4;

@@ -6,7 +6,10 @@ import { EPERM } from './outcome.ts';
 import { COMPAT_ARCHITECTURES, filteredPolicy } from './policy.ts';
 import type { SyscallPolicy } from './policy.ts';
 
-/** A set of system calls with arguments: by name, those whose arguments match one of the clauses. Sorted; no name without a clause. */
+/**
+ * A set of system calls with arguments: by name, those whose arguments match one of the clauses. Sorted.
+ * Every name has a clause.
+ */
 export type CallSet = ReadonlyMap<string, readonly Clause[]>;
 
 export function callSet(calls: Iterable<readonly [name: string, when: Clause]>): CallSet {
@@ -19,7 +22,7 @@ export function callSet(calls: Iterable<readonly [name: string, when: Clause]>):
   return sorted([...byName].map(([name, clauses]) => [name, clauses.length === 1 ? clauses : mergeAdjacent(clauses)]));
 }
 
-/** The named calls, whatever their arguments. */
+/** Returns the named calls with any arguments. */
 export function wholeCalls(names: Iterable<string>): CallSet {
   return sorted([...new Set(names)].map((name) => [name, WHOLE]));
 }
@@ -30,7 +33,7 @@ function sorted(entries: (readonly [name: string, clauses: readonly Clause[]])[]
   return new Map(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** Calls in either. */
+/** Returns the calls in any of the sets. */
 export function unionCalls(...sets: readonly CallSet[]): CallSet {
   const [first, ...others] = [...new Set(sets)].filter((set) => set.size > 0);
   if (first === undefined) return sets[0] ?? new Map<string, readonly Clause[]>();
@@ -49,7 +52,7 @@ function isWhole(clauses: readonly Clause[]): boolean {
   return clauses.some((when) => when.length === 0);
 }
 
-/** Calls of `from` that are not in `remove`. @throws ENTITLEMENTS_TOO_COMPLEX */
+/** Returns the calls of `from` that are not in `remove`. @throws ENTITLEMENTS_TOO_COMPLEX */
 export function withoutCalls(from: CallSet, remove: CallSet): CallSet {
   if (remove.size === 0) return from;
   const left: (readonly [string, readonly Clause[]])[] = [];
@@ -64,7 +67,7 @@ export function withoutCalls(from: CallSet, remove: CallSet): CallSet {
   return new Map(left);
 }
 
-/** A call in both, with arguments; undefined when there is none. */
+/** Returns a call in both, with arguments; undefined if there is none. */
 export function commonCall(
   a: CallSet,
   b: CallSet,
@@ -80,7 +83,7 @@ export function commonCall(
   return undefined;
 }
 
-/** The policy that allows these calls and answers EPERM to any other. */
+/** Returns the policy that allows these calls and answers EPERM to any other. */
 export function policyAllowing(calls: CallSet): SyscallPolicy {
   return filteredPolicy(
     EPERM,
@@ -96,7 +99,9 @@ export function policyAllowing(calls: CallSet): SyscallPolicy {
   );
 }
 
-/** The policy that answers EPERM to these calls and allows any other. @throws ENTITLEMENTS_TOO_COMPLEX */
+/**
+ * Returns the policy that answers EPERM to these calls and allows any other. @throws ENTITLEMENTS_TOO_COMPLEX
+ */
 export function policyWithout(calls: CallSet): SyscallPolicy {
   return filteredPolicy(
     'allow',

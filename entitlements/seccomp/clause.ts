@@ -2,16 +2,22 @@ import { entitlementsError } from '../errors.ts';
 import { complementTest, formatTest, intersectTests, isAny, passes, testWithin } from './argument-test.ts';
 import type { ArgumentTest } from './argument-test.ts';
 
-/** A conjunction: the calls whose arguments pass every test. One test an argument at most, sorted by index; no test: every call. */
+/**
+ * A conjunction: the calls whose arguments pass every test. At most one test per argument, sorted by index.
+ * Without tests: every call.
+ */
 export type Clause = readonly ArgumentTest[];
 
 /** Six 64-bit argument registers. */
 export type Arguments = readonly bigint[];
 
-/** More clauses than this for one system call is refused, not approximated. */
+/** More clauses for one system call are refused, not approximated. */
 const MAX_CLAUSES = 1024;
 
-/** Comparisons of two clauses that one question may take: a bound on time, about a tenth of a second. */
+/**
+ * The maximum number of comparisons of two clauses in one question: it limits the time to about a tenth of a
+ * second.
+ */
 const MAX_STEPS = 100_000;
 
 export function clause(tests: readonly ArgumentTest[]): Clause {
@@ -22,7 +28,7 @@ export function matches(when: Clause, args: Arguments): boolean {
   return when.every((test) => passes(test, args[test.index] ?? 0n));
 }
 
-/** The calls in both, or undefined when there is none. */
+/** Returns the calls in both, or undefined if there are none. */
 export function intersectClauses(a: Clause, b: Clause): Clause | undefined {
   if (a.length === 0) return b;
   if (b.length === 0) return a;
@@ -43,7 +49,7 @@ export function clauseWithin(inner: Clause, outer: Clause): boolean {
   });
 }
 
-/** `from` without `remove`, as disjoint clauses. */
+/** Returns `from` without `remove`, as disjoint clauses. */
 export function subtractClause(from: Clause, remove: Clause): Clause[] {
   if (intersectClauses(from, remove) === undefined) return [from];
   const left: Clause[] = [];
@@ -61,7 +67,7 @@ export function subtractClause(from: Clause, remove: Clause): Clause[] {
 }
 
 /**
- * The calls of `from` in none of `remove`, exactly, as clauses.
+ * Returns the calls of `from` in none of `remove`, exactly, as clauses.
  * @throws ENTITLEMENTS_TOO_COMPLEX above 1024 clauses or 100,000 steps
  */
 export function subtract(from: readonly Clause[], remove: readonly Clause[]): Clause[] {
@@ -77,8 +83,8 @@ export function subtract(from: readonly Clause[], remove: readonly Clause[]): Cl
 }
 
 /**
- * Some calls of `from` in none of `remove`, as a clause; undefined when there are none. Depth first, so that a difference is found
- * without working out all of them.
+ * Returns some calls of `from` in none of `remove`, as a clause; undefined if there are none. The search is
+ * depth first, so that it finds a difference without computing all of them.
  * @throws ENTITLEMENTS_TOO_COMPLEX after 100,000 steps
  */
 export function remaining(from: Clause, remove: readonly Clause[]): Clause | undefined {
@@ -114,7 +120,7 @@ function tooComplex(): Error {
   });
 }
 
-/** Some call of the clause: its smallest arguments. */
+/** Returns one call of the clause: its smallest arguments. */
 export function witnessOf(when: Clause): bigint[] {
   const args = [0n, 0n, 0n, 0n, 0n, 0n];
   for (const test of when) args[test.index] = test.low;
@@ -125,7 +131,7 @@ export function formatClause(when: Clause): string {
   return when.length === 0 ? 'any arguments' : when.map(formatTest).join(' and ');
 }
 
-/** Equal keys are equal clauses. */
+/** Returns a key: equal keys mean equal clauses. */
 export function clauseKey(when: Clause): string {
   return when.map((test) => `${test.index}/${test.width}:${test.low}-${test.high}&${test.mask}=${test.value}`).join(',');
 }

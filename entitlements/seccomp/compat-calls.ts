@@ -1,7 +1,8 @@
 /**
- * Calls of 32-bit architectures that 64-bit ones do not have, by the native call that does the same. Sources: arch/x86/entry/syscalls/
- * syscall_32.tbl, arch/arm/tools/syscall.tbl. Left out, and so answered as the policy's fallback: calls without such a one (vm86, bdflush,
- * pciconfig_*, breakpoint, usr26, usr32 …).
+ * Calls of 32-bit architectures that 64-bit architectures do not have, mapped to the native call that does
+ * the same. Sources: arch/x86/entry/syscalls/syscall_32.tbl, arch/arm/tools/syscall.tbl. Calls without an
+ * equivalent are not listed, and get the policy's fallback (vm86, bdflush, pciconfig_*, breakpoint, usr26,
+ * usr32 …).
  */
 export const COMMON_EQUIVALENTS: Readonly<Record<string, string>> = {
   _llseek: 'lseek',
@@ -53,7 +54,7 @@ export const X86_EQUIVALENTS: Readonly<Record<string, string>> = {
 export const ARM_EQUIVALENTS: Readonly<Record<string, string>> = {
   arm_fadvise64_64: 'fadvise64',
   arm_sync_file_range: 'sync_file_range',
-  // A thread's own pointer, and its own caches: what every program start does on arm.
+  // A thread's own pointer, and its own caches: every program on arm makes these calls when it starts.
   cacheflush: 'arch_prctl',
   get_tls: 'arch_prctl',
   recv: 'recvfrom',
@@ -61,7 +62,7 @@ export const ARM_EQUIVALENTS: Readonly<Record<string, string>> = {
   set_tls: 'arch_prctl',
 };
 
-/** x86's multiplexers and the calls behind them (net/socket.c, ipc/syscall.c). */
+/** The multiplexers of x86 and the calls behind them (net/socket.c, ipc/syscall.c). */
 export const MULTIPLEXED: Readonly<Record<string, readonly string[]>> = {
   socketcall: words(`accept accept4 bind connect getpeername getsockname getsockopt listen recvfrom recvmmsg recvmsg sendmmsg sendmsg sendto
     setsockopt shutdown socket socketpair`),
@@ -69,8 +70,9 @@ export const MULTIPLEXED: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * The first argument that does not stand where the native call has it: a 64-bit one takes two registers, x86's old calls take a pointer to
- * their arguments, clone has tls and child_tid the other way round, old calls of signals other structures.
+ * The first argument whose position differs from the native call: a 64-bit argument takes two registers,
+ * x86's old calls take a pointer to their arguments, clone has tls and child_tid in the opposite order, old
+ * signal calls have other structures.
  */
 export const SPLIT_FROM: Readonly<Record<'arm' | 'x86', Readonly<Record<string, number>>>> = {
   x86: { ...common(), mmap: 0, select: 0, sgetmask: 0, ssetmask: 0, signal: 0, nice: 0, readdir: 2, umount: 1, stime: 0, _llseek: 1 },

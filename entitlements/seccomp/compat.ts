@@ -11,14 +11,14 @@ import type { CompatArchitecture, FilteredPolicy } from './policy.ts';
 import { ARM_EQUIVALENTS, COMMON_EQUIVALENTS, MULTIPLEXED, SPLIT_FROM, X86_EQUIVALENTS } from './compat-calls.ts';
 import table from './tables/compat.json' with { type: 'json' };
 
-/** The calls of one compatibility architecture that a policy speaks of. */
+/** The calls of one compatibility architecture that a policy covers. */
 export interface CompatCalls {
   readonly name: CompatArchitecture;
   /** AUDIT_ARCH_* (linux/audit.h). */
   readonly arch: number;
-  /** Set in every number: x32 shares x86_64's AUDIT_ARCH and has a bit of its own. */
+  /** Set in every number: x32 shares x86_64's AUDIT_ARCH and has its own bit. */
   readonly bit: number;
-  /** What each number is answered, without `bit`. */
+  /** The answer for each number, without `bit`. */
   readonly decisions: ReadonlyMap<number, Decision>;
   /** Numbers from here to `until` are newer than the tables. */
   readonly beyond: number;
@@ -28,7 +28,10 @@ export interface CompatCalls {
 /** __X32_SYSCALL_BIT (asm/unistd.h). */
 export const X32_BIT = 0x40000000;
 
-/** Numbers from here on are no system calls of any architecture: -1 and its like, by which a tracer skips a call. */
+/**
+ * Numbers from here on are not system calls of any architecture: -1 and similar values, with which a tracer
+ * skips a call.
+ */
 const END_OF_X32 = 0x80000000;
 
 /** __ARM_NR_BASE (arch/arm/include/uapi/asm/unistd.h): arm's private calls. */
@@ -42,12 +45,15 @@ const MACHINES: Readonly<
   x86: { on: 'x86_64', arch: 0x40000003, numbers: table.x86 },
 };
 
-/** The numbers of a compatibility architecture's calls by name; x32's without its bit. */
+/** Returns the numbers of a compatibility architecture's calls by name; those of x32 without its bit. */
 export function compatNumbers(name: CompatArchitecture): ReadonlyMap<string, number> {
   return new Map(Object.entries(MACHINES[name].numbers));
 }
 
-/** What the policy's compatibility architectures are answered on a machine. Those of other machines are not among them. */
+/**
+ * Returns the answers of the policy's compatibility architectures on a machine, without the architectures of
+ * other machines.
+ */
 export function compatCalls(policy: FilteredPolicy, architecture: Architecture): CompatCalls[] {
   return policy.compat
     .filter((name) => MACHINES[name].on === architecture)
@@ -61,11 +67,15 @@ export function compatCalls(policy: FilteredPolicy, architecture: Architecture):
 }
 
 /**
- * What a call of a compatibility architecture is answered: as the native call that does the same, so that one name grants a deed in all its
- * forms (`mmap` also grants x86's `mmap2`). Never looser than the policy means:
- * - a multiplexer (x86's `socketcall` and `ipc`) hides its arguments in memory: it gets the tightest that any call behind it can get;
- * - a condition on an argument that stands elsewhere there, because a 64-bit argument takes two registers, grants nothing;
- * - a condition on a 64-bit argument grants values up to 2³¹−1: the kernel extends the sign of some, and those are the same either way.
+ * Returns the answer to a call of a compatibility architecture: the answer to the native call that does the
+ * same, so that one name grants an operation in all its forms (`mmap` also grants x86's `mmap2`). It is never
+ * looser than the policy intends:
+ * - a multiplexer (x86's `socketcall` and `ipc`) hides its arguments in memory: it gets the tightest answer
+ *   of all calls behind it;
+ * - a condition on an argument whose position differs there, because a 64-bit argument takes two registers,
+ *   grants nothing;
+ * - a condition on a 64-bit argument grants values up to 2³¹−1: the kernel sign-extends some arguments, and
+ *   these values are the same in both cases.
  */
 export function compatDecision(policy: FilteredPolicy, architecture: CompatArchitecture, call: string): Decision {
   const behind = architecture === 'x86' ? MULTIPLEXED[call] : undefined;
@@ -82,7 +92,10 @@ export function compatDecision(policy: FilteredPolicy, architecture: CompatArchi
 /** The first number of x32's own variants (syscall_64.tbl): their pointers and longs have 32 bits. */
 const FIRST_OWN_X32 = 512;
 
-/** The decision without what 32-bit registers can not decide. @param from the first argument that stands elsewhere */
+/**
+ * Returns the decision without conditions that 32-bit registers cannot decide. @param from the first argument
+ * whose position differs
+ */
 function narrowed(of: Decision, from: number): Decision {
   if (of.pieces.length === 0) return of;
   const pieces = of.pieces.flatMap(({ outcome, when }) => {

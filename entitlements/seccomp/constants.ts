@@ -15,12 +15,17 @@ function groupsOf(call: string, index: number): readonly string[] {
   return ARGUMENTS.get(call)?.[String(index)] ?? [];
 }
 
-/** The names that the kernel's headers have for values of an argument, first the usual of several for one value: AF_INET for socket's first. */
+/**
+ * Returns the names that the kernel's headers have for values of an argument. If several names have one
+ * value, the usual name comes first: AF_INET for socket's first argument.
+ */
 export function constantsOf(call: string, index: number): ReadonlyMap<string, bigint> {
   return new Map(groupsOf(call, index).flatMap((group) => [...(GROUPS.get(group) ?? [])]));
 }
 
-/** The value of a name, or of names joined by `|`, for an argument; undefined when one is not known there. */
+/**
+ * Returns the value of a name, or of names joined by `|`, for an argument; undefined if one is unknown there.
+ */
 export function constantValue(call: string, index: number, text: string): bigint | undefined {
   const known = constantsOf(call, index);
   const values = text.split('|').map((name) => known.get(name.trim()));
@@ -28,8 +33,8 @@ export function constantValue(call: string, index: number, text: string): bigint
 }
 
 /**
- * The name of an argument's value, as in `AF_ALG` and `CLONE_NEWUSER|CLONE_NEWNET`; undefined when there is none. Bits that the kernel
- * does not read are left out of account.
+ * Returns the name of an argument's value, such as `AF_ALG` and `CLONE_NEWUSER|CLONE_NEWNET`; undefined if
+ * there is none. Ignores bits that the kernel does not read.
  */
 export function constantName(call: string, index: number, value: bigint): string | undefined {
   const read = value & maxOf(argumentWidth(call, index));
@@ -42,7 +47,7 @@ export function constantName(call: string, index: number, value: bigint): string
   return undefined;
 }
 
-/** Flags of one group that make up the value, by value. */
+/** Returns the flags of one group that make up the value. */
 function flagNames(group: string, value: bigint): string[] | undefined {
   const names: string[] = [];
   let left = value;

@@ -11,8 +11,9 @@ export interface Piece {
 }
 
 /**
- * What one system call is answered, as a function of its arguments: the loosest outcome among `otherwise` and the pieces that match.
- * In this form both meet and join are exact: join gathers the pieces of both, meet crosses them.
+ * The answer to one system call, as a function of its arguments: the loosest outcome among `otherwise` and
+ * the matching pieces. In this form both meet and join are exact: join collects the pieces of both, meet
+ * intersects them.
  */
 export interface Decision {
   readonly otherwise: Outcome;
@@ -22,7 +23,7 @@ export interface Decision {
 
 const constants = new Map<Outcome, Decision>();
 
-/** The same outcome whatever the arguments. */
+/** Returns the same outcome for all arguments. */
 export function always(outcome: Outcome): Decision {
   let found = constants.get(outcome);
   if (found === undefined) {
@@ -36,7 +37,7 @@ export function isConstant(decision: Decision): boolean {
   return decision.pieces.length === 0;
 }
 
-/** A decision in its simplest form: no piece that says nothing, neighbouring intervals merged. */
+/** Returns a decision in its simplest form: no piece without effect, adjacent intervals merged. */
 export function decision(otherwise: Outcome, pieces: readonly Piece[]): Decision {
   limitClauses(pieces.length);
   let floor = otherwise;
@@ -60,11 +61,11 @@ export function decision(otherwise: Outcome, pieces: readonly Piece[]): Decision
 }
 
 export function decide(of: Decision, args: Arguments): Outcome {
-  // Pieces stand loosest first, so the first match is the loosest one.
+  // Pieces are sorted loosest first, so the first match is the loosest one.
   return of.pieces.find((piece) => matches(piece.when, args))?.outcome ?? of.otherwise;
 }
 
-/** The greatest decision that grants no more than either. */
+/** Returns the greatest decision that grants no more than either. */
 export function meetDecisions(a: Decision, b: Decision): Decision {
   if (a === b) return a;
   if (isConstant(a) && isConstant(b)) return always(tighter(a.otherwise, b.otherwise));
@@ -81,13 +82,13 @@ export function meetDecisions(a: Decision, b: Decision): Decision {
   return decision(tighter(a.otherwise, b.otherwise), crossed);
 }
 
-/** The least decision that grants no less than either. */
+/** Returns the least decision that grants no less than either. */
 export function joinDecisions(a: Decision, b: Decision): Decision {
   if (a === b) return a;
   return decision(looser(a.otherwise, b.otherwise), [...a.pieces, ...b.pieces]);
 }
 
-/** Arguments for which `inner` grants more than `outer`; undefined when there are none. */
+/** Returns arguments for which `inner` grants more than `outer`; undefined if there are none. */
 export function exceeds(outer: Decision, inner: Decision): bigint[] | undefined {
   if (outer === inner) return undefined;
   for (const piece of [...inner.pieces, { outcome: inner.otherwise, when: [] }]) {
@@ -100,7 +101,7 @@ export function exceeds(outer: Decision, inner: Decision): bigint[] | undefined 
   return undefined;
 }
 
-/** Equal keys are equal decisions. */
+/** Returns a key: equal keys mean equal decisions. */
 export function decisionKey(of: Decision): string {
   return [...of.pieces.map((piece) => `${piece.outcome} if ${clauseKey(piece.when)}`), of.otherwise].join('; ');
 }

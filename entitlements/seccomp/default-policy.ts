@@ -10,8 +10,9 @@ import type { SyscallPolicy } from './policy.ts';
 import { argumentWidth } from './syscalls.ts';
 
 /**
- * The calls any container may make: containerd 2.4.2's default list (contrib/seccomp/seccomp_default.go, Apache-2.0) as far as
- * x86_64 and aarch64 have them. Not in it: mounting, namespaces, keys, io_uring, BPF, perf, userfaultfd, kexec, modules, clocks.
+ * The calls that any container may make: containerd 2.4.2's default list (contrib/seccomp/seccomp_default.go,
+ * Apache-2.0), as far as x86_64 and aarch64 have them. Not included: mounting, namespaces, keys, io_uring,
+ * BPF, perf, userfaultfd, kexec, modules, clocks.
  */
 const ALLOWED = `
 accept accept4 access adjtimex alarm arch_prctl bind brk cachestat capget capset chdir chmod chown clock_adjtime clock_getres
@@ -40,15 +41,16 @@ sync_file_range syncfs sysinfo tee tgkill time timer_create timer_delete timer_g
 timerfd_gettime timerfd_settime times tkill truncate umask uname unlink unlinkat uretprobe utime utimensat utimes vfork vmsplice
 wait4 waitid write writev`;
 
-/** Of linux/socket.h and linux/netlink.h. */
+/** Values of linux/socket.h and linux/netlink.h. */
 const AF_NETLINK = 16n;
 const AF_KEY = 15n;
 const NETLINK_XFRM = 6n;
 
 /**
- * Address families that socket() and socketpair() may name whatever the protocol is: 0…45 of linux/socket.h without AF_KEY (15: IPsec
- * keys), AF_NETLINK (16: see {@link NETLINK_PROTOCOLS}), AF_RXRPC (33: CVE-2026-43500, CVE-2026-31635), AF_ALG (38: the kernel's
- * cryptography, CVE-2026-31431) and AF_VSOCK (40: reaches across network namespaces). The kernel reads an int, and so does the condition.
+ * Address families that socket() and socketpair() may use with any protocol: 0…45 of linux/socket.h without
+ * AF_KEY (15: IPsec keys), AF_NETLINK (16: see {@link NETLINK_PROTOCOLS}), AF_RXRPC (33: CVE-2026-43500,
+ * CVE-2026-31635), AF_ALG (38: the kernel's cryptography, CVE-2026-31431) and AF_VSOCK (40: reaches across
+ * network namespaces). The kernel reads an int, and so does the condition.
  */
 const SOCKET_FAMILIES: readonly (readonly [bigint, bigint])[] = [
   [0n, 14n],
@@ -58,19 +60,25 @@ const SOCKET_FAMILIES: readonly (readonly [bigint, bigint])[] = [
   [41n, 45n],
 ];
 
-/** Protocols of AF_NETLINK: all below MAX_LINKS (32) but NETLINK_XFRM, which configures IPsec (CVE-2026-43284, CVE-2026-46300). */
+/**
+ * Protocols of AF_NETLINK: all below MAX_LINKS (32) except NETLINK_XFRM, which configures IPsec
+ * (CVE-2026-43284, CVE-2026-46300).
+ */
 const NETLINK_PROTOCOLS: readonly (readonly [bigint, bigint])[] = [
   [0n, 5n],
   [7n, 31n],
 ];
 
-/** personality(2): Linux with and without UNAME26, 32-bit address limit off, and "tell me" (0xffffffff). */
+/** personality(2): Linux with and without UNAME26, 32-bit address limit off, and the query (0xffffffff). */
 const PERSONALITIES: readonly bigint[] = [0x0n, 0x8n, 0x20000n, 0x20008n, 0xffffffffn];
 
 /** CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET (linux/sched.h). */
 const NAMESPACE_FLAGS = 0x7e020000n;
 
-/** Calls that a capability stands for: harmless to filter when it is missing, useless to grant without it. */
+/**
+ * Calls that a capability enables. Without the capability, filtering them is harmless and granting them is
+ * useless.
+ */
 const BY_CAPABILITY: Readonly<Record<Capability, string>> = {
   BPF: 'bpf',
   DAC_READ_SEARCH: 'open_by_handle_at',
@@ -100,20 +108,23 @@ interface Values {
   readonly value?: bigint;
 }
 
-/** A clause over one argument of the named call, in the width that the kernel reads. */
+/** Returns a clause over one argument of the named call, in the width that the kernel reads. */
 function argument(name: string, index: number, set: Values): Clause {
   const test = argumentTest(index, argumentWidth(name, index), set);
   return test === undefined ? [] : clause([test]);
 }
 
-/** A clause over the family and the protocol (arguments 0 and 2) of socket() or socketpair(). */
+/** Returns a clause over the family and the protocol (arguments 0 and 2) of socket() or socketpair(). */
 function netlink(name: string, low: bigint, high: bigint): Clause {
   return clause([...argument(name, 0, { low: AF_NETLINK, high: AF_NETLINK }), ...argument(name, 2, { low, high })]);
 }
 
 const SOCKET_CALLS = ['socket', 'socketpair'] as const;
 
-/** The kernel serves AF_KEY and NETLINK_XFRM only to CAP_NET_ADMIN: with it they are allowed, without it they would be attack surface alone. */
+/**
+ * The kernel serves AF_KEY and NETLINK_XFRM only to processes with CAP_NET_ADMIN. With it they are allowed;
+ * without it they would only add attack surface.
+ */
 const IPSEC_SOCKETS: SyscallPolicy = filteredPolicy(
   EPERM,
   SOCKET_CALLS.map(
@@ -128,15 +139,18 @@ function allowIf(clauses: readonly Clause[]): Decision {
   );
 }
 
-/** The names of the calls that a capability stands for. */
+/** Returns the names of the calls that a capability enables. */
 export function callsOfCapability(name: Capability): string[] {
   return words(BY_CAPABILITY[name] ?? '');
 }
 
-/** Capabilities that grant a call for some of its arguments only: {@link callsOfCapability} does not list these calls. */
+/**
+ * Capabilities that grant a call only for some of its arguments: {@link callsOfCapability} does not list
+ * these calls.
+ */
 export const CAPABILITIES_WITH_CONDITIONS: readonly Capability[] = ['NET_ADMIN'];
 
-/** The calls that a capability stands for: granted whole, but for the sockets of NET_ADMIN. */
+/** Returns the calls that a capability enables: with all arguments, except the sockets of NET_ADMIN. */
 export function policyOfCapability(name: Capability): SyscallPolicy {
   if (name === 'NET_ADMIN') return IPSEC_SOCKETS;
   return filteredPolicy(
@@ -162,13 +176,13 @@ function basePolicy(): SyscallPolicy {
     ),
     ['personality', allowIf(PERSONALITIES.map((value) => argument('personality', 0, { low: value, high: value })))],
     ['clone', allowIf([argument('clone', 0, { mask: NAMESPACE_FLAGS, value: 0n })])],
-    // Its flags are behind a pointer; ENOSYS makes libc fall back to clone.
+    // Its flags are behind a pointer. ENOSYS makes libc fall back to clone.
     ['clone3', always(ENOSYS)],
   ]);
   return base;
 }
 
-/** The default filter of a container with these capabilities, as docker and containerd derive theirs. */
+/** Returns the default filter of a container with these capabilities, derived as in docker and containerd. */
 export function defaultPolicy(capabilities: readonly Capability[]): SyscallPolicy {
   return capabilities.map(policyOfCapability).reduce(joinPolicies, basePolicy());
 }

@@ -2,10 +2,16 @@ import { clause, clauseKey, clauseWithin } from './clause.ts';
 import type { Clause } from './clause.ts';
 import { argumentTest } from './argument-test.ts';
 
-/** Larger sets keep what stands within another clause: it costs instructions, and looking for it would cost the square of their number. */
+/**
+ * In larger sets, a clause that is contained in another stays: it costs instructions, but the search would
+ * take time quadratic in their number.
+ */
 const MAX_COMPARED = 128;
 
-/** The same set of calls in fewer clauses: contained ones dropped, touching intervals of one argument joined. The result is sorted. */
+/**
+ * Returns the same set of calls in fewer clauses: contained ones dropped, touching intervals of one argument
+ * joined. The result is sorted.
+ */
 export function mergeAdjacent(clauses: readonly Clause[]): Clause[] {
   let current = distinct(clauses);
   if (current.length > 1) {
@@ -18,7 +24,7 @@ export function mergeAdjacent(clauses: readonly Clause[]): Clause[] {
     .map(({ when }) => when);
 }
 
-/** One at a time: of two clauses that say the same in different words one stays. */
+/** Removes one clause at a time: of two equivalent clauses, one stays. */
 function withoutContained(clauses: readonly Clause[]): Clause[] {
   const kept = new Set(clauses);
   for (const when of clauses) if ([...kept].some((other) => other !== when && clauseWithin(when, other))) kept.delete(when);
@@ -29,7 +35,7 @@ function distinct(clauses: readonly Clause[]): Clause[] {
   return [...new Map(clauses.map((when) => [clauseKey(when), when])).values()];
 }
 
-/** Joins clauses that differ in the interval of one argument only. */
+/** Joins clauses that differ only in the interval of one argument. */
 function mergeBy(clauses: readonly Clause[], index: number): Clause[] {
   const groups = new Map<string, Clause[]>();
   for (const when of clauses) {

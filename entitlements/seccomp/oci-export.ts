@@ -17,11 +17,12 @@ type RuleArgument = NonNullable<Rule['args']>[number];
 const SCMP_ARCH: Readonly<Record<Architecture, string>> = { x86_64: 'SCMP_ARCH_X86_64', aarch64: 'SCMP_ARCH_AARCH64' };
 
 /**
- * The policy as an OCI seccomp object for runtimes that compile their own filter through libseccomp. Every condition is a
- * SCMP_CMP_MASKED_EQ, at most one an argument and rule: runc makes alternatives of conditions that repeat an index, and libseccomp
- * 2.5.4 merges 64-bit order comparisons wrongly (GHSA-4q85-33p6-j5g6). A range becomes the masks of its aligned blocks.
- * Rules of different outcomes never overlap. Calls newer than the tables get ENOSYS from runc itself.
- * @throws ENTITLEMENTS_TOO_COMPLEX when one call needs more than 1024 rules
+ * Exports the policy as an OCI seccomp object, for runtimes that compile their own filter through libseccomp.
+ * Every condition is a SCMP_CMP_MASKED_EQ, at most one per argument and rule: runc treats conditions that
+ * repeat an index as alternatives, and libseccomp 2.5.4 merges 64-bit order comparisons wrongly
+ * (GHSA-4q85-33p6-j5g6). A range becomes the masks of its aligned blocks. Rules with different outcomes never
+ * overlap. runc itself answers ENOSYS to calls newer than the tables.
+ * @throws ENTITLEMENTS_TOO_COMPLEX if one call needs more than 1024 rules
  */
 export function exportOci(policy: FilteredPolicy, architecture: Architecture): OciSeccomp {
   const numbers = syscallNumbers(architecture);
@@ -45,7 +46,7 @@ export function exportOci(policy: FilteredPolicy, architecture: Architecture): O
 function conditionalRules(name: string, decision: Decision, fallback: Outcome): Rule[] {
   const disjoint: Piece[] = [];
   let taken: Clause[] = [];
-  // Loosest first, as they stand: each call keeps the loosest outcome that matches it.
+  // They are sorted loosest first: each call keeps the loosest outcome that matches it.
   for (const outcome of new Set(decision.pieces.map((piece) => piece.outcome))) {
     const clauses = decision.pieces.filter((piece) => piece.outcome === outcome).map((piece) => piece.when);
     append(
@@ -62,7 +63,7 @@ function conditionalRules(name: string, decision: Decision, fallback: Outcome): 
   for (const piece of disjoint) {
     if (piece.outcome === fallback) continue;
     for (const rule of rulesOf(name, piece)) rules.push(rule);
-    // Each piece is limited by itself, and there may be as many pieces: the limit is of all of them.
+    // Each piece has its own limit, and there may be as many pieces, so this limits the total.
     limitClauses(rules.length);
   }
   return rules;
@@ -78,7 +79,10 @@ function rulesOf(name: string, piece: Piece): Rule[] {
   return combinations.map((args) => ({ names: [name], ...action(piece.outcome), ...(args.length === 0 ? {} : { args }) }));
 }
 
-/** The values of a test as conditions `(argument & mask) = value`: one for each aligned block of its interval. */
+/**
+ * Returns the values of a test as conditions `(argument & mask) = value`: one for each aligned block of its
+ * interval.
+ */
 function maskedBlocks(test: ArgumentTest): RuleArgument[] {
   const all = maxOf(test.width);
   const found: RuleArgument[] = [];
@@ -101,7 +105,10 @@ function maskedBlocks(test: ArgumentTest): RuleArgument[] {
   return found;
 }
 
-/** The block with the test's mask added, kept as a mask rather than as the interval it may simplify to; undefined when they exclude each other. */
+/**
+ * Returns the block with the test's mask added, as a mask and not as the interval to which it may simplify;
+ * undefined if they exclude each other.
+ */
 function withMask(block: ArgumentTest, test: ArgumentTest): ArgumentTest | undefined {
   if (intersectTests({ ...block }, test) === undefined) return undefined;
   return { ...block, mask: block.mask | test.mask, value: block.value | test.value };
@@ -124,7 +131,7 @@ function action(outcome: Outcome): { action: string; errnoRet?: number } {
   }
 }
 
-/** A number where it is exact: JSON.stringify takes no bigint. */
+/** Returns a number if it is exact: JSON.stringify does not accept a bigint. */
 function plain(value: bigint): number | bigint {
   return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
 }

@@ -15,12 +15,16 @@ import type { OciArgument, OciRule } from './oci-shape.ts';
 import { argumentWidth } from './syscalls.ts';
 
 /**
- * An OCI seccomp object (runtime-spec, config-linux.md#seccomp) as a policy of the same meaning, with three differences, each tighter:
- * - conditions on arguments that the kernel reads in 32 or 16 bits hold for those bits alone;
- * - where rules of different actions match one call, the most restrictive counts;
+ * Imports an OCI seccomp object (runtime-spec, config-linux.md#seccomp) as a policy with the same meaning,
+ * with three differences, each tighter:
+ * - conditions on arguments that the kernel reads in 32 or 16 bits apply to those bits alone;
+ * - if rules with different actions match one call, the most restrictive counts;
  * - only the native architecture is kept.
- * Conditions that repeat an argument index within one rule are alternatives, each a rule of its own, as runc has them.
- * @throws ENTITLEMENTS_BAD_SECCOMP for a malformed object, ENTITLEMENTS_UNSUPPORTED for notify and trace, ENTITLEMENTS_TOO_COMPLEX
+ *
+ * Conditions that repeat an argument index within one rule are alternatives, each a separate rule, as in
+ * runc.
+ * @throws ENTITLEMENTS_BAD_SECCOMP for a malformed object, ENTITLEMENTS_UNSUPPORTED for notify and trace,
+ * ENTITLEMENTS_TOO_COMPLEX
  */
 export function policyFromOci(json: unknown): SyscallPolicy {
   const oci = readOciSeccomp(json);
@@ -35,12 +39,12 @@ export function policyFromOci(json: unknown): SyscallPolicy {
   );
 }
 
-/** How many bits of an argument a condition is about. */
+/** Returns how many bits of an argument a condition compares. */
 type WidthOf = (name: string, index: number) => Width;
 
 /**
- * What the rules that name a call answer.
- * @param widthOf the bits that conditions are about: those that the kernel reads, unless told
+ * Returns the answer of the rules that name a call.
+ * @param widthOf the bits that conditions compare. Default: the bits that the kernel reads
  * @throws ENTITLEMENTS_UNSUPPORTED, ENTITLEMENTS_TOO_COMPLEX
  */
 export function decisionOf(name: string, rules: readonly OciRule[], fallback: Outcome, widthOf: WidthOf = argumentWidth): Decision {
@@ -49,7 +53,8 @@ export function decisionOf(name: string, rules: readonly OciRule[], fallback: Ou
     const outcome = outcomeOf(rule.action, rule.errnoRet);
     regions.set(outcome, [...(regions.get(outcome) ?? []), ...clausesOf(name, rule.args, widthOf)]);
   }
-  // Tightest first: each outcome keeps the calls that no tighter rule matches; what no rule matches gets the fallback.
+  // Tightest first: each outcome keeps the calls that no tighter rule matches. Calls that no rule matches get
+  // the fallback.
   const pieces: Piece[] = [];
   let taken: Clause[] = [];
   for (const [outcome, clauses] of [...regions].sort(([a], [b]) => rank(a) - rank(b))) {
@@ -77,7 +82,9 @@ function clausesOf(name: string, args: readonly OciArgument[], widthOf: WidthOf)
   );
 }
 
-/** The values that pass a condition, as alternatives; none when no value of the argument's width passes. */
+/**
+ * Returns the values that pass a condition, as alternatives; none if no value of the argument's width passes.
+ */
 function testsOf(name: string, arg: OciArgument, widthOf: WidthOf): ArgumentTest[] {
   const { index } = arg;
   const width = widthOf(name, index);
@@ -104,7 +111,7 @@ function testsOf(name: string, arg: OciArgument, widthOf: WidthOf): ArgumentTest
   }
 }
 
-/** A negative int that was written sign-extended to 64 bits, in the bits that the kernel reads. */
+/** Returns a negative int that was written sign-extended to 64 bits, in the bits that the kernel reads. */
 function narrowed(value: bigint, width: Width): bigint {
   const negative = value >> BigInt(width - 1) === (1n << BigInt(65 - width)) - 1n;
   return width !== 64 && negative ? BigInt.asUintN(width, value) : value;

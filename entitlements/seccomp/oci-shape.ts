@@ -28,7 +28,7 @@ const MAX_NAMES = 16384;
 const MAX_CONDITIONAL = 1024;
 
 /**
- * Parses a seccomp JSON text without losing 64-bit integers.
+ * Parses a seccomp JSON text without losing precision of 64-bit integers.
  * @throws ENTITLEMENTS_BAD_SECCOMP
  */
 export function parseSeccompJson(text: string): unknown {
@@ -60,7 +60,8 @@ export function readOciSeccomp(json: unknown): OciShape {
 
 function readRule(item: unknown, path: string): OciRule {
   const rule = record(item, path);
-  // Docker's and containerd's source format has conditions on architecture, kernel and capabilities that OCI has not.
+  // Docker's and containerd's source format has conditions on architecture, kernel and capabilities that OCI
+  // does not have.
   for (const key of ['includes', 'excludes']) {
     const condition = rule[key];
     if (condition !== undefined && condition !== null && Object.keys(record(condition, `${path}.${key}`)).length > 0) {

@@ -1,7 +1,8 @@
 /**
- * What a seccomp filter answers for one system call. A chain, from granting most to granting least:
- * allow, log, errno 4095 … errno 1, trap, kill-thread, kill-process (seccomp(2), "SECCOMP_RET_*" precedence).
- * Among error numbers the higher is the looser: ENOSYS leaves libc an older call to fall back on, EPERM ends the attempt.
+ * The answer of a seccomp filter to one system call. The outcomes are totally ordered, from the one that
+ * grants most to the one that grants least: allow, log, errno 4095 … errno 1, trap, kill-thread, kill-process
+ * (seccomp(2), "SECCOMP_RET_*" precedence). A higher error number is looser: ENOSYS lets libc fall back to an
+ * older call, EPERM ends the attempt.
  */
 export type Outcome = 'allow' | 'log' | `errno ${number}` | 'trap' | 'kill-thread' | 'kill-process';
 
@@ -10,17 +11,20 @@ export const ENOSYS: Outcome = 'errno 38';
 
 const MAX_ERRNO = 4095;
 
-/** The errno of an outcome, or undefined when it is another kind. */
+/** Returns the errno of an outcome, or undefined for another outcome. */
 export function errnoOf(outcome: Outcome): number | undefined {
   return outcome.startsWith('errno ') ? Number(outcome.slice(6)) : undefined;
 }
 
-/** An errno outcome. Errno 0 would answer success without doing anything, and above 4095 the kernel caps it: both are refused by the callers' schemas; here they are clamped to 1…4095. */
+/**
+ * Returns an errno outcome. Errno 0 would report success without doing anything, and the kernel caps values
+ * above 4095. The callers' schemas refuse both; here they are clamped to 1…4095.
+ */
 export function errno(number: number): Outcome {
   return `errno ${Math.min(MAX_ERRNO, Math.max(1, Math.trunc(number)))}`;
 }
 
-/** Higher grants more. */
+/** Returns the rank of an outcome. A higher rank grants more. */
 export function rank(outcome: Outcome): number {
   switch (outcome) {
     case 'allow':
@@ -47,14 +51,15 @@ export function looser(a: Outcome, b: Outcome): Outcome {
 }
 
 /**
- * What a filter with this fallback answers for calls newer than its tables: ENOSYS where it would answer an errno,
- * because libc takes EPERM for a final no and ENOSYS for "try the older call". runc does the same (libcontainer/seccomp/patchbpf).
+ * Returns the answer of a filter with this fallback to calls newer than its tables: ENOSYS instead of an
+ * errno, because libc treats EPERM as a final refusal and ENOSYS as "try the older call". runc does the same
+ * (libcontainer/seccomp/patchbpf).
  */
 export function beyondTables(fallback: Outcome): Outcome {
   return errnoOf(fallback) === undefined ? fallback : ENOSYS;
 }
 
-/** The 32-bit return value of a filter (linux/seccomp.h). */
+/** Returns the 32-bit return value of a filter (linux/seccomp.h). */
 export function returnValue(outcome: Outcome): number {
   switch (outcome) {
     case 'allow':

@@ -3,15 +3,18 @@ import type { Decision } from './decision.ts';
 import { looser, tighter } from './outcome.ts';
 import type { Outcome } from './outcome.ts';
 
-/** Architectures whose programs a kernel can run beside its native ones: x86 and x32 on x86_64, arm on aarch64. */
+/**
+ * Architectures whose programs a kernel can run in addition to its native ones: x86 and x32 on x86_64, arm on
+ * aarch64.
+ */
 export type CompatArchitecture = 'arm' | 'x32' | 'x86';
 
 export const COMPAT_ARCHITECTURES: readonly CompatArchitecture[] = ['arm', 'x32', 'x86'];
 
 /**
- * Which system calls are answered how. Unfiltered is the top: no filter at all, every call of every architecture.
- * Filtered: the calls of the native architecture and of those under `compat` by name; a call without a rule gets `fallback`; every
- * other architecture's calls are killed.
+ * The answers to system calls. Unfiltered is the top: no filter at all, every call of every architecture.
+ * Filtered: the calls of the native architecture and of those under `compat` by name; a call without a rule
+ * gets `fallback`; calls of every other architecture are killed.
  */
 export type SyscallPolicy = { readonly filtered: false } | FilteredPolicy;
 
@@ -19,13 +22,13 @@ export interface FilteredPolicy {
   readonly filtered: true;
   readonly fallback: Outcome;
   readonly rules: ReadonlyMap<string, Decision>;
-  /** Sorted. One that the machine has not says nothing. */
+  /** Sorted. An architecture that the machine does not have has no effect. */
   readonly compat: readonly CompatArchitecture[];
 }
 
 export const UNFILTERED: SyscallPolicy = { filtered: false };
 
-/** A filtered policy in its simplest form: rules sorted by name, none that repeats the fallback. */
+/** Returns a filtered policy in its simplest form: rules sorted by name, none that repeats the fallback. */
 export function filteredPolicy(
   fallback: Outcome,
   rules: Iterable<readonly [string, Decision]>,
@@ -40,7 +43,7 @@ export function decisionFor(policy: FilteredPolicy, name: string): Decision {
   return policy.rules.get(name) ?? always(policy.fallback);
 }
 
-/** The greatest policy that grants no more than either. */
+/** Returns the greatest policy that grants no more than either. */
 export function meetPolicies(a: SyscallPolicy, b: SyscallPolicy): SyscallPolicy {
   if (!a.filtered || a === b) return b;
   if (!b.filtered) return a;
@@ -48,7 +51,7 @@ export function meetPolicies(a: SyscallPolicy, b: SyscallPolicy): SyscallPolicy 
   return combine(a, b, tighter(a.fallback, b.fallback), meetDecisions, compat);
 }
 
-/** The least policy that grants no less than either. */
+/** Returns the least policy that grants no less than either. */
 export function joinPolicies(a: SyscallPolicy, b: SyscallPolicy): SyscallPolicy {
   if (!a.filtered || a === b) return a;
   if (!b.filtered) return b;
@@ -71,8 +74,8 @@ function combine(
 }
 
 /**
- * A call that `inner` grants more of than `outer`. `compat`: every call of that architecture; else `name` undefined: any call that
- * neither names; `args` undefined: no filter at all.
+ * A call of which `inner` grants more than `outer`. `compat`: every call of that architecture. Otherwise,
+ * `name` undefined: any call that neither names; `args` undefined: no filter at all.
  */
 export interface SyscallExcess {
   readonly compat?: CompatArchitecture;
@@ -80,7 +83,7 @@ export interface SyscallExcess {
   readonly args?: readonly bigint[];
 }
 
-/** Where `inner` grants more than `outer`; undefined when nowhere. */
+/** Returns where `inner` grants more than `outer`; undefined if nowhere. */
 export function policyExcess(outer: SyscallPolicy, inner: SyscallPolicy): SyscallExcess | undefined {
   if (!outer.filtered || outer === inner) return undefined;
   if (!inner.filtered) return {};
@@ -94,7 +97,7 @@ export function policyExcess(outer: SyscallPolicy, inner: SyscallPolicy): Syscal
   return args === undefined ? undefined : { args };
 }
 
-/** Equal texts are equal policies. */
+/** Returns a text: equal texts mean equal policies. */
 export function policyText(policy: SyscallPolicy): string {
   if (!policy.filtered) return 'unfiltered';
   const compat = policy.compat.length === 0 ? [] : [`compat ${policy.compat.join(' ')}`];

@@ -14,26 +14,35 @@ const ARGUMENTS: ReadonlyMap<string, string> = new Map(Object.entries(argumentTa
 /** AUDIT_ARCH_* (linux/audit.h): the ELF machine with the 64-bit and little-endian flags. */
 export const AUDIT_ARCH: Readonly<Record<Architecture, number>> = { x86_64: 0xc000003e, aarch64: 0xc00000b7 };
 
-/** The numbers of an architecture's system calls by name. */
+/** Returns the numbers of an architecture's system calls by name. */
 export function syscallNumbers(architecture: Architecture): ReadonlyMap<string, number> {
   return NUMBERS[architecture];
 }
 
-/** True when the name is a system call of either architecture. */
+/** Returns true if the name is a system call of either architecture. */
 export function isSyscallName(name: string): boolean {
   return NUMBERS.x86_64.has(name) || NUMBERS.aarch64.has(name);
 }
 
-/** How many bits of an argument the kernel reads: those of the declared type in its SYSCALL_DEFINE. 64 when unknown. */
+/**
+ * Returns how many bits of an argument the kernel reads: those of the declared type in its SYSCALL_DEFINE. 64
+ * if unknown.
+ */
 export function argumentWidth(name: string, index: number): Width {
   const letter = ARGUMENTS.get(name)?.[index];
   return letter === 'i' ? 32 : letter === 'h' ? 16 : 64;
 }
 
-/** What an argument is to the kernel: a number of that many bits, or an address, of which a filter sees the number alone. */
+/**
+ * The kernel's view of an argument: a number with that many bits, or an address, of which a filter sees only
+ * the number.
+ */
 export type ArgumentKind = Width | 'pointer';
 
-/** The kinds of a call's arguments, in order; undefined for a call that current kernels have not. On x86_64, where the two differ. */
+/**
+ * Returns the kinds of a call's arguments, in order; undefined for a call that current kernels do not have.
+ * The values are those of x86_64 where the two architectures differ.
+ */
 export function argumentKinds(name: string): readonly ArgumentKind[] | undefined {
   const letters = ARGUMENTS.get(name);
   return letters === undefined
@@ -41,7 +50,7 @@ export function argumentKinds(name: string): readonly ArgumentKind[] | undefined
     : Array.from(letters, (letter, index) => (letter === 'p' ? 'pointer' : argumentWidth(name, index)));
 }
 
-/** Every name of both architectures, sorted. */
+/** Returns every name of both architectures, sorted. */
 export function allSyscallNames(): string[] {
   return [...new Set([...NUMBERS.x86_64.keys(), ...NUMBERS.aarch64.keys()])].sort();
 }

@@ -47,7 +47,7 @@ const CALL_REACH: ReadonlyMap<string, string> = new Map([
   ['userfaultfd', 'it stops the kernel in the middle of a copy, which makes races easy'],
 ]);
 
-/** Grants that reach far. */
+/** Finds grants with a wide reach. */
 export function broadGrants({ value }: ResolvedProfile, find: Find): void {
   (value.entitlements ?? []).forEach((text, at) => {
     const found = entitlementNamed(text);

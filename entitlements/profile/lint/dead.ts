@@ -10,10 +10,10 @@ import { ACCESSES } from '../rule-items.ts';
 import type { Find } from './finding.ts';
 import { patternWithin } from './shadowed.ts';
 
-/** Capabilities that are of no use but to these calls (capabilities(7)). */
+/** Capabilities that are useful only for these calls (capabilities(7)). */
 const ONLY_BY_CALLS: readonly Capability[] = ['BPF', 'PERFMON', 'SYS_BOOT', 'SYS_CHROOT', 'SYS_MODULE', 'SYS_PACCT', 'SYS_TTY_CONFIG'];
 
-/** Calls that fail whatever their arguments without one of these capabilities (the man page of each). */
+/** Calls that fail for all arguments without one of these capabilities (the man page of each). */
 const NEEDS: ReadonlyMap<string, readonly Capability[]> = new Map([
   ['acct', ['SYS_PACCT']],
   ['bpf', ['BPF', 'SYS_ADMIN']],
@@ -43,7 +43,7 @@ const NEEDS: ReadonlyMap<string, readonly Capability[]> = new Map([
 
 const NETWORK_CAPABILITIES: readonly Capability[] = ['NET_ADMIN', 'NET_BIND_SERVICE', 'NET_BROADCAST', 'NET_RAW'];
 
-/** Grants of which nothing comes, and bounds that do not hold. */
+/** Finds grants that have no effect, and limits that do not hold. */
 export function deadGrants({ value, profile }: ResolvedProfile, find: Find): void {
   (value.capabilities?.add ?? []).forEach((text, at) => {
     const name = capabilityName(text);
@@ -114,7 +114,7 @@ function allowed({ syscalls }: Profile, call: string, args: readonly bigint[] = 
   return !syscalls.filtered || decide(decisionFor(syscalls, call), args) === 'allow';
 }
 
-/** In a user namespace of its own making a process has every capability. */
+/** In a user namespace that it creates, a process has every capability. */
 function namespaces(profile: Profile): boolean {
   const flag = constantValue('clone', 0, 'CLONE_NEWUSER') ?? 0n;
   return allowed(profile, 'unshare', [flag]) || allowed(profile, 'clone', [flag]) || allowed(profile, 'clone3');

@@ -1,7 +1,7 @@
 import { formatPath } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Position } from '../../../base/schema/index.ts';
 
-/** Every code of a finding and what it stands for. */
+/** Every code of a finding and its meaning. */
 export const LINT_CODES = {
   'int-arg-high-bits': 'A condition compares bits of an argument that the kernel does not read: what it denies passes with such a bit set.',
   'shadowed-rule': 'The rule changes nothing: another one, a parent, an entitlement or the default says it already.',
@@ -14,20 +14,20 @@ export const LINT_CODES = {
 
 export type LintCode = keyof typeof LINT_CODES;
 
-/** Something that is allowed in a profile and probably not meant. */
+/** Something that a profile allows and that is probably not intended. */
 export interface Finding {
   readonly code: LintCode;
   readonly position: Position;
-  /** As in `syscalls.add[0]`. */
+  /** A path such as `syscalls.add[0]`. */
   readonly path: string;
   readonly message: string;
   readonly fix: string;
 }
 
-/** Takes a finding at a place. */
+/** Reports a finding at a position. */
 export type Find = (code: LintCode, path: readonly PathSegment[], message: string, fix: string, part?: 'value' | 'key') => void;
 
-/** Findings of one document, gathered. */
+/** Collects the findings of one document. */
 export function finder(document: Pick<Document, 'positionOf'>): { readonly find: Find; readonly findings: Finding[] } {
   const findings: Finding[] = [];
   return {

@@ -9,10 +9,10 @@ import { rank } from '../../seccomp/outcome.ts';
 import type { Outcome } from '../../seccomp/outcome.ts';
 import { argumentWidth } from '../../seccomp/syscalls.ts';
 
-/** A call that is answered more loosely than the same call as the kernel reads it. */
+/** A call with high bits that gets a looser answer than the same call as the kernel reads it. */
 export interface HighBits {
   readonly index: number;
-  /** Arguments with a bit set that the kernel does not read, and without. */
+  /** The arguments with a bit set that the kernel does not read, and without it. */
   readonly args: readonly bigint[];
   readonly read: readonly bigint[];
   readonly answer: Outcome;
@@ -20,8 +20,8 @@ export interface HighBits {
 }
 
 /**
- * Where a filter that compares all 64 bits can be passed by bits that the kernel drops: an argument whose low bits are answered `meant`
- * and that itself is answered more. Exact, one argument at a time.
+ * Finds calls that pass a filter which compares all 64 bits, by bits that the kernel drops: an argument whose
+ * low bits get the answer `meant` while the argument itself gets a looser one. Exact, one argument at a time.
  * @param of the decision over 64 bits of every argument
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
@@ -43,7 +43,7 @@ function passed(
   of: Decision,
   piece: { readonly outcome: Outcome; readonly when: Clause },
 ): HighBits | undefined {
-  // What the same low bits are answered at least as loosely without the high ones.
+  // Low bits that get at least as loose an answer without the high bits.
   const asLoose = of.pieces.filter(({ outcome }) => rank(outcome) >= rank(piece.outcome)).flatMap(({ when }) => withoutHigh(when, index));
   if (rank(of.otherwise) >= rank(piece.outcome)) return undefined;
   const own = piece.when.find((test) => test.index === index);
@@ -67,7 +67,10 @@ function withoutHigh(when: Clause, index: number): Clause[] {
   return met === undefined ? [] : [met];
 }
 
-/** The low bits of a test's values that have some high bit set, as tests, each with such high bits. */
+/**
+ * Returns the low bits of those values of a test that have a high bit set, as tests, each with such high
+ * bits.
+ */
 function lowParts(
   test: ArgumentTest | undefined,
   index: number,
@@ -83,7 +86,7 @@ function lowParts(
     const found = argumentTest(index, 64, { low: from, high: to, mask: mask & all, value: value & mask & all });
     if (found !== undefined) parts.push({ test: found, high: top << shift });
   };
-  // Between the two ends every low part has its turn.
+  // Between the two ends, every combination of low bits occurs.
   const between = smallestMatch(first + 1n, mask >> shift, (value & mask) >> shift, 64);
   if (between !== undefined && between < last) add(between, 0n, all);
   add(first, low & all, first === last ? high & all : all);
@@ -91,7 +94,7 @@ function lowParts(
   return parts;
 }
 
-/** A call as people write it: `socket(AF_ALG)`, `socket(0x100000026)`. */
+/** Formats a call for people: `socket(AF_ALG)`, `socket(0x100000026)`. */
 export function shownCall(call: string, args: readonly bigint[]): string {
   const last = args.findLastIndex((value) => value !== 0n);
   const texts = args.slice(0, last + 1).map((value, index) => {

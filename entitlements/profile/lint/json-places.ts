@@ -2,8 +2,8 @@ import { parseJson } from '../../../base/json/index.ts';
 import type { PathSegment, Position } from '../../../base/schema/index.ts';
 
 /**
- * Where the parts of a JSON text stand: of a path the value there, or the nearest part around it that there is. A text that is not JSON
- * has only its beginning. Numbers may be of any size, unlike in YAML.
+ * Returns the positions of the parts of a JSON text: for a path, the position of its value, or of the nearest
+ * enclosing part. A text that is not JSON has only its beginning. Unlike in YAML, numbers may have any size.
  */
 export function jsonPlaces(text: string, file: string): (path: readonly PathSegment[]) => Position {
   const offsets = offsetsOf(text);
@@ -21,13 +21,13 @@ function keyOf(path: readonly PathSegment[]): string {
   return path.map((segment) => JSON.stringify(String(segment))).join('.');
 }
 
-/** The tokens of JSON; whatever else stands in the text is passed over. */
+/** The tokens of JSON. Other text is skipped. */
 const TOKEN = /"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s[\]{},:"]+/g;
 
 function offsetsOf(text: string): Map<string, number> {
   const offsets = new Map<string, number>();
   const path: PathSegment[] = [];
-  /** Of each open bracket, whether it is a list's. */
+  /** For each open bracket, whether it belongs to a list. */
   const lists: boolean[] = [];
   let key: string | undefined;
   const begin = (at: number): void => {

@@ -10,8 +10,8 @@ import type { Find, Finding } from './finding.ts';
 import { shadowedRules } from './shadowed.ts';
 
 /**
- * What in profiles is allowed and probably not meant, by file, line and column. Profiles with problems have no findings: see
- * checkProfiles. Never throws.
+ * Finds what profiles allow and is probably not intended, by file, line and column. Profiles with problems
+ * have no findings: see checkProfiles. Never throws.
  */
 export function lintProfiles(files: readonly SourceFile[]): Finding[] {
   return checkProfiles(files)
@@ -28,7 +28,7 @@ function lintProfile(profile: ResolvedProfile): Finding[] {
     try {
       rule(profile, find);
     } catch (error) {
-      // A rule that would have to compare too much says nothing; the profile itself is sound.
+      // A rule that would have to compare too much reports nothing. The profile itself is valid.
       if (!isPortcullisError(error) || error.code !== 'ENTITLEMENTS_TOO_COMPLEX') throw error;
     }
   }

@@ -10,12 +10,13 @@ import type { Find, Finding } from './finding.ts';
 import { highBits, shownCall } from './high-bits.ts';
 import { jsonPlaces } from './json-places.ts';
 
-/** The width that a filter compares which does not know the kernel's types. */
+/** The width that a filter compares if it does not know the kernel's types. */
 const allBits = (): 64 => 64;
 
 /**
- * Lints an OCI seccomp object (runtime-spec, config-linux.md#seccomp), as runc and crun load it: over all 64 bits of every argument.
- * @param positionOf the place of a part of the object
+ * Lints an OCI seccomp object (runtime-spec, config-linux.md#seccomp) as runc and crun load it: over all 64
+ * bits of every argument.
+ * @param positionOf returns the position of a part of the object
  * @throws ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_UNSUPPORTED for notify and trace
  */
 export function lintSeccomp(json: unknown, positionOf: (path: readonly PathSegment[]) => Position): Finding[] {
@@ -50,7 +51,7 @@ const passable: Check = (name, rules, fallback, find) => {
   );
   const found = highBits(name, of);
   if (found === undefined) return;
-  // The rule that lets it pass; the first that names the call, where the default does.
+  // The rule that lets the call pass. If the default does, the first rule that names the call.
   const by = rules.find(({ rule }) => {
     const alone = decisionOf(name, [rule], fallback, allBits);
     return outcomeOf(rule.action, rule.errnoRet) === found.answer && answers(alone, found.args, found.answer);
@@ -69,7 +70,7 @@ function answers(of: ReturnType<typeof decisionOf>, args: readonly bigint[], ans
   return of.pieces.some(({ when, outcome }) => outcome === answer && matches(when, args)) || decide(of, args) === answer;
 }
 
-/** A rule without which the call is answered the same. */
+/** Finds a rule without which the call gets the same answer. */
 const repeated: Check = (name, rules, fallback, find) => {
   if (rules.length < 2 || rules.length > 64) return;
   const key = (some: Rules): string =>
@@ -92,7 +93,7 @@ const repeated: Check = (name, rules, fallback, find) => {
   }
 };
 
-/** {@link lintSeccomp} of a JSON text; what is wrong with it is a problem. Never throws. */
+/** Runs {@link lintSeccomp} on a JSON text. An error in the text becomes a problem. Never throws. */
 export function lintSeccompText(
   text: string,
   file: string,

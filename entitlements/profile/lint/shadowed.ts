@@ -17,11 +17,11 @@ import { ACCESSES, readPeers } from '../rule-items.ts';
 import { readCalls } from '../syscall-items.ts';
 import type { Find } from './finding.ts';
 
-/** Lists longer than this are not compared item by item. */
+/** Longer lists are not compared item by item. */
 const MAX_COMPARED = 200;
 const silent = (): void => undefined;
 
-/** Items of a profile that change nothing. */
+/** Finds items of a profile that change nothing. */
 export function shadowedRules({ value, inherited }: ResolvedProfile, find: Find): void {
   const before = composed(inherited);
   entitlements(value.entitlements ?? [], find);
@@ -48,7 +48,7 @@ function entitlements(names: readonly string[], find: Find): void {
     JSON.stringify(part, (_, item: unknown) => (typeof item === 'bigint' ? `${item}n` : item instanceof Map ? [...item] : item));
   const whole = text(unionParts('', parts));
   const gone = new Set<number>();
-  // From the end, so that of two that say the same the first stays.
+  // From the end, so that the first of two equivalent items stays.
   for (let at = parts.length - 1; at >= 0; at--) {
     const rest = parts.filter((_, index) => index !== at && !gone.has(index));
     if (parts.length === 1 || text(unionParts('', rest)) !== whole) continue;
@@ -60,7 +60,7 @@ function entitlements(names: readonly string[], find: Find): void {
 function capabilities(lists: ResolvedProfile['value']['capabilities'], before: Profile, find: Find): void {
   (lists?.add ?? []).forEach((text, at) => {
     const name = capabilityName(text);
-    // Under `drop: [ALL]` nothing is left of what was there before.
+    // With `drop: [ALL]`, none of the previous capabilities remains.
     if (name === undefined || !before.capabilities.includes(name) || lists?.drop?.includes('ALL') === true) return;
     find('shadowed-rule', ['capabilities', 'add', at], `${name} is granted without it`, REMOVE);
   });
@@ -95,7 +95,7 @@ function calls(lists: { readonly add?: readonly unknown[]; readonly drop?: reado
   });
 }
 
-/** Says when the other items of a list cover one; of two alike the first stays. */
+/** Reports an item of a list that the other items cover. The first of two equivalent items stays. */
 function covered(
   set: CallSet,
   all: readonly (CallSet | undefined)[],
@@ -129,7 +129,7 @@ function patterns(list: readonly string[], path: readonly string[], find: Find):
   });
 }
 
-/** True when every path of `inner` is one of `outer`. */
+/** Returns true if every path of `inner` is one of `outer`. */
 export function patternWithin(inner: string, outer: string): boolean {
   if (inner === outer) return true;
   const tagged = [
