@@ -9,7 +9,7 @@ import { after, before, describe, it } from 'node:test';
 import { makeCertificate } from '../../test/fixtures/certificate.ts';
 import { createRegistryClient } from './index.ts';
 
-/** A registry over TLS with an authority of its own, which may demand a client's certificate. */
+/** A TLS registry with its own authority, which may require a client certificate. */
 describe('certificates by host', () => {
   let folder = '';
   let server: Server;

@@ -5,7 +5,7 @@ import { parseChallenges } from './challenge.ts';
 import { mediaTypes, parseManifest } from './manifest.ts';
 import { parseReference } from './reference.ts';
 
-/** What a registry or a pod says is read in time that grows with its size. */
+/** Data from a registry or a pod is read in time that grows linearly with its size. */
 
 const range = <T>(n: number, make: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => make(index));
 const task = { attempted: 'read', on: 'x' };

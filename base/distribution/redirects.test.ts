@@ -12,7 +12,10 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { createRegistryClient, digestOf } from './index.ts';
 import type { RegistryRepository } from './index.ts';
 
-/** A registry of others: at an address of this test's namespace that is not of loopback, asked in plain HTTP by its name. */
+/**
+ * A third-party registry: at a non-loopback address of this test's namespace, reached over plain HTTP by its
+ * name.
+ */
 const far = '203.0.113.10';
 const blob = { digest: digestOf('secret'), size: 6 };
 const user = { username: 'me', password: 'pass:word' };
@@ -43,7 +46,7 @@ async function serve(host: string, listener: RequestListener): Promise<{ readonl
   return { server, port: (server.address() as AddressInfo).port };
 }
 
-/** What a registry elsewhere leads to, and how often a service of this machine is connected to. */
+/** Returns where a remote registry redirects to, and how often a service of this machine gets connections. */
 async function led(
   answer: (target: string) => RequestListener,
   host: string,

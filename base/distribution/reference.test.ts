@@ -80,7 +80,7 @@ describe('a reference', () => {
           return;
         }
         assert.deepEqual(parseReference(formatReference(reference)), reference);
-        // What stands in a path of the API is only ever plain.
+        // Only plain characters may be part of a path of the API.
         assert.match(reference.repository, /^[a-z0-9._/-]+$/);
       }),
       { numRuns: 5000 },

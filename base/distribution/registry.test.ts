@@ -118,7 +118,8 @@ describe('a real registry', { skip: missing }, () => {
     writeFileSync(fileOf(layer.digest), Buffer.alloc(layer.size, 'x'));
     await assert.rejects(repository.blob(layer).then(collect), { code: 'DISTRIBUTION_DIGEST_MISMATCH' });
     appendFileSync(fileOf(image.digest), ' ');
-    // This registry checks a manifest's size itself, and answers 500; one that does not is found out by the digest.
+    // This registry checks a manifest's size itself, and answers 500. For a registry that does not, the
+    // digest reveals it.
     await assert.rejects(repository.manifest(image.digest), /DISTRIBUTION_(UNREACHABLE|DIGEST_MISMATCH|SIZE_MISMATCH)/);
   });
 
@@ -179,7 +180,7 @@ describe('a real registry', { skip: missing }, () => {
     await assert.rejects(async () => {
       for await (const _chunk of blob) controller.abort();
     }, cancelled);
-    // A consumer that stops early leaves nothing hanging.
+    // A consumer that stops early leaves no open requests.
     for await (const _chunk of await repository.blob(layer)) break;
     assert.equal((await collect(await repository.blob(layer))).length, layer.size);
   });

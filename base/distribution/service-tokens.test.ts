@@ -33,7 +33,7 @@ interface Asked {
   readonly authorization: string | undefined;
 }
 
-/** A token service that gives `for-NAME`, and notes what it was asked. */
+/** A token service that issues `for-NAME`, and records its requests. */
 async function tokenService(address: string): Promise<{ readonly realm: string; readonly asked: Asked[] }> {
   const asked: Asked[] = [];
   const url = await serve(address, (request, response) => {
@@ -44,7 +44,7 @@ async function tokenService(address: string): Promise<{ readonly realm: string; 
   return { realm: `${url}/token`, asked };
 }
 
-/** A service (or registry) that challenges everybody. */
+/** A service (or registry) that challenges every client. */
 const challenging = (address: string, challenge: string): Promise<string> =>
   serve(address, (_, response) => response.writeHead(401, { 'www-authenticate': challenge }).end());
 
@@ -58,7 +58,7 @@ function tokensOf(options: RegistryClientOptions = {}): ServiceTokens {
   return tokens;
 }
 
-/** What a 401 of the service is answered with. */
+/** Returns the answer to a 401 of the service. */
 async function answerTo(tokens: ServiceTokens, question: ServiceQuestion): Promise<string> {
   return tokens.answer(question, await sharedHttpClient().send({ url: question.service, totalMs: 10_000 }), undefined);
 }

@@ -29,7 +29,7 @@ test('an entry that was dropped and written again has to stand for the whole tim
   let reads = 0;
   const access: TagAccess = {
     read: () => {
-      // Another writer puts back what it read, once, while ours is being watched.
+      // Another writer restores the content that it read, once, while ours is being watched.
       if (++reads === 3) content = first;
       return Promise.resolve(fetched(content));
     },
@@ -60,7 +60,7 @@ test('an entry has not stood while the answer that shows it was on its way', asy
       if (wrote && !isSlow) {
         isSlow = true;
         await sleep(settle * 1.5);
-        // Another writer puts back what it read a moment ago.
+        // Another writer restores the content that it read a moment ago.
         setImmediate(() => (content = first));
       }
       return answer;
@@ -84,7 +84,7 @@ test('a list that was watched while the process was stopped is watched anew', as
     read: () => {
       if (isStopped && !isDropped) {
         isDropped = true;
-        // It was stopped, too, between its read and its write.
+        // The other writer was stopped, too, between its read and its write.
         setImmediate(() => (content = first));
       }
       return Promise.resolve(fetched(content));

@@ -38,7 +38,7 @@ describe('a failure', () => {
   });
 
   it('is known again when another bundle made it', async () => {
-    // A query makes the loader evaluate the module a second time, as a second bundle would.
+    // With a query, the loader evaluates the module a second time, like a second bundle.
     const source = './portcullis-error.ts?second';
     const other = (await import(source)) as { PortcullisError: typeof PortcullisError };
     const theirs = new other.PortcullisError(failure);

@@ -93,7 +93,10 @@ describe('the class of an address of a resolver or socket', () => {
   for (const [address, found] of addresses) it(`${JSON.stringify(address)}: ${found}`, () => assert.equal(classOfAddress(address), found));
 });
 
-/** Each octet or the rest in decimal, octal or hexadecimal, in one to four parts, as inet_aton and the URL standard read them. */
+/**
+ * Each octet, or the rest, in decimal, octal or hexadecimal, in one to four parts, as inet_aton and the URL
+ * standard read them.
+ */
 const spellings = fc
   .record({
     octets: fc.tuple(fc.nat(255), fc.nat(255), fc.nat(255)),

@@ -16,7 +16,7 @@ import { makeCertificate } from '../../test/fixtures/certificate.ts';
 import { createHttpClient } from './index.ts';
 import type { HttpClient, HttpClientOptions, HttpRequest } from './index.ts';
 
-/** An address of this test's own namespace that is not of loopback: where registries of others are. */
+/** A non-loopback address of this test's own namespace, for third-party registries. */
 const far = '203.0.113.10';
 const totalMs = 30_000;
 
@@ -27,7 +27,7 @@ before(() => {
   execFileSync('ip', ['address', 'add', `${far}/32`, 'dev', 'lo']);
   execFileSync('ip', ['address', 'add', '169.254.169.254/32', 'dev', 'lo']);
   folder = mkdtempSync(join(tmpdir(), 'portcullis-http-'));
-  // The system's resolver reads it: the mount is this test's alone.
+  // The system's resolver reads this file: the mount exists only in this test.
   const hosts = join(folder, 'hosts');
   writeFileSync(
     hosts,
@@ -79,7 +79,7 @@ const serveTls = (host: string, listener: RequestListener): Promise<number> =>
     createTlsServer({ key: readFileSync(join(folder, 'server.key')), cert: readFileSync(join(folder, 'server.pem')) }, listener),
     host,
   );
-/** A server that is handed the socket once a request has come. */
+/** Starts a server whose handler gets the socket once a request has arrived. */
 const serveRaw = (answer: (socket: Socket) => void): Promise<number> =>
   listen(
     createTcpServer((socket) => void socket.once('data', () => answer(socket))),
@@ -89,12 +89,12 @@ const serveRaw = (answer: (socket: Socket) => void): Promise<number> =>
 const text = async (one: HttpClient, url: string, more: Partial<HttpRequest> = {}): Promise<string> =>
   String(await (await one.send({ url: new URL(url), totalMs, ...more })).bytes(1 << 20));
 
-/** What a service of this machine sees. */
+/** Starts a service of this machine, and counts its connections. */
 async function victim(): Promise<{ readonly port: number; connections(): number }> {
   let connections = 0;
   const server = createServer((_request, response) => void response.end('secret'));
   server.on('connection', () => (connections += 1));
-  // Of IPv4 too.
+  // It listens on IPv4 too.
   return { port: await listen(server, '::'), connections: () => connections };
 }
 
@@ -148,7 +148,7 @@ describe('a redirect from elsewhere', () => {
     it(`named in an answer, ${host} is refused as well`, async () => {
       const { port, connections } = await victim();
       const url = URL.parse(`http://${host}:${port}/`);
-      // Not even an address.
+      // The text is not an address.
       if (url === null) return;
       await assert.rejects(client().send({ url, totalMs, ledBy: new URL(`http://${far}/`) }), { code: 'HTTP_ADDRESS_REFUSED' });
       assert.equal(connections(), 0);
@@ -173,7 +173,8 @@ describe('a redirect from elsewhere', () => {
 
   it('to an address that the resolver hides is refused on the connection itself', async () => {
     const { port } = await victim();
-    // A resolver that says one thing when it is asked for all addresses, and that a socket finds another behind.
+    // A resolver that gives one answer when asked for all addresses, while the socket connects to another
+    // address.
     const lookup: LookupFunction = (_name, options, callback) => {
       const addresses = [{ address: far, family: 4 }];
       if (options.all !== true) return callback(null, far, 4);

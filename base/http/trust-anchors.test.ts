@@ -17,7 +17,7 @@ describe('the system’s authorities', () => {
   });
   after(() => rmSync(folder, { recursive: true }));
 
-  /** A store, what is believed from it, and what was warned of. */
+  /** Creates a store, and returns the trusted certificates and the warnings. */
   function store(name: string, files: Readonly<Record<string, string>>) {
     const path = join(folder, name);
     mkdirSync(path);

@@ -18,7 +18,7 @@ const withoutNegativeZero = (value: unknown): unknown =>
 
 describe('parseJson', () => {
   test('reads whatever JSON.stringify writes', () => {
-    // Not what JSON.parse reads: it may be wrong about a key.
+    // This does not use JSON.parse's result, because it may be wrong about a key.
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 20 }), fc.constantFrom(undefined, 2, '\t\r'), (value, blanks) =>
         assert.deepEqual(parseJson(JSON.stringify(value, undefined, blanks)), withoutNegativeZero(value)),
@@ -48,7 +48,8 @@ describe('parseJson', () => {
   });
 
   test('a text at which the engine damages its heap is refused, as often as it comes', () => {
-    // Found by fuzzing the reader of image configurations: Node 26.10 ends with SIGSEGV or SIGTRAP at the second or third time.
+    // Found by fuzzing the reader of image configurations: Node 26.10 ends with SIGSEGV or SIGTRAP at the
+    // second or third attempt.
     const script = `
       import { parseJson } from ${JSON.stringify(new URL('./index.ts', import.meta.url).href)};
       const part = '"Envtecture":"amd64","os":"linux","config":{"User":"1000:1000",';

@@ -12,7 +12,7 @@ import { glibc } from './libc.ts';
 const ioctl = glibc('ioctl', 'int', ['int', 'ulong', 'void *']);
 const [TIOCSPTLCK, TIOCGPTN] = [0x40045431, 0x80045430];
 
-/** A new terminal: its master, and a program that writes into it and ends. */
+/** Opens a new terminal: returns its master, and runs a program that writes into it and ends. */
 async function terminalOf(script: string): Promise<{ master: number; ended: Promise<unknown> }> {
   const master = openFile('/dev/ptmx', O_RDWR | O_CLOEXEC);
   const number = Buffer.alloc(4);

@@ -1,7 +1,7 @@
 import { parentPort } from 'node:worker_threads';
 import { glibc } from './libc.ts';
 
-/** Binds functions and passes lists to native code, on and on. */
+/** Binds functions and passes lists to native code, repeatedly. */
 parentPort?.postMessage('ready');
 const programs = Buffer.alloc(4);
 for (;;) {

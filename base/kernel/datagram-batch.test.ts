@@ -61,7 +61,7 @@ test('one that can not be sent does not hold up the others', () => {
     send(client, Buffer.from('x'));
     assert.ok(pollIn(server, 1000));
     batch.receive((message, { name }) => {
-      // Port 0 is none: the kernel refuses.
+      // Port 0 is not valid: the kernel refuses it.
       batch.add(message, sockaddr({ address: Buffer.of(127, 0, 0, 1), port: 0 }));
       batch.add(Buffer.from('second'), name);
     });

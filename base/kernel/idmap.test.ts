@@ -15,7 +15,7 @@ before(async () => {
 });
 after(() => kernel.close());
 
-/** A process in namespaces that belong to a user namespace of the ids 0 … 999 = host 50000 … */
+/** Starts a process in namespaces that belong to a user namespace of the ids 0 … 999 = host 50000 … */
 async function mappedProcess(t: TestContext): Promise<ChildProcess & { readonly pid: number }> {
   const child = spawn('unshare', ['--user', '--net', '--ipc', '--uts', 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
   t.after(() => child.kill('SIGKILL'));
@@ -72,7 +72,7 @@ test('the namespaces of a process are pinned with the user namespace that owns t
   const ended = once(child, 'exit');
   child.kill('SIGKILL');
   await ended;
-  // Its own root, and no other, may rule the network namespace.
+  // Only its own root may configure the network namespace.
   const inside = spawn(
     'nsenter',
     ['--preserve-credentials', `--user=${dir}/user`, `--net=${dir}/net`, `--uts=${dir}/uts`, 'sh', '-c', 'hostname; ip -o link'],

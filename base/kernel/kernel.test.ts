@@ -66,7 +66,7 @@ test('a mount does not wait for a removal', async (t) => {
   const kernel = await startKernelWorker();
   const done: string[] = [];
   const removal = kernel.removeTree(`${folder}/tree`).then(() => done.push('removal'));
-  // In the Worker of the removal too, others have their turn.
+  // Other calls in the Worker of the removal also get their turn.
   const usage = kernel.diskUsage(`${folder}/target`).then(() => done.push('usage'));
   await kernel.mount('tmpfs', `${folder}/target`, 'tmpfs', 0);
   done.push('mount');
@@ -97,7 +97,7 @@ test('a removal under way can be given up', async (t) => {
   for (let index = 0; index < 20_000; index++) writeFileSync(`${folder}/tree/${index}`, '');
   const kernel = await startKernelWorker();
   const removal = assert.rejects(kernel.removeTree(`${folder}/tree`), { code: 'KERNEL_ECANCELED' });
-  // Its Worker is started by the removal.
+  // The removal starts its Worker.
   await kernel.diskUsage('/proc/self/fdinfo');
   await kernel.giveUpRemovals();
   await removal;
@@ -125,7 +125,7 @@ test('a program does not wait for mounts', async (t) => {
       while (reapProcess(pid) === undefined) await setTimeout(1);
     });
   };
-  // Its Worker starts at the first one.
+  // The first call starts its Worker.
   await start();
   const done: string[] = [];
   const mounts: Promise<unknown>[] = [];

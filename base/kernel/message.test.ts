@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 
-// In a process of its own, whose heap is small: what V8 frees is soon somebody else's.
+// This runs in a separate process with a small heap: memory that V8 frees is soon used for other data.
 test('what a call points to is held until it has returned, however V8 has compiled it', { timeout: 120_000 }, async () => {
   const program = `
     import { receiveHeard } from ${JSON.stringify(import.meta.resolve('./namespace-events.ts'))};

@@ -72,7 +72,7 @@ test('propagation is what was asked for', (t) => {
   const shared = (): boolean => mountLines(folder)[0]?.some((field) => field.startsWith('shared:')) ?? false;
   setPropagation(folder, 'shared');
   assert.equal(shared(), true);
-  // On a shared parent a new mount is shared; asking for private makes it so.
+  // On a shared parent a new mount is shared. Asking for private makes it private.
   mkdirSync(`${folder}/bound`);
   bindMount('/etc', `${folder}/bound`, { propagation: 'private' });
   assert.ok(!mountLines(`${folder}/bound`)[0]?.some((field) => field.startsWith('shared:')));

@@ -15,7 +15,7 @@ function threadNamespaces(): Set<string> {
     try {
       return [readlinkSync(`/proc/self/task/${task}/ns/net`)];
     } catch (error) {
-      // The thread of a Worker that is done has just ended.
+      // The thread of a finished Worker has just ended.
       assert.equal((error as { code?: unknown }).code, 'ENOENT');
       return [];
     }
@@ -56,7 +56,7 @@ test('windows of two Workers at once: inside, back outside, and sockets that sta
   const kernel = await startKernelWorker();
   await kernel.pinNamespaces({ dir: pins, types: ['net', 'uts'], sysctls: {} });
   try {
-    // On some kernels every new namespace has tunnels of its own beside lo.
+    // On some kernels every new namespace has its own tunnels in addition to lo.
     const listed = execFileSync('nsenter', [`--net=${pins}/net`, 'ls', '/proc/sys/net/ipv4/conf'])
       .toString()
       .trim()
@@ -71,7 +71,8 @@ test('windows of two Workers at once: inside, back outside, and sockets that sta
       assert.equal(after, before);
       assert.notEqual(inside, before);
       assert.deepEqual(codes, { thrown: 'BODY', promise: 'KERNEL_EINVAL', nested: 'KERNEL_EBUSY', wrongType: 'KERNEL_EINVAL' });
-      // Made in the window, used from the main thread: it sees the pod's links, not the host's.
+      // The socket was created in the window and is used from the main thread: it sees the pod's links, not
+      // the host's.
       assert.deepEqual(links(netlink).sort(), podLinks);
       closeFd(netlink);
     }
@@ -86,7 +87,7 @@ test('windows of two Workers at once: inside, back outside, and sockets that sta
 
 test('a thread that cannot leave a namespace aborts the process', () => {
   const module = new URL('./index.ts', import.meta.url).href;
-  // The way back is lost by closing every descriptor of the thread's own namespaces.
+  // The script prevents the return by closing every descriptor of the thread's own namespaces.
   const script = `
     import { closeFd, inNamespaces, openFile } from ${JSON.stringify(module)};
     import { readdirSync, readlinkSync } from 'node:fs';

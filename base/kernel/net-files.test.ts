@@ -27,7 +27,7 @@ test('files of /proc/net are those of each pinned namespace, and a pin that is g
   assert.deepEqual(await kernel.readNetFiles([`${folder}/one/net`], 'no-such-file'), [undefined]);
   assert.deepEqual(await kernel.readNetFiles([`${folder}/one/ipc`], 'dev'), [undefined], 'another type of namespace is refused');
 
-  // The thread is back: what it makes next is no copy of the pods' view.
+  // The thread is back in its own namespaces: what it creates next does not show the pods' view.
   await kernel.pinNamespaces({ dir: `${folder}/four`, types: ['net'], sysctls: {} });
   assert.doesNotMatch((await kernel.readNetFiles([`${folder}/four/net`], 'dev'))[0] ?? '', /seen/);
   for (const dir of [...dirs, `${folder}/four`]) await kernel.unpinNamespaces(dir);

@@ -8,7 +8,7 @@ test('a null device is nobody else’s', (t) => {
   const [one, other] = [openNullDevice(), openNullDevice()];
   t.after(() => [one, other].forEach(closeFd));
   assert.equal(fstatSync(one).rdev, before.rdev);
-  // Before anything is changed: were it the machine's, every process would lose it.
+  // This must come before any change: if it were the machine's device, every process would lose it.
   for (const fd of [one, other]) assert.notDeepEqual([fstatSync(fd).dev, fstatSync(fd).ino], [before.dev, before.ino]);
   assert.equal(writeSync(one, 'lost'), 4);
   assert.equal(readSync(one, Buffer.alloc(4)), 0);
@@ -17,6 +17,7 @@ test('a null device is nobody else’s', (t) => {
   fchmodSync(one, 0);
   const { uid, mode } = fstatSync(other);
   assert.deepEqual([uid, mode & 0o7777], [0, 0o666]);
-  // Another program may change the machine's meanwhile: what counts is that this did not.
+  // Another program may change the machine's device in the meantime. This test only checks that it did not do
+  // so itself.
   assert.notEqual(statSync('/dev/null').mode & 0o7777, 0);
 });

@@ -5,7 +5,10 @@ import { closeFd, isMountpoint, mountOverlay, umount } from './index.ts';
 import { mountByOptions } from './overlay.ts';
 import { openDescriptors, temporaryFolder, temporaryMemory } from './temporary.fixture.ts';
 
-/** Layers named by their number, each with a file of its own and one, `top`, that the top-most decides. */
+/**
+ * Creates layers named by their number. Each has its own file, and one file `top` that the uppermost layer
+ * decides.
+ */
 function makeLayers(folder: string, count: number, prefix = 'layer'): string[] {
   return Array.from({ length: count }, (_, index) => {
     const path = `${folder}/${prefix}${index}`;

@@ -14,7 +14,7 @@ function scheduling(stat: string): { readonly nice: number; readonly policy: num
 
 const usual = { nice: 0, policy: 0 };
 
-/** What a child and a Worker of this thread have. */
+/** Returns the scheduling of a child and a Worker of this thread. */
 async function started(): Promise<readonly object[]> {
   const child = scheduling(execFileSync('cat', ['/proc/self/stat'], { encoding: 'utf8' }));
   const worker = new Worker(

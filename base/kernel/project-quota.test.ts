@@ -9,7 +9,7 @@ import { limitProject, limitsProjects, projectUsage, setProject } from './projec
 const folder = mkdtempSync(join(tmpdir(), 'pc-quota-'));
 const disk = join(folder, 'disk');
 
-/** A file system of its own with project quotas; undefined where this kernel can not mount one. */
+/** Mounts a separate file system with project quotas; undefined if this kernel cannot mount one. */
 function mounted(): string | undefined {
   const image = join(folder, 'image');
   writeFileSync(image, '');
@@ -45,7 +45,7 @@ describe('project quotas', () => {
     mkdirSync(join(tree, 'below'));
     writeFileSync(join(tree, 'below', 'small'), Buffer.alloc(512 * 1024));
     assert.ok(projectUsage(disk, 77) >= 512 * 1024);
-    // Root writes past a limit of ext4 with CAP_SYS_RESOURCE: so as somebody else.
+    // With CAP_SYS_RESOURCE, root may exceed a limit of ext4, so this runs as another user.
     const write = (name: string): void =>
       void execFileSync(
         'setpriv',

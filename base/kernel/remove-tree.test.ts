@@ -134,7 +134,7 @@ test('a tree that is moved away under the walk is not followed up', (t) => {
   makeDeep(`${folder}/tree`, 100);
   const steps = removeTree(`${folder}/tree`);
   steps.next();
-  // Deep inside now. A folder on the way is moved: `..` of what was below it leads elsewhere.
+  // The walk is deep inside now. A folder on the path is moved, so `..` of the folder below leads elsewhere.
   execFileSync('mv', [`${folder}/tree/${'d'.repeat(100)}/${'d'.repeat(100)}`, `${folder}/elsewhere/moved`]);
   assert.throws(() => run(steps), { code: /KERNEL_(ESTALE|ENOENT)/ });
   assert.ok(existsSync(`${folder}/elsewhere/victim`));

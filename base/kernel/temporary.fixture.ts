@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { MNT_DETACH, mount, umount } from './index.ts';
 
-/** A folder of one test; whatever it left mounted there is unmounted, and the folder removed. */
+/** Creates a folder for one test. Leftover mounts in it are unmounted, and the folder is removed. */
 export function temporaryFolder(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-kernel-'));
   t.after(() => {
@@ -14,25 +14,25 @@ export function temporaryFolder(t: TestContext): string {
   return folder;
 }
 
-/** Like {@link temporaryFolder}, in memory: for trees whose making would wait for a disk. */
+/** Like {@link temporaryFolder}, in memory: for trees whose creation would wait for a disk. */
 export function temporaryMemory(t: TestContext): string {
   const folder = temporaryFolder(t);
   mount('tmpfs', folder, 'tmpfs', 0);
   return folder;
 }
 
-/** Mount points at and below a folder, in the order of /proc/self/mountinfo. */
+/** Returns mount points at and below a folder, in the order of /proc/self/mountinfo. */
 export function mountsBelow(folder: string): string[] {
   return mountLines(folder).map((fields) => fields[4] ?? '');
 }
 
-/** The fields of mountinfo's lines for a folder: proc_pid_mountinfo(5). */
+/** Returns the fields of mountinfo's lines for a folder: proc_pid_mountinfo(5). */
 export function mountLines(folder: string): string[][] {
   const lines = readFileSync('/proc/self/mountinfo', 'utf8').trimEnd().split('\n');
   return lines.map((line) => line.split(' ')).filter((fields) => fields[4] === folder || fields[4]?.startsWith(`${folder}/`));
 }
 
-/** How many descriptors this process holds open. */
+/** Returns how many descriptors this process has open. */
 export function openDescriptors(): number {
   return readdirSync('/proc/self/fd').length;
 }

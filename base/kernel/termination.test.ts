@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 
-// In a process of its own: what goes wrong here is its abort.
+// This runs in a separate process, because a failure aborts the process.
 const run = (program: string): Promise<{ stdout: string }> =>
   promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], { timeout: 60_000 });
 const start = `

@@ -27,7 +27,7 @@ function codeOf(body: () => unknown): string {
   }
 }
 
-// A namespace of this thread alone: what a Worker may do, and the main thread may not.
+// A namespace of this thread alone: a Worker may create one, the main thread may not.
 unshare(CLONE_NEWUTS);
 sethostname('a-worker');
 

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { append, largest, smallest } from './index.ts';
 
-/** More than any stack holds. */
+/** More than any stack can hold. */
 const many = Array.from({ length: 1_000_000 }, (_, index) => index);
 
 test('a list takes any number of items', () => {

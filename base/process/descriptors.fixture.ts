@@ -1,12 +1,15 @@
 import { execFileSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 
-/** This process with a limit of descriptors, of which it holds all but those that a test frees. Between two calls nothing must be awaited that needs one. */
+/**
+ * Limits the descriptors of this process and holds all of them, except those that a test frees. Between two
+ * calls, do not await anything that needs a descriptor.
+ */
 export interface HeldDescriptors {
-  /** Holds every one that is free. */
+  /** Holds every free descriptor. */
   fill(): void;
   free(count: number): void;
-  /** How many are free. */
+  /** Returns how many are free. */
   room(): number;
   /** Frees all and lifts the limit. */
   release(): void;
@@ -23,7 +26,7 @@ export function holdDescriptors(limit = 512): HeldDescriptors {
     try {
       for (;;) held.push(openSync('/dev/null', 'r'));
     } catch {
-      // None is left.
+      // No descriptor is left.
     }
   };
   const free = (count: number): void => {

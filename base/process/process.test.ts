@@ -42,7 +42,7 @@ describe('the identity of a process', () => {
   });
 
   it('ends with the process, before its parent has waited for it', async () => {
-    // The shell's child is never waited for: a zombie while the shell sleeps.
+    // The shell never waits for its child, so the child is a zombie while the shell sleeps.
     const shell = spawn('sh', ['-c', 'sleep 0.2 & echo $!; exec sleep 20'], { stdio: ['ignore', 'pipe', 'ignore'] });
     const [chunk] = (await once(shell.stdout, 'data')) as [Buffer];
     const pid = Number(chunk.toString());

@@ -7,7 +7,7 @@ import type { ThreadPool } from './index.ts';
 import type { Calls, Settings } from './thread.worker.fixture.ts';
 
 const blame = { code: 'TEST_OVERDUE', kind: 'unavailable', attempted: 'ask the thread', on: '', fix: 'try again' } as const;
-/** A block that no deadline of these tests awaits: on a loaded machine as well. */
+/** A block longer than any deadline of these tests, also on a loaded machine. */
 const forever = 600_000;
 
 interface Limits {
@@ -74,7 +74,7 @@ describe('a pool of threads', () => {
 
   it('counts a question’s own time alone, not how long it waits behind others', async () => {
     open({ most: 1, deadlineMs: 4000 });
-    // Each takes less than the deadline, and all together more.
+    // Each takes less than the deadline, but all together take more.
     assert.deepEqual(
       await Promise.all(Array.from({ length: 4 }, () => block('a', 1500))),
       Array.from({ length: 4 }, () => 'blocked'),
@@ -85,7 +85,7 @@ describe('a pool of threads', () => {
   it('answers about one subject while a question about another holds its thread', async () => {
     open({ deadlineMs: forever });
     const hostile = block('a').catch((error: unknown) => error);
-    // More of the same subject wait for its own thread, and take no other.
+    // More questions about the same subject wait for its own thread, and take no other.
     const more = [block('a'), block('a')].map((one) => one.catch((error: unknown) => error));
     assert.deepEqual(await Promise.all([double('b', 1), double('c', 2), double('b', 3)]), [2, 4, 6]);
     assert.equal(started, 2);

@@ -23,7 +23,7 @@ describe('a thread', () => {
   it('is called by name from both sides, and closes when what is under way has its answer', async () => {
     const { offer, logged } = owner();
     const thread = connectThread<Calls>(start({ opening: 'asks' }), { offer, blame });
-    // Before it is open, too.
+    // This also works before the thread is open.
     assert.deepEqual(await Promise.all([thread.call('double', 4), thread.call('through', 'you')]), [8, 'hello you']);
     await thread.started;
     assert.deepEqual(logged, ['hello opening']);

@@ -3,17 +3,17 @@ import { workerData } from 'node:worker_threads';
 import { PortcullisError } from '../errors/index.ts';
 import { serveThread } from './index.ts';
 
-/** A thread for tests: what it offers, and how its opening goes. */
+/** A thread for tests: the functions it offers, and how its opening proceeds. */
 export type Calls = {
   readonly double: (value: number) => number;
   readonly slow: (ms: number) => Promise<string>;
-  /** Holds the thread, which takes no turn meanwhile. */
+  /** Blocks the thread and its event loop. */
   readonly block: (ms: number) => string;
   readonly fail: (how: 'ours' | 'other' | 'uncopied') => unknown;
-  /** Asks the owner, and gives back what it said. */
+  /** Asks the owner, and returns its answer. */
   readonly through: (name: string) => Promise<string>;
   readonly die: () => void;
-  /** Its own failure is the answer, and then the thread ends of it. */
+  /** Answers with its own failure, and then the thread ends because of it. */
   readonly failAndDie: () => Promise<never>;
 };
 export type Owner = {

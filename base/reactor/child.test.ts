@@ -18,7 +18,7 @@ before(async () => {
 });
 after(() => Promise.all([reactor.close(), kernel.close()]));
 
-// An idle reactor holds no process: the test does.
+// An idle reactor does not keep the process alive, so the test does.
 const hold = setInterval(() => undefined, 1_000);
 after(() => clearInterval(hold));
 

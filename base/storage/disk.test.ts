@@ -30,7 +30,10 @@ before(() => {
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Runs a program with a tmpfs of 512 KiB at `disk`, in a mount namespace that ends with it. What it prints as JSON comes back. */
+/**
+ * Runs a program with a tmpfs of 512 KiB at `disk`, in a mount namespace that ends with it. Returns what it
+ * prints as JSON.
+ */
 async function withSmallDisk(body: string, fileSystem: 'tmpfs' | 'ext4' = 'tmpfs'): Promise<unknown> {
   const disk = mkdtempSync(join(folder, 'small-'));
   const program = `
@@ -152,7 +155,7 @@ it('the log that a database keeps over its end is never read again', async () =>
   for (let id = 0; id < 20; id += 1) await keeps.write(rename(id, 'first'));
   await keeps.close();
   assert.ok(statSync(`${path}-reserve`).size > 0, 'it is kept');
-  // A release that knows nothing of it.
+  // A release that does not know the feature.
   const other = await openDatabase({ path, migrations });
   for (let id = 0; id < 20; id += 1) await other.write(rename(id, 'second'));
   await other.close();
@@ -235,7 +238,10 @@ describe('a damaged file', () => {
   });
 });
 
-/** A database whose process was killed, with a page in its middle that no statement of a start reads and that is damaged. */
+/**
+ * Creates a database whose process was killed, with a damaged page in its middle that no statement of a start
+ * reads.
+ */
 async function killedAndDamaged(name: string, boot: 'this' | 'another'): Promise<string> {
   const path = join(folder, `${name}.db`);
   const first = await openDatabase({ path, migrations });
@@ -246,7 +252,7 @@ async function killedAndDamaged(name: string, boot: 'this' | 'another'): Promise
     db.exec('PRAGMA application_id = 12345');
     db.close();
   }
-  // What a killed process leaves: a log that was not taken into the file.
+  // A killed process leaves a log that was not moved into the file.
   const running = new DatabaseSync(path);
   running.exec("INSERT INTO item VALUES (1000, 'last')");
   const copy = join(folder, `${name}-killed.db`);

@@ -14,7 +14,7 @@ before(() => {
 });
 after(() => rmSync(folder, { recursive: true }));
 
-/** A process that has the folder, until it is killed. */
+/** Starts a process that holds the folder until it is killed. */
 async function holder(): Promise<{ pid: number; kill(): Promise<void> }> {
   const source = `import { lockFolder } from ${JSON.stringify(import.meta.resolve('./folder-lock.ts'))};
     await lockFolder(${JSON.stringify(folder)}); process.stdout.write('mine'); setInterval(() => undefined, 1000);`;

@@ -11,7 +11,10 @@ import { openDatabase } from './index.ts';
 const rounds = 8;
 const migrations = [{ version: 1, sql: 'CREATE TABLE item (id TEXT PRIMARY KEY, half INTEGER) STRICT' }];
 
-/** Writes pairs of rows, several calls a turn, and notes each id in a file once its write was acknowledged. */
+/**
+ * Writes pairs of rows, several calls per turn, and records each id in a file once its write was
+ * acknowledged.
+ */
 const program = (path: string, notes: string, round: number): string => `
   import { openSync, writeSync } from 'node:fs';
   import { openDatabase } from ${JSON.stringify(import.meta.resolve('./index.ts'))};
@@ -45,7 +48,7 @@ it(`nothing acknowledged is lost, nothing is half-written, when the process is k
       await sleep(Math.random() * 60);
       child.kill('SIGKILL');
       await closed;
-      // A line cut short was not acknowledged in full.
+      // A truncated line was not acknowledged completely.
       acknowledged.push(...readFileSync(notes, 'utf8').split('\n').slice(0, -1));
     }
     const db = await openDatabase({ path, migrations });

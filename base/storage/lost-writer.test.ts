@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import workerThreads from 'node:worker_threads';
 import type { PortcullisError } from '../errors/index.ts';
 
-/** The threads that were started, so that one can be ended from outside, as the kernel or a defect would. */
+/** The started threads, so that a test can terminate one from outside, as the kernel or a defect would. */
 const started: workerThreads.Worker[] = [];
 workerThreads.Worker = class extends workerThreads.Worker {
   constructor(...given: ConstructorParameters<typeof workerThreads.Worker>) {

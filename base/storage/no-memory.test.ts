@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { storageFailure } from './index.ts';
 
-/** Node's SQLite is built without a limit of memory that a test could set: the codes are those of sqlite.org/rescode.html. */
+/**
+ * Node's SQLite is built without a memory limit that a test could set, so the test uses the codes of
+ * sqlite.org/rescode.html.
+ */
 test('memory that ran out is no defect of the program', () => {
   for (const errcode of [7, 3082]) {
     const { code, kind } = storageFailure(Object.assign(new Error('out of memory'), { errcode }), 'read from database', 'state.db');

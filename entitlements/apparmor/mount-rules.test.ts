@@ -40,12 +40,18 @@ const OPEN = [
   'strictatime',
 ];
 
-/** The state before the flags, as match_mnt of security/apparmor/mount.c asks: class 7, where, what, type, each ended by NUL. */
+/**
+ * Returns the state before the flags, as match_mnt of security/apparmor/mount.c reaches it: class 7, mount
+ * point, source, type, each ended by NUL.
+ */
 function before(policy: KernelAutomaton, target: string, source: string, type: string): number {
   return [7, ...Buffer.from(`${target}\0${source}\0${type}\0`)].reduce((state, byte) => policy.next(state, byte), 1);
 }
 
-/** Sets of flags that are granted where `expected` says otherwise, by a walk through every state at every flag; without it none is to be. */
+/**
+ * Returns sets of flags whose grant differs from `expected`, by a walk through every state at every flag.
+ * Without `expected`, no set may be granted.
+ */
 function differing(policy: KernelAutomaton, from: number, expected?: { must: readonly number[]; may: readonly number[] }): string[] {
   const start = { state: from, fits: expected !== undefined, flags: '' };
   const { must, may } = expected ?? { must: [], may: [] };
@@ -98,7 +104,7 @@ describe('rules on mounts, by their compiled automaton', { skip: !hasAppArmorPar
     const from = before(policy, '/mnt/a/', 'x', 'tmpfs');
     for (const flags of [[], ['silent'], ['ro', 'nosuid', 'silent']])
       assert.notEqual(policy.accepts(bits(flags).reduce((at, bit) => policy.next(at, bit + 1), from)), 0, flags.join());
-    // The kernel names no type for these.
+    // The kernel passes no type for these.
     for (const flag of [BITS.bind, BITS.move, BITS.remount])
       assert.equal(policy.accepts(policy.next(before(policy, '/mnt/a/', '/bin/', ''), flag + 1)), 0, String(flag));
   });

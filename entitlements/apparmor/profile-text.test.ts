@@ -88,7 +88,7 @@ describe('the AppArmor profile of a container', () => {
           encoding: 'utf8',
         },
       );
-      // Where the kernel has no AppArmor it says that it can not keep what it compiled.
+      // On a kernel without AppArmor, the parser reports that it cannot keep what it compiled.
       assert.deepEqual([said.status, said.stderr.replace(/^Cache read\/write disabled: .*\n/, '')], [0, '']);
     } finally {
       rmSync(folder, { recursive: true });

@@ -12,7 +12,7 @@ import { appArmorProfile } from './profile-text.ts';
 
 const body = (rules: string): string => `profile t flags=(attach_disconnected) {\n${rules}\n}\n`;
 
-/** `PORTCULLIS_APPARMOR_RUNS` for the long form: each takes two runs of the parser. */
+/** `PORTCULLIS_APPARMOR_RUNS` sets the long form. Each run starts the parser twice. */
 const runs = Number(process.env['PORTCULLIS_APPARMOR_RUNS'] ?? 25);
 
 describe('AppArmor texts, by their compiled automata', { skip: !hasAppArmorParser() && 'apparmor_parser is not installed' }, () => {
@@ -71,7 +71,8 @@ describe('AppArmor texts, by their compiled automata', { skip: !hasAppArmorParse
       fc.asyncProperty(file, file, async (a, b) => {
         const [inner, outer] = [withStandardDevices(a), withStandardDevices(b)];
         const answer = await appArmorWithin(textOf(a), textOf(b));
-        // AppArmor maps what may be read or executed; a denial of reading alone leaves that, so only rules without denials are the same.
+        // AppArmor allows mapping of what may be read or executed, and a denial of reading alone does not
+        // deny it. So only rules without denials are equivalent.
         const ours = fileExcess(outer, inner);
         if (ours !== undefined) assert.equal(answer.yes, false, JSON.stringify([a, b, ours]));
         else if ([...a, ...b].every(({ deny }) => deny.length === 0)) assert.deepEqual(answer, { yes: true }, JSON.stringify([a, b]));

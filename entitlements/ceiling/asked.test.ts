@@ -229,7 +229,7 @@ it('ports of the host are held by privileged and by host.ports alone', () => {
   boundPod(asking, [{ ...baseline, profile: { ...baseline.profile, hostPorts: true } }]);
 });
 
-/** All that a pod can ask for: a request has room for them. */
+/** All host ports that a pod can request: one request can contain all of them. */
 const everyHostPort = ['tcp', 'udp', 'sctp'].flatMap((protocol) =>
   Array.from({ length: 65_535 }, (_, index) => `${index + 1}/${protocol}`),
 );

@@ -11,12 +11,12 @@ import { joinMounts, meetMounts, mountExcess } from './mounts.ts';
 import type { MountExcess } from './mounts.ts';
 import { joinNetworkRules, meetNetworkRules, networkExcess } from './network-rules.ts';
 
-/** `PORTCULLIS_LATTICE_RUNS=10000` for the long form. */
+/** `PORTCULLIS_LATTICE_RUNS=10000` sets the long form. */
 const runs = Number(process.env['PORTCULLIS_LATTICE_RUNS'] ?? 300);
 const parameters = { seed: 6061, numRuns: runs };
 const paths = allPaths(5);
 
-/** Every peer and port of the small domain, allowed or not, by a loop of its own. */
+/** Returns for every peer and port of the small domain whether it is allowed, with an independent loop. */
 function allowed(rules: readonly NetworkRule[] | undefined): string {
   let found = '';
   for (const protocol of ['tcp', 'udp'])
@@ -140,7 +140,7 @@ describe('on small domains, against every case', () => {
           );
           const beyond = combined(x, y, (p, q) => q && !p).includes('1');
           if (beyond) assert.notEqual(mountExcess(a, b), undefined);
-          // What it names may lie beyond the small domain: it is such a mount all the same.
+          // The mount that it names may be outside the small domain. It still is such a mount.
           const excess = mountExcess(a, b);
           if (excess !== undefined) assert.ok(allows(b, excess) && !allows(a, excess));
         }),

@@ -11,7 +11,7 @@ import { contains } from './contains.ts';
 import { arbitraryProfiles } from './fixtures/arbitrary-profile.ts';
 import { join, meet } from './lattice.ts';
 
-/** a grants no more than b. */
+/** Returns whether a grants no more than b. */
 function within(a: Profile, b: Profile): boolean {
   return contains(b, a).yes;
 }
@@ -20,12 +20,12 @@ function same(a: Profile, b: Profile): boolean {
   return within(a, b) && within(b, a);
 }
 
-/** `PORTCULLIS_LATTICE_RUNS=10000` for the long form. */
+/** `PORTCULLIS_LATTICE_RUNS=10000` sets the long form. */
 const runs = Number(process.env['PORTCULLIS_LATTICE_RUNS'] ?? 300);
 const seed = 6061;
 let refused = 0;
 
-/** Random policies are too complex to combine now and then, and then are refused: that is no counterexample. */
+/** Random policies are sometimes too complex to combine, and are refused. This is not a counterexample. */
 function unlessTooComplex(body: () => void): void {
   try {
     body();

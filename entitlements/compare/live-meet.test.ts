@@ -24,10 +24,10 @@ function filtered(policy: SyscallPolicy): FilteredPolicy {
   return policy;
 }
 
-/** docker's default as OCI has it. */
+/** docker's default as an OCI object. */
 const docker = exportOci(filtered(ordinary.syscalls), 'x86_64');
 
-/** docker's default, with write by this condition on its descriptor only. */
+/** Returns docker's default, with write allowed only under this condition on its descriptor. */
 function withWrite(op: string, value: number): OciSeccomp {
   return {
     ...docker,
@@ -40,7 +40,10 @@ function withWrite(op: string, value: number): OciSeccomp {
   };
 }
 
-/** Writes nothing to each descriptor, and the results by writev to standard output, which write may not reach. */
+/**
+ * Writes zero bytes to each descriptor, and the results with writev to standard output, because write may be
+ * denied there.
+ */
 function writer(descriptors: readonly bigint[]): Uint8Array {
   const code: number[] = [];
   for (const descriptor of descriptors) {
@@ -84,7 +87,7 @@ describe('the meet of what the field merges wrongly', () => {
     for (const runtime of ['crun', 'runc'] as const)
       it(`write above 2 and write below 100 is write to 3…99, no more and no less (${runtime})`, () => {
         const policy = filtered(meetPolicies(policyFromOci(withWrite('SCMP_CMP_GT', 2)), policyFromOci(withWrite('SCMP_CMP_LT', 100))));
-        // Without the runtime's base set, which holds write whole.
+        // This omits the runtime's base set, which grants write completely.
         const settings = {
           ...compile(ordinary, { architecture: 'x86_64', runtime, kernel: detectKernel(), heldCapabilities: [] }),
           seccomp: { bpf: generateBpf(policy, 'x86_64'), oci: exportOci(policy, 'x86_64') },

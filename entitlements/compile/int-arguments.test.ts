@@ -26,10 +26,13 @@ const NUMBERS = syscallNumbers('x86_64');
 const SOCKET = NUMBERS.get('socket') ?? -1;
 const [AF_ALG, AF_VSOCK, HIGH_BIT] = [38n, 40n, 1n << 32n];
 const EPERM = -1n;
-/** No call gives it by itself. */
+/** An errno that no call returns itself. */
 const DENIED = 1001;
 
-/** What moby's default profile says of socket (github.com/moby/profiles, seccomp v0.2.3, seccomp/default_linux.go, Apache-2.0). */
+/**
+ * The rules of moby's default profile for socket (github.com/moby/profiles, seccomp v0.2.3,
+ * seccomp/default_linux.go, Apache-2.0).
+ */
 const MOBY_SOCKET: OciSeccomp['syscalls'] = [
   { names: ['socket'], action: 'SCMP_ACT_ALLOW', args: [{ index: 0, value: 38, op: 'SCMP_CMP_LT' }] },
   { names: ['socket'], action: 'SCMP_ACT_ALLOW', args: [{ index: 0, value: 39, op: 'SCMP_CMP_EQ' }] },
@@ -62,7 +65,7 @@ describe('int arguments on the running kernel', { skip: missing() }, () => {
     return compile(profile, { architecture: 'x86_64', runtime, kernel: detectKernel(), heldCapabilities: boundingCapabilities() });
   }
 
-  /** The same settings with moby's rules on socket, compiled by the runtime's libseccomp. */
+  /** Returns the same settings with moby's rules on socket, compiled by the runtime's libseccomp. */
   function asMoby(settings: Settings): Settings {
     assert.ok(settings.seccomp);
     const others = settings.seccomp.oci.syscalls.filter(({ names }) => !names.includes('socket'));

@@ -33,18 +33,18 @@ const CLONE_NEWUSER = 0x10000000n;
 const CLONE_NEWNET = 0x40000000n;
 
 interface EntryPoint {
-  /** As `portcullis entitlements explain --can` takes it: any call that it describes. */
+  /** In the syntax of `portcullis entitlements explain --can`: any call that it describes. */
   readonly question: string;
   readonly call: string;
   readonly args: readonly bigint[];
-  /** With one of these the default filter lets it through. */
+  /** With one of these the default filter allows the call. */
   readonly capability?: Capability;
 }
 
-/** Where exploits of the kernel begin. A default container reaches none of them. */
+/** The entry points of kernel exploits. A default container reaches none of them. */
 const ENTRY_POINTS: readonly EntryPoint[] = [
   ...['socket', 'socketpair'].flatMap((call): EntryPoint[] => [
-    // CVE-2026-31431: the page cache is written through the kernel's cryptography.
+    // CVE-2026-31431: writes to the page cache through the kernel's cryptography.
     { question: `${call}(AF_ALG)`, call, args: [38n, 5n, 0n] },
     // CVE-2026-43500, CVE-2026-31635
     { question: `${call}(AF_RXRPC)`, call, args: [33n, 2n, 2n] },
@@ -76,7 +76,7 @@ function filtered(policy: SyscallPolicy): FilteredPolicy {
   return policy;
 }
 
-/** The arguments, and all other values that the kernel reads as the same ones. */
+/** Returns the arguments, and all other values that the kernel reads as the same ones. */
 function spellings({ call, args }: EntryPoint): (readonly bigint[])[] {
   const ints = ['socket', 'socketpair'].includes(call) ? [0, 2] : [];
   return [args, ...ints.map((at) => args.map((value, index) => (index === at ? value | HIGH : value)))];

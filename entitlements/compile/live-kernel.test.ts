@@ -22,7 +22,7 @@ import { detectKernel } from './kernel.ts';
 const WEB = fileURLToPath(new URL('../profile/fixtures/web.yaml', import.meta.url));
 const EPERM = -1n;
 const NAMESPACES = { ipc: true, mnt: true, net: true, pid: true, uts: true };
-/** Another release than the machine's, where `test/peers/get runc` has put it. */
+/** A release that differs from the machine's, installed by `test/peers/get runc`. */
 const PEER_RUNC = '/var/cache/portcullis-peers/bin/runc';
 
 function missing(): string | false {
@@ -33,7 +33,7 @@ function missing(): string | false {
   return false;
 }
 
-/** This process's bounding set. */
+/** Returns this process's bounding set. */
 function heldCapabilities(): string[] {
   const bits = BigInt(`0x${/^CapBnd:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`);
   return CAPABILITIES.filter((_, number) => ((bits >> BigInt(number)) & 1n) === 1n);
@@ -105,7 +105,7 @@ describe('on the running kernel', { skip: missing() }, () => {
       assert.ok(test !== undefined && output !== undefined);
       const base = builtin('default');
       assert.ok(base.syscalls.filtered);
-      // writev, because write is part of what the runtimes need.
+      // This uses writev, because write is part of what the runtimes need.
       const rules = new Map([...base.syscalls.rules, ['writev', decision('errno 1', [{ outcome: 'allow', when: [test] }])] as const]);
       const profile = { ...base, syscalls: filteredPolicy('errno 1', rules) };
       const results = probe(

@@ -11,16 +11,18 @@ import type { Target } from './target.ts';
 import { settingsToJson } from './describe.ts';
 import { enforcedSyscalls } from './mount-rules.ts';
 
-/** More than compile remembers, so that a second round compiles anew. RANDOM_PROFILES=1000 is the long form. */
+/**
+ * More than compile caches, so that a second round compiles again. RANDOM_PROFILES=1000 sets the long form.
+ */
 const PROFILES = Number(process.env['RANDOM_PROFILES'] ?? 300);
 const REFUSALS: readonly unknown[] = [
-  // A pattern that no document could hold.
+  // A pattern that no document can contain.
   'ENTITLEMENTS_BAD_PROFILE',
   'ENTITLEMENTS_TOO_COMPLEX',
   'ENTITLEMENTS_UNENFORCEABLE',
   'ENTITLEMENTS_UNSUPPORTED',
 ];
-/** Proved beside: a part, for time. */
+/** The number of profiles that are also proved, to limit the time. */
 const PROVED = 40;
 
 function made(profile: Profile, target: Target): string {
@@ -56,7 +58,7 @@ describe('random profiles', () => {
     const inputs = subjects.map(({ profile, plain, target }, at) => {
       if (!plain) return { profile, target };
       const { egress: _egress, ingress: _ingress, mounts: _mounts, files, ...rest } = profile;
-      // Plans for Landlock take most of the time: a few have them.
+      // Plans for Landlock take most of the time, so only a few profiles have them.
       const ruled = files !== undefined && at % 25 === 0 ? { files } : {};
       return { profile: { ...rest, ...ruled, resources: {}, ownNamespaces: [], readonlyVolumes: false, nonRoot: false }, target };
     });

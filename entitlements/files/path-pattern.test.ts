@@ -13,7 +13,7 @@ const runs = Number(process.env['PORTCULLIS_LATTICE_RUNS'] ?? 1_000);
 const patterns = arbitraryPatterns(fc);
 const paths = allPaths(6);
 
-/** What a pattern means, said twice: by the automaton and by a regular expression. */
+/** Returns the meaning of a pattern, computed both by the automaton and by a regular expression. */
 const matching = (pattern: string): Set<string> => {
   const expression = asRegExp(pattern);
   return new Set(paths.filter((path) => expression.test(path)));

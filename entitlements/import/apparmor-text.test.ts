@@ -120,7 +120,7 @@ describe('mounts of an AppArmor text', () => {
 });
 
 describe('an AppArmor text, imported and written out again', { skip: !hasAppArmorParser() && 'apparmor_parser is not installed' }, () => {
-  /** What a profile of ours always has, and what it does not tell apart (see the import's notes). */
+  /** What a profile always has, and what it does not distinguish (see the import's notes). */
   const always = 'capability,\nnetwork,\nsignal,\nptrace,\numount,\npivot_root,\n/dev/ rwmkl,\n/dev/** rwmkl,';
   for (const body of [
     ['/app/** rm,', '/app/* rm,', '/b/*/x rm,', '/c/*.txt rm,', '/d/**x rm,', '/e{/*,b} rm,', '/f/{*,b/**} rm,'].join('\n'),

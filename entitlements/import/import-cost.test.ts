@@ -13,7 +13,7 @@ import { importAppArmorText, isAppArmorText } from './apparmor-text.ts';
 import { importSeccomp } from './seccomp.ts';
 import { importPod } from './security-context.ts';
 
-/** Profiles of every kind are read and compiled in time that grows with their size. */
+/** Profiles of every type are read and compiled in time that grows linearly with their size. */
 
 const range = <T>(n: number, make: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => make(index));
 const seccompTarget = { architecture: 'x86_64', capabilities: defaultProfile().capabilities } as const;

@@ -13,7 +13,7 @@ import { seeded } from '../proof/fixtures/seeded.ts';
 import { importFrom } from './read-source.ts';
 import type { ImportSource } from './read-source.ts';
 
-/** Of each importer and kind of damage; the long form: IMPORT_MUTANTS=10000. */
+/** The number per importer and type of damage. IMPORT_MUTANTS=10000 sets the long form. */
 const RUNS = Number(process.env['IMPORT_MUTANTS'] ?? 40);
 const LONGEST_MS = 2000;
 
@@ -60,7 +60,7 @@ const APPARMOR = `profile web flags=(attach_disconnected) {
 interface Source {
   readonly from: ImportSource;
   readonly text: string;
-  /** Writes the text where the importer reads it. */
+  /** Writes the text to the place where the importer reads it. */
   readonly place: (text: string) => string;
 }
 
@@ -72,7 +72,7 @@ function inFile(name: string): (text: string) => string {
   };
 }
 
-/** An image layout whose one layer is the text, with digests that are right. */
+/** Creates an image layout whose only layer is the text, with correct digests. */
 function inLayout(name: string, profile: Profile): Source {
   const layout = join(folder, name);
   for (const file of exportProfile('oci-artifact', 'it', profile, options.target).files) {
@@ -114,9 +114,9 @@ const sources: Readonly<Record<string, Source>> = {
   'AppArmor text': { from: 'apparmor', text: APPARMOR, place: inFile('a.aa') },
 };
 
-/** What is imported, or the refusal; nothing else may happen, and not for long. */
+/** Returns the import, or its refusal. Nothing else may happen, and it must not take long. */
 async function read({ from, place }: Source, text: string): Promise<ReadonlyMap<string, Profile> | undefined> {
-  // Of this process: a machine that others keep busy is no hang.
+  // CPU time of this process: on a busy machine, a long wall time is not a hang.
   const begun = process.cpuUsage();
   const spent = (): number => {
     const { user, system } = process.cpuUsage(begun);
@@ -177,7 +177,10 @@ function damaged(text: string, random: Random): string {
   return result;
 }
 
-/** A letter more in a word of the format, at random: what is read past would be a restriction that is gone. */
+/**
+ * Inserts a random letter into a word of the format: if the reader skipped the word, a restriction would be
+ * lost.
+ */
 function misspelt(text: string, random: Random): string {
   const words = [...text.matchAll(/(?<=^|[\s{,"])([A-Za-z]{3,})(?="?:)|(?<=^\s*)(?:deny|network|capability|mount)\b/gm)];
   const word = random.pick(words);
@@ -188,7 +191,7 @@ function misspelt(text: string, random: Random): string {
 type Json = { [key: string]: unknown };
 type Tightening = (text: string, random: Random) => string;
 
-/** One grant less, or one condition or denial more. */
+/** Removes a grant, or adds a condition or denial. */
 const tightened: Readonly<Record<string, Tightening>> = {
   seccomp: (text, random) => {
     const json = JSON.parse(text) as Json & { syscalls: (Json & { names: string[]; action: string; args?: Json[] | null })[] };
@@ -302,7 +305,10 @@ describe('documents of other tools, damaged', () => {
   });
 });
 
-/** Each of the one is within its namesake of the other; one of another name is nobody's. */
+/**
+ * Asserts that each profile is within the one of the same name. A profile with another name has no
+ * counterpart.
+ */
 function assertWithin(outers: ReadonlyMap<string, Profile>, inners: ReadonlyMap<string, Profile>, text: string): void {
   for (const [name, inner] of inners) {
     const outer = outers.get(name);

@@ -93,7 +93,7 @@ async function fromDocuments(source: ImportSource, text: string, from: string, o
       }
     }
   }
-  if (found.length === 0) throw bad(from, 'nothing in it is known here', 'say what it is by --from, and see --help for what can be read');
+  if (found.length === 0) throw bad(from, 'its format is unknown', 'name its format with --from; see --help for the supported formats');
   return found;
 }
 
@@ -149,9 +149,7 @@ function podSecurity(level: string): NamedImport {
     profile,
     unmapped: [],
     notes:
-      level === 'privileged'
-        ? []
-        : [{ part: level, why: 'what it says of volume types, host ports and probes is the admission’s business' }],
+      level === 'privileged' ? [] : [{ part: level, why: 'its rules about volume types, host ports and probes are the task of admission' }],
   };
 }
 

@@ -33,7 +33,7 @@ import { importFrom } from './read-source.ts';
 
 const fixtures = join(import.meta.dirname, 'fixtures');
 const COMPILER = fileURLToPath(new URL('../seccomp/fixtures/libseccomp.py', import.meta.url));
-/** The newest call that libseccomp 2.5.4 knows, and those below that came later. */
+/** The newest call that libseccomp 2.5.4 knows, and lower-numbered calls that were added later. */
 const LIBSECCOMP = 450;
 const LATER = ['uprobe', 'uretprobe'];
 
@@ -45,13 +45,13 @@ async function imported(file: string, architecture: Architecture): Promise<reado
   return (await importFrom('auto', file, { target: targetOf(architecture), profile: () => undefined })).map(({ profile }) => profile);
 }
 
-/** The policy for native programs. */
+/** Returns the policy for native programs. */
 function native({ syscalls }: Profile): FilteredPolicy {
   assert.ok(syscalls.filtered);
   return { ...syscalls, compat: [] };
 }
 
-/** Writes what a format has for the profile, and reads that back. */
+/** Exports the profile in a format, and imports the result. */
 async function again(profile: Profile, format: 'seccomp' | 'spo-apparmor' | 'spo-seccomp', architecture: Architecture) {
   const folder = mkdtempSync(join(tmpdir(), 'round-trip-'));
   try {
@@ -67,7 +67,10 @@ async function again(profile: Profile, format: 'seccomp' | 'spo-apparmor' | 'spo
   }
 }
 
-/** Native calls that the tables name, and of them those that an older libseccomp knows; without those of some names. */
+/**
+ * Returns native calls in the tables, limited to those that an older libseccomp knows, without the given
+ * names.
+ */
 function known(store: DiagramStore, architecture: Architecture, newest = Infinity, except: readonly string[] = []): Node {
   const table = [...syscallNumbers(architecture)].filter(([name]) => !except.includes(name));
   const numbers = new Set(table.filter(([name, at]) => newest === Infinity || (at <= newest && !LATER.includes(name))).map(([, at]) => at));
@@ -78,7 +81,7 @@ function known(store: DiagramStore, architecture: Architecture, newest = Infinit
   return store.choose(wordIs(store, ARCH_WORD, AUDIT_ARCH[architecture]), byNumberRange(store, ranges), FALSE);
 }
 
-/** Calls in whose int arguments no bit is set that the kernel does not read. */
+/** Returns calls whose int arguments have no bit set that the kernel does not read. */
 function withoutHighBits(store: DiagramStore, architecture: Architecture): Node {
   const byNumber = new Map([...syscallNumbers(architecture)].map(([name, number]) => [number, name]));
   const ranges = Array.from({ length: Math.max(...byNumber.keys()) + 2 }, (_, from) => {
@@ -96,7 +99,7 @@ function assertEqual(store: DiagramStore, where: Node, a: Node, b: Node, archite
   assert.fail(`${what}: ${found === undefined ? '' : describeDifference(found, { left: 'the first', right: 'the second' }).sentence}`);
 }
 
-/** A plain object's rules, without those of some names. */
+/** Returns a plain object's rules, without those of some names. */
 function restricted<Oci extends { readonly syscalls: readonly { readonly names: readonly string[] }[] }>(
   oci: Oci,
   keeps: (name: string) => boolean,
@@ -105,7 +108,10 @@ function restricted<Oci extends { readonly syscalls: readonly { readonly names: 
   return { ...oci, syscalls };
 }
 
-/** Calls for which rules of different actions match at once: OCI and libseccomp say nothing of their order. */
+/**
+ * Returns calls for which rules with different actions match at once: OCI and libseccomp do not define their
+ * order.
+ */
 function overlapping(source: ReturnType<typeof readOciSeccomp>, architecture: Architecture): string[] {
   return [...new Set(source.syscalls.flatMap(({ names }) => names))].filter((name) => {
     try {
@@ -145,7 +151,8 @@ describe('seccomp profiles of other tools, imported, exported and imported again
         assert.ok(equal(meant, diagramOfPolicy(store, native(back), { architecture })), 'read back');
         assert.ok(equal(meant, diagramOfProgram(store, generateBpf(policy, architecture))), 'our program');
         assertEqual(store, calls, meant, diagramOfOci(store, exported, architecture), architecture, 'the exported object');
-        // The source compares 64 bits of an int, the profile those that the kernel reads: what both see is the same.
+        // The source compares 64 bits of an int, the profile those that the kernel reads. Where both see the
+        // same bits, they agree.
         const plain = withoutHighBits(store, architecture);
         const clear = known(store, architecture, Infinity, twofold);
         const original = diagramOfOci(
@@ -154,7 +161,8 @@ describe('seccomp profiles of other tools, imported, exported and imported again
           architecture,
         );
         assertEqual(store, and(store, clear, plain), meant, original, architecture, 'the source');
-        // The tightest of the two answers: EPERM to whoever lacks SYS_ADMIN, which its last rule says, and not the first one's "allow".
+        // The tighter of the two answers: a process without SYS_ADMIN gets EPERM from the last rule, and not
+        // "allow" from the first.
         for (const call of twofold) assert.deepEqual(decisionFor(policy, call), always('errno 1'));
         if (architecture !== 'x86_64' || process.arch !== 'x64' || withoutLibseccomp !== false) return;
         const older = known(store, architecture, LIBSECCOMP);
@@ -169,7 +177,7 @@ describe('seccomp profiles of other tools, imported, exported and imported again
         const program = diagramOfProgram(store, byLibseccomp(source));
         const seen = and(store, known(store, architecture, LIBSECCOMP, twofold), plain);
         assertEqual(store, seen, meant, program, architecture, 'libseccomp’s program of the source');
-        // libseccomp takes the first rule, whatever comes later: with it the profile is never looser.
+        // libseccomp uses the first rule, whatever comes later. With it the profile is never looser.
         const [inner, outer] = [meant, program].map((node) =>
           store.mapLeaves(store.choose(and(store, older, plain), node, store.leaf(0)), grantOf),
         );

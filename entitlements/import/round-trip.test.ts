@@ -24,7 +24,7 @@ function assertSame(a: Profile, b: Profile, what: string): void {
   assert.deepEqual([contains(a, b), contains(b, a)], [{ yes: true }, { yes: true }], what);
 }
 
-/** Writes what a format has for the profile, and reads that back. */
+/** Exports the profile in a format, and imports the result. */
 async function roundTrip(
   format: ExportFormat,
   profile: Profile,

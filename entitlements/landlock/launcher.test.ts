@@ -63,7 +63,10 @@ describe('the plan of Landlock rules', () => {
   });
 });
 
-/** A change of these bytes is a change of what runs in every confined container: read the disassembly (`objdump -D -b binary`), then write it here. */
+/**
+ * A change of these bytes changes what runs in every confined container: read the disassembly (`objdump -D -b
+ * binary`), then update the value here.
+ */
 describe('the launcher', () => {
   const rules: readonly LandlockRule[] = [{ path: '/app', kind: 'folder', access: ['read'] }];
   for (const [architecture, size, digest] of [

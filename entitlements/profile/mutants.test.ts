@@ -8,7 +8,7 @@ import { formatProfile } from './format.ts';
 import { lintProfiles } from './lint/lint.ts';
 import type { Profile } from './model.ts';
 
-/** A profile in which every key stands; all that it says restricts or grants something of its own. */
+/** A profile that uses every key. Each item in it restricts or grants something that no other item does. */
 const WHOLE = `# yaml-language-server: $schema=entitlement-profile.json
 apiVersion: portcullis.dev/v1alpha1
 kind: EntitlementProfile
@@ -33,7 +33,7 @@ namespaces: { own: [user] }
 resources: { memory: 64Mi, nofile: { soft: 100, hard: 200 }, core: 0 }
 `;
 
-/** 300 in a run of all tests; the long form: MUTANTS=10000. */
+/** 300 in a run of all tests. MUTANTS=10000 sets the long form. */
 const RUNS = Number(process.env['MUTANTS'] ?? 300);
 
 /** xorshift32: the same mutants in every run. */
@@ -149,7 +149,7 @@ it(`of ${RUNS} mutated profiles each is refused with a place, or means what it s
   assert.ok(slowest < 2000, `the slowest took ${slowest} ms`);
 });
 
-/** What each key of a document can loosen. Those that are not here can loosen anything. */
+/** The dimensions that each key of a document can loosen. Keys that are not listed can loosen anything. */
 const REACH: Readonly<Record<string, readonly (keyof Profile)[]>> = {
   files: ['files'],
   network: ['egress', 'ingress'],
@@ -170,7 +170,10 @@ function sectionsOf(text: string): Map<string, Sections> {
   return new Map(values.flatMap((value) => (value.metadata === undefined ? [] : [[value.metadata.name, value]])));
 }
 
-/** A mutant that is accepted grants more only where a key that says so says something else: no damage is read past. */
+/**
+ * Asserts that an accepted mutant grants more only if a key for that dimension changed: no damage is silently
+ * ignored.
+ */
 function explained(text: string, name: string, profile: Profile, sound: ReadonlyMap<string, Profile>): boolean {
   const was = sound.get(name);
   if (was === undefined) return true;
@@ -190,14 +193,14 @@ it('a word that is not known is refused wherever it stands', () => {
     /\b(?:apiVersion|kind|metadata|name|parameters|type|default|port|path|entitlements|network\.user|security\.confined|resources\.pids|files|read|write|execute|deny|network|egress|to|except|ports|ingress|extends|profile|with|base|syscalls|drop|chmod|ioctl|arg[01]|TIOCSTI|add|socket|AF_VSOCK|capabilities|ALL|KILL|ambient|devices|mounts|target|readonly|paths|masked|namespaces|own|user|memory|nofile|soft|hard|core|tcp)\b/g;
   let words = 0;
   for (const { 0: word, index } of WHOLE.matchAll(closed)) {
-    // Names of profiles and of parameters are the writer's own; so are the lines of comments.
+    // The author chooses the names of profiles and parameters, and the text of comments.
     const line = WHOLE.slice(WHOLE.lastIndexOf('\n', index) + 1, WHOLE.indexOf('\n', index));
     if (line.startsWith('#') || /metadata: \{ name: (base|top)/.test(line)) continue;
     words += 1;
     const at = index + (words % word.length);
     const text = `${WHOLE.slice(0, at)}q${WHOLE.slice(at + 1)}`;
     const { profiles, problems } = checkProfiles([{ file: 'f', text }]);
-    // A document of another kind is not ours to read; it is gone, not looser.
+    // A document of another kind is skipped. The profile is then missing, not looser.
     if (word === 'kind') assert.ok(profiles.length < 2);
     else assert.ok(problems.length > 0, `${word} in: ${line}`);
   }

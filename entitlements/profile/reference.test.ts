@@ -42,7 +42,7 @@ test('the example of docs/profiles.md means what the page says', () => {
   assert.ok(web?.syscalls.filtered && profiles.length === 1);
   const { syscalls } = web;
   const answer = (call: string, ...args: bigint[]): string => decide(decisionFor(syscalls, call), args);
-  // Its own words decide what network.user excludes and the default leaves out.
+  // Its own keys decide what network.user excludes and the default omits.
   assert.deepEqual(web.capabilities.includes('NET_BIND_SERVICE'), true);
   assert.deepEqual([answer('socket', 40n, 1n), answer('socket', 40n, 2n), answer('socket', 38n, 1n)], ['allow', 'errno 1', 'errno 1']);
   assert.deepEqual(

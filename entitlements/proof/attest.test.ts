@@ -25,7 +25,7 @@ const policy = standard();
 const own = generateBpf(policy, 'x86_64');
 const answering = (k: number): Uint8Array => encode([{ code: 0x06, jt: 0, jf: 0, k }]);
 
-/** filters, the verdict, the call that shows it */
+/** The filters, the verdict, the call that shows it. */
 const CASES: readonly (readonly [what: string, filters: readonly Uint8Array[], verdict: string, witness?: RegExp])[] = [
   ['its own program', [own], 'equal'],
   ['it twice', [own, own], 'equal'],

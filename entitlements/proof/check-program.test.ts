@@ -80,7 +80,7 @@ describe('the check of a program', () => {
       const mutants = Array.from({ length: 150 }, () => mutated(random, filter));
       let refused = 0;
       for (const program of [...REFUSED.map(([, bytes]) => bytes), ...mutants]) {
-        // A program is handed to the kernel as a number of whole instructions.
+        // The kernel receives a program as a number of whole instructions.
         if (program.length % 8 !== 0) continue;
         const { loaded, signal } = probe.run(program, []);
         assert.ok(loaded === 0n || loaded === -22n || signal !== null, String(loaded));

@@ -18,7 +18,7 @@ import { diagramOfPolicy } from './policy-diagram.ts';
 
 const ARCH = AUDIT_ARCH.x86_64;
 
-/** Random policies divide into too many cases now and then. */
+/** Random policies sometimes divide into too many cases. */
 function unlessTooComplex(body: () => void): void {
   try {
     body();

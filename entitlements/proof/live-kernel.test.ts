@@ -20,7 +20,8 @@ describe('the running kernel', { skip: process.arch !== 'x64' && 'the probe is x
     const { found } = findMiscompilations(400, 1);
     const [more, less] = [found.filter(({ grantsMore }) => grantsMore), found.filter(({ grantsMore }) => !grantsMore)];
     for (const { bpf, witness, grantsMore } of [...more.slice(0, 5), ...less.slice(0, 5)]) {
-      // write(fd, NULL, 1) to a descriptor that is not open or not there to be written: EBADF or EFAULT when the filter lets it through.
+      // write(fd, NULL, 1) to a descriptor that is closed or not writable: EBADF or EFAULT if the filter
+      // allows it.
       const [fd = 0n] = witness.args;
       const { loaded, results } = probe.run(bpf, [{ nr: 1, args: [fd, 0n, 1n] }]);
       assert.equal(loaded, 0n);

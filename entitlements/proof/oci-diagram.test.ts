@@ -38,7 +38,7 @@ function answers(
   return calls.map((args) => answerText(evaluate(store, root, { arch: AUDIT_ARCH.x86_64, nr: 1, args })));
 }
 
-/** What libseccomp 2.5.4 knows; the gaps are calls that it has no names for. */
+/** The calls that libseccomp 2.5.4 knows. The gaps are calls for which it has no names. */
 const NEWEST_OF_LIBSECCOMP = 450;
 const GAPS = [335, 336];
 
@@ -69,7 +69,7 @@ function compiledByLibseccomp(objects: readonly OciSeccomp[]): Uint8Array[] {
     .map((line) => Uint8Array.from(Buffer.from(line, 'hex')));
 }
 
-/** The condition that a call of x86_64 has one of these numbers. */
+/** Returns the condition that a call of x86_64 has one of these numbers. */
 function callsOf(store: DiagramStore, known: readonly number[]): Node {
   const ranges = Array.from({ length: Math.max(...known) + 2 }, (_, number) => ({
     from: number,

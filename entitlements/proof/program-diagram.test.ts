@@ -90,7 +90,7 @@ describe('the diagram of a program', () => {
       const random = seeded(11);
       const operations = [0x0c, 0x1c, 0x2c, 0x3c, 0x4c, 0x5c, 0x6c, 0x7c, 0xac, 0x84];
       for (let round = 0; round < 40; round++) {
-        // A = operation(arg0, arg1), its lower 12 bits as errno; any other call is allowed.
+        // A = operation(arg0, arg1), its lower 12 bits as errno. Any other call is allowed.
         const program = encode([
           { code: 0x20, jt: 0, jf: 0, k: 0 },
           { code: 0x15, jt: 1, jf: 0, k: GETPPID },

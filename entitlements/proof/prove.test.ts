@@ -25,7 +25,7 @@ function filterOf(policy: FilteredPolicy, architecture: Architecture = 'x86_64')
   return { bpf: generateBpf(policy, architecture), oci: exportOci(policy, architecture) };
 }
 
-/** The default policy with one wrong decision, as a generator that is wrong would have it. */
+/** Returns the default policy with one wrong decision, as a wrong generator would compile it. */
 function wrong(name: string): FilteredPolicy {
   return filteredPolicy(standard().fallback, [...standard().rules, [name, always('allow')] as const]);
 }
@@ -97,7 +97,7 @@ describe('the proof of a filter', () => {
     for (let at = 0; at < filter.bpf.length; at += 37) {
       const bpf = Uint8Array.from(filter.bpf);
       bpf[at] = (bpf[at] ?? 0) ^ 1;
-      // Data that the kernel does not read (the jumps of loads and returns) may be anything.
+      // Data that the kernel does not read (the jumps of loads and returns) may have any value.
       if (at % 8 === 2 || at % 8 === 3) continue;
       assert.match(
         refused(() => proveFilter(subject, { ...filter, bpf }, { nodes: 100_000 })).code,
@@ -141,7 +141,8 @@ describe('the proof of a filter', () => {
   });
 
   it('refuses within two seconds what it can not prove', () => {
-    // arg0 and arg1 have a bit in common: a diagram that decides all of arg0 first remembers it whole.
+    // arg0 and arg1 have a bit in common: a diagram that decides all of arg0 first must remember it
+    // completely.
     const pieces = Array.from({ length: 32 }, (_, bit) => {
       const tests = [0, 1].map((index) => argumentTest(index, 64, { mask: 1n << BigInt(bit), value: 1n << BigInt(bit) }));
       return { outcome: 'allow' as const, when: tests.filter((test) => test !== undefined) };

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { argumentTest, complementTest, formatTest, intersectTests, passes, testWithin } from './argument-test.ts';
 
-/** All of a small domain: 16-bit arguments, tried whole where it matters by masks in the low byte. */
+/** A small domain of 16-bit arguments: masks in the low byte make it possible to try all relevant values. */
 const small = fc.record({ low: fc.bigInt(0n, 255n), high: fc.bigInt(0n, 255n), mask: fc.bigInt(0n, 255n), value: fc.bigInt(0n, 255n) });
 const values = Array.from({ length: 512 }, (_, at) => BigInt(at));
 

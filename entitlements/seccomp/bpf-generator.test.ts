@@ -124,7 +124,7 @@ describe('the BPF generator', () => {
   });
 });
 
-/** A different condition for each of 300 calls. */
+/** Returns a different condition for each of 300 calls. */
 function hugeRules(): FilteredPolicy['rules'] {
   const names = [...syscallNumbers('x86_64').keys()].slice(0, 300);
   return new Map(

@@ -6,7 +6,7 @@ import { build } from 'esbuild';
 
 const room = join(import.meta.dirname, '..');
 
-/** What a browser has of what the code uses, and nothing of Node. */
+/** The APIs of a browser that the code uses, and nothing of Node. */
 const browser = { TextEncoder, TextDecoder, structuredClone };
 
 describe('profiles, filters and their comparison outside Node', () => {

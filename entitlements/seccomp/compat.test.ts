@@ -145,7 +145,7 @@ describe('compatibility architectures', () => {
       const { stdout } = spawnSync('sh', ['-c', script, 'sh', name, ...list.map(([call]) => call)]);
       const known = stdout.toString().trim().split('\n').map(Number);
       assert.equal(known.length, list.length);
-      // Negative: libseccomp 2.5.4 does not know it.
+      // Negative: libseccomp 2.5.4 does not know the call.
       const wrong = list.filter(([, number], at) => {
         const theirs = known[at] ?? -1;
         return theirs >= 0 && (theirs & 0x3fffffff) !== number;

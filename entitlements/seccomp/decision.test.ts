@@ -10,7 +10,7 @@ import type { Decision } from './decision.ts';
 import { rank, tighter, looser } from './outcome.ts';
 import { arbitraries, boundaryArguments } from './fixtures/arbitrary-policy.ts';
 
-/** a grants no more than b. */
+/** Returns whether a grants no more than b. */
 function within(a: Decision, b: Decision): boolean {
   return exceeds(b, a) === undefined;
 }
@@ -19,7 +19,7 @@ function equal(a: Decision, b: Decision): boolean {
   return within(a, b) && within(b, a);
 }
 
-/** Random masks divide into too many cases now and then, and are refused then: that is no counterexample. */
+/** Random masks sometimes divide into too many cases, and are refused. This is not a counterexample. */
 function unlessTooComplex(body: () => void): void {
   try {
     body();

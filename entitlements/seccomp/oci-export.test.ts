@@ -25,7 +25,7 @@ const LAST_KNOWN = 450;
 
 const withoutLibseccomp = spawnSync(PYTHON, ['-c', 'import seccomp']).status === 0 ? false : 'python3-seccomp is not installed';
 
-/** What libseccomp makes of each object. */
+/** Returns the program that libseccomp compiles from each object. */
 function byLibseccomp(objects: readonly OciSeccomp[]): Buffer[] {
   const input = objects
     .map((oci) => JSON.stringify(oci, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value)))
@@ -38,7 +38,7 @@ function byLibseccomp(objects: readonly OciSeccomp[]): Buffer[] {
     .map((line) => Buffer.from(line, 'hex'));
 }
 
-/** The calls on which a program and the policy differ. */
+/** Returns the calls for which a program and the policy differ. */
 function differences(policy: FilteredPolicy, bpf: Uint8Array): string[] {
   const program = decode(bpf);
   const found: string[] = [];
@@ -54,7 +54,7 @@ function differences(policy: FilteredPolicy, bpf: Uint8Array): string[] {
   return found;
 }
 
-/** Random policies are too complex now and then, and are refused then. */
+/** Random policies are sometimes too complex, and are then refused. */
 function unlessTooComplex<T>(body: () => T): T | undefined {
   try {
     return body();

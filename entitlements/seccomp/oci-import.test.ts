@@ -149,7 +149,7 @@ describe('the OCI import', () => {
   });
 
   it('answers within two seconds, whatever the conditions', () => {
-    // A fixed sequence of 64-bit numbers without structure (splitmix64's multiplier).
+    // A fixed pseudo-random sequence of 64-bit numbers (splitmix64's multiplier).
     let state = 1n;
     const number = (): bigint => (state = (state * 0xbf58476d1ce4e5b9n + 0x94d049bb133111ebn) & 0xffffffffffffffffn);
     for (const op of ['SCMP_CMP_MASKED_EQ', 'SCMP_CMP_NE', 'SCMP_CMP_GT', 'SCMP_CMP_EQ']) {
