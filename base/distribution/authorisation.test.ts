@@ -22,7 +22,7 @@ async function serve(handler: (request: IncomingMessage, response: ServerRespons
   return server;
 }
 
-/** A registry that wants the tokens of `service`, and takes those in `accepted`. */
+/** Starts a registry that requires tokens of `service`, and accepts the tokens in `accepted`. */
 function tokenRegistry(service: () => string, accepted: ReadonlySet<string>): (request: IncomingMessage, response: ServerResponse) => void {
   return (request, response) => {
     if (accepted.has(request.headers.authorization ?? '')) {
@@ -51,7 +51,7 @@ function repositoryOf(client: RegistryClient, server: TestServer, name: string, 
 }
 
 describe('a registry that wants tokens', () => {
-  /** Gives token-1, token-2, … for GET, and says how long each lives. */
+  /** Issues token-1, token-2, … for GET, with the given lifetime. */
   async function setUp(life: number | undefined = 300): Promise<{ registry: TestServer; tokens: TestServer; accepted: Set<string> }> {
     const accepted = new Set<string>();
     let given = 0;
@@ -208,7 +208,7 @@ describe('a registry that wants tokens', () => {
       );
       await assert.rejects(repositoryOf(clientOf(), registry, 'app', user).manifest('1'), {
         code: 'DISTRIBUTION_UNAUTHORIZED',
-        message: /in no way known here/,
+        message: /an unknown type of authentication/,
       });
     }
   });
@@ -294,7 +294,7 @@ describe('a redirect', () => {
     });
     await assert.rejects(repositoryOf(clientOf(), registry, 'app', user).pushBlob(Buffer.from('x')), {
       code: 'DISTRIBUTION_BAD_ANSWER',
-      message: /no place of its own/,
+      message: /no address at its own origin/,
     });
     assert.deepEqual(elsewhere.requests, []);
   });

@@ -88,7 +88,7 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
       underWay.set(key, pending);
       return keep(key, await pending);
     }
-    if (!basicOffered) throw deny('demands authentication in no way known here');
+    if (!basicOffered) throw deny('demands an unknown type of authentication');
     if (credentials?.username === undefined || credentials.password === undefined) throw deny('demands a user name and a password');
     return keep(keyOf(wholeRegistry(grant)), { header: basic(credentials.username, credentials.password), expiresAt: Infinity });
   }

@@ -92,7 +92,7 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
       if (fields[field] !== undefined) refuse(`a manifest that also has the field ${field}`);
     return { kind: 'manifest', ...common, config: descriptor(fields['config'], 'config'), layers: list('layers', layerLimit) };
   }
-  return refuse(`the media type "${mediaType.slice(0, 100)}" is not an image manifest or index of today`);
+  return refuse(`the media type "${mediaType.slice(0, 100)}" is not a supported image manifest or index`);
 }
 
 function parseAnnotationsOr(value: unknown, refuse: (why: string) => never): Readonly<Record<string, string>> {

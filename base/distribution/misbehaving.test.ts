@@ -20,7 +20,7 @@ afterEach(async () => {
   for (const one of opened.splice(0).toReversed()) await one.close();
 });
 
-/** A client, and the repository `app` of a server that answers as told. */
+/** Creates a client, and the repository `app` of a server that answers with the given function. */
 async function against(
   handler: (request: IncomingMessage, response: ServerResponse) => void,
   options: RegistryClientOptions = {},
@@ -221,7 +221,7 @@ describe('resolving', () => {
       await repository.resolve('1');
       await repository.manifest(manifestDigest);
     }
-    // A second one may have been opened while the first was being freed.
+    // A second connection may have been opened while the first was being released.
     assert.ok(ports.size <= 2, `${ports.size} connections`);
   });
 });
@@ -345,7 +345,7 @@ describe('referrers', () => {
   it('whose next page is at another host are refused, and none is asked there', async () => {
     const elsewhere = await against((_request, response) => page(response, []));
     const { repository } = await against((_request, response) => page(response, [], `<${elsewhere.server.url}/next>; rel="next"`));
-    await assert.rejects(repository.referrers(manifestDigest), { code: 'DISTRIBUTION_BAD_ANSWER', message: /another place/ });
+    await assert.rejects(repository.referrers(manifestDigest), { code: 'DISTRIBUTION_BAD_ANSWER', message: /another origin/ });
     assert.deepEqual(elsewhere.server.requests, []);
   });
 

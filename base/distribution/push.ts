@@ -165,7 +165,7 @@ function uploadTarget(answer: HttpAnswer, task: Task): URL {
   const target = URL.parse(answer.header('location') ?? '', answer.url.href);
   // Content and credentials are sent only where the caller sent them.
   if (answer.header('location') === undefined || target === null || target.origin !== answer.url.origin) {
-    throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} names no place of its own for the upload`);
+    throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} names no address at its own origin for the upload`);
   }
   return target;
 }

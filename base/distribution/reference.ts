@@ -38,7 +38,7 @@ export function parseReference(text: string): Reference {
 
   const at = text.indexOf('@');
   const digest = at < 0 ? undefined : text.slice(at + 1);
-  if (digest !== undefined && splitDigest(digest) === undefined) refuse('after @ stands no sha256 or sha512 digest');
+  if (digest !== undefined && splitDigest(digest) === undefined) refuse('the part after @ is not a sha256 or sha512 digest');
   const named = at < 0 ? text : text.slice(0, at);
 
   const colon = named.lastIndexOf(':');

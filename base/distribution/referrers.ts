@@ -110,7 +110,7 @@ function nextPage(answer: HttpAnswer, task: Task): URL | undefined {
   const next = URL.parse(match[1], answer.url.href);
   if (next === null || next.origin !== answer.url.origin) {
     answer.destroy();
-    throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} names a next page at another place`);
+    throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} names a next page at another origin`);
   }
   return next;
 }

@@ -144,7 +144,7 @@ function idmapTree(tree: number, userNamespace: string, recursive: number, on: s
       'EINVAL',
       'map the ids of mount',
       on,
-      'its file system can not show other owners (no idmapped mounts), or it does so already',
+      'its file system cannot show other owners (no idmapped mounts), or it does so already',
       'keep it on a file system that can, such as ext4, xfs, btrfs or tmpfs, with a kernel that has this for it',
     );
   } finally {
@@ -193,7 +193,7 @@ export function isMountpoint(path: string): boolean {
     throw error;
   }
   if ((stat.readBigUInt64LE(56) & STATX_ATTR_MOUNT_ROOT) === 0n)
-    throw kernelError('EOPNOTSUPP', 'statx', path, 'the kernel does not tell mount roots');
+    throw kernelError('EOPNOTSUPP', 'statx', path, 'the kernel does not report mount roots');
   return (stat.readBigUInt64LE(8) & STATX_ATTR_MOUNT_ROOT) !== 0n;
 }
 

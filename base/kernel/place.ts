@@ -79,7 +79,7 @@ export function openNamespaceRoot(pid: number): { readonly fd: number; readonly 
       fd = above;
       if (here.mountId === there.mountId && here.inode === there.inode) return { fd, isOwnRoot: depth === 0 };
     }
-    throw kernelError('ELOOP', 'open', `/proc/${pid}/root`, 'it lies too deep');
+    throw kernelError('ELOOP', 'open', `/proc/${pid}/root`, 'it is too deep');
   } catch (thrown) {
     closeFd(fd);
     throw thrown;

@@ -72,9 +72,9 @@ export function writeSysctls(sysctls: Readonly<Record<string, string>>): void {
       }
     } catch (error) {
       if (isErrno(error, 'ENOENT'))
-        throw kernelError('ENOENT', 'set sysctl', name, 'this kernel has none of that name in a namespace', 'leave it out');
+        throw kernelError('ENOENT', 'set sysctl', name, 'this kernel has no namespaced sysctl with that name', 'leave it out');
       if (isErrno(error, 'EINVAL', 'ERANGE'))
-        throw kernelError('EINVAL', 'set sysctl', name, 'the kernel does not take its value', 'correct the value');
+        throw kernelError('EINVAL', 'set sysctl', name, 'the kernel does not accept its value', 'correct the value');
       throw error;
     }
   }

@@ -74,7 +74,7 @@ function unreadable(pid: number, cause: unknown): PortcullisError {
   return new PortcullisError({
     code: 'PROCESS_UNREADABLE',
     kind: exhausted ? 'exhausted' : 'internal',
-    attempted: 'look whether a process lives',
+    attempted: 'check whether a process lives',
     on: String(pid),
     why: reasonOf(cause),
     fix: exhausted ? 'raise the limit of open files of this process, and see what holds them' : 'see the reason; /proc must be readable',

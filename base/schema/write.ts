@@ -47,7 +47,7 @@ export function formatDocuments(
       documents.map((document) => document.value),
     );
   if (same && sameValue(commentsOf(formatted), commentsOf(text))) return { text: formatted, problems: [] };
-  const message = 'it can not be written in canonical form without a change of what it says';
+  const message = 'it cannot be written in canonical form without a change of its meaning';
   return { text, problems: [{ position: { file, line: 1, column: 1 }, path: '', message, fix: 'write its anchors and directives out' }] };
 }
 

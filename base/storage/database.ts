@@ -121,6 +121,6 @@ function lostWriter(path: string, why: string): PortcullisError {
     attempted: 'use database',
     on: path,
     why: `its writer failed: ${why}`,
-    fix: 'restart the daemon; what was acknowledged is on disk',
+    fix: 'restart the daemon; acknowledged writes are on disk',
   });
 }

@@ -63,7 +63,7 @@ export function readAutomaton(padded: Buffer): KernelAutomaton {
         state = fallback[state] ?? 0;
         if ((entry & DIFFERENCE) === 0) return state;
       }
-      throw malformed('an automaton whose defaults go round in a circle');
+      throw malformed('an automaton whose default states form a cycle');
     },
   };
 }

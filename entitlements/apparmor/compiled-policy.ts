@@ -50,7 +50,7 @@ export function readCompiledPolicy(bytes: Buffer): CompiledProfile[] {
 
 /** Reads items up to the end of their container. */
 function readItems(bytes: Buffer, from: number, depth: number): [readonly Value[], number] {
-  if (depth > MAX_DEPTH) throw malformed('structures too deep in each other');
+  if (depth > MAX_DEPTH) throw malformed('structures that are nested too deeply');
   const items: Value[] = [];
   let at = from;
   let name = '';

@@ -28,7 +28,7 @@ function compose(...names: string[]): Profile {
   return composed(unionParts('', names.map(part)));
 }
 
-/** Each entry by its name, with its example where it takes an argument. */
+/** Each entry by its name, with its example if it takes an argument. */
 const spelled = [...CATALOG.values()].map((entry) =>
   entry.argument === undefined ? entry.name : `${entry.name}=${entry.argument.example}`,
 );
@@ -98,7 +98,7 @@ describe('the catalog', () => {
   });
 });
 
-/** The profile of one entitlement, worked out from the entry's words by other means than composition's. */
+/** Computes the profile of one entitlement from the entry's data, independently of the composition. */
 function differsAsSaid(text: string): void {
   const found = entitlementNamed(text);
   assert.ok(!('problem' in found));
@@ -107,7 +107,7 @@ function differsAsSaid(text: string): void {
   const lost = standard.capabilities.filter((name) => excludes.capabilities?.includes(name) === true);
   const gained = (grants.capabilities ?? []).filter((name) => !standard.capabilities.includes(name));
   assert.deepEqual(profile.capabilities, [...standard.capabilities.filter((name) => !lost.includes(name)), ...gained].sort());
-  // Beyond the calls that it names, only those that stand for a default capability it takes away change.
+  // Apart from the calls that it names, only calls of a removed default capability change.
   assert.ok(standard.syscalls.filtered && profile.syscalls.filtered);
   const sockets = gained.includes('NET_ADMIN') ? policyOfCapability('NET_ADMIN') : filteredPolicy('errno 1', []);
   const named = joinPolicies(joinPolicies(policyAllowing(granted.calls), filteredPolicy('errno 1', [], granted.compat)), sockets);
@@ -249,7 +249,7 @@ describe('the name of an entitlement', () => {
     ['resources.pids=-1', /not a count/, /COUNT/],
     ['host.device=c 10:232', /not a device/, /c 10:232 rw/],
     ['host.device=c 4096:0 r', /no device has the number/, /c 10:232 rw/],
-    ['api.access=engine.v1_35.swarm:all:allow', /can not be granted: an engine's API is a socket/, /deny/],
+    ['api.access=engine.v1_35.swarm:all:allow', /cannot be granted: an engine's API is a socket/, /deny/],
     ['api.access=engine', /write api\.access=API:SUBSET:deny/, /deny/],
   ];
   for (const [text, problem, fix] of table) {

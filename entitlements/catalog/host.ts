@@ -4,7 +4,7 @@ import type { Entitlement } from './entitlement.ts';
 export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
   {
     name: 'host.devices.none',
-    title: 'No device of the host: the usual null, zero, random and terminals only',
+    title: 'No device of the host: only the usual null, zero, random and terminals',
     risk: 'low',
     grants: {},
     // libentitlement also replaces all mounts with docker's defaults, and so drops the user's volumes.
@@ -29,7 +29,7 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
   },
   {
     name: 'host.device',
-    title: 'One device, or all of a major number, beside the usual ones',
+    title: 'One device, or all of a major number, in addition to the usual ones',
     risk: 'high',
     grants: {},
     excludes: {},
@@ -117,7 +117,7 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
   },
   {
     name: 'api.access',
-    title: 'Access to an API of the container engine: its part of that name, or all, allowed or denied',
+    title: 'Access to an API of the container engine: a named part of it, or all of it, allowed or denied',
     risk: 'critical',
     grants: {},
     excludes: {},
@@ -136,6 +136,6 @@ function apiAccess(text: string): { grants: Record<string, never>; excludes: { h
   if (whole === undefined) return { problem: 'write api.access=API:SUBSET:deny, as in api.access=engine.v1:all:deny' };
   if (verdict === 'deny') return { grants: {}, excludes: { hostPaths: true } };
   return {
-    problem: `access to ${subset} of ${api} can not be granted: an engine's API is a socket, and whoever has the socket has the whole of it. Where that is meant, grant host.paths and mount the socket as a volume`,
+    problem: `access to ${subset} of ${api} cannot be granted: an engine's API is a socket, and access to the socket is access to the whole API. If that is intended, grant host.paths and mount the socket as a volume`,
   };
 }

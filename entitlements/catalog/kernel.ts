@@ -12,7 +12,7 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
   },
   {
     name: 'kernel.bpf',
-    title: 'Loads programs into the kernel, and reads its memory by them',
+    title: 'Loads programs into the kernel, and reads kernel memory with them',
     risk: 'critical',
     grants: { capabilities: ['BPF', 'PERFMON'], syscalls: ['bpf', 'perf_event_open'] },
     excludes: {},
@@ -20,7 +20,7 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
   },
   {
     name: 'kernel.keyring',
-    title: 'The kernel’s keyrings, which are a user’s and not a container’s',
+    title: 'The kernel’s keyrings, which belong to a user and not to a container',
     risk: 'medium',
     grants: { syscalls: ['add_key', 'keyctl', 'request_key'] },
     excludes: {},
@@ -62,7 +62,7 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
   },
   {
     name: 'kernel.perf',
-    title: 'Counts and samples events of the processor, the kernel’s own among them',
+    title: 'Counts and samples events of the processor, including those of the kernel',
     risk: 'high',
     grants: { capabilities: ['PERFMON'], syscalls: ['perf_event_open'] },
     excludes: {},
@@ -70,7 +70,7 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
   },
   {
     name: 'kernel.clocks',
-    title: 'Sets the clocks, which are the host’s',
+    title: 'Sets the clocks of the host',
     risk: 'high',
     grants: { capabilities: ['SYS_TIME'], syscalls: ['adjtimex', 'clock_adjtime', 'clock_settime', 'settimeofday'] },
     excludes: {},
@@ -78,7 +78,7 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
   },
   {
     name: 'kernel.log',
-    title: 'Reads the kernel’s log, with addresses of its memory',
+    title: 'Reads the kernel’s log, which contains addresses of kernel memory',
     risk: 'medium',
     grants: { capabilities: ['SYSLOG'], syscalls: ['syslog'] },
     excludes: {},

@@ -98,7 +98,7 @@ export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
   },
   {
     name: 'security.admin',
-    title: 'Administers the kernel: mounts, modules, namespaces, tracing. As good as root on the host',
+    title: 'Administers the kernel: mounts, modules, namespaces, tracing. Equivalent to root on the host',
     risk: 'critical',
     grants: {
       capabilities: ADMINISTRATION,
@@ -141,7 +141,7 @@ export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
   },
   {
     name: 'security.no-new-privileges',
-    title: 'Set-user-id programs and file capabilities give nothing',
+    title: 'Set-user-id programs and file capabilities have no effect',
     risk: 'low',
     grants: {},
     excludes: { privilegeGain: true },
@@ -157,7 +157,7 @@ export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
   },
   {
     name: 'security.user-namespace',
-    title: 'Has a user namespace of its own: its root is nobody on the host',
+    title: 'Has its own user namespace: its root is an unprivileged user on the host',
     risk: 'low',
     grants: {},
     excludes: { sharedNamespaces: ['user'] },

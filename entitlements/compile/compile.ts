@@ -55,7 +55,7 @@ function compiled(profile: Profile, target: Target, digest: string): Settings {
   }
   const held = target.heldCapabilities;
   const missing = profile.capabilities.filter((name) => held !== undefined && !held.includes(name));
-  if (missing.length > 0) degraded.push(`the daemon does not hold ${missing.join(', ')} and can not hand on what it lacks`);
+  if (missing.length > 0) degraded.push(`the daemon does not hold ${missing.join(', ')} and cannot pass on what it lacks`);
   return {
     capabilities: capabilitySets(profile.capabilities, profile.ambient, held),
     ...(seccomp === undefined ? {} : { seccomp }),
@@ -115,7 +115,7 @@ function compiledFilter(policy: FilteredPolicy, target: Target, degraded: string
   if (policy.fallback === 'allow' || policy.fallback === 'log') {
     const unknown = [...policy.rules.keys()].filter((name) => !numbers.has(name));
     if (unknown.length > 0)
-      degraded.push(`these names are no system calls on ${target.architecture}, their rules say nothing: ${unknown.join(', ')}`);
+      degraded.push(`these names are not system calls on ${target.architecture}, so their rules have no effect: ${unknown.join(', ')}`);
   }
   append(degraded, compatSentences(policy, target));
   return { bpf: generateBpf(filter, target.architecture, policy), oci: exportOci(filter, target.architecture) };
@@ -137,7 +137,7 @@ function compatSentences(policy: FilteredPolicy, target: Target): string[] {
   } else if (here.includes('x86')) {
     const answers = Object.keys(MULTIPLEXED).map((call) => `${call} answers ${compatDecision(policy, 'x86', call).otherwise}`);
     found.push(
-      `x86 programs hide the arguments of sockets and System V IPC in memory, so each gets what its tightest call gets: ${answers.join(', ')}`,
+      `x86 programs hide the arguments of sockets and System V IPC in memory, so each gets the answer of its tightest call: ${answers.join(', ')}`,
     );
   }
   return found;

@@ -28,17 +28,19 @@ export function enforcedFiles(profile: Profile, target: Target, degraded: string
   const { rules, beyond } = planLandlock(files);
   if (beyond.length > 0 && target.allowDegraded !== true) {
     throw unenforceable(
-      `without AppArmor, Landlock would have to hold them, and it knows only files and whole folders: ${beyond.map(sentence).join('; ')}`,
+      `without AppArmor, Landlock would have to enforce them, and it supports only files and whole folders: ${beyond.map(sentence).join('; ')}`,
     );
   }
   append(
     degraded,
-    beyond.map((excess) => `Landlock knows only files and whole folders: ${sentence(excess)}`),
+    beyond.map((excess) => `Landlock supports only files and whole folders: ${sentence(excess)}`),
   );
-  if (!profile.noNewPrivileges) degraded.push('Landlock needs no_new_privs: set-user-id programs and file capabilities give nothing');
+  if (!profile.noNewPrivileges) degraded.push('Landlock needs no_new_privs: set-user-id programs and file capabilities have no effect');
   const changed = rules.filter(({ path, kind, access }) => kind === 'file' && access.includes('write') && !path.startsWith('/dev/'));
   if (changed.length > 0) {
-    degraded.push(`Landlock lets single files be changed, but not made, removed or renamed: ${changed.map(({ path }) => path).join(', ')}`);
+    degraded.push(
+      `Landlock allows changing single files, but not creating, removing or renaming them: ${changed.map(({ path }) => path).join(', ')}`,
+    );
   }
   return rules;
 }

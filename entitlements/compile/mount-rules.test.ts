@@ -45,7 +45,7 @@ describe('rules on mounts', () => {
     const profile = profileOf(some);
     assert.deepEqual(answers(profile, target), ['allow', 'allow', 'allow', 'errno 38', 'errno 38', 'allow']);
     const { apparmor, degraded } = compile(profile, target);
-    assert.match(degraded.join('\n'), /hold for mount\(2\); fsconfig, .* answer ENOSYS/);
+    assert.match(degraded.join('\n'), /apply to mount\(2\); fsconfig, .* answer ENOSYS/);
     const text = apparmor?.text ?? '';
     assert.match(text, /^ {2}mount fstype=\(tmpfs\) -> "\/mnt\/a\{,\/\}",$/m);
     assert.match(text, /^ {2}mount options=\(ro\) options in \(nosuid,.*,silent\) -> "\/mnt\/ro\/\{,\*\*\}\{,\/\}",$/m);

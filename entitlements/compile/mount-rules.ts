@@ -45,10 +45,11 @@ export function enforcedSyscalls(profile: Profile, target: Target): SyscallPolic
 export function checkMountRules({ syscalls, mounts }: Profile, target: Target, degraded: string[]): void {
   if (mounts === undefined || !mayMount(syscalls)) return;
   // Without a filter the rules have no effect: calls that AppArmor does not check would pass.
-  if (!syscalls.filtered) throw unenforceable('the profile filters no system call, and AppArmor does not judge fsmount(2) and its like');
+  if (!syscalls.filtered)
+    throw unenforceable('the profile filters no system call, and AppArmor does not check fsmount(2) and similar calls');
   if (mounts.length === 0) return;
   if (target.kernel.apparmor) {
-    degraded.push(`rules on mounts hold for mount(2); ${BY_DESCRIPTOR.join(', ')} answer ENOSYS`);
+    degraded.push(`rules on mounts apply to mount(2); ${BY_DESCRIPTOR.join(', ')} answer ENOSYS`);
     return;
   }
   const why = 'this kernel has no AppArmor, and a filter of system calls does not see paths and file system types';
@@ -71,6 +72,6 @@ function unenforceable(why: string): Error {
     attempted: 'enforce the rules on mounts',
     on: '',
     why,
-    fix: 'use a node with AppArmor, allow no mount (`mounts: []`), take the system call mount away, or say `entitlements: { onDegraded: allow }` in the rule of the trust policy: then nothing can be mounted',
+    fix: 'use a node with AppArmor, allow no mount (`mounts: []`), remove the system call mount, or say `entitlements: { onDegraded: allow }` in the rule of the trust policy: then nothing can be mounted',
   });
 }

@@ -73,7 +73,7 @@ function find(profile: Profile, question: Question): Found {
       return userNamespace(profile);
     case 'gain':
       return profile.noNewPrivileges
-        ? no('no_new_privs is set: set-user-id programs and file capabilities give nothing')
+        ? no('no_new_privs is set: set-user-id programs and file capabilities have no effect')
         : yes('no_new_privs is not set: a set-user-id program gives what its owner has, within the capabilities of the profile');
   }
 }
@@ -103,7 +103,7 @@ function call(profile: Profile, name: string, when: Clause): Found {
     ]),
   ];
   return no(
-    `no program under this profile can call ${formatAsked(name, when)}: the filter answers ${answers.join(' or ')}, whatever else the arguments are`,
+    `no program under this profile can call ${formatAsked(name, when)}: the filter answers ${answers.join(' or ')}, regardless of the other arguments`,
   );
 }
 
@@ -171,10 +171,10 @@ function file(profile: Profile, { access, path }: Extract<Question, { kind: 'fil
   }
   const kernels = /^\/(proc|sys|dev)(\/|$)/.test(path);
   if (access === 'write' && profile.readonlyRootfs && !kernels) {
-    against.push('the root file system is read-only (a volume that is mounted there is as it is mounted)');
+    against.push('the root file system is read-only (a volume that is mounted there has its own mount options)');
   }
   if (against.length > 0) return no(...against);
-  const how = profile.files === undefined ? 'nothing of the profile restricts files there' : 'a file rule grants it';
+  const how = profile.files === undefined ? 'the profile does not restrict files there' : 'a file rule grants it';
   return yes(`${how}; the file's own mode and owner count as well`);
 }
 

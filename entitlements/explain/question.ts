@@ -103,7 +103,7 @@ type Wrong = (at: string, why: string) => Error;
 
 function call(text: string, wrong: Wrong): Question {
   const [whole, name = '', inside] = /^\s*([a-z_][a-z0-9_]*)\s*(?:\((.*)\))?\s*$/.exec(text) ?? [];
-  if (whole === undefined) throw wrong(text, 'it is no question of this grammar');
+  if (whole === undefined) throw wrong(text, 'it does not match the grammar of questions');
   if (!isSyscallName(name)) throw wrong(name, `there is no system call ${name} on x86_64 or aarch64`);
   const written = inside === undefined || inside.trim() === '' ? [] : inside.split(',').map((part) => part.trim());
   if (written.length > 6) throw wrong(written[6] ?? '', 'a system call has six arguments at most');

@@ -45,7 +45,7 @@ export function problemsToSarif(problems: readonly (Problem & { readonly rule?: 
     message: { text: `${path === '' ? '' : `${path}: `}${message}${fix === undefined ? '' : `; ${fix}`}` },
     locations: [locationOf(position.file, position.line, position.column)],
   }));
-  return sarif(results, (rule) => (rule === 'profile/invalid' ? 'An entitlement profile that can not be read' : `Lint: ${rule}`));
+  return sarif(results, (rule) => (rule === 'profile/invalid' ? 'An entitlement profile that cannot be read' : `Lint: ${rule}`));
 }
 
 function locationOf(file: string, startLine: number, startColumn: number): unknown {

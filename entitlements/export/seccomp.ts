@@ -53,7 +53,7 @@ function unsaid(name: string): Error {
     kind: 'unimplemented',
     attempted: 'export seccomp profile',
     on: name,
-    why: 'the widths of its arguments are not known, so conditions on them can not be written for other engines',
+    why: 'the widths of its arguments are not known, so conditions on them cannot be written for other engines',
     fix: 'take the conditions out, or the architectures that have the call',
   });
 }

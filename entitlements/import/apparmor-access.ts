@@ -9,12 +9,12 @@ import type { FileAccess } from '../types.ts';
 /** Returns what the letters of an allow rule grant. `drop` gets the letters that a profile cannot express. */
 export function grantedAccess(letters: string, drop: (why: string) => void): FileAccess[] {
   const access: FileAccess[] = [];
-  if (/[pPcCuU]/.test(letters)) drop('running under another profile, or none, has no words here');
+  if (/[pPcCuU]/.test(letters)) drop('a profile cannot express running under another profile, or under none');
   else if (letters.includes('x')) access.push('execute');
   if (letters.includes('m') && !letters.includes('r')) drop('mapping as code goes with reading here; it grants nothing');
   if (letters.includes('r')) access.push('read');
   if (letters.includes('w')) access.push('write');
-  else if (/[akl]/.test(letters)) drop('appending, locking and linking alone have no words here');
+  else if (/[akl]/.test(letters)) drop('a profile cannot express appending, locking and linking alone');
   return access;
 }
 

@@ -29,16 +29,16 @@ export function readMountRule(rest: string): readonly MountRule[] | string {
       types = values;
     } else if (how === '=' && must === undefined) must = values;
     else if (how !== '=' && may.length === 0) may = values;
-    else return 'a profile has no words for several sets of options';
+    else return 'a profile cannot express several sets of options';
   }
   if (types.length === 0 || types.some((type) => type !== '*' && !/^[a-z0-9_]+$/.test(type)))
-    return 'a profile has no words for patterns of types';
+    return 'a profile cannot express patterns of types';
   const readonly = must !== undefined || may.length > 0;
   // A profile's read-only mounts may have any of these options. A text that allows fewer would be widened.
   if (readonly && !(must?.join() === 'ro' && OPEN_BESIDE_READ_ONLY.every((one) => may.includes(one))))
     return `of options a profile can say: options=(ro) options in (${OPEN_BESIDE_READ_ONLY.join(',')}), or none`;
   const written = /^->\s+("[^"]+"|\S+)$/.exec(text)?.[1]?.replaceAll('"', '');
-  if (written === undefined) return 'write mount [fstype=TYPE] -> PLACE/: a profile has no words for what is mounted';
+  if (written === undefined) return 'write mount [fstype=TYPE] -> PLACE/: a profile cannot express what is mounted';
   const target = appArmorPathPattern(written);
   if (target === undefined || 'problem' in parsePathPattern(target)) return 'its place is no pattern that a profile can say';
   // The kernel checks a folder's path with a trailing slash, which a profile's rule allows in addition.

@@ -100,11 +100,11 @@ export function importAppArmorText(text: string, file: string): Imported {
     egress: rules,
     ingress: rules,
   };
-  reading.notes.push({ part: 'signal, ptrace', why: 'within a container, and from its runtime, they are allowed whatever the text says' });
+  reading.notes.push({ part: 'signal, ptrace', why: 'within a container, and from its runtime, they are allowed regardless of the text' });
   if (reading.broader)
     reading.notes.push({
       part: 'file',
-      why: 'who may read may map as code here, and who may write may link and lock: m, k and l are not told apart from r and w',
+      why: 'read access includes mapping as code here, and write access includes linking and locking: m, k and l are not distinguished from r and w',
     });
   const called = profileName(name);
   return { ...(called === undefined ? {} : { name: called }), profile, unmapped: reading.unmapped, notes: reading.notes };
@@ -246,7 +246,7 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
       // A profile cannot express the peers of local sockets, only whether local sockets are allowed.
       if (deny) reading.deniedNetwork.push({ family: 'unix', narrowed: false });
       else if (rest === 'unix') reading.network.push({ family: 'unix', narrowed: false });
-      else drop('a profile has no words for peers and types of local sockets; it grants nothing here');
+      else drop('a profile cannot express peers and types of local sockets; it grants nothing here');
       return;
     case 'remount':
       if (deny) readMount(rest, true, place);
@@ -276,15 +276,15 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
     }
     case 'change_profile':
       if (deny) reading.notes.push({ part, why: 'a profile grants no change to another one' });
-      else drop('a profile has no words for it; it grants nothing here');
+      else drop('a profile cannot express it; it grants nothing here');
       return;
     case 'signal':
     case 'ptrace':
     case 'dbus':
     case 'all':
     case 'link':
-      if (deny) throw unsaid(reading.file, line, `a profile has no words for rules of ${word}`);
-      drop('a profile has no words for it; it grants nothing here');
+      if (deny) throw unsaid(reading.file, line, `a profile cannot express rules of ${word}`);
+      drop('a profile cannot express it; it grants nothing here');
       return;
     default:
       if (owner && !deny) drop('a profile does not tell owners apart; it grants nothing here');
@@ -335,7 +335,7 @@ function readNetwork(rest: string, deny: boolean, { file, line, reading, drop }:
 function readMount(rest: string, deny: boolean, { part, reading, drop }: Place): void {
   if (deny) {
     reading.deniesMounts = true;
-    if (rest !== 'mount') reading.notes.push({ part, why: 'a profile has no words for denying some mounts: all are denied' });
+    if (rest !== 'mount') reading.notes.push({ part, why: 'a profile cannot express denying some mounts: all are denied' });
     return;
   }
   const found = readMountRule(rest);
@@ -353,7 +353,7 @@ function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Pl
     const shown = JSON.stringify(rest.slice(0, 80));
     if (!/^(file\s|["/@]|[rwamkliupcxUPC]+\s+["/@])/.test(rest)) throw bad(`${file}:${line}:1`, `${shown} is no rule of AppArmor`);
     if (deny) throw unsaid(file, line, `${shown} is no rule on files that is known here`);
-    drop('a profile has no words for it; it grants nothing here');
+    drop('a profile cannot express it; it grants nothing here');
     return;
   }
   const written = (found[1] ?? found[4] ?? '').replaceAll('"', '');

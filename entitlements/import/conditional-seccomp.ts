@@ -50,7 +50,7 @@ export function resolveConditions(json: unknown, target: SeccompTarget): Resolve
   const mapped = archMap === undefined || archMap === null ? undefined : list(archMap, 'archMap');
   const plain = top['architectures'];
   if (mapped !== undefined && mapped.length > 0 && Array.isArray(plain) && plain.length > 0) {
-    throw bad('archMap', 'it stands beside architectures: only one of the two may be there');
+    throw bad('archMap', 'it is given together with architectures: only one of the two is allowed');
   }
   const kept = syscalls.flatMap((item, at) => {
     const path = `syscalls[${at}]`;
@@ -62,7 +62,7 @@ export function resolveConditions(json: unknown, target: SeccompTarget): Resolve
     const { includes: _includes, excludes: _excludes, comment: _comment, name, ...plainRule } = rule;
     if (name === undefined || name === null || name === '') return [{ at, rule: plainRule }];
     if (list(rule['names'], `${path}.names`).length > 0)
-      throw bad(`${path}.name`, 'it stands beside names: only one of the two may be there');
+      throw bad(`${path}.name`, 'it is given together with names: only one of the two is allowed');
     return [{ at, rule: { ...plainRule, names: [name] } }];
   });
   return {
@@ -104,8 +104,7 @@ function condition(value: unknown, path: string): Condition {
   if (value === undefined || value === null) return { arches: [], caps: [] };
   const found = fields(value, path);
   const unknown = Object.keys(found).find((key) => !['arches', 'caps', 'minKernel'].includes(key));
-  if (unknown !== undefined)
-    throw bad(`${path}.${unknown}`, 'it is no condition that is known here, so whether the rule counts is not either');
+  if (unknown !== undefined) throw bad(`${path}.${unknown}`, 'it is an unknown condition, so it is also unknown whether the rule applies');
   const caps = list(found['caps'], `${path}.caps`).map((item, at) => {
     const name = capabilityName(text(item, `${path}.caps[${at}]`));
     if (name === undefined) throw bad(`${path}.caps[${at}]`, 'there is no such capability');

@@ -55,7 +55,7 @@ function read(kind: unknown, spec: Fields, target: SeccompTarget, unmapped: Rema
       }
       return importAppArmorAbstract(spec['abstract'], 'spec.abstract');
     default:
-      unmapped.push({ part: 'spec', why: 'SELinux policies have no counterpart in a profile: the default one stands here' });
+      unmapped.push({ part: 'spec', why: 'SELinux policies have no counterpart in a profile: the default profile is used' });
       return { profile: defaultProfile(), unmapped: [], notes: [] };
   }
 }

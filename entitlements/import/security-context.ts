@@ -208,7 +208,7 @@ function readSeccomp(found: Fields, part: string, references: PodReferences, unm
   if (json !== undefined) return { type, json };
   unmapped.push({
     part: `${part}.localhostProfile`,
-    why: `the file ${file} of the node is not here; the default filter stands in its place`,
+    why: `the file ${file} of the node is not here; the default filter is used instead`,
   });
   return { type: 'RuntimeDefault' };
 }
@@ -220,7 +220,7 @@ function readAppArmor(found: Fields, part: string, unmapped: Remark[]): Pick<Sec
   if (type !== 'Localhost') throw bad(`${part}.type`, `${JSON.stringify(type)} is not RuntimeDefault, Localhost or Unconfined`);
   unmapped.push({
     part: `${part}.localhostProfile`,
-    why: `the profile ${String(found['localhostProfile'])} of the node is not here; the default one stands in its place`,
+    why: `the profile ${String(found['localhostProfile'])} of the node is not here; the default one is used instead`,
   });
   return { apparmor: 'RuntimeDefault' };
 }
@@ -237,18 +237,18 @@ function listUnmapped(
 ): void {
   const labels = fieldsOf(own['seLinuxOptions'] ?? ofPod['seLinuxOptions']);
   if (labels['type'] !== undefined || labels['user'] !== undefined || labels['role'] !== undefined) {
-    unmapped.push({ part: where('seLinuxOptions'), why: 'profiles say nothing of SELinux types, users and roles' });
+    unmapped.push({ part: where('seLinuxOptions'), why: 'profiles do not cover SELinux types, users and roles' });
   }
   if (own['windowsOptions'] !== undefined || ofPod['windowsOptions'] !== undefined)
     unmapped.push({ part: where('windowsOptions'), why: 'this runtime is for Linux' });
   for (const field of ['runAsGroup', 'supplementalGroups', 'fsGroup']) {
     if ((own[field] ?? ofPod[field]) !== undefined)
-      notes.push({ part: where(field), why: 'ids are the pod’s to choose, and no part of a profile' });
+      notes.push({ part: where(field), why: 'the pod chooses ids; they are not part of a profile' });
   }
   if (spec['shareProcessNamespace'] === true)
     notes.push({
       part: `${specPath}.shareProcessNamespace`,
-      why: 'which containers of a pod see each other is the pod’s, and no part of a profile',
+      why: 'the pod decides which of its containers see each other; this is not part of a profile',
     });
 }
 
@@ -276,7 +276,7 @@ function readResources(resources: Fields, path: string, notes: Remark[]): Profil
     const part = `${path}.resources.limits.${name}`;
     if (name !== 'cpu' && name !== 'memory' && !/^(hugepages-\w+|ephemeral-storage|storage|pods|.*\/.*)$/.test(name))
       throw bad(part, 'there is no such resource');
-    if (name !== 'cpu' && name !== 'memory') notes.push({ part, why: 'it is the scheduler’s, and no part of a profile' });
+    if (name !== 'cpu' && name !== 'memory') notes.push({ part, why: 'it is for the scheduler, and not part of a profile' });
     else found[name] = quantity(String(written), part, name === 'cpu' ? 1000n : 1n);
   }
   return found;

@@ -48,7 +48,7 @@ export const exactProfileSchema = {
   $id: 'https://portcullis.dev/schemas/v1alpha1/exact-profile.json',
   title: 'Portcullis ExactProfile',
   description:
-    'A profile as merge and import compute it: every dimension in full, nothing inherited. Where an EntitlementProfile may stand, this one may.',
+    'A profile as merge and import compute it: every dimension complete, nothing inherited. It may be used wherever an EntitlementProfile may.',
   type: 'object',
   additionalProperties: false,
   required: [
@@ -74,7 +74,7 @@ export const exactProfileSchema = {
       },
     },
     capabilities: texts('The bounding set.'),
-    ambient: texts('Those that survive an exec by a user other than root.'),
+    ambient: texts('Capabilities that survive an exec by a user other than root.'),
     syscalls: {
       anyOf: [
         { const: 'unfiltered' },
@@ -85,47 +85,47 @@ export const exactProfileSchema = {
           properties: {
             otherwise: {
               type: 'string',
-              description: 'What calls without a rule are answered: allow, log, errno 1, trap, kill-thread, kill-process.',
+              description: 'The answer to calls without a rule: allow, log, errno 1, trap, kill-thread, kill-process.',
             },
             architectures: {
               type: 'array',
               items: { enum: ['arm', 'x32', 'x86'] },
-              description: 'Programs of these run beside the native ones.',
+              description: 'Architectures whose programs run in addition to native ones.',
             },
             answers: {
               type: 'object',
               maxProperties: 100,
-              additionalProperties: texts('Calls that are answered so whatever their arguments.'),
+              additionalProperties: texts('Calls that get this answer for all arguments.'),
             },
             conditional: {
               type: 'object',
               maxProperties: 2000,
               additionalProperties: texts(
-                'As in: allow if arg0 in 0..37 and arg1 & 0xf = 0x1; the last is what the rest is answered: errno 1.',
+                'Such as: allow if arg0 in 0..37 and arg1 & 0xf = 0x1; the last item is the answer to the rest: errno 1.',
               ),
             },
           },
         },
       ],
     },
-    noNewPrivileges: flag('Set-user-id programs and file capabilities give nothing.'),
+    noNewPrivileges: flag('Set-user-id programs and file capabilities have no effect.'),
     paths: {
       type: 'object',
       additionalProperties: false,
       required: ['masked', 'readonly'],
       properties: { masked: texts('Empty.'), readonly: texts('Not writable.') },
     },
-    devices: texts('As in c 1:3 rwm; * for any number.'),
+    devices: texts('Such as c 1:3 rwm; * for any number.'),
     hostDevices: flag('All devices of the host appear.'),
-    hostPaths: flag('Paths of the host may be volumes.'),
+    hostPaths: flag('Paths of the host may be mounted as volumes.'),
     hostPorts: flag('Ports of the host may lead to the pod. Without it they do not.'),
     hostNamespaces: { type: 'array', items: { enum: ['ipc', 'network', 'pid'] } },
     ownNamespaces: { type: 'array', items: { enum: ['cgroup', 'time', 'user'] } },
     readonlyVolumes: flag('Volumes are read-only.'),
-    nonRoot: flag('No process is started as user 0 of the host.'),
+    nonRoot: flag('No process starts as user 0 of the host.'),
     network: { enum: ['none', 'user', 'proxy', 'admin', 'host'] },
-    egress: peers('Whom it may reach; anybody, when left out.'),
-    ingress: peers('Who may reach it; anybody, when left out.'),
+    egress: peers('Peers that it may reach. If omitted: all.'),
+    ingress: peers('Peers that may reach it. If omitted: all.'),
     files: {
       type: 'array',
       maxItems: 64,
@@ -135,7 +135,7 @@ export const exactProfileSchema = {
         required: ['allow', 'deny'],
         properties: { allow: fileRules, deny: fileRules },
       },
-      description: 'An access is granted when one member grants it; not restricted, when left out.',
+      description: 'An access is granted if one member grants it. If omitted: not restricted.',
     },
     mounts: {
       type: 'array',

@@ -80,7 +80,7 @@ function readConditional(name: string, lines: readonly string[], wrong: Wrong): 
   const pieces: { readonly outcome: Outcome; readonly when: Clause }[] = [];
   const otherwise = outcomeOf(lines.at(-1) ?? '');
   if (otherwise === undefined) {
-    wrong(['conditional', name], 'the last line is not what the rest is answered', 'end with an answer alone, such as errno 1');
+    wrong(['conditional', name], 'the last line is not the answer to the rest', 'end with an answer alone, such as errno 1');
     return undefined;
   }
   lines.slice(0, -1).forEach((line, at) => {

@@ -22,14 +22,14 @@ function file(name: string, text: string): string {
   return path;
 }
 
-/** The profile `p` of a document with these further lines. */
+/** Returns the profile `p` of a document with these additional lines. */
 async function profileOf(lines: string): Promise<Profile> {
   const profile = (await loadProfiles({ paths: [file('one.yaml', `${HEAD}metadata: { name: p }\n${lines}`)] })).resolve('p');
   assert.ok(profile);
   return profile;
 }
 
-/** The problems as `line:column message`. */
+/** Returns the problems as `line:column message`. */
 async function problemsOf(text: string): Promise<string[]> {
   try {
     await loadProfiles({ paths: [file('bad.yaml', text)] });
@@ -109,7 +109,7 @@ syscalls:
     const expected = [
       /^3:19 `default` is a built-in profile/,
       /^4:30 network\.admin conflicts with network\.none on the network class/,
-      /^4:45 api\.access=engine:all:allow: access to all of engine can not be granted/,
+      /^4:45 api\.access=engine:all:allow: access to all of engine cannot be granted/,
       /^4:74 resources\.pids=many: "many" is not a count/,
       /^5:17 a path pattern begins with \//,
       /^6:27 10\.0\.0\.1\/8 has bits set beyond its first 8/,
@@ -134,10 +134,10 @@ syscalls:
     assert.match((await problemsOf(`${one}---\n${one}`)).join('\n'), /^7:19 the profile `twice` stands at .*bad\.yaml:3 already/);
   });
 
-  it('says which file can not be read', async () => {
+  it('says which file cannot be read', async () => {
     await assert.rejects(loadProfiles({ paths: [join(folder, 'absent.yaml')] }), {
       code: 'ENTITLEMENTS_BAD_PROFILE',
-      message: /absent\.yaml:1:1: can not be read/,
+      message: /absent\.yaml:1:1: cannot be read/,
     });
     await assert.rejects(loadProfiles({ paths: ['/dev/null'] }), { code: 'ENTITLEMENTS_BAD_PROFILE', message: /not a file/ });
   });

@@ -104,7 +104,7 @@ async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
 }
 
 function unreadable(file: string, error: unknown): Problem {
-  return { position: { file, line: 1, column: 1 }, path: '', message: `can not be read: ${reasonOf(error)}`, fix: 'name a readable file' };
+  return { position: { file, line: 1, column: 1 }, path: '', message: `cannot be read: ${reasonOf(error)}`, fix: 'name a readable file' };
 }
 
 function invalid(paths: readonly string[], problems: readonly Problem[]): Error {

@@ -42,7 +42,12 @@ function without<K extends string, V>(of: Readonly<Partial<Record<K, V>>>, names
 function leftDevices(from: readonly DeviceGrant[], decided: readonly DeviceGrant[], report: Report): readonly DeviceGrant[] {
   const left = withoutDevices(from, decided);
   if (!('wider' in left)) return left;
-  report(['devices'], `the wider grant ${formatDevice(left.wider)} can not be divided`, 'drop that one, and add what is left of it', 'key');
+  report(
+    ['devices'],
+    `the wider grant ${formatDevice(left.wider)} cannot be divided`,
+    'drop that grant, and add the part of it that remains',
+    'key',
+  );
   return from;
 }
 

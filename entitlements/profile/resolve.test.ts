@@ -7,7 +7,9 @@ import { builtinProfile } from './builtin.ts';
 import { checkProfiles } from './check.ts';
 import type { Profile } from './model.ts';
 
-/** Documents of these names and lines, in one file, the head on the first three lines of each. */
+/**
+ * Returns documents with these names and lines, in one file. The head is on the first three lines of each.
+ */
 function documents(profiles: Readonly<Record<string, string>>): { readonly file: string; readonly text: string }[] {
   const text = Object.entries(profiles)
     .map(([name, lines]) => `apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: ${name} }\n${lines}\n`)
@@ -196,7 +198,7 @@ describe('parameters', () => {
 
 describe('conditions on arguments', () => {
   const refused: readonly (readonly [item: string, problem: RegExp])[] = [
-    ['socket: { arg0: 0x100000026 }', /the kernel reads 32 bits of arg0 of socket: 0x100000026 has more, and would never be told from 38/],
+    ['socket: { arg0: 0x100000026 }', /the kernel reads 32 bits of arg0 of socket: 0x100000026 has more, and would be treated like 38/],
     ['openat: { arg1: 1 }', /arg1 of openat is a pointer/],
     ['getpid: { arg0: 1 }', /getpid has no arguments/],
     ['close: { arg1: 1 }', /close has one argument, arg0/],

@@ -295,7 +295,7 @@ function builtinPart(name: string, excludes: { readonly privilegeGain?: true; re
 }
 
 function unknownParent(name: string, { byName }: Context): [string, string] {
-  if (builtinNames().includes(name)) return [`${name} has no filter that one could add to`, 'name the entitlements that are needed'];
+  if (builtinNames().includes(name)) return [`${name} has no filter to which calls can be added`, 'name the entitlements that are needed'];
   const names = [...BUILTIN_PARTS.keys(), ...byName.keys()];
   const near = closest(name, names);
   return [

@@ -29,7 +29,7 @@ const argumentValue = {
       additionalProperties: false,
       required: ['mask', 'value'],
       properties: { mask: scalar, value: scalar },
-      description: 'Those whose bits under the mask are the value.',
+      description: 'Numbers whose bits under the mask equal the value.',
     },
   ],
 } as const;
@@ -87,9 +87,9 @@ const peers = (direction: 'to' | 'from', description: string) =>
     type: 'array',
     maxItems: 1000,
     items: object('Peers and ports.', {
-      [direction]: { anyOf: [text, texts('')], description: 'Addresses or CIDR blocks; any, when left out.' },
-      except: texts('Blocks to leave out.'),
-      ports: texts('As in 5432/tcp, 8000-8080/tcp, icmp; any port of any protocol, when left out.'),
+      [direction]: { anyOf: [text, texts('')], description: 'Addresses or CIDR blocks. If omitted: any.' },
+      except: texts('Blocks to exclude.'),
+      ports: texts('Such as 5432/tcp, 8000-8080/tcp, icmp. If omitted: any port of any protocol.'),
     }),
     description,
   }) as const;
@@ -155,7 +155,7 @@ export const profileSchema = {
           description: { type: 'string', maxLength: 4096 },
         },
       },
-      description: 'Values that a profile which extends this one may set; ${name} stands for one in any text below.',
+      description: 'Values that a profile which extends this one may set. Write ${name} in any text below to insert one.',
     },
     extends: {
       type: 'array',
@@ -178,7 +178,7 @@ export const profileSchema = {
           },
         ],
       },
-      description: 'Profiles of which this one is made: all that they grant and exclude. Their order does not matter.',
+      description: 'The parents of this profile: it has everything that they grant and exclude. Their order does not matter.',
     },
     entitlements: {
       type: 'array',
@@ -191,31 +191,34 @@ export const profileSchema = {
       },
       description: 'Names of the catalog. Their order does not matter.',
     },
-    files: object('Which files may be used, each kind of access by itself: a kind that is left out is not restricted.', {
+    files: object('Which files may be used, for each type of access. An omitted type is not restricted.', {
       ...accesses,
-      deny: object('Wins over what allows.', accesses),
+      deny: object('Takes precedence over the lists that allow.', accesses),
     }),
-    network: object('Who may be reached and who may reach; a direction that is left out is not restricted within the class.', {
-      egress: peers('to', 'Whom it may connect or send to.'),
-      ingress: peers('from', 'Who may connect or send to it.'),
-    }),
-    syscalls: object('Counts after parents and entitlements; drop counts before add.', {
+    network: object(
+      'Which peers may be reached, and which may reach the container. An omitted direction is not restricted within the class.',
+      {
+        egress: peers('to', 'Peers that it may connect or send to.'),
+        ingress: peers('from', 'Peers that may connect or send to it.'),
+      },
+    ),
+    syscalls: object('Applied after parents and entitlements; drop is applied before add.', {
       add: calls('System calls to allow.'),
       drop: calls('System calls to deny; ALL: every one that is not under add.'),
       architectures: {
         type: 'array',
         items: { enum: ['arm', 'x32', 'x86'] },
-        description: 'Programs of these run beside the native ones.',
+        description: 'Architectures whose programs run in addition to native ones.',
       },
     }),
-    capabilities: object('Counts after parents and entitlements.', {
-      add: texts('Capabilities to grant, and the system calls that they stand for.'),
-      drop: texts('Capabilities to take away; ALL: every one that is not under add.'),
-      ambient: texts('Those that a pod may ask to survive an exec by a user other than root; ALL: all that it has.'),
+    capabilities: object('Applied after parents and entitlements.', {
+      add: texts('Capabilities to grant, and the system calls that they enable.'),
+      drop: texts('Capabilities to remove; ALL: every one that is not under add.'),
+      ambient: texts('Capabilities that a pod may request to survive an exec by a user other than root; ALL: all that it has.'),
     }),
-    devices: object('Counts after parents and entitlements.', {
-      add: texts('As in c 10:232 rw; * for any number.'),
-      drop: texts('Devices to take away.'),
+    devices: object('Applied after parents and entitlements.', {
+      add: texts('Such as c 10:232 rw; * for any number.'),
+      drop: texts('Devices to remove.'),
     }),
     mounts: {
       type: 'array',
@@ -225,21 +228,21 @@ export const profileSchema = {
         additionalProperties: false,
         required: ['target'],
         properties: {
-          fstype: { ...text, description: 'A file system type; *: any, and bind mounts. * unless told.' },
+          fstype: { ...text, description: 'A file system type; *: any, including bind mounts. Default: *.' },
           target: { type: 'string', minLength: 1, maxLength: 4096, description: 'A pattern of paths.' },
-          readonly: { type: 'boolean', description: 'Only read-only. false unless told.' },
+          readonly: { type: 'boolean', description: 'Allow only read-only mounts. Default: false.' },
         },
       },
-      description: 'Mounts that its processes may make; no others. Not restricted when left out.',
+      description: 'Mounts that its processes may create; no others. If omitted: not restricted.',
     },
-    paths: object('Restrictions beside those that parents, entitlements and the default profile have.', {
+    paths: object('Restrictions in addition to those of parents, entitlements and the default profile.', {
       masked: patterns('Paths that are empty in the container.'),
-      readonly: patterns('Paths that can not be written.'),
+      readonly: patterns('Paths that cannot be written.'),
     }),
     namespaces: object('Namespaces that a container usually shares with the host.', {
-      own: { type: 'array', items: { enum: ['cgroup', 'time', 'user'] }, description: 'Those it must have of its own.' },
+      own: { type: 'array', items: { enum: ['cgroup', 'time', 'user'] }, description: 'Namespaces that must be its own.' },
     }),
-    resources: object('Bounds in place of those that parents and entitlements have; unlimited: no bound.', {
+    resources: object('Limits that replace those of parents and entitlements; unlimited: no limit.', {
       ...Object.fromEntries(Object.entries(RESOURCE_BOUNDS).map(([name, { title }]) => [name, { ...amount, description: `${title}.` }])),
       ...Object.fromEntries(Object.entries(LIMIT_BOUNDS).map(([name, { title }]) => [limitKey(name), limit(`${title} (setrlimit(2)).`)])),
     }),

@@ -96,7 +96,7 @@ function widthOf(call: string, index: number, path: Path, report: Report): Width
           : `${kinds.length} arguments, arg0 to arg${kinds.length - 1}`;
     report(path, `${call} has ${count}`, 'take the condition out', 'key');
   } else if (kind === 'pointer') {
-    report(path, `arg${index} of ${call} is a pointer: a filter sees the address, not what stands there`, 'take the condition out', 'key');
+    report(path, `arg${index} of ${call} is a pointer: a filter sees the address, not the memory there`, 'take the condition out', 'key');
   }
   return kind === 'pointer' ? undefined : kind;
 }
@@ -144,7 +144,7 @@ function readItem(place: Place, item: unknown, path: Path): ArgumentTest | undef
   const [low, high] = [readNumber(place, range[1], path), readNumber(place, range[2], path)];
   if (low === undefined || high === undefined) return undefined;
   if (low <= high) return argumentTest(index, width, { low, high });
-  report(path, 'the range is empty; negative numbers stand above positive ones, as the filter compares them', 'write the lower end first');
+  report(path, 'the range is empty; negative numbers are above positive ones, as the filter compares them', 'write the lower end first');
   return undefined;
 }
 
@@ -161,7 +161,7 @@ function readNumber({ call, index, width, report }: Place, written: unknown, pat
   }
   const value = text.startsWith('-') ? -BigInt(text.slice(1)) : BigInt(text);
   if (value > maxOf(width) || value < -(1n << BigInt(width - 1))) {
-    const message = `the kernel reads ${width} bits of arg${index} of ${call}: ${shownNumber(value)} has more, and would never be told from ${BigInt.asUintN(width, value)}`;
+    const message = `the kernel reads ${width} bits of arg${index} of ${call}: ${shownNumber(value)} has more, and would be treated like ${BigInt.asUintN(width, value)}`;
     report(path, message, `write a number of ${width} bits`);
     return undefined;
   }

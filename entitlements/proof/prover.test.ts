@@ -11,7 +11,7 @@ import { createProver } from './prover.ts';
 
 const target: Target = { architecture: 'x86_64', runtime: 'crun', kernel: { seccomp: true, apparmor: false, expanded: {} } };
 
-/** The profile with one call allowed that it forbids. */
+/** Returns the profile with one additional call that it forbids. */
 function looser(profile: Profile): Profile {
   assert.ok(profile.syscalls.filtered);
   return { ...profile, syscalls: filteredPolicy(profile.syscalls.fallback, [...profile.syscalls.rules, ['bpf', always('allow')]]) };
@@ -67,7 +67,7 @@ describe('the prover', () => {
       generate: (profile, where) =>
         broken ? Object.assign({ ...compile(profile, where) }, { no: () => 'clone' }) : compile(profile, where),
     });
-    await assert.rejects(odd.settings(defaultProfile(), target), { code: 'ENTITLEMENTS_UNPROVED', message: /can not be sent/ });
+    await assert.rejects(odd.settings(defaultProfile(), target), { code: 'ENTITLEMENTS_UNPROVED', message: /cannot be sent/ });
     broken = false;
     assert.ok((await odd.settings(defaultProfile(), target)).seccomp !== undefined);
     await odd.close();

@@ -152,7 +152,7 @@ function proverWorker(
       try {
         ask();
       } catch (error) {
-        fail(brokenOff(`it can not be sent: ${reasonOf(error)}`, error));
+        fail(brokenOff(`it cannot be sent: ${reasonOf(error)}`, error));
       }
     });
 

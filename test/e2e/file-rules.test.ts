@@ -142,7 +142,7 @@ describe(
         assert.equal(stdout, 'data\nkept\n');
         const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: container, verbose: true });
         const told = JSON.stringify(info);
-        assert.match(told, /Landlock knows only files and whole folders: read of `\/app\/\*\.txt` would become `\/app\/\*\*`/);
+        assert.match(told, /Landlock supports only files and whole folders: read of `\/app\/\*\.txt` would become `\/app\/\*\*`/);
         assert.match(told, /Landlock needs no_new_privs/);
         await removePod(stage, pod);
       },

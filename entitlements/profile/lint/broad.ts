@@ -28,7 +28,7 @@ const CALL_REACH: ReadonlyMap<string, string> = new Map([
   ['add_key', 'the keyrings are the user’s, not the container’s'],
   ['bpf', 'it loads programs into the kernel'],
   ['clone', 'with any flags it makes user namespaces, which open much of the kernel'],
-  ['clone3', 'its flags stand behind a pointer, so no filter keeps it from making user namespaces'],
+  ['clone3', 'its flags are behind a pointer, so no filter can prevent it from making user namespaces'],
   ['init_module', 'it loads code into the kernel'],
   ['finit_module', 'it loads code into the kernel'],
   ['io_uring_enter', 'requests of io_uring pass the filter unseen'],
@@ -41,7 +41,7 @@ const CALL_REACH: ReadonlyMap<string, string> = new Map([
   ['perf_event_open', 'it has been a way into the kernel many times'],
   ['personality', 'with any value it turns protections of memory off'],
   ['request_key', 'the keyrings are the user’s, not the container’s'],
-  ['setns', 'it enters namespaces of others'],
+  ['setns', 'it enters other namespaces'],
   ['socket', 'with any family it reaches the kernel’s cryptography (AF_ALG) and the host’s own sockets (AF_VSOCK)'],
   ['unshare', 'with any flags it makes user namespaces, which open much of the kernel'],
   ['userfaultfd', 'it stops the kernel in the middle of a copy, which makes races easy'],
@@ -75,7 +75,12 @@ export function broadGrants({ value }: ResolvedProfile, find: Find): void {
     const path = ['devices', 'add', at];
     if (grant.major === undefined) find('broad-grant', path, `${text} is every device of its type`, 'name major and minor');
     else if (grant.type === 'b')
-      find('broad-grant', path, `${text} is a disk or a part of one, past the rights of its files`, 'mount what is needed as a volume');
+      find(
+        'broad-grant',
+        path,
+        `${text} is a disk or a part of one, and bypasses the permissions of its files`,
+        'mount what is needed as a volume',
+      );
     else if (grant.major === 1 && [1, 2, 4].includes(grant.minor ?? 1))
       find('broad-grant', path, `${text} is the memory of the machine`, 'take it out');
   });
@@ -88,7 +93,7 @@ function broadFiles(files: NonNullable<ResolvedProfile['value']['files']>, find:
         find(
           'broad-grant',
           ['files', access, at],
-          `${pattern} is every file: so is leaving ${access} out`,
+          `${pattern} matches every file, as if ${access} were omitted`,
           'name the folders that are needed',
         );
     });
@@ -100,7 +105,7 @@ function broadFiles(files: NonNullable<ResolvedProfile['value']['files']>, find:
     find(
       'write-execute',
       ['files', 'write', at],
-      `${path} may be written and, by ${run}, run`,
+      `${path} may be written, and run because of ${run}`,
       'keep programs and data in different folders',
     );
   });
@@ -126,7 +131,7 @@ function broadPeers(network: NonNullable<ResolvedProfile['value']['network']>, f
       find(
         'broad-grant',
         ['network', direction, at],
-        'it is every port of every address: so is leaving it out',
+        'it allows every port of every address, as if it were omitted',
         'name the ports, or the blocks',
       );
     });

@@ -3,12 +3,13 @@ import type { Document, PathSegment, Position } from '../../../base/schema/index
 
 /** Every code of a finding and its meaning. */
 export const LINT_CODES = {
-  'int-arg-high-bits': 'A condition compares bits of an argument that the kernel does not read: what it denies passes with such a bit set.',
-  'shadowed-rule': 'The rule changes nothing: another one, a parent, an entitlement or the default says it already.',
-  'dead-grant': 'What is granted can not be used: something else that it needs is missing or denied.',
-  'void-bound': 'What is bounded can be raised, or is not bounded at all, by who holds another grant of the profile.',
+  'int-arg-high-bits':
+    'A condition compares bits of an argument that the kernel does not read: a call that it denies passes with such a bit set.',
+  'shadowed-rule': 'The rule changes nothing: another rule, a parent, an entitlement or the default already says the same.',
+  'dead-grant': 'The grant cannot be used: something else that it needs is missing or denied.',
+  'void-bound': 'Another grant of the profile allows raising the limit, or makes it ineffective.',
   'broad-grant': 'The grant reaches far beyond one container, or beyond what its name says.',
-  'write-execute': 'Files that the container may write it may also run: what breaks in can bring its own program.',
+  'write-execute': 'The container may both write and run these files: an attacker who breaks in can bring a program.',
   'unused-parameter': 'A parameter is declared and nothing refers to it.',
 } as const;
 

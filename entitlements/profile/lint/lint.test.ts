@@ -6,7 +6,7 @@ import { lintProfiles } from './lint.ts';
 
 const HEAD = 'apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: p }\n';
 
-/** The findings as `line:column code message`; the document has no problems. */
+/** Returns the findings as `line:column code message`. The document has no problems. */
 function findings(lines: string): string[] {
   const files = [{ file: 'p.yaml', text: `${HEAD}${lines}` }];
   assert.deepEqual(checkProfiles(files).problems, []);
@@ -16,12 +16,12 @@ function findings(lines: string): string[] {
   });
 }
 
-/** For each rule a profile that it finds something in, and a near one in which it does not. */
+/** For each rule, a profile in which it finds something, and a similar profile in which it does not. */
 const table: readonly (readonly [name: string, fires: string, finding: RegExp, silent: string])[] = [
   [
     'an entitlement twice',
     'entitlements: [debug, debug]',
-    /^4:23 shadowed-rule the other entitlements say what debug says/,
+    /^4:23 shadowed-rule the other entitlements already cover debug/,
     'entitlements: [debug]',
   ],
   [
@@ -125,11 +125,11 @@ const table: readonly (readonly [name: string, fires: string, finding: RegExp, s
     /^4:16 broad-grant security\.admin is critical/,
     'entitlements: [kernel.clocks]',
   ],
-  ['every file', 'files: { write: [/**] }', /^4:18 broad-grant \/\*\* is every file/, 'files: { write: [/var/**] }'],
+  ['every file', 'files: { write: [/**] }', /^4:18 broad-grant \/\*\* matches every file/, 'files: { write: [/var/**] }'],
   [
     'every peer',
     'network: { egress: [{ to: 0.0.0.0/0 }] }',
-    /^4:21 broad-grant it is every port/,
+    /^4:21 broad-grant it allows every port/,
     'network: { egress: [{ to: 0.0.0.0/0, ports: [443/tcp] }] }',
   ],
   ['every device', 'devices: { add: ["b *:* r"] }', /^4:18 broad-grant b \*:\* r is every device/, 'devices: { add: [c 10:229 rw] }'],

@@ -53,7 +53,7 @@ function entitlements(names: readonly string[], find: Find): void {
     const rest = parts.filter((_, index) => index !== at && !gone.has(index));
     if (parts.length === 1 || text(unionParts('', rest)) !== whole) continue;
     gone.add(at);
-    find('shadowed-rule', ['entitlements', at], `the other entitlements say what ${names[at] ?? ''} says`, REMOVE);
+    find('shadowed-rule', ['entitlements', at], `the other entitlements already cover ${names[at] ?? ''}`, REMOVE);
   }
 }
 
