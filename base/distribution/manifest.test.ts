@@ -49,7 +49,7 @@ describe('a manifest', () => {
     ['a list', [], mediaTypes.ociManifest, /no JSON object/],
     ['null', 'null', mediaTypes.ociManifest, /no JSON object/],
     ['schema 1', { schemaVersion: 1, fsLayers: [] }, 'application/vnd.docker.distribution.manifest.v1+prettyjws', /schemaVersion/],
-    ['an unknown media type', { schemaVersion: 2 }, 'application/vnd.oci.artifact.manifest.v1+json', /not an image manifest/],
+    ['an unknown media type', { schemaVersion: 2 }, 'application/vnd.oci.artifact.manifest.v1+json', /not a supported image manifest/],
     ['a mediaType field that differs', manifest, mediaTypes.ociIndex, /mediaType field/],
     ['a mediaType field that is no text', { ...manifest, mediaType: 7 }, mediaTypes.ociManifest, /mediaType field/],
     ['a manifest with manifests (CVE-2021-41190)', { ...manifest, manifests: [] }, mediaTypes.ociManifest, /also has the field manifests/],

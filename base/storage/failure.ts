@@ -114,12 +114,7 @@ export function isDiskFull(thrown: unknown): boolean {
 
 /** Returns the error that no space is left for new data, although SQLite would find some. */
 export function diskIsFull(attempted: string, path: string): PortcullisError {
-  return new PortcullisError({
-    ...diskFull,
-    attempted,
-    on: path,
-    why: 'the disk is full, and the remaining space of the file is reserved for removals',
-  });
+  return new PortcullisError({ ...diskFull, attempted, on: path, why: 'the disk is full: the rest of the file is reserved for removals' });
 }
 
 /** Converts an error of node:sqlite or node:fs into a coded failure. */

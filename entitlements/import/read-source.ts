@@ -93,7 +93,7 @@ async function fromDocuments(source: ImportSource, text: string, from: string, o
       }
     }
   }
-  if (found.length === 0) throw bad(from, 'its format is unknown', 'name its format with --from; see --help for the supported formats');
+  if (found.length === 0) throw bad(from, 'its format is unknown', 'name its format with --from; see --help for the formats');
   return found;
 }
 
@@ -149,7 +149,9 @@ function podSecurity(level: string): NamedImport {
     profile,
     unmapped: [],
     notes:
-      level === 'privileged' ? [] : [{ part: level, why: 'its rules about volume types, host ports and probes are the task of admission' }],
+      level === 'privileged'
+        ? []
+        : [{ part: level, why: 'its rules on volume types, host ports and probes are the task of admission control' }],
   };
 }
 
