@@ -52,7 +52,7 @@ for (const family of [4, 6] as const) {
   });
 }
 
-test('one that can not be sent does not hold up the others', () => {
+test('one that cannot be sent does not hold up the others', () => {
   const end = { address: loopback[4], port };
   const server = bindUdp(end, 1 << 20);
   const client = connectUdp(end, 1 << 20);

@@ -15,7 +15,7 @@ describe('the filters of a process', { skip: process.getuid?.() !== 0 && 'it tak
     await once(child, 'exit');
   });
 
-  it('can not be had of a process that is not there', () => {
+  it('cannot be had of a process that is not there', () => {
     assert.throws(() => seccompFilters(2 ** 22 + 1), { code: 'KERNEL_ESRCH' });
   });
 });

@@ -69,7 +69,7 @@ test('signals are at their defaults and none is blocked, whatever this process d
   assert.match(status, /^SigIgn:\s+0+$/m);
 });
 
-test('a program that can not be started is an error of the call', async () => {
+test('a program that cannot be started is an error of the call', async () => {
   await assert.rejects(start({ path: '/nonexistent', argv: ['x'], env: {}, descriptors: [] }), { code: 'KERNEL_ENOENT' });
   await assert.rejects(start({ path: '/etc/passwd', argv: ['x'], env: {}, descriptors: [] }), { code: 'KERNEL_EACCES' });
 });

@@ -42,7 +42,7 @@ for (const [name, make] of ways) {
       'dangling',
       'dangling/below',
     ]) {
-      it(`says why ${path} can not be made`, async () => {
+      it(`says why ${path} cannot be made`, async () => {
         await assert.rejects(make(path.startsWith('/') ? path : join(folder, path)), { code: 'STORAGE_NO_ACCESS' });
       });
     }

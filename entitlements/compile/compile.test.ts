@@ -107,7 +107,7 @@ describe('compile', () => {
     assert.match(sentences('runc'), /under runc their calls are killed/);
   });
 
-  it('refuses to drop a filter that the kernel can not load', () => {
+  it('refuses to drop a filter that the kernel cannot load', () => {
     assert.throws(() => compile(builtin('default'), { ...target, kernel: { ...target.kernel, seccomp: false } }), {
       code: 'ENTITLEMENTS_UNSUPPORTED',
     });

@@ -74,7 +74,7 @@ describe('rules on mounts', () => {
     assert.deepEqual(compile(profile, target).degraded, []);
   });
 
-  it('are refused of a profile without a filter, which AppArmor alone can not hold', () => {
+  it('are refused of a profile without a filter, which AppArmor alone cannot hold', () => {
     for (const mounts of [[], [{ fstype: '*', target: '/mnt/a', readonly: false }]])
       assert.throws(() => compile({ ...topProfile(), mounts }, target), { code: 'ENTITLEMENTS_UNENFORCEABLE' });
   });

@@ -145,7 +145,7 @@ describe('the launcher', () => {
       );
     });
 
-    it('ends with 127 where there is no such command, 126 where it can not be executed, 125 without arguments', () => {
+    it('ends with 127 where there is no such command, 126 where it cannot be executed, 125 without arguments', () => {
       const file = join(folder, 'launcher');
       const end = (...args: readonly string[]): number | null => spawnSync(file, args).status;
       assert.deepEqual([end('/not/there', '', 'x'), end(join(folder, 'shut'), '', 'x'), end(), end('x')], [127, 126, 125, 125]);

@@ -124,7 +124,7 @@ describe('a profile that extends others', () => {
     ],
   ];
   for (const [name, profiles, problem] of refused) {
-    it(`can not extend ${name}`, () => {
+    it(`cannot extend ${name}`, () => {
       const found = problemsOf(profiles);
       assert.equal(found.length, 1, found.join('\n'));
       assert.match(found[0] ?? '', problem);

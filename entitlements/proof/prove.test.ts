@@ -140,7 +140,7 @@ describe('the proof of a filter', () => {
     assert.ok(Math.min(...times) <= 100, times.join(' '));
   });
 
-  it('refuses within two seconds what it can not prove', () => {
+  it('refuses within two seconds what it cannot prove', () => {
     // arg0 and arg1 have a bit in common: a diagram that decides all of arg0 first must remember it
     // completely.
     const pieces = Array.from({ length: 32 }, (_, bit) => {

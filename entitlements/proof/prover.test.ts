@@ -52,7 +52,7 @@ describe('the prover', () => {
     await planted.close();
   });
 
-  it('refuses when its Worker is silent, ends or can not be asked, and works again afterwards', async () => {
+  it('refuses when its Worker is silent, ends or cannot be asked, and works again afterwards', async () => {
     const impatient = createProver({ patienceMs: 1 });
     await assert.rejects(impatient.settings(defaultProfile(), target), { code: 'ENTITLEMENTS_TOO_COMPLEX' });
     await impatient.close();
@@ -73,7 +73,7 @@ describe('the prover', () => {
     await odd.close();
   });
 
-  it('refuses after two seconds what it can not prove, and proves the next', async () => {
+  it('refuses after two seconds what it cannot prove, and proves the next', async () => {
     const pieces = Array.from({ length: 32 }, (_, bit) => {
       const tests = [0, 1].map((index) => argumentTest(index, 64, { mask: 1n << BigInt(bit), value: 1n << BigInt(bit) }));
       return { outcome: 'allow' as const, when: tests.filter((test) => test !== undefined) };

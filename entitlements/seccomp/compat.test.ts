@@ -81,7 +81,7 @@ describe('compatibility architectures', () => {
     });
   }
 
-  it('a condition on what 32-bit registers can not hold, or hold elsewhere, grants nothing that it could be wrong about', () => {
+  it('a condition on what 32-bit registers cannot hold, or hold elsewhere, grants nothing that it could be wrong about', () => {
     const when = (index: number, low: bigint, high: bigint) => {
       const test = argumentTest(index, 64, { low, high });
       assert.ok(test !== undefined);

@@ -102,7 +102,7 @@ describe('the OCI import', () => {
     );
   });
 
-  it('refuses what it can not read, each with its place', () => {
+  it('refuses what it cannot read, each with its place', () => {
     const cases: [unknown, string, RegExp][] = [
       [null, 'ENTITLEMENTS_BAD_SECCOMP', /not an object/],
       [{}, 'ENTITLEMENTS_BAD_SECCOMP', /defaultAction/],
