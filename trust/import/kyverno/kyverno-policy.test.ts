@@ -42,7 +42,12 @@ const table: readonly (readonly [what: string, text: string, rules: RegExp, unma
     /"cosign":\{"key":"keys\/p-r\.pub"\}/,
     [],
   ],
-  ['another log', policyOf(keys('                    rekor: { url: "https://r.example" }\n')), /"deny"/, [/a log other than the public one/]],
+  [
+    'another log',
+    policyOf(keys('                    rekor: { url: "https://r.example" }\n')),
+    /"deny"/,
+    [/a log other than the public one/],
+  ],
   ['a key in a secret', policyOf(keys('                    secret: { name: a, namespace: b }\n')), /"deny"/, [/in a secret/]],
   ['another algorithm', policyOf(keys('                    signatureAlgorithm: sha512\n')), /"deny"/, [/only sha256/]],
   [
