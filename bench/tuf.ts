@@ -84,7 +84,7 @@ async function measure(folder: string): Promise<void> {
     const median = (times: readonly number[]): string => (times[times.length >> 1] ?? 0).toFixed(1);
     process.stdout.write(
       `tuf: ${targets} targets (${(bytes / 2 ** 20).toFixed(1)} MiB) read and verified in ${cold.toFixed(0)} ms; look-up p50 ${median(lookUps)} ms, ` +
-        `worst ${(lookUps.at(-1) ?? 0).toFixed(1)} ms; decided anew p50 ${median(decisions)} ms; ` +
+        `worst ${(lookUps.at(-1) ?? 0).toFixed(1)} ms; new decision p50 ${median(decisions)} ms; ` +
         `event loop delay p99.9 ${p999.toFixed(1)} ms (idle beside it ${idle.toFixed(1)} ms)\n`,
     );
     if ((lookUps[lookUps.length >> 1] ?? 0) > 50 || p999 > Math.max(20, idle * 2)) process.exitCode = 1;

@@ -72,7 +72,7 @@ async function readFolder(folder: string): Promise<TlsIdentity | undefined> {
     return text;
   };
   const key = async (name: string): Promise<string> => {
-    if (!names.includes(name)) throw refuse(name, 'a client certificate stands there without its key');
+    if (!names.includes(name)) throw refuse(name, 'a client certificate is there without its key');
     const text = await read(name);
     try {
       createPrivateKey(text);

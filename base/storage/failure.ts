@@ -43,7 +43,7 @@ const io: Explanation = {
 const damaged: Explanation = {
   code: 'STORAGE_DAMAGED',
   kind: 'data-loss',
-  fix: 'move the file (and its -wal and -shm) aside and restore it from a backup, or start anew without it',
+  fix: 'move the file (and its -wal and -shm) aside and restore it from a backup, or start without it',
 };
 const busy: Explanation = {
   code: 'STORAGE_BUSY',

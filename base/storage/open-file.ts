@@ -123,7 +123,7 @@ function quickCheck(db: DatabaseSync, path: string): void {
     attempted: 'open database',
     on: path,
     why: `its consistency check says: ${String(verdict)}`,
-    fix: 'move the file (and its -wal and -shm) aside and restore it from a backup, or start anew without it',
+    fix: 'move the file (and its -wal and -shm) aside and restore it from a backup, or start without it',
   });
 }
 

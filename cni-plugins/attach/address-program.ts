@@ -38,7 +38,7 @@ export async function runAddressProgram(
 ): Promise<CniResult | undefined> {
   const program = find(type, command, call, host);
   const written = sealedFile('cni-stdin', Buffer.from(call.config));
-  // The file is opened anew, because the offset of the descriptor that wrote it is at its end.
+  // The file is opened again, because the offset of the descriptor that wrote it is at its end.
   const input = openFile(`/proc/self/fd/${written}`, O_RDONLY);
   try {
     const environment = {

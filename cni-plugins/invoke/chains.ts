@@ -178,7 +178,7 @@ function noPrograms(): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_PLUGIN_UNSUPPORTED',
     kind: 'precondition',
-    attempted: 'use a network of plugins of others',
+    attempted: 'use a network of third-party plugins',
     on: '',
     why: 'this engine was made without a way to start programs',
     fix: 'use plugins of Portcullis, or give the engine `programs`',

@@ -98,7 +98,7 @@ async function startPatiently(
   outputs: readonly number[],
 ): Promise<Child> {
   for (let attempt = 1; ; attempt += 1) {
-    // The file is opened anew each time, because the offset of the descriptor that wrote it is at its end.
+    // The file is opened again each time, because the offset of the descriptor that wrote it is at its end.
     const input = openFile(`/proc/self/fd/${stdin}`, O_RDONLY);
     try {
       return await startProgram({

@@ -336,7 +336,7 @@ function nameTaken(host: string, underlay: string): PortcullisError {
     'already-exists',
     'join the overlay',
     host,
-    `another host of that name is at ${underlay}; one that was set up anew waits until the lease of its former life has ended`,
+    `another host of that name is at ${underlay}; a host that was set up again waits until its former lease has expired`,
     'give this host another `network.overlay.host`, or wait',
   );
 }

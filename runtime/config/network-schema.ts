@@ -24,7 +24,7 @@ export const networkSchema: ConfigSchema = {
     },
     cacheDir: {
       ...path,
-      description: 'Folder in which results of plugins of others are kept, as libcni keeps them.',
+      description: 'Folder that stores the results of third-party plugins, as libcni stores them.',
       default: '/var/lib/cni',
     },
     maxConfigs: {

@@ -59,7 +59,7 @@ export const overlaySchema: ConfigSchema = {
         'What goes between hosts: `wireguard` encrypts all of it, and sends nothing to a host that does not, and takes nothing from it.',
       default: 'none',
     },
-    wireguardPort: { ...port, description: 'UDP port of WireGuard on this host; the others are told.', default: 51_820 },
+    wireguardPort: { ...port, description: 'UDP port of WireGuard on this host. The other hosts learn it from etcd.', default: 51_820 },
     lease: {
       type: 'integer',
       minimum: 5,

@@ -355,7 +355,7 @@ export const configSchema: ConfigSchema = {
           type: 'string',
           enum: ['report', 'stop'],
           description:
-            'What happens to a running container whose image the policy in force denies. `report`: it is told as event, metric and log. `stop`: it is stopped as well, with 30 seconds to end.',
+            'What happens to a running container whose image the policy in force denies. `report`: it is reported as an event, a metric and a log line. `stop`: it is stopped as well, with 30 seconds to end.',
           default: 'report',
         },
         retentionDays: {

@@ -135,7 +135,7 @@ export async function refuseListener(path: string): Promise<boolean> {
       'CRI_SOCKET_OCCUPIED',
       'precondition',
       path,
-      'a file that is not a socket stands there',
+      'a file that is not a socket is there',
       'move it away or give another path with --socket',
     );
   }

@@ -14,7 +14,7 @@ export async function legacyAnnotationsOf(payload: Buffer, signer: Signer): Prom
   refuseOtherLogs(signer);
   const [log] = signer.witnesses.logs;
   if (log !== undefined && signer.public.type === 'ed25519')
-    throw unfit(log.url, 'a Rekor v1 log is told the SHA-256 digest of the payload, over which Ed25519 does not sign', 'use another key');
+    throw unfit(log.url, 'a Rekor v1 log receives the SHA-256 digest of the payload, over which Ed25519 does not sign', 'use another key');
   const signature = await signer.sign(payload);
   const witnessed = await witnessAnnotations({ kind: 'message', message: payload, signature }, signer);
   return { [signatureAnnotation]: signature.toString('base64'), ...witnessed };

@@ -158,7 +158,7 @@ function exceptionFinding({ kind, rule, images, until, reason, by, ended }: Stan
   const meaning = ended
     ? [`it ended at ${until ?? ''}, and refuses again: ${who}`]
     : [`it admits ${images.join(', ')} until ${until ?? ''}: ${who}`];
-  return { topic: 'broken glass', state: ended ? 'fine' : 'degraded', found: `rule ${rule}`, meaning, fix: 'remove `breakGlass`' };
+  return { topic: 'break-glass', state: ended ? 'fine' : 'degraded', found: `rule ${rule}`, meaning, fix: 'remove `breakGlass`' };
 }
 
 async function policyOnDisk(config: DaemonConfig): Promise<PolicyInForce> {

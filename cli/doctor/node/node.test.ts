@@ -358,7 +358,7 @@ describe('the daemon, by its configuration while none runs', () => {
     execFileSync('openssl', [...made, '-keyout', join(root, 'root.key'), '-out', join(root, 'policy/root.crt')], { stdio: 'ignore' });
     const found = await look(root, files(root));
     assert.match(found['policy reports only'] ?? '', /p\.yaml:\d+ .*of a\.test\/\*\* that it would refuse are admitted, and only reported/);
-    assert.match(found['broken glass'] ?? '', /it admits b\.test\/\*\* until 2999-01-01.*outage \(ann\)/);
+    assert.match(found['break-glass'] ?? '', /it admits b\.test\/\*\* until 2999-01-01.*outage \(ann\)/);
     assert.match(found['policy logs only'] ?? '', /any signer of c\.test\/\*\* is admitted/);
   });
 

@@ -155,7 +155,7 @@ function pciNetFolder(address: string): string {
 
 function linkIn(folder: string): string {
   const [first] = existsSync(folder) ? readdirSync(folder) : [];
-  if (first === undefined) throw deviceMissing(folder, 'no network device stands there');
+  if (first === undefined) throw deviceMissing(folder, 'no network device is there');
   return first;
 }
 

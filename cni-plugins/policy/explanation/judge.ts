@@ -87,7 +87,7 @@ function ofLayer(end: JudgedEnd, seen: Seen, layer: keyof PodRules, problems: st
   const grant = found?.grants.find((each) => grants(each, seen));
   const passes = kernel === undefined ? grant !== undefined : kernel.some((rule) => lets(rule, seen));
   if (kernel === undefined || passes !== (grant !== undefined))
-    problems.push(`the kernel's rules of ${direction} are not what ${words[layer].rules} ask for; portcullis network gc makes them anew`);
+    problems.push(`the kernel's rules of ${direction} are not what ${words[layer].rules} ask for; portcullis network gc recreates them`);
   if (passes)
     return {
       ...step,

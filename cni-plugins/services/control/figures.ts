@@ -25,7 +25,7 @@ export function figuresOf(core: ServiceCore, checks: HealthChecks, upkeep: Upkee
         portName,
         backend: address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`,
         weight,
-        isWell: health !== 'unwell',
+        isWell: health !== 'unhealthy',
         active,
         ...(connections !== undefined && { connections }),
       });

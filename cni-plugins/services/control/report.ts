@@ -18,8 +18,8 @@ export interface ReportedBackend {
   /**
    * `removed`: no longer described; connections may go on until `until`. `over`: the grace period is over.
    */
-  readonly state: 'in service' | 'draining' | 'unwell' | 'removed' | 'over';
-  readonly health: 'well' | 'unwell' | 'not checked';
+  readonly state: 'in service' | 'draining' | 'unhealthy' | 'removed' | 'over';
+  readonly health: 'healthy' | 'unhealthy' | 'not checked';
   /** The result of the last check, if it failed. */
   readonly why?: string;
   /** When established connections are ended; ISO 8601. */
@@ -182,8 +182,8 @@ function stateOf(
   const id = healthIdOf(backend, checkedPortOf(service));
   const isUnwell = unwell.has(id);
   const why = checks.why(service.name, id);
-  const health = isUnwell ? 'unwell' : checks.isChecked(service.name, id) ? 'well' : 'not checked';
-  const state = drain?.over === true ? 'over' : drain === undefined ? 'in service' : isUnwell ? 'unwell' : 'draining';
+  const health = isUnwell ? 'unhealthy' : checks.isChecked(service.name, id) ? 'healthy' : 'not checked';
+  const state = drain?.over === true ? 'over' : drain === undefined ? 'in service' : isUnwell ? 'unhealthy' : 'draining';
   return { state, health, ...(why !== undefined && { why }) };
 }
 

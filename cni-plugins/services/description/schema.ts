@@ -86,7 +86,7 @@ export const serviceSchema = {
     },
     scheduler: {
       enum: schedulers,
-      description: 'How a new connection gets its backend: rr unless told, wrr where a backend has a weight.',
+      description: 'How a new connection gets its backend: rr by default, wrr where a backend has a weight.',
     },
     clientAffinity: {
       type: 'boolean',
@@ -98,15 +98,15 @@ export const serviceSchema = {
     },
     forwarding: {
       enum: ['nat', 'dsr'],
-      description: 'dsr: the backend holds the virtual address itself and answers the client directly. nat unless told.',
+      description: 'dsr: the backend holds the virtual address itself and answers the client directly. nat by default.',
     },
     sourceAddress: {
       enum: ['keep', 'masquerade'],
-      description: "Whether backends see the client's address; keep unless told.",
+      description: "Whether backends see the client's address. Default: keep.",
     },
     drainGrace: {
       ...duration,
-      description: 'How long connections to a backend that drains, was removed or is unwell may go on: 30s unless told.',
+      description: 'How long connections to a backend may continue after it was drained or removed or became unhealthy. Default: 30s.',
     },
     healthCheck: { $ref: '#/$defs/healthCheck' },
     backends: {
@@ -128,8 +128,8 @@ export const serviceSchema = {
       additionalProperties: false,
       required: ['port'],
       properties: {
-        name: { ...portName, description: 'Unique in the service; PROTOCOL-PORT unless told.' },
-        protocol: { ...protocol, description: 'tcp unless told.' },
+        name: { ...portName, description: 'Unique in the service; PROTOCOL-PORT by default.' },
+        protocol: { ...protocol, description: 'tcp by default.' },
         port: { ...portNumber, description: "At the service's addresses." },
         targetPort: { ...portNumber, description: 'At the backends; the same unless told.' },
         nodePort: { ...portNumber, description: 'At every address of the host, too.' },

@@ -185,7 +185,7 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
     leave(former);
     log.info(
       { from: former.kind, to: next.kind, ...(retired !== undefined && { connections: retired.connections }) },
-      'services are balanced anew',
+      'services are balanced again',
     );
   };
 

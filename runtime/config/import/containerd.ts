@@ -64,7 +64,7 @@ export const containerdRules: readonly Rule[] = [
     path: ['grpc', 'address'],
     map: left(ownSocket),
   },
-  { path: ['root'], map: left('images are pulled and verified anew, into `root`') },
+  { path: ['root'], map: left('images are pulled and verified again, into `root`') },
   { path: ['state'], map: left('see `state`') },
   { path: ['debug', 'level'], map: (value) => levelOf(value) },
   { path: ['metrics', 'address'], map: set('metrics.address') },

@@ -20,7 +20,7 @@ function runtimeTable(value: unknown, path: readonly string[]): Mapped {
 
 /** CRI-O's crio.conf and crio.conf.d. Source: crio.conf(5). */
 export const crioRules: readonly Rule[] = [
-  { path: ['crio', 'root'], map: left('images are pulled and verified anew, into `root`') },
+  { path: ['crio', 'root'], map: left('images are pulled and verified again, into `root`') },
   { path: ['crio', 'runroot'], map: left('see `state`') },
   { path: ['crio', 'storage_driver'], map: inherent('layers are overlays of the kernel') },
   { path: ['crio', 'log_dir'], map: inherent('a kubelet names the folder of each pod’s logs') },
