@@ -46,3 +46,18 @@ test('services whose folder could not be read at first are load-balanced after t
   while ((await count()) === 0) await pause(100);
   assert.equal(failures, 1);
 });
+
+test('a request after the stop is refused, and starts no thread', { timeout: 60_000 }, async (t) => {
+  const top = mkdtempSync(join(tmpdir(), 'portcullis-balancing-'));
+  t.after(() => rmSync(top, { recursive: true }));
+  for (const name of ['root', 'state']) mkdirSync(join(top, name));
+  writeFileSync(join(top, 'config.yaml'), `network: { services: { folder: "${join(top, 'none')}", backend: nftables } }\n`);
+  const config = await loadDaemonConfig({
+    file: join(top, 'config.yaml'),
+    flags: { root: [join(top, 'root')], state: [join(top, 'state')] },
+  });
+  const balancing = openBalancing(config, hostPathsHere, createLogger({ level: 'silent' }));
+  await balancing.close();
+  await assert.rejects(balancing.ask('{}'), { code: 'NETWORK_SERVICES_STOPPING' });
+  assert.equal(await balancing.figures(), undefined);
+});

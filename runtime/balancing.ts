@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { reasonOf } from '../base/errors/index.ts';
+import { PortcullisError, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { hasServices, startServices } from '../cni-plugins/index.ts';
 import type { ServiceControl, ServiceFigures, Services } from '../cni-plugins/index.ts';
@@ -40,6 +40,16 @@ const clusterOf = ({ nodeName = hostname().toLowerCase(), ...rest }: NonNullable
   ...rest,
 });
 
+const stopping = (): PortcullisError =>
+  new PortcullisError({
+    code: 'NETWORK_SERVICES_STOPPING',
+    kind: 'unavailable',
+    attempted: 'start the services',
+    on: 'the daemon',
+    why: 'the daemon is stopping',
+    fix: 'repeat the request after its next start',
+  });
+
 export function openBalancing({ root, state, network: { services, overlay } }: DaemonConfig, paths: HostPaths, log: Logger): Balancing {
   const { backend: balancer, folder, kubernetes } = services;
   const databasePath = join(root, 'network.db');
@@ -65,9 +75,14 @@ export function openBalancing({ root, state, network: { services, overlay } }: D
 
   const begin = async (): Promise<Services> => {
     const { gates } = await followed();
-    return startServices({ databasePath, balancer, folder, gates, ...(kubernetes && { kubernetes: clusterOf(kubernetes) }), ended }, log);
+    const cluster = kubernetes && { kubernetes: clusterOf(kubernetes) };
+    const services = await startServices({ databasePath, balancer, folder, gates, ...cluster, ended }, log);
+    told = '';
+    return services;
   };
-  const start = (): Promise<Services> => {
+  const start = async (): Promise<Services> => {
+    // Nothing would stop a thread that starts now.
+    if (closed && starting === undefined) throw stopping();
     starting ??= begin().catch((thrown: unknown) => {
       starting = undefined;
       throw thrown;

@@ -200,6 +200,16 @@ test('a log that cannot be written is counted, is reported once per period of fa
     ['C'],
   );
   assert.match(String(logged.at(-1)?.msg), /can be written again/);
+  assert.equal(logged.at(-1)?.lost, 2);
+  // A second period counts its own lines only.
+  await rm(path);
+  await mkdir(path);
+  await serve(audit, call('D'), {});
+  await audit.close();
+  await rm(path, { recursive: true });
+  await serve(audit, call('E'), {});
+  await audit.close();
+  assert.deepEqual([logged.at(-1)?.lost, audit.failures()], [1, 3]);
 });
 
 test('required: a change is refused while the log cannot be written, a read never', async () => {

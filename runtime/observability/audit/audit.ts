@@ -32,18 +32,21 @@ export function openAudit(options: {
   const { path, reads, required, log, now = () => new Date() } = options;
   const file = createLineFile(path);
   let failures = 0;
-  let failing = false;
+  /** The count when the present period of failures began. Undefined: lines can be written. */
+  let failingSince: number | undefined;
 
   const write = async (line: object): Promise<void> => {
     try {
       await file.append(JSON.stringify({ time: now().toISOString(), ...line }));
-      if (failing) log.warn({ path, lost: failures }, 'the audit log can be written again; lines in between are lost');
-      failing = false;
+      if (failingSince !== undefined)
+        log.warn({ path, lost: failures - failingSince }, 'the audit log can be written again; lines in between are lost');
+      failingSince = undefined;
     } catch (cause) {
-      failures += 1;
       // Reported once for each period of failures: a message for each call would fill a full disk further.
-      if (!failing) log.error({ path, code: 'RUNTIME_AUDIT_UNWRITABLE', cause: reasonOf(cause) }, 'the audit log cannot be written');
-      failing = true;
+      if (failingSince === undefined)
+        log.error({ path, code: 'RUNTIME_AUDIT_UNWRITABLE', cause: reasonOf(cause) }, 'the audit log cannot be written');
+      failingSince ??= failures;
+      failures += 1;
       throw cause;
     }
   };
