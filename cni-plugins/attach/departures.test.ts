@@ -93,3 +93,40 @@ test('elements that could not be removed from the rules at once are removed befo
   assert.equal(departures.reap(false), 0);
   assert.deepEqual(acts.slice(2), ['forgotten', 'free one']);
 });
+
+test('a pod that is attached again after its removal was written but reported as failed keeps its new link', () => {
+  const record = { id: 'one', class: 'user', rules: {}, state: 'ready', spec: whole({}) } as const;
+  const links = new Set<string>();
+  let stored: AttachmentRecord | undefined = record;
+  let hasFailed = false;
+  const departures = createDepartures({
+    store: {
+      setState: (_, state) => void (stored = { ...record, state }),
+      forgetNames: () => undefined,
+      freeHostPorts: () => undefined,
+      record: () => stored,
+      remove() {
+        stored = undefined;
+        if (hasFailed) return;
+        hasFailed = true;
+        throw new Error('EIO');
+      },
+    },
+    kernel: {
+      isolate: () => undefined,
+      deleteDoomed: () => undefined,
+      deleteLink: (name) => void links.delete(name),
+      doom: () => undefined,
+      forget: () => undefined,
+      link: (name) => (links.has(name) ? ({ name } as never) : undefined),
+    },
+    rules: { forget: () => true },
+  });
+  departures.release(record, () => undefined);
+  assert.throws(() => departures.reap(true), /EIO/);
+  stored = record;
+  links.add('pc1');
+  assert.equal(departures.reap(true), 0);
+  assert.deepEqual([...links], ['pc1']);
+  assert.equal(stored, record);
+});

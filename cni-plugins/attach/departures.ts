@@ -74,6 +74,19 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
     return isDenied;
   };
 
+  /**
+   * The removal of a record may have been written although the disk reported a failure. A record of that id
+   * is then a new attachment, whose link must stay.
+   */
+  const dropReplaced = (): void => {
+    for (const id of going) {
+      const record = store.record(id);
+      if (record === undefined || record.state === 'detaching') continue;
+      going.delete(id);
+      bound.delete(id);
+    }
+  };
+
   const dropGone = (): void => {
     for (const id of going) {
       const record = store.record(id);
@@ -105,6 +118,7 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
     },
     reap(force) {
       finish();
+      dropReplaced();
       // Before its address or a host port can be assigned to another pod.
       for (const id of going) unbind(id);
       const ports = stale;

@@ -35,6 +35,7 @@ const found: readonly (readonly [kind: (typeof kinds)[number], seed: number])[] 
   ['attachments', 5_120],
   ['images', 9_100_074],
   ['images', 9_100_961],
+  ['attachments', 12_017_246],
 ];
 
 describe('a history that found a defect', () => {
