@@ -80,7 +80,7 @@ function layOut(stamp: Stamp, { put }: Constants): Layout {
   const address = Buffer.concat([Buffer.from([AF_UNIX, 0]), Buffer.from(stamp.socket), Buffer.alloc(1)]);
   const unavailable = {
     code: cniCodes.notAvailable,
-    msg: 'the Portcullis daemon does not answer, and the program that works without it can not be started',
+    msg: 'the Portcullis daemon does not answer, and the program that works without it cannot be started',
     details: "start the daemon, or run 'portcullis cni install' again",
   };
   // The name of the call follows as the last argument.

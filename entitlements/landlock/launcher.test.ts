@@ -70,8 +70,8 @@ describe('the plan of Landlock rules', () => {
 describe('the launcher', () => {
   const rules: readonly LandlockRule[] = [{ path: '/app', kind: 'folder', access: ['read'] }];
   for (const [architecture, size, digest] of [
-    ['x86_64', 976, '8e846814a14dcc52de84f84ab87c9657e054bcdea434d1bd24fc9a10ab08ec52'],
-    ['aarch64', 1000, '72a3eb63180fa000c991762c1489bcc57c2847c3fd9ca8f736dc563d6f18754c'],
+    ['x86_64', 968, '5d8e0b4bc76fbec9bc343c5b8f1e05da9c751f9125afa661e0e6480d289d5c42'],
+    ['aarch64', 992, 'bc312054586d2d7ccb85f1fb1b6043ac469fb4b15f8c01f20d0b4aeee3454b76'],
   ] as const) {
     it(`is these bytes on ${architecture}`, () => {
       const bytes = landlockLauncher(rules, architecture);

@@ -93,8 +93,8 @@ function layOut(rules: readonly LandlockRule[], { put }: Constants): Layout {
   const attributes = put(words(BigInt(HANDLED)));
   const how = put(words(BigInt(O_PATH | O_CLOEXEC), 0n, RESOLVE_NO_SYMLINKS));
   const empty = put(Buffer.alloc(8));
-  const failed = put(Buffer.from('portcullis: the rules on files can not be set up\n'));
-  const missing = put(Buffer.from('portcullis: the command can not be executed: it is not there, or the rules on files deny it\n'));
+  const failed = put(Buffer.from('portcullis: the rules on files cannot be set up\n'));
+  const missing = put(Buffer.from('portcullis: the command cannot be executed: it is not there, or the rules on files deny it\n'));
   const paths = rules.map(({ path }) => put(Buffer.from(`${path}\0`)));
   const rows = rules.map(({ kind, access }, row) => {
     const rights = access.reduce((sum, name) => sum | (kind === 'folder' ? FOLDER_RIGHTS : FILE_RIGHTS)[name], 0);
