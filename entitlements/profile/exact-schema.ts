@@ -48,7 +48,7 @@ export const exactProfileSchema = {
   $id: 'https://portcullis.dev/schemas/v1alpha1/exact-profile.json',
   title: 'Portcullis ExactProfile',
   description:
-    'A profile as merge and import compute it: every dimension complete, nothing inherited. It may be used wherever an EntitlementProfile may.',
+    'A profile as `merge` and `import` compute it. It states every dimension completely and inherits nothing. It may be used wherever an EntitlementProfile may.',
   type: 'object',
   additionalProperties: false,
   required: [
@@ -73,7 +73,7 @@ export const exactProfileSchema = {
         description: { type: 'string', maxLength: 4096 },
       },
     },
-    capabilities: texts('The bounding set.'),
+    capabilities: texts('Capabilities of the bounding set.'),
     ambient: texts('Capabilities that survive an exec by a user other than root.'),
     syscalls: {
       anyOf: [
@@ -85,7 +85,8 @@ export const exactProfileSchema = {
           properties: {
             otherwise: {
               type: 'string',
-              description: 'The answer to calls without a rule: allow, log, errno 1, trap, kill-thread, kill-process.',
+              description:
+                'Answer to system calls without a rule: allow, log, errno and a number such as errno 1, trap, kill-thread or kill-process.',
             },
             architectures: {
               type: 'array',
@@ -95,37 +96,40 @@ export const exactProfileSchema = {
             answers: {
               type: 'object',
               maxProperties: 100,
-              additionalProperties: texts('Calls that get this answer for all arguments.'),
+              additionalProperties: texts('System calls that get this answer for all arguments.'),
             },
             conditional: {
               type: 'object',
               maxProperties: 2000,
               additionalProperties: texts(
-                'Such as: allow if arg0 in 0..37 and arg1 & 0xf = 0x1; the last item is the answer to the rest: errno 1.',
+                'Rules on arguments, such as allow if arg0 in 0..37 and arg1 & 0xf = 0x1. The last item is the answer in all other cases, such as errno 1.',
               ),
             },
           },
         },
       ],
     },
-    noNewPrivileges: flag('Set-user-id programs and file capabilities have no effect.'),
+    noNewPrivileges: flag('Whether set-user-id programs and file capabilities have no effect.'),
     paths: {
       type: 'object',
       additionalProperties: false,
       required: ['masked', 'readonly'],
-      properties: { masked: texts('Empty.'), readonly: texts('Not writable.') },
+      properties: {
+        masked: texts('Paths that appear empty in the container.'),
+        readonly: texts('Paths that are read-only in the container.'),
+      },
     },
-    devices: texts('Such as c 1:3 rwm; * for any number.'),
-    hostDevices: flag('All devices of the host appear.'),
-    hostPaths: flag('Paths of the host may be mounted as volumes.'),
-    hostPorts: flag('Ports of the host may lead to the pod. Without it they do not.'),
+    devices: texts('Allowed devices, such as c 1:3 rwm. * means any number.'),
+    hostDevices: flag('Whether all devices of the host appear in the container.'),
+    hostPaths: flag('Whether paths of the host may be mounted as volumes.'),
+    hostPorts: flag('Whether ports of the host may lead to the pod. Default: false.'),
     hostNamespaces: { type: 'array', items: { enum: ['ipc', 'network', 'pid'] } },
     ownNamespaces: { type: 'array', items: { enum: ['cgroup', 'time', 'user'] } },
-    readonlyVolumes: flag('Volumes are read-only.'),
-    nonRoot: flag('No process starts as user 0 of the host.'),
+    readonlyVolumes: flag('Whether volumes are read-only.'),
+    nonRoot: flag('Whether no process may start as user 0 of the host.'),
     network: { enum: ['none', 'user', 'proxy', 'admin', 'host'] },
-    egress: peers('Peers that it may reach. If omitted: all.'),
-    ingress: peers('Peers that may reach it. If omitted: all.'),
+    egress: peers('Peers that the container may reach. If omitted, all peers.'),
+    ingress: peers('Peers that may reach the container. If omitted, all peers.'),
     files: {
       type: 'array',
       maxItems: 64,
@@ -135,7 +139,7 @@ export const exactProfileSchema = {
         required: ['allow', 'deny'],
         properties: { allow: fileRules, deny: fileRules },
       },
-      description: 'An access is granted if one member grants it. If omitted: not restricted.',
+      description: 'Rules on files. An access is granted if one member of the list grants it. If omitted, files are not restricted.',
     },
     mounts: {
       type: 'array',
@@ -167,8 +171,8 @@ export const exactProfileSchema = {
       properties: Object.fromEntries(RESOURCE_NAMES.map((name) => [name, amount])),
     },
     sysctls: { enum: ['safe', 'any'] },
-    writableSys: flag('/sys may be written.'),
-    readonlyRootfs: flag('The root file system is read-only.'),
+    writableSys: flag('Whether /sys may be written.'),
+    readonlyRootfs: flag('Whether the root file system is read-only.'),
     apparmor: { enum: ['default', 'unconfined'] },
   },
 } as const;

@@ -49,7 +49,8 @@ const argument = {
       description: 'None of these.',
     },
   ],
-  description: 'A number, a name of the kernel’s headers, or both joined by |; a range 3..99; a list of these; {mask, value}; {not: […]}.',
+  description:
+    'Values that the argument may have: a number, a constant of the kernel’s headers, or several of them joined by |; a range such as 3..99; a list of these; {mask, value}; {not: […]}.',
 } as const;
 
 const argumentNames = ['arg0', 'arg1', 'arg2', 'arg3', 'arg4', 'arg5'] as const;
@@ -58,7 +59,7 @@ const conditions = {
   additionalProperties: false,
   minProperties: 1,
   properties: Object.fromEntries(argumentNames.map((name) => [name, { $ref: '#/$defs/argument' }])),
-  description: 'Conditions on arguments; all of them hold.',
+  description: 'Conditions on arguments. All of them must be met.',
 } as const;
 
 const calls = (description: string) =>
@@ -75,7 +76,7 @@ const calls = (description: string) =>
           additionalProperties: {
             anyOf: [{ $ref: '#/$defs/conditions' }, { type: 'array', minItems: 1, maxItems: 100, items: { $ref: '#/$defs/conditions' } }],
           },
-          description: 'A system call with conditions on its arguments; a list: any of them.',
+          description: 'A system call with conditions on its arguments. In a list of conditions, one of them must be met.',
         },
       ],
     },
@@ -86,18 +87,21 @@ const peers = (direction: 'to' | 'from', description: string) =>
   ({
     type: 'array',
     maxItems: 1000,
-    items: object('Peers and ports.', {
-      [direction]: { anyOf: [text, texts('')], description: 'Addresses or CIDR blocks. If omitted: any.' },
-      except: texts('Blocks to exclude.'),
-      ports: texts('Such as 5432/tcp, 8000-8080/tcp, icmp. If omitted: any port of any protocol.'),
+    items: object('A rule: peers, and their ports.', {
+      [direction]: {
+        anyOf: [text, texts('A list of addresses or CIDR blocks.')],
+        description: 'Addresses or CIDR blocks of the peers. If omitted, any address.',
+      },
+      except: texts('Addresses or CIDR blocks to exclude.'),
+      ports: texts('Ports and protocols, such as 5432/tcp, 8000-8080/tcp or icmp. If omitted, any port of any protocol.'),
     }),
     description,
   }) as const;
 
 const accesses = {
-  read: patterns('Paths that may be read, folders that may be listed.'),
-  write: patterns('Paths that may be changed, made, removed, linked and locked.'),
-  execute: patterns('Paths that may be run or mapped as code.'),
+  read: patterns('Files that may be read, and folders that may be listed.'),
+  write: patterns('Paths that may be changed, created, removed, linked and locked.'),
+  execute: patterns('Files that may be executed or mapped as code.'),
 } as const;
 
 const amount = { anyOf: [{ type: 'integer', minimum: 0 }, { type: 'number', minimum: 0 }, text] } as const;
@@ -127,7 +131,7 @@ export const profileSchema = {
   $id: schemaId,
   title: 'Portcullis EntitlementProfile',
   description:
-    'What a workload may do: the default profile changed by parents and entitlements, then by the other keys. A pod names it in the annotation portcullis.dev/profile; a policy rule names it as ceiling.',
+    'A profile: what a workload may do. It is the default profile, changed by the parents and entitlements, then by the other keys. A pod names a profile in the annotation portcullis.dev/profile; a policy rule names one as ceiling.',
   type: 'object',
   additionalProperties: false,
   required: ['apiVersion', 'kind', 'metadata'],
@@ -144,7 +148,7 @@ export const profileSchema = {
     parameters: {
       type: 'object',
       maxProperties: 100,
-      propertyNames: { pattern: PARAMETER_NAME, description: 'begin with a letter; letters, digits, _ and -' },
+      propertyNames: { pattern: PARAMETER_NAME, description: 'write a letter, then letters, digits, _ and -' },
       additionalProperties: {
         type: 'object',
         additionalProperties: false,
@@ -155,7 +159,8 @@ export const profileSchema = {
           description: { type: 'string', maxLength: 4096 },
         },
       },
-      description: 'Values that a profile which extends this one may set. Write ${name} in any text below to insert one.',
+      description:
+        'Parameters that a profile which extends this one may set. Write ${name} in any text below to insert the value of a parameter.',
     },
     extends: {
       type: 'array',
@@ -178,7 +183,7 @@ export const profileSchema = {
           },
         ],
       },
-      description: 'The parents of this profile: it has everything that they grant and exclude. Their order does not matter.',
+      description: 'Parents of this profile. It inherits everything that they grant and exclude. Their order does not matter.',
     },
     entitlements: {
       type: 'array',
@@ -189,35 +194,37 @@ export const profileSchema = {
           { type: 'string', pattern: '^[a-z0-9.-]+=|\\$\\{' },
         ],
       },
-      description: 'Names of the catalog. Their order does not matter.',
+      description: 'Entitlements of the catalog, by name. Their order does not matter.',
     },
-    files: object('Which files may be used, for each type of access. An omitted type is not restricted.', {
+    files: object('Files that may be used, for each type of access. A type that is omitted is not restricted.', {
       ...accesses,
-      deny: object('Takes precedence over the lists that allow.', accesses),
+      deny: object('Files that may not be used. These lists take precedence over the lists that allow.', accesses),
     }),
     network: object(
-      'Which peers may be reached, and which may reach the container. An omitted direction is not restricted within the class.',
+      'Peers that the container may reach, and peers that may reach it. A direction that is omitted is not restricted within the network class.',
       {
-        egress: peers('to', 'Peers that it may connect or send to.'),
-        ingress: peers('from', 'Peers that may connect or send to it.'),
+        egress: peers('to', 'Peers that the container may connect or send to.'),
+        ingress: peers('from', 'Peers that may connect or send to the container.'),
       },
     ),
-    syscalls: object('Applied after parents and entitlements; drop is applied before add.', {
+    syscalls: object('Changes to the allowed system calls. They are applied after parents and entitlements, and drop before add.', {
       add: calls('System calls to allow.'),
-      drop: calls('System calls to deny; ALL: every one that is not under add.'),
+      drop: calls('System calls to deny. ALL means every system call that is not under add.'),
       architectures: {
         type: 'array',
         items: { enum: ['arm', 'x32', 'x86'] },
         description: 'Architectures whose programs run in addition to native ones.',
       },
     }),
-    capabilities: object('Applied after parents and entitlements.', {
+    capabilities: object('Changes to the capabilities. They are applied after parents and entitlements.', {
       add: texts('Capabilities to grant, and the system calls that they enable.'),
-      drop: texts('Capabilities to remove; ALL: every one that is not under add.'),
-      ambient: texts('Capabilities that a pod may request to survive an exec by a user other than root; ALL: all that it has.'),
+      drop: texts('Capabilities to remove. ALL means every capability that is not under add.'),
+      ambient: texts(
+        'Capabilities that a pod may request as ambient, so that they survive an exec by a user other than root. ALL means all capabilities that the profile grants.',
+      ),
     }),
-    devices: object('Applied after parents and entitlements.', {
-      add: texts('Such as c 10:232 rw; * for any number.'),
+    devices: object('Changes to the allowed devices. They are applied after parents and entitlements.', {
+      add: texts('Devices to allow, such as c 10:232 rw. * means any number.'),
       drop: texts('Devices to remove.'),
     }),
     mounts: {
@@ -228,21 +235,30 @@ export const profileSchema = {
         additionalProperties: false,
         required: ['target'],
         properties: {
-          fstype: { ...text, description: 'A file system type; *: any, including bind mounts. Default: *.' },
-          target: { type: 'string', minLength: 1, maxLength: 4096, description: 'A pattern of paths.' },
-          readonly: { type: 'boolean', description: 'Allow only read-only mounts. Default: false.' },
+          fstype: { ...text, description: 'A file system type. * means any type, including bind mounts. Default: *.' },
+          target: {
+            type: 'string',
+            minLength: 1,
+            maxLength: 4096,
+            description: 'A pattern of the paths at which the file system may be mounted.',
+          },
+          readonly: { type: 'boolean', description: 'Whether only read-only mounts are allowed. Default: false.' },
         },
       },
-      description: 'Mounts that its processes may create; no others. If omitted: not restricted.',
+      description: 'Mounts that processes of the container may create, and no others. If omitted, mounts are not restricted.',
     },
     paths: object('Restrictions in addition to those of parents, entitlements and the default profile.', {
-      masked: patterns('Paths that are empty in the container.'),
-      readonly: patterns('Paths that cannot be written.'),
+      masked: patterns('Paths that appear empty in the container.'),
+      readonly: patterns('Paths that are read-only in the container.'),
     }),
     namespaces: object('Namespaces that a container usually shares with the host.', {
-      own: { type: 'array', items: { enum: ['cgroup', 'time', 'user'] }, description: 'Namespaces that must be its own.' },
+      own: {
+        type: 'array',
+        items: { enum: ['cgroup', 'time', 'user'] },
+        description: 'Namespaces that the container must not share with the host.',
+      },
     }),
-    resources: object('Limits that replace those of parents and entitlements; unlimited: no limit.', {
+    resources: object('Limits that replace those of parents and entitlements. The value unlimited means no limit.', {
       ...Object.fromEntries(Object.entries(RESOURCE_BOUNDS).map(([name, { title }]) => [name, { ...amount, description: `${title}.` }])),
       ...Object.fromEntries(Object.entries(LIMIT_BOUNDS).map(([name, { title }]) => [limitKey(name), limit(`${title} (setrlimit(2)).`)])),
     }),

@@ -17,52 +17,53 @@ export const configSchema: ConfigSchema = {
   description: 'Configuration of the Portcullis daemon.',
   additionalProperties: false,
   properties: {
-    $schema: { type: 'string', description: 'Where an editor finds this schema; not read by the daemon.' },
+    $schema: { type: 'string', description: 'URL or path at which an editor finds this schema. The daemon ignores it.' },
     socket: {
       ...path,
-      description: 'The unix socket of the CRI endpoint, mode 0660, owned by root.',
+      description: 'Unix socket of the CRI endpoint, mode 0660, owned by root.',
       default: '/run/portcullis/portcullis.sock',
     },
     peers: {
       type: 'object',
       description:
-        'Who may connect to the socket beside root. Every connection is checked and logged with the credentials that the kernel vouches for.',
+        'Users and groups, in addition to root, that may connect to the socket. Every connection is checked, and logged with the peer credentials that the kernel reports.',
       additionalProperties: false,
       properties: {
-        uids: { ...ids, description: 'User ids.' },
-        gids: { ...ids, description: 'Primary group ids. The socket file belongs to the first of them.' },
+        uids: { ...ids, description: 'User ids that may connect.' },
+        gids: { ...ids, description: 'Primary group ids that may connect. The socket file belongs to the first of them.' },
       },
     },
     root: {
       ...path,
-      description: 'Folder of lasting state: images, evidence, database, verdict log. Mode 0700.',
+      description: 'Folder of persistent state, mode 0700: images, evidence, the database and the verdict log.',
       default: '/var/lib/portcullis',
     },
     state: {
       ...path,
-      description: 'Folder of state that ends with the boot: pinned namespaces, bundles, mounts.',
+      description: 'Folder of state that does not survive a reboot: pinned namespaces, bundles and mounts.',
       default: '/run/portcullis',
     },
     policy: {
       type: 'array',
-      description: 'Files, and folders of files, with trust policies and entitlement profiles. Without a policy everything new is denied.',
+      description:
+        'Files, and folders of files, with trust policies and entitlement profiles. If there is no policy, everything new is denied.',
       items: path,
       uniqueItems: true,
       default: ['/etc/portcullis/policy'],
     },
     cni: {
       type: 'object',
-      description: 'Where network configurations and plugins are found.',
+      description: 'Folders of network configurations and CNI plugins.',
       additionalProperties: false,
       properties: {
         confDir: {
           ...path,
-          description: 'Folder of CNI configurations; the first by name is used, or the first `network.maxConfigs`.',
+          description: 'Folder of CNI configurations. The first one by name is used, or the first `network.maxConfigs`.',
           default: '/etc/cni/net.d',
         },
         binDirs: {
           type: 'array',
-          description: 'Folders of CNI plugins, in order of search.',
+          description: 'Folders of CNI plugins. They are searched in this order.',
           items: path,
           minItems: 1,
           uniqueItems: true,
@@ -71,14 +72,14 @@ export const configSchema: ConfigSchema = {
         socket: {
           ...path,
           description:
-            'The unix socket at which the plugins that `portcullis cni install` installs reach the daemon, mode 0600. Without it: `cni.sock` in the folder `state`.',
+            'Unix socket, mode 0600, through which the plugins that `portcullis cni install` installs reach the daemon. If omitted, `cni.sock` in the folder `state`.',
         },
       },
     },
     network: networkSchema,
     registries: {
       type: 'object',
-      description: 'How registries are reached. Neither a mirror nor a redirect changes the name that a policy matches.',
+      description: 'Connections to registries. Neither a mirror nor a redirect changes the name that a policy matches.',
       additionalProperties: false,
       properties: {
         mirrors: {
@@ -93,13 +94,18 @@ export const configSchema: ConfigSchema = {
               url: {
                 type: 'string',
                 pattern: '^https?://[^\\s?#@]+$',
-                description: 'Where the mirror is; with `http://` it may be asked in plain HTTP.',
+                description:
+                  'URL of the mirror, such as `https://mirror.example.com`. With `http://`, the mirror is reached over plain HTTP.',
               },
-              origin: { type: 'boolean', description: 'Whether the registry itself is asked for what the mirror lacks.', default: true },
+              origin: {
+                type: 'boolean',
+                description: 'Whether content that the mirror lacks is requested from the registry itself.',
+                default: true,
+              },
               authFile: {
                 ...path,
                 description:
-                  'File with credentials for the mirror’s host, as `docker login` and `podman login --authfile` write it; read when the daemon starts. What a kubelet brings is for the registry itself, and never sent to a mirror. Authorities and client certificates of the mirror’s host stand in `registries.certificates`; its certificate is always checked.',
+                  'File with credentials for the mirror’s host, in the format of `docker login` and `podman login --authfile`. It is read when the daemon starts. Credentials from a kubelet are for the registry itself, and are never sent to a mirror. The authorities and client certificates of the mirror’s host belong in `registries.certificates`. The mirror’s certificate is always checked.',
               },
             },
           },
@@ -107,7 +113,8 @@ export const configSchema: ConfigSchema = {
         },
         insecure: {
           type: 'array',
-          description: 'Registry hosts that may be asked in plain HTTP. Loopback addresses and mirrors with `http://` always may.',
+          description:
+            'Registry hosts that may be reached over plain HTTP. Loopback addresses and mirrors with `http://` are always allowed.',
           items: { type: 'string', pattern: host },
           uniqueItems: true,
           default: [],
@@ -115,7 +122,7 @@ export const configSchema: ConfigSchema = {
         certificates: {
           type: 'array',
           description:
-            'Folders with authorities and client certificates by registry host: `FOLDER/HOST[:PORT]/` holds `*.crt` (authorities, beside the system’s) and pairs of `NAME.cert` and `NAME.key`. The first folder that names a host counts. Files are read again within 30 seconds.',
+            'Folders with certificate authorities and client certificates for each registry host. `FOLDER/HOST[:PORT]/` contains `*.crt` (authorities, in addition to the system’s) and pairs of `NAME.cert` and `NAME.key`. The first folder with a subfolder for the host is used. Changed files are read again within 30 seconds.',
           items: path,
           uniqueItems: true,
           default: ['/etc/containers/certs.d', '/etc/docker/certs.d'],
@@ -124,83 +131,89 @@ export const configSchema: ConfigSchema = {
     },
     runtimes: {
       type: 'object',
-      description: 'OCI runtimes by handler name. A pod names a handler by its RuntimeClass.',
+      description: 'OCI runtimes by handler name. A pod selects a handler by its RuntimeClass.',
       minProperties: 1,
       propertyNames: { pattern: '^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$' },
       additionalProperties: {
         type: 'object',
         additionalProperties: false,
         required: ['path'],
-        properties: { path: { ...path, description: 'The program.' } },
+        properties: { path: { ...path, description: 'Path of the OCI runtime’s program.' } },
       },
       default: { crun: { path: '/usr/bin/crun' }, runc: { path: '/usr/sbin/runc' } },
     },
     defaultRuntime: {
       type: 'string',
       minLength: 1,
-      description: 'The handler of a pod that names none: a key of `runtimes`.',
+      description: 'Handler of a pod that names none. It must be a key of `runtimes`.',
       default: 'crun',
     },
     cgroupDriver: {
       type: 'string',
       enum: ['auto', 'cgroupfs', 'systemd'],
       description:
-        'Who makes cgroups: the OCI runtime itself, or systemd at its request. `auto` is systemd where systemd is process 1. A kubelet asks and follows.',
+        'How cgroups are created: by the OCI runtime itself (`cgroupfs`), or by systemd at its request (`systemd`). `auto` selects systemd if systemd is process 1. A kubelet asks for this setting and uses the same driver.',
       default: 'auto',
     },
     cgroupFavorDynmods: {
       type: 'boolean',
       description:
-        'Tell the kernel, from Linux 6.18 on and until the next boot, to lock a process by itself while it enters a cgroup, instead of waiting for every processor of the machine (the mount option favordynmods). Older kernels are left as they are.',
+        'Whether the kernel locks only the process that enters a cgroup, instead of waiting for every processor of the machine (the mount option favordynmods). The daemon sets the option on Linux 6.18 and later, until the next boot. It does not change older kernels.',
       default: true,
     },
     streaming: {
       type: 'object',
       description:
-        'The server of exec, attach and port-forward streams. Its URLs are handed out over the CRI, each for one use within a minute.',
+        'Server of exec, attach and port-forward streams. The CRI returns its URLs. Each URL is valid for one use within a minute.',
       additionalProperties: false,
       properties: {
         address: {
           type: 'string',
           maxLength: 255,
-          description: 'Where it listens. A kubelet is on the same machine.',
+          description: 'Address at which the streaming server listens. A kubelet is on the same machine.',
           default: '127.0.0.1',
         },
-        port: { type: 'integer', minimum: 0, maximum: 65_535, description: 'Its port; 0 is any that is free.', default: 0 },
+        port: { type: 'integer', minimum: 0, maximum: 65_535, description: 'Port of the server. 0 selects any free port.', default: 0 },
         tls: {
           type: 'object',
-          description: 'Serve over TLS, with both files given.',
+          description: 'TLS of the streaming server. It is enabled if both files are given.',
           additionalProperties: false,
           properties: {
             certFile: {
               type: 'string',
               format: 'path',
               maxLength: 4096,
-              description: 'Certificate chain, PEM. Read again whenever the server starts.',
+              description: 'File of the certificate chain (PEM). It is read again whenever the server starts.',
               default: '',
             },
-            keyFile: { type: 'string', format: 'path', maxLength: 4096, description: 'Its private key, PEM.', default: '' },
+            keyFile: {
+              type: 'string',
+              format: 'path',
+              maxLength: 4096,
+              description: 'File of the certificate’s private key (PEM).',
+              default: '',
+            },
           },
         },
         idleTimeout: {
           type: 'integer',
           minimum: 1,
           maximum: 2_000_000,
-          description: 'Seconds after which a stream on which nothing moves is ended.',
+          description: 'Seconds after which a stream without traffic is closed.',
           default: 14_400,
         },
         maxSessions: {
           type: 'integer',
           minimum: 1,
           maximum: 100_000,
-          description: 'How many streams may be open at once.',
+          description: 'Maximum number of streams that may be open at once.',
           default: 2_000,
         },
         maxSessionsPerContainer: {
           type: 'integer',
           minimum: 1,
           maximum: 100_000,
-          description: 'How many of them to one container, or to the ports of one pod.',
+          description: 'Maximum number of open streams to one container, or to the ports of one pod.',
           default: 500,
         },
       },
@@ -209,23 +222,24 @@ export const configSchema: ConfigSchema = {
       type: 'integer',
       minimum: 0,
       maximum: 64,
-      description: 'How many sets of pinned namespaces are kept ready for the next pods; 0 makes each when it is asked for.',
+      description:
+        'Number of sets of pinned namespaces that are kept ready for the next pods. With 0, each set is created when a pod needs it.',
       default: 4,
     },
     kubeletRoot: {
       ...path,
       description:
-        'The folder of the kubelet. What it keeps for a pod below `pods/UID` is that pod’s own; a mount of any other path of the host needs a ceiling that holds `host.paths`.',
+        'Root folder of the kubelet. Files below `pods/UID` belong to that pod. A mount of any other path of the host needs a ceiling that grants `host.paths`.',
       default: '/var/lib/kubelet',
     },
     cdi: {
       type: 'object',
-      description: 'The Container Device Interface: devices that a driver describes in files.',
+      description: 'Container Device Interface (CDI): devices that a driver describes in files.',
       additionalProperties: false,
       properties: {
         specDirs: {
           type: 'array',
-          description: 'Folders of CDI specs, the most important last. Only files that nobody but root can change count.',
+          description: 'Folders of CDI specs. A later folder takes precedence. Files that a user other than root can change are ignored.',
           items: path,
           uniqueItems: true,
           default: ['/etc/cdi', '/var/run/cdi'],
@@ -240,122 +254,129 @@ export const configSchema: ConfigSchema = {
         ownedByUser: {
           type: 'boolean',
           description:
-            'Give devices that a container asks for to its run_as_user and run_as_group, instead of leaving the owner of the host.',
+            'Whether devices that a container requests belong to its run_as_user and run_as_group in the container. Otherwise they keep their owner on the host.',
           default: false,
         },
       },
     },
     shm: {
       type: 'object',
-      description: 'The /dev/shm that the containers of a pod share.',
+      description: 'Shared memory (/dev/shm) of the containers of a pod.',
       additionalProperties: false,
       properties: {
-        size: { ...size, description: 'Its size, such as `64Mi`. What is in it counts as memory of the pod.', default: '64Mi' },
-        limit: { ...size, description: 'What a pod may ask for by the annotation `portcullis.dev/shm-size`.', default: '1Gi' },
+        size: { ...size, description: 'Size of /dev/shm, such as `64Mi`. Its content counts as memory of the pod.', default: '64Mi' },
+        limit: {
+          ...size,
+          description: 'Maximum size, such as `1Gi`, that a pod may request by the annotation `portcullis.dev/shm-size`.',
+          default: '1Gi',
+        },
       },
     },
     logs: {
       type: 'object',
-      description: 'Rotation of container logs where no kubelet rotates them.',
+      description: 'Rotation of container logs on a machine where no kubelet rotates them.',
       additionalProperties: false,
       properties: {
         maxSize: {
           ...size,
           description:
-            'A log that has grown beyond this is set aside and a new one begun; looked at every ten seconds. 0: never, the kubelet does it.',
+            'Size, such as `10Mi`, above which a log is rotated. The daemon checks sizes every ten seconds. With 0, the daemon rotates no logs, because the kubelet does.',
           default: '0',
         },
         maxFiles: {
           type: 'integer',
           minimum: 2,
           maximum: 1000,
-          description: 'How many files of one container’s log are kept, the current one included. The oldest is removed.',
+          description: 'Number of log files that are kept for each container, including the current one. The oldest file is removed.',
           default: 5,
         },
       },
     },
     writableLayer: {
       type: 'object',
-      description: 'What containers write into their root file system.',
+      description: 'Limits of the data that containers write into their root file system.',
       additionalProperties: false,
       properties: {
         size: {
           ...size,
           description:
-            'How much each container may write, such as `10Gi`; a pod may ask for less by the annotation `portcullis.dev/rootfs-size`. 0: no limit but the pod’s. Needs project quotas on the file system of `root`; without them Status says that the limit does not hold.',
+            'Maximum size, such as `10Gi`, of the data that each container may write. A pod may request less by the annotation `portcullis.dev/rootfs-size`. With 0, only the pod’s own limit applies. The limit needs project quotas on the file system of `root`; without them, Status reports that the limit is not enforced.',
           default: '0',
         },
       },
     },
     strict: {
       type: 'boolean',
-      description: 'Refuse OCI runtimes with known open vulnerabilities instead of running them behind checks.',
+      description: 'Whether OCI runtimes with known open vulnerabilities are refused. Otherwise they run behind checks.',
       default: false,
     },
     metrics: {
       type: 'object',
-      description: 'Prometheus metrics and health, over plain HTTP without a login: see docs/observability.md.',
+      description: 'Prometheus metrics and health checks, over plain HTTP without authentication. See docs/observability.md.',
       additionalProperties: false,
       properties: {
         address: {
           type: 'string',
           pattern: `^$|${address}`,
-          description: 'HOST:PORT that answers `/metrics` and `/healthz`, such as `127.0.0.1:9464`. Empty: none.',
+          description: 'HOST:PORT that serves `/metrics` and `/healthz`, such as `127.0.0.1:9464`. If empty, they are not served.',
           default: '',
         },
       },
     },
     tracing: {
       type: 'object',
-      description: 'OpenTelemetry traces of calls, joined to those of the caller.',
+      description: 'OpenTelemetry traces of calls. They continue the traces of the caller.',
       additionalProperties: false,
       properties: {
         endpoint: {
           type: 'string',
           pattern: '^$|^https?://[^\\s?#@]+$',
-          description: 'Where a collector takes OTLP over HTTP, such as `http://127.0.0.1:4318`; `/v1/traces` is added. Empty: no traces.',
+          description:
+            'URL of a collector that accepts OTLP over HTTP, such as `http://127.0.0.1:4318`. The daemon appends `/v1/traces`. If empty, no traces are exported.',
           default: '',
         },
         samplingRatePerMillion: {
           type: 'integer',
           minimum: 0,
           maximum: 1_000_000,
-          description: 'How many of a million calls without a trace of their caller begin one. A caller that has a trace decides itself.',
+          description:
+            'Number of calls per million that begin a trace, among calls whose caller sends no trace. A caller that sends a trace decides itself whether it is sampled.',
           default: 0,
         },
       },
     },
     audit: {
       type: 'object',
-      description: 'The log of who asked for what, one JSON object a line: see docs/observability.md.',
+      description: 'Audit log: which client asked for what, as one JSON object per line. See docs/observability.md.',
       additionalProperties: false,
       properties: {
         path: {
           type: 'string',
           format: 'path',
           maxLength: 4096,
-          description: 'The file, mode 0600; opened again at SIGHUP. Empty: no audit log.',
+          description: 'File of the audit log, mode 0600. It is opened again at SIGHUP. If empty, there is no audit log.',
           default: '',
         },
-        reads: { type: 'boolean', description: 'Also calls that only look.', default: false },
+        reads: { type: 'boolean', description: 'Whether calls that only read are logged, too.', default: false },
         required: {
           type: 'boolean',
           description:
-            'Refuse calls that change something while the log cannot be written; each is then logged before it is served as well.',
+            'Whether calls that change something are refused while the log cannot be written. Each of these calls is then logged before it is served, in addition to the line when it is done.',
           default: false,
         },
       },
     },
     verdicts: {
       type: 'object',
-      description: 'The log of verdicts, and what becomes of containers that the policy has left behind: see docs/verdicts.md.',
+      description:
+        'Log of verdicts, and the treatment of running containers that the policy in force no longer admits. See docs/verdicts.md.',
       additionalProperties: false,
       properties: {
         outOfPolicy: {
           type: 'string',
           enum: ['report', 'stop'],
           description:
-            'What happens to a running container whose image the policy in force denies. `report`: it is reported as an event, a metric and a log line. `stop`: it is stopped as well, with 30 seconds to end.',
+            'What happens to a running container whose image the policy in force denies. `report` reports it by an event, a metric and a log line. `stop` also stops it, with a grace period of 30 seconds.',
           default: 'report',
         },
         retentionDays: {
@@ -363,7 +384,7 @@ export const configSchema: ConfigSchema = {
           minimum: 0,
           maximum: 36_500,
           description:
-            'After how many days the texts of verdicts, dossiers and policies that nothing refers to any more are dropped. Rows of the log stay, and one says what was dropped. 0: never.',
+            'Number of days after which the texts of verdicts, dossiers and policies are deleted if nothing refers to them any more. The rows of the log stay, and a new row records what was deleted. With 0, texts are never deleted.',
           default: 730,
         },
       },
@@ -372,7 +393,7 @@ export const configSchema: ConfigSchema = {
     logLevel: {
       type: 'string',
       enum: ['debug', 'info', 'warn', 'error', 'silent'],
-      description: 'What is written to standard error, as one JSON object a line.',
+      description: 'Lowest level of the log lines that are written to standard error, as one JSON object per line.',
       default: 'info',
     },
   },

@@ -20,18 +20,19 @@ const namespaces = {
   items: {
     ...nonEmptyText,
     pattern: '^[a-z0-9*]([a-z0-9*-]*[a-z0-9*])?$',
-    description: 'write a Kubernetes namespace, "*" for any characters',
+    description: 'write a Kubernetes namespace; * matches any characters',
   },
 } as const;
 
 const mode = {
   enum: ['enforce', 'report'],
-  description: 'report: an image that would be refused is admitted, and reported in the verdict, log, metric and doctor. Default: enforce.',
+  description:
+    'Whether images are refused (enforce), or only reported (report). With report, an image that would be refused is admitted, and reported in the verdict, the log, a metric and `portcullis doctor`. Default: enforce.',
 } as const;
 
 const onStale = {
   description:
-    'What applies when the service of `tuf` cannot be asked: deny, or images that were admitted before stay admitted for a time. Default: deny.',
+    'What happens if the service of `tuf` cannot be reached. With deny, images are denied. With previouslyAdmitted, images that were admitted before stay admitted for the given time. Default: deny.',
   anyOf: [
     { const: 'deny' },
     {
@@ -55,11 +56,11 @@ const breakGlass = {
   additionalProperties: false,
   required: ['until', 'reason', 'by'],
   description:
-    'Admits images that would be refused, until this time, and reports it in the verdict, log, metric and doctor. Then it has no effect.',
+    'An exception for an emergency. Until the given time, images that would be refused are admitted, and reported in the verdict, the log, a metric and `portcullis doctor`. After that time it has no effect.',
   properties: {
     until: { type: 'string', pattern: instantPattern, description: 'write when it ends, such as 2026-01-31T18:00:00Z' },
     reason: nonEmptyText,
-    by: { ...nonEmptyText, description: 'The person who is responsible for it.' },
+    by: { ...nonEmptyText, description: 'The person who is responsible for the exception.' },
   },
 } as const;
 
@@ -69,7 +70,7 @@ export const trustPolicySchema = {
   $id: trustPolicySchemaId,
   title: 'Portcullis TrustPolicy',
   description:
-    'Which images may run, and what must be proven first. Every matching rule must admit; an image that no rule matches is denied.',
+    'A trust policy: which images may run, and what must be proven first. Every rule that matches an image must admit it. An image that no rule matches is denied.',
   type: 'object',
   additionalProperties: false,
   required: ['apiVersion', 'kind', 'rules'],
@@ -81,11 +82,11 @@ export const trustPolicySchema = {
     namespaces: {
       ...namespaces,
       description:
-        'The document is for these namespaces: there, its rules add requirements to those of other documents, and never admit by themselves.',
+        'Namespaces that the document applies to. In these namespaces, its rules add requirements to those of other documents, and never admit an image by themselves.',
     },
     mode,
     breakGlass,
-    default: { const: 'deny', description: 'What applies when no rule matches. The only value is deny.' },
+    default: { const: 'deny', description: 'What happens to an image that no rule matches. The only value is deny.' },
     rules: { type: 'array', maxItems: 10_000, items: { $ref: '#/$defs/rule' } },
   },
   $defs: {
@@ -101,7 +102,7 @@ export const trustPolicySchema = {
           items: {
             ...nonEmptyText,
             description:
-              'registry.example.com/pay/**: * is one path segment, ** any; localhost:*/dev/** is any port; app:v1* is by tag, app@sha256:… by digest.',
+              'A pattern of image names, such as registry.example.com/pay/**. * matches one path segment, and ** any number of them. localhost:*/dev/** matches any port, app:v1* matches by tag, and app@sha256:… by digest.',
           },
         },
         except: {
@@ -111,13 +112,16 @@ export const trustPolicySchema = {
           items: {
             ...nonEmptyText,
             description:
-              'Images that the rule does not match, although `images` matches them. Only the rules that match them decide about them.',
+              'A pattern of images that the rule does not match, although `images` matches them. Only other rules decide about these images.',
           },
         },
-        namespaces: { ...namespaces, description: 'The rule matches only in these namespaces. * is any characters.' },
+        namespaces: {
+          ...namespaces,
+          description: 'Namespaces in which the rule matches. * matches any characters. If omitted, the rule matches in all namespaces.',
+        },
         require: { $ref: '#/$defs/requirement' },
-        allow: { enum: ['unverified'], description: 'Admits without any proof, where no other rule matches.' },
-        deny: { ...nonEmptyText, description: 'Denies, whatever is proven. The text is the reason.' },
+        allow: { enum: ['unverified'], description: 'Admits images without any proof, if no other rule matches them.' },
+        deny: { ...nonEmptyText, description: 'Denies the images, whatever is proven. The text is reported as the reason.' },
         mode,
         breakGlass,
         onStale,
@@ -125,12 +129,16 @@ export const trustPolicySchema = {
           type: 'object',
           additionalProperties: false,
           properties: {
-            ceiling: { ...nonEmptyText, description: 'A profile, or privileged, baseline or restricted. Default: baseline.' },
-            require: { enum: ['signed'], description: 'The publisher must have signed which entitlements the image needs.' },
+            ceiling: {
+              ...nonEmptyText,
+              description:
+                'Upper bound of what a container of the image may do: the name of a profile, or privileged, baseline or restricted. Default: baseline.',
+            },
+            require: { enum: ['signed'], description: 'Requires that the publisher has signed which entitlements the image needs.' },
             onDegraded: {
               enum: ['refuse', 'allow'],
               description:
-                'What happens when a node cannot enforce the rules on files exactly. Default: refuse. allow: it enforces the closest rules that it can, and reports it.',
+                'What happens if a node cannot enforce the rules on files exactly. With allow, the node enforces the closest rules that it can, and reports the difference. Default: refuse.',
             },
           },
         },
@@ -155,7 +163,7 @@ export const trustPolicySchema = {
           additionalProperties: false,
           required: ['key'],
           properties: {
-            key: { ...nonEmptyText, description: 'A PEM public key file, relative to this policy.' },
+            key: { ...nonEmptyText, description: 'Path of a public key file (PEM), relative to this policy.' },
             ...constraintProperties,
             log: logSchema,
           },

@@ -14,7 +14,7 @@ const portName = {
   type: 'string',
   maxLength: 63,
   pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$',
-  description: 'write small letters, digits and dashes',
+  description: 'write lower-case letters, digits and dashes',
 } as const;
 const address = { type: 'string', minLength: 2, maxLength: 45 } as const;
 /** Matches `30s`, `5m`, `3h` and `2d`. */
@@ -31,7 +31,7 @@ export const serviceSchema = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   $id: 'https://portcullis.dev/schemas/v1alpha1/service.json',
   title: 'Portcullis Service',
-  description: 'Virtual addresses and ports, and the backends that answer for them.',
+  description: 'A service: virtual addresses and ports, and the backends over which their connections are load-balanced.',
   type: 'object',
   additionalProperties: false,
   required: ['apiVersion', 'kind', 'metadata', 'ports'],
@@ -48,7 +48,7 @@ export const serviceSchema = {
           type: 'string',
           maxLength: 253,
           pattern: serviceNamePattern,
-          description: 'write letters, digits, dashes, dots; a group and a slash may stand before it: shop/web',
+          description: 'write letters, digits, dashes and dots, optionally after a group and a slash: shop/web',
         },
       },
     },
@@ -56,64 +56,70 @@ export const serviceSchema = {
       type: 'array',
       maxItems: 16,
       items: address,
-      description: 'Virtual addresses, IPv4 and IPv6. They need no interface.',
+      description: 'Virtual addresses of the service, IPv4 and IPv6. They need no interface.',
     },
     externalAddresses: {
       type: 'array',
       maxItems: 16,
       items: address,
-      description: 'Addresses that are routed to the host from outside, and balanced there too.',
+      description: 'Addresses that are routed to the host from outside. The service is also served at them.',
     },
     loadBalancerAddresses: {
       type: 'array',
       maxItems: 16,
       items: address,
-      description: 'Addresses that a load balancer routes to the host: external ones that loadBalancerSourceRanges are about.',
+      description:
+        'Addresses that a load balancer routes to the host. The service is also served at them, for the clients of loadBalancerSourceRanges.',
     },
     loadBalancerSourceRanges: {
       type: 'array',
       minItems: 1,
       maxItems: maxSourceRanges,
       items: { type: 'string', minLength: 4, maxLength: 49 },
-      description: 'Who may connect to loadBalancerAddresses: prefixes, of each family that has such an address. Others are dropped.',
+      description:
+        'Prefixes of the clients that may connect to loadBalancerAddresses. Each family that has such an address needs a prefix. Packets of other clients are dropped. If omitted, every client may connect.',
     },
     ports: {
       type: 'array',
       minItems: 1,
       maxItems: 64,
       items: { anyOf: [{ $ref: '#/$defs/shortPort' }, portNumber, { $ref: '#/$defs/port' }] },
-      description: 'What clients connect to.',
+      description: 'Ports that clients connect to.',
     },
     scheduler: {
       enum: schedulers,
-      description: 'How a new connection gets its backend: rr by default, wrr where a backend has a weight.',
+      description:
+        'How the backend of a new connection is selected: in turn (rr), in turn by weight (wrr), by fewest connections (lc), by the client’s address (sh) or by consistent hash (maglev). Default: wrr if a backend has a weight above 1, otherwise rr.',
     },
     clientAffinity: {
       type: 'boolean',
-      description: "A client's connections go to one backend as long as the backends do not change.",
+      description: 'Whether all connections of a client go to one backend, as long as the backends do not change. Default: false.',
     },
     persistence: {
       ...duration,
-      description: 'A client goes to the backend of its last connection until it was silent for so long: 30s, 5m, 3h, 1d.',
+      description:
+        'Time without traffic, such as 30s, 5m, 3h or 1d, until which a client goes to the backend of its last connection. If omitted, connections of a client are independent of earlier ones.',
     },
     forwarding: {
       enum: ['nat', 'dsr'],
-      description: 'dsr: the backend holds the virtual address itself and answers the client directly. nat by default.',
+      description:
+        'How packets are forwarded to the backend. With dsr (direct server return), the backend holds the virtual address itself and answers the client directly. Default: nat.',
     },
     sourceAddress: {
       enum: ['keep', 'masquerade'],
-      description: "Whether backends see the client's address. Default: keep.",
+      description: 'Whether backends see the client’s address (keep) or not (masquerade). Default: keep.',
     },
     drainGrace: {
       ...duration,
-      description: 'How long connections to a backend may continue after it was drained or removed or became unhealthy. Default: 30s.',
+      description:
+        'How long connections to a backend may continue after the backend is drained, is removed or becomes unhealthy. Default: 30s.',
     },
     healthCheck: { $ref: '#/$defs/healthCheck' },
     backends: {
       type: 'array',
       maxItems: maxBackends,
       items: { anyOf: [{ type: 'string', minLength: 2, maxLength: 64 }, { $ref: '#/$defs/backend' }] },
-      description: 'What answers. None: connections are refused.',
+      description: 'Backends that serve the connections. If there are none, connections are refused.',
     },
   },
   $defs: {
@@ -128,11 +134,19 @@ export const serviceSchema = {
       additionalProperties: false,
       required: ['port'],
       properties: {
-        name: { ...portName, description: 'Unique in the service; PROTOCOL-PORT by default.' },
-        protocol: { ...protocol, description: 'tcp by default.' },
-        port: { ...portNumber, description: "At the service's addresses." },
-        targetPort: { ...portNumber, description: 'At the backends; the same unless told.' },
-        nodePort: { ...portNumber, description: 'At every address of the host, too.' },
+        name: {
+          ...portName,
+          description:
+            'Name of the port, in lower-case letters, digits and dashes. It must be unique in the service. Default: PROTOCOL-PORT.',
+        },
+        protocol: { ...protocol, description: 'Protocol of the port. Default: tcp.' },
+        port: { ...portNumber, description: 'Port number at the service’s addresses.' },
+        targetPort: { ...portNumber, description: 'Port number at the backends. Default: the same as port.' },
+        nodePort: {
+          ...portNumber,
+          description:
+            'Port number at which the host also serves this port, at each of its own addresses. See docs/services.md about loopback addresses.',
+        },
       },
     },
     backend: {
@@ -140,62 +154,79 @@ export const serviceSchema = {
       additionalProperties: false,
       required: ['address'],
       properties: {
-        address: { ...address, description: 'IPv4 or IPv6.' },
-        port: { ...portNumber, description: "For all of the service's ports." },
+        address: { ...address, description: 'Address of the backend, IPv4 or IPv6.' },
+        port: {
+          ...portNumber,
+          description: 'Port number at this backend, for all ports of the service. If omitted, the targetPort of each port.',
+        },
         ports: {
           type: 'object',
           maxProperties: 64,
           propertyNames: { pattern: portName.pattern },
           additionalProperties: portNumber,
-          description: "By the names of the service's ports.",
+          description: 'Port numbers at this backend, by the names of the service’s ports. They take precedence over port.',
         },
         weight: {
           type: 'integer',
           minimum: 0,
           maximum: 65535,
-          description: '1 unless told; 0: no new connections, those that stand go on.',
+          description:
+            'Share of new connections that the backend gets. With 0, it gets no new connections, and existing ones continue. Default: 1.',
         },
-        draining: { type: 'boolean', description: 'No new connections, and none at all after the grace.' },
+        draining: {
+          type: 'boolean',
+          description:
+            'Whether the backend is drained: it gets no new connections, and existing ones end when drainGrace is over. Default: false.',
+        },
       },
     },
     healthCheck: {
       type: 'object',
       additionalProperties: false,
       properties: {
-        tcp: { type: 'object', additionalProperties: false, properties: {}, description: 'A connection must come about.' },
+        tcp: {
+          type: 'object',
+          additionalProperties: false,
+          properties: {},
+          description: 'A check that succeeds if a TCP connection is established.',
+        },
         http: {
           type: 'object',
           additionalProperties: false,
           properties: {
-            path: { ...printable, pattern: '^/[!-~]*$', description: 'Begins with a slash; / unless told.' },
+            path: { ...printable, pattern: '^/[!-~]*$', description: 'Path of the request, beginning with a slash. Default: /.' },
             host: {
               ...printable,
               maxLength: 253,
               pattern: '^[A-Za-z0-9.:\\[\\]-]+$',
-              description: 'Of the request; the address of the backend unless told.',
+              description: 'Host header of the request. Default: the address of the backend.',
             },
             status: {
               type: 'array',
               minItems: 1,
               maxItems: 100,
               items: { type: 'integer', minimum: 100, maximum: 599 },
-              description: 'Answers that are well; 200 to 399 unless told.',
+              description: 'Status codes of a healthy backend. Default: 200 to 399.',
             },
           },
-          description: 'GET must be answered by one of these.',
+          description: 'A check that succeeds if the backend answers GET with one of these status codes.',
         },
         exec: {
           type: 'object',
           additionalProperties: false,
           required: ['command'],
           properties: { command: { type: 'array', minItems: 1, maxItems: 64, items: { ...printable, pattern: '^[^\\u0000]+$' } } },
-          description: 'A program of the host by its absolute path, told BACKEND_ADDRESS and BACKEND_PORT, must end with status 0.',
+          description:
+            'A check that succeeds if a program of the host, given by its absolute path, exits with status 0. The program gets BACKEND_ADDRESS and BACKEND_PORT in its environment.',
         },
-        port: { ...portName, description: "Of the service's ports by name; the first unless told." },
-        interval: { ...duration, description: 'From one check to the next: 5s unless told.' },
-        timeout: { ...duration, description: 'That one check may take: 2s unless told.' },
-        failures: { ...count, description: 'In a row, until a backend is taken out; 3 unless told.' },
-        successes: { ...count, description: 'In a row, until it is back; 2 unless told.' },
+        port: { ...portName, description: 'Name of the service’s port that is checked. Default: the first port.' },
+        interval: { ...duration, description: 'Time between two checks, such as 10s. Default: 5s.' },
+        timeout: { ...duration, description: 'Maximum duration of one check, such as 5s. Default: 2s.' },
+        failures: { ...count, description: 'Number of consecutive failed checks after which a backend becomes unhealthy. Default: 3.' },
+        successes: {
+          ...count,
+          description: 'Number of consecutive successful checks after which a backend becomes healthy again. Default: 2.',
+        },
       },
     },
   },
