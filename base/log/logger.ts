@@ -18,7 +18,7 @@ export interface Logger {
   child(bindings: Record<string, unknown>): Logger;
 }
 
-/** Names of fields whose values are never written, at any depth up to two. */
+/** Names of fields whose values are never written, at the top level and at the two levels below it. */
 const secretFields = [
   'password',
   'passphrase',
