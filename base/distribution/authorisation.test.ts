@@ -187,7 +187,7 @@ describe('a registry that wants tokens', () => {
     });
   }
 
-  it('whose token service would get the password in plain HTTP elsewhere is refused', async () => {
+  it('whose token service on another host would receive the password over plain HTTP is refused', async () => {
     for (const [realm, why] of [
       ['http://tokens.example.com', /plain HTTP/],
       ['ftp://127.0.0.1', /no web address/],
@@ -242,7 +242,7 @@ describe('a password', () => {
 });
 
 describe('a redirect', () => {
-  it('to another host carries no authorization, and a demand from there is not answered', async () => {
+  it('to another host carries no authorization, and a challenge from that host is not answered', async () => {
     let status = 200;
     const storage = await serve(
       (_request, response) => void response.writeHead(status, { 'www-authenticate': 'Basic realm="x"', 'content-length': 1 }).end('x'),
@@ -286,7 +286,7 @@ describe('a redirect', () => {
     await assert.rejects(repository.blob(blob), { code: 'DISTRIBUTION_UNREACHABLE', message: /plain HTTP/ });
   });
 
-  it('of an upload is not followed, nor is its content taken elsewhere', async () => {
+  it('of an upload is not followed, and the content is not sent to another host', async () => {
     const elsewhere = await serve((_request, response) => void response.writeHead(201).end());
     const registry = await serve((request, response) => {
       request.resume();

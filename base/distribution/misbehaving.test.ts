@@ -342,7 +342,7 @@ describe('referrers', () => {
     assert.deepEqual([cut.descriptors.length, cut.complete], [1000, false]);
   });
 
-  it('whose next page is at another host are refused, and none is asked there', async () => {
+  it('whose next page is at another host are refused, and that host is not contacted', async () => {
     const elsewhere = await against((_request, response) => page(response, []));
     const { repository } = await against((_request, response) => page(response, [], `<${elsewhere.server.url}/next>; rel="next"`));
     await assert.rejects(repository.referrers(manifestDigest), { code: 'DISTRIBUTION_BAD_ANSWER', message: /another origin/ });

@@ -75,7 +75,7 @@ describe('a registry elsewhere', () => {
       assert.equal(connections(), 0);
     });
 
-    it(`does not have tokens asked for at ${host}`, async () => {
+    it(`cannot direct token requests to ${host}`, async () => {
       const challenge = (target: string) => `Bearer realm="${target}token",service="x"`;
       const { place, connections } = await led(
         (target) => (_request, response) => void response.writeHead(401, { 'www-authenticate': challenge(target) }).end(),

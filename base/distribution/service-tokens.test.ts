@@ -83,7 +83,7 @@ describe('tokens for a service beside a registry', () => {
     assert.equal(tokens.known(question(service, 'http://127.0.0.1:5000', 'other')), undefined, 'another caller’s token');
   });
 
-  it('are asked for with them where the registry itself sends its clients, and nowhere else', async () => {
+  it('are requested with the credentials of the registry only at the registry’s own token service', async () => {
     const own = await tokenService('127.0.0.3');
     const foreign = await tokenService('127.0.0.4');
     const registry = await challenging('127.0.0.1', bearer(own.realm));
@@ -116,7 +116,7 @@ describe('tokens for a service beside a registry', () => {
     assert.deepEqual(asked, [{ scope: 'repository:r.example/app:pull', authorization: basic('ann', 'secret') }]);
   });
 
-  it('a password is not shown to a service that demands it for itself on another host', async () => {
+  it('the registry’s password is not sent to a service on another host that requests it by Basic authentication', async () => {
     const service = await challenging('127.0.0.2', 'Basic realm="trust"');
     await assert.rejects(answerTo(tokensOf(), question(service, 'http://127.0.0.1:5000')), { code: 'DISTRIBUTION_UNAUTHORIZED' });
     const own = { ...question(service, 'http://127.0.0.1:5000'), login: { username: 'bob', password: 'own' } };

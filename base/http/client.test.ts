@@ -193,7 +193,7 @@ describe('a redirect from elsewhere', () => {
     await assert.rejects(text(client({ lookup }), `http://${far}:${registry}/`, { redirects: 5 }), { code: 'HTTP_ADDRESS_REFUSED' });
   });
 
-  it('to another host elsewhere is followed, without credentials or unknown headers', async () => {
+  it('to another remote host is followed, without credentials or unknown headers', async () => {
     const seen: unknown[] = [];
     const storage = await serve(far, (request, response) => {
       const { authorization, cookie, accept, 'x-token': token } = request.headers;
@@ -358,7 +358,7 @@ describe('an answer', () => {
     assert.equal(await text(client(), `http://127.0.0.1:${port}/`), 'abc');
   });
 
-  it('that is compressed is not decompressed, and counts as it was sent', async () => {
+  it('that is compressed is not decompressed, and its compressed size counts', async () => {
     const bomb = gzipSync(Buffer.alloc(64 << 20));
     const port = await serve('127.0.0.1', (_request, response) => void response.writeHead(200, { 'content-encoding': 'gzip' }).end(bomb));
     const answer = await client().send({ url: new URL(`http://127.0.0.1:${port}/`), totalMs });

@@ -13,7 +13,7 @@ const at = async (days: number, name = 'public-good'): Promise<{ readonly state:
 };
 
 for (const name of ['public-good', 'staging']) {
-  test(`the seed ${name} is reported 59 days before its end, with what to do, and not 61 days before`, async () => {
+  test(`the seed ${name} is reported 59 days before it expires, with what to do, and not 61 days before`, async () => {
     assert.equal((await at(61, name)).state, 'fine');
     const { state, text } = await at(59, name);
     assert.equal(state, 'degraded');

@@ -143,7 +143,7 @@ if (inPrivateNetns(import.meta.filename)) {
     client.close();
   });
 
-  test('what leaves for another network is masqueraded, also to a port that is a host port here', async () => {
+  test('traffic to another network is masqueraded, also to a port that is a host port here', async () => {
     const outside = join(fixture.folder, 'outside');
     shell(`touch ${outside}; unshare --net=${outside} true; ip link add out0 type veth peer name eth0 netns ${outside}`);
     shell(
@@ -236,7 +236,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await engine.detach(pod.request.id);
   });
 
-  test('rules that another program removed are made anew', async () => {
+  test('rules that another program removed are recreated', async () => {
     const pod = fixture.pod('flushed');
     await engine.attach(pod.request);
     const rules = fixture.kernelState();

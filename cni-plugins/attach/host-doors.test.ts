@@ -60,7 +60,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(fixture.rows('SELECT 1 FROM service_node_port UNION ALL SELECT 1 FROM host_port'), []);
   };
 
-  test('ingress ports are opened by the network’s file: to its namespaces, in its ranges, from 1024 on, where no program of the host is', async () => {
+  test('ingress ports open only as the network file allows: for its namespaces, in its ranges, from 1024, and not for ports of host programs', async () => {
     const asking = (...ingressPorts: string[]): object[] => [{ name: 'x', ingressPorts }];
     const closed = 'NETWORK_SERVICE_INGRESS_CLOSED';
     await refused(request('a1', 'shop', asking('22:2222', '10250:8443', '53:5353/udp')), closed, /22\/tcp.*below 1024/u);
@@ -70,7 +70,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await refused(request('a5', 'evil', asking('30080:80')), closed, /to evil/u);
   });
 
-  test('a host port below 1024, or one of a program of the host, is that program’s', async () => {
+  test('a host port below 1024, or one that a program of the host uses, is refused', async () => {
     const mapped = (hostPort: number, protocol: 'tcp' | 'udp'): Partial<AttachRequest> => ({
       portMappings: [{ protocol, hostPort, containerPort: 80 }],
     });
@@ -79,7 +79,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await refused(request('b3', 'shop', [], mapped(10_250, 'tcp')), 'NETWORK_HOST_PORT_CLOSED', /10250\/tcp.*program of the host/u);
   });
 
-  test('a service belongs to the namespace of its first member, which has so many of them', async () => {
+  test('a service belongs to the namespace of its first member, and the number of services of a namespace is limited', async () => {
     const first = request('c1', 'shop', [{ name: 'web', ports: [80] }]);
     await engine.attach(first);
     const strange = request('c2', 'evil', [{ name: 'web', ports: [80] }]);
@@ -98,7 +98,7 @@ if (inPrivateNetns(import.meta.filename)) {
     for (const each of [strange, more]) await engine.detach(each.id);
   });
 
-  test('a MAC address of another interface, of the bridge, of a link of the host, or of our own numbering is refused', async () => {
+  test('a MAC address of another interface, of the bridge, of a host link, or of the range that we assign is refused', async () => {
     const wanting = (mac: string): Conf => bridgeConf({ bridge: 'br5', runtimeConfig: { mac }, capabilities: { mac: true } });
     const of = (id: string): { id: string; netns: string } => ({ id, netns: plugins.pin(id) });
     const first = await plugins.add([wanting('02:00:00:00:00:05')], of('m1'));

@@ -64,7 +64,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(get('http://127.0.0.1:8080/'), undefined);
   });
 
-  test('what leaves for another network is masqueraded, in both families', async () => {
+  test('traffic to another network is masqueraded, in both families', async () => {
     const outside = fixture.pin('outside');
     shell(
       `ip link add out0 type veth peer name eth0 netns ${outside}; ip addr add 198.51.100.1/24 dev out0; ip addr add 2001:db8::1/64 dev out0 nodad; ip link set out0 up
@@ -87,7 +87,7 @@ if (inPrivateNetns(import.meta.filename)) {
     shell('ip link del out0');
   });
 
-  test('whom the pod behind a host port sees: the client; with masqAll the host; without snat always the client', async () => {
+  test('a pod behind a host port sees the address of the client; with masqAll the host’s; without snat always the client’s', async () => {
     const client = fixture.pin('afar');
     shell(
       `ip link add out0 type veth peer name eth0 netns ${client}; ip addr add 198.51.100.1/24 dev out0; ip addr add 2001:db8::1/64 dev out0 nodad; ip link set out0 up

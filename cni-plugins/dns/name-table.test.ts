@@ -72,7 +72,7 @@ test('a reverse lookup returns the name that users know', () => {
   assert.deepEqual([nameOf('10.0.0.77'), nameOf('10.96.0.1')], ['all', undefined], 'nothing is remembered beyond a change');
 });
 
-test('a name of two namespaces is the asker’s own, to others that of who had it first; one with a dot is never a pod’s', () => {
+test('a name in two namespaces resolves to the one of the client’s namespace, else to the first; a name with a dot is never a pod’s', () => {
   const table = createNameTable(reading);
   const own = (containerId: string, namespace: string, pod: string, address: string): void => {
     const key = { network: 'mall', containerId, interface: 'eth0' };

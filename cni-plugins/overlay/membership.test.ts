@@ -68,7 +68,7 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
     vxlan: { mac: `02:00:00:00:00:${String(number).padStart(2, '0')}`, port: 4789 },
   });
 
-  test('a claim whose answer is lost is not made twice: the host has one subnet, and the same one', async () => {
+  test('a claim whose answer is lost is not repeated: the host keeps one subnet', async () => {
     for (let round = 0; round < 2; round += 1) {
       const proxy = await startEtcdProxy(plain.endpoint);
       ends.push(() => proxy.close());
@@ -267,7 +267,7 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
       assert.equal(two.view.portHolder('tcp-30080'), 'web', 'the service is still the other’s');
     });
 
-    test('a host cannot write, delete or lease keys of another, nor what is an administrator’s', async () => {
+    test('a host cannot write, delete or lease keys of another host or of an administrator', async () => {
       const [one, two] = [member('node-a', access('node-a'), 'id-host-1'), member('node-b', access('node-b'), 'id-host-2')];
       const lease = await two.client.grant(60);
       await register(two, record(2), lease);

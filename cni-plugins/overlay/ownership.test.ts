@@ -103,7 +103,7 @@ for (const [what, theirs, stolen] of [
     { ...wireguard(1), wireguard: { ...wireguard(1).wireguard!, nextKey: wireguard(2).wireguard!.publicKey } },
   ],
 ] as const)
-  test(`a record that names another host’s ${what} is refused, with and without a claim of it; the former one stays`, () => {
+  test(`a record that names another host’s ${what} is refused, with and without a claim of it; the previous record stays`, () => {
     const own = theirs.wireguard === undefined ? record(1) : wireguard(1);
     const view = opened([...whole(b, theirs, '10.128.2.0/24'), ...whole(a, own, '10.128.1.0/24')]);
     const before = view.change([], revision);

@@ -43,7 +43,7 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-test('a service that this host refuses is reported, and asked for again until what is in its way goes', async () => {
+test('a service that this host refuses is reported, and retried until the conflict is gone', async () => {
   await services.put('own', [own('mine', '10.96.0.1')]);
   const spreading = createSpreadServices(services, keys, (problem) => told.push(problem));
   spreading.list([spread('theirs', '10.96.0.1'), spread('free', '10.96.0.2')]);

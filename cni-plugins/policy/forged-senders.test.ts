@@ -117,7 +117,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   };
 
   for (const filter of [0, 1, 2])
-    test(`what an uplink sends as a pod reaches neither pods nor the host, with rp_filter ${filter}`, async () => {
+    test(`packets from an uplink with the source address of a pod reach neither pods nor the host, with rp_filter ${filter}`, async () => {
       shell(`for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo ${filter} > $f; done`);
       for (const family of families) {
         const [web, client, far] = ['web', 'client', 'far'].map((name) => addressOf(name, family));
@@ -148,7 +148,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       }
     });
 
-  test('another port of the bridge sends nothing as a pod, and does not take its address', async () => {
+  test('another port of the bridge cannot send with the address of a pod, and does not take over the address', async () => {
     pods.set('port', fixture.pod('port'));
     const port = pod('port');
     shell(`ip link add ext0 type veth peer name eth0 netns ${port.request.netns}; ip link set ext0 master cni0 up`);

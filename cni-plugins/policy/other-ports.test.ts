@@ -45,7 +45,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(found, [false, true]);
   });
 
-  test('rules that another program flushes come back without anybody asking', async () => {
+  test('rules that another program flushes are restored without a request', async () => {
     const pod = fixture.pod('flushed');
     await engine.attach(pod.request);
     await engine.setClass(pod.request.id, 'none');

@@ -50,7 +50,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(fetch(from, host, port), undefined, `${from.request.pod.name} reached ${host}:${port}`);
   };
 
-  test('rules that another program takes from tables that it leaves standing come back', async () => {
+  test('rules that another program removes from existing tables are restored', async () => {
     const [web, client] = ['taken-web', 'taken'].map((name) => fixture.pod(name)) as [Pod, Pod];
     for (const pod of [web, client]) await engine.attach(pod.request);
     await serve(web);

@@ -203,7 +203,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     assert.deepEqual(await denied(pod), []);
   });
 
-  test('what holds outlives a restart, rules that are flushed, a link that is lost; a link is closed before its plugins let go of it', async () => {
+  test('restrictions survive a restart, flushed rules and a lost link; a link is closed before DEL of its plugins', async () => {
     const [shut, open_, narrow] = [await attached('shut'), await attached('open'), await attached('narrow')];
     await engine.setClass(shut.request.id, 'none');
     await engine.setClass(open_.request.id, 'user');

@@ -108,7 +108,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         }
   });
 
-  test('between pods, what has no connection passes in neither direction where a policy isolates one of them', () => {
+  test('between pods, untracked packets pass in neither direction if a policy isolates one of them', () => {
     for (const family of families)
       for (const protocol of protocols) {
         for (const [from, to] of [

@@ -149,7 +149,7 @@ export function testInvalidSegments(open: () => Balancer, options: TestOptions =
     assert.deepEqual(await connect(), ['hello', 'more', 'from 10.1.2.2 9999, 10.96.0.1 80']);
   });
 
-  test('nor to a host that masquerades, which would end the connection', options, async () => {
+  test('no such segment reaches a masquerading host, which would reset the connection', options, async () => {
     serve('masquerade');
     assert.deepEqual(await connect(), ['hello', 'more', 'from 10.96.0.1 80']);
   });

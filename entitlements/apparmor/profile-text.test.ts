@@ -21,7 +21,7 @@ function textOf(change: Partial<Profile> = {}): string {
 describe('the AppArmor profile of a container', () => {
   it('is none where the profile demands none', () => assert.equal(appArmorProfile(topProfile()), undefined));
 
-  it('guards mounts, the kernel’s files and other containers, by default', () => {
+  it('protects mounts, the kernel’s files and other containers by default', () => {
     assert.equal(appArmorProfile(ordinary)?.name, 'portcullis-default');
     for (const rule of [
       'deny mount,',

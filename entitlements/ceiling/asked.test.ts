@@ -214,7 +214,7 @@ describe('the ceiling', () => {
   });
 });
 
-it('ports of the host are held by privileged and by host.ports alone', () => {
+it('only privileged and host.ports grant ports of the host', () => {
   const pod = { hostNetwork: false, hostPid: false, hostIpc: false, privileged: false, sysctls: [] };
   const asking = { ...pod, hostPorts: ['8080/tcp', '53/udp'] };
   for (const name of ['baseline', 'restricted', 'default'] as const)

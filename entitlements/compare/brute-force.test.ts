@@ -35,7 +35,7 @@ function allowed(rules: readonly NetworkRule[] | undefined): string {
 const combined = (a: string, b: string, how: (a: boolean, b: boolean) => boolean): string =>
   Array.from(a, (bit, at) => (how(bit === '1', b[at] === '1') ? '1' : '0')).join('');
 
-describe('on small domains, against every case', () => {
+describe('exhaustive comparison on small domains', () => {
   it('network rules meet, join and contain exactly', () => {
     const rules = arbitraryNetworkRules(fc);
     fc.assert(

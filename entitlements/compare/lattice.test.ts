@@ -57,7 +57,7 @@ describe('profiles as a lattice', () => {
     assert.ok(refused < runs / 10, `${refused} were refused`);
   });
 
-  it('answer a no with something that is granted by one and not by the other', () => {
+  it('explain a negative answer with something that one profile grants and the other does not', () => {
     fc.assert(
       fc.property(arbitraryProfile, arbitraryProfile, (a, b) =>
         unlessTooComplex(() => {

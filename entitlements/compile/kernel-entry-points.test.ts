@@ -94,13 +94,13 @@ describe('entry points of kernel exploits, under the default profile', () => {
     });
   }
 
-  it('no user namespace can be made', () => {
+  it('no user namespace can be created', () => {
     assert.equal(answer(defaultProfile(), parseQuestion('userns')).yes, false);
   });
 
   for (const architecture of ['x86_64', 'aarch64'] as const)
     for (const runtime of ['crun', 'runc', 'other'])
-      it(`the program that the kernel runs refuses each, beside what ${runtime} itself calls (${architecture})`, () => {
+      it(`the filter program refuses each, also with the system calls that ${runtime} itself needs (${architecture})`, () => {
         const policy = filtered(joinPolicies(defaultPolicy(DEFAULT_CAPABILITIES), basePolicy(runtime)));
         const bytes = generateBpf(policy, architecture);
         assert.equal(programDifference({ policy, architecture }, bytes)?.sentence, undefined, 'proved: it answers each call as the policy');
@@ -179,7 +179,7 @@ describe('entry points of kernel exploits, in a container on the running kernel'
   after(() => bundle.remove());
 
   for (const runtime of ['crun', 'runc'] as const)
-    it(`${runtime}: each fails by the filter`, () => {
+    it(`${runtime}: the filter refuses each`, () => {
       const settings = compile(
         { ...defaultProfile(), ambient: [] },
         { architecture: 'x86_64', runtime, kernel: detectKernel(), heldCapabilities: [...DEFAULT_CAPABILITIES] },

@@ -77,7 +77,7 @@ describe('on the running kernel', { skip: missing() }, () => {
       );
     });
 
-    it(`${runtime}: the default filter forbids namespaces and mounts, and answers ENOSYS for calls nobody knows`, () => {
+    it(`${runtime}: the default filter forbids namespaces and mounts, and returns ENOSYS for unknown system calls`, () => {
       const results = probe(runtime, builtin('default'), [
         { nr: 272, args: [0x10000000n] }, // unshare(CLONE_NEWUSER)
         { nr: 165 }, // mount
@@ -149,7 +149,7 @@ describe('on the running kernel', { skip: missing() }, () => {
       assert.match(said, /^0$/m, '/proc/keys is masked');
     });
 
-    it(`${runtime}: inheritable is empty where nothing is ambient`, () => {
+    it(`${runtime}: the inheritable set is empty without ambient capabilities`, () => {
       const { stdout } = bundle.run(runtime, settingsOf(builtin('default'), runtime), ['grep', 'CapInh', '/proc/self/status']);
       assert.match(stdout.toString(), /^CapInh:\s+0000000000000000$/m);
     });

@@ -317,7 +317,7 @@ test('streams: responses in order, a failure at the end, a reader that leaves', 
   assert.equal(ended, 'left');
 });
 
-test('16 MiB fit in both directions, more is RESOURCE_EXHAUSTED', async () => {
+test('messages of 16 MiB pass in both directions, larger ones are RESOURCE_EXHAUSTED', async () => {
   const most = Buffer.alloc(16 * 1024 * 1024 - 1024, 'x');
   handlers.execSync = ({ cmd }) =>
     Promise.resolve({ stdout: cmd[0] === 'much' ? Buffer.alloc(17 * 1024 * 1024) : most, exitCode: cmd[0]?.length ?? 0 });

@@ -60,7 +60,7 @@ async function connectAs(uid: number, gid: number): Promise<string> {
   return said;
 }
 
-test('the socket is 0660 root:root: another user does not even reach it', async () => {
+test('the socket is 0660 root:root: another user cannot connect', async () => {
   const { mode, uid, gid } = statSync(socketPath);
   assert.deepEqual([mode & 0o777, uid, gid], [0o660, 0, 0]);
   await chmod(folder, 0o755);
@@ -68,7 +68,7 @@ test('the socket is 0660 root:root: another user does not even reach it', async 
   assert.equal(await connectAs(0, 0), 'served');
 });
 
-test('whoever gets past the file mode with a wrong uid is refused and logged', async () => {
+test('a client that gets past the file mode with a wrong uid is refused and logged', async () => {
   await chmod(folder, 0o755);
   await chmod(socketPath, 0o666);
   assert.match(await connectAs(65534, 65534), /^(closed|ECONNRESET|EPIPE)$/);

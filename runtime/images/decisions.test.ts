@@ -21,7 +21,7 @@ describe('decisions', { skip: findRegistry() === undefined ? 'no docker-registry
     await registry.close();
   });
 
-  it('are by the policy that is in force when they are used', async () => {
+  it('follow the policy that is in force when they are used', async () => {
     const layers = [{ tar: await tarOf([]) }];
     const { digest } = await pushImage(kit.repository('signed/app'), { tag: '1', layers });
     await kit.sign('signed/app', digest);
@@ -32,7 +32,7 @@ describe('decisions', { skip: findRegistry() === undefined ? 'no docker-registry
     await assert.rejects(running, (error) => isPortcullisError(error) && error.code === 'IMAGES_NO_POLICY');
   });
 
-  it('that admit are not used after their end, though what they rested on is not at hand', async () => {
+  it('that admit are not used after their expiry, even if their evidence is not available', async () => {
     const [begin, end] = [Date.parse('2030-01-01T00:00:00Z'), '2030-01-02T00:00:00Z'];
     const file = `${kit.folder}/ends.yaml`;
     writeFileSync(

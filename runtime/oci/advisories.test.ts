@@ -35,7 +35,7 @@ describe('open advisories', () => {
     assert.equal(compareVersions('1.2', '1.2.0'), 0);
   });
 
-  it('strict refuses a runtime by the numbers of its flaws, and takes one without', () => {
+  it('strict refuses a runtime with the ids of its flaws, and accepts one without flaws', () => {
     const runc = { name: 'runc', path: '/usr/sbin/runc', kind: 'runc' } as const;
     assert.throws(() => refuseVulnerable({ ...runc, version: '1.1.5' }), { code: 'RUNTIME_HANDLER_VULNERABLE', message: /CVE-2024-21626/ });
     refuseVulnerable({ ...runc, version: '1.5.2' });

@@ -28,7 +28,7 @@ const plan = (more: Partial<ContainerPlan>): ContainerPlan => ({ throughVolumes:
  * These tests use real processes in mount namespaces. test/e2e/kernel-folders.test.ts covers what runtimes do
  * with hostile volumes.
  */
-describe('what a runtime has made', () => {
+describe('a container that a runtime created', () => {
   it('is reported as not made where its first process has ended', async (t) => {
     const pid = await processAfter(t, 'true');
     process.kill(pid, 'SIGKILL');
@@ -41,7 +41,7 @@ describe('what a runtime has made', () => {
     checkMadeContainer('c', pid, plan({ throughVolumes: ['/mnt'], maskedPaths: ['/proc/keys', '/proc/not-there', '/etc/hostname'] }));
   });
 
-  it('is refused where a mount is not at its place', async (t) => {
+  it('is refused if a mount is not at its destination', async (t) => {
     const pid = await processAfter(t, 'mount -t tmpfs x /mnt');
     assert.throws(() => checkMadeContainer('c', pid, plan({ throughVolumes: ['/mnt', '/srv'] })), {
       code: 'RUNTIME_MADE_OTHERWISE',
@@ -49,7 +49,7 @@ describe('what a runtime has made', () => {
     });
   });
 
-  it('is refused where a masked path shows procfs or sysfs, also through another of its files', async (t) => {
+  it('is refused if a masked path shows procfs or sysfs, also through another file of it', async (t) => {
     const pid = await processAfter(t, 'mount --bind /proc/version /proc/keys');
     for (const path of ['/proc/keys', '/proc/interrupts', '/sys/kernel'])
       assert.throws(() => checkMadeContainer('c', pid, plan({ maskedPaths: [path] })), {

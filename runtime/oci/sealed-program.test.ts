@@ -11,7 +11,7 @@ const folder = mkdtempSync(join(tmpdir(), 'portcullis-sealed-'));
 process.on('exit', () => rmSync(folder, { recursive: true }));
 const versionOf = (program: string): string => execFileSync(program, ['--version'], { encoding: 'utf8' }).split('\n')[0] ?? '';
 
-test('crun runs from a copy that nobody can write to, and that outlives its file', async () => {
+test('crun runs from a copy that no process can write to, and that remains when its file is removed', async () => {
   const path = join(folder, 'crun');
   copyFileSync('/usr/bin/crun', path);
   const program = await openSealedProgram(path);

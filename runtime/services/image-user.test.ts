@@ -65,7 +65,7 @@ for (const form of [
   '٣',
   '０',
 ])
-  test(`a kubelet is never told another user than root where root would run: ${form}`, () => {
+  test(`status never reports a non-root user to the kubelet if root would run: ${form}`, () => {
     for (const user of [form, `${form}:`, `${form}:0`, `${form}:1000`, `:${form}`]) assert.equal(evades(user), false, JSON.stringify(user));
   });
 
@@ -74,7 +74,7 @@ test('numbers beyond what an id can be are refused, not shortened', () => {
     assert.equal(had(user), undefined, user);
 });
 
-test('whatever an image calls its user, status and container agree', () => {
+test('status and container agree on the user, for any USER of an image', () => {
   const text = fc.string({
     unit: fc.constantFrom('0', '1', '9', '+', '-', 'x', ' ', ':', '.', 'e', '\t', '\n', '\0', 'r', '٣'),
     maxLength: 12,

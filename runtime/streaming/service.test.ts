@@ -51,7 +51,7 @@ describe('the streaming service', () => {
     rmSync(folder, { recursive: true });
   });
 
-  it('bounds what waits and what runs, for each and for all', async () => {
+  it('bounds waiting and running sessions, for each container and in total', async () => {
     const service = await open();
     for (let count = 0; count < 4; count += 1) await service.open('a', plan());
     await assert.rejects(service.open('a', plan()), { code: 'RUNTIME_STREAMING_LIMIT' });

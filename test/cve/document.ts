@@ -5,16 +5,16 @@ import type { Row } from './row.ts';
 
 const file = join(import.meta.dirname, '../../docs/security-advisories.md');
 
-/** docs/security-advisories.md: the table for readers. */
+/** Returns the text of docs/security-advisories.md, the table for readers. */
 export function document(): string {
   const parts = sections.map(
-    ({ title, rows }) => `## ${title}\n\n| what | flaw or way in | held by |\n| --- | --- | --- |\n${rows.map(line).join('\n')}\n`,
+    ({ title, rows }) => `## ${title}\n\n| id | flaw or entry point | tests |\n| --- | --- | --- |\n${rows.map(line).join('\n')}\n`,
   );
-  return `# Published flaws, and the tests that hold them
+  return `# Published flaws and their tests
 
-Each row is a flaw that was published about a program like this one, or about what it builds on, and the tests that fail if Portcullis has
-it. Where a flaw cannot concern Portcullis, the row says why. The table is code, \`test/cve/\`; \`npm run advisories:update\` writes this
-page, and \`test/house/cve.test.ts\` checks that every test exists. Names hold \`\${…}\` where one test stands for several cases.
+Each row lists a published flaw of a similar program or of a dependency, and the tests that fail if Portcullis has the flaw. If a flaw
+cannot concern Portcullis, the row says why. The table is generated from \`test/cve/\` by \`npm run advisories:update\`, and
+\`test/house/cve.test.ts\` checks that every test exists. A title contains \`\${…}\` if one title serves several cases.
 
 \`portcullis doctor\` lists the flaws of the runtimes that a node has installed.
 

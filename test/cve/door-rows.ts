@@ -2,7 +2,7 @@ import type { Row } from './row.ts';
 
 const main = 'test/e2e/main-path.test.ts';
 
-/** Each way in, and that it leads past the one place that decides: content past the verdict, power past the ceiling. */
+/** Each entry point, and the proof that it passes the one place that decides: the verdict for content, the ceiling for power. */
 export const doorRows: readonly Row[] = [
   {
     id: 'pull',
@@ -16,26 +16,29 @@ export const doorRows: readonly Row[] = [
     id: 'import',
     what: 'content: archives and layouts',
     held: [
-      ['test/e2e/publishing.test.ts', 'refuses an archive that was changed on the way'],
-      ['test/e2e/air-gap.test.ts', 'is pulled and verified as an archive has brought it'],
+      ['test/e2e/publishing.test.ts', 'refuses an archive that was changed in transit'],
+      ['test/e2e/air-gap.test.ts', 'is pulled and verified after it was loaded from an archive'],
     ],
   },
   {
     id: 'image volumes',
     what: 'content: images that are mounted as volumes',
-    held: [['test/e2e/image-volume.test.ts', 'an image that is not admitted for the namespace is refused, whatever container asks']],
+    held: [['test/e2e/image-volume.test.ts', 'an image that is not admitted for the namespace is refused for every container']],
   },
   {
     id: 'checkpoint images',
     what: 'content: restore',
-    held: [['test/e2e/pod-requests.test.ts', 'a checkpoint, which this version does not make']],
+    held: [['test/e2e/pod-requests.test.ts', 'a checkpoint, which this version does not support']],
   },
   {
     id: 'profile artifacts',
-    what: 'content: entitlements that a publisher has signed',
+    what: 'content: entitlements signed by a publisher',
     held: [
-      ['test/e2e/signed-entitlements.test.ts', 'one that this version can not read admits no container'],
-      ['test/e2e/signed-entitlements.test.ts', 'a rule that asks for them admits nothing without, and what they lack is refused by name'],
+      ['test/e2e/signed-entitlements.test.ts', 'an entitlement that this version cannot read admits no container'],
+      [
+        'test/e2e/signed-entitlements.test.ts',
+        'a rule that requires them admits no image without them, and permissions that they lack are refused by name',
+      ],
     ],
   },
   {
@@ -64,29 +67,35 @@ export const doorRows: readonly Row[] = [
     id: 'options',
     what: 'content: no combination of options skips the verdict',
     held: [
-      ['test/e2e/deny-all.test.ts', 'takes every option: ${options.length} of them, in ${rows.length} configurations that hold every pair'],
+      [
+        'test/e2e/deny-all.test.ts',
+        'covers all ${options.length} options, in ${rows.length} configurations that contain every pair of values',
+      ],
       ['test/e2e/deny-all.test.ts', "configuration ${index + 1}: ${String(choice.get('the policy'))}"],
     ],
   },
   {
     id: 'cache',
-    what: 'content: a verdict that is remembered holds for the policy in force, and not after its end',
+    what: 'content: a cached verdict applies only under the policy in force, and not after its expiry',
     held: [
-      ['runtime/images/decisions.test.ts', 'are by the policy that is in force when they are used'],
-      ['runtime/images/decisions.test.ts', 'that admit are not used after their end, though what they rested on is not at hand'],
+      ['runtime/images/decisions.test.ts', 'follow the policy that is in force when they are used'],
+      ['runtime/images/decisions.test.ts', 'that admit are not used after their expiry, even if their evidence is not available'],
     ],
   },
   {
     id: 'restart',
-    what: 'content: what was admitted before a restart is decided again by today’s policy',
+    what: 'content: images admitted before a restart are decided again by today’s policy',
     held: [['test/e2e/restart.test.ts', 'decides offline, by today’s policy: CreateContainer needs no registry']],
   },
   {
     id: 'error paths',
-    what: 'content: a decision that fails, or ends with its Worker, is never a verdict',
+    what: 'content: a decision that fails, or that loses its Worker, is never a verdict',
     held: [
-      ['trust/verdict/decider.test.ts', 'a decision that takes longer than it may is an error, never a verdict, and the next one is made'],
-      ['trust/verdict/decider.test.ts', 'a Worker that is gone is an error, never a verdict, and the next question starts another'],
+      [
+        'trust/verdict/decider.test.ts',
+        'a decision that exceeds its time limit is an error, never a verdict, and the next decision is made',
+      ],
+      ['trust/verdict/decider.test.ts', 'a lost Worker is an error, never a verdict, and the next question starts another Worker'],
     ],
   },
   {
@@ -99,32 +108,32 @@ export const doorRows: readonly Row[] = [
   },
   {
     id: 'exec',
-    what: 'power: what is executed carries the filter, capabilities and label of the container',
+    what: 'power: executed commands have the filter, capabilities and label of the container',
     held: [
-      ['test/e2e/confinement.test.ts', 'carries filter, capabilities and no_new_privs, in its first process and in what is executed in it'],
+      ['test/e2e/confinement.test.ts', 'has filter, capabilities and no_new_privs in its first process and in commands executed in it'],
       ['test/e2e/streaming.test.ts', 'runs with the confinement of the container'],
     ],
   },
   {
     id: 'update',
     what: 'power: UpdateContainerResources',
-    held: [['test/e2e/resources.test.ts', 'that no kernel takes are refused as bad arguments, and change nothing']],
+    held: [['test/e2e/resources.test.ts', 'that no kernel accepts are refused as invalid arguments, and change nothing']],
   },
   {
     id: 'TARGET namespaces',
-    what: 'power: a container in the PID namespace of another',
+    what: 'power: a container in the PID namespace of another container',
     held: [
       ['test/e2e/shared-pid.test.ts', 'a target must be a running container of the same pod'],
-      ['test/e2e/shared-pid.test.ts', 'through a target nobody reaches the host’s processes beyond his ceiling'],
+      ['test/e2e/shared-pid.test.ts', 'no container reaches processes of the host through a target unless its own ceiling allows it'],
     ],
   },
   {
     id: 'CDI',
     what: 'power: devices, mounts and hooks of CDI specifications',
     held: [
-      ['test/e2e/devices.test.ts', 'what others could have written does not count, and hooks that others can change do not run'],
-      ['test/e2e/devices.test.ts', 'what is no device, and what the ceiling does not hold, is refused'],
+      ['test/e2e/devices.test.ts', 'specs that users other than root can write are ignored, and hooks that they can change do not run'],
+      ['test/e2e/devices.test.ts', 'a path that is not a device, and a device beyond the ceiling, are refused'],
     ],
   },
-  { id: 'NRI', what: 'power: plug-ins that change a container', absent: 'there is no plug-in interface for containers' },
+  { id: 'NRI', what: 'power: plugins that change a container', absent: 'there is no plugin interface for containers' },
 ];

@@ -2,21 +2,21 @@ import type { Row } from './row.ts';
 
 const spdy = 'runtime/streaming/spdy/spdy.test.ts';
 const versions = 'test/cve/versions.test.ts';
-const node = 'the Node that runs and ships is not older than ${version} (${ids})';
+const node = 'the Node.js that runs and ships is not older than ${version} (${ids})';
 const packages = "${name} is not older than ${versions.join(' or ')} (${ids})";
 const entry = 'entitlements/compile/kernel-entry-points.test.ts';
-const kernelProof = 'the program that the kernel runs refuses each, beside what ${runtime} itself calls (${architecture})';
-const inContainer = '${runtime}: each fails by the filter';
+const kernelProof = 'the filter program refuses each, also with the system calls that ${runtime} itself needs (${architecture})';
+const inContainer = '${runtime}: the filter refuses each';
 const mayNot = '${entry.question}: no program can call it';
-const securityfs = 'guards mounts, the kernel’s files and other containers, by default';
+const securityfs = 'protects mounts, the kernel’s files and other containers by default';
 
 const crackArmor = (id: string): Row => ({
   id,
   what: 'AppArmor ("CrackArmor"): an unprivileged writer of the policy files replaces profiles',
   held: [
     ['entitlements/apparmor/profile-text.test.ts', securityfs],
-    ['test/e2e/kernel-folders.test.ts', 'a volume is mounted at one only where it can do no harm (${handler})'],
-    [entry, 'no user namespace can be made'],
+    ['test/e2e/kernel-folders.test.ts', 'a volume is mounted on such a path only where it is harmless (${handler})'],
+    [entry, 'no user namespace can be created'],
   ],
 });
 const pageCache = (id: string, what: string): Row => ({
@@ -33,11 +33,11 @@ const pageCache = (id: string, what: string): Row => ({
 export const networkRows: readonly Row[] = [
   {
     id: 'CVE-2020-8554',
-    what: 'Kubernetes: whoever may write a Service takes traffic to any address by externalIPs',
+    what: 'Kubernetes: a user who may write a Service intercepts traffic to any address by externalIPs',
     held: [
       [
         'cni-plugins/services/kubernetes/translate.test.ts',
-        'external addresses are served as far as the node allows them; one that cannot be takes no other away',
+        'external addresses are served if the node allows them; one that cannot be served does not affect the others',
       ],
     ],
   },
@@ -46,14 +46,14 @@ export const networkRows: readonly Row[] = [
     what: 'spdystream: counts and lengths of SETTINGS and header blocks allocate before they are checked',
     held: [
       [spdy, 'counts and lengths that a frame only claims cost nothing (CVE-2026-35469)'],
-      [spdy, 'a bomb is refused'],
-      [spdy, 'of another version, or too large, end it'],
+      [spdy, 'a decompression bomb is refused'],
+      [spdy, 'of another version, or too large, end the connection'],
     ],
   },
   { id: 'CVE-2026-48068', what: 'grpc-js: a malformed stream start ends the server', held: [[versions, packages]] },
   { id: 'CVE-2026-48069', what: 'grpc-js: a malformed compressed message ends the server', held: [[versions, packages]] },
-  { id: 'CVE-2026-41242', what: 'protobufjs: code by a hostile schema', held: [[versions, packages]] },
-  { id: 'CVE-2026-48618', what: 'Node: a wildcard of TLS covers more than one label', held: [[versions, node]] },
+  { id: 'CVE-2026-41242', what: 'protobufjs: a hostile schema executes code', held: [[versions, packages]] },
+  { id: 'CVE-2026-48618', what: 'Node: a TLS wildcard covers more than one label', held: [[versions, node]] },
   { id: 'CVE-2026-48928', what: 'Node: TLS server names', held: [[versions, node]] },
   { id: 'CVE-2026-48930', what: 'Node: TLS server names', held: [[versions, node]] },
   { id: 'CVE-2026-48934', what: 'Node: TLS server names', held: [[versions, node]] },
@@ -71,10 +71,10 @@ export const networkRows: readonly Row[] = [
     id: 'CVE-2022-0185',
     what: 'Linux: fsconfig overflows, within reach of a user namespace',
     held: [
-      [entry, 'no user namespace can be made'],
+      [entry, 'no user namespace can be created'],
       [
         'entitlements/compile/live-kernel.test.ts',
-        '${runtime}: the default filter forbids namespaces and mounts, and answers ENOSYS for calls nobody knows',
+        '${runtime}: the default filter forbids namespaces and mounts, and returns ENOSYS for unknown system calls',
       ],
     ],
   },
@@ -83,11 +83,11 @@ export const networkRows: readonly Row[] = [
   ),
   {
     id: 'canonical/k8s-snap#2747',
-    what: 'AppArmor 5 labels executed processes `profile//&unconfined`, and they cannot be signalled',
+    what: 'AppArmor 5 labels executed processes `profile//&unconfined`, which cannot be signalled',
     held: [
       [
         'test/e2e/apparmor.test.ts',
-        'a container that says nothing carries the default profile, and so does what is executed in it (${handler})',
+        'a container without an AppArmor setting runs under the default profile, and so do commands executed in it (${handler})',
       ],
     ],
   },
@@ -98,19 +98,19 @@ export const networkRows: readonly Row[] = [
   },
   {
     id: 'CVE-2025-67499',
-    what: 'CNI portmap: the nftables backend takes traffic of the port to every destination',
+    what: 'CNI portmap: the nftables backend intercepts traffic of the port to every destination',
     held: [
-      ['cni-plugins/attach/engine.test.ts', 'what leaves for another network is masqueraded, also to a port that is a host port here'],
-      ['cni-plugins/attach/plugin-traffic.test.ts', 'what leaves for another network is masqueraded, in both families'],
+      ['cni-plugins/attach/engine.test.ts', 'traffic to another network is masqueraded, also to a port that is a host port here'],
+      ['cni-plugins/attach/plugin-traffic.test.ts', 'traffic to another network is masqueraded, in both families'],
     ],
   },
   {
     id: 'containernetworking/plugins#1235',
-    what: 'CNI portmap: masquerading hides the client',
+    what: 'CNI portmap: masquerading hides the client address',
     held: [
       [
         'cni-plugins/attach/plugin-traffic.test.ts',
-        'whom the pod behind a host port sees: the client; with masqAll the host; without snat always the client',
+        'a pod behind a host port sees the address of the client; with masqAll the host’s; without snat always the client’s',
       ],
     ],
   },
@@ -133,18 +133,18 @@ export const networkRows: readonly Row[] = [
     id: 'CVE-2025-54388',
     what: 'moby: a reload of firewalld opens published ports',
     held: [
-      ['cni-plugins/attach/engine.test.ts', 'rules that another program removed are made anew'],
-      ['cni-plugins/policy/other-ports.test.ts', 'rules that another program flushes come back without anybody asking'],
+      ['cni-plugins/attach/engine.test.ts', 'rules that another program removed are recreated'],
+      ['cni-plugins/policy/other-ports.test.ts', 'rules that another program flushes are restored without a request'],
     ],
   },
   {
     id: 'CVE-2025-54410',
     what: 'moby: a reload of firewalld ends the isolation of networks',
     held: [
-      ['cni-plugins/policy/peers.test.ts', 'rules that another program takes from tables that it leaves standing come back'],
+      ['cni-plugins/policy/peers.test.ts', 'rules that another program removes from existing tables are restored'],
       [
         'cni-plugins/policy/routed-links.test.ts',
-        'what holds outlives a restart, rules that are flushed, a link that is lost; a link is closed before its plugins let go of it',
+        'restrictions survive a restart, flushed rules and a lost link; a link is closed before DEL of its plugins',
       ],
     ],
   },

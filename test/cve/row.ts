@@ -1,14 +1,17 @@
-/** A test: its file from the root of the repository, and its name as the source writes it (with `${…}` where it is one of a table). */
+/**
+ * A test: its file relative to the root of the repository, and its title as the source writes it (with `${…}` if one
+ * title serves several cases).
+ */
 type TestName = readonly [file: string, name: string];
 
-/** One published flaw of a program like ours, or of what we build on. */
+/** One published flaw of a program like ours or of a dependency, one entry point, or one class of flaws found here. */
 export interface Row {
-  /** CVE or GHSA number, or the place where it was reported. */
+  /** The CVE or GHSA number, the issue that reports it, or a short name. */
   readonly id: string;
-  /** Whose, and what went wrong. */
+  /** The program concerned, and the flaw. */
   readonly what: string;
-  /** The tests that fail if we had the flaw. */
+  /** The tests that fail if Portcullis has the flaw. */
   readonly held?: readonly TestName[];
-  /** Why it cannot concern us: the part is absent. */
+  /** Why the flaw cannot concern Portcullis: the component does not exist here. */
   readonly absent?: string;
 }

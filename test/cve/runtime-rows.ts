@@ -8,10 +8,10 @@ const user = 'runtime/containers/user.test.ts';
 const imageUser = 'runtime/services/image-user.test.ts';
 const advisories = 'runtime/oci/advisories.test.ts';
 const linksOfDev = '/${name} is a symlink to a folder of the host (CVE-2026-41579, CVE-2026-47766), under ${handler}';
-const uncovers = 'a volume at /dev does not uncover a masked file (CVE-2025-31133), also where the ceiling holds privileged (${handler})';
-const noCheckpoints = 'a checkpoint, which this version does not make';
+const uncovers = 'a volume at /dev does not uncover a masked file (CVE-2025-31133), even if the ceiling grants privileged (${handler})';
+const noCheckpoints = 'a checkpoint, which this version does not support';
 const noAnnotation = 'annotations and labels of pod and image never reach the runtime';
-const noCopy = 'no door copies files into or out of a container';
+const noCopy = 'no request copies files into or out of a container';
 
 /** Runtimes and container engines. */
 export const runtimeRows: readonly Row[] = [
@@ -20,16 +20,19 @@ export const runtimeRows: readonly Row[] = [
     what: 'runc: a container overwrites the runtime through /proc/self/exe',
     held: [
       [images, 'the program is the runtime itself (CVE-2019-5736), under ${handler}'],
-      ['runtime/oci/sealed-program.test.ts', 'crun runs from a copy that nobody can write to, and that outlives its file'],
+      [
+        'runtime/oci/sealed-program.test.ts',
+        'crun runs from a copy that no process can write to, and that remains when its file is removed',
+      ],
     ],
   },
   {
     id: 'CVE-2024-21626',
     what: 'runc: a working directory leads through a leaked descriptor to the host',
     held: [
-      [images, 'the working folder is a descriptor of the runtime, by name and by symlink (CVE-2024-21626), under ${handler}'],
-      [folders, 'a working directory is followed through volumes, and again before each command (CVE-2024-21626) (${handler})'],
-      [folders, 'a command has no descriptors but its own (${handler})'],
+      [images, 'the working directory is a descriptor of the runtime, by name and by symlink (CVE-2024-21626), under ${handler}'],
+      [folders, 'a working directory is resolved through volumes, and again before each command (CVE-2024-21626) (${handler})'],
+      [folders, 'a command inherits no descriptors of the runtime (${handler})'],
       ['base/kernel/files.test.ts', 'descriptors are closed in a started program'],
     ],
   },
@@ -38,7 +41,7 @@ export const runtimeRows: readonly Row[] = [
     what: 'runc: a racing symlink makes it create files on the host',
     held: [
       [advisories, "${program} ${version}${debian ? ' of Debian' : ''}: ${open.length} open"],
-      [folders, 'a destination inside another volume is followed through its links (${handler})'],
+      [folders, 'a destination inside another volume is resolved through the links of that volume (${handler})'],
     ],
   },
   {
@@ -46,23 +49,23 @@ export const runtimeRows: readonly Row[] = [
     what: 'runc: masked paths are bypassed by replacing /dev/null',
     held: [
       [folders, uncovers],
-      ['runtime/oci/made-container.test.ts', 'is refused where a masked path shows procfs or sysfs, also through another of its files'],
+      ['runtime/oci/made-container.test.ts', 'is refused if a masked path shows procfs or sysfs, also through another file of it'],
     ],
   },
   {
     id: 'CVE-2025-52565',
     what: 'runc: /dev/console is bound on a symlink',
     held: [
-      [folders, 'a device is made at one only under a name of its own (${handler})'],
-      [folders, 'a volume is mounted at one only where it can do no harm (${handler})'],
+      [folders, 'a device is created on such a path only under a name that the runtime does not need (${handler})'],
+      [folders, 'a volume is mounted on such a path only where it is harmless (${handler})'],
     ],
   },
   {
     id: 'CVE-2025-52881',
     what: 'runc: writes to /proc are redirected by racing mounts',
     held: [
-      [folders, 'a volume is mounted at one only where it can do no harm (${handler})'],
-      ['runtime/oci/made-container.test.ts', 'is refused where a mount is not at its place'],
+      [folders, 'a volume is mounted on such a path only where it is harmless (${handler})'],
+      ['runtime/oci/made-container.test.ts', 'is refused if a mount is not at its destination'],
     ],
   },
   { id: 'CVE-2026-41579', what: 'runc: /dev of an image is a symlink, and the host is written to', held: [[images, linksOfDev]] },
@@ -72,7 +75,7 @@ export const runtimeRows: readonly Row[] = [
     what: 'crun: `exec --user` is parsed wrongly, and the command runs as another user',
     held: [
       ['test/e2e/life-cycle.test.ts', 'as the user, in the folder and with the variables of the container'],
-      [advisories, 'strict refuses a runtime by the numbers of its flaws, and takes one without'],
+      [advisories, 'strict refuses a runtime with the ids of its flaws, and accepts one without flaws'],
     ],
   },
   {
@@ -93,7 +96,7 @@ export const runtimeRows: readonly Row[] = [
   {
     id: 'CVE-2022-24769',
     what: 'moby, containerd: inheritable capabilities are not empty',
-    held: [['entitlements/compile/live-kernel.test.ts', '${runtime}: inheritable is empty where nothing is ambient']],
+    held: [['entitlements/compile/live-kernel.test.ts', '${runtime}: the inheritable set is empty without ambient capabilities']],
   },
   {
     id: 'CVE-2022-0811',
@@ -118,14 +121,14 @@ export const runtimeRows: readonly Row[] = [
     id: 'CVE-2022-23648',
     what: 'containerd: a VOLUME of the image copies files of the host',
     held: [
-      [images, 'VOLUME climbs out of the image (CVE-2022-23648)'],
+      [images, 'VOLUME leads out of the image (CVE-2022-23648)'],
       ['test/e2e/image-volume.test.ts', 'a declared volume behind a link that leads nowhere is refused'],
     ],
   },
   {
     id: 'CVE-2024-5154',
     what: 'CRI-O: a symlink of the image leads a write to the host (/etc/mtab)',
-    held: [[images, '/etc and a volume’s place are symlinks to the host, under ${handler}']],
+    held: [[images, '/etc and the destination of a volume are symlinks to the host, under ${handler}']],
   },
   {
     id: 'CVE-2022-1708',
@@ -138,13 +141,13 @@ export const runtimeRows: readonly Row[] = [
     held: [
       [requests, 'a container ${what}'],
       [user, 'user: ${name} is refused'],
-      [here, 'line feeds in HOME, variables and names add nothing to the files of the container (CVE-2022-4318, CVE-2026-15809)'],
+      [here, 'line feeds in HOME, variables and names add no lines to files of the container (CVE-2022-4318, CVE-2026-15809)'],
     ],
   },
   {
     id: 'CVE-2026-15809',
     what: 'CRI-O: a real line feed in HOME adds a line to /etc/passwd',
-    held: [[here, 'line feeds in HOME, variables and names add nothing to the files of the container (CVE-2022-4318, CVE-2026-15809)']],
+    held: [[here, 'line feeds in HOME, variables and names add no lines to files of the container (CVE-2022-4318, CVE-2026-15809)']],
   },
   {
     id: 'CVE-2024-40635',
@@ -158,9 +161,9 @@ export const runtimeRows: readonly Row[] = [
     id: 'CVE-2026-46680',
     what: 'containerd: an image evades runAsNonRoot by the way it writes its user',
     held: [
-      [imageUser, 'a kubelet is never told another user than root where root would run: ${form}'],
-      [imageUser, 'whatever an image calls its user, status and container agree'],
-      [here, 'a pod that may not run as root does not, however USER is written (CVE-2026-46680)'],
+      [imageUser, 'status never reports a non-root user to the kubelet if root would run: ${form}'],
+      [imageUser, 'status and container agree on the user, for any USER of an image'],
+      [here, 'the user id that status reports is the one that runs, in any spelling of USER (CVE-2026-46680)'],
     ],
   },
   {
@@ -178,15 +181,15 @@ export const runtimeRows: readonly Row[] = [
   },
   {
     id: 'CVE-2021-41103',
-    what: 'containerd: folders of containers may be entered by every user',
+    what: 'containerd: every user can enter the folders of containers',
     held: [[here, 'another user of the host reads nothing below root and state (CVE-2021-41103, CVE-2024-25621)']],
   },
   {
     id: 'CVE-2024-25621',
-    what: 'containerd: folders are made with too wide modes',
+    what: 'containerd: folders are created with modes that are too permissive',
     held: [
       [here, 'another user of the host reads nothing below root and state (CVE-2021-41103, CVE-2024-25621)'],
-      ['runtime/cri/socket.test.ts', 'the socket is 0660 root:root: another user does not even reach it'],
+      ['runtime/cri/socket.test.ts', 'the socket is 0660 root:root: another user cannot connect'],
     ],
   },
   {
@@ -194,35 +197,35 @@ export const runtimeRows: readonly Row[] = [
     what: 'containerd: an abstract socket is reached by pods on the host’s network',
     held: [
       [here, 'no socket of the daemon or its monitors is abstract (CVE-2020-15257)'],
-      ['runtime/cri/socket.test.ts', 'whoever gets past the file mode with a wrong uid is refused and logged'],
+      ['runtime/cri/socket.test.ts', 'a client that gets past the file mode with a wrong uid is refused and logged'],
     ],
   },
   {
     id: 'CVE-2025-64329',
-    what: 'containerd: sessions of attach that are dropped leak memory',
+    what: 'containerd: dropped attach sessions leak memory',
     held: [
-      ['test/e2e/streaming.test.ts', 'sessions that are dropped leave nothing'],
-      ['test/e2e/streaming.test.ts', 'serves over TLS, and holds its bounds, when told so'],
-      ['runtime/streaming/service.test.ts', 'bounds what waits and what runs, for each and for all'],
+      ['test/e2e/streaming.test.ts', 'dropped sessions leave nothing'],
+      ['test/e2e/streaming.test.ts', 'serves over TLS and enforces its limits, if configured'],
+      ['runtime/streaming/service.test.ts', 'bounds waiting and running sessions, for each container and in total'],
     ],
   },
   {
     id: 'CVE-2026-53495',
     what: 'containerd: ExecSync waits for processes that keep its output open',
     held: [
-      ['test/e2e/life-cycle.test.ts', 'a grandchild that holds the output does not hold the answer'],
-      ['test/e2e/exec-sync.test.ts', 'what a command leaves behind at its end stays, and does not hold the answer'],
-      ['test/e2e/streaming.test.ts', 'a background process that holds the output does not hold the session'],
+      ['test/e2e/life-cycle.test.ts', 'a grandchild that holds the output open does not delay the answer'],
+      ['test/e2e/exec-sync.test.ts', 'processes that a command leaves running stay, and do not delay the answer'],
+      ['test/e2e/streaming.test.ts', 'a background process that holds the output open does not delay the end of the session'],
     ],
   },
   {
     id: 'GHSA-rp3h-jf77-q9p4',
     what: 'containerd 2.3.5: fixed with CVE-2026-53495; no public text describes it',
-    absent: 'nothing public says what the flaw is; its companion CVE-2026-53495 is held by tests',
+    absent: 'no public text describes the flaw; tests cover its companion CVE-2026-53495',
   },
   {
     id: 'cri-o#8968',
-    what: 'CRI-O: a log path or pod uid climbs, and LinkLogs unmounts any path',
+    what: 'CRI-O: a log path or pod uid leads out of its folder, and LinkLogs unmounts any path',
     held: [
       [requests, 'a container ${what}'],
       [requests, 'a pod ${what}'],
@@ -231,7 +234,7 @@ export const runtimeRows: readonly Row[] = [
   },
   {
     id: 'CVE-2025-0750',
-    what: 'CRI-O: a log path climbs out of its folder',
+    what: 'CRI-O: a log path leads out of its folder',
     held: [
       [requests, 'a container ${what}'],
       ['runtime/containers/decisions.test.ts', 'log paths stay below the log folder'],
@@ -252,12 +255,12 @@ export const runtimeRows: readonly Row[] = [
   {
     id: 'CVE-2019-14271',
     what: 'docker cp: a helper loads libraries of the container',
-    held: [[here, 'programs of an image are never run on the host in place of ours (CVE-2019-14271, CVE-2026-41567)']],
+    held: [[here, 'programs of an image never run on the host in place of ours (CVE-2019-14271, CVE-2026-41567)']],
   },
   {
     id: 'CVE-2026-41567',
     what: 'moby: the decompressor is looked up inside the container’s root',
-    held: [[here, 'programs of an image are never run on the host in place of ours (CVE-2019-14271, CVE-2026-41567)']],
+    held: [[here, 'programs of an image never run on the host in place of ours (CVE-2019-14271, CVE-2026-41567)']],
   },
   { id: 'CVE-2026-41568', what: 'moby: docker cp races with mounts', absent: noCopy },
   { id: 'CVE-2026-42306', what: 'moby: docker cp races with mounts', absent: noCopy },
@@ -277,7 +280,7 @@ export const runtimeRows: readonly Row[] = [
   {
     id: 'CVE-2026-55686',
     what: 'Podman: WORKDIR follows a symlink of the image to the host',
-    held: [[folders, 'the image’s own volumes and working directories are refused there (${handler})']],
+    held: [[folders, 'volumes and working directories of the image are refused on such paths (${handler})']],
   },
   {
     id: 'CVE-2025-9566',
@@ -286,18 +289,18 @@ export const runtimeRows: readonly Row[] = [
   },
   {
     id: 'CVE-2026-34040',
-    what: 'moby: a body that is too large for the authorisation plug-in still reaches the daemon',
+    what: 'moby: a body that is too large for the authorization plugin still reaches the daemon',
     held: [
-      ['runtime/cri/server.test.ts', '16 MiB fit in both directions, more is RESOURCE_EXHAUSTED'],
-      ['trust/notary/service.test.ts', 'refuses what is no upload by the documented error, and nothing changes'],
+      ['runtime/cri/server.test.ts', 'messages of 16 MiB pass in both directions, larger ones are RESOURCE_EXHAUSTED'],
+      ['trust/notary/service.test.ts', 'refuses an invalid upload with the documented error, and changes nothing'],
     ],
   },
   {
     id: 'CVE-2026-33997',
-    what: 'moby: the comparison of privileges of a plug-in is off by one',
+    what: 'moby: the comparison of plugin privileges is off by one',
     held: [
-      ['entitlements/compare/lattice.test.ts', 'answer a no with something that is granted by one and not by the other'],
-      ['entitlements/compare/brute-force.test.ts', 'on small domains, against every case'],
+      ['entitlements/compare/lattice.test.ts', 'explain a negative answer with something that one profile grants and the other does not'],
+      ['entitlements/compare/brute-force.test.ts', 'exhaustive comparison on small domains'],
     ],
   },
 ];

@@ -10,17 +10,17 @@ import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** It starts in a folder that it may enter: `find` returns to it. */
+/** Another user of the host. Its working directory is one that it can enter, because `find` returns there. */
 const asOther = { uid: 65_534, gid: 65_534, cwd: '/' } as const;
-/** Programs that a runtime or its helpers look for by name. */
+/** Programs that a runtime or its helpers look up by name. */
 const helpers = ['gzip', 'unpigz', 'igzip', 'zstd', 'tar', 'nft', 'ip', 'iptables', 'mount', 'umount', 'newuidmap', 'unshare', 'nsenter'];
 const runtimes = ['crun', 'runc', 'conmon', 'apparmor_parser', 'openssl', 'id', 'getent'];
 
-/** Published flaws of other runtimes that no other suite holds: one daemon for all. */
+/** Published flaws of other runtimes that no other suite covers. One daemon serves all tests. */
 describe('flaws of other runtimes', () => {
   let stage: Stage;
   let image = '';
-  /** The host would write here if it ran a program of an image. */
+  /** Files appear here if the host runs a program of an image. */
   let prey = '';
   before(async () => {
     stage = await openStage();
@@ -30,7 +30,7 @@ describe('flaws of other runtimes', () => {
   });
   after(() => stage.close());
 
-  it('line feeds in HOME, variables and names add nothing to the files of the container (CVE-2022-4318, CVE-2026-15809)', async () => {
+  it('line feeds in HOME, variables and names add no lines to files of the container (CVE-2022-4318, CVE-2026-15809)', async () => {
     const pod = await runPod(stage, 'lines');
     const plain = await runContainer(stage, pod, { name: 'plain', image, command: ['sleep', '600'] });
     const files = async (id: string): Promise<string> =>
@@ -47,7 +47,7 @@ describe('flaws of other runtimes', () => {
       const id = await runContainer(stage, pod, ask).catch(() => undefined);
       if (id !== undefined) assert.equal(await files(id), intact, JSON.stringify(home));
     }
-    // A NUL is no text of the contract; the others are no names.
+    // A NUL is not valid text in a CRI message. The others are not valid names.
     for (const runAsUsername of ['root\nevil:x:0:0', 'root\r', 'web\n', '\nroot', 'web\u0000']) {
       const { code, kind } = await failureOf(createContainer(stage, pod, { name: 'named', image, security: { runAsUsername } }));
       assert.ok(['RUNTIME_BAD_USER', 'CRI_BAD_REQUEST'].includes(code) && kind === 'invalid', `${JSON.stringify(runAsUsername)}: ${code}`);
@@ -55,7 +55,7 @@ describe('flaws of other runtimes', () => {
     await removePod(stage, pod);
   });
 
-  it('a pod that may not run as root does not, however USER is written (CVE-2026-46680)', async () => {
+  it('the user id that status reports is the one that runs, in any spelling of USER (CVE-2026-46680)', async () => {
     const pod = await runPod(stage, 'not-root');
     for (const [index, user] of ['+0', '00', '0x0', ' 0', '0 ', '1e0', '4294967296', ':1000', '1000:0'].entries()) {
       const passwd = ['+0', '0x0', ' 0', '0 ', '1e0'].map((name) => `${name}:x:0:0::/:/bin/sh\n`).join('');
@@ -67,7 +67,7 @@ describe('flaws of other runtimes', () => {
       const id = await runContainer(stage, pod, { name: `user-${index}`, image: pulled, command: ['sleep', '600'] }).catch(() => undefined);
       if (id === undefined) continue;
       const had = Number((await execute(stage, id, 'id', '-u')).stdout);
-      // A kubelet refuses a name, and takes no word at all for root: an id is what it relies on.
+      // A kubelet refuses a user name, and treats an absent user as root. It relies only on an id.
       if (told !== undefined) assert.equal(had, told, JSON.stringify(user));
       else assert.ok(had === 0 || status?.username !== '', JSON.stringify(user));
     }
@@ -107,7 +107,7 @@ describe('flaws of other runtimes', () => {
     await removePod(stage, pod);
   });
 
-  it('programs of an image are never run on the host in place of ours (CVE-2019-14271, CVE-2026-41567)', async () => {
+  it('programs of an image never run on the host in place of ours (CVE-2019-14271, CVE-2026-41567)', async () => {
     const traps = [...helpers, ...runtimes].flatMap((name) =>
       ['usr/bin', 'usr/sbin', 'trap'].map((folder) => ({
         name: `${folder}/${name}`,

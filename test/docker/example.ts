@@ -59,7 +59,7 @@ describe('the first example of docs/docker.md', { skip }, () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it('runs line by line, and leaves nothing', async () => {
+  it('runs line by line and leaves nothing', async () => {
     const lines = block('sh', 'docker network connect pods').split('\n');
     assert.ok(lines.length > 5);
     for (const line of lines) {
@@ -78,7 +78,7 @@ describe('the first example of docs/docker.md', { skip }, () => {
     );
   });
 
-  it('a network that is created here is told of with the rules that it needs, which `doctor` knows too', async () => {
+  it('creating a network reports the firewall rules that it needs, and so does `doctor`', async () => {
     const [program = '', ...words] = portcullisCommand;
     const portcullis = async (...more: string[]): Promise<string> =>
       (await runProgram(program, [...words, ...more], docker.environment, folder)).output;

@@ -189,7 +189,7 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it('they reach each other by address and by name, and nobody of another network', async () => {
+  it('they reach each other by address and by name, and nothing on another network', async () => {
     const members = [
       await container('web', 'shop', '10.150.0.1', '--network-alias', 'front'),
       await pod('api'),
@@ -234,7 +234,7 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
     await tool('del', 'away', 'mail');
   });
 
-  it('names follow docker: connect, rename, restarts of dockerd and of ours, disconnect', async () => {
+  it('names follow docker: connect, rename, restarts of dockerd and of our daemon, disconnect', async () => {
     const [api, caller] = [await pod('asks'), await namespace('tool2', 'shop', '10.150.0.1')];
     const everywhere = async (name: string, said: string | undefined): Promise<void> => {
       for (const from of [api, caller])
@@ -261,7 +261,7 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
     await tool('del', 'tool2', 'shop');
   });
 
-  it('a container of docker is connected and disconnected by its name, on a network that docker does not know', async () => {
+  it('a container of docker is connected by its name to a network that docker does not know, and disconnected', async () => {
     await portcullis('network', 'create', 'side', '--subnet', '10.152.0.0/24', ...places());
     const own = [...places(), '--cache-dir', at('cni-cache'), '--docker-socket', docker.socket];
     const member = await namespace('beside', 'side', '10.152.0.1');
@@ -280,7 +280,7 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
     assert.equal((await runProgram('ip', ['link', 'delete', plugins[0]?.bridge ?? ''], process.env, folder)).code, 0);
   });
 
-  it('nothing is left when all are gone', async () => {
+  it('nothing is left after all are removed', async () => {
     const { runtime } = stage.daemon.cri;
     for (const { id } of (await runtime.listPodSandbox({})).items) await runtime.removePodSandbox({ podSandboxId: id });
     await tool('del', 'tool', 'shop');

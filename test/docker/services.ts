@@ -186,7 +186,7 @@ describe('services that containers of docker join', { skip }, () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it('a virtual address is balanced over containers and a pod: for a container, a pod and the host, by name, alias and ingress port', async () => {
+  it('a virtual address balances over containers and a pod: for a container, a pod and the host, by name, alias and ingress port', async () => {
     const first = await container('one', ...labelled(web));
     await container('two', ...labelled(web));
     const third = await pod('three', web);
@@ -211,7 +211,7 @@ describe('services that containers of docker join', { skip }, () => {
     await removePod(stage, asker.pod);
   });
 
-  it('with `dnsrr` the name has all members, and there is no virtual address', async () => {
+  it('with `dnsrr` the name resolves to all members, without a virtual address', async () => {
     for (const name of ['first', 'second']) await container(name, ...labelled(cache));
     const expected = [await addressOf('first'), await addressOf('second')].toSorted();
     for (const name of ['cache', 'tasks.cache'])
@@ -228,7 +228,7 @@ describe('services that containers of docker join', { skip }, () => {
     await eventually('the name goes with the last one', async () => (await resolved(host, 'cache')).length === 0);
   });
 
-  it('members come and go with their containers: stop, start, kill, restart, disconnect, connect', async () => {
+  it('members join and leave with their containers: stop, start, kill, restart, disconnect, connect', async () => {
     const [vip = ''] = await resolved(host, 'web');
     await docker.ok('stop', '-t', '0', 'two');
     await membersAre('web', ['one']);
@@ -249,7 +249,7 @@ describe('services that containers of docker join', { skip }, () => {
     await meets('the host', host, '127.0.0.1', 30_080, ['one', 'two']);
   });
 
-  it('dockerd is killed: the service goes on; who went and came meanwhile is found', async () => {
+  it('dockerd is killed: the service continues; members that left or joined meanwhile are found', async () => {
     const [vip = ''] = await resolved(host, 'web');
     const pid = await docker.ok('inspect', '-f', '{{.State.Pid}}', 'two');
     await docker.down('kill');
@@ -265,7 +265,7 @@ describe('services that containers of docker join', { skip }, () => {
     assert.deepEqual(await resolved(host, 'web'), [vip]);
   });
 
-  it('our daemon is killed: the service goes on; who went meanwhile is found, and who comes after', async () => {
+  it('our daemon is killed: the service continues; members that left meanwhile or join afterwards are found', async () => {
     const [vip = ''] = await resolved(host, 'web');
     await container('three', ...labelled(web));
     await membersAre('web', ['one', 'three', 'two']);
@@ -285,7 +285,7 @@ describe('services that containers of docker join', { skip }, () => {
     await membersAre('web', ['one', 'two']);
   });
 
-  it('a label that can not be read, or with the other mode, joins nothing and is told with its place', async () => {
+  it('a label that cannot be read, or with another mode, joins no service and is reported with its place', async () => {
     await container('bad', '--label', 'portcullis.dev/services=[{"name":"web","ports":["80:x"]}]');
     await eventually(
       'it is told',
@@ -302,7 +302,7 @@ describe('services that containers of docker join', { skip }, () => {
     await docker.ok('rm', '-f', 'bad', 'other');
   });
 
-  it('nothing is left when all are gone', async () => {
+  it('nothing is left after all are removed', async () => {
     await docker.ok('rm', '-f', 'one', 'two');
     await eventually('the name is unknown', async () => (await resolved(host, 'web')).length === 0);
     await docker.ok('network', 'rm', 'shop');

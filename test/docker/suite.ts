@@ -155,7 +155,7 @@ describe('docker on the remote driver', { skip }, () => {
   });
 
   for (const kind of kinds)
-    it(`${kind.name}: containers reach one another by address, name and alias; ports are published; nothing is left`, async () => {
+    it(`${kind.name}: containers reach each other by address, name and alias; ports are published; nothing is left`, async () => {
       await docker.ok('network', 'create', '-d', 'portcullis', ...kind.create, 'net');
       await run('web', 'net', '-p', '8080:80', '--network-alias', 'site');
       await run('other', 'net', '--network-alias', 'site', ...(kind.addressed === undefined ? [] : ['--ip', kind.addressed]));
@@ -193,7 +193,7 @@ describe('docker on the remote driver', { skip }, () => {
       assert.deepEqual(await resolves('web', 'again'), [await addressOf('other', 'net')]);
     });
 
-  it('a container is on several networks, and networks of our own are apart', async () => {
+  it('a container is attached to several networks, and our networks are isolated from each other', async () => {
     await docker.ok('network', 'create', '-d', 'portcullis', '--subnet', '10.70.0.0/24', 'one');
     await docker.ok('network', 'create', '-d', 'portcullis', '--subnet', '10.71.0.0/24', 'two');
     await run('first', 'one');
@@ -209,7 +209,7 @@ describe('docker on the remote driver', { skip }, () => {
     assert.deepEqual(await resolves('both', 'second'), [second]);
   });
 
-  it('--internal, --ipv6, --ip-range, --gateway, --aux-address, --ip, --mac-address and the MTU are as asked', async () => {
+  it('--internal, --ipv6, --ip-range, --gateway, --aux-address, --ip, --mac-address and the MTU take effect', async () => {
     await docker.ok(
       ...[
         'network',
@@ -250,7 +250,7 @@ describe('docker on the remote driver', { skip }, () => {
     assert.match(await addressOf('any', 'chosen'), /^10\.21[2-5]\./u);
   });
 
-  it('host ports: any that is free, a range, one address, udp; one that is held is refused and nothing is left of the try', async () => {
+  it('host ports: any free port, a range, one address, udp; a port in use is refused and the attempt leaves nothing', async () => {
     await docker.ok('network', 'create', '-d', 'portcullis', '--subnet', '10.74.0.0/24', 'net');
     await run('one', 'net', '-p', '80', '-p', '9000-9001:90-91/udp', '-p', '10.74.0.1:8085:80');
     assert.equal(await page('10.74.0.1', 8085), 'one');
@@ -262,7 +262,7 @@ describe('docker on the remote driver', { skip }, () => {
     await run('two', 'net', '-p', '9001:1/tcp');
   });
 
-  it('what can not be had is refused in words, and leaves nothing', async () => {
+  it('invalid requests are refused with a reason and leave nothing', async () => {
     const refused = async (reason: RegExp, ...words: string[]): Promise<void> => {
       const { code, output } = await docker.run('network', 'create', '-d', 'portcullis', ...words, 'bad');
       assert.equal(code, 1, output);
@@ -284,7 +284,7 @@ describe('docker on the remote driver', { skip }, () => {
   });
 
   for (const kind of [kinds[0], kinds[2], kinds[4]])
-    it(`${kind?.name ?? ''}: the driver is killed and comes back, dockerd is killed and comes back, both are; containers go on`, async () => {
+    it(`${kind?.name ?? ''}: the driver, dockerd, or both are killed and start again; containers continue`, async () => {
       await docker.ok('network', 'create', '-d', 'portcullis', ...(kind?.create ?? []), 'net');
       await run('web', 'net', '-p', '8080:80');
       const web = await addressOf('web', 'net');
@@ -317,7 +317,7 @@ describe('docker on the remote driver', { skip }, () => {
       assert.equal(await page(kind?.gateway ?? '', 8080), 'web');
     });
 
-  it('the containers of a dockerd that was killed with them are forgotten', async () => {
+  it('containers that were killed together with dockerd are released', async () => {
     await docker.ok('network', 'create', '-d', 'portcullis', '--subnet', '10.76.0.0/24', 'net');
     await run('web', 'net', '-p', '8080:80');
     const pid = await docker.ok('inspect', '-f', '{{.State.Pid}}', 'web');

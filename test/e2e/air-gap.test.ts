@@ -115,7 +115,7 @@ describe('an image behind an air gap', () => {
     ['its metadata from beside it in the registry', 'pay/app'],
     ['its metadata from a trust service', 'pay/served'],
   ] as const)
-    it(`is pulled, verified and run as images copy has brought it, ${how}`, async () => {
+    it(`is pulled, verified and run after images copy transferred it, ${how}`, async () => {
       const reference = `${registryName}/${name}:1`;
       const image = await stage.pull(reference);
       const pod = await runPod(stage, name.replace('/', '-'));
@@ -123,13 +123,13 @@ describe('an image behind an air gap', () => {
       await removePod(stage, pod);
     });
 
-  it('is pulled and verified as an archive has brought it', async () => {
+  it('is pulled and verified after it was loaded from an archive', async () => {
     const loaded = await beyond('trust', 'archive', 'load', archive, `${inside.host}/pay/archived:1`);
     assert.equal(loaded.code, 0, loaded.output);
     await stage.pull(`${registryName}/pay/archived:1`);
   });
 
-  it('is refused once what was brought is older than it may be', async () => {
+  it('is refused once the transferred metadata has expired', async () => {
     const failure = await failureOf(stage.pull(`${registryName}/pay/late:1`));
     assert.match(failure.message, /timestamp: version \d+ has expired at/u);
     const archived = await beyond('trust', 'archive', 'load', `${archive}.brief`, `${inside.host}/pay/brief:1`);

@@ -70,7 +70,7 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
     );
 
   for (const handler of ['crun', 'runc'])
-    it(`a container that says nothing carries the default profile, and so does what is executed in it (${handler})`, async () => {
+    it(`a container without an AppArmor setting runs under the default profile, and so do commands executed in it (${handler})`, async () => {
       const other = await runPod(stage, `plain-${handler}`, {}, handler);
       assert.deepEqual(await labels(await run('baseline', {}, other)), Array(2).fill('portcullis-default (enforce)'));
       await removePod(stage, other);
@@ -81,7 +81,7 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
       assert.deepEqual(await labels(await run('baseline', security)), Array(2).fill('portcullis-default (enforce)'));
   });
 
-  it('the default profile forbids what the rest lets through: a signal to a process of the host', async () => {
+  it('the default profile forbids a signal to a process of the host, which every other restriction allows', async () => {
     const host = { namespaceOptions: { ...namespaceOptions, pid: 2 } } as const;
     const beside = await runPod(stage, 'beside', { linux: { securityContext: { ...host, privileged: true } } });
     const kill = async (security: SecurityContext): Promise<string> =>
@@ -91,13 +91,13 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
     await removePod(stage, beside);
   });
 
-  it('with SYS_ADMIN mounts are let through, as the filter does', async () => {
+  it('with SYS_ADMIN the profile allows mounts, as the seccomp filter does', async () => {
     const id = await run('privileged', { capabilities: { addCapabilities: ['SYS_ADMIN'] } });
     assert.deepEqual(await labels(id), Array(2).fill('portcullis-default.mount (enforce)'));
     assert.equal((await execute(stage, id, 'mount', '-t', 'tmpfs', 'tmpfs', '/tmp')).exitCode, 0);
   });
 
-  it('a profile of the node holds alone where the ceiling leaves AppArmor free, and with ours where it does not', async () => {
+  it('a profile of the node applies alone where the ceiling does not restrict AppArmor, and together with ours where it does', async () => {
     const free = await run('privileged', localhost(own));
     assert.deepEqual(await labels(free), Array(2).fill(`${own} (enforce)`));
     const bound = await run('baseline', { apparmorProfile: `localhost/${own}` });
@@ -108,13 +108,13 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
     for (const id of [free, bound]) assert.notEqual((await execute(stage, id, 'sh', '-c', 'echo > /tmp/x')).exitCode, 0);
   });
 
-  it('one that is not loaded is refused by its name, before anything is made', async () => {
+  it('a profile that is not loaded is refused by its name, before anything is created', async () => {
     const { code, message } = await refusal('privileged', localhost('nobody-loaded-this'));
     assert.equal(code, 'RUNTIME_BAD_APPARMOR');
     assert.match(message, /nobody-loaded-this/);
   });
 
-  it('Unconfined is a matter of the ceiling', async () => {
+  it('Unconfined is allowed only by the ceiling', async () => {
     const { code, message } = await refusal('baseline', { apparmor: { profileType: Unconfined } });
     assert.equal(code, 'ENTITLEMENTS_CEILING_EXCEEDED');
     assert.match(message, /ceiling baseline lacks running without an AppArmor profile/);
@@ -122,7 +122,7 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
       assert.deepEqual(await labels(await run('privileged', security)), Array(2).fill('unconfined'));
   });
 
-  it('what an administrator unloads is loaded again', async () => {
+  it('a profile that an administrator unloaded is loaded again', async () => {
     const file = join(tmpdir(), 'portcullis-e2e-unload');
     writeFileSync(file, 'profile portcullis-default {}\n');
     assert.equal(spawnSync('apparmor_parser', ['--remove', file]).status, 0);
@@ -130,7 +130,7 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
     assert.deepEqual(await labels(await run('baseline')), Array(2).fill('portcullis-default (enforce)'));
   });
 
-  it('the process that holds a shared PID namespace carries it as well, and containers there can signal each other', async () => {
+  it('the process that holds a shared PID namespace runs under the profile as well, and containers there can signal each other', async () => {
     const shared = { namespaceOptions: { ...namespaceOptions, pid: 0 } } as const;
     const together = await runPod(stage, 'together', { linux: { securityContext: shared } });
     const [first, second] = [
@@ -151,7 +151,7 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
 });
 
 describe('without AppArmor', { skip: hasAppArmor && 'this kernel has it' }, () => {
-  it('a profile of the node is refused by name; the default one is not had, and that is said', async () => {
+  it('a profile of the node is refused by name; the missing default profile is reported', async () => {
     const stage = await openStage({ policy });
     try {
       const baseline = await stage.pull((await stage.publish('baseline/a:1')).reference);

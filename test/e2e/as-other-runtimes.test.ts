@@ -20,7 +20,7 @@ const policy = policyOf(
 );
 
 /** Requests that a kubelet makes of any runtime, and what it gets from containerd: docs/decisions/0072. */
-describe('requests that other runtimes take', () => {
+describe('requests that other runtimes accept', () => {
   let stage: Stage;
   const image: Record<string, string> = {};
   before(async () => {
@@ -59,7 +59,7 @@ describe('requests that other runtimes take', () => {
     });
     const at = (containerPath: string) => ({ mounts: [{ hostPath: volume, containerPath }] });
 
-    it('a working directory is cleaned inside of the container', async () => {
+    it('a working directory is cleaned inside the container', async () => {
       for (const [workingDir, cwd] of [
         ['/tmp/../etc', '/etc'],
         ['/../../../etc', '/etc'],
@@ -91,7 +91,7 @@ describe('requests that other runtimes take', () => {
       assert.equal((await failureOf(execute(stage, id, 'true'))).code, 'RUNTIME_BAD_WORKING_DIR');
     });
 
-    it('the place of a mount is cleaned inside of the container', async () => {
+    it('the destination of a mount is cleaned inside the container', async () => {
       for (const containerPath of ['/tmp/../m', '/../../m', '/tosrv/../m/.', '/m/x/..']) {
         const id = await runContainer(stage, pod, ask(at(containerPath)));
         assert.equal((await execute(stage, id, 'cat', '/m/file')).stdout, 'of the volume', containerPath);
@@ -100,7 +100,7 @@ describe('requests that other runtimes take', () => {
       }
     });
 
-    it('a place that a mount may not have is refused, however it is written', async () => {
+    it('a forbidden destination of a mount is refused in every spelling', async () => {
       const code = async (containerPath: string, ceiling: string): Promise<string> =>
         (await failureOf(createContainer(stage, pod, ask(at(containerPath), ceiling)))).code;
       for (const containerPath of ['/tmp/..', '/..', '/tmp/../.portcullis-launcher', '/a/../../.portcullis-launcher/x'])
@@ -151,7 +151,7 @@ describe('requests that other runtimes take', () => {
       await removePod(stage, pod);
     });
 
-    it('is kept over a restart of the daemon, stops, and is removed, without a process, a mount or a file', async () => {
+    it('survives a restart of the daemon, stops and is removed, and leaves no process, mount or file', async () => {
       const pod = await runPod(stage, 'kept');
       const ask = (name: string) => createContainer(stage, pod, { name, image: image['privileged'] ?? '', command: ['/no/such/program'] });
       const [first, second, third] = [await ask('a'), await ask('b'), await ask('c')];
@@ -182,7 +182,7 @@ describe('requests that other runtimes take', () => {
     await removePod(stage, pod);
   });
 
-  it('capabilities of no known name are refused, to add and to drop', async () => {
+  it('unknown capabilities are refused in add and in drop', async () => {
     const pod = await runPod(stage, 'capabilities');
     for (const capabilities of [{ addCapabilities: ['NET_ADMN'] }, { dropCapabilities: ['NET_RAWW'] }]) {
       const failure = await failureOf(createContainer(stage, pod, { image: image['privileged'] ?? '', security: { capabilities } }));
@@ -218,7 +218,7 @@ describe('requests that other runtimes take', () => {
     await removePod(stage, pod);
   });
 
-  it('a line beyond the monitor’s buffer of 8 KiB is written in parts that are marked, and nothing of it is lost', async () => {
+  it('a line longer than the monitor’s buffer of 8 KiB is written in marked parts without loss', async () => {
     const pod = await runPod(stage, 'long-line');
     const length = 40_000;
     const id = await runContainer(stage, pod, {

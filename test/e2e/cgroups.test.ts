@@ -51,7 +51,7 @@ describe('cgroups of pods', () => {
     return [...new Set(counted.map((line) => line.split(':').slice(2).join(':')))];
   };
 
-  it('a kubelet is told the driver', async () => {
+  it('RuntimeConfig reports the driver to a kubelet', async () => {
     assert.equal((await stage.daemon.cri.runtime.runtimeConfig({})).linux?.cgroupDriver, 1);
   });
 
@@ -73,7 +73,7 @@ describe('cgroups of pods', () => {
     }
   });
 
-  it('a parent that was not there goes with the last pod that uses it', async () => {
+  it('a parent that a pod created is removed with the last pod that uses it', async () => {
     const parent = `${stage.cgroupParent}/new/deep`;
     const [first, second] = [await podBelow('first', `${parent}/`), await podBelow('second', parent.slice(1))];
     const ids = [await sleeper(first), await sleeper(second)];
@@ -106,7 +106,7 @@ describe('cgroups of pods', () => {
     assert.match(failure.message, /cgroupDriver: cgroupfs/);
   });
 
-  it('a pod on the host’s IPC that goes takes no mount of the host with it', async () => {
+  it('removing a pod with the host’s IPC namespace removes no mount of the host', async () => {
     const folder = mkdtempSync('/dev/shm/portcullis-e2e-');
     execFileSync('mount', ['-t', 'tmpfs', 'e2e', folder]);
     try {

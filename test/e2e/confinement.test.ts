@@ -57,7 +57,7 @@ describe('confinement', () => {
         assert.equal((JSON.parse(info['info'] ?? '{}') as { runtimeHandler: string }).runtimeHandler, handler);
       });
 
-      it('carries filter, capabilities and no_new_privs, in its first process and in what is executed in it', async () => {
+      it('has filter, capabilities and no_new_privs in its first process and in commands executed in it', async () => {
         const { stdout: first } = await execute(stage, id, 'cat', '/proc/1/status');
         const { stdout: executed } = await execute(stage, id, 'cat', '/proc/self/status');
         for (const status of [first, executed]) {
@@ -75,7 +75,7 @@ describe('confinement', () => {
       it('a forbidden system call fails', () => refused('unshare', '--user', 'true'));
       it('a forbidden capability fails', () => refused('ip', 'link', 'set', 'lo', 'down'));
       it('mounting fails', () => refused('mount', '-t', 'tmpfs', 'tmpfs', '/tmp'));
-      it('becoming somebody else fails', () => refused('su', 'web', '-c', 'true'));
+      it('changing the user id fails', () => refused('su', 'web', '-c', 'true'));
       it('writing below /proc/sys fails', () => refused('sh', '-c', 'echo 1 > /proc/sys/kernel/printk'));
       it('opening a device of the host fails', () => refused('sh', '-c', 'mknod /tmp/disk b 254 0 && cat /tmp/disk'));
 
@@ -118,7 +118,7 @@ describe('confinement', () => {
     });
   }
 
-  it('a ceiling narrows what nobody asked for by name', async () => {
+  it('a ceiling narrows permissions that the container did not request by name', async () => {
     const pod = await runPod(stage, 'narrow');
     const id = await runContainer(stage, pod, { image: image['web'] ?? '' });
     const bounding = BigInt(`0x${await statusField(stage, id, 'CapBnd')}`);
@@ -182,7 +182,7 @@ describe('confinement', () => {
     await removePod(stage, pod);
   });
 
-  it('on the host’s network it is on the host’s network', async () => {
+  it('with the host network namespace it uses the network of the host', async () => {
     const options = { ...namespaceOptions, network: 2 } as const;
     const pod = await runPod(stage, 'host-net', { linux: { securityContext: { namespaceOptions: options } } });
     const id = await runContainer(stage, pod, { image: image['privileged'] ?? '', security: { namespaceOptions: options } });

@@ -33,7 +33,7 @@ ports: [80:8080/tcp]
 backends: [10.214.0.2]
 `;
 
-describe('folders of the network on a file server that does not answer', { skip: noDeadServer }, () => {
+describe('network configuration folders on a file server that does not answer', { skip: noDeadServer }, () => {
   let stage: Stage;
   let image = '';
   let flags: string[] = [];
@@ -68,7 +68,7 @@ describe('folders of the network on a file server that does not answer', { skip:
   };
 
   it(
-    'a conf folder: Status says so and a new pod is refused, at once; what runs is served, and later all is well again',
+    'conf folder: Status reports it and a new pod is refused at once; running pods are served, and all recovers later',
     { timeout: 120_000 },
     async () => {
       const pod = await runPod(stage, 'lasting');
@@ -99,7 +99,7 @@ describe('folders of the network on a file server that does not answer', { skip:
     },
   );
 
-  it('NetworkPolicies: the last ones stay in force, which is reported; later all is well again', { timeout: 120_000 }, async () => {
+  it('NetworkPolicies: the last ones stay in force, which is reported; all recovers later', { timeout: 120_000 }, async () => {
     const problems = async (): Promise<number> => Number(/^portcullis_network_policy_problems (\d+)$/m.exec(await metrics())?.[1]);
     const inForce = async (): Promise<number> => Number(/^portcullis_network_policies (\d+)$/m.exec(await metrics())?.[1]);
     assert.deepEqual([await inForce(), await problems()], [1, 0]);
@@ -120,7 +120,7 @@ describe('folders of the network on a file server that does not answer', { skip:
   });
 
   it(
-    'services: a daemon that has none yet serves on, and those that it has stay; later all is well again',
+    'services: a daemon without services continues to serve, and existing services stay; all recovers later',
     { timeout: 120_000 },
     async () => {
       const listed = async (): Promise<{ services: { name: string }[]; problems: string[] }> => {
@@ -152,7 +152,7 @@ describe('folders of the network on a file server that does not answer', { skip:
     },
   );
 
-  it('a link in a folder to a file that is on it: nothing waits, and later all is well again', { timeout: 120_000 }, async () => {
+  it('a link in a folder to a file on the file server: nothing waits, and all recovers later', { timeout: 120_000 }, async () => {
     const dead = mountDeadServer();
     const links = [stage.folders.cniConf, policies(), services()].map((folder) => join(folder, '20-linked.json'));
     try {
@@ -179,7 +179,7 @@ describe('folders of the network on a file server that does not answer', { skip:
     await expectServing(stage, image);
   });
 
-  it('a file server that answers is read by copies of its files, and its changes count', { timeout: 120_000 }, async () => {
+  it('a file server that answers is read through copies of its files, and changes take effect', { timeout: 120_000 }, async () => {
     // Any type of file system that is not on the list of those that need nobody will do, such as ext3, and needs no program.
     const disk = join(stage.folders.folder, 'ext3.img');
     execFileSync('truncate', ['-s', '8M', disk]);

@@ -60,37 +60,41 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
     });
   const health = async (): Promise<number> => (await fetch(`http://${address}/healthz`)).status;
 
-  it('fails what names it, in time and by name; other pods are created and answer meanwhile', { timeout: 240_000 }, async () => {
-    const stuck = Object.entries(ways()).map(async ([way, ask]) => {
-      const pod = await runPod(stage, `stuck-${way}`);
-      const failure = await failureOf(createContainer(stage, pod, { image, ...ask }));
-      assert.deepEqual([failure.code, failure.kind], ['RUNTIME_PATH_NO_ANSWER', 'deadline'], `${way}: ${failure.message}`);
-      assert.match(failure.message, new RegExp(`/${way}\\b`));
-      return pod;
-    });
-    const log = runPod(stage, 'stuck-log', { logDirectory: inServer('logs') }).then(async (pod) => {
-      const failure = await failureOf(createContainer(stage, pod, { image }));
-      assert.equal(failure.code, 'RUNTIME_PATH_NO_ANSWER', failure.message);
-      return pod;
-    });
-    let ended = false;
-    const all = Promise.all([...stuck, log]).finally(() => (ended = true));
-    all.catch(() => undefined);
-    let before = 0;
-    for (let number = 0; number < 20; number += 1) {
-      const pod = await runPod(stage, `well-${number}`);
-      const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
-      assert.equal((await execute(stage, id, 'hostname')).stdout, `well-${number}\n`);
-      await removePod(stage, pod);
-      if (!ended) before += 1;
-      assert.equal(await health(), 200);
-    }
-    assert.ok(before > 0, 'some were created while the others waited');
-    for (const pod of await all) await removePod(stage, pod);
-    assert.ok(lookingUp().length <= 4);
-  });
+  it(
+    'fails the requests that name it, within the time limit and by name; other pods are created and answer meanwhile',
+    { timeout: 240_000 },
+    async () => {
+      const stuck = Object.entries(ways()).map(async ([way, ask]) => {
+        const pod = await runPod(stage, `stuck-${way}`);
+        const failure = await failureOf(createContainer(stage, pod, { image, ...ask }));
+        assert.deepEqual([failure.code, failure.kind], ['RUNTIME_PATH_NO_ANSWER', 'deadline'], `${way}: ${failure.message}`);
+        assert.match(failure.message, new RegExp(`/${way}\\b`));
+        return pod;
+      });
+      const log = runPod(stage, 'stuck-log', { logDirectory: inServer('logs') }).then(async (pod) => {
+        const failure = await failureOf(createContainer(stage, pod, { image }));
+        assert.equal(failure.code, 'RUNTIME_PATH_NO_ANSWER', failure.message);
+        return pod;
+      });
+      let ended = false;
+      const all = Promise.all([...stuck, log]).finally(() => (ended = true));
+      all.catch(() => undefined);
+      let before = 0;
+      for (let number = 0; number < 20; number += 1) {
+        const pod = await runPod(stage, `well-${number}`);
+        const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+        assert.equal((await execute(stage, id, 'hostname')).stdout, `well-${number}\n`);
+        await removePod(stage, pod);
+        if (!ended) before += 1;
+        assert.equal(await health(), 200);
+      }
+      assert.ok(before > 0, 'some were created while the others waited');
+      for (const pod of await all) await removePod(stage, pod);
+      assert.ok(lookingUp().length <= 4);
+    },
+  );
 
-  it('holds no command of others whose working directory lies there', { timeout: 120_000 }, async () => {
+  it('does not block commands of other containers whose working directory is on it', { timeout: 120_000 }, async () => {
     const volume = join(stage.folders.folder, 'volume');
     mkdirSync(join(volume, 'shared/in'), { recursive: true });
     const mounts = [{ hostPath: volume, containerPath: '/data', propagation: MountPropagation.PROPAGATION_HOST_TO_CONTAINER }];
@@ -122,25 +126,29 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
     for (const [pod] of [...held, [wellPod] as const]) await removePod(stage, pod);
   });
 
-  it('fails what asks for a device of CDI whose specs lie there, in time; the pod can be removed', { timeout: 120_000 }, async () => {
-    const dead = mountDeadServer(join(stage.folders.folder, 'cdi'));
-    try {
-      const pods = await Promise.all([0, 1, 2, 3].map((number) => runPod(stage, `cdi-${number}`)));
-      const asked = pods.map(async (pod) => {
-        const more = { CDIDevices: [{ name: 'vendor.example/class=device' }] };
-        assert.equal((await failureOf(createContainer(stage, pod, { image, more }))).code, 'RUNTIME_PATH_NO_ANSWER');
-        await removePod(stage, pod);
-      });
-      await new Promise((resolve) => setTimeout(resolve, 1_000));
-      // Reads files of the host by libuv's four threads.
-      assert.equal(await health(), 200);
-      await Promise.all(asked);
-    } finally {
-      dead.close();
-    }
-  });
+  it(
+    'fails a request for a CDI device whose specs are on it, within the time limit; the pod can be removed',
+    { timeout: 120_000 },
+    async () => {
+      const dead = mountDeadServer(join(stage.folders.folder, 'cdi'));
+      try {
+        const pods = await Promise.all([0, 1, 2, 3].map((number) => runPod(stage, `cdi-${number}`)));
+        const asked = pods.map(async (pod) => {
+          const more = { CDIDevices: [{ name: 'vendor.example/class=device' }] };
+          assert.equal((await failureOf(createContainer(stage, pod, { image, more }))).code, 'RUNTIME_PATH_NO_ANSWER');
+          await removePod(stage, pod);
+        });
+        await new Promise((resolve) => setTimeout(resolve, 1_000));
+        // Reads files of the host by libuv's four threads.
+        assert.equal(await health(), 200);
+        await Promise.all(asked);
+      } finally {
+        dead.close();
+      }
+    },
+  );
 
-  it('does not keep the daemon from stopping, nor leave a process', { timeout: 120_000 }, async () => {
+  it('does not prevent the daemon from stopping, and no process remains', { timeout: 120_000 }, async () => {
     const pod = await runPod(stage, 'hangs');
     const asked = failureOf(createContainer(stage, pod, { image, ...ways()['mount'] }));
     while (lookingUp().length === 0) await new Promise((resolve) => setTimeout(resolve, 20));

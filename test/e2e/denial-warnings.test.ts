@@ -12,7 +12,7 @@ const warning = 'the network denied what a pod sent or was sent';
 const untilTold = 11_000;
 
 /** What the daemon's log says of pods that start. */
-describe('warnings of what the network denied', () => {
+describe('warnings about denied traffic', () => {
   let stage: Stage;
   let image = '';
   before(async () => {
@@ -28,7 +28,7 @@ describe('warnings of what the network denied', () => {
   const addressOf = async (podSandboxId: string): Promise<string> =>
     (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId })).status?.network?.ip ?? '';
 
-  it('are not caused by a pod that waits for its first container while the bridge and other pods ask everybody', async () => {
+  it('do not appear for a pod that waits for its first container while the bridge and other pods send neighbour requests to all', async () => {
     const waiting = await runPod(stage, 'waiting');
     const busy = await runPod(stage, 'busy');
     const asking = await runContainer(stage, busy, { image, command: ['sleep', '600'] });
@@ -44,7 +44,7 @@ describe('warnings of what the network denied', () => {
     assert.deepEqual(warnings(), []);
   });
 
-  it('tell who was asked for and did not answer, because no container of it runs', async () => {
+  it('name a pod that received a neighbour request and did not answer, because none of its containers runs', async () => {
     const asked = await runPod(stage, 'asked');
     const pod = await runPod(stage, 'curious');
     const asking = await runContainer(stage, pod, { image, command: ['sleep', '600'] });

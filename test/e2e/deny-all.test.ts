@@ -134,7 +134,7 @@ const from = Number(process.env['FUZZ_SEED'] ?? 7) % 2_147_483_646;
 const times = Number(process.env['FUZZ_TIMES'] ?? 1);
 const refusals = ['IMAGES_DENIED', 'IMAGES_NO_POLICY', 'IMAGES_UNDECIDED'];
 
-describe('whatever is configured, a policy that admits nothing admits nothing', () => {
+describe('a policy that admits nothing admits nothing in any configuration', () => {
   const options = optionsOf(configSchema);
   const dimensions = [{ name: 'the policy', values: Object.keys(policies) }, ...options];
   const rows = Array.from({ length: times }, (_, index) => pairwise(dimensions, from + index)).flat();
@@ -165,7 +165,7 @@ describe('whatever is configured, a policy that admits nothing admits nothing', 
     else stage.writePolicy(policy);
   }
 
-  it(`takes every option: ${options.length} of them, in ${rows.length} configurations that hold every pair`, () => {
+  it(`covers all ${options.length} options, in ${rows.length} configurations that contain every pair of values`, () => {
     assert.ok(options.length >= 30, options.map(({ name }) => name).join(', '));
     assert.ok(options.every(({ values }) => values.length > 0));
   });
@@ -195,7 +195,7 @@ describe('whatever is configured, a policy that admits nothing admits nothing', 
     });
   }
 
-  it('strict: it does not start, or it refuses', async () => {
+  it('strict: the daemon does not start, or it refuses the image', async () => {
     const choice: Choice = new Map<string, unknown>([
       ['the policy', 'no rule'],
       ['strict', true],
@@ -210,7 +210,7 @@ describe('whatever is configured, a policy that admits nothing admits nothing', 
     assert.ok(refusals.includes((await failureOf(stage.pull(reference))).code));
   });
 
-  it('most of them could have run it', () => {
+  it('most configurations could have run a pod', () => {
     assert.ok(pods > rows.length / 2, `${pods} of ${rows.length}`);
   });
 });

@@ -54,7 +54,7 @@ describe('devices of the host', () => {
   });
 
   for (const handler of ['crun', 'runc']) {
-    it(`links are followed, folders give what is in them, and permissions hold (${handler})`, async () => {
+    it(`links are followed, a folder grants the devices in it, and permissions apply (${handler})`, async () => {
       const own = await runPod(stage, `devices-${handler}`, {}, handler);
       const id = await runContainer(stage, own, ask(device(join(host, 'dev/link'), '/dev/x', 'r')));
       assert.equal((await execute(stage, id, 'stat', '-c', '%t:%T', '/dev/x')).stdout, '1:5\n');
@@ -65,20 +65,20 @@ describe('devices of the host', () => {
     });
   }
 
-  it('belong to the user that runs, where the configuration says so', async () => {
+  it('belong to the user of the container, if the configuration says so', async () => {
     const security = { runAsUser: { value: 1000 }, runAsGroup: { value: 1001 } };
     const id = await runContainer(stage, pod, { ...ask(device(join(host, 'dev/zero'))), security });
     assert.equal((await execute(stage, id, 'stat', '-c', '%u:%g', '/dev/x')).stdout, '1000:1001\n');
   });
 
   const loop = '/dev/loop0';
-  it('a device may be read only when that was asked', { skip: existsSync(loop) ? false : 'no loop device' }, async () => {
+  it('a device requested read-only cannot be written', { skip: existsSync(loop) ? false : 'no loop device' }, async () => {
     const id = await runContainer(stage, pod, ask(device(loop, '/dev/x', 'r')));
     assert.equal((await execute(stage, id, 'sh', '-c', ': < /dev/x')).exitCode, 0);
     assert.match((await execute(stage, id, 'sh', '-c', ': >> /dev/x')).stderr, /not permitted/);
   });
 
-  it('what is no device, and what the ceiling does not hold, is refused', async () => {
+  it('a path that is not a device, and a device beyond the ceiling, are refused', async () => {
     for (const [devices, code] of [
       [device('/etc/passwd'), 'RUNTIME_BAD_DEVICE'],
       [device('/nonexistent'), 'RUNTIME_BAD_DEVICE'],
@@ -101,7 +101,7 @@ describe('devices of the host', () => {
   });
   const cdi = (name: string): NonNullable<ContainerAsk['more']> => ({ CDIDevices: [{ name }] });
 
-  it('a CDI device brings its variables, nodes, mounts, groups and hooks', async () => {
+  it('a CDI device adds its variables, nodes, mounts, groups and hooks', async () => {
     writeFileSync(join(host, 'bin/hook'), `#!/bin/sh\ncat > ${host}/bin/state\necho "$1 $WORD" > ${host}/bin/ran\n`, { mode: 0o755 });
     writeFileSync(join(host, 'bin/library'), 'library\n');
     write(
@@ -136,7 +136,7 @@ describe('devices of the host', () => {
     assert.ok(!existsSync(join(host, 'bin/ran')), 'nothing runs for a container that is refused');
   });
 
-  it('the more important folder wins; two specs in one folder contradict each other', async () => {
+  it('the folder of higher priority wins; two specs in one folder conflict', async () => {
     write('run/override.json', vendor({ env: ['GPU=from-run'] }));
     const id = await runContainer(stage, pod, ask(cdi('vendor.example/gpu=one')));
     assert.equal((await execute(stage, id, 'sh', '-c', 'echo $GPU')).stdout, 'from-run\n');
@@ -146,7 +146,7 @@ describe('devices of the host', () => {
     rmSync(join(host, 'run/second.json'));
   });
 
-  it('what others could have written does not count, and hooks that others can change do not run', async () => {
+  it('specs that users other than root can write are ignored, and hooks that they can change do not run', async () => {
     write('etc/hook.json', {
       ...vendor({}),
       kind: 'vendor.example/hook',
@@ -167,7 +167,7 @@ describe('devices of the host', () => {
     rmSync(join(host, 'etc/hook.json'));
   });
 
-  it('unknown devices, broken specs and names that are none are refused by name', async () => {
+  it('unknown devices, broken specs and invalid names are refused by name', async () => {
     write('etc/broken.json', { ...vendor({ env: ['A=b'] }), kind: 'vendor.example/broken', surprise: true });
     write('etc/old.json', { ...vendor({ additionalGids: [1] }), kind: 'vendor.example/old', cdiVersion: '0.6.0' });
     for (const [name, code, text] of [

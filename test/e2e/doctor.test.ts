@@ -40,7 +40,7 @@ describe('doctor on a node', () => {
     };
   };
 
-  it('tells its version, the policy in force, the network, and what each handler was seen to do', async () => {
+  it('reports its version, the policy in force, the network, and the detected features of each handler', async () => {
     await stage.daemon.cri.runtime.status({});
     const about = await examine();
     assert.equal(about('daemon').state, 'fine');
@@ -51,7 +51,7 @@ describe('doctor on a node', () => {
     assert.doesNotMatch(about('handler crun').found, /no daemon has detected/);
   });
 
-  it('tells that the policy of the running daemon is not the one on disk any more, and why', async () => {
+  it('reports that the policy of the running daemon is no longer the one on disk, and why', async () => {
     writeFileSync(join(stage.folders.policy, 'broken.yaml'), 'kind: TrustPolicy\nrulez: []\n');
     await stage.daemon.reload();
     const about = await examine();
@@ -60,7 +60,7 @@ describe('doctor on a node', () => {
     assert.match((about('policy').meaning ?? []).join(), /broken\.yaml:\d+:\d+/);
   });
 
-  it('tells that nobody answers once it is stopped', async () => {
+  it('reports that no daemon answers once it is stopped', async () => {
     let about: Awaited<ReturnType<typeof examine>> | undefined;
     await stage.restart({ meanwhile: async () => void (about = await examine()) });
     assert.equal(about?.('daemon').state, 'degraded');

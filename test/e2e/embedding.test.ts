@@ -86,7 +86,7 @@ describe('the examples of docs/embedding.md', () => {
     assert.equal(await decided(), 0);
   });
 
-  it('judge: the verdict and the most that it allows', async () => {
+  it('judge: the verdict and its ceiling', async () => {
     const mirror = `${registryName}=${stage.registry.url}`;
     const admitted = await node('judge.mjs', stage.folders.policy, reference, podNamespace, mirror);
     assert.equal(admitted.code, 0, admitted.stderr);
@@ -122,7 +122,7 @@ describe('the examples of docs/embedding.md', () => {
     assert.deepEqual(await exited, [0, null]);
   });
 
-  it('are the ones that the text names', () => {
+  it('are the files that the text names', () => {
     const text = ['embedding.md', 'trust-library.md', 'entitlements-library.md']
       .map((name) => readFileSync(join(repository, 'docs', name), 'utf8'))
       .join('\n');

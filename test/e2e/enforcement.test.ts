@@ -77,12 +77,12 @@ describe('enforcement proves itself', () => {
     await stage.daemon.reload();
   };
 
-  it('cannot tell while the planted images are not there', async () => {
+  it('is unknown while the planted images do not exist', async () => {
     const { result } = await until(stage, (_, codes) => codes.includes('PLANTED_NOT_DECIDED'));
     assert.equal(result, 'could not tell');
   });
 
-  it('passes at a reload once they are, by status, metric, event, log and doctor, and leaves no image and no content', async () => {
+  it('passes at a reload once they exist, by status, metric, event, log and doctor, and leaves no image and no content', async () => {
     await stage.publish('planted/signed:1');
     await stage.publish('planted/unsigned:1', {}, { sign: false });
     await stage.daemon.reload();
@@ -144,7 +144,7 @@ describe('enforcement proves itself', () => {
     assert.equal(result, 'fail');
   });
 
-  it('cannot tell when no rule matches the pair: a refusal by default proves nothing', async () => {
+  it('is unknown when no rule matches the pair: a refusal by default proves nothing', async () => {
     await change(plainPolicy.replace('good.test/**', 'god.test/**'));
     const { result } = await until(stage, (_, codes) => codes.includes('PLANTED_NO_RULE') && codes.includes('RULE_NEVER_MATCHED'));
     assert.equal(result, 'could not tell');
@@ -196,7 +196,7 @@ describe('enforcement proves itself', () => {
     assert.equal(findings.find(({ code }) => code === 'MIRROR_LACKS_EVIDENCE')?.on, stage.registry.url);
   });
 
-  it('cannot tell when the registry does not answer', async () => {
+  it('is unknown when the registry does not answer', async () => {
     await stage.registry.close();
     await stage.daemon.reload();
     const { result } = await until(stage, (_, codes) => codes.includes('PLANTED_NOT_DECIDED'));

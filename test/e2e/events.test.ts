@@ -96,7 +96,7 @@ describe('events', () => {
   });
   after(() => stage.close());
 
-  it('tell a pod’s life to every client, each with the whole pod as a kubelet needs it', async () => {
+  it('report the life cycle of a pod to every client, each with the full status that a kubelet needs', async () => {
     const [first, second] = [await watch(stage), await watch(stage)];
     const pod = await runPod(stage, 'life');
     const id = await runContainer(stage, pod, { image, command: ['sh', '-c', 'exit 3'] });
@@ -180,7 +180,7 @@ describe('events', () => {
     await watcher.stop();
   });
 
-  it('a client that does not read holds up nobody, costs no memory, and hears what it missed', async () => {
+  it('a client that does not read delays no other client, costs no memory, and receives what it missed', async () => {
     const fast = await watch(stage);
     const slow = await neverReading(stage);
     // A quarter megabyte each: the slow one's queue is full after some ten pods.
@@ -212,7 +212,7 @@ describe('events', () => {
     assert.ok(performance.now() - started < 15_000);
   });
 
-  it('lists come as streams, too: the same items as the unary lists, and an empty one ends well', async () => {
+  it('streaming lists return the same items as the unary lists, and an empty one ends without error', async () => {
     const pods = await Promise.all(
       Array.from({ length: 5 }, (_, index) => runPod(stage, `listed-${index}`, { labels: { set: 'listed' } })),
     );

@@ -17,7 +17,7 @@ const attributes = (process: string): string =>
   ].join('; ');
 
 for (const runtimeHandler of ['crun', 'runc'])
-  describe(`what a command has of its container with ${runtimeHandler}`, () => {
+  describe(`what a command inherits from its container with ${runtimeHandler}`, () => {
     let stage: Stage;
     let containerId = '';
     let first = '';

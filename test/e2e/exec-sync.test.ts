@@ -47,7 +47,7 @@ for (const runtimeHandler of ['crun', 'runc'])
       assert.deepEqual(files(), []);
     });
 
-    it('a timeout ends what starts new processes all the time', async () => {
+    it('a timeout ends a command that starts new processes all the time', async () => {
       const command = 'while :; do setsid sleep 79 & sleep 0.01; done';
       const failure = await failureOf(runtime().execSync({ containerId, cmd: ['sh', '-c', command], timeout: 1 }));
       assert.equal(failure.code, 'RUNTIME_EXEC_TIMEOUT');
@@ -61,7 +61,7 @@ for (const runtimeHandler of ['crun', 'runc'])
       assert.deepEqual(await sleeping(), own);
     });
 
-    it('what a command leaves behind at its end stays, and does not hold the answer', async () => {
+    it('processes that a command leaves running stay, and do not delay the answer', async () => {
       const { stdout } = await execute(stage, containerId, 'sh', '-c', 'sleep 82 & echo done');
       assert.equal(stdout, 'done\n');
       assert.deepEqual(await sleeping(), [...own, 'sleep 82'].sort());
@@ -76,7 +76,7 @@ for (const runtimeHandler of ['crun', 'runc'])
       assert.match(failure.message, /no\/such/);
     });
 
-    it('a daemon that was killed meanwhile ends it at its next start', async () => {
+    it('a daemon that was killed meanwhile ends the command at its next start', async () => {
       const cut = runtime().execSync({ containerId, cmd: ['sh', '-c', 'setsid sleep 83 & sleep 84'], timeout: 600 });
       const cutOff = assert.rejects(cut);
       while ((await sleeping()).length < own.length + 2) await pause(50);
@@ -93,5 +93,5 @@ for (const runtimeHandler of ['crun', 'runc'])
       assert.doesNotMatch(readFileSync('/proc/self/mountinfo', 'utf8'), /state\/exec /);
     });
 
-    it('ends well', () => removePod(stage, pod));
+    it('shuts down cleanly', () => removePod(stage, pod));
   });

@@ -21,7 +21,7 @@ before(async () => {
 });
 after(() => stage.close());
 
-test('a command for which no process can be created says so, with the limit, through both doors', { timeout: 120_000 }, async () => {
+test('Exec and ExecSync report that no process can be created for a command, with the limit', { timeout: 120_000 }, async () => {
   const image = await stage.pull((await stage.publish('app/a:1')).reference);
   // runc says only that its process was gone.
   const pod = await runPod(stage, 'crowded', {}, 'runc');

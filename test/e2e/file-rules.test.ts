@@ -53,7 +53,7 @@ const seen = (text: string): string[] =>
   [...text.matchAll(/(\d+) (works|fails)/g)].map(([line, at]) => `${line}: ${tries[Number(at)]?.[0] ?? ''}`);
 
 describe(
-  `rules on files, held by ${enforcer ?? 'nothing'}`,
+  `file rules, enforced by ${enforcer ?? 'nothing'}`,
   { skip: enforcer === undefined && 'this kernel has neither AppArmor nor Landlock' },
   () => {
     let stage: Stage;
@@ -76,7 +76,7 @@ describe(
     after(() => stage.close());
 
     for (const handler of ['crun', 'runc']) {
-      it(`hold for a container and for what is executed in it (${handler})`, async () => {
+      it(`apply to a container and to commands executed in it (${handler})`, async () => {
         const pod = await runPod(stage, `kept-${handler}`, {}, handler);
         const command = ['sh', '-c', `${script}; sleep 600`];
         const container = await runContainer(stage, pod, { image: image['kept'] ?? '', command });
@@ -89,7 +89,7 @@ describe(
         await removePod(stage, pod);
       });
 
-      it(`hold for a user without privileges, in a read-only root, for a command without a path (${handler})`, async () => {
+      it(`apply to an unprivileged user, in a read-only root, and to a command without a path (${handler})`, async () => {
         const pod = await runPod(stage, `user-${handler}`, {}, handler);
         const container = await runContainer(stage, pod, {
           image: image['kept'] ?? '',
@@ -109,7 +109,7 @@ describe(
     }
 
     // The virtual machine's images lie on tmpfs, which its kernel can not map.
-    it('hold in a user namespace', { skip: enforcer === 'AppArmor' && 'images can not be mapped there' }, async () => {
+    it('apply in a user namespace', { skip: enforcer === 'AppArmor' && 'images cannot be mapped there' }, async () => {
       const ids = [{ hostId: 300_000, containerId: 0, length: 65_536 }];
       const inNamespace = { namespaceOptions: { ...namespaceOptions, usernsOptions: { mode: 0, uids: ids, gids: ids } } } as const;
       const pod = await runPod(stage, 'userns', { linux: { securityContext: inNamespace } });
@@ -120,7 +120,7 @@ describe(
     });
 
     it(
-      'that Landlock can not express are refused by what they would become',
+      'are refused if Landlock cannot express them, and the error names what they would become',
       { skip: enforcer !== 'Landlock' && 'AppArmor can express them' },
       async () => {
         const pod = await runPod(stage, 'odd');
@@ -133,7 +133,7 @@ describe(
     );
 
     it(
-      'are held as closely as Landlock can where the policy allows it, and that is told',
+      'are enforced as closely as Landlock can where the policy allows that, and the status reports it',
       { skip: enforcer !== 'Landlock' && 'AppArmor can express them' },
       async () => {
         const pod = await runPod(stage, 'lax');

@@ -22,7 +22,7 @@ describe('a container that is frozen', { skip }, () => {
   after(() => stage.close());
 
   for (const part of ['as a whole', 'in a cgroup below its own'])
-    it(`is stopped all the same: ${part}`, async () => {
+    it(`can be stopped: ${part}`, async () => {
       const pod = await runPod(stage, `frozen-${part.length}`);
       const id = await runContainer(stage, pod, { image, command: ['sh', '-c', 'sleep 600 & wait'] });
       const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });

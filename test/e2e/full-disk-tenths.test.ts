@@ -127,7 +127,7 @@ describe('a disk of images and of the database that fills up', () => {
   const pullLarge = (): Promise<string> => stage.pull('good.test/app/large:1');
   const removeImage = (image: string): Promise<unknown> => stage.daemon.cri.image.removeImage({ image: { image } });
 
-  it('what a pull takes is known, and a removal gives it back', async () => {
+  it('the space that a pull takes is known, and a removal frees it', async () => {
     const begin = disk.free();
     const large = await pullLarge();
     const taken = begin - disk.free();

@@ -91,7 +91,7 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
         await expectLasting();
       });
 
-    it('a daemon whose databases kept nothing starts with the room that an interrupted pull held', async () => {
+    it('a daemon whose databases reserved no space starts with the space that an interrupted pull held', async () => {
       fill();
       await stage.restart({
         meanwhile: () => {
@@ -106,7 +106,7 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
       await expectLasting();
     });
 
-    it('requests that are refused and repeated take nothing from removals', async () => {
+    it('repeated requests that are refused use no space that removals need', async () => {
       const pods: string[] = [];
       let refused = 0;
       // As a kubelet repeats them. Each leaves a verdict in the log, as far as there is room.

@@ -71,7 +71,7 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
     };
     const health = async (): Promise<number> => (await fetch(`http://${address}/healthz`)).status;
 
-    it('fails what is new, and neither liveness nor what runs', async () => {
+    it('fails new requests, but neither liveness nor running containers', async () => {
       const pod = await runPod(stage, 'lasting');
       const lives = await runContainer(stage, pod, { name: 'lives', image: small, command: ['sleep', '600'] });
       const dies = await runContainer(stage, pod, { name: 'dies', image: small, command: ['sleep', '600'] });

@@ -71,7 +71,7 @@ describe('features of runtime handlers', () => {
     return handler;
   };
 
-  it('crun has them, and leaves out what is mounted below a bind mount in a user namespace (before 1.9)', async () => {
+  it('crun has them, and before 1.9 omits submounts of a bind mount in a user namespace', async () => {
     const crun = await open('/usr/bin/crun');
     const features = await probeRuntime(crun, parts);
     const [major = 0, minor = 0] = crun.version.split('.').map(Number);
@@ -87,15 +87,19 @@ describe('features of runtime handlers', () => {
     assert.deepEqual(readdirSync(join(folder, 'state')), [], 'no container is left');
   });
 
-  it('runc before 1.2 does not, whatever a specification asks of it', { skip: existsSync(debian) ? false : `no ${debian}` }, async (t) => {
-    const runc = await open(debian);
-    if (!runc.version.startsWith('1.1')) return t.skip('not runc 1.1');
-    const features = await probeRuntime(runc, parts);
-    assert.equal(features.recursiveReadOnlyMounts, true);
-    assert.equal(features.idmappedMounts, false);
-    assert.deepEqual([features.userNamespaces, features.timeNamespaces], [false, false]);
-    assert.match(features.whyNoUserNamespaces, /user ?namespace|mappings/i);
-  });
+  it(
+    'runc before 1.2 has no id-mapped mounts, user or time namespaces, whatever a specification requests',
+    { skip: existsSync(debian) ? false : `no ${debian}` },
+    async (t) => {
+      const runc = await open(debian);
+      if (!runc.version.startsWith('1.1')) return t.skip('not runc 1.1');
+      const features = await probeRuntime(runc, parts);
+      assert.equal(features.recursiveReadOnlyMounts, true);
+      assert.equal(features.idmappedMounts, false);
+      assert.deepEqual([features.userNamespaces, features.timeNamespaces], [false, false]);
+      assert.match(features.whyNoUserNamespaces, /user ?namespace|mappings/i);
+    },
+  );
 
   it(
     'a runc of 1.2 or later has them all',
@@ -113,7 +117,7 @@ describe('features of runtime handlers', () => {
     },
   );
 
-  it('a look signals no process of the PID namespace that the daemon is in', async () => {
+  it('a probe signals no process in the PID namespace of the daemon', async () => {
     // Its process 2 is one of a container or of another service where the daemon runs in a container itself.
     const script = `
       import { existsSync, readFileSync, readdirSync } from 'node:fs';
@@ -165,7 +169,7 @@ describe('features of runtime handlers', () => {
     assert.equal((JSON.parse(stdout) as { recursiveReadOnlyMounts: boolean }).recursiveReadOnlyMounts, true, 'the runtime was looked at');
   });
 
-  it('a program that is no runtime has none, and says why', async () => {
+  it('a program that is not a runtime has no features, with the reason', async () => {
     const path = join(folder, 'no-runtime');
     writeFileSync(path, '#!/bin/sh\n[ "$1" = --version ] && echo odd version 1.0 && exit 0\necho never >&2\nexit 1\n', { mode: 0o755 });
     const features = await probeRuntime(await open(path), parts);
@@ -173,7 +177,7 @@ describe('features of runtime handlers', () => {
     assert.match(features.whyNoUserNamespaces, /never/);
   });
 
-  it('layers that can not be mapped are the reason then', async () => {
+  it('if layers cannot be mapped, that is the reason for no user namespaces', async () => {
     const unable = { ...parts, checkLayers: () => Promise.reject(new Error('an old file system')) };
     const features = await probeRuntime(await open('/usr/bin/crun'), unable);
     assert.equal(features.idmappedMounts, true);
@@ -181,7 +185,7 @@ describe('features of runtime handlers', () => {
     assert.equal(features.whyNoUserNamespaces, 'an old file system');
   });
 
-  it('what was seen is kept by program and kernel; what was not seen is looked for again', async () => {
+  it('detected features are stored by program and kernel; missing features are probed again', async () => {
     const path = join(folder, 'wrapped');
     writeFileSync(path, '#!/bin/sh\nexec /usr/bin/crun "$@"\n', { mode: 0o755 });
     const handler = await open(path);
@@ -235,7 +239,7 @@ describe('features of runtime handlers', () => {
     assert.equal(looks, 3);
   });
 
-  it('a close before it began ends without a look', async () => {
+  it('closing the probe before it began ends it without probing', async () => {
     const handler = await open('/usr/bin/crun');
     const probe = await openFeatureProbe({
       ...parts,

@@ -45,7 +45,7 @@ describe('the null device of the host', () => {
 
   for (const runtimeHandler of ['crun', 'runc'])
     for (const tty of [false, true])
-      it(`belongs to no container, nor to a command in one: ${runtimeHandler}${tty ? ', with a terminal' : ''}`, async () => {
+      it(`is not open in a container or in a command in one: ${runtimeHandler}${tty ? ', with a terminal' : ''}`, async () => {
         const pod: Pod = await runPod(stage, `null-${runtimeHandler}-${tty}`, {}, runtimeHandler);
         const containerId = await createContainer(stage, pod, {
           image,
@@ -74,7 +74,7 @@ describe('the null device of the host', () => {
       });
 
   for (const tty of [false, true])
-    it(`belongs to no container in a user namespace, nor to a command in one${tty ? ', with a terminal' : ''}`, async (t) => {
+    it(`is not open in a container with a user namespace or in a command in one${tty ? ', with a terminal' : ''}`, async (t) => {
       const { runtimeHandlers } = await stage.daemon.cri.runtime.status({});
       if (!runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true))
         return t.skip('this runtime has no user namespaces');
@@ -116,7 +116,7 @@ describe('the null device of the host', () => {
       await removePod(stage, pod);
     });
 
-  it('belongs to no process that holds the namespaces of a pod', async (t) => {
+  it('is not open in a process that holds the namespaces of a pod', async (t) => {
     const { runtimeHandlers } = await stage.daemon.cri.runtime.status({});
     if (!runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true))
       return t.skip('this runtime has no user namespaces');

@@ -45,7 +45,7 @@ describe('hostile images', () => {
       });
     }
 
-    it(`the working folder is a descriptor of the runtime, by name and by symlink (CVE-2024-21626), under ${handler}`, async () => {
+    it(`the working directory is a descriptor of the runtime, by name and by symlink (CVE-2024-21626), under ${handler}`, async () => {
       writeFileSync(join(stage.folders.folder, 'marker'), 'secret of the host');
       const climb = `${'../'.repeat(12)}${stage.folders.folder.slice(1)}/marker`;
       const pod = await runPod(stage, `cwd-${handler}`, {}, handler);
@@ -83,7 +83,7 @@ describe('hostile images', () => {
       await removePod(stage, pod);
     });
 
-    it(`/etc and a volume’s place are symlinks to the host, under ${handler}`, async () => {
+    it(`/etc and the destination of a volume are symlinks to the host, under ${handler}`, async () => {
       const image = await pull(
         await withEntries({ name: 'etc', type: 'symlink', linkname: prey }, { name: 'data', type: 'symlink', linkname: prey }),
       );
@@ -121,7 +121,7 @@ describe('hostile images', () => {
     await removePod(stage, pod);
   });
 
-  it('VOLUME climbs out of the image (CVE-2022-23648)', async () => {
+  it('VOLUME leads out of the image (CVE-2022-23648)', async () => {
     writeFileSync(join(stage.folders.folder, 'marker'), 'secret of the host');
     const image = await pull({ config: { Volumes: { '/../../../../../..': {}, [`/../../..${stage.folders.folder}`]: {} } } });
     const pod = await runPod(stage, 'volume');

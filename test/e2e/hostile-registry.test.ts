@@ -52,7 +52,7 @@ describe('hostile registries', () => {
     assert.deepEqual(readdirSync(join(stage.folders.root, 'images/ingest')), [], 'nothing is left in ingest');
   });
 
-  it('one that is down', async () => {
+  it('a registry that is down', async () => {
     const { code, kind, failure, message } = await failureOf(stage.pull('down.test/a:1'));
     assert.equal(code, 'DISTRIBUTION_UNREACHABLE');
     assert.equal(kind, 'unavailable');
@@ -60,13 +60,13 @@ describe('hostile registries', () => {
     assert.match(message, /127\.0\.0\.1:1: nothing listens there/);
   });
 
-  it('one whose name is none', async () => {
+  it('a registry with an invalid name', async () => {
     const { code, failure } = await failureOf(stage.pull(`${registryName}/../a:1`));
     assert.equal(code, 'DISTRIBUTION_BAD_REFERENCE');
     assert.equal(failure.kind, 'invalid');
   });
 
-  it('one that never answers: the caller’s deadline ends the pull', async () => {
+  it('a registry that never answers: the caller’s deadline ends the pull', async () => {
     const call = stage.daemon.cri.image.pullImage({ image: { image: 'deaf.test/a:1' } }, { timeoutMs: 500 });
     assert.equal((await failureOf(call)).kind, 'deadline');
   });
@@ -157,7 +157,7 @@ describe('hostile registries', () => {
     },
   ];
   for (const { what, handler, code, kind, why } of answers) {
-    it(`one that ${what}`, async () => {
+    it(`a registry that ${what}`, async () => {
       handle = handler;
       const failure = await failureOf(stage.pull('mean.test/a:1'));
       assert.equal(failure.code, code, failure.message);
@@ -237,7 +237,7 @@ describe('hostile registries', () => {
     },
   ];
   for (const [index, { what, part, answer, code, why }] of parts.entries()) {
-    it(`one that serves ${what}`, async () => {
+    it(`a registry that serves ${what}`, async () => {
       const name = `part/a${index}`;
       const { image } = await stage.publish(`${name}:1`, { layers: [await uniqueLayer()] });
       const hits = part(image);
@@ -256,7 +256,7 @@ describe('hostile registries', () => {
     });
   }
 
-  it('one whose manifest names a wrong size', async () => {
+  it('a registry whose manifest names a wrong size', async () => {
     const [layer] = [await uniqueLayer()];
     const { reference } = await stage.publish('size/a:1', { layers: [layer], manifest: {} });
     const { image } = await stage.publish('size/b:1', { layers: [layer] }, { sign: false });
@@ -273,7 +273,7 @@ describe('hostile registries', () => {
     await stage.daemon.cri.image.removeImage({ image: { image: await stage.pull(reference) } });
   });
 
-  it('one whose token service answers a web page, or sends clients elsewhere', async () => {
+  it('a registry whose token service returns a web page, or redirects clients elsewhere', async () => {
     const realms: [string, RegExp][] = [
       [`${server.url}/token`, /DISTRIBUTION_(BAD_ANSWER|UNAUTHORIZED)/],
       ['http://127.0.0.1:1/token', /DISTRIBUTION_(UNREACHABLE|UNAUTHORIZED)/],
@@ -288,7 +288,7 @@ describe('hostile registries', () => {
     }
   });
 
-  it('one that breaks off again and again, in every kind of answer', async () => {
+  it('a registry that breaks off every type of answer repeatedly', async () => {
     const { image } = await stage.publish('break/a:1', { layers: [await uniqueLayer()] });
     const paths = ['/manifests/1', '/referrers/', '.sig', image.configDigest, layerPath(image).source, `/manifests/sha256-`];
     for (const path of paths) {
@@ -309,7 +309,7 @@ describe('hostile registries', () => {
     }
   });
 
-  it('a pull that its caller gives up leaves nothing', async () => {
+  it('a pull that its caller cancels leaves nothing', async () => {
     const { image } = await stage.publish('slow/a:1', { layers: [await uniqueLayer()] });
     const slow = layerPath(image);
     let asked = false;
@@ -332,7 +332,7 @@ describe('hostile registries', () => {
     await stage.daemon.cri.image.removeImage({ image: { image: id } });
   });
 
-  it('ten pulls at once of an image whose layer fails once: each tries for itself', async () => {
+  it('ten concurrent pulls of an image whose layer fails once: each retries by itself', async () => {
     const { image } = await stage.publish('herd/a:1', { layers: [await uniqueLayer()] });
     const layer = layerPath(image);
     let failures = 0;

@@ -62,7 +62,7 @@ describe('images and declared volumes in containers', () => {
   const withMounts = (pod: Pod, mounts: Mount[], of = image): Promise<string> =>
     runContainer(stage, pod, { image: of, command: ['sleep', '600'], more: { mounts } });
 
-  it('an image is a read-only folder that runs nothing', async () => {
+  it('an image is mounted as a read-only folder without execution', async () => {
     const pod = await runPod(stage, 'volume');
     const id = await withMounts(pod, [volume()]);
     assert.equal((await execute(stage, id, 'cat', '/site/site/page')).stdout, 'above\n', 'its layers are one tree');
@@ -82,7 +82,7 @@ describe('images and declared volumes in containers', () => {
     data = await stage.pull(dataReference);
   });
 
-  it('a sub-path shows that folder, followed inside the image', async () => {
+  it('a sub-path mounts that folder, resolved inside the image', async () => {
     const pod = await runPod(stage, 'sub-path');
     const id = await withMounts(pod, [volume({ imageSubPath: 'site' }), volume({ containerPath: '/linked', imageSubPath: 'out' })]);
     assert.equal((await execute(stage, id, 'cat', '/site/page', '/linked/page')).stdout, 'above\nabove\n');
@@ -95,7 +95,7 @@ describe('images and declared volumes in containers', () => {
     await removePod(stage, pod);
   });
 
-  it('an image that is not admitted for the namespace is refused, whatever container asks', async () => {
+  it('an image that is not admitted for the namespace is refused for every container', async () => {
     const pod = await runPod(stage, 'elsewhere', { metadata: { name: 'elsewhere', uid: 'u1', namespace: 'other', attempt: 0 } });
     const failure = await failureOf(createContainer(stage, pod, { image, more: { mounts: [volume()] } }));
     assert.equal(failure.code, 'IMAGES_DENIED');
@@ -110,7 +110,7 @@ describe('images and declared volumes in containers', () => {
     assert.deepEqual(readdirSync(join(stage.folders.root, 'images/volumes')), []);
   });
 
-  it('what a killed daemon left is removed with its container, and kept with one that lives', async () => {
+  it('mounts that a killed daemon left are removed with their container, and kept for one that still runs', async () => {
     const pod = await runPod(stage, 'killed');
     const id = await withMounts(pod, [volume()]);
     await stage.restart({ kill: true });
@@ -128,7 +128,7 @@ describe('images and declared volumes in containers', () => {
   });
 
   for (const runtimeHandler of ['crun', 'runc']) {
-    it(`volumes that an image declares are writable where the rest is not, and hold what the image holds (${runtimeHandler})`, async () => {
+    it(`volumes that an image declares are writable in a read-only root, and contain the files of the image (${runtimeHandler})`, async () => {
       const layer = await layerOf([
         { name: 'var/', type: 'directory' },
         { name: 'var/data/', type: 'directory', mode: 0o700, uid: 1000, gid: 1000 },
@@ -166,7 +166,7 @@ describe('images and declared volumes in containers', () => {
     await removePod(stage, pod);
   });
 
-  it('a path of the host needs a ceiling that holds it; what the kubelet keeps for the pod does not', async () => {
+  it('a path of the host needs a ceiling that grants it; the kubelet’s folders for the pod do not', async () => {
     const own = join(kubelet, 'pods', 'uid-1', 'volumes', 'empty');
     mkdirSync(own, { recursive: true });
     writeFileSync(join(own, 'file'), 'own\n');

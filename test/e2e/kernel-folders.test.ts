@@ -148,7 +148,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
     ['/new/proc', 'folder', 'made'],
   ];
   for (const handler of ['crun', 'runc']) {
-    it(`a volume is mounted at one only where it can do no harm (${handler})`, async () => {
+    it(`a volume is mounted on such a path only where it is harmless (${handler})`, async () => {
       const pod = await runPod(stage, `table-${handler}`, {}, handler);
       const folder = emptyDir(pod, 'volume');
       const outcomes: unknown[] = [];
@@ -163,7 +163,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
       await removePod(stage, pod);
     });
 
-    it(`a volume at /dev does not uncover a masked file (CVE-2025-31133), also where the ceiling holds privileged (${handler})`, async () => {
+    it(`a volume at /dev does not uncover a masked file (CVE-2025-31133), even if the ceiling grants privileged (${handler})`, async () => {
       const pod = await runPod(stage, `masked-${handler}`, {}, handler);
       const uncovered: string[] = [];
       for (const target of ['/proc/keys', '/not/there']) {
@@ -196,7 +196,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
       await removePod(stage, pod);
     });
 
-    it(`a destination inside another volume is followed through its links (${handler})`, async () => {
+    it(`a destination inside another volume is resolved through the links of that volume (${handler})`, async () => {
       const pod = await runPod(stage, `nested-${handler}`, {}, handler);
       const outer = emptyDir(pod, 'outer');
       for (const [name, target] of [
@@ -233,7 +233,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
       await removePod(stage, pod);
     });
 
-    it(`a device is made at one only under a name of its own (${handler})`, async () => {
+    it(`a device is created on such a path only under a name that the runtime does not need (${handler})`, async () => {
       const pod = await runPod(stage, `device-${handler}`, {}, handler);
       const outcomes = [];
       for (const [hostPath, containerPath] of [
@@ -252,7 +252,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
       await removePod(stage, pod);
     });
 
-    it(`of the host stays what has no name of the runtime’s, where the ceiling holds paths of the host (${handler})`, async () => {
+    it(`a volume of the host is allowed there only under a name that the runtime does not need, if the ceiling grants host paths (${handler})`, async () => {
       const pod = await runPod(stage, `host-${handler}`, {}, handler);
       const socket = join(kubelet, `socket-${handler}`);
       const server = createServer().listen(socket);
@@ -286,7 +286,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
       await removePod(stage, pod);
     });
 
-    it(`the image’s own volumes and working directories are refused there (${handler})`, async () => {
+    it(`volumes and working directories of the image are refused on such paths (${handler})`, async () => {
       const pod = await runPod(stage, `image-${handler}`, {}, handler);
       const attempt = async (config: Record<string, unknown>): Promise<string> =>
         codeOf(runContainer(stage, pod, { ...ask({}), image: await publish('baseline', { layers: [layer], config }) }));
@@ -298,7 +298,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
       await removePod(stage, pod);
     });
 
-    it(`a working directory is followed through volumes, and again before each command (CVE-2024-21626) (${handler})`, async () => {
+    it(`a working directory is resolved through volumes, and again before each command (CVE-2024-21626) (${handler})`, async () => {
       const pod = await runPod(stage, `cwd-${handler}`, {}, handler);
       const volume = emptyDir(pod, 'cwd');
       symlinkSync('/proc/self/fd', join(volume, 'fd'));
@@ -322,7 +322,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
       await removePod(stage, pod);
     });
 
-    it(`a command has no descriptors but its own (${handler})`, async () => {
+    it(`a command inherits no descriptors of the runtime (${handler})`, async () => {
       const pod = await runPod(stage, `descriptors-${handler}`, {}, handler);
       const id = await runContainer(stage, pod, ask({ workingDir: '/srv' }));
       // ls has one of its own while it looks.

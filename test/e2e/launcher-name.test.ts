@@ -83,7 +83,7 @@ describe('the name of the launcher that sets up Landlock', { skip: !held && 'thi
       });
     }
 
-    it(`cannot be changed by what runs in the container, also with CAP_SYS_ADMIN (${handler})`, async () => {
+    it(`cannot be changed by processes of the container, even with CAP_SYS_ADMIN (${handler})`, async () => {
       const pod = await runPod(stage, `admin-${handler}`, { annotations: { 'portcullis.dev/profile': 'admin' } }, handler);
       const id = await runContainer(stage, pod, { image: await image('admin', []), command: ['sleep', '600'] });
       const name = '/.portcullis-launcher';
@@ -112,7 +112,7 @@ describe('the name of the launcher that sets up Landlock', { skip: !held && 'thi
       await removePod(stage, pod);
     });
 
-    it(`is looked at before each command: another program there is not run (${handler})`, async () => {
+    it(`is checked before each command: another program there does not run (${handler})`, async () => {
       const pod = await runPod(stage, `other-${handler}`, {}, handler);
       const id = await runContainer(stage, pod, { image: await image('kept', []), command: ['sleep', '600'] });
       assert.equal((await execute(stage, id, 'sh', '-c', 'cat /secret || echo kept')).stdout, 'kept\n');
@@ -146,7 +146,7 @@ describe('the name of the launcher that sets up Landlock', { skip: !held && 'thi
     });
   }
 
-  it('is the container’s own in a user namespace as well', async () => {
+  it('belongs to the container in a user namespace as well', async () => {
     const ids = [{ hostId: 300_000, containerId: 0, length: 65_536 }];
     const inNamespace = { namespaceOptions: { ...namespaceOptions, usernsOptions: { mode: 0, uids: ids, gids: ids } } } as const;
     const pod = await runPod(stage, 'userns', { linux: { securityContext: inNamespace } });

@@ -87,7 +87,7 @@ describe('the life of pods and containers', () => {
       assert.deepEqual(await containersOf({ id: second, podSandboxId: pods[0]?.id }), []);
     });
 
-    it('what was given is told again', async () => {
+    it('returns annotations, pod id and image reference', async () => {
       const {
         containers: [found],
       } = await runtime().listContainers({ filter: { id: containers[1] ?? '' } });
@@ -96,7 +96,7 @@ describe('the life of pods and containers', () => {
       assert.match(found?.imageRef ?? '', /@sha256:/);
     });
 
-    it('the status of a pod holds those of its containers, of one moment', async () => {
+    it('the status of a pod contains the statuses of its containers at one moment', async () => {
       const before = BigInt(Date.now()) * 1_000_000n;
       const answer = await runtime().podSandboxStatus({ podSandboxId: pods[1]?.id ?? '' });
       assert.deepEqual(
@@ -134,7 +134,7 @@ describe('the life of pods and containers', () => {
     await pull('crun');
   });
 
-  it('exit codes are true, with reason and times in order', async () => {
+  it('exit codes are correct, with a reason and ordered timestamps', async () => {
     const pod = await runPod(stage, 'exits');
     const cases: [string, readonly string[], number, string][] = [
       ['zero', ['true'], 0, 'Completed'],
@@ -152,7 +152,7 @@ describe('the life of pods and containers', () => {
     await removePod(stage, pod);
   });
 
-  it('stops by the stop signal within the grace, and by SIGKILL after it or with none', async () => {
+  it('stops by the stop signal within the grace period, and by SIGKILL after it or without one', async () => {
     const pod = await runPod(stage, 'stops');
     const heeds = ['sh', '-c', 'trap "exit 143" TERM; while :; do sleep 0.05; done'];
     const deaf = ['sh', '-c', 'trap "" TERM; while :; do sleep 0.05; done'];
@@ -186,7 +186,7 @@ describe('the life of pods and containers', () => {
     await removePod(stage, pod);
   });
 
-  it('tells OOMKilled', async () => {
+  it('reports OOMKilled', async () => {
     const pod = await runPod(stage, 'oom');
     const id = await runContainer(stage, pod, {
       image,
@@ -258,7 +258,7 @@ describe('the life of pods and containers', () => {
       });
     });
 
-    it('bytes that are no text come through', async () => {
+    it('bytes that are not text are preserved', async () => {
       const { stdout } = await runtime().execSync({ containerId, cmd: ['printf', '\\377\\000\\1'], timeout: 5 });
       assert.deepEqual([...stdout], [255, 0, 1]);
     });
@@ -272,7 +272,7 @@ describe('the life of pods and containers', () => {
       assert.doesNotMatch((await execute(stage, containerId, 'ps')).stdout, /sleep 77/);
     });
 
-    it('a grandchild that holds the output does not hold the answer', async () => {
+    it('a grandchild that holds the output open does not delay the answer', async () => {
       const began = performance.now();
       const { exitCode, stdout } = await execute(stage, containerId, 'sh', '-c', 'sleep 600 & echo done');
       assert.equal(exitCode, 0);
@@ -305,7 +305,7 @@ describe('the life of pods and containers', () => {
       );
     });
 
-    it('a container that only was created, and one that has ended', async () => {
+    it('a container that was not started, and one that has ended', async () => {
       const id = await createContainer(stage, pod, { name: 'other', image, command: ['true'] });
       assert.equal((await failureOf(runtime().execSync({ containerId: id, cmd: ['true'] }))).code, 'RUNTIME_CONTAINER_WRONG_STATE');
       await runtime().startContainer({ containerId: id });
@@ -350,7 +350,7 @@ describe('the life of pods and containers', () => {
     assert.deepEqual(left, []);
   });
 
-  it('ids may be shortened wherever one is asked for', async () => {
+  it('every request accepts a unique prefix of an id', async () => {
     const pod = await runPod(stage, 'short');
     const id = await runContainer(stage, pod, { image });
     const containerId = id.slice(0, 13);

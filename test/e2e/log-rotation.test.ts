@@ -95,7 +95,7 @@ describe('a log that is rotated under a fast writer', () => {
     assert.ok(asides(log).filter((file) => statSync(file).size > 0).length > 2, 'the writer wrote meanwhile');
   });
 
-  it('and removed at that moment: what it wrote stays, and no half-made file', async () => {
+  it('and removed at that moment: its lines stay, and no partial file remains', async () => {
     const { runtime } = stage.daemon.cri;
     const removed = await runPod(stage, 'removed');
     for (let round = 0; round < 12; round += 1) {
@@ -118,7 +118,7 @@ describe('a log that is rotated under a fast writer', () => {
     await removePod(stage, removed);
   });
 
-  it('asked again although it was not set aside: nothing is dropped', async () => {
+  it('reopened although the file was not renamed: nothing is dropped', async () => {
     const { id, log } = await create('again', 'echo one; sleep 1; echo two; sleep 600');
     await start(id);
     while (!readFileSync(log, 'utf8').includes('one')) await pause(5);
@@ -127,7 +127,7 @@ describe('a log that is rotated under a fast writer', () => {
     assert.deepEqual(written([log]), ['one', 'two']);
   });
 
-  it('by ourselves, where no kubelet does: the newest files are kept', async () => {
+  it('by the daemon, without a kubelet: the newest files are kept', async () => {
     const { id, log } = await create('ours', `${writer}; sleep 600`);
     const record = { id, phase: 'running', logPath: log } as ContainerRecord;
     const rotation = createLogRotation({
@@ -152,7 +152,7 @@ describe('a log that is rotated under a fast writer', () => {
     assert.equal(lines.length, count - second + 2, 'what is kept has no gap, and ends with the last line');
   });
 
-  it('crictl logs -f goes on in the new file', { skip: crictl.skip }, async () => {
+  it('crictl logs -f continues in the new file', { skip: crictl.skip }, async () => {
     const { id, log } = await create('followed', 'for i in 1 2 3 4 5 6 7 8 9; do echo part $i; sleep 0.3; done; sleep 0.5');
     await start(id);
     const follower = spawn(crictl.path, ['--runtime-endpoint', `unix://${stage.folders.socket}`, 'logs', '-f', id], {
@@ -256,7 +256,7 @@ describe('a log that cannot be reopened', () => {
     assert.deepEqual(readdirSync(dirname(log)).sort(), ['0.log', '0.log.1']);
   });
 
-  it('and where its folder is gone, or something else stands at its name: the monitor stays, and reports the exit code', async () => {
+  it('and where its folder is gone, or another file has its name: the monitor stays, and reports the exit code', async () => {
     // It holds removed ones open.
     for (const name of readdirSync(disk).filter((entry) => entry.startsWith('fill-'))) unlinkSync(join(disk, name));
     rmSync(dirname(log), { recursive: true });

@@ -38,7 +38,7 @@ describe('a daemon whose database thread is lost', () => {
     rmSync(folder, { recursive: true });
   });
 
-  it('ends with 4 and a reason, so that its service manager starts the next one; containers go on', async () => {
+  it('exits with 4 and a reason, so that its service manager restarts it; containers continue', async () => {
     const image = await stage.pull((await stage.publish('app/a:1')).reference);
     const pod = await runPod(stage, 'lasting');
     const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });

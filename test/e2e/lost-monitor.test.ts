@@ -39,7 +39,7 @@ describe('a monitor (conmon) that is killed under a running container', () => {
     /^portcullis_containers_unmonitored (\d+)$/m.exec(await (await fetch(`http://${address}/metrics`)).text())?.[1];
 
   for (const restart of [false, true])
-    it(`is reported at once${restart ? ', and again after the daemon was killed' : ''}; the exit code is never a wrong one`, async () => {
+    it(`is reported at once${restart ? ', and again after the daemon was killed' : ''}; no wrong exit code is reported`, async () => {
       const pod = await runPod(stage, `unmonitored-${restart}`);
       const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
       const other = await runContainer(stage, pod, { name: 'other', image, command: ['sleep', '600'] });

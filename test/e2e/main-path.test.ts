@@ -95,7 +95,7 @@ describe('a signed image is pulled and run, any other is refused', () => {
     assert.equal((await failureOf(stage.pull(reference))).code, 'IMAGES_DENIED');
   });
 
-  it('fetches nothing for a name that no rule can admit', async () => {
+  it('fetches nothing for a name that matches no rule', async () => {
     const { code, failure } = await failureOf(stage.pull('elsewhere.test/app:1'));
     assert.equal(code, 'IMAGES_DENIED');
     assert.match(failure.why, /no rule/i);
@@ -171,7 +171,7 @@ describe('a signed image is pulled and run, any other is refused', () => {
     await removePod(stage, pod);
   });
 
-  it('removes the image with everything of it', async () => {
+  it('removes the image with all its content and records', async () => {
     const { reference, image } = await stage.publish('app/gone:1', { layers: [await uniqueLayer()] });
     await stage.pull(reference);
     const needle = (image.layers.at(-1) ?? assert.fail()).subarray(2000, 2064);

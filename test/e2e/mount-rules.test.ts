@@ -52,7 +52,7 @@ const seen = (text: string): string[] =>
   [...text.matchAll(/(\d+) (works|fails)/g)].map(([line, at]) => `${line}: ${tries[Number(at)]?.[0] ?? ''}`);
 
 /** With AppArmor it is run by test/vm/apparmor. */
-describe('rules on mounts', () => {
+describe('mount rules', () => {
   let stage: Stage;
   const image: Record<string, string> = {};
   before(async () => {
@@ -72,7 +72,7 @@ describe('rules on mounts', () => {
     runPod(stage, `${name}-${handler ?? 'default'}`, { annotations: { 'portcullis.dev/profile': name } }, handler);
 
   for (const handler of ['crun', 'runc']) {
-    it(`hold by AppArmor, mount by mount (${handler})`, { skip: !hasAppArmor && 'this kernel has no AppArmor' }, async () => {
+    it(`are enforced by AppArmor for each mount (${handler})`, { skip: !hasAppArmor && 'this kernel has no AppArmor' }, async () => {
       const pod = await podOf('some', handler);
       const container = await runContainer(stage, pod, { image: image['strict'] ?? '', command: ['sleep', '600'] });
       const { stdout } = await execute(stage, container, 'sh', '-c', script);
@@ -80,7 +80,7 @@ describe('rules on mounts', () => {
       await removePod(stage, pod);
     });
 
-    it(`that allow none hold on any kernel (${handler})`, async () => {
+    it(`that allow no mounts are enforced on every kernel (${handler})`, async () => {
       const pod = await podOf('none', handler);
       const container = await runContainer(stage, pod, { image: image['strict'] ?? '', command: ['sleep', '600'] });
       const { stdout } = await execute(stage, container, 'sh', '-c', `grep CapEff /proc/self/status; ${script}`);
@@ -93,7 +93,7 @@ describe('rules on mounts', () => {
     });
   }
 
-  it('are refused without AppArmor, and say what to do', { skip: hasAppArmor && 'this kernel has AppArmor' }, async () => {
+  it('are refused without AppArmor, and the error says what to do', { skip: hasAppArmor && 'this kernel has AppArmor' }, async () => {
     const pod = await podOf('some');
     const refused = await failureOf(createContainer(stage, pod, { image: image['strict'] ?? '' }));
     assert.equal(refused.code, 'ENTITLEMENTS_UNENFORCEABLE');
@@ -109,7 +109,7 @@ describe('rules on mounts', () => {
     await removePod(stage, pod);
   });
 
-  it('a time namespace of its own is refused where the runtime makes none', async () => {
+  it('a private time namespace is refused if the runtime does not support it', async () => {
     const pod = await podOf('time', 'runc');
     const found = await createContainer(stage, pod, { image: image['strict'] ?? '' }).catch((error: unknown) => String(error));
     if (found.includes('OUTSIDE_PROFILE')) assert.match(found, /time namespace.*runc 1\.2/s);

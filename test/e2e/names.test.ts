@@ -64,7 +64,7 @@ describe('names of networks', () => {
   };
   const resolvConf = async (container: string): Promise<string> => (await execute(stage, container, 'cat', '/etc/resolv.conf')).stdout;
 
-  it('pods of a network find one another by name, and by no name of another network', async () => {
+  it('pods of a network resolve the names of each other, and no names of another network', async () => {
     const dnsConfig = { servers: ['127.0.0.1'], searches: ['svc.example'], options: ['ndots:2'] };
     const web = await runPod(stage, 'web', on('shop'));
     const safe = await runPod(stage, 'safe', on('vault'));
@@ -89,7 +89,7 @@ describe('names of networks', () => {
     for (const pod of [safe, client, plain]) await removePod(stage, pod);
   });
 
-  it('a daemon that was killed answers again, with the names that others gave meanwhile', async () => {
+  it('a daemon that was killed answers again, with the names that plugins added meanwhile', async () => {
     const client = await runPod(stage, 'client', on('shop', { 'portcullis.dev/dns': 'shop' }));
     const asking = await runContainer(stage, client, { image });
     assert.equal((await found(asking, 'client')).length, 2);
@@ -122,7 +122,7 @@ describe('names of networks', () => {
     await removePod(stage, client);
   });
 
-  it('a pod can not ask a network that it is not on', async () => {
+  it('a pod cannot resolve names of a network that it is not attached to', async () => {
     const refused = await failureOf(runPod(stage, 'astray', on('shop', { 'portcullis.dev/dns': 'vault' })));
     assert.equal(refused.code, 'NETWORK_NOT_ON_NETWORK');
     assert.match(refused.message, /vault/u);

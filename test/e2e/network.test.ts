@@ -92,7 +92,7 @@ describe('the network of pods', () => {
     await removePod(stage, pod);
   });
 
-  it('an annotation that takes ports of the host is refused, and changes nothing outside the pod', async () => {
+  it('an annotation that requests ports of the host is refused, and changes nothing outside the pod', async () => {
     // The bridge notices the end of the last test's pod a moment later: its carrier is not ours to compare.
     const outside = (): string =>
       ['nft --stateless list ruleset', 'ip -brief address', 'ip route', 'ss -Hlntu']
@@ -114,7 +114,7 @@ describe('the network of pods', () => {
     assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
   });
 
-  it('pods reach one another and the host; names, hosts and resolv.conf are theirs', async () => {
+  it('pods reach each other and the host; each has its own host name, hosts file and resolv.conf', async () => {
     const web = await runPod(stage, 'web');
     await runContainer(stage, web, { image, command: server });
     const dnsConfig = { servers: ['10.96.0.10'], searches: ['shop.svc'], options: ['ndots:5'] };
@@ -143,7 +143,7 @@ describe('the network of pods', () => {
     await removePod(stage, pod);
   });
 
-  it('a pod that is asked for with a port that is taken leaves nothing', async () => {
+  it('a pod that requests a host port in use fails and leaves nothing', async () => {
     const links = (): string => execFileSync('ip', ['-brief', 'link'], { encoding: 'utf8' });
     const portMappings = [{ protocol: 0, containerPort: 8080, hostPort: 18081, hostIp: '' } as const];
     const pod = await runPod(stage, 'holder', { portMappings });
@@ -157,7 +157,7 @@ describe('the network of pods', () => {
     await removePod(stage, pod);
   });
 
-  it('says what was changed inside a pod, in ls, inspect and doctor, and gives it back when it is asked to', async () => {
+  it('reports changes made inside a pod in ls, inspect and doctor, and reverts them on request', async () => {
     const pod = await runPod(stage, 'altered');
     const id = await createContainer(stage, pod, { image, command: server });
     await stage.daemon.cri.runtime.startContainer({ containerId: id });
@@ -204,7 +204,7 @@ describe('the network of pods', () => {
     await removePod(stage, pod);
   });
 
-  it('gives addresses back: fifty pods one after another, five at once', async () => {
+  it('releases addresses: fifty pods one after another, five at a time', async () => {
     for (let round = 0; round < 50; round += 1) await removePod(stage, await runPod(stage, 'turn'));
     const together = await Promise.all(['a', 'b', 'c', 'd', 'e'].map((name) => runPod(stage, name)));
     const addresses = await Promise.all(together.map(addressOf));
@@ -212,7 +212,7 @@ describe('the network of pods', () => {
     await Promise.all(together.map((pod) => removePod(stage, pod)));
   });
 
-  it('says when no address is left, and has one again as soon as a pod goes', async () => {
+  it('reports when no address is left, and has one again once a pod is removed', async () => {
     const pods: Pod[] = [];
     let failure;
     while (failure === undefined && pods.length < 16) {

@@ -68,7 +68,7 @@ async function until(what: string, holds: () => boolean): Promise<void> {
   assert.fail(`not within 10 s: ${what}`);
 }
 
-describe('what the daemon tells of itself', () => {
+describe('metrics, health, logs, audit and traces of the daemon', () => {
   let stage: Stage;
   let image = '';
   let folder = '';
@@ -176,7 +176,7 @@ audit: { path: audit/audit.log${more} }
     assert.equal((await fetch(`http://${address}/metrics`, { method: 'POST' })).status, 405);
   });
 
-  it('a request is one id in the log, its failure and the audit log', async () => {
+  it('a request has one id in the log, in its error and in the audit log', async () => {
     const raw = new Client(`unix:${stage.folders.socket}`, credentials.createInsecure());
     const metadata = new Metadata();
     metadata.set('x-request-id', 'my-own.request:7');
@@ -212,7 +212,7 @@ audit: { path: audit/audit.log${more} }
     assert.match(found() ?? '', /"request":"[0-9a-f]{16}"/);
   });
 
-  it('the audit log says who did what to what, without a secret; reads are not in it', async () => {
+  it('the audit log records who did what to which object, without secrets and without reads', async () => {
     const secret = 'hunter2-hunter2';
     const { reference } = await stage.publish('app/private:1');
     const pod = await runPod(stage, 'audited', { annotations: { note: secret } });
@@ -245,7 +245,7 @@ audit: { path: audit/audit.log${more} }
     assert.deepEqual(mine[4]?.subject, { containerId: id, program: 'echo', arguments: 1, timeout: 5 });
   });
 
-  it('the audit log goes on in a new file after a rotation', async () => {
+  it('the audit log continues in a new file after a rotation', async () => {
     renameSync(auditFile(), `${auditFile()}.1`);
     await stage.daemon.reload();
     await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId: 'none' });
@@ -253,7 +253,7 @@ audit: { path: audit/audit.log${more} }
     assert.equal(audited()[0]?.method, 'StopPodSandbox');
   });
 
-  it('a call is a span of its caller’s trace, with the parts of a pull and of a container below it', async () => {
+  it('a call is a span of its caller’s trace, with child spans for the steps of a pull and of a container', async () => {
     const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
     const parent = '00f067aa0ba902b7';
     const { reference } = await stage.publish('app/traced:1', { config: { Labels: { traced: 'yes' } } });
@@ -287,14 +287,14 @@ audit: { path: audit/audit.log${more} }
     assert.match(stage.daemon.log(), new RegExp(`"trace":"${traceId}"`));
   });
 
-  it('a caller without a trace begins none unless a share of calls is to be sampled', async () => {
+  it('a caller without a trace starts none unless a sampling rate is configured', async () => {
     const before = collector.spans.length;
     await stage.daemon.cri.runtime.version({});
     await pause(1500);
     assert.equal(collector.spans.length, before);
   });
 
-  it('every verbose status says which verdict and which profile hold', async () => {
+  it('every verbose status names the verdict and the profile in force', async () => {
     const { runtime, image: images } = stage.daemon.cri;
     const pod = await runPod(stage, 'verbose');
     const security = { seccomp: { profileType: 0, localhostRef: '' } } as const; // RuntimeDefault
@@ -343,7 +343,7 @@ audit: { path: audit/audit.log${more} }
     await removePod(stage, pod);
   });
 
-  it('audit.required: what can not be logged is not done, reads go on', async () => {
+  it('audit.required: a request that cannot be logged is refused, and reads are served', async () => {
     configure(', required: true');
     rmSync(join(folder, 'audit'), { recursive: true });
     // A file where the folder should be: nothing can be written below it, not even by root.

@@ -127,7 +127,7 @@ function judge({ programs, version }: Supplier): void {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it('attach a pod by bridge, host-local, portmap, bandwidth and tuning; the link is held by its class, and all goes with the pod', async () => {
+  it('attach a pod by bridge, host-local, portmap, bandwidth and tuning; its class restricts the link, and teardown removes all', async () => {
     const { status } = await stage.daemon.cri.runtime.status({});
     assert.deepEqual(status?.conditions.find(({ type }) => type === 'NetworkReady')?.status, true, JSON.stringify(status));
     const pod = await runPod(stage, 'web', {
@@ -176,7 +176,7 @@ function judge({ programs, version }: Supplier): void {
     assert.doesNotMatch(rules(), /18090/u);
   });
 
-  it('are asked to let go by the configuration that made the pod, whatever stands in the folder by then', async () => {
+  it('get DEL with the configuration that the pod was created with, whatever the folder contains by then', async () => {
     const pod = await runPod(stage, 'changed');
     stage.writeConflist(conflist().replace('deb0', 'deb1').replaceAll('212', '213'));
     await removePod(stage, pod);
@@ -219,7 +219,7 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
     ['floods', 'yes', 'NETWORK_PLUGIN_TIMEOUT', /more than 1048576 bytes/u],
   ];
   for (const [what, body, code, why] of bad) {
-    it(`one that ${what} is told, and what stood before it is taken back`, async () => {
+    it(`a plugin that ${what} is reported, and earlier plugins of the chain are undone`, async () => {
       script(
         'bad',
         `cat >/dev/null; if [ "$CNI_COMMAND" = VERSION ]; then echo '{"supportedVersions":["${version}"]}'; exit; fi; [ "$CNI_COMMAND" = ADD ] || exit 0; ${body}`,
@@ -234,7 +234,7 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
     });
   }
 
-  it('one that is missing makes the network unready, and is told', async () => {
+  it('a missing plugin makes the network unready, and is reported', async () => {
     stage.writeConflist(conflist([{ type: 'nowhere' }]));
     const { status } = await stage.daemon.cri.runtime.status({});
     const condition = status?.conditions.find(({ type }) => type === 'NetworkReady');
@@ -244,7 +244,7 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
     stage.writeConflist(conflist());
   });
 
-  it('a profile of network.none holds on their bridge and on a link that the host routes to, and is refused where there is no end on the host', async () => {
+  it('network.none is enforced on their bridge and on a routed link, and is refused where the link has no end on the host', async () => {
     const closed = await runPod(stage, 'closed', { annotations: { 'portcullis.dev/profile': 'alone' } });
     const narrow = await runPod(stage, 'narrow', { annotations: { 'portcullis.dev/profile': 'narrow' } });
     const open = await runPod(stage, 'open');

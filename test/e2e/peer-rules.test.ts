@@ -19,7 +19,7 @@ network: { egress: [{ to: 10.211.0.0/16, ports: [8080/tcp] }], ingress: [] }
 `;
 
 /** Rules of peers in a profile, as a pod that is annotated with it meets them. */
-describe('rules of peers', () => {
+describe('peer rules', () => {
   let stage: Stage;
   let image = '';
   before(async () => {
@@ -39,7 +39,7 @@ describe('rules of peers', () => {
     }
   };
 
-  it('start with the container, hold, outlive the daemon, and are joined with those of the pod’s other containers', async () => {
+  it('apply from the start of the container, survive the daemon, and are joined with those of other containers of the pod', async () => {
     const annotations = { 'portcullis.dev/profile.held': 'narrow' };
     const [web, client] = [await runPod(stage, 'web'), await runPod(stage, 'client', { annotations })];
     const command = ['sh', '-c', 'httpd -p 8081 -h /www; httpd -f -p 8080 -h /www'];
@@ -59,7 +59,7 @@ describe('rules of peers', () => {
     for (const pod of [web, client]) await removePod(stage, pod);
   });
 
-  it('are told by explain-denial, with what would allow the connection', async () => {
+  it('are named by explain-denial, with the rule that would allow the connection', async () => {
     const [web, client] = [
       await runPod(stage, 'web'),
       await runPod(stage, 'client', { annotations: { 'portcullis.dev/profile': 'narrow' } }),
@@ -112,7 +112,7 @@ describe('rules of peers', () => {
     for (const pod of [web, client]) await removePod(stage, pod);
   });
 
-  it('are refused in the host’s network', async () => {
+  it('are refused in the host network namespace', async () => {
     const security = { namespaceOptions: { ...namespaceOptions, network: 2 } } as const;
     const pod = await runPod(stage, 'host', {
       annotations: { 'portcullis.dev/profile': 'narrow' },

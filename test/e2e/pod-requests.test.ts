@@ -9,7 +9,7 @@ import type { ContainerConfig, PodConfig } from '../fixtures/pod.ts';
 import { conflist, failureOf, openStage, podNamespace } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-describe('requests that can not be met', () => {
+describe('requests that cannot be met', () => {
   let stage: Stage;
   let image = '';
   before(async () => {
@@ -30,7 +30,7 @@ describe('requests that can not be met', () => {
     assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
   });
 
-  it('a pod whose name is taken', async () => {
+  it('a pod whose name is in use', async () => {
     const config = podConfig(stage, 'taken');
     const { podSandboxId } = await run(config);
     assert.equal((await run(config)).podSandboxId, podSandboxId, 'the same request is the same pod');
@@ -46,14 +46,14 @@ describe('requests that can not be met', () => {
     await stage.daemon.cri.runtime.removePodSandbox({ podSandboxId: again.podSandboxId });
   });
 
-  it('twenty equal requests at once are one pod', async () => {
+  it('twenty identical concurrent requests create one pod', async () => {
     const config = podConfig(stage, 'herd');
     const answers = await Promise.all(Array.from({ length: 20 }, () => run(config)));
     assert.equal(new Set(answers.map(({ podSandboxId }) => podSandboxId)).size, 1);
     await removePod(stage, { id: answers[0]?.podSandboxId ?? '', config });
   });
 
-  it('a container whose name is taken', async () => {
+  it('a container whose name is in use', async () => {
     const pod = await runPod(stage, 'container-name');
     const first = await createContainer(stage, pod, { image });
     assert.equal(await createContainer(stage, pod, { image }), first, 'the same request is the same container');
@@ -168,7 +168,7 @@ describe('requests that can not be met', () => {
     });
   }
 
-  it('a container in no pod, and in a stopped one', async () => {
+  it('a container without a pod, and in a stopped pod', async () => {
     assert.equal((await failureOf(create('0'.repeat(64), containerConfig({ image })))).code, 'RUNTIME_SANDBOX_NOT_FOUND');
     const pod = await runPod(stage, 'stopped');
     await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId: pod.id });
@@ -178,7 +178,7 @@ describe('requests that can not be met', () => {
     await removePod(stage, pod);
   });
 
-  it('a checkpoint, which this version does not make', async () => {
+  it('a checkpoint, which this version does not support', async () => {
     const pod = await runPod(stage, 'checkpoint');
     const failure = await failureOf(stage.daemon.cri.runtime.checkpointPod({ podSandboxId: pod.id }));
     assert.equal(failure.kind, 'precondition');
@@ -188,7 +188,7 @@ describe('requests that can not be met', () => {
   describe('a network configuration with a syntax error', () => {
     after(() => stage.writeConflist(conflist));
 
-    it('is told by Status with file, line and column, and by RunPodSandbox; the repaired file works at once', async () => {
+    it('is reported by Status with file, line and column, and by RunPodSandbox; the repaired file works at once', async () => {
       const running = await runPod(stage, 'before');
       stage.writeConflist(`{\n  "cniVersion": "1.0.0",\n  "name": "e2e"\n  "plugins": []\n}\n`);
       const { status } = await stage.daemon.cri.runtime.status({});

@@ -45,7 +45,7 @@ const broken: { what: string; spoil: (folder: string) => void; message: RegExp }
     message: /policy\.yaml:6:\d+.*k\.pub/,
   },
   {
-    what: 'a policy that can not be read',
+    what: 'a policy that cannot be read',
     spoil(folder) {
       rmSync(join(folder, 'policy.yaml'));
       mkdirSync(join(folder, 'policy.yaml'));
@@ -53,7 +53,7 @@ const broken: { what: string; spoil: (folder: string) => void; message: RegExp }
     message: /policy\.yaml/,
   },
   {
-    what: 'a profile that can not be had',
+    what: 'a profile that cannot be obtained',
     spoil: (folder) =>
       writeFileSync(
         join(folder, 'profile.yaml'),
@@ -72,7 +72,7 @@ describe('a daemon that starts without a valid policy', () => {
   });
   after(() => stage.close());
 
-  it('serves, says so, and denies everything new', async () => {
+  it('serves, reports it, and denies all new requests', async () => {
     const condition = await policyCondition(stage);
     assert.equal(condition.status, false);
     assert.equal(condition.reason, 'NoValidPolicy');
@@ -116,7 +116,7 @@ describe('a daemon that starts without a valid policy', () => {
     });
   }
 
-  it('narrows at once: what the new policy denies is denied, running pods go on', async () => {
+  it('takes effect at once: images that the new policy denies are denied, and running pods continue', async () => {
     const image = await stage.pull(reference);
     const pod = await runPod(stage, 'narrow');
     const id = await createContainer(stage, pod, { image, reference, command: ['sleep', '600'] });
@@ -131,7 +131,7 @@ describe('a daemon that starts without a valid policy', () => {
   });
 });
 
-describe('a daemon whose policy is nowhere', () => {
+describe('a daemon whose policy does not exist', () => {
   it('serves and denies', async () => {
     const stage = await openStage({ flags: ['--policy', '/nonexistent/policy'] });
     try {
@@ -146,7 +146,7 @@ describe('a daemon whose policy is nowhere', () => {
   });
 });
 
-describe('a policy that changes under a running daemon', () => {
+describe('a policy that changes while the daemon runs', () => {
   let stage: Stage;
   let reference = '';
   before(async () => {
@@ -164,7 +164,7 @@ describe('a policy that changes under a running daemon', () => {
     }
   }
 
-  it('is loaded by itself, and felt at the next CreateContainer', async () => {
+  it('is loaded automatically, and takes effect at the next CreateContainer', async () => {
     const image = await stage.pull(reference);
     const pod = await runPod(stage, 'by-itself');
     await createContainer(stage, pod, { image, reference, command: ['sleep', '600'] });
@@ -183,7 +183,7 @@ describe('a policy that changes under a running daemon', () => {
     await removePod(stage, pod);
   });
 
-  it('keeps the old revision when it is broken, and takes the mended one by itself', async () => {
+  it('keeps the old revision when it is invalid, and loads the corrected one automatically', async () => {
     stage.writePolicy(plainPolicy.replace('require', 'requires'));
     await eventually(async () => (await policyCondition(stage)).reason === 'ReloadFailed');
     await expectServing(stage, await stage.pull(reference));
@@ -191,7 +191,7 @@ describe('a policy that changes under a running daemon', () => {
     await eventually(async () => (await policyCondition(stage)).status);
   });
 
-  it('is loaded by itself when a key that it names changes', async () => {
+  it('is loaded automatically when a key that it names changes', async () => {
     const key = join(stage.folders.policy, 'k.pub');
     const kept = readFileSync(key);
     await makeKey(join(stage.folders.folder, 'other.key'), key);
@@ -200,7 +200,7 @@ describe('a policy that changes under a running daemon', () => {
     await eventually(() => stage.pull(reference).then(Boolean, () => false));
   });
 
-  it('tells what an exception admits: in Status, in the log and in the verdict', async () => {
+  it('reports what an exception admits in Status, in the log and in the verdict', async () => {
     const { reference: unsigned } = await stage.publish('app/unsigned:1', {}, { sign: false });
     assert.equal((await failureOf(stage.pull(unsigned))).code, 'IMAGES_DENIED');
     const until = new Date(Date.now() + 3_600_000).toISOString();

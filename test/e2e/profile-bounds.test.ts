@@ -68,7 +68,7 @@ describe('bounds of a profile', () => {
         await removePod(stage, pod);
       });
 
-      it('mounts volumes read-only whatever the pod says', async () => {
+      it('mounts volumes read-only whatever the pod requests', async () => {
         const mounts = [{ containerPath: '/data', hostPath: folder }];
         const id = await runContainer(stage, await named('view'), { image, more: { mounts } });
         const { exitCode, stderr } = await execute(stage, id, 'sh', '-c', 'echo new > /data/file');

@@ -44,7 +44,7 @@ describe('proof', () => {
         });
         after(() => removePod(stage, pod));
 
-        it('the kernel holds what its profile was compiled to', async () => {
+        it('the kernel has the filter that the profile compiles to', async () => {
           const inspected = await portcullis(['entitlements', 'inspect', id, '--socket', stage.folders.socket]);
           assert.equal(inspected.code, 0, inspected.stdout + inspected.stderr);
           assert.match(inspected.stdout, /^(held|unreadable) +devices /m);
@@ -54,14 +54,14 @@ describe('proof', () => {
           assert.match(stdout, /^(equal|narrower): the filter of container /);
         });
 
-        it('the kernel holds the default profile', async () => {
+        it('the kernel has the filter of the default profile', async () => {
           const { code, stdout, stderr } = await prove('--container', id, '--profile', 'default');
           assert.equal(code, 0, stderr + stdout);
           // libseccomp knows fewer calls than we do, and runc answers those that it does not know by ENOSYS.
           assert.match(stdout, handler === 'crun' ? /^equal: / : /^(equal|narrower): /);
         });
 
-        it('what goes beyond a profile is named by a call', async () => {
+        it('a filter looser than a profile is reported with a system call that shows it', async () => {
           const { code, stdout } = await prove('--container', id, '--profile', 'restricted', '--output', 'json');
           assert.equal(code, 1);
           const { verdict, witness } = JSON.parse(stdout) as { verdict: string; witness: { sentence: string } };
@@ -104,14 +104,14 @@ describe('proof', () => {
     }
   });
 
-  describe('with a generator that is wrong', () => {
+  describe('with a faulty generator', () => {
     let stage: Stage;
     before(async () => {
       stage = await openStage({ policy, program: [process.execPath, join(import.meta.dirname, '../fixtures/miscompiling-daemon.ts')] });
     });
     after(() => stage.close());
 
-    it('no filtered container is made, and the call that it would have been allowed is named; an unfiltered one is', async () => {
+    it('no filtered container is created, and the error names the call that it would allow; an unfiltered one is created', async () => {
       const image = await stage.pull((await stage.publish('baseline/a:1')).reference);
       const free = await stage.pull((await stage.publish('privileged/a:1')).reference);
       const pod = await runPod(stage, 'planted');

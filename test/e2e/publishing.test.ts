@@ -84,7 +84,7 @@ rules:
     assert.doesNotMatch(ended.output, new RegExp(passphrase, 'u'));
   });
 
-  it('verifies an archive where there is no link, and no longer past its bound', async () => {
+  it('verifies an archive without a network, and not after its expiry', async () => {
     const good = await apart('trust', 'archive', 'verify', 'app.tar', '--policy', 'policy.yaml');
     assert.equal(good.code, 0, good.output);
     const made = await here('trust', 'archive', 'create', `${origin.host}/pay/app:1.0`, 'short.tar', '--fresh-for', '1s');
@@ -95,7 +95,7 @@ rules:
     assert.match(late.output, /TRUST_ARCHIVE_STALE/u);
   });
 
-  it('copies everything that a verdict needs: the origin may be gone', async () => {
+  it('copies everything that a verdict needs, so that the origin can disappear', async () => {
     const policy = readFileSync(join(folder, 'policy.yaml'), 'utf8').replace(`oci://${origin.host}`, `oci://${mirror.host}`);
     writeFileSync(join(folder, 'mirrored.yaml'), policy);
     const words = ['verify', `${origin.host}/pay/app:1.0`, '--policy', 'mirrored.yaml'];
@@ -103,7 +103,7 @@ rules:
     assert.equal(verified.code, 0, verified.output);
   });
 
-  it('refuses an archive that was changed on the way', async () => {
+  it('refuses an archive that was changed in transit', async () => {
     const bytes = readFileSync(join(folder, 'app.tar'));
     const at = bytes.indexOf('"freshUntil":"2');
     assert.ok(at > 0);

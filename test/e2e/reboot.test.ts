@@ -14,7 +14,7 @@ import type { Stage } from '../fixtures/stage.ts';
 const node = 2;
 
 /** The folder of state is a tmpfs, as /run is: a reboot takes it, every process, mount, namespace and link; the folder of lasting state stays. */
-describe('a machine that starts again', () => {
+describe('a machine that reboots', () => {
   let stage: Stage;
   let image = '';
   before(async () => {
@@ -44,7 +44,7 @@ describe('a machine that starts again', () => {
     return [monitorPid, pid];
   };
 
-  it('has its images, no pod that runs, and room for the same pods again', async () => {
+  it('has its images and no running pod, and can create the same pods again', async () => {
     const pod = await runPod(stage, 'before');
     // It has no namespaces that could be missed.
     const host = await runPod(stage, 'host', { linux: { securityContext: { namespaceOptions: { network: node, ipc: node } } } });

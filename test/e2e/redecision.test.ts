@@ -90,7 +90,7 @@ describe('re-decision', () => {
   });
   after(() => stage.close());
 
-  it('tells of a running container that a tighter policy leaves behind, and when it is in policy again', async () => {
+  it('reports a running container that a tighter policy no longer admits, and when it is in policy again', async () => {
     const image = await stage.pull(reference);
     const pod = await runPod(stage, 'report');
     const id = await runContainer(stage, pod, { image, reference, command });
@@ -125,7 +125,7 @@ describe('re-decision', () => {
     await removePod(stage, pod);
   });
 
-  it('knows it after a restart, and of a container whose image is gone', async () => {
+  it('reports it after a restart, and also for a container whose image was removed', async () => {
     const image = await stage.pull(reference);
     const pod = await runPod(stage, 'restarted');
     const id = await runContainer(stage, pod, { image, reference, command });
@@ -146,7 +146,7 @@ describe('re-decision that stops', () => {
   });
   after(() => stage.close());
 
-  it('stops what the policy denies now, gracefully, and nothing else', async () => {
+  it('gracefully stops containers that the policy now denies, and no others', async () => {
     const { reference } = await stage.publish('app/a:1');
     const { reference: other } = await stage.publish('other/b:1');
     const [image, otherImage] = [await stage.pull(reference), await stage.pull(other)];

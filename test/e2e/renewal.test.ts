@@ -27,7 +27,7 @@ const policy = policyOf(`  - images: ["${registryName}/**"]
     require: { notation: { certificates: { ca: [root.crt] } } }
 `);
 
-describe('revocation lists that end while an image is present', () => {
+describe('revocation lists that expire while an image is present', () => {
   const files = new Map<string, Uint8Array>();
   let stage: Stage;
   let authority: Authority;
@@ -91,7 +91,7 @@ describe('revocation lists that end while an image is present', () => {
   };
   const renewed = () => metric('portcullis_evidence_renewals_total{outcome="renewed"}');
 
-  it('are replaced in the background before they end, without a pull', async () => {
+  it('are replaced in the background before they expire, without a pull', async () => {
     list('a', 5);
     const reference = await publish('a');
     const image = await stage.pull(reference);
@@ -106,7 +106,7 @@ describe('revocation lists that end while an image is present', () => {
     await removePod(stage, pod);
   });
 
-  it('leave a container undecided once they have ended, loudly, until they can be had: then it is asked for at once', async () => {
+  it('leave a container undecided and reported once they have expired, until they are available: then they are fetched at once', async () => {
     list('b', 3);
     const reference = await publish('b');
     const image = await stage.pull(reference);
@@ -132,7 +132,7 @@ describe('revocation lists that end while an image is present', () => {
     await removePod(stage, pod);
   });
 
-  it('are seen in the database of a daemon that is stopped', async () => {
+  it('can be read from the database of a stopped daemon', async () => {
     const { policy: inForce } = await loadPolicy({ paths: [stage.folders.policy] });
     const ended = (days: number): ReturnType<typeof endedInDatabase> =>
       endedInDatabase(join(stage.folders.root, 'state.db'), inForce, new Date(Date.now() + days * 86_400_000));
@@ -141,7 +141,7 @@ describe('revocation lists that end while an image is present', () => {
     assert.deepEqual(names, [`${registryName}/app/a:1`, `${registryName}/app/b:1`]);
   });
 
-  it('that have just ended are renewed while the container waits', async () => {
+  it('that have just expired are renewed while the container waits', async () => {
     list('c', 3);
     const reference = await publish('c');
     const image = await stage.pull(reference);
@@ -153,7 +153,7 @@ describe('revocation lists that end while an image is present', () => {
     await removePod(stage, pod);
   });
 
-  it('that name the signer end what was admitted: for what is new, and told of what runs', async () => {
+  it('that revoke the signer deny new containers, and report running ones', async () => {
     list('d', 6);
     const reference = await publish('d');
     const image = await stage.pull(reference);
@@ -172,7 +172,7 @@ describe('revocation lists that end while an image is present', () => {
 describe('sigstore roots of a TUF repository', () => {
   const root = (space?: number): Buffer => Buffer.from(JSON.stringify(JSON.parse(embeddedTrustedRoot().toString()), null, space));
 
-  it('are updated by the daemon itself, which then loads the policy again; what can not be updated stays, loudly', async (t) => {
+  it('are updated by the daemon, which then reloads the policy; roots that cannot be updated stay, with a report', async (t) => {
     const stage = await openStage({ policy: plainPolicy });
     const cache = join(stage.folders.folder, 'roots');
     const repository = await serveTufRepository(t, 8);

@@ -39,7 +39,7 @@ function verdicts(
   });
 }
 
-describe('verdicts of every kind of signature, replayed where nothing can be reached', () => {
+describe('verdicts of every type of signature, replayed without a network', () => {
   let stage: Stage;
   const services: { close(): Promise<void> }[] = [];
   before(async () => {
@@ -156,7 +156,7 @@ describe('verdicts of every kind of signature, replayed where nothing can be rea
     });
   }
 
-  it('and the whole log is verified and replayed there from a file', async () => {
+  it('and the complete log is verified and replayed there from a file', async () => {
     const log = join(stage.folders.folder, 'log.jsonl');
     assert.equal((await verdicts(stage, ['export', '--out', log], false)).code, 0);
     const verified = await verdicts(stage, ['verify', '--file', log], true);

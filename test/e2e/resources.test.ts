@@ -66,7 +66,7 @@ describe('resources', () => {
     });
   }
 
-  it('outlive the daemon', async () => {
+  it('survive the daemon', async () => {
     const id = await start('lasting', { memoryLimitInBytes: 64 * Mi });
     await update(id, { memoryLimitInBytes: 96 * Mi });
     await stage.restart({ kill: true });
@@ -74,7 +74,7 @@ describe('resources', () => {
     assert.equal(status?.resources?.linux?.memoryLimitInBytes, 96 * Mi);
   });
 
-  it('that no kernel takes are refused as bad arguments, and change nothing', async () => {
+  it('that no kernel accepts are refused as invalid arguments, and change nothing', async () => {
     const id = await start('bad', { memoryLimitInBytes: 64 * Mi });
     for (const resources of [
       { memoryLimitInBytes: -5 },
@@ -93,7 +93,7 @@ describe('resources', () => {
     assert.equal(status?.resources?.linux?.memoryLimitInBytes, 64 * Mi);
   });
 
-  it('of a pod are remembered; in a cgroup of our own they are set', async () => {
+  it('of a pod are stored, and set if the cgroup is ours', async () => {
     const resources = { memoryLimitInBytes: 256 * Mi, cpuQuota: 40_000, cpuPeriod: 100_000, cpuShares: 100 };
     const { runtime } = stage.daemon.cri;
     await runtime.updatePodSandboxResources({ podSandboxId: pod.id, resources, overhead: { memoryLimitInBytes: 16 * Mi } });
@@ -124,7 +124,7 @@ describe('resources', () => {
     assert.equal(bad.kind, 'invalid');
   });
 
-  it('of the runtime: the pod range is taken note of; nonsense is refused', async () => {
+  it('of the runtime: the pod CIDR is accepted, and invalid values are refused', async () => {
     const { runtime } = stage.daemon.cri;
     await runtime.updateRuntimeConfig({ runtimeConfig: { networkConfig: { podCidr: '10.9.0.0/24,fd00:9::/64' } } });
     await runtime.updateRuntimeConfig({});

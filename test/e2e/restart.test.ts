@@ -55,7 +55,7 @@ describe('a daemon that starts again', () => {
     });
   }
 
-  it('a container that ended while nobody looked after its monitor is told as lost, not as well', async () => {
+  it('a container that ended without its monitor is reported as lost, not as successful', async () => {
     const pod = await runPod(stage, 'lost');
     const id = await runContainer(stage, pod, { image });
     const { info } = await runtime().containerStatus({ containerId: id, verbose: true });
@@ -91,7 +91,7 @@ describe('a daemon that starts again', () => {
     await removePod(stage, pod);
   });
 
-  it('a second daemon on the same folders is refused, and the first goes on', async () => {
+  it('a second daemon on the same folders is refused, and the first continues', async () => {
     const { startDaemon } = await import('../fixtures/daemon.ts');
     await assert.rejects(startDaemon({ ...stage.folders, socket: `${stage.folders.socket}.2` }), /RUNTIME_\w+|already|in use/i);
     assert.equal((await runtime().version({})).runtimeName, 'portcullis');

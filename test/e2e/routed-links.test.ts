@@ -48,7 +48,7 @@ async function isOpen(host: string, patience: number): Promise<boolean> {
   return false;
 }
 
-describe('profiles on a link that the host routes to', () => {
+describe('profiles on a routed link', () => {
   let stage: Stage;
   let image = '';
   before(async () => {
@@ -68,7 +68,7 @@ describe('profiles on a link that the host routes to', () => {
   const pings = async (container: string, host: string): Promise<boolean> =>
     (await execute(stage, container, 'ping', '-c', '1', '-W', '1', host)).exitCode === 0;
 
-  it('network.none, rules of egress and of ingress hold, over IPv4 and IPv6, also after the daemon was killed', async () => {
+  it('network.none, egress rules and ingress rules apply over IPv4 and IPv6, also after the daemon was killed', async () => {
     const plain = await started('plain');
     const alone = await started('alone', 'alone');
     const narrow = await started('narrow', 'narrow');
@@ -91,7 +91,7 @@ describe('profiles on a link that the host routes to', () => {
     assert.doesNotMatch(execFileSync('ip', ['route'], { encoding: 'utf8' }), /10\.215\.0\.[2-9]/u);
   });
 
-  it('a container that may configure its namespace does not get out as another', async () => {
+  it('a container that may configure its network namespace cannot send from another address', async () => {
     const { pod, container } = await started('admin', 'admin');
     assert.equal(await pings(container, '10.215.0.1'), true);
     await execute(stage, container, 'ip', 'addr', 'add', '10.215.0.99/24', 'dev', 'eth0');

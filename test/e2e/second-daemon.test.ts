@@ -52,7 +52,7 @@ describe('a second daemon in the network namespace of the first', () => {
       .replaceAll(/packets \d+ bytes \d+| tentative/gu, '');
   const answers = (): boolean => spawnSync('busybox', ['ping', '-c1', '-W2', address]).status === 0;
 
-  it('ends with 4, names the first and what to do, and has touched nothing', () => {
+  it('exits with 4, names the first daemon and what to do, and changes nothing', () => {
     assert.ok(answers());
     const standing = kernel();
     const { status, said } = start(other);
@@ -65,11 +65,11 @@ describe('a second daemon in the network namespace of the first', () => {
     assert.ok(!existsSync(join(other.root, 'network.db')));
   });
 
-  it('holds the namespace without a rule or a table that other tools would have to read', () => {
+  it('holds the namespace without a rule or a table that other tools would see', () => {
     assert.doesNotThrow(() => void JSON.parse(execFileSync('nft', ['-j', 'list', 'ruleset'], { encoding: 'utf8' })));
   });
 
-  it('is refused in another mount and PID namespace, too', () => {
+  it('is refused in another mount and PID namespace as well', () => {
     const standing = kernel();
     const { status, said } = start(other, ['unshare', '--mount', '--pid', '--fork', '--mount-proc', '--propagation', 'private']);
     assert.equal(status, 4, said);
@@ -77,7 +77,7 @@ describe('a second daemon in the network namespace of the first', () => {
     assert.equal(kernel(), standing);
   });
 
-  it('is refused at a socket that a daemon serves before it writes anything', () => {
+  it('is refused before it writes anything if a daemon serves its socket', () => {
     const third = { ...daemonFolders(join(stage.folders.folder, 'third')), socket: stage.folders.socket };
     const { status, said } = start(third);
     assert.equal(status, 4, said);
@@ -85,7 +85,7 @@ describe('a second daemon in the network namespace of the first', () => {
     assert.ok(!existsSync(join(third.root, 'state.db')));
   });
 
-  it('leaves the pods of the first alone while that one does not run, and the first goes on with them', async () => {
+  it('does not change the pods of the first daemon while that one is stopped, and the first continues with them', async () => {
     let standing = '';
     await stage.restart({
       kill: true,
@@ -102,7 +102,7 @@ describe('a second daemon in the network namespace of the first', () => {
     await removePod(stage, pod);
   });
 
-  it('serves when the first is gone and nothing of it is left', async () => {
+  it('serves once the first daemon and everything of it is gone', async () => {
     await stage.restart({
       meanwhile: () => {
         const log = join(stage.folders.folder, 'second.log');

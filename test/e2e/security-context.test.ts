@@ -108,7 +108,7 @@ describe('a security context', () => {
   });
 
   describe('seccomp', () => {
-    it('Localhost is read from a file of the node, by the new field and by the old one, and holds in what is executed', async () => {
+    it('Localhost is read from a file of the node, by the new and by the deprecated field, and applies to executed commands', async () => {
       const file = join(stage.folders.folder, 'seccomp.json');
       writeFileSync(
         file,
@@ -124,7 +124,7 @@ describe('a security context', () => {
       }
     });
 
-    it('a profile that can not be had is refused', async () => {
+    it('a profile that cannot be read is refused', async () => {
       for (const localhostRef of ['', 'relative.json', '/nowhere.json', '/dev/zero', '/etc'])
         assert.equal((await refusal({ seccomp: { profileType: Localhost, localhostRef } })).code, 'RUNTIME_BAD_SECCOMP', localhostRef);
       const secret = join(stage.folders.folder, 'secret');
@@ -142,14 +142,14 @@ describe('a security context', () => {
   });
 
   describe('paths', () => {
-    it('what is masked is empty, what is read-only is not written, for what is executed too', async () => {
+    it('masked paths are empty and read-only paths cannot be written, also for executed commands', async () => {
       const id = await run({ maskedPaths: ['/bin/busybox-masked', '/proc/acpi', '/etc'], readonlyPaths: ['/tmp'] });
       assert.equal(await out(id, 'ls', '/etc'), '');
       const { stderr } = await execute(stage, id, 'touch', '/tmp/x');
       assert.match(stderr, /Read-only/);
     });
 
-    it('a read-only root file system takes no writes, and its volumes do', async () => {
+    it('a read-only root file system cannot be written, but its volumes can', async () => {
       const volume = join(stage.folders.folder, 'volume');
       const id = await run({ readonlyRootfs: true }, { more: { mounts: [{ hostPath: volume, containerPath: '/data' }] } });
       assert.match((await execute(stage, id, 'touch', '/x')).stderr, /Read-only/);
@@ -158,7 +158,7 @@ describe('a security context', () => {
   });
 
   describe('privileged', () => {
-    it('has all that the daemon holds, unfiltered and unmasked, with the node’s devices, writable /sys and cgroups; so has what is executed', async () => {
+    it('has all permissions of the daemon, without filter and masks, with the node’s devices, writable /sys and cgroups; so have executed commands', async () => {
       const free = await runPod(stage, 'free', { linux: { securityContext: { privileged: true } } });
       const id = await run({ privileged: true }, {}, free);
       const held = Number(
@@ -179,7 +179,7 @@ describe('a security context', () => {
       await removePod(stage, free);
     });
 
-    it('needs a ceiling that holds it, and a pod that says so', async () => {
+    it('needs a ceiling that grants it, and a privileged pod', async () => {
       assert.equal((await refusal({ privileged: true })).code, 'RUNTIME_SANDBOX_NOT_PRIVILEGED');
       const free = await runPod(stage, 'free', { linux: { securityContext: { privileged: true } } });
       const { code, message } = await refusal({ privileged: true }, { image: image['baseline'] ?? '' }, free);
@@ -189,7 +189,7 @@ describe('a security context', () => {
     });
   });
 
-  it('the score of the process that the kernel kills first is as asked, where the daemon may set it', async () => {
+  it('oom_score_adj is as requested, where the daemon may set it', async () => {
     const id = await run({}, { resources: { oomScoreAdj: 500 } });
     assert.equal(await out(id, 'cat', '/proc/1/oom_score_adj'), '500');
   });
@@ -217,7 +217,7 @@ describe('a security context', () => {
   });
 
   describe('a pod', () => {
-    it('has the host name that it asks for, or its own name; on the host’s network the host’s', async () => {
+    it('has the requested host name or its own name, and the host’s name in the host network namespace', async () => {
       for (const [name, more, expected] of [
         ['named', { hostname: 'asked-for' }, 'asked-for'],
         ['unnamed', { hostname: '' }, 'unnamed'],
@@ -230,7 +230,7 @@ describe('a security context', () => {
       }
     });
 
-    it('has the sysctls that it asks for in its own namespaces', async () => {
+    it('has the requested sysctls in its own namespaces', async () => {
       const sysctls = { 'net.ipv4.ip_local_port_range': '2000 3000', 'kernel/shm_rmid_forced': '1', 'fs.mqueue.msg_max': '77' };
       const before = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8');
       const one = await runPod(stage, 'tuned', { linux: { sysctls } });
@@ -260,7 +260,7 @@ describe('a security context', () => {
     }
   });
 
-  it('Unconfined is named in no refusal: it is what the ceiling makes of it', async () => {
+  it('Unconfined causes no refusal: the ceiling decides what it means', async () => {
     const id = await run({ seccomp: { profileType: Unconfined } }, { image: image['baseline'] ?? '' });
     assert.equal(await statusField(stage, id, 'Seccomp'), '2');
   });

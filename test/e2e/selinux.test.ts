@@ -52,14 +52,14 @@ describe('SELinux', { skip: !hasSeLinux && 'this kernel has no SELinux' }, () =>
       .toString()
       .replace('\0', '');
 
-  it('a container that says nothing has the policy’s type and its pod’s own categories, in what is executed in it as well', async () => {
+  it('a container without SELinux options has the policy’s type and its pod’s own categories, also in executed commands', async () => {
     const [first, second] = await labels(await run('baseline'));
     assert.match(first ?? '', /^system_u:system_r:container_t:s0:c\d+,c\d+$/);
     assert.equal(second, first);
     assert.equal((await labels(await run('baseline')))[0], first, 'containers of one pod share theirs');
   });
 
-  it('what is asked stands in the label, and nowhere beyond the ceiling', async () => {
+  it('the label has the requested options, and options beyond the ceiling are refused', async () => {
     const asked = { type: 'container_init_t', level: 's0:c5,c6' };
     assert.deepEqual(await labels(await run('baseline', options(asked))), Array(2).fill('system_u:system_r:container_init_t:s0:c5,c6'));
     const { code } = await failureOf(
@@ -70,7 +70,7 @@ describe('SELinux', { skip: !hasSeLinux && 'this kernel has no SELinux' }, () =>
     assert.equal((await labels(await run('privileged', { privileged: true })))[0], 'system_u:system_r:spc_t:s0');
   });
 
-  it('a volume is labelled for its container when that is asked, and only then', async () => {
+  it('a volume is labelled for its container only if that is requested', async () => {
     const folder = join(stage.folders.folder, 'volume');
     mkdirSync(join(folder, 'below'), { recursive: true });
     writeFileSync(join(folder, 'below/file'), 'x');
@@ -90,7 +90,7 @@ describe('SELinux', { skip: !hasSeLinux && 'this kernel has no SELinux' }, () =>
       assert.equal(labelOf(`/proc/${pid}/root/${path}`), 'system_u:object_r:container_file_t:s0:c7,c8', path);
   });
 
-  it('its files are not those of another pod’s container', async () => {
+  it('a container cannot read files of another pod’s container', async () => {
     const folder = join(stage.folders.folder, 'apart');
     mkdirSync(folder);
     const volume = { hostPath: folder, containerPath: '/data' };
@@ -140,7 +140,7 @@ describe('without SELinux', { skip: hasSeLinux && 'this kernel has it' }, () => 
     for (const each of [pod, plain]) await removePod(stage, each);
   });
 
-  it('what is no label, and what is beyond the ceiling, is refused as elsewhere', async () => {
+  it('invalid labels and labels beyond the ceiling are refused, as with SELinux', async () => {
     const pod = await runPod(stage, 'bounded');
     const codeOf = async (security: SecurityContext): Promise<string> =>
       (await failureOf(createContainer(stage, pod, { image: image['baseline'] ?? '', security }))).code;

@@ -25,7 +25,7 @@ interface Listed {
   }[];
 }
 
-describe('services by command', () => {
+describe('the services command', () => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-services-'));
   const folders = daemonFolders(folder);
   const file = join(folder, 'web.yaml');
@@ -79,7 +79,7 @@ describe('services by command', () => {
     }
   });
 
-  it('applies what is right, refuses the rest with its place, and lists how it stands', async () => {
+  it('applies valid services, refuses the others with their place, and lists the result', async () => {
     writeFileSync(
       file,
       [
@@ -117,7 +117,7 @@ describe('services by command', () => {
     assert.deepEqual([missing.code, missing.stderr], [1, 'nothing: there is no service of that name\n']);
   });
 
-  it('drains a backend and takes it back; kill -9 forgets neither', async () => {
+  it('drains a backend and restores it; kill -9 loses neither', async () => {
     assert.match(
       (await service('drain', 'shop/web', '10.250.0.2')).stdout,
       /^10\.250\.0\.2 is draining; existing connections end within 1 s\n$/u,
@@ -135,14 +135,14 @@ describe('services by command', () => {
     assert.equal((await service('drain', 'nothing')).code, 1);
   });
 
-  it('follows the folder of its configuration, whose services a command does not remove', async () => {
+  it('follows the configured folder, whose services a command cannot remove', async () => {
     writeFileSync(join(folder, 'services', 'api.yaml'), `${head('api')}addresses: [10.96.0.7]\nports: [80:8080]\nbackends: [10.250.0.3]\n`);
     await comesAbout(async () => (await answering('http://10.96.0.7/', 1)) === 'two');
     const removed = await service('rm', 'api');
     assert.deepEqual([removed.code, /NETWORK_SERVICE_NOT_YOURS/u.test(removed.stderr)], [1, true]);
   });
 
-  it('tells each backend in its metrics', async () => {
+  it('has metrics for each backend', async () => {
     const text = await (await fetch('http://127.0.0.1:19464/metrics')).text();
     assert.match(text, /^portcullis_services\{source="command"\} 1$/mu);
     assert.match(text, /^portcullis_services\{source="files"\} 1$/mu);
@@ -150,7 +150,7 @@ describe('services by command', () => {
     assert.match(text, /^portcullis_service_balancer_info\{balancer="nftables"\} 1$/mu);
   });
 
-  it('refuses a balancer that the kernel does not have, and goes on with the one it has', async () => {
+  it('refuses a load balancer that the kernel does not support, and keeps the current one', async () => {
     const { code, stderr } = await service('apply', '--backend', 'ipvs');
     // A kernel with IPVS takes it.
     if (code !== 0) assert.match(stderr, /NETWORK_BALANCER_MISSING/u);
@@ -170,7 +170,7 @@ describe('services by command', () => {
     );
   });
 
-  it('says what to do where no daemon runs', async () => {
+  it('says what to do if no daemon runs', async () => {
     const { code, stderr } = await portcullis(['service', 'ls', '--cni-socket', join(folder, 'nowhere.sock')]);
     assert.deepEqual([code, /CLI_NO_DAEMON/u.test(stderr)], [4, true]);
   });

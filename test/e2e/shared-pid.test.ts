@@ -77,7 +77,7 @@ describe('a shared PID namespace', () => {
         assert.equal(await out(second, 'cat', '/proc/1/cmdline'), '/pause\0');
       });
 
-      it('process 1 may do nothing: no capability, a filter, no new privileges, nothing open, an own empty root', async () => {
+      it('process 1 has no capability, a filter, no_new_privs, no open file and its own empty root', async () => {
         const { pid: host } = await infraOf(pod);
         const status = readFileSync(`/proc/${host}/status`, 'utf8');
         const field = (name: string): string => new RegExp(`^${name}:\\s*(\\S+)`, 'm').exec(status)?.[1] ?? '';
@@ -110,7 +110,7 @@ describe('a shared PID namespace', () => {
         assert.ok(sameProcess(await infraOf(pod)));
       });
 
-      it('the end of one container leaves the other, and nothing of itself', async () => {
+      it('when one container ends, the other continues and nothing of the first remains', async () => {
         const id = await run(pod, 'leaver', POD, {
           command: ['sh', '-c', 'trap "exit 3" TERM; setsid sleep 633 & sleep 600 & touch /ready; wait'],
         });
@@ -123,7 +123,7 @@ describe('a shared PID namespace', () => {
         assert.match(seen, /sleep 622/);
       });
 
-      it('a process without a handler for the stop signal ends by it: it is not the first of its namespace', async () => {
+      it('a process without a handler for the stop signal is ended by it, because it is not process 1 of its namespace', async () => {
         const id = await run(pod, 'deaf');
         const begin = performance.now();
         await stage.daemon.cri.runtime.stopContainer({ containerId: id, timeout: 30 });
@@ -147,7 +147,7 @@ describe('a shared PID namespace', () => {
     });
   }
 
-  it('a container that asks to share in a pod that said nothing gets a namespace of the pod, made then', async () => {
+  it('if the pod requested nothing, the first container that asks to share creates the namespace of the pod', async () => {
     const pod = await runPod(stage, 'unsaid');
     const first = await run(pod, 'first', POD, { command: ['sleep', '611'] });
     const second = await run(pod, 'second');
@@ -160,7 +160,7 @@ describe('a shared PID namespace', () => {
     assert.ok(!sameProcess(infra));
   });
 
-  it('in a pod with a user namespace it belongs to that one', async (context) => {
+  it('in a pod with a user namespace it belongs to that user namespace', async (context) => {
     const { runtimeHandlers } = await stage.daemon.cri.runtime.status({});
     if (!runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true))
       return context.skip('the default runtime handler has no user namespaces here');
@@ -175,7 +175,7 @@ describe('a shared PID namespace', () => {
     await removePod(stage, pod);
   });
 
-  it('a killed daemon finds it again, and goes on watching it', async () => {
+  it('a daemon that was killed finds it again, and continues to watch it', async () => {
     const pod = await runPod(stage, 'survivor', sharing);
     const id = await run(pod, 'main');
     const infra = await infraOf(pod);
@@ -235,7 +235,7 @@ describe('a shared PID namespace', () => {
     await removePod(stage, other);
   });
 
-  it('through a target nobody reaches the host’s processes beyond his ceiling', async () => {
+  it('no container reaches processes of the host through a target unless its own ceiling allows it', async () => {
     const pod = await runPod(stage, 'host', { linux: { securityContext: pid(NODE) } });
     const target = await run(pod, 'target', NODE, { image: privileged });
     const { code, message } = await failureOf(createContainer(stage, pod, { name: 'debug', image, security: pid(TARGET, target) }));
@@ -246,7 +246,7 @@ describe('a shared PID namespace', () => {
     await removePod(stage, pod);
   });
 
-  it('the host’s processes are for pods that ask for them', async () => {
+  it('only a pod that requests the host PID namespace gets it', async () => {
     const pod = await runPod(stage, 'plain');
     const { code } = await failureOf(createContainer(stage, pod, { image: privileged, security: pid(NODE) }));
     assert.equal(code, 'RUNTIME_BAD_NAMESPACE');

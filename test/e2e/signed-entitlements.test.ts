@@ -51,7 +51,7 @@ describe('signed entitlements', () => {
   const attest = (name: string, digest: string, predicate: unknown, key = stage.key) =>
     attestImage({ repository: stage.repository(name), digest, key, type: 'entitlements', predicate, format: 'bundle', now: new Date() });
 
-  it('a rule that asks for them admits nothing without, and what they lack is refused by name', async () => {
+  it('a rule that requires them admits no image without them, and permissions that they lack are refused by name', async () => {
     const { reference, image } = await stage.publish('must/a:1');
     const refused = await failureOf(stage.pull(reference));
     assert.equal(refused.code, 'IMAGES_DENIED');
@@ -94,7 +94,7 @@ describe('signed entitlements', () => {
     await removePod(stage, pod);
   });
 
-  it('a rule that does not ask heeds them, all of them together; what holds it all starts', async () => {
+  it('a rule that does not require them applies all of them together; a container within all of them starts', async () => {
     const { reference, image } = await stage.publish('may/a:1');
     const unbounded = await stage.pull(reference);
     const pod = await runPod(stage, 'may');
@@ -121,7 +121,7 @@ describe('signed entitlements', () => {
     await removePod(stage, other);
   });
 
-  it('of an image with several names, what was signed under any of them bounds', async () => {
+  it('for an image with several names, entitlements signed under any of them apply', async () => {
     const { reference: plain, image } = await stage.publish('may/names:1');
     const id = await stage.pull(plain);
     await attest('may/names', image.manifestDigest, chowner);
@@ -135,7 +135,7 @@ describe('signed entitlements', () => {
     await removePod(stage, pod);
   });
 
-  it('one that this version can not read admits no container', async () => {
+  it('an entitlement that this version cannot read admits no container', async () => {
     const { reference, image } = await stage.publish('must/unreadable:1');
     await attest('must/unreadable', image.manifestDigest, { ...chowner, sockets: ['/run/**'] });
     const id = await stage.pull(reference);
@@ -146,7 +146,7 @@ describe('signed entitlements', () => {
     await removePod(stage, pod);
   });
 
-  it('attest refuses a profile that nobody could read', async () => {
+  it('attest refuses an invalid profile', async () => {
     const file = join(stage.folders.folder, 'broken.yaml');
     writeFileSync(file, `${header}entitlements: [network.everything]\n`);
     const { image } = await stage.publish('must/broken:1');

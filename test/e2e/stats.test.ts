@@ -18,7 +18,7 @@ const mebibyte = 2 ** 20;
 const tenth = { cpuPeriod: 100_000, cpuQuota: 10_000 };
 const busy = ['sh', '-c', 'while :; do :; done'];
 
-describe('what pods and containers use', () => {
+describe('resource usage of pods and containers', () => {
   let stage: Stage;
   let image = '';
   let reference = '';
@@ -103,7 +103,7 @@ describe('what pods and containers use', () => {
       }
     });
 
-    it('has the figures that its cgroup has', async () => {
+    it('has the figures of its cgroup', async () => {
       const before = cpuTime(id);
       const { cpu, memory } = await statsOf(id);
       const afterwards = cpuTime(id);
@@ -160,7 +160,7 @@ describe('what pods and containers use', () => {
       assert.ok(Math.abs((value('container_memory_rss') ?? 0) - (stats?.memory?.rssBytes?.value ?? 0)) <= mebibyte / 2);
     });
 
-    it('is found by id, prefix, pod and label', async () => {
+    it('can be selected by id, prefix, pod and label', async () => {
       for (const filter of [
         { id },
         { id: id.slice(0, 13) },
@@ -183,7 +183,7 @@ describe('what pods and containers use', () => {
       for (const filter of [{ id: 'ffff' }, { labelSelector: { app: 'idle' } }]) assert.deepEqual(await pods(filter), []);
     });
 
-    it('streams tell what the lists tell', async () => {
+    it('streams return the same items as the lists', async () => {
       const [containers, pods, metrics] = await Promise.all([
         all(runtime().streamContainerStats({}), ({ containerStats }) => containerStats.map(({ attributes }) => attributes?.id)),
         all(runtime().streamPodSandboxStats({}), ({ podSandboxStats }) => podSandboxStats.map(({ attributes }) => attributes?.id)),
@@ -195,7 +195,7 @@ describe('what pods and containers use', () => {
     });
   });
 
-  it('memory is that of what a container holds, and a kill for want of it is counted', async () => {
+  it('memory is the working set of a container, and an OOM kill is counted', async () => {
     const pod = await runPod(stage, 'memory');
     const resources = { memoryLimitInBytes: 64 * mebibyte, memorySwapLimitInBytes: 64 * mebibyte };
     const command = ['sh', '-c', 'dd if=/dev/zero of=/dev/shm/held bs=1M count=20 && exec sleep 600'];
@@ -223,7 +223,7 @@ describe('what pods and containers use', () => {
     await removePod(stage, pod);
   });
 
-  it('the writable layer grows with what is written, and outlives the process', async () => {
+  it('the writable layer grows with writes, and remains after the process ends', async () => {
     const pod = await runPod(stage, 'writes');
     const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
     const used = () => layerOf(id);
@@ -251,7 +251,7 @@ describe('what pods and containers use', () => {
     assert.equal((await failureOf(runtime().containerStats({ containerId: id }))).kind, 'not-found');
   });
 
-  it('a created container has its writable layer and nothing else', async () => {
+  it('a created container reports only its writable layer', async () => {
     const pod = await runPod(stage, 'created');
     const id = await createContainer(stage, pod, { image, command: busy });
     const stats = await statsOf(id);
@@ -286,7 +286,7 @@ describe('what pods and containers use', () => {
     for (const one of [host, pod]) await removePod(stage, one);
   });
 
-  it('a pod that is stopped is left out of lists, and asked for by itself it says why', async () => {
+  it('a stopped pod is not in lists, and a request for it alone says why', async () => {
     const pod = await runPod(stage, 'stopped');
     await runContainer(stage, pod, { image, command: busy, resources: tenth });
     await runtime().stopPodSandbox({ podSandboxId: pod.id });
@@ -302,7 +302,7 @@ describe('what pods and containers use', () => {
     }
   });
 
-  it('images fill one file system, which containers share', async () => {
+  it('images use one file system, which containers share', async () => {
     const { imageFilesystems, containerFilesystems } = await stage.daemon.cri.image.imageFsInfo({});
     assert.equal(imageFilesystems.length, 1);
     assert.equal(imageFilesystems[0]?.fsId?.mountpoint, join(stage.folders.root, 'images'));
@@ -310,7 +310,7 @@ describe('what pods and containers use', () => {
     assert.deepEqual(containerFilesystems, []);
   });
 
-  it('figures go on after the daemon was killed', async () => {
+  it('figures continue after the daemon was killed', async () => {
     const pod = await runPod(stage, 'again');
     const id = await runContainer(stage, pod, { image, command: busy, resources: tenth });
     const before = await statsOf(id);

@@ -57,13 +57,13 @@ for (const runtimeHandler of ['crun', 'runc'])
           assert.deepEqual(status.details?.causes, [{ reason: 'ExitCode', message: '7' }]);
         });
 
-      it('success is said, and nothing is left', async () => {
+      it('success is reported, and nothing is left', async () => {
         const client = await exec(['true']);
         assert.equal((await client.status).status, 'Success');
         await until(() => leftFiles().length === 0, 'files of the session go');
       });
 
-      it('a program that is not there is an error of its own', async () => {
+      it('a program that does not exist is a distinct error', async () => {
         for (const streams of [plain, interactive]) {
           const client = await exec(['/no/such'], streams);
           const status = await client.status;
@@ -83,7 +83,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         assert.equal(client.stdout(), 'one\ntwo\nover\n');
       });
 
-      it('large input comes through whole', async () => {
+      it('large input arrives complete', async () => {
         const client = await exec(['sha256sum'], { stdin: true });
         const block = Buffer.alloc(1024 * 1024, 'portcullis');
         for (let count = 0; count < 20; count += 1) client.send(block);
@@ -93,7 +93,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         assert.equal(client.stdout(), expected);
       });
 
-      it('output is whole at the end of the command, on a pipe and on a terminal', async () => {
+      it('output is complete at the end of the command, on a pipe and on a terminal', async () => {
         for (const streams of [plain, { ...interactive, stdin: false }])
           for (let round = 0; round < 5; round += 1) {
             const client = await exec(['sh', '-c', 'yes 123456789 | head -n 30000'], streams);
@@ -102,7 +102,7 @@ for (const runtimeHandler of ['crun', 'runc'])
           }
       });
 
-      it('a terminal: its kind, its size, resize, and keys', async () => {
+      it('a terminal: its type, its size, resize, and keys', async () => {
         const client = await exec(['sh', '-c', 'tty; echo $TERM; read line; stty size; echo "<$line>"; exit 4'], interactive);
         await until(() => /xterm/.test(client.stdout()), 'the first lines');
         assert.match(client.stdout(), /^\/dev\/pts\/\d+\r\n/);
@@ -114,7 +114,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         assert.equal(status.details?.causes[0]?.message, '4');
       });
 
-      it('Ctrl-C reaches what runs in the foreground', async () => {
+      it('Ctrl-C reaches the foreground process', async () => {
         const client = await exec(['sh', '-c', 'trap "echo caught; exit 5" INT; echo ready; while :; do sleep 0.1; done'], interactive);
         await until(() => client.stdout().includes('ready'), 'the trap');
         client.send('\x03');
@@ -122,7 +122,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         assert.match(client.stdout(), /caught/);
       });
 
-      it('a background process that holds the output does not hold the session', async () => {
+      it('a background process that holds the output open does not delay the end of the session', async () => {
         const client = await exec(['sh', '-c', 'sleep 301 & echo done']);
         assert.equal((await client.status).status, 'Success');
         assert.equal(client.stdout(), 'done\n');
@@ -142,8 +142,8 @@ for (const runtimeHandler of ['crun', 'runc'])
       });
     });
 
-    describe('a client that goes', () => {
-      it('takes its command with it, and what that started', async () => {
+    describe('a client that disconnects', () => {
+      it('ends its command and the processes that the command started', async () => {
         for (const [streams, command] of [
           [{ ...plain, stdin: true }, 'sleep 311 & sleep 312'],
           [interactive, 'sleep 313 & sleep 314'],
@@ -156,7 +156,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         await until(() => leftFiles().length === 0, 'files of the session go');
       });
 
-      it('is noticed although its input is not taken', async () => {
+      it('is noticed although the command does not read its input', async () => {
         const client = await exec(['sleep', '315'], { stdin: true });
         // More than is taken, less than the connection holds: what the client's kernel can not deliver would hold its farewell back too.
         client.send(Buffer.alloc(400_000));
@@ -165,7 +165,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         await until(async () => (await sleeping()).length === 1, 'it is gone');
       });
 
-      it('leaves what its user has detached on purpose', async () => {
+      it('does not end processes that the user detached on purpose', async () => {
         const client = await exec(['sh', '-c', 'setsid sleep 321 & (trap "" HUP; exec sleep 322) & sleep 323 & sleep 324']);
         await until(async () => (await sleeping()).length === 5, 'the command runs');
         client.drop();
@@ -177,7 +177,7 @@ for (const runtimeHandler of ['crun', 'runc'])
 
     if (runtimeHandler === 'crun') describeCarriers();
 
-    it('sessions end with the daemon, and nothing of them is left', async () => {
+    it('sessions end with the daemon and leave nothing', async () => {
       for (const kill of [false, true]) {
         const clients = [await exec(['sh', '-c', 'sleep 341 & sleep 342']), await exec(['sleep', '343'], interactive)];
         await until(async () => (await sleeping()).length === 4, 'they run');
@@ -193,7 +193,7 @@ for (const runtimeHandler of ['crun', 'runc'])
     });
 
     function describeCarriers(): void {
-      it('a slow reader holds the command back, not the daemon’s memory', async () => {
+      it('a slow reader slows the command, and does not fill the daemon’s memory', async () => {
         const client = await exec(['sh', '-c', 'head -c 200000000 /dev/zero']);
         client.socket.pause();
         const before = stage.daemon.usage().residentMiB;
@@ -205,7 +205,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         assert.equal(client.bytes() - JSON.stringify(await client.status).length, 200_000_000);
       });
 
-      it('many at once, each with its own output', async () => {
+      it('many sessions at once, each with its own output', async () => {
         const texts = await Promise.all(
           Array.from({ length: 30 }, async (_, index) => {
             const client = await exec(['sh', '-c', `cat; echo ${index}`], { stdin: true });
@@ -252,7 +252,7 @@ for (const runtimeHandler of ['crun', 'runc'])
           assert.equal((await failureOf(attach(id, {}))).code, 'RUNTIME_CONTAINER_WRONG_STATE');
         });
 
-        it('input that is given once ends with its first client', async () => {
+        it('with stdin_once, input ends with its first client', async () => {
           const id = await runContainer(stage, pod, {
             image,
             name: 'once',
@@ -268,7 +268,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         });
 
         for (const tty of [false, true])
-          it(`a client that ends its input has the answer, and goes; the container stays (${tty ? 'a terminal' : 'no terminal'})`, async () => {
+          it(`a client that ends its input receives the answer and disconnects; the container stays (${tty ? 'a terminal' : 'no terminal'})`, async () => {
             const id = await runContainer(stage, pod, {
               image,
               name: tty ? 'detached-tty' : 'detached',
@@ -339,7 +339,7 @@ for (const runtimeHandler of ['crun', 'runc'])
           return { error, data: client.open({ streamtype: 'data', port: String(port), requestid }) };
         };
 
-        it('64 MiB are intact, and both versions of loopback are reached', async () => {
+        it('64 MiB arrive intact, and IPv4 and IPv6 loopback are reached', async () => {
           const { createHash } = await import('node:crypto');
           const hash = createHash('sha256');
           let [head, size] = ['', 0];
@@ -364,7 +364,7 @@ for (const runtimeHandler of ['crun', 'runc'])
           six.drop();
         });
 
-        it('several connections of one client, each half closed by itself', async () => {
+        it('several connections of one client, each half-closed separately', async () => {
           const client = await openSpdy(await forwardUrl(), 'portforward.k8s.io');
           const pairs = [1, 2, 3].map((number) => pair(client, 82, String(number)));
           for (const [index, { data }] of pairs.entries()) client.send(data, Buffer.from(`hello ${index}`), true);
@@ -376,7 +376,7 @@ for (const runtimeHandler of ['crun', 'runc'])
           client.drop();
         });
 
-        it('a port on which nobody listens is told as peers do', async () => {
+        it('a port without a listener is reported as other runtimes report it', async () => {
           const client = await openSpdy(await forwardUrl(), 'portforward.k8s.io');
           const { error, data } = pair(client, 83);
           await until(() => client.ended(error) && client.ended(data), 'both end');
@@ -402,7 +402,7 @@ for (const runtimeHandler of ['crun', 'runc'])
           assert.match(Buffer.concat(refused.slice(1)).toString(), /connection refused/);
         });
 
-        it('a pod on the host’s network is reached there', async () => {
+        it('a pod with the host network namespace is reached there', async () => {
           const host = await runPod(
             stage,
             'host',
@@ -423,7 +423,7 @@ for (const runtimeHandler of ['crun', 'runc'])
       });
 
       describe('URLs', () => {
-        it('are for one use, one method and nobody who guesses', async () => {
+        it('are valid for one use and one method, and cannot be guessed', async () => {
           const url = await execUrl(['true']);
           const upgrade = { Connection: 'Upgrade', Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v4.channel.k8s.io' };
           assert.equal(new URL(url).hostname, '127.0.0.1');
@@ -437,14 +437,14 @@ for (const runtimeHandler of ['crun', 'runc'])
           assert.equal(await statusOf(second), 400);
         });
 
-        it('a client without a protocol that we speak is refused', async () => {
+        it('a client without a supported protocol is refused', async () => {
           const upgrade = { Connection: 'Upgrade', Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v9.channel.k8s.io' };
           assert.equal(await statusOf(await execUrl(['true']), upgrade), 403);
           await assert.rejects(openCommand(await execUrl(['true']), 'v9.channel.k8s.io'));
           await assert.rejects(openSpdy((await runtime().portForward({ podSandboxId: pod.id, port: [] })).url, 'v4.channel.k8s.io'), /403/);
         });
 
-        it('requests that make no sense get none', async () => {
+        it('invalid requests get no URL', async () => {
           const codes = await Promise.all(
             [
               runtime().exec({ containerId, cmd: ['true'], tty: false, stdin: false, stdout: false, stderr: false }),
@@ -464,7 +464,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         });
       });
 
-      it('sessions that are dropped leave nothing', async () => {
+      it('dropped sessions leave nothing', async () => {
         const children = () => readdirSync('/proc').filter((name) => /^\d+$/.test(name) && parentOf(name) === stage.daemon.pid).length;
         const round = async () => {
           await Promise.all(
@@ -497,7 +497,7 @@ function parentOf(pid: string): number {
   }
 }
 
-describe('the server of streams', () => {
+describe('the streaming server', () => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-e2e-tls-'));
   let stage: Stage;
   let containerId = '';
@@ -517,7 +517,7 @@ describe('the server of streams', () => {
     rmSync(folder, { recursive: true });
   });
 
-  it('ends a stream on which nothing moves', async () => {
+  it('ends an idle stream', async () => {
     const { url } = await stage.daemon.cri.runtime.exec({ containerId, cmd: ['sleep', '351'], ...plain });
     const client = await openCommand(url, undefined, { ca: readFileSync(certFile) });
     const began = performance.now();
@@ -526,7 +526,7 @@ describe('the server of streams', () => {
     await until(async () => !(await execute(stage, containerId, 'ps', '-o', 'args')).stdout.includes('sleep 351'), 'its command goes');
   });
 
-  it('serves over TLS, and holds its bounds, when told so', async () => {
+  it('serves over TLS and enforces its limits, if configured', async () => {
     const { runtime } = stage.daemon.cri;
     const exec = async () => (await runtime.exec({ containerId, cmd: ['cat'], ...plain, stdin: true })).url;
     const url = await exec();

@@ -98,7 +98,7 @@ describe('one flipped byte', () => {
     },
   ];
   for (const [index, { what, format, hits, code, why }] of onTheWay.entries()) {
-    it(`on the way, in ${what}: refused by name`, async () => {
+    it(`in transit, in ${what}: refused by name`, async () => {
       const { image } = await stage.publish(`way/a${index}:1`, { layers: [await uniqueLayer()] }, { sign: format });
       let hit = 0;
       proxy.use((path, answer) => {
@@ -114,7 +114,7 @@ describe('one flipped byte', () => {
     });
   }
 
-  it('in a manifest whose registry says the new digest: it is another image, which nobody signed', async () => {
+  it('in a manifest for which the registry reports the new digest: it is another, unsigned image', async () => {
     const { image } = await stage.publish('way/lie:1', { layers: [await uniqueLayer()], config: { Labels: { colour: 'red' } } });
     proxy.use((path, answer) => {
       if (!path.endsWith('/manifests/1')) return answer;
@@ -200,7 +200,7 @@ describe('one flipped byte', () => {
     await nothingLeft(image);
   });
 
-  it('between a layer and the diff id that the signed configuration names: refused by name', async () => {
+  it('a layer that does not match the diff id of the signed configuration: refused by name', async () => {
     const [honest, other] = await Promise.all([uniqueLayer(), layerOf([{ name: 'other', body: 'other' }])]);
     const { reference, image } = await stage.publish('way/diff:1', { layers: [{ blob: honest.blob, diffId: other.diffId }] });
     const failure = await failureOf(stage.pull(reference));
@@ -211,7 +211,7 @@ describe('one flipped byte', () => {
     await nothingLeft(image);
   });
 
-  it('and the untouched image is pulled by the same way', async () => {
+  it('and the unchanged image is pulled from the same registry', async () => {
     await stage.publish('way/fine:1', { layers: [await uniqueLayer()] });
     const image = await stage.pull('bent.test/way/fine:1');
     await expectServing(stage, image);

@@ -94,7 +94,7 @@ describe('a trust service that demands tokens', () => {
     await stage.close();
   });
 
-  it('is read with the pull’s credentials, for this image’s metadata alone', async () => {
+  it('is read with the pull’s credentials, only for the metadata of this image', async () => {
     await pull('team/app', user);
     const asked = tokens.asked.slice(askedBefore).filter(({ service }) => service === 'trust');
     assert.deepEqual(asked, [
@@ -103,14 +103,14 @@ describe('a trust service that demands tokens', () => {
     assert.doesNotMatch(stage.daemon.log(), new RegExp(user.password, 'u'));
   });
 
-  it('is read by nobody in particular where the pull has no credentials', async () => {
+  it('is read anonymously if the pull has no credentials', async () => {
     await pull('open/app');
     assert.ok(tokens.asked.slice(askedBefore).some(({ service, anonymous }) => service === 'trust' && anonymous));
     const failure = await failureOf(pull('team/app'));
     assert.doesNotMatch(failure.message, /internal/u);
   });
 
-  it('is shown no credentials at a token server that is not the registry’s', async () => {
+  it('receives no credentials through a token server that is not the registry’s', async () => {
     const failure = await failureOf(pull('far/app', user));
     assert.match(failure.message, /demands authentication/u);
     const asked = foreign.asked.slice(foreignBefore);

@@ -30,7 +30,7 @@ const dialectsOf = ({ dialects = ['tuf', 'notary'] }: Attack, index: number): re
   isWide ? dialects : [dialects[index % dialects.length] ?? 'tuf'];
 
 /** The attacks of trust/tuf/requirement on a daemon: each pull is refused for its own reason, and afterwards a good one works. Whole: PORTCULLIS_WIDE=1. */
-describe('PullImage under attack by whoever serves metadata', { concurrency: 16 }, () => {
+describe('PullImage with hostile servers of metadata', { concurrency: 16 }, () => {
   let stage: Stage;
   const cases = new Map<string, Case>();
 

@@ -73,7 +73,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
       await stage.close();
     });
 
-    it('is that digest, although the registry’s tag stands for an older image that was signed too', async () => {
+    it('is that digest, although the registry’s tag points to an older image that was signed too', async () => {
       await stage.publish('plain/web:1');
       ({ image: newer } = await stage.publish('app/web:1'));
       await moveTag('plain/web');
@@ -89,7 +89,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
       assert.match(replay.message, /is under no name of good\.test\/app\/web that is signed now/);
     });
 
-    it('runs, and is refused when the service goes back, also after a restart', async () => {
+    it('runs, and is refused when the service serves older metadata, also after a restart', async () => {
       const image = await stage.pull(reference);
       const pod = await runPod(stage, 'web');
       await runContainer(stage, pod, { image, reference });
@@ -111,7 +111,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
       await removePod(stage, pod);
     });
 
-    it('is asked for again before what was said is too old; a tag that has moved runs no more', async () => {
+    it('is requested again before the metadata expires; after the tag moved, the old image no longer runs', async () => {
       const fresh = `${registryName}/app/fresh:1`;
       const image = await stage.pull(fresh);
       const pod = await runPod(stage, 'fresh');

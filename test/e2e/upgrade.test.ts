@@ -13,7 +13,7 @@ import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
 /** A node that was upgraded and started again: the records are of the release before (test/fixtures/upgrade), their processes and links are gone. */
-describe('a daemon on the records of the release before, after a reboot', () => {
+describe('a daemon on the records of the previous release, after a reboot', () => {
   let stage: Stage;
   const runtime = () => stage.daemon.cri.runtime;
   const rowsOf = (file: string, database: string): readonly string[] =>
@@ -39,7 +39,7 @@ describe('a daemon on the records of the release before, after a reboot', () => 
   });
   after(() => stage.close());
 
-  it('lists its pods as not ready, with what they were asked for', async () => {
+  it('lists its pods as not ready, with their requested configuration', async () => {
     const { items } = await runtime().listPodSandbox({});
     assert.deepEqual(items.map(({ metadata, state, labels, annotations }) => [metadata?.name, state, labels, annotations]).sort(), [
       ['lasting', PodSandboxState.SANDBOX_NOTREADY, { app: 'web' }, { note: 'kept' }],
@@ -48,7 +48,7 @@ describe('a daemon on the records of the release before, after a reboot', () => 
     for (const { id } of items) assert.ok((await runtime().podSandboxStatus({ podSandboxId: id, verbose: true })).status);
   });
 
-  it('says what became of its containers', async () => {
+  it('reports the state of its containers', async () => {
     const { containers } = await runtime().listContainers({});
     const statuses = await Promise.all(containers.map(({ id }) => runtime().containerStatus({ containerId: id, verbose: true })));
     assert.deepEqual(statuses.map(({ status }) => [status?.metadata?.name, status?.state, status?.exitCode, status?.reason]).sort(), [
@@ -58,7 +58,7 @@ describe('a daemon on the records of the release before, after a reboot', () => 
     ]);
   });
 
-  it('keeps the verdict log whole', () => {
+  it('keeps the verdict log complete', () => {
     const log = openDatabaseLog(join(stage.folders.root, 'state.db'));
     const { ok, rows, problems } = verifyLog(log);
     log.close();
@@ -66,7 +66,7 @@ describe('a daemon on the records of the release before, after a reboot', () => 
     assert.ok(rows >= 2);
   });
 
-  it('pulls again, runs pods, and removes what was', async () => {
+  it('pulls again, runs pods, and removes the old ones', async () => {
     const { reference } = await stage.publish('app/a:1');
     await expectServing(stage, await stage.pull(reference));
     const { items } = await runtime().listPodSandbox({});

@@ -52,7 +52,7 @@ describe('user namespaces', () => {
   const start = (pod: Pod, hostId: number, more: Partial<ContainerConfig> = {}, security: SecurityContext = {}): Promise<string> =>
     runContainer(stage, pod, { image, command: ['sleep', '600'], security: { namespaceOptions: options(hostId), ...security }, more });
 
-  it('Status says which handlers were seen to have them, and recursive read-only mounts', async () => {
+  it('Status reports which handlers support them, and recursive read-only mounts', async () => {
     const { runtimeHandlers } = await stage.daemon.cri.runtime.status({});
     const by = new Map(runtimeHandlers.map(({ name, features }) => [name, features]));
     for (const name of ['', 'crun', ...(peersRunc === '' ? [] : ['modern'])])
@@ -64,7 +64,7 @@ describe('user namespaces', () => {
     );
   });
 
-  it('a handler that would pass over id mappings is refused before anything is made', async () => {
+  it('a handler that would ignore id mappings is refused before anything is created', async () => {
     const before = mountsBelow(stage.folders.state);
     const config = podConfig(stage, 'old', securityOf(200_000));
     const failure = await failureOf(stage.daemon.cri.runtime.runPodSandbox({ config, runtimeHandler: 'runc' }));
@@ -98,14 +98,14 @@ describe('user namespaces', () => {
         });
         after(() => removePod(stage, pod));
 
-        it('has the ids that were asked for, also in what is executed', async () => {
+        it('has the requested ids, also in executed commands', async () => {
           for (const process of ['1', 'self'])
             for (const map of ['uid_map', 'gid_map'])
               assert.match(await read('cat', `/proc/${process}/${map}`), new RegExp(`^0\\s+${hostId}\\s+${length}$`));
           assert.equal(await read('id', '-u'), '0');
         });
 
-        it('its root owns the image, and what it writes belongs to nobody on the host', async () => {
+        it('its root owns the image, and files that it writes belong to no user of the host', async () => {
           assert.equal(await read('stat', '-c', '%u:%g', '/', '/bin/busybox', '/etc/passwd'), '0:0\n0:0\n0:0');
           await read('sh', '-c', 'echo x > /root/made && chown 1000:1000 /www/index.html');
           assert.equal(await read('stat', '-c', '%u:%g', '/root/made', '/www/index.html'), '0:0\n1000:1000');
@@ -114,7 +114,7 @@ describe('user namespaces', () => {
           assert.equal(statSync(join(upper, 'www/index.html')).gid, hostId + 1000);
         });
 
-        it('its network, IPC and UTS namespaces are its own to rule', async () => {
+        it('it controls its own network, IPC and UTS namespaces', async () => {
           assert.equal(await read('cat', '/proc/sys/net/ipv4/tcp_keepalive_time'), '99');
           assert.equal(await read('cat', '/proc/sys/net/ipv4/ping_group_range'), `0\t${length - 1}`);
           await read('ip', 'addr', 'add', '198.51.100.7/32', 'dev', 'lo');
@@ -122,7 +122,7 @@ describe('user namespaces', () => {
           assert.match(await read('mount'), / on \/dev\/mqueue type mqueue/);
         });
 
-        it('has terminals, shared memory and the pod’s files as its own root’s', async () => {
+        it('its root owns terminals, shared memory and the files of the pod', async () => {
           assert.equal(
             await read('stat', '-c', '%u:%g %a', '/dev/shm', '/etc/hosts', '/etc/resolv.conf', '/etc/hostname'),
             '0:0 1777\n0:0 644\n0:0 644\n0:0 644',
@@ -131,12 +131,12 @@ describe('user namespaces', () => {
           await read('sh', '-c', 'echo > /dev/null && head -c1 /dev/urandom >/dev/null && touch /dev/shm/x && ls /sys/fs/cgroup');
         });
 
-        it('may do on the host nothing that root may', async () => {
+        it('has no privileges of root on the host', async () => {
           const { exitCode } = await execute(stage, id, 'sh', '-c', 'echo 1 > /proc/sys/vm/drop_caches || mknod /tmp/d c 1 3');
           assert.notEqual(exitCode, 0);
         });
 
-        it('a user inside is that user of the range', async () => {
+        it('a user inside maps to that user of the range', async () => {
           const user = await start(pod, hostId, { metadata: { name: 'user', attempt: 0 } }, { runAsUser: { value: 1000 } });
           assert.equal((await execute(stage, user, 'id', '-u')).stdout, '1000\n');
           const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: user, verbose: true });
@@ -170,7 +170,7 @@ describe('user namespaces', () => {
           assert.notEqual((await execute(stage, plain, 'touch', '/data/no')).exitCode, 0);
         });
 
-        it('its root owns what image volumes hold, and volumes that the image declares', async () => {
+        it('its root owns the files of image volumes, and volumes that the image declares', async () => {
           const mount: Mount = { containerPath: '/image', image: { image }, uidMappings: ids(hostId), gidMappings: ids(hostId) };
           const holder = await runContainer(stage, pod, {
             name: 'holder',
@@ -185,7 +185,7 @@ describe('user namespaces', () => {
           assert.notEqual((await execute(stage, holder, 'touch', '/image/no')).exitCode, 0);
         });
 
-        it('a volume that can not be mapped is refused, with what to do', async () => {
+        it('a volume that cannot be mapped is refused, with what to do', async () => {
           const mount: Mount = {
             containerPath: '/data',
             hostPath: '/proc/bus',
@@ -205,7 +205,7 @@ describe('user namespaces', () => {
           assert.match(failure.message, /ext4/);
         });
 
-        it('binds what is mounted below a volume, recursively read-only if asked', async () => {
+        it('binds submounts of a volume, recursively read-only on request', async () => {
           const mount = (name: string, more: Partial<Mount>): Partial<ContainerConfig> => ({
             metadata: { name, attempt: 0 },
             mounts: [{ containerPath: '/deep', hostPath: '/dev', ...more }],
@@ -216,7 +216,7 @@ describe('user namespaces', () => {
           assert.match((await execute(stage, readonly, 'mount')).stdout, / on \/deep\/pts .*\(ro/);
         });
 
-        it('a container can not leave the namespace of its pod', async () => {
+        it('a container cannot leave the user namespace of its pod', async () => {
           for (const usernsOptions of [mapped(hostId + 1), ofHost]) {
             const security = { namespaceOptions: { ...namespaceOptions, usernsOptions } };
             assert.equal(
@@ -249,7 +249,7 @@ describe('user namespaces', () => {
     );
   }
 
-  it('NET_ADMIN without one is told of: the kernel lets it reach past its link', async () => {
+  it('NET_ADMIN without a user namespace is reported, because the kernel lets it act beyond its link', async () => {
     const degraded = async (containerId: string): Promise<string> => {
       const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId, verbose: true });
       return (JSON.parse(info['profile'] ?? '{}') as { degraded: readonly string[] }).degraded.join('\n');
@@ -276,7 +276,7 @@ describe('user namespaces', () => {
     await Promise.all(pods.map(({ pod }) => removePod(stage, pod)));
   });
 
-  it('lives on when the daemon is killed, and nothing of it is left afterwards', async () => {
+  it('survives when the daemon is killed, and leaves nothing afterwards', async () => {
     const pod = await runPod(stage, 'survivor', securityOf(800_000));
     const id = await start(pod, 800_000);
     await stage.restart({ kill: true });
@@ -293,7 +293,7 @@ describe('user namespaces', () => {
     assert.equal(readFileSync('/proc/self/mountinfo', 'utf8').includes('idmapped'), false);
   });
 
-  it('without one, a pod is as it was', async () => {
+  it('a pod without a user namespace is unchanged', async () => {
     const security: SecurityContext = { namespaceOptions: { ...namespaceOptions, usernsOptions: ofHost } };
     const pod = await runPod(stage, 'host-users', {
       linux: { securityContext: { namespaceOptions: { ...namespaceOptions, usernsOptions: ofHost } } },

@@ -73,7 +73,7 @@ describe('portcullis verdicts', () => {
     assert.equal((await portcullis(['verdicts', 'ls', '--root', '/nonexistent'])).code, 4);
   });
 
-  it('replays each verdict to the same bytes, also elsewhere: from a file, in a network namespace without links', async () => {
+  it('replays each verdict to the same bytes, also from a file in a network namespace without links', async () => {
     assert.match((await verdicts('replay', '--all')).stdout, /, 0 others, 0 cannot be replayed/);
     const [admitted] = await list('--outcome', 'admit');
     assert.ok(admitted);
@@ -132,7 +132,7 @@ describe('portcullis verdicts', () => {
     });
   });
 
-  it('is whole after kill -9', async () => {
+  it('is complete after kill -9', async () => {
     for (let round = 0; round < 3; round += 1) {
       const pulls = Array.from({ length: 30 }, (_, index) =>
         failureOf(stage.pull(`elsewhere.test/kill-${round}-${index}:1`)).catch(() => undefined),

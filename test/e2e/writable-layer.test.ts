@@ -28,7 +28,7 @@ function withQuotas(): boolean {
   }
 }
 
-describe('what containers write', () => {
+describe('the writable layer', () => {
   const limited = withQuotas();
   const elsewhere = process.env['TMPDIR'];
   let stage: Stage;
@@ -51,30 +51,38 @@ describe('what containers write', () => {
   const write = async (id: string, MiB: number): Promise<string> =>
     (await execute(stage, id, 'dd', 'if=/dev/zero', 'of=/big', 'bs=1M', `count=${MiB}`)).stderr;
 
-  it('is said to be limited where it is', async () => {
+  it('is reported as limited where it is', async () => {
     const { info } = await stage.daemon.cri.runtime.status({ verbose: true });
     const config = JSON.parse(info['config'] ?? '{}') as { writableLayer: { size: string; enforced: boolean } };
     assert.deepEqual(config.writableLayer, { size: '8Mi', enforced: limited });
   });
 
-  it('has the configured limit, and what a pod asks below it', { skip: limited ? false : 'no project quotas on this kernel' }, async () => {
-    for (const [name, annotations, fits, exceeds] of [
-      ['configured', {}, 6, 10],
-      ['less', { 'portcullis.dev/rootfs-size': '2Mi' }, 1, 3],
-      ['of-a-container', { 'portcullis.dev/rootfs-size': '2Mi', 'portcullis.dev/rootfs-size.main': '4Mi' }, 3, 5],
-      ['more', { 'portcullis.dev/rootfs-size': '1Gi' }, 6, 10],
-    ] as const) {
-      const pod = await annotated(name, annotations);
-      const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
-      assert.doesNotMatch(await write(id, fits), /quota/i, name);
-      assert.match(await write(id, exceeds), /quota exceeded/i, name);
-      // A copy of a file of the image to the writable layer crosses no project.
-      assert.equal((await execute(stage, id, 'sh', '-c', 'rm /big; echo more >> /etc/passwd; mv /www /web; rm -r /web')).exitCode, 0, name);
-      await removePod(stage, pod);
-    }
-  });
+  it(
+    'has the configured limit, and lower limits that a pod requests',
+    { skip: limited ? false : 'no project quotas on this kernel' },
+    async () => {
+      for (const [name, annotations, fits, exceeds] of [
+        ['configured', {}, 6, 10],
+        ['less', { 'portcullis.dev/rootfs-size': '2Mi' }, 1, 3],
+        ['of-a-container', { 'portcullis.dev/rootfs-size': '2Mi', 'portcullis.dev/rootfs-size.main': '4Mi' }, 3, 5],
+        ['more', { 'portcullis.dev/rootfs-size': '1Gi' }, 6, 10],
+      ] as const) {
+        const pod = await annotated(name, annotations);
+        const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+        assert.doesNotMatch(await write(id, fits), /quota/i, name);
+        assert.match(await write(id, exceeds), /quota exceeded/i, name);
+        // A copy of a file of the image to the writable layer crosses no project.
+        assert.equal(
+          (await execute(stage, id, 'sh', '-c', 'rm /big; echo more >> /etc/passwd; mv /www /web; rm -r /web')).exitCode,
+          0,
+          name,
+        );
+        await removePod(stage, pod);
+      }
+    },
+  );
 
-  it('a limit that can not be held is refused when a pod asks for it', { skip: limited && 'this kernel holds it' }, async () => {
+  it('a limit that the kernel cannot enforce is refused if a pod requests it', { skip: limited && 'this kernel enforces it' }, async () => {
     const pod = await annotated('unheld', { 'portcullis.dev/rootfs-size': '2Mi' });
     const failure = await failureOf(createContainer(stage, pod, { image }));
     assert.equal(failure.code, 'IMAGES_NO_QUOTA');
@@ -85,7 +93,7 @@ describe('what containers write', () => {
     await removePod(stage, plain);
   });
 
-  it('sizes that are none are refused by name', async () => {
+  it('invalid sizes are refused by name', async () => {
     for (const [name, size] of [
       ['word', 'large'],
       ['negative', '-1Mi'],
@@ -101,7 +109,7 @@ describe('what containers write', () => {
     }
   });
 
-  it('/dev/shm is as large as configured, or as the pod asks', async () => {
+  it('/dev/shm is as large as configured, or as the pod requests', async () => {
     for (const [name, annotations, kilobytes] of [
       ['standard', {}, 1024],
       ['asked', { 'portcullis.dev/shm-size': '3Mi' }, 3072],

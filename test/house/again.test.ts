@@ -46,20 +46,20 @@ describe('a file whose process does not exit', () => {
   });
 });
 
-describe('a file that failed, once more', () => {
-  it('passes when it passes then, and is named', () => {
+describe('a failed file is run again', () => {
+  it('passes if it passes then, and is named', () => {
     const { counts, failures, flaky } = runTwice({ 'a.test.mjs': passing, 'b.test.mjs': passing + unlucky });
     assert.deepEqual([counts, failures], [{ passed: 3, failed: 0, skipped: 0 }, []]);
     assert.deepEqual(flaky, ['b.test.mjs:4 is unlucky']);
   });
 
-  it('fails when it fails again', () => {
+  it('fails if it fails again', () => {
     const { counts, failures, flaky } = runTwice({ 'a.test.mjs': passing + failing, 'b.test.mjs': unlucky });
     assert.deepEqual(counts, { passed: 2, failed: 1, skipped: 0 });
     assert.deepEqual([failures, flaky], [['a.test.mjs:4 fails'], ['b.test.mjs:3 is unlucky']]);
   });
 
-  it('is not run again where it kills or draws from a seed', () => {
+  it('is not run again if it kills processes or uses a seed', () => {
     const kills = unlucky.replace("throw new Error('once')", "process.kill(process.pid, 'SIGKILL')").replaceAll('seen', 'seen1');
     const draws = `const seed = 7;\n${unlucky.replaceAll('seen', 'seen2')}`;
     const { counts, failures, flaky } = runTwice({
@@ -73,7 +73,7 @@ describe('a file that failed, once more', () => {
     assert.deepEqual(flaky, ['d.test.mjs:4 is unlucky']);
   });
 
-  it('is not given a second chance where one file is asked for, or where many fail', () => {
+  it('is not run again if one file was requested, or if many fail', () => {
     assert.equal(runTwice({ 'a.test.mjs': unlucky }, false).counts.failed, 1);
     const many = Object.fromEntries(
       [1, 2, 3, 4, 5, 6].map((index) => [`${String(index)}.test.mjs`, unlucky.replaceAll('seen', `seen${String(index)}`)]),

@@ -31,7 +31,7 @@ describe('the table of published flaws', () => {
     );
   });
 
-  it('has a row for each flaw that the code of a room names', () => {
+  it('has a row for each flaw that product code names', () => {
     // entitlements/cve asks profiles about attacks on the kernel: a list of its own.
     const found = execFileSync(
       'git',
@@ -56,19 +56,19 @@ describe('the table of published flaws', () => {
     );
   });
 
-  it('names for each row tests or a reason, not both and not neither', () => {
+  it('names either tests or a reason for each row', () => {
     const wrong = rows.filter(({ held = [], absent = '' }) => held.length > 0 === absent.length > 0);
     assert.deepEqual(wrong, []);
   });
 
-  it('names only tests that there are', () => {
+  it('names only tests that exist', () => {
     const missing = rows.flatMap(({ id, held = [] }) =>
       held.filter(([file, name]) => !existsSync(join(root, file)) || !isTest(read(file), name)).map((test) => [id, ...test].join(' | ')),
     );
     assert.deepEqual(missing, []);
   });
 
-  it('tells a test from a text', () => {
+  it('distinguishes a test from other text', () => {
     assert.ok(isTest("it('a name', () => 1);", 'a name'));
     assert.ok(isTest('  test(\n    `a ${name}`, () => 1)', 'a ${name}'));
     assert.ok(isTest("it.skip('x'); describe('it’s', () => {", 'it’s'));
@@ -82,7 +82,7 @@ describe('the table of published flaws', () => {
       assert.ok(!isTest(text, 'a name'), text);
   });
 
-  it('is what docs/security-advisories.md shows: `npm run advisories:update`', () => {
+  it('equals docs/security-advisories.md: `npm run advisories:update`', () => {
     const plain = (text: string): string => text.replace(/ *\| */g, '|').replace(/-{3,}/g, '---');
     assert.equal(plain(read('docs/security-advisories.md')), plain(document()));
   });

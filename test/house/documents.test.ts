@@ -9,7 +9,7 @@ const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclud
   .split('\n')
   .filter((file) => file !== '' && existsSync(join(root, file)));
 
-test('each folder of a room that holds code says in a README.md what it is for', () => {
+test('each folder with code has a README.md', () => {
   const folders = new Set(
     files
       .filter(
@@ -24,7 +24,7 @@ test('each folder of a room that holds code says in a README.md what it is for',
   assert.deepEqual(silent, []);
 });
 
-test('links between the documents lead somewhere', () => {
+test('links between the documents resolve', () => {
   const broken = files
     .filter((file) => file.endsWith('.md'))
     .flatMap((file) =>

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 const root = join(import.meta.dirname, '..', '..');
 
-test('docs/guarantees.md names only tests and scripts that there are', () => {
+test('docs/guarantees.md names only tests and scripts that exist', () => {
   const text = readFileSync(join(root, 'docs/guarantees.md'), 'utf8');
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
     readonly scripts: Readonly<Record<string, string>>;

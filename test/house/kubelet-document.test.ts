@@ -39,7 +39,7 @@ describe('docs/kubelet.md', () => {
   });
 
   const containerd = findTool('containerd');
-  it('has every option of containerd that a CRI node may have set', { skip: containerd.skip }, () => {
+  it('has every option of containerd that a CRI node may set', { skip: containerd.skip }, () => {
     const { stdout } = spawnSync(containerd.path, ['config', 'default'], { encoding: 'utf8' });
     const document = chapter('### From containerd');
     const plugins = (parse(stdout)['plugins'] ?? {}) as Record<string, unknown>;

@@ -91,8 +91,8 @@ function waysOut(name: string, text: string): string[] {
   return found;
 }
 
-describe('what leaves this process over HTTP', () => {
-  it('goes through base/http, but for the files that are named here', () => {
+describe('outgoing HTTP requests', () => {
+  it('use base/http, except in the files named here', () => {
     const sources = globSync('{base,trust,entitlements,cni-plugins,runtime,cli}/**/*.ts', { cwd: root }).filter(
       (file) => !/\.(?:test|fixture)\.ts$|\/fixtures\/|\/test-kit\.ts$|^base\/http\//u.test(file),
     );

@@ -54,7 +54,7 @@ const folders = [
   'test',
 ];
 
-describe('the walls between the rooms', () => {
+describe('import rules between the rooms', () => {
   let house = '';
 
   before(() => {
@@ -91,7 +91,7 @@ describe('the walls between the rooms', () => {
     return summary.violations.map((violation) => violation.rule.name);
   }
 
-  it('let through what is allowed', () => {
+  it('accept allowed imports', () => {
     for (const { file, imports } of allowed) plant(file, `import '${imports}';\n`);
     assert.deepEqual(rulesBroken(), []);
     for (const { file } of allowed) rmSync(join(house, file));
@@ -107,7 +107,7 @@ describe('the walls between the rooms', () => {
     });
   }
 
-  it('no-cycles: nor by a type', () => {
+  it('no-cycles: also for type imports', () => {
     plant(
       'base/errors/inner.ts',
       "import type { inner as own } from './index.ts';\nexport const inner = 1;\nexport type Inner = typeof own;\n",

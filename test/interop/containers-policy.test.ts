@@ -134,7 +134,7 @@ describe('containers policies', { skip: judge.skip }, () => {
     });
   }
 
-  it('has asked about images that are admitted, and about images that are denied', () => {
+  it('covers images that are admitted and images that are denied', () => {
     assert.ok(cells.admitted > 400 && cells.denied > 800 && cells.byCertificates > 60, JSON.stringify(cells));
   });
 });

@@ -95,7 +95,7 @@ describe('cosign attest', { skip: cosign.skip }, () => {
 
   for (const format of ['bundle', 'legacy'] as const) {
     for (const { type, file, cel } of kinds) {
-      it(`what cosign attests as ${type} in the form ${format} counts, for its key, its type and what is true of it`, async () => {
+      it(`an attestation of cosign as ${type} in the form ${format} counts for its key, its type and its predicate`, async () => {
         const { reference, target } = await publish(`theirs-${file}-${format}`);
         assert.equal((await verdict(reference, type, 'theirs.pub', cel)).outcome, 'deny');
         const args = ['--key', join(folder, 'theirs.key'), '--type', type, '--predicate', join(predicates, `${file}.json`)];
@@ -110,7 +110,7 @@ describe('cosign attest', { skip: cosign.skip }, () => {
         assert.equal((await verdict(reference, 'link', 'theirs.pub', 'true')).outcome, 'deny');
       });
 
-      it(`what we attest as ${type} in the form ${format}, cosign verify-attestation accepts`, async () => {
+      it(`cosign verify-attestation accepts our attestation as ${type} in the form ${format}`, async () => {
         const { reference, target } = await publish(`ours-${file}-${format}`);
         const now = new Date();
         const predicate = await readPredicate(join(predicates, `${file}.json`), type, now);

@@ -58,7 +58,7 @@ describe('cosign', { skip: cosign.skip }, () => {
 
   for (const bundle of [true, false]) {
     const form = bundle ? 'bundle' : 'legacy';
-    it(`what cosign signs in the form ${form}, verify and PullImage accept`, async () => {
+    it(`verify and PullImage accept a signature of cosign in the form ${form}`, async () => {
       const name = `theirs/${form}`;
       const { reference, image } = await stage.publish(`${name}:1`, {}, { sign: false });
       const target = atRegistry(name, image.manifestDigest);
@@ -75,7 +75,7 @@ describe('cosign', { skip: cosign.skip }, () => {
       assert.equal(await stage.pull(reference), image.configDigest);
     });
 
-    it(`what we sign in the form ${form}, cosign verify accepts`, async () => {
+    it(`cosign verify accepts our signature in the form ${form}`, async () => {
       const name = `ours/${form}`;
       const { reference, image } = await stage.publish(`${name}:1`, {}, { sign: false });
       const target = atRegistry(name, image.manifestDigest);
@@ -91,7 +91,7 @@ describe('cosign', { skip: cosign.skip }, () => {
     });
   }
 
-  it('signatures of both stand side by side', async () => {
+  it('signatures of both coexist', async () => {
     const { reference, image } = await stage.publish('theirs/both:1', {}, { sign: false });
     const target = atRegistry('theirs/both', image.manifestDigest);
     assert.equal((await exitCode(portcullis, ['sign', target, '--key', key('ours.key')])).code, 0);
@@ -103,7 +103,7 @@ describe('cosign', { skip: cosign.skip }, () => {
     assert.equal(await stage.pull(reference), image.configDigest);
   });
 
-  it('each reads the other’s encrypted key file', async () => {
+  it('each reads the encrypted key file of the other', async () => {
     const { reference, image } = await stage.publish('theirs/keys:1', {}, { sign: false });
     const target = atRegistry('theirs/keys', image.manifestDigest);
     const signed = await exitCode(portcullis, ['sign', target, '--key', key('theirs.key')]);

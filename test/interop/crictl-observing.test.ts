@@ -125,7 +125,7 @@ describe('crictl', { skip: tool.skip }, () => {
     'inspectp',
     'inspecti',
   ]) {
-    it(`${name} tells all that containerd tells`, async () => {
+    it(`${name} returns all fields that containerd returns`, async () => {
       const subject = { inspect: [ids.container], inspectp: [ids.pod], inspecti: [reference] }[name] ?? [];
       const text = await crictl(
         name,
@@ -164,7 +164,7 @@ describe('crictl', { skip: tool.skip }, () => {
     assert.equal((await json<Pods>('statsp', '--label', 'app=web')).stats.length, 1);
   });
 
-  it('metricsp and metricdescs: every metric that containerd has, each described, with as many labels as were announced', async () => {
+  it('metricsp and metricdescs: every metric of containerd, each described, with the declared number of labels', async () => {
     type Metrics = readonly { readonly name: string; readonly labelValues: readonly string[] }[];
     type All = {
       readonly podMetrics: readonly { readonly metrics: Metrics; readonly containerMetrics: readonly { readonly metrics: Metrics }[] }[];
@@ -215,7 +215,7 @@ describe('crictl', { skip: tool.skip }, () => {
     assert.match(await crictl('exec', '--sync', ids.container, 'sh', '-c', 'grep Cpus_allowed_list /proc/self/status'), /:\s+0$/);
   });
 
-  it('logs -f: what is there, what comes, over a rotation, to the end; tail and times', async () => {
+  it('logs -f: existing and new lines, through a rotation, to the end; tail and times', async () => {
     assert.equal(await crictl('logs', '--tail', '1', ids.container).then((text) => text.split('\n').length), 1);
     assert.match(
       await crictl('logs', '--timestamps', '--tail', '1', ids.container),
@@ -237,7 +237,7 @@ describe('crictl', { skip: tool.skip }, () => {
     );
   });
 
-  it('events: a stop, with the pod’s whole state, shaped as containerd’s', async () => {
+  it('events: a stop, with the complete pod status, in the shape of containerd’s', async () => {
     const events = follow('events', '--output', 'json');
     await pause(500);
     await crictl('stop', '--timeout', '5', ids.container);

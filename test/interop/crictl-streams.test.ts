@@ -57,7 +57,7 @@ describe('crictl', { skip: tool.skip }, () => {
   const inTerminal = (args: readonly string[]): ChildProcess => start(['-qefc', [tool.path, ...args].join(' '), '/dev/null'], 'script');
 
   // The main thread is prompt (docs/decisions/0030): what it starts and waits for must not starve for it.
-  it('port-forward: fifty in a row beside a container that takes every processor it may', async () => {
+  it('port-forward: fifty in a row beside a container that uses all CPU time it can get', async () => {
     const command = ['sh', '-c', 'while :; do :; done & while :; do :; done'];
     const image = (await stage.daemon.cri.runtime.containerStatus({ containerId: web })).status?.imageRef ?? '';
     const burner = await runContainer(stage, pod, { image, name: 'burner', command, resources: { cpuPeriod: 100_000, cpuQuota: 100_000 } });
@@ -109,7 +109,7 @@ describe('crictl', { skip: tool.skip }, () => {
         assert.match(stdout, /^42\r$/m);
       });
 
-      it('attach: input goes in, output comes out', async () => {
+      it('attach: input and output', async () => {
         const child = start(['attach', '-i', '--transport', transport, shell]);
         let stdout = '';
         child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
@@ -121,13 +121,13 @@ describe('crictl', { skip: tool.skip }, () => {
         assert.equal((await execute(stage, shell, 'true')).exitCode, 0);
       });
 
-      it('attach: piped input has its answer and is the end of the session, not of the container', async () => {
+      it('attach: the end of piped input ends the session after the answer, not the container', async () => {
         const ran = await finish(start(['attach', '-i', '--transport', transport, shell]), 'piped\n');
         assert.deepEqual([ran.code, ran.stdout], [0, 'got piped\n']);
         assert.equal((await execute(stage, shell, 'true')).exitCode, 0);
       });
 
-      it('attach: Ctrl-P Ctrl-Q leaves a terminal', async () => {
+      it('attach: Ctrl-P Ctrl-Q detaches from a terminal', async () => {
         const child = inTerminal(['attach', '-it', '--transport', transport, terminal]);
         let stdout = '';
         child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
@@ -143,7 +143,7 @@ describe('crictl', { skip: tool.skip }, () => {
         assert.equal((await execute(stage, terminal, 'true')).exitCode, 0);
       });
 
-      it('port-forward: a page, and a port on which nobody listens', async () => {
+      it('port-forward: a page, and a port without a listener', async () => {
         const port = transport === 'spdy' ? 18_080 : 18_081;
         const child = start(['port-forward', '--transport', transport, pod.id, `${port}:80`, `${port + 10}:81`]);
         let told = '';

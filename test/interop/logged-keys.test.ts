@@ -53,7 +53,7 @@ const forms: Readonly<Record<Log, (type: KeyType) => string>> = {
   'Rekor v2': (type) => `${type}.pem`,
 };
 
-describe('what keys sign', () => {
+describe('signatures by keys', () => {
   let folder = '';
   let registry: TestRegistry;
   let access: RegistryAccess;
@@ -169,7 +169,7 @@ describe('what keys sign', () => {
     });
   }
 
-  it('an Ed25519 key and a Rekor v1 log do not go together in the older form', async () => {
+  it('an Ed25519 key cannot be used with a Rekor v1 log in the older form', async () => {
     await assert.rejects(sign(await publish(), 'ed25519.pem', 'legacy', 'Rekor v1'), { code: 'TRUST_FORMAT_UNFIT' });
   });
 
@@ -206,7 +206,7 @@ describe('what keys sign', () => {
     },
   );
 
-  it('a log that is not there is told, and nothing is pushed', async () => {
+  it('a log that does not answer is reported, and nothing is pushed', async () => {
     const reference = await publish();
     const signer = await openSigner({
       key: join(folder, 'p-256.pem'),

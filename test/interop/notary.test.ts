@@ -117,7 +117,7 @@ describe('the notary command', { skip }, () => {
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  it('says the same of our service and of notary-server, through every operation', async () => {
+  it('reports the same for our service and for notary-server, through every operation', async () => {
     const theirs = await startNotaryServer(join(folder, 'server'));
     const ours = await startTrustService({ listen: '127.0.0.1:0', data: join(folder, 'data') });
     try {

@@ -211,7 +211,7 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
   ];
   for (const [name, one, names] of cases) it(name, () => compare({ version: '1.0', trustPolicies: [one] }, names));
 
-  it('statements for repositories win over the one for all', async () => {
+  it('statements for repositories take precedence over the global one', async () => {
     const document = {
       version: '1.0',
       trustPolicies: [
@@ -223,7 +223,7 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
     await compare(document, all);
   });
 
-  it('without a statement for all, other repositories have none', async () => {
+  it('without a global statement, other repositories have none', async () => {
     await compare({ version: '1.0', trustPolicies: [statement({ level: 'strict' }, { registryScopes: [place('good')] })] }, [
       'good',
       'stamped',
@@ -231,7 +231,7 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
     ]);
   });
 
-  it('what is exported again is what was imported', async () => {
+  it('an export returns the imported policy', async () => {
     const document = {
       version: '1.0',
       trustPolicies: [

@@ -136,7 +136,7 @@ for (const referrers of [false, true]) {
       });
     }
 
-    it('a key that stays on a token signs so too', { skip: hasSoftHsm() ? false : 'no softhsm2' }, async () => {
+    it('a key on a PKCS #11 token signs in these forms too', { skip: hasSoftHsm() ? false : 'no softhsm2' }, async () => {
       mkdirSync(join(ground.folder, 'tokens'));
       writeFileSync(
         join(ground.folder, 'softhsm.conf'),
@@ -160,7 +160,7 @@ for (const referrers of [false, true]) {
       assert.equal(verdict.code, 0, verdict.output);
     });
 
-    it('what can not be is told: no chain, the chain of another key, an expiry for forms that have none', async () => {
+    it('impossible requests are reported: no chain, the chain of another key, an expiry for forms without one', async () => {
       const target = await publish();
       const key = leaves.get('p-256')?.key ?? '';
       const bare = await portcullis(['sign', target, '--key', key, '--format', 'notation-jws'], environment);

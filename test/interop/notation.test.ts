@@ -161,7 +161,7 @@ rules:
           }
         };
 
-        it(`${format} on the ${part}: good`, () =>
+        it(`${format} on the ${part}: valid`, () =>
           cell(
             async (name, digest) => {
               await sign(name, digest, 'good', format, '--user-metadata', 'build=7');
@@ -170,7 +170,7 @@ rules:
             { outcome: 'admit' },
           ));
 
-        it(`${format} on the ${part}: what we sign`, () =>
+        it(`${format} on the ${part}: signed by us`, () =>
           cell(
             async (name, digest) => {
               const signer = signerOf({
@@ -216,7 +216,7 @@ rules:
             { outcome: 'deny', code: 'TRUST_SIGNATURE_OTHER_DIGEST' },
           ));
 
-        it(`${format} on the ${part}: good, in a repository that the policy does not name`, () =>
+        it(`${format} on the ${part}: valid, in a repository that the policy does not name`, () =>
           cell(
             async (name) => {
               const outside = name.replace('in/', 'out/');
@@ -263,7 +263,7 @@ rules:
             { outcome: 'deny', code: 'TRUST_NOTATION_REVOCATION' },
           ));
 
-        it(`${format} on the ${part}: its authority's list can not be had`, async () => {
+        it(`${format} on the ${part}: its authority's revocation list cannot be fetched`, async () => {
           const saved = files.get('/middle.crl');
           files.delete('/middle.crl');
           try {

@@ -77,7 +77,7 @@ describe('eight processes sign one image at once', { skip: findRegistry() === un
     // Each form, and each company, once; whole, each form in each company.
     const company = isWide ? ['alone', 'beside'] : format === 'legacy' ? ['alone'] : ['beside'];
     if (company.includes('alone'))
-      it(`in the form ${format}: each finds its signature at the end`, async () => {
+      it(`in the form ${format}: each signature is found at the end`, async () => {
         const target = await publish(`alone-${format}`);
         await signAtOnce(target, format);
         await assertAllOurs(target);
@@ -86,7 +86,7 @@ describe('eight processes sign one image at once', { skip: findRegistry() === un
     const foreign = cosign.skip || notation.skip;
     if (company.includes('beside'))
       it(
-        `in the form ${format}, beside cosign and notation, which write over each other: all of ours stay`,
+        `in the form ${format}, beside cosign and notation, which overwrite each other: all of our signatures stay`,
         { skip: foreign },
         async () => {
           const target = await publish(`beside-${format}`);

@@ -103,13 +103,13 @@ for (const [name, program, open, judge] of tools) {
     const verify = async (reference: string, policy: TrustPolicy): Promise<Verdict> =>
       (await verifyImage({ reference, namespace: '', policy, registry, services, platform, now: new Date() })).verdict;
 
-    it(`is accepted by ${name}, and by our own policy of signatures alone`, async () => {
+    it(`is accepted by ${name}, and by our own policy if it requires only signatures`, async () => {
       assert.equal(await judge(tool, ground, older), true);
       const verdict = await verify(older.reference, signatures);
       assert.deepEqual([verdict.outcome, verdict.digest], ['admit', older.digest], explainVerdict(verdict));
     });
 
-    it('is refused where the tag’s digest must be signed, each way it is asked for', async () => {
+    it('is refused if the policy requires a signed digest of the tag, for every form of reference', async () => {
       const { reference } = older;
       // Somebody who believes the registry's tag brings the older one to be decided about.
       const signed = await services.ask({ policy: tuf, reference });
@@ -125,7 +125,7 @@ for (const [name, program, open, judge] of tools) {
       assert.match(JSON.stringify(byDigest.reasons), /"TRUST_TUF_NO_TARGET"/u);
     });
 
-    it('is passed over: the tag means what was signed for it', async () => {
+    it('is not used: the tag refers to the digest that was signed for it', async () => {
       const verdict = await verify(newer.reference, tuf);
       assert.deepEqual([verdict.outcome, verdict.digest], ['admit', newer.digest], explainVerdict(verdict));
     });

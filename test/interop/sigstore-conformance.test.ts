@@ -83,7 +83,7 @@ for (const [name, options] of cases) {
 
 const cosign = findTool('cosign');
 
-test('cosign accepts what we sign, with Rekor v1 and v2, and refuses it for another', { skip: cosign.skip }, async () => {
+test('cosign accepts our signatures with Rekor v1 and v2, and refuses them for another identity', { skip: cosign.skip }, async () => {
   const run = promisify(execFile);
   for (const rekor of [1, 2] as const) {
     await writeFile(join(folder, 'c.json'), JSON.stringify(await services.sign(artifact, { rekor })));
@@ -103,7 +103,7 @@ test('cosign accepts what we sign, with Rekor v1 and v2, and refuses it for anot
   }
 });
 
-test('what the bundle does not sign, and who did not sign it, is a no', async () => {
+test('an artifact that the bundle does not sign, and an identity that did not sign it, are refused', async () => {
   const [other, otherDigest, otherIdentity] = await Promise.all([
     verify('b.json', identity, 'other.txt'),
     verify('b.json', identity, `sha256:${'0'.repeat(64)}`),
@@ -113,7 +113,7 @@ test('what the bundle does not sign, and who did not sign it, is a no', async ()
   assert.match(otherIdentity.stderr, /not by somebody/);
 });
 
-test('wrong use, files that are not there and a refused token say so, and the token is never told', async () => {
+test('wrong usage, missing files and a refused token are reported, and the token is never printed', async () => {
   const [wrong, missing] = await Promise.all([
     verify('b.json', ['--certificate-identity', 'somebody'], 'artifact.txt'),
     verify('gone.json', identity, 'artifact.txt'),

@@ -182,13 +182,13 @@ const good: readonly (readonly [string, Making])[] = [
 ];
 
 for (const [name, making] of good) {
-  test(`verifies what sigstore-js made with the mock: ${name}`, async () => {
+  test(`verifies what sigstore-js created with the mock: ${name}`, async () => {
     const [byFile, byDigest] = await verify(await make(making));
     assert.deepEqual([byFile?.status, byDigest?.status], [0, 0], `${byFile?.stderr}${byDigest?.stderr}`);
   });
 }
 
-test('does not verify what the mock logs wrongly', async () => {
+test('does not verify entries that the mock logs wrongly', async () => {
   for (const [making, says] of [
     [{ rekor: 1, statement: 'dsse' }, /it is of another signature/],
     [{ rekor: 2, stamp: true }, /does not lead to the root of the checkpoint/],
@@ -202,7 +202,7 @@ test('does not verify what the mock logs wrongly', async () => {
   }
 });
 
-test('signs with the mock, also where the signing configuration names no time stamp authority', async () => {
+test('signs with the mock, also if the signing configuration names no time stamp authority', async () => {
   const service = (majorApiVersion: number): object[] => [
     { url, majorApiVersion, validFor: { start: new Date(Date.now() - 3_600_000) }, operator: 'mock' },
   ];

@@ -25,7 +25,7 @@ function assertAboutNow(nanoseconds: bigint, what: string): void {
   assert.ok(behindMs > -60_000 && behindMs < hourMs / 2, `${what} is ${(behindMs / hourMs).toFixed(2)} hours behind the clock`);
 }
 
-describe('a clock that is set', () => {
+describe('setting the clock', () => {
   let stage: Stage;
   let pod: Pod;
   let image = '';
@@ -55,7 +55,7 @@ describe('a clock that is set', () => {
   for (const hours of [6, -12]) {
     const title = `by ${hours} hours`;
 
-    it(`${title}: a command has the time that was asked for it`, async () => {
+    it(`${title}: a command has its requested timeout`, async () => {
       const seconds = 15;
       const { result, ms } = await setDuring(hours, () =>
         failureOf(runtime().execSync({ containerId: id, cmd: ['sleep', '6000'], timeout: seconds }, patience)),
@@ -64,7 +64,7 @@ describe('a clock that is set', () => {
       assert.ok(ms >= seconds * 1_000 && ms < 120_000, `${ms} ms`);
     });
 
-    it(`${title}: a stop waits as long as it was asked to, and the container has not ended before it began`, async () => {
+    it(`${title}: a stop waits for its requested time, and the container does not end before it started`, async () => {
       const stopped = await runContainer(stage, pod, {
         name: `stopped${hours}`,
         image,
@@ -78,7 +78,7 @@ describe('a clock that is set', () => {
       assert.ok(startedAt <= finishedAt, `started at ${startedAt}, finished at ${finishedAt}`);
     });
 
-    it(`${title}: what begins afterwards begins now, and is the newest attempt`, async () => {
+    it(`${title}: a container created afterwards has the current time, and is the newest attempt`, async () => {
       const metadata = { name: 'next', attempt: (attempts += 1) };
       const next = await runContainer(stage, pod, { image, command: ['sh', '-c', 'exit 3'], more: { metadata } });
       const { startedAt, finishedAt, exitCode, createdAt } = await exitOf(stage, next);
@@ -91,13 +91,13 @@ describe('a clock that is set', () => {
         assert.ok(other.id === next || other.metadata?.name !== 'next' || other.createdAt < createdAt, 'another attempt is newer');
     });
 
-    it(`${title}: figures have the time of the clock`, async () => {
+    it(`${title}: statistics have the time of the clock`, async () => {
       const { stats } = await runtime().containerStats({ containerId: id });
       assertAboutNow(stats?.cpu?.timestamp ?? 0n, 'the CPU time');
       assertAboutNow(stats?.memory?.timestamp ?? 0n, 'the memory');
     });
 
-    it(`${title}: a URL of an exec can be used, and one that stands goes on`, async () => {
+    it(`${title}: the URL of an exec can be used, and an open session continues`, async () => {
       const command = { containerId: id, cmd: ['sh', '-c', 'sleep 8; echo said'], tty: false, stdin: false, stdout: true, stderr: true };
       const standing = await openCommand((await runtime().exec(command)).url);
       const { url } = await runtime().exec(command);
@@ -111,7 +111,7 @@ describe('a clock that is set', () => {
     });
   }
 
-  it('set back while the daemon is away: an attempt of a pod that comes then is the newest', async () => {
+  it('set back while the daemon is stopped: a later attempt of a pod is the newest', async () => {
     const metadata = { name: 'again', uid: 'again', namespace: 'shop', attempt: 0 };
     const first = await runPod(stage, 'again', { metadata });
     const old = await createContainer(stage, first, { image });

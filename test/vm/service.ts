@@ -43,7 +43,7 @@ describe('the unit portcullisd.service', () => {
   });
   after(() => void systemctl('stop', unit));
 
-  it('is started once the daemon says that it serves', async () => {
+  it('counts as started once the daemon reports that it is ready', async () => {
     const { status, output } = systemctl('start', unit);
     assert.equal(status, 0, output);
     assert.deepEqual([property('ActiveState'), property('SubState'), property('StatusText')], ['active', 'running', 'serving CRI v1']);
@@ -52,13 +52,13 @@ describe('the unit portcullisd.service', () => {
     client.close();
   });
 
-  it('goes on while the daemon feeds the watchdog, and reloads', async () => {
+  it('runs while the daemon notifies the watchdog, and reloads', async () => {
     await pause(60_000);
     assert.deepEqual([property('ActiveState'), property('NRestarts')], ['active', '0']);
     assert.equal(systemctl('reload', unit).status, 0);
   });
 
-  it('is started again when the daemon hangs', async () => {
+  it('is restarted when the daemon hangs', async () => {
     const hung = property('MainPID');
     process.kill(Number(hung), 'SIGSTOP');
     await until('no restart', () => property('NRestarts') === '1' && property('ActiveState') === 'active');
@@ -66,7 +66,7 @@ describe('the unit portcullisd.service', () => {
     assert.equal(property('StatusText'), 'serving CRI v1');
   });
 
-  it('stops well', () => {
+  it('stops cleanly', () => {
     assert.equal(systemctl('stop', unit).status, 0);
     assert.deepEqual([property('ActiveState'), property('Result')], ['inactive', 'success']);
   });

@@ -80,11 +80,11 @@ for (const handler of ['crun', 'runc'])
     const runtime = () => stage.daemon.cri.runtime;
     const podBelow = (name: string, cgroupParent: string): Promise<Pod> => runPod(stage, name, { linux: { cgroupParent } }, handler);
 
-    it('is what `auto` means here, and what a kubelet is told', async () => {
+    it('is selected by `auto` here, and reported to a kubelet', async () => {
       assert.equal((await runtime().runtimeConfig({})).linux?.cgroupDriver, 0);
     });
 
-    it('a kubelet’s pod: a scope in its slice with the limits, which outlive a reload of systemd; the slice stays when the pod goes', async () => {
+    it('a kubelet’s pod: a scope in its slice with limits that survive a reload of systemd; the slice stays when the pod is removed', async () => {
       const pod = await podBelow('kubelet', parent);
       const containerId = await runContainer(stage, pod, {
         image,
@@ -124,7 +124,7 @@ for (const handler of ['crun', 'runc'])
       assert.ok(!ours().includes(scopeOf(containerId)));
     });
 
-    it('a slice may be given by its name alone, and one that the pod brought goes with its last pod', async () => {
+    it('a slice may be given by its name alone, and one that a pod created is removed with its last pod', async () => {
       const [first, second] = [await podBelow('one', 'brought-along.slice'), await podBelow('two', 'brought-along.slice')];
       const id = await runContainer(stage, second, { image, command: ['sleep', '600'] });
       await runContainer(stage, first, { image, command: ['sleep', '600'] });
@@ -135,7 +135,7 @@ for (const handler of ['crun', 'runc'])
       assert.equal(stands('/brought.slice'), false);
     });
 
-    it('a pod without a parent has a slice of its own, which goes with it', async () => {
+    it('a pod without a parent has its own slice, which is removed with it', async () => {
       const pod = await podBelow('alone', '');
       const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
       assert.ok(cgroupOf(await pidOf(stage, id)).startsWith(`/portcullis.slice/portcullis-${pod.id}.slice/${scopeOf(id)}`));
@@ -147,14 +147,14 @@ for (const handler of ['crun', 'runc'])
       assert.equal(stands('/portcullis.slice'), false);
     });
 
-    it('a path that is no slice is refused, with what to set', async () => {
+    it('a path that is not a slice is refused, with what to set', async () => {
       const failure = await failureOf(podBelow('wrong', '/kubepods/burstable/pod1'));
       assert.equal(failure.code, 'RUNTIME_BAD_CGROUP_PARENT');
       assert.equal(failure.kind, 'invalid');
       assert.match(failure.message, /cgroupDriver: systemd/);
     });
 
-    it('a container out of memory is told as OOMKilled, and its unit is forgotten', async () => {
+    it('a container out of memory is reported as OOMKilled, and its unit is removed', async () => {
       const pod = await podBelow('oom', parent);
       for (const group of isV2 ? ['0', '1'] : ['0']) {
         const id = await runContainer(stage, pod, {
@@ -174,7 +174,7 @@ for (const handler of ['crun', 'runc'])
       await removePod(stage, pod);
     });
 
-    it('what a killed daemon left is found and removed', async () => {
+    it('resources that a killed daemon left are found and removed', async () => {
       const pod = await podBelow('killed', parent);
       const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
       await stage.restart({ kill: true });
@@ -183,7 +183,7 @@ for (const handler of ['crun', 'runc'])
       assert.ok(!ours().includes(scopeOf(id)));
     });
 
-    it('containers and their monitors outlive a service that is stopped with all that is in it', async () => {
+    it('containers and their monitors survive when their service and its cgroup are stopped', async () => {
       const service = 'portcullisd-under-test.service';
       const { socket, root, state, policy, cniConf } = stage.folders;
       const flags = ['--socket', socket, '--root', root, '--state', state, '--policy', policy, '--cni-conf-dir', cniConf];

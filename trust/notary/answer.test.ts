@@ -63,7 +63,7 @@ describe('an answer that fails', () => {
     throw new Error('it is broken');
   };
 
-  it('by a header that cannot be sent is a 500 without that header', async () => {
+  it('because a header cannot be sent is a 500 without that header', async () => {
     failures.length = 0;
     for (const challenge of ['a\nb', 'scope="\u20ac"', '\u0000'])
       assert.equal(await statusWith({ guard: () => Promise.resolve(challenge) }), 500);
@@ -71,7 +71,7 @@ describe('an answer that fails', () => {
     assert.match(failures[0] ?? '', /GET \/v2\/a\/_trust\/tuf\/root\.json/u);
   });
 
-  it('by a guard, a store or a collection that throws is a 500', async () => {
+  it('because a guard, a store or a collection throws is a 500', async () => {
     assert.equal(await statusWith({ guard: () => Promise.reject(new Error('it is broken')) }), 500);
     assert.equal(await statusWith({ guard: broken }), 500);
     assert.equal(await statusWith({ collections: { ...context.collections, read: () => Promise.reject(new Error('it is broken')) } }), 500);

@@ -65,7 +65,7 @@ test('an update that takes longer than it may is refused, and the next one is ju
   }
 });
 
-test('an update of one collection that takes long holds up no other collection', async () => {
+test('a slow update of one collection delays no other collection', async () => {
   const own = createJudge({ deadlineMs: forever });
   const { notary, tuf } = costly(20_000);
   const hostile = own.differentTarget('hostile', notary, tuf);

@@ -48,7 +48,7 @@ test('no path delays the service', () => {
   }
 });
 
-test('a name that none can have is refused where the route is read, by which name it is', () => {
+test('an invalid name is refused when the route is read, with the name in the error', () => {
   const guns = [
     'a%0ab',
     'a%0d%0aSet-Cookie:x',

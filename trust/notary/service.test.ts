@@ -289,7 +289,7 @@ describe('the trust service in Notary’s dialect', () => {
     }
   });
 
-  it('refuses what is no upload by the documented error, and nothing changes', async () => {
+  it('refuses an invalid upload with the documented error, and changes nothing', async () => {
     await first();
     const before = await state();
     const good = owner.targets(2, { v1: 'two' });

@@ -61,7 +61,7 @@ describe('tokens of the trust service', () => {
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  it('believes those of its issuer for what they grant, and no others', async () => {
+  it('accepts only tokens of its issuer, and only for the access that they grant', async () => {
     const [ca, other] = [issuer('ca'), issuer('other')];
     const leaf = issuer('leaf', 'ca');
     const x5c = [leaf, ca].map(({ certificate }) => new X509Certificate(certificate).raw.toString('base64'));

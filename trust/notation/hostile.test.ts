@@ -242,7 +242,7 @@ describe('hostile Notary Project signatures', () => {
     );
   });
 
-  it('nesting, promises of length, and size', () => {
+  it('deep nesting, declared lengths and size are bounded', () => {
     const deep = Buffer.concat([Buffer.from([0xd2]), Buffer.alloc(500_000, 0x81), Buffer.from([0])]);
     const wide = Buffer.concat([Buffer.from([0xd2, 0x9b, 0, 0, 0, 1, 0, 0, 0, 0])]);
     const map = Buffer.concat([Buffer.from([0xd2, 0x84, 0x5a, 0x7f, 0xff, 0xff, 0xff])]);

@@ -111,7 +111,7 @@ describe('answers about revocation in recorded evidence', () => {
     assert.equal(await renew(second), undefined);
   });
 
-  it('stay as they are while nobody answers, or answers garbage', async () => {
+  it('stay unchanged while no server answers, or one answers garbage', async () => {
     list(2);
     const first = await gathered();
     for (const bytes of [undefined, Buffer.from('garbage'), Buffer.alloc(0)]) {

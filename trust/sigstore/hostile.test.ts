@@ -75,7 +75,7 @@ const impostors: readonly (readonly [what: string, subject: string])[] = [
   ['an escaped slash', mockSubject.replace('/team/', '/team%2f')],
 ];
 
-test('nobody with a name like the one that a policy names passes for him', async () => {
+test('no identity that resembles the one in a policy is accepted for it', async () => {
   const policies = await Promise.all([policyOf(mockSubject)]);
   for (const pattern of patterns.slice(1)) policies.push(await policyOf(pattern));
   assert.equal(verdictOf(policies[0], [itemOf(await signed())]).outcome, 'admit', 'the man himself');
@@ -198,13 +198,13 @@ const tricks: readonly (readonly [what: string, make: () => Promise<EvidenceItem
 ];
 
 for (const [what, make] of tricks) {
-  test(`${what} is no signature`, async () => {
+  test(`${what} is not a signature`, async () => {
     const verdict = verdictOf(await policyOf(mockSubject), [await make()]);
     assert.equal(verdict.outcome, 'deny', explainVerdict(verdict));
   });
 }
 
-test('one log named twice is no second log (CVE-2026-49834)', async () => {
+test('one log named twice does not count as two logs (CVE-2026-49834)', async () => {
   const file = join(folder, 'two-logs.yaml');
   const demand = async (log: number): Promise<TrustPolicy> => {
     const require = JSON.stringify({ sigstore: { issuer: mockIssuer, subject: mockSubject, root: 'root.json', log } });
@@ -226,7 +226,7 @@ test('one log named twice is no second log (CVE-2026-49834)', async () => {
   assert.equal(verdictOf(await demand(2), [itemOf(bundle), itemOf(again)]).outcome, 'deny');
 });
 
-test('who signs with a certificate that has ended, or is not yet valid, has not signed', async () => {
+test('a signature with a certificate that has expired, or is not yet valid, does not count', async () => {
   for (const hours of [-3, 3]) {
     // The certificate authority's clock differs from the log's: certificates of ten minutes, hours away from
     // the log's time.

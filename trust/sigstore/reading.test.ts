@@ -194,7 +194,7 @@ test('an unknown key type is ignored and reported, and the rest remains valid', 
   assert.deepEqual(read.ignored, ['tlogs[0]: ML_DSA_65']);
 });
 
-test('damaged certificates and time stamps are errors with a place, at once', () => {
+test('damaged certificates and time stamps are errors with a place, without delay', () => {
   const root = readTrustedRoot(embeddedTrustedRoot());
   const good = root.authorities[1]?.chain[0]?.raw ?? Buffer.alloc(0);
   assert.ok(readCertificate(good).isAuthority);

@@ -35,7 +35,7 @@ async function folderOf(t: TestContext): Promise<string> {
   return folder;
 }
 
-test('the seeds are those of the installed package, and our TUF client believes them', async () => {
+test('the seeds are those of the installed package, and our TUF client accepts them', async () => {
   const installed = JSON.parse(readFileSync(new URL('../../node_modules/@sigstore/tuf/seeds.json', import.meta.url), 'utf8')) as Record<
     string,
     { 'root.json': string; targets: Record<string, string> }
@@ -55,7 +55,7 @@ test('the seeds are those of the installed package, and our TUF client believes 
   );
 });
 
-test('a root that has ended begins an update all the same, to one that holds', async (t) => {
+test('an expired root can start an update to a valid one', async (t) => {
   const repository = await serveTufRepository(t);
   const [cache, first] = [await folderOf(t), repository.rootOf(1, -day)];
   repository.rotate(2, 30 * day);

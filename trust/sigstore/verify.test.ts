@@ -356,7 +356,7 @@ for (const [name, options, change, code, says] of table) {
   });
 }
 
-test('parts of two good bundles make no good one', async () => {
+test('parts of two valid bundles do not make a valid one', async () => {
   const [ours, other] = [await bundleOf({ rekor: 1 }), await services.sign(Buffer.from('other'), { rekor: 1 })];
   for (const path of [entry, 'verificationMaterial.certificate', 'messageSignature.signature']) {
     const mixed = structuredClone(ours);
@@ -386,7 +386,7 @@ test('versions 0.1 and 0.2 verify, and in 0.1 the promise alone is sufficient', 
   }
 });
 
-test('a key in place of the certificate is no identity, and a key verifies only its own', async () => {
+test('a key in place of the certificate is not an identity, and a key verifies only its own signatures', async () => {
   const bundle = await bundleOf({ rekor: 1 });
   place(bundle, 'verificationMaterial.certificate').set(undefined);
   place(bundle, 'verificationMaterial.publicKey').set({ hint: 'x' });

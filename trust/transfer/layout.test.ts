@@ -104,7 +104,7 @@ test('bytes that differ from their digest are not returned', async () => {
   await assert.rejects(layout.blobBytes({ ...blob, size: 1 }, 1024), missing);
 });
 
-test('a digest is no path: nothing outside of the folder is read', async () => {
+test('a digest is not a path: nothing outside the folder is read', async () => {
   const at = folder();
   writeFileSync(join(at, 'secret'), 'secret');
   mkdirSync(join(at, 'inside'));

@@ -108,7 +108,7 @@ for (const dialect of ['tuf', 'notary'] as const)
       await assertNearLinear(`n signatures by n keys of ${dialect}`, verify, { n: mostSignatures / 8 });
     });
 
-    test('more signatures or keys than any repository has are refused, whatever they are', () => {
+    test('more signatures or keys than the limits are refused, whatever their content', () => {
       const keys = (n: number): object => Object.fromEntries(list(n, (index) => keyEntry(dialect, index)));
       const refused: readonly [bytes: Buffer, says: RegExp][] = [
         [targetsWith(dialect, {}, signaturesOf(mostSignatures + 1)), /signatures has 1025 entries; at most 1024 are read/u],
@@ -132,7 +132,7 @@ for (const dialect of ['tuf', 'notary'] as const)
     });
   });
 
-test('each key is tried once, however many signatures a file has of it', () => {
+test('each key is tried once, however many signatures of it a file has', () => {
   const repository = testRepository('notary');
   const [key] = repository.keys.root as [TestKey];
   const good = JSON.parse(written(repository)['root']?.toString() ?? '') as { signed: object; signatures: { sig: string }[] };

@@ -95,7 +95,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
       );
     });
 
-    test('a threshold below 1 is no threshold (CVE-2026-23992)', () => {
+    test('a threshold below 1 is refused (CVE-2026-23992)', () => {
       for (const role of ['root', 'timestamp', 'snapshot', 'targets'] as const)
         for (const threshold of [0, -1]) {
           const repository = testRepository(dialect);

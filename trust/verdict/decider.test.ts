@@ -88,7 +88,7 @@ test('a decision that takes hundreds of milliseconds does not block the calling 
   assert.ok(longest < inPlace / 4, `${longest} ms in one turn; deciding in place takes ${inPlace} ms`);
 });
 
-test('a decision that takes longer than it may is an error, never a verdict, and the next one is made', async () => {
+test('a decision that exceeds its time limit is an error, never a verdict, and the next decision is made', async () => {
   const own = createDecider({ deadlineMs: 1 });
   const objects = Array.from({ length: 30_000 }, (_, index) => ({ name: `p${index}` }));
   const heavy = input(dossierOf([attested(statementText({ objects }))]), demand(['predicate.objects.all(o, o.name.startsWith("p"))']));
@@ -103,7 +103,7 @@ test('a decision that takes longer than it may is an error, never a verdict, and
   assert.equal((await decider.decide(heavy)).outcome, 'admit');
 });
 
-test('a Worker that is gone is an error, never a verdict, and the next question starts another', async () => {
+test('a lost Worker is an error, never a verdict, and the next question starts another Worker', async () => {
   const own = createDecider();
   const asked = input(dossierOf([attested(statementText({}))]), demand());
   const refused = assert.rejects(own.decide(asked), (error) => isPortcullisError(error) && error.code === 'TRUST_DECIDER_FAILED');

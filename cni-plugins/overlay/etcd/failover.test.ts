@@ -109,7 +109,7 @@ describe('a cluster of which one member fails', { skip: etcdTool.skip }, () => {
     }
   });
 
-  test('one that answers pings and no calls is left: by calls, by the lease before it ends, and by the watch', async () => {
+  test('a member that answers pings but no calls is left: by calls, by the lease before it expires, and by the watch', async () => {
     const proxy = await startEtcdProxy(members[0]!.endpoint);
     try {
       await staysWhole('/hung/', proxy.endpoint, proxy.hang, proxy.resume);

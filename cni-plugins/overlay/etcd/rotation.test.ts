@@ -63,7 +63,7 @@ describe('certificates of a client are replaced', { skip: etcdTool.skip }, () =>
     return client;
   }
 
-  test('a client whose certificate has ended speaks to etcd again as soon as its files are others', async () => {
+  test('a client whose certificate has expired reaches etcd again once its files are replaced', async () => {
     swapIn(authority.issue('short', { ended: true }));
     const client = open();
     await assert.rejects(client.list('/'), { code: 'OVERLAY_ETCD_UNREACHABLE' });

@@ -229,7 +229,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     assert.deepEqual(await folderOf('virtual'), ['virtual/web']);
   });
 
-  test('a service belongs to the namespace of its first member on any host: of two that claim it at once one has it, and the other is refused', async () => {
+  test('a service belongs to the namespace of its first member on any host: when two claim it at once, one gets it and the other is refused', async () => {
     const [one, two] = [host(1), host(2)];
     one.local = [joined('web', 'one', { owner: 'shop' })];
     two.local = [joined('web', 'two', { owner: 'evil' })];
@@ -260,7 +260,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     assert.deepEqual(await folderOf('ports'), ['ports/tcp-30080']);
   });
 
-  test('a namespace has so many services and no more; addresses that it names take few subnets from hosts, and give them back', async () => {
+  test('the services of a namespace are limited; addresses that it names take a limited number of subnets, and release them', async () => {
     const wide = [network('10.128.0.0/18', 24)];
     const one = host(1, wide, { ...open, servicesPerNamespace: 6 });
     one.local = [

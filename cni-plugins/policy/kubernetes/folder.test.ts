@@ -76,7 +76,7 @@ const isStored = async (...files: string[]): Promise<void> => {
 };
 const write = (name: string, text: string): void => writeFileSync(join(folder, name), text);
 
-test('a file that is emptied or broken keeps its last good version, is a problem, and is read again when it is right', async () => {
+test('for an emptied or invalid file the last valid version stays in force; the problem is reported until the file is valid again', async () => {
   write('a.yaml', policy('a'));
   write('b.yaml', policy('b'));
   await open();
@@ -106,7 +106,7 @@ test('a file that is emptied or broken keeps its last good version, is a problem
   await becomes(names, /^other$/u);
 });
 
-test('a file is read when it is quiet: one that changes all the time keeps its last good version', async () => {
+test('a file is read once it stops changing: for one that changes all the time the last valid version stays in force', async () => {
   write('a.yaml', policy('a'));
   await open();
   const end = performance.now() + 1_500;
@@ -136,7 +136,7 @@ test('a file that is removed takes its policies with it, one that gets another n
   assert.equal(problems(), '');
 });
 
-test('a folder that is gone, cannot be listed, or is another one and empty keeps all, through a restart too', async () => {
+test('if the folder is missing, cannot be listed, or was replaced by an empty one, all stay in force, also after a restart', async () => {
   write('a.yaml', policy('a'));
   await open();
   await isStored('a.yaml');

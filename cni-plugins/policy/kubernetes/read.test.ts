@@ -37,7 +37,7 @@ test('policyTypes: ingress always, egress where there are rules of it; those giv
   }
 });
 
-test('an empty, half written or foreign file says nothing; an empty List is no policies', () => {
+test('an empty, partly written or foreign file does not count as a list of policies; an empty List means no policies', () => {
   const good = policy('{}');
   for (const empty of [
     '',
@@ -79,7 +79,7 @@ test('an empty, half written or foreign file says nothing; an empty List is no p
   assert.equal(whole(`# made by hand\n---\n# of the shop\n${good}---\n# the end\n`).policies.length, 1);
 });
 
-test('what the API takes is understood', () => {
+test('objects that the API accepts are understood', () => {
   const spec = (written: string): unknown => {
     const { policies, problems } = whole(policy(written));
     assert.deepEqual(problems, [], written);
@@ -165,7 +165,7 @@ test('an object of the API with all that the API adds is understood', () => {
   assert.deepEqual(list.namespaces, [['shop', { team: 'a' }]]);
 });
 
-test('an object that is not valid is reported with its place and isolates what it may select; the others of its file hold', () => {
+test('an invalid object is reported with its place and isolates the pods that it may select; other objects of the file apply', () => {
   const selected = '{ podSelector: { matchLabels: { app: web } }, ';
   const rows: readonly (readonly [spec: string, said: RegExp])[] = [
     [`${selected}ingres: [] }`, /p\.yaml:9:\d+: spec\.ingres: .*unknown/u],
@@ -279,7 +279,7 @@ const dump = (count: number, form: 'yaml' | 'json'): string => {
   return `apiVersion: v1\nitems:\n${yaml}kind: List\nmetadata:\n  resourceVersion: ""\n`;
 };
 
-test('2,000 policies in one dump are read, each as in a small file, and places are those of the file', () => {
+test('2,000 policies in one dump are read, each as in a small file, and reported places refer to the dump', () => {
   const small = whole(dump(20, 'yaml'));
   for (const form of ['yaml', 'json'] as const) {
     const text = dump(2000, form);

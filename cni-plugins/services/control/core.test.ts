@@ -319,7 +319,7 @@ const ofCluster = (name: string, created: number, fields: string, backend = '10.
 const holderAt = (address: string): string | undefined =>
   [...kernel.servers.values()].find((server) => server.address === address)?.service;
 
-test('a cluster address beats that of a load balancer, and that an external one, in whichever order they come', () => {
+test('a cluster address wins over a load balancer address, and that over an external one, in any order', () => {
   const external = ofCluster('aaa/evil.external', 1, 'addresses: []\nexternalAddresses: [10.96.0.10, 192.0.2.8]');
   const balanced: Service = {
     ...ofCluster('shop/web.external', 9, 'externalAddresses: [192.0.2.9]'),
@@ -364,7 +364,7 @@ test('within one class the oldest service has the address, then the first by nam
   assert.equal(holderAt('192.0.2.8'), 'a/same', 'another source evicts nobody');
 });
 
-test('a refused address freezes neither the other ports nor the endpoints of its service', () => {
+test('a refused address blocks updates of neither the other ports nor the endpoints of its service', () => {
   const web = (ports: string, backend: string): Service => ({
     ...service('web', `externalAddresses: [192.0.2.8, 192.0.2.9]\nports: [${ports}]\nbackends: [${backend}]`),
     name: 'shop/web.external',

@@ -124,7 +124,7 @@ test('a path that is no file, too large, no text or a circular link is reported,
   for (const [index, line] of expected.entries()) assert.match(lines[index] ?? '', line);
 });
 
-test('a file that is emptied or broken keeps its last good version; one that is removed takes its services with it', async () => {
+test('for an emptied or invalid file the last valid version stays in force; removing a file removes its services', async () => {
   write('a.yaml', described('a'));
   write('b.yaml', described('b', '10.96.0.2'));
   await open();
@@ -159,7 +159,7 @@ test('a file is read when it is quiet, and one of several documents whole', asyn
   await stays('one two');
 });
 
-test('a folder that is gone, cannot be listed, or is another one and empty keeps all, through a restart too', async () => {
+test('if the folder is missing, cannot be listed, or was replaced by an empty one, all stay in force, also after a restart', async () => {
   write('a.yaml', described('a'));
   await open();
   await kept();

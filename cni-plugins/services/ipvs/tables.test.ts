@@ -110,7 +110,7 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
-  test('segments of no connection that come from a backend are dropped; the backends are known when the tables are built anew', async () => {
+  test('segments of a backend outside a connection are dropped; the backends are known when the tables are rebuilt', async () => {
     const netfilter = openNetlink(NETLINK_NETFILTER);
     const hosts = openSegmentHosts();
     const table = tableOf('ip');

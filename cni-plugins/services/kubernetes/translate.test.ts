@@ -469,7 +469,7 @@ test('no object breaks the reader; and order does not matter', () => {
   );
 });
 
-test('external addresses are served as far as the node allows them; one that cannot be takes no other away', () => {
+test('external addresses are served if the node allows them; one that cannot be served does not affect the others', () => {
   const spec = { externalIPs: ['192.0.2.1', '198.51.100.1', '127.0.0.1', '203.0.113.7'], type: 'LoadBalancer' };
   const object = {
     metadata: { namespace: 'shop', name: 'web', creationTimestamp: '2026-01-02T03:04:05Z' },

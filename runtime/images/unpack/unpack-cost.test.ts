@@ -167,7 +167,7 @@ const cases: Readonly<Record<string, Case>> = {
 };
 
 for (const [name, { n, entries, below = () => [] }] of Object.entries(cases)) {
-  test(`${name}: twice as many cost about twice as much`, () =>
+  test(`${name}: twice the number costs about twice as much`, () =>
     assertNearLinearWork(
       name,
       async (size) => {

@@ -226,7 +226,7 @@ test('content of another diff id is refused', async () => {
   );
 });
 
-test('bombs are refused by ratio, by bytes and by count', async () => {
+test('decompression bombs are refused by ratio, by bytes and by count', async () => {
   const zeros = await tarOf([{ name: 'zeros', body: Buffer.alloc(4 * 1024 * 1024) }]);
   await assert.rejects(
     unpack(zeros, { blob: gzipSync(zeros), limits: { ratioFloorBytes: 1024, maxRatio: 10 } }),
@@ -267,7 +267,7 @@ for (const [what, code, entries] of hostile) {
   });
 }
 
-test('symlinks to the outside are followed inside the layer only', async () => {
+test('symlinks that point outside are resolved inside the layer', async () => {
   const outside = `${folder}/outside`;
   const { fs } = await unpackEntries([
     { name: 'abs', type: 'symlink', linkname: outside },

@@ -151,7 +151,7 @@ test('an empty file whose short name ends at a slash is a file when its long nam
   assert.ok(lstatSync(`${fs}/${name}`).isFile());
 });
 
-test('what stays in memory until the end of a layer is bounded in sum', async () => {
+test('the total size of data kept in memory until the end of a layer is bounded', async () => {
   const limits = { maxKeptBytes: 10_000 };
   const folders = range(20, (index): RawEntry => ({ name: `d${index}`, type: '5', pax: { [`${xattr}user.a`]: 'x'.repeat(1000) } }));
   await assert.rejects(unpack(rawTar(folders), limits), codeIs(tooLarge));
@@ -163,7 +163,7 @@ test('what stays in memory until the end of a layer is bounded in sum', async ()
   await unpack(rawTar(files), limits);
 });
 
-test('hard links to files below, folders that no entry lists, and paths are bounded in count and sum', async () => {
+test('hard links into lower layers, implicit folders, and paths are bounded in number and total size', async () => {
   const below = await unpack(rawTar([{ name: 'f' }]));
   const links = rawTar(range(11, (index) => ({ name: `l${index}`, type: '1', link: 'f' })));
   await assert.rejects(unpack(links, { maxPendingLinks: 10 }, [below]), codeIs(tooLarge));

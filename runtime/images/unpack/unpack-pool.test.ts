@@ -64,7 +64,7 @@ test('a layer fails with the reason why the layers below are missing', async () 
   );
 });
 
-test('a cancelled layer leaves its Worker in the middle of its look-ups', async () => {
+test('a cancelled layer frees its Worker in the middle of its look-ups', async () => {
   const pool = poolOf({ size: 1 });
   const lowers = await manyLowers(pool);
   const settleTime = async (abort?: AbortController): Promise<number> => {
@@ -92,7 +92,7 @@ test('a cancelled layer leaves its Worker in the middle of its look-ups', async 
   assert.ok(cut < whole / 3, `cancelled, it took ${Math.round(cut)} ms; whole, ${Math.round(whole)} ms`);
 });
 
-test('a layer that overruns loses its Worker; layers beside it begin again, and its own pull alone fails and leaves nothing', async () => {
+test('a layer that exceeds its deadline loses its Worker; other layers restart, and only its own pull fails and leaves nothing', async () => {
   const kernel = await startKernelWorker();
   const store = storeFolders(layers.newPath());
   await makeStoreFolders(store);

@@ -48,7 +48,7 @@ describe('name/value blocks', () => {
     reader.close();
   });
 
-  it('a bomb is refused', async () => {
+  it('a decompression bomb is refused', async () => {
     const deflate = createDeflate({ dictionary: headerDictionary, flush: constants.Z_SYNC_FLUSH });
     const reader = createHeaderReader();
     const parts: Buffer[] = [];
@@ -102,7 +102,7 @@ describe('frames', () => {
     );
   });
 
-  it('of another version, or too large, end it', () => {
+  it('of another version, or too large, end the connection', () => {
     assert.throws(() => createFrameParser()(Buffer.from('8002000100000000', 'hex')), /version 2/);
     assert.throws(() => createFrameParser()(Buffer.from('8003000100ffffff', 'hex')), /control frame of/);
   });

@@ -92,7 +92,7 @@ for (const by of ['a revocation list', 'an OCSP responder'] as const) {
       }
     }
 
-    it('no fault admits', async () => {
+    it('no fault admits an image', async () => {
       const good = await verdict(20_000);
       assert.equal(good.outcome, 'admit', explainVerdict(good));
       for (const [name, one] of Object.entries({ ...faults, 'a flipped byte': flipSigned, ...generated })) {

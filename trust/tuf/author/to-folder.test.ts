@@ -24,7 +24,7 @@ test('a file is written where clients ask for it, folders of its role’s name i
   await assert.rejects(source.fetch('3.targets%2Fteam.json', 5), { code: 'TRUST_TUF_TOO_LARGE' });
 });
 
-test('a role is no way out of the folder', async () => {
+test('a role name cannot lead out of the folder', async () => {
   const destination = folderDestination(join(home, 'inside'));
   for (const role of ['a/../../out', 'a/../b', 'a//b', 'a\0b'])
     await assert.rejects(destination.publish(publication(role)), { code: 'TRUST_TUF_MALFORMED' }, JSON.stringify(role));

@@ -38,7 +38,7 @@ test('an image’s name, with a port or without, has a folder of its own', () =>
   assert.equal(new Set(paths).size, names.length);
 });
 
-test('whatever its name, a collection’s folder is one below all collections, and nobody else’s', () => {
+test('a collection of any name has its own folder directly below the folder of collections', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (one, other) => {
       const paths = [one, other].map((name) => {

@@ -144,7 +144,7 @@ async function versionIn(metadata: string, role: string): Promise<number> {
   }
 }
 
-test('a target is downloaded below its folder, whatever its name, and only as it was signed', async () => {
+test('a target of any name is downloaded below its folder, and only with the signed content', async () => {
   const service = await testService();
   const repository = testRepository('tuf');
   const content = Buffer.from('content');

@@ -52,7 +52,7 @@ describe('metadata that take long to evaluate', () => {
   const open = (name: string, options: Partial<TrustServicesOptions>): ReturnType<typeof createTrustServices> =>
     createTrustServices({ folder: join(home, name), ...options });
 
-  it('hold up no answer about another service', async () => {
+  it('delay no answer about another service', async () => {
     const services = open('apart', { threadDeadlineMs: forever });
     const stuck = services.ask({ policy, reference: hostileReference });
     try {
