@@ -1,6 +1,7 @@
 /**
- * The first example of docs/docker.md, as it stands there, on a docker that nobody configured: with its own bridge and its own rules, which drop what
- * others forward. `npm run test:docker` runs it beside suite.ts. Needs `test/peers/get docker`, iptables and containernetworking-plugins.
+ * Runs the first example of docs/docker.md literally, on a docker with its default configuration: with its own
+ * bridge and its own rules, which drop traffic that other bridges forward. `npm run test:docker` runs this file
+ * beside suite.ts. Needs `test/peers/get docker`, iptables and containernetworking-plugins.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -29,9 +30,9 @@ const block = (language: string, holds: string): string => {
 describe('the first example of docs/docker.md', { skip }, () => {
   let docker: Docker;
   let driver: Driver;
-  /** As a user types it, with a server in the place of the image that has to be pulled. */
+  /** Runs a command as a user types it, with a local server image in place of the image that would be pulled. */
   const typed = async (line: string): Promise<string> => {
-    // Debian's static busybox can not resolve names for wget.
+    // Debian's static busybox cannot resolve names for wget.
     const command = line.replace(/wget -qO- http:\/\/web\//u, `sh -c 'printf "GET / HTTP/1.0\\r\\n\\r\\n" | nc -w 10 web 80'`);
     const { code, output } = await runProgram('sh', ['-c', command], docker.environment, folder);
     assert.equal(code, 0, `${line}: ${output}`);
@@ -44,7 +45,7 @@ describe('the first example of docs/docker.md', { skip }, () => {
     conflist.plugins[0] = { ...conflist.plugins[0], ipam: { ...conflist.plugins[0]?.ipam, dataDir: at('leases') } };
     writeFileSync(at('conf/10-pods.conflist'), JSON.stringify(conflist));
     driver = driverIn({ folder: at('driver'), confDir: at('conf') });
-    // Docker lets its chain drop where it has to turn forwarding on itself, as on a machine that was just installed.
+    // Docker sets its chain to drop if it enables forwarding itself, as on a newly installed machine.
     writeFileSync('/proc/sys/net/ipv4/ip_forward', '0');
     docker = await startDocker({ folder: at('docker'), ownFirewall: true });
     await docker.importBusybox();
@@ -66,7 +67,7 @@ describe('the first example of docs/docker.md', { skip }, () => {
       const said = await typed(line);
       if (line.includes('wget')) assert.match(said, /a page/u);
       if (!line.includes('network connect')) continue;
-      // Who asks at the host's port, and who was connected later, get the page as well.
+      // A client of the host port and a container connected later get the page as well.
       assert.equal((await (await fetch('http://127.0.0.1:8080/')).text()).trim(), 'a page');
       assert.match(await typed('docker exec late wget -qO- http://web/'), /a page/u);
     }

@@ -26,7 +26,7 @@ const folder = mkdtempSync(join(tmpdir(), 'pct-joint-'));
 const at = (name: string): string => join(folder, name);
 const patience = 60_000;
 
-/** As `portcullis network create` writes it: the first is made by hand, as pods have it before anything is created. */
+/** As `portcullis network create` writes it. The first is written by hand, because pods use it before any create. */
 const shop = {
   cniVersion: '1.0.0',
   name: 'shop',
@@ -44,18 +44,18 @@ const shop = {
   ],
 };
 
-/** Somebody on a network: how it is found, and how it asks. */
+/** A member of a network: how others find it, and how it sends requests. */
 interface Member {
   readonly name: string;
   readonly ipv4: string;
   readonly ipv6: string;
-  /** Runs a program of busybox where it lives, by its own resolv.conf; what it said, undefined when it failed. */
+  /** Runs a busybox program in the member, with its resolv.conf. Returns its output, or undefined if it failed. */
   run(...words: string[]): Promise<string | undefined>;
 }
 
 const serve = (name: string, www = '/www'): string => `echo ${name} > ${www}/index.html; exec busybox httpd -f -p 80 -h ${www}`;
 
-/** Until it is so: what is read from docker's events comes a moment after docker's own answer. */
+/** Waits until the condition holds. State read from docker's events follows docker's answer a moment later. */
 async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
   for (const late = performance.now() + patience; !(await holds()); await pause(100))
     if (performance.now() > late) assert.fail(`${what}: not within ${patience / 1000} s`);
@@ -137,7 +137,7 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
     const { ips } = JSON.parse(await tool('add', name, network)) as { readonly ips: readonly { readonly address: string }[] };
     const [ipv4 = '', ipv6 = ''] = ips.map(({ address }) => address.replace(/\/\d+$/u, ''));
     writeFileSync(at(`resolv-${name}`), `nameserver ${gateway}\n`);
-    // A mount namespace of its own, for its resolv.conf alone.
+    // A private mount namespace, only for its resolv.conf.
     const inside = [
       `--net=${path}`,
       'unshare',
@@ -250,7 +250,7 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
     await docker.up();
     await stage.restart({ kill: true });
     await everywhere('both', 'far');
-    // Renamed while nobody listens.
+    // Renamed while no process listens to the events.
     await stage.restart({ meanwhile: () => docker.ok('rename', 'near', 'far').then(() => undefined) });
     await everywhere('far', 'far');
     await everywhere('near', undefined);
@@ -273,7 +273,7 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
     const missing = await runProgram(program, [...first, 'network', 'connect', 'side', 'docker://nobody', ...own], process.env, folder);
     assert.deepEqual([missing.code, /NETWORK_TARGET_UNKNOWN/u.test(missing.output)], [1, true], missing.output);
     await tool('del', 'beside', 'side');
-    // As upstream's, the plugin bridge leaves the link itself; those of docker's networks go with them.
+    // Like upstream's, the bridge plugin does not remove the bridge. Bridges of docker's networks are removed with them.
     const { plugins } = JSON.parse(readFileSync(join(stage.folders.cniConf, '50-side.conflist'), 'utf8')) as {
       plugins: { bridge: string }[];
     };
@@ -287,7 +287,7 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
     await docker.ok('rm', '-f', 'web', 'far');
     await docker.ok('network', 'rm', 'shop', 'mail');
     const all = (): string[] => leftovers({ root: stage.folders.root, state: stage.folders.state, leases: [] });
-    // The subnets of the pods' own network stand while its daemon runs.
+    // The subnets of the pods' own network exist while its daemon runs.
     const left = (): string[] => all().filter((each) => !/^rule elements = \{ [\da-f.:]+\/\d/u.test(each));
     await eventually('nothing is left', () => Promise.resolve(left().length === 0)).catch(() => assert.deepEqual(left(), []));
   });

@@ -3,7 +3,10 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
-/** What is left of endpoints and networks in this network namespace, in the database and in the folders of plugins; empty: nothing. */
+/**
+ * Returns everything left of endpoints and networks in this network namespace, in the database and in the folders of
+ * plugins. Empty if nothing is left.
+ */
 export function leftovers(folders: { readonly root: string; readonly state: string; readonly leases: readonly string[] }): string[] {
   return [...links(), ...rules(), ...records(join(folders.root, 'network.db')), ...pins(folders.state), ...folders.leases.flatMap(leases)];
 }
@@ -15,7 +18,7 @@ const links = (): string[] =>
     .filter((line) => line !== '' && !line.startsWith('lo '))
     .map((line) => `link ${line}`);
 
-/** Rules and elements that are of an endpoint: of what is constant nothing names an address, a port or a container. */
+/** Rules and elements that belong to an endpoint. No constant rule names an address, a port or a container. */
 function rules(): string[] {
   const legacy = lines('iptables-save').filter((line) => /^-A .*(?:id: |-s \d|-d \d+\.\d+\.\d+\.\d+\/32|--dports? \d)/u.test(line));
   const own = lines('nft', 'list', 'ruleset').filter(
@@ -45,7 +48,7 @@ function pins(state: string): string[] {
   );
 }
 
-/** host-local's own store: a file for each address. */
+/** The store of host-local: one file for each address. */
 const leases = (folder: string): string[] =>
   (existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: 'utf8' }) : [])
     .filter((name) => /(?:^|\/)[0-9a-f]+[.:][0-9a-f.:]+$/u.test(name))

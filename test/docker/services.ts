@@ -1,6 +1,6 @@
 /**
- * Services of a network that containers of docker join by their label, beside pods of ours on the same network: `npm run test:docker` runs it beside
- * suite.ts. One daemon serves both. Needs `test/peers/get docker`.
+ * Services of a network that containers of docker join by their label, beside our pods on the same network. One daemon
+ * serves both. `npm run test:docker` runs this file beside suite.ts. Needs `test/peers/get docker`.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -52,13 +52,13 @@ const cache = { name: 'cache', mode: 'dnsrr', ports: ['8080'] };
 const labelled = (...services: object[]): string[] => ['--label', `portcullis.dev/services=${JSON.stringify(services)}`];
 const serve = (name: string): string => `echo ${name} > /www/index.html; exec busybox httpd -f -p '[::]:8080' -h /www`;
 
-/** Somebody who asks: runs a program of busybox where it lives; what it said, undefined when it failed. */
+/** A client. Runs a busybox program in its namespaces; returns its output, or undefined if it failed. */
 type Asker = (...words: string[]) => Promise<string | undefined>;
 
 const page = async (from: Asker, host: string, port = 80): Promise<string | undefined> =>
   (await from('timeout', '5', 'busybox', 'wget', '-q', '-O', '-', `http://${host.includes(':') ? `[${host}]` : host}:${port}/`))?.trim();
 
-/** Addresses of a name as the network's gateway tells them, in order. */
+/** The addresses of a name, sorted, as the gateway of the network resolves it. */
 async function resolved(from: Asker, name: string, type: 'a' | 'aaaa' = 'a'): Promise<string[]> {
   const said = (await from('nslookup', `-type=${type}`, name, gateway)) ?? '';
   return [...said.matchAll(/^Address(?: \d+)?: ([\da-f.:]+)$/gmu)].map(([, address = '']) => address).toSorted();
@@ -143,7 +143,7 @@ describe('services that containers of docker join', { skip }, () => {
   const backends = async (service: string): Promise<string[]> =>
     [...new Set(((await list()).services.find(({ name }) => name === service)?.backends ?? []).map(({ address }) => address))].toSorted();
   const ipv4 = (addresses: readonly string[]): string[] => addresses.filter((address) => address.includes('.'));
-  /** Who is behind the service now, by what the balancer has and by the name of all members. */
+  /** The current members of the service, by the backends of the load balancer and by the name of all members. */
   const membersAre = async (service: string, names: readonly string[], others: readonly string[] = []): Promise<void> => {
     const expected = [...(await Promise.all(names.map((name) => addressOf(name)))), ...others].toSorted();
     const is = async (): Promise<boolean> => ipv4(await backends(`shop/${service}`)).join() === expected.join();
@@ -165,7 +165,7 @@ describe('services that containers of docker join', { skip }, () => {
       () => Promise.resolve([...met]),
     );
   };
-  /** From now on, so often as there are members and more, nobody else answers. */
+  /** Asserts that only these members answer eight requests, more than there are members. */
   const meetsOnly = async (from: Asker, name: string, port: number, expected: readonly string[]): Promise<void> => {
     for (let time = 0; time < 8; time += 1) assert.ok(expected.includes((await page(from, name, port)) ?? 'nobody'), `at ${name}:${port}`);
   };
@@ -309,7 +309,7 @@ describe('services that containers of docker join', { skip }, () => {
     assert.deepEqual((await list()).services, []);
     const left = (): string[] =>
       leftovers({ root: stage.folders.root, state: stage.folders.state, leases: [] })
-        // The subnets of the pods' own network stand while its daemon runs, and so does what is constant of services.
+        // The subnets of the pods' own network and the constant rules of services exist while the daemon runs.
         .filter((each) => !/^rule elements = \{ (?:[\da-f.:]+\/\d|0x00000000 : goto refuse|tcp, udp, sctp)/u.test(each));
     await eventually(
       'nothing is left',

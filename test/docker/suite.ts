@@ -1,6 +1,7 @@
 /**
- * `npm run test:docker`: Debian's dockerd 20.10, unmodified and apart, on our remote driver: with networks of our own, with a conflist of our
- * plugins, and with one of Debian's CNI programs. Needs `test/peers/get docker`, iptables and containernetworking-plugins.
+ * `npm run test:docker`: Debian's dockerd 20.10, unmodified and in private namespaces, on our remote driver: with our
+ * own networks, with a conflist of our plugins, and with a conflist of Debian's CNI programs. Needs
+ * `test/peers/get docker`, iptables and containernetworking-plugins.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -60,7 +61,7 @@ interface Kind {
   readonly name: string;
   readonly create: readonly string[];
   readonly gateway: string;
-  /** The engine gives addresses: `--ip` holds. */
+  /** The engine assigns addresses, so `--ip` applies. */
   readonly addressed?: string;
 }
 
@@ -95,7 +96,7 @@ const kinds: readonly Kind[] = [
 const serve = ['busybox', 'sh', '-c', 'hostname > /www/index.html; exec httpd -f -p 80 -h /www'] as const;
 const patience = 30_000;
 
-/** What an HTTP server says, asked from the host. */
+/** Returns the answer of an HTTP server to a request from the host. */
 async function page(address: string, port = 80): Promise<string> {
   for (const late = performance.now() + patience; ; await pause(100)) {
     try {
@@ -309,7 +310,7 @@ describe('docker on the remote driver', { skip }, () => {
       await stands();
       assert.ok(await reaches('third', web));
       await docker.ok('rm', '-f', 'second');
-      // Removed while the driver is away: docker removes what it can, and the driver finds out.
+      // Removed while the driver is stopped: docker removes what it can, and the driver detects it later.
       await driver.down('SIGKILL');
       await docker.run('rm', '-f', 'third');
       await driver.up();

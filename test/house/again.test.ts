@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { Counts } from './tests.ts';
 
-/** Runs test files as `npm test` does, in a process of its own: node's runner does not run inside itself. */
+/** Runs test files as `npm test` does, in a separate process, because Node's test runner cannot be nested. */
 function runTwice(
   files: Readonly<Record<string, string>>,
   rerun = true,

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { Counts, Results } from './tests.ts';
 import { runTests } from './tests.ts';
 
-/** So many files with failures are a defect, not bad luck: they are not run again. */
+/** With this many failed files the failures count as a defect, and no file is run again. */
 const mostFiles = 5;
 
 export function add(...all: readonly Counts[]): Counts {
@@ -10,23 +10,26 @@ export function add(...all: readonly Counts[]): Counts {
   return { passed: sum((c) => c.passed), failed: sum((c) => c.failed), skipped: sum((c) => c.skipped) };
 }
 
-/** Words of tests that kill processes or draw from a seed, in a file's name or text. `process.kill(pid, 0)` only asks. */
+/** Matches the name or text of tests that kill processes or use a seed. `process.kill(pid, 0)` only probes. */
 const killsOrSeeds = /SIGKILL|\.kill\((?![^()]*, 0\))|\bkills?\b|[Ss]eed|SEED|Math\.random|\brandom(?:Bytes|Int)?\(|\bchaos\b|\bcrash\b/u;
 
 /**
- * Whether the first failure of a test file counts, whatever a second run would say. A kill comes at another moment in a second run, and what
- * a seed found once is a defect: both are lost where a second run passes. Each file is judged by its own name and text, so no list has to be kept.
+ * Returns whether the first failure of a test file is final. A kill happens at another moment in a second run, and a
+ * failure found with a seed is a defect: a second run that passes would hide both. The decision uses only the name and
+ * text of the file, so no list has to be maintained.
  */
 export function isFinal(file: string): boolean {
   return killsOrSeeds.test(`${file}\n${readFileSync(file, 'utf8')}`);
 }
 
 /**
- * Runs the files that failed once more, one at a time, when nothing runs beside them: a test that waits for the kernel on a machine full of
- * other tests may wait in vain. Files that kill or draw from a seed are final ({@link isFinal}). What fails again has failed; what passes is
- * named and counted as flaky: a defect of its test, or of the product, that has to be found.
- * @param rerun false when every failure is final, as where a developer runs one file
- * @returns the counts of all suites, with the second run's in place of the first's for the files that ran twice; and the tests that failed only in the first
+ * Runs failed files again, one at a time, while nothing else runs: a test that waits for the kernel may time out on a
+ * machine that is busy with other tests. Failures of files that kill or use a seed are final ({@link isFinal}). A file
+ * that fails again has failed. A file that passes is named and counted as flaky: its test or the product has a defect
+ * that must be found.
+ * @param rerun false if every failure is final, for example when a developer runs one file
+ * @returns the counts of all suites, with the counts of the second run for files that ran twice, and the tests that
+ *   failed only in the first run
  */
 export async function runAgain(
   out: NodeJS.WritableStream,

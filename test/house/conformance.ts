@@ -6,7 +6,7 @@ import type { Counts } from './tests.ts';
 
 const script = 'test/conformance/run.ts';
 
-/** Runs the conformance suite, as one test; without Go, which its peers are built with, it counts as skipped. */
+/** Runs the conformance suite as one test. Without Go, which builds its peers, it counts as skipped. */
 export async function runConformance(out: NodeJS.WritableStream): Promise<Counts> {
   if (!existsSync(script)) return { passed: 0, failed: 0, skipped: 0 };
   out.write('\nconformance\n');

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 
-/** What share of the code ran, from the V8 coverage files of every process the tests started, daemons included. */
+/** Returns a report of the code that ran, from the V8 coverage files of every test process, including daemons. */
 export function coverageOf(folder: string): Promise<string> {
   const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli'];
   const args = [

@@ -32,7 +32,7 @@ describe('the table of published flaws', () => {
   });
 
   it('has a row for each flaw that product code names', () => {
-    // entitlements/cve asks profiles about attacks on the kernel: a list of its own.
+    // entitlements/cve has a separate list: it evaluates profiles against attacks on the kernel.
     const found = execFileSync(
       'git',
       [
@@ -88,7 +88,7 @@ describe('the table of published flaws', () => {
   });
 });
 
-/** Whether a file of tests holds one that runs and has this name, as it is written there. */
+/** Returns whether a test file contains a test that runs and has this title, as the source writes it. */
 function isTest(source: string, name: string): boolean {
   const quoted = [`'${name.replaceAll("'", "\\'")}'`, `\`${name}\``, `"${name}"`];
   return quoted.some((text) => {

@@ -2,7 +2,10 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { Counts } from './tests.ts';
 
-/** Two minutes of `npm run test:fuzz`: always the same seed, so that a finding is the change's. Only a finding prints more than the last line. */
+/**
+ * Runs `npm run test:fuzz` for two minutes, always with the same seed, so that a new finding comes from the change. It
+ * prints more than the last line only for a finding.
+ */
 export async function runFuzzing(out: NodeJS.WritableStream): Promise<Counts> {
   out.write('\nfuzzing\n');
   const script = join(import.meta.dirname, '..', 'fuzz/run.ts');

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 
 interface Gate {
   readonly name: string;
-  /** A command of node_modules/.bin with its arguments. */
+  /** A command in node_modules/.bin, with its arguments. */
   readonly command: readonly [string, ...string[]];
 }
 
-/** The longest one first. */
+/** The slowest gate is first. */
 const gates: readonly Gate[] = [
   { name: 'lint', command: ['eslint', '.'] },
   { name: 'format', command: ['prettier', '--check', '--log-level', 'warn', '.'] },
@@ -33,7 +33,7 @@ const gates: readonly Gate[] = [
   { name: 'unused', command: ['knip', '--no-config-hints'] },
 ];
 
-/** Runs every gate, two at a time, and returns the names of those that failed. Only a failing one prints its output. */
+/** Runs every gate, two at a time, and returns the names of the failed ones. Only a failed gate prints its output. */
 export async function runGates(out: NodeJS.WritableStream): Promise<string[]> {
   const waiting = [...gates];
   const failed: string[] = [];

@@ -1,13 +1,13 @@
 /**
- * What each room imports: other rooms, third-party packages, parts of Node. The committed list (`imports.golden`) makes a new
- * dependency visible in review. `node test/house/imports.ts --update` writes it.
+ * Lists the imports of each room: other rooms, third-party packages, Node.js modules. The committed list
+ * (`imports.golden`) makes a new dependency visible in review. `node test/house/imports.ts --update` writes it.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cruise } from 'dependency-cruiser';
 import type { ICruiseResult } from 'dependency-cruiser';
 
 const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli'];
-/** Tests and what only tests use: it does not ship. */
+/** Matches tests and files that only tests use. They are not shipped. */
 const testCode = '(\\.test|\\.fixture|/test-kit)\\.ts$|/fixtures/';
 const goldenFile = new URL('imports.golden', import.meta.url);
 
@@ -17,7 +17,7 @@ interface Imports {
   readonly node: Set<string>;
 }
 
-/** The room a file stands in; each folder of base is a room of its own. */
+/** Returns the room of a file. Each folder of base is a separate room. */
 function roomOf(path: string): string {
   const [first = '', second = ''] = path.split('/');
   return first === 'base' ? `base/${second}` : first;
@@ -29,13 +29,13 @@ function packageOf(path: string): string {
 }
 
 function record(found: Imports, from: string, dependency: { resolved: string; coreModule: boolean; couldNotResolve: boolean }): void {
-  if (dependency.couldNotResolve) return; // a wall of its own says so
+  if (dependency.couldNotResolve) return; // a separate import rule reports it
   if (dependency.coreModule) found.node.add(dependency.resolved.replace(/^node:/, ''));
   else if (dependency.resolved.includes('node_modules/')) found.npm.add(packageOf(dependency.resolved));
   else if (roomOf(dependency.resolved) !== from) found.rooms.add(roomOf(dependency.resolved));
 }
 
-/** The list as text, computed from the sources (without tests and their fixtures). */
+/** Returns the list as text, computed from the sources without tests and their fixtures. */
 export async function importsOfRooms(): Promise<string> {
   const result = await cruise(rooms, {
     doNotFollow: { path: 'node_modules' },

@@ -12,7 +12,7 @@ const text = readFileSync(join(import.meta.dirname, '../../docs/kubelet.md'), 'u
 const chapter = (title: string): string => text.slice(text.indexOf(title)).split(/\n#+ /)[0] ?? '';
 const names = (words: string, key: string): boolean => new RegExp(`(?<![A-Za-z0-9_])${key}(?![A-Za-z0-9_])`).test(words);
 
-/** Every path of the configuration, `*` where any name stands. */
+/** Every path of the configuration, with `*` for an arbitrary name. */
 function paths(schema: ConfigSchema): readonly string[] {
   const entries = Object.entries(schema.properties ?? {});
   const further = schema.additionalProperties;
@@ -24,7 +24,7 @@ describe('docs/kubelet.md', () => {
   it('names only options that the configuration has', () => {
     const known = paths(configSchema).map((path) => new RegExp(`^${path.replaceAll('.', String.raw`\.`).replaceAll('*', '[^.]+')}$`));
     const ours = new Set(Object.keys(configSchema.properties ?? {}));
-    // The last cell of each row is about us; elsewhere the same words may be another runtime's.
+    // The last cell of each row is about Portcullis. In other cells the same words may belong to another runtime.
     const said = text
       .split('\n')
       .filter((line) => line.startsWith('|'))
@@ -45,7 +45,7 @@ describe('docs/kubelet.md', () => {
     const plugins = (parse(stdout)['plugins'] ?? {}) as Record<string, unknown>;
     const missing = Object.entries(plugins)
       .filter(([name]) => /\.cri\b|\.image-verifier\.|\.nri\.|tracing/.test(name))
-      // The doors of two plugins that are none here stand for all that is in them.
+      // The sections of two plugins without an equivalent here stand for all their options.
       .filter(([name]) => !(/\.image-verifier\.|\.nri\./.test(name) && document.includes(name)))
       .flatMap(([, table]) => keysOf(table))
       .filter((key) => !names(document, key));
@@ -56,7 +56,7 @@ describe('docs/kubelet.md', () => {
   it('has every option of CRI-O', { skip: crio.skip }, () => {
     const { stdout } = spawnSync(crio.path, ['config', '--default'], { encoding: 'utf8' });
     const document = chapter('### From CRI-O');
-    // Options at their defaults are comments there; the nri_… stand together.
+    // Options with default values are comments there. The nri_… options are listed together.
     const options = [...stdout.matchAll(/^#? ?([a-z_]+) = /gm)].map((match) => match[1] ?? '').filter((key) => !key.startsWith('nri_'));
     assert.ok(options.length > 80);
     assert.deepEqual(
@@ -66,7 +66,7 @@ describe('docs/kubelet.md', () => {
   });
 });
 
-/** Names of options, those of tables left out. */
+/** The names of options, without the names of tables. */
 function keysOf(value: unknown): readonly string[] {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return [];
   return Object.entries(value).flatMap(([key, below]) => {

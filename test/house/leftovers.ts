@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 
-/** What is there now and was not `before`, once it had time to go, in ms. */
+/** Returns the entries that exist now and did not exist `before`, after a grace period in ms. */
 export async function lasting(before: readonly string[], patience = 5000): Promise<string[]> {
   const until = performance.now() + patience;
   for (;;) {
@@ -12,7 +12,7 @@ export async function lasting(before: readonly string[], patience = 5000): Promi
   }
 }
 
-/** What tests could leave on this machine: mounts, links, tables and processes that bear our name. */
+/** Returns everything with our name that tests can leave on this machine: mounts, links, tables and processes. */
 export function leftovers(): string[] {
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
@@ -21,7 +21,7 @@ export function leftovers(): string[] {
     ...mounts.filter((path) => path.includes('portcullis')).map((path) => `mount ${path}`),
     ...lines('ip', ['-brief', 'link']).map((line) => `link ${line.split(/[\s@]/)[0] ?? ''}`),
     ...lines('nft', ['list', 'tables']).map((line) => `nft ${line}`),
-    // One that has ended and is not yet reaped holds nothing.
+    // A zombie process holds no resources.
     ...lines('pgrep', ['-a', '-x', 'conmon'])
       .filter((line) => !line.includes('<defunct>'))
       .map((line) => `process ${line}`),

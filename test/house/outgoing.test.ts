@@ -6,7 +6,7 @@ import ts from 'typescript';
 
 const root = join(import.meta.dirname, '../..');
 
-/** Files outside base/http that may ask over HTTP by themselves, and why. */
+/** Files outside base/http that may send HTTP requests themselves, each with its reason. */
 const allowed: Readonly<Record<string, string>> = {
   'cli/quickstart/pod.ts': 'asks the pod that the quickstart itself has started, at its address on this host',
   'cli/quickstart/registry.ts': 'asks the registry that the quickstart itself has started, on loopback',
@@ -16,7 +16,7 @@ const allowed: Readonly<Record<string, string>> = {
   'cni-plugins/services/control/health/probe.ts': 'a health check asks a backend, from its network namespace: no proxy, redirects or body',
 };
 
-/** What is a way out, by module: the names that matter, or all of them. */
+/** The exports that can send requests, by module: the relevant names, or all. */
 const clients: Readonly<Record<string, readonly string[] | 'all'>> = {
   undici: 'all',
   http: ['request', 'get', 'Agent', 'ClientRequest', 'globalAgent'],
@@ -26,7 +26,10 @@ const clients: Readonly<Record<string, readonly string[] | 'all'>> = {
 };
 const globals: ReadonlySet<string> = new Set(['fetch', 'WebSocket', 'EventSource', 'XMLHttpRequest']);
 
-/** Each way out that a source uses: imports with a value, requires, dynamic imports, and globals that it does not declare itself. */
+/**
+ * Returns each way to send requests that a source uses: value imports, requires, dynamic imports, and globals that it
+ * does not declare itself.
+ */
 function waysOut(name: string, text: string): string[] {
   const source = ts.createSourceFile(name, text, ts.ScriptTarget.Latest, true);
   const found: string[] = [];

@@ -3,11 +3,11 @@ import { processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 
 /**
- * Kills the processes of test files that live longer than `limitMs`. The time limit of node's runner only asks: a process whose tests have ended but
- * that still holds a server open never exits, and the runner waits for it.
- * @param files the test files, as they stand in the arguments of the processes
- * @param onKilled told of each file whose process was killed
- * @returns ends the watch
+ * Kills processes of test files that run longer than `limitMs`. The time limit of Node's runner does not suffice: a
+ * process whose tests have ended but that keeps a server open never exits, and the runner waits for it.
+ * @param files the test files, as they appear in the arguments of the processes
+ * @param onKilled called for each file whose process was killed
+ * @returns a function that stops the watch
  */
 export function watchOverdue(files: readonly string[], limitMs: number, onKilled: (file: string) => void): () => void {
   const seen = new Map<string, { readonly identity: ProcessIdentity; readonly file: string; readonly since: number }>();
@@ -30,7 +30,7 @@ export function watchOverdue(files: readonly string[], limitMs: number, onKilled
   return () => clearInterval(timer);
 }
 
-/** The processes that this one started for test files. */
+/** Returns the processes that this process started for test files. */
 function children(files: readonly string[]): { readonly identity: ProcessIdentity; readonly file: string }[] {
   return readdirSync('/proc').flatMap((name) => {
     try {
@@ -40,7 +40,7 @@ function children(files: readonly string[]): { readonly identity: ProcessIdentit
       const identity = processIdentity(Number(name));
       return file === undefined || identity === undefined ? [] : [{ identity, file }];
     } catch {
-      // It has just ended.
+      // The process has just ended.
       return [];
     }
   });

@@ -1,16 +1,19 @@
 import { spawnSync } from 'node:child_process';
 import type { Counts } from './tests.ts';
 
-/** What tests are held beside, quick to build. The others of `test/peers/get` take long: their tests say what is missing. */
+/** Peers that build quickly. The others of `test/peers/get` take long; their tests report what is missing. */
 const builtWithGo = ['crictl', 'critest', 'images', 'notary', 'notation', 'containers-judge'];
 const unpacked = ['skopeo', 'tlc'];
 
-/** Whether peers can be built at all. */
+/** Returns whether peers can be built on this machine. */
 export function hasGo(): boolean {
   return spawnSync('go', ['version']).status === 0;
 }
 
-/** Gets the real tools that tests use, before the tests; what is there already costs nothing. Without Go most of those tests are skipped. */
+/**
+ * Builds the peers that tests use, before the tests. Peers that exist already are not built again. Without Go most of
+ * these tests are skipped.
+ */
 export function getPeers(out: NodeJS.WritableStream): Counts {
   out.write('\npeers\n');
   const go = hasGo();

@@ -12,9 +12,9 @@ export interface Counts {
 export interface Suite {
   readonly title: string;
   readonly files: readonly string[];
-  /** Test files that run at once, each in a process of its own. */
+  /** The number of test files that run at a time, each in a separate process. */
   readonly concurrency: number;
-  /** No test file may take longer, in ms: one that hangs fails instead of holding everything up. Absent: {@link fileLimit}. */
+  /** Time limit for a test file, in ms, so that a file that hangs fails. Default: {@link fileLimit}. */
   readonly limitMs?: number;
 }
 
@@ -22,13 +22,13 @@ const fileLimit = 600_000;
 
 export interface Results {
   readonly counts: Counts;
-  /** Every test that failed, to be named again beside the count: a long log is read from its end. */
+  /** Every failed test, to be named again next to the count, because readers start at the end of a long log. */
   readonly failures: readonly string[];
-  /** The files of `failures`, relative to the root, with what was counted in each. */
+  /** The files of `failures`, relative to the root, with the counts of each. */
   readonly failedFiles: ReadonlyMap<string, Counts>;
 }
 
-/** Runs test files with node's own runner: one line a file, everything about a failing test, and its output. */
+/** Runs test files with Node's test runner. Prints one line for each file, and all details and output of a failed test. */
 export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promise<Results> {
   const failures: string[] = [];
   const failedFiles = new Map<string, Counts>();

@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 
 const root = join(import.meta.dirname, '../..');
 
-/** Each rule of .dependency-cruiser.cjs with a file that breaks it and nothing else. */
+/** Each rule of .dependency-cruiser.cjs, with a file that violates only this rule. */
 const violations: { rule: string; file: string; imports: string }[] = [
   { rule: 'base-knows-no-room', file: 'base/errors/planted.ts', imports: '../../trust/index.ts' },
   { rule: 'leaves-use-base-only', file: 'trust/planted.ts', imports: '../entitlements/index.ts' },

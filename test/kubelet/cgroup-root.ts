@@ -1,15 +1,15 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
-/** A cgroup in every hierarchy that a kubelet may have for itself; `remove` takes away what it leaves (its own `kubepods`). */
+/** Creates a cgroup in every hierarchy for use by a kubelet. `remove` also deletes what the kubelet leaves (`kubepods`). */
 export function makeCgroupRoot(driver: 'cgroupfs' | 'systemd', name: string): { readonly path: string; remove(): void } {
-  // Below slices only systemd makes any: its machine is ours alone (test/vm).
+  // Only systemd creates cgroups below slices. Its machine runs only this suite (test/vm).
   if (driver === 'systemd') return { path: '/', remove: () => undefined };
   const roots = hierarchies();
   for (const root of roots) {
     const folder = join(root, name);
     mkdirSync(folder, { recursive: true });
-    // A new cpuset is empty, and takes no process, until it is told (cgroup-v1/cpusets).
+    // A new cpuset is empty and accepts no process until its CPUs and memory nodes are set (cgroup-v1/cpusets).
     if (basename(root) === 'cpuset')
       for (const file of ['cpuset.cpus', 'cpuset.mems']) writeFileSync(join(folder, file), readFileSync(join(root, file)));
   }

@@ -3,12 +3,12 @@ import { patience } from './patience.ts';
 import type { Node } from './check.ts';
 import { defaultNamespace, nodeName } from './pods.ts';
 
-/** What a container wrote, as `kubectl logs` shows it. */
+/** Returns the output of a container, as `kubectl logs` shows it. */
 export function logOf({ kubelet }: Pick<Node, 'kubelet'>, pod: string, container = 'main', query = ''): Promise<string> {
   return kubelet.server.text(`/containerLogs/${defaultNamespace}/${pod}-${nodeName}/${container}${query}`);
 }
 
-/** Waits until a container has written what it was started to tell: lines `KEY=VALUE`, ended by a line `told`. */
+/** Waits until a container has written its facts: lines `KEY=VALUE`, followed by a line `told`. */
 export async function factsOf(node: Pick<Node, 'kubelet'>, pod: string, container = 'main'): Promise<ReadonlyMap<string, string>> {
   let text = '';
   for (let attempt = 0; attempt < patience(240); attempt += 1) {
@@ -24,7 +24,7 @@ export async function factsOf(node: Pick<Node, 'kubelet'>, pod: string, containe
   throw new Error(`${pod} has not told in time; its log: ${text.slice(-500)}`);
 }
 
-/** A script that tells the result of each command, and stays. */
+/** Returns a script that prints the result of each command and then keeps running. */
 export function telling(commands: Readonly<Record<string, string>>): { readonly command: readonly string[] } {
   const lines = Object.entries(commands).map(([key, command]) => `echo "${key}=$(${command} 2>&1 | tr '\\n' ' ' | sed 's/ *$//')"`);
   return { command: ['sh', '-c', `${lines.join('\n')}\necho told\nexec sleep 600`] };

@@ -1,25 +1,25 @@
-/** Errors that a kubelet logs whatever runtime it stands on, or because of what a check does to it; each with its reason. */
+/** Errors that a kubelet logs with any runtime, or that a check causes. Each has its reason. */
 const expected: readonly RegExp[] = [
-  // What the checks ask for.
+  // Errors that the checks provoke.
   /SignatureValidationFailed/,
   /ENTITLEMENTS_CEILING_EXCEEDED/,
   /CrashLoopBackOff|ImagePullBackOff/,
-  // While a check has the daemon away.
+  // Errors while a check has stopped the daemon.
   /dial unix .*(no such file or directory|connection refused)|error reading from server|code = Unavailable|ImageInspectError/,
-  // The kubelet asks for what it has just removed (with containerd as well), or gives up a question that nobody waits for.
+  // The kubelet requests objects that it has just removed (with containerd as well), or cancels an abandoned request.
   /(ContainerStatus from runtime service failed|get container status).*NotFound/,
   /context canceled/,
-  // A pod that ended goes while it is started once more.
+  // A pod that ended is removed while it is started again.
   /etc-hosts`?: no such file or directory/i,
-  // Its own book-keeping of pods whose containers never started.
+  // The kubelet's bookkeeping of pods whose containers never started.
   /Missing actuated pod level resource record/,
 ];
 
-/** Sources of the kubelet's CRI client and of what is told by it. */
+/** Source files of the kubelet's CRI client, and of the code that logs its errors. */
 const criSources =
   /\b(remote_runtime|remote_image|kuberuntime_\w+|cri_stats_provider|image_gc_manager|image_manager|pleg\/generic|generic)\.go:/;
 
-/** Every error that the kubelet logged about the CRI, once each, ids and times taken out. */
+/** Returns every distinct error that the kubelet logged about the CRI, without ids and times. */
 export function findings(log: string): readonly string[] {
   const said = records(log)
     .filter((line) => /^E\d{4} /.test(line) && (criSources.test(line) || line.includes('rpc error')))
@@ -29,7 +29,7 @@ export function findings(log: string): readonly string[] {
   return [...new Set(said)];
 }
 
-/** klog's records: a value of several lines goes on in lines that begin with a tab, up to ` >`. */
+/** Returns the records of klog. A multi-line value continues in lines that begin with a tab, up to ` >`. */
 function records(log: string): string[] {
   const all: string[] = [];
   for (const line of log.split('\n')) {

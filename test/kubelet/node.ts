@@ -7,21 +7,21 @@ import { patience } from './patience.ts';
 import { createKubeletServer } from './server.ts';
 import type { KubeletServer } from './server.ts';
 
-/** Names the node: a static pod's name ends with it. */
+/** The node name. The name of a static pod ends with it. */
 export const nodeName = 'node';
-/** The node's own link and address: a kubelet wants a default route. */
+/** The link and address of the node. A kubelet needs a default route. */
 const link = { name: 'kub0', peer: 'kub1', address: '10.212.0.2', gateway: '10.212.0.1' } as const;
-/** A kubelet's default, and ours (`kubeletRoot`): volumes of a pod are known by it. */
+/** The default of the kubelet and of `kubeletRoot`. Volumes of a pod are recognized by this path. */
 const kubeletRoot = '/var/lib/kubelet';
 
 export interface Kubelet {
   readonly server: KubeletServer;
-  /** Everything that all its runs logged. */
+  /** The log of all its runs. */
   log(): string;
   isAlive(): boolean;
-  /** SIGTERM and wait; pods go on. */
+  /** Sends SIGTERM and waits. Pods continue to run. */
   stop(): Promise<void>;
-  /** With a configuration laid over that of the options, for this run. */
+  /** Starts it with a configuration that overrides the configuration of the options for this run. */
   start(configuration?: Readonly<Record<string, unknown>>): Promise<void>;
 }
 
@@ -31,20 +31,24 @@ export interface KubeletOptions {
   readonly socket: string;
   readonly manifests: string;
   readonly podLogs: string;
-  /** Below it the kubelet orders its pods by quality of service; undefined: it makes no cgroups (cgroupsPerQOS: false). */
+  /** The cgroup for QoS classes. If undefined, the kubelet creates no cgroups (cgroupsPerQOS: false). */
   readonly cgroupRoot?: string;
-  /** Laid over the configuration. */
+  /** Overrides the configuration. */
   readonly configuration?: Readonly<Record<string, unknown>>;
 }
 
-/** The node that a kubelet expects, in the caller's private namespaces: a default route, and its fixed folders on storage of our own. */
+/**
+ * Prepares the node that a kubelet expects, in the caller's private namespaces: a default route, and its fixed folders
+ * on private storage.
+ */
 export function prepareNode(folder: string): { close(): void } {
   const ip = (...args: string[]): void => void execFileSync('ip', args);
   ip('link', 'add', link.name, 'type', 'veth', 'peer', 'name', link.peer);
   ip('addr', 'add', `${link.address}/24`, 'dev', link.name);
   for (const name of [link.name, link.peer]) ip('link', 'set', name, 'up');
   ip('route', 'add', 'default', 'via', link.gateway);
-  // It writes to /var/log/{pods,containers} and /var/lib/kubelet. The latter is no overlay: those have no idmapped mounts.
+  // It writes to /var/log/{pods,containers} and /var/lib/kubelet. The latter is not an overlay, because overlayfs has
+  // no idmapped mounts.
   const upper = join(folder, 'var-lib');
   for (const name of ['upper', 'work']) mkdirSync(join(upper, name), { recursive: true });
   execFileSync('mount', [
@@ -85,7 +89,7 @@ export async function startKubelet(options: KubeletOptions): Promise<Kubelet> {
       binary,
       [
         ...['--config', configFile, '--cert-dir', inside('certificates')],
-        // Without an address it asks DNS for its own name, again and again, and waits.
+        // Without an address it looks up its own name in DNS repeatedly, and waits.
         ...['--hostname-override', nodeName, '--node-ip', link.address, '--v', '2'],
       ],
       { stdio: ['ignore', output, output] },
@@ -128,7 +132,7 @@ function configurationOf(options: KubeletOptions): Record<string, unknown> {
     authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
     authorization: { mode: 'AlwaysAllow' },
     registerNode: false,
-    // All pods are here at once; the kubelet's own limit of 5 a second would make some wait and complain.
+    // All pods arrive at once. With the kubelet's default limit of 5 per second some would wait and log errors.
     registryPullQPS: 0,
     enableServer: true,
     makeIPTablesUtilChains: false,
@@ -137,7 +141,7 @@ function configurationOf(options: KubeletOptions): Record<string, unknown> {
     cgroupsPerQOS: options.cgroupRoot !== undefined,
     ...(options.cgroupRoot !== undefined && { cgroupRoot: options.cgroupRoot }),
     enforceNodeAllocatable: [],
-    // Small enough that a check fills it, and as often as a kubelet looks.
+    // Small enough for a check to fill it, at the interval of the kubelet's checks.
     containerLogMaxSize: '64Ki',
     containerLogMaxFiles: 10,
     containerLogMonitorInterval: '3s',

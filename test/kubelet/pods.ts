@@ -5,7 +5,7 @@ import { nodeName } from './node.ts';
 import { patience } from './patience.ts';
 import type { KubeletServer } from './server.ts';
 
-/** The parts of a pod's status that are looked at (kubernetes.io/docs/reference/kubernetes-api, v1.Pod). */
+/** The fields of a pod's status that checks read (kubernetes.io/docs/reference/kubernetes-api, v1.Pod). */
 export interface ContainerStatus {
   readonly name: string;
   readonly state: State;
@@ -33,14 +33,14 @@ export interface PodStatus {
   };
 }
 
-/** A container's spec (v1.Container), as far as a check says it. */
+/** The fields of a container's spec (v1.Container) that checks set. */
 export type Container = Readonly<Record<string, unknown>> & { readonly name: string };
 
 /** A static pod's manifest. */
 export interface Manifest {
   readonly name: string;
   readonly namespace?: string;
-  /** Without it the kubelet takes the digest of the manifest: an edited manifest is then another pod. */
+  /** Without a uid the kubelet uses a digest of the manifest, so that an edited manifest is another pod. */
   readonly uid?: string;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly spec: Readonly<Record<string, unknown>>;
@@ -49,14 +49,14 @@ export interface Manifest {
 export { nodeName };
 export const defaultNamespace = 'shop';
 
-/** Static pods in the folder that the kubelet watches, and their states as it tells them. */
+/** Static pods in the folder that the kubelet watches, and their states as the kubelet reports them. */
 export interface StaticPods {
   apply(manifest: Manifest): void;
   remove(name: string): void;
   names(): readonly string[];
-  /** undefined: the kubelet does not know it (yet, or any more). */
+  /** Returns undefined if the kubelet does not know the pod yet, or no longer. */
   status(name: string): Promise<PodStatus | undefined>;
-  /** Waits until `is` holds and returns the status then; the failure shows the last one. */
+  /** Waits until `is` is true and returns that status. The error shows the last status. */
   until(name: string, what: string, is: (pod: PodStatus) => boolean, patienceMs?: number): Promise<PodStatus>;
   untilGone(patienceMs?: number): Promise<void>;
 }
@@ -74,7 +74,7 @@ export function staticPods(folder: string, staging: string, server: KubeletServe
         metadata: { name, namespace, ...(uid !== undefined && { uid }), ...(annotations !== undefined && { annotations }) },
         spec: { terminationGracePeriodSeconds: 2, ...spec },
       };
-      // Whole at once: the kubelet watches the folder.
+      // Written atomically, because the kubelet watches the folder.
       const staged = join(staging, `${name}.json`);
       writeFileSync(staged, JSON.stringify(pod, null, 2));
       renameSync(staged, join(folder, `${name}.json`));
@@ -112,13 +112,13 @@ export function container(pod: PodStatus, name = 'main'): ContainerStatus {
   return found;
 }
 
-/** Running, with every container ready. */
+/** Returns whether the pod is running and every container is ready. */
 export function isReady(pod: PodStatus): boolean {
   const all = pod.status.containerStatuses ?? [];
   return pod.status.phase === 'Running' && all.length > 0 && all.every((one) => one.ready);
 }
 
-/** The state of a container by name; an unknown container has none. */
+/** Returns the state of a container by name. An unknown container has no state. */
 export function stateOf(pod: PodStatus, name = 'main'): State & { readonly last: State; readonly restarts: number } {
   const { containerStatuses = [], initContainerStatuses = [] } = pod.status;
   const found = [...containerStatuses, ...initContainerStatuses].find((one) => one.name === name);

@@ -5,12 +5,12 @@ import { createHeaderWriter } from '../../runtime/streaming/spdy/header-block.ts
 import { patience } from './patience.ts';
 import type { KubeletServer } from './server.ts';
 
-/** Of a client, stream numbers are odd. */
+/** A client uses odd stream numbers. */
 const streams = { error: 1, data: 3 } as const;
 
 /**
- * One connection to a port of a pod through the kubelet, over SPDY/3.1 as `kubectl` opens it: an error stream and a data stream
- * (k8s.io/kubelet, portforward). Sends `text`, and resolves with all that came back once the far side has closed.
+ * Opens one connection to a port of a pod through the kubelet, over SPDY/3.1 like `kubectl`: an error stream and a data
+ * stream (k8s.io/kubelet, portforward). Sends `text`, and resolves with all received data once the other side closed.
  */
 export async function throughPortForward(server: KubeletServer, pod: string, port: number, text: string): Promise<string> {
   const socket = await upgrade(server, `/portForward/${pod}`);

@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { mountsBelow } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** What stands in these namespaces, to compare. */
+/** The state of these namespaces, for comparison. */
 export interface Standing {
   readonly links: readonly string[];
   readonly cgroups: readonly string[];
@@ -13,15 +13,18 @@ export interface Standing {
   readonly rules: readonly string[];
 }
 
-/** An address of a pod: not the network's own, not the gateway's. */
+/** Matches the address of a pod, but not the address of the network or of the gateway. */
 const podAddress = /\b10\.211\.0\.(?!0\/|1\b)\d+/;
-/** The bridge of a daemon without pods: its own until it stops. */
+/** The bridge of a daemon without pods. It exists until the daemon stops. */
 const idleLink = 'e2e0';
 
-/** @param ids in names of cgroups that are this run's: others on the machine run pods as well; undefined: all that look like one */
+/**
+ * @param ids the ids in names of cgroups of this run, because other runs on the machine create pods as well. If
+ *   undefined, all cgroups that look like one of a pod
+ */
 export function standing(ids?: ReadonlySet<string>): Standing {
   const links = JSON.parse(execFileSync('ip', ['-json', 'link'], { encoding: 'utf8' })) as { ifname: string }[];
-  // nft says "Dump was interrupted" when rules change meanwhile, and tells them all the same.
+  // nft prints "Dump was interrupted" if rules change meanwhile, but lists them nevertheless.
   const rules = execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
   return {
     links: links.map((link) => link.ifname),
@@ -33,14 +36,14 @@ export function standing(ids?: ReadonlySet<string>): Standing {
   };
 }
 
-/** What `now` has and `before` had not, one line each. */
+/** Returns the entries of `now` that `before` did not have, one per line. */
 export function added(before: Standing, now: Standing): readonly string[] {
   return (['links', 'cgroups', 'rules'] as const).flatMap((kind) =>
     now[kind].filter((one) => !before[kind].includes(one)).map((one) => `${kind}: ${one}`),
   );
 }
 
-/** What of pods the daemon, the kernel and the folders still show, one line each, while the daemon runs on without any. */
+/** Returns everything of pods that daemon, kernel and folders still show, one per line, while the daemon has no pods. */
 export async function remainsOfPods(stage: Stage, podLogs: string, before: Standing, ids: ReadonlySet<string>): Promise<readonly string[]> {
   const { runtime } = stage.daemon.cri;
   const { folder } = stage.folders;
@@ -64,7 +67,7 @@ export async function remainsOfPods(stage: Stage, podLogs: string, before: Stand
   ];
 }
 
-/** The kubelet removes what its last pods left within a minute, and the kernel its cgroups in its own time. */
+/** The kubelet removes leftovers of its last pods within a minute, and the kernel removes their cgroups later. */
 export async function untilNothingRemains(look: () => Promise<readonly string[]>, patienceMs: number): Promise<readonly string[]> {
   const end = performance.now() + patienceMs;
   for (;;) {
@@ -94,12 +97,15 @@ function cgroupsOf(ids: ReadonlySet<string> | undefined): string[] {
   return found;
 }
 
-/** Every id of a pod, sandbox or container that a kubelet's log names. */
+/** Returns every id of a pod, sandbox or container in the log of a kubelet. */
 export function idsIn(log: string): ReadonlySet<string> {
   return new Set(log.match(/\b[0-9a-f]{32}(?:[0-9a-f]{32})?\b/g) ?? []);
 }
 
-/** Monitors and OCI runtimes, whatever file they run from (docs/decisions/0022): the runtime's own folder is among their arguments. */
+/**
+ * Returns monitors and OCI runtimes, whatever file they run from (docs/decisions/0022). The folder of the runtime is
+ * among their arguments.
+ */
 function processesOf(folder: string): string[] {
   const runtimes = join(folder, 'state/oci/');
   return readdirSync('/proc')

@@ -1,6 +1,6 @@
 /**
  * `npm run test:kubelet [-- --focus REGEX] [--keep-logs DIR] [--without-qos] [--driver systemd] [--gates NAME,…]`:
- * a real kubelet, standalone with static pods, on the daemon's socket, in namespaces of its own (README.md).
+ * a real kubelet, standalone with static pods, on the daemon's socket, in private namespaces (README.md).
  */
 import '../fixtures/private-namespaces.ts';
 import { spawnSync } from 'node:child_process';
@@ -36,17 +36,20 @@ const { values } = parseArgs({
     'keep-logs': { type: 'string' },
     'without-qos': { type: 'boolean', default: false },
     driver: { type: 'string', default: 'cgroupfs' },
-    /** Features of the kubelet to turn on, such as `CRIListStreaming`. Of EventedPLEG's own races RUNTIME_CONTAINER_NAME_TAKEN is told. */
+    /**
+     * Feature gates of the kubelet to enable, such as `CRIListStreaming`. The races of EventedPLEG are reported as
+     * RUNTIME_CONTAINER_NAME_TAKEN.
+     */
     gates: { type: 'string', default: '' },
-    /** A file for what the daemon's records went through: `npm run test:spec -- --trace FILE` holds it against the specification. */
+    /** A file for the state changes of the daemon's records. `npm run test:spec -- --trace FILE` checks it. */
     trace: { type: 'string' },
   },
 });
 const driver = values.driver === 'systemd' ? 'systemd' : 'cgroupfs';
 const repository = join(import.meta.dirname, '../..');
-/** How many checks run side by side: in an emulated machine too many starve one another. */
+/** How many checks run concurrently. In an emulated machine, too many starve each other. */
 const width = process.env['IN_VM'] === undefined ? Infinity : 3;
-/** The garbage collector of the kubelet looks once a minute. */
+/** The garbage collector of the kubelet runs once a minute. */
 const removalPatienceMs = patience(150_000);
 
 if (findTool('kubelet').skip !== false) {
@@ -55,7 +58,7 @@ if (findTool('kubelet').skip !== false) {
   if (build.status !== 0) process.exit(4);
 }
 
-// In an emulated machine whoever starts it has built before: it is slow there.
+// In an emulated machine the caller has built before, because a build is slow there.
 if (process.env['IN_VM'] === undefined) {
   const options = { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] satisfies StdioOptions };
   const built = spawnSync(process.execPath, [join(repository, 'packaging/build.ts')], options);
@@ -84,7 +87,7 @@ const stage = await openStage({
   prepare: (registry) => Promise.resolve({ 'registry.k8s.io': registry.url }),
 });
 if (values.trace !== undefined) beginJournal(stage.folders.root);
-// The example as it is shipped, beside the stage's own policy.
+// The shipped example, in addition to the policy of the stage.
 copyFileSync(join(repository, 'packaging/policies/kubernetes.yaml'), join(stage.folders.policy, 'kubernetes.yaml'));
 copyFileSync(join(stage.folders.policy, 'k.pub'), join(stage.folders.policy, 'kubernetes.pub'));
 await stage.daemon.reload();

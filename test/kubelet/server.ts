@@ -1,12 +1,12 @@
 import { request } from 'node:https';
 import { patience } from './patience.ts';
 
-/** The kubelet's own server (:10250), without authentication. */
+/** The server of the kubelet (:10250), without authentication. */
 export interface KubeletServer {
   isReady(): Promise<boolean>;
-  /** GET of a path: the answer's text. Throws for any status but 200. */
+  /** Sends a GET and returns the text of the answer. Throws for every status except 200. */
   text(path: string): Promise<string>;
-  /** GET of a path that answers in JSON. */
+  /** Sends a GET and returns the JSON of the answer. */
   json(path: string): Promise<unknown>;
   readonly host: string;
   readonly port: number;
@@ -15,7 +15,7 @@ export interface KubeletServer {
 export function createKubeletServer(host: string, port: number): KubeletServer {
   const text = (path: string): Promise<string> =>
     new Promise((resolve, reject) => {
-      // Its certificate is its own.
+      // Its certificate is self-signed.
       const asked = request({ host, port, path, rejectUnauthorized: false, timeout: patience(20_000) }, (answer) => {
         const chunks: Buffer[] = [];
         answer.on('data', (chunk: Buffer) => chunks.push(chunk));

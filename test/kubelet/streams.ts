@@ -8,7 +8,7 @@ const channels = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 2
 export interface Finished {
   readonly stdout: string;
   readonly stderr: string;
-  /** The error channel's v1.Status: how the command ended. */
+  /** The v1.Status of the error channel: how the command ended. */
   readonly status: { readonly status: string; readonly reason?: string; readonly details?: { readonly causes?: readonly Cause[] } };
 }
 interface Cause {
@@ -16,16 +16,16 @@ interface Cause {
   readonly message: string;
 }
 
-/** The exit code that a status tells (cause ExitCode of reason NonZeroExitCode). */
+/** Returns the exit code in a status (cause ExitCode of reason NonZeroExitCode). */
 export function exitCodeOf({ status }: Finished): number {
   if (status.status === 'Success') return 0;
   return Number(status.details?.causes?.find((cause) => cause.reason === 'ExitCode')?.message ?? NaN);
 }
 
 /**
- * Exec or attach through the kubelet, over a WebSocket as `kubectl` opens it; the kubelet translates to SPDY towards the runtime.
+ * Runs exec or attach through the kubelet, over a WebSocket like `kubectl`. The kubelet translates to SPDY for the runtime.
  * @param path such as `/exec/NAMESPACE/POD/CONTAINER?command=…&output=1`
- * @param until ends the session when what came so far satisfies it: an attached process need not end
+ * @param until ends the session once the output so far satisfies it, because an attached process may not end
  */
 export function openStreams(
   server: KubeletServer,
@@ -69,7 +69,7 @@ export function openStreams(
   }).finally(() => dispatcher.destroy());
 }
 
-/** The query of an exec. */
+/** Returns the query of an exec. */
 export function execQuery(command: readonly string[], more = 'output=1&error=1'): string {
   return `${command.map((part) => `command=${encodeURIComponent(part)}`).join('&')}&${more}`;
 }

@@ -1,6 +1,7 @@
 /**
- * The clock of the machine is set by hours while pods run: `npm run test:vm -- clock`. Not called x.test.ts: `npm test` sets no clock.
- * What lasts for a while is measured by a clock that nobody sets; what is reported as a time follows the clock, and never ends before it began.
+ * Sets the clock of the machine by hours while pods run: `npm run test:vm -- clock`. The file is not called x.test.ts,
+ * because `npm test` sets no clock. Durations are measured by a clock that cannot be set. Reported timestamps follow the
+ * clock, and no end is before its start.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -19,7 +20,7 @@ const patience = { timeoutMs: 300_000 };
 function jump(hours: number): void {
   execFileSync('date', ['--utc', '--set', `@${(Date.now() + hours * hourMs) / 1_000}`]);
 }
-/** That the time, in nanoseconds since 1970, is about that of the machine. */
+/** Asserts that the time, in nanoseconds since 1970, is about the time of the machine. */
 function assertAboutNow(nanoseconds: bigint, what: string): void {
   const behindMs = Date.now() - Number(nanoseconds / 1_000_000n);
   assert.ok(behindMs > -60_000 && behindMs < hourMs / 2, `${what} is ${(behindMs / hourMs).toFixed(2)} hours behind the clock`);

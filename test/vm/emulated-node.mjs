@@ -1,5 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 
-// Imported first by every Node in the virtual machine. Where V8 would replace running code of WebAssembly by optimized code, it walks the
-// stack, and on the emulated processor it meets an address there that is nobody's: most programs that strip many types died of it.
+// Every Node.js process in the virtual machine imports this file first. When V8 replaces running WebAssembly code by
+// optimized code, it walks the stack, and on the emulated processor it finds an unmapped address there: most programs
+// that strip many types crashed.
 setFlagsFromString('--no-wasm-dynamic-tiering');

@@ -1,6 +1,7 @@
 /**
- * One boot of the stage `reboot` (`npm run test:vm -- reboot`), by VM_BOOT: 1 ends with a reset of the machine while pods run and an image is
- * pulled, 2 with a stop in order, 3 with nothing left. What the boot before promised is in $VM_OUT, which outlives the machine.
+ * One boot of the stage `reboot` (`npm run test:vm -- reboot`), by VM_BOOT: boot 1 ends with a reset of the machine while
+ * pods run and an image is pulled, boot 2 with an orderly shutdown, boot 3 with nothing left. The promises of the
+ * previous boot are in $VM_OUT, which survives the machine.
  */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -25,9 +26,9 @@ interface Promised {
   readonly running: readonly string[];
   readonly waiting: readonly string[];
   readonly ended: readonly string[];
-  /** By reference: what `sha256sum` says of all files of the image. */
+  /** The digest of the `sha256sum` listing of all files of each image, by reference. */
   readonly pulled: Readonly<Record<string, string>>;
-  /** Its pull had no answer when the machine was reset. */
+  /** The image whose pull was unanswered when the machine was reset. */
   readonly cut?: { readonly reference: string; readonly sum: string };
 }
 
@@ -45,7 +46,7 @@ function writeThrough(file: string, text: string): void {
   closeSync(descriptor);
 }
 
-/** An image of many files, and what `sha256sum` says of them. */
+/** Publishes an image of many files, and returns the digest of the `sha256sum` listing of its files. */
 async function publishBig(stage: Stage, name: string): Promise<{ readonly reference: string; readonly sum: string }> {
   const bodies = Array.from({ length: files }, (_, index) => ({
     name: `data/${String(index).padStart(4, '0')}`,
@@ -56,7 +57,7 @@ async function publishBig(stage: Stage, name: string): Promise<{ readonly refere
   return { reference, sum: sha256(Buffer.from(listed)).slice('sha256:'.length) };
 }
 
-/** What is on the disk of an image, as a container reads it. */
+/** Returns the same digest for the files on disk, as a container reads them. */
 async function sumOf(stage: Stage, reference: string): Promise<string> {
   const pod = await runPod(stage, `sum-${reference.replaceAll(/\W/g, '-')}`);
   const id = await runContainer(stage, pod, { image: reference, command: ['sleep', '600'] });
@@ -65,7 +66,7 @@ async function sumOf(stage: Stage, reference: string): Promise<string> {
   return stdout.split(' ')[0] ?? '';
 }
 
-/** Pods that run when the machine goes down, and one container that has ended. */
+/** Creates pods that run when the machine goes down, and one container that has ended. */
 async function runSome(stage: Stage, image: string, attempt: number): Promise<Pick<Promised, 'pods' | 'running' | 'waiting' | 'ended'>> {
   const named = (name: string) => ({ metadata: { name, uid: `${name}-${attempt}`, namespace: 'shop', attempt } });
   const pod = await runPod(stage, 'own', named('own'));
@@ -83,7 +84,7 @@ async function runSome(stage: Stage, image: string, attempt: number): Promise<Pi
   return { pods: [pod, host], running, waiting, ended };
 }
 
-/** Everything that was promised before the machine went down. */
+/** Checks everything that was promised before the machine went down. */
 async function expectKept(stage: Stage, before: Promised): Promise<void> {
   const { runtime, image } = stage.daemon.cri;
   assert.notEqual(bootId, before.bootId);
@@ -113,7 +114,7 @@ async function expectKept(stage: Stage, before: Promised): Promise<void> {
   }
 }
 
-/** Nothing is left of pods when the last one is removed: files, leases, attachments, links. */
+/** Checks that nothing of pods is left after the last one is removed: files, leases, attachments, links. */
 async function expectNothingLeft(stage: Stage): Promise<void> {
   const { runtime } = stage.daemon.cri;
   for (const { id } of (await runtime.listPodSandbox({})).items) await runtime.removePodSandbox({ podSandboxId: id });
@@ -133,14 +134,14 @@ if (boot === 1) {
   const pods = await runSome(stage, image, 0);
   const [big, cut] = [await publishBig(stage, 'app/b'), await publishBig(stage, 'app/c')];
   await stage.pull(big.reference);
-  // The machine goes down while this one is unpacked.
+  // The machine goes down while this image is unpacked.
   void stage.pull(cut.reference).catch(() => undefined);
   const promised: Promised = { bootId, ...pods, pulled: { [big.reference]: big.sum }, cut };
   writeThrough(promisedFile, JSON.stringify(promised));
   tell(`${pods.pods.length} pods run, an image of ${files} files is pulled, the machine is reset`);
   await pause(Math.random() * 3_000);
   writeThrough(process.env['VM_RC'] ?? '', '0\n');
-  // Now, without a word to the disk (kernel: admin-guide/sysrq).
+  // Immediately, without syncing the disks (kernel: admin-guide/sysrq).
   writeFileSync('/proc/sysrq-trigger', 'b');
   await pause(60_000);
   throw new Error('the machine was not reset');

@@ -1,6 +1,6 @@
 /**
- * Writes, to standard output, a small SELinux policy in CIL for test/vm/selinux: the types that containers have, categories that keep pods
- * apart, and everything else allowed. It is for a machine that has no policy of its own, and protects nothing.
+ * Writes a small SELinux policy in CIL for test/vm/selinux to standard output: the types of containers, categories that
+ * isolate pods, and everything else allowed. It is for a machine without a policy, and protects nothing.
  * Source: SELinuxProject, secilc reference (github.com/SELinuxProject/selinux, secilc/docs).
  */
 
@@ -12,7 +12,7 @@ const sids = `kernel security unlabeled fs file file_labels init any_socket port
 const types = ['kernel_t', 'container_t', 'container_init_t', 'spc_t', 'container_file_t', 'unlabeled_t'];
 const file = `ioctl read write create getattr setattr lock relabelfrom relabelto append map unlink link rename execute quotaon mounton
   audit_access open execmod watch execute_no_trans entrypoint add_name remove_name reparent search rmdir`;
-/** Only these classes are governed: what the policy does not know, it allows. */
+/** The policy controls only these classes. It allows everything in classes that it does not know. */
 const classes: Readonly<Record<string, string>> = {
   process: `fork transition sigchld sigkill sigstop signull signal ptrace getsched setsched getsession getpgid setpgid getcap setcap share
     getattr setexec setfscreate noatsecure siginh setrlimit rlimitinh dyntransition setcurrent execmem execstack execheap setkeycreate
@@ -47,7 +47,7 @@ const lines: readonly string[] = [
   ...types.flatMap((from) =>
     types.flatMap((to) => Object.entries(classes).map(([name, permissions]) => `(allow ${from} ${to} (${name} (${permissions})))`)),
   ),
-  // A container reads and writes what has its own categories, or fewer.
+  // A container can read and write objects with its own categories or fewer.
   ...['file', 'dir'].map((name) => `(mlsconstrain (${name} (read write open)) (or (dom h1 h2) (neq t1 container_t)))`),
   ...['overlay', 'ext4', 'tmpfs', 'devtmpfs', 'virtiofs', 'fuse'].map(
     (fs) => `(fsuse xattr ${fs} (system_u object_r unlabeled_t ${lowest}))`,

@@ -1,6 +1,6 @@
 /**
- * The unit as it is shipped, on a machine where systemd is process 1: `vm/run vm/under-systemd node --test test/vm/service.ts`.
- * Not called x.test.ts: `npm test` has no such machine.
+ * Tests the shipped unit on a machine where systemd is process 1: `vm/run vm/under-systemd node --test test/vm/service.ts`.
+ * The file is not called x.test.ts, because `npm test` has no such machine.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -37,7 +37,7 @@ describe('the unit portcullisd.service', () => {
     const shipped = readFileSync(join(repository, 'packaging/systemd/portcullisd.service'), 'utf8');
     writeFileSync(`/run/systemd/system/${unit}`, shipped.replace('/usr/local/bin/portcullisd', command));
     mkdirSync(`/run/systemd/system/${unit}.d`, { recursive: true });
-    // A hung daemon is noticed in this time, and this machine is slow.
+    // A hung daemon is detected within this time. The machine is slow.
     writeFileSync(`/run/systemd/system/${unit}.d/slow.conf`, '[Service]\nWatchdogSec=40s\nTimeoutStartSec=10min\n');
     systemctl('daemon-reload');
   });

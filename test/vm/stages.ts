@@ -1,23 +1,26 @@
-/** What `npm run test:vm` runs, each in a machine of its own. Commands run in the repository, inside the guest. */
+/** The stages of `npm run test:vm`, each in a separate machine. Commands run in the repository, inside the guest. */
 export interface Stage {
   readonly name: string;
   readonly what: string;
   readonly command: readonly string[];
-  /** Which are mounted; version 2 alone without it. */
+  /** The mounted cgroup versions. Default: only version 2. */
   readonly cgroups?: 'v1' | 'hybrid' | 'v2';
-  /** More arguments of the kernel. */
+  /** Additional kernel arguments. */
   readonly kernel?: string;
-  /** The command runs so often, each time after a boot of the machine (`VM_BOOT`), on one disk (/dev/vda) and one $VM_OUT; once, without a disk, without it. */
+  /**
+   * How often the command runs, each time after a boot of the machine (`VM_BOOT`), on one disk (/dev/vda) and one
+   * $VM_OUT. Default: once, without a disk.
+   */
   readonly boots?: number;
-  /** Runs before, outside the machine. */
+  /** A command that runs first, outside the machine. */
   readonly prepare?: readonly string[];
   readonly memoryMiB: number;
   readonly limitMinutes: number;
-  /** Programs of test/peers that it needs. */
+  /** Required programs of test/peers. */
   readonly peers: readonly string[];
-  /** Files that the host must have, beside what `vm/run` itself needs. */
+  /** Required files of the host, in addition to those of `vm/run`. */
   readonly host: readonly string[];
-  /** The line of its output that holds its figures. */
+  /** Matches the output line with the figures. */
   readonly figures: RegExp;
 }
 
@@ -99,7 +102,7 @@ export const stages: readonly Stage[] = [
     name: 'services',
     what: 'the table of virtual servers by IPVS and by nf_tables, IPVS by itself, and the switch between the two under load',
     command: ['sh', 'test/vm/services'],
-    // Every change of nf_tables is an audit record, which fills the console.
+    // Every change of nf_tables writes an audit record, which fills the console.
     kernel: 'audit=0',
     memoryMiB: 2048,
     limitMinutes: 240,

@@ -1,6 +1,7 @@
 /**
- * `npm run test:vm [-- NAME…]`: the stages by name, all without one, each in an emulated machine with Debian's kernel (see `run`).
- * Prints each stage's output and, at the end, one line of figures a stage. Exit 0: all passed · 1: one failed · 2: no such stage · 4: something is missing.
+ * `npm run test:vm [-- NAME…]`: runs the named stages, or all, each in an emulated machine with Debian's kernel (see
+ * `run`). Prints the output of each stage and, at the end, one line of figures per stage. Exit 0: all passed · 1: one
+ * failed · 2: unknown stage · 4: a dependency is missing.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -36,7 +37,7 @@ if (missing.length > 0) {
   process.exit(4);
 }
 
-/** Built once and here: the machine sees the same files, and is slow. */
+/** Builds once, outside the machine, which is slow and sees the same files. */
 const build = spawnSync(process.execPath, ['packaging/build.ts'], { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] });
 if (build.status !== 0) process.exit(build.status ?? 1);
 for (const [program = '', ...args] of chosen.flatMap((stage) => (stage.prepare === undefined ? [] : [stage.prepare]))) {
@@ -59,7 +60,7 @@ async function run(stage: Stage): Promise<{ readonly ok: boolean; readonly line:
     code = await runBoot(stage, boot, lasting, (line) => {
       console.log(line);
       if (line.trim() !== '') last = line.trim();
-      // Of several of one kind the last one counts.
+      // If several lines match, the last one counts.
       const match = stage.figures.exec(line);
       if (match !== null) figures.set(match[1] ?? '', line.replace(/^# /, '').trim());
     });
@@ -72,7 +73,7 @@ async function run(stage: Stage): Promise<{ readonly ok: boolean; readonly line:
   };
 }
 
-/** @param lasting the folder of what outlives a boot @returns the command's exit code */
+/** @param lasting the folder for data that survives a boot @returns the command's exit code */
 async function runBoot(stage: Stage, boot: number, lasting: string | undefined, tell: (line: string) => void): Promise<number | null> {
   const args = [
     join(here, 'run'),

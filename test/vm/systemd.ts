@@ -1,6 +1,7 @@
 /**
- * The cgroup driver systemd, on a machine where systemd is process 1: `vm/run vm/under-systemd node --test test/vm/systemd.ts`.
- * Not called x.test.ts: `npm test` has no such machine.
+ * Tests the cgroup driver systemd on a machine where systemd is process 1:
+ * `vm/run vm/under-systemd node --test test/vm/systemd.ts`. The file is not called x.test.ts, because `npm test` has no
+ * such machine.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -25,26 +26,26 @@ function systemctl(...args: string[]): string {
 const property = (unit: string, name: string): string => systemctl('show', '--value', '-p', name, unit);
 const isActive = (unit: string): boolean => systemctl('is-active', unit) === 'active';
 const scopeOf = (id: string): string => `portcullis-${id}.scope`;
-/** Units of ours that systemd still knows, of any state. */
+/** Returns our units that systemd still knows, in any state. */
 const ours = (): string[] =>
   systemctl('list-units', '--all', '--plain', '--no-legend', 'portcullis*')
     .split('\n')
     .map((line) => line.split(' ')[0] ?? '')
     .filter((unit) => unit.endsWith('.scope') || unit.endsWith('.slice'));
-/** Version 2, or version 1 with or without version 2 beside it (`vm/run -g`). */
+/** Whether the machine has only version 2, or version 1 with or without version 2 (`vm/run -g`). */
 const isV2 = existsSync(join(tree, 'cgroup.controllers'));
 const cgroupOf = (pid: number | string): string =>
   (isV2 ? /^0::(.*)$/m : /^\d+:memory:(.*)$/m).exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1] ?? '';
-/** Alone, or together with cpuacct; systemd makes empty folders of both names. */
+/** The cpu controller alone or together with cpuacct. systemd creates empty folders of both names. */
 const cpu = isV2 ? '' : (['cpu,cpuacct', 'cpu'].find((name) => existsSync(join(tree, name, 'cgroup.procs'))) ?? 'cpu');
-/** Memory limit in bytes, CPU quota and period in microseconds, as the kernel has them. */
+/** Returns the memory limit in bytes, and CPU quota and period in microseconds, from the kernel. */
 function limitsOf(path: string): string[] {
   const read = (controller: string, name: string): string => readFileSync(join(tree, isV2 ? '' : controller, path, name), 'utf8').trim();
   return isV2
     ? [read('', 'memory.max'), ...read('', 'cpu.max').split(' ')]
     : [read('memory', 'memory.limit_in_bytes'), read(cpu, 'cpu.cfs_quota_us'), read(cpu, 'cpu.cfs_period_us')];
 }
-/** In any hierarchy, those that systemd does not use among them (freezer, cpuset …). */
+/** In any hierarchy, including those that systemd does not use (freezer, cpuset …). */
 const stands = (path: string): boolean => ['', ...(isV2 ? [] : readdirSync(tree))].some((root) => existsSync(join(tree, root, path)));
 
 async function eventually(what: string, holds: () => boolean): Promise<void> {
@@ -69,7 +70,7 @@ for (const handler of ['crun', 'runc'])
     before(async () => {
       stage = await openStage({ cgroupDriver: 'auto' });
       image = await stage.pull((await stage.publish('app/a:1')).reference);
-      // As a kubelet does before it asks for the pod.
+      // As a kubelet does before it requests the pod.
       systemctl('start', slice);
     });
     after(async () => {
@@ -98,7 +99,7 @@ for (const handler of ['crun', 'runc'])
         },
       });
       const path = `${parent}/${scopeOf(containerId)}`;
-      // crun keeps its limits in a folder below, which systemd does not touch; runc's are properties of the scope.
+      // crun sets its limits in a cgroup below, which systemd does not change. runc sets them as properties of the scope.
       const within = cgroupOf(await pidOf(stage, containerId));
       assert.equal(within, handler === 'crun' ? `${path}/container` : path);
       const expectLimits = (memory: number): void => {
@@ -110,12 +111,12 @@ for (const handler of ['crun', 'runc'])
       if (isV2) assert.equal(kills(), '1');
       systemctl('daemon-reload');
       expectLimits(64 * MiB);
-      // systemd sets it back in a scope itself, where runc 1.1 has nothing to keep it with.
+      // systemd resets it in the scope itself, and runc 1.1 has no way to preserve it.
       if (isV2 && handler === 'crun') assert.equal(kills(), '1');
       await runtime().updateContainerResources({ containerId, linux: { memoryLimitInBytes: 96 * MiB } });
       systemctl('daemon-reload');
       expectLimits(96 * MiB);
-      // A device that the container may not have stays closed after the reload as well.
+      // A forbidden device stays inaccessible after the reload as well.
       assert.notEqual((await execute(stage, containerId, 'sh', '-c', 'mknod /tmp/mem c 1 1 && cat /tmp/mem')).exitCode, 0);
       assert.equal((await execute(stage, containerId, 'cat', '/dev/null')).exitCode, 0);
       await removePod(stage, pod);

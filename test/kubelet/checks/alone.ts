@@ -5,7 +5,7 @@ import type { Check, Node } from '../check.ts';
 import { patience } from '../patience.ts';
 import { container, isReady, stateOf } from '../pods.ts';
 
-/** What must not change while a kubelet or the daemon is away. */
+/** State that must not change while a kubelet or the daemon is stopped. */
 async function identities(node: Node, names: readonly string[]): Promise<readonly string[]> {
   const all: string[] = [];
   for (const name of names) {
@@ -29,7 +29,7 @@ const lastingPods: NonNullable<Check['pods']> = ({ images }) => [
   }),
 ];
 
-/** One after the other, while nothing else is looked at. */
+/** Checks that run one after another, while no other check runs. */
 export const aloneChecks: readonly Check[] = [
   {
     name: 'the kubelet restarts: containers go on, the same ones, nothing is restarted',
@@ -54,7 +54,7 @@ export const aloneChecks: readonly Check[] = [
       await pause(10_000);
       assert.ok(node.kubelet.isAlive(), 'the kubelet lives');
       assert.deepEqual(await identities(node, lasting), before);
-      // And it serves: a pod that comes now runs.
+      // The daemon serves: a pod created now runs.
       node.pods.apply(simplePod(`after-${kill ? 'kill' : 'restart'}`, node.images.app));
       await node.pods.until(`after-${kill ? 'kill' : 'restart'}`, 'ready', isReady);
     },
@@ -72,7 +72,7 @@ export const aloneChecks: readonly Check[] = [
         (await stage.daemon.cri.image.imageStatus({ image: { image: reference } })).image !== undefined;
       assert.ok(await present(images.spare));
       await kubelet.stop();
-      // A threshold that this disk can not meet: the kubelet then reclaims what it may.
+      // A threshold that this disk cannot meet. The kubelet then reclaims what it can.
       await kubelet.start({ evictionHard: { 'nodefs.available': '99.999%', 'imagefs.available': '99.999%', 'memory.available': '1Mi' } });
       for (let attempt = 0; attempt < patience(300) && (await present(images.spare)); attempt += 1) await pause(300);
       assert.equal(await present(images.spare), false, 'the unused one is gone');

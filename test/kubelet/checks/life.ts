@@ -9,7 +9,7 @@ import { container, isReady, stateOf } from '../pods.ts';
 
 const never = { restartPolicy: 'Never' };
 
-/** Starts, ends, restarts, resizes. */
+/** Checks of starts, ends, restarts and resizes. */
 export const lifeChecks: readonly Check[] = [
   {
     name: 'a pod of a signed image runs and has an address',
@@ -170,7 +170,7 @@ export const lifeChecks: readonly Check[] = [
   },
 ];
 
-/** With an uid of its own, an edited manifest is an update of the same pod; else it is another pod. */
+/** With an explicit uid, an edited manifest updates the same pod. Without one it is another pod. */
 function resizable(image: string, cpu: string, memory: string) {
   const size = { cpu, memory };
   return {
@@ -179,7 +179,7 @@ function resizable(image: string, cpu: string, memory: string) {
   };
 }
 
-/** The memory limit that the kernel holds for a container, by its id: its cgroup's name holds it with either driver. */
+/** Returns the memory limit in the kernel for a container id. The cgroup name contains the id with either driver. */
 function memoryLimitOf(id: string): string | undefined {
   for (const [root, file] of [
     ['/sys/fs/cgroup/memory', 'memory.limit_in_bytes'],
@@ -187,7 +187,7 @@ function memoryLimitOf(id: string): string | undefined {
   ] as const) {
     const found = findFolder(root, id, 6);
     if (found === undefined) continue;
-    // Below systemd's scope, crun keeps its limits in a cgroup of its own.
+    // Below the systemd scope, crun sets its limits in a separate cgroup.
     const own = join(found, 'container');
     const folder = existsSync(own) ? own : found;
     if (existsSync(join(folder, file))) return readFileSync(join(folder, file), 'utf8').trim();

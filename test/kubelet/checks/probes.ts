@@ -4,11 +4,11 @@ import { shell, simplePod } from '../check.ts';
 import type { Check } from '../check.ts';
 import { container, isReady, stateOf } from '../pods.ts';
 
-/** Time enough on any machine: what fails here fails by its answer. */
+/** Sufficient on any machine, so that a failed probe fails because of its result. */
 const often = { periodSeconds: 1, failureThreshold: 1, timeoutSeconds: 30 };
 const web = shell('exec httpd -f -p 8080 -h /www');
 
-/** The kubelet probes; the runtime must let it in (address, exec) and report. */
+/** The kubelet runs the probes. The runtime must provide the address and exec, and report the results. */
 export const probeChecks: readonly Check[] = [
   {
     name: 'probes: http, tcp and exec make pods ready',

@@ -5,7 +5,7 @@ import type { Check, Node } from '../check.ts';
 import { patience } from '../patience.ts';
 import { container, isReady } from '../pods.ts';
 
-/** The parts of stats/v1alpha1.Summary that are looked at. */
+/** The fields of stats/v1alpha1.Summary that the checks read. */
 interface Summary {
   readonly node: { readonly fs: FsStats; readonly runtime: { readonly imageFs: FsStats; readonly containerFs?: FsStats } };
   readonly pods: readonly {
@@ -113,7 +113,7 @@ export const statsChecks: readonly Check[] = [
       },
     ],
     run: async ({ pods, kubelet }) => {
-      // Static pods are never evicted: that the kubelet means to is in its log.
+      // Static pods are never evicted. The intention of the kubelet is in its log.
       for (const name of ['over-limit', 'over-size']) {
         await pods.until(name, 'ready', isReady);
         const meant = new RegExp(`cannot evict a critical pod" pod="shop/${name}-node`);

@@ -12,15 +12,15 @@ import { throughPortForward } from '../port-forward.ts';
 import { execQuery, exitCodeOf, openStreams } from '../streams.ts';
 
 const target = '/shop/streams-node/main';
-/** Lines: some 300 KiB, several times what a log may have (node.ts, containerLogMaxSize). */
+/** Number of lines: about 300 KiB, several times the size limit of a log (node.ts, containerLogMaxSize). */
 const chatter = 3_000;
 
-/** Through the kubelet's own server, :10250. */
+/** Checks through the server of the kubelet, :10250. */
 export const streamChecks: readonly Check[] = [
   {
     name: 'logs: whole, the last lines, with times, of the previous container',
     pods: ({ images }) => {
-      // It fails once: a kubelet keeps only the last of those that failed.
+      // It fails once, because a kubelet keeps only the last failed container.
       const main = {
         ...shell('for i in 1 2 3; do echo line $i; done; test -e /kept/marker && exec sleep 600; touch /kept/marker; exit 1'),
         volumeMounts: [{ name: 'kept', mountPath: '/kept' }],
@@ -30,7 +30,7 @@ export const streamChecks: readonly Check[] = [
     run: async (node) => {
       await node.pods.until('logs', 'restarted', (one) => stateOf(one).restarts === 1 && stateOf(one).running !== undefined);
       const whole = 'line 1\nline 2\nline 3\n';
-      // It runs, and has perhaps not come to its first word.
+      // The container runs, but has possibly not written anything yet.
       for (let left = 100; left > 0 && (await logOf(node, 'logs')).length < whole.length; left -= 1) await pause(100);
       assert.equal(await logOf(node, 'logs'), whole);
       assert.match(await logOf(node, 'logs', 'main', '?previous=true'), /^line 1\nline 2\nline 3\n$/);
@@ -54,7 +54,7 @@ export const streamChecks: readonly Check[] = [
       const folder = join(node.folder, 'pod-logs', `shop_chatty-node_${metadata.uid}`, 'main');
       const linesIn = (): number[] =>
         readdirSync(folder)
-          // While one is compressed, both are there.
+          // While a file is compressed, both files exist.
           .filter((name, _, all) => !name.endsWith('.tmp') && !all.includes(`${name}.gz`))
           .map((name) => readFileSync(join(folder, name)))
           .map((bytes) => (bytes[0] === 0x1f ? gunzipSync(bytes) : bytes).toString())
@@ -63,7 +63,7 @@ export const streamChecks: readonly Check[] = [
         try {
           return readdirSync(folder).length > 2 && linesIn().includes(chatter);
         } catch {
-          // A file that was just compressed.
+          // A file that was compressed just now.
           return false;
         }
       };
