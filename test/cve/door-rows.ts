@@ -2,7 +2,10 @@ import type { Row } from './row.ts';
 
 const main = 'test/e2e/main-path.test.ts';
 
-/** Each entry point, and the proof that it passes the one place that decides: the verdict for content, the ceiling for power. */
+/**
+ * Each entry point, and the proof that it passes the one place that decides: the verdict for content, the
+ * ceiling for power.
+ */
 export const doorRows: readonly Row[] = [
   {
     id: 'pull',

@@ -12,7 +12,10 @@ const claims = 'cni-plugins/services/control/core.test.ts';
 const failover = 'cni-plugins/overlay/etcd/failover.test.ts';
 const membership = 'cni-plugins/overlay/membership.test.ts';
 
-/** Classes of flaws that reviews and attacks from outside found in Portcullis itself. The tests cover each whole class. */
+/**
+ * Classes of flaws that reviews and attacks from outside found in Portcullis itself. The tests cover each
+ * whole class.
+ */
 export const ownRows: readonly Row[] = [
   {
     id: 'request that ends a service',

@@ -1,10 +1,13 @@
 /**
- * A test: its file relative to the root of the repository, and its title as the source writes it (with `${…}` if one
- * title serves several cases).
+ * A test: its file relative to the root of the repository, and its title as the source writes it (with `${…}`
+ * if one title serves several cases).
  */
 type TestName = readonly [file: string, name: string];
 
-/** One published flaw of a program like ours or of a dependency, one entry point, or one class of flaws found here. */
+/**
+ * One published flaw of a program like ours or of a dependency, one entry point, or one class of flaws found
+ * here.
+ */
 export interface Row {
   /** The CVE or GHSA number, the issue that reports it, or a short name. */
   readonly id: string;

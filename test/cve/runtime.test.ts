@@ -81,7 +81,8 @@ describe('flaws of other runtimes', () => {
     for (const folder of [root, state]) {
       assert.ok(readdirSync(folder).length > 0);
       const walk = spawnSync('find', [folder, '-mindepth', '1'], { ...asOther, encoding: 'utf8' });
-      // Entering a folder whose names cannot be listed is how CVE-2021-41103 was used: known names count as well.
+      // Entering a folder whose names cannot be listed is how CVE-2021-41103 was used: known names count as
+      // well.
       const known = spawnSync('find', [folder, '-maxdepth', '3'], { encoding: 'utf8' }).stdout.trim().split('\n').slice(1);
       assert.ok(known.length > 3);
       const script = 'for path; do if [ -r "$path" ] || [ -x "$path" ] || [ -w "$path" ]; then echo "$path"; fi; done';

@@ -7,7 +7,10 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { accepts } from '../fixtures/accepts.ts';
 import { portcullisCommand } from '../fixtures/command.ts';
 
-/** `portcullis network docker-driver` as a separate process. A docker in the same namespaces finds it as `portcullis`. */
+/**
+ * `portcullis network docker-driver` as a separate process. A docker in the same namespaces finds it as
+ * `portcullis`.
+ */
 export interface Driver {
   readonly socket: string;
   up(): Promise<void>;

@@ -1,7 +1,7 @@
 /**
- * Runs the first example of docs/docker.md literally, on a docker with its default configuration: with its own
- * bridge and its own rules, which drop traffic that other bridges forward. `npm run test:docker` runs this file
- * beside suite.ts. Needs `test/peers/get docker`, iptables and containernetworking-plugins.
+ * Runs the first example of docs/docker.md literally, on a docker with its default configuration: with its
+ * own bridge and its own rules, which drop traffic that other bridges forward. `npm run test:docker` runs
+ * this file beside suite.ts. Needs `test/peers/get docker`, iptables and containernetworking-plugins.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -30,7 +30,9 @@ const block = (language: string, holds: string): string => {
 describe('the first example of docs/docker.md', { skip }, () => {
   let docker: Docker;
   let driver: Driver;
-  /** Runs a command as a user types it, with a local server image in place of the image that would be pulled. */
+  /**
+   * Runs a command as a user types it, with a local server image in place of the image that would be pulled.
+   */
   const typed = async (line: string): Promise<string> => {
     // Debian's static busybox cannot resolve names for wget.
     const command = line.replace(/wget -qO- http:\/\/web\//u, `sh -c 'printf "GET / HTTP/1.0\\r\\n\\r\\n" | nc -w 10 web 80'`);

@@ -1,6 +1,6 @@
 /**
- * One network that a container of docker, a pod of our own runtime and a namespace of cnitool share: `npm run test:docker` runs it beside
- * suite.ts. One daemon serves all three. Needs `test/peers/get docker cnitool`.
+ * One network that a container of docker, a pod of our own runtime and a namespace of cnitool share: `npm run
+ * test:docker` runs it beside suite.ts. One daemon serves all three. Needs `test/peers/get docker cnitool`.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -26,7 +26,10 @@ const folder = mkdtempSync(join(tmpdir(), 'pct-joint-'));
 const at = (name: string): string => join(folder, name);
 const patience = 60_000;
 
-/** As `portcullis network create` writes it. The first is written by hand, because pods use it before any create. */
+/**
+ * As `portcullis network create` writes it. The first is written by hand, because pods use it before any
+ * create.
+ */
 const shop = {
   cniVersion: '1.0.0',
   name: 'shop',
@@ -49,13 +52,18 @@ interface Member {
   readonly name: string;
   readonly ipv4: string;
   readonly ipv6: string;
-  /** Runs a busybox program in the member, with its resolv.conf. Returns its output, or undefined if it failed. */
+  /**
+   * Runs a busybox program in the member, with its resolv.conf. Returns its output, or undefined if it
+   * failed.
+   */
   run(...words: string[]): Promise<string | undefined>;
 }
 
 const serve = (name: string, www = '/www'): string => `echo ${name} > ${www}/index.html; exec busybox httpd -f -p 80 -h ${www}`;
 
-/** Waits until the condition holds. State read from docker's events follows docker's answer a moment later. */
+/**
+ * Waits until the condition holds. State read from docker's events follows docker's answer a moment later.
+ */
 async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
   for (const late = performance.now() + patience; !(await holds()); await pause(100))
     if (performance.now() > late) assert.fail(`${what}: not within ${patience / 1000} s`);
@@ -273,7 +281,8 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
     const missing = await runProgram(program, [...first, 'network', 'connect', 'side', 'docker://nobody', ...own], process.env, folder);
     assert.deepEqual([missing.code, /NETWORK_TARGET_UNKNOWN/u.test(missing.output)], [1, true], missing.output);
     await tool('del', 'beside', 'side');
-    // Like upstream's, the bridge plugin does not remove the bridge. Bridges of docker's networks are removed with them.
+    // Like upstream's, the bridge plugin does not remove the bridge. Bridges of docker's networks are removed
+    // with them.
     const { plugins } = JSON.parse(readFileSync(join(stage.folders.cniConf, '50-side.conflist'), 'utf8')) as {
       plugins: { bridge: string }[];
     };

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
 /**
- * Returns everything left of endpoints and networks in this network namespace, in the database and in the folders of
- * plugins. Empty if nothing is left.
+ * Returns everything left of endpoints and networks in this network namespace, in the database and in the
+ * folders of plugins. Empty if nothing is left.
  */
 export function leftovers(folders: { readonly root: string; readonly state: string; readonly leases: readonly string[] }): string[] {
   return [...links(), ...rules(), ...records(join(folders.root, 'network.db')), ...pins(folders.state), ...folders.leases.flatMap(leases)];
@@ -18,7 +18,9 @@ const links = (): string[] =>
     .filter((line) => line !== '' && !line.startsWith('lo '))
     .map((line) => `link ${line}`);
 
-/** Rules and elements that belong to an endpoint. No constant rule names an address, a port or a container. */
+/**
+ * Rules and elements that belong to an endpoint. No constant rule names an address, a port or a container.
+ */
 function rules(): string[] {
   const legacy = lines('iptables-save').filter((line) => /^-A .*(?:id: |-s \d|-d \d+\.\d+\.\d+\.\d+\/32|--dports? \d)/u.test(line));
   const own = lines('nft', 'list', 'ruleset').filter(

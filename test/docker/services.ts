@@ -1,6 +1,7 @@
 /**
- * Services of a network that containers of docker join by their label, beside our pods on the same network. One daemon
- * serves both. `npm run test:docker` runs this file beside suite.ts. Needs `test/peers/get docker`.
+ * Services of a network that containers of docker join by their label, beside our pods on the same network.
+ * One daemon serves both. `npm run test:docker` runs this file beside suite.ts. Needs `test/peers/get
+ * docker`.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -143,7 +144,9 @@ describe('services that containers of docker join', { skip }, () => {
   const backends = async (service: string): Promise<string[]> =>
     [...new Set(((await list()).services.find(({ name }) => name === service)?.backends ?? []).map(({ address }) => address))].toSorted();
   const ipv4 = (addresses: readonly string[]): string[] => addresses.filter((address) => address.includes('.'));
-  /** The current members of the service, by the backends of the load balancer and by the name of all members. */
+  /**
+   * The current members of the service, by the backends of the load balancer and by the name of all members.
+   */
   const membersAre = async (service: string, names: readonly string[], others: readonly string[] = []): Promise<void> => {
     const expected = [...(await Promise.all(names.map((name) => addressOf(name)))), ...others].toSorted();
     const is = async (): Promise<boolean> => ipv4(await backends(`shop/${service}`)).join() === expected.join();
@@ -309,7 +312,8 @@ describe('services that containers of docker join', { skip }, () => {
     assert.deepEqual((await list()).services, []);
     const left = (): string[] =>
       leftovers({ root: stage.folders.root, state: stage.folders.state, leases: [] })
-        // The subnets of the pods' own network and the constant rules of services exist while the daemon runs.
+        // The subnets of the pods' own network and the constant rules of services exist while the daemon
+        // runs.
         .filter((each) => !/^rule elements = \{ (?:[\da-f.:]+\/\d|0x00000000 : goto refuse|tcp, udp, sctp)/u.test(each));
     await eventually(
       'nothing is left',

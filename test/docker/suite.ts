@@ -1,6 +1,6 @@
 /**
- * `npm run test:docker`: Debian's dockerd 20.10, unmodified and in private namespaces, on our remote driver: with our
- * own networks, with a conflist of our plugins, and with a conflist of Debian's CNI programs. Needs
+ * `npm run test:docker`: Debian's dockerd 20.10, unmodified and in private namespaces, on our remote driver:
+ * with our own networks, with a conflist of our plugins, and with a conflist of Debian's CNI programs. Needs
  * `test/peers/get docker`, iptables and containernetworking-plugins.
  */
 import '../fixtures/private-namespaces.ts';

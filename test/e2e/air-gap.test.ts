@@ -20,8 +20,9 @@ const launcher = join(import.meta.dirname, '../../packaging/bin/portcullisd');
 const main = join(import.meta.dirname, '../../cli/main.ts');
 
 /**
- * Origin and trust service are in one network namespace, the node and its registry in another that no link leads to. What crosses is the
- * registry's storage, filled by `images copy` while both were reachable, and an archive in a file.
+ * Origin and trust service are in one network namespace, the node and its registry in another one without
+ * links. Only the registry's storage, filled by `images copy` while both were reachable, and an archive file
+ * cross over.
  */
 describe('an image behind an air gap', () => {
   let gap: AirGap;
@@ -45,7 +46,7 @@ describe('an image behind an air gap', () => {
     return runProgram(program, rest, process.env);
   };
   const beyond = (...words: string[]): Promise<Ended> => run(process.execPath, main, ...words);
-  /** Publishes, signs, attests and says by metadata what the tag means. */
+  /** Publishes, signs and attests an image, and signs the digest of its tag in metadata. */
   const publish = async (name: string, destination: string, expiry: Readonly<Record<string, number>> = {}): Promise<void> => {
     const { image } = await stage.publish(`${name}:1`);
     const predicate = { builder: 'example' };
@@ -72,7 +73,7 @@ describe('an image behind an air gap', () => {
     service = await startTrustService({ listen: '127.0.0.1:0', data: join(stage.folders.folder, 'service') });
     await publish('pay/app', `${beside}/pay/app`);
     await publish('pay/served', service.url);
-    // Good for a moment: what is brought over is older.
+    // Valid only for a moment, so that the transferred metadata has expired.
     await publish('pay/late', `${beside}/pay/late`, { timestamp: 1 });
     const mirror = await startRegistry({ storage });
     try {

@@ -23,7 +23,7 @@ const [RuntimeDefault, Unconfined, Localhost] = [0, 1, 2] as const;
 const localhost = (name: string): SecurityContext => ({ apparmor: { profileType: Localhost, localhostRef: name } });
 const hasAppArmor = detectKernel().apparmor;
 
-/** Run by test/vm/apparmor where this kernel has none. */
+/** test/vm/apparmor runs this file if this kernel has no AppArmor. */
 describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, () => {
   let stage: Stage;
   let pod: Pod;
@@ -42,7 +42,7 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
     await stage.close();
   });
 
-  /** Loads a profile of the node's own, or takes it out. */
+  /** Loads or unloads a profile of the node. */
   function parse(how: '--replace' | '--remove'): void {
     const file = join(tmpdir(), own);
     writeFileSync(

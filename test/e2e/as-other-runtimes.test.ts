@@ -19,7 +19,7 @@ const policy = policyOf(
     .join(''),
 );
 
-/** Requests that a kubelet makes of any runtime, and what it gets from containerd: docs/decisions/0072. */
+/** Requests that a kubelet sends to any runtime, with the answers of containerd: docs/decisions/0072. */
 describe('requests that other runtimes accept', () => {
   let stage: Stage;
   const image: Record<string, string> = {};
@@ -83,7 +83,7 @@ describe('requests that other runtimes accept', () => {
           'RUNTIME_BAD_WORKING_DIR',
           workingDir,
         );
-      // Again before each command: the volume is changed meanwhile.
+      // The path is checked again before each command, because the volume can change.
       const id = await runContainer(stage, pod, ask({ workingDir: '/tmp/../data/inside', ...at('/data') }));
       assert.equal((await execute(stage, id, 'pwd')).stdout, '/data/inside\n');
       renameSync(join(volume, 'inside'), join(volume, 'away'));

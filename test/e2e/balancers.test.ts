@@ -7,7 +7,10 @@ import { runCase } from '../services/run-case.ts';
 import { openStage } from '../services/stage.ts';
 import type { Stage } from '../services/stage.ts';
 
-/** The short part of the table of what every balancer must do; `npm run test:services` runs all of it. */
+/**
+ * A short part of the table of requirements for every load balancer. `npm run test:services` runs the whole
+ * table.
+ */
 const { open, missing } = balancers['nftables'] ?? assert.fail();
 
 describe('virtual servers by nf_tables', { skip: missing() }, () => {

@@ -10,7 +10,7 @@ import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** Version 2 at /sys/fs/cgroup itself, or each controller of version 1 below it. */
+/** Version 2 at /sys/fs/cgroup, or each controller of version 1 below it. */
 const isV2 = existsSync('/sys/fs/cgroup/cgroup.controllers');
 const roots = isV2
   ? ['/sys/fs/cgroup']
@@ -19,7 +19,10 @@ const roots = isV2
       .map((entry) => join('/sys/fs/cgroup', entry.name));
 const stand = (path: string): boolean => roots.some((root) => existsSync(root + path));
 
-/** A kubelet tries again too: a kernel may hold a cgroup a moment longer than the processes and the cgroups that were in it. */
+/**
+ * A kubelet retries too, because the kernel may keep a cgroup a moment longer than its processes and child
+ * cgroups.
+ */
 async function removeEmptied(path: string): Promise<void> {
   for (const end = performance.now() + 60_000; ;)
     try {
@@ -31,7 +34,9 @@ async function removeEmptied(path: string): Promise<void> {
     }
 }
 
-/** The driver cgroupfs, with whichever version the machine has. systemd's is test/vm/systemd.ts. */
+/**
+ * The driver cgroupfs, with the cgroup version of the machine. test/vm/systemd.ts tests the driver systemd.
+ */
 describe('cgroups of pods', () => {
   let stage: Stage;
   let image = '';
@@ -42,7 +47,7 @@ describe('cgroups of pods', () => {
   after(() => stage.close());
   const podBelow = (name: string, cgroupParent: string): Promise<Pod> => runPod(stage, name, { linux: { cgroupParent } });
   const sleeper = (pod: Pod): Promise<string> => runContainer(stage, pod, { image, command: ['sleep', '600'] });
-  /** Its paths in every hierarchy, each once. */
+  /** Returns its paths in every hierarchy, each once. */
   const pathsOf = async (containerId: string): Promise<string[]> => {
     const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId, verbose: true });
     const { pid } = JSON.parse(info['info'] ?? '{}') as { pid: number };

@@ -25,7 +25,7 @@ const NET_ADMIN = 1n << 12n;
 const SYS_ADMIN = 1n << 21n;
 const SETUID = 1n << 7n;
 
-/** What a container may do, as the kernel enforces it. */
+/** The restrictions of a container, as the kernel enforces them. */
 describe('confinement', () => {
   let stage: Stage;
   const image: Record<string, string> = {};
@@ -127,7 +127,7 @@ describe('confinement', () => {
     await removePod(stage, pod);
   });
 
-  /** Asked by name, and more than the ceiling holds. */
+  /** Requests by name that exceed the ceiling. */
   const excessive: { what: string; pod?: object; sysctls?: Record<string, string>; security: object; names: RegExp }[] = [
     { what: 'privileged', pod: { privileged: true }, security: { privileged: true }, names: /ceiling baseline lacks .*privileged/ },
     {

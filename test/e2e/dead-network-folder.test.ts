@@ -88,7 +88,7 @@ describe('network configuration folders on a file server that does not answer', 
         assert.equal((await execute(stage, id, 'hostname')).stdout, 'lasting\n');
         assert.equal((await fetch(`http://${address}/healthz`)).status, 200);
         await removePod(stage, pod);
-        // Neither does it keep a daemon from stopping and starting.
+        // It does not prevent a daemon from stopping and starting either.
         await stage.restart({ flags });
         assert.equal((await network())?.status, false);
       } finally {
@@ -180,7 +180,7 @@ describe('network configuration folders on a file server that does not answer', 
   });
 
   it('a file server that answers is read through copies of its files, and changes take effect', { timeout: 120_000 }, async () => {
-    // Any type of file system that is not on the list of those that need nobody will do, such as ext3, and needs no program.
+    // Any file system type works that is not in the list of local types and needs no program, such as ext3.
     const disk = join(stage.folders.folder, 'ext3.img');
     execFileSync('truncate', ['-s', '8M', disk]);
     execFileSync('mkfs.ext3', ['-q', disk]);

@@ -40,18 +40,18 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
   });
 
   const inServer = (name: string): string => join(server.folder, name);
-  /** Every way in which a request names a path of the host. */
+  /** Every field in which a request names a path of the host. */
   const ways = (): Readonly<Record<string, Omit<ContainerAsk, 'image'>>> => ({
     mount: { more: { mounts: [{ hostPath: inServer('mount'), containerPath: '/m' }] } },
     link: { more: { mounts: [{ hostPath: join(stage.folders.folder, 'link/link'), containerPath: '/m' }] } },
     device: { more: { devices: [{ hostPath: inServer('device'), containerPath: '/dev/d', permissions: 'r' }] } },
     seccomp: { security: { seccomp: { profileType: ProfileType.Localhost, localhostRef: inServer('seccomp') } } },
   });
-  /** Processes of the daemon that look paths up. */
+  /** Processes of the daemon that resolve paths. */
   const lookingUp = (): string[] =>
     readdirSync('/proc').filter((pid) => {
       try {
-        // proc_pid_stat(5): the parent comes after the name and the state.
+        // proc_pid_stat(5): the parent follows the name and the state.
         const [, parent] = /\) \S (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? [];
         return parent === String(stage.daemon.pid) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('portcullis-look-up');
       } catch {
@@ -107,7 +107,8 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
     const [wellPod, well] = await runIn('well', {});
     const dead = mountDeadServer(join(volume, 'shared'));
     try {
-      // Through both doors: each has its own thread in the daemon, and all share libuv's four.
+      // Through ExecSync and Exec: each has its own thread in the daemon, and all share the four threads of
+      // libuv.
       const refused = held.map(async ([, containerId], index) => {
         if (index % 2 === 0) return (await failureOf(execute(stage, containerId, 'true'))).message;
         const asked = { tty: false, stdin: false, stdout: true, stderr: true };
@@ -115,7 +116,7 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
         return (await client.status).message ?? '';
       });
       await new Promise((resolve) => setTimeout(resolve, 1_000));
-      // Reads files of the host by those threads.
+      // This call reads files of the host with those threads.
       assert.equal(await health(), 200);
       assert.equal((await execute(stage, well, 'hostname')).stdout, 'well\n');
       for (const message of await Promise.all(refused))
@@ -139,7 +140,7 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
           await removePod(stage, pod);
         });
         await new Promise((resolve) => setTimeout(resolve, 1_000));
-        // Reads files of the host by libuv's four threads.
+        // This call reads files of the host with the four threads of libuv.
         assert.equal(await health(), 200);
         await Promise.all(asked);
       } finally {
@@ -153,7 +154,7 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
     const asked = failureOf(createContainer(stage, pod, { image, ...ways()['mount'] }));
     while (lookingUp().length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
     const left = lookingUp();
-    // It fails unless the daemon ends by itself, with 0.
+    // This fails unless the daemon exits by itself with 0.
     await stage.restart({ flags });
     await asked;
     for (const pid of left) assert.throws(() => process.kill(Number(pid), 0), { code: 'ESRCH' });

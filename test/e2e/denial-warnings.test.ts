@@ -8,10 +8,10 @@ import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
 const warning = 'the network denied what a pod sent or was sent';
-/** The daemon looks every 5 s (cni-plugins/attach/network.worker.ts). */
+/** The daemon reads the counters every 5 s (cni-plugins/attach/network.worker.ts). */
 const untilTold = 11_000;
 
-/** What the daemon's log says of pods that start. */
+/** Warnings of the daemon's log while pods start. */
 describe('warnings about denied traffic', () => {
   let stage: Stage;
   let image = '';
@@ -32,7 +32,8 @@ describe('warnings about denied traffic', () => {
     const waiting = await runPod(stage, 'waiting');
     const busy = await runPod(stage, 'busy');
     const asking = await runContainer(stage, busy, { image, command: ['sleep', '600'] });
-    // The bridge looks for duplicates of its address and for routers in its first seconds; a pod looks for one that is not there.
+    // The bridge probes for duplicates of its address and for routers in its first seconds. A pod probes for
+    // an absent address.
     await pause(4_000);
     await execute(stage, asking, 'ping', '-c', '2', '-W', '1', '10.211.0.99');
     const counted = (): string => execFileSync('nft', ['list', 'chain', 'bridge', 'portcullis', 'closed_to'], { encoding: 'utf8' });

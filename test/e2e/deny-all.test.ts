@@ -11,7 +11,7 @@ import { containerConfig, podConfig } from '../fixtures/pod.ts';
 import { failureOf, openStage, plainPolicy, podNamespace, policyOf } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** Options that the stage itself gives by a flag, that need files of their own, or that the daemon does not read. */
+/** Options that the stage sets by a flag, that need separate files, or that the daemon does not read. */
 const given = [
   '$schema',
   'socket',
@@ -24,10 +24,10 @@ const given = [
   'streaming.tls.keyFile',
 ];
 
-/** Values for what the schema alone can not tell. */
+/** Values for options whose values the schema does not determine. */
 const own: Readonly<Record<string, readonly unknown[]>> = {
   'cni.binDirs': [['/usr/lib/cni'], ['/nonexistent']],
-  // Both images of the pair, or none.
+  // Both images of the planted pair, or none.
   enforcement: [
     undefined,
     {
@@ -52,11 +52,11 @@ const own: Readonly<Record<string, readonly unknown[]>> = {
   'peers.gids': [[], [12_345]],
   kubeletRoot: ['/var/lib/kubelet', '/nonexistent'],
   logLevel: ['debug', 'info'],
-  // Debian's runtimes are refused by `strict`: the daemon then does not start, which is a case of its own below.
+  // `strict` refuses Debian's runtimes: the daemon then does not start, which is a separate case below.
   strict: [false],
 };
 
-/** No policy admits anything; some are none at all. */
+/** Policies that admit nothing. Some are not policies at all. */
 const policies: Readonly<Record<string, string | undefined>> = {
   'no file': undefined,
   'no rule': policyOf('  []\n'),
@@ -92,7 +92,10 @@ function valuesOf(schema: ConfigSchema): readonly unknown[] {
 
 type Choice = ReadonlyMap<string, unknown>;
 
-/** Configurations in which every two values of two options stand together at least once: greedily (AETG), the same each time. */
+/**
+ * Returns configurations that contain every pair of values of two options at least once. The algorithm is
+ * greedy (AETG) and deterministic.
+ */
 function pairwise(options: readonly Option[], from: number): readonly Choice[] {
   const open = new Set<string>();
   const pairs = (row: readonly number[]): string[] => row.flatMap((x, i) => row.slice(i + 1).map((y, j) => `${i}=${x}&${i + 1 + j}=${y}`));
@@ -105,7 +108,7 @@ function pairwise(options: readonly Option[], from: number): readonly Choice[] {
   const random = (below: number): number => (seed = (seed * 48_271) % 2_147_483_647) % below;
   const rows: Choice[] = [];
   while (open.size > 0) {
-    // The best of some rows, each around a pair that is still missing.
+    // The best of several rows, each built around a pair that is still missing.
     const [first = ''] = open;
     const fixed = new Map(first.split('&').map((part) => part.split('=').map(Number) as [number, number]));
     const candidates = Array.from({ length: 400 }, () => options.map(({ values }, index) => fixed.get(index) ?? random(values.length)));
@@ -129,7 +132,7 @@ function documentOf(choice: Choice): Record<string, unknown> {
   return document;
 }
 
-/** FUZZ_SEED: other configurations; FUZZ_TIMES: that many times as many. */
+/** FUZZ_SEED selects other configurations. FUZZ_TIMES multiplies their number. */
 const from = Number(process.env['FUZZ_SEED'] ?? 7) % 2_147_483_646;
 const times = Number(process.env['FUZZ_TIMES'] ?? 1);
 const refusals = ['IMAGES_DENIED', 'IMAGES_NO_POLICY', 'IMAGES_UNDECIDED'];
@@ -147,13 +150,13 @@ describe('a policy that admits nothing admits nothing in any configuration', () 
   before(async () => {
     stage = await openStage({ flags: [] });
     ({ reference } = await stage.publish('app/a:1'));
-    // It is here, admitted by the policy of before.
+    // The image is present, admitted by the previous policy.
     image = await stage.pull(reference);
     config = join(stage.folders.folder, 'config.yaml');
   });
   after(async () => {
     await stage.restart({ meanwhile: () => Promise.resolve(configure(new Map([['the policy', 'no rule']]))) });
-    // Plugins of others (`network.plugins: exec`) leave their bridge.
+    // Third-party plugins (`network.plugins: exec`) leave their bridge.
     spawnSync('ip', ['link', 'delete', 'e2e0', 'type', 'bridge']);
     await stage.close();
   });
@@ -178,7 +181,7 @@ describe('a policy that admits nothing admits nothing in any configuration', () 
         assert.ok(refusals.includes(code), `${code} under ${JSON.stringify(documentOf(choice))}`);
       };
       for (const namespace of [podNamespace, 'other', '']) await refused(stage.pull(reference, namespace));
-      // Where this configuration can run a pod at all.
+      // If this configuration can run a pod at all.
       const { runtime } = stage.daemon.cri;
       const sandbox = podConfig(stage, `p${index}`);
       const podSandboxId = await runtime.runPodSandbox({ config: sandbox, runtimeHandler: '' }).then(

@@ -18,7 +18,7 @@ const policy = policyOf(`  - images: ["${registryName}/app/**"]
 `);
 
 describe('devices of the host', () => {
-  // Root's own, all the way up: hooks and specs elsewhere do not count.
+  // Owned by root in every parent folder. Hooks and specs elsewhere are ignored.
   const host = mkdtempSync('/var/lib/pc-cdi-');
   const config = join(mkdtempSync(join(tmpdir(), 'pc-devices-')), 'config.yaml');
   let stage: Stage;

@@ -15,7 +15,7 @@ interface Finding {
   readonly meaning?: readonly string[];
 }
 
-/** `portcullis doctor` beside a running daemon: what it says of that comes from the daemon itself. */
+/** `portcullis doctor` with a running daemon: the report about the daemon comes from the daemon itself. */
 describe('doctor on a node', () => {
   let stage: Stage;
   before(async () => {

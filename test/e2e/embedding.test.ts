@@ -14,7 +14,10 @@ import type { Stage } from '../fixtures/stage.ts';
 const repository = join(import.meta.dirname, '../..');
 const examples = join(repository, 'docs/examples');
 
-/** Every example of docs/embedding.md and docs/trust-library.md, as a user runs it: against the package, installed. */
+/**
+ * Every example of docs/embedding.md and docs/trust-library.md, as a user runs it: with the installed
+ * package.
+ */
 describe('the examples of docs/embedding.md', () => {
   let stage: Stage;
   let folder = '';
@@ -108,7 +111,7 @@ describe('the examples of docs/embedding.md', () => {
     writeFileSync(join(own, 'cni/10-own.conflist'), conflist.replaceAll('e2e0', 'own0').replaceAll('10.211.0', '10.212.0'));
     const settings = { socket: 'own.sock', root: 'root', state: 'state', policy: [stage.folders.policy], cni: { confDir: 'cni' } };
     writeFileSync(join(own, 'config.yaml'), JSON.stringify(settings));
-    // The stage's daemon has this network namespace.
+    // The daemon of the stage owns this network namespace.
     const words = ['--net', process.execPath, 'own-daemon.mjs', 'own/config.yaml'];
     const child = spawn('unshare', words, { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'] });
     const exited = once(child, 'exit') as Promise<[number | null]>;

@@ -34,7 +34,7 @@ async function stateOf(stage: Stage): Promise<EnforcementState> {
   return JSON.parse(info['enforcement'] ?? '{}') as EnforcementState;
 }
 
-/** What Status tells once `wanted` is true of it. */
+/** Returns the condition in Status once `wanted` is true of it. */
 async function until(stage: Stage, wanted: (state: EnforcementState, codes: readonly string[]) => boolean): Promise<EnforcementState> {
   const codesOf = ({ findings }: EnforcementState): readonly string[] => findings.map(({ code }) => code);
   let state = await stateOf(stage);
@@ -45,7 +45,7 @@ async function until(stage: Stage, wanted: (state: EnforcementState, codes: read
   return state;
 }
 
-/** What a pull leaves on the disk. */
+/** Returns everything that pulls have left on the disk. */
 function content(stage: Stage): readonly string[] {
   const images = join(stage.folders.root, 'images');
   return ['blobs', 'layers', 'ingest', 'staging'].flatMap((name) => {
@@ -93,7 +93,7 @@ describe('enforcement proves itself', () => {
     const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
     assert.match(text, /^portcullis_enforcement\{result="pass"\} 1$/m);
     assert.match(text, /^portcullis_enforcement\{result="fail"\} 0$/m);
-    // A try is no pull of a workload.
+    // An attempt does not count as a pull of a workload.
     assert.doesNotMatch(text, /^portcullis_image_pulls_total\{/m);
     assert.match(stage.daemon.log(), /"enforcement: pass"/);
     const { socket, root, state: stateFolder, policy, cniConf } = stage.folders;
@@ -168,7 +168,7 @@ describe('enforcement proves itself', () => {
   it('is crash-only: kill -9 in the middle of a try leaves no image and no content', async () => {
     let asked = (): void => undefined;
     const hung = new Promise<void>((resolve) => (asked = resolve));
-    // Answers nothing: whoever asks is in the middle of a try.
+    // The server answers nothing, so that the client stays in the middle of an attempt.
     const server = createServer(() => asked());
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -188,7 +188,7 @@ describe('enforcement proves itself', () => {
   });
 
   it('names a mirror that has the image without its signature', async () => {
-    // As a tool leaves it that copies images and not what refers to them.
+    // Like a copy by a tool that copies images without their referrers.
     const { reference } = await stage.publish('planted/copied:1', {}, { sign: false });
     await stage.restart({ flags: ['--config', configFile('copied', reference, unsigned)] });
     const { result, findings } = await until(stage, (_, codes) => codes.includes('MIRROR_LACKS_EVIDENCE'));

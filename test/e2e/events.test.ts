@@ -22,7 +22,7 @@ const shortNames: Readonly<Record<number, string>> = {
   [ContainerEventType.CONTAINER_DELETED_EVENT]: 'deleted',
 };
 
-/** Every event from now on, read as fast as they come. */
+/** Collects every event from now on, read as fast as they arrive. */
 async function watch(stage: Stage) {
   const events: ContainerEvent[] = [];
   const abort = new AbortController();
@@ -50,13 +50,16 @@ async function watch(stage: Stage) {
   };
 }
 
-/** Until the daemon has surely subscribed the stream that was asked for before: calls of one connection are served in order. */
+/**
+ * Waits until the daemon has subscribed the previously requested stream: calls of one connection are served
+ * in order.
+ */
 async function watchers(stage: Stage): Promise<void> {
   await stage.daemon.cri.runtime.version({});
   await pause(50);
 }
 
-/** A client whose HTTP/2 window fills up: a gRPC library would go on reading into its own memory. */
+/** A client whose HTTP/2 window fills up. A gRPC library would continue to read into its own memory. */
 async function neverReading(stage: Stage) {
   const session = connect('http://localhost', { createConnection: () => connectSocket(stage.folders.socket) });
   const stream = session.request({
@@ -183,7 +186,7 @@ describe('events', () => {
   it('a client that does not read delays no other client, costs no memory, and receives what it missed', async () => {
     const fast = await watch(stage);
     const slow = await neverReading(stage);
-    // A quarter megabyte each: the slow one's queue is full after some ten pods.
+    // A quarter of a megabyte each: the queue of the slow client is full after about ten pods.
     const annotations = { note: 'x'.repeat(250_000) };
     const noise = async (pods: number): Promise<number> => {
       const seen = fast.events.length;
@@ -193,7 +196,7 @@ describe('events', () => {
     };
     const warm = await noise(40);
     await noise(100);
-    // Garbage of a busy moment is given back a little later.
+    // Garbage from a busy moment is collected a little later.
     await until(
       'the daemon holds less than half of the 100 MB that one client did not read',
       () => stage.daemon.usage().residentMiB < warm + 50,

@@ -6,7 +6,10 @@ import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { openCommand } from '../fixtures/stream-client.ts';
 
-/** Score for the OOM killer, priority (field 19 of stat), processors, limits, and the cgroups of a process but those that the daemon has for itself. */
+/**
+ * OOM score, priority (field 19 of stat), CPUs, limits, and the cgroups of a process without those that the
+ * daemon uses for itself.
+ */
 const attributes = (process: string): string =>
   [
     `cat /proc/${process}/oom_score_adj`,

@@ -9,7 +9,7 @@ import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** Leaves the session, the parent and the environment in every way that a shell has. */
+/** Detaches from session, parent and environment in every way that a shell offers. */
 const escapes = [
   'sleep 71 &',
   'setsid sleep 72 &',

@@ -23,7 +23,7 @@ after(() => stage.close());
 
 test('Exec and ExecSync report that no process can be created for a command, with the limit', { timeout: 120_000 }, async () => {
   const image = await stage.pull((await stage.publish('app/a:1')).reference);
-  // runc says only that its process was gone.
+  // runc reports only that its process was gone.
   const pod = await runPod(stage, 'crowded', {}, 'runc');
   const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
   const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });
@@ -33,7 +33,7 @@ test('Exec and ExecSync report that no process can be created for a command, wit
   assert.ok(file !== undefined);
   const before = readFileSync(file, 'utf8');
   writeFileSync(file, '0');
-  // A process that was made before its runtime took it into the cgroup runs: it is asked for again.
+  // A process created before its runtime moved it into the cgroup runs, so the test tries again.
   const refused = async (): Promise<PortcullisError> => {
     for (let tries = 0; tries < 30; tries += 1) {
       const failure = await execute(stage, id, 'true').then(() => undefined, failureIn);

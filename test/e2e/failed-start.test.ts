@@ -24,7 +24,7 @@ describe('a daemon that cannot start', () => {
   });
   afterEach(async () => {
     await new Promise((resolve) => taken.close(resolve));
-    // As after a crash: the next start takes the mounts over.
+    // As after a crash: the next start takes over the mounts.
     for (const mount of mountsBelow(folders.folder).reverse()) execFileSync('umount', ['--lazy', mount]);
     rmSync(folders.folder, { recursive: true, force: true });
   });
@@ -47,7 +47,7 @@ describe('a daemon that cannot start', () => {
     return { code, signal, output };
   };
 
-  /** Of the namespaces that it made ahead of need, and of its network. */
+  /** What it left of namespaces created in advance, and of its network. */
   const nothingIsLeft = (): void => {
     assert.deepEqual(mountsBelow(folders.folder), []);
     assert.deepEqual(readdirSync(join(folders.state, 'ns')), []);

@@ -10,7 +10,7 @@ import { exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** What a node does to a daemon that has done nothing wrong: its writes fail, its descriptors are used up. */
+/** Failures that a node causes for a correct daemon: writes fail, descriptors are exhausted. */
 describe('a node that fails for a while', () => {
   let stage: Stage;
   let image = '';
@@ -25,7 +25,7 @@ describe('a node that fails for a while', () => {
   it('gets the exit of a container that ended while its database could not be written', async () => {
     const pod = await runPod(stage, 'unwritten');
     const id = await runContainer(stage, pod, { image, command: ['sh', '-c', 'sleep 1; exit 42'] });
-    // Another's transaction: each write of the daemon fails once it has waited its time.
+    // A transaction of another process: each write of the daemon fails after its timeout.
     const other = new DatabaseSync(join(stage.folders.root, 'state.db'));
     other.exec('BEGIN IMMEDIATE');
     try {
@@ -36,7 +36,7 @@ describe('a node that fails for a while', () => {
       other.exec('ROLLBACK');
       other.close();
     }
-    // Nobody asks for it.
+    // No client requests it.
     assert.partialDeepStrictEqual(await exitOf(stage, id), { exitCode: 42, reason: 'Error' });
     await removePod(stage, pod);
   });
@@ -48,7 +48,7 @@ describe('a node that fails for a while', () => {
     const prlimit = (...args: readonly string[]): string =>
       execFileSync('prlimit', ['--pid', String(stage.daemon.pid), ...args], { encoding: 'utf8' }).trim();
     const limit = prlimit('--nofile', '--noheadings', '--output', 'SOFT');
-    // Every number below is in use.
+    // Every lower descriptor number is in use.
     prlimit('--nofile=3:');
     try {
       await pause(3_000);

@@ -22,21 +22,21 @@ const policy =
 const kernel = detectKernel();
 const enforcer = kernel.apparmor ? 'AppArmor' : (kernel.landlock ?? 0) >= 3 ? 'Landlock' : undefined;
 
-/** What each does under `kept`. */
+/** What each command does under the profile `kept`. */
 const tries: readonly (readonly [command: string, works: boolean])[] = [
   ['cat /app/data.txt', true],
   ['cat /app/deep/er', true],
   ['ls /app', true],
   ['cat /secret', false],
-  // A link is followed to a name that no rule has.
+  // A link leads to a name that no rule names.
   ['cat /app/sideways', false],
   ['ls /', false],
   ['cat /etc/resolv.conf', false],
   ['echo x > /app/data.txt', false],
   ['echo x > /app/log', true],
-  // Two shells try at once: each has a folder of its own.
+  // Two shells run concurrently, each with its own folder.
   ['mkdir /tmp/$$ && echo x > /tmp/$$/x', true],
-  // It is written there, and not read.
+  // The file can be written there, but not read.
   ['cat /tmp/$$/x', false],
   ['mkdir /tmp/$$/d && rmdir /tmp/$$/d', true],
   ['mv /tmp/$$/x /app/deep/x', false],
@@ -98,7 +98,7 @@ describe(
         });
         const { stdout } = await execute(stage, container, 'sh', '-c', 'id -u; cat /secret || echo kept; cat /app/data.txt');
         assert.equal(stdout, '65534\nkept\ndata\n');
-        // Started is what may go on: the launcher becomes the program a moment later.
+        // A started container may still run the launcher, which executes the program a moment later.
         const program = async (): Promise<string> => (await execute(stage, container, 'sh', '-c', 'tr "\\0" " " < /proc/1/cmdline')).stdout;
         for (let waited = 0; waited < 10_000 && (await program()) !== 'sleep 600 '; waited += 50) await pause(50);
         assert.equal(await program(), 'sleep 600 ');
@@ -108,7 +108,7 @@ describe(
       });
     }
 
-    // The virtual machine's images lie on tmpfs, which its kernel can not map.
+    // The images of the virtual machine are on tmpfs, which its kernel cannot map.
     it('apply in a user namespace', { skip: enforcer === 'AppArmor' && 'images cannot be mapped there' }, async () => {
       const ids = [{ hostId: 300_000, containerId: 0, length: 65_536 }];
       const inNamespace = { namespaceOptions: { ...namespaceOptions, usernsOptions: { mode: 0, uids: ids, gids: ids } } } as const;

@@ -11,7 +11,10 @@ import type { Stage } from '../fixtures/stage.ts';
 const freezer = '/sys/fs/cgroup/freezer';
 const skip = readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${freezer} `) ? false : 'no freezer of version 1 here';
 
-/** Paused by an operator or by what runs in the container: in cgroups of version 1 such a process does not take SIGKILL. */
+/**
+ * Paused by an operator or from inside the container. With cgroup version 1, SIGKILL does not end a frozen
+ * process.
+ */
 describe('a container that is frozen', { skip }, () => {
   let stage: Stage;
   let image = '';

@@ -1,6 +1,8 @@
 /**
- * A disk that fills up at each tenth of an unpack, of the database and of a log: a failure with a code and a reason, a daemon that serves,
- * room by what a kubelet does about it, and then success. `npm run test:full-disk` takes every tenth, `npm test` one of each.
+ * A disk that fills up at each tenth of an unpack, of the database and of a log. Each time the request fails
+ * with a code and a reason, the daemon serves, the actions of a kubelet free space, and then the request
+ * succeeds.
+ * `npm run test:full-disk` takes every tenth, `npm test` one of each.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -23,14 +25,14 @@ const mib = 1024 * kib;
 const ballastBytes = 8 * mib;
 const every = process.env['PORTCULLIS_TENTHS'] === 'all';
 const tenths = every ? [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] : [4];
-/** With little room left the network's database is the first that has none. */
+/** With little space left, the database of the network is the first to run out of space. */
 const tenthsOfRecords = every ? tenths : [1];
 const isFull = /DISK_FULL|ENOSPC|no space left/i;
 
-/** A file system of its own in a file, full to the last block but for what is asked to be free. */
+/** A separate file system in a file, full to the last block except for the requested free space. */
 interface Disk {
   free(): number;
-  /** Writes a filler until `left` bytes are free; what was filled before goes first. */
+  /** Writes a filler until `left` bytes are free. Removes the previous filler first. */
   leave(left: number): void;
   /** Removes the filler. */
   clear(): void;
@@ -56,7 +58,7 @@ function openDisk(image: string, at: string, bytes: number): Disk {
           while (free() - left >= step) {
             appendFileSync(filler, randomBytes(step));
             if (step === mib) continue;
-            // Blocks of a file that was just written are not taken yet.
+            // Blocks of a file written just now are not allocated yet.
             execFileSync('sync', ['-f', at]);
           }
         } catch (error) {
@@ -113,7 +115,7 @@ describe('a disk of images and of the database that fills up', () => {
     await stage.restart({ meanwhile: () => Promise.resolve(disk.close()) });
     await stage.close();
   });
-  // What a failed test left is not the next one's.
+  // Leftovers of a failed test must not affect the next one.
   afterEach(async () => {
     disk.clear();
     // A daemon fills its ballast soon after its start, and otherwise within a minute.
@@ -148,7 +150,7 @@ describe('a disk of images and of the database that fills up', () => {
       const failure = await failureOf(pullLarge());
       assert.match(`${failure.code} ${failure.message}`, isFull);
       await expectServes();
-      // Nothing of the failed pull is kept: what was free is free again, but for the ballast.
+      // Nothing of the failed pull remains: the same space is free again, except for the ballast.
       const before = disk.free();
       await removeImage(spare);
       await until('RemoveImage frees', () => disk.free() > before + 16 * mib);
@@ -169,7 +171,7 @@ describe('a disk of images and of the database that fills up', () => {
       const taken = Math.max(40 * kib, sizes() - first);
       for (const pod of pods.splice(0)) await removePod(stage, pod);
       disk.leave(Math.floor((taken * tenth) / 10));
-      // Until one is refused: with an empty log of the database a few may fit.
+      // Until one is refused. With an empty database log a few may fit.
       let refused: unknown;
       for (let index = 0; refused === undefined && index < 400; index += 1)
         try {
@@ -182,7 +184,7 @@ describe('a disk of images and of the database that fills up', () => {
       const { code, message } = failureIn(refused);
       assert.match(`${code} ${message}`, isFull);
       await expectServes();
-      // A kubelet evicts: pods go, and then an image.
+      // A kubelet evicts: it removes pods, and then an image.
       for (const { id } of (await stage.daemon.cri.runtime.listPodSandbox({})).items) {
         const { status } = await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: id });
         if (status?.metadata?.name === 'lasting') continue;
@@ -225,7 +227,7 @@ describe('a disk of logs that fills up', () => {
     it(`at ${tenth} tenths of a log`, async () => {
       disk.clear();
       const pod = await runPod(stage, `logs-${tenth}`);
-      // 1,024 lines of 1 KiB, a pause until it may go on, one more line, and a code of its own.
+      // 1,024 lines of 1 KiB, a pause until it may continue, one more line, and a distinct exit code.
       const line = 'x'.repeat(1_000);
       const script = `i=0; while [ $i -lt 1024 ]; do echo $i ${line}; i=$((i+1)); done; echo written > /tmp/written; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo the last line; exit 9`;
       const id = await runContainer(stage, pod, {
@@ -241,7 +243,7 @@ describe('a disk of logs that fills up', () => {
       }
       assert.ok(isWritten, 'a full disk of logs does not stop the program');
       const { runtime } = stage.daemon.cri;
-      // Its rotation fails with a reason, or needs no room.
+      // Its rotation fails with a reason, or needs no space.
       await runtime.reopenContainerLog({ containerId: id }).catch((thrown: unknown) => {
         const failure = failureIn(thrown);
         assert.match(`${failure.code} ${failure.message}`, isFull);
@@ -251,7 +253,7 @@ describe('a disk of logs that fills up', () => {
         const failure = failureIn(thrown);
         assert.match(`${failure.code} ${failure.message}`, isFull);
       });
-      // As a kubelet that cleans up: the file is truncated or removed, and opened again.
+      // Like the cleanup of a kubelet: the file is truncated or removed, and reopened.
       disk.clear();
       const path = join(stage.logs, `logs-${tenth}`, 'main/0.log');
       rmSync(path);

@@ -1,6 +1,6 @@
 /**
- * The disk of the root folder without a free byte, the ballast spent and its file gone, and what a kubelet does then: the daemon starts, images and
- * pods are removed, and the next pull works.
+ * The disk of the root folder has no free byte, and the ballast is used up and its file removed. Then a
+ * kubelet acts: the daemon starts, images and pods are removed, and the next pull succeeds.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -18,7 +18,7 @@ import type { Stage } from '../fixtures/stage.ts';
 
 const mib = 1024 * 1024;
 const ballastBytes = 8 * mib;
-/** What each database keeps. */
+/** The space that each database reserves. */
 const logBytes = ballastBytes / 16;
 
 for (const fileSystem of ['tmpfs', 'ext4'] as const)
@@ -63,10 +63,10 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
     });
 
     const free = (): number => statfsSync(stage.folders.root).bavail * statfsSync(stage.folders.root).bsize;
-    /** Until not one byte fits, nor after what was freed before is given away. */
+    /** Fills the disk until no byte fits, also after space freed earlier becomes available. */
     const fill = (): void => {
       rmSync(inRoot('ballast'), { force: true });
-      // What the daemon removes in the background goes on being freed.
+      // The daemon continues to free space in the background.
       for (let rounds = 0; rounds < 2 || (rounds < 20 && free() > 0); rounds += 1) {
         for (const bytes of [mib, 4096, 1])
           try {
@@ -109,7 +109,7 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
     it('repeated requests that are refused use no space that removals need', async () => {
       const pods: string[] = [];
       let refused = 0;
-      // As a kubelet repeats them. Each leaves a verdict in the log, as far as there is room.
+      // Like the retries of a kubelet. Each adds a verdict to the log while there is space.
       for (let index = 0; index < 60; index += 1) {
         const tried = async (): Promise<void> => {
           const pod = await runPod(stage, `refused-${index}`);

@@ -15,7 +15,7 @@ const mib = 1024 * 1024;
 const ballastBytes = 8 * mib;
 const address = '127.0.0.1:19465';
 
-/** The root folder of the daemon on a file system of its own, which is full to the last byte. */
+/** The root folder of the daemon on a separate file system, which is full to the last byte. */
 for (const fileSystem of ['tmpfs', 'ext4'] as const)
   describe(`a full disk (${fileSystem})`, () => {
     let stage: Stage;
@@ -64,7 +64,10 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
           assert.equal((error as NodeJS.ErrnoException).code, 'ENOSPC');
         }
     };
-    /** Its monitor cannot write the code down: without a kernel that tells it (6.15), it is reported as lost, and never as another. */
+    /**
+     * The monitor cannot write the exit code. Before Linux 6.15, which reports it, the code is reported as
+     * lost, never as another.
+     */
     const expectKilled = async (containerId: string): Promise<void> => {
       const { exitCode, reason } = await exitOf(stage, containerId);
       assert.ok(exitCode === 137 || (exitCode === 255 && reason === 'MonitorLost'), `${exitCode} ${reason}`);
@@ -89,7 +92,8 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
       await pause(1_100);
       assert.equal(await health(), 200);
       assert.equal((await execute(stage, lives, 'hostname')).stdout, 'lasting\n');
-      // Records of a few fit into pages that the database keeps; then there is none for what is new.
+      // The records of a few pods fit into reserved pages of the database. After that no space is left for
+      // new ones.
       const created: string[] = [];
       const create = async (): Promise<void> => {
         for (let index = 0; index < 200; index += 1)

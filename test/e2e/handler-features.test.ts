@@ -22,7 +22,7 @@ import { runProgram } from '../fixtures/command.ts';
 import { mountsBelow } from '../fixtures/stage.ts';
 import { findTool } from '../fixtures/tools.ts';
 
-// crun 1.8 refuses hybrid cgroups; a daemon moves away from them.
+// crun 1.8 refuses hybrid cgroups. A daemon moves out of them.
 if (existsSync('/sys/fs/cgroup/unified'))
   execFileSync('sh', ['-c', 'mount --make-rprivate /sys/fs/cgroup && umount /sys/fs/cgroup/unified']);
 
@@ -30,7 +30,7 @@ const hold = setInterval(() => undefined, 1_000);
 const debian = '/usr/sbin/runc';
 const peers = findTool('runc').path;
 
-/** What OCI runtimes are seen to do, by the kernel's own table of mounts. */
+/** Features of OCI runtimes, as detected in the kernel's table of mounts. */
 describe('features of runtime handlers', () => {
   let folder = '';
   let kernel: Kernel;
@@ -80,7 +80,7 @@ describe('features of runtime handlers', () => {
       idmappedMounts: true,
       userNamespaces: true,
       bindsKeepSubmounts: major > 1 || minor >= 9,
-      // crun 1.8 fails to make one beside a PID namespace.
+      // crun 1.8 fails to create a time namespace together with a PID namespace.
       timeNamespaces: features.timeNamespaces && (major > 1 || minor > 8),
       whyNoUserNamespaces: '',
     });
@@ -118,7 +118,7 @@ describe('features of runtime handlers', () => {
   );
 
   it('a probe signals no process in the PID namespace of the daemon', async () => {
-    // Its process 2 is one of a container or of another service where the daemon runs in a container itself.
+    // Process 2 belongs to a container, or to another service if the daemon itself runs in a container.
     const script = `
       import { existsSync, readFileSync, readdirSync } from 'node:fs';
       import { startKernelWorker } from '${join(import.meta.dirname, '../../base/kernel/index.ts')}';
@@ -142,12 +142,12 @@ describe('features of runtime handlers', () => {
       });
       await Promise.all([reactor.close(), kernel.close()]);
       clearInterval(hold);
-      // One that was killed is still there until it is reaped.
+      // A killed process exists until it is reaped.
       if (!/^State:\\s+S/m.test(readFileSync('/proc/2/status', 'utf8'))) throw new Error('process 2 was killed');
-      // Without version 2 crun makes plain files where it would be mounted.
+      // Without cgroup version 2 crun creates plain files at its mount point.
       const roots = ['', ...readdirSync('/sys/fs/cgroup')].filter((root) => root !== 'unified');
       const here = () => ids.filter((id) => roots.some((root) => existsSync('/sys/fs/cgroup/' + root + '/portcullis/' + id)));
-      // The cgroup of a process that was killed a moment ago goes with it.
+      // The cgroup of a process killed a moment ago disappears with it.
       for (let waited = 0; here().length > 0 && waited < 10_000; waited += 50) await new Promise((resolve) => setTimeout(resolve, 50));
       const left = here();
       if (ids.length === 0 || left.length > 0) throw new Error('cgroups are left: ' + left);

@@ -11,7 +11,10 @@ import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { openCommand } from '../fixtures/stream-client.ts';
 
-/** Stands over the machine's in this mount namespace, so that a failure here costs nobody else theirs. */
+/**
+ * Covers the machine's null device in this mount namespace, so that a failure here damages no other process's
+ * device.
+ */
 const own = mkdtempSync(join(tmpdir(), 'host-null-'));
 mount('tmpfs', own, 'tmpfs', 0);
 mknod(join(own, 'null'), S_IFCHR | 0o666, 1, 3);
@@ -23,7 +26,7 @@ const facts = (): string => {
   return `${uid}:${gid} ${(mode & 0o7777).toString(8)} ${rdev}`;
 };
 const untouched = facts();
-/** What a container's user tries with each standard stream. */
+/** What the user of a container tries with each standard stream. */
 const grab = 'for n in 0 1 2; do chmod 0 /proc/self/fd/$n; done 2>/dev/null; true';
 
 describe('the null device of the host', () => {
@@ -67,7 +70,7 @@ describe('the null device of the host', () => {
           assert.equal((await client.status).status, 'Success');
           assert.equal(facts(), untouched, JSON.stringify(streams));
         }
-        // What a command has as its standard streams is a null device all the same.
+        // The standard streams of a command are a null device nevertheless.
         const { stdout } = await execute(stage, containerId, 'sh', '-c', 'ls -lLn /proc/self/fd/0; wc -c');
         assert.match(stdout, /^crw-rw-rw-.* 1, +3 [^]*\n0\n$/);
         await removePod(stage, pod);

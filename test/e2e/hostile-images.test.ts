@@ -12,10 +12,10 @@ import type { Stage } from '../fixtures/stage.ts';
 
 const handlers = ['crun', 'runc'];
 
-/** Images that are signed and mean harm: the signature says who made them, not that they are good. */
+/** Signed images with hostile content: a signature proves who built an image, not that it is harmless. */
 describe('hostile images', () => {
   let stage: Stage;
-  /** A folder of the host that no image may write into. */
+  /** A folder of the host that no image may write to. */
   let prey = '';
   let serial = 0;
   before(async () => {

@@ -19,7 +19,7 @@ import type { Stage } from '../fixtures/stage.ts';
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 
-/** Registries that are down, broken or mean. Each pull fails with its code, and the daemon goes on. */
+/** Registries that are down, broken or hostile. Each pull fails with its code, and the daemon continues. */
 describe('hostile registries', () => {
   let stage: Stage;
   let server: TestServer;
@@ -74,7 +74,7 @@ describe('hostile registries', () => {
   const html: Handler = (_request, response) =>
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(`<html>${'log in '.repeat(10_000)}</html>`);
 
-  /** By what they answer to everything. */
+  /** Registries by their answer to every request. */
   const answers: { what: string; handler: Handler; code: string; kind: string; why: RegExp }[] = [
     { what: 'answers a web page', handler: html, code: 'DISTRIBUTION_BAD_ANSWER', kind: 'unavailable', why: /web page/ },
     {
@@ -167,7 +167,7 @@ describe('hostile registries', () => {
     });
   }
 
-  /** By what they do to one part of an image that is otherwise honestly served and signed. */
+  /** Registries by what they do to one part of an image that is signed and otherwise served correctly. */
   const parts: {
     what: string;
     part: (image: PushedImage) => RegExp;
@@ -250,7 +250,7 @@ describe('hostile registries', () => {
       assert.match(failure.message, why);
       const needles = [(image.layers.at(-1) ?? assert.fail()).subarray(2000, 2064), image.config];
       assert.deepEqual(filesThatHold([stage.folders.root], needles), []);
-      // Nothing is lost: the same image from where it is served well.
+      // Nothing is lost: the same image can be pulled from a correct registry.
       const id = await stage.pull(`${registryName}/${name}:1`);
       await stage.daemon.cri.image.removeImage({ image: { image: id } });
     });
@@ -262,7 +262,7 @@ describe('hostile registries', () => {
     const { image } = await stage.publish('size/b:1', { layers: [layer] }, { sign: false });
     const manifest = JSON.parse(Buffer.from(image.manifest).toString()) as { layers: { size: number }[] };
     const wrong = { ...manifest, layers: manifest.layers.map((one, index) => (index === 1 ? { ...one, size: one.size + 1 } : one)) };
-    // A real registry refuses no such manifest.
+    // A real registry does not refuse such a manifest.
     const { digest } = await stage
       .repository('size/b')
       .pushManifest(Buffer.from(JSON.stringify(wrong)), mediaTypes.ociManifest, { tag: '1' });
@@ -301,7 +301,7 @@ describe('hostile registries', () => {
           response.writeHead(200, { 'content-type': mediaTypes.ociManifest, 'content-length': '1000' });
           response.write('{"schemaVersion"', () => request.socket.destroy());
         };
-        // A signature that was found is enough, whatever else can not be asked.
+        // One signature that was found is sufficient, even if other requests fail.
         const outcome = await stage.pull('mean.test/break/a:1').catch((thrown: unknown) => (thrown as { code: string }).code);
         assert.match(outcome, /^(DISTRIBUTION_\w+|IMAGES_UNDECIDED|sha256:.*)$/, `${path}, ${way}`);
         if (outcome.startsWith('sha256:')) await stage.daemon.cri.image.removeImage({ image: { image: outcome } });
@@ -327,7 +327,7 @@ describe('hostile registries', () => {
     assert.equal((await failureOf(call)).kind, 'cancelled');
     await pause(200);
     assert.deepEqual(readdirSync(join(stage.folders.root, 'images/ingest')), []);
-    // The next asker is not held up by the one who left.
+    // The cancelled pull does not delay the next one.
     const id = await stage.pull(`${registryName}/slow/a:1`);
     await stage.daemon.cri.image.removeImage({ image: { image: id } });
   });
@@ -374,7 +374,7 @@ function sendHtml(response: ServerResponse): void {
   response.writeHead(200, { 'content-type': 'text/html' }).end(`<html>${'x'.repeat(100_000)}</html>`);
 }
 
-/** Writes as fast as it is read, until `total` or the end of the connection. */
+/** Writes as fast as the client reads, up to `total` or the end of the connection. */
 function pour(response: ServerResponse, total: number): void {
   const chunk = Buffer.alloc(65_536, 0x20);
   let sent = 0;

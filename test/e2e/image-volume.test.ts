@@ -12,7 +12,7 @@ import type { Stage } from '../fixtures/stage.ts';
 
 type Mount = NonNullable<ContainerConfig['mounts']>[number];
 
-/** Data images may be mounted by the namespace shop only; programs have a ceiling for privileged pods. */
+/** Only the namespace shop may mount data images. Programs have a ceiling for privileged pods. */
 const policy = policyOf(`  - images: ["${registryName}/app/**"]
     require: { cosign: { key: k.pub } }
     entitlements: { ceiling: privileged }

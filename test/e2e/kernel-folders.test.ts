@@ -22,7 +22,10 @@ metadata: { name: paths }
 entitlements: [host.paths, host.devices.admin]
 `;
 
-/** Where mounts, devices and working directories lead: to what the kernel and the runtime have at /dev, /proc and /sys, or elsewhere. */
+/**
+ * Where mounts, devices and working directories lead: to entries of kernel and runtime at /dev, /proc and
+ * /sys, or elsewhere.
+ */
 describe('paths that lead to /dev, /proc and /sys', () => {
   const config = join(mkdtempSync(join(tmpdir(), 'pc-kernel-folders-')), 'config.yaml');
   const kubelet = mkdtempSync(join(tmpdir(), 'pc-kubelet-'));
@@ -30,7 +33,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
   let stage: Stage;
   let serial = 0;
   let layer: Layer;
-  /** Links of the image, by the name in its root. */
+  /** Links of the image, by their name in its root. */
   const links = {
     todev: '/dev',
     todev2: 'todev',
@@ -67,7 +70,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
     rmSync(join(config, '..'), { recursive: true, force: true });
   });
 
-  /** A volume that the kubelet keeps for the pod. */
+  /** Returns a volume that the kubelet keeps for the pod. */
   const emptyDir = (pod: Pod, name: string): string => {
     const path = join(kubelet, 'pods', pod.config.metadata?.uid ?? '', 'volumes/kubernetes.io~empty-dir', name);
     mkdirSync(path, { recursive: true });
@@ -133,7 +136,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
     ['/.portcullis-launcher', 'file', 'RUNTIME_BAD_MOUNT'],
     ['/self/.portcullis-launcher/x', 'folder', 'RUNTIME_BAD_MOUNT'],
     [`/${'x/'.repeat(3000)}`, 'folder', 'RUNTIME_BAD_MOUNT'],
-    // What a kubelet and ordinary pods mount there, and what only looks like it.
+    // Destinations that a kubelet and ordinary pods use there, and similar ones.
     ['/dev/termination-log', 'file', 'made'],
     ['/dev/log/of/mine', 'file', 'made'],
     ['/dev/shm', 'folder', 'made'],
@@ -180,7 +183,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
               continue;
             }
             assert.equal(place, 'privileged');
-            // It holds keys of this host, or at least opens.
+            // It contains keys of this host, or at least can be opened.
             const { stdout } = await execute(
               stage,
               id,
@@ -325,7 +328,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
     it(`a command inherits no descriptors of the runtime (${handler})`, async () => {
       const pod = await runPod(stage, `descriptors-${handler}`, {}, handler);
       const id = await runContainer(stage, pod, ask({ workingDir: '/srv' }));
-      // ls has one of its own while it looks.
+      // ls has one open descriptor itself.
       const { stdout } = await execute(stage, id, 'ls', '/proc/self/fd');
       assert.equal(stdout, '0\n1\n2\n3\n');
       assert.equal((await execute(stage, id, 'ls', '/proc/1/fd')).stdout, '0\n1\n2\n');

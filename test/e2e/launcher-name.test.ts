@@ -24,11 +24,11 @@ const policy =
 const kernel = detectKernel();
 const held = !kernel.apparmor && (kernel.landlock ?? 0) >= 3;
 
-/** What an image may hold at the launcher's name, or on the way to it. */
+/** Possible entries of an image at the name of the launcher, or on the path to it. */
 const squatters: readonly { readonly what: string; readonly entries: readonly Entry[] }[] = [
   {
     what: 'a link to a place in a folder that the container may move',
-    // The runtime makes it.
+    // The runtime creates it.
     entries: [{ name: '.portcullis-launcher', type: 'symlink', linkname: '/app/x/y' }],
   },
   { what: 'a dangling link', entries: [{ name: '.portcullis-launcher', type: 'symlink', linkname: '/not/there' }] },
@@ -59,7 +59,7 @@ describe('the name of the launcher that sets up Landlock', { skip: !held && 'thi
   });
   after(() => stage.close());
 
-  /** Everything that a command printed, or why it was refused. */
+  /** Returns the output of a command, or the reason why it was refused. */
   const attempt = async (id: string, ...command: string[]): Promise<string> => {
     const done = await execute(stage, id, ...command).catch((thrown: unknown) => String(thrown));
     return typeof done === 'string' ? done : done.stdout + done.stderr;
@@ -72,7 +72,7 @@ describe('the name of the launcher that sets up Landlock', { skip: !held && 'thi
         const ask = { image: await image('kept', entries), command: ['sleep', '600'] };
         const created = await createContainer(stage, pod, ask).catch((thrown: unknown) => thrown as { code: string });
         if (typeof created === 'string') {
-          // What the attack does when it is not refused: the exec below must not leave the rules on files.
+          // The effect of the attack if it is not refused: the exec below must not escape the file rules.
           await stage.daemon.cri.runtime.startContainer({ containerId: created }).catch(() => undefined);
           const plant = 'mv /app/x /app/z; mkdir /app/x; echo "#!/bin/sh" > /app/x/y; echo cat /secret >> /app/x/y; chmod 755 /app/x/y';
           await attempt(created, 'sh', '-c', plant);
@@ -118,7 +118,7 @@ describe('the name of the launcher that sets up Landlock', { skip: !held && 'thi
       assert.equal((await execute(stage, id, 'sh', '-c', 'cat /secret || echo kept')).stdout, 'kept\n');
       const pid = initOf(await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true }));
       const inside = (script: string): void => void execFileSync('nsenter', ['-m', '-p', '-t', String(pid), '/bin/sh', '-c', script]);
-      // As a process would that has this mount namespace and is under no rules.
+      // Like a process in this mount namespace without file rules.
       const name = '/.portcullis-launcher';
       const plant = `printf "#!/bin/sh\\ncat /secret\\n" > ${name}; chmod 755 ${name}`;
       const changes: readonly (readonly [says: RegExp, change: string])[] = [
@@ -166,7 +166,7 @@ describe('the name of the launcher that sets up Landlock', { skip: !held && 'thi
   });
 });
 
-/** The first process, as the verbose status has it. */
+/** Returns the first process, from the verbose status. */
 function initOf({ info }: { readonly info: Readonly<Record<string, string>> }): number {
   return Number(/"pid":\s*(\d+)/.exec(info['info'] ?? JSON.stringify(info))?.[1] ?? 0);
 }

@@ -169,7 +169,7 @@ describe('the life of pods and containers', () => {
       const took = performance.now() - began;
       assert.ok(took < within, `${name}: ${took.toFixed(0)} ms`);
       assert.equal((await exitOf(stage, containerId)).exitCode, code, name);
-      // Again, and of nothing: success.
+      // Repeated, and for an unknown id: success.
       await runtime().stopContainer({ containerId, timeout: 0 });
     }
     await runtime().stopContainer({ containerId: 'f'.repeat(64), timeout: 0 });
@@ -311,7 +311,7 @@ describe('the life of pods and containers', () => {
       await runtime().startContainer({ containerId: id });
       await exitOf(stage, id);
       assert.equal((await failureOf(runtime().execSync({ containerId: id, cmd: ['true'] }))).code, 'RUNTIME_CONTAINER_WRONG_STATE');
-      // A second start after the answered first is refused.
+      // A second start is refused after the first one was answered.
       assert.equal((await failureOf(runtime().startContainer({ containerId: id }))).code, 'RUNTIME_CONTAINER_WRONG_STATE');
     });
 

@@ -30,10 +30,13 @@ import { findTool } from '../fixtures/tools.ts';
 
 const crictl = findTool('crictl');
 const count = 200_000;
-/** Writes numbered lines as fast as it can, with a breath now and then, so that rotations fall in between and in the middle. */
+/**
+ * Writes numbered lines as fast as possible, with short pauses, so that rotations happen between and within
+ * bursts.
+ */
 const writer = `awk 'BEGIN { for (i = 1; i <= ${count}; i++) printf "line %06d of a log that is written fast\\n", i }'`;
 
-/** What the container wrote, from the files of a log in order: parts of a line (P) joined to whole ones. */
+/** Returns the output of the container from the files of a log in order, with partial lines (P) joined. */
 function written(files: readonly string[]): string[] {
   let open = '';
   const lines: string[] = [];
@@ -55,7 +58,7 @@ function assertWhole(lines: readonly string[]): void {
   assert.equal(bad, -1, `in order and whole: ${lines[bad] ?? ''}`);
 }
 
-/** The files that were set aside, oldest first. */
+/** Returns the rotated files, oldest first. */
 function asides(log: string): string[] {
   return readdirSync(dirname(log))
     .filter((name) => name.startsWith('0.log.'))
@@ -105,7 +108,7 @@ describe('a log that is rotated under a fast writer', () => {
       while (!readFileSync(log, 'utf8').includes('one')) await pause(5);
       renameSync(log, `${log}.1`);
       const reopened = reopen(id).catch(async () => {
-        // As a kubelet does, so that it can try again.
+        // Like a kubelet, so that it can retry.
         renameSync(`${log}.1`, log);
       });
       await pause(round * 3);
@@ -147,7 +150,8 @@ describe('a log that is rotated under a fast writer', () => {
     for (let size = -1; size !== statSync(log).size; await pause(300)) size = statSync(log).size;
     assert.equal(asides(log).length, 3);
     const lines = written([...asides(log), log]);
-    // conmon writes what it reads: the oldest file may begin within a line, whose first part went with the one before.
+    // conmon writes data as it reads them: the oldest file can begin within a line whose first part was in
+    // the removed file.
     const second = Number(/line (\d+)/.exec(lines[1] ?? '')?.[1]);
     assert.equal(lines.length, count - second + 2, 'what is kept has no gap, and ends with the last line');
   });
@@ -189,7 +193,7 @@ describe('rotation that is configured', () => {
       await stage.daemon.cri.runtime.startContainer({ containerId: id });
       const log = join(pod.config.logDirectory ?? '', 'main', '0.log');
       const until = performance.now() + 25_000;
-      // Set aside, and made anew by the monitor a moment later.
+      // Renamed, and recreated by the monitor a moment later.
       while ((asides(log).length === 0 || !existsSync(log)) && performance.now() < until) await pause(50);
       assert.equal(written([...asides(log), log]).length, 500);
       await removePod(stage, pod);
@@ -257,7 +261,7 @@ describe('a log that cannot be reopened', () => {
   });
 
   it('and where its folder is gone, or another file has its name: the monitor stays, and reports the exit code', async () => {
-    // It holds removed ones open.
+    // It keeps removed files open.
     for (const name of readdirSync(disk).filter((entry) => entry.startsWith('fill-'))) unlinkSync(join(disk, name));
     rmSync(dirname(log), { recursive: true });
     assert.equal((await failureOf(reopen())).code, 'RUNTIME_LOG_NOT_REOPENED');

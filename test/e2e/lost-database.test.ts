@@ -10,7 +10,10 @@ import { execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** Loaded into the daemon before it: SIGUSR2 ends the thread that owns state.db, as a defect or its memory limit would. */
+/**
+ * Preloaded into the daemon: SIGUSR2 ends the thread that owns state.db, as a defect or its memory limit
+ * would.
+ */
 const endsTheThread = `
 import workerThreads from 'node:worker_threads';
 import { syncBuiltinESMExports } from 'node:module';

@@ -11,7 +11,7 @@ import { createContainer, execute, expectServing, removePod, runContainer, runPo
 import { failureOf, filesThatHold, makeKey, openStage, podNamespace, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** The main path: who may be believed decides what comes onto the disk and what runs. */
+/** The main path: the policy decides which images reach the disk and which ones run. */
 describe('a signed image is pulled and run, any other is refused', () => {
   let stage: Stage;
   before(async () => {
@@ -119,7 +119,7 @@ describe('a signed image is pulled and run, any other is refused', () => {
     const { reference, image: pushed } = await stage.publish('app/named:1');
     const image = await stage.pull(reference);
     const pod = await runPod(stage, 'named');
-    // Never pulled under that name, and one that the policy does not admit.
+    // A name under which the image was never pulled, and one that the policy does not admit.
     const other = `elsewhere.test/app/named@${pushed.manifestDigest}`;
     const { code, failure } = await failureOf(createContainer(stage, pod, { image, reference: other }));
     assert.equal(code, 'IMAGES_NAME_NOT_RECORDED');

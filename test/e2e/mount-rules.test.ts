@@ -31,7 +31,7 @@ const tries: readonly (readonly [command: string, works: boolean])[] = [
   ['mount -t tmpfs x /mnt', false],
   ['mount -t proc x /mnt/a', false],
   ['mount --bind /bin /mnt/a', false],
-  // mount(8) that is refused tries again, read-only.
+  // If a mount is refused, mount(8) retries it read-only.
   ['mount -t tmpfs x /mnt/ro/x && touch /mnt/ro/x/file', false],
   ['mount -t tmpfs -o ro x /mnt/ro/x', true],
   ['mount -t tmpfs -o ro,nodev,noatime x /mnt/ro/y', true],
@@ -51,7 +51,7 @@ const expected = tries.map(([command, works], at) => `${at} ${works ? 'works' : 
 const seen = (text: string): string[] =>
   [...text.matchAll(/(\d+) (works|fails)/g)].map(([line, at]) => `${line}: ${tries[Number(at)]?.[0] ?? ''}`);
 
-/** With AppArmor it is run by test/vm/apparmor. */
+/** test/vm/apparmor runs this file with AppArmor. */
 describe('mount rules', () => {
   let stage: Stage;
   const image: Record<string, string> = {};

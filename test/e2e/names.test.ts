@@ -12,7 +12,7 @@ import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** A network that pods may ask for: all of them, to keep its file apart from the stage's. */
+/** A network that pods may request: all pods, so that its file is separate from the file of the stage. */
 const network = (name: string, net: number): Record<string, unknown> => ({
   cniVersion: '1.0.0',
   name,
@@ -46,7 +46,10 @@ describe('names of networks', () => {
   const on = (networks: string, more: Record<string, string> = {}): { annotations: Record<string, string> } => ({
     annotations: { 'k8s.v1.cni.cncf.io/networks': networks, ...more },
   });
-  /** Addresses that busybox's resolver finds by the container's resolv.conf, sorted; what failed: nothing. */
+  /**
+   * Returns the sorted addresses that busybox resolves with the container's resolv.conf. Empty if the lookup
+   * failed.
+   */
   const lookUp = async (container: string, name: string, ...server: string[]): Promise<string[]> => {
     const { stdout } = await execute(stage, container, 'nslookup', name, ...server);
     const answer = stdout.slice(stdout.indexOf('Name:'));

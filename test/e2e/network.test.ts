@@ -16,7 +16,7 @@ import type { Stage } from '../fixtures/stage.ts';
 
 const server = ['httpd', '-f', '-p', '8080', '-h', '/www'];
 
-/** What a TCP client learns: the page's first line, or why there was none. */
+/** Returns the result of a TCP client: the first line of the page, or the error. */
 function ask(host: string, port: number): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect({ host, port });
@@ -50,11 +50,12 @@ describe('the network of pods', () => {
   let stage: Stage;
   let image = '';
   before(async () => {
-    // Thirteen addresses: one that is not given back is soon missed.
+    // Thirteen addresses, so that an address that is not released is soon noticed.
     stage = await openStage({ conflist: conflist.replace('10.211.0.0/24', '10.211.0.0/28') });
     image = await stage.pull((await stage.publish('app/a:1')).reference);
   });
-  // A pod's link ends with its namespace, which the kernel clears away after the answer; whoever compares links begins without it.
+  // The link of a pod ends with its namespace, which the kernel removes after the answer. Comparisons of
+  // links begin without it.
   beforeEach(async () => {
     const hasPodLink = (): boolean => / pc[0-9a-f]+@/u.test(` ${said('ip -brief link').replaceAll('\n', ' ')}`);
     for (const deadline = Date.now() + 20_000; hasPodLink(); await pause(20)) assert.ok(Date.now() < deadline, said('ip -brief link'));
@@ -93,7 +94,7 @@ describe('the network of pods', () => {
   });
 
   it('an annotation that requests ports of the host is refused, and changes nothing outside the pod', async () => {
-    // The bridge notices the end of the last test's pod a moment later: its carrier is not ours to compare.
+    // The bridge notices the end of the previous pod a moment later, so that its carrier is not compared.
     const outside = (): string =>
       ['nft --stateless list ruleset', 'ip -brief address', 'ip route', 'ss -Hlntu']
         .map((words) =>

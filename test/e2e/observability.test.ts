@@ -14,7 +14,7 @@ import { exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** A span as OTLP/HTTP tells it in JSON (opentelemetry-proto, trace.proto). */
+/** A span in the JSON of OTLP/HTTP (opentelemetry-proto, trace.proto). */
 interface Span {
   readonly traceId: string;
   readonly spanId: string;
@@ -24,7 +24,7 @@ interface Span {
   readonly attributes: readonly { readonly key: string; readonly value: Readonly<Record<string, unknown>> }[];
 }
 
-/** What an OpenTelemetry collector takes. */
+/** The requests that an OpenTelemetry collector receives. */
 async function startCollector() {
   const spans: Span[] = [];
   const services = new Set<unknown>();
@@ -105,7 +105,7 @@ audit: { path: audit/audit.log${more} }
     }
   });
 
-  /** The samples of /metrics by name and labels. */
+  /** Returns the samples of /metrics by name and labels. */
   const samples = async (): Promise<Map<string, number>> => {
     const response = await fetch(`http://${address}/metrics`);
     assert.equal(response.status, 200);
@@ -207,7 +207,7 @@ audit: { path: audit/audit.log${more} }
         .log()
         .split('\n')
         .find((line) => line.includes('app/logged:1') && line.includes('image pulled'));
-    // The answer may be here before what the daemon has written.
+    // The answer can arrive before the log lines of the daemon.
     for (let waited = 0; waited < 200 && found() === undefined; waited += 1) await pause(10);
     assert.match(found() ?? '', /"request":"[0-9a-f]{16}"/);
   });
@@ -333,7 +333,8 @@ audit: { path: audit/audit.log${more} }
     assert.deepEqual(part(ofPod, 'profiles'), [{ container: 'main', containerId: id, ...profile }]);
     assert.partialDeepStrictEqual(part(ofImage, 'verdict'), expected);
     assert.partialDeepStrictEqual(part(ofImage, 'profile'), { ceilings: [{ name: 'privileged' }] });
-    // The policy changes: what runs goes on under a verdict of the old one, and this can be seen.
+    // The policy changes: running containers continue under a verdict of the old one, and the status shows
+    // this.
     const { plainPolicy } = await import('../fixtures/stage.ts');
     stage.writePolicy(`${plainPolicy}# changed\n`);
     await stage.daemon.reload();
@@ -346,7 +347,7 @@ audit: { path: audit/audit.log${more} }
   it('audit.required: a request that cannot be logged is refused, and reads are served', async () => {
     configure(', required: true');
     rmSync(join(folder, 'audit'), { recursive: true });
-    // A file where the folder should be: nothing can be written below it, not even by root.
+    // A file in place of the folder: not even root can write below it.
     writeFileSync(join(folder, 'audit'), '');
     await stage.restart();
     const failure = await failureOf(runPod(stage, 'unlogged'));

@@ -11,7 +11,10 @@ import { createContainer, execute, podConfig, removePod, runContainer, runPod } 
 import { failureOf, openStage, plainPolicy } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** CNI plugins of others (Go) under our runtime: a chain of programs, none of them ours, by the newest CNI that they speak. */
+/**
+ * Third-party CNI plugins (Go) under our runtime: a chain without our plugins, with the newest CNI version
+ * that they support.
+ */
 interface Supplier {
   readonly whose: string;
   readonly programs: string;
@@ -22,7 +25,7 @@ const debian = '/usr/lib/cni';
 const upstream = join(process.env['PEERS'] ?? '/var/cache/portcullis-peers', 'bin/cni');
 const suppliers: readonly Supplier[] = [
   { whose: 'Debian', programs: debian, version: '1.0.0', without: 'containernetworking-plugins is not installed' },
-  // They answer STATUS; GC they take and do nothing (v1.9.1).
+  // They answer STATUS. They accept GC without effect (v1.9.1).
   { whose: 'upstream', programs: upstream, version: '1.1.0', without: 'no such plugins; build with: test/peers/get cniplugins' },
 ];
 const server = ['httpd', '-f', '-p', '8080', '-h', '/www'];
@@ -91,7 +94,7 @@ function judge({ programs, version }: Supplier): void {
         ...more,
       ],
     });
-  /** A plugin of bash before the others in the search. */
+  /** Writes a bash plugin that precedes the others in the search path. */
   const script = (name: string, body: string): void => {
     writeFileSync(join(bin, name), `#!/bin/bash\n${body}\n`);
     chmodSync(join(bin, name), 0o755);

@@ -18,7 +18,7 @@ metadata: { name: narrow }
 network: { egress: [{ to: 10.211.0.0/16, ports: [8080/tcp] }], ingress: [] }
 `;
 
-/** Rules of peers in a profile, as a pod that is annotated with it meets them. */
+/** Peer rules in a profile, with a pod that selects it by annotation. */
 describe('peer rules', () => {
   let stage: Stage;
   let image = '';
@@ -52,7 +52,7 @@ describe('peer rules', () => {
     await stage.restart({ kill: true });
     await reaches(held, there, 8080);
     assert.equal(await fetch(held, there, 8081), false);
-    // The link is the pod's: a container without rules lifts them for all.
+    // The link belongs to the pod: a container without rules lifts them for all containers.
     await runContainer(stage, client, { image, name: 'free', command: ['sleep', '600'] });
     await reaches(held, there, 8081);
     await reaches(server, here, 8080);
@@ -119,7 +119,7 @@ describe('peer rules', () => {
       linux: { securityContext: security },
     });
     const failure = await failureOf(createContainer(stage, pod, { image, security }));
-    // No profile grants both: rules of peers need a link of the pod's own.
+    // No profile grants both, because peer rules need a private link of the pod.
     assert.equal(failure.code, 'ENTITLEMENTS_CEILING_EXCEEDED');
     await removePod(stage, pod);
   });

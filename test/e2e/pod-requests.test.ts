@@ -161,7 +161,7 @@ describe('requests that cannot be met', () => {
       const failure = await failureOf(attempt());
       if (code === '') assert.match(failure.message, /\/no\/such\/program/);
       else assert.equal(failure.code, code, failure.message);
-      // A monitor is started beside the preparation, and opens the log: both go with a refusal.
+      // A monitor starts concurrently with the preparation and opens the log. A refusal removes both.
       if (code !== '') assert.equal(existsSync(join(stage.logs, pod.config.metadata?.name ?? '', 'main')), false, 'a log is left');
       if (code !== '') assert.deepEqual(monitorsOf(stage), []);
       await removePod(stage, pod);
@@ -205,7 +205,7 @@ describe('requests that cannot be met', () => {
         [running.id],
         'nothing half-made is listed',
       );
-      // A pod that stands is not touched, and can go.
+      // An existing pod is not affected, and can be removed.
       await runContainer(stage, running, { image });
       await removePod(stage, running);
       stage.writeConflist(conflist);
@@ -231,7 +231,7 @@ describe('requests that cannot be met', () => {
   });
 });
 
-/** The command lines of conmon processes of the stage's daemon. */
+/** Returns the command lines of the conmon processes of the stage's daemon. */
 function monitorsOf(stage: Stage): string[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))

@@ -21,7 +21,7 @@ async function policyCondition(stage: Stage): Promise<Condition> {
   return status?.conditions.find(({ type }) => type === 'PolicyReady') ?? assert.fail('no PolicyReady');
 }
 
-/** Policies that can not be had, each with what Status says of it. */
+/** Policies that cannot be loaded, each with the message in Status. */
 const broken: { what: string; spoil: (folder: string) => void; message: RegExp }[] = [
   {
     what: 'a policy with an unknown field',
@@ -107,7 +107,7 @@ describe('a daemon that starts without a valid policy', () => {
       assert.equal(condition.reason, 'ReloadFailed');
       assert.match(condition.message, message);
       assert.match(condition.message, / \[(TRUST|ENTITLEMENTS)_\w+\]$/);
-      // What was admitted still is, by the old revision.
+      // Images that the old revision admits are still admitted.
       await expectServing(stage, await stage.pull(reference));
       rmSync(policy, { recursive: true });
       renameSync(kept, policy);
@@ -155,7 +155,7 @@ describe('a policy that changes while the daemon runs', () => {
   });
   after(() => stage.close());
 
-  /** Waits until it holds; a policy is loaded by itself once its files have been quiet. */
+  /** Waits until the condition holds. A policy is loaded automatically once its files stop changing. */
   async function eventually(holds: () => Promise<boolean>): Promise<void> {
     const until = performance.now() + patience;
     while (!(await holds())) {

@@ -28,7 +28,7 @@ const policy = `${policyOf(
   profile('child', 'extends: [{ profile: parent, with: { open: 33 } }]\nsyscalls: { drop: [{ ioctl: { arg1: [TIOCSTI] } }] }'),
 ].join('')}`;
 
-/** What a profile demands of the runtime, as a container meets it. */
+/** Limits that a profile sets through the runtime, as a container sees them. */
 describe('bounds of a profile', () => {
   let stage: Stage;
   let [image, narrow] = ['', ''];
@@ -54,7 +54,8 @@ describe('bounds of a profile', () => {
 
       it('sets the limits of the cgroup and of the process', async () => {
         const id = await runContainer(stage, await named('bounded'), { image });
-        // Of the first process: runc 1.1.5 raises the soft one of a command to the hard one.
+        // The limit of the first process, because runc 1.1.5 raises the soft limit of a command to the hard
+        // limit.
         const { stdout } = await execute(stage, id, 'grep', 'open files', '/proc/1/limits');
         assert.match(stdout, / 64 +128 /);
         const spawned = await execute(stage, id, 'sh', '-c', 'for n in $(seq 60); do sleep 5 & done; echo no end');

@@ -19,7 +19,10 @@ const policy = policyOf(
     .join(''),
 );
 
-/** That containers get the filter of their profile and no other: proved before they are made, and read back from the kernel. */
+/**
+ * Containers get exactly the filter of their profile: it is proved before they are created, and read back
+ * from the kernel.
+ */
 describe('proof', () => {
   describe('of running containers', () => {
     let stage: Stage;
@@ -57,7 +60,7 @@ describe('proof', () => {
         it('the kernel has the filter of the default profile', async () => {
           const { code, stdout, stderr } = await prove('--container', id, '--profile', 'default');
           assert.equal(code, 0, stderr + stdout);
-          // libseccomp knows fewer calls than we do, and runc answers those that it does not know by ENOSYS.
+          // libseccomp knows fewer system calls than we do, and runc returns ENOSYS for unknown ones.
           assert.match(stdout, handler === 'crun' ? /^equal: / : /^(equal|narrower): /);
         });
 

@@ -13,7 +13,7 @@ import { startTrustService } from '../../trust/index.ts';
 const root = join(import.meta.dirname, '../..');
 const passphrase = 'correct horse';
 
-/** The commands of docs/publishing.md, as they stand, on real registries and a real service. */
+/** Runs the commands of docs/publishing.md literally, with real registries and a real service. */
 describe('docs/publishing.md', () => {
   let folder: string;
   let origin: TestRegistry;
@@ -21,7 +21,7 @@ describe('docs/publishing.md', () => {
   let service: Awaited<ReturnType<typeof startTrustService>>;
   let environment: NodeJS.ProcessEnv;
   const main = join(root, 'cli/main.ts');
-  /** In a network namespace that has no link, not even a loopback that is up. */
+  /** Runs in a network namespace without links, in which not even the loopback is up. */
   const apart = (...words: string[]) => runProgram('unshare', ['--net', process.execPath, main, ...words], environment, folder);
   const here = (...words: string[]) => runProgram(process.execPath, [main, ...words], environment, folder);
 

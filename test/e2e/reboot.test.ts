@@ -13,7 +13,10 @@ import type { Stage } from '../fixtures/stage.ts';
 /** CRI NamespaceMode NODE. */
 const node = 2;
 
-/** The folder of state is a tmpfs, as /run is: a reboot takes it, every process, mount, namespace and link; the folder of lasting state stays. */
+/**
+ * The state folder is a tmpfs, like /run. A reboot removes it and every process, mount, namespace and link.
+ * The root folder stays.
+ */
 describe('a machine that reboots', () => {
   let stage: Stage;
   let image = '';
@@ -46,7 +49,7 @@ describe('a machine that reboots', () => {
 
   it('has its images and no running pod, and can create the same pods again', async () => {
     const pod = await runPod(stage, 'before');
-    // It has no namespaces that could be missed.
+    // It has no namespaces whose absence could be noticed.
     const host = await runPod(stage, 'host', { linux: { securityContext: { namespaceOptions: { network: node, ipc: node } } } });
     const running = await runContainer(stage, pod, { name: 'running', image, command: ['sleep', '600'] });
     const waiting = await createContainer(stage, pod, { name: 'waiting', image, command: ['sleep', '600'] });

@@ -31,7 +31,7 @@ interface OutOfPolicy {
   readonly reasons: readonly string[];
 }
 
-/** What the verbose status tells, once `wanted` is true of it. */
+/** Returns the verbose status once `wanted` is true of it. */
 async function outOfPolicy(stage: Stage, containerId: string, wanted: boolean): Promise<OutOfPolicy | undefined> {
   for (const until = performance.now() + patience; performance.now() < until; await pause(50)) {
     const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId, verbose: true });
@@ -49,14 +49,14 @@ async function metric(name: string): Promise<string> {
     .join('\n');
 }
 
-/** What has connected to a socket, in this network namespace. */
+/** Returns the number of connections to a socket in this network namespace. */
 function connectionsTo(socket: string): number {
   return readFileSync('/proc/net/unix', 'utf8')
     .split('\n')
     .filter((line) => line.endsWith(socket) && line.split(/\s+/)[5] === '03').length;
 }
 
-/** `portcullis events` until it has said `count` lines of the kind. */
+/** Runs `portcullis events` until it has printed `count` lines of this type. */
 async function eventsOf(stage: Stage, type: string, act: () => Promise<void>): Promise<readonly Record<string, string>[]> {
   const program = join(import.meta.dirname, '../../packaging/bin/portcullis');
   const before = connectionsTo(stage.folders.socket);
@@ -66,7 +66,7 @@ async function eventsOf(stage: Stage, type: string, act: () => Promise<void>): P
   let text = '';
   child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
   try {
-    // Until it is subscribed: nobody says so, but it is connected before.
+    // Waits for the subscription. Nothing reports it, but the connection exists before.
     for (const until = performance.now() + patience; performance.now() < until && connectionsTo(stage.folders.socket) <= before;)
       await pause(50);
     await pause(3000);
@@ -108,11 +108,11 @@ describe('re-decision', () => {
     assert.match(await metric('portcullis_containers_out_of_policy'), /\{namespace="shop",rule=""\} 1/);
     assert.match(await metric('portcullis_images_out_of_policy'), / 1$/);
     assert.match(stage.daemon.log(), /a running container is out of policy/);
-    // Told only: it runs on, and what is new is denied.
+    // Only reported: the container continues, and new ones are denied.
     assert.equal((await execute(stage, id, 'echo', 'on')).stdout, 'on\n');
     assert.equal((await failureOf(createContainer(stage, pod, { image, reference, name: 'second' }))).code, 'IMAGES_DENIED');
 
-    // A broken reload changes nothing, and admits nothing.
+    // A failed reload changes nothing, and admits nothing.
     stage.writePolicy('rules: [');
     await stage.daemon.reload();
     assert.equal((await failureOf(createContainer(stage, pod, { image, reference, name: 'third' }))).code, 'IMAGES_DENIED');
@@ -190,7 +190,7 @@ describe('names and namespaces', () => {
     // Found by a name of the image instead of its id.
     assert.equal((await failureOf(createContainer(stage, b, { image: reference, name: 'by-name' }))).code, 'IMAGES_DENIED');
     assert.equal((await failureOf(stage.pull(reference, 'team-b'))).code, 'IMAGES_DENIED');
-    // A's admit still stands, and B's refusal did not become A's.
+    // The admission of A is still in force, and the refusal of B does not apply to A.
     await createContainer(stage, a, { image, reference, name: 'again', command });
     await Promise.all([removePod(stage, a), removePod(stage, b)]);
   });
@@ -199,7 +199,7 @@ describe('names and namespaces', () => {
     const { reference, image: first } = await stage.publish('app/moved:1', {});
     const image = await stage.pull(reference, 'team-a');
     const pod = await inNamespace('moved', 'team-a');
-    // Moved at the registry, to an image that nobody signed, between pull and create.
+    // The tag moves at the registry to an unsigned image between pull and create.
     const { image: second } = await stage.publish('app/moved:1', { config: { Env: ['MOVED=1'] } }, { sign: false });
     assert.notEqual(first.manifestDigest, second.manifestDigest);
     const id = await runContainer(stage, pod, { image, reference, command });
@@ -207,7 +207,7 @@ describe('names and namespaces', () => {
     assert.equal(status?.imageId, first.configDigest);
     assert.equal((await failureOf(stage.pull(reference, 'team-a'))).code, 'IMAGES_DENIED');
     await createContainer(stage, pod, { image, reference, name: 'after', command });
-    // Signed now: a pull takes the new one, and the old one is no longer what the name stands for.
+    // Now it is signed: a pull gets the new image, and the name no longer refers to the old one.
     await stage.sign('app/moved', second.manifestDigest);
     const moved = await stage.pull(reference, 'team-a');
     assert.notEqual(moved, image);

@@ -33,7 +33,7 @@ describe('revocation lists that expire while an image is present', () => {
   let authority: Authority;
   let lists: Served;
   let root: Issued;
-  /** Each image has a signer and a list of its own: answers are shared between images. */
+  /** Each image has its own signer and list, because answers are shared between images. */
   const leaves = new Map<string, Issued>();
 
   before(async () => {
@@ -119,7 +119,7 @@ describe('revocation lists that expire while an image is present', () => {
     assert.equal(await metric('portcullis_evidence_ended'), 1);
     assert.match(stage.daemon.log(), /evidence has expired and cannot be renewed/);
     list('b', 3600);
-    // Whoever creates again and again does not ask again and again: soon it is asked for, by this or in the background.
+    // Repeated creates do not fetch the list each time. It is fetched soon, by a create or in the background.
     await until('the container is never admitted', async () => {
       try {
         await createContainer(stage, pod, { image, reference, name: 'second' });
@@ -192,7 +192,7 @@ describe('sigstore roots of a TUF repository', () => {
       await says(/a sigstore root was updated/);
       await says(/"cause":"change","msg":"policy in force"/);
       assert.notEqual(revisions(stage).at(-1), first);
-      // From here on its metadata stay as they are, and end.
+      // From here on its metadata do not change, and expire.
       await says(/a sigstore root could not be updated/);
     } finally {
       await stage.close();

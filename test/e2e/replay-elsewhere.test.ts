@@ -19,7 +19,7 @@ const program = join(import.meta.dirname, '../../packaging/bin/portcullis');
 const kinds = ['keyless', 'notation', 'gpg', 'attestation'] as const;
 type Kind = (typeof kinds)[number];
 
-/** The real command; where nothing can be reached when it is told to. */
+/** Runs the real command, on request in a namespace without a network. */
 function verdicts(
   stage: Stage,
   args: readonly string[],
@@ -74,7 +74,7 @@ describe('verdicts of every type of signature, replayed without a network', () =
     assert.doesNotMatch(stage.daemon.log(), /policy was not reloaded/);
 
     const token = join(stage.folders.folder, 'token');
-    // A signature of any kind: the service does not look at it.
+    // Any signature, because the service does not verify it.
     writeFileSync(token, `${sigstore.token({ rekor: 1 })}c2ln`);
     const config = join(stage.folders.folder, 'signing.json');
     writeFileSync(config, JSON.stringify(sigstore.signingConfig({ rekor: 1 })));
@@ -117,7 +117,8 @@ describe('verdicts of every type of signature, replayed without a network', () =
       const { reference: bare } = await stage.publish(`${kind}/bare:1`, {}, { sign: false });
       await failureOf(stage.pull(bare));
     }
-    // What proved it is gone: neither files, nor services, nor the registry may be asked again.
+    // The sources of the evidence are removed: neither files, nor services, nor the registry may be used
+    // again.
     for (const service of services.splice(0)) await service.close();
   });
   after(async () => {
@@ -145,7 +146,7 @@ describe('verdicts of every type of signature, replayed without a network', () =
         assert.equal(JSON.stringify(replayed), JSON.stringify(recorded));
         assert.equal(recorded.outcome, outcome);
         if (outcome !== 'admit') continue;
-        // One byte of what was signed: the evidence no longer has the digest that it is recorded under.
+        // One byte of the signed content changes: the evidence no longer has its recorded digest.
         const text = readFileSync(file, 'utf8');
         const place = text.indexOf('\\"bytes\\":\\"') + 40;
         writeFileSync(file, text.slice(0, place) + (text[place] === 'A' ? 'B' : 'A') + text.slice(place + 1));

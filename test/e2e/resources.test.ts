@@ -11,7 +11,7 @@ import type { Stage } from '../fixtures/stage.ts';
 const Mi = 1024 ** 2;
 const v2 = !existsSync('/sys/fs/cgroup/memory');
 
-/** A file of a cgroup: in version 1 that of its controller. */
+/** Returns a file of a cgroup, in version 1 from the hierarchy of its controller. */
 function cgroupFile(path: string, v1Name: string, v2Name: string): string {
   const file = v2 ? join('/sys/fs/cgroup', path, v2Name) : join('/sys/fs/cgroup', v1Name.split('.')[0] ?? '', path, v1Name);
   return readFileSync(file, 'utf8').trim();

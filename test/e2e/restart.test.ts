@@ -9,7 +9,9 @@ import { createContainer, execute, exitOf, removePod, runContainer, runPod, stat
 import { failureOf, openStage, plainPolicy } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** The daemon goes and comes; pods do not notice. Random moments and kill -9 of half-done requests are test/chaos. */
+/**
+ * The daemon restarts without effect on pods. test/chaos covers random moments and kill -9 during requests.
+ */
 describe('a daemon that starts again', () => {
   let stage: Stage;
   let reference = '';

@@ -9,7 +9,7 @@ import type { Pod } from '../fixtures/pod.ts';
 import { openStage, plainPolicy } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** Classes and rules of peers of containers' profiles on a network of portcullis-ptp, by way of the CRI. */
+/** Network classes and peer rules of container profiles on a portcullis-ptp network, through the CRI. */
 const profile = (name: string, rest: string): string =>
   `---\napiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: ${name} }\n${rest}\n`;
 const profiles = [
@@ -77,7 +77,7 @@ describe('profiles on a routed link', () => {
       for (const host of plain.hosts) assert.ok(await isOpen(host, 5000), host);
       for (const host of narrow.hosts) assert.ok(await isOpen(host, 5000), host);
       for (const host of closed.hosts) assert.equal(await isOpen(host, 700), false, host);
-      // No program of its own can open a socket; the kernel of its namespace would answer for it.
+      // Programs of the container cannot open sockets, but the kernel would answer in its namespace.
       assert.deepEqual([...plain.hosts, ...alone.hosts].map(hears), [true, true, false, false]);
       assert.equal(await pings(plain.container, '10.215.0.1'), true);
       assert.equal(await pings(narrow.container, plain.hosts[0] ?? ''), false);

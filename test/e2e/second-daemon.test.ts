@@ -11,7 +11,9 @@ import type { Pod } from '../fixtures/pod.ts';
 import { conflist, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** A daemon with its own root, state and socket beside one that has pods, in the same network namespace. */
+/**
+ * A second daemon with its own root, state and socket, in the network namespace of a daemon that has pods.
+ */
 const launcher = join(import.meta.dirname, '../../packaging/bin/portcullisd');
 
 interface Outcome {
@@ -32,7 +34,7 @@ describe('a second daemon in the network namespace of the first', () => {
     address = (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id })).status?.network?.ip ?? '';
     other = daemonFolders(join(stage.folders.folder, 'second'));
     for (const path of [other.policy, other.cniConf]) mkdirSync(path, { recursive: true });
-    // The same network, as a copied configuration has it.
+    // The same network, as in a copied configuration.
     execFileSync('cp', ['-r', `${stage.folders.cniConf}/.`, other.cniConf]);
     assert.ok(conflist.includes('e2e0'));
   });

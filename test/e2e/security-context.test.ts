@@ -23,7 +23,7 @@ const policy = policyOf(
 const [RuntimeDefault, Unconfined, Localhost] = [0, 1, 2] as const;
 const command = ['sleep', '600'];
 
-/** What a security context and a sandbox configuration can ask, field by field. */
+/** Every field of a security context and of a sandbox configuration. */
 describe('a security context', () => {
   let stage: Stage;
   let pod: Pod;

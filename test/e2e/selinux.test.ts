@@ -20,7 +20,7 @@ const policy = policyOf(
 const hasSeLinux = existsSync('/sys/fs/selinux/enforce');
 const options = (part: { type?: string; level?: string; user?: string; role?: string }): SecurityContext => ({ selinuxOptions: part });
 
-/** Run by test/vm/selinux where this kernel has none; the policy is that script's own. */
+/** test/vm/selinux runs this file, with its own policy, if this kernel has no SELinux. */
 describe('SELinux', { skip: !hasSeLinux && 'this kernel has no SELinux' }, () => {
   let stage: Stage;
   let pod: Pod;

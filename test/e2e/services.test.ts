@@ -35,7 +35,7 @@ describe('the services command', () => {
   const service = (...words: string[]): Promise<Ended> =>
     portcullis(['service', ...words, '--cni-socket', join(folders.state, 'cni.sock')]);
   const listed = async (): Promise<Listed> => JSON.parse((await service('ls', '-o', 'json')).stdout) as Listed;
-  /** Which backends answer one connection after another. */
+  /** Returns the backends that answer successive connections. */
   const answering = async (url: string, times = 8): Promise<string> => {
     const names = new Set<string>();
     for (let count = 0; count < times; count += 1) {
@@ -65,7 +65,7 @@ describe('the services command', () => {
       await new Promise<void>((resolve) => server.listen(8080, address, resolve));
       servers.push(server);
     }
-    // Whatever leads nowhere else: a virtual address is on no link.
+    // A default route, because a virtual address is not on a link.
     execFileSync('ip', ['route', 'add', 'default', 'via', '10.250.0.254']);
     daemon = await startDaemon(folders, flags);
   });
@@ -152,7 +152,7 @@ describe('the services command', () => {
 
   it('refuses a load balancer that the kernel does not support, and keeps the current one', async () => {
     const { code, stderr } = await service('apply', '--backend', 'ipvs');
-    // A kernel with IPVS takes it.
+    // A kernel with IPVS accepts it.
     if (code !== 0) assert.match(stderr, /NETWORK_BALANCER_MISSING/u);
     assert.equal((await service('apply', '--backend', 'nftables')).code, 0);
     assert.equal(await answering('http://10.96.0.1/'), 'one,two');

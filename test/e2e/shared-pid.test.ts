@@ -20,13 +20,13 @@ const policy = policyOf(
     .join(''),
 );
 
-/** NamespaceMode of the CRI. */
+/** CRI NamespaceMode. */
 const [POD, CONTAINER, NODE, TARGET] = [0, 1, 2, 3] as const;
 const pid = (mode: 0 | 1 | 2 | 3, targetId = '') => ({ namespaceOptions: { ...namespaceOptions, pid: mode, targetId } });
 const sharing = { linux: { securityContext: pid(POD) } };
 const command = ['sleep', '600'];
 
-/** One PID namespace for several containers, held by a process that does nothing else. */
+/** One PID namespace for several containers, held by a process with no other purpose. */
 describe('a shared PID namespace', () => {
   let stage: Stage;
   let image = '';
@@ -114,7 +114,7 @@ describe('a shared PID namespace', () => {
         const id = await run(pod, 'leaver', POD, {
           command: ['sh', '-c', 'trap "exit 3" TERM; setsid sleep 633 & sleep 600 & touch /ready; wait'],
         });
-        // Not being the first process of its namespace, it gets the signal at once: its handler must stand.
+        // It is not process 1 of its namespace and gets the signal at once, so its handler must be installed.
         while ((await execute(stage, id, 'test', '-e', '/ready')).exitCode !== 0) await pause(20);
         await stage.daemon.cri.runtime.stopContainer({ containerId: id, timeout: 10 });
         assert.equal((await exitOf(stage, id)).exitCode, 3);

@@ -13,7 +13,7 @@ import type { Stage } from '../fixtures/stage.ts';
 
 const portcullis = join(import.meta.dirname, '../../packaging/bin/portcullis');
 
-/** One rule asks for signed entitlements, the other only heeds them. */
+/** One rule requires signed entitlements, the other only applies them. */
 const policy = policyOf(`  - images: ["${registryName}/must/**"]
     require: { cosign: { key: k.pub } }
     entitlements: { ceiling: privileged, require: signed }

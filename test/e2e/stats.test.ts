@@ -14,7 +14,7 @@ type ContainerStats = NonNullable<Awaited<ReturnType<CriClient['runtime']['conta
 type Metric = Awaited<ReturnType<CriClient['runtime']['listPodSandboxMetrics']>>['podMetrics'][number]['metrics'][number];
 
 const mebibyte = 2 ** 20;
-/** A tenth of a processor. */
+/** A tenth of a CPU. */
 const tenth = { cpuPeriod: 100_000, cpuQuota: 10_000 };
 const busy = ['sh', '-c', 'while :; do :; done'];
 
@@ -33,7 +33,9 @@ describe('resource usage of pods and containers', () => {
     const { stats } = await runtime().containerStats({ containerId });
     return stats ?? assert.fail('there are stats');
   };
-  /** Its writable layer, once that is counted: the first figure is waited for a second at most. */
+  /**
+   * Returns its writable layer once that is measured. A request waits at most a second for the first figure.
+   */
   const layerOf = async (containerId: string) => {
     for (let attempt = 0; attempt < 20; attempt += 1) {
       const { writableLayer } = await statsOf(containerId);
@@ -43,7 +45,7 @@ describe('resource usage of pods and containers', () => {
   };
   const listed = async (filter: object) => (await runtime().listContainerStats({ filter })).stats.map(({ attributes }) => attributes?.id);
 
-  /** The text of a file of a container's cgroup, by the name that its version of cgroups has for it. */
+  /** Returns the text of a file of a container's cgroup, by its name in the cgroup version. */
   const cgroupFile = (id: string, controller: string, one: string, two: string): string | undefined => {
     const version2 = join('/sys/fs/cgroup', stage.cgroupParent, id, two);
     const path = existsSync('/sys/fs/cgroup/cgroup.controllers')
@@ -111,7 +113,7 @@ describe('resource usage of pods and containers', () => {
       assert.ok(before > 0 && before <= told && told <= afterwards, `${before} <= ${told} <= ${afterwards}`);
       const stat = cgroupFile(id, 'memory', 'memory.stat', 'memory.stat') ?? '';
       const value = (...names: string[]): number => Number(new RegExp(`^(?:${names.join('|')}) (\\d+)`, 'm').exec(stat)?.[1]);
-      // The kernel adds its processors' shares up a little later.
+      // The kernel adds up the values of its CPUs a little later.
       assert.ok(Math.abs((memory?.rssBytes?.value ?? 0) - value('total_rss', 'anon')) <= mebibyte / 2);
       const faults = stat.includes('total_pgfault') ? value('total_pgfault') : value('pgfault');
       assert.ok((memory?.pageFaults?.value ?? Infinity) <= faults);
@@ -231,7 +233,7 @@ describe('resource usage of pods and containers', () => {
     assert.ok((before.usedBytes?.value ?? Infinity) < mebibyte);
     assert.equal(before.fsId?.mountpoint, join(stage.folders.root, 'images'));
     assert.equal((await execute(stage, id, 'sh', '-c', 'dd if=/dev/zero of=/written bs=1M count=5 && touch /one /two')).exitCode, 0);
-    // Counted again when the figure is ten seconds old.
+    // Measured again when the figure is ten seconds old.
     let grown = await used();
     for (let attempt = 0; attempt < 100 && (grown.usedBytes?.value ?? 0) < 5 * mebibyte; attempt += 1) {
       await pause(200);

@@ -24,7 +24,7 @@ async function until(what: () => boolean | Promise<boolean>, why: string): Promi
   assert.fail(`not within 10 s: ${why}`);
 }
 
-// What is started, and how it ends, depends on the runtime; what carries it does not.
+// The start and the end of a command depend on the runtime. The transport does not.
 for (const runtimeHandler of ['crun', 'runc'])
   describe(`streams with ${runtimeHandler}`, () => {
     let stage: Stage;
@@ -158,7 +158,8 @@ for (const runtimeHandler of ['crun', 'runc'])
 
       it('is noticed although the command does not read its input', async () => {
         const client = await exec(['sleep', '315'], { stdin: true });
-        // More than is taken, less than the connection holds: what the client's kernel can not deliver would hold its farewell back too.
+        // More than the command reads, but less than the buffers of the connection: data that the client's
+        // kernel cannot deliver would delay its close as well.
         client.send(Buffer.alloc(400_000));
         await until(() => client.socket.bufferedAmount === 0, 'all is sent');
         client.drop();
@@ -239,7 +240,7 @@ for (const runtimeHandler of ['crun', 'runc'])
           const first = await openCommand(await attach(id, { stdin: true }));
           first.send('a\n');
           await until(() => first.stdout() === 'got a\n' && first.stderr() === 'err a\n', 'the answer');
-          // Input stays open for the next one.
+          // Input stays open for the next client.
           first.endInput();
           first.drop();
           const second = await openCommand(await attach(id, { stdin: true }));

@@ -45,11 +45,11 @@ describe('one flipped byte', () => {
     assert.deepEqual((await stage.daemon.cri.image.listImages({})).images, []);
   };
 
-  /** What passes on the way from an honest registry. */
+  /** The answers that pass on the way from an unmodified registry. */
   const onTheWay: {
     what: string;
     format: SignatureFormat;
-    /** Whether this answer is the one to damage. */
+    /** Returns whether this answer is the one to damage. */
     hits: (path: string, image: PushedImage, body: Buffer) => boolean;
     code: string;
     why: (image: PushedImage) => RegExp;
@@ -128,7 +128,9 @@ describe('one flipped byte', () => {
     await nothingLeft(image);
   });
 
-  /** Somebody who can write to the registry changes a signature and everything that names it by digest. */
+  /**
+   * An attacker who can write to the registry changes a signature and everything that refers to it by digest.
+   */
   const rewritten: { what: string; format: SignatureFormat; change: (text: string) => string; why: RegExp }[] = [
     {
       what: 'the signature of a bundle',
@@ -206,7 +208,7 @@ describe('one flipped byte', () => {
     const failure = await failureOf(stage.pull(reference));
     assert.equal(failure.code, 'IMAGES_DIFF_ID_MISMATCH');
     assert.match(failure.message, new RegExp(other.diffId));
-    // It was admitted, so it was being unpacked: what stands goes in the background.
+    // The image was admitted and was being unpacked. The partial result is removed in the background.
     while (readdirSync(join(stage.folders.root, 'images/trash')).length > 0) await pause(20);
     await nothingLeft(image);
   });
@@ -218,7 +220,7 @@ describe('one flipped byte', () => {
   });
 });
 
-/** Turns one character in the middle of the base64 that the pattern finds. */
+/** Changes one character in the middle of the base64 text that matches the pattern. */
 function turnBase64(text: string, pattern: RegExp): string {
   const found = pattern.exec(text)?.[1] ?? assert.fail('no such field');
   const at = Math.floor(found.length / 2);

@@ -16,14 +16,17 @@ import type { Stage } from '../fixtures/stage.ts';
 import { startTokenServer } from '../fixtures/token-server.ts';
 import type { TokenServer } from '../fixtures/token-server.ts';
 
-/** A registry and a trust service behind one token server, and a second service whose token server is on another host. */
+/**
+ * A registry and a trust service with one token server, and a second service with a token server on another
+ * host.
+ */
 describe('a trust service that demands tokens', () => {
   let stage: Stage;
   let registry: TestRegistry;
   let tokens: TokenServer;
   let foreign: TokenServer;
   const services: TrustService[] = [];
-  /** By the publisher. */
+  /** The numbers of token requests of the publisher, before the tests. */
   let [askedBefore, foreignBefore] = [0, 0];
 
   const pull = (name: string, credentials?: { readonly username: string; readonly password: string }): Promise<unknown> =>
@@ -47,7 +50,7 @@ describe('a trust service that demands tokens', () => {
       const authority = { realm, issuer, service: 'trust', certificates: readFileSync(certificate, 'utf8') };
       services.push(await startTrustService({ listen: '127.0.0.1:0', data, tokens: authority }));
     }
-    // As `docker login` leaves it: the publisher’s, which the daemon does not see.
+    // As `docker login` writes it: the publisher’s credentials, which the daemon does not see.
     const logins = join(folder, 'logins');
     mkdirSync(logins);
     const auth = Buffer.from(`${user.username}:${user.password}`).toString('base64');

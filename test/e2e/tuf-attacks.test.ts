@@ -15,7 +15,7 @@ import { failureOf, openStage, plainPolicy, policyOf, registryName } from '../fi
 import type { Stage } from '../fixtures/stage.ts';
 import { isWide } from '../fixtures/width.ts';
 
-/** One refresh serves whoever asks within two seconds. */
+/** One refresh serves all requests within two seconds. */
 const refreshed = (): Promise<void> => pause(2100);
 
 interface Case {
@@ -29,7 +29,10 @@ interface Case {
 const dialectsOf = ({ dialects = ['tuf', 'notary'] }: Attack, index: number): readonly Dialect[] =>
   isWide ? dialects : [dialects[index % dialects.length] ?? 'tuf'];
 
-/** The attacks of trust/tuf/requirement on a daemon: each pull is refused for its own reason, and afterwards a good one works. Whole: PORTCULLIS_WIDE=1. */
+/**
+ * The attacks of trust/tuf/requirement on a daemon: each pull is refused for its specific reason, and a valid
+ * pull succeeds afterwards. Complete run: PORTCULLIS_WIDE=1.
+ */
 describe('PullImage with hostile servers of metadata', { concurrency: 16 }, () => {
   let stage: Stage;
   const cases = new Map<string, Case>();
@@ -89,7 +92,7 @@ describe('PullImage with hostile servers of metadata', { concurrency: 16 }, () =
       await attack.act(here);
       const failure = await failureOf(stage.pull(reference));
       assert.equal(failure.code, 'IMAGES_DENIED', failure.message);
-      // As a line of the reasons.
+      // As one line of the reasons.
       assert.match(failure.message, new RegExp(attack.says.source.replace(/^\^/u, '^ *- '), 'mu'));
       assert.match(JSON.stringify(failure.failure.details), new RegExp(attack.code, 'u'));
       serveGood(here, attack, good);

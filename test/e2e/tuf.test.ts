@@ -14,7 +14,7 @@ import type { TestRepository } from '../../trust/tuf/fixtures/repository.fixture
 import { testService } from '../../trust/tuf/fixtures/served-repository.fixture.ts';
 import type { TestService } from '../../trust/tuf/fixtures/served-repository.fixture.ts';
 
-/** One refresh serves whoever asks within two seconds. */
+/** One refresh serves all requests within two seconds. */
 const refreshed = (): Promise<void> => pause(2100);
 const everyRole = ['timestamp', 'snapshot', 'targets'];
 
@@ -27,7 +27,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
     const repositories = new Map<string, TestRepository>();
     const reference = `${registryName}/app/web:1`;
 
-    /** The service says from now on that the tag is this image. */
+    /** From now on the service signs this image for the tag. */
     const sign = (name: string, image: PushedImage): void => {
       const repository = repositories.get(name) ?? testRepository(dialect);
       if (repositories.has(name)) for (const role of everyRole) repository.versions[role] = (repository.versions[role] ?? 1) + 1;
@@ -37,7 +37,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
       if ((repository.versions['targets'] ?? 1) === 1)
         writeFileSync(join(stage.folders.policy, `.${name.replace('/', '-')}-root.json`), root ?? '');
     };
-    /** Whoever can write to the registry puts the older image under the tag again. */
+    /** An attacker who can write to the registry moves the tag back to the older image. */
     const moveTag = (name: string): Promise<unknown> =>
       stage.repository(name).pushManifest(olderOf(name).manifest, mediaTypes.ociManifest, { tag: '1' });
     const olderOf = (name: string): PushedImage => {
@@ -79,7 +79,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
       await moveTag('plain/web');
       await moveTag('app/web');
       sign('app/web', newer);
-      // Shown beside: a signature alone accepts the older one.
+      // For comparison: a policy that requires only a signature accepts the older one.
       await stage.pull(`${registryName}/plain/web:1`);
       await stage.pull(`${registryName}/plain/web@${olderOf('plain/web').manifestDigest}`);
       await stage.pull(reference);
@@ -102,7 +102,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
       assert.match((await failureOf(stage.pull(reference))).message, /timestamp: version \d is older than \d, which was trusted before/);
       await stage.restart();
       assert.match((await failureOf(stage.pull(reference))).message, /which was trusted before/);
-      // What was admitted runs on, and may run again.
+      // An admitted image continues to run, and can run again.
       await createContainer(stage, pod, { image, reference, name: 'second' });
       sign('app/web', newer);
       sign('app/web', newer);

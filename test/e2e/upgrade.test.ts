@@ -12,7 +12,10 @@ import { expectServing } from '../fixtures/pod.ts';
 import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** A node that was upgraded and started again: the records are of the release before (test/fixtures/upgrade), their processes and links are gone. */
+/**
+ * An upgraded and rebooted node: the records are from the previous release (test/fixtures/upgrade), and their
+ * processes and links no longer exist.
+ */
 describe('a daemon on the records of the previous release, after a reboot', () => {
   let stage: Stage;
   const runtime = () => stage.daemon.cri.runtime;

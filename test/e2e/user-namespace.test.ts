@@ -11,7 +11,7 @@ import type { Stage } from '../fixtures/stage.ts';
 import { findTool } from '../fixtures/tools.ts';
 
 const modern = findTool('runc');
-/** A peer's, when it is there; Debian's old one is the handler `runc`. */
+/** The runc of test/peers, if it exists. Debian's old runc is the handler `runc`. */
 const peersRunc = modern.path.startsWith('/usr/') ? '' : modern.path;
 
 type NamespaceOptions = NonNullable<SecurityContext['namespaceOptions']>;
@@ -232,7 +232,8 @@ describe('user namespaces', () => {
           const security = { namespaceOptions: options(hostId + 2 * length, more) };
           const first = await runContainer(stage, sharing, { name: 'a', image, command: ['sleep', '601'], security });
           await runContainer(stage, sharing, { name: 'b', image, command: ['sleep', '602'], security });
-          // A started container is the OCI runtime's process for a moment more, until that becomes its program.
+          // For a moment after the start, a container is still the process of the OCI runtime, until that
+          // executes its program.
           for (let tries = 0; ; tries += 1) {
             const { stdout } = await execute(stage, first, 'ps');
             if (/sleep 602/.test(stdout)) break;

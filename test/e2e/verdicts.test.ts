@@ -17,7 +17,9 @@ interface Ran {
   readonly stderr: string;
 }
 
-/** The real command; `before` are words before it, such as a namespace without links. */
+/**
+ * Runs the real command. `before` are words that precede it, such as a command for a namespace without links.
+ */
 function portcullis(args: readonly string[], before: readonly string[] = []): Promise<Ran> {
   const [file = program, ...rest] = [...before, program, ...args];
   return new Promise((resolve) => {
@@ -86,7 +88,7 @@ describe('portcullis verdicts', () => {
     const { equal, recorded, replayed } = JSON.parse(elsewhere.stdout) as { equal: boolean; recorded: unknown; replayed: unknown };
     assert.ok(equal);
     assert.deepEqual(replayed, recorded);
-    // One byte of the evidence: the signature does not fit any more, and the bytes differ.
+    // One byte of the evidence changes: the signature is no longer valid, and the bytes differ.
     const text = readFileSync(file, 'utf8');
     const place = text.indexOf('\\"bytes\\":\\"') + 40;
     writeFileSync(file, text.slice(0, place) + (text[place] === 'A' ? 'B' : 'A') + text.slice(place + 1));
@@ -110,7 +112,7 @@ describe('portcullis verdicts', () => {
     assert.equal((await portcullis(['verdicts', 'verify', '--file', log, '--head', head])).code, 1);
     await stage.restart({
       meanwhile: () => {
-        // The file of a stopped daemon, copied and changed by one byte; then with its end cut off.
+        // A copy of the file of a stopped daemon with one changed byte, and then truncated.
         const copy = join(stage.folders.folder, 'copy.db');
         const changes = [
           `UPDATE verdict_log SET entry = replace(entry, 'elsewhere.test', 'elsewherf.test')`,

@@ -13,7 +13,10 @@ import type { Stage } from '../fixtures/stage.ts';
 const folder = mkdtempSync(join(tmpdir(), 'pc-quota-'));
 const disk = join(folder, 'disk');
 
-/** The stage's folders on a file system with project quotas, where this kernel can mount one (test/vm/run has such a kernel). */
+/**
+ * The folders of the stage are on a file system with project quotas, if this kernel can mount one (as in
+ * test/vm/run).
+ */
 function withQuotas(): boolean {
   const image = join(folder, 'image');
   writeFileSync(image, '');
@@ -71,7 +74,7 @@ describe('the writable layer', () => {
         const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
         assert.doesNotMatch(await write(id, fits), /quota/i, name);
         assert.match(await write(id, exceeds), /quota exceeded/i, name);
-        // A copy of a file of the image to the writable layer crosses no project.
+        // Copying up a file of the image to the writable layer does not cross project quotas.
         assert.equal(
           (await execute(stage, id, 'sh', '-c', 'rm /big; echo more >> /etc/passwd; mv /www /web; rm -r /web')).exitCode,
           0,

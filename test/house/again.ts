@@ -10,26 +10,28 @@ export function add(...all: readonly Counts[]): Counts {
   return { passed: sum((c) => c.passed), failed: sum((c) => c.failed), skipped: sum((c) => c.skipped) };
 }
 
-/** Matches the name or text of tests that kill processes or use a seed. `process.kill(pid, 0)` only probes. */
+/**
+ * Matches the name or text of tests that kill processes or use a seed. `process.kill(pid, 0)` only probes.
+ */
 const killsOrSeeds = /SIGKILL|\.kill\((?![^()]*, 0\))|\bkills?\b|[Ss]eed|SEED|Math\.random|\brandom(?:Bytes|Int)?\(|\bchaos\b|\bcrash\b/u;
 
 /**
- * Returns whether the first failure of a test file is final. A kill happens at another moment in a second run, and a
- * failure found with a seed is a defect: a second run that passes would hide both. The decision uses only the name and
- * text of the file, so no list has to be maintained.
+ * Returns whether the first failure of a test file is final. A kill happens at another moment in a second
+ * run, and a failure found with a seed is a defect: a second run that passes would hide both. The decision
+ * uses only the name and text of the file, so no list has to be maintained.
  */
 export function isFinal(file: string): boolean {
   return killsOrSeeds.test(`${file}\n${readFileSync(file, 'utf8')}`);
 }
 
 /**
- * Runs failed files again, one at a time, while nothing else runs: a test that waits for the kernel may time out on a
- * machine that is busy with other tests. Failures of files that kill or use a seed are final ({@link isFinal}). A file
- * that fails again has failed. A file that passes is named and counted as flaky: its test or the product has a defect
- * that must be found.
+ * Runs failed files again, one at a time, while nothing else runs: a test that waits for the kernel may time
+ * out on a machine that is busy with other tests. Failures of files that kill or use a seed are final
+ * ({@link isFinal}). A file that fails again has failed. A file that passes is named and counted as flaky: its
+ * test or the product has a defect that must be found.
  * @param rerun false if every failure is final, for example when a developer runs one file
- * @returns the counts of all suites, with the counts of the second run for files that ran twice, and the tests that
- *   failed only in the first run
+ * @returns the counts of all suites, with the counts of the second run for files that ran twice, and the
+ *   tests that failed only in the first run
  */
 export async function runAgain(
   out: NodeJS.WritableStream,

@@ -1,6 +1,8 @@
 import { execFile } from 'node:child_process';
 
-/** Returns a report of the code that ran, from the V8 coverage files of every test process, including daemons. */
+/**
+ * Returns a report of the code that ran, from the V8 coverage files of every test process, including daemons.
+ */
 export function coverageOf(folder: string): Promise<string> {
   const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli'];
   const args = [

@@ -1,8 +1,9 @@
 /**
- * Runs the commands that the documents show. A fenced block `console` is a terminal session: a line `$ COMMAND` is run,
- * and its output must equal the lines that follow. A line `…` matches any number of lines, and `…` within a line any
- * text. `# exit N` at the end of a command gives its exit status, otherwise 0. A block `yaml NAME` or `json NAME` is a
- * file of that name. The blocks of a document share one initially empty folder, in order.
+ * Runs the commands that the documents show. A fenced block `console` is a terminal session: a line
+ * `$ COMMAND` is run, and its output must equal the lines that follow. A line `…` matches any number of lines,
+ * and `…` within a line any text. `# exit N` at the end of a command gives its exit status, otherwise 0. A
+ * block `yaml NAME` or `json NAME` is a file of that name. The blocks of a document share one initially empty
+ * folder, in order.
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';

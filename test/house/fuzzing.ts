@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import type { Counts } from './tests.ts';
 
 /**
- * Runs `npm run test:fuzz` for two minutes, always with the same seed, so that a new finding comes from the change. It
- * prints more than the last line only for a finding.
+ * Runs `npm run test:fuzz` for two minutes, always with the same seed, so that a new finding comes from the
+ * change. It prints more than the last line only for a finding.
  */
 export async function runFuzzing(out: NodeJS.WritableStream): Promise<Counts> {
   out.write('\nfuzzing\n');

@@ -33,7 +33,10 @@ const gates: readonly Gate[] = [
   { name: 'unused', command: ['knip', '--no-config-hints'] },
 ];
 
-/** Runs every gate, two at a time, and returns the names of the failed ones. Only a failed gate prints its output. */
+/**
+ * Runs every gate, two at a time, and returns the names of the failed ones. Only a failed gate prints its
+ * output.
+ */
 export async function runGates(out: NodeJS.WritableStream): Promise<string[]> {
   const waiting = [...gates];
   const failed: string[] = [];

@@ -24,7 +24,8 @@ describe('docs/kubelet.md', () => {
   it('names only options that the configuration has', () => {
     const known = paths(configSchema).map((path) => new RegExp(`^${path.replaceAll('.', String.raw`\.`).replaceAll('*', '[^.]+')}$`));
     const ours = new Set(Object.keys(configSchema.properties ?? {}));
-    // The last cell of each row is about Portcullis. In other cells the same words may belong to another runtime.
+    // The last cell of each row is about Portcullis. In other cells the same words may belong to another
+    // runtime.
     const said = text
       .split('\n')
       .filter((line) => line.startsWith('|'))

@@ -12,7 +12,9 @@ export async function lasting(before: readonly string[], patience = 5000): Promi
   }
 }
 
-/** Returns everything with our name that tests can leave on this machine: mounts, links, tables and processes. */
+/**
+ * Returns everything with our name that tests can leave on this machine: mounts, links, tables and processes.
+ */
 export function leftovers(): string[] {
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')

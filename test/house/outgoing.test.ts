@@ -27,8 +27,8 @@ const clients: Readonly<Record<string, readonly string[] | 'all'>> = {
 const globals: ReadonlySet<string> = new Set(['fetch', 'WebSocket', 'EventSource', 'XMLHttpRequest']);
 
 /**
- * Returns each way to send requests that a source uses: value imports, requires, dynamic imports, and globals that it
- * does not declare itself.
+ * Returns each way to send requests that a source uses: value imports, requires, dynamic imports, and globals
+ * that it does not declare itself.
  */
 function waysOut(name: string, text: string): string[] {
   const source = ts.createSourceFile(name, text, ts.ScriptTarget.Latest, true);

@@ -3,8 +3,9 @@ import { processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 
 /**
- * Kills processes of test files that run longer than `limitMs`. The time limit of Node's runner does not suffice: a
- * process whose tests have ended but that keeps a server open never exits, and the runner waits for it.
+ * Kills processes of test files that run longer than `limitMs`. The time limit of Node's runner does not
+ * suffice: a process whose tests have ended but that keeps a server open never exits, and the runner waits
+ * for it.
  * @param files the test files, as they appear in the arguments of the processes
  * @param onKilled called for each file whose process was killed
  * @returns a function that stops the watch

@@ -11,8 +11,8 @@ export function hasGo(): boolean {
 }
 
 /**
- * Builds the peers that tests use, before the tests. Peers that exist already are not built again. Without Go most of
- * these tests are skipped.
+ * Builds the peers that tests use, before the tests. Peers that exist already are not built again. Without Go
+ * most of these tests are skipped.
  */
 export function getPeers(out: NodeJS.WritableStream): Counts {
   out.write('\npeers\n');

@@ -4,7 +4,10 @@ import { reasonCodes } from '../../trust/policy/reason-codes.ts';
 import { trustPolicySchema } from '../../trust/policy/schema.ts';
 import { policyTestSchema } from '../../trust/policy/testing/policy-test-schema.ts';
 
-/** Writes the published schemas and the table of codes in docs/policy.md: `sh packaging/node test/house/policy-reference.ts`. */
+/**
+ * Writes the published schemas and the table of codes in docs/policy.md: `sh packaging/node
+ * test/house/policy-reference.ts`.
+ */
 const docs = new URL('../../docs/', import.meta.url);
 const options = (await resolveConfig(new URL('policy.md', docs))) ?? {};
 mkdirSync(new URL('schemas/', docs), { recursive: true });

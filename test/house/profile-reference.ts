@@ -2,7 +2,10 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { format, resolveConfig } from 'prettier';
 import { CATALOG, LINT_CODES, profileSchema } from '../../entitlements/index.ts';
 
-/** Writes the schema of profiles and the tables of docs/profiles.md: `sh packaging/node test/house/profile-reference.ts`. */
+/**
+ * Writes the schema of profiles and the tables of docs/profiles.md: `sh packaging/node
+ * test/house/profile-reference.ts`.
+ */
 const docs = new URL('../../docs/', import.meta.url);
 const file = new URL('profiles.md', docs);
 const options = (await resolveConfig(file)) ?? {};

@@ -22,13 +22,18 @@ const fileLimit = 600_000;
 
 export interface Results {
   readonly counts: Counts;
-  /** Every failed test, to be named again next to the count, because readers start at the end of a long log. */
+  /**
+   * Every failed test, to be named again next to the count, because readers start at the end of a long log.
+   */
   readonly failures: readonly string[];
   /** The files of `failures`, relative to the root, with the counts of each. */
   readonly failedFiles: ReadonlyMap<string, Counts>;
 }
 
-/** Runs test files with Node's test runner. Prints one line for each file, and all details and output of a failed test. */
+/**
+ * Runs test files with Node's test runner. Prints one line for each file, and all details and output of a
+ * failed test.
+ */
 export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promise<Results> {
   const failures: string[] = [];
   const failedFiles = new Map<string, Counts>();

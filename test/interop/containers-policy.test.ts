@@ -15,7 +15,10 @@ import { findTool } from '../fixtures/tools.ts';
 import { createWorld } from './containers/world.ts';
 import type { World } from './containers/world.ts';
 
-/** Policies of podman and CRI-O decide here as the containers image library itself decides: cell by cell, policy by image. */
+/**
+ * Imported policies of podman and CRI-O decide as the containers image library decides, for each policy and
+ * image.
+ */
 const judge = buildJudge();
 
 const here = join(import.meta.dirname, 'containers');
@@ -122,7 +125,7 @@ describe('containers policies', { skip: judge.skip }, () => {
       if (name.startsWith('pki-')) cells.byCertificates += [...expected.values()].filter(({ allowed }) => allowed).length;
       assert.deepEqual(different, [], text);
 
-      // And back: what is exported of the import decides the same.
+      // The reverse: an export of the imported policy decides the same.
       const exported = exportContainersPolicy(policy);
       const back = join(folder, `exported-${name}`);
       mkdirSync(back);

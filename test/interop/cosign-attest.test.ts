@@ -27,12 +27,12 @@ const cosign = findTool('cosign');
 const run = promisify(execFile);
 const predicates = join(import.meta.dirname, '../../trust/attestation/fixtures/predicates');
 
-/** Without a transparency log and without asking any public service; there is no route to one in this network namespace. */
+/** Without a transparency log and without public services, to which this network namespace has no route. */
 const offline = ['--allow-insecure-registry'];
 const offlineAttest = ['--tlog-upload=false', '--use-signing-config=false', '--yes', ...offline];
 const offlineVerify = ['--insecure-ignore-tlog=true', '--private-infrastructure', ...offline];
 
-/** Name of the type for cosign and for us, and what must be true of the predicate. */
+/** The name of the type for cosign and for us, and the condition on the predicate. */
 const kinds: readonly { readonly type: string; readonly file: string; readonly cel: string }[] = [
   {
     type: 'slsaprovenance1',

@@ -14,7 +14,7 @@ const cosign = findTool('cosign');
 const portcullis = join(import.meta.dirname, '../../packaging/bin/portcullis');
 const run = promisify(execFile);
 
-/** Without a transparency log and without asking any public service; there is no route to one in this network namespace. */
+/** Without a transparency log and without public services, to which this network namespace has no route. */
 const offlineSign = ['--tlog-upload=false', '--use-signing-config=false', '--allow-insecure-registry', '--yes'];
 const offlineVerify = ['--insecure-ignore-tlog=true', '--private-infrastructure', '--allow-insecure-registry'];
 

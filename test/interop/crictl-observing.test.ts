@@ -15,7 +15,7 @@ import { shapeOf } from './shape.ts';
 
 const tool = findTool('crictl');
 const run = promisify(execFile);
-/** What the same commands print on containerd (`made` says which): names of fields and of metrics. */
+/** The output of the same commands on containerd (`made` names them): names of fields and metrics. */
 const containerd = JSON.parse(readFileSync(join(import.meta.dirname, 'containerd-shapes.json'), 'utf8')) as {
   readonly metrics: readonly string[];
   readonly descriptors: readonly string[];
@@ -31,7 +31,7 @@ interface Stats {
   readonly writableLayer: { readonly usedBytes: Value; readonly fsId: { readonly mountpoint: string } };
 }
 
-/** What somebody at a node looks at: figures, metrics, events, limits, and a log as it grows. */
+/** What an administrator observes on a node: statistics, metrics, events, limits, and a growing log. */
 describe('crictl', { skip: tool.skip }, () => {
   let stage: Stage;
   let reference = '';
@@ -48,7 +48,7 @@ describe('crictl', { skip: tool.skip }, () => {
     return (await run(tool.path, args, { env, maxBuffer: 16 * 2 ** 20 })).stdout.trim();
   };
   const json = async <T>(name: string, ...words: string[]): Promise<T> => JSON.parse(await crictl(name, '--output', 'json', ...words)) as T;
-  /** A command that goes on until it is ended, and all that it has printed. */
+  /** A command that runs until it is stopped, and all its output. */
   const follow = (...words: string[]): { readonly child: ChildProcess; printed(): string; until(pattern: RegExp): Promise<string> } => {
     const { args, env } = command(words);
     const child = spawn(tool.path, args, { env, stdio: ['ignore', 'pipe', 'ignore'] });
@@ -94,12 +94,12 @@ describe('crictl', { skip: tool.skip }, () => {
       }),
     );
     await crictl('pull', '--pod-config', files.pod, reference);
-    // containerd's had a numeric user.
+    // The container on containerd had a numeric user.
     await crictl('pull', '--pod-config', files.pod, (await stage.publish('app/user:1', { config: { User: '1000' } })).reference);
     ids.pod = await crictl('runp', files.pod);
     ids.container = await crictl('create', ids.pod, files.container, files.pod);
     await crictl('start', ids.container);
-    // The writable layers are measured every ten seconds, and at the first question.
+    // The writable layers are measured every ten seconds, and at the first request.
     // A rate needs two samples.
     const hasRate = async (): Promise<boolean> =>
       shapeOf(await json('statsp')).includes('stats[].linux.cpu.usageNanoCores') &&
@@ -229,7 +229,7 @@ describe('crictl', { skip: tool.skip }, () => {
     await stage.daemon.cri.runtime.reopenContainerLog({ containerId: ids.container });
     await log.until(new RegExp(`^line ${before + 60}$`, 'm'));
     await end(log);
-    // Whole lines only: the last may be cut where it was ended.
+    // Only complete lines: the last one may be cut where the command was stopped.
     const numbers = [...log.printed().matchAll(/^line (\d+)\n/gm)].map((match) => Number(match[1]));
     assert.deepEqual(
       numbers,

@@ -20,7 +20,7 @@ interface Ran {
   readonly stderr: string;
 }
 
-/** Streams as somebody at a node would open them, over both transports. */
+/** Streams as an administrator on a node opens them, over both transports. */
 describe('crictl', { skip: tool.skip }, () => {
   let stage: Stage;
   let pod: Pod;
@@ -53,10 +53,11 @@ describe('crictl', { skip: tool.skip }, () => {
     clearTimeout(timer);
     return { code, stdout, stderr };
   };
-  /** In a terminal of its own (script(1)). */
+  /** Runs crictl in a separate terminal (script(1)). */
   const inTerminal = (args: readonly string[]): ChildProcess => start(['-qefc', [tool.path, ...args].join(' '), '/dev/null'], 'script');
 
-  // The main thread is prompt (docs/decisions/0030): what it starts and waits for must not starve for it.
+  // The main thread has real-time scheduling (docs/decisions/0030). Processes that it waits for must not
+  // starve.
   it('port-forward: fifty in a row beside a container that uses all CPU time it can get', async () => {
     const command = ['sh', '-c', 'while :; do :; done & while :; do :; done'];
     const image = (await stage.daemon.cri.runtime.containerStatus({ containerId: web })).status?.imageRef ?? '';

@@ -18,7 +18,7 @@ interface Listing {
   readonly images?: { readonly id: string; readonly repoTags: string[] }[];
 }
 
-/** One session, as somebody at a node would type it. */
+/** One session, as an administrator on a node types it. */
 describe('crictl', { skip: tool.skip }, () => {
   let stage: Stage;
   let reference = '';

@@ -11,11 +11,14 @@ import { startRegistry } from '../fixtures/registry.ts';
 import type { TestRegistry } from '../fixtures/registry.ts';
 import { findTool } from '../fixtures/tools.ts';
 
-/** The commands that docs/attestations.md, docs/signing.md and docs/containers-policy.md show, as they stand there, one after another. */
+/**
+ * Runs the commands in docs/attestations.md, docs/signing.md and docs/containers-policy.md literally, in
+ * order.
+ */
 const root = join(import.meta.dirname, '../..');
 const cosign = findTool('cosign');
 
-/** Commands of the blocks that are for a shell, with their continued lines. */
+/** Returns the commands of shell blocks, with their continuation lines. */
 function commandsOf(document: string): readonly string[] {
   const text = readFileSync(join(root, 'docs', document), 'utf8');
   return [...text.matchAll(/^```(?:sh)?\n([\s\S]*?)^```$/gm)]
@@ -38,7 +41,7 @@ describe('the commands of the documents about trust', () => {
       await pushImage(place, image, '1');
     }
     await client.close();
-    // What a reader has: a key of a build, one with a chain, statements, a policy of podman.
+    // The files of a reader: a key of a build, a key with a chain, statements, a policy of podman.
     const authority = createAuthority(at('authority'));
     const authorityRoot = authority.issue('root', { extensions: rootExtensions });
     const leaf = authority.issue('leaf', { by: authorityRoot, extensions: signerExtensions });

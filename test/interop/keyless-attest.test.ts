@@ -45,7 +45,7 @@ describe('keyless attestations, against a sigstore on loopback', () => {
   async function attest(reference: string, type: string, rekor: 1 | 2, format: AttestationFormat = 'bundle'): Promise<void> {
     const now = new Date();
     const token = join(folder, 'token');
-    // A signature of any kind: the service does not look at it.
+    // Any signature, because the service does not verify it.
     writeFileSync(token, `${services.token({ rekor })}c2ln`);
     const config = join(folder, 'signing_config.json');
     writeFileSync(config, JSON.stringify(services.signingConfig({ rekor })));

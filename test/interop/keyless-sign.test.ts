@@ -1,4 +1,7 @@
-/** `sign --keyless` and `attest --keyless`, as a user calls them: judged by cosign and by our own `verify`. */
+/**
+ * `sign --keyless` and `attest --keyless`, as a user calls them. cosign and our own `verify` check the
+ * results.
+ */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -116,7 +119,7 @@ for (const referrers of [false, true]) {
         environment,
       );
 
-    // Where bundles are kept is all that differs.
+    // The only difference is where bundles are stored.
     for (const row of referrers ? rows.slice(-1) : rows) {
       for (const format of ['bundle', 'legacy'] as const) {
         if (format === 'legacy' && row.rekor === 2) continue;

@@ -1,4 +1,7 @@
-/** Keys of every kind, in files of every kind, with and without a transparency log: what cosign says of what we sign, and what we say. */
+/**
+ * Keys of every type in every file format, with and without a transparency log: cosign and we verify our
+ * signatures.
+ */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
@@ -37,8 +40,9 @@ type Log = 'no log' | 'Rekor v1' | 'Rekor v2';
 const logs: readonly Log[] = ['no log', 'Rekor v1', 'Rekor v2'];
 
 /**
- * Rekor v2 takes each curve with its own digest and Ed25519 prehashed, as cosign signs; cosign's `verify --key` takes SHA-256 unless it is
- * told another digest, and Ed25519ph not at all: of its own signatures either.
+ * Rekor v2 accepts each curve with its own digest, and Ed25519 prehashed, as cosign signs. cosign's `verify
+ * --key` uses SHA-256 unless it gets another digest, and does not support Ed25519ph, not even for its own
+ * signatures.
  */
 const digestFlags: Readonly<Partial<Record<KeyType, readonly string[] | 'never'>>> = {
   'p-384': ['--signature-digest-algorithm', 'sha384'],
@@ -46,7 +50,7 @@ const digestFlags: Readonly<Partial<Record<KeyType, readonly string[] | 'never'>
   ed25519: 'never',
 };
 
-/** The private key in each form that tools write, so that each is read. */
+/** The private key in each format that tools write, because each must be readable. */
 const forms: Readonly<Record<Log, (type: KeyType) => string>> = {
   'no log': (type) => `${type}.encrypted.pem`,
   'Rekor v1': (type) => (type === 'ed25519' ? 'ed25519.pem' : `${type}.${type.startsWith('rsa') ? 'pkcs1' : 'sec1'}.pem`),

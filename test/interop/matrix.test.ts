@@ -46,7 +46,8 @@ for (const withReferrers of [false, true]) {
         return policy;
       };
 
-      // Each tool meets each part and each registry; whole, each part at each registry.
+      // A short run covers each part and each registry for each tool. A complete run covers each part at each
+      // registry.
       for (const part of parts.filter((_, index) => isWide || index === Number(withReferrers))) {
         for (const matter of matters) {
           it(`${matter}, on the ${part}`, async () => {
@@ -91,7 +92,7 @@ for (const withReferrers of [false, true]) {
 
 after(table.print);
 
-/** Keeps which cells were passed, and prints the table at the end. */
+/** Records which cells passed, and prints the table at the end. */
 function results() {
   const columns = [...matters, ours];
   const rows = new Map<string, Map<string, number | string>>();

@@ -1,4 +1,7 @@
-/** The commands of docs/trust-service.md that move a collection, as they stand, from Debian's notary-server to our service. */
+/**
+ * Runs the commands of docs/trust-service.md that move a collection from Debian's notary-server to our
+ * service.
+ */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -34,7 +37,7 @@ it('a collection is moved by the documented commands', { skip: notaryCommand.ski
         .sort();
     await done(theirs.url, owner, 'init', '-p', gun);
     for (const name of ['1.0', '1.1']) await done(theirs.url, owner, 'add', '-p', gun, name, join(folder, 'one'));
-    // What any grown collection has been through.
+    // The usual history of an older collection.
     await done(theirs.url, owner, 'key', 'rotate', gun, 'snapshot', '-r');
     await done(theirs.url, owner, 'key', 'rotate', gun, 'targets');
     const before = rows(await done(theirs.url, reader, 'list', gun));

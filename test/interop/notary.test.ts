@@ -1,4 +1,7 @@
-/** The real `notary` command, the same script against our trust service and against Debian's notary-server: the same outputs. */
+/**
+ * The real `notary` command prints the same for the same script with our trust service and Debian's
+ * notary-server.
+ */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -13,7 +16,10 @@ import { notary, notaryCommand, notaryServer, startNotaryServer } from '../fixtu
 const gun = 'registry.example.com/pay/app';
 const skip = notaryCommand.skip || notaryServer.skip;
 
-/** What three users do, each with a home of their own. `KEY:…` is the id of a key that the run has made, `KNOWN` a digest. */
+/**
+ * The actions of three users, each with a private home. `KEY:…` is the id of a key created in the run,
+ * `KNOWN` a digest.
+ */
 const script: readonly (readonly [user: 'owner' | 'reader' | 'delegate' | 'heir', words: readonly string[]])[] = [
   ['owner', ['list', gun]],
   ['owner', ['init', '-p', gun]],
@@ -42,7 +48,7 @@ const script: readonly (readonly [user: 'owner' | 'reader' | 'delegate' | 'heir'
   ['delegate', ['reset', '--all', gun]],
   ['reader', ['list', gun]],
   ['reader', ['list', '-r', 'targets/team', gun]],
-  // What a delegate publishes names a snapshot: the service takes its key over.
+  // A publication of a delegate needs a snapshot, so that the service takes over the snapshot key.
   ['owner', ['key', 'rotate', gun, 'snapshot', '-r']],
   ['delegate', ['add', '-p', '-r', 'targets/releases', gun, '2.0', 'FOLDER/two']],
   ['delegate', ['add', '-p', '-r', 'targets/team', gun, 'team/a', 'FOLDER/one']],
@@ -73,7 +79,8 @@ const script: readonly (readonly [user: 'owner' | 'reader' | 'delegate' | 'heir'
   ['owner', ['key', 'passwd', 'KEY:targets']],
   ['owner', ['key', 'list']],
   ['owner', ['lookup', gun, '3.0']],
-  // Who has imported the owner's keys may do what the owner may, and begin collections of the same root.
+  // A user who imported the owner's keys has the rights of the owner, and can create collections with the
+  // same root.
   ['heir', ['key', 'import', 'HOME/../owner/all.pem']],
   ['heir', ['add', '-p', gun, '4.0', 'FOLDER/one']],
   ['heir', ['key', 'rotate', gun, 'targets']],
@@ -84,7 +91,7 @@ const script: readonly (readonly [user: 'owner' | 'reader' | 'delegate' | 'heir'
   ['heir', ['key', 'remove', 'KEY:second']],
   ['heir', ['key', 'list']],
   ['reader', ['list', gun]],
-  // The service signs snapshots again; paths of a delegation come and go.
+  // The service signs snapshots again. Paths of a delegation are added and removed.
   ['heir', ['key', 'rotate', gun, 'snapshot', '-r']],
   ['heir', ['delegation', 'add', '-p', gun, 'targets/releases', 'FOLDER/bob.pem', '--paths', 'rel/']],
   ['heir', ['delegation', 'add', '-p', gun, 'targets/releases', '--paths', 'more/']],
@@ -96,7 +103,7 @@ const script: readonly (readonly [user: 'owner' | 'reader' | 'delegate' | 'heir'
   ['heir', ['status', gun]],
   ['heir', ['publish', gun]],
   ['reader', ['list', gun]],
-  // A second beginning has another root, which nobody trusts.
+  // A second initialization has another root, which no client trusts.
   ['owner', ['delete', gun]],
   ['owner', ['init', '-p', gun]],
   ['owner', ['list', gun]],
@@ -123,7 +130,7 @@ describe('the notary command', { skip }, () => {
     try {
       const [expected, actual] = await Promise.all([play(folder, theirs.url, 'theirs'), play(folder, ours.url, 'ours')]);
       for (const [index, line] of expected.entries()) assert.equal(actual[index], line);
-      // The script reaches what it is for: nearly all of it succeeds.
+      // Nearly all steps succeed, so that the script reaches the operations under test.
       assert.ok(expected.filter((said) => said.includes('exit 0')).length > script.length * 0.7, expected.join('\n'));
     } finally {
       await ours.close();
@@ -132,7 +139,7 @@ describe('the notary command', { skip }, () => {
   });
 });
 
-/** Plays the script; what each step said, without what differs from run to run. */
+/** Runs the script. Returns the output of each step, without parts that differ between runs. */
 async function play(folder: string, service: string, name: string): Promise<string[]> {
   const said: string[] = [];
   const homeOf = (user: string): string => join(folder, name, user);
@@ -161,7 +168,7 @@ async function play(folder: string, service: string, name: string): Promise<stri
 
 const digests = ['one\n', 'two\n', 'known'].map((content) => createHash('sha256').update(content).digest('hex'));
 
-/** Ids of keys that a run makes are its own, and so is the order in which they are listed. */
+/** The ids of created keys, and their order in lists, differ between runs. */
 function normalised(text: string, service: string, folder: string, name: string): string {
   return (
     text
@@ -172,7 +179,7 @@ function normalised(text: string, service: string, folder: string, name: string)
       .replaceAll(/\b[0-9a-f]{64}\b/gu, (id) => (digests.includes(id) ? id : 'ID'))
       .replaceAll(/\.\.\.\S+\/private\b/gu, 'FOLDER')
       .replaceAll(/\b[0-9a-f]{6,40}\.\.\./gu, 'ID')
-      // Which of a target's two hashes is compared first is chance.
+      // The order in which the two hashes of a target are compared is random.
       .replaceAll(/sha(?:256|512) (checksum for \S+ did not match): expected \S+/gu, '$1')
       .replaceAll(/ +/gu, ' ')
       .split('\n')
@@ -192,12 +199,12 @@ function keyFiles(home: string): KeyFile[] {
     .map((file) => ({ id: file.slice(0, -'.key'.length), text: readFileSync(join(home, 'private', file), 'utf8') }));
 }
 
-/** The id under which alice's certificate is listed; only hers is imported under this role. */
+/** Returns the id under which the certificate of alice is listed, the only one imported under this role. */
 function aliceId(home: string): string {
   return keyFiles(home).find(({ text }) => text.includes('targets/releases'))?.id ?? '';
 }
 
-/** A key with these headers. */
+/** Returns a key with these headers. */
 function keyOf(home: string, ...headers: readonly string[]): string {
   return keyFiles(home).find(({ text }) => headers.every((header) => text.includes(header)))?.id ?? '';
 }

@@ -47,7 +47,7 @@ const skipped = (name: string, ...registryScopes: readonly string[]): object => 
 
 const skip = findTool('notation').skip || (findRegistry() === undefined ? 'no docker-registry' : false);
 
-// notation itself, on its own policy, is the judge of what becomes of that policy here.
+// notation with its own policy gives the expected decisions for the imported policy.
 describe("notation's trust policies, imported, decide as notation does", { skip }, () => {
   let ground: NotationGround;
   let registry: { readonly host: string; close(): Promise<void> };
@@ -123,7 +123,7 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
     await signed('expired', leaves.good, { now: new Date(Date.now() - 2 * hour), expiry: new Date(Date.now() - hour) });
     await signed('outdated', leaves.old, { now: new Date(Date.now() - 3 * hour) });
     await signed('stamped', leaves.good, { stamped: true });
-    // Stamped after its certificate had ended: the stamp proves that it was too late.
+    // Time-stamped after its certificate expired: the time stamp proves that the signature was too late.
     await signed('stamped-late', leaves.old, { now: new Date(Date.now() - 3 * hour), stamped: true });
   });
   after(async () => {
@@ -134,7 +134,7 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
 
   const place = (name: string): string => `${registry.host}/in/${name}`;
 
-  /** Our verdicts with notation's policy as rules. */
+  /** Returns our verdicts with notation's policy as rules. */
   const ours = async (document: unknown): Promise<(name: string) => Promise<Verdict>> => {
     const { rules } = importNotation(JSON.stringify(document), {
       file: 'trustpolicy.json',

@@ -1,4 +1,6 @@
-/** `sign` as a user calls it, in every form at once: cosign and notation judge what it leaves in the registry. */
+/**
+ * `sign` as a user calls it, in every form at once. cosign and notation verify the results in the registry.
+ */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

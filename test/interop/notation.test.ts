@@ -24,7 +24,7 @@ const withReferrers = findTool('critimages');
 const minute = 60_000;
 const amd64 = { os: 'linux', architecture: 'amd64' } as const;
 
-/** {JWS, COSE} × {registry without, with the referrers API} × {index, manifest} × what may be wrong. */
+/** {JWS, COSE} × {registry without, with the referrers API} × {index, manifest} × possible defects. */
 for (const referrers of [false, true]) {
   const skip = notation.skip || (referrers ? withReferrers.skip : false);
   describe(`notation at a registry ${referrers ? 'with' : 'without'} the referrers API`, { skip }, () => {
@@ -128,7 +128,7 @@ rules:
       assert.equal(signed.code, 0, signed.output);
     };
 
-    /** The signature manifest beside a digest, and its envelope. */
+    /** Returns the signature manifest that refers to a digest, and its envelope. */
     const envelopeAt = async (name: string, digest: string): Promise<{ readonly mediaType: string; readonly bytes: Uint8Array }> => {
       const repository = repositoryOf(name);
       const { descriptors } = await repository.referrers(digest);
@@ -272,7 +272,7 @@ rules:
                 await sign(name, digest, 'good', format);
                 return undefined;
               },
-              // notation may have kept the list; it knows no third answer.
+              // notation may have cached the list. It has no third answer.
               { outcome: 'undecided', code: 'TRUST_NOTATION_REVOCATION', judge: false },
             );
           } finally {
@@ -311,7 +311,7 @@ rules:
       files.set('/middle.crl', authority.list(middle));
     }
 
-    /** The same image, with the same digests, in another repository. */
+    /** Copies the image, with the same digests, to another repository. */
     async function copyImage(from: string, to: string): Promise<void> {
       const [source, target] = [repositoryOf(from), repositoryOf(to)];
       const index = await source.manifest('1');

@@ -1,4 +1,7 @@
-/** Signers of one image at the same moment, each a process, at a registry with neither referrers nor conditional writes. */
+/**
+ * Concurrent signers of one image, each a process, at a registry with neither referrers nor conditional
+ * writes.
+ */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
@@ -74,7 +77,8 @@ describe('eight processes sign one image at once', { skip: findRegistry() === un
   }
 
   for (const format of ['bundle', 'legacy']) {
-    // Each form, and each company, once; whole, each form in each company.
+    // A short run covers each form and each combination with other tools once. A complete run covers all
+    // pairs.
     const company = isWide ? ['alone', 'beside'] : format === 'legacy' ? ['alone'] : ['beside'];
     if (company.includes('alone'))
       it(`in the form ${format}: each signature is found at the end`, async () => {
@@ -97,7 +101,8 @@ describe('eight processes sign one image at once', { skip: findRegistry() === un
           );
           assert.equal(made.code, 0, made.output);
           const offline = ['--tlog-upload=false', '--use-signing-config=false', '--allow-insecure-registry', '--yes'];
-          // A few each, at the same time as ours. One of theirs may fail: the registry answers 500 while a tag is being written.
+          // A few signers of each tool, concurrently with ours. One of them may fail, because the registry
+          // answers 500 while a tag is being written.
           const thrice = async (sign: () => Promise<unknown>): Promise<void> => {
             for (let turn = 0; turn < 3; turn += 1) await sign();
           };

@@ -16,17 +16,19 @@ import { openGround } from './matrix/ground.ts';
 import type { Ground, Published } from './matrix/ground.ts';
 import { openNotation } from './matrix/notation.ts';
 
-/** Whether the tool would run what a tag stands for now. */
+/** Returns whether the tool accepts the image to which a tag currently refers. */
 type Judge = (tool: Tool, ground: Ground, image: Published) => Promise<boolean>;
 
-/** By the tag, as whoever deploys asks. */
+/** By tag, as a deployment refers to it. */
 const byTag: Judge = async ({ rows }, _, image) => {
   const judge = rows[0]?.cells.good;
   assert.ok(typeof judge === 'object' && typeof judge.judge === 'function');
   return judge.judge({ ...image, target: image.reference });
 };
 
-/** policy.json demands builder's signature; a copy is refused without one (containers-policy.json(5)). */
+/**
+ * policy.json requires the signature of builder. A copy without it is refused (containers-policy.json(5)).
+ */
 const byPolicyJson: Judge = async (_, { folder, host }, { reference }) => {
   const [policy, registriesD, copy] = ['policy.json', 'registries.d', `copy-${Date.now()}`].map((name) => join(folder, name));
   assert.ok(policy !== undefined && registriesD !== undefined && copy !== undefined);
@@ -49,7 +51,10 @@ const tools: readonly (readonly [name: string, program: string, open: OpenTool, 
   ['policy.json', 'skopeo', openGpg, byPolicyJson],
 ];
 
-/** Whoever can write to the registry puts an older image under the current tag, which its publisher has signed as well. */
+/**
+ * An attacker who can write to the registry moves the current tag to an older image, which the publisher also
+ * signed.
+ */
 for (const [name, program, open, judge] of tools) {
   describe(`an older, validly signed image under the current tag, signed for ${name}`, { skip: findTool(program).skip }, () => {
     let ground: Ground;
@@ -74,7 +79,7 @@ for (const [name, program, open, judge] of tools) {
         const image = await ground.publish(`${row.folder}/in/0`, 'index');
         assert.ok(typeof row.cells.good === 'object');
         await row.cells.good.arrange(image);
-        // skopeo asks for a signature of each platform's manifest too.
+        // skopeo requires a signature of each platform's manifest too.
         await row.cells.good.arrange({ ...image, digest: image.manifest, target: image.target.replace(image.index, image.manifest) });
         return image;
       };
@@ -111,7 +116,7 @@ for (const [name, program, open, judge] of tools) {
 
     it('is refused if the policy requires a signed digest of the tag, for every form of reference', async () => {
       const { reference } = older;
-      // Somebody who believes the registry's tag brings the older one to be decided about.
+      // A caller that trusts the registry's tag requests a decision about the older image.
       const signed = await services.ask({ policy: tuf, reference });
       assert.ok(signed);
       const repositories = await registry.repositories(parseReference(reference));

@@ -1,7 +1,7 @@
-/** Names that callers chose: labels, annotations, and what a runtime tells beyond the contract. */
+/** Fields whose keys callers choose: labels, annotations, and runtime-specific information. */
 const free = new Set(['labels', 'annotations', 'info', 'unified']);
 
-/** The paths of everything that a JSON value holds, `a.b[].c`; what callers named is left out. */
+/** Returns the paths of all fields of a JSON value, such as `a.b[].c`, without keys that callers choose. */
 export function shapeOf(value: unknown): readonly string[] {
   const paths = new Set<string>();
   const visit = (part: unknown, path: string): void => {

@@ -1,4 +1,7 @@
-/** The two commands that speak sigstore's client conformance protocol, against Fulcio, Rekor v1 and v2 and a time stamp authority on loopback. */
+/**
+ * The two commands of sigstore's client conformance protocol, against Fulcio, Rekor v1 and v2 and a time
+ * stamp authority on loopback.
+ */
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -36,7 +39,7 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** Not synchronous: the services that the command asks run in this process. */
+/** Asynchronous, because the services that the command calls run in this process. */
 function portcullis(...words: readonly string[]): Promise<{ readonly status: number | null; readonly stderr: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [join(import.meta.dirname, '../../cli/main.ts'), ...words], {

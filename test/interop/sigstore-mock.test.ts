@@ -1,7 +1,8 @@
 /**
- * Bundles that @sigstore/sign makes with the servers of @sigstore/mock as they are, through the conformance commands. What each server
- * can not do is asked of it too, and must be a no: the mock of Rekor v1 logs an envelope's proposal instead of an entry, that of Rekor v2
- * logs the request, at an index outside of its tree; no client of sigstore takes either.
+ * Bundles that @sigstore/sign creates with the unmodified servers of @sigstore/mock, through the conformance
+ * commands. Entries that a server logs wrongly must be refused: the Rekor v1 mock logs the proposal of an
+ * envelope instead of an entry, and the Rekor v2 mock logs the request, at an index outside its tree. No
+ * client of sigstore accepts these.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -43,7 +44,7 @@ const statement = Buffer.from(
 
 type TLog = Awaited<ReturnType<typeof initializeTLog>>;
 
-/** What Rekor v2 logs of a request (sigstore/rekor-tiles). */
+/** Returns the entry that Rekor v2 logs for a request (sigstore/rekor-tiles). */
 function entryOf(request: CreateEntryRequest): { readonly kind: string; readonly apiVersion: string; readonly spec: object } {
   const { spec } = request;
   const json = CreateEntryRequest.toJSON(request) as Record<string, Record<string, unknown>>;
@@ -59,7 +60,10 @@ function entryOf(request: CreateEntryRequest): { readonly kind: string; readonly
   return { kind: 'dsse', apiVersion: '0.0.2', spec: { dsseV002: { payloadHash, signatures } } };
 }
 
-/** The mock's Rekor v2 with no more changed than a client must have: an entry in place of the request, its kind, its place in the tree. */
+/**
+ * The Rekor v2 mock with the minimal changes for a client: an entry instead of the request, its kind, its
+ * index.
+ */
 function mended(log: TLog): TLog {
   return {
     publicKey: log.publicKey,
@@ -75,9 +79,9 @@ function mended(log: TLog): TLog {
 
 let folder: string;
 let url: string;
-/** Whether Rekor v2 is mended. */
+/** Whether the Rekor v2 mock is corrected. */
 let mend = true;
-/** It never ends a connection that its client is about to use again. */
+/** The server never closes a connection that its client is about to reuse. */
 const server = createServer({ keepAliveTimeout: 0 });
 
 before(async () => {
@@ -106,7 +110,7 @@ before(async () => {
     subject: { organization: 'sigstore.mock', commonName: 'sigstore' },
     uri: url,
     certChain: { certificates: certificates.map((one) => ({ rawBytes: bytes(one) })) },
-    // sigstore-go and @sigstore/verify need none.
+    // sigstore-go and @sigstore/verify do not require one.
     validFor: undefined,
     operator: '',
   });
@@ -138,7 +142,7 @@ after(async () => {
 interface Making {
   readonly rekor: 1 | 2;
   readonly stamp?: boolean;
-  /** Signs a statement; as which kind Rekor v1 is to log it. */
+  /** Signs a statement instead of an artifact. The value is the kind of entry that Rekor v1 logs. */
   readonly statement?: 'dsse' | 'intoto';
 }
 
@@ -157,7 +161,7 @@ async function make({ rekor, stamp = false, statement: entryType }: Making): Pro
   return name;
 }
 
-/** Not synchronous: the servers run in this process. */
+/** Asynchronous, because the servers run in this process. */
 function portcullis(...words: readonly string[]): Promise<{ readonly status: number | null; readonly stderr: string }> {
   return new Promise((resolve, reject) => {
     const main = join(import.meta.dirname, '../../cli/main.ts');

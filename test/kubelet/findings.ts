@@ -6,7 +6,8 @@ const expected: readonly RegExp[] = [
   /CrashLoopBackOff|ImagePullBackOff/,
   // Errors while a check has stopped the daemon.
   /dial unix .*(no such file or directory|connection refused)|error reading from server|code = Unavailable|ImageInspectError/,
-  // The kubelet requests objects that it has just removed (with containerd as well), or cancels an abandoned request.
+  // The kubelet requests objects that it has just removed (with containerd as well), or cancels an abandoned
+  // request.
   /(ContainerStatus from runtime service failed|get container status).*NotFound/,
   /context canceled/,
   // A pod that ended is removed while it is started again.

@@ -38,8 +38,8 @@ export interface KubeletOptions {
 }
 
 /**
- * Prepares the node that a kubelet expects, in the caller's private namespaces: a default route, and its fixed folders
- * on private storage.
+ * Prepares the node that a kubelet expects, in the caller's private namespaces: a default route, and its
+ * fixed folders on private storage.
  */
 export function prepareNode(folder: string): { close(): void } {
   const ip = (...args: string[]): void => void execFileSync('ip', args);
@@ -47,8 +47,8 @@ export function prepareNode(folder: string): { close(): void } {
   ip('addr', 'add', `${link.address}/24`, 'dev', link.name);
   for (const name of [link.name, link.peer]) ip('link', 'set', name, 'up');
   ip('route', 'add', 'default', 'via', link.gateway);
-  // It writes to /var/log/{pods,containers} and /var/lib/kubelet. The latter is not an overlay, because overlayfs has
-  // no idmapped mounts.
+  // It writes to /var/log/{pods,containers} and /var/lib/kubelet. The latter is not an overlay, because
+  // overlayfs has no idmapped mounts.
   const upper = join(folder, 'var-lib');
   for (const name of ['upper', 'work']) mkdirSync(join(upper, name), { recursive: true });
   execFileSync('mount', [
@@ -132,7 +132,8 @@ function configurationOf(options: KubeletOptions): Record<string, unknown> {
     authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
     authorization: { mode: 'AlwaysAllow' },
     registerNode: false,
-    // All pods arrive at once. With the kubelet's default limit of 5 per second some would wait and log errors.
+    // All pods arrive at once. With the kubelet's default limit of 5 per second some would wait and log
+    // errors.
     registryPullQPS: 0,
     enableServer: true,
     makeIPTablesUtilChains: false,

@@ -9,8 +9,9 @@ import type { KubeletServer } from './server.ts';
 const streams = { error: 1, data: 3 } as const;
 
 /**
- * Opens one connection to a port of a pod through the kubelet, over SPDY/3.1 like `kubectl`: an error stream and a data
- * stream (k8s.io/kubelet, portforward). Sends `text`, and resolves with all received data once the other side closed.
+ * Opens one connection to a port of a pod through the kubelet, over SPDY/3.1 like `kubectl`: an error stream
+ * and a data stream (k8s.io/kubelet, portforward). Sends `text`, and resolves with all received data once the
+ * other side closed.
  */
 export async function throughPortForward(server: KubeletServer, pod: string, port: number, text: string): Promise<string> {
   const socket = await upgrade(server, `/portForward/${pod}`);

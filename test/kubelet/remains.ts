@@ -19,8 +19,8 @@ const podAddress = /\b10\.211\.0\.(?!0\/|1\b)\d+/;
 const idleLink = 'e2e0';
 
 /**
- * @param ids the ids in names of cgroups of this run, because other runs on the machine create pods as well. If
- *   undefined, all cgroups that look like one of a pod
+ * @param ids the ids in names of cgroups of this run, because other runs on the machine create pods as
+ *   well. If undefined, all cgroups that look like one of a pod
  */
 export function standing(ids?: ReadonlySet<string>): Standing {
   const links = JSON.parse(execFileSync('ip', ['-json', 'link'], { encoding: 'utf8' })) as { ifname: string }[];
@@ -43,7 +43,10 @@ export function added(before: Standing, now: Standing): readonly string[] {
   );
 }
 
-/** Returns everything of pods that daemon, kernel and folders still show, one per line, while the daemon has no pods. */
+/**
+ * Returns everything of pods that daemon, kernel and folders still show, one per line, while the daemon has
+ * no pods.
+ */
 export async function remainsOfPods(stage: Stage, podLogs: string, before: Standing, ids: ReadonlySet<string>): Promise<readonly string[]> {
   const { runtime } = stage.daemon.cri;
   const { folder } = stage.folders;
@@ -67,7 +70,9 @@ export async function remainsOfPods(stage: Stage, podLogs: string, before: Stand
   ];
 }
 
-/** The kubelet removes leftovers of its last pods within a minute, and the kernel removes their cgroups later. */
+/**
+ * The kubelet removes leftovers of its last pods within a minute, and the kernel removes their cgroups later.
+ */
 export async function untilNothingRemains(look: () => Promise<readonly string[]>, patienceMs: number): Promise<readonly string[]> {
   const end = performance.now() + patienceMs;
   for (;;) {
@@ -103,8 +108,8 @@ export function idsIn(log: string): ReadonlySet<string> {
 }
 
 /**
- * Returns monitors and OCI runtimes, whatever file they run from (docs/decisions/0022). The folder of the runtime is
- * among their arguments.
+ * Returns monitors and OCI runtimes, whatever file they run from (docs/decisions/0022). The folder of the
+ * runtime is among their arguments.
  */
 function processesOf(folder: string): string[] {
   const runtimes = join(folder, 'state/oci/');

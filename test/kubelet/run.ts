@@ -1,6 +1,7 @@
 /**
- * `npm run test:kubelet [-- --focus REGEX] [--keep-logs DIR] [--without-qos] [--driver systemd] [--gates NAME,…]`:
- * a real kubelet, standalone with static pods, on the daemon's socket, in private namespaces (README.md).
+ * `npm run test:kubelet [-- --focus REGEX] [--keep-logs DIR] [--without-qos] [--driver systemd] [--gates
+ * NAME,…]`: a real kubelet, standalone with static pods, on the daemon's socket, in private namespaces
+ * (README.md).
  */
 import '../fixtures/private-namespaces.ts';
 import { spawnSync } from 'node:child_process';
@@ -37,11 +38,13 @@ const { values } = parseArgs({
     'without-qos': { type: 'boolean', default: false },
     driver: { type: 'string', default: 'cgroupfs' },
     /**
-     * Feature gates of the kubelet to enable, such as `CRIListStreaming`. The races of EventedPLEG are reported as
-     * RUNTIME_CONTAINER_NAME_TAKEN.
+     * Feature gates of the kubelet to enable, such as `CRIListStreaming`. The races of EventedPLEG are
+     * reported as RUNTIME_CONTAINER_NAME_TAKEN.
      */
     gates: { type: 'string', default: '' },
-    /** A file for the state changes of the daemon's records. `npm run test:spec -- --trace FILE` checks it. */
+    /**
+     * A file for the state changes of the daemon's records. `npm run test:spec -- --trace FILE` checks it.
+     */
     trace: { type: 'string' },
   },
 });

@@ -23,9 +23,11 @@ export function exitCodeOf({ status }: Finished): number {
 }
 
 /**
- * Runs exec or attach through the kubelet, over a WebSocket like `kubectl`. The kubelet translates to SPDY for the runtime.
+ * Runs exec or attach through the kubelet, over a WebSocket like `kubectl`. The kubelet translates to SPDY
+ * for the runtime.
  * @param path such as `/exec/NAMESPACE/POD/CONTAINER?command=…&output=1`
- * @param until ends the session once the output so far satisfies it, because an attached process may not end
+ * @param until ends the session once the output so far satisfies it, because an attached process may not
+ *   end
  */
 export function openStreams(
   server: KubeletServer,

@@ -1,7 +1,7 @@
 /**
- * Sets the clock of the machine by hours while pods run: `npm run test:vm -- clock`. The file is not called x.test.ts,
- * because `npm test` sets no clock. Durations are measured by a clock that cannot be set. Reported timestamps follow the
- * clock, and no end is before its start.
+ * Sets the clock of the machine by hours while pods run: `npm run test:vm -- clock`. The file is not called
+ * x.test.ts, because `npm test` sets no clock. Durations are measured by a clock that cannot be set. Reported
+ * timestamps follow the clock, and no end is before its start.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';

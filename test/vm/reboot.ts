@@ -1,7 +1,7 @@
 /**
- * One boot of the stage `reboot` (`npm run test:vm -- reboot`), by VM_BOOT: boot 1 ends with a reset of the machine while
- * pods run and an image is pulled, boot 2 with an orderly shutdown, boot 3 with nothing left. The promises of the
- * previous boot are in $VM_OUT, which survives the machine.
+ * One boot of the stage `reboot` (`npm run test:vm -- reboot`), by VM_BOOT: boot 1 ends with a reset of the
+ * machine while pods run and an image is pulled, boot 2 with an orderly shutdown, boot 3 with nothing left.
+ * The promises of the previous boot are in $VM_OUT, which survives the machine.
  */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';

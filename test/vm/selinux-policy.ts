@@ -1,7 +1,8 @@
 /**
- * Writes a small SELinux policy in CIL for test/vm/selinux to standard output: the types of containers, categories that
- * isolate pods, and everything else allowed. It is for a machine without a policy, and protects nothing.
- * Source: SELinuxProject, secilc reference (github.com/SELinuxProject/selinux, secilc/docs).
+ * Writes a small SELinux policy in CIL for test/vm/selinux to standard output: the types of containers,
+ * categories that isolate pods, and everything else allowed. It is for a machine without a policy, and
+ * protects nothing. Source: SELinuxProject, secilc reference (github.com/SELinuxProject/selinux,
+ * secilc/docs).
  */
 
 /** Initial ids in the kernel's order: security/selinux/include/initial_sid_to_string.h. */

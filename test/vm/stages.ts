@@ -1,4 +1,7 @@
-/** The stages of `npm run test:vm`, each in a separate machine. Commands run in the repository, inside the guest. */
+/**
+ * The stages of `npm run test:vm`, each in a separate machine. Commands run in the repository, inside the
+ * guest.
+ */
 export interface Stage {
   readonly name: string;
   readonly what: string;
@@ -8,8 +11,8 @@ export interface Stage {
   /** Additional kernel arguments. */
   readonly kernel?: string;
   /**
-   * How often the command runs, each time after a boot of the machine (`VM_BOOT`), on one disk (/dev/vda) and one
-   * $VM_OUT. Default: once, without a disk.
+   * How often the command runs, each time after a boot of the machine (`VM_BOOT`), on one disk (/dev/vda) and
+   * one $VM_OUT. Default: once, without a disk.
    */
   readonly boots?: number;
   /** A command that runs first, outside the machine. */

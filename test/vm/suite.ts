@@ -1,7 +1,7 @@
 /**
- * `npm run test:vm [-- NAME…]`: runs the named stages, or all, each in an emulated machine with Debian's kernel (see
- * `run`). Prints the output of each stage and, at the end, one line of figures per stage. Exit 0: all passed · 1: one
- * failed · 2: unknown stage · 4: a dependency is missing.
+ * `npm run test:vm [-- NAME…]`: runs the named stages, or all, each in an emulated machine with Debian's
+ * kernel (see `run`). Prints the output of each stage and, at the end, one line of figures per stage. Exit 0:
+ * all passed · 1: one failed · 2: unknown stage · 4: a dependency is missing.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';

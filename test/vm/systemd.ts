@@ -1,7 +1,6 @@
 /**
- * Tests the cgroup driver systemd on a machine where systemd is process 1:
- * `vm/run vm/under-systemd node --test test/vm/systemd.ts`. The file is not called x.test.ts, because `npm test` has no
- * such machine.
+ * Tests the cgroup driver systemd on a machine where systemd is process 1: `vm/run vm/under-systemd node
+ * --test test/vm/systemd.ts`. The file is not called x.test.ts, because `npm test` has no such machine.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -99,7 +98,8 @@ for (const handler of ['crun', 'runc'])
         },
       });
       const path = `${parent}/${scopeOf(containerId)}`;
-      // crun sets its limits in a cgroup below, which systemd does not change. runc sets them as properties of the scope.
+      // crun sets its limits in a cgroup below, which systemd does not change. runc sets them as properties
+      // of the scope.
       const within = cgroupOf(await pidOf(stage, containerId));
       assert.equal(within, handler === 'crun' ? `${path}/container` : path);
       const expectLimits = (memory: number): void => {
@@ -193,7 +193,8 @@ for (const handler of ['crun', 'runc'])
       await stage.restart({
         meanwhile: async () => {
           const enter = ['nsenter', '--target', String(process.pid), '--mount', '--net', '--', launcher, ...flags];
-          // KillMode=control-group is the default: everything in the service's cgroup is killed when it stops.
+          // KillMode=control-group is the default: everything in the service's cgroup is killed when it
+          // stops.
           execFileSync('systemd-run', ['--quiet', '--collect', `--unit=${service}`, '-p', 'Delegate=yes', ...enter]);
           const cri = createCriClient(socket);
           for (let attempt = 0; attempt < 1_200 && !(await accepts(socket)); attempt += 1) await pause(100);

@@ -12,10 +12,16 @@ import { openStage } from '../../fixtures/stage.ts';
 import type { Stage } from '../../fixtures/stage.ts';
 import { corpusOf, rawBodies } from './corpus.ts';
 
-/** Streams that do not end by themselves are left after this, in ms; so are calls that a bad value lets wait. */
+/**
+ * Streams that do not end by themselves are cancelled after this time, in ms, like calls that wait for a bad
+ * value.
+ */
 const patience = 20_000;
 const streamPatience = 150;
-/** Requests of one RPC in an ordinary run, spread over the whole corpus; all with PORTCULLIS_CORPUS=whole (some 4,000, minutes). */
+/**
+ * The number of requests of one RPC in an ordinary run, spread over the whole corpus. PORTCULLIS_CORPUS=whole
+ * takes all (about 4,000, several minutes).
+ */
 const share = process.env['PORTCULLIS_CORPUS'] === 'whole' ? Number.POSITIVE_INFINITY : 120;
 
 const requestOf = (rpc: string): string => [...criContract.services.values()].flat().find(({ name }) => name === rpc)?.request ?? '';
@@ -41,7 +47,7 @@ describe('bad input', () => {
     assert.deepEqual(readdirSync('/'), hostRoot, 'nothing was made on the host');
   });
 
-  /** A request that is in order, of which the corpus is made. */
+  /** A valid request, from which the corpus is generated. */
   function goodRequest(rpc: string, serial: number): Readonly<Record<string, unknown>> {
     const config = containerConfig({ name: `c${serial}`, image });
     switch (rpc) {
@@ -105,7 +111,10 @@ describe('bad input', () => {
     if (podSandboxId !== undefined && podSandboxId !== pod.id) await stage.daemon.cri.runtime.removePodSandbox({ podSandboxId });
   }
 
-  /** A verdict is UNKNOWN on the wire, for the kubelet's sake (runtime/cri/status.ts): it says no to the image, not that something broke. */
+  /**
+   * For the kubelet, a denial is UNKNOWN on the wire (runtime/cri/status.ts). It refuses the image and is not
+   * a failure.
+   */
   const isVerdict = (rpc: string, why: string): boolean =>
     rpc === 'PullImage' && /^(SignatureValidationFailed|RegistryUnavailable): /.test(why);
 
@@ -130,7 +139,7 @@ describe('bad input', () => {
         try {
           bytes = request.encode(asked);
         } catch {
-          continue; // not even this side can say it
+          continue; // this client cannot encode it
         }
         const outcome = await call(rpc, bytes);
         judge(outcome, what);

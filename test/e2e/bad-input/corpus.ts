@@ -1,7 +1,7 @@
 import type { Field, FieldType } from '../../../runtime/cri/contract/declaration.ts';
 import { criContract } from '../../../runtime/cri/contract/services.ts';
 
-/** One request of the corpus: what is wrong with it, in words, and its fields. */
+/** One request of the corpus: a description of its defect, and its fields. */
 export interface BadRequest {
   readonly what: string;
   readonly request: object;
@@ -11,7 +11,7 @@ type Fields = Readonly<Record<string, unknown>>;
 
 const unknownId = 'f0'.repeat(32);
 
-/** Strings that no field of the contract has a good use for, or only one that looks like another's. */
+/** Strings that are not valid in any CRI field, or only in a few. */
 const strings: readonly string[] = [
   '',
   ' ',
@@ -74,7 +74,7 @@ function valuesOf(type: FieldType, depth: number): readonly unknown[] {
   return [];
 }
 
-/** A message with one field set, for each field and each of its bad values. */
+/** Returns a message with one field set, for each field and each of its bad values. */
 function messageValues(name: string, depth: number): readonly object[] {
   return (criContract.messages.get(name) ?? []).flatMap((field) => fieldValues(field, depth + 1).map((value) => ({ [field.name]: value })));
 }
@@ -87,8 +87,9 @@ function fieldValues(field: Field, depth: number): readonly unknown[] {
 }
 
 /**
- * Every request that differs from `good` in one field: the field left out, or one of its bad values, at every depth that `good` fills.
- * @param message the request's name in the contract
+ * Returns every request that differs from `good` in one field: the field omitted, or one of its bad values,
+ * at every depth that `good` fills.
+ * @param message the name of the request in the CRI protocol
  */
 export function* corpusOf(message: string, good: Fields, path = ''): Generator<BadRequest> {
   if (path === '') yield { what: 'nothing at all', request: {} };
@@ -112,7 +113,7 @@ function told(value: unknown): string {
   return text.length > 60 ? `${text.slice(0, 60)}… (${text.length})` : text;
 }
 
-/** Bytes that are no message of any kind, or one with more in it than the contract knows. */
+/** Bytes that are not a message, or a message with fields that the CRI protocol does not define. */
 export function rawBodies(good: Uint8Array): readonly { readonly what: string; readonly bytes: Uint8Array }[] {
   return [
     { what: 'unknown fields', bytes: Buffer.concat([good, Buffer.from([0xf8, 0xff, 0x01, 0x01, 0xfa, 0xff, 0x01, 0x02, 0x68, 0x69])]) },

@@ -9,14 +9,14 @@ import type { TestKey } from '../../../trust/gpg/fixtures/openpgp-signer.ts';
 import type { Authority, Issued } from '../../../trust/notation/fixtures/authority.ts';
 import { createAuthority, p256, rootExtensions } from '../../../trust/notation/fixtures/authority.ts';
 
-/** Registries, lookaside stores, keys and signatures of a small world that policies of real shape speak about. */
+/** Registries, lookaside stores, keys and signatures to which realistic policies refer. */
 export interface World {
-  /** Where key files are: `@KEYS@` in policies. */
+  /** The folder of key files: `@KEYS@` in policies. */
   readonly keys: string;
-  /** Its URL is `@LOOKASIDE@` in registries.d. */
+  /** The lookaside store. Its URL is `@LOOKASIDE@` in registries.d. */
   readonly lookaside: string;
   readonly host: string;
-  /** References to ask about, by tag and by digest. */
+  /** The references to decide about, by tag and by digest. */
   readonly images: readonly string[];
   close(): Promise<void>;
 }
@@ -84,7 +84,7 @@ export async function createWorld(folder: string): Promise<World> {
   };
   const written = new Set<string>();
 
-  // Red Hat's, with a lookaside: good, by the beta key, for another name, by nobody, by others.
+  // Red Hat's, with a lookaside store: valid, by the beta key, for another name, unsigned, by others.
   const redhat = 'registry.access.redhat.com';
   for (const [name, key] of [
     ['ubi9/ubi', gpg.redhat],
@@ -116,7 +116,7 @@ export async function createWorld(folder: string): Promise<World> {
   const several = image(`${redhat}/ubi9/several`);
   for (const key of [gpg.foreign, gpg.expired, gpg.redhat]) bySimpleSigning(`${redhat}/ubi9/several`, several, key);
 
-  // A team's own registry, its mirror, and other hosts.
+  // The registry of a team, its mirror, and other hosts.
   for (const name of [
     'registry.example.com:5000/team/app',
     'registry.example.com:5000/team/sub/app',
@@ -137,7 +137,7 @@ export async function createWorld(folder: string): Promise<World> {
   const mirrored = image('mirror.example.net/redhat/ubi9/ubi');
   bySimpleSigning('mirror.example.net/redhat/ubi9/ubi', mirrored, gpg.redhat, `${redhat}/ubi9/ubi:latest`);
 
-  // universal-blue's shape: cosign's signatures in the registry.
+  // Like universal-blue: signatures of cosign in the registry.
   const blue = 'ghcr.io/ublue-os';
   for (const [name, key, claimed] of [
     ['bluefin', cosign.blue, `${blue}/bluefin`],
@@ -170,7 +170,7 @@ export async function createWorld(folder: string): Promise<World> {
       `quay.io/keyless/${name}:latest`,
     );
   }
-  // By certificates of an authority of one's own, with an intermediate: good ones, and each way in which one is not.
+  // With certificates of a private authority, with an intermediate: valid ones, and each way to be invalid.
   const own = createOwnAuthority(join(folder, 'own'));
   write('own-roots.pem', own.roots);
   write('own-intermediates.pem', own.intermediates);
@@ -184,7 +184,7 @@ export async function createWorld(folder: string): Promise<World> {
     if (content.has(`legacy/${name}`)) images.push(`127.0.0.1:15987/legacy/${name}:1`);
   images.push('127.0.0.1:15987/unsigned:1');
 
-  // An index, signed for itself alone, and for its platform's manifest.
+  // An index: only the index signed, and also the manifest of its platform.
   for (const part of ['index', 'platform'] as const) {
     const name = `${redhat}/multi/${part}`;
     const repository = repositoryOf(content, `multi/${part}`);
@@ -301,7 +301,7 @@ function addCosign(content: FixtureContent, name: string, digest: string, signer
   repository.tags.set(`${digest.replace(':', '-')}.sig`, digestOfBytes(manifest));
 }
 
-/** Rekor's promise for a hashedrekord entry, as cosign keeps it. */
+/** Returns Rekor's signed entry timestamp (SET) for a hashedrekord entry, in the form that cosign stores. */
 function logged(log: CosignKey, payload: Buffer, signature: string, material: string): string {
   const value = createHash('sha256').update(payload).digest('hex');
   const body = {
@@ -313,7 +313,7 @@ function logged(log: CosignKey, payload: Buffer, signature: string, material: st
     },
   };
   const spki = Buffer.from(log.pem.replace(/-----[^-]+-----|\s/g, ''), 'base64');
-  // In the order of canonical JSON: this text is what the promise signs.
+  // In the order of canonical JSON, because the SET signs this text.
   const entry = {
     body: Buffer.from(JSON.stringify(body)).toString('base64'),
     integratedTime: now,
@@ -330,7 +330,10 @@ interface OwnLeaf {
   readonly chain: string;
 }
 
-/** A root, an intermediate, and signers' certificates of every kind that the image library tells apart (signature/pki_cert.go). */
+/**
+ * A root, an intermediate, and signer certificates of every type that the image library distinguishes
+ * (signature/pki_cert.go).
+ */
 function createOwnAuthority(folder: string): {
   readonly roots: string;
   readonly intermediates: string;
@@ -397,7 +400,7 @@ function createOwnAuthority(folder: string): {
   leaf('by-named-other', { by: named, names: 'email:mitr@other.example,DNS:sign.redhat.example' });
   leaf('by-named-excluded', { by: named, names: 'email:mitr@redhat.example,DNS:sign.redhat.example,DNS:a.evil.example' });
   leaf('by-old', { by: old, chain: [old] });
-  // Of version 1, as openssl makes it where no extension is asked for: as a root, and on the way to one.
+  // Version 1, as openssl issues it without extensions: as a root and as an intermediate.
   const first = firstVersion(authority, 'first');
   const firstBetween = firstVersion(authority, 'first-between', root);
   const rsa = authority.issue('rsa', { extensions: rootExtensions, algorithm: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'] });
@@ -410,7 +413,7 @@ function createOwnAuthority(folder: string): {
   leaf('by-stranger', { by: stranger, chain: [stranger] });
   const good = leaves.get('good');
   const other = leaves.get('other-email');
-  // Somebody's certificate beside another's signature.
+  // The certificate of one signer with the signature of another.
   if (good !== undefined && other !== undefined) leaves.set('borrowed', { ...good, secret: other.secret });
   if (good !== undefined) leaves.set('two-leaves', { ...good, certificate: good.certificate + good.certificate });
   return { roots: text(root), intermediates: text(between), oldRoots: [old, root, first, rsa].map(text).join(''), leaves };
@@ -430,7 +433,10 @@ interface TestFulcio {
   issue(email: string, issuer: string): CosignKey & { readonly certificate: string };
 }
 
-/** Issues certificates as Fulcio does: an e-mail address as the subject's other name, the OIDC issuer as an extension. */
+/**
+ * Issues certificates like Fulcio: with an e-mail address as subject alternative name, and the OIDC issuer as
+ * extension.
+ */
 function createFulcio(folder: string, name: string): TestFulcio {
   const authority = createAuthority(folder);
   const root = authority.issue(name, { extensions: rootExtensions });

@@ -4,7 +4,7 @@ import type { Published } from './ground.ts';
 
 type Json = Record<string, unknown>;
 
-/** One signature as a registry holds it: the bytes, and what is annotated beside them. */
+/** One signature as a registry stores it: the bytes and their annotations. */
 export interface Signature {
   readonly bytes: Buffer;
   readonly annotations: Readonly<Record<string, string>>;
@@ -12,7 +12,10 @@ export interface Signature {
 
 export type Change = (signature: Signature) => Signature;
 
-/** Attaches to `to` every artifact that refers to `from`, with the same manifest but for subject and changed content. */
+/**
+ * Attaches every artifact that refers to `from` to `to`, with the same manifest except for subject and
+ * changed content.
+ */
 export async function carryReferrers(from: Published, to: Published, change: Change = same): Promise<void> {
   const { descriptors } = await from.repository.referrers(from.digest);
   if (descriptors.length === 0) throw new Error(`nothing refers to ${from.target}`);
@@ -32,7 +35,7 @@ export async function carryReferrers(from: Published, to: Published, change: Cha
   }
 }
 
-/** The same for cosign's older form: the layers of the tag `sha256-….sig`. */
+/** Does the same for cosign's older form: the layers of the tag `sha256-….sig`. */
 export async function carryTag(from: Published, to: Published, change: Change = same): Promise<void> {
   const { bytes } = await from.repository.manifest(tagOf(from));
   const manifest = JSON.parse(Buffer.from(bytes).toString()) as Json & { config: Descriptor; layers: Descriptor[] };
@@ -49,7 +52,7 @@ export async function carryTag(from: Published, to: Published, change: Change = 
   await to.repository.pushManifest(Buffer.from(JSON.stringify({ ...manifest, layers })), mediaTypes.ociManifest, { tag: tagOf(to) });
 }
 
-/** With one bit of one byte turned. */
+/** Returns the bytes with one bit flipped. */
 export function flip(bytes: Uint8Array, at: number): Buffer {
   const flipped = Buffer.from(bytes);
   const place = Math.floor((flipped.length - 1) * at);

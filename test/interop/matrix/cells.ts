@@ -1,6 +1,6 @@
 import type { Ground, Published } from './ground.ts';
 
-/** What may be the matter with a signature. */
+/** The possible defects of a signature. */
 export const matters = [
   'good',
   'other identity',
@@ -13,29 +13,29 @@ export const matters = [
 ] as const;
 export type Matter = (typeof matters)[number];
 
-/** One case: what is arranged about an image, and the only right answer. */
+/** One case: how an image is prepared, and the only correct answer. */
 export interface Cell {
   readonly outcome: 'admit' | 'deny';
-  /** One of these codes must stand among the reasons. */
+  /** The reasons must contain one of these codes. */
   readonly codes: readonly string[];
-  /** Where the image is published first; below the row's own folder. `in` unless told. */
+  /** The repository in which the image is published first, below the folder of the row. Default: `in`. */
   readonly folder?: string;
-  /** Signs it, and what else there is to do; the image that is then asked about, when it is another. */
+  /** Signs and prepares the image. Returns the image to decide about if it is another one. */
   arrange(image: Published): Promise<Published | undefined>;
-  /** Whether the tool accepts it too; the reason when it has no word for the matter. */
+  /** Whether the tool accepts it too, or the reason why the tool cannot express the case. */
   readonly judge: ((image: Published) => Promise<boolean>) | string;
 }
 
 /** A form of signature at one registry. */
 export interface Row {
   readonly name: string;
-  /** Folder of its repositories. */
+  /** The folder of its repositories. */
   readonly folder: string;
   /** Rules of a TrustPolicy, in YAML. */
   readonly rules: string;
-  /** Why a case can not exist stands in its place. */
+  /** A case, or the reason why the case cannot exist. */
   readonly cells: Readonly<Record<Matter, Cell | string>>;
-  /** What we sign in this form; absent: we do not. */
+  /** Our signature in this form. Absent if we do not sign in this form. */
   readonly ours?: Omit<Cell, 'outcome' | 'codes' | 'folder'>;
 }
 

@@ -15,7 +15,7 @@ const run = promisify(execFile);
 const stranger = mockSubject.replace('/team/', '/other/');
 const noRepositories = 'cosign itself does not ask which repository was signed';
 
-/** How one form is signed and judged; everything else about its cells follows. */
+/** How one form is signed and verified. Everything else about its cells is derived from this. */
 interface Form {
   readonly name: string;
   readonly folder: string;
@@ -26,13 +26,16 @@ interface Form {
   ours(image: Published): Promise<unknown>;
   readonly expired: Cell | string;
   readonly missing: Cell;
-  /** The signed parts of what the registry holds, each changed alone. */
+  /** The signed parts of the registry content, each changed alone. */
   readonly flips: readonly Change[];
-  /** Why cosign's answer to those is not asked. */
+  /** Why cosign is not asked about these. */
   readonly flipsUnjudged?: string;
 }
 
-/** cosign with keys, in both forms; and with identities, against a Fulcio, a Rekor of each version and a time stamp authority on loopback. */
+/**
+ * cosign with keys, in both forms, and with identities, against a Fulcio, a Rekor of each version and a time
+ * stamp authority on loopback.
+ */
 export const openCosign: OpenTool = async (ground) => {
   const { path } = findTool('cosign');
   const { folder, host } = ground;
@@ -50,7 +53,7 @@ export const openCosign: OpenTool = async (ground) => {
   const builder = await loadSigningKey(at('builder.key'), { environment: { PORTCULLIS_PASSPHRASE: 'secret' } });
 
   const services = await startMockSigstore();
-  // Its certificates ended two hours ago, and nobody may sign with them now.
+  // Its certificates expired two hours ago and are not valid for signing now.
   const past = await startMockSigstore(new Date(Date.now() - 2 * 3_600_000));
   const root = services.trustedRoot() as unknown as Root;
   const pastRoot = past.trustedRoot() as unknown as Root;
@@ -76,7 +79,9 @@ export const openCosign: OpenTool = async (ground) => {
         ...(rekor === 2 ? { tsaUrls: service(`${services.url}/api/v1/timestamp`), tsaConfig: { selector: 'ANY' } } : {}),
       }),
     );
-  /** As an issuer would make it, but for the signature: neither cosign nor this Fulcio looks at that. */
+  /**
+   * A token as an issuer creates it, except for the signature, which neither cosign nor this Fulcio verifies.
+   */
   const token = (subject: string): string => {
     const now = Math.floor(Date.now() / 1000);
     const claims = { iss: mockIssuer, sub: subject, aud: 'sigstore', iat: now, exp: now + 3600 };
@@ -160,7 +165,7 @@ export const openCosign: OpenTool = async (ground) => {
       sign,
       judge,
       ours: (image) => ourIdentity(image, rekor, format),
-      // cosign refuses to make one.
+      // cosign refuses to create one.
       expired: {
         outcome: 'deny',
         codes: ['TRUST_SIGSTORE_CERTIFICATE'],
@@ -233,7 +238,7 @@ function rowOf(form: Form, ground: Ground): Row {
         await carry(source, image);
         return undefined;
       }, 'TRUST_SIGNATURE_OTHER_DIGEST'),
-      // The older form says which repository was signed; a bundle does not, and the rules alone do.
+      // The older form names the signed repository. A bundle does not, so that only the rules restrict it.
       'other repository': {
         ...refused(
           async (image) => {
@@ -256,7 +261,7 @@ function rowOf(form: Form, ground: Ground): Row {
           async (image) => {
             await signed(image);
             const copy = await beside(image, '/in/flipped-');
-            // One manifest holds all signatures of the older form.
+            // One manifest contains all signatures of the older form.
             if (form.legacy) await carryTag(image, copy, form.flips[part(image)]);
             else for (const change of form.flips) await carryReferrers(image, copy, change);
             return copy;

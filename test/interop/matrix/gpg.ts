@@ -13,11 +13,15 @@ const day = 86_400_000;
 const people = ['builder', 'stranger', 'revoked', 'expired'] as const;
 type Person = (typeof people)[number];
 
-/** GPG simple signing by skopeo; signatures stand in a lookaside, so that the registry serves only the image. */
+/**
+ * GPG simple signing by skopeo. Signatures are in a lookaside store, so that the registry serves only the
+ * image.
+ */
 export const openGpg: OpenTool = async (ground) => {
   const { host, folder } = ground;
   const skopeo = findTool('skopeo').path;
-  // Sockets stand there, and their paths must be short. Signers sign with the one; verifiers know of the keys what the other knows.
+  // These folders contain sockets, whose paths must be short. Signers use the first one, verifiers use the
+  // keys in the second one.
   const [signers, verifiers] = [mkdtempSync(join(tmpdir(), 'pc-gpg-')), mkdtempSync(join(tmpdir(), 'pc-gpg-'))];
   const at = (home: string) => ({ env: { ...process.env, GNUPGHOME: home } });
   const quiet = ['--batch', '--quiet', '--passphrase', '', '--pinentry-mode', 'loopback', '--trust-model', 'always'];

@@ -15,7 +15,7 @@ export interface Published {
   readonly repository: RegistryRepository;
   readonly index: string;
   readonly manifest: string;
-  /** The digest that is signed: of the index, or of the manifest. */
+  /** The signed digest: of the index or of the manifest. */
   readonly digest: string;
   /** `HOST/REPOSITORY@DIGEST`. */
   readonly target: string;
@@ -23,13 +23,13 @@ export interface Published {
   readonly reference: string;
 }
 
-/** A registry, images in it, and our verdict on them. */
+/** A registry, its images, and our verdicts on them. */
 export interface Ground {
   readonly host: string;
-  /** For keys and roots; policies are written here. */
+  /** The folder for keys, roots and policies. */
   readonly folder: string;
   publish(name: string, part: Part): Promise<Published>;
-  /** The same image, with the same digests, in another repository. */
+  /** Copies the image, with the same digests, to another repository. */
   copy(image: Published, name: string): Promise<Published>;
   load(name: string, rules: string): Promise<TrustPolicy>;
   verdict(image: Published, policy: TrustPolicy): Promise<Verdict>;

@@ -41,7 +41,7 @@ export const openNotation: OpenTool = async (ground) => {
   theirs.trust('ca', 'example', root);
   writeFileSync(join(ground.folder, 'root.crt'), readFileSync(root.certificate));
 
-  // notation's policies name repositories one by one.
+  // Policies of notation name each repository.
   const folders = ['notation-jws', 'notation-cose'];
   const scopes = folders.flatMap((folder) => Array.from({ length: 200 }, (_, index) => `${host}/${folder}/in/${index}`));
   const statement = { name: 'example', registryScopes: scopes, signatureVerification: { level: 'strict' } };

@@ -179,7 +179,10 @@ function resizable(image: string, cpu: string, memory: string) {
   };
 }
 
-/** Returns the memory limit in the kernel for a container id. The cgroup name contains the id with either driver. */
+/**
+ * Returns the memory limit in the kernel for a container id. The cgroup name contains the id with either
+ * driver.
+ */
 function memoryLimitOf(id: string): string | undefined {
   for (const [root, file] of [
     ['/sys/fs/cgroup/memory', 'memory.limit_in_bytes'],

@@ -155,8 +155,8 @@ export const securityChecks: readonly Check[] = [
       simplePod('too-privileged', images.narrow, { securityContext: { privileged: true } }),
     ],
     run: async ({ pods }) => {
-      // The reason comes from the pull. If the image already exists for kube-system, it is not pulled, and the
-      // container is refused.
+      // The reason comes from the pull. If the image already exists for kube-system, it is not pulled, and
+      // the container is refused.
       const said = (one: PodStatus): string => `${stateOf(one).waiting?.reason ?? ''}: ${stateOf(one).waiting?.message ?? ''}`;
       const elsewhere = await pods.until('agent-elsewhere', 'refused', (one) => said(one).includes('SignatureValidationFailed: '));
       assert.match(said(elsewhere), /rule/);
