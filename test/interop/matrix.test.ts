@@ -116,7 +116,7 @@ function results() {
       for (const { name, column, result } of cells) if (typeof result === 'string') console.log(`- ${name}, ${column}: ${result}`);
       const passed = cells.reduce((sum, { result }) => sum + (typeof result === 'number' ? result : 0), 0);
       console.log(
-        `matrix: ${passed} cells passed; ${cells.length} kinds, of which ${cells.filter(({ result }) => typeof result === 'string').length} can not exist`,
+        `matrix: ${passed} cells passed; ${cells.length} cases, of which ${cells.filter(({ result }) => typeof result === 'string').length} cannot exist`,
       );
     },
   };
