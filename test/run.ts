@@ -1,10 +1,13 @@
 /**
- * `npm test`: the gates, the peers that tests are held beside, then every test, then the conformance suite. The last line is the count: `N passed, N failed, N skipped`.
- * A file with a failed test runs once more, alone, when the others are done, unless it kills or draws from a seed (again.ts). What passes only
- * then is listed and counted in the closing lines (`N flaky`): it does not fail the run.
- * With paths (`npm test -- base/storage test/e2e/pull.test.ts`) only the tests there run, once, without gates.
- * Daemons and commands run from the bundle, as users run them: they start in half the time. PORTCULLIS_COVERAGE=1 runs them from their sources and
- * reports at the end what share of the code ran.
+ * `npm test`: runs the gates, builds the peers that tests are compared with, then runs every test, then the
+ * conformance suite. The last line is the count: `N passed, N failed, N skipped`.
+ * A file with a failed test runs once more, alone, after all others, unless it kills or draws from a seed
+ * (again.ts). Tests that pass only then are listed and counted in the closing lines (`N flaky`): they do not
+ * fail the run.
+ * With paths (`npm test -- base/storage test/e2e/pull.test.ts`) only the tests there run, once, without
+ * gates.
+ * Daemons and commands run from the bundle, as in a release: they start in half the time.
+ * PORTCULLIS_COVERAGE=1 runs them from their sources and reports code coverage at the end.
  */
 import { execFileSync } from 'node:child_process';
 import { globSync, mkdtempSync, rmSync } from 'node:fs';
@@ -22,7 +25,10 @@ import { runTests } from './house/tests.ts';
 const root = join(import.meta.dirname, '..');
 process.chdir(root);
 
-/** Both sorts run three files at a time, and share nothing: those across rooms have namespaces, folders and cgroups of their own. Many mostly wait. */
+/**
+ * Both groups run three files at a time, and share nothing: tests across folders have namespaces, folders and
+ * cgroups of their own. Many mostly wait.
+ */
 const besideTheCode = [
   'base',
   'trust',
@@ -49,7 +55,7 @@ const acrossRooms = [
   'test/exhaustion/**/*.test.ts',
 ];
 
-/** They look at everything outside their own pods, and other tests change that. */
+/** These tests observe everything outside their own pods, and other tests change that. */
 const byThemselves = ['test/tenant/**/*.test.ts'];
 
 function filesOf(patterns: readonly string[], paths: readonly string[]): string[] {

@@ -4,7 +4,7 @@ import { Gone } from './incarnation.ts';
 import type { Incarnation } from './incarnation.ts';
 import { thread } from './thread.ts';
 
-/** A call of a thread, which blocks it. @param failure makes the error that the caller gets, from an errno */
+/** Runs a call of a thread, which blocks it. @param failure makes the caller's error from an errno */
 export function blocking<T>(life: Incarnation, kind: EffectKind, name: string, failure: (errno: string) => unknown, body: () => T): T {
   if (thread.getStore()?.hasEnded === true) throw new Gone('the thread has ended');
   try {

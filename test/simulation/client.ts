@@ -5,10 +5,10 @@ import { Deadlock } from './scheduler.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { Tell } from './tell.ts';
 
-/** The daemon died under a request. */
+/** The daemon died during a request. */
 export class Died extends Error {}
 
-/** One life of a daemon, as its clients know it. */
+/** One life of a daemon, as its clients see it. */
 export interface Life {
   /** Rejects with {@link Died}, or with the invariant that is broken. */
   readonly ended: Promise<never>;
@@ -17,22 +17,22 @@ export interface Life {
   calm(): void;
 }
 
-/** A kubelet: it repeats its requests after a crash of the daemon or a failure, ever more slowly. */
+/** A kubelet: it repeats its requests after a crash of the daemon or a failure, with growing delays. */
 export interface Client<Node extends Life> {
   readonly node: () => Node;
   readonly crashes: () => number;
-  /** Begins a request, which goes on while others are made. @param what for whoever reads the history */
+  /** Begins a request, which continues while others are made. @param what for readers of the history */
   start<T>(what: string, request: (node: Node) => Promise<T>): Promise<T>;
-  /** Lets the world go on until `done` settles. */
+  /** Lets the world continue until `done` settles. */
   drive<T>(done: Promise<T>): Promise<T>;
-  /** A request, until it is answered. */
+  /** Sends a request and waits until it is answered. */
   call<T>(what: string, request: (node: Node) => Promise<T>): Promise<T>;
-  /** Lets what goes on by itself take some turns. */
+  /** Lets background work take some turns. */
   settle(turns?: number): Promise<void>;
   wait(ms: number): Promise<void>;
-  /** Kills the daemon, does something to the world, and starts it again. */
+  /** Kills the daemon, runs `between`, and starts the daemon again. */
   restart(between: () => void): Promise<void>;
-  /** Faults cease: from now on every request must succeed. */
+  /** Stops the faults: from now on every request must succeed. */
   calm(): void;
 }
 
@@ -41,9 +41,9 @@ export interface ClientParts<Node extends Life> {
   readonly odds: Odds;
   readonly troubles: Troubles;
   readonly tell: Tell;
-  /** Starts the daemon. When that fails, nothing of it goes on. */
+  /** Starts the daemon. When that fails, nothing of it continues. */
   readonly boot: (odds: Odds) => Promise<Node>;
-  /** Whether a failure is one that faults explain: the request is repeated. */
+  /** Whether faults explain a failure: the request is repeated. */
   readonly passes: (cause: unknown) => boolean;
 }
 
@@ -65,10 +65,10 @@ export async function createClient<Node extends Life>(parts: ClientParts<Node>):
       throw new Broken('everything ends', `${[...open].join(', ') || 'the start of the daemon'}: ${cause.message}`);
     }
   };
-  /** Requests that are not answered yet. */
+  /** Requests without an answer yet. */
   const open = new Set<string>();
 
-  /** Starts the daemon until it stays up; a service manager repeats a start that fails. */
+  /** Starts the daemon until it stays up, as a service manager repeats a failed start. */
   const bootUntilUp = async (): Promise<Node> => {
     for (let attempt = 1; ; attempt += 1) {
       try {
@@ -83,7 +83,7 @@ export async function createClient<Node extends Life>(parts: ClientParts<Node>):
   };
   let node = await drive(bootUntilUp());
   let booting: Promise<void> | undefined;
-  /** Whoever finds it dead starts it, once. */
+  /** The first caller that finds it dead starts it, once. */
   const revive = async (dead: Node): Promise<void> => {
     if (node !== dead) return;
     booting ??= bootUntilUp().then((next) => {
@@ -104,7 +104,7 @@ export async function createClient<Node extends Life>(parts: ClientParts<Node>):
         const asked = node;
         const beganCalm = isCalm;
         try {
-          // The end first: a daemon that is dead answers nothing, not even what it had ready.
+          // `ended` comes first: a dead daemon answers nothing, not even an answer that it had ready.
           return await Promise.race([asked.ended, request(asked)]);
         } catch (cause) {
           const died = cause instanceof Died;
@@ -134,7 +134,7 @@ export async function createClient<Node extends Life>(parts: ClientParts<Node>):
     settle: async (turns = 12) => {
       for (let turn = 0; turn < turns; turn += 1) await call('a pause', () => scheduler.step());
     },
-    // Also when the daemon dies meanwhile, which is then started.
+    // Also waits when the daemon dies meanwhile, which is then started.
     wait: async (ms) => {
       await drive(sleep(ms));
       await call('a pause', () => scheduler.step());

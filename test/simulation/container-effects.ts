@@ -8,7 +8,7 @@ import { hold } from './invariants.ts';
 import { endProcess } from './world.ts';
 import type { World } from './world.ts';
 
-/** What a container's life does to the simulated world, as one daemon does it. */
+/** Applies the effects of a container's lifecycle to the simulated world, for one daemon. */
 export function containerEffects(world: World, life: Incarnation): ContainerEffects {
   const { scheduler } = world;
   const { decisions } = scheduler;
@@ -108,7 +108,7 @@ export function containerEffects(world: World, life: Incarnation): ContainerEffe
     isMonitored: ({ id }) => life.look('look at monitor', () => world.processes.get(id)?.monitored === true),
     logPath: () => '',
     digest: (value) => JSON.stringify(value),
-    // All of one length: no id begins with another.
+    // All ids have the same length: no id begins with another.
     newId: () => `c${String(world.serial()).padStart(3, '0')}`,
     now: world.wall,
     clock: { now: scheduler.now, sleep: (ms) => scheduler.sleep(ms) },

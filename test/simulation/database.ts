@@ -6,28 +6,32 @@ import { stateMigrations } from '../../runtime/state/schema.ts';
 import type { Incarnation } from './incarnation.ts';
 import type { Decisions } from './decisions.ts';
 
-/** Follows what a simulated database keeps. */
+/** Follows the contents of a simulated database. */
 export interface DatabaseFollower {
-  /** A database without rows: the first one, and one that is filled again with what a loss of power left. */
+  /**
+   * A database without rows: the first one, and one that is filled again with the rows that a loss of power
+   * left.
+   */
   readonly begins: (db: DatabaseSync) => void;
   /** A transaction was committed. */
   readonly committed: (db: DatabaseSync) => void;
-  /** The power was lost, and this is what the database kept. */
+  /** The power was lost, and these are the rows that the database kept. */
   readonly restored: (db: DatabaseSync) => void;
 }
 
 /**
- * The daemon's database on the simulated disk: SQLite itself, in memory. What SQLite promises, and no more: a transaction is kept whole or not
- * at all; one that is to outlive a loss of power does so once it is answered, with all before it; of those after it any number may be lost,
- * the latest first.
+ * The daemon's database on the simulated disk: SQLite itself, in memory. It keeps SQLite's promises, and no
+ * more: a transaction is kept completely or not at all. A transaction that must outlive a loss of power does
+ * so once it is answered, with all transactions before it. Of the transactions after it, any number may be
+ * lost, the latest first.
  */
 export interface StoredDatabase {
-  /** As one life of the daemon opens it. */
+  /** Opens the database for one life of the daemon. */
   open(life: Incarnation): Database;
   losePower(decisions: Decisions): void;
-  /** As whoever looks at the file sees it. */
+  /** Returns rows as a reader of the file sees them. */
   read(sql: string): readonly SqlRow[];
-  /** From now on; there is no row yet. */
+  /** Starts to follow; there is no row yet. */
   follow(follower: DatabaseFollower): void;
   close(): void;
 }
@@ -39,7 +43,7 @@ interface Committed {
 
 function emptyDatabase(): DatabaseSync {
   const db = new DatabaseSync(':memory:');
-  // As the daemon's own connection has it (base/storage/open-file.ts).
+  // The daemon's own connection has this function too (base/storage/open-file.ts).
   db.function('sha256', { deterministic: true, directOnly: true }, (text) => (text === null ? null : hash('sha256', String(text), 'hex')));
   for (const { sql } of stateMigrations) db.exec(sql);
   return db;

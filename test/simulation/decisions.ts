@@ -9,29 +9,32 @@ export function random(seed: number): () => number {
   };
 }
 
-/** What a history left to chance, and the outcome where it was not the ordinary one. */
+/** A decision of a history whose outcome was not the ordinary one. */
 export interface Decision {
-  /** The step of the history, what was decided, and which time within that step: `4 fate of put 2`. */
+  /**
+   * The step of the history, the name of the decision, and its number within that step: `4 fate of put 2`.
+   */
   readonly about: string;
   readonly value: number;
 }
 
 /**
- * Everything that a history leaves to chance. Every decision has an ordinary outcome, 0: the oldest event comes first, no effect fails. What is
- * decided is named by its step, so that a step can be left out without another meaning of what is decided in the others.
+ * Everything that a history leaves to chance. Every decision has an ordinary outcome, 0: the oldest event
+ * comes first, no effect fails. Decisions are named by their step, so that leaving out a step does not change
+ * the meaning of decisions in other steps.
  */
 export interface Decisions {
-  /** A whole number below `count`. */
+  /** Returns a whole number below `count`. */
   choose(about: string, count: number): number;
-  /** 0, or with the chance `odds[n]` the number n + 1. */
+  /** Returns 0, or n + 1 with the probability `odds[n]`. */
   weigh(about: string, odds: readonly number[]): number;
-  /** What follows belongs to this step. */
+  /** Begins a step: the decisions that follow belong to it. */
   begin(step: string): void;
-  /** Those whose outcome was not the ordinary one. */
+  /** The decisions whose outcome was not the ordinary one. */
   readonly made: readonly Decision[];
 }
 
-/** As a seed draws them. */
+/** Draws decisions from a seed. */
 export function drawnFrom(seed: number): Decisions {
   const next = random(seed);
   return decisions((_about, count, odds) => {
@@ -46,7 +49,7 @@ export function drawnFrom(seed: number): Decisions {
   });
 }
 
-/** As recorded, the ordinary outcome where nothing is. */
+/** Replays recorded decisions; all others have the ordinary outcome. */
 export function replayOf(made: readonly Decision[]): Decisions {
   const values = new Map(made.map(({ about, value }) => [about, value]));
   return decisions((about, count) => Math.min(values.get(about()) ?? 0, count - 1));

@@ -1,7 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Scheduler } from './scheduler.ts';
 
-/** What an effect needs of the machine, and so how it may fail. */
+/** The resource of the machine that an effect needs, which determines how it may fail. */
 export type EffectKind = 'write' | 'removal' | 'read' | 'spawn' | 'kernel';
 
 export type Errnos = Readonly<Record<EffectKind, readonly string[]>>;
@@ -14,19 +14,19 @@ export const usualErrnos: Errnos = {
   kernel: ['ENOMEM', 'ENOBUFS'],
 };
 
-/** How often effects go wrong, each from 0 to 1. Each way is as likely before the effect as after. */
+/** How often effects go wrong, each from 0 to 1. Each fault is as likely before the effect as after it. */
 export interface Odds {
-  /** The daemon dies: before the effect, after it, or in it. */
+  /** The daemon dies: before the effect, after it, or during it. */
   readonly crash: number;
   /** It fails: before it acts, after it has acted, or in the middle. */
   readonly fail: number;
-  /** It acts late, or is answered late: by up to minutes. */
+  /** It acts late, or is answered late, by up to minutes. */
   readonly slow: number;
 }
 
 export const noFaults: Odds = { crash: 0, fail: 0, slow: 0 };
 
-/** What may become of an effect; the order of {@link oddsOf}. */
+/** The possible outcomes of an effect, in the order of {@link oddsOf}. */
 export type Fate =
   'fine' | 'acts late' | 'is answered late' | 'fails' | 'fails, done' | 'fails in it' | 'dies' | 'dies, done' | 'dies in it';
 const fates: readonly Fate[] = [
@@ -41,7 +41,7 @@ const fates: readonly Fate[] = [
   'dies in it',
 ];
 
-/** What is wrong with the machine for a while. */
+/** A shortage of the machine for a while. */
 export type Trouble = 'the disk is full' | 'no descriptors' | 'no processes';
 export const troubles: readonly Trouble[] = ['the disk is full', 'no descriptors', 'no processes'];
 
@@ -51,13 +51,13 @@ const failing: Readonly<Record<Trouble, Partial<Record<EffectKind, string>>>> = 
   'no processes': { spawn: 'EAGAIN' },
 };
 
-/** Troubles of one machine: each ends by itself. */
+/** The troubles of one machine: each ends by itself. */
 export interface Troubles {
-  /** Ends at this moment of the scheduler's clock. */
+  /** Each ends at this moment of the scheduler's clock. */
   readonly until: Map<Trouble, number>;
   begin(trouble: Trouble, ms: number): void;
   end(): void;
-  /** The errno of an effect that cannot succeed now. */
+  /** Returns the errno of an effect that cannot succeed now. */
   errnoOf(kind: EffectKind): string | undefined;
 }
 
@@ -88,7 +88,7 @@ function oddsOf(odds: Odds): readonly number[] {
   return list;
 }
 
-/** Decides what becomes of one effect. */
+/** Decides the outcome of one effect. */
 export function fateOf(scheduler: Scheduler, name: string, odds: Odds): Fate {
   return fates[scheduler.decisions.weigh(name, oddsOf(odds))] ?? 'fine';
 }
@@ -99,12 +99,12 @@ export function errnoFor(scheduler: Scheduler, errnos: readonly string[]): strin
 
 const delays = [2, 50, 1_500, 20_000, 150_000];
 
-/** Milliseconds by which a slow effect is late. */
+/** Returns the delay of a slow effect in milliseconds. */
 export function delayOf(scheduler: Scheduler): number {
   return delays[scheduler.decisions.choose('delay', delays.length)] ?? 2;
 }
 
-/** Every failure that the simulation makes of effects of pods and containers. */
+/** Returns the error of every simulated failure of effects of pods and containers. */
 export function fault(name: string, errno: string): PortcullisError {
   return new PortcullisError({
     ...{ code: 'SIMULATED_FAULT', kind: 'internal', attempted: name, on: '', why: `simulated: ${errno}`, fix: 'retry' },

@@ -3,31 +3,37 @@ import type { EffectKind, Errnos, Odds, Troubles } from './faults.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { Tell } from './tell.ts';
 
-/** Never settles: what a killed process was waiting for. */
+/** Never settles: a killed process waits for this. */
 export function never<T>(): Promise<T> {
   return new Promise(() => undefined);
 }
 
-/** How one daemon of the simulation meets the world. A daemon that is dead gets no answer any more, and changes nothing. */
+/**
+ * The interface of one simulated daemon to the world. A dead daemon gets no more answers, and changes
+ * nothing.
+ */
 export interface Incarnation {
   readonly alive: () => boolean;
   kill(): void;
-  /** From now on nothing fails any more. */
+  /** Stops the faults. */
   calm(): void;
   /**
-   * One effect, which waits its turn and may fail, be late or be the daemon's last. It may be cut off between its parts; its answer is that
-   * of the last one.
+   * Runs one effect, which waits its turn and may fail, be late or be the daemon's last. It may be cut off
+   * between its parts; its answer is the answer of the last part.
    */
   act<T>(kind: EffectKind, name: string, ...parts: readonly [...(() => void)[], () => T]): Promise<T>;
-  /** A look at something, without a wait. It may fail, as every read may without free descriptors. */
+  /** Reads something without a wait. It may fail, as every read may without free descriptors. */
   look<T>(name: string, body: () => T): T;
-  /** An effect without a wait, as of a thread that blocks: it may fail, or be the daemon's last. @throws Gone in a daemon that is dead */
+  /**
+   * Runs an effect without a wait, as of a thread that blocks: it may fail, or be the daemon's last. @throws
+   * Gone in a dead daemon
+   */
   now<T>(kind: EffectKind, name: string, body: () => T): T;
-  /** A message between threads of the daemon: it may be late, or the daemon's last. */
+  /** Sends a message between threads of the daemon: it may be late, or the daemon's last. */
   message(name: string): Promise<void>;
   readonly isCalm: () => boolean;
   readonly odds: Odds;
-  /** A thread of the daemon ends: what it was asked fails, done or not. */
+  /** Ends a thread of the daemon: its open requests fail, done or not. */
   loseWorkers(): void;
 }
 
@@ -37,11 +43,11 @@ export interface IncarnationParts {
   readonly troubles: Troubles;
   readonly tell: Tell;
   readonly onCrash: () => void;
-  /** What kinds of effects fail with. */
+  /** The errors with which each type of effect fails. */
   readonly errnos: Errnos;
 }
 
-/** Thrown out of a call without a wait when the daemon is dead: nobody hears of it. */
+/** Thrown out of a call without a wait when the daemon is dead: no code handles it. */
 export class Gone extends Error {}
 
 export function createIncarnation({ scheduler, odds, troubles, tell, onCrash, errnos }: IncarnationParts): Incarnation {

@@ -1,4 +1,4 @@
-/** What must hold whatever fails. Each is broken by name, so that a report says which. */
+/** The invariants that must hold whatever fails. Each has a name, so that a report names the broken one. */
 export const invariants = {
   idempotence: 'a request that is repeated succeeds, and answers as the first would have',
   'legal states': 'records change only along the transitions of sandboxes and containers, and what ended stays as it ended',

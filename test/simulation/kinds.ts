@@ -1,6 +1,6 @@
 import type { PlayHistory } from './history.ts';
 
-/** What a history is about. */
+/** The subject of a history. */
 export type Kind = 'pods' | 'images' | 'services' | 'attachments';
 export const kinds: readonly Kind[] = ['pods', 'images', 'services', 'attachments'];
 
@@ -11,7 +11,7 @@ const players: Readonly<Record<Kind, () => Promise<PlayHistory>>> = {
   attachments: async () => (await import('./attachments/attachments-history.ts')).playAttachments,
 };
 
-/** Loads what plays histories of a kind, and with it the product: `registerStandIns` comes before. */
+/** Loads the player of histories of a kind, and with it the product: call `registerStandIns` before. */
 export async function playerOf(kind: Kind): Promise<PlayHistory> {
   return players[kind]();
 }

@@ -5,8 +5,9 @@ import { planted } from './planted/list.ts';
 import { registerStandIns } from './stand-ins.ts';
 
 /**
- * One process of `npm run test:sim`: plays every `step`-th seed. Out: one line of JSON, after which it ends.
- * Arguments: the first seed, how many histories, the step, the kind or nothing, the number of a planted bug or nothing.
+ * One process of `npm run test:sim`: plays every `step`-th seed, prints one line of JSON, and ends.
+ * Arguments: the first seed, the number of histories, the step, the kind or nothing, the number of a planted
+ * bug or nothing.
  */
 const [first = 1, histories = 0, step = 1] = process.argv.slice(2, 5).map(Number);
 const [kindName = '', bug = ''] = process.argv.slice(5);

@@ -6,17 +6,17 @@ import type { Incarnation } from './incarnation.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { Tell } from './tell.ts';
 
-/** What a history tells when its daemon is killed. */
+/** The event of a history when its daemon is killed. */
 export const daemonDies = '† the daemon dies';
 
-/** A daemon that has begun, and no more. */
+/** A daemon that has only begun. */
 export interface Begun {
   readonly life: Incarnation;
   readonly ended: Promise<never>;
   readonly broken: (cause: unknown) => void;
 }
 
-/** @param onCrash what goes with it, beside what it waits for */
+/** @param onCrash runs when the life crashes, in addition to the loss of all that it waits for */
 export function beginLife(
   machine: { readonly scheduler: Scheduler; readonly tell: Tell; readonly troubles: Troubles },
   odds: Odds,

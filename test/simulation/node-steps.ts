@@ -1,7 +1,7 @@
 import type { Trouble } from './faults.ts';
 import type { Choices } from './play-steps.ts';
 
-/** What a step needs that is about the node, and not about what runs on it. */
+/** The state that steps about the node itself need, as opposed to the workload on it. */
 interface NodePlay {
   readonly world: {
     readonly tell: (event: string) => void;
@@ -11,7 +11,7 @@ interface NodePlay {
   readonly choose: Choices['choose'];
 }
 
-/** For some time the node is short of something, one of these. */
+/** Makes the node short of one of these resources for some time. */
 export const troubleAmong =
   (among: readonly Trouble[]) =>
   ({ world, choose }: NodePlay): Promise<void> => {

@@ -6,9 +6,12 @@ import type { Keyed, RecordChange, WatchedRecords } from '../../runtime/state/re
 import { hold } from './invariants.ts';
 import type { Tell } from './tell.ts';
 
-/** Written down again, apart from the product's own tables: what a change of it must not change unnoticed. */
+/**
+ * The legal transitions, specified independently of the product's own tables, so that a change of those is
+ * noticed.
+ */
 const containerSteps: Readonly<Record<ContainerPhase, readonly (ContainerPhase | 'gone')[]>> = {
-  // One that was never made, and goes with its pod.
+  // A container that was never created, and goes with its pod.
   creating: ['created', 'removing', 'gone'],
   created: ['starting', 'exited', 'removing', 'gone'],
   starting: ['running', 'exited', 'removing'],
@@ -26,7 +29,10 @@ const sandboxSteps: Readonly<Record<SandboxPhase, readonly (SandboxPhase | 'gone
 const { CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT, CONTAINER_STOPPED_EVENT, CONTAINER_DELETED_EVENT } = ContainerEventType;
 const order = [CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT, CONTAINER_STOPPED_EVENT, CONTAINER_DELETED_EVENT];
 
-/** Checks every durable change of one life's records, in the turn in which it is seen. `broken` hears the first that is not legal. */
+/**
+ * Checks every durable change of one life's records, in the turn in which it is seen. Calls `broken` with the
+ * first illegal change.
+ */
 export function observeRecords(parts: {
   readonly sandboxes: WatchedRecords<SandboxRecord>;
   readonly containers: WatchedRecords<ContainerRecord>;
@@ -34,7 +40,7 @@ export function observeRecords(parts: {
   readonly broken: (cause: unknown) => void;
 }): void {
   const { sandboxes, containers, tell, broken } = parts;
-  /** The last event of each id in this life: a watcher's list and its events begin anew with it. */
+  /** The last event of each id in this life: a watcher's list and its events begin anew with each life. */
   const last = new Map<string, number>();
   const inOrder = (id: string, events: readonly ContainerEventType[]): void => {
     for (const event of events) {

@@ -4,10 +4,13 @@ import type { HistoryResult } from './history.ts';
 import { Broken } from './invariants.ts';
 import type { Tell } from './tell.ts';
 
-/** What may happen in a history. The first of a list is nothing: what a step becomes that is left out. */
+/**
+ * What may happen in a history. The first step of a list does nothing: a step that is left out becomes this
+ * one.
+ */
 export type Step<Play> = readonly [name: string, act: (play: Play) => Promise<void>];
 
-/** What steps decide with. */
+/** The choices that steps decide with. */
 export interface Choices {
   choose(about: string, count: number): number;
   pick<T>(about: string, values: readonly T[]): T | undefined;
@@ -18,7 +21,7 @@ export const choicesOf = ({ choose }: Decisions): Choices => ({
   pick: (about, values) => values[choose(about, values.length)],
 });
 
-/** A history from its first step to its end, whatever it is about. */
+/** A history from its first step to its end, of any kind. */
 export interface Course<Play> {
   readonly decisions: Decisions;
   readonly tell: Tell;
@@ -26,16 +29,19 @@ export interface Course<Play> {
   readonly count: number;
   /** Starts the daemon. */
   readonly open: () => Promise<Play>;
-  /** What goes on by itself after a step takes some turns. */
+  /** Lets background work take some turns after a step. */
   readonly settle: (play: Play) => Promise<void>;
-  /** What holds after each step. */
+  /** Checks what holds after each step. */
   readonly check: (play: Play) => void;
-  /** Faults cease, and everything is removed. */
+  /** Stops the faults, and removes everything. */
   readonly finish: (play: Play) => Promise<void>;
   readonly crashes: (play: Play) => number;
 }
 
-/** @throws Broken when an invariant does not hold, also where a request fails for good */
+/**
+ * Plays the steps of a history. @throws Broken when an invariant does not hold, also where a request fails
+ * for good
+ */
 export async function playSteps<Play>(course: Course<Play>): Promise<HistoryResult> {
   const { decisions, tell, steps, count } = course;
   try {

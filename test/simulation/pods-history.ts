@@ -10,7 +10,7 @@ import type { Play } from './pods-steps.ts';
 import { createScheduler } from './scheduler.ts';
 import { checkWorld, emptyWorld, leftovers } from './world.ts';
 
-/** Failures that faults explain: a stop gives up when what it needs fails, or is slow, for a minute. */
+/** Failures that faults explain: a stop gives up when a call that it needs fails or is slow for a minute. */
 const passing = new Set(['SIMULATED_FAULT', 'RUNTIME_STOP_STUCK', 'RUNTIME_EXIT_UNKNOWN']);
 
 function check({ world, client, pods, containers }: Play): void {
@@ -33,7 +33,10 @@ function check({ world, client, pods, containers }: Play): void {
   }
 }
 
-/** Faults cease: what goes on comes to its end, every request succeeds, and nothing is left when all is removed. */
+/**
+ * Stops the faults: work in progress ends, every request succeeds, and nothing is left after everything is
+ * removed.
+ */
 async function finish(play: Play): Promise<void> {
   const { world, client, pods, containers } = play;
   client.calm();
@@ -49,13 +52,13 @@ async function finish(play: Play): Promise<void> {
     hold('nothing left', phase !== 'exited' || isDead, `${id} is reported as exited, and its process lives`);
   }
   for (const { id } of pods.values()) await client.call(`removal of ${id}`, (n) => n.sandboxes.remove(id));
-  // Never answered, and listed: a kubelet removes them as well.
+  // These were never answered, but are listed: a kubelet removes them as well.
   for (const { id } of client.node().sandboxes.list()) await client.call(`removal of ${id}`, (n) => n.sandboxes.remove(id));
   await client.settle();
   const listed = [...client.node().sandboxes.list(), ...client.node().containers.list()].map(({ id }) => id);
   hold('nothing left', listed.length === 0, `listed: ${listed.join(', ')}`);
   if (play.isFaultless) hold('nothing left', leftovers(world).length === 0, () => leftovers(world).join(', '));
-  // A failed creation may leave its traces until the next start, which removes them.
+  // A failed creation may leave traces until the next start, which removes them.
   await client.restart(() => undefined);
   const rows = world.database.read('SELECT id FROM sandbox UNION ALL SELECT id FROM container').map(({ id }) => `row ${String(id)}`);
   hold('nothing left', rows.length + leftovers(world).length === 0, () => [...rows, ...leftovers(world)].join(', '));
@@ -67,14 +70,14 @@ const oddsOf = ([crash, fail, slow]: readonly number[]): Odds => ({
   slow: slow === 1 ? 0.03 : 0,
 });
 
-/** One history of pods and containers. */
+/** Plays one history of pods and containers. */
 export const playPods: PlayHistory = async (decisions, tell, watch): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');
   const odds = oddsOf([decisions.weigh('crashes', [0.6]), decisions.weigh('failures', [0.6]), decisions.weigh('slowness', [0.4])]);
   const steps = decisions.weigh('rare events', [0.6]) === 1 ? rare : ordinary;
   const count = 10 + decisions.choose('steps', 25);
-  // Most monitors write at once; some within the time that the watch gives them; a few are lost.
+  // Most monitors write at once; some write within the time that the watch allows; a few are lost.
   const world = emptyWorld(scheduler, tell, (write, lose) => {
     const fate = decisions.weigh('monitor', [0.3, 0.05]);
     if (fate === 0) write();
@@ -91,7 +94,7 @@ export const playPods: PlayHistory = async (decisions, tell, watch): Promise<His
     }),
     isFaultless: odds.crash + odds.fail === 0 && steps === ordinary,
   });
-  // Exits reach the record in their own time.
+  // Exits are recorded with a delay.
   const settle = ({ client }: Play): Promise<void> => client.settle();
   try {
     return await playSteps({

@@ -18,7 +18,7 @@ import { sandboxEffects } from './sandbox-effects.ts';
 import { forgetWatchers } from './world.ts';
 import type { World } from './world.ts';
 
-/** One life of the daemon, as far as it is about pods and containers. */
+/** One life of the daemon, as far as it concerns pods and containers. */
 export interface PodsNode extends Life {
   readonly sandboxes: SandboxService;
   readonly containers: ContainerService;
@@ -27,13 +27,13 @@ export interface PodsNode extends Life {
 
 const log = createLogger({ level: 'silent' });
 
-/** Wraps the records: for tests in which single writes fail. */
+/** Wraps the records, for tests in which single writes fail. */
 export interface RecordsBetween {
   readonly sandboxes: (records: Records<SandboxRecord>) => Records<SandboxRecord>;
   readonly containers: (records: Records<ContainerRecord>) => Records<ContainerRecord>;
 }
 
-/** Opens the services over what the last life left. */
+/** Opens the services on the state that the previous life left. */
 export async function startPodsNode(world: World, { life, ended, broken }: Begun, between?: RecordsBetween): Promise<PodsNode> {
   const { tell } = world;
   const lock = keyedLock();
@@ -62,7 +62,7 @@ export async function startPodsNode(world: World, { life, ended, broken }: Begun
   return { sandboxes, containers, ended, kill: life.kill, calm: life.calm, loseWorkers: life.loseWorkers };
 }
 
-/** As the daemon does before it serves; then what no record claims goes. */
+/** Recovers as the daemon does before it serves; then removes what no record claims. */
 export async function recover(world: World, { sandboxes, containers }: PodsNode): Promise<void> {
   await containers.recover();
   await sandboxes.recover((dir) => world.namespaces.has(dir));
@@ -77,7 +77,7 @@ export async function recover(world: World, { sandboxes, containers }: PodsNode)
   for (const set of [world.bundles, world.rootfs, world.exitFiles]) for (const id of set.keys()) if (!known.has(id)) set.delete(id);
 }
 
-/** A daemon that serves. */
+/** Starts a daemon that serves. */
 export async function bootPods(world: World, odds: Odds): Promise<PodsNode> {
   const begun = beginLife(world, odds, () => forgetWatchers(world));
   const start = async (): Promise<PodsNode> => {
@@ -88,7 +88,7 @@ export async function bootPods(world: World, odds: Odds): Promise<PodsNode> {
   try {
     return await Promise.race([start(), begun.ended]);
   } catch (cause) {
-    // What a daemon that does not come up has begun goes no further.
+    // When a daemon does not come up, the work that it began must not continue.
     begun.life.kill();
     throw cause;
   }

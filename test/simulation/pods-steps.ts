@@ -9,7 +9,7 @@ import { containerConfig, podConfig } from './requests.ts';
 import { endInfra, endProcess, reboot } from './world.ts';
 import type { World } from './world.ts';
 
-/** What a kubelet knows of its pods and containers. */
+/** A kubelet's knowledge of its pods and containers. */
 interface KnownPod {
   readonly id: string;
   stopped: boolean;
@@ -20,9 +20,9 @@ interface KnownContainer {
   started: boolean;
 }
 
-/** What all steps work with. */
+/** The state that all steps work with. */
 export interface Play extends Choices {
-  /** No fault was decided on: a request that fails is none of theirs. */
+  /** No fault was decided: faults do not explain a failed request. */
   readonly isFaultless: boolean;
   readonly world: World;
   readonly client: Client<PodsNode>;
@@ -39,7 +39,8 @@ async function runPod({ client, pods, choose }: Play): Promise<void> {
   const { id } = await run().catch(async (cause: unknown) => {
     if (!isPortcullisError(cause) || cause.code !== 'RUNTIME_SANDBOX_NAME_TAKEN') throw cause;
     if (known?.stopped === true) return known;
-    // One that was never answered: it was ready on the disk alone when the daemon died. A kubelet sees it in the list, and removes it.
+    // This pod was never answered: only the disk had it as ready when the daemon died. A kubelet sees it in
+    // the list, and removes it.
     const unknown = String(cause.failure.details?.['sandboxId']);
     hold('name reservation', known === undefined && String(cause).includes('is not running'), String(cause));
     await client.call(`removal of ${unknown}`, (n) => n.sandboxes.remove(unknown));
@@ -49,7 +50,7 @@ async function runPod({ client, pods, choose }: Play): Promise<void> {
   pods.set(index, { id, stopped: known?.stopped ?? false });
 }
 
-/** A kubelet that has given up waiting asks again, while the first request goes on. */
+/** A kubelet that stopped waiting sends the request again, while the first one continues. */
 async function runPodTwice(play: Play): Promise<void> {
   const { client, pods, choose } = play;
   const index = choose('pod', 4);
@@ -78,7 +79,8 @@ async function createContainer({ isFaultless, client, pods, containers, choose, 
     client.call(`creation of ${key}`, (n) => n.containers.create(podId, containerConfig(name, 'signed', index < 2)));
   const { id } = await create().catch(async (cause: unknown) => {
     if (!isPortcullisError(cause)) throw cause;
-    // The infra process was ended with an attempt that could not share it, and the write that said so was lost: the kubelet makes another pod.
+    // The infra process ended with an attempt that could not share it, and the write that recorded this was
+    // lost: the kubelet creates another pod.
     if (
       cause.code === 'RUNTIME_SANDBOX_NOT_READY' &&
       index < 2 &&
@@ -89,7 +91,7 @@ async function createContainer({ isFaultless, client, pods, containers, choose, 
       return { id: undefined };
     }
     if (cause.code !== 'RUNTIME_CONTAINER_NAME_TAKEN') throw cause;
-    // As above.
+    // This container was never answered: a kubelet sees it in the list, and removes it.
     const unknown = String(cause.failure.details?.['containerId']);
     hold('name reservation', client.node().containers.require(unknown).phase === 'exited', String(cause));
     await client.call(`removal of ${unknown}`, (n) => n.containers.remove(unknown));
@@ -121,7 +123,8 @@ async function startContainer({ client, pods, containers, pick }: Play): Promise
   try {
     await client.call(`start of ${id}`, (n) => n.containers.start(id));
   } catch (cause) {
-    // A start that failed in the runtime leaves an exited container, at once or when it can be recorded: it cannot be started again.
+    // A start that failed in the runtime leaves an exited container, at once or as soon as that can be
+    // recorded: the container cannot be started again.
     if (!isPortcullisError(cause) || !['RUNTIME_CONTAINER_WRONG_STATE', 'RUNTIME_OCI_FAILED'].includes(cause.code)) throw cause;
     for (let turn = 0; turn < 40 && phase() !== 'exited'; turn += 1) await client.wait(30_000);
     hold('everything ends', phase() === 'exited', `${id} is ${phase()} after its start failed: ${String(cause)}`);
@@ -162,7 +165,7 @@ async function stopPod(play: Play): Promise<void> {
   stopped(play, index);
 }
 
-/** What a request may answer whose pod or container is stopped or removed beside it. */
+/** The possible errors of a request whose pod or container is stopped or removed concurrently. */
 const overtaken = [
   'RUNTIME_CONTAINER_NAME_TAKEN',
   'RUNTIME_CONTAINER_WRONG_STATE',
@@ -171,7 +174,9 @@ const overtaken = [
   'RUNTIME_CONTAINER_NOT_FOUND',
 ];
 
-/** Requests of two workers of a kubelet: a pod is stopped while its containers are created and started. */
+/**
+ * Sends requests of two workers of a kubelet: a pod is stopped while its containers are created and started.
+ */
 async function stopBeside(play: Play): Promise<void> {
   const { client, pods, containers, choose, pick } = play;
   const entry = pick(
@@ -214,7 +219,7 @@ async function removePod({ client, pods, containers, pick }: Play): Promise<void
   for (const [key, container] of containers) if (container.pod === index) containers.delete(key);
 }
 
-/** A container's own end. */
+/** Ends a container's process by itself. */
 function processEnds({ world, choose, pick }: Play): Promise<void> {
   const running = pick(
     'process',
@@ -224,7 +229,7 @@ function processEnds({ world, choose, pick }: Play): Promise<void> {
   return Promise.resolve();
 }
 
-/** A daemon that runs notices: a pod is not ready any more. */
+/** A running daemon notices: a pod is no longer ready. */
 async function isLost({ client, pods }: Play, index: number, why: string): Promise<void> {
   const { id } = pods.get(index) ?? { id: '' };
   const isReady = (): boolean => client.node().sandboxes.require(id).phase === 'ready';
@@ -268,7 +273,7 @@ async function restartMachine(play: Play): Promise<void> {
     const record = listed.get(id);
     hold('lasting answers', record?.phase === 'exited' && record.exitCode === code, `${id} had ended with ${code} before the power went`);
   }
-  // A container that had not ended need not outlive the boot that it was made in (docs/decisions/0035).
+  // A container that had not ended need not outlive the boot in which it was created (docs/decisions/0035).
   for (const [key, { id }] of containers) if (!listed.has(id)) containers.delete(key);
   for (const [index, pod] of pods) {
     await isLost(play, index, 'the machine has started again');

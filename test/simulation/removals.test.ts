@@ -9,7 +9,10 @@ import { containerConfig, podConfig } from './requests.ts';
 import { createScheduler } from './scheduler.ts';
 import { emptyWorld, forgetWatchers } from './world.ts';
 
-/** A daemon with a pod and a container in it that runs. @param before comes before what takes the container back */
+/**
+ * Opens a daemon with a pod and a running container in it. @param before runs before the container is rolled
+ * back
+ */
 async function openRunning(before: () => Promise<void>) {
   const scheduler = createScheduler(replayOf([]));
   const world = emptyWorld(scheduler);

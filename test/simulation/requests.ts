@@ -12,7 +12,8 @@ export function podConfig(index: number): PodSandboxConfig {
     portMappings: [],
     labels: {},
     annotations: {},
-    // The second pod says that its containers share their processes; the first is told so by its containers. The fourth has only namespaces of the host.
+    // In the second pod, the pod says that its containers share their processes; in the first, its containers
+    // say so. The fourth has only namespaces of the host.
     ...(index === 1 && { linux: sharedPids }),
     ...(index === 3 && { linux: hostNamespaces }),
   } as unknown as PodSandboxConfig;

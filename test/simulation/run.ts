@@ -1,8 +1,10 @@
 /**
- * `npm run test:sim -- [--histories N] [--seed S] [--kind pods|images|services|attachments] [--lanes N]`, or `-- --planted [--only WORDS]`
+ * `npm run test:sim -- [--histories N] [--seed S] [--kind pods|images|services|attachments] [--lanes N]`, or
+ * `-- --planted [--only WORDS]`
  *
- * Plays N histories from seed S on, in so many processes. One that breaks an invariant is shrunk and printed, and the exit status is 1. With `--planted`,
- * each bug of `planted/` is put into the product in turn, and must be found within N histories.
+ * Plays N histories from seed S on, in as many processes as lanes. A history that breaks an invariant is
+ * shrunk and printed, and the exit status is 1. With `--planted`, puts each bug of `planted/` into the
+ * product in turn; each must be found within N histories.
  */
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
@@ -26,7 +28,7 @@ const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
 interface Round {
   readonly results: readonly LaneResult[];
-  /** The finding that came first; the other lanes are ended then. */
+  /** The first finding; the other lanes are ended then. */
   readonly found: LaneResult | undefined;
 }
 
@@ -35,7 +37,7 @@ async function play(kind: string, bug: string): Promise<Round> {
   const file = fileURLToPath(new URL('./lane.ts', import.meta.url));
   const used = Math.max(1, Math.min(lanes, histories));
   const children = Array.from({ length: used }, (_, lane) => {
-    // Lanes share the range from `seed` on: each begins at its own, and none goes beyond the end.
+    // Lanes share the range from `seed` on: each begins at its own seed, and none goes beyond the end.
     const args = [file, seed + lane, histories - lane, used, kind, bug].map(String);
     return spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   });

@@ -5,7 +5,7 @@ import type { Incarnation } from './incarnation.ts';
 import { endInfra, giveLink } from './world.ts';
 import type { World } from './world.ts';
 
-/** What a sandbox's life does to the simulated world, as one daemon does it. */
+/** Applies the effects of a sandbox's lifecycle to the simulated world, for one daemon. */
 export function sandboxEffects(world: World, life: Incarnation): SandboxEffects {
   const { scheduler } = world;
   return {
@@ -53,7 +53,7 @@ export function sandboxEffects(world: World, life: Incarnation): SandboxEffects 
     infra: {
       start: ({ id }) =>
         life.act('spawn', `start of the infra process of ${id}`, () => {
-          // As an OCI runtime does for an id that it knows.
+          // An OCI runtime refuses an id that it knows in the same way.
           if (world.infra.has(id)) throw new Error(`the infra process of ${id} exists`);
           const identity: ProcessIdentity = { pid: world.serial(), startTime: id, bootId: world.bootId };
           world.infra.set(id, { identity, alive: true, watcher: undefined });
@@ -81,7 +81,7 @@ export function sandboxEffects(world: World, life: Incarnation): SandboxEffects 
     },
     requireHandler: () => undefined,
     digest: (value) => JSON.stringify(value),
-    // All of one length: no id begins with another.
+    // All ids have the same length: no id begins with another.
     newId: () => `s${String(world.serial()).padStart(3, '0')}`,
     now: world.wall,
     sleep: (ms) => scheduler.sleep(ms),

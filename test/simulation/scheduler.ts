@@ -1,28 +1,36 @@
 import type { Decisions } from './decisions.ts';
 
-/** Orders everything that happens: one pending event at a time, as decided; time passes only when nothing else can happen. */
+/**
+ * Orders everything that happens: one pending event at a time, as decided; time passes only when nothing else
+ * can happen.
+ */
 export interface Scheduler {
   readonly decisions: Decisions;
-  /** Milliseconds of a clock that only goes forward. */
+  /** Returns milliseconds of a monotonic clock. */
   now(): number;
-  /** Milliseconds since 1970, as the machine's clock says. */
+  /** Returns milliseconds since 1970 of the machine's clock. */
   wall(): number;
   /** Sets the machine's clock forward, or back. */
   jump(ms: number): void;
-  /** Resolves when the schedule comes to it. */
+  /** Resolves when its turn in the schedule comes. */
   step(): Promise<void>;
   sleep(ms: number): Promise<void>;
-  /** What the daemon does later, unless it is killed before. The returned function takes it back. */
+  /**
+   * Schedules an event of the daemon, unless the daemon is killed before. The returned function cancels it.
+   */
   after(ms: number, act: () => void): () => void;
-  /** What happens outside of the daemon, and also when that is killed meanwhile. */
+  /** Schedules an event outside of the daemon, which also happens when the daemon is killed meanwhile. */
   later(ms: number, act: () => void): void;
-  /** Runs until `done` settles. Throws {@link Deadlock} when nothing is left to happen before, or when that takes hours. */
+  /**
+   * Runs until `done` settles. Throws {@link Deadlock} when no event is left before that, or when it takes
+   * hours.
+   */
   runUntil<T>(done: Promise<T>): Promise<T>;
   /** Forgets every pending event of the daemon, as a killed process does. */
   clear(): void;
 }
 
-/** A call waits, and nothing is left to happen, or it goes on and on. */
+/** A call waits, and no event is left, or the events do not end. */
 export class Deadlock extends Error {}
 
 interface Timer {
@@ -31,13 +39,13 @@ interface Timer {
   readonly outside: boolean;
 }
 
-/** Slow effects take minutes, what fails is repeated, and one request may meet several. */
+/** Slow effects take minutes, failed calls are repeated, and one request may meet several of both. */
 const longestMs = 6 * 3_600_000;
 const mostEvents = 200_000;
 const begin = Date.UTC(2030, 0, 1);
 /** Turns of the real event loop, which a promise chain of the product may take without an event of the world. */
 const patience = 4;
-/** And milliseconds of real time, in which a module may be loaded for the first time. */
+/** Also milliseconds of real time, in which a module may be loaded for the first time. */
 const realPauses = [20, 100, 500];
 
 export function createScheduler(decisions: Decisions): Scheduler {
@@ -46,7 +54,7 @@ export function createScheduler(decisions: Decisions): Scheduler {
   let time = 0;
   let shift = 0;
   const add = (timer: Timer): void => {
-    // Kept in order; of one moment, the first comes first.
+    // The timers are kept in order; at the same moment, the first one added comes first.
     let at = timers.length;
     while (at > 0 && (timers[at - 1]?.at ?? 0) > timer.at) at -= 1;
     timers.splice(at, 0, timer);

@@ -7,7 +7,7 @@ import type { Kind } from './kinds.ts';
 import { shrink } from './shrink.ts';
 import { untold } from './tell.ts';
 
-/** Kinds take turns, also for a process that plays every other seed. */
+/** Kinds alternate, also for a process that plays every other seed. */
 export function kindOf(seed: number, of: readonly Kind[] = kinds): Kind {
   return of[Math.floor(seed / 2) % of.length] ?? 'pods';
 }
@@ -20,7 +20,7 @@ export interface Finding {
   readonly made: readonly Decision[];
 }
 
-/** Plays the history of one seed. @throws what is no broken invariant, with its seed */
+/** Plays the history of one seed. @throws any error other than a broken invariant, with its seed */
 export async function playSeed(seed: number, kind: Kind): Promise<HistoryResult | Finding> {
   const play = await playerOf(kind);
   const decisions = drawnFrom(seed);
@@ -32,7 +32,7 @@ export async function playSeed(seed: number, kind: Kind): Promise<HistoryResult 
   }
 }
 
-/** The shortest history that breaks the same, for whoever reads it. */
+/** Returns a readable report of the shortest history that breaks the same invariant. */
 export async function report({ seed, kind, broken, made }: Finding): Promise<string> {
   const play = await playerOf(kind);
   const { decisions, replays } = await shrink(play, made, broken.invariant);

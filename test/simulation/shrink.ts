@@ -10,7 +10,10 @@ export interface Shrunk {
   readonly replays: number;
 }
 
-/** What a history broke; undefined when all invariants hold. A defect of the simulation itself is an error of its own. */
+/**
+ * Returns what a history broke; undefined when all invariants hold. A defect of the simulation itself is
+ * thrown as another error.
+ */
 export async function brokenBy(play: PlayHistory, made: readonly Decision[]): Promise<Broken | undefined> {
   try {
     await play(replayOf(made), untold);
@@ -22,8 +25,10 @@ export async function brokenBy(play: PlayHistory, made: readonly Decision[]): Pr
 }
 
 /**
- * The fewest decisions that still break the same invariant (delta debugging, Zeller and Hildebrandt 2002: ever smaller parts are left out as long as it
- * still breaks). What is left out has its ordinary outcome. In the end no single decision can be left out, unless `mostReplays` came first.
+ * Returns the fewest decisions that still break the same invariant (delta debugging, Zeller and Hildebrandt
+ * 2002: it leaves out ever smaller parts as long as the history still breaks the invariant). A decision that
+ * is left out has its ordinary outcome. In the end no single decision can be left out, unless `mostReplays`
+ * is reached first.
  */
 export async function shrink(play: PlayHistory, made: readonly Decision[], invariant: InvariantName, mostReplays = 3_000): Promise<Shrunk> {
   let replays = 0;
@@ -32,7 +37,7 @@ export async function shrink(play: PlayHistory, made: readonly Decision[], invar
     return (await brokenBy(play, decisions).catch(() => undefined))?.invariant === invariant;
   };
   let kept = made;
-  // Whole groups first: the order of events, then all that happens in one step.
+  // Tries whole groups first: the order of events, then everything that happens in one step.
   for (const group of groupsOf(made)) {
     const rest = kept.filter((one) => !group.has(one));
     if (rest.length < kept.length && (await breaks(rest))) kept = rest;

@@ -27,7 +27,7 @@ describe('random histories with crashes, failures, slow effects, loss of power a
     });
 });
 
-/** Histories that broke an invariant once, by a defect of the product. */
+/** Histories that once broke an invariant because of a defect of the product. */
 const found: readonly (readonly [kind: (typeof kinds)[number], seed: number])[] = [
   ['images', 104_038],
   ['attachments', 415],

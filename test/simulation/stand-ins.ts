@@ -9,15 +9,15 @@ export interface SourceChange {
 }
 
 interface StandIn {
-  /** Whose import it is, by the end of its path. */
+  /** The importing module, matched by the end of its path. */
   readonly of: RegExp;
-  /** What is imported. */
+  /** The import to replace. */
   readonly imported: RegExp;
-  /** What is imported instead. */
+  /** The replacement. */
   readonly standIn: string;
 }
 
-/** What the image store calls the system by. Everything above is the product's own. */
+/** The modules through which the image store calls the system. Everything above is product code. */
 const ofImages: readonly StandIn[] = [
   { of: /\/runtime\/images\/[^/]+\.ts$|\/base\/storage\/atomic-file\.ts$/, imported: /^node:fs\/promises$/, standIn: 'fs-promises' },
   { of: /\/runtime\/images\/(rootfs|unpack\/file-manifest|unpack\/unpack\.worker)\.ts$/, imported: /^node:fs$/, standIn: 'fs' },
@@ -28,7 +28,7 @@ const ofImages: readonly StandIn[] = [
 ];
 
 const servicesThread = /\/services\/control\/services\.worker\.ts$/;
-/** What the thread of services calls the kernel and the disk by. */
+/** The modules through which the thread of services calls the kernel and the disk. */
 const ofServices: readonly StandIn[] = [
   { of: /\/cni-plugins\/services\/.*\.ts$/, imported: /\/netlink\/socket\.ts$/, standIn: 'netlink-socket' },
   { of: /\/services\/control\/services(\.worker)?\.ts$/, imported: /\/base\/process\/index\.ts$/, standIn: 'process' },
@@ -42,7 +42,7 @@ const ofServices: readonly StandIn[] = [
 const networkThread = /\/cni-plugins\/attach\/network\.worker\.ts$/;
 const networkEngine = /\/cni-plugins\/attach\/engine\.ts$/;
 const networkDoors = /\/cni-plugins\/attach\/(netns|caller|database)\.ts$/;
-/** What the network's thread calls the kernel and the disk by. */
+/** The modules through which the network's thread calls the kernel and the disk. */
 const ofAttachments: readonly StandIn[] = [
   { of: networkThread, imported: /\/host-kernel\.ts$/, standIn: 'host-kernel' },
   { of: networkThread, imported: /^node:worker_threads$/, standIn: 'worker-threads' },
@@ -65,8 +65,8 @@ const below = (folder: string, all: readonly StandIn[]): readonly StandIn[] =>
 const standIns = [...below('images', ofImages), ...below('services', ofServices), ...below('attachments', ofAttachments)];
 
 /**
- * Puts the simulated machine below the product, for all that is loaded from now on. Called before the first import of the product, so that
- * entry points of the simulation import it when they have called this.
+ * Puts the simulated machine below the product, for all modules that are loaded from now on. Call it before
+ * the first import of the product: entry points of the simulation import the product after this call.
  */
 export function registerStandIns(planted?: SourceChange): void {
   registerHooks({
@@ -85,7 +85,10 @@ export function registerStandIns(planted?: SourceChange): void {
   });
 }
 
-/** A module that is a Worker's whole life becomes a function, which each simulated Worker runs: what follows the last import is its body. */
+/**
+ * Turns a module that is a Worker's whole life into a function, which each simulated Worker runs: the text
+ * after the last import is its body.
+ */
 function asThread(source: string): string {
   const imports = [...source.matchAll(/^import .*;$/gm)].at(-1);
   if (imports === undefined) throw new Error('the thread imports nothing');

@@ -1,4 +1,4 @@
-/** Hears, in order, what happens in a history: for whoever reads one that failed. */
+/** Receives, in order, the events of a history, for readers of one that failed. */
 export type Tell = (event: string) => void;
 
 export const untold: Tell = () => undefined;

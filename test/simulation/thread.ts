@@ -1,16 +1,16 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
-/** A Worker of the simulated daemon. All of them run in the one thread of the simulation. */
+/** A Worker of the simulated daemon. All Workers run in the one thread of the simulation. */
 export interface SimulatedThread {
   readonly hasEnded: boolean;
-  /** It throws what nobody catches. Absent: the simulation itself fails. */
+  /** Called when it throws an error that no code catches. Absent: the simulation itself fails. */
   readonly fail?: (cause: unknown) => void;
 }
 
-/** The Worker in whose code this runs; none: the main thread. */
+/** The Worker whose code runs now; undefined: the main thread. */
 export const thread = new AsyncLocalStorage<SimulatedThread>();
 
-/** What that Worker does later, unless it has ended by then. */
+/** Returns an action that the Worker runs later, unless it has ended by then. */
 export function ofThread(act: () => void): () => void {
   const own = thread.getStore();
   if (own === undefined) return act;

@@ -13,7 +13,7 @@ function timerOf(begin: (timer: Timer) => void): Timer {
   return timer;
 }
 
-/** What a process takes the time by. */
+/** The timers and clocks of a process. */
 export interface SimulatedTimers {
   readonly once: (act: () => void, ms?: number) => Timer;
   readonly again: (act: () => void, ms?: number) => Timer;
@@ -42,7 +42,7 @@ export function timersOf(scheduler: Scheduler): SimulatedTimers {
   };
 }
 
-/** Runs `body` while timers of the process are those of the simulated clock. */
+/** Runs `body` while the process's timers are those of the simulated clock. */
 export async function withTimersOf<T>(scheduler: Scheduler, body: () => Promise<T>): Promise<T> {
   const { setTimeout, clearTimeout, setInterval, clearInterval } = globalThis;
   const { once, again, stop } = timersOf(scheduler);
@@ -54,7 +54,10 @@ export async function withTimersOf<T>(scheduler: Scheduler, body: () => Promise<
   }
 }
 
-/** As {@link withTimersOf}; the clocks are the simulated ones as well, and so is the turn that `setImmediate` waits for. */
+/**
+ * As {@link withTimersOf}; the clocks are simulated as well, and so is the turn that `setImmediate` waits
+ * for.
+ */
 export async function withClocksOf<T>(scheduler: Scheduler, body: () => Promise<T>): Promise<T> {
   const { setImmediate } = globalThis;
   const [dateNow, performanceNow] = [Date.now, performance.now];

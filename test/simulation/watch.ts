@@ -1,7 +1,7 @@
 import type { ImagesWorld } from './images/images-node.ts';
 import type { World } from './world.ts';
 
-/** Sees a world before anything happens in it: for traces (test/specification/simulated.ts). */
+/** Observes a world before anything happens in it: for traces (test/specification/simulated.ts). */
 export interface Watch {
   readonly pods?: (world: World) => void;
   readonly images?: (world: ImagesWorld) => void;

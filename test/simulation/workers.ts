@@ -4,7 +4,7 @@ import type { Tell } from './tell.ts';
 import { thread } from './thread.ts';
 import type { SimulatedThread } from './thread.ts';
 
-/** A Worker of the daemon, as far as its owners use one. */
+/** A Worker of the daemon, with the members that its owners use. */
 export interface SimulatedWorker {
   on(event: 'message' | 'error' | 'exit', listener: (value: never) => void): void;
   postMessage(message: unknown): void;
@@ -13,26 +13,26 @@ export interface SimulatedWorker {
   terminate(): Promise<number>;
 }
 
-/** The Worker's side of what it is sent. */
+/** The Worker's side of the message port. */
 export interface SimulatedPort {
   on(event: 'message', listener: (message: unknown) => void): void;
   postMessage(message: unknown): void;
   close(): void;
 }
 
-/** Workers of one kind, of one daemon after the other. */
+/** Workers of one type, of one daemon after the other. */
 export interface SimulatedWorkers {
-  /** @param begin runs what the Worker's module does when it is loaded */
+  /** Starts a Worker. @param begin runs the code that the Worker's module runs when it is loaded */
   start(begin: (port: SimulatedPort) => void | Promise<void>): SimulatedWorker;
-  /** As when they run out of memory. */
+  /** Ends the Workers, as when they run out of memory. */
   lose(): void;
-  /** Those of an earlier life are gone. */
+  /** Forgets the Workers of an earlier life. */
   forget(): void;
 }
 
 /**
- * @param name of the thread, for whoever reads the history
- * @param machine on which they run now
+ * @param name the name of the thread, for readers of the history
+ * @param machine the machine on which they run now
  */
 export function createWorkers(name: string, machine: () => { readonly life: Incarnation; readonly tell: Tell }): SimulatedWorkers {
   let running = new Set<{ end(cause: unknown): void }>();
@@ -43,7 +43,7 @@ export function createWorkers(name: string, machine: () => { readonly life: Inca
     const emit = (event: string, value: unknown): void => listeners.get(event)?.(value as never);
     let hear: ((message: unknown) => void) | undefined;
     let hasEnded = false;
-    // A port hands over what it was given in its order.
+    // A port delivers its messages in order.
     let [inwards, outwards] = [Promise.resolve(), Promise.resolve()];
     const end = (cause?: unknown): void => {
       if (hasEnded) return;
@@ -62,7 +62,7 @@ export function createWorkers(name: string, machine: () => { readonly life: Inca
     const own = { end };
     running.add(own);
     const state: SimulatedThread = {
-      // With its daemon as well, whose code goes on to its next turn.
+      // It ends with its daemon as well, whose code continues to its next turn.
       get hasEnded() {
         return hasEnded || !life.alive();
       },

@@ -15,12 +15,12 @@ interface Process {
   readonly identity: ProcessIdentity;
   /** Whether its monitor lives. */
   monitored: boolean;
-  /** What there is to know of its end, from the moment that its monitor has written it, or is gone without. */
+  /** What is known of its end, from the moment that its monitor has written it or is gone without writing. */
   exit?: Exit;
-  /** Who is told of the exit; gone with the daemon. */
+  /** Called with the exit; gone with the daemon. */
   watcher: ((exit: Exit) => void) | undefined;
   ignoresTerm: boolean;
-  /** The pod whose shared PID namespace it is in: it ends with that. */
+  /** The pod whose shared PID namespace it is in: it ends with that namespace. */
   readonly sharedBy?: string;
 }
 
@@ -31,7 +31,7 @@ interface Infra {
   watcher: (() => void) | undefined;
 }
 
-/** Everything outside the daemon: what a crash leaves behind. */
+/** Everything outside the daemon: the state that a crash leaves behind. */
 export interface World {
   readonly scheduler: Scheduler;
   readonly tell: Tell;
@@ -48,18 +48,18 @@ export interface World {
   readonly exitFiles: Map<string, Exit>;
   readonly processes: Map<string, Process>;
   readonly infra: Map<string, Infra>;
-  /** Containers whose first process ever ran, with the image it was made from. */
+  /** Containers whose first process ever ran, with the image of each. */
   readonly everRan: Map<string, string>;
   /** Changes with every start of the machine. */
   bootId: string;
   readonly monitorActs: MonitorActs;
-  /** Nanoseconds since 1970, decimal. */
+  /** Returns nanoseconds since 1970, in decimal. */
   wall(): string;
-  /** Another with each call. */
+  /** Returns another number with each call. */
   serial(): number;
 }
 
-/** What a monitor does after the end of its container: it writes the code, now or later, or it is lost. */
+/** The monitor's action after the end of its container: it writes the code, now or later, or it is lost. */
 export type MonitorActs = (write: () => void, lose: () => void) => void;
 
 export function emptyWorld(scheduler: Scheduler, tell: Tell = untold, monitorActs: MonitorActs = (write) => write()): World {
@@ -86,7 +86,7 @@ export function emptyWorld(scheduler: Scheduler, tell: Tell = untold, monitorAct
   };
 }
 
-/** What is left in the world, beyond records; empty when nothing leaked. */
+/** Returns what is left in the world besides records; empty when nothing leaked. */
 export function leftovers(world: World): string[] {
   const sets: [string, Iterable<string>][] = [
     ['namespaces', world.namespaces],
@@ -107,7 +107,7 @@ export function forgetWatchers(world: World): void {
   for (const process of [...world.processes.values(), ...world.infra.values()]) process.watcher = undefined;
 }
 
-/** Gives a pod its link and the lowest free address; one that has them gets the same. */
+/** Gives a pod its link and the lowest free address; a pod that has both gets the same again. */
 export function giveLink(world: World, id: string): number {
   world.links.add(id);
   const standing = world.leases.get(id);
@@ -121,7 +121,7 @@ export function giveLink(world: World, id: string): number {
 
 const lost = (finishedAt: string): Exit => ({ code: 255, finishedAt, fromMonitor: false });
 
-/** A process ends: its monitor writes the file when it comes to it, then whoever watches is told. */
+/** Ends a process: its monitor writes the file when its turn comes, then the watcher is called. */
 export function endProcess(world: World, id: string, code: number): void {
   const process = world.processes.get(id);
   if (process === undefined || process.state === 'dead') return;
@@ -140,7 +140,7 @@ export function endProcess(world: World, id: string, code: number): void {
   );
 }
 
-/** The process that holds a pod's PID namespace ends: the kernel ends every process in it. */
+/** Ends the process that holds a pod's PID namespace: the kernel ends every process in it. */
 export function endInfra(world: World, sandboxId: string): void {
   const infra = world.infra.get(sandboxId);
   if (infra?.alive !== true) return;
@@ -150,8 +150,8 @@ export function endInfra(world: World, sandboxId: string): void {
 }
 
 /**
- * The machine starts again: what is not on disk is gone, and what the database had not brought there yet may be. Nobody knows how a process
- * ended whose monitor had not written it.
+ * Restarts the machine: state that is not on disk is gone, and writes that the database had not synced may
+ * be. The exit code of a process whose monitor had not written it is unknown.
  */
 export function reboot(world: World): void {
   world.bootId = `b${world.serial()}`;
@@ -162,13 +162,13 @@ export function reboot(world: World): void {
     process.exit ??= lost(world.wall());
   }
   for (const infra of world.infra.values()) [infra.alive, infra.watcher] = [false, undefined];
-  // Where the files of pods are on a disk, they outlive the boot.
+  // The files of pods outlive the boot if they are on a disk.
   const filesGo = world.scheduler.decisions.choose('files of pods outlive the boot', 2) === 0;
   for (const set of [world.namespaces, world.links, world.bundles, ...(filesGo ? [world.podFiles] : [])]) set.clear();
   world.database.losePower(world.scheduler.decisions);
 }
 
-/** What is true of the world at every moment. */
+/** Checks what is true of the world at every moment. */
 export function checkWorld(world: World): void {
   hold('true attachments', new Set(world.leases.values()).size === world.leases.size, 'two pods have one address');
   for (const [id, image] of world.everRan) hold('verdict before use', image === 'signed', `container ${id} ran ${image}`);

@@ -15,7 +15,10 @@ import { untold } from './tell.ts';
 import { emptyWorld, endProcess, forgetWatchers, leftovers, reboot } from './world.ts';
 import type { MonitorActs } from './world.ts';
 
-/** Writes of one kind of record that fail, as on a disk that is full: the next so many of those that `of` names, before they take effect. */
+/**
+ * Writes of one type of record that fail, as on a full disk: the next `n` writes that `of` names fail before
+ * they take effect.
+ */
 interface Disk {
   failing: number;
   of: (record: object) => boolean;
@@ -32,7 +35,7 @@ function onDisk<T extends Keyed>(records: Records<T>, disk: Disk): Records<T> {
   };
 }
 
-/** One daemon over a world of its own, in which all is ordinary, whose writes fail when the test says so. */
+/** Opens one daemon over a world of its own without faults, whose writes fail when the test says so. */
 function openNode(monitorActs?: MonitorActs) {
   const scheduler = createScheduler(replayOf([]));
   const world = emptyWorld(scheduler, untold, monitorActs);

@@ -20,15 +20,18 @@ import { loadNetworkThread } from './threads.ts';
 
 await loadNetworkThread();
 
-/** Failures that faults explain: of the disk, of the kernel, of a thread that is lost, and of what is going and not yet gone. */
+/**
+ * Failures that faults explain: of the disk, of the kernel, of a lost thread, and of objects whose removal is
+ * still in progress.
+ */
 const passing =
   /^(STORAGE_(DISK_FULL|IO|NO_ACCESS|NO_MEMORY)|(NETWORK_)?KERNEL_(ENOMEM|ENOBUFS|EMFILE)|NETWORK_ENGINE_LOST|NETWORK_(ADDRESS|HOST_PORT)_TAKEN|NETWORK_ADDRESSES_EXHAUSTED|SIMULATED_FAULT)$/;
 
-/** Faults cease: what was taken comes back by itself, and nothing is left when all is removed. */
+/** Stops the faults: what was taken comes back by itself, and nothing is left after everything is removed. */
 async function finish(play: Play): Promise<void> {
   const { world, client, pods, holders } = play;
   client.calm();
-  // The longest pause between two tries to give a link back.
+  // The longest pause between two attempts to restore a link.
   await client.wait(65_000);
   const { linksLost } = await client.call('figures', ({ engine }) => engine.figures());
   check(play, false);
@@ -52,7 +55,7 @@ async function finish(play: Play): Promise<void> {
   world.tell('the network is taken down');
 }
 
-/** One history of attachments. */
+/** Plays one history of attachments. */
 export const playAttachments: PlayHistory = async (decisions, tell): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');

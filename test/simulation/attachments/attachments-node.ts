@@ -13,7 +13,7 @@ import { useAttachmentsMachine } from './machine.ts';
 import type { StoredRows } from './stored-rows.ts';
 import { forgetThreads } from './threads.ts';
 
-/** Everything outside the daemon, as far as attachments are concerned. */
+/** Everything outside the daemon that concerns attachments. */
 export interface AttachmentsWorld {
   readonly scheduler: Scheduler;
   readonly tell: Tell;
@@ -23,7 +23,7 @@ export interface AttachmentsWorld {
   bootId: string;
 }
 
-/** One life of the daemon, as far as it is about attachments. */
+/** One life of the daemon, as far as it concerns attachments. */
 export interface AttachmentsNode extends Life {
   readonly engine: NetworkEngine;
 }
@@ -31,7 +31,7 @@ export interface AttachmentsNode extends Life {
 const logger = createLogger({ level: 'silent' });
 const confDir = fileURLToPath(new URL('networks', import.meta.url));
 
-/** Starts the network over what the last life left. */
+/** Starts the network on the state that the previous life left. */
 export async function bootAttachments(world: AttachmentsWorld, odds: Odds): Promise<AttachmentsNode> {
   const { tell, rows, host, bootId } = world;
   const { life, ended } = beginLife(world, odds, () => undefined, { ...usualErrnos, write: ['EIO', 'ENOSPC'] });

@@ -4,7 +4,7 @@ import { hold } from '../invariants.ts';
 import { bridgeName, isOpen } from './pods.ts';
 import type { AttachedPod, Play } from './pods.ts';
 
-/** What is wrong with the link of a pod whose attachment was answered; undefined: nothing. */
+/** Returns what is wrong with the link of a pod whose attachment was answered; undefined: nothing. */
 function wrongWith({ world: { host }, rulesTaken }: Play, pod: AttachedPod): string | undefined {
   const link = host.named(pod.hostInterface);
   const { id, ips = [], classes } = pod;
@@ -23,7 +23,7 @@ function wrongWith({ world: { host }, rulesTaken }: Play, pod: AttachedPod): str
   return undefined;
 }
 
-/** Rules are seen whole again. */
+/** Notes that the rules are complete again. */
 function lookAtRules(play: Play): void {
   const { host } = play.world;
   if (!play.rulesTaken) return;
@@ -33,7 +33,10 @@ function lookAtRules(play: Play): void {
   if (isWhole || play.pods.size === 0) play.rulesTaken = false;
 }
 
-/** What holds after each step, when every request is answered. @param mayBeLost what another program took may be lost still */
+/**
+ * Checks what holds after each step, when every request is answered.
+ * @param mayBeLost what another program took may still be lost
+ */
 export function check(play: Play, mayBeLost = true): void {
   const { world, pods, holders, client } = play;
   hold('true attachments', world.host.wrong.length === 0, () => world.host.wrong.join('; '));
@@ -64,9 +67,13 @@ export function check(play: Play, mayBeLost = true): void {
   hold('lasting answers', leased.toSorted().join() === [...holders.keys()].toSorted().join(), () => `leased by ${leased.join()}`);
 }
 
-/** As the product itself reads the kernel: the class and the rules of peers that were asked for, and nothing that is not as it was made. */
+/**
+ * Checks through the product's own reading of the kernel: the requested class and rules of peers are in
+ * force, and nothing differs from how it was made.
+ */
 export async function checkRules({ client, pods, rulesTaken }: Play): Promise<void> {
-  // One element that another program took is not missed before it is changed: its link is denied until then.
+  // The product does not notice that another program took one element before it changes that element: the
+  // link is denied until then.
   if (rulesTaken) return;
   for (const { id, classes, rules } of pods.values()) {
     const [asked = 'deny'] = classes;
@@ -84,7 +91,7 @@ const peersOf = (rules: readonly LinkRule[] | undefined): string[] | undefined =
 
 const perPod = /^(egress|ingress|sources6?|own[46]|own_macs|pods[46]|denied_\w+|held|held_links|host_ports|any_host_ports|forwarded)$/u;
 
-/** What is left when every pod is gone. */
+/** Checks that nothing is left when every pod is gone. */
 export function checkNothingLeft({ world: { host, rows } }: Play): void {
   const left = ['attachment', 'lease', 'host_port', 'part', 'name', 'service_member'].flatMap((table) =>
     rows
@@ -99,7 +106,7 @@ export function checkNothingLeft({ world: { host, rows } }: Play): void {
   hold('nothing left', left.length === 0, () => left.join(', '));
 }
 
-/** And when the network was taken down. */
+/** Checks that nothing is left after the network was removed too. */
 export function checkNothingStands({ world: { host } }: Play): void {
   const left = [
     ...[...host.links.values()].map(({ name }) => `link ${name}`),

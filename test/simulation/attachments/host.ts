@@ -9,14 +9,14 @@ import type { Scheduler } from '../scheduler.ts';
 import { createNfTables } from '../services/nf-tables.ts';
 import type { NfTables, Refused } from '../services/nf-tables.ts';
 
-/** A network namespace of a pod, pinned at a path. The same path may have another one later. */
+/** A network namespace of a pod, pinned at a path. The same path may have another namespace later. */
 export interface Namespace {
   readonly path: string;
   readonly ino: number;
   stands: boolean;
 }
 
-/** The pod's end of a pair, in the namespace that it was made in. */
+/** The pod's end of a pair, in the namespace in which it was created. */
 export interface PodEnd {
   readonly index: number;
   readonly namespace: Namespace;
@@ -41,14 +41,15 @@ export interface HostLink {
   readonly pod?: PodEnd;
 }
 
-/** The properties that {@link Host.make} sets; for all others a link has the kernel's defaults. */
+/** The properties that {@link Host.make} sets; all others have the kernel's defaults. */
 export type NewLink = Pick<HostLink, 'group' | 'kind' | 'mac' | 'name'> & Partial<Pick<HostLink, 'alias' | 'master' | 'mtu'>>;
 /** Its interface in a pod. */
 export type NewEnd = Omit<PodEnd, 'index' | 'addresses'>;
 
 /**
- * The host's network namespace and those of pods: links with what they are to each other, and nf_tables. Calls are what the kernel does at once; what
- * may fail, and when, is their callers'. What must hold at every moment is looked at whenever something changes: see {@link Host.wrong}.
+ * The host's network namespace and those of pods: links with their relations to each other, and nf_tables.
+ * Calls take effect at once, as in the kernel; the callers decide which calls fail, and when. After every
+ * change the host checks what must hold at every moment: see {@link Host.wrong}.
  */
 export interface Host {
   readonly nf: NfTables;
@@ -58,29 +59,29 @@ export interface Host {
   change(link: HostLink, to: Partial<Pick<HostLink, 'addresses' | 'alias' | 'group' | 'master' | 'name' | 'up'>>): void;
   address(end: PodEnd, addresses: readonly string[]): void;
   remove(link: HostLink): void;
-  /** One transaction of nf_tables. */
+  /** Commits one transaction of nf_tables. */
   commit(requests: readonly Message[]): Refused | undefined;
   pin(path: string): Namespace;
-  /** The pin goes, and the links in it a little later. */
+  /** Removes the pin at once, and the links in the namespace a little later. */
   unpin(path: string, linksGoInMs: number): void;
   namespace(path: string): Namespace | undefined;
-  /** Interfaces that stand in it. */
+  /** Returns the interfaces in the namespace. */
   ends(namespace: Namespace): readonly PodEnd[];
-  /** Events of links from now on. */
+  /** Returns the events of links from now on. */
   follow(): { drain(): Drained; close(): void };
-  /** Of the next events some do not reach those who follow. */
+  /** Withholds some of the next events from their followers. */
   overrun(): void;
-  /** Whether packets of the pod behind the link pass. */
+  /** Returns whether packets of the pod behind the link pass. */
   lets(link: HostLink): boolean;
-  /** What was wrong for a moment, in words. */
+  /** Descriptions of what was wrong for a moment. */
   readonly wrong: readonly string[];
 }
 
 export interface HostParts {
   readonly scheduler: Scheduler;
-  /** Whether packets of a link of this name may pass now, by what was asked for. */
+  /** Returns whether packets of a link of this name may pass now, according to the requests. */
   readonly mayPass: (hostInterface: string) => boolean;
-  /** Another program took rules: what then passes is not the product's doing. */
+  /** Another program took rules: the product is not responsible for what then passes. */
   readonly isOpened: () => boolean;
 }
 
@@ -111,12 +112,12 @@ export function createHost({ scheduler, mayPass, isOpened }: HostParts): Host {
   };
   const lets = ({ kind, name, group, master, up }: HostLink): boolean => {
     if (kind !== 'veth' || !up || master === 0) return false;
-    // The rules tell links by their group, and judge none where there are no rules.
+    // The rules match links by their group. Without rules, every link passes.
     return open === undefined || group !== linkGroups.pod || open.has(name);
   };
   const judge = (): void => {
     if (isOpened()) return;
-    // One that another program renamed is no link of ours any more, until it is given its name back.
+    // A link that another program renamed is not ours until it has its name back.
     const ours = [...links.values()].filter(({ name }) => name.startsWith(hostInterfacePrefix));
     for (const link of ours) if (lets(link) && !mayPass(link.name)) wrong.push(`packets pass ${link.name}, and its class lets none`);
   };
@@ -155,7 +156,7 @@ export function createHost({ scheduler, mayPass, isOpened }: HostParts): Host {
     },
     address: (end, addresses) => {
       end.addresses = addresses;
-      // A detach that comes before the look at a link that another program renamed does not find it.
+      // If another program renamed a link, a detach does not find it until the product has looked.
       for (const { name, pod } of links.values())
         if (
           name.startsWith(hostInterfacePrefix) &&

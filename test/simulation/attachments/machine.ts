@@ -8,7 +8,7 @@ import type { Tell } from '../tell.ts';
 import type { StoredRows } from './stored-rows.ts';
 import type { Host } from './host.ts';
 
-/** The machine on which the network's thread runs, as the stand-ins of the kernel's and the disk's calls reach it. */
+/** The machine on which the network's thread runs, as the stand-ins of kernel and disk calls use it. */
 export interface AttachmentsMachine {
   readonly tell: Tell;
   readonly life: Incarnation;
@@ -19,27 +19,27 @@ export interface AttachmentsMachine {
 
 let current: AttachmentsMachine | undefined;
 
-/** What the product's calls of the system reach from now on. */
+/** Sets the machine that the product's system calls use from now on. */
 export function useAttachmentsMachine(machine: AttachmentsMachine | undefined): void {
   current = machine;
 }
 
-/** @throws Error outside of a history */
+/** Returns the current machine. @throws Error outside of a history */
 export function attachmentsMachine(): AttachmentsMachine {
   if (current === undefined) throw new Error('no history is being played');
   return current;
 }
 
-/** A call of the thread, which blocks it. @param failure makes the error that the caller gets, from an errno */
+/** Runs a call of the thread, which blocks it. @param failure makes the caller's error from an errno */
 export function effect<T>(kind: EffectKind, name: string, failure: (errno: string) => unknown, body: () => T): T {
   return blocking(attachmentsMachine().life, kind, name, failure, body);
 }
 
-/** As the kernel refuses a netlink request. */
+/** Returns the error with which the kernel refuses a netlink request. */
 export const refusal = (attempt: Attempt, errno: string): Error =>
   kernelRefused(attempt, (constants.errno as Readonly<Record<string, number>>)[errno] ?? 5, 'simulated');
 
-/** A message to the kernel. */
+/** Sends a message to the kernel. */
 export function asked<T>(what: string, on: string, body: () => T): T {
   return effect('kernel', what, (errno) => refusal({ what, on }, errno), body);
 }

@@ -4,18 +4,18 @@ import type { Client } from '../client.ts';
 import type { Choices } from '../play-steps.ts';
 import type { AttachmentsNode, AttachmentsWorld } from './attachments-node.ts';
 
-/** A pod for which an attachment was asked, and no end of it since. */
+/** A pod whose attachment was requested and whose detachment was not requested since. */
 export interface AttachedPod {
   readonly id: string;
   readonly hostInterface: string;
   readonly request: AttachRequest;
-  /** Addresses as they were answered; undefined: nothing was answered yet. */
+  /** The addresses of the answer; undefined: nothing was answered yet. */
   ips: readonly string[] | undefined;
-  /** That its link may have by what was asked: one, unless a change is not answered. */
+  /** The classes that its link may have according to the requests: one, unless a change is unanswered. */
   classes: Set<LinkClass>;
-  /** Of peers, as they were asked for last. */
+  /** The most recently requested rules of peers. */
   rules: LinkRules;
-  /** Another program did something to its link, which has not been seen as it should be since. */
+  /** Another program changed its link, and the link has not been seen in its correct state since. */
   isMeddledWith: boolean;
 }
 
@@ -23,23 +23,26 @@ export interface Play extends Choices {
   readonly world: AttachmentsWorld;
   readonly client: Client<AttachmentsNode>;
   readonly pods: Map<string, AttachedPod>;
-  /** Containers of another runtime, with the address that our address plugin gave them. */
+  /** Containers of another runtime, with the address that our address plugin gave each. */
   readonly holders: Map<string, string>;
-  /** How many there have been of both. */
+  /** The number of pods and containers so far. */
   count: number;
-  /** Another program took rules, and they have not been seen whole since. */
+  /** Another program took rules, and they have not been seen complete since. */
   rulesTaken: boolean;
 }
 
 export const openClasses: readonly LinkClass[] = ['user', 'proxy', 'admin'];
 export const isOpen = (linkClass: LinkClass): boolean => openClasses.includes(linkClass);
 
-/** Of the network in `networks/`: of its eight addresses the first, the last and the gateway's are nobody's. */
+/**
+ * The addresses of the network in `networks/` that can be leased: of its eight addresses, the first, the last
+ * and the gateway's cannot.
+ */
 export const leasable: readonly string[] = [2, 3, 4, 5, 6].map((last) => `10.9.0.${last}`);
 export const bridgeName = 'cni0';
 const hostPorts = [30_001, 30_002];
 
-/** A pod with a namespace of its own, to be attached. */
+/** Creates a pod with a namespace of its own, to be attached. */
 export function newPod(play: Play): AttachedPod {
   const { world, pods, choose } = play;
   play.count += 1;
@@ -67,7 +70,7 @@ export function newPod(play: Play): AttachedPod {
 
 export const hostPortsOf = ({ request }: AttachedPod): readonly number[] => request.portMappings.map(({ hostPort }) => hostPort);
 
-/** Its namespace goes, and the link with it. */
+/** Removes the namespace of a pod, and the link with it. */
 export function endPod({ world, choose }: Play, { request }: AttachedPod): void {
   world.host.unpin(request.netns, [1, 60, 4_000][choose('its links go', 3)] ?? 1);
 }

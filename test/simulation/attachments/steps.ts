@@ -12,10 +12,13 @@ import { bridgeName, endPod, hostPortsOf, leasable, newPod } from './pods.ts';
 import type { AttachedPod, Play } from './pods.ts';
 import { loseThreads } from './threads.ts';
 
-/** What a refusal that is due answers. */
+/** The result of an expected refusal. */
 const refused = Symbol('refused');
 
-/** @param isDue whether the state of things explains that refusal; if not, it must pass */
+/**
+ * Returns {@link refused} for an expected refusal. @param isDue whether the state explains that refusal; if
+ * not, the request must succeed
+ */
 async function orRefused<T>(asking: Promise<T>, code: string, isDue: () => boolean): Promise<T | typeof refused> {
   try {
     return await asking;
@@ -36,7 +39,7 @@ const attachThrough = ({ engine }: AttachmentsNode, play: Play, pod: AttachedPod
     () => isPortHeld(play, pod),
   );
 
-/** As a kubelet has a pod started: attached, and then opened as far as its profile lets it be. */
+/** Starts a pod as a kubelet does: attaches it, and then opens it as far as its profile allows. */
 async function start(play: Play, pod: AttachedPod): Promise<void> {
   const answer = await play.client.start(`attachment of ${pod.id}`, (node) => attachThrough(node, play, pod));
   if (answer === refused) return end(play, pod);
@@ -99,7 +102,7 @@ async function attach(play: Play): Promise<void> {
   if (pod.ips !== undefined && play.choose('it stays closed', 3) === 0) await play.client.drive(judge(play, pod, drawClass(play)));
 }
 
-/** The answer was lost, or the kubelet asks twice. */
+/** Repeats a request: the answer was lost, or the kubelet asks twice. */
 async function attachAgain(play: Play): Promise<void> {
   const pod = chosen(play);
   if (pod !== undefined) await play.client.drive(Promise.all([start(play, pod), start(play, pod)]));
@@ -115,7 +118,10 @@ async function remove(play: Play): Promise<void> {
   if (pod !== undefined) await play.client.drive(end(play, pod));
 }
 
-/** Its namespace is there before its link is gone. A link that another program renamed a moment ago is not found by its name, and is in the way. */
+/**
+ * The namespace exists again before the link is gone. A link that another program renamed a moment ago is not
+ * found by its name, and is in the way.
+ */
 async function removeAndAttach(play: Play): Promise<void> {
   const pod = chosen(play);
   if (pod === undefined || pod.isMeddledWith) return;
@@ -123,7 +129,7 @@ async function removeAndAttach(play: Play): Promise<void> {
   await play.client.drive(start(play, pod));
 }
 
-/** Requests for several pods at a time. */
+/** Sends requests for several pods at a time. */
 async function beside(play: Play): Promise<void> {
   const [gone, changed] = [chosen(play), chosen(play)];
   const judgement = drawClass(play);
@@ -137,7 +143,7 @@ async function beside(play: Play): Promise<void> {
   );
 }
 
-/** What a kubelet that was away does not know goes. */
+/** Removes the pods that a kubelet does not know after it was away. */
 async function collect(play: Play): Promise<void> {
   const { client, pods, choose } = play;
   const gone = [...pods.values()].filter(() => choose('nobody knows it', 3) === 1);
@@ -160,7 +166,10 @@ export const addressCall = (verb: PluginCall['verb'], containerId: string, wante
   ...{ netns: `/run/netns/${containerId}`, args: wanted === '' ? {} : { IP: wanted }, path: [], config: addressConfig },
 });
 
-/** Another runtime has our address plugin give an address, also one that it names. As the specification asks, DEL comes before a second ADD. */
+/**
+ * Another runtime requests an address from our address plugin, also one that it names. As the specification
+ * requires, DEL comes before a second ADD.
+ */
 async function lease(play: Play): Promise<void> {
   const { client, holders, pods, choose, pick } = play;
   play.count += 1;
@@ -191,7 +200,10 @@ async function giveUpLease({ client, holders, pick }: Play): Promise<void> {
   holders.delete(id);
 }
 
-/** Another program does something to the link of a pod. One thing at a time: one that lost both its group and its name is not known again. */
+/**
+ * Another program changes the link of a pod. It does one thing at a time: a link that lost both its group and
+ * its name cannot be recognized.
+ */
 function meddleWithLink(play: Play): Promise<void> {
   const { world, choose } = play;
   const { host } = world;
@@ -222,7 +234,7 @@ function deleteBridge({ world, pods }: Play): Promise<void> {
   return Promise.resolve();
 }
 
-/** As `nft flush ruleset`, or of one table. */
+/** Removes rules as `nft flush ruleset` does, or those of one table. */
 function takeRules(play: Play): Promise<void> {
   const { world, pick } = play;
   const { nf } = world.host;
@@ -234,7 +246,7 @@ function takeRules(play: Play): Promise<void> {
   return Promise.resolve();
 }
 
-/** One element: the product finds it out when it changes that. */
+/** Removes one element: the product notices it when it changes that element. */
 function takeElement(play: Play): Promise<void> {
   const { world } = play;
   const pod = chosen(play);
@@ -265,7 +277,7 @@ async function restartDaemon({ client }: Play): Promise<void> {
 
 const pause = ({ client, choose }: Play): Promise<void> => client.wait([100, 1_500, 20_000][choose('pause', 3)] ?? 100);
 
-/** @param restartMachine what is gone with the machine is the history's */
+/** @param restartMachine the history knows what is lost with the machine */
 export function stepsOf(restartMachine: (play: Play) => Promise<void>): {
   readonly ordinary: readonly Step<Play>[];
   readonly rare: readonly Step<Play>[];

@@ -2,10 +2,13 @@ import { DatabaseSync } from 'node:sqlite';
 import type { SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite';
 import { lowestReader, migrations } from '../../../cni-plugins/attach/migrations.ts';
 
-/** The rows of the network's database, on the simulated disk: SQLite itself, in memory. Whoever writes is killed before a commit, or after it. */
+/**
+ * The rows of the network's database, on the simulated disk: SQLite itself, in memory. A writer is killed
+ * before a commit, or after it.
+ */
 export interface StoredRows {
   readonly db: DatabaseSync;
-  /** Prepared once for all lives of the daemon. */
+  /** Prepares a statement once for all lives of the daemon. */
   prepare(sql: string): StatementSync;
   read(sql: string, ...values: SQLInputValue[]): readonly Record<string, SQLOutputValue>[];
   close(): void;
@@ -13,7 +16,7 @@ export interface StoredRows {
 
 let empty: Uint8Array | undefined;
 
-/** As a database is that was just made. */
+/** Returns the bytes of a newly created database. */
 function emptyFile(): Uint8Array {
   if (empty !== undefined) return empty;
   const db = new DatabaseSync(':memory:');

@@ -4,7 +4,7 @@ import type { SimulatedWorker } from '../workers.ts';
 import { attachmentsMachine } from './machine.ts';
 import { setWorker } from './stand-ins/worker-threads.ts';
 
-/** `network.worker.ts` as a function: what it does when a Worker loads it (see `../stand-ins.ts`). */
+/** `network.worker.ts` as a function: the code that runs when a Worker loads it (see `../stand-ins.ts`). */
 let networkThread: (() => Promise<void>) | undefined;
 
 export async function loadNetworkThread(): Promise<void> {

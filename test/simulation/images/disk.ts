@@ -1,15 +1,15 @@
 import type { Decisions } from '../decisions.ts';
 
-/** A file system as programs see it, and what of it is on the disk. */
+/** A file system as programs see it, and the part of it that is on the disk. */
 export interface File {
   readonly kind: 'file';
-  /** What is read. */
+  /** The content that readers see. */
   text: string;
-  /** What a loss of power leaves for certain; undefined: nothing was synced yet. */
+  /** The content that a loss of power leaves for certain; undefined: nothing was synced yet. */
   kept: string | undefined;
-  /** Written since it was synced. */
+  /** The file was written since it was synced. */
   isDirty: boolean;
-  /** The disk has refused what was written, and the kernel has reported that. */
+  /** The disk refused the written data, and the kernel has reported that. */
   isLost: boolean;
 }
 
@@ -29,37 +29,38 @@ interface EntryChange {
 }
 
 /**
- * What Linux promises of a disk, and no more. A rename is kept or lost as a whole. A change of a folder is on the disk after an fsync of that
- * folder or a syncfs; before, a loss of power may take it, the latest first or out of their order, but never one of an entry and not the
- * later ones of the same entry. The bytes of a file are there after an fsync of it or a syncfs; before, all, some or none. When a sync fails, what
- * was on its way is lost, and a later sync that succeeds says nothing of it.
+ * The promises of Linux about a disk, and no more. A rename is kept or lost as a whole. A change of a folder
+ * is on the disk after an fsync of that folder or a syncfs; before, a loss of power may undo it, the latest
+ * first or out of order, but never one change of an entry without the later changes of the same entry. The
+ * bytes of a file are on the disk after an fsync of it or a syncfs; before, all, some or none are. When a
+ * sync fails, the data in flight is lost, and a later sync that succeeds does not report it.
  */
 export interface Disk {
   readonly root: Folder;
-  /** Undefined: there is none. */
+  /** Returns undefined when the path does not exist. */
   find(path: string): Inode | undefined;
   /** @throws an error with `code` ENOENT, or ENOTDIR */
   folder(path: string): Folder;
   file(path: string): File;
   makeFolder(path: string, recursive: boolean): void;
-  /** Opens for writing, empty. @param isNew EEXIST when there is one */
+  /** Opens an empty file for writing. @param isNew EEXIST when the file exists */
   create(path: string, isNew: boolean): File;
   write(file: File, text: string): void;
   rename(from: string, to: string): void;
   link(from: string, to: string): void;
-  /** A file, or a folder without entries; with `recursive` whatever it is. */
+  /** Removes a file, or a folder without entries; with `recursive` any entry. */
   remove(path: string, options: { readonly recursive?: boolean; readonly force?: boolean }): void;
   syncFile(file: File): void;
   syncFolder(folder: Folder): void;
   syncAll(): void;
-  /** A sync that fails. */
+  /** Makes a sync fail. */
   loseWrites(): void;
   losePower(decisions: Decisions): void;
-  /** Every path, folders with a slash at their ends. */
+  /** Returns every path; folders end with a slash. */
   list(path: string): string[];
 }
 
-/** As Node reports a system call that fails. */
+/** Returns the error with which Node reports a failed system call. */
 export function systemError(code: string, syscall: string, path: string): Error {
   return Object.assign(new Error(`${code}: ${syscall} ${path}`), { code, syscall, path });
 }
@@ -104,7 +105,7 @@ export function createDisk(): Disk {
   const list = (at: Inode, path: string): string[] =>
     at.kind === 'file' ? [path] : [`${path}/`, ...[...at.entries].flatMap(([name, below]) => list(below, `${path}/${name}`))];
 
-  /** What the loss of power leaves of a file that was not synced. */
+  /** Decides what a loss of power leaves of a file that was not synced. */
   const settle = (file: File, decisions: Decisions): void => {
     const { text } = file;
     const outcomes = [file.kept ?? '', text.slice(0, Math.floor(text.length / 2)), '', text];

@@ -16,7 +16,7 @@ import { images, layersByFolder } from './registry.ts';
 import { changePolicy, ordinary, rare } from './steps.ts';
 import { withTimersOf } from '../timers.ts';
 
-/** Folders that have a name outside of the trash. */
+/** Returns the folders that have a name outside of the trash. */
 function named(at: Inode | undefined, found: Set<Inode>): Set<Inode> {
   if (at === undefined) return found;
   found.add(at);
@@ -24,7 +24,7 @@ function named(at: Inode | undefined, found: Set<Inode>): Set<Inode> {
   return found;
 }
 
-/** What holds at every moment. */
+/** Checks what holds at every moment. */
 function check({ world, client, known, failure }: Play): void {
   if (failure !== undefined) throw failure.cause;
   const { database, disk, mounts } = world;
@@ -55,7 +55,10 @@ function check({ world, client, known, failure }: Play): void {
     }
 }
 
-/** Faults cease: every request succeeds, every image is whole, and nothing is left when all is removed. */
+/**
+ * Stops the faults: every request succeeds, every image is whole, and nothing is left after everything is
+ * removed.
+ */
 async function finish(play: Play): Promise<void> {
   const { world, client, known, containers } = play;
   client.calm();
@@ -85,7 +88,7 @@ async function finish(play: Play): Promise<void> {
   for (const { id } of client.node().store.list()) await client.call('removal', (n) => n.store.remove(id));
   containers.clear();
   await client.wait(1_000);
-  // What a request that failed could not take back goes with the next start.
+  // The next start removes what a failed request could not roll back.
   await client.restart(() => undefined);
   await client.wait(1_000);
   const files = ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs', 'volumes', 'mapped', 'trash'].flatMap((name) =>
@@ -98,7 +101,7 @@ async function finish(play: Play): Promise<void> {
   hold('nothing left', files.length + rows.length + mounts.length === 0, () => [...files, ...rows, ...mounts].join(', '));
 }
 
-/** One history of images. */
+/** Plays one history of images. */
 export const playImages: PlayHistory = async (decisions, tell, watch): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');

@@ -21,7 +21,7 @@ import type { LayerContent } from './registry.ts';
 import { closeAll } from './stand-ins/descriptors.ts';
 import { forgetWorkers } from './worker.ts';
 
-/** Everything outside the daemon, as far as images are concerned. */
+/** Everything outside the daemon that concerns images. */
 export interface ImagesWorld {
   readonly scheduler: Scheduler;
   readonly tell: Tell;
@@ -29,17 +29,17 @@ export interface ImagesWorld {
   readonly database: StoredDatabase;
   readonly disk: Disk;
   readonly mounts: Map<string, Mount>;
-  /** By repository and tag. */
+  /** Digests by repository and tag. */
   readonly tags: Map<string, string>;
   policy: TrustPolicy;
   bootId: string;
   /** Targets of mounts that a decision has admitted. */
   readonly admitted: Set<string>;
-  /** By container that has a user namespace: its ids on the host, which no other container has. */
+  /** By container with a user namespace: its ids on the host, which no other container has. */
   readonly ids: Map<string, LayerMapping>;
 }
 
-/** One life of the daemon, as far as it is about images. */
+/** One life of the daemon, as far as it concerns images. */
 export interface ImagesNode extends Life {
   readonly store: OpenImageStore;
 }
@@ -48,8 +48,8 @@ export const storeRoot = '/images';
 const log = createLogger({ level: 'silent' });
 
 /**
- * Of these each may pass, so that nothing that is recorded may be lost by them. What the disk has lost for good is left to the sync, which
- * reports it (EIO).
+ * Errors that are transient, so that no recorded data may be lost by them. Data that the disk has lost for
+ * good is reported by the sync (EIO).
  */
 const errnos: Errnos = {
   write: ['ENOSPC', 'EMFILE', 'ENOMEM'],
@@ -59,7 +59,7 @@ const errnos: Errnos = {
   kernel: ['ENOMEM'],
 };
 
-/** Whether the tree has exactly the files of a layer. */
+/** Returns whether the tree has exactly the files of a layer. */
 export function isWhole(tree: Inode | undefined, layer: LayerContent | undefined): boolean {
   if (tree?.kind !== 'folder' || layer === undefined || tree.entries.size !== layer.files.length) return false;
   return layer.files.every(([name, text]) => {
@@ -70,7 +70,7 @@ export function isWhole(tree: Inode | undefined, layer: LayerContent | undefined
 
 const allLayers = [...new Set(layersByFolder.values())];
 
-/** @param layer the name of its folder; undefined: any layer's tree will do */
+/** @param layer the name of its folder; undefined: any layer's tree is valid */
 function checkUse(tree: Inode | undefined, layer: string | undefined, by: string): void {
   const whole = layer === undefined ? allLayers.some((one) => isWhole(tree, one)) : isWhole(tree, layersByFolder.get(layer));
   hold('whole images', whole, `${by} uses layer ${shown(layer ?? '(unnamed)')}, which is not whole`);
@@ -84,7 +84,7 @@ function kernelOf(world: ImagesWorld, broken: (cause: unknown) => void): Kernel 
         'removal',
         'removeTree',
         path,
-        // It may be cut off when one of its files is gone.
+        // The write may be cut off when one of its files is gone.
         () => {
           const found = disk.find(path);
           const [first] = found?.kind === 'folder' ? found.entries.keys() : [];
@@ -119,7 +119,7 @@ function kernelOf(world: ImagesWorld, broken: (cause: unknown) => void): Kernel 
             hold('verdict before use', world.admitted.has(container), `${target} is mounted without a decision`);
             const own = world.ids.get(container);
             hold('true ids', ids === own?.userNamespace, `${target} shows the ids of ${ids ?? 'the host'}`);
-            // A volume has no writable layer, whose root would have an owner.
+            // A volume has no writable layer whose root would have an owner.
             const owner = make === undefined ? own?.uids.hostId : make.uid;
             hold('true ids', own === undefined || owner === own.uids.hostId, `${target} belongs to ${owner ?? 'root'} of the host`);
           } catch (cause) {
@@ -132,10 +132,13 @@ function kernelOf(world: ImagesWorld, broken: (cause: unknown) => void): Kernel 
   return kernel as Kernel;
 }
 
-/** Opens the store over what the last life left, and brings it in order; the check of its layers goes on behind it. */
+/**
+ * Opens the store on the state that the previous life left, and repairs it; the check of its layers continues
+ * in the background.
+ */
 export async function bootImages(world: ImagesWorld, odds: Odds, containers: () => ReadonlySet<string>): Promise<ImagesNode> {
   const { scheduler, tell, disk, mounts, bootId } = world;
-  // What the last life was about to do in this turn finds it dead.
+  // Work that the last life was about to do in this turn finds it dead.
   await new Promise((resolve) => setImmediate(resolve));
   const begun = beginLife(world, odds, () => undefined, errnos);
   const { life, ended, broken } = begun;

@@ -8,16 +8,16 @@ import { thread } from '../thread.ts';
 import { systemError } from './disk.ts';
 import type { Disk, File, Inode } from './disk.ts';
 
-/** A mount of the simulated machine: what it stands on, which it holds whatever becomes of the names. */
+/** A mount of the simulated machine: the tree that it uses, which it holds whatever becomes of the names. */
 export interface Mount {
   readonly lowers: readonly Inode[];
   /** The user namespace whose ids its files show; absent: the host's. */
   readonly ids?: string;
-  /** Of a bind mount: what it shows. */
+  /** The source of a bind mount. */
   readonly source?: string;
 }
 
-/** The machine on which the store runs, as the stand-ins of Node's modules reach it. */
+/** The machine on which the store runs, as the stand-ins of Node's modules use it. */
 export interface Machine {
   readonly scheduler: Scheduler;
   readonly tell: Tell;
@@ -25,26 +25,26 @@ export interface Machine {
   readonly mounts: Map<string, Mount>;
   readonly bootId: string;
   readonly life: Incarnation;
-  /** A layer's tree is used: mounted under its name, or unpacked upon. */
+  /** Called when a layer's tree is used: mounted under its name, or as the base of an unpack. */
   readonly used: (tree: Inode | undefined, layer: string | undefined, by: string) => void;
-  /** An invariant does not hold. */
+  /** Called when an invariant does not hold. */
   readonly broken: (cause: unknown) => void;
 }
 
 let current: Machine | undefined;
 
-/** What the product's calls of the system reach from now on. */
+/** Sets the machine that the product's system calls use from now on. */
 export function useMachine(machine: Machine | undefined): void {
   current = machine;
 }
 
-/** @throws Error outside of a history */
+/** Returns the current machine. @throws Error outside of a history */
 export function machine(): Machine {
   if (current === undefined) throw new Error('no history is being played');
   return current;
 }
 
-/** An effect on the disk that is waited for; it fails as Node's calls do. */
+/** Runs an effect on the disk and waits for it; it fails as Node's calls do. */
 export async function call<T>(
   kind: EffectKind,
   syscall: string,
@@ -60,7 +60,10 @@ export async function call<T>(
   }
 }
 
-/** Writes a whole file, which may be cut off between its name and its bytes. @param isNew EEXIST when there is one */
+/**
+ * Writes a whole file, which may be cut off between its name and its bytes. @param isNew EEXIST when the file
+ * exists
+ */
 export async function writeWhole(path: string, text: string, isNew: boolean): Promise<void> {
   const { disk } = machine();
   let file: File | undefined;
@@ -77,7 +80,7 @@ export async function writeWhole(path: string, text: string, isNew: boolean): Pr
   );
 }
 
-/** A call that is not waited for, such as those of a Worker. */
+/** Runs a synchronous call, such as those of a Worker. */
 export function callSync<T>(kind: EffectKind, syscall: string, path: string, body: () => T): T {
   if (inEndedThread()) throw new Gone('the thread has ended');
   try {
@@ -96,7 +99,7 @@ function asSystemError(cause: unknown, syscall: string, path: string): unknown {
   return systemError(String(cause.failure.details?.['errno']), `simulated ${syscall}`, path);
 }
 
-/** Without what differs from run to run. */
+/** Returns the path without the parts that differ from run to run. */
 export function shown(path: string): string {
   return path
     .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, '…')

@@ -14,14 +14,17 @@ const policyOf = async (name: string) =>
   (await loadPolicy({ paths: [fileURLToPath(new URL(`./policies/${name}.yaml`, import.meta.url))] })).policy;
 export const [openPolicy, withoutB] = await Promise.all([policyOf('open'), policyOf('without-b')]);
 
-/** What a kubelet knows of an image: it was told that it is there, and nobody has asked for its removal since. */
+/**
+ * A kubelet's knowledge of an image: the kubelet was told that the image exists, and has not requested its
+ * removal since.
+ */
 export interface KnownImage {
   readonly image: SimulatedImage;
-  /** The name that it was pulled by last; empty where that may stand for another image by now. */
+  /** The name of the last pull; empty where that may refer to another image by now. */
   reference: string;
 }
 
-/** A pull that is open. */
+/** A pull without an answer yet. */
 export interface OpenPull {
   readonly reference: string;
   /** No other pull of this name was open meanwhile. */
@@ -31,25 +34,25 @@ export interface OpenPull {
 export interface Play extends Choices {
   readonly world: ImagesWorld;
   readonly client: Client<ImagesNode>;
-  /** By image id. */
+  /** Known images by image id. */
   readonly known: Map<string, KnownImage>;
-  /** Changes with every removal that is asked for, by image id: a pull beside it may have either outcome. */
+  /** Changes with every requested removal, by image id: a concurrent pull may have either outcome. */
   readonly removals: Map<string, number>;
-  /** Images whose removal is asked for and not answered, so many times. */
+  /** Images with the number of requested removals that are not answered. */
   readonly removing: Map<string, number>;
   readonly pulls: Set<OpenPull>;
-  /** Containers, with the image that each stands on. */
+  /** Containers, with the image that each uses. */
   readonly containers: Map<string, string>;
-  /** Requests that are not answered yet. */
+  /** Requests without an answer yet. */
   readonly open: Set<Promise<void>>;
-  /** Of the first of them that failed for good. */
+  /** The failure of the first request that failed for good. */
   failure: { readonly cause: unknown } | undefined;
-  /** Of the policy in force: a decision that it changes under may be either. */
+  /** The number of policy changes: a decision during a change may have either outcome. */
   policyChanges: number;
   serial: number;
 }
 
-/** The layer lies in its place, whole. */
+/** Checks that the layer is in its place, whole. */
 export function checkLayer(world: ImagesWorld, diffId: string, by: string): void {
   const hex = diffId.slice('sha256:'.length);
   const layer = layersByFolder.get(hex);
@@ -58,14 +61,14 @@ export function checkLayer(world: ImagesWorld, diffId: string, by: string): void
   hold('whole images', whole, `${by} has layer ${shown(hex)}, which is not whole`);
 }
 
-/** Waits for the requests that are open. */
+/** Waits for the open requests. */
 export async function answered({ client, open }: Play): Promise<void> {
   while (open.size > 0) await client.drive(Promise.all(open));
 }
 
 const passing = ['IMAGES_DISK_FULL', 'IMAGES_NOT_DURABLE', 'IMAGES_STORE_FAILED', 'IMAGES_LAYER_UNCHECKED'];
 
-/** Whether faults explain a failure. */
+/** Returns whether faults explain a failure. */
 export function passes(cause: unknown): boolean {
   if (!(cause instanceof Error)) return false;
   if (cause.message.includes('simulated') || (isPortcullisError(cause) && cause.code === 'SIMULATED_FAULT')) return true;

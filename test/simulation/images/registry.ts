@@ -3,7 +3,10 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import type { FetchedManifest, RegistryClient, RegistryRepository } from '../../../base/distribution/index.ts';
 import { call, machine } from './machine.ts';
 
-/** A layer of the simulated registry: its blob is this as JSON, and what makes one blob another of the same layer. */
+/**
+ * A layer of the simulated registry: its blob is this object as JSON, with data that makes two blobs of the
+ * same layer differ.
+ */
 export interface LayerContent {
   readonly files: readonly (readonly [name: string, text: string])[];
   /** Its content depends on the layers below. */
@@ -13,7 +16,7 @@ export interface LayerContent {
 const digestOf = (text: string): string => `sha256:${hash('sha256', text, 'hex')}`;
 const diffIdOf = (layer: LayerContent): string => digestOf(`diff ${JSON.stringify(layer)}`);
 
-/** What the bytes of a blob unpack to; undefined where they are not whole, or of another layer. */
+/** Returns what the bytes of a blob unpack to; undefined where they are incomplete, or of another layer. */
 export function readLayer(blob: string, diffId: string): LayerContent | undefined {
   try {
     const { layer } = JSON.parse(blob) as { layer: LayerContent };
@@ -35,7 +38,7 @@ const middle = layerOf('middle');
 const other = layerOf('other');
 const linked = layerOf('linked', true);
 
-/** By repository: what its image is made of. `odd` is the layer of `middle` in another blob. */
+/** The layers of each repository's image. `odd` is the layer of `middle` in another blob. */
 const contents: Readonly<Record<string, readonly { readonly layer: LayerContent; readonly odd?: boolean }[]>> = {
   'open/a': [{ layer: base }, { layer: middle }],
   'open/b': [{ layer: base }, { layer: other }],
@@ -84,7 +87,7 @@ function makeImage(repository: string): SimulatedImage {
 
 export const images: readonly SimulatedImage[] = Object.keys(contents).map(makeImage);
 
-/** By layer folder, named for the diff id or the chain id: what must lie there. */
+/** The required contents by layer folder, which is named by the diff id or the chain id. */
 export const layersByFolder: ReadonlyMap<string, LayerContent> = new Map(
   images.flatMap(({ layers }) => {
     let chain = '';
@@ -95,7 +98,7 @@ export const layersByFolder: ReadonlyMap<string, LayerContent> = new Map(
   }),
 );
 
-/** @param tags by repository and tag: the digest of a manifest */
+/** @param tags the digest of a manifest by repository and tag */
 export function simulatedRegistry(tags: ReadonlyMap<string, string>): Pick<RegistryClient, 'repositories'> {
   return { repositories: ({ registry, repository }) => [placeOf(registry, repository, tags)] };
 }
@@ -122,7 +125,7 @@ function placeOf(host: string, repository: string, tags: ReadonlyMap<string, str
   return place as RegistryRepository;
 }
 
-/** In two pieces; the connection may end between them. */
+/** Streams the text in two pieces; the connection may end between them. */
 async function* stream(text: string, signal: AbortSignal | undefined): AsyncIterable<Uint8Array> {
   const half = Math.ceil(text.length / 2);
   for (const piece of [text.slice(0, half), text.slice(half)]) {

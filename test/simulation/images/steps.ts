@@ -17,7 +17,7 @@ const host = 'registry.example';
 const admits = (world: ImagesWorld, { repository }: SimulatedImage): boolean =>
   repository.startsWith('open/') && (world.policy === openPolicy || repository !== 'open/b');
 
-/** Begins a request beside those that are open. */
+/** Begins a request next to those that are open. */
 function begin(play: Play, what: string, body: () => Promise<void>): void {
   play.world.tell(`  ${what} begins`);
   const request = body()
@@ -86,7 +86,10 @@ function remove(play: Play): Promise<void> {
 
 const idsOfPod = 65_536;
 
-/** As a kubelet: the first range that no other pod has, until what stood on it was removed. */
+/**
+ * Assigns ids as a kubelet does: the first range that no other pod has, until everything that used it was
+ * removed.
+ */
 function giveIds({ ids, tell }: ImagesWorld, container: string): LayerMapping {
   const taken = new Set([...ids.values()].map(({ uids }) => uids.hostId));
   let hostId = idsOfPod;
@@ -98,7 +101,7 @@ function giveIds({ ids, tell }: ImagesWorld, container: string): LayerMapping {
   return mapping;
 }
 
-/** As the creation of a container: decide, then mount. */
+/** Uses an image as the creation of a container does: decides, then mounts. */
 function use(play: Play): Promise<void> {
   const { client, world, known, removals, containers, choose, pick } = play;
   const entry = pick('image', [...known.values()]);
@@ -161,7 +164,7 @@ export function changePolicy(play: Play): Promise<void> {
   return Promise.resolve();
 }
 
-/** The daemon ends in order, and starts again. */
+/** Stops the daemon in an orderly way, and starts it again. */
 async function restartDaemon(play: Play): Promise<void> {
   const { client } = play;
   await answered(play);
@@ -200,7 +203,7 @@ async function cutPower(play: Play): Promise<void> {
   });
 }
 
-/** A file below a layer is empty: the layer must be restored from its blob before it is used. */
+/** Empties a file of a layer: the layer must be restored from its blob before it is used. */
 function damageLayer({ world, pick }: Play): void {
   const path = pick(
     'damaged',

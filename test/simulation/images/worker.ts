@@ -2,7 +2,10 @@ import type { UnpackAnswer, UnpackCommand } from '../../../runtime/images/unpack
 import { thread } from '../thread.ts';
 import { machine } from './machine.ts';
 
-/** A Worker of the unpack pool, as far as the pool uses one. All of them run in the one thread of the simulation. */
+/**
+ * A Worker of the unpack pool, with the members that the pool uses. All Workers run in the one thread of the
+ * simulation.
+ */
 export interface SimulatedWorker {
   on(event: 'message' | 'error' | 'exit', listener: (value: never) => void): void;
   postMessage(command: UnpackCommand): void;
@@ -14,17 +17,17 @@ export interface SimulatedWorker {
 interface Running extends SimulatedWorker {
   readonly hasEnded: boolean;
   hear(answer: UnpackAnswer): void;
-  /** As by a fault of the thread. */
+  /** Ends the Worker as a fault of the thread does. */
   end(): void;
 }
 
-/** The Worker's own code is loaded once: its jobs of all Workers have numbers of their own. */
+/** The Worker's own code is loaded once: its jobs of all Workers have distinct numbers. */
 const jobsOfWorker = 1_000_000;
 const workers = new Map<number, Running>();
 let serial = 0;
 let handler: ((command: UnpackCommand) => void) | undefined;
 
-/** The end of the Worker's code. */
+/** The end of the port that the Worker's code uses. */
 export const port = {
   on: (_event: 'message', listener: (command: UnpackCommand) => void): void => {
     handler = listener;
@@ -76,7 +79,7 @@ export function loseWorkers(): void {
   for (const worker of workers.values()) worker.end();
 }
 
-/** Those of an earlier life are gone. */
+/** Forgets the Workers of an earlier life. */
 export function forgetWorkers(): void {
   workers.clear();
 }

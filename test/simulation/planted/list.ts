@@ -4,7 +4,7 @@ import type { SourceChange } from '../stand-ins.ts';
 /** A defect that the simulator must find: one place of the product, changed while it is loaded. */
 export interface PlantedBug extends SourceChange {
   readonly kind: Kind;
-  /** What is wrong then. */
+  /** The resulting defect. */
   readonly says: string;
 }
 
@@ -13,7 +13,7 @@ const images = 'runtime/images';
 const services = 'cni-plugins/services';
 const attach = 'cni-plugins/attach';
 
-/** Texts that a file holds exactly once, and what they become. */
+/** Texts that a file contains exactly once, and their replacements. */
 export const planted: readonly PlantedBug[] = [
   {
     kind: 'pods',

@@ -1,7 +1,7 @@
 import type { Backend, Protocol, Scheduler, Service } from '../../../cni-plugins/services/model.ts';
 import type { Choices } from '../play-steps.ts';
 
-/** A service that was declared, and that nobody has removed since. */
+/** A service that was declared and not removed since. */
 export interface Declared {
   readonly source: string;
   readonly service: Service;
@@ -15,7 +15,7 @@ const schedulers: readonly Scheduler[] = ['rr', 'wrr', 'lc', 'sh', 'maglev'];
 const protocols: readonly Protocol[] = ['tcp', 'udp'];
 
 const nameOf = (index: number): string => `s${index}`;
-/** Who declares it: one source never changes another's. */
+/** The source that declares it: one source never changes another's services. */
 export const sourceOf = (index: number): (typeof sources)[number] => sources[index % sources.length] ?? 'command';
 const addressOf = (index: number): string => `10.96.0.${index + 1}`;
 
@@ -57,13 +57,13 @@ function drawBackends(choose: Choices['choose'], six: boolean): Backend[] {
   return all;
 }
 
-/** The same service with other backends. */
+/** Returns the same service with other backends. */
 export function withBackends(service: Service, { choose }: Choices): Service {
   const six = service.addresses.some((address) => address.includes(':'));
   return { ...service, backends: drawBackends(choose, six) };
 }
 
-/** What it holds of the host: `tcp 10.96.0.1 80`, `tcp * 30001`. */
+/** Returns what it occupies on the host: `tcp 10.96.0.1 80`, `tcp * 30001`. */
 export function placesOf({ addresses, ports }: Service): string[] {
   return ports.flatMap(({ protocol, port, nodePort }) => [
     ...addresses.map((address) => `${protocol} ${address} ${port}`),
@@ -71,7 +71,7 @@ export function placesOf({ addresses, ports }: Service): string[] {
   ]);
 }
 
-/** Whether another service holds what it claims. */
+/** Returns whether another service occupies what it claims. */
 export function isTaken(declared: ReadonlyMap<string, Declared>, service: Service): boolean {
   const wanted = new Set(placesOf(service));
   return [...declared].some(([name, other]) => name !== service.name && placesOf(other.service).some((place) => wanted.has(place)));

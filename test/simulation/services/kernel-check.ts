@@ -3,8 +3,9 @@ import type { Declared } from './declared.ts';
 import type { Element, NfTables, Table } from './nf-tables.ts';
 
 /**
- * What the kernel must hold for the services that are declared, written down again, apart from the product's own plans: an element for each address and
- * port that leads to a chain of its own kind, and slots that lead to the backends by their weights.
+ * The required contents of the kernel for the declared services, specified independently of the product's own
+ * plans: an element for each address and port that leads to a chain of its own, and slots that lead to the
+ * backends by their weights.
  */
 
 const protocolNumbers = { tcp: 6, udp: 17, sctp: 132 } as const;
@@ -29,11 +30,11 @@ const portHex = (port: number): string => `${numberHex(port, 2)}0000`;
 interface Expected {
   readonly set: 'servers' | 'nodes';
   readonly service: Service;
-  /** Slots by what they lead to, as `10.0.0.1 8080` in hexadecimal digits: the weight of each. */
+  /** Slots by their target, as `10.0.0.1 8080` in hexadecimal digits: the weight of each. */
   readonly weights: ReadonlyMap<string, number>;
 }
 
-/** By the key that slots begin with. */
+/** Returns the expected servers by the key with which their slots begin. */
 function expectedOf(declared: Iterable<Declared>, family: Family): Map<string, Expected> {
   const expected = new Map<string, Expected>();
   for (const { service, drained } of declared)
@@ -59,7 +60,7 @@ const slotHex = (slot: number): string => {
   return bytes.toString('hex');
 };
 
-/** What is wrong in the slots of one server; undefined: nothing. */
+/** Returns what is wrong in the slots of one server; undefined: nothing. */
 function wrongSlots(table: Table, key: string, chain: string, { service, weights }: Expected): string | undefined {
   const size = /^pick_(?:address|node)_(\d+)_/.exec(chain)?.[1];
   if (size === undefined) return `it leads to ${chain}`;
@@ -88,7 +89,7 @@ function wrongSlots(table: Table, key: string, chain: string, { service, weights
 
 function wrongIn(table: Table | undefined, family: Family, declared: readonly Declared[], { mayEnd, mayHaveSlots }: Allowed): string[] {
   const expected = expectedOf(declared, family);
-  // Where nothing is served nobody looks for it.
+  // A family without services needs no table.
   if (table === undefined) return expected.size === 0 ? [] : [`IPv${family} has no table`];
   const wrong: string[] = [];
   const setOf = (name: string): ReadonlyMap<string, Element> => table.sets.get(name) ?? new Map();
@@ -131,13 +132,19 @@ function wrongIn(table: Table | undefined, family: Family, declared: readonly De
 }
 
 export interface Allowed {
-  /** What was removed may still be there for its connections, and takes no new ones. */
+  /** Removed services may still exist for their connections, and accept no new ones. */
   readonly mayEnd: boolean;
-  /** Another program took a server and left its slots: they are in nobody's way, and are not looked for. */
+  /**
+   * Another program removed a server and left its slots: they do no harm, and the product does not look for
+   * them.
+   */
   readonly mayHaveSlots: boolean;
 }
 
-/** What the kernel holds that nobody declared, or not what somebody did; empty: nothing is wrong. */
+/**
+ * Returns what the kernel has and no source declared, or differs from what a source declared; empty: nothing
+ * is wrong.
+ */
 export function wrongServices(kernel: NfTables, declared: readonly Declared[], allowed: Allowed): string[] {
   return families.flatMap((family) =>
     wrongIn(kernel.tables.get(`${family === 4 ? 2 : 10} portcullis_services`), family, declared, allowed),

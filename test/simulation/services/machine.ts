@@ -6,7 +6,7 @@ import type { Tell } from '../tell.ts';
 import type { StoredNetwork } from './network-database.ts';
 import type { NfTables } from './nf-tables.ts';
 
-/** The machine on which the thread of services runs, as the stand-ins of the kernel's and the disk's calls reach it. */
+/** The machine on which the thread of services runs, as the stand-ins of kernel and disk calls use it. */
 export interface ServicesMachine {
   readonly scheduler: Scheduler;
   readonly tell: Tell;
@@ -18,18 +18,18 @@ export interface ServicesMachine {
 
 let current: ServicesMachine | undefined;
 
-/** What the product's calls of the system reach from now on. */
+/** Sets the machine that the product's system calls use from now on. */
 export function useServicesMachine(machine: ServicesMachine | undefined): void {
   current = machine;
 }
 
-/** @throws Error outside of a history */
+/** Returns the current machine. @throws Error outside of a history */
 export function servicesMachine(): ServicesMachine {
   if (current === undefined) throw new Error('no history is being played');
   return current;
 }
 
-/** A call of the thread, which blocks it. @param failure makes the error that the caller gets, from an errno */
+/** Runs a call of the thread, which blocks it. @param failure makes the caller's error from an errno */
 export function effect<T>(kind: EffectKind, name: string, failure: (errno: string) => unknown, body: () => T): T {
   return blocking(servicesMachine().life, kind, name, failure, body);
 }

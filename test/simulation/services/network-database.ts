@@ -6,11 +6,12 @@ import { migrations } from '../../../cni-plugins/attach/migrations.ts';
 import type { Decisions } from '../decisions.ts';
 
 /**
- * The network's database on the simulated disk: SQLite itself, in memory. What SQLite promises, and no more: a transaction is kept whole or not at all;
- * with `synchronous = FULL` a loss of power leaves it, and all before it; without, any number of the latest may be lost.
+ * The network's database on the simulated disk: SQLite itself, in memory. It keeps SQLite's promises, and no
+ * more: a transaction is kept completely or not at all; with `synchronous = FULL` it survives a loss of
+ * power, with all transactions before it; without, any number of the latest may be lost.
  */
 export interface StoredNetwork {
-  /** @param effect one effect of the daemon on the disk, which may fail */
+  /** @param effect runs one effect of the daemon on the disk, which may fail */
   open(effect: Effect): NetworkDatabase;
   losePower(decisions: Decisions): void;
   read(sql: string): readonly SqlRow[];
@@ -23,7 +24,7 @@ const full = 2;
 const errcodes: Readonly<Record<string, number>> = { ENOSPC: 13, EMFILE: 14, ENOMEM: 14 };
 let empty: Uint8Array | undefined;
 
-/** As a database is that was just made. */
+/** Returns the bytes of a newly created database. */
 function emptyFile(): Uint8Array {
   if (empty !== undefined) return empty;
   const db = new DatabaseSync(':memory:');
@@ -39,7 +40,7 @@ function opened(file: Uint8Array): DatabaseSync {
   return db;
 }
 
-/** As SQLite reports what the disk answers. */
+/** Returns the error with which SQLite reports a failure of the disk. */
 export function asStorageFailure(errno: string, attempted: string): Error {
   const error = Object.assign(new Error(`simulated: ${errno}`), { errcode: errcodes[errno] ?? 10 });
   return storageFailure(error, attempted, 'the network database');
@@ -47,7 +48,7 @@ export function asStorageFailure(errno: string, attempted: string): Error {
 
 export function createStoredNetwork(): StoredNetwork {
   let db = opened(emptyFile());
-  /** States before each transaction that a loss of power may take, the first one first. */
+  /** States before each transaction that a loss of power may undo, the first one first. */
   let unsafe: Uint8Array[] = [];
   const commit = <T>(body: () => T): T => {
     const isSafe = db.prepare('PRAGMA synchronous').get()?.['synchronous'] === full;

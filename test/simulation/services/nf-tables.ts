@@ -4,17 +4,18 @@ import { attribute, attributesOf, be32, elementsOf, nested, text, textOf } from 
 import type { Message, Received } from '../../../cni-plugins/netlink/wire.ts';
 
 /**
- * nf_tables of one network namespace, as the kernel answers our messages: a batch is done whole or not at all, what is not there is ENOENT, an
- * element that stands with another value is EEXIST, a chain that something leads to is EBUSY. What it is made of is kept, and no packet passes.
+ * nf_tables of one network namespace, with the kernel's answers to our messages: a batch is applied
+ * completely or not at all, a missing object is ENOENT, an element that exists with another value is EEXIST,
+ * a chain that something leads to is EBUSY. Only the objects are kept; no packet passes.
  */
 export interface NfTables {
-  /** One transaction. @returns the first refusal, with which nothing is changed */
+  /** Commits one transaction. @returns the first refusal, with which nothing is changed */
   commit(requests: readonly Message[]): Refused | undefined;
-  /** The answers to a question, or its refusal. */
+  /** Returns the answers to a request, or its refusal. */
   ask(request: Message): readonly Received[] | Refused;
-  /** By family and name. */
+  /** Tables by family and name. */
   readonly tables: ReadonlyMap<string, Table>;
-  /** Another one after each transaction. */
+  /** Returns a number that changes with each transaction. */
   generation(): number;
 }
 
@@ -29,7 +30,7 @@ export interface Element {
   readonly place: string;
   readonly value: Buffer | undefined;
   readonly verdict: Verdict | undefined;
-  /** As it was told. */
+  /** The bytes as received. */
   readonly raw: Buffer;
 }
 
@@ -50,7 +51,7 @@ interface Draft {
   readonly sets: Map<string, Map<string, Element>>;
 }
 
-/** Of linux/netfilter/nf_tables.h. */
+/** Constants of linux/netfilter/nf_tables.h. */
 const messages = {
   ...{ newTable: 0, getTable: 1, deleteTable: 2, newChain: 3, getChain: 4, deleteChain: 5, newRule: 6, getRule: 7, deleteRule: 8 },
   ...{ newSet: 9, deleteSet: 11, newElements: 12, getElements: 13, deleteElements: 14, getGeneration: 16 },
@@ -85,7 +86,7 @@ interface Uses {
 
 const known = new WeakMap<Buffer, Uses>();
 
-/** Chains that a rule leads to, and sets that it looks into. */
+/** Returns the chains that a rule leads to, and the sets that it looks up. */
 function usesOf(rule: Buffer): Uses {
   const found = known.get(rule);
   if (found !== undefined) return found;

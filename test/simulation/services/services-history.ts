@@ -15,18 +15,18 @@ import type { ServicesWorld } from './services-node.ts';
 import { ordinary, rare } from './steps.ts';
 import type { Play } from './steps.ts';
 
-/** Failures that faults explain: of the disk, of the kernel, and of a thread that is lost. */
+/** Failures that faults explain: of the disk, of the kernel, and of a lost thread. */
 const passing =
   /^(STORAGE_(DISK_FULL|IO|NO_ACCESS|NO_MEMORY)|NETWORK_KERNEL_(ENOMEM|ENOBUFS|EMFILE)|NETWORK_SERVICES_FAILED|SIMULATED_FAULT)$/;
 
-/** Each request that was answered is in the kernel, unless another program has touched that. */
+/** Checks that each answered request is in the kernel, unless another program has changed it. */
 function check({ world, declared, meddling }: Play, mayEnd = true): void {
   if (meddling === 'now') return;
   const wrong = wrongServices(world.kernel, [...declared.values()], { mayEnd, mayHaveSlots: meddling === 'before' });
   hold('true services', wrong.length === 0, () => wrong.join('; '));
 }
 
-/** Faults cease: what was taken out comes back by itself, and nothing is left when all is removed. */
+/** Stops the faults: what was taken comes back by itself, and nothing is left after everything is removed. */
 async function finish(play: Play): Promise<void> {
   const { world, client, declared } = play;
   client.calm();
@@ -38,7 +38,7 @@ async function finish(play: Play): Promise<void> {
     declared.delete(name);
   }
   check(play);
-  // Drains end within the longest grace.
+  // Drains end within the longest grace period.
   await client.wait(40_000);
   check(play, false);
   const rows = ['service', 'service_backend', 'service_drain', 'service_node_port'].flatMap((table) =>
@@ -47,7 +47,7 @@ async function finish(play: Play): Promise<void> {
   hold('nothing left', rows.length === 0, () => rows.join(', '));
 }
 
-/** One history of services. */
+/** Plays one history of services. */
 export const playServices: PlayHistory = async (decisions, tell): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');

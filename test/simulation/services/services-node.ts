@@ -13,7 +13,7 @@ import type { StoredNetwork } from './network-database.ts';
 import type { NfTables } from './nf-tables.ts';
 import { forgetThreads } from './threads.ts';
 
-/** Everything outside the daemon, as far as services are concerned. */
+/** Everything outside the daemon that concerns services. */
 export interface ServicesWorld {
   readonly scheduler: Scheduler;
   readonly tell: Tell;
@@ -23,14 +23,14 @@ export interface ServicesWorld {
   bootId: string;
 }
 
-/** One life of the daemon, as far as it is about services. */
+/** One life of the daemon, as far as it concerns services. */
 export interface ServicesNode extends Life {
   readonly services: Services;
 }
 
 const logger = createLogger({ level: 'silent' });
 
-/** Starts the thread of services over what the last life left. */
+/** Starts the thread of services on the state that the previous life left. */
 export async function bootServices(world: ServicesWorld, odds: Odds): Promise<ServicesNode> {
   const { scheduler, tell, database, kernel, bootId } = world;
   const { life, ended } = beginLife(world, odds, () => undefined, { ...usualErrnos, write: ['EIO', 'ENOSPC'] });

@@ -17,11 +17,11 @@ export interface Play extends Choices {
   readonly world: ServicesWorld;
   readonly client: Client<ServicesNode>;
   readonly declared: Map<string, Declared>;
-  /** Another program has changed what is in the kernel: it is brought back within a minute. */
+  /** Another program has changed the kernel's state: the product restores it within a minute. */
   meddling: 'never' | 'now' | 'before';
 }
 
-/** By whichever door the source has. @param whole it is all that the source has */
+/** Declares through the interface of the source. @param whole these are all services of the source */
 async function tell(
   { services }: ServicesNode,
   source: string,
@@ -59,13 +59,13 @@ function declareTaken(play: Play): Promise<void> {
   return put(play, drawService(play, index, true), sourceOf(index));
 }
 
-/** Endpoints come and go. */
+/** Adds and removes endpoints. */
 async function changeBackends(play: Play): Promise<void> {
   const one = play.pick('service', [...play.declared.values()]);
   if (one !== undefined) await put(play, withBackends(one.service, play), one.source);
 }
 
-/** Requests of several sources at a time. */
+/** Sends requests of several sources at a time. */
 async function declareBeside(play: Play): Promise<void> {
   const { client, declared } = play;
   const free = Array.from({ length: mostServices }, (_, index) => [drawService(play, index), sourceOf(index)] as const).filter(
@@ -82,7 +82,7 @@ async function declareBeside(play: Play): Promise<void> {
   );
 }
 
-/** All that docker has. */
+/** Replaces all services of docker. */
 async function replaceAll(play: Play): Promise<void> {
   const { client, declared, choose } = play;
   const others = new Map([...declared].filter(([, one]) => one.source !== 'docker'));
@@ -124,13 +124,13 @@ async function drain(play: Play): Promise<void> {
 async function list({ client, declared }: Play): Promise<void> {
   const answer = await client.call('the list of services', ({ services }) => services.ask(JSON.stringify({ do: 'list' })));
   const listed = (parseJson(answer) as { services: { name: string; source?: string }[] }).services;
-  // Without a source: it was removed, and its connections end.
+  // These have no source: they were removed, and their connections end.
   const names = listed.flatMap(({ name, source }) => (source === undefined ? [] : [name])).toSorted();
   const wanted = [...declared.keys()].toSorted();
   hold('lasting answers', names.join() === wanted.join(), `listed: ${names.join(', ')}; declared: ${wanted.join(', ')}`);
 }
 
-/** As `nft flush ruleset`, or whoever else takes something of ours. */
+/** Takes rules, as `nft flush ruleset` or another program does. */
 function meddle(play: Play): Promise<void> {
   const { world, choose, pick } = play;
   const { kernel } = world;
@@ -138,7 +138,7 @@ function meddle(play: Play): Promise<void> {
   if (found === undefined) return Promise.resolve();
   const table = { family: found.startsWith('2 ') ? 'ip' : 'ip6', name: 'portcullis_services' } as const;
   const requests: Request[] = [];
-  // A server's slots are known by its digest: one of them that is taken alone is not looked for.
+  // A server's slots are recognized by its digest: the product does not look for a single missing slot.
   const set = ['', 'servers', 'nodes', 'addresses', 'modes'][choose('what', 5)] ?? '';
   if (set === '') requests.push(deleteTable(table));
   const element = set === '' ? undefined : pick('element', [...(kernel.tables.get(found)?.sets.get(set)?.values() ?? [])]);

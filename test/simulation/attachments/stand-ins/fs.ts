@@ -1,7 +1,10 @@
 import { attachmentsMachine, effect } from '../machine.ts';
 import { opened } from './kernel.ts';
 
-/** In the place of `node:fs` of `attach/database.ts`, `netns.ts` and `caller.ts`: the simulated machine's namespaces, and the lock beside the database. */
+/**
+ * Replaces `node:fs` in `attach/database.ts`, `netns.ts` and `caller.ts`: the simulated machine's namespaces,
+ * and the lock next to the database.
+ */
 
 interface Stat {
   readonly dev: number;
@@ -30,5 +33,5 @@ export function closeSync(): void {
 }
 
 export function chmodSync(): void {
-  // As above.
+  // The simulated process has no files of its own.
 }

@@ -13,7 +13,10 @@ import type { HostLink } from '../host.ts';
 import { asked, attachmentsMachine, refusal } from '../machine.ts';
 import { opened } from './kernel.ts';
 
-/** In the place of `attach/host-kernel.ts`: the simulated host. What takes several messages there takes several here, and may end between them. */
+/**
+ * Replaces `attach/host-kernel.ts` by the simulated host. An operation that takes several messages there
+ * takes several here, and may end between them.
+ */
 
 const host = (): ReturnType<typeof attachmentsMachine>['host'] => attachmentsMachine().host;
 const families: Readonly<Record<Table['family'], number>> = { inet: 1, ip: 2, arp: 3, bridge: 7, ip6: 10 };
@@ -25,7 +28,7 @@ const seen = ({ index, name, up, mtu, mac, group, master, kind, alias, pod }: Ho
   ...(master !== 0 && { portState: up ? 3 : 0 }),
 });
 
-/** A change of one link. @param gone what is refused where it is gone */
+/** Changes one link. @param gone the error when the link does not exist */
 function changed(
   what: string,
   name: string,
@@ -83,7 +86,7 @@ function connect(spec: AttachmentSpec, { netnsFd }: PodNamespace, tag: string): 
   });
 }
 
-/** Nothing when what is listed is not there. */
+/** Returns nothing when the listed object does not exist. */
 function dumped(request: Request): readonly Received[] {
   return asked(request.what, request.on, () => {
     const answers = host().nf.ask(request);
@@ -159,7 +162,7 @@ export function openHostKernel(tag: string): HostKernel {
       dumped(listElements(table, set))
         .flatMap(readElements)
         .map(({ key, ...counts }) => ({ link: textOf(key), ...counts })),
-    // Nobody changes a pod's end.
+    // No program changes a pod's end.
     restore: () => undefined,
     // Nothing is tracked.
     forget: () => undefined,

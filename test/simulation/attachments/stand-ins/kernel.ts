@@ -2,21 +2,26 @@ import { kernelError } from '../../../../base/kernel/index.ts';
 import { attachmentsMachine, effect } from '../machine.ts';
 import type { Namespace } from '../host.ts';
 
-/** In the place of `base/kernel` of `attach/database.ts`, `netns.ts` and `caller.ts`: descriptors of simulated namespaces. */
+/**
+ * Replaces `base/kernel` in `attach/database.ts`, `netns.ts` and `caller.ts`: descriptors of simulated
+ * namespaces.
+ */
 export * from '../../../../base/kernel/index.ts';
 
 const descriptors = new Map<number, Namespace>();
 let last = 100;
 let entered: Namespace | undefined;
 
-/** @throws Error where the daemon uses a descriptor that it has closed */
+/**
+ * Returns the namespace of a descriptor. @throws Error where the daemon uses a descriptor that it has closed
+ */
 export function opened(fd: number): Namespace {
   const found = descriptors.get(fd);
   if (found === undefined) throw new Error(`descriptor ${fd} is not open`);
   return found;
 }
 
-/** The namespace in which a socket is made now; undefined: the host's own. */
+/** The namespace in which sockets are created now; undefined: the host's own. */
 export const enteredNamespace = (): Namespace | undefined => entered;
 
 export function openFile(path: string): number {
@@ -50,9 +55,9 @@ export function inNamespaces<T>({ net = 0 }: { readonly net?: number }, body: ()
 }
 
 export function lockFile(): void {
-  // One process has the simulated database.
+  // Only one process uses the simulated database.
 }
 
 export function unlockFile(): void {
-  // As above.
+  // Only one process uses the simulated database.
 }

@@ -1,7 +1,7 @@
 import type { LinkEvents } from '../../../../cni-plugins/netlink/link-events.ts';
 import { attachmentsMachine, effect, refusal } from '../machine.ts';
 
-/** In the place of `netlink/link-events.ts`: events of the simulated host. */
+/** Replaces `netlink/link-events.ts`: events of the simulated host. */
 export function openLinkEvents(): LinkEvents {
   const what = { what: 'follow', on: 'links' };
   return effect(

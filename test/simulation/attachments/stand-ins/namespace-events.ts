@@ -1,7 +1,7 @@
 import type { NamespaceEvents } from '../../../../cni-plugins/netlink/namespace-events.ts';
 import { effect, refusal } from '../machine.ts';
 
-/** In the place of `netlink/namespace-events.ts`: nothing changes inside the simulated pods. */
+/** Replaces `netlink/namespace-events.ts`: nothing changes inside the simulated pods. */
 export function openNamespaceEvents(): NamespaceEvents {
   return effect(
     'read',

@@ -1,2 +1,2 @@
-/** In the place of `attach/pod-end.ts`: the simulated pods leave their ends of links as they are. */
+/** Replaces `attach/pod-end.ts`: the simulated pods leave their ends of links as they are. */
 export const podEndDifferences = (): readonly string[] => [];

@@ -1,6 +1,6 @@
 import type { PolicyFolder } from '../../../../cni-plugins/policy/kubernetes/folder.ts';
 
-/** In the place of `policy/kubernetes/folder.ts`: there are no NetworkPolicies. */
+/** Replaces `policy/kubernetes/folder.ts`: there are no NetworkPolicies. */
 export function openPolicyFolder(): Promise<PolicyFolder> {
   return Promise.resolve({
     follow: () => {

@@ -1,4 +1,4 @@
 import { startSimulatedWorker } from '../threads.ts';
 
-/** In the place of `base/process` of the network's engine: its Worker is of the simulated machine. */
+/** Replaces `base/process` in the network's engine: its Worker runs on the simulated machine. */
 export { startSimulatedWorker as startWorker };

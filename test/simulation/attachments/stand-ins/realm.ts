@@ -1,6 +1,6 @@
 import { attachmentsMachine } from '../machine.ts';
 
-/** In the place of `attach/realm.ts`: the host's own network namespace, of this boot. */
+/** Replaces `attach/realm.ts`: the host's own network namespace, of this boot. */
 export const bootOf = (): string => attachmentsMachine().bootId;
 
 export function realmOf(_socketFd: number, _nsPath: string): string {

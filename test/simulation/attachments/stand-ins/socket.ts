@@ -6,13 +6,16 @@ import type { Namespace } from '../host.ts';
 import { asked, attachmentsMachine, effect, refusal } from '../machine.ts';
 import { enteredNamespace } from './kernel.ts';
 
-/** In the place of `netlink/socket.ts` of `attach/netns.ts` and `caller.ts`: in a pod its interfaces are listed and deleted. */
+/**
+ * Replaces `netlink/socket.ts` in `attach/netns.ts` and `caller.ts`: lists and deletes the interfaces in a
+ * pod.
+ */
 
 const up = 1;
-/** By which every pod's namespace knows the host's. */
+/** The id by which every pod's namespace refers to the host's. */
 const hostNumber = 0;
 
-/** The links of the pod's namespace, as `ip link` lists them. */
+/** Returns the links of the pod's namespace, as `ip link` lists them. */
 function listed(namespace: Namespace): Received[] {
   const { links } = attachmentsMachine().host;
   return [...links.values()].flatMap(({ index, pod }): Received[] => {

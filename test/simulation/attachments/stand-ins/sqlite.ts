@@ -2,8 +2,9 @@ import type { SQLInputValue, StatementResultingChanges, StatementSync } from 'no
 import { attachmentsMachine, effect } from '../machine.ts';
 
 /**
- * In the place of `node:sqlite`, for `attach/database.ts`: the rows on the simulated disk. A statement that writes outside a transaction may fail, and so
- * may the end of a transaction: in one, nothing is on the disk before.
+ * Replaces `node:sqlite` for `attach/database.ts`: the rows on the simulated disk. A statement that writes
+ * outside a transaction may fail, and so may the end of a transaction: within a transaction, nothing is on
+ * the disk before its end.
  */
 
 const errcodes: Readonly<Record<string, number>> = { ENOSPC: 13, EMFILE: 14, ENOMEM: 14 };
@@ -11,7 +12,7 @@ const failure = (errno: string): Error =>
   Object.assign(new Error(`simulated: ${errno}`), { errcode: errcodes[errno] ?? 10, code: 'ERR_SQLITE_ERROR' });
 const write = <T>(name: string, body: () => T): T => effect('write', name, failure, body);
 
-/** As far as the network's stores use a statement. */
+/** The part of a statement that the network's stores use. */
 type Statement = Pick<StatementSync, 'all' | 'get' | 'iterate' | 'run'>;
 
 export class DatabaseSync {
@@ -19,7 +20,7 @@ export class DatabaseSync {
 
   constructor(_path: string, _options?: object) {
     effect('read', 'opening of the network database', failure, () => {
-      // What a killed daemon had begun SQLite takes back.
+      // SQLite rolls back a transaction that a killed daemon had begun.
       if (this.isTransaction) this.#rows.db.exec('ROLLBACK');
     });
   }

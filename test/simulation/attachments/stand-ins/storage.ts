@@ -1,6 +1,6 @@
-/** In the place of `base/storage` of `attach/database.ts`: the database's folder stands. */
+/** Replaces `base/storage` in `attach/database.ts`: the database's folder exists. */
 export * from '../../../../base/storage/index.ts';
 
 export function makeFolderSync(_path: string): void {
-  // There is one on the simulated disk.
+  // The simulated disk has one.
 }

@@ -1,11 +1,11 @@
 import type { WorkerSettings } from '../../../../cni-plugins/attach/protocol.ts';
 import type { SimulatedPort } from '../../workers.ts';
 
-/** In the place of `node:worker_threads`: a simulated Worker's port, and what it is started with. */
+/** Replaces `node:worker_threads`: a simulated Worker's port and its start settings. */
 export let parentPort: SimulatedPort | null = null;
 export let workerData: WorkerSettings | undefined;
 
-/** Of the Worker that begins next. */
+/** Sets the port and settings of the Worker that starts next. */
 export function setWorker(port: SimulatedPort, settings: WorkerSettings): void {
   [parentPort, workerData] = [port, settings];
 }

@@ -2,7 +2,7 @@ import { systemError } from '../disk.ts';
 import type { Inode } from '../disk.ts';
 import { machine } from '../machine.ts';
 
-/** Open descriptors, of whichever thread: the simulated daemon's and its Workers' are one process's. */
+/** Open descriptors of all threads: the simulated daemon and its Workers are one process. */
 const open = new Map<number, { readonly inode: Inode; at: number }>();
 let next = 1_000;
 
@@ -22,7 +22,7 @@ export function inodeOf(fd: number, path: string): Inode {
   return found.inode;
 }
 
-/** Reads on where the descriptor stands. */
+/** Reads on from the descriptor's position. */
 export function readOn(fd: number, into: Uint8Array): number {
   const found = open.get(fd);
   if (found?.inode.kind !== 'file') throw systemError('EBADF', 'read', '');
@@ -32,13 +32,13 @@ export function readOn(fd: number, into: Uint8Array): number {
   return bytes.length;
 }
 
-/** What a path says that leads through a descriptor. */
+/** Returns the inode of a path that leads through a descriptor. */
 export function throughDescriptor(path: string): Inode | undefined {
   const fd = /^\/proc\/self\/fd\/(\d+)$/.exec(path)?.[1];
   return fd === undefined ? machine().disk.find(path) : open.get(Number(fd))?.inode;
 }
 
-/** All of an earlier life are closed. */
+/** Closes all descriptors of an earlier life. */
 export function closeAll(): void {
   open.clear();
 }

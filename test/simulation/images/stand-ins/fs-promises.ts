@@ -4,7 +4,7 @@ import { systemError } from '../disk.ts';
 import { call, machine, writeWhole } from '../machine.ts';
 import { close, inodeOf, opened } from './descriptors.ts';
 
-/** In the place of `node:fs/promises` of the image store: as many of its calls as that uses, on the simulated disk. */
+/** Replaces `node:fs/promises` in the image store: only the calls that it uses, on the simulated disk. */
 
 const disk = (): Disk => machine().disk;
 
@@ -37,7 +37,7 @@ export const stat = (path: string): Promise<{ uid: number; gid: number; mode: nu
 
 export const writeFile = (path: string, text: string): Promise<void> => writeWhole(path, text, false);
 
-/** As far as the store uses one. */
+/** The part of a handle that the store uses. */
 interface Handle {
   readonly fd: number;
   writev(parts: readonly Uint8Array[]): Promise<{ bytesWritten: number }>;

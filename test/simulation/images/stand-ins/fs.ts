@@ -4,7 +4,9 @@ import type { Disk, Inode } from '../disk.ts';
 import { callSync, machine } from '../machine.ts';
 import { close, inodeOf, opened, readOn } from './descriptors.ts';
 
-/** In the place of `node:fs` of the image store and its Workers: as many of its calls as these use, on the simulated disk. */
+/**
+ * Replaces `node:fs` in the image store and its Workers: only the calls that they use, on the simulated disk.
+ */
 
 const disk = (): Disk => machine().disk;
 

@@ -2,7 +2,10 @@ import { systemError } from '../disk.ts';
 import { callSync, machine } from '../machine.ts';
 import { inodeOf } from './descriptors.ts';
 
-/** In the place of `base/kernel` of the image store and its Workers: what they ask the kernel without a Worker of its own. */
+/**
+ * Replaces `base/kernel` in the image store and its Workers: the kernel calls that they make without a Worker
+ * of their own.
+ */
 export * from '../../../../base/kernel/index.ts';
 
 export function isMountpoint(path: string): boolean {
@@ -13,7 +16,7 @@ export function fsyncDir(path: string): void {
   callSync('write', 'fsync', path, () => machine().disk.syncFolder(machine().disk.folder(path)));
 }
 
-/** It fails when the disk has lost writes, once. */
+/** Fails once when the disk has lost writes. */
 export function syncfsOf(fd: number): void {
   const { scheduler, disk, tell, life } = machine();
   inodeOf(fd, 'descriptor of the store');

@@ -2,7 +2,9 @@ import { startSimulatedWorker } from '../worker.ts';
 import type { SimulatedWorker } from '../worker.ts';
 import { machine } from '../machine.ts';
 
-/** In the place of `base/process` of the image store: its Workers are of the simulated machine, and so is the boot. */
+/**
+ * Replaces `base/process` in the image store: its Workers and the boot are those of the simulated machine.
+ */
 export * from '../../../../base/process/index.ts';
 
 export function currentBootId(): string {

@@ -5,7 +5,10 @@ import { call, machine, writeWhole } from '../machine.ts';
 import { readLayer } from '../registry.ts';
 import { throughDescriptor } from './descriptors.ts';
 
-/** In the place of `unpack-layer.ts`: the simulated layers are no archives. Their blobs are read, and their files written, one by one. */
+/**
+ * Replaces `unpack-layer.ts`: the simulated layers are not archives. It reads their blobs and writes their
+ * files one by one.
+ */
 export async function unpackLayer(
   request: UnpackRequest,
   askLowers: (entries: number) => Promise<readonly string[]>,

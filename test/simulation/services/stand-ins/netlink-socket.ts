@@ -5,7 +5,10 @@ import type { NetlinkSocket, Outcome, Request } from '../../../../cni-plugins/ne
 import type { Received } from '../../../../cni-plugins/netlink/wire.ts';
 import { effect, servicesMachine } from '../machine.ts';
 
-/** In the place of `netlink/socket.ts`: nf_tables of the simulated kernel. Nothing is tracked there, and it has no links but the loopback. */
+/**
+ * Replaces `netlink/socket.ts`: nf_tables of the simulated kernel. It has no connection tracking, and no
+ * links but the loopback.
+ */
 
 const batchBegin = 0x10;
 const subsystems = { connections: 1, nfTables: 10 } as const;
@@ -40,7 +43,7 @@ export function openNetlink(protocol: number): NetlinkSocket {
     return 'errno' in answers ? refusedBy(request, answers.errno) : { answers };
   };
   const send: NetlinkSocket['send'] = (requests) => {
-    // What is no transaction forgets connections, of which there are none.
+    // Requests outside a transaction delete connections, of which there are none.
     if (requests[0]?.type !== batchBegin) return [];
     const batch = requests.slice(1, -1);
     const refused = effect(
@@ -57,7 +60,7 @@ export function openNetlink(protocol: number): NetlinkSocket {
     if (outcome?.refused !== undefined) throw outcome.refused.error();
     return outcome?.answers ?? [];
   };
-  // A list needs memory, and is cut off by whoever changes what is listed.
+  // A list needs memory, and a concurrent change of the listed objects interrupts it.
   const dump: NetlinkSocket['dump'] = (request) =>
     effect(
       'kernel',

@@ -1,10 +1,10 @@
 import type { ServicesSettings } from '../../../../cni-plugins/services/control/protocol.ts';
 import type { SimulatedPort } from '../../workers.ts';
 
-/** In the place of `node:worker_threads`: a simulated Worker's port, and what it is started with. */
+/** Replaces `node:worker_threads`: a simulated Worker's port and its start settings. */
 export let parentPort: SimulatedPort | null = null;
 
-/** Of the Worker that begins next. */
+/** Sets the port of the Worker that starts next. */
 export function setPort(port: SimulatedPort): void {
   parentPort = port;
 }
